@@ -1,0 +1,80 @@
+"""goproc: Go's concurrency for Python, with real parallelism.
+
+``go(f, x)`` runs a call as a goroutine on any core, ``chan(n)`` makes a channel that all of them can use. See README.md.
+
+This file is the whole public surface. Names are loaded at their first use, so that ``import goproc`` costs little.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from goproc import errors as errors
+    from goproc import sync as sync
+    from goproc.channel import Chan as Chan
+    from goproc.channel import RecvChan as RecvChan
+    from goproc.channel import SendChan as SendChan
+    from goproc.channel import chan as chan
+    from goproc.channel import nil as nil
+    from goproc.errors import Cancelled as Cancelled
+    from goproc.errors import ChanClosed as ChanClosed
+    from goproc.errors import GoprocError as GoprocError
+    from goproc.errors import OutOfSharedMemory as OutOfSharedMemory
+    from goproc.errors import PickleError as PickleError
+    from goproc.errors import RemoteError as RemoteError
+    from goproc.errors import RuntimeStopped as RuntimeStopped
+    from goproc.errors import WorkerDied as WorkerDied
+    from goproc.goroutine import Goroutine as Goroutine
+    from goproc.goroutine import go as go
+    from goproc.goroutine import goexit as goexit
+    from goproc.host import proc as proc
+    from goproc.host import procs as procs
+    from goproc.host import run as run
+    from goproc.host import runtime as runtime
+    from goproc.scheduler import sleep as sleep
+    from goproc.scheduler import yield_now as yield_now
+    from goproc.sync import Atomic as Atomic
+    from goproc.sync import WaitGroup as WaitGroup
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "goproc.channel": ("Chan", "RecvChan", "SendChan", "chan", "nil"),
+    "goproc.errors": (
+        "Cancelled",
+        "ChanClosed",
+        "GoprocError",
+        "OutOfSharedMemory",
+        "PickleError",
+        "RemoteError",
+        "RuntimeStopped",
+        "WorkerDied",
+    ),
+    "goproc.goroutine": ("Goroutine", "go", "goexit"),
+    "goproc.host": ("proc", "procs", "run", "runtime"),
+    "goproc.scheduler": ("sleep", "yield_now"),
+    "goproc.sync": ("Atomic", "WaitGroup"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+_MODULES = ("errors", "sync")
+
+__all__ = sorted([*_HOME, *_MODULES])  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> object:
+    import importlib
+
+    home = _HOME.get(name)
+    if home is None and name not in _MODULES:
+        raise AttributeError(f"module 'goproc' has no attribute {name!r}")
+    importlib.import_module("goproc.host")  # connects the core with everything above it
+    if home is None:
+        value: object = importlib.import_module(f"goproc.{name}")
+    else:
+        value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

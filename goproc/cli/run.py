@@ -1,0 +1,209 @@
+"""``goproc run``: run a Python program on several processes.
+
+The options become environment variables, and then this process becomes the Python that runs the script. So
+sys.argv, sys.path, ``-m``, tracebacks and the exit status are Python's own, and ``python script.py`` with the
+same variables is the same run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from goproc.cli import UsageError
+from goproc.topology import parse_memory, parse_procs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, MutableMapping, Sequence
+    from typing import NamedTuple, NoReturn
+
+    class Command(NamedTuple):
+        """A command line taken apart."""
+
+        settings: dict[str, str]  # environment variables
+        python: list[str]  # what Python is started with, after its own options
+        help: bool
+else:
+    from collections import namedtuple
+
+    Command = namedtuple("Command", "settings python help")
+
+USAGE = """\
+usage: goproc run [OPTION...] SCRIPT    [OPTION...] [ARG...]
+       goproc run [OPTION...] -m MODULE [OPTION...] [ARG...]
+       goproc run [OPTION...] -         [OPTION...] [ARG...]
+
+Run a Python file, a module (-m) or standard input (-) on several processes.
+
+Options stand before the script or right after it. They end at the first word
+that is not one of them, or at `--`; everything from there on is the script's.
+
+options:
+  --procs N          how many processes run goroutines, this one included
+                     (1 to 256; default: the CPUs this process may use)
+  --no-pin           let the processes move between CPUs
+  --memory SIZE      limit of the shared memory, such as 512M or 4G
+  --on-death POLICY  what to do when a process dies: exit (the default)
+  -h, --help         print this and stop
+
+The environment variables GOPROC_PROCS, GOPROC_PIN (0 or 1), GOPROC_MEMORY and
+GOPROC_ON_DEATH do the same for a plain `python script.py`.
+"""
+
+_VALUED = ("--procs", "--memory", "--on-death")
+_OPTIONS = (*_VALUED, "--no-pin")
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command line after ``goproc run``. Does not return unless it only prints something.
+
+    Raises:
+        UsageError: the command line or a GOPROC_* variable is wrong, or there is no such script.
+    """
+    command = split(words)
+    if command.help:
+        print(USAGE, end="")
+        return 0
+    check_environment(os.environ, command.settings)
+    check_script(command.python)
+    execute(command, os.environ)
+
+
+def split(words: Sequence[str]) -> Command:
+    """Take the command line apart: our options, the program, and what is the program's own.
+
+    Raises:
+        UsageError: an option is unknown, lacks its value or has a bad one; there is no program.
+    """
+    rest = list(words)
+    settings: dict[str, str] = {}
+    while _take_option(rest, settings):
+        pass
+    if rest and rest[0] in ("-h", "--help"):
+        return Command(settings, [], True)
+    ended = bool(rest) and rest[0] == "--"
+    if ended:
+        del rest[0]
+    if not rest:
+        raise UsageError("no script; usage: goproc run [OPTION...] SCRIPT [ARG...]")
+    first = rest.pop(0)
+    if ended and first.startswith("-") and first != "-":
+        program = [os.path.join(os.curdir, first)]  # a file of that name; Python would take it for an option
+    elif first == "-m":
+        if not rest:
+            raise UsageError("-m needs the name of a module")
+        program = ["-m", rest.pop(0)]
+    elif first.startswith("-m") and not ended:
+        program = ["-m", first[2:]]
+    elif first == "-c":
+        raise UsageError("-c is not supported; put the program in a file, or pipe it into `goproc run -`")
+    elif first.startswith("-") and first != "-":
+        raise UsageError(_unknown(first))
+    elif first == "":
+        raise UsageError("the name of the script is empty")
+    else:
+        program = [first]
+    if not ended:
+        while _take_option(rest, settings):
+            pass
+        if rest and rest[0] == "--":
+            del rest[0]
+    return Command(settings, program + rest, False)
+
+
+def _take_option(rest: list[str], settings: dict[str, str]) -> bool:
+    """Take one of our options off the front of ``rest``; False if none is there."""
+    name, equals, value = rest[0].partition("=") if rest else ("", "", "")
+    if name not in _OPTIONS:
+        return False
+    if name == "--no-pin":
+        if equals:
+            raise UsageError("--no-pin takes no value")
+        settings["GOPROC_PIN"] = "0"
+        del rest[0]
+        return True
+    if not equals:
+        if len(rest) < 2:
+            raise UsageError(f"{name} needs a value, such as {name} {_EXAMPLES[name]}")
+        value = rest[1]
+    variable, text = _check(name, value, name)
+    settings[variable] = text
+    del rest[: 1 if equals else 2]
+    return True
+
+
+_EXAMPLES = {"--procs": "8", "--memory": "4G", "--on-death": "exit"}
+
+
+def _check(option: str, value: str, source: str) -> tuple[str, str]:
+    """The environment variable of ``option`` and its text for ``value``."""
+    try:
+        if option == "--procs":
+            return "GOPROC_PROCS", str(parse_procs(value, source))
+        if option == "--memory":
+            return "GOPROC_MEMORY", str(parse_memory(value, source))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if value in ("continue", "restart"):
+        raise UsageError(
+            f"{source}: {value!r} is not available yet; a process that dies ends the program (exit)"
+        )
+    if value != "exit":
+        raise UsageError(f"{source}: {value!r} is not a policy; the only one is exit")
+    return "GOPROC_ON_DEATH", value
+
+
+def _unknown(word: str) -> str:
+    from difflib import get_close_matches
+
+    name = word.partition("=")[0]
+    close = get_close_matches(name, _OPTIONS, 1)
+    hint = f"did you mean {close[0]}?" if close else "options of the script stand after it"
+    return f"unknown option {name!r}; {hint}"
+
+
+def check_environment(environ: Mapping[str, str], settings: Mapping[str, str]) -> None:
+    """Refuse a GOPROC_* variable that the program would choke on later, unless an option overrides it."""
+    for option, variable in zip(_VALUED, ("GOPROC_PROCS", "GOPROC_MEMORY", "GOPROC_ON_DEATH"), strict=True):
+        if variable in environ and variable not in settings:
+            _check(option, environ[variable], variable)
+    if environ.get("GOPROC_PIN", "1") not in ("0", "1"):
+        raise UsageError(f"GOPROC_PIN: {environ['GOPROC_PIN']!r} is neither 0 nor 1")
+
+
+def check_script(python: Sequence[str]) -> None:
+    """Refuse a script that is not there. A module is Python's to look for."""
+    script = python[0]
+    if script in ("-", "-m"):
+        return
+    if not os.path.exists(script):
+        raise UsageError(f"no such script: {script!r}" + _other_place(script))
+    if os.path.isdir(script):
+        if not os.path.exists(os.path.join(script, "__main__.py")):
+            raise UsageError(f"{script!r} is a folder without a __main__.py")
+    elif not os.access(script, os.R_OK):
+        raise UsageError(f"{script!r} cannot be read: permission denied")
+
+
+def _other_place(script: str) -> str:
+    if os.path.isfile(script + ".py"):
+        return f"; did you mean {script + '.py'!r}?"
+    return "" if os.path.isabs(script) else f" in {os.getcwd()!r}"
+
+
+def execute(command: Command, environ: MutableMapping[str, str]) -> NoReturn:
+    """Become the Python that runs the program."""
+    from goproc.zygote import interpreter_flags
+
+    if not sys.executable:
+        raise UsageError("Python does not know its own executable (sys.executable is empty)")
+    flags = interpreter_flags()
+    if sys.flags.inspect:
+        flags.append("-i")
+    if getattr(sys.stdout, "write_through", False):
+        flags.append("-u")
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os.execve(sys.executable, [sys.executable, *flags, *command.python], {**environ, **command.settings})

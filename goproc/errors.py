@@ -1,0 +1,70 @@
+"""The exceptions of goproc, in one tree.
+
+    Exception
+    ├── GoprocError
+    │   ├── ChanClosed            send on, close of, or receive from a closed channel
+    │   ├── PickleError           a value cannot be copied to another goroutine (also a pickle.PicklingError)
+    │   ├── RemoteError           stands for an exception that cannot be pickled
+    │   ├── OutOfSharedMemory     a value does not fit in what memory allows (also a MemoryError)
+    │   ├── WorkerDied            a goroutine was lost with its process
+    │   └── RuntimeStopped        something was used after the runtime it belongs to stopped (also a RuntimeError)
+    └── TimeoutError              Python's own: timeout= expired
+    BaseException
+    └── Cancelled                 raised in a goroutine by Goroutine.cancel()
+
+Misuse of a primitive is Go's text in the matching Python exception: ValueError("sync: negative WaitGroup counter").
+"""
+
+from __future__ import annotations
+
+import pickle
+
+
+class GoprocError(Exception):
+    """Base of everything goproc raises that is not one of Python's own exceptions."""
+
+
+class ChanClosed(GoprocError):
+    """The channel is closed: ``send on closed channel``, ``close of closed channel`` and so on."""
+
+
+class PickleError(GoprocError, pickle.PicklingError):
+    """Something cannot be copied to another goroutine; the message names the path to it."""
+
+
+class RemoteError(GoprocError):
+    """Stands for an exception of another goroutine that cannot be pickled.
+
+    Attributes:
+        type_name: the qualified name of its type.
+        text: what ``str()`` of it gave.
+        traceback: its traceback as text.
+    """
+
+    def __init__(self, type_name: str, text: str, traceback: str) -> None:
+        super().__init__(type_name, text, traceback)
+        self.type_name = type_name
+        self.text = text
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.text}" if self.text else self.type_name
+
+
+class OutOfSharedMemory(GoprocError, MemoryError):
+    """A value, channel or goroutine does not fit: says how much was asked, how much is free, what raises the limit."""
+
+
+class WorkerDied(GoprocError):
+    """The goroutine was lost with the process it ran on."""
+
+
+class RuntimeStopped(GoprocError, RuntimeError):
+    """A channel, handle or sync object was used after the runtime it belongs to stopped."""
+
+
+class Cancelled(BaseException):
+    """Raised in a goroutine at its next blocking point after ``cancel()``.
+
+    A BaseException, so that ``except Exception`` does not swallow it. A goroutine that lets it through ends quietly.
+    """

@@ -1,0 +1,494 @@
+"""Goroutines: ``go``, the handle, and what happens when one ends.
+
+`go` serialises the call at once, in the caller, wherever the goroutine will run: what a call means never depends on
+placement, and what cannot be copied is reported at the `go` line. Then it is a task in shared memory, which this
+process starts when its running goroutine blocks, unless an idle process takes it first.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import sys
+from types import GenericAlias
+
+from goproc import definitions, scheduler, serial
+from goproc.errors import Cancelled, PickleError, RemoteError
+from goproc.scheduler import G
+from goproc.shm import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Any, Generic, NoReturn, ParamSpec, TypeVar
+
+    from goproc.sync import WaitGroup
+
+    T = TypeVar("T")
+    P = ParamSpec("P")
+
+    class _Base(_core.Outcome, Generic[T]): ...
+
+else:
+
+    class _Base(_core.Outcome):
+        __slots__ = ()
+        __class_getitem__ = classmethod(GenericAlias)
+
+
+_STATES = {
+    _core.G_QUEUED: "queued",
+    _core.G_RUNNING: "running",
+    _core.G_OK: "done",
+    _core.G_FAILED: "failed",
+    _core.G_DEAD: "died",
+}
+_UNREAD = object()
+
+
+class Goroutine(_Base["T"] if TYPE_CHECKING else _Base):
+    """A handle on a goroutine: what `go` returns.
+
+    Keeping it is optional. While a handle exists, anywhere, an exception of the goroutine is kept for ``result()``;
+    without one it is a panic and ends the program, and so does letting the last handle go with the exception unread.
+    It can be sent to other goroutines, and all of them can read the result.
+
+    Attributes:
+        id: its number, unique in this run; main is 1.
+    """
+
+    __slots__ = ("_name", "_outcome", "labels")
+    __goproc_handle__ = True
+
+    @property
+    def name(self) -> str:
+        """What it was named by ``go.opts(name=...)``, else the name of its function."""
+        return getattr(self, "_name", "") or f"goroutine {self.id}"
+
+    @property
+    def state(self) -> str:
+        """"queued", "running", "done", "failed", or "died" (with its process), at this instant."""
+        return _STATES[self._state]
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until it has ended, however that was.
+
+        Args:
+            timeout: seconds to wait at most; None waits for ever.
+
+        Raises:
+            TimeoutError: it has not ended in time; it goes on running.
+        """
+        if not hasattr(self, "_outcome"):
+            self._join(timeout)
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait for it and return what its function returned; the same object at every call in one process.
+
+        Args:
+            timeout: seconds to wait at most; None waits for ever.
+
+        Raises:
+            TimeoutError: it has not ended in time.
+            BaseException: what its function raised, with the goroutine's traceback as a note; RemoteError in place
+                of an exception that cannot be pickled, Cancelled if it was cancelled, WorkerDied if its process died.
+        """
+        value, exc = self._read(timeout)
+        if exc is not None:
+            raise exc
+        return value  # type: ignore[no-any-return]
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for it and return what its function raised, or None."""
+        return self._read(timeout)[1]
+
+    def _read(self, timeout: float | None) -> tuple[Any, BaseException | None]:
+        try:
+            return self._outcome  # type: ignore[no-any-return, has-type]
+        except AttributeError:
+            pass
+        self._join(timeout)
+        state, value = self._take()
+        if state == _core.G_OK:
+            outcome = value, None
+        else:
+            from goproc import failure
+
+            outcome = None, failure.unpack(value)
+        self._outcome = outcome
+        return outcome
+
+    def __repr__(self) -> str:
+        try:
+            return f"<Goroutine {self.id} {self.name} {self.state}>"
+        except RuntimeError:
+            return "<Goroutine of a runtime that stopped>"
+
+
+class Goexit(BaseException):
+    """Raised by goexit(); ends the goroutine, running its ``finally`` blocks."""
+
+
+# -- creation ------------------------------------------------------------------------------------------------
+
+_sites: dict[tuple[int, int], tuple[object, int]] = {}
+
+
+def _site(frame: FrameType) -> int:
+    """Where a goroutine is created, as a reference that any process can read: stored once a place."""
+    code = frame.f_code
+    key = (id(code), frame.f_lasti)
+    known = _sites.get(key)
+    if known is not None and known[0] is code:
+        return known[1]
+    if len(_sites) > 10_000:  # code made at run time, over and over
+        return 0
+    text = f"{code.co_qualname}\n\t{code.co_filename}:{frame.f_lineno}"
+    ref = _core.definition_put(text.encode("utf-8", "backslashreplace"))
+    _sites[key] = (code, ref)
+    return ref
+
+
+def _name_of(f: Any) -> str:
+    return getattr(f, "__qualname__", None) or type(f).__qualname__
+
+
+def _spawn(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, proc: int, frame: FrameType) -> Any:
+    call = definitions.pack_call(f, args, kwargs)
+    if not _core.attached():
+        _core_start()
+    try:
+        g = _core.task_new(Goroutine, call, name, _site(frame), scheduler.current.id, proc)
+    except PickleError as error:
+        raise definitions.explain_call(error, f, args, kwargs) from error.__cause__
+    scheduler.newest_first()
+    g._name = name
+    return g
+
+
+def _core_start() -> None:
+    from goproc import host
+
+    host.ensure()
+
+
+def _spawn_local(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, frame: FrameType) -> Any:
+    if f is None:
+        raise TypeError("go of nil func value")
+    if not callable(f):
+        raise TypeError(f"go.local: {type(f).__name__!r} object is not callable")
+    if not _core.attached():
+        _core_start()
+    site = _site(frame)
+    handle, task, ref, id_ = _core.task_local(Goroutine, name, site, scheduler.current.id)
+    handle._name = name
+    g = G(id_, name, lambda g: _run(g, task, f, args, kwargs, None))
+    g.object, g.parent, g.site = ref, scheduler.current.id, site
+    g.context = contextvars.copy_context()
+    if _core.on_scheduler_thread():
+        scheduler.started[ref] = g
+        scheduler.spawn(g)
+    else:
+
+        def begin() -> None:
+            scheduler.started[ref] = g
+            scheduler.spawn(g)
+
+        scheduler.post(begin)
+    return handle
+
+
+def spawn_tracked(wg: WaitGroup, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """WaitGroup.go."""
+    if not callable(f):
+        definitions.pack_call(f, args, kwargs)  # says what is wrong
+    wg.add(1)
+    try:
+        return _spawn(_tracked, (wg, f, args, kwargs), {}, _name_of(f), -1, sys._getframe(2))
+    except BaseException:
+        wg.done()
+        raise
+
+
+def _tracked(wg: WaitGroup, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    try:
+        value = f(*args, **kwargs)
+    except Goexit:
+        wg.done()
+        raise
+    except BaseException:
+        if _core.task_wanted(scheduler.current.object):
+            wg.done()  # the exception is kept for a handle: nothing will end the program
+        raise
+    wg.done()
+    return value
+
+
+class _Placed:
+    """``go`` with options: what go.on(), go.opts() return."""
+
+    __slots__ = ("_name", "_proc")
+
+    def __init__(self, name: str | None, proc: int) -> None:
+        self._name = name
+        self._proc = proc
+
+    def __call__(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
+        return _spawn(f, args, kwargs, self._name or _name_of(f), self._proc, sys._getframe(1))  # type: ignore[no-any-return]
+
+    def on(self, proc: int) -> _Placed:
+        """As go.on()."""
+        return _Placed(self._name, _checked_proc(proc))
+
+    def opts(self, *, name: str | None = None) -> _Placed:
+        """As go.opts()."""
+        return _Placed(name or self._name, self._proc)
+
+    def local(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
+        """As go.local()."""
+        return _spawn_local(f, args, kwargs, self._name or _name_of(f), sys._getframe(1))  # type: ignore[no-any-return]
+
+
+def _checked_proc(proc: int) -> int:
+    if not isinstance(proc, int) or isinstance(proc, bool):
+        raise TypeError(f"go.on() takes the number of a proc, not {type(proc).__name__}")
+    if not _core.attached():
+        _core_start()
+    if not 0 <= proc < _core.procs():
+        raise ValueError(f"go.on({proc}): there are procs 0 to {_core.procs() - 1}")
+    return proc
+
+
+class _Go:
+    """``go(f, *args, **kwargs)``: run a call as a goroutine.
+
+    The function and its arguments are copied now (functions and classes of ``__main__``, lambdas and closures too;
+    channels, sync objects and handles stay references to the shared thing). The goroutine runs on any process.
+
+    Returns:
+        Its handle, which may be dropped.
+
+    Raises:
+        PickleError: something cannot be copied; the message names the path to it.
+        TypeError: f is not callable.
+        OutOfSharedMemory: the arguments are larger than what memory allows.
+
+    Cost: about 2 us, and 2 us more where it runs. The first use of a function costs about 50 us more.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
+        return _spawn(f, args, kwargs, getattr(f, "__qualname__", "") or _name_of(f), -1, sys._getframe(1))  # type: ignore[no-any-return]
+
+    def local(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
+        """Run a call as a goroutine of this process: nothing is copied, it shares memory with its creator.
+
+        Its result is still copied when it is read. contextvars are inherited.
+        """
+        return _spawn_local(f, args, kwargs, _name_of(f), sys._getframe(1))  # type: ignore[no-any-return]
+
+    def on(self, proc: int) -> _Placed:
+        """``go.on(proc)(f, ...)``: run it on that process; it is not taken by another.
+
+        Raises:
+            ValueError: there is no such proc.
+        """
+        return _Placed(None, _checked_proc(proc))
+
+    def opts(self, *, name: str | None = None) -> _Placed:
+        """``go.opts(name=...)(f, ...)``: options, apart from the keyword arguments of f.
+
+        Args:
+            name: what reports call the goroutine; default: the name of its function.
+        """
+        return _Placed(name, -1)
+
+    def __repr__(self) -> str:
+        return "go"
+
+
+go = _Go()
+
+
+# -- life ----------------------------------------------------------------------------------------------------
+
+
+def make(task: tuple[Any, ...]) -> G:
+    """The G of a task that this process has claimed."""
+    block, ref, id_, parent, site, name, call, error = task
+    g = G(id_, name, lambda g: _start(g, block, call, error))
+    g.object, g.parent, g.site = ref, parent, site
+    scheduler.started[ref] = g
+    return g
+
+
+def _start(g: G, block: int, call: Any, error: BaseException | None) -> None:
+    f: Any = None
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    if error is None:
+        try:
+            f, args, kwargs = definitions.unpack_call(call)
+        except BaseException as exc:
+            error = exc
+    if _core.task_cancelled(g.object):
+        error = Cancelled()
+    g.context = contextvars.Context()
+    _run(g, block, f, args, kwargs, error)
+
+
+def _run(
+    g: G, block: int, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], error: BaseException | None
+) -> None:
+    """Run a goroutine to its end. Lets nothing through."""
+    value: Any = None
+    try:
+        if error is not None:
+            raise error
+        value = g.context.run(f, *args, **kwargs)  # type: ignore[union-attr]
+    except Goexit:
+        pass
+    except BaseException as exc:
+        _end_failed(g, block, exc)
+        return
+    finally:
+        scheduler.started.pop(g.object, None)
+        _finish_output()
+    try:
+        _core.task_done(block, g.object, False, value)
+    except BaseException as exc:
+        if isinstance(exc, PickleError):
+            exc = PickleError(f"the result of {g.name}: {exc}").with_traceback(None)
+        _end_failed(g, block, exc)
+
+
+def _end_failed(g: G, block: int, exc: BaseException) -> None:
+    from goproc import failure
+
+    if isinstance(exc, SystemExit):
+        exit_program(exc)
+    if isinstance(exc, KeyboardInterrupt) and _core.proc() == 0:
+        scheduler.interrupt(scheduler.main, exc)
+    quiet = isinstance(exc, (Cancelled, KeyboardInterrupt))
+    if _core.task_wanted(g.object):
+        packed = failure.pack(exc)
+        try:
+            if _core.task_done(block, g.object, True, packed):
+                return
+        except BaseException:  # the exception drags along more than memory allows
+            packed = failure.pack(RemoteError(type(exc).__qualname__, str(exc)[:1000], ""))
+            if _core.task_done(block, g.object, True, packed):
+                return
+    elif _core.task_done(block, g.object, True, None):
+        return
+    if not quiet:
+        panic(_first_line(exc), g.id, failure.format_traceback(exc), g.parent, g.site)
+
+
+def _finish_output() -> None:
+    stdio = sys.modules.get("goproc.stdio")
+    if stdio is not None:
+        stdio.finish(scheduler.getcurrent())
+
+
+def goexit() -> NoReturn:
+    """End this goroutine; its ``finally`` blocks run. Its handle's result is None."""
+    raise Goexit
+
+
+# -- ends of the program -------------------------------------------------------------------------------------
+
+
+def _first_line(exc: BaseException) -> str:
+    try:
+        return str(exc) or type(exc).__name__
+    except Exception:
+        return type(exc).__name__
+
+
+def panic(text: str, id_: int, frames: str, parent: int, site: int) -> NoReturn:
+    """Report an exception nobody can read, as Go does, and end the program with status 2. Once: the first wins."""
+    if _core.fatal_claim():
+        created = ""
+        if site:
+            try:
+                where = _core.definition_get(site).decode("utf-8", "replace")
+                function, _, place = where.partition("\n")
+                function = "main" if function == "<module>" else function
+                created = f"created by {function} in goroutine {parent}\n{place}\n"
+            except Exception:
+                pass
+        _report(f"panic: {text}\n\ngoroutine {id_} [running]:\n{frames.rstrip()}\n{created}")
+        _core.fatal_exit(2)
+    _wait_for_the_end()
+
+
+def unread(id_: int, packed: Any, name: str = "") -> None:
+    """The last handle of a failed goroutine died unread (called by the core, from a dealloc)."""
+    from goproc import failure
+
+    exc = failure.unpack(packed)
+    if isinstance(exc, (Cancelled, KeyboardInterrupt)):
+        return
+    frames = packed[3]
+    body = f"Traceback (most recent call last):\n{frames}{packed[1]}: {packed[2]}" if frames else f"{packed[1]}: {packed[2]}"
+    panic(_first_line(exc), id_, body, 0, 0)
+
+
+def exit_program(exc: SystemExit) -> NoReturn:
+    """sys.exit() in a goroutine ends the program, as os.Exit does in Go."""
+    if _core.fatal_claim():
+        status = 0
+        if isinstance(exc.code, int):
+            status = exc.code & 0xFF
+        elif exc.code is not None:
+            status = 1
+            _report(f"{exc.code}\n")
+        _flush()
+        _core.fatal_exit(status)
+    _wait_for_the_end()
+
+
+def _report(text: str) -> None:
+    _flush()
+    try:
+        if sys.stderr is not None:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+    except (OSError, ValueError):
+        pass
+
+
+def _flush() -> None:
+    stdio = sys.modules.get("goproc.stdio")
+    if stdio is not None:
+        stdio.flush_all()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            pass
+
+
+def _wait_for_the_end() -> NoReturn:
+    """Somebody else is ending the program, this process included."""
+    import time
+
+    while True:
+        time.sleep(1)
+
+
+def forget() -> None:
+    """The runtime stopped: references into its segment mean nothing any more."""
+    _sites.clear()
+
+
+def pid_of(proc: int) -> int:
+    """Process id of a proc, 0 while it starts."""
+    return _core.pids()[proc] or (os.getpid() if proc == _core.proc() else 0)
+
+
+_core.connect(goroutine=Goroutine, unread=unread, encode=serial.dumps, decode=serial.loads)

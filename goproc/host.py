@@ -1,0 +1,339 @@
+"""The host's side of the runtime: starting and stopping the processes.
+
+    host = proc 0                     zygote (exec'd, single-threaded)
+    runs the script: goroutine 1        └─ forks proc 1, proc 2, ...   (never the user's process)
+    coroner thread (C, no GIL)
+           └───────────── one memfd segment, mapped by every proc ─────────────┘
+
+It starts at the first use of goproc and stops when the program ends; ``with runtime(procs=4):`` bounds it instead.
+Workers come up in the background: goroutines are queued from the first moment, and a process takes them once it is
+there.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+
+from goproc import channel, definitions, errors, goroutine, scheduler, stdio, sync, topology, zygote
+from goproc.shm import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType, TracebackType
+    from typing import Any, ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
+
+_MEMORY_MOST = 8 << 30
+_QUIT_SECONDS = 2.0
+
+_running: _Runtime | None = None
+_ended = False  # the program is at its end: nothing starts any more
+_lock = threading.Lock()
+
+__all__ = ["ensure", "proc", "procs", "run", "runtime", "sync"]
+
+
+class _Runtime:
+    """One life of the runtime in the host process."""
+
+    def __init__(self, procs: int, memory: int, pin: bool) -> None:
+        self.procs = procs
+        self.memory = memory
+        self.pin = pin
+        self._control = -1
+        self._zygote = 0
+        self._signals: Any = None
+        self._hook: Any = None
+
+    def start(self) -> None:
+        memfd = _core.create(self.procs, self.memory, topology.effective_cpus())
+        _core.attach(memfd, 0)
+        definitions.connect(_core.definition_put, _core.definition_get)
+        scheduler.start(goroutine.make, "main")
+        try:
+            if self.procs > 1:
+                pinning: list[int | None] = [None] * self.procs
+                if self.pin:
+                    cpus = topology.spread_cpus(topology.allowed_cpus())
+                    pinning = topology.plan_pinning(self.procs, cpus, topology.cpu_quota())
+                self._control, self._zygote = zygote.spawn(zygote.host_config(self.procs, pinning), memfd)
+                _core.start_coroner(self._control, self._zygote)
+                stdio.install_host(memfd, scheduler.getcurrent, self.procs)
+        except BaseException:
+            self.stop()
+            raise
+        self._catch_interrupts()
+
+    def stop(self) -> list[Any]:
+        """End every process but this one; return the greenlets of goroutines that had not ended."""
+        self._release_interrupts()
+        _core.stop()
+        _core.stop_coroner()
+        if self._zygote:
+            _quit(self._control, self._zygote)
+        self._zygote = 0
+        stdio.uninstall_host()
+        left = scheduler.stop()
+        definitions.disconnect()
+        goroutine.forget()
+        _core.detach()
+        return left
+
+    # Ctrl-C. Workers ignore it. Here Python's handler would raise KeyboardInterrupt in whichever goroutine runs, or
+    # in the one that happens to look for work; but it is main that must hear of it.
+
+    def _catch_interrupts(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self._signals = signal.signal(signal.SIGINT, _on_interrupt)
+            self._hook = sys.excepthook
+            sys.excepthook = _excepthook
+
+    def _release_interrupts(self) -> None:
+        if self._signals is None:
+            return
+        if signal.getsignal(signal.SIGINT) is _on_interrupt:
+            signal.signal(signal.SIGINT, self._signals)
+        if sys.excepthook is _excepthook:
+            sys.excepthook = self._hook
+        self._signals = None
+
+
+def _quit(control: int, pid: int) -> None:
+    import time
+
+    try:
+        os.write(control, zygote.QUIT)
+    except OSError:
+        pass  # it is gone already
+    os.close(control)  # after QUIT, EOF only confirms it
+    deadline = time.monotonic() + _QUIT_SECONDS
+    while True:
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0] == pid:
+                return
+        except ChildProcessError:
+            return
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return
+        time.sleep(0.0005)
+
+
+def _on_interrupt(number: int, frame: FrameType | None) -> None:
+    main = scheduler.main
+    if main.interrupt is not None and isinstance(main.interrupt, KeyboardInterrupt):
+        _end_interrupted()  # the second Ctrl-C, and main has not even heard of the first
+    if scheduler.idling:
+        scheduler.interrupt(main, KeyboardInterrupt())
+    elif scheduler.current is main:
+        raise KeyboardInterrupt
+    else:
+        scheduler.interrupt(main, KeyboardInterrupt())
+        raise KeyboardInterrupt  # the goroutine that holds the process makes room for main
+
+
+def _excepthook(kind: type[BaseException], exc: BaseException, tb: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt) and not hasattr(sys, "ps1"):
+        _end_interrupted()
+    runtime = _running
+    (runtime._hook if runtime is not None and runtime._hook else sys.__excepthook__)(kind, exc, tb)
+
+
+def _end_interrupted() -> None:
+    """Ctrl-C ends the program: one line, status 130, in order (atexit handlers, output), but without waiting."""
+    count = len(scheduler.started)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        atexit._run_exitfuncs()
+    except BaseException:
+        pass
+    goroutine._report(
+        "goproc: interrupted (Ctrl-C)\n" if not count else f"goproc: interrupted (Ctrl-C); {count} goroutines of this process ended\n"
+    )
+    os._exit(130)
+
+
+# -- configuration -------------------------------------------------------------------------------------------
+
+
+def _default_memory() -> int:
+    """A quarter of what the machine or the container has, at most 8 GiB."""
+    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with open(path) as file:
+                have = min(have, int(file.read()))
+        except (OSError, ValueError):
+            pass
+    return max(64 << 20, min(have // 4, _MEMORY_MOST))
+
+
+def _configured(procs: int | None, memory: int | str | None, pin: bool | None, on_death: str | None) -> _Runtime:
+    env = os.environ
+    if procs is not None:
+        procs = topology.parse_procs(procs, "runtime(procs=...)")
+    elif "GOPROC_PROCS" in env:
+        procs = topology.parse_procs(env["GOPROC_PROCS"], "GOPROC_PROCS")
+    else:
+        procs = topology.default_procs()
+    if memory is not None:
+        memory = topology.parse_memory(memory, "runtime(memory=...)")
+    elif "GOPROC_MEMORY" in env:
+        memory = topology.parse_memory(env["GOPROC_MEMORY"], "GOPROC_MEMORY")
+    else:
+        memory = _default_memory()
+    if pin is None:
+        pin = env.get("GOPROC_PIN", "1") != "0"
+    policy = on_death if on_death is not None else env.get("GOPROC_ON_DEATH", "exit")
+    if policy != "exit":
+        raise ValueError(f"on_death={policy!r} is not available: the policy is 'exit'")
+    return _Runtime(procs, memory, pin)
+
+
+def ensure() -> None:
+    """Start the runtime with the defaults unless it runs."""
+    if _running is None:
+        _start(_configured(None, None, None, None))
+
+
+def _start(new: _Runtime) -> None:
+    global _running
+    with _lock:
+        if _running is not None:
+            return
+        if _ended:
+            raise errors.RuntimeStopped("the program is ending: the goproc runtime has stopped")
+        new.start()
+        _running = new
+    atexit.register(_at_exit)
+
+
+def _stop() -> list[Any]:
+    global _running
+    old, _running = _running, None
+    atexit.unregister(_at_exit)
+    return old.stop() if old is not None else []
+
+
+_kept_for_ever: list[Any] = []
+
+
+def _at_exit() -> None:
+    """Main has returned. As in Go the other goroutines are gone: their ``finally`` blocks do not run."""
+    global _ended
+    _ended = True
+    if _running is None:
+        return
+    left = _stop()
+    if left:
+        _kept_for_ever.extend(left)
+        _core.keep(_kept_for_ever)  # a greenlet that is collected runs its finally blocks: it must outlive the interpreter
+
+
+# -- for everybody -------------------------------------------------------------------------------------------
+
+
+class runtime:
+    """A runtime of a given size, for as long as a ``with`` block lasts.
+
+    Args:
+        procs: processes that run goroutines, this one included (1 to 256). Default: GOPROC_PROCS, else the CPUs this
+            program may use.
+        memory: bytes of shared memory at most, or "512M", "4G". Default: GOPROC_MEMORY, else a quarter of the
+            machine's, at most 8 GiB.
+        pin: bind workers to CPUs, where there is one for each. Default: yes, unless GOPROC_PIN=0.
+        on_death: what to do when a worker dies: "exit", report it and end the program with status 2.
+
+    Raises:
+        ValueError: an argument is out of range.
+        RuntimeError: a runtime runs already; a program has one.
+        OSError: processes or memory are not to be had.
+
+    At the end of the block goroutines that have not ended are gone: those of this process are unwound (their
+    ``finally`` blocks run, goproc operations in them raise), the workers are ended. Channels and handles of the
+    runtime cannot be used any more.
+    """
+
+    def __init__(
+        self,
+        procs: int | None = None,
+        *,
+        memory: int | str | None = None,
+        pin: bool | None = None,
+        on_death: str | None = None,
+    ) -> None:
+        self._new = _configured(procs, memory, pin, on_death)
+
+    def __enter__(self) -> runtime:
+        if _core.attached():
+            where = "" if _core.proc() == 0 else f" (this is proc {_core.proc()}: start it in the main program)"
+            raise RuntimeError(f"a goproc runtime with {_core.procs()} procs runs already{where}")
+        _start(self._new)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        if _running is not self._new:
+            return
+        if not _core.on_scheduler_thread() or scheduler.current is not scheduler.main:
+            raise RuntimeError("the goproc runtime must be left where it was entered: in its main goroutine")
+        for greenlet in _stop():
+            if not greenlet.dead:
+                greenlet.throw()  # GreenletExit: its finally blocks run
+
+    @property
+    def procs(self) -> int:
+        """How many processes it has, the host included."""
+        return self._new.procs
+
+
+def run(
+    f: Callable[P, T],
+    /,
+    *args: Any,
+    procs: int | None = None,
+    memory: int | str | None = None,
+    pin: bool | None = None,
+    **kwargs: Any,
+) -> T:
+    """Call ``f(*args, **kwargs)`` as the main goroutine of a runtime of its own, and return its result.
+
+    Args:
+        f: the function; procs, memory and pin as for runtime().
+    """
+    with runtime(procs, memory=memory, pin=pin):
+        return f(*args, **kwargs)
+
+
+def procs() -> int:
+    """How many processes run goroutines, this one included (Go's GOMAXPROCS). Starts the runtime if need be."""
+    if not _core.attached():
+        ensure()
+    return _core.procs()
+
+
+def proc() -> int:
+    """The number of the process this runs on; 0 is the host, where the script and main run."""
+    return _core.proc()
+
+
+_core.connect(
+    start=ensure,
+    park=scheduler.park,
+    expire=scheduler.expire,
+    preempt=scheduler.preempt,
+    runq=scheduler.runq,
+    chan_closed=errors.ChanClosed,
+    out_of_memory=errors.OutOfSharedMemory,
+    stopped=errors.RuntimeStopped,
+    chan=channel.Chan,
+)

@@ -1,0 +1,383 @@
+"""The scheduler: one per process, on greenlets, on one thread.
+
+A goroutine that has to wait parks: it is left out of the run queue, and its greenlet switches straight to the next
+ready one. There is no hub greenlet: whoever parks looks for work itself, and sleeps in the core when there is none,
+so that a goroutine which is alone in its process blocks and goes on without a single switch.
+
+What can be run, in order of a look around:
+
+- goroutines told through the process's inbox (a channel operation of any process completed theirs);
+- goroutines whose sleep or timeout is over;
+- the run queue, FIFO; every few turns an unstarted goroutine comes first, so that it cannot starve behind others;
+- an unstarted goroutine of this process, else one stolen from another.
+
+A started goroutine never leaves its process. Finished greenlets are kept and run further goroutines: creating one
+and its C stack costs more than what most goroutines do.
+
+Nothing here preempts Python code: a goroutine keeps its process until it blocks, yields or has done some hundreds of
+channel operations. To be interrupted at any bytecode while holding, say, the lock of a logging handler would let
+another goroutine of the same thread deadlock on it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+from collections import deque
+from time import monotonic, sleep as _thread_sleep
+
+from greenlet import getcurrent, greenlet
+
+from goproc.shm import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import Context
+    from typing import Any, NoReturn
+
+FAIR = 8  # one turn in this many starts an unstarted goroutine although others are ready
+KEEP_GREENLETS = 256
+
+
+class G:
+    """A started goroutine of this process, as its scheduler sees it.
+
+    Attributes:
+        id: its number; main is 1.
+        greenlet: what it runs on; None until its first turn.
+        entry: what to run at its first turn.
+        parked: it waits, and nobody has made it ready yet.
+        told: it was made ready by the operation it waits for, not by a timeout or an interrupt.
+        ticket: counts its parks, so that a timer of an earlier one is recognised as stale.
+        interrupt: an exception to be raised at its next blocking point.
+        reason: what it waits for, in Go's words.
+        object: ref of its outcome in shared memory; 0 for main.
+    """
+
+    __slots__ = (
+        "context",
+        "entry",
+        "greenlet",
+        "id",
+        "interrupt",
+        "name",
+        "object",
+        "parent",
+        "parked",
+        "reason",
+        "site",
+        "ticket",
+        "told",
+        "waits_on",
+    )
+
+    def __init__(self, id: int, name: str, entry: Callable[[G], None] | None = None) -> None:
+        self.id = id
+        self.name = name
+        self.entry = entry
+        self.greenlet: Any = None
+        self.context: Context | None = None
+        self.parked = False
+        self.told = False
+        self.ticket = 0
+        self.interrupt: BaseException | None = None
+        self.reason = ""
+        self.waits_on: object = None
+        self.object = 0
+        self.parent = 0
+        self.site = 0
+
+
+runq: deque[G] = deque()
+main = G(1, "main")
+current: G = main
+started: dict[int, G] = {}  # by ref of the outcome: goroutines of this process that have started and not ended
+idling = False  # inside _core.idle: no Python code of any goroutine runs
+
+_timers: list[tuple[float, int, G | None, Any]] = []
+_order = itertools.count()
+_spare: list[Any] = []
+_turn = 0
+_newest = False
+_root: Any = None
+_make: Callable[[Any], G] | None = None  # a claimed task -> its G
+_leave: Callable[[], None] | None = None  # called when the runtime stops under a parked scheduler (workers)
+
+
+# -- life ----------------------------------------------------------------------------------------------------
+
+
+def start(make: Callable[[Any], G], name: str, leave: Callable[[], None] | None = None) -> None:
+    """Make the calling thread this process's scheduler, and its running code a goroutine.
+
+    Args:
+        make: turns a task claimed from the core into a G.
+        name: of the goroutine that runs now.
+        leave: ends the process once the runtime has stopped; None where the caller of stop() goes on (the host).
+    """
+    global main, current, _root, _make, _leave, _newest
+    _core.use_this_thread()
+    _root = getcurrent()
+    main = current = G(1, name)
+    main.greenlet = _root
+    _make, _leave = make, leave
+    _newest = False
+
+
+def stop() -> list[Any]:
+    """Forget all goroutines but the running one; return the greenlets of those that had started."""
+    left = [g.greenlet for g in started.values() if g.greenlet is not None and g is not current]
+    left += _spare
+    runq.clear()
+    started.clear()
+    _timers.clear()
+    _spare.clear()
+    return left
+
+
+def run_worker() -> NoReturn:
+    """A worker's life: run goroutines until the runtime stops."""
+    current.parked = True  # it is the scheduler itself, not a goroutine: nobody makes it ready
+    while True:
+        _schedule()
+
+
+# -- giving up the processor ---------------------------------------------------------------------------------
+
+
+def _schedule() -> None:
+    """Run others until the current goroutine, which has parked or queued itself, has its turn again."""
+    global current
+    me = current
+    g = _next()
+    if g is me:
+        return
+    if g.greenlet is None:
+        g.greenlet = _spare.pop() if _spare else greenlet(_run_goroutines, _root)
+    current = g
+    g.greenlet.switch()
+    current = me
+
+
+def _run_goroutines() -> None:
+    """The body of every goroutine's greenlet: run one after the other."""
+    global current
+    mine = getcurrent()
+    while True:
+        g = current
+        g.entry(g)  # type: ignore[misc]
+        g.greenlet = g.entry = g.context = None
+        g = _next()
+        if g.greenlet is None:
+            g.greenlet = mine
+            current = g
+            continue
+        current = g
+        if len(_spare) >= KEEP_GREENLETS:
+            mine.parent = g.greenlet  # ends here; a greenlet that ends continues its parent
+            return
+        _spare.append(mine)
+        g.greenlet.switch()
+
+
+def _next() -> G:
+    """Find the goroutine to run next; sleep until there is one."""
+    global _turn, _newest, idling
+    while True:
+        ready = _core.drain()
+        if ready is not None:
+            for g in ready:
+                if g.parked:
+                    g.parked = False
+                    g.told = True
+                    runq.append(g)
+        if _timers and _timers[0][0] <= monotonic():
+            _expire_timers()
+        if runq:
+            _turn += 1
+            if _turn % FAIR or (task := _core.task_next(False, False)) is None:
+                return runq.popleft()
+            return _make(task)  # type: ignore[misc]
+        task = _core.task_next(_newest, True)
+        _newest = False
+        if task is not None:
+            return _make(task)  # type: ignore[misc]
+        if _core.stopping() and _leave is not None:
+            _leave()
+        idling = True
+        try:
+            _core.idle(_timers[0][0] if _timers else None)
+        finally:
+            idling = False
+        if _core.rescan():
+            _look_around()
+
+
+def _expire_timers() -> None:
+    now = monotonic()
+    while _timers and _timers[0][0] <= now:
+        _, _, g, ticket = heapq.heappop(_timers)
+        if g is None:
+            ticket()
+        elif g.parked and g.ticket == ticket:
+            g.parked = False
+            g.told = False
+            runq.append(g)
+
+
+def _look_around() -> None:
+    """Somebody asked this process to: cancelled goroutines, callbacks of other threads, a worker that did not start."""
+    from goproc.errors import Cancelled, GoprocError
+
+    for ref, g in list(started.items()):
+        if g.interrupt is None and _core.task_cancelled(ref):
+            interrupt(g, Cancelled())
+    while _posted:
+        _posted.popleft()()
+    failed = _core.failed()
+    if failed is not None and _core.proc() == 0 and main.interrupt is None:
+        import os
+
+        proc, error = failed
+        interrupt(
+            main,
+            GoprocError(
+                f"proc {proc} of {_core.procs()} could not be started: fork: {os.strerror(error)}; "
+                f"use fewer (--procs, GOPROC_PROCS or runtime(procs=...)) or raise the limit on processes (ulimit -u)"
+            ),
+        )
+
+
+_posted: deque[Callable[[], None]] = deque()
+
+
+def post(callback: Callable[[], None]) -> None:
+    """Have the scheduler's thread call this soon. From any thread."""
+    _posted.append(callback)
+    _core.wake()
+
+
+def interrupt(g: G, exc: BaseException) -> None:
+    """Raise ``exc`` in a goroutine of this process at its next blocking point: now, if it is parked."""
+    g.interrupt = exc
+    if g.parked:
+        g.parked = False
+        g.told = False
+        runq.append(g)
+
+
+def spawn(g: G) -> None:
+    """Queue a goroutine of this process that is not to be stolen."""
+    runq.append(g)
+
+
+def newest_first() -> None:
+    """The goroutine created last runs first when its creator blocks, the others in their order: Go's `runnext`."""
+    global _newest
+    _newest = True
+
+
+# -- hooks of the core ---------------------------------------------------------------------------------------
+
+
+def park(slot: int, timeout: float | None, reason: str, handle: object) -> bool:
+    """Wait in a waiter slot of the core. Returns whether the operation completed; if not, it is to be given up."""
+    g = current
+    if g.interrupt is not None:
+        return False
+    g.ticket += 1
+    if timeout is not None:
+        if timeout <= 0:
+            return False
+        heapq.heappush(_timers, (monotonic() + timeout, next(_order), g, g.ticket))
+    _core.bind(slot, g)
+    g.parked = True
+    g.reason = reason
+    g.waits_on = handle
+    _schedule()
+    g.waits_on = None
+    return g.told
+
+
+def expire(reason: str) -> NoReturn:
+    """Raise what ended a wait that was given up."""
+    g = current
+    if _core.on_scheduler_thread() and g.interrupt is not None:
+        exc, g.interrupt = g.interrupt, None
+        raise exc
+    raise TimeoutError(f"{reason}: timed out")
+
+
+def preempt() -> None:
+    """Let others have a turn, if there are any. The core calls it after many operations that did not block."""
+    ready = _core.drain()
+    if ready is not None:
+        for g in ready:
+            if g.parked:
+                g.parked = False
+                g.told = True
+                runq.append(g)
+    if _core.rescan():
+        _look_around()
+    if _timers and _timers[0][0] <= monotonic():
+        _expire_timers()
+    me = current
+    if not runq:
+        task = _core.task_next(False, False)
+        if task is None:
+            return
+        runq.append(_make(task))  # type: ignore[misc]
+    runq.append(me)
+    _schedule()
+
+
+# -- for everybody -------------------------------------------------------------------------------------------
+
+
+def yield_now() -> None:
+    """Let the other ready goroutines of this process run first.
+
+    Raises:
+        Cancelled: this goroutine was cancelled.
+    """
+    if not _core.attached() or not _core.on_scheduler_thread():
+        _thread_sleep(0)
+        return
+    preempt()
+    _raise_interrupt()
+
+
+def sleep(seconds: float) -> None:
+    """Pause this goroutine for a time; others of its process run meanwhile.
+
+    Args:
+        seconds: at most this accurate: the process may be busy with another goroutine. Zero or less returns at once.
+
+    Raises:
+        Cancelled: this goroutine was cancelled.
+    """
+    if not isinstance(seconds, (int, float)):
+        raise TypeError(f"sleep() takes seconds as a number, not {type(seconds).__name__}")
+    if seconds != seconds:
+        raise ValueError("sleep() takes seconds, not NaN")
+    if not _core.attached() or not _core.on_scheduler_thread():
+        if seconds > 0:
+            _thread_sleep(min(seconds, threading.TIMEOUT_MAX))
+        return
+    g = current
+    if seconds > 0 and g.interrupt is None:
+        g.ticket += 1
+        heapq.heappush(_timers, (monotonic() + seconds, next(_order), g, g.ticket))
+        g.parked = True
+        g.reason = "sleep"
+        _schedule()
+    _raise_interrupt()
+
+
+def _raise_interrupt() -> None:
+    g = current
+    if g.interrupt is not None:
+        exc, g.interrupt = g.interrupt, None
+        raise exc

@@ -1,0 +1,273 @@
+/* channel.c - the channel protocol: Go's hchan (runtime/chan.go) in shared memory, with a journal.
+ *
+ * One lock, a ring, and two FIFO queues of waiting sudogs. As in Go: satisfy a waiter, else use the buffer, else wait;
+ * a value for a waiting receiver goes straight into its sudog; a receive from a full channel moves the first waiting
+ * sender's value into the ring. The woken side needs no acknowledgement: the winner of the CAS on waiter.state has
+ * decided the operation, in one step, for both.
+ *
+ * Every transition is: journal the intent, ONE atomic COMMIT, finish (owner tag, unlink), clear the journal, tell the
+ * peer. Two orders carry the recovery: (O1) the journal is cleared before the inbox bit is set, so a peer never runs
+ * ahead of a record that speaks of its sudog; (O2) a goroutine that leaves park by any way but its inbox bit takes the
+ * lock of the fired case once before it reads its sudog, which waits for a peer (or the coroner) to finish.
+ *
+ * Rejected: lock-free rings (a producer killed between claim and publish stops every consumer; select, rendezvous and
+ * close need the lock path anyway) and robust mutexes (see lock.c). Under the lock: no Python, no allocation, no
+ * system call.
+ */
+#include "core.h"
+
+static struct gp_message *slots(const struct gp_object *c) { return (struct gp_message *)((char *)gp_at(c->ring) + 64); }
+
+static uint64_t proc_tag(uint32_t proc) {
+    return GP_TAG(GP_TAG_PROC, ((uint64_t)(gp_get(&gp_proc_at(proc)->incarnation) & 0x1fffff) << 16) | (proc + 1));
+}
+
+/* ---- one step each, under the lock */
+
+static enum gp_result put(struct gp_object *c, const struct gp_message *m) {
+    gp_ref self = gp_ref_of(c);
+    if (GP_UNLIKELY(gp_get(&c->flags) & GP_OBJ_CLOSED)) return GP_CLOSED;
+    for (uint32_t sd; GP_UNLIKELY((sd = gp_get(&c->recvq_first)) != 0);) {
+        struct gp_sudog *s = gp_sudog_at(sd);
+        uint32_t proc = s->proc, waiter = s->waiter;
+        gp_intent(GP_OP_HANDOFF, self, sd, m->block, s->epoch, 0);
+        s->msg = *m; /* means nothing before the CAS */
+        bool won = gp_fire(c, sd, GP_W_FIRED); /* COMMIT */
+        if (won) {
+            if (m->block) gp_own(m->block, proc_tag(proc));
+            gp_unlink(c, sd);
+        }
+        gp_done();
+        if (won) {
+            gp_tell(proc, waiter);
+            return GP_OK;
+        }
+    }
+    uint64_t head = gp_get(&c->head), tail = gp_get(&c->tail);
+    if (tail - head >= c->cap) return GP_BLOCK;
+    slots(c)[tail % c->cap] = *m;
+    gp_intent(GP_OP_BUFPUT, self, 0, m->block, tail, 0);
+    gp_release(&c->tail, tail + 1); /* COMMIT */
+    if (m->block) gp_own(m->block, GP_TAG(GP_TAG_CHAN, self));
+    gp_done();
+    return GP_OK;
+}
+
+/* after a receive made room: the first waiting senders' values move up into the ring */
+static void promote(struct gp_object *c) {
+    gp_ref self = gp_ref_of(c);
+    for (uint32_t sd; (sd = gp_get(&c->sendq_first)) != 0;) {
+        uint64_t tail = gp_get(&c->tail);
+        if (tail - gp_get(&c->head) >= c->cap) return;
+        struct gp_sudog *s = gp_sudog_at(sd);
+        uint32_t proc = s->proc, waiter = s->waiter;
+        gp_ref block = s->msg.block;
+        slots(c)[tail % c->cap] = s->msg;
+        gp_intent(GP_OP_PROMOTE, self, sd, block, s->epoch, tail);
+        bool won = gp_fire(c, sd, GP_W_FIRED); /* COMMIT: the sender is told "sent" */
+        if (won) {
+            gp_release(&c->tail, tail + 1);
+            if (block) gp_own(block, GP_TAG(GP_TAG_CHAN, self));
+            gp_unlink(c, sd);
+        }
+        gp_done();
+        if (won) gp_tell(proc, waiter);
+    }
+}
+
+static enum gp_result take(struct gp_object *c, struct gp_message *m) {
+    gp_ref self = gp_ref_of(c);
+    uint64_t head = gp_get(&c->head);
+    if (GP_LIKELY(head != gp_get(&c->tail))) {
+        *m = slots(c)[head % c->cap];
+        gp_intent(GP_OP_BUFGET, self, 0, m->block, head, 0);
+        gp_release(&c->head, head + 1); /* COMMIT */
+        if (m->block) gp_own(m->block, gp_my_tag());
+        gp_done();
+        __builtin_prefetch(&slots(c)[(head + 1) % c->cap]);
+        if (GP_UNLIKELY(gp_get(&c->sendq_first) != 0)) promote(c);
+        return GP_OK;
+    }
+    for (uint32_t sd; (sd = gp_get(&c->sendq_first)) != 0;) {
+        struct gp_sudog *s = gp_sudog_at(sd);
+        uint32_t proc = s->proc, waiter = s->waiter;
+        *m = s->msg; /* before the CAS: after it the sender may reuse its sudog */
+        gp_intent(GP_OP_TAKE, self, sd, m->block, s->epoch, 0);
+        bool won = gp_fire(c, sd, GP_W_FIRED); /* COMMIT */
+        if (won) {
+            if (m->block) gp_own(m->block, gp_my_tag());
+            gp_unlink(c, sd);
+        }
+        gp_done();
+        if (won) {
+            gp_tell(proc, waiter);
+            return GP_OK;
+        }
+    }
+    return gp_get(&c->flags) & GP_OBJ_CLOSED ? GP_CLOSED : GP_BLOCK;
+}
+
+static void wait_on(struct gp_object *o, uint32_t waiter, const struct gp_message *m, bool send) {
+    uint32_t sd = gp_sudog_ref(gp.proc, waiter);
+    struct gp_sudog *s = gp_sudog_at(sd);
+    gp_waiter_arm(waiter);
+    s->object = gp_ref_of(o);
+    s->gen = gp_get(&o->gen);
+    s->waiter = waiter;
+    s->proc = (uint16_t)gp.proc;
+    s->cas = 0;
+    s->epoch = GP_W_EPOCH(gp_get(&gp_waiter_at(gp.proc, waiter)->state));
+    if (m) s->msg = *m;
+    gp_enqueue(o, sd, send);
+}
+
+/* ---- operations */
+
+enum gp_result gp_chan_send(struct gp_object *c, const struct gp_message *m) {
+    gp_lock(c);
+    enum gp_result r = put(c, m);
+    gp_unlock(c);
+    gp_ring();
+    return r;
+}
+
+enum gp_result gp_chan_recv(struct gp_object *c, struct gp_message *m) {
+    gp_lock(c);
+    enum gp_result r = take(c, m);
+    gp_unlock(c);
+    gp_ring();
+    return r;
+}
+
+enum gp_result gp_chan_send_or_wait(struct gp_object *c, const struct gp_message *m, uint32_t waiter) {
+    gp_lock(c);
+    enum gp_result r = put(c, m);
+    if (r == GP_BLOCK) wait_on(c, waiter, m, true);
+    gp_unlock(c);
+    gp_ring();
+    return r;
+}
+
+enum gp_result gp_chan_recv_or_wait(struct gp_object *c, struct gp_message *m, uint32_t waiter) {
+    gp_lock(c);
+    enum gp_result r = take(c, m);
+    if (r == GP_BLOCK) wait_on(c, waiter, NULL, false);
+    gp_unlock(c);
+    gp_ring();
+    return r;
+}
+
+enum gp_result gp_chan_finish(struct gp_object *o, uint32_t waiter, bool told, struct gp_message *m) {
+    struct gp_sudog *s = gp_sudog_at(gp_sudog_ref(gp.proc, waiter));
+    if (!told) { /* rule O2 */
+        gp_lock(o);
+        gp_unlock(o);
+    }
+    unsigned tag = GP_W_TAG(gp_acquire(&gp_waiter_at(gp.proc, waiter)->state));
+    s->object = 0;
+    if (tag == GP_W_FIRED) {
+        if (m) *m = s->msg;
+        return GP_OK;
+    }
+    return tag == GP_W_CLOSED ? GP_CLOSED : GP_BLOCK;
+}
+
+void gp_wait_abandon(struct gp_object *o, uint32_t waiter) {
+    uint32_t sd = gp_sudog_ref(gp.proc, waiter);
+    gp_lock(o);
+    gp_unlink(o, sd);
+    gp_unlock(o);
+    gp_sudog_at(sd)->object = 0;
+}
+
+enum gp_result gp_wait_or_done(struct gp_object *o, uint32_t waiter) {
+    gp_lock(o);
+    bool done = gp_get(&o->kind) == GP_KIND_WAITGROUP ? gp_get(&o->value) == 0 : gp_get(&o->state) >= GP_G_OK;
+    if (!done) wait_on(o, waiter, NULL, false);
+    gp_unlock(o);
+    return done ? GP_OK : GP_BLOCK;
+}
+
+bool gp_chan_close(struct gp_object *c) {
+    gp_lock(c);
+    uint16_t flags = gp_get(&c->flags);
+    if (!(flags & GP_OBJ_CLOSED)) {
+        gp_release(&c->flags, (uint16_t)(flags | GP_OBJ_CLOSED)); /* COMMIT */
+        gp_fire_all(c, true);
+    }
+    gp_unlock(c);
+    gp_ring();
+    return !(flags & GP_OBJ_CLOSED);
+}
+
+/* ---- the end of messages and channels */
+
+void gp_message_drop(const struct gp_message *m) {
+    gp_ref block = m->block;
+    uint64_t capacity;
+    if (!block || !gp_block_check(block, &capacity)) return;
+    if (m->codec == GP_CODEC_PICKLE) {
+        char *at = gp_payload(block);
+        uint64_t len = gp_len(block), skip = 0;
+        if (gp_flags(block) & GP_BLOCK_HANDLES) skip = (4 + 4ULL * ((struct gp_handles *)at)->count + 7) / 8 * 8;
+        struct gp_pickle *p = (struct gp_pickle *)(at + skip);
+        if (skip + sizeof *p <= len)
+            for (uint32_t i = 0; i < p->buffers && skip + sizeof *p + 4ULL * (i + 1) <= len; i++)
+                if (gp_block_check(p->buffer[i], &capacity) && gp_tag(p->buffer[i]) == GP_TAG(GP_TAG_PART, block))
+                    gp_free(p->buffer[i]);
+    }
+    gp_free(block);
+}
+
+void gp_chan_drop(struct gp_object *c) {
+    for (uint64_t i = gp_get(&c->head); i != gp_get(&c->tail); i++) gp_message_drop(&slots(c)[i % c->cap]);
+    if (c->ring) gp_free(c->ring);
+}
+
+/* ---- wait groups and outcomes of goroutines: the same queues, fired all at once */
+
+int gp_waitgroup_add(struct gp_object *o, int64_t n, int64_t *now) {
+    int err = 0;
+    gp_lock(o);
+    int64_t count;
+    if (__builtin_add_overflow(gp_get(&o->value), n, &count)) err = -EOVERFLOW;
+    else if (count < 0) err = -ERANGE;
+    else {
+        gp_set(&o->value, count); /* COMMIT */
+        if (count == 0) gp_fire_all(o, false); /* at zero newcomers do not queue, but after the next add they would */
+        *now = count;
+    }
+    gp_unlock(o);
+    gp_ring();
+    return err;
+}
+
+bool gp_held(const struct gp_object *o) {
+    if (gp_get(&o->flags) & GP_OBJ_SHARED) return true;
+    for (unsigned i = 0; i <= (gp.nprocs - 1) / 64; i++)
+        if (gp_get(&o->holders[i])) return true;
+    return false;
+}
+
+bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref block) {
+    gp_lock(o);
+    bool wanted = gp_held(o);
+    if (wanted) {
+        if (block) gp_own(block, GP_TAG(GP_TAG_RESULT, gp_ref_of(o)));
+        o->ring = block;
+        o->task = 0;
+        gp_release(&o->state, state); /* COMMIT */
+        gp_fire_all(o, true);
+    }
+    gp_unlock(o);
+    gp_ring();
+    return wanted;
+}
+
+bool gp_outcome_release(struct gp_object *o) {
+    gp_lock(o);
+    atomic_fetch_and_explicit(&o->holders[gp.proc / 64], ~(1ULL << (gp.proc % 64)), memory_order_acq_rel);
+    bool last = !gp_held(o) && gp_get(&o->state) >= GP_G_OK; /* else its proc finds out when the goroutine ends */
+    gp_unlock(o);
+    return last;
+}

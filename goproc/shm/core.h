@@ -1,0 +1,222 @@
+/* core.h - what the files of the core share: this process's view of the segment, access helpers, the C interface.
+ *
+ * Nothing here knows Python, except that the callers hold the GIL from lock to unlock: one journal per process.
+ */
+#ifndef GP_CORE_H
+#define GP_CORE_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "layout.h"
+
+/* ---- this process's view; private memory */
+struct gp_mapping {          /* outlives the runtime while a buffer still maps one of its blocks */
+    char *base;
+    uint64_t bytes;
+    uint64_t users;
+};
+struct gp_self {
+    char *base;              /* the mapping, or NULL when no runtime is attached */
+    uint64_t bytes;
+    uint64_t run;            /* +1 at every attach: handles of an earlier runtime are refused */
+    uint32_t proc;           /* my number; 0 is the host */
+    uint32_t nprocs;
+    uint32_t me;             /* my lock word: incarnation << 10 | proc + 1 */
+    uint32_t ncpu;
+    struct gp_header *head;
+    struct gp_proc *my;
+    char *part;              /* my partition */
+    uint64_t arena;          /* offset of my arena */
+    uint64_t arena_bytes;
+    uint64_t heap_at;        /* offsets below this are not heap */
+    uint64_t part_bytes, parts_at;
+    struct gp_mapping *mapping;
+    int memfd;
+    bool forked;             /* true in a child the user forked: nothing may be touched */
+};
+extern struct gp_self gp;
+
+/* ---- access */
+#define gp_get(p) atomic_load_explicit((p), memory_order_relaxed)
+#define gp_set(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
+#define gp_acquire(p) atomic_load_explicit((p), memory_order_acquire)
+#define gp_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
+/* program order of my own stores as the coroner sees them after my death: a compiler barrier is enough (prefix rule) */
+#define gp_order() atomic_signal_fence(memory_order_seq_cst)
+
+#if defined(__x86_64__) || defined(__i386__)
+#define gp_pause() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define gp_pause() __asm__ volatile("isb" ::: "memory")
+#else
+#define gp_pause() gp_order()
+#endif
+
+#define GP_LIKELY(x) __builtin_expect(!!(x), 1)
+#define GP_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+static inline void *gp_at(gp_ref ref) { return gp.base + (uint64_t)ref * GP_LINE; }
+static inline gp_ref gp_ref_of(const void *p) { return (gp_ref)(((uint64_t)((const char *)p - gp.base)) / GP_LINE); }
+static inline struct gp_proc *gp_proc_at(uint32_t p) {
+    return (struct gp_proc *)(gp.base + 4096u + (uint64_t)p * GP_PROC_BYTES);
+}
+static inline char *gp_part_at(uint32_t p) { return gp.base + gp.parts_at + (uint64_t)p * gp.part_bytes; }
+static inline uint64_t gp_my_tag(void) { return GP_TAG(GP_TAG_PROC, ((uint64_t)(gp.me >> 10) << 16) | (gp.proc + 1)); }
+
+/* ---- segment.c */
+int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu);      /* memfd, or -errno */
+int gp_attach(int memfd, uint32_t proc);                             /* 0 or -errno */
+void gp_detach(void);
+void gp_mapping_release(struct gp_mapping *m);                       /* a view or the runtime no longer needs it */
+int gp_commit(uint64_t offset, uint64_t bytes);                      /* back a range with memory: 0, -ENOMEM, -errno */
+uint64_t gp_committed(void);                                         /* of all procs */
+int gp_commit_upto(uint64_t start, uint64_t *done, uint64_t want, uint64_t limit); /* grow a prefix in steps */
+uint64_t gp_now(void);                                               /* CLOCK_MONOTONIC, ns */
+
+/* ---- heap.c */
+gp_ref gp_alloc(uint64_t payload, unsigned flags);                   /* 0: out of memory */
+gp_ref gp_object_alloc(enum gp_kind kind);                           /* 0: out of memory */
+void gp_free(gp_ref ref);                                            /* release a block this process owns, and its parts */
+void gp_object_free(struct gp_object *o);
+bool gp_block_check(gp_ref ref, uint64_t *capacity);                 /* is this a live block? its payload capacity */
+bool gp_object_check(gp_ref ref);                                    /* could this be an object? */
+void gp_heap_attach(void);
+void gp_heap_detach(void);
+void gp_heap_each(void (*visit)(struct gp_block *b, bool object, uint64_t bytes, void *arg), void *arg); /* live ones */
+struct gp_heap_stats { uint64_t blocks, objects, definitions, bytes; };
+void gp_heap_census(struct gp_heap_stats *out);                      /* live ones in all arenas: for tests */
+
+static inline char *gp_payload(gp_ref ref) {
+    struct gp_block *b = gp_at(ref);
+    return (char *)b + ((gp_get(&b->len) >> 56) & GP_BLOCK_ALIGNED ? 64 : GP_BLOCK_HEAD);
+}
+static inline uint64_t gp_len(gp_ref ref) {
+    return gp_get(&((struct gp_block *)gp_at(ref))->len) & ((1ULL << 56) - 1);
+}
+static inline unsigned gp_flags(gp_ref ref) { return (unsigned)(gp_get(&((struct gp_block *)gp_at(ref))->len) >> 56); }
+static inline void gp_own(gp_ref ref, uint64_t tag) { gp_set(&((struct gp_block *)gp_at(ref))->tag, tag); }
+static inline uint64_t gp_tag(gp_ref ref) { return gp_acquire(&((struct gp_block *)gp_at(ref))->tag); }
+
+/* ---- lock.c */
+#define GP_LOCK_WAITERS 0x80000000u
+void gp_lock_slow(_Atomic uint32_t *word);
+void gp_unlock_wake(_Atomic uint32_t *word);
+long gp_futex_wait(_Atomic uint32_t *word, uint32_t expect, uint64_t until_ns); /* absolute; 0 = no limit */
+void gp_futex_wake(_Atomic uint32_t *word, int count);
+
+/* `line` is an object or a queue: its lock word is at byte 16. Locks are taken in ascending order of ref. */
+static inline void gp_lock(void *line) {
+    struct gp_journal *j = &gp.my->journal;
+    uint32_t n = gp_get(&j->nlocks), free_word = 0;
+    _Atomic uint32_t *word = (_Atomic uint32_t *)((char *)line + 16);
+    gp_set(&j->locks[n], gp_ref_of(line)); /* before the attempt, as the kernel's list_op_pending */
+    gp_order();
+    gp_set(&j->nlocks, n + 1);
+    gp_order();
+    if (GP_UNLIKELY(!atomic_compare_exchange_strong_explicit(word, &free_word, gp.me, memory_order_acquire,
+                                                             memory_order_relaxed)))
+        gp_lock_slow(word);
+}
+static inline void gp_unlock(void *line) {
+    struct gp_journal *j = &gp.my->journal;
+    _Atomic uint32_t *word = (_Atomic uint32_t *)((char *)line + 16);
+    gp_order();
+    if (GP_UNLIKELY(atomic_exchange_explicit(word, 0, memory_order_release) & GP_LOCK_WAITERS)) gp_unlock_wake(word);
+    gp_order(); /* the wake belongs to the operation: only now may the coroner forget this lock */
+    gp_set(&j->nlocks, gp_get(&j->nlocks) - 1);
+}
+
+/* ---- journal: intent first, then the COMMIT, then gp_done */
+static inline void gp_intent(enum gp_op op, gp_ref a, uint32_t b, gp_ref c, uint64_t d, uint64_t e) {
+    struct gp_journal *j = &gp.my->journal;
+    gp_set(&j->a, a);
+    gp_set(&j->b, b);
+    gp_set(&j->c, c);
+    gp_set(&j->d, d);
+    gp_set(&j->e, e);
+    gp_order();
+    gp_set(&j->op, op);
+    gp_order();
+}
+static inline void gp_done(void) {
+    gp_order();
+    gp_set(&gp.my->journal.op, GP_OP_NONE);
+    gp_order();
+}
+
+/* ---- park.c */
+static inline struct gp_waiter *gp_waiter_at(uint32_t proc, uint32_t i) {
+    return (struct gp_waiter *)(gp_part_at(proc) + GP_PART_WAITERS) + i;
+}
+static inline struct gp_sudog *gp_sudog_at(uint32_t sd) { /* sd: a sudog reference, not 0 */
+    return (struct gp_sudog *)(gp_part_at(sd >> GP_SUDOG_BITS) + GP_PART_SUDOGS) + (sd & ((1u << GP_SUDOG_BITS) - 1)) - 1;
+}
+static inline uint32_t gp_sudog_ref(uint32_t proc, uint32_t i) { return proc << GP_SUDOG_BITS | (i + 1); }
+static inline bool gp_sudog_check(uint32_t sd) {
+    uint32_t i = sd & ((1u << GP_SUDOG_BITS) - 1);
+    return (sd >> GP_SUDOG_BITS) < gp.nprocs && i >= 1 && i <= GP_SUDOGS;
+}
+
+int64_t gp_waiter_alloc(bool thread);      /* index, or -1: out of memory */
+void gp_waiter_release(uint32_t i);
+void gp_waiter_arm(uint32_t i);            /* a new epoch, WAITING; before any sudog is linked */
+bool gp_waiter_cancel(uint32_t i);         /* WAITING -> CANCELLED; false: somebody fired it first */
+void gp_tell(uint32_t proc, uint32_t i);   /* after a state CAS: inbox bit, or note the thread; rung by gp_ring() */
+void gp_ring(void);                        /* wake what gp_tell noted; call it with no lock held */
+void gp_ring_proc(uint32_t proc);
+void gp_nudge(uint32_t proc);              /* its scheduler looks around: rescan */
+int gp_drain(uint32_t *out, int max);      /* own inbox: waiter indices that were told */
+bool gp_inbox_pending(void);
+bool gp_thread_wait(struct gp_waiter *w, uint64_t until_ns); /* until state leaves WAITING; false: time is up. No GIL needed */
+void gp_release_threads(void);             /* the runtime stops: no thread of this process may go on sleeping */
+void gp_idle(uint64_t until_ns);           /* sleep until there may be something to do. No GIL needed */
+bool gp_may_spin(void);
+void gp_park_attach(void);
+
+/* ---- queue.c: FIFO of sudogs of one object, under its lock */
+void gp_enqueue(struct gp_object *o, uint32_t sd, bool send);
+void gp_unlink(struct gp_object *o, uint32_t sd);
+bool gp_fire(struct gp_object *o, uint32_t sd, unsigned tag); /* the one CAS of a waiter; unlinks in either case */
+/* CLOSED to every waiter of the object. `pausing`: lets go of the lock now and then, where newcomers cannot queue any
+ * more; enters and leaves with the lock held */
+void gp_fire_all(struct gp_object *o, bool pausing);
+
+/* ---- channel.c */
+enum gp_result { GP_BLOCK, GP_OK, GP_CLOSED };
+enum gp_result gp_chan_send(struct gp_object *c, const struct gp_message *m);  /* non-blocking */
+enum gp_result gp_chan_recv(struct gp_object *c, struct gp_message *m);        /* non-blocking; m is owned by the caller */
+enum gp_result gp_chan_send_or_wait(struct gp_object *c, const struct gp_message *m, uint32_t waiter);
+enum gp_result gp_chan_recv_or_wait(struct gp_object *c, struct gp_message *m, uint32_t waiter);
+/* after a park: what became of it. `told`: woken through the inbox; otherwise the lock is taken once (rule O2) */
+enum gp_result gp_chan_finish(struct gp_object *c, uint32_t waiter, bool told, struct gp_message *m);
+void gp_wait_abandon(struct gp_object *o, uint32_t waiter);                    /* after a won cancel: unlink, release nothing */
+bool gp_chan_close(struct gp_object *c);                                      /* false: was closed */
+bool gp_spin_until(struct gp_object *c, bool send);                           /* worth trying again? */
+void gp_chan_drop(struct gp_object *c);                                       /* free ring and messages of a dead channel */
+void gp_message_drop(const struct gp_message *m);
+
+/* wait groups and goroutine outcomes */
+enum gp_result gp_wait_or_done(struct gp_object *o, uint32_t waiter);         /* OK: nothing to wait for */
+int gp_waitgroup_add(struct gp_object *o, int64_t n, int64_t *now);           /* 0, -ERANGE negative, -EOVERFLOW */
+bool gp_held(const struct gp_object *o);                                        /* is there a handle anywhere, or may there be? */
+bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref block); /* false: no handle is left */
+bool gp_outcome_release(struct gp_object *o); /* my last handle went; true: the object is ended and mine to free */
+
+/* ---- tasks.c */
+int gp_task_push(gp_ref task, uint32_t proc, bool pinned);  /* 0, or -EAGAIN: the ring is full */
+gp_ref gp_task_pop(bool newest);                            /* claimed for this proc; 0: none */
+bool gp_task_steal(void);                                   /* moves half of somebody's queue to mine */
+uint32_t gp_task_count(void);                               /* in my queue */
+bool gp_tasks_anywhere(void);
+void gp_wake_one(void);                                     /* an idle proc, if nobody is searching */
+
+/* ---- coroner.c */
+int gp_coroner_start(int control, int zygote_pid);
+void gp_coroner_stop(void);                                  /* the host is about to stop the workers itself */
+bool gp_fatal_claim(void);                                   /* may I report and end the program? Only the first may */
+_Noreturn void gp_fatal_exit(int status);                    /* after gp_fatal_claim: ends every process */
+int gp_die_with_parent(int ppid);
+
+#endif

@@ -1,0 +1,240 @@
+/* goroutines.c - tasks as Python sees them: made at `go`, claimed by the proc that starts them, ended with an outcome. */
+#include "python.h"
+
+#include <unistd.h>
+
+#define ID_BATCH 16u
+
+static uint64_t next_id(void) {
+    static uint64_t at, end, run;
+    if (run != gp.run || at == end) {
+        at = atomic_fetch_add(&gp.head->next_id, ID_BATCH) + 1;
+        end = at + ID_BATCH;
+        run = gp.run;
+    }
+    return at++;
+}
+
+static struct gp_task *task_at(gp_ref ref) { return (struct gp_task *)((char *)gp_at(ref) + GP_BLOCK_HEAD); }
+
+/* (type, name, site, parent) -> a handle with a new object, and its task block */
+static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned long long parent, gp_ref *task) {
+    if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, &OutcomeType)) {
+        PyErr_SetString(PyExc_TypeError, "the first argument must be a subclass of Outcome");
+        return NULL;
+    }
+    Py_ssize_t n;
+    const char *text = PyUnicode_AsUTF8AndSize(name, &n);
+    if (!text) return NULL;
+    Handle *h = (Handle *)handle_new((PyTypeObject *)type, GP_KIND_GOROUTINE);
+    if (!h) return NULL;
+    *task = gp_alloc(sizeof(struct gp_task), GP_BLOCK_TASK);
+    if (!*task) {
+        Py_DECREF(h);
+        raise_memory(sizeof(struct gp_task), "a goroutine");
+        return NULL;
+    }
+    struct gp_object *o = gp_at(h->ref);
+    struct gp_task *t = task_at(*task);
+    uint64_t id = next_id();
+    gp_set(&o->id, id);
+    o->task = *task;
+    t->id = id;
+    t->parent = parent;
+    t->object = h->ref;
+    t->gen = h->gen;
+    t->site = (gp_ref)site;
+    t->creator = (uint16_t)gp.proc;
+    t->pinned = 0;
+    gp_set(&t->started, 0);
+    if (n > (Py_ssize_t)GP_TASK_NAME - 1) n = GP_TASK_NAME - 1;
+    memcpy(t->name, text, (size_t)n);
+    t->name[n] = 0;
+    memset(&t->call, 0, sizeof t->call);
+    return h;
+}
+
+static PyObject *give_up(Handle *h, gp_ref task) { /* nobody has seen it yet: handle, object and task go */
+    gp_free(task);
+    gp_set(&((struct gp_object *)gp_at(h->ref))->state, GP_G_DEAD);
+    Py_DECREF(h);
+    return NULL;
+}
+
+static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
+    (void)module;
+    if (nargs != 6) return PyErr_Format(PyExc_TypeError, "task_new(type, call, name, site, parent, proc)");
+    unsigned long site = PyLong_AsUnsignedLong(args[3]);
+    unsigned long long parent = PyLong_AsUnsignedLongLong(args[4]);
+    long proc = PyLong_AsLong(args[5]);
+    if (PyErr_Occurred() || handle_ready() < 0) return NULL;
+    if (proc >= (long)gp.nprocs)
+        return PyErr_Format(PyExc_ValueError, "go.on(%ld): there are procs 0 to %u", proc, gp.nprocs - 1);
+    struct gp_message call;
+    if (message_encode(args[1], &call) < 0) return NULL;
+    gp_ref task;
+    Handle *h = make(args[0], args[2], site, parent, &task);
+    if (!h) {
+        gp_message_drop(&call);
+        return NULL;
+    }
+    struct gp_task *t = task_at(task);
+    t->call = call;
+    t->pinned = proc >= 0;
+    int err;
+    while ((err = gp_task_push(task, proc < 0 ? gp.proc : (uint32_t)proc, proc >= 0)) == -EAGAIN) {
+        /* back pressure: let some of the quarter million that wait run */
+        PyObject *r = PyThread_get_thread_ident() == scheduler_thread ? PyObject_CallNoArgs(hooks.preempt) : Py_NewRef(Py_None);
+        Py_XDECREF(r);
+        Py_BEGIN_ALLOW_THREADS
+        usleep(100);
+        Py_END_ALLOW_THREADS
+        if (!r || PyErr_CheckSignals() < 0 || handle_ready() < 0) break;
+    }
+    if (err < 0 || PyErr_Occurred()) {
+        if (!PyErr_Occurred()) raise_memory(GP_PAGE, "queueing a goroutine");
+        gp_message_drop(&call);
+        return give_up(h, task);
+    }
+    if (proc < 0) {
+        gp_wake_one();
+    } else {
+        atomic_thread_fence(memory_order_seq_cst);
+        gp_ring_proc((uint32_t)proc);
+    }
+    return (PyObject *)h;
+}
+
+/* go.local: (handle, task) of a goroutine that its creator's scheduler starts itself */
+static PyObject *task_local(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
+    (void)module;
+    if (nargs != 4) return PyErr_Format(PyExc_TypeError, "task_local(type, name, site, parent)");
+    unsigned long site = PyLong_AsUnsignedLong(args[2]);
+    unsigned long long parent = PyLong_AsUnsignedLongLong(args[3]);
+    if (PyErr_Occurred() || handle_ready() < 0) return NULL;
+    gp_ref task;
+    Handle *h = make(args[0], args[1], site, parent, &task);
+    if (!h) return NULL;
+    struct gp_object *o = gp_at(h->ref);
+    gp_set(&o->proc, gp.proc + 1);
+    return Py_BuildValue("(NkkK)", h, (unsigned long)task, (unsigned long)gp_ref_of(o), (unsigned long long)gp_get(&o->id));
+}
+
+static PyObject *task_next(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
+    (void)module;
+    if (nargs != 2) return PyErr_Format(PyExc_TypeError, "task_next(newest, steal)");
+    if (!gp.base) Py_RETURN_NONE;
+    gp_ref ref = gp_task_pop(args[0] == Py_True);
+    if (!ref && (args[1] != Py_True || !gp_task_steal() || !(ref = gp_task_pop(false)))) Py_RETURN_NONE;
+    uint64_t capacity;
+    if (!gp_block_check(ref, &capacity) || capacity < sizeof(struct gp_task))
+        return PyErr_Format(PyExc_RuntimeError, "a task queue in shared memory is damaged");
+    struct gp_task *t = task_at(ref);
+    struct gp_message call = t->call;
+    struct gp_object *o = gp_at(t->object);
+    t->call.codec = GP_CODEC_NONE;
+    t->call.block = 0;
+    gp_set(&t->started, 1);
+    gp_set(&o->proc, gp.proc + 1);
+    gp_release(&o->state, GP_G_RUNNING);
+    PyObject *payload = message_decode(&call, false), *error = Py_NewRef(Py_None);
+    if (!payload) { /* the goroutine has been created: what is wrong is its outcome, not the scheduler's */
+        PyObject *type, *value, *trace;
+        PyErr_Fetch(&type, &value, &trace);
+        PyErr_NormalizeException(&type, &value, &trace);
+        if (trace) PyException_SetTraceback(value, trace);
+        Py_DECREF(error);
+        error = value;
+        payload = Py_NewRef(Py_None);
+        Py_XDECREF(type);
+        Py_XDECREF(trace);
+    }
+    char name[GP_TASK_NAME];
+    memcpy(name, t->name, sizeof name);
+    name[sizeof name - 1] = 0;
+    PyObject *text = PyUnicode_DecodeUTF8(name, (Py_ssize_t)strlen(name), "ignore");
+    return Py_BuildValue("(kkKKkNNN)", (unsigned long)ref, (unsigned long)t->object, (unsigned long long)t->id,
+                         (unsigned long long)t->parent, (unsigned long)t->site, text, payload, error);
+}
+
+static void drop_result(gp_ref block) {
+    if (!block) return;
+    gp_message_drop((struct gp_message *)gp_payload(block));
+    gp_free(block);
+}
+
+static PyObject *task_wanted(PyObject *module, PyObject *object) {
+    (void)module;
+    gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(object);
+    if (PyErr_Occurred()) return NULL;
+    return PyBool_FromLong(gp.base && gp_held(gp_at(ref)));
+}
+
+static PyObject *task_cancelled(PyObject *module, PyObject *object) {
+    (void)module;
+    gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(object);
+    if (PyErr_Occurred()) return NULL;
+    return PyBool_FromLong(gp.base && (gp_get(&((struct gp_object *)gp_at(ref))->flags) & GP_OBJ_CANCEL));
+}
+
+static PyObject *task_done(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
+    (void)module;
+    if (nargs != 4) return PyErr_Format(PyExc_TypeError, "task_done(task, object, failed, value)");
+    gp_ref task = (gp_ref)PyLong_AsUnsignedLong(args[0]), object = (gp_ref)PyLong_AsUnsignedLong(args[1]), block = 0;
+    int failed = PyObject_IsTrue(args[2]);
+    if (PyErr_Occurred()) return NULL;
+    if (!gp.base) Py_RETURN_TRUE;
+    struct gp_object *o = gp_at(object);
+    if (args[3] != Py_None && gp_held(o)) {
+        struct gp_message m;
+        if (message_encode(args[3], &m) < 0) return NULL;
+        block = gp_alloc(sizeof m, 0);
+        if (!block) {
+            gp_message_drop(&m);
+            return raise_memory(sizeof m, "the result of a goroutine");
+        }
+        memcpy(gp_payload(block), &m, sizeof m);
+        if (m.block) gp_own(m.block, GP_TAG(GP_TAG_RESULT, object));
+    }
+    bool wanted = gp_outcome_set(o, failed ? GP_G_FAILED : GP_G_OK, block);
+    gp_free(task);
+    if (!wanted) {
+        drop_result(block);
+        gp_object_free(o);
+    }
+    return PyBool_FromLong(wanted);
+}
+
+static PyObject *definition_put(PyObject *module, PyObject *blob) {
+    (void)module;
+    if (!PyBytes_Check(blob)) return PyErr_Format(PyExc_TypeError, "definition_put(bytes)");
+    if (handle_ready() < 0) return NULL;
+    gp_ref ref = gp_alloc((uint64_t)PyBytes_GET_SIZE(blob), 0);
+    if (!ref) return raise_memory((uint64_t)PyBytes_GET_SIZE(blob), "a definition");
+    memcpy(gp_payload(ref), PyBytes_AS_STRING(blob), (size_t)PyBytes_GET_SIZE(blob));
+    gp_own(ref, GP_TAG(GP_TAG_DEFINITION, gp.proc + 1));
+    return PyLong_FromUnsignedLong(ref);
+}
+
+static PyObject *definition_get(PyObject *module, PyObject *arg) {
+    (void)module;
+    unsigned long ref = PyLong_AsUnsignedLong(arg);
+    uint64_t capacity;
+    if (PyErr_Occurred() || handle_ready() < 0) return NULL;
+    if (ref > UINT32_MAX || !gp_block_check((gp_ref)ref, &capacity) || GP_TAG_KIND(gp_tag((gp_ref)ref)) != GP_TAG_DEFINITION)
+        return PyErr_Format(PyExc_RuntimeError, "a message names a definition that does not exist");
+    return PyBytes_FromStringAndSize(gp_payload((gp_ref)ref), (Py_ssize_t)gp_len((gp_ref)ref));
+}
+
+PyMethodDef task_functions[] = {
+    {"task_new", (PyCFunction)(void (*)(void))task_new, METH_FASTCALL, PyDoc_STR("Queue a goroutine; return its handle.")},
+    {"task_local", (PyCFunction)(void (*)(void))task_local, METH_FASTCALL, PyDoc_STR("A goroutine of this process only.")},
+    {"task_next", (PyCFunction)(void (*)(void))task_next, METH_FASTCALL,
+     PyDoc_STR("task_next(newest, steal): claim an unstarted goroutine, or None.")},
+    {"task_wanted", task_wanted, METH_O, PyDoc_STR("Is there a handle, somewhere, that could read this outcome?")},
+    {"task_cancelled", task_cancelled, METH_O, PyDoc_STR("Has cancel() been called on this goroutine?")},
+    {"task_done", (PyCFunction)(void (*)(void))task_done, METH_FASTCALL, PyDoc_STR("Store an outcome; False: nobody holds a handle.")},
+    {"definition_put", definition_put, METH_O, PyDoc_STR("Keep bytes for the life of the runtime; return a reference.")},
+    {"definition_get", definition_get, METH_O, PyDoc_STR("The bytes of a reference.")},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,0 +1,287 @@
+/* handles.c - Python's references to objects in the segment.
+ *
+ * One Python object per shared object and process, so `is` and identity survive a round trip, and its life is the
+ * process's holder bit: set when it is made, cleared when it dies. An object that was never put into a message is
+ * freed with its handle; one that was may be in flight, so it is left to the collector.
+ */
+#include "python.h"
+
+struct gp_hooks hooks;
+
+/* ref -> its Handle in this process, borrowed; open addressing, backward-shift deletion */
+static struct {
+    Handle **slot;
+    uint32_t mask, used;
+} table;
+
+static uint32_t home(gp_ref ref) { return (ref * 2654435761u) & table.mask; }
+
+static Handle *find(gp_ref ref) {
+    if (!table.slot) return NULL;
+    for (uint32_t i = home(ref); table.slot[i]; i = (i + 1) & table.mask)
+        if (table.slot[i]->ref == ref) return table.slot[i];
+    return NULL;
+}
+
+static void put(Handle *h) {
+    uint32_t i = home(h->ref);
+    while (table.slot[i]) i = (i + 1) & table.mask;
+    table.slot[i] = h;
+    table.used++;
+}
+
+static int insert(Handle *h) {
+    if (!table.slot || 2 * (table.used + 1) > table.mask + 1) {
+        uint32_t old_size = table.slot ? table.mask + 1 : 0, size = old_size ? 2 * old_size : 256;
+        Handle **old = table.slot, **fresh = PyMem_Calloc(size, sizeof *fresh);
+        if (!fresh) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        table.slot = fresh;
+        table.mask = size - 1;
+        table.used = 0;
+        for (uint32_t i = 0; i < old_size; i++)
+            if (old[i]) put(old[i]);
+        PyMem_Free(old);
+    }
+    put(h);
+    return 0;
+}
+
+static void erase(Handle *h) {
+    uint32_t i = home(h->ref);
+    while (table.slot[i] != h) i = (i + 1) & table.mask;
+    for (uint32_t j = i;;) {
+        j = (j + 1) & table.mask;
+        if (!table.slot[j]) break;
+        uint32_t k = home(table.slot[j]->ref);
+        if (((j - k) & table.mask) >= ((j - i) & table.mask)) {
+            table.slot[i] = table.slot[j];
+            i = j;
+        }
+    }
+    table.slot[i] = NULL;
+    table.used--;
+}
+
+void handles_forget(void) {
+    PyMem_Free(table.slot);
+    memset(&table, 0, sizeof table);
+}
+
+uint32_t handles_live(void) { return table.used; }
+
+int handle_ready(void) {
+    if (GP_LIKELY(gp.base != NULL && !gp.forked)) return 0;
+    if (gp.forked) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "goproc cannot be used in a process made by os.fork(): start it with subprocess, or use go()");
+        return -1;
+    }
+    PyObject *r = PyObject_CallNoArgs(hooks.start);
+    if (!r) return -1;
+    Py_DECREF(r);
+    if (gp.base) return 0;
+    PyErr_SetString(hooks.stopped, "the goproc runtime did not start");
+    return -1;
+}
+
+struct gp_object *handle_object(Handle *h) {
+    if (GP_UNLIKELY(h->run != gp.run || !gp.base || gp.forked)) {
+        if (gp.forked) handle_ready();
+        else PyErr_Format(hooks.stopped, "%s used after the goproc runtime it belongs to stopped", Py_TYPE(h)->tp_name);
+        return NULL;
+    }
+    struct gp_object *o = gp_at(h->ref);
+    if (GP_UNLIKELY(gp_get(&o->gen) != h->gen)) {
+        PyErr_Format(PyExc_RuntimeError, "%s no longer exists in shared memory (this is a bug in goproc)",
+                     Py_TYPE(h)->tp_name);
+        return NULL;
+    }
+    return o;
+}
+
+static void hold(struct gp_object *o) {
+    atomic_fetch_or_explicit(&o->holders[gp.proc / 64], 1ULL << (gp.proc % 64), memory_order_acq_rel);
+    atomic_fetch_add_explicit(&o->holders_version, 1, memory_order_acq_rel);
+}
+
+static PyObject *make(PyTypeObject *type, gp_ref ref, uint32_t gen, enum gp_kind kind) {
+    Handle *h = (Handle *)type->tp_alloc(type, 0);
+    if (!h) return NULL;
+    h->ref = ref;
+    h->gen = gen;
+    h->run = ref ? gp.run : 0;
+    h->kind = (uint8_t)kind;
+    h->dir = DIR_BOTH;
+    if (ref) {
+        if (insert(h) < 0) {
+            Py_DECREF(h);
+            return NULL;
+        }
+        h->counted = true;
+        hold(gp_at(ref));
+    }
+    return (PyObject *)h;
+}
+
+PyObject *raise_memory(uint64_t asked, const char *what) {
+    uint64_t used = gp_committed(), limit = gp.head->memory;
+    PyObject *text = PyUnicode_FromFormat(
+        "%s needs %llu bytes of shared memory; %llu of %llu are free "
+        "(raise the limit with --memory, GOPROC_MEMORY or runtime(memory=...))",
+        what, (unsigned long long)asked, (unsigned long long)(used < limit ? limit - used : 0), (unsigned long long)limit);
+    if (text) PyErr_SetObject(hooks.out_of_memory, text);
+    Py_XDECREF(text);
+    return NULL;
+}
+
+PyObject *handle_new(PyTypeObject *type, enum gp_kind kind) {
+    if (handle_ready() < 0) return NULL;
+    gp_ref ref = gp_object_alloc(kind);
+    if (!ref) return raise_memory(GP_PAGE, "a new channel or sync object");
+    PyObject *h = make(type, ref, gp_get(&((struct gp_object *)gp_at(ref))->gen), kind);
+    if (!h) gp_object_free(gp_at(ref));
+    return h;
+}
+
+static PyObject *view_of(PyObject *whole, unsigned dir) {
+    PyTypeObject *type = (PyTypeObject *)hooks.views[dir];
+    Handle *v = (Handle *)type->tp_alloc(type, 0), *h = (Handle *)whole;
+    if (!v) return NULL;
+    v->ref = h->ref;
+    v->gen = h->gen;
+    v->run = h->run;
+    v->kind = h->kind;
+    v->dir = (uint8_t)dir;
+    v->whole = Py_NewRef(whole);
+    return (PyObject *)v;
+}
+
+PyObject *handle_for(gp_ref ref, uint32_t gen, enum gp_kind kind, unsigned dir) {
+    PyObject *whole;
+    if (ref == 0 && kind == GP_KIND_CHAN && hooks.nil) {
+        if (dir == DIR_BOTH) return Py_NewRef(hooks.nil);
+        return view_of(hooks.nil, dir);
+    }
+    Handle *known = ref ? find(ref) : NULL;
+    if (known && known->gen == gen) {
+        whole = Py_NewRef((PyObject *)known);
+    } else {
+        struct gp_object *o = gp_at(ref);
+        if (kind >= GP_KINDS || !hooks.types[kind] ||
+            (ref && (!gp_object_check(ref) || gp_get(&o->gen) != gen || gp_get(&o->kind) != kind || known))) {
+            PyErr_SetString(PyExc_RuntimeError, "a message names a channel or sync object that does not exist");
+            return NULL;
+        }
+        whole = make((PyTypeObject *)hooks.types[kind], ref, gen, kind);
+    }
+    if (!whole || dir == DIR_BOTH || kind != GP_KIND_CHAN) return whole;
+    PyObject *v = view_of(whole, dir);
+    Py_DECREF(whole);
+    return v;
+}
+
+static void release_goroutine(Handle *h, struct gp_object *o) {
+    if (!gp_outcome_release(o)) return;
+    if (gp_get(&o->state) == GP_G_FAILED && gp_get(&o->value) == 0) {
+        PyObject *failure = o->ring ? message_decode((struct gp_message *)gp_payload(o->ring), true) : Py_NewRef(Py_None);
+        PyObject *r = failure ? PyObject_CallFunction(hooks.unread, "KO", (unsigned long long)gp_get(&o->id), failure) : NULL;
+        if (!r) PyErr_WriteUnraisable((PyObject *)h);
+        Py_XDECREF(r);
+        Py_XDECREF(failure);
+    }
+    if (o->ring) {
+        gp_message_drop((struct gp_message *)gp_payload(o->ring));
+        gp_free(o->ring);
+    }
+    gp_object_free(o);
+}
+
+static void handle_dealloc(Handle *h) {
+    PyObject_GC_UnTrack(h);
+    if (h->weak) PyObject_ClearWeakRefs((PyObject *)h);
+    if (h->counted && h->run == gp.run && gp.base && !gp.forked) {
+        struct gp_object *o = gp_at(h->ref);
+        PyObject *type_, *value, *trace;
+        PyErr_Fetch(&type_, &value, &trace);
+        erase(h);
+        if (gp_get(&o->flags) & GP_OBJ_SHARED) {
+            atomic_fetch_and_explicit(&o->holders[gp.proc / 64], ~(1ULL << (gp.proc % 64)), memory_order_acq_rel);
+            atomic_fetch_add_explicit(&gp.head->collect, 1, memory_order_relaxed);
+        } else if (h->kind == GP_KIND_GOROUTINE) {
+            release_goroutine(h, o);
+        } else {
+            if (h->kind == GP_KIND_CHAN) gp_chan_drop(o);
+            gp_object_free(o);
+        }
+        PyErr_Restore(type_, value, trace);
+    }
+    Py_CLEAR(h->whole);
+    Py_TYPE(h)->tp_free(h);
+}
+
+static int handle_traverse(Handle *h, visitproc visit, void *arg) {
+    Py_VISIT(h->whole);
+    return 0;
+}
+static int handle_clear(Handle *h) {
+    Py_CLEAR(h->whole);
+    return 0;
+}
+
+static Py_hash_t handle_hash(Handle *h) {
+    Py_hash_t x = (Py_hash_t)(h->run * 1000003u ^ ((uint64_t)h->gen << 32 | h->ref));
+    return x == -1 ? -2 : x;
+}
+
+static PyObject *handle_compare(PyObject *a, PyObject *b, int op) {
+    if ((op != Py_EQ && op != Py_NE) || !PyObject_TypeCheck(b, &HandleType)) Py_RETURN_NOTIMPLEMENTED;
+    Handle *x = (Handle *)a, *y = (Handle *)b;
+    bool same = x->ref == y->ref && x->gen == y->gen && (x->run == y->run || !x->ref);
+    return PyBool_FromLong(same == (op == Py_EQ));
+}
+
+static PyObject *handle_reduce(Handle *h, PyObject *unused) {
+    (void)unused;
+    if (h->ref && !handle_object(h)) return NULL;
+    if (h->ref && !message_log_handle(h)) {
+        PyErr_Format(PyExc_TypeError,
+                     "cannot pickle %s by itself: it lives in shared memory; pass it to go() or send it over a channel",
+                     Py_TYPE(h)->tp_name);
+        return NULL;
+    }
+    PyObject *module = PyImport_ImportModule("goproc.shm._core");
+    PyObject *f = module ? PyObject_GetAttrString(module, "_handle") : NULL;
+    Py_XDECREF(module);
+    return f ? Py_BuildValue("N(IIII)", f, (unsigned)h->ref, (unsigned)h->gen, (unsigned)h->kind, (unsigned)h->dir) : NULL;
+}
+
+PyObject *handle_view(Handle *h, unsigned dir) {
+    if (h->dir == dir) return Py_NewRef((PyObject *)h);
+    if (h->dir == DIR_BOTH) return view_of((PyObject *)h, dir);
+    PyErr_SetString(PyExc_TypeError,
+                    dir == DIR_SEND ? "cannot send to receive-only channel" : "receive from send-only channel");
+    return NULL;
+}
+
+static PyMethodDef handle_methods[] = {
+    {"__reduce__", (PyCFunction)handle_reduce, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+PyTypeObject HandleType = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "goproc.shm._core.Handle",
+    .tp_doc = PyDoc_STR("A reference to an object in shared memory: equal and hashable by identity."),
+    .tp_basicsize = sizeof(Handle),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_dealloc = (destructor)handle_dealloc,
+    .tp_traverse = (traverseproc)handle_traverse,
+    .tp_clear = (inquiry)handle_clear,
+    .tp_hash = (hashfunc)handle_hash,
+    .tp_richcompare = handle_compare,
+    .tp_weaklistoffset = offsetof(Handle, weak),
+    .tp_methods = handle_methods,
+};

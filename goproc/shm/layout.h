@@ -1,0 +1,275 @@
+/* layout.h - the one definition of the shared segment: structs, sizes, and the invariant of every field.
+ *
+ * One sealed memfd is mapped by every proc, at any address. Nothing in it is a pointer: a place in the
+ * segment is a `ref`, its offset divided by 64 (GP_LINE), so 32 bits reach 256 GiB and ref 0 (the header)
+ * serves as "none".
+ *
+ *   header      4 KiB
+ *   procs       GP_MAX_PROCS x 4 KiB        one per proc: park word, journal, task queue, counters
+ *   partitions  one per proc                 inbox bitmap, waiters, sudogs, task rings; written by their proc,
+ *                                            except waiter.state (CAS), inbox (fetch_or), sudog links (channel lock)
+ *   arenas      one per proc                 the heap: page descriptors, then 64 KiB pages of blocks and extents
+ *
+ * The segment is sparse. A range is fallocate'd before its first use, so a full machine gives an error, never SIGBUS.
+ *
+ * Crash rule: a killed proc has executed a prefix of its instruction stream. Every transition becomes visible
+ * by ONE atomic store or CAS (marked COMMIT where it happens); what precedes it is private or unreachable,
+ * what follows can be redone from the proc's journal record. Stores therefore go through the gp_set/gp_get
+ * helpers (atomics), which also keep the compiler from reordering them where the order matters.
+ */
+#ifndef GP_LAYOUT_H
+#define GP_LAYOUT_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define GP_MAGIC 0x31636f72706f67ULL /* "goproc1" */
+#define GP_ABI 1u                    /* raised with every change of this file */
+#define GP_LINE 64u
+#define GP_MAX_PROCS 256u
+#define GP_PROC_BYTES 4096u
+#define GP_WAITERS 262144u           /* goroutines of one proc that can be blocked at once: 64^3, three bitmap levels */
+#define GP_SUDOGS (2u * GP_WAITERS)  /* the first GP_WAITERS belong to the waiter of the same index, the rest to selects */
+#define GP_RING_TASKS 262144u        /* unstarted goroutines queued on one proc */
+#define GP_PAGE 65536u
+#define GP_JOURNAL_LOCKS 64u
+#define GP_INLINE 56u
+
+typedef uint32_t gp_ref;
+
+/* ---- owner tags: 8 bits of kind, 56 bits of value. The store of a tag IS the allocation, move or release. */
+enum gp_tag_kind {
+    GP_TAG_FREE = 0,
+    GP_TAG_PROC = 1,   /* value: incarnation << 16 | proc + 1     */
+    GP_TAG_CHAN = 2,   /* value: ref of the channel whose ring holds it */
+    GP_TAG_PART = 3,   /* value: ref of the block it is a buffer of; it lives and dies with that block */
+    GP_TAG_QUEUE = 4,  /* a task no proc has claimed yet */
+    GP_TAG_RESULT = 5, /* value: ref of the goroutine object whose outcome it holds */
+    GP_TAG_DEFINITION = 6, /* lives as long as the segment */
+};
+#define GP_TAG(kind, value) (((uint64_t)(kind) << 56) | (uint64_t)(value))
+#define GP_TAG_KIND(tag) ((unsigned)((tag) >> 56))
+#define GP_TAG_VALUE(tag) ((tag) & ((1ULL << 56) - 1))
+
+/* ---- a message: the slot of a ring, the cargo of a sudog. Copied once, then checked, then used. */
+enum gp_codec {
+    GP_CODEC_NONE = 0,
+    GP_CODEC_FALSE,
+    GP_CODEC_TRUE,
+    GP_CODEC_INT,    /* int64 */
+    GP_CODEC_FLOAT,  /* double */
+    GP_CODEC_STR,    /* UTF-8 */
+    GP_CODEC_BYTES,
+    GP_CODEC_PLAIN,  /* nested tuples, lists, dicts of the above and of handles: see codec.c */
+    GP_CODEC_PICKLE, /* always in a block: struct gp_pickle, then the pickle */
+    GP_CODECS
+};
+struct gp_message {
+    uint8_t codec;  /* enum gp_codec */
+    uint8_t len;    /* bytes used of `data` when block == 0 */
+    uint16_t flags; /* 0 */
+    gp_ref block;   /* 0, or the block that holds the payload; then `data` is unused */
+    uint8_t data[GP_INLINE];
+};
+
+/* ---- heap */
+struct gp_block {            /* at the start of every block and extent */
+    _Atomic uint64_t tag;    /* owner; FREE means the arena's owner may reuse it */
+    _Atomic uint64_t len;    /* GP_BLOCK_* flags << 56 | payload bytes; written by the owner */
+};
+#define GP_BLOCK_HEAD 16u
+#define GP_BLOCK_ALIGNED 1u  /* payload starts at byte 64, not 16: for buffers that are mapped by their reader */
+#define GP_BLOCK_HANDLES 2u  /* payload starts with u32 count and as many object refs (struct gp_handles) */
+#define GP_BLOCK_TASK 4u     /* payload is a struct gp_task */
+
+struct gp_handles {
+    uint32_t count;
+    gp_ref object[];
+};
+struct gp_pickle {           /* payload of GP_CODEC_PICKLE, after the handles if there are any */
+    uint32_t buffers;        /* out-of-band buffers: as many refs of PART blocks follow */
+    uint32_t pad;
+    uint64_t main;           /* bytes of the pickle, which follows the refs */
+    gp_ref buffer[];
+};
+
+enum { GP_CLASS_OBJECT = 1, GP_CLASS_FIRST = 2, GP_CLASS_EXTENT = 62, GP_CLASS_INNER = 63 };
+struct gp_page {             /* one per 64 KiB page of an arena; 0 = never used */
+    _Atomic uint32_t cls;    /* GP_CLASS_OBJECT, a size class, EXTENT (first page) or INNER (further pages of an extent) */
+    _Atomic uint32_t pages;  /* of an extent: its length in pages */
+};
+
+/* ---- objects: channels, wait groups, atomics, goroutine outcomes. 128 bytes in pages of their own class, which
+ * never hold anything else, so that `gen` survives reuse and a stale handle is always recognised. */
+enum gp_kind { GP_KIND_CHAN = 1, GP_KIND_WAITGROUP, GP_KIND_ATOMIC, GP_KIND_GOROUTINE, GP_KINDS };
+enum gp_object_flags {
+    GP_OBJ_CLOSED = 1,  /* channel: set once, under the lock */
+    GP_OBJ_SHARED = 2,  /* a handle was put into a message: only the collector may free the object */
+    GP_OBJ_BOOL = 4,    /* atomic: holds a bool */
+    GP_OBJ_CANCEL = 8,  /* goroutine: cancel() was called */
+};
+enum gp_goroutine_state { GP_G_QUEUED = 0, GP_G_RUNNING, GP_G_OK, GP_G_FAILED, GP_G_DEAD };
+
+struct gp_object {
+    /* line 0: all that an uncontended operation touches */
+    _Atomic uint64_t tag;        /* as in gp_block; PROC(creator) while live */
+    _Atomic uint32_t gen;        /* +1 at every release; a handle is valid iff its gen is equal */
+    _Atomic uint16_t kind;       /* enum gp_kind */
+    _Atomic uint16_t flags;      /* enum gp_object_flags */
+    _Atomic uint32_t lock;       /* 0 = free, else WAITERS:1 | incarnation:21 | proc+1:10; only its holder (or the coroner
+                                    for a dead holder) writes the fields below */
+    uint32_t cap;                /* channel: capacity; constant */
+    _Atomic uint64_t head, tail; /* channel: messages taken / put since creation; 0 <= tail - head <= cap */
+    _Atomic uint32_t recvq_first, recvq_last; /* sudogs, FIFO; `next` from first is the truth, `last` and `prev` are caches */
+    _Atomic uint32_t sendq_first, sendq_last; /* at least one of the two queues has no WAITING entry (but for a select on both) */
+    gp_ref ring;                 /* channel: block with cap messages; goroutine: block with the outcome */
+    _Atomic uint32_t state;      /* goroutine: enum gp_goroutine_state */
+    /* line 1 */
+    _Atomic uint64_t holders[GP_MAX_PROCS / 64]; /* bit p: proc p has at least one handle */
+    _Atomic int64_t value;       /* wait group: counter (under the lock); atomic: the value */
+    _Atomic uint64_t id;         /* goroutine: its number; main is 1 */
+    _Atomic uint32_t holders_version; /* +1 whenever a holder bit is set: the collector's double collect */
+    gp_ref task;                 /* goroutine: its task block, while it is queued or running */
+    _Atomic uint32_t proc;       /* goroutine: proc + 1 that runs it */
+    uint32_t pad;
+};
+
+/* ---- waiting */
+enum gp_wait_tag { GP_W_IDLE = 0, GP_W_WAITING, GP_W_FIRED, GP_W_CLOSED, GP_W_CANCELLED, GP_W_DEAD };
+#define GP_W(epoch, cas, tag) (((uint64_t)(epoch) << 24) | ((uint64_t)(cas) << 8) | (uint64_t)(tag))
+#define GP_W_TAG(state) ((unsigned)((state) & 0xff))
+#define GP_W_CASE(state) ((unsigned)(((state) >> 8) & 0xffff))
+#define GP_W_EPOCH(state) ((uint64_t)((state) >> 24))
+
+struct gp_waiter {               /* 64 bytes: one blocked goroutine (or thread) */
+    _Atomic uint64_t state;      /* epoch:40 | case:16 | tag:8; leaves WAITING exactly once per epoch, by one CAS, by the holder
+                                    of the fired case's lock or (to CANCELLED) by its own proc. Low word is a thread's futex. */
+    _Atomic uint32_t thread;     /* 1: a plain thread sleeps on `state` itself; 0: a goroutine, told through the inbox */
+    uint32_t pad;
+    _Atomic uint64_t goroutine;  /* its number, for reports */
+    uint64_t rest[5];
+};
+struct gp_sudog {                /* 128 bytes: one case of one blocked operation */
+    gp_ref object;               /* 0 = unused */
+    uint32_t gen;
+    uint32_t waiter;             /* index into the waiters of `proc` */
+    uint16_t proc;
+    uint16_t cas;                /* case number in a select, else 0 */
+    uint64_t epoch;              /* of the waiter, when this was linked; another value = stale */
+    _Atomic uint32_t next, prev; /* sudog references: proc << 20 | index + 1; written under the object's lock */
+    uint32_t send;               /* 1 on sendq, 0 on recvq */
+    uint32_t linked;             /* 1 while reachable from its queue (own proc, or the lock holder) */
+    uint64_t rest[3];
+    struct gp_message msg;       /* sender: what it offers; receiver: written by the sender before its COMMIT */
+};
+#define GP_SUDOG_BITS 20u
+
+/* ---- tasks: goroutines that have not started. A heap block (GP_BLOCK_TASK); its tag is the truth about who has it,
+ * the rings only hold hints. It stays allocated, owned by its proc, until the goroutine ends. */
+#define GP_TASK_NAME 60u
+struct gp_task {
+    uint64_t id;                 /* goroutine number */
+    uint64_t parent;             /* number of the goroutine that created it */
+    gp_ref object;               /* its outcome */
+    uint32_t gen;
+    gp_ref site;                 /* where it was created: a DEFINITION block with text */
+    uint16_t creator;            /* proc */
+    uint16_t pinned;             /* 1: go.on, never stolen */
+    _Atomic uint32_t started;    /* 0 queued, 1 running: for reports */
+    char name[GP_TASK_NAME];     /* UTF-8, cut, NUL-terminated */
+    struct gp_message call;      /* what to call */
+};
+
+/* ---- procs */
+enum gp_proc_state { GP_P_FREE = 0, GP_P_STARTING, GP_P_LIVE, GP_P_DEAD, GP_P_GONE };
+enum gp_park { GP_RUN = 0, GP_SPIN, GP_PARKED, GP_NOTIFIED };
+enum gp_op {
+    GP_OP_NONE = 0,
+    GP_OP_HANDOFF, /* a=channel b=sudog c=block d=epoch */
+    GP_OP_BUFPUT,  /* a=channel c=block d=tail */
+    GP_OP_BUFGET,  /* a=channel c=block d=head */
+    GP_OP_PROMOTE, /* a=channel b=sudog c=block d=epoch, e=tail */
+    GP_OP_TAKE,    /* a=channel b=sudog c=block d=epoch */
+    GP_OP_FIRE,    /* a=object b=sudog d=epoch: closing, wait group at zero, goroutine ended */
+};
+struct gp_journal {              /* op != NONE => the lock of `a` is held by this proc */
+    _Atomic uint32_t op, nlocks; /* locks[0..nlocks) are held, or being tried, or being released */
+    _Atomic uint64_t a, b, c, d, e;
+    uint64_t pad[2];
+    _Atomic uint32_t locks[GP_JOURNAL_LOCKS]; /* refs of the lines whose lock word (byte 16) is meant */
+};
+struct gp_queue {                /* one line; the lock word is at byte 16 as in gp_object */
+    uint64_t pad0, pad1;
+    _Atomic uint32_t lock;
+    _Atomic uint32_t head, tail;               /* stealable ring: indices modulo GP_RING_TASKS */
+    _Atomic uint32_t pinned_head, pinned_tail; /* go.on ring */
+    uint32_t pad2[7];
+};
+struct gp_proc {
+    /* line 0: who (host and zygote write) */
+    _Atomic uint32_t state, incarnation;
+    _Atomic int32_t pid;
+    uint32_t pad0[13];
+    /* line 1: park (any proc writes) */
+    _Atomic uint32_t park;       /* enum gp_park; PARKED -> NOTIFIED by the one waker that then wakes the futex */
+    _Atomic uint32_t rescan;     /* set by the coroner: look at every own waiter's state */
+    _Atomic uint64_t inbox;      /* top bitmap level: which of the 64 middle words may be non-zero. A hint: waiter.state is the truth */
+    uint32_t pad1[12];
+    /* line 2: for the deadlock detector (own proc writes) */
+    _Atomic uint64_t act;        /* even = active, odd = quiescent; +1 at every change */
+    _Atomic uint32_t ext;        /* timers, I/O waits, threads: things outside that can still make it run */
+    _Atomic uint32_t missed;     /* sleeps that ended by their time cap and found work: must stay 0 */
+    _Atomic uint64_t committed;  /* bytes of its arena and partition backed by memory */
+    uint64_t pad2[5];
+    struct gp_journal journal;   /* 5 lines, own proc writes */
+    struct gp_queue queue;       /* line-aligned by what precedes it */
+};
+
+struct gp_header {
+    /* constants, written before any other proc attaches */
+    uint64_t magic;
+    uint32_t abi, nprocs;
+    uint64_t bytes;              /* of the segment */
+    uint64_t procs_at, parts_at, part_bytes, heap_at, arena_bytes; /* offsets and strides */
+    uint64_t memory;             /* limit on committed bytes, all procs together */
+    uint32_t ncpu;               /* CPUs the program may use: decides whether spinning is allowed */
+    uint32_t on_death;
+    uint8_t nonce[16];
+    uint8_t pad0[32];
+    /* line 2 on: mutable */
+    _Atomic uint32_t crash_epoch;/* odd = repair running */
+    _Atomic uint32_t stop;       /* 1: every proc leaves */
+    _Atomic uint32_t fatal;      /* proc + 1 that is reporting a panic; set once by CAS: one coherent report */
+    _Atomic int32_t exit_status; /* what the program ends with once `fatal` is set */
+    _Atomic uint32_t failed;     /* errno of a fork that failed, with the proc in failed_proc */
+    _Atomic uint32_t failed_proc;
+    uint32_t pad1[10];
+    _Atomic uint64_t idle[GP_MAX_PROCS / 64]; /* bit p: proc p is parked (or about to be) and wants work */
+    _Atomic uint32_t searching;  /* procs that look for work without being parked: at most one is woken per submission */
+    uint32_t pad2[7];
+    _Atomic uint64_t next_id;    /* goroutine numbers, handed out in batches */
+    _Atomic uint64_t collect;    /* +1: an object lost its last holder, the collector should look */
+    uint64_t pad3[6];
+};
+
+/* offsets inside a partition */
+#define GP_PART_INBOX_MID 0u                                     /* 64 words */
+#define GP_PART_INBOX 4096u                                      /* GP_WAITERS bits */
+#define GP_PART_TASKS (GP_PART_INBOX + GP_WAITERS / 8)           /* GP_RING_TASKS refs, stealable */
+#define GP_PART_PINNED (GP_PART_TASKS + 4 * GP_RING_TASKS)       /* GP_RING_TASKS refs, go.on */
+#define GP_PART_WAITERS (GP_PART_PINNED + 4 * GP_RING_TASKS)
+#define GP_PART_SUDOGS (GP_PART_WAITERS + 64u * GP_WAITERS)
+#define GP_PART_BYTES (GP_PART_SUDOGS + 128u * GP_SUDOGS)
+
+_Static_assert(sizeof(struct gp_message) == 64, "a message is one line");
+_Static_assert(sizeof(struct gp_object) == 128, "an object is two lines");
+_Static_assert(offsetof(struct gp_object, lock) == 16 && offsetof(struct gp_queue, lock) == 16, "lock word at byte 16");
+_Static_assert(offsetof(struct gp_object, holders) == 64, "line 0 is the hot one");
+_Static_assert(sizeof(struct gp_waiter) == 64 && sizeof(struct gp_sudog) == 128, "records fill lines");
+_Static_assert(sizeof(struct gp_queue) == 64 && offsetof(struct gp_proc, queue) % 64 == 0, "queue is one line");
+_Static_assert(sizeof(struct gp_proc) <= GP_PROC_BYTES && sizeof(struct gp_header) <= 4096, "pages");
+_Static_assert(offsetof(struct gp_header, crash_epoch) == 128, "mutable part on its own lines");
+_Static_assert(GP_SUDOGS < (1u << GP_SUDOG_BITS), "sudog reference");
+
+#endif

@@ -1,0 +1,56 @@
+/* lock.c - the slow half of the owner-tagged futex lock, and the futex calls.
+ *
+ * Why not a robust pthread mutex: it tells only the next locker of a death, wakes no parked goroutine, and its kill
+ * windows have been wrong in libc and kernel more than once. Here the owner IS the lock word, so a lock without an
+ * owner cannot exist, and the coroner, which is needed anyway, is the only one to release it for the dead.
+ */
+#define _GNU_SOURCE
+#include <limits.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core.h"
+
+#define LOCK_SPINS 100
+#define LOCK_SLEEP_NS 100000000ULL /* a belt: every sleep on a lock ends and looks again */
+
+long gp_futex_wait(_Atomic uint32_t *word, uint32_t expect, uint64_t until_ns) {
+    struct timespec t = {(time_t)(until_ns / 1000000000ULL), (long)(until_ns % 1000000000ULL)};
+    long r = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expect, until_ns ? &t : NULL, NULL, FUTEX_BITSET_MATCH_ANY);
+    return r < 0 ? -errno : 0;
+}
+
+void gp_futex_wake(_Atomic uint32_t *word, int count) { syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0); }
+
+void gp_lock_slow(_Atomic uint32_t *word) {
+    if (gp_may_spin()) {
+        /* A critical section is about 100 ns. Looking rarely leaves the line with its holder, who then gets several
+         * operations done while it is in its cache: on a contended channel that is worth more than the wait. */
+        for (int i = 1; i <= LOCK_SPINS; i++) {
+            for (int k = i < 8 ? i : 8; k > 0; k--) gp_pause();
+            uint32_t seen = gp_get(word);
+            if (seen == 0 && atomic_compare_exchange_strong_explicit(word, &seen, gp.me, memory_order_acquire,
+                                                                     memory_order_relaxed))
+                return;
+        }
+    }
+    for (;;) {
+        uint32_t seen = gp_get(word);
+        if (seen == 0) {
+            /* others may sleep: whoever comes this way hands the duty to wake them on (a plain take would drop it) */
+            if (atomic_compare_exchange_strong_explicit(word, &seen, gp.me | GP_LOCK_WAITERS, memory_order_acquire,
+                                                        memory_order_relaxed))
+                return;
+            continue;
+        }
+        if (!(seen & GP_LOCK_WAITERS) &&
+            !atomic_compare_exchange_strong_explicit(word, &seen, seen | GP_LOCK_WAITERS, memory_order_relaxed,
+                                                     memory_order_relaxed))
+            continue;
+        gp_futex_wait(word, seen | GP_LOCK_WAITERS, gp_now() + LOCK_SLEEP_NS);
+    }
+}
+
+void gp_unlock_wake(_Atomic uint32_t *word) { gp_futex_wake(word, 1); }

@@ -1,0 +1,288 @@
+/* module.c - the extension module goproc.shm._core. */
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "python.h"
+
+static PyObject *os_error(int err, const char *what) {
+    errno = -err;
+    PyErr_SetFromErrno(PyExc_OSError);
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    PyErr_NormalizeException(&type, &value, &trace);
+    PyErr_Format(PyExc_OSError, "%s: %S", what, value);
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(trace);
+    return NULL;
+}
+
+/* ---- life of the segment */
+
+static PyObject *core_create(PyObject *module, PyObject *args) {
+    (void)module;
+    unsigned procs, ncpu;
+    unsigned long long memory;
+    if (!PyArg_ParseTuple(args, "IKI:create", &procs, &memory, &ncpu)) return NULL;
+    if (gp.base) return PyErr_Format(PyExc_RuntimeError, "a runtime is attached already");
+    if (procs < 1 || procs > GP_MAX_PROCS) return PyErr_Format(PyExc_ValueError, "procs must be 1 to %u", GP_MAX_PROCS);
+    int fd = gp_create(procs, memory, ncpu);
+    return fd < 0 ? os_error(fd, "cannot create goproc's shared memory") : PyLong_FromLong(fd);
+}
+
+static PyObject *core_attach(PyObject *module, PyObject *args) {
+    (void)module;
+    int fd;
+    unsigned proc;
+    if (!PyArg_ParseTuple(args, "iI:attach", &fd, &proc)) return NULL;
+    int err = gp_attach(fd, proc);
+    if (err < 0) return os_error(err, "cannot map goproc's shared memory");
+    scheduler_thread = PyThread_get_thread_ident();
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_detach(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    if (gp.base) {
+        gp_coroner_stop();
+        gp_release_threads();
+        handles_forget();
+        gp_detach();
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_attached(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyBool_FromLong(gp.base != NULL && !gp.forked);
+}
+
+static PyObject *core_stop(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    if (gp.base) {
+        atomic_store(&gp.head->stop, 1);
+        for (uint32_t p = 0; p < gp.nprocs; p++) gp_ring_proc(p);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_stopping(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyBool_FromLong(!gp.base || gp_get(&gp.head->stop));
+}
+
+static PyObject *core_failed(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    if (GP_LIKELY(!gp.base || !gp_get(&gp.head->failed))) Py_RETURN_NONE;
+    return Py_BuildValue("(II)", gp_get(&gp.head->failed_proc), gp_get(&gp.head->failed));
+}
+
+static PyObject *core_start_coroner(PyObject *module, PyObject *args) {
+    (void)module;
+    int control, zygote;
+    if (!PyArg_ParseTuple(args, "ii:start_coroner", &control, &zygote)) return NULL;
+    int err = gp_coroner_start(control, zygote);
+    if (err < 0) return os_error(err, "cannot start goproc's coroner thread");
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_stop_coroner(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    Py_BEGIN_ALLOW_THREADS
+    gp_coroner_stop();
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_fatal_claim(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyBool_FromLong(!gp.base || gp_fatal_claim());
+}
+
+static PyObject *core_fatal_exit(PyObject *module, PyObject *arg) {
+    (void)module;
+    long status = PyLong_AsLong(arg);
+    if (status == -1 && PyErr_Occurred()) return NULL;
+    if (!gp.base) _exit((int)status);
+    gp_fatal_exit((int)status);
+}
+
+/* ---- facts */
+
+static PyObject *core_proc(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyLong_FromUnsignedLong(gp.base ? gp.proc : 0);
+}
+
+static PyObject *core_procs(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyLong_FromUnsignedLong(gp.base ? gp.nprocs : 0);
+}
+
+static PyObject *core_pids(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    PyObject *list = PyList_New(0);
+    for (uint32_t p = 0; list && gp.base && p < gp.nprocs; p++) {
+        PyObject *pid = PyLong_FromLong(gp_get(&gp_proc_at(p)->pid));
+        if (!pid || PyList_Append(list, pid) < 0) Py_CLEAR(list);
+        Py_XDECREF(pid);
+    }
+    return list;
+}
+
+static PyObject *core_census(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    if (handle_ready() < 0) return NULL;
+    struct gp_heap_stats s;
+    gp_heap_census(&s);
+    uint64_t missed = 0, queued = 0;
+    for (uint32_t p = 0; p < gp.nprocs; p++) {
+        struct gp_queue *q = &gp_proc_at(p)->queue;
+        missed += gp_get(&gp_proc_at(p)->missed);
+        queued += gp_get(&q->tail) - gp_get(&q->head) + gp_get(&q->pinned_tail) - gp_get(&q->pinned_head);
+    }
+    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:I}", "blocks", (unsigned long long)s.blocks, "objects",
+                         (unsigned long long)s.objects, "definitions", (unsigned long long)s.definitions, "bytes",
+                         (unsigned long long)s.bytes, "committed", (unsigned long long)gp_committed(), "missed_wakeups",
+                         (unsigned long long)missed, "queued", (unsigned long long)queued, "handles", handles_live());
+}
+
+static PyObject *core_die_with_parent(PyObject *module, PyObject *arg) {
+    (void)module;
+    long ppid = PyLong_AsLong(arg);
+    if (ppid == -1 && PyErr_Occurred()) return NULL;
+    int err = gp_die_with_parent((int)ppid);
+    if (err < 0) return os_error(err, "the parent process is gone");
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_set_name(PyObject *module, PyObject *arg) {
+    (void)module;
+    const char *name = PyBytes_AsString(arg);
+    if (!name) return NULL;
+    prctl(PR_SET_NAME, name);
+    Py_RETURN_NONE;
+}
+
+/* ---- hooks */
+
+static PyObject *core_connect(PyObject *module, PyObject *args, PyObject *kwargs) {
+    (void)module;
+    if (PyTuple_GET_SIZE(args)) return PyErr_Format(PyExc_TypeError, "connect() takes keyword arguments");
+    struct {
+        const char *name;
+        PyObject **at;
+    } known[] = {
+        {"encode", &hooks.encode},           {"decode", &hooks.decode},
+        {"park", &hooks.park},               {"expire", &hooks.expire},
+        {"preempt", &hooks.preempt},         {"start", &hooks.start},
+        {"unread", &hooks.unread},           {"chan_closed", &hooks.chan_closed},
+        {"out_of_memory", &hooks.out_of_memory}, {"stopped", &hooks.stopped},
+        {"runq", &hooks.runq},               {"chan", &hooks.types[GP_KIND_CHAN]},
+        {"waitgroup", &hooks.types[GP_KIND_WAITGROUP]}, {"atomic", &hooks.types[GP_KIND_ATOMIC]},
+        {"goroutine", &hooks.types[GP_KIND_GOROUTINE]}, {"send_view", &hooks.views[DIR_SEND]},
+        {"recv_view", &hooks.views[DIR_RECV]}, {"nil", &hooks.nil},
+    };
+    PyObject *key, *value;
+    for (Py_ssize_t at = 0; kwargs && PyDict_Next(kwargs, &at, &key, &value);) {
+        PyObject **slot = NULL;
+        for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+            if (PyUnicode_CompareWithASCIIString(key, known[i].name) == 0) slot = known[i].at;
+        if (!slot) return PyErr_Format(PyExc_TypeError, "no hook %R", key);
+        PyObject *old = *slot;
+        *slot = Py_NewRef(value);
+        Py_XDECREF(old);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_keep(PyObject *module, PyObject *object) {
+    (void)module;
+    Py_INCREF(object); /* for ever */
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_handle(PyObject *module, PyObject *args) {
+    (void)module;
+    unsigned ref, gen, kind, dir;
+    if (!PyArg_ParseTuple(args, "IIII:_handle", &ref, &gen, &kind, &dir)) return NULL;
+    if (handle_ready() < 0) return NULL;
+    if (dir < DIR_SEND || dir > DIR_BOTH) return PyErr_Format(PyExc_ValueError, "no direction %u", dir);
+    return handle_for(ref, gen, kind, dir);
+}
+
+static PyObject *core_make_nil(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    if (!hooks.types[GP_KIND_CHAN]) return PyErr_Format(PyExc_RuntimeError, "connect(chan=...) first");
+    return handle_for(0, 0, GP_KIND_CHAN, DIR_BOTH);
+}
+
+static PyMethodDef functions[] = {
+    {"create", core_create, METH_VARARGS, PyDoc_STR("create(procs, memory, cpus): make a segment; return its memfd.")},
+    {"attach", core_attach, METH_VARARGS, PyDoc_STR("attach(memfd, proc): map the segment and become proc.")},
+    {"detach", core_detach, METH_NOARGS, PyDoc_STR("Unmap the segment; handles become unusable.")},
+    {"attached", core_attached, METH_NOARGS, PyDoc_STR("Is a runtime attached to this process?")},
+    {"stop", core_stop, METH_NOARGS, PyDoc_STR("Tell every proc to leave.")},
+    {"stopping", core_stopping, METH_NOARGS, PyDoc_STR("Has stop() been called?")},
+    {"failed", core_failed, METH_NOARGS, PyDoc_STR("(proc, errno) of a fork that failed, or None.")},
+    {"start_coroner", core_start_coroner, METH_VARARGS, PyDoc_STR("start_coroner(control, zygote pid)")},
+    {"stop_coroner", core_stop_coroner, METH_NOARGS, NULL},
+    {"fatal_claim", core_fatal_claim, METH_NOARGS, PyDoc_STR("May this process report and end the program? The first may.")},
+    {"fatal_exit", core_fatal_exit, METH_O, PyDoc_STR("End every process of the program with a status.")},
+    {"proc", core_proc, METH_NOARGS, PyDoc_STR("This process's number.")},
+    {"procs", core_procs, METH_NOARGS, PyDoc_STR("How many procs there are; 0 without a runtime.")},
+    {"pids", core_pids, METH_NOARGS, PyDoc_STR("Process ids by proc; 0: not started.")},
+    {"census", core_census, METH_NOARGS, PyDoc_STR("Live blocks, objects and bytes of the segment, and counters.")},
+    {"die_with_parent", core_die_with_parent, METH_O, PyDoc_STR("SIGKILL me when my parent, which must be ppid, dies.")},
+    {"set_name", core_set_name, METH_O, PyDoc_STR("Name of this process in ps and top, at most 15 bytes.")},
+    {"connect", (PyCFunction)(void (*)(void))core_connect, METH_VARARGS | METH_KEYWORDS, PyDoc_STR("Set hooks by name.")},
+    {"keep", core_keep, METH_O, PyDoc_STR("Let an object outlive the interpreter: its finalizers never run.")},
+    {"_handle", core_handle, METH_VARARGS, PyDoc_STR("Unpickle a handle.")},
+    {"make_nil", core_make_nil, METH_NOARGS, PyDoc_STR("The nil channel.")},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "goproc.shm._core", "Shared memory, channels and task queues of goproc.", -1, functions, NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__core(void) {
+    struct {
+        const char *name;
+        PyTypeObject *type;
+    } types[] = {{"Handle", &HandleType},       {"Channel", &ChannelType}, {"WaitGroup", &WaitGroupType},
+                 {"Atomic", &AtomicType},       {"Outcome", &OutcomeType}, {"Buffer", &BufferType}};
+    struct {
+        PyObject **at;
+        const char *text;
+    } reasons[] = {{&reason_send, "chan send"},
+                   {&reason_recv, "chan receive"},
+                   {&reason_send_nil, "chan send (nil chan)"},
+                   {&reason_recv_nil, "chan receive (nil chan)"},
+                   {&reason_waitgroup, "sync.WaitGroup.Wait"},
+                   {&reason_join, "goroutine join"}};
+    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
+        if (!*reasons[i].at && !(*reasons[i].at = PyUnicode_InternFromString(reasons[i].text))) return NULL;
+    PyObject *m = PyModule_Create(&definition);
+    if (!m || PyModule_AddFunctions(m, task_functions) < 0 || PyModule_AddFunctions(m, wait_functions) < 0) return NULL;
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        if (PyType_Ready(types[i].type) < 0 || PyModule_AddObjectRef(m, types[i].name, (PyObject *)types[i].type) < 0) return NULL;
+    if (PyModule_AddIntConstant(m, "MAX_PROCS", GP_MAX_PROCS) < 0 || PyModule_AddIntConstant(m, "G_QUEUED", GP_G_QUEUED) < 0 ||
+        PyModule_AddIntConstant(m, "G_RUNNING", GP_G_RUNNING) < 0 || PyModule_AddIntConstant(m, "G_OK", GP_G_OK) < 0 ||
+        PyModule_AddIntConstant(m, "G_FAILED", GP_G_FAILED) < 0 || PyModule_AddIntConstant(m, "G_DEAD", GP_G_DEAD) < 0)
+        return NULL;
+    return m;
+}

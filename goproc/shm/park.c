@@ -1,0 +1,251 @@
+/* park.c - how a blocked goroutine is told, and how a proc sleeps without missing it.
+ *
+ * A waker wins the CAS on waiter.state, sets the waiter's bit in its proc's inbox, and, with no lock held, rings
+ * the proc. The inbox is a bitmap: setting a bit twice is harmless, it cannot overflow, and it is only a hint, the
+ * waiter's state is the truth. The lost-wake-up argument is Dekker's:
+ *
+ *     waker: bit |= ..., top |= ... (seq_cst);  read park        sleeper: park = PARKED (seq_cst);  read top; sleep
+ *
+ * One of the two sees the other. The CAS PARKED -> NOTIFIED elects the one waker that makes the system call.
+ * A plain thread sleeps on its own waiter's state word instead: its proc's scheduler may be busy for long.
+ */
+#define _GNU_SOURCE
+#include <limits.h>
+#include <stdlib.h>
+
+#include "core.h"
+
+#define BELT_NS 1000000000ULL    /* no sleep is longer: one that then finds work counts in `missed`, which must stay 0 */
+#define IDLE_SPIN_NS 20000ULL    /* about what waking a sleeping process costs: then spinning loses at most half */
+#define CHANNEL_SPIN_NS 10000ULL
+
+static struct {
+    uint32_t *free_waiters;
+    uint32_t n_free, cap_free, fresh; /* indices below `fresh` have been used */
+    uint64_t waiters_done, sudogs_done; /* committed prefixes of my partition, bytes */
+    uint64_t bell[GP_MAX_PROCS / 64];
+    bool bells;
+    _Atomic uint32_t *thread[1024];
+    uint32_t threads;
+} park;
+
+void gp_park_attach(void) {
+    free(park.free_waiters);
+    memset(&park, 0, sizeof park);
+}
+
+/* ---- waiters */
+
+int64_t gp_waiter_alloc(bool thread) {
+    uint32_t i;
+    if (park.n_free) {
+        i = park.free_waiters[--park.n_free];
+    } else {
+        uint64_t at = gp.parts_at + gp.proc * gp.part_bytes;
+        if (park.fresh == GP_WAITERS) return -1;
+        if (gp_commit_upto(at + GP_PART_WAITERS, &park.waiters_done, 64ULL * (park.fresh + 1), 64ULL * GP_WAITERS) < 0 ||
+            gp_commit_upto(at + GP_PART_SUDOGS, &park.sudogs_done, 128ULL * (park.fresh + 1), 128ULL * GP_SUDOGS) < 0)
+            return -1;
+        if (park.fresh == park.cap_free) {
+            uint32_t cap = park.cap_free ? 2 * park.cap_free : 256;
+            uint32_t *v = realloc(park.free_waiters, cap * sizeof *v);
+            if (!v) return -1;
+            park.free_waiters = v;
+            park.cap_free = cap;
+        }
+        i = park.fresh++;
+    }
+    gp_set(&gp_waiter_at(gp.proc, i)->thread, thread);
+    return i;
+}
+
+void gp_waiter_release(uint32_t i) {
+    struct gp_waiter *w = gp_waiter_at(gp.proc, i);
+    gp_set(&w->state, GP_W(GP_W_EPOCH(gp_get(&w->state)), 0, GP_W_IDLE));
+    park.free_waiters[park.n_free++] = i; /* cap_free >= fresh */
+}
+
+void gp_waiter_arm(uint32_t i) {
+    struct gp_waiter *w = gp_waiter_at(gp.proc, i);
+    gp_set(&w->state, GP_W(GP_W_EPOCH(gp_get(&w->state)) + 1, 0, GP_W_WAITING));
+}
+
+bool gp_waiter_cancel(uint32_t i) {
+    struct gp_waiter *w = gp_waiter_at(gp.proc, i);
+    uint64_t seen = gp_get(&w->state);
+    return GP_W_TAG(seen) == GP_W_WAITING &&
+           atomic_compare_exchange_strong_explicit(&w->state, &seen, GP_W(GP_W_EPOCH(seen), 0, GP_W_CANCELLED),
+                                                   memory_order_acq_rel, memory_order_acquire);
+}
+
+/* ---- telling */
+
+void gp_tell(uint32_t proc, uint32_t i) {
+    struct gp_waiter *w = gp_waiter_at(proc, i);
+    if (gp_get(&w->thread)) {
+        if (park.threads == sizeof park.thread / sizeof park.thread[0])
+            gp_futex_wake((_Atomic uint32_t *)&w->state, INT_MAX); /* under a lock, but only past the 1024th thread */
+        else
+            park.thread[park.threads++] = (_Atomic uint32_t *)&w->state;
+        return;
+    }
+    char *part = gp_part_at(proc);
+    _Atomic uint64_t *word = (_Atomic uint64_t *)(part + GP_PART_INBOX) + i / 64;
+    _Atomic uint64_t *mid = (_Atomic uint64_t *)(part + GP_PART_INBOX_MID) + i / 4096;
+    atomic_fetch_or_explicit(word, 1ULL << (i % 64), memory_order_release);
+    atomic_fetch_or_explicit(mid, 1ULL << (i / 64 % 64), memory_order_release);
+    atomic_fetch_or_explicit(&gp_proc_at(proc)->inbox, 1ULL << (i / 4096), memory_order_seq_cst);
+    park.bell[proc / 64] |= 1ULL << (proc % 64);
+    park.bells = true;
+}
+
+void gp_ring_proc(uint32_t proc) {
+    struct gp_proc *p = gp_proc_at(proc);
+    uint32_t seen = GP_PARKED;
+    if (atomic_load_explicit(&p->park, memory_order_seq_cst) == GP_PARKED &&
+        atomic_compare_exchange_strong_explicit(&p->park, &seen, GP_NOTIFIED, memory_order_seq_cst, memory_order_relaxed))
+        gp_futex_wake(&p->park, 1);
+}
+
+void gp_nudge(uint32_t proc) {
+    atomic_store_explicit(&gp_proc_at(proc)->rescan, 1, memory_order_seq_cst);
+    gp_ring_proc(proc);
+}
+
+void gp_ring(void) {
+    while (park.threads) gp_futex_wake(park.thread[--park.threads], INT_MAX);
+    if (!park.bells) return;
+    park.bells = false;
+    for (unsigned k = 0; k < GP_MAX_PROCS / 64; k++)
+        while (park.bell[k]) {
+            uint32_t bit = (uint32_t)__builtin_ctzll(park.bell[k]);
+            park.bell[k] &= park.bell[k] - 1;
+            gp_ring_proc(k * 64 + bit);
+        }
+}
+
+bool gp_inbox_pending(void) { return gp_get(&gp.my->inbox) != 0; }
+
+int gp_drain(uint32_t *out, int max) {
+    int n = 0;
+    _Atomic uint64_t *mids = (_Atomic uint64_t *)(gp.part + GP_PART_INBOX_MID);
+    _Atomic uint64_t *words = (_Atomic uint64_t *)(gp.part + GP_PART_INBOX);
+    uint64_t top = atomic_exchange_explicit(&gp.my->inbox, 0, memory_order_seq_cst);
+    while (top) {
+        unsigned t = (unsigned)__builtin_ctzll(top);
+        top &= top - 1;
+        uint64_t mid = atomic_exchange_explicit(&mids[t], 0, memory_order_acq_rel);
+        while (mid) {
+            unsigned m = (unsigned)__builtin_ctzll(mid);
+            if (n + 64 > max) { /* no room for a whole word: put the rest back and come again */
+                atomic_fetch_or_explicit(&mids[t], mid, memory_order_release);
+                atomic_fetch_or_explicit(&gp.my->inbox, top | 1ULL << t, memory_order_seq_cst);
+                return n;
+            }
+            mid &= mid - 1;
+            uint64_t word = atomic_exchange_explicit(&words[t * 64 + m], 0, memory_order_acq_rel);
+            for (; word; word &= word - 1) out[n++] = (t * 64 + m) * 64 + (uint32_t)__builtin_ctzll(word);
+        }
+    }
+    return n;
+}
+
+bool gp_thread_wait(struct gp_waiter *w, uint64_t until_ns) {
+    for (;;) {
+        uint64_t seen = gp_acquire(&w->state);
+        if (GP_W_TAG(seen) != GP_W_WAITING) return true;
+        uint64_t now = gp_now(), cap = now + BELT_NS;
+        if (until_ns && now >= until_ns) return false;
+        long r = gp_futex_wait((_Atomic uint32_t *)&w->state, (uint32_t)seen, until_ns && until_ns < cap ? until_ns : cap);
+        if (r == -EINTR) return GP_W_TAG(gp_acquire(&w->state)) != GP_W_WAITING; /* let Python look at its signals */
+    }
+}
+
+void gp_release_threads(void) {
+    for (uint32_t i = 0; i < park.fresh; i++) {
+        struct gp_waiter *w = gp_waiter_at(gp.proc, i);
+        uint64_t seen = gp_get(&w->state);
+        if (!gp_get(&w->thread) || GP_W_TAG(seen) != GP_W_WAITING) continue;
+        if (atomic_compare_exchange_strong(&w->state, &seen, GP_W(GP_W_EPOCH(seen), 0, GP_W_DEAD)))
+            gp_futex_wake((_Atomic uint32_t *)&w->state, INT_MAX);
+    }
+}
+
+/* ---- spinning: only when there is a core for it (ski rental: at most what the sleep would have cost) */
+
+static uint32_t procs_idle(void) {
+    uint32_t n = 0;
+    for (unsigned k = 0; k <= (gp.nprocs - 1) / 64; k++) n += (uint32_t)__builtin_popcountll(gp_get(&gp.head->idle[k]));
+    return n;
+}
+
+bool gp_may_spin(void) { return gp.nprocs > 1 && gp.ncpu > 1 && gp.nprocs - procs_idle() <= gp.ncpu; }
+
+bool gp_spin_until(struct gp_object *c, bool send) {
+    if (c->cap == 0 || !gp_may_spin()) return false; /* an unbuffered partner must be able to see us: queue at once */
+    uint64_t until = gp_now() + CHANNEL_SPIN_NS;
+    /* Looking takes the line away from the partner that works on it: look rarely, and leave it a little room to run
+     * ahead, so that the next operations find it in one cache for a while. */
+    do {
+        for (int i = 0; i < 16; i++) gp_pause();
+        uint64_t head = gp_acquire(&c->head), tail = gp_acquire(&c->tail);
+        if (gp_get(&c->flags) & GP_OBJ_CLOSED) return true;
+        if (send ? tail - head < c->cap : tail != head) return true;
+        if (gp_inbox_pending()) return false;
+    } while (gp_now() < until);
+    return false;
+}
+
+/* ---- idle */
+
+static bool something_to_do(void) {
+    struct gp_header *h = gp.head;
+    return atomic_load_explicit(&gp.my->inbox, memory_order_seq_cst) != 0 || gp_get(&gp.my->rescan) || gp_get(&h->stop) ||
+           gp_get(&h->failed) || gp_tasks_anywhere();
+}
+
+/* Look for work without sleeping. Counted in `searching`, so that submitters of tasks need not wake anybody. */
+static bool search(uint64_t until_ns) {
+    struct gp_header *h = gp.head;
+    uint32_t busy = gp.nprocs - procs_idle();
+    if (!gp_may_spin() || 2 * gp_get(&h->searching) >= busy) return false;
+    atomic_fetch_add_explicit(&h->searching, 1, memory_order_seq_cst);
+    gp_set(&gp.my->park, GP_SPIN);
+    bool found = false;
+    do {
+        for (int i = 0; i < 8 && !found; i++) {
+            for (int k = 0; k < 4; k++) gp_pause();
+            found = something_to_do();
+        }
+    } while (!found && gp_now() < until_ns);
+    gp_set(&gp.my->park, GP_RUN);
+    atomic_fetch_sub_explicit(&h->searching, 1, memory_order_seq_cst);
+    return found;
+}
+
+void gp_idle(uint64_t until_ns) {
+    struct gp_proc *my = gp.my;
+    struct gp_header *h = gp.head;
+    uint64_t now = gp_now(), bit = 1ULL << (gp.proc % 64);
+    _Atomic uint64_t *idle = &h->idle[gp.proc / 64];
+    if (something_to_do() || (until_ns && now >= until_ns)) return;
+    if (search(until_ns && until_ns < now + IDLE_SPIN_NS ? until_ns : now + IDLE_SPIN_NS)) {
+        gp_wake_one(); /* submitters relied on this search: if there is more to do than it takes, somebody must know */
+        return;
+    }
+    atomic_fetch_or_explicit(idle, bit, memory_order_seq_cst);
+    atomic_exchange_explicit(&my->park, GP_PARKED, memory_order_seq_cst);
+    if (!something_to_do() && (atomic_load_explicit(idle, memory_order_seq_cst) & bit)) {
+        uint64_t cap = now + BELT_NS;
+        bool capped = !until_ns || until_ns > cap;
+        gp_set(&my->act, gp_get(&my->act) + 1);
+        long r = gp_futex_wait(&my->park, GP_PARKED, capped ? cap : until_ns);
+        gp_set(&my->act, gp_get(&my->act) + 1);
+        if (r == -ETIMEDOUT && gp_get(&my->park) == GP_PARKED && gp_inbox_pending())
+            gp_set(&my->missed, gp_get(&my->missed) + 1);
+    }
+    gp_set(&my->park, GP_RUN);
+    /* whoever cleared the bit chose this proc and counted it as searching; its search ends with the steal that follows */
+    if (!(atomic_fetch_and_explicit(idle, ~bit, memory_order_seq_cst) & bit))
+        atomic_fetch_sub_explicit(&h->searching, 1, memory_order_seq_cst);
+}

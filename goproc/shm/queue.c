@@ -1,0 +1,65 @@
+/* queue.c - FIFO of the sudogs that wait on one object. Everything here runs under the object's lock.
+ *
+ * The chain of `next` from `first` is the truth; `last` and `prev` are caches that make appending and removing O(1)
+ * and that the coroner rebuilds. The store that makes a new sudog reachable is the COMMIT of the enqueue.
+ */
+#include "core.h"
+
+void gp_enqueue(struct gp_object *o, uint32_t sd, bool send) {
+    _Atomic uint32_t *first = send ? &o->sendq_first : &o->recvq_first;
+    _Atomic uint32_t *last = send ? &o->sendq_last : &o->recvq_last;
+    struct gp_sudog *s = gp_sudog_at(sd);
+    uint32_t tail = gp_get(last);
+    gp_set(&s->next, 0);
+    gp_set(&s->prev, tail);
+    s->send = send;
+    s->linked = 1;
+    gp_order();
+    gp_set(tail ? &gp_sudog_at(tail)->next : first, sd); /* COMMIT */
+    gp_order();
+    gp_set(last, sd);
+}
+
+void gp_unlink(struct gp_object *o, uint32_t sd) {
+    struct gp_sudog *s = gp_sudog_at(sd);
+    if (!s->linked) return;
+    _Atomic uint32_t *first = s->send ? &o->sendq_first : &o->recvq_first;
+    _Atomic uint32_t *last = s->send ? &o->sendq_last : &o->recvq_last;
+    uint32_t next = gp_get(&s->next), prev = gp_get(&s->prev);
+    gp_set(prev ? &gp_sudog_at(prev)->next : first, next); /* COMMIT */
+    gp_order();
+    gp_set(next ? &gp_sudog_at(next)->prev : last, prev);
+    s->linked = 0;
+}
+
+bool gp_fire(struct gp_object *o, uint32_t sd, unsigned tag) {
+    struct gp_sudog *s = gp_sudog_at(sd);
+    struct gp_waiter *w = gp_waiter_at(s->proc, s->waiter);
+    uint64_t expect = GP_W(s->epoch, 0, GP_W_WAITING);
+    bool won = atomic_compare_exchange_strong_explicit(&w->state, &expect, GP_W(s->epoch, s->cas, tag),
+                                                       memory_order_acq_rel, memory_order_acquire); /* COMMIT */
+    gp_order();
+    if (!won) gp_unlink(o, sd); /* a select that another case won; its owner would unlink it later */
+    return won;
+}
+
+void gp_fire_all(struct gp_object *o, bool pausing) {
+    uint32_t fired = 0;
+    for (;;) {
+        uint32_t sd = gp_get(&o->recvq_first);
+        if (!sd) sd = gp_get(&o->sendq_first);
+        if (!sd) return;
+        struct gp_sudog *s = gp_sudog_at(sd);
+        uint32_t proc = s->proc, waiter = s->waiter;
+        gp_intent(GP_OP_FIRE, gp_ref_of(o), sd, 0, s->epoch, 0);
+        bool won = gp_fire(o, sd, GP_W_CLOSED);
+        if (won) gp_unlink(o, sd);
+        gp_done(); /* before the peer can move on (rule O1) */
+        if (won) gp_tell(proc, waiter);
+        if (pausing && ++fired % 32 == 0) {
+            gp_unlock(o);
+            gp_ring();
+            gp_lock(o);
+        }
+    }
+}

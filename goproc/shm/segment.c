@@ -1,0 +1,210 @@
+/* segment.c - creating, mapping and growing the shared segment.
+ *
+ * A memfd has no name (nothing to leak, no /dev/shm limit) and is freed by the kernel with its last user. It is
+ * created sparse and sealed against resizing; ranges are fallocate'd before use, because a first touch of a page
+ * the system cannot supply would be SIGBUS.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core.h"
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
+struct gp_self gp = {.memfd = -1};
+
+#define GP_MAX_BYTES (256ULL << 30) /* what a 32-bit ref reaches */
+#define GP_MAX_ARENA (16ULL << 30)
+#define GP_MIN_ARENA (64ULL << 20)
+#define GP_STEP_MIN (64ULL << 10)   /* a committed prefix grows by its own size, within these */
+#define GP_STEP_MAX (4ULL << 20)
+
+uint64_t gp_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
+}
+
+static uint64_t round_up(uint64_t n, uint64_t to) { return (n + to - 1) / to * to; }
+
+static int open_memfd(void) {
+    unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    int fd = (int)syscall(SYS_memfd_create, "goproc", flags | MFD_NOEXEC_SEAL);
+    if (fd < 0 && errno == EINVAL) fd = (int)syscall(SYS_memfd_create, "goproc", flags); /* before Linux 6.3 */
+    return fd < 0 ? -errno : fd;
+}
+
+static void in_forked_child(void) {
+    if (gp.base) gp.forked = true; /* MADV_DONTFORK: the mapping is not here */
+}
+
+static int map(int fd, uint64_t bytes) {
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (p == MAP_FAILED) return -errno;
+    madvise(p, bytes, MADV_DONTFORK);
+    madvise(p, bytes, MADV_DONTDUMP);
+    static bool hooked;
+    if (!hooked) {
+        pthread_atfork(NULL, NULL, in_forked_child);
+        hooked = true;
+    }
+    struct gp_mapping *m = calloc(1, sizeof *m);
+    if (!m) {
+        munmap(p, bytes);
+        return -ENOMEM;
+    }
+    m->base = p;
+    m->bytes = bytes;
+    m->users = 1;
+    gp.mapping = m;
+    gp.base = p;
+    gp.bytes = bytes;
+    gp.memfd = fd;
+    gp.head = p;
+    return 0;
+}
+
+void gp_mapping_release(struct gp_mapping *m) {
+    if (--m->users > 0 || gp.forked) return;
+    munmap(m->base, m->bytes);
+    free(m);
+}
+
+static void unmap(void) {
+    if (!gp.base) return;
+    gp.base = NULL;
+    gp_mapping_release(gp.mapping);
+    gp.mapping = NULL;
+}
+
+int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu) {
+    uint64_t procs_at = 4096, parts_at = round_up(procs_at + (uint64_t)GP_MAX_PROCS * GP_PROC_BYTES, GP_PAGE);
+    uint64_t part_bytes = round_up(GP_PART_BYTES, GP_PAGE);
+    uint64_t heap_at = round_up(parts_at + part_bytes * nprocs, GP_PAGE);
+    uint64_t arena = (GP_MAX_BYTES - heap_at) / nprocs / GP_PAGE * GP_PAGE;
+    if (arena > GP_MAX_ARENA) arena = GP_MAX_ARENA;
+    int fd = open_memfd();
+    if (fd < 0) return fd;
+    int err;
+    for (;;) { /* a limit on address space (RLIMIT_AS, some containers) is met with smaller arenas */
+        uint64_t bytes = heap_at + arena * nprocs;
+        if (ftruncate(fd, (off_t)bytes) < 0) {
+            err = -errno;
+            if (err != -EFBIG && err != -EINVAL) break;
+        } else if ((err = map(fd, bytes)) == 0 || err != -ENOMEM) {
+            break;
+        }
+        arena = round_up(arena / 2, GP_PAGE);
+        if (arena < GP_MIN_ARENA) break;
+    }
+    if (err == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) err = -errno;
+    if (err == 0 && fallocate(fd, 0, 0, (off_t)(procs_at + (uint64_t)nprocs * GP_PROC_BYTES)) < 0) err = -errno;
+    if (err < 0) {
+        unmap();
+        gp.memfd = -1;
+        close(fd);
+        return err;
+    }
+    struct gp_header *h = gp.head;
+    h->abi = GP_ABI;
+    h->nprocs = nprocs;
+    h->bytes = gp.bytes;
+    h->procs_at = procs_at;
+    h->parts_at = parts_at;
+    h->part_bytes = part_bytes;
+    h->heap_at = heap_at;
+    h->arena_bytes = arena;
+    h->memory = memory;
+    h->ncpu = ncpu;
+    if (getrandom(h->nonce, sizeof h->nonce, 0) < 0) memset(h->nonce, 0, sizeof h->nonce);
+    gp_set(&h->next_id, 1);
+    for (uint32_t p = 0; p < nprocs; p++) gp_set(&gp_proc_at(p)->state, p ? GP_P_STARTING : GP_P_FREE);
+    h->magic = GP_MAGIC;
+    unmap(); /* gp_attach maps it again: one way in for host and workers */
+    return fd;
+}
+
+int gp_attach(int memfd, uint32_t proc) {
+    struct stat st;
+    if (fstat(memfd, &st) < 0) return -errno;
+    int err = map(memfd, (uint64_t)st.st_size);
+    if (err < 0) return err;
+    struct gp_header *h = gp.head;
+    if (h->magic != GP_MAGIC || h->abi != GP_ABI || h->bytes != gp.bytes || proc >= h->nprocs) {
+        unmap();
+        return -EPROTO;
+    }
+    gp.run++;
+    gp.proc = proc;
+    gp.nprocs = h->nprocs;
+    gp.ncpu = h->ncpu;
+    gp.parts_at = h->parts_at;
+    gp.part_bytes = h->part_bytes;
+    gp.heap_at = h->heap_at;
+    gp.arena_bytes = h->arena_bytes;
+    gp.arena = h->heap_at + proc * h->arena_bytes;
+    gp.my = gp_proc_at(proc);
+    gp.part = gp_part_at(proc);
+    gp.forked = false;
+    uint32_t incarnation = gp_get(&gp.my->incarnation) + 1;
+    gp_set(&gp.my->incarnation, incarnation);
+    gp.me = (incarnation & 0x1fffff) << 10 | (proc + 1);
+    if ((err = gp_commit(gp.parts_at + proc * gp.part_bytes, GP_PART_TASKS)) < 0) return err;
+    gp_park_attach();
+    gp_heap_attach();
+    gp_set(&gp.my->pid, getpid());
+    gp_release(&gp.my->state, GP_P_LIVE);
+    return 0;
+}
+
+void gp_detach(void) {
+    if (!gp.base) return;
+    gp_set(&gp.my->state, GP_P_GONE);
+    gp_heap_detach();
+    close(gp.memfd);
+    gp.memfd = -1;
+    gp.my = NULL;
+    gp.head = NULL;
+    unmap();
+}
+
+uint64_t gp_committed(void) {
+    uint64_t sum = 0;
+    for (uint32_t p = 0; p < gp.nprocs; p++) sum += gp_get(&gp_proc_at(p)->committed);
+    return sum;
+}
+
+int gp_commit(uint64_t offset, uint64_t bytes) {
+    if (gp_committed() + bytes > gp.head->memory) return -ENOMEM;
+    while (fallocate(gp.memfd, 0, (off_t)offset, (off_t)bytes) < 0)
+        if (errno != EINTR) return -errno;
+    gp_set(&gp.my->committed, gp_get(&gp.my->committed) + bytes);
+    return 0;
+}
+
+int gp_commit_upto(uint64_t start, uint64_t *done, uint64_t want, uint64_t limit) {
+    if (want <= *done) return 0;
+    if (want > limit) return -ENOMEM;
+    uint64_t step = *done < GP_STEP_MIN ? GP_STEP_MIN : *done > GP_STEP_MAX ? GP_STEP_MAX : *done;
+    uint64_t to = round_up(want, step / GP_STEP_MIN * GP_STEP_MIN);
+    if (to > limit) to = limit;
+    int err = gp_commit(start + *done, to - *done);
+    if (err == -ENOMEM && want < to) { /* the last bit of memory: take just what is needed */
+        to = round_up(want, 4096);
+        err = gp_commit(start + *done, to - *done);
+    }
+    if (err == 0) *done = to;
+    return err;
+}

@@ -1,0 +1,463 @@
+"""Standard output of a program that is several processes: whole lines, never torn.
+
+Every process writes to the same descriptors 1 and 2. What goes wrong with Python's own streams there:
+
+- They hold text back (8 KiB) when the target is a pipe or a file, so that a worker's lines come out in lumps,
+  in the wrong order, and are lost when it dies. Here a line goes out with the ``print`` that ends it.
+- ``print(a, b)`` is four writes. Two goroutines that print at once would mix them, in one process as well.
+  Here each goroutine has its own unfinished line, which others never see: it goes out with its newline, with
+  ``flush()``, at the end of the goroutine, or at exit.
+- A write to a pipe is atomic only up to PIPE_BUF (4096) bytes: a longer one can be cut by others when the
+  pipe is full. A lock held during the write prevents it, and all must take it, the short ones too. It is an
+  flock on the segment's memfd, through an open file description of our own: the kernel releases it if we are
+  killed, so it can never be orphaned. (A thread mutex comes before it, as an flock does not exclude the
+  threads of one process.)
+- On a terminal or a regular file the kernel serialises whole writes itself, so there is no lock.
+
+Text is encoded when it is written, so that an error is raised there, and ``.buffer`` shares the unfinished
+line with the text: the two never get out of order. ``python -u`` does not make partial lines visible earlier;
+that would tear every ``print`` with two arguments.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import select
+import stat
+import sys
+from _thread import allocate_lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable
+    from types import FrameType
+    from typing import Any, TextIO
+
+    from _typeshed import ReadableBuffer
+
+# An unfinished line may grow to this size before it is written as it is. No terminal line comes near; a
+# program that writes binary data without newlines must not fill the memory.
+_MAX_PARTIAL = 8 << 20
+
+_lock_fd = -1
+_mutex = allocate_lock()
+_active: list[_Lines] = []
+_deferred: Callable[[], None] | None = None
+
+
+class _Lines:
+    """The one way out to a descriptor, shared by the text stream and its ``.buffer``."""
+
+    __slots__ = ("current", "fd", "locked", "partial", "through")
+
+    def __init__(self, fd: int, current: Callable[[], Hashable]) -> None:
+        self.fd = fd
+        self.current = current
+        # Unfinished line of each goroutine. A key is used by one thread only, so a single dict operation is
+        # all the protection it needs.
+        self.partial: dict[Hashable, list[bytes]] = {}
+        self.through = False
+        mode = os.fstat(fd).st_mode
+        self.locked = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+    def add(self, data: bytes) -> None:
+        try:
+            key = self.current()
+        except RuntimeError:  # a __del__ that prints when greenlet has already been taken down
+            key = None
+        end = data.rfind(b"\n") + 1
+        if end:
+            if end == len(data):
+                self._release(key, data, b"")
+            else:
+                self._release(key, data[:end], data[end:])
+            return
+        if self.through:
+            self._release(key, data, b"")
+            return
+        parts = self.partial.get(key)
+        if parts is None:
+            if data:
+                self.partial[key] = [data]
+            return
+        parts.append(data)
+        # The usual unfinished line is a few words: its length is worth adding up only when it is long in some
+        # way.
+        if (len(parts) & 1023 == 0 or len(data) >= 65536) and sum(map(len, parts)) >= _MAX_PARTIAL:
+            self._release(key, b"", b"")
+
+    def finish(self, key: Hashable) -> None:
+        """Write the unfinished line of ``key``, if it has one."""
+        if key in self.partial:
+            self._release(key, b"", b"")
+
+    def flush(self) -> None:
+        if not self.partial:
+            return
+        if sys.is_finalizing():  # Python's last call, and there are no goroutines any more
+            for key in list(self.partial):
+                self.finish(key)
+        else:
+            self.finish(self.current())
+
+    def _release(self, key: Hashable, head: bytes, tail: bytes) -> None:
+        """Write the unfinished line with ``head`` behind it; ``tail`` begins the next one."""
+        parts = self.partial.pop(key, None)
+        if parts is not None:
+            parts.append(head)
+            head = b"".join(parts)
+        if tail:
+            self.partial[key] = [tail]
+        self._emit(head)
+
+    def _emit(self, data: bytes) -> None:
+        """Write all of ``data`` with nothing of another process or thread in between."""
+        try:
+            if not self.locked:
+                self._write(data)
+                return
+            with _mutex:
+                # The lock is taken inside the try: a KeyboardInterrupt raised as flock returns must not leave
+                # it locked. To unlock what was not locked does no harm.
+                try:
+                    try:
+                        fcntl.flock(_lock_fd, fcntl.LOCK_EX)
+                    except (
+                        OSError,
+                        ValueError,
+                    ):  # no /proc, or the program closed descriptors it does not know
+                        self.locked = False
+                    self._write(data)
+                finally:
+                    if self.locked:
+                        fcntl.flock(_lock_fd, fcntl.LOCK_UN)
+        finally:
+            if _deferred is not None:
+                _deferred()
+
+    def _write(self, data: bytes) -> None:
+        try:
+            done = os.write(self.fd, data)
+        except BlockingIOError:
+            done = 0
+        if done == len(data):
+            return
+        rest = memoryview(data)[done:]
+        while rest:
+            # Someone made the descriptor non-blocking (ssh and Node do that to a shared terminal or pipe).
+            poll = select.poll()
+            poll.register(self.fd, select.POLLOUT)
+            poll.poll()
+            try:
+                rest = rest[os.write(self.fd, rest) :]
+            except BlockingIOError:
+                continue
+
+
+class BinaryStream(io.BufferedIOBase):
+    """``sys.stdout.buffer``: bytes under the same rules as text."""
+
+    mode = "wb"
+
+    def __init__(self, lines: _Lines, name: str) -> None:
+        self._lines = lines
+        self.name = name
+
+    @property
+    def raw(self) -> io.FileIO:
+        """The descriptor itself, with no lines and no lock."""
+        return io.FileIO(self._lines.fd, "wb", closefd=False)
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        if self.closed:
+            raise ValueError("write to closed file")
+        if isinstance(data, str):
+            raise TypeError("a bytes-like object is required, not 'str'")
+        copy = data if type(data) is bytes else bytes(memoryview(data))
+        self._lines.add(copy)
+        return len(copy)
+
+    def flush(self) -> None:
+        if self.closed:
+            raise ValueError("flush of closed file")
+        self._lines.flush()
+
+    def fileno(self) -> int:
+        return self._lines.fd
+
+    def isatty(self) -> bool:
+        return os.isatty(self._lines.fd)
+
+    def writable(self) -> bool:
+        return True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_standard_stream, (self.name[1:-1], "buffer"))
+
+
+class TextStream(io.TextIOBase):
+    """``sys.stdout`` or ``sys.stderr``: what io.TextIOWrapper offers for writing, line by line.
+
+    Cost: a ``print`` is what it is with a line-buffered TextIOWrapper, plus two system calls (lock, unlock)
+    on a pipe.
+    """
+
+    mode = "w"
+    line_buffering = True
+    newlines = None
+
+    def __init__(self, lines: _Lines, name: str, encoding: str, errors: str) -> None:
+        self._lines = lines
+        self.name = name
+        self.buffer = BinaryStream(lines, name)
+        self._newline = "\n"
+        self._set_encoding(encoding, errors)
+
+    def _set_encoding(self, encoding: str, errors: str) -> None:
+        "".encode(encoding, errors)  # an unknown name is an error here and not at the next print
+        self._encoding, self._errors = encoding, errors
+        newline = self._newline
+        self._encode: Callable[[str], bytes]
+        if newline != "\n":
+            self._encode = lambda text: text.replace("\n", newline).encode(encoding, errors)
+        elif errors == "strict" and encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
+            self._encode = str.encode
+        else:
+            self._encode = lambda text: text.encode(encoding, errors)
+
+    def write(self, text: str, /) -> int:
+        try:
+            data = self._encode(text)
+        except (TypeError, AttributeError):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}") from None
+        self._lines.add(data)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str], /) -> None:  # type: ignore[override]
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Write this goroutine's unfinished line; those of others are theirs to flush."""
+        if self.closed:
+            raise ValueError("I/O operation on closed file.")
+        self._lines.flush()
+
+    def close(self) -> None:
+        """Flush and refuse further writes. The descriptor itself stays open, others may use it."""
+        if self.closed:
+            return
+        try:
+            super().close()  # flushes
+        finally:
+            # Shadows the method, so that write() need not ask each time.
+            self.write = self._refuse  # type: ignore[method-assign]
+            self.buffer.close()
+
+    def _refuse(self, text: str, /) -> int:
+        raise ValueError("I/O operation on closed file.")
+
+    def reconfigure(
+        self,
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        line_buffering: bool | None = None,
+        write_through: bool | None = None,
+    ) -> None:
+        """As io.TextIOWrapper.reconfigure, except that the stream stays line-buffered whatever is asked.
+
+        ``write_through=True`` sends every piece out as it is written, and so gives up whole lines.
+        """
+        if newline is not None:
+            if newline not in ("", "\n", "\r", "\r\n"):
+                raise ValueError(f"illegal newline value: {newline!r}")
+            self._newline = newline or "\n"
+        if errors is None:
+            errors = self._errors if encoding is None else "strict"
+        self._set_encoding(encoding or self._encoding, errors)
+        if write_through is not None:
+            self.flush()
+            self._lines.through = write_through
+
+    @property
+    def write_through(self) -> bool:
+        return self._lines.through
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._encoding
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]
+        return self._errors
+
+    def fileno(self) -> int:
+        return self._lines.fd
+
+    def isatty(self) -> bool:
+        return os.isatty(self._lines.fd)
+
+    def writable(self) -> bool:
+        return True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A closure or a logging handler may hold the stream: in another process it means the stream there.
+        return (_standard_stream, (self.name[1:-1],))
+
+    def __repr__(self) -> str:
+        return f"<goproc.stdio.TextStream name={self.name!r} mode='w' encoding={self._encoding!r}>"
+
+
+def _standard_stream(name: str, attribute: str | None = None) -> Any:
+    stream = getattr(sys, name)
+    return stream if attribute is None else getattr(stream, attribute)
+
+
+# -- putting them in place -----------------------------------------------------------------------------------
+
+_host_saved: list[tuple[str, TextIO, bool, TextStream]] = []
+
+
+def install_worker(
+    memfd: int, current: Callable[[], Hashable], codecs: Iterable[tuple[str, str] | None] = ()
+) -> None:
+    """Replace sys.stdout and sys.stderr of a worker. One that is closed (None) stays so.
+
+    Args:
+        memfd: the segment, whose inode carries the output lock.
+        current: gives the running goroutine (any hashable, the same until ``finish``); greenlet.getcurrent
+            will do.
+        codecs: (encoding, errors) of stdout and of stderr as the host has them; its own where left out or
+            None.
+    """
+    _open_lock(memfd)
+    codec = [*codecs, None, None]
+    for index, name in enumerate(("stdout", "stderr")):
+        old = getattr(sys, name)
+        if old is not None:
+            encoding, errors = codec[index] or (old.encoding, old.errors)
+            _activate(name, TextStream(_Lines(index + 1, current), f"<{name}>", encoding, errors))
+
+
+def install_host(memfd: int, current: Callable[[], Hashable], procs: int) -> None:
+    """Replace the host's sys.stdout and sys.stderr where they are still Python's own, on descriptors 1 and 2.
+
+    Not when there is one process only, and not a stream that the user, pytest or a notebook kernel put there.
+    The old object stays in use by whoever holds it, so it is switched to line buffering to keep the order of
+    lines.
+    """
+    if procs < 2 or _host_saved:
+        return
+    for index, name in enumerate(("stdout", "stderr")):
+        old = getattr(sys, name)
+        if old is None or old is not getattr(sys, f"__{name}__") or not isinstance(old, io.TextIOWrapper):
+            continue
+        try:
+            if old.closed or old.fileno() != index + 1:
+                continue
+            new = TextStream(_Lines(index + 1, current), f"<{name}>", old.encoding, old.errors or "strict")
+        except OSError:  # the descriptor was closed underneath
+            continue
+        if _lock_fd < 0:
+            _open_lock(memfd)
+        _host_saved.append((name, old, old.line_buffering, new))
+        old.reconfigure(line_buffering=True)  # flushes as well
+        _activate(name, new)
+
+
+def uninstall_host() -> None:
+    """Flush everything and give the host its own streams back. A stream put there since stays."""
+    global _lock_fd
+    flush_all()
+    for name, old, line_buffering, new in _host_saved:
+        if getattr(sys, name) is new:
+            setattr(sys, name, old)
+        if not old.closed:
+            old.reconfigure(line_buffering=line_buffering)  # type: ignore[attr-defined]
+        _active.remove(new._lines)
+        new._lines.locked = False  # whoever still holds it may write to it
+    _host_saved.clear()
+    if _lock_fd >= 0:
+        os.close(_lock_fd)
+        _lock_fd = -1
+
+
+def finish(key: Hashable) -> None:
+    """The goroutine ``key`` ended: its unfinished lines go out as they are. Errors of the descriptor are
+    dropped.
+
+    To be called at the end of every goroutine, so it costs next to nothing when there are none.
+    """
+    for lines in _active:
+        if lines.partial:
+            try:
+                lines.finish(key)
+            except OSError:
+                pass  # nobody is left to raise it to
+
+
+def flush_all() -> None:
+    """Write the unfinished lines of all goroutines of this process. Errors of the descriptor are dropped."""
+    for lines in _active:
+        for key in list(lines.partial):
+            try:
+                lines.finish(key)
+            except OSError:
+                lines.partial.clear()
+
+
+def after_write(frame: FrameType | None, action: Callable[[], None]) -> None:
+    """Call ``action``, or have it called as soon as the line being written is out.
+
+    For a signal handler that ends the process: ``frame`` is what it interrupted, which may be half-way
+    through a line.
+    """
+    global _deferred
+    while frame is not None:
+        if frame.f_code in _WRITING:
+            _deferred = action
+            return
+        frame = frame.f_back
+    action()
+
+
+_WRITING = {_Lines._release.__code__, _Lines._emit.__code__, _Lines._write.__code__}
+
+
+def _activate(name: str, stream: TextStream) -> None:
+    _active.append(stream._lines)
+    setattr(sys, name, stream)
+
+
+def _open_lock(memfd: int) -> None:
+    global _lock_fd, _at_fork
+    # flock belongs to the open file description: a duplicate of memfd would be one lock for all the
+    # processes.
+    try:
+        _lock_fd = os.open(f"/proc/self/fd/{memfd}", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        _lock_fd = -1  # without /proc long lines in a pipe are not protected
+    if not _at_fork:
+        _at_fork = True
+        os.register_at_fork(after_in_child=_reopen_lock)
+
+
+def _reopen_lock() -> None:
+    """The user forked: the child gets a lock of its own, or it would share and prolong its parent's."""
+    global _lock_fd, _mutex
+    _mutex = allocate_lock()
+    if _lock_fd < 0:
+        return
+    old = _lock_fd
+    try:
+        _lock_fd = os.open(f"/proc/self/fd/{old}", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        _lock_fd = -1
+    os.close(old)
+
+
+_at_fork = False

@@ -1,0 +1,128 @@
+"""The life of a worker process, from the fork to its exit.
+
+The zygote calls main() in the child. What a worker must be when the scheduler takes over:
+
+- it dies when its parent does, whatever happens to either;
+- the signals of a terminal are the host's to answer: SIGINT has no effect here. It is caught and not ignored,
+  because what is ignored stays ignored in the programs that a goroutine starts, and Ctrl-C must end those;
+- SIGTERM ends it in order, with its output written;
+- ``__main__`` is an empty module. The user's file is never run again, and what it defines arrives by value.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import NoReturn
+
+    from goproc.zygote import Config
+
+EXIT_FAILED = 70  # EX_SOFTWARE: goproc itself failed here, not the user's program
+
+
+def main(proc: int, config: Config, memfd: int) -> NoReturn:
+    """Run as process ``proc`` until the runtime stops. Does not return."""
+    status = EXIT_FAILED
+    try:
+        _become(proc, config, memfd)
+        from goproc import scheduler
+
+        scheduler.run_worker()
+    except BaseException:
+        _report(proc)
+    finally:
+        os._exit(status)
+
+
+def _become(proc: int, config: Config, memfd: int) -> None:
+    from greenlet import getcurrent
+
+    from goproc import definitions, goroutine, host, scheduler, stdio  # noqa: F401 (host connects the core)
+    from goproc.shm import _core
+
+    _core.die_with_parent(config["zygote_pid"])  # first: from here on we cannot be left behind
+    _core.set_name(b"goproc-%d" % proc)
+    _signals()
+    cpu = config["pinning"][proc]
+    if cpu is not None:
+        try:
+            os.sched_setaffinity(0, {cpu})
+        except OSError:
+            pass  # the mask was narrowed since; to run anywhere is no error
+    _fresh_main()
+    sys.setrecursionlimit(config["recursion_limit"])
+    _reseed()
+    stdio.install_worker(memfd, getcurrent, config["codecs"])
+    _core.attach(memfd, proc)
+    definitions.connect(_core.definition_put, _core.definition_get)
+    scheduler.start(goroutine.make, "scheduler", _leave)
+
+
+def _signals() -> None:
+    signal.signal(signal.SIGINT, _on_interrupt)
+    signal.siginterrupt(signal.SIGINT, False)
+    signal.signal(signal.SIGTERM, _on_terminate)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python starts: a broken pipe is an exception
+
+
+def _on_interrupt(number: int, frame: FrameType | None) -> None:
+    pass
+
+
+def _on_terminate(number: int, frame: FrameType | None) -> None:
+    from goproc import stdio
+
+    stdio.after_write(frame, _leave)
+
+
+def _leave() -> NoReturn:
+    try:
+        _flush()
+    finally:
+        os._exit(0)
+
+
+def _flush() -> None:
+    from goproc import stdio
+
+    stdio.flush_all()
+    for stream in (sys.__stdout__, sys.__stderr__):  # what C code or an early import may have kept
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            pass
+
+
+def _fresh_main() -> None:
+    """An empty ``__main__`` in place of the zygote's, whose names would be found in the user's stead."""
+    module = type(sys)("__main__")
+    module.__dict__["__builtins__"] = sys.modules["builtins"]
+    sys.modules["__main__"] = module
+
+
+def _reseed() -> None:
+    """Give this worker random numbers of its own. A module that is imported later seeds itself."""
+    if "random" in sys.modules:
+        sys.modules["random"].seed()
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()
+
+
+def _report(proc: int) -> None:
+    """The reason of our end, in one write, so that several workers that fail alike stay readable."""
+    import traceback
+
+    text = f"goproc: worker {proc} (pid {os.getpid()}) failed:\n{traceback.format_exc()}"
+    try:
+        _flush()
+    finally:
+        try:
+            os.write(2, text.encode("utf-8", "backslashreplace"))
+        except OSError:
+            pass

@@ -1,0 +1,16 @@
+"""The C core: everything that touches shared memory. The rest of the build is in pyproject.toml."""
+
+from setuptools import Extension, setup
+
+SOURCES = "segment heap lock park queue channel tasks coroner handles codec wait types goroutines module".split()
+
+setup(
+    ext_modules=[
+        Extension(
+            "goproc.shm._core",
+            [f"goproc/shm/{name}.c" for name in SOURCES],
+            depends=[f"goproc/shm/{name}.h" for name in ("layout", "core", "python")],
+            extra_compile_args=["-std=c11", "-O2", "-Wall", "-Wextra", "-fno-strict-aliasing", "-fvisibility=hidden"],
+        )
+    ]
+)
