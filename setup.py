@@ -2,7 +2,7 @@
 
 from setuptools import Extension, setup
 
-SOURCES = "segment heap lock park queue channel tasks coroner handles codec wait types goroutines module".split()
+SOURCES = "segment heap lock park queue channel tasks collector coroner handles codec wait types goroutines module".split()
 
 setup(
     ext_modules=[

@@ -50,6 +50,7 @@ static enum gp_result put(struct gp_object *c, const struct gp_message *m) {
     gp_release(&c->tail, tail + 1); /* COMMIT */
     if (m->block) gp_own(m->block, GP_TAG(GP_TAG_CHAN, self));
     gp_done();
+    __builtin_prefetch(&slots(c)[(tail + 2) % c->cap], 1);
     return GP_OK;
 }
 
@@ -84,7 +85,7 @@ static enum gp_result take(struct gp_object *c, struct gp_message *m) {
         gp_release(&c->head, head + 1); /* COMMIT */
         if (m->block) gp_own(m->block, gp_my_tag());
         gp_done();
-        __builtin_prefetch(&slots(c)[(head + 1) % c->cap]);
+        __builtin_prefetch(&slots(c)[(head + 2) % c->cap]);
         if (GP_UNLIKELY(gp_get(&c->sendq_first) != 0)) promote(c);
         return GP_OK;
     }

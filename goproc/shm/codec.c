@@ -49,7 +49,7 @@ bool message_log_handle(Handle *h) {
 static uint64_t handles_bytes(uint32_t n) { return n ? (sizeof(struct gp_handles) + 4ULL * n + 7) / 8 * 8 : 0; }
 
 static gp_ref block_with_handles(uint64_t payload, const gp_ref *refs, uint32_t n, char **at) {
-    gp_ref block = gp_alloc(handles_bytes(n) + payload, n ? GP_BLOCK_HANDLES : 0);
+    gp_ref block = alloc_or_collect(handles_bytes(n) + payload, n ? GP_BLOCK_HANDLES : 0);
     if (!block) {
         raise_memory(payload, "a message");
         return 0;
@@ -205,7 +205,7 @@ static int encode_pickled(PyObject *v, struct gp_message *m) {
     for (uint32_t i = 0; i < n; i++) {
         Py_buffer view;
         if (PyObject_GetBuffer(PyList_GET_ITEM(buffers, i), &view, PyBUF_C_CONTIGUOUS) < 0) goto fail;
-        gp_ref part = gp_alloc((uint64_t)view.len, GP_BLOCK_ALIGNED);
+        gp_ref part = alloc_or_collect((uint64_t)view.len, GP_BLOCK_ALIGNED);
         if (part) {
             if (view.len >= 1 << 16) {
                 Py_BEGIN_ALLOW_THREADS /* the block is private until the message is sent */
@@ -242,7 +242,7 @@ static int encode_raw(enum gp_codec codec, const char *data, Py_ssize_t n, struc
         memcpy(m->data, data, (size_t)n);
         return 0;
     }
-    m->block = gp_alloc((uint64_t)n, 0);
+    m->block = alloc_or_collect((uint64_t)n, 0);
     if (!m->block) {
         raise_memory((uint64_t)n, "a message");
         return -1;

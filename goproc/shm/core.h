@@ -172,7 +172,8 @@ bool gp_inbox_pending(void);
 bool gp_thread_wait(struct gp_waiter *w, uint64_t until_ns); /* until state leaves WAITING; false: time is up. No GIL needed */
 void gp_release_threads(void);             /* the runtime stops: no thread of this process may go on sleeping */
 void gp_idle(uint64_t until_ns);           /* sleep until there may be something to do. No GIL needed */
-bool gp_may_spin(void);
+bool gp_may_spin(void);                    /* is there a core for it? */
+void gp_wait_ns(uint32_t ns);              /* busy, roughly */
 void gp_park_attach(void);
 
 /* ---- queue.c: FIFO of sudogs of one object, under its lock */
@@ -203,6 +204,10 @@ int gp_waitgroup_add(struct gp_object *o, int64_t n, int64_t *now);           /*
 bool gp_held(const struct gp_object *o);                                        /* is there a handle anywhere, or may there be? */
 bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref block); /* false: no handle is left */
 bool gp_outcome_release(struct gp_object *o); /* my last handle went; true: the object is ended and mine to free */
+
+/* ---- collector.c */
+bool gp_dropped(struct gp_object *o);                         /* my last handle of a shared object went; true: collect now */
+uint32_t gp_collect(void (*ended)(struct gp_object *o));      /* objects freed; `ended` takes the outcome of each goroutine */
 
 /* ---- tasks.c */
 int gp_task_push(gp_ref task, uint32_t proc, bool pinned);  /* 0, or -EAGAIN: the ring is full */

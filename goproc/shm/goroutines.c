@@ -28,7 +28,7 @@ static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned
     if (!text) return NULL;
     Handle *h = (Handle *)handle_new((PyTypeObject *)type, GP_KIND_GOROUTINE);
     if (!h) return NULL;
-    *task = gp_alloc(sizeof(struct gp_task), GP_BLOCK_TASK);
+    *task = alloc_or_collect(sizeof(struct gp_task), GP_BLOCK_TASK);
     if (!*task) {
         Py_DECREF(h);
         raise_memory(sizeof(struct gp_task), "a goroutine");
@@ -188,7 +188,7 @@ static PyObject *task_done(PyObject *module, PyObject *const *args, Py_ssize_t n
     if (args[3] != Py_None && gp_held(o)) {
         struct gp_message m;
         if (message_encode(args[3], &m) < 0) return NULL;
-        block = gp_alloc(sizeof m, 0);
+        block = alloc_or_collect(sizeof m, 0);
         if (!block) {
             gp_message_drop(&m);
             return raise_memory(sizeof m, "the result of a goroutine");
@@ -209,7 +209,7 @@ static PyObject *definition_put(PyObject *module, PyObject *blob) {
     (void)module;
     if (!PyBytes_Check(blob)) return PyErr_Format(PyExc_TypeError, "definition_put(bytes)");
     if (handle_ready() < 0) return NULL;
-    gp_ref ref = gp_alloc((uint64_t)PyBytes_GET_SIZE(blob), 0);
+    gp_ref ref = alloc_or_collect((uint64_t)PyBytes_GET_SIZE(blob), 0);
     if (!ref) return raise_memory((uint64_t)PyBytes_GET_SIZE(blob), "a definition");
     memcpy(gp_payload(ref), PyBytes_AS_STRING(blob), (size_t)PyBytes_GET_SIZE(blob));
     gp_own(ref, GP_TAG(GP_TAG_DEFINITION, gp.proc + 1));

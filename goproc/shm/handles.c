@@ -140,6 +140,7 @@ PyObject *raise_memory(uint64_t asked, const char *what) {
 PyObject *handle_new(PyTypeObject *type, enum gp_kind kind) {
     if (handle_ready() < 0) return NULL;
     gp_ref ref = gp_object_alloc(kind);
+    if (!ref && collect_now()) ref = gp_object_alloc(kind);
     if (!ref) return raise_memory(GP_PAGE, "a new channel or sync object");
     PyObject *h = make(type, ref, gp_get(&((struct gp_object *)gp_at(ref))->gen), kind);
     if (!h) gp_object_free(gp_at(ref));
@@ -183,12 +184,12 @@ PyObject *handle_for(gp_ref ref, uint32_t gen, enum gp_kind kind, unsigned dir) 
     return v;
 }
 
-static void release_goroutine(Handle *h, struct gp_object *o) {
-    if (!gp_outcome_release(o)) return;
+/* An ended goroutine's object goes: its result with it, and an exception that nobody has read becomes a panic. */
+static void drop_outcome(struct gp_object *o) {
     if (gp_get(&o->state) == GP_G_FAILED && gp_get(&o->value) == 0) {
         PyObject *failure = o->ring ? message_decode((struct gp_message *)gp_payload(o->ring), true) : Py_NewRef(Py_None);
         PyObject *r = failure ? PyObject_CallFunction(hooks.unread, "KO", (unsigned long long)gp_get(&o->id), failure) : NULL;
-        if (!r) PyErr_WriteUnraisable((PyObject *)h);
+        if (!r) PyErr_WriteUnraisable(NULL);
         Py_XDECREF(r);
         Py_XDECREF(failure);
     }
@@ -196,7 +197,13 @@ static void release_goroutine(Handle *h, struct gp_object *o) {
         gp_message_drop((struct gp_message *)gp_payload(o->ring));
         gp_free(o->ring);
     }
-    gp_object_free(o);
+}
+
+uint32_t collect_now(void) { return gp_collect(drop_outcome); }
+
+gp_ref alloc_or_collect(uint64_t payload, unsigned flags) {
+    gp_ref ref = gp_alloc(payload, flags);
+    return ref || !collect_now() ? ref : gp_alloc(payload, flags);
 }
 
 static void handle_dealloc(Handle *h) {
@@ -209,9 +216,12 @@ static void handle_dealloc(Handle *h) {
         erase(h);
         if (gp_get(&o->flags) & GP_OBJ_SHARED) {
             atomic_fetch_and_explicit(&o->holders[gp.proc / 64], ~(1ULL << (gp.proc % 64)), memory_order_acq_rel);
-            atomic_fetch_add_explicit(&gp.head->collect, 1, memory_order_relaxed);
+            if (gp_dropped(o)) collect_now();
         } else if (h->kind == GP_KIND_GOROUTINE) {
-            release_goroutine(h, o);
+            if (gp_outcome_release(o)) {
+                drop_outcome(o);
+                gp_object_free(o);
+            }
         } else {
             if (h->kind == GP_KIND_CHAN) gp_chan_drop(o);
             gp_object_free(o);

@@ -249,8 +249,11 @@ struct gp_header {
     _Atomic uint32_t searching;  /* procs that look for work without being parked: at most one is woken per submission */
     uint32_t pad2[7];
     _Atomic uint64_t next_id;    /* goroutine numbers, handed out in batches */
-    _Atomic uint64_t collect;    /* +1: an object lost its last holder, the collector should look */
-    uint64_t pad3[6];
+    _Atomic uint64_t collect;    /* weight of all handles of shared objects dropped so far */
+    _Atomic uint64_t collected;  /* that weight at the start of the last collection */
+    _Atomic uint32_t collect_after; /* how much more makes the next one worth it; 0: not set yet */
+    _Atomic uint32_t collecting; /* lock word of the one process that collects, else 0 */
+    uint64_t pad3[4];
 };
 
 /* offsets inside a partition */

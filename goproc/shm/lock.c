@@ -13,7 +13,9 @@
 
 #include "core.h"
 
-#define LOCK_SPINS 100
+#define AWAY_NS 900
+#define LOOK_NS 300
+#define LOCK_SPIN_NS 20000ULL       /* about what sleeping and waking costs */
 #define LOCK_SLEEP_NS 100000000ULL /* a belt: every sleep on a lock ends and looks again */
 
 long gp_futex_wait(_Atomic uint32_t *word, uint32_t expect, uint64_t until_ns) {
@@ -26,15 +28,18 @@ void gp_futex_wake(_Atomic uint32_t *word, int count) { syscall(SYS_futex, word,
 
 void gp_lock_slow(_Atomic uint32_t *word) {
     if (gp_may_spin()) {
-        /* A critical section is about 100 ns. Looking rarely leaves the line with its holder, who then gets several
-         * operations done while it is in its cache: on a contended channel that is worth more than the wait. */
-        for (int i = 1; i <= LOCK_SPINS; i++) {
-            for (int k = i < 8 ? i : 8; k > 0; k--) gp_pause();
+        /* The holder does several operations while the lines of the channel are in its cache, at a tenth of the cost of
+         * fetching them each time. So do not snatch the lock between two of them: stay away for some operations first,
+         * and look rarely. On a contended channel this halves the time a message takes, for both sides. */
+        uint64_t until = gp_now() + LOCK_SPIN_NS;
+        gp_wait_ns(AWAY_NS);
+        do {
             uint32_t seen = gp_get(word);
             if (seen == 0 && atomic_compare_exchange_strong_explicit(word, &seen, gp.me, memory_order_acquire,
                                                                      memory_order_relaxed))
                 return;
-        }
+            gp_wait_ns(LOOK_NS);
+        } while (gp_now() < until);
     }
     for (;;) {
         uint32_t seen = gp_get(word);

@@ -159,6 +159,13 @@ static PyObject *core_census(PyObject *module, PyObject *unused) {
                          (unsigned long long)missed, "queued", (unsigned long long)queued, "handles", handles_live());
 }
 
+static PyObject *core_collect(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    if (handle_ready() < 0) return NULL;
+    return PyLong_FromUnsignedLong(collect_now());
+}
+
 static PyObject *core_die_with_parent(PyObject *module, PyObject *arg) {
     (void)module;
     long ppid = PyLong_AsLong(arg);
@@ -246,6 +253,7 @@ static PyMethodDef functions[] = {
     {"procs", core_procs, METH_NOARGS, PyDoc_STR("How many procs there are; 0 without a runtime.")},
     {"pids", core_pids, METH_NOARGS, PyDoc_STR("Process ids by proc; 0: not started.")},
     {"census", core_census, METH_NOARGS, PyDoc_STR("Live blocks, objects and bytes of the segment, and counters.")},
+    {"collect", core_collect, METH_NOARGS, PyDoc_STR("Free shared objects that nobody refers to; return how many.")},
     {"die_with_parent", core_die_with_parent, METH_O, PyDoc_STR("SIGKILL me when my parent, which must be ppid, dies.")},
     {"set_name", core_set_name, METH_O, PyDoc_STR("Name of this process in ps and top, at most 15 bytes.")},
     {"connect", (PyCFunction)(void (*)(void))core_connect, METH_VARARGS | METH_KEYWORDS, PyDoc_STR("Set hooks by name.")},

@@ -18,6 +18,7 @@
 #define BELT_NS 1000000000ULL    /* no sleep is longer: one that then finds work counts in `missed`, which must stay 0 */
 #define IDLE_SPIN_NS 20000ULL    /* about what waking a sleeping process costs: then spinning loses at most half */
 #define CHANNEL_SPIN_NS 10000ULL
+#define LOOK_NS 250
 
 static struct {
     uint32_t *free_waiters;
@@ -29,7 +30,17 @@ static struct {
     uint32_t threads;
 } park;
 
+static uint32_t pauses_per_us = 20;
+
+void gp_wait_ns(uint32_t ns) {
+    for (uint32_t n = ns * pauses_per_us / 1000; n > 0; n--) gp_pause();
+}
+
 void gp_park_attach(void) {
+    uint64_t start = gp_now(); /* a pause takes 5 to 150 ns, by the kind of CPU */
+    for (int i = 0; i < 128; i++) gp_pause();
+    uint64_t took = gp_now() - start;
+    pauses_per_us = took < 640 ? 200 : took > 128000 ? 1 : (uint32_t)(128000 / took);
     free(park.free_waiters);
     memset(&park, 0, sizeof park);
 }
@@ -183,17 +194,16 @@ bool gp_may_spin(void) { return gp.nprocs > 1 && gp.ncpu > 1 && gp.nprocs - proc
 
 bool gp_spin_until(struct gp_object *c, bool send) {
     if (c->cap == 0 || !gp_may_spin()) return false; /* an unbuffered partner must be able to see us: queue at once */
-    uint64_t until = gp_now() + CHANNEL_SPIN_NS;
-    /* Looking takes the line away from the partner that works on it: look rarely, and leave it a little room to run
-     * ahead, so that the next operations find it in one cache for a while. */
+    uint64_t until = gp_now() + CHANNEL_SPIN_NS, before = 0, enough = c->cap / 4;
+    /* As with the lock: look rarely, and while the partner makes progress leave it some room to run ahead. */
     do {
-        for (int i = 0; i < 16; i++) gp_pause();
-        uint64_t head = gp_acquire(&c->head), tail = gp_acquire(&c->tail);
+        gp_wait_ns(c->cap < 8 ? LOOK_NS / 4 : LOOK_NS);
+        uint64_t head = gp_acquire(&c->head), tail = gp_acquire(&c->tail), ready = send ? c->cap - (tail - head) : tail - head;
         if (gp_get(&c->flags) & GP_OBJ_CLOSED) return true;
-        if (send ? tail - head < c->cap : tail != head) return true;
-        if (gp_inbox_pending()) return false;
-    } while (gp_now() < until);
-    return false;
+        if (ready > 0 && (ready >= enough || ready == before)) return true;
+        before = ready;
+    } while (!gp_inbox_pending() && gp_now() < until);
+    return before > 0;
 }
 
 /* ---- idle */
@@ -214,7 +224,7 @@ static bool search(uint64_t until_ns) {
     bool found = false;
     do {
         for (int i = 0; i < 8 && !found; i++) {
-            for (int k = 0; k < 4; k++) gp_pause();
+            gp_wait_ns(100);
             found = something_to_do();
         }
     } while (!found && gp_now() < until_ns);

@@ -12,7 +12,7 @@ static PyObject *chan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     if (!h || cap == 0) return (PyObject *)h;
     uint64_t bytes = (uint64_t)cap * sizeof(struct gp_message);
     struct gp_object *o = gp_at(h->ref);
-    gp_ref ring = gp_alloc(bytes, GP_BLOCK_ALIGNED);
+    gp_ref ring = alloc_or_collect(bytes, GP_BLOCK_ALIGNED);
     if (!ring) {
         raise_memory(bytes, "a channel of that capacity");
         Py_DECREF(h);

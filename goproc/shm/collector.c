@@ -1,0 +1,113 @@
+/* collector.c - frees channels and other objects that no process and no message in flight refers to.
+ *
+ * There are no counts that a crash could spoil. A process that has a handle has its bit in object.holders; a handle in
+ * flight is listed in its message's block (GP_BLOCK_HANDLES). An object is garbage iff its mask is zero and no live
+ * block lists it. There is never a moment with neither: a sender keeps its bit until the block is complete, a receiver
+ * sets its bit before it frees the block. The scan takes time, so it is a double collect: mask zero, scan, mask zero
+ * again and holders_version unchanged; whoever held the object meanwhile has raised the version.
+ *
+ * Objects that were never put into a message do not come here: they die with their handle. What refers to itself only
+ * through messages (a channel in its own buffer) stays until the runtime stops.
+ *
+ * Whichever process notices that enough was dropped does it; the lock word in the header keeps it to one at a time.
+ */
+#include <stdlib.h>
+
+#include "core.h"
+
+#define LEAST_DROPS 256u /* weighted by size: see gp_dropped */
+
+struct list {
+    uint32_t *v;
+    uint64_t n, cap;
+    bool failed;
+};
+struct scan {
+    struct list candidates; /* pairs: ref, version */
+    struct list marked;
+};
+
+static void push(struct list *l, uint32_t x) {
+    if (l->n == l->cap) {
+        uint64_t cap = l->cap ? 2 * l->cap : 1024;
+        uint32_t *v = realloc(l->v, cap * sizeof *v);
+        if (!v) {
+            l->failed = true;
+            return;
+        }
+        l->v = v;
+        l->cap = cap;
+    }
+    l->v[l->n++] = x;
+}
+
+static bool unheld(struct gp_object *o) {
+    for (unsigned k = 0; k <= (gp.nprocs - 1) / 64; k++)
+        if (atomic_load_explicit(&o->holders[k], memory_order_seq_cst)) return false;
+    return true;
+}
+
+static void find_candidates(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
+    struct scan *s = arg;
+    (void)bytes;
+    if (!object) return;
+    struct gp_object *o = (struct gp_object *)b;
+    uint32_t version = atomic_load_explicit(&o->holders_version, memory_order_seq_cst);
+    if (!(gp_acquire(&o->flags) & GP_OBJ_SHARED) || !unheld(o)) return;
+    if (gp_get(&o->kind) == GP_KIND_GOROUTINE && gp_acquire(&o->state) < GP_G_OK) return; /* its runner will look */
+    push(&s->candidates, gp_ref_of(o));
+    push(&s->candidates, version);
+}
+
+static void mark(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
+    struct scan *s = arg;
+    uint64_t len = gp_get(&b->len);
+    if (object || !(len >> 56 & GP_BLOCK_HANDLES)) return;
+    uint64_t head = len >> 56 & GP_BLOCK_ALIGNED ? 64 : GP_BLOCK_HEAD;
+    const struct gp_handles *list = (const struct gp_handles *)((char *)b + head);
+    uint32_t n = list->count; /* may be half written: then its writer still holds what it is going to list */
+    for (uint32_t i = 0; i < n && head + 4 + 4ULL * (i + 1) <= bytes; i++) push(&s->marked, list->object[i]);
+}
+
+static int by_value(const void *a, const void *b) {
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+uint32_t gp_collect(void (*ended)(struct gp_object *o)) {
+    struct gp_header *h = gp.head;
+    uint32_t free_word = 0, freed = 0, kept = 0;
+    if (!atomic_compare_exchange_strong(&h->collecting, &free_word, gp.me)) return 0; /* somebody does it already */
+    gp_set(&h->collected, gp_get(&h->collect));
+    struct scan s = {{0}, {0}};
+    gp_heap_each(find_candidates, &s);
+    if (s.candidates.n) gp_heap_each(mark, &s);
+    if (!s.candidates.failed && !s.marked.failed) {
+        if (s.marked.n) qsort(s.marked.v, s.marked.n, sizeof *s.marked.v, by_value);
+        for (uint64_t i = 0; i + 1 < s.candidates.n; i += 2) {
+            uint32_t ref = s.candidates.v[i];
+            struct gp_object *o = gp_at(ref);
+            if ((s.marked.n && bsearch(&ref, s.marked.v, s.marked.n, sizeof ref, by_value)) || !unheld(o) ||
+                atomic_load_explicit(&o->holders_version, memory_order_seq_cst) != s.candidates.v[i + 1]) {
+                kept++;
+                continue;
+            }
+            if (gp_get(&o->kind) == GP_KIND_CHAN) gp_chan_drop(o);
+            else if (gp_get(&o->kind) == GP_KIND_GOROUTINE) ended(o);
+            gp_object_free(o);
+            freed++;
+        }
+    }
+    free(s.candidates.v);
+    free(s.marked.v);
+    gp_set(&h->collect_after, kept > LEAST_DROPS ? kept : LEAST_DROPS); /* so that scans stay a constant share of drops */
+    gp_release(&h->collecting, 0);
+    return freed;
+}
+
+bool gp_dropped(struct gp_object *o) {
+    uint64_t weight = 1 + (gp_get(&o->kind) == GP_KIND_CHAN ? (uint64_t)o->cap * sizeof(struct gp_message) >> 14 : 0);
+    uint64_t now = atomic_fetch_add_explicit(&gp.head->collect, weight, memory_order_relaxed) + weight;
+    uint32_t after = gp_get(&gp.head->collect_after);
+    return now - gp_get(&gp.head->collected) >= (after ? after : LEAST_DROPS);
+}
