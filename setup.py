@@ -2,7 +2,23 @@
 
 from setuptools import Extension, setup
 
-SOURCES = "segment heap lock park queue channel tasks collector coroner handles codec wait types goroutines module".split()
+SOURCES = [
+    "segment",
+    "heap",
+    "lock",
+    "park",
+    "queue",
+    "channel",
+    "tasks",
+    "collector",
+    "coroner",
+    "handles",
+    "codec",
+    "wait",
+    "types",
+    "goroutines",
+    "module",
+]
 
 setup(
     ext_modules=[
@@ -10,7 +26,14 @@ setup(
             "goproc.shm._core",
             [f"goproc/shm/{name}.c" for name in SOURCES],
             depends=[f"goproc/shm/{name}.h" for name in ("layout", "core", "python")],
-            extra_compile_args=["-std=c11", "-O2", "-Wall", "-Wextra", "-fno-strict-aliasing", "-fvisibility=hidden"],
+            extra_compile_args=[
+                "-std=c11",
+                "-O2",
+                "-Wall",
+                "-Wextra",
+                "-fno-strict-aliasing",
+                "-fvisibility=hidden",
+            ],
         )
     ]
 )

@@ -5,27 +5,18 @@ The operations are in the C core (goproc/shm); here are their names in Python an
 
 from __future__ import annotations
 
-from types import GenericAlias
+from typing import Any, TypeVar
 
 from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Any, Generic, TypeVar
 
-    T = TypeVar("T")
-
-    class _Base(_core.Channel[T], Generic[T]): ...
-
-else:
-
-    class _Base(_core.Channel):
-        __slots__ = ()
-        __class_getitem__ = classmethod(GenericAlias)
+T = TypeVar("T")
 
 
-class Chan(_Base["T"] if TYPE_CHECKING else _Base):
+class Chan(_core.Channel[T]):
     """A channel of values between goroutines of any process, as Go's `chan`.
 
     Made by ``chan(cap)``. With capacity 0 a send meets a receive (rendezvous); otherwise up to ``cap`` values are
@@ -43,14 +34,16 @@ class Chan(_Base["T"] if TYPE_CHECKING else _Base):
     def __enter__(self) -> Chan[T]:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:
         return _repr(self, "chan")
 
 
-class SendChan(Chan["T"] if TYPE_CHECKING else Chan):
+class SendChan(Chan[T]):
     """The send-only view of a channel (``ch.tx``), Go's `chan<- T`; equal to the channel."""
 
     __slots__ = ()
@@ -62,7 +55,7 @@ class SendChan(Chan["T"] if TYPE_CHECKING else Chan):
         return _repr(self, "chan<-")
 
 
-class RecvChan(Chan["T"] if TYPE_CHECKING else Chan):
+class RecvChan(Chan[T]):
     """The receive-only view of a channel (``ch.rx``), Go's `<-chan T`; equal to the channel."""
 
     __slots__ = ()

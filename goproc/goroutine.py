@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextvars
 import os
 import sys
-from types import GenericAlias
+from typing import Any, ParamSpec, TypeVar
+
+from greenlet import getcurrent
 
 from goproc import definitions, scheduler, serial
 from goproc.errors import Cancelled, PickleError, RemoteError
@@ -21,21 +23,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
-    from typing import Any, Generic, NoReturn, ParamSpec, TypeVar
+    from typing import NoReturn
 
     from goproc.sync import WaitGroup
 
-    T = TypeVar("T")
-    P = ParamSpec("P")
-
-    class _Base(_core.Outcome, Generic[T]): ...
-
-else:
-
-    class _Base(_core.Outcome):
-        __slots__ = ()
-        __class_getitem__ = classmethod(GenericAlias)
-
+T = TypeVar("T")
+P = ParamSpec("P")
 
 _STATES = {
     _core.G_QUEUED: "queued",
@@ -47,7 +40,7 @@ _STATES = {
 _UNREAD = object()
 
 
-class Goroutine(_Base["T"] if TYPE_CHECKING else _Base):
+class Goroutine(_core.Outcome[T]):
     """A handle on a goroutine: what `go` returns.
 
     Keeping it is optional. While a handle exists, anywhere, an exception of the goroutine is kept for ``result()``;
@@ -68,7 +61,7 @@ class Goroutine(_Base["T"] if TYPE_CHECKING else _Base):
 
     @property
     def state(self) -> str:
-        """"queued", "running", "done", "failed", or "died" (with its process), at this instant."""
+        """ "queued", "running", "done", "failed", or "died" (with its process), at this instant."""
         return _STATES[self._state]
 
     def join(self, timeout: float | None = None) -> None:
@@ -109,6 +102,7 @@ class Goroutine(_Base["T"] if TYPE_CHECKING else _Base):
         except AttributeError:
             pass
         self._join(timeout)
+        outcome: tuple[Any, BaseException | None]
         state, value = self._take()
         if state == _core.G_OK:
             outcome = value, None
@@ -154,7 +148,9 @@ def _name_of(f: Any) -> str:
     return getattr(f, "__qualname__", None) or type(f).__qualname__
 
 
-def _spawn(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, proc: int, frame: FrameType) -> Any:
+def _spawn(
+    f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, proc: int, frame: FrameType
+) -> Any:
     call = definitions.pack_call(f, args, kwargs)
     if not _core.attached():
         _core_start()
@@ -390,7 +386,7 @@ def _end_failed(g: G, block: int, exc: BaseException) -> None:
 def _finish_output() -> None:
     stdio = sys.modules.get("goproc.stdio")
     if stdio is not None:
-        stdio.finish(scheduler.getcurrent())
+        stdio.finish(getcurrent())
 
 
 def goexit() -> NoReturn:
@@ -417,7 +413,8 @@ def panic(text: str, id_: int, frames: str, parent: int, site: int) -> NoReturn:
                 where = _core.definition_get(site).decode("utf-8", "replace")
                 function, _, place = where.partition("\n")
                 function = "main" if function == "<module>" else function
-                created = f"created by {function} in goroutine {parent}\n{place}\n"
+                by = f" in goroutine {parent}" if parent else ""
+                created = f"created by {function}{by}\n{place}\n"
             except Exception:
                 pass
         _report(f"panic: {text}\n\ngoroutine {id_} [running]:\n{frames.rstrip()}\n{created}")
@@ -425,7 +422,7 @@ def panic(text: str, id_: int, frames: str, parent: int, site: int) -> NoReturn:
     _wait_for_the_end()
 
 
-def unread(id_: int, packed: Any, name: str = "") -> None:
+def unread(id_: int, packed: Any, site: int) -> None:
     """The last handle of a failed goroutine died unread (called by the core, from a dealloc)."""
     from goproc import failure
 
@@ -433,8 +430,12 @@ def unread(id_: int, packed: Any, name: str = "") -> None:
     if isinstance(exc, (Cancelled, KeyboardInterrupt)):
         return
     frames = packed[3]
-    body = f"Traceback (most recent call last):\n{frames}{packed[1]}: {packed[2]}" if frames else f"{packed[1]}: {packed[2]}"
-    panic(_first_line(exc), id_, body, 0, 0)
+    body = (
+        f"Traceback (most recent call last):\n{frames}{packed[1]}: {packed[2]}"
+        if frames
+        else f"{packed[1]}: {packed[2]}"
+    )
+    panic(_first_line(exc), id_, body, 0, site)
 
 
 def exit_program(exc: SystemExit) -> NoReturn:

@@ -17,6 +17,9 @@ import os
 import signal
 import sys
 import threading
+from typing import Any, ParamSpec, TypeVar
+
+from greenlet import getcurrent
 
 from goproc import channel, definitions, errors, goroutine, scheduler, stdio, sync, topology, zygote
 from goproc.shm import _core
@@ -25,10 +28,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType, TracebackType
-    from typing import Any, ParamSpec, TypeVar
 
-    P = ParamSpec("P")
-    T = TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _MEMORY_MOST = 8 << 30
 _QUIT_SECONDS = 2.0
@@ -65,7 +67,7 @@ class _Runtime:
                     pinning = topology.plan_pinning(self.procs, cpus, topology.cpu_quota())
                 self._control, self._zygote = zygote.spawn(zygote.host_config(self.procs, pinning), memfd)
                 _core.start_coroner(self._control, self._zygote)
-                stdio.install_host(memfd, scheduler.getcurrent, self.procs)
+                stdio.install_host(memfd, getcurrent, self.procs)
         except BaseException:
             self.stop()
             raise
@@ -158,7 +160,9 @@ def _end_interrupted() -> None:
     except BaseException:
         pass
     goroutine._report(
-        "goproc: interrupted (Ctrl-C)\n" if not count else f"goproc: interrupted (Ctrl-C); {count} goroutines of this process ended\n"
+        "goproc: interrupted (Ctrl-C)\n"
+        if not count
+        else f"goproc: interrupted (Ctrl-C); {count} goroutines of this process ended\n"
     )
     os._exit(130)
 
@@ -178,7 +182,9 @@ def _default_memory() -> int:
     return max(64 << 20, min(have // 4, _MEMORY_MOST))
 
 
-def _configured(procs: int | None, memory: int | str | None, pin: bool | None, on_death: str | None) -> _Runtime:
+def _configured(
+    procs: int | None, memory: int | str | None, pin: bool | None, on_death: str | None
+) -> _Runtime:
     env = os.environ
     if procs is not None:
         procs = topology.parse_procs(procs, "runtime(procs=...)")
@@ -232,12 +238,17 @@ def _at_exit() -> None:
     """Main has returned. As in Go the other goroutines are gone: their ``finally`` blocks do not run."""
     global _ended
     _ended = True
-    if _running is None:
+    if _running is None or not _core.attached():
         return
+    if not hasattr(sys, "last_value"):  # main ended well: an error that nobody has read is not to be lost with it
+        for id_, failure, site in _core.unread():
+            goroutine.unread(id_, failure, site)
     left = _stop()
     if left:
         _kept_for_ever.extend(left)
-        _core.keep(_kept_for_ever)  # a greenlet that is collected runs its finally blocks: it must outlive the interpreter
+        _core.keep(
+            _kept_for_ever
+        )  # a greenlet that is collected runs its finally blocks: it must outlive the interpreter
 
 
 # -- for everybody -------------------------------------------------------------------------------------------
@@ -276,12 +287,16 @@ class runtime:
 
     def __enter__(self) -> runtime:
         if _core.attached():
-            where = "" if _core.proc() == 0 else f" (this is proc {_core.proc()}: start it in the main program)"
+            where = (
+                "" if _core.proc() == 0 else f" (this is proc {_core.proc()}: start it in the main program)"
+            )
             raise RuntimeError(f"a goproc runtime with {_core.procs()} procs runs already{where}")
         _start(self._new)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
         if _running is not self._new:
             return
         if not _core.on_scheduler_thread() or scheduler.current is not scheduler.main:

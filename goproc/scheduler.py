@@ -25,7 +25,8 @@ import heapq
 import itertools
 import threading
 from collections import deque
-from time import monotonic, sleep as _thread_sleep
+from time import monotonic
+from time import sleep as _thread_sleep
 
 from greenlet import getcurrent, greenlet
 
@@ -93,7 +94,9 @@ class G:
 runq: deque[G] = deque()
 main = G(1, "main")
 current: G = main
-started: dict[int, G] = {}  # by ref of the outcome: goroutines of this process that have started and not ended
+started: dict[
+    int, G
+] = {}  # by ref of the outcome: goroutines of this process that have started and not ended
 idling = False  # inside _core.idle: no Python code of any goroutine runs
 
 _timers: list[tuple[float, int, G | None, Any]] = []

@@ -31,7 +31,8 @@ class WaitGroup(_core.WaitGroup):
         """
         from goproc.goroutine import spawn_tracked
 
-        return spawn_tracked(self, f, args, kwargs)
+        handle: Goroutine[None] = spawn_tracked(self, f, args, kwargs)
+        return handle
 
     def __repr__(self) -> str:
         return f"<WaitGroup {self._ref:#x} count={self.count}>"

@@ -206,4 +206,6 @@ def execute(command: Command, environ: MutableMapping[str, str]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    os.execve(sys.executable, [sys.executable, *flags, *command.python], {**environ, **command.settings})
+    # One seed for all processes: or hash(key) % n would send a key elsewhere from the host than from a worker.
+    seed = {} if "PYTHONHASHSEED" in environ else {"PYTHONHASHSEED": str(int.from_bytes(os.urandom(4), "little"))}
+    os.execve(sys.executable, [sys.executable, *flags, *command.python], {**environ, **seed, **command.settings})

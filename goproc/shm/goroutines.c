@@ -39,6 +39,7 @@ static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned
     uint64_t id = next_id();
     gp_set(&o->id, id);
     o->task = *task;
+    o->site = (gp_ref)site;
     t->id = id;
     t->parent = parent;
     t->object = h->ref;

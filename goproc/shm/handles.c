@@ -188,7 +188,8 @@ PyObject *handle_for(gp_ref ref, uint32_t gen, enum gp_kind kind, unsigned dir) 
 static void drop_outcome(struct gp_object *o) {
     if (gp_get(&o->state) == GP_G_FAILED && gp_get(&o->value) == 0) {
         PyObject *failure = o->ring ? message_decode((struct gp_message *)gp_payload(o->ring), true) : Py_NewRef(Py_None);
-        PyObject *r = failure ? PyObject_CallFunction(hooks.unread, "KO", (unsigned long long)gp_get(&o->id), failure) : NULL;
+        PyObject *r = failure ? PyObject_CallFunction(hooks.unread, "KOk", (unsigned long long)gp_get(&o->id), failure,
+                                                          (unsigned long)o->site) : NULL;
         if (!r) PyErr_WriteUnraisable(NULL);
         Py_XDECREF(r);
         Py_XDECREF(failure);
@@ -197,6 +198,21 @@ static void drop_outcome(struct gp_object *o) {
         gp_message_drop((struct gp_message *)gp_payload(o->ring));
         gp_free(o->ring);
     }
+}
+
+PyObject *handles_unread(void) {
+    PyObject *list = PyList_New(0);
+    for (uint32_t i = 0; list && table.slot && i <= table.mask; i++) {
+        Handle *h = table.slot[i];
+        if (!h || h->kind != GP_KIND_GOROUTINE) continue;
+        struct gp_object *o = gp_at(h->ref);
+        if (gp_acquire(&o->state) != GP_G_FAILED || gp_get(&o->value) != 0 || !o->ring) continue;
+        PyObject *failure = message_decode((struct gp_message *)gp_payload(o->ring), true);
+        PyObject *pair = failure ? Py_BuildValue("(KNk)", (unsigned long long)gp_get(&o->id), failure, (unsigned long)o->site) : NULL;
+        if (!pair || PyList_Append(list, pair) < 0) Py_CLEAR(list);
+        Py_XDECREF(pair);
+    }
+    return list;
 }
 
 uint32_t collect_now(void) { return gp_collect(drop_outcome); }

@@ -333,6 +333,7 @@ gp_ref gp_object_alloc(enum gp_kind kind) {
     gp_set(&o->id, 0);
     o->task = 0;
     gp_set(&o->proc, 0);
+    o->site = 0;
     gp_order();
     gp_set(&o->tag, gp_my_tag());
     return ref;

@@ -132,7 +132,7 @@ struct gp_object {
     _Atomic uint32_t holders_version; /* +1 whenever a holder bit is set: the collector's double collect */
     gp_ref task;                 /* goroutine: its task block, while it is queued or running */
     _Atomic uint32_t proc;       /* goroutine: proc + 1 that runs it */
-    uint32_t pad;
+    gp_ref site;                 /* goroutine: where it was created, as in gp_task */
 };
 
 /* ---- waiting */

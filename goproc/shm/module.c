@@ -166,6 +166,12 @@ static PyObject *core_collect(PyObject *module, PyObject *unused) {
     return PyLong_FromUnsignedLong(collect_now());
 }
 
+static PyObject *core_unread(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return gp.base && !gp.forked ? handles_unread() : PyList_New(0);
+}
+
 static PyObject *core_die_with_parent(PyObject *module, PyObject *arg) {
     (void)module;
     long ppid = PyLong_AsLong(arg);
@@ -254,6 +260,7 @@ static PyMethodDef functions[] = {
     {"pids", core_pids, METH_NOARGS, PyDoc_STR("Process ids by proc; 0: not started.")},
     {"census", core_census, METH_NOARGS, PyDoc_STR("Live blocks, objects and bytes of the segment, and counters.")},
     {"collect", core_collect, METH_NOARGS, PyDoc_STR("Free shared objects that nobody refers to; return how many.")},
+    {"unread", core_unread, METH_NOARGS, PyDoc_STR("(id, failure) of failed goroutines whose handles here have not been read.")},
     {"die_with_parent", core_die_with_parent, METH_O, PyDoc_STR("SIGKILL me when my parent, which must be ppid, dies.")},
     {"set_name", core_set_name, METH_O, PyDoc_STR("Name of this process in ps and top, at most 15 bytes.")},
     {"connect", (PyCFunction)(void (*)(void))core_connect, METH_VARARGS | METH_KEYWORDS, PyDoc_STR("Set hooks by name.")},

@@ -32,7 +32,7 @@ struct gp_hooks {
     PyObject *expire;   /* (reason) -> raises TimeoutError, or what the goroutine was interrupted with */
     PyObject *preempt;  /* () -> None: many operations without a block: let others run */
     PyObject *start;    /* () -> None: start the runtime */
-    PyObject *unread;   /* (id, failure, name) -> None: a failed goroutine's last handle died unread */
+    PyObject *unread;   /* (id, failure, site) -> None: a failed goroutine's last handle died unread */
     PyObject *chan_closed, *out_of_memory, *stopped; /* exception types */
     PyObject *runq;     /* sized: goroutines ready on this proc */
     PyObject *types[GP_KINDS]; /* what a decoded handle of that kind becomes */
@@ -51,6 +51,7 @@ int handle_ready(void);                                               /* attache
 PyObject *handle_view(Handle *h, unsigned dir);                       /* of a channel */
 void handles_forget(void);                                            /* at detach */
 uint32_t handles_live(void);
+PyObject *handles_unread(void);                                       /* [(id, failure, site)] that live handles have not read */
 uint32_t collect_now(void);                                           /* shared objects that were garbage */
 gp_ref alloc_or_collect(uint64_t payload, unsigned flags);            /* gp_alloc; short of memory, after a collection */
 PyObject *raise_memory(uint64_t asked, const char *what);

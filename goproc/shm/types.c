@@ -236,6 +236,7 @@ static PyObject *chan_get_view(Handle *self, void *dir) { return handle_view(sel
 #define FAST(f) (PyCFunction)(void (*)(void))(f), METH_FASTCALL | METH_KEYWORDS
 
 static PyMethodDef chan_methods[] = {
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, NULL},
     {"send", FAST(chan_send),
      PyDoc_STR("send($self, value, /, timeout=None)\n--\n\n"
                "Send a copy of value; block until a receiver takes it or the buffer has room.\n\n"
@@ -550,6 +551,7 @@ static PyObject *outcome_cancel(Handle *self, PyObject *unused) {
 }
 
 static PyMethodDef outcome_methods[] = {
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, NULL},
     {"cancel", (PyCFunction)outcome_cancel, METH_NOARGS,
      PyDoc_STR("cancel($self, /)\n--\n\nRaise Cancelled in the goroutine at its next blocking point.\n\n"
                "Returns whether this call did it: False if it has ended or was cancelled before.")},

@@ -1,0 +1,79 @@
+"""goproc: many small goroutines, and a few long ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import goproc
+from bench import tally
+from bench.burn import burn, iterations_for, mean_seconds
+from goproc import go
+from goproc.sync import WaitGroup
+
+
+def task(wg: WaitGroup) -> None:
+    """The goroutine of an importable module: it travels by reference."""
+    tally.add()
+    wg.done()
+
+
+def time_tasks(
+    make: Callable[[WaitGroup], tuple[Callable[[Any], None], Any]], count: int, proc: int | None
+) -> Any:
+    """Spawns `count` goroutines with one argument and waits for all.
+
+    Args:
+        make: gives the function and its argument for a WaitGroup.
+        count: how many goroutines, after a tenth of them as a warm-up.
+        proc: the process that has to run them, or None for any.
+    """
+    with goproc.runtime(procs=2):
+        spawn = go if proc is None else go.on(proc)
+        elapsed = 0.0
+        for number in (count // 10 + 1, count):
+            go.on(1)(tally.reset).join()
+            wg = WaitGroup()
+            function, argument = make(wg)
+            wg.add(number)
+            start = perf_counter()
+            for _ in range(number):
+                spawn(function, argument)
+            wg.wait()
+            elapsed = perf_counter() - start
+        share = go.on(1)(tally.read).result() / count
+    return {"value": elapsed / count, "note": f"{share:.0%} ran in the other process"}
+
+
+def module_function(count: int, proc: int | None = None) -> Any:
+    """Tasks of a function that can be imported."""
+    return time_tasks(lambda wg: (task, wg), count, proc)
+
+
+def closure(count: int, proc: int | None = None) -> Any:
+    """Tasks of a function which closes over the WaitGroup: it travels by value."""
+
+    def make(wg: WaitGroup) -> tuple[Callable[[Any], None], Any]:
+        def closed(i: int) -> None:
+            tally.add()
+            wg.done()
+
+        return closed, 7
+
+    return time_tasks(make, count, proc)
+
+
+def cpu(tasks: int, seconds: float) -> Any:
+    """Parallel efficiency of `tasks` goroutines that each burn `seconds` of CPU, on two processes."""
+    n = iterations_for(seconds)
+    with goproc.runtime(procs=2):
+        go.on(1)(burn, n).join()
+        before = mean_seconds(n)
+        start = perf_counter()
+        handles = [go(burn, n) for _ in range(tasks)]
+        for handle in handles:
+            handle.result()
+        wall = perf_counter() - start
+        after = mean_seconds(n)
+    return {"value": tasks * (before + after) / 2 / (2 * wall), "note": f"{wall:.3f} s in all"}

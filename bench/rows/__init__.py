@@ -1,0 +1,16 @@
+"""The rows, by group. A group is what ``python -m bench GROUP`` names."""
+
+from __future__ import annotations
+
+from bench.model import Row
+from bench.rows import arrays, cpu, ints, roundtrip, startup, tasks, tuples
+
+GROUPS: dict[str, tuple[Row, ...]] = {
+    "ints": ints.ROWS,
+    "tuples": tuples.ROWS,
+    "arrays": arrays.ROWS,
+    "tasks": tasks.ROWS,
+    "cpu": cpu.ROWS,
+    "roundtrip": roundtrip.ROWS,
+    "startup": startup.ROWS,
+}

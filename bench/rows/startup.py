@@ -1,0 +1,65 @@
+"""How long a script takes that does nothing, and how long the import takes."""
+
+from __future__ import annotations
+
+from bench.model import Peer, Row, seconds_at_most, seconds_more
+
+_COMMANDS = "bench.peers.commands"
+_PLAIN = "python hello.py"
+_NAMES = "from goproc import chan, go"
+_ON_EACH = "goproc, a goroutine on each"
+
+
+def _imported(name: str, statement: str) -> Peer:
+    module = statement.split()[1].partition(".")[0]
+    return Peer(
+        name, f"{_COMMANDS}:imported", arguments={"statement": statement, "repeats": 3}, requires=(module,)
+    )
+
+
+ROWS = (
+    Row(
+        name="startup",
+        title="goproc run hello.py --procs 8, from start to exit",
+        peers=(
+            Peer(
+                "goproc",
+                f"{_COMMANDS}:goproc_run",
+                arguments={"script": "hello.py", "procs": 8, "repeats": 3},
+                requires=("goproc",),
+            ),
+            Peer(
+                _ON_EACH,
+                f"{_COMMANDS}:goproc_run",
+                arguments={"script": "hello_procs.py", "procs": 8, "repeats": 3},
+                requires=("goproc",),
+            ),
+            Peer(_PLAIN, f"{_COMMANDS}:python", arguments={"script": "hello.py", "repeats": 3}),
+            Peer(
+                "Pool(8), fork, a task on each",
+                f"{_COMMANDS}:python",
+                arguments={"script": "hello_pool.py", "repeats": 3},
+            ),
+            Peer(
+                "Executor(8), spawn, 8 tasks",
+                f"{_COMMANDS}:python",
+                arguments={"script": "hello_executor.py", "repeats": 2},
+            ),
+        ),
+        targets=(seconds_more(_PLAIN, 0.2), seconds_more(_PLAIN, 0.2, subject=_ON_EACH)),
+    ),
+    Row(
+        name="import",
+        title="import in a fresh interpreter",
+        peers=(
+            _imported("goproc", "import goproc"),
+            _imported(_NAMES, "from goproc import chan, go"),
+            _imported("multiprocessing.pool", "import multiprocessing.pool"),
+            _imported("concurrent.futures", "import concurrent.futures.process"),
+            _imported("faster-fifo", "import faster_fifo"),
+            _imported("joblib", "import joblib"),
+            _imported("mpire", "import mpire"),
+        ),
+        targets=(seconds_at_most(0.04), seconds_at_most(0.04, subject=_NAMES)),
+    ),
+)
