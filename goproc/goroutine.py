@@ -12,9 +12,7 @@ import os
 import sys
 from typing import Any, ParamSpec, TypeVar
 
-from greenlet import getcurrent
-
-from goproc import definitions, scheduler, serial
+from goproc import definitions, scheduler, serial, stdio
 from goproc.errors import Cancelled, PickleError, RemoteError
 from goproc.scheduler import G
 from goproc.shm import _core
@@ -177,10 +175,10 @@ def _spawn_local(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: st
     if not _core.attached():
         _core_start()
     site = _site(frame)
-    handle, task, ref, id_ = _core.task_local(Goroutine, name, site, scheduler.current.id)
+    handle, block, ref, id_ = _core.task_local(Goroutine, name, site, scheduler.current.id)
     handle._name = name
-    g = G(id_, name, lambda g: _run(g, task, f, args, kwargs, None))
-    g.object, g.parent, g.site = ref, scheduler.current.id, site
+    g = G(id_, name, lambda g: _run(g, f, args, kwargs))
+    g.object, g.block, g.parent, g.site = ref, block, scheduler.current.id, site
     g.context = contextvars.copy_context()
     if _core.on_scheduler_thread():
         scheduler.started[ref] = g
@@ -314,53 +312,53 @@ go = _Go()
 def make(task: tuple[Any, ...]) -> G:
     """The G of a task that this process has claimed."""
     block, ref, id_, parent, site, name, call, error = task
-    g = G(id_, name, lambda g: _start(g, block, call, error))
-    g.object, g.parent, g.site = ref, parent, site
+    g = G(id_, name, _start)
+    g.object, g.block, g.parent, g.site = ref, block, parent, site
+    g.call = error if error is not None else call
     scheduler.started[ref] = g
     return g
 
 
-def _start(g: G, block: int, call: Any, error: BaseException | None) -> None:
-    f: Any = None
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}
-    if error is None:
-        try:
-            f, args, kwargs = definitions.unpack_call(call)
-        except BaseException as exc:
-            error = exc
-    if _core.task_cancelled(g.object):
-        error = Cancelled()
+def _start(g: G) -> None:
+    """The first turn of a goroutine that came as a task."""
+    call, g.call = g.call, None
     g.context = contextvars.Context()
-    _run(g, block, f, args, kwargs, error)
+    if _core.task_cancelled(g.object):
+        call = Cancelled()
+    try:
+        if isinstance(call, BaseException):  # its arguments could not be read: that is its outcome
+            raise call
+        f, args, kwargs = definitions.unpack_call(call)
+    except BaseException as exc:
+        scheduler.started.pop(g.object, None)
+        _end_failed(g, exc)
+        return
+    del call
+    _run(g, f, args, kwargs)
 
 
-def _run(
-    g: G, block: int, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], error: BaseException | None
-) -> None:
+def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Run a goroutine to its end. Lets nothing through."""
     value: Any = None
     try:
-        if error is not None:
-            raise error
         value = g.context.run(f, *args, **kwargs)  # type: ignore[union-attr]
     except Goexit:
         pass
     except BaseException as exc:
-        _end_failed(g, block, exc)
+        _end_failed(g, exc)
         return
     finally:
         scheduler.started.pop(g.object, None)
-        _finish_output()
+        stdio.finish(g.greenlet)
     try:
-        _core.task_done(block, g.object, False, value)
+        _core.task_done(g.block, g.object, False, value)
     except BaseException as exc:
         if isinstance(exc, PickleError):
-            exc = PickleError(f"the result of {g.name}: {exc}").with_traceback(None)
-        _end_failed(g, block, exc)
+            exc = PickleError(f"the result of {g.name}: {exc}")
+        _end_failed(g, exc)
 
 
-def _end_failed(g: G, block: int, exc: BaseException) -> None:
+def _end_failed(g: G, exc: BaseException) -> None:
     from goproc import failure
 
     if isinstance(exc, SystemExit):
@@ -371,22 +369,16 @@ def _end_failed(g: G, block: int, exc: BaseException) -> None:
     if _core.task_wanted(g.object):
         packed = failure.pack(exc)
         try:
-            if _core.task_done(block, g.object, True, packed):
+            if _core.task_done(g.block, g.object, True, packed):
                 return
         except BaseException:  # the exception drags along more than memory allows
             packed = failure.pack(RemoteError(type(exc).__qualname__, str(exc)[:1000], ""))
-            if _core.task_done(block, g.object, True, packed):
+            if _core.task_done(g.block, g.object, True, packed):
                 return
-    elif _core.task_done(block, g.object, True, None):
+    elif _core.task_done(g.block, g.object, True, None):
         return
     if not quiet:
         panic(_first_line(exc), g.id, failure.format_traceback(exc), g.parent, g.site)
-
-
-def _finish_output() -> None:
-    stdio = sys.modules.get("goproc.stdio")
-    if stdio is not None:
-        stdio.finish(getcurrent())
 
 
 def goexit() -> NoReturn:
@@ -463,9 +455,7 @@ def _report(text: str) -> None:
 
 
 def _flush() -> None:
-    stdio = sys.modules.get("goproc.stdio")
-    if stdio is not None:
-        stdio.flush_all()
+    stdio.flush_all()
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:

@@ -37,6 +37,7 @@ _QUIT_SECONDS = 2.0
 
 _running: _Runtime | None = None
 _ended = False  # the program is at its end: nothing starts any more
+_forked = False  # this is a child that the program forked: nothing starts here
 _lock = threading.Lock()
 
 __all__ = ["ensure", "proc", "procs", "run", "runtime", "sync"]
@@ -159,11 +160,8 @@ def _end_interrupted() -> None:
         atexit._run_exitfuncs()
     except BaseException:
         pass
-    goroutine._report(
-        "goproc: interrupted (Ctrl-C)\n"
-        if not count
-        else f"goproc: interrupted (Ctrl-C); {count} goroutines of this process ended\n"
-    )
+    ended = f"; {count} goroutine{'s' if count > 1 else ''} of this process ended" if count else ""
+    goroutine._report(f"goproc: interrupted (Ctrl-C){ended}\n")
     os._exit(130)
 
 
@@ -217,11 +215,16 @@ def _start(new: _Runtime) -> None:
     with _lock:
         if _running is not None:
             return
+        if _forked:
+            raise RuntimeError(
+                "goproc cannot be used in a process made by os.fork(): start it with subprocess, or use go()"
+            )
         if _ended:
             raise errors.RuntimeStopped("the program is ending: the goproc runtime has stopped")
         new.start()
         _running = new
     atexit.register(_at_exit)
+    _watch_forks()
 
 
 def _stop() -> list[Any]:
@@ -229,6 +232,27 @@ def _stop() -> list[Any]:
     old, _running = _running, None
     atexit.unregister(_at_exit)
     return old.stop() if old is not None else []
+
+
+def _watch_forks() -> None:
+    global _forks_watched
+    if not _forks_watched:
+        _forks_watched = True
+        os.register_at_fork(after_in_child=in_forked_child)
+
+
+_forks_watched = False
+
+
+def in_forked_child() -> None:
+    """The program forked. Its child has no runtime, and must not stop its parent's when it ends."""
+    global _running, _forked, _lock
+    _lock = threading.Lock()  # another thread may have held it
+    old, _running = _running, None
+    _forked = _forked or old is not None or _core.proc() > 0
+    if old is not None:
+        atexit.unregister(_at_exit)
+        old._release_interrupts()
 
 
 _kept_for_ever: list[Any] = []

@@ -30,6 +30,7 @@ from time import sleep as _thread_sleep
 
 from greenlet import getcurrent, greenlet
 
+from goproc.errors import Cancelled, GoprocError, RuntimeStopped
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -55,9 +56,13 @@ class G:
         interrupt: an exception to be raised at its next blocking point.
         reason: what it waits for, in Go's words.
         object: ref of its outcome in shared memory; 0 for main.
+        block: ref of its task in shared memory, kept until it ends.
+        call: what to call, until its first turn.
     """
 
     __slots__ = (
+        "block",
+        "call",
         "context",
         "entry",
         "greenlet",
@@ -87,6 +92,8 @@ class G:
         self.reason = ""
         self.waits_on: object = None
         self.object = 0
+        self.block = 0
+        self.call: Any = None
         self.parent = 0
         self.site = 0
 
@@ -172,6 +179,8 @@ def _run_goroutines() -> None:
         g = current
         g.entry(g)  # type: ignore[misc]
         g.greenlet = g.entry = g.context = None
+        if not _core.attached():
+            return  # the runtime stopped, and whoever stopped it unwinds what is left
         g = _next()
         if g.greenlet is None:
             g.greenlet = mine
@@ -189,15 +198,7 @@ def _next() -> G:
     """Find the goroutine to run next; sleep until there is one."""
     global _turn, _newest, idling
     while True:
-        ready = _core.drain()
-        if ready is not None:
-            for g in ready:
-                if g.parked:
-                    g.parked = False
-                    g.told = True
-                    runq.append(g)
-        if _timers and _timers[0][0] <= monotonic():
-            _expire_timers()
+        _poll()
         if runq:
             _turn += 1
             if _turn % FAIR or (task := _core.task_next(False, False)) is None:
@@ -207,8 +208,11 @@ def _next() -> G:
         _newest = False
         if task is not None:
             return _make(task)  # type: ignore[misc]
-        if _core.stopping() and _leave is not None:
-            _leave()
+        if _core.stopping():
+            if _leave is not None:
+                _leave()
+            if not _core.attached():
+                raise RuntimeStopped("the goproc runtime stopped")
         idling = True
         try:
             _core.idle(_timers[0][0] if _timers else None)
@@ -216,6 +220,19 @@ def _next() -> G:
             idling = False
         if _core.rescan():
             _look_around()
+
+
+def _poll() -> None:
+    """Put into the run queue what has become ready."""
+    ready = _core.drain()
+    if ready is not None:
+        for g in ready:
+            if g.parked:
+                g.parked = False
+                g.told = True
+                runq.append(g)
+    if _timers and _timers[0][0] <= monotonic():
+        _expire_timers()
 
 
 def _expire_timers() -> None:
@@ -232,8 +249,6 @@ def _expire_timers() -> None:
 
 def _look_around() -> None:
     """Somebody asked this process to: cancelled goroutines, callbacks of other threads, a worker that did not start."""
-    from goproc.errors import Cancelled, GoprocError
-
     for ref, g in list(started.items()):
         if g.interrupt is None and _core.task_cancelled(ref):
             interrupt(g, Cancelled())
@@ -315,17 +330,9 @@ def expire(reason: str) -> NoReturn:
 
 def preempt() -> None:
     """Let others have a turn, if there are any. The core calls it after many operations that did not block."""
-    ready = _core.drain()
-    if ready is not None:
-        for g in ready:
-            if g.parked:
-                g.parked = False
-                g.told = True
-                runq.append(g)
+    _poll()
     if _core.rescan():
         _look_around()
-    if _timers and _timers[0][0] <= monotonic():
-        _expire_timers()
     me = current
     if not runq:
         task = _core.task_next(False, False)

@@ -61,6 +61,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
     _core.attach(memfd, proc)
     definitions.connect(_core.definition_put, _core.definition_get)
     scheduler.start(goroutine.make, "scheduler", _leave)
+    os.register_at_fork(after_in_child=_in_forked_child)
 
 
 def _signals() -> None:
@@ -77,7 +78,28 @@ def _on_interrupt(number: int, frame: FrameType | None) -> None:
 def _on_terminate(number: int, frame: FrameType | None) -> None:
     from goproc import stdio
 
-    stdio.after_write(frame, _leave)
+    stdio.after_write(frame, _terminate)
+
+
+def _terminate() -> NoReturn:
+    from goproc.shm import _core
+
+    if not _core.stopping():  # not from the zygote at the end: die of it, so that the report can name the signal
+        try:
+            _flush()
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+    _leave()
+
+
+def _in_forked_child() -> None:
+    """A goroutine forked (os.fork, multiprocessing): its child answers signals as any process does."""
+    from goproc import host
+
+    host.in_forked_child()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _leave() -> NoReturn:

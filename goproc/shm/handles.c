@@ -292,6 +292,15 @@ PyObject *handle_view(Handle *h, unsigned dir) {
     return NULL;
 }
 
+static PyObject *handle_ref(Handle *h, void *unused) {
+    (void)unused;
+    return PyLong_FromUnsignedLong(h->ref);
+}
+
+static PyGetSetDef handle_getset[] = {
+    {"_ref", (getter)handle_ref, NULL, PyDoc_STR("Where the object is in the segment; 0: the nil channel."), NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
 static PyMethodDef handle_methods[] = {
     {"__reduce__", (PyCFunction)handle_reduce, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
@@ -310,4 +319,5 @@ PyTypeObject HandleType = {
     .tp_richcompare = handle_compare,
     .tp_weaklistoffset = offsetof(Handle, weak),
     .tp_methods = handle_methods,
+    .tp_getset = handle_getset,
 };

@@ -1,0 +1,37 @@
+"""How values, functions and classes travel between processes.
+
+A function that travels by value is a *template* and a *snapshot*:
+
+    template   code, names, and the static globals: modules, importable objects, constants, classes; no mutable
+               state.  Stored once in the blob store, after that a message holds only its small reference.
+    snapshot   closure cells, defaults, mutable globals, channel handles: shipped with each message, so that what
+               a goroutine sees never depends on where it runs or on what was cached.
+
+The functions of one module refer to each other through its globals.  A template therefore holds a *slice* of the
+module: the function, every plain function it can reach by global names (its members), and what these refer to.
+The receiver builds one namespace from the slice and the snapshot, and puts the members over it: recursion, mutual
+recursion and `global` statements then work with no special case.  A namespace is shared by calls only when nothing
+in it can be rebound.
+
+A cached template is checked at each use: the static globals must be the very objects it was made from.  A name that
+was found rebound is part of the snapshot from then on, so a loop variable at module level costs one extra template
+and not one for each turn.
+
+A class is one object per process, since `isinstance` has to work across messages.  So it has no snapshot of its
+own: its definition is applied once, and the mutable globals of its methods are those of the message loaded last.
+Where that cannot be right (methods with `global` statements, class attributes that hold handles, a function that
+makes new classes for ever) the class is sent whole in each message; its identity still holds.
+
+Each file uses only those above it, but for what runs once per class (late imports) or after a failure:
+
+    store            the blob store, and the caches that end with it
+    names            what a code object refers to
+    statics          what is importable, what is immutable: what a template may hold
+    pickler          the pickler of messages: what is done with each type
+    classes          how a class travels           class_pickler   pickles the definition of one
+    templates        the template of a function
+    functions        makes, loads and caches templates; functions inside a message
+    calls            the message that starts a goroutine
+    messages         any other message: dumps, loads
+    failure          exceptions                    diagnose        says which object cannot be pickled
+"""

@@ -1,0 +1,168 @@
+"""Pickles the definition of a class."""
+
+from __future__ import annotations
+
+import importlib
+from types import FunctionType
+
+from goproc.pickling import pickler
+from goproc.pickling.classes import entries, inline_class, load_class, uid_of
+from goproc.pickling.names import cell_contents, names_of, submodules
+from goproc.pickling.statics import (
+    BASE_GLOBALS,
+    LRU,
+    NotStatic,
+    importable,
+    is_handle,
+    is_static,
+    library,
+    reduce_by_cloudpickle,
+)
+from goproc.pickling.templates import attributes_of, set_attributes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CellType, CodeType
+    from typing import Any
+
+
+class Scope:
+    """A namespace that methods of the class run over.
+
+    Every global they use is either in the definition, and then watched for a change, or dynamic: in the messages.
+    """
+
+    def __init__(self, source: dict[str, Any]) -> None:
+        self.source = source
+        self.dynamic: dict[str, None] = {}
+        self.expected: dict[str, Any] = {}
+        self.absent: set[str] = set()
+
+
+class ClassPickler(pickler.Pickler):
+    """Pickles one class, with everything it refers to that has no definition of its own."""
+
+    def __init__(self, root: type, volatile: set[str]) -> None:
+        self.sink = pickler.Sink()
+        super().__init__(self.sink, 5)
+        self.root = root
+        self.volatile = volatile
+        self.scopes: dict[int, Scope] = {}
+        self.state_cells: list[CellType] = []
+        self.parts: list[type] = []
+
+    def dump_class(self) -> bytes:
+        """Return the blob: the id of the class, the class, and what messages have to carry beside it."""
+        pickler.learn_cloudpickle()
+        self.dump(uid_of(self.root))
+        self.dump(self.root)
+        groups = [(self.namespace(scope.source), names) for scope, names in self.groups()]
+        self.dump((groups, self.state_cells, self.parts))
+        return b"".join(self.sink)
+
+    def groups(self) -> list[tuple[Scope, tuple[str, ...]]]:
+        return [(scope, tuple(scope.dynamic)) for scope in self.scopes.values() if scope.dynamic]
+
+    def reducer_override(self, obj: Any) -> Any:
+        kind = type(obj)
+        if kind is FunctionType:
+            return self._reduce_method(obj)
+        if issubclass(kind, type):
+            return self._reduce_class(obj)
+        if is_handle(kind):
+            raise NotStatic("a handle")
+        return super().reducer_override(obj)
+
+    def _reduce_class(self, cls: type) -> Any:
+        if cls is self.root:
+            return inline_class(cls)
+        entry = entries.get(id(cls))
+        if entry is None:
+            if importable(cls):
+                return NotImplemented
+            reduction = reduce_by_cloudpickle(cls)
+            if reduction is NotImplemented or len(reduction) == 2:
+                return reduction
+            return inline_class(cls)
+        if entry.uid is None:
+            return entry.reduction
+        if entry.inline:
+            raise NotStatic("a class that is always sent whole")
+        if entry.stateful:
+            self.parts.append(cls)
+        return load_class, (entry.ref,)
+
+    def contents(self, cell: CellType, own: bool) -> tuple[Any, ...]:
+        found = cell_contents(cell)
+        # The cells of a library's wrappers are its own affair; those of the user's methods are state.
+        if any(not _is_definition(value) and (own or is_handle(type(value))) for value in found):
+            self.state_cells.append(cell)
+            return ()
+        return found
+
+    def _reduce_method(self, function: FunctionType) -> Any:
+        """Reduce a function met in a class body: whole, but for the dynamic globals."""
+        if importable(function):
+            return NotImplemented
+        names = names_of(function.__code__)
+        if names.rebound:
+            raise NotStatic("a method rebinds a global")
+        source = function.__globals__
+        module = library(source)
+        statics = self._statics(source, names.used) if module is None else {}
+        cells, contents = self.cells(function.__closure__, own=module is None)
+        namespace = self.namespace(source) if module is None else module
+        attributes = (
+            *attributes_of(function),
+            *function.__dict__.items(),
+            ("__defaults__", function.__defaults__),
+        )
+        state = (statics, contents, attributes, submodules(statics.values(), names.attributes))
+        return (
+            _new_method,
+            (function.__code__, namespace, function.__name__, cells),
+            state,
+            None,
+            None,
+            _set_method,
+        )
+
+    def _statics(self, source: dict[str, Any], used: tuple[str, ...]) -> dict[str, Any]:
+        """Return the globals that belong to the definition, and note the others as dynamic."""
+        scope = self.scopes.setdefault(id(source), Scope(source))
+        statics = {name: source[name] for name in BASE_GLOBALS if isinstance(source.get(name), str)}
+        for name in used:
+            if name not in source:
+                scope.absent.add(name)
+            elif name in self.volatile or not _belongs(source[name]):
+                scope.dynamic[name] = None
+            else:
+                scope.expected[name] = statics[name] = source[name]
+        return statics
+
+
+def _is_definition(value: Any) -> bool:
+    return type(value) is FunctionType or isinstance(value, type) or is_static(value)
+
+
+def _belongs(value: Any) -> bool:
+    """Tell whether the value of a global belongs to the definition of the class."""
+    if isinstance(value, type):
+        entry = entries.get(id(value))
+        return entry is None or not entry.stateful
+    return type(value) is LRU or _is_definition(value)
+
+
+def _new_method(code: CodeType, namespace: Any, title: str, cells: tuple[CellType, ...] | None) -> Any:
+    if isinstance(namespace, str):
+        namespace = importlib.import_module(namespace).__dict__
+    return FunctionType(code, namespace, title, None, cells)
+
+
+def _set_method(function: Any, state: tuple[Any, ...]) -> None:
+    statics, contents, attributes, modules = state
+    function.__globals__.update(statics)
+    for module in modules:
+        importlib.import_module(module)
+    pickler.fill_cells(contents)
+    set_attributes(function, attributes)

@@ -1,0 +1,300 @@
+"""How a class travels: one object per process, known by an id that goes with it."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import threading
+import weakref
+from operator import is_, itemgetter
+
+from goproc.pickling import pickler, store
+from goproc.pickling.names import cell_contents
+from goproc.pickling.statics import NotStatic, importable, reduce_by_cloudpickle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import CellType
+    from typing import Any
+
+    from goproc.pickling.pickler import Pickler
+    from goproc.pickling.store import Ref
+
+    Namespace = dict[str, Any]
+
+entries: dict[int, ClassEntry] = store.cache({})  # by the id of the class
+_by_ref: dict[Ref, type] = store.cache({})
+_by_uid: weakref.WeakValueDictionary[str, type] = store.cache(weakref.WeakValueDictionary())
+_uids: weakref.WeakKeyDictionary[type, str] = store.cache(weakref.WeakKeyDictionary())
+# Classes received, of which this process is not the creator, and whether they have been filled.
+_received: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
+# Above zero while the definition of a class is made, with the store locked.
+_defining = 0
+
+
+class _Loading(threading.local):
+    """Which class the blob being loaded defines: see `_set_class`."""
+
+    uid: str | None = None
+
+
+_loading = _Loading()
+
+
+class ClassEntry:
+    """How one class travels.
+
+    `groups` are the namespaces its methods run over, each with the names that messages carry; `cells` likewise.
+    `values` and `guards` are what the definition was made from, to notice a change; a received class has none,
+    since only its creator may redefine it.
+    """
+
+    __slots__ = (
+        "cells",
+        "gone",
+        "groups",
+        "guards",
+        "inline",
+        "parts",
+        "received",
+        "reduction",
+        "ref",
+        "uid",
+        "values",
+        "volatile",
+    )
+
+    def __init__(self, cls: type, uid: str | None) -> None:
+        key = id(cls)
+        self.gone = weakref.ref(cls, lambda _: entries.pop(key, None))
+        self.uid = uid  # None if it travels by reference
+        self.reduction: Any = NotImplemented  # the reference
+        self.ref: Ref = 0
+        self.inline = False  # it is always sent whole
+        self.received = False
+        self.groups: list[tuple[Namespace, tuple[str, ...]]] = []
+        self.cells: list[CellType] = []
+        self.parts: list[type] = []  # stateful classes it is made of, such as its bases
+        self.values: tuple[Any, ...] = ()
+        # Namespaces: the names that must still be what they were, what gets and what they were, and names not there.
+        self.guards: list[tuple[Namespace, tuple[str, ...], Any, tuple[Any, ...], set[str]]] = []
+        self.volatile: set[str] = set()  # names that were rebound
+
+    @property
+    def stateful(self) -> bool:
+        """Whether messages have to carry more than the reference."""
+        return bool(self.inline or self.groups or self.cells or self.parts)
+
+    def changed(self, cls: type) -> bool:
+        """Tell whether the definition has to be made anew."""
+        if self.uid is None or self.received or self.inline:
+            return False
+        # Equality looks at identity first; an attribute replaced by an equal one makes no difference.
+        try:
+            if tuple(cls.__dict__.values()) != self.values:
+                return True
+        except Exception:  # an array, or whatever else does not compare
+            return True
+        for namespace, _, fetch, expected, absent in self.guards:
+            try:
+                if fetch is not None and not all(map(is_, fetch(namespace), expected)):
+                    return True
+            except KeyError:
+                return True
+            for name in absent:
+                if name in namespace:
+                    return True
+        return False
+
+    def moved(self) -> set[str]:
+        """The names that no longer stand for what they did."""
+        moved = set()
+        for namespace, names, _, expected, absent in self.guards:
+            moved |= {
+                n for n, value in zip(names, expected, strict=True) if namespace.get(n, self) is not value
+            }
+            moved |= {n for n in absent if n in namespace}
+        return moved
+
+    def watch(self, cls: type, guards: Iterable[tuple[Namespace, Namespace, set[str]]]) -> None:
+        """Remember what the definition was made from."""
+        self.guards = []
+        for namespace, expected, absent in guards:
+            names = tuple(expected) * (
+                2 if len(expected) == 1 else 1
+            )  # itemgetter of one name gives no tuple
+            fetch = itemgetter(*names) if names else None
+            self.guards.append((namespace, names, fetch, tuple([expected[name] for name in names]), absent))
+        # Read last: pickling may have added to the class (the caches of abc).
+        self.values = tuple(cls.__dict__.values())
+
+
+# -- The sender -------------------------------------------------------------------------------------------------------
+
+
+def class_entry(cls: type) -> ClassEntry:
+    """Return how `cls` travels; finds out, and stores its definition, the first time."""
+    entry = entries.get(id(cls))
+    if entry is None:
+        with store.lock:
+            entry = entries[id(cls)] = _new_entry(cls)
+    elif entry.changed(cls):
+        with store.lock:
+            _define(cls, entry)
+    return entry
+
+
+def _new_entry(cls: type) -> ClassEntry:
+    entry = ClassEntry(cls, None)
+    if not importable(cls):
+        reduction = reduce_by_cloudpickle(cls)
+        if reduction is not NotImplemented and len(reduction) > 2:
+            entry.uid = uid_of(cls)
+            _define(cls, entry)
+        else:  # a type with no name in builtins, such as that of None
+            entry.reduction = reduction
+    return entry
+
+
+def _define(cls: type, entry: ClassEntry) -> None:
+    global _defining
+    from goproc.pickling.class_pickler import ClassPickler
+
+    entry.volatile |= entry.moved()
+    _defining += 1
+    try:
+        definition = ClassPickler(cls, entry.volatile)
+        blob = definition.dump_class()
+    except NotStatic:
+        entry.inline = True
+        return
+    finally:
+        _defining -= 1
+    ref = store.put(blob, (cls.__module__, cls.__qualname__))
+    entry.inline = not isinstance(ref, int)
+    if entry.inline:
+        return
+    entry.ref = ref
+    entry.groups = [(scope.source, names) for scope, names in definition.groups()]
+    entry.cells, entry.parts = definition.state_cells, definition.parts
+    entry.watch(cls, [(scope.source, scope.expected, scope.absent) for scope in definition.scopes.values()])
+    _by_ref[ref] = cls
+
+
+def is_static_class(cls: type) -> bool:
+    """Tell whether the reference of a class is all that messages carry of it."""
+    if id(cls) not in entries:
+        if importable(cls):
+            return True
+        if _defining:
+            return False
+    return not class_entry(cls).stateful
+
+
+def forget_importable() -> None:
+    """Look again at what was found importable: a module may have been reloaded since."""
+    for key, entry in list(entries.items()):
+        if entry.uid is None:
+            entries.pop(key, None)
+
+
+def _reduce_class(_: Pickler, cls: type) -> Any:
+    """Reduce a class met in a message."""
+    entry = class_entry(cls)
+    if entry.uid is None:
+        return entry.reduction
+    if entry.inline:
+        return inline_class(cls)
+    if not entry.stateful:
+        return load_class, (entry.ref,)
+    values = [
+        {name: namespace[name] for name in names if name in namespace} for namespace, names in entry.groups
+    ]
+    contents = [cell_contents(cell) for cell in entry.cells]
+    return load_class, (entry.ref,), (values, contents, entry.parts), None, None, _set_class_state
+
+
+def inline_class(cls: type) -> Any:
+    """Reduce the whole class, as cloudpickle does, but let a process that has it keep its own."""
+    make, args, state, _, _, setter = reduce_by_cloudpickle(cls)
+    uid = uid_of(cls)
+    return _make_class, (uid, make, args), (uid, setter, state), None, None, _set_class
+
+
+def uid_of(cls: type) -> str:
+    uid = _uids.get(cls)
+    if uid is None:
+        uid = os.urandom(16).hex()
+        _identify(cls, uid)
+    return uid
+
+
+def _identify(cls: type, uid: str) -> None:
+    _by_uid[uid] = cls
+    _uids[cls] = uid
+
+
+# -- The receiver -----------------------------------------------------------------------------------------------------
+
+
+def _make_class(uid: str, make: Callable[..., type], args: tuple[Any, ...]) -> type:
+    cls = _by_uid.get(uid)
+    if cls is None:
+        cls = make(*args)
+        _identify(cls, uid)
+        _received[cls] = False
+    return cls
+
+
+def _set_class(cls: type, state: tuple[Any, ...]) -> None:
+    """Fill a class just made, or bring one received before up to date; never touch one's own.
+
+    A class that is only a part of another's definition is filled once: its own definition and its own messages
+    keep it up to date, over namespaces of their own.
+    """
+    uid, setter, body = state
+    filled = _received.get(cls)
+    if filled is None or (filled and _loading.uid not in (None, uid)):
+        return
+    setter(cls, body)
+    _received[cls] = True
+
+
+def load_class(ref: Ref) -> type:
+    """Return the class behind `ref`, loaded once per process."""
+    cls = _by_ref.get(ref)
+    if cls is None:
+        with store.lock:
+            unpickler = pickle.Unpickler(io.BytesIO(store.get(ref)))
+            uid = unpickler.load()
+            before = _loading.uid
+            _loading.uid = uid
+            try:
+                cls = unpickler.load()
+                groups, cells, parts = unpickler.load()
+            finally:
+                _loading.uid = before
+            assert isinstance(cls, type)
+            _by_ref[ref] = cls
+            if cls in _received:
+                entry = entries[id(cls)] = ClassEntry(cls, uid)
+                entry.received = True
+                entry.ref, entry.groups, entry.cells, entry.parts = ref, groups, cells, parts
+    return cls
+
+
+def _set_class_state(cls: type, state: tuple[Any, ...]) -> None:
+    entry = entries.get(id(cls))
+    if entry is None or not entry.received:
+        return
+    values, contents, _ = state
+    for (namespace, _), dynamic in zip(entry.groups, values, strict=True):
+        namespace.update(dynamic)
+    for cell, content in zip(entry.cells, contents, strict=True):
+        if content:
+            cell.cell_contents = content[0]
+
+
+pickler.reducers[type] = _reduce_class

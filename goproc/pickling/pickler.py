@@ -1,0 +1,192 @@
+"""The pickler of messages.
+
+It asks Python about every object that is not a basic one, so what it does with a type is looked up in one dictionary,
+filled the first time the type is met.  cloudpickle is imported when the first object needs it: a program that sends
+plain data never does.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import functools
+import pickle
+import sys
+from types import CellType, MethodType
+
+from goproc.pickling.names import cell_contents
+from goproc.pickling.statics import LRU, MAIN, importable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Closure = tuple[CellType, ...] | None
+    Reducer = Callable[[Any, Any], Any]
+
+reducers: dict[type, Reducer] = {}  # for these types and no subclasses; `type` stands for every class
+_policy: dict[type, Reducer | None] = {}  # None: pickle's own way is right
+
+
+class Sink(list[bytes]):
+    """The file of a pickler: collects what is written without a copy."""
+
+    __slots__ = ()
+    write = list.append
+
+
+class Pickler(pickle.Pickler):
+    """Pickles one message."""
+
+    _namespaces: dict[int, tuple[dict[str, Any], Any]] | None = None
+    _cells: dict[int, CellType] | None = None
+
+    def reducer_override(self, obj: Any) -> Any:
+        try:
+            reducer = _policy[type(obj)]
+        except KeyError:
+            reducer = _policy[type(obj)] = _reducer_for(type(obj))
+        return NotImplemented if reducer is None else reducer(self, obj)
+
+    def namespace(self, source: dict[str, Any]) -> dict[str, Any]:
+        """The dictionary that stands for `source`, empty while pickled, the same one for the whole message."""
+        if self._namespaces is None:
+            self._namespaces = {}
+        return self._namespaces.setdefault(id(source), ({}, source))[0]
+
+    def cells(self, closure: Closure, own: bool = True) -> tuple[Closure, list[tuple[CellType, Any]] | None]:
+        """Return the cells, which pickle as empty ones, and the contents of those not met in this message yet."""
+        if closure is None:
+            return None, None
+        if self._cells is None:
+            self._cells = {}
+        contents = []
+        for cell in closure:
+            if id(cell) not in self._cells:
+                self._cells[id(cell)] = cell
+                contents += [(cell, value) for value in self.contents(cell, own)]
+        return closure, contents or None
+
+    def contents(self, cell: CellType, own: bool) -> tuple[Any, ...]:
+        """What to send of the cell: nothing or one object; `own` if its function is not a library's."""
+        return cell_contents(cell)
+
+
+def dump(kind: type[Pickler], obj: Any) -> bytes:
+    """Pickle `obj` with nothing out of band."""
+    sink = Sink()
+    kind(sink, 5).dump(obj)
+    return b"".join(sink)
+
+
+@functools.cache
+def learn_cloudpickle() -> None:
+    """Import cloudpickle and use what it knows of types that pickle refuses."""
+    import cloudpickle  # noqa: F401
+
+    _policy.clear()
+
+
+# -- What is done with a type -----------------------------------------------------------------------------------------
+
+
+def _reducer_for(kind: type) -> Reducer | None:
+    reducer = reducers.get(type if issubclass(kind, type) else kind)
+    if reducer is not None:
+        return reducer
+    name = (kind.__module__, kind.__name__)
+    if name == ("typing", "NewType"):
+        return lambda _, obj: (kind, (obj.__name__, obj.__supertype__))
+    if name == ("_struct", "Struct"):
+        return lambda _, obj: (kind, (obj.format,))
+    if kind.__module__ == "dataclasses":
+        return _reduce_sentinel
+    cloudpickle = sys.modules.get("cloudpickle")
+    if cloudpickle is not None:
+        special = cloudpickle.Pickler.dispatch_table.get(kind)
+        if special is not None and kind not in copyreg.dispatch_table:
+            return lambda _, obj: special(obj)
+    plain = object.__reduce__, object.__reduce_ex__
+    return None if (kind.__reduce__, kind.__reduce_ex__) == plain else _reduce_custom
+
+
+def _reduce_sentinel(_: Pickler, obj: Any) -> Any:
+    """Keep the identity of the markers of `dataclasses`, which it compares by `is`."""
+    if type(obj).__name__ == "_FIELD_BASE":
+        return obj.name
+    for name, value in vars(sys.modules["dataclasses"]).items():
+        if value is obj:
+            return name
+    return NotImplemented
+
+
+def _reduce_custom(_: Pickler, obj: Any) -> Any:
+    """Reduce by the type's own method, and refuse a name in `__main__`: no other process has that module."""
+    if getattr(obj, "__module__", None) not in MAIN:
+        return NotImplemented
+    reduced = obj.__reduce_ex__(5)
+    if isinstance(reduced, str):
+        raise pickle.PicklingError(
+            f"it is pickled as the name {reduced!r} in __main__, which only this process has"
+        )
+    return reduced
+
+
+def _reduce_cell(pickler: Pickler, cell: CellType) -> Any:
+    if pickler._cells is not None and id(cell) in pickler._cells:
+        return CellType, ()
+    return CellType, cell_contents(cell)
+
+
+def fill_cells(contents: list[tuple[CellType, Any]] | None) -> None:
+    for cell, value in contents or ():
+        cell.cell_contents = value
+
+
+def _reduce_bound_method(_: Pickler, method: MethodType) -> Any:
+    """Reduce a bound method by the class that holds it: by name alone `super().run` would become `self.run`."""
+    function, owner = method.__func__, method.__self__
+    name = getattr(function, "__name__", None)
+    if isinstance(name, str):
+        bound = getattr(owner, name, None)
+        if type(bound) is MethodType and bound.__func__ is function:
+            return getattr, (owner, name)
+    if not isinstance(owner, type):
+        for cls in type(owner).__mro__:
+            for key, value in cls.__dict__.items():
+                if value is function:
+                    return _bind, (cls, key, owner)
+    return MethodType, (function, owner)
+
+
+def _bind(cls: type, name: str, owner: Any) -> Any:
+    return MethodType(cls.__dict__[name], owner)
+
+
+def _reduce_lru_cache(_: Pickler, wrapper: Any) -> Any:
+    """Reduce what `lru_cache` returns: importable by reference, else the function inside and an empty cache."""
+    if importable(wrapper):
+        return NotImplemented
+    parameters = wrapper.cache_parameters()
+    return _make_lru_cache, (wrapper.__wrapped__, parameters["maxsize"], parameters["typed"])
+
+
+def _make_lru_cache(function: Any, maxsize: int | None, typed: bool) -> Any:
+    return functools.lru_cache(maxsize, typed)(function)
+
+
+def _reduce_cached_property(_: Pickler, obj: Any) -> Any:
+    """Made anew, since on some versions of Python it holds a lock."""
+    return _make_cached_property, (obj.func, obj.attrname)
+
+
+def _make_cached_property(function: Any, name: str | None) -> Any:
+    made = functools.cached_property(function)
+    made.attrname = name
+    return made
+
+
+reducers[CellType] = _reduce_cell
+reducers[MethodType] = _reduce_bound_method
+reducers[LRU] = _reduce_lru_cache
+reducers[functools.cached_property] = _reduce_cached_property

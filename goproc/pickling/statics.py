@@ -1,0 +1,132 @@
+"""What a definition may hold: what is importable, and what is immutable and the same in every process."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from types import BuiltinFunctionType, FunctionType, ModuleType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MAIN = ("__main__", "__mp_main__")
+BASE_GLOBALS = ("__name__", "__package__", "__file__", "__path__")  # in every namespace made from a module
+LRU = type(functools.lru_cache(lambda: None))
+
+_STDLIB = os.path.dirname(os.__file__) + os.sep
+_ATOMS = frozenset({int, float, bool, str, bytes, complex, type(None), type(Ellipsis), range})
+# Immutable, and cheaper to bake into a template than to ship each time; by name, so that nothing is imported.
+_STATIC_TYPES = {
+    "re": {"Pattern"},
+    "decimal": {"Decimal", "Context"},
+    "fractions": {"Fraction"},
+    "datetime": {"date", "datetime", "time", "timedelta", "timezone"},
+    "zoneinfo": {"ZoneInfo"},
+    "pathlib": {"PosixPath", "PurePosixPath"},
+    "pathlib._local": {"PosixPath", "PurePosixPath"},
+    "uuid": {"UUID"},
+    "operator": {"itemgetter", "attrgetter", "methodcaller"},
+    "_struct": {"Struct"},
+    "types": {"GenericAlias", "UnionType"},
+    "typing": {"TypeVar"},
+    "logging": {"Logger", "RootLogger"},
+    "numpy": {"ufunc"},
+}
+
+
+class NotStatic(Exception):
+    """Raised inside a definition's pickle by something that must not be baked into a blob."""
+
+
+def is_handle(kind: type) -> bool:
+    """Tell whether objects of this type stand for something in shared memory: channels and their kin."""
+    return getattr(kind, "__goproc_handle__", False)
+
+
+def importable(obj: Any) -> bool:
+    """Tell whether the function or class is what its module and qualified name lead to, outside `__main__`."""
+    module_name = getattr(obj, "__module__", None)
+    if module_name in MAIN:
+        return False
+    cloudpickle = sys.modules.get("cloudpickle")
+    if module_name is None or (cloudpickle is not None and cloudpickle.list_registry_pickle_by_value()):
+        # The rare cases: cloudpickle knows them best. Asked for a reducer it says NotImplemented for "by reference".
+        return reduce_by_cloudpickle(obj) is NotImplemented
+    found: Any = sys.modules.get(module_name)
+    try:
+        for part in obj.__qualname__.split("."):
+            found = getattr(found, part)
+    except AttributeError:
+        return False
+    return found is obj
+
+
+@functools.cache
+def _cloudpickler() -> Any:
+    import io
+
+    import cloudpickle
+
+    return cloudpickle.Pickler(io.BytesIO())
+
+
+def reduce_by_cloudpickle(obj: Any) -> Any:
+    """Return what cloudpickle's pickler would do with `obj`: a reduce tuple or NotImplemented."""
+    return _cloudpickler().reducer_override(obj)
+
+
+def is_static(value: Any, depth: int = 0) -> bool:
+    """Tell whether `value` is immutable and the same in every process, so that a template may hold it."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return True
+    if kind is tuple or kind is frozenset:
+        return depth < 8 and all(is_static(item, depth + 1) for item in value)
+    if kind is ModuleType:
+        return value.__name__ in sys.modules and value.__name__ not in MAIN
+    if kind is FunctionType or kind is LRU:
+        return importable(value)
+    if isinstance(value, type):
+        return _is_static_class(value)
+    if kind is BuiltinFunctionType:
+        return value.__self__ is None or isinstance(value.__self__, ModuleType)
+    if kind.__name__ in _STATIC_TYPES.get(kind.__module__, ()):
+        return True
+    enum = sys.modules.get("enum")
+    if enum is not None and isinstance(value, enum.Enum):
+        return _is_static_class(kind)
+    if kind.__module__ == "typing":
+        return kind.__name__.endswith(("Alias", "Form"))
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return False
+    return isinstance(value, numpy.dtype) or (isinstance(value, numpy.generic) and not value.dtype.hasobject)
+
+
+def _is_static_class(cls: type) -> bool:
+    from goproc.pickling.classes import is_static_class
+
+    return is_static_class(cls)
+
+
+def library(namespace: dict[str, Any]) -> str | None:
+    """Return the module's name if `namespace` is that of an installed library.
+
+    A function nested in a library (the wrapper a decorator returns) runs over the library's own globals in the
+    receiver, as its importable neighbours do; a copy of them would drag in locks, caches and registries.
+    """
+    name = namespace.get("__name__")
+    if not isinstance(name, str) or name in MAIN:
+        return None
+    module = sys.modules.get(name)
+    if module is None or module.__dict__ is not namespace:
+        return None
+    origin = getattr(getattr(module, "__spec__", None), "origin", None)
+    if name.partition(".")[0] == "goproc" or origin in ("built-in", "frozen"):
+        return name
+    installed = isinstance(origin, str) and (
+        "/site-packages/" in origin or "/dist-packages/" in origin or origin.startswith(_STDLIB)
+    )
+    return name if installed else None

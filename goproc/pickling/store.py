@@ -1,0 +1,90 @@
+"""The blob store, where templates and the definitions of classes are kept, and the caches that end with it."""
+
+from __future__ import annotations
+
+import threading
+
+from goproc.errors import PickleError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol, TypeVar
+
+    class Clearable(Protocol):
+        def clear(self) -> object: ...
+
+    Cache = TypeVar("Cache", bound=Clearable)
+
+# The reference of a blob; the blob itself where it is not stored.
+Ref = int | bytes
+
+# A blob is never freed: what is made anew again and again is sent inline beyond this many definitions.
+_BLOBS_PER_NAME = 64
+
+lock = threading.RLock()  # held while a definition is made or loaded
+
+_put: Callable[[bytes], int] | None = None
+_get: Callable[[int], bytes] | None = None
+_caches: list[Clearable] = []
+
+
+def cache(empty: Cache) -> Cache:
+    """Return `empty`, which `disconnect` is to clear from now on."""
+    _caches.append(empty)
+    return empty
+
+
+_refs: dict[bytes, int] = cache({})  # digest of a blob -> its reference
+_blobs: dict[tuple[str, str], int] = cache({})  # how many definitions one name has had
+
+
+def connect(put: Callable[[bytes], int], get: Callable[[int], bytes]) -> None:
+    """Use this blob store from now on.
+
+    Args:
+        put: stores a blob for ever and returns its reference, a small non-zero int valid in every process.
+        get: returns the blob of a reference.
+    """
+    global _put, _get
+    disconnect()
+    _put, _get = put, get
+
+
+def disconnect() -> None:
+    """Forget the blob store and everything cached from it; definitions then travel inside their messages."""
+    global _put, _get
+    with lock:
+        _put = _get = None
+        for known in _caches:
+            known.clear()
+
+
+def put(blob: bytes, name: tuple[str, str]) -> Ref:
+    """Store `blob` once, and return its reference.
+
+    Args:
+        blob: a definition.
+        name: what is defined: the blobs of one name are limited in number.
+    """
+    if _put is None:
+        return blob
+    import hashlib
+
+    digest = hashlib.blake2b(blob, digest_size=16).digest()
+    ref = _refs.get(digest)
+    if ref is None:
+        count = _blobs.get(name, 0)
+        if count >= _BLOBS_PER_NAME:
+            return blob
+        _blobs[name] = count + 1
+        ref = _refs[digest] = _put(blob)
+    return ref
+
+
+def get(ref: Ref) -> bytes:
+    if isinstance(ref, bytes):
+        return ref
+    if _get is None:
+        raise PickleError("a definition arrived, but the runtime of this process is stopped")
+    return _get(ref)

@@ -1,0 +1,310 @@
+"""The template of a function, as the package's docstring has it: what the sender checks and the receiver builds from."""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import importlib
+from operator import itemgetter
+from types import BuiltinFunctionType, FunctionType, ModuleType
+
+from goproc.pickling.statics import LRU, importable, is_static
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import CellType, CodeType
+    from typing import Any
+
+    from goproc.pickling.store import Ref
+
+    Attributes = tuple[tuple[str, Any], ...]
+
+_TITLE = ("__name__", "__qualname__", "__doc__", "__module__")
+
+
+def attributes_of(function: FunctionType) -> Attributes:
+    """What FunctionType does not set by itself, or sets from the code object and may have been changed since."""
+    code = function.__code__
+    found: list[tuple[str, Any]] = []
+    if function.__qualname__ != code.co_qualname:
+        found.append(("__qualname__", function.__qualname__))
+    if function.__module__ != function.__globals__.get("__name__"):
+        found.append(("__module__", function.__module__))
+    doc = code.co_consts[0] if code.co_consts and isinstance(code.co_consts[0], str) else None
+    if function.__doc__ != doc:
+        found.append(("__doc__", function.__doc__))
+    if function.__kwdefaults__:
+        found.append(("__kwdefaults__", function.__kwdefaults__))
+    annotations = {name: hint for name, hint in function.__annotations__.items() if is_static(hint)}
+    if annotations:
+        found.append(("__annotations__", annotations))
+    return tuple(found)
+
+
+def static_kwdefaults(function: FunctionType) -> bool:
+    return is_static(tuple((function.__kwdefaults__ or {}).values()))
+
+
+def set_attributes(function: Any, attributes: Iterable[tuple[str, Any]]) -> None:
+    for name, value in attributes:
+        setattr(function, name, value)
+
+
+class Body:
+    """A function without its namespace and its cells."""
+
+    __slots__ = ("attributes", "code", "defaults", "title")
+
+    code: CodeType
+    title: str
+    defaults: tuple[Any, ...] | None
+    attributes: Attributes
+
+    def make(self, namespace: dict[str, Any], cells: tuple[CellType, ...] | None = None) -> Any:
+        function = FunctionType(self.code, namespace, self.title, self.defaults, cells)
+        for name, value in self.attributes:
+            setattr(function, name, value)
+        return function
+
+
+class Member(Body):
+    """A plain function that lives in the same namespace as the one defined."""
+
+    __slots__ = ("cached", "fresh", "name")
+
+    name: str
+    cached: tuple[Any, ...] | None  # the arguments of lru_cache, if the function is inside its wrapper
+    fresh: bool  # each namespace needs one of its own
+
+    @classmethod
+    def of(cls, name: str, value: Any, namespace: dict[str, Any]) -> Member | None:
+        """Make a member of what `name` stands for in `namespace`, if that can be one."""
+        cached, function = None, value
+        if type(value) is LRU:
+            parameters = value.cache_parameters()
+            cached, function = (parameters["maxsize"], parameters["typed"]), value.__wrapped__
+        if not (
+            type(function) is FunctionType
+            and function.__globals__ is namespace
+            and function.__closure__ is None
+            and not function.__dict__
+            and is_static(function.__defaults__)
+            and static_kwdefaults(function)
+            and not importable(value)
+        ):
+            return None
+        self = cls()
+        self.name, self.cached = name, cached
+        self.code, self.title, self.defaults = function.__code__, function.__name__, function.__defaults__
+        self.attributes = attributes_of(function)
+        return self
+
+    def fits(self, namespace: dict[str, Any]) -> bool:
+        value = namespace.get(self.name)
+        if self.cached is not None:
+            if type(value) is not LRU:
+                return False
+            value = value.__wrapped__
+        return (
+            type(value) is FunctionType
+            and value.__code__ is self.code
+            and value.__defaults__ is self.defaults
+        )
+
+    def build(self, namespace: dict[str, Any]) -> Any:
+        function = self.make(namespace)
+        return function if self.cached is None else functools.lru_cache(*self.cached)(function)
+
+
+_STORED = (
+    "kwdefaults",
+    "base",
+    "statics",
+    "dynamic",
+    "selfs",
+    "members",
+    "absent",
+    "fresh",
+    "library",
+    "submodules",
+    "moving_defaults",
+    "moving_title",
+    "simple",
+)
+_FIELDS = (*Body.__slots__, *_STORED)
+
+
+class Template(Body):
+    """The sender makes it from a function, the receiver from its blob.
+
+    Invariants: `statics` holds only what `is_static` accepts; every name in `dynamic` is fetched at each use;
+    the sets of names in statics, dynamic, selfs, members and absent are disjoint.
+    """
+
+    __slots__ = (
+        *_STORED,
+        "cached_members",
+        "fetch",
+        "fresh_members",
+        "function",
+        "linked",
+        "namespace",
+        "owner",
+        "plain_members",
+        "reads_state",
+        "ref",
+        "single",
+        "static_items",
+        "volatile",
+    )
+
+    # What is in the blob.
+    kwdefaults: dict[str, Any] | None  # those in `attributes`
+    base: dict[str, Any]  # __name__ and the like
+    statics: dict[str, Any]
+    dynamic: tuple[str, ...]
+    selfs: tuple[str, ...]  # the names under which the function finds itself
+    members: tuple[Member, ...]
+    absent: tuple[str, ...]  # names found in builtins, or nowhere
+    fresh: bool  # each call needs a namespace of its own
+    library: str | None
+    submodules: tuple[str, ...]
+    moving_defaults: bool  # defaults are part of the snapshot
+    moving_title: bool  # name and doc are: functions made by one decorator share their code
+    simple: bool  # there is no snapshot at all
+    # What `prepare` makes of it.
+    namespace: dict[str, Any]
+    single: str | None  # the name in `dynamic`, if there is only one
+    fetch: Callable[[Any], tuple[Any, ...]]  # gets the values of `dynamic`, if there are more
+    reads_state: bool  # something else in the same message could rebind what it reads
+    static_items: Attributes
+    plain_members: list[tuple[str, CodeType, tuple[Any, ...] | None]]
+    cached_members: list[Member]
+    fresh_members: list[Member]
+    linked: bool  # `fits` has more to check than most
+    ref: Ref
+
+    def __init__(self) -> None:
+        self.function: Any = None  # the importable function itself, or the built one if it has no snapshot
+        self.owner: Any = None  # the importable function: only that object may use this template
+        self.moving_defaults = self.moving_title = False
+        self.volatile: set[str] = set()  # the sender's: names found rebound
+
+    @classmethod
+    def of_importable(cls, function: FunctionType) -> Template:
+        self = cls()
+        self.code = function.__code__
+        self.owner = self.function = function
+        self.simple, self.reads_state = True, False
+        return self
+
+    @classmethod
+    def load(cls, fields: tuple[Any, ...]) -> Template:
+        self = cls()
+        set_attributes(self, zip(_FIELDS, fields, strict=True))
+        for submodule in self.submodules:
+            importlib.import_module(submodule)
+        self.prepare()
+        return self
+
+    def fields(self) -> tuple[Any, ...]:
+        """What goes into the blob."""
+        return tuple([getattr(self, name) for name in _FIELDS])
+
+    def prepare(self) -> None:
+        """Make the shared namespace and what the hot paths use."""
+        self.single = self.dynamic[0] if len(self.dynamic) == 1 else None
+        if len(self.dynamic) > 1:
+            self.fetch = itemgetter(*self.dynamic)
+        self.static_items = tuple(self.statics.items())
+        self.reads_state = any(not hasattr(builtins, name) for name in self.absent) or any(
+            not isinstance(value, (ModuleType, FunctionType, BuiltinFunctionType, type))
+            for value in self.statics.values()
+        )
+        self.plain_members = [(m.name, m.code, m.defaults) for m in self.members if m.cached is None]
+        self.cached_members = [m for m in self.members if m.cached is not None]
+        self.fresh_members = [m for m in self.members if m.fresh]
+        self.linked = bool(self.cached_members or self.selfs or self.library is not None)
+        if self.library is not None:
+            self.namespace = importlib.import_module(self.library).__dict__
+        else:
+            self.namespace = {**self.base, **self.statics}
+            for member in self.members:
+                if not member.fresh:
+                    self.namespace[member.name] = member.build(self.namespace)
+        if self.simple:
+            self.function = self.build(None, None, None)
+
+    def fits(self, function: Any) -> bool:
+        """Tell whether the template still says what `function` is."""
+        if self.owner is not None:
+            return self.owner is function
+        namespace = function.__globals__
+        try:
+            for name, value in self.static_items:
+                if namespace[name] is not value:
+                    return False
+            for name, code, defaults in self.plain_members:
+                value = namespace[name]
+                if value.__code__ is not code or value.__defaults__ is not defaults:
+                    return False
+        except (KeyError, AttributeError):
+            return False
+        for name in self.absent:
+            if name in namespace:
+                return False
+        if self.linked:
+            if self.library is not None and self.namespace is not namespace:
+                return False
+            for member in self.cached_members:
+                if not member.fits(namespace):
+                    return False
+            for name in self.selfs:
+                if namespace.get(name) is not function:
+                    return False
+        if self.simple and (function.__dict__ or function.__kwdefaults__ is not self.kwdefaults):
+            return False
+        return (function.__defaults__ is self.defaults or self.moving_defaults) and (
+            function.__name__ == self.title or self.moving_title
+        )
+
+    def moved(self, namespace: dict[str, Any]) -> set[str]:
+        """The names that no longer stand for what they did."""
+        moved = {name for name, value in self.static_items if namespace.get(name, self) is not value}
+        moved |= {name for name in self.absent if name in namespace}
+        return moved | {member.name for member in self.members if not member.fits(namespace)}
+
+    def extra(self, function: FunctionType) -> Attributes | None:
+        """The attributes in the snapshot of `function`, which only some functions have."""
+        found: list[tuple[str, Any]] = list(function.__dict__.items())
+        if self.moving_defaults:
+            found.append(("__defaults__", function.__defaults__))
+        if function.__kwdefaults__ is not self.kwdefaults:
+            found.append(("__kwdefaults__", function.__kwdefaults__))
+        if self.moving_title:
+            found += [(name, getattr(function, name)) for name in _TITLE]
+        return tuple(found) or None
+
+    def build(
+        self,
+        dynamic: tuple[Any, ...] | None,
+        cells: tuple[CellType, ...] | None,
+        extra: Attributes | None,
+    ) -> Any:
+        """Make the function from a snapshot."""
+        namespace = self.namespace
+        if self.fresh:
+            namespace = namespace.copy()
+            if self.single is not None:
+                namespace[self.single] = dynamic[0]  # type: ignore[index]
+            elif dynamic is not None:
+                namespace.update(zip(self.dynamic, dynamic))  # noqa: B905 (hot; equal by construction)
+            for member in self.fresh_members:
+                namespace[member.name] = member.build(namespace)
+        function = self.make(namespace, cells)
+        for name in self.selfs:
+            namespace[name] = function
+        if extra is not None:
+            set_attributes(function, extra)
+        return function
