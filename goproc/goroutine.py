@@ -12,8 +12,9 @@ import os
 import sys
 from typing import Any, ParamSpec, TypeVar
 
-from goproc import definitions, scheduler, serial, stdio
+from goproc import scheduler, stdio
 from goproc.errors import Cancelled, PickleError, RemoteError
+from goproc.pickling import calls, messages
 from goproc.scheduler import G
 from goproc.shm import _core
 
@@ -49,7 +50,7 @@ class Goroutine(_core.Outcome[T]):
         id: its number, unique in this run; main is 1.
     """
 
-    __slots__ = ("_name", "_outcome", "labels")
+    __slots__ = ("_name", "_outcome")
     __goproc_handle__ = True
 
     @property
@@ -105,7 +106,7 @@ class Goroutine(_core.Outcome[T]):
         if state == _core.G_OK:
             outcome = value, None
         else:
-            from goproc import failure
+            from goproc.pickling import failure
 
             outcome = None, failure.unpack(value)
         self._outcome = outcome
@@ -149,13 +150,15 @@ def _name_of(f: Any) -> str:
 def _spawn(
     f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, proc: int, frame: FrameType
 ) -> Any:
-    call = definitions.pack_call(f, args, kwargs)
+    call = calls.pack_call(f, args, kwargs)
     if not _core.attached():
         _core_start()
     try:
         g = _core.task_new(Goroutine, call, name, _site(frame), scheduler.current.id, proc)
     except PickleError as error:
-        raise definitions.explain_call(error, f, args, kwargs) from error.__cause__
+        from goproc.pickling.diagnose import explain_call
+
+        raise explain_call(error, f, args, kwargs) from error.__cause__
     scheduler.newest_first()
     g._name = name
     return g
@@ -196,7 +199,7 @@ def _spawn_local(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: st
 def spawn_tracked(wg: WaitGroup, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """WaitGroup.go."""
     if not callable(f):
-        definitions.pack_call(f, args, kwargs)  # says what is wrong
+        calls.pack_call(f, args, kwargs)  # says what is wrong
     wg.add(1)
     try:
         return _spawn(_tracked, (wg, f, args, kwargs), {}, _name_of(f), -1, sys._getframe(2))
@@ -328,7 +331,7 @@ def _start(g: G) -> None:
     try:
         if isinstance(call, BaseException):  # its arguments could not be read: that is its outcome
             raise call
-        f, args, kwargs = definitions.unpack_call(call)
+        f, args, kwargs = calls.unpack_call(call)
     except BaseException as exc:
         scheduler.started.pop(g.object, None)
         _end_failed(g, exc)
@@ -359,7 +362,7 @@ def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
 
 
 def _end_failed(g: G, exc: BaseException) -> None:
-    from goproc import failure
+    from goproc.pickling import failure
 
     if isinstance(exc, SystemExit):
         exit_program(exc)
@@ -416,7 +419,7 @@ def panic(text: str, id_: int, frames: str, parent: int, site: int) -> NoReturn:
 
 def unread(id_: int, packed: Any, site: int) -> None:
     """The last handle of a failed goroutine died unread (called by the core, from a dealloc)."""
-    from goproc import failure
+    from goproc.pickling import failure
 
     exc = failure.unpack(packed)
     if isinstance(exc, (Cancelled, KeyboardInterrupt)):
@@ -482,4 +485,4 @@ def pid_of(proc: int) -> int:
     return _core.pids()[proc] or (os.getpid() if proc == _core.proc() else 0)
 
 
-_core.connect(goroutine=Goroutine, unread=unread, encode=serial.dumps, decode=serial.loads)
+_core.connect(goroutine=Goroutine, unread=unread, encode=messages.dumps, decode=messages.loads)

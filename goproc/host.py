@@ -21,7 +21,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from greenlet import getcurrent
 
-from goproc import channel, definitions, errors, goroutine, scheduler, stdio, sync, topology, zygote
+from goproc import channel, errors, goroutine, scheduler, stdio, sync, topology, zygote
+from goproc.pickling import store
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -58,7 +59,7 @@ class _Runtime:
     def start(self) -> None:
         memfd = _core.create(self.procs, self.memory, topology.effective_cpus())
         _core.attach(memfd, 0)
-        definitions.connect(_core.definition_put, _core.definition_get)
+        store.connect(_core.definition_put, _core.definition_get)
         scheduler.start(goroutine.make, "main")
         try:
             if self.procs > 1:
@@ -84,7 +85,7 @@ class _Runtime:
         self._zygote = 0
         stdio.uninstall_host()
         left = scheduler.stop()
-        definitions.disconnect()
+        store.disconnect()
         goroutine.forget()
         _core.detach()
         return left
@@ -206,6 +207,7 @@ def _configured(
 
 def ensure() -> None:
     """Start the runtime with the defaults unless it runs."""
+    _core.check_fork()
     if _running is None:
         _start(_configured(None, None, None, None))
 
@@ -262,7 +264,10 @@ def _at_exit() -> None:
     """Main has returned. As in Go the other goroutines are gone: their ``finally`` blocks do not run."""
     global _ended
     _ended = True
-    if _running is None or not _core.attached():
+    if _running is None:
+        return
+    if not _core.attached():  # a child that the user forked: what its goroutines would clean up is the parent's
+        _core.keep(scheduler.stop())
         return
     if not hasattr(sys, "last_value"):  # main ended well: an error that nobody has read is not to be lost with it
         for id_, failure, site in _core.unread():
@@ -310,6 +315,7 @@ class runtime:
         self._new = _configured(procs, memory, pin, on_death)
 
     def __enter__(self) -> runtime:
+        _core.check_fork()
         if _core.attached():
             where = (
                 "" if _core.proc() == 0 else f" (this is proc {_core.proc()}: start it in the main program)"

@@ -143,6 +143,7 @@ def stop() -> list[Any]:
     runq.clear()
     started.clear()
     _timers.clear()
+    _posted.clear()
     _spare.clear()
     return left
 

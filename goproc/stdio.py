@@ -27,7 +27,7 @@ import os
 import select
 import stat
 import sys
-from _thread import allocate_lock
+from _thread import RLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ if TYPE_CHECKING:
 _MAX_PARTIAL = 8 << 20
 
 _lock_fd = -1
-_mutex = allocate_lock()
+_mutex = RLock()  # a signal handler that prints may have interrupted a print
+_emitting: bytes | None = None  # what the holder of _mutex writes to a pipe
+_postponed: list[tuple[_Lines, bytes]] = []  # what a signal handler printed meanwhile
 _active: list[_Lines] = []
 _deferred: Callable[[], None] | None = None
 
@@ -119,23 +121,39 @@ class _Lines:
                 self._write(data)
                 return
             with _mutex:
-                # The lock is taken inside the try: a KeyboardInterrupt raised as flock returns must not leave
-                # it locked. To unlock what was not locked does no harm.
-                try:
-                    try:
-                        fcntl.flock(_lock_fd, fcntl.LOCK_EX)
-                    except (
-                        OSError,
-                        ValueError,
-                    ):  # no /proc, or the program closed descriptors it does not know
-                        self.locked = False
+                if _emitting is None:
+                    self._emit_locked(data)
+                elif len(_emitting) > select.PIPE_BUF:  # a part of it may be out
+                    _postponed.append((self, data))
+                else:  # it is written whole or not yet
+                    self._lock()
                     self._write(data)
-                finally:
-                    if self.locked:
-                        fcntl.flock(_lock_fd, fcntl.LOCK_UN)
         finally:
-            if _deferred is not None:
+            if _deferred is not None and _emitting is None:
                 _deferred()
+
+    def _emit_locked(self, data: bytes) -> None:
+        global _emitting
+        _emitting = data
+        # The lock is taken inside the try: a KeyboardInterrupt raised as flock returns must not leave it locked.
+        # To unlock what was not locked does no harm.
+        try:
+            self._lock()
+            self._write(data)
+        finally:
+            try:
+                if _postponed:
+                    _write_postponed()
+            finally:
+                _emitting = None
+                if self.locked:
+                    fcntl.flock(_lock_fd, fcntl.LOCK_UN)
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(_lock_fd, fcntl.LOCK_EX)
+        except (OSError, ValueError):  # no /proc, or the program closed descriptors it does not know
+            self.locked = False
 
     def _write(self, data: bytes) -> None:
         try:
@@ -408,6 +426,16 @@ def flush_all() -> None:
                 lines.finish(key)
             except OSError:
                 lines.partial.clear()
+    try:
+        _write_postponed()
+    except OSError:
+        _postponed.clear()
+
+
+def _write_postponed() -> None:
+    while _postponed:
+        lines, data = _postponed.pop(0)
+        lines._write(data)
 
 
 def after_write(frame: FrameType | None, action: Callable[[], None]) -> None:
@@ -425,7 +453,7 @@ def after_write(frame: FrameType | None, action: Callable[[], None]) -> None:
     action()
 
 
-_WRITING = {_Lines._release.__code__, _Lines._emit.__code__, _Lines._write.__code__}
+_WRITING = {f.__code__ for f in (_Lines._release, _Lines._emit, _Lines._emit_locked, _Lines._write)}
 
 
 def _activate(name: str, stream: TextStream) -> None:
@@ -448,8 +476,9 @@ def _open_lock(memfd: int) -> None:
 
 def _reopen_lock() -> None:
     """The user forked: the child gets a lock of its own, or it would share and prolong its parent's."""
-    global _lock_fd, _mutex
-    _mutex = allocate_lock()
+    global _lock_fd, _mutex, _emitting
+    _mutex, _emitting = RLock(), None
+    _postponed.clear()
     if _lock_fd < 0:
         return
     old = _lock_fd

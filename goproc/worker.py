@@ -42,7 +42,8 @@ def main(proc: int, config: Config, memfd: int) -> NoReturn:
 def _become(proc: int, config: Config, memfd: int) -> None:
     from greenlet import getcurrent
 
-    from goproc import definitions, goroutine, host, scheduler, stdio  # noqa: F401 (host connects the core)
+    from goproc import goroutine, host, scheduler, stdio  # noqa: F401 (host connects the core)
+    from goproc.pickling import store
     from goproc.shm import _core
 
     _core.die_with_parent(config["zygote_pid"])  # first: from here on we cannot be left behind
@@ -59,7 +60,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
     _reseed()
     stdio.install_worker(memfd, getcurrent, config["codecs"])
     _core.attach(memfd, proc)
-    definitions.connect(_core.definition_put, _core.definition_get)
+    store.connect(_core.definition_put, _core.definition_get)
     scheduler.start(goroutine.make, "scheduler", _leave)
     os.register_at_fork(after_in_child=_in_forked_child)
 

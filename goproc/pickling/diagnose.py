@@ -14,7 +14,8 @@ from types import FunctionType, MethodType
 from goproc.errors import PickleError
 from goproc.pickling.messages import dump
 from goproc.pickling.names import cell_contents, names_of
-from goproc.pickling.statics import library
+from goproc.pickling.pickler import Pickler
+from goproc.pickling.statics import is_handle, library
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,9 +65,21 @@ def explain_call(
     return PickleError(f"cannot pickle the call of {name}: {_text(error.__cause__ or error)}")
 
 
+class _Probe(Pickler):
+    """Pickles as messages do, but takes handles: they refuse with a TypeError unless a message is on its way."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if is_handle(type(obj)):
+            try:
+                obj.__reduce_ex__(5)
+            except TypeError:
+                return object, ()
+        return super().reducer_override(obj)
+
+
 def _failure(obj: Any) -> Exception | None:
     try:
-        dump(obj)
+        dump(obj, _Probe)
     except Exception as error:
         return error
     return None

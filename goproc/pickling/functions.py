@@ -131,15 +131,8 @@ def _strip_hints(template: Template) -> bool:
 
 def _slice(t: Template, function: FunctionType) -> None:
     """Fill in the template: find out how each global that the function can reach is to travel."""
+    _head(t, function)
     namespace = function.__globals__
-    t.code = function.__code__
-    t.title = function.__name__
-    t.moving_defaults = t.moving_defaults or not is_static(function.__defaults__)
-    t.defaults = None if t.moving_defaults else function.__defaults__
-    t.kwdefaults = function.__kwdefaults__ if static_kwdefaults(function) else None
-    t.attributes = tuple(
-        [pair for pair in attributes_of(function) if pair[0] != "__kwdefaults__" or pair[1] is t.kwdefaults]
-    )
     t.base, t.statics = {}, {}
     dynamic: list[str] = []
     selfs: list[str] = []
@@ -179,7 +172,7 @@ def _slice(t: Template, function: FunctionType) -> None:
         or function.__kwdefaults__ is not t.kwdefaults
         or function.__dict__
     )
-    differs = set(dynamic) if t.simple else {*dynamic, *selfs}
+    differs = set() if t.simple else {*dynamic, *selfs}
     t.fresh = own or bool(differs)
     # A member needs to be built anew with each namespace if what it can reach differs from call to call.
     while grown := {
@@ -191,6 +184,18 @@ def _slice(t: Template, function: FunctionType) -> None:
     attributes = frozenset[str]().union(*[code.attributes for code in reached])
     cells = [value for cell in function.__closure__ or () for value in cell_contents(cell)]
     t.submodules = names.submodules([*t.statics.values(), *cells], attributes)
+
+
+def _head(t: Template, function: FunctionType) -> None:
+    """Fill in all but what concerns the globals."""
+    t.code = function.__code__
+    t.title = function.__name__
+    t.moving_defaults = t.moving_defaults or not is_static(function.__defaults__)
+    t.defaults = None if t.moving_defaults else function.__defaults__
+    t.kwdefaults = function.__kwdefaults__ if static_kwdefaults(function) else None
+    t.attributes = tuple(
+        [pair for pair in attributes_of(function) if pair[0] != "__kwdefaults__" or pair[1] is t.kwdefaults]
+    )
 
 
 def _reach(reached: list[names.Names], function: FunctionType, volatile: set[str]) -> dict[str, Member]:

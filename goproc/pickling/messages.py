@@ -48,7 +48,7 @@ def dumps(obj: Any) -> tuple[bytes, list[memoryview]]:
     raise explain(obj, failure, "message") from failure
 
 
-def dump(obj: Any) -> tuple[bytes, list[memoryview]]:
+def dump(obj: Any, kind: type[pickler.Pickler] = pickler.Pickler) -> tuple[bytes, list[memoryview]]:
     """`dumps` without explanations: raises whatever pickle raises."""
     sink = pickler.Sink()
     buffers: list[memoryview] = []
@@ -63,7 +63,7 @@ def dump(obj: Any) -> tuple[bytes, list[memoryview]]:
         buffers.append(raw)
         return False
 
-    pickler.Pickler(sink, 5, buffer_callback=keep).dump(obj)
+    kind(sink, 5, buffer_callback=keep).dump(obj)
     return b"".join(sink), buffers
 
 

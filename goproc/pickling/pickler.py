@@ -106,7 +106,7 @@ def _reducer_for(kind: type) -> Reducer | None:
         special = cloudpickle.Pickler.dispatch_table.get(kind)
         if special is not None and kind not in copyreg.dispatch_table:
             return lambda _, obj: special(obj)
-    plain = object.__reduce__, object.__reduce_ex__
+    plain: tuple[Any, Any] = (object.__reduce__, object.__reduce_ex__)
     return None if (kind.__reduce__, kind.__reduce_ex__) == plain else _reduce_custom
 
 

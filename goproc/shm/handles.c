@@ -73,7 +73,7 @@ void handles_forget(void) {
 uint32_t handles_live(void) { return table.used; }
 
 int handle_ready(void) {
-    if (GP_LIKELY(gp.base != NULL && !gp.forked)) return 0;
+    if (GP_LIKELY(gp.base != NULL)) return 0;
     if (gp.forked) {
         PyErr_SetString(PyExc_RuntimeError,
                         "goproc cannot be used in a process made by os.fork(): start it with subprocess, or use go()");
@@ -88,7 +88,7 @@ int handle_ready(void) {
 }
 
 struct gp_object *handle_object(Handle *h) {
-    if (GP_UNLIKELY(h->run != gp.run || !gp.base || gp.forked)) {
+    if (GP_UNLIKELY(h->run != gp.run || !gp.base)) {
         if (gp.forked) handle_ready();
         else PyErr_Format(hooks.stopped, "%s used after the goproc runtime it belongs to stopped", Py_TYPE(h)->tp_name);
         return NULL;
@@ -225,7 +225,7 @@ gp_ref alloc_or_collect(uint64_t payload, unsigned flags) {
 static void handle_dealloc(Handle *h) {
     PyObject_GC_UnTrack(h);
     if (h->weak) PyObject_ClearWeakRefs((PyObject *)h);
-    if (h->counted && h->run == gp.run && gp.base && !gp.forked) {
+    if (h->counted && h->run == gp.run && gp.base) {
         struct gp_object *o = gp_at(h->ref);
         PyObject *type_, *value, *trace;
         PyErr_Fetch(&type_, &value, &trace);

@@ -57,7 +57,14 @@ static PyObject *core_detach(PyObject *module, PyObject *unused) {
 static PyObject *core_attached(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
-    return PyBool_FromLong(gp.base != NULL && !gp.forked);
+    return PyBool_FromLong(gp.base != NULL);
+}
+
+static PyObject *core_check_fork(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    if (gp.forked && handle_ready() < 0) return NULL;
+    Py_RETURN_NONE;
 }
 
 static PyObject *core_stop(PyObject *module, PyObject *unused) {
@@ -169,7 +176,7 @@ static PyObject *core_collect(PyObject *module, PyObject *unused) {
 static PyObject *core_unread(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
-    return gp.base && !gp.forked ? handles_unread() : PyList_New(0);
+    return gp.base ? handles_unread() : PyList_New(0);
 }
 
 static PyObject *core_die_with_parent(PyObject *module, PyObject *arg) {
@@ -248,6 +255,7 @@ static PyMethodDef functions[] = {
     {"attach", core_attach, METH_VARARGS, PyDoc_STR("attach(memfd, proc): map the segment and become proc.")},
     {"detach", core_detach, METH_NOARGS, PyDoc_STR("Unmap the segment; handles become unusable.")},
     {"attached", core_attached, METH_NOARGS, PyDoc_STR("Is a runtime attached to this process?")},
+    {"check_fork", core_check_fork, METH_NOARGS, PyDoc_STR("Raise if the user forked this process while a runtime ran.")},
     {"stop", core_stop, METH_NOARGS, PyDoc_STR("Tell every proc to leave.")},
     {"stopping", core_stopping, METH_NOARGS, PyDoc_STR("Has stop() been called?")},
     {"failed", core_failed, METH_NOARGS, PyDoc_STR("(proc, errno) of a fork that failed, or None.")},

@@ -47,7 +47,11 @@ static int open_memfd(void) {
 }
 
 static void in_forked_child(void) {
-    if (gp.base) gp.forked = true; /* MADV_DONTFORK: the mapping is not here */
+    if (!gp.base) return;
+    gp.forked = true; /* MADV_DONTFORK: the mapping is not here */
+    gp.base = NULL;
+    gp.my = NULL;
+    gp.head = NULL;
 }
 
 static int map(int fd, uint64_t bytes) {

@@ -233,7 +233,7 @@ static PyObject *core_idle(PyObject *module, PyObject *deadline) {
 static PyObject *core_wake(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
-    if (gp.base && !gp.forked) gp_nudge(gp.proc);
+    if (gp.base) gp_nudge(gp.proc);
     Py_RETURN_NONE;
 }
 
