@@ -88,7 +88,10 @@ class Goroutine(_core.Outcome[T]):
         """
         value, exc = self._read(timeout)
         if exc is not None:
-            raise exc
+            try:
+                raise exc
+            finally:
+                del exc  # not to be kept alive by its own traceback
         return value  # type: ignore[no-any-return]
 
     def exception(self, timeout: float | None = None) -> BaseException | None:

@@ -57,6 +57,7 @@ class _Runtime:
         self._hook: Any = None
 
     def start(self) -> None:
+        _open_standard_streams()
         memfd = _core.create(self.procs, self.memory, topology.effective_cpus())
         _core.attach(memfd, 0)
         store.connect(_core.definition_put, _core.definition_get)
@@ -109,6 +110,15 @@ class _Runtime:
         if sys.excepthook is _excepthook:
             sys.excepthook = self._hook
         self._signals = None
+
+
+def _open_standard_streams() -> None:
+    """What the shell closed becomes /dev/null, as in Go: or the segment would be, say, where reports are written."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free: fd itself
 
 
 def _quit(control: int, pid: int) -> None:

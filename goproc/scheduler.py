@@ -322,10 +322,8 @@ def park(slot: int, timeout: float | None, reason: str, handle: object) -> bool:
 
 def expire(reason: str) -> NoReturn:
     """Raise what ended a wait that was given up."""
-    g = current
-    if _core.on_scheduler_thread() and g.interrupt is not None:
-        exc, g.interrupt = g.interrupt, None
-        raise exc
+    if _core.on_scheduler_thread():
+        _raise_interrupt()
     raise TimeoutError(f"{reason}: timed out")
 
 
@@ -388,7 +386,9 @@ def sleep(seconds: float) -> None:
 
 
 def _raise_interrupt() -> None:
-    g = current
-    if g.interrupt is not None:
-        exc, g.interrupt = g.interrupt, None
-        raise exc
+    exc, current.interrupt = current.interrupt, None
+    if exc is not None:
+        try:
+            raise exc
+        finally:
+            del exc  # a frame that refers to its own exception would keep everything above it alive
