@@ -25,12 +25,12 @@ def sobel(a: np.ndarray) -> np.ndarray:
     return abs(rows[:, 2:] - rows[:, :-2]) + abs(columns[2:] - columns[:-2])
 
 
-def produce(images: Chan, count: int, size: int) -> None:
+def produce(images: Chan[tuple[int, np.ndarray]], count: int, size: int) -> None:
     with images:  # leaving the block closes the channel, which ends the filters
         images.send_many((number, image(number, size)) for number in range(count))
 
 
-def work(images: Chan, edges: Chan) -> None:
+def work(images: Chan[tuple[int, np.ndarray]], edges: Chan[tuple[int, np.ndarray]]) -> None:
     for number, pixels in images:
         edges.send((number, sobel(pixels)))
 

@@ -183,7 +183,12 @@ def _spawn_local(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: st
     site = _site(frame)
     handle, block, ref, id_ = _core.task_local(Goroutine, name, site, scheduler.current.id)
     handle._name = name
-    g = G(id_, name, lambda g: _run(g, f, args, kwargs))
+
+    def first_turn(g: G) -> None:
+        _core.task_started(g.object)
+        _run(g, f, args, kwargs)
+
+    g = G(id_, name, first_turn)
     g.object, g.block, g.parent, g.site = ref, block, scheduler.current.id, site
     g.context = contextvars.copy_context()
     if _core.on_scheduler_thread():

@@ -276,10 +276,14 @@ def _at_exit() -> None:
     _ended = True
     if _running is None:
         return
-    if not _core.attached():  # a child that the user forked: what its goroutines would clean up is the parent's
+    if (
+        not _core.attached()
+    ):  # a child that the user forked: what its goroutines would clean up is the parent's
         _core.keep(scheduler.stop())
         return
-    if not hasattr(sys, "last_value"):  # main ended well: an error that nobody has read is not to be lost with it
+    if not hasattr(
+        sys, "last_value"
+    ):  # main ended well: an error that nobody has read is not to be lost with it
         for id_, failure, site in _core.unread():
             goroutine.unread(id_, failure, site)
     left = _stop()

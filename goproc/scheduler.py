@@ -108,10 +108,12 @@ idling = False  # inside _core.idle: no Python code of any goroutine runs
 
 _timers: list[tuple[float, int, G | None, Any]] = []
 _order = itertools.count()
+_stale = 0  # entries of _timers whose wait ended before, about
 _spare: list[Any] = []
 _turn = 0
 _newest = False
 _root: Any = None
+_breeder: Any = None
 _make: Callable[[Any], G] | None = None  # a claimed task -> its G
 _leave: Callable[[], None] | None = None  # called when the runtime stops under a parked scheduler (workers)
 
@@ -127,9 +129,11 @@ def start(make: Callable[[Any], G], name: str, leave: Callable[[], None] | None 
         name: of the goroutine that runs now.
         leave: ends the process once the runtime has stopped; None where the caller of stop() goes on (the host).
     """
-    global main, current, _root, _make, _leave, _newest
+    global main, current, _root, _breeder, _make, _leave, _newest
     _core.use_this_thread()
     _root = getcurrent()
+    _breeder = greenlet(_breed, _root)
+    _breeder.switch()
     main = current = G(1, name)
     main.greenlet = _root
     _make, _leave = make, leave
@@ -139,7 +143,7 @@ def start(make: Callable[[Any], G], name: str, leave: Callable[[], None] | None 
 def stop() -> list[Any]:
     """Forget all goroutines but the running one; return the greenlets of those that had started."""
     left = [g.greenlet for g in started.values() if g.greenlet is not None and g is not current]
-    left += _spare
+    left += [*_spare, _breeder]
     runq.clear()
     started.clear()
     _timers.clear()
@@ -165,11 +169,29 @@ def _schedule() -> None:
     g = _next()
     if g is me:
         return
-    if g.greenlet is None:
-        g.greenlet = _spare.pop() if _spare else greenlet(_run_goroutines, _root)
     current = g
-    g.greenlet.switch()
-    current = me
+    try:
+        (g.greenlet or _greenlet_for(g)).switch()
+    finally:
+        current = me
+
+
+def _greenlet_for(g: G) -> Any:
+    if not _spare:
+        return _breeder
+    g.greenlet = _spare.pop()
+    return g.greenlet
+
+
+def _breed() -> None:
+    """The body of the one greenlet that starts others.
+
+    A greenlet begins with the recursion depth of the one that starts it. Goroutines which block start others; started
+    from there each would stand on all its predecessors, and the two hundredth would not have a frame left.
+    """
+    _root.switch()
+    while True:
+        greenlet(_run_goroutines, _root).switch()
 
 
 def _run_goroutines() -> None:
@@ -178,16 +200,15 @@ def _run_goroutines() -> None:
     mine = getcurrent()
     while True:
         g = current
+        g.greenlet = mine
         g.entry(g)  # type: ignore[misc]
         g.greenlet = g.entry = g.context = None
         if not _core.attached():
             return  # the runtime stopped, and whoever stopped it unwinds what is left
         g = _next()
-        if g.greenlet is None:
-            g.greenlet = mine
-            current = g
-            continue
         current = g
+        if g.greenlet is None:
+            continue
         if len(_spare) >= KEEP_GREENLETS:
             mine.parent = g.greenlet  # ends here; a greenlet that ends continues its parent
             return
@@ -246,6 +267,16 @@ def _expire_timers() -> None:
             g.parked = False
             g.told = False
             runq.append(g)
+
+
+def _forget_timer() -> None:
+    """One more entry of the heap is stale. They go when they are the majority, so that each costs O(log n) at most."""
+    global _stale
+    _stale += 1
+    if _stale > 64 and 2 * _stale > len(_timers):
+        _timers[:] = [t for t in _timers if t[2] is None or (t[2].parked and t[2].ticket == t[3])]
+        heapq.heapify(_timers)
+        _stale = 0
 
 
 def _look_around() -> None:
@@ -317,6 +348,8 @@ def park(slot: int, timeout: float | None, reason: str, handle: object) -> bool:
     g.waits_on = handle
     _schedule()
     g.waits_on = None
+    if timeout is not None and g.told:
+        _forget_timer()
     return g.told
 
 
@@ -354,6 +387,7 @@ def yield_now() -> None:
     if not _core.attached() or not _core.on_scheduler_thread():
         _thread_sleep(0)
         return
+    _core.check_stack()
     preempt()
     _raise_interrupt()
 
@@ -376,6 +410,7 @@ def sleep(seconds: float) -> None:
             _thread_sleep(min(seconds, threading.TIMEOUT_MAX))
         return
     g = current
+    _core.check_stack()
     if seconds > 0 and g.interrupt is None:
         g.ticket += 1
         heapq.heappush(_timers, (monotonic() + seconds, next(_order), g, g.ticket))

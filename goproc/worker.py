@@ -46,7 +46,11 @@ def _become(proc: int, config: Config, memfd: int) -> None:
     from goproc.pickling import store
     from goproc.shm import _core
 
-    _core.die_with_parent(config["zygote_pid"])  # first: from here on we cannot be left behind
+    try:
+        _core.die_with_parent(config["zygote_pid"])  # first: from here on we cannot be left behind
+    except OSError:
+        # It died before that: the program is over, and there is nothing to add to its report.
+        os._exit(EXIT_FAILED)
     _core.set_name(b"goproc-%d" % proc)
     _signals()
     cpu = config["pinning"][proc]
@@ -85,7 +89,8 @@ def _on_terminate(number: int, frame: FrameType | None) -> None:
 def _terminate() -> NoReturn:
     from goproc.shm import _core
 
-    if not _core.stopping():  # not from the zygote at the end: die of it, so that the report can name the signal
+    # Not from the zygote, at the end: die of it, so that the report can name the signal.
+    if not _core.stopping():
         try:
             _flush()
         finally:

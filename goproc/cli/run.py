@@ -207,5 +207,11 @@ def execute(command: Command, environ: MutableMapping[str, str]) -> NoReturn:
         if stream is not None:
             stream.flush()
     # One seed for all processes: or hash(key) % n would send a key elsewhere from the host than from a worker.
-    seed = {} if "PYTHONHASHSEED" in environ else {"PYTHONHASHSEED": str(int.from_bytes(os.urandom(4), "little"))}
-    os.execve(sys.executable, [sys.executable, *flags, *command.python], {**environ, **seed, **command.settings})
+    seed = (
+        {}
+        if "PYTHONHASHSEED" in environ
+        else {"PYTHONHASHSEED": str(int.from_bytes(os.urandom(4), "little"))}
+    )
+    os.execve(
+        sys.executable, [sys.executable, *flags, *command.python], {**environ, **seed, **command.settings}
+    )

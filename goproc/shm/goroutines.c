@@ -164,6 +164,14 @@ static void drop_result(gp_ref block) {
     gp_free(block);
 }
 
+static PyObject *task_started(PyObject *module, PyObject *object) {
+    (void)module;
+    gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(object);
+    if (PyErr_Occurred()) return NULL;
+    if (gp.base) gp_release(&((struct gp_object *)gp_at(ref))->state, GP_G_RUNNING);
+    Py_RETURN_NONE;
+}
+
 static PyObject *task_wanted(PyObject *module, PyObject *object) {
     (void)module;
     gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(object);
@@ -232,6 +240,7 @@ PyMethodDef task_functions[] = {
     {"task_local", (PyCFunction)(void (*)(void))task_local, METH_FASTCALL, PyDoc_STR("A goroutine of this process only.")},
     {"task_next", (PyCFunction)(void (*)(void))task_next, METH_FASTCALL,
      PyDoc_STR("task_next(newest, steal): claim an unstarted goroutine, or None.")},
+    {"task_started", task_started, METH_O, PyDoc_STR("A goroutine made by task_local has its first turn.")},
     {"task_wanted", task_wanted, METH_O, PyDoc_STR("Is there a handle, somewhere, that could read this outcome?")},
     {"task_cancelled", task_cancelled, METH_O, PyDoc_STR("Has cancel() been called on this goroutine?")},
     {"task_done", (PyCFunction)(void (*)(void))task_done, METH_FASTCALL, PyDoc_STR("Store an outcome; False: nobody holds a handle.")},

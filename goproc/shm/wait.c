@@ -8,6 +8,7 @@
 #include "python.h"
 
 #define TICKS 512 /* operations without a block after which a goroutine offers its turn */
+#define STACK_NEEDED 40
 #define SPINS 4   /* successful looks that were then too late */
 
 unsigned long scheduler_thread;
@@ -15,10 +16,33 @@ PyObject *reason_send, *reason_recv, *reason_send_nil, *reason_recv_nil, *reason
 
 static int ticks = TICKS;
 
+/* Python's frames left. An error for want of frames in the middle of the scheduler would lose what it has in hand. */
+static bool stack_is_short(void) {
+    PyThreadState *t = PyThreadState_Get();
+#if PY_VERSION_HEX >= 0x030C0000
+    return t->py_recursion_remaining < STACK_NEEDED;
+#else
+    return t->recursion_remaining < STACK_NEEDED;
+#endif
+}
+
+static bool stack_error(void) {
+    if (!stack_is_short()) return false;
+    PyErr_SetString(PyExc_RecursionError, "maximum recursion depth exceeded: too deep to block in a goproc operation");
+    return true;
+}
+
+static PyObject *core_check_stack(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    if (stack_error()) return NULL;
+    Py_RETURN_NONE;
+}
+
 int tick(void) {
     if (GP_LIKELY(--ticks > 0)) return 0;
     ticks = TICKS;
-    if (PyThread_get_thread_ident() != scheduler_thread) return 0;
+    if (PyThread_get_thread_ident() != scheduler_thread || stack_is_short()) return 0;
     PyObject *r = PyObject_CallNoArgs(hooks.preempt);
     Py_XDECREF(r);
     return r ? 0 : -1;
@@ -44,6 +68,14 @@ int parse_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, Py
     if (*timeout && !PyFloat_Check(*timeout) && !PyLong_Check(*timeout)) {
         PyErr_Format(PyExc_TypeError, "timeout must be seconds as a number, or None, not %.100s", Py_TYPE(*timeout)->tp_name);
         return -1;
+    }
+    if (*timeout) { /* an int may be too large for a float; NaN has no place in the order of timers */
+        double seconds = PyFloat_AsDouble(*timeout);
+        if (seconds == -1 && PyErr_Occurred()) return -1;
+        if (isnan(seconds)) {
+            PyErr_SetString(PyExc_ValueError, "timeout must be seconds, not NaN");
+            return -1;
+        }
     }
     return 0;
 }
@@ -116,6 +148,7 @@ static enum wait_outcome wait(struct wait_spec *w, enum op op, struct gp_message
                                             "the message must be complete before anything else can run");
         return WAIT_ERROR;
     }
+    if (goroutine && stack_error()) return WAIT_ERROR;
     if (goroutine && op <= OP_RECV && PyObject_Size(hooks.runq) == 0)
         for (int i = 0; i < SPINS && gp_spin_until(o, op == OP_SEND); i++)
             if ((r = attempt(op, o, m)) != GP_BLOCK) return outcome(r);
@@ -272,6 +305,7 @@ PyMethodDef wait_functions[] = {
     {"bind", (PyCFunction)(void (*)(void))core_bind, METH_FASTCALL, PyDoc_STR("The goroutine that waits in this slot.")},
     {"drain", core_drain, METH_NOARGS, PyDoc_STR("Goroutines told through the inbox since the last call, or None.")},
     {"idle", core_idle, METH_O, PyDoc_STR("Sleep until there may be something to do, or the monotonic deadline.")},
+    {"check_stack", core_check_stack, METH_NOARGS, PyDoc_STR("Raise RecursionError where parking would run out of frames.")},
     {"wake", core_wake, METH_NOARGS, PyDoc_STR("Make this process's scheduler look around; from any thread.")},
     {"rescan", core_rescan, METH_NOARGS, PyDoc_STR("Was this process told to look around since the last call?")},
     {"use_this_thread", core_scheduler_thread, METH_NOARGS, PyDoc_STR("Goroutines run on the calling thread.")},
