@@ -36,7 +36,7 @@ _STATES = {
     _core.G_FAILED: "failed",
     _core.G_DEAD: "died",
 }
-_UNREAD = object()
+_TRACKED = "wg"  # before a call that a WaitGroup waits for
 
 
 class Goroutine(_core.Outcome[T]):
@@ -151,9 +151,17 @@ def _name_of(f: Any) -> str:
 
 
 def _spawn(
-    f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, proc: int, frame: FrameType
+    f: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    name: str,
+    proc: int,
+    frame: FrameType,
+    wg: WaitGroup | None = None,
 ) -> Any:
     call = calls.pack_call(f, args, kwargs)
+    if wg is not None:
+        call = _TRACKED, wg, call
     if not _core.attached():
         _core_start()
     try:
@@ -206,11 +214,9 @@ def _spawn_local(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: st
 
 def spawn_tracked(wg: WaitGroup, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """WaitGroup.go."""
-    if not callable(f):
-        calls.pack_call(f, args, kwargs)  # says what is wrong
     wg.add(1)
     try:
-        return _spawn(_tracked, (wg, f, args, kwargs), {}, _name_of(f), -1, sys._getframe(2))
+        return _spawn(f, args, kwargs, _name_of(f), -1, sys._getframe(2), wg)
     except BaseException:
         wg.done()
         raise
@@ -339,7 +345,12 @@ def _start(g: G) -> None:
     try:
         if isinstance(call, BaseException):  # its arguments could not be read: that is its outcome
             raise call
+        wg = None
+        if call[0] == _TRACKED:
+            _, wg, call = call
         f, args, kwargs = calls.unpack_call(call)
+        if wg is not None:
+            f, args, kwargs = _tracked, (wg, f, args, kwargs), {}
     except BaseException as exc:
         scheduler.started.pop(g.object, None)
         _end_failed(g, exc)
@@ -362,31 +373,32 @@ def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         scheduler.started.pop(g.object, None)
         stdio.finish(g.greenlet)
     try:
-        _core.task_done(g.block, g.object, False, value)
-    except BaseException as exc:
+        _core.task_done(g.block, g.object, False, value, False)
+    except BaseException as exc:  # it worked, but its result cannot be read; nobody may want to
         if isinstance(exc, PickleError):
             exc = PickleError(f"the result of {g.name}: {exc}")
-        _end_failed(g, exc)
+        _end_failed(g, exc, quiet=True)
 
 
-def _end_failed(g: G, exc: BaseException) -> None:
+def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
+    """Store what a goroutine raised; without a handle to read it, panic, unless it is to be quiet."""
     from goproc.pickling import failure
 
     if isinstance(exc, SystemExit):
         exit_program(exc)
     if isinstance(exc, KeyboardInterrupt) and _core.proc() == 0:
         scheduler.interrupt(scheduler.main, exc)
-    quiet = isinstance(exc, (Cancelled, KeyboardInterrupt))
+    quiet = quiet or isinstance(exc, (Cancelled, KeyboardInterrupt))
     if _core.task_wanted(g.object):
         packed = failure.pack(exc)
         try:
-            if _core.task_done(g.block, g.object, True, packed):
+            if _core.task_done(g.block, g.object, True, packed, quiet):
                 return
         except BaseException:  # the exception drags along more than memory allows
             packed = failure.pack(RemoteError(type(exc).__qualname__, str(exc)[:1000], ""))
-            if _core.task_done(g.block, g.object, True, packed):
+            if _core.task_done(g.block, g.object, True, packed, quiet):
                 return
-    elif _core.task_done(g.block, g.object, True, None):
+    elif _core.task_done(g.block, g.object, True, None, quiet):
         return
     if not quiet:
         panic(_first_line(exc), g.id, failure.format_traceback(exc), g.parent, g.site)

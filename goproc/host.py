@@ -38,6 +38,7 @@ _QUIT_SECONDS = 2.0
 
 _running: _Runtime | None = None
 _ended = False  # the program is at its end: nothing starts any more
+_unwinding = False  # a runtime is being left: what its goroutines do at their end must not start another
 _forked = False  # this is a child that the program forked: nothing starts here
 _lock = threading.Lock()
 
@@ -233,6 +234,8 @@ def _start(new: _Runtime) -> None:
             )
         if _ended:
             raise errors.RuntimeStopped("the program is ending: the goproc runtime has stopped")
+        if _unwinding:
+            raise errors.RuntimeStopped("the goproc runtime this goroutine belongs to stopped")
         new.start()
         _running = new
     atexit.register(_at_exit)
@@ -345,9 +348,14 @@ class runtime:
             return
         if not _core.on_scheduler_thread() or scheduler.current is not scheduler.main:
             raise RuntimeError("the goproc runtime must be left where it was entered: in its main goroutine")
-        for greenlet in _stop():
-            if not greenlet.dead:
-                greenlet.throw()  # GreenletExit: its finally blocks run
+        global _unwinding
+        _unwinding = True
+        try:
+            for greenlet in _stop():
+                if not greenlet.dead:
+                    greenlet.throw()  # GreenletExit: its finally blocks run
+        finally:
+            _unwinding = False
 
     @property
     def procs(self) -> int:

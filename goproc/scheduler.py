@@ -54,6 +54,7 @@ class G:
         told: it was made ready by the operation it waits for, not by a timeout or an interrupt.
         ticket: counts its parks, so that a timer of an earlier one is recognised as stale.
         interrupt: an exception to be raised at its next blocking point.
+        cancelled: cancel() has reached it.
         reason: what it waits for, in Go's words.
         object: ref of its outcome in shared memory; 0 for main.
         block: ref of its task in shared memory, kept until it ends.
@@ -63,6 +64,7 @@ class G:
     __slots__ = (
         "block",
         "call",
+        "cancelled",
         "context",
         "entry",
         "greenlet",
@@ -89,6 +91,7 @@ class G:
         self.told = False
         self.ticket = 0
         self.interrupt: BaseException | None = None
+        self.cancelled = False
         self.reason = ""
         self.waits_on: object = None
         self.object = 0
@@ -240,8 +243,6 @@ def _next() -> G:
             _core.idle(_timers[0][0] if _timers else None)
         finally:
             idling = False
-        if _core.rescan():
-            _look_around()
 
 
 def _poll() -> None:
@@ -253,6 +254,8 @@ def _poll() -> None:
                 g.parked = False
                 g.told = True
                 runq.append(g)
+        if _core.rescan():
+            _look_around()
     if _timers and _timers[0][0] <= monotonic():
         _expire_timers()
 
@@ -282,7 +285,8 @@ def _forget_timer() -> None:
 def _look_around() -> None:
     """Somebody asked this process to: cancelled goroutines, callbacks of other threads, a worker that did not start."""
     for ref, g in list(started.items()):
-        if g.interrupt is None and _core.task_cancelled(ref):
+        if not g.cancelled and _core.task_cancelled(ref):
+            g.cancelled = True  # once: what it does to clean up may block
             interrupt(g, Cancelled())
     while _posted:
         _posted.popleft()()
@@ -363,8 +367,6 @@ def expire(reason: str) -> NoReturn:
 def preempt() -> None:
     """Let others have a turn, if there are any. The core calls it after many operations that did not block."""
     _poll()
-    if _core.rescan():
-        _look_around()
     me = current
     if not runq:
         task = _core.task_next(False, False)

@@ -177,7 +177,7 @@ static void *run(void *unused) {
         if (r.kind == FORK_FAILED) {
             gp_set(&gp.head->failed_proc, r.proc);
             gp_release(&gp.head->failed, (uint32_t)r.value); /* raised in the main goroutine */
-            gp_ring_proc(0);
+            gp_nudge(0);
         }
     }
 }

@@ -188,7 +188,7 @@ static PyObject *task_cancelled(PyObject *module, PyObject *object) {
 
 static PyObject *task_done(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
     (void)module;
-    if (nargs != 4) return PyErr_Format(PyExc_TypeError, "task_done(task, object, failed, value)");
+    if (nargs != 5) return PyErr_Format(PyExc_TypeError, "task_done(task, object, failed, value, quiet)");
     gp_ref task = (gp_ref)PyLong_AsUnsignedLong(args[0]), object = (gp_ref)PyLong_AsUnsignedLong(args[1]), block = 0;
     int failed = PyObject_IsTrue(args[2]);
     if (PyErr_Occurred()) return NULL;
@@ -205,6 +205,7 @@ static PyObject *task_done(PyObject *module, PyObject *const *args, Py_ssize_t n
         memcpy(gp_payload(block), &m, sizeof m);
         if (m.block) gp_own(m.block, GP_TAG(GP_TAG_RESULT, object));
     }
+    if (args[4] == Py_True) atomic_store(&o->value, 1);
     bool wanted = gp_outcome_set(o, failed ? GP_G_FAILED : GP_G_OK, block);
     gp_free(task);
     if (!wanted) {
@@ -243,7 +244,7 @@ PyMethodDef task_functions[] = {
     {"task_started", task_started, METH_O, PyDoc_STR("A goroutine made by task_local has its first turn.")},
     {"task_wanted", task_wanted, METH_O, PyDoc_STR("Is there a handle, somewhere, that could read this outcome?")},
     {"task_cancelled", task_cancelled, METH_O, PyDoc_STR("Has cancel() been called on this goroutine?")},
-    {"task_done", (PyCFunction)(void (*)(void))task_done, METH_FASTCALL, PyDoc_STR("Store an outcome; False: nobody holds a handle.")},
+    {"task_done", (PyCFunction)(void (*)(void))task_done, METH_FASTCALL, PyDoc_STR("Store an outcome; False: nobody holds a handle. Quiet: no panic if it is never read.")},
     {"definition_put", definition_put, METH_O, PyDoc_STR("Keep bytes for the life of the runtime; return a reference.")},
     {"definition_get", definition_get, METH_O, PyDoc_STR("The bytes of a reference.")},
     {NULL, NULL, 0, NULL},

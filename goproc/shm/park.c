@@ -211,7 +211,7 @@ bool gp_spin_until(struct gp_object *c, bool send) {
 static bool something_to_do(void) {
     struct gp_header *h = gp.head;
     return atomic_load_explicit(&gp.my->inbox, memory_order_seq_cst) != 0 || gp_get(&gp.my->rescan) || gp_get(&h->stop) ||
-           gp_get(&h->failed) || gp_tasks_anywhere();
+           gp_tasks_anywhere();
 }
 
 /* Look for work without sleeping. Counted in `searching`, so that submitters of tasks need not wake anybody. */

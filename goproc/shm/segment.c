@@ -30,6 +30,8 @@ struct gp_self gp = {.memfd = -1};
 #define GP_MIN_ARENA (64ULL << 20)
 #define GP_STEP_MIN (64ULL << 10)   /* a committed prefix grows by its own size, within these */
 #define GP_STEP_MAX (4ULL << 20)
+#define GP_SMALL (128ULL << 10)
+#define GP_RESERVE (2ULL << 20)     /* per proc, for small commits beyond the limit */
 
 uint64_t gp_now(void) {
     struct timespec t;
@@ -191,7 +193,9 @@ uint64_t gp_committed(void) {
 }
 
 int gp_commit(uint64_t offset, uint64_t bytes) {
-    if (gp_committed() + bytes > gp.head->memory) return -ENOMEM;
+    /* what coordination needs (a waiter, a task, a small result) must not fail because messages filled the memory */
+    uint64_t reserve = bytes <= GP_SMALL ? GP_RESERVE * gp.nprocs : 0;
+    if (gp_committed() + bytes > gp.head->memory + reserve) return -ENOMEM;
     while (fallocate(gp.memfd, 0, (off_t)offset, (off_t)bytes) < 0)
         if (errno != EINTR) return -errno;
     gp_set(&gp.my->committed, gp_get(&gp.my->committed) + bytes);

@@ -231,7 +231,7 @@ static PyObject *core_bind(PyObject *module, PyObject *const *args, Py_ssize_t n
 static PyObject *core_drain(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
-    if (GP_LIKELY(!gp.base || !gp_inbox_pending())) Py_RETURN_NONE;
+    if (GP_LIKELY(!gp.base || (!gp_inbox_pending() && !gp_get(&gp.my->rescan)))) Py_RETURN_NONE;
     PyObject *list = PyList_New(0);
     uint32_t told[1024];
     int n;
@@ -303,7 +303,7 @@ static PyObject *core_park_forever(PyObject *module, PyObject *const *args, Py_s
 
 PyMethodDef wait_functions[] = {
     {"bind", (PyCFunction)(void (*)(void))core_bind, METH_FASTCALL, PyDoc_STR("The goroutine that waits in this slot.")},
-    {"drain", core_drain, METH_NOARGS, PyDoc_STR("Goroutines told through the inbox since the last call, or None.")},
+    {"drain", core_drain, METH_NOARGS, PyDoc_STR("Goroutines told through the inbox since the last call; None: and nothing else to look at.")},
     {"idle", core_idle, METH_O, PyDoc_STR("Sleep until there may be something to do, or the monotonic deadline.")},
     {"check_stack", core_check_stack, METH_NOARGS, PyDoc_STR("Raise RecursionError where parking would run out of frames.")},
     {"wake", core_wake, METH_NOARGS, PyDoc_STR("Make this process's scheduler look around; from any thread.")},
