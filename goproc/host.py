@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 _MEMORY_MOST = 8 << 30
 _QUIT_SECONDS = 2.0
+_THREAD_SECONDS = 0.2
 
 _running: _Runtime | None = None
 _ended = False  # the program is at its end: nothing starts any more
@@ -52,6 +53,7 @@ class _Runtime:
         self.procs = procs
         self.memory = memory
         self.pin = pin
+        self.thread: threading.Thread | None = None  # that runs goroutines, if it is none of the user's
         self._control = -1
         self._zygote = 0
         self._signals: Any = None
@@ -62,7 +64,7 @@ class _Runtime:
         memfd = _core.create(self.procs, self.memory, topology.effective_cpus())
         _core.attach(memfd, 0)
         store.connect(_core.definition_put, _core.definition_get)
-        scheduler.start(goroutine.make, "main")
+        scheduler.start(goroutine.make, "main", scheduler.leave_thread if self.thread else None)
         try:
             if self.procs > 1:
                 pinning: list[int | None] = [None] * self.procs
@@ -81,6 +83,10 @@ class _Runtime:
         """End every process but this one; return the greenlets of goroutines that had not ended."""
         self._release_interrupts()
         _core.stop()
+        if self.thread and self.thread is not threading.current_thread():
+            self.thread.join(
+                _THREAD_SECONDS
+            )  # unless a goroutine computes: then it finds itself without a runtime
         _core.stop_coroner()
         if self._zygote:
             _quit(self._control, self._zygote)
@@ -217,10 +223,35 @@ def _configured(
 
 
 def ensure() -> None:
-    """Start the runtime with the defaults unless it runs."""
+    """Start the runtime with the defaults unless it runs.
+
+    The main thread runs goroutines whenever its own code blocks. Any other thread may end and take the scheduler with
+    it, so a runtime that is first used by one gets a thread of its own for goroutines.
+    """
     _core.check_fork()
-    if _running is None:
-        _start(_configured(None, None, None, None))
+    if _running is not None:
+        return
+    new = _configured(None, None, None, None)
+    if threading.current_thread() is threading.main_thread():
+        _start(new)
+        return
+    failed: list[BaseException] = []
+    started = threading.Event()
+
+    def life() -> None:
+        try:
+            _start(new)
+        except BaseException as exc:
+            failed.append(exc)
+        started.set()
+        if not failed and _running is new:
+            scheduler.run_thread()
+
+    new.thread = threading.Thread(target=life, name="goproc-scheduler", daemon=True)
+    new.thread.start()
+    started.wait()
+    if failed:
+        raise failed[0]
 
 
 def _start(new: _Runtime) -> None:
@@ -270,9 +301,6 @@ def in_forked_child() -> None:
         old._release_interrupts()
 
 
-_kept_for_ever: list[Any] = []
-
-
 def _at_exit() -> None:
     """Main has returned. As in Go the other goroutines are gone: their ``finally`` blocks do not run."""
     global _ended
@@ -284,17 +312,14 @@ def _at_exit() -> None:
     ):  # a child that the user forked: what its goroutines would clean up is the parent's
         _core.keep(scheduler.stop())
         return
-    if not hasattr(
-        sys, "last_value"
-    ):  # main ended well: an error that nobody has read is not to be lost with it
+    # If main ended well, an error that nobody has read is not to be lost with it.
+    if not hasattr(sys, "last_value"):
         for id_, failure, site in _core.unread():
             goroutine.unread(id_, failure, site)
     left = _stop()
     if left:
-        _kept_for_ever.extend(left)
-        _core.keep(
-            _kept_for_ever
-        )  # a greenlet that is collected runs its finally blocks: it must outlive the interpreter
+        # A greenlet that is collected runs its finally blocks: it must outlive the interpreter.
+        _core.keep(left)
 
 
 # -- for everybody -------------------------------------------------------------------------------------------

@@ -155,11 +155,32 @@ def stop() -> list[Any]:
     return left
 
 
-def run_worker() -> NoReturn:
-    """A worker's life: run goroutines until the runtime stops."""
+def run_worker() -> None:
+    """Run goroutines and nothing else, until the runtime stops and `leave` ends the process."""
     current.parked = True  # it is the scheduler itself, not a goroutine: nobody makes it ready
     while True:
         _schedule()
+
+
+class _Left(BaseException):
+    """The runtime stopped: ends run_thread()."""
+
+
+def leave_thread() -> None:
+    """`leave` of run_thread(): back to where it began; other greenlets stay where they are."""
+    if getcurrent() is _root:
+        raise _Left
+    _root.switch()
+
+
+def run_thread() -> None:
+    """As run_worker(), in a thread of the host; returns when the runtime stops."""
+    current.parked = True
+    try:
+        while not _core.stopping():
+            _schedule()
+    except _Left:
+        pass
 
 
 # -- giving up the processor ---------------------------------------------------------------------------------
@@ -241,6 +262,10 @@ def _next() -> G:
         idling = True
         try:
             _core.idle(_timers[0][0] if _timers else None)
+        except (
+            BaseException
+        ) as exc:  # a signal's handler raised: for main, whoever happens to look for work here
+            interrupt(main, exc)
         finally:
             idling = False
 

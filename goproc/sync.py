@@ -35,7 +35,10 @@ class WaitGroup(_core.WaitGroup):
         return handle
 
     def __repr__(self) -> str:
-        return f"<WaitGroup {self._ref:#x} count={self.count}>"
+        try:
+            return f"<WaitGroup {self._ref:#x} count={self.count}>"
+        except RuntimeError:
+            return "<WaitGroup of a runtime that stopped>"
 
 
 class Atomic(_core.Atomic):
@@ -49,7 +52,10 @@ class Atomic(_core.Atomic):
     __goproc_handle__ = True
 
     def __repr__(self) -> str:
-        return f"<Atomic {self.load()}>"
+        try:
+            return f"<Atomic {self.load()}>"
+        except RuntimeError:
+            return "<Atomic of a runtime that stopped>"
 
 
 _core.connect(waitgroup=WaitGroup, atomic=Atomic)

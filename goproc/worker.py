@@ -33,6 +33,8 @@ def main(proc: int, config: Config, memfd: int) -> NoReturn:
         from goproc import scheduler
 
         scheduler.run_worker()
+        _flush()
+        status = 0
     except BaseException:
         _report(proc)
     finally:

@@ -207,7 +207,7 @@ static PyObject *chan_close(Handle *self, PyObject *unused) {
 static Py_ssize_t chan_len(Handle *self) {
     if (self->ref == 0) return 0;
     struct gp_object *o = handle_object(self);
-    if (!o) return -1;
+    if (!o || tick() < 0) return -1; /* a loop that polls lets others run */
     uint64_t head = gp_acquire(&o->head), tail = gp_acquire(&o->tail), n = tail - head;
     return (Py_ssize_t)(n > o->cap ? o->cap : n); /* the two loads are not one instant */
 }
@@ -228,7 +228,7 @@ static PyObject *chan_get_closed(Handle *self, void *unused) {
     (void)unused;
     if (self->ref == 0) Py_RETURN_FALSE;
     struct gp_object *o = handle_object(self);
-    return o ? PyBool_FromLong(gp_acquire(&o->flags) & GP_OBJ_CLOSED) : NULL;
+    return o && tick() == 0 ? PyBool_FromLong(gp_acquire(&o->flags) & GP_OBJ_CLOSED) : NULL;
 }
 
 static PyObject *chan_get_view(Handle *self, void *dir) { return handle_view(self, (unsigned)(uintptr_t)dir); }
@@ -345,7 +345,7 @@ static PyObject *wg_wait(Handle *self, PyObject *const *args, Py_ssize_t nargs, 
 static PyObject *wg_count(Handle *self, void *unused) {
     (void)unused;
     struct gp_object *o = handle_object(self);
-    return o ? PyLong_FromLongLong(gp_acquire(&o->value)) : NULL;
+    return o && tick() == 0 ? PyLong_FromLongLong(gp_acquire(&o->value)) : NULL;
 }
 
 static PyMethodDef wg_methods[] = {
@@ -421,13 +421,14 @@ static PyObject *atomic_store_(Handle *self, PyObject *v) {
     int64_t x;
     if (!o || atomic_value(o, v, &x) < 0) return NULL;
     atomic_store(&o->value, x);
+    if (tick() < 0) return NULL;
     Py_RETURN_NONE;
 }
 
 static PyObject *atomic_swap_(Handle *self, PyObject *v) {
     struct gp_object *o = handle_object(self);
     int64_t x;
-    if (!o || atomic_value(o, v, &x) < 0) return NULL;
+    if (!o || atomic_value(o, v, &x) < 0 || tick() < 0) return NULL;
     return atomic_result(o, atomic_exchange(&o->value, x));
 }
 
@@ -452,7 +453,7 @@ static PyObject *atomic_add_(Handle *self, PyObject *args, PyObject *kwargs) {
     struct gp_object *o = handle_object(self);
     int64_t x = 1;
     if (!o || !PyArg_ParseTupleAndKeywords(args, kwargs, "|O:add", names, &n) || number_only(o, "add()") < 0) return NULL;
-    if (n && atomic_value(o, n, &x) < 0) return NULL;
+    if ((n && atomic_value(o, n, &x) < 0) || tick() < 0) return NULL;
     int64_t old = atomic_load(&o->value), sum;
     do {
         if (__builtin_add_overflow(old, x, &sum))
@@ -464,14 +465,14 @@ static PyObject *atomic_add_(Handle *self, PyObject *args, PyObject *kwargs) {
 static PyObject *atomic_and_(Handle *self, PyObject *v) {
     struct gp_object *o = handle_object(self);
     int64_t x;
-    if (!o || number_only(o, "and_()") < 0 || atomic_value(o, v, &x) < 0) return NULL;
+    if (!o || number_only(o, "and_()") < 0 || atomic_value(o, v, &x) < 0 || tick() < 0) return NULL;
     return PyLong_FromLongLong(atomic_fetch_and(&o->value, x));
 }
 
 static PyObject *atomic_or_(Handle *self, PyObject *v) {
     struct gp_object *o = handle_object(self);
     int64_t x;
-    if (!o || number_only(o, "or_()") < 0 || atomic_value(o, v, &x) < 0) return NULL;
+    if (!o || number_only(o, "or_()") < 0 || atomic_value(o, v, &x) < 0 || tick() < 0) return NULL;
     return PyLong_FromLongLong(atomic_fetch_or(&o->value, x));
 }
 
@@ -530,7 +531,7 @@ static PyObject *outcome_id(Handle *self, void *unused) {
 static PyObject *outcome_state(Handle *self, void *unused) {
     (void)unused;
     struct gp_object *o = handle_object(self);
-    return o ? PyLong_FromUnsignedLong(gp_acquire(&o->state)) : NULL;
+    return o && tick() == 0 ? PyLong_FromUnsignedLong(gp_acquire(&o->state)) : NULL;
 }
 
 static PyObject *outcome_proc(Handle *self, void *unused) {
