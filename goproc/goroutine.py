@@ -169,7 +169,7 @@ def _spawn(
     except PickleError as error:
         from goproc.pickling.diagnose import explain_call
 
-        raise explain_call(error, f, args, kwargs) from error.__cause__
+        raise _core.as_pickling(explain_call, error, f, args, kwargs) from error.__cause__
     scheduler.newest_first()
     g._name = name
     return g

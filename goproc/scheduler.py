@@ -414,7 +414,7 @@ def yield_now() -> None:
     if not _core.attached() or not _core.on_scheduler_thread():
         _thread_sleep(0)
         return
-    _core.check_stack()
+    _core.check_park()
     preempt()
     _raise_interrupt()
 
@@ -437,7 +437,7 @@ def sleep(seconds: float) -> None:
             _thread_sleep(min(seconds, threading.TIMEOUT_MAX))
         return
     g = current
-    _core.check_stack()
+    _core.check_park()
     if seconds > 0 and g.interrupt is None:
         g.ticket += 1
         heapq.heappush(_timers, (monotonic() + seconds, next(_order), g, g.ticket))

@@ -229,7 +229,8 @@ class Template(Body):
         if self.library is not None:
             self.namespace = importlib.import_module(self.library).__dict__
         else:
-            self.namespace = {**self.base, **self.statics}
+            # C code that imports looks for them here
+            self.namespace = {"__builtins__": builtins, **self.base, **self.statics}
             for member in self.members:
                 if not member.fresh:
                     self.namespace[member.name] = member.build(self.namespace)

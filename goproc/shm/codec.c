@@ -32,6 +32,18 @@ static void share(Handle *h) {
 
 bool message_in_progress(void) { return handle_log.on; }
 
+PyObject *message_as_pickling(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
+    (void)module;
+    if (nargs < 1) return PyErr_Format(PyExc_TypeError, "as_pickling(function, *args)");
+    bool was_on = handle_log.on;
+    uint32_t first = handle_log.n;
+    handle_log.on = true;
+    PyObject *r = PyObject_Vectorcall(args[0], args + 1, (size_t)nargs - 1, NULL);
+    handle_log.on = was_on;
+    handle_log.n = first;
+    return r;
+}
+
 bool message_log_handle(Handle *h) {
     if (!handle_log.on) return false;
     if (handle_log.n == handle_log.cap) {

@@ -268,6 +268,8 @@ static PyMethodDef functions[] = {
     {"pids", core_pids, METH_NOARGS, PyDoc_STR("Process ids by proc; 0: not started.")},
     {"census", core_census, METH_NOARGS, PyDoc_STR("Live blocks, objects and bytes of the segment, and counters.")},
     {"collect", core_collect, METH_NOARGS, PyDoc_STR("Free shared objects that nobody refers to; return how many.")},
+    {"as_pickling", (PyCFunction)(void (*)(void))message_as_pickling, METH_FASTCALL,
+     PyDoc_STR("Call a function that pickles, outside of a message: handles let themselves be pickled, blocking is refused.")},
     {"unread", core_unread, METH_NOARGS, PyDoc_STR("(id, failure) of failed goroutines whose handles here have not been read.")},
     {"die_with_parent", core_die_with_parent, METH_O, PyDoc_STR("SIGKILL me when my parent, which must be ppid, dies.")},
     {"set_name", core_set_name, METH_O, PyDoc_STR("Name of this process in ps and top, at most 15 bytes.")},

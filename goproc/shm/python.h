@@ -61,6 +61,7 @@ int message_encode(PyObject *v, struct gp_message *m);                /* 0, or -
 PyObject *message_decode(const struct gp_message *m, bool keep);      /* frees its block, also on failure, unless keep */
 bool message_log_handle(Handle *h);                                   /* a handle is being pickled into the current message */
 bool message_in_progress(void);                                       /* this thread is pickling */
+PyObject *message_as_pickling(PyObject *module, PyObject *const *args, Py_ssize_t nargs); /* call it as if pickling */
 extern PyTypeObject BufferType;
 
 /* ---- wait.c: blocking operations */

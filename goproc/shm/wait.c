@@ -32,17 +32,24 @@ static bool stack_error(void) {
     return true;
 }
 
-static PyObject *core_check_stack(PyObject *module, PyObject *unused) {
+static bool may_park(void) {
+    if (!message_in_progress()) return true;
+    PyErr_SetString(PyExc_RuntimeError, "a goproc operation that would block, inside a __reduce__ or __getstate__: "
+                                        "the message must be complete before anything else can run");
+    return false;
+}
+
+static PyObject *core_check_park(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
-    if (stack_error()) return NULL;
+    if (stack_error() || !may_park()) return NULL;
     Py_RETURN_NONE;
 }
 
 int tick(void) {
     if (GP_LIKELY(--ticks > 0)) return 0;
     ticks = TICKS;
-    if (PyThread_get_thread_ident() != scheduler_thread || stack_is_short()) return 0;
+    if (PyThread_get_thread_ident() != scheduler_thread || stack_is_short() || message_in_progress()) return 0;
     PyObject *r = PyObject_CallNoArgs(hooks.preempt);
     Py_XDECREF(r);
     return r ? 0 : -1;
@@ -143,11 +150,7 @@ static enum wait_outcome wait(struct wait_spec *w, enum op op, struct gp_message
     bool goroutine = PyThread_get_thread_ident() == scheduler_thread;
     enum gp_result r = attempt(op, o, m);
     if (GP_LIKELY(r != GP_BLOCK)) return outcome(r);
-    if (message_in_progress()) {
-        PyErr_SetString(PyExc_RuntimeError, "a goproc operation that would block, inside a __reduce__ or __getstate__: "
-                                            "the message must be complete before anything else can run");
-        return WAIT_ERROR;
-    }
+    if (!may_park()) return WAIT_ERROR;
     if (goroutine && stack_error()) return WAIT_ERROR;
     if (goroutine && op <= OP_RECV && PyObject_Size(hooks.runq) == 0)
         for (int i = 0; i < SPINS && gp_spin_until(o, op == OP_SEND); i++)
@@ -305,7 +308,7 @@ PyMethodDef wait_functions[] = {
     {"bind", (PyCFunction)(void (*)(void))core_bind, METH_FASTCALL, PyDoc_STR("The goroutine that waits in this slot.")},
     {"drain", core_drain, METH_NOARGS, PyDoc_STR("Goroutines told through the inbox since the last call; None: and nothing else to look at.")},
     {"idle", core_idle, METH_O, PyDoc_STR("Sleep until there may be something to do, or the monotonic deadline.")},
-    {"check_stack", core_check_stack, METH_NOARGS, PyDoc_STR("Raise RecursionError where parking would run out of frames.")},
+    {"check_park", core_check_park, METH_NOARGS, PyDoc_STR("Raise where a goroutine cannot park: too deep a stack, or in the middle of pickling.")},
     {"wake", core_wake, METH_NOARGS, PyDoc_STR("Make this process's scheduler look around; from any thread.")},
     {"rescan", core_rescan, METH_NOARGS, PyDoc_STR("Was this process told to look around since the last call?")},
     {"use_this_thread", core_scheduler_thread, METH_NOARGS, PyDoc_STR("Goroutines run on the calling thread.")},

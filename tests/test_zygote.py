@@ -1,0 +1,548 @@
+"""The zygote and the start of a worker, with workers that do next to nothing.
+
+Each test writes its workers into a module of its own: the zygote calls ``<module>:<function>`` in each child.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import goproc
+from goproc import zygote
+
+ROOT = str(Path(goproc.__path__[0]).parent)
+LIMIT = 10.0
+
+WORKERS = """
+import os, signal, sys, time
+
+def sleep(proc, config, memfd):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    time.sleep(60)
+
+def stubborn(proc, config, memfd):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.write(memfd, b"1")
+    time.sleep(60)
+
+def leave(proc, config, memfd):
+    os._exit(10 + proc)
+
+def fail(proc, config, memfd):
+    raise RuntimeError("no luck")
+
+def tell(proc, config, memfd):
+    fds = sorted(int(fd) for fd in os.listdir("/proc/self/fd"))
+    facts = dict(
+        proc=proc,
+        argv=sys.argv,
+        path=sys.path,
+        cwd=os.getcwd(),
+        fds=fds,
+        omp=os.environ.get("OMP_NUM_THREADS"),
+        sigmask=list(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+        parent=os.getppid(),
+        zygote=config["zygote_pid"],
+        extra=config["extra"],
+    )
+    os.pwrite(memfd, repr(facts).encode() + b"\\n", proc * 8192)
+"""
+
+
+class Started:
+    """A zygote, and what it has told us so far."""
+
+    def __init__(self, config: zygote.Config, memfd: int) -> None:
+        self.memfd = memfd
+        self.control, self.pid = zygote.spawn(config, memfd)
+        self.records: list[tuple[int, int, int, int]] = []
+        self.status: int | None = None
+
+    def read(self, done: Callable[[], bool], limit: float = LIMIT) -> None:
+        end = time.monotonic() + limit
+        while not done():
+            assert time.monotonic() < end, f"only {self.records}"
+            if select.select([self.control], [], [], 0.1)[0]:
+                data = os.read(self.control, 64)
+                if not data:
+                    break
+                self.records.append(zygote.RECORD.unpack(data))
+
+    def of(self, kind: int) -> list[tuple[int, int, int, int]]:
+        return [record for record in self.records if record[0] == kind]
+
+    def wait_started(self, count: int) -> list[int]:
+        self.read(lambda: len(self.of(zygote.STARTED)) >= count)
+        return [pid for _, _, pid, _ in self.of(zygote.STARTED)]
+
+    def wait_ended(self, limit: float = LIMIT) -> int:
+        end = time.monotonic() + limit
+        while self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.status = status
+            assert time.monotonic() < end, "the zygote is still there"
+            time.sleep(0.005)
+        return os.waitstatus_to_exitcode(self.status)
+
+    def stop(self) -> None:
+        os.close(self.control)
+        if self.status is None:
+            self.wait_ended()
+        for _, _, pid, _ in self.of(zygote.STARTED):
+            assert gone(pid, 1.0), f"worker {pid} is left"
+
+
+def gone(pid: int, limit: float) -> bool:
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                if file.read().rpartition(")")[2].split()[0] == "Z":
+                    return True  # only waits for a parent of its own to collect it
+        except OSError:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+Start = Callable[..., Started]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    (tmp_path / "workers_of_test.py").write_text(WORKERS)
+    begun: list[Started] = []
+    memfd = os.memfd_create("test")
+
+    def begin(entry: str, procs: int = 3, **changes: Any) -> Started:
+        config = zygote.host_config(procs, [None] * procs, {"key": [1, "two"]})
+        config["path"] = [str(tmp_path), *config["path"]]
+        config["entry"] = f"workers_of_test:{entry}"
+        config["preload"] = []
+        config.update(changes)  # type: ignore[typeddict-item]
+        begun.append(Started(config, memfd))
+        return begun[-1]
+
+    yield begin
+    for one in begun:
+        one.stop()
+    os.close(memfd)
+
+
+def facts(started: Started, proc: int) -> dict[str, Any]:
+    text = os.pread(started.memfd, 8192, proc * 8192).rstrip(b"\0")
+    return dict(eval(text))
+
+
+# -- starting ------------------------------------------------------------------------------------------------
+
+
+def test_workers_are_the_hosts_alike(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["script.py", "an argument", "b\udcff"])
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    inherited = os.dup(2)
+    os.set_inheritable(inherited, True)
+    try:
+        z = start("tell", argv=sys.argv)
+    finally:
+        os.close(inherited)
+    z.read(lambda: len(z.of(zygote.DIED)) == 2)
+    for proc in (1, 2):
+        seen = facts(z, proc)
+        assert seen["proc"] == proc
+        assert seen["argv"] == ["script.py", "an argument", "b\udcff"]
+        assert seen["path"][1:] == sys.path
+        assert seen["cwd"] == os.getcwd()
+        assert seen["parent"] == seen["zygote"] == z.pid
+        assert seen["omp"] == "1"
+        assert seen["sigmask"] == []
+        assert seen["extra"] == {"key": [1, "two"]}
+        # 0, 1, 2, the segment, and the folder being listed: no control socket, no pidfd, no pipe of the
+        # zygote's
+        assert len(seen["fds"]) == 5
+    assert [value for _, _, _, value in z.of(zygote.DIED)] == [0, 0]
+
+
+def test_every_worker_reports(start: Start) -> None:
+    z = start("sleep", procs=9)
+    pids = z.wait_started(8)
+    assert [proc for _, proc, _, _ in z.of(zygote.STARTED)] == list(range(1, 9))
+    assert len(set(pids)) == 8
+    assert all(os.path.exists(f"/proc/{pid}") for pid in pids)
+
+
+def test_config_of_any_size(start: Start) -> None:
+    z = start("sleep", procs=2, argv=["x" * 3_000_000])
+    z.wait_started(1)
+
+
+def test_descriptors_in_each_others_place(start: Start) -> None:
+    """spawn() moves three descriptors to low numbers: whatever theirs are, none may overwrite another."""
+    low = [os.dup(2) for _ in range(8)]
+    for fd in low[::2]:
+        os.close(fd)
+    try:
+        z = start("tell", procs=2)
+        z.read(lambda: len(z.of(zygote.DIED)) == 1)
+        assert facts(z, 1)["proc"] == 1
+    finally:
+        for fd in low[1::2]:
+            os.close(fd)
+
+
+def test_one_process_needs_no_worker(start: Start) -> None:
+    z = start("sleep", procs=1)
+    os.write(z.control, zygote.QUIT)
+    assert z.wait_ended() == 0
+    assert z.records == []
+
+
+def test_a_module_that_cannot_be_preloaded_is_no_harm(start: Start) -> None:
+    z = start("sleep", procs=2, preload=["no_such_module_anywhere"])
+    z.wait_started(1)
+
+
+def test_a_broken_entry_is_reported(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
+    z = start("no_such_function")
+    assert z.wait_ended() == 70
+    z.read(lambda: False)  # until the socket closes
+    assert z.records == []
+    assert "no_such_function" in capfd.readouterr().err
+
+
+def test_fork_failure_is_reported_and_the_others_go_on(tmp_path: Path) -> None:
+    """In a process of its own, as os.fork is replaced; main() never returns, so it is forked off."""
+    code = f"""
+        import os, sys
+        sys.path.insert(0, {str(tmp_path)!r})
+        from goproc import zygote
+        import _socket
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        memfd, real, calls = os.memfd_create("x"), os.fork, []
+        config = zygote.host_config(4, [None] * 4)
+        config.update(entry="workers_of_test:sleep", preload=[])
+        def fork():
+            calls.append(1)
+            if len(calls) == 2:
+                raise BlockingIOError({errno.EAGAIN}, "Resource temporarily unavailable")
+            return real()
+        pid = real()
+        if pid == 0:
+            os.fork = fork
+            ours.close()
+            zygote.main(config, theirs.fileno(), memfd)
+        for _ in range(3):
+            print(*zygote.RECORD.unpack(ours.recv(64))[::3], flush=True)
+        ours.send(b"Q")
+        print(os.waitpid(pid, 0)[1])
+    """
+    (tmp_path / "workers_of_test.py").write_text(WORKERS)
+    done = run_python(code)
+    assert done.stdout.split("\n") == ["1 0", f"3 {errno.EAGAIN}", "1 0", "0", ""], done.stderr
+
+
+def test_it_says_so_when_python_is_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "")
+    with pytest.raises(RuntimeError, match="sys.executable"):
+        zygote.spawn(zygote.host_config(2, [None, None]), 0)
+
+
+# -- ending --------------------------------------------------------------------------------------------------
+
+
+def test_deaths_are_reported_with_their_status(start: Start) -> None:
+    z = start("leave", procs=4)
+    z.read(lambda: len(z.of(zygote.DIED)) == 3)
+    codes = {proc: os.waitstatus_to_exitcode(value) for _, proc, _, value in z.of(zygote.DIED)}
+    assert codes == {1: 11, 2: 12, 3: 13}
+    assert {r[2] for r in z.of(zygote.DIED)} == {r[2] for r in z.of(zygote.STARTED)}
+
+
+def test_a_killed_worker_is_reported_at_once(start: Start) -> None:
+    z = start("sleep")
+    pids = z.wait_started(2)
+    began = time.monotonic()
+    os.kill(pids[1], signal.SIGKILL)
+    z.read(lambda: bool(z.of(zygote.DIED)))
+    assert time.monotonic() - began < 1
+    assert z.of(zygote.DIED) == [(zygote.DIED, 2, pids[1], signal.SIGKILL)]
+
+
+def test_an_entry_that_raises_ends_with_70(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
+    z = start("fail", procs=2)
+    z.read(lambda: bool(z.of(zygote.DIED)))
+    assert os.waitstatus_to_exitcode(z.of(zygote.DIED)[0][3]) == 70
+    assert "RuntimeError: no luck" in capfd.readouterr().err
+
+
+def test_quit(start: Start) -> None:
+    z = start("sleep")
+    pids = z.wait_started(2)
+    began = time.monotonic()
+    os.write(z.control, zygote.QUIT)
+    assert z.wait_ended() == 0
+    assert time.monotonic() - began < 1
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+    z.read(lambda: len(z.of(zygote.DIED)) == 2)
+    assert {value for _, _, _, value in z.of(zygote.DIED)} == {signal.SIGTERM}
+
+
+def test_quit_kills_those_that_do_not_listen(start: Start) -> None:
+    z = start("stubborn")
+    z.wait_started(2)
+    end = time.monotonic() + LIMIT
+    while os.fstat(z.memfd).st_size < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    began = time.monotonic()
+    os.write(z.control, zygote.QUIT)
+    assert z.wait_ended() == 0
+    assert 0.15 < time.monotonic() - began < 1.5
+    z.read(lambda: len(z.of(zygote.DIED)) == 2)
+    assert {value for _, _, _, value in z.of(zygote.DIED)} == {signal.SIGKILL}
+
+
+def test_quit_and_hang_up_at_once_is_still_in_order(start: Start) -> None:
+    z = start("sleep")
+    z.wait_started(2)
+    os.write(z.control, zygote.QUIT)
+    os.close(z.control)
+    z.control = os.open(os.devnull, os.O_RDONLY)
+    assert z.wait_ended() == 0
+
+
+def test_sigterm_to_the_zygote_is_quit(start: Start) -> None:
+    z = start("sleep")
+    pids = z.wait_started(2)
+    os.kill(z.pid, signal.SIGTERM)
+    assert z.wait_ended() == 0
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+
+
+def test_sigint_has_no_effect(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
+    z = start("sleep")
+    os.kill(z.pid, signal.SIGINT)  # while it imports
+    z.wait_started(2)
+    os.kill(z.pid, signal.SIGINT)
+    time.sleep(0.1)
+    os.write(z.control, zygote.QUIT)
+    assert z.wait_ended() == 0
+    assert capfd.readouterr().err == ""
+
+
+def test_hang_up_kills_all(start: Start) -> None:
+    z = start("stubborn")
+    pids = z.wait_started(2)
+    os.close(z.control)
+    z.control = os.open(os.devnull, os.O_RDONLY)
+    assert z.wait_ended(1.5) == 0
+    assert all(gone(pid, 1) for pid in pids)
+
+
+def test_a_host_that_does_not_read_blocks_nobody(start: Start) -> None:
+    """More records than the socket holds; then everything comes, in order."""
+    z = start("leave", procs=256)
+    time.sleep(1.5)
+    z.read(lambda: len(z.of(zygote.DIED)) == 255, 30)
+    assert len(z.of(zygote.STARTED)) == 255
+
+
+HOST = """
+    import os, sys, time
+    sys.path.insert(0, {folder!r})
+    from goproc import zygote
+    config = zygote.host_config(3, [None] * 3)
+    config.update(entry="workers_of_test:sleep", preload=[])
+    memfd = os.memfd_create("x")
+    control, pid = zygote.spawn(config, memfd)
+    os.set_blocking(control, True)
+    workers = [zygote.RECORD.unpack(os.read(control, 64))[2] for _ in range(2)]
+    {more}
+    print(pid, *workers, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    "more",
+    ["", "os.fork() or (os.close(0), os.close(1), os.close(2), time.sleep(3), os._exit(0))"],
+    ids=["alone", "forked"],
+)
+def test_kill_9_of_the_host_leaves_nothing(tmp_path: Path, more: str) -> None:
+    """Also when a child the host forked keeps its end of the control socket open."""
+    (tmp_path / "workers_of_test.py").write_text(WORKERS)
+    code = textwrap.dedent(HOST).format(folder=str(tmp_path), more=more)
+    host = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": ROOT}
+    )
+    assert host.stdout is not None
+    try:
+        pids = [int(pid) for pid in host.stdout.readline().split()]
+        assert len(pids) == 3
+    finally:
+        host.kill()
+        host.wait(LIMIT)
+        host.stdout.close()
+    assert all(gone(pid, 1.0) for pid in pids)
+
+
+# -- the worker's own start ----------------------------------------------------------------------------------
+
+# The worker proper, with the core and the scheduler replaced: what it prints is what it has become.
+WORKER = """
+    import os, random, signal, sys, time
+    from types import ModuleType
+    core, scheduler = ModuleType("goproc.shm._core"), ModuleType("goproc.scheduler")
+    calls = []
+    core.die_with_parent = lambda pid: calls.append(("parent", pid == config["zygote_pid"]))
+    core.set_name = lambda name: calls.append(("name", name))
+    core.attach = lambda memfd, proc: calls.append(("attach", proc))
+    def run_worker():
+        {run}
+    scheduler.run_worker = run_worker
+    core.definition_put = core.definition_get = None
+    core.stopping = lambda: True
+    scheduler.start = lambda make, name, leave: calls.append(("start", name))
+    goroutine, host, store = (ModuleType("goproc." + n) for n in ("goroutine", "host", "pickling.store"))
+    goroutine.make = store.connect = lambda *args: None
+    import goproc, goproc.shm, goproc.pickling
+    for module in (core, scheduler, goroutine, host, store):
+        sys.modules[module.__name__] = module
+    goproc.scheduler, goproc.shm._core, goproc.goroutine, goproc.host = scheduler, core, goroutine, host
+    goproc.pickling.store = store
+    from goproc import worker, zygote
+    config = zygote.host_config(3, [None, min(os.sched_getaffinity(0)), None])
+    memfd = os.memfd_create("x")
+    random.seed(1)
+    sys.setrecursionlimit(1234)
+    config["recursion_limit"] = 4321
+    config["zygote_pid"] = os.getpid()
+    config["codecs"] = [("utf-8", "strict"), None]
+    pid = os.fork()
+    if pid == 0:
+        worker.main(1, config, memfd)
+    {parent}
+    print("status", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def run_worker(run: str, parent: str = "") -> SimpleNamespace:
+    lines = textwrap.dedent(run).strip().replace("\n", "\n        ")
+    return run_python(WORKER.format(run=lines, parent=parent))
+
+
+def run_python(code: str) -> SimpleNamespace:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        env={**os.environ, "PYTHONPATH": ROOT},
+    )
+    return SimpleNamespace(stdout=done.stdout, stderr=done.stderr, lines=done.stdout.splitlines())
+
+
+def test_worker_becomes_what_it_should_be() -> None:
+    done = run_worker(
+        """
+        print(calls)
+        print(len(os.sched_getaffinity(0)), sys.getrecursionlimit(), random.random() == 0.13436424411240122)
+        main = sys.modules["__main__"]
+        print(main.__name__, hasattr(main, "config"), hasattr(main, "__file__"))
+        print(signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN, type(sys.stdout).__name__)
+        os.kill(os.getpid(), signal.SIGINT)
+        print("unfinished", end="")
+        """
+    )
+    assert done.lines == [
+        "[('parent', True), ('name', b'goproc-1'), ('attach', 1), ('start', 'scheduler')]",
+        "1 4321 False",
+        "__main__ False False",
+        "True TextStream",
+        "unfinishedstatus 0",
+    ], done.stderr
+
+
+def test_programs_a_worker_starts_still_see_ctrl_c() -> None:
+    done = run_worker(
+        """
+        import subprocess
+        code = "import signal; print(signal.getsignal(2) == signal.SIG_IGN)"
+        print(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip())
+        """
+    )
+    assert done.lines == ["False", "status 0"], done.stderr
+
+
+def test_worker_that_fails_says_why() -> None:
+    done = run_worker('print("half", end=""); raise ValueError("broken")')
+    assert done.lines == ["halfstatus 70"]
+    assert "goproc: worker 1 (pid " in done.stderr
+    assert done.stderr.endswith("ValueError: broken\n")
+
+
+def test_sigterm_ends_a_worker_with_its_output_written() -> None:
+    done = run_worker(
+        'print("kept", end=""); os.write(memfd, b"1"); time.sleep(60)',
+        "while not os.fstat(memfd).st_size: time.sleep(0.01)\n    os.kill(pid, signal.SIGTERM)",
+    )
+    assert done.lines == ["keptstatus 0"], done.stderr
+
+
+# -- the flags of the interpreter ----------------------------------------------------------------------------
+
+
+FLAGS = f"import sys; sys.path.insert(0, {ROOT!r}); from goproc.zygote import interpreter_flags; "
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [],
+        ["-O"],
+        ["-OO", "-B"],
+        ["-I"],
+        ["-E", "-s"],
+        ["-P"],
+        ["-bb"],
+        ["-X", "utf8"],
+        ["-X", "dev"],
+        ["-Werror"],
+        ["-q"],
+    ],
+    ids=" ".join,
+)
+def test_interpreter_flags(flags: list[str]) -> None:
+    """A Python started with the flags that it gives has the same flags, and so gives the same again."""
+    code = FLAGS + "print(interpreter_flags(), sys.flags)"
+    first = subprocess.run(
+        [sys.executable, *flags, "-c", code], capture_output=True, text=True, timeout=LIMIT
+    )
+    again = eval(first.stdout.partition("]")[0] + "]")
+    second = subprocess.run(
+        [sys.executable, *again, "-c", code], capture_output=True, text=True, timeout=LIMIT
+    )
+    assert first.stdout == second.stdout != ""
+    assert bool(again) or not flags
+
+
+def test_importtime_is_for_the_program_only() -> None:
+    code = FLAGS + "print(interpreter_flags())"
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, timeout=LIMIT
+    )
+    assert "importtime" not in done.stdout and done.stdout
