@@ -32,7 +32,7 @@ import pytest
 SECONDS = 60.0
 GRACE = 20.0  # for the watchdog's own report, before faulthandler ends the process
 SETTLE = 5.0  # at most, for what is released asynchronously
-MARK = "GOPROC_TEST_SESSION"  # in the environment of all that descends from this process
+MARK = "TEST_SESSION_OF_GOPROC"  # in the environment of all that descends from this process
 
 STATUS_HUNG = 70
 

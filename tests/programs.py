@@ -203,11 +203,7 @@ class Program:
 
 def environment(**changes: str | None) -> dict[str, str]:
     """Our environment without what is set for goproc and by pytest; None removes a variable."""
-    env = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(_NOT_PASSED_ON) or name == "GOPROC_TEST_SESSION"
-    }
+    env = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_PASSED_ON)}
     for name, value in changes.items():
         env.pop(name, None)
         if value is not None:

@@ -219,6 +219,8 @@ def test_pickled_it_means_the_stream_of_the_other_side(pipe: Pipe, monkeypatch: 
     monkeypatch.setattr(sys, "stdout", other.stream)
     assert pickle.loads(data) is other.stream
     assert pickle.loads(raw) is other.stream.buffer
+    os.close(other.fd)
+    os.close(other.out)
 
 
 def test_broken_pipe_is_an_exception_once(pipe: Pipe) -> None:
