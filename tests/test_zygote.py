@@ -258,7 +258,7 @@ def test_fork_failure_is_reported_and_the_others_go_on(tmp_path: Path) -> None:
 
 def test_it_says_so_when_python_is_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "")
-    with pytest.raises(RuntimeError, match="sys[.]executable"):
+    with pytest.raises(RuntimeError, match=r"sys\.executable"):
         zygote.spawn(zygote.host_config(2, [None, None]), 0)
 
 
