@@ -14,7 +14,7 @@ import pytest
 
 from goproc import go
 
-CAPACITIES = (0, 1, 2, 64)  # rendezvous, always full or empty, wrapping at once, roomy
+CAPACITIES = (0, 1, 64)  # rendezvous, always full or empty, roomy
 PLACES = (
     (1, "local"),
     (2, "on0"),
