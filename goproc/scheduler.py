@@ -109,9 +109,11 @@ started: dict[
 ] = {}  # by ref of the outcome: goroutines of this process that have started and not ended
 idling = False  # inside _core.idle: no Python code of any goroutine runs
 
-_timers: list[tuple[float, int, G | None, Any]] = []
+_timers: list[tuple[float, int, G, int]] = []  # (when, order, goroutine, its ticket then)
 _order = itertools.count()
 _stale = 0  # entries of _timers whose wait ended before, about
+_taken: G | None = None  # taken from the run queue to be switched to; then, what runs
+_claimed: list[Any] = []  # a task taken from the core, then the G made of it, on its way to run
 _spare: list[Any] = []
 _turn = 0
 _newest = False
@@ -132,7 +134,10 @@ def start(make: Callable[[Any], G], name: str, leave: Callable[[], None] | None 
         name: of the goroutine that runs now.
         leave: ends the process once the runtime has stopped; None where the caller of stop() goes on (the host).
     """
-    global main, current, _root, _breeder, _make, _leave, _newest
+    global main, current, _root, _breeder, _make, _leave, _newest, _taken
+    runq.clear()
+    _claimed.clear()
+    _taken = None
     _core.use_this_thread()
     _root = getcurrent()
     _breeder = greenlet(_breed, _root)
@@ -148,6 +153,7 @@ def stop() -> list[Any]:
     left = [g.greenlet for g in started.values() if g.greenlet is not None and g is not current]
     left += [*_spare, _breeder]
     runq.clear()
+    _claimed.clear()
     started.clear()
     _timers.clear()
     _posted.clear()
@@ -186,18 +192,37 @@ def run_thread() -> None:
 # -- giving up the processor ---------------------------------------------------------------------------------
 
 
-def _schedule() -> None:
-    """Run others until the current goroutine, which has parked or queued itself, has its turn again."""
+# A signal's handler can raise at nearly any bytecode, also here, with a goroutine in hand. Nothing may be lost then, and
+# nobody may be in two places: hence the order of steps below, and `_taken` and `_claimed`, which say what is in hand.
+
+
+def _schedule(ready: bool = False) -> None:
+    """Run others until the current goroutine has its turn again: it has parked, or is `ready` and queues itself."""
     global current
     me = current
-    g = _next()
-    if g is me:
-        return
-    current = g
     try:
-        (g.greenlet or _greenlet_for(g)).switch()
+        if ready:
+            runq.append(me)
+        g = _next()
+        if g is not me:
+            current = g
+            (g.greenlet or _greenlet_for(g)).switch()
+    except BaseException:
+        me.parked = False
+        _put_back(me)
+        raise
     finally:
         current = me
+
+
+def _put_back(me: G | None) -> None:
+    """An exception goes through the scheduler: `me` runs on with it, and what was about to run stays ready."""
+    global _taken
+    if _taken is not None and _taken is not me:
+        runq.appendleft(_taken)
+    _taken = me
+    if me is not None and me in runq:
+        runq.remove(me)
 
 
 def _greenlet_for(g: G) -> Any:
@@ -229,31 +254,44 @@ def _run_goroutines() -> None:
         g.greenlet = g.entry = g.context = None
         if not _core.attached():
             return  # the runtime stopped, and whoever stopped it unwinds what is left
-        g = _next()
-        current = g
-        if g.greenlet is None:
-            continue
-        if len(_spare) >= KEEP_GREENLETS:
-            mine.parent = g.greenlet  # ends here; a greenlet that ends continues its parent
-            return
-        _spare.append(mine)
-        g.greenlet.switch()
+        try:
+            g = _next()
+            current = g
+            if g.greenlet is None:
+                continue
+            if len(_spare) >= KEEP_GREENLETS:
+                mine.parent = g.greenlet  # ends here; a greenlet that ends continues its parent
+                return
+            _spare.append(mine)
+            g.greenlet.switch()
+        except BaseException:  # it goes to main, the parent of all
+            _put_back(None)
+            if mine in _spare:
+                _spare.remove(mine)
+            raise
 
 
 def _next() -> G:
     """Find the goroutine to run next; sleep until there is one."""
-    global _turn, _newest, idling
+    global _turn, _newest, idling, _taken
     while True:
         _poll()
+        if _claimed:
+            if type(_claimed[0]) is not G:
+                _claimed[0] = _make(_claimed[0])  # type: ignore[misc]
+            _taken = _claimed[0]
+            del _claimed[0]
+            return _taken
         if runq:
             _turn += 1
-            if _turn % FAIR or (task := _core.task_next(False, False)) is None:
-                return runq.popleft()
-            return _make(task)  # type: ignore[misc]
-        task = _core.task_next(_newest, True)
-        _newest = False
-        if task is not None:
-            return _make(task)  # type: ignore[misc]
+            if _turn % FAIR == 0 and _core.task_next(_claimed, False, False):
+                continue
+            _taken = runq[0]
+            runq.popleft()
+            return _taken
+        newest, _newest = _newest, False
+        if _core.task_next(_claimed, newest, True):
+            continue
         if _core.stopping():
             if _leave is not None:
                 _leave()
@@ -272,15 +310,12 @@ def _next() -> G:
 
 def _poll() -> None:
     """Put into the run queue what has become ready."""
-    ready = _core.drain()
-    if ready is not None:
-        for g in ready:
-            if g.parked:
-                g.parked = False
-                g.told = True
-                runq.append(g)
-        if _core.rescan():
+    if _core.drain():
+        try:
             _look_around()
+        except BaseException:
+            _core.wake()
+            raise
     if _timers and _timers[0][0] <= monotonic():
         _expire_timers()
 
@@ -288,13 +323,12 @@ def _poll() -> None:
 def _expire_timers() -> None:
     now = monotonic()
     while _timers and _timers[0][0] <= now:
-        _, _, g, ticket = heapq.heappop(_timers)
-        if g is None:
-            ticket()
-        elif g.parked and g.ticket == ticket:
+        _, _, g, ticket = _timers[0]
+        if g.parked and g.ticket == ticket:
             g.parked = False
             g.told = False
             runq.append(g)
+        heapq.heappop(_timers)
 
 
 def _forget_timer() -> None:
@@ -302,7 +336,7 @@ def _forget_timer() -> None:
     global _stale
     _stale += 1
     if _stale > 64 and 2 * _stale > len(_timers):
-        _timers[:] = [t for t in _timers if t[2] is None or (t[2].parked and t[2].ticket == t[3])]
+        _timers[:] = [t for t in _timers if t[2].parked and t[2].ticket == t[3]]
         heapq.heapify(_timers)
         _stale = 0
 
@@ -392,14 +426,8 @@ def expire(reason: str) -> NoReturn:
 def preempt() -> None:
     """Let others have a turn, if there are any. The core calls it after many operations that did not block."""
     _poll()
-    me = current
-    if not runq:
-        task = _core.task_next(False, False)
-        if task is None:
-            return
-        runq.append(_make(task))  # type: ignore[misc]
-    runq.append(me)
-    _schedule()
+    if runq or _claimed or _core.task_next(_claimed, False, False):
+        _schedule(ready=True)
 
 
 # -- for everybody -------------------------------------------------------------------------------------------

@@ -14,9 +14,9 @@ from goproc.shm import _core
 
 def test_without_a_runtime():
     assert _core.attached() is False and _core.procs() == 0 and _core.proc() == 0 and _core.pids() == []
-    assert _core.drain() is None and _core.rescan() is False and _core.failed() is None
+    assert _core.drain() is False and _core.failed() is None
     assert _core.idle(None) is None and _core.wake() is None
-    assert _core.task_next(False, True) is None
+    assert _core.task_next([], False, True) is False
 
 
 @pytest.mark.parametrize("procs", [0, 257, 2**31])

@@ -523,6 +523,51 @@ def test_signal_handler_that_raises(tmp_path):
     assert done.stdout == "1\n2\n3\n4\n5\n5\n", done.stderr
 
 
+@pytest.mark.parametrize("cap", [0, 3])
+def test_signal_handler_that_raises_again_and_again(tmp_path, cap):
+    """An exception may come at any moment of a blocking send: it then was sent or not, but never twice or half."""
+    done = run(
+        tmp_path,
+        "import faulthandler, signal, time\n"
+        "from goproc import *\n"
+        "faulthandler.dump_traceback_later(15, exit=True)\n"
+        "class Alarm(Exception): pass\n"
+        "armed = False\n"
+        "def handler(number, frame):\n"
+        "    global armed\n"
+        "    if armed:\n"
+        "        armed = False\n"
+        "        raise Alarm\n"
+        "def receive(c, out):\n"
+        "    out.send([v[0] for v in c if v[1] == 'x' * 500])\n"
+        f"c, out = chan({cap}), chan(1)\n"
+        "go.on(1)(receive, c, out)\n"
+        "sleep(0.05)\n"
+        "signal.signal(signal.SIGALRM, handler)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)\n"
+        "i, sent, perhaps, end = 0, [], [], time.monotonic() + 1\n"
+        "while time.monotonic() < end:\n"
+        "    i += 1\n"
+        "    try:\n"
+        "        try:\n"
+        "            armed = True\n"
+        "            c.send((i, 'x' * 500))\n"
+        "            armed = False\n"
+        "            sent.append(i)\n"
+        "        finally:\n"
+        "            armed = False\n"
+        "    except Alarm:\n"
+        "        perhaps.append(i)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0, 0)\n"
+        "try: yield_now()\n"
+        "except Alarm: pass\n"
+        "c.close()\n"
+        "got = out.recv(timeout=10)\n"
+        "print(len(got) == len(set(got)), got == sorted(got), set(sent) <= set(got), set(got) <= {*sent, *perhaps})\n",
+    )
+    assert done.stdout == "True True True True\n", done.stderr
+
+
 def test_local_goroutine_started_by_a_thread(runtime1):
     result = []
 

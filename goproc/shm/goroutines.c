@@ -123,10 +123,10 @@ static PyObject *task_local(PyObject *module, PyObject *const *args, Py_ssize_t 
 
 static PyObject *task_next(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
     (void)module;
-    if (nargs != 2) return PyErr_Format(PyExc_TypeError, "task_next(newest, steal)");
-    if (!gp.base) Py_RETURN_NONE;
-    gp_ref ref = gp_task_pop(args[0] == Py_True);
-    if (!ref && (args[1] != Py_True || !gp_task_steal() || !(ref = gp_task_pop(false)))) Py_RETURN_NONE;
+    if (nargs != 3 || !PyList_Check(args[0])) return PyErr_Format(PyExc_TypeError, "task_next(list, newest, steal)");
+    if (!gp.base) Py_RETURN_FALSE;
+    gp_ref ref = gp_task_pop(args[1] == Py_True);
+    if (!ref && (args[2] != Py_True || !gp_task_steal() || !(ref = gp_task_pop(false)))) Py_RETURN_FALSE;
     uint64_t capacity;
     if (!gp_block_check(ref, &capacity) || capacity < sizeof(struct gp_task))
         return PyErr_Format(PyExc_RuntimeError, "a task queue in shared memory is damaged");
@@ -154,8 +154,12 @@ static PyObject *task_next(PyObject *module, PyObject *const *args, Py_ssize_t n
     memcpy(name, t->name, sizeof name);
     name[sizeof name - 1] = 0;
     PyObject *text = PyUnicode_DecodeUTF8(name, (Py_ssize_t)strlen(name), "ignore");
-    return Py_BuildValue("(kkKKkNNN)", (unsigned long)ref, (unsigned long)t->object, (unsigned long long)t->id,
+    PyObject *task = Py_BuildValue("(kkKKkNNN)", (unsigned long)ref, (unsigned long)t->object, (unsigned long long)t->id,
                          (unsigned long long)t->parent, (unsigned long)t->site, text, payload, error);
+    /* into the caller's list, not returned: a signal's handler that raises there could lose it */
+    int r = task ? PyList_Append(args[0], task) : -1;
+    Py_XDECREF(task);
+    return r < 0 ? NULL : Py_NewRef(Py_True);
 }
 
 static void drop_result(gp_ref block) {
@@ -240,7 +244,7 @@ PyMethodDef task_functions[] = {
     {"task_new", (PyCFunction)(void (*)(void))task_new, METH_FASTCALL, PyDoc_STR("Queue a goroutine; return its handle.")},
     {"task_local", (PyCFunction)(void (*)(void))task_local, METH_FASTCALL, PyDoc_STR("A goroutine of this process only.")},
     {"task_next", (PyCFunction)(void (*)(void))task_next, METH_FASTCALL,
-     PyDoc_STR("task_next(newest, steal): claim an unstarted goroutine, or None.")},
+     PyDoc_STR("task_next(list, newest, steal): claim an unstarted goroutine into the list; was there one?")},
     {"task_started", task_started, METH_O, PyDoc_STR("A goroutine made by task_local has its first turn.")},
     {"task_wanted", task_wanted, METH_O, PyDoc_STR("Is there a handle, somewhere, that could read this outcome?")},
     {"task_cancelled", task_cancelled, METH_O, PyDoc_STR("Has cancel() been called on this goroutine?")},

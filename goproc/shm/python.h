@@ -72,7 +72,7 @@ struct wait_spec {
     PyObject *reason;
 };
 enum wait_outcome { WAIT_ERROR = -1, WAIT_DONE, WAIT_CLOSED };
-enum wait_outcome wait_send(struct wait_spec *w, const struct gp_message *m);
+enum wait_outcome wait_send(struct wait_spec *w, struct gp_message *m); /* after an error m.block is what is still to be dropped */
 enum wait_outcome wait_recv(struct wait_spec *w, struct gp_message *m);
 enum wait_outcome wait_done(struct wait_spec *w);                     /* wait group at zero, goroutine ended */
 enum wait_outcome wait_forever(struct wait_spec *w);

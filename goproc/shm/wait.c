@@ -168,7 +168,11 @@ static enum wait_outcome wait(struct wait_spec *w, enum op op, struct gp_message
         gp_waiter_release(waiter);
         return outcome(r);
     }
-    int told = goroutine ? park(w, waiter) : sleep_thread(w, waiter);
+    int told;
+    do { /* "told" while the waiter still waits is not possible, unless the scheduler is wrong: never believe it */
+        told = goroutine ? park(w, waiter) : sleep_thread(w, waiter);
+    } while (told == 1 && run == gp.run && gp.base &&
+             GP_W_TAG(gp_acquire(&gp_waiter_at(gp.proc, waiter)->state)) == GP_W_WAITING);
     if (run != gp.run || !gp.base) { /* it stopped under us */
         if (!PyErr_Occurred()) PyErr_SetString(hooks.stopped, "the goproc runtime stopped");
         return WAIT_ERROR;
@@ -187,14 +191,15 @@ static enum wait_outcome wait(struct wait_spec *w, enum op op, struct gp_message
     gp_waiter_release(waiter);
     if (told == -1) { /* the operation happened, but an exception is on its way: a value in hand is given up */
         if (op == OP_RECV && r == GP_OK) gp_message_drop(m);
+        if (op == OP_SEND && r == GP_OK) m->block = 0; /* it is the receiver's now, not the caller's to drop */
         return WAIT_ERROR;
     }
     if (op == OP_DONE) return WAIT_DONE;
     return outcome(r);
 }
 
-enum wait_outcome wait_send(struct wait_spec *w, const struct gp_message *m) {
-    return wait(w, OP_SEND, (struct gp_message *)m); /* only read */
+enum wait_outcome wait_send(struct wait_spec *w, struct gp_message *m) {
+    return wait(w, OP_SEND, m);
 }
 enum wait_outcome wait_recv(struct wait_spec *w, struct gp_message *m) { return wait(w, OP_RECV, m); }
 enum wait_outcome wait_done(struct wait_spec *w) {
@@ -231,21 +236,38 @@ static PyObject *core_bind(PyObject *module, PyObject *const *args, Py_ssize_t n
     Py_RETURN_NONE;
 }
 
+/* g.parked: False, g.told: True, and into the run queue; without a bytecode in between, where a signal could come */
+static int make_ready(PyObject *g) {
+    static PyObject *parked_, *told_, *append_;
+    if (!append_ && (!(parked_ = PyUnicode_InternFromString("parked")) || !(told_ = PyUnicode_InternFromString("told")) ||
+                     !(append_ = PyUnicode_InternFromString("append"))))
+        return -1;
+    PyObject *waits = PyObject_GetAttr(g, parked_);
+    if (!waits) return -1;
+    Py_DECREF(waits);
+    if (waits != Py_True) return 0; /* something else was faster */
+    if (PyObject_SetAttr(g, parked_, Py_False) < 0 || PyObject_SetAttr(g, told_, Py_True) < 0) return -1;
+    PyObject *r = PyObject_CallMethodOneArg(hooks.runq, append_, g);
+    Py_XDECREF(r);
+    return r ? 0 : -1;
+}
+
 static PyObject *core_drain(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
-    if (GP_LIKELY(!gp.base || (!gp_inbox_pending() && !gp_get(&gp.my->rescan)))) Py_RETURN_NONE;
-    PyObject *list = PyList_New(0);
+    if (GP_LIKELY(!gp.base || (!gp_inbox_pending() && !gp_get(&gp.my->rescan)))) Py_RETURN_FALSE;
     uint32_t told[1024];
     int n;
-    while (list && gp_inbox_pending() && (n = gp_drain(told, 1024)) > 0)
-        for (int i = 0; list && i < n; i++) {
+    while (gp_inbox_pending() && (n = gp_drain(told, 1024)) > 0)
+        for (int i = 0; i < n; i++) {
             unsigned tag = GP_W_TAG(gp_acquire(&gp_waiter_at(gp.proc, told[i])->state));
             /* a late bit may meet a waiter that has gone on to wait for something else, or for nothing */
             if (tag == GP_W_WAITING || tag == GP_W_IDLE || told[i] >= parked_cap || !parked[told[i]]) continue;
-            if (PyList_Append(list, parked[told[i]]) < 0) Py_CLEAR(list);
+            if (make_ready(parked[told[i]]) < 0) return NULL;
         }
-    return list;
+    bool look = gp_get(&gp.my->rescan);
+    if (look) atomic_store(&gp.my->rescan, 0);
+    return PyBool_FromLong(look);
 }
 
 static uint64_t deadline_ns(PyObject *deadline) { /* time.monotonic() seconds, or None */
@@ -273,14 +295,6 @@ static PyObject *core_wake(PyObject *module, PyObject *unused) {
     Py_RETURN_NONE;
 }
 
-static PyObject *core_rescan(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
-    if (GP_LIKELY(!gp.base || !gp_get(&gp.my->rescan))) Py_RETURN_FALSE;
-    atomic_store(&gp.my->rescan, 0);
-    Py_RETURN_TRUE;
-}
-
 static PyObject *core_scheduler_thread(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
@@ -306,11 +320,10 @@ static PyObject *core_park_forever(PyObject *module, PyObject *const *args, Py_s
 
 PyMethodDef wait_functions[] = {
     {"bind", (PyCFunction)(void (*)(void))core_bind, METH_FASTCALL, PyDoc_STR("The goroutine that waits in this slot.")},
-    {"drain", core_drain, METH_NOARGS, PyDoc_STR("Goroutines told through the inbox since the last call; None: and nothing else to look at.")},
+    {"drain", core_drain, METH_NOARGS, PyDoc_STR("Queue the goroutines told through the inbox; was this process asked to look around?")},
     {"idle", core_idle, METH_O, PyDoc_STR("Sleep until there may be something to do, or the monotonic deadline.")},
     {"check_park", core_check_park, METH_NOARGS, PyDoc_STR("Raise where a goroutine cannot park: too deep a stack, or in the middle of pickling.")},
     {"wake", core_wake, METH_NOARGS, PyDoc_STR("Make this process's scheduler look around; from any thread.")},
-    {"rescan", core_rescan, METH_NOARGS, PyDoc_STR("Was this process told to look around since the last call?")},
     {"use_this_thread", core_scheduler_thread, METH_NOARGS, PyDoc_STR("Goroutines run on the calling thread.")},
     {"on_scheduler_thread", core_on_scheduler_thread, METH_NOARGS, NULL},
     {"park_forever", (PyCFunction)(void (*)(void))core_park_forever, METH_FASTCALL,
