@@ -46,6 +46,12 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", f"watchdog(seconds): how long the test may take, in place of {SECONDS:.0f}"
     )
     os.environ[MARK] = str(os.getpid())
+    # Started in the background or by nohup we ignore these, and so would every program that is tested for them.
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--long"):
         os.environ["GOPROC_TEST_LONG"] = "1"  # read where the number of examples is decided, at import
     # Capturing is suspended at this point: this is the real standard error.
