@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import copyreg
 import functools
+import marshal
 import pickle
 import sys
-from types import CellType, MethodType
+from types import CellType, CodeType, MethodType
 
 from goproc.pickling.names import cell_contents
 from goproc.pickling.statics import LRU, MAIN, importable
@@ -132,6 +133,11 @@ def _reduce_custom(_: Pickler, obj: Any) -> Any:
     return reduced
 
 
+def _reduce_code(_: Pickler, code: CodeType) -> Any:
+    """By marshal, as it is: cloudpickle 3.1.3 replaces the name of the file, and tracebacks lose their lines."""
+    return marshal.loads, (marshal.dumps(code),)
+
+
 def _reduce_cell(pickler: Pickler, cell: CellType) -> Any:
     if pickler._cells is not None and id(cell) in pickler._cells:
         return CellType, ()
@@ -186,6 +192,7 @@ def _make_cached_property(function: Any, name: str | None) -> Any:
     return made
 
 
+reducers[CodeType] = _reduce_code
 reducers[CellType] = _reduce_cell
 reducers[MethodType] = _reduce_bound_method
 reducers[LRU] = _reduce_lru_cache
