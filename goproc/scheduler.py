@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 FAIR = 8  # one turn in this many starts an unstarted goroutine although others are ready
 KEEP_GREENLETS = 256
+_NO_LABELS: dict[str, str] = {}
 
 
 class G:
@@ -55,8 +56,10 @@ class G:
         ticket: counts its parks, so that a timer of an earlier one is recognised as stale.
         interrupt: an exception to be raised at its next blocking point.
         cancelled: cancel() has reached it.
+        labels: for reports, inherited by the goroutines it creates; replaced, never changed.
+        since: when it parked last, as time.monotonic() has it.
         reason: what it waits for, in Go's words.
-        object: ref of its outcome in shared memory; 0 for main.
+        object: ref of its outcome in shared memory; 0 for main, unless somebody asked for its handle.
         block: ref of its task in shared memory, kept until it ends.
         call: what to call, until its first turn.
     """
@@ -70,11 +73,13 @@ class G:
         "greenlet",
         "id",
         "interrupt",
+        "labels",
         "name",
         "object",
         "parent",
         "parked",
         "reason",
+        "since",
         "site",
         "ticket",
         "told",
@@ -97,6 +102,8 @@ class G:
         self.object = 0
         self.block = 0
         self.call: Any = None
+        self.labels = _NO_LABELS
+        self.since = 0.0
         self.parent = 0
         self.site = 0
 
@@ -343,8 +350,8 @@ def _forget_timer() -> None:
 
 def _look_around() -> None:
     """Somebody asked this process to: cancelled goroutines, callbacks of other threads, a worker that did not start."""
-    for ref, g in list(started.items()):
-        if not g.cancelled and _core.task_cancelled(ref):
+    for ref, g in (*started.items(), (main.object, main)):
+        if ref and not g.cancelled and _core.task_cancelled(ref):
             g.cancelled = True  # once: what it does to clean up may block
             interrupt(g, Cancelled())
     while _posted:
@@ -407,6 +414,7 @@ def park(slot: int, timeout: float | None, reason: str, handle: object) -> bool:
         heapq.heappush(_timers, (monotonic() + timeout, next(_order), g, g.ticket))
     _core.bind(slot, g)
     g.parked = True
+    g.since = monotonic()
     g.reason = reason
     g.waits_on = handle
     _schedule()
@@ -470,6 +478,7 @@ def sleep(seconds: float) -> None:
         g.ticket += 1
         heapq.heappush(_timers, (monotonic() + seconds, next(_order), g, g.ticket))
         g.parked = True
+        g.since = monotonic()
         g.reason = "sleep"
         _schedule()
     _raise_interrupt()
