@@ -17,6 +17,7 @@ SOURCES = [
     "wait",
     "types",
     "goroutines",
+    "dump",
     "module",
 ]
 

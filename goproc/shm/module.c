@@ -303,6 +303,7 @@ PyMODINIT_FUNC PyInit__core(void) {
         if (!*reasons[i].at && !(*reasons[i].at = PyUnicode_InternFromString(reasons[i].text))) return NULL;
     PyObject *m = PyModule_Create(&definition);
     if (!m || PyModule_AddFunctions(m, task_functions) < 0 || PyModule_AddFunctions(m, wait_functions) < 0) return NULL;
+    if (PyModule_AddFunctions(m, dump_functions) < 0) return NULL;
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
         if (PyType_Ready(types[i].type) < 0 || PyModule_AddObjectRef(m, types[i].name, (PyObject *)types[i].type) < 0) return NULL;
     if (PyModule_AddIntConstant(m, "MAX_PROCS", GP_MAX_PROCS) < 0 || PyModule_AddIntConstant(m, "G_QUEUED", GP_G_QUEUED) < 0 ||

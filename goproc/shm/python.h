@@ -87,4 +87,7 @@ extern PyObject *reason_send, *reason_recv, *reason_send_nil, *reason_recv_nil, 
 extern PyTypeObject ChannelType, WaitGroupType, AtomicType, OutcomeType;
 extern PyMethodDef task_functions[];
 
+/* ---- dump.c */
+extern PyMethodDef dump_functions[];
+
 #endif
