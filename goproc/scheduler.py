@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Context
     from types import FrameType
-    from typing import Any, NoReturn
+    from typing import Any
 
 FAIR = 8  # one turn in this many starts an unstarted goroutine although others are ready
 KEEP_GREENLETS = 256

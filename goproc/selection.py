@@ -27,7 +27,8 @@ def case_of(obj: Any) -> Any:
     if timer is not None and isinstance(obj, (timer.Timer, timer.Ticker)):
         return obj.c
     kind = type(obj)
-    if all(hasattr(kind, name) for name in ("done", "err", "deadline", "value")):  # a context, also a foreign one
+    if all(hasattr(kind, name) for name in ("done", "err", "deadline", "value")):
+        # a context, also one of the program's own making
         return obj.done()
     return None
 

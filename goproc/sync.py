@@ -299,7 +299,8 @@ def once_func(f: Callable[[], Any]) -> Callable[[], None]:
 
     The function can be passed to goroutines of any process: f runs once in all. If it raised, every call raises that.
     """
-    return _once(f, False)
+    call: Callable[[], None] = _once(f, False)
+    return call
 
 
 def once_value(f: Callable[[], T]) -> Callable[[], T]:
@@ -308,7 +309,8 @@ def once_value(f: Callable[[], T]) -> Callable[[], T]:
     The function can be passed to goroutines of any process: f runs once in all, and each process gets its own copy of
     the value. If f raised, every call raises that. f is let go of after the first call.
     """
-    return _once(f, True)
+    call: Callable[[], T] = _once(f, True)
+    return call
 
 
 def _once(f: Any, keeps: bool) -> Any:

@@ -118,7 +118,7 @@ class Barrier(Handle):
 # select
 class Selected(tuple[int, Any, bool]):
     @property
-    def index(self) -> int: ...
+    def index(self) -> int: ...  # type: ignore[override]
     @property
     def value(self) -> Any: ...
     @property
