@@ -21,7 +21,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from greenlet import getcurrent
 
-from goproc import channel, errors, goroutine, scheduler, stdio, sync, topology, zygote
+from goproc import channel, errors, goroutine, scheduler, selection, stdio, sync, topology, zygote
 from goproc.pickling import store
 from goproc.shm import _core
 
@@ -423,7 +423,11 @@ _core.connect(
     park=scheduler.park,
     expire=scheduler.expire,
     preempt=scheduler.preempt,
+    shield=scheduler.shield,
     runq=scheduler.runq,
+    timers=scheduler.timers,
+    owner_died=errors.OwnerDied,
+    case_of=selection.case_of,
     chan_closed=errors.ChanClosed,
     out_of_memory=errors.OutOfSharedMemory,
     stopped=errors.RuntimeStopped,
