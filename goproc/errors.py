@@ -7,6 +7,8 @@
     │   ├── RemoteError           stands for an exception that cannot be pickled
     │   ├── OutOfSharedMemory     a value does not fit in what memory allows (also a MemoryError)
     │   ├── WorkerDied            a goroutine was lost with its process
+    │   ├── Canceled              err() of a context that was cancelled
+    │   ├── DeadlineExceeded      err() of a context whose deadline passed; a timeout() block is over (also a TimeoutError)
     │   └── RuntimeStopped        something was used after the runtime it belongs to stopped (also a RuntimeError)
     └── TimeoutError              Python's own: timeout= expired
     BaseException
@@ -57,6 +59,20 @@ class OutOfSharedMemory(GoprocError, MemoryError):
 
 class WorkerDied(GoprocError):
     """The goroutine was lost with the process it ran on."""
+
+
+class Canceled(GoprocError):
+    """What err() of a context is after its cancel function, or that of a context above it, was called."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(args or ("context canceled",)))
+
+
+class DeadlineExceeded(GoprocError, TimeoutError):
+    """What err() of a context is after its deadline, and what goproc operations in a timeout() block raise then."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(args or ("context deadline exceeded",)))
 
 
 class RuntimeStopped(GoprocError, RuntimeError):
