@@ -592,8 +592,9 @@ _stops_full = 64
 def _keep(node: Chan[None], stop: Callable[[], Any]) -> None:
     global _stops_full
     _stops[node] = stop
-    if _core.context_state(node):  # it ended while it was registered
+    if _core.context_state(node):  # it ended while it was registered, or by its deadline
         _stops.pop(node, None)
+        stop()
     if len(_stops) > _stops_full:
         for old in [n for n in _stops if _ended(n)]:
             undo = _stops.pop(old, None)
