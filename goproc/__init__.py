@@ -20,20 +20,34 @@ if TYPE_CHECKING:
     from goproc.errors import ChanClosed as ChanClosed
     from goproc.errors import GoprocError as GoprocError
     from goproc.errors import OutOfSharedMemory as OutOfSharedMemory
+    from goproc.errors import OwnerDied as OwnerDied
     from goproc.errors import PickleError as PickleError
     from goproc.errors import RemoteError as RemoteError
     from goproc.errors import RuntimeStopped as RuntimeStopped
     from goproc.errors import WorkerDied as WorkerDied
     from goproc.goroutine import Goroutine as Goroutine
+    from goproc.goroutine import current as current
     from goproc.goroutine import go as go
     from goproc.goroutine import goexit as goexit
     from goproc.host import proc as proc
     from goproc.host import procs as procs
     from goproc.host import run as run
     from goproc.host import runtime as runtime
+    from goproc.report import dump as dump
+    from goproc.report import num_goroutine as num_goroutine
     from goproc.scheduler import sleep as sleep
     from goproc.scheduler import yield_now as yield_now
+    from goproc.selection import Selected as Selected
+    from goproc.selection import Selector as Selector
+    from goproc.selection import default as default
+    from goproc.selection import select as select
     from goproc.sync import Atomic as Atomic
+    from goproc.sync import Barrier as Barrier
+    from goproc.sync import Cond as Cond
+    from goproc.sync import Mutex as Mutex
+    from goproc.sync import Once as Once
+    from goproc.sync import RWMutex as RWMutex
+    from goproc.sync import Semaphore as Semaphore
     from goproc.sync import WaitGroup as WaitGroup
 
 __version__ = "0.1.0"
@@ -45,15 +59,18 @@ _HOMES = {
         "ChanClosed",
         "GoprocError",
         "OutOfSharedMemory",
+        "OwnerDied",
         "PickleError",
         "RemoteError",
         "RuntimeStopped",
         "WorkerDied",
     ),
-    "goproc.goroutine": ("Goroutine", "go", "goexit"),
+    "goproc.goroutine": ("Goroutine", "current", "go", "goexit"),
     "goproc.host": ("proc", "procs", "run", "runtime"),
+    "goproc.report": ("dump", "num_goroutine"),
     "goproc.scheduler": ("sleep", "yield_now"),
-    "goproc.sync": ("Atomic", "WaitGroup"),
+    "goproc.selection": ("Selected", "Selector", "default", "select"),
+    "goproc.sync": ("Atomic", "Barrier", "Cond", "Mutex", "Once", "RWMutex", "Semaphore", "WaitGroup"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 _MODULES = ("errors", "sync")

@@ -7,6 +7,7 @@
     │   ├── RemoteError           stands for an exception that cannot be pickled
     │   ├── OutOfSharedMemory     a value does not fit in what memory allows (also a MemoryError)
     │   ├── WorkerDied            a goroutine was lost with its process
+    │   ├── OwnerDied             a lock was taken whose holder was lost with its process
     │   ├── Canceled              err() of a context that was cancelled
     │   ├── DeadlineExceeded      err() of a context whose deadline passed; a timeout() block is over (also a TimeoutError)
     │   └── RuntimeStopped        something was used after the runtime it belongs to stopped (also a RuntimeError)
@@ -59,6 +60,10 @@ class OutOfSharedMemory(GoprocError, MemoryError):
 
 class WorkerDied(GoprocError):
     """The goroutine was lost with the process it ran on."""
+
+
+class OwnerDied(GoprocError):
+    """The process that held this lock died. The lock is held by the caller now; what it guards may be half changed."""
 
 
 class Canceled(GoprocError):

@@ -14,15 +14,20 @@ What can be run, in order of a look around:
 A started goroutine never leaves its process. Finished greenlets are kept and run further goroutines: creating one
 and its C stack costs more than what most goroutines do.
 
-Nothing here preempts Python code: a goroutine keeps its process until it blocks, yields or has done some hundreds of
-channel operations. To be interrupted at any bytecode while holding, say, the lock of a logging handler would let
-another goroutine of the same thread deadlock on it.
+A goroutine that keeps its process for more than 10 ms is asked to let others run: a thread in C notices (monitor.c)
+and has a signal handler called here, between two bytecodes. It switches only where that is safe. Not in library code: a
+goroutine suspended in there may hold a lock that belongs to the whole thread (logging's, the import system's), and the
+next one would walk through it, or stop on it for ever. Not within the scheduler or while a message is pickled. A native
+lock of the program's own may be held: who then blocks on it is interrupted in turn, and the holder goes on.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
+import os
+import signal
+import sys
 import threading
 from collections import deque
 from time import monotonic
@@ -30,14 +35,15 @@ from time import sleep as _thread_sleep
 
 from greenlet import getcurrent, greenlet
 
-from goproc.errors import Cancelled, GoprocError, RuntimeStopped
+from goproc.errors import Cancelled, DeadlineExceeded, GoprocError, RuntimeStopped
 from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Context
-    from typing import Any, NoReturn
+    from types import FrameType
+    from typing import Any
 
 FAIR = 8  # one turn in this many starts an unstarted goroutine although others are ready
 KEEP_GREENLETS = 256
@@ -56,7 +62,12 @@ class G:
         interrupt: an exception to be raised at its next blocking point.
         cancelled: cancel() has reached it.
         reason: what it waits for, in Go's words.
-        object: ref of its outcome in shared memory; 0 for main.
+        waits_on: the channel or other handle it waits for, or None.
+        since: when it parked last, in monotonic seconds.
+        deadline: when its operations that block raise DeadlineExceeded, or None.
+        shielded: while positive neither that nor an interrupt reaches it.
+        labels: what dumps and panics say about it, beside its name.
+        object: ref of its outcome in shared memory; 0 for main, unless somebody asked for its handle.
         block: ref of its task in shared memory, kept until it ends.
         call: what to call, until its first turn.
     """
@@ -66,15 +77,19 @@ class G:
         "call",
         "cancelled",
         "context",
+        "deadline",
         "entry",
         "greenlet",
         "id",
         "interrupt",
+        "labels",
         "name",
         "object",
         "parent",
         "parked",
         "reason",
+        "shielded",
+        "since",
         "site",
         "ticket",
         "told",
@@ -99,6 +114,27 @@ class G:
         self.call: Any = None
         self.parent = 0
         self.site = 0
+        self.since = 0.0
+        self.deadline: float | None = None
+        self.shielded = 0
+        self.labels: dict[str, str] | None = None
+
+
+class Alarm:
+    """A callback of call_at(); stands in the heap of timers where a parked goroutine would."""
+
+    __slots__ = ("callback", "parked", "ticket")
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback = callback
+        self.parked = True
+        self.ticket = 0
+
+    def cancel(self) -> None:
+        """Do not call it any more."""
+        if self.parked:
+            self.parked = False
+            _forget_timer()
 
 
 runq: deque[G] = deque()
@@ -109,9 +145,9 @@ started: dict[
 ] = {}  # by ref of the outcome: goroutines of this process that have started and not ended
 idling = False  # inside _core.idle: no Python code of any goroutine runs
 
-_timers: list[tuple[float, int, G, int]] = []  # (when, order, goroutine, its ticket then)
+timers: list[tuple[float, int, G | Alarm, int]] = []  # a heap: (when, order, whom, its ticket then)
 _order = itertools.count()
-_stale = 0  # entries of _timers whose wait ended before, about
+_stale = 0  # entries of `timers` whose wait ended before, about
 _taken: G | None = None  # taken from the run queue to be switched to; then, what runs
 _claimed: list[Any] = []  # a task taken from the core, then the G made of it, on its way to run
 _spare: list[Any] = []
@@ -146,16 +182,18 @@ def start(make: Callable[[Any], G], name: str, leave: Callable[[], None] | None 
     main.greenlet = _root
     _make, _leave = make, leave
     _newest = False
+    _start_slices()
 
 
 def stop() -> list[Any]:
     """Forget all goroutines but the running one; return the greenlets of those that had started."""
+    _stop_slices()
     left = [g.greenlet for g in started.values() if g.greenlet is not None and g is not current]
     left += [*_spare, _breeder]
     runq.clear()
     _claimed.clear()
     started.clear()
-    _timers.clear()
+    timers.clear()
     _posted.clear()
     _spare.clear()
     return left
@@ -297,9 +335,11 @@ def _next() -> G:
                 _leave()
             if not _core.attached():
                 raise RuntimeStopped("the goproc runtime stopped")
+        while timers and not (timers[0][2].parked and timers[0][2].ticket == timers[0][3]):
+            heapq.heappop(timers)  # nothing is to come of it: it must not look as if
         idling = True
         try:
-            _core.idle(_timers[0][0] if _timers else None)
+            _core.idle(timers[0][0] if timers else None)
         except (
             BaseException
         ) as exc:  # a signal's handler raised: for main, whoever happens to look for work here
@@ -316,43 +356,54 @@ def _poll() -> None:
         except BaseException:
             _core.wake()
             raise
-    if _timers and _timers[0][0] <= monotonic():
+    if timers and timers[0][0] <= monotonic():
         _expire_timers()
 
 
 def _expire_timers() -> None:
     now = monotonic()
-    while _timers and _timers[0][0] <= now:
-        _, _, g, ticket = _timers[0]
-        if g.parked and g.ticket == ticket:
+    while timers and timers[0][0] <= now:
+        _, _, g, ticket = timers[0]
+        due = g.parked and g.ticket == ticket
+        if due:
             g.parked = False
-            g.told = False
-            runq.append(g)
-        heapq.heappop(_timers)
+            if type(g) is G:
+                g.told = False
+                runq.append(g)
+        heapq.heappop(timers)
+        if due and type(g) is Alarm:
+            g.callback()
 
 
 def _forget_timer() -> None:
     """One more entry of the heap is stale. They go when they are the majority, so that each costs O(log n) at most."""
     global _stale
     _stale += 1
-    if _stale > 64 and 2 * _stale > len(_timers):
-        _timers[:] = [t for t in _timers if t[2].parked and t[2].ticket == t[3]]
-        heapq.heapify(_timers)
+    if _stale > 64 and 2 * _stale > len(timers):
+        timers[:] = [t for t in timers if t[2].parked and t[2].ticket == t[3]]
+        heapq.heapify(timers)
         _stale = 0
 
 
 def _look_around() -> None:
     """Somebody asked this process to: cancelled goroutines, callbacks of other threads, a worker that did not start."""
-    for ref, g in list(started.items()):
-        if not g.cancelled and _core.task_cancelled(ref):
+    for ref, g in (*started.items(), (main.object, main)):
+        if ref and not g.cancelled and _core.task_cancelled(ref):
             g.cancelled = True  # once: what it does to clean up may block
             interrupt(g, Cancelled())
     while _posted:
         _posted.popleft()()
+    if _core.dump_wanted():
+        _answer_dump(sys._getframe())
+    if _core.take_asleep():
+        from goproc import report
+
+        report.deadlock()
+    functions = sys.modules.get("goproc.timer")
+    if functions is not None:
+        functions._rescan()
     failed = _core.failed()
     if failed is not None and _core.proc() == 0 and main.interrupt is None:
-        import os
-
         proc, error = failed
         interrupt(
             main,
@@ -375,7 +426,7 @@ def post(callback: Callable[[], None]) -> None:
 def interrupt(g: G, exc: BaseException) -> None:
     """Raise ``exc`` in a goroutine of this process at its next blocking point: now, if it is parked."""
     g.interrupt = exc
-    if g.parked:
+    if g.parked and not g.shielded:
         g.parked = False
         g.told = False
         runq.append(g)
@@ -395,39 +446,146 @@ def newest_first() -> None:
 # -- hooks of the core ---------------------------------------------------------------------------------------
 
 
-def park(slot: int, timeout: float | None, reason: str, handle: object) -> bool:
-    """Wait in a waiter slot of the core. Returns whether the operation completed; if not, it is to be given up."""
+def park(slot: int, until: float | None, reason: str, handle: object) -> bool:
+    """Wait in a waiter slot of the core until something completes or a monotonic time has come.
+
+    Returns:
+        Whether the waiter was told; if not, expire() says why.
+    """
     g = current
-    if g.interrupt is not None:
-        return False
-    g.ticket += 1
-    if timeout is not None:
-        if timeout <= 0:
+    if not g.shielded:
+        if g.interrupt is not None:
             return False
-        heapq.heappush(_timers, (monotonic() + timeout, next(_order), g, g.ticket))
+        if g.deadline is not None and (until is None or g.deadline < until):
+            until = g.deadline
+    g.ticket += 1
+    now = monotonic()
+    if until is not None:
+        if until <= now:
+            return False
+        heapq.heappush(timers, (until, next(_order), g, g.ticket))
     _core.bind(slot, g)
     g.parked = True
     g.reason = reason
     g.waits_on = handle
+    g.since = now
     _schedule()
     g.waits_on = None
-    if timeout is not None and g.told:
+    if until is not None and g.told:
         _forget_timer()
     return g.told
 
 
-def expire(reason: str) -> NoReturn:
-    """Raise what ended a wait that was given up."""
+def expire(reason: str, over: bool) -> None:
+    """Raise what ended a wait that nobody ended by an operation; return if there is nothing: look again, then.
+
+    Args:
+        reason: what was waited for.
+        over: the operation's own time is up.
+    """
     if _core.on_scheduler_thread():
-        _raise_interrupt()
-    raise TimeoutError(f"{reason}: timed out")
+        _checkpoint()
+    if over:
+        raise TimeoutError(f"{reason}: timed out")
 
 
-def preempt() -> None:
-    """Let others have a turn, if there are any. The core calls it after many operations that did not block."""
+def preempt(may_raise: bool) -> None:
+    """Let others have a turn, if there are any. The core calls it in the course of many operations that do not block.
+
+    Args:
+        may_raise: the operation is one that can block, so an interrupt or a deadline may end it.
+    """
+    if may_raise:
+        _checkpoint()
+    _give_turn()
+
+
+def _give_turn() -> None:
     _poll()
     if runq or _claimed or _core.task_next(_claimed, False, False):
         _schedule(ready=True)
+
+
+def shield(change: int) -> None:
+    """Begin (1) or end (-1) a stretch in which the running goroutine is not interrupted."""
+    if _core.on_scheduler_thread():
+        current.shielded += change
+
+
+# -- time slices ---------------------------------------------------------------------------------------------
+
+_LIBRARY = os.path.dirname(os.__file__) + os.sep
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_kinds: dict[str, str] = {}  # by file name: "user", "goproc" or "library"
+_sliced = False
+
+
+def _start_slices() -> None:
+    """Have on_tick() called when a goroutine keeps this thread for long. Only Python's main thread has handlers."""
+    global _sliced
+    if (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGURG) in (signal.SIG_DFL, signal.SIG_IGN)
+        and os.environ.get("GOPROC_PREEMPT", "1") != "0"
+    ):
+        signal.signal(signal.SIGURG, on_tick)
+        signal.siginterrupt(signal.SIGURG, False)
+        _core.start_monitor(signal.SIGURG)
+        _core.dump_ready(True)
+        _sliced = True
+
+
+def _stop_slices() -> None:
+    global _sliced
+    if _sliced:
+        _sliced = False
+        _core.dump_ready(False)
+        _core.stop_monitor()
+        if signal.getsignal(signal.SIGURG) is on_tick:
+            signal.signal(signal.SIGURG, signal.SIG_DFL)
+
+
+def on_tick(number: int, frame: FrameType | None) -> None:
+    """The running goroutine has had 10 ms, and others wait; or another process wants to know about ours."""
+    if _core.dump_wanted():
+        _answer_dump(frame)
+    if idling or not _core.may_switch() or not _interruptible(frame):
+        return  # it will be asked again
+    g = current
+    _give_turn()
+    if g is main and isinstance(g.interrupt, KeyboardInterrupt):
+        _raise_interrupt()  # Ctrl-C met another goroutine meanwhile; main may not block for long
+
+
+def _answer_dump(frame: FrameType | None) -> None:
+    from goproc import report
+
+    report.answer(frame)
+
+
+def _interruptible(frame: FrameType | None) -> bool:
+    """Tell whether a goroutine may be left where it is: in the program's own code, called by nothing else."""
+    innermost = True
+    while frame is not None:
+        code = frame.f_code
+        if code is _run_goroutines.__code__:
+            return not innermost
+        name = code.co_filename
+        kind = _kinds.get(name) or _kinds.setdefault(name, _kind_of(name))
+        if kind == "library" or (kind == "goproc" and (innermost or name == __file__)):
+            return False
+        innermost = False
+        frame = frame.f_back
+    return not innermost
+
+
+def _kind_of(name: str) -> str:
+    if name.startswith(_PACKAGE):
+        return "goproc"
+    if name.startswith((_LIBRARY, "<frozen ")) or any(part in name for part in _INSTALLED):
+        return "library"
+    return "user"
 
 
 # -- for everybody -------------------------------------------------------------------------------------------
@@ -443,8 +601,8 @@ def yield_now() -> None:
         _thread_sleep(0)
         return
     _core.check_park()
-    preempt()
-    _raise_interrupt()
+    _give_turn()
+    _checkpoint()
 
 
 def sleep(seconds: float) -> None:
@@ -466,13 +624,42 @@ def sleep(seconds: float) -> None:
         return
     g = current
     _core.check_park()
-    if seconds > 0 and g.interrupt is None:
+    until = monotonic() + seconds
+    _checkpoint()
+    while (now := monotonic()) < until:
+        when = until
+        if g.deadline is not None and not g.shielded:
+            when = min(until, g.deadline)
         g.ticket += 1
-        heapq.heappush(_timers, (monotonic() + seconds, next(_order), g, g.ticket))
+        heapq.heappush(timers, (when, next(_order), g, g.ticket))
         g.parked = True
         g.reason = "sleep"
+        g.since = now
         _schedule()
-    _raise_interrupt()
+        _checkpoint()
+
+
+def call_at(when: float, callback: Callable[[], None]) -> Alarm:
+    """Have the scheduler call something at a monotonic time. From the scheduler's thread.
+
+    Args:
+        when: seconds of time.monotonic().
+        callback: must not block; it may spawn a goroutine.
+    """
+    alarm = Alarm(callback)
+    heapq.heappush(timers, (when, next(_order), alarm, 0))
+    return alarm
+
+
+def _checkpoint() -> None:
+    """Raise what the running goroutine was interrupted with, or DeadlineExceeded past its deadline."""
+    g = current
+    if g.shielded:
+        return
+    if g.interrupt is not None:
+        _raise_interrupt()
+    if g.deadline is not None and g.deadline <= monotonic():
+        raise DeadlineExceeded("context deadline exceeded")
 
 
 def _raise_interrupt() -> None:

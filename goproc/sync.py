@@ -1,17 +1,28 @@
-"""Synchronisation across processes, beside channels."""
+"""Synchronisation across processes, beside channels: Go's sync, its semaphore, and a barrier.
+
+The operations are in the C core (goproc/shm/sync.c); here are their names in Python and what needs no speed. Every
+object is a handle: copies of it in other goroutines and processes are references to the one thing. All that blocks
+takes ``timeout=`` in seconds and raises TimeoutError; a goroutine that blocks lets the others of its process run.
+"""
 
 from __future__ import annotations
+
+from typing import Any, TypeVar
 
 from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, ParamSpec
+    from types import TracebackType
+    from typing import ParamSpec
 
     from goproc.goroutine import Goroutine
 
     P = ParamSpec("P")
+    Locker = _core.Mutex | _core.RWMutex | "_Reader"
+
+T = TypeVar("T")
 
 
 class WaitGroup(_core.WaitGroup):
@@ -58,4 +69,308 @@ class Atomic(_core.Atomic):
             return "<Atomic of a runtime that stopped>"
 
 
-_core.connect(waitgroup=WaitGroup, atomic=Atomic)
+class Mutex(_core.Mutex):
+    """Mutual exclusion, as Go's `sync.Mutex`: one goroutine at a time, of any process.
+
+    ``with m:`` locks it. It belongs to nobody: any goroutine may unlock it, and one that locks it twice waits for ever.
+    Who has waited for more than a millisecond is next; before that a running process may be faster.
+    """
+
+    __slots__ = ()
+    __goproc_handle__ = True
+
+    def __repr__(self) -> str:
+        try:
+            return f"<Mutex {self._ref:#x} {'locked' if self.locked else 'free'}>"
+        except RuntimeError:
+            return "<Mutex of a runtime that stopped>"
+
+
+class _Reader:
+    """``rw.reader``: the reading side of a RWMutex, for ``with`` and for Cond."""
+
+    __slots__ = ("_rw",)
+    __goproc_handle__ = False
+
+    def __init__(self, rw: RWMutex) -> None:
+        self._rw = rw
+
+    def lock(self, timeout: float | None = None) -> None:
+        self._rw.rlock(timeout)
+
+    def try_lock(self) -> bool:
+        return self._rw.try_rlock()
+
+    def unlock(self) -> None:
+        self._rw.runlock()
+
+    def __enter__(self) -> _Reader:
+        self._rw.rlock()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._rw.runlock()
+
+
+class _Writer(_Reader):
+    """``rw.writer``: the writing side."""
+
+    __slots__ = ()
+
+    def lock(self, timeout: float | None = None) -> None:
+        self._rw.lock(timeout)
+
+    def try_lock(self) -> bool:
+        return self._rw.try_lock()
+
+    def unlock(self) -> None:
+        self._rw.unlock()
+
+    def __enter__(self) -> _Writer:
+        self._rw.lock()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._rw.unlock()
+
+
+class RWMutex(_core.RWMutex):
+    """Many readers or one writer, as Go's `sync.RWMutex`: ``with m.reader:``, ``with m.writer:``.
+
+    A writer that waits holds off new readers, so it is not starved; readers that waited for a writer all go when it
+    ends. Not recursive: a second rlock() of one goroutine can wait for a writer that waits for the first.
+    """
+
+    __slots__ = ()
+    __goproc_handle__ = True
+
+    @property
+    def reader(self) -> _Reader:
+        """The side for reading: lock() is rlock()."""
+        return _Reader(self)
+
+    @property
+    def writer(self) -> _Writer:
+        """The side for writing."""
+        return _Writer(self)
+
+    def __repr__(self) -> str:
+        return f"<RWMutex {self._ref:#x}>"
+
+
+class Cond(_core.Cond):
+    """A condition to wait for, as Go's `sync.Cond`: first in, first out, and no spurious wake-ups.
+
+    Args:
+        mutex: the lock that wait() lets go of while it waits: a Mutex, or an RWMutex or one of its sides.
+    """
+
+    __slots__ = ("_lock", "_reader")
+    __goproc_handle__ = False
+
+    def __new__(cls, mutex: Mutex | RWMutex | _Reader) -> Cond:
+        return super().__new__(cls)
+
+    def __init__(self, mutex: Mutex | RWMutex | _Reader) -> None:
+        self._reader = type(mutex) is _Reader
+        self._lock: Any = mutex._rw if isinstance(mutex, _Reader) else mutex
+        if not isinstance(self._lock, (Mutex, RWMutex)):
+            raise TypeError(f"Cond(mutex): a Mutex or an RWMutex, not {type(mutex).__name__}")
+
+    @property
+    def mutex(self) -> Any:
+        """The lock, Go's `L`."""
+        return _Reader(self._lock) if self._reader else self._lock
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Unlock the mutex, sleep until signal() or broadcast(), lock it again.
+
+        The lock is held again also when this raises.
+
+        Args:
+            timeout: seconds to sleep at most, without the time to lock again; None waits for ever.
+
+        Raises:
+            TimeoutError: nobody signalled in time.
+            RuntimeError: the mutex is not locked.
+        """
+        self._wait(self._lock, self._reader, timeout)
+
+    def __reduce__(self) -> Any:
+        return _cond, (_core.Handle.__reduce__(self), self.mutex)
+
+    def __enter__(self) -> Cond:
+        self.mutex.lock()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.mutex.unlock()
+
+    def __repr__(self) -> str:
+        return f"<Cond {self._ref:#x} on {self._lock!r}>"
+
+
+class Once(_core.Once):
+    """Something to be done once, by whichever goroutine of any process comes first, as Go's `sync.Once`."""
+
+    __slots__ = ()
+    __goproc_handle__ = True
+
+    def do(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+        """Call ``f(*args, **kwargs)`` if this is the first do(); return when the first one's has returned.
+
+        It counts as done also when f raises; the exception goes to this caller. From within f it waits for itself.
+
+        Cost: about 0.1 us once it is done.
+        """
+        if self._done():
+            return
+        self._lock()
+        try:
+            if not self._done():
+                try:
+                    f(*args, **kwargs)
+                finally:
+                    self._finish()
+        finally:
+            self._unlock()
+
+    def __repr__(self) -> str:
+        try:
+            return f"<Once {self._ref:#x} {'done' if self._done() else 'not done'}>"
+        except RuntimeError:
+            return "<Once of a runtime that stopped>"
+
+
+class _OnceCall:
+    """What once_func() and once_value() return: the call, or its result once there is one, in any process."""
+
+    def __init__(self, f: Callable[..., Any] | None, keeps: bool, once: Once, result: Any) -> None:
+        self._f = f
+        self._keeps = keeps
+        self._once = once
+        self._result = result
+        self.__name__ = getattr(f, "__name__", "once")
+
+    def __call__(self) -> Any:
+        if not self._once._done():
+            raised: list[BaseException] = []
+            self._once.do(self._call, raised)
+            if raised:
+                try:
+                    raise raised[0]
+                finally:
+                    raised.clear()
+        self._f = None  # what it holds on to can go
+        return self._result.result()
+
+    def _call(self, raised: list[BaseException]) -> None:
+        from goproc.goroutine import Goexit
+        from goproc.pickling import failure
+
+        f = self._f
+        try:
+            value = f() if f is not None else None
+        except Goexit:
+            _core.promise_set(self._result, False, None)
+            raise
+        except BaseException as exc:
+            _core.promise_set(self._result, True, failure.pack(exc))
+            raised.append(exc)
+        else:
+            try:
+                _core.promise_set(self._result, False, value if self._keeps else None)
+            except BaseException as exc:  # the value cannot be copied: the same for every caller
+                _core.promise_set(self._result, True, failure.pack(exc))
+                raised.append(exc)
+
+    def __reduce__(self) -> Any:
+        return _OnceCall, (self._f, self._keeps, self._once, self._result)
+
+
+def once_func(f: Callable[[], Any]) -> Callable[[], None]:
+    """Return a function that calls f at its first call, and does nothing afterwards; Go's `sync.OnceFunc`.
+
+    The function can be passed to goroutines of any process: f runs once in all. If it raised, every call raises that.
+    """
+    call: Callable[[], None] = _once(f, False)
+    return call
+
+
+def once_value(f: Callable[[], T]) -> Callable[[], T]:
+    """Return a function that calls f at its first call and returns that value ever after; Go's `sync.OnceValue`.
+
+    The function can be passed to goroutines of any process: f runs once in all, and each process gets its own copy of
+    the value. If f raised, every call raises that. f is let go of after the first call.
+    """
+    call: Callable[[], T] = _once(f, True)
+    return call
+
+
+def _once(f: Any, keeps: bool) -> Any:
+    from goproc.goroutine import Goroutine
+
+    if not callable(f):
+        raise TypeError(f"{type(f).__name__!r} object is not callable")
+    return _OnceCall(f, keeps, Once(), _core.promise_new(Goroutine))
+
+
+class Semaphore(_core.Semaphore):
+    """A number of units that goroutines of any process take and give back, as golang.org/x/sync's `semaphore.Weighted`.
+
+    First come, first served: a large acquire at the head is not overtaken by small ones. ``with s:`` takes one unit.
+
+    Args:
+        n: units in all.
+    """
+
+    __slots__ = ()
+    __goproc_handle__ = True
+
+    def __repr__(self) -> str:
+        try:
+            return f"<Semaphore {self._ref:#x} {self.free} of {self.size} free>"
+        except RuntimeError:
+            return "<Semaphore of a runtime that stopped>"
+
+
+class Barrier(_core.Barrier):
+    """A place where n goroutines of any processes wait for each other, again and again.
+
+    Args:
+        n: how many it takes.
+    """
+
+    __slots__ = ()
+    __goproc_handle__ = True
+
+    def __repr__(self) -> str:
+        try:
+            return f"<Barrier {self._ref:#x} {self.waiting} of {self.parties} wait>"
+        except RuntimeError:
+            return "<Barrier of a runtime that stopped>"
+
+
+def _cond(made: tuple[Callable[..., Any], tuple[Any, ...]], mutex: Any) -> Cond:
+    function, args = made
+    cond: Cond = function(*args)
+    cond.__init__(mutex)  # type: ignore[misc]
+    return cond
+
+
+_core.connect(
+    waitgroup=WaitGroup,
+    atomic=Atomic,
+    mutex=Mutex,
+    once=Once,
+    rwmutex=RWMutex,
+    cond=Cond,
+    semaphore=Semaphore,
+    barrier=Barrier,
+)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import copyreg
 import functools
+import marshal
 import pickle
 import sys
-from types import CellType, MethodType
+from types import CellType, CodeType, MethodType
 
 from goproc.pickling.names import cell_contents
 from goproc.pickling.statics import LRU, MAIN, importable
@@ -143,6 +144,21 @@ def fill_cells(contents: list[tuple[CellType, Any]] | None) -> None:
         cell.cell_contents = value
 
 
+def _reduce_code(_: Pickler, code: CodeType) -> Any:
+    """Reduce a code object whole: its file and lines are what a traceback shows. All processes are of one Python."""
+    try:
+        return marshal.loads, (marshal.dumps(code),)
+    except ValueError:  # code made by hand, with a constant that only pickle knows
+        learn_cloudpickle()
+        reduced = sys.modules["cloudpickle"].Pickler.dispatch_table[CodeType](code)
+        return _code_of_file, (reduced[0], reduced[1], code.co_filename)
+
+
+def _code_of_file(make: Any, args: tuple[Any, ...], filename: str) -> CodeType:
+    code: CodeType = make(*args)
+    return code.replace(co_filename=filename)
+
+
 def _reduce_bound_method(_: Pickler, method: MethodType) -> Any:
     """Reduce a bound method by the class that holds it: by name alone `super().run` would become `self.run`."""
     function, owner = method.__func__, method.__self__
@@ -187,6 +203,7 @@ def _make_cached_property(function: Any, name: str | None) -> Any:
 
 
 reducers[CellType] = _reduce_cell
+reducers[CodeType] = _reduce_code
 reducers[MethodType] = _reduce_bound_method
 reducers[LRU] = _reduce_lru_cache
 reducers[functools.cached_property] = _reduce_cached_property

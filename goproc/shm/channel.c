@@ -24,7 +24,7 @@ static uint64_t proc_tag(uint32_t proc) {
 
 /* ---- one step each, under the lock */
 
-static enum gp_result put(struct gp_object *c, const struct gp_message *m) {
+enum gp_result gp_chan_put(struct gp_object *c, const struct gp_message *m) {
     gp_ref self = gp_ref_of(c);
     if (GP_UNLIKELY(gp_get(&c->flags) & GP_OBJ_CLOSED)) return GP_CLOSED;
     for (uint32_t sd; GP_UNLIKELY((sd = gp_get(&c->recvq_first)) != 0);) {
@@ -76,7 +76,7 @@ static void promote(struct gp_object *c) {
     }
 }
 
-static enum gp_result take(struct gp_object *c, struct gp_message *m) {
+enum gp_result gp_chan_take(struct gp_object *c, struct gp_message *m) {
     gp_ref self = gp_ref_of(c);
     uint64_t head = gp_get(&c->head);
     if (GP_LIKELY(head != gp_get(&c->tail))) {
@@ -105,28 +105,16 @@ static enum gp_result take(struct gp_object *c, struct gp_message *m) {
             return GP_OK;
         }
     }
-    return gp_get(&c->flags) & GP_OBJ_CLOSED ? GP_CLOSED : GP_BLOCK;
-}
-
-static void wait_on(struct gp_object *o, uint32_t waiter, const struct gp_message *m, bool send) {
-    uint32_t sd = gp_sudog_ref(gp.proc, waiter);
-    struct gp_sudog *s = gp_sudog_at(sd);
-    gp_waiter_arm(waiter);
-    s->object = gp_ref_of(o);
-    s->gen = gp_get(&o->gen);
-    s->waiter = waiter;
-    s->proc = (uint16_t)gp.proc;
-    s->cas = 0;
-    s->epoch = GP_W_EPOCH(gp_get(&gp_waiter_at(gp.proc, waiter)->state));
-    if (m) s->msg = *m;
-    gp_enqueue(o, sd, send);
+    uint16_t flags = gp_get(&c->flags);
+    if (flags & GP_OBJ_TIMER) return gp_timer_take(c, m);
+    return flags & GP_OBJ_CLOSED ? GP_CLOSED : GP_BLOCK;
 }
 
 /* ---- operations */
 
 enum gp_result gp_chan_send(struct gp_object *c, const struct gp_message *m) {
     gp_lock(c);
-    enum gp_result r = put(c, m);
+    enum gp_result r = gp_chan_put(c, m);
     gp_unlock(c);
     gp_ring();
     return r;
@@ -134,59 +122,10 @@ enum gp_result gp_chan_send(struct gp_object *c, const struct gp_message *m) {
 
 enum gp_result gp_chan_recv(struct gp_object *c, struct gp_message *m) {
     gp_lock(c);
-    enum gp_result r = take(c, m);
+    enum gp_result r = gp_chan_take(c, m);
     gp_unlock(c);
     gp_ring();
     return r;
-}
-
-enum gp_result gp_chan_send_or_wait(struct gp_object *c, const struct gp_message *m, uint32_t waiter) {
-    gp_lock(c);
-    enum gp_result r = put(c, m);
-    if (r == GP_BLOCK) wait_on(c, waiter, m, true);
-    gp_unlock(c);
-    gp_ring();
-    return r;
-}
-
-enum gp_result gp_chan_recv_or_wait(struct gp_object *c, struct gp_message *m, uint32_t waiter) {
-    gp_lock(c);
-    enum gp_result r = take(c, m);
-    if (r == GP_BLOCK) wait_on(c, waiter, NULL, false);
-    gp_unlock(c);
-    gp_ring();
-    return r;
-}
-
-enum gp_result gp_chan_finish(struct gp_object *o, uint32_t waiter, bool told, struct gp_message *m) {
-    struct gp_sudog *s = gp_sudog_at(gp_sudog_ref(gp.proc, waiter));
-    if (!told) { /* rule O2 */
-        gp_lock(o);
-        gp_unlock(o);
-    }
-    unsigned tag = GP_W_TAG(gp_acquire(&gp_waiter_at(gp.proc, waiter)->state));
-    s->object = 0;
-    if (tag == GP_W_FIRED) {
-        if (m) *m = s->msg;
-        return GP_OK;
-    }
-    return tag == GP_W_CLOSED ? GP_CLOSED : GP_BLOCK;
-}
-
-void gp_wait_abandon(struct gp_object *o, uint32_t waiter) {
-    uint32_t sd = gp_sudog_ref(gp.proc, waiter);
-    gp_lock(o);
-    gp_unlink(o, sd);
-    gp_unlock(o);
-    gp_sudog_at(sd)->object = 0;
-}
-
-enum gp_result gp_wait_or_done(struct gp_object *o, uint32_t waiter) {
-    gp_lock(o);
-    bool done = gp_get(&o->kind) == GP_KIND_WAITGROUP ? gp_get(&o->value) == 0 : gp_get(&o->state) >= GP_G_OK;
-    if (!done) wait_on(o, waiter, NULL, false);
-    gp_unlock(o);
-    return done ? GP_OK : GP_BLOCK;
 }
 
 bool gp_chan_close(struct gp_object *c) {
@@ -194,7 +133,7 @@ bool gp_chan_close(struct gp_object *c) {
     uint16_t flags = gp_get(&c->flags);
     if (!(flags & GP_OBJ_CLOSED)) {
         gp_release(&c->flags, (uint16_t)(flags | GP_OBJ_CLOSED)); /* COMMIT */
-        gp_fire_all(c, true);
+        gp_fire_all(c, GP_W_CLOSED, true);
     }
     gp_unlock(c);
     gp_ring();
@@ -221,11 +160,16 @@ void gp_message_drop(const struct gp_message *m) {
 }
 
 void gp_chan_drop(struct gp_object *c) {
+    if (gp_get(&c->flags) & GP_OBJ_CONTEXT && c->ring) gp_message_drop((struct gp_message *)gp_payload(c->ring));
     for (uint64_t i = gp_get(&c->head); i != gp_get(&c->tail); i++) gp_message_drop(&slots(c)[i % c->cap]);
     if (c->ring) gp_free(c->ring);
 }
 
 /* ---- wait groups and outcomes of goroutines: the same queues, fired all at once */
+
+bool gp_is_done(const struct gp_object *o) {
+    return gp_get(&o->kind) == GP_KIND_WAITGROUP ? gp_get(&o->value) == 0 : gp_acquire(&o->state) >= GP_G_OK;
+}
 
 int gp_waitgroup_add(struct gp_object *o, int64_t n, int64_t *now) {
     int err = 0;
@@ -235,7 +179,7 @@ int gp_waitgroup_add(struct gp_object *o, int64_t n, int64_t *now) {
     else if (count < 0) err = -ERANGE;
     else {
         gp_set(&o->value, count); /* COMMIT */
-        if (count == 0) gp_fire_all(o, false); /* at zero newcomers do not queue, but after the next add they would */
+        if (count == 0) gp_fire_all(o, GP_W_CLOSED, false); /* at zero newcomers do not queue, but after the next add they would */
         *now = count;
     }
     gp_unlock(o);
@@ -258,7 +202,7 @@ bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref b
         o->ring = block;
         o->task = 0;
         gp_release(&o->state, state); /* COMMIT */
-        gp_fire_all(o, true);
+        gp_fire_all(o, GP_W_CLOSED, true);
     }
     gp_unlock(o);
     gp_ring();

@@ -9,6 +9,8 @@
  * Objects that were never put into a message do not come here: they die with their handle. What refers to itself only
  * through messages (a channel in its own buffer) stays until the runtime stops.
  *
+ * A context goes after its children, which one pass may take first: the next pass gets it.
+ *
  * Whichever process notices that enough was dropped does it; the lock word in the header keeps it to one at a time.
  */
 #include <stdlib.h>
@@ -90,6 +92,10 @@ uint32_t gp_collect(void (*ended)(struct gp_object *o)) {
             if ((s.marked.n && bsearch(&ref, s.marked.v, s.marked.n, sizeof ref, by_value)) || !unheld(o) ||
                 atomic_load_explicit(&o->holders_version, memory_order_seq_cst) != s.candidates.v[i + 1]) {
                 kept++;
+                continue;
+            }
+            if (gp_get(&o->flags) & GP_OBJ_CONTEXT && !gp_context_unlink(o)) {
+                kept++; /* its children are still there */
                 continue;
             }
             if (gp_get(&o->kind) == GP_KIND_CHAN) gp_chan_drop(o);

@@ -119,6 +119,20 @@ static inline void gp_lock(void *line) {
                                                              memory_order_relaxed)))
         gp_lock_slow(word);
 }
+/* The same for a line that journal.spill lists: of a select over more channels than the journal has room for. */
+static inline void gp_lock_spilled(void *line) {
+    uint32_t free_word = 0;
+    _Atomic uint32_t *word = (_Atomic uint32_t *)((char *)line + 16);
+    if (GP_UNLIKELY(!atomic_compare_exchange_strong_explicit(word, &free_word, gp.me, memory_order_acquire,
+                                                             memory_order_relaxed)))
+        gp_lock_slow(word);
+}
+static inline void gp_unlock_spilled(void *line) {
+    _Atomic uint32_t *word = (_Atomic uint32_t *)((char *)line + 16);
+    gp_order();
+    if (GP_UNLIKELY(atomic_exchange_explicit(word, 0, memory_order_release) & GP_LOCK_WAITERS)) gp_unlock_wake(word);
+    gp_order();
+}
 static inline void gp_unlock(void *line) {
     struct gp_journal *j = &gp.my->journal;
     _Atomic uint32_t *word = (_Atomic uint32_t *)((char *)line + 16);
@@ -161,6 +175,10 @@ static inline bool gp_sudog_check(uint32_t sd) {
 
 int64_t gp_waiter_alloc(bool thread);      /* index, or -1: out of memory */
 void gp_waiter_release(uint32_t i);
+uint32_t gp_sudog_alloc(void);             /* a reference, or 0: out of memory; for selects: a waiter has one of its own */
+void gp_sudog_release(uint32_t sd);
+void gp_thread_blocks(struct gp_waiter *w); /* a plain thread is about to sleep, for ever if nobody tells it */
+void gp_thread_runs(struct gp_waiter *w);  /* it goes on, told or not */
 void gp_waiter_arm(uint32_t i);            /* a new epoch, WAITING; before any sudog is linked */
 bool gp_waiter_cancel(uint32_t i);         /* WAITING -> CANCELLED; false: somebody fired it first */
 void gp_tell(uint32_t proc, uint32_t i);   /* after a state CAS: inbox bit, or note the thread; rung by gp_ring() */
@@ -176,30 +194,97 @@ bool gp_may_spin(void);                    /* is there a core for it? */
 void gp_wait_ns(uint32_t ns);              /* busy, roughly */
 void gp_park_attach(void);
 
+/* ---- deadlock.c */
+bool gp_all_asleep(void);                  /* nothing in any process can ever run again, by itself */
+
+/* ---- monitor.c: a thread that asks a goroutine which keeps its process for long to let others run */
+int gp_monitor_start(int signal, void (*request)(int signal), bool (*wanted)(void)); /* for the calling thread */
+void gp_monitor_stop(void);
+void gp_monitor_wake(void);                /* the process goes on after it was idle */
+extern _Atomic uint32_t gp_polls;          /* +1 whenever the scheduler looks for what to run */
+
 /* ---- queue.c: FIFO of sudogs of one object, under its lock */
 void gp_enqueue(struct gp_object *o, uint32_t sd, bool send);
+void gp_enqueue_first(struct gp_object *o, uint32_t sd); /* on recvq, before all others */
 void gp_unlink(struct gp_object *o, uint32_t sd);
 bool gp_fire(struct gp_object *o, uint32_t sd, unsigned tag); /* the one CAS of a waiter; unlinks in either case */
-/* CLOSED to every waiter of the object. `pausing`: lets go of the lock now and then, where newcomers cannot queue any
+/* `tag` to every waiter of the object. `pausing`: lets go of the lock now and then, where newcomers cannot queue any
  * more; enters and leaves with the lock held */
-void gp_fire_all(struct gp_object *o, bool pausing);
+void gp_fire_all(struct gp_object *o, unsigned tag, bool pausing);
+bool gp_grant(struct gp_object *o, uint32_t sd, int64_t value); /* fire, and value is what the object has then */
+
+/* ---- select.c: one operation on one object is a case; to block is to wait for the first of some cases */
+enum gp_result { GP_BLOCK, GP_OK, GP_CLOSED, GP_OWNER_DIED };
+enum gp_op_kind {
+    GP_SEND, GP_RECV,
+    GP_DONE,      /* wait group at zero, goroutine ended */
+    GP_LOCK,      /* mutex; rwmutex: for writing */
+    GP_RLOCK,     /* rwmutex: for reading */
+    GP_ACQUIRE,   /* n units of a semaphore */
+    GP_SIGNAL,    /* cond */
+    GP_ARRIVE,    /* barrier; n is then its place */
+    GP_FOREVER,   /* no object */
+};
+struct gp_case {
+    struct gp_object *o;     /* NULL: never ready */
+    uint32_t number;         /* what the caller calls it */
+    uint32_t sudog;          /* while it waits */
+    uint8_t kind;            /* enum gp_op_kind */
+    bool woken;              /* mutex: it was told to try again, and has not yet */
+    uint64_t n, since;
+    struct gp_message m;     /* send: what is offered; receive: what came, owned by the caller */
+};
+struct gp_select {
+    struct gp_case *cases;
+    uint32_t n;
+    uint32_t *poll, *lock;   /* room for n each: the orders in which they are examined, and locked */
+    gp_ref spill;            /* block with room for n refs, if n >= GP_JOURNAL_LOCKS */
+    bool sorted;             /* `lock` is in order */
+};
+enum gp_result gp_case_try(struct gp_case *c);                  /* non-blocking */
+enum gp_result gp_case_try_or_wait(struct gp_case *c, uint32_t waiter); /* GP_BLOCK: it is queued */
+/* some case in a random order: its position, *r GP_OK or GP_CLOSED. -1: none is ready; with a waiter, all are queued then */
+int64_t gp_select(struct gp_select *s, int64_t waiter, enum gp_result *r);
+/* after a park. The caller's waiter has left WAITING, or gp_waiter_cancel() was won. */
+void gp_case_settled(struct gp_case *c, uint32_t waiter, bool told);  /* it was fired: take the message. !told: rule O2 */
+void gp_case_abandon(struct gp_case *c);                        /* out of its queue, if it is still in it */
+void gp_case_undo(struct gp_case *c);                           /* it happened, but nobody wants it: give back, or drop */
+uint64_t gp_case_due(const struct gp_case *c);                  /* ns: when the clock alone may make it ready; 0: never */
+uint32_t gp_random(uint32_t below);
 
 /* ---- channel.c */
-enum gp_result { GP_BLOCK, GP_OK, GP_CLOSED };
 enum gp_result gp_chan_send(struct gp_object *c, const struct gp_message *m);  /* non-blocking */
 enum gp_result gp_chan_recv(struct gp_object *c, struct gp_message *m);        /* non-blocking; m is owned by the caller */
-enum gp_result gp_chan_send_or_wait(struct gp_object *c, const struct gp_message *m, uint32_t waiter);
-enum gp_result gp_chan_recv_or_wait(struct gp_object *c, struct gp_message *m, uint32_t waiter);
-/* after a park: what became of it. `told`: woken through the inbox; otherwise the lock is taken once (rule O2) */
-enum gp_result gp_chan_finish(struct gp_object *c, uint32_t waiter, bool told, struct gp_message *m);
-void gp_wait_abandon(struct gp_object *o, uint32_t waiter);                    /* after a won cancel: unlink, release nothing */
+enum gp_result gp_chan_put(struct gp_object *c, const struct gp_message *m);   /* the same under the lock, not rung */
+enum gp_result gp_chan_take(struct gp_object *c, struct gp_message *m);
 bool gp_chan_close(struct gp_object *c);                                      /* false: was closed */
 bool gp_spin_until(struct gp_object *c, bool send);                           /* worth trying again? */
 void gp_chan_drop(struct gp_object *c);                                       /* free ring and messages of a dead channel */
 void gp_message_drop(const struct gp_message *m);
 
+/* ---- timer.c: channels that the clock sends on */
+enum gp_result gp_timer_take(struct gp_object *c, struct gp_message *m);      /* under the lock */
+bool gp_timer_set(struct gp_object *c, int64_t when, uint64_t period);        /* 0 stops; was it active? */
+
+/* ---- context.c */
+void gp_context_link(struct gp_object *c, struct gp_object *parent, uint64_t due);
+bool gp_context_cancel(struct gp_object *c, int64_t code, gp_ref cause);      /* the tree below too; false: was done */
+bool gp_context_expire(struct gp_object *c);                                  /* fire a deadline that has passed; is it done? */
+bool gp_context_unlink(struct gp_object *c);                                  /* before it is freed; false: it has children */
+struct gp_object *gp_context_origin(struct gp_object *c);                     /* where its end began */
+
+/* ---- sync.c: under the lock */
+enum gp_result gp_sync_step(struct gp_object *o, struct gp_case *c);
+void gp_sync_settle(struct gp_object *o);                                     /* a waiter left: who is behind it may go */
+/* whole operations; false: not locked, or more than was taken */
+bool gp_mutex_unlock(struct gp_object *o);
+void gp_mutex_pass(struct gp_object *o);                                      /* I was told to try again, and will not */
+bool gp_rwmutex_unlock(struct gp_object *o, bool reader);
+bool gp_semaphore_release(struct gp_object *o, uint64_t n);
+void gp_cond_signal(struct gp_object *o, bool all);
+
 /* wait groups and goroutine outcomes */
-enum gp_result gp_wait_or_done(struct gp_object *o, uint32_t waiter);         /* OK: nothing to wait for */
+bool gp_is_done(const struct gp_object *o);                                   /* of a wait group or goroutine */
 int gp_waitgroup_add(struct gp_object *o, int64_t n, int64_t *now);           /* 0, -ERANGE negative, -EOVERFLOW */
 bool gp_held(const struct gp_object *o);                                        /* is there a handle anywhere, or may there be? */
 bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref block); /* false: no handle is left */

@@ -17,8 +17,9 @@ static uint64_t next_id(void) {
 
 static struct gp_task *task_at(gp_ref ref) { return (struct gp_task *)((char *)gp_at(ref) + GP_BLOCK_HEAD); }
 
-/* (type, name, site, parent) -> a handle with a new object, and its task block */
-static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned long long parent, gp_ref *task) {
+/* (type, name, site, parent, labels as text or NULL) -> a handle with a new object, and its task block */
+static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned long long parent, PyObject *labels,
+                    gp_ref *task) {
     if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, &OutcomeType)) {
         PyErr_SetString(PyExc_TypeError, "the first argument must be a subclass of Outcome");
         return NULL;
@@ -28,10 +29,11 @@ static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned
     if (!text) return NULL;
     Handle *h = (Handle *)handle_new((PyTypeObject *)type, GP_KIND_GOROUTINE);
     if (!h) return NULL;
-    *task = alloc_or_collect(sizeof(struct gp_task), GP_BLOCK_TASK);
+    size_t extra = labels && PyBytes_Check(labels) ? (size_t)PyBytes_GET_SIZE(labels) : 0;
+    *task = alloc_or_collect(sizeof(struct gp_task) + extra, GP_BLOCK_TASK);
     if (!*task) {
         Py_DECREF(h);
-        raise_memory(sizeof(struct gp_task), "a goroutine");
+        raise_memory(sizeof(struct gp_task) + extra, "a goroutine");
         return NULL;
     }
     struct gp_object *o = gp_at(h->ref);
@@ -41,7 +43,7 @@ static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned
     o->task = *task;
     o->site = (gp_ref)site;
     t->id = id;
-    t->parent = parent;
+    t->parent = PyThread_get_thread_ident() == scheduler_thread ? parent : 0; /* a plain thread is no goroutine */
     t->object = h->ref;
     t->gen = h->gen;
     t->site = (gp_ref)site;
@@ -52,6 +54,7 @@ static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned
     memcpy(t->name, text, (size_t)n);
     t->name[n] = 0;
     memset(&t->call, 0, sizeof t->call);
+    if (extra) memcpy(t + 1, PyBytes_AS_STRING(labels), extra);
     return h;
 }
 
@@ -64,7 +67,7 @@ static PyObject *give_up(Handle *h, gp_ref task) { /* nobody has seen it yet: ha
 
 static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
     (void)module;
-    if (nargs != 6) return PyErr_Format(PyExc_TypeError, "task_new(type, call, name, site, parent, proc)");
+    if (nargs < 6 || nargs > 7) return PyErr_Format(PyExc_TypeError, "task_new(type, call, name, site, parent, proc, labels)");
     unsigned long site = PyLong_AsUnsignedLong(args[3]);
     unsigned long long parent = PyLong_AsUnsignedLongLong(args[4]);
     long proc = PyLong_AsLong(args[5]);
@@ -74,7 +77,7 @@ static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t na
     struct gp_message call;
     if (message_encode(args[1], &call) < 0) return NULL;
     gp_ref task;
-    Handle *h = make(args[0], args[2], site, parent, &task);
+    Handle *h = make(args[0], args[2], site, parent, nargs > 6 ? args[6] : NULL, &task);
     if (!h) {
         gp_message_drop(&call);
         return NULL;
@@ -85,7 +88,7 @@ static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t na
     int err;
     while ((err = gp_task_push(task, proc < 0 ? gp.proc : (uint32_t)proc, proc >= 0)) == -EAGAIN) {
         /* back pressure: let some of the quarter million that wait run */
-        PyObject *r = PyThread_get_thread_ident() == scheduler_thread ? PyObject_CallNoArgs(hooks.preempt) : Py_NewRef(Py_None);
+        PyObject *r = PyThread_get_thread_ident() == scheduler_thread ? PyObject_CallOneArg(hooks.preempt, Py_False) : Py_NewRef(Py_None);
         Py_XDECREF(r);
         Py_BEGIN_ALLOW_THREADS
         usleep(100);
@@ -109,12 +112,12 @@ static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t na
 /* go.local: (handle, task) of a goroutine that its creator's scheduler starts itself */
 static PyObject *task_local(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
     (void)module;
-    if (nargs != 4) return PyErr_Format(PyExc_TypeError, "task_local(type, name, site, parent)");
+    if (nargs < 4 || nargs > 5) return PyErr_Format(PyExc_TypeError, "task_local(type, name, site, parent, labels)");
     unsigned long site = PyLong_AsUnsignedLong(args[2]);
     unsigned long long parent = PyLong_AsUnsignedLongLong(args[3]);
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
     gp_ref task;
-    Handle *h = make(args[0], args[1], site, parent, &task);
+    Handle *h = make(args[0], args[1], site, parent, nargs > 4 ? args[4] : NULL, &task);
     if (!h) return NULL;
     struct gp_object *o = gp_at(h->ref);
     gp_set(&o->proc, gp.proc + 1);
@@ -219,6 +222,41 @@ static PyObject *task_done(PyObject *module, PyObject *const *args, Py_ssize_t n
     return PyBool_FromLong(wanted);
 }
 
+/* A promise: a result without a goroutine, set once and read by any number of processes. */
+static PyObject *promise_new(PyObject *module, PyObject *type) {
+    (void)module;
+    if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, &OutcomeType))
+        return PyErr_Format(PyExc_TypeError, "promise_new(a subclass of Outcome)");
+    Handle *h = (Handle *)handle_new((PyTypeObject *)type, GP_KIND_GOROUTINE);
+    if (!h) return NULL;
+    struct gp_object *o = gp_at(h->ref);
+    gp_set(&o->id, next_id());
+    gp_set(&o->value, 1); /* nobody has to read it */
+    atomic_fetch_or(&o->flags, GP_OBJ_PROMISE);
+    gp_release(&o->state, GP_G_RUNNING);
+    return (PyObject *)h;
+}
+
+static PyObject *promise_set(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
+    (void)module;
+    if (nargs != 3 || !PyObject_TypeCheck(args[0], &OutcomeType)) return PyErr_Format(PyExc_TypeError, "promise_set(promise, failed, value)");
+    int failed = PyObject_IsTrue(args[1]);
+    struct gp_object *o = failed < 0 ? NULL : handle_object((Handle *)args[0]);
+    struct gp_message m;
+    if (!o) return NULL;
+    if (gp_acquire(&o->state) >= GP_G_OK) return PyErr_Format(PyExc_RuntimeError, "the promise is kept already");
+    if (message_encode(args[2], &m) < 0) return NULL;
+    gp_ref block = alloc_or_collect(sizeof m, 0);
+    if (!block) {
+        gp_message_drop(&m);
+        return raise_memory(sizeof m, "a result");
+    }
+    memcpy(gp_payload(block), &m, sizeof m);
+    if (m.block) gp_own(m.block, GP_TAG(GP_TAG_RESULT, gp_ref_of(o)));
+    if (!gp_outcome_set(o, failed ? GP_G_FAILED : GP_G_OK, block)) drop_result(block);
+    Py_RETURN_NONE;
+}
+
 static PyObject *definition_put(PyObject *module, PyObject *blob) {
     (void)module;
     if (!PyBytes_Check(blob)) return PyErr_Format(PyExc_TypeError, "definition_put(bytes)");
@@ -249,6 +287,8 @@ PyMethodDef task_functions[] = {
     {"task_wanted", task_wanted, METH_O, PyDoc_STR("Is there a handle, somewhere, that could read this outcome?")},
     {"task_cancelled", task_cancelled, METH_O, PyDoc_STR("Has cancel() been called on this goroutine?")},
     {"task_done", (PyCFunction)(void (*)(void))task_done, METH_FASTCALL, PyDoc_STR("Store an outcome; False: nobody holds a handle. Quiet: no panic if it is never read.")},
+    {"promise_new", promise_new, METH_O, PyDoc_STR("A result without a goroutine.")},
+    {"promise_set", (PyCFunction)(void (*)(void))promise_set, METH_FASTCALL, PyDoc_STR("promise_set(promise, failed, value): once.")},
     {"definition_put", definition_put, METH_O, PyDoc_STR("Keep bytes for the life of the runtime; return a reference.")},
     {"definition_get", definition_get, METH_O, PyDoc_STR("The bytes of a reference.")},
     {NULL, NULL, 0, NULL},

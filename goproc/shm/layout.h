@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 #define GP_MAGIC 0x31636f72706f67ULL /* "goproc1" */
-#define GP_ABI 1u                    /* raised with every change of this file */
+#define GP_ABI 2u                    /* raised with every change of this file */
 #define GP_LINE 64u
 #define GP_MAX_PROCS 256u
 #define GP_PROC_BYTES 4096u
@@ -102,13 +102,33 @@ struct gp_page {             /* one per 64 KiB page of an arena; 0 = never used 
 
 /* ---- objects: channels, wait groups, atomics, goroutine outcomes. 128 bytes in pages of their own class, which
  * never hold anything else, so that `gen` survives reuse and a stale handle is always recognised. */
-enum gp_kind { GP_KIND_CHAN = 1, GP_KIND_WAITGROUP, GP_KIND_ATOMIC, GP_KIND_GOROUTINE, GP_KINDS };
+enum gp_kind {
+    GP_KIND_CHAN = 1, /* also timers (GP_OBJ_TIMER) and contexts (GP_OBJ_CONTEXT): both are what one receives from */
+    GP_KIND_WAITGROUP,
+    GP_KIND_ATOMIC,
+    GP_KIND_GOROUTINE,
+    GP_KIND_MUTEX,
+    GP_KIND_ONCE,     /* a mutex with GP_OBJ_DONE */
+    GP_KIND_RWMUTEX,
+    GP_KIND_COND,
+    GP_KIND_SEMAPHORE,
+    GP_KIND_BARRIER,
+    GP_KINDS
+};
 enum gp_object_flags {
-    GP_OBJ_CLOSED = 1,  /* channel: set once, under the lock */
+    GP_OBJ_CLOSED = 1,  /* channel: set once, under the lock; context: it is done */
     GP_OBJ_SHARED = 2,  /* a handle was put into a message: only the collector may free the object */
     GP_OBJ_BOOL = 4,    /* atomic: holds a bool */
     GP_OBJ_CANCEL = 8,  /* goroutine: cancel() was called */
+    GP_OBJ_TIMER = 16,  /* channel: a timer; nobody sends, a receive at or after `value` makes the message itself */
+    GP_OBJ_CONTEXT = 32, /* channel: a node of the tree of contexts; closed when it is done */
+    GP_OBJ_WOKEN = 64,  /* mutex: a waiter was told to try again and has not yet; the coroner clears it for a dead one */
+    GP_OBJ_DONE = 128,  /* once: its function has run */
+    GP_OBJ_INHERITED = 512, /* context: its end came from its parent's, and so does the cause */
+    GP_OBJ_PROMISE = 1024, /* goroutine: there is none, only an outcome that somebody sets */
+    GP_OBJ_FUNC = 256,  /* timer: proc `owner` runs a function when it is due, and is nudged when it changes */
 };
+#define GP_OBJ_LAZY (GP_OBJ_TIMER | GP_OBJ_CONTEXT) /* becomes ready by the clock alone: whoever waits for it looks */
 enum gp_goroutine_state { GP_G_QUEUED = 0, GP_G_RUNNING, GP_G_OK, GP_G_FAILED, GP_G_DEAD };
 
 struct gp_object {
@@ -122,21 +142,47 @@ struct gp_object {
     uint32_t cap;                /* channel: capacity; constant */
     _Atomic uint64_t head, tail; /* channel: messages taken / put since creation; 0 <= tail - head <= cap */
     _Atomic uint32_t recvq_first, recvq_last; /* sudogs, FIFO; `next` from first is the truth, `last` and `prev` are caches */
-    _Atomic uint32_t sendq_first, sendq_last; /* at least one of the two queues has no WAITING entry (but for a select on both) */
-    gp_ref ring;                 /* channel: block with cap messages; goroutine: block with the outcome */
-    _Atomic uint32_t state;      /* goroutine: enum gp_goroutine_state */
+    _Atomic uint32_t sendq_first; /* at least one of the two queues has no WAITING entry (but for a select on both) */
+    union {
+        _Atomic uint32_t sendq_last;
+        _Atomic uint32_t ctx_pins; /* context: children that exist; it is not freed before them. Under the tree's lock */
+    };
+    gp_ref ring;                 /* channel: block with cap messages; goroutine: its outcome; context: the cause */
+    union {
+        _Atomic uint32_t state;    /* goroutine: enum gp_goroutine_state */
+        _Atomic uint32_t ctx_prev; /* context: sibling, while it is in its parent's list; under the tree's lock */
+    };
     /* line 1 */
     _Atomic uint64_t holders[GP_MAX_PROCS / 64]; /* bit p: proc p has at least one handle */
-    _Atomic int64_t value;       /* wait group: counter (under the lock); atomic: the value */
-    _Atomic uint64_t id;         /* goroutine: its number; main is 1 */
+    _Atomic int64_t value;       /* under the lock, but for atomics: wait group: counter; atomic: the value; goroutine: 1 once
+                                    its outcome was read; mutex: 1 = locked; rwmutex: readers, -1 = a writer; semaphore: units
+                                    free; barrier: how many wait; timer: when it is due, ns, 0 = never; context: enum gp_done */
+    union {
+        _Atomic uint64_t id;     /* goroutine: its number; main is 1 */
+        _Atomic uint64_t size;   /* semaphore: units in all; constant */
+        _Atomic uint64_t period; /* timer: ns between ticks, 0 = once */
+        _Atomic uint64_t due;    /* context: the earliest deadline of it and its ancestors, ns, 0 = none; constant */
+    };
     _Atomic uint32_t holders_version; /* +1 whenever a holder bit is set: the collector's double collect */
-    gp_ref task;                 /* goroutine: its task block, while it is queued or running */
-    _Atomic uint32_t proc;       /* goroutine: proc + 1 that runs it */
-    gp_ref site;                 /* goroutine: where it was created, as in gp_task */
+    union {
+        gp_ref task;                 /* goroutine: its task block, while it is queued or running */
+        _Atomic uint32_t ctx_parent; /* context: for its whole life; 0 = none */
+    };
+    union {
+        _Atomic uint32_t proc;      /* goroutine: proc + 1 that runs it */
+        _Atomic uint32_t owner;     /* locks: lock word of the process that holds it, 0 = none; func timer: proc + 1 */
+        _Atomic uint32_t ctx_child; /* context: first of its children that are not done; under the tree's lock */
+    };
+    union {
+        gp_ref site;               /* goroutine: where it was created, as in gp_task */
+        _Atomic uint32_t ctx_next; /* context: sibling */
+    };
 };
+enum gp_done { GP_LIVE = 0, GP_CANCELED = 1, GP_DEADLINE = 2 }; /* further codes are Python's */
 
 /* ---- waiting */
-enum gp_wait_tag { GP_W_IDLE = 0, GP_W_WAITING, GP_W_FIRED, GP_W_CLOSED, GP_W_CANCELLED, GP_W_DEAD };
+enum gp_wait_tag { GP_W_IDLE = 0, GP_W_WAITING, GP_W_FIRED, GP_W_CLOSED, GP_W_CANCELLED, GP_W_DEAD,
+                   GP_W_RETRY /* nothing was done: look again, something has changed */ };
 #define GP_W(epoch, cas, tag) (((uint64_t)(epoch) << 24) | ((uint64_t)(cas) << 8) | (uint64_t)(tag))
 #define GP_W_TAG(state) ((unsigned)((state) & 0xff))
 #define GP_W_CASE(state) ((unsigned)(((state) >> 8) & 0xffff))
@@ -145,10 +191,16 @@ enum gp_wait_tag { GP_W_IDLE = 0, GP_W_WAITING, GP_W_FIRED, GP_W_CLOSED, GP_W_CA
 struct gp_waiter {               /* 64 bytes: one blocked goroutine (or thread) */
     _Atomic uint64_t state;      /* epoch:40 | case:16 | tag:8; leaves WAITING exactly once per epoch, by one CAS, by the holder
                                     of the fired case's lock or (to CANCELLED) by its own proc. Low word is a thread's futex. */
-    _Atomic uint32_t thread;     /* 1: a plain thread sleeps on `state` itself; 0: a goroutine, told through the inbox */
+    _Atomic uint32_t thread;     /* enum gp_thread: 0: a goroutine, told through the inbox; else a plain thread sleeps on `state` */
     uint32_t pad;
     _Atomic uint64_t goroutine;  /* its number, for reports */
     uint64_t rest[5];
+};
+enum gp_thread {
+    GP_GOROUTINE = 0,
+    GP_THREAD,         /* not in gp_proc.threads: it runs, or its wait ends by itself */
+    GP_THREAD_BLOCKED, /* counted in gp_proc.threads; whoever moves it on from this uncounts it */
+    GP_THREAD_TOLD,
 };
 struct gp_sudog {                /* 128 bytes: one case of one blocked operation */
     gp_ref object;               /* 0 = unused */
@@ -160,7 +212,9 @@ struct gp_sudog {                /* 128 bytes: one case of one blocked operation
     _Atomic uint32_t next, prev; /* sudog references: proc << 20 | index + 1; written under the object's lock */
     uint32_t send;               /* 1 on sendq, 0 on recvq */
     uint32_t linked;             /* 1 while reachable from its queue (own proc, or the lock holder) */
-    uint64_t rest[3];
+    uint64_t n;                  /* semaphore: units wanted; barrier: its place, set when it is released */
+    uint64_t since;              /* mutex: when the wait began, ns: decides on hand-off */
+    uint64_t rest;
     struct gp_message msg;       /* sender: what it offers; receiver: written by the sender before its COMMIT */
 };
 #define GP_SUDOG_BITS 20u
@@ -179,7 +233,7 @@ struct gp_task {
     _Atomic uint32_t started;    /* 0 queued, 1 running: for reports */
     char name[GP_TASK_NAME];     /* UTF-8, cut, NUL-terminated */
     struct gp_message call;      /* what to call */
-};
+};                               /* behind it, as far as the block goes: its labels as a report has them */
 
 /* ---- procs */
 enum gp_proc_state { GP_P_FREE = 0, GP_P_STARTING, GP_P_LIVE, GP_P_DEAD, GP_P_GONE };
@@ -192,11 +246,13 @@ enum gp_op {
     GP_OP_PROMOTE, /* a=channel b=sudog c=block d=epoch, e=tail */
     GP_OP_TAKE,    /* a=channel b=sudog c=block d=epoch */
     GP_OP_FIRE,    /* a=object b=sudog d=epoch: closing, wait group at zero, goroutine ended */
+    GP_OP_GRANT,   /* a=lock or semaphore b=sudog d=epoch e=value once granted: redo is value = e, owner = b's process */
 };
 struct gp_journal {              /* op != NONE => the lock of `a` is held by this proc */
     _Atomic uint32_t op, nlocks; /* locks[0..nlocks) are held, or being tried, or being released */
     _Atomic uint64_t a, b, c, d, e;
-    uint64_t pad[2];
+    _Atomic uint32_t spill;      /* 0, or a block of refs: further lines whose locks are held, being tried or released */
+    uint32_t pad[3];
     _Atomic uint32_t locks[GP_JOURNAL_LOCKS]; /* refs of the lines whose lock word (byte 16) is meant */
 };
 struct gp_queue {                /* one line; the lock word is at byte 16 as in gp_object */
@@ -218,12 +274,17 @@ struct gp_proc {
     uint32_t pad1[12];
     /* line 2: for the deadlock detector (own proc writes) */
     _Atomic uint64_t act;        /* even = active, odd = quiescent; +1 at every change */
-    _Atomic uint32_t ext;        /* timers, I/O waits, threads: things outside that can still make it run */
+    _Atomic uint32_t ext;        /* 1: a timer will make it run */
     _Atomic uint32_t missed;     /* sleeps that ended by their time cap and found work: must stay 0 */
     _Atomic uint64_t committed;  /* bytes of its arena and partition backed by memory */
-    uint64_t pad2[5];
+    _Atomic uint64_t threads;    /* changes << 32 | plain threads blocked for ever in an operation; any proc writes */
+    _Atomic uint32_t foreign;    /* Python threads beside the scheduler's, when it or one of them last blocked */
+    uint32_t pad2[7];
     struct gp_journal journal;   /* 5 lines, own proc writes */
     struct gp_queue queue;       /* line-aligned by what precedes it */
+    /* reports, see dump.c */
+    _Atomic uint64_t dump;       /* request << 32 | block with the answer; its reader exchanges 0 for it and frees the block */
+    _Atomic uint32_t dumps;      /* 1: a signal makes this process answer (worker: SIGQUIT, host: SIGURG); else it must not be sent */
 };
 
 struct gp_header {
@@ -253,7 +314,18 @@ struct gp_header {
     _Atomic uint64_t collected;  /* that weight at the start of the last collection */
     _Atomic uint32_t collect_after; /* how much more makes the next one worth it; 0: not set yet */
     _Atomic uint32_t collecting; /* lock word of the one process that collects, else 0 */
-    uint64_t pad3[4];
+    _Atomic uint32_t asleep;     /* 1: all goroutines are; the host is to report it */
+    uint32_t pad3[7];
+    struct {                     /* a line of its own: the lock word at byte 16 guards the links of all contexts */
+        uint64_t pad0, pad1;
+        _Atomic uint32_t lock;
+        uint32_t pad2[11];
+    } tree;
+    /* reports, see dump.c */
+    _Atomic uint32_t main_gone;  /* 1: main called goexit(), the program goes on without it */
+    _Atomic uint32_t dumping;    /* lock word of the process that collects a dump, else 0 */
+    _Atomic uint32_t dump_last;  /* number of the last request for a dump */
+    _Atomic uint32_t dump_wanted;/* the request that waits for answers, else 0 */
 };
 
 /* offsets inside a partition */
@@ -273,6 +345,7 @@ _Static_assert(sizeof(struct gp_waiter) == 64 && sizeof(struct gp_sudog) == 128,
 _Static_assert(sizeof(struct gp_queue) == 64 && offsetof(struct gp_proc, queue) % 64 == 0, "queue is one line");
 _Static_assert(sizeof(struct gp_proc) <= GP_PROC_BYTES && sizeof(struct gp_header) <= 4096, "pages");
 _Static_assert(offsetof(struct gp_header, crash_epoch) == 128, "mutable part on its own lines");
+_Static_assert(offsetof(struct gp_header, tree) % 64 == 0, "the tree's lock is one line");
 _Static_assert(GP_SUDOGS < (1u << GP_SUDOG_BITS), "sudog reference");
 
 #endif

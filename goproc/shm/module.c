@@ -46,6 +46,7 @@ static PyObject *core_detach(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
     if (gp.base) {
+        gp_monitor_stop();
         gp_coroner_stop();
         gp_release_threads();
         handles_forget();
@@ -210,6 +211,11 @@ static PyObject *core_connect(PyObject *module, PyObject *args, PyObject *kwargs
         {"preempt", &hooks.preempt},         {"start", &hooks.start},
         {"unread", &hooks.unread},           {"chan_closed", &hooks.chan_closed},
         {"out_of_memory", &hooks.out_of_memory}, {"stopped", &hooks.stopped},
+        {"shield", &hooks.shield},           {"case_of", &hooks.case_of},
+        {"owner_died", &hooks.owner_died},   {"timers", &hooks.timers},
+        {"mutex", &hooks.types[GP_KIND_MUTEX]}, {"once", &hooks.types[GP_KIND_ONCE]},
+        {"rwmutex", &hooks.types[GP_KIND_RWMUTEX]}, {"cond", &hooks.types[GP_KIND_COND]},
+        {"semaphore", &hooks.types[GP_KIND_SEMAPHORE]}, {"barrier", &hooks.types[GP_KIND_BARRIER]},
         {"runq", &hooks.runq},               {"chan", &hooks.types[GP_KIND_CHAN]},
         {"waitgroup", &hooks.types[GP_KIND_WAITGROUP]}, {"atomic", &hooks.types[GP_KIND_ATOMIC]},
         {"goroutine", &hooks.types[GP_KIND_GOROUTINE]}, {"send_view", &hooks.views[DIR_SEND]},
@@ -284,25 +290,25 @@ static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, "goproc.shm._core", "Shared memory, channels and task queues of goproc.", -1, functions, NULL, NULL, NULL, NULL,
 };
 
+#define DEFINE(name, text) PyObject *reason_##name;
+REASONS(DEFINE)
+
 PyMODINIT_FUNC PyInit__core(void) {
     struct {
         const char *name;
         PyTypeObject *type;
     } types[] = {{"Handle", &HandleType},       {"Channel", &ChannelType}, {"WaitGroup", &WaitGroupType},
-                 {"Atomic", &AtomicType},       {"Outcome", &OutcomeType}, {"Buffer", &BufferType}};
-    struct {
-        PyObject **at;
-        const char *text;
-    } reasons[] = {{&reason_send, "chan send"},
-                   {&reason_recv, "chan receive"},
-                   {&reason_send_nil, "chan send (nil chan)"},
-                   {&reason_recv_nil, "chan receive (nil chan)"},
-                   {&reason_waitgroup, "sync.WaitGroup.Wait"},
-                   {&reason_join, "goroutine join"}};
-    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
-        if (!*reasons[i].at && !(*reasons[i].at = PyUnicode_InternFromString(reasons[i].text))) return NULL;
+                 {"Atomic", &AtomicType},       {"Outcome", &OutcomeType}, {"Buffer", &BufferType},
+                 {"Mutex", &MutexType},         {"Once", &OnceType},       {"RWMutex", &RWMutexType},
+                 {"Cond", &CondType},           {"Semaphore", &SemaphoreType}, {"Barrier", &BarrierType}};
+#define MAKE(name, text) \
+    if (!reason_##name && !(reason_##name = PyUnicode_InternFromString(text))) return NULL;
+    REASONS(MAKE)
     PyObject *m = PyModule_Create(&definition);
-    if (!m || PyModule_AddFunctions(m, task_functions) < 0 || PyModule_AddFunctions(m, wait_functions) < 0) return NULL;
+    if (!m || PyModule_AddFunctions(m, task_functions) < 0 || PyModule_AddFunctions(m, wait_functions) < 0 ||
+        PyModule_AddFunctions(m, select_functions) < 0 || PyModule_AddFunctions(m, clock_functions) < 0 ||
+        PyModule_AddFunctions(m, dump_functions) < 0 || select_types_ready(m) < 0)
+        return NULL;
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
         if (PyType_Ready(types[i].type) < 0 || PyModule_AddObjectRef(m, types[i].name, (PyObject *)types[i].type) < 0) return NULL;
     if (PyModule_AddIntConstant(m, "MAX_PROCS", GP_MAX_PROCS) < 0 || PyModule_AddIntConstant(m, "G_QUEUED", GP_G_QUEUED) < 0 ||

@@ -23,7 +23,9 @@
 static struct {
     uint32_t *free_waiters;
     uint32_t n_free, cap_free, fresh; /* indices below `fresh` have been used */
-    uint64_t waiters_done, sudogs_done; /* committed prefixes of my partition, bytes */
+    uint32_t *free_sudogs;            /* of the second half, for selects */
+    uint32_t n_free_sudogs, cap_free_sudogs, fresh_sudogs;
+    uint64_t waiters_done, sudogs_done, more_done; /* committed prefixes of my partition, bytes */
     uint64_t bell[GP_MAX_PROCS / 64];
     bool bells;
     _Atomic uint32_t *thread[1024];
@@ -42,6 +44,7 @@ void gp_park_attach(void) {
     uint64_t took = gp_now() - start;
     pauses_per_us = took < 640 ? 200 : took > 128000 ? 1 : (uint32_t)(128000 / took);
     free(park.free_waiters);
+    free(park.free_sudogs);
     memset(&park, 0, sizeof park);
 }
 
@@ -89,11 +92,56 @@ bool gp_waiter_cancel(uint32_t i) {
                                                    memory_order_acq_rel, memory_order_acquire);
 }
 
+uint32_t gp_sudog_alloc(void) {
+    uint32_t i;
+    if (park.n_free_sudogs) {
+        i = park.free_sudogs[--park.n_free_sudogs];
+    } else {
+        uint64_t at = gp.parts_at + gp.proc * gp.part_bytes + GP_PART_SUDOGS + 128ULL * GP_WAITERS;
+        if (park.fresh_sudogs == GP_SUDOGS - GP_WAITERS ||
+            gp_commit_upto(at, &park.more_done, 128ULL * (park.fresh_sudogs + 1), 128ULL * (GP_SUDOGS - GP_WAITERS)) < 0)
+            return 0;
+        if (park.fresh_sudogs == park.cap_free_sudogs) {
+            uint32_t cap = park.cap_free_sudogs ? 2 * park.cap_free_sudogs : 256;
+            uint32_t *v = realloc(park.free_sudogs, cap * sizeof *v);
+            if (!v) return 0;
+            park.free_sudogs = v;
+            park.cap_free_sudogs = cap;
+        }
+        i = park.fresh_sudogs++;
+    }
+    return gp_sudog_ref(gp.proc, GP_WAITERS + i);
+}
+
+void gp_sudog_release(uint32_t sd) { /* cap_free_sudogs >= fresh_sudogs */
+    park.free_sudogs[park.n_free_sudogs++] = (sd & ((1u << GP_SUDOG_BITS) - 1)) - 1 - GP_WAITERS;
+}
+
+/* ---- plain threads. For the deadlock detector each blocked one is counted in its process; whoever takes the waiter out
+ * of GP_THREAD_BLOCKED, the teller or the thread itself, uncounts it, so a thread that was told counts as running from
+ * before its teller can go idle. Each change moves the upper half, too: two threads that wake each other in turn must
+ * not look asleep to a detector that reads one after the other. */
+
+static void count_thread(uint32_t proc, int change) {
+    atomic_fetch_add(&gp_proc_at(proc)->threads, (1ULL << 32) + (uint64_t)(int64_t)change);
+}
+
+void gp_thread_blocks(struct gp_waiter *w) {
+    count_thread(gp.proc, 1);
+    uint32_t expect = GP_THREAD;
+    if (!atomic_compare_exchange_strong(&w->thread, &expect, GP_THREAD_BLOCKED)) count_thread(gp.proc, -1); /* told already */
+}
+
+void gp_thread_runs(struct gp_waiter *w) {
+    if (atomic_exchange(&w->thread, GP_THREAD) == GP_THREAD_BLOCKED) count_thread(gp.proc, -1);
+}
+
 /* ---- telling */
 
 void gp_tell(uint32_t proc, uint32_t i) {
     struct gp_waiter *w = gp_waiter_at(proc, i);
     if (gp_get(&w->thread)) {
+        if (atomic_exchange(&w->thread, GP_THREAD_TOLD) == GP_THREAD_BLOCKED) count_thread(proc, -1);
         if (park.threads == sizeof park.thread / sizeof park.thread[0])
             gp_futex_wake((_Atomic uint32_t *)&w->state, INT_MAX); /* under a lock, but only past the 1024th thread */
         else
@@ -245,17 +293,27 @@ void gp_idle(uint64_t until_ns) {
     }
     atomic_fetch_or_explicit(idle, bit, memory_order_seq_cst);
     atomic_exchange_explicit(&my->park, GP_PARKED, memory_order_seq_cst);
+    gp_set(&my->ext, until_ns != 0);
+    atomic_store(&my->act, gp_get(&my->act) + 1); /* odd, before the last look: the detector's Dekker */
     if (!something_to_do() && (atomic_load_explicit(idle, memory_order_seq_cst) & bit)) {
         uint64_t cap = now + BELT_NS;
         bool capped = !until_ns || until_ns > cap;
-        gp_set(&my->act, gp_get(&my->act) + 1);
+        uint32_t no = 0;
+        if (gp_all_asleep() && atomic_compare_exchange_strong(&h->asleep, &no, 1)) gp_nudge(0);
         long r = gp_futex_wait(&my->park, GP_PARKED, capped ? cap : until_ns);
-        gp_set(&my->act, gp_get(&my->act) + 1);
-        if (r == -ETIMEDOUT && gp_get(&my->park) == GP_PARKED && gp_inbox_pending())
+        /* The belt ended it, and there is work: was a wake-up lost? Unless its waker is between the bit and the bell. */
+        if (r == -ETIMEDOUT && capped && gp_inbox_pending() &&
+            gp_futex_wait(&my->park, GP_PARKED, gp_now() + BELT_NS) == -ETIMEDOUT && gp_get(&my->park) == GP_PARKED)
             gp_set(&my->missed, gp_get(&my->missed) + 1);
     }
+    atomic_store(&my->act, gp_get(&my->act) + 1); /* even, before anything is drained */
     gp_set(&my->park, GP_RUN);
-    /* whoever cleared the bit chose this proc and counted it as searching; its search ends with the steal that follows */
-    if (!(atomic_fetch_and_explicit(idle, ~bit, memory_order_seq_cst) & bit))
+    gp_monitor_wake();
+    /* whoever cleared the bit chose this proc and counted it as searching; its search ends with the steal that follows,
+     * unless something of its own came at the same time: then another must search, submitters relied on this one */
+    if (!(atomic_fetch_and_explicit(idle, ~bit, memory_order_seq_cst) & bit)) {
         atomic_fetch_sub_explicit(&h->searching, 1, memory_order_seq_cst);
+        bool own = gp_inbox_pending() || gp_get(&my->rescan) || gp_task_count() || (until_ns && gp_now() >= until_ns);
+        if (own && gp_tasks_anywhere()) gp_wake_one();
+    }
 }

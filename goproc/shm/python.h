@@ -28,13 +28,16 @@ typedef struct gp_handle {
 struct gp_hooks {
     PyObject *encode;   /* (obj) -> (bytes, [buffer, ...]) */
     PyObject *decode;   /* (memoryview, [buffer, ...]) -> obj */
-    PyObject *park;     /* (slot, timeout | None, reason, handle | None) -> told: bool */
-    PyObject *expire;   /* (reason) -> raises TimeoutError, or what the goroutine was interrupted with */
-    PyObject *preempt;  /* () -> None: many operations without a block: let others run */
+    PyObject *park;     /* (slot, until: monotonic s | None, reason, handle | None) -> told: bool */
+    PyObject *expire;   /* (reason, time is up: bool) -> raises TimeoutError, or what the goroutine was interrupted with */
+    PyObject *shield;   /* (change: int) -> None: the running goroutine is not to be interrupted while the sum is positive */
+    PyObject *case_of;  /* (object) -> channel, or None: what a select over it waits for */
+    PyObject *preempt;  /* (may raise: bool) -> None: many operations without a block: let others run */
     PyObject *start;    /* () -> None: start the runtime */
     PyObject *unread;   /* (id, failure, site) -> None: a failed goroutine's last handle died unread */
-    PyObject *chan_closed, *out_of_memory, *stopped; /* exception types */
-    PyObject *runq;     /* sized: goroutines ready on this proc */
+    PyObject *chan_closed, *out_of_memory, *stopped, *owner_died; /* exception types */
+    PyObject *runq;     /* deque: goroutines ready on this proc */
+    PyObject *timers;   /* list: its heap of timers */
     PyObject *types[GP_KINDS]; /* what a decoded handle of that kind becomes */
     PyObject *views[4];        /* channel views by direction */
     PyObject *nil;             /* the nil channel */
@@ -64,27 +67,47 @@ bool message_in_progress(void);                                       /* this th
 PyObject *message_as_pickling(PyObject *module, PyObject *const *args, Py_ssize_t nargs); /* call it as if pickling */
 extern PyTypeObject BufferType;
 
-/* ---- wait.c: blocking operations */
+/* ---- wait.c: blocking operations; the caller has tried before */
 struct wait_spec {
-    struct gp_object *object;
     PyObject *handle;         /* for reports; may be NULL */
     PyObject *timeout;        /* number or None/NULL */
     PyObject *reason;
+    struct gp_object *release; /* a lock to let go of once queued: a condition's */
+    bool reader;               /* it is held for reading */
 };
-enum wait_outcome { WAIT_ERROR = -1, WAIT_DONE, WAIT_CLOSED };
-enum wait_outcome wait_send(struct wait_spec *w, struct gp_message *m); /* after an error m.block is what is still to be dropped */
-enum wait_outcome wait_recv(struct wait_spec *w, struct gp_message *m);
-enum wait_outcome wait_done(struct wait_spec *w);                     /* wait group at zero, goroutine ended */
-enum wait_outcome wait_forever(struct wait_spec *w);
-int tick(void);                                                       /* after each operation: 0, or -1 and an exception */
+int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r); /* position; -1: an exception */
+enum gp_result wait_case(struct gp_case *c, struct wait_spec *w);     /* GP_BLOCK: an exception; c->m of a send is still to be dropped */
+int wait_done(Handle *h, struct gp_object *o, struct wait_spec *w);   /* wait group at zero, goroutine ended */
+void wait_forever(struct wait_spec *w);                               /* always an exception */
+int tick(void);        /* before each operation, so that a loop of them lets others run: 0, or -1 and an exception */
+int checkpoint(void);  /* the same for one that can block: what ends a block may end it here, too */
 int parse_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, Py_ssize_t at, const char *name,
                   PyObject **timeout);
 extern PyMethodDef wait_functions[];
 
-extern PyObject *reason_send, *reason_recv, *reason_send_nil, *reason_recv_nil, *reason_waitgroup, *reason_join;
+/* what a goroutine waits for, in Go's words */
+#define REASONS(X)                                                                                                     \
+    X(send, "chan send") X(recv, "chan receive") X(send_nil, "chan send (nil chan)")                                   \
+    X(recv_nil, "chan receive (nil chan)") X(waitgroup, "sync.WaitGroup.Wait") X(join, "goroutine join")               \
+    X(select, "select") X(select_none, "select (no cases)") X(lock, "sync.Mutex.Lock")                                 \
+    X(rlock, "sync.RWMutex.RLock") X(wlock, "sync.RWMutex.Lock") X(cond, "sync.Cond.Wait") X(acquire, "semacquire")    \
+    X(barrier, "barrier wait")
+#define DECLARE(name, text) extern PyObject *reason_##name;
+REASONS(DECLARE)
+#undef DECLARE
 
 /* ---- types */
 extern PyTypeObject ChannelType, WaitGroupType, AtomicType, OutcomeType;
-extern PyMethodDef task_functions[];
+extern PyTypeObject MutexType, OnceType, RWMutexType, CondType, SemaphoreType, BarrierType; /* sync_types.c */
+extern PyTypeObject SelectorType;                                     /* select_type.c */
+int select_types_ready(PyObject *module);
+extern PyMethodDef task_functions[], select_functions[], clock_functions[];
+int channel_need(Handle *h, unsigned dir);                            /* may it be used that way? 0, else -1 and an exception */
+PyObject *channel_closed(const char *text);
+extern PyCFunction channel_send_method, channel_recv_method, channel_recv_ok_method, semaphore_acquire_method, waitgroup_wait_method;
+#define FAST(f) (PyCFunction)(void (*)(void))(f), METH_FASTCALL | METH_KEYWORDS
+
+/* ---- dump.c */
+extern PyMethodDef dump_functions[];
 
 #endif

@@ -5,6 +5,19 @@
  */
 #include "core.h"
 
+void gp_enqueue_first(struct gp_object *o, uint32_t sd) {
+    struct gp_sudog *s = gp_sudog_at(sd);
+    uint32_t next = gp_get(&o->recvq_first);
+    gp_set(&s->next, next);
+    gp_set(&s->prev, 0);
+    s->send = 0;
+    s->linked = 1;
+    gp_order();
+    gp_set(&o->recvq_first, sd); /* COMMIT */
+    gp_order();
+    gp_set(next ? &gp_sudog_at(next)->prev : &o->recvq_last, sd);
+}
+
 void gp_enqueue(struct gp_object *o, uint32_t sd, bool send) {
     _Atomic uint32_t *first = send ? &o->sendq_first : &o->recvq_first;
     _Atomic uint32_t *last = send ? &o->sendq_last : &o->recvq_last;
@@ -43,7 +56,23 @@ bool gp_fire(struct gp_object *o, uint32_t sd, unsigned tag) {
     return won;
 }
 
-void gp_fire_all(struct gp_object *o, bool pausing) {
+bool gp_grant(struct gp_object *o, uint32_t sd, int64_t value) {
+    struct gp_sudog *s = gp_sudog_at(sd);
+    uint32_t proc = s->proc, waiter = s->waiter;
+    uint32_t owner = (gp_get(&gp_proc_at(proc)->incarnation) & 0x1fffff) << 10 | (proc + 1);
+    gp_intent(GP_OP_GRANT, gp_ref_of(o), sd, 0, s->epoch, (uint64_t)value);
+    bool won = gp_fire(o, sd, GP_W_FIRED); /* COMMIT */
+    if (won) {
+        gp_set(&o->value, value);
+        if (gp_get(&o->kind) != GP_KIND_SEMAPHORE) gp_set(&o->owner, owner);
+        gp_unlink(o, sd);
+    }
+    gp_done();
+    if (won) gp_tell(proc, waiter);
+    return won;
+}
+
+void gp_fire_all(struct gp_object *o, unsigned tag, bool pausing) {
     uint32_t fired = 0;
     for (;;) {
         uint32_t sd = gp_get(&o->recvq_first);
@@ -52,7 +81,7 @@ void gp_fire_all(struct gp_object *o, bool pausing) {
         struct gp_sudog *s = gp_sudog_at(sd);
         uint32_t proc = s->proc, waiter = s->waiter;
         gp_intent(GP_OP_FIRE, gp_ref_of(o), sd, 0, s->epoch, 0);
-        bool won = gp_fire(o, sd, GP_W_CLOSED);
+        bool won = gp_fire(o, sd, tag);
         if (won) gp_unlink(o, sd);
         gp_done(); /* before the peer can move on (rule O1) */
         if (won) gp_tell(proc, waiter);

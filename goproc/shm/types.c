@@ -23,14 +23,14 @@ static PyObject *chan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     return (PyObject *)h;
 }
 
-static int need(Handle *h, unsigned dir) {
+int channel_need(Handle *h, unsigned dir) {
     if (GP_LIKELY(h->dir & dir)) return 0;
     PyErr_SetString(PyExc_TypeError,
                     dir == DIR_SEND ? "cannot send to receive-only channel" : "receive from send-only channel");
     return -1;
 }
 
-static PyObject *closed_error(const char *text) {
+PyObject *channel_closed(const char *text) {
     PyErr_SetString(hooks.chan_closed, text);
     return NULL;
 }
@@ -38,7 +38,7 @@ static PyObject *closed_error(const char *text) {
 static int on_nil(Handle *h, PyObject *timeout, PyObject *reason) {
     if (GP_LIKELY(h->ref != 0)) return 0;
     if (handle_ready() < 0) return -1;
-    struct wait_spec w = {NULL, (PyObject *)h, timeout, reason};
+    struct wait_spec w = {.handle = (PyObject *)h, .timeout = timeout, .reason = reason};
     wait_forever(&w);
     return -1;
 }
@@ -46,57 +46,52 @@ static int on_nil(Handle *h, PyObject *timeout, PyObject *reason) {
 static PyObject *chan_send(Handle *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     PyObject *timeout = NULL;
     if (GP_UNLIKELY((nargs != 1 || kwnames) && parse_timeout(args, nargs, kwnames, 1, "send()", &timeout) < 0)) return NULL;
-    if (need(self, DIR_SEND) < 0 || on_nil(self, timeout, reason_send_nil) < 0) return NULL;
+    if (checkpoint() < 0 || channel_need(self, DIR_SEND) < 0 || on_nil(self, timeout, reason_send_nil) < 0) return NULL;
     struct gp_object *o = handle_object(self);
     struct gp_message m;
     if (!o || message_encode(args[0], &m) < 0) return NULL;
     enum gp_result r = gp_chan_send(o, &m);
-    if (GP_UNLIKELY(r != GP_OK)) {
+    if (GP_UNLIKELY(r == GP_BLOCK)) {
+        struct gp_case c = {.o = o, .kind = GP_SEND, .m = m};
+        struct wait_spec w = {.handle = (PyObject *)self, .timeout = timeout, .reason = reason_send};
+        r = wait_case(&c, &w);
+        m = c.m;
         if (r == GP_BLOCK) {
-            struct wait_spec w = {o, (PyObject *)self, timeout, reason_send};
-            enum wait_outcome x = wait_send(&w, &m);
-            r = x == WAIT_CLOSED ? GP_CLOSED : GP_OK;
-            if (x == WAIT_ERROR) {
-                if (gp.base && self->run == gp.run) gp_message_drop(&m);
-                return NULL;
-            }
-        }
-        if (r == GP_CLOSED) {
-            gp_message_drop(&m);
-            return closed_error("send on closed channel");
+            if (gp.base && self->run == gp.run) gp_message_drop(&m);
+            return NULL;
         }
     }
-    if (tick() < 0) return NULL;
+    if (GP_UNLIKELY(r == GP_CLOSED)) {
+        gp_message_drop(&m);
+        return channel_closed("send on closed channel");
+    }
     Py_RETURN_NONE;
 }
 
 /* 1: a message, 0: closed and drained, -1: an exception */
 static int receive(Handle *self, PyObject *timeout, struct gp_message *m) {
-    if (need(self, DIR_RECV) < 0 || on_nil(self, timeout, reason_recv_nil) < 0) return -1;
+    if (checkpoint() < 0 || channel_need(self, DIR_RECV) < 0 || on_nil(self, timeout, reason_recv_nil) < 0) return -1;
     struct gp_object *o = handle_object(self);
     if (!o) return -1;
+    if (GP_UNLIKELY(gp_get(&o->flags) & GP_OBJ_CONTEXT)) gp_context_expire(o);
     enum gp_result r = gp_chan_recv(o, m);
     if (GP_UNLIKELY(r == GP_BLOCK)) {
-        struct wait_spec w = {o, (PyObject *)self, timeout, reason_recv};
-        enum wait_outcome x = wait_recv(&w, m);
-        if (x == WAIT_ERROR) return -1;
-        r = x == WAIT_CLOSED ? GP_CLOSED : GP_OK;
+        struct gp_case c = {.o = o, .kind = GP_RECV};
+        struct wait_spec w = {.handle = (PyObject *)self, .timeout = timeout, .reason = reason_recv};
+        if ((r = wait_case(&c, &w)) == GP_BLOCK) return -1;
+        *m = c.m;
     }
     return r == GP_OK;
 }
 
-static PyObject *received(const struct gp_message *m) {
-    PyObject *v = message_decode(m, false);
-    if (v && GP_UNLIKELY(tick() < 0)) Py_CLEAR(v);
-    return v;
-}
+static PyObject *received(const struct gp_message *m) { return message_decode(m, false); }
 
 static PyObject *chan_recv(Handle *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     PyObject *timeout = NULL;
     struct gp_message m;
     if ((nargs || kwnames) && parse_timeout(args, nargs, kwnames, 0, "recv()", &timeout) < 0) return NULL;
     int got = receive(self, timeout, &m);
-    if (got == 0) return closed_error("receive from closed channel");
+    if (got == 0) return channel_closed("receive from closed channel");
     return got < 0 ? NULL : received(&m);
 }
 
@@ -119,35 +114,35 @@ static PyObject *chan_next(Handle *self) {
     return got == 1 ? received(&m) : NULL; /* NULL without an exception ends the iteration */
 }
 
-static PyObject *chan_iter(Handle *self) { return need(self, DIR_RECV) < 0 ? NULL : Py_NewRef((PyObject *)self); }
+static PyObject *chan_iter(Handle *self) { return channel_need(self, DIR_RECV) < 0 ? NULL : Py_NewRef((PyObject *)self); }
 
 static PyObject *chan_try_send(Handle *self, PyObject *v) {
-    if (need(self, DIR_SEND) < 0) return NULL;
+    if (tick() < 0 || channel_need(self, DIR_SEND) < 0) return NULL;
     struct gp_message m;
     if (self->ref == 0) Py_RETURN_FALSE;
     struct gp_object *o = handle_object(self);
     if (!o || message_encode(v, &m) < 0) return NULL;
     enum gp_result r = gp_chan_send(o, &m);
     if (r != GP_OK) gp_message_drop(&m);
-    if (r == GP_CLOSED) return closed_error("send on closed channel");
-    return tick() < 0 ? NULL : PyBool_FromLong(r == GP_OK);
+    if (r == GP_CLOSED) return channel_closed("send on closed channel");
+    return PyBool_FromLong(r == GP_OK);
 }
 
 static PyObject *chan_try_recv(Handle *self, PyObject *unused) {
     (void)unused;
-    if (need(self, DIR_RECV) < 0) return NULL;
+    if (tick() < 0 || channel_need(self, DIR_RECV) < 0) return NULL;
     if (self->ref == 0) return pair(Py_NewRef(Py_None), 0);
     struct gp_object *o = handle_object(self);
-    struct gp_message m;
     if (!o) return NULL;
     /* A failing poll takes no lock. Empty first, closed second: a channel found open was open when it was empty. */
     if (gp_acquire(&o->head) == gp_acquire(&o->tail) && !gp_acquire(&o->sendq_first) &&
-        !(gp_acquire(&o->flags) & GP_OBJ_CLOSED))
-        return tick() < 0 ? NULL : pair(Py_NewRef(Py_None), 0);
-    enum gp_result r = gp_chan_recv(o, &m);
-    if (r == GP_OK) return pair(received(&m), 1);
-    if (r == GP_CLOSED) return closed_error("receive from closed channel");
-    return tick() < 0 ? NULL : pair(Py_NewRef(Py_None), 0);
+        !(gp_acquire(&o->flags) & (GP_OBJ_CLOSED | GP_OBJ_LAZY)))
+        return pair(Py_NewRef(Py_None), 0);
+    struct gp_case c = {.o = o, .kind = GP_RECV};
+    enum gp_result r = gp_case_try(&c);
+    if (r == GP_OK) return pair(received(&c.m), 1);
+    if (r == GP_CLOSED) return channel_closed("receive from closed channel");
+    return pair(Py_NewRef(Py_None), 0);
 }
 
 static PyObject *chan_send_many(Handle *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
@@ -197,10 +192,10 @@ static PyObject *chan_close(Handle *self, PyObject *unused) {
         PyErr_SetString(PyExc_TypeError, "cannot close receive-only channel");
         return NULL;
     }
-    if (self->ref == 0) return closed_error("close of nil channel");
+    if (self->ref == 0) return channel_closed("close of nil channel");
     struct gp_object *o = handle_object(self);
     if (!o) return NULL;
-    if (!gp_chan_close(o)) return closed_error("close of closed channel");
+    if (!gp_chan_close(o)) return channel_closed("close of closed channel");
     Py_RETURN_NONE;
 }
 
@@ -227,13 +222,13 @@ static PyObject *chan_get_cap(Handle *self, void *unused) {
 static PyObject *chan_get_closed(Handle *self, void *unused) {
     (void)unused;
     if (self->ref == 0) Py_RETURN_FALSE;
-    struct gp_object *o = handle_object(self);
-    return o && tick() == 0 ? PyBool_FromLong(gp_acquire(&o->flags) & GP_OBJ_CLOSED) : NULL;
+    struct gp_object *o = tick() < 0 ? NULL : handle_object(self);
+    if (!o) return NULL;
+    if (gp_get(&o->flags) & GP_OBJ_CONTEXT) gp_context_expire(o);
+    return PyBool_FromLong(gp_acquire(&o->flags) & GP_OBJ_CLOSED);
 }
 
 static PyObject *chan_get_view(Handle *self, void *dir) { return handle_view(self, (unsigned)(uintptr_t)dir); }
-
-#define FAST(f) (PyCFunction)(void (*)(void))(f), METH_FASTCALL | METH_KEYWORDS
 
 static PyMethodDef chan_methods[] = {
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, NULL},
@@ -299,6 +294,9 @@ PyTypeObject ChannelType = {
     .tp_getset = chan_getset,
 };
 
+PyCFunction channel_send_method = (PyCFunction)(void (*)(void))chan_send, channel_recv_method = (PyCFunction)(void (*)(void))chan_recv,
+            channel_recv_ok_method = (PyCFunction)(void (*)(void))chan_recv_ok;
+
 /* ---- WaitGroup */
 
 static PyObject *wg_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
@@ -310,13 +308,12 @@ static PyObject *wg_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
 static PyObject *wg_change(Handle *self, int64_t n) {
     struct gp_object *o = handle_object(self);
     int64_t now;
-    if (!o) return NULL;
+    if (!o || tick() < 0) return NULL;
     switch (gp_waitgroup_add(o, n, &now)) {
     case 0: break;
     case -ERANGE: return PyErr_Format(PyExc_ValueError, "sync: negative WaitGroup counter");
     default: return PyErr_Format(PyExc_OverflowError, "sync: WaitGroup counter overflow");
     }
-    if (tick() < 0) return NULL;
     Py_RETURN_NONE;
 }
 
@@ -334,13 +331,15 @@ static PyObject *wg_done(Handle *self, PyObject *unused) {
 
 static PyObject *wg_wait(Handle *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     PyObject *timeout;
-    if (parse_timeout(args, nargs, kwnames, 0, "wait()", &timeout) < 0) return NULL;
+    if (parse_timeout(args, nargs, kwnames, 0, "wait()", &timeout) < 0 || checkpoint() < 0) return NULL;
     struct gp_object *o = handle_object(self);
     if (!o) return NULL;
-    struct wait_spec w = {o, (PyObject *)self, timeout, reason_waitgroup};
-    if (wait_done(&w) == WAIT_ERROR || tick() < 0) return NULL;
+    struct wait_spec w = {.handle = (PyObject *)self, .timeout = timeout, .reason = reason_waitgroup};
+    if (wait_done(self, o, &w) < 0) return NULL;
     Py_RETURN_NONE;
 }
+
+PyCFunction waitgroup_wait_method = (PyCFunction)(void (*)(void))wg_wait;
 
 static PyObject *wg_count(Handle *self, void *unused) {
     (void)unused;
@@ -419,9 +418,8 @@ static PyObject *atomic_load_(Handle *self, PyObject *unused) {
 static PyObject *atomic_store_(Handle *self, PyObject *v) {
     struct gp_object *o = handle_object(self);
     int64_t x;
-    if (!o || atomic_value(o, v, &x) < 0) return NULL;
+    if (!o || atomic_value(o, v, &x) < 0 || tick() < 0) return NULL;
     atomic_store(&o->value, x);
-    if (tick() < 0) return NULL;
     Py_RETURN_NONE;
 }
 
@@ -503,11 +501,11 @@ PyTypeObject AtomicType = {
 
 static PyObject *outcome_wait(Handle *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     PyObject *timeout;
-    if (parse_timeout(args, nargs, kwnames, 0, "join()", &timeout) < 0) return NULL;
+    if (parse_timeout(args, nargs, kwnames, 0, "join()", &timeout) < 0 || checkpoint() < 0) return NULL;
     struct gp_object *o = handle_object(self);
     if (!o) return NULL;
-    struct wait_spec w = {o, (PyObject *)self, timeout, reason_join};
-    if (wait_done(&w) == WAIT_ERROR || tick() < 0) return NULL;
+    struct wait_spec w = {.handle = (PyObject *)self, .timeout = timeout, .reason = reason_join};
+    if (wait_done(self, o, &w) < 0) return NULL;
     Py_RETURN_NONE;
 }
 

@@ -1,4 +1,4 @@
-/* wait.c - operations that may block: try, perhaps spin, queue, park, and see what became of it.
+/* wait.c - operations that may block: perhaps spin, queue, park, and see what became of it.
  *
  * On the scheduler's thread a goroutine parks through the park hook, which runs others meanwhile; any other thread
  * sleeps on its waiter's state word without the GIL.
@@ -12,7 +12,9 @@
 #define SPINS 4   /* successful looks that were then too late */
 
 unsigned long scheduler_thread;
-PyObject *reason_send, *reason_recv, *reason_send_nil, *reason_recv_nil, *reason_waitgroup, *reason_join;
+#define LOCK_AWAY_NS 900
+#define LOCK_LOOK_NS 300
+#define LOCK_SPIN_NS 20000ULL
 
 static int ticks = TICKS;
 
@@ -46,14 +48,16 @@ static PyObject *core_check_park(PyObject *module, PyObject *unused) {
     Py_RETURN_NONE;
 }
 
-int tick(void) {
-    if (GP_LIKELY(--ticks > 0)) return 0;
+static int offer_turn(PyObject *may_raise) {
     ticks = TICKS;
     if (PyThread_get_thread_ident() != scheduler_thread || stack_is_short() || message_in_progress()) return 0;
-    PyObject *r = PyObject_CallNoArgs(hooks.preempt);
+    PyObject *r = PyObject_CallOneArg(hooks.preempt, may_raise);
     Py_XDECREF(r);
     return r ? 0 : -1;
 }
+
+int tick(void) { return GP_LIKELY(--ticks > 0) ? 0 : offer_turn(Py_False); }
+int checkpoint(void) { return GP_LIKELY(--ticks > 0) ? 0 : offer_turn(Py_True); }
 
 int parse_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, Py_ssize_t at, const char *name,
                   PyObject **timeout) {
@@ -89,126 +93,193 @@ int parse_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, Py
 
 /* ---- the parts of an operation */
 
-enum op { OP_SEND, OP_RECV, OP_DONE, OP_FOREVER };
-
-static enum gp_result attempt(enum op op, struct gp_object *o, struct gp_message *m) {
-    switch (op) {
-    case OP_SEND: return gp_chan_send(o, m);
-    case OP_RECV: return gp_chan_recv(o, m);
-    default: return GP_BLOCK;
-    }
-}
-
-static enum gp_result attempt_or_queue(enum op op, struct gp_object *o, struct gp_message *m, uint32_t waiter) {
-    switch (op) {
-    case OP_SEND: return gp_chan_send_or_wait(o, m, waiter);
-    case OP_RECV: return gp_chan_recv_or_wait(o, m, waiter);
-    case OP_DONE: return gp_wait_or_done(o, waiter);
-    default: gp_waiter_arm(waiter); return GP_BLOCK;
-    }
-}
-
 /* 1 told through the inbox, 0 not (time is up, or woken some other way), -1 an exception */
-static int park(struct wait_spec *w, uint32_t waiter) {
-    PyObject *slot = PyLong_FromUnsignedLong(waiter);
-    if (!slot) return -1;
-    PyObject *r = PyObject_CallFunctionObjArgs(hooks.park, slot, w->timeout ? w->timeout : Py_None, w->reason,
-                                               w->handle ? w->handle : Py_None, NULL);
-    Py_DECREF(slot);
+static int park(struct wait_spec *w, uint32_t waiter, uint64_t until) {
+    PyObject *slot = PyLong_FromUnsignedLong(waiter), *when = until ? PyFloat_FromDouble((double)until / 1e9) : Py_NewRef(Py_None);
+    PyObject *r = slot && when ? PyObject_CallFunctionObjArgs(hooks.park, slot, when, w->reason,
+                                                             w->handle ? w->handle : Py_None, NULL)
+                               : NULL;
+    Py_XDECREF(slot);
+    Py_XDECREF(when);
     int told = r ? PyObject_IsTrue(r) : -1;
     Py_XDECREF(r);
     return told;
 }
 
-static int sleep_thread(struct wait_spec *w, uint32_t waiter) {
-    uint64_t until = 0;
-    if (w->timeout) {
-        double seconds = PyFloat_AsDouble(w->timeout);
-        if (seconds == -1 && PyErr_Occurred()) return -1;
-        if (seconds < 1e9) until = gp_now() + (seconds > 0 ? (uint64_t)(seconds * 1e9) : 0);
-    }
+/* Python threads beside the scheduler's; each may do anything, unless it is blocked in an operation */
+static uint32_t foreign_threads(void) {
+    uint32_t n = 0;
+    for (PyThreadState *t = PyInterpreterState_ThreadHead(PyInterpreterState_Get()); t; t = PyThreadState_Next(t)) n++;
+    return n - 1;
+}
+
+static int sleep_thread(uint32_t waiter, uint64_t until) {
     struct gp_mapping *mapping = gp.mapping;
     struct gp_waiter *state = gp_waiter_at(gp.proc, waiter);
+    uint64_t run = gp.run;
     int result = 0;
     mapping->users++; /* the runtime may stop while we sleep in it */
+    if (!until) { /* in this order: a thread that this one has started is counted before this one is not */
+        gp_release(&gp.my->foreign, foreign_threads());
+        gp_thread_blocks(state);
+    }
     for (;;) {
         bool fired;
         Py_BEGIN_ALLOW_THREADS
         fired = gp_thread_wait(state, until);
         Py_END_ALLOW_THREADS
-        if (fired || (until && gp_now() >= until)) break;
+        if (run != gp.run || !gp.base || fired || (until && gp_now() >= until)) break;
         if ((result = PyErr_CheckSignals()) < 0) break;
     }
+    if (run == gp.run && gp.base) gp_thread_runs(state);
     gp_mapping_release(mapping);
     return result;
 }
 
-static enum wait_outcome outcome(enum gp_result r) { return r == GP_CLOSED ? WAIT_CLOSED : WAIT_DONE; }
+static bool deadline(PyObject *timeout, uint64_t *until) {
+    *until = 0;
+    if (!timeout) return true;
+    double seconds = PyFloat_AsDouble(timeout);
+    if (seconds == -1 && PyErr_Occurred()) return false;
+    if (seconds < 1e9) *until = gp_now() + (seconds > 0 ? (uint64_t)(seconds * 1e9) : 0);
+    return true;
+}
 
-static enum wait_outcome wait(struct wait_spec *w, enum op op, struct gp_message *m) {
-    struct gp_object *o = w->object;
-    bool goroutine = PyThread_get_thread_ident() == scheduler_thread;
-    enum gp_result r = attempt(op, o, m);
-    if (GP_LIKELY(r != GP_BLOCK)) return outcome(r);
-    if (!may_park()) return WAIT_ERROR;
-    if (goroutine && stack_error()) return WAIT_ERROR;
-    if (goroutine && op <= OP_RECV && PyObject_Size(hooks.runq) == 0)
-        for (int i = 0; i < SPINS && gp_spin_until(o, op == OP_SEND); i++)
-            if ((r = attempt(op, o, m)) != GP_BLOCK) return outcome(r);
+static void nap(uint32_t ns) { gp_wait_ns(ns); }
 
-    int64_t slot = gp_waiter_alloc(!goroutine);
-    if (slot < 0) {
-        raise_memory(128, "blocking one more goroutine");
-        return WAIT_ERROR;
-    }
-    uint32_t waiter = (uint32_t)slot;
-    uint64_t run = gp.run;
-    r = attempt_or_queue(op, o, m, waiter);
-    if (r != GP_BLOCK) {
-        gp_waiter_release(waiter);
-        return outcome(r);
-    }
-    int told;
-    do { /* "told" while the waiter still waits is not possible, unless the scheduler is wrong: never believe it */
-        told = goroutine ? park(w, waiter) : sleep_thread(w, waiter);
-    } while (told == 1 && run == gp.run && gp.base &&
-             GP_W_TAG(gp_acquire(&gp_waiter_at(gp.proc, waiter)->state)) == GP_W_WAITING);
-    if (run != gp.run || !gp.base) { /* it stopped under us */
-        if (!PyErr_Occurred()) PyErr_SetString(hooks.stopped, "the goproc runtime stopped");
-        return WAIT_ERROR;
-    }
-    if (told != 1 && gp_waiter_cancel(waiter)) {
-        if (op != OP_FOREVER) gp_wait_abandon(o, waiter);
-        gp_waiter_release(waiter);
-        if (told == 0) {
-            PyObject *x = PyObject_CallOneArg(hooks.expire, w->reason);
-            if (x) PyErr_SetString(PyExc_SystemError, "the expire hook returned");
-            Py_XDECREF(x);
+/* look again for about what sleeping and waking would cost, if a core is free for that */
+static enum gp_result spin(struct gp_case *c) {
+    enum gp_result r = GP_BLOCK;
+    if (c->kind <= GP_RECV) {
+        for (int i = 0; i < SPINS && r == GP_BLOCK && gp_spin_until(c->o, c->kind == GP_SEND); i++) r = gp_case_try(c);
+    } else if (c->kind == GP_LOCK && gp_get(&c->o->kind) != GP_KIND_RWMUTEX) {
+        /* stay away for some operations of the holder, as lock.c does, and for the same reason */
+        uint64_t until = gp_now() + LOCK_SPIN_NS;
+        for (nap(LOCK_AWAY_NS); r == GP_BLOCK && gp_may_spin() && gp_now() < until && !gp_inbox_pending(); nap(LOCK_LOOK_NS)) {
+            if (gp_get(&c->o->value) == 0) r = gp_case_try(c);
+            else if ((gp_get(&c->o->owner) & 1023) == gp.proc + 1) break; /* held by a goroutine of this process */
         }
-        return WAIT_ERROR;
     }
-    r = gp_chan_finish(o, waiter, told == 1, op == OP_RECV ? m : NULL);
-    gp_waiter_release(waiter);
-    if (told == -1) { /* the operation happened, but an exception is on its way: a value in hand is given up */
-        if (op == OP_RECV && r == GP_OK) gp_message_drop(m);
-        if (op == OP_SEND && r == GP_OK) m->block = 0; /* it is the receiver's now, not the caller's to drop */
-        return WAIT_ERROR;
-    }
-    if (op == OP_DONE) return WAIT_DONE;
-    return outcome(r);
+    return r;
 }
 
-enum wait_outcome wait_send(struct wait_spec *w, struct gp_message *m) {
-    return wait(w, OP_SEND, m);
+static uint64_t earliest_due(const struct gp_select *s) {
+    uint64_t due = 0;
+    for (uint32_t i = 0; i < s->n; i++) {
+        uint64_t t = gp_case_due(&s->cases[i]);
+        if (t && (!due || t < due)) due = t;
+    }
+    return due;
 }
-enum wait_outcome wait_recv(struct wait_spec *w, struct gp_message *m) { return wait(w, OP_RECV, m); }
-enum wait_outcome wait_done(struct wait_spec *w) {
-    struct gp_object *o = w->object;
-    bool waitgroup = gp_get(&o->kind) == GP_KIND_WAITGROUP;
-    if (waitgroup ? gp_get(&o->value) == 0 : gp_acquire(&o->state) >= GP_G_OK) return WAIT_DONE;
-    return wait(w, OP_DONE, NULL);
+
+static bool prepare(struct gp_select *s) { /* what several cases need beside a waiter */
+    if (s->n >= GP_JOURNAL_LOCKS && !s->spill && !(s->spill = alloc_or_collect(4ULL * s->n, 0))) return false;
+    for (uint32_t i = 0; i < s->n; i++)
+        if (s->cases[i].o && !(s->cases[i].sudog = gp_sudog_alloc())) return false;
+    return true;
 }
-enum wait_outcome wait_forever(struct wait_spec *w) { return wait(w, OP_FOREVER, NULL); }
+
+static void give_back(struct gp_select *s, uint32_t waiter) {
+    gp_waiter_release(waiter);
+    for (uint32_t i = 0; s->n > 1 && i < s->n; i++) {
+        if (s->cases[i].sudog) gp_sudog_release(s->cases[i].sudog);
+        s->cases[i].sudog = 0;
+    }
+}
+
+/* Nothing raised: it is to be tried again. */
+static int expire(struct wait_spec *w, uint64_t until) {
+    PyObject *r = PyObject_CallFunctionObjArgs(hooks.expire, w->reason, until && gp_now() >= until ? Py_True : Py_False, NULL);
+    Py_XDECREF(r);
+    return r ? 0 : -1;
+}
+
+static bool release_lock(struct wait_spec *w) {
+    struct gp_object *lock = w->release;
+    w->release = NULL;
+    if (gp_get(&lock->kind) == GP_KIND_RWMUTEX ? gp_rwmutex_unlock(lock, w->reader) : gp_mutex_unlock(lock)) return true;
+    PyErr_SetString(PyExc_RuntimeError, "sync: unlock of unlocked mutex");
+    return false;
+}
+
+int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r) {
+    bool goroutine = PyThread_get_thread_ident() == scheduler_thread;
+    uint64_t until, run = gp.run;
+    if (!deadline(w->timeout, &until) || !may_park() || (goroutine && stack_error())) return -1;
+    if (s->n == 1 && goroutine && !w->release && s->cases[0].o && PyObject_Size(hooks.runq) == 0 &&
+        (*r = spin(&s->cases[0])) != GP_BLOCK)
+        return 0;
+    int64_t slot = gp_waiter_alloc(!goroutine), chosen;
+    uint32_t waiter = (uint32_t)slot;
+    if (slot < 0 || (s->n > 1 && !prepare(s))) {
+        if (slot >= 0) give_back(s, waiter);
+        raise_memory(128ULL * s->n, "blocking one more goroutine");
+        return -1;
+    }
+    for (;;) {
+        if (s->n == 1) chosen = (*r = gp_case_try_or_wait(&s->cases[0], waiter)) == GP_BLOCK ? -1 : 0;
+        else chosen = gp_select(s, waiter, r);
+        if (chosen >= 0) break;
+        int told = 0;
+        bool ok = !w->release || release_lock(w);
+        uint64_t due = earliest_due(s), when = due && (!until || due < until) ? due : until;
+        struct gp_waiter *state = gp_waiter_at(gp.proc, waiter);
+        /* "told" while it still waits is not possible, unless the scheduler is wrong: never believe it */
+        while (ok && GP_W_TAG(gp_acquire(&state->state)) == GP_W_WAITING) {
+            told = goroutine ? park(w, waiter, when) : sleep_thread(waiter, when);
+            if (run != gp.run || !gp.base) { /* it stopped under us */
+                if (!PyErr_Occurred()) PyErr_SetString(hooks.stopped, "the goproc runtime stopped");
+                return -1;
+            }
+            if (told != 1) break;
+        }
+        if (!ok) told = -1;
+        if (gp_waiter_cancel(waiter)) {
+            for (uint32_t i = 0; i < s->n; i++) gp_case_abandon(&s->cases[i]);
+            if (told < 0 || expire(w, until) < 0) break;
+            continue;
+        }
+        uint64_t end = gp_acquire(&state->state);
+        uint32_t k = s->n == 1 ? 0 : GP_W_CASE(end);
+        struct gp_case *c = &s->cases[k];
+        gp_case_settled(c, waiter, told == 1);
+        for (uint32_t i = 0; s->n > 1 && i < s->n; i++)
+            if (i != k) gp_case_abandon(&s->cases[i]);
+        if (GP_W_TAG(end) == GP_W_RETRY) {
+            c->woken = c->kind == GP_LOCK;
+            if (told >= 0) continue;
+            if (c->woken) gp_mutex_pass(c->o);
+            break;
+        }
+        *r = GP_W_TAG(end) == GP_W_CLOSED && c->kind <= GP_RECV ? GP_CLOSED : GP_OK;
+        if (told >= 0) {
+            chosen = k;
+        } else if (*r == GP_OK) { /* it happened, but an exception is on its way */
+            gp_case_undo(c);
+        }
+        break;
+    }
+    give_back(s, waiter);
+    return chosen;
+}
+
+enum gp_result wait_case(struct gp_case *c, struct wait_spec *w) {
+    struct gp_select s = {.cases = c, .n = 1};
+    enum gp_result r;
+    return wait_cases(&s, w, &r) < 0 ? GP_BLOCK : r;
+}
+
+int wait_done(Handle *h, struct gp_object *o, struct wait_spec *w) {
+    (void)h;
+    if (gp_is_done(o)) return 0;
+    struct gp_case c = {.o = o, .kind = GP_DONE};
+    return wait_case(&c, w) == GP_BLOCK ? -1 : 0;
+}
+
+void wait_forever(struct wait_spec *w) {
+    struct gp_case c = {.o = NULL, .kind = GP_FOREVER};
+    if (wait_case(&c, w) != GP_BLOCK) PyErr_SetString(PyExc_SystemError, "something ended an endless wait");
+}
 
 /* ---- what the scheduler calls: parking and idling */
 
@@ -255,6 +326,7 @@ static int make_ready(PyObject *g) {
 static PyObject *core_drain(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
+    gp_set(&gp_polls, gp_get(&gp_polls) + 1);
     if (GP_LIKELY(!gp.base || (!gp_inbox_pending() && !gp_get(&gp.my->rescan)))) Py_RETURN_FALSE;
     uint32_t told[1024];
     int n;
@@ -273,7 +345,7 @@ static PyObject *core_drain(PyObject *module, PyObject *unused) {
 static uint64_t deadline_ns(PyObject *deadline) { /* time.monotonic() seconds, or None */
     if (deadline == Py_None) return 0;
     double seconds = PyFloat_AsDouble(deadline);
-    return seconds <= 0 ? 1 : seconds > 1e9 ? 0 : (uint64_t)(seconds * 1e9);
+    return seconds <= 0 ? 1 : seconds > 1e9 ? 1000000000000000000ULL : (uint64_t)(seconds * 1e9); /* 0 would be: no timer */
 }
 
 static PyObject *core_idle(PyObject *module, PyObject *deadline) {
@@ -281,6 +353,7 @@ static PyObject *core_idle(PyObject *module, PyObject *deadline) {
     uint64_t until = deadline_ns(deadline);
     if (PyErr_Occurred()) return NULL;
     if (!gp.base) Py_RETURN_NONE;
+    gp_release(&gp.my->foreign, foreign_threads());
     Py_BEGIN_ALLOW_THREADS
     gp_idle(until);
     Py_END_ALLOW_THREADS
@@ -313,9 +386,47 @@ static PyObject *core_park_forever(PyObject *module, PyObject *const *args, Py_s
     if (nargs != 2 || !PyUnicode_Check(args[0]))
         return PyErr_Format(PyExc_TypeError, "park_forever(reason, timeout)");
     if (handle_ready() < 0) return NULL;
-    struct wait_spec w = {NULL, NULL, args[1] == Py_None ? NULL : args[1], args[0]};
-    if (wait_forever(&w) != WAIT_ERROR) PyErr_SetString(PyExc_SystemError, "something ended an endless wait");
+    struct wait_spec w = {.timeout = args[1] == Py_None ? NULL : args[1], .reason = args[0]};
+    wait_forever(&w);
     return NULL;
+}
+
+/* ---- time slices */
+
+static bool somebody_waits(void) { /* called without the GIL: sizes may be stale, and then the next slice sees it */
+    return gp_inbox_pending() || gp_get(&gp.my->rescan) || (hooks.runq && Py_SIZE(hooks.runq) > 0) ||
+           (hooks.timers && Py_SIZE(hooks.timers) > 0) || gp_task_count() > 0;
+}
+
+static void request(int number) { PyErr_SetInterruptEx(number); }
+
+static PyObject *core_start_monitor(PyObject *module, PyObject *arg) {
+    (void)module;
+    long number = PyLong_AsLong(arg);
+    if (number == -1 && PyErr_Occurred()) return NULL;
+    int err = gp_monitor_start((int)number, request, somebody_waits);
+    if (err < 0) return PyErr_Format(PyExc_OSError, "cannot start goproc's monitor thread: error %d", -err);
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_stop_monitor(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    gp_monitor_stop(); /* it never waits for the GIL */
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_may_switch(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyBool_FromLong(gp.base && PyThread_get_thread_ident() == scheduler_thread && !message_in_progress() &&
+                           !stack_is_short());
+}
+
+static PyObject *core_take_asleep(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyBool_FromLong(gp.base && gp.proc == 0 && atomic_exchange(&gp.head->asleep, 0));
 }
 
 PyMethodDef wait_functions[] = {
@@ -328,5 +439,9 @@ PyMethodDef wait_functions[] = {
     {"on_scheduler_thread", core_on_scheduler_thread, METH_NOARGS, NULL},
     {"park_forever", (PyCFunction)(void (*)(void))core_park_forever, METH_FASTCALL,
      PyDoc_STR("Block until the timeout: raises TimeoutError or what interrupts it.")},
+    {"start_monitor", core_start_monitor, METH_O, PyDoc_STR("Have the handler of a signal called when a goroutine keeps this thread for long.")},
+    {"stop_monitor", core_stop_monitor, METH_NOARGS, NULL},
+    {"may_switch", core_may_switch, METH_NOARGS, PyDoc_STR("Is this a place, in C, where a goroutine can let others run?")},
+    {"take_asleep", core_take_asleep, METH_NOARGS, PyDoc_STR("In the host: were all goroutines found asleep? Once.")},
     {NULL, NULL, 0, NULL},
 };

@@ -1,68 +1,13 @@
-"""Where the goroutines of a channel test run: one case list, every placement.
-
-What a channel means does not depend on which process its ends are in, so no case mentions a process: it asks the
-placement to start a sender, a receiver, or just anyone.
-"""
+"""Channel tests run in every placement, and for the classes of capacity that differ."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
-
-from goproc import go
+from places import place_fixture
 
 CAPACITIES = (0, 1, 64)  # rendezvous, always full or empty, roomy
-PLACES = (
-    (1, "local"),
-    (2, "on0"),
-    (2, "across"),
-    (2, "back"),
-    (4, "spread"),
-)
 
-
-class Place:
-    """A runtime, and where in it goroutines go.
-
-    local: go.local, all in the host.  on0: go.on(0), serialised, all in the host.  across: senders and receivers in
-    different processes (with 4, neither is the host); back: the other way round.  spread: round robin over all.
-    """
-
-    def __init__(self, procs: int, kind: str) -> None:
-        self.procs = procs
-        self.kind = kind
-        self._turn = itertools.count()
-
-    @property
-    def one_process(self) -> bool:
-        return self.procs == 1 or self.kind in ("local", "on0")
-
-    def _start(self, proc: int, f: Any, args: Any) -> Any:
-        return go.local(f, *args) if self.kind == "local" else go.on(proc % self.procs)(f, *args)
-
-    def sender(self, f: Any, *args: Any) -> Any:
-        """Start a goroutine on the sending side."""
-        home = {"across": 1, "back": 0, "spread": next(self._turn)}.get(self.kind, 0)
-        return self._start(home, f, args)
-
-    def receiver(self, f: Any, *args: Any) -> Any:
-        """Start a goroutine on the receiving side."""
-        home = {"across": self.procs - 1 if self.procs > 2 else 0, "back": 1, "spread": next(self._turn)}
-        return self._start(home.get(self.kind, 0), f, args)
-
-    def anyone(self, f: Any, *args: Any) -> Any:
-        """Start a goroutine on either side, in turn."""
-        return self._start(0 if self.one_process else next(self._turn), f, args)
-
-
-@pytest.fixture(scope="module", params=PLACES, ids=lambda p: f"{p[1]}-{p[0]}")
-def place(request: pytest.FixtureRequest, runtimes: Any) -> Iterator[Place]:
-    procs, kind = request.param
-    runtimes.get(procs)
-    yield Place(procs, kind)
+place = place_fixture(((1, "local"), (2, "on0"), (2, "across"), (2, "back"), (4, "spread")))
 
 
 @pytest.fixture(params=CAPACITIES, ids=lambda cap: f"cap{cap}")

@@ -13,24 +13,6 @@ import goproc
 from goproc import Atomic, WaitGroup, chan, go
 
 
-def test_A20_identity(place, cap):
-    c, other = chan(cap), chan(cap)
-    assert c == c and c != other and c == c.rx == c.tx == c.rx.rx
-    assert len({c, c.rx, c.tx, other}) == 2
-    table = {c: "mine", other: "other"}
-    assert table[c.tx] == "mine"
-    assert c != 1 and c != "c" and c.__ne__(None) is not False
-    # through another channel, and through another process
-    way = chan(1)
-    way.send([c, {"key": c.tx}, c.rx])
-    got = way.recv()
-    assert got[0] is c and got[1]["key"] == c and hash(got[2]) == hash(c)
-    back = place.anyone(
-        lambda a, b, v: (a, v, a == v, a is v, hash(a) == hash(v), a == b), c, other, c
-    ).result(10)
-    assert back[0] is c and back[1] is c and back[2:] == (True, True, True, False)
-
-
 def test_keys_survive_the_trip(place):
     chans = [chan(i) for i in range(5)]
     table = {c: i for i, c in enumerate(chans)}

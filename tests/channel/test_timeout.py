@@ -225,4 +225,4 @@ def test_many_timeouts_that_did_not_expire_are_forgotten(runtime1):
         assert b.recv(timeout=1000) == i
     a.close()
     g.join(10)
-    assert len(scheduler._timers) < 2000
+    assert len(scheduler.timers) < 2000

@@ -1,0 +1,36 @@
+"""select: the first of several operations. (Not select.py: a submodule of the function's name would hide it.)
+
+The operation is in the C core (goproc/shm/select.c); here is what it does not know: what else one can wait for.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from goproc.shm import _core
+from goproc.shm._core import Selected, Selector, default, select
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["Selected", "Selector", "default", "select"]
+
+
+def case_of(obj: Any) -> Any:
+    """The channel that a case stands for which is neither a channel nor a method of one: a timer's, a context's.
+
+    Returns:
+        None if it is no case.
+    """
+    timer = sys.modules.get("goproc.timer")
+    if timer is not None and isinstance(obj, (timer.Timer, timer.Ticker)):
+        return obj.c
+    kind = type(obj)
+    if all(hasattr(kind, name) for name in ("done", "err", "deadline", "value")):
+        # a context, also one of the program's own making
+        return obj.done()
+    return None
+
+
+_core.connect(case_of=case_of)

@@ -1,0 +1,122 @@
+/* context.c - the tree of contexts: a node is a channel that is closed when the context is done.
+ *
+ * Go's propagation (context.go) is synchronous: when cancel returns, everything below is done. Here the nodes are in
+ * shared memory, and one lock for all trees guards their links; it comes before the lock of any channel. Whether a
+ * context is done is one load of its flags, since an end is written into every node below.
+ *
+ * Nothing runs for a deadline: each node has the earliest one of it and its ancestors, and who looks at a node, or waits
+ * for it, ends the topmost one that has passed, so that all processes see the same end.
+ *
+ * A child pins its parent (ctx_pins), which is thus there for as long as an end can come from it or a cause be asked of
+ * it. A process that dies in the middle of a cancel leaves a node that is done with children that are not: the rule
+ * to repair it is to go on.
+ */
+#include "core.h"
+
+static struct gp_object *at(uint32_t ref) { return ref ? gp_at(ref) : NULL; }
+static bool is_done(const struct gp_object *c) { return gp_acquire(&c->flags) & GP_OBJ_CLOSED; }
+
+static bool listed(const struct gp_object *c, const struct gp_object *parent) {
+    return parent && (gp_get(&c->ctx_prev) || gp_get(&parent->ctx_child) == gp_ref_of(c));
+}
+
+static void unlist(struct gp_object *c) {
+    struct gp_object *parent = at(gp_get(&c->ctx_parent));
+    if (!listed(c, parent)) return;
+    uint32_t next = gp_get(&c->ctx_next), prev = gp_get(&c->ctx_prev);
+    gp_set(prev ? &((struct gp_object *)gp_at(prev))->ctx_next : &parent->ctx_child, next);
+    if (next) gp_set(&((struct gp_object *)gp_at(next))->ctx_prev, prev);
+    gp_set(&c->ctx_next, 0);
+    gp_set(&c->ctx_prev, 0);
+}
+
+static void finish(struct gp_object *c, int64_t code, unsigned inherited) {
+    gp_lock(c);
+    if (!is_done(c)) {
+        gp_set(&c->value, code);
+        gp_release(&c->flags, (uint16_t)(gp_get(&c->flags) | GP_OBJ_CLOSED | inherited)); /* COMMIT */
+        gp_fire_all(c, GP_W_CLOSED, false);
+    }
+    gp_unlock(c);
+}
+
+void gp_context_link(struct gp_object *c, struct gp_object *parent, uint64_t due) {
+    gp_set(&c->flags, GP_OBJ_CONTEXT);
+    if (!parent) {
+        gp_set(&c->due, due);
+        return;
+    }
+    gp_lock(&gp.head->tree);
+    uint64_t above = gp_get(&parent->due);
+    gp_set(&c->due, due && (!above || due < above) ? due : above);
+    gp_set(&parent->ctx_pins, gp_get(&parent->ctx_pins) + 1);
+    gp_set(&c->ctx_parent, gp_ref_of(parent));
+    if (is_done(parent)) {
+        finish(c, gp_get(&parent->value), GP_OBJ_INHERITED);
+    } else {
+        uint32_t next = gp_get(&parent->ctx_child);
+        gp_set(&c->ctx_next, next);
+        gp_set(&c->ctx_prev, 0);
+        gp_order();
+        gp_set(&parent->ctx_child, gp_ref_of(c)); /* COMMIT */
+        if (next) gp_set(&((struct gp_object *)gp_at(next))->ctx_prev, gp_ref_of(c));
+    }
+    gp_unlock(&gp.head->tree);
+}
+
+bool gp_context_cancel(struct gp_object *c, int64_t code, gp_ref cause) {
+    gp_lock(&gp.head->tree);
+    bool first = !is_done(c);
+    if (first) {
+        if (cause) {
+            gp_own(cause, GP_TAG(GP_TAG_RESULT, gp_ref_of(c)));
+            c->ring = cause;
+            gp_order();
+        }
+        finish(c, code, 0);
+        for (struct gp_object *n = c;;) {
+            struct gp_object *child = at(gp_get(&n->ctx_child));
+            if (child) {
+                finish(child, code, GP_OBJ_INHERITED);
+                n = child;
+            } else if (n == c) {
+                break;
+            } else {
+                struct gp_object *up = at(gp_get(&n->ctx_parent));
+                unlist(n);
+                n = up;
+            }
+        }
+        unlist(c);
+    }
+    gp_unlock(&gp.head->tree);
+    gp_ring();
+    return first;
+}
+
+bool gp_context_expire(struct gp_object *c) {
+    if (is_done(c)) return true;
+    uint64_t due = gp_get(&c->due), now;
+    if (!due || (now = gp_now()) < due) return false;
+    for (struct gp_object *up; (up = at(gp_get(&c->ctx_parent))) && gp_get(&up->due) && gp_get(&up->due) <= now;) c = up;
+    gp_context_cancel(c, GP_DEADLINE, 0);
+    return true;
+}
+
+bool gp_context_unlink(struct gp_object *c) {
+    gp_lock(&gp.head->tree);
+    bool alone = gp_get(&c->ctx_pins) == 0;
+    struct gp_object *parent = at(gp_get(&c->ctx_parent));
+    if (alone && parent) {
+        unlist(c);
+        gp_set(&c->ctx_parent, 0);
+        gp_set(&parent->ctx_pins, gp_get(&parent->ctx_pins) - 1);
+    }
+    gp_unlock(&gp.head->tree);
+    return alone;
+}
+
+struct gp_object *gp_context_origin(struct gp_object *c) {
+    for (struct gp_object *up; gp_acquire(&c->flags) & GP_OBJ_INHERITED && (up = at(gp_get(&c->ctx_parent)));) c = up;
+    return c;
+}

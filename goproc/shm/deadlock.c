@@ -1,0 +1,42 @@
+/* deadlock.c - "all goroutines are asleep": termination detection by double collect (Dijkstra and Safra; Mattern).
+ *
+ * Who goes idle makes its `act` odd and then looks at the others; the last one to do so sees all of them odd. To have
+ * seen each process idle is not to have seen all idle at once, and a wake-up may be under way. So: read all `act` (all
+ * odd, nothing outside pending), find every inbox and task queue empty, read all `act` again. Unchanged values mean that
+ * each process was idle over an interval, and all intervals share the moment between the two readings. What was posted
+ * before that moment has been seen in the middle: a poster posts before its own `act` turns odd, or, if it is a plain
+ * thread, before it is counted as blocked. Nobody runs at that moment and nothing outside can start anything, so it stays
+ * that way: no time-out is needed, and no false report is possible.
+ *
+ * Outside are timers (ext), plain threads that are not blocked in an operation (foreign, threads) and, asked by the host
+ * before it reports, signal handlers. A process that waits in a system call is not idle in this sense.
+ */
+#include "core.h"
+
+static bool threads_run(uint32_t foreign, uint64_t threads) { return (int32_t)(foreign - (uint32_t)threads) > 0; }
+
+bool gp_all_asleep(void) {
+    static uint64_t act[GP_MAX_PROCS], threads[GP_MAX_PROCS];
+    struct gp_header *h = gp.head;
+    if (gp_get(&h->stop) || gp_get(&h->fatal) || gp_get(&h->asleep)) return false;
+    for (uint32_t p = 0; p < gp.nprocs; p++) {
+        struct gp_proc *w = gp_proc_at(p);
+        act[p] = atomic_load(&w->act);
+        if (!(act[p] & 1) || gp_acquire(&w->state) != GP_P_LIVE || gp_get(&w->ext)) return false;
+        threads[p] = atomic_load(&w->threads);
+        if (threads_run(gp_acquire(&w->foreign), threads[p])) return false;
+    }
+    atomic_thread_fence(memory_order_seq_cst);
+    for (uint32_t p = 0; p < gp.nprocs; p++) {
+        struct gp_proc *w = gp_proc_at(p);
+        struct gp_queue *q = &w->queue;
+        if (atomic_load(&w->inbox) || atomic_load(&w->rescan) || gp_get(&w->park) == GP_NOTIFIED) return false;
+        if (gp_get(&q->tail) != gp_get(&q->head) || gp_get(&q->pinned_tail) != gp_get(&q->pinned_head)) return false;
+    }
+    atomic_thread_fence(memory_order_seq_cst);
+    for (uint32_t p = 0; p < gp.nprocs; p++) {
+        struct gp_proc *w = gp_proc_at(p);
+        if (atomic_load(&w->act) != act[p] || atomic_load(&w->threads) != threads[p]) return false;
+    }
+    return true;
+}

@@ -1,0 +1,97 @@
+/* monitor.c - time slices: a thread that sees when a goroutine keeps its process, and asks for a turn for the others.
+ *
+ * What Go's sysmon does (runtime/proc.go, retake), with Python's means. Every 10 ms it looks whether the scheduler has
+ * looked for work since the last time. If not, and if others wait to run, it has a Python signal handler called in the
+ * scheduler's thread, which switches to another goroutine (goproc/scheduler.py, on_tick). That needs no real signal
+ * while bytecode runs: the handler is marked as due, and no system call is interrupted. Only if that had no effect
+ * for another 10 ms the thread is in C code, perhaps blocked in a lock or a read that another goroutine of this process
+ * is to end: then a real SIGURG (as Go uses, ignored by default, restartable) gets it out of there.
+ *
+ * The thread takes no GIL. While the process is idle for long it sleeps, and is woken with it.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#include "core.h"
+
+#define SLICE_NS 10000000ULL
+#define QUIET 20 /* slices without anything to do, after which it sleeps */
+
+_Atomic uint32_t gp_polls;
+
+static struct {
+    pthread_t thread, watched;
+    bool running;
+    int signal;
+    void (*request)(int signal);
+    bool (*wanted)(void);
+    _Atomic uint32_t asleep, stop;
+} monitor;
+
+static bool idle(void) { return atomic_load(&gp.my->act) & 1; }
+
+static void *watch(void *unused) {
+    (void)unused;
+    prctl(PR_SET_NAME, "goproc-monitor");
+    uint32_t seen = gp_get(&gp_polls), quiet = 0, slices = 0;
+    while (!gp_get(&monitor.stop)) {
+        gp_futex_wait(&monitor.stop, 0, gp_now() + SLICE_NS);
+        if (idle()) {
+            slices = 0;
+            if (++quiet < QUIET) continue;
+            atomic_store(&monitor.asleep, 1);
+            while (idle() && atomic_load(&monitor.asleep) && !atomic_load(&monitor.stop))
+                gp_futex_wait(&monitor.asleep, 1, 0);
+            atomic_store(&monitor.asleep, 0);
+            quiet = 0;
+            continue;
+        }
+        quiet = 0;
+        uint32_t polls = gp_get(&gp_polls);
+        if (polls != seen) {
+            seen = polls;
+            slices = 0;
+            continue;
+        }
+        if (!monitor.wanted()) continue;
+        if (++slices > 1) pthread_kill(monitor.watched, monitor.signal);
+        else monitor.request(monitor.signal);
+    }
+    return NULL;
+}
+
+int gp_monitor_start(int signal, void (*request)(int signal), bool (*wanted)(void)) {
+    monitor.watched = pthread_self();
+    monitor.signal = signal;
+    monitor.request = request;
+    monitor.wanted = wanted;
+    atomic_store(&monitor.stop, 0);
+    atomic_store(&monitor.asleep, 0);
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int err = pthread_create(&monitor.thread, NULL, watch, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    monitor.running = err == 0;
+    return -err;
+}
+
+void gp_monitor_wake(void) {
+    if (GP_UNLIKELY(atomic_load(&monitor.asleep))) {
+        atomic_store(&monitor.asleep, 0);
+        gp_futex_wake(&monitor.asleep, 1);
+    }
+}
+
+void gp_monitor_stop(void) {
+    if (!monitor.running) return;
+    atomic_store(&monitor.stop, 1);
+    gp_futex_wake(&monitor.stop, 1);
+    atomic_store(&monitor.asleep, 0);
+    gp_futex_wake(&monitor.asleep, 1);
+    pthread_join(monitor.thread, NULL);
+    monitor.running = false;
+}

@@ -1,0 +1,232 @@
+/* sync.c - mutex, read-write mutex, condition, semaphore, barrier: what Go's sync and x/sync/semaphore do, in shared
+ * memory, on the queues that channels have.
+ *
+ * A mutex is Go's (sync/mutex.go): in normal use a running process may take it before the one that was woken, since to
+ * hand it to a sleeper would make everybody wait for that wake-up; a waiter of more than a millisecond is handed it
+ * directly. At most one waiter at a time is awake and trying (GP_OBJ_WOKEN), and one that fails waits in front again.
+ * All others hand over directly and serve in order: a pending writer stops new readers, readers that waited for a
+ * writer all go when it ends, and a large acquire at the head of a semaphore's queue is not overtaken.
+ *
+ * Each change is one store of `value`; when it belongs to a waiter, the CAS on the waiter is the COMMIT and the journal
+ * (GP_OP_GRANT) has the value. A process that dies with a lock is told from `owner`: a mutex or writer's lock whose owner
+ * is not the live incarnation of its process goes to the next taker, with GP_OWNER_DIED.
+ */
+#include "core.h"
+
+#define STARVING_NS 1000000ULL
+
+static bool owner_died(const struct gp_object *o) {
+    uint32_t owner = gp_get(&o->owner), proc = (owner & 1023) - 1;
+    if (owner == 0) return false;
+    if (proc >= gp.nprocs) return true;
+    const struct gp_proc *p = gp_proc_at(proc);
+    return (gp_get(&p->incarnation) & 0x1fffff) != owner >> 10 || gp_get(&p->state) == GP_P_DEAD;
+}
+
+static void own(struct gp_object *o) {
+    gp_set(&o->owner, gp.me); /* first: a locked lock always has an owner */
+    gp_order();
+}
+
+/* ---- read-write mutex */
+
+static bool grant_readers(struct gp_object *o) {
+    bool any = false;
+    for (uint32_t sd; (sd = gp_get(&o->recvq_first)) != 0;)
+        if (gp_grant(o, sd, gp_get(&o->value) + 1)) any = true;
+    if (any) gp_set(&o->owner, 0);
+    return any;
+}
+
+static void grant_writer(struct gp_object *o) {
+    for (uint32_t sd; (sd = gp_get(&o->sendq_first)) != 0;)
+        if (gp_grant(o, sd, -1)) return;
+    grant_readers(o); /* they queued behind writers that have given up */
+}
+
+static enum gp_result rwmutex_step(struct gp_object *o, bool reader) {
+    int64_t value = gp_get(&o->value);
+    enum gp_result r = GP_OK;
+    if (value < 0 && owner_died(o)) {
+        value = 0;
+        r = GP_OWNER_DIED;
+    }
+    if (reader) {
+        if (value < 0 || (gp_get(&o->sendq_first) && r == GP_OK)) return GP_BLOCK;
+        gp_set(&o->value, value + 1);
+        gp_set(&o->owner, 0);
+        return r;
+    }
+    if (value != 0) return GP_BLOCK;
+    own(o);
+    gp_set(&o->value, -1);
+    return r;
+}
+
+bool gp_rwmutex_unlock(struct gp_object *o, bool reader) {
+    gp_lock(o);
+    int64_t value = gp_get(&o->value);
+    bool ok = reader ? value > 0 : value < 0;
+    if (ok && reader) {
+        gp_set(&o->value, value - 1); /* COMMIT */
+        if (value == 1) grant_writer(o);
+    } else if (ok) {
+        gp_set(&o->value, 0); /* COMMIT */
+        gp_set(&o->owner, 0);
+        if (!grant_readers(o)) grant_writer(o);
+    }
+    gp_unlock(o);
+    gp_ring();
+    return ok;
+}
+
+/* ---- mutex */
+
+static void wake_first(struct gp_object *o) { /* to try again; the lock is free */
+    for (uint32_t sd; (sd = gp_get(&o->recvq_first)) != 0;) {
+        struct gp_sudog *s = gp_sudog_at(sd);
+        uint32_t proc = s->proc, waiter = s->waiter;
+        gp_intent(GP_OP_FIRE, gp_ref_of(o), sd, 0, s->epoch, 0);
+        bool won = gp_fire(o, sd, GP_W_RETRY);
+        if (won) {
+            gp_set(&o->flags, (uint16_t)(gp_get(&o->flags) | GP_OBJ_WOKEN));
+            gp_unlink(o, sd);
+        }
+        gp_done();
+        if (won) {
+            gp_tell(proc, waiter);
+            return;
+        }
+    }
+}
+
+static void not_woken(struct gp_object *o) { atomic_fetch_and(&o->flags, (uint16_t)~GP_OBJ_WOKEN); }
+
+static enum gp_result mutex_step(struct gp_object *o, struct gp_case *c) {
+    enum gp_result r = GP_OK;
+    if (c->woken) {
+        c->woken = false;
+        not_woken(o);
+    }
+    if (gp_get(&o->value) != 0) {
+        if (!owner_died(o)) return GP_BLOCK;
+        r = GP_OWNER_DIED;
+    }
+    own(o);
+    gp_set(&o->value, 1); /* COMMIT */
+    return r;
+}
+
+bool gp_mutex_unlock(struct gp_object *o) {
+    gp_lock(o);
+    bool locked = gp_get(&o->value) != 0, handed = false;
+    if (locked) {
+        for (uint32_t sd; !handed && (sd = gp_get(&o->recvq_first)) != 0;) {
+            if (gp_now() - gp_sudog_at(sd)->since < STARVING_NS) break;
+            handed = gp_grant(o, sd, 1);
+        }
+        if (!handed) {
+            gp_set(&o->value, 0); /* COMMIT */
+            gp_set(&o->owner, 0);
+            if (!(gp_get(&o->flags) & GP_OBJ_WOKEN)) wake_first(o);
+        }
+    }
+    gp_unlock(o);
+    gp_ring();
+    return locked;
+}
+
+void gp_mutex_pass(struct gp_object *o) {
+    gp_lock(o);
+    not_woken(o);
+    if (gp_get(&o->value) == 0) wake_first(o);
+    gp_unlock(o);
+    gp_ring();
+}
+
+/* ---- semaphore */
+
+static void serve(struct gp_object *o) {
+    for (uint32_t sd; (sd = gp_get(&o->recvq_first)) != 0;) {
+        int64_t free_units = gp_get(&o->value), wanted = (int64_t)gp_sudog_at(sd)->n;
+        if (wanted > free_units) return;
+        gp_grant(o, sd, free_units - wanted);
+    }
+}
+
+bool gp_semaphore_release(struct gp_object *o, uint64_t n) {
+    gp_lock(o);
+    uint64_t value = (uint64_t)gp_get(&o->value), size = gp_get(&o->size);
+    bool ok = n <= size - value;
+    if (ok) {
+        gp_set(&o->value, (int64_t)(value + n)); /* COMMIT */
+        serve(o);
+    }
+    gp_unlock(o);
+    gp_ring();
+    return ok;
+}
+
+/* ---- condition */
+
+void gp_cond_signal(struct gp_object *o, bool all) {
+    gp_lock(o);
+    if (all) {
+        gp_fire_all(o, GP_W_FIRED, false); /* who waits again meanwhile does so after this lock */
+    } else {
+        for (uint32_t sd; (sd = gp_get(&o->recvq_first)) != 0;) {
+            struct gp_sudog *s = gp_sudog_at(sd);
+            uint32_t proc = s->proc, waiter = s->waiter;
+            gp_intent(GP_OP_FIRE, gp_ref_of(o), sd, 0, s->epoch, 0);
+            bool won = gp_fire(o, sd, GP_W_FIRED); /* COMMIT */
+            if (won) gp_unlink(o, sd);
+            gp_done();
+            if (won) {
+                gp_tell(proc, waiter);
+                break;
+            }
+        }
+    }
+    gp_unlock(o);
+    gp_ring();
+}
+
+/* ---- barrier */
+
+static enum gp_result arrive(struct gp_object *o, struct gp_case *c) {
+    int64_t before = gp_get(&o->value);
+    if (before + 1 < (int64_t)o->cap) return GP_BLOCK; /* queue() follows; see gp_sync_step */
+    uint64_t place = 0;
+    for (uint32_t sd = gp_get(&o->recvq_first); sd; sd = gp_get(&gp_sudog_at(sd)->next)) gp_sudog_at(sd)->n = place++;
+    c->n = place;
+    gp_set(&o->value, 0); /* COMMIT: the next round begins */
+    gp_fire_all(o, GP_W_FIRED, false);
+    return GP_OK;
+}
+
+/* ---- what select.c calls */
+
+enum gp_result gp_sync_step(struct gp_object *o, struct gp_case *c) {
+    bool rw = gp_get(&o->kind) == GP_KIND_RWMUTEX;
+    switch (c->kind) {
+    case GP_LOCK: return rw ? rwmutex_step(o, false) : mutex_step(o, c);
+    case GP_RLOCK: return rwmutex_step(o, true);
+    case GP_ACQUIRE:
+        if (gp_get(&o->recvq_first) || (int64_t)c->n > gp_get(&o->value)) return GP_BLOCK;
+        gp_set(&o->value, gp_get(&o->value) - (int64_t)c->n); /* COMMIT */
+        return GP_OK;
+    case GP_ARRIVE: return arrive(o, c);
+    default: return GP_BLOCK; /* a condition */
+    }
+}
+
+void gp_sync_settle(struct gp_object *o) {
+    switch (gp_get(&o->kind)) {
+    case GP_KIND_SEMAPHORE: serve(o); break;
+    case GP_KIND_RWMUTEX:
+        if (gp_get(&o->value) == 0) grant_writer(o);
+        else if (gp_get(&o->value) > 0 && !gp_get(&o->sendq_first)) grant_readers(o);
+        break;
+    default: break;
+    }
+}

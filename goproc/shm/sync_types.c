@@ -1,0 +1,500 @@
+/* sync_types.c - the Python types over sync.c: mutex, once, read-write mutex, condition, semaphore, barrier. */
+#include <math.h>
+
+#include "python.h"
+
+static PyObject *no_arguments(PyTypeObject *type, PyObject *args, PyObject *kwargs, const char *format, enum gp_kind kind) {
+    static char *names[] = {NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, names)) return NULL;
+    return handle_new(type, kind);
+}
+
+/* 0, or -1 and an exception */
+static int take(Handle *self, enum gp_op_kind kind, PyObject *timeout, PyObject *reason) {
+    struct gp_object *o = checkpoint() < 0 ? NULL : handle_object(self);
+    if (!o) return -1;
+    struct gp_case c = {.o = o, .kind = (uint8_t)kind};
+    enum gp_result r = gp_case_try(&c);
+    if (GP_UNLIKELY(r == GP_BLOCK)) {
+        struct wait_spec w = {.handle = (PyObject *)self, .timeout = timeout, .reason = reason};
+        r = wait_case(&c, &w);
+    }
+    if (GP_UNLIKELY(r == GP_OWNER_DIED))
+        PyErr_Format(hooks.owner_died, "the process that held this %s died; it is locked by you now, and what it guards "
+                     "may be half changed: unlock() it when that is mended", strrchr(Py_TYPE(self)->tp_name, '.') ?
+                     strrchr(Py_TYPE(self)->tp_name, '.') + 1 : Py_TYPE(self)->tp_name);
+    return r == GP_OK ? 0 : -1;
+}
+
+static PyObject *take_with_timeout(Handle *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+                                   enum gp_op_kind kind, PyObject *reason, const char *name) {
+    PyObject *timeout = NULL;
+    if ((nargs || kwnames) && parse_timeout(args, nargs, kwnames, 0, name, &timeout) < 0) return NULL;
+    if (take(self, kind, timeout, reason) < 0) return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *try_take(Handle *self, enum gp_op_kind kind, uint64_t n) {
+    struct gp_object *o = tick() < 0 ? NULL : handle_object(self);
+    if (!o) return NULL;
+    struct gp_case c = {.o = o, .kind = (uint8_t)kind, .n = n};
+    enum gp_result r = gp_case_try(&c);
+    if (r == GP_OWNER_DIED) {
+        PyErr_SetString(hooks.owner_died, "the process that held this lock died; it is locked by you now");
+        return NULL;
+    }
+    return PyBool_FromLong(r == GP_OK);
+}
+
+static PyObject *misuse(const char *text) {
+    PyErr_SetString(PyExc_RuntimeError, text);
+    return NULL;
+}
+
+static PyObject *is_locked(Handle *self, void *unused) {
+    (void)unused;
+    struct gp_object *o = tick() < 0 ? NULL : handle_object(self);
+    return o ? PyBool_FromLong(gp_acquire(&o->value) != 0) : NULL;
+}
+
+/* ---- Mutex */
+
+static PyObject *mutex_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    return no_arguments(type, args, kwargs, ":Mutex", GP_KIND_MUTEX);
+}
+
+static PyObject *mutex_lock(Handle *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+    return take_with_timeout(self, args, nargs, kwnames, GP_LOCK, reason_lock, "lock()");
+}
+
+static PyObject *mutex_try_lock(Handle *self, PyObject *unused) {
+    (void)unused;
+    return try_take(self, GP_LOCK, 0);
+}
+
+static PyObject *mutex_unlock(Handle *self, PyObject *unused) {
+    (void)unused;
+    struct gp_object *o = handle_object(self);
+    if (!o) return NULL;
+    if (!gp_mutex_unlock(o)) return misuse("sync: unlock of unlocked mutex");
+    Py_RETURN_NONE;
+}
+
+static PyObject *mutex_enter(Handle *self, PyObject *unused) {
+    (void)unused;
+    return take(self, GP_LOCK, NULL, reason_lock) < 0 ? NULL : Py_NewRef((PyObject *)self);
+}
+
+static PyObject *mutex_exit(Handle *self, PyObject *const *args, Py_ssize_t nargs) {
+    (void)args;
+    (void)nargs;
+    return mutex_unlock(self, NULL);
+}
+
+#define EXIT(f) (PyCFunction)(void (*)(void))(f), METH_FASTCALL
+
+static PyMethodDef mutex_methods[] = {
+    {"lock", FAST(mutex_lock),
+     PyDoc_STR("lock($self, /, timeout=None)\n--\n\nBlock until the mutex is free, and take it.\n\n"
+               "Raises:\n    TimeoutError: time is up; it is not held.\n"
+               "    OwnerDied: the process that held it died; it is held now, once told.\n\n"
+               "Cost: about 0.1 us when it is free.")},
+    {"try_lock", (PyCFunction)mutex_try_lock, METH_NOARGS,
+     PyDoc_STR("try_lock($self, /)\n--\n\nTake the mutex if it is free; tell whether it was.")},
+    {"unlock", (PyCFunction)mutex_unlock, METH_NOARGS,
+     PyDoc_STR("unlock($self, /)\n--\n\nLet go of the mutex; any goroutine may, as in Go.\n\n"
+               "Raises:\n    RuntimeError: sync: unlock of unlocked mutex")},
+    {"__enter__", (PyCFunction)mutex_enter, METH_NOARGS, NULL},
+    {"__exit__", EXIT(mutex_exit), NULL},
+    {NULL, NULL, 0, NULL},
+};
+static PyGetSetDef mutex_getset[] = {
+    {"locked", (getter)is_locked, NULL, PyDoc_STR("Whether somebody holds it, at some instant."), NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+#define SYNC_TYPE(object, name)                  \
+    PyTypeObject object = {                      \
+        PyVarObject_HEAD_INIT(NULL, 0)           \
+        .tp_name = "goproc.shm._core." name,     \
+        .tp_base = &HandleType,                  \
+        .tp_basicsize = sizeof(Handle),          \
+        .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+
+SYNC_TYPE(MutexType, "Mutex")
+    .tp_new = mutex_new,
+    .tp_methods = mutex_methods,
+    .tp_getset = mutex_getset,
+};
+
+/* ---- Once: a mutex that remembers that it is done; policy is Python's (goproc/sync.py) */
+
+static PyObject *once_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    return no_arguments(type, args, kwargs, ":Once", GP_KIND_ONCE);
+}
+
+static PyObject *once_done(Handle *self, PyObject *unused) {
+    (void)unused;
+    struct gp_object *o = handle_object(self);
+    return o ? PyBool_FromLong(gp_acquire(&o->flags) & GP_OBJ_DONE) : NULL;
+}
+
+static PyObject *once_finish(Handle *self, PyObject *unused) {
+    (void)unused;
+    struct gp_object *o = handle_object(self);
+    if (!o) return NULL;
+    atomic_fetch_or(&o->flags, GP_OBJ_DONE);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef once_methods[] = {
+    {"_lock", FAST(mutex_lock), NULL},
+    {"_unlock", (PyCFunction)mutex_unlock, METH_NOARGS, NULL},
+    {"_done", (PyCFunction)once_done, METH_NOARGS, PyDoc_STR("Has it been done?")},
+    {"_finish", (PyCFunction)once_finish, METH_NOARGS, PyDoc_STR("From now on it has.")},
+    {NULL, NULL, 0, NULL},
+};
+
+SYNC_TYPE(OnceType, "Once")
+    .tp_new = once_new,
+    .tp_methods = once_methods,
+};
+
+/* ---- RWMutex */
+
+static PyObject *rwmutex_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    return no_arguments(type, args, kwargs, ":RWMutex", GP_KIND_RWMUTEX);
+}
+
+static PyObject *rwmutex_lock(Handle *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+    return take_with_timeout(self, args, nargs, kwnames, GP_LOCK, reason_wlock, "lock()");
+}
+
+static PyObject *rwmutex_rlock(Handle *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+    return take_with_timeout(self, args, nargs, kwnames, GP_RLOCK, reason_rlock, "rlock()");
+}
+
+static PyObject *rwmutex_try_rlock(Handle *self, PyObject *unused) {
+    (void)unused;
+    return try_take(self, GP_RLOCK, 0);
+}
+
+static PyObject *rwmutex_unlock(Handle *self, PyObject *unused) {
+    (void)unused;
+    struct gp_object *o = handle_object(self);
+    if (!o) return NULL;
+    if (!gp_rwmutex_unlock(o, false)) return misuse("sync: Unlock of unlocked RWMutex");
+    Py_RETURN_NONE;
+}
+
+static PyObject *rwmutex_runlock(Handle *self, PyObject *unused) {
+    (void)unused;
+    struct gp_object *o = handle_object(self);
+    if (!o) return NULL;
+    if (!gp_rwmutex_unlock(o, true)) return misuse("sync: RUnlock of unlocked RWMutex");
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef rwmutex_methods[] = {
+    {"lock", FAST(rwmutex_lock),
+     PyDoc_STR("lock($self, /, timeout=None)\n--\n\nBlock until nobody reads or writes, and lock for writing. From now on new readers wait.\n\n"
+               "Raises:\n    TimeoutError: time is up.\n    OwnerDied: the process of the writer that held it died; it is held now.")},
+    {"try_lock", (PyCFunction)mutex_try_lock, METH_NOARGS,
+     PyDoc_STR("try_lock($self, /)\n--\n\nLock for writing if that is possible at once; tell whether it was.")},
+    {"unlock", (PyCFunction)rwmutex_unlock, METH_NOARGS,
+     PyDoc_STR("unlock($self, /)\n--\n\nEnd writing.\n\nRaises:\n    RuntimeError: sync: Unlock of unlocked RWMutex")},
+    {"rlock", FAST(rwmutex_rlock),
+     PyDoc_STR("rlock($self, /, timeout=None)\n--\n\nBlock until nobody writes or waits to, and lock for reading; many can at a time.\n\n"
+               "Raises:\n    TimeoutError: time is up.\n    OwnerDied: the process of the writer that held it died; it is held now.")},
+    {"try_rlock", (PyCFunction)rwmutex_try_rlock, METH_NOARGS,
+     PyDoc_STR("try_rlock($self, /)\n--\n\nLock for reading if that is possible at once; tell whether it was.")},
+    {"runlock", (PyCFunction)rwmutex_runlock, METH_NOARGS,
+     PyDoc_STR("runlock($self, /)\n--\n\nEnd reading.\n\nRaises:\n    RuntimeError: sync: RUnlock of unlocked RWMutex")},
+    {NULL, NULL, 0, NULL},
+};
+
+SYNC_TYPE(RWMutexType, "RWMutex")
+    .tp_new = rwmutex_new,
+    .tp_methods = rwmutex_methods,
+};
+
+/* ---- Cond */
+
+static PyObject *cond_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    (void)args;
+    (void)kwargs;
+    return handle_new(type, GP_KIND_COND);
+}
+
+/* Queued, then unlocked: a signal that comes after the unlock finds the waiter, as with Go's tickets. */
+static PyObject *cond_wait(Handle *self, PyObject *const *args, Py_ssize_t nargs) {
+    if (nargs != 3 || !PyObject_TypeCheck(args[0], &HandleType))
+        return PyErr_Format(PyExc_TypeError, "_wait(mutex, reader, timeout)");
+    Handle *mutex = (Handle *)args[0];
+    struct gp_object *o = checkpoint() < 0 ? NULL : handle_object(self), *lock = o ? handle_object(mutex) : NULL;
+    if (!lock) return NULL;
+    bool reader = args[1] == Py_True;
+    struct gp_case c = {.o = o, .kind = GP_SIGNAL};
+    struct wait_spec w = {.handle = (PyObject *)self, .timeout = args[2] == Py_None ? NULL : args[2], .reason = reason_cond,
+                          .release = lock, .reader = reader};
+    if (gp_get(&lock->value) == 0) return misuse("sync: unlock of unlocked mutex");
+    bool ok = wait_case(&c, &w) != GP_BLOCK;
+    if (w.release || !gp.base) return NULL; /* it did not come to wait, or the runtime is gone */
+    /* the lock is the caller's again in any case; an exception waits for it, and nothing interrupts */
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    PyObject *r = PyObject_CallFunction(hooks.shield, "i", 1);
+    Py_XDECREF(r);
+    int locked = r ? take(mutex, reader ? GP_RLOCK : GP_LOCK, NULL, reader ? reason_rlock : reason_lock) : -1;
+    if (locked == 0 || (PyErr_Occurred() && type)) PyErr_Restore(type, value, trace);
+    if (r) {
+        PyErr_Fetch(&type, &value, &trace);
+        r = PyObject_CallFunction(hooks.shield, "i", -1);
+        Py_XDECREF(r);
+        PyErr_Restore(type, value, trace);
+    }
+    if (!ok || locked < 0) return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *cond_fire(Handle *self, bool all) {
+    struct gp_object *o = tick() < 0 ? NULL : handle_object(self);
+    if (!o) return NULL;
+    gp_cond_signal(o, all);
+    Py_RETURN_NONE;
+}
+
+static PyObject *cond_signal(Handle *self, PyObject *unused) {
+    (void)unused;
+    return cond_fire(self, false);
+}
+
+static PyObject *cond_broadcast(Handle *self, PyObject *unused) {
+    (void)unused;
+    return cond_fire(self, true);
+}
+
+static PyMethodDef cond_methods[] = {
+    {"_wait", EXIT(cond_wait), PyDoc_STR("_wait(mutex, reader, timeout): unlock, sleep until told, lock again.")},
+    {"signal", (PyCFunction)cond_signal, METH_NOARGS,
+     PyDoc_STR("signal($self, /)\n--\n\nWake the goroutine that has waited longest, if there is one. The lock need not be held.")},
+    {"broadcast", (PyCFunction)cond_broadcast, METH_NOARGS,
+     PyDoc_STR("broadcast($self, /)\n--\n\nWake every goroutine that waits now.")},
+    {NULL, NULL, 0, NULL},
+};
+
+SYNC_TYPE(CondType, "Cond")
+    .tp_new = cond_new,
+    .tp_methods = cond_methods,
+};
+
+/* ---- Semaphore */
+
+static int units(PyObject *v, uint64_t *n, const char *name) {
+    *n = 1;
+    if (!v) return 0;
+    long long x = PyLong_AsLongLong(v);
+    if (x == -1 && PyErr_Occurred()) return -1;
+    if (x < 0) {
+        PyErr_Format(PyExc_ValueError, "%s takes a number of units of at least 0, not %lld", name, x);
+        return -1;
+    }
+    *n = (uint64_t)x;
+    return 0;
+}
+
+static PyObject *semaphore_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"n", NULL};
+    PyObject *v;
+    uint64_t n;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:Semaphore", names, &v) || units(v, &n, "Semaphore(n)") < 0) return NULL;
+    Handle *h = (Handle *)handle_new(type, GP_KIND_SEMAPHORE);
+    if (!h) return NULL;
+    struct gp_object *o = gp_at(h->ref);
+    gp_set(&o->size, n);
+    gp_set(&o->value, (int64_t)n);
+    return (PyObject *)h;
+}
+
+static PyObject *semaphore_acquire(Handle *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+    PyObject *given[3] = {NULL, NULL, NULL}, *timeout = NULL; /* n, timeout, ctx */
+    static const char *names[] = {"n", "timeout", "ctx"};
+    if (nargs > 3) return PyErr_Format(PyExc_TypeError, "acquire() takes n, timeout= and ctx=");
+    for (Py_ssize_t i = 0; i < nargs; i++) given[i] = args[i];
+    for (Py_ssize_t i = 0; kwnames && i < PyTuple_GET_SIZE(kwnames); i++) {
+        PyObject *name = PyTuple_GET_ITEM(kwnames, i);
+        int k = 0;
+        while (k < 3 && PyUnicode_CompareWithASCIIString(name, names[k]) != 0) k++;
+        if (k == 3 || given[k]) return PyErr_Format(PyExc_TypeError, "acquire() got an unexpected argument '%U'", name);
+        given[k] = args[nargs + i];
+    }
+    uint64_t n;
+    if (units(given[0], &n, "acquire()") < 0 || parse_timeout(&given[1], given[1] ? 1 : 0, NULL, 0, "acquire()", &timeout) < 0)
+        return NULL;
+    struct gp_object *o = checkpoint() < 0 ? NULL : handle_object(self);
+    if (!o) return NULL;
+    PyObject *ctx = given[2] == Py_None ? NULL : given[2], *channel = NULL;
+    struct gp_case cases[2] = {{.o = n > gp_get(&o->size) ? NULL : o, .kind = GP_ACQUIRE, .n = n, .number = 1}};
+    uint32_t poll[2], lock[2];
+    struct gp_select s = {.cases = cases, .n = 1, .poll = poll, .lock = lock};
+    if (ctx) {
+        channel = PyObject_CallOneArg(hooks.case_of, ctx);
+        if (channel && channel == Py_None) PyErr_Format(PyExc_TypeError, "acquire(): ctx must be a Context, not %.100s", Py_TYPE(ctx)->tp_name);
+        if (!channel || channel == Py_None) {
+            Py_XDECREF(channel);
+            return NULL;
+        }
+        if (((Handle *)channel)->ref) {
+            struct gp_object *done = handle_object((Handle *)channel);
+            if (!done) goto fail;
+            cases[1] = (struct gp_case){.o = done, .kind = GP_RECV, .number = 0};
+            if (gp_case_try(&cases[1]) != GP_BLOCK) goto cancelled; /* it wins, even if units are free */
+            s.n = 2;
+        }
+    }
+    enum gp_result r = gp_case_try(&cases[0]);
+    int64_t chosen = 0;
+    if (r == GP_BLOCK) {
+        struct wait_spec w = {.handle = (PyObject *)self, .timeout = timeout, .reason = reason_acquire};
+        chosen = wait_cases(&s, &w, &r);
+    }
+    if (chosen < 0) goto fail;
+    if (chosen == 1) goto cancelled;
+    Py_XDECREF(channel);
+    Py_RETURN_NONE;
+cancelled:;
+    PyObject *error = PyObject_CallMethod(ctx, "err", NULL);
+    if (error) PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    Py_XDECREF(error);
+fail:
+    Py_XDECREF(channel);
+    return NULL;
+}
+
+static PyObject *semaphore_try_acquire(Handle *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"n", NULL};
+    PyObject *v = NULL;
+    uint64_t n;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:try_acquire", names, &v) || units(v, &n, "try_acquire()") < 0) return NULL;
+    return try_take(self, GP_ACQUIRE, n);
+}
+
+static PyObject *semaphore_release(Handle *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"n", NULL};
+    PyObject *v = NULL;
+    uint64_t n;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:release", names, &v) || units(v, &n, "release()") < 0) return NULL;
+    struct gp_object *o = handle_object(self);
+    if (!o) return NULL;
+    if (gp_semaphore_release(o, n)) Py_RETURN_NONE;
+    PyErr_SetString(PyExc_ValueError, "semaphore: released more than held");
+    return NULL;
+}
+
+static PyObject *semaphore_enter(Handle *self, PyObject *unused) {
+    (void)unused;
+    PyObject *r = semaphore_acquire(self, NULL, 0, NULL);
+    Py_XDECREF(r);
+    return r ? Py_NewRef((PyObject *)self) : NULL;
+}
+
+static PyObject *semaphore_exit(Handle *self, PyObject *const *args, Py_ssize_t nargs) {
+    (void)args;
+    (void)nargs;
+    struct gp_object *o = handle_object(self);
+    if (!o) return NULL;
+    if (gp_semaphore_release(o, 1)) Py_RETURN_NONE;
+    PyErr_SetString(PyExc_ValueError, "semaphore: released more than held");
+    return NULL;
+}
+
+static PyObject *semaphore_size(Handle *self, void *unused) {
+    (void)unused;
+    struct gp_object *o = handle_object(self);
+    return o ? PyLong_FromUnsignedLongLong(gp_get(&o->size)) : NULL;
+}
+
+static PyObject *semaphore_free(Handle *self, void *unused) {
+    (void)unused;
+    struct gp_object *o = tick() < 0 ? NULL : handle_object(self);
+    return o ? PyLong_FromLongLong(gp_acquire(&o->value)) : NULL;
+}
+
+PyCFunction semaphore_acquire_method = (PyCFunction)(void (*)(void))semaphore_acquire;
+
+static PyMethodDef semaphore_methods[] = {
+    {"acquire", FAST(semaphore_acquire),
+     PyDoc_STR("acquire($self, /, n=1, timeout=None, ctx=None)\n--\n\n"
+               "Take n units; block until they are free. First come, first served: a large acquire is not overtaken.\n\n"
+               "Args:\n    n: more than there are in all waits for ctx or the timeout only, and is in nobody's way.\n"
+               "    ctx: a context; once it is done this raises its error, even if units are free.\n\n"
+               "Raises:\n    TimeoutError: time is up.\n    Canceled, DeadlineExceeded: ctx is done.")},
+    {"try_acquire", (PyCFunction)(void (*)(void))semaphore_try_acquire, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("try_acquire($self, /, n=1)\n--\n\nTake n units if they are free and nobody waits; tell whether they were.")},
+    {"release", (PyCFunction)(void (*)(void))semaphore_release, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("release($self, /, n=1)\n--\n\nGive n units back.\n\nRaises:\n    ValueError: semaphore: released more than held")},
+    {"__enter__", (PyCFunction)semaphore_enter, METH_NOARGS, NULL},
+    {"__exit__", EXIT(semaphore_exit), NULL},
+    {NULL, NULL, 0, NULL},
+};
+static PyGetSetDef semaphore_getset[] = {
+    {"size", (getter)semaphore_size, NULL, PyDoc_STR("Units in all."), NULL},
+    {"free", (getter)semaphore_free, NULL, PyDoc_STR("Units free, at some instant."), NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+SYNC_TYPE(SemaphoreType, "Semaphore")
+    .tp_new = semaphore_new,
+    .tp_methods = semaphore_methods,
+    .tp_getset = semaphore_getset,
+};
+
+/* ---- Barrier */
+
+static PyObject *barrier_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"n", NULL};
+    Py_ssize_t n;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "n:Barrier", names, &n)) return NULL;
+    if (n < 1 || n > INT32_MAX) return PyErr_Format(PyExc_ValueError, "Barrier(n) needs n >= 1, not %zd", n);
+    Handle *h = (Handle *)handle_new(type, GP_KIND_BARRIER);
+    if (h) ((struct gp_object *)gp_at(h->ref))->cap = (uint32_t)n;
+    return (PyObject *)h;
+}
+
+static PyObject *barrier_wait(Handle *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+    PyObject *timeout = NULL;
+    if (parse_timeout(args, nargs, kwnames, 0, "wait()", &timeout) < 0) return NULL;
+    struct gp_object *o = checkpoint() < 0 ? NULL : handle_object(self);
+    if (!o) return NULL;
+    struct gp_case c = {.o = o, .kind = GP_ARRIVE};
+    if (gp_case_try(&c) == GP_BLOCK) {
+        struct wait_spec w = {.handle = (PyObject *)self, .timeout = timeout, .reason = reason_barrier};
+        if (wait_case(&c, &w) == GP_BLOCK) return NULL;
+    }
+    return PyLong_FromUnsignedLongLong(c.n);
+}
+
+static PyObject *barrier_parties(Handle *self, void *unused) {
+    (void)unused;
+    struct gp_object *o = handle_object(self);
+    return o ? PyLong_FromUnsignedLong(o->cap) : NULL;
+}
+
+static PyMethodDef barrier_methods[] = {
+    {"wait", FAST(barrier_wait),
+     PyDoc_STR("wait($self, /, timeout=None)\n--\n\nBlock until n goroutines wait here, then all go on. It can be used again at once.\n\n"
+               "Returns:\n    a place from 0 to n - 1, another one for each; n - 1 is the last to have come.\n\n"
+               "Raises:\n    TimeoutError: time is up; this goroutine no longer counts as waiting.")},
+    {NULL, NULL, 0, NULL},
+};
+static PyGetSetDef barrier_getset[] = {
+    {"parties", (getter)barrier_parties, NULL, PyDoc_STR("How many goroutines it takes."), NULL},
+    {"waiting", (getter)semaphore_free, NULL, PyDoc_STR("How many wait, at some instant."), NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+SYNC_TYPE(BarrierType, "Barrier")
+    .tp_new = barrier_new,
+    .tp_methods = barrier_methods,
+    .tp_getset = barrier_getset,
+};

@@ -1,0 +1,50 @@
+"""What the cases share: placements, capacities, and Go's own meaning of "blocks" and "does not block".
+
+A case that takes `place` runs in one process, across two, and spread over all, with 1, 2 and 4 procs. One that takes
+`cap` runs for each capacity that Go's tests have and that can differ. A blocked goroutine is recognised by the
+channel's queue where a case has a channel (peek.until_waiting), and by `blocks` where it has not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from places import place_fixture
+
+place = place_fixture(
+    (
+        (1, "local"),
+        (1, "on0"),
+        (2, "on0"),
+        (2, "across"),
+        (2, "back"),
+        (2, "spread"),
+        (4, "local"),
+        (4, "across"),
+        (4, "spread"),
+    )
+)
+
+
+@pytest.fixture(params=(0, 1, 2, 7, 64), ids=lambda cap: f"cap{cap}")
+def cap(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture(params=(0, 1, 7), ids=lambda cap: f"cap{cap}")
+def some_cap(request: pytest.FixtureRequest) -> int:
+    """For cases where only unbuffered, nearly always full and roomy differ."""
+    return int(request.param)
+
+
+@pytest.fixture
+def blocks() -> Any:
+    """A check that a goroutine, given by its handle, has not finished after 10 ms."""
+
+    def check(*handles: Any) -> None:
+        for g in handles:
+            with pytest.raises(TimeoutError):
+                g.join(timeout=0.01)
+
+    return check
