@@ -26,6 +26,7 @@ SOURCES = [
     "select_type",
     "clock_types",
     "goroutines",
+    "dump",
     "module",
 ]
 

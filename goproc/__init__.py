@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from goproc.errors import RuntimeStopped as RuntimeStopped
     from goproc.errors import WorkerDied as WorkerDied
     from goproc.goroutine import Goroutine as Goroutine
+    from goproc.goroutine import current as current
     from goproc.goroutine import go as go
     from goproc.goroutine import goexit as goexit
     from goproc.host import proc as proc
     from goproc.host import procs as procs
     from goproc.host import run as run
     from goproc.host import runtime as runtime
+    from goproc.report import num_goroutine as num_goroutine
     from goproc.scheduler import sleep as sleep
     from goproc.scheduler import yield_now as yield_now
     from goproc.selection import Selected as Selected
@@ -62,8 +64,9 @@ _HOMES = {
         "RuntimeStopped",
         "WorkerDied",
     ),
-    "goproc.goroutine": ("Goroutine", "go", "goexit"),
+    "goproc.goroutine": ("Goroutine", "current", "go", "goexit"),
     "goproc.host": ("proc", "procs", "run", "runtime"),
+    "goproc.report": ("num_goroutine",),
     "goproc.scheduler": ("sleep", "yield_now"),
     "goproc.selection": ("Selected", "Selector", "default", "select"),
     "goproc.sync": ("Atomic", "Barrier", "Cond", "Mutex", "Once", "RWMutex", "Semaphore", "WaitGroup"),

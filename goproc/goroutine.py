@@ -10,17 +10,19 @@ from __future__ import annotations
 import contextvars
 import os
 import sys
+import threading
+from contextvars import copy_context
 from typing import Any, ParamSpec, TypeVar
 
 from goproc import scheduler, stdio
 from goproc.errors import Cancelled, PickleError, RemoteError
-from goproc.pickling import calls, messages
+from goproc.pickling import calls, messages, variables
 from goproc.scheduler import G
 from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import FrameType
     from typing import NoReturn
 
@@ -37,6 +39,7 @@ _STATES = {
     _core.G_DEAD: "died",
 }
 _TRACKED = "wg"  # before a call that a WaitGroup waits for
+_WITH = "with"  # before a call that comes with labels and values of its creator's context
 
 
 class Goroutine(_core.Outcome[T]):
@@ -50,13 +53,20 @@ class Goroutine(_core.Outcome[T]):
         id: its number, unique in this run; main is 1.
     """
 
-    __slots__ = ("_name", "_outcome")
+    __slots__ = ("_labels", "_name", "_outcome")
+    _labels: dict[str, str]
+    _name: str
     __goproc_handle__ = True
 
     @property
     def name(self) -> str:
         """What it was named by ``go.opts(name=...)``, else the name of its function."""
         return getattr(self, "_name", "") or f"goroutine {self.id}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Its labels, where they are known: on the handle that ``go`` returned, and on that of ``current()``."""
+        return dict(getattr(self, "_labels", ()))
 
     @property
     def state(self) -> str:
@@ -111,7 +121,7 @@ class Goroutine(_core.Outcome[T]):
         else:
             from goproc.pickling import failure
 
-            outcome = None, failure.unpack(value)
+            outcome = None, failure.unpack(value[:_FAILURE])
         self._outcome = outcome
         return outcome
 
@@ -120,6 +130,9 @@ class Goroutine(_core.Outcome[T]):
             return f"<Goroutine {self.id} {self.name} {self.state}>"
         except RuntimeError:
             return "<Goroutine of a runtime that stopped>"
+
+
+_FAILURE = 8  # items of a packed failure; behind them, the labels of the goroutine as text if it has any
 
 
 class Goexit(BaseException):
@@ -158,21 +171,40 @@ def _spawn(
     proc: int,
     frame: FrameType,
     wg: WaitGroup | None = None,
+    labels: dict[str, str] | None = None,
 ) -> Any:
     call = calls.pack_call(f, args, kwargs)
     if wg is not None:
         call = _TRACKED, wg, call
-    if not _core.attached():
-        _core_start()
+    values = None
+    if not _core.bare():
+        if not _core.attached():
+            _core_start()
+        values = variables.pack(copy_context())
+    creator = scheduler.current
+    if creator.labels:
+        labels = _inherited(labels)
+    if labels or values:
+        call = _WITH, labels, values, call
     try:
-        g = _core.task_new(Goroutine, call, name, _site(frame), scheduler.current.id, proc)
+        g = _core.task_new(Goroutine, call, name, _site(frame), creator.id, proc)
     except PickleError as error:
         from goproc.pickling.diagnose import explain_call
 
         raise _core.as_pickling(explain_call, error, f, args, kwargs) from error.__cause__
     scheduler.newest_first()
     g._name = name
+    if labels:
+        g._labels = labels
     return g
+
+
+def _inherited(own: dict[str, str] | None) -> dict[str, str] | None:
+    """Labels of a new goroutine: its creator's, and its own."""
+    creators = scheduler.current.labels
+    if not creators or not _core.on_scheduler_thread():
+        return own
+    return {**creators, **own} if own else creators
 
 
 def _core_start() -> None:
@@ -181,7 +213,14 @@ def _core_start() -> None:
     host.ensure()
 
 
-def _spawn_local(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, frame: FrameType) -> Any:
+def _spawn_local(
+    f: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    name: str,
+    frame: FrameType,
+    labels: dict[str, str] | None = None,
+) -> Any:
     if f is None:
         raise TypeError("go of nil func value")
     if not callable(f):
@@ -198,7 +237,10 @@ def _spawn_local(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: st
 
     g = G(id_, name, first_turn)
     g.object, g.block, g.parent, g.site = ref, block, scheduler.current.id, site
-    g.context = contextvars.copy_context()
+    g.context = copy_context()
+    labels = _inherited(labels)
+    if labels:
+        g.labels = handle._labels = labels
     if _core.on_scheduler_thread():
         scheduler.started[ref] = g
         scheduler.spawn(g)
@@ -239,26 +281,45 @@ def _tracked(wg: WaitGroup, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any
 class _Placed:
     """``go`` with options: what go.on(), go.opts() return."""
 
-    __slots__ = ("_name", "_proc")
+    __slots__ = ("_labels", "_name", "_proc")
 
-    def __init__(self, name: str | None, proc: int) -> None:
+    def __init__(self, name: str | None, proc: int, labels: dict[str, str] | None = None) -> None:
         self._name = name
         self._proc = proc
+        self._labels = labels
 
     def __call__(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
-        return _spawn(f, args, kwargs, self._name or _name_of(f), self._proc, sys._getframe(1))  # type: ignore[no-any-return]
+        name = self._name or _name_of(f)
+        return _spawn(f, args, kwargs, name, self._proc, sys._getframe(1), None, self._labels)  # type: ignore[no-any-return]
 
     def on(self, proc: int) -> _Placed:
         """As go.on()."""
-        return _Placed(self._name, _checked_proc(proc))
+        return _Placed(self._name, _checked_proc(proc), self._labels)
 
-    def opts(self, *, name: str | None = None) -> _Placed:
+    def opts(self, *, name: str | None = None, labels: Mapping[str, object] | None = None) -> _Placed:
         """As go.opts()."""
-        return _Placed(name or self._name, self._proc)
+        both = {**(self._labels or {}), **_checked_labels(labels)}
+        return _Placed(_checked_name(name) or self._name, self._proc, both)
 
     def local(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
         """As go.local()."""
-        return _spawn_local(f, args, kwargs, self._name or _name_of(f), sys._getframe(1))  # type: ignore[no-any-return]
+        name = self._name or _name_of(f)
+        return _spawn_local(f, args, kwargs, name, sys._getframe(1), self._labels)  # type: ignore[no-any-return]
+
+
+def _checked_name(name: str | None) -> str | None:
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"go.opts(name=...) takes a string, not {type(name).__name__}")
+    return name
+
+
+def _checked_labels(labels: Mapping[str, object] | None) -> dict[str, str]:
+    checked = {}
+    for key, value in dict(labels or {}).items():
+        if not isinstance(key, str):
+            raise TypeError(f"go.opts(labels=...): the names of labels are strings, not {type(key).__name__}")
+        checked[key] = str(value)
+    return checked
 
 
 def _checked_proc(proc: int) -> int:
@@ -275,7 +336,9 @@ class _Go:
     """``go(f, *args, **kwargs)``: run a call as a goroutine.
 
     The function and its arguments are copied now (functions and classes of ``__main__``, lambdas and closures too;
-    channels, sync objects and handles stay references to the shared thing). The goroutine runs on any process.
+    channels, sync objects and handles stay references to the shared thing). The goroutine runs on any process. It starts
+    with the contextvars of its creator; values that cannot be pickled are left out. A ContextVar is known everywhere by
+    the module that holds it; one of the script, by the copies of it that goroutines get.
 
     Returns:
         Its handle, which may be dropped.
@@ -308,13 +371,17 @@ class _Go:
         """
         return _Placed(None, _checked_proc(proc))
 
-    def opts(self, *, name: str | None = None) -> _Placed:
-        """``go.opts(name=...)(f, ...)``: options, apart from the keyword arguments of f.
+    def opts(self, *, name: str | None = None, labels: Mapping[str, object] | None = None) -> _Placed:
+        """``go.opts(name=..., labels={...})(f, ...)``: options, apart from the keyword arguments of f.
 
         Args:
             name: what reports call the goroutine; default: the name of its function.
+            labels: text by name, shown in dumps and panics. The goroutines it creates inherit them.
+
+        Raises:
+            TypeError: a name is not a string. Values are turned into text.
         """
-        return _Placed(name, -1)
+        return _Placed(_checked_name(name), -1, _checked_labels(labels))
 
     def __repr__(self) -> str:
         return "go"
@@ -340,11 +407,16 @@ def _start(g: G) -> None:
     """The first turn of a goroutine that came as a task."""
     call, g.call = g.call, None
     g.context = contextvars.Context()
-    if _core.task_cancelled(g.object):
-        call = Cancelled()
     try:
         if isinstance(call, BaseException):  # its arguments could not be read: that is its outcome
             raise call
+        if call[0] == _WITH:
+            _, labels, values, call = call
+            g.labels = labels or g.labels
+            if values:
+                g.context.run(variables.unpack, values)
+        if _core.task_cancelled(g.object):
+            raise Cancelled
         wg = None
         if call[0] == _TRACKED:
             _, wg, call = call
@@ -391,6 +463,8 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
     quiet = quiet or isinstance(exc, (Cancelled, KeyboardInterrupt))
     if _core.task_wanted(g.object):
         packed = failure.pack(exc)
+        if g.labels:
+            packed = *packed, format_labels(g.labels)
         try:
             if _core.task_done(g.block, g.object, True, packed, quiet):
                 return
@@ -401,12 +475,99 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
     elif _core.task_done(g.block, g.object, True, None, quiet):
         return
     if not quiet:
-        panic(_first_line(exc), g.id, failure.format_traceback(exc), g.parent, g.site)
+        panic(
+            _first_line(exc), g.id, failure.format_traceback(exc), g.parent, g.site, format_labels(g.labels)
+        )
 
 
 def goexit() -> NoReturn:
-    """End this goroutine; its ``finally`` blocks run. Its handle's result is None."""
+    """End this goroutine; its ``finally`` blocks run. Its handle's result is None.
+
+    In main the program goes on without it. When no goroutine is left that could run it ends with status 2, as in Go.
+    """
     raise Goexit
+
+
+# -- who am I ------------------------------------------------------------------------------------------------
+
+_main_handle: Goroutine[Any] | None = None  # kept, since main has no other outcome
+
+
+def current() -> Goroutine[Any]:
+    """The handle of the running goroutine; of main in the code of the script.
+
+    Raises:
+        RuntimeError: the calling thread is one that runs no goroutines.
+
+    Cost: about 0.5 us. While a goroutine's own handle exists, it counts as one that could read its exception.
+    """
+    if not _core.attached():
+        _core.check_fork()
+        if threading.current_thread() is threading.main_thread():
+            _core_start()
+    g = scheduler.current
+    if not _core.attached() or not _core.on_scheduler_thread() or (g is scheduler.main and g.parked):
+        raise RuntimeError(
+            f"this is no goroutine: the code runs in the thread {threading.current_thread().name!r}"
+        )
+    if g is scheduler.main:
+        return _handle_of_main(g)
+    handle: Goroutine[Any] = _core.task_handle(g.object)
+    handle._name = g.name
+    if g.labels:
+        handle._labels = g.labels
+    return handle
+
+
+def _handle_of_main(main: G) -> Goroutine[Any]:
+    global _main_handle
+    if _main_handle is None:
+        handle: Goroutine[Any] = _core.main_handle(Goroutine)
+        handle._name = main.name
+        main.object = handle._ref
+        _main_handle = handle
+    return _main_handle
+
+
+def end_main() -> None:
+    """Main called goexit(): who waits for it goes on."""
+    _core.main_ended(0 if _main_handle is None else _main_handle._ref)
+
+
+def format_labels(labels: Mapping[str, str]) -> str:
+    """Labels as they stand in the header of a goroutine, with a space before them; nothing if there are none."""
+    if not labels:
+        return ""
+    return " {" + ", ".join([f"{_quoted(k)}: {_quoted(v)}" for k, v in sorted(labels.items())]) + "}"
+
+
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789./_")
+_ESCAPES = {
+    "\a": r"\a",
+    "\b": r"\b",
+    "\f": r"\f",
+    "\n": r"\n",
+    "\r": r"\r",
+    "\t": r"\t",
+    "\v": r"\v",
+    '"': r"\"",
+    "\\": r"\\",
+}
+
+
+def _quoted(text: str) -> str:
+    """Text as Go's strconv.Quote has it, unless it is plain."""
+    if text and _PLAIN.issuperset(text):
+        return text
+    return (
+        '"'
+        + "".join([_ESCAPES.get(c) or (c if c.isprintable() else _code_point(ord(c))) for c in text])
+        + '"'
+    )
+
+
+def _code_point(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 # -- ends of the program -------------------------------------------------------------------------------------
@@ -419,38 +580,45 @@ def _first_line(exc: BaseException) -> str:
         return type(exc).__name__
 
 
-def panic(text: str, id_: int, frames: str, parent: int, site: int) -> NoReturn:
+def panic(text: str, id_: int, frames: str, parent: int, site: int, labels: str) -> NoReturn:
     """Report an exception nobody can read, as Go does, and end the program with status 2. Once: the first wins."""
     if _core.fatal_claim():
-        created = ""
-        if site:
-            try:
-                where = _core.definition_get(site).decode("utf-8", "replace")
-                function, _, place = where.partition("\n")
-                function = "main" if function == "<module>" else function
-                by = f" in goroutine {parent}" if parent else ""
-                created = f"created by {function}{by}\n{place}\n"
-            except Exception:
-                pass
-        _report(f"panic: {text}\n\ngoroutine {id_} [running]:\n{frames.rstrip()}\n{created}")
+        _report(
+            f"panic: {text}\n\ngoroutine {id_} [running]{labels}:\n{frames.rstrip()}\n{created_by(parent, site)}"
+        )
         _core.fatal_exit(2)
     _wait_for_the_end()
+
+
+def created_by(parent: int, site: int) -> str:
+    """The last lines of a goroutine in a report: where it was created."""
+    try:
+        where = _core.definition_get(site).decode("utf-8", "replace") if site else ""
+    except Exception:
+        where = ""
+    if not where:
+        return ""
+    function, _, place = where.partition("\n")
+    function = "main" if function == "<module>" else function
+    by = f" in goroutine {parent}" if parent else ""
+    return f"created by {function}{by}\n{place}\n"
 
 
 def unread(id_: int, packed: Any, site: int) -> None:
     """The last handle of a failed goroutine died unread (called by the core, from a dealloc)."""
     from goproc.pickling import failure
 
-    exc = failure.unpack(packed)
+    exc = failure.unpack(packed[:_FAILURE])
     if isinstance(exc, (Cancelled, KeyboardInterrupt)):
         return
+    labels = packed[_FAILURE] if len(packed) > _FAILURE else ""
     frames = packed[3]
     body = (
         f"Traceback (most recent call last):\n{frames}{packed[1]}: {packed[2]}"
         if frames
         else f"{packed[1]}: {packed[2]}"
     )
-    panic(_first_line(exc), id_, body, 0, site)
+    panic(_first_line(exc), id_, body, 0, site, labels)
 
 
 def exit_program(exc: SystemExit) -> NoReturn:
@@ -496,7 +664,9 @@ def _wait_for_the_end() -> NoReturn:
 
 
 def forget() -> None:
-    """The runtime stopped: references into its segment mean nothing any more."""
+    """The runtime stops: references into its segment mean nothing any more."""
+    global _main_handle
+    _main_handle = None
     _sites.clear()
 
 

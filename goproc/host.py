@@ -29,6 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType, TracebackType
+    from typing import NoReturn
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -57,7 +58,7 @@ class _Runtime:
         self._control = -1
         self._zygote = 0
         self._signals: Any = None
-        self._hook: Any = None
+        self._hook: Any = None  # sys.excepthook as it was
 
     def start(self) -> None:
         _open_standard_streams()
@@ -77,11 +78,11 @@ class _Runtime:
         except BaseException:
             self.stop()
             raise
-        self._catch_interrupts()
+        self._install_hooks()
 
     def stop(self) -> list[Any]:
         """End every process but this one; return the greenlets of goroutines that had not ended."""
-        self._release_interrupts()
+        self._remove_hooks()
         _core.stop()
         if self.thread and self.thread is not threading.current_thread():
             self.thread.join(
@@ -101,22 +102,21 @@ class _Runtime:
     # Ctrl-C. Workers ignore it. Here Python's handler would raise KeyboardInterrupt in whichever goroutine runs, or
     # in the one that happens to look for work; but it is main that must hear of it.
 
-    def _catch_interrupts(self) -> None:
+    def _install_hooks(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             self._signals = signal.signal(signal.SIGINT, _on_interrupt)
-            self._hook = sys.excepthook
-            sys.excepthook = _excepthook
+        self._hook = sys.excepthook
+        sys.excepthook = _excepthook
 
-    def _release_interrupts(self) -> None:
-        if self._signals is None:
-            return
-        if signal.getsignal(signal.SIGINT) is _on_interrupt:
+    def _remove_hooks(self) -> None:
+        if self._signals is not None and signal.getsignal(signal.SIGINT) is _on_interrupt:
             signal.signal(signal.SIGINT, self._signals)
-        if sys.excepthook is _excepthook:
-            sys.excepthook = self._hook
         self._signals = None
+        if self._hook is not None and sys.excepthook is _excepthook:
+            sys.excepthook = self._hook
+        self._hook = None
 
 
 def _open_standard_streams() -> None:
@@ -164,23 +164,81 @@ def _on_interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _excepthook(kind: type[BaseException], exc: BaseException, tb: TracebackType | None) -> None:
-    if issubclass(kind, KeyboardInterrupt) and not hasattr(sys, "ps1"):
-        _end_interrupted()
+    """An exception that nobody caught ends main."""
     runtime = _running
-    (runtime._hook if runtime is not None and runtime._hook else sys.__excepthook__)(kind, exc, tb)
+    hook = runtime._hook if runtime is not None and runtime._hook else sys.__excepthook__
+    if runtime is None or _interactive() or not _uncaught(tb):
+        hook(kind, exc, tb)
+    elif issubclass(kind, goroutine.Goexit):
+        _outlive_main(hook)
+    elif not issubclass(kind, KeyboardInterrupt):
+        _end_panicked(hook, exc)
+    elif runtime._signals is not None:
+        _end_interrupted()
+    else:  # the user's own way of answering Ctrl-C
+        hook(kind, exc, tb)
 
 
-def _end_interrupted() -> None:
+def _interactive() -> bool:
+    """Does the program go on after an exception, at a prompt?"""
+    return hasattr(sys, "ps1") or bool(sys.flags.inspect or os.environ.get("PYTHONINSPECT"))
+
+
+def _uncaught(tb: TracebackType | None) -> bool:
+    """Has the exception left everything? Programs that caught it call sys.excepthook too, to have it printed."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if tb is not None and frame is tb.tb_frame:
+            return False
+        frame = frame.f_back
+    return True
+
+
+def _end_panicked(hook: Any, exc: BaseException) -> NoReturn:
+    """Main's own panic: the report, then the end of a Python program, in order, but with status 2."""
+    if not _core.fatal_claim():
+        goroutine._wait_for_the_end()
+    goroutine._report(f"panic: {goroutine._first_line(exc)}\n\ngoroutine 1 [running]:\n")
+    try:
+        hook(type(exc), exc, exc.__traceback__)
+    finally:
+        # The report is out. Who panics from now on, while exit handlers run, ends the program as always: a handler
+        # that waits for a goroutine must not wait for one that waits for us.
+        _core.fatal_release()
+    if all(t.daemon or t is threading.main_thread() for t in threading.enumerate()):
+        raise SystemExit(2)  # out of sys.excepthook Python takes it for what it is
+    _run_exit_handlers()  # Python would wait for the threads first, perhaps for ever
+    os._exit(2)
+
+
+def _outlive_main(hook: Any) -> NoReturn:
+    """Main called goexit(): the program goes on without it, until nothing is left that could run."""
+    goroutine.end_main()
+    try:
+        _core.park_forever("goexit", None)
+        raise AssertionError("an endless wait ended")
+    except KeyboardInterrupt:
+        _end_interrupted()
+    except BaseException as exc:  # what nobody but main could be told: a worker that did not start
+        _end_panicked(hook, exc)
+
+
+def _end_interrupted() -> NoReturn:
     """Ctrl-C ends the program: one line, status 130, in order (atexit handlers, output), but without waiting."""
     count = len(scheduler.started)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _run_exit_handlers()
+    ended = f"; {count} goroutine{'s' if count > 1 else ''} of this process ended" if count else ""
+    goroutine._report(f"goproc: interrupted (Ctrl-C){ended}\n")
+    os._exit(130)
+
+
+def _run_exit_handlers() -> None:
     try:
         atexit._run_exitfuncs()
     except BaseException:
         pass
-    ended = f"; {count} goroutine{'s' if count > 1 else ''} of this process ended" if count else ""
-    goroutine._report(f"goproc: interrupted (Ctrl-C){ended}\n")
-    os._exit(130)
+    goroutine._flush()
 
 
 # -- configuration -------------------------------------------------------------------------------------------
@@ -298,7 +356,7 @@ def in_forked_child() -> None:
     _forked = _forked or old is not None or _core.proc() > 0
     if old is not None:
         atexit.unregister(_at_exit)
-        old._release_interrupts()
+        old._remove_hooks()
 
 
 def _at_exit() -> None:
@@ -371,6 +429,8 @@ class runtime:
     ) -> None:
         if _running is not self._new:
             return
+        if kind is goroutine.Goexit and self._new._hook is not None and not _interactive():
+            return  # main is about to be gone, but what it started goes on: see _outlive_main
         if not _core.on_scheduler_thread() or scheduler.current is not scheduler.main:
             raise RuntimeError("the goproc runtime must be left where it was entered: in its main goroutine")
         global _unwinding

@@ -67,7 +67,7 @@ class G:
         deadline: when its operations that block raise DeadlineExceeded, or None.
         shielded: while positive neither that nor an interrupt reaches it.
         labels: what dumps and panics say about it, beside its name.
-        object: ref of its outcome in shared memory; 0 for main.
+        object: ref of its outcome in shared memory; 0 for main, unless somebody asked for its handle.
         block: ref of its task in shared memory, kept until it ends.
         call: what to call, until its first turn.
     """
@@ -387,8 +387,8 @@ def _forget_timer() -> None:
 
 def _look_around() -> None:
     """Somebody asked this process to: cancelled goroutines, callbacks of other threads, a worker that did not start."""
-    for ref, g in list(started.items()):
-        if not g.cancelled and _core.task_cancelled(ref):
+    for ref, g in (*started.items(), (main.object, main)):
+        if ref and not g.cancelled and _core.task_cancelled(ref):
             g.cancelled = True  # once: what it does to clean up may block
             interrupt(g, Cancelled())
     while _posted:

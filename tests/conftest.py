@@ -270,6 +270,7 @@ class Runtimes:
         running = goproc.runtime(procs=procs, memory="1G")
         running.__enter__()
         try:
+            goproc.current()  # main's handle, which lives as long as the runtime
             deadline = time.monotonic() + 30
             while not all(_core.pids()):  # so that every process is there before the first test counts them
                 if time.monotonic() > deadline:

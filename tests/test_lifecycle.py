@@ -75,7 +75,7 @@ def test_one_proc_starts_no_process(run: Run) -> None:
         go(ch.send, 1)
         print(ch.recv(), psutil.Process().children(), len(os.listdir("/proc/self/task")))
     """
-    assert ok(run(script, procs=1)) == "1 [] 1\n"
+    assert ok(run(script, procs=1)) == "1 [] 2\n"  # the second thread is the monitor, which is no thread of Python
 
 
 def test_an_import_starts_nothing(run: Run) -> None:
@@ -348,7 +348,9 @@ def test_the_end_of_main_is_the_end(run: Run, tmp_path: Path, end: str, status: 
 
 
 @HOW
-def test_an_exception_in_main_is_pythons_own(run: Run, tmp_path: Path, how: str) -> None:
+def test_an_exception_in_main_is_a_panic_with_pythons_own_traceback(
+    run: Run, tmp_path: Path, how: str
+) -> None:
     script = """
         import sys
         {}
@@ -362,7 +364,8 @@ def test_an_exception_in_main_is_pythons_own(run: Run, tmp_path: Path, how: str)
     path = tmp_path / "script.py"
     path.write_text(textwrap.dedent(script.format("pass")))
     plain = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=20)
-    assert (done.status, done.out, done.err) == (1, "", plain.stderr)
+    header = "panic: ('no', 'luck')\n\ngoroutine 1 [running]:\n"
+    assert (done.status, done.out, done.err) == (2, "", header + plain.stderr)
     assert "ZeroDivisionError" in done.err and done.err.endswith("Mine: ('no', 'luck')\n")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from types import CellType, FunctionType
 
 from goproc.errors import PickleError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     Payload = tuple[Any, ...]
 
 # What cannot share anything with a function: scalars and, added when first met, handles.
-_leaves: set[type] = {int, float, bool, str, bytes, complex, type(None)}
+_leaves: set[type] = {int, float, bool, str, bytes, complex, type(None), ContextVar}
 
 
 def _plain(values: Iterable[Any], depth: int = 0) -> bool:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import copyreg
 import functools
+import marshal
 import pickle
 import sys
-from types import CellType, MethodType
+from types import CellType, CodeType, MethodType
 
 from goproc.pickling.names import cell_contents
 from goproc.pickling.statics import LRU, MAIN, importable
@@ -132,6 +133,11 @@ def _reduce_custom(_: Pickler, obj: Any) -> Any:
     return reduced
 
 
+def _reduce_code(_: Pickler, code: CodeType) -> Any:
+    """By marshal, as it is: cloudpickle 3.1.3 replaces the name of the file, and tracebacks lose their lines."""
+    return marshal.loads, (marshal.dumps(code),)
+
+
 def _reduce_cell(pickler: Pickler, cell: CellType) -> Any:
     if pickler._cells is not None and id(cell) in pickler._cells:
         return CellType, ()
@@ -141,6 +147,21 @@ def _reduce_cell(pickler: Pickler, cell: CellType) -> Any:
 def fill_cells(contents: list[tuple[CellType, Any]] | None) -> None:
     for cell, value in contents or ():
         cell.cell_contents = value
+
+
+def _reduce_code(_: Pickler, code: CodeType) -> Any:
+    """Reduce a code object whole: its file and lines are what a traceback shows. All processes are of one Python."""
+    try:
+        return marshal.loads, (marshal.dumps(code),)
+    except ValueError:  # code made by hand, with a constant that only pickle knows
+        learn_cloudpickle()
+        reduced = sys.modules["cloudpickle"].Pickler.dispatch_table[CodeType](code)
+        return _code_of_file, (reduced[0], reduced[1], code.co_filename)
+
+
+def _code_of_file(make: Any, args: tuple[Any, ...], filename: str) -> CodeType:
+    code: CodeType = make(*args)
+    return code.replace(co_filename=filename)
 
 
 def _reduce_bound_method(_: Pickler, method: MethodType) -> Any:
@@ -186,7 +207,9 @@ def _make_cached_property(function: Any, name: str | None) -> Any:
     return made
 
 
+reducers[CodeType] = _reduce_code
 reducers[CellType] = _reduce_cell
+reducers[CodeType] = _reduce_code
 reducers[MethodType] = _reduce_bound_method
 reducers[LRU] = _reduce_lru_cache
 reducers[functools.cached_property] = _reduce_cached_property

@@ -41,7 +41,7 @@ static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned
     o->task = *task;
     o->site = (gp_ref)site;
     t->id = id;
-    t->parent = parent;
+    t->parent = PyThread_get_thread_ident() == scheduler_thread ? parent : 0; /* a plain thread is no goroutine */
     t->object = h->ref;
     t->gen = h->gen;
     t->site = (gp_ref)site;

@@ -282,6 +282,9 @@ struct gp_proc {
     uint32_t pad2[7];
     struct gp_journal journal;   /* 5 lines, own proc writes */
     struct gp_queue queue;       /* line-aligned by what precedes it */
+    /* reports, see dump.c */
+    _Atomic uint64_t dump;       /* request << 32 | block with the answer; its reader exchanges 0 for it and frees the block */
+    _Atomic uint32_t dumps;      /* 1: SIGQUIT makes this process answer; else it must not be sent */
 };
 
 struct gp_header {
@@ -318,6 +321,11 @@ struct gp_header {
         _Atomic uint32_t lock;
         uint32_t pad2[11];
     } tree;
+    /* reports, see dump.c */
+    _Atomic uint32_t main_gone;  /* 1: main called goexit(), the program goes on without it */
+    _Atomic uint32_t dumping;    /* lock word of the process that collects a dump, else 0 */
+    _Atomic uint32_t dump_last;  /* number of the last request for a dump */
+    _Atomic uint32_t dump_wanted;/* the request that waits for answers, else 0 */
 };
 
 /* offsets inside a partition */

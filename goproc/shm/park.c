@@ -309,7 +309,11 @@ void gp_idle(uint64_t until_ns) {
     atomic_store(&my->act, gp_get(&my->act) + 1); /* even, before anything is drained */
     gp_set(&my->park, GP_RUN);
     gp_monitor_wake();
-    /* whoever cleared the bit chose this proc and counted it as searching; its search ends with the steal that follows */
-    if (!(atomic_fetch_and_explicit(idle, ~bit, memory_order_seq_cst) & bit))
+    /* whoever cleared the bit chose this proc and counted it as searching; its search ends with the steal that follows,
+     * unless something of its own came at the same time: then another must search, submitters relied on this one */
+    if (!(atomic_fetch_and_explicit(idle, ~bit, memory_order_seq_cst) & bit)) {
         atomic_fetch_sub_explicit(&h->searching, 1, memory_order_seq_cst);
+        bool own = gp_inbox_pending() || gp_get(&my->rescan) || gp_task_count() || (until_ns && gp_now() >= until_ns);
+        if (own && gp_tasks_anywhere()) gp_wake_one();
+    }
 }

@@ -99,7 +99,7 @@ bool gp_task_steal(void) {
         gp_unlock(q);
         for (uint32_t i = 0; i < n; i++)
             while (gp_task_push(got[i], gp.proc, false) < 0) gp_pause(); /* own ring is empty: it cannot be full */
-        if (n > 1) gp_wake_one(); /* there is more here than one proc needs */
+        if (n > 1 || gp_tasks_anywhere()) gp_wake_one(); /* more than one proc needs, here or left behind */
         if (n) return true;
     }
     return false;

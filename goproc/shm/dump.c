@@ -1,0 +1,266 @@
+/* dump.c - what reports need of shared memory: who is there, and the answers of other processes.
+ *
+ * A dump of all goroutines is put together by whoever asks for it. Only a process itself knows the stacks of its
+ * goroutines, so each writes its part and publishes it in its gp_proc; the requester takes it from there. The number of
+ * the request goes with it in one word, so that a late answer to an earlier request is never taken for one to this.
+ * Nobody waits for anybody without a limit: a process that computes in C code, or is stopped, is reported as such, with
+ * what its task blocks tell.
+ *
+ *     requester: dump_wanted = n; signal                process: n = dump_wanted; write; dump = n << 32 | block
+ *                poll: block = exchange(dump, 0)                 (frees what an earlier request left there)
+ */
+#include "python.h"
+
+/* ---- who is there */
+
+static bool live_task(struct gp_block *b, bool object) {
+    if (object || !(gp_get(&b->len) >> 56 & GP_BLOCK_TASK)) return false;
+    unsigned kind = GP_TAG_KIND(gp_get(&b->tag));
+    return kind == GP_TAG_PROC || kind == GP_TAG_QUEUE;
+}
+
+static void count(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
+    (void)bytes;
+    if (live_task(b, object)) ++*(uint64_t *)arg;
+}
+
+static PyObject *num_goroutine(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    if (!gp.base) return PyLong_FromLong(gp.forked ? 0 : 1);
+    uint64_t n = gp_get(&gp.head->main_gone) ? 0 : 1;
+    gp_heap_each(count, &n);
+    return PyLong_FromUnsignedLongLong(n);
+}
+
+struct found {
+    struct gp_task *tasks;
+    uint64_t *tags;
+    uint64_t n, cap;
+    bool failed;
+};
+
+static void note(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
+    struct found *f = arg;
+    if (!live_task(b, object) || bytes < GP_BLOCK_HEAD + sizeof(struct gp_task)) return;
+    if (f->n == f->cap) {
+        uint64_t cap = f->cap ? 2 * f->cap : 256;
+        struct gp_task *t = PyMem_Realloc(f->tasks, cap * sizeof *t);
+        if (t) f->tasks = t;
+        uint64_t *g = t ? PyMem_Realloc(f->tags, cap * sizeof *g) : NULL;
+        if (!g) {
+            f->failed = true;
+            return;
+        }
+        f->tags = g;
+        f->cap = cap;
+    }
+    f->tags[f->n] = gp_get(&b->tag);
+    memcpy(&f->tasks[f->n++], (char *)b + GP_BLOCK_HEAD, sizeof(struct gp_task)); /* copied once: it may be reused */
+}
+
+/* [(id, parent, site, proc or -1, started, name), ...] */
+static PyObject *goroutines(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    struct found f = {0};
+    if (gp.base) gp_heap_each(note, &f);
+    PyObject *list = f.failed ? PyErr_NoMemory() : PyList_New(0);
+    for (uint64_t i = 0; list && i < f.n; i++) {
+        struct gp_task *t = &f.tasks[i];
+        t->name[GP_TASK_NAME - 1] = 0;
+        long proc = GP_TAG_KIND(f.tags[i]) == GP_TAG_PROC ? (long)(GP_TAG_VALUE(f.tags[i]) & 0xffff) - 1 : -1;
+        PyObject *name = PyUnicode_DecodeUTF8(t->name, (Py_ssize_t)strlen(t->name), "ignore");
+        PyObject *one = name ? Py_BuildValue("(KKklIN)", (unsigned long long)t->id, (unsigned long long)t->parent,
+                                             (unsigned long)t->site, proc, gp_get(&t->started), name) : NULL;
+        if (!one || PyList_Append(list, one) < 0) Py_CLEAR(list);
+        Py_XDECREF(one);
+    }
+    PyMem_Free(f.tasks);
+    PyMem_Free(f.tags);
+    return list;
+}
+
+/* (pid, state, park word, does SIGQUIT make it answer) of a proc */
+static PyObject *proc_facts(PyObject *module, PyObject *arg) {
+    (void)module;
+    unsigned long p = PyLong_AsUnsignedLong(arg);
+    if (PyErr_Occurred() || handle_ready() < 0) return NULL;
+    if (p >= gp.nprocs) return PyErr_Format(PyExc_ValueError, "no proc %lu", p);
+    struct gp_proc *proc = gp_proc_at((uint32_t)p);
+    return Py_BuildValue("(iIIN)", (int)gp_get(&proc->pid), gp_get(&proc->state), gp_get(&proc->park),
+                         PyBool_FromLong(gp_acquire(&proc->dumps) != 0));
+}
+
+/* ---- requests and answers */
+
+static PyObject *dump_begin(PyObject *module, PyObject *force) {
+    (void)module;
+    if (handle_ready() < 0) return NULL;
+    struct gp_header *h = gp.head;
+    uint32_t free_word = 0;
+    if (force == Py_True) gp_set(&h->dumping, gp.me);
+    else if (!atomic_compare_exchange_strong(&h->dumping, &free_word, gp.me)) return PyLong_FromLong(0);
+    uint32_t n = atomic_fetch_add(&h->dump_last, 1) + 1;
+    if (n == 0) n = atomic_fetch_add(&h->dump_last, 1) + 1;
+    atomic_store(&h->dump_wanted, n);
+    return PyLong_FromUnsignedLong(n);
+}
+
+static PyObject *dump_end(PyObject *module, PyObject *arg) {
+    (void)module;
+    unsigned long n = PyLong_AsUnsignedLong(arg);
+    if (PyErr_Occurred()) return NULL;
+    if (!gp.base) Py_RETURN_NONE;
+    uint32_t wanted = (uint32_t)n, me = gp.me;
+    if (atomic_compare_exchange_strong(&gp.head->dump_wanted, &wanted, 0)) /* else a nested dump is the current one */
+        atomic_compare_exchange_strong(&gp.head->dumping, &me, 0);
+    Py_RETURN_NONE;
+}
+
+static PyObject *dump_wanted(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyLong_FromUnsignedLong(gp.base ? atomic_load(&gp.head->dump_wanted) : 0);
+}
+
+static PyObject *dump_ready(PyObject *module, PyObject *flag) {
+    (void)module;
+    if (gp.base) gp_release(&gp.my->dumps, flag == Py_True ? 1 : 0);
+    Py_RETURN_NONE;
+}
+
+static void drop(uint64_t word) {
+    gp_ref ref = (gp_ref)word;
+    uint64_t capacity;
+    if (!ref || !gp_block_check(ref, &capacity)) return;
+    gp_own(ref, gp_my_tag());
+    gp_free(ref);
+}
+
+static PyObject *dump_answer(PyObject *module, PyObject *args) {
+    (void)module;
+    unsigned n;
+    const char *text;
+    Py_ssize_t len;
+    if (!PyArg_ParseTuple(args, "Iy#:dump_answer", &n, &text, &len)) return NULL;
+    if (!gp.base) Py_RETURN_FALSE;
+    gp_ref ref = gp_alloc((uint64_t)len, 0);
+    if (ref) memcpy(gp_payload(ref), text, (size_t)len);
+    drop(atomic_exchange(&gp.my->dump, (uint64_t)n << 32 | ref)); /* COMMIT: the requester's now */
+    return PyBool_FromLong(ref != 0);
+}
+
+/* None: no answer yet; b"": it had no memory to write one */
+static PyObject *dump_take(PyObject *module, PyObject *args) {
+    (void)module;
+    unsigned p, n;
+    if (!PyArg_ParseTuple(args, "II:dump_take", &p, &n)) return NULL;
+    if (!gp.base || p >= gp.nprocs) Py_RETURN_NONE;
+    _Atomic uint64_t *word = &gp_proc_at(p)->dump;
+    if (!gp_get(word)) Py_RETURN_NONE;
+    uint64_t got = atomic_exchange(word, 0);
+    gp_ref ref = (gp_ref)got;
+    uint64_t capacity;
+    bool mine = got >> 32 == n;
+    PyObject *text = NULL;
+    if (mine && ref && gp_block_check(ref, &capacity) && gp_len(ref) <= capacity)
+        text = PyBytes_FromStringAndSize(gp_payload(ref), (Py_ssize_t)gp_len(ref));
+    else text = mine ? PyBytes_FromStringAndSize(NULL, 0) : Py_NewRef(Py_None);
+    drop(got);
+    return text;
+}
+
+static PyObject *nudge(PyObject *module, PyObject *arg) {
+    (void)module;
+    unsigned long p = PyLong_AsUnsignedLong(arg);
+    if (PyErr_Occurred()) return NULL;
+    if (gp.base && p < gp.nprocs) gp_nudge((uint32_t)p);
+    Py_RETURN_NONE;
+}
+
+/* ---- what a new goroutine inherits */
+
+/* `go` asks it each time: does the runtime run, and has the creator's context no values? */
+static PyObject *bare(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    if (!gp.base) Py_RETURN_FALSE;
+    PyObject *context = PyThreadState_Get()->context;
+    if (!context) Py_RETURN_TRUE;
+    Py_ssize_t n = PyObject_Size(context);
+    return n < 0 ? NULL : PyBool_FromLong(n == 0);
+}
+
+/* ---- handles on goroutines that run */
+
+static PyObject *task_handle(PyObject *module, PyObject *object) {
+    (void)module;
+    gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(object);
+    if (PyErr_Occurred() || handle_ready() < 0) return NULL;
+    if (!gp_object_check(ref)) return PyErr_Format(PyExc_RuntimeError, "no such goroutine");
+    return handle_for(ref, gp_get(&((struct gp_object *)gp_at(ref))->gen), GP_KIND_GOROUTINE, DIR_BOTH);
+}
+
+/* Main has no task. Its outcome is made when somebody wants a handle on it. */
+static PyObject *main_handle(PyObject *module, PyObject *type) {
+    (void)module;
+    if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, &OutcomeType))
+        return PyErr_Format(PyExc_TypeError, "the argument must be a subclass of Outcome");
+    Handle *h = (Handle *)handle_new((PyTypeObject *)type, GP_KIND_GOROUTINE);
+    if (!h) return NULL;
+    struct gp_object *o = gp_at(h->ref);
+    gp_set(&o->id, 1);
+    gp_set(&o->proc, gp.proc + 1);
+    gp_release(&o->state, GP_G_RUNNING);
+    return (PyObject *)h;
+}
+
+/* main called goexit(); object: of its handle, or 0 */
+static PyObject *main_ended(PyObject *module, PyObject *object) {
+    (void)module;
+    gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(object);
+    if (PyErr_Occurred()) return NULL;
+    if (!gp.base) Py_RETURN_NONE;
+    atomic_store(&gp.head->main_gone, 1);
+    if (ref) gp_outcome_set(gp_at(ref), GP_G_OK, 0);
+    Py_RETURN_NONE;
+}
+
+static PyObject *main_gone(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyBool_FromLong(gp.base && gp_get(&gp.head->main_gone));
+}
+
+static PyObject *fatal_release(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    uint32_t mine = gp.base ? gp.proc + 1 : 0;
+    if (mine) atomic_compare_exchange_strong(&gp.head->fatal, &mine, 0);
+    Py_RETURN_NONE;
+}
+
+PyMethodDef dump_functions[] = {
+    {"num_goroutine", num_goroutine, METH_NOARGS,
+     PyDoc_STR("num_goroutine($module, /)\n--\n\nHow many goroutines of all processes have not ended, main included.\n\n"
+               "One more than it seems at times: a goroutine counts until its process has cleaned up after it.\n"
+               "Cost: it looks at every block of shared memory, 1 ms for some 100 000 messages and goroutines.")},
+    {"goroutines", goroutines, METH_NOARGS,
+     PyDoc_STR("(id, parent, site, proc or -1, started, name) of every goroutine but main.")},
+    {"proc_facts", proc_facts, METH_O, PyDoc_STR("(pid, state, park word, answers SIGQUIT) of a proc.")},
+    {"dump_begin", dump_begin, METH_O, PyDoc_STR("dump_begin(force): the number of a new request; 0: another is being answered.")},
+    {"dump_end", dump_end, METH_O, PyDoc_STR("The request of this number is over.")},
+    {"dump_wanted", dump_wanted, METH_NOARGS, PyDoc_STR("The number of the request that waits for answers, else 0.")},
+    {"dump_ready", dump_ready, METH_O, PyDoc_STR("Does SIGQUIT make this process answer, from now on?")},
+    {"dump_answer", dump_answer, METH_VARARGS, PyDoc_STR("dump_answer(request, bytes): publish; False: no memory.")},
+    {"dump_take", dump_take, METH_VARARGS, PyDoc_STR("dump_take(proc, request): its answer, or None while there is none.")},
+    {"nudge", nudge, METH_O, PyDoc_STR("Make a proc's scheduler look around.")},
+    {"bare", bare, METH_NOARGS, PyDoc_STR("Does a runtime run, and is the current context empty?")},
+    {"task_handle", task_handle, METH_O, PyDoc_STR("A handle on a goroutine of this process, which has not ended.")},
+    {"main_handle", main_handle, METH_O, PyDoc_STR("main_handle(type): make the outcome of main.")},
+    {"main_ended", main_ended, METH_O, PyDoc_STR("Main called goexit().")},
+    {"main_gone", main_gone, METH_NOARGS, NULL},
+    {"fatal_release", fatal_release, METH_NOARGS, PyDoc_STR("Take back fatal_claim().")},
+    {NULL, NULL, 0, NULL},
+};
