@@ -138,7 +138,7 @@ class _Timed:
         was = _core.timer_set(self._ch, when, period)
         if self._call is not None:
             self._call.look()
-        return was  # type: ignore[no-any-return]
+        return was
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Timed):

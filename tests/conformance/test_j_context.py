@@ -422,7 +422,7 @@ def test_J17_causes(runtime2):
 
     early, _ = context.with_timeout(background(), 0.02, cause=ValueError("early"))
     late, _ = context.with_timeout(early, HOURS, cause=ValueError("late"))
-    assert str(late).endswith("].WithCancel")
+    assert str(late).endswith("s]).WithCancel")
     below, _ = context.with_cancel(context.with_value(late, "key", "value"))
     until_done(below)
     assert checked(below) == checked(late) == ("DeadlineExceeded", "ValueError('early')")
@@ -456,15 +456,19 @@ def test_J18_without_cancel(runtime1):
 
 @pytest.fixture(params=["cancel", "own", "registering"])
 def ending(request, runtime1):
-    """A context and what ends it: goproc's, one of the user's class, and one that has its own after_func."""
-    if request.param == "cancel":
-        return context.with_cancel(context.background())
-    ctx = {"own": Own, "registering": Registering}[request.param]()
-    return ctx, ctx.end
+    """Makes a context and what ends it: goproc's, one of the user's class, and one that has its own after_func."""
+
+    def make():
+        if request.param == "cancel":
+            return context.with_cancel(context.background())
+        ctx = {"own": Own, "registering": Registering}[request.param]()
+        return ctx, ctx.end
+
+    return make
 
 
 def test_J19_afterfunc_called_after_cancel(ending):
-    ctx, end = ending
+    ctx, end = ending()
     called = chan(2)
     stop = context.after_func(ctx, lambda: called.send(True))
     goproc.sleep(0.01)
@@ -485,7 +489,7 @@ def test_J19_afterfunc_called_after_timeout(runtime1):
 
 
 def test_J19_afterfunc_called_immediately(ending):
-    ctx, end = ending
+    ctx, end = ending()
     end()
     called = chan(1)
     stop = context.after_func(ctx, lambda: called.send(True))
@@ -494,7 +498,7 @@ def test_J19_afterfunc_called_immediately(ending):
 
 
 def test_J19_afterfunc_not_called_after_stop(ending):
-    ctx, end = ending
+    ctx, end = ending()
     called = chan(1)
     stop = context.after_func(ctx, lambda: called.send(True))
     assert stop()
@@ -505,7 +509,7 @@ def test_J19_afterfunc_not_called_after_stop(ending):
 
 
 def test_J19_afterfunc_cancel_does_not_wait(ending):
-    ctx, end = ending
+    ctx, end = ending()
     hold, entered, left = chan(), chan(1), chan(1)
 
     def f():
