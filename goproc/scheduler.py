@@ -135,6 +135,7 @@ class Alarm:
         """Do not call it any more."""
         if self.parked:
             self.parked = False
+            del self.callback  # the entry of the heap may stay until it is due: not what it refers to
             _forget_timer()
 
 
