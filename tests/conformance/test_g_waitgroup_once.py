@@ -198,8 +198,9 @@ def test_G12_panic_replay_first_elsewhere(place, once):
 
     f = once(f)
     assert str(place.sender(f).exception(10)) == "x"
-    with pytest.raises(ValueError, match="^x$"):
+    with pytest.raises(ValueError) as caught:
         f()
+    assert str(caught.value) == "x"
     assert str(place.receiver(f).exception(10)) == "x"
     assert calls.load() == 1
 
