@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from goproc.host import procs as procs
     from goproc.host import run as run
     from goproc.host import runtime as runtime
+    from goproc.report import dump as dump
     from goproc.report import num_goroutine as num_goroutine
     from goproc.scheduler import sleep as sleep
     from goproc.scheduler import yield_now as yield_now
@@ -66,7 +67,7 @@ _HOMES = {
     ),
     "goproc.goroutine": ("Goroutine", "current", "go", "goexit"),
     "goproc.host": ("proc", "procs", "run", "runtime"),
-    "goproc.report": ("num_goroutine",),
+    "goproc.report": ("dump", "num_goroutine"),
     "goproc.scheduler": ("sleep", "yield_now"),
     "goproc.selection": ("Selected", "Selector", "default", "select"),
     "goproc.sync": ("Atomic", "Barrier", "Cond", "Mutex", "Once", "RWMutex", "Semaphore", "WaitGroup"),

@@ -184,10 +184,12 @@ def _spawn(
     creator = scheduler.current
     if creator.labels:
         labels = _inherited(labels)
+    text: tuple[bytes, ...] = ()
     if labels or values:
         call = _WITH, labels, values, call
+        text = (_label_bytes(labels),) if labels else ()
     try:
-        g = _core.task_new(Goroutine, call, name, _site(frame), creator.id, proc)
+        g = _core.task_new(Goroutine, call, name, _site(frame), creator.id, proc, *text)
     except PickleError as error:
         from goproc.pickling.diagnose import explain_call
 
@@ -228,7 +230,9 @@ def _spawn_local(
     if not _core.attached():
         _core_start()
     site = _site(frame)
-    handle, block, ref, id_ = _core.task_local(Goroutine, name, site, scheduler.current.id)
+    labels = _inherited(labels)
+    text = (_label_bytes(labels),) if labels else ()
+    handle, block, ref, id_ = _core.task_local(Goroutine, name, site, scheduler.current.id, *text)
     handle._name = name
 
     def first_turn(g: G) -> None:
@@ -238,7 +242,6 @@ def _spawn_local(
     g = G(id_, name, first_turn)
     g.object, g.block, g.parent, g.site = ref, block, scheduler.current.id, site
     g.context = copy_context()
-    labels = _inherited(labels)
     if labels:
         g.labels = handle._labels = labels
     if _core.on_scheduler_thread():
@@ -534,7 +537,11 @@ def end_main() -> None:
     _core.main_ended(0 if _main_handle is None else _main_handle._ref)
 
 
-def format_labels(labels: Mapping[str, str]) -> str:
+def _label_bytes(labels: Mapping[str, str]) -> bytes:
+    return format_labels(labels).encode("utf-8", "backslashreplace")
+
+
+def format_labels(labels: Mapping[str, str] | None) -> str:
     """Labels as they stand in the header of a goroutine, with a space before them; nothing if there are none."""
     if not labels:
         return ""

@@ -393,6 +393,8 @@ def _look_around() -> None:
             interrupt(g, Cancelled())
     while _posted:
         _posted.popleft()()
+    if _core.dump_wanted():
+        _answer_dump(sys._getframe())
     if _core.take_asleep():
         from goproc import report
 
@@ -530,6 +532,7 @@ def _start_slices() -> None:
         signal.signal(signal.SIGURG, on_tick)
         signal.siginterrupt(signal.SIGURG, False)
         _core.start_monitor(signal.SIGURG)
+        _core.dump_ready(True)
         _sliced = True
 
 
@@ -537,19 +540,28 @@ def _stop_slices() -> None:
     global _sliced
     if _sliced:
         _sliced = False
+        _core.dump_ready(False)
         _core.stop_monitor()
         if signal.getsignal(signal.SIGURG) is on_tick:
             signal.signal(signal.SIGURG, signal.SIG_DFL)
 
 
 def on_tick(number: int, frame: FrameType | None) -> None:
-    """The running goroutine has had 10 ms, and others wait."""
+    """The running goroutine has had 10 ms, and others wait; or another process wants to know about ours."""
+    if _core.dump_wanted():
+        _answer_dump(frame)
     if idling or not _core.may_switch() or not _interruptible(frame):
         return  # it will be asked again
     g = current
     _give_turn()
     if g is main and isinstance(g.interrupt, KeyboardInterrupt):
         _raise_interrupt()  # Ctrl-C met another goroutine meanwhile; main may not block for long
+
+
+def _answer_dump(frame: FrameType | None) -> None:
+    from goproc import report
+
+    report.answer(frame)
 
 
 def _interruptible(frame: FrameType | None) -> bool:
