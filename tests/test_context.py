@@ -378,7 +378,7 @@ def test_stop_and_cancel_race(runtime4):
     for _ in range(50):
         ctx, cancel = context.with_cancel(context.background())
         called = chan(1)
-        stop = context.after_func(ctx, lambda: called.send(True))
+        stop = context.after_func(ctx, lambda called=called: called.send(True))
         canceller, stopper = go.on(1)(cancel), go.on(2)(stop)
         canceller.result(20)
         if stopper.result(20):
@@ -416,7 +416,7 @@ def test_foreign_parent(runtime1):
     request = Request(until=monotonic() + 100)
     named = context.with_value(request, "user", "me")
     assert named.err() is None and named.done() == request.hung_up and named.deadline() == request.until
-    ctx, cancel = context.with_cancel(named)
+    ctx, _ = context.with_cancel(named)
     assert ctx.deadline() == request.until
     assert ctx.value("peer") == "10.0.0.1" and ctx.value("user") == "me"
     later, _ = context.with_timeout(ctx, 3600, cause=ValueError("unused"))
