@@ -457,7 +457,7 @@ def _start(g: G) -> None:
                 g.context.run(variables.unpack, values)
         g.cancelled = _core.task_cancelled(g.object)
         if call[0] == _TRACKED:
-            f, args, kwargs = _tracked, call[1:], {}
+            f, args, kwargs = _tracked, call[1:], dict[str, Any]()
         elif g.cancelled:
             raise Cancelled
         else:

@@ -114,16 +114,16 @@ def _close_with_first(channels: Sequence[Chan[Any]], out: Chan[Any]) -> None:
 def or_done(done: Done, values: Chan[T]) -> RecvChan[T]:
     """Pass values on until their channel or ``done`` is closed: so that a plain ``for`` loop can be stopped.
 
-        >>> from goproc import chan, patterns
-        >>> done, never_closed = chan(), chan(2)
-        >>> never_closed.send_many("ab")
-        2
-        >>> for v in patterns.or_done(done, never_closed):
-        ...     print(v)
-        ...     if v == "b":
-        ...         done.close()
-        a
-        b
+    >>> from goproc import chan, patterns
+    >>> done, never_closed = chan(), chan(2)
+    >>> never_closed.send_many("ab")
+    2
+    >>> for v in patterns.or_done(done, never_closed):
+    ...     print(v)
+    ...     if v == "b":
+    ...         done.close()
+    a
+    b
     """
     return take(done, values, -1)
 
@@ -153,10 +153,10 @@ def _generate(done: Chan[Any], out: Chan[T], values: Iterable[T]) -> None:
 def repeat(done: Done, *values: T) -> RecvChan[T]:
     """Send the values over and over, until ``done`` is closed.
 
-        >>> from goproc import chan, patterns
-        >>> with chan() as done:
-        ...     list(patterns.take(done, patterns.repeat(done, 1, 2), 5))
-        [1, 2, 1, 2, 1]
+    >>> from goproc import chan, patterns
+    >>> with chan() as done:
+    ...     list(patterns.take(done, patterns.repeat(done, 1, 2), 5))
+    [1, 2, 1, 2, 1]
     """
     out: Chan[T] = chan()
     go.local(_generate, _done_of(done), out, _over_and_over(values))
@@ -267,11 +267,11 @@ def _close_after(wg: WaitGroup, out: Chan[Any]) -> None:
 def pipeline(done: Done, values: Chan[Any], *functions: Callable[[Any], Any]) -> RecvChan[Any]:
     """Chain stages: send each value through all functions. Each function is a goroutine of its own.
 
-        >>> from goproc import chan, patterns
-        >>> with chan() as done:
-        ...     words = patterns.generate(done, ["10", "20"])
-        ...     list(patterns.pipeline(done, words, int, lambda n: n + 1, str))
-        ['11', '21']
+    >>> from goproc import chan, patterns
+    >>> with chan() as done:
+    ...     words = patterns.generate(done, ["10", "20"])
+    ...     list(patterns.pipeline(done, words, int, lambda n: n + 1, str))
+    ['11', '21']
     """
     for f in functions:
         values = stage(done, values, f)
@@ -333,11 +333,11 @@ def _fan_in(done: Chan[Any], out: Chan[T], channels: Sequence[Chan[T]]) -> None:
 def tee(done: Done, values: Chan[T]) -> tuple[RecvChan[T], RecvChan[T]]:
     """Send every value to two channels. The next one is not received before both have taken it.
 
-        >>> from goproc import chan, patterns
-        >>> with chan() as done:
-        ...     one, other = patterns.tee(done, patterns.generate(done, "ab"))
-        ...     [(v, other.recv()) for v in one]
-        [('a', 'a'), ('b', 'b')]
+    >>> from goproc import chan, patterns
+    >>> with chan() as done:
+    ...     one, other = patterns.tee(done, patterns.generate(done, "ab"))
+    ...     [(v, other.recv()) for v in one]
+    [('a', 'a'), ('b', 'b')]
     """
     one: Chan[T] = chan()
     other: Chan[T] = chan()
@@ -359,11 +359,11 @@ def _tee(done: Chan[Any], values: Chan[T], one: Chan[T], other: Chan[T]) -> None
 def bridge(done: Done, channels: Chan[Chan[T]]) -> RecvChan[T]:
     """Make one channel from a channel of channels: the values of the first until it is closed, then those of the next.
 
-        >>> from goproc import chan, patterns
-        >>> with chan() as done:
-        ...     parts = patterns.generate(done, [patterns.generate(done, part) for part in ("ab", "c", "de")])
-        ...     "".join(patterns.bridge(done, parts))
-        'abcde'
+    >>> from goproc import chan, patterns
+    >>> with chan() as done:
+    ...     parts = patterns.generate(done, [patterns.generate(done, part) for part in ("ab", "c", "de")])
+    ...     "".join(patterns.bridge(done, parts))
+    'abcde'
     """
     out: Chan[T] = chan()
     go.local(_bridge, _done_of(done), channels, out)
@@ -606,5 +606,3 @@ class MultiLimiter:
 
     def __reduce__(self) -> Any:
         return MultiLimiter, tuple(self._limiters)
-
-
