@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import programs
 import pytest
@@ -599,7 +600,8 @@ def test_ctrl_c_in_a_block(tmp_path):
     """
     for procs in (1, 2):
         with programs.start(tmp_path, text, procs=procs) as program:
-            program.wait_for("started")
+            program.wait_for("started\n")
+            time.sleep(0.2)  # by then all of them wait: no print is to be interrupted
             program.kill(number=2)
             done = program.wait()
         assert done.status == 130
