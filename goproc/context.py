@@ -65,6 +65,7 @@ __all__ = [
     "without_cancel",
 ]
 
+_NEVER = 4e9  # what a time beyond is: more than the core's nanoseconds could hold comes not much later
 _CANCELED, _DEADLINE, _STOPPED = 1, 2, 3  # how a node ended
 
 # Kinds of layers, and what they hold.
@@ -494,7 +495,7 @@ def _until(
     _check_parent(parent)
     _check_cause(cause)
     earlier = parent.deadline()
-    if t == float("inf") or (earlier is not None and earlier < t):
+    if t >= _NEVER or (earlier is not None and earlier < t):
         node, why = _hang(parent, None, frame)
         return _derived(parent, node, _CANCEL, None, why), CancelFunc(node)
     t = max(float(t), 0.0)  # all that is past is the same
