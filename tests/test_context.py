@@ -10,7 +10,7 @@ import pytest
 from peek import until
 
 import goproc
-from goproc import Atomic, Cancelled, chan, context, default, go, select
+from goproc import Atomic, Cancelled, chan, context, default, go, select, timer
 from goproc.context import Canceled, DeadlineExceeded
 from goproc.errors import GoprocError
 from goproc.shm import _core
@@ -501,7 +501,7 @@ BLOCKING = {
     "select2": lambda ch: select(ch, chan()),
     "select_send": lambda ch: select((ch.send, 1)),
     "sleep": lambda ch: goproc.sleep(3600),
-    "timer": lambda ch: goproc.timer.after(3600).recv(),
+    "timer": lambda ch: timer.after(3600).recv(),
     "context": lambda ch: context.with_timeout(context.background(), 3600)[0].done().recv_ok(),
     "long timeout": lambda ch: ch.recv(timeout=3600),
     "nil": lambda ch: goproc.nil.recv(),
