@@ -8,6 +8,7 @@ from time import monotonic
 
 import pytest
 from peek import until
+from programs import run
 
 import goproc
 from goproc import Atomic, Cancelled, chan, context, default, go, select, timer
@@ -688,3 +689,46 @@ def test_blocks_in_a_thread(runtime1, block):
     t.join()
     assert type(raised[0]) is RuntimeError
     assert "goroutine" in str(raised[0])
+
+
+# -- whole programs ---------------------------------------------------------------------------------------------------
+
+
+def test_a_registered_function_holds_no_deadlock_off(tmp_path):
+    done = run(
+        tmp_path,
+        """
+        import goproc
+        from goproc import context
+
+        ctx, cancel = context.with_cancel(context.background())
+        context.after_func(ctx, print)
+        goproc.chan().recv()
+        """,
+    )
+    assert done.status == 2
+    assert done.err.startswith("fatal error: all goroutines are asleep - deadlock!\n")
+    assert "context.after_func" in done.err
+
+
+def test_deadlines_to_come_are_no_deadlock(tmp_path):
+    done = run(
+        tmp_path,
+        """
+        import goproc
+        from goproc import context, go
+
+        ctx, cancel = context.with_timeout(context.background(), 0.4)
+        below, _ = context.with_cancel(ctx)
+        g = go.on(1)(lambda ctx: (ctx.done().recv_ok(), str(ctx.err())), below)
+        below.done().recv_ok()
+        print(g.result())
+        try:
+            with context.timeout(0.4):
+                goproc.chan().recv()
+        except context.DeadlineExceeded as error:
+            print(error)
+        """,
+    )
+    assert (done.status, done.err) == (0, "")
+    assert done.out == "((None, False), 'context deadline exceeded')\ncontext deadline exceeded\n"
