@@ -7,8 +7,11 @@ channel's queue where a case has a channel (peek.until_waiting), and by `blocks`
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import programs
 import pytest
 from places import place_fixture
 
@@ -48,3 +51,13 @@ def blocks() -> Any:
                 g.join(timeout=0.01)
 
     return check
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[..., programs.Done]:
+    """Runs a text as a script with `goproc run`, to its end: program(text, procs=2). See programs.run."""
+
+    def run(text: str, *words: str, **options: Any) -> programs.Done:
+        return programs.run(tmp_path, text, *words, **options)
+
+    return run

@@ -9,9 +9,10 @@ import goproc
 from goproc import ChanClosed, chan, nil
 
 
-def test_C01_close_of_nil():
-    with pytest.raises(ChanClosed, match=r"^close of nil channel"):
-        nil.close()
+def test_C01_close_of_nil(place):
+    for close in (nil.close, lambda: place.anyone(lambda c: c.close(), nil).result(10)):
+        with pytest.raises(ChanClosed, match=r"^close of nil channel"):
+            close()
 
 
 def test_C02_close_twice(place, cap):
@@ -39,8 +40,22 @@ def test_C03_send_on_closed(place, cap):
     assert len(c) == 0
 
 
-def test_C03_errors_are_in_one_tree():
-    assert issubclass(ChanClosed, goproc.GoprocError) and issubclass(goproc.GoprocError, Exception)
+def test_C01_C02_C03_are_caught_as_one_kind(place):
+    """Go's are runtime.Error; here the base of them all is GoprocError. Also in another goroutine than their own."""
+
+    def misuse(c):
+        for use in (nil.close, c.close, lambda: c.send(1), lambda: c.try_send(1)):
+            try:
+                use()
+            except goproc.GoprocError as error:
+                yield type(error).__name__
+
+    c = chan(3)
+    c.close()
+    assert list(misuse(c)) == ["ChanClosed"] * 4
+    assert place.anyone(lambda f, c: list(f(c)), misuse, c).result(10) == ["ChanClosed"] * 4
+    assert isinstance(place.sender(lambda c: c.send(1), c).exception(10), goproc.GoprocError)
+    assert issubclass(goproc.GoprocError, Exception)
 
 
 def test_C04_send_on_closed_and_full_does_not_block(place):
@@ -53,7 +68,7 @@ def test_C04_send_on_closed_and_full_does_not_block(place):
     assert c.recv_ok() == (None, False)
 
 
-def test_C05_value_of_a_blocked_sender_is_lost_at_close(place):
+def test_C04_value_of_a_blocked_sender_is_lost_at_close(place):
     c = chan(1)
     c.send(10)
     g = place.sender(lambda c: c.send(11), c)
@@ -154,6 +169,14 @@ def test_C08_break_leaves_the_rest(place):
     assert (len(c), c.recv(), c.recv()) == (2, 2, 3)
 
 
+def test_C08_range_over_nil_blocks(place, blocks):
+    g = place.receiver(lambda c: list(c), nil)
+    blocks(g)
+    g.cancel()
+    with pytest.raises(goproc.Cancelled):
+        g.result(10)
+
+
 def test_C09_receive_from_closed_never_blocks(place, some_cap):
     c = chan(some_cap)
     c.close()
@@ -172,3 +195,39 @@ def test_C09_receive_from_closed_never_blocks(place, some_cap):
         return True
 
     assert place.receiver(drain, c).result(20)
+
+
+@pytest.mark.parametrize("procs", [1, 2, 4])
+@pytest.mark.parametrize("where", ["main", "goroutine", "blocked"])
+def test_C10_uncaught_send_panics(program, procs, where):
+    """The whole program dies: main in the middle of its wait, and every worker (program() looks for what is left)."""
+    done = program(
+        """
+        import sys
+        from goproc import chan, go, nil, procs, sleep
+
+        def send(ready, c):
+            ready.send(None)
+            c.send(1)
+
+        for p in range(procs()):
+            go.on(p)(lambda: nil.recv())
+        c, ready = chan(), chan()
+        if sys.argv[1] == "main":
+            c.close()
+            c.send(1)
+        go.on(procs() - 1)(send, ready, c)
+        if sys.argv[1] == "goroutine":
+            c.close()
+        ready.recv()
+        sleep(0.01)
+        if sys.argv[1] == "blocked":
+            c.close()
+        sleep(20)
+        print("lives")
+        """,
+        where,
+        procs=procs,
+    )
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith("panic: send on closed channel\n\ngoroutine "), done.err
