@@ -85,16 +85,22 @@ def test_D05_number_of_goroutines(place):
     def wait(c):
         c.recv_ok()
 
-    until(lambda: goproc.num_goroutine() == 1, what=lambda: str(goproc.dump()))
+    def agree(number):
+        """Both count what there is at an instant, and some may be about to begin or to end."""
+        until(lambda: goproc.num_goroutine() == number, what=lambda: str(goproc.num_goroutine()))
+        until(lambda: len(headers(goproc.dump())) == goproc.num_goroutine() == number, what=goproc.dump)
+
+    agree(1)
     c = chan()
-    gs = [place.anyone(wait, c) for _ in range(7)]
-    until(lambda: goproc.num_goroutine() == 8, what=lambda: str(goproc.num_goroutine()))
-    until(lambda: len(headers(goproc.dump())) == goproc.num_goroutine())  # some may be about to begin
-    assert {str(g.id) for g in gs} | {"1"} == set(headers(goproc.dump()))
-    c.close()
+    try:
+        gs = [place.anyone(wait, c) for _ in range(7)]
+        agree(8)
+        assert {str(g.id) for g in gs} | {"1"} == set(headers(goproc.dump()))
+    finally:
+        c.close()
     for g in gs:
         g.result(10)
-    until(lambda: goproc.num_goroutine() == len(headers(goproc.dump())) == 1)
+    agree(1)
 
 
 @pytest.mark.parametrize("procs", [1, 2])
