@@ -21,7 +21,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from greenlet import getcurrent
 
-from goproc import channel, errors, goroutine, scheduler, selection, stdio, sync, topology, zygote
+from goproc import channel, errors, goroutine, report, scheduler, selection, stdio, sync, topology, zygote
 from goproc.pickling import store
 from goproc.shm import _core
 
@@ -100,13 +100,15 @@ class _Runtime:
         return left
 
     # Ctrl-C. Workers ignore it. Here Python's handler would raise KeyboardInterrupt in whichever goroutine runs, or
-    # in the one that happens to look for work; but it is main that must hear of it.
+    # in the one that happens to look for work; but it is main that must hear of it. SIGQUIT ends the program with a dump.
 
     def _install_hooks(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             self._signals = signal.signal(signal.SIGINT, _on_interrupt)
+        if signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL:
+            signal.signal(signal.SIGQUIT, report.on_host_quit)
         self._hook = sys.excepthook
         sys.excepthook = _excepthook
 
@@ -114,6 +116,8 @@ class _Runtime:
         if self._signals is not None and signal.getsignal(signal.SIGINT) is _on_interrupt:
             signal.signal(signal.SIGINT, self._signals)
         self._signals = None
+        if self._hook is not None and signal.getsignal(signal.SIGQUIT) is report.on_host_quit:
+            signal.signal(signal.SIGQUIT, signal.SIG_DFL)
         if self._hook is not None and sys.excepthook is _excepthook:
             sys.excepthook = self._hook
         self._hook = None
@@ -464,6 +468,30 @@ def run(
     """
     with runtime(procs, memory=memory, pin=pin):
         return f(*args, **kwargs)
+
+
+def main(
+    f: Callable[[], Any] | None = None,
+    /,
+    *,
+    procs: int | None = None,
+    memory: int | str | None = None,
+    pin: bool | None = None,
+) -> Any:
+    """``@goproc.main`` before the last function of a script: call it there, as the main goroutine, if it is the script.
+
+    Where the file is imported instead, the function is left alone. It replaces the usual last two lines of a script
+    (``if __name__ ...``), and bounds the runtime: when the function returns, the program ends with what it returned as
+    its status, as sys.exit() has it.
+
+    Args:
+        f: takes no arguments; procs, memory and pin as for runtime(), given as ``@goproc.main(procs=4)``.
+    """
+    if f is None:
+        return lambda f: main(f, procs=procs, memory=memory, pin=pin)
+    if f.__module__ != "__main__" or _core.proc() != 0:
+        return f
+    sys.exit(run(f, procs=procs, memory=memory, pin=pin))
 
 
 def procs() -> int:

@@ -262,12 +262,13 @@ class _OnceCall:
         if not self._once._done():
             raised: list[BaseException] = []
             self._once.do(self._call, raised)
+            self._f = None  # what it holds on to can go, also when it raised
             if raised:
                 try:
                     raise raised[0]
                 finally:
                     raised.clear()
-        self._f = None  # what it holds on to can go
+        self._f = None
         return self._result.result()
 
     def _call(self, raised: list[BaseException]) -> None:

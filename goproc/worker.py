@@ -4,7 +4,8 @@ The zygote calls main() in the child. What a worker must be when the scheduler t
 
 - it dies when its parent does, whatever happens to either;
 - the signals of a terminal are the host's to answer: SIGINT has no effect here. It is caught and not ignored,
-  because what is ignored stays ignored in the programs that a goroutine starts, and Ctrl-C must end those;
+  because what is ignored stays ignored in the programs that a goroutine starts, and Ctrl-C must end those. SIGQUIT
+  makes it describe its goroutines, if another process has asked for that;
 - SIGTERM ends it in order, with its output written;
 - ``__main__`` is an empty module. The user's file is never run again, and what it defines arrives by value.
 """
@@ -42,9 +43,11 @@ def main(proc: int, config: Config, memfd: int) -> NoReturn:
 
 
 def _become(proc: int, config: Config, memfd: int) -> None:
+    import linecache  # noqa: F401 (now, and not when a signal's handler needs it)
+
     from greenlet import getcurrent
 
-    from goproc import goroutine, host, scheduler, stdio  # noqa: F401 (host connects the core)
+    from goproc import goroutine, host, report, scheduler, stdio  # noqa: F401 (host connects the core)
     from goproc.pickling import store
     from goproc.shm import _core
 
@@ -68,6 +71,8 @@ def _become(proc: int, config: Config, memfd: int) -> None:
     _core.attach(memfd, proc)
     store.connect(_core.definition_put, _core.definition_get)
     scheduler.start(goroutine.make, "scheduler", _leave)
+    signal.signal(signal.SIGQUIT, report.on_worker_quit)
+    _core.dump_ready(True)
     os.register_at_fork(after_in_child=_in_forked_child)
 
 
@@ -108,6 +113,7 @@ def _in_forked_child() -> None:
     host.in_forked_child()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def _leave() -> NoReturn:

@@ -166,7 +166,7 @@ def spawn(config: Config, memfd: int) -> tuple[int, int]:
             {**os.environ, **blas_defaults(os.environ)},
             file_actions=actions,
             # Blocked until the zygote ignores it: or a Ctrl-C while it imports would print a traceback.
-            setsigmask=[signal.SIGINT],
+            setsigmask=[signal.SIGINT, signal.SIGQUIT],
         )
     except BaseException:
         ours.close()
@@ -267,8 +267,9 @@ class _Zygote:
         import select
         import signal
 
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the host alone answers Ctrl-C
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        for number in (signal.SIGINT, signal.SIGQUIT):  # a terminal sends them to all; the host alone answers
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT, signal.SIGQUIT])
         self.wake, wake_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, _note)

@@ -35,7 +35,8 @@ def start(tmp_path: Path) -> Start:
 # What a program may be doing when it is hit. Each prints "ready" once it does it.
 DOING = {
     "idle": """
-        from goproc import go, chan, procs
+        from goproc import go, chan, procs, sleep
+        go.local(sleep, 100)  # else all would be asleep for ever, which is a fatal error
         for i in range(procs()): go.on(i)(chan().recv)
         go.on(1)(int).result()
         print("ready", flush=True)
@@ -177,7 +178,8 @@ def test_all_workers_are_killed_at_once(start: Start) -> None:
 
 def test_the_goroutines_of_a_dead_worker_are_named(start: Start) -> None:
     script = """
-        from goproc import go, chan
+        from goproc import go, chan, sleep
+        go.local(sleep, 100)
         ready = chan(3)
         def first(): ready.send(1); chan().recv()
         def second(): ready.send(1); chan().recv()
@@ -332,6 +334,7 @@ def test_ctrl_c(start: Start, where: str) -> None:
             try: chan().recv()
             except RuntimeStopped: pass
         go.on(1)(int).result()
+        go.on(1)(sleep, 100)  # something is still to come: it is no deadlock
         print("ready", flush=True)
         print("unfinished", end="")
         {indented}

@@ -133,11 +133,6 @@ def _reduce_custom(_: Pickler, obj: Any) -> Any:
     return reduced
 
 
-def _reduce_code(_: Pickler, code: CodeType) -> Any:
-    """By marshal, as it is: cloudpickle 3.1.3 replaces the name of the file, and tracebacks lose their lines."""
-    return marshal.loads, (marshal.dumps(code),)
-
-
 def _reduce_cell(pickler: Pickler, cell: CellType) -> Any:
     if pickler._cells is not None and id(cell) in pickler._cells:
         return CellType, ()
@@ -207,7 +202,6 @@ def _make_cached_property(function: Any, name: str | None) -> Any:
     return made
 
 
-reducers[CodeType] = _reduce_code
 reducers[CellType] = _reduce_cell
 reducers[CodeType] = _reduce_code
 reducers[MethodType] = _reduce_bound_method

@@ -166,7 +166,7 @@ static bool plain(struct plain *p, PyObject *v, int depth) {
             if (!plain(p, key, depth - 1) || !plain(p, value, depth - 1)) return false;
         return true;
     }
-    if (PyObject_TypeCheck(v, &HandleType)) {
+    if (PyObject_TypeCheck(v, &HandleType) && !PyObject_TypeCheck(v, &CondType)) { /* a Cond has its mutex with it */
         Handle *h = (Handle *)v;
         if ((h->ref && h->run != gp.run) || p->end - p->at < 11) return false; /* a stale one: pickling says what is wrong */
         *p->at++ = 'c';

@@ -33,55 +33,35 @@ static PyObject *num_goroutine(PyObject *module, PyObject *unused) {
     return PyLong_FromUnsignedLongLong(n);
 }
 
-struct found {
-    struct gp_task *tasks;
-    uint64_t *tags;
-    uint64_t n, cap;
-    bool failed;
-};
-
-static void note(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
-    struct found *f = arg;
-    if (!live_task(b, object) || bytes < GP_BLOCK_HEAD + sizeof(struct gp_task)) return;
-    if (f->n == f->cap) {
-        uint64_t cap = f->cap ? 2 * f->cap : 256;
-        struct gp_task *t = PyMem_Realloc(f->tasks, cap * sizeof *t);
-        if (t) f->tasks = t;
-        uint64_t *g = t ? PyMem_Realloc(f->tags, cap * sizeof *g) : NULL;
-        if (!g) {
-            f->failed = true;
-            return;
-        }
-        f->tags = g;
-        f->cap = cap;
-    }
-    f->tags[f->n] = gp_get(&b->tag);
-    memcpy(&f->tasks[f->n++], (char *)b + GP_BLOCK_HEAD, sizeof(struct gp_task)); /* copied once: it may be reused */
+static void list(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
+    PyObject **all = arg;
+    if (!*all || !live_task(b, object) || bytes < GP_BLOCK_HEAD + sizeof(struct gp_task)) return;
+    uint64_t tag = gp_get(&b->tag), len = gp_get(&b->len) & ((1ULL << 56) - 1), room = bytes - GP_BLOCK_HEAD;
+    struct gp_task task; /* copied once, then used: it may be freed meanwhile, even used again */
+    memcpy(&task, (char *)b + GP_BLOCK_HEAD, sizeof task);
+    task.name[GP_TASK_NAME - 1] = 0;
+    if (len > room) len = room;
+    long proc = GP_TAG_KIND(tag) == GP_TAG_PROC ? (long)(GP_TAG_VALUE(tag) & 0xffff) - 1 : -1;
+    PyObject *name = PyUnicode_DecodeUTF8(task.name, (Py_ssize_t)strlen(task.name), "ignore");
+    PyObject *labels = PyUnicode_DecodeUTF8((char *)b + GP_BLOCK_HEAD + sizeof task,
+                                            len > sizeof task ? (Py_ssize_t)(len - sizeof task) : 0, "ignore");
+    PyObject *one = name && labels ? Py_BuildValue("(KKklIOO)", (unsigned long long)task.id, (unsigned long long)task.parent,
+                                                   (unsigned long)task.site, proc, gp_get(&task.started), name, labels) : NULL;
+    if (!one || PyList_Append(*all, one) < 0) Py_CLEAR(*all);
+    Py_XDECREF(one);
+    Py_XDECREF(name);
+    Py_XDECREF(labels);
 }
 
-/* [(id, parent, site, proc or -1, started, name), ...] */
 static PyObject *goroutines(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
-    struct found f = {0};
-    if (gp.base) gp_heap_each(note, &f);
-    PyObject *list = f.failed ? PyErr_NoMemory() : PyList_New(0);
-    for (uint64_t i = 0; list && i < f.n; i++) {
-        struct gp_task *t = &f.tasks[i];
-        t->name[GP_TASK_NAME - 1] = 0;
-        long proc = GP_TAG_KIND(f.tags[i]) == GP_TAG_PROC ? (long)(GP_TAG_VALUE(f.tags[i]) & 0xffff) - 1 : -1;
-        PyObject *name = PyUnicode_DecodeUTF8(t->name, (Py_ssize_t)strlen(t->name), "ignore");
-        PyObject *one = name ? Py_BuildValue("(KKklIN)", (unsigned long long)t->id, (unsigned long long)t->parent,
-                                             (unsigned long)t->site, proc, gp_get(&t->started), name) : NULL;
-        if (!one || PyList_Append(list, one) < 0) Py_CLEAR(list);
-        Py_XDECREF(one);
-    }
-    PyMem_Free(f.tasks);
-    PyMem_Free(f.tags);
-    return list;
+    PyObject *all = PyList_New(0);
+    if (gp.base && all) gp_heap_each(list, &all);
+    return all;
 }
 
-/* (pid, state, park word, does SIGQUIT make it answer) of a proc */
+/* (pid, state, park word, does a signal make it answer) of a proc */
 static PyObject *proc_facts(PyObject *module, PyObject *arg) {
     (void)module;
     unsigned long p = PyLong_AsUnsignedLong(arg);
@@ -247,12 +227,12 @@ PyMethodDef dump_functions[] = {
                "One more than it seems at times: a goroutine counts until its process has cleaned up after it.\n"
                "Cost: it looks at every block of shared memory, 1 ms for some 100 000 messages and goroutines.")},
     {"goroutines", goroutines, METH_NOARGS,
-     PyDoc_STR("(id, parent, site, proc or -1, started, name) of every goroutine but main.")},
-    {"proc_facts", proc_facts, METH_O, PyDoc_STR("(pid, state, park word, answers SIGQUIT) of a proc.")},
+     PyDoc_STR("(id, parent, site, proc or -1, started, name, labels as text) of every goroutine but main.")},
+    {"proc_facts", proc_facts, METH_O, PyDoc_STR("(pid, state, park word, answers a signal) of a proc.")},
     {"dump_begin", dump_begin, METH_O, PyDoc_STR("dump_begin(force): the number of a new request; 0: another is being answered.")},
     {"dump_end", dump_end, METH_O, PyDoc_STR("The request of this number is over.")},
     {"dump_wanted", dump_wanted, METH_NOARGS, PyDoc_STR("The number of the request that waits for answers, else 0.")},
-    {"dump_ready", dump_ready, METH_O, PyDoc_STR("Does SIGQUIT make this process answer, from now on?")},
+    {"dump_ready", dump_ready, METH_O, PyDoc_STR("Does a signal make this process answer, from now on?")},
     {"dump_answer", dump_answer, METH_VARARGS, PyDoc_STR("dump_answer(request, bytes): publish; False: no memory.")},
     {"dump_take", dump_take, METH_VARARGS, PyDoc_STR("dump_take(proc, request): its answer, or None while there is none.")},
     {"nudge", nudge, METH_O, PyDoc_STR("Make a proc's scheduler look around.")},

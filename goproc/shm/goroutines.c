@@ -17,8 +17,9 @@ static uint64_t next_id(void) {
 
 static struct gp_task *task_at(gp_ref ref) { return (struct gp_task *)((char *)gp_at(ref) + GP_BLOCK_HEAD); }
 
-/* (type, name, site, parent) -> a handle with a new object, and its task block */
-static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned long long parent, gp_ref *task) {
+/* (type, name, site, parent, labels as text or NULL) -> a handle with a new object, and its task block */
+static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned long long parent, PyObject *labels,
+                    gp_ref *task) {
     if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, &OutcomeType)) {
         PyErr_SetString(PyExc_TypeError, "the first argument must be a subclass of Outcome");
         return NULL;
@@ -28,10 +29,11 @@ static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned
     if (!text) return NULL;
     Handle *h = (Handle *)handle_new((PyTypeObject *)type, GP_KIND_GOROUTINE);
     if (!h) return NULL;
-    *task = alloc_or_collect(sizeof(struct gp_task), GP_BLOCK_TASK);
+    size_t extra = labels && PyBytes_Check(labels) ? (size_t)PyBytes_GET_SIZE(labels) : 0;
+    *task = alloc_or_collect(sizeof(struct gp_task) + extra, GP_BLOCK_TASK);
     if (!*task) {
         Py_DECREF(h);
-        raise_memory(sizeof(struct gp_task), "a goroutine");
+        raise_memory(sizeof(struct gp_task) + extra, "a goroutine");
         return NULL;
     }
     struct gp_object *o = gp_at(h->ref);
@@ -52,6 +54,7 @@ static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned
     memcpy(t->name, text, (size_t)n);
     t->name[n] = 0;
     memset(&t->call, 0, sizeof t->call);
+    if (extra) memcpy(t + 1, PyBytes_AS_STRING(labels), extra);
     return h;
 }
 
@@ -64,7 +67,7 @@ static PyObject *give_up(Handle *h, gp_ref task) { /* nobody has seen it yet: ha
 
 static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
     (void)module;
-    if (nargs != 6) return PyErr_Format(PyExc_TypeError, "task_new(type, call, name, site, parent, proc)");
+    if (nargs < 6 || nargs > 7) return PyErr_Format(PyExc_TypeError, "task_new(type, call, name, site, parent, proc, labels)");
     unsigned long site = PyLong_AsUnsignedLong(args[3]);
     unsigned long long parent = PyLong_AsUnsignedLongLong(args[4]);
     long proc = PyLong_AsLong(args[5]);
@@ -74,7 +77,7 @@ static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t na
     struct gp_message call;
     if (message_encode(args[1], &call) < 0) return NULL;
     gp_ref task;
-    Handle *h = make(args[0], args[2], site, parent, &task);
+    Handle *h = make(args[0], args[2], site, parent, nargs > 6 ? args[6] : NULL, &task);
     if (!h) {
         gp_message_drop(&call);
         return NULL;
@@ -109,12 +112,12 @@ static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t na
 /* go.local: (handle, task) of a goroutine that its creator's scheduler starts itself */
 static PyObject *task_local(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
     (void)module;
-    if (nargs != 4) return PyErr_Format(PyExc_TypeError, "task_local(type, name, site, parent)");
+    if (nargs < 4 || nargs > 5) return PyErr_Format(PyExc_TypeError, "task_local(type, name, site, parent, labels)");
     unsigned long site = PyLong_AsUnsignedLong(args[2]);
     unsigned long long parent = PyLong_AsUnsignedLongLong(args[3]);
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
     gp_ref task;
-    Handle *h = make(args[0], args[1], site, parent, &task);
+    Handle *h = make(args[0], args[1], site, parent, nargs > 4 ? args[4] : NULL, &task);
     if (!h) return NULL;
     struct gp_object *o = gp_at(h->ref);
     gp_set(&o->proc, gp.proc + 1);

@@ -233,7 +233,7 @@ struct gp_task {
     _Atomic uint32_t started;    /* 0 queued, 1 running: for reports */
     char name[GP_TASK_NAME];     /* UTF-8, cut, NUL-terminated */
     struct gp_message call;      /* what to call */
-};
+};                               /* behind it, as far as the block goes: its labels as a report has them */
 
 /* ---- procs */
 enum gp_proc_state { GP_P_FREE = 0, GP_P_STARTING, GP_P_LIVE, GP_P_DEAD, GP_P_GONE };
@@ -284,7 +284,7 @@ struct gp_proc {
     struct gp_queue queue;       /* line-aligned by what precedes it */
     /* reports, see dump.c */
     _Atomic uint64_t dump;       /* request << 32 | block with the answer; its reader exchanges 0 for it and frees the block */
-    _Atomic uint32_t dumps;      /* 1: SIGQUIT makes this process answer; else it must not be sent */
+    _Atomic uint32_t dumps;      /* 1: a signal makes this process answer (worker: SIGQUIT, host: SIGURG); else it must not be sent */
 };
 
 struct gp_header {

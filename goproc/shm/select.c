@@ -19,11 +19,10 @@
 /* ---- random numbers: xorshift64*, seeded per process */
 
 uint32_t gp_random(uint32_t below) {
-    static uint64_t x;
-    static pid_t pid;
-    if (GP_UNLIKELY(pid != getpid())) {
-        pid = getpid();
-        x = (gp_now() ^ (uint64_t)pid << 32) * 0x9E3779B97F4A7C15ULL | 1;
+    static uint64_t x, run; /* a process attaches after it is forked, so no two have the same sequence */
+    if (GP_UNLIKELY(run != gp.run)) {
+        run = gp.run;
+        x = (gp_now() ^ (uint64_t)getpid() << 32) * 0x9E3779B97F4A7C15ULL | 1;
     }
     x ^= x >> 12;
     x ^= x << 25;
