@@ -240,7 +240,7 @@ int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r) 
             if (told != 1) break;
         }
         if (!ok) told = -1;
-        if (gp_waiter_cancel(waiter)) {
+        if (gp_case_cancel(&s->cases[0], waiter)) { /* a barrier is always alone */
             for (uint32_t i = 0; i < s->n; i++) gp_case_abandon(&s->cases[i]);
             if (told < 0 || expire(w, until) < 0) break;
             continue;
