@@ -9,15 +9,21 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from goproc import context as context
     from goproc import errors as errors
+    from goproc import patterns as patterns
+    from goproc import rate as rate
+    from goproc import singleflight as singleflight
     from goproc import sync as sync
     from goproc.channel import Chan as Chan
     from goproc.channel import RecvChan as RecvChan
     from goproc.channel import SendChan as SendChan
     from goproc.channel import chan as chan
     from goproc.channel import nil as nil
+    from goproc.errors import Canceled as Canceled
     from goproc.errors import Cancelled as Cancelled
     from goproc.errors import ChanClosed as ChanClosed
+    from goproc.errors import DeadlineExceeded as DeadlineExceeded
     from goproc.errors import GoprocError as GoprocError
     from goproc.errors import OutOfSharedMemory as OutOfSharedMemory
     from goproc.errors import OwnerDied as OwnerDied
@@ -29,10 +35,13 @@ if TYPE_CHECKING:
     from goproc.goroutine import current as current
     from goproc.goroutine import go as go
     from goproc.goroutine import goexit as goexit
+    from goproc.group import Group as Group
+    from goproc.host import main as main
     from goproc.host import proc as proc
     from goproc.host import procs as procs
     from goproc.host import run as run
     from goproc.host import runtime as runtime
+    from goproc.rate import Limiter as Limiter
     from goproc.report import dump as dump
     from goproc.report import num_goroutine as num_goroutine
     from goproc.scheduler import sleep as sleep
@@ -49,14 +58,21 @@ if TYPE_CHECKING:
     from goproc.sync import RWMutex as RWMutex
     from goproc.sync import Semaphore as Semaphore
     from goproc.sync import WaitGroup as WaitGroup
+    from goproc.timer import Ticker as Ticker
+    from goproc.timer import Timer as Timer
+    from goproc.timer import after as after
+    from goproc.timer import after_func as after_func
+    from goproc.timer import tick as tick
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "goproc.channel": ("Chan", "RecvChan", "SendChan", "chan", "nil"),
     "goproc.errors": (
+        "Canceled",
         "Cancelled",
         "ChanClosed",
+        "DeadlineExceeded",
         "GoprocError",
         "OutOfSharedMemory",
         "OwnerDied",
@@ -66,14 +82,17 @@ _HOMES = {
         "WorkerDied",
     ),
     "goproc.goroutine": ("Goroutine", "current", "go", "goexit"),
-    "goproc.host": ("proc", "procs", "run", "runtime"),
+    "goproc.group": ("Group",),
+    "goproc.host": ("main", "proc", "procs", "run", "runtime"),
+    "goproc.rate": ("Limiter",),
     "goproc.report": ("dump", "num_goroutine"),
     "goproc.scheduler": ("sleep", "yield_now"),
     "goproc.selection": ("Selected", "Selector", "default", "select"),
     "goproc.sync": ("Atomic", "Barrier", "Cond", "Mutex", "Once", "RWMutex", "Semaphore", "WaitGroup"),
+    "goproc.timer": ("Ticker", "Timer", "after", "after_func", "tick"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
-_MODULES = ("errors", "sync")
+_MODULES = ("context", "errors", "patterns", "rate", "singleflight", "sync")
 
 __all__ = sorted([*_HOME, *_MODULES])
 

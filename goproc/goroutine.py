@@ -38,7 +38,7 @@ _STATES = {
     _core.G_FAILED: "failed",
     _core.G_DEAD: "died",
 }
-_TRACKED = "wg"  # before a call that a WaitGroup waits for
+_TRACKED = "wg"  # before a call that a WaitGroup or a Group waits for
 _WITH = "with"  # before a call that comes with labels and values of its creator's context
 
 
@@ -139,6 +139,14 @@ class Goexit(BaseException):
     """Raised by goexit(); ends the goroutine, running its ``finally`` blocks."""
 
 
+class Told(BaseException):
+    """Raised around an exception that somebody has been told of: it is the outcome of the goroutine, and no panic."""
+
+    def __init__(self, exc: BaseException) -> None:
+        super().__init__(exc)
+        self.exc = exc
+
+
 # -- creation ------------------------------------------------------------------------------------------------
 
 _sites: dict[tuple[int, int], tuple[object, int]] = {}
@@ -170,12 +178,10 @@ def _spawn(
     name: str,
     proc: int,
     frame: FrameType,
-    wg: WaitGroup | None = None,
+    tracker: WaitGroup | tuple[Any, ...] | None = None,
     labels: dict[str, str] | None = None,
 ) -> Any:
     call = calls.pack_call(f, args, kwargs)
-    if wg is not None:
-        call = _TRACKED, wg, call
     values = None
     if not _core.bare():
         if not _core.attached():
@@ -184,11 +190,12 @@ def _spawn(
     creator = scheduler.current
     if creator.labels:
         labels = _inherited(labels)
-    text: tuple[bytes, ...] = ()
-    if labels or values:
-        call = _WITH, labels, values, call
-        text = (_label_bytes(labels),) if labels else ()
+    text = (_label_bytes(labels),) if labels else ()
     try:
+        if tracker is not None:
+            call = _TRACKED, tracker, _closed_call(call)
+        if labels or values:
+            call = _WITH, labels, values, call
         g = _core.task_new(Goroutine, call, name, _site(frame), creator.id, proc, *text)
     except PickleError as error:
         from goproc.pickling.diagnose import explain_call
@@ -267,10 +274,40 @@ def spawn_tracked(wg: WaitGroup, f: Any, args: tuple[Any, ...], kwargs: dict[str
         raise
 
 
-def _tracked(wg: WaitGroup, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _closed_call(call: Any) -> Any:
+    """The same call in an envelope, unless reading it cannot fail: who is to be told of the end must be readable."""
+    if calls.plain(call):
+        return call
+    envelope = _core.promise_new(Goroutine)
+    _core.promise_set(envelope, False, call)
+    return envelope
+
+
+def open_call(call: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """The callable and the arguments of a call that somebody waits for."""
+    if isinstance(call, Goroutine):
+        call = call.result()
+    elif callable(call[0]):
+        return call  # type: ignore[no-any-return]  # of this process
+    return calls.unpack_call(call)
+
+
+def _tracked(tracker: Any, call: Any) -> Any:
+    """The body of a goroutine that somebody waits for: they are told of its end even if it cannot begin."""
+    if type(tracker) is tuple:
+        from goproc import group
+
+        return group.run_member(tracker, call)
+    wg: WaitGroup = tracker
     try:
+        if scheduler.current.cancelled:
+            raise Cancelled
+        f, args, kwargs = open_call(call)
         value = f(*args, **kwargs)
     except Goexit:
+        wg.done()
+        raise
+    except Cancelled:
         wg.done()
         raise
     except BaseException:
@@ -418,14 +455,13 @@ def _start(g: G) -> None:
             g.labels = labels or g.labels
             if values:
                 g.context.run(variables.unpack, values)
-        if _core.task_cancelled(g.object):
-            raise Cancelled
-        wg = None
+        g.cancelled = _core.task_cancelled(g.object)
         if call[0] == _TRACKED:
-            _, wg, call = call
-        f, args, kwargs = calls.unpack_call(call)
-        if wg is not None:
-            f, args, kwargs = _tracked, (wg, f, args, kwargs), {}
+            f, args, kwargs = _tracked, call[1:], {}
+        elif g.cancelled:
+            raise Cancelled
+        else:
+            f, args, kwargs = calls.unpack_call(call)
     except BaseException as exc:
         scheduler.started.pop(g.object, None)
         _end_failed(g, exc)
@@ -441,6 +477,9 @@ def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         value = g.context.run(f, *args, **kwargs)  # type: ignore[union-attr]
     except Goexit:
         pass
+    except Told as told:
+        _end_failed(g, told.exc, quiet=True)
+        return
     except BaseException as exc:
         _end_failed(g, exc)
         return

@@ -470,6 +470,30 @@ def run(
         return f(*args, **kwargs)
 
 
+def main(
+    f: Callable[[], Any] | None = None,
+    /,
+    *,
+    procs: int | None = None,
+    memory: int | str | None = None,
+    pin: bool | None = None,
+) -> Any:
+    """``@goproc.main`` before the last function of a script: call it there, as the main goroutine, if it is the script.
+
+    Where the file is imported instead, the function is left alone. It replaces the usual last two lines of a script
+    (``if __name__ ...``), and bounds the runtime: when the function returns, the program ends with what it returned as
+    its status, as sys.exit() has it.
+
+    Args:
+        f: takes no arguments; procs, memory and pin as for runtime(), given as ``@goproc.main(procs=4)``.
+    """
+    if f is None:
+        return lambda f: main(f, procs=procs, memory=memory, pin=pin)
+    if f.__module__ != "__main__" or _core.proc() != 0:
+        return f
+    sys.exit(run(f, procs=procs, memory=memory, pin=pin))
+
+
 def procs() -> int:
     """How many processes run goroutines, this one included (Go's GOMAXPROCS). Starts the runtime if need be."""
     if not _core.attached():

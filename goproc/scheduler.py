@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 FAIR = 8  # one turn in this many starts an unstarted goroutine although others are ready
 KEEP_GREENLETS = 256
+SLICE = 0.01  # seconds that a goroutine keeps its process if others wait; monitor.c has the same
 
 
 class G:
@@ -134,6 +135,7 @@ class Alarm:
         """Do not call it any more."""
         if self.parked:
             self.parked = False
+            del self.callback  # the entry of the heap may stay until it is due: not what it refers to
             _forget_timer()
 
 
@@ -149,6 +151,7 @@ timers: list[tuple[float, int, G | Alarm, int]] = []  # a heap: (when, order, wh
 _order = itertools.count()
 _stale = 0  # entries of `timers` whose wait ended before, about
 _taken: G | None = None  # taken from the run queue to be switched to; then, what runs
+_resting: deque[tuple[G, int]] = deque()  # had their slice while others waited; with their tickets then
 _claimed: list[Any] = []  # a task taken from the core, then the G made of it, on its way to run
 _spare: list[Any] = []
 _turn = 0
@@ -191,6 +194,7 @@ def stop() -> list[Any]:
     left = [g.greenlet for g in started.values() if g.greenlet is not None and g is not current]
     left += [*_spare, _breeder]
     runq.clear()
+    _resting.clear()
     _claimed.clear()
     started.clear()
     timers.clear()
@@ -327,6 +331,12 @@ def _next() -> G:
             _taken = runq[0]
             runq.popleft()
             return _taken
+        while _resting:
+            g, ticket = _resting.popleft()
+            if g.parked and g.ticket == ticket:
+                g.parked = False
+                _taken = g
+                return g
         newest, _newest = _newest, False
         if _core.task_next(_claimed, newest, True):
             continue
@@ -553,15 +563,18 @@ def on_tick(number: int, frame: FrameType | None) -> None:
     if idling or not _core.may_switch() or not _interruptible(frame):
         return  # it will be asked again
     g = current
-    _give_turn()
+    _poll()
+    if runq or _claimed or _core.task_next(_claimed, False, False):
+        # The others get a slice as well, not one turn each: many short turns are as much time as a long one.
+        g.ticket += 1
+        g.since = monotonic()
+        g.reason = "runnable"
+        heapq.heappush(timers, (g.since + SLICE, next(_order), g, g.ticket))
+        _resting.append((g, g.ticket))
+        g.parked = True
+        _schedule()
     if g is main and isinstance(g.interrupt, KeyboardInterrupt):
         _raise_interrupt()  # Ctrl-C met another goroutine meanwhile; main may not block for long
-
-
-def _answer_dump(frame: FrameType | None) -> None:
-    from goproc import report
-
-    report.answer(frame)
 
 
 def _interruptible(frame: FrameType | None) -> bool:

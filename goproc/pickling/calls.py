@@ -42,6 +42,11 @@ def _plain(values: Iterable[Any], depth: int = 0) -> bool:
     return True
 
 
+def plain(payload: Payload) -> bool:
+    """Tell whether a message of pack_call() consists of leaves only, which every process can read."""
+    return _plain(payload)
+
+
 def pack_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Payload:
     """Make the message that starts a goroutine.
 

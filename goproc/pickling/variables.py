@@ -1,7 +1,7 @@
 """ContextVars that cross processes, and the values of its creator's context that a goroutine starts with.
 
-A ContextVar is an identity, so its copy must be the same variable wherever it arrives. One that a module holds is
-looked up there. Any other (of the script, in a closure) gets a number when it is first pickled, and each process makes
+A ContextVar is an identity, so its copy must be the same variable wherever it arrives. One that a module or a class of a
+module holds is looked up there. Any other (of the script, in a closure) gets a number when it is first pickled, and each process makes
 its own variable for that number once; back in the process it comes from it is the one it was.
 """
 
@@ -37,17 +37,16 @@ def _reduce(_: pickler.Pickler, var: ContextVar[Any]) -> Reduced:
 
 
 def _find(var: ContextVar[Any]) -> Reduced:
-    for by_name in (True, False):  # nearly always it is called what it says it is
+    if var.name == "decimal_context" and "decimal" in sys.modules and var is _of_decimal():
+        return _of_decimal, ()
+    for search in (_by_its_name, _by_any_name, _in_classes):  # nearly always it is called what it says it is
         for name, module in list(sys.modules.items()):
             namespace = getattr(module, "__dict__", None)
             if name in MAIN or not isinstance(namespace, dict):
                 continue
-            if by_name:
-                found = [var.name] if namespace.get(var.name) is var else []
-            else:
-                found = [key for key, value in list(namespace.items()) if value is var]
-            if found:
-                return _import, (name, found[0])
+            path = search(var, name, namespace)
+            if path:
+                return _import, (name, path)
     id_ = _core.proc(), next(_numbers)
     _by_id[id_] = var
     default: tuple[Any, ...] = ()
@@ -58,9 +57,38 @@ def _find(var: ContextVar[Any]) -> Reduced:
     return _variable, (id_, var.name, *default)
 
 
-def _import(module: str, name: str) -> Any:
+def _by_its_name(var: ContextVar[Any], module: str, namespace: dict[str, Any]) -> str | None:
+    return var.name if namespace.get(var.name) is var else None
+
+
+def _by_any_name(var: ContextVar[Any], module: str, namespace: dict[str, Any]) -> str | None:
+    return next((key for key, value in list(namespace.items()) if value is var), None)
+
+
+def _in_classes(var: ContextVar[Any], module: str, namespace: dict[str, Any]) -> str | None:
+    for name, cls in list(namespace.items()):
+        if isinstance(cls, type) and cls.__module__ == module:
+            for key, value in list(vars(cls).items()):
+                if value is var:
+                    return f"{name}.{key}"
+    return None
+
+
+def _import(module: str, path: str) -> Any:
     __import__(module)
-    return getattr(sys.modules[module], name)
+    found: Any = sys.modules[module]
+    for name in path.split("."):
+        found = getattr(found, name)
+    return found
+
+
+def _of_decimal() -> Any:
+    """The variable that decimal, being written in C, keeps to itself: precision and rounding of the context."""
+    import decimal
+
+    context = Context()
+    context.run(decimal.getcontext)
+    return next((var for var in context if var.name == "decimal_context"), None)
 
 
 def _variable(id_: tuple[int, int], name: str, *default: Any) -> ContextVar[Any]:

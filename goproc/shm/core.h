@@ -183,6 +183,7 @@ void gp_waiter_arm(uint32_t i);            /* a new epoch, WAITING; before any s
 bool gp_waiter_cancel(uint32_t i);         /* WAITING -> CANCELLED; false: somebody fired it first */
 void gp_tell(uint32_t proc, uint32_t i);   /* after a state CAS: inbox bit, or note the thread; rung by gp_ring() */
 void gp_ring(void);                        /* wake what gp_tell noted; call it with no lock held */
+int64_t gp_heir(void);                     /* the only waiter of this process that it has told itself since the last call, or -1 */
 void gp_ring_proc(uint32_t proc);
 void gp_nudge(uint32_t proc);              /* its scheduler looks around: rescan */
 int gp_drain(uint32_t *out, int max);      /* own inbox: waiter indices that were told */
@@ -201,7 +202,9 @@ bool gp_all_asleep(void);                  /* nothing in any process can ever ru
 int gp_monitor_start(int signal, void (*request)(int signal), bool (*wanted)(void)); /* for the calling thread */
 void gp_monitor_stop(void);
 void gp_monitor_wake(void);                /* the process goes on after it was idle */
+bool gp_slice_inherit(void);               /* may a goroutine go on in the slice of the one that made it ready? */
 extern _Atomic uint32_t gp_polls;          /* +1 whenever the scheduler looks for what to run */
+extern _Atomic uint32_t gp_slices;         /* +1 whenever that begins a slice of its own */
 
 /* ---- queue.c: FIFO of sudogs of one object, under its lock */
 void gp_enqueue(struct gp_object *o, uint32_t sd, bool send);

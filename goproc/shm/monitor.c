@@ -7,6 +7,10 @@
  * for another 10 ms the thread is in C code, perhaps blocked in a lock or a read that another goroutine of this process
  * is to end: then a real SIGURG (as Go uses, ignored by default, restartable) gets it out of there.
  *
+ * As in Go a goroutine that has just been made ready by one which then blocks runs next, in what is left of that one's
+ * slice: so goroutines that take turns share the slices of one, however short their turns are, and do not get a whole
+ * queue's worth of others in between. It is the slice that is watched here, and it ends for all of them (gp_slice_inherit).
+ *
  * The thread takes no GIL. While the process is idle for long it sleeps, and is woken with it.
  */
 #define _GNU_SOURCE
@@ -20,7 +24,7 @@
 #define SLICE_NS 10000000ULL
 #define QUIET 20 /* slices without anything to do, after which it sleeps */
 
-_Atomic uint32_t gp_polls;
+_Atomic uint32_t gp_polls, gp_slices;
 
 static struct {
     pthread_t thread, watched;
@@ -29,18 +33,21 @@ static struct {
     void (*request)(int signal);
     bool (*wanted)(void);
     _Atomic uint32_t asleep, stop;
+    _Atomic uint32_t over;  /* the slice has lasted long enough */
 } monitor;
+
+bool gp_slice_inherit(void) { return monitor.running && !atomic_exchange_explicit(&monitor.over, 0, memory_order_relaxed); }
 
 static bool idle(void) { return atomic_load(&gp.my->act) & 1; }
 
 static void *watch(void *unused) {
     (void)unused;
     prctl(PR_SET_NAME, "goproc-monitor");
-    uint32_t seen = gp_get(&gp_polls), quiet = 0, slices = 0;
+    uint32_t seen = gp_get(&gp_polls), seen_slices = gp_get(&gp_slices), quiet = 0, strikes = 0;
     while (!gp_get(&monitor.stop)) {
         gp_futex_wait(&monitor.stop, 0, gp_now() + SLICE_NS);
         if (idle()) {
-            slices = 0;
+            strikes = 0;
             if (++quiet < QUIET) continue;
             atomic_store(&monitor.asleep, 1);
             while (idle() && atomic_load(&monitor.asleep) && !atomic_load(&monitor.stop))
@@ -50,14 +57,16 @@ static void *watch(void *unused) {
             continue;
         }
         quiet = 0;
-        uint32_t polls = gp_get(&gp_polls);
+        uint32_t polls = gp_get(&gp_polls), slices = gp_get(&gp_slices);
+        if (slices == seen_slices) gp_set(&monitor.over, 1);
+        seen_slices = slices;
         if (polls != seen) {
             seen = polls;
-            slices = 0;
+            strikes = 0;
             continue;
         }
         if (!monitor.wanted()) continue;
-        if (++slices > 1) pthread_kill(monitor.watched, monitor.signal);
+        if (++strikes > 1) pthread_kill(monitor.watched, monitor.signal);
         else monitor.request(monitor.signal);
     }
     return NULL;

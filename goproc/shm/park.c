@@ -30,7 +30,10 @@ static struct {
     bool bells;
     _Atomic uint32_t *thread[1024];
     uint32_t threads;
+    int64_t heir;                     /* see gp_heir() */
 } park;
+
+enum { NOBODY = -1, SEVERAL = -2 };
 
 static uint32_t pauses_per_us = 20;
 
@@ -46,6 +49,7 @@ void gp_park_attach(void) {
     free(park.free_waiters);
     free(park.free_sudogs);
     memset(&park, 0, sizeof park);
+    park.heir = NOBODY;
 }
 
 /* ---- waiters */
@@ -148,6 +152,7 @@ void gp_tell(uint32_t proc, uint32_t i) {
             park.thread[park.threads++] = (_Atomic uint32_t *)&w->state;
         return;
     }
+    if (proc == gp.proc) park.heir = park.heir == NOBODY ? (int64_t)i : SEVERAL;
     char *part = gp_part_at(proc);
     _Atomic uint64_t *word = (_Atomic uint64_t *)(part + GP_PART_INBOX) + i / 64;
     _Atomic uint64_t *mid = (_Atomic uint64_t *)(part + GP_PART_INBOX_MID) + i / 4096;
@@ -156,6 +161,12 @@ void gp_tell(uint32_t proc, uint32_t i) {
     atomic_fetch_or_explicit(&gp_proc_at(proc)->inbox, 1ULL << (i / 4096), memory_order_seq_cst);
     park.bell[proc / 64] |= 1ULL << (proc % 64);
     park.bells = true;
+}
+
+int64_t gp_heir(void) {
+    int64_t i = park.heir;
+    park.heir = NOBODY;
+    return i < 0 ? -1 : i;
 }
 
 void gp_ring_proc(uint32_t proc) {

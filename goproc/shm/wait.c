@@ -7,7 +7,7 @@
 
 #include "python.h"
 
-#define TICKS 512 /* operations without a block after which a goroutine offers its turn */
+#define TICKS 512 /* operations in a row without a block, after which a goroutine offers its turn */
 #define STACK_NEEDED 40
 #define SPINS 4   /* successful looks that were then too late */
 
@@ -232,6 +232,7 @@ int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r) 
         struct gp_waiter *state = gp_waiter_at(gp.proc, waiter);
         /* "told" while it still waits is not possible, unless the scheduler is wrong: never believe it */
         while (ok && GP_W_TAG(gp_acquire(&state->state)) == GP_W_WAITING) {
+            if (goroutine) ticks = TICKS;
             told = goroutine ? park(w, waiter, when) : sleep_thread(waiter, when);
             if (run != gp.run || !gp.base) { /* it stopped under us */
                 if (!PyErr_Occurred()) PyErr_SetString(hooks.stopped, "the goproc runtime stopped");
@@ -314,17 +315,17 @@ static PyObject *core_bind(PyObject *module, PyObject *const *args, Py_ssize_t n
 }
 
 /* g.parked: False, g.told: True, and into the run queue; without a bytecode in between, where a signal could come */
-static int make_ready(PyObject *g) {
-    static PyObject *parked_, *told_, *append_;
-    if (!append_ && (!(parked_ = PyUnicode_InternFromString("parked")) || !(told_ = PyUnicode_InternFromString("told")) ||
-                     !(append_ = PyUnicode_InternFromString("append"))))
+static int make_ready(PyObject *g, bool next) {
+    static PyObject *parked_, *told_, *append_, *appendleft_;
+    if (!appendleft_ && (!(parked_ = PyUnicode_InternFromString("parked")) || !(told_ = PyUnicode_InternFromString("told")) ||
+                         !(append_ = PyUnicode_InternFromString("append")) || !(appendleft_ = PyUnicode_InternFromString("appendleft"))))
         return -1;
     PyObject *waits = PyObject_GetAttr(g, parked_);
     if (!waits) return -1;
     Py_DECREF(waits);
     if (waits != Py_True) return 0; /* something else was faster */
     if (PyObject_SetAttr(g, parked_, Py_False) < 0 || PyObject_SetAttr(g, told_, Py_True) < 0) return -1;
-    PyObject *r = PyObject_CallMethodOneArg(hooks.runq, append_, g);
+    PyObject *r = PyObject_CallMethodOneArg(hooks.runq, next ? appendleft_ : append_, g);
     Py_XDECREF(r);
     return r ? 0 : -1;
 }
@@ -333,6 +334,14 @@ static PyObject *core_drain(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
     gp_set(&gp_polls, gp_get(&gp_polls) + 1);
+    int64_t heir = -1;
+    if (gp.base) {
+        heir = gp_heir();
+        if (heir < 0 || !gp_slice_inherit()) {
+            heir = -1;
+            gp_set(&gp_slices, gp_get(&gp_slices) + 1);
+        }
+    }
     if (GP_LIKELY(!gp.base || (!gp_inbox_pending() && !gp_get(&gp.my->rescan)))) Py_RETURN_FALSE;
     uint32_t told[1024];
     int n;
@@ -341,7 +350,7 @@ static PyObject *core_drain(PyObject *module, PyObject *unused) {
             unsigned tag = GP_W_TAG(gp_acquire(&gp_waiter_at(gp.proc, told[i])->state));
             /* a late bit may meet a waiter that has gone on to wait for something else, or for nothing */
             if (tag == GP_W_WAITING || tag == GP_W_IDLE || told[i] >= parked_cap || !parked[told[i]]) continue;
-            if (make_ready(parked[told[i]]) < 0) return NULL;
+            if (make_ready(parked[told[i]], told[i] == heir) < 0) return NULL;
         }
     bool look = gp_get(&gp.my->rescan);
     if (look) atomic_store(&gp.my->rescan, 0);

@@ -31,7 +31,7 @@ CASES = """
 """
 
 
-def tested():
+def named():
     """The cases that tests are named by: one or several, as in test_A05_A06_fifo."""
     found = set()
     for file in HERE.glob("test_*.py"):
@@ -58,6 +58,6 @@ def test_every_case_is_a_test_or_has_a_reason():
     assert len(cases) == len(set(cases)) == 204
     assert [case for case, n in Counter(case for case, _ in excused()).items() if n > 1] == []
     assert sorted(reasons.keys() - set(cases)) == []
-    assert sorted(set(cases) - tested() - reasons.keys()) == []
-    assert sorted(tested() & reasons.keys()) == []
+    assert sorted(set(cases) - named() - reasons.keys()) == []
+    assert sorted(named() & reasons.keys()) == []
     assert all(len(reason) > 20 for reason in reasons.values())

@@ -368,9 +368,7 @@ def test_E13_steal_order(runtime4, hold, victim):
         ready, done, n = Atomic(0), Atomic(0), 5
         others = [p for p in (1, 2, 3) if p not in (thief, victim)]
         held = len(others) + 1 + (0 not in (thief, victim))
-        with open(
-            hold, "r+b", buffering=0
-        ) as pipe:  # so that what is written for those who come late is kept
+        with open(hold, "r+b", buffering=0) as pipe:  # so that what is written for those who come late is kept
             gs = [go.on(p)(stay, hold, ready) for p in others]
             until(lambda ready=ready, others=others: ready.load() == len(others))
             if victim == 0:

@@ -1,0 +1,689 @@
+"""Contexts beyond the conformance cases: as values, across processes, of foreign classes, and the blocks."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from time import monotonic
+
+import pytest
+from peek import until
+
+import goproc
+from goproc import Atomic, Cancelled, chan, context, default, go, select
+from goproc.context import Canceled, DeadlineExceeded
+from goproc.errors import GoprocError
+from goproc.shm import _core
+
+INFINITY = float("inf")
+
+
+def state(ctx):
+    """What another process sees of a context."""
+    return (
+        type(ctx.err()).__name__,
+        repr(context.cause(ctx)),
+        select(ctx.done(), default).index == 0,
+        str(ctx).partition("(")[0],
+    )
+
+
+# -- the exceptions ---------------------------------------------------------------------------------------------------
+
+
+def test_exceptions():
+    assert context.Canceled is goproc.errors.Canceled
+    assert context.DeadlineExceeded is goproc.errors.DeadlineExceeded
+    assert str(Canceled()) == "context canceled"
+    assert str(DeadlineExceeded()) == "context deadline exceeded"
+    assert str(DeadlineExceeded("other")) == "other"
+    assert issubclass(Canceled, GoprocError) and not issubclass(Canceled, TimeoutError)
+    assert issubclass(DeadlineExceeded, GoprocError) and issubclass(DeadlineExceeded, TimeoutError)
+
+
+def test_err_is_new_each_time(runtime1):
+    ctx, cancel = context.with_cancel(context.background())
+    cancel()
+    assert ctx.err() is not ctx.err()  # what is raised carries a traceback, and that keeps frames alive
+
+
+@pytest.mark.parametrize("kind", [Canceled, DeadlineExceeded])
+def test_exceptions_cross_processes(runtime2, kind):
+    def fails():
+        raise kind()
+
+    g = go.on(1)(fails)
+    exc = g.exception(20)
+    assert type(exc) is kind and str(exc) == str(kind())
+
+
+# -- contexts as values -----------------------------------------------------------------------------------------------
+
+
+def test_not_to_be_constructed():
+    with pytest.raises(TypeError, match="background"):
+        context.Context()
+
+
+def test_identity(runtime1):
+    background = context.background()
+    assert background == context.background() != context.todo()
+    ctx, cancel = context.with_cancel(background)
+    one, two = context.with_value(ctx, "k", 1), context.with_value(ctx, "k", 1)
+    free, free_too = context.without_cancel(ctx), context.without_cancel(ctx)
+    other, _ = context.with_cancel(background)
+    everything = [background, context.todo(), ctx, one, two, free, free_too, other]
+    for i, a in enumerate(everything):
+        for j, b in enumerate(everything):
+            assert (a == b) is (i == j)
+    assert len(set(everything)) == len(everything)
+    assert ctx != ctx.done()
+    cancel()
+    ctx, _ = context.with_cancel(background)
+    for original in (
+        background,
+        context.todo(),
+        ctx,
+        context.with_value(ctx, "k", 1),
+        context.without_cancel(ctx),
+    ):
+        ch = chan(1)
+        ch.send(original)
+        copy = ch.recv()
+        assert copy == original and hash(copy) == hash(original)
+        assert str(copy) == str(original)
+        assert copy.done() == original.done()
+
+
+def test_travels(runtime4):
+    class Key:
+        """Its type counts, and is the same again when it comes back."""
+
+        def __init__(self, n):
+            self.n = n
+
+        def __eq__(self, other):
+            return self.n == other.n
+
+        def __hash__(self):
+            return self.n
+
+    ctx, cancel = context.with_cancel_cause(context.background())
+    ctx = context.with_value(ctx, Key(1), {"a": [1, 2]})
+    ctx, _ = context.with_timeout(ctx, 3600)
+    hop = chan()
+
+    def derives(ctx, key, hop):
+        assert ctx.value(key) == {"a": [1, 2]}
+        child, cancel = context.with_cancel(context.with_value(ctx, "proc", goproc.proc()))
+        hop.send((child, cancel))
+
+    for proc in range(4):
+        go.on(proc)(derives, ctx, Key(1), hop)
+        child, cancel_child = hop.recv(timeout=20)
+        assert child.value("proc") == proc
+        assert child.value(Key(1)) == {"a": [1, 2]}
+        assert child.value(1) is None
+        assert child.deadline() == ctx.deadline()
+        assert child.err() is None
+        assert go.on(2)(state, child).result(20) == ("NoneType", "None", False, str(child).partition("(")[0])
+        cancel_child()
+        assert type(child.err()) is Canceled and ctx.err() is None
+    go.on(3)(cancel, LookupError("far away")).result(20)
+    for proc in range(4):
+        got = go.on(proc)(state, ctx).result(20)
+        assert got[:3] == ("Canceled", "LookupError('far away')", True)
+
+
+def test_many_layers_travel(runtime2):
+    ctx = context.background()
+    for i in range(2000):
+        ctx = context.with_value(ctx, i, i)
+    assert go.on(1)(lambda ctx: (ctx.value(0), ctx.value(1999), ctx.value(-1)), ctx).result(20) == (
+        0,
+        1999,
+        None,
+    )
+
+
+def test_values_that_cannot_travel(runtime2):
+    ctx = context.with_value(context.background(), "lock", threading.Lock())
+    with pytest.raises(goproc.PickleError):
+        go(print, ctx)
+
+
+def test_value_keys(runtime1):
+    ctx = context.with_value(context.background(), 1, "int")
+    assert [ctx.value(k) for k in (1, True, 1.0, "1")] == ["int", None, None, None]
+    ctx = context.with_value(ctx, (1, "a"), "tuple")
+    assert ctx.value((1, "a")) == "tuple"
+    assert ctx.value(None) is None
+    assert ctx.value([]) is None
+
+
+def test_bad_arguments(runtime1):
+    background = context.background()
+    for bad in (float("nan"), -float("nan")):
+        with pytest.raises(ValueError, match="NaN"):
+            context.with_timeout(background, bad)
+        with pytest.raises(ValueError, match="NaN"):
+            context.with_deadline(background, bad)
+        with pytest.raises(ValueError, match="NaN"):
+            context.timeout(bad)
+        with pytest.raises(ValueError, match="NaN"):
+            context.deadline(bad)
+    for call in (
+        lambda: context.with_timeout(background, "5"),
+        lambda: context.with_deadline(background, None),
+        lambda: context.timeout("5"),
+        lambda: context.deadline(None),
+        lambda: context.with_cancel(7),
+        lambda: context.with_value("parent", "k", "v"),
+        lambda: context.without_cancel(chan()),
+        lambda: context.cause(3),
+        lambda: context.after_func(background, "f"),
+        lambda: context.with_timeout(background, 1, cause="late"),
+        lambda: context.with_cancel_cause(background)[1]("late"),
+    ):
+        with pytest.raises(TypeError):
+            call()
+    with pytest.raises(ValueError, match="nil parent"):
+        context.cause(None)
+
+
+def test_infinite_deadlines(runtime1):
+    ctx, cancel = context.with_timeout(context.background(), INFINITY)
+    assert ctx.deadline() is None and ctx.err() is None
+    assert str(ctx) == "context.Background.WithCancel"
+    cancel()
+    assert type(ctx.err()) is Canceled
+    ctx, _ = context.with_timeout(context.background(), -INFINITY)
+    assert type(ctx.err()) is DeadlineExceeded
+    ctx, cancel = context.with_timeout(context.background(), 1e12)
+    assert ctx.err() is None and ctx.deadline() > monotonic()
+    cancel()
+
+
+def test_nothing_is_left_of_contexts(runtime1):
+    """Cancelled or not: what nobody refers to goes, and a child keeps what it hangs on."""
+
+    def use():
+        ctx, cancel = context.with_cancel(context.background())
+        for _ in range(3):
+            ctx, _ = context.with_timeout(context.with_value(ctx, "k", "v"), 3600)
+        if cancelled:
+            cancel()
+        return ctx
+
+    for cancelled in (True, False):
+        use()
+        gc.collect()
+        _core.collect()
+        before = _core.census()["objects"]
+        for _ in range(500):
+            use()
+        gc.collect()
+        _core.collect()
+        assert _core.census()["objects"] <= before
+        leaf = use()
+        gc.collect()
+        _core.collect()
+        assert (leaf.err() is None) is not cancelled
+        del leaf
+
+
+def test_wide_tree_forgets_its_dead_children(runtime1):
+    parent, cancel = context.with_cancel(context.background())
+    for _ in range(1000):
+        context.with_cancel(parent)
+    gc.collect()
+    _core.collect()
+    last, _ = context.with_cancel(parent)
+    assert _core.context_children(parent._node) == 1
+    cancel()
+    assert type(last.err()) is Canceled
+
+
+# -- waiting ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("proc", [0, 1, 2])
+def test_cancel_wakes_waiters_of_all_processes(runtime4, proc):
+    parent, cancel = context.with_cancel(context.background())
+    child, _ = context.with_timeout(parent, 3600)
+    waiting = Atomic(0)
+
+    def receives(ctx, waiting):
+        waiting.add(1)
+        ctx.done().recv_ok()
+        return type(ctx.err()).__name__
+
+    def selects(ctx, waiting):
+        waiting.add(1)
+        return select(chan().recv, ctx).index, type(ctx.err()).__name__
+
+    gs = [go.on(p)(f, child, waiting) for p in range(4) for f in (receives, selects)]
+    until(lambda: waiting.load() == 8)
+    goproc.sleep(0.01)
+    go.on(proc)(cancel).result(20)
+    assert [g.result(20) for g in gs] == ["Canceled", (1, "Canceled")] * 4
+
+
+@pytest.mark.parametrize("proc", [0, 1])
+def test_deadline_wakes_waiters(runtime2, proc):
+    ctx, _ = context.with_timeout(context.background(), 0.05, cause=ValueError("slow"))
+    below, _ = context.with_cancel(context.with_value(ctx, "k", "v"))
+
+    def waits(ctx):
+        index = select(chan(), ctx).index
+        return index, type(ctx.err()).__name__, repr(context.cause(ctx)), monotonic() >= ctx.deadline()
+
+    wanted = (1, "DeadlineExceeded", "ValueError('slow')", True)
+    gs = [go.on(proc)(waits, c) for c in (ctx, below, ctx)]
+    assert [g.result(20) for g in gs] == [wanted] * 3
+
+
+def test_iteration_over_done_ends(runtime1):
+    ctx, cancel = context.with_cancel(context.background())
+    g = go.local(lambda: list(ctx.done()))
+    goproc.yield_now()
+    cancel()
+    assert g.result(20) == []
+
+
+def test_a_passed_deadline_wins_over_a_later_cancel(runtime2):
+    """Nobody looked in between; in Go the timer would have fired."""
+    parent, cancel = context.with_cancel(context.background())
+    child, cancel_child = context.with_timeout(parent, 0.005, cause=ValueError("slow"))
+    goproc.sleep(0.02)
+    cancel()
+    assert state(child)[:2] == ("DeadlineExceeded", "ValueError('slow')")
+    assert type(parent.err()) is Canceled
+    child, cancel_child = context.with_timeout(context.background(), 0.005)
+    goproc.sleep(0.02)
+    cancel_child()
+    assert type(child.err()) is DeadlineExceeded
+
+
+def test_done_cannot_be_sent_to_or_closed(runtime1):
+    ctx, cancel = context.with_cancel(context.background())
+    with pytest.raises(TypeError):
+        ctx.done().send(1)
+    with pytest.raises(TypeError):
+        ctx.done().close()
+    cancel()
+
+
+def test_cancel_from_a_thread(runtime2):
+    ctx, cancel = context.with_cancel(context.background())
+    g = go.on(1)(lambda ctx: ctx.done().recv_ok(), ctx)
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    assert g.result(20) == (None, False)
+    ctx.done().recv_ok()
+    thread.join()
+
+
+# -- after_func -------------------------------------------------------------------------------------------------------
+
+
+def test_after_func_runs_where_it_was_registered(runtime2):
+    ctx, cancel = context.with_cancel(context.background())
+    out = chan(2)
+
+    def registers(ctx, out):
+        context.after_func(ctx, lambda: out.send(goproc.proc()))
+
+    for p in range(2):
+        go.on(p)(registers, ctx, out).result(20)
+    go.on(1)(cancel).result(20)
+    assert sorted(out.recv(timeout=20) for _ in range(2)) == [0, 1]
+
+
+def test_stop_from_another_process(runtime2):
+    ctx, cancel = context.with_cancel(context.background())
+    called = []
+    stop = context.after_func(ctx, lambda: called.append(1))
+    assert go.on(1)(stop).result(20) is True
+    assert go.on(1)(stop).result(20) is False
+    assert stop() is False
+    cancel()
+    goproc.sleep(0.01)
+    assert called == []
+
+
+def test_after_func_of_what_never_ends(runtime1):
+    before = goproc.num_goroutine()
+    for ctx in (context.background(), context.without_cancel(context.with_cancel(context.background())[0])):
+        stop = context.after_func(ctx, lambda: None)
+        assert goproc.num_goroutine() == before
+        assert stop() and not stop()
+
+
+def test_after_func_from_a_thread(runtime1):
+    ctx, cancel = context.with_cancel(context.background())
+    called = chan(1)
+    thread = threading.Thread(
+        target=lambda: context.after_func(ctx, lambda: called.send(threading.current_thread()))
+    )
+    thread.start()
+    thread.join()
+    cancel()
+    assert called.try_recv() != (thread, True)
+    called.recv(timeout=20)
+
+
+def test_stop_and_cancel_race(runtime4):
+    """Exactly one of them wins."""
+    for _ in range(50):
+        ctx, cancel = context.with_cancel(context.background())
+        called = chan(1)
+        stop = context.after_func(ctx, lambda called=called: called.send(True))
+        canceller, stopper = go.on(1)(cancel), go.on(2)(stop)
+        canceller.result(20)
+        if stopper.result(20):
+            goproc.sleep(0.001)
+            assert len(called) == 0
+        else:
+            assert called.recv(timeout=20)
+
+
+# -- contexts of other classes ----------------------------------------------------------------------------------------
+
+
+class Request:
+    """A context as a web framework might have: done when the client hangs up."""
+
+    def __init__(self, until=None):
+        self.hung_up = chan()
+        self.error = None
+        self.until = until
+
+    def done(self):
+        return self.hung_up
+
+    def err(self):
+        return self.error
+
+    def deadline(self):
+        return self.until
+
+    def value(self, key):
+        return "10.0.0.1" if key == "peer" else None
+
+
+def test_foreign_parent(runtime1):
+    request = Request(until=monotonic() + 100)
+    named = context.with_value(request, "user", "me")
+    assert named.err() is None and named.done() == request.hung_up and named.deadline() == request.until
+    ctx, _ = context.with_cancel(named)
+    assert ctx.deadline() == request.until
+    assert ctx.value("peer") == "10.0.0.1" and ctx.value("user") == "me"
+    later, _ = context.with_timeout(ctx, 3600, cause=ValueError("unused"))
+    assert str(later).endswith("WithCancel") and later.deadline() == request.until
+    sooner, _ = context.with_timeout(ctx, 50)
+    assert sooner.deadline() < request.until
+    free = context.without_cancel(ctx)
+    assert free.deadline() is None and free.value("peer") == "10.0.0.1"
+    assert context.cause(named) is None and context.cause(request) is None
+    request.error = ConnectionResetError("bye")
+    request.hung_up.close()
+    ctx.done().recv_ok(timeout=20)
+    assert type(ctx.err()) is Canceled
+    assert repr(context.cause(ctx)) == repr(context.cause(later)) == "ConnectionResetError('bye')"
+    assert named.err() is request.error and context.cause(named) is request.error
+    assert free.err() is None
+    late, _ = context.with_cancel(request)
+    assert repr(context.cause(late)) == "ConnectionResetError('bye')"
+
+
+def test_foreign_parent_that_times_out(runtime1):
+    request = Request()
+    ctx, _ = context.with_timeout(request, 3600, cause=ValueError("not by this one"))
+    request.error = TimeoutError("the client's")
+    request.hung_up.close()
+    ctx.done().recv_ok(timeout=20)
+    assert type(ctx.err()) is DeadlineExceeded
+    assert repr(context.cause(ctx)) == """TimeoutError("the client's")"""
+
+
+def test_foreign_parent_with_own_timeout_below(runtime1):
+    before = goproc.num_goroutine()
+    request = Request()
+    ctx, _ = context.with_timeout(request, 0.01)
+    until(lambda: goproc.num_goroutine() == before)  # the helper ends with the child, by its deadline, too
+    assert type(ctx.err()) is DeadlineExceeded
+
+
+def test_children_of_foreign_children_need_no_helper(runtime1):
+    before = goproc.num_goroutine()
+    request = Request()
+    ctx, cancel = context.with_cancel(request)
+    for _ in range(5):
+        ctx, _ = context.with_cancel(context.with_value(ctx, "k", "v"))
+    assert goproc.num_goroutine() == before + 1
+    cancel()
+    assert type(ctx.err()) is Canceled
+    until(lambda: goproc.num_goroutine() == before)
+
+
+def test_registrations_of_ended_children_are_dropped(runtime1):
+    class Registering(Request):
+        registered = 0
+
+        def after_func(self, f):
+            self.registered += 1
+
+            def stop():
+                self.registered -= 1
+                return True
+
+            return stop
+
+    request = Registering()
+    for _ in range(300):
+        context.with_timeout(request, 0)  # its deadline calls nobody
+    assert request.registered <= 130
+    assert len(context._stops) == request.registered
+    context._stops.clear()
+
+
+# -- blocks -----------------------------------------------------------------------------------------------------------
+
+BLOCKING = {
+    "recv": lambda ch: ch.recv(),
+    "recv_ok": lambda ch: ch.recv_ok(),
+    "send": lambda ch: ch.send(1),
+    "iterate": lambda ch: list(ch),
+    "recv_many": lambda ch: ch.recv_many(3),
+    "select": lambda ch: select(ch),
+    "select2": lambda ch: select(ch, chan()),
+    "select_send": lambda ch: select((ch.send, 1)),
+    "sleep": lambda ch: goproc.sleep(3600),
+    "timer": lambda ch: goproc.timer.after(3600).recv(),
+    "context": lambda ch: context.with_timeout(context.background(), 3600)[0].done().recv_ok(),
+    "long timeout": lambda ch: ch.recv(timeout=3600),
+    "nil": lambda ch: goproc.nil.recv(),
+    "result": lambda ch: go.local(ch.recv_ok).result(),
+}
+
+
+@pytest.mark.parametrize("what", BLOCKING)
+@pytest.mark.parametrize(
+    "block", [lambda: context.timeout(0.02), lambda: context.deadline(monotonic() + 0.02)]
+)
+def test_blocking_operations_raise(runtime1, what, block):
+    ch = chan()
+    until_ = monotonic() + 0.02
+    with pytest.raises(DeadlineExceeded, match=r"^context deadline exceeded$"), block():
+        BLOCKING[what](ch)
+    assert monotonic() >= until_
+    ch.close()
+    goproc.yield_now()
+
+
+@pytest.mark.parametrize("proc", [0, 1])
+def test_wait_groups_and_goroutines_of_other_processes(runtime2, proc):
+    def works(ch):
+        wg = goproc.WaitGroup()
+        wg.add(1)
+        caught = []
+        for wait in (wg.wait, go(ch.recv_ok).join, ch.recv):
+            try:
+                with context.timeout(0.01):
+                    wait()
+            except DeadlineExceeded as error:
+                caught.append(str(error))
+        return caught
+
+    ch = chan()
+    assert go.on(proc)(works, ch).result(20) == ["context deadline exceeded"] * 3
+    ch.close()
+
+
+def test_what_does_not_block_is_not_interrupted(runtime1):
+    ch = chan(4)
+    with context.timeout(-1):
+        ch.send(1)
+        ch.send(2)
+        assert ch.recv() == 1
+        assert select(ch, default) == (0, 2, True)
+        assert select(ch, default).index == 1
+        ch.try_recv()
+        with pytest.raises(DeadlineExceeded):
+            ch.recv()
+        with pytest.raises(DeadlineExceeded):  # again, as long as the block lasts
+            ch.recv()
+    g = go.local(lambda: ch.recv())
+    goproc.yield_now()
+    ch.send("after the block")
+    assert g.result(20) == "after the block"
+
+
+def test_own_timeout_may_be_shorter(runtime1):
+    with context.timeout(3600):
+        with pytest.raises(TimeoutError) as caught:
+            chan().recv(timeout=0.01)
+        assert not isinstance(caught.value, DeadlineExceeded)
+
+
+def test_blocks_nest(runtime1):
+    with context.timeout(3600):
+        with pytest.raises(DeadlineExceeded), context.timeout(0.01):
+            chan().recv()
+        with pytest.raises(TimeoutError) as caught:
+            chan().recv(timeout=0.02)  # the outer one is valid again
+        assert type(caught.value) is TimeoutError
+    with pytest.raises(DeadlineExceeded), context.timeout(0.01), context.timeout(3600):
+        chan().recv()  # the earlier one counts
+    with pytest.raises(DeadlineExceeded), context.timeout(0.01), context.timeout(INFINITY):
+        chan().recv()
+    with context.timeout(INFINITY), pytest.raises(TimeoutError) as caught:
+        chan().recv(timeout=0.01)
+    assert type(caught.value) is TimeoutError
+    with pytest.raises(TimeoutError) as caught:
+        chan().recv(timeout=0.01)
+    assert type(caught.value) is TimeoutError
+
+
+def test_a_block_is_restored_after_any_exception(runtime1):
+    with pytest.raises(ZeroDivisionError), context.timeout(0):
+        1 / 0  # noqa: B018
+    goproc.sleep(0.001)
+    block = context.timeout(0.01)
+    for _ in range(2):  # it can be used again, and counts anew
+        with pytest.raises(DeadlineExceeded), block:
+            chan().recv()
+    with context.timeout(3600), pytest.raises(DeadlineExceeded), block, block:
+        chan().recv()
+    goproc.sleep(0.001)
+
+
+def test_blocks_belong_to_their_goroutine(runtime1):
+    ch, ready = chan(), chan()
+
+    def bounded():
+        with context.timeout(0.01):
+            ready.send(True)
+            try:
+                return ch.recv()
+            except DeadlineExceeded:
+                return "late"
+
+    def unbounded():
+        ready.recv()
+        goproc.sleep(0.03)
+        return "in time"
+
+    with context.timeout(3600):
+        one, two = go.local(bounded), go.local(unbounded)
+        assert (one.result(20), two.result(20)) == ("late", "in time")
+
+
+def test_a_goroutine_does_not_inherit_the_block(runtime2):
+    def sleeps():
+        goproc.sleep(0.03)
+        return "in time"
+
+    with pytest.raises(DeadlineExceeded), context.timeout(0.005):
+        gs = [go.local(sleeps), go.on(1)(sleeps)]
+        goproc.sleep(3600)
+    assert [g.result(20) for g in gs] == ["in time"] * 2
+
+
+def test_shield_keeps_the_deadline_out(runtime1):
+    after = []
+    with pytest.raises(DeadlineExceeded), context.timeout(0.01):
+        with context.shield():
+            goproc.sleep(0.03)
+            with context.shield():
+                goproc.sleep(0.01)
+            goproc.sleep(0.01)
+            after.append("cleaned up")
+        goproc.sleep(0.01)
+        after.append("not reached")
+    assert after == ["cleaned up"]
+
+
+@pytest.mark.parametrize("proc", [0, 1])
+def test_shield_holds_cancel_back(runtime2, proc):
+    entered, go_on, out = chan(1), chan(1), chan(2)
+
+    def works(entered, go_on, out):
+        try:
+            with context.shield():
+                entered.send(True)
+                out.send(go_on.recv())
+            goproc.sleep(3600)
+        except Cancelled:
+            with context.shield():
+                goproc.sleep(0.001)
+            out.send("cancelled")
+            raise
+
+    g = go.on(proc)(works, entered, go_on, out)
+    entered.recv(timeout=20)
+    assert g.cancel()
+    goproc.sleep(0.02)
+    go_on.send("finished")
+    assert out.recv(timeout=20) == "finished"
+    assert out.recv(timeout=20) == "cancelled"
+    assert type(g.exception(20)) is Cancelled
+
+
+@pytest.mark.parametrize("block", [lambda: context.timeout(5), lambda: context.deadline(5), context.shield])
+def test_blocks_in_a_thread(runtime1, block):
+    raised = []
+
+    def thread():
+        try:
+            with block():
+                raised.append(None)
+        except RuntimeError as error:
+            raised.append(error)
+
+    t = threading.Thread(target=thread)
+    t.start()
+    t.join()
+    assert type(raised[0]) is RuntimeError
+    assert "goroutine" in str(raised[0])
