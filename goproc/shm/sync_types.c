@@ -82,7 +82,14 @@ static PyObject *mutex_unlock(Handle *self, PyObject *unused) {
 
 static PyObject *mutex_enter(Handle *self, PyObject *unused) {
     (void)unused;
-    return take(self, GP_LOCK, NULL, reason_lock) < 0 ? NULL : Py_NewRef((PyObject *)self);
+    if (take(self, GP_LOCK, NULL, reason_lock) == 0) return Py_NewRef((PyObject *)self);
+    if (PyErr_ExceptionMatches(hooks.owner_died)) { /* the block is not entered, so nobody would unlock it */
+        struct gp_object *o = gp_at(self->ref);
+        PyErr_SetString(hooks.owner_died, "the process that held this Mutex died; it is free again, and what it guards may "
+                        "be half changed");
+        gp_mutex_unlock(o);
+    }
+    return NULL;
 }
 
 static PyObject *mutex_exit(Handle *self, PyObject *const *args, Py_ssize_t nargs) {
