@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from peek import until, waiters
 
-from goproc import Atomic, Cancelled, chan, go, sleep
+from goproc import Atomic, Cancelled, chan, context, go, sleep
 from goproc.sync import Barrier, Cond, Mutex, Once, RWMutex, Semaphore
 
 
@@ -173,6 +173,44 @@ def test_cancelled_when_it_was_just_freed(place, case):
             gs[0].cancel()
         assert gs[0].result(10) in ("cancelled", "had it")
         assert [g.result(10) for g in gs[1:]] == ["had it", "had it"]
+
+
+def test_deadline_of_a_block_around_it(place, case):
+    thing = case.make()
+    g = start(place, thing, case.take)
+    until_waiters(thing, 1)
+    for _ in range(2):
+        with pytest.raises(context.DeadlineExceeded), context.timeout(0.003):
+            call(thing, case.take)
+    until_waiters(thing, 1)
+    call(thing, case.free)
+    g.result(10)
+    call(thing, case.put)
+    assert waiters(thing) == (0, 0)
+
+
+def test_shielded_from_cancel(place, case):
+    """cancel() waits for the end of the shield; meanwhile the operation goes on to wait, and gets what it waits for."""
+
+    def attempt(thing, take, put, got):
+        name, *args = take
+        with context.shield():
+            getattr(thing, name)(*args)
+            got.add(1)
+            name, *args = put
+            getattr(thing, name)(*args)
+        chan().recv()
+
+    thing, got = case.make(), Atomic(0)
+    g = place.anyone(attempt, thing, case.take, case.put, got)
+    until_waiters(thing, 1)
+    g.cancel()
+    sleep(0.005)
+    assert sum(waiters(thing)) == 1
+    call(thing, case.free)
+    assert isinstance(g.exception(10), Cancelled) and got.load() == 1
+    call(thing, case.take, 0)
+    call(thing, case.put)
 
 
 def test_times_out_when_it_is_just_freed(place, case, long):

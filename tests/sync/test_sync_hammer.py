@@ -318,7 +318,8 @@ def test_holder_that_takes_its_time_and_many_that_give_up(place, long):
 
 OPS = st.lists(
     st.tuples(
-        st.sampled_from(["rlock", "lock", "try_rlock", "try_lock", "unlock", "runlock", "cancel"]), st.integers(0, 9)
+        st.sampled_from(["rlock", "lock", "try_rlock", "try_lock", "unlock", "runlock", "cancel"]),
+        st.integers(0, 9),
     ),
     max_size=30,
 )
@@ -383,7 +384,10 @@ class Model:
 
 @given(ops=OPS)
 @settings(
-    deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+    deadline=None,
+    max_examples=80,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
 )
 def test_rwmutex_does_what_the_model_does(runtime1, ops):
     m, model, gs, had = RWMutex(), Model(), [], set()

@@ -226,7 +226,10 @@ class Model:
 
 @given(size=st.integers(0, 4), ops=OPS)
 @settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
 )
 def test_does_what_the_model_does(runtime1, size, ops):
     sem, model, gs, had = Semaphore(size), Model(size), [], set()
