@@ -701,12 +701,23 @@ def _flush() -> None:
             pass
 
 
+_PATIENCE = 3.0
+
+
 def _wait_for_the_end() -> NoReturn:
     """Somebody else is ending the program, this process included."""
     import time
 
+    # Main may be at its exit handlers, its panic reported. Should one of them wait for a goroutine of this process, it
+    # waits in vain: then the program ends without the rest of them.
+    patience = _PATIENCE
     while True:
-        time.sleep(1)
+        time.sleep(0.1)
+        if _core.fatal_ending():
+            patience -= 0.1
+        if patience < 0 and _core.fatal_take():
+            _flush()
+            _core.fatal_exit(2)
 
 
 def forget() -> None:
