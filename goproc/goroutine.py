@@ -99,7 +99,7 @@ class Goroutine(_core.Outcome[T]):
         value, exc = self._read(timeout)
         if exc is not None:
             try:
-                raise exc
+                raise exc.with_traceback(None)  # each raise adds to it: it would grow with every call
             finally:
                 del exc  # not to be kept alive by its own traceback
         return value  # type: ignore[no-any-return]
