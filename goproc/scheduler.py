@@ -577,6 +577,12 @@ def on_tick(number: int, frame: FrameType | None) -> None:
         _raise_interrupt()  # Ctrl-C met another goroutine meanwhile; main may not block for long
 
 
+def _answer_dump(frame: FrameType | None) -> None:
+    from goproc import report
+
+    report.answer(frame)
+
+
 def _interruptible(frame: FrameType | None) -> bool:
     """Tell whether a goroutine may be left where it is: in the program's own code, called by nothing else."""
     innermost = True
