@@ -66,9 +66,9 @@ def test_the_first_error_is_raised_and_the_others_are_quiet(start):
     first = start(group, fail, "first")
     first.join(20)
     second = start(group, fail, "second")
-    with pytest.raises(Trouble, match="^first"):
+    with pytest.raises(Trouble, match=r"^first"):
         group.wait(timeout=20)
-    with pytest.raises(Trouble, match="^first"):
+    with pytest.raises(Trouble, match=r"^first"):
         group.wait(timeout=20)
     with pytest.raises(Trouble, match="second"):
         second.result(20)
@@ -293,11 +293,10 @@ def test_an_empty_block(runtime1):
 def test_the_first_error_cancels_the_rest(start):
     started = WaitGroup()
     started.add(6)
-    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
-        with Group() as group:
-            members = [start(group, stay, started) for _ in range(6)]
-            started.wait()
-            start(group, fail)
+    with pytest.raises(ExceptionGroup) as caught, Group() as group:
+        members = [start(group, stay, started) for _ in range(6)]
+        started.wait()
+        start(group, fail)
     assert texts(caught.value) == ["trouble"]
     assert [type(m.exception(20)) for m in members] == [Cancelled] * 6
     assert isinstance(context.cause(group.ctx), Trouble)
@@ -305,11 +304,10 @@ def test_the_first_error_cancels_the_rest(start):
 
 def test_members_that_have_not_begun_do_not(runtime1):
     begun = Atomic(0)
-    with pytest.raises(ExceptionGroup):  # noqa: PT012
-        with Group() as group:
-            group.local(fail)
-            for _ in range(20):
-                group.local(begun.add, 1)
+    with pytest.raises(ExceptionGroup), Group() as group:
+        group.local(fail)
+        for _ in range(20):
+            group.local(begun.add, 1)
     assert begun.load() == 0
 
 
@@ -322,43 +320,39 @@ def test_all_errors_are_in_the_group(start):
 
     started = WaitGroup()
     started.add(3)
-    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
-        with Group() as group:
-            for text in "abc":
-                start(group, fails_when_cancelled, started, text)
-            started.wait()
-            start(group, fail, "first")
+    with pytest.raises(ExceptionGroup) as caught, Group() as group:
+        for text in "abc":
+            start(group, fails_when_cancelled, started, text)
+        started.wait()
+        start(group, fail, "first")
     assert texts(caught.value) == ["a", "b", "c", "first"]
     assert str(caught.value.exceptions[0]) == "first"
     assert "in fail" in "".join(caught.value.exceptions[0].__notes__)
 
 
 def test_an_exception_of_the_body_cancels_the_members_and_is_in_the_group(start):
-    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
-        with Group() as group:
-            member = start(group, stay)
-            raise KeyError("body")
+    with pytest.raises(ExceptionGroup) as caught, Group() as group:
+        member = start(group, stay)
+        raise KeyError("body")
     assert [repr(e) for e in caught.value.exceptions] == ["KeyError('body')"]
     assert isinstance(member.exception(20), Cancelled)
     assert isinstance(context.cause(group.ctx), KeyError)
 
 
 def test_an_error_interrupts_a_body_that_waits(start):
-    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
-        with Group() as group:
-            start(group, fail)
-            chan().recv()
-            raise AssertionError("the body went on")
+    with pytest.raises(ExceptionGroup) as caught, Group() as group:
+        start(group, fail)
+        chan().recv()
+        raise AssertionError("the body went on")
     assert texts(caught.value) == ["trouble"]
     sleep(0)  # and nothing of it is left to be raised later
     yield_now()
 
 
 def test_an_error_that_comes_when_the_body_has_ended_interrupts_nothing_else(runtime2):
-    with pytest.raises(ExceptionGroup):  # noqa: PT012
-        with Group() as group:
-            group.local(fail)
-            yield_now_without_checking()
+    with pytest.raises(ExceptionGroup), Group() as group:
+        group.local(fail)
+        yield_now_without_checking()
     chan(1).send(1)
     sleep(0.001)
 
@@ -374,25 +368,23 @@ def yield_now_without_checking():
 
 
 def test_a_body_that_catches_the_interrupt(start):
-    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
-        with Group() as group:
-            start(group, fail)
-            try:
-                chan().recv()
-            except Cancelled:
-                pass
+    with pytest.raises(ExceptionGroup) as caught, Group() as group:
+        start(group, fail)
+        try:
+            chan().recv()
+        except Cancelled:
+            pass
     assert texts(caught.value) == ["trouble"]
 
 
 def test_wait_in_a_block_raises_the_first_error_which_counts_once(start):
-    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
-        with Group() as group:
-            start(group, fail)
-            try:
-                group.wait()
-            except Trouble as error:
-                assert group.ctx.err() is not None
-                raise error
+    with pytest.raises(ExceptionGroup) as caught, Group() as group:
+        start(group, fail)
+        try:
+            group.wait()
+        except Trouble as error:
+            assert group.ctx.err() is not None
+            raise error
     assert texts(caught.value) == ["trouble"]
 
 
@@ -406,26 +398,24 @@ def test_wait_in_a_block_is_not_its_end(start):
 
 def test_blocks_in_blocks(start):
     inner_ended = Atomic(0)
-    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
-        with Group() as outer:
-            try:
-                with Group() as inner:
-                    member = start(inner, stay)
-                    start(outer, fail)
-                    stay()
-            finally:
-                inner_ended.add(1)
-                assert isinstance(member.exception(20), Cancelled)
+    with pytest.raises(ExceptionGroup) as caught, Group() as outer:
+        try:
+            with Group() as inner:
+                member = start(inner, stay)
+                start(outer, fail)
+                stay()
+        finally:
+            inner_ended.add(1)
+            assert isinstance(member.exception(20), Cancelled)
     assert inner_ended.load() == 1
     assert texts(caught.value) == ["trouble"]
 
 
 def test_an_inner_group_of_errors_is_an_error_of_the_outer(start):
-    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
-        with Group() as outer:
-            start(outer, stay)
-            with Group() as inner:
-                start(inner, fail)
+    with pytest.raises(ExceptionGroup) as caught, Group() as outer:
+        start(outer, stay)
+        with Group() as inner:
+            start(inner, fail)
     assert texts(caught.value.exceptions[0]) == ["trouble"]
 
 
@@ -435,9 +425,8 @@ def test_a_member_with_a_block_of_its_own(start):
             group.go(stay)
             group.go(fail, text)
 
-    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
-        with Group() as group:
-            start(group, member, "deep")
+    with pytest.raises(ExceptionGroup) as caught, Group() as group:
+        start(group, member, "deep")
     (inner,) = caught.value.exceptions
     assert isinstance(inner, ExceptionGroup)
     assert texts(inner) == ["deep"]
@@ -451,12 +440,11 @@ def test_members_started_elsewhere_are_cancelled_too(runtime4):
 
     started = WaitGroup()
     started.add(12)
-    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
-        with Group() as group:
-            for _ in range(3):
-                group.go(starts, group, started, 3)
-            started.wait()
-            group.go(fail)
+    with pytest.raises(ExceptionGroup) as caught, Group() as group:
+        for _ in range(3):
+            group.go(starts, group, started, 3)
+        started.wait()
+        group.go(fail)
     assert texts(caught.value) == ["trouble"]
 
 
@@ -501,34 +489,28 @@ def test_errors_while_the_block_is_stopped_from_outside_are_its_cause(runtime2):
 
 
 def test_a_deadline_around_the_block(start):
-    with pytest.raises(DeadlineExceeded):  # noqa: PT012
-        with context.timeout(0.02):
-            with Group() as group:
-                member = start(group, stay)
+    with pytest.raises(DeadlineExceeded), context.timeout(0.02), Group() as group:
+        member = start(group, stay)
     assert isinstance(member.exception(20), Cancelled)
-    with pytest.raises(DeadlineExceeded):  # noqa: PT012
-        with context.timeout(0.02):
-            with Group() as group:
-                start(group, stay)
-                stay()
+    with pytest.raises(DeadlineExceeded), context.timeout(0.02), Group() as group:
+        start(group, stay)
+        stay()
 
 
 def test_a_deadline_in_the_body_is_an_error_of_the_body(start):
-    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
-        with Group() as group:
-            start(group, stay)
-            with context.timeout(0.01):
-                stay()
+    with pytest.raises(ExceptionGroup) as caught, Group() as group:
+        start(group, stay)
+        with context.timeout(0.01):
+            stay()
     assert isinstance(caught.value.exceptions[0], DeadlineExceeded)
 
 
 def test_the_context_around_the_group_ends(start):
     ctx, cancel = context.with_cancel_cause(context.background())
-    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
-        with Group(ctx=ctx) as group:
-            member = start(group, stay)
-            cancel(Trouble("outside"))
-            stay()
+    with pytest.raises(ExceptionGroup) as caught, Group(ctx=ctx) as group:
+        member = start(group, stay)
+        cancel(Trouble("outside"))
+        stay()
     assert texts(caught.value) == ["outside"]
     assert isinstance(member.exception(20), Cancelled)
 

@@ -137,7 +137,7 @@ def test_O05_limit_is_not_changed_while_some_are_active(start):
         start(group, gate.recv_ok)
     with pytest.raises(
         RuntimeError,
-        match="^errgroup: modify limit while 2 goroutines in the group are still active$",
+        match=r"^errgroup: modify limit while 2 goroutines in the group are still active$",
     ):
         group.set_limit(5)
     assert group.limit == 3
