@@ -456,8 +456,9 @@ def _start(g: G) -> None:
             if values:
                 g.context.run(variables.unpack, values)
         g.cancelled = _core.task_cancelled(g.object)
+        kwargs: dict[str, Any] = {}
         if call[0] == _TRACKED:
-            f, args, kwargs = _tracked, call[1:], {}
+            f, args = _tracked, call[1:]
         elif g.cancelled:
             raise Cancelled
         else:

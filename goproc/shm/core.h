@@ -292,6 +292,7 @@ bool gp_is_done(const struct gp_object *o);                                   /*
 int gp_waitgroup_add(struct gp_object *o, int64_t n, int64_t *now);           /* 0, -ERANGE negative, -EOVERFLOW */
 bool gp_held(const struct gp_object *o);                                        /* is there a handle anywhere, or may there be? */
 bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref block); /* false: no handle is left */
+bool gp_outcome_over(const struct gp_object *o); /* no goroutine refers to it: it has ended, or there never was one */
 bool gp_outcome_release(struct gp_object *o); /* my last handle went; true: the object is ended and mine to free */
 
 /* ---- collector.c */
