@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from goproc.timer import after_func as after_func
     from goproc.timer import tick as tick
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "goproc.channel": ("Chan", "RecvChan", "SendChan", "chan", "nil"),

@@ -65,6 +65,7 @@ __all__ = [
     "without_cancel",
 ]
 
+_NEVER = 4e9  # what a time beyond is: more than the core's nanoseconds could hold comes not much later
 _CANCELED, _DEADLINE, _STOPPED = 1, 2, 3  # how a node ended
 
 # Kinds of layers, and what they hold.
@@ -108,12 +109,15 @@ class Context:
     the context is done.
     """
 
-    __slots__ = ("__weakref__", "_foreign", "_id", "_layer", "_node", "_why")
+    # When a context goes, so do its slots, in the order of their names; a node that goes before its parent's is freed
+    # at once, and else waits for the collector. So what holds the nodes above has to come after `_node` and `_id`.
+    __slots__ = ("__weakref__", "_foreign", "_id", "_layer", "_node", "_parent", "_why")
 
     _node: Chan[None] | None  # of the cancellation tree; None: never done, or as _foreign is
     _foreign: AnyContext | None  # the next one of another class, going up; without_cancel() hides it
     _layer: Layer
     _id: object  # the node if it is this context's own, else a number
+    _parent: Context | None  # whose node is the one above; only where it was derived
     _why: BaseException | None  # the cause given to the deadline that a node ends by
 
     def __init__(self) -> None:
@@ -226,11 +230,13 @@ def _make(
     layer: Layer,
     why: BaseException | None,
     own: object = None,
+    above: Context | None = None,
 ) -> Context:
     ctx = object.__new__(Context)
     ctx._node = node
     ctx._foreign = foreign
     ctx._layer = layer
+    ctx._parent = above
     ctx._why = why
     ctx._id = node if own is None else own
     return ctx
@@ -278,10 +284,11 @@ class CancelFunc:
     It can be sent to goroutines and called in any process.
     """
 
-    __slots__ = ("_node",)
+    __slots__ = ("_node", "_parent")  # in this order, as in Context
 
-    def __init__(self, node: Chan[None]) -> None:
+    def __init__(self, node: Chan[None], parent: AnyContext | None = None) -> None:
         self._node = node
+        self._parent = parent
 
     def __call__(self) -> None:
         _end(self._node, _CANCELED, None)
@@ -308,10 +315,11 @@ class CancelCauseFunc(CancelFunc):
 class StopFunc:
     """Takes back an after_func(). It can be sent to goroutines and called in any process."""
 
-    __slots__ = ("_node",)
+    __slots__ = ("_node", "_parent")  # in this order, as in Context
 
-    def __init__(self, node: Chan[None]) -> None:
+    def __init__(self, node: Chan[None], parent: AnyContext | None = None) -> None:
         self._node = node
+        self._parent = parent
 
     def __call__(self) -> bool:
         """Return True if this call kept the function from running; False if it runs, has run or was stopped before."""
@@ -336,13 +344,13 @@ def with_cancel(parent: AnyContext) -> tuple[Context, CancelFunc]:
     Cost: about 1 us, and as much for cancelling it.
     """
     node, why = _hang(parent, None, sys._getframe(1))
-    return _derived(parent, node, _CANCEL, None, why), CancelFunc(node)
+    return _derived(parent, node, _CANCEL, None, why), CancelFunc(node, parent)
 
 
 def with_cancel_cause(parent: AnyContext) -> tuple[Context, CancelCauseFunc]:
     """As with_cancel(), with a cancel function that takes the cause: an exception for cause() to return."""
     node, why = _hang(parent, None, sys._getframe(1))
-    return _derived(parent, node, _CANCEL, None, why), CancelCauseFunc(node)
+    return _derived(parent, node, _CANCEL, None, why), CancelCauseFunc(node, parent)
 
 
 def with_deadline(
@@ -392,7 +400,7 @@ def with_value(parent: AnyContext, key: Any, value: Any) -> Context:
         raise TypeError("key is not comparable") from None
     if isinstance(parent, Context):
         layer = (parent._layer, _VALUE, key, value)
-        return _make(parent._node, parent._foreign, layer, parent._why, _new_id())
+        return _make(parent._node, parent._foreign, layer, parent._why, _new_id(), parent._parent)
     return _make(None, parent, (_foreign_layer(parent), _VALUE, key, value), None, _new_id())
 
 
@@ -427,7 +435,7 @@ def after_func(ctx: AnyContext, f: Callable[[], Any]) -> StopFunc:
     if _can_end(ctx):
         # It waits rather than to be called by who cancels, because that may be any process.
         _spawn_local(_wait_and_run, (node, f), {}, "context.after_func", frame)
-    return StopFunc(node)
+    return StopFunc(node, ctx)
 
 
 def cause(ctx: AnyContext) -> BaseException | None:
@@ -484,7 +492,7 @@ def _foreign_layer(ctx: AnyContext) -> Layer:
 
 def _derived(parent: AnyContext, node: Chan[None], kind: str, a: Any, why: BaseException | None) -> Context:
     if isinstance(parent, Context):
-        return _make(node, parent._foreign, (parent._layer, kind, a, None), why)
+        return _make(node, parent._foreign, (parent._layer, kind, a, None), why, None, parent)
     return _make(node, parent, (_foreign_layer(parent), kind, a, None), why)
 
 
@@ -494,14 +502,14 @@ def _until(
     _check_parent(parent)
     _check_cause(cause)
     earlier = parent.deadline()
-    if t == float("inf") or (earlier is not None and earlier < t):
+    if t >= _NEVER or (earlier is not None and earlier < t):
         node, why = _hang(parent, None, frame)
-        return _derived(parent, node, _CANCEL, None, why), CancelFunc(node)
+        return _derived(parent, node, _CANCEL, None, why), CancelFunc(node, parent)
     t = max(float(t), 0.0)  # all that is past is the same
     node, _ = _hang(parent, t, frame)
     if t <= monotonic():
         _core.context_state(node)  # acts on the deadline: whoever looks at the channel finds it closed
-    return _derived(parent, node, _UNTIL, t, cause), CancelFunc(node)
+    return _derived(parent, node, _UNTIL, t, cause), CancelFunc(node, parent)
 
 
 def _new_node(parent: Chan[None] | None, until: float | None) -> Chan[None]:

@@ -99,7 +99,7 @@ class Goroutine(_core.Outcome[T]):
         value, exc = self._read(timeout)
         if exc is not None:
             try:
-                raise exc
+                raise exc.with_traceback(None)  # each raise adds to it: it would grow with every call
             finally:
                 del exc  # not to be kept alive by its own traceback
         return value  # type: ignore[no-any-return]
@@ -456,8 +456,9 @@ def _start(g: G) -> None:
             if values:
                 g.context.run(variables.unpack, values)
         g.cancelled = _core.task_cancelled(g.object)
+        kwargs: dict[str, Any] = {}
         if call[0] == _TRACKED:
-            f, args, kwargs = _tracked, call[1:], {}
+            f, args = _tracked, call[1:]
         elif g.cancelled:
             raise Cancelled
         else:
@@ -701,12 +702,23 @@ def _flush() -> None:
             pass
 
 
+_PATIENCE = 3.0
+
+
 def _wait_for_the_end() -> NoReturn:
     """Somebody else is ending the program, this process included."""
     import time
 
+    # Main may be at its exit handlers, its panic reported. Should one of them wait for a goroutine of this process, it
+    # waits in vain: then the program ends without the rest of them.
+    patience = _PATIENCE
     while True:
-        time.sleep(1)
+        time.sleep(0.1)
+        if _core.fatal_ending():
+            patience -= 0.1
+        if patience < 0 and _core.fatal_take():
+            _flush()
+            _core.fatal_exit(2)
 
 
 def forget() -> None:

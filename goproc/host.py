@@ -185,7 +185,11 @@ def _excepthook(kind: type[BaseException], exc: BaseException, tb: TracebackType
 
 def _interactive() -> bool:
     """Does the program go on after an exception, at a prompt?"""
-    return hasattr(sys, "ps1") or bool(sys.flags.inspect or os.environ.get("PYTHONINSPECT"))
+    return (
+        hasattr(sys, "ps1")
+        or bool(sys.flags.interactive)
+        or (bool(os.environ.get("PYTHONINSPECT")) and os.isatty(0))
+    )
 
 
 def _uncaught(tb: TracebackType | None) -> bool:
@@ -205,14 +209,12 @@ def _end_panicked(hook: Any, exc: BaseException) -> NoReturn:
     goroutine._report(f"panic: {goroutine._first_line(exc)}\n\ngoroutine 1 [running]:\n")
     try:
         hook(type(exc), exc, exc.__traceback__)
-    finally:
-        # The report is out. Who panics from now on, while exit handlers run, ends the program as always: a handler
-        # that waits for a goroutine must not wait for one that waits for us.
-        _core.fatal_release()
-    if all(t.daemon or t is threading.main_thread() for t in threading.enumerate()):
-        raise SystemExit(2)  # out of sys.excepthook Python takes it for what it is
-    _run_exit_handlers()  # Python would wait for the threads first, perhaps for ever
-    os._exit(2)
+    except BaseException:
+        sys.__excepthook__(*sys.exc_info())
+        sys.__excepthook__(type(exc), exc, exc.__traceback__)
+    _core.fatal_reported()
+    _run_exit_handlers()
+    os._exit(2)  # Python itself would wait for threads first, perhaps for ever
 
 
 def _outlive_main(hook: Any) -> NoReturn:
@@ -238,11 +240,21 @@ def _end_interrupted() -> NoReturn:
 
 
 def _run_exit_handlers() -> None:
+    """What Python does at the end of a program, but for waiting for its threads."""
+    import gc
+    import io
+
     try:
         atexit._run_exitfuncs()
     except BaseException:
         pass
     goroutine._flush()
+    for obj in gc.get_objects():  # files that are open
+        if issubclass(type(obj), (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)):
+            try:
+                obj.flush()
+            except Exception:
+                pass
 
 
 # -- configuration -------------------------------------------------------------------------------------------

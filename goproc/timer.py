@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Ticker", "Timer", "after", "after_func", "tick"]
 
 _MOST = 4e9  # seconds: more is for ever, and fits into the core's nanoseconds
+_LEAST = 1e-9  # of intervals: less is none in the core
 
 
 def _seconds(seconds: Any, what: str) -> float:
@@ -51,7 +52,7 @@ def _interval(seconds: Any, what: str, name: str) -> float:
     period = _seconds(seconds, what)
     if seconds <= 0:
         raise ValueError(f"non-positive interval for {name}")
-    return period
+    return max(period, _LEAST)
 
 
 def _new(when: float, period: float = 0.0, func: bool = False) -> Chan[float]:
@@ -278,7 +279,7 @@ def tick(seconds: float) -> RecvChan[float]:
     period = _seconds(seconds, "tick()")
     if seconds <= 0:
         return nil.rx  # type: ignore[no-any-return]
-    return _new(monotonic() + period, period).rx  # type: ignore[no-any-return]
+    return _new(monotonic() + period, max(period, _LEAST)).rx  # type: ignore[no-any-return]
 
 
 def after_func(seconds: float, f: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Timer:

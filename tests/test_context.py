@@ -8,9 +8,10 @@ from time import monotonic
 
 import pytest
 from peek import until
+from programs import run
 
 import goproc
-from goproc import Atomic, Cancelled, chan, context, default, go, select
+from goproc import Atomic, Cancelled, chan, context, default, go, select, timer
 from goproc.context import Canceled, DeadlineExceeded
 from goproc.errors import GoprocError
 from goproc.shm import _core
@@ -199,9 +200,11 @@ def test_infinite_deadlines(runtime1):
     assert type(ctx.err()) is Canceled
     ctx, _ = context.with_timeout(context.background(), -INFINITY)
     assert type(ctx.err()) is DeadlineExceeded
-    ctx, cancel = context.with_timeout(context.background(), 1e12)
-    assert ctx.err() is None and ctx.deadline() > monotonic()
-    cancel()
+    for far in (1e12, 10**400):
+        ctx, _ = context.with_deadline(context.background(), far)
+        assert ctx.err() is None and ctx.deadline() is None
+    ctx, _ = context.with_timeout(context.background(), 3e9)
+    assert ctx.err() is None and ctx.deadline() > monotonic() + 1e9
 
 
 def test_nothing_is_left_of_contexts(runtime1):
@@ -364,13 +367,12 @@ def test_after_func_from_a_thread(runtime1):
     ctx, cancel = context.with_cancel(context.background())
     called = chan(1)
     thread = threading.Thread(
-        target=lambda: context.after_func(ctx, lambda: called.send(threading.current_thread()))
+        target=lambda: context.after_func(ctx, lambda: called.send(threading.get_ident()))
     )
     thread.start()
     thread.join()
     cancel()
-    assert called.try_recv() != (thread, True)
-    called.recv(timeout=20)
+    assert called.recv(timeout=20) == threading.get_ident()
 
 
 def test_stop_and_cancel_race(runtime4):
@@ -500,7 +502,7 @@ BLOCKING = {
     "select2": lambda ch: select(ch, chan()),
     "select_send": lambda ch: select((ch.send, 1)),
     "sleep": lambda ch: goproc.sleep(3600),
-    "timer": lambda ch: goproc.timer.after(3600).recv(),
+    "timer": lambda ch: timer.after(3600).recv(),
     "context": lambda ch: context.with_timeout(context.background(), 3600)[0].done().recv_ok(),
     "long timeout": lambda ch: ch.recv(timeout=3600),
     "nil": lambda ch: goproc.nil.recv(),
@@ -687,3 +689,46 @@ def test_blocks_in_a_thread(runtime1, block):
     t.join()
     assert type(raised[0]) is RuntimeError
     assert "goroutine" in str(raised[0])
+
+
+# -- whole programs ---------------------------------------------------------------------------------------------------
+
+
+def test_a_registered_function_holds_no_deadlock_off(tmp_path):
+    done = run(
+        tmp_path,
+        """
+        import goproc
+        from goproc import context
+
+        ctx, cancel = context.with_cancel(context.background())
+        context.after_func(ctx, print)
+        goproc.chan().recv()
+        """,
+    )
+    assert done.status == 2
+    assert done.err.startswith("fatal error: all goroutines are asleep - deadlock!\n")
+    assert "context.after_func" in done.err
+
+
+def test_deadlines_to_come_are_no_deadlock(tmp_path):
+    done = run(
+        tmp_path,
+        """
+        import goproc
+        from goproc import context, go
+
+        ctx, cancel = context.with_timeout(context.background(), 0.4)
+        below, _ = context.with_cancel(ctx)
+        g = go.on(1)(lambda ctx: (ctx.done().recv_ok(), str(ctx.err())), below)
+        below.done().recv_ok()
+        print(g.result())
+        try:
+            with context.timeout(0.4):
+                goproc.chan().recv()
+        except context.DeadlineExceeded as error:
+            print(error)
+        """,
+    )
+    assert (done.status, done.err) == (0, "")
+    assert done.out == "((None, False), 'context deadline exceeded')\ncontext deadline exceeded\n"

@@ -142,6 +142,15 @@ def test_a_ticker_is_a_stream(runtime2):
     ticker.stop()
 
 
+def test_intervals_below_the_clock(runtime1):
+    for ticker in (Ticker(1e-12), Ticker(5e-324)):
+        assert len(ticker.c.recv_many(1)) == len(ticker.c.recv_many(1)) == 1
+        assert ticker.reset(1e-15)
+        assert ticker.c.recv(timeout=20) < ticker.c.recv(timeout=20)
+    c = tick(1e-12)
+    assert c.recv(timeout=20) < c.recv(timeout=20)
+
+
 def test_select_takes_timers(runtime1):
     t, ticker = Timer(0.005), Ticker(3600)
     index, value, ok = select(chan(), ticker, t)

@@ -40,6 +40,13 @@ static void finish(struct gp_object *c, int64_t code, unsigned inherited) {
     gp_unlock(c);
 }
 
+/* A child's parent has ended: so does the child, by a deadline of its own if that came first and nobody looked. */
+static void follow(struct gp_object *c, struct gp_object *parent, uint64_t now) {
+    uint64_t due = gp_get(&c->due);
+    if (due && due <= now && due != gp_get(&parent->due)) finish(c, GP_DEADLINE, 0);
+    else finish(c, gp_get(&parent->value), GP_OBJ_INHERITED);
+}
+
 void gp_context_link(struct gp_object *c, struct gp_object *parent, uint64_t due) {
     gp_set(&c->flags, GP_OBJ_CONTEXT);
     if (!parent) {
@@ -74,10 +81,11 @@ bool gp_context_cancel(struct gp_object *c, int64_t code, gp_ref cause) {
             gp_order();
         }
         finish(c, code, 0);
+        uint64_t now = gp_now();
         for (struct gp_object *n = c;;) {
             struct gp_object *child = at(gp_get(&n->ctx_child));
             if (child) {
-                finish(child, code, GP_OBJ_INHERITED);
+                follow(child, n, now);
                 n = child;
             } else if (n == c) {
                 break;

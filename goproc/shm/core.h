@@ -250,6 +250,7 @@ enum gp_result gp_case_try_or_wait(struct gp_case *c, uint32_t waiter); /* GP_BL
 int64_t gp_select(struct gp_select *s, int64_t waiter, enum gp_result *r);
 /* after a park. The caller's waiter has left WAITING, or gp_waiter_cancel() was won. */
 void gp_case_settled(struct gp_case *c, uint32_t waiter, bool told);  /* it was fired: take the message. !told: rule O2 */
+bool gp_case_cancel(struct gp_case *c, uint32_t waiter); /* the waiter of the operation gives up; false: it was told */
 void gp_case_abandon(struct gp_case *c);                        /* out of its queue, if it is still in it */
 void gp_case_undo(struct gp_case *c);                           /* it happened, but nobody wants it: give back, or drop */
 uint64_t gp_case_due(const struct gp_case *c);                  /* ns: when the clock alone may make it ready; 0: never */

@@ -150,7 +150,7 @@ static void on_death(const struct report *r) {
     int status = gp_get(&h->exit_status);
     gp_set(&gp_proc_at(r->proc)->state, GP_P_DEAD);
     if (fatal == r->proc + 1 && WIFEXITED(r->value) && WEXITSTATUS(r->value) == (status & 0xff)) end_program(status);
-    if (fatal == 1) return; /* the host is about to end everything */
+    if (fatal == 1 && !gp_get(&h->ending)) return; /* the host is about to end everything */
     report_death(r);
     end_program(2);
 }

@@ -213,12 +213,24 @@ static PyObject *main_gone(PyObject *module, PyObject *unused) {
     return PyBool_FromLong(gp.base && gp_get(&gp.head->main_gone));
 }
 
-static PyObject *fatal_release(PyObject *module, PyObject *unused) {
+static PyObject *fatal_reported(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
-    uint32_t mine = gp.base ? gp.proc + 1 : 0;
-    if (mine) atomic_compare_exchange_strong(&gp.head->fatal, &mine, 0);
+    if (gp.base) atomic_store(&gp.head->ending, 1);
     Py_RETURN_NONE;
+}
+
+static PyObject *fatal_ending(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyBool_FromLong(gp.base && gp_get(&gp.head->ending));
+}
+
+static PyObject *fatal_take(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    uint32_t mains = 1;
+    return PyBool_FromLong(gp.base && atomic_compare_exchange_strong(&gp.head->fatal, &mains, gp.proc + 1));
 }
 
 PyMethodDef dump_functions[] = {
@@ -241,6 +253,8 @@ PyMethodDef dump_functions[] = {
     {"main_handle", main_handle, METH_O, PyDoc_STR("main_handle(type): make the outcome of main.")},
     {"main_ended", main_ended, METH_O, PyDoc_STR("Main called goexit().")},
     {"main_gone", main_gone, METH_NOARGS, NULL},
-    {"fatal_release", fatal_release, METH_NOARGS, PyDoc_STR("Take back fatal_claim().")},
+    {"fatal_reported", fatal_reported, METH_NOARGS, PyDoc_STR("Main's panic is out; now its exit handlers run.")},
+    {"fatal_ending", fatal_ending, METH_NOARGS, PyDoc_STR("Do main's exit handlers run?")},
+    {"fatal_take", fatal_take, METH_NOARGS, PyDoc_STR("Take the end of the program over from main; the first may.")},
     {NULL, NULL, 0, NULL},
 };

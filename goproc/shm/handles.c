@@ -79,6 +79,11 @@ int handle_ready(void) {
                         "goproc cannot be used in a process made by os.fork(): start it with subprocess, or use go()");
         return -1;
     }
+    if (!hooks.start) { /* goproc.sync, say, was imported by itself: the module that connects everything was not */
+        PyObject *host = PyImport_ImportModule("goproc.host");
+        Py_XDECREF(host);
+        if (!host) return -1;
+    }
     PyObject *r = PyObject_CallNoArgs(hooks.start);
     if (!r) return -1;
     Py_DECREF(r);

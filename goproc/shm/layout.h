@@ -323,6 +323,7 @@ struct gp_header {
     } tree;
     /* reports, see dump.c */
     _Atomic uint32_t main_gone;  /* 1: main called goexit(), the program goes on without it */
+    _Atomic uint32_t ending;     /* 1: main has reported its panic and runs exit handlers: who waits for the end may lose patience */
     _Atomic uint32_t dumping;    /* lock word of the process that collects a dump, else 0 */
     _Atomic uint32_t dump_last;  /* number of the last request for a dump */
     _Atomic uint32_t dump_wanted;/* the request that waits for answers, else 0 */
