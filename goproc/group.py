@@ -148,7 +148,9 @@ class Group:
         try:
             members.add(1)
             try:
-                state = flags.load()  # after add(): so who leaves the block meanwhile counts this one, or is seen here
+                state = (
+                    flags.load()
+                )  # after add(): so who leaves the block meanwhile counts this one, or is seen here
                 if state & _ENDED:
                     raise RuntimeError("go on a Group whose block has ended")
                 if local:
@@ -268,7 +270,9 @@ class Group:
             scheduler.shield(-1)
         failed = own + [error for p in Cell.of(errors).load() if (error := p.exception()) is not None]
         if not failed and outside is None and flags.load() & _STOPPING:
-            why = context.cause(self.ctx)  # the members were stopped by the end of the context around this group
+            why = context.cause(
+                self.ctx
+            )  # the members were stopped by the end of the context around this group
             assert why is not None
             failed.append(why)
         group = BaseExceptionGroup("errors in a Group of goroutines", failed) if failed else None

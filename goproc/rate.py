@@ -99,13 +99,17 @@ class Reservation:
         if last == self.at:  # nobody did: the latest is the one before us
             before = self.at - _time_for(self._rate, self._tokens)
             last = before if before >= now else last
-        return b._replace(tokens=min(b.tokens_at(now) + back, float(b.burst)), at=max(now, b.at), last=last), None
+        return b._replace(
+            tokens=min(b.tokens_at(now) + back, float(b.burst)), at=max(now, b.at), last=last
+        ), None
 
     def __reduce__(self) -> Any:
         return Reservation, (self._limiter, self.ok, self.at, self._tokens, self._rate)
 
     def __repr__(self) -> str:
-        return f"<Reservation of {self._tokens} in {self.delay:.3f} s>" if self.ok else "<Reservation refused>"
+        return (
+            f"<Reservation of {self._tokens} in {self.delay:.3f} s>" if self.ok else "<Reservation refused>"
+        )
 
 
 class Limiter:

@@ -85,9 +85,7 @@ class Group:
     def __init__(self) -> None:
         self._calls: Cell[_Calls] = Cell(_Calls({}, ()))
 
-    def do(
-        self, key: Hashable, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> tuple[T, bool]:
+    def do(self, key: Hashable, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> tuple[T, bool]:
         """Call ``f(*args, **kwargs)``, unless a call of this key is under way: then wait for that one's result.
 
         What f raises is raised in every caller, and Goexit ends every caller's goroutine. If the goroutine that runs f
