@@ -99,7 +99,7 @@ class Goroutine(_core.Outcome[T]):
         value, exc = self._read(timeout)
         if exc is not None:
             try:
-                raise exc
+                raise exc.with_traceback(None)  # each raise adds to it: it would grow with every call
             finally:
                 del exc  # not to be kept alive by its own traceback
         return value  # type: ignore[no-any-return]
@@ -456,8 +456,9 @@ def _start(g: G) -> None:
             if values:
                 g.context.run(variables.unpack, values)
         g.cancelled = _core.task_cancelled(g.object)
+        kwargs: dict[str, Any] = {}
         if call[0] == _TRACKED:
-            f, args, kwargs = _tracked, call[1:], {}
+            f, args = _tracked, call[1:]
         elif g.cancelled:
             raise Cancelled
         else:

@@ -293,6 +293,8 @@ class Group:
             while True:
                 try:
                     self._shared[0].wait()
+                    if outside is None:
+                        scheduler.sleep(0)  # Ctrl-C may have met the last member, and is for us
                     return outside
                 except BaseException as exc:
                     if isinstance(exc, KeyboardInterrupt) and isinstance(outside, KeyboardInterrupt):

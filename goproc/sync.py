@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from goproc.errors import OwnerDied
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -86,6 +87,17 @@ class Mutex(_core.Mutex):
             return "<Mutex of a runtime that stopped>"
 
 
+def _enter(lock: Any) -> None:
+    """Lock it for a ``with`` block. One that is not entered leaves it free: nobody would unlock it."""
+    try:
+        lock.lock()
+    except OwnerDied:
+        lock.unlock()
+        raise OwnerDied(
+            "the process that held this lock died; it is free again, and what it guards may be half changed"
+        ) from None
+
+
 class _Reader:
     """``rw.reader``: the reading side of a RWMutex, for ``with`` and for Cond."""
 
@@ -105,7 +117,7 @@ class _Reader:
         self._rw.runlock()
 
     def __enter__(self) -> _Reader:
-        self._rw.rlock()
+        _enter(self)
         return self
 
     def __exit__(
@@ -129,7 +141,7 @@ class _Writer(_Reader):
         self._rw.unlock()
 
     def __enter__(self) -> _Writer:
-        self._rw.lock()
+        _enter(self)
         return self
 
     def __exit__(
@@ -204,7 +216,7 @@ class Cond(_core.Cond):
         return _cond, (_core.Handle.__reduce__(self), self.mutex)
 
     def __enter__(self) -> Cond:
-        self.mutex.lock()
+        _enter(self.mutex)
         return self
 
     def __exit__(
@@ -225,13 +237,17 @@ class Once(_core.Once):
     def do(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         """Call ``f(*args, **kwargs)`` if this is the first do(); return when the first one's has returned.
 
-        It counts as done also when f raises; the exception goes to this caller. From within f it waits for itself.
+        It counts as done also when f raises; the exception goes to this caller. From within f it waits for itself. If the
+        process that is doing it dies, the next caller does it.
 
         Cost: about 0.1 us once it is done.
         """
         if self._done():
             return
-        self._lock()
+        try:
+            self._lock()
+        except OwnerDied:
+            pass  # it is ours now; whoever was doing it did not get to its end, so it is done again
         try:
             if not self._done():
                 try:

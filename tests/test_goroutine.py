@@ -23,13 +23,6 @@ def start(request, runtime2):
 # -- starting ---------------------------------------------------------------------------------------------------------
 
 
-def test_D01_arguments_are_evaluated_now(start):
-    x = 1
-    g = start(lambda x: x, x)
-    x = 2
-    assert g.result(10) == 1
-
-
 @pytest.mark.parametrize("way", ["go", "on", "opts"])
 def test_arguments_are_copied_now(runtime2, way):
     x = [1]
@@ -95,7 +88,7 @@ def test_all_kinds_of_callables(start):
 
 
 @pytest.mark.parametrize("bad", [None, 1, "f", [], {}])
-def test_D04_what_cannot_be_called(start, bad):
+def test_what_cannot_be_called(start, bad):
     with pytest.raises(TypeError, match="go of nil func value" if bad is None else "callable"):
         start(bad)
 
@@ -177,32 +170,6 @@ def test_context_variables(runtime2):
 
     assert go.local(change).result(10) == "other"
     assert var.get() == "mine"
-
-
-def test_D02_main_exit_ends_goroutines(tmp_path):
-    import subprocess
-
-    script = tmp_path / "s.py"
-    script.write_text(
-        "from goproc import go, sleep, chan, procs\n"
-        "import time\n"
-        "def f(ready):\n"
-        "    try:\n"
-        "        ready.send(1)\n"
-        "        sleep(30)\n"
-        "        print('woke')\n"
-        "    finally:\n"
-        "        print('deferred')\n"
-        "ready = chan()\n"
-        "for p in range(procs()):\n"
-        "    go.on(p)(f, ready)\n"
-        "go.local(f, ready)\n"
-        "for i in range(procs() + 1): ready.recv()\n"
-        "print('end')\n"
-    )
-    env = dict(os.environ, GOPROC_PROCS="3")
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=env, timeout=30)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
 
 
 # -- results ----------------------------------------------------------------------------------------------------------

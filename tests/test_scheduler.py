@@ -18,7 +18,7 @@ from goproc import Atomic, WaitGroup, chan, go, sleep, yield_now
 # -- order ------------------------------------------------------------------------------------------------------------
 
 
-def test_D03_spawn_order(runtime1):
+def test_spawn_order(runtime1):
     """The one spawned last runs first, the others in their order, as in Go."""
     for n in (1, 2, 5, 20):
         order = chan(n)

@@ -209,10 +209,14 @@ bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref b
     return wanted;
 }
 
+bool gp_outcome_over(const struct gp_object *o) {
+    return gp_acquire(&o->state) >= GP_G_OK || gp_get(&o->flags) & GP_OBJ_PROMISE;
+}
+
 bool gp_outcome_release(struct gp_object *o) {
     gp_lock(o);
     atomic_fetch_and_explicit(&o->holders[gp.proc / 64], ~(1ULL << (gp.proc % 64)), memory_order_acq_rel);
-    bool last = !gp_held(o) && gp_get(&o->state) >= GP_G_OK; /* else its proc finds out when the goroutine ends */
+    bool last = !gp_held(o) && gp_outcome_over(o); /* else its proc finds out when the goroutine ends */
     gp_unlock(o);
     return last;
 }

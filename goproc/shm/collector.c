@@ -56,7 +56,7 @@ static void find_candidates(struct gp_block *b, bool object, uint64_t bytes, voi
     struct gp_object *o = (struct gp_object *)b;
     uint32_t version = atomic_load_explicit(&o->holders_version, memory_order_seq_cst);
     if (!(gp_acquire(&o->flags) & GP_OBJ_SHARED) || !unheld(o)) return;
-    if (gp_get(&o->kind) == GP_KIND_GOROUTINE && gp_acquire(&o->state) < GP_G_OK) return; /* its runner will look */
+    if (gp_get(&o->kind) == GP_KIND_GOROUTINE && !gp_outcome_over(o)) return; /* its runner will look */
     push(&s->candidates, gp_ref_of(o));
     push(&s->candidates, version);
 }

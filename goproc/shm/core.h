@@ -250,6 +250,7 @@ enum gp_result gp_case_try_or_wait(struct gp_case *c, uint32_t waiter); /* GP_BL
 int64_t gp_select(struct gp_select *s, int64_t waiter, enum gp_result *r);
 /* after a park. The caller's waiter has left WAITING, or gp_waiter_cancel() was won. */
 void gp_case_settled(struct gp_case *c, uint32_t waiter, bool told);  /* it was fired: take the message. !told: rule O2 */
+bool gp_case_cancel(struct gp_case *c, uint32_t waiter); /* the waiter of the operation gives up; false: it was told */
 void gp_case_abandon(struct gp_case *c);                        /* out of its queue, if it is still in it */
 void gp_case_undo(struct gp_case *c);                           /* it happened, but nobody wants it: give back, or drop */
 uint64_t gp_case_due(const struct gp_case *c);                  /* ns: when the clock alone may make it ready; 0: never */
@@ -291,6 +292,7 @@ bool gp_is_done(const struct gp_object *o);                                   /*
 int gp_waitgroup_add(struct gp_object *o, int64_t n, int64_t *now);           /* 0, -ERANGE negative, -EOVERFLOW */
 bool gp_held(const struct gp_object *o);                                        /* is there a handle anywhere, or may there be? */
 bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref block); /* false: no handle is left */
+bool gp_outcome_over(const struct gp_object *o); /* no goroutine refers to it: it has ended, or there never was one */
 bool gp_outcome_release(struct gp_object *o); /* my last handle went; true: the object is ended and mine to free */
 
 /* ---- collector.c */

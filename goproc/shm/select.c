@@ -199,12 +199,24 @@ void gp_case_abandon(struct gp_case *c) {
     gp_lock(c->o);
     if (s->linked) {
         gp_unlink(c->o, c->sudog);
-        if (c->kind == GP_ARRIVE) gp_set(&c->o->value, gp_get(&c->o->value) - 1);
         if (c->kind >= GP_LOCK) gp_sync_settle(c->o);
     }
     gp_unlock(c->o);
     s->object = 0;
     gp_ring();
+}
+
+/* A barrier lets all go that it counts: nobody may give up between the count and that. So this takes its lock first. */
+bool gp_case_cancel(struct gp_case *c, uint32_t waiter) {
+    if (c->kind != GP_ARRIVE) return gp_waiter_cancel(waiter);
+    gp_lock(c->o);
+    bool won = gp_waiter_cancel(waiter);
+    if (won) {
+        gp_unlink(c->o, c->sudog);
+        gp_set(&c->o->value, gp_get(&c->o->value) - 1);
+    }
+    gp_unlock(c->o);
+    return won;
 }
 
 void gp_case_undo(struct gp_case *c) {

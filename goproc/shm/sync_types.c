@@ -82,7 +82,14 @@ static PyObject *mutex_unlock(Handle *self, PyObject *unused) {
 
 static PyObject *mutex_enter(Handle *self, PyObject *unused) {
     (void)unused;
-    return take(self, GP_LOCK, NULL, reason_lock) < 0 ? NULL : Py_NewRef((PyObject *)self);
+    if (take(self, GP_LOCK, NULL, reason_lock) == 0) return Py_NewRef((PyObject *)self);
+    if (PyErr_ExceptionMatches(hooks.owner_died)) { /* the block is not entered, so nobody would unlock it */
+        struct gp_object *o = gp_at(self->ref);
+        PyErr_SetString(hooks.owner_died, "the process that held this Mutex died; it is free again, and what it guards may "
+                        "be half changed");
+        gp_mutex_unlock(o);
+    }
+    return NULL;
 }
 
 static PyObject *mutex_exit(Handle *self, PyObject *const *args, Py_ssize_t nargs) {
@@ -228,16 +235,17 @@ static PyObject *cond_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
 
 /* Queued, then unlocked: a signal that comes after the unlock finds the waiter, as with Go's tickets. */
 static PyObject *cond_wait(Handle *self, PyObject *const *args, Py_ssize_t nargs) {
+    PyObject *timeout;
     if (nargs != 3 || !PyObject_TypeCheck(args[0], &HandleType))
         return PyErr_Format(PyExc_TypeError, "_wait(mutex, reader, timeout)");
+    if (parse_timeout(args + 2, 1, NULL, 0, "wait()", &timeout) < 0) return NULL;
     Handle *mutex = (Handle *)args[0];
     struct gp_object *o = checkpoint() < 0 ? NULL : handle_object(self), *lock = o ? handle_object(mutex) : NULL;
     if (!lock) return NULL;
-    bool reader = args[1] == Py_True;
+    bool reader = args[1] == Py_True, rw = gp_get(&lock->kind) == GP_KIND_RWMUTEX;
     struct gp_case c = {.o = o, .kind = GP_SIGNAL};
-    struct wait_spec w = {.handle = (PyObject *)self, .timeout = args[2] == Py_None ? NULL : args[2], .reason = reason_cond,
+    struct wait_spec w = {.handle = (PyObject *)self, .timeout = timeout, .reason = reason_cond,
                           .release = lock, .reader = reader};
-    if (gp_get(&lock->value) == 0) return misuse("sync: unlock of unlocked mutex");
     bool ok = wait_case(&c, &w) != GP_BLOCK;
     if (w.release || !gp.base) return NULL; /* it did not come to wait, or the runtime is gone */
     /* the lock is the caller's again in any case; an exception waits for it, and nothing interrupts */
@@ -245,7 +253,8 @@ static PyObject *cond_wait(Handle *self, PyObject *const *args, Py_ssize_t nargs
     PyErr_Fetch(&type, &value, &trace);
     PyObject *r = PyObject_CallFunction(hooks.shield, "i", 1);
     Py_XDECREF(r);
-    int locked = r ? take(mutex, reader ? GP_RLOCK : GP_LOCK, NULL, reader ? reason_rlock : reason_lock) : -1;
+    PyObject *reason = reader ? reason_rlock : rw ? reason_wlock : reason_lock;
+    int locked = r ? take(mutex, reader ? GP_RLOCK : GP_LOCK, NULL, reason) : -1;
     if (locked == 0 || (PyErr_Occurred() && type)) PyErr_Restore(type, value, trace);
     if (r) {
         PyErr_Fetch(&type, &value, &trace);

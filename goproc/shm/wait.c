@@ -194,11 +194,17 @@ static int expire(struct wait_spec *w, uint64_t until) {
     return r ? 0 : -1;
 }
 
+/* False: it was not locked, at least not that way; then it still is to be released, and not to be locked again. */
 static bool release_lock(struct wait_spec *w) {
     struct gp_object *lock = w->release;
-    w->release = NULL;
-    if (gp_get(&lock->kind) == GP_KIND_RWMUTEX ? gp_rwmutex_unlock(lock, w->reader) : gp_mutex_unlock(lock)) return true;
-    PyErr_SetString(PyExc_RuntimeError, "sync: unlock of unlocked mutex");
+    bool rw = gp_get(&lock->kind) == GP_KIND_RWMUTEX;
+    if (rw ? gp_rwmutex_unlock(lock, w->reader) : gp_mutex_unlock(lock)) {
+        w->release = NULL;
+        return true;
+    }
+    PyErr_SetString(PyExc_RuntimeError, !rw         ? "sync: unlock of unlocked mutex"
+                                        : w->reader ? "sync: RUnlock of unlocked RWMutex"
+                                                    : "sync: Unlock of unlocked RWMutex");
     return false;
 }
 
@@ -235,7 +241,7 @@ int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r) 
             if (told != 1) break;
         }
         if (!ok) told = -1;
-        if (gp_waiter_cancel(waiter)) {
+        if (gp_case_cancel(&s->cases[0], waiter)) { /* a barrier is always alone */
             for (uint32_t i = 0; i < s->n; i++) gp_case_abandon(&s->cases[i]);
             if (told < 0 || expire(w, until) < 0) break;
             continue;

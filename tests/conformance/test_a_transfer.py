@@ -98,14 +98,15 @@ def test_A05_A06_fifo(place, cap, form):
     s.result(30)
 
 
-def test_A07_four_senders_four_receivers(place, cap):
+def test_A07_four_senders_four_receivers(place, cap, long):
+    n = 1000 if long else 250
     c = chan(cap)
-    senders = [place.sender(lambda c: [c.send(i) for i in range(250)] and None, c) for _ in range(4)]
-    receivers = [place.receiver(lambda c: [c.recv() for _ in range(250)], c) for _ in range(4)]
+    senders = [place.sender(lambda c, n: [c.send(i) for i in range(n)] and None, c, n) for _ in range(4)]
+    receivers = [place.receiver(lambda c, n: [c.recv() for _ in range(n)], c, n) for _ in range(4)]
     seen = Counter(v for g in receivers for v in g.result(30))
     for g in senders:
         g.result(30)
-    assert seen == dict.fromkeys(range(250), 4)
+    assert seen == dict.fromkeys(range(n), 4)
     assert (len(c), waiters(c)) == (0, (0, 0))
 
 
@@ -172,8 +173,8 @@ def test_A10_chain_over_one_unbuffered(place):
     assert [g.result(10) for g in gs] == list(range(10))
 
 
-def test_A11_daisy_chain(place):
-    n = 200 if place.kind != "local" else 2000
+def test_A11_daisy_chain(place, long):
+    n = (10_000 if long else 2000) if place.kind == "local" else (2000 if long else 200)
 
     def pass_on(left, right):
         left.send(1 + right.recv())
@@ -217,9 +218,9 @@ def test_A14_channel_received_as_operand(place):
 
 
 @pytest.mark.watchdog(120)
-def test_A15_many_workers_between_two_channels(place):
+def test_A15_many_workers_between_two_channels(place, long):
     primes = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29)
-    n = 4000
+    n = 271_828 if long else 4000
     q, r, wg = chan(69), chan(69), WaitGroup()
 
     def worker(q, r, wg, yields):
@@ -386,8 +387,8 @@ def test_A22_collection_while_a_sender_is_blocked(place):
     g.result(10)
 
 
-def test_A23_what_was_written_before_a_send_is_seen_after_the_receive(place):
-    n = 500
+def test_A23_what_was_written_before_a_send_is_seen_after_the_receive(place, long):
+    n = 10_000 if long else 500
 
     def write(x, c, back):
         for i in range(1, n + 1):

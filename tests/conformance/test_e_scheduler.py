@@ -304,7 +304,8 @@ def test_E10_local_queue_is_fifo(runtime1, monkeypatch, long):
     def put(i):
         import builtins
 
-        builtins.order.append(i)  # no channel: at one of its operations a goroutine may be made to wait its turn
+        # no channel: at one of its operations a goroutine may be made to wait its turn
+        builtins.order.append(i)
 
     for n in range(256 if long else 64):
         for start in (go.local, go.on(0)):
@@ -368,7 +369,8 @@ def test_E13_steal_order(runtime4, hold, victim):
         ready, done, n = Atomic(0), Atomic(0), 5
         others = [p for p in (1, 2, 3) if p not in (thief, victim)]
         held = len(others) + 1 + (0 not in (thief, victim))
-        with open(hold, "r+b", buffering=0) as pipe:  # so that what is written for those who come late is kept
+        # open here too, so that what is written for those who come late is kept
+        with open(hold, "r+b", buffering=0) as pipe:
             gs = [go.on(p)(stay, hold, ready) for p in others]
             until(lambda ready=ready, others=others: ready.load() == len(others))
             if victim == 0:

@@ -1,0 +1,608 @@
+"""The patterns of the book "Concurrency in Go", as functions on channels.
+
+They have a shape in common. The first argument of a stage is ``done``: a channel that is closed to stop it (or a
+context; None or nil: never). A stage returns the channel it sends on, receive-only: it owns it, and closes it when its
+input ends or ``done`` is closed. Each waits for ``done`` around every send and receive, so when that is closed no
+goroutine is left, whoever else has gone away. Close ``done`` also when the results so far are enough: a stage whose
+output nobody receives waits for that.
+
+    >>> from goproc import chan, patterns
+    >>> done = chan()
+    >>> with done:
+    ...     numbers = patterns.generate(done, range(1, 100))
+    ...     squares = patterns.stage(done, numbers, lambda n: n * n)
+    ...     list(patterns.take(done, squares, 5))
+    [1, 4, 9, 16, 25]
+
+Where things run: what only moves values is a goroutine of the calling process (go.local), the functions given to these
+are goroutines like any other (go): on any process, copied, with a snapshot of what they close over. Hence an exception
+of such a function is a panic, as in every goroutine without a handle; what may fail returns its error as a value.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, TypeVar
+
+from goproc.channel import Chan, chan, nil
+from goproc.errors import Canceled
+from goproc.goroutine import Goroutine, go
+from goproc.selection import Selector, select
+from goproc.sync import WaitGroup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from goproc.channel import RecvChan
+    from goproc.context import AnyContext
+    from goproc.rate import Limiter
+
+    Done = Chan[Any] | AnyContext | None
+    # What a steward watches: starts the work, stops it when the channel closes, beats at least once an interval.
+    Ward = Callable[[Chan[Any], float], Chan[Any]]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+__all__ = [
+    "MultiLimiter",
+    "bridge",
+    "fan_in",
+    "fan_out",
+    "generate",
+    "heartbeat",
+    "or_channel",
+    "or_done",
+    "pipeline",
+    "pulse",
+    "repeat",
+    "repeat_fn",
+    "replicated",
+    "stage",
+    "steward",
+    "take",
+    "tee",
+]
+
+_log = logging.getLogger("goproc.steward")
+
+
+def _done_of(done: Done) -> Chan[Any]:
+    if done is None:
+        return nil
+    if isinstance(done, Chan):
+        return done
+    return done.done()  # type: ignore[no-any-return]
+
+
+def _put(done: Chan[Any], out: Chan[T], value: T) -> bool:
+    """Send, unless done closes first: then False."""
+    return select(done, (out.send, value)).index == 1
+
+
+# -- done channels -------------------------------------------------------------------------------------------
+
+
+def or_channel(*channels: Chan[Any]) -> RecvChan[Any]:
+    """Combine channels into one that is closed as soon as any of them is closed or has a value.
+
+    The book builds a tree of goroutines for this; one select() over all does the same.
+
+    Args:
+        channels: none gives nil, one gives itself.
+
+    Returns:
+        The channel. The one goroutine behind it ends with the first of them.
+
+        >>> from goproc import after, patterns
+        >>> patterns.or_channel(after(3600), after(0.01), after(60)).recv_ok()
+        (None, False)
+    """
+    if len(channels) <= 1:
+        return (channels[0] if channels else nil).rx  # type: ignore[no-any-return]
+    out: Chan[Any] = chan()
+    go.local(_close_with_first, channels, out)
+    return out.rx  # type: ignore[no-any-return]
+
+
+def _close_with_first(channels: Sequence[Chan[Any]], out: Chan[Any]) -> None:
+    with out:
+        select(*channels)
+
+
+def or_done(done: Done, values: Chan[T]) -> RecvChan[T]:
+    """Pass values on until their channel or ``done`` is closed: so that a plain ``for`` loop can be stopped.
+
+    >>> from goproc import chan, patterns
+    >>> done, never_closed = chan(), chan(2)
+    >>> never_closed.send_many("ab")
+    2
+    >>> for v in patterns.or_done(done, never_closed):
+    ...     print(v)
+    ...     if v == "b":
+    ...         done.close()
+    a
+    b
+    """
+    return take(done, values, -1)
+
+
+# -- sources -------------------------------------------------------------------------------------------------
+
+
+def generate(done: Done, values: Iterable[T]) -> RecvChan[T]:
+    """Turn values into a channel: the head of a pipeline.
+
+    Args:
+        done: stops it.
+        values: are asked for one by one, in this process, as they are received.
+    """
+    out: Chan[T] = chan()
+    go.local(_generate, _done_of(done), out, values)
+    return out.rx  # type: ignore[no-any-return]
+
+
+def _generate(done: Chan[Any], out: Chan[T], values: Iterable[T]) -> None:
+    with out:
+        for value in values:
+            if not _put(done, out, value):
+                return
+
+
+def repeat(done: Done, *values: T) -> RecvChan[T]:
+    """Send the values over and over, until ``done`` is closed.
+
+    >>> from goproc import chan, patterns
+    >>> with chan() as done:
+    ...     list(patterns.take(done, patterns.repeat(done, 1, 2), 5))
+    [1, 2, 1, 2, 1]
+    """
+    out: Chan[T] = chan()
+    go.local(_generate, _done_of(done), out, _over_and_over(values))
+    return out.rx  # type: ignore[no-any-return]
+
+
+def _over_and_over(values: Sequence[T]) -> Iterable[T]:
+    while values:
+        yield from values
+
+
+def repeat_fn(done: Done, f: Callable[[], T]) -> RecvChan[T]:
+    """Send what f returns, calling it over and over, until ``done`` is closed.
+
+    Args:
+        done: stops it.
+        f: runs in a goroutine anywhere; called before each send, also if ``done`` turns out to be closed.
+
+        >>> import random
+        >>> from goproc import chan, patterns
+        >>> with chan() as done:
+        ...     dice = patterns.repeat_fn(done, lambda: random.randint(1, 6))
+        ...     all(1 <= n <= 6 for n in patterns.take(done, dice, 10))
+        True
+    """
+    out: Chan[T] = chan()
+    go(_repeat_fn, _done_of(done), out, f)
+    return out.rx  # type: ignore[no-any-return]
+
+
+def _repeat_fn(done: Chan[Any], out: Chan[T], f: Callable[[], T]) -> None:
+    with out:
+        while _put(done, out, f()):
+            pass
+
+
+# -- stages --------------------------------------------------------------------------------------------------
+
+
+def take(done: Done, values: Chan[T], n: int) -> RecvChan[T]:
+    """Pass on the first n values, then close.
+
+    Args:
+        done: stops it.
+        values: receives no more than n of them.
+        n: a negative number: all.
+    """
+    out: Chan[T] = chan()
+    go.local(_take, _done_of(done), out, values, n)
+    return out.rx  # type: ignore[no-any-return]
+
+
+def _take(done: Chan[Any], out: Chan[T], values: Chan[T], n: int) -> None:
+    with out:
+        while n != 0:
+            got = select(done, values)
+            if got.index == 0 or not got.ok or not _put(done, out, got.value):
+                return
+            n -= 1
+
+
+def stage(done: Done, values: Chan[T], f: Callable[[T], R], workers: int = 1, cap: int = 0) -> RecvChan[R]:
+    """Send ``f(value)`` for each value.
+
+    Args:
+        done: stops it, after the call that is under way.
+        values: what the stage consumes.
+        f: runs in goroutines anywhere.
+        workers: how many of them. The results come in order only from one.
+        cap: how many results may wait to be received.
+
+    Returns:
+        The results; closed when the input is and all are through.
+
+        >>> from goproc import chan, patterns
+        >>> with chan() as done:
+        ...     numbers = patterns.generate(done, range(6))
+        ...     sorted(patterns.stage(done, numbers, lambda n: n + 100, workers=3))
+        [100, 101, 102, 103, 104, 105]
+    """
+    if workers < 1:
+        raise ValueError(f"stage() takes at least one worker, not {workers}")
+    out: Chan[R] = chan(cap)
+    halt = _done_of(done)
+    wg = WaitGroup()
+    wg.add(workers)
+    for _ in range(workers):
+        go(_work, halt, values, out, f, wg)
+    go.local(_close_after, wg, out)
+    return out.rx  # type: ignore[no-any-return]
+
+
+def _work(done: Chan[Any], values: Chan[T], out: Chan[R], f: Callable[[T], R], wg: WaitGroup) -> None:
+    try:
+        while True:
+            got = select(done, values)
+            if got.index == 0 or not got.ok or not _put(done, out, f(got.value)):
+                return
+    finally:
+        wg.done()
+
+
+def _close_after(wg: WaitGroup, out: Chan[Any]) -> None:
+    with out:
+        wg.wait()
+
+
+def pipeline(done: Done, values: Chan[Any], *functions: Callable[[Any], Any]) -> RecvChan[Any]:
+    """Chain stages: send each value through all functions. Each function is a goroutine of its own.
+
+    >>> from goproc import chan, patterns
+    >>> with chan() as done:
+    ...     words = patterns.generate(done, ["10", "20"])
+    ...     list(patterns.pipeline(done, words, int, lambda n: n + 1, str))
+    ['11', '21']
+    """
+    for f in functions:
+        values = stage(done, values, f)
+    return values.rx  # type: ignore[no-any-return]
+
+
+def fan_out(
+    done: Done, values: Chan[T], f: Callable[[T], R], workers: int | None = None
+) -> list[RecvChan[R]]:
+    """Start the same stage several times on one input: for a slow f, when the order of the results does not matter.
+
+    Args:
+        done: stops them.
+        values: each goes to one of the workers.
+        f: runs in goroutines anywhere.
+        workers: how many; None: one for each process.
+
+    Returns:
+        One channel for each worker: fan_in() makes them one.
+
+        >>> from goproc import chan, patterns
+        >>> with chan() as done:
+        ...     numbers = patterns.generate(done, range(6))
+        ...     sorted(patterns.fan_in(done, *patterns.fan_out(done, numbers, lambda n: n * n)))
+        [0, 1, 4, 9, 16, 25]
+    """
+    if workers is None:
+        from goproc.host import procs
+
+        workers = procs()
+    return [stage(done, values, f) for _ in range(workers)]
+
+
+def fan_in(done: Done, *channels: Chan[T]) -> RecvChan[T]:
+    """Join channels into one, in the order in which values happen to come; closed when all of them are.
+
+    One goroutine with a Selector does it, where the book has one for each channel.
+    """
+    out: Chan[T] = chan()
+    go.local(_fan_in, _done_of(done), out, channels)
+    return out.rx  # type: ignore[no-any-return]
+
+
+def _fan_in(done: Chan[Any], out: Chan[T], channels: Sequence[Chan[T]]) -> None:
+    inputs = Selector(done, *channels)
+    left = len(channels)
+    with out:
+        while left:
+            got = inputs.select()
+            if got.index == 0:
+                return
+            if not got.ok:
+                inputs[got.index] = nil
+                left -= 1
+            elif not _put(done, out, got.value):
+                return
+
+
+def tee(done: Done, values: Chan[T]) -> tuple[RecvChan[T], RecvChan[T]]:
+    """Send every value to two channels. The next one is not received before both have taken it.
+
+    >>> from goproc import chan, patterns
+    >>> with chan() as done:
+    ...     one, other = patterns.tee(done, patterns.generate(done, "ab"))
+    ...     [(v, other.recv()) for v in one]
+    [('a', 'a'), ('b', 'b')]
+    """
+    one: Chan[T] = chan()
+    other: Chan[T] = chan()
+    go.local(_tee, _done_of(done), values, one, other)
+    return one.rx, other.rx
+
+
+def _tee(done: Chan[Any], values: Chan[T], one: Chan[T], other: Chan[T]) -> None:
+    with one, other:
+        while True:
+            got = select(done, values)
+            if got.index == 0 or not got.ok:
+                return
+            first = select(done, (one.send, got.value), (other.send, got.value)).index
+            if first == 0 or not _put(done, other if first == 1 else one, got.value):
+                return
+
+
+def bridge(done: Done, channels: Chan[Chan[T]]) -> RecvChan[T]:
+    """Make one channel from a channel of channels: the values of the first until it is closed, then those of the next.
+
+    >>> from goproc import chan, patterns
+    >>> with chan() as done:
+    ...     parts = patterns.generate(done, [patterns.generate(done, part) for part in ("ab", "c", "de")])
+    ...     "".join(patterns.bridge(done, parts))
+    'abcde'
+    """
+    out: Chan[T] = chan()
+    go.local(_bridge, _done_of(done), channels, out)
+    return out.rx  # type: ignore[no-any-return]
+
+
+def _bridge(done: Chan[Any], channels: Chan[Chan[T]], out: Chan[T]) -> None:
+    with out:
+        while True:
+            part = select(done, channels)
+            if part.index == 0 or not part.ok:
+                return
+            while True:
+                got = select(done, part.value)
+                if got.index == 1 and not got.ok:
+                    break
+                if got.index == 0 or not _put(done, out, got.value):
+                    return
+
+
+# -- health --------------------------------------------------------------------------------------------------
+
+
+def pulse(beats: Chan[None]) -> None:
+    """Beat: tell that one is alive to whoever listens just now. Never blocks."""
+    beats.try_send(None)
+
+
+def heartbeat(
+    done: Done, values: Chan[T], f: Callable[[T], R], interval: float | None = None
+) -> tuple[RecvChan[None], RecvChan[R]]:
+    """A stage that shows that it is alive.
+
+    Args:
+        done: stops it, after the call that is under way.
+        values: what the stage consumes.
+        f: runs in a goroutine anywhere. While it computes there are no beats: that is what they are for.
+        interval: seconds between beats while it waits for a value or for somebody to take a result; silence for twice as
+            long means that it hangs in f. None: a beat at the beginning of each call of f.
+
+    Returns:
+        The beats and the results. Nobody has to listen to the beats. Both are closed at the end.
+
+        >>> from goproc import chan, patterns
+        >>> with chan() as done:
+        ...     beats, results = patterns.heartbeat(done, patterns.generate(done, [1, 2, 3]), lambda n: -n)
+        ...     beats.recv()
+        ...     list(results)
+        [-1, -2, -3]
+    """
+    # A beat at the beginning of a call waits for a listener who is late; of those that say "now" an old one is a lie.
+    beats: Chan[None] = chan(1 if interval is None else 0)
+    out: Chan[R] = chan()
+    go(_beat_and_work, _done_of(done), values, f, interval, beats, out)
+    return beats.rx, out.rx
+
+
+def _beat_and_work(
+    done: Chan[Any],
+    values: Chan[T],
+    f: Callable[[T], R],
+    interval: float | None,
+    beats: Chan[None],
+    out: Chan[R],
+) -> None:
+    from goproc.timer import tick
+
+    ticks: Chan[Any] = nil if interval is None else tick(interval)
+    with beats, out:
+        while True:
+            got = select(done, ticks, values)
+            if got.index == 0 or not got.ok:
+                return
+            if got.index == 1:
+                pulse(beats)
+                continue
+            if interval is None:
+                pulse(beats)
+            result = f(got.value)
+            while (sent := select(done, ticks, (out.send, result)).index) == 1:
+                pulse(beats)
+            if sent == 0:
+                return
+
+
+def replicated(done: Done, handlers: Sequence[Callable[..., R]], *args: Any) -> R:
+    """Ask several equivalent handlers, return the first answer, and cancel the rest.
+
+    Args:
+        done: gives up.
+        handlers: each runs in a goroutine, anywhere. Those that are not needed any more are cancelled: they end where
+            they next block.
+        args: what all are called with.
+
+    Raises:
+        ExceptionGroup: all of them failed.
+        Canceled: ``done`` was closed first.
+
+        >>> from goproc import patterns, sleep
+        >>> patterns.replicated(None, [lambda: sleep(3600) or "slow", lambda: "quick"])
+        'quick'
+    """
+    if not handlers:
+        raise ValueError("replicated() takes at least one handler")
+    running: list[Goroutine[R]] = []
+    failed: list[BaseException] = []
+    halt = _done_of(done)
+    try:
+        for handler in handlers:
+            running.append(go(handler, *args))
+        first = Selector(halt, *running)
+        while len(failed) < len(running):
+            index = first.select().index
+            if index == 0:
+                raise Canceled
+            error = running[index - 1].exception()
+            if error is None:
+                return running[index - 1].result()
+            failed.append(error)
+            first[index] = nil
+        raise BaseExceptionGroup("all handlers failed", failed)
+    finally:
+        for g in running:
+            g.cancel()
+        go.local(_ignore, running)
+
+
+def _ignore(running: Sequence[Goroutine[Any]]) -> None:
+    """Read outcomes that nobody asks for: a failure among them is no panic."""
+    for g in running:
+        g.exception()
+
+
+def steward(
+    timeout: float, ward: Ward, log: Callable[[str], None] | None = None
+) -> Callable[[Done, float], RecvChan[None]]:
+    """Watch over a goroutine, and start it anew when it does not show that it is alive: healing.
+
+    Args:
+        timeout: seconds of silence after which the ward is stopped and started again. One that has ended is silent.
+        ward: ``ward(done, interval)`` starts the work, beats at least once an interval, stops when ``done`` is closed, and
+            returns the channel of its beats at once. Parameters and results of the work are what it closes over.
+        log: is told of restarts; None: the logger ``goproc.steward``.
+
+    Returns:
+        A function ``start(done, interval)`` that starts the steward: a ward itself, so that stewards can have stewards.
+
+        >>> from goproc import chan, go, patterns
+        >>> starts, done = chan(), chan()
+        >>> def ward(done, interval):           # sick: it never beats
+        ...     beats = chan()
+        ...     go.local(lambda: patterns.select(done, (starts.send, "started")))
+        ...     return beats
+        >>> beats = patterns.steward(0.01, ward, log=lambda text: None)(done, 1.0)
+        >>> starts.recv(), starts.recv()
+        ('started', 'started')
+        >>> done.close()
+        >>> beats.recv_ok()
+        (None, False)
+    """
+
+    def start(done: Done, interval: float) -> RecvChan[None]:
+        beats: Chan[None] = chan()
+        go.local(_watch_over, _done_of(done), interval, beats, timeout, ward, log or _log.warning)
+        return beats.rx  # type: ignore[no-any-return]
+
+    return start
+
+
+def _watch_over(
+    done: Chan[Any],
+    interval: float,
+    beats: Chan[None],
+    timeout: float,
+    ward: Ward,
+    log: Callable[[str], None],
+) -> None:
+    from goproc.timer import Timer, tick
+
+    own = tick(interval)
+    silence = Timer(timeout)
+    stop: Chan[Any] = chan()  # of the present ward
+    try:
+        theirs = ward(stop, timeout / 2)
+        while True:
+            got = select(done, own, theirs, silence)
+            if got.index == 0:
+                return
+            if got.index == 1:
+                pulse(beats)
+            elif got.index == 2:
+                if got.ok:
+                    silence.reset(timeout)
+                else:
+                    theirs = nil
+            else:
+                log("steward: ward unhealthy; restarting")
+                stop.close()
+                stop = chan()
+                theirs = ward(stop, timeout / 2)
+                silence.reset(timeout)
+    finally:
+        stop.close()
+        beats.close()
+
+
+# -- rates ---------------------------------------------------------------------------------------------------
+
+
+class MultiLimiter:
+    """Several rate limiters of which all must agree: so many a second, so many a minute, so many for the disk.
+
+    It can be sent to goroutines.
+
+        >>> from goproc import patterns, rate
+        >>> both = patterns.MultiLimiter(rate.Limiter(rate.every(0.001), 1), rate.Limiter(10, 5))
+        >>> both.limit
+        10.0
+        >>> both.wait()
+    """
+
+    __slots__ = ("_limiters",)
+
+    def __init__(self, *limiters: Limiter | MultiLimiter) -> None:
+        self._limiters = sorted(limiters, key=lambda limiter: limiter.limit)
+
+    @property
+    def limit(self) -> float:
+        """The rate of the strictest."""
+        return self._limiters[0].limit if self._limiters else float("inf")
+
+    def wait(self, n: int = 1, ctx: AnyContext | None = None) -> None:
+        """Block until all of them let n events happen; the strictest is asked first.
+
+        Raises:
+            ValueError, DeadlineExceeded, Canceled: as Limiter.wait().
+        """
+        for limiter in self._limiters:
+            limiter.wait(n, ctx)
+
+    def __reduce__(self) -> Any:
+        return MultiLimiter, tuple(self._limiters)

@@ -1,0 +1,156 @@
+"""A lock whose holder's process died: whoever takes it next is told, once, and it does not stay locked.
+
+A worker that dies ends the program today, so the dead owner is written into the lock, as goproc/shm/layout.h has it:
+a process that exists, in an incarnation that does not.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from pathlib import Path
+
+import peek
+import pytest
+from peek import until, waiters
+
+import goproc
+from goproc import Atomic
+from goproc.errors import OwnerDied
+from goproc.sync import Cond, Mutex, Once, RWMutex
+
+_OWNER = 120  # of struct gp_object
+
+
+def bury(lock):
+    """Let its holder have died."""
+    layout = (Path(goproc.__file__).parent / "shm" / "layout.h").read_text()
+    assert re.search(r"_Atomic uint32_t owner; +/\* locks", layout), "the layout has changed"
+    ref = ctypes.c_uint32.from_address(id(lock) + object.__basicsize__).value
+    word = ctypes.c_uint32.from_address(peek._base() + 64 * ref + _OWNER)
+    assert word.value & 1023, "nobody holds it"
+    word.value ^= 1 << 20  # another incarnation of the same process
+
+
+def taken(lock, name):
+    """What taking it raises; None if nothing."""
+    try:
+        assert getattr(lock, name)() is not False
+    except OwnerDied as error:
+        return str(error)
+    return None
+
+
+TAKES = {
+    "lock": (Mutex, "lock", "lock", "unlock"),
+    "try_lock": (Mutex, "lock", "try_lock", "unlock"),
+    "writer lock": (RWMutex, "lock", "lock", "unlock"),
+    "writer try_lock": (RWMutex, "lock", "try_lock", "unlock"),
+    "reader rlock": (RWMutex, "lock", "rlock", "runlock"),
+    "reader try_rlock": (RWMutex, "lock", "try_rlock", "runlock"),
+}
+
+
+@pytest.mark.parametrize("how", TAKES)
+def test_the_next_taker_is_told_once_and_has_it(place, how):
+    kind, hold, take, give = TAKES[how]
+    m = kind()
+    getattr(m, hold)()
+    bury(m)
+    told = place.anyone(taken, m, take).result(10)
+    assert told and "died" in told
+    assert not m.try_lock()
+    place.anyone(getattr(m, give)).result(10)
+    assert place.anyone(taken, m, take).result(10) is None
+    getattr(m, give)()
+    assert m.try_lock()
+    m.unlock()
+
+
+@pytest.mark.parametrize("what", ["mutex", "writer", "reader", "cond"])
+def test_a_with_block_that_is_not_entered_leaves_it_free(place, what):
+    """Nobody would unlock it."""
+    m = Mutex() if what in ("mutex", "cond") else RWMutex()
+    side = {"mutex": m, "cond": Cond(m) if what == "cond" else m}.get(what) or getattr(m, what)
+
+    def enter(side):
+        try:
+            with side:
+                return "entered"
+        except OwnerDied:
+            return "told"
+
+    m.lock()
+    bury(m)
+    assert place.anyone(enter, side).result(10) == "told"
+    m.lock(timeout=5)
+    m.unlock()
+
+
+def test_waiters_behind_the_next_taker(place):
+    """They are not told: the one that was has it, and hands it on."""
+    m = Mutex()
+    m.lock()
+    bury(m)
+    assert place.anyone(taken, m, "lock").result(10)
+    gs = [place.anyone(taken, m, "lock") for _ in range(3)]
+    until(lambda: sum(waiters(m)) == 3)
+    for _ in range(4):
+        place.anyone(m.unlock).result(10)
+        until(lambda: m.locked or sum(waiters(m)) == 0)
+    assert [g.result(10) for g in gs] == [None] * 3
+    assert not m.locked
+
+
+def test_condition_locks_again(place):
+    """A signalled waiter that finds the holder dead is told, and holds the lock as after any wait()."""
+
+    def wait(cond):
+        cond.mutex.lock()
+        try:
+            cond.wait()
+        except OwnerDied:
+            return cond.mutex.locked
+        finally:
+            cond.mutex.unlock()
+
+    cond = Cond(Mutex())
+    g = place.anyone(wait, cond)
+    until(lambda: waiters(cond) == (1, 0))
+    cond.mutex.lock()
+    bury(cond.mutex)
+    cond.signal()
+    assert g.result(10) is True
+    assert cond.mutex.try_lock()
+    cond.mutex.unlock()
+
+
+def test_once_whose_doer_died(place):
+    """The next one does it: it was not done. And nobody waits for the dead."""
+    once, n = Once(), Atomic(0)
+    once._lock()
+    bury(once)
+
+    def do(once, n):
+        try:
+            once.do(n.add, 1)
+        except OwnerDied:
+            return "told"
+
+    place.anyone(do, once, n).result(10)
+    gs = [place.anyone(do, once, n) for _ in range(2)]
+    for g in gs:
+        assert g.result(10) is None
+    assert n.load() == 1
+
+
+def test_readers_of_a_lock_whose_owner_died_are_told_once(place):
+    m = RWMutex()
+    m.lock()
+    bury(m)
+    told = [place.anyone(taken, m, "rlock").result(10) for _ in range(3)]
+    assert bool(told[0]) and told[1:] == [None, None]
+    for _ in range(3):
+        m.runlock()
+    assert m.try_lock()
+    m.unlock()
