@@ -55,8 +55,8 @@ class Cell(Generic[T]):
         """Replace the value.
 
         Args:
-            change: from the value makes the next one and the result of this call. It must not block. If it raises, or
-                the next value cannot be copied, the value stays as it was.
+            change: from the value makes the next one and the result of this call. It must not block, and not change
+                the value in place. If it raises, or the next value cannot be copied, the value stays as it was.
         """
         scheduler.shield(1)
         try:

@@ -134,8 +134,10 @@ class Group:
         """Have the next call of the key run its function, instead of joining a call under way."""
 
         def change(calls: _Calls) -> tuple[_Calls, None]:
-            call = calls.by_key.pop(key, None)
-            return calls if call is None else _Calls(calls.by_key, (*calls.forgotten, call)), None
+            call = calls.by_key.get(key)
+            if call is None:
+                return calls, None
+            return _Calls(_without(calls.by_key, key), (*calls.forgotten, call)), None
 
         self._calls.update(change)
 
@@ -153,8 +155,8 @@ class Group:
                 call = call._replace(waiting=call.waiting + 1)
             if ch is not None:
                 call = call._replace(channels=(*call.channels, ch))
-            calls.by_key[key] = call._replace(callers=call.callers + 1)
-            return calls, (call.promise, is_first)
+            call = call._replace(callers=call.callers + 1)
+            return calls._replace(by_key={**calls.by_key, key: call}), (call.promise, is_first)
 
         return self._calls.update(change)
 
@@ -164,8 +166,7 @@ class Group:
         def change(calls: _Calls) -> tuple[_Calls, _Call]:
             call = calls.find(key, promise)
             if calls.by_key.get(key) is call:
-                del calls.by_key[key]
-                return calls, call
+                return calls._replace(by_key=_without(calls.by_key, key)), call
             return _Calls(calls.by_key, tuple([c for c in calls.forgotten if c is not call])), call
 
         return self._calls.update(change)
@@ -242,6 +243,10 @@ class Group:
 
     def __reduce__(self) -> Any:
         return _restore, (self._calls,)
+
+
+def _without(by_key: dict[Any, _Call], key: Any) -> dict[Any, _Call]:
+    return {k: call for k, call in by_key.items() if k != key}
 
 
 def _restore(calls: Cell[_Calls]) -> Group:

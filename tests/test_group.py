@@ -580,11 +580,11 @@ def test_a_block_in_a_thread(runtime2):
 
 def test_ctrl_c_in_a_block(tmp_path):
     text = """
-    from goproc import Group, chan
+    from goproc import Group, sleep
 
     def stay(n):
         try:
-            chan().recv()
+            sleep(3600)
         finally:
             print("cleaned up", n, flush=True)
 
