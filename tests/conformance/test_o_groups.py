@@ -6,7 +6,19 @@ import programs
 import pytest
 from peek import until_waiting
 
-from goproc import Atomic, Group, Semaphore, WaitGroup, chan, context, go, goexit, singleflight, sleep, yield_now
+from goproc import (
+    Atomic,
+    Group,
+    Semaphore,
+    WaitGroup,
+    chan,
+    context,
+    go,
+    goexit,
+    singleflight,
+    sleep,
+    yield_now,
+)
 from goproc.errors import Canceled
 
 
