@@ -416,6 +416,7 @@ WORKER = """
     scheduler.run_worker = run_worker
     core.definition_put = core.definition_get = None
     core.stopping = lambda: True
+    core.dump_ready = lambda yes: None
     scheduler.start = lambda make, name, leave: calls.append(("start", name))
     names = ("goroutine", "host", "pickling.store", "report")
     goroutine, host, store, report = (ModuleType("goproc." + n) for n in names)
