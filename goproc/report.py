@@ -297,8 +297,12 @@ def _collect(active: FrameType) -> tuple[dict[int, str], set[int]]:
             now = monotonic()
             if now > deadline:
                 break
-            if now > again:  # an interrupted collection may have taken the answer
+            if now > again:
                 again = deadline
+                if (
+                    _core.dump_wanted() != request
+                ):  # a handler's has come in between, and with it their answers
+                    request = _answered = _core.dump_begin(True)
                 for p in waiting:
                     _ask(p)
             if waiting:

@@ -30,6 +30,7 @@ import signal
 import sys
 import threading
 from collections import deque
+from math import inf
 from time import monotonic
 from time import sleep as _thread_sleep
 
@@ -540,7 +541,6 @@ def _start_slices() -> None:
         and os.environ.get("GOPROC_PREEMPT", "1") != "0"
     ):
         signal.signal(signal.SIGURG, on_tick)
-        signal.siginterrupt(signal.SIGURG, False)
         _core.start_monitor(signal.SIGURG)
         _core.dump_ready(True)
         _sliced = True
@@ -561,7 +561,8 @@ def on_tick(number: int, frame: FrameType | None) -> None:
     if _core.dump_wanted():
         _answer_dump(frame)
     if idling or not _core.may_switch() or not _interruptible(frame):
-        return  # it will be asked again
+        _core.slice_end(None)
+        return
     g = current
     _poll()
     if runq or _claimed or _core.task_next(_claimed, False, False):
@@ -573,6 +574,8 @@ def on_tick(number: int, frame: FrameType | None) -> None:
         _resting.append((g, g.ticket))
         g.parked = True
         _schedule()
+    else:
+        _core.slice_end(timers[0][0] if timers else inf)
     if g is main and isinstance(g.interrupt, KeyboardInterrupt):
         _raise_interrupt()  # Ctrl-C met another goroutine meanwhile; main may not block for long
 

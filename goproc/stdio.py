@@ -130,7 +130,7 @@ class _Lines:
                     self._write(data)
         finally:
             if _deferred is not None and _emitting is None:
-                _deferred()
+                _act()
 
     def _emit_locked(self, data: bytes) -> None:
         global _emitting
@@ -451,6 +451,14 @@ def after_write(frame: FrameType | None, action: Callable[[], None]) -> None:
             return
         frame = frame.f_back
     action()
+
+
+def _act() -> None:
+    """What was put off. Once: it may write as well."""
+    global _deferred
+    action, _deferred = _deferred, None
+    if action is not None:
+        action()
 
 
 _WRITING = {f.__code__ for f in (_Lines._release, _Lines._emit, _Lines._emit_locked, _Lines._write)}

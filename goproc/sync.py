@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from goproc.errors import OwnerDied
+from goproc.errors import Cancelled, OwnerDied
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -238,7 +238,7 @@ class Once(_core.Once):
         """Call ``f(*args, **kwargs)`` if this is the first do(); return when the first one's has returned.
 
         It counts as done also when f raises; the exception goes to this caller. From within f it waits for itself. If the
-        process that is doing it dies, the next caller does it.
+        goroutine that is doing it is cancelled, or its process dies, the next caller does it.
 
         Cost: about 0.1 us once it is done.
         """
@@ -252,8 +252,12 @@ class Once(_core.Once):
             if not self._done():
                 try:
                     f(*args, **kwargs)
-                finally:
+                except Cancelled:
+                    raise
+                except BaseException:
                     self._finish()
+                    raise
+                self._finish()
         finally:
             self._unlock()
 
@@ -296,6 +300,8 @@ class _OnceCall:
             value = f() if f is not None else None
         except Goexit:
             _core.promise_set(self._result, False, None)
+            raise
+        except Cancelled:  # this goroutine's affair, not the next caller's
             raise
         except BaseException as exc:
             _core.promise_set(self._result, True, failure.pack(exc))

@@ -75,7 +75,9 @@ def test_one_proc_starts_no_process(run: Run) -> None:
         go(ch.send, 1)
         print(ch.recv(), psutil.Process().children(), len(os.listdir("/proc/self/task")))
     """
-    assert ok(run(script, procs=1)) == "1 [] 2\n"  # the second thread is the monitor, which is no thread of Python
+    assert (
+        ok(run(script, procs=1)) == "1 [] 2\n"
+    )  # the second thread is the monitor, which is no thread of Python
 
 
 def test_an_import_starts_nothing(run: Run) -> None:

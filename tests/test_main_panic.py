@@ -263,7 +263,7 @@ def test_goexit_with_nobody_else(run: Run) -> None:
 
 
 def test_goexit_when_the_others_are_asleep(run: Run) -> None:
-    done = run("from goproc import *\ngo.on(1)(chan().recv)\nsleep(0.1)\ngoexit()")
+    done = run("from goproc import chan, go, goexit, sleep\ngo.on(1)(chan().recv)\nsleep(0.1)\ngoexit()")
     assert done.status == 2 and done.err.startswith(
         "fatal error: all goroutines are asleep - deadlock!\n\ngoroutine 2 [chan"
     )

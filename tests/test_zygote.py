@@ -416,14 +416,17 @@ WORKER = """
     scheduler.run_worker = run_worker
     core.definition_put = core.definition_get = None
     core.stopping = lambda: True
+    core.dump_ready = lambda yes: None
     scheduler.start = lambda make, name, leave: calls.append(("start", name))
-    goroutine, host, store = (ModuleType("goproc." + n) for n in ("goroutine", "host", "pickling.store"))
+    names = ("goroutine", "host", "pickling.store", "report")
+    goroutine, host, store, report = (ModuleType("goproc." + n) for n in names)
     goroutine.make = store.connect = lambda *args: None
+    report.on_worker_quit = lambda number, frame: None
     import goproc, goproc.shm, goproc.pickling
-    for module in (core, scheduler, goroutine, host, store):
+    for module in (core, scheduler, goroutine, host, store, report):
         sys.modules[module.__name__] = module
     goproc.scheduler, goproc.shm._core, goproc.goroutine, goproc.host = scheduler, core, goroutine, host
-    goproc.pickling.store = store
+    goproc.pickling.store, goproc.report = store, report
     from goproc import worker, zygote
     config = zygote.host_config(3, [None, min(os.sched_getaffinity(0)), None])
     memfd = os.memfd_create("x")

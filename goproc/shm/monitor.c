@@ -5,7 +5,9 @@
  * scheduler's thread, which switches to another goroutine (goproc/scheduler.py, on_tick). That needs no real signal
  * while bytecode runs: the handler is marked as due, and no system call is interrupted. Only if that had no effect
  * for another 10 ms the thread is in C code, perhaps blocked in a lock or a read that another goroutine of this process
- * is to end: then a real SIGURG (as Go uses, ignored by default, restartable) gets it out of there.
+ * is to end: then a real SIGURG (as Go uses, ignored by default) gets it out of there. Not with SA_RESTART: a wait for a
+ * lock would go on. Where the handler may not switch, or finds nothing to run, it says so (gp_slice_refused,
+ * gp_slice_quiet), and is asked again ever more rarely, or when the next timer is due.
  *
  * As in Go a goroutine that has just been made ready by one which then blocks runs next, in what is left of that one's
  * slice: so goroutines that take turns share the slices of one, however short their turns are, and do not get a whole
@@ -33,8 +35,14 @@ static struct {
     void (*request)(int signal);
     bool (*wanted)(void);
     _Atomic uint32_t asleep, stop;
-    _Atomic uint32_t over;  /* the slice has lasted long enough */
+    _Atomic uint32_t over;    /* the slice has lasted long enough */
+    _Atomic uint32_t refused; /* +1 with each request that came where the goroutine cannot be left */
+    _Atomic uint64_t quiet;   /* ns; before this time no timer is due */
 } monitor;
+
+void gp_slice_refused(void) { atomic_fetch_add(&monitor.refused, 1); }
+void gp_slice_quiet(uint64_t until_ns) { gp_set(&monitor.quiet, until_ns); }
+bool gp_slice_timers(void) { return gp_now() >= gp_get(&monitor.quiet); }
 
 bool gp_slice_inherit(void) { return monitor.running && !atomic_exchange_explicit(&monitor.over, 0, memory_order_relaxed); }
 
@@ -44,6 +52,7 @@ static void *watch(void *unused) {
     (void)unused;
     prctl(PR_SET_NAME, "goproc-monitor");
     uint32_t seen = gp_get(&gp_polls), seen_slices = gp_get(&gp_slices), quiet = 0, strikes = 0;
+    uint32_t refused = gp_get(&monitor.refused), skip = 0, pause = 0;
     while (!gp_get(&monitor.stop)) {
         gp_futex_wait(&monitor.stop, 0, gp_now() + SLICE_NS);
         if (idle()) {
@@ -62,10 +71,16 @@ static void *watch(void *unused) {
         seen_slices = slices;
         if (polls != seen) {
             seen = polls;
-            strikes = 0;
+            strikes = pause = 0;
             continue;
         }
-        if (!monitor.wanted()) continue;
+        if (gp_get(&monitor.refused) != refused) {
+            refused = gp_get(&monitor.refused);
+            strikes = 0;
+            skip = pause = pause < 64 ? 2 * pause + 1 : pause;
+        }
+        if (skip > 0) skip--;
+        if (skip > 0 || !monitor.wanted()) continue;
         if (++strikes > 1) pthread_kill(monitor.watched, monitor.signal);
         else monitor.request(monitor.signal);
     }

@@ -335,6 +335,7 @@ static PyObject *core_drain(PyObject *module, PyObject *unused) {
     (void)unused;
     gp_set(&gp_polls, gp_get(&gp_polls) + 1);
     int64_t heir = -1;
+    gp_slice_quiet(0);
     if (gp.base) {
         heir = gp_heir();
         if (heir < 0 || !gp_slice_inherit()) {
@@ -410,7 +411,7 @@ static PyObject *core_park_forever(PyObject *module, PyObject *const *args, Py_s
 
 static bool somebody_waits(void) { /* called without the GIL: sizes may be stale, and then the next slice sees it */
     return gp_inbox_pending() || gp_get(&gp.my->rescan) || (hooks.runq && Py_SIZE(hooks.runq) > 0) ||
-           (hooks.timers && Py_SIZE(hooks.timers) > 0) || gp_task_count() > 0;
+           (hooks.timers && Py_SIZE(hooks.timers) > 0 && gp_slice_timers()) || gp_task_count() > 0;
 }
 
 static void request(int number) { PyErr_SetInterruptEx(number); }
@@ -438,6 +439,13 @@ static PyObject *core_may_switch(PyObject *module, PyObject *unused) {
                            !stack_is_short());
 }
 
+static PyObject *core_slice_end(PyObject *module, PyObject *next) {
+    (void)module;
+    if (next == Py_None) gp_slice_refused();
+    else gp_slice_quiet(deadline_ns(next));
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+}
+
 static PyObject *core_take_asleep(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
@@ -457,6 +465,7 @@ PyMethodDef wait_functions[] = {
     {"start_monitor", core_start_monitor, METH_O, PyDoc_STR("Have the handler of a signal called when a goroutine keeps this thread for long.")},
     {"stop_monitor", core_stop_monitor, METH_NOARGS, NULL},
     {"may_switch", core_may_switch, METH_NOARGS, PyDoc_STR("Is this a place, in C, where a goroutine can let others run?")},
+    {"slice_end", core_slice_end, METH_O, PyDoc_STR("The request for a turn came to nothing: None, not here; else when the next timer is due.")},
     {"take_asleep", core_take_asleep, METH_NOARGS, PyDoc_STR("In the host: were all goroutines found asleep? Once.")},
     {NULL, NULL, 0, NULL},
 };

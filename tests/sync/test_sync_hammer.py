@@ -7,6 +7,7 @@ signal lost or stolen, units that vanish.
 from __future__ import annotations
 
 import random
+import threading
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -208,6 +209,60 @@ def test_no_signal_is_lost_or_stolen(place, seed, long):
     outcomes(flighty)
     assert waiters(cond) == (0, 0) and cond.mutex.try_lock()
     cond.mutex.unlock()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_threads_among_goroutines(place, seed, long):
+    """Waiter slots go from threads to goroutines and back, while sleepers must be left alone."""
+
+    def work(m, sem, c, inside, used, n, seed):
+        import random
+        import time
+
+        chance = random.Random(seed)
+        for _ in range(n):
+            what, wait = chance.randrange(3), chance.random() * 0.0006
+            try:
+                if what == 0:
+                    m.lock(wait)
+                    assert inside.add(1) == 1
+                    inside.add(-1)
+                    m.unlock()
+                elif what == 1:
+                    units = chance.randrange(1, 4)
+                    sem.acquire(units, wait)
+                    assert used.add(units) <= 3
+                    used.add(-units)
+                    sem.release(units)
+                elif chance.random() < 0.5:
+                    c.send(1, timeout=wait)
+                else:
+                    c.recv(timeout=wait)
+            except TimeoutError:
+                pass
+            if chance.random() < 0.1:
+                until, nap = time.monotonic(), chance.random() * 0.001
+                sleep(nap)
+                assert time.monotonic() >= until + nap
+
+    n = 1500 if long else 120
+    m, sem, c, inside, used, failed = Mutex(), Semaphore(3), chan(), Atomic(0), Atomic(0), []
+
+    def thread(seed):
+        try:
+            work(m, sem, c, inside, used, n, seed)
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=thread, args=(seed * 100 + i,)) for i in range(4)]
+    for t in threads:
+        t.start()
+    gs = [place.anyone(work, m, sem, c, inside, used, n, seed * 100 + 50 + i) for i in range(5)]
+    outcomes(gs)
+    until(lambda: not any(t.is_alive() for t in threads), 60)
+    assert not failed
+    assert not m.locked and sem.free == 3
+    assert [waiters(thing) for thing in (m, sem, c)] == [(0, 0)] * 3
 
 
 def test_queue_of_tokens_with_consumers_that_are_cancelled(place, long):
