@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.model import Row
-from bench.rows import arrays, cpu, ints, roundtrip, startup, tasks, tuples
+from bench.rows import arrays, cpu, ints, mutex, roundtrip, select, startup, tasks, tuples
 
 GROUPS: dict[str, tuple[Row, ...]] = {
     "ints": ints.ROWS,
@@ -12,5 +12,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
     "tasks": tasks.ROWS,
     "cpu": cpu.ROWS,
     "roundtrip": roundtrip.ROWS,
+    "select": select.ROWS,
+    "mutex": mutex.ROWS,
     "startup": startup.ROWS,
 }

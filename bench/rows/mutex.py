@@ -1,0 +1,55 @@
+"""Locks: one that nobody else wants, and one that two processes want all the time."""
+
+from __future__ import annotations
+
+from bench.model import Peer, Row, times_faster, times_slower
+
+_GOPROC = "bench.peers.goproc_locks"
+_PYTHON = "bench.peers.python_locks"
+_CHANNEL = "goproc chan(1)"
+_LOCK = "multiprocessing.Lock"
+
+
+def _contended(name: str, title: str, count: int, inside: int, outside: int) -> Row:
+    arguments = {"count": count, "inside": inside, "outside": outside}
+    return Row(
+        name=name,
+        title=title,
+        peers=(
+            Peer("goproc", f"{_GOPROC}:contended", arguments=arguments, requires=("goproc",)),
+            Peer(_LOCK, f"{_PYTHON}:contended", arguments=arguments),
+            *(
+                ()
+                if inside
+                else (Peer("Go", program="mutex.go", arguments={"sides": 2, "count": 5_000_000}),)
+            ),
+        ),
+        targets=(times_faster(_LOCK, 5),),
+    )
+
+
+ROWS = (
+    Row(
+        name="mutex",
+        title="lock and unlock, nobody else wants it",
+        peers=(
+            Peer("goproc", f"{_GOPROC}:mutex", arguments={"count": 2_000_000}, requires=("goproc",)),
+            Peer(
+                "goproc with", f"{_GOPROC}:mutex_with", arguments={"count": 2_000_000}, requires=("goproc",)
+            ),
+            Peer(_CHANNEL, f"{_GOPROC}:channel", arguments={"count": 2_000_000}, requires=("goproc",)),
+            Peer(_LOCK, f"{_PYTHON}:process_lock", arguments={"count": 2_000_000}),
+            Peer("threading.Lock", f"{_PYTHON}:thread_lock", arguments={"count": 2_000_000}),
+            Peer("Go", program="mutex.go", arguments={"sides": 1, "count": 20_000_000}),
+        ),
+        targets=(times_slower(_CHANNEL, 2),),
+    ),
+    _contended("mutex-contended", "two processes count under one lock, per lock and unlock", 300_000, 0, 0),
+    _contended(
+        "mutex-contended-work",
+        "the same with about 0.5 us of work inside the lock and 0.5 us outside",
+        100_000,
+        5,
+        5,
+    ),
+)
