@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.model import Row
-from bench.rows import arrays, cpu, ints, mutex, roundtrip, select, startup, tasks, tuples
+from bench.rows import arrays, classics, cpu, ints, mutex, roundtrip, select, startup, tasks, tuples
 
 GROUPS: dict[str, tuple[Row, ...]] = {
     "ints": ints.ROWS,
@@ -12,6 +12,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
     "tasks": tasks.ROWS,
     "cpu": cpu.ROWS,
     "roundtrip": roundtrip.ROWS,
+    "classics": classics.ROWS,
     "select": select.ROWS,
     "mutex": mutex.ROWS,
     "startup": startup.ROWS,
