@@ -590,6 +590,29 @@ def test_ctrl_c_in_a_block(tmp_path):
         assert done.out == "started\ncleaned up 1\nleft\n"
 
 
+def test_a_member_whose_process_is_killed(tmp_path):
+    """By default that ends the program; nobody waits for the member for ever."""
+    text = """
+    from goproc import Group, go, proc, sleep
+
+    def member():
+        if proc() == 1:
+            print("started", flush=True)
+        sleep(3600)
+
+    with Group() as group:
+        for _ in range(64):
+            group.go(member)
+        go.on(1)(member)
+    """
+    with programs.start(tmp_path, text, procs=2) as program:
+        program.wait_for("started")
+        program.kill(program.worker(1))
+        done = program.wait()
+    assert done.status == 2
+    assert "SIGKILL" in done.err
+
+
 @pytest.mark.parametrize("procs", [1, 2])
 def test_a_group_that_waits_for_ever_is_a_deadlock(tmp_path, procs):
     text = """
