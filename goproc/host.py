@@ -344,6 +344,7 @@ def _start(new: _Runtime) -> None:
         new.start()
         _running = new
     atexit.register(_at_exit)
+    _watch_end_of_main()
     _watch_forks()
 
 
@@ -373,6 +374,23 @@ def in_forked_child() -> None:
     if old is not None:
         atexit.unregister(_at_exit)
         old._remove_hooks()
+
+
+def _watch_end_of_main() -> None:
+    """Have _at_end_of_main called before Python waits for threads and runs exit handlers."""
+    global _end_watched
+    if not _end_watched:
+        _end_watched = True
+        threading._register_atexit(_at_end_of_main)  # type: ignore[attr-defined]
+
+
+_end_watched = False
+
+
+def _at_end_of_main() -> None:
+    """Ctrl-C may have met another goroutine, and main has returned before it came to block: it is not to be lost."""
+    if _running is not None and _core.attached() and isinstance(scheduler.main.interrupt, KeyboardInterrupt):
+        _end_interrupted()
 
 
 def _at_exit() -> None:
