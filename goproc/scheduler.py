@@ -406,7 +406,7 @@ def _look_around() -> None:
         _posted.popleft()()
     if _core.dump_wanted():
         _answer_dump(sys._getframe())
-    if _core.take_asleep():
+    if _core.take_asleep() and not runq:  # a signal's handler may have made somebody ready since
         from goproc import report
 
         report.deadlock()
