@@ -444,4 +444,26 @@ def veto() -> bool:
     ):
         return True
     handlers = [signal.getsignal(number) for number in signal.valid_signals()]
-    return any(callable(h) and h not in own for h in handlers if not isinstance(h, signal.Handlers))
+    if any(callable(h) and h not in own for h in handlers if not isinstance(h, signal.Handlers)):
+        return True
+    return any(_handles_signals(pid) for pid in _core.pids()[1:])
+
+
+#: What a worker has handlers for without the program's doing; the faults are faulthandler's, which wake nobody.
+_WORKERS_OWN = {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGURG} | {
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGABRT,
+}
+
+
+def _handles_signals(pid: int) -> bool:
+    """Has the program set a handler in this worker? The kernel knows; to ask the worker would wake it."""
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            caught = next((int(line.split()[1], 16) for line in file if line.startswith("SigCgt:")), 0)
+    except OSError:
+        return False
+    return any(caught >> (number - 1) & 1 for number in signal.valid_signals() - _WORKERS_OWN)
