@@ -377,6 +377,7 @@ STUCK = """
     go.on(1).opts(name="first", labels={"job": "x"})(waits)
     go.on(2)(waits)
     ready.recv(); ready.recv()
+    while goproc.dump().count("[chan receive]") < 2: sleep(0.01)
     go.on(1)(stuck, 10**9 if sys.argv[1] == "computes" else 0)
     ready.recv()
     if sys.argv[1] == "computes":
