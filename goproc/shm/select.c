@@ -181,12 +181,14 @@ int64_t gp_select(struct gp_select *s, int64_t waiter, enum gp_result *r) {
 /* ---- after a park */
 
 void gp_case_settled(struct gp_case *c, uint32_t waiter, bool told) {
-    (void)waiter;
     if (!c->o) return;
     struct gp_sudog *s = gp_sudog_at(c->sudog);
     if (!told) { /* rule O2 */
         gp_lock(c->o);
         gp_unlock(c->o);
+        /* The bit is there by now, unless it was drained. Left behind it would vouch for the next operation in this slot,
+         * whose peer may have got no further than its CAS: then its sudog would be used again while that peer unlinks it. */
+        gp_untell(waiter);
     }
     s->object = 0;
     c->n = s->n;
