@@ -732,3 +732,71 @@ def test_deadlines_to_come_are_no_deadlock(tmp_path):
     )
     assert (done.status, done.err) == (0, "")
     assert done.out == "((None, False), 'context deadline exceeded')\ncontext deadline exceeded\n"
+
+
+# -- life in shared memory --------------------------------------------------------------------------------------------
+
+
+def test_sent_while_its_parent_is_cancelled_elsewhere(runtime2):
+    """That it is done is written into it by another process, at the moment at which this one marks it as shared."""
+    parents, ready = chan(), chan(1)
+
+    def cancel():
+        for parent in parents:
+            ready.send(None)
+            _core.context_cancel(parent, 1, None)
+
+    g = go.on(1)(cancel)
+    nodes = chan(200)
+    end = monotonic() + 2
+    while monotonic() < end:
+        parent = _core.context_new(None, None)
+        children = [_core.context_new(parent, None) for _ in range(200)]
+        parents.send(parent)
+        ready.recv()
+        for child in children:
+            nodes.send(child)
+        del child
+        children.clear()  # they are in flight only: gone, had they not been marked
+        for _ in range(200):
+            nodes.recv().recv_ok()
+    parents.close()
+    g.join()
+
+
+@pytest.mark.parametrize("order", ["parents first", "children first"])
+def test_a_chain_that_was_sent_is_collected_at_once(runtime1, order):
+    def census():
+        gc.collect()
+        _core.collect()
+        return _core.census()["objects"]
+
+    before = census()
+    nodes = [_core.context_new(None, None)]
+    while len(nodes) < 300:
+        nodes.append(_core.context_new(nodes[-1], None))
+    messages = chan(300)
+    for node in nodes:
+        messages.send(node)
+    for _ in range(300):
+        messages.recv()
+    if order == "children first":
+        nodes.reverse()
+    while nodes:
+        nodes.pop(0)
+    del node, messages
+    assert census() == before
+
+
+def test_parents_dropped_before_their_children_do_not_pile_up(runtime1):
+    def family():
+        parent = _core.context_new(None, None)
+        child = _core.context_new(parent, None)
+        del parent
+        return child
+
+    family()
+    before = _core.census()["objects"]
+    for _ in range(5000):
+        family()
+    assert _core.census()["objects"] < before + 1000

@@ -9,7 +9,8 @@
  * Objects that were never put into a message do not come here: they die with their handle. What refers to itself only
  * through messages (a channel in its own buffer) stays until the runtime stops.
  *
- * A context goes after its children, which one pass may take first: the next pass gets it.
+ * A context goes after its children. Those that must wait for others of the same pass are looked at until none is left
+ * that can go; the newest first, since a child is mostly made after its parent, and further on in memory.
  *
  * Whichever process notices that enough was dropped does it; the lock word in the header keeps it to one at a time.
  */
@@ -86,7 +87,18 @@ uint32_t gp_collect(void (*ended)(struct gp_object *o)) {
     if (s.candidates.n) gp_heap_each(mark, &s);
     if (!s.candidates.failed && !s.marked.failed) {
         if (s.marked.n) qsort(s.marked.v, s.marked.n, sizeof *s.marked.v, by_value);
-        for (uint64_t i = 0; i + 1 < s.candidates.n; i += 2) {
+        uint64_t n = s.candidates.n, waiting = 0;
+        uint32_t before = 0;
+        for (uint64_t i = n; n > 0;) {
+            if (i == 0) { /* again over the contexts that wait: they are v[n - waiting .. n) now */
+                if (waiting == 0 || freed == before) break;
+                before = freed;
+                memmove(s.candidates.v, s.candidates.v + n - waiting, waiting * sizeof *s.candidates.v);
+                n = i = waiting;
+                kept -= (uint32_t)(waiting / 2);
+                waiting = 0;
+            }
+            i -= 2;
             uint32_t ref = s.candidates.v[i];
             struct gp_object *o = gp_at(ref);
             if ((s.marked.n && bsearch(&ref, s.marked.v, s.marked.n, sizeof ref, by_value)) || !unheld(o) ||
@@ -96,6 +108,10 @@ uint32_t gp_collect(void (*ended)(struct gp_object *o)) {
             }
             if (gp_get(&o->flags) & GP_OBJ_CONTEXT && !gp_context_unlink(o)) {
                 kept++; /* its children are still there */
+                uint32_t version = s.candidates.v[i + 1];
+                waiting += 2;
+                s.candidates.v[n - waiting] = ref;
+                s.candidates.v[n - waiting + 1] = version;
                 continue;
             }
             if (gp_get(&o->kind) == GP_KIND_CHAN) gp_chan_drop(o);

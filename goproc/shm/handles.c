@@ -246,6 +246,7 @@ static void handle_dealloc(Handle *h) {
         } else if (gp_get(&o->flags) & GP_OBJ_CONTEXT && h->kind == GP_KIND_CHAN && !gp_context_unlink(o)) {
             atomic_fetch_and_explicit(&o->holders[gp.proc / 64], ~(1ULL << (gp.proc % 64)), memory_order_acq_rel);
             atomic_fetch_or(&o->flags, GP_OBJ_SHARED); /* it has children: the collector's, after them */
+            if (gp_dropped(o)) collect_now();
         } else {
             if (h->kind == GP_KIND_CHAN) gp_chan_drop(o);
             gp_object_free(o);
