@@ -256,6 +256,7 @@ def _run_exit_handlers() -> None:
     import gc
     import io
 
+    scheduler.scheduling = False  # even if it was interrupted at work: nothing comes back to it
     try:
         atexit._run_exitfuncs()
     except BaseException:

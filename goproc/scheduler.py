@@ -147,6 +147,9 @@ started: dict[
     int, G
 ] = {}  # by ref of the outcome: goroutines of this process that have started and not ended
 idling = False  # inside _core.idle: no Python code of any goroutine runs
+scheduling = (
+    False  # from a goroutine's last step before it lets others run until the first step of the one that runs
+)
 
 timers: list[tuple[float, int, G | Alarm, int]] = []  # a heap: (when, order, whom, its ticket then)
 _order = itertools.count()
@@ -174,10 +177,11 @@ def start(make: Callable[[Any], G], name: str, leave: Callable[[], None] | None 
         name: of the goroutine that runs now.
         leave: ends the process once the runtime has stopped; None where the caller of stop() goes on (the host).
     """
-    global main, current, _root, _breeder, _make, _leave, _newest, _taken
+    global main, current, scheduling, _root, _breeder, _make, _leave, _newest, _taken
     runq.clear()
     _claimed.clear()
     _taken = None
+    scheduling = False
     _core.use_this_thread()
     _root = getcurrent()
     _breeder = greenlet(_breed, _root)
@@ -241,8 +245,9 @@ def run_thread() -> None:
 
 def _schedule(ready: bool = False) -> None:
     """Run others until the current goroutine has its turn again: it has parked, or is `ready` and queues itself."""
-    global current
+    global current, scheduling
     me = current
+    scheduling = True
     try:
         if ready:
             runq.append(me)
@@ -256,6 +261,31 @@ def _schedule(ready: bool = False) -> None:
         raise
     finally:
         current = me
+        scheduling = False
+
+
+def _nested(block: Callable[..., Any], *args: Any) -> Any:
+    """Block although the scheduler is at work: in a signal's handler, or a finalizer that the collector runs.
+
+    While the process is idle that is possible. The goroutine that looks for work here has two waits then, and who tells
+    it cannot say for which: the outer one is looked at again afterwards (see _next). Anywhere else the scheduler has
+    somebody in hand.
+    """
+    global scheduling, idling
+    g = current
+    if not (idling and g.parked):
+        raise RuntimeError(
+            "a goproc operation that would block, in a signal handler or __del__ that came in the middle of a switch of "
+            "goroutines: use what does not block there (try_send, a buffered channel)"
+        )
+    outer = g.reason, g.waits_on, g.since
+    scheduling = idling = g.parked = False
+    try:
+        return block(*args)
+    finally:
+        scheduling = idling = g.parked = True
+        g.reason, g.waits_on, g.since = outer
+        g.ticket += 1
 
 
 def _put_back(me: G | None) -> None:
@@ -288,12 +318,14 @@ def _breed() -> None:
 
 def _run_goroutines() -> None:
     """The body of every goroutine's greenlet: run one after the other."""
-    global current
+    global current, scheduling
     mine = getcurrent()
     while True:
         g = current
         g.greenlet = mine
+        scheduling = False
         g.entry(g)  # type: ignore[misc]
+        scheduling = True
         g.greenlet = g.entry = g.context = None
         if not _core.attached():
             return  # the runtime stopped, and whoever stopped it unwinds what is left
@@ -348,6 +380,8 @@ def _next() -> G:
                 raise RuntimeStopped("the goproc runtime stopped")
         while timers and not (timers[0][2].parked and timers[0][2].ticket == timers[0][3]):
             heapq.heappop(timers)  # nothing is to come of it: it must not look as if
+        me = current
+        ticket = me.ticket
         idling = True
         try:
             _core.idle(timers[0][0] if timers else None)
@@ -357,6 +391,10 @@ def _next() -> G:
             interrupt(main, exc)
         finally:
             idling = False
+        if me.ticket != ticket and me.parked:  # a signal's handler has blocked: see _nested
+            me.parked = False
+            me.told = True
+            runq.append(me)
 
 
 def _poll() -> None:
@@ -463,28 +501,36 @@ def park(slot: int, until: float | None, reason: str, handle: object) -> bool:
     Returns:
         Whether the waiter was told; if not, expire() says why.
     """
+    global scheduling
+    if scheduling:
+        return _nested(park, slot, until, reason, handle)  # type: ignore[no-any-return]
     g = current
     if not g.shielded:
         if g.interrupt is not None:
             return False
         if g.deadline is not None and (until is None or g.deadline < until):
             until = g.deadline
-    g.ticket += 1
     now = monotonic()
-    if until is not None:
-        if until <= now:
-            return False
-        heapq.heappush(timers, (until, next(_order), g, g.ticket))
-    _core.bind(slot, g)
-    g.parked = True
-    g.reason = reason
-    g.waits_on = handle
-    g.since = now
-    _schedule()
+    if until is not None and until <= now:
+        return False
+    scheduling = True
+    try:
+        g.ticket += 1
+        if until is not None:
+            heapq.heappush(timers, (until, next(_order), g, g.ticket))
+        _core.bind(slot, g)
+        g.parked = True
+        g.reason = reason
+        g.waits_on = handle
+        g.since = now
+        _schedule()
+    finally:
+        scheduling = False
+    told = g.told
     g.waits_on = None
-    if until is not None and g.told:
+    if until is not None and told:
         _forget_timer()
-    return g.told
+    return told
 
 
 def expire(reason: str, over: bool) -> None:
@@ -512,9 +558,16 @@ def preempt(may_raise: bool) -> None:
 
 
 def _give_turn() -> None:
-    _poll()
-    if runq or _claimed or _core.task_next(_claimed, False, False):
-        _schedule(ready=True)
+    global scheduling
+    if scheduling:
+        return  # in a signal's handler or a finalizer: others get their turn at once anyway
+    scheduling = True
+    try:
+        _poll()
+        if runq or _claimed or _core.task_next(_claimed, False, False):
+            _schedule(ready=True)
+    finally:
+        scheduling = False
 
 
 def shield(change: int) -> None:
@@ -561,24 +614,29 @@ def _stop_slices() -> None:
 
 def on_tick(number: int, frame: FrameType | None) -> None:
     """The running goroutine has had 10 ms, and others wait; or another process wants to know about ours."""
+    global scheduling
     if _core.dump_wanted():
         _answer_dump(frame)
-    if idling or not _core.may_switch() or not _interruptible(frame):
+    if scheduling or not _core.may_switch() or not _interruptible(frame):
         _core.slice_end(None)
         return
     g = current
-    _poll()
-    if runq or _claimed or _core.task_next(_claimed, False, False):
-        # The others get a slice as well, not one turn each: many short turns are as much time as a long one.
-        g.ticket += 1
-        g.since = monotonic()
-        g.reason = "runnable"
-        heapq.heappush(timers, (g.since + SLICE, next(_order), g, g.ticket))
-        _resting.append((g, g.ticket))
-        g.parked = True
-        _schedule()
-    else:
-        _core.slice_end(timers[0][0] if timers else inf)
+    scheduling = True
+    try:
+        _poll()
+        if runq or _claimed or _core.task_next(_claimed, False, False):
+            # The others get a slice as well, not one turn each: many short turns are as much time as a long one.
+            g.ticket += 1
+            g.since = monotonic()
+            g.reason = "runnable"
+            heapq.heappush(timers, (g.since + SLICE, next(_order), g, g.ticket))
+            _resting.append((g, g.ticket))
+            g.parked = True
+            _schedule()
+        else:
+            _core.slice_end(timers[0][0] if timers else inf)
+    finally:
+        scheduling = False
     if g is main and isinstance(g.interrupt, KeyboardInterrupt):
         _raise_interrupt()  # Ctrl-C met another goroutine meanwhile; main may not block for long
 
@@ -639,6 +697,7 @@ def sleep(seconds: float) -> None:
     Raises:
         Cancelled: this goroutine was cancelled.
     """
+    global scheduling
     if not isinstance(seconds, (int, float)):
         raise TypeError(f"sleep() takes seconds as a number, not {type(seconds).__name__}")
     if seconds != seconds:
@@ -647,20 +706,27 @@ def sleep(seconds: float) -> None:
         if seconds > 0:
             _thread_sleep(min(seconds, threading.TIMEOUT_MAX))
         return
+    if scheduling:
+        _nested(sleep, seconds)
+        return
     g = current
     _core.check_park()
     until = monotonic() + seconds
     _checkpoint()
     while (now := monotonic()) < until:
-        when = until
-        if g.deadline is not None and not g.shielded:
-            when = min(until, g.deadline)
-        g.ticket += 1
-        heapq.heappush(timers, (when, next(_order), g, g.ticket))
-        g.parked = True
-        g.reason = "sleep"
-        g.since = now
-        _schedule()
+        scheduling = True
+        try:
+            when = until
+            if g.deadline is not None and not g.shielded:
+                when = min(until, g.deadline)
+            g.ticket += 1
+            heapq.heappush(timers, (when, next(_order), g, g.ticket))
+            g.parked = True
+            g.reason = "sleep"
+            g.since = now
+            _schedule()
+        finally:
+            scheduling = False
         _checkpoint()
 
 

@@ -13,7 +13,7 @@ import pytest
 from peek import until, until_waiting
 
 import goproc
-from goproc import Atomic, WaitGroup, chan, go, sleep, yield_now
+from goproc import Atomic, WaitGroup, chan, go, scheduler, sleep, yield_now
 
 # -- order ------------------------------------------------------------------------------------------------------------
 
@@ -566,6 +566,83 @@ def test_signal_handler_that_raises_again_and_again(tmp_path, cap):
         "print(len(got) == len(set(got)), got == sorted(got), set(sent) <= set(got), set(got) <= {*sent, *perhaps})\n",
     )
     assert done.stdout == "True True True True\n", done.stderr
+
+
+def test_signal_handler_that_blocks_while_the_process_is_idle(tmp_path):
+    done = run(
+        tmp_path,
+        """\
+import signal
+from goproc import chan, go, runtime, sleep
+
+with runtime(procs=1):
+    ask, answer, seen = chan(), chan(), chan()
+
+    def handler(number, frame):  # whoever looks for work runs it, in the middle of a wait of its own
+        sleep(0.02)
+        seen.send(number)
+        sleep(0.001)
+
+    def serve():
+        for x in ask:
+            sleep(0.01)
+            answer.send(x)  # while the handler sleeps
+
+    def look():
+        for number in seen:
+            sleep(0.005)
+
+    go.local(serve)
+    go.local(look)
+    signal.signal(signal.SIGALRM, handler)
+    for n in range(20):
+        ask.send(n)
+        signal.setitimer(signal.ITIMER_REAL, 0.001 + n / 2000)
+        assert answer.recv() == n
+        sleep(0.03)
+    print("done")
+""",
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+def test_what_blocks_in_the_middle_of_a_switch_is_refused(runtime1, monkeypatch):
+    """A finalizer or a signal's handler can come anywhere: it must not take the place of the wait it came upon."""
+    never, refused = chan(), []
+
+    class Order:
+        def __next__(self):  # park() counts its timers
+            monkeypatch.undo()
+            never.try_recv()
+            yield_now()
+            for block in (never.recv, lambda: sleep(1), lambda: never.recv(timeout=1)):
+                with pytest.raises(
+                    RuntimeError, match="would block, in a signal handler or __del__"
+                ) as error:
+                    block()
+                refused.append(error)
+            return 0
+
+    monkeypatch.setattr(scheduler, "_order", Order())
+    with pytest.raises(TimeoutError):
+        never.recv(timeout=0.01)
+    assert len(refused) == 3
+    sleep(0.001)
+    with pytest.raises(TimeoutError):
+        never.recv(timeout=0.01)
+
+
+def test_a_switch_that_an_exception_prevents_leaves_no_trace(runtime1, monkeypatch):
+    class Order:
+        def __next__(self):
+            monkeypatch.undo()
+            raise KeyError
+
+    for block in (lambda: sleep(0.01), lambda: chan().recv(timeout=0.01)):
+        monkeypatch.setattr(scheduler, "_order", Order())
+        with pytest.raises(KeyError):
+            block()
+        sleep(0.001)
 
 
 def test_local_goroutine_started_by_a_thread(runtime1):
