@@ -73,7 +73,7 @@ bool gp_grant(struct gp_object *o, uint32_t sd, int64_t value) {
 }
 
 void gp_fire_all(struct gp_object *o, unsigned tag, bool pausing) {
-    uint32_t fired = 0;
+    uint32_t fired = 0, gen = gp_get(&o->gen);
     for (;;) {
         uint32_t sd = gp_get(&o->recvq_first);
         if (!sd) sd = gp_get(&o->sendq_first);
@@ -89,6 +89,8 @@ void gp_fire_all(struct gp_object *o, unsigned tag, bool pausing) {
             gp_unlock(o);
             gp_ring();
             gp_lock(o);
+            /* an outcome may have been freed by the last who waited for it: then this is another's object, or nobody's */
+            if (gp_get(&o->gen) != gen) return;
         }
     }
 }
