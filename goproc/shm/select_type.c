@@ -185,8 +185,10 @@ static PyObject *core_select(PyObject *module, PyObject *const *args, Py_ssize_t
     struct gp_select s = {.cases = small_cases, .poll = orders, .lock = orders + SMALL};
     PyObject *timeout, *result = NULL, *kept = NULL;
     Py_ssize_t default_at = -1;
+    uint64_t run;
     if (!only_timeout(args, nargs, kwnames, &timeout) || checkpoint() < 0 || handle_ready() < 0) return NULL;
     if (nargs > MOST) return too_many();
+    run = gp.run;
     if (GP_UNLIKELY(nargs > SMALL)) {
         items = PyMem_Malloc((size_t)nargs * sizeof *items);
         s.cases = PyMem_Malloc((size_t)nargs * sizeof *s.cases);
@@ -214,7 +216,7 @@ static PyObject *core_select(PyObject *module, PyObject *const *args, Py_ssize_t
     }
     result = perform(items, &s, default_at, timeout);
 end:
-    if (s.spill && gp.base) gp_free(s.spill);
+    if (s.spill && gp.base && run == gp.run) gp_free(s.spill);
     Py_XDECREF(kept);
     if (nargs > SMALL) {
         PyMem_Free(items);
@@ -288,10 +290,11 @@ static PyObject *selector_select(Selector *self, PyObject *const *args, Py_ssize
     PyObject *timeout = NULL;
     if ((nargs || kwnames) && parse_timeout(args, nargs, kwnames, 0, "select()", &timeout) < 0) return NULL;
     if (checkpoint() < 0 || handle_ready() < 0 || not_busy(self) < 0 || (self->stale && settle(self) < 0)) return NULL;
+    uint64_t run = gp.run;
     self->busy = true;
     Py_INCREF(self);
     PyObject *r = perform(self->items, &self->s, self->default_at, timeout);
-    if (self->s.spill && gp.base) gp_free(self->s.spill); /* a block has one owner, and this object may outlive the runtime */
+    if (self->s.spill && gp.base && run == gp.run) gp_free(self->s.spill); /* a block has one owner, and this object may outlive the runtime */
     self->s.spill = 0;
     self->busy = false;
     Py_DECREF(self);
