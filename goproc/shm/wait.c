@@ -276,6 +276,7 @@ int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r) 
             if (i != k) gp_case_abandon(&s->cases[i]);
         if (GP_W_TAG(end) == GP_W_RETRY) {
             c->woken = c->kind == GP_LOCK;
+            if (!goroutine) gp_thread_runs(state); /* told before it slept: else its next sleep would not count as one */
             if (told >= 0) continue;
             if (c->woken) gp_mutex_pass(c->o);
             break;
