@@ -89,7 +89,7 @@ static void wake_first(struct gp_object *o) { /* to try again; the lock is free 
         gp_intent(GP_OP_FIRE, gp_ref_of(o), sd, 0, s->epoch, 0);
         bool won = gp_fire(o, sd, GP_W_RETRY);
         if (won) {
-            gp_set(&o->flags, (uint16_t)(gp_get(&o->flags) | GP_OBJ_WOKEN));
+            atomic_fetch_or(&o->flags, GP_OBJ_WOKEN); /* others of its flags are set without the lock */
             gp_unlink(o, sd);
         }
         gp_done();

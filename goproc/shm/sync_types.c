@@ -233,6 +233,8 @@ static PyObject *cond_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     return handle_new(type, GP_KIND_COND);
 }
 
+#define RAISES 3 /* exceptions that a wait for the lock outlives: who presses Ctrl-C more often wants to get out */
+
 /* Queued, then unlocked: a signal that comes after the unlock finds the waiter, as with Go's tickets. */
 static PyObject *cond_wait(Handle *self, PyObject *const *args, Py_ssize_t nargs) {
     PyObject *timeout;
@@ -255,6 +257,13 @@ static PyObject *cond_wait(Handle *self, PyObject *const *args, Py_ssize_t nargs
     Py_XDECREF(r);
     PyObject *reason = reader ? reason_rlock : rw ? reason_wlock : reason_lock;
     int locked = r ? take(mutex, reader ? GP_RLOCK : GP_LOCK, NULL, reason) : -1;
+    /* a signal's handler can raise all the same: that waits, too, or the caller would unlock what somebody else has */
+    for (int i = 0; r && locked < 0 && i < RAISES && gp.base && mutex->run == gp.run && !PyErr_ExceptionMatches(hooks.owner_died); i++) {
+        if (type) PyErr_Clear();
+        else PyErr_Fetch(&type, &value, &trace);
+        ok = false;
+        locked = take(mutex, reader ? GP_RLOCK : GP_LOCK, NULL, reason);
+    }
     if (locked == 0 || (PyErr_Occurred() && type)) PyErr_Restore(type, value, trace);
     if (r) {
         PyErr_Fetch(&type, &value, &trace);
