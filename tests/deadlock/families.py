@@ -370,8 +370,8 @@ WAITS = {
     ),
     "join": "c = chan()\ng = go.on(last)(c.recv)\ndone, wait = lambda: c.send(1), g.result",
     "Once": (
-        "c, o = chan(), Once()\ng = go.on(last)(o.do, c.recv)\n"
-        "done, wait = lambda: c.send(1), lambda: (sleep(0.1), o.do(int), g.join())"
+        "c, o, begun = chan(), Once(), chan()\ng = go.on(last)(o.do, lambda: (begun.send(1), c.recv()))\nbegun.recv()\n"
+        "done, wait = lambda: c.send(1), lambda: (o.do(int), g.join())"
     ),
     "relay": (
         "def f(source, out): out.send(source.recv())\n"
