@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +13,7 @@ from programs import run
 ASLEEP = "fatal error: all goroutines are asleep - deadlock!\n\n"
 RUNS = {"running", "runnable", "sleep", "no answer", "unknown"}  # no goroutine of a deadlock does that
 AT_A_TIME = 4
-BATCH = 20
+LONG = bool(os.environ.get("GOPROC_TEST_LONG"))
 
 
 def trouble(case, folder):
@@ -35,13 +36,11 @@ def trouble(case, folder):
 
 
 @pytest.mark.watchdog(400)
-@pytest.mark.parametrize("batch", range(len(CASES["idle"]) // BATCH))
+@pytest.mark.parametrize("batch", range(10 if LONG else 1))
 @pytest.mark.parametrize("kind", CASES)
-def test_programs(kind, batch, long, tmp_path):
-    """By default each batch runs one or two of its programs; the numbers are spread over all families."""
-    cases = CASES[kind][batch * BATCH : (batch + 1) * BATCH]
-    if not long:
-        cases = [case for case in cases if case.number % 17 == 0]
+def test_programs(kind, batch, tmp_path):
+    """All of them with --long, else twelve, spread over the families."""
+    cases = CASES[kind][batch * 20 : (batch + 1) * 20] if LONG else CASES[kind][::17]
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         found = pool.map(lambda case: trouble(case, tmp_path / str(case.number)), cases)
         wrong = [
