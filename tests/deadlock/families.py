@@ -1,418 +1,331 @@
-"""Small programs for the deadlock detector: 200 in which nothing can ever go on, 200 that only look like it for a while.
+"""Small programs in two families: 200 that come to a deadlock, and 200 that only look as if they did.
 
-Both are products of a few lists, of which fixed pairs are taken, so that a number always is the same program:
-
-- what one blocks on for ever, with where that happens and what the program did before;
-- what ends a wait from outside of goroutines' own doings (time, threads, signals, other processes, a computation that
-  has not ended), with what is waited on and who makes it.
-
-``python tests/deadlock/families.py deadlock 17`` prints a program, to be run by hand.
+A program of the first family is something that happened and is over, a way to block, and who does it, where. One of
+the second is somebody who waits, surrounded by goroutines that wait for ever, and something that wakes him after a
+while. The lists below have lengths without a common factor, so that counting through all of them at once gives
+another program each time.
 """
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from typing import NamedTuple
 
+COUNT = 200
+PROCS = (1, 2, 4)
 
-class Case(NamedTuple):
-    """A program and what is expected of it."""
+IMPORTS = """\
+import asyncio, os, queue, signal, socket, subprocess, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from goproc import (
+    Barrier, Cond, Group, Limiter, Mutex, Once, RWMutex, Selector, Semaphore, Ticker, Timer, WaitGroup,
+    after, after_func, chan, context, default, go, goexit, nil, procs, select, sleep, yield_now,
+)
+LAST = procs() - 1
+"""
 
-    kind: str  # "deadlock" or "idle"
-    number: int
-    family: str
+
+class Script(NamedTuple):
+    name: str
     text: str
     procs: int
-    how: str  # as for programs.run
-    out: str
-    reason: str  # of one goroutine of the report; "" where what is blocked has no goroutine
+    goroutines: int  # that a report of it shows
 
 
-HEAD = """
-import concurrent.futures, os, queue, select as system_select, signal, socket, subprocess, sys, threading, time
-from goproc import *
+# -- deadlocks ---------------------------------------------------------------------------------------------------------
 
-last = procs() - 1
-
-def spread(f, *args):
-    return [go.on(p)(f, *args) for p in range(procs())]
-
-def thread(f, *args):
-    t = threading.Thread(target=f, args=args, daemon=True)
-    t.start()
-    return t
-
-def fed(n, cap=0):
-    c = chan(cap)
-    go(lambda: c.send_many(range(n)) and c.close())
-    return c
-"""
-
-# -- deadlocks: what one blocks on -------------------------------------------------------------------------------------
-
-BLOCKS = {
-    "send": ("chan().send(1)", "chan send"),
-    "send to full": ("c = chan(2)\nc.send(1)\nc.send(2)\nc.send(3)", "chan send"),
-    "send_many to full": ("chan(4).send_many(range(5))", "chan send"),
-    "send of what is large": ("chan().send(bytes(1 << 20))", "chan send"),
-    "recv": ("chan().recv()", "chan receive"),
-    "recv for infinity": ("chan(1).recv(timeout=float('inf'))", "chan receive"),
-    "recv_many": ("c = chan(9)\nc.send(1)\nc.recv_many(9)\nc.recv_many(9)", "chan receive"),
-    "range": ("c = chan(3)\nc.send_many('ab')\nfor v in c: pass", "chan receive"),
-    "select {}": ("select()", "select (no cases)"),
-    "select of two": ("select(chan(), (chan().send, 1))", "select"),
-    "select of all kinds": (
-        "m = Semaphore(1)\nm.acquire()\nw = WaitGroup()\nw.add(1)\n"
-        "ctx, cancel = context.with_cancel(context.background())\nt = Timer(3600)\nt.stop()\n"
-        "select(chan(), nil, m.acquire, w.wait, ctx, t, go(nil.recv))",
-        "select",
-    ),
-    "select of nil": ("select(nil, (nil.send, 1))", "select"),
-    "Selector": ("s = Selector(chan(1), chan())\ns[0] = nil\ns.select()", "select"),
-    "Selector used before": (
-        "c = chan(3)\nc.send_many('abc')\ns = Selector(c, chan())\nfor _ in range(4): s.select()",
-        "select",
-    ),
-    "nil recv": ("nil.recv()", "chan receive (nil chan)"),
-    "nil send": ("nil.send(1)", "chan send (nil chan)"),
-    "Mutex": ("m = Mutex()\nm.lock()\nm.lock()", "sync.Mutex.Lock"),
-    "Mutex of a goroutine that ended": ("m = Mutex()\ngo(m.lock).join()\nm.lock()", "sync.Mutex.Lock"),
-    "RLock": ("m = RWMutex()\nm.lock()\nm.rlock()", "sync.RWMutex.RLock"),
-    "Lock": ("m = RWMutex()\nm.rlock()\nm.lock()", "sync.RWMutex.Lock"),
-    "WaitGroup": ("w = WaitGroup()\nw.go(int)\nw.wait()\nw.add(1)\nw.wait()", "sync.WaitGroup.Wait"),
-    "Cond": ("m = Mutex()\nc = Cond(m)\nm.lock()\nc.broadcast()\nc.wait()", "sync.Cond.Wait"),
-    "Cond with a signal for one of two": (
-        "m = Mutex()\nc = Cond(m)\nn = Atomic(0)\ndone = WaitGroup()\ndone.add(2)\n"
-        "def f():\n    with m:\n        n.add(1)\n        c.wait()\n    done.done()\n"
-        "go(f)\ngo(f)\nwhile n.load() < 2: sleep(0.01)\n"
-        "with m: c.signal()\n"
-        "done.wait()",
-        "sync.WaitGroup.Wait",
-    ),
-    "Once": ("o = Once()\ndef again(): o.do(again)\no.do(again)", "sync.Mutex.Lock"),
-    "Semaphore": ("s = Semaphore(2)\ns.acquire()\ns.acquire(2)", "semacquire"),
-    "Barrier": ("b = Barrier(2)\ngo(b.wait)\nb.wait()\nb.wait()", ""),
-    "join": ("go(nil.recv).join()", "goroutine join"),
-    "join of each other": (
-        "def f(c):\n    other = c.recv()\n    other.join()\n"
-        "a, b = chan(1), chan(1)\nx, y = go(f, a), go(f, b)\na.send(y)\nb.send(x)\ny.join()",
-        "goroutine join",
-    ),
-    "locks in opposite order": (
-        "def f(one, two, both):\n    with one:\n        both.wait()\n        with two: print('no')\n"
-        "one, two, both = Mutex(), Mutex(), Barrier(2)\nx, y = go(f, one, two, both), go(f, two, one, both)\nx.join()",
-        "sync.Mutex.Lock",
-    ),
-    "context without end": ("context.background().done().recv_ok()", "chan receive (nil chan)"),
-    "context not cancelled": (
-        "ctx, cancel = context.with_cancel(context.background())\nctx.done().recv_ok()",
-        "chan receive",
-    ),
-    "context without its deadline": (
-        "ctx, cancel = context.with_timeout(context.background(), 3600)\n"
-        "free, _ = context.with_cancel(context.without_cancel(ctx))\nfree.done().recv_ok()",
-        "chan receive",
-    ),
-    "stopped Timer": ("t = Timer(3600)\nt.stop()\nt.c.recv()", "chan receive"),
-    "Timer received twice": ("t = after(0.05)\nt.recv()\nt.recv()", "chan receive"),
-    "stopped Ticker": ("t = Ticker(0.02)\nt.c.recv()\nt.c.recv()\nt.stop()\nt.c.recv()", "chan receive"),
-    "Timer stopped under its receiver": (
-        "t = Timer(3600)\ndef f():\n    sleep(0.2)\n    t.stop()\ngo.on(last)(f)\nt.c.recv()",
-        "chan receive",
-    ),
-    "Timer stopped under its select": (
-        "t = Timer(3600)\ndef f():\n    sleep(0.2)\n    t.stop()\ngo.on(last)(f)\nselect(t, chan())",
-        "select",
-    ),
-    "answer that nobody sends": (
-        "def serve(requests):\n    for question, answer in requests:\n        if question: answer.send(1)\n"
-        "requests = chan()\nspread(serve, requests)\nanswer = chan()\n"
-        "requests.send((1, answer))\nanswer.recv()\nrequests.send((0, answer))\nanswer.recv()",
-        "chan receive",
-    ),
-    "pipeline that is not closed": (
-        "def f(source, out):\n    for v in source: out.send(v + 1)\n    out.close()\n"
-        "a, b, c = chan(), chan(1), chan()\ngo.on(last)(f, a, b)\ngo.on(0)(f, b, c)\n"
-        "go(lambda: a.send_many(range(50)))\n"
-        "for v in c: pass",
-        "chan receive",
-    ),
-    "Group": ("with Group() as group:\n    group.go(int)\n    group.go(chan().recv)", "chan receive"),
+# something that happened before, and is over; none leaves a goroutine
+BEFORE = {
+    "nothing": "pass",
+    "messages": """
+def echo(a, b):
+    for v in a: b.send(v)
+a, b = chan(), chan(3)
+g = go.on(LAST)(echo, a, b)
+for i in range(200):
+    a.send(i)
+    assert b.recv() == i
+a.close()
+g.join()
+""",
+    "thread": """
+t = threading.Thread(target=time.sleep, args=(0.05,))
+t.start()
+t.join()
+""",
+    "thread still ends": "threading.Thread(target=time.sleep, args=(0.2,)).start()",
+    "thread elsewhere": "go.on(LAST)(lambda: threading.Thread(target=time.sleep, args=(0.2,)).start()).join()",
+    "timers": """
+after(0.02).recv()
+after_func(0.1, lambda: None)
+t, k = Timer(3600), Ticker(0.01)
+k.c.recv()
+k.stop()
+assert go.on(LAST)(t.stop).result()
+""",
+    "timeouts": """
+for wait in (lambda: chan().recv(timeout=0.02), lambda: select(nil, chan(), timeout=0.02),
+             lambda: Semaphore(1).acquire(2, timeout=0.02)):
+    try:
+        go.on(LAST)(wait).result()
+    except TimeoutError:
+        pass
+""",
+    "contexts": """
+ctx, cancel = context.with_timeout(context.background(), 0.05)
+gs = [go.on(i % procs())(lambda c: c.done().recv_ok(), ctx) for i in range(4)]
+for g in gs: g.join()
+far, cancel = context.with_timeout(context.background(), 3600)
+cancel()
+""",
+    "cancelled": """
+gs = [go.on(i % procs())(nil.recv) for i in range(5)]
+sleep(0.02)
+for g in gs: g.cancel()
+for g in gs: g.exception()
+""",
+    "failures": """
+def fail(): raise ValueError("expected")
+for i in range(5): assert isinstance(go.on(i % procs())(fail).exception(), ValueError)
+go.on(LAST)(goexit).join()
+""",
+    "processes": "subprocess.run(['true'], check=True)",
 }
 
-# -- deadlocks: where, and after what ----------------------------------------------------------------------------------
-# Each calls stuck() where it likes, prints "before" when everything else is done.
+# a way to block for ever
+BLOCK = {
+    "send": "chan().send(1)",
+    "full": "c = chan(2); [c.send(i) for i in range(3)]",
+    "recv": "chan().recv()",
+    "range": "[x for x in chan(9)]",
+    "nil": "nil.recv()",
+    "select": "select(chan(), (chan().send, 1), chan(1))",
+    "select nothing": "select()",
+    "select nil": "select(nil, (nil.send, 1))",
+    "select many": "select(*[chan() for _ in range(100)])",
+    "Selector": "s = Selector(chan(), chan()); s[0] = nil; s.select()",
+    "select itself": "c = chan(); select(c, (c.send, 1))",
+    "stopped timer": "t = Timer(3600); t.stop(); t.c.recv()",
+    "stopped ticker": "t = Ticker(0.01); t.stop(); select(t, chan())",
+    "Mutex": "m = Mutex(); m.lock(); m.lock()",
+    "RWMutex": "m = RWMutex(); m.rlock(); m.lock()",
+    "WaitGroup": "w = WaitGroup(); w.add(1); w.wait()",
+    "Cond": "m = Mutex(); m.lock(); Cond(m).wait()",
+    "Semaphore": "s = Semaphore(1); s.acquire(); s.acquire()",
+    "Barrier": "Barrier(2).wait()",
+    "Once": "o = Once()\ndef f(): o.do(f)\no.do(f)",
+    "context": "ctx, cancel = context.with_cancel(context.background()); ctx.done().recv()",
+}
 
-PLACES = {
-    "main": "before()\nstuck()",
-    "goroutine of main's process": "before()\ngo.local(stuck).join()",
-    "goroutine of another process": "before()\ngo.on(last)(stuck).join()",
-    "everywhere": "before()\nspread(stuck)\nstuck()",
-    "main gone": "go.on(last)(stuck)\nbefore()\ngoexit()",
-    "chain of joins": (
-        "def deep(n):\n    go.on(n % procs())(deep, n - 1).join() if n else stuck()\nbefore()\ndeep(5)"
+# who blocks, and how main comes to depend on it; the number of goroutines in the report
+WHO = {
+    "main": ("f()", lambda n: 1),
+    "local": ("go.local(f).join()", lambda n: 2),
+    "another": ("go.on(LAST)(f).result()", lambda n: 2),
+    "everywhere": ("gs = [go.on(i % n)(f) for i in range(2 * n)]; select(*gs)", lambda n: 2 * n + 1),
+    "chain": (
+        "g = go.on(LAST)(f)\nfor i in range(4): g = go.on(i % n)(lambda g: g.join(), g)\ng.join()",
+        lambda n: 6,
     ),
-    "plain thread": "before()\nthread(stuck)\nselect()",
-    "plain threads of all processes": (
-        "def f():\n    for _ in range(3): thread(stuck)\nfor g in spread(f): g.join()\nbefore()\nnil.recv()"
-    ),
-    "after work": (
-        "def square(source, out):\n    for v in source: out.send(v * v)\n"
-        "numbers, squares = fed(300), chan(3)\n"
-        "workers = spread(square, numbers, squares)\n"
-        "go(lambda: [w.join() for w in workers] and squares.close())\n"
-        "assert sum(squares) == sum(v * v for v in range(300))\nbefore()\nstuck()"
-    ),
-    "after stolen tasks": (
-        "def f(n):\n    return sum(i * i for i in range(n * 2000))\n"
-        "assert sum(g.result() for g in [go(f, n) for n in range(40)])\nbefore()\n"
-        "for g in [go(stuck) for _ in range(4)]: g.join()"
-    ),
-    "after timers ran": (
-        "ran = WaitGroup()\nran.add(4)\n"
-        "for p in range(4): go.on(p % procs())(lambda: (sleep(0.3), ran.done()))\n"
-        "after(0.1).recv()\nafter_func(0.1, sleep, 0.1)\nran.wait()\nbefore()\nstuck()"
-    ),
-    "after timeouts that were not needed": (
-        "c = chan(1)\n"
-        "def f():\n"
-        "    for v in range(200):\n        c.send(v, timeout=3600)\n        c.recv(timeout=3600)\n"
-        "    m = Mutex()\n    m.lock(timeout=3600)\n    go(int).result(timeout=3600)\n"
-        "    go(lambda d: (sleep(0.05), d.send(1)), d := chan())\n    d.recv(timeout=3600)\n"
-        "    with context.timeout(3600):\n"
-        "        go(lambda d: (sleep(0.05), d.send(1)), d)\n        d.recv()\n"
-        "    select(d, timeout=0.05) if 0 else None\n"
-        "    try: select(d, timeout=0.05)\n    except TimeoutError: pass\n"
-        "go.on(last)(f).result()\nf()\nbefore()\nstuck()"
-    ),
-    "after timers that were stopped": (
-        "calls = [after_func(3600, print) for _ in range(100)]\n"
-        "others = [go.on(p)(lambda: after_func(3600, print)).result() for p in range(procs())]\n"
-        "go.on(last)(lambda: [t.stop() for t in calls]).join()\nfor t in others: t.stop()\n"
-        "t = Ticker(0.01)\nt.c.recv()\nt.stop()\nafter(3600)\nbefore()\nstuck()"
-    ),
-    "after goroutines were cancelled": (
-        "def f(ready):\n"
-        "    try:\n        ready.done()\n        sleep(3600)\n    finally:\n        chan(1).send(1, timeout=3600)\n"
-        "ready = WaitGroup()\nready.add(2 * procs())\nall = spread(f, ready) + spread(f, ready)\nready.wait()\n"
-        "sleep(0.1)\nfor g in all: g.cancel()\nfor g in all: g.exception()\n"
-        "before()\nstuck()"
-    ),
-    "after contexts were cancelled": (
-        "ctx, cancel = context.with_timeout(context.background(), 3600)\n"
-        "all = spread(lambda: select(ctx, chan()))\n"
-        "stop = context.after_func(ctx, int)\n"
-        "sleep(0.1)\ncancel()\nfor g in all: g.join()\n"
-        "ctx, cancel = context.with_timeout(context.background(), 0.1)\nctx.done().recv_ok()\nbefore()\nstuck()"
-    ),
-    "after threads ended": (
-        "c = chan()\ndef f():\n"
-        "    many = [thread(c.send, n) for n in range(5)]\n    for _ in many: c.recv()\n    for t in many: t.join()\n"
-        "for g in spread(f): g.join()\n"
-        "with concurrent.futures.ThreadPoolExecutor(3) as pool: assert sum(pool.map(abs, range(9))) == 36\n"
-        "before()\nstuck()"
-    ),
-    "while a thread ends": "thread(time.sleep, 0.5)\nspread(thread, time.sleep, 0.7)\nbefore()\nstuck()",
-    "after other programs ran": (
-        "def f():\n    subprocess.run(['true'], check=True)\n"
-        "for g in spread(f): g.join()\nf()\na, b = socket.socketpair()\na.send(b'x')\nb.recv(1)\n"
-        "before()\nstuck()"
-    ),
-    "after errors": (
-        "def f():\n    raise ValueError\n"
-        "for g in [*spread(f), *[go(f) for _ in range(9)]]: assert isinstance(g.exception(), ValueError)\n"
-        "try:\n    with Group() as group:\n        group.go(f)\n        group.go(sleep, 3600)\n"
-        "except* ValueError: pass\n"
-        "before()\nw = WaitGroup()\nw.go(stuck)\nw.wait()"
+    "without main": ("[go.on(i)(f) for i in range(n)]; goexit()", lambda n: n),
+    "thread": ("threading.Thread(target=f, daemon=True).start(); nil.recv()", lambda n: 1),
+    "thread elsewhere": (
+        "go.on(LAST)(lambda: threading.Thread(target=f, daemon=True).start()).join(); chan().recv()",
+        lambda n: 1,
     ),
 }
 
-_FIRST = """
-def before():
-    print("before", flush=True)
-"""
+
+def deadlocks() -> list[Script]:
+    """200 programs, each of which has to be reported."""
+    found = []
+    for i in range(COUNT):
+        procs = PROCS[i // 8 % 3]
+        before, block, who = (list(table)[i % len(table)] for table in (BEFORE, BLOCK, WHO))
+        ending, goroutines = WHO[who]
+        text = f"{IMPORTS}{BEFORE[before]}\ndef f():\n{textwrap.indent(BLOCK[block], '    ')}\nn = procs()\n{ending}\n"
+        found.append(Script(f"{before}-{block}-{who}-{procs}", text, procs, goroutines(procs)))
+    return found
 
 
-def _deadlock(number: int) -> Case:
-    blocks, places = list(BLOCKS), list(PLACES)
-    what = blocks[number % len(blocks)]
-    where = places[(number + number // len(blocks) * 3) % len(places)]
-    body, reason = BLOCKS[what]
-    text = f"{HEAD}\ndef stuck():\n{textwrap.indent(body, '    ')}\n{_FIRST}\n{PLACES[where]}\n"
-    if "thread" in where and "thread ends" not in where and "threads ended" not in where:
-        reason = ""
-    procs = 1 + (number + number // 4) % 4
-    how = ("goproc", "python")[number // 3 % 2]
-    return Case("deadlock", number, f"{what}: {where}", text, procs, how, "before\n", reason)
+# -- idle --------------------------------------------------------------------------------------------------------------
 
-
-# -- idle programs: what ends the wait ---------------------------------------------------------------------------------
-# begin(done) has done() called in more than a second: by itself, after it returned, or in a thread.
-
-ENDS = {
-    "sleep": "sleep(1.3)\ndone()",
-    "after": "after(1.2).recv()\ndone()",
-    "Timer": "t = Timer(1.2)\nselect(t, chan())\ndone()",
-    "Timer set again": "t = Timer(3600)\nt.reset(1.2)\nt.c.recv()\ndone()",
-    "Timer set by another": (
-        "t = Timer(1.5)\nt.stop()\ngo.on(0)(lambda: (sleep(0.6), t.reset(0.7)))\nt.c.recv()\ndone()"
-    ),
-    "Ticker": "t = tick(0.4)\nfor _ in range(4): t.recv()\ndone()",
-    "after_func": "after_func(1.3, done)",
-    "timeout": "try: chan().recv(timeout=1.3)\nexcept TimeoutError: done()",
-    "timeout of select": "try: select(chan(), nil, timeout=1.3)\nexcept TimeoutError: done()",
-    "timeout of a lock": "m = Mutex()\nm.lock()\ntry: m.lock(timeout=1.3)\nexcept TimeoutError: done()",
-    "timeout of a thread": (
-        "def f():\n    try: chan().recv(timeout=1.3)\n    except TimeoutError: done()\nthread(f)"
-    ),
-    "deadline of a context": (
-        "ctx, _ = context.with_timeout(context.background(), 1.3)\n"
-        "ctx, _ = context.with_cancel(ctx)\nctx.done().recv_ok()\ndone()"
-    ),
-    "function after a context": (
-        "ctx, _ = context.with_timeout(context.background(), 1.3)\ncontext.after_func(ctx, done)"
-    ),
-    "deadline of a block": "try:\n    with context.timeout(1.3): nil.recv()\nexcept DeadlineExceeded: done()",
-    "limiter": "l = Limiter(2, 1)\nfor _ in range(4): l.wait()\ndone()",
-    "thread that sleeps": "def f():\n    time.sleep(1.3)\n    done()\nthread(f)",
-    "thread that computes": (
-        "def f():\n    until = time.monotonic() + 1.3\n    while time.monotonic() < until: sum(range(1000))\n    done()\n"
-        "thread(f)"
-    ),
-    "threads that start each other": (
-        "def f(n):\n    time.sleep(0.3)\n    thread(f, n - 1) if n else done()\nthread(f, 4)"
-    ),
-    "threads that talk": (
-        "a, b = queue.Queue(), queue.Queue()\n"
-        "def f():\n    while a.get(): b.put(1)\n"
-        "def g():\n    for _ in range(12):\n        a.put(1)\n        b.get()\n        time.sleep(0.1)\n"
-        "    a.put(0)\n    done()\n"
-        "thread(f)\nthread(g)"
-    ),
-    "threading.Timer": "threading.Timer(1.3, done).start()",
-    "pool of threads": (
-        "def f():\n    pool = concurrent.futures.ThreadPoolExecutor(2)\n"
-        "    pool.submit(time.sleep, 1.3).add_done_callback(lambda _: done())\nf()"
-    ),
-    "socket": (
-        "a, b = socket.socketpair()\n"
-        "def late():\n    time.sleep(1.3)\n    a.send(b'x')\n"
-        "thread(late)\nassert b.recv(1) == b'x'\ndone()"
-    ),
-    "socket in a thread": (
-        "def f():\n    with socket.create_server(('127.0.0.1', 0)) as server:\n"
-        "        port = server.getsockname()[1]\n"
-        "        code = f'import socket, time; time.sleep(1); socket.create_connection((\"127.0.0.1\", {port}))'\n"
-        "        child = subprocess.Popen([sys.executable, '-c', code])\n"
-        "        server.accept()[0].close()\n        child.wait()\n        done()\n"
-        "thread(f)"
-    ),
-    "another program": "subprocess.run(['sleep', '1.3'], check=True)\ndone()",
-    "output that comes late": (
-        "with subprocess.Popen('sleep 1.3; echo x', shell=True, stdout=subprocess.PIPE) as child:\n"
-        "    assert child.stdout.readline() == b'x\\n'\ndone()"
-    ),
-    "time.sleep": "time.sleep(1.3)\ndone()",
-    "a pipe polled": (
-        "r, w = os.pipe()\nchild = subprocess.Popen('sleep 1.3; echo', shell=True, stdout=w)\n"
-        "system_select.select([r], [], [])\nchild.wait()\ndone()"
-    ),
-    "computation": (
-        "until = time.monotonic() + 1.3\nwhile time.monotonic() < until: sum(range(1000))\ndone()"
-    ),
-    "computation in C": "until = time.monotonic() + 1.3\nwhile time.monotonic() < until: 3 ** 60000\ndone()",
-    "work in flight": (
-        "def f(source, out):\n    for v in source: out.send(v)\n"
-        "ring = [chan() for _ in range(2 * procs() + 1)]\n"
-        "for i in range(2 * procs()): go.on(i % procs())(f, ring[i], ring[i + 1])\n"
-        "until = time.monotonic() + 1.3\n"
-        "while time.monotonic() < until:\n    ring[0].send(1)\n    ring[-1].recv()\ndone()"
-    ),
-    "tasks that make tasks": (
-        "def f(until, done):\n    if time.monotonic() < until: go(f, until, done)\n    else: done()\n"
-        "go(f, time.monotonic() + 1.3, done)"
-    ),
-    "alarm": (
-        "c = chan(1)\nsignal.signal(signal.SIGALRM, lambda *_: c.try_send(1))\n"
-        "signal.setitimer(signal.ITIMER_REAL, 1.3)\nc.recv()\ndone()"
-    ),
-    "signal from another program": (
-        "c = chan(1)\nsignal.signal(signal.SIGUSR1, lambda *_: c.try_send(1))\n"
-        "child = subprocess.Popen(f'sleep 1.3; kill -USR1 {os.getpid()}', shell=True)\nc.recv()\nchild.wait()\ndone()"
-    ),
+# what wakes somebody after D seconds, by c.send(1) or c.close()
+WAKE = {
+    "sleep": "go(lambda: (sleep(D), c.send(1)))",
+    "sleep elsewhere": "go.on(LAST)(lambda: (sleep(D), c.send(1)))",
+    "sleep of a process": "go.on(LAST)(lambda: (time.sleep(D), c.send(1)))",
+    "computing": """
+def burn():
+    until = time.monotonic() + D
+    while time.monotonic() < until: pass
+    c.close()
+go.on(LAST)(burn)
+""",
+    "after": "go.on(LAST)(lambda: (after(D).recv(), c.send(1)))",
+    "after_func": "after_func(D, c.close)",
+    "after_func elsewhere": "go.on(LAST)(lambda: after_func(D, c.close)).join()",
+    "Ticker": "go.on(LAST)(lambda k: ([k.c.recv() for _ in range(4)], k.stop(), c.close()), Ticker(D / 4))",
+    "Timer of select": "go(lambda t: (select(t, nil), c.send(1)), Timer(D))",
+    "Timer reset elsewhere": """
+t = Timer(3600)
+go.on(LAST)(lambda: (sleep(D / 2), t.reset(D / 2)))
+go(lambda: (t.c.recv(), c.send(1)))
+""",
+    "timeout": """
+def wait():
+    try: chan().recv(timeout=D)
+    except TimeoutError: c.send(1)
+go.on(LAST)(wait)
+""",
+    "timeout of select": """
+def wait():
+    try: select(chan(), (chan().send, 1), timeout=D)
+    except TimeoutError: c.close()
+go.local(wait)
+""",
+    "timeout of a lock": """
+m = Mutex()
+m.lock()
+def wait():
+    try: m.lock(timeout=D)
+    except TimeoutError: c.send(1)
+go.on(LAST)(wait)
+""",
+    "timeout of a wait group": """
+w = WaitGroup()
+w.add(1)
+def wait():
+    try: w.wait(timeout=D)
+    except TimeoutError: c.send(1)
+go.on(LAST)(wait)
+""",
+    "context": """
+ctx, cancel = context.with_timeout(context.background(), D)
+go.on(LAST)(lambda x: (x.done().recv_ok(), c.send(1)), ctx)
+""",
+    "context in with": """
+def wait():
+    try:
+        with context.timeout(D): chan().recv()
+    except context.DeadlineExceeded: c.send(1)
+go.on(LAST)(wait)
+""",
+    "Limiter": "l = Limiter(1 / D, 1); l.wait(); go.on(LAST)(lambda: (l.wait(), c.send(1)))",
+    "thread": "threading.Thread(target=lambda: (time.sleep(D), c.send(1))).start()",
+    "thread elsewhere": """
+def begin(): threading.Thread(target=lambda: (time.sleep(D), c.send(1))).start()
+go.on(LAST)(begin).join()
+""",
+    "thread of a thread": """
+def second(): time.sleep(D / 2); c.send(1)
+def first(): time.sleep(D / 2); threading.Thread(target=second).start()
+threading.Thread(target=first).start()
+""",
+    "thread for a thread": """
+d = chan()
+threading.Thread(target=lambda: (d.recv(), c.send(1))).start()
+threading.Thread(target=lambda: (time.sleep(D), d.send(1))).start()
+""",
+    "thread with a timeout": """
+def wait():
+    try: chan().recv(timeout=D)
+    except TimeoutError: c.send(1)
+threading.Thread(target=wait).start()
+""",
+    "threading.Timer": "threading.Timer(D, c.close).start()",
+    "Event": """
+def begin():
+    e = threading.Event()
+    threading.Timer(D, e.set).start()
+    threading.Thread(target=lambda: (e.wait(), c.send(1))).start()
+go.on(LAST)(begin).join()
+""",
+    "executor": "ThreadPoolExecutor(2).submit(lambda: (time.sleep(D), c.close()))",
+    "queue": """
+def begin():
+    q = queue.Queue()
+    threading.Timer(D, q.put, (1,)).start()
+    c.send(q.get())
+go.on(LAST)(begin)
+""",
+    "asyncio": """
+async def later(): await asyncio.sleep(D); c.close()
+threading.Thread(target=lambda: asyncio.run(later())).start()
+""",
+    "signal": """
+signal.signal(signal.SIGUSR1, lambda *a: c.close())
+subprocess.Popen(["sh", "-c", f"sleep {D}; kill -USR1 {os.getpid()}"])
+""",
+    "alarm": """
+signal.signal(signal.SIGALRM, lambda *a: c.close())
+signal.setitimer(signal.ITIMER_REAL, D)
+""",
+    "socket": """
+def listen():
+    a, b = socket.socketpair()
+    with a, b:
+        subprocess.Popen(["sh", "-c", f"sleep {D}; echo 1"], stdout=b)
+        c.send(a.recv(1))
+go.on(LAST)(listen)
+""",
+    "socket of a thread": """
+a, b = socket.socketpair()
+subprocess.Popen(["sh", "-c", f"sleep {D}; echo 1"], stdout=b)
+threading.Thread(target=lambda: c.send(a.recv(1))).start()
+""",
+    "subprocess": "go.on(LAST)(lambda: c.send(subprocess.run(['sleep', str(D)]).returncode))",
+    "messages": """
+def relay(a, b):
+    for v in a: b.send(v)
+    b.close()
+def turn(a, b):
+    until = time.monotonic() + D
+    while time.monotonic() < until:
+        a.send(1)
+        b.recv()
+    a.close()
+    b.recv_ok()
+    c.close()
+a, b = chan(), chan()
+go.on(LAST)(relay, a, b)
+go.on(0)(turn, a, b)
+""",
+    "goroutines": """
+def hand_on(until, i):
+    if time.monotonic() < until: go.on(i % procs())(hand_on, until, i + 1)
+    else: c.send(1)
+go(hand_on, time.monotonic() + D, 0)
+""",
 }
 
-# -- idle programs: what is waited for ---------------------------------------------------------------------------------
-# Defines done, to be called once from anywhere, and wait, for main.
-
+# who waits for it
 WAITS = {
-    "recv": "c = chan()\ndone, wait = lambda: c.send(1), c.recv",
-    "buffer": "c = chan(3)\ndone, wait = lambda: c.send(1), c.recv",
-    "close": "c = chan()\ndone, wait = c.close, lambda: list(c)",
-    "send": "c = chan()\ndone, wait = c.recv, lambda: c.send(1)",
-    "select": "c = chan()\ndone, wait = lambda: c.send(1), lambda: select(nil, chan(), c)",
-    "Selector": "c = chan()\ns = Selector(chan(), c.recv)\ndone, wait = lambda: c.send(1), s.select",
-    "WaitGroup": "w = WaitGroup()\nw.add(1)\ndone, wait = w.done, w.wait",
-    "select of a WaitGroup": "w = WaitGroup()\nw.add(1)\ndone, wait = w.done, lambda: select(w.wait, chan())",
-    "Mutex": "m = Mutex()\nm.lock()\ndone, wait = m.unlock, m.lock",
-    "RWMutex": "m = RWMutex()\nm.lock()\ndone, wait = m.unlock, m.rlock",
-    "Cond": (
-        "m, flag = Mutex(), Atomic(0)\nc = Cond(m)\n"
-        "def done():\n    with m:\n        flag.store(1)\n        c.broadcast()\n"
-        "def wait():\n    with m:\n        while not flag.load(): c.wait()"
-    ),
-    "Semaphore": "s = Semaphore(3)\ns.acquire(3)\ndone, wait = lambda: s.release(2), lambda: s.acquire(2)",
-    "Barrier": "b = Barrier(2)\ndone, wait = b.wait, b.wait",
-    "context": (
-        "ctx, cancel = context.with_cancel(context.background())\n"
-        "below, _ = context.with_cancel(ctx)\ndone, wait = cancel, below.done().recv_ok"
-    ),
-    "join": "c = chan()\ng = go.on(last)(c.recv)\ndone, wait = lambda: c.send(1), g.result",
-    "Once": (
-        "c, o, begun = chan(), Once(), chan()\ng = go.on(last)(o.do, lambda: (begun.send(1), c.recv()))\nbegun.recv()\n"
-        "done, wait = lambda: c.send(1), lambda: (o.do(int), g.join())"
-    ),
-    "relay": (
-        "def f(source, out): out.send(source.recv())\n"
-        "ring = [chan() for _ in range(6)]\nfor i in range(5): go.on(i % procs())(f, ring[i], ring[i + 1])\n"
-        "done, wait = lambda: ring[0].send(1), ring[-1].recv"
-    ),
-    "thread that waits": (
-        "c, d = chan(), chan()\nthread(lambda: d.send(c.recv()))\ndone, wait = lambda: c.send(1), d.recv"
-    ),
-    "Group": (
-        "c = chan()\ndef wait():\n    with Group() as group:\n        group.go(c.recv)\n        group.go(c.recv)\n"
-        "done = lambda: c.send_many('ab')"
-    ),
-}
-
-MAKERS = {
-    "another process": "go.on(last)(begin, done)",
-    "any process": "go(begin, done)",
-    "main's process": "go.local(begin, done)",
+    "main": "c.recv_ok()",
+    "another": "go.on(LAST)(c.recv_ok).result()",
+    "select": "select(c, nil, chan(), (chan().send, 1))",
+    "relay": "d = chan(); go.on(0)(lambda: (c.recv_ok(), d.send(1))); d.recv()",
+    "Mutex": """
+m = Mutex()
+m.lock()
+go.on(LAST)(lambda: (c.recv_ok(), m.unlock()))
+m.lock()
+""",
+    "WaitGroup": "w = WaitGroup(); w.go(c.recv_ok); w.wait()",
+    "thread": "d = chan(); threading.Thread(target=lambda: (c.recv_ok(), d.close())).start(); d.recv_ok()",
 }
 
 
-def _idle(number: int) -> Case:
-    ends, waits, makers = list(ENDS), list(WAITS), list(MAKERS)
-    end, maker = ends[number % len(ends)], makers[number // 2 % len(makers)]
-    wait = waits[(number + number // len(ends)) % len(waits)]
-    text = (
-        f"{HEAD}\ndef begin(done):\n{textwrap.indent(ENDS[end], '    ')}\n\n{WAITS[wait]}\n"
-        f"asleep = spread(nil.recv)\n{MAKERS[maker]}\nwait()\nprint('done')\n"
-    )
-    procs = 1 + (number + number // 4) % 4
-    how = ("goproc", "python")[number // 3 % 2]
-    return Case("idle", number, f"{end}, {wait}: {maker}", text, procs, how, "done\n", "")
+def idles(seconds: float) -> list[Script]:
+    """200 programs, each of which ends well after `seconds`, "done" being its only output."""
+    found = []
+    for i in range(COUNT):
+        procs = PROCS[i // 5 % 3]
+        wake, waits = (list(table)[i % len(table)] for table in (WAKE, WAITS))
+        text = f"{IMPORTS}D = {seconds}\nc = chan()\nothers = [go.on(i)(nil.recv) for i in range(procs())]\n"
+        text += f"{WAKE[wake]}\n{WAITS[waits]}\nprint('done')\n"
+        found.append(Script(f"{wake}-{waits}-{procs}", text, procs, procs + 1))
+    return found
 
 
-NUMBER = 200
-CASES = {
-    "deadlock": [_deadlock(number) for number in range(NUMBER)],
-    "idle": [_idle(number) for number in range(NUMBER)],
-}
-
-if __name__ == "__main__":
-    case = CASES[sys.argv[1]][int(sys.argv[2])]
-    print(f"# {case.family}; --procs {case.procs}, {case.how}\n{case.text}")
+assert len(BEFORE) * len(BLOCK) * len(WHO) > COUNT < len(WAKE) * len(WAITS)
