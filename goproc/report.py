@@ -416,8 +416,12 @@ def deadlock() -> bool:
         False if something that the detector does not see may still wake one; True at a prompt, where main is
         interrupted instead.
     """
+    if not _core.others_asleep(False):
+        return False  # a signal's handler has woken somebody: whoever is idle last looks again
     if veto():
         scheduler.call_at(monotonic() + 1, _nothing)  # a pending timer holds off the detector until then
+        return False
+    if not _core.others_asleep(True) or scheduler.runq:
         return False
     alone = _core.main_gone() and _core.num_goroutine() == 0
     title = "no goroutines (main called runtime.Goexit)" if alone else "all goroutines are asleep"

@@ -197,6 +197,7 @@ void gp_park_attach(void);
 
 /* ---- deadlock.c */
 bool gp_all_asleep(void);                  /* nothing in any process can ever run again, by itself */
+bool gp_others_asleep(bool again);         /* nor in another one, as this one runs; again: and has not since the last call */
 
 /* ---- monitor.c: a thread that asks a goroutine which keeps its process for long to let others run */
 int gp_monitor_start(int signal, void (*request)(int signal), bool (*wanted)(void)); /* for the calling thread */
