@@ -64,7 +64,7 @@ def test_time_is_up(place, form, timeout):
     assert place.receiver(attempt, form, mixed, *cs, timeout).result(10) == "select: timed out"
     nothing_happened(*cs)
     # who comes next meets those who are there, not the one that left
-    a, b, full = cs
+    a, _b, full = cs
     g = place.receiver(lambda a: a.recv(), a)
     a.send("next")
     assert g.result(10) == "next"
@@ -108,7 +108,7 @@ def test_cancel(place, form):
             done.send("cancelled")
             return select(*cs[:2], done).value
 
-    a, b, full = cs = channels()
+    a, _b, full = cs = channels()
     g = place.receiver(blocked, form, mixed, list(cs))
     until_waiting(a, receivers=2)
     assert g.cancel()
@@ -159,9 +159,9 @@ def test_ends_that_race_with_a_value_lose_none(place, long, how):
             try:
                 if how == "context":
                     with context.timeout(0.0003):
-                        at, value, ok = select(a, b, stop)
+                        at, value, _ok = select(a, b, stop)
                 else:
-                    at, value, ok = select(a, b, stop, timeout=0.0003 if how == "timeout" else None)
+                    at, value, _ok = select(a, b, stop, timeout=0.0003 if how == "timeout" else None)
             except (TimeoutError, context.DeadlineExceeded, Cancelled):
                 continue
             if at == 2:
@@ -201,7 +201,7 @@ def test_ends_that_race_with_a_value_lose_none(place, long, how):
 
 
 def test_close_wakes_a_receiver(place, form):
-    a, b, full = cs = channels()
+    _a, b, _full = cs = channels()
     g = place.receiver(lambda form, mixed, cs: form(mixed(*cs)), form, mixed, list(cs))
     until_waiting(b, receivers=1)
     place.sender(lambda b: b.close(), b).join(10)
@@ -210,7 +210,7 @@ def test_close_wakes_a_receiver(place, form):
 
 
 def test_close_wakes_a_sender(place, form):
-    a, b, full = cs = channels()
+    _a, _b, full = cs = channels()
 
     def blocked(form, mixed, cs):
         try:
@@ -270,7 +270,7 @@ def test_one_value_wakes_one_of_many(place):
 
 def test_fair_after_a_block(place, long):
     """The cases of one channel have equal chances also when the select blocked first."""
-    n = 2000 if long else 400
+    n = 2000 if long else 200
 
     def take(a, b, n):
         return Counter(select(a, b, a.recv, a.recv_ok).index for _ in range(n))
@@ -332,7 +332,7 @@ def test_every_value_once(place, some_caps, long):
         got = []
         selector = Selector(*reversed(cs), stop)
         while True:
-            at, v, ok = selector.select()
+            _at, v, ok = selector.select()
             if not ok:
                 return got
             got.append(v[:2])
@@ -363,7 +363,7 @@ def test_ring_of_selects(place, long):
         passed, have = 0, 0
         while True:
             cases = [left, stop, (right.send, "token") if have else nil]
-            at, _, ok = select(*cases)
+            at, _, _ok = select(*cases)
             if at == 1:
                 return passed, have
             have += 1 if at == 0 else -1

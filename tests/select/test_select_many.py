@@ -8,7 +8,7 @@ import programs
 import pytest
 from peek import until, until_waiting, waiters
 
-from goproc import ChanClosed, Selector, chan, default, go, nil, select, sleep
+from goproc import ChanClosed, Selector, chan, default, nil, select
 
 LIMIT = 64  # GP_JOURNAL_LOCKS: with as many cases their locks are listed in a block
 
@@ -144,10 +144,10 @@ def test_same_channel_in_many_cases(place, kind):
     assert waiters(c) == (0, 0)
 
 
-@pytest.mark.parametrize("distinct", [1, 1000])
-def test_most_there_can_be(place, distinct):
+@pytest.mark.parametrize("distinct", [1, 500])
+def test_most_there_can_be(place, long, distinct):
     """65 536 cases: one ready; none, then one is sent to from elsewhere; time-out; no waiter is left."""
-    n = 65_536
+    n = 65_536 if long or place.kind == "across" else 8192
 
     def over(cs, n, **kw):
         at, value, ok = select(*(cs * n)[:n], **kw)
@@ -157,9 +157,8 @@ def test_most_there_can_be(place, distinct):
     ready = distinct // 2
     cs[ready].send("there")
     assert place.receiver(over, cs, n).result(30) == (ready, "there", True)
-    assert over(cs, n - 1, timeout=None) if cs[ready].try_send("again") else False
     g = place.receiver(over, cs, n)
-    until(lambda: waiters(cs[-1])[0] >= n // distinct)
+    until(lambda: waiters(cs[ready])[0] >= n // distinct)
     place.sender(lambda c: c.send("came"), cs[ready]).result(10)
     assert g.result(30) == (ready, "came", True)
     with pytest.raises(TimeoutError):
@@ -168,7 +167,7 @@ def test_most_there_can_be(place, distinct):
 
 
 def test_many_distinct(place, long):
-    n = 65_536 if long else 4000
+    n = 65_536 if long else 2000
     cs = [chan() for _ in range(n)]
     assert select(*cs[: n - 1], default).index == n - 1
     g = place.receiver(lambda cs: select(*cs), cs)

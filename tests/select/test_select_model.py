@@ -61,7 +61,11 @@ def actor(cs, stop, plan, me, seed):
             if poll:
                 cases.append(default)
                 what.append(None)
-            do = Selector(*cases).select if rng.random() < 0.3 else lambda cases=cases, **kw: select(*cases, **kw)
+            do = (
+                Selector(*cases).select
+                if rng.random() < 0.3
+                else lambda cases=cases, **kw: select(*cases, **kw)
+            )
             try:
                 got = do(timeout=rng.choice((0, 0.0002, 0.002)) if kind == "timed" else None)
             except (TimeoutError, Cancelled):
@@ -95,7 +99,9 @@ def make(rng, channels, length):
     """The plan of one goroutine. What blocks without a time-out has a send in it, which a sink can take."""
     plan = []
     for _ in range(length):
-        kind = rng.choice(("send", "send", "try_send", "try_recv", "yield", "select", "select", "timed", "poll"))
+        kind = rng.choice(
+            ("send", "send", "try_send", "try_recv", "yield", "select", "select", "timed", "poll")
+        )
         where = [rng.randrange(channels) for _ in range(rng.randint(1, 5))]
         way = [rng.random() < 0.5 for _ in where]
         if kind == "select":
@@ -188,7 +194,9 @@ OPERATION = st.one_of(
     st.tuples(st.just("close"), st.integers(0, 3), st.none()),
     st.tuples(
         st.just("select"),
-        st.lists(st.tuples(st.sampled_from(("send", "recv", "nil")), st.integers(0, 3)), min_size=0, max_size=6),
+        st.lists(
+            st.tuples(st.sampled_from(("send", "recv", "nil")), st.integers(0, 3)), min_size=0, max_size=6
+        ),
         st.booleans(),
     ),
 )
@@ -241,7 +249,9 @@ def test_alone_it_does_what_a_model_does(runtime1, operations):
             ]
             can = [k for k, (way, i) in enumerate(what) if ready(way, i)]
             try:
-                at, value, ok = (Selector(*cases, default).select if extra else lambda c=cases: select(*c, default))()
+                at, value, ok = (
+                    Selector(*cases, default).select if extra else lambda c=cases: select(*c, default)
+                )()
             except ChanClosed:
                 assert any(what[k][0] == "send" and shut[what[k][1]] for k in can)
                 continue

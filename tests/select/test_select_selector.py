@@ -10,7 +10,7 @@ import programs
 import pytest
 from peek import until, until_waiting, waiters
 
-from goproc import ChanClosed, Selector, WaitGroup, chan, default, go, nil, select, yield_now
+from goproc import ChanClosed, Selector, WaitGroup, chan, default, go, nil, yield_now
 
 
 def test_sequence(runtime1):
@@ -344,7 +344,7 @@ def test_a_context_that_blocks_while_another_uses_the_selector(tmp_path):
         + """
     gate = chan()
     def wait():
-        gate.recv()
+        gate.recv_ok()
         return c
 
     s = Selector(*[c] * n)
