@@ -283,7 +283,7 @@ def test_selects_that_come_and_go(place, long):
     rng = random.Random(7)
     cs, got = [chan() for _ in range(3)], chan(1000)
     total = 2000 if long else 150
-    sent, gs = [], [place.receiver(come, cs, got, 10**6) for _ in range(4)]
+    sent, seen, gs = [], [], [place.receiver(come, cs, got, 10**6) for _ in range(4)]
     for i in range(total):
         if rng.random() < 0.2:
             k = rng.randrange(4)
@@ -298,8 +298,7 @@ def test_selects_that_come_and_go(place, long):
         if rng.random() < 0.1:
             sleep(0.0005)
         if len(got) > 900:
-            until(lambda: not len(got))
-    seen = []
+            seen.extend(iter_left(got))
     until(lambda: seen.extend(iter_left(got)) or len(seen) == total)
     for g in gs:
         g.cancel()
