@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections import Counter
 
@@ -470,3 +471,58 @@ def test_runtime_stops_under_blocked_selects(n):
         with pytest.raises(BaseException):  # noqa: B017 (stopped, whatever it is called)
             selector.select()
     del gs
+
+
+# -- exceptions from elsewhere ---------------------------------------------------------------------------------------
+
+
+class Alarm(Exception):
+    pass
+
+
+@pytest.mark.parametrize("n", [1, 4, 70])
+def test_a_signal_handler_raises(runtime1, n):
+    """The main goroutine is blocked in a select, and nothing else runs."""
+
+    def ring(number, frame):
+        raise Alarm
+
+    cs = [chan() for _ in range(n)]
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        for form in (lambda: select(*cs), Selector(*cs, (cs[0].send, "x" * 1000)).select):
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            with pytest.raises(Alarm):
+                form()
+            assert {waiters(c) for c in cs} == {(0, 0)}
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    g = go.local(lambda: select(*cs))
+    until_waiting(cs[-1], receivers=1)
+    cs[-1].send("after")
+    assert g.result(10) == (n - 1, "after", True)
+
+
+def test_too_deep_to_block(runtime1):
+    """A select that is ready is done at any depth; one that would block says so, and has done nothing."""
+
+    def down(a, b, errors):
+        try:
+            down(a, b, errors)
+        except RecursionError:
+            pass
+        try:
+            select(a, (b.send, 1))
+        except RecursionError as error:
+            errors.append(str(error))
+        except TimeoutError:
+            pass
+
+    a, b, errors = chan(), chan(), []
+    g = go.local(down, a, b, errors)
+    until(lambda: waiters(a) == (1, 0) and waiters(b) == (0, 1))
+    assert errors and "too deep to block" in errors[-1]
+    g.cancel()
+    g.exception(10)
+    assert waiters(a) == waiters(b) == (0, 0)
