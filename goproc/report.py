@@ -28,7 +28,8 @@ from time import sleep as _thread_sleep
 
 from greenlet import getcurrent
 
-from goproc import goroutine, scheduler
+from goproc import ending, scheduler
+from goproc.labels import format_labels
 from goproc.shm import _core
 from goproc.shm._core import num_goroutine as num_goroutine
 
@@ -111,9 +112,9 @@ def _describe(g: G, active: FrameType | None, lines: dict[tuple[str, int | None,
         else _stack(frame, lines)
     )
     return (
-        f"goroutine {g.id} [{status}]{goroutine.format_labels(g.labels)}:\n"
+        f"goroutine {g.id} [{status}]{format_labels(g.labels)}:\n"
         f"  {_one_line(g.name)}, {_place(_core.proc(), os.getpid())}{waits}\n"
-        f"{stack}{goroutine.created_by(g.parent, g.site)}"
+        f"{stack}{ending.created_by(g.parent, g.site)}"
     )
 
 
@@ -249,7 +250,7 @@ def everything(active: FrameType) -> str:
                 "runnable" if not started else "running",
                 f"proc {proc}" if proc >= 0 else "in a queue",
             )
-        created = goroutine.created_by(parent, site)
+        created = ending.created_by(parent, site)
         known[id_] = f"goroutine {id_} [{status}]{labels}:\n  {_one_line(name)}, {where}\n{created}"
     if 1 not in known and 0 in silent and not _core.main_gone():
         known[1] = f"goroutine 1 [no answer]:\n  main, {_place(0, pids[0])}\n"
@@ -391,7 +392,7 @@ def on_host_quit(number: int, frame: FrameType | None) -> None:
 
 def _quit(frame: FrameType | None) -> NoReturn:
     if not _core.fatal_claim():
-        goroutine._wait_for_the_end()
+        ending.wait_for_the_end()
     _end("SIGQUIT: quit", frame)
 
 
@@ -400,9 +401,9 @@ def _end(title: str, frame: FrameType | None) -> NoReturn:
         text = everything(frame or sys._getframe())
     except Exception as exc:
         text = f"the goroutines cannot be shown: {type(exc).__name__}: {exc}\n"
-    goroutine._report(f"{title}\n\n{text}")
+    ending.report(f"{title}\n\n{text}")
     _core.fatal_exit(2)
-    goroutine._wait_for_the_end()
+    ending.wait_for_the_end()
 
 
 # -- deadlock ------------------------------------------------------------------------------------------------
@@ -425,7 +426,7 @@ def deadlock() -> bool:
         scheduler.interrupt(scheduler.main, RuntimeError(f"{title}\n\n{everything(sys._getframe())}"))
         return True
     if not _core.fatal_claim():
-        goroutine._wait_for_the_end()
+        ending.wait_for_the_end()
     _end(title, sys._getframe())
 
 
@@ -444,4 +445,26 @@ def veto() -> bool:
     ):
         return True
     handlers = [signal.getsignal(number) for number in signal.valid_signals()]
-    return any(callable(h) and h not in own for h in handlers if not isinstance(h, signal.Handlers))
+    if any(callable(h) and h not in own for h in handlers if not isinstance(h, signal.Handlers)):
+        return True
+    return any(_handles_signals(pid) for pid in _core.pids()[1:])
+
+
+#: What a worker has handlers for without the program's doing; the faults are faulthandler's, which wake nobody.
+_WORKERS_OWN = {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGURG} | {
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGABRT,
+}
+
+
+def _handles_signals(pid: int) -> bool:
+    """Has the program set a handler in this worker? The kernel knows; to ask the worker would wake it."""
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            caught = next((int(line.split()[1], 16) for line in file if line.startswith("SigCgt:")), 0)
+    except OSError:
+        return False
+    return any(caught >> (number - 1) & 1 for number in signal.valid_signals() - _WORKERS_OWN)

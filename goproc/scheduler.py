@@ -406,7 +406,7 @@ def _look_around() -> None:
         _posted.popleft()()
     if _core.dump_wanted():
         _answer_dump(sys._getframe())
-    if _core.take_asleep():
+    if _core.take_asleep() and not runq:  # a signal's handler may have made somebody ready since
         from goproc import report
 
         report.deadlock()
@@ -541,7 +541,10 @@ def _start_slices() -> None:
         and os.environ.get("GOPROC_PREEMPT", "1") != "0"
     ):
         signal.signal(signal.SIGURG, on_tick)
-        _core.start_monitor(signal.SIGURG)
+        try:
+            _core.start_monitor(signal.SIGURG)
+        except OSError:
+            pass  # no thread is to be had: then goroutines keep the process until they block
         _core.dump_ready(True)
         _sliced = True
 

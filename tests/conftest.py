@@ -255,9 +255,10 @@ class Runtimes:
     def __init__(self) -> None:
         self._procs = 0
         self._open: Any = None
+        self.spoiled = False  # a test failed in it
 
     def get(self, procs: int) -> Any:
-        if self._open is None or self._procs != procs:
+        if self._open is None or self._procs != procs or self.spoiled:
             self.stop()
             self._open = self._start(procs)
             self._procs = procs
@@ -287,6 +288,7 @@ class Runtimes:
 
     def stop(self) -> None:
         running, self._open = self._open, None
+        self.spoiled = False
         if running is not None:
             running.__exit__(None, None, None)
 
@@ -453,8 +455,10 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if request.node.stash.get(_failed, False):
         _end_goroutines(before)  # the report of the failure holds on to everything it mentions
+        runtimes.spoiled = True  # and its goroutines in other processes may live on
         return
     left = _settled(before)
     if left:
         _end_goroutines(before)
+        runtimes.spoiled = True
         pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)

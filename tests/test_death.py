@@ -434,8 +434,9 @@ def test_ctrl_c_is_an_exception_in_main(start: Start) -> None:
 def test_ctrl_c_runs_mains_finally_blocks_and_atexit(start: Start) -> None:
     script = """
         import atexit
-        from goproc import go, chan
+        from goproc import go, chan, sleep
         atexit.register(print, "atexit")
+        go.on(1)(sleep, 100)
         def other():
             try: chan().recv()
             finally: print("other")
@@ -453,6 +454,24 @@ def test_ctrl_c_runs_mains_finally_blocks_and_atexit(start: Start) -> None:
         program.interrupt()
         done = program.wait(2.0)
     assert (done.status, done.out) == (130, "ready\nfinally\natexit\n"), done
+
+
+def test_ctrl_c_that_main_does_not_come_to_hear_of(run: Run) -> None:
+    """It meets another goroutine, and main ends without another operation."""
+    script = """
+        import os, signal
+        from goproc import WaitGroup, go
+        wg = WaitGroup()
+        wg.add(1)
+        def last():
+            try: os.kill(os.getpid(), signal.SIGINT)
+            finally: wg.done()
+        go.local(last)
+        wg.wait()
+        print("main ends")
+    """
+    done = run(script)
+    assert done.status == 130 and done.err.startswith("goproc: interrupted (Ctrl-C)"), done
 
 
 @pytest.mark.parametrize("main", ["time.sleep(60)", "sleep(60)", "chan().recv()", "burn()"])
@@ -511,10 +530,9 @@ def test_ctrl_c_against_a_goroutine_that_swallows_it(start: Start) -> None:
         program.wait_for("ready")
         time.sleep(0.05)
         program.interrupt()
-        program.wait_for("no")
-        program.interrupt()
-        done = program.wait(2.0)
+        done = program.wait(2.0)  # its slice ends, and main hears of it
     assert done.status == 130 and done.err.startswith("goproc: interrupted"), done
+    assert done.out == "ready\nno\n"
 
 
 def test_the_users_own_handlers_stay(start: Start) -> None:
