@@ -14,8 +14,9 @@ import threading
 from contextvars import copy_context
 from typing import Any, ParamSpec, TypeVar
 
-from goproc import scheduler, stdio
+from goproc import ending, scheduler, stdio
 from goproc.errors import Cancelled, PickleError, RemoteError
+from goproc.labels import format_labels
 from goproc.pickling import calls, messages, variables
 from goproc.scheduler import G
 from goproc.shm import _core
@@ -121,7 +122,7 @@ class Goroutine(_core.Outcome[T]):
         else:
             from goproc.pickling import failure
 
-            outcome = None, failure.unpack(value[:_FAILURE])
+            outcome = None, failure.unpack(value[: ending.FAILURE])
         self._outcome = outcome
         return outcome
 
@@ -130,9 +131,6 @@ class Goroutine(_core.Outcome[T]):
             return f"<Goroutine {self.id} {self.name} {self.state}>"
         except RuntimeError:
             return "<Goroutine of a runtime that stopped>"
-
-
-_FAILURE = 8  # items of a packed failure; behind them, the labels of the goroutine as text if it has any
 
 
 class Goexit(BaseException):
@@ -500,7 +498,7 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
     from goproc.pickling import failure
 
     if isinstance(exc, SystemExit):
-        exit_program(exc)
+        ending.exit_program(exc)
     if isinstance(exc, KeyboardInterrupt) and _core.proc() == 0:
         scheduler.interrupt(scheduler.main, exc)
     quiet = quiet or isinstance(exc, (Cancelled, KeyboardInterrupt))
@@ -518,8 +516,13 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
     elif _core.task_done(g.block, g.object, True, None, quiet):
         return
     if not quiet:
-        panic(
-            _first_line(exc), g.id, failure.format_traceback(exc), g.parent, g.site, format_labels(g.labels)
+        ending.panic(
+            ending.first_line(exc),
+            g.id,
+            failure.format_traceback(exc),
+            g.parent,
+            g.site,
+            format_labels(g.labels),
         )
 
 
@@ -584,146 +587,6 @@ def _label_bytes(labels: Mapping[str, str]) -> bytes:
     return format_labels(labels).encode("utf-8", "backslashreplace")
 
 
-def format_labels(labels: Mapping[str, str] | None) -> str:
-    """Labels as they stand in the header of a goroutine, with a space before them; nothing if there are none."""
-    if not labels:
-        return ""
-    return " {" + ", ".join([f"{_quoted(k)}: {_quoted(v)}" for k, v in sorted(labels.items())]) + "}"
-
-
-_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789./_")
-_ESCAPES = {
-    "\a": r"\a",
-    "\b": r"\b",
-    "\f": r"\f",
-    "\n": r"\n",
-    "\r": r"\r",
-    "\t": r"\t",
-    "\v": r"\v",
-    '"': r"\"",
-    "\\": r"\\",
-}
-
-
-def _quoted(text: str) -> str:
-    """Text as Go's strconv.Quote has it, unless it is plain."""
-    if text and _PLAIN.issuperset(text):
-        return text
-    return (
-        '"'
-        + "".join([_ESCAPES.get(c) or (c if c.isprintable() else _code_point(ord(c))) for c in text])
-        + '"'
-    )
-
-
-def _code_point(code: int) -> str:
-    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
-# -- ends of the program -------------------------------------------------------------------------------------
-
-
-def _first_line(exc: BaseException) -> str:
-    try:
-        return str(exc) or type(exc).__name__
-    except Exception:
-        return type(exc).__name__
-
-
-def panic(text: str, id_: int, frames: str, parent: int, site: int, labels: str) -> NoReturn:
-    """Report an exception nobody can read, as Go does, and end the program with status 2. Once: the first wins."""
-    if _core.fatal_claim():
-        _report(
-            f"panic: {text}\n\ngoroutine {id_} [running]{labels}:\n{frames.rstrip()}\n{created_by(parent, site)}"
-        )
-        _core.fatal_exit(2)
-    _wait_for_the_end()
-
-
-def created_by(parent: int, site: int) -> str:
-    """The last lines of a goroutine in a report: where it was created."""
-    try:
-        where = _core.definition_get(site).decode("utf-8", "replace") if site else ""
-    except Exception:
-        where = ""
-    if not where:
-        return ""
-    function, _, place = where.partition("\n")
-    function = "main" if function == "<module>" else function
-    by = f" in goroutine {parent}" if parent else ""
-    return f"created by {function}{by}\n{place}\n"
-
-
-def unread(id_: int, packed: Any, site: int) -> None:
-    """The last handle of a failed goroutine died unread (called by the core, from a dealloc)."""
-    from goproc.pickling import failure
-
-    exc = failure.unpack(packed[:_FAILURE])
-    if isinstance(exc, (Cancelled, KeyboardInterrupt)):
-        return
-    labels = packed[_FAILURE] if len(packed) > _FAILURE else ""
-    frames = packed[3]
-    body = (
-        f"Traceback (most recent call last):\n{frames}{packed[1]}: {packed[2]}"
-        if frames
-        else f"{packed[1]}: {packed[2]}"
-    )
-    panic(_first_line(exc), id_, body, 0, site, labels)
-
-
-def exit_program(exc: SystemExit) -> NoReturn:
-    """sys.exit() in a goroutine ends the program, as os.Exit does in Go."""
-    if _core.fatal_claim():
-        status = 0
-        if isinstance(exc.code, int):
-            status = exc.code & 0xFF
-        elif exc.code is not None:
-            status = 1
-            _report(f"{exc.code}\n")
-        _flush()
-        _core.fatal_exit(status)
-    _wait_for_the_end()
-
-
-def _report(text: str) -> None:
-    _flush()
-    try:
-        if sys.stderr is not None:
-            sys.stderr.write(text)
-            sys.stderr.flush()
-    except (OSError, ValueError):
-        pass
-
-
-def _flush() -> None:
-    stdio.flush_all()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None:
-                stream.flush()
-        except (OSError, ValueError):
-            pass
-
-
-_PATIENCE = 3.0
-
-
-def _wait_for_the_end() -> NoReturn:
-    """Somebody else is ending the program, this process included."""
-    import time
-
-    # Main may be at its exit handlers, its panic reported. Should one of them wait for a goroutine of this process, it
-    # waits in vain: then the program ends without the rest of them.
-    patience = _PATIENCE
-    while True:
-        time.sleep(0.1)
-        if _core.fatal_ending():
-            patience -= 0.1
-        if patience < 0 and _core.fatal_take():
-            _flush()
-            _core.fatal_exit(2)
-
-
 def forget() -> None:
     """The runtime stops: references into its segment mean nothing any more."""
     global _main_handle
@@ -736,4 +599,4 @@ def pid_of(proc: int) -> int:
     return _core.pids()[proc] or (os.getpid() if proc == _core.proc() else 0)
 
 
-_core.connect(goroutine=Goroutine, unread=unread, encode=messages.dumps, decode=messages.loads)
+_core.connect(goroutine=Goroutine, unread=ending.unread, encode=messages.dumps, decode=messages.loads)

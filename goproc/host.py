@@ -21,7 +21,19 @@ from typing import Any, ParamSpec, TypeVar
 
 from greenlet import getcurrent
 
-from goproc import channel, errors, goroutine, report, scheduler, selection, stdio, sync, topology, zygote
+from goproc import (
+    channel,
+    ending,
+    errors,
+    goroutine,
+    report,
+    scheduler,
+    selection,
+    stdio,
+    sync,
+    topology,
+    zygote,
+)
 from goproc.pickling import store
 from goproc.shm import _core
 
@@ -205,8 +217,8 @@ def _uncaught(tb: TracebackType | None) -> bool:
 def _end_panicked(hook: Any, exc: BaseException) -> NoReturn:
     """Main's own panic: the report, then the end of a Python program, in order, but with status 2."""
     if not _core.fatal_claim():
-        goroutine._wait_for_the_end()
-    goroutine._report(f"panic: {goroutine._first_line(exc)}\n\ngoroutine 1 [running]:\n")
+        ending.wait_for_the_end()
+    ending.report(f"panic: {ending.first_line(exc)}\n\ngoroutine 1 [running]:\n")
     try:
         hook(type(exc), exc, exc.__traceback__)
     except BaseException:
@@ -235,7 +247,7 @@ def _end_interrupted() -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _run_exit_handlers()
     ended = f"; {count} goroutine{'s' if count > 1 else ''} of this process ended" if count else ""
-    goroutine._report(f"goproc: interrupted (Ctrl-C){ended}\n")
+    ending.report(f"goproc: interrupted (Ctrl-C){ended}\n")
     os._exit(130)
 
 
@@ -248,7 +260,7 @@ def _run_exit_handlers() -> None:
         atexit._run_exitfuncs()
     except BaseException:
         pass
-    goroutine._flush()
+    ending.flush()
     for obj in gc.get_objects():  # files that are open
         if issubclass(type(obj), (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)):
             try:
@@ -407,7 +419,7 @@ def _at_exit() -> None:
     # If main ended well, an error that nobody has read is not to be lost with it.
     if not hasattr(sys, "last_value"):
         for id_, failure, site in _core.unread():
-            goroutine.unread(id_, failure, site)
+            ending.unread(id_, failure, site)
     left = _stop()
     if left:
         # A greenlet that is collected runs its finally blocks: it must outlive the interpreter.

@@ -28,7 +28,8 @@ from time import sleep as _thread_sleep
 
 from greenlet import getcurrent
 
-from goproc import goroutine, scheduler
+from goproc import ending, scheduler
+from goproc.labels import format_labels
 from goproc.shm import _core
 from goproc.shm._core import num_goroutine as num_goroutine
 
@@ -111,9 +112,9 @@ def _describe(g: G, active: FrameType | None, lines: dict[tuple[str, int | None,
         else _stack(frame, lines)
     )
     return (
-        f"goroutine {g.id} [{status}]{goroutine.format_labels(g.labels)}:\n"
+        f"goroutine {g.id} [{status}]{format_labels(g.labels)}:\n"
         f"  {_one_line(g.name)}, {_place(_core.proc(), os.getpid())}{waits}\n"
-        f"{stack}{goroutine.created_by(g.parent, g.site)}"
+        f"{stack}{ending.created_by(g.parent, g.site)}"
     )
 
 
@@ -249,7 +250,7 @@ def everything(active: FrameType) -> str:
                 "runnable" if not started else "running",
                 f"proc {proc}" if proc >= 0 else "in a queue",
             )
-        created = goroutine.created_by(parent, site)
+        created = ending.created_by(parent, site)
         known[id_] = f"goroutine {id_} [{status}]{labels}:\n  {_one_line(name)}, {where}\n{created}"
     if 1 not in known and 0 in silent and not _core.main_gone():
         known[1] = f"goroutine 1 [no answer]:\n  main, {_place(0, pids[0])}\n"
@@ -391,7 +392,7 @@ def on_host_quit(number: int, frame: FrameType | None) -> None:
 
 def _quit(frame: FrameType | None) -> NoReturn:
     if not _core.fatal_claim():
-        goroutine._wait_for_the_end()
+        ending.wait_for_the_end()
     _end("SIGQUIT: quit", frame)
 
 
@@ -400,9 +401,9 @@ def _end(title: str, frame: FrameType | None) -> NoReturn:
         text = everything(frame or sys._getframe())
     except Exception as exc:
         text = f"the goroutines cannot be shown: {type(exc).__name__}: {exc}\n"
-    goroutine._report(f"{title}\n\n{text}")
+    ending.report(f"{title}\n\n{text}")
     _core.fatal_exit(2)
-    goroutine._wait_for_the_end()
+    ending.wait_for_the_end()
 
 
 # -- deadlock ------------------------------------------------------------------------------------------------
@@ -425,7 +426,7 @@ def deadlock() -> bool:
         scheduler.interrupt(scheduler.main, RuntimeError(f"{title}\n\n{everything(sys._getframe())}"))
         return True
     if not _core.fatal_claim():
-        goroutine._wait_for_the_end()
+        ending.wait_for_the_end()
     _end(title, sys._getframe())
 
 

@@ -541,7 +541,10 @@ def _start_slices() -> None:
         and os.environ.get("GOPROC_PREEMPT", "1") != "0"
     ):
         signal.signal(signal.SIGURG, on_tick)
-        _core.start_monitor(signal.SIGURG)
+        try:
+            _core.start_monitor(signal.SIGURG)
+        except OSError:
+            pass  # no thread is to be had: then goroutines keep the process until they block
         _core.dump_ready(True)
         _sliced = True
 

@@ -356,9 +356,9 @@ def test_one_that_waits_in_a_system_call_answers(runtime2: Any) -> None:
     g = go.on(1)(blocks)
     pid, end = pids.recv(20)
     try:
+        until(lambda: "    data = os.read(end, 1)" in entries(dump())[g.id].lines)
         entry = entries(dump())[g.id]
         assert entry.state == "running" and entry.functions == ["blocks"]
-        assert "    data = os.read(end, 1)" in entry.lines
     finally:
         with open(f"/proc/{pid}/fd/{end}", "wb") as file:
             file.write(b"x")
@@ -377,6 +377,7 @@ STUCK = """
     go.on(1).opts(name="first", labels={"job": "x"})(waits)
     go.on(2)(waits)
     ready.recv(); ready.recv()
+    while goproc.dump().count("[chan receive]") < 2: sleep(0.01)
     go.on(1)(stuck, 10**9 if sys.argv[1] == "computes" else 0)
     ready.recv()
     if sys.argv[1] == "computes":

@@ -259,7 +259,7 @@ def test_a_session_on_a_terminal(terminal: Callable[..., Terminal]) -> None:
 
 def test_ctrl_c_on_a_terminal_ends_a_script(terminal: Callable[..., Terminal], tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(
-        "from goproc import go, chan\ngo.on(1)(chan().recv)\ngo.on(1)(int).result()\nprint('ready')\nchan().recv()\n"
+        "from goproc import go, chan, sleep\ngo.on(1)(sleep, 60)\ngo.on(1)(int).result()\nprint('ready')\nchan().recv()\n"
     )
     session = terminal("-m", "goproc", "run", "script.py")
     session.wait_for("ready\r\n")
@@ -271,7 +271,7 @@ def test_ctrl_c_on_a_terminal_ends_a_script(terminal: Callable[..., Terminal], t
 
 def test_the_terminal_is_closed(terminal: Callable[..., Terminal], tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(
-        "from goproc import go, chan\ngo.on(1)(int).result()\nprint('ready')\nchan().recv()\n"
+        "from goproc import go, sleep\ngo.on(1)(int).result()\nprint('ready')\nsleep(60)\n"
     )
     session = terminal("-m", "goproc", "run", "script.py")
     session.wait_for("ready")

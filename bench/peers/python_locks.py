@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
 from time import perf_counter
 from typing import Any
@@ -35,8 +36,17 @@ def thread_lock(count: int) -> dict[str, Any]:
 
 
 def _side(
-    lock: Any, together: Any, name: str, counts: list[int], inside: int, outside: int, spans: Any
+    cpu: int | None,
+    lock: Any,
+    together: Any,
+    name: str,
+    counts: list[int],
+    inside: int,
+    outside: int,
+    spans: Any,
 ) -> None:
+    if cpu is not None:
+        os.sched_setaffinity(0, {cpu})
     span = (0.0, 0.0)
     for count in counts:
         together.wait()
@@ -44,13 +54,36 @@ def _side(
     spans.put(span)
 
 
-def contended(count: int, inside: int, outside: int) -> dict[str, Any]:
-    """Two processes which start together."""
+def contended(count: int, inside: int, outside: int, pinned: bool) -> dict[str, Any]:
+    """Two processes which start together.
+
+    Args:
+        count: locks of each.
+        inside: work with the lock.
+        outside: work without.
+        pinned: keep each on a CPU of its own, as goproc does; otherwise they may share one, and then hardly meet.
+    """
     lock, together, spans = _context.Lock(), _context.Barrier(2), _context.SimpleQueue()
     counts = [count // 10 + 1, count]
+    cpus = sorted(os.sched_getaffinity(0))
     with Counter() as counter:
-        arguments = (lock, together, counter.name, counts, inside, outside, spans)
-        processes = [_context.Process(target=_side, args=arguments, daemon=True) for _ in range(2)]
+        processes = [
+            _context.Process(
+                target=_side,
+                args=(
+                    cpus[i % len(cpus)] if pinned else None,
+                    lock,
+                    together,
+                    counter.name,
+                    counts,
+                    inside,
+                    outside,
+                    spans,
+                ),
+                daemon=True,
+            )
+            for i in range(2)
+        ]
         for process in processes:
             process.start()
         elapsed = wall([spans.get() for _ in processes])

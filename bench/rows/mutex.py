@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.model import Peer, Row, times_faster, times_slower
+from bench.model import Peer, Row, Target, times_faster, times_slower
 
 _GOPROC = "bench.peers.goproc_locks"
 _PYTHON = "bench.peers.python_locks"
@@ -10,21 +10,25 @@ _CHANNEL = "goproc chan(1)"
 _LOCK = "multiprocessing.Lock"
 
 
-def _contended(name: str, title: str, count: int, inside: int, outside: int) -> Row:
-    arguments = {"count": count, "inside": inside, "outside": outside}
+def _contended(
+    name: str,
+    title: str,
+    count: int,
+    work: int,
+    more: tuple[Peer, ...] = (),
+    targets: tuple[Target, ...] = (),
+) -> Row:
+    arguments = {"count": count, "inside": work, "outside": work}
     return Row(
         name=name,
         title=title,
         peers=(
             Peer("goproc", f"{_GOPROC}:contended", arguments=arguments, requires=("goproc",)),
-            Peer(_LOCK, f"{_PYTHON}:contended", arguments=arguments),
-            *(
-                ()
-                if inside
-                else (Peer("Go", program="mutex.go", arguments={"sides": 2, "count": 5_000_000}),)
-            ),
+            Peer(_LOCK, f"{_PYTHON}:contended", arguments={**arguments, "pinned": True}),
+            Peer(f"{_LOCK}, unpinned", f"{_PYTHON}:contended", arguments={**arguments, "pinned": False}),
+            *more,
         ),
-        targets=(times_faster(_LOCK, 5),),
+        targets=targets,
     )
 
 
@@ -44,12 +48,18 @@ ROWS = (
         ),
         targets=(times_slower(_CHANNEL, 2),),
     ),
-    _contended("mutex-contended", "two processes count under one lock, per lock and unlock", 300_000, 0, 0),
+    _contended(
+        "mutex-contended",
+        "two processes add to one number under a lock, as fast as they can; per lock and unlock",
+        500_000,
+        0,
+        (Peer("Go", program="mutex.go", arguments={"sides": 2, "count": 5_000_000}),),
+        (times_faster(_LOCK, 5),),
+    ),
     _contended(
         "mutex-contended-work",
-        "the same with about 0.5 us of work inside the lock and 0.5 us outside",
-        100_000,
-        5,
-        5,
+        "the same with about 1 us of work inside the lock and 1 us outside: half of it can overlap",
+        60_000,
+        20,
     ),
 )

@@ -113,6 +113,7 @@ static enum gp_result mutex_step(struct gp_object *o, struct gp_case *c) {
         r = GP_OWNER_DIED;
     }
     own(o);
+    gp_set(&o->tail, gp_get(&o->tail) + 1); /* turns: see spin_for_lock() */
     gp_set(&o->value, 1); /* COMMIT */
     return r;
 }

@@ -12,8 +12,9 @@
 #define SPINS 4   /* successful looks that were then too late */
 
 unsigned long scheduler_thread;
-#define LOCK_AWAY_NS 900
-#define LOCK_LOOK_NS 300
+#define LOCK_FIRST_NS 200
+#define LOCK_AWAY_NS 700
+#define LOCK_LOOK_NS 50
 #define LOCK_SPIN_NS 20000ULL
 
 static int ticks = TICKS;
@@ -147,18 +148,39 @@ static bool deadline(PyObject *timeout, uint64_t *until) {
 
 static void nap(uint32_t ns) { gp_wait_ns(ns); }
 
+/* Somebody who holds it for less than a look takes it again and again while its lines are in that one's cache: then stay
+ * away for some of its turns, as lock.c does, and for the same reason. Somebody who holds it for longer gives no such
+ * turns: then be there when it lets go. `tail` counts the turns. */
+static enum gp_result spin_for_lock(struct gp_case *c) {
+    struct gp_object *o = c->o;
+    uint64_t until = gp_now() + LOCK_SPIN_NS, turn = gp_get(&o->tail);
+    nap(LOCK_FIRST_NS);
+    while (gp_may_spin() && gp_now() < until && !gp_inbox_pending()) {
+        uint64_t now = gp_get(&o->tail);
+        if (now != turn) {
+            nap(LOCK_AWAY_NS);
+            turn = gp_get(&o->tail);
+        }
+        if (gp_get(&o->value) == 0) {
+            if (gp_get(&o->lock) == 0) { /* not in the middle of letting go */
+                enum gp_result r = gp_case_try(c);
+                if (r != GP_BLOCK) return r;
+            }
+        } else if ((gp_get(&o->owner) & 1023) == gp.proc + 1) {
+            break; /* held by a goroutine of this process */
+        }
+        nap(LOCK_LOOK_NS);
+    }
+    return GP_BLOCK;
+}
+
 /* look again for about what sleeping and waking would cost, if a core is free for that */
 static enum gp_result spin(struct gp_case *c) {
     enum gp_result r = GP_BLOCK;
     if (c->kind <= GP_RECV) {
         for (int i = 0; i < SPINS && r == GP_BLOCK && gp_spin_until(c->o, c->kind == GP_SEND); i++) r = gp_case_try(c);
     } else if (c->kind == GP_LOCK && gp_get(&c->o->kind) != GP_KIND_RWMUTEX) {
-        /* stay away for some operations of the holder, as lock.c does, and for the same reason */
-        uint64_t until = gp_now() + LOCK_SPIN_NS;
-        for (nap(LOCK_AWAY_NS); r == GP_BLOCK && gp_may_spin() && gp_now() < until && !gp_inbox_pending(); nap(LOCK_LOOK_NS)) {
-            if (gp_get(&c->o->value) == 0) r = gp_case_try(c);
-            else if ((gp_get(&c->o->owner) & 1023) == gp.proc + 1) break; /* held by a goroutine of this process */
-        }
+        r = spin_for_lock(c);
     }
     return r;
 }

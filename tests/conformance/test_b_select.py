@@ -142,7 +142,7 @@ BLOCKING = {
 def test_B12_blocks(place, blocks, form):
     c = chan()
     g = place.receiver(BLOCKING[form], c)
-    if "nil" not in form and "empty select" != form:
+    if "nil" not in form and form != "empty select":
         until_waiting(c, receivers=1, senders=int(form == "send to itself"))
     blocks(g)
     g.cancel()
