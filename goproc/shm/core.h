@@ -182,6 +182,7 @@ void gp_thread_runs(struct gp_waiter *w);  /* it goes on, told or not */
 void gp_waiter_arm(uint32_t i);            /* a new epoch, WAITING; before any sudog is linked */
 bool gp_waiter_cancel(uint32_t i);         /* WAITING -> CANCELLED; false: somebody fired it first */
 void gp_tell(uint32_t proc, uint32_t i);   /* after a state CAS: inbox bit, or note the thread; rung by gp_ring() */
+void gp_untell(uint32_t i);                /* own waiter, which was fired and did not wait to be told: no late bit for its next use */
 void gp_ring(void);                        /* wake what gp_tell noted; call it with no lock held */
 int64_t gp_heir(void);                     /* the only waiter of this process that it has told itself since the last call, or -1 */
 void gp_ring_proc(uint32_t proc);

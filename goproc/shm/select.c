@@ -181,12 +181,12 @@ int64_t gp_select(struct gp_select *s, int64_t waiter, enum gp_result *r) {
 /* ---- after a park */
 
 void gp_case_settled(struct gp_case *c, uint32_t waiter, bool told) {
-    (void)waiter;
     if (!c->o) return;
     struct gp_sudog *s = gp_sudog_at(c->sudog);
     if (!told) { /* rule O2 */
         gp_lock(c->o);
         gp_unlock(c->o);
+        gp_untell(waiter); /* the teller has set the bit by now; left behind it would speak of the slot's next use */
     }
     s->object = 0;
     c->n = s->n;

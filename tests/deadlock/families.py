@@ -311,9 +311,9 @@ def first(): time.sleep(D / 2); threading.Thread(target=second).start()
 threading.Thread(target=first).start()
 """,
     "thread for a thread": """
-d = chan()
-threading.Thread(target=lambda: (d.recv(), c.send(1))).start()
-threading.Thread(target=lambda: (time.sleep(D), d.send(1))).start()
+gate = chan()
+threading.Thread(target=lambda: (gate.recv(), c.send(1))).start()
+threading.Thread(target=lambda: (time.sleep(D), gate.send(1))).start()
 """,
     "thread with a timeout": """
 def wait():

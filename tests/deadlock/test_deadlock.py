@@ -175,3 +175,10 @@ def test_status_and_output_of_the_end(tmp_path: Path, procs: int) -> None:
         """
     done = run(tmp_path, script, procs=procs)
     assert done.status == 2 and done.out.split() == ["begun", "unfinished", "line"], done
+
+
+@pytest.mark.parametrize("how", ["goproc", "python"])
+def test_main_ends_before_anything_began(tmp_path: Path, how: str) -> None:
+    done = run(tmp_path, "import goproc\ngoproc.goexit()\n", how=how)
+    title = "fatal error: no goroutines (main called runtime.Goexit) - deadlock!\n\n"
+    assert (done.status, done.out, done.err) == (2, "", title)
