@@ -481,7 +481,7 @@ def test_ctrl_c_twice(start: Start, main: str) -> None:
         from goproc import go, chan, sleep
         def burn():
             while True: pass
-        go.on(1)(chan().recv)
+        go.on(1)(sleep, 100)
         try:
             print("ready", flush=True)
             chan().recv()
@@ -598,7 +598,8 @@ def test_a_signal_handler_that_prints(run: Run) -> None:
 def test_ctrl_c_reaches_the_programs_that_goroutines_started(start: Start) -> None:
     script = """
         import subprocess
-        from goproc import go, chan
+        from goproc import go, chan, sleep
+        go.on(1)(sleep, 100)
         def child():
             with subprocess.Popen(["sleep", "60"]) as p:
                 print("ready", flush=True)
