@@ -34,7 +34,8 @@ static void finish(struct gp_object *c, int64_t code, unsigned inherited) {
     gp_lock(c);
     if (!is_done(c)) {
         gp_set(&c->value, code);
-        gp_release(&c->flags, (uint16_t)(gp_get(&c->flags) | GP_OBJ_CLOSED | inherited)); /* COMMIT */
+        /* not a load and a store: its only process, which knows nothing of this, may put it into a message right now */
+        atomic_fetch_or(&c->flags, (uint16_t)(GP_OBJ_CLOSED | inherited)); /* COMMIT */
         gp_fire_all(c, GP_W_CLOSED, false);
     }
     gp_unlock(c);
