@@ -531,6 +531,9 @@ def goexit() -> NoReturn:
 
     In main the program goes on without it. When no goroutine is left that could run it ends with status 2, as in Go.
     """
+    if not _core.attached() and threading.current_thread() is threading.main_thread():
+        _core.check_fork()
+        _core_start()  # else nobody would know that main ended in this way
     raise Goexit
 
 

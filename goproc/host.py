@@ -401,9 +401,25 @@ _end_watched = False
 
 
 def _at_end_of_main() -> None:
-    """Ctrl-C may have met another goroutine, and main has returned before it came to block: it is not to be lost."""
-    if _running is not None and _core.attached() and isinstance(scheduler.main.interrupt, KeyboardInterrupt):
+    """Main has returned, and Python is about to wait for the program's threads.
+
+    Ctrl-C may have met another goroutine, and main has ended before it came to block: it is not to be lost. And a thread
+    that is blocked in an operation which nobody can end any more is to be reported, not to be waited for.
+    """
+    if _running is None or not _core.attached() or not _core.on_scheduler_thread():
+        return
+    pause = 0.001
+    try:
+        scheduler.raise_interrupt()
+        while any(not t.daemon and t is not threading.current_thread() for t in threading.enumerate()):
+            if scheduler.nothing_ready():
+                report.threads_asleep()
+            scheduler.sleep(pause)
+            pause = min(2 * pause, 0.05)
+    except KeyboardInterrupt:
         _end_interrupted()
+    except errors.Cancelled:
+        pass
 
 
 def _at_exit() -> None:

@@ -416,8 +416,12 @@ def deadlock() -> bool:
         False if something that the detector does not see may still wake one; True at a prompt, where main is
         interrupted instead.
     """
+    if not _core.others_asleep(False):
+        return False  # a signal's handler has woken somebody: whoever is idle last looks again
     if veto():
         scheduler.call_at(monotonic() + 1, _nothing)  # a pending timer holds off the detector until then
+        return False
+    if not _core.others_asleep(True) or scheduler.runq:
         return False
     alone = _core.main_gone() and _core.num_goroutine() == 0
     title = "no goroutines (main called runtime.Goexit)" if alone else "all goroutines are asleep"
@@ -430,13 +434,35 @@ def deadlock() -> bool:
     _end(title, sys._getframe())
 
 
+def threads_asleep() -> None:
+    """Main has returned, and this process has nothing to run: if its threads wait for ever, say so and end the program.
+
+    Returns if one of them may still go on, or a goroutine elsewhere may wake it.
+    """
+    if not _core.others_asleep(False) or veto() or not _core.others_asleep(True):
+        return
+    if not _core.fatal_claim():
+        ending.wait_for_the_end()
+    names = ", ".join([repr(t.name) for t in threading.enumerate() if t is not threading.current_thread()])
+    _end(
+        f"fatal error: all goroutines are asleep - deadlock!\n\nmain has returned; for ever in an operation waits: {names}",
+        sys._getframe(),
+    )
+
+
 def _nothing() -> None:
     pass
 
 
 def veto() -> bool:
-    """May a signal still wake a goroutine: has the program a handler of its own, or a timer that sends one?"""
+    """May a signal still wake a goroutine: has the program a handler of its own, or a timer that sends one?
+
+    GOPROC_DEADLOCK=0 answers yes: for programs that are woken by what Python does not know, such as a thread of C code.
+    """
     from goproc import host
+
+    if os.environ.get("GOPROC_DEADLOCK") == "0":
+        return True
 
     own = (host._on_interrupt, on_host_quit, scheduler.on_tick, signal.default_int_handler)
     if any(

@@ -638,7 +638,7 @@ def on_tick(number: int, frame: FrameType | None) -> None:
     finally:
         scheduling = False
     if g is main and isinstance(g.interrupt, KeyboardInterrupt):
-        _raise_interrupt()  # Ctrl-C met another goroutine meanwhile; main may not block for long
+        raise_interrupt()  # Ctrl-C met another goroutine meanwhile; main may not block for long
 
 
 def _answer_dump(frame: FrameType | None) -> None:
@@ -748,12 +748,20 @@ def _checkpoint() -> None:
     if g.shielded:
         return
     if g.interrupt is not None:
-        _raise_interrupt()
+        raise_interrupt()
     if g.deadline is not None and g.deadline <= monotonic():
         raise DeadlineExceeded("context deadline exceeded")
 
 
-def _raise_interrupt() -> None:
+def nothing_ready() -> bool:
+    """Tell whether no other goroutine of this process is ready, or will be by the clock alone."""
+    return not (runq or _claimed or _resting) and not any(
+        g.parked and g.ticket == ticket for _, _, g, ticket in timers
+    )
+
+
+def raise_interrupt() -> None:
+    """Raise what the running goroutine was interrupted with, if anything."""
     exc, current.interrupt = current.interrupt, None
     if exc is not None:
         try:

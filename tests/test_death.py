@@ -356,8 +356,8 @@ def test_ctrl_c_while_it_starts(start: Start, delay: float) -> None:
     """Before the runtime is there the traceback is Python's own; workers add nothing to it in any case."""
     script = """
         print("begun", flush=True)
-        from goproc import go, chan
-        go.on(1)(chan().recv)
+        from goproc import go, chan, sleep
+        go.on(1)(sleep, 100)
         chan().recv()
     """
     with start(script, how="python") as program:
@@ -401,6 +401,7 @@ def test_a_handler_that_raises(start: Start) -> None:
 def test_ctrl_c_is_an_exception_in_main(start: Start) -> None:
     script = """
         from goproc import go, chan, sleep
+        go.on(1)(sleep, 100)
         ch = chan()
         g = go.on(1)(ch.recv)
         try:
@@ -481,7 +482,7 @@ def test_ctrl_c_twice(start: Start, main: str) -> None:
         from goproc import go, chan, sleep
         def burn():
             while True: pass
-        go.on(1)(chan().recv)
+        go.on(1)(sleep, 100)
         try:
             print("ready", flush=True)
             chan().recv()
@@ -598,7 +599,8 @@ def test_a_signal_handler_that_prints(run: Run) -> None:
 def test_ctrl_c_reaches_the_programs_that_goroutines_started(start: Start) -> None:
     script = """
         import subprocess
-        from goproc import go, chan
+        from goproc import go, chan, sleep
+        go.on(1)(sleep, 100)
         def child():
             with subprocess.Popen(["sleep", "60"]) as p:
                 print("ready", flush=True)

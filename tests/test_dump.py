@@ -715,3 +715,54 @@ def test_current_is_shown_with_its_labels_in_its_own_dump(runtime2: Any) -> None
 
     id_, text = go.opts(labels={"me": "yes"}).on(1)(f).result(20)
     assert text.startswith(f"goroutine {id_} [running] {{me: yes}}:\n") and current().id == 1
+
+
+@pytest.mark.parametrize("procs", [1, 2])
+def test_a_thread_that_waits_for_ever_when_main_has_returned(run: Run, procs: int) -> None:
+    """Python waits for its threads; one that nobody can wake is reported instead."""
+    script = """
+        import threading
+        from goproc import chan
+        c = chan()
+        threading.Thread(target=c.recv, name="stuck").start()
+        print("main ends")
+    """
+    done = run(script, procs=procs)
+    assert (done.status, done.out) == (2, "main ends\n"), done
+    assert (
+        done.err.startswith("fatal error: all goroutines are asleep - deadlock!\n") and "'stuck'" in done.err
+    )
+
+
+@pytest.mark.parametrize("procs", [1, 2])
+def test_a_thread_that_is_still_served_when_main_has_returned(run: Run, procs: int) -> None:
+    script = """
+        import threading
+        from goproc import chan, go, procs, sleep
+        def slow(c):
+            for i in range(3):
+                sleep(0.1)
+                c.send(i)
+            c.close()
+        c = chan()
+        threading.Thread(target=lambda: print(list(c))).start()
+        go.on(procs() - 1)(slow, c)
+    """
+    done = run(script, procs=procs)
+    assert (done.status, done.out, done.err) == (0, "[0, 1, 2]\n", "")
+
+
+def test_the_report_can_be_switched_off(tmp_path: Path) -> None:
+    script = """
+        import os
+        os.environ["GOPROC_DEADLOCK"] = "0"
+        from goproc import chan
+        print("ready", flush=True)
+        chan().recv()
+    """
+    with start(tmp_path, script) as program:
+        program.wait_for("ready")
+        time.sleep(0.5)
+        assert program.process.poll() is None
+        program.kill()
+        program.wait()

@@ -159,7 +159,8 @@ def test_ctrl_c_in_a_session_on_a_pipe(tmp_path: Path) -> None:
     with programs.start_command(
         [sys.executable, "-q", "-i"], tmp_path, variables, stdin=subprocess.PIPE
     ) as program:
-        program.type("from goproc import go, chan\nprint(go.on(1)(str, 'ready').result()); chan().recv()\n\n")
+        program.type("from goproc import go, chan, sleep\nasleep = go.on(1)(sleep, 60)\n")
+        program.type("print(go.on(1)(str, 'ready').result()); chan().recv()\n\n")
         program.wait_for("ready")
         program.interrupt()
         program.wait_for("KeyboardInterrupt", "err")
@@ -240,6 +241,8 @@ def test_a_session_on_a_terminal(terminal: Callable[..., Terminal]) -> None:
     session.wait_for(">>> ")
     session.type("go.on(1)(lambda: print('from a worker')).result()\n")
     session.wait_for("from a worker\r\n")
+    session.wait_for(">>> ")
+    session.type("from goproc import sleep; asleep = go.on(1)(sleep, 60)\n")
     session.wait_for(">>> ")
     for blocks in ("chan().recv()", "while True: pass\n", "go.on(1)(chan().recv).result()"):
         session.type(f"print('now'); {blocks}\n" if ":" not in blocks else f"{blocks}\n")

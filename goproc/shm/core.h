@@ -182,7 +182,7 @@ void gp_thread_runs(struct gp_waiter *w);  /* it goes on, told or not */
 void gp_waiter_arm(uint32_t i);            /* a new epoch, WAITING; before any sudog is linked */
 bool gp_waiter_cancel(uint32_t i);         /* WAITING -> CANCELLED; false: somebody fired it first */
 void gp_tell(uint32_t proc, uint32_t i);   /* after a state CAS: inbox bit, or note the thread; rung by gp_ring() */
-void gp_untell(uint32_t i);                /* I know already: take the inbox bit back */
+void gp_untell(uint32_t i);                /* own waiter, which was fired and did not wait to be told: no late bit for its next use */
 void gp_ring(void);                        /* wake what gp_tell noted; call it with no lock held */
 int64_t gp_heir(void);                     /* the only waiter of this process that it has told itself since the last call, or -1 */
 void gp_ring_proc(uint32_t proc);
@@ -198,6 +198,7 @@ void gp_park_attach(void);
 
 /* ---- deadlock.c */
 bool gp_all_asleep(void);                  /* nothing in any process can ever run again, by itself */
+bool gp_others_asleep(bool again);         /* nor in another one, as this one runs; again: and has not since the last call */
 
 /* ---- monitor.c: a thread that asks a goroutine which keeps its process for long to let others run */
 int gp_monitor_start(int signal, void (*request)(int signal), bool (*wanted)(void)); /* for the calling thread */

@@ -15,17 +15,22 @@
 
 static bool threads_run(uint32_t foreign, uint64_t threads) { return (int32_t)(foreign - (uint32_t)threads) > 0; }
 
-bool gp_all_asleep(void) {
-    static uint64_t act[GP_MAX_PROCS], threads[GP_MAX_PROCS];
-    struct gp_header *h = gp.head;
-    if (gp_get(&h->stop) || gp_get(&h->fatal) || gp_get(&h->asleep)) return false;
+enum { NOBODY = UINT32_MAX };
+
+static uint64_t act[GP_MAX_PROCS], threads[GP_MAX_PROCS]; /* of the first reading; only the scheduler's thread looks */
+
+static bool idle_all(uint32_t but) {
     for (uint32_t p = 0; p < gp.nprocs; p++) {
         struct gp_proc *w = gp_proc_at(p);
         act[p] = atomic_load(&w->act);
-        if (!(act[p] & 1) || gp_acquire(&w->state) != GP_P_LIVE || gp_get(&w->ext)) return false;
+        if (gp_acquire(&w->state) != GP_P_LIVE || (p != but && (!(act[p] & 1) || gp_get(&w->ext)))) return false;
         threads[p] = atomic_load(&w->threads);
         if (threads_run(gp_acquire(&w->foreign), threads[p])) return false;
     }
+    return true;
+}
+
+static bool nothing_pending(void) {
     atomic_thread_fence(memory_order_seq_cst);
     for (uint32_t p = 0; p < gp.nprocs; p++) {
         struct gp_proc *w = gp_proc_at(p);
@@ -33,10 +38,27 @@ bool gp_all_asleep(void) {
         if (atomic_load(&w->inbox) || atomic_load(&w->rescan) || gp_get(&w->park) == GP_NOTIFIED) return false;
         if (gp_get(&q->tail) != gp_get(&q->head) || gp_get(&q->pinned_tail) != gp_get(&q->pinned_head)) return false;
     }
+    return true;
+}
+
+static bool unchanged(void) {
     atomic_thread_fence(memory_order_seq_cst);
     for (uint32_t p = 0; p < gp.nprocs; p++) {
         struct gp_proc *w = gp_proc_at(p);
         if (atomic_load(&w->act) != act[p] || atomic_load(&w->threads) != threads[p]) return false;
     }
     return true;
+}
+
+bool gp_all_asleep(void) {
+    struct gp_header *h = gp.head;
+    if (gp_get(&h->stop) || gp_get(&h->fatal) || gp_get(&h->asleep)) return false;
+    return idle_all(NOBODY) && nothing_pending() && unchanged();
+}
+
+/* For the host, between being told that all sleep and saying so: it asks for the handlers of signals, and one that ran
+ * before it was asked for may have woken somebody and be gone. So it looks before and after. */
+bool gp_others_asleep(bool again) {
+    if (!again && !idle_all(gp.proc)) return false;
+    return nothing_pending() && unchanged();
 }

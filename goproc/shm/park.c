@@ -165,7 +165,7 @@ void gp_tell(uint32_t proc, uint32_t i) {
 
 void gp_untell(uint32_t i) {
     _Atomic uint64_t *word = (_Atomic uint64_t *)(gp.part + GP_PART_INBOX) + i / 64;
-    atomic_fetch_and_explicit(word, ~(1ULL << (i % 64)), memory_order_relaxed);
+    atomic_fetch_and_explicit(word, ~(1ULL << (i % 64)), memory_order_acq_rel);
 }
 
 int64_t gp_heir(void) {

@@ -186,9 +186,7 @@ void gp_case_settled(struct gp_case *c, uint32_t waiter, bool told) {
     if (!told) { /* rule O2 */
         gp_lock(c->o);
         gp_unlock(c->o);
-        /* The bit is there by now, unless it was drained. Left behind it would vouch for the next operation in this slot,
-         * whose peer may have got no further than its CAS: then its sudog would be used again while that peer unlinks it. */
-        gp_untell(waiter);
+        gp_untell(waiter); /* the teller has set the bit by now; left behind it would speak of the slot's next use */
     }
     s->object = 0;
     c->n = s->n;

@@ -187,6 +187,7 @@ static PyObject *core_select(PyObject *module, PyObject *const *args, Py_ssize_t
     Py_ssize_t default_at = -1;
     uint64_t run;
     if (!only_timeout(args, nargs, kwnames, &timeout) || checkpoint() < 0 || handle_ready() < 0) return NULL;
+    uint64_t run = gp.run;
     if (nargs > MOST) return too_many();
     run = gp.run;
     if (GP_UNLIKELY(nargs > SMALL)) {
@@ -238,12 +239,11 @@ typedef struct {
     bool busy, stale;     /* items are to be made from `given` */
 } Selector;
 
-static int settle(Selector *self) {
+static int parse_all(Selector *self) {
     Py_ssize_t count = PyList_GET_SIZE(self->given);
     self->s.n = 0;
     self->s.sorted = false;
     self->default_at = -1;
-    self->stale = true;
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *keep = NULL;
         int r = parse(PyList_GET_ITEM(self->given, i), i, &self->items[self->s.n], &keep);
@@ -252,8 +252,18 @@ static int settle(Selector *self) {
         else if (self->default_at >= 0) return two_defaults() ? 0 : -1;
         else self->default_at = i;
     }
-    self->stale = false;
     return 0;
+}
+
+/* Meanwhile done() of a context of the program's own may run: it may use this very Selector, and let others run. */
+static int settle(Selector *self) {
+    self->busy = self->stale = true;
+    Py_INCREF(self);
+    int r = parse_all(self);
+    self->busy = false;
+    if (r == 0) self->stale = false;
+    Py_DECREF(self);
+    return r;
 }
 
 static PyObject *selector_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
@@ -293,6 +303,7 @@ static PyObject *selector_select(Selector *self, PyObject *const *args, Py_ssize
     uint64_t run = gp.run;
     self->busy = true;
     Py_INCREF(self);
+    uint64_t run = gp.run;
     PyObject *r = perform(self->items, &self->s, self->default_at, timeout);
     if (self->s.spill && gp.base && run == gp.run) gp_free(self->s.spill); /* a block has one owner, and this object may outlive the runtime */
     self->s.spill = 0;

@@ -475,6 +475,13 @@ static PyObject *core_take_asleep(PyObject *module, PyObject *unused) {
     return PyBool_FromLong(gp.base && gp.proc == 0 && atomic_exchange(&gp.head->asleep, 0));
 }
 
+static PyObject *core_others_asleep(PyObject *module, PyObject *again) {
+    (void)module;
+    if (!gp.base) Py_RETURN_FALSE;
+    gp_release(&gp.my->foreign, foreign_threads());
+    return PyBool_FromLong(gp_others_asleep(again == Py_True));
+}
+
 PyMethodDef wait_functions[] = {
     {"bind", (PyCFunction)(void (*)(void))core_bind, METH_FASTCALL, PyDoc_STR("The goroutine that waits in this slot.")},
     {"drain", core_drain, METH_NOARGS, PyDoc_STR("Queue the goroutines told through the inbox; was this process asked to look around?")},
@@ -489,6 +496,8 @@ PyMethodDef wait_functions[] = {
     {"stop_monitor", core_stop_monitor, METH_NOARGS, NULL},
     {"may_switch", core_may_switch, METH_NOARGS, PyDoc_STR("Is this a place, in C, where a goroutine can let others run?")},
     {"slice_end", core_slice_end, METH_O, PyDoc_STR("The request for a turn came to nothing: None, not here; else when the next timer is due.")},
+    {"others_asleep", core_others_asleep, METH_O,
+     PyDoc_STR("Is nothing under way, and all asleep but the caller; True: and were since it was asked with False?")},
     {"take_asleep", core_take_asleep, METH_NOARGS, PyDoc_STR("In the host: were all goroutines found asleep? Once.")},
     {NULL, NULL, 0, NULL},
 };

@@ -288,8 +288,8 @@ def test_M04_somebody_waits_for_input(tmp_path, begin, procs):
 # -- M05 ---------------------------------------------------------------------------------------------------------------
 
 HANDS_OVER = """
-import sys, time
-from goproc import Barrier, chan, go, procs, select
+import sys, threading, time
+from goproc import Atomic, Barrier, Cond, Mutex, Semaphore, Selector, WaitGroup, chan, go, procs, select, yield_now
 
 SECONDS = float(sys.argv[1])
 
@@ -303,32 +303,103 @@ def choosing_relay(source, target, never):
         select((target.send, got.value), never)
     target.close()
 
-def rounds(barrier, last):
-    for _ in range(last):
+def selector_relay(source, target, never):
+    cases = Selector(never, source)
+    while (got := cases.select()).ok:
+        target.send(got.value)
+    target.close()
+
+def through_the_ring(ring):
+    for v in range(100):
+        ring[0].send(v)
+        assert ring[-1].recv() == v
+
+def all_over(f, *args):
+    for g in [go.on(p)(f, *args) for p in (0, procs() - 1)]:
+        g.join()
+
+def at_the_barrier(barrier):
+    for _ in range(20):
         barrier.wait()
 
+def under_a_lock(lock, wg):
+    for _ in range(50):
+        with lock:
+            yield_now()
+    wg.done()
+
+def one_after_the_other(mine, others, wg):
+    for _ in range(20):
+        mine.acquire()
+        others.release()
+    wg.done()
+
+def ping(a, b):
+    for v in range(50):
+        a.send(v)
+        assert b.recv() == v
+
+def pong(a, b):
+    for _ in range(50):
+        b.send(a.recv())
+
+def in_threads(f, *args):
+    ended = chan()
+    threading.Thread(target=lambda: (f(*args), ended.close())).start()
+    ended.recv_ok()
+
+def children(n):
+    if n:
+        go.on(n % procs())(children, n - 1).join()
+
+def signals(cond, turn, me):
+    for _ in range(20):
+        with cond.mutex:
+            while turn.load() != me:
+                cond.wait()
+            turn.store(1 - me)
+            cond.broadcast()
+
 def go_round():
-    n = max(2, procs())
+    kinds = relay, choosing_relay, selector_relay
+    n = max(3, procs())
     ring = [chan() for _ in range(n + 1)]
     for i in range(n):
-        args = (ring[i], ring[i + 1])
-        if i % 2:
-            go.on((i + 1) % procs())(choosing_relay, *args, chan())
-        else:
-            go.on((i + 1) % procs())(relay, *args)
-    hops, until = 0, time.monotonic() + SECONDS
+        f = kinds[i % 3]
+        go.on((i + 1) % procs())(f, ring[i], ring[i + 1], *[chan()] * (f is not relay))
+    rounds, until = 0, time.monotonic() + SECONDS
     while time.monotonic() < until:
-        for v in range(100):
-            ring[0].send(v)
-            assert ring[-1].recv() == v
-        hops += 100 * (n + 1)
-        barrier = Barrier(2)
-        g = go.on(procs() - 1)(rounds, barrier, 20)
-        rounds(barrier, 20)
+        through_the_ring(ring)
+        all_over(at_the_barrier, Barrier(2))
+        wg, lock = WaitGroup(), Mutex()
+        for p in range(procs()):
+            wg.add(1)
+            go.on(p)(under_a_lock, lock, wg)
+        wg.wait()
+        tokens = Semaphore(1), Semaphore(1)
+        tokens[1].acquire()
+        wg.add(2)
+        go.on(0)(one_after_the_other, tokens[0], tokens[1], wg)
+        go.on(procs() - 1)(one_after_the_other, tokens[1], tokens[0], wg)
+        wg.wait()
+        for one, other in ((ping, pong), (pong, ping)):
+            a, b = chan(), chan()
+            g = go.on(procs() - 1)(in_threads, one, a, b)
+            go.on(0)(in_threads, other, a, b).join()
+            g.join()
+        a, b = chan(), chan()
+        g = go.on(procs() - 1)(ping, a, b)
+        in_threads(pong, a, b)
         g.join()
+        children(20)
+        cond, turn = Cond(Mutex()), Atomic(0)
+        g = go.on(procs() - 1)(signals, cond, turn, 1)
+        signals(cond, turn, 0)
+        g.join()
+        rounds += 1
     ring[0].close()
     assert ring[-1].recv_ok() == (None, False)
-    return hops
+    return rounds
 
 print(go_round() > 0)
 chan().recv()

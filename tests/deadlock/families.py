@@ -90,12 +90,70 @@ for i in range(5): assert isinstance(go.on(i % procs())(fail).exception(), Value
 go.on(LAST)(goexit).join()
 """,
     "processes": "subprocess.run(['true'], check=True)",
+    "timeouts not needed": """
+def ask(c, d):
+    for v in range(50):
+        c.send(v, timeout=3600)
+        c.recv(timeout=3600)
+    go(lambda: (sleep(0.02), d.send(1)))
+    d.recv(timeout=3600)
+    with context.timeout(3600):
+        go(lambda: (sleep(0.02), d.send(1)))
+        select(d, chan())
+    go(int).result(timeout=3600)
+go.on(LAST)(ask, chan(1), chan()).result()
+ask(chan(1), chan())
+""",
+    "timers stopped elsewhere": """
+calls = [after_func(3600, print) for _ in range(100)] + [go.on(LAST)(lambda: after_func(3600, print)).result()]
+go.on(LAST)(lambda: [t.stop() for t in calls]).join()
+calls.pop().reset(0)
+after(3600)
+""",
+    "cancelled sleepers": """
+def sleeper(w):
+    try:
+        w.done()
+        sleep(3600)
+    finally:
+        chan(1).send(1, timeout=3600)
+w = WaitGroup()
+w.add(6)
+gs = [go.on(i % procs())(sleeper, w) for i in range(6)]
+w.wait()
+for g in gs: g.cancel()
+for g in gs: g.exception()
+""",
+    "contexts cancelled": """
+ctx, cancel = context.with_timeout(context.background(), 3600)
+gs = [go.on(i % procs())(select, ctx, chan()) for i in range(4)]
+context.after_func(ctx, int)
+sleep(0.02)
+cancel()
+for g in gs: g.join()
+""",
+    "stolen tasks": """
+gs = [go(lambda n: sum(i * i for i in range(n)), n * 1000) for n in range(40)]
+assert sum(g.result() for g in gs)
+""",
+    "threads talked": """
+def talk(c):
+    ts = [threading.Thread(target=c.send, args=(i,)) for i in range(5)]
+    for t in ts: t.start()
+    for t in ts: c.recv()
+    with ThreadPoolExecutor(2) as pool: assert sum(pool.map(abs, range(9))) == 36
+for i in range(procs()): go.on(i)(talk, chan()).result()
+""",
 }
 
 # a way to block for ever
 BLOCK = {
     "send": "chan().send(1)",
     "full": "c = chan(2); [c.send(i) for i in range(3)]",
+    "send what is large": "chan().send(bytes(1 << 20))",
+    "send many": "chan(4).send_many(range(5))",
+    "recv many": "c = chan(9); c.send(1); c.recv_many(9); c.recv_many(9)",
+    "recv for infinity": "chan().recv(timeout=float('inf'))",
     "recv": "chan().recv()",
     "range": "[x for x in chan(9)]",
     "nil": "nil.recv()",
@@ -105,9 +163,34 @@ BLOCK = {
     "select many": "select(*[chan() for _ in range(100)])",
     "Selector": "s = Selector(chan(), chan()); s[0] = nil; s.select()",
     "select itself": "c = chan(); select(c, (c.send, 1))",
+    "select of all kinds": """
+m, w, t = Semaphore(1), WaitGroup(), Timer(3600)
+m.acquire(), w.add(1), t.stop()
+ctx, cancel = context.with_cancel(context.background())
+select(chan(), nil, m.acquire, w.wait, ctx, t)
+""",
+    "Selector used before": """
+c = chan(3)
+c.send_many("abc")
+s = Selector(c, chan())
+for _ in range(4): s.select()
+""",
+    "timer received before": "t = after(0.02); t.recv(); t.recv()",
+    "timer stopped meanwhile": """
+t = Timer(3600)
+go.on(LAST)(lambda t: (sleep(0.1), t.stop()), t)
+t.c.recv()
+""",
+    "timer of select stopped meanwhile": """
+t = Ticker(3600)
+go.on(LAST)(lambda t: (sleep(0.1), t.stop()), t)
+select(chan(), t)
+""",
     "stopped timer": "t = Timer(3600); t.stop(); t.c.recv()",
     "stopped ticker": "t = Ticker(0.01); t.stop(); select(t, chan())",
     "Mutex": "m = Mutex(); m.lock(); m.lock()",
+    "Mutex of one who ended": "m = Mutex(); go.on(LAST)(m.lock).join(); m.lock()",
+    "rlock": "m = RWMutex(); m.lock(); m.rlock()",
     "RWMutex": "m = RWMutex(); m.rlock(); m.lock()",
     "WaitGroup": "w = WaitGroup(); w.add(1); w.wait()",
     "Cond": "m = Mutex(); m.lock(); Cond(m).wait()",
@@ -115,6 +198,11 @@ BLOCK = {
     "Barrier": "Barrier(2).wait()",
     "Once": "o = Once()\ndef f(): o.do(f)\no.do(f)",
     "context": "ctx, cancel = context.with_cancel(context.background()); ctx.done().recv()",
+    "context without its deadline": """
+ctx, cancel = context.with_timeout(context.background(), 3600)
+free, cancel = context.with_cancel(context.without_cancel(ctx))
+free.done().recv()
+""",
 }
 
 # who blocks, and how main comes to depend on it; the number of goroutines in the report
@@ -223,9 +311,9 @@ def first(): time.sleep(D / 2); threading.Thread(target=second).start()
 threading.Thread(target=first).start()
 """,
     "thread for a thread": """
-d = chan()
-threading.Thread(target=lambda: (d.recv(), c.send(1))).start()
-threading.Thread(target=lambda: (time.sleep(D), d.send(1))).start()
+gate = chan()
+threading.Thread(target=lambda: (gate.recv(), c.send(1))).start()
+threading.Thread(target=lambda: (time.sleep(D), gate.send(1))).start()
 """,
     "thread with a timeout": """
 def wait():
@@ -291,6 +379,34 @@ a, b = chan(), chan()
 go.on(LAST)(relay, a, b)
 go.on(0)(turn, a, b)
 """,
+    "threads that talk": """
+def begin():
+    a, b = queue.Queue(), queue.Queue()
+    def echo():
+        while a.get(): b.put(1)
+    def ask():
+        for _ in range(8):
+            a.put(1)
+            b.get()
+            time.sleep(D / 8)
+        a.put(0)
+        c.close()
+    for f in (echo, ask): threading.Thread(target=f).start()
+go.on(LAST)(begin)
+""",
+    "computing in C": """
+def burn():
+    until = time.monotonic() + D
+    while time.monotonic() < until: 3 ** 40000
+    c.send(1)
+go(burn)
+""",
+    "function after a context": """
+def begin():
+    ctx, cancel = context.with_timeout(context.background(), D)
+    context.after_func(ctx, c.close)
+go.on(LAST)(begin)
+""",
     "goroutines": """
 def hand_on(until, i):
     if time.monotonic() < until: go.on(i % procs())(hand_on, until, i + 1)
@@ -304,6 +420,7 @@ WAITS = {
     "main": "c.recv_ok()",
     "another": "go.on(LAST)(c.recv_ok).result()",
     "select": "select(c, nil, chan(), (chan().send, 1))",
+    "Selector": "Selector(chan(), c).select()",
     "relay": "d = chan(); go.on(0)(lambda: (c.recv_ok(), d.send(1))); d.recv()",
     "Mutex": """
 m = Mutex()
@@ -312,6 +429,32 @@ go.on(LAST)(lambda: (c.recv_ok(), m.unlock()))
 m.lock()
 """,
     "WaitGroup": "w = WaitGroup(); w.go(c.recv_ok); w.wait()",
+    "Semaphore": "s = Semaphore(2); s.acquire(2); go(lambda: (c.recv_ok(), s.release(2))); s.acquire()",
+    "RWMutex": "m = RWMutex(); m.lock(); go(lambda: (c.recv_ok(), m.unlock())); m.rlock()",
+    "Barrier": "b = Barrier(2); go.on(LAST)(lambda: (c.recv_ok(), b.wait())); b.wait()",
+    "context": """
+ctx, cancel = context.with_cancel(context.background())
+below, _ = context.with_cancel(ctx)
+go.on(LAST)(lambda: (c.recv_ok(), cancel()))
+below.done().recv_ok()
+""",
+    "Cond": """
+m, told = Mutex(), chan(1)
+cond = Cond(m)
+def tell():
+    c.recv_ok()
+    with m: told.send(1), cond.signal()
+go.on(LAST)(tell)
+with m:
+    while not len(told): cond.wait()
+""",
+    "Once": """
+o, begun = Once(), chan()
+go.on(LAST)(o.do, lambda: (begun.send(1), c.recv_ok()))
+begun.recv()
+o.do(int)
+""",
+    "Group": "with Group() as group: group.go(c.recv_ok)",
     "thread": "d = chan(); threading.Thread(target=lambda: (c.recv_ok(), d.close())).start(); d.recv_ok()",
 }
 

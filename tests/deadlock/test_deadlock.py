@@ -108,6 +108,34 @@ def test_reported_when_the_last_handler_is_gone(tmp_path: Path, procs: int) -> N
     assert (done.status, done.out) == (2, "gone\n") and done.err.startswith(ASLEEP), done
 
 
+@pytest.mark.parametrize("procs", [1, 2])
+def test_a_handler_that_removes_itself(tmp_path: Path, procs: int) -> None:
+    """It comes just when all are found asleep, wakes somebody, and is gone before anybody asks for handlers."""
+    script = """
+        import random, signal, sys, time
+        from goproc import chan, go, runtime
+
+        procs = int(sys.argv[1])
+
+        def waits(c, seconds):
+            def handler(*_):
+                signal.signal(signal.SIGALRM, signal.SIG_IGN)
+                c.try_send(1)
+            signal.signal(signal.SIGALRM, handler)
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            c.recv()
+
+        until = time.monotonic() + float(sys.argv[2])
+        while time.monotonic() < until:
+            with runtime(procs=procs):  # each asks for handlers once a second at most
+                go.on(procs - 1)(int).join()
+                go.on(procs - 1)(waits, chan(1), random.uniform(0.00002, 0.0008)).join()
+        print("done")
+        """
+    done = run(tmp_path, script, str(procs), "20" if LONG else "2", how="python", procs=None, limit=60)
+    assert (done.status, done.out, done.err) == (0, "done\n", "")
+
+
 def test_a_runtime_of_an_application(tmp_path: Path) -> None:
     """Not under `goproc run`: the program has a runtime of its own, for a while, and again."""
     script = """
@@ -147,3 +175,10 @@ def test_status_and_output_of_the_end(tmp_path: Path, procs: int) -> None:
         """
     done = run(tmp_path, script, procs=procs)
     assert done.status == 2 and done.out.split() == ["begun", "unfinished", "line"], done
+
+
+@pytest.mark.parametrize("how", ["goproc", "python"])
+def test_main_ends_before_anything_began(tmp_path: Path, how: str) -> None:
+    done = run(tmp_path, "import goproc\ngoproc.goexit()\n", how=how)
+    title = "fatal error: no goroutines (main called runtime.Goexit) - deadlock!\n\n"
+    assert (done.status, done.out, done.err) == (2, "", title)

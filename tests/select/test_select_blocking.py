@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections import Counter
 
@@ -64,7 +65,7 @@ def test_time_is_up(place, form, timeout):
     assert place.receiver(attempt, form, mixed, *cs, timeout).result(10) == "select: timed out"
     nothing_happened(*cs)
     # who comes next meets those who are there, not the one that left
-    a, b, full = cs
+    a, _b, full = cs
     g = place.receiver(lambda a: a.recv(), a)
     a.send("next")
     assert g.result(10) == "next"
@@ -108,7 +109,7 @@ def test_cancel(place, form):
             done.send("cancelled")
             return select(*cs[:2], done).value
 
-    a, b, full = cs = channels()
+    a, _b, full = cs = channels()
     g = place.receiver(blocked, form, mixed, list(cs))
     until_waiting(a, receivers=2)
     assert g.cancel()
@@ -159,9 +160,9 @@ def test_ends_that_race_with_a_value_lose_none(place, long, how):
             try:
                 if how == "context":
                     with context.timeout(0.0003):
-                        at, value, ok = select(a, b, stop)
+                        at, value, _ok = select(a, b, stop)
                 else:
-                    at, value, ok = select(a, b, stop, timeout=0.0003 if how == "timeout" else None)
+                    at, value, _ok = select(a, b, stop, timeout=0.0003 if how == "timeout" else None)
             except (TimeoutError, context.DeadlineExceeded, Cancelled):
                 continue
             if at == 2:
@@ -201,7 +202,7 @@ def test_ends_that_race_with_a_value_lose_none(place, long, how):
 
 
 def test_close_wakes_a_receiver(place, form):
-    a, b, full = cs = channels()
+    _a, b, _full = cs = channels()
     g = place.receiver(lambda form, mixed, cs: form(mixed(*cs)), form, mixed, list(cs))
     until_waiting(b, receivers=1)
     place.sender(lambda b: b.close(), b).join(10)
@@ -210,7 +211,7 @@ def test_close_wakes_a_receiver(place, form):
 
 
 def test_close_wakes_a_sender(place, form):
-    a, b, full = cs = channels()
+    _a, _b, full = cs = channels()
 
     def blocked(form, mixed, cs):
         try:
@@ -270,7 +271,7 @@ def test_one_value_wakes_one_of_many(place):
 
 def test_fair_after_a_block(place, long):
     """The cases of one channel have equal chances also when the select blocked first."""
-    n = 2000 if long else 400
+    n = 2000 if long else 200
 
     def take(a, b, n):
         return Counter(select(a, b, a.recv, a.recv_ok).index for _ in range(n))
@@ -332,7 +333,7 @@ def test_every_value_once(place, some_caps, long):
         got = []
         selector = Selector(*reversed(cs), stop)
         while True:
-            at, v, ok = selector.select()
+            _at, v, ok = selector.select()
             if not ok:
                 return got
             got.append(v[:2])
@@ -363,7 +364,7 @@ def test_ring_of_selects(place, long):
         passed, have = 0, 0
         while True:
             cases = [left, stop, (right.send, "token") if have else nil]
-            at, _, ok = select(*cases)
+            at, _, _ok = select(*cases)
             if at == 1:
                 return passed, have
             have += 1 if at == 0 else -1
@@ -470,3 +471,58 @@ def test_runtime_stops_under_blocked_selects(n):
         with pytest.raises(BaseException):  # noqa: B017 (stopped, whatever it is called)
             selector.select()
     del gs
+
+
+# -- exceptions from elsewhere ---------------------------------------------------------------------------------------
+
+
+class Alarm(Exception):
+    pass
+
+
+@pytest.mark.parametrize("n", [1, 4, 70])
+def test_a_signal_handler_raises(runtime1, n):
+    """The main goroutine is blocked in a select, and nothing else runs."""
+
+    def ring(number, frame):
+        raise Alarm
+
+    cs = [chan() for _ in range(n)]
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        for form in (lambda: select(*cs), Selector(*cs, (cs[0].send, "x" * 1000)).select):
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            with pytest.raises(Alarm):
+                form()
+            assert {waiters(c) for c in cs} == {(0, 0)}
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    g = go.local(lambda: select(*cs))
+    until_waiting(cs[-1], receivers=1)
+    cs[-1].send("after")
+    assert g.result(10) == (n - 1, "after", True)
+
+
+def test_too_deep_to_block(runtime1):
+    """A select that is ready is done at any depth; one that would block says so, and has done nothing."""
+
+    def down(a, b, errors):
+        try:
+            down(a, b, errors)
+        except RecursionError:
+            pass
+        try:
+            select(a, (b.send, 1))
+        except RecursionError as error:
+            errors.append(str(error))
+        except TimeoutError:
+            pass
+
+    a, b, errors = chan(), chan(), []
+    g = go.local(down, a, b, errors)
+    until(lambda: waiters(a) == (1, 0) and waiters(b) == (0, 1))
+    assert errors and "too deep to block" in errors[-1]
+    g.cancel()
+    g.exception(10)
+    assert waiters(a) == waiters(b) == (0, 0)

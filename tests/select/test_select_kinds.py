@@ -492,7 +492,7 @@ def test_all_kinds_in_one(place):
         things, waiting, ends = start()
         ends[i]()
         assert waiting.result(10).index == i
-        c, d, g, wg, sem, _, ctx = things
+        c, d, g, wg, sem, _, _ctx = things
         assert waiters(c) == waiters(d) == waiters(g) == waiters(wg) == waiters(sem) == (0, 0)
         for k, end in enumerate(ends):
             if k in (2, 3, 4, 6) and k != i:
