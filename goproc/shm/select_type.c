@@ -185,11 +185,9 @@ static PyObject *core_select(PyObject *module, PyObject *const *args, Py_ssize_t
     struct gp_select s = {.cases = small_cases, .poll = orders, .lock = orders + SMALL};
     PyObject *timeout, *result = NULL, *kept = NULL;
     Py_ssize_t default_at = -1;
-    uint64_t run;
     if (!only_timeout(args, nargs, kwnames, &timeout) || checkpoint() < 0 || handle_ready() < 0) return NULL;
     uint64_t run = gp.run;
     if (nargs > MOST) return too_many();
-    run = gp.run;
     if (GP_UNLIKELY(nargs > SMALL)) {
         items = PyMem_Malloc((size_t)nargs * sizeof *items);
         s.cases = PyMem_Malloc((size_t)nargs * sizeof *s.cases);
@@ -300,7 +298,6 @@ static PyObject *selector_select(Selector *self, PyObject *const *args, Py_ssize
     PyObject *timeout = NULL;
     if ((nargs || kwnames) && parse_timeout(args, nargs, kwnames, 0, "select()", &timeout) < 0) return NULL;
     if (checkpoint() < 0 || handle_ready() < 0 || not_busy(self) < 0 || (self->stale && settle(self) < 0)) return NULL;
-    uint64_t run = gp.run;
     self->busy = true;
     Py_INCREF(self);
     uint64_t run = gp.run;
