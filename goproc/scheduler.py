@@ -210,8 +210,12 @@ def stop() -> list[Any]:
 
 def run_worker() -> None:
     """Run goroutines and nothing else, until the runtime stops and `leave` ends the process."""
-    current.parked = True  # it is the scheduler itself, not a goroutine: nobody makes it ready
+    global scheduling
     while True:
+        scheduling = True
+        current.parked = (
+            True  # it is the scheduler itself, not a goroutine: only a signal's handler makes it ready
+        )
         _schedule()
 
 
@@ -228,9 +232,11 @@ def leave_thread() -> None:
 
 def run_thread() -> None:
     """As run_worker(), in a thread of the host; returns when the runtime stops."""
-    current.parked = True
+    global scheduling
     try:
         while not _core.stopping():
+            scheduling = True
+            current.parked = True
             _schedule()
     except _Left:
         pass
@@ -244,10 +250,12 @@ def run_thread() -> None:
 
 
 def _schedule(ready: bool = False) -> None:
-    """Run others until the current goroutine has its turn again: it has parked, or is `ready` and queues itself."""
+    """Run others until the current goroutine has its turn again: it has parked, or is `ready` and queues itself.
+
+    The caller has said that it is `scheduling`, before its first step.
+    """
     global current, scheduling
     me = current
-    scheduling = True
     try:
         if ready:
             runq.append(me)
@@ -524,8 +532,9 @@ def park(slot: int, until: float | None, reason: str, handle: object) -> bool:
         g.waits_on = handle
         g.since = now
         _schedule()
-    finally:
+    except BaseException:
         scheduling = False
+        raise
     told = g.told
     g.waits_on = None
     if until is not None and told:
@@ -725,8 +734,9 @@ def sleep(seconds: float) -> None:
             g.reason = "sleep"
             g.since = now
             _schedule()
-        finally:
+        except BaseException:
             scheduling = False
+            raise
         _checkpoint()
 
 

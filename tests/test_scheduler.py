@@ -606,6 +606,30 @@ with runtime(procs=1):
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
 
 
+def test_signal_handler_that_blocks_in_an_idle_worker(runtime2):
+    """A worker looks for work with a goroutine's means, but is none."""
+    seen = chan()
+
+    def begin():
+        def handler(number, frame):
+            sleep(0.001)
+            seen.send(number)
+
+        signal.signal(signal.SIGUSR1, handler)
+        return os.getpid()
+
+    def end():
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+
+    pid = go.on(1)(begin).result()
+    for _ in range(20):
+        sleep(0.002)
+        os.kill(pid, signal.SIGUSR1)
+        assert seen.recv() == signal.SIGUSR1
+        assert go.on(1)(os.getpid).result() == pid
+    go.on(1)(end).join()
+
+
 def test_what_blocks_in_the_middle_of_a_switch_is_refused(runtime1, monkeypatch):
     """A finalizer or a signal's handler can come anywhere: it must not take the place of the wait it came upon."""
     never, refused = chan(), []
