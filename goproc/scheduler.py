@@ -328,6 +328,8 @@ def _run_goroutines() -> None:
     """The body of every goroutine's greenlet: run one after the other."""
     global current, scheduling
     mine = getcurrent()
+    nobody = G(0, "")  # looks for work between two of them; a signal's handler may come then, and block
+    nobody.greenlet = mine
     while True:
         g = current
         g.greenlet = mine
@@ -337,6 +339,8 @@ def _run_goroutines() -> None:
         g.greenlet = g.entry = g.context = None
         if not _core.attached():
             return  # the runtime stopped, and whoever stopped it unwinds what is left
+        nobody.parked = True
+        current = nobody
         try:
             g = _next()
             current = g
@@ -399,7 +403,7 @@ def _next() -> G:
             interrupt(main, exc)
         finally:
             idling = False
-        if me.ticket != ticket and me.parked:  # a signal's handler has blocked: see _nested
+        if me.ticket != ticket and me.parked and me.id:  # a signal's handler has blocked: see _nested
             me.parked = False
             me.told = True
             runq.append(me)
