@@ -152,8 +152,13 @@ def _stack(frame: FrameType | None, lines: dict[tuple[str, int | None, str], str
     shown = frames[::-1]
     while shown and shown[0][1].startswith(_PACKAGE):
         del shown[0]
-    while shown and shown[-1][1].startswith(_PACKAGE):
-        del shown[-1]
+    while shown:
+        last = len(shown) - 1
+        while last and shown[last][1].startswith("<frozen importlib"):
+            last -= 1  # an import of goproc's own is no more the program's than what imports
+        if not shown[last][1].startswith(_PACKAGE):
+            break
+        del shown[last:]
     if not shown:  # a goroutine of goproc's own
         shown = [f for f in frames[::-1] if f[1] not in _MACHINERY]
     half = _SHOWN_FRAMES // 2

@@ -35,18 +35,25 @@ _SUDOGS_AT = (
 
 def _base() -> int:
     """Where the segment of the running runtime is mapped: the newest mapping, others may live on for an array."""
-    bases = []
-    with open("/proc/self/maps") as maps:
-        for line in maps:
-            if "memfd:goproc" in line:
-                start, offset = line.split("-")[0], line.split()[2]
-                if int(offset, 16) == 0:
-                    bases.append(int(start, 16))
-    for base in bases:
-        magic, stop = _read(base, "Q"), _read(base + 132, "I")
-        if magic == _MAGIC and not stop:
-            return base
-    raise RuntimeError("no running runtime is mapped, or the layout has changed")
+    global _last
+    if not _runs(_last):
+        with open("/proc/self/maps") as maps:
+            fields = [line.split() for line in maps if "memfd:goproc" in line]
+        bases = [int(f[0].split("-")[0], 16) for f in fields if int(f[2], 16) == 0]
+        _last = next((base for base in bases if _runs(base)), 0)
+    if not _last:
+        raise RuntimeError("no running runtime is mapped, or the layout has changed")
+    return _last
+
+
+_last = 0  # where it was the last time: a poll must not read all mappings again and again
+
+
+def _runs(base: int) -> bool:
+    try:
+        return _read(base, "Q") == _MAGIC and not _read(base + 132, "I")
+    except (OSError, struct.error):
+        return False  # nothing is mapped there any more
 
 
 def _read(at: int, format: str) -> int:
