@@ -766,3 +766,17 @@ def test_the_report_can_be_switched_off(tmp_path: Path) -> None:
         assert program.process.poll() is None
         program.kill()
         program.wait()
+
+
+def test_an_import_of_goprocs_own_is_not_shown() -> None:
+    """A process may be asked for its stacks while it imports what answers."""
+
+    def calling(inner: Any, file: str) -> Any:
+        scope: dict[str, Any] = {"inner": inner}
+        exec(compile("def outer(): return inner()", file, "exec"), scope)
+        return scope["outer"]
+
+    imports = calling(lambda: report._stack(sys._getframe(1), {}), "<frozen importlib._bootstrap>")
+    answers = calling(imports, scheduler.__file__)
+    assert "outer" in imports()  # one of the program's own is
+    assert "outer" not in answers() and "test_an_import_of_goprocs_own_is_not_shown" in answers()
