@@ -35,6 +35,15 @@ def thread_lock(count: int) -> dict[str, Any]:
     return _alone(threading.Lock(), count)
 
 
+def nothing(count: int, inside: int, outside: int) -> dict[str, Any]:
+    """The loop with calls that do nothing in place of a lock: no lock that lets in one at a time can be faster."""
+    nothing: dict[str, int] = {}
+    with Counter() as counter:
+        span = hammer(nothing.clear, nothing.clear, counter.name, 2 * count, inside, outside)
+        counter.check(2 * count)
+    return {"value": wall([span]) / (2 * count)}
+
+
 def _side(
     cpu: int | None,
     lock: Any,

@@ -8,6 +8,7 @@ _GOPROC = "bench.peers.goproc_locks"
 _PYTHON = "bench.peers.python_locks"
 _CHANNEL = "goproc chan(1)"
 _LOCK = "multiprocessing.Lock"
+_NO_LOCK = "no lock, one process"  # the floor of any lock that lets in one at a time
 
 
 def _contended(
@@ -53,8 +54,15 @@ ROWS = (
         "two processes add to one number under a lock, as fast as they can; per lock and unlock",
         500_000,
         0,
-        (Peer("Go", program="mutex.go", arguments={"sides": 2, "count": 5_000_000}),),
-        (times_faster(_LOCK, 5),),
+        (
+            Peer(
+                _NO_LOCK,
+                f"{_PYTHON}:nothing",
+                arguments={"count": 500_000, "inside": 0, "outside": 0},
+            ),
+            Peer("Go", program="mutex.go", arguments={"sides": 2, "count": 5_000_000}),
+        ),
+        (times_faster(_LOCK, 5), times_slower(_NO_LOCK, 1.25)),
     ),
     _contended(
         "mutex-contended-work",

@@ -13,7 +13,7 @@
 
 unsigned long scheduler_thread;
 #define LOCK_FIRST_NS 200
-#define LOCK_AWAY_NS 700
+#define LOCK_AWAY_NS 2500
 #define LOCK_LOOK_NS 50
 #define LOCK_SPIN_NS 20000ULL
 
