@@ -13,7 +13,7 @@ and cause() picks it when the core says that a deadline, and nothing else, ended
 Any object with the methods done, err, deadline and value is a context, too. One that passes on the done channel of a
 context from here is its equal; for others a goroutine, or their own method after_func, hands their end on.
 
-The second half are blocks: ``with timeout(5):`` bounds every goproc operation in it that blocks.
+``with timeout(5):`` and its like, which bound every goproc operation in a block, are in goproc/blocks.py.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import sys
 from time import monotonic
 from typing import Any, Protocol, runtime_checkable
 
-from goproc import scheduler
+from goproc.blocks import check_time, deadline, shield, timeout
 from goproc.channel import nil
 from goproc.errors import Canceled, DeadlineExceeded
 from goproc.goroutine import _spawn_local
@@ -34,10 +34,9 @@ from goproc.shm import _core
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType, TracebackType
+    from types import FrameType
 
     from goproc.channel import Chan, RecvChan
-    from goproc.scheduler import G
 
     # (the layer below or None, kind, a, b), where a and b depend on the kind
     Layer = tuple[Any, str, Any, Any]
@@ -369,14 +368,14 @@ def with_deadline(
     Raises:
         ValueError: ``cannot create context from nil parent``, or t is NaN.
     """
-    return _until(parent, _check_time(t, "with_deadline()"), cause, sys._getframe(1))
+    return _until(parent, check_time(t, "with_deadline()"), cause, sys._getframe(1))
 
 
 def with_timeout(
     parent: AnyContext, seconds: float, cause: BaseException | None = None
 ) -> tuple[Context, CancelFunc]:
     """As with_deadline(), with the time counted from now."""
-    return _until(parent, monotonic() + _check_time(seconds, "with_timeout()"), cause, sys._getframe(1))
+    return _until(parent, monotonic() + check_time(seconds, "with_timeout()"), cause, sys._getframe(1))
 
 
 def with_value(parent: AnyContext, key: Any, value: Any) -> Context:
@@ -471,14 +470,6 @@ def _check_parent(parent: Any) -> None:
         raise TypeError(
             f"{type(parent).__name__!r} object is not a context: it needs done, err, deadline and value"
         )
-
-
-def _check_time(t: Any, what: str) -> float:
-    if not isinstance(t, (int, float)):
-        raise TypeError(f"{what} takes seconds as a number, not {type(t).__name__}")
-    if t != t:
-        raise ValueError(f"{what} takes seconds, not NaN")
-    return t
 
 
 def _check_cause(cause: Any) -> None:
@@ -616,104 +607,3 @@ def _ended(node: Chan[None]) -> bool:
         return bool(_core.context_state(node))
     except RuntimeError:  # of a runtime that stopped
         return True
-
-
-# -- blocks --------------------------------------------------------------------------------------------------
-
-
-class _Block:
-    """A ``with`` block that changes what the goroutine in it may wait for."""
-
-    __slots__ = ("_g", "_until")
-
-    def __init__(self, until: float | None) -> None:
-        self._until = until
-        self._g: list[
-            tuple[G, float | None]
-        ] = []  # where it was entered, and the deadline that was valid there
-
-    def _time(self) -> float | None:
-        return self._until
-
-    def __enter__(self) -> None:
-        g = _this_goroutine()
-        outer = g.deadline
-        until = self._time()
-        self._g.append((g, outer))
-        if until is not None and (outer is None or until < outer):
-            g.deadline = until
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        g, outer = self._g.pop()
-        g.deadline = outer
-
-
-class _Timeout(_Block):
-    """Counts from where the block is entered."""
-
-    __slots__ = ()
-
-    def _time(self) -> float | None:
-        return None if self._until is None else monotonic() + self._until
-
-
-class _Shield:
-    __slots__ = ("_g",)
-
-    def __init__(self) -> None:
-        self._g: list[G] = []
-
-    def __enter__(self) -> None:
-        g = _this_goroutine()
-        g.shielded += 1
-        self._g.append(g)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self._g.pop().shielded -= 1
-
-
-def _this_goroutine() -> G:
-    if not _core.attached():
-        from goproc import host
-
-        host.ensure()
-    if not _core.on_scheduler_thread():
-        raise RuntimeError(
-            "context.timeout(), deadline() and shield() are for goroutines: a thread of your own uses timeout= arguments"
-        )
-    return scheduler.current
-
-
-def timeout(seconds: float) -> _Block:
-    """``with timeout(5):``: goproc operations in the block that would block raise DeadlineExceeded after that time.
-
-    Blocks nest: the earliest deadline counts, and leaving a block restores the outer one. What does not block is not
-    interrupted, and neither is Python code; an operation may have its own ``timeout=`` as well.
-
-    Args:
-        seconds: counted from where the block is entered; infinity sets no limit.
-
-    Raises:
-        ValueError: it is NaN.
-        RuntimeError: entered in a thread that is not a goroutine's.
-    """
-    seconds = _check_time(seconds, "timeout()")
-    return _Timeout(None if seconds == float("inf") else seconds)
-
-
-def deadline(t: float) -> _Block:
-    """``with deadline(t):``: as timeout(), until a time in ``time.monotonic()`` seconds."""
-    t = _check_time(t, "deadline()")
-    return _Block(None if t == float("inf") else t)
-
-
-def shield() -> _Shield:
-    """``with shield():``: in the block, neither a deadline from outside it nor Goroutine.cancel() interrupts.
-
-    For cleaning up. What was held back is raised by the first operation after the block that blocks.
-    """
-    return _Shield()

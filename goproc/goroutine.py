@@ -16,9 +16,9 @@ from typing import Any, ParamSpec, TypeVar
 
 from goproc import ending, scheduler, stdio
 from goproc.errors import Cancelled, PickleError, RemoteError
+from goproc.g import G
 from goproc.labels import format_labels
 from goproc.pickling import calls, messages, variables
-from goproc.scheduler import G
 from goproc.shm import _core
 
 TYPE_CHECKING = False

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from goproc.channel import Chan
     from goproc.context import AnyContext, Context
-    from goproc.scheduler import G
+    from goproc.g import G
 
     # What a member takes along: how many run, how many may start, flags and limit, the errors' cell, node of the context
     Shared = tuple[WaitGroup, Semaphore, Atomic, Chan[list[Goroutine[Any]]], Chan[None]]

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import NoReturn, Protocol, overload
 
-    from goproc.scheduler import G
+    from goproc.g import G
 
     class Writable(Protocol):
         def write(self, text: str, /) -> object: ...

@@ -15,10 +15,7 @@ A started goroutine never leaves its process. Finished greenlets are kept and ru
 and its C stack costs more than what most goroutines do.
 
 A goroutine that keeps its process for more than 10 ms is asked to let others run: a thread in C notices (monitor.c)
-and has a signal handler called here, between two bytecodes. It switches only where that is safe. Not in library code: a
-goroutine suspended in there may hold a lock that belongs to the whole thread (logging's, the import system's), and the
-next one would walk through it, or stop on it for ever. Not within the scheduler or while a message is pickled. A native
-lock of the program's own may be held: who then blocks on it is interrupted in turn, and the holder goes on.
+and has a signal handler called here, between two bytecodes. It switches only where that is safe (safepoint.py).
 """
 
 from __future__ import annotations
@@ -37,89 +34,19 @@ from time import sleep as _thread_sleep
 from greenlet import getcurrent, greenlet
 
 from goproc.errors import Cancelled, DeadlineExceeded, GoprocError, RuntimeStopped
+from goproc.g import G
+from goproc.safepoint import is_safepoint
 from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextvars import Context
     from types import FrameType
     from typing import Any
 
 FAIR = 8  # one turn in this many starts an unstarted goroutine although others are ready
 KEEP_GREENLETS = 256
 SLICE = 0.01  # seconds that a goroutine keeps its process if others wait; monitor.c has the same
-
-
-class G:
-    """A started goroutine of this process, as its scheduler sees it.
-
-    Attributes:
-        id: its number; main is 1.
-        greenlet: what it runs on; None until its first turn.
-        entry: what to run at its first turn.
-        parked: it waits, and nobody has made it ready yet.
-        told: it was made ready by the operation it waits for, not by a timeout or an interrupt.
-        ticket: counts its parks, so that a timer of an earlier one is recognised as stale.
-        interrupt: an exception to be raised at its next blocking point.
-        cancelled: cancel() has reached it.
-        reason: what it waits for, in Go's words.
-        waits_on: the channel or other handle it waits for, or None.
-        since: when it parked last, in monotonic seconds.
-        deadline: when its operations that block raise DeadlineExceeded, or None.
-        shielded: while positive neither that nor an interrupt reaches it.
-        labels: what dumps and panics say about it, beside its name.
-        object: ref of its outcome in shared memory; 0 for main, unless somebody asked for its handle.
-        block: ref of its task in shared memory, kept until it ends.
-        call: what to call, until its first turn.
-    """
-
-    __slots__ = (
-        "block",
-        "call",
-        "cancelled",
-        "context",
-        "deadline",
-        "entry",
-        "greenlet",
-        "id",
-        "interrupt",
-        "labels",
-        "name",
-        "object",
-        "parent",
-        "parked",
-        "reason",
-        "shielded",
-        "since",
-        "site",
-        "ticket",
-        "told",
-        "waits_on",
-    )
-
-    def __init__(self, id: int, name: str, entry: Callable[[G], None] | None = None) -> None:
-        self.id = id
-        self.name = name
-        self.entry = entry
-        self.greenlet: Any = None
-        self.context: Context | None = None
-        self.parked = False
-        self.told = False
-        self.ticket = 0
-        self.interrupt: BaseException | None = None
-        self.cancelled = False
-        self.reason = ""
-        self.waits_on: object = None
-        self.object = 0
-        self.block = 0
-        self.call: Any = None
-        self.parent = 0
-        self.site = 0
-        self.since = 0.0
-        self.deadline: float | None = None
-        self.shielded = 0
-        self.labels: dict[str, str] | None = None
 
 
 class Alarm:
@@ -591,10 +518,6 @@ def shield(change: int) -> None:
 
 # -- time slices ---------------------------------------------------------------------------------------------
 
-_LIBRARY = os.path.dirname(os.__file__) + os.sep
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
-_kinds: dict[str, str] = {}  # by file name: "user", "goproc" or "library"
 _sliced = False
 
 
@@ -630,7 +553,7 @@ def on_tick(number: int, frame: FrameType | None) -> None:
     global scheduling
     if _core.dump_wanted():
         _answer_dump(frame)
-    if scheduling or not _core.may_switch() or not _interruptible(frame):
+    if scheduling or not _core.may_switch() or not is_safepoint(frame, _run_goroutines.__code__):
         _core.slice_end(None)
         return
     g = current
@@ -658,30 +581,6 @@ def _answer_dump(frame: FrameType | None) -> None:
     from goproc import report
 
     report.answer(frame)
-
-
-def _interruptible(frame: FrameType | None) -> bool:
-    """Tell whether a goroutine may be left where it is: in the program's own code, called by nothing else."""
-    innermost = True
-    while frame is not None:
-        code = frame.f_code
-        if code is _run_goroutines.__code__:
-            return not innermost
-        name = code.co_filename
-        kind = _kinds.get(name) or _kinds.setdefault(name, _kind_of(name))
-        if kind == "library" or (kind == "goproc" and (innermost or name == __file__)):
-            return False
-        innermost = False
-        frame = frame.f_back
-    return not innermost
-
-
-def _kind_of(name: str) -> str:
-    if name.startswith(_PACKAGE):
-        return "goproc"
-    if name.startswith((_LIBRARY, "<frozen ")) or any(part in name for part in _INSTALLED):
-        return "library"
-    return "user"
 
 
 # -- for everybody -------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ found, whoever their parent is by then, and a test ends with the proof that none
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -157,7 +158,7 @@ class Program:
     def wait(self, seconds: float = LIMIT, gone: float = GONE) -> Done:
         """Wait for its end, and prove that nothing of it is left ``gone`` seconds later."""
         try:
-            status = self.process.wait(seconds)
+            status = self._status(seconds)
         except subprocess.TimeoutExpired:
             raise AssertionError(
                 f"it did not end within {seconds} s: {self.alive()}, {self.texts()}{self._stacks()}"
@@ -168,10 +169,21 @@ class Program:
             if time.monotonic() - ended > gone and looks > 20:
                 raise AssertionError(f"left {gone} s after its end: {left}, {self.texts()}")
             looks += 1
-            time.sleep(0.01)
+            time.sleep(0.002 if looks < 20 else 0.02)
         for tail in self._tails:
             assert tail is None or tail.finish(5.0), f"somebody else holds a pipe: {self.texts()}"
         return Done(status, *self.texts(), ended - self._begun)
+
+    def _status(self, seconds: float) -> int:
+        try:
+            fd = os.pidfd_open(self.pid)
+        except OSError:  # it has been waited for, or the kernel is an old one
+            return self.process.wait(seconds)
+        try:
+            select.select([fd], [], [], seconds)  # Popen.wait() looks every 50 ms: a third of what most programs take
+        finally:
+            os.close(fd)
+        return self.process.wait(0.01)
 
     def _stacks(self) -> str:
         """Where the kernel has each process: a word or two that says much about a hang."""
