@@ -71,6 +71,14 @@ def pytest_unconfigure() -> None:
         shutil.rmtree(_watchdog.directory, ignore_errors=True)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``-n 2`` each process gets whole files: their tests share runtimes."""
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log)
+
+
 def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()  # what is there by now stays: the collections between tests have only what is new to look through
@@ -417,7 +425,7 @@ def _settled(before: Snapshot) -> list[str]:
             break
         gc.collect()
         if waited > ask:
-            ask *= 4
+            ask *= 2
             _collect_in_workers()
         time.sleep(0.002)
         if "goproc" in sys.modules:

@@ -180,7 +180,9 @@ class Program:
         except OSError:  # it has been waited for, or the kernel is an old one
             return self.process.wait(seconds)
         try:
-            select.select([fd], [], [], seconds)  # Popen.wait() looks every 50 ms: a third of what most programs take
+            select.select(
+                [fd], [], [], seconds
+            )  # Popen.wait() looks every 50 ms: a third of what most programs take
         finally:
             os.close(fd)
         return self.process.wait(0.01)
