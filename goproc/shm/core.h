@@ -267,7 +267,7 @@ enum gp_result gp_chan_recv(struct gp_object *c, struct gp_message *m);        /
 enum gp_result gp_chan_put(struct gp_object *c, const struct gp_message *m);   /* the same under the lock, not rung */
 enum gp_result gp_chan_take(struct gp_object *c, struct gp_message *m);
 bool gp_chan_close(struct gp_object *c);                                      /* false: was closed */
-bool gp_spin_until(struct gp_object *c, bool send);                           /* worth trying again? */
+bool gp_spin_until(const struct gp_case *cases, uint32_t n);                  /* worth trying again? */
 void gp_chan_drop(struct gp_object *c);                                       /* free ring and messages of a dead channel */
 void gp_message_drop(const struct gp_message *m);
 

@@ -256,15 +256,27 @@ static uint32_t procs_idle(void) {
 
 bool gp_may_spin(void) { return gp.nprocs > 1 && gp.ncpu > 1 && gp.nprocs - procs_idle() <= gp.ncpu; }
 
-bool gp_spin_until(struct gp_object *c, bool send) {
-    if (c->cap == 0 || !gp_may_spin()) return false; /* an unbuffered partner must be able to see us: queue at once */
-    uint64_t until = gp_now() + CHANNEL_SPIN_NS, before = 0, enough = c->cap / 4;
+bool gp_spin_until(const struct gp_case *cases, uint32_t n) {
+    uint64_t cap = 0;
+    for (const struct gp_case *c = cases; c < cases + n; c++) {
+        if (!c->o || c->kind == GP_DONE || gp_get(&c->o->flags) & GP_OBJ_LAZY) continue;
+        if (c->kind > GP_RECV || c->o->cap == 0) return false; /* an unbuffered partner must be able to see us: queue at once */
+        if (c->o->cap > cap) cap = c->o->cap;
+    }
+    if (cap == 0 || !gp_may_spin()) return false;
+    uint64_t until = gp_now() + CHANNEL_SPIN_NS, before = 0;
     /* As with the lock: look rarely, and while the partner makes progress leave it some room to run ahead. */
     do {
-        gp_wait_ns(c->cap < 8 ? LOOK_NS / 4 : LOOK_NS);
-        uint64_t head = gp_acquire(&c->head), tail = gp_acquire(&c->tail), ready = send ? c->cap - (tail - head) : tail - head;
-        if (gp_get(&c->flags) & GP_OBJ_CLOSED) return true;
-        if (ready > 0 && (ready >= enough || ready == before)) return true;
+        gp_wait_ns(cap < 8 ? LOOK_NS / 4 : LOOK_NS);
+        uint64_t ready = 0;
+        for (const struct gp_case *c = cases; c < cases + n; c++) {
+            if (!c->o) continue;
+            if (c->kind == GP_DONE ? gp_is_done(c->o) : gp_get(&c->o->flags) & GP_OBJ_CLOSED) return true;
+            if (c->kind == GP_DONE || gp_get(&c->o->flags) & GP_OBJ_LAZY) continue;
+            uint64_t head = gp_acquire(&c->o->head), used = gp_acquire(&c->o->tail) - head;
+            ready += c->kind == GP_SEND ? c->o->cap - used : used;
+        }
+        if (ready > 0 && (ready >= cap / 4 || ready == before)) return true;
         before = ready;
     } while (!gp_inbox_pending() && gp_now() < until);
     return before > 0;

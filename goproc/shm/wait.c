@@ -10,6 +10,7 @@
 #define TICKS 512 /* operations in a row without a block, after which a goroutine offers its turn */
 #define STACK_NEEDED 40
 #define SPINS 4   /* successful looks that were then too late */
+#define SPIN_CASES 8
 
 unsigned long scheduler_thread;
 #define LOCK_FIRST_NS 200
@@ -174,15 +175,19 @@ static enum gp_result spin_for_lock(struct gp_case *c) {
     return GP_BLOCK;
 }
 
-/* look again for about what sleeping and waking would cost, if a core is free for that */
-static enum gp_result spin(struct gp_case *c) {
-    enum gp_result r = GP_BLOCK;
-    if (c->kind <= GP_RECV) {
-        for (int i = 0; i < SPINS && r == GP_BLOCK && gp_spin_until(c->o, c->kind == GP_SEND); i++) r = gp_case_try(c);
-    } else if (c->kind == GP_LOCK && gp_get(&c->o->kind) != GP_KIND_RWMUTEX) {
-        r = spin_for_lock(c);
+/* look again for about what sleeping and waking would cost, if a core is free for that; the case that was done, or -1 */
+static int64_t spin(struct gp_select *s, enum gp_result *r) {
+    struct gp_case *c = s->cases;
+    int64_t chosen = -1;
+    if (s->n == 1 && c->kind == GP_LOCK && gp_get(&c->o->kind) != GP_KIND_RWMUTEX) {
+        *r = spin_for_lock(c);
+        return *r == GP_BLOCK ? -1 : 0;
     }
-    return r;
+    for (int i = 0; i < SPINS && chosen < 0 && s->n <= SPIN_CASES && gp_spin_until(c, s->n); i++) {
+        if (s->n > 1) chosen = gp_select(s, -1, r);
+        else if ((*r = gp_case_try(c)) != GP_BLOCK) chosen = 0;
+    }
+    return chosen;
 }
 
 static uint64_t earliest_due(const struct gp_select *s) {
@@ -233,11 +238,10 @@ static bool release_lock(struct wait_spec *w) {
 int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r) {
     bool goroutine = PyThread_get_thread_ident() == scheduler_thread;
     uint64_t until, run = gp.run;
+    int64_t chosen;
     if (!deadline(w->timeout, &until) || !may_park() || (goroutine && stack_error())) return -1;
-    if (s->n == 1 && goroutine && !w->release && s->cases[0].o && PyObject_Size(hooks.runq) == 0 &&
-        (*r = spin(&s->cases[0])) != GP_BLOCK)
-        return 0;
-    int64_t slot = gp_waiter_alloc(!goroutine), chosen;
+    if (goroutine && !w->release && PyObject_Size(hooks.runq) == 0 && (chosen = spin(s, r)) >= 0) return chosen;
+    int64_t slot = gp_waiter_alloc(!goroutine);
     uint32_t waiter = (uint32_t)slot;
     if (slot < 0 || (s->n > 1 && !prepare(s))) {
         if (slot >= 0) give_back(s, waiter);
