@@ -1,4 +1,4 @@
-"""WaitGroup and Atomic, in one process and across: cases G01 to G07."""
+"""WaitGroup and Atomic, in one process and across; what Go's cases G01 to G07 leave out."""
 
 from __future__ import annotations
 
@@ -22,29 +22,7 @@ def spawn(request, runtime4):
 # -- WaitGroup --------------------------------------------------------------------------------------------------------
 
 
-def test_G01_two_groups(spawn):
-    one, two = WaitGroup(), WaitGroup()
-
-    def worker(one, two, ended):
-        one.done()
-        two.wait()
-        ended.add(1)
-
-    for _ in range(3):
-        n, ended = 8, Atomic(0)
-        one.add(n)
-        two.add(n)
-        gs = [spawn(worker, one, two, ended) for _ in range(n)]
-        one.wait(timeout=20)
-        for _ in range(n):
-            assert ended.load() == 0
-            two.done()
-        for g in gs:
-            g.result(10)
-        assert ended.load() == n
-
-
-def test_G02_negative_counter(spawn):
+def test_negative_counter(spawn):
     wg = WaitGroup()
     wg.add(1)
     wg.done()
@@ -59,22 +37,7 @@ def test_G02_negative_counter(spawn):
     assert wg.count == 2
 
 
-def test_G03_no_early_wake(spawn):
-    def worker(wg, n):
-        n.add(1)
-        wg.done()
-
-    for _ in range(50):
-        wg, n = WaitGroup(), Atomic(0)
-        wg.add(2)
-        gs = [spawn(worker, wg, n) for _ in range(2)]
-        wg.wait(timeout=20)
-        assert n.load() == 2
-        for g in gs:
-            g.join(10)
-
-
-def test_G04_go(runtime4):
+def test_go_passes_arguments_and_results(runtime4):
     wg, n = WaitGroup(), Atomic(0)
     gs = [wg.go(lambda n, k, *, j: n.add(k + j), n, 1, j=1) for _ in range(50)]
     wg.wait(timeout=20)
@@ -90,7 +53,7 @@ def test_go_that_cannot_be_started_does_not_count(runtime2):
         assert wg.count == 0
 
 
-def test_G06_goexit_counts_as_done(runtime2):
+def test_goexit_counts_as_done(runtime2):
     wg = WaitGroup()
     wg.go(goexit)
     wg.wait(timeout=10)
@@ -104,20 +67,6 @@ def test_failure_with_a_handle_counts_as_done(runtime2):
     g = wg.go(fail)
     wg.wait(timeout=10)
     assert isinstance(g.exception(10), KeyError)
-
-
-def test_G07_many_waiters(spawn):
-    wg = WaitGroup()
-    wg.add(1)
-    gs = [spawn(lambda wg: wg.wait(), wg) for _ in range(12)]
-    until_waiting(wg, receivers=12)
-    wg.add(1)
-    wg.done()
-    assert waiters(wg) == (12, 0)
-    spawn(lambda wg: wg.done(), wg).result(10)
-    for g in gs:
-        g.result(10)
-    assert waiters(wg) == (0, 0)
 
 
 def test_wait_at_zero_does_not_block(runtime1):
