@@ -48,6 +48,9 @@ class Peer:
         return arguments
 
 
+_LEAST = 1e-9  # seconds: no difference of two measurements is better than that
+
+
 @dataclass(frozen=True)
 class Target:
     """A figure that is computed from each round, and the limit its median has to keep.
@@ -60,6 +63,7 @@ class Target:
         peer: the other side of a ratio or difference.
         subject: the measurement of goproc that is held to it.
         unit: the unit of the figure, as `Row.unit`.
+        base: the peer that does the same work without what is measured; its time is taken off both sides.
     """
 
     text: str
@@ -69,15 +73,18 @@ class Target:
     peer: str = ""
     subject: str = SUBJECT
     unit: str = "x"
+    base: str = ""
 
     def figure(self, values: Mapping[str, float]) -> float | None:
         """The figure in one round, or None if a measurement it needs is not there."""
-        if self.subject not in values or (self.peer and self.peer not in values):
+        if not {self.subject, self.peer or self.subject, self.base or self.subject} <= values.keys():
             return None
         subject = values[self.subject]
         if self.kind == "value":
             return subject
         other = values[self.peer]
+        if self.base:  # what is left may be less than the noise
+            subject, other = max(subject - values[self.base], _LEAST), other - values[self.base]
         return {"ratio": other / subject, "inverse": subject / other, "more": subject - other}[self.kind]
 
     def met(self, median: float) -> bool:
@@ -87,6 +94,12 @@ class Target:
 def times_faster(peer: str, limit: float, subject: str = SUBJECT) -> Target:
     """goproc must take at most a `limit`-th of the peer's time."""
     return Target(f"at least {limit:g} times faster than {peer}", "ratio", limit, True, peer, subject)
+
+
+def adds_less(peer: str, limit: float, base: str, subject: str = SUBJECT) -> Target:
+    """What goproc adds to the time of `base` must be at most a `limit`-th of what the peer adds."""
+    text = f"adds at least {limit:g} times less to {base} than {peer}"
+    return Target(text, "ratio", limit, True, peer, subject, base=base)
 
 
 def times_slower(peer: str, limit: float, subject: str = SUBJECT) -> Target:
