@@ -199,6 +199,7 @@ class Program:
         return "".join(lines)
 
     def close(self) -> None:
+        self.process.kill()  # first: in the middle of its exec it has no environment yet to be found by
         for process in self.alive():
             try:
                 os.kill(process.pid, signal.SIGKILL)
@@ -240,7 +241,9 @@ def command(
         options: further options of ``goproc run`` or of Python.
     """
     script = folder / "script.py"
-    script.write_text(textwrap.dedent(text))
+    draft = folder / "script.py.new"
+    draft.write_text(textwrap.dedent(text))
+    draft.replace(script)  # at once: a program started before may be about to read the same one
     if how == "goproc":
         count = [] if procs is None else ["--procs", str(procs)]
         return [sys.executable, "-m", "goproc", "run", str(script), *count, *options, *words], environment()
