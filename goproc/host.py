@@ -205,10 +205,16 @@ def _interactive() -> bool:
 
 
 def _uncaught(tb: TracebackType | None) -> bool:
-    """Has the exception left everything? Programs that caught it call sys.excepthook too, to have it printed."""
+    """Has the exception ended main? Programs that caught one call sys.excepthook too, to have it printed.
+
+    Then the frame that caught it still runs: it is the first of the traceback, unless they cut that off (consoles do);
+    in main its module is among the callers.
+    """
+    if threading.current_thread() is not threading.main_thread() or getcurrent().parent is not None:
+        return False  # a goroutine's greenlet has a parent
     frame: FrameType | None = sys._getframe()
     while frame is not None:
-        if tb is not None and frame is tb.tb_frame:
+        if frame.f_code.co_name == "<module>" or (tb is not None and frame is tb.tb_frame):
             return False
         frame = frame.f_back
     return True

@@ -650,12 +650,12 @@ def test_signals_of_a_worker_group_do_no_harm(start: Start) -> None:
 def test_a_forked_child_gets_a_clear_error(run: Run, proc: int, end: str) -> None:
     script = f"""
         import os, sys, warnings
-        warnings.simplefilter("ignore")
         import goproc
         from goproc import go, chan, RuntimeStopped
         ch = chan(1)
         ch.send("kept")
         def work():
+            warnings.simplefilter("ignore")  # Python 3.12 warns of fork() in a process with threads
             g, at = go(int), goproc.Atomic(1)
             pid = os.fork()
             if pid == 0:
@@ -686,10 +686,10 @@ def test_forked_children_that_run_on(run: Run, proc: int) -> None:
     """A child that returns from main as its parent does ends its own interpreter and not the program."""
     script = f"""
         import os, sys, warnings
-        warnings.simplefilter("ignore")
         from goproc import go, chan
         go.on(1)(int).result()
         def work():
+            warnings.simplefilter("ignore")  # Python 3.12 warns of fork() in a process with threads
             if (pid := os.fork()) == 0:
                 print("child", flush=True)
                 return "child"
