@@ -217,8 +217,17 @@ def _reduce_class(_: Pickler, cls: type) -> Any:
 
 
 def inline_class(cls: type) -> Any:
-    """Reduce the whole class, as cloudpickle does, but let a process that has it keep its own."""
+    """Reduce the whole class, as cloudpickle does, but let a process that has it keep its own.
+
+    And with its slots, which cloudpickle makes attributes of: an object could not come back from there.
+    """
     make, args, state, _, _, setter = reduce_by_cloudpickle(cls)
+    if "__slots__" in cls.__dict__ and args[0] is type(cls):  # an enumeration is made in another way
+        from typing import NamedTuple  # cloudpickle has it loaded
+
+        metaclass, name, bases, namespace, *rest = args
+        if NamedTuple not in bases:  # which brings its own
+            args = (metaclass, name, bases, {**namespace, "__slots__": cls.__dict__["__slots__"]}, *rest)
     uid = uid_of(cls)
     return _make_class, (uid, make, args), (uid, setter, state), None, None, _set_class
 
