@@ -76,7 +76,7 @@ static int parse(PyObject *arg, Py_ssize_t number, struct item *it, PyObject **k
         if (!channel) return -1;
         if (!PyObject_TypeCheck(channel, &ChannelType)) {
             Py_DECREF(channel);
-            return bad_case(arg, number, "and none of ch, ch.recv, (ch.send, value), a goroutine, a timer, default");
+            return bad_case(arg, number, "and none of ch, ch.recv, (ch.send, value), a goroutine, a timer, a context, default");
         }
         *keep = channel;
         it->kind = GP_RECV;
