@@ -13,6 +13,7 @@ import marshal
 import pickle
 import sys
 from types import CellType, CodeType, MethodType
+from weakref import WeakKeyDictionary
 
 from goproc.pickling.names import cell_contents
 from goproc.pickling.statics import LRU, MAIN, importable
@@ -202,8 +203,15 @@ def _make_cached_property(function: Any, name: str | None) -> Any:
     return made
 
 
+def _reduce_weak_keys(_: Pickler, obj: Any) -> Any:
+    """Reduce what `singledispatch` remembers by class; of other keys no copy would be held by anybody."""
+    entries = dict(obj)
+    return (type(obj), (entries,)) if all(isinstance(key, type) for key in entries) else NotImplemented
+
+
 reducers[CellType] = _reduce_cell
 reducers[CodeType] = _reduce_code
 reducers[MethodType] = _reduce_bound_method
 reducers[LRU] = _reduce_lru_cache
 reducers[functools.cached_property] = _reduce_cached_property
+reducers[WeakKeyDictionary] = _reduce_weak_keys

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import programs
 import pytest
 from wire import run_main
 
@@ -381,3 +382,39 @@ def test_defaults_changed_after_it_was_sent(wire):
     assert [wire.call(blob) for blob in (first, second, third)] == [(1, 2, [1]), (3, 4, [1]), (3, 5, [1])]
     with pytest.raises(TypeError):
         wire.far(f)
+
+
+def test_generic_functions(tmp_path):
+    """`singledispatch` remembers by class in a dictionary of weak keys; any other such dictionary is refused."""
+    script = """
+        import collections.abc, functools, weakref
+        from goproc import PickleError, go
+        @functools.singledispatch
+        def kind(x): return "object"
+        @kind.register
+        def _(x: int): return "int"
+        class Mine: pass
+        @kind.register
+        def _(x: Mine): return "mine"
+        @functools.singledispatch
+        def sized(x): return False
+        @sized.register
+        def _(x: collections.abc.Sized): return True
+        class Method:
+            @functools.singledispatchmethod
+            def of(self, x): return "object"
+            @of.register
+            def _(self, x: str): return "str"
+        for used in False, True:
+            print(go.on(1)(kind, 5).result(), go.on(1)(lambda: [kind(x) for x in (1, "a", Mine())]).result())
+            print(go.on(1)(lambda: (Method().of("x"), Method().of(1), sized([]), sized(1))).result())
+            kind(5), kind("a"), sized([]), sized(1), Method().of("x")
+        kind.register(str, lambda x: "string")
+        print(go.on(1)(kind, "a").result(), go.on(1)(lambda: kind("a")).result())
+        key = Mine()
+        try: go.on(1)(len, weakref.WeakKeyDictionary({key: 1}))
+        except PickleError: print("refused")
+    """
+    done = programs.run(tmp_path, script)
+    once = "int ['int', 'object', 'mine']\n('str', 'object', True, False)\n"
+    assert (done.status, done.out, done.err) == (0, 2 * once + "string string\nrefused\n", ""), done
