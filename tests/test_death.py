@@ -201,6 +201,30 @@ def test_the_goroutines_of_a_dead_worker_are_named(start: Start) -> None:
     assert sorted(lines[2:]) == sorted([f"    goroutine {a}: first", f"    goroutine {b}: nick"])
 
 
+def test_the_report_names_what_only_that_process_would_have_started(run: Run) -> None:
+    script = """
+        import os, signal
+        from goproc import go, chan
+        begun = chan()
+        def last():
+            begun.send(1)
+            while True: sum(range(10**6))  # C code is not interrupted
+        pid = go.on(1)(os.getpid).result()
+        kept = [go.on(1)(last)]
+        begun.recv()
+        kept += [go.on(1)(waits) for waits in (int, str)]
+        for other in [go(int) for _ in range(3)]: other.join()
+        os.kill(pid, signal.SIGKILL)
+        chan().recv()
+    """
+    done = run(script, env={"GOPROC_PREEMPT": "0"})
+    lines = done.err.splitlines()
+    assert (done.status, lines[1]) == (2, "3 goroutines were lost with it:"), done.err
+    assert sorted(re.sub(r"\d+", "N", line) for line in lines[2:]) == [
+        f"    goroutine N: {name}" for name in ("int (not started)", "last", "str (not started)")
+    ]
+
+
 @pytest.mark.parametrize(
     "main", ["g.result()", "wg.wait()", "ch.recv()", "sleep(60)", "time.sleep(60)", "thread()"]
 )

@@ -66,7 +66,7 @@ struct text {
     } while (0)
 
 struct census {
-    uint64_t owner;
+    uint64_t owner, queue; /* tags: of what it ran, and of what waited in its queues */
     uint32_t lost;
     struct text *text;
 };
@@ -74,10 +74,14 @@ struct census {
 static void list_goroutine(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
     struct census *c = arg;
     (void)bytes;
-    if (object || gp_get(&b->tag) != c->owner || !(gp_get(&b->len) >> 56 & GP_BLOCK_TASK)) return;
+    if (object || !(gp_get(&b->len) >> 56 & GP_BLOCK_TASK)) return;
     const struct gp_task *task = (const struct gp_task *)((char *)b + GP_BLOCK_HEAD);
+    uint64_t tag = gp_get(&b->tag);
+    bool waits = tag == c->queue && task->pinned; /* others would be taken by another proc */
+    if (tag != c->owner && !waits) return;
     if (c->lost++ < REPORT_GOROUTINES)
-        SAY(c->text, "    goroutine %llu: %.*s\n", (unsigned long long)task->id, (int)GP_TASK_NAME, task->name);
+        SAY(c->text, "    goroutine %llu: %.*s%s\n", (unsigned long long)task->id, (int)GP_TASK_NAME, task->name,
+            waits ? " (not started)" : "");
 }
 
 static const char *signal_name(int sig) {
@@ -108,7 +112,8 @@ static void report_death(const struct report *r) {
     static char buffer[8192], goroutines[6144];
     struct text t = {buffer, buffer + sizeof buffer}, list = {goroutines, goroutines + sizeof goroutines};
     uint32_t incarnation = gp_get(&gp_proc_at(r->proc)->incarnation) & 0x1fffff;
-    struct census c = {GP_TAG(GP_TAG_PROC, (uint64_t)incarnation << 16 | (r->proc + 1)), 0, &list};
+    struct census c = {GP_TAG(GP_TAG_PROC, (uint64_t)incarnation << 16 | (r->proc + 1)), GP_TAG(GP_TAG_QUEUE, r->proc + 1),
+                       0, &list};
     goroutines[0] = 0;
     gp_heap_each(list_goroutine, &c);
     if (WIFSIGNALED(r->value)) {

@@ -198,10 +198,11 @@ def test_process_dies_in_a_select(tmp_path, n, doing):
     """Also in the middle of one, with its locks taken: the program is told and ends, nobody waits for a dead one's lock."""
     text = f"""
         import os, signal
-        from goproc import chan, go, select, sleep, Selector
+        from goproc import Atomic, chan, go, select, sleep, Selector
         n, doing = {n}, {doing!r}
-        cs = [chan(1) for _ in range(n)]
+        cs, begun = [chan(1) for _ in range(n)], Atomic(0)
         def work(cs, doing):
+            begun.add(1)
             s = Selector(*[(c.send, "x" * 100) for c in cs], *cs) if doing == "busy" else Selector(*cs)
             while True:
                 s.select()
@@ -209,6 +210,8 @@ def test_process_dies_in_a_select(tmp_path, n, doing):
         victim = go.on(1)(pid).result()
         gs = [go.on(p)(work, cs, doing) for p in (1, 1, 2)]
         mine = go.local(work, cs, "busy") if doing == "busy" else None
+        while begun.load() < 3 + (doing == "busy"):
+            sleep(0.001)
         sleep(0.03)
         os.kill(victim, signal.SIGKILL)
         while True:
