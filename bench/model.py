@@ -122,6 +122,11 @@ def at_least(limit: float, subject: str = SUBJECT) -> Target:
     return Target(f"at least {limit:g}", "value", limit, True, "", subject, "")
 
 
+def share_of(peer: str, limit: float, subject: str = SUBJECT) -> Target:
+    """goproc's figure, of which more is better, must be at least `limit` of the peer's."""
+    return Target(f"at least {limit:g} of what {peer} reach", "inverse", limit, True, peer, subject)
+
+
 @dataclass(frozen=True)
 class Row:
     """A piece of work, measured with every peer in turn.

@@ -21,7 +21,7 @@ def row_table(row: Row, outcomes: Mapping[str, Outcome]) -> str:
             reason = f"not installed: {outcome.missing}" if outcome.missing else f"failed: {outcome.error}"
             lines.append(f"  {peer.name:28} {reason}")
             continue
-        ratios = _ratios(outcome, subject) if subject and peer.name != SUBJECT and row.unit == "s" else []
+        ratios = _ratios(outcome, subject) if subject and peer.name != SUBJECT else []
         line = (
             f"  {peer.name:28} {quantity(statistics.median(good), row.unit):>9}  {_span(good, row.unit):<21}"
         )

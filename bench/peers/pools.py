@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
@@ -72,4 +73,31 @@ def pool_cpu(tasks: int, seconds: float) -> dict[str, Any]:
             pass
         wall = perf_counter() - start
         after = mean_seconds(n)
+    return {"value": tasks * (before + after) / 2 / (2 * wall), "note": f"{wall:.3f} s in all"}
+
+
+def _burn_many(tasks: int, n: int, together: Any) -> None:
+    together.wait()
+    for _ in range(tasks):
+        burn(n)
+
+
+def bare_cpu(tasks: int, seconds: float) -> dict[str, Any]:
+    """Two processes that burn half of it each and share nothing: what two busy CPUs of this machine reach at all."""
+    n = iterations_for(seconds)
+    cpus = sorted(os.sched_getaffinity(0))
+    together = _context.Barrier(3)
+    processes = [
+        _context.Process(target=_burn_many, args=(tasks // 2, n, together), daemon=True) for _ in range(2)
+    ]
+    for i, process in enumerate(processes):
+        process.start()
+        os.sched_setaffinity(process.pid or 0, {cpus[i % len(cpus)]})
+    before = mean_seconds(n)
+    together.wait()
+    start = perf_counter()
+    for process in processes:
+        process.join()
+    wall = perf_counter() - start
+    after = mean_seconds(n)
     return {"value": tasks * (before + after) / 2 / (2 * wall), "note": f"{wall:.3f} s in all"}
