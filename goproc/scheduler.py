@@ -16,6 +16,8 @@ and its C stack costs more than what most goroutines do.
 
 A goroutine that keeps its process for more than 10 ms is asked to let others run: a thread in C notices (monitor.c)
 and has a signal handler called here, between two bytecodes. It switches only where that is safe (safepoint.py).
+Those that have started take turns of 10 ms then. One that has not is better left to a process that runs dry, as it
+would stay here once begun. So the more goroutines compute here already, the longer no further one is begun (_visit).
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 FAIR = 8  # one turn in this many starts an unstarted goroutine although others are ready
 KEEP_GREENLETS = 256
 SLICE = 0.01  # seconds that a goroutine keeps its process if others wait; monitor.c has the same
+LONGEST_WAIT = 1.0  # seconds, about, after which a goroutine is started beside any number of computing ones
 
 
 class Alarm:
@@ -83,6 +86,10 @@ _order = itertools.count()
 _stale = 0  # entries of `timers` whose wait ended before, about
 _taken: G | None = None  # taken from the run queue to be switched to; then, what runs
 _resting: deque[tuple[G, int]] = deque()  # had their slice while others waited; with their tickets then
+_hungry: set[G] = set()  # have used up a slice, and not ended
+_newcomer: G | None = None  # started last
+_next_visit = 0.0  # monotonic time before which the end of a slice starts no goroutine that others may take
+_visits_until = 0.0  # until then those that have not started go before those that had their slice
 _claimed: list[Any] = []  # a task taken from the core, then the G made of it, on its way to run
 _spare: list[Any] = []
 _turn = 0
@@ -122,11 +129,15 @@ def start(make: Callable[[Any], G], name: str, leave: Callable[[], None] | None 
 
 def stop() -> list[Any]:
     """Forget all goroutines but the running one; return the greenlets of those that had started."""
+    global _newcomer, _next_visit, _visits_until
     _stop_slices()
     left = [g.greenlet for g in started.values() if g.greenlet is not None and g is not current]
     left += [*_spare, _breeder]
     runq.clear()
     _resting.clear()
+    _hungry.clear()
+    _newcomer = None
+    _next_visit = _visits_until = 0.0
     _claimed.clear()
     started.clear()
     timers.clear()
@@ -264,6 +275,8 @@ def _run_goroutines() -> None:
         g.entry(g)  # type: ignore[misc]
         scheduling = True
         g.greenlet = g.entry = g.context = None
+        if _hungry:
+            _hungry.discard(g)
         if not _core.attached():
             return  # the runtime stopped, and whoever stopped it unwinds what is left
         nobody.parked = True
@@ -287,22 +300,24 @@ def _run_goroutines() -> None:
 
 def _next() -> G:
     """Find the goroutine to run next; sleep until there is one."""
-    global _turn, _newest, idling, _taken
+    global _turn, _newest, _newcomer, idling, _taken
     while True:
         _poll()
         if _claimed:
             if type(_claimed[0]) is not G:
                 _claimed[0] = _make(_claimed[0])  # type: ignore[misc]
-            _taken = _claimed[0]
+            _taken = _newcomer = _claimed[0]
             del _claimed[0]
             return _taken
         if runq:
             _turn += 1
-            if _turn % FAIR == 0 and _core.task_next(_claimed, False, False):
+            if _turn % FAIR == 0 and _may_visit() and _core.task_next(_claimed, False, False):
                 continue
             _taken = runq[0]
             runq.popleft()
             return _taken
+        if _resting and monotonic() < _visits_until and _core.task_next(_claimed, False, False):
+            continue
         while _resting:
             g, ticket = _resting.popleft()
             if g.parked and g.ticket == ticket:
@@ -560,7 +575,7 @@ def on_tick(number: int, frame: FrameType | None) -> None:
     scheduling = True
     try:
         _poll()
-        if runq or _claimed or _core.task_next(_claimed, False, False):
+        if _visit(g) or runq or _claimed:
             # The others get a slice as well, not one turn each: many short turns are as much time as a long one.
             g.ticket += 1
             g.since = monotonic()
@@ -575,6 +590,35 @@ def on_tick(number: int, frame: FrameType | None) -> None:
         scheduling = False
     if g is main and isinstance(g.interrupt, KeyboardInterrupt):
         raise_interrupt()  # Ctrl-C met another goroutine meanwhile; main may not block for long
+
+
+def _may_visit() -> bool:
+    """Is it time to start a goroutine beside those which compute?"""
+    return not _hungry or monotonic() >= _next_visit or _core.task_pinned()
+
+
+def _visit(g: G) -> bool:
+    """The slice of `g` is over: claim a goroutine that has not started, if its time has come.
+
+    Short ones have every second slice, as many as fit in. But one that turns out to compute makes the next wait: 40 ms,
+    160 ms if two compute here, 640 ms if three, then LONGEST_WAIT. Not so what only this process can run; and nothing
+    waits for a goroutine that does not compute but blocks the thread, in a call of the system.
+    """
+    global _newcomer, _next_visit, _visits_until
+    now = monotonic()
+    if _core.slice_computes():
+        _hungry.add(g)
+        if g is _newcomer and _core.procs() > 1:
+            _newcomer = None
+            _hungry.difference_update([h for h in _hungry if h.parked and h.reason != "runnable"])
+            _next_visit = now + min(SLICE * 4.0 ** min(len(_hungry), 9), LONGEST_WAIT)
+        if not _may_visit():
+            return False
+    if not _core.task_next(_claimed, False, False):
+        return False
+    _visits_until = now + SLICE
+    _next_visit = max(_next_visit, now + 2 * SLICE)
+    return True
 
 
 def _answer_dump(frame: FrameType | None) -> None:

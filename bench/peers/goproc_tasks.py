@@ -8,7 +8,7 @@ from typing import Any
 
 import goproc
 from bench import tally
-from bench.burn import burn, iterations_for, mean_seconds
+from bench.burn import UNIT, burn, efficiency, iterations_for, mean_seconds
 from goproc import go
 from goproc.sync import WaitGroup
 
@@ -64,16 +64,16 @@ def closure(count: int, proc: int | None = None) -> Any:
     return time_tasks(make, count, proc)
 
 
-def cpu(tasks: int, seconds: float) -> Any:
-    """Parallel efficiency of `tasks` goroutines that each burn `seconds` of CPU, on two processes."""
-    n = iterations_for(seconds)
+def cpu(seconds: list[float]) -> Any:
+    """Parallel efficiency of goroutines that burn so many seconds of CPU each, on two processes."""
+    n = iterations_for(UNIT)
     with goproc.runtime(procs=2):
         go.on(1)(burn, n).join()
         before = mean_seconds(n)
         start = perf_counter()
-        handles = [go(burn, n) for _ in range(tasks)]
+        handles = [go(burn, round(n * each / UNIT)) for each in seconds]
         for handle in handles:
             handle.result()
         wall = perf_counter() - start
         after = mean_seconds(n)
-    return {"value": tasks * (before + after) / 2 / (2 * wall), "note": f"{wall:.3f} s in all"}
+    return efficiency(seconds, before, after, wall)

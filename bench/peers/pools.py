@@ -8,7 +8,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from bench.burn import burn, iterations_for, mean_seconds
+from bench.burn import UNIT, burn, efficiency, iterations_for, mean_seconds
 
 _context = multiprocessing.get_context("fork")
 
@@ -62,34 +62,32 @@ def mpire_imap(count: int) -> dict[str, Any]:
         )
 
 
-def pool_cpu(tasks: int, seconds: float) -> dict[str, Any]:
-    """Parallel efficiency of ``Pool(2)`` with tasks which each burn `seconds` of CPU."""
-    n = iterations_for(seconds)
+def pool_cpu(seconds: list[float]) -> dict[str, Any]:
+    """Parallel efficiency of ``Pool(2)`` with tasks which burn so many seconds of CPU each."""
+    n = iterations_for(UNIT)
     with _context.Pool(2) as pool:
         pool.map(burn, [n] * 4, chunksize=1)
         before = mean_seconds(n)
         start = perf_counter()
-        for _ in pool.imap_unordered(burn, [n] * tasks, chunksize=1):
+        for _ in pool.imap_unordered(burn, [round(n * each / UNIT) for each in seconds], chunksize=1):
             pass
         wall = perf_counter() - start
         after = mean_seconds(n)
-    return {"value": tasks * (before + after) / 2 / (2 * wall), "note": f"{wall:.3f} s in all"}
+    return efficiency(seconds, before, after, wall)
 
 
-def _burn_many(tasks: int, n: int, together: Any) -> None:
+def _burn_for(n: int, together: Any) -> None:
     together.wait()
-    for _ in range(tasks):
-        burn(n)
+    burn(n)
 
 
-def bare_cpu(tasks: int, seconds: float) -> dict[str, Any]:
+def bare_cpu(seconds: list[float]) -> dict[str, Any]:
     """Two processes that burn half of it each and share nothing: what two busy CPUs of this machine reach at all."""
-    n = iterations_for(seconds)
+    n = iterations_for(UNIT)
+    half = round(n * sum(seconds) / UNIT / 2)
     cpus = sorted(os.sched_getaffinity(0))
     together = _context.Barrier(3)
-    processes = [
-        _context.Process(target=_burn_many, args=(tasks // 2, n, together), daemon=True) for _ in range(2)
-    ]
+    processes = [_context.Process(target=_burn_for, args=(half, together), daemon=True) for _ in range(2)]
     for i, process in enumerate(processes):
         process.start()
         os.sched_setaffinity(process.pid or 0, {cpus[i % len(cpus)]})
@@ -100,4 +98,4 @@ def bare_cpu(tasks: int, seconds: float) -> dict[str, Any]:
         process.join()
     wall = perf_counter() - start
     after = mean_seconds(n)
-    return {"value": tasks * (before + after) / 2 / (2 * wall), "note": f"{wall:.3f} s in all"}
+    return efficiency(seconds, before, after, wall)

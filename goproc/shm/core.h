@@ -206,6 +206,7 @@ void gp_monitor_stop(void);
 void gp_monitor_wake(void);                /* the process goes on after it was idle */
 void gp_slice_refused(void);               /* the goroutine cannot be left here: ask again later */
 void gp_slice_quiet(uint64_t until_ns);    /* nothing else can run; no timer is due before that */
+bool gp_slice_computes(void);              /* did the goroutine use the processor, or block it in C? */
 bool gp_slice_timers(void);                /* may one be due? */
 bool gp_slice_inherit(void);               /* may a goroutine go on in the slice of the one that made it ready? */
 extern _Atomic uint32_t gp_polls;          /* +1 whenever the scheduler looks for what to run */

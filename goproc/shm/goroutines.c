@@ -124,6 +124,12 @@ static PyObject *task_local(PyObject *module, PyObject *const *args, Py_ssize_t 
     return Py_BuildValue("(NkkK)", h, (unsigned long)task, (unsigned long)gp_ref_of(o), (unsigned long long)gp_get(&o->id));
 }
 
+static PyObject *task_pinned(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyBool_FromLong(gp.base && gp_get(&gp.my->queue.pinned_tail) != gp_get(&gp.my->queue.pinned_head));
+}
+
 static PyObject *task_next(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
     (void)module;
     if (nargs != 3 || !PyList_Check(args[0])) return PyErr_Format(PyExc_TypeError, "task_next(list, newest, steal)");
@@ -281,6 +287,7 @@ static PyObject *definition_get(PyObject *module, PyObject *arg) {
 PyMethodDef task_functions[] = {
     {"task_new", (PyCFunction)(void (*)(void))task_new, METH_FASTCALL, PyDoc_STR("Queue a goroutine; return its handle.")},
     {"task_local", (PyCFunction)(void (*)(void))task_local, METH_FASTCALL, PyDoc_STR("A goroutine of this process only.")},
+    {"task_pinned", task_pinned, METH_NOARGS, PyDoc_STR("Does an unstarted goroutine wait that only this process may start?")},
     {"task_next", (PyCFunction)(void (*)(void))task_next, METH_FASTCALL,
      PyDoc_STR("task_next(list, newest, steal): claim an unstarted goroutine into the list; was there one?")},
     {"task_started", task_started, METH_O, PyDoc_STR("A goroutine made by task_local has its first turn.")},

@@ -13,6 +13,8 @@
  * slice: so goroutines that take turns share the slices of one, however short their turns are, and do not get a whole
  * queue's worth of others in between. It is the slice that is watched here, and it ends for all of them (gp_slice_inherit).
  *
+ * It also sees whether the goroutine computed or was blocked in C: by the processor time that the thread used meanwhile.
+ *
  * The thread takes no GIL. While the process is idle for long it sleeps, and is woken with it.
  */
 #define _GNU_SOURCE
@@ -24,6 +26,7 @@
 #include "core.h"
 
 #define SLICE_NS 10000000ULL
+#define COMPUTES (SLICE_NS / 8) /* of processor time in a slice; more procs than CPUs leave each less than all of it */
 #define QUIET 20 /* slices without anything to do, after which it sleeps */
 
 _Atomic uint32_t gp_polls, gp_slices;
@@ -35,9 +38,10 @@ static struct {
     void (*request)(int signal);
     bool (*wanted)(void);
     _Atomic uint32_t asleep, stop;
-    _Atomic uint32_t over;    /* the slice has lasted long enough */
-    _Atomic uint32_t refused; /* +1 with each request that came where the goroutine cannot be left */
-    _Atomic uint64_t quiet;   /* ns; before this time no timer is due */
+    _Atomic uint32_t over;     /* the slice has lasted long enough */
+    _Atomic uint32_t computes; /* the thread used the processor in the last 10 ms */
+    _Atomic uint32_t refused;  /* +1 with each request that came where the goroutine cannot be left */
+    _Atomic uint64_t quiet;    /* ns; before this time no timer is due */
 } monitor;
 
 void gp_slice_refused(void) { atomic_fetch_add(&monitor.refused, 1); }
@@ -46,6 +50,13 @@ bool gp_slice_timers(void) { return gp_now() >= gp_get(&monitor.quiet); }
 
 bool gp_slice_inherit(void) { return monitor.running && !atomic_exchange_explicit(&monitor.over, 0, memory_order_relaxed); }
 
+bool gp_slice_computes(void) { return gp_get(&monitor.computes); }
+
+static uint64_t used(clockid_t clock) {
+    struct timespec t;
+    return clock_gettime(clock, &t) < 0 ? 0 : (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
 static bool idle(void) { return atomic_load(&gp.my->act) & 1; }
 
 static void *watch(void *unused) {
@@ -53,6 +64,9 @@ static void *watch(void *unused) {
     prctl(PR_SET_NAME, "goproc-monitor");
     uint32_t seen = gp_get(&gp_polls), seen_slices = gp_get(&gp_slices), quiet = 0, strikes = 0;
     uint32_t refused = gp_get(&monitor.refused), skip = 0, pause = 0;
+    clockid_t cpu = CLOCK_PROCESS_CPUTIME_ID;
+    pthread_getcpuclockid(monitor.watched, &cpu);
+    uint64_t seen_used = used(cpu);
     while (!gp_get(&monitor.stop)) {
         gp_futex_wait(&monitor.stop, 0, gp_now() + SLICE_NS);
         if (idle()) {
@@ -66,6 +80,9 @@ static void *watch(void *unused) {
             continue;
         }
         quiet = 0;
+        uint64_t now_used = used(cpu);
+        gp_set(&monitor.computes, now_used - seen_used >= COMPUTES);
+        seen_used = now_used;
         uint32_t polls = gp_get(&gp_polls), slices = gp_get(&gp_slices);
         if (slices == seen_slices) gp_set(&monitor.over, 1);
         seen_slices = slices;

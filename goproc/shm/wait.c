@@ -473,6 +473,12 @@ static PyObject *core_slice_end(PyObject *module, PyObject *next) {
     return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
 
+static PyObject *core_slice_computes(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyBool_FromLong(gp_slice_computes());
+}
+
 static PyObject *core_take_asleep(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
@@ -499,6 +505,7 @@ PyMethodDef wait_functions[] = {
     {"start_monitor", core_start_monitor, METH_O, PyDoc_STR("Have the handler of a signal called when a goroutine keeps this thread for long.")},
     {"stop_monitor", core_stop_monitor, METH_NOARGS, NULL},
     {"may_switch", core_may_switch, METH_NOARGS, PyDoc_STR("Is this a place, in C, where a goroutine can let others run?")},
+    {"slice_computes", core_slice_computes, METH_NOARGS, PyDoc_STR("Did the goroutine use the processor in its slice, or block the thread?")},
     {"slice_end", core_slice_end, METH_O, PyDoc_STR("The request for a turn came to nothing: None, not here; else when the next timer is due.")},
     {"others_asleep", core_others_asleep, METH_O,
      PyDoc_STR("Is nothing under way, and all asleep but the caller; True: and were since it was asked with False?")},
