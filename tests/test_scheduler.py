@@ -733,34 +733,45 @@ def test_signal_handler_that_blocks_while_the_process_is_idle(tmp_path):
     done = run(
         tmp_path,
         """\
-import signal
-from goproc import chan, go, runtime, sleep
+import signal, threading, time
+from goproc import chan, go, runtime, scheduler, sleep
 
 with runtime(procs=1):
-    ask, answer, seen = chan(), chan(), chan()
+    ask, answer, seen, handled = chan(), chan(), chan(), []
 
     def handler(number, frame):  # whoever looks for work runs it, in the middle of a wait of its own
-        sleep(0.02)
+        sleep(nap)
         seen.send(number)
         sleep(0.001)
+        handled.append(number)
 
     def serve():
         for x in ask:
-            sleep(0.01)
-            answer.send(x)  # while the handler sleeps
+            sleep(0.1)
+            answer.send(x)  # after the handler's nap, or while it sleeps
 
     def look():
         for number in seen:
             sleep(0.005)
 
+    def alarm():  # in the middle of a switch it would be refused
+        while not scheduler.idling:
+            time.sleep(0.001)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+
     go.local(serve)
     go.local(look)
     signal.signal(signal.SIGALRM, handler)
-    for n in range(20):
+    for n in range(8):
+        nap = 0.02 if n % 2 else 0.15
         ask.send(n)
-        signal.setitimer(signal.ITIMER_REAL, 0.001 + n / 2000)
+        t = threading.Thread(target=alarm)
+        t.start()
         assert answer.recv() == n
-        sleep(0.03)
+        t.join()
+        while len(handled) <= n:  # two at once, one of them in the midst of look(): nobody would receive
+            sleep(0.01)
+        sleep(0.01)
     print("done")
 """,
     )
