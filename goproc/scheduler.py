@@ -8,7 +8,8 @@ What can be run, in order of a look around:
 
 - goroutines told through the process's inbox (a channel operation of any process completed theirs);
 - goroutines whose sleep or timeout is over;
-- the run queue, FIFO; every few turns an unstarted goroutine comes first, so that it cannot starve behind others;
+- the run queue, FIFO; every few turns an unstarted goroutine comes first, so that it cannot starve behind others
+  (more rarely while goroutines compute here, see below);
 - an unstarted goroutine of this process, else one stolen from another.
 
 A started goroutine never leaves its process. Finished greenlets are kept and run further goroutines: creating one
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-FAIR = 8  # one turn in this many starts an unstarted goroutine although others are ready
+FAIR = 8  # one turn in this many may start an unstarted goroutine although others are ready
 KEEP_GREENLETS = 256
 SLICE = 0.01  # seconds that a goroutine keeps its process if others wait; monitor.c has the same
 LONGEST_WAIT = 1.0  # seconds, about, after which a goroutine is started beside any number of computing ones
