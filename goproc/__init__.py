@@ -7,6 +7,8 @@ This file is the whole public surface. Names are loaded at their first use, so t
 
 from __future__ import annotations
 
+from goproc.interrupts import held as _interrupts_held
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from goproc import context as context
@@ -103,12 +105,13 @@ def __getattr__(name: str) -> object:
     home = _HOME.get(name)
     if home is None and name not in _MODULES:
         raise AttributeError(f"module 'goproc' has no attribute {name!r}")
-    importlib.import_module("goproc.host")  # connects the core with everything above it
-    if home is None:
-        value: object = importlib.import_module(f"goproc.{name}")
-    else:
-        value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
+    with _interrupts_held():
+        importlib.import_module("goproc.host")  # connects the core with everything above it
+        if home is None:
+            value: object = importlib.import_module(f"goproc.{name}")
+        else:
+            value = getattr(importlib.import_module(home), name)
+        globals()[name] = value
     return value
 
 

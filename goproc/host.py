@@ -26,6 +26,7 @@ from goproc import (
     ending,
     errors,
     goroutine,
+    interrupts,
     report,
     scheduler,
     selection,
@@ -70,27 +71,35 @@ class _Runtime:
         self._control = -1
         self._zygote = 0
         self._signals: Any = None
+        self._resent: interrupts.Resent | None = None
         self._hook: Any = None  # sys.excepthook as it was
 
     def start(self) -> None:
-        _open_standard_streams()
-        memfd = _core.create(self.procs, self.memory, topology.effective_cpus())
-        _core.attach(memfd, 0)
-        store.connect(_core.definition_put, _core.definition_get)
-        scheduler.start(goroutine.make, "main", scheduler.leave_thread if self.thread else None)
+        attached = False
         try:
-            if self.procs > 1:
-                pinning: list[int | None] = [None] * self.procs
-                if self.pin:
-                    cpus = topology.spread_cpus(topology.allowed_cpus())
-                    pinning = topology.plan_pinning(self.procs, cpus, topology.cpu_quota())
-                self._control, self._zygote = zygote.spawn(zygote.host_config(self.procs, pinning), memfd)
-                _core.start_coroner(self._control, self._zygote)
-                stdio.install_host(memfd, getcurrent, self.procs)
+            with interrupts.held():
+                _open_standard_streams()
+                memfd = _core.create(self.procs, self.memory, topology.effective_cpus())
+                _core.attach(memfd, 0)
+                attached = True
+                store.connect(_core.definition_put, _core.definition_get)
+                scheduler.start(goroutine.make, "main", scheduler.leave_thread if self.thread else None)
+                if self.procs > 1:
+                    self._start_others(memfd)
         except BaseException:
-            self.stop()
+            if attached:
+                self.stop()
             raise
         self._install_hooks()
+
+    def _start_others(self, memfd: int) -> None:
+        pinning: list[int | None] = [None] * self.procs
+        if self.pin:
+            cpus = topology.spread_cpus(topology.allowed_cpus())
+            pinning = topology.plan_pinning(self.procs, cpus, topology.cpu_quota())
+        self._control, self._zygote = zygote.spawn(zygote.host_config(self.procs, pinning), memfd)
+        _core.start_coroner(self._control, self._zygote)
+        stdio.install_host(memfd, getcurrent, self.procs)
 
     def stop(self) -> list[Any]:
         """End every process but this one; return the greenlets of goroutines that had not ended."""
@@ -119,6 +128,7 @@ class _Runtime:
             return
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             self._signals = signal.signal(signal.SIGINT, _on_interrupt)
+            self._resent = interrupts.Resent(_on_interrupt)
         if signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL:
             signal.signal(signal.SIGQUIT, report.on_host_quit)
         self._hook = sys.excepthook
@@ -127,7 +137,9 @@ class _Runtime:
     def _remove_hooks(self) -> None:
         if self._signals is not None and signal.getsignal(signal.SIGINT) is _on_interrupt:
             signal.signal(signal.SIGINT, self._signals)
-        self._signals = None
+        if self._resent is not None:
+            self._resent.remove()
+        self._signals = self._resent = None
         if self._hook is not None and signal.getsignal(signal.SIGQUIT) is report.on_host_quit:
             signal.signal(signal.SIGQUIT, signal.SIG_DFL)
         if self._hook is not None and sys.excepthook is _excepthook:

@@ -379,6 +379,7 @@ def test_ctrl_c(start: Start, where: str) -> None:
 def test_ctrl_c_while_it_starts(start: Start, delay: float) -> None:
     """Before the runtime is there the traceback is Python's own; workers add nothing to it in any case."""
     script = """
+        import goproc
         print("begun", flush=True)
         from goproc import go, chan, sleep
         go.on(1)(sleep, 100)
@@ -395,6 +396,55 @@ def test_ctrl_c_while_it_starts(start: Start, delay: float) -> None:
     else:
         assert done.err.startswith("Traceback") and done.err.endswith("KeyboardInterrupt\n")
         assert "worker" not in done.err, done.err
+
+
+def test_ctrl_c_while_goproc_loads(start: Start) -> None:
+    """At every module that loading goproc imports: Python would drop it in a callback of the import system."""
+    script = """
+        import signal, sys
+        import goproc
+        class Pressed:
+            pressed = False
+            def find_spec(self, name, path=None, target=None):
+                if name == sys.argv[1]:
+                    signal.raise_signal(signal.SIGINT)
+                    Pressed.pressed = True
+        sys.meta_path.insert(0, Pressed())
+        try:
+            from goproc import go
+        except KeyboardInterrupt:
+            print(Pressed.pressed, "goproc.host" in sys.modules, signal.getsignal(signal.SIGINT).__name__)
+        from goproc import go
+        print(go(int, "7").result())
+    """
+    for module in ("goproc.host", "greenlet", "goproc.scheduler"):
+        with start(script, module, how="python") as program:
+            done = program.wait(5)
+        assert done.out == "True True default_int_handler\n7\n", (module, done)
+
+
+def test_ctrl_c_where_python_drops_it(start: Start) -> None:
+    """Raised in a __del__ it is only printed, and forgotten; main hears of it all the same, or the user's handler does."""
+    script = """
+        import signal, sys, time
+        from goproc import go, chan
+        class Slow:
+            def __del__(self):
+                print("deleting", flush=True)
+                end = time.monotonic() + 60
+                while time.monotonic() < end: time.sleep(0.001)
+        go.on(1)(int).result()
+        Slow()
+        how = sys.argv[1]
+        if how == "blocks": chan().recv()
+        while how == "computes": pass
+    """
+    for how in ("blocks", "computes"):
+        with start(script, how) as program:
+            program.wait_for("deleting")
+            program.interrupt()
+            done = program.wait(2)
+        assert (done.status, done.err) == (130, "goproc: interrupted (Ctrl-C)\n"), (how, done)
 
 
 def test_a_handler_that_raises(start: Start) -> None:
