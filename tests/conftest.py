@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import gc
 import os
 import shutil
@@ -26,6 +27,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import programs
 import psutil
 import pytest
 
@@ -327,6 +329,18 @@ runtime1, runtime2, runtime4 = _runtime(1), _runtime(2), _runtime(4)
 @pytest.fixture(scope="session", name="runtimes")
 def _runtimes() -> Runtimes:
     return runtimes
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> programs.Run:
+    """Runs a script to its end: programs.run()."""
+    return functools.partial(programs.run, tmp_path)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> programs.Start:
+    """Starts a script: programs.start()."""
+    return functools.partial(programs.start, tmp_path)
 
 
 @pytest.fixture

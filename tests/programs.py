@@ -17,7 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -312,3 +312,8 @@ def eventually(check: Callable[[], bool], seconds: float = 5.0) -> bool:
             return False
         time.sleep(0.005)
     return True
+
+
+#: What the fixtures `run` and `start` give: the functions above, in a folder of the test's own.
+Run = Callable[..., Done]
+Start = Callable[..., AbstractContextManager[Program]]

@@ -7,20 +7,12 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import programs
 import pytest
-from programs import Done
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return partial(programs.run, tmp_path)
+from programs import Done, Run
 
 
 def ok(done: Done) -> str:

@@ -16,19 +16,11 @@ from typing import Any
 
 import pytest
 from peek import until, until_waiting
-from programs import Done, environment, eventually, start
-from programs import run as run_program
+from programs import Run, environment, eventually, start
 
 import goproc
 from goproc import chan, current, dump, go, num_goroutine, report, scheduler, sleep, yield_now
 from goproc.shm import _core
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return lambda script, *words, **options: run_program(tmp_path, script, *words, **options)
 
 
 class Entry:

@@ -7,24 +7,14 @@ import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import programs
 import pytest
-from programs import Done
+from programs import Done, Run
 
 from goproc import topology
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return partial(programs.run, tmp_path)
-
 
 HOW = pytest.mark.parametrize("how", ["goproc", "python"])
 ON_BOTH = pytest.mark.parametrize("proc", [0, 1])

@@ -6,21 +6,13 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from programs import Done, environment, start
-from programs import run as run_program
+from programs import Run, environment, start
 
-Run = Callable[..., Done]
 HOW = pytest.mark.parametrize("how", ["goproc", "python"])
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return lambda script, *words, **options: run_program(tmp_path, script, *words, **options)
 
 
 # -- panic -----------------------------------------------------------------------------------------------------------
