@@ -84,10 +84,7 @@ class _Shield:
 
 
 def _this_goroutine() -> G:
-    if not _core.attached():
-        from goproc import host
-
-        host.ensure()
+    _core.ensure()
     if not _core.on_scheduler_thread():
         raise RuntimeError(
             "context.timeout(), deadline() and shield() are for goroutines: a thread of your own uses timeout= arguments"

@@ -504,10 +504,7 @@ def _until(
 
 
 def _new_node(parent: Chan[None] | None, until: float | None) -> Chan[None]:
-    if not _core.attached():
-        from goproc import host
-
-        host.ensure()
+    _core.ensure()
     return _core.context_new(parent, until)  # type: ignore[no-any-return]
 
 

@@ -182,8 +182,7 @@ def _spawn(
     call = calls.pack_call(f, args, kwargs)
     values = None
     if not _core.bare():
-        if not _core.attached():
-            _core_start()
+        _core.ensure()
         values = variables.pack(copy_context())
     creator = scheduler.current
     if creator.labels:
@@ -214,12 +213,6 @@ def _inherited(own: dict[str, str] | None) -> dict[str, str] | None:
     return {**creators, **own} if own else creators
 
 
-def _core_start() -> None:
-    from goproc import host
-
-    host.ensure()
-
-
 def _spawn_local(
     f: Any,
     args: tuple[Any, ...],
@@ -232,8 +225,7 @@ def _spawn_local(
         raise TypeError("go of nil func value")
     if not callable(f):
         raise TypeError(f"go.local: {type(f).__name__!r} object is not callable")
-    if not _core.attached():
-        _core_start()
+    _core.ensure()
     site = _site(frame)
     labels = _inherited(labels)
     text = (_label_bytes(labels),) if labels else ()
@@ -363,8 +355,7 @@ def _checked_labels(labels: Mapping[str, object] | None) -> dict[str, str]:
 def _checked_proc(proc: int) -> int:
     if not isinstance(proc, int) or isinstance(proc, bool):
         raise TypeError(f"go.on() takes the number of a proc, not {type(proc).__name__}")
-    if not _core.attached():
-        _core_start()
+    _core.ensure()
     if not 0 <= proc < _core.procs():
         raise ValueError(f"go.on({proc}): there are procs 0 to {_core.procs() - 1}")
     return proc
@@ -532,8 +523,7 @@ def goexit() -> NoReturn:
     In main the program goes on without it. When no goroutine is left that could run it ends with status 2, as in Go.
     """
     if not _core.attached() and threading.current_thread() is threading.main_thread():
-        _core.check_fork()
-        _core_start()  # else nobody would know that main ended in this way
+        _core.ensure()  # else nobody would know that main ended in this way
     raise Goexit
 
 
@@ -553,7 +543,7 @@ def current() -> Goroutine[Any]:
     if not _core.attached():
         _core.check_fork()
         if threading.current_thread() is threading.main_thread():
-            _core_start()
+            _core.ensure()
     g = scheduler.current
     if not _core.attached() or not _core.on_scheduler_thread() or (g is scheduler.main and g.parked):
         raise RuntimeError(

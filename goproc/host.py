@@ -598,3 +598,4 @@ _core.connect(
     stopped=errors.RuntimeStopped,
     chan=channel.Chan,
 )
+report.own_handlers.append(_on_interrupt)

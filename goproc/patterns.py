@@ -28,6 +28,7 @@ from goproc.channel import Chan, chan, nil
 from goproc.errors import Canceled
 from goproc.goroutine import Goroutine, go
 from goproc.selection import Selector, select
+from goproc.shm import _core
 from goproc.sync import WaitGroup
 
 TYPE_CHECKING = False
@@ -299,9 +300,8 @@ def fan_out(
         [0, 1, 4, 9, 16, 25]
     """
     if workers is None:
-        from goproc.host import procs
-
-        workers = procs()
+        _core.ensure()
+        workers = _core.procs()
     return [stage(done, values, f) for _ in range(workers)]
 
 

@@ -96,7 +96,7 @@ def parts(active: FrameType | None) -> list[Part]:
 
 
 def _describe(g: G, active: FrameType | None, lines: dict[tuple[str, int | None, str], str] | None) -> str:
-    foreign = g is scheduler.main and _of_a_thread()
+    foreign = g is scheduler.main and scheduler.in_thread_of_its_own()
     if foreign:  # what the program calls main runs in a thread that runs no goroutines
         status, frame = "running", sys._current_frames().get(threading.main_thread().ident or 0)
     else:
@@ -116,12 +116,6 @@ def _describe(g: G, active: FrameType | None, lines: dict[tuple[str, int | None,
         f"  {_one_line(g.name)}, {_place(_core.proc(), os.getpid())}{waits}\n"
         f"{stack}{ending.created_by(g.parent, g.site)}"
     )
-
-
-def _of_a_thread() -> bool:
-    from goproc import host
-
-    return host._running is not None and host._running.thread is not None
 
 
 def _status(g: G) -> str:
@@ -337,10 +331,7 @@ def _ask(proc: int) -> None:
 
 def _scheduler_frame() -> FrameType | None:
     """The frame of the thread that runs goroutines, as seen from another one."""
-    from goproc import host
-
-    thread = host._running.thread if host._running is not None else None
-    return sys._current_frames().get((thread or threading.main_thread()).ident or 0)
+    return sys._current_frames().get(scheduler.thread)
 
 
 def _process_state(pid: int) -> str:
@@ -459,24 +450,24 @@ def _nothing() -> None:
     pass
 
 
+#: Handlers that no program has installed; the host adds its own.
+own_handlers: list[object] = [on_host_quit, scheduler.on_tick, signal.default_int_handler]
+
+
 def veto() -> bool:
     """May a signal still wake a goroutine: has the program a handler of its own, or a timer that sends one?
 
     GOPROC_DEADLOCK=0 answers yes: for programs that are woken by what Python does not know, such as a thread of C code.
     """
-    from goproc import host
-
     if os.environ.get("GOPROC_DEADLOCK") == "0":
         return True
-
-    own = (host._on_interrupt, on_host_quit, scheduler.on_tick, signal.default_int_handler)
     if any(
         signal.getitimer(which)[0]
         for which in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
     ):
         return True
     handlers = [signal.getsignal(number) for number in signal.valid_signals()]
-    if any(callable(h) and h not in own for h in handlers if not isinstance(h, signal.Handlers)):
+    if any(callable(h) and h not in own_handlers for h in handlers if not isinstance(h, signal.Handlers)):
         return True
     return any(_handles_signals(pid) for pid in _core.pids()[1:])
 

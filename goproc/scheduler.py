@@ -77,6 +77,7 @@ current: G = main
 started: dict[
     int, G
 ] = {}  # by ref of the outcome: goroutines of this process that have started and not ended
+thread = 0  # the ident of the one that runs goroutines
 idling = False  # inside _core.idle: no Python code of any goroutine runs
 scheduling = (
     False  # from a goroutine's last step before it lets others run until the first step of the one that runs
@@ -112,12 +113,13 @@ def start(make: Callable[[Any], G], name: str, leave: Callable[[], None] | None 
         name: of the goroutine that runs now.
         leave: ends the process once the runtime has stopped; None where the caller of stop() goes on (the host).
     """
-    global main, current, scheduling, _root, _breeder, _make, _leave, _newest, _taken
+    global main, current, scheduling, thread, _root, _breeder, _make, _leave, _newest, _taken
     runq.clear()
     _claimed.clear()
     _taken = None
     scheduling = False
     _core.use_this_thread()
+    thread = threading.get_ident()
     _root = getcurrent()
     _breeder = greenlet(_breed, _root)
     _breeder.switch()
@@ -167,6 +169,11 @@ def leave_thread() -> None:
     if getcurrent() is _root:
         raise _Left
     _root.switch()
+
+
+def in_thread_of_its_own() -> bool:
+    """Do goroutines run in a thread that none of the program's own code has, so that main is another one?"""
+    return _leave is leave_thread
 
 
 def run_thread() -> None:

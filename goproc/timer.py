@@ -56,10 +56,7 @@ def _interval(seconds: Any, what: str, name: str) -> float:
 
 
 def _new(when: float, period: float = 0.0, func: bool = False) -> Chan[float]:
-    if not _core.attached():
-        from goproc import host
-
-        host.ensure()
+    _core.ensure()
     return _core.timer_new(when, period, func)  # type: ignore[no-any-return]
 
 

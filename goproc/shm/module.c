@@ -61,6 +61,12 @@ static PyObject *core_attached(PyObject *module, PyObject *unused) {
     return PyBool_FromLong(gp.base != NULL);
 }
 
+static PyObject *core_ensure(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return handle_ready() < 0 ? NULL : Py_NewRef(Py_None);
+}
+
 static PyObject *core_check_fork(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
@@ -261,6 +267,7 @@ static PyMethodDef functions[] = {
     {"attach", core_attach, METH_VARARGS, PyDoc_STR("attach(memfd, proc): map the segment and become proc.")},
     {"detach", core_detach, METH_NOARGS, PyDoc_STR("Unmap the segment; handles become unusable.")},
     {"attached", core_attached, METH_NOARGS, PyDoc_STR("Is a runtime attached to this process?")},
+    {"ensure", core_ensure, METH_NOARGS, PyDoc_STR("Start the runtime with the defaults unless one is attached.")},
     {"check_fork", core_check_fork, METH_NOARGS, PyDoc_STR("Raise if the user forked this process while a runtime ran.")},
     {"stop", core_stop, METH_NOARGS, PyDoc_STR("Tell every proc to leave.")},
     {"stopping", core_stopping, METH_NOARGS, PyDoc_STR("Has stop() been called?")},
