@@ -28,33 +28,46 @@ def check_time(t: Any, what: str) -> float:
     return t
 
 
-class _Block:
-    """A ``with`` block that changes what the goroutine in it may wait for."""
+class _Entered:
+    """What ``with`` blocks over one object have entered it and not left; several goroutines may be in it at once."""
 
-    __slots__ = ("_g", "_until")
+    __slots__ = ("_inside",)
+
+    def __init__(self) -> None:
+        self._inside: list[tuple[G, float | None, int]] = []  # which goroutine, its deadline and depth before
+
+    def _leave(self) -> tuple[G, float | None, int]:
+        """What to put back: of the goroutine that leaves; of the last where another does, as for a generator closed late."""
+        g = scheduler.current
+        entries = self._inside
+        last = next((i for i in reversed(range(len(entries))) if entries[i][0] is g), -1)
+        return entries.pop(last)
+
+
+class _Block(_Entered):
+    """A ``with`` block that limits how long the goroutine in it may wait."""
+
+    __slots__ = ("_until",)
 
     def __init__(self, until: float | None) -> None:
+        super().__init__()
         self._until = until
-        self._g: list[
-            tuple[G, float | None]
-        ] = []  # where it was entered, and the deadline that was valid there
 
     def _time(self) -> float | None:
         return self._until
 
     def __enter__(self) -> None:
         g = _this_goroutine()
-        outer = g.deadline
-        until = self._time()
-        self._g.append((g, outer))
+        until, outer = self._time(), g.limit()
+        self._inside.append((g, g.deadline, g.depth))
         if until is not None and (outer is None or until < outer):
-            g.deadline = until
+            g.deadline, g.depth = until, g.shielded
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        g, outer = self._g.pop()
-        g.deadline = outer
+        g, deadline, depth = self._leave()
+        g.deadline, g.depth = deadline, depth
 
 
 class _Timeout(_Block):
@@ -66,21 +79,19 @@ class _Timeout(_Block):
         return None if self._until is None else monotonic() + self._until
 
 
-class _Shield:
-    __slots__ = ("_g",)
-
-    def __init__(self) -> None:
-        self._g: list[G] = []
+class _Shield(_Entered):
+    __slots__ = ()
 
     def __enter__(self) -> None:
         g = _this_goroutine()
         g.shielded += 1
-        self._g.append(g)
+        self._inside.append((g, None, 0))
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self._g.pop().shielded -= 1
+        g, _, _ = self._leave()
+        g.shielded -= 1
 
 
 def _this_goroutine() -> G:
@@ -118,6 +129,7 @@ def deadline(t: float) -> _Block:
 def shield() -> _Shield:
     """``with shield():``: in the block, neither a deadline from outside it nor Goroutine.cancel() interrupts.
 
-    For cleaning up. What was held back is raised by the first operation after the block that blocks.
+    For cleaning up. What was held back is raised by the first operation after the block that blocks. A timeout() or
+    deadline() inside it counts: ``with shield(), timeout(1):`` cleans up for a second at most.
     """
     return _Shield()

@@ -25,7 +25,8 @@ class G:
         waits_on: the channel or other handle it waits for, or None.
         since: when it parked last, in monotonic seconds.
         deadline: when its operations that block raise DeadlineExceeded, or None.
-        shielded: while positive neither that nor an interrupt reaches it.
+        shielded: while positive no interrupt reaches it.
+        depth: of shields in which the deadline was set; in a further one it does not count.
         labels: what dumps and panics say about it, beside its name.
         object: ref of its outcome in shared memory; 0 for main, unless somebody asked for its handle.
         block: ref of its task in shared memory, kept until it ends.
@@ -38,6 +39,7 @@ class G:
         "cancelled",
         "context",
         "deadline",
+        "depth",
         "entry",
         "greenlet",
         "id",
@@ -77,4 +79,9 @@ class G:
         self.since = 0.0
         self.deadline: float | None = None
         self.shielded = 0
+        self.depth = 0
         self.labels: dict[str, str] | None = None
+
+    def limit(self) -> float | None:
+        """The deadline that counts where it is now."""
+        return self.deadline if self.shielded <= self.depth else None

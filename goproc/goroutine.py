@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from contextvars import copy_context
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from goproc import ending, scheduler, stdio
 from goproc.errors import Cancelled, PickleError, RemoteError
@@ -213,12 +213,24 @@ def _inherited(own: dict[str, str] | None) -> dict[str, str] | None:
     return {**creators, **own} if own else creators
 
 
+class Origin(NamedTuple):
+    """Where a goroutine comes from, noted before it is created: a timer's function, say, is started by nobody in particular."""
+
+    site: int
+    parent: int
+    labels: dict[str, str] | None
+
+
+def origin(frame: FrameType) -> Origin:
+    return Origin(_site(frame), scheduler.current.id, _inherited(None))
+
+
 def _spawn_local(
     f: Any,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     name: str,
-    frame: FrameType,
+    frame: FrameType | Origin,
     labels: dict[str, str] | None = None,
 ) -> Any:
     if f is None:
@@ -226,10 +238,12 @@ def _spawn_local(
     if not callable(f):
         raise TypeError(f"go.local: {type(f).__name__!r} object is not callable")
     _core.ensure()
-    site = _site(frame)
-    labels = _inherited(labels)
+    if type(frame) is Origin:
+        site, parent, labels = frame
+    else:
+        site, parent, labels = _site(frame), scheduler.current.id, _inherited(labels)  # type: ignore[arg-type]
     text = (_label_bytes(labels),) if labels else ()
-    handle, block, ref, id_ = _core.task_local(Goroutine, name, site, scheduler.current.id, *text)
+    handle, block, ref, id_ = _core.task_local(Goroutine, name, site, parent, *text)
     handle._name = name
 
     def first_turn(g: G) -> None:
@@ -237,7 +251,7 @@ def _spawn_local(
         _run(g, f, args, kwargs)
 
     g = G(id_, name, first_turn)
-    g.object, g.block, g.parent, g.site = ref, block, scheduler.current.id, site
+    g.object, g.block, g.parent, g.site = ref, block, parent, site
     g.context = copy_context()
     if labels:
         g.labels = handle._labels = labels

@@ -440,6 +440,12 @@ def _at_end_of_main() -> None:
         pass
 
 
+def _report_unread() -> None:
+    """Main ended well: an error that nobody has read is not to be lost with it."""
+    for id_, failure, site in _core.unread():
+        ending.unread(id_, failure, site)
+
+
 def _at_exit() -> None:
     """Main has returned. As in Go the other goroutines are gone: their ``finally`` blocks do not run."""
     global _ended
@@ -451,10 +457,8 @@ def _at_exit() -> None:
     ):  # a child that the user forked: what its goroutines would clean up is the parent's
         _core.keep(scheduler.stop())
         return
-    # If main ended well, an error that nobody has read is not to be lost with it.
     if not hasattr(sys, "last_value"):
-        for id_, failure, site in _core.unread():
-            ending.unread(id_, failure, site)
+        _report_unread()
     left = _stop()
     if left:
         # A greenlet that is collected runs its finally blocks: it must outlive the interpreter.
@@ -514,6 +518,8 @@ class runtime:
             return  # main is about to be gone, but what it started goes on: see _outlive_main
         if not _core.on_scheduler_thread() or scheduler.current is not scheduler.main:
             raise RuntimeError("the goproc runtime must be left where it was entered: in its main goroutine")
+        if kind is None:
+            _report_unread()
         global _unwinding
         _unwinding = True
         try:

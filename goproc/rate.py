@@ -263,7 +263,7 @@ def _time_left(ctx: AnyContext | None, timeout: float | None) -> float:
             raise ValueError("wait() takes timeout= in seconds, not NaN")
         left = timeout
     until = None if ctx is None else ctx.deadline()
-    own = scheduler.current.deadline if _core.on_scheduler_thread() else None
+    own = scheduler.current.limit() if _core.on_scheduler_thread() else None
     for t in (until, own):
         if t is not None:
             left = min(left, t - monotonic())

@@ -467,11 +467,10 @@ def park(slot: int, until: float | None, reason: str, handle: object) -> bool:
     if scheduling:
         return _nested(park, slot, until, reason, handle)  # type: ignore[no-any-return]
     g = current
-    if not g.shielded:
-        if g.interrupt is not None:
-            return False
-        if g.deadline is not None and (until is None or g.deadline < until):
-            until = g.deadline
+    if g.interrupt is not None and not g.shielded:
+        return False
+    if g.deadline is not None and (limit := g.limit()) is not None and (until is None or limit < until):
+        until = limit
     now = monotonic()
     if until is not None and until <= now:
         return False
@@ -681,8 +680,8 @@ def sleep(seconds: float) -> None:
         scheduling = True
         try:
             when = until
-            if g.deadline is not None and not g.shielded:
-                when = min(until, g.deadline)
+            if (limit := g.limit()) is not None:
+                when = min(until, limit)
             g.ticket += 1
             heapq.heappush(timers, (when, next(_order), g, g.ticket))
             g.parked = True
@@ -710,11 +709,9 @@ def call_at(when: float, callback: Callable[[], None]) -> Alarm:
 def _checkpoint() -> None:
     """Raise what the running goroutine was interrupted with, or DeadlineExceeded past its deadline."""
     g = current
-    if g.shielded:
-        return
-    if g.interrupt is not None:
+    if g.interrupt is not None and not g.shielded:
         raise_interrupt()
-    if g.deadline is not None and g.deadline <= monotonic():
+    if g.deadline is not None and (limit := g.limit()) is not None and limit <= monotonic():
         raise DeadlineExceeded("context deadline exceeded")
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from goproc import scheduler
 from goproc.channel import nil
 from goproc.errors import RuntimeStopped
-from goproc.goroutine import _name_of, _spawn_local
+from goproc.goroutine import Origin, _name_of, _spawn_local, origin
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -66,16 +66,22 @@ class _Call:
     An alarm refers to it while it is pending, and the Timer does: when both are gone, so is this.
     """
 
-    __slots__ = ("_alarm", "_args", "_ch", "_context", "_f", "_kwargs")
+    __slots__ = ("_alarm", "_args", "_ch", "_context", "_f", "_kwargs", "_origin")
 
     def __init__(
-        self, ch: Chan[float], f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        ch: Chan[float],
+        f: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        origin: Origin,
     ) -> None:
         self._ch = ch
         self._f = f
         self._args = args
         self._kwargs = kwargs
         self._context = contextvars.copy_context()
+        self._origin = origin
         self._alarm: Any = None
 
     def look(self) -> None:
@@ -98,7 +104,7 @@ class _Call:
         if _core.timer_take(self._ch) is None:  # stopped or set anew, and nobody has told us yet
             self._arm()
             return
-        self._context.run(_spawn_local, self._f, self._args, self._kwargs, _name_of(self._f), sys._getframe())
+        self._context.run(_spawn_local, self._f, self._args, self._kwargs, _name_of(self._f), self._origin)
 
 
 _shared: dict[Chan[float], _Call] = {}  # of timers of this process that others can set
@@ -297,7 +303,7 @@ def after_func(seconds: float, f: Callable[P, Any], /, *args: P.args, **kwargs: 
     if not callable(f):
         raise TypeError(f"after_func() takes a function, not {type(f).__name__}")
     ch = _new(monotonic() + _seconds(seconds, "after_func()"), 0.0, True)
-    call = _Call(ch, f, args, kwargs)
+    call = _Call(ch, f, args, kwargs, origin(sys._getframe(1)))
     timer = Timer.__new__(Timer)
     timer._set_up(ch, call, True)
     call.look()

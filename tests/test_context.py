@@ -800,3 +800,67 @@ def test_parents_dropped_before_their_children_do_not_pile_up(runtime1):
     for _ in range(5000):
         family()
     assert _core.census()["objects"] < before + 1000
+
+
+# -- blocks within blocks -----------------------------------------------------------------------------------------------
+
+
+def test_a_timeout_inside_a_shield_counts(runtime1):
+    """The clean-up of what is out of time has a limit of its own."""
+    with context.timeout(0), context.shield():
+        goproc.sleep(0.001)  # that one was outside
+        with pytest.raises(DeadlineExceeded), context.timeout(0.01):
+            chan().recv()
+        with context.shield():
+            goproc.sleep(0.001)
+        with pytest.raises(DeadlineExceeded), context.timeout(0.01):
+            goproc.sleep(60)
+        goproc.Limiter(1, 1).wait()
+
+
+def test_a_cancel_waits_for_a_shield_with_a_timeout(runtime1):
+    begun, over = chan(), chan(1)
+
+    def f():
+        try:
+            begun.send(1)
+            chan().recv()
+        finally:
+            with context.shield():
+                try:
+                    with context.timeout(0.01):
+                        chan().recv()
+                except DeadlineExceeded:
+                    over.send("limit")
+
+    g = go.local(f)
+    begun.recv()
+    g.cancel()
+    assert over.recv(timeout=20) == "limit"
+    with pytest.raises(Cancelled):
+        g.result(20)
+
+
+def test_one_block_for_several_goroutines(runtime1):
+    """As a constant of a module: each has its own deadline, and none when it has left."""
+    limit, shield = context.timeout(0.05), context.shield()
+    entered = chan()
+
+    def short():
+        with limit, shield:
+            entered.send(1)
+        goproc.sleep(0.1)
+        return "fine"
+
+    def long():
+        with pytest.raises(DeadlineExceeded), limit:
+            with shield:
+                entered.send(1)
+            chan().recv()
+        goproc.sleep(0.001)
+        return "fine"
+
+    gs = [go.local(f) for f in (short, long, short, long)]
+    for _ in gs:
+        entered.recv(timeout=20)
+    assert [g.result(20) for g in gs] == ["fine"] * 4

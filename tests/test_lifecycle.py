@@ -627,6 +627,75 @@ def test_a_handle_dropped_unread_panics(run: Run, proc: int, ending: str) -> Non
     assert "Traceback" in done.err and "in f" in done.err and "ValueError: unread" in done.err
 
 
+# What may become of a handle that was given away, so that not only its own process knows whether it is still to be read.
+GIVEN_AWAY = {
+    "thrown away with its channel": "c = chan(1); c.send(g); del g, c; wait()",
+    "still in a channel at the end": "c = chan(1); c.send(g); del g",
+    "of a sender when the channel was closed": """
+        c = chan(); s = go.local(lambda g: c.send([g]), g); sleep(0.01); del g
+        c.close(); s.exception(); del s; wait()""",
+    "in a result that nobody asks for": "h = go(lambda: g); h.join(); del g, h; wait()",
+    "an argument that nobody uses": "h = go(lambda x: None, g); h.join(); del g, h; wait()",
+    "dropped there before it fails": "go.on(1)(lambda x: None, late).join(); del g, late; more.send(1); wait()",
+}
+
+
+@ON_BOTH
+@pytest.mark.parametrize("fate", list(GIVEN_AWAY))
+def test_a_handle_given_away_and_never_read_panics(run: Run, proc: int, fate: str) -> None:
+    script = f"""
+        from goproc import go, chan, sleep
+        def f(): raise ValueError("unread")
+        def later(more): more.recv(); f()
+        def wait(): sleep(20)
+        def main():
+            more = chan()
+            g = go.on({proc})(f) if {"late" not in GIVEN_AWAY[fate]} else None
+            late = go.on({proc})(later, more) if g is None else None
+            if g is not None: g.join()
+{textwrap.indent(textwrap.dedent(GIVEN_AWAY[fate]).strip(), " " * 12)}
+        main()
+    """
+    done = run(script)
+    assert done.status == 2 and done.err.startswith("panic: unread\n"), done
+    assert done.seconds < 15, done
+
+
+def test_what_is_given_away_and_read_is_no_panic(run: Run) -> None:
+    script = """
+        from goproc import go, chan, procs
+        def f(i): raise ValueError(i)
+        def reads(handles, out):
+            for g in handles: out.send(str(g.exception()))
+        handles, out = chan(100), chan(1)
+        reader = go.on(1)(reads, handles, out)
+        got = []
+        for i in range(300):
+            handles.send(go.on(i % 2)(f, i))  # often it has failed already, and this was the only handle here
+            got.append(int(out.recv()))
+        handles.close()
+        print(sorted(got) == list(range(300)))
+    """
+    assert ok(run(script)) == "True\n"
+
+
+@pytest.mark.parametrize("how", ["with goproc.runtime(procs=2): main()", "goproc.run(main, procs=2)"])
+def test_unread_at_the_end_of_a_runtime(run: Run, how: str) -> None:
+    script = f"""
+        import goproc
+        from goproc import go
+        def f(): raise ValueError("unread")
+        def main():
+            global g
+            g = go(f)
+            g.join()
+        {how}
+        print("not reached")
+    """
+    done = run(script)
+    assert done.status == 2 and done.err.startswith("panic: unread\n") and done.out == "", done
+
+
 def test_the_result_is_read_elsewhere(run: Run) -> None:
     script = """
         from goproc import go, chan

@@ -10,7 +10,7 @@ import weakref
 from time import monotonic
 
 import pytest
-from peek import until
+from peek import until, until_waiting
 from programs import run
 
 import goproc
@@ -465,3 +465,96 @@ def test_a_pending_timer_is_no_deadlock(tmp_path):
         """,
     )
     assert (done.status, done.out) == (0, "by the function\nTrue\n")
+
+
+@pytest.mark.parametrize("change", ["reset", "stop", "nothing"])
+@pytest.mark.parametrize("proc", [0, 1])
+def test_who_waits_for_a_timer_keeps_its_place_in_other_queues(runtime2, proc, change):
+    def first(c, t, out):
+        out.send(("first", goproc.select(c, t).value))
+
+    def second(c, out):
+        out.send(("second", c.recv()))
+
+    c, out, t = chan(), chan(2), Timer(3600)
+    gs = [go.on(proc)(first, c, t, out)]
+    until_waiting(c, receivers=1)
+    gs.append(go.on(proc)(second, c, out))
+    until_waiting(c, receivers=2)
+    if change == "reset":
+        assert t.reset(1800)
+    elif change == "stop":
+        assert t.stop()
+    assert c.try_send("x") and c.try_send("y")
+    assert sorted(out.recv(timeout=20) for _ in range(2)) == [("first", "x"), ("second", "y")]
+    for g in gs:
+        g.join(20)
+
+
+@pytest.mark.parametrize("proc", [0, 1])
+def test_who_loses_a_timer_to_another_keeps_its_place(runtime2, proc):
+    """Two are parked until the timer is due, and one gets its value."""
+
+    def one(c, t, out, name):
+        r = goproc.select(c, t)
+        out.send((name, r.index))
+        return r.index
+
+    for _ in range(5):
+        c, out, t = chan(), chan(3), Timer(3600)
+        gs = [go.on(0)(one, c, t, out, "first")]
+        until_waiting(c, receivers=1)
+        gs.append(go.on(proc)(one, c, t, out, "second"))
+        until_waiting(c, receivers=2)
+        gs.append(go.on(0)(c.recv))
+        until_waiting(c, receivers=3)
+        t.reset(0.001)
+        winner, index = out.recv(timeout=20)
+        assert index == 1
+        until_waiting(c, receivers=2)
+        assert c.try_send("x")
+        assert out.recv(timeout=20) == ("second" if winner == "first" else "first", 0)
+        assert c.try_send("y")
+        assert gs[2].result(20) == "y"
+        for g in gs:
+            g.join(20)
+
+
+def test_a_timer_set_earlier_wakes_who_waits(runtime2):
+    """Again and again, from the other process: each time for the new time, and never lost."""
+
+    def waits(t, out):
+        for _ in range(200):
+            goproc.select(t, chan())
+            out.send(1)
+
+    out, t = chan(), Timer(3600)
+    g = go.on(1)(waits, t, out)
+    for _ in range(200):
+        t.reset(3600)
+        t.reset(0)
+        out.recv(timeout=20)
+    g.join(20)
+
+
+def test_the_function_of_a_timer_is_its_makers_child(runtime2):
+    """Labels and parent are of who called after_func(), not of who runs when the timer is due."""
+
+    def f(out):
+        out.send(goproc.current().labels)
+
+    def busy(stop):
+        while not stop.load():
+            goproc.sleep(0.001)
+
+    def makes(out):
+        after_func(0.02, f, out)
+
+    stop, out = goproc.Atomic(0), chan(1)
+    other = go.opts(labels={"job": "other"}).local(busy, stop)
+    after_func(0.02, f, out)
+    assert out.recv(timeout=20) == {}
+    go.opts(labels={"job": "mine"}).local(makes, out).join(20)
+    assert out.recv(timeout=20) == {"job": "mine"}
+    stop.store(1)
+    other.join(20)

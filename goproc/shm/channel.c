@@ -54,10 +54,15 @@ enum gp_result gp_chan_put(struct gp_object *c, const struct gp_message *m) {
     return GP_OK;
 }
 
+/* What still waits to send when the channel is closed is lost, as in Go, also while close() is on its way through them. */
+static uint32_t first_sender(const struct gp_object *c) {
+    return gp_get(&c->flags) & GP_OBJ_CLOSED ? 0 : gp_get(&c->sendq_first);
+}
+
 /* after a receive made room: the first waiting senders' values move up into the ring */
 static void promote(struct gp_object *c) {
     gp_ref self = gp_ref_of(c);
-    for (uint32_t sd; (sd = gp_get(&c->sendq_first)) != 0;) {
+    for (uint32_t sd; (sd = first_sender(c)) != 0;) {
         uint64_t tail = gp_get(&c->tail);
         if (tail - gp_get(&c->head) >= c->cap) return;
         struct gp_sudog *s = gp_sudog_at(sd);
@@ -89,7 +94,7 @@ enum gp_result gp_chan_take(struct gp_object *c, struct gp_message *m) {
         if (GP_UNLIKELY(gp_get(&c->sendq_first) != 0)) promote(c);
         return GP_OK;
     }
-    for (uint32_t sd; (sd = gp_get(&c->sendq_first)) != 0;) {
+    for (uint32_t sd; (sd = first_sender(c)) != 0;) {
         struct gp_sudog *s = gp_sudog_at(sd);
         uint32_t proc = s->proc, waiter = s->waiter;
         *m = s->msg; /* before the CAS: after it the sender may reuse its sudog */
@@ -142,10 +147,28 @@ bool gp_chan_close(struct gp_object *c) {
 
 /* ---- the end of messages and channels */
 
+static bool unread_dropped;
+
+bool gp_unread_dropped(void) {
+    bool was = unread_dropped;
+    unread_dropped = false;
+    return was;
+}
+
+static void look_at_handles(gp_ref block) {
+    const struct gp_handles *list = (const struct gp_handles *)gp_payload(block);
+    uint64_t room = gp_len(block) / 4;
+    for (uint32_t i = 0; i < list->count && i + 1 < room; i++)
+        if (list->object[i] && gp_object_check(list->object[i]) && gp_outcome_unread(gp_at(list->object[i])) &&
+            gp_unheld(gp_at(list->object[i])))
+            unread_dropped = true;
+}
+
 void gp_message_drop(const struct gp_message *m) {
     gp_ref block = m->block;
     uint64_t capacity;
     if (!block || !gp_block_check(block, &capacity)) return;
+    if (gp_flags(block) & GP_BLOCK_HANDLES) look_at_handles(block);
     if (m->codec == GP_CODEC_PICKLE) {
         char *at = gp_payload(block);
         uint64_t len = gp_len(block), skip = 0;
@@ -187,12 +210,13 @@ int gp_waitgroup_add(struct gp_object *o, int64_t n, int64_t *now) {
     return err;
 }
 
-bool gp_held(const struct gp_object *o) {
-    if (gp_get(&o->flags) & GP_OBJ_SHARED) return true;
-    for (unsigned i = 0; i <= (gp.nprocs - 1) / 64; i++)
-        if (gp_get(&o->holders[i])) return true;
-    return false;
+bool gp_unheld(struct gp_object *o) {
+    for (unsigned k = 0; k <= (gp.nprocs - 1) / 64; k++)
+        if (atomic_load_explicit(&o->holders[k], memory_order_seq_cst)) return false;
+    return true;
 }
+
+bool gp_held(struct gp_object *o) { return gp_get(&o->flags) & GP_OBJ_SHARED || !gp_unheld(o); }
 
 bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref block) {
     gp_lock(o);
@@ -211,6 +235,10 @@ bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref b
 
 bool gp_outcome_over(const struct gp_object *o) {
     return gp_acquire(&o->state) >= GP_G_OK || gp_get(&o->flags) & GP_OBJ_PROMISE;
+}
+
+bool gp_outcome_unread(const struct gp_object *o) {
+    return gp_get(&o->kind) == GP_KIND_GOROUTINE && gp_acquire(&o->state) == GP_G_FAILED && gp_get(&o->value) == 0;
 }
 
 bool gp_outcome_release(struct gp_object *o) {

@@ -12,6 +12,9 @@
  * A context goes after its children. Those that must wait for others of the same pass are looked at until none is left
  * that can go; the newest first, since a child is mostly made after its parent, and further on in memory.
  *
+ * A failed goroutine whose last handle is gone, unread, is a panic, and that is not to wait until enough was dropped: who
+ * drops such a handle, or a message that lists it, collects at once.
+ *
  * Whichever process notices that enough was dropped does it; the lock word in the header keeps it to one at a time.
  */
 #include <stdlib.h>
@@ -44,19 +47,13 @@ static void push(struct list *l, uint32_t x) {
     l->v[l->n++] = x;
 }
 
-static bool unheld(struct gp_object *o) {
-    for (unsigned k = 0; k <= (gp.nprocs - 1) / 64; k++)
-        if (atomic_load_explicit(&o->holders[k], memory_order_seq_cst)) return false;
-    return true;
-}
-
 static void find_candidates(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
     struct scan *s = arg;
     (void)bytes;
     if (!object) return;
     struct gp_object *o = (struct gp_object *)b;
     uint32_t version = atomic_load_explicit(&o->holders_version, memory_order_seq_cst);
-    if (!(gp_acquire(&o->flags) & GP_OBJ_SHARED) || !unheld(o)) return;
+    if (!(gp_acquire(&o->flags) & GP_OBJ_SHARED) || !gp_unheld(o)) return;
     if (gp_get(&o->kind) == GP_KIND_GOROUTINE && !gp_outcome_over(o)) return; /* its runner will look */
     push(&s->candidates, gp_ref_of(o));
     push(&s->candidates, version);
@@ -101,7 +98,7 @@ uint32_t gp_collect(void (*ended)(struct gp_object *o)) {
             i -= 2;
             uint32_t ref = s.candidates.v[i];
             struct gp_object *o = gp_at(ref);
-            if ((s.marked.n && bsearch(&ref, s.marked.v, s.marked.n, sizeof ref, by_value)) || !unheld(o) ||
+            if ((s.marked.n && bsearch(&ref, s.marked.v, s.marked.n, sizeof ref, by_value)) || !gp_unheld(o) ||
                 atomic_load_explicit(&o->holders_version, memory_order_seq_cst) != s.candidates.v[i + 1]) {
                 kept++;
                 continue;
@@ -125,6 +122,33 @@ uint32_t gp_collect(void (*ended)(struct gp_object *o)) {
     gp_set(&h->collect_after, kept > LEAST_DROPS ? kept : LEAST_DROPS); /* so that scans stay a constant share of drops */
     gp_release(&h->collecting, 0);
     return freed;
+}
+
+struct search {
+    void (*found)(struct gp_object *o, void *arg);
+    void *arg;
+};
+
+static void find_unread(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
+    struct search *s = arg;
+    struct gp_object *o = (struct gp_object *)b;
+    (void)bytes;
+    if (!object || !gp_outcome_unread(o)) return;
+    if (gp_unheld(o) || gp_get(&o->holders[gp.proc / 64]) >> (gp.proc % 64) & 1) s->found(o, s->arg);
+}
+
+void gp_unread_each(void (*found)(struct gp_object *o, void *arg), void *arg) {
+    struct search s = {found, arg};
+    uint32_t free_word = 0;
+    /* no collection may free what is found before `found` holds it; one takes milliseconds */
+    for (int i = 0; i < 1000; i++, free_word = 0) {
+        if (atomic_compare_exchange_strong(&gp.head->collecting, &free_word, gp.me)) {
+            gp_heap_each(find_unread, &s);
+            gp_release(&gp.head->collecting, 0);
+            return;
+        }
+        gp_wait_ns(1000000);
+    }
 }
 
 bool gp_dropped(struct gp_object *o) {

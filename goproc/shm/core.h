@@ -254,6 +254,7 @@ enum gp_result gp_case_try(struct gp_case *c);                  /* non-blocking 
 enum gp_result gp_case_try_or_wait(struct gp_case *c, uint32_t waiter); /* GP_BLOCK: it is queued */
 /* some case in a random order: its position, *r GP_OK or GP_CLOSED. -1: none is ready; with a waiter, all are queued then */
 int64_t gp_select(struct gp_select *s, int64_t waiter, enum gp_result *r);
+int64_t gp_select_due(struct gp_select *s, uint32_t waiter); /* queued: a timer whose time has come, taken, or -1 */
 /* after a park. The caller's waiter has left WAITING, or gp_waiter_cancel() was won. */
 void gp_case_settled(struct gp_case *c, uint32_t waiter, bool told);  /* it was fired: take the message. !told: rule O2 */
 bool gp_case_cancel(struct gp_case *c, uint32_t waiter); /* the waiter of the operation gives up; false: it was told */
@@ -296,7 +297,10 @@ void gp_cond_signal(struct gp_object *o, bool all);
 /* wait groups and goroutine outcomes */
 bool gp_is_done(const struct gp_object *o);                                   /* of a wait group or goroutine */
 int gp_waitgroup_add(struct gp_object *o, int64_t n, int64_t *now);           /* 0, -ERANGE negative, -EOVERFLOW */
-bool gp_held(const struct gp_object *o);                                        /* is there a handle anywhere, or may there be? */
+bool gp_held(struct gp_object *o);                                              /* is there a handle anywhere, or may there be? */
+bool gp_unheld(struct gp_object *o);                                            /* no process has a handle; a message may */
+bool gp_outcome_unread(const struct gp_object *o);                              /* failed, and nobody has heard of it */
+bool gp_unread_dropped(void);        /* has a dropped message listed such a one that no process holds? Once. */
 bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref block); /* false: no handle is left */
 bool gp_outcome_over(const struct gp_object *o); /* no goroutine refers to it: it has ended, or there never was one */
 bool gp_outcome_release(struct gp_object *o); /* my last handle went; true: the object is ended and mine to free */
@@ -304,6 +308,7 @@ bool gp_outcome_release(struct gp_object *o); /* my last handle went; true: the 
 /* ---- collector.c */
 bool gp_dropped(struct gp_object *o);                         /* my last handle of a shared object went; true: collect now */
 uint32_t gp_collect(void (*ended)(struct gp_object *o));      /* objects freed; `ended` takes the outcome of each goroutine */
+void gp_unread_each(void (*found)(struct gp_object *o, void *arg), void *arg); /* of those that this process holds, or none */
 
 /* ---- tasks.c */
 int gp_task_push(gp_ref task, uint32_t proc, bool pinned);  /* 0, or -EAGAIN: the ring is full */

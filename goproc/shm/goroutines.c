@@ -224,6 +224,8 @@ static PyObject *task_done(PyObject *module, PyObject *const *args, Py_ssize_t n
     if (!wanted) {
         drop_result(block);
         gp_object_free(o);
+    } else if (failed && gp_outcome_unread(o) && gp_unheld(o)) {
+        collect_now(); /* its handle was in a message once, and is gone: perhaps nobody will ever read this */
     }
     return PyBool_FromLong(wanted);
 }

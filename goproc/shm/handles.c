@@ -205,22 +205,34 @@ static void drop_outcome(struct gp_object *o) {
     }
 }
 
+static void hold_unread(struct gp_object *o, void *list) {
+    PyObject *h = PyErr_Occurred() ? NULL : handle_for(gp_ref_of(o), gp_get(&o->gen), GP_KIND_GOROUTINE, DIR_BOTH);
+    if (h) PyList_Append(list, h);
+    Py_XDECREF(h);
+}
+
 PyObject *handles_unread(void) {
-    PyObject *list = PyList_New(0);
-    for (uint32_t i = 0; list && table.slot && i <= table.mask; i++) {
-        Handle *h = table.slot[i];
-        if (!h || h->kind != GP_KIND_GOROUTINE) continue;
-        struct gp_object *o = gp_at(h->ref);
-        if (gp_acquire(&o->state) != GP_G_FAILED || gp_get(&o->value) != 0 || !o->ring) continue;
+    PyObject *list = PyList_New(0), *held = PyList_New(0);
+    if (held) gp_unread_each(hold_unread, held);
+    if (!held || PyErr_Occurred()) Py_CLEAR(list);
+    for (Py_ssize_t i = 0; list && i < PyList_GET_SIZE(held); i++) {
+        struct gp_object *o = gp_at(((Handle *)PyList_GET_ITEM(held, i))->ref);
+        if (!gp_outcome_unread(o) || !o->ring) continue;
         PyObject *failure = message_decode((struct gp_message *)gp_payload(o->ring), true);
-        PyObject *pair = failure ? Py_BuildValue("(KNk)", (unsigned long long)gp_get(&o->id), failure, (unsigned long)o->site) : NULL;
-        if (!pair || PyList_Append(list, pair) < 0) Py_CLEAR(list);
-        Py_XDECREF(pair);
+        PyObject *entry = failure ? Py_BuildValue("(KNk)", (unsigned long long)gp_get(&o->id), failure, (unsigned long)o->site) : NULL;
+        if (!entry || PyList_Append(list, entry) < 0) Py_CLEAR(list);
+        Py_XDECREF(entry);
     }
+    Py_XDECREF(held);
     return list;
 }
 
-uint32_t collect_now(void) { return gp_collect(drop_outcome); }
+uint32_t collect_now(void) {
+    uint32_t freed = 0, more;
+    do freed += more = gp_collect(drop_outcome);
+    while (gp_unread_dropped() && more); /* among what was freed was the last message about a failed goroutine */
+    return freed;
+}
 
 gp_ref alloc_or_collect(uint64_t payload, unsigned flags) {
     gp_ref ref = gp_alloc(payload, flags);
@@ -237,7 +249,7 @@ static void handle_dealloc(Handle *h) {
         erase(h);
         if (gp_get(&o->flags) & GP_OBJ_SHARED) {
             atomic_fetch_and_explicit(&o->holders[gp.proc / 64], ~(1ULL << (gp.proc % 64)), memory_order_acq_rel);
-            if (gp_dropped(o)) collect_now();
+            if (gp_dropped(o) || (gp_outcome_unread(o) && gp_unheld(o))) collect_now();
         } else if (h->kind == GP_KIND_GOROUTINE) {
             if (gp_outcome_release(o)) {
                 drop_outcome(o);
@@ -251,6 +263,7 @@ static void handle_dealloc(Handle *h) {
             if (h->kind == GP_KIND_CHAN) gp_chan_drop(o);
             gp_object_free(o);
         }
+        if (GP_UNLIKELY(gp_unread_dropped())) collect_now();
         PyErr_Restore(type_, value, trace);
     }
     Py_CLEAR(h->whole);

@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 #define GP_MAGIC 0x31636f72706f67ULL /* "goproc1" */
-#define GP_ABI 2u                    /* raised with every change of this file */
+#define GP_ABI 3u                    /* raised with every change of this file */
 #define GP_LINE 64u
 #define GP_MAX_PROCS 256u
 #define GP_PROC_BYTES 4096u
@@ -192,7 +192,7 @@ struct gp_waiter {               /* 64 bytes: one blocked goroutine (or thread) 
     _Atomic uint64_t state;      /* epoch:40 | case:16 | tag:8; leaves WAITING exactly once per epoch, by one CAS, by the holder
                                     of the fired case's lock or (to CANCELLED) by its own proc. Low word is a thread's futex. */
     _Atomic uint32_t thread;     /* enum gp_thread: 0: a goroutine, told through the inbox; else a plain thread sleeps on `state` */
-    uint32_t pad;
+    _Atomic uint32_t rethink;    /* 1: it was told although it goes on waiting, as the time at which that ends has changed */
     _Atomic uint64_t goroutine;  /* its number, for reports */
     uint64_t rest[5];
 };

@@ -178,6 +178,26 @@ int64_t gp_select(struct gp_select *s, int64_t waiter, enum gp_result *r) {
     return chosen;
 }
 
+int64_t gp_select_due(struct gp_select *s, uint32_t waiter) {
+    uint32_t first = s->n > 1 ? gp_random(s->n) : 0;
+    for (uint32_t i = 0; i < s->n; i++) {
+        uint32_t k = (first + i) % s->n;
+        struct gp_case *c = &s->cases[k];
+        uint64_t due = gp_case_due(c);
+        if (!due || gp_now() < due) continue;
+        look_at_the_clock(c); /* a context tells all who wait for it, this waiter, too */
+        if (!(gp_get(&c->o->flags) & GP_OBJ_TIMER)) continue;
+        gp_lock(c->o);
+        due = gp_case_due(c);
+        bool won = due && gp_now() >= due && gp_waiter_cancel(waiter); /* from here on no other case can be done */
+        if (won) step(c);
+        gp_unlock(c->o);
+        gp_ring();
+        if (won) return k;
+    }
+    return -1;
+}
+
 /* ---- after a park */
 
 void gp_case_settled(struct gp_case *c, uint32_t waiter, bool told) {

@@ -147,12 +147,22 @@ void gp_mutex_pass(struct gp_object *o) {
 
 /* ---- semaphore */
 
-static void serve(struct gp_object *o) {
-    for (uint32_t sd; (sd = gp_get(&o->recvq_first)) != 0;) {
-        int64_t free_units = gp_get(&o->value), wanted = (int64_t)gp_sudog_at(sd)->n;
-        if (wanted > free_units) return;
-        gp_grant(o, sd, free_units - wanted);
+/* the first of the queue, if it gets what it wants: in any of its cases, should it be a select that has several here */
+static uint32_t servable(struct gp_object *o) {
+    int64_t free_units = gp_get(&o->value);
+    uint32_t sd = gp_get(&o->recvq_first);
+    if (!sd) return 0;
+    uint32_t proc = gp_sudog_at(sd)->proc, waiter = gp_sudog_at(sd)->waiter;
+    for (; sd; sd = gp_get(&gp_sudog_at(sd)->next)) {
+        struct gp_sudog *s = gp_sudog_at(sd);
+        if (s->proc != proc || s->waiter != waiter) return 0;
+        if ((int64_t)s->n <= free_units) return sd;
     }
+    return 0;
+}
+
+static void serve(struct gp_object *o) {
+    for (uint32_t sd; (sd = servable(o)) != 0;) gp_grant(o, sd, gp_get(&o->value) - (int64_t)gp_sudog_at(sd)->n);
 }
 
 bool gp_semaphore_release(struct gp_object *o, uint64_t n) {

@@ -378,6 +378,10 @@ static PyObject *semaphore_acquire(Handle *self, PyObject *const *args, Py_ssize
     }
     if (chosen < 0) goto fail;
     if (chosen == 1) goto cancelled;
+    if (s.n == 2 && gp_case_try(&cases[1]) != GP_BLOCK) { /* done meanwhile, and this process too busy to see it */
+        gp_semaphore_release(o, n);
+        goto cancelled;
+    }
     Py_XDECREF(channel);
     Py_RETURN_NONE;
 cancelled:;

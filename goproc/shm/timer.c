@@ -22,12 +22,33 @@ enum gp_result gp_timer_take(struct gp_object *c, struct gp_message *m) {
     return GP_OK;
 }
 
+/* Those who wait for it go on waiting, each in its place of every queue it is in: they only learn that the time is another.
+ * Not so a plain thread, which sleeps on the state of its waiter: it looks again from the start. */
+static void tell_all(struct gp_object *c) {
+    for (uint32_t next, sd = gp_get(&c->recvq_first); sd; sd = next) {
+        struct gp_sudog *s = gp_sudog_at(sd);
+        struct gp_waiter *w = gp_waiter_at(s->proc, s->waiter);
+        uint32_t proc = s->proc, waiter = s->waiter;
+        next = gp_get(&s->next);
+        if (!gp_get(&w->thread)) {
+            atomic_store(&w->rethink, 1);
+            gp_tell(proc, waiter);
+            continue;
+        }
+        gp_intent(GP_OP_FIRE, gp_ref_of(c), sd, 0, s->epoch, 0);
+        bool won = gp_fire(c, sd, GP_W_RETRY);
+        if (won) gp_unlink(c, sd);
+        gp_done();
+        if (won) gp_tell(proc, waiter);
+    }
+}
+
 bool gp_timer_set(struct gp_object *c, int64_t when, uint64_t period) {
     gp_lock(c);
     bool active = gp_get(&c->value) != 0;
     gp_set(&c->period, period);
     gp_set(&c->value, when); /* COMMIT */
-    gp_fire_all(c, GP_W_RETRY, false); /* those who wait for it wait for the new time */
+    tell_all(c);
     gp_unlock(c);
     gp_ring();
     uint32_t owner = gp_get(&c->owner);

@@ -230,7 +230,14 @@ static PyObject *chan_get_closed(Handle *self, void *unused) {
 
 static PyObject *chan_get_view(Handle *self, void *dir) { return handle_view(self, (unsigned)(uintptr_t)dir); }
 
+static PyObject *chan_copy(PyObject *self, PyObject *unused) { /* a reference: its copy refers to the same channel */
+    (void)unused;
+    return Py_NewRef(self);
+}
+
 static PyMethodDef chan_methods[] = {
+    {"__copy__", chan_copy, METH_NOARGS, NULL},
+    {"__deepcopy__", chan_copy, METH_O, NULL},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, NULL},
     {"send", FAST(chan_send),
      PyDoc_STR("send($self, value, /, timeout=None)\n--\n\n"

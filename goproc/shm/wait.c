@@ -254,17 +254,24 @@ int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r) 
         if (chosen >= 0) break;
         int told = 0;
         bool ok = !w->release || release_lock(w);
-        uint64_t due = earliest_due(s), when = due && (!until || due < until) ? due : until;
         struct gp_waiter *state = gp_waiter_at(gp.proc, waiter);
-        /* "told" while it still waits is not possible, unless the scheduler is wrong: never believe it */
+        /* told while it still waits: a timer was set anew */
         while (ok && GP_W_TAG(gp_acquire(&state->state)) == GP_W_WAITING) {
+            uint64_t due = earliest_due(s), when = due && (!until || due < until) ? due : until;
             if (goroutine) ticks = TICKS;
             told = goroutine ? park(w, waiter, when) : sleep_thread(waiter, when);
             if (run != gp.run || !gp.base) { /* it stopped under us */
                 if (!PyErr_Occurred()) PyErr_SetString(hooks.stopped, "the goproc runtime stopped");
                 return -1;
             }
-            if (told != 1) break;
+            if (told == 0 && due && gp_now() >= due) { /* and whoever is late for it keeps its place in the other queues */
+                if ((chosen = gp_select_due(s, waiter)) >= 0) break;
+            } else if (told != 1) break;
+        }
+        if (chosen >= 0) {
+            *r = GP_OK;
+            for (uint32_t i = 0; i < s->n; i++) gp_case_abandon(&s->cases[i]);
+            break;
         }
         if (!ok) told = -1;
         if (gp_case_cancel(&s->cases[0], waiter)) { /* a barrier is always alone */
@@ -377,7 +384,8 @@ static PyObject *core_drain(PyObject *module, PyObject *unused) {
         for (int i = 0; i < n; i++) {
             unsigned tag = GP_W_TAG(gp_acquire(&gp_waiter_at(gp.proc, told[i])->state));
             /* a late bit may meet a waiter that has gone on to wait for something else, or for nothing */
-            if (tag == GP_W_WAITING || tag == GP_W_IDLE || told[i] >= parked_cap || !parked[told[i]]) continue;
+            if (tag == GP_W_IDLE || told[i] >= parked_cap || !parked[told[i]]) continue;
+            if (tag == GP_W_WAITING && !atomic_exchange(&gp_waiter_at(gp.proc, told[i])->rethink, 0)) continue;
             if (make_ready(parked[told[i]], told[i] == heir) < 0) return NULL;
         }
     bool look = gp_get(&gp.my->rescan);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from peek import until_waiting
 
 import goproc
 from goproc import chan, go, nil
@@ -164,3 +165,31 @@ def test_repr(runtime1):
     c.close()
     assert "closed" in repr(c)
     assert repr(nil) == "<nil chan>"
+
+
+# -- close is one step ------------------------------------------------------------------------------------------------
+
+
+def test_what_still_waits_to_send_is_lost(place, some_cap):
+    """Many senders, who are told one after the other: whoever has been told receives nothing from those who have not."""
+
+    def send(c, i, results):
+        try:
+            c.send(i)
+            results.send("sent")
+        except goproc.ChanClosed:
+            results.send(c.recv_ok())
+
+    count = 300
+    for _ in range(3):
+        c, results = chan(some_cap), chan(count)
+        for i in range(some_cap):
+            c.send(-i)
+        for i in range(count):
+            place.anyone(send, c, i, results)
+        until_waiting(c, senders=count)
+        c.close()
+        got = [results.recv(timeout=20) for _ in range(count)]
+        buffered = [value for value, ok in got if ok]
+        assert sorted(buffered) == sorted(-i for i in range(some_cap)), buffered
+        assert got.count((None, False)) == count - some_cap

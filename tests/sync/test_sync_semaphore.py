@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peek import until, waiters
 
-from goproc import Atomic, Cancelled, chan, go, sleep, yield_now
+from goproc import Atomic, Cancelled, chan, context, go, select, sleep, yield_now
 from goproc.sync import Semaphore
 
 
@@ -269,3 +271,33 @@ def test_does_what_the_model_does(runtime1, size, ops):
     for g in gs:
         g.exception(10)
     assert sum(waiters(sem)) == 0
+
+
+@pytest.mark.parametrize("first, second", [(2, 1), (1, 2)])
+def test_a_select_that_acquires_twice_does_not_block_itself(place, first, second):
+    def waits(sem):
+        return select((sem.acquire, first), (sem.acquire, second)).index
+
+    for _ in range(8):  # the cases are queued in random order
+        sem = Semaphore(2)
+        sem.acquire(2)
+        g = place.anyone(waits, sem)
+        until_waiters(sem, 2)
+        sem.release(1)
+        assert g.result(20) == (0 if first == 1 else 1)
+        assert sem.free == 0
+
+
+def test_a_context_that_is_done_wins_over_units(runtime1):
+    """Also if this process was too busy to see it in time."""
+    sem = Semaphore(1)
+    sem.acquire()
+    ctx, cancel = context.with_timeout(context.background(), 0.01)
+    g = go.local(sem.acquire, 1, ctx=ctx)
+    until_waiters(sem, 1)
+    time.sleep(0.03)  # a call of the library: nobody else runs
+    sem.release()
+    with pytest.raises(context.DeadlineExceeded):
+        g.result(20)
+    assert sem.free == 1
+    cancel()
