@@ -14,7 +14,7 @@ import threading
 from contextvars import copy_context
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from goproc import ending, scheduler, stdio
+from goproc import ending, scheduler, sigint, stdio
 from goproc.errors import Cancelled, PickleError, RemoteError
 from goproc.g import G
 from goproc.labels import format_labels
@@ -504,7 +504,7 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
 
     if isinstance(exc, SystemExit):
         ending.exit_program(exc)
-    if isinstance(exc, KeyboardInterrupt) and _core.proc() == 0:
+    if isinstance(exc, KeyboardInterrupt) and _core.proc() == 0 and exc is not sigint.thrown:
         scheduler.interrupt(scheduler.main, exc)
     quiet = quiet or isinstance(exc, (Cancelled, KeyboardInterrupt))
     if _core.task_wanted(g.object):

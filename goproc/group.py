@@ -59,6 +59,7 @@ _ENDED = 4  # the block has been left
 _FLAGS = 3
 
 _CANCELED = 1  # the code of a context that was cancelled
+_PATIENCE = 1.0  # seconds after Ctrl-C in which members should end: a call of C code cannot be cancelled
 _NOT_ERRORS = (Goexit, Cancelled, KeyboardInterrupt, SystemExit)
 
 
@@ -289,18 +290,23 @@ class Group:
     def _join(self, me: G | None, outside: BaseException | None) -> BaseException | None:
         """Wait for all members, also when told to stop; return what told us first."""
         deadline = None if me is None else me.deadline
+        give_up = monotonic() + _PATIENCE if isinstance(outside, KeyboardInterrupt) else None
         try:
             while True:
                 try:
-                    self._shared[0].wait()
+                    self._shared[0].wait(timeout=None if give_up is None else max(0.0, give_up - monotonic()))
                     if outside is None:
                         scheduler.sleep(0)  # Ctrl-C may have met the last member, and is for us
                     return outside
                 except BaseException as exc:
-                    if isinstance(exc, KeyboardInterrupt) and isinstance(outside, KeyboardInterrupt):
-                        raise  # asked twice: the members do not react
+                    if isinstance(outside, KeyboardInterrupt) and isinstance(
+                        exc, (KeyboardInterrupt, TimeoutError)
+                    ):
+                        raise outside from None  # asked twice, or for long: the members do not react
                     if outside is None:
                         outside = exc
+                    if give_up is None and isinstance(outside, KeyboardInterrupt):
+                        give_up = monotonic() + _PATIENCE
                     self._stop(exc)
                     if me is not None:
                         me.deadline = None  # it has passed: it would end every further wait at once

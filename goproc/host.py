@@ -30,6 +30,7 @@ from goproc import (
     report,
     scheduler,
     selection,
+    sigint,
     stdio,
     sync,
     topology,
@@ -70,8 +71,7 @@ class _Runtime:
         self.thread: threading.Thread | None = None  # that runs goroutines, if it is none of the user's
         self._control = -1
         self._zygote = 0
-        self._signals: Any = None
-        self._resent: interrupts.Resent | None = None
+        self._sigint: sigint.Delivery | None = None
         self._hook: Any = None  # sys.excepthook as it was
 
     def start(self) -> None:
@@ -120,26 +120,25 @@ class _Runtime:
         _core.detach()
         return left
 
-    # Ctrl-C. Workers ignore it. Here Python's handler would raise KeyboardInterrupt in whichever goroutine runs, or
-    # in the one that happens to look for work; but it is main that must hear of it. SIGQUIT ends the program with a dump.
+    # Ctrl-C is for main; workers ignore it. SIGQUIT ends the program with a dump.
 
     def _install_hooks(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self._signals = signal.signal(signal.SIGINT, _on_interrupt)
-            self._resent = interrupts.Resent(_on_interrupt)
+            self._sigint = sigint.Delivery(_end_interrupted)
+            self._sigint.install()
+            report.own_handlers.append(self._sigint.on_signal)
         if signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL:
             signal.signal(signal.SIGQUIT, report.on_host_quit)
         self._hook = sys.excepthook
         sys.excepthook = _excepthook
 
     def _remove_hooks(self) -> None:
-        if self._signals is not None and signal.getsignal(signal.SIGINT) is _on_interrupt:
-            signal.signal(signal.SIGINT, self._signals)
-        if self._resent is not None:
-            self._resent.remove()
-        self._signals = self._resent = None
+        if self._sigint is not None:
+            report.own_handlers.remove(self._sigint.on_signal)
+            self._sigint.remove()
+            self._sigint = None
         if self._hook is not None and signal.getsignal(signal.SIGQUIT) is report.on_host_quit:
             signal.signal(signal.SIGQUIT, signal.SIG_DFL)
         if self._hook is not None and sys.excepthook is _excepthook:
@@ -178,19 +177,6 @@ def _quit(control: int, pid: int) -> None:
         time.sleep(0.0005)
 
 
-def _on_interrupt(number: int, frame: FrameType | None) -> None:
-    main = scheduler.main
-    if main.interrupt is not None and isinstance(main.interrupt, KeyboardInterrupt):
-        _end_interrupted()  # the second Ctrl-C, and main has not even heard of the first
-    if scheduler.idling:
-        scheduler.interrupt(main, KeyboardInterrupt())
-    elif scheduler.current is main:
-        raise KeyboardInterrupt
-    else:
-        scheduler.interrupt(main, KeyboardInterrupt())
-        raise KeyboardInterrupt  # the goroutine that holds the process makes room for main
-
-
 def _excepthook(kind: type[BaseException], exc: BaseException, tb: TracebackType | None) -> None:
     """An exception that nobody caught ends main."""
     runtime = _running
@@ -201,7 +187,7 @@ def _excepthook(kind: type[BaseException], exc: BaseException, tb: TracebackType
         _outlive_main(hook)
     elif not issubclass(kind, KeyboardInterrupt):
         _end_panicked(hook, exc)
-    elif runtime._signals is not None:
+    elif runtime._sigint is not None:
         _end_interrupted()
     else:  # the user's own way of answering Ctrl-C
         hook(kind, exc, tb)
@@ -528,6 +514,8 @@ class runtime:
                     greenlet.throw()  # GreenletExit: its finally blocks run
         finally:
             _unwinding = False
+        if kind is None and isinstance(scheduler.main.interrupt, KeyboardInterrupt):
+            scheduler.raise_interrupt()  # it came while the runtime stopped
 
     @property
     def procs(self) -> int:
@@ -604,4 +592,3 @@ _core.connect(
     stopped=errors.RuntimeStopped,
     chan=channel.Chan,
 )
-report.own_handlers.append(_on_interrupt)

@@ -272,7 +272,7 @@ def _breed() -> None:
 
 def _run_goroutines() -> None:
     """The body of every goroutine's greenlet: run one after the other."""
-    global current, scheduling
+    global current, scheduling, _taken
     mine = getcurrent()
     nobody = G(0, "")  # looks for work between two of them; a signal's handler may come then, and block
     nobody.greenlet = mine
@@ -282,6 +282,7 @@ def _run_goroutines() -> None:
         scheduling = False
         g.entry(g)  # type: ignore[misc]
         scheduling = True
+        _taken = None  # it has ended: whatever is raised from here on, it does not go on
         g.greenlet = g.entry = g.context = None
         if _hungry:
             _hungry.discard(g)

@@ -66,6 +66,9 @@ def _become(proc: int, config: Config, memfd: int) -> None:
             pass  # the mask was narrowed since; to run anywhere is no error
     _fresh_main()
     sys.setrecursionlimit(config["recursion_limit"])
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if multiprocessing and config["authkey"]:
+        multiprocessing.current_process().authkey = config["authkey"]
     _reseed()
     stdio.install_worker(memfd, getcurrent, config["codecs"])
     _core.attach(memfd, proc)

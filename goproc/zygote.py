@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         preload: list[str]  # modules to import before the first fork; those that fail are skipped
         entry: str  # module:function that is a worker's life, called with (proc, config, memfd)
         zygote_pid: int  # filled in by the zygote
+        authkey: bytes  # of multiprocessing, if the host has loaded it
         extra: dict[str, Any]  # the runtime's own
 
 
@@ -94,6 +95,11 @@ def host_config(
     preload = list(_PRELOAD)
     if blas_single_threaded(os.environ if environ is None else environ):
         preload += [name for name in _SAFE if name in sys.modules]
+    # By it a process proves to a multiprocessing.Manager that it belongs to the program.
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    authkey = bytes(multiprocessing.current_process().authkey) if multiprocessing else b""
+    if authkey:
+        preload.append("multiprocessing.process")
     codecs: list[tuple[str, str] | None] = []
     for stream in (sys.__stdout__, sys.__stderr__):
         known = stream is not None and not stream.closed and stream.encoding
@@ -109,6 +115,7 @@ def host_config(
         "preload": preload,
         "entry": _ENTRY,
         "zygote_pid": 0,
+        "authkey": authkey,
         "extra": dict(extra or {}),
     }
 

@@ -141,3 +141,19 @@ def test_children_of_workers_may_outlive_nobody(start: Start) -> None:
         assert program.process.wait(5) == 0
         assert programs.eventually(lambda: [p.name for p in program.alive()] == ["sleep"], 1.0)
         assert programs.eventually(lambda: not program.alive(), 3.0)
+
+
+def test_a_manager_of_multiprocessing(run: Run) -> None:
+    """Its proxies work in every process: all have the key that the host has."""
+    script = """
+        import multiprocessing
+        from goproc import go, procs
+        def put(d, k): d[k] = k * k
+        if __name__ == "__main__":
+            with multiprocessing.Manager() as manager:
+                d = manager.dict()
+                for i in range(procs()): go.on(i)(put, d, i).result()
+                print(dict(d))
+    """
+    done = run(script, procs=3)
+    assert (done.status, done.out, done.err) == (0, "{0: 0, 1: 1, 2: 4}\n", ""), done

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import textwrap
 import time
 
 import pytest
@@ -384,3 +385,70 @@ def test_ctrl_c_reaches_the_programs_that_goroutines_started(start: Start) -> No
         program.wait_for("ready")
         program.interrupt()
         assert program.wait(2.0).status == 130
+
+
+# -- the right place --------------------------------------------------------------------------------------------------
+
+BUSY = {
+    "go": "[go(f, i) for i in range(30)][-1].result()",
+    "go.local": "[go.local(f, i) for i in range(30)][-1].result()",
+    "WaitGroup": "wg = WaitGroup(); [wg.go(f, i) for i in range(30)]; wg.wait()",
+    "Group": """
+        with Group() as group:
+            for i in range(20): group.go(f, i)""",
+    "Group with a limit": "g = Group(limit=3); [g.go(f, i) for i in range(20)]; g.wait()",
+}
+
+
+@pytest.mark.parametrize("busy", list(BUSY))
+def test_ctrl_c_again_and_again_loses_count_of_nothing(run: Run, busy: str) -> None:
+    """Wherever in goproc it comes, main hears of it once, and what goproc has begun is done or undone."""
+    script = f"""
+        import os, random, signal, threading, time
+        from goproc import Group, WaitGroup, go, procs, sleep
+        def f(x): return x
+        def work():
+{textwrap.indent(textwrap.dedent(BUSY[busy]).strip(), " " * 12)}
+        procs()
+        work()
+        ready, over = threading.Event(), False
+        def presses():
+            while ready.wait() and not over:
+                ready.clear()
+                time.sleep(random.random() * 0.01)
+                os.kill(os.getpid(), signal.SIGINT)
+        threading.Thread(target=presses, daemon=True).start()
+        for _ in range(60):
+            try:
+                ready.set()
+                while True: work()
+            except KeyboardInterrupt:
+                pass
+            sleep(0.001)
+            work()  # not interrupted a second time, and nothing is left behind
+        over = True
+        print("fine", flush=True)
+    """
+    done = run(script, limit=40)
+    assert (done.status, done.out, done.err) == (0, "fine\n", ""), done
+
+
+@pytest.mark.parametrize("member", ["time.sleep, 60", "burn"])
+def test_ctrl_c_in_a_group_whose_members_do_not_react(start: Start, member: str) -> None:
+    script = f"""
+        import time
+        from goproc import Group, procs
+        def burn():
+            while True: sum(range(10000))
+        procs()
+        with Group() as g:
+            for _ in range(4): g.go({member})
+            print("ready", flush=True)
+    """
+    with start(script, procs=3) as program:
+        program.wait_for("ready")
+        time.sleep(0.2)
+        program.interrupt()
+        done = program.wait(4.0)
+    assert done.status == 130 and done.err.startswith("goproc: interrupted (Ctrl-C)"), done
+    assert done.err.count("\n") == 1, done

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import csv
+import json
+import logging
 import os
+import queue
+import statistics
+import subprocess
+import sys
+import textwrap
+import threading
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from goproc import WaitGroup, chan, go, scheduler
+from goproc import Atomic, WaitGroup, chan, go, goroutine, safepoint, scheduler, sleep, stdio
 
 
 @pytest.fixture
@@ -164,3 +177,87 @@ def test_all_start_although_each_blocks_its_thread(runtime2, tmp_path):
         started.wait(timeout=50)
         pipe.write(b"x" * 12)
         assert [g.result(50) for g in gs] == [b"x"] * 12
+
+
+# -- where a goroutine can be left --------------------------------------------------------------------------------------
+
+
+def test_libraries_that_know_no_locks(clock):
+    """A goroutine is left in json or NumPy, but not where a lock of the whole thread may be held."""
+
+    def kind(module):
+        code = compile("", module.__file__, "exec")
+        return safepoint._kind(SimpleNamespace(f_code=code, f_globals=vars(module)))
+
+    for module in (
+        json,
+        statistics,
+        textwrap,
+        csv,
+        np._core.numeric if hasattr(np, "_core") else np.core.numeric,
+    ):
+        assert kind(module) == "lockless", module
+    for module in (logging, queue, threading, subprocess, concurrent.futures._base, asyncio.runners):
+        assert kind(module) == "library", module
+    assert kind(scheduler) == "scheduler" and kind(stdio) == "tool" and kind(goroutine) == "goproc"
+    assert kind(sys.modules[__name__]) == "user"
+
+
+def frames(*functions):
+    """A stack of these, the innermost first."""
+    frame = None
+    for f in reversed(functions):
+        frame = SimpleNamespace(f_code=f.__code__, f_globals=f.__globals__, f_back=frame)
+    return frame
+
+
+@pytest.mark.parametrize(
+    "stack, left, raised",
+    [
+        ([frames], True, True),
+        ([json.loads, frames], True, True),
+        ([logging.info, frames], False, True),
+        ([json.loads, logging.info, frames], False, True),
+        ([goroutine.origin, frames], False, False),
+        ([json.loads, goroutine.origin, frames], False, False),
+        ([frames, goroutine.origin, frames], True, True),
+        ([stdio.flush_all, frames], False, True),
+        ([json.loads, stdio.flush_all, frames], False, True),
+        ([scheduler.sleep, frames], False, False),
+        ([frames, scheduler._run_goroutines], True, True),
+        ([scheduler._run_goroutines], False, False),
+        ([frames, logging.info, frames], False, True),
+    ],
+    ids=lambda x: "-".join(f.__name__ for f in x) if isinstance(x, list) else "",
+)
+def test_where_a_goroutine_can_be_left(stack, left, raised):
+    frame = frames(*stack)
+    assert safepoint.is_safepoint(frame, scheduler._run_goroutines.__code__) == left
+    assert safepoint.may_raise(frame) == raised
+
+
+NUMBERS = [float(i) for i in range(300)]
+CALLS = {
+    "json": lambda: json.loads(json.dumps(NUMBERS)),
+    "statistics": lambda: statistics.mean(NUMBERS),
+    "numpy": lambda: np.mean(np.ones(1000)),
+    "logging": lambda: logging.getLogger("of this test").debug(
+        "not shown"
+    ),  # knows locks: left outside of it
+}
+
+
+@pytest.mark.parametrize("library", list(CALLS))
+def test_a_loop_of_library_calls_lets_others_run(runtime2, library):
+    def computes(call, begun, stop):
+        begun.send(1)
+        while not stop.load():
+            call()
+
+    begun, stop = chan(), Atomic(0)
+    g = go.on(0)(computes, CALLS[library], begun, stop)
+    begun.recv()
+    for _ in range(5):
+        sleep(0.001)  # comes back although the other computes for ever
+    stop.store(1)
+    g.join(20)

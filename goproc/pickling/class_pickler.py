@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib
 from types import FunctionType
 
@@ -156,6 +157,8 @@ def _belongs(value: Any) -> bool:
 def _new_method(code: CodeType, namespace: Any, title: str, cells: tuple[CellType, ...] | None) -> Any:
     if isinstance(namespace, str):
         namespace = importlib.import_module(namespace).__dict__
+    else:
+        namespace["__builtins__"] = builtins
     return FunctionType(code, namespace, title, None, cells)
 
 

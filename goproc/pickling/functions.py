@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import pickle
 from types import CellType, FunctionType
 
@@ -251,6 +252,7 @@ def _new_function(
         present = namespace.get(home)
         if type(present) is FunctionType and present.__code__ is template.code:
             return present
+    namespace["__builtins__"] = builtins  # C code that imports, as NumPy's methods do, looks for them there
     function = template.make(namespace, cells)
     namespace.update(template.base)
     for name, value in template.statics.items():

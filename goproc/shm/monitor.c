@@ -6,8 +6,12 @@
  * while bytecode runs: the handler is marked as due, and no system call is interrupted. Only if that had no effect
  * for another 10 ms the thread is in C code, perhaps blocked in a lock or a read that another goroutine of this process
  * is to end: then a real SIGURG (as Go uses, ignored by default) gets it out of there. Not with SA_RESTART: a wait for a
- * lock would go on. Where the handler may not switch, or finds nothing to run, it says so (gp_slice_refused,
- * gp_slice_quiet), and is asked again ever more rarely, or when the next timer is due.
+ * lock would go on. Where the handler finds nothing to run it says so (gp_slice_quiet), and is asked when the next timer
+ * is due.
+ *
+ * Where it may not switch it says that, too (gp_slice_refused). It is mostly in a library, which the program calls in a
+ * loop: in each round some hundred nanoseconds are the program's own. So it is asked again at random moments, many times
+ * in a row (insist), and if all of them are refused, after a pause.
  *
  * As in Go a goroutine that has just been made ready by one which then blocks runs next, in what is left of that one's
  * slice: so goroutines that take turns share the slices of one, however short their turns are, and do not get a whole
@@ -33,6 +37,9 @@
 
 #define SLICE_NS 10000000ULL
 #define COMPUTES (SLICE_NS / 8) /* of processor time in a slice */
+#define TRIES 64 /* in one attempt to meet a goroutine outside of library code */
+#define TRY_NS 20000ULL /* at least; and up to 100 us more */
+#define LONGEST_PAUSE 7u /* slices between two attempts */
 #define QUIET 20 /* slices without anything to do, after which it sleeps */
 
 _Atomic uint32_t gp_polls, gp_slices;
@@ -78,6 +85,21 @@ static bool runnable(void) { /* "tid (name) state ...": proc(5) */
 
 static bool idle(void) { return atomic_load(&gp.my->act) & 1; }
 
+/* did it look for work? */
+static bool insist(uint32_t polls) {
+    uint32_t x = (uint32_t)gp_now() | 1;
+    for (int i = 0; i < TRIES; i++) {
+        if (gp_get(&monitor.stop) || idle() || !monitor.wanted()) return false;
+        monitor.request(monitor.signal);
+        x ^= x << 13; /* xorshift32 */
+        x ^= x >> 17;
+        x ^= x << 5;
+        gp_futex_wait(&monitor.stop, 0, gp_now() + TRY_NS + x % 100000);
+        if (gp_get(&gp_polls) != polls) return true;
+    }
+    return false;
+}
+
 static void *watch(void *unused) {
     (void)unused;
     prctl(PR_SET_NAME, "goproc-monitor");
@@ -111,9 +133,10 @@ static void *watch(void *unused) {
             continue;
         }
         if (gp_get(&monitor.refused) != refused) {
-            refused = gp_get(&monitor.refused);
             strikes = 0;
-            skip = pause = pause < 64 ? 2 * pause + 1 : pause;
+            skip = pause = pause < LONGEST_PAUSE ? 2 * pause + 1 : pause;
+            if (insist(polls)) skip = pause = 0;
+            refused = gp_get(&monitor.refused);
         }
         if (skip > 0) skip--;
         if (skip > 0 || !monitor.wanted()) continue;
