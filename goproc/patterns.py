@@ -85,13 +85,13 @@ def _put(done: Chan[Any], out: Chan[T], value: T) -> bool:
 # -- done channels -------------------------------------------------------------------------------------------
 
 
-def or_channel(*channels: Chan[Any]) -> RecvChan[Any]:
+def or_channel(*channels: Chan[Any] | AnyContext) -> RecvChan[Any]:
     """Combine channels into one that is closed as soon as any of them is closed or has a value.
 
     The book builds a tree of goroutines for this; one select() over all does the same.
 
     Args:
-        channels: none gives nil, one gives itself.
+        channels: none gives nil, one gives itself. A context, too, which is its done().
 
     Returns:
         The channel. The one goroutine behind it ends with the first of them.
@@ -101,13 +101,14 @@ def or_channel(*channels: Chan[Any]) -> RecvChan[Any]:
         (None, False)
     """
     if len(channels) <= 1:
-        return (channels[0] if channels else nil).rx  # type: ignore[no-any-return]
+        only = channels[0] if channels else nil
+        return (only if isinstance(only, Chan) else only.done()).rx  # type: ignore[no-any-return]
     out: Chan[Any] = chan()
     go.local(_close_with_first, channels, out)
     return out.rx  # type: ignore[no-any-return]
 
 
-def _close_with_first(channels: Sequence[Chan[Any]], out: Chan[Any]) -> None:
+def _close_with_first(channels: Sequence[Chan[Any] | AnyContext], out: Chan[Any]) -> None:
     with out:
         select(*channels)
 

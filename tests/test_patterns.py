@@ -159,6 +159,16 @@ def test_or_channel(done):
             assert ended(either)
 
 
+@stoppable
+def test_or_channel_of_contexts(done):
+    for others in ((), (done,), (done, chan())):
+        ctx, cancel = context.with_cancel(context.background())
+        either = patterns.or_channel(*others, ctx)
+        assert select(either, default).index == 1
+        cancel()
+        assert ended(either)
+
+
 def test_or_channel_of_the_book(runtime2):
     assert ended(patterns.or_channel(after(7200), after(300), after(0.02), after(3600), after(60)))
 
