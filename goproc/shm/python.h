@@ -54,7 +54,7 @@ int handle_ready(void);                                               /* attache
 PyObject *handle_view(Handle *h, unsigned dir);                       /* of a channel */
 void handles_forget(void);                                            /* at detach */
 uint32_t handles_live(void);
-PyObject *handles_unread(void);                                       /* [(id, failure, site)] that live handles have not read */
+PyObject *handles_unread(void);                                       /* [(id, failure, site)] unread, held here or by no process */
 uint32_t collect_now(void);                                           /* shared objects that were garbage */
 gp_ref alloc_or_collect(uint64_t payload, unsigned flags);            /* gp_alloc; short of memory, after a collection */
 PyObject *raise_memory(uint64_t asked, const char *what);
