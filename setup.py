@@ -23,6 +23,7 @@ SOURCES = [
     "wait",
     "types",
     "sync_types",
+    "with_method",
     "select_type",
     "clock_types",
     "goroutines",

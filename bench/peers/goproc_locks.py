@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
 import goproc
-from bench.peers.hammer import Counter, Span, hammer, wall
+from bench.peers.hammer import Counter, Span, hammer, hammer_with, wall
 from goproc import chan, go
 from goproc.sync import Barrier, Mutex
 
@@ -63,12 +64,29 @@ def _side(m: Mutex, together: Barrier, name: str, counts: list[int], inside: int
     return span
 
 
-def contended(count: int, inside: int, outside: int) -> dict[str, Any]:
-    """A goroutine on each of two processes, which start together."""
+def _side_with(m: Mutex, together: Barrier, name: str, counts: list[int]) -> Span:
+    span = (0.0, 0.0)
+    for count in counts:
+        together.wait()
+        span = hammer_with(m, name, count)
+    return span
+
+
+def _on_both(side: Callable[..., Span], count: int, *work: int) -> dict[str, Any]:
     with Counter() as counter, goproc.runtime(procs=2):
         m, together = Mutex(), Barrier(2)
         counts = [count // 10 + 1, count]
-        sides = [go.on(i)(_side, m, together, counter.name, counts, inside, outside) for i in range(2)]
+        sides = [go.on(i)(side, m, together, counter.name, counts, *work) for i in range(2)]
         elapsed = wall([side.result() for side in sides])
         counter.check(2 * sum(counts))
     return {"value": elapsed / (2 * count)}
+
+
+def contended(count: int, inside: int, outside: int) -> dict[str, Any]:
+    """A goroutine on each of two processes, which start together: ``lock()`` and ``unlock()``."""
+    return _on_both(_side, count, inside, outside)
+
+
+def contended_with(count: int) -> dict[str, Any]:
+    """The same, ``with m:``."""
+    return _on_both(_side_with, count)

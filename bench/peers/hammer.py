@@ -39,6 +39,19 @@ def hammer(
     return start, end
 
 
+def hammer_with(lock: Any, name: str, count: int) -> Span:
+    """As hammer() without work, written ``with lock:``."""
+    with open(name, "r+b") as file, mmap.mmap(file.fileno(), mmap.PAGESIZE) as memory:
+        cell = memoryview(memory).cast("q")
+        start = perf_counter()
+        for _ in range(count):
+            with lock:
+                cell[0] += 1
+        end = perf_counter()
+        cell.release()
+    return start, end
+
+
 def wall(spans: Iterable[Span]) -> float:
     """From the first start to the last end."""
     starts, ends = zip(*spans, strict=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from bench.peers.hammer import Counter, hammer, wall
+from bench.peers.hammer import Counter, Span, hammer, hammer_with, wall
 
 _context = multiprocessing.get_context("fork")
 
@@ -44,14 +45,18 @@ def nothing(count: int, inside: int, outside: int) -> dict[str, Any]:
     return {"value": wall([span]) / (2 * count)}
 
 
+def _hammer(lock: Any, name: str, count: int, inside: int, outside: int) -> Span:
+    return hammer(lock.acquire, lock.release, name, count, inside, outside)
+
+
 def _side(
     cpu: int | None,
     lock: Any,
     together: Any,
+    loop: Callable[..., Span],
     name: str,
     counts: list[int],
-    inside: int,
-    outside: int,
+    work: tuple[int, ...],
     spans: Any,
 ) -> None:
     if cpu is not None:
@@ -59,19 +64,11 @@ def _side(
     span = (0.0, 0.0)
     for count in counts:
         together.wait()
-        span = hammer(lock.acquire, lock.release, name, count, inside, outside)
+        span = loop(lock, name, count, *work)
     spans.put(span)
 
 
-def contended(count: int, inside: int, outside: int, pinned: bool) -> dict[str, Any]:
-    """Two processes which start together.
-
-    Args:
-        count: locks of each.
-        inside: work with the lock.
-        outside: work without.
-        pinned: keep each on a CPU of its own, as goproc does; otherwise they may share one, and then hardly meet.
-    """
+def _on_both(loop: Callable[..., Span], count: int, work: tuple[int, ...], pinned: bool) -> dict[str, Any]:
     lock, together, spans = _context.Lock(), _context.Barrier(2), _context.SimpleQueue()
     counts = [count // 10 + 1, count]
     cpus = sorted(os.sched_getaffinity(0))
@@ -83,10 +80,10 @@ def contended(count: int, inside: int, outside: int, pinned: bool) -> dict[str, 
                     cpus[i % len(cpus)] if pinned else None,
                     lock,
                     together,
+                    loop,
                     counter.name,
                     counts,
-                    inside,
-                    outside,
+                    work,
                     spans,
                 ),
                 daemon=True,
@@ -100,3 +97,20 @@ def contended(count: int, inside: int, outside: int, pinned: bool) -> dict[str, 
             process.join()
         counter.check(2 * sum(counts))
     return {"value": elapsed / (2 * count)}
+
+
+def contended(count: int, inside: int, outside: int, pinned: bool) -> dict[str, Any]:
+    """Two processes which start together: ``acquire()`` and ``release()``.
+
+    Args:
+        count: locks of each.
+        inside: work with the lock.
+        outside: work without.
+        pinned: keep each on a CPU of its own, as goproc does; otherwise they may share one, and then hardly meet.
+    """
+    return _on_both(_hammer, count, (inside, outside), pinned)
+
+
+def contended_with(count: int, pinned: bool) -> dict[str, Any]:
+    """The same without work, ``with lock:``."""
+    return _on_both(hammer_with, count, (), pinned)

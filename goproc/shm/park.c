@@ -123,21 +123,23 @@ void gp_sudog_release(uint32_t sd) { /* cap_free_sudogs >= fresh_sudogs */
 
 /* ---- plain threads. For the deadlock detector each blocked one is counted in its process; whoever takes the waiter out
  * of GP_THREAD_BLOCKED, the teller or the thread itself, uncounts it, so a thread that was told counts as running from
- * before its teller can go idle. Each change moves the upper half, too: two threads that wake each other in turn must
- * not look asleep to a detector that reads one after the other. */
+ * before its teller can go idle. The two words do not change at once, and a thread can be held up in between for long: so
+ * in between it must not count. It is marked first and counted then, and uncounted before the mark goes; a count that is
+ * too low for a while only delays a report. Each change moves the upper half, too: two threads that wake each other in
+ * turn must not look asleep to a detector that reads one after the other. */
 
 static void count_thread(uint32_t proc, int change) {
     atomic_fetch_add(&gp_proc_at(proc)->threads, (1ULL << 32) + (uint64_t)(int64_t)change);
 }
 
 void gp_thread_blocks(struct gp_waiter *w) {
-    count_thread(gp.proc, 1);
     uint32_t expect = GP_THREAD;
-    if (!atomic_compare_exchange_strong(&w->thread, &expect, GP_THREAD_BLOCKED)) count_thread(gp.proc, -1); /* told already */
+    if (atomic_compare_exchange_strong(&w->thread, &expect, GP_THREAD_BLOCKED)) count_thread(gp.proc, 1); /* else told already */
 }
 
 void gp_thread_runs(struct gp_waiter *w) {
-    if (atomic_exchange(&w->thread, GP_THREAD) == GP_THREAD_BLOCKED) count_thread(gp.proc, -1);
+    count_thread(gp.proc, -1);
+    if (atomic_exchange(&w->thread, GP_THREAD) != GP_THREAD_BLOCKED) count_thread(gp.proc, 1); /* its teller has done it */
 }
 
 /* ---- telling */

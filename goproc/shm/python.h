@@ -101,6 +101,9 @@ extern PyTypeObject ChannelType, WaitGroupType, AtomicType, OutcomeType;
 extern PyTypeObject MutexType, OnceType, RWMutexType, CondType, SemaphoreType, BarrierType; /* sync_types.c */
 extern PyTypeObject SelectorType;                                     /* select_type.c */
 int select_types_ready(PyObject *module);
+int sync_types_ready(void);
+typedef PyObject *(*with_function)(Handle *self);
+int with_methods_add(PyTypeObject *type, with_function enter, with_function exit); /* with_method.c */
 extern PyMethodDef task_functions[], select_functions[], clock_functions[];
 int channel_need(Handle *h, unsigned dir);                            /* may it be used that way? 0, else -1 and an exception */
 PyObject *channel_closed(const char *text);

@@ -80,8 +80,7 @@ static PyObject *mutex_unlock(Handle *self, PyObject *unused) {
     Py_RETURN_NONE;
 }
 
-static PyObject *mutex_enter(Handle *self, PyObject *unused) {
-    (void)unused;
+static PyObject *mutex_enter(Handle *self) {
     if (take(self, GP_LOCK, NULL, reason_lock) == 0) return Py_NewRef((PyObject *)self);
     if (PyErr_ExceptionMatches(hooks.owner_died)) { /* the block is not entered, so nobody would unlock it */
         struct gp_object *o = gp_at(self->ref);
@@ -92,13 +91,7 @@ static PyObject *mutex_enter(Handle *self, PyObject *unused) {
     return NULL;
 }
 
-static PyObject *mutex_exit(Handle *self, PyObject *const *args, Py_ssize_t nargs) {
-    (void)args;
-    (void)nargs;
-    return mutex_unlock(self, NULL);
-}
-
-#define EXIT(f) (PyCFunction)(void (*)(void))(f), METH_FASTCALL
+static PyObject *mutex_exit(Handle *self) { return mutex_unlock(self, NULL); }
 
 static PyMethodDef mutex_methods[] = {
     {"lock", FAST(mutex_lock),
@@ -111,8 +104,6 @@ static PyMethodDef mutex_methods[] = {
     {"unlock", (PyCFunction)mutex_unlock, METH_NOARGS,
      PyDoc_STR("unlock($self, /)\n--\n\nLet go of the mutex; any goroutine may, as in Go.\n\n"
                "Raises:\n    RuntimeError: sync: unlock of unlocked mutex")},
-    {"__enter__", (PyCFunction)mutex_enter, METH_NOARGS, NULL},
-    {"__exit__", EXIT(mutex_exit), NULL},
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef mutex_getset[] = {
@@ -293,7 +284,7 @@ static PyObject *cond_broadcast(Handle *self, PyObject *unused) {
 }
 
 static PyMethodDef cond_methods[] = {
-    {"_wait", EXIT(cond_wait), PyDoc_STR("_wait(mutex, reader, timeout): unlock, sleep until told, lock again.")},
+    {"_wait", (PyCFunction)(void (*)(void))cond_wait, METH_FASTCALL, PyDoc_STR("_wait(mutex, reader, timeout): unlock, sleep until told, lock again.")},
     {"signal", (PyCFunction)cond_signal, METH_NOARGS,
      PyDoc_STR("signal($self, /)\n--\n\nWake the goroutine that has waited longest, if there is one. The lock need not be held.")},
     {"broadcast", (PyCFunction)cond_broadcast, METH_NOARGS,
@@ -413,16 +404,13 @@ static PyObject *semaphore_release(Handle *self, PyObject *args, PyObject *kwarg
     return NULL;
 }
 
-static PyObject *semaphore_enter(Handle *self, PyObject *unused) {
-    (void)unused;
+static PyObject *semaphore_enter(Handle *self) {
     PyObject *r = semaphore_acquire(self, NULL, 0, NULL);
     Py_XDECREF(r);
     return r ? Py_NewRef((PyObject *)self) : NULL;
 }
 
-static PyObject *semaphore_exit(Handle *self, PyObject *const *args, Py_ssize_t nargs) {
-    (void)args;
-    (void)nargs;
+static PyObject *semaphore_exit(Handle *self) {
     struct gp_object *o = handle_object(self);
     if (!o) return NULL;
     if (gp_semaphore_release(o, 1)) Py_RETURN_NONE;
@@ -455,8 +443,6 @@ static PyMethodDef semaphore_methods[] = {
      PyDoc_STR("try_acquire($self, /, n=1)\n--\n\nTake n units if they are free and nobody waits; tell whether they were.")},
     {"release", (PyCFunction)(void (*)(void))semaphore_release, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("release($self, /, n=1)\n--\n\nGive n units back.\n\nRaises:\n    ValueError: semaphore: released more than held")},
-    {"__enter__", (PyCFunction)semaphore_enter, METH_NOARGS, NULL},
-    {"__exit__", EXIT(semaphore_exit), NULL},
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef semaphore_getset[] = {
@@ -520,3 +506,8 @@ SYNC_TYPE(BarrierType, "Barrier")
     .tp_methods = barrier_methods,
     .tp_getset = barrier_getset,
 };
+
+int sync_types_ready(void) { /* after PyType_Ready() */
+    if (with_methods_add(&MutexType, mutex_enter, mutex_exit) < 0) return -1;
+    return with_methods_add(&SemaphoreType, semaphore_enter, semaphore_exit);
+}

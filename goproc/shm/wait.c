@@ -12,11 +12,14 @@
 #define SPINS 4   /* successful looks that were then too late */
 #define SPIN_CASES 8
 
-unsigned long scheduler_thread;
 #define LOCK_FIRST_NS 200
-#define LOCK_AWAY_NS 2500
 #define LOCK_LOOK_NS 50
 #define LOCK_SPIN_NS 20000ULL
+#define LOCK_AWAY_NS 2500
+#define LOCK_AWAY_MOST_NS 100000 /* Go, too, lets a mutex be unfair for a while: a millisecond */
+#define LOCK_FAST_NS 500         /* a turn in less is over sooner than its lines would have moved to and fro */
+
+unsigned long scheduler_thread;
 
 static int ticks = TICKS;
 
@@ -149,17 +152,27 @@ static bool deadline(PyObject *timeout, uint64_t *until) {
 
 static void nap(uint32_t ns) { gp_wait_ns(ns); }
 
-/* Somebody who holds it for less than a look takes it again and again while its lines are in that one's cache: then stay
- * away for some of its turns, as lock.c does, and for the same reason. Somebody who holds it for longer gives no such
- * turns: then be there when it lets go. `tail` counts the turns. */
+/* Somebody who takes it again and again does so at a third of the cost while its lines stay in its cache; each look of ours
+ * takes one away. So while its turns come fast, which `tail` counts, stay away and see only whether they still do. */
+static uint64_t stay_away(const struct gp_object *o) {
+    uint64_t turn = gp_get(&o->tail), before, spent = 0;
+    do {
+        before = turn;
+        nap(LOCK_AWAY_NS);
+        spent += LOCK_AWAY_NS;
+        turn = gp_get(&o->tail);
+    } while (turn - before >= LOCK_AWAY_NS / LOCK_FAST_NS && spent < LOCK_AWAY_MOST_NS && !gp_inbox_pending());
+    return spent;
+}
+
+/* Somebody who holds it for longer than between two looks gives no such turns: then be there when it lets go. */
 static enum gp_result spin_for_lock(struct gp_case *c) {
     struct gp_object *o = c->o;
     uint64_t until = gp_now() + LOCK_SPIN_NS, turn = gp_get(&o->tail);
     nap(LOCK_FIRST_NS);
     while (gp_may_spin() && gp_now() < until && !gp_inbox_pending()) {
-        uint64_t now = gp_get(&o->tail);
-        if (now != turn) {
-            nap(LOCK_AWAY_NS);
+        if (gp_get(&o->tail) != turn) {
+            until += stay_away(o);
             turn = gp_get(&o->tail);
         }
         if (gp_get(&o->value) == 0) {

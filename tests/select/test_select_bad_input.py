@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import sys
 import threading
+import weakref
 
 import pytest
 from peek import waiters
@@ -267,3 +270,37 @@ def test_selected(runtime1):
         s.index = 1
     assert pickle.loads(pickle.dumps(s)) == s
     assert "index=0" in repr(s)
+
+
+class Holder:
+    def __init__(self, what):
+        self.what = what
+
+
+@pytest.mark.parametrize("make", ["select", "type", "pickle"])
+def test_selected_lets_go_of_its_value(runtime1, make):
+    """However it was made; also when the value refers to it."""
+    c = chan(1)
+    c.send([1])
+    s = select(c)
+    if make == "type":
+        s = type(s)(tuple(s))
+    elif make == "pickle":
+        s = pickle.loads(pickle.dumps(s))
+    assert s == (0, [1], True)
+    before = sys.getrefcount(value := s.value)
+    circle = Holder(s)
+    del s, circle
+    assert sys.getrefcount(value) == before - 1
+    s = type(select(default))((0, value, True)) if make == "type" else received(c, value)
+    circle = Holder(s)
+    s.value.append(circle)
+    alive = weakref.ref(circle)
+    del s, circle, value
+    gc.collect()
+    assert alive() is None
+
+
+def received(c, value):
+    c.send(value)
+    return select(c)

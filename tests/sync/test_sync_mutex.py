@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 from peek import until, waiters
 
 from goproc import Atomic, Cancelled, chan, go, sleep, yield_now
-from goproc.sync import Mutex, RWMutex
+from goproc.sync import Mutex, RWMutex, Semaphore
 
 
 def until_waiters(thing, n):
@@ -294,3 +296,58 @@ def test_readers_are_not_starved(place):
     stop.store(True)
     for g in writers:
         g.result(10)
+
+
+@pytest.mark.parametrize("make", [Mutex, lambda: Semaphore(2)])
+def test_with_by_other_means_than_a_with_statement(runtime1, make):
+    lock = make()
+    with ExitStack() as stack:
+        assert stack.enter_context(lock) is lock
+        assert held(lock) == 1
+    assert held(lock) == 0
+    enter, leave = lock.__enter__, lock.__exit__
+    assert enter() is lock
+    assert held(lock) == 1
+    assert leave(None, None, None) is None
+    assert held(lock) == 0
+    assert repr(lock) in repr(enter)
+    assert "__enter__" in repr(enter)
+
+
+def held(lock):
+    return int(lock.locked) if isinstance(lock, Mutex) else lock.size - lock.free
+
+
+def test_more_with_blocks_at_a_time_than_are_kept_for_use_again(runtime1):
+    """And what is bound keeps its object."""
+    locks = [Mutex() for _ in range(40)]
+    with ExitStack() as stack:
+        for m in locks:
+            stack.enter_context(m)
+        assert all(m.locked for m in locks)
+    bound = [Mutex().__enter__ for _ in range(40)]
+    assert all(enter().locked for enter in bound)
+    for m in locks:
+        with m:
+            assert m.locked
+
+
+def test_enter_of_something_else(runtime1):
+    with pytest.raises(TypeError, match=r"__enter__\(\) needs a goproc.*Mutex"):
+        Mutex.__enter__(Semaphore(1))
+    with pytest.raises(TypeError, match=r"__exit__\(\) of a goproc.*Mutex cannot be bound to a int"):
+        Mutex.__exit__.__get__(1)
+    with pytest.raises(TypeError):
+        Mutex.__enter__()
+    with pytest.raises(TypeError, match="keyword"):
+        Mutex().__enter__(a=1)
+
+
+def test_with_a_mutex_of_a_derived_class(runtime1):
+    class Counted(Mutex):
+        __slots__ = ()
+
+    with Counted() as m:
+        assert type(m) is Counted
+        assert m.locked
+    assert not m.locked
