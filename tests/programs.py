@@ -36,6 +36,12 @@ class Done(NamedTuple):
     seconds: float
 
 
+def ok(done: Done) -> str:
+    """The output of a program that ended well and had nothing to complain about."""
+    assert (done.status, done.err) == (0, ""), done
+    return done.out
+
+
 class Process(NamedTuple):
     pid: int
     parent: int

@@ -12,13 +12,7 @@ from typing import Any
 
 import programs
 import pytest
-from programs import Done, Run
-
-
-def ok(done: Done) -> str:
-    assert (done.status, done.err) == (0, ""), done
-    return done.out
-
+from programs import Done, Run, ok
 
 # -- what cannot be copied -----------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""dump(), num_goroutine(), SIGQUIT and the report of a deadlock: their text, and that they come whatever goes on."""
+"""dump(), num_goroutine() and SIGQUIT: their text, and that they come whatever goes on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import io
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -16,42 +15,12 @@ from typing import Any
 
 import pytest
 from peek import until, until_waiting
-from programs import Run, environment, eventually, start
+from programs import Run, start
+from reports import entries, headers
 
 import goproc
 from goproc import chan, current, dump, go, num_goroutine, report, scheduler, sleep, yield_now
 from goproc.shm import _core
-
-
-class Entry:
-    """One goroutine of a dump."""
-
-    def __init__(self, text: str) -> None:
-        header, self.about, *self.lines = text.splitlines()
-        found = re.fullmatch(r"goroutine (\d+) \[([^\]]+)\](?: (\{.*\}))?:", header)
-        assert found, text
-        self.id, self.state, self.labels = int(found[1]), found[2], found[3]
-        self.text = text
-
-    @property
-    def created(self) -> list[str]:
-        at = next((i for i, line in enumerate(self.lines) if line.startswith("created by")), len(self.lines))
-        return self.lines[at:]
-
-    @property
-    def functions(self) -> list[str]:
-        return re.findall(r"^  File .*, line \d+, in (\S+)$", self.text, re.M)
-
-
-def entries(text: str) -> dict[int, Entry]:
-    parts = [part for part in re.split(r"\n(?=\n|goroutine )", text) if part.startswith("goroutine ")]
-    found = [Entry(part) for part in parts]
-    assert len({e.id for e in found}) == len(found), text
-    return {e.id: e for e in found}
-
-
-def headers(text: str) -> int:
-    return len(re.findall(r"^goroutine \d+ \[", text, re.M))
 
 
 @pytest.fixture
@@ -234,6 +203,29 @@ def test_a_goroutine_that_cannot_be_described_is_said_to_be_so(blocked: Any) -> 
     finally:
         waiting.since = kept
     assert f"goroutine {g.id} [unknown]:\n  it cannot be shown: TypeError\n" in text and headers(text) == 2
+
+
+def test_current_is_shown_with_its_labels_in_its_own_dump(runtime2: Any) -> None:
+    def f() -> Any:
+        return goproc.current().id, goproc.dump()
+
+    id_, text = go.opts(labels={"me": "yes"}).on(1)(f).result(20)
+    assert text.startswith(f"goroutine {id_} [running] {{me: yes}}:\n") and current().id == 1
+
+
+def test_an_import_of_goprocs_own_is_not_shown() -> None:
+    """A process may be asked for its stacks while it imports what answers."""
+
+    def calling(inner: Any, file: str) -> Any:
+        scope: dict[str, Any] = {"inner": inner}
+        exec(compile("def outer(): return inner()", file, "exec"), scope)
+        return scope["outer"]
+
+    imports = calling(lambda: report._stack(sys._getframe(1), {}), "<frozen importlib._bootstrap>")
+    answers = calling(imports, scheduler.__file__)
+    of_the_program, of_ours = imports(), answers()
+    assert "outer" in of_the_program
+    assert "outer" not in of_ours and "test_an_import_of_goprocs_own_is_not_shown" in of_ours
 
 
 # -- who asks, and what the others do ----------------------------------------------------------------------------------
@@ -586,190 +578,3 @@ def test_sigquit_while_it_starts(tmp_path: Path) -> None:
             os.killpg(program.pid, signal.SIGQUIT)
             done = program.wait()
         assert done.status in (2, -signal.SIGQUIT), done
-
-
-# -- deadlock ----------------------------------------------------------------------------------------------------------
-
-ASLEEP = "fatal error: all goroutines are asleep - deadlock!\n\n"
-
-
-@pytest.mark.parametrize("procs", [1, 2, 4])
-def test_a_deadlock(run: Run, procs: int) -> None:
-    script = """
-        from goproc import WaitGroup, chan, go, procs, sleep
-        ch = chan()
-        def waits(wg): wg.wait()
-        wg = WaitGroup()
-        wg.add(1)
-        for i in range(procs()): go.on(i).opts(labels={"proc": i})(waits, wg)
-        print("unfinished", end="")
-        def main():
-            ch.send(1)
-        main()
-    """
-    done = run(script, procs=procs)
-    assert (done.status, done.out) == (2, "unfinished") and done.err.startswith(
-        ASLEEP + "goroutine 1 [chan send]:\n"
-    ), done
-    found = entries(done.err[len(ASLEEP) :])
-    main = found.pop(1)
-    assert main.functions == ["<module>", "main"] and re.search(
-        r", waits on <chan 0x[0-9a-f]+ 0/0>$", main.about
-    )
-    assert len(found) == procs and {e.state for e in found.values()} == {"sync.WaitGroup.Wait"}
-    assert {e.labels for e in found.values()} == {f"{{proc: {i}}}" for i in range(procs)}
-    assert all(e.functions == ["waits"] and "<WaitGroup" in e.about for e in found.values())
-
-
-def test_a_deadlock_while_a_worker_is_stopped_is_none(tmp_path: Path) -> None:
-    """Nobody knows what a stopped process was about to do; once it goes on, all are asleep."""
-    script = """
-        import os, signal
-        from goproc import go, chan
-        ready = chan(1)
-        def stops():
-            ready.send(1)
-            os.kill(os.getpid(), signal.SIGSTOP)
-            chan().recv()
-        go.on(1)(stops)
-        ready.recv()
-        print("ready", flush=True)
-        chan().recv()
-    """
-    with start(tmp_path, script) as program:
-        program.wait_for("ready")
-        worker = program.worker(1)
-        assert eventually(lambda: _state(worker) == "T")
-        time.sleep(0.3)
-        assert program.texts()[1] == ""
-        program.kill(worker, signal.SIGCONT)
-        done = program.wait()
-    assert done.status == 2 and done.err.startswith(ASLEEP) and headers(done.err) == 2, done
-
-
-def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
-@pytest.mark.parametrize(
-    "wake",
-    [
-        "signal.signal(signal.SIGUSR1, handler); later(lambda: os.kill(os.getpid(), signal.SIGUSR1))",
-        "signal.signal(signal.SIGALRM, handler); signal.setitimer(signal.ITIMER_REAL, 1.5)",
-        "signal.signal(signal.SIGALRM, handler); signal.alarm(2)",
-    ],
-)
-def test_a_signal_can_still_come(run: Run, wake: str) -> None:
-    """A handler of the program's own, or a running timer: nothing is reported, however long it takes."""
-    script = f"""
-        import os, signal, subprocess, sys
-        from goproc import chan, go
-        ch = chan(1)
-        def handler(*a): ch.send("woken")
-        def later(f): subprocess.Popen(["sh", "-c", f"sleep 1.5; kill -USR1 {{os.getpid()}}"])
-        go.on(1)(chan().recv)
-        {wake}
-        print(ch.recv())
-    """
-    done = run(script, gone=5.0)
-    assert (done.status, done.out, done.err) == (0, "woken\n", "")
-
-
-def test_at_a_prompt_main_is_interrupted(tmp_path: Path) -> None:
-    typed = """
-from goproc import *
-g = go.on(1)(chan().recv)
-chan().recv()
-try: chan().recv()
-except RuntimeError as error: print(str(error).startswith("fatal error: all goroutines are asleep - deadlock!"))
-
-print(go.on(1)(int, "5").result(), g.state)
-"""
-    line = [sys.executable, "-i", "-c", ""]
-    done = subprocess.run(
-        line,
-        input=typed.replace("import *", "import go, chan"),
-        env=environment(GOPROC_PROCS="2"),
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-    assert done.returncode == 0 and done.stdout == "True\n5 running\n", done
-    assert (
-        "RuntimeError: fatal error: all goroutines are asleep - deadlock!\n\ngoroutine 1 [chan receive]:"
-        in done.stderr
-    )
-
-
-def test_current_is_shown_with_its_labels_in_its_own_dump(runtime2: Any) -> None:
-    def f() -> Any:
-        return goproc.current().id, goproc.dump()
-
-    id_, text = go.opts(labels={"me": "yes"}).on(1)(f).result(20)
-    assert text.startswith(f"goroutine {id_} [running] {{me: yes}}:\n") and current().id == 1
-
-
-@pytest.mark.parametrize("procs", [1, 2])
-def test_a_thread_that_waits_for_ever_when_main_has_returned(run: Run, procs: int) -> None:
-    """Python waits for its threads; one that nobody can wake is reported instead."""
-    script = """
-        import threading
-        from goproc import chan
-        c = chan()
-        threading.Thread(target=c.recv, name="stuck").start()
-        print("main ends")
-    """
-    done = run(script, procs=procs)
-    assert (done.status, done.out) == (2, "main ends\n"), done
-    assert (
-        done.err.startswith("fatal error: all goroutines are asleep - deadlock!\n") and "'stuck'" in done.err
-    )
-
-
-@pytest.mark.parametrize("procs", [1, 2])
-def test_a_thread_that_is_still_served_when_main_has_returned(run: Run, procs: int) -> None:
-    script = """
-        import threading
-        from goproc import chan, go, procs, sleep
-        def slow(c):
-            for i in range(3):
-                sleep(0.1)
-                c.send(i)
-            c.close()
-        c = chan()
-        threading.Thread(target=lambda: print(list(c))).start()
-        go.on(procs() - 1)(slow, c)
-    """
-    done = run(script, procs=procs)
-    assert (done.status, done.out, done.err) == (0, "[0, 1, 2]\n", "")
-
-
-def test_the_report_can_be_switched_off(tmp_path: Path) -> None:
-    script = """
-        import os
-        os.environ["GOPROC_DEADLOCK"] = "0"
-        from goproc import chan
-        print("ready", flush=True)
-        chan().recv()
-    """
-    with start(tmp_path, script) as program:
-        program.wait_for("ready")
-        time.sleep(0.5)
-        assert program.process.poll() is None
-        program.kill()
-        program.wait()
-
-
-def test_an_import_of_goprocs_own_is_not_shown() -> None:
-    """A process may be asked for its stacks while it imports what answers."""
-
-    def calling(inner: Any, file: str) -> Any:
-        scope: dict[str, Any] = {"inner": inner}
-        exec(compile("def outer(): return inner()", file, "exec"), scope)
-        return scope["outer"]
-
-    imports = calling(lambda: report._stack(sys._getframe(1), {}), "<frozen importlib._bootstrap>")
-    answers = calling(imports, scheduler.__file__)
-    of_the_program, of_ours = imports(), answers()
-    assert "outer" in of_the_program
-    assert "outer" not in of_ours and "test_an_import_of_goprocs_own_is_not_shown" in of_ours
