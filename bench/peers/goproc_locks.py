@@ -56,27 +56,30 @@ def channel(count: int) -> dict[str, Any]:
     return {"value": elapsed / count}
 
 
-def _side(m: Mutex, together: Barrier, name: str, counts: list[int], inside: int, outside: int) -> Span:
+def _hammer(m: Mutex, name: str, count: int, inside: int, outside: int) -> Span:
+    return hammer(m.lock, m.unlock, name, count, inside, outside)
+
+
+def _side(
+    m: Mutex,
+    together: Barrier,
+    loop: Callable[..., Span],
+    name: str,
+    counts: list[int],
+    work: tuple[int, ...],
+) -> Span:
     span = (0.0, 0.0)
     for count in counts:
         together.wait()
-        span = hammer(m.lock, m.unlock, name, count, inside, outside)
+        span = loop(m, name, count, *work)
     return span
 
 
-def _side_with(m: Mutex, together: Barrier, name: str, counts: list[int]) -> Span:
-    span = (0.0, 0.0)
-    for count in counts:
-        together.wait()
-        span = hammer_with(m, name, count)
-    return span
-
-
-def _on_both(side: Callable[..., Span], count: int, *work: int) -> dict[str, Any]:
+def _on_both(loop: Callable[..., Span], count: int, *work: int) -> dict[str, Any]:
     with Counter() as counter, goproc.runtime(procs=2):
         m, together = Mutex(), Barrier(2)
         counts = [count // 10 + 1, count]
-        sides = [go.on(i)(side, m, together, counter.name, counts, *work) for i in range(2)]
+        sides = [go.on(i)(_side, m, together, loop, counter.name, counts, work) for i in range(2)]
         elapsed = wall([side.result() for side in sides])
         counter.check(2 * sum(counts))
     return {"value": elapsed / (2 * count)}
@@ -84,9 +87,9 @@ def _on_both(side: Callable[..., Span], count: int, *work: int) -> dict[str, Any
 
 def contended(count: int, inside: int, outside: int) -> dict[str, Any]:
     """A goroutine on each of two processes, which start together: ``lock()`` and ``unlock()``."""
-    return _on_both(_side, count, inside, outside)
+    return _on_both(_hammer, count, inside, outside)
 
 
 def contended_with(count: int) -> dict[str, Any]:
     """The same, ``with m:``."""
-    return _on_both(_side_with, count)
+    return _on_both(hammer_with, count)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
@@ -18,12 +19,22 @@ from bench.burn import burn
 Span = tuple[float, float]
 
 
+@contextmanager
+def _number(name: str) -> Iterator[memoryview]:
+    with (
+        open(name, "r+b") as file,
+        mmap.mmap(file.fileno(), mmap.PAGESIZE) as memory,
+        memoryview(memory) as view,
+        view.cast("q") as cell,
+    ):
+        yield cell
+
+
 def hammer(
     acquire: Callable[[], Any], release: Callable[[], Any], name: str, count: int, inside: int, outside: int
 ) -> Span:
     """Takes and releases the lock `count` times: inside it an increment and ``burn(inside)``, then ``burn(outside)``."""
-    with open(name, "r+b") as file, mmap.mmap(file.fileno(), mmap.PAGESIZE) as memory:
-        cell = memoryview(memory).cast("q")
+    with _number(name) as cell:
         start = perf_counter()
         for _ in range(count):
             acquire()
@@ -35,20 +46,17 @@ def hammer(
             if outside:
                 burn(outside)
         end = perf_counter()
-        cell.release()
     return start, end
 
 
 def hammer_with(lock: Any, name: str, count: int) -> Span:
     """As hammer() without work, written ``with lock:``."""
-    with open(name, "r+b") as file, mmap.mmap(file.fileno(), mmap.PAGESIZE) as memory:
-        cell = memoryview(memory).cast("q")
+    with _number(name) as cell:
         start = perf_counter()
         for _ in range(count):
             with lock:
                 cell[0] += 1
         end = perf_counter()
-        cell.release()
     return start, end
 
 
