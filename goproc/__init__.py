@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from goproc.host import procs as procs
     from goproc.host import run as run
     from goproc.host import runtime as runtime
+    from goproc.host import workers as workers
     from goproc.rate import Limiter as Limiter
     from goproc.report import dump as dump
     from goproc.report import num_goroutine as num_goroutine
@@ -85,7 +86,7 @@ _HOMES = {
     ),
     "goproc.goroutine": ("Goroutine", "current", "go", "goexit"),
     "goproc.group": ("Group",),
-    "goproc.host": ("main", "proc", "procs", "run", "runtime"),
+    "goproc.host": ("main", "proc", "procs", "run", "runtime", "workers"),
     "goproc.rate": ("Limiter",),
     "goproc.report": ("dump", "num_goroutine"),
     "goproc.scheduler": ("sleep", "yield_now"),

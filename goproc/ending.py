@@ -1,19 +1,71 @@
-"""Ends of the program that are not main's return: panics, sys.exit() in a goroutine. One report, whoever is first."""
+"""Ends of the program that are not main's return, and failures that nobody reads.
+
+A goroutine that fails without a handle panics: one report, whoever is first, and the program ends with status 2. Where
+a prompt, a notebook, a test run or a server owns the process, only the runtime ends (see host.survives()).
+
+A goroutine that fails while a handle exists leaves its failure to the handle. A failure that nobody reads is reported
+when the last handle goes, and the program goes on.
+"""
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 from goproc import stdio
-from goproc.errors import Cancelled
 from goproc.shm import _core
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NoReturn
+PACKED = 8  # items of an exception as pickling.failure packs it
+POLICIES = ("report", "panic", "ignore")  # for failures that nobody reads: GOPROC_UNREAD
 
-FAILURE = 8  # items of a packed failure; behind them, the labels of the goroutine as text if it has any
+
+class Failure(NamedTuple):
+    """The outcome of a goroutine that failed, as it is stored: a packed exception and what a report says beside it."""
+
+    packed: tuple[Any, ...]
+    labels: str
+    name: str
+    parent: int
+
+    @classmethod
+    def read(cls, stored: tuple[Any, ...]) -> Failure:
+        """Take a stored outcome apart. Promises store the packed exception alone."""
+        return cls(stored[:PACKED], *(stored[PACKED:] or ("", "", 0)))
+
+    def store(self) -> tuple[Any, ...]:
+        """Return the flat tuple that read() takes: shared memory carries plain tuples without pickling them."""
+        return *self.packed, self.labels, self.name, self.parent
+
+    def traceback(self) -> str:
+        """Return the frames, type and text of the exception, as Python prints them."""
+        _, kind, text, frames = self.packed[:4]
+        last = f"{kind}: {text}" if text else kind
+        return f"Traceback (most recent call last):\n{frames}{last}" if frames else last
+
+
+class Site(NamedTuple):
+    """The place where a goroutine was created."""
+
+    function: str
+    place: str
+    statement: bool  # the code drops the handle at once, as ``go(f)`` on a line of its own does
+
+    @classmethod
+    def read(cls, ref: int) -> Site | None:
+        """Return the site that a reference means; None if the creator has noted none."""
+        try:
+            text = _core.definition_get(ref).decode("utf-8", "replace") if ref else ""
+        except Exception:  # the runtime has stopped
+            text = ""
+        function, _, rest = text.partition("\n")
+        place, _, statement = rest.partition("\n")
+        return cls(function, place, statement != "") if text else None
+
+    def store(self) -> str:
+        """Return the text that read() takes."""
+        return "\n".join([self.function, self.place, "statement" if self.statement else ""])
 
 
 def first_line(exc: BaseException) -> str:
@@ -23,59 +75,129 @@ def first_line(exc: BaseException) -> str:
         return type(exc).__name__
 
 
-def panic(text: str, id_: int, frames: str, parent: int, site: int, labels: str) -> NoReturn:
-    """Report an exception nobody can read, as Go does, and end the program with status 2. Once: the first wins."""
-    if _core.fatal_claim():
+# -- panics --------------------------------------------------------------------------------------------------
+
+
+def panic(text: str, id_: int, frames: str, parent: int, site: int, labels: str) -> None:
+    """Report an exception nobody can read, as Go does, and end the program with status 2. Once: the first wins.
+
+    Returns only in a host that survives (see end()).
+    """
+    if _core.fatal_claim(f"panic in goroutine {id_}: {text}"):
         report(
             f"panic: {text}\n\ngoroutine {id_} [running]{labels}:\n{frames.rstrip()}\n{created_by(parent, site)}"
         )
-        _core.fatal_exit(2)
-    wait_for_the_end()
+    else:
+        wait_for_the_end()
+    end(2)
+
+
+def end(status: int) -> None:
+    """End every process of the program, after a successful _core.fatal_claim().
+
+    Returns in a host that survives: its workers are gone, and main is told at its next use of goproc.
+    """
+    _core.fatal_exit(status)
 
 
 def created_by(parent: int, site: int) -> str:
-    """The last lines of a goroutine in a report: where it was created."""
-    try:
-        where = _core.definition_get(site).decode("utf-8", "replace") if site else ""
-    except Exception:
-        where = ""
-    if not where:
+    """Return the last lines of a goroutine in a report: where it was created."""
+    where = Site.read(site)
+    if where is None:
         return ""
-    function, _, place = where.partition("\n")
-    function = "main" if function == "<module>" else function
+    function = "main" if where.function == "<module>" else where.function
     by = f" in goroutine {parent}" if parent else ""
-    return f"created by {function}{by}\n{place}\n"
+    return f"created by {function}{by}\n\t{where.place}\n"
 
 
-def unread(id_: int, packed: Any, site: int) -> None:
-    """The last handle of a failed goroutine died unread (called by the core, from a dealloc)."""
-    from goproc.pickling import failure
-
-    exc = failure.unpack(packed[:FAILURE])
-    if isinstance(exc, (Cancelled, KeyboardInterrupt)):
+def exit_program(exc: SystemExit) -> None:
+    """sys.exit() in a goroutine ends the program, as os.Exit does in Go. Returns only in a host that survives."""
+    if not _core.fatal_claim("sys.exit() in a goroutine"):
+        wait_for_the_end()
         return
-    labels = packed[FAILURE] if len(packed) > FAILURE else ""
-    frames = packed[3]
-    body = (
-        f"Traceback (most recent call last):\n{frames}{packed[1]}: {packed[2]}"
-        if frames
-        else f"{packed[1]}: {packed[2]}"
+    status = 0
+    if isinstance(exc.code, int):
+        status = exc.code & 0xFF
+    elif exc.code is not None:
+        status = 1
+        report(f"{exc.code}\n")
+    flush()
+    end(status)
+
+
+# -- failures that nobody reads ------------------------------------------------------------------------------
+
+
+def unread_policy() -> str:
+    """Return what becomes of a failure that nobody reads: GOPROC_UNREAD, else "report"."""
+    return os.environ.get("GOPROC_UNREAD") or "report"
+
+
+def unread(id_: int, stored: tuple[Any, ...], site: int) -> None:
+    """Deal with a failed goroutine whose last handle is gone. The core calls it, from a dealloc."""
+    failure = Failure.read(stored)
+    policy = unread_policy()
+    where = Site.read(site)
+    if where is not None and where.statement:
+        policy = "panic"
+    if policy == "ignore":
+        return
+    if policy == "panic":
+        panic(failure.packed[2], id_, failure.traceback(), failure.parent, site, failure.labels)
+    else:
+        report(describe_unread(id_, failure, site))
+
+
+def describe_unread(id_: int, failure: Failure, site: int) -> str:
+    """Return the report on a failure that nobody has read."""
+    name = f" ({failure.name})" if failure.name else ""
+    return (
+        f"goroutine {id_}{name} failed and nobody read its result{failure.labels}:\n"
+        f"{failure.traceback()}\n{created_by(failure.parent, site)}"
     )
-    panic(first_line(exc), id_, body, 0, site, labels)
 
 
-def exit_program(exc: SystemExit) -> NoReturn:
-    """sys.exit() in a goroutine ends the program, as os.Exit does in Go."""
-    if _core.fatal_claim():
-        status = 0
-        if isinstance(exc.code, int):
-            status = exc.code & 0xFF
-        elif exc.code is not None:
-            status = 1
-            report(f"{exc.code}\n")
-        flush()
-        _core.fatal_exit(status)
-    wait_for_the_end()
+def report_unread(briefly: bool) -> bool:
+    """Deal with all failures of goroutines that nobody has read, at the end of a runtime.
+
+    Args:
+        briefly: a line each: main has failed itself, and its traceback is what counts.
+
+    Returns:
+        True if there was one that counts.
+    """
+    policy = unread_policy()
+    found = [] if policy == "ignore" else unread_failures()
+    if found:
+        gc.collect()  # a handle that only a cycle of references keeps was dropped before: its report is due first
+        found = unread_failures()
+    if found and policy == "panic":
+        unread(*found[0])
+    elif found and briefly:
+        report("".join(map(_brief, found[:_BRIEF_MOST])))
+        if len(found) > _BRIEF_MOST:
+            report(f"and {len(found) - _BRIEF_MOST} more goroutines failed and nobody read their results\n")
+    else:
+        for id_, stored, site in found:
+            report(describe_unread(id_, Failure.read(stored), site))
+    return bool(found)
+
+
+_BRIEF_MOST = 10
+
+
+def _brief(unread: tuple[int, tuple[Any, ...], int]) -> str:
+    failure = Failure.read(unread[1])
+    _, kind, text = failure.packed[:3]
+    return f"goroutine {unread[0]} ({failure.name}) failed and nobody read its result: {kind}: {text}\n"
+
+
+def unread_failures() -> list[tuple[int, tuple[Any, ...], int]]:
+    """Return (id, stored failure, site) of each failed goroutine whose result nobody has read, in order."""
+    return sorted(_core.unread(), key=lambda found: found[0])
+
+
+# -- output --------------------------------------------------------------------------------------------------
 
 
 def report(text: str) -> None:
@@ -101,9 +223,12 @@ def flush() -> None:
 _PATIENCE = 3.0
 
 
-def wait_for_the_end() -> NoReturn:
-    """Somebody else is ending the program, this process included."""
+def wait_for_the_end() -> None:
+    """Wait while another process ends the program, this process included. Returns at once in a host that survives."""
     import time
+
+    if _core.survives():
+        return
 
     # Main may be at its exit handlers, its panic reported. Should one of them wait for a goroutine of this process, it
     # waits in vain: then the program ends without the rest of them.
@@ -114,4 +239,4 @@ def wait_for_the_end() -> NoReturn:
             patience -= 0.1
         if patience < 0 and _core.fatal_take():
             flush()
-            _core.fatal_exit(2)
+            end(2)

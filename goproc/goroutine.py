@@ -8,6 +8,7 @@ process starts when its running goroutine blocks, unless an idle process takes i
 from __future__ import annotations
 
 import contextvars
+import opcode
 import os
 import sys
 import threading
@@ -39,6 +40,7 @@ _STATES = {
     _core.G_FAILED: "failed",
     _core.G_DEAD: "died",
 }
+_POP_TOP = opcode.opmap["POP_TOP"]
 _TRACKED = "wg"  # before a call that a WaitGroup or a Group waits for
 _WITH = "with"  # before a call that comes with labels and values of its creator's context
 
@@ -47,16 +49,19 @@ class Goroutine(_core.Outcome[T]):
     """A handle on a goroutine: what `go` returns.
 
     Keeping it is optional. While a handle exists, anywhere, an exception of the goroutine is kept for ``result()``;
-    without one it is a panic and ends the program, and so does letting the last handle go with the exception unread.
-    It can be sent to other goroutines, and all of them can read the result.
+    without one an exception is a panic and ends the program. A failure that nobody has read when the last handle goes is
+    reported on stderr (GOPROC_UNREAD=panic and =ignore change that). A handle can be sent to other goroutines, and all
+    of them can read the result.
 
     Attributes:
         id: its number, unique in this run; main is 1.
     """
 
-    __slots__ = ("_labels", "_name", "_outcome")
+    __slots__ = ("_error", "_labels", "_name", "_outcome")
+    _error: BaseException | None
     _labels: dict[str, str]
     _name: str
+    _outcome: tuple[Any, ending.Failure | None]
     __goproc_handle__ = True
 
     @property
@@ -87,50 +92,60 @@ class Goroutine(_core.Outcome[T]):
             self._join(timeout)
 
     def result(self, timeout: float | None = None) -> T:
-        """Wait for it and return what its function returned; the same object at every call in one process.
+        """Wait for the goroutine to end and return the result of its function.
 
         Args:
             timeout: seconds to wait at most; None waits for ever.
 
+        Returns:
+            The result; the same object at every call in one process.
+
         Raises:
-            TimeoutError: it has not ended in time.
-            BaseException: what its function raised, with the goroutine's traceback as a note; RemoteError in place
-                of an exception that cannot be pickled, Cancelled if it was cancelled, WorkerDied if its process died.
+            TimeoutError: the goroutine has not ended in time.
+            BaseException: the exception of the function, with the goroutine's traceback as a note; RemoteError in place
+                of an exception that cannot be pickled, Cancelled if the goroutine was cancelled, WorkerDied if its
+                process died. Each call raises an object of its own: one that the handle kept would keep, by its
+                traceback, the frames of the caller alive, and with them this handle.
         """
-        value, exc = self._read(timeout)
-        if exc is not None:
-            try:
-                raise exc.with_traceback(None)  # each raise adds to it: it would grow with every call
-            finally:
-                del exc  # not to be kept alive by its own traceback
+        value, failed = self._read(timeout)
+        if failed is not None:
+            raise _exception(failed)
         return value  # type: ignore[no-any-return]
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Wait for it and return what its function raised, or None."""
-        return self._read(timeout)[1]
+        """Wait for the goroutine to end and return the exception of its function, or None. Arguments as for result().
 
-    def _read(self, timeout: float | None) -> tuple[Any, BaseException | None]:
+        Returns:
+            The same object at every call in one process.
+        """
+        failed = self._read(timeout)[1]
+        if failed is None:
+            return None
+        if not hasattr(self, "_error"):
+            self._error = _exception(failed)
+        return self._error
+
+    def _read(self, timeout: float | None) -> tuple[Any, ending.Failure | None]:
         try:
-            return self._outcome  # type: ignore[no-any-return, has-type]
+            return self._outcome
         except AttributeError:
             pass
         self._join(timeout)
-        outcome: tuple[Any, BaseException | None]
         state, value = self._take()
-        if state == _core.G_OK:
-            outcome = value, None
-        else:
-            from goproc.pickling import failure
-
-            outcome = None, failure.unpack(value[: ending.FAILURE])
-        self._outcome = outcome
-        return outcome
+        self._outcome = (value, None) if state == _core.G_OK else (None, ending.Failure.read(value))
+        return self._outcome
 
     def __repr__(self) -> str:
         try:
             return f"<Goroutine {self.id} {self.name} {self.state}>"
         except RuntimeError:
             return "<Goroutine of a runtime that stopped>"
+
+
+def _exception(failed: ending.Failure) -> BaseException:
+    from goproc.pickling import failure
+
+    return failure.unpack(failed.packed)
 
 
 class Goexit(BaseException):
@@ -151,7 +166,11 @@ _sites: dict[tuple[int, int], tuple[object, int]] = {}
 
 
 def _site(frame: FrameType) -> int:
-    """Where a goroutine is created, as a reference that any process can read: stored once a place."""
+    """Return a reference, for any process, to the place where a goroutine is created. Each place is stored once.
+
+    The text is that of ending.Site: function, place, and whether the code drops the handle at once. Such a goroutine has
+    no handle: its failure is a panic, although the worker may be so fast that the handle is still on its way back.
+    """
     code = frame.f_code
     key = (id(code), frame.f_lasti)
     known = _sites.get(key)
@@ -159,10 +178,18 @@ def _site(frame: FrameType) -> int:
         return known[1]
     if len(_sites) > 10_000:  # code made at run time, over and over
         return 0
-    text = f"{code.co_qualname}\n\t{code.co_filename}:{frame.f_lineno}"
+    text = ending.Site(code.co_qualname, f"{code.co_filename}:{frame.f_lineno}", _is_statement(frame)).store()
     ref = _core.definition_put(text.encode("utf-8", "backslashreplace"))
     _sites[key] = (code, ref)
     return ref
+
+
+def _is_statement(frame: FrameType) -> bool:
+    """Return True if the call that runs in a frame is a statement: its result is popped, and nothing else."""
+    code, at = frame.f_code.co_code, frame.f_lasti + 2
+    while at < len(code) and code[at] == 0:  # the inline caches of the call
+        at += 2
+    return at < len(code) and code[at] == _POP_TOP
 
 
 def _name_of(f: Any) -> str:
@@ -371,8 +398,15 @@ def _checked_proc(proc: int) -> int:
         raise TypeError(f"go.on() takes the number of a proc, not {type(proc).__name__}")
     _core.ensure()
     if not 0 <= proc < _core.procs():
-        raise ValueError(f"go.on({proc}): there are procs 0 to {_core.procs() - 1}")
+        raise ValueError(f"go.on({proc}): {_known_procs()}")
     return proc
+
+
+def _known_procs() -> str:
+    workers = _core.procs() - 1
+    if workers == 0:
+        return "there is only proc 0, the process of the script (--procs 0)"
+    return "there are proc 0, the host, and " + ("the worker 1" if workers == 1 else f"the workers 1 to {workers}")
 
 
 class _Go:
@@ -504,19 +538,18 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
 
     if isinstance(exc, SystemExit):
         ending.exit_program(exc)
+        quiet = True
     if isinstance(exc, KeyboardInterrupt) and _core.proc() == 0 and exc is not sigint.thrown:
         scheduler.interrupt(scheduler.main, exc)
     quiet = quiet or isinstance(exc, (Cancelled, KeyboardInterrupt))
     if _core.task_wanted(g.object):
-        packed = failure.pack(exc)
-        if g.labels:
-            packed = *packed, format_labels(g.labels)
+        failed = ending.Failure(failure.pack(exc), format_labels(g.labels), g.name, g.parent)
         try:
-            if _core.task_done(g.block, g.object, True, packed, quiet):
+            if _core.task_done(g.block, g.object, True, failed.store(), quiet):
                 return
         except BaseException:  # the exception drags along more than memory allows
-            packed = failure.pack(RemoteError(type(exc).__qualname__, str(exc)[:1000], ""))
-            if _core.task_done(g.block, g.object, True, packed, quiet):
+            short = failure.pack(RemoteError(type(exc).__qualname__, str(exc)[:1000], ""))
+            if _core.task_done(g.block, g.object, True, failed._replace(packed=short).store(), quiet):
                 return
     elif _core.task_done(g.block, g.object, True, None, quiet):
         return

@@ -1,7 +1,7 @@
 """The host's side of the runtime: starting and stopping the processes.
 
     host = proc 0                     zygote (exec'd, single-threaded)
-    runs the script: goroutine 1        └─ forks proc 1, proc 2, ...   (never the user's process)
+    runs the script: goroutine 1        └─ forks the workers, proc 1, proc 2, ...   (never the user's process)
     coroner thread (C, no GIL)
            └───────────── one memfd segment, mapped by every proc ─────────────┘
 
@@ -31,6 +31,7 @@ from goproc import (
     scheduler,
     selection,
     sigint,
+    slices,
     stdio,
     sync,
     topology,
@@ -58,11 +59,15 @@ _unwinding = False  # a runtime is being left: what its goroutines do at their e
 _forked = False  # this is a child that the program forked: nothing starts here
 _lock = threading.Lock()
 
-__all__ = ["ensure", "proc", "procs", "run", "runtime", "sync"]
+__all__ = ["ensure", "main", "proc", "procs", "run", "runtime", "sync", "workers"]
 
 
 class _Runtime:
-    """One life of the runtime in the host process."""
+    """One life of the runtime in the host process.
+
+    Args:
+        procs: how many workers; 0: goroutines run in this process.
+    """
 
     def __init__(self, procs: int, memory: int, pin: bool) -> None:
         self.procs = procs
@@ -79,27 +84,29 @@ class _Runtime:
         try:
             with interrupts.held():
                 _open_standard_streams()
-                memfd = _core.create(self.procs, self.memory, topology.effective_cpus())
+                memfd = _core.create(1 + self.procs, self.memory, topology.effective_cpus())
                 _core.attach(memfd, 0)
                 attached = True
+                _core.set_survives(self.thread is not None or _owned_by_another())
                 store.connect(_core.definition_put, _core.definition_get)
                 scheduler.start(goroutine.make, "main", scheduler.leave_thread if self.thread else None)
-                if self.procs > 1:
-                    self._start_others(memfd)
+                slices.start()
+                if self.procs > 0:
+                    self._start_workers(memfd)
         except BaseException:
             if attached:
                 self.stop()
             raise
         self._install_hooks()
 
-    def _start_others(self, memfd: int) -> None:
-        pinning: list[int | None] = [None] * self.procs
+    def _start_workers(self, memfd: int) -> None:
+        pinning: list[int | None] = [None] * (1 + self.procs)
         if self.pin:
             cpus = topology.spread_cpus(topology.allowed_cpus())
             pinning = topology.plan_pinning(self.procs, cpus, topology.cpu_quota())
-        self._control, self._zygote = zygote.spawn(zygote.host_config(self.procs, pinning), memfd)
+        self._control, self._zygote = zygote.spawn(zygote.host_config(1 + self.procs, pinning), memfd)
         _core.start_coroner(self._control, self._zygote)
-        stdio.install_host(memfd, getcurrent, self.procs)
+        stdio.install_host(memfd, getcurrent, 1 + self.procs)
 
     def stop(self) -> list[Any]:
         """End every process but this one; return the greenlets of goroutines that had not ended."""
@@ -114,6 +121,7 @@ class _Runtime:
             _quit(self._control, self._zygote)
         self._zygote = 0
         stdio.uninstall_host()
+        slices.stop()
         left = scheduler.stop()
         store.disconnect()
         goroutine.forget()
@@ -218,9 +226,21 @@ def _uncaught(tb: TracebackType | None) -> bool:
     return True
 
 
+def _owned_by_another() -> bool:
+    """Return True if the process belongs to a prompt, a notebook or a test run, which must outlive a panic."""
+    if _interactive():
+        return True
+    modules = sys.modules
+    ipython = modules.get("IPython")
+    if ipython is not None and getattr(ipython, "get_ipython", lambda: None)() is not None:
+        return True
+    # Programs that a test starts inherit the variables, but are no test runs.
+    return "_pytest.config" in modules and ("PYTEST_VERSION" in os.environ or "PYTEST_CURRENT_TEST" in os.environ)
+
+
 def _end_panicked(hook: Any, exc: BaseException) -> NoReturn:
     """Main's own panic: the report, then the end of a Python program, in order, but with status 2."""
-    if not _core.fatal_claim():
+    if not _core.fatal_claim("panic in goroutine 1"):
         ending.wait_for_the_end()
     ending.report(f"panic: {ending.first_line(exc)}\n\ngoroutine 1 [running]:\n")
     try:
@@ -310,6 +330,8 @@ def _configured(
     policy = on_death if on_death is not None else env.get("GOPROC_ON_DEATH", "exit")
     if policy != "exit":
         raise ValueError(f"on_death={policy!r} is not available: the policy is 'exit'")
+    if ending.unread_policy() not in ending.POLICIES:
+        raise ValueError(f"GOPROC_UNREAD={env['GOPROC_UNREAD']!r}: give one of {', '.join(ending.POLICIES)}")
     return _Runtime(procs, memory, pin)
 
 
@@ -320,6 +342,8 @@ def ensure() -> None:
     it, so a runtime that is first used by one gets a thread of its own for goroutines.
     """
     _core.check_fork()
+    if _core.lost() is not None:
+        _leave_lost()
     if _running is not None:
         return
     new = _configured(None, None, None, None)
@@ -363,6 +387,44 @@ def _start(new: _Runtime) -> None:
     atexit.register(_at_exit)
     _watch_end_of_main()
     _watch_forks()
+
+
+def _leave_lost() -> None:
+    """Forget a runtime that has ended by a panic or a death, if that can be done here: the next use starts another.
+
+    Raises:
+        RuntimeStopped: goroutines of this process belong to it, and main alone can end them.
+    """
+    runtime = _running
+    if runtime is None:
+        return
+    if runtime.thread is None and not _main_runs():
+        raise errors.RuntimeStopped(f"the goproc runtime ended ({_core.lost()}); main has not noticed yet")
+    _forget_lost()
+
+
+def _main_runs() -> bool:
+    return _core.on_scheduler_thread() and scheduler.current is scheduler.main
+
+
+def _forget_lost() -> None:
+    left = _stop()
+    if _main_runs():
+        _unwind(left)
+    elif left:
+        _core.keep(left)
+
+
+def _unwind(greenlets: list[Any]) -> None:
+    """Run the ``finally`` blocks of goroutines whose runtime has stopped."""
+    global _unwinding
+    _unwinding = True
+    try:
+        for greenlet in greenlets:
+            if not greenlet.dead:
+                greenlet.throw()  # GreenletExit
+    finally:
+        _unwinding = False
 
 
 def _stop() -> list[Any]:
@@ -426,12 +488,6 @@ def _at_end_of_main() -> None:
         pass
 
 
-def _report_unread() -> None:
-    """Main ended well: an error that nobody has read is not to be lost with it."""
-    for id_, failure, site in _core.unread():
-        ending.unread(id_, failure, site)
-
-
 def _at_exit() -> None:
     """Main has returned. As in Go the other goroutines are gone: their ``finally`` blocks do not run."""
     global _ended
@@ -443,12 +499,22 @@ def _at_exit() -> None:
     ):  # a child that the user forked: what its goroutines would clean up is the parent's
         _core.keep(scheduler.stop())
         return
-    if not hasattr(sys, "last_value"):
-        _report_unread()
+    main_failed = hasattr(sys, "last_value")
+    survives = _core.survives()
+    if ending.report_unread(briefly=main_failed) and not main_failed and not survives:
+        _end_with(2)
     left = _stop()
     if left:
         # A greenlet that is collected runs its finally blocks: it must outlive the interpreter.
         _core.keep(left)
+
+
+def _end_with(status: int) -> None:
+    """Have the program end with a status in place of 0."""
+    if not _core.exit_status(status):  # the C library has no on_exit(): what other exit handlers do is lost
+        ending.flush()
+        _core.fatal_claim("unread failures")
+        ending.end(status)
 
 
 # -- for everybody -------------------------------------------------------------------------------------------
@@ -458,8 +524,8 @@ class runtime:
     """A runtime of a given size, for as long as a ``with`` block lasts.
 
     Args:
-        procs: processes that run goroutines, this one included (1 to 256). Default: GOPROC_PROCS, else the CPUs this
-            program may use.
+        procs: how many workers, the processes that run goroutines (0 to 255). Default: GOPROC_PROCS, else the CPUs
+            this program may use. With 0 goroutines run in this process, beside main: for a debugger.
         memory: bytes of shared memory at most, or "512M", "4G". Default: GOPROC_MEMORY, else a quarter of the
             machine's, at most 8 GiB.
         pin: bind workers to CPUs, where there is one for each. Default: yes, unless GOPROC_PIN=0.
@@ -491,7 +557,7 @@ class runtime:
             where = (
                 "" if _core.proc() == 0 else f" (this is proc {_core.proc()}: start it in the main program)"
             )
-            raise RuntimeError(f"a goproc runtime with {_core.procs()} procs runs already{where}")
+            raise RuntimeError(f"a goproc runtime with {_core.procs() - 1} procs runs already{where}")
         _start(self._new)
         return self
 
@@ -504,22 +570,16 @@ class runtime:
             return  # main is about to be gone, but what it started goes on: see _outlive_main
         if not _core.on_scheduler_thread() or scheduler.current is not scheduler.main:
             raise RuntimeError("the goproc runtime must be left where it was entered: in its main goroutine")
-        if kind is None:
-            _report_unread()
-        global _unwinding
-        _unwinding = True
-        try:
-            for greenlet in _stop():
-                if not greenlet.dead:
-                    greenlet.throw()  # GreenletExit: its finally blocks run
-        finally:
-            _unwinding = False
+        survives = _core.survives()
+        if ending.report_unread(briefly=kind is not None) and not survives:
+            _end_with(2)
+        _unwind(_stop())
         if kind is None and isinstance(scheduler.main.interrupt, KeyboardInterrupt):
             scheduler.raise_interrupt()  # it came while the runtime stopped
 
     @property
     def procs(self) -> int:
-        """How many processes it has, the host included."""
+        """How many workers it has."""
         return self._new.procs
 
 
@@ -566,14 +626,22 @@ def main(
 
 
 def procs() -> int:
-    """How many processes run goroutines, this one included (Go's GOMAXPROCS). Starts the runtime if need be."""
+    """Return the number of workers, the processes that run goroutines (Go's GOMAXPROCS). Start the runtime if need be.
+
+    With ``--procs 0`` there is none: goroutines run in the process of the script.
+    """
     if not _core.attached():
         ensure()
-    return _core.procs()
+    return _core.procs() - 1
+
+
+def workers() -> range:
+    """Return the numbers of the workers, for ``go.on(number)``: 1 to procs(). Start the runtime if need be."""
+    return range(1, procs() + 1)
 
 
 def proc() -> int:
-    """The number of the process this runs on; 0 is the host, where the script and main run."""
+    """Return the number of the process that this runs on: 0 is the host, where the script and main run."""
     return _core.proc()
 
 
@@ -592,3 +660,4 @@ _core.connect(
     stopped=errors.RuntimeStopped,
     chan=channel.Chan,
 )
+scheduler.on_lost = _forget_lost

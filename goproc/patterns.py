@@ -302,7 +302,7 @@ def fan_out(
     """
     if workers is None:
         _core.ensure()
-        workers = _core.procs()
+        workers = max(1, _core.procs() - 1)
     return [stage(done, values, f) for _ in range(workers)]
 
 

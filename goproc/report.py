@@ -28,7 +28,7 @@ from time import sleep as _thread_sleep
 
 from greenlet import getcurrent
 
-from goproc import ending, scheduler
+from goproc import ending, scheduler, slices
 from goproc.labels import format_labels
 from goproc.shm import _core
 from goproc.shm._core import num_goroutine as num_goroutine
@@ -54,7 +54,7 @@ _SHOWN_FRAMES = 100
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _MACHINERY = tuple(
     _PACKAGE + name
-    for name in ("scheduler.py", "goroutine.py", "host.py", "worker.py", "zygote.py", "report.py")
+    for name in ("scheduler.py", "slices.py", "goroutine.py", "host.py", "worker.py", "zygote.py", "report.py")
 )
 _STATES = {
     "R": "it computes, in code that is not Python's",
@@ -387,7 +387,7 @@ def on_host_quit(number: int, frame: FrameType | None) -> None:
 
 
 def _quit(frame: FrameType | None) -> NoReturn:
-    if not _core.fatal_claim():
+    if not _core.fatal_claim("SIGQUIT"):
         ending.wait_for_the_end()
     _end("SIGQUIT: quit", frame)
 
@@ -397,9 +397,22 @@ def _end(title: str, frame: FrameType | None) -> NoReturn:
         text = everything(frame or sys._getframe())
     except Exception as exc:
         text = f"the goroutines cannot be shown: {type(exc).__name__}: {exc}\n"
-    ending.report(f"{title}\n\n{text}")
-    _core.fatal_exit(2)
-    ending.wait_for_the_end()
+    ending.report(f"{title}\n\n{text}{_unread()}")
+    ending.flush()
+    _core.set_survives(False)
+    ending.end(2)
+    raise AssertionError("the end of the program returned")
+
+
+def _unread() -> str:
+    """Describe failures that nobody has read: the cause of a deadlock is often among them."""
+    try:
+        found = ending.unread_failures()
+        return "".join(
+            ["\n" + ending.describe_unread(id_, ending.Failure.read(stored), site) for id_, stored, site in found]
+        )
+    except Exception as exc:
+        return f"\nfailures that nobody has read cannot be shown: {type(exc).__name__}: {exc}\n"
 
 
 # -- deadlock ------------------------------------------------------------------------------------------------
@@ -422,10 +435,10 @@ def deadlock() -> bool:
     alone = _core.main_gone() and _core.num_goroutine() == 0
     title = "no goroutines (main called runtime.Goexit)" if alone else "all goroutines are asleep"
     title = f"fatal error: {title} - deadlock!"
-    if hasattr(sys, "ps1"):
-        scheduler.interrupt(scheduler.main, RuntimeError(f"{title}\n\n{everything(sys._getframe())}"))
+    if _core.survives():
+        scheduler.interrupt(scheduler.main, RuntimeError(f"{title}\n\n{everything(sys._getframe())}{_unread()}"))
         return True
-    if not _core.fatal_claim():
+    if not _core.fatal_claim("deadlock"):
         ending.wait_for_the_end()
     _end(title, sys._getframe())
 
@@ -437,7 +450,7 @@ def threads_asleep() -> None:
     """
     if not _core.others_asleep(False) or veto() or not _core.others_asleep(True):
         return
-    if not _core.fatal_claim():
+    if not _core.fatal_claim("deadlock"):
         ending.wait_for_the_end()
     names = ", ".join([repr(t.name) for t in threading.enumerate() if t is not threading.current_thread()])
     _end(
@@ -451,7 +464,7 @@ def _nothing() -> None:
 
 
 #: Handlers that no program has installed; the host adds its own.
-own_handlers: list[object] = [on_host_quit, scheduler.on_tick, signal.default_int_handler]
+own_handlers: list[object] = [on_host_quit, slices.on_slice_end, signal.default_int_handler]
 
 
 def veto() -> bool:

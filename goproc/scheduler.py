@@ -8,17 +8,15 @@ What can be run, in order of a look around:
 
 - goroutines told through the process's inbox (a channel operation of any process completed theirs);
 - goroutines whose sleep or timeout is over;
-- the run queue, FIFO; every few turns an unstarted goroutine comes first, so that it cannot starve behind others
-  (more rarely while goroutines compute here, see below);
-- an unstarted goroutine of this process, else one stolen from another.
+- the run queue, FIFO; every few turns an unstarted goroutine comes first, so that it cannot starve behind others;
+- a goroutine whose time slice ended (slices.py);
+- an unstarted goroutine: one of `go.local`, else a task of this process, else one stolen from another.
+
+While a goroutine waits that was preempted at the end of its slice, no unstarted one begins: a goroutine that never
+blocks runs to its end first. The host beside workers takes no tasks but those that `go.on(0)` has put there.
 
 A started goroutine never leaves its process. Finished greenlets are kept and run further goroutines: creating one
 and its C stack costs more than what most goroutines do.
-
-A goroutine that keeps its process for more than 10 ms is asked to let others run: a thread in C notices (monitor.c)
-and has a signal handler called here, between two bytecodes. It switches only where that is safe (safepoint.py).
-Those that have started take turns of 10 ms then. One that has not is better left to a process that runs dry, as it
-would stay here once begun. So the more goroutines compute here already, the longer no further one is begun (_visit).
 """
 
 from __future__ import annotations
@@ -26,11 +24,9 @@ from __future__ import annotations
 import heapq
 import itertools
 import os
-import signal
 import sys
 import threading
 from collections import deque
-from math import inf
 from time import monotonic
 from time import sleep as _thread_sleep
 
@@ -38,7 +34,6 @@ from greenlet import getcurrent, greenlet
 
 from goproc.errors import Cancelled, DeadlineExceeded, GoprocError, RuntimeStopped
 from goproc.g import G
-from goproc.safepoint import is_safepoint
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -49,8 +44,6 @@ if TYPE_CHECKING:
 
 FAIR = 8  # one turn in this many may start an unstarted goroutine although others are ready
 KEEP_GREENLETS = 256
-SLICE = 0.01  # seconds that a goroutine keeps its process if others wait; monitor.c has the same
-LONGEST_WAIT = 1.0  # seconds, about, after which a goroutine is started beside any number of computing ones
 
 
 class Alarm:
@@ -71,31 +64,29 @@ class Alarm:
             _forget_timer()
 
 
-runq: deque[G] = deque()
+runq: deque[G] = deque()  # ready goroutines that have started
+fresh: deque[G] = deque()  # goroutines of go.local that have not started
+preempted: dict[G, int] = {}  # goroutines that wait since their slice ended, with their tickets of that moment
 main = G(1, "main")
 current: G = main
-started: dict[
-    int, G
-] = {}  # by ref of the outcome: goroutines of this process that have started and not ended
+# By ref of the outcome: goroutines of this process that have started and not ended, and those in `fresh`.
+started: dict[int, G] = {}
 thread = 0  # the ident of the one that runs goroutines
 idling = False  # inside _core.idle: no Python code of any goroutine runs
-scheduling = (
-    False  # from a goroutine's last step before it lets others run until the first step of the one that runs
-)
+# From a goroutine's last step before it lets others run until the first step of the one that runs.
+scheduling = False
+between_turns: Callable[[], None] | None = None  # called at the first switch after each 10 ms
+on_lost: Callable[[], None] | None = None  # called to forget a runtime that has ended by itself
 
 timers: list[tuple[float, int, G | Alarm, int]] = []  # a heap: (when, order, whom, its ticket then)
 _order = itertools.count()
 _stale = 0  # entries of `timers` whose wait ended before, about
 _taken: G | None = None  # taken from the run queue to be switched to; then, what runs
-_resting: deque[tuple[G, int]] = deque()  # had their slice while others waited; with their tickets then
-_hungry: set[G] = set()  # have used up a slice, and not ended
-_newcomer: G | None = None  # started last
-_next_visit = 0.0  # monotonic time before which the end of a slice starts no goroutine that others may take
-_visits_until = 0.0  # until then those that have not started go before those that had their slice
 _claimed: list[Any] = []  # a task taken from the core, then the G made of it, on its way to run
 _spare: list[Any] = []
 _turn = 0
 _newest = False
+_local_next = False  # of the unstarted ones, a goroutine of go.local comes before a task
 _root: Any = None
 _breeder: Any = None
 _make: Callable[[Any], G] | None = None  # a claimed task -> its G
@@ -115,6 +106,7 @@ def start(make: Callable[[Any], G], name: str, leave: Callable[[], None] | None 
     """
     global main, current, scheduling, thread, _root, _breeder, _make, _leave, _newest, _taken
     runq.clear()
+    fresh.clear()
     _claimed.clear()
     _taken = None
     scheduling = False
@@ -127,20 +119,15 @@ def start(make: Callable[[Any], G], name: str, leave: Callable[[], None] | None 
     main.greenlet = _root
     _make, _leave = make, leave
     _newest = False
-    _start_slices()
 
 
 def stop() -> list[Any]:
     """Forget all goroutines but the running one; return the greenlets of those that had started."""
-    global _newcomer, _next_visit, _visits_until
-    _stop_slices()
     left = [g.greenlet for g in started.values() if g.greenlet is not None and g is not current]
     left += [*_spare, _breeder]
     runq.clear()
-    _resting.clear()
-    _hungry.clear()
-    _newcomer = None
-    _next_visit = _visits_until = 0.0
+    fresh.clear()
+    preempted.clear()
     _claimed.clear()
     started.clear()
     timers.clear()
@@ -157,7 +144,7 @@ def run_worker() -> None:
         current.parked = (
             True  # it is the scheduler itself, not a goroutine: only a signal's handler makes it ready
         )
-        _schedule()
+        schedule()
 
 
 class _Left(BaseException):
@@ -183,7 +170,7 @@ def run_thread() -> None:
         while not _core.stopping():
             scheduling = True
             current.parked = True
-            _schedule()
+            schedule()
     except _Left:
         pass
 
@@ -195,7 +182,7 @@ def run_thread() -> None:
 # nobody may be in two places: hence the order of steps below, and `_taken` and `_claimed`, which say what is in hand.
 
 
-def _schedule(ready: bool = False) -> None:
+def schedule(ready: bool = False) -> None:
     """Run others until the current goroutine has its turn again: it has parked, or is `ready` and queues itself.
 
     The caller has said that it is `scheduling`, before its first step.
@@ -267,10 +254,10 @@ def _breed() -> None:
     """
     _root.switch()
     while True:
-        greenlet(_run_goroutines, _root).switch()
+        greenlet(run_goroutines, _root).switch()
 
 
-def _run_goroutines() -> None:
+def run_goroutines() -> None:
     """The body of every goroutine's greenlet: run one after the other."""
     global current, scheduling, _taken
     mine = getcurrent()
@@ -284,8 +271,6 @@ def _run_goroutines() -> None:
         scheduling = True
         _taken = None  # it has ended: whatever is raised from here on, it does not go on
         g.greenlet = g.entry = g.context = None
-        if _hungry:
-            _hungry.discard(g)
         if not _core.attached():
             return  # the runtime stopped, and whoever stopped it unwinds what is left
         nobody.parked = True
@@ -309,60 +294,89 @@ def _run_goroutines() -> None:
 
 def _next() -> G:
     """Find the goroutine to run next; sleep until there is one."""
-    global _turn, _newest, _newcomer, idling, _taken
+    global _turn, _newest, _taken
     while True:
-        _poll()
+        if poll() & _core.DRAIN_TICKED and between_turns is not None:
+            between_turns()
         if _claimed:
             if type(_claimed[0]) is not G:
                 _claimed[0] = _make(_claimed[0])  # type: ignore[misc]
-            _taken = _newcomer = _claimed[0]
+            _taken = _claimed[0]
             del _claimed[0]
             return _taken
         if runq:
             _turn += 1
-            if _turn % FAIR == 0 and _may_visit() and _core.task_next(_claimed, False, False):
+            if _turn % FAIR == 0 and not preempted and _claim(False, False):
                 continue
             _taken = runq[0]
             runq.popleft()
             return _taken
-        if _resting and monotonic() < _visits_until and _core.task_next(_claimed, False, False):
-            continue
-        while _resting:
-            g, ticket = _resting.popleft()
-            if g.parked and g.ticket == ticket:
-                g.parked = False
-                _taken = g
-                return g
+        if preempted and (g := _rested()) is not None:
+            return g
         newest, _newest = _newest, False
-        if _core.task_next(_claimed, newest, True):
+        if not preempted and _claim(newest, True):
             continue
         if _core.stopping():
             if _leave is not None:
                 _leave()
             if not _core.attached():
                 raise RuntimeStopped("the goproc runtime stopped")
-        while timers and not (timers[0][2].parked and timers[0][2].ticket == timers[0][3]):
-            heapq.heappop(timers)  # nothing is to come of it: it must not look as if
-        me = current
-        ticket = me.ticket
-        idling = True
-        try:
-            _core.idle(timers[0][0] if timers else None)
-        except (
-            BaseException
-        ) as exc:  # a signal's handler raised: for main, whoever happens to look for work here
-            interrupt(main, exc)
-        finally:
-            idling = False
-        if me.ticket != ticket and me.parked and me.id:  # a signal's handler has blocked: see _nested
-            me.parked = False
-            me.told = True
-            runq.append(me)
+        _idle()
 
 
-def _poll() -> None:
-    """Put into the run queue what has become ready."""
-    if _core.drain():
+def _claim(newest: bool, steal: bool) -> bool:
+    """Put an unstarted goroutine into `_claimed`; return False if there is none.
+
+    Args:
+        newest: of the tasks of this process, the one created last; else the first.
+        steal: with no task here, take one from another process.
+    """
+    global _local_next
+    _local_next = not _local_next
+    if not (fresh and _local_next) and _core.task_next(_claimed, newest, steal and not fresh):
+        return True
+    if not fresh:
+        return False
+    # One call moves it: between two, a signal's handler could raise, and the goroutine would be lost or run twice.
+    _claimed.extend(itertools.islice(iter(fresh.popleft, None), 1))
+    return True
+
+
+def _rested() -> G | None:
+    """Return the goroutine whose slice ended first, unless it has been made ready meanwhile."""
+    global _taken
+    for g, ticket in preempted.items():
+        if g.parked and g.ticket == ticket:
+            g.parked = False
+            _taken = g
+            return g
+    return None
+
+
+def _idle() -> None:
+    """Sleep until there may be something to do, or the first timer is due."""
+    global idling
+    while timers and not (timers[0][2].parked and timers[0][2].ticket == timers[0][3]):
+        heapq.heappop(timers)  # nothing is to come of it: it must not look as if
+    me = current
+    ticket = me.ticket
+    idling = True
+    try:
+        _core.idle(timers[0][0] if timers else None)
+    except BaseException as exc:  # a signal's handler raised: for main, whoever happens to look for work here
+        interrupt(main, exc)
+    finally:
+        idling = False
+    if me.ticket != ticket and me.parked and me.id:  # a signal's handler has blocked: see _nested
+        me.parked = False
+        me.told = True
+        runq.append(me)
+
+
+def poll() -> int:
+    """Put into the run queue what has become ready; return the flags of _core.drain()."""
+    flags = _core.drain()
+    if flags & _core.DRAIN_LOOK:
         try:
             _look_around()
         except BaseException:
@@ -370,6 +384,7 @@ def _poll() -> None:
             raise
     if timers and timers[0][0] <= monotonic():
         _expire_timers()
+    return flags
 
 
 def _expire_timers() -> None:
@@ -405,9 +420,11 @@ def _look_around() -> None:
             interrupt(g, Cancelled())
     while _posted:
         _posted.popleft()()
+    if _core.lost() is not None:
+        notice_loss()
     if _core.dump_wanted():
-        _answer_dump(sys._getframe())
-    if _core.take_asleep() and not runq:  # a signal's handler may have made somebody ready since
+        answer_dump(sys._getframe())
+    if _core.take_asleep() and not (runq or fresh):  # a signal's handler may have made somebody ready since
         from goproc import report
 
         report.deadlock()
@@ -420,10 +437,19 @@ def _look_around() -> None:
         interrupt(
             main,
             GoprocError(
-                f"proc {proc} of {_core.procs()} could not be started: fork: {os.strerror(error)}; "
+                f"proc {proc} of {_core.procs() - 1} could not be started: fork: {os.strerror(error)}; "
                 f"use fewer (--procs, GOPROC_PROCS or runtime(procs=...)) or raise the limit on processes (ulimit -u)"
             ),
         )
+
+
+def notice_loss() -> None:
+    """The runtime has ended by a panic or a death, and this process survives it: main is told where it blocks next."""
+    if in_thread_of_its_own():
+        if on_lost is not None:
+            on_lost()
+    elif not isinstance(main.interrupt, RuntimeStopped):
+        interrupt(main, RuntimeStopped(f"the goproc runtime ended: {_core.lost()}"))
 
 
 _posted: deque[Callable[[], None]] = deque()
@@ -445,8 +471,8 @@ def interrupt(g: G, exc: BaseException) -> None:
 
 
 def spawn(g: G) -> None:
-    """Queue a goroutine of this process that is not to be stolen."""
-    runq.append(g)
+    """Queue an unstarted goroutine of this process that is not to be stolen."""
+    fresh.append(g)
 
 
 def newest_first() -> None:
@@ -485,7 +511,7 @@ def park(slot: int, until: float | None, reason: str, handle: object) -> bool:
         g.reason = reason
         g.waits_on = handle
         g.since = now
-        _schedule()
+        schedule()
     except BaseException:
         scheduling = False
         raise
@@ -526,11 +552,30 @@ def _give_turn() -> None:
         return  # in a signal's handler or a finalizer: others get their turn at once anyway
     scheduling = True
     try:
-        _poll()
-        if runq or _claimed or _core.task_next(_claimed, False, False):
-            _schedule(ready=True)
+        poll()
+        if runq or _claimed or (not preempted and _claim(False, False)):
+            schedule(ready=True)
     finally:
         scheduling = False
+
+
+def preempt(seconds: float) -> None:
+    """Let ready goroutines run until none is left, or for a time. The slice of the running one has ended.
+
+    Args:
+        seconds: after which the running one is ready again: the others get a slice, one turn each would be next to none.
+    """
+    g = current
+    g.ticket += 1
+    g.since = monotonic()
+    g.reason = "runnable"
+    heapq.heappush(timers, (g.since + seconds, next(_order), g, g.ticket))
+    preempted[g] = g.ticket
+    g.parked = True
+    try:
+        schedule()
+    finally:
+        preempted.pop(g, None)
 
 
 def shield(change: int) -> None:
@@ -539,97 +584,8 @@ def shield(change: int) -> None:
         current.shielded += change
 
 
-# -- time slices ---------------------------------------------------------------------------------------------
-
-_sliced = False
-
-
-def _start_slices() -> None:
-    """Have on_tick() called when a goroutine keeps this thread for long. Only Python's main thread has handlers."""
-    global _sliced
-    if (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGURG) in (signal.SIG_DFL, signal.SIG_IGN)
-        and os.environ.get("GOPROC_PREEMPT", "1") != "0"
-    ):
-        signal.signal(signal.SIGURG, on_tick)
-        try:
-            _core.start_monitor(signal.SIGURG)
-        except OSError:
-            pass  # no thread is to be had: then goroutines keep the process until they block
-        _core.dump_ready(True)
-        _sliced = True
-
-
-def _stop_slices() -> None:
-    global _sliced
-    if _sliced:
-        _sliced = False
-        _core.dump_ready(False)
-        _core.stop_monitor()
-        if signal.getsignal(signal.SIGURG) is on_tick:
-            signal.signal(signal.SIGURG, signal.SIG_DFL)
-
-
-def on_tick(number: int, frame: FrameType | None) -> None:
-    """The running goroutine has had 10 ms, and others wait; or another process wants to know about ours."""
-    global scheduling
-    if _core.dump_wanted():
-        _answer_dump(frame)
-    if scheduling or not _core.may_switch() or not is_safepoint(frame, _run_goroutines.__code__):
-        _core.slice_end(None)
-        return
-    g = current
-    scheduling = True
-    try:
-        _poll()
-        if _visit(g) or runq or _claimed:
-            # The others get a slice as well, not one turn each: many short turns are as much time as a long one.
-            g.ticket += 1
-            g.since = monotonic()
-            g.reason = "runnable"
-            heapq.heappush(timers, (g.since + SLICE, next(_order), g, g.ticket))
-            _resting.append((g, g.ticket))
-            g.parked = True
-            _schedule()
-        else:
-            _core.slice_end(timers[0][0] if timers else inf)
-    finally:
-        scheduling = False
-    if g is main and isinstance(g.interrupt, KeyboardInterrupt):
-        raise_interrupt()  # Ctrl-C met another goroutine meanwhile; main may not block for long
-
-
-def _may_visit() -> bool:
-    """Is it time to start a goroutine beside those which compute?"""
-    return not _hungry or monotonic() >= _next_visit or _core.task_pinned()
-
-
-def _visit(g: G) -> bool:
-    """The slice of `g` is over: claim a goroutine that has not started, if its time has come.
-
-    Short ones have every second slice, as many as fit in. But one that turns out to compute makes the next wait: 40 ms,
-    160 ms if two compute here, 640 ms if three, then LONGEST_WAIT. Not so what only this process can run; and nothing
-    waits for a goroutine that does not compute but blocks the thread, in a call of the system.
-    """
-    global _newcomer, _next_visit, _visits_until
-    now = monotonic()
-    if _core.slice_computes():
-        _hungry.add(g)
-        if g is _newcomer and _core.procs() > 1:
-            _newcomer = None
-            _hungry.difference_update([h for h in _hungry if h.parked and h.reason != "runnable"])
-            _next_visit = now + min(SLICE * 4.0 ** min(len(_hungry), 9), LONGEST_WAIT)
-        if not _may_visit():
-            return False
-    if not _core.task_next(_claimed, False, False):
-        return False
-    _visits_until = now + SLICE
-    _next_visit = max(_next_visit, now + 2 * SLICE)
-    return True
-
-
-def _answer_dump(frame: FrameType | None) -> None:
+def answer_dump(frame: FrameType | None) -> None:
+    """Describe the goroutines of this process for the one that collects a dump."""
     from goproc import report
 
     report.answer(frame)
@@ -688,7 +644,7 @@ def sleep(seconds: float) -> None:
             g.parked = True
             g.reason = "sleep"
             g.since = now
-            _schedule()
+            schedule()
         except BaseException:
             scheduling = False
             raise
@@ -718,7 +674,7 @@ def _checkpoint() -> None:
 
 def nothing_ready() -> bool:
     """Tell whether no other goroutine of this process is ready, or will be by the clock alone."""
-    return not (runq or _claimed or _resting) and not any(
+    return not (runq or fresh or _claimed or preempted) and not any(
         g.parked and g.ticket == ticket for _, _, g, ticket in timers
     )
 
@@ -727,6 +683,8 @@ def raise_interrupt() -> None:
     """Raise what the running goroutine was interrupted with, if anything."""
     exc, current.interrupt = current.interrupt, None
     if exc is not None:
+        if type(exc) is RuntimeStopped and on_lost is not None:
+            on_lost()
         try:
             raise exc
         finally:

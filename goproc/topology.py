@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-MAX_PROCS = 256
+MAX_PROCS = 255  # workers: with the host 256 processes, as many as the bitmaps of layout.h have bits
 
 # One thread per process: the parallelism comes from the processes. See LESSONS 21 for what happens otherwise.
 _THREAD_VARIABLES = (
@@ -40,7 +40,7 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def parse_procs(value: str | int, source: str) -> int:
-    """The number of processes that ``value`` asks for.
+    """Return the number of workers that ``value`` asks for.
 
     Args:
         value: what the user wrote.
@@ -48,10 +48,10 @@ def parse_procs(value: str | int, source: str) -> int:
             error.
 
     Raises:
-        ValueError: not a whole number from 1 to 256. Go ignores a GOMAXPROCS it cannot read; we do not,
+        ValueError: not a whole number from 0 to 255. Go ignores a GOMAXPROCS it cannot read; we do not,
             because a program that quietly runs on the wrong number of cores is found out much later.
     """
-    hint = f"give a whole number from 1 to {MAX_PROCS}, or leave it out to use every CPU this process may use"
+    hint = f"give a whole number from 0 to {MAX_PROCS}, or leave it out to use every CPU this process may use"
     if isinstance(value, str):
         text = value.strip()
         # int() also takes '1_0', '+4' and the digits of other scripts; none of them is meant here.
@@ -62,8 +62,8 @@ def parse_procs(value: str | int, source: str) -> int:
         number = value if isinstance(value, int) and not isinstance(value, bool) else None
     if number is None:
         raise ValueError(f"{source}: {value!r} is not a whole number: {hint}")
-    if number < 1:
-        raise ValueError(f"{source}: {number} processes cannot run anything: {hint}")
+    if number < 0:
+        raise ValueError(f"{source}: {number} is negative: {hint}")
     if number > MAX_PROCS:
         raise ValueError(f"{source}: {number} is more than goproc can start: {hint}")
     return number
@@ -232,19 +232,17 @@ def spread_cpus(cpus: Iterable[int], root: str = "/") -> list[int]:
 
 
 def plan_pinning(procs: int, cpus: Sequence[int], quota: float | None) -> list[int | None]:
-    """The CPU of each process, None for those that stay free to move.
+    """Return the CPU of each process, by its number; None for a process that stays free to move.
 
-    Process 0 is the user's own and is never pinned: goproc may be a small part of what it does, and its
-    threads would all inherit the pin. Its core is left free, the others get one each. When they do not all
-    fit, or the quota stops them before they fill their cores, nobody is pinned: a pinned process that shares
-    its core loses whole time slices which the scheduler would have given it elsewhere.
+    The host is the user's own process and is never pinned: goproc may be a small part of what it does, and its
+    threads would all inherit the pin. Beside workers it only coordinates. Each worker gets a core. When the workers do
+    not all fit, or the quota stops them before they fill their cores, none is pinned: a pinned process that shares its
+    core loses whole time slices which the kernel would have given it elsewhere.
 
     Args:
-        procs: how many processes, the host included.
-        cpus: the allowed CPUs in the order of preference (see spread_cpus); the first is left to the host.
+        procs: how many workers.
+        cpus: the allowed CPUs in the order of preference (see spread_cpus).
         quota: cpu_quota().
     """
     fits = procs <= len(cpus) and (quota is None or quota >= procs)
-    if procs < 2 or not fits:
-        return [None] * procs
-    return [None, *cpus[1:procs]]
+    return [None, *(cpus[:procs] if fits else [None] * procs)]

@@ -47,7 +47,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
 
     from greenlet import getcurrent
 
-    from goproc import goroutine, host, report, scheduler, stdio  # noqa: F401 (host connects the core)
+    from goproc import goroutine, host, report, scheduler, slices, stdio  # noqa: F401 (host connects the core)
     from goproc.pickling import store
     from goproc.shm import _core
 
@@ -74,6 +74,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
     _core.attach(memfd, proc)
     store.connect(_core.definition_put, _core.definition_get)
     scheduler.start(goroutine.make, "scheduler", _leave)
+    slices.start()
     signal.signal(signal.SIGQUIT, report.on_worker_quit)
     _core.dump_ready(True)
     os.register_at_fork(after_in_child=_in_forked_child)

@@ -4,7 +4,7 @@ The watchdog is a plain thread. When a test takes too long it prints every stack
 the workers, ends the processes that this one started, and this one: a hang must never look like a slow machine.
 Should the hung thread hold the GIL, no thread of Python runs, and faulthandler's own timer ends the process.
 
-A test gets a runtime by asking for `runtime1`, `runtime2` or `runtime4`. It lives on for the next test that asks for
+A test gets a runtime by asking for `runtime0` (goroutines run in this process), `runtime1`, `runtime2` or `runtime4`. It lives on for the next test that asks for
 the same size; a test that does not ask finds none running.
 """
 
@@ -297,7 +297,7 @@ class Runtimes:
                 goproc.sleep(0.002)
             define = type(_dumpable)(_dumpable.__code__, {"__builtins__": __builtins__}, "_dumpable")
             define.__module__ = "__main__"  # by value: a worker must not import this file, and pytest with it
-            for p in range(1, procs):
+            for p in goproc.workers():
                 goproc.go.on(p)(define, str(_watchdog.directory)).result(30)
         except BaseException:
             running.__exit__(None, None, None)
@@ -317,13 +317,13 @@ runtimes = Runtimes()
 def _runtime(procs: int) -> Callable[[], Any]:
     @pytest.fixture(name=f"runtime{procs}")
     def fixture() -> Any:
-        """A runtime of this many processes, perhaps used by an earlier test."""
+        """A runtime of this many workers, perhaps used by an earlier test."""
         return runtimes.get(procs)
 
     return fixture
 
 
-runtime1, runtime2, runtime4 = _runtime(1), _runtime(2), _runtime(4)
+runtime0, runtime1, runtime2, runtime4 = _runtime(0), _runtime(1), _runtime(2), _runtime(4)
 
 
 @pytest.fixture(scope="session", name="runtimes")
@@ -474,7 +474,7 @@ def _end_goroutines(before: Snapshot) -> None:
 @pytest.fixture(autouse=True)
 def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """After each test: no process, descriptor, mapping, goroutine or block more than before it."""
-    wanted = [name for name in ("runtime1", "runtime2", "runtime4", "place") if name in request.fixturenames]
+    wanted = [name for name in ("runtime0", "runtime1", "runtime2", "runtime4", "place") if name in request.fixturenames]
     if wanted == ["place"]:
         runtimes.get(request.getfixturevalue("place").procs)
     elif wanted:

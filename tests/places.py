@@ -18,8 +18,8 @@ from goproc import go
 class Place:
     """A runtime, and where in it goroutines go.
 
-    local: go.local, all in the host.  on0: go.on(0), serialised, all in the host.  across: senders and receivers in
-    different processes (with 4, neither is the host); back: the other way round.  spread: round robin over all.
+    local: go.local, all in the host.  on0: go.on(0), serialised, all in the host.  across: senders on worker 1, receivers
+    on worker 2, with one worker in the host; back: the other way round.  spread: round robin over all, the host included.
     """
 
     def __init__(self, procs: int, kind: str) -> None:
@@ -29,19 +29,24 @@ class Place:
 
     @property
     def one_process(self) -> bool:
-        return self.procs == 1 or self.kind in ("local", "on0")
+        return self.procs == 0 or self.kind in ("local", "on0")
+
+    @property
+    def _far(self) -> int:
+        """The process opposite of worker 1."""
+        return 2 if self.procs > 1 else 0
 
     def _start(self, proc: int, f: Any, args: Any) -> Any:
-        return go.local(f, *args) if self.kind == "local" else go.on(proc % self.procs)(f, *args)
+        return go.local(f, *args) if self.kind == "local" else go.on(proc % (self.procs + 1))(f, *args)
 
     def sender(self, f: Any, *args: Any) -> Any:
         """Start a goroutine on the sending side."""
-        home = {"across": 1, "back": 0, "spread": next(self._turn)}.get(self.kind, 0)
+        home = {"across": 1, "back": self._far, "spread": next(self._turn)}.get(self.kind, 0)
         return self._start(home, f, args)
 
     def receiver(self, f: Any, *args: Any) -> Any:
         """Start a goroutine on the receiving side."""
-        home = {"across": self.procs - 1 if self.procs > 2 else 0, "back": 1, "spread": next(self._turn)}
+        home = {"across": self._far, "back": 1, "spread": next(self._turn)}
         return self._start(home.get(self.kind, 0), f, args)
 
     def anyone(self, f: Any, *args: Any) -> Any:

@@ -34,7 +34,7 @@ BLOCKING = {
 @pytest.mark.parametrize(
     "block", [lambda: context.timeout(0.02), lambda: context.deadline(monotonic() + 0.02)]
 )
-def test_blocking_operations_raise(runtime1, what, block):
+def test_blocking_operations_raise(runtime0, what, block):
     ch = chan()
     until_ = monotonic() + 0.02
     with pytest.raises(DeadlineExceeded, match=r"^context deadline exceeded$"), block():
@@ -63,7 +63,7 @@ def test_wait_groups_and_goroutines_of_other_processes(runtime2, proc):
     ch.close()
 
 
-def test_what_does_not_block_is_not_interrupted(runtime1):
+def test_what_does_not_block_is_not_interrupted(runtime0):
     ch = chan(4)
     with context.timeout(-1):
         ch.send(1)
@@ -82,14 +82,14 @@ def test_what_does_not_block_is_not_interrupted(runtime1):
     assert g.result(20) == "after the block"
 
 
-def test_own_timeout_may_be_shorter(runtime1):
+def test_own_timeout_may_be_shorter(runtime0):
     with context.timeout(3600):
         with pytest.raises(TimeoutError) as caught:
             chan().recv(timeout=0.01)
         assert not isinstance(caught.value, DeadlineExceeded)
 
 
-def test_blocks_nest(runtime1):
+def test_blocks_nest(runtime0):
     with context.timeout(3600):
         with pytest.raises(DeadlineExceeded), context.timeout(0.01):
             chan().recv()
@@ -108,7 +108,7 @@ def test_blocks_nest(runtime1):
     assert type(caught.value) is TimeoutError
 
 
-def test_a_block_is_restored_after_any_exception(runtime1):
+def test_a_block_is_restored_after_any_exception(runtime0):
     with pytest.raises(ZeroDivisionError), context.timeout(0):
         1 / 0  # noqa: B018
     goproc.sleep(0.001)
@@ -121,7 +121,7 @@ def test_a_block_is_restored_after_any_exception(runtime1):
     goproc.sleep(0.001)
 
 
-def test_blocks_belong_to_their_goroutine(runtime1):
+def test_blocks_belong_to_their_goroutine(runtime0):
     ch, ready = chan(), chan()
 
     def bounded():
@@ -153,7 +153,7 @@ def test_a_goroutine_does_not_inherit_the_block(runtime2):
     assert [g.result(20) for g in gs] == ["in time"] * 2
 
 
-def test_shield_keeps_the_deadline_out(runtime1):
+def test_shield_keeps_the_deadline_out(runtime0):
     after = []
     with pytest.raises(DeadlineExceeded), context.timeout(0.01):
         with context.shield():
@@ -194,7 +194,7 @@ def test_shield_holds_cancel_back(runtime2, proc):
 
 
 @pytest.mark.parametrize("block", [lambda: context.timeout(5), lambda: context.deadline(5), context.shield])
-def test_blocks_in_a_thread(runtime1, block):
+def test_blocks_in_a_thread(runtime0, block):
     raised = []
 
     def thread():
@@ -214,7 +214,7 @@ def test_blocks_in_a_thread(runtime1, block):
 # -- blocks within blocks -----------------------------------------------------------------------------------------------
 
 
-def test_a_timeout_inside_a_shield_counts(runtime1):
+def test_a_timeout_inside_a_shield_counts(runtime0):
     """The clean-up of what is out of time has a limit of its own."""
     with context.timeout(0), context.shield():
         goproc.sleep(0.001)  # that one was outside
@@ -227,7 +227,7 @@ def test_a_timeout_inside_a_shield_counts(runtime1):
         goproc.Limiter(1, 1).wait()
 
 
-def test_a_cancel_waits_for_a_shield_with_a_timeout(runtime1):
+def test_a_cancel_waits_for_a_shield_with_a_timeout(runtime0):
     begun, over = chan(), chan(1)
 
     def f():
@@ -250,7 +250,7 @@ def test_a_cancel_waits_for_a_shield_with_a_timeout(runtime1):
         g.result(20)
 
 
-def test_one_block_for_several_goroutines(runtime1):
+def test_one_block_for_several_goroutines(runtime0):
     """As a constant of a module: each has its own deadline, and none when it has left."""
     limit, shield = context.timeout(0.05), context.shield()
     entered = chan()

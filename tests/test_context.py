@@ -42,7 +42,7 @@ def test_exceptions():
     assert issubclass(DeadlineExceeded, GoprocError) and issubclass(DeadlineExceeded, TimeoutError)
 
 
-def test_err_is_new_each_time(runtime1):
+def test_err_is_new_each_time(runtime0):
     ctx, cancel = context.with_cancel(context.background())
     cancel()
     assert ctx.err() is not ctx.err()  # what is raised carries a traceback, and that keeps frames alive
@@ -66,7 +66,7 @@ def test_not_to_be_constructed():
         context.Context()
 
 
-def test_identity(runtime1):
+def test_identity(runtime0):
     background = context.background()
     assert background == context.background() != context.todo()
     ctx, cancel = context.with_cancel(background)
@@ -153,7 +153,7 @@ def test_values_that_cannot_travel(runtime2):
         go(print, ctx)
 
 
-def test_value_keys(runtime1):
+def test_value_keys(runtime0):
     ctx = context.with_value(context.background(), 1, "int")
     assert [ctx.value(k) for k in (1, True, 1.0, "1")] == ["int", None, None, None]
     ctx = context.with_value(ctx, (1, "a"), "tuple")
@@ -162,7 +162,7 @@ def test_value_keys(runtime1):
     assert ctx.value([]) is None
 
 
-def test_bad_arguments(runtime1):
+def test_bad_arguments(runtime0):
     background = context.background()
     for bad in (float("nan"), -float("nan")):
         with pytest.raises(ValueError, match="NaN"):
@@ -192,7 +192,7 @@ def test_bad_arguments(runtime1):
         context.cause(None)
 
 
-def test_infinite_deadlines(runtime1):
+def test_infinite_deadlines(runtime0):
     ctx, cancel = context.with_timeout(context.background(), INFINITY)
     assert ctx.deadline() is None and ctx.err() is None
     assert str(ctx) == "context.Background.WithCancel"
@@ -207,7 +207,7 @@ def test_infinite_deadlines(runtime1):
     assert ctx.err() is None and ctx.deadline() > monotonic() + 1e9
 
 
-def test_nothing_is_left_of_contexts(runtime1):
+def test_nothing_is_left_of_contexts(runtime0):
     """Cancelled or not: what nobody refers to goes, and a child keeps what it hangs on."""
 
     def use():
@@ -235,7 +235,7 @@ def test_nothing_is_left_of_contexts(runtime1):
         del leaf
 
 
-def test_wide_tree_forgets_its_dead_children(runtime1):
+def test_wide_tree_forgets_its_dead_children(runtime0):
     parent, cancel = context.with_cancel(context.background())
     for _ in range(1000):
         context.with_cancel(parent)
@@ -286,7 +286,7 @@ def test_deadline_wakes_waiters(runtime2, proc):
     assert [g.result(20) for g in gs] == [wanted] * 3
 
 
-def test_iteration_over_done_ends(runtime1):
+def test_iteration_over_done_ends(runtime0):
     ctx, cancel = context.with_cancel(context.background())
     g = go.local(lambda: list(ctx.done()))
     goproc.yield_now()
@@ -308,7 +308,7 @@ def test_a_passed_deadline_wins_over_a_later_cancel(runtime2):
     assert type(child.err()) is DeadlineExceeded
 
 
-def test_done_cannot_be_sent_to_or_closed(runtime1):
+def test_done_cannot_be_sent_to_or_closed(runtime0):
     ctx, cancel = context.with_cancel(context.background())
     with pytest.raises(TypeError):
         ctx.done().send(1)
@@ -355,7 +355,7 @@ def test_stop_from_another_process(runtime2):
     assert called == []
 
 
-def test_after_func_of_what_never_ends(runtime1):
+def test_after_func_of_what_never_ends(runtime0):
     before = goproc.num_goroutine()
     for ctx in (context.background(), context.without_cancel(context.with_cancel(context.background())[0])):
         stop = context.after_func(ctx, lambda: None)
@@ -363,7 +363,7 @@ def test_after_func_of_what_never_ends(runtime1):
         assert stop() and not stop()
 
 
-def test_after_func_from_a_thread(runtime1):
+def test_after_func_from_a_thread(runtime0):
     ctx, cancel = context.with_cancel(context.background())
     called = chan(1)
     thread = threading.Thread(
@@ -414,7 +414,7 @@ class Request:
         return "10.0.0.1" if key == "peer" else None
 
 
-def test_foreign_parent(runtime1):
+def test_foreign_parent(runtime0):
     request = Request(until=monotonic() + 100)
     named = context.with_value(request, "user", "me")
     assert named.err() is None and named.done() == request.hung_up and named.deadline() == request.until
@@ -439,7 +439,7 @@ def test_foreign_parent(runtime1):
     assert repr(context.cause(late)) == "ConnectionResetError('bye')"
 
 
-def test_foreign_parent_that_times_out(runtime1):
+def test_foreign_parent_that_times_out(runtime0):
     request = Request()
     ctx, _ = context.with_timeout(request, 3600, cause=ValueError("not by this one"))
     request.error = TimeoutError("the client's")
@@ -449,7 +449,7 @@ def test_foreign_parent_that_times_out(runtime1):
     assert repr(context.cause(ctx)) == """TimeoutError("the client's")"""
 
 
-def test_foreign_parent_with_own_timeout_below(runtime1):
+def test_foreign_parent_with_own_timeout_below(runtime0):
     before = goproc.num_goroutine()
     request = Request()
     ctx, _ = context.with_timeout(request, 0.01)
@@ -457,7 +457,7 @@ def test_foreign_parent_with_own_timeout_below(runtime1):
     assert type(ctx.err()) is DeadlineExceeded
 
 
-def test_children_of_foreign_children_need_no_helper(runtime1):
+def test_children_of_foreign_children_need_no_helper(runtime0):
     before = goproc.num_goroutine()
     request = Request()
     ctx, cancel = context.with_cancel(request)
@@ -469,7 +469,7 @@ def test_children_of_foreign_children_need_no_helper(runtime1):
     until(lambda: goproc.num_goroutine() == before)
 
 
-def test_registrations_of_ended_children_are_dropped(runtime1):
+def test_registrations_of_ended_children_are_dropped(runtime0):
     class Registering(Request):
         registered = 0
 
@@ -564,7 +564,7 @@ def test_sent_while_its_parent_is_cancelled_elsewhere(runtime2):
 
 
 @pytest.mark.parametrize("order", ["parents first", "children first"])
-def test_a_chain_that_was_sent_is_collected_at_once(runtime1, order):
+def test_a_chain_that_was_sent_is_collected_at_once(runtime0, order):
     def census():
         gc.collect()
         _core.collect()
@@ -587,7 +587,7 @@ def test_a_chain_that_was_sent_is_collected_at_once(runtime1, order):
     assert census() == before
 
 
-def test_parents_dropped_before_their_children_do_not_pile_up(runtime1):
+def test_parents_dropped_before_their_children_do_not_pile_up(runtime0):
     def family():
         parent = _core.context_new(None, None)
         child = _core.context_new(parent, None)

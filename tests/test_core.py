@@ -25,7 +25,7 @@ def test_create_checks_its_arguments(procs):
         _core.create(procs, 64 << 20, 1)
 
 
-def test_only_one_runtime(runtime1):
+def test_only_one_runtime(runtime0):
     with pytest.raises(RuntimeError, match="already"):
         _core.create(1, 64 << 20, 1)
     with pytest.raises(RuntimeError, match="already"), goproc.runtime(procs=1):
@@ -33,7 +33,7 @@ def test_only_one_runtime(runtime1):
     assert go(int).result(10) == 0
 
 
-def test_census_counts(runtime1):
+def test_census_counts(runtime0):
     before = _core.census()
     c = chan(10)
     after = _core.census()
@@ -82,7 +82,7 @@ def test_definitions_are_stored_once(runtime2):
 
 
 @pytest.mark.parametrize("arg", [0, 1, 2**20, 2**32 - 1, 2**40])
-def test_definition_that_does_not_exist(runtime1, arg):
+def test_definition_that_does_not_exist(runtime0, arg):
     with pytest.raises((RuntimeError, OverflowError)):
         _core.definition_get(arg)
 
@@ -100,13 +100,13 @@ def test_definition_that_does_not_exist(runtime1, arg):
         (2**32 - 1,) * 4,
     ],
 )
-def test_handle_that_does_not_exist(runtime1, args):
+def test_handle_that_does_not_exist(runtime0, args):
     """What a damaged message could contain is refused, not followed."""
     with pytest.raises((RuntimeError, ValueError)):
         _core._handle(*args)
 
 
-def test_stale_handle_is_recognised(runtime1):
+def test_stale_handle_is_recognised(runtime0):
     """An object's number is never used again in the same generation."""
     seen = set()
     for _ in range(200):
@@ -115,7 +115,7 @@ def test_stale_handle_is_recognised(runtime1):
         seen.add(hash(c))
 
 
-def test_waiters_come_and_go(runtime1):
+def test_waiters_come_and_go(runtime0):
     c = chan()
     gs = [go.local(c.recv) for _ in range(300)]
     until(lambda: waiters(c) == (300, 0))
@@ -133,7 +133,7 @@ def test_nil_is_always_the_same():
     assert _core.make_nil() is goproc.nil and hash(goproc.nil) == hash(_core.make_nil())
 
 
-def test_handles_are_collected_by_the_garbage_collector(runtime1):
+def test_handles_are_collected_by_the_garbage_collector(runtime0):
     import gc
 
     before = _core.census()["handles"]
@@ -145,7 +145,7 @@ def test_handles_are_collected_by_the_garbage_collector(runtime1):
     assert _core.census()["handles"] == before
 
 
-def test_forked_child_is_refused(runtime1):
+def test_forked_child_is_refused(runtime0):
     import os
 
     c = chan(1)
@@ -166,7 +166,7 @@ def test_forked_child_is_refused(runtime1):
     assert c.recv() == 2
 
 
-def test_operations_of_many_threads_at_once(runtime1):
+def test_operations_of_many_threads_at_once(runtime0):
     """One journal per process: threads must not enter the core together."""
     chans = [chan(2) for _ in range(4)]
     errors = []

@@ -198,7 +198,7 @@ def test_join_waits_and_times_out(start):
     assert (g.state, g.result(timeout=0)) == ("done", "x")
 
 
-def test_state_of_a_queued_goroutine(runtime1):
+def test_state_of_a_queued_goroutine(runtime0):
     g = go(int)
     assert g.state == "queued"
     assert g.result(10) == 0
@@ -309,7 +309,7 @@ def test_handle_is_a_value(runtime2):
     assert g.result(10) == 5
 
 
-def test_repr(runtime1):
+def test_repr(runtime0):
     g = go.opts(name="named")(int)
     assert "named" in repr(g) and str(g.id) in repr(g)
     g.join(10)
@@ -366,7 +366,7 @@ def test_cancel_of_an_ended_goroutine(start):
     assert g.result() == 0
 
 
-def test_cancel_before_start(runtime1):
+def test_cancel_before_start(runtime0):
     c = chan(1)
     g = go(lambda c: c.send("ran"), c)
     assert g.cancel() is True and g.cancel() is False

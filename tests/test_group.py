@@ -156,7 +156,7 @@ def test_a_member_cancelled_by_its_handle_is_no_error_and_gives_its_slot_back(st
         assert isinstance(member.exception(20), Cancelled)
 
 
-def test_all_members_cancelled_before_they_began(runtime1):
+def test_all_members_cancelled_before_they_began(runtime0):
     group, wg = Group(), WaitGroup()
     members = [group.go(stay) for _ in range(10)] + [wg.go(stay) for _ in range(10)]
     for member in members:
@@ -226,7 +226,7 @@ def test_go_that_waits_for_a_place_can_be_given_up(runtime2):
     group.wait(timeout=20)
 
 
-def test_limits(runtime1):
+def test_limits(runtime0):
     assert Group().limit is None
     assert Group(-1).limit is None
     assert Group(0).limit == 0
@@ -285,7 +285,7 @@ def test_the_block_ends_when_all_have_ended(start):
     assert isinstance(group.ctx.err(), Canceled)
 
 
-def test_an_empty_block(runtime1):
+def test_an_empty_block(runtime0):
     with Group():
         pass
 
@@ -302,7 +302,7 @@ def test_the_first_error_cancels_the_rest(start):
     assert isinstance(context.cause(group.ctx), Trouble)
 
 
-def test_members_that_have_not_begun_do_not(runtime1):
+def test_members_that_have_not_begun_do_not(runtime0):
     begun = Atomic(0)
     with pytest.raises(ExceptionGroup), Group() as group:
         group.local(fail)
@@ -536,7 +536,7 @@ def test_go_after_the_block_has_ended(start):
         pass
 
 
-def test_a_long_block_forgets_members_that_have_ended(runtime1):
+def test_a_long_block_forgets_members_that_have_ended(runtime0):
     with Group() as group:
         for _ in range(1000):
             group.go(int).join()

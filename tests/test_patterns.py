@@ -53,7 +53,7 @@ def test_example(runtime2, name):
 
 
 @pytest.mark.parametrize("name", examples())
-def test_example_in_one_process(runtime1, name):
+def test_example_in_one_process(runtime0, name):
     run_example(name)
 
 

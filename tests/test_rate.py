@@ -25,7 +25,7 @@ class Clock:
 
 
 @pytest.fixture
-def clock(runtime1, monkeypatch):
+def clock(runtime0, monkeypatch):
     clock = Clock()
     monkeypatch.setattr(rate, "monotonic", clock)
     return clock
@@ -212,7 +212,7 @@ def test_wait(clock, monkeypatch):
     assert slept == pytest.approx([0.1, 0.2])
 
 
-def test_wait_errors(runtime1):
+def test_wait_errors(runtime0):
     limiter = Limiter(rate.every(3600), 2)
     with pytest.raises(ValueError, match=r"^rate: Wait\(n=3\) exceeds limiter's burst 2$"):
         limiter.wait(3)
@@ -290,7 +290,7 @@ def test_a_limiter_is_a_value(runtime2):
     assert repr(Limiter(10, 2)) == "<Limiter 10/s burst 2, 2.00 tokens>"
 
 
-def test_bad_input(runtime1):
+def test_bad_input(runtime0):
     for bad in ("1", None, True, 1j):
         with pytest.raises(TypeError):
             Limiter(bad, 1)

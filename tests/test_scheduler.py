@@ -16,7 +16,7 @@ from goproc import Atomic, WaitGroup, chan, go, sleep, yield_now
 # -- order ------------------------------------------------------------------------------------------------------------
 
 
-def test_spawn_order(runtime1):
+def test_spawn_order(runtime0):
     """The one spawned last runs first, the others in their order, as in Go."""
     for n in (1, 2, 5, 20):
         order = chan(n)
@@ -25,7 +25,7 @@ def test_spawn_order(runtime1):
         assert [order.recv() for _ in range(n)] == [n - 1, *range(n - 1)]
 
 
-def test_local_goroutines_run_in_order(runtime1):
+def test_local_goroutines_run_in_order(runtime0):
     order = []
     gs = [go.local(order.append, i) for i in range(20)]
     for g in gs:
@@ -41,7 +41,7 @@ def test_pinned_goroutines_run_in_order(runtime2):
     assert order.recv_many(20) == list(range(20))
 
 
-def test_nothing_runs_before_the_creator_blocks(runtime1):
+def test_nothing_runs_before_the_creator_blocks(runtime0):
     ran = []
     go.local(ran.append, 1)
     g = go(int)
@@ -50,7 +50,7 @@ def test_nothing_runs_before_the_creator_blocks(runtime1):
     assert ran == [1]
 
 
-def test_yield_gives_each_a_turn(runtime1):
+def test_yield_gives_each_a_turn(runtime0):
     order = []
 
     def f(name):
@@ -111,7 +111,7 @@ KINDS = ["buffer", "try", "poll", "load", "cas", "add", "store", "group", "yield
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_hot_loop_lets_others_run(runtime1, kind):
+def test_hot_loop_lets_others_run(runtime0, kind):
     """Non-blocking operations count: after some hundreds of them others of the process have their turn."""
     stop = chan()
     hog = go.local(endless, stop, kind)
@@ -121,7 +121,7 @@ def test_hot_loop_lets_others_run(runtime1, kind):
 
 
 @pytest.mark.parametrize("kind", ["buffer", "load", "yield"])
-def test_hot_loop_lets_unstarted_goroutines_start(runtime1, kind):
+def test_hot_loop_lets_unstarted_goroutines_start(runtime0, kind):
     stop = chan()
     hog = go.local(endless, stop, kind)
     yield_now()
@@ -130,7 +130,7 @@ def test_hot_loop_lets_unstarted_goroutines_start(runtime1, kind):
 
 
 @pytest.mark.parametrize("kind", ["buffer", "yield"])
-def test_hot_loop_lets_timers_expire(runtime1, kind):
+def test_hot_loop_lets_timers_expire(runtime0, kind):
     stop = chan()
 
     def later():
@@ -157,7 +157,7 @@ def test_hot_loop_lets_messages_of_other_processes_in(runtime2, kind):
     gs[0].join(10)
 
 
-def test_E03_polling_with_yield_makes_progress(runtime1):
+def test_E03_polling_with_yield_makes_progress(runtime0):
     c, ack = chan(), chan()
 
     def poll():
@@ -172,7 +172,7 @@ def test_E03_polling_with_yield_makes_progress(runtime1):
     g.join(10)
 
 
-def test_E05_senders_do_not_starve_a_timer(runtime1):
+def test_E05_senders_do_not_starve_a_timer(runtime0):
     c, stop = chan(), chan()
 
     def send():
@@ -191,7 +191,7 @@ def test_E05_senders_do_not_starve_a_timer(runtime1):
         g.result(10)
 
 
-def test_E23_ping_pong_does_not_starve_the_unstarted(runtime1):
+def test_E23_ping_pong_does_not_starve_the_unstarted(runtime0):
     a, b, stop = chan(1), chan(1), chan()
 
     def ping():
@@ -319,12 +319,12 @@ def test_sleep_lasts_at_least_as_long(runtime2):
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 0.0, float("-inf")])
-def test_sleep_of_nothing(runtime1, seconds):
+def test_sleep_of_nothing(runtime0, seconds):
     sleep(seconds)
     go.local(sleep, seconds).join(10)
 
 
-def test_sleep_of_nonsense(runtime1):
+def test_sleep_of_nonsense(runtime0):
     for bad in ("1", None, [], 1j):
         with pytest.raises(TypeError):
             sleep(bad)
@@ -333,14 +333,14 @@ def test_sleep_of_nonsense(runtime1):
 
 
 @pytest.mark.parametrize("seconds", [float("inf"), 1e300, 10**9])
-def test_sleep_for_ever(runtime1, seconds):
+def test_sleep_for_ever(runtime0, seconds):
     g = go.local(sleep, seconds)
     sleep(0.002)
     assert g.cancel()
     assert isinstance(g.exception(10), goproc.Cancelled)
 
 
-def test_sleepers_wake_in_order(runtime1):
+def test_sleepers_wake_in_order(runtime0):
     order = []
     gs = [go.local(lambda i=i: (sleep(0.01 * i), order.append(i))[1]) for i in (3, 1, 2, 0)]
     for g in gs:
@@ -441,7 +441,7 @@ def test_goroutines_leave_no_recursion_depth(runtime2):
         assert [g.result(20) for g in gs] == [600] * 60
 
 
-def test_finished_goroutines_are_forgotten(runtime1):
+def test_finished_goroutines_are_forgotten(runtime0):
     from goproc import scheduler
 
     for _ in range(2000):
@@ -456,7 +456,7 @@ def test_finished_goroutines_are_forgotten(runtime1):
 # -- threads ------------------------------------------------------------------------------------------------------------
 
 
-def test_local_goroutine_started_by_a_thread(runtime1):
+def test_local_goroutine_started_by_a_thread(runtime0):
     result = []
 
     def start():
@@ -469,7 +469,7 @@ def test_local_goroutine_started_by_a_thread(runtime1):
     t.join()
 
 
-def test_thread_reaches_a_process_that_is_never_idle(runtime1):
+def test_thread_reaches_a_process_that_is_never_idle(runtime0):
     stop = chan()
 
     def nap():

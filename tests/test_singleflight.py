@@ -30,7 +30,7 @@ def nothing_in_flight(flights):
     return calls.by_key == {} and calls.forgotten == ()
 
 
-def test_a_call_of_its_own(runtime1):
+def test_a_call_of_its_own(runtime0):
     flights = singleflight.Group()
     kept = object()
     value, shared = flights.do("key", lambda: kept)
@@ -100,7 +100,7 @@ def test_an_error_of_do_chan_is_in_its_result(runtime2):
     assert isinstance(result.error, Trouble) and str(result.error) == "in the result"
 
 
-def test_a_value_that_cannot_be_copied_is_for_the_first_caller_only(runtime1):
+def test_a_value_that_cannot_be_copied_is_for_the_first_caller_only(runtime0):
     def load():
         wait_for_callers(flights, "key", 3)
         return threading.Lock()
@@ -153,7 +153,7 @@ def test_a_waiting_caller_can_give_up(runtime2):
     assert flights.do("key", int) == (0, False)
 
 
-def test_bad_keys_and_functions(runtime1):
+def test_bad_keys_and_functions(runtime0):
     flights = singleflight.Group()
     with pytest.raises(TypeError):
         flights.do([], int)
@@ -165,7 +165,7 @@ def test_bad_keys_and_functions(runtime1):
     assert flights.do("key", int) == (0, False)
 
 
-def test_forget_what_is_not_in_flight(runtime1):
+def test_forget_what_is_not_in_flight(runtime0):
     flights = singleflight.Group()
     flights.forget("key")
     assert flights.do("key", int) == (0, False)

@@ -1,188 +1,291 @@
-"""Goroutines that compute, and those that have not started: what the end of a time slice starts, and what it leaves."""
+"""Time slices: the goroutines that run when one ends, the state that goroutines may change, and where one can be left."""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import csv
+import io
 import json
+import locale
 import logging
 import os
 import queue
+import random
 import statistics
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from goproc import Atomic, WaitGroup, chan, go, goroutine, safepoint, scheduler, sleep, stdio
+from goproc import (
+    Atomic,
+    WaitGroup,
+    chan,
+    go,
+    goroutine,
+    proc,
+    process_state,
+    safepoint,
+    scheduler,
+    sleep,
+    stdio,
+    yield_now,
+)
 
 
-@pytest.fixture
-def clock(monkeypatch):
-    """Ends slices by hand: ``clock.tick(g)`` is what on_tick() asks; how many may start is `clock.waiting`."""
-
-    class Core:
-        def procs(self):
-            return clock.procs
-
-        def task_pinned(self):
-            return clock.pinned
-
-        def slice_computes(self):
-            return clock.computes
-
-        def task_next(self, claimed, newest, steal):
-            assert not steal
-            clock.waiting -= 1
-            return clock.waiting >= 0
-
-    class Clock:
-        now, procs, pinned, computes, waiting = 1000.0, 2, False, True, 1000
-
-        def tick(self, g, after=0.0):
-            self.now += after
-            return scheduler._visit(g)
-
-        def start(self):
-            g = scheduler.G(7, "")
-            monkeypatch.setattr(scheduler, "_newcomer", g)
-            return g
-
-        def until_one_starts(self, g):
-            began = self.now
-            while not self.tick(g, 0.01):
-                assert self.now < began + 10
-            return round(self.now - began, 2)
-
-    clock = Clock()
-    monkeypatch.setattr(scheduler, "_core", Core())
-    monkeypatch.setattr(scheduler, "monotonic", lambda: clock.now)
-    monkeypatch.setattr(scheduler, "_hungry", set())
-    for name, value in {"_newcomer": None, "_next_visit": 0.0, "_visits_until": 0.0}.items():
-        monkeypatch.setattr(scheduler, name, value)
-    return clock
+def busy(rounds=300_000):
+    """Compute for some slices, without an operation of goproc."""
+    return sum(i * i for i in range(rounds))
 
 
-def test_the_more_compute_the_longer_the_next_waits(clock):
-    computing, waits = [], []
-    for _ in range(6):
-        g = clock.start()
-        computing.append(g)
-        assert not clock.tick(g)
-        waits.append(clock.until_one_starts(g))
-    assert waits == pytest.approx([0.04, 0.16, 0.64, 1.0, 1.0, 1.0], abs=0.011)
-    scheduler._hungry.difference_update(computing[1:])  # they have ended
-    g = clock.start()
-    assert not clock.tick(g)
-    assert clock.until_one_starts(g) == pytest.approx(0.16, abs=0.011)
+# -- what a slice begins: nothing -------------------------------------------------------------------------------------
 
 
-def test_what_computed_and_waits_for_something_does_not_count(clock):
-    for reason in ("chan receive", "runnable"):
-        g = clock.start()
-        clock.tick(g)
-        g.parked, g.reason = True, reason
-    g = clock.start()
-    assert not clock.tick(g)
-    assert clock.until_one_starts(g) == pytest.approx(0.16, abs=0.011)
+@pytest.mark.parametrize("kind", ["task", "pinned", "local"])
+def test_a_goroutine_that_never_blocks_ends_before_the_next_begins(runtime1, kind):
+    events = chan(100)
+
+    def task(events, n):
+        events.send(("begin", n))
+        busy()
+        events.send(("end", n))
+
+    def locals(events):
+        for n in range(4):
+            go.local(task, events, n)
+
+    if kind == "local":
+        go.on(1)(locals, events).join(50)
+    start = {"task": go, "pinned": go.on(1)}.get(kind)
+    for n in range(4):
+        if start is not None:
+            start(task, events, n)
+    seen = [events.recv(timeout=50) for _ in range(8)]
+    assert seen == [(what, n) for n in range(4) for what in ("begin", "end")]
 
 
-def test_short_ones_have_every_second_slice(clock):
-    g = clock.start()
-    assert not clock.tick(g)
-    clock.until_one_starts(g)  # it is short: the next to use up its slice is g again
-    assert [clock.tick(g, 0.0101) for _ in range(6)] == [False, True] * 3
+def test_others_are_left_to_other_workers(runtime2):
+    """One worker computes until the other one has done all that was queued."""
+    begun, done = chan(), WaitGroup()
+    done.add(20)
+
+    def hog(begun, done):
+        begun.send(proc())
+        while done.count:
+            busy(1000)
+        return proc()
+
+    g = go(hog, begun, done)
+    home = begun.recv(timeout=50)
+
+    def task(done):
+        done.done()
+        return proc()
+
+    others = [go(task, done) for _ in range(20)]
+    assert {other.result(50) for other in others} == {3 - home}
+    assert g.result(50) == home
 
 
-def test_what_nobody_else_can_run_starts_at_once(clock):
-    clock.pinned = True
-    for _ in range(6):
-        assert clock.tick(clock.start(), 0.01)
-    clock.pinned = False
-    assert not clock.tick(clock.start(), 0.01)
+def test_a_slice_resumes_those_that_had_blocked(runtime1):
+    """The one that computes goes on until the other has been told often enough, which takes many slices of its own."""
+
+    def computes(other, begun, stop):
+        def counts():
+            for n in other:
+                begun.append(n)
+
+        begun = []
+        helper = go.local(counts)
+        yield_now()  # it begins, and blocks
+        stop.send(None)
+        while len(begun) < 20:
+            busy(1000)
+        helper.cancel()
+        return len(begun) >= 20
+
+    other, stop = chan(), chan()
+    g = go.on(1)(computes, other, None, stop)
+    stop.recv(timeout=50)
+    for n in range(20):
+        other.send(n, timeout=50)
+    assert g.result(50)
 
 
-def test_nothing_waits_for_what_blocks_the_thread(clock):
-    g = clock.start()
-    assert not clock.tick(g)
-    clock.computes = False
-    for _ in range(6):
-        assert clock.tick(clock.start(), 0.01)
-    clock.computes = True
-    g = clock.start()
-    assert not clock.tick(g)
-    assert clock.until_one_starts(g) == pytest.approx(0.16, abs=0.011)
+def test_while_one_was_preempted_no_other_begins(runtime1):
+    """A goroutine that gives its turn away by itself goes back to the one that computes, not to an unstarted one."""
+    events = chan(100)
+
+    def computes(events, wake):
+        wake.recv()
+        events.send("computes")
+        busy(600_000)
+        events.send("computed")
+
+    def yields(events, wake):
+        wake.send(None)
+        while len(events) < 2:
+            yield_now()
+        events.send("yielded")
+
+    def unstarted(events):
+        events.send("unstarted")
+
+    def main(events):
+        wake = chan()
+        first, second = go.local(computes, events, wake), go.local(yields, events, wake)
+        second.join()
+        go.local(unstarted, events)
+        first.join()
+
+    go.on(1)(main, events).join(50)
+    seen = []
+    while "unstarted" not in seen:
+        seen.append(events.recv(timeout=50))
+    assert seen.index("computed") < seen.index("unstarted"), seen
 
 
-def test_a_process_alone_lets_each_start_soon(clock):
-    clock.procs = 1
-    for _ in range(6):
-        assert clock.tick(clock.start(), 0.0201)
+# -- state of the process ---------------------------------------------------------------------------------------------
 
 
-def test_nothing_waits(clock):
-    clock.waiting = 0
-    assert not clock.tick(clock.start(), 100)
-    assert not clock.tick(clock.start(), 100)
+def seeds(n):
+    random.seed(n)
+    random.random()
+    busy()
+    expected = random.Random(n)
+    expected.random()
+    return random.random() == expected.random()
 
 
-@pytest.mark.parametrize("hogs", [1, 3])
-def test_short_goroutines_run_beside_those_that_compute(runtime2, hogs):
-    """Every process computes without an end, and without an operation of goproc."""
-    ends = [chan() for _ in range(2 * hogs)]
-    started = WaitGroup()
-    started.add(2 * hogs)
-
-    def hog(started, end):
-        over = []
-
-        def wait():
-            over.append(end.recv_ok(timeout=50)[1])
-
-        go.local(wait)
-        started.done()
-        x = 1
-        while not over:
-            x = (x * 1103515245 + 12345) & 0x7FFFFFFF
-        return over
-
-    gs = [go.on(i % 2)(hog, started, end) for i, end in enumerate(ends)]
-    started.wait(timeout=50)
-    assert [g.result(50) for g in [go(int, i) for i in range(100)]] == list(range(100))
-    assert [g.result(50) for g in [go.on(i % 2)(int, i) for i in range(100)]] == list(range(100))
-    assert all(g.state != "done" for g in gs)
-    for end in ends:
-        end.close()
-    assert [g.result(50) for g in gs] == [[False]] * (2 * hogs)
+def seeds_numpy(n):
+    np.random.seed(n)
+    np.random.random()
+    busy()
+    return np.random.random() == np.random.RandomState(n).random(2)[1]
 
 
-def test_all_start_although_each_blocks_its_thread(runtime2, tmp_path):
-    path = str(tmp_path / "fifo")
-    os.mkfifo(path)
+def redirects(n):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        print(n)
+        busy()
+        print(n)
+    return out.getvalue() == f"{n}\n{n}\n"
 
-    def block(path, started):
-        with open(path, "r+b", buffering=0) as pipe:
-            started.done()
-            return pipe.read(1)
 
-    started = WaitGroup()
-    started.add(12)
-    with open(path, "r+b", buffering=0) as pipe:
-        gs = [go(block, path, started) for _ in range(12)]
-        started.wait(timeout=50)
-        pipe.write(b"x" * 12)
-        assert [g.result(50) for g in gs] == [b"x"] * 12
+def changes_folder(n):
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        busy()
+        return os.getcwd() == os.path.realpath(folder)
+
+
+def changes_environment(n):
+    os.environ["TASK"] = str(n)
+    busy()
+    return os.environ.pop("TASK") == str(n)
+
+
+def catches_warnings(n):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        busy()
+        warnings.warn(str(n), stacklevel=1)
+        return [str(warning.message) for warning in caught] == [str(n)]
+
+
+def sets_locale(n):
+    before = locale.setlocale(locale.LC_NUMERIC)
+    locale.setlocale(locale.LC_NUMERIC, "C" if n % 2 else "C.UTF-8")
+    busy()
+    try:
+        return locale.setlocale(locale.LC_NUMERIC) == ("C" if n % 2 else "C.UTF-8")
+    finally:
+        locale.setlocale(locale.LC_NUMERIC, before)
+
+
+STATES = [seeds, seeds_numpy, redirects, changes_folder, changes_environment, catches_warnings, sets_locale]
+
+
+@pytest.mark.parametrize("task", STATES, ids=lambda f: f.__name__)
+def test_tasks_that_change_the_process_do_not_meet(runtime2, task):
+    assert [g.result(50) for g in [go(task, n) for n in range(8)]] == [True] * 8
+
+
+@pytest.mark.parametrize("task", STATES, ids=lambda f: f.__name__)
+def test_who_has_changed_the_process_keeps_it(runtime1, task):
+    """Goroutines that had started are ready all the time; each changes the same state in its own turn."""
+
+    def several(task):
+        def body(n, turn):
+            turn.recv()
+            return task(n)
+
+        turns = [chan(1) for _ in range(4)]
+        gs = [go.local(body, n, turn) for n, turn in enumerate(turns)]
+        yield_now()  # each of them begins, and blocks
+        for turn in turns:
+            turn.send(None)
+        return [g.result(50) for g in gs]
+
+    assert go.on(1)(several, task).result(50) == [True] * 4
+
+
+def test_reading_the_state():
+    """Each part counts, and counts no more once it was put back."""
+    np.random.random()  # NumPy imports its generators at their first use
+    before = process_state.read()
+    assert process_state.read() == before
+    changes = [
+        (lambda: setattr(sys, "stdout", io.StringIO()), lambda old=sys.stdout: setattr(sys, "stdout", old)),
+        (lambda: os.environ.__setitem__("TASK", "1"), lambda: os.environ.__delitem__("TASK")),
+        (lambda: os.chdir("/"), lambda old=os.getcwd(): os.chdir(old)),
+        (lambda: random.random(), lambda old=random.getstate(): random.setstate(old)),
+        (lambda: np.random.random(), lambda old=np.random.get_state(): np.random.set_state(old)),
+    ]
+    for change, undo in changes:
+        change()
+        try:
+            assert process_state.read() != before
+        finally:
+            undo()
+        assert process_state.read() == before
+
+
+def test_options_of_pandas_are_read(monkeypatch):
+    options = {"display": {"max_rows": 60, "width": 80}, "mode": {"copy": True}}
+    module = SimpleNamespace(_global_config=options)
+    monkeypatch.setitem(sys.modules, "pandas._config.config", module)
+    before = process_state.read()
+    options["display"]["max_rows"] = 5
+    assert process_state.read() != before
+    options["display"]["max_rows"] = 60
+    assert process_state.read() == before
+
+
+def test_another_generator_of_numpy_is_read():
+    before = np.random.get_bit_generator()
+    try:
+        np.random.set_bit_generator(np.random.PCG64(1))
+        state = process_state.read()
+        assert process_state.read() == state
+        np.random.random()
+        assert process_state.read() != state
+    finally:
+        np.random.set_bit_generator(before)
 
 
 # -- where a goroutine can be left --------------------------------------------------------------------------------------
 
 
-def test_libraries_that_know_no_locks(clock):
+def test_libraries_that_know_no_locks():
     """A goroutine is left in json or NumPy, but not where a lock of the whole thread may be held."""
 
     def kind(module):
@@ -224,15 +327,15 @@ def frames(*functions):
         ([stdio.flush_all, frames], False, True),
         ([json.loads, stdio.flush_all, frames], False, True),
         ([scheduler.sleep, frames], False, False),
-        ([frames, scheduler._run_goroutines], True, True),
-        ([scheduler._run_goroutines], False, False),
+        ([frames, scheduler.run_goroutines], True, True),
+        ([scheduler.run_goroutines], False, False),
         ([frames, logging.info, frames], False, True),
     ],
     ids=lambda x: "-".join(f.__name__ for f in x) if isinstance(x, list) else "",
 )
 def test_where_a_goroutine_can_be_left(stack, left, raised):
     frame = frames(*stack)
-    assert safepoint.is_safepoint(frame, scheduler._run_goroutines.__code__) == left
+    assert safepoint.is_safepoint(frame, scheduler.run_goroutines.__code__) == left
     assert safepoint.may_raise(frame) == raised
 
 

@@ -49,7 +49,7 @@ def forget_shared():
         lambda s: Ticker(3600).reset(s),
     ],
 )
-def test_bad_durations(runtime1, call):
+def test_bad_durations(runtime0, call):
     with pytest.raises(ValueError, match="NaN"):
         call(math.nan)
     for bad in ("1", None, [1]):
@@ -57,12 +57,12 @@ def test_bad_durations(runtime1, call):
             call(bad)
 
 
-def test_after_func_of_no_function(runtime1):
+def test_after_func_of_no_function(runtime0):
     with pytest.raises(TypeError):
         after_func(1, None)
 
 
-def test_channels_are_receive_only(runtime1):
+def test_channels_are_receive_only(runtime0):
     for c in (Timer(3600).c, Ticker(3600).c, after(3600), tick(3600)):
         assert isinstance(c, goproc.RecvChan)
         with pytest.raises(TypeError, match="receive-only"):
@@ -71,7 +71,7 @@ def test_channels_are_receive_only(runtime1):
             c.close()
 
 
-def test_repr(runtime1):
+def test_repr(runtime0):
     t = Timer(3600)
     assert repr(t).startswith("<Timer in 3")
     t.stop()
@@ -94,7 +94,7 @@ def test_first_use(tmp_path, first):
 # -- values -----------------------------------------------------------------------------------------------------------
 
 
-def test_value_is_when_it_was_due(runtime1):
+def test_value_is_when_it_was_due(runtime0):
     before = monotonic()
     t = Timer(0.02)
     after_ = monotonic()
@@ -142,7 +142,7 @@ def test_a_ticker_is_a_stream(runtime2):
     ticker.stop()
 
 
-def test_intervals_below_the_clock(runtime1):
+def test_intervals_below_the_clock(runtime0):
     for ticker in (Ticker(1e-12), Ticker(5e-324)):
         assert len(ticker.c.recv_many(1)) == len(ticker.c.recv_many(1)) == 1
         assert ticker.reset(1e-15)
@@ -151,7 +151,7 @@ def test_intervals_below_the_clock(runtime1):
     assert c.recv(timeout=20) < c.recv(timeout=20)
 
 
-def test_select_takes_timers(runtime1):
+def test_select_takes_timers(runtime0):
     t, ticker = Timer(0.005), Ticker(3600)
     index, value, ok = select(chan(), ticker, t)
     assert (index, ok) == (2, True) and isinstance(value, float)
@@ -183,7 +183,7 @@ def test_many_receivers_of_one_timer(runtime4):
         g.result(20)
 
 
-def test_timers_of_threads(runtime1):
+def test_timers_of_threads(runtime0):
     got = []
 
     def thread():
@@ -284,7 +284,7 @@ def test_after_func(runtime2):
     assert out.recv(timeout=20) == 1
 
 
-def test_after_func_shares_memory_and_contextvars(runtime1):
+def test_after_func_shares_memory_and_contextvars(runtime0):
     var = contextvars.ContextVar("var", default="none")
     seen, ended = [], chan(1)
 
@@ -299,7 +299,7 @@ def test_after_func_shares_memory_and_contextvars(runtime1):
     assert seen == ["here"]
 
 
-def test_reset_may_run_it_beside_itself(runtime1):
+def test_reset_may_run_it_beside_itself(runtime0):
     entered, hold = chan(), chan()
 
     def f():
@@ -314,7 +314,7 @@ def test_reset_may_run_it_beside_itself(runtime1):
     hold.close()
 
 
-def test_after_func_infinity(runtime1):
+def test_after_func_infinity(runtime0):
     t = after_func(INFINITY, print)
     assert t.stop()
     called = chan(1)
@@ -351,7 +351,7 @@ def test_func_timers_are_set_from_elsewhere(runtime4, owner, other):
     go.on(owner)(forget_shared).result(20)
 
 
-def test_a_func_timer_that_came_back_is_the_same(runtime1):
+def test_a_func_timer_that_came_back_is_the_same(runtime0):
     called = chan(1)
     t = after_func(3600, called.send, True)
     ch = chan(1)
@@ -365,7 +365,7 @@ def test_a_func_timer_that_came_back_is_the_same(runtime1):
     forget_shared()
 
 
-def test_after_func_from_a_thread(runtime1):
+def test_after_func_from_a_thread(runtime0):
     called = chan(2)
     made = []
     thread = threading.Thread(target=lambda: made.append(after_func(0.005, called.send, 1)))
@@ -379,7 +379,7 @@ def test_after_func_from_a_thread(runtime1):
     assert made[1] is False
 
 
-def test_what_a_func_timer_refers_to_goes(runtime1):
+def test_what_a_func_timer_refers_to_goes(runtime0):
     class Thing:
         def method(self):
             pass
@@ -405,7 +405,7 @@ def test_what_a_func_timer_refers_to_goes(runtime1):
     assert dead(ref)
 
 
-def test_nothing_is_left_of_func_timers(runtime1):
+def test_nothing_is_left_of_func_timers(runtime0):
     def use():
         after_func(3600, print).stop()
         t = after_func(3600, print)
@@ -420,7 +420,7 @@ def test_nothing_is_left_of_func_timers(runtime1):
     assert all(after_[name] <= before[name] for name in before)
 
 
-def test_nothing_is_left_of_received_timers(runtime1):
+def test_nothing_is_left_of_received_timers(runtime0):
     def use():
         after(0).recv()
         select(after(0), after(3600))

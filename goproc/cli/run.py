@@ -40,9 +40,10 @@ Options stand before the script or right after it. They end at the first word
 that is not one of them, or at `--`; everything from there on is the script's.
 
 options:
-  --procs N          how many processes run goroutines, this one included
-                     (1 to 256; default: the CPUs this process may use)
-  --no-pin           let the processes move between CPUs
+  --procs N          how many workers run goroutines (0 to 255; default: the
+                     CPUs this process may use); 0: the script's own process
+                     runs them, for a debugger
+  --no-pin           let the workers move between CPUs
   --memory SIZE      limit of the shared memory, such as 512M or 4G
   --on-death POLICY  what to do when a process dies: exit (the default)
   -h, --help         print this and stop

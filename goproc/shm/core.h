@@ -33,7 +33,9 @@ struct gp_self {
     uint64_t heap_at;        /* offsets below this are not heap */
     uint64_t part_bytes, parts_at;
     struct gp_mapping *mapping;
+    uint64_t attached;       /* when, ns */
     int memfd;
+    _Atomic bool lost;       /* the runtime has ended by itself, and this process, the host, survives it */
     bool forked;             /* true in a child the user forked: nothing may be touched */
 };
 extern struct gp_self gp;
@@ -192,6 +194,7 @@ bool gp_inbox_pending(void);
 bool gp_thread_wait(struct gp_waiter *w, uint64_t until_ns); /* until state leaves WAITING; false: time is up. No GIL needed */
 void gp_release_threads(void);             /* the runtime stops: no thread of this process may go on sleeping */
 void gp_idle(uint64_t until_ns);           /* sleep until there may be something to do. No GIL needed */
+bool gp_take_patience(void);               /* true once after gp_idle() has waited long enough for tasks of other workers */
 bool gp_may_spin(void);                    /* is there a core for it? */
 void gp_wait_ns(uint32_t ns);              /* busy, roughly */
 void gp_park_attach(void);
@@ -204,9 +207,11 @@ bool gp_others_asleep(bool again);         /* nor in another one, as this one ru
 int gp_monitor_start(int signal, void (*request)(int signal), bool (*wanted)(void)); /* for the calling thread */
 void gp_monitor_stop(void);
 void gp_monitor_wake(void);                /* the process goes on after it was idle */
+void gp_monitor_interrupt(void);           /* have the handler called now, from any thread */
 void gp_slice_refused(void);               /* the goroutine cannot be left here: ask again later */
 void gp_slice_quiet(uint64_t until_ns);    /* nothing else can run; no timer is due before that */
-bool gp_slice_computes(void);              /* did the goroutine use the processor, or block it in C? */
+bool gp_slice_ticked(void);                /* has a slice of 10 ms passed since gp_slice_noted()? */
+void gp_slice_noted(void);
 bool gp_slice_timers(void);                /* may one be due? */
 bool gp_slice_inherit(void);               /* may a goroutine go on in the slice of the one that made it ready? */
 extern _Atomic uint32_t gp_polls;          /* +1 whenever the scheduler looks for what to run */
@@ -311,18 +316,22 @@ uint32_t gp_collect(void (*ended)(struct gp_object *o));      /* objects freed; 
 void gp_unread_each(void (*found)(struct gp_object *o, void *arg), void *arg); /* of those that this process holds, or none */
 
 /* ---- tasks.c */
+static inline bool gp_takes_tasks(void) { return gp.proc != 0 || gp.nprocs == 1; } /* the host leaves them to its workers */
+uint32_t gp_task_place(void);                               /* the proc whose ring a new task goes to */
 int gp_task_push(gp_ref task, uint32_t proc, bool pinned);  /* 0, or -EAGAIN: the ring is full */
+void gp_task_announce(uint32_t proc, bool pinned);          /* after the push: wake the proc that is to take it */
 gp_ref gp_task_pop(bool newest);                            /* claimed for this proc; 0: none */
-bool gp_task_steal(void);                                   /* moves half of somebody's queue to mine */
-uint32_t gp_task_count(void);                               /* in my queue */
-bool gp_tasks_anywhere(void);
-void gp_wake_one(void);                                     /* an idle proc, if nobody is searching */
+bool gp_task_steal(bool patient);                           /* moves tasks of another ring to mine */
+uint32_t gp_task_count(void);                               /* in my rings, for me to run */
+bool gp_task_in_reach(void);                                /* would gp_task_steal(false) find one? */
+bool gp_task_elsewhere(void);                               /* in any ring that I may steal from, in reach or not */
+void gp_wake_one(void);                                     /* an idle worker, if nobody is searching */
 
 /* ---- coroner.c */
 int gp_coroner_start(int control, int zygote_pid);
 void gp_coroner_stop(void);                                  /* the host is about to stop the workers itself */
-bool gp_fatal_claim(void);                                   /* may I report and end the program? Only the first may */
-_Noreturn void gp_fatal_exit(int status);                    /* after gp_fatal_claim: ends every process */
+bool gp_fatal_claim(const char *reason);                     /* may I report and end the program? Only the first may */
+void gp_fatal_exit(int status);                              /* after gp_fatal_claim: ends every process; a host that survives: the others */
 int gp_die_with_parent(int ppid);
 
 #endif

@@ -6,6 +6,9 @@
  *
  * The policy `exit`: a worker that dies ends the program with one report that names it, its signal and its goroutines.
  * Nobody can hang on what it held, because nobody outlives it.
+ *
+ * A host that belongs to a prompt, a notebook, a test run or a server survives the end (header.survives): the workers are
+ * killed, and `gp.lost` tells the host's scheduler to forget the runtime.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -108,6 +111,12 @@ static const char *signal_name(int sig) {
     }
 }
 
+static void give_reason(const char *text, size_t n) {
+    if (n > GP_REASON - 1) n = GP_REASON - 1;
+    memcpy(gp.head->reason, text, n);
+    gp.head->reason[n] = 0;
+}
+
 static void report_death(const struct report *r) {
     static char buffer[8192], goroutines[6144];
     struct text t = {buffer, buffer + sizeof buffer}, list = {goroutines, goroutines + sizeof goroutines};
@@ -126,38 +135,51 @@ static void report_death(const struct report *r) {
     if (c.lost == 0) SAY(&t, "\nno goroutine was running on it\n");
     else SAY(&t, "\n%u goroutine%s lost with it:\n%s", c.lost, c.lost == 1 ? " was" : "s were", goroutines);
     if (c.lost > REPORT_GOROUTINES) SAY(&t, "    and %u more\n", c.lost - REPORT_GOROUTINES);
+    char *line = memchr(buffer, '\n', (size_t)(t.at - buffer));
+    give_reason(buffer + strlen("fatal error: "), line ? (size_t)(line - buffer) - strlen("fatal error: ") : 0);
     if (write(STDERR_FILENO, buffer, (size_t)(t.at - buffer)) < 0) return;
 }
 
 /* ---- ends */
 
-bool gp_fatal_claim(void) {
+bool gp_fatal_claim(const char *reason) {
     uint32_t none = 0;
-    return atomic_compare_exchange_strong(&gp.head->fatal, &none, gp.proc + 1);
+    if (!atomic_compare_exchange_strong(&gp.head->fatal, &none, gp.proc + 1)) return false;
+    give_reason(reason, strlen(reason));
+    return true;
 }
 
-_Noreturn void gp_fatal_exit(int status) {
+/* Of the host: returns if the host survives */
+static void end_program(int status) {
+    kill_workers();
+    if (!gp_get(&gp.head->survives)) _exit(status);
+    atomic_store(&gp.lost, true);
+    gp_nudge(0);
+    gp_monitor_interrupt();
+}
+
+void gp_fatal_exit(int status) {
     gp_set(&gp.head->exit_status, status);
     gp_order();
-    if (gp.proc == 0) kill_workers();
-    _exit(status); /* a worker's exit reaches the coroner, which ends the rest */
+    if (gp.proc == 0) end_program(status);
+    else _exit(status); /* the exit reaches the coroner, which ends the rest */
 }
 
-static _Noreturn void end_program(int status) {
-    kill_workers();
-    _exit(status);
-}
-
-static void on_death(const struct report *r) {
+/* false: nothing is to be watched any more */
+static bool on_death(const struct report *r) {
     struct gp_header *h = gp.head;
-    if (gp_get(&h->stop)) return;
+    if (gp_get(&h->stop)) return true;
     uint32_t fatal = gp_get(&h->fatal);
     int status = gp_get(&h->exit_status);
     gp_set(&gp_proc_at(r->proc)->state, GP_P_DEAD);
-    if (fatal == r->proc + 1 && WIFEXITED(r->value) && WEXITSTATUS(r->value) == (status & 0xff)) end_program(status);
-    if (fatal == 1 && !gp_get(&h->ending)) return; /* the host is about to end everything */
-    report_death(r);
-    end_program(2);
+    bool claimed = fatal == r->proc + 1 && WIFEXITED(r->value) && WEXITSTATUS(r->value) == (status & 0xff);
+    if (fatal == 1 && !gp_get(&h->ending)) return true; /* the host is about to end everything */
+    if (!claimed) {
+        report_death(r);
+        status = 2;
+    }
+    end_program(status);
+    return false;
 }
 
 static void *run(void *unused) {
@@ -173,12 +195,14 @@ static void *run(void *unused) {
         if (n <= 0) { /* the zygote is gone, and its workers with it */
             if (gp_get(&gp.head->stop) || gp_get(&gp.head->fatal) == 1) return NULL;
             static const char text[] = "fatal error: goproc's zygote process died (killed?), and the workers with it\n";
+            give_reason(text + strlen("fatal error: "), strlen(text) - strlen("fatal error: ") - 1);
             if (write(STDERR_FILENO, text, sizeof text - 1) < 0) _exit(2);
             end_program(2);
+            return NULL;
         }
         if (n != sizeof r || r.proc == 0 || r.proc >= gp.nprocs) continue;
         if (r.kind == STARTED) gp_set(&gp_proc_at(r.proc)->pid, r.pid);
-        if (r.kind == DIED) on_death(&r);
+        if (r.kind == DIED && !on_death(&r)) return NULL;
         if (r.kind == FORK_FAILED) {
             gp_set(&gp.head->failed_proc, r.proc);
             gp_release(&gp.head->failed, (uint32_t)r.value); /* raised in the main goroutine */

@@ -65,6 +65,11 @@ static PyObject *give_up(Handle *h, gp_ref task) { /* nobody has seen it yet: ha
     return NULL;
 }
 
+static void count_started(int change) { /* this process alone writes the counter */
+    _Atomic uint32_t *n = &gp.my->queue.started;
+    gp_set(n, gp_get(n) + (uint32_t)change);
+}
+
 static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
     (void)module;
     if (nargs < 6 || nargs > 7) return PyErr_Format(PyExc_TypeError, "task_new(type, call, name, site, parent, proc, labels)");
@@ -73,7 +78,8 @@ static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t na
     long proc = PyLong_AsLong(args[5]);
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
     if (proc >= (long)gp.nprocs)
-        return PyErr_Format(PyExc_ValueError, "go.on(%ld): there are procs 0 to %u", proc, gp.nprocs - 1);
+        return PyErr_Format(PyExc_ValueError, "go.on(%ld): the last proc is %u", proc, gp.nprocs - 1);
+    bool pinned = proc >= 0;
     struct gp_message call;
     if (message_encode(args[1], &call) < 0) return NULL;
     gp_ref task;
@@ -84,28 +90,29 @@ static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t na
     }
     struct gp_task *t = task_at(task);
     t->call = call;
-    t->pinned = proc >= 0;
+    t->pinned = pinned;
+    uint32_t place;
+    uint64_t run = gp.run;
     int err;
-    while ((err = gp_task_push(task, proc < 0 ? gp.proc : (uint32_t)proc, proc >= 0)) == -EAGAIN) {
+    while ((err = gp_task_push(task, place = pinned ? (uint32_t)proc : gp_task_place(), pinned)) == -EAGAIN) {
         /* back pressure: let some of the quarter million that wait run */
         PyObject *r = PyThread_get_thread_ident() == scheduler_thread ? PyObject_CallOneArg(hooks.preempt, Py_False) : Py_NewRef(Py_None);
         Py_XDECREF(r);
         Py_BEGIN_ALLOW_THREADS
         usleep(100);
         Py_END_ALLOW_THREADS
-        if (!r || PyErr_CheckSignals() < 0 || handle_ready() < 0) break;
+        if (!r || PyErr_CheckSignals() < 0) break;
+        if (run != gp.run || !gp.base) {
+            raise_stopped("the goproc runtime stopped", run);
+            return NULL;
+        }
     }
     if (err < 0 || PyErr_Occurred()) {
         if (!PyErr_Occurred()) raise_memory(GP_PAGE, "queueing a goroutine");
         gp_message_drop(&call);
         return give_up(h, task);
     }
-    if (proc < 0) {
-        gp_wake_one();
-    } else {
-        atomic_thread_fence(memory_order_seq_cst);
-        gp_ring_proc((uint32_t)proc);
-    }
+    gp_task_announce(place, pinned);
     return (PyObject *)h;
 }
 
@@ -121,13 +128,8 @@ static PyObject *task_local(PyObject *module, PyObject *const *args, Py_ssize_t 
     if (!h) return NULL;
     struct gp_object *o = gp_at(h->ref);
     gp_set(&o->proc, gp.proc + 1);
+    count_started(1);
     return Py_BuildValue("(NkkK)", h, (unsigned long)task, (unsigned long)gp_ref_of(o), (unsigned long long)gp_get(&o->id));
-}
-
-static PyObject *task_pinned(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
-    return PyBool_FromLong(gp.base && gp_get(&gp.my->queue.pinned_tail) != gp_get(&gp.my->queue.pinned_head));
 }
 
 static PyObject *task_next(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
@@ -135,7 +137,7 @@ static PyObject *task_next(PyObject *module, PyObject *const *args, Py_ssize_t n
     if (nargs != 3 || !PyList_Check(args[0])) return PyErr_Format(PyExc_TypeError, "task_next(list, newest, steal)");
     if (!gp.base) Py_RETURN_FALSE;
     gp_ref ref = gp_task_pop(args[1] == Py_True);
-    if (!ref && (args[2] != Py_True || !gp_task_steal() || !(ref = gp_task_pop(false)))) Py_RETURN_FALSE;
+    if (!ref && (args[2] != Py_True || !gp_task_steal(gp_take_patience()) || !(ref = gp_task_pop(false)))) Py_RETURN_FALSE;
     uint64_t capacity;
     if (!gp_block_check(ref, &capacity) || capacity < sizeof(struct gp_task))
         return PyErr_Format(PyExc_RuntimeError, "a task queue in shared memory is damaged");
@@ -144,6 +146,7 @@ static PyObject *task_next(PyObject *module, PyObject *const *args, Py_ssize_t n
     struct gp_object *o = gp_at(t->object);
     t->call.codec = GP_CODEC_NONE;
     t->call.block = 0;
+    count_started(1);
     gp_set(&t->started, 1);
     gp_set(&o->proc, gp.proc + 1);
     gp_release(&o->state, GP_G_RUNNING);
@@ -220,6 +223,7 @@ static PyObject *task_done(PyObject *module, PyObject *const *args, Py_ssize_t n
     }
     if (args[4] == Py_True) atomic_store(&o->value, 1);
     bool wanted = gp_outcome_set(o, failed ? GP_G_FAILED : GP_G_OK, block);
+    count_started(-1);
     gp_free(task);
     if (!wanted) {
         drop_result(block);
@@ -289,7 +293,6 @@ static PyObject *definition_get(PyObject *module, PyObject *arg) {
 PyMethodDef task_functions[] = {
     {"task_new", (PyCFunction)(void (*)(void))task_new, METH_FASTCALL, PyDoc_STR("Queue a goroutine; return its handle.")},
     {"task_local", (PyCFunction)(void (*)(void))task_local, METH_FASTCALL, PyDoc_STR("A goroutine of this process only.")},
-    {"task_pinned", task_pinned, METH_NOARGS, PyDoc_STR("Does an unstarted goroutine wait that only this process may start?")},
     {"task_next", (PyCFunction)(void (*)(void))task_next, METH_FASTCALL,
      PyDoc_STR("task_next(list, newest, steal): claim an unstarted goroutine into the list; was there one?")},
     {"task_started", task_started, METH_O, PyDoc_STR("A goroutine made by task_local has its first turn.")},

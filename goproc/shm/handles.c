@@ -65,15 +65,30 @@ static void erase(Handle *h) {
     table.used--;
 }
 
+/* why the last runtime that ended by itself did so, for those who use what belonged to it */
+static struct {
+    uint64_t run;
+    char reason[GP_REASON];
+} lost;
+
 void handles_forget(void) {
     PyMem_Free(table.slot);
     memset(&table, 0, sizeof table);
+    if (!atomic_load(&gp.lost)) return;
+    lost.run = gp.run;
+    memcpy(lost.reason, gp.head->reason, GP_REASON);
+    lost.reason[GP_REASON - 1] = 0;
+}
+
+void raise_stopped(const char *what, uint64_t run) {
+    bool known = run && run == lost.run && lost.reason[0];
+    PyErr_Format(hooks.stopped, "%s%s%s", what, known ? ": " : "", known ? lost.reason : "");
 }
 
 uint32_t handles_live(void) { return table.used; }
 
 int handle_ready(void) {
-    if (GP_LIKELY(gp.base != NULL)) return 0;
+    if (GP_LIKELY(gp.base != NULL && !atomic_load_explicit(&gp.lost, memory_order_relaxed))) return 0;
     if (gp.forked) {
         PyErr_SetString(PyExc_RuntimeError,
                         "goproc cannot be used in a process made by os.fork(): start it with subprocess, or use go()");
@@ -95,7 +110,11 @@ int handle_ready(void) {
 struct gp_object *handle_object(Handle *h) {
     if (GP_UNLIKELY(h->run != gp.run || !gp.base)) {
         if (gp.forked) handle_ready();
-        else PyErr_Format(hooks.stopped, "%s used after the goproc runtime it belongs to stopped", Py_TYPE(h)->tp_name);
+        else {
+            char what[128];
+            PyOS_snprintf(what, sizeof what, "%.50s used after the goproc runtime it belongs to stopped", Py_TYPE(h)->tp_name);
+            raise_stopped(what, h->run);
+        }
         return NULL;
     }
     struct gp_object *o = gp_at(h->ref);

@@ -25,16 +25,17 @@
 #include <stdint.h>
 
 #define GP_MAGIC 0x31636f72706f67ULL /* "goproc1" */
-#define GP_ABI 3u                    /* raised with every change of this file */
+#define GP_ABI 4u                    /* raised with every change of this file */
 #define GP_LINE 64u
 #define GP_MAX_PROCS 256u
 #define GP_PROC_BYTES 4096u
 #define GP_WAITERS 262144u           /* goroutines of one proc that can be blocked at once: 64^3, three bitmap levels */
 #define GP_SUDOGS (2u * GP_WAITERS)  /* the first GP_WAITERS belong to the waiter of the same index, the rest to selects */
-#define GP_RING_TASKS 262144u        /* unstarted goroutines queued on one proc */
+#define GP_RING_TASKS 262144u        /* unstarted goroutines queued on one proc; in the host's queue, for any worker */
 #define GP_PAGE 65536u
 #define GP_JOURNAL_LOCKS 64u
 #define GP_INLINE 56u
+#define GP_REASON 256u
 
 typedef uint32_t gp_ref;
 
@@ -260,7 +261,10 @@ struct gp_queue {                /* one line; the lock word is at byte 16 as in 
     _Atomic uint32_t lock;
     _Atomic uint32_t head, tail;               /* stealable ring: indices modulo GP_RING_TASKS */
     _Atomic uint32_t pinned_head, pinned_tail; /* go.on ring */
-    uint32_t pad2[7];
+    _Atomic uint32_t started;                  /* goroutines of this proc that have started and not ended; own proc writes */
+    _Atomic uint32_t backed[2];                /* slots of the two rings that have memory, a prefix; any proc raises it by CAS */
+    _Atomic uint32_t looked;                   /* 1: this proc has begun to take tasks */
+    uint32_t pad2[3];
 };
 struct gp_proc {
     /* line 0: who (host and zygote write) */
@@ -306,9 +310,11 @@ struct gp_header {
     _Atomic uint32_t failed;     /* errno of a fork that failed, with the proc in failed_proc */
     _Atomic uint32_t failed_proc;
     uint32_t pad1[10];
-    _Atomic uint64_t idle[GP_MAX_PROCS / 64]; /* bit p: proc p is parked (or about to be) and wants work */
-    _Atomic uint32_t searching;  /* procs that look for work without being parked: at most one is woken per submission */
-    uint32_t pad2[7];
+    _Atomic uint64_t idle[GP_MAX_PROCS / 64]; /* bit p: proc p is parked, or about to be. A worker wants work then; the host
+                                                 (bit 0, beside workers) takes none */
+    _Atomic uint32_t searching;  /* workers that look for work without being parked: at most one is woken per submission */
+    _Atomic uint32_t live;       /* procs that are attached: those without an idle bit run */
+    uint32_t pad2[6];
     _Atomic uint64_t next_id;    /* goroutine numbers, handed out in batches */
     _Atomic uint64_t collect;    /* weight of all handles of shared objects dropped so far */
     _Atomic uint64_t collected;  /* that weight at the start of the last collection */
@@ -327,6 +333,8 @@ struct gp_header {
     _Atomic uint32_t dumping;    /* lock word of the process that collects a dump, else 0 */
     _Atomic uint32_t dump_last;  /* number of the last request for a dump */
     _Atomic uint32_t dump_wanted;/* the request that waits for answers, else 0 */
+    _Atomic uint32_t survives;   /* 1: the host goes on when the runtime ends by a panic or a death */
+    char reason[GP_REASON];      /* of that end, in words; written by the process that has set `fatal`, NUL-terminated */
 };
 
 /* offsets inside a partition */

@@ -1,5 +1,7 @@
 /* module.c - the extension module goproc.shm._core. */
+#define _GNU_SOURCE
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -115,10 +117,13 @@ static PyObject *core_stop_coroner(PyObject *module, PyObject *unused) {
     Py_RETURN_NONE;
 }
 
-static PyObject *core_fatal_claim(PyObject *module, PyObject *unused) {
+static PyObject *core_fatal_claim(PyObject *module, PyObject *reason) {
     (void)module;
-    (void)unused;
-    return PyBool_FromLong(!gp.base || gp_fatal_claim());
+    PyObject *text = PyUnicode_AsEncodedString(reason, "utf-8", "backslashreplace");
+    if (!text) return NULL;
+    bool mine = !gp.base || gp_fatal_claim(PyBytes_AS_STRING(text));
+    Py_DECREF(text);
+    return PyBool_FromLong(mine);
 }
 
 static PyObject *core_fatal_exit(PyObject *module, PyObject *arg) {
@@ -126,7 +131,47 @@ static PyObject *core_fatal_exit(PyObject *module, PyObject *arg) {
     long status = PyLong_AsLong(arg);
     if (status == -1 && PyErr_Occurred()) return NULL;
     if (!gp.base) _exit((int)status);
+    Py_BEGIN_ALLOW_THREADS
     gp_fatal_exit((int)status);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_set_survives(PyObject *module, PyObject *flag) {
+    (void)module;
+    if (gp.base) gp_set(&gp.head->survives, flag == Py_True);
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_survives(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyBool_FromLong(gp.base && gp.proc == 0 && gp_get(&gp.head->survives));
+}
+
+static PyObject *core_lost(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    if (GP_LIKELY(!atomic_load(&gp.lost)) || !gp.base) Py_RETURN_NONE;
+    return PyUnicode_DecodeUTF8(gp.head->reason, (Py_ssize_t)strnlen(gp.head->reason, GP_REASON), "replace");
+}
+
+#ifdef __GLIBC__
+static void end_with(int status, void *wanted) {
+    if (status != 0) return;
+    fflush(NULL);
+    _exit((int)(intptr_t)wanted);
+}
+#endif
+
+static PyObject *core_exit_status(PyObject *module, PyObject *arg) {
+    (void)module;
+    long status = PyLong_AsLong(arg);
+    if (status == -1 && PyErr_Occurred()) return NULL;
+#ifdef __GLIBC__
+    if (on_exit(end_with, (void *)(intptr_t)status) == 0) Py_RETURN_TRUE;
+#endif
+    Py_RETURN_FALSE;
 }
 
 /* ---- facts */
@@ -274,8 +319,12 @@ static PyMethodDef functions[] = {
     {"failed", core_failed, METH_NOARGS, PyDoc_STR("(proc, errno) of a fork that failed, or None.")},
     {"start_coroner", core_start_coroner, METH_VARARGS, PyDoc_STR("start_coroner(control, zygote pid)")},
     {"stop_coroner", core_stop_coroner, METH_NOARGS, NULL},
-    {"fatal_claim", core_fatal_claim, METH_NOARGS, PyDoc_STR("May this process report and end the program? The first may.")},
-    {"fatal_exit", core_fatal_exit, METH_O, PyDoc_STR("End every process of the program with a status.")},
+    {"fatal_claim", core_fatal_claim, METH_O, PyDoc_STR("fatal_claim(reason): true if this process may report and end the program: the first may.")},
+    {"fatal_exit", core_fatal_exit, METH_O, PyDoc_STR("End every process of the program with a status; in a host that survives, the others.")},
+    {"set_survives", core_set_survives, METH_O, PyDoc_STR("In the host: does it go on when the runtime ends by a panic or a death?")},
+    {"survives", core_survives, METH_NOARGS, PyDoc_STR("True in a host that goes on when the runtime ends by a panic or a death.")},
+    {"lost", core_lost, METH_NOARGS, PyDoc_STR("In a host that survives: why the runtime has ended, else None.")},
+    {"exit_status", core_exit_status, METH_O, PyDoc_STR("End the program with this status if it would be 0; false: the C library cannot.")},
     {"proc", core_proc, METH_NOARGS, PyDoc_STR("This process's number.")},
     {"procs", core_procs, METH_NOARGS, PyDoc_STR("How many procs there are; 0 without a runtime.")},
     {"pids", core_pids, METH_NOARGS, PyDoc_STR("Process ids by proc; 0: not started.")},
@@ -321,7 +370,8 @@ PyMODINIT_FUNC PyInit__core(void) {
     if (sync_types_ready() < 0) return NULL;
     if (PyModule_AddIntConstant(m, "MAX_PROCS", GP_MAX_PROCS) < 0 || PyModule_AddIntConstant(m, "G_QUEUED", GP_G_QUEUED) < 0 ||
         PyModule_AddIntConstant(m, "G_RUNNING", GP_G_RUNNING) < 0 || PyModule_AddIntConstant(m, "G_OK", GP_G_OK) < 0 ||
-        PyModule_AddIntConstant(m, "G_FAILED", GP_G_FAILED) < 0 || PyModule_AddIntConstant(m, "G_DEAD", GP_G_DEAD) < 0)
+        PyModule_AddIntConstant(m, "G_FAILED", GP_G_FAILED) < 0 || PyModule_AddIntConstant(m, "G_DEAD", GP_G_DEAD) < 0 ||
+        PyModule_AddIntConstant(m, "DRAIN_LOOK", DRAIN_LOOK) < 0 || PyModule_AddIntConstant(m, "DRAIN_TICKED", DRAIN_TICKED) < 0)
         return NULL;
     return m;
 }

@@ -17,26 +17,16 @@
  * slice: so goroutines that take turns share the slices of one, however short their turns are, and do not get a whole
  * queue's worth of others in between. It is the slice that is watched here, and it ends for all of them (gp_slice_inherit).
  *
- * It also sees whether the goroutine computed or was blocked in C: by the processor time that the thread used meanwhile;
- * if that is next to nothing, by its state: with more procs than CPUs it may just have had to wait for one.
- *
  * The thread takes no GIL. While the process is idle for long it sleeps, and is woken with it.
  */
 #define _GNU_SOURCE
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "core.h"
 
 #define SLICE_NS 10000000ULL
-#define COMPUTES (SLICE_NS / 8) /* of processor time in a slice */
 #define TRIES 64 /* in one attempt to meet a goroutine outside of library code */
 #define TRY_NS 20000ULL /* at least; and up to 100 us more */
 #define LONGEST_PAUSE 7u /* slices between two attempts */
@@ -46,14 +36,13 @@ _Atomic uint32_t gp_polls, gp_slices;
 
 static struct {
     pthread_t thread, watched;
-    pid_t tid;
     bool running;
     int signal;
     void (*request)(int signal);
     bool (*wanted)(void);
     _Atomic uint32_t asleep, stop;
     _Atomic uint32_t over;     /* the slice has lasted long enough */
-    _Atomic uint32_t computes; /* the thread used the processor in the last 10 ms, or would have */
+    _Atomic uint32_t ticked;   /* 1: a slice has passed since the scheduler last noted the state of the process */
     _Atomic uint32_t refused;  /* +1 with each request that came where the goroutine cannot be left */
     _Atomic uint64_t quiet;    /* ns; before this time no timer is due */
 } monitor;
@@ -64,24 +53,8 @@ bool gp_slice_timers(void) { return gp_now() >= gp_get(&monitor.quiet); }
 
 bool gp_slice_inherit(void) { return monitor.running && !atomic_exchange_explicit(&monitor.over, 0, memory_order_relaxed); }
 
-bool gp_slice_computes(void) { return gp_get(&monitor.computes); }
-
-static uint64_t used(clockid_t clock) {
-    struct timespec t;
-    return clock_gettime(clock, &t) < 0 ? 0 : (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-static bool runnable(void) { /* "tid (name) state ...": proc(5) */
-    char path[48], text[128];
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)monitor.tid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (fd >= 0) close(fd);
-    if (n <= 0) return false;
-    text[n] = 0;
-    const char *end = strrchr(text, ')');
-    return end && end[1] == ' ' && end[2] == 'R';
-}
+bool gp_slice_ticked(void) { return gp_get(&monitor.ticked); }
+void gp_slice_noted(void) { gp_set(&monitor.ticked, 0); }
 
 static bool idle(void) { return atomic_load(&gp.my->act) & 1; }
 
@@ -105,9 +78,6 @@ static void *watch(void *unused) {
     prctl(PR_SET_NAME, "goproc-monitor");
     uint32_t seen = gp_get(&gp_polls), seen_slices = gp_get(&gp_slices), quiet = 0, strikes = 0;
     uint32_t refused = gp_get(&monitor.refused), skip = 0, pause = 0;
-    clockid_t cpu = CLOCK_PROCESS_CPUTIME_ID;
-    pthread_getcpuclockid(monitor.watched, &cpu);
-    uint64_t seen_used = used(cpu);
     while (!gp_get(&monitor.stop)) {
         gp_futex_wait(&monitor.stop, 0, gp_now() + SLICE_NS);
         if (idle()) {
@@ -121,9 +91,7 @@ static void *watch(void *unused) {
             continue;
         }
         quiet = 0;
-        uint64_t now_used = used(cpu);
-        bool computes = now_used - seen_used >= COMPUTES;
-        seen_used = now_used;
+        gp_set(&monitor.ticked, 1);
         uint32_t polls = gp_get(&gp_polls), slices = gp_get(&gp_slices);
         if (slices == seen_slices) gp_set(&monitor.over, 1);
         seen_slices = slices;
@@ -140,7 +108,6 @@ static void *watch(void *unused) {
         }
         if (skip > 0) skip--;
         if (skip > 0 || !monitor.wanted()) continue;
-        gp_set(&monitor.computes, computes || runnable());
         if (++strikes > 1) pthread_kill(monitor.watched, monitor.signal);
         else monitor.request(monitor.signal);
     }
@@ -149,7 +116,6 @@ static void *watch(void *unused) {
 
 int gp_monitor_start(int signal, void (*request)(int signal), bool (*wanted)(void)) {
     monitor.watched = pthread_self();
-    monitor.tid = (pid_t)syscall(SYS_gettid);
     monitor.signal = signal;
     monitor.request = request;
     monitor.wanted = wanted;
@@ -169,6 +135,10 @@ void gp_monitor_wake(void) {
         atomic_store(&monitor.asleep, 0);
         gp_futex_wake(&monitor.asleep, 1);
     }
+}
+
+void gp_monitor_interrupt(void) {
+    if (monitor.running) pthread_kill(monitor.watched, monitor.signal);
 }
 
 void gp_monitor_stop(void) {

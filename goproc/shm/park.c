@@ -16,6 +16,7 @@
 #include "core.h"
 
 #define BELT_NS 1000000000ULL    /* no sleep is longer: one that then finds work counts in `missed`, which must stay 0 */
+#define PATIENCE_NS 10000000ULL   /* for so long a task is left to the worker that it was put on: see tasks.c */
 #define IDLE_SPIN_NS 20000ULL    /* about what waking a sleeping process costs: then spinning loses at most half */
 #define CHANNEL_SPIN_NS 10000ULL
 #define LOOK_NS 250
@@ -31,6 +32,7 @@ static struct {
     _Atomic uint32_t *thread[1024];
     uint32_t threads;
     int64_t heir;                     /* see gp_heir() */
+    bool patient;                     /* PATIENCE_NS are over: tasks of other workers are in reach until the next steal */
 } park;
 
 enum { NOBODY = -1, SEVERAL = -2 };
@@ -250,13 +252,13 @@ void gp_release_threads(void) {
 
 /* ---- spinning: only when there is a core for it (ski rental: at most what the sleep would have cost) */
 
-static uint32_t procs_idle(void) {
-    uint32_t n = 0;
-    for (unsigned k = 0; k <= (gp.nprocs - 1) / 64; k++) n += (uint32_t)__builtin_popcountll(gp_get(&gp.head->idle[k]));
-    return n;
+static uint32_t procs_running(void) {
+    uint32_t idle = 0, live = gp_get(&gp.head->live);
+    for (unsigned k = 0; k <= (gp.nprocs - 1) / 64; k++) idle += (uint32_t)__builtin_popcountll(gp_get(&gp.head->idle[k]));
+    return live > idle ? live - idle : 0;
 }
 
-bool gp_may_spin(void) { return gp.nprocs > 1 && gp.ncpu > 1 && gp.nprocs - procs_idle() <= gp.ncpu; }
+bool gp_may_spin(void) { return gp.nprocs > 1 && gp.ncpu > 1 && procs_running() <= gp.ncpu; }
 
 bool gp_spin_until(const struct gp_case *cases, uint32_t n) {
     uint64_t cap = 0;
@@ -286,18 +288,19 @@ bool gp_spin_until(const struct gp_case *cases, uint32_t n) {
 
 /* ---- idle */
 
-static bool something_to_do(void) {
-    struct gp_header *h = gp.head;
-    return atomic_load_explicit(&gp.my->inbox, memory_order_seq_cst) != 0 || gp_get(&gp.my->rescan) || gp_get(&h->stop) ||
-           gp_tasks_anywhere();
+static bool own_work(void) {
+    return atomic_load_explicit(&gp.my->inbox, memory_order_seq_cst) != 0 || gp_get(&gp.my->rescan) || gp_task_count() > 0;
 }
 
-/* Look for work without sleeping. Counted in `searching`, so that submitters of tasks need not wake anybody. */
+static bool something_to_do(void) { return own_work() || gp_get(&gp.head->stop) || gp_task_in_reach(); }
+
+/* Look for work without sleeping. A worker is counted in `searching` meanwhile, so that submitters of tasks need not wake
+ * anybody. */
 static bool search(uint64_t until_ns) {
     struct gp_header *h = gp.head;
-    uint32_t busy = gp.nprocs - procs_idle();
-    if (!gp_may_spin() || 2 * gp_get(&h->searching) >= busy) return false;
-    atomic_fetch_add_explicit(&h->searching, 1, memory_order_seq_cst);
+    bool counted = gp_takes_tasks();
+    if (!gp_may_spin() || (counted && 2 * gp_get(&h->searching) >= procs_running())) return false;
+    if (counted) atomic_fetch_add_explicit(&h->searching, 1, memory_order_seq_cst);
     gp_set(&gp.my->park, GP_SPIN);
     bool found = false;
     do {
@@ -307,15 +310,29 @@ static bool search(uint64_t until_ns) {
         }
     } while (!found && gp_now() < until_ns);
     gp_set(&gp.my->park, GP_RUN);
-    atomic_fetch_sub_explicit(&h->searching, 1, memory_order_seq_cst);
+    if (counted) atomic_fetch_sub_explicit(&h->searching, 1, memory_order_seq_cst);
     return found;
+}
+
+/* Sleep until the bell, `until_ns` or the belt. The detector of deadlocks looks first, if this process is the last one. */
+static void sleep_idle(uint64_t now, uint64_t until_ns) {
+    uint64_t cap = now + BELT_NS;
+    bool capped = !until_ns || until_ns > cap;
+    uint32_t no = 0;
+    if (gp_all_asleep() && atomic_compare_exchange_strong(&gp.head->asleep, &no, 1)) gp_nudge(0);
+    long r = gp_futex_wait(&gp.my->park, GP_PARKED, capped ? cap : until_ns);
+    /* The belt ended it, and there is work: was a wake-up lost? Unless its waker is between the bit and the bell. */
+    if (r == -ETIMEDOUT && capped && gp_inbox_pending() &&
+        gp_futex_wait(&gp.my->park, GP_PARKED, gp_now() + BELT_NS) == -ETIMEDOUT && gp_get(&gp.my->park) == GP_PARKED)
+        gp_set(&gp.my->missed, gp_get(&gp.my->missed) + 1);
 }
 
 void gp_idle(uint64_t until_ns) {
     struct gp_proc *my = gp.my;
     struct gp_header *h = gp.head;
-    uint64_t now = gp_now(), bit = 1ULL << (gp.proc % 64);
+    uint64_t now = gp_now(), bit = 1ULL << (gp.proc % 64), timer_ns = until_ns;
     _Atomic uint64_t *idle = &h->idle[gp.proc / 64];
+    park.patient = false;
     if (something_to_do() || (until_ns && now >= until_ns)) return;
     if (search(until_ns && until_ns < now + IDLE_SPIN_NS ? until_ns : now + IDLE_SPIN_NS)) {
         gp_wake_one(); /* submitters relied on this search: if there is more to do than it takes, somebody must know */
@@ -325,25 +342,23 @@ void gp_idle(uint64_t until_ns) {
     atomic_exchange_explicit(&my->park, GP_PARKED, memory_order_seq_cst);
     gp_set(&my->ext, until_ns != 0);
     atomic_store(&my->act, gp_get(&my->act) + 1); /* odd, before the last look: the detector's Dekker */
-    if (!something_to_do() && (atomic_load_explicit(idle, memory_order_seq_cst) & bit)) {
-        uint64_t cap = now + BELT_NS;
-        bool capped = !until_ns || until_ns > cap;
-        uint32_t no = 0;
-        if (gp_all_asleep() && atomic_compare_exchange_strong(&h->asleep, &no, 1)) gp_nudge(0);
-        long r = gp_futex_wait(&my->park, GP_PARKED, capped ? cap : until_ns);
-        /* The belt ended it, and there is work: was a wake-up lost? Unless its waker is between the bit and the bell. */
-        if (r == -ETIMEDOUT && capped && gp_inbox_pending() &&
-            gp_futex_wait(&my->park, GP_PARKED, gp_now() + BELT_NS) == -ETIMEDOUT && gp_get(&my->park) == GP_PARKED)
-            gp_set(&my->missed, gp_get(&my->missed) + 1);
-    }
+    bool waits = gp_task_elsewhere();
+    if (waits && (!until_ns || until_ns > now + PATIENCE_NS)) until_ns = now + PATIENCE_NS;
+    if (!something_to_do() && (atomic_load_explicit(idle, memory_order_seq_cst) & bit)) sleep_idle(now, until_ns);
     atomic_store(&my->act, gp_get(&my->act) + 1); /* even, before anything is drained */
     gp_set(&my->park, GP_RUN);
     gp_monitor_wake();
-    /* whoever cleared the bit chose this proc and counted it as searching; its search ends with the steal that follows,
+    park.patient = waits && gp_now() >= now + PATIENCE_NS;
+    /* whoever cleared the bit chose this worker and counted it as searching; its search ends with the steal that follows,
      * unless something of its own came at the same time: then another must search, submitters relied on this one */
     if (!(atomic_fetch_and_explicit(idle, ~bit, memory_order_seq_cst) & bit)) {
         atomic_fetch_sub_explicit(&h->searching, 1, memory_order_seq_cst);
-        bool own = gp_inbox_pending() || gp_get(&my->rescan) || gp_task_count() || (until_ns && gp_now() >= until_ns);
-        if (own && gp_tasks_anywhere()) gp_wake_one();
+        if ((own_work() || (timer_ns && gp_now() >= timer_ns)) && gp_task_elsewhere()) gp_wake_one();
     }
+}
+
+bool gp_take_patience(void) {
+    bool was = park.patient;
+    park.patient = false;
+    return was;
 }

@@ -53,6 +53,7 @@ struct gp_object *handle_object(Handle *h);                           /* NULL an
 int handle_ready(void);                                               /* attached (started if need be), not forked: 0, else -1 */
 PyObject *handle_view(Handle *h, unsigned dir);                       /* of a channel */
 void handles_forget(void);                                            /* at detach */
+void raise_stopped(const char *what, uint64_t run);                   /* RuntimeStopped, and why that run ended if it did so by itself */
 uint32_t handles_live(void);
 PyObject *handles_unread(void);                                       /* [(id, failure, site)] unread, held here or by no process */
 uint32_t collect_now(void);                                           /* shared objects that were garbage */
@@ -109,6 +110,8 @@ int channel_need(Handle *h, unsigned dir);                            /* may it 
 PyObject *channel_closed(const char *text);
 extern PyCFunction channel_send_method, channel_recv_method, channel_recv_ok_method, semaphore_acquire_method, waitgroup_wait_method;
 #define FAST(f) (PyCFunction)(void (*)(void))(f), METH_FASTCALL | METH_KEYWORDS
+
+enum drained { DRAIN_LOOK = 1, DRAIN_TICKED = 2 }; /* flags of drain() */
 
 /* ---- dump.c */
 extern PyMethodDef dump_functions[];

@@ -164,13 +164,16 @@ int gp_attach(int memfd, uint32_t proc) {
     gp.my = gp_proc_at(proc);
     gp.part = gp_part_at(proc);
     gp.forked = false;
+    atomic_store(&gp.lost, false);
     uint32_t incarnation = gp_get(&gp.my->incarnation) + 1;
     gp_set(&gp.my->incarnation, incarnation);
     gp.me = (incarnation & 0x1fffff) << 10 | (proc + 1);
     if ((err = gp_commit(gp.parts_at + proc * gp.part_bytes, GP_PART_TASKS)) < 0) return err;
     gp_park_attach();
     gp_heap_attach();
+    gp.attached = gp_now();
     gp_set(&gp.my->pid, getpid());
+    atomic_fetch_add(&h->live, 1);
     gp_release(&gp.my->state, GP_P_LIVE);
     return 0;
 }

@@ -1,32 +1,58 @@
-/* tasks.c - unstarted goroutines: a FIFO per proc, and stealing.
+/* tasks.c - unstarted goroutines: a FIFO per proc, where a new one is put, and stealing.
  *
  * A task is a heap block; its owner tag (QUEUE until a proc claims it) is the truth, a ring only holds hints. The ring
  * is guarded by the same owner-tagged lock as a channel: at 5 ns against microseconds of serialising, a lock-free
  * deque would gain nothing and its thief window would lose tasks with the thief. Only what has not started moves
- * between procs. As in Go, half a queue is stolen at a time, and a submission wakes one idle proc only if nobody is
- * searching already (runtime/proc.go, wakep).
+ * between procs.
+ *
+ * The host runs none of them, unless it is the only process. Its ring is the queue for any worker.
+ *
+ * A started goroutine never moves, so the placement of long-lived ones decides how a program uses its cores. The
+ * creator puts a new task into the ring of the worker with the smallest load, which is the number of goroutines that
+ * have started there or are queued there. So N tasks on idle workers come to N workers, and 2N come to each two. From
+ * PLENTY on the load says nothing any more: tasks go to the creator's own ring, and workers fetch them as they run dry.
+ *
+ * Stealing corrects the placement, and must not undo it. A worker that has nothing to run takes a task
+ *   - from the host's ring at once: a fair share of a long queue, else one;
+ *   - from a worker that runs and has at least two goroutines more at once: half of a long queue, else one;
+ *   - from any other worker after PATIENCE_NS: that one was just woken for the task, or this one has blocked goroutines
+ *     of its own, and the task may be begun there first.
+ * As in Go a submission wakes one idle proc, and only if nobody is searching already (runtime/proc.go, wakep).
  */
 #include "core.h"
 
 #define STEAL_MOST 64u
+#define PLENTY 16u            /* goroutines on every worker, from which on placement by load is not worth its cost */
+#define LOOKS 16u             /* workers that a placement looks at */
+#define LONG 8u               /* tasks; of a shorter queue a thief takes one */
+#define STARTING_NS 50000000ULL /* tasks that were put on a worker which still starts stay there for so long */
 
 static gp_ref *ring(uint32_t proc, bool pinned) {
     return (gp_ref *)(gp_part_at(proc) + (pinned ? GP_PART_PINNED : GP_PART_TASKS));
 }
 
-/* rings are backed in full only where they are used: the first time by their own proc or by whoever pins to it */
-static int back_ring(uint32_t proc, bool pinned, uint32_t upto) {
-    static uint64_t done[GP_MAX_PROCS][2], run;
-    if (run != gp.run) {
-        run = gp.run;
-        memset(done, 0, sizeof done);
-    }
+static struct gp_queue *queue_of(uint32_t proc) { return &gp_proc_at(proc)->queue; }
+static uint32_t queued(const struct gp_queue *q) { return gp_get(&q->tail) - gp_get(&q->head); }
+static uint32_t pinned(const struct gp_queue *q) { return gp_get(&q->pinned_tail) - gp_get(&q->pinned_head); }
+
+/* Memory for the first `slots` of a ring. Whichever proc needs more of it first supplies it, and it is counted once. */
+static int back_ring(uint32_t proc, bool pinned, uint32_t slots) {
+    _Atomic uint32_t *backed = &queue_of(proc)->backed[pinned];
+    uint32_t have = gp_acquire(backed), want = have ? 2 * have : GP_PAGE / sizeof(gp_ref);
+    if (GP_LIKELY(slots <= have)) return 0;
+    while (want < slots) want *= 2;
+    if (want > GP_RING_TASKS) want = GP_RING_TASKS;
     uint64_t at = gp.parts_at + proc * gp.part_bytes + (pinned ? GP_PART_PINNED : GP_PART_TASKS);
-    return gp_commit_upto(at, &done[proc][pinned], 4ULL * upto, 4ULL * GP_RING_TASKS);
+    uint64_t bytes = sizeof(gp_ref) * (uint64_t)(want - have);
+    int err = gp_commit(at + sizeof(gp_ref) * (uint64_t)have, bytes);
+    if (err < 0) return err;
+    if (!atomic_compare_exchange_strong(backed, &have, want)) /* another proc has done the same meanwhile, and counted it */
+        gp_set(&gp.my->committed, gp_get(&gp.my->committed) - bytes);
+    return gp_acquire(backed) >= slots ? 0 : back_ring(proc, pinned, slots);
 }
 
 int gp_task_push(gp_ref task, uint32_t proc, bool pinned) {
-    struct gp_queue *q = &gp_proc_at(proc)->queue;
+    struct gp_queue *q = queue_of(proc);
     _Atomic uint32_t *head = pinned ? &q->pinned_head : &q->head, *tail = pinned ? &q->pinned_tail : &q->tail;
     uint32_t t;
     for (;;) { /* memory for the place before the lock; others may push meanwhile */
@@ -48,22 +74,66 @@ int gp_task_push(gp_ref task, uint32_t proc, bool pinned) {
     return room ? 0 : -EAGAIN;
 }
 
-uint32_t gp_task_count(void) {
-    struct gp_queue *q = &gp.my->queue;
-    return gp_get(&q->tail) - gp_get(&q->head) + gp_get(&q->pinned_tail) - gp_get(&q->pinned_head);
+/* ---- placement */
+
+static uint32_t load_of(uint32_t proc) {
+    const struct gp_queue *q = queue_of(proc);
+    return gp_get(&q->started) + queued(q) + pinned(q);
 }
 
-bool gp_tasks_anywhere(void) {
-    if (gp_task_count()) return true;
-    for (uint32_t p = 0; p < gp.nprocs; p++) {
-        struct gp_queue *q = &gp_proc_at(p)->queue;
-        if (gp_get(&q->tail) != gp_get(&q->head)) return true;
+/* Of two workers with equal loads the one that starts a task sooner: it searches, sleeps, is the creator, or is busy. */
+static uint32_t readiness(uint32_t proc) {
+    if (proc == gp.proc) return 2;
+    switch (gp_get(&gp_proc_at(proc)->park)) {
+    case GP_SPIN: return 0;
+    case GP_PARKED: return 1;
+    default: return 3;
     }
-    return false;
+}
+
+uint32_t gp_task_place(void) {
+    static uint32_t skip, from;
+    static uint64_t run;
+    uint32_t workers = gp.nprocs - 1, best = gp.proc, best_key = UINT32_MAX;
+    if (workers == 0) return 0;
+    if (run != gp.run) {
+        run = gp.run;
+        skip = from = 0;
+    }
+    if (skip > 0) {
+        skip--;
+        return gp.proc;
+    }
+    for (uint32_t i = 0; i < workers && i < LOOKS; i++) {
+        uint32_t p = 1 + (from + i) % workers, load = load_of(p);
+        uint32_t key = (load < PLENTY ? load : PLENTY) * 4 + readiness(p);
+        if (key < best_key) {
+            best_key = key;
+            best = p;
+        }
+    }
+    if (workers > LOOKS) from += LOOKS;
+    if (best_key < PLENTY * 4) return best;
+    skip = PLENTY - 1;
+    return gp.proc;
+}
+
+void gp_task_announce(uint32_t proc, bool pinned) {
+    atomic_thread_fence(memory_order_seq_cst); /* the task is visible before we look whether its proc sleeps */
+    uint32_t park = gp_get(&gp_proc_at(proc)->park);
+    if (pinned || park == GP_PARKED) gp_ring_proc(proc);
+    else if (park == GP_RUN) gp_wake_one();
+}
+
+/* ---- taking */
+
+uint32_t gp_task_count(void) {
+    return (gp_takes_tasks() ? queued(&gp.my->queue) : 0) + pinned(&gp.my->queue);
 }
 
 gp_ref gp_task_pop(bool newest) {
     struct gp_queue *q = &gp.my->queue;
+    gp_set(&q->looked, 1);
     if (gp_task_count() == 0) return 0;
     gp_ref task = 0;
     gp_lock(q);
@@ -73,7 +143,7 @@ gp_ref gp_task_pop(bool newest) {
         gp_own(task, gp_my_tag()); /* COMMIT of the claim */
         gp_order();
         gp_set(&q->pinned_head, head + 1);
-    } else if ((head = gp_get(&q->head)) != (tail = gp_get(&q->tail))) {
+    } else if (gp_takes_tasks() && (head = gp_get(&q->head)) != (tail = gp_get(&q->tail))) {
         task = ring(gp.proc, false)[(newest ? tail - 1 : head) % GP_RING_TASKS];
         gp_own(task, gp_my_tag()); /* COMMIT of the claim */
         gp_order();
@@ -81,26 +151,58 @@ gp_ref gp_task_pop(bool newest) {
         else gp_set(&q->head, head + 1);
     }
     gp_unlock(q);
+    if (task && queued(q) > 0) gp_wake_one(); /* an idle worker can begin the next one while this one runs */
     return task;
 }
 
-bool gp_task_steal(void) {
+static bool reaches(uint32_t victim, uint32_t mine, bool patient) {
+    struct gp_proc *p = gp_proc_at(victim);
+    if (victim == gp.proc || queued(&p->queue) == 0) return false;
+    if (victim == 0) return true;
+    if (!gp_get(&p->queue.looked)) return gp_now() - gp.attached > STARTING_NS;
+    return patient || (gp_get(&p->park) == GP_RUN && mine + 2 <= load_of(victim));
+}
+
+bool gp_task_in_reach(void) {
+    uint32_t mine = load_of(gp.proc);
+    if (!gp_takes_tasks()) return false;
+    for (uint32_t p = 0; p < gp.nprocs; p++)
+        if (reaches(p, mine, false)) return true;
+    return false;
+}
+
+bool gp_task_elsewhere(void) {
+    if (!gp_takes_tasks()) return false;
+    for (uint32_t p = 0; p < gp.nprocs; p++)
+        if (p != gp.proc && queued(queue_of(p)) > 0) return true;
+    return false;
+}
+
+static uint32_t share(uint32_t victim, uint32_t n) {
+    if (n < LONG) return n < 1 ? n : 1;
+    uint32_t part = victim == 0 ? n / (2 * (gp.nprocs - 1)) : n / 2;
+    return part < 1 ? 1 : part < STEAL_MOST ? part : STEAL_MOST;
+}
+
+bool gp_task_steal(bool patient) {
     static uint32_t turn;
     gp_ref got[STEAL_MOST];
+    uint32_t mine = load_of(gp.proc);
+    if (!gp_takes_tasks()) return false;
     for (uint32_t k = 0; k < gp.nprocs; k++) {
         uint32_t victim = (gp.proc + ++turn) % gp.nprocs;
-        struct gp_queue *q = &gp_proc_at(victim)->queue;
-        if (victim == gp.proc || gp_get(&q->tail) == gp_get(&q->head)) continue;
+        struct gp_queue *q = queue_of(victim);
+        if (!reaches(victim, mine, patient)) continue;
         gp_lock(q);
-        uint32_t head = gp_get(&q->head), n = gp_get(&q->tail) - head;
-        n = n - n / 2 < STEAL_MOST ? n - n / 2 : STEAL_MOST;
+        uint32_t head = gp_get(&q->head), n = share(victim, gp_get(&q->tail) - head);
         for (uint32_t i = 0; i < n; i++) got[i] = ring(victim, false)[(head + i) % GP_RING_TASKS];
         gp_release(&q->head, head + n); /* COMMIT: they are in no ring now, but their tags say QUEUE */
         gp_unlock(q);
         for (uint32_t i = 0; i < n; i++)
             while (gp_task_push(got[i], gp.proc, false) < 0) gp_pause(); /* own ring is empty: it cannot be full */
-        if (n > 1 || gp_tasks_anywhere()) gp_wake_one(); /* more than one proc needs, here or left behind */
-        if (n) return true;
+        if (n == 0) continue;
+        if (queued(q) > 0) gp_wake_one(); /* what is left needs another worker */
+        return true;
     }
     return false;
 }
@@ -111,6 +213,7 @@ void gp_wake_one(void) {
     if (gp_get(&h->searching) != 0) return;
     for (unsigned k = 0; k <= (gp.nprocs - 1) / 64; k++) {
         uint64_t idle = gp_get(&h->idle[k]);
+        if (k == 0 && gp.nprocs > 1) idle &= ~1ULL; /* the host */
         while (idle) {
             uint64_t bit = idle & -idle;
             if (atomic_fetch_and_explicit(&h->idle[k], ~bit, memory_order_seq_cst) & bit) {

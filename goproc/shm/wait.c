@@ -274,7 +274,7 @@ int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r) 
             if (goroutine) ticks = TICKS;
             told = goroutine ? park(w, waiter, when) : sleep_thread(waiter, when);
             if (run != gp.run || !gp.base) { /* it stopped under us */
-                if (!PyErr_Occurred()) PyErr_SetString(hooks.stopped, "the goproc runtime stopped");
+                if (!PyErr_Occurred()) raise_stopped("the goproc runtime stopped", run);
                 return -1;
             }
             if (told == 0 && due && gp_now() >= due) { /* and whoever is late for it keeps its place in the other queues */
@@ -289,7 +289,11 @@ int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r) 
         if (!ok) told = -1;
         if (gp_case_cancel(&s->cases[0], waiter)) { /* a barrier is always alone */
             for (uint32_t i = 0; i < s->n; i++) gp_case_abandon(&s->cases[i]);
-            if (told < 0 || expire(w, until) < 0) break;
+            if (told < 0) break;
+            if (expire(w, until) < 0) {
+                if (run != gp.run || !gp.base) return -1; /* the exception says that the runtime has ended, and it was left */
+                break;
+            }
             continue;
         }
         uint64_t end = gp_acquire(&state->state);
@@ -390,7 +394,7 @@ static PyObject *core_drain(PyObject *module, PyObject *unused) {
             gp_set(&gp_slices, gp_get(&gp_slices) + 1);
         }
     }
-    if (GP_LIKELY(!gp.base || (!gp_inbox_pending() && !gp_get(&gp.my->rescan)))) Py_RETURN_FALSE;
+    if (GP_LIKELY(!gp.base || (!gp_inbox_pending() && !gp_get(&gp.my->rescan) && !gp_slice_ticked()))) return PyLong_FromLong(0);
     uint32_t told[1024];
     int n;
     while (gp_inbox_pending() && (n = gp_drain(told, 1024)) > 0)
@@ -403,7 +407,7 @@ static PyObject *core_drain(PyObject *module, PyObject *unused) {
         }
     bool look = gp_get(&gp.my->rescan);
     if (look) atomic_store(&gp.my->rescan, 0);
-    return PyBool_FromLong(look);
+    return PyLong_FromLong((look ? DRAIN_LOOK : 0) | (gp_slice_ticked() ? DRAIN_TICKED : 0));
 }
 
 static uint64_t deadline_ns(PyObject *deadline) { /* time.monotonic() seconds, or None */
@@ -459,7 +463,7 @@ static PyObject *core_park_forever(PyObject *module, PyObject *const *args, Py_s
 
 static bool somebody_waits(void) { /* called without the GIL: sizes may be stale, and then the next slice sees it */
     return gp_inbox_pending() || gp_get(&gp.my->rescan) || (hooks.runq && Py_SIZE(hooks.runq) > 0) ||
-           (hooks.timers && Py_SIZE(hooks.timers) > 0 && gp_slice_timers()) || gp_task_count() > 0;
+           (hooks.timers && Py_SIZE(hooks.timers) > 0 && gp_slice_timers());
 }
 
 static void request(int number) { PyErr_SetInterruptEx(number); }
@@ -494,10 +498,11 @@ static PyObject *core_slice_end(PyObject *module, PyObject *next) {
     return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
 
-static PyObject *core_slice_computes(PyObject *module, PyObject *unused) {
+static PyObject *core_slice_noted(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
-    return PyBool_FromLong(gp_slice_computes());
+    gp_slice_noted();
+    Py_RETURN_NONE;
 }
 
 static PyObject *core_take_asleep(PyObject *module, PyObject *unused) {
@@ -515,7 +520,8 @@ static PyObject *core_others_asleep(PyObject *module, PyObject *again) {
 
 PyMethodDef wait_functions[] = {
     {"bind", (PyCFunction)(void (*)(void))core_bind, METH_FASTCALL, PyDoc_STR("The goroutine that waits in this slot.")},
-    {"drain", core_drain, METH_NOARGS, PyDoc_STR("Queue the goroutines told through the inbox; was this process asked to look around?")},
+    {"drain", core_drain, METH_NOARGS, PyDoc_STR("Queue the goroutines told through the inbox. DRAIN_LOOK: this process was asked to look around; DRAIN_TICKED: a "
+               "slice has passed since slice_noted().")},
     {"idle", core_idle, METH_O, PyDoc_STR("Sleep until there may be something to do, or the monotonic deadline.")},
     {"check_park", core_check_park, METH_NOARGS, PyDoc_STR("Raise where a goroutine cannot park: too deep a stack, or in the middle of pickling.")},
     {"wake", core_wake, METH_NOARGS, PyDoc_STR("Make this process's scheduler look around; from any thread.")},
@@ -526,7 +532,7 @@ PyMethodDef wait_functions[] = {
     {"start_monitor", core_start_monitor, METH_O, PyDoc_STR("Have the handler of a signal called when a goroutine keeps this thread for long.")},
     {"stop_monitor", core_stop_monitor, METH_NOARGS, NULL},
     {"may_switch", core_may_switch, METH_NOARGS, PyDoc_STR("Is this a place, in C, where a goroutine can let others run?")},
-    {"slice_computes", core_slice_computes, METH_NOARGS, PyDoc_STR("Did the goroutine use the processor in its slice, or block the thread?")},
+    {"slice_noted", core_slice_noted, METH_NOARGS, PyDoc_STR("The state of the process is noted: DRAIN_TICKED comes again after the next slice.")},
     {"slice_end", core_slice_end, METH_O, PyDoc_STR("The request for a turn came to nothing: None, not here; else when the next timer is due.")},
     {"others_asleep", core_others_asleep, METH_O,
      PyDoc_STR("Is nothing under way, and all asleep but the caller; True: and were since it was asked with False?")},

@@ -7,7 +7,7 @@ from places import place_fixture
 
 CAPACITIES = (0, 1, 64)  # rendezvous, always full or empty, roomy
 
-place = place_fixture(((1, "local"), (2, "on0"), (2, "across"), (2, "back"), (4, "spread")))
+place = place_fixture(((0, "local"), (1, "on0"), (1, "across"), (2, "across"), (1, "back"), (4, "spread")))
 
 
 @pytest.fixture(params=CAPACITIES, ids=lambda cap: f"cap{cap}")

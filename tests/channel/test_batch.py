@@ -17,7 +17,7 @@ def test_send_many_is_many_sends(place, cap):
 
 
 @pytest.mark.parametrize("kind", [list, tuple, iter, dict.fromkeys, lambda r: (v for v in r)])
-def test_send_many_takes_any_iterable(runtime1, kind):
+def test_send_many_takes_any_iterable(runtime0, kind):
     c = chan(10)
     assert c.send_many(kind(range(7))) == 7
     assert c.recv_many(100) == list(range(7))
@@ -32,7 +32,7 @@ def test_send_many_from_another_channel(place):
     feeder.join(10)
 
 
-def test_send_many_stops_where_its_iterable_fails(runtime1):
+def test_send_many_stops_where_its_iterable_fails(runtime0):
     def source():
         yield 1
         yield 2
@@ -44,7 +44,7 @@ def test_send_many_stops_where_its_iterable_fails(runtime1):
     assert c.recv_many(10) == [1, 2]
 
 
-def test_send_many_stops_where_a_value_cannot_be_sent(runtime1):
+def test_send_many_stops_where_a_value_cannot_be_sent(runtime0):
     c = chan(10)
     with pytest.raises(PickleError):
         c.send_many([1, 2, (x for x in ()), 4])
@@ -104,12 +104,12 @@ def test_recv_many_takes_from_blocked_senders(place, some_cap):
 
 
 @pytest.mark.parametrize("n", [0, -1, -(2**40)])
-def test_recv_many_needs_a_positive_number(runtime1, n):
+def test_recv_many_needs_a_positive_number(runtime0, n):
     with pytest.raises(ValueError, match="recv_many"):
         chan(1).recv_many(n)
 
 
-def test_recv_many_of_a_huge_number(runtime1):
+def test_recv_many_of_a_huge_number(runtime0):
     c = chan(2)
     c.send_many([1, 2])
     assert c.recv_many(2**62) == [1, 2]

@@ -23,14 +23,14 @@ def test_with_closes(place, some_cap):
     assert c.closed
 
 
-def test_with_closes_when_the_block_raises(runtime1):
+def test_with_closes_when_the_block_raises(runtime0):
     c = chan(1)
     with pytest.raises(KeyError), c:
         raise KeyError
     assert c.closed
 
 
-def test_with_the_send_view(runtime1):
+def test_with_the_send_view(runtime0):
     c = chan(2)
     with c.tx as tx:
         tx.send(1)
@@ -57,7 +57,7 @@ def test_nil_send_and_receive_block(place):
             g.result(10)
 
 
-def test_nil_times_out(runtime1):
+def test_nil_times_out(runtime0):
     for f in (
         lambda: nil.send(1, timeout=0.001),
         lambda: nil.recv(timeout=0.001),
@@ -116,7 +116,7 @@ def test_views_are_not_made_directly(view):
         view(1)
 
 
-def test_view_keeps_its_channel(runtime1):
+def test_view_keeps_its_channel(runtime0):
     rx = chan(1).rx
     tx = chan(1).tx
     assert tx.try_send(1) is True
@@ -143,14 +143,14 @@ def test_view_keeps_its_channel(runtime1):
         lambda c: c.try_send(),
     ],
 )
-def test_wrong_arguments(runtime1, call):
+def test_wrong_arguments(runtime0, call):
     c = chan(5)
     with pytest.raises(TypeError):
         call(c)
     assert len(c) == 0
 
 
-def test_typed_maker_and_hints(runtime1):
+def test_typed_maker_and_hints(runtime0):
     c = chan[int](3)
     assert type(c) is goproc.Chan and c.cap == 3
     assert chan(cap=4).cap == 4
@@ -158,7 +158,7 @@ def test_typed_maker_and_hints(runtime1):
     assert go(lambda c: c.cap, c).result(10) == 3
 
 
-def test_repr(runtime1):
+def test_repr(runtime0):
     c = chan(2)
     c.send(1)
     assert "1/2" in repr(c) and repr(c.tx).startswith("<chan<-") and repr(c.rx).startswith("<<-chan")

@@ -45,7 +45,7 @@ def test_channel_of_channels(place, some_cap):
         g.result(10)
 
 
-def test_channel_through_itself(runtime1):
+def test_channel_through_itself(runtime0):
     c = chan(2)
     c.send(c)
     assert c.recv() is c
@@ -79,7 +79,7 @@ def test_handle_in_flight_keeps_the_channel(place):
     assert way.recv()["inner"].recv() == "kept"
 
 
-def test_weak_reference(runtime1):
+def test_weak_reference(runtime0):
     c = chan()
     ref = weakref.ref(c)
     assert ref() is c
@@ -87,7 +87,7 @@ def test_weak_reference(runtime1):
     assert ref() is None
 
 
-def test_pickled_by_itself_is_refused(runtime1):
+def test_pickled_by_itself_is_refused(runtime0):
     for handle in (chan(1), chan(1).tx, WaitGroup(), Atomic(1), go(int)):
         with pytest.raises(TypeError, match="shared memory"):
             pickle.dumps(handle)
@@ -95,7 +95,7 @@ def test_pickled_by_itself_is_refused(runtime1):
             handle.join(10)
 
 
-def test_a_copy_of_a_channel_is_the_channel(runtime1):
+def test_a_copy_of_a_channel_is_the_channel(runtime0):
     for c in (chan(1), chan(1).tx, chan(1).rx, goproc.nil):
         assert copy.copy(c) is c and copy.deepcopy({"c": [c]})["c"][0] is c
     for other in (

@@ -268,7 +268,7 @@ def test_array_outlives_the_runtime():
     del arrays
 
 
-def test_unused_channel_leaves_at_once(runtime1):
+def test_unused_channel_leaves_at_once(runtime0):
     before = census()
     for _ in range(1000):
         chan(10)
@@ -285,7 +285,7 @@ def test_stopped_runtime_leaves_no_mapping():
         assert "memfd:goproc" not in maps.read()
 
 
-def test_cancel_before_start_frees_the_arguments(runtime1):
+def test_cancel_before_start_frees_the_arguments(runtime0):
     before = census()
     g = go(lambda v: v, "x" * 10_000)
     assert g.cancel()

@@ -48,7 +48,7 @@ def test_thread_sends_to_goroutine(place, cap):
     assert join() == [300]
 
 
-def test_thread_to_thread(runtime1, cap):
+def test_thread_to_thread(runtime0, cap):
     c = chan(cap)
     join = threads(lambda: list(c), lambda: (c.send_many(range(300)), c.close())[0])
     assert join() == [list(range(300)), 300]
@@ -78,7 +78,7 @@ def test_threads_on_both_ends_in_different_processes(place, some_cap):
 
 
 @pytest.mark.parametrize("call", ["recv", "recv_ok", "send", "recv_many"])
-def test_thread_times_out_and_leaves_no_waiter(runtime1, call):
+def test_thread_times_out_and_leaves_no_waiter(runtime0, call):
     c = chan()
     args = {"send": (1,), "recv_many": (1,)}.get(call, ())
     for timeout in (0, 0.002):
@@ -141,7 +141,7 @@ def test_thread_waits_for_a_group(place):
     wg.done()
 
 
-def test_thread_sleeps_and_yields(runtime1):
+def test_thread_sleeps_and_yields(runtime0):
     assert threads(lambda: goproc.sleep(0.001) or goproc.yield_now() or "done")() == ["done"]
 
 

@@ -101,7 +101,7 @@ def test_timeout_that_is_no_number():
             assert isinstance(g.exception(5), ValueError)
 
 
-def test_timeout_too_large_for_a_float(runtime1):
+def test_timeout_too_large_for_a_float(runtime0):
     with pytest.raises((OverflowError, ValueError)):
         chan().recv(timeout=10**400)
     with pytest.raises(TimeoutError):
@@ -209,7 +209,7 @@ def test_cancelled_while_blocked(place, some_cap):
     assert len(c) == some_cap
 
 
-def test_many_timeouts_that_did_not_expire_are_forgotten(runtime1):
+def test_many_timeouts_that_did_not_expire_are_forgotten(runtime0):
     """A timer of an operation that completed must not stay until its time: a loop of such would fill the memory."""
     from goproc import scheduler
 

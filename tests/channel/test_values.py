@@ -146,7 +146,7 @@ def test_nan_keeps_its_bits(place):
 
 
 @pytest.mark.parametrize("n", range(50, 62))
-def test_lengths_around_the_inline_limit(runtime1, n):
+def test_lengths_around_the_inline_limit(runtime0, n):
     c = chan(1)
     for v in ("x" * n, b"x" * n, ("x" * n,), ["é" * (n // 2)], "é" * n):
         c.send(v)
@@ -156,7 +156,7 @@ def test_lengths_around_the_inline_limit(runtime1, n):
 @pytest.mark.parametrize(
     "n", [*range(990, 1040, 3), *range(16_370, 16_400, 5), *range(32_700, 32_800, 7), 65_535, 65_536, 65_537]
 )
-def test_lengths_around_block_sizes(runtime1, n):
+def test_lengths_around_block_sizes(runtime0, n):
     c = chan(2)
     for v in ("x" * n, b"y" * n, ["z" * n], bytearray(n)):
         c.send(v)
@@ -193,7 +193,7 @@ def test_recursive_values(place):
     g.result(10)
 
 
-def test_two_messages_share_nothing(runtime1):
+def test_two_messages_share_nothing(runtime0):
     c, v = chan(2), [1]
     c.send(v)
     c.send(v)
@@ -215,7 +215,7 @@ def test_value_is_as_it_was_at_the_send(place, make):
     assert numpy.array_equal(got, unchanged) if isinstance(got, numpy.ndarray) else got == unchanged
 
 
-def test_value_of_a_blocked_sender_is_as_it_was(runtime1):
+def test_value_of_a_blocked_sender_is_as_it_was(runtime0):
     c, v = chan(), [1]
     g = go.local(c.send, v)
     goproc.sleep(0.001)
@@ -383,7 +383,7 @@ def test_exceptions_are_values(place):
 @pytest.mark.parametrize(
     "make", [lambda: (i for i in ()), socket.socket, sys._getframe], ids=["generator", "socket", "frame"]
 )
-def test_what_cannot_be_copied_is_refused_where_it_is_sent(runtime1, make):
+def test_what_cannot_be_copied_is_refused_where_it_is_sent(runtime0, make):
     bad = make()
     c = chan(2)
     try:
@@ -414,7 +414,7 @@ def _explode():
     raise KeyError("dud")
 
 
-def test_error_in_the_sender_while_pickling(runtime1):
+def test_error_in_the_sender_while_pickling(runtime0):
     c = chan(1)
     with pytest.raises(goproc.PickleError, match="bomb"):
         c.send([1, Bomb()])
@@ -448,7 +448,7 @@ class Talker:
         return (Talker, (self.a, 0))
 
 
-def test_pickling_that_uses_goproc_does_not_disturb_others(runtime1):
+def test_pickling_that_uses_goproc_does_not_disturb_others(runtime0):
     """Enough operations inside a __reduce__ to be preempted there, with a goroutine ready that sends and blocks."""
     a, c, other = Atomic(5), chan(1), chan()
     g = go.local(lambda: [other.send([chan(), WaitGroup(), i]) for i in range(5)] and "sent")
@@ -471,7 +471,7 @@ class Blocker:
         return (Blocker, (None,))
 
 
-def test_blocking_while_pickling_is_refused(runtime1):
+def test_blocking_while_pickling_is_refused(runtime0):
     c = chan(1)
     with pytest.raises(goproc.PickleError, match="inside a __reduce__ or __getstate__"):
         c.send(Blocker(chan()))
@@ -479,7 +479,7 @@ def test_blocking_while_pickling_is_refused(runtime1):
     assert c.recv() == 1
 
 
-def test_blocking_while_pickling_an_argument_is_refused(runtime1):
+def test_blocking_while_pickling_an_argument_is_refused(runtime0):
     c = chan(1)
     with pytest.raises(goproc.PickleError, match="inside a __reduce__ or __getstate__"):
         go(lambda v: v, Blocker(chan()))

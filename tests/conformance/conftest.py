@@ -1,6 +1,6 @@
 """What the cases share: placements, capacities, and Go's own meaning of "blocks" and "does not block".
 
-A case that takes `place` runs in one process, across two, and spread over all, with 1, 2 and 4 procs. One that takes
+A case that takes `place` runs in one process, across two, and spread over all, with 0, 1, 2 and 4 workers. One that takes
 `cap` runs for each capacity that Go's tests have and that can differ. A blocked goroutine is recognised by the
 channel's queue where a case has a channel (peek.until_waiting), and by `blocks` where it has not.
 """
@@ -17,14 +17,15 @@ from places import place_fixture
 
 place = place_fixture(
     (
-        (1, "local"),
+        (0, "local"),
+        (0, "on0"),
         (1, "on0"),
-        (2, "on0"),
+        (1, "across"),
+        (1, "back"),
         (2, "across"),
         (2, "back"),
         (2, "spread"),
         (4, "local"),
-        (4, "across"),
         (4, "spread"),
     )
 )

@@ -80,18 +80,18 @@ def test_C04_value_of_a_blocked_sender_is_lost_at_close(place):
 
 
 @pytest.mark.parametrize("n", [-1, -(2**31), -(2**62), 2**32, 2**62])
-def test_C06_size_out_of_range(runtime1, n):
+def test_C06_size_out_of_range(runtime0, n):
     with pytest.raises(ValueError, match=r"^makechan: size out of range$"):
         chan(n)
 
 
 @pytest.mark.parametrize("n", [1.0, "1", None])
-def test_C06_size_must_be_an_int(runtime1, n):
+def test_C06_size_must_be_an_int(runtime0, n):
     with pytest.raises(TypeError):
         chan(n)
 
 
-def test_C06_size_that_does_not_fit_in_memory(runtime1):
+def test_C06_size_that_does_not_fit_in_memory(runtime0):
     with pytest.raises(goproc.OutOfSharedMemory, match=r"memory"):
         chan(2**31)
     c = chan(1)

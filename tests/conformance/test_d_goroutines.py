@@ -54,7 +54,7 @@ def test_D02_the_end_of_main_ends_the_program(program, procs):
     assert (done.status, done.out, done.err) == (0, "end of main\n", "")
 
 
-def test_D03_spawn_order(runtime1):
+def test_D03_spawn_order(runtime0):
     """The one spawned last runs first, the others in their order."""
     order = chan(5)
     for i in range(5):

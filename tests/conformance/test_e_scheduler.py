@@ -180,7 +180,7 @@ def test_E05_timer_fairness(runtime2, where):
         g.result(20)
 
 
-def test_E06_timer_fairness_of_both(runtime1):
+def test_E06_timer_fairness_of_both(runtime0):
     def worker(c, zero):
         timer = goproc.after(0.02)
         while True:
@@ -297,7 +297,7 @@ def test_E09_pingpong_hog(tmp_path):
     assert max(hog, light) <= 20 * min(hog, light), (hog, light)
 
 
-def test_E10_local_queue_is_fifo(runtime1, monkeypatch, long):
+def test_E10_local_queue_is_fifo(runtime0, monkeypatch, long):
     order: list[int] = []
     monkeypatch.setattr(builtins, "order", order, raising=False)  # where copies of a function find it, too
 
@@ -542,7 +542,7 @@ def test_E22_sema_handoff(runtime2, where):
     sem.release()
 
 
-def test_E23_after_func_starvation(runtime1):
+def test_E23_after_func_starvation(runtime0):
     stop, c = Atomic(False), chan(1)
 
     def sender():

@@ -219,7 +219,7 @@ def test_G13_once_goexit(place, once):
     assert calls.load() == 1
 
 
-def test_G14_traceback(runtime1, once):
+def test_G14_traceback(runtime0, once):
     def its_own_frame():
         raise ValueError("x")
 
@@ -236,7 +236,7 @@ def test_G14_traceback(runtime1, once):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_G15_release(runtime1, once, fails):
+def test_G15_release(runtime0, once, fails):
     class Big:
         pass
 

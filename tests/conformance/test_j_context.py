@@ -113,7 +113,7 @@ def until_done(ctx):
 @pytest.mark.parametrize(
     "make, text", [(context.background, "context.Background"), (context.todo, "context.TODO")]
 )
-def test_J01_background_todo(runtime1, make, text):
+def test_J01_background_todo(runtime0, make, text):
     ctx = make()
     assert ctx.done() == goproc.nil
     assert select(ctx.done(), default).index == 1
@@ -141,7 +141,7 @@ def test_J02_cancel_propagates_synchronously(runtime4, proc):
     assert_ended(Canceled, c1, wrapper, c2)
 
 
-def test_J03_parent_finishes_child(runtime1):
+def test_J03_parent_finishes_child(runtime0):
     parent, cancel = context.with_cancel(context.background())
     child, stop_child = context.with_cancel(parent)
     value = context.with_value(parent, "key", "value")
@@ -164,7 +164,7 @@ def test_J03_parent_finishes_child(runtime1):
     stop_timer()
 
 
-def test_J04_child_finishes_first(runtime1):
+def test_J04_child_finishes_first(runtime0):
     for parent, end in ((context.background(), None), context.with_cancel(context.background())):
         child, cancel = context.with_cancel(parent)
         assert_live(child)
@@ -179,7 +179,7 @@ def test_J04_child_finishes_first(runtime1):
             end()
 
 
-def test_J05_cancel_removes(runtime1):
+def test_J05_cancel_removes(runtime0):
     parent, cancel = context.with_cancel(context.background())
     assert children(parent) == 0
     _, cancel_child = context.with_cancel(parent)
@@ -224,7 +224,7 @@ def test_J06_deadlines(runtime2):
     assert go.on(1)(waits, there).result(20) == "context deadline exceeded"
 
 
-def test_J07_timeout_cancel(runtime1):
+def test_J07_timeout_cancel(runtime0):
     ctx, cancel = context.with_timeout(Wrapper(context.background()), 1000 * HOURS)
     assert_live(ctx)
     cancel()
@@ -288,7 +288,7 @@ def test_J09_simultaneous_cancels(runtime4):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("timers", [False, True], ids=["cancel", "timeout"])
-def test_J11_layers(runtime1, seed, timers):
+def test_J11_layers(runtime0, seed, timers):
     choice = random.Random(seed)
     ctx = context.background()
     values, cancels, layers = [], [], 0
@@ -350,7 +350,7 @@ def test_J13_child_created_during_cancel(runtime2, proc):
         assert repr(context.cause(child)) == f"ValueError({i})"
 
 
-def test_J14_key_checks(runtime1):
+def test_J14_key_checks(runtime0):
     background = context.background()
     with pytest.raises(TypeError, match=r"^key is not comparable$"):
         context.with_value(background, [], "value")
@@ -439,7 +439,7 @@ def test_J17_causes(runtime2):
     assert checked(fresh) == ("DeadlineExceeded", "DeadlineExceeded('context deadline exceeded')")
 
 
-def test_J18_without_cancel(runtime1):
+def test_J18_without_cancel(runtime0):
     parent, cancel = context.with_timeout(context.background(), HOURS)
     ctx = context.without_cancel(context.with_value(parent, "key", "value"))
     cancel()
@@ -455,7 +455,7 @@ def test_J18_without_cancel(runtime1):
 
 
 @pytest.fixture(params=["cancel", "own", "registering"])
-def ending(request, runtime1):
+def ending(request, runtime0):
     """Makes a context and what ends it: goproc's, one of the user's class, and one that has its own after_func."""
 
     def make():
@@ -480,7 +480,7 @@ def test_J19_afterfunc_called_after_cancel(ending):
     assert select(called, default).index == 1
 
 
-def test_J19_afterfunc_called_after_timeout(runtime1):
+def test_J19_afterfunc_called_after_timeout(runtime0):
     ctx, _ = context.with_timeout(context.background(), 0.01)
     called = chan(1)
     stop = context.after_func(ctx, lambda: called.send(True))
@@ -533,7 +533,7 @@ def test_J19_afterfunc_cancel_does_not_wait(ending):
     assert left.recv(timeout=20)
 
 
-def test_J20_afterfunc_multiple(runtime1):
+def test_J20_afterfunc_multiple(runtime0):
     ctx, cancel = context.with_cancel(context.background())
     calls = chan(10)
     stops = [context.after_func(ctx, lambda i=i: calls.send(i)) for i in range(3)]
@@ -545,7 +545,7 @@ def test_J20_afterfunc_multiple(runtime1):
     assert not any(stop() for stop in stops)
 
 
-def test_J21_custom_afterfunc_method(runtime1):
+def test_J21_custom_afterfunc_method(runtime0):
     before = goproc.num_goroutine()
     parent = Registering()
     ctx1, cancel1 = context.with_cancel(parent)
@@ -573,7 +573,7 @@ def test_J21_custom_afterfunc_method(runtime1):
     cancel()
 
 
-def test_J22_no_helper_goroutine(runtime1):
+def test_J22_no_helper_goroutine(runtime0):
     gc.collect()
     before = goproc.num_goroutine()
     top, cancel_top = context.with_cancel(context.background())

@@ -38,7 +38,7 @@ def test_K01_after(spawn):
     assert start + 0.1 <= due <= now
 
 
-def test_K02_ordering(runtime1):
+def test_K02_ordering(runtime0):
     delta, slots = 0.02, (5, 3, 6, 6, 6, 1, 1, 2, 7, 9, 4, 8, 0)
     arrived = chan(len(slots))
     for slot in slots:
@@ -78,7 +78,7 @@ def test_K03_stop(spawn):
     assert not timer.stop()
 
 
-def test_K04_reset(runtime1):
+def test_K04_reset(runtime0):
     delta = 0.05
     timer = Timer(2 * delta)
     goproc.sleep(delta)
@@ -93,7 +93,7 @@ def test_K04_reset(runtime1):
     assert not pending(timer.c)
 
 
-def test_K04_reset_leaves_no_stale_value(runtime1):
+def test_K04_reset_leaves_no_stale_value(runtime0):
     timer = Timer(0)
     goproc.sleep(0.01)
     assert timer.reset(3600)
@@ -101,7 +101,7 @@ def test_K04_reset_leaves_no_stale_value(runtime1):
     assert timer.stop()
 
 
-def test_K06_len_cap_zero(runtime1):
+def test_K06_len_cap_zero(runtime0):
     timer, ticker = Timer(0.001), Ticker(0.001)
     channels = (timer.c, ticker.c, after(0.001), tick(0.001), Timer(3600).c)
     for _ in range(2):
@@ -154,14 +154,14 @@ def test_K07_two_waiters_one_value(runtime4):
 
 
 @pytest.mark.parametrize("make", [after, tick])
-def test_K09_value_time(runtime1, make):
+def test_K09_value_time(runtime0, make):
     start = monotonic()
     c = make(0.01)
     goproc.sleep(0.5)
     assert start + 0.01 <= c.recv(timeout=20) < start + 0.4
 
 
-def test_K10_negative_and_overflow(runtime1):
+def test_K10_negative_and_overflow(runtime0):
     goproc.sleep(-LONGEST)
     for seconds in (-LONGEST, -INFINITY, -1, 0, 0.0):
         before = monotonic()
@@ -217,7 +217,7 @@ def test_K12_ticker_stress(runtime4):
     assert ticker.stop()
 
 
-def test_K13_afterfunc_chain(runtime1):
+def test_K13_afterfunc_chain(runtime0):
     ended = chan(1)
     left = 10
 
@@ -245,7 +245,7 @@ def test_K13_afterfunc_chain(runtime1):
     ],
     ids=["after", "tick", "Timer", "Ticker", "reset"],
 )
-def test_K14_unreferenced_timers(runtime1, make):
+def test_K14_unreferenced_timers(runtime0, make):
     make()
     gc.collect()
     _core.collect()

@@ -362,7 +362,7 @@ def test_several_lose_and_double_nothing(runtime4, caps, programs):
 @pytest.mark.watchdog(60 if LONG not in os.environ else 3600)
 @examples(60)
 @given(caps=st.lists(st.sampled_from([0, 1, 2]), min_size=1, max_size=2), programs=goroutines)
-def test_several_in_one_process(runtime1, caps, programs):
+def test_several_in_one_process(runtime0, caps, programs):
     check_together(caps, [(0 if isinstance(where, int) else where, ops) for where, ops in programs])
 
 

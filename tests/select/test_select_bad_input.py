@@ -44,7 +44,7 @@ NO_CASES = {
 
 @pytest.mark.parametrize("name", NO_CASES)
 @pytest.mark.parametrize("at", [0, 1])
-def test_not_a_case(runtime1, name, at):
+def test_not_a_case(runtime0, name, at):
     c = chan(1)
     c.send("kept")
     thing = NO_CASES[name]
@@ -54,7 +54,7 @@ def test_not_a_case(runtime1, name, at):
     assert c.recv() == "kept"
 
 
-def test_wrong_tuples(runtime1):
+def test_wrong_tuples(runtime0):
     c = chan(1)
     for case in (
         (c.recv, 1),
@@ -73,13 +73,13 @@ def test_wrong_tuples(runtime1):
     assert (len(c), c.closed) == (0, False)
 
 
-def test_send_without_a_value(runtime1):
+def test_send_without_a_value(runtime0):
     c = chan(1)
     both(c, c.send, error=TypeError, text=r"case 1 is .* without a value: a send case is \(ch\.send, value\)")
     assert (len(c), waiters(c)) == (0, (0, 0))
 
 
-def test_directions(runtime1):
+def test_directions(runtime0):
     c = chan(1)
     c.send("kept")
     for case in (c.tx, c.tx.recv, c.tx.recv_ok):
@@ -91,7 +91,7 @@ def test_directions(runtime1):
     assert select(c.rx.recv) == (0, 1, True)
 
 
-def test_defaults_and_number(runtime1):
+def test_defaults_and_number(runtime0):
     c = chan(1)
     c.send("kept")
     both(default, default, error=ValueError, text=r"^reflect\.Select: multiple default cases$")
@@ -101,7 +101,7 @@ def test_defaults_and_number(runtime1):
     assert (len(c), c.recv()) == (1, "kept")
 
 
-def test_keywords(runtime1):
+def test_keywords(runtime0):
     c = chan(1)
     for bad in ({"timeouts": 1}, {"timeout": 1, "other": 2}, {"default": True}):
         with pytest.raises(TypeError):
@@ -115,7 +115,7 @@ def test_keywords(runtime1):
 
 
 @pytest.mark.parametrize("bad", ["1", b"1", [], 1j, object()], ids=lambda bad: type(bad).__name__)
-def test_timeout_of_another_type(runtime1, bad):
+def test_timeout_of_another_type(runtime0, bad):
     c = chan(1)
     c.send("kept")
     for wait in (lambda: select(c, timeout=bad), lambda: Selector(c).select(timeout=bad)):
@@ -124,7 +124,7 @@ def test_timeout_of_another_type(runtime1, bad):
     assert c.recv() == "kept"
 
 
-def test_timeout_without_a_place_in_time(runtime1):
+def test_timeout_without_a_place_in_time(runtime0):
     c = chan(1)
     c.send("kept")
     for bad, error in ((float("nan"), ValueError), (10**400, OverflowError)):
@@ -170,7 +170,7 @@ def test_a_value_that_cannot_be_sent(place):
     assert ready.recv() == "kept"
 
 
-def test_a_value_for_nil_is_not_looked_at(runtime1):
+def test_a_value_for_nil_is_not_looked_at(runtime0):
     assert select((nil.send, Unpicklable()), default) == (1, None, False)
 
 
@@ -218,7 +218,7 @@ def test_handles_of_a_stopped_runtime(others):
             assert selectors[0].select() == (0, "new", True)
 
 
-def test_units_that_cannot_be_acquired(runtime1):
+def test_units_that_cannot_be_acquired(runtime0):
     sem = Semaphore(2)
     both((sem.acquire, -1), default, error=ValueError, text="case 0 acquires a negative number")
     for bad in ("1", None, 1.5):
@@ -232,7 +232,7 @@ def test_units_that_cannot_be_acquired(runtime1):
     sem.release(2)
 
 
-def test_errors_are_at_the_users_line(runtime1):
+def test_errors_are_at_the_users_line(runtime0):
     def here():
         c = chan(1)
         c.close()
@@ -243,7 +243,7 @@ def test_errors_are_at_the_users_line(runtime1):
     assert caught.traceback[-1].name == "here"
 
 
-def test_selector_is_not_sent_or_copied(runtime1):
+def test_selector_is_not_sent_or_copied(runtime0):
     s = Selector(chan(1), default)
     c = chan(1)
     for use in (lambda: pickle.dumps(s), lambda: c.send(s), lambda: copy.copy(s), lambda: copy.deepcopy(s)):
@@ -259,7 +259,7 @@ def test_default_is_one_object(place):
     assert place.anyone(lambda d: select(chan(), d), default).result(10) == (1, None, False)
 
 
-def test_selected(runtime1):
+def test_selected(runtime0):
     c = chan(1)
     c.send("v")
     s = select(c)
@@ -278,7 +278,7 @@ class Holder:
 
 
 @pytest.mark.parametrize("make", ["select", "type", "pickle"])
-def test_selected_lets_go_of_its_value(runtime1, make):
+def test_selected_lets_go_of_its_value(runtime0, make):
     """However it was made; also when the value refers to it."""
     c = chan(1)
     c.send([1])

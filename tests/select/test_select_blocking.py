@@ -75,7 +75,7 @@ def test_time_is_up(place, form, timeout):
 
 
 @pytest.mark.parametrize("timeout", [0, -1, None, 1e9, 1e300, float("inf"), 10**6, True, 0.001])
-def test_what_is_ready_wins_over_any_timeout(runtime1, form, timeout):
+def test_what_is_ready_wins_over_any_timeout(runtime0, form, timeout):
     c = chan(1)
     c.send(1)
     assert form((c, nil), timeout=timeout) == (0, 1, True)
@@ -94,7 +94,7 @@ def test_very_long_is_not_short(place, form, timeout):
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 70])
-def test_only_nil_times_out(runtime1, form, n):
+def test_only_nil_times_out(runtime0, form, n):
     with pytest.raises(TimeoutError):
         form([nil] * n, timeout=SHORT)
 
@@ -481,7 +481,7 @@ class Alarm(Exception):
 
 
 @pytest.mark.parametrize("n", [1, 4, 70])
-def test_a_signal_handler_raises(runtime1, n):
+def test_a_signal_handler_raises(runtime0, n):
     """The main goroutine is blocked in a select, and nothing else runs."""
 
     def ring(number, frame):
@@ -504,7 +504,7 @@ def test_a_signal_handler_raises(runtime1, n):
     assert g.result(10) == (n - 1, "after", True)
 
 
-def test_too_deep_to_block(runtime1):
+def test_too_deep_to_block(runtime0):
     """A select that is ready is done at any depth; one that would block says so, and has done nothing."""
 
     def down(a, b, errors):

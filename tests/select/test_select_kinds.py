@@ -420,7 +420,7 @@ def test_ticker(place):
     assert place.receiver(ticks, chan()).result(10) == {1: 5}
 
 
-def test_earliest_of_several_timers_and_the_timeout(runtime1):
+def test_earliest_of_several_timers_and_the_timeout(runtime0):
     ts = [Timer(s) for s in (FAR, 0.004, 0.5)]
     assert select(*ts).index == 1
     with pytest.raises(TimeoutError):

@@ -64,7 +64,7 @@ def test_around_the_journals_limit(place, n):
 
 
 @pytest.mark.parametrize("n", [LIMIT - 1, LIMIT, LIMIT + 1])
-def test_limit_counts_cases_with_nil_and_repeats(runtime1, n):
+def test_limit_counts_cases_with_nil_and_repeats(runtime0, n):
     c = chan(1)
     c.send(1)
     assert select(*[nil] * (n - 1), c) == (n - 1, 1, True)

@@ -13,7 +13,7 @@ from peek import until, until_waiting, waiters
 from goproc import ChanClosed, Selector, WaitGroup, chan, default, go, nil, yield_now
 
 
-def test_sequence(runtime1):
+def test_sequence(runtime0):
     a, b = chan(1), chan(1)
     cases = [a, b.recv, (b.send, 1), nil, default]
     s = Selector(*cases)
@@ -32,7 +32,7 @@ def test_sequence(runtime1):
     assert len(Selector()) == 0 and Selector(default).select() == (0, None, False)
 
 
-def test_default_in_any_place(runtime1):
+def test_default_in_any_place(runtime0):
     c = chan(1)
     for at in range(3):
         cases = [c, nil]
@@ -44,7 +44,7 @@ def test_default_in_any_place(runtime1):
         assert s() == (at, None, False)
 
 
-def test_replacement(runtime1):
+def test_replacement(runtime0):
     a, b = chan(2), chan(2)
     s = Selector(a, b)
     a.send(1)
@@ -73,7 +73,7 @@ def test_replacement(runtime1):
 
 
 @pytest.mark.parametrize("n", [3, 64, 70])
-def test_replacement_that_is_refused_changes_nothing(runtime1, n):
+def test_replacement_that_is_refused_changes_nothing(runtime0, n):
     cs = [chan(1) for _ in range(n)]
     s = Selector(*cs[:-1], default)
     for bad, error in (
@@ -133,7 +133,7 @@ def test_again_after_errors(place):
     assert waiters(a) == waiters(b) == waiters(full) == (0, 0)
 
 
-def test_value_is_that_of_the_moment(runtime1):
+def test_value_is_that_of_the_moment(runtime0):
     """A send case keeps the object, and sends what it is when it is chosen."""
     c, v = chan(1), [1]
     s = Selector((c.send, v))
@@ -171,7 +171,7 @@ def test_closing_turns_cases_off(place):
 
 
 @pytest.mark.parametrize("n", [1, 2, 100])
-def test_two_goroutines_at_once(runtime1, n):
+def test_two_goroutines_at_once(runtime0, n):
     cs = [chan(1) for _ in range(n)]
     s = Selector(*cs)
     first = go.local(s.select)
@@ -209,7 +209,7 @@ class Meddler:
         return (int, ())
 
 
-def test_while_a_value_is_serialised(runtime1):
+def test_while_a_value_is_serialised(runtime0):
     """Code that runs in the middle of a select cannot change it, nor start another on the same Selector."""
     c, meddler = chan(1), Meddler()
     s = Selector((c.send, meddler), nil)
@@ -220,7 +220,7 @@ def test_while_a_value_is_serialised(runtime1):
     assert len(s) == 2 and s[1] is nil
 
 
-def test_keeps_what_it_waits_for(runtime1):
+def test_keeps_what_it_waits_for(runtime0):
     s = Selector(chan(1), (chan(1).send, "kept"))
     gc.collect()
     assert s.select() == (1, None, True)
@@ -230,7 +230,7 @@ def test_keeps_what_it_waits_for(runtime1):
     assert s.select() == (0, "alive", True)
 
 
-def test_is_collected_in_a_cycle(runtime1):
+def test_is_collected_in_a_cycle(runtime0):
     class Box:
         pass
 
@@ -242,7 +242,7 @@ def test_is_collected_in_a_cycle(runtime1):
     assert gone() is None
 
 
-def test_dropped_while_a_goroutine_is_in_it(runtime1):
+def test_dropped_while_a_goroutine_is_in_it(runtime0):
     c, d = chan(), chan()
     g = go.local(lambda: Selector(c, d, (d.send, "x" * 1000)).select())
     until_waiting(c, receivers=1)

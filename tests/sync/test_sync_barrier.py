@@ -99,7 +99,7 @@ def test_times_out(place, timeout):
     assert g.result(10) == 0
 
 
-def test_nonsense_for_a_timeout(runtime1):
+def test_nonsense_for_a_timeout(runtime0):
     with pytest.raises(ValueError):
         Barrier(2).wait(float("nan"))
 

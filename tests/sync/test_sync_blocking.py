@@ -120,7 +120,7 @@ def test_timeout_that_is_not_needed(place, case):
     call(thing, case.put)
 
 
-def test_nonsense_for_a_timeout(runtime1, case):
+def test_nonsense_for_a_timeout(runtime0, case):
     thing = case.make()
     with pytest.raises(ValueError, match="NaN"):
         call(thing, case.take, float("nan"))
@@ -284,7 +284,7 @@ def test_threads_time_out(runtime2, case):
     call(thing, case.take, 0)
 
 
-def test_other_goroutines_run_meanwhile(runtime1, case):
+def test_other_goroutines_run_meanwhile(runtime0, case):
     thing, ran = case.make(), []
     g = go.local(call, thing, case.take)
     until_waiters(thing, 1)
@@ -371,19 +371,19 @@ def test_outlives_its_maker(runtime2, kind):
         lambda: Cond(Mutex()).signal(1),
     ],
 )
-def test_wrong_arguments(runtime1, f):
+def test_wrong_arguments(runtime0, f):
     with pytest.raises(TypeError):
         f()
 
 
 @pytest.mark.parametrize("f", [lambda: Semaphore(-1), lambda: Barrier(0), lambda: Barrier(-1)])
-def test_wrong_numbers(runtime1, f):
+def test_wrong_numbers(runtime0, f):
     with pytest.raises(ValueError):
         f()
 
 
 @pytest.mark.parametrize("name", ["acquire", "try_acquire", "release"])
-def test_wrong_numbers_of_units(runtime1, name):
+def test_wrong_numbers_of_units(runtime0, name):
     sem = Semaphore(2)
     with pytest.raises(ValueError):
         getattr(sem, name)(-1)

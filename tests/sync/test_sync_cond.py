@@ -25,7 +25,7 @@ def test_needs_the_lock(place):
 
 
 @pytest.mark.parametrize("side", ["reader of a written", "writer of a read"])
-def test_needs_the_right_side_of_the_lock(runtime1, side):
+def test_needs_the_right_side_of_the_lock(runtime0, side):
     """It says so and does not try to take what it never had."""
     rw = RWMutex()
     if side == "reader of a written":
@@ -102,7 +102,7 @@ def test_timeout_does_not_count_the_time_to_lock_again(place):
     assert g.result(10) is True
 
 
-def test_nonsense_for_a_timeout(runtime1):
+def test_nonsense_for_a_timeout(runtime0):
     cond = Cond(Mutex())
     with cond:
         with pytest.raises(ValueError):
@@ -296,7 +296,7 @@ def test_two_conditions_of_one_mutex_are_two(place):
     ga.result(10)
 
 
-def test_repr(runtime1):
+def test_repr(runtime0):
     assert "Mutex" in repr(Cond(Mutex()))
 
 

@@ -27,7 +27,7 @@ def test_with(place):
     m.unlock()
 
 
-def test_repr(runtime1):
+def test_repr(runtime0):
     m = Mutex()
     assert "free" in repr(m)
     with m:
@@ -35,7 +35,7 @@ def test_repr(runtime1):
     assert repr(RWMutex()).startswith("<RWMutex")
 
 
-def test_not_reentrant(runtime1):
+def test_not_reentrant(runtime0):
     m = Mutex()
     m.lock()
     with pytest.raises(TimeoutError):
@@ -141,7 +141,7 @@ def test_with_sides(place):
     m.unlock()
 
 
-def test_sides_have_all_operations(runtime1):
+def test_sides_have_all_operations(runtime0):
     m = RWMutex()
     m.reader.lock(timeout=1)
     assert m.reader.try_lock() and not m.writer.try_lock()
@@ -299,7 +299,7 @@ def test_readers_are_not_starved(place):
 
 
 @pytest.mark.parametrize("make", [Mutex, lambda: Semaphore(2)])
-def test_with_by_other_means_than_a_with_statement(runtime1, make):
+def test_with_by_other_means_than_a_with_statement(runtime0, make):
     lock = make()
     with ExitStack() as stack:
         assert stack.enter_context(lock) is lock
@@ -318,7 +318,7 @@ def held(lock):
     return int(lock.locked) if isinstance(lock, Mutex) else lock.size - lock.free
 
 
-def test_more_with_blocks_at_a_time_than_are_kept_for_use_again(runtime1):
+def test_more_with_blocks_at_a_time_than_are_kept_for_use_again(runtime0):
     """And what is bound keeps its object."""
     locks = [Mutex() for _ in range(40)]
     with ExitStack() as stack:
@@ -332,7 +332,7 @@ def test_more_with_blocks_at_a_time_than_are_kept_for_use_again(runtime1):
             assert m.locked
 
 
-def test_enter_of_something_else(runtime1):
+def test_enter_of_something_else(runtime0):
     with pytest.raises(TypeError, match=r"__enter__\(\) needs a goproc.*Mutex"):
         Mutex.__enter__(Semaphore(1))
     with pytest.raises(TypeError, match=r"__exit__\(\) of a goproc.*Mutex cannot be bound to a int"):
@@ -343,7 +343,7 @@ def test_enter_of_something_else(runtime1):
         Mutex().__enter__(a=1)
 
 
-def test_with_a_mutex_of_a_derived_class(runtime1):
+def test_with_a_mutex_of_a_derived_class(runtime0):
     class Counted(Mutex):
         __slots__ = ()
 

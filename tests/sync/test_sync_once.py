@@ -113,7 +113,7 @@ def test_from_threads(runtime2):
 
 @pytest.mark.parametrize("bad", [None, 5, "f"])
 @pytest.mark.parametrize("make", [once_func, once_value])
-def test_of_something_else(runtime1, make, bad):
+def test_of_something_else(runtime0, make, bad):
     with pytest.raises(TypeError):
         make(bad)
 
@@ -173,7 +173,7 @@ def test_as_decorator(place):
     assert config.__name__ == "config"
 
 
-def test_exception_again_and_again_does_not_grow(runtime1):
+def test_exception_again_and_again_does_not_grow(runtime0):
     """Raising the same exception adds to its traceback; a thousand times must not add a thousand frames."""
 
     def fail():

@@ -233,7 +233,7 @@ class Model:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
 )
-def test_does_what_the_model_does(runtime1, size, ops):
+def test_does_what_the_model_does(runtime0, size, ops):
     sem, model, gs, had = Semaphore(size), Model(size), [], set()
 
     def take(who, n):
@@ -288,7 +288,7 @@ def test_a_select_that_acquires_twice_does_not_block_itself(place, first, second
         assert sem.free == 0
 
 
-def test_a_context_that_is_done_wins_over_units(runtime1):
+def test_a_context_that_is_done_wins_over_units(runtime0):
     """Also if this process was too busy to see it in time."""
     sem = Semaphore(1)
     sem.acquire()

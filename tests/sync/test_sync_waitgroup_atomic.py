@@ -69,7 +69,7 @@ def test_failure_with_a_handle_counts_as_done(runtime2):
     assert isinstance(g.exception(10), KeyError)
 
 
-def test_wait_at_zero_does_not_block(runtime1):
+def test_wait_at_zero_does_not_block(runtime0):
     wg = WaitGroup()
     wg.wait()
     wg.wait(timeout=0)
@@ -120,12 +120,12 @@ def test_used_again(spawn):
 
 
 @pytest.mark.parametrize("n", [2**63, -(2**63) - 1, 2**200])
-def test_add_out_of_range(runtime1, n):
+def test_add_out_of_range(runtime0, n):
     with pytest.raises(OverflowError):
         WaitGroup().add(n)
 
 
-def test_counter_overflow(runtime1):
+def test_counter_overflow(runtime0):
     wg = WaitGroup()
     wg.add(2**63 - 1)
     with pytest.raises(OverflowError):
@@ -143,7 +143,7 @@ def test_counter_overflow(runtime1):
         lambda w: w.wait(1, 2),
     ],
 )
-def test_wrong_arguments(runtime1, call):
+def test_wrong_arguments(runtime0, call):
     wg = WaitGroup()
     with pytest.raises(TypeError):
         call(wg)
@@ -178,7 +178,7 @@ def test_stress(runtime4):
 # -- Atomic -----------------------------------------------------------------------------------------------------------
 
 
-def test_atomic_operations(runtime1):
+def test_atomic_operations(runtime0):
     a = Atomic(5)
     assert a.load() == 5 and Atomic().load() == 0
     assert a.store(7) is None and a.load() == 7
@@ -190,7 +190,7 @@ def test_atomic_operations(runtime1):
     assert "21" in repr(a)
 
 
-def test_atomic_limits(runtime1):
+def test_atomic_limits(runtime0):
     top, bottom = 2**63 - 1, -(2**63)
     for v in (top, bottom, -1, 0):
         assert Atomic(v).load() == v
@@ -230,7 +230,7 @@ def test_atomic_bool(runtime2):
 
 
 @pytest.mark.parametrize("v", ["1", 1.0, None, [], True])
-def test_atomic_of_something_else(runtime1, v):
+def test_atomic_of_something_else(runtime0, v):
     a = Atomic(0)
     for call in (a.store, a.add, a.swap, a.and_, a.or_):
         with pytest.raises(TypeError):
@@ -243,7 +243,7 @@ def test_atomic_of_something_else(runtime1, v):
             Atomic(v)
 
 
-def test_atomic_failed_construction_leaves_nothing(runtime1):
+def test_atomic_failed_construction_leaves_nothing(runtime0):
     from goproc.shm import _core
 
     before = _core.census()["objects"]
@@ -290,7 +290,7 @@ def test_atomic_cas_elects_one(runtime4):
     assert sorted(won) == list(range(a.load()))
 
 
-def test_atomic_spin_lets_others_run(runtime1):
+def test_atomic_spin_lets_others_run(runtime0):
     """A goroutine that polls must not keep the one it waits for from running."""
     a = Atomic(0)
 

@@ -1,0 +1,118 @@
+"""Time slices: a goroutine that keeps its process for more than 10 ms lets other goroutines of the process run.
+
+A thread in C sees that a slice is over (monitor.c) and has a signal handler called here, between two bytecodes. The
+handler switches to a goroutine that had started, has blocked, and is ready again, and to no other: a goroutine that
+has begun and never blocks runs to its end before another one begins on its process. What has not begun is left to
+other workers.
+
+The handler leaves the running goroutine alone where a switch is not safe (safepoint.py), and while that goroutine has
+changed state of the process (process_state.py).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from math import inf
+
+from goproc import process_state, scheduler
+from goproc.process_state import ProcessState
+from goproc.safepoint import is_safepoint, may_raise
+from goproc.shm import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
+SLICE = 0.01  # seconds that a goroutine keeps its process if others wait; monitor.c has the same number
+
+_running = False  # the handler and the monitor are there
+_before: ProcessState | None = None  # the state of the process when it was last noted between two turns
+
+
+def start() -> None:
+    """Begin to end slices in this thread. Only Python's main thread has signal handlers; elsewhere nothing happens."""
+    global _running
+    if (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGURG) in (signal.SIG_DFL, signal.SIG_IGN)
+        and os.environ.get("GOPROC_PREEMPT", "1") != "0"
+    ):
+        signal.signal(signal.SIGURG, on_slice_end)
+        try:
+            _core.start_monitor(signal.SIGURG)
+        except OSError:
+            pass  # no thread is to be had: then goroutines keep the process until they block
+        _core.dump_ready(True)
+        note_state()
+        scheduler.between_turns = note_state
+        _running = True
+
+
+def stop() -> None:
+    """Undo start()."""
+    global _running, _before
+    _before = None
+    scheduler.between_turns = None
+    if _running:
+        _running = False
+        _core.dump_ready(False)
+        _core.stop_monitor()
+        if signal.getsignal(signal.SIGURG) is on_slice_end:
+            signal.signal(signal.SIGURG, signal.SIG_DFL)
+
+
+def note_state() -> None:
+    """Note the state of the process between two turns.
+
+    The scheduler calls it at the first switch after each 10 ms, so that the many short turns of a process cost nothing.
+    Should one of those short turns have changed the state, the next long one is taken for its author and keeps the
+    process until it blocks.
+    """
+    global _before
+    _core.slice_noted()
+    _before = process_state.read()
+
+
+def on_slice_end(number: int, frame: FrameType | None) -> None:
+    """The running goroutine has had its slice, and another is ready; or a process wants to know about this one's."""
+    if _core.dump_wanted():
+        scheduler.answer_dump(frame)
+    if _core.lost() is not None:
+        _meet_loss(frame)
+        return
+    if (
+        scheduler.scheduling
+        or not _core.may_switch()
+        or not is_safepoint(frame, scheduler.run_goroutines.__code__)
+    ):
+        _core.slice_end(None)
+        return
+    g = scheduler.current
+    scheduler.scheduling = True
+    try:
+        scheduler.poll()
+        if not scheduler.runq:
+            _core.slice_end(scheduler.timers[0][0] if scheduler.timers else inf)
+        elif not _changes_state():
+            scheduler.preempt(SLICE)
+    finally:
+        scheduler.scheduling = False
+    if g is scheduler.main and isinstance(g.interrupt, KeyboardInterrupt):
+        scheduler.raise_interrupt()  # Ctrl-C met another goroutine meanwhile; main may not block for long
+
+
+def _meet_loss(frame: FrameType | None) -> None:
+    """The runtime has ended by itself: forget it now if main runs code of its own, else main is told where it blocks."""
+    here = scheduler.current is scheduler.main and not scheduler.main.parked
+    here = here and not scheduler.scheduling and _core.may_switch() and may_raise(frame)
+    if here and scheduler.on_lost is not None:
+        scheduler.on_lost()
+    else:
+        scheduler.notice_loss()
+
+
+def _changes_state() -> bool:
+    """Return True if the running goroutine has changed state of the process since its turn began."""
+    return _before is not None and process_state.read() != _before
