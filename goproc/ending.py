@@ -134,7 +134,11 @@ def unread_policy() -> str:
 
 
 def unread(id_: int, stored: tuple[Any, ...], site: int) -> None:
-    """Deal with a failed goroutine whose last handle is gone. The core calls it, from a dealloc."""
+    """Deal with a failure that nobody can read any more. The core calls it where the last handle goes after the failure.
+
+    A goroutine whose creator has kept no handle panics. It does so whether the handle that `go` returned was gone before
+    the failure or is dropped after it: a fast worker would decide otherwise.
+    """
     failure = Failure.read(stored)
     policy = unread_policy()
     where = Site.read(site)

@@ -165,20 +165,21 @@ class Told(BaseException):
 _sites: dict[tuple[int, int], tuple[object, int]] = {}
 
 
-def _site(frame: FrameType) -> int:
+def _site(frame: FrameType, alone: bool = False) -> int:
     """Return a reference, for any process, to the place where a goroutine is created. Each place is stored once.
 
-    The text is that of ending.Site: function, place, and whether the code drops the handle at once. Such a goroutine has
-    no handle: its failure is a panic, although the worker may be so fast that the handle is still on its way back.
+    Args:
+        frame: of the code that creates it.
+        alone: nobody gets a handle; else the code tells whether it drops the handle at once.
     """
     code = frame.f_code
-    key = (id(code), frame.f_lasti)
+    key = (id(code), ~frame.f_lasti if alone else frame.f_lasti)
     known = _sites.get(key)
     if known is not None and known[0] is code:
         return known[1]
     if len(_sites) > 10_000:  # code made at run time, over and over
         return 0
-    text = ending.Site(code.co_qualname, f"{code.co_filename}:{frame.f_lineno}", _is_statement(frame)).store()
+    text = ending.Site(code.co_qualname, f"{code.co_filename}:{frame.f_lineno}", alone or _is_statement(frame)).store()
     ref = _core.definition_put(text.encode("utf-8", "backslashreplace"))
     _sites[key] = (code, ref)
     return ref
@@ -249,7 +250,7 @@ class Origin(NamedTuple):
 
 
 def origin(frame: FrameType) -> Origin:
-    return Origin(_site(frame), scheduler.current.id, _inherited(None))
+    return Origin(_site(frame, alone=True), scheduler.current.id, _inherited(None))
 
 
 def _spawn_local(
@@ -533,7 +534,13 @@ def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
 
 
 def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
-    """Store what a goroutine raised; without a handle to read it, panic, unless it is to be quiet."""
+    """Store the exception of a goroutine for its handle; report it if there is none, or panic if there never was one.
+
+    Args:
+        g: the goroutine.
+        exc: raised by its function.
+        quiet: somebody has been told already.
+    """
     from goproc.pickling import failure
 
     if isinstance(exc, SystemExit):
@@ -543,7 +550,7 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
         scheduler.interrupt(scheduler.main, exc)
     quiet = quiet or isinstance(exc, (Cancelled, KeyboardInterrupt))
     if _core.task_wanted(g.object):
-        failed = ending.Failure(failure.pack(exc), format_labels(g.labels), g.name, g.parent)
+        failed = _failure(g, exc)
         try:
             if _core.task_done(g.block, g.object, True, failed.store(), quiet):
                 return
@@ -553,7 +560,12 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
                 return
     elif _core.task_done(g.block, g.object, True, None, quiet):
         return
-    if not quiet:
+    if quiet:
+        return
+    where = ending.Site.read(g.site)
+    if where is None or not where.statement:
+        ending.unread(g.id, _failure(g, exc).store(), g.site)
+    else:
         ending.panic(
             ending.first_line(exc),
             g.id,
@@ -562,6 +574,12 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
             g.site,
             format_labels(g.labels),
         )
+
+
+def _failure(g: G, exc: BaseException) -> ending.Failure:
+    from goproc.pickling import failure
+
+    return ending.Failure(failure.pack(exc), format_labels(g.labels), g.name, g.parent)
 
 
 def goexit() -> NoReturn:

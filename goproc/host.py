@@ -649,7 +649,7 @@ _core.connect(
     start=ensure,
     park=scheduler.park,
     expire=scheduler.expire,
-    preempt=scheduler.preempt,
+    offer_turn=scheduler.offer_turn,
     shield=scheduler.shield,
     runq=scheduler.runq,
     timers=scheduler.timers,

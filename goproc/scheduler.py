@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-FAIR = 8  # one turn in this many may start an unstarted goroutine although others are ready
+# One turn in this many may start an unstarted goroutine although others are ready, and a task although goroutines of
+# go.local have not started.
+FAIR = 8
 KEEP_GREENLETS = 256
 
 
@@ -86,7 +88,7 @@ _claimed: list[Any] = []  # a task taken from the core, then the G made of it, o
 _spare: list[Any] = []
 _turn = 0
 _newest = False
-_local_next = False  # of the unstarted ones, a goroutine of go.local comes before a task
+_locals = 0  # goroutines of go.local that have begun in a row, about
 _root: Any = None
 _breeder: Any = None
 _make: Callable[[Any], G] | None = None  # a claimed task -> its G
@@ -331,9 +333,9 @@ def _claim(newest: bool, steal: bool) -> bool:
         newest: of the tasks of this process, the one created last; else the first.
         steal: with no task here, take one from another process.
     """
-    global _local_next
-    _local_next = not _local_next
-    if not (fresh and _local_next) and _core.task_next(_claimed, newest, steal and not fresh):
+    global _locals
+    _locals = _locals + 1 if fresh else 0
+    if _locals % FAIR == 0 and _core.task_next(_claimed, newest, steal and not fresh):
         return True
     if not fresh:
         return False
@@ -535,7 +537,7 @@ def expire(reason: str, over: bool) -> None:
         raise TimeoutError(f"{reason}: timed out")
 
 
-def preempt(may_raise: bool) -> None:
+def offer_turn(may_raise: bool) -> None:
     """Let others have a turn, if there are any. The core calls it in the course of many operations that do not block.
 
     Args:
@@ -553,6 +555,8 @@ def _give_turn() -> None:
     scheduling = True
     try:
         poll()
+        if fresh and not preempted and not _claimed:
+            _claim(False, False)  # they wait for longer than the one that gives its turn away
         if runq or _claimed or (not preempted and _claim(False, False)):
             schedule(ready=True)
     finally:

@@ -86,8 +86,8 @@ def test_help_before_the_script(line: str) -> None:
         ("--procs", "--procs needs a value, such as --procs 8"),
         ("s.py --procs", "--procs needs a value"),
         ("s.py --memory", "--memory needs a value, such as --memory 4G"),
-        ("--procs 0 s.py", "--procs: 0 processes cannot run anything"),
-        ("s.py --procs 0", "--procs: 0 processes cannot run anything"),
+        ("--procs 256 s.py", "--procs: 256 is more than goproc can start"),
+        ("s.py --procs -0x1", "--procs: '-0x1' is not a whole number"),
         ("s.py --procs abc", "--procs: 'abc' is not a whole number"),
         ("s.py --procs s.py", "--procs: 's.py' is not a whole number"),
         ("--procs= s.py", "--procs: '' is not a whole number"),
@@ -116,8 +116,9 @@ def test_split_refuses(line: str, problem: str) -> None:
 @pytest.mark.parametrize(
     ("environ", "settings", "problem"),
     [
-        ({"GOPROC_PROCS": "0"}, {}, "GOPROC_PROCS: 0"),
-        ({"GOPROC_PROCS": "0"}, P8, None),
+        ({"GOPROC_PROCS": "-1"}, {}, "GOPROC_PROCS: '-1' is negative"),
+        ({"GOPROC_PROCS": "-1"}, P8, None),
+        ({"GOPROC_PROCS": "0"}, {}, None),
         ({"GOPROC_PROCS": "4"}, {}, None),
         ({"GOPROC_MEMORY": "x"}, {}, "GOPROC_MEMORY: 'x'"),
         ({"GOPROC_ON_DEATH": "continue"}, {}, "GOPROC_ON_DEATH: 'continue'"),
@@ -201,7 +202,7 @@ def test_flags_of_the_interpreter_are_kept(tmp_path: Path) -> None:
         (["run", "missing.py"], "goproc run: error: no such script: 'missing.py' in "),
         (["run", "s"], "goproc run: error: no such script: 's'; did you mean 's.py'?"),
         (["run", "empty"], "goproc run: error: 'empty' is a folder without a __main__.py"),
-        (["run", "--procs", "0", "s.py"], "goproc run: error: --procs: 0 processes cannot run anything"),
+        (["run", "--procs", "-1", "s.py"], "goproc run: error: --procs: '-1' is negative"),
         (
             ["run", "s.py", "--on-death", "restart"],
             "goproc run: error: --on-death: 'restart' is not available yet",

@@ -93,9 +93,9 @@ def test_what_cannot_be_called(start, bad):
         start(bad)
 
 
-@pytest.mark.parametrize("proc", [2, -1, 256, 10**20])
+@pytest.mark.parametrize("proc", [3, -1, 256, 10**20])
 def test_on_a_process_that_is_not_there(runtime2, proc):
-    with pytest.raises(ValueError, match="procs 0 to 1"):
+    with pytest.raises(ValueError, match="there are proc 0, the host, and the workers 1 to 2"):
         go.on(proc)
 
 
@@ -222,7 +222,8 @@ def test_exception(start):
     assert isinstance(error, KeyError) and error.args == ("k",)
     with pytest.raises(KeyError) as caught:
         g.result()
-    assert caught.value is error
+    assert caught.value is not error  # one that is raised keeps the frames of its caller alive
+    assert caught.value.args == ("k",) and g.exception() is error
     assert g.state == "failed"
     notes = "\n".join(getattr(error, "__notes__", []))
     assert "in f" in notes and "test_goroutine.py" in notes

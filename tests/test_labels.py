@@ -126,21 +126,38 @@ def test_bad_options(runtime2: Any, options: dict[str, Any], text: str) -> None:
 @pytest.mark.parametrize(
     "how", ["go.opts(labels=l)(f)", "go.opts(labels=l).local(f)", "go.opts(labels=l).on(1)(f)"]
 )
-@pytest.mark.parametrize("kept", ["", "g = "])
-def test_labels_in_panics(tmp_path: Path, how: str, kept: str) -> None:
+def test_labels_in_panics(tmp_path: Path, how: str) -> None:
     script = f"""
         from goproc import go, sleep
         def f():
             raise ValueError("boom")
         l = {{"job": "a b", "id": 3}}
-        {kept}{how}
-        sleep(0.5)
-        g = None
+        {how}
         sleep(20)
     """
     done = run_program(tmp_path, script)
     assert done.status == 2
     assert re.match(r'panic: boom\n\ngoroutine \d+ \[running\] \{id: 3, job: "a b"\}:\n', done.err), done.err
+
+
+@pytest.mark.parametrize(
+    "how", ["go.opts(labels=l)(f)", "go.opts(labels=l).local(f)", "go.opts(labels=l).on(1)(f)"]
+)
+def test_labels_of_failures_that_nobody_reads(tmp_path: Path, how: str) -> None:
+    script = f"""
+        from goproc import go
+        def f():
+            raise ValueError("boom")
+        l = {{"job": "a b", "id": 3}}
+        g = {how}
+        g.join()
+        g = None
+        print("goes on")
+    """
+    done = run_program(tmp_path, script)
+    assert (done.status, done.out) == (0, "goes on\n")
+    title = r'goroutine \d+ \(f\) failed and nobody read its result \{id: 3, job: "a b"\}:\nTraceback '
+    assert re.match(title, done.err), done.err
 
 
 # -- current() -------------------------------------------------------------------------------------------------------

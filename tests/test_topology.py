@@ -68,7 +68,7 @@ def test_quota_v2(tmp_path: Path, cpu_max: str, quota: float | None) -> None:
         ("10000 100000", 1, 1),  # ... unless the mask is smaller
         ("900000 100000", 4, 4),
         ("max 100000", 4, 4),
-        ("max 100000", 300, 256),
+        ("max 100000", 300, 255),
     ],
 )
 def test_procs_from_quota_and_mask(tmp_path: Path, cpu_max: str, cpus: int, procs: int) -> None:
@@ -150,15 +150,17 @@ def test_this_machine() -> None:
 @pytest.mark.parametrize(
     ("procs", "cpus", "quota", "plan"),
     [
-        (1, [0, 1], None, [None]),
-        (2, [0, 1], None, [None, 1]),
-        (4, [0, 1, 2, 3], None, [None, 1, 2, 3]),
-        (3, [0, 2, 4, 6], None, [None, 2, 4]),
-        (3, [0, 1], None, [None] * 3),  # more processes than CPUs
-        (4, [0, 1, 2, 3], 3.5, [None] * 4),  # the quota stops them first
-        (4, [0, 1, 2, 3], 4.0, [None, 1, 2, 3]),
-        (2, [7], None, [None, None]),
-        (1, [], None, [None]),
+        (0, [0, 1], None, [None]),
+        (1, [0, 1], None, [None, 0]),
+        (2, [0, 1], None, [None, 0, 1]),
+        (4, [0, 1, 2, 3], None, [None, 0, 1, 2, 3]),
+        (3, [0, 2, 4, 6], None, [None, 0, 2, 4]),
+        (3, [0, 1], None, [None] * 4),  # more workers than CPUs
+        (4, [0, 1, 2, 3], 3.5, [None] * 5),  # the quota stops them first
+        (4, [0, 1, 2, 3], 4.0, [None, 0, 1, 2, 3]),
+        (2, [7], None, [None, None, None]),
+        (1, [7], None, [None, 7]),
+        (1, [], None, [None, None]),
     ],
 )
 def test_plan_pinning(procs: int, cpus: list[int], quota: float | None, plan: list[int | None]) -> None:
@@ -180,7 +182,7 @@ def test_spread_takes_whole_cores_first(tmp_path: Path) -> None:
 # -- what the user asked for ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("value", "procs"), [("1", 1), (" 8 ", 8), ("256", 256), (4, 4)])
+@pytest.mark.parametrize(("value", "procs"), [("1", 1), (" 8 ", 8), ("255", 255), (4, 4), ("0", 0), (0, 0)])
 def test_parse_procs(value: str | int, procs: int) -> None:
     assert topology.parse_procs(value, "--procs") == procs
 
@@ -188,10 +190,9 @@ def test_parse_procs(value: str | int, procs: int) -> None:
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        ("0", "cannot run anything"),
-        (0, "cannot run anything"),
         ("-3", "negative"),
-        (-3, "cannot run anything"),
+        (-3, "negative"),
+        (-1, "negative"),
         ("abc", "not a whole number"),
         ("", "not a whole number"),
         ("4.0", "not a whole number"),
@@ -202,6 +203,7 @@ def test_parse_procs(value: str | int, procs: int) -> None:
         (True, "not a whole number"),
         (None, "not a whole number"),
         ("300", "more than goproc can start"),
+        (256, "more than goproc can start"),
         ("9" * 5000, "not a whole number"),
     ],
 )
@@ -210,7 +212,7 @@ def test_parse_procs_refuses(value: str, problem: str, source: str) -> None:
     with pytest.raises(ValueError, match=problem) as caught:
         topology.parse_procs(value, source)
     assert str(caught.value).startswith(f"{source}: ")
-    assert "from 1 to 256" in str(caught.value)
+    assert "from 0 to 255" in str(caught.value)
 
 
 @pytest.mark.parametrize(

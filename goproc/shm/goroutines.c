@@ -96,7 +96,7 @@ static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t na
     int err;
     while ((err = gp_task_push(task, place = pinned ? (uint32_t)proc : gp_task_place(), pinned)) == -EAGAIN) {
         /* back pressure: let some of the quarter million that wait run */
-        PyObject *r = PyThread_get_thread_ident() == scheduler_thread ? PyObject_CallOneArg(hooks.preempt, Py_False) : Py_NewRef(Py_None);
+        PyObject *r = PyThread_get_thread_ident() == scheduler_thread ? PyObject_CallOneArg(hooks.offer_turn, Py_False) : Py_NewRef(Py_None);
         Py_XDECREF(r);
         Py_BEGIN_ALLOW_THREADS
         usleep(100);

@@ -259,7 +259,7 @@ static PyObject *core_connect(PyObject *module, PyObject *args, PyObject *kwargs
     } known[] = {
         {"encode", &hooks.encode},           {"decode", &hooks.decode},
         {"park", &hooks.park},               {"expire", &hooks.expire},
-        {"preempt", &hooks.preempt},         {"start", &hooks.start},
+        {"offer_turn", &hooks.offer_turn},      {"start", &hooks.start},
         {"unread", &hooks.unread},           {"chan_closed", &hooks.chan_closed},
         {"out_of_memory", &hooks.out_of_memory}, {"stopped", &hooks.stopped},
         {"shield", &hooks.shield},           {"case_of", &hooks.case_of},

@@ -32,7 +32,7 @@ struct gp_hooks {
     PyObject *expire;   /* (reason, time is up: bool) -> raises TimeoutError, or what the goroutine was interrupted with */
     PyObject *shield;   /* (change: int) -> None: the running goroutine is not to be interrupted while the sum is positive */
     PyObject *case_of;  /* (object) -> channel, or None: what a select over it waits for */
-    PyObject *preempt;  /* (may raise: bool) -> None: many operations without a block: let others run */
+    PyObject *offer_turn; /* (may raise: bool) -> None: many operations without a block: let others run */
     PyObject *start;    /* () -> None: start the runtime */
     PyObject *unread;   /* (id, failure, site) -> None: a failed goroutine's last handle died unread */
     PyObject *chan_closed, *out_of_memory, *stopped, *owner_died; /* exception types */

@@ -56,7 +56,7 @@ static PyObject *core_check_park(PyObject *module, PyObject *unused) {
 static int offer_turn(PyObject *may_raise) {
     ticks = TICKS;
     if (PyThread_get_thread_ident() != scheduler_thread || stack_is_short() || message_in_progress()) return 0;
-    PyObject *r = PyObject_CallOneArg(hooks.preempt, may_raise);
+    PyObject *r = PyObject_CallOneArg(hooks.offer_turn, may_raise);
     Py_XDECREF(r);
     return r ? 0 : -1;
 }
