@@ -17,6 +17,7 @@ class G:
         greenlet: what it runs on; None until its first turn.
         entry: what to run at its first turn.
         parked: it waits, and nobody has made it ready yet.
+        gave: it has given its turn away since it began: it has blocked, yielded, or offered its turn after many operations.
         told: it was made ready by the operation it waits for, not by a timeout or an interrupt.
         ticket: counts its parks, so that a timer of an earlier one is recognised as stale.
         interrupt: an exception to be raised at its next blocking point.
@@ -41,6 +42,7 @@ class G:
         "deadline",
         "depth",
         "entry",
+        "gave",
         "greenlet",
         "id",
         "interrupt",
@@ -65,6 +67,7 @@ class G:
         self.greenlet: Any = None
         self.context: Context | None = None
         self.parked = False
+        self.gave = False
         self.told = False
         self.ticket = 0
         self.interrupt: BaseException | None = None

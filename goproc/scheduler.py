@@ -10,10 +10,11 @@ What can be run, in order of a look around:
 - goroutines whose sleep or timeout is over;
 - the run queue, FIFO; every few turns an unstarted goroutine comes first, so that it cannot starve behind others;
 - a goroutine whose time slice ended (slices.py);
-- an unstarted goroutine: one of `go.local`, else a task of this process, else one stolen from another.
+- an unstarted goroutine: a task of this process, else one stolen from another.
 
-While a goroutine waits that was preempted at the end of its slice, no unstarted one begins: a goroutine that never
-blocks runs to its end first. The host beside workers takes no tasks but those that `go.on(0)` has put there.
+A goroutine of `go.local` belongs to its process and is in the run queue from the first. While a goroutine waits that was
+preempted at the end of its slice and has never given its turn away, no task begins: a goroutine that never blocks runs to
+its end first. The host beside workers takes no tasks but those that `go.on(0)` has put there.
 
 A started goroutine never leaves its process. Finished greenlets are kept and run further goroutines: creating one
 and its C stack costs more than what most goroutines do.
@@ -42,9 +43,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-# One turn in this many may start an unstarted goroutine although others are ready, and a task although goroutines of
-# go.local have not started.
-FAIR = 8
+FAIR = 8  # one turn in this many may start a task although goroutines are ready
 KEEP_GREENLETS = 256
 
 
@@ -66,18 +65,18 @@ class Alarm:
             _forget_timer()
 
 
-runq: deque[G] = deque()  # ready goroutines that have started
-fresh: deque[G] = deque()  # goroutines of go.local that have not started
+runq: deque[G] = deque()  # ready goroutines, and those of go.local that have not started
 preempted: dict[G, int] = {}  # goroutines that wait since their slice ended, with their tickets of that moment
+_unfinished = 0  # of those, the ones that have never given their turn away: no task begins before they end
 main = G(1, "main")
 current: G = main
-# By ref of the outcome: goroutines of this process that have started and not ended, and those in `fresh`.
+# By ref of the outcome: goroutines of this process that have started and not ended, and those of go.local.
 started: dict[int, G] = {}
 thread = 0  # the ident of the one that runs goroutines
 idling = False  # inside _core.idle: no Python code of any goroutine runs
 # From a goroutine's last step before it lets others run until the first step of the one that runs.
 scheduling = False
-between_turns: Callable[[], None] | None = None  # called at the first switch after each 10 ms
+between_turns: Callable[[], None] | None = None  # called at the first switch after each tick of the kernel's clock
 on_lost: Callable[[], None] | None = None  # called to forget a runtime that has ended by itself
 
 timers: list[tuple[float, int, G | Alarm, int]] = []  # a heap: (when, order, whom, its ticket then)
@@ -88,7 +87,6 @@ _claimed: list[Any] = []  # a task taken from the core, then the G made of it, o
 _spare: list[Any] = []
 _turn = 0
 _newest = False
-_locals = 0  # goroutines of go.local that have begun in a row, about
 _root: Any = None
 _breeder: Any = None
 _make: Callable[[Any], G] | None = None  # a claimed task -> its G
@@ -108,7 +106,6 @@ def start(make: Callable[[Any], G], name: str, leave: Callable[[], None] | None 
     """
     global main, current, scheduling, thread, _root, _breeder, _make, _leave, _newest, _taken
     runq.clear()
-    fresh.clear()
     _claimed.clear()
     _taken = None
     scheduling = False
@@ -125,11 +122,12 @@ def start(make: Callable[[Any], G], name: str, leave: Callable[[], None] | None 
 
 def stop() -> list[Any]:
     """Forget all goroutines but the running one; return the greenlets of those that had started."""
+    global _unfinished
     left = [g.greenlet for g in started.values() if g.greenlet is not None and g is not current]
     left += [*_spare, _breeder]
     runq.clear()
-    fresh.clear()
     preempted.clear()
+    _unfinished = 0
     _claimed.clear()
     started.clear()
     timers.clear()
@@ -308,7 +306,7 @@ def _next() -> G:
             return _taken
         if runq:
             _turn += 1
-            if _turn % FAIR == 0 and not preempted and _claim(False, False):
+            if _turn % FAIR == 0 and not _unfinished and _core.task_next(_claimed, False, False):
                 continue
             _taken = runq[0]
             runq.popleft()
@@ -316,7 +314,7 @@ def _next() -> G:
         if preempted and (g := _rested()) is not None:
             return g
         newest, _newest = _newest, False
-        if not preempted and _claim(newest, True):
+        if not _unfinished and _core.task_next(_claimed, newest, True):
             continue
         if _core.stopping():
             if _leave is not None:
@@ -324,24 +322,6 @@ def _next() -> G:
             if not _core.attached():
                 raise RuntimeStopped("the goproc runtime stopped")
         _idle()
-
-
-def _claim(newest: bool, steal: bool) -> bool:
-    """Put an unstarted goroutine into `_claimed`; return False if there is none.
-
-    Args:
-        newest: of the tasks of this process, the one created last; else the first.
-        steal: with no task here, take one from another process.
-    """
-    global _locals
-    _locals = _locals + 1 if fresh else 0
-    if _locals % FAIR == 0 and _core.task_next(_claimed, newest, steal and not fresh):
-        return True
-    if not fresh:
-        return False
-    # One call moves it: between two, a signal's handler could raise, and the goroutine would be lost or run twice.
-    _claimed.extend(itertools.islice(iter(fresh.popleft, None), 1))
-    return True
 
 
 def _rested() -> G | None:
@@ -426,7 +406,7 @@ def _look_around() -> None:
         notice_loss()
     if _core.dump_wanted():
         answer_dump(sys._getframe())
-    if _core.take_asleep() and not (runq or fresh):  # a signal's handler may have made somebody ready since
+    if _core.take_asleep() and not runq:  # a signal's handler may have made somebody ready since
         from goproc import report
 
         report.deadlock()
@@ -473,8 +453,8 @@ def interrupt(g: G, exc: BaseException) -> None:
 
 
 def spawn(g: G) -> None:
-    """Queue an unstarted goroutine of this process that is not to be stolen."""
-    fresh.append(g)
+    """Queue an unstarted goroutine of go.local."""
+    runq.append(g)
 
 
 def newest_first() -> None:
@@ -509,7 +489,7 @@ def park(slot: int, until: float | None, reason: str, handle: object) -> bool:
         if until is not None:
             heapq.heappush(timers, (until, next(_order), g, g.ticket))
         _core.bind(slot, g)
-        g.parked = True
+        g.parked = g.gave = True
         g.reason = reason
         g.waits_on = handle
         g.since = now
@@ -552,12 +532,10 @@ def _give_turn() -> None:
     global scheduling
     if scheduling:
         return  # in a signal's handler or a finalizer: others get their turn at once anyway
-    scheduling = True
+    scheduling = current.gave = True
     try:
         poll()
-        if fresh and not preempted and not _claimed:
-            _claim(False, False)  # they wait for longer than the one that gives its turn away
-        if runq or _claimed or (not preempted and _claim(False, False)):
+        if runq or _claimed or (not _unfinished and _core.task_next(_claimed, False, False)):
             schedule(ready=True)
     finally:
         scheduling = False
@@ -569,17 +547,21 @@ def preempt(seconds: float) -> None:
     Args:
         seconds: after which the running one is ready again: the others get a slice, one turn each would be next to none.
     """
+    global _unfinished
     g = current
     g.ticket += 1
     g.since = monotonic()
     g.reason = "runnable"
     heapq.heappush(timers, (g.since + seconds, next(_order), g, g.ticket))
+    never_gave = not g.gave
     preempted[g] = g.ticket
+    _unfinished += never_gave
     g.parked = True
     try:
         schedule()
     finally:
         preempted.pop(g, None)
+        _unfinished -= never_gave
 
 
 def shield(change: int) -> None:
@@ -645,7 +627,7 @@ def sleep(seconds: float) -> None:
                 when = min(until, limit)
             g.ticket += 1
             heapq.heappush(timers, (when, next(_order), g, g.ticket))
-            g.parked = True
+            g.parked = g.gave = True
             g.reason = "sleep"
             g.since = now
             schedule()
@@ -678,7 +660,7 @@ def _checkpoint() -> None:
 
 def nothing_ready() -> bool:
     """Tell whether no other goroutine of this process is ready, or will be by the clock alone."""
-    return not (runq or fresh or _claimed or preempted) and not any(
+    return not (runq or _claimed or preempted) and not any(
         g.parked and g.ticket == ticket for _, _, g, ticket in timers
     )
 

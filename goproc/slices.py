@@ -1,9 +1,9 @@
 """Time slices: a goroutine that keeps its process for more than 10 ms lets other goroutines of the process run.
 
 A thread in C sees that a slice is over (monitor.c) and has a signal handler called here, between two bytecodes. The
-handler switches to a goroutine that had started, has blocked, and is ready again, and to no other: a goroutine that
-has begun and never blocks runs to its end before another one begins on its process. What has not begun is left to
-other workers.
+handler switches to a goroutine that had started, has blocked, and is ready again, or to one of `go.local`, which
+belongs to the process. No task begins: a goroutine that has begun and never blocks runs to its end before the next one
+begins on its process, and the queued ones are left to other workers.
 
 The handler leaves the running goroutine alone where a switch is not safe (safepoint.py), and while that goroutine has
 changed state of the process (process_state.py).
@@ -15,6 +15,7 @@ import os
 import signal
 import threading
 from math import inf
+from time import monotonic
 
 from goproc import process_state, scheduler
 from goproc.process_state import ProcessState
@@ -25,10 +26,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
 
+    from goproc.g import G
+
 SLICE = 0.01  # seconds that a goroutine keeps its process if others wait; monitor.c has the same number
+# Seconds after which a goroutine is left although the state of the process differs from the one that was noted. The
+# change may be of a short turn before its own (see note_state), and then others would wait until it ends.
+LONGEST = 10.0
 
 _running = False  # the handler and the monitor are there
 _before: ProcessState | None = None  # the state of the process when it was last noted between two turns
+_kept: tuple[G, int] | None = None  # the goroutine that keeps the process, as it has changed the state, and its ticket
+_kept_since = 0.0
 
 
 def start() -> None:
@@ -52,8 +60,8 @@ def start() -> None:
 
 def stop() -> None:
     """Undo start()."""
-    global _running, _before
-    _before = None
+    global _running, _before, _kept
+    _before = _kept = None
     scheduler.between_turns = None
     if _running:
         _running = False
@@ -66,9 +74,9 @@ def stop() -> None:
 def note_state() -> None:
     """Note the state of the process between two turns.
 
-    The scheduler calls it at the first switch after each 10 ms, so that the many short turns of a process cost nothing.
-    Should one of those short turns have changed the state, the next long one is taken for its author and keeps the
-    process until it blocks.
+    The scheduler calls it at the first switch after each tick of the kernel's clock (1 to 10 ms), so that the many short
+    turns of a process cost nothing. Should one of those short turns have changed the state, the next long one is taken
+    for its author and keeps the process.
     """
     global _before
     _core.slice_noted()
@@ -95,7 +103,7 @@ def on_slice_end(number: int, frame: FrameType | None) -> None:
         scheduler.poll()
         if not scheduler.runq:
             _core.slice_end(scheduler.timers[0][0] if scheduler.timers else inf)
-        elif not _changes_state():
+        elif not _keeps_process(g):
             scheduler.preempt(SLICE)
     finally:
         scheduler.scheduling = False
@@ -113,6 +121,12 @@ def _meet_loss(frame: FrameType | None) -> None:
         scheduler.notice_loss()
 
 
-def _changes_state() -> bool:
+def _keeps_process(g: G) -> bool:
     """Return True if the running goroutine has changed state of the process since its turn began."""
-    return _before is not None and process_state.read() != _before
+    global _kept, _kept_since
+    if _before is None or process_state.read() == _before:
+        _kept = None
+        return False
+    if _kept != (g, g.ticket):
+        _kept, _kept_since = (g, g.ticket), monotonic()
+    return monotonic() < _kept_since + LONGEST

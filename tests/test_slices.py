@@ -49,7 +49,7 @@ def busy(rounds=300_000):
 # -- what a slice begins: nothing -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["task", "pinned", "local"])
+@pytest.mark.parametrize("kind", ["task", "pinned"])
 def test_a_goroutine_that_never_blocks_ends_before_the_next_begins(runtime1, kind):
     events = chan(100)
 
@@ -58,16 +58,9 @@ def test_a_goroutine_that_never_blocks_ends_before_the_next_begins(runtime1, kin
         busy()
         events.send(("end", n))
 
-    def locals(events):
-        for n in range(4):
-            go.local(task, events, n)
-
-    if kind == "local":
-        go.on(1)(locals, events).join(50)
-    start = {"task": go, "pinned": go.on(1)}.get(kind)
+    start = go if kind == "task" else go.on(1)
     for n in range(4):
-        if start is not None:
-            start(task, events, n)
+        start(task, events, n)
     seen = [events.recv(timeout=50) for _ in range(8)]
     assert seen == [(what, n) for n in range(4) for what in ("begin", "end")]
 
@@ -143,7 +136,7 @@ def test_while_one_was_preempted_no_other_begins(runtime1):
         wake = chan()
         first, second = go.local(computes, events, wake), go.local(yields, events, wake)
         second.join()
-        go.local(unstarted, events)
+        go.on(1)(unstarted, events)
         first.join()
 
     go.on(1)(main, events).join(50)

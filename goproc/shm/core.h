@@ -210,7 +210,7 @@ void gp_monitor_wake(void);                /* the process goes on after it was i
 void gp_monitor_interrupt(void);           /* have the handler called now, from any thread */
 void gp_slice_refused(void);               /* the goroutine cannot be left here: ask again later */
 void gp_slice_quiet(uint64_t until_ns);    /* nothing else can run; no timer is due before that */
-bool gp_slice_ticked(void);                /* has a slice of 10 ms passed since gp_slice_noted()? */
+bool gp_slice_ticked(void);                /* has the kernel's clock ticked since gp_slice_noted()? */
 void gp_slice_noted(void);
 bool gp_slice_timers(void);                /* may one be due? */
 bool gp_slice_inherit(void);               /* may a goroutine go on in the slice of the one that made it ready? */

@@ -23,6 +23,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <time.h>
 
 #include "core.h"
 
@@ -42,7 +43,7 @@ static struct {
     bool (*wanted)(void);
     _Atomic uint32_t asleep, stop;
     _Atomic uint32_t over;     /* the slice has lasted long enough */
-    _Atomic uint32_t ticked;   /* 1: a slice has passed since the scheduler last noted the state of the process */
+    uint64_t noted;            /* coarse ns; when the scheduler noted the state of the process */
     _Atomic uint32_t refused;  /* +1 with each request that came where the goroutine cannot be left */
     _Atomic uint64_t quiet;    /* ns; before this time no timer is due */
 } monitor;
@@ -53,8 +54,14 @@ bool gp_slice_timers(void) { return gp_now() >= gp_get(&monitor.quiet); }
 
 bool gp_slice_inherit(void) { return monitor.running && !atomic_exchange_explicit(&monitor.over, 0, memory_order_relaxed); }
 
-bool gp_slice_ticked(void) { return gp_get(&monitor.ticked); }
-void gp_slice_noted(void) { gp_set(&monitor.ticked, 0); }
+static uint64_t coarse_ns(void) { /* a tick of the kernel, 1 to 10 ms; a third of the cost of the exact time */
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+bool gp_slice_ticked(void) { return monitor.running && coarse_ns() != monitor.noted; }
+void gp_slice_noted(void) { monitor.noted = coarse_ns(); }
 
 static bool idle(void) { return atomic_load(&gp.my->act) & 1; }
 
@@ -91,7 +98,6 @@ static void *watch(void *unused) {
             continue;
         }
         quiet = 0;
-        gp_set(&monitor.ticked, 1);
         uint32_t polls = gp_get(&gp_polls), slices = gp_get(&gp_slices);
         if (slices == seen_slices) gp_set(&monitor.over, 1);
         seen_slices = slices;
@@ -121,6 +127,7 @@ int gp_monitor_start(int signal, void (*request)(int signal), bool (*wanted)(voi
     monitor.wanted = wanted;
     atomic_store(&monitor.stop, 0);
     atomic_store(&monitor.asleep, 0);
+    monitor.noted = 0;
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);

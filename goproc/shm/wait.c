@@ -520,8 +520,8 @@ static PyObject *core_others_asleep(PyObject *module, PyObject *again) {
 
 PyMethodDef wait_functions[] = {
     {"bind", (PyCFunction)(void (*)(void))core_bind, METH_FASTCALL, PyDoc_STR("The goroutine that waits in this slot.")},
-    {"drain", core_drain, METH_NOARGS, PyDoc_STR("Queue the goroutines told through the inbox. DRAIN_LOOK: this process was asked to look around; DRAIN_TICKED: a "
-               "slice has passed since slice_noted().")},
+    {"drain", core_drain, METH_NOARGS, PyDoc_STR("Queue the goroutines told through the inbox. DRAIN_LOOK: this process was asked to look around; DRAIN_TICKED: "
+               "the kernel's clock has ticked since slice_noted().")},
     {"idle", core_idle, METH_O, PyDoc_STR("Sleep until there may be something to do, or the monotonic deadline.")},
     {"check_park", core_check_park, METH_NOARGS, PyDoc_STR("Raise where a goroutine cannot park: too deep a stack, or in the middle of pickling.")},
     {"wake", core_wake, METH_NOARGS, PyDoc_STR("Make this process's scheduler look around; from any thread.")},
@@ -532,7 +532,7 @@ PyMethodDef wait_functions[] = {
     {"start_monitor", core_start_monitor, METH_O, PyDoc_STR("Have the handler of a signal called when a goroutine keeps this thread for long.")},
     {"stop_monitor", core_stop_monitor, METH_NOARGS, NULL},
     {"may_switch", core_may_switch, METH_NOARGS, PyDoc_STR("Is this a place, in C, where a goroutine can let others run?")},
-    {"slice_noted", core_slice_noted, METH_NOARGS, PyDoc_STR("The state of the process is noted: DRAIN_TICKED comes again after the next slice.")},
+    {"slice_noted", core_slice_noted, METH_NOARGS, PyDoc_STR("The state of the process is noted: DRAIN_TICKED comes again after the next tick.")},
     {"slice_end", core_slice_end, METH_O, PyDoc_STR("The request for a turn came to nothing: None, not here; else when the next timer is due.")},
     {"others_asleep", core_others_asleep, METH_O,
      PyDoc_STR("Is nothing under way, and all asleep but the caller; True: and were since it was asked with False?")},
