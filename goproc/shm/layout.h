@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 #define GP_MAGIC 0x31636f72706f67ULL /* "goproc1" */
-#define GP_ABI 3u                    /* raised with every change of this file */
+#define GP_ABI 4u                    /* raised with every change of this file */
 #define GP_LINE 64u
 #define GP_MAX_PROCS 256u
 #define GP_PROC_BYTES 4096u
@@ -191,16 +191,21 @@ enum gp_wait_tag { GP_W_IDLE = 0, GP_W_WAITING, GP_W_FIRED, GP_W_CLOSED, GP_W_CA
 struct gp_waiter {               /* 64 bytes: one blocked goroutine (or thread) */
     _Atomic uint64_t state;      /* epoch:40 | case:16 | tag:8; leaves WAITING exactly once per epoch, by one CAS, by the holder
                                     of the fired case's lock or (to CANCELLED) by its own proc. Low word is a thread's futex. */
-    _Atomic uint32_t thread;     /* enum gp_thread: 0: a goroutine, told through the inbox; else a plain thread sleeps on `state` */
+    _Atomic uint32_t thread;     /* enum gp_thread: a goroutine is told through the inbox, a plain thread sleeps on `state` */
     _Atomic uint32_t rethink;    /* 1: it was told although it goes on waiting, as the time at which that ends has changed */
     _Atomic uint64_t goroutine;  /* its number, for reports */
-    uint64_t rest[5];
+    _Atomic uint32_t watch;      /* GP_WATCHED: the waiter of this proc that collects this one; constant while armed */
+    _Atomic uint32_t next;       /* GP_WATCHED, fired: the one that fired before it, + 1; 0 = none. Its teller writes */
+    _Atomic uint32_t fired;      /* of a collecting waiter: the one that fired last, + 1; 0 = none. Tellers push, it takes all */
+    uint32_t place;              /* GP_WATCHED: index in the list of the collector (own proc) */
+    uint64_t rest[3];
 };
 enum gp_thread {
     GP_GOROUTINE = 0,
     GP_THREAD,         /* not in gp_proc.threads: it runs, or its wait ends by itself */
     GP_THREAD_BLOCKED, /* counted in gp_proc.threads; whoever moves it on from this uncounts it */
     GP_THREAD_TOLD,
+    GP_WATCHED,        /* nobody sleeps in it: it goes to the waiter `watch`, see watch.c */
 };
 struct gp_sudog {                /* 128 bytes: one case of one blocked operation */
     gp_ref object;               /* 0 = unused */
