@@ -51,7 +51,9 @@ class Completions(Generic[T]):
         self._place = 0  # of the next item of `_source`
         self._drawn = 0  # handles drawn so far, each once
         self._out: set[Goroutine[T]] = set()  # handles drawn and not yielded
-        self._ready: deque[Goroutine[T]] = deque()  # of these, handles of goroutines that had ended when drawn
+        self._ready: deque[Goroutine[T]] = (
+            deque()
+        )  # of these, handles of goroutines that had ended when drawn
         self._error: Exception | None = None  # raised by `_source`, and not yet by next()
         self._running = False
 
@@ -125,7 +127,10 @@ class Completions(Generic[T]):
         self._place += 1
 
     def _ended(self) -> Goroutine[T] | None:
-        return self._ready.popleft() if self._ready else self._watch.take()
+        if self._ready:
+            self._watch.ended()  # a loop that never blocks can be cancelled, and lets others run, as with take()
+            return self._ready.popleft()
+        return self._watch.take()  # type: ignore[no-any-return]
 
     def _wait(self) -> Goroutine[T]:
         """Nothing is ready: raise what ended the iterable, or wait for the next end."""

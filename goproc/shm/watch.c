@@ -126,7 +126,7 @@ static int usable(Watch *self) { /* nothing added yet is no error */
 
 static PyObject *watch_ended(Watch *self, PyObject *unused) {
     (void)unused;
-    return usable(self) < 0 ? NULL : PyBool_FromLong(any_ended(self));
+    return checkpoint() < 0 || usable(self) < 0 ? NULL : PyBool_FromLong(any_ended(self));
 }
 
 static PyObject *watch_take(Watch *self, PyObject *unused) {
