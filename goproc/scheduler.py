@@ -541,34 +541,40 @@ def shield(change: int) -> None:
 
 # -- time slices ---------------------------------------------------------------------------------------------
 
-_sliced = False
+_handler: Callable[[int, FrameType | None], None] | None = None  # ours, of SIGURG
 
 
 def _start_slices() -> None:
     """Have on_tick() called when a goroutine keeps this thread for long. Only Python's main thread has handlers."""
-    global _sliced
-    if (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGURG) in (signal.SIG_DFL, signal.SIG_IGN)
-        and os.environ.get("GOPROC_PREEMPT", "1") != "0"
-    ):
-        signal.signal(signal.SIGURG, on_tick)
+    global _handler
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGURG) not in (signal.SIG_DFL, signal.SIG_IGN):
+        return
+    _handler = on_asked if os.environ.get("GOPROC_PREEMPT", "1") == "0" else on_tick
+    signal.signal(signal.SIGURG, _handler)
+    if _handler is on_tick:
         try:
             _core.start_monitor(signal.SIGURG)
         except OSError:
             pass  # no thread is to be had: then goroutines keep the process until they block
-        _core.dump_ready(True)
-        _sliced = True
+    _core.dump_ready(True)
 
 
 def _stop_slices() -> None:
-    global _sliced
-    if _sliced:
-        _sliced = False
+    global _handler
+    handler, _handler = _handler, None
+    if handler is not None:
         _core.dump_ready(False)
         _core.stop_monitor()
-        if signal.getsignal(signal.SIGURG) is on_tick:
+        if signal.getsignal(signal.SIGURG) is handler:
             signal.signal(signal.SIGURG, signal.SIG_DFL)
+
+
+def on_asked(number: int, frame: FrameType | None) -> None:
+    """Another process wants to know about our goroutines; there are no time slices (GOPROC_PREEMPT=0)."""
+    if _core.dump_wanted():
+        _answer_dump(frame)
 
 
 def on_tick(number: int, frame: FrameType | None) -> None:

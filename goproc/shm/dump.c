@@ -6,6 +6,10 @@
  * Nobody waits for anybody without a limit: a process that computes in C code, or is stopped, is reported as such, with
  * what its task blocks tell.
  *
+ * The requester is a process of the program, or an observer: a command that maps the segment and is no proc. It stores only
+ * into the words of requests and answers, `rescan` and `park`, and frees the blocks it takes. If it is killed, its request
+ * stands until the next one, which waits for it as for any other, a second at most.
+ *
  *     requester: dump_wanted = n; signal                process: n = dump_wanted; write; dump = n << 32 | block
  *                poll: block = exchange(dump, 0)                 (frees what an earlier request left there)
  */
@@ -74,13 +78,27 @@ static PyObject *proc_facts(PyObject *module, PyObject *arg) {
 
 /* ---- requests and answers */
 
+/* Observers exclude each other by a lock of the file: if one finds the word of one, that was killed. */
+static bool abandoned(uint32_t word) { return gp.proc == GP_OBSERVER && word == gp.me; }
+
+static PyObject *observe(PyObject *module, PyObject *fd) {
+    (void)module;
+    long memfd = PyLong_AsLong(fd);
+    if (memfd == -1 && PyErr_Occurred()) return NULL;
+    if (gp.base) return PyErr_Format(PyExc_RuntimeError, "a runtime is attached already");
+    int err = gp_observe((int)memfd);
+    if (err == 0) Py_RETURN_NONE;
+    errno = -err;
+    return PyErr_SetFromErrno(PyExc_OSError);
+}
+
 static PyObject *dump_begin(PyObject *module, PyObject *force) {
     (void)module;
     if (handle_ready() < 0) return NULL;
     struct gp_header *h = gp.head;
     uint32_t free_word = 0;
     if (force == Py_True) gp_set(&h->dumping, gp.me);
-    else if (!atomic_compare_exchange_strong(&h->dumping, &free_word, gp.me)) return PyLong_FromLong(0);
+    else if (!atomic_compare_exchange_strong(&h->dumping, &free_word, gp.me) && !abandoned(free_word)) return PyLong_FromLong(0);
     uint32_t n = atomic_fetch_add(&h->dump_last, 1) + 1;
     if (n == 0) n = atomic_fetch_add(&h->dump_last, 1) + 1;
     atomic_store(&h->dump_wanted, n);
@@ -240,6 +258,7 @@ PyMethodDef dump_functions[] = {
                "Cost: it looks at every block of shared memory, 1 ms for some 100 000 messages and goroutines.")},
     {"goroutines", goroutines, METH_NOARGS,
      PyDoc_STR("(id, parent, site, proc or -1, started, name, labels as text) of every goroutine but main.")},
+    {"observe", observe, METH_O, PyDoc_STR("observe(memfd): map the segment of another program, for the functions of reports only.")},
     {"proc_facts", proc_facts, METH_O, PyDoc_STR("(pid, state, park word, answers a signal) of a proc.")},
     {"dump_begin", dump_begin, METH_O, PyDoc_STR("dump_begin(force): the number of a new request; 0: another is being answered.")},
     {"dump_end", dump_end, METH_O, PyDoc_STR("The request of this number is over.")},

@@ -28,6 +28,7 @@
 #define GP_ABI 4u                    /* raised with every change of this file */
 #define GP_LINE 64u
 #define GP_MAX_PROCS 256u
+#define GP_OBSERVER GP_MAX_PROCS     /* in place of a proc's number: a command that looks at the segment from outside */
 #define GP_PROC_BYTES 4096u
 #define GP_WAITERS 262144u           /* goroutines of one proc that can be blocked at once: 64^3, three bitmap levels */
 #define GP_SUDOGS (2u * GP_WAITERS)  /* the first GP_WAITERS belong to the waiter of the same index, the rest to selects */
