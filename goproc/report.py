@@ -260,13 +260,17 @@ class _Collector(gathering.Collector):
         return parts(self._active if _core.on_scheduler_thread() else _scheduler_frame())
 
     def ask(self, proc: int) -> None:
-        pid, _, _, ready = _core.proc_facts(proc)
-        if ready:
-            try:
-                os.kill(pid, signal.SIGQUIT if proc else signal.SIGURG)  # the host's SIGQUIT is the user's
-            except OSError:
-                pass
-        _core.nudge(proc)  # if the signal comes just before it falls asleep, or has no handler of ours
+        _ask(proc)
+
+
+def _ask(proc: int) -> None:
+    pid, _, _, ready = _core.proc_facts(proc)
+    if ready:
+        try:
+            os.kill(pid, signal.SIGQUIT if proc else signal.SIGURG)  # the host's SIGQUIT is the user's
+        except OSError:
+            pass
+    _core.nudge(proc)  # if the signal comes just before it falls asleep, or has no handler of ours
 
 
 def _scheduler_frame() -> FrameType | None:
