@@ -166,7 +166,8 @@ def as_completed(
     Returns:
         An iterator. Goroutines that have ended already come first. A handle that is given twice is yielded once; if an
         iterable gives it again after it was yielded, it is yielded again. A failed or cancelled goroutine is yielded
-        like any other: ``result()`` raises its error. close(), or leaving the loop, lets go of the handles.
+        like any other: ``result()`` raises its error. close(), or leaving the loop, lets go of the handles; as always, to
+        drop the last handle of a failed goroutine unread is a panic.
 
     Raises:
         TypeError: an item is no handle: names its position. A collection is checked by this call, an iterable by the

@@ -127,7 +127,7 @@ def dump(pid: int) -> tuple[str, str]:
         raise DumpError(
             f"process {pid} runs another version of Python: use the `goproc` of its environment"
         ) from None
-    if _core.stopping():
+    if _core.stopping() or not os.path.exists(f"/proc/{pid}"):
         raise DumpError(f"process {pid}: the program ended before all its processes had answered")
     text = gathering.assemble(answers, 1)
     if answers.silent != answers.asked:
