@@ -79,7 +79,7 @@ class Collector:
         while not request:
             _thread_sleep(0.002)  # another process collects one; signals are handled meanwhile
             request = _core.dump_begin(monotonic() > deadline)
-        deadline = max(deadline, monotonic() + _ASK_AGAIN_SECONDS)
+        deadline = max(deadline, monotonic() + 2 * _ASK_AGAIN_SECONDS)
         try:
             self.begun(request)
             asked = {p for p in range(_core.procs()) if p != self.me and _can_answer(p)}

@@ -11,7 +11,7 @@
  * stands until the next one, which waits for it as for any other, a second at most.
  *
  *     requester: dump_wanted = n; signal                process: n = dump_wanted; write; dump = n << 32 | block
- *                poll: block = exchange(dump, 0)                 (frees what an earlier request left there)
+ *                poll: number == n? block = exchange(dump, 0)    (frees what an earlier request left there)
  */
 #include "python.h"
 
@@ -136,6 +136,19 @@ static void drop(uint64_t word) {
     gp_free(ref);
 }
 
+/* A signal's handler may have answered a newer request meanwhile: that answer stays. */
+static void publish(uint64_t answer) {
+    _Atomic uint64_t *word = &gp.my->dump;
+    uint64_t old = atomic_load(word);
+    do {
+        if (old && (int32_t)((uint32_t)(old >> 32) - (uint32_t)(answer >> 32)) > 0) {
+            drop(answer);
+            return;
+        }
+    } while (!atomic_compare_exchange_weak(word, &old, answer)); /* COMMIT: the requester's now */
+    drop(old);
+}
+
 static PyObject *dump_answer(PyObject *module, PyObject *args) {
     (void)module;
     unsigned n;
@@ -145,28 +158,26 @@ static PyObject *dump_answer(PyObject *module, PyObject *args) {
     if (!gp.base) Py_RETURN_FALSE;
     gp_ref ref = gp_alloc((uint64_t)len, 0);
     if (ref) memcpy(gp_payload(ref), text, (size_t)len);
-    drop(atomic_exchange(&gp.my->dump, (uint64_t)n << 32 | ref)); /* COMMIT: the requester's now */
+    publish((uint64_t)n << 32 | ref);
     return PyBool_FromLong(ref != 0);
 }
 
-/* None: no answer yet; b"": it had no memory to write one */
+/* None: no answer yet; b"": it had no memory to write one. An answer to another request is left where it is: that may be
+ * the current one, which was made by force beside ours. */
 static PyObject *dump_take(PyObject *module, PyObject *args) {
     (void)module;
     unsigned p, n;
     if (!PyArg_ParseTuple(args, "II:dump_take", &p, &n)) return NULL;
     if (!gp.base || p >= gp.nprocs) Py_RETURN_NONE;
     _Atomic uint64_t *word = &gp_proc_at(p)->dump;
-    if (!gp_get(word)) Py_RETURN_NONE;
-    uint64_t got = atomic_exchange(word, 0);
+    uint64_t got = gp_acquire(word);
+    if (got >> 32 != n || !atomic_compare_exchange_strong(word, &got, 0)) Py_RETURN_NONE;
     gp_ref ref = (gp_ref)got;
     uint64_t capacity;
-    bool mine = got >> 32 == n;
-    PyObject *text = NULL;
-    if (mine && ref && gp_block_check(ref, &capacity) && gp_len(ref) <= capacity)
-        text = PyBytes_FromStringAndSize(gp_payload(ref), (Py_ssize_t)gp_len(ref));
-    else text = mine ? PyBytes_FromStringAndSize(NULL, 0) : Py_NewRef(Py_None);
+    bool text = ref && gp_block_check(ref, &capacity) && gp_len(ref) <= capacity;
+    PyObject *answer = text ? PyBytes_FromStringAndSize(gp_payload(ref), (Py_ssize_t)gp_len(ref)) : PyBytes_FromString("");
     drop(got);
-    return text;
+    return answer;
 }
 
 static PyObject *nudge(PyObject *module, PyObject *arg) {

@@ -289,7 +289,7 @@ struct gp_proc {
     struct gp_journal journal;   /* 5 lines, own proc writes */
     struct gp_queue queue;       /* line-aligned by what precedes it */
     /* reports, see dump.c */
-    _Atomic uint64_t dump;       /* request << 32 | block with the answer; its reader exchanges 0 for it and frees the block */
+    _Atomic uint64_t dump;       /* request << 32 | block with the answer; who made that request exchanges 0 for it and frees the block */
     _Atomic uint32_t dumps;      /* 1: a signal makes this process answer (worker: SIGQUIT, host: SIGURG); else it must not be sent */
 };
 
