@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from itertools import chain
 from time import monotonic
@@ -41,12 +40,14 @@ class Completions(Generic[T]):
         "_source",
         "_until",
         "_watch",
+        "_whole",
     )
 
-    def __init__(self, source: Iterator[Any], ahead: int, until: float | None) -> None:
+    def __init__(self, source: Iterator[Any], ahead: int, until: float | None, whole: bool) -> None:
         self._watch = _core.Watch()
         self._source: Iterator[Any] | None = source
         self._ahead = ahead
+        self._whole = whole  # draw all handles before the first is yielded
         self._until = until
         self._place = 0  # of the next item of `_source`
         self._drawn = 0  # handles drawn so far, each once
@@ -99,7 +100,7 @@ class Completions(Generic[T]):
         """Take handles from the iterable: until one is ready, and a few more, or `_ahead` are out."""
         beside_ready = 0
         while self._source is not None and self._error is None and len(self._out) < self._ahead:
-            if self._ahead != sys.maxsize and (self._ready or self._watch.ended()):
+            if not self._whole and (self._ready or self._watch.ended()):
                 if beside_ready == _DRAWN_BESIDE_READY:
                     return
                 beside_ready += 1
@@ -188,11 +189,11 @@ def as_completed(
     if not hasattr(kind, "__iter__"):
         raise TypeError(f"as_completed() takes an iterable of goroutine handles, not {kind.__name__}")
     if not hasattr(kind, "__len__") or hasattr(kind, "__next__"):
-        return Completions(iter(handles), ahead, until)
+        return Completions(iter(handles), ahead, until, False)
     whole = list(handles)
     for place, item in enumerate(whole):
         _check_item(item, place)
-    return Completions(iter(whole), sys.maxsize, until)
+    return Completions(iter(whole), max(1, len(whole)), until, True)
 
 
 def _check_item(item: Any, place: int) -> None:
