@@ -27,6 +27,7 @@ SOURCES = [
     "select_type",
     "clock_types",
     "goroutines",
+    "watch",
     "dump",
     "module",
 ]

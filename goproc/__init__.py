@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from goproc.channel import SendChan as SendChan
     from goproc.channel import chan as chan
     from goproc.channel import nil as nil
+    from goproc.completion import as_completed as as_completed
     from goproc.errors import Canceled as Canceled
     from goproc.errors import Cancelled as Cancelled
     from goproc.errors import ChanClosed as ChanClosed
@@ -71,6 +72,7 @@ __version__ = "0.2.0"
 
 _HOMES = {
     "goproc.channel": ("Chan", "RecvChan", "SendChan", "chan", "nil"),
+    "goproc.completion": ("as_completed",),
     "goproc.errors": (
         "Canceled",
         "Cancelled",

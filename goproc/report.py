@@ -24,11 +24,11 @@ import signal
 import sys
 import threading
 from time import monotonic
-from time import sleep as _thread_sleep
 
 from greenlet import getcurrent
 
-from goproc import ending, scheduler, slices
+from goproc import ending, gathering, scheduler, slices
+from goproc.gathering import one_line, place
 from goproc.labels import format_labels
 from goproc.shm import _core
 from goproc.shm._core import num_goroutine as num_goroutine
@@ -39,32 +39,30 @@ if TYPE_CHECKING:
     from typing import NoReturn, Protocol, overload
 
     from goproc.g import G
+    from goproc.gathering import Part
 
     class Writable(Protocol):
         def write(self, text: str, /) -> object: ...
 
-    Part = tuple[int, str]  # the number of a goroutine, and its lines
 
 __all__ = ["dump", "num_goroutine"]
 
-ANSWER_SECONDS = 1.0
-_STACK_SECONDS = 0.5  # of these: after that goroutines are listed without their stacks
-_ASK_AGAIN_SECONDS = 0.3
+_STACK_SECONDS = 0.5  # of ANSWER_SECONDS: after that goroutines are listed without their stacks
 _SHOWN_FRAMES = 100
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _MACHINERY = tuple(
     _PACKAGE + name
-    for name in ("scheduler.py", "slices.py", "goroutine.py", "host.py", "worker.py", "zygote.py", "report.py")
+    for name in (
+        "scheduler.py",
+        "slices.py",
+        "goroutine.py",
+        "host.py",
+        "worker.py",
+        "zygote.py",
+        "report.py",
+        "gathering.py",
+    )
 )
-_STATES = {
-    "R": "it computes, in code that is not Python's",
-    "S": "it waits in a system call, in code that is not Python's",
-    "D": "it waits for a device",
-    "T": "it is stopped",
-    "t": "a debugger has stopped it",
-    "Z": "it is dead",
-    "": "it is gone",
-}
 
 _asking = 0  # ident of the thread that collects a dump: a signal's handler may want one in the middle of it
 _answered = 0  # the request that this process has answered, or made
@@ -113,7 +111,7 @@ def _describe(g: G, active: FrameType | None, lines: dict[tuple[str, int | None,
     )
     return (
         f"goroutine {g.id} [{status}]{format_labels(g.labels)}:\n"
-        f"  {_one_line(g.name)}, {_place(_core.proc(), os.getpid())}{waits}\n"
+        f"  {one_line(g.name)}, {place(_core.proc(), os.getpid())}{waits}\n"
         f"{stack}{ending.created_by(g.parent, g.site)}"
     )
 
@@ -186,16 +184,7 @@ def _repr(thing: object) -> str:
         text = _core.as_pickling(repr, thing)
     except Exception as exc:
         text = f"{type(thing).__name__} (its repr raised {type(exc).__name__})"
-    return _one_line(text)
-
-
-def _one_line(text: str) -> str:
-    text = " ".join(text.splitlines())
-    return text if len(text) <= 300 else text[:297] + "..."
-
-
-def _place(proc: int, pid: int) -> str:
-    return f"proc {proc} (pid {pid})"
+    return one_line(text)
 
 
 # -- all of them ---------------------------------------------------------------------------------------------
@@ -237,28 +226,7 @@ def everything(active: FrameType) -> str:
     if not _core.attached():
         return f"goroutine 1 [running]:\n{_stack(_main_frame(active), {})}"
     mine = scheduler.current.id if _core.on_scheduler_thread() and not scheduler.current.parked else 0
-    known, silent = _collect(active)
-    pids = _core.pids()
-    for id_, parent, site, proc, started, name, labels in _core.goroutines():
-        if id_ in known:
-            continue
-        if proc in silent:
-            status, where = "no answer", _place(proc, pids[proc])
-        else:  # it has not started, or has begun since its process answered
-            status, where = (
-                "runnable" if not started else "running",
-                f"proc {proc}" if proc >= 0 else "in a queue",
-            )
-        created = ending.created_by(parent, site)
-        known[id_] = f"goroutine {id_} [{status}]{labels}:\n  {_one_line(name)}, {where}\n{created}"
-    if 1 not in known and 0 in silent and not _core.main_gone():
-        known[1] = f"goroutine 1 [no answer]:\n  main, {_place(0, pids[0])}\n"
-    order = sorted(known, key=lambda id_: (id_ != mine, id_))
-    notes = [
-        f"{_place(proc, pids[proc])} did not answer within {ANSWER_SECONDS:g} s: {_process_state(pids[proc])}\n"
-        for proc in sorted(silent)
-    ]
-    return "\n".join([known[id_] for id_ in order] + notes)
+    return gathering.assemble(_collect(active), mine)
 
 
 def _main_frame(active: FrameType) -> FrameType:
@@ -268,55 +236,32 @@ def _main_frame(active: FrameType) -> FrameType:
     return sys._current_frames().get(main.ident or 0, active)
 
 
-def _collect(active: FrameType) -> tuple[dict[int, str], set[int]]:
-    """Have every process describe its goroutines; return that by their numbers, and the processes that did not."""
-    global _asking, _answered
-    deadline = monotonic() + ANSWER_SECONDS
+def _collect(active: FrameType) -> gathering.Answers:
+    global _asking
     outer = _asking
     nested = outer == threading.get_ident()
-    request = _core.dump_begin(nested)
-    while not request:
-        _thread_sleep(0.002)  # another process collects one; signals are handled meanwhile
-        request = _core.dump_begin(monotonic() > deadline)
-    deadline = max(deadline, monotonic() + _ASK_AGAIN_SECONDS)
-    _asking, _answered = threading.get_ident(), request
-    known: dict[int, str] = {}
     try:
-        me = _core.proc()
-        waiting = {p for p in range(_core.procs()) if p != me and _can_answer(p)}
-        for p in waiting:
-            _ask(p)
-        again = monotonic() + _ASK_AGAIN_SECONDS
-        known.update(parts(active if _core.on_scheduler_thread() else _scheduler_frame()))
-        while waiting:
-            for p in list(waiting):
-                answer = _core.dump_take(p, request)
-                if answer is not None:
-                    waiting.discard(p)
-                    known.update(marshal.loads(answer) if answer else ())
-            now = monotonic()
-            if now > deadline:
-                break
-            if now > again:
-                again = deadline
-                if (
-                    _core.dump_wanted() != request
-                ):  # a handler's has come in between, and with it their answers
-                    request = _answered = _core.dump_begin(True)
-                for p in waiting:
-                    _ask(p)
-            if waiting:
-                _thread_sleep(0.0005)
-        return known, waiting
+        return _Collector(active).collect(nested)
     finally:
         _asking = outer
-        _core.dump_end(request)
 
 
-def _can_answer(proc: int) -> bool:
-    """Has it come so far that it may have goroutines?"""
-    pid, _, _, ready = _core.proc_facts(proc)
-    return pid != 0 and (ready or proc == 0)
+class _Collector(gathering.Collector):
+    """Collects a dump for this process."""
+
+    def __init__(self, active: FrameType) -> None:
+        super().__init__(_core.proc())
+        self._active = active
+
+    def begun(self, request: int) -> None:
+        global _asking, _answered
+        _asking, _answered = threading.get_ident(), request
+
+    def own(self) -> list[Part]:
+        return parts(self._active if _core.on_scheduler_thread() else _scheduler_frame())
+
+    def ask(self, proc: int) -> None:
+        _ask(proc)
 
 
 def _ask(proc: int) -> None:
@@ -332,15 +277,6 @@ def _ask(proc: int) -> None:
 def _scheduler_frame() -> FrameType | None:
     """The frame of the thread that runs goroutines, as seen from another one."""
     return sys._current_frames().get(scheduler.thread)
-
-
-def _process_state(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            letter = file.read().rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        letter = ""
-    return _STATES.get(letter, f"its state is {letter}")
 
 
 # -- being asked ---------------------------------------------------------------------------------------------
@@ -464,7 +400,12 @@ def _nothing() -> None:
 
 
 #: Handlers that no program has installed; the host adds its own.
-own_handlers: list[object] = [on_host_quit, slices.on_slice_end, signal.default_int_handler]
+own_handlers: list[object] = [
+    on_host_quit,
+    slices.on_slice_end,
+    slices.on_asked,
+    signal.default_int_handler,
+]
 
 
 def veto() -> bool:

@@ -24,6 +24,7 @@ from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from goproc.g import G
@@ -33,42 +34,52 @@ SLICE = 0.01  # seconds that a goroutine keeps its process if others wait; monit
 # change may be of a short turn before its own (see note_state), and then others would wait until it ends.
 LONGEST = 10.0
 
-_running = False  # the handler and the monitor are there
+_handler: Callable[[int, FrameType | None], None] | None = None  # the one that start() has installed
 _before: ProcessState | None = None  # the state of the process when it was last noted between two turns
 _kept: tuple[G, int] | None = None  # the goroutine that keeps the process, as it has changed the state, and its ticket
 _kept_since = 0.0
 
 
 def start() -> None:
-    """Begin to end slices in this thread. Only Python's main thread has signal handlers; elsewhere nothing happens."""
-    global _running
-    if (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGURG) in (signal.SIG_DFL, signal.SIG_IGN)
-        and os.environ.get("GOPROC_PREEMPT", "1") != "0"
-    ):
-        signal.signal(signal.SIGURG, on_slice_end)
+    """Begin to end slices in this thread. Only Python's main thread has signal handlers; elsewhere nothing happens.
+
+    With GOPROC_PREEMPT=0 the handler answers requests for a dump, and no slice ends.
+    """
+    global _handler
+    free = signal.getsignal(signal.SIGURG) in (signal.SIG_DFL, signal.SIG_IGN)
+    if not free or threading.current_thread() is not threading.main_thread():
+        return
+    _handler = on_asked if os.environ.get("GOPROC_PREEMPT", "1") == "0" else on_slice_end
+    signal.signal(signal.SIGURG, _handler)
+    if _handler is on_slice_end:
         try:
             _core.start_monitor(signal.SIGURG)
         except OSError:
             pass  # no thread is to be had: then goroutines keep the process until they block
-        _core.dump_ready(True)
         note_state()
         scheduler.between_turns = note_state
-        _running = True
+    _core.dump_ready(True)
 
 
 def stop() -> None:
     """Undo start()."""
-    global _running, _before, _kept
+    global _handler, _before, _kept
+    handler, _handler = _handler, None
     _before = _kept = None
     scheduler.between_turns = None
-    if _running:
-        _running = False
+    if handler is not None:
         _core.dump_ready(False)
         _core.stop_monitor()
-        if signal.getsignal(signal.SIGURG) is on_slice_end:
+        if signal.getsignal(signal.SIGURG) is handler:
             signal.signal(signal.SIGURG, signal.SIG_DFL)
+
+
+def on_asked(number: int, frame: FrameType | None) -> None:
+    """A process wants to know about this one's goroutines, or the runtime has ended. No slice ends (GOPROC_PREEMPT=0)."""
+    if _core.dump_wanted():
+        scheduler.answer_dump(frame)
+    if _core.lost() is not None:
+        _meet_loss(frame)
 
 
 def note_state() -> None:

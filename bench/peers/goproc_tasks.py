@@ -64,6 +64,23 @@ def closure(count: int, proc: int | None = None) -> Any:
     return time_tasks(make, count, proc)
 
 
+def number(i: int) -> int:
+    """The goroutine whose end is awaited, and nothing else."""
+    return i
+
+
+def completed(count: int) -> Any:
+    """Spawns goroutines and takes their handles from as_completed(), in the order of their ends."""
+    with goproc.runtime(procs=2):
+        elapsed = 0.0
+        for n in (count // 10 + 1, count):
+            start = perf_counter()
+            for _ in goproc.as_completed([go.on(1)(number, i) for i in range(n)]):
+                pass
+            elapsed = perf_counter() - start
+    return {"value": elapsed / count}
+
+
 def cpu(seconds: list[float]) -> Any:
     """Parallel efficiency of goroutines that burn so many seconds of CPU each, on two processes."""
     n = iterations_for(UNIT)

@@ -43,6 +43,19 @@ def executor_submit(count: int) -> dict[str, Any]:
         return _time(run, count)
 
 
+def executor_completed(count: int) -> dict[str, Any]:
+    """``ProcessPoolExecutor(1).submit`` for every task, then the futures from as_completed()."""
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+
+    with ProcessPoolExecutor(1, mp_context=_context) as executor:
+
+        def run(n: int) -> None:
+            for _ in as_completed([executor.submit(task, i) for i in range(n)]):
+                pass
+
+        return _time(run, count)
+
+
 def joblib_parallel(count: int) -> dict[str, Any]:
     """``Parallel(n_jobs=2, batch_size=1)``; with ``n_jobs=1`` joblib would run the tasks in the caller."""
     from joblib import Parallel, delayed

@@ -16,6 +16,7 @@ Go's concurrency for Python, on all cores.
 commands:
   run SCRIPT [ARG...]   run a Python program on several processes
                         (`goproc run --help` lists its options)
+  dump PID              show all goroutines of a running program
 
 options:
   --version             print the version and stop
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _main(words)
     except UsageError as error:
-        command = "goproc run" if words[:1] == ["run"] else "goproc"
+        command = f"goproc {words[0]}" if words[:1] in (["run"], ["dump"]) else "goproc"
         print(f"{command}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -57,6 +58,10 @@ def _main(words: list[str]) -> int:
         from goproc.cli import run
 
         return run.main(words[1:])
+    if command == "dump":
+        from goproc.cli import dump
+
+        return dump.main(words[1:])
     if command.startswith("-"):
         raise UsageError(f"unknown option {command!r}; options of the program stand after `goproc run`")
     if command.endswith(".py"):

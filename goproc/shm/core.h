@@ -70,6 +70,7 @@ static inline uint64_t gp_my_tag(void) { return GP_TAG(GP_TAG_PROC, ((uint64_t)(
 /* ---- segment.c */
 int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu);      /* memfd, or -errno */
 int gp_attach(int memfd, uint32_t proc);                             /* 0 or -errno */
+int gp_observe(int memfd);                                           /* to read another program's: owns and holds nothing */
 void gp_detach(void);
 void gp_mapping_release(struct gp_mapping *m);                       /* a view or the runtime no longer needs it */
 int gp_commit(uint64_t offset, uint64_t bytes);                      /* back a range with memory: 0, -ENOMEM, -errno */

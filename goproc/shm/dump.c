@@ -6,8 +6,12 @@
  * Nobody waits for anybody without a limit: a process that computes in C code, or is stopped, is reported as such, with
  * what its task blocks tell.
  *
+ * The requester is a process of the program, or an observer: a command that maps the segment and is no proc. It stores only
+ * into the words of requests and answers, `rescan` and `park`, and frees the blocks it takes. If it is killed, its request
+ * stands until the next one, which waits for it as for any other, a second at most.
+ *
  *     requester: dump_wanted = n; signal                process: n = dump_wanted; write; dump = n << 32 | block
- *                poll: block = exchange(dump, 0)                 (frees what an earlier request left there)
+ *                poll: number == n? block = exchange(dump, 0)    (frees what an earlier request left there)
  */
 #include "python.h"
 
@@ -74,13 +78,27 @@ static PyObject *proc_facts(PyObject *module, PyObject *arg) {
 
 /* ---- requests and answers */
 
+/* Observers exclude each other by a lock of the file: if one finds the word of one, that was killed. */
+static bool abandoned(uint32_t word) { return gp.proc == GP_OBSERVER && word == gp.me; }
+
+static PyObject *observe(PyObject *module, PyObject *fd) {
+    (void)module;
+    long memfd = PyLong_AsLong(fd);
+    if (memfd == -1 && PyErr_Occurred()) return NULL;
+    if (gp.base) return PyErr_Format(PyExc_RuntimeError, "a runtime is attached already");
+    int err = gp_observe((int)memfd);
+    if (err == 0) Py_RETURN_NONE;
+    errno = -err;
+    return PyErr_SetFromErrno(PyExc_OSError);
+}
+
 static PyObject *dump_begin(PyObject *module, PyObject *force) {
     (void)module;
     if (handle_ready() < 0) return NULL;
     struct gp_header *h = gp.head;
     uint32_t free_word = 0;
     if (force == Py_True) gp_set(&h->dumping, gp.me);
-    else if (!atomic_compare_exchange_strong(&h->dumping, &free_word, gp.me)) return PyLong_FromLong(0);
+    else if (!atomic_compare_exchange_strong(&h->dumping, &free_word, gp.me) && !abandoned(free_word)) return PyLong_FromLong(0);
     uint32_t n = atomic_fetch_add(&h->dump_last, 1) + 1;
     if (n == 0) n = atomic_fetch_add(&h->dump_last, 1) + 1;
     atomic_store(&h->dump_wanted, n);
@@ -118,6 +136,19 @@ static void drop(uint64_t word) {
     gp_free(ref);
 }
 
+/* A signal's handler may have answered a newer request meanwhile: that answer stays. */
+static void publish(uint64_t answer) {
+    _Atomic uint64_t *word = &gp.my->dump;
+    uint64_t old = atomic_load(word);
+    do {
+        if (old && (int32_t)((uint32_t)(old >> 32) - (uint32_t)(answer >> 32)) > 0) {
+            drop(answer);
+            return;
+        }
+    } while (!atomic_compare_exchange_weak(word, &old, answer)); /* COMMIT: the requester's now */
+    drop(old);
+}
+
 static PyObject *dump_answer(PyObject *module, PyObject *args) {
     (void)module;
     unsigned n;
@@ -127,28 +158,26 @@ static PyObject *dump_answer(PyObject *module, PyObject *args) {
     if (!gp.base) Py_RETURN_FALSE;
     gp_ref ref = gp_alloc((uint64_t)len, 0);
     if (ref) memcpy(gp_payload(ref), text, (size_t)len);
-    drop(atomic_exchange(&gp.my->dump, (uint64_t)n << 32 | ref)); /* COMMIT: the requester's now */
+    publish((uint64_t)n << 32 | ref);
     return PyBool_FromLong(ref != 0);
 }
 
-/* None: no answer yet; b"": it had no memory to write one */
+/* None: no answer yet; b"": it had no memory to write one. An answer to another request is left where it is: that may be
+ * the current one, which was made by force beside ours. */
 static PyObject *dump_take(PyObject *module, PyObject *args) {
     (void)module;
     unsigned p, n;
     if (!PyArg_ParseTuple(args, "II:dump_take", &p, &n)) return NULL;
     if (!gp.base || p >= gp.nprocs) Py_RETURN_NONE;
     _Atomic uint64_t *word = &gp_proc_at(p)->dump;
-    if (!gp_get(word)) Py_RETURN_NONE;
-    uint64_t got = atomic_exchange(word, 0);
+    uint64_t got = gp_acquire(word);
+    if (got >> 32 != n || !atomic_compare_exchange_strong(word, &got, 0)) Py_RETURN_NONE;
     gp_ref ref = (gp_ref)got;
     uint64_t capacity;
-    bool mine = got >> 32 == n;
-    PyObject *text = NULL;
-    if (mine && ref && gp_block_check(ref, &capacity) && gp_len(ref) <= capacity)
-        text = PyBytes_FromStringAndSize(gp_payload(ref), (Py_ssize_t)gp_len(ref));
-    else text = mine ? PyBytes_FromStringAndSize(NULL, 0) : Py_NewRef(Py_None);
+    bool text = ref && gp_block_check(ref, &capacity) && gp_len(ref) <= capacity;
+    PyObject *answer = text ? PyBytes_FromStringAndSize(gp_payload(ref), (Py_ssize_t)gp_len(ref)) : PyBytes_FromString("");
     drop(got);
-    return text;
+    return answer;
 }
 
 static PyObject *nudge(PyObject *module, PyObject *arg) {
@@ -240,6 +269,7 @@ PyMethodDef dump_functions[] = {
                "Cost: it looks at every block of shared memory, 1 ms for some 100 000 messages and goroutines.")},
     {"goroutines", goroutines, METH_NOARGS,
      PyDoc_STR("(id, parent, site, proc or -1, started, name, labels as text) of every goroutine but main.")},
+    {"observe", observe, METH_O, PyDoc_STR("observe(memfd): map the segment of another program, for the functions of reports only.")},
     {"proc_facts", proc_facts, METH_O, PyDoc_STR("(pid, state, park word, answers a signal) of a proc.")},
     {"dump_begin", dump_begin, METH_O, PyDoc_STR("dump_begin(force): the number of a new request; 0: another is being answered.")},
     {"dump_end", dump_end, METH_O, PyDoc_STR("The request of this number is over.")},

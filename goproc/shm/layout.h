@@ -28,6 +28,7 @@
 #define GP_ABI 4u                    /* raised with every change of this file */
 #define GP_LINE 64u
 #define GP_MAX_PROCS 256u
+#define GP_OBSERVER GP_MAX_PROCS     /* in place of a proc's number: a command that looks at the segment from outside */
 #define GP_PROC_BYTES 4096u
 #define GP_WAITERS 262144u           /* goroutines of one proc that can be blocked at once: 64^3, three bitmap levels */
 #define GP_SUDOGS (2u * GP_WAITERS)  /* the first GP_WAITERS belong to the waiter of the same index, the rest to selects */
@@ -192,16 +193,21 @@ enum gp_wait_tag { GP_W_IDLE = 0, GP_W_WAITING, GP_W_FIRED, GP_W_CLOSED, GP_W_CA
 struct gp_waiter {               /* 64 bytes: one blocked goroutine (or thread) */
     _Atomic uint64_t state;      /* epoch:40 | case:16 | tag:8; leaves WAITING exactly once per epoch, by one CAS, by the holder
                                     of the fired case's lock or (to CANCELLED) by its own proc. Low word is a thread's futex. */
-    _Atomic uint32_t thread;     /* enum gp_thread: 0: a goroutine, told through the inbox; else a plain thread sleeps on `state` */
+    _Atomic uint32_t thread;     /* enum gp_thread: a goroutine is told through the inbox, a plain thread sleeps on `state` */
     _Atomic uint32_t rethink;    /* 1: it was told although it goes on waiting, as the time at which that ends has changed */
     _Atomic uint64_t goroutine;  /* its number, for reports */
-    uint64_t rest[5];
+    _Atomic uint32_t watch;      /* GP_WATCHED: the waiter of this proc that collects this one; constant while armed */
+    _Atomic uint32_t next;       /* GP_WATCHED, fired: the one that fired before it, + 1; 0 = none. Its teller writes */
+    _Atomic uint32_t fired;      /* of a collecting waiter: the one that fired last, + 1; 0 = none. Tellers push, it takes all */
+    uint32_t place;              /* GP_WATCHED: index in the list of the collector (own proc) */
+    uint64_t rest[3];
 };
 enum gp_thread {
     GP_GOROUTINE = 0,
     GP_THREAD,         /* not in gp_proc.threads: it runs, or its wait ends by itself */
     GP_THREAD_BLOCKED, /* counted in gp_proc.threads; whoever moves it on from this uncounts it */
     GP_THREAD_TOLD,
+    GP_WATCHED,        /* nobody sleeps in it: it goes to the waiter `watch`, see watch.c */
 };
 struct gp_sudog {                /* 128 bytes: one case of one blocked operation */
     gp_ref object;               /* 0 = unused */
@@ -287,7 +293,7 @@ struct gp_proc {
     struct gp_journal journal;   /* 5 lines, own proc writes */
     struct gp_queue queue;       /* line-aligned by what precedes it */
     /* reports, see dump.c */
-    _Atomic uint64_t dump;       /* request << 32 | block with the answer; its reader exchanges 0 for it and frees the block */
+    _Atomic uint64_t dump;       /* request << 32 | block with the answer; who made that request exchanges 0 for it and frees the block */
     _Atomic uint32_t dumps;      /* 1: a signal makes this process answer (worker: SIGQUIT, host: SIGURG); else it must not be sent */
 };
 

@@ -356,7 +356,8 @@ PyMODINIT_FUNC PyInit__core(void) {
     } types[] = {{"Handle", &HandleType},       {"Channel", &ChannelType}, {"WaitGroup", &WaitGroupType},
                  {"Atomic", &AtomicType},       {"Outcome", &OutcomeType}, {"Buffer", &BufferType},
                  {"Mutex", &MutexType},         {"Once", &OnceType},       {"RWMutex", &RWMutexType},
-                 {"Cond", &CondType},           {"Semaphore", &SemaphoreType}, {"Barrier", &BarrierType}};
+                 {"Cond", &CondType},           {"Semaphore", &SemaphoreType}, {"Barrier", &BarrierType},
+                 {"Watch", &WatchType}};
 #define MAKE(name, text) \
     if (!reason_##name && !(reason_##name = PyUnicode_InternFromString(text))) return NULL;
     REASONS(MAKE)

@@ -146,9 +146,28 @@ void gp_thread_runs(struct gp_waiter *w) {
 
 /* ---- telling */
 
+/* Push the waiter i on the stack of its collector, then fire that. The collector arms itself before it looks at the stack:
+ * one of the two sees the other. */
+static void tell_collector(uint32_t proc, uint32_t i) {
+    struct gp_waiter *w = gp_waiter_at(proc, i);
+    uint32_t collector = gp_get(&w->watch);
+    struct gp_waiter *c = gp_waiter_at(proc, collector);
+    uint32_t top = gp_get(&c->fired);
+    do gp_set(&w->next, top);
+    while (!atomic_compare_exchange_weak(&c->fired, &top, i + 1));
+    uint64_t seen = atomic_load(&c->state);
+    if (GP_W_TAG(seen) == GP_W_WAITING &&
+        atomic_compare_exchange_strong(&c->state, &seen, GP_W(GP_W_EPOCH(seen), 0, GP_W_FIRED)))
+        gp_tell(proc, collector);
+}
+
 void gp_tell(uint32_t proc, uint32_t i) {
     struct gp_waiter *w = gp_waiter_at(proc, i);
     if (gp_get(&w->thread)) {
+        if (gp_get(&w->thread) == GP_WATCHED) {
+            tell_collector(proc, i);
+            return;
+        }
         if (atomic_exchange(&w->thread, GP_THREAD_TOLD) == GP_THREAD_BLOCKED) count_thread(proc, -1);
         if (park.threads == sizeof park.thread / sizeof park.thread[0])
             gp_futex_wake((_Atomic uint32_t *)&w->state, INT_MAX); /* under a lock, but only past the 1024th thread */

@@ -79,6 +79,7 @@ struct wait_spec {
 int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r); /* position; -1: an exception */
 enum gp_result wait_case(struct gp_case *c, struct wait_spec *w);     /* GP_BLOCK: an exception; c->m of a send is still to be dropped */
 int wait_done(Handle *h, struct gp_object *o, struct wait_spec *w);   /* wait group at zero, goroutine ended */
+int wait_fired(uint32_t waiter, struct wait_spec *w);                 /* a collecting waiter: 1 something fired, 0 time is up, -1 an exception */
 void wait_forever(struct wait_spec *w);                               /* always an exception */
 int tick(void);        /* before each operation, so that a loop of them lets others run: 0, or -1 and an exception */
 int checkpoint(void);  /* the same for one that can block: what ends a block may end it here, too */
@@ -92,7 +93,7 @@ extern PyMethodDef wait_functions[];
     X(recv_nil, "chan receive (nil chan)") X(waitgroup, "sync.WaitGroup.Wait") X(join, "goroutine join")               \
     X(select, "select") X(select_none, "select (no cases)") X(lock, "sync.Mutex.Lock")                                 \
     X(rlock, "sync.RWMutex.RLock") X(wlock, "sync.RWMutex.Lock") X(cond, "sync.Cond.Wait") X(acquire, "semacquire")    \
-    X(barrier, "barrier wait")
+    X(barrier, "barrier wait") X(completed, "as_completed")
 #define DECLARE(name, text) extern PyObject *reason_##name;
 REASONS(DECLARE)
 #undef DECLARE
@@ -101,6 +102,7 @@ REASONS(DECLARE)
 extern PyTypeObject ChannelType, WaitGroupType, AtomicType, OutcomeType;
 extern PyTypeObject MutexType, OnceType, RWMutexType, CondType, SemaphoreType, BarrierType; /* sync_types.c */
 extern PyTypeObject SelectorType;                                     /* select_type.c */
+extern PyTypeObject WatchType;                                        /* watch.c */
 int select_types_ready(PyObject *module);
 int sync_types_ready(void);
 typedef PyObject *(*with_function)(Handle *self);

@@ -142,13 +142,13 @@ int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu) {
     return fd;
 }
 
-int gp_attach(int memfd, uint32_t proc) {
+static int adopt(int memfd, uint32_t proc) {
     struct stat st;
     if (fstat(memfd, &st) < 0) return -errno;
     int err = map(memfd, (uint64_t)st.st_size);
     if (err < 0) return err;
     struct gp_header *h = gp.head;
-    if (h->magic != GP_MAGIC || h->abi != GP_ABI || h->bytes != gp.bytes || proc >= h->nprocs) {
+    if (h->magic != GP_MAGIC || h->abi != GP_ABI || h->bytes != gp.bytes || (proc >= h->nprocs && proc != GP_OBSERVER)) {
         unmap();
         return -EPROTO;
     }
@@ -160,10 +160,24 @@ int gp_attach(int memfd, uint32_t proc) {
     gp.part_bytes = h->part_bytes;
     gp.heap_at = h->heap_at;
     gp.arena_bytes = h->arena_bytes;
-    gp.arena = h->heap_at + proc * h->arena_bytes;
+    gp.forked = false;
+    return 0;
+}
+
+int gp_observe(int memfd) {
+    int err = adopt(memfd, GP_OBSERVER);
+    if (err < 0) return err;
+    gp.arena = gp.bytes; /* no block is mine */
+    gp.me = 1u << 10 | (GP_OBSERVER + 1);
+    return 0;
+}
+
+int gp_attach(int memfd, uint32_t proc) {
+    int err = adopt(memfd, proc);
+    if (err < 0) return err;
+    gp.arena = gp.heap_at + proc * gp.arena_bytes;
     gp.my = gp_proc_at(proc);
     gp.part = gp_part_at(proc);
-    gp.forked = false;
     atomic_store(&gp.lost, false);
     uint32_t incarnation = gp_get(&gp.my->incarnation) + 1;
     gp_set(&gp.my->incarnation, incarnation);
@@ -173,7 +187,7 @@ int gp_attach(int memfd, uint32_t proc) {
     gp_heap_attach();
     gp.attached = gp_now();
     gp_set(&gp.my->pid, getpid());
-    atomic_fetch_add(&h->live, 1);
+    atomic_fetch_add(&gp.head->live, 1);
     gp_release(&gp.my->state, GP_P_LIVE);
     return 0;
 }

@@ -12,6 +12,8 @@
 #define SPINS 4   /* successful looks that were then too late */
 #define SPIN_CASES 8
 
+#define FIRED_SPIN_NS 10000
+#define FIRED_LOOK_NS 250
 #define LOCK_FIRST_NS 200
 #define LOCK_LOOK_NS 50
 #define LOCK_SPIN_NS 20000ULL
@@ -319,6 +321,43 @@ int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r) 
     }
     give_back(s, waiter);
     return chosen;
+}
+
+/* Look again for about what sleeping and waking would cost, if a core is free for that. */
+static void spin_for_fired(const struct gp_waiter *state) {
+    if (PyObject_Size(hooks.runq) != 0 || !gp_may_spin()) return;
+    for (uint64_t end = gp_now() + FIRED_SPIN_NS; !gp_get(&state->fired) && !gp_inbox_pending() && gp_now() < end;)
+        gp_wait_ns(FIRED_LOOK_NS);
+}
+
+int wait_fired(uint32_t waiter, struct wait_spec *w) {
+    bool goroutine = PyThread_get_thread_ident() == scheduler_thread;
+    uint64_t until, run = gp.run;
+    if (!deadline(w->timeout, &until) || !may_park() || (goroutine && stack_error())) return -1;
+    struct gp_waiter *state = gp_waiter_at(gp.proc, waiter);
+    if (goroutine) spin_for_fired(state);
+    for (;;) {
+        gp_set(&state->thread, goroutine ? GP_GOROUTINE : GP_THREAD);
+        gp_waiter_arm(waiter);
+        atomic_thread_fence(memory_order_seq_cst); /* armed before the look: see tell_collector() */
+        int told = 0;
+        if (!gp_get(&state->fired)) {
+            if (goroutine) ticks = TICKS;
+            told = goroutine ? park(w, waiter, until) : sleep_thread(waiter, until);
+        }
+        if (run != gp.run || !gp.base) { /* it stopped under us */
+            if (!PyErr_Occurred()) PyErr_SetString(hooks.stopped, "the goproc runtime stopped");
+            return -1;
+        }
+        gp_waiter_cancel(waiter);
+        gp_set(&state->state, GP_W(GP_W_EPOCH(gp_get(&state->state)), 0, GP_W_IDLE)); /* a late inbox bit means nothing */
+        if (told < 0) return -1;
+        if (gp_get(&state->fired)) return 1;
+        PyObject *r = PyObject_CallFunctionObjArgs(hooks.expire, w->reason, Py_False, NULL);
+        Py_XDECREF(r);
+        if (!r) return -1;
+        if (until && gp_now() >= until) return 0;
+    }
 }
 
 enum gp_result wait_case(struct gp_case *c, struct wait_spec *w) {
