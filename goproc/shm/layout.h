@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 #define GP_MAGIC 0x31636f72706f67ULL /* "goproc1" */
-#define GP_ABI 3u                    /* raised with every change of this file */
+#define GP_ABI 4u                    /* raised with every change of this file */
 #define GP_LINE 64u
 #define GP_MAX_PROCS 256u
 #define GP_PROC_BYTES 4096u
@@ -279,7 +279,10 @@ struct gp_proc {
     _Atomic uint64_t committed;  /* bytes of its arena and partition backed by memory */
     _Atomic uint64_t threads;    /* changes << 32 | plain threads blocked for ever in an operation; any proc writes */
     _Atomic uint32_t foreign;    /* Python threads beside the scheduler's, when it or one of them last blocked */
-    uint32_t pad2[7];
+    uint32_t pad2;
+    /* threads.c: all threads beside the scheduler's sleep for as long as `act` and `threads` have these values */
+    _Atomic uint64_t asleep_act, asleep_threads;
+    uint32_t pad3[2];
     struct gp_journal journal;   /* 5 lines, own proc writes */
     struct gp_queue queue;       /* line-aligned by what precedes it */
     /* reports, see dump.c */
