@@ -192,6 +192,28 @@ def hand_on(until, send):
     thread(second)
     thread(first)
 """,
+    "two by locks, slowly": """
+def hand_on(until, send):
+    import random
+    mine, other = threading.Lock(), threading.Lock()
+    mine.acquire(), other.acquire()
+    over = []
+    def first():
+        while time.monotonic() < until:
+            time.sleep(random.uniform(0, 0.001))  # the two sleep for ever in turn: a look takes about as long as a turn
+            other.release()
+            mine.acquire()
+        over.append(1)
+        other.release()
+        send()
+    def second():
+        while not over:
+            other.acquire()
+            time.sleep(random.uniform(0, 0.001))
+            mine.release()
+    thread(second)
+    thread(first)
+""",
     "a ring by locks": """
 def hand_on(until, send):
     locks = [threading.Lock() for _ in range(5)]
