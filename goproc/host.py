@@ -415,19 +415,21 @@ def _at_end_of_main() -> None:
 
     Libraries end their threads in exit calls like this one: concurrent.futures wakes the idle threads of its pools and
     joins them. Python makes the calls in reverse order of registration, so those of libraries that were imported before
-    the runtime started come after this one. A thread makes them here: the threads they join may need goroutines.
+    the runtime started come after this one. A thread makes them here: the threads they join may need goroutines. Where
+    no thread can be started any more, goroutines run until nothing else can go on, and then Python makes the calls.
     """
     if _running is None or not _core.attached() or not _core.on_scheduler_thread():
         return
     pause, look, look_at = 0.001, 0.01, 0.0
     try:
         scheduler.raise_interrupt()
-        calls = _take_exit_calls()
-        if calls:
-            threading.Thread(target=_call_all, args=(calls,), name="goproc-exit-calls").start()
+        calls_made = _make_exit_calls()
         while any(not t.daemon and t is not threading.current_thread() for t in threading.enumerate()):
             if monotonic() >= look_at and scheduler.nothing_ready():
-                report.threads_asleep()
+                if not calls_made and _core.others_asleep(False):
+                    return
+                if calls_made:
+                    report.threads_asleep()
                 look_at = monotonic() + look
                 look = min(2 * look, 1.0)
             scheduler.sleep(pause)
@@ -438,13 +440,22 @@ def _at_end_of_main() -> None:
         pass
 
 
-def _take_exit_calls() -> list[Callable[[], object]]:
-    """Return the exit calls that Python would make after _at_end_of_main, in that order; Python makes them no more."""
+def _make_exit_calls() -> bool:
+    """Have a thread make the exit calls that Python would make after _at_end_of_main.
+
+    Returns:
+        False if Python starts no thread any more: 3.12.0 and 3.12.1. Then Python makes the calls itself.
+    """
     registered: list[Any] = threading._threading_atexits  # type: ignore[attr-defined]
     ours = registered.index(_end_call)
     calls = registered[:ours][::-1]
-    registered[:ours] = [_do_nothing] * ours  # Python is iterating over the list: no index may change
-    return calls
+    if calls:
+        try:
+            threading.Thread(target=_call_all, args=(calls,), name="goproc-exit-calls").start()
+        except RuntimeError:
+            return False
+        registered[:ours] = [_do_nothing] * ours  # Python is iterating over the list: no index may change
+    return True
 
 
 def _call_all(calls: list[Callable[[], object]]) -> None:
