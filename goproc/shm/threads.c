@@ -26,7 +26,7 @@
  * is true for as long as they have these values (deadlock.c compares). Nobody has to withdraw it. Signals start nothing
  * but Python's handlers; the host asks for those before it reports.
  *
- * A look costs some 30 us for each thread. So a process looks when it has been idle for FIRST_PAUSE_NS, and waits for
+ * A look costs some 70 us for each thread. So a process looks when it has been idle for FIRST_PAUSE_NS, and waits for
  * twice as long after a look in vain. The longest sleep of gp_idle() ends what was published. Then the process looks again
  * at once: with many processes the times of which one of them has nothing published must be short, or never all have.
  */
