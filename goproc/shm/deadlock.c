@@ -9,7 +9,9 @@
  * that way: no time-out is needed, and no false report is possible.
  *
  * Outside are timers (ext), plain threads that are not blocked in an operation (foreign, threads) and, asked by the host
- * before it reports, signal handlers. A process that waits in a system call is not idle in this sense.
+ * before it reports, signal handlers. A process that waits in a system call is not idle in this sense. Plain threads that
+ * sleep until another thread of their process wakes them are not outside (threads.c): the process publishes that it has
+ * seen all of them asleep, for one value each of `act` and `threads`, and both words are compared with these here.
  */
 #include "core.h"
 
