@@ -14,6 +14,7 @@ SOURCES = [
     "timer",
     "context",
     "deadlock",
+    "threads",
     "monitor",
     "tasks",
     "collector",

@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import threading
+from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 
 from greenlet import getcurrent
@@ -457,13 +458,15 @@ def in_forked_child() -> None:
 
 def _watch_end_of_main() -> None:
     """Have _at_end_of_main called before Python waits for threads and runs exit handlers."""
-    global _end_watched
+    global _end_watched, _end_call
     if not _end_watched:
         _end_watched = True
         threading._register_atexit(_at_end_of_main)  # type: ignore[attr-defined]
+        _end_call = threading._threading_atexits[-1]  # type: ignore[attr-defined]
 
 
 _end_watched = False
+_end_call: object = None  # Python's entry for _at_end_of_main
 
 
 def _at_end_of_main() -> None:
@@ -471,21 +474,59 @@ def _at_end_of_main() -> None:
 
     Ctrl-C may have met another goroutine, and main has ended before it came to block: it is not to be lost. And a thread
     that is blocked in an operation which nobody can end any more is to be reported, not to be waited for.
+
+    Libraries end their threads in exit calls like this one: concurrent.futures wakes the idle threads of its pools and
+    joins them. Python makes the calls in reverse order of registration, so those of libraries that were imported before
+    the runtime started come after this one. A thread makes them here: the threads they join may need goroutines. Where
+    no thread can be started any more, goroutines run until nothing else can go on, and then Python makes the calls.
     """
     if _running is None or not _core.attached() or not _core.on_scheduler_thread():
         return
-    pause = 0.001
+    pause, look, look_at = 0.001, 0.01, 0.0
     try:
         scheduler.raise_interrupt()
+        calls_made = _make_exit_calls()
         while any(not t.daemon and t is not threading.current_thread() for t in threading.enumerate()):
-            if scheduler.nothing_ready():
-                report.threads_asleep()
+            if monotonic() >= look_at and scheduler.nothing_ready():
+                if not calls_made and _core.others_asleep(False):
+                    return
+                if calls_made:
+                    report.threads_asleep()
+                look_at = monotonic() + look
+                look = min(2 * look, 1.0)
             scheduler.sleep(pause)
             pause = min(2 * pause, 0.05)
     except KeyboardInterrupt:
         _end_interrupted()
     except errors.Cancelled:
         pass
+
+
+def _make_exit_calls() -> bool:
+    """Have a thread make the exit calls that Python would make after _at_end_of_main.
+
+    Returns:
+        False if Python starts no thread any more: 3.12.0 and 3.12.1. Then Python makes the calls itself.
+    """
+    registered: list[Any] = threading._threading_atexits  # type: ignore[attr-defined]
+    ours = registered.index(_end_call)
+    calls = registered[:ours][::-1]
+    if calls:
+        try:
+            threading.Thread(target=_call_all, args=(calls,), name="goproc-exit-calls").start()
+        except RuntimeError:
+            return False
+        registered[:ours] = [_do_nothing] * ours  # Python is iterating over the list: no index may change
+    return True
+
+
+def _call_all(calls: list[Callable[[], object]]) -> None:
+    for call in calls:
+        call()
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _at_exit() -> None:

@@ -390,7 +390,7 @@ def threads_asleep() -> None:
         ending.wait_for_the_end()
     names = ", ".join([repr(t.name) for t in threading.enumerate() if t is not threading.current_thread()])
     _end(
-        f"fatal error: all goroutines are asleep - deadlock!\n\nmain has returned; for ever in an operation waits: {names}",
+        f"fatal error: all goroutines are asleep - deadlock!\n\nmain has returned; these threads wait for ever: {names}",
         sys._getframe(),
     )
 

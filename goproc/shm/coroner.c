@@ -182,18 +182,17 @@ static bool on_death(const struct report *r) {
     return false;
 }
 
-static void *run(void *unused) {
-    (void)unused;
+static void watch(void) {
     prctl(PR_SET_NAME, "goproc-coroner");
     struct pollfd fds[2] = {{.fd = coroner.control, .events = POLLIN}, {.fd = coroner.stop_fd, .events = POLLIN}};
     for (;;) {
         if (poll(fds, 2, -1) < 0) continue; /* EINTR */
-        if (fds[1].revents) return NULL;
+        if (fds[1].revents) return;
         struct report r;
         ssize_t n = recv(coroner.control, &r, sizeof r, MSG_DONTWAIT);
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) continue;
         if (n <= 0) { /* the zygote is gone, and its workers with it */
-            if (gp_get(&gp.head->stop) || gp_get(&gp.head->fatal) == 1) return NULL;
+            if (gp_get(&gp.head->stop) || gp_get(&gp.head->fatal) == 1) return;
             static const char text[] = "fatal error: goproc's zygote process died (killed?), and the workers with it\n";
             give_reason(text + strlen("fatal error: "), strlen(text) - strlen("fatal error: ") - 1);
             if (write(STDERR_FILENO, text, sizeof text - 1) < 0) _exit(2);
@@ -209,6 +208,14 @@ static void *run(void *unused) {
             gp_nudge(0);
         }
     }
+}
+
+static void *run(void *unused) {
+    (void)unused;
+    gp_own_thread(GP_OWN_CORONER, true);
+    watch();
+    gp_own_thread(GP_OWN_CORONER, false);
+    return NULL;
 }
 
 int gp_coroner_start(int control, int zygote_pid) {

@@ -9,15 +9,29 @@
  * that way: no time-out is needed, and no false report is possible.
  *
  * Outside are timers (ext), plain threads that are not blocked in an operation (foreign, threads) and, asked by the host
- * before it reports, signal handlers. A process that waits in a system call is not idle in this sense.
+ * before it reports, signal handlers. A process that waits in a system call is not idle in this sense. Plain threads that
+ * sleep until another thread of their process wakes them are not outside (threads.c): the process publishes that it has
+ * seen all of them asleep, for one value each of `act` and `threads`, and both words are compared with these here.
  */
 #include "core.h"
-
-static bool threads_run(uint32_t foreign, uint64_t threads) { return (int32_t)(foreign - (uint32_t)threads) > 0; }
 
 enum { NOBODY = UINT32_MAX };
 
 static uint64_t act[GP_MAX_PROCS], threads[GP_MAX_PROCS]; /* of the first reading; only the scheduler's thread looks */
+
+static bool some_run(const struct gp_proc *w, uint64_t blocked) {
+    return (int32_t)(gp_acquire(&w->foreign) - (uint32_t)blocked) > 0;
+}
+
+bool gp_threads_run(uint32_t proc) {
+    const struct gp_proc *w = gp_proc_at(proc);
+    return some_run(w, atomic_load(&w->threads));
+}
+
+/* Has the process seen all its threads asleep, and has nothing of it run since? */
+static bool seen_asleep(const struct gp_proc *w, uint32_t p) {
+    return atomic_load(&w->asleep_act) == act[p] && atomic_load(&w->asleep_threads) == threads[p];
+}
 
 static bool idle_all(uint32_t but) {
     for (uint32_t p = 0; p < gp.nprocs; p++) {
@@ -25,7 +39,7 @@ static bool idle_all(uint32_t but) {
         act[p] = atomic_load(&w->act);
         if (gp_acquire(&w->state) != GP_P_LIVE || (p != but && (!(act[p] & 1) || gp_get(&w->ext)))) return false;
         threads[p] = atomic_load(&w->threads);
-        if (threads_run(gp_acquire(&w->foreign), threads[p])) return false;
+        if (some_run(w, threads[p]) && !(p == but ? gp_threads_asleep() : seen_asleep(w, p))) return false;
     }
     return true;
 }
@@ -56,9 +70,14 @@ bool gp_all_asleep(void) {
     return idle_all(NOBODY) && nothing_pending() && unchanged();
 }
 
+void gp_report_if_asleep(void) {
+    uint32_t no = 0;
+    if (gp_all_asleep() && atomic_compare_exchange_strong(&gp.head->asleep, &no, 1)) gp_nudge(0);
+}
+
 /* For the host, between being told that all sleep and saying so: it asks for the handlers of signals, and one that ran
  * before it was asked for may have woken somebody and be gone. So it looks before and after. */
 bool gp_others_asleep(bool again) {
-    if (!again && !idle_all(gp.proc)) return false;
+    if (again ? gp_threads_run(gp.proc) && !gp_threads_asleep() : !idle_all(gp.proc)) return false;
     return nothing_pending() && unchanged();
 }

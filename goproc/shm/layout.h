@@ -289,7 +289,10 @@ struct gp_proc {
     _Atomic uint64_t committed;  /* bytes of its arena and partition backed by memory */
     _Atomic uint64_t threads;    /* changes << 32 | plain threads blocked for ever in an operation; any proc writes */
     _Atomic uint32_t foreign;    /* Python threads beside the scheduler's, when it or one of them last blocked */
-    uint32_t pad2[7];
+    uint32_t pad2;
+    /* threads.c: all threads beside the scheduler's sleep for as long as `act` and `threads` have these values */
+    _Atomic uint64_t asleep_act, asleep_threads;
+    uint32_t pad3[2];
     struct gp_journal journal;   /* 5 lines, own proc writes */
     struct gp_queue queue;       /* line-aligned by what precedes it */
     /* reports, see dump.c */

@@ -83,6 +83,7 @@ static bool insist(uint32_t polls) {
 static void *watch(void *unused) {
     (void)unused;
     prctl(PR_SET_NAME, "goproc-monitor");
+    gp_own_thread(GP_OWN_MONITOR, true);
     uint32_t seen = gp_get(&gp_polls), seen_slices = gp_get(&gp_slices), quiet = 0, strikes = 0;
     uint32_t refused = gp_get(&monitor.refused), skip = 0, pause = 0;
     while (!gp_get(&monitor.stop)) {
@@ -117,6 +118,7 @@ static void *watch(void *unused) {
         if (++strikes > 1) pthread_kill(monitor.watched, monitor.signal);
         else monitor.request(monitor.signal);
     }
+    gp_own_thread(GP_OWN_MONITOR, false);
     return NULL;
 }
 

@@ -337,9 +337,8 @@ static bool search(uint64_t until_ns) {
 static void sleep_idle(uint64_t now, uint64_t until_ns) {
     uint64_t cap = now + BELT_NS;
     bool capped = !until_ns || until_ns > cap;
-    uint32_t no = 0;
-    if (gp_all_asleep() && atomic_compare_exchange_strong(&gp.head->asleep, &no, 1)) gp_nudge(0);
-    long r = gp_futex_wait(&gp.my->park, GP_PARKED, capped ? cap : until_ns);
+    gp_report_if_asleep();
+    long r = until_ns ? gp_futex_wait(&gp.my->park, GP_PARKED, capped ? cap : until_ns) : gp_idle_wait(cap);
     /* The belt ended it, and there is work: was a wake-up lost? Unless its waker is between the bit and the bell. */
     if (r == -ETIMEDOUT && capped && gp_inbox_pending() &&
         gp_futex_wait(&gp.my->park, GP_PARKED, gp_now() + BELT_NS) == -ETIMEDOUT && gp_get(&gp.my->park) == GP_PARKED)
