@@ -132,9 +132,8 @@ def give_up(early: Early) -> None:
 
 def _maker(fd: int) -> tuple[int, ...] | None:
     """The process, user and group that made a socket pair of the zygote's kind; None if ``fd`` is something else."""
-    import struct
-
     import _socket
+    import struct
 
     try:
         sock = _socket.socket(fileno=fd)
@@ -144,9 +143,7 @@ def _maker(fd: int) -> tuple[int, ...] | None:
         if (sock.family, sock.type) != (_socket.AF_UNIX, _socket.SOCK_SEQPACKET):
             return None
         credentials = struct.Struct("3i")
-        return credentials.unpack(
-            sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, credentials.size)
-        )
+        return credentials.unpack(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, credentials.size))
     except OSError:
         return None
     finally:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
         argv: list[str]  # sys.argv
         flags: list[str]  # interpreter_flags()
         preload: list[str]  # modules to import first; those that fail are skipped
-        program: list[str]  # the words that Python runs the script with, whose imports are imported ahead; or none
+        program: list[
+            str
+        ]  # the words that Python runs the script with, whose imports are imported ahead; or none
         statements: list[tuple[str, tuple[str, ...]]]  # in place of the script's imports: these
         parent: int  # the process to die with, before the order to fork; 0 if the order is under way
 
@@ -237,10 +239,9 @@ def order(control: int, pid: int, config: Config, memfd: int) -> None:
     Raises:
         OSError: the zygote has ended (BrokenPipeError, ConnectionResetError); no descriptor or memory to be had.
     """
+    import _socket
     import signal
     import struct
-
-    import _socket
 
     source = folder = -1
     sock = _socket.socket(fileno=control)
@@ -251,9 +252,7 @@ def order(control: int, pid: int, config: Config, memfd: int) -> None:
         rights = struct.pack(f"{len(passed)}i", *passed)
         # Which of the standard streams are open is in the message.
         text = ORDER + bytes(fd for fd in (0, 1, 2) if _is_open(fd))
-        sock.sendmsg(
-            [text], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)], _socket.MSG_NOSIGNAL
-        )
+        sock.sendmsg([text], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)], _socket.MSG_NOSIGNAL)
     finally:
         sock.detach()
         for fd in (source, folder):

@@ -77,7 +77,7 @@ class Importer:
         """Have the importer give way whenever SIGURG comes. Nothing happens by it in a process that does not watch."""
         signal.signal(signal.SIGURG, self._ring)
         signal.signal(signal.SIGALRM, self._ring)
-        sys.meta_path.insert(0, self)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, self)
 
     def unwatch(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -239,7 +239,7 @@ class Importer:
             owner, name, value = self._replaced.pop()
             setattr(owner, name, value)
         if self in sys.meta_path:
-            sys.meta_path.remove(self)  # type: ignore[arg-type]
+            sys.meta_path.remove(self)
 
 
 class _Quiet:

@@ -265,7 +265,7 @@ def _take_over(folder: int, streams: Mapping[int, int]) -> None:
     os.fchdir(folder)
     os.close(folder)
     if sys.__stdout__ is not None:
-        sys.__stdout__.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
+        sys.__stdout__.reconfigure(line_buffering=os.isatty(1))
 
 
 def _set_ignored(numbers: Sequence[int]) -> None:

@@ -232,6 +232,7 @@ def test_fork_failure_is_reported_and_the_others_go_on(tmp_path: Path) -> None:
         sys.path.insert(0, {str(tmp_path)!r})
         from goproc import launch, zygote
         import _socket
+        import marshal
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         memfd, real, calls = os.memfd_create("x"), os.fork, []
         config = launch.host_config(4, [None] * 4)
@@ -245,7 +246,8 @@ def test_fork_failure_is_reported_and_the_others_go_on(tmp_path: Path) -> None:
         if pid == 0:
             os.fork = fork
             ours.close()
-            zygote.main(config, theirs.fileno(), memfd)
+            plan = dict(preload=[], program=[], statements=[], parent=0)
+            zygote.main(plan, theirs.fileno(), [memfd, launch.memory_file(marshal.dumps(config))])
         for _ in range(3):
             print(*zygote.RECORD.unpack(ours.recv(64))[::3], flush=True)
         ours.send(b"Q")
@@ -259,7 +261,7 @@ def test_fork_failure_is_reported_and_the_others_go_on(tmp_path: Path) -> None:
 def test_it_says_so_when_python_is_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "")
     with pytest.raises(RuntimeError, match=r"sys\.executable"):
-        launch.spawn(zygote.host_config(2, [None, None]), 0)
+        launch.spawn(launch.host_config(2, [None, None]), 0)
 
 
 # -- ending --------------------------------------------------------------------------------------------------
