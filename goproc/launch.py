@@ -243,21 +243,26 @@ def order(control: int, pid: int, config: Config, memfd: int) -> None:
     import signal
     import struct
 
-    source = folder = -1
+    opened: list[int] = []
     sock = _socket.socket(fileno=control)
     try:
-        source = memory_file(marshal.dumps(config))  # type: ignore[arg-type]
-        folder = os.open(".", os.O_PATH | os.O_CLOEXEC)
-        passed = [memfd, source, folder, *filter(_is_open, (0, 1, 2))]
+        opened.append(memory_file(marshal.dumps(config)))  # type: ignore[arg-type]
+        try:
+            opened.append(os.open(".", os.O_PATH | os.O_CLOEXEC))
+        except OSError:
+            pass  # not to be entered any more, by this user; the zygote is in the folder that it was started in
+        streams = [fd for fd in (0, 1, 2) if _is_open(fd)]
+        passed = [memfd, opened[0], *streams, *opened[1:]]
         rights = struct.pack(f"{len(passed)}i", *passed)
-        # Which of the standard streams are open is in the message.
-        text = ORDER + bytes(fd for fd in (0, 1, 2) if _is_open(fd))
-        sock.sendmsg([text], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)], _socket.MSG_NOSIGNAL)
+        sock.sendmsg(
+            [ORDER + bytes(streams)],
+            [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)],
+            _socket.MSG_NOSIGNAL,
+        )
     finally:
         sock.detach()
-        for fd in (source, folder):
-            if fd >= 0:
-                os.close(fd)
+        for fd in opened:
+            os.close(fd)
     # It may be in the middle of an import: see preload.py. Before it can be, the signal has no effect.
     os.kill(pid, signal.SIGURG)
 

@@ -58,6 +58,7 @@ class Importer:
         self._statements = statements
         self._thread = _thread.get_ident()
         self._greenlet = greenlet(self._run)
+        self._watched = True
         self._rung = False
         self._asked = 0
         self._forking = False  # from here on it is continued only by those that need a module
@@ -74,15 +75,15 @@ class Importer:
     # -- in the zygote
 
     def watch(self) -> None:
-        """Have the importer give way whenever SIGURG comes. Nothing happens by it in a process that does not watch."""
+        """Have the importer give way when SIGURG comes, which has no effect before."""
         signal.signal(signal.SIGURG, self._ring)
         signal.signal(signal.SIGALRM, self._ring)
         sys.meta_path.insert(0, self)
 
     def unwatch(self) -> None:
+        """Answer the bell no more. The handlers stay: a signal that is under way must not meet none."""
+        self._watched = False
         signal.setitimer(signal.ITIMER_REAL, 0)
-        for number in (signal.SIGURG, signal.SIGALRM):
-            signal.signal(number, signal.SIG_DFL)
 
     def work(self) -> None:
         """Import until there is no more to import, or until the bell rings."""
@@ -111,11 +112,11 @@ class Importer:
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
         """The handler of the bell. It runs between two bytecodes of the importer, or while a call of the system waits."""
-        self._rung = True
-        if getcurrent() is not self._greenlet:
+        if not self._watched:
             return
+        self._rung = True
         self._asked += 1
-        if _may_leave(frame, self._asked > PATIENT):
+        if getcurrent() is self._greenlet and _may_leave(frame, self._asked > PATIENT):
             self._give_way()
         else:
             signal.setitimer(signal.ITIMER_REAL, RETRY)

@@ -123,7 +123,6 @@ class _Beginning:
 
     def wait_for_order(self) -> tuple[int, int] | None:
         """Import what the script imports until the order comes; return it, or None if the host is gone."""
-        import gc
         import select
 
         poll = select.poll()
@@ -136,9 +135,6 @@ class _Beginning:
                 self.importer.work()
                 if self.importer.unfit:
                     self._begin_again(self.environ, self.importer.done, ())
-                if self.importer.over:
-                    gc.collect()
-                    gc.freeze()
 
     def _receive(self) -> tuple[int, int] | None:
         """Read the order, take over the standard streams and the folder that come with it."""
@@ -158,8 +154,8 @@ class _Beginning:
             return None
         data = rights[0][2]
         fds = [fd for (fd,) in integer.iter_unpack(data[: len(data) // integer.size * integer.size])]
-        memfd, source, folder, *streams = fds
-        _take_over(folder, dict(zip(text[1:], streams, strict=True)))
+        memfd, source, *rest = fds
+        _take_over(dict(zip(text[1:], rest, strict=False)), rest[len(text) - 1 :])
         return memfd, source
 
     def obey(self, memfd: int, source: int) -> Config:
@@ -254,16 +250,17 @@ def _import(names: Iterable[str]) -> None:
             # Somebody else's module: the goroutine that needs it gets the error.
 
 
-def _take_over(folder: int, streams: Mapping[int, int]) -> None:
-    """Make a folder the current one, and descriptors the standard streams."""
+def _take_over(streams: Mapping[int, int], folder: Sequence[int]) -> None:
+    """Make descriptors the standard streams, and a folder (if there is one) the current one."""
     for stream in (sys.__stdout__, sys.__stderr__):
         if stream is not None:
             stream.flush()
     for number, fd in streams.items():
         os.dup2(fd, number)
         os.close(fd)
-    os.fchdir(folder)
-    os.close(folder)
+    for fd in folder:
+        os.fchdir(fd)
+        os.close(fd)
     if sys.__stdout__ is not None:
         sys.__stdout__.reconfigure(line_buffering=os.isatty(1))
 
@@ -401,7 +398,7 @@ class _Zygote:
         status = 70
         try:
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGCHLD, signal.SIGTERM):
+            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGURG, signal.SIGALRM):
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, signal.SIGTERM))
             for fd in (self.control, self.host, *pipe):
