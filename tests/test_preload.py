@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from programs import Run, Start, ok
 
+import goproc
 from goproc import early
 
 # What modules made here may use.
@@ -82,7 +83,8 @@ def install(tmp_path: Path) -> Iterator[Callable[..., dict[str, str]]]:
             file.parent.mkdir(parents=True, exist_ok=True)
             head = "" if name == "tools_of_test" else HEAD
             file.write_text(head + textwrap.dedent(text))
-        return {"PYTHONPATH": str(folder), "TEST_FOLDER": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+        path = os.pathsep.join([str(folder), str(Path(goproc.__path__[0]).parent)])
+        return {"PYTHONPATH": path, "TEST_FOLDER": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
 
     yield install
 
