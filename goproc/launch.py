@@ -184,8 +184,9 @@ def launch(plan: Plan, environ: Mapping[str, str], quiet: bool = False) -> tuple
     Args:
         quiet: it has no standard streams until the order brings them: nobody may see that it imports.
     """
-    import _socket  # `socket` itself takes 6 ms to import
-    import signal
+    # `socket` and `signal` take 6 ms each to import, and all of the command line waits for this.
+    import _signal  # type: ignore[import-not-found]
+    import _socket
 
     from goproc.topology import blas_defaults
 
@@ -216,7 +217,7 @@ def launch(plan: Plan, environ: Mapping[str, str], quiet: bool = False) -> tuple
             {**environ, **blas_defaults(environ)},
             file_actions=actions,
             # Blocked until the zygote ignores it: or a Ctrl-C while it imports would print a traceback.
-            setsigmask=[signal.SIGINT, signal.SIGQUIT],
+            setsigmask=[_signal.SIGINT, _signal.SIGQUIT],
         )
     except BaseException:
         ours.close()
