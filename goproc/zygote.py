@@ -101,23 +101,23 @@ class _Beginning:
     def import_base(self) -> None:
         import gc
 
-        parent = self.plan["parent"]
-        if parent:
+        early = bool(self.plan["parent"])
+        if early:
             from goproc.shm import _core
 
-            _core.die_with_parent(parent)
+            _core.die_with_parent(self.plan["parent"])
             sys.dont_write_bytecode = True  # it may be killed at any time; the script writes the same files
         gc.disable()  # nothing to collect, and it is a fifth of the time
         _import(self.plan["preload"])
         self._base = set(sys.modules)
-        if self.plan["program"] or self.plan["statements"]:
+        if early:
             from goproc import host, preload, worker
 
             host.forbid()
-            if self.plan["statements"]:
-                self.importer = preload.of_statements(self.plan["statements"])
-            else:
+            if self.plan["program"]:
                 self.importer = preload.of_program(self.plan["program"])
+            else:
+                self.importer = preload.of_statements(self.plan["statements"])
             self.importer.on_finished = worker.reseed
             self.importer.watch()
 

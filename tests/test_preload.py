@@ -443,6 +443,22 @@ def test_a_module_that_starts_a_thread_is_not_imported_ahead(run: Run, install: 
     assert ok(run(text, env=env)) == "True True\n"
 
 
+def test_a_zygote_that_began_again_still_sees_changes(run: Run, install: Any) -> None:
+    env = install(
+        heavy="import threading\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+        "t.log('heavy')"
+    )
+    text = script(
+        "import heavy",
+        """
+        t.until(lambda: len(t.logged("heavy")) == 2)
+        os.environ["VALUE"] = "1"
+        print(go.on(1)(os.getenv, "VALUE").result())
+        """,
+    )
+    assert ok(run(text, env=env)) == "1\n"
+
+
 def test_a_half_done_import_with_a_thread_is_given_up(run: Run, install: Any) -> None:
     env = install(
         heavy="import threading\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
