@@ -14,7 +14,8 @@ import ast
 import os
 import sys
 from importlib.util import find_spec
-from typing import NamedTuple
+
+from goproc.preload import Statement
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,16 +28,6 @@ _DEEPEST = 50  # user modules that import one another in a chain
 _LIBRARY = os.path.dirname(os.__file__) + os.sep
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _LEFT_OUT = ("goproc", "__future__", "__main__")
-
-
-class Statement(NamedTuple):
-    """``import module``, or ``from module import names``."""
-
-    module: str
-    names: tuple[str, ...] = ()
-
-    def execute(self) -> None:
-        __import__(self.module, {}, {}, self.names)
 
 
 def of_program(words: Sequence[str]) -> list[Statement]:

@@ -25,22 +25,28 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from greenlet import getcurrent, greenlet
-
-from goproc import imports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import FrameType, ModuleType
 
-    from goproc.imports import Statement
-
 RETRY = 0.002  # seconds until the importer is asked again to give way
 PATIENT = 25  # times it is asked before it is taken out of a function as well
 EVERYTHING = ""  # to be finished: as far as the importer goes
 _STARTERS = ("start_new_thread", "start_joinable_thread", "_start_new_thread", "_start_joinable_thread")
+
+
+class Statement(NamedTuple):
+    """``import module``, or ``from module import names``."""
+
+    module: str
+    names: tuple[str, ...] = ()
+
+    def execute(self) -> None:
+        __import__(self.module, {}, {}, self.names)
 
 
 class Importer:
@@ -280,11 +286,17 @@ def threads() -> int:
 
 def of_program(words: Sequence[str]) -> Importer:
     """An importer of what a program imports; see imports.of_program."""
-    return Importer(lambda: imports.of_program(words))
+
+    def statements() -> Sequence[Statement]:
+        from goproc import imports  # it takes a while: not before the order to fork, if that is there already
+
+        return imports.of_program(words)
+
+    return Importer(statements)
 
 
 def of_statements(statements: Sequence[tuple[str, tuple[str, ...]]]) -> Importer:
-    return Importer(lambda: [imports.Statement(module, tuple(names)) for module, names in statements])
+    return Importer(lambda: [Statement(module, tuple(names)) for module, names in statements])
 
 
 def _may_leave(frame: FrameType | None, at_last: bool) -> bool:
@@ -295,7 +307,7 @@ def _may_leave(frame: FrameType | None, at_last: bool) -> bool:
     """
     if frame is None or _is_import_system(frame):
         return False
-    while frame is not None and frame.f_code is not imports.Statement.execute.__code__:
+    while frame is not None and frame.f_code is not Statement.execute.__code__:
         if not (at_last or frame.f_code.co_name == "<module>" or _is_import_system(frame)):
             return False
         frame = frame.f_back

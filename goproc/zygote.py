@@ -38,9 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import NoReturn
 
-    from goproc.imports import Statement
     from goproc.launch import Config, Plan
-    from goproc.preload import Importer
+    from goproc.preload import Importer, Statement
 
 STARTED, DIED, FORK_FAILED = 1, 2, 3
 RECORD = struct.Struct("<IIii")
