@@ -45,6 +45,7 @@ STARTED, DIED, FORK_FAILED = 1, 2, 3
 RECORD = struct.Struct("<IIii")
 QUIT = b"Q"
 ORDER = b"G"
+_READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_")  # variables, by Python itself or the C library
 GRACE = 0.2  # seconds between SIGTERM and SIGKILL
 
 
@@ -108,7 +109,6 @@ class _Beginning:
             sys.dont_write_bytecode = True  # it may be killed at any time; the script writes the same files
         gc.disable()  # nothing to collect, and it is a fifth of the time
         _import(self.plan["preload"])
-        self._base = set(sys.modules)
         if early:
             from goproc import host, preload, worker
 
@@ -119,6 +119,7 @@ class _Beginning:
                 self.importer = preload.of_statements(self.plan["statements"])
             self.importer.on_finished = worker.reseed
             self.importer.watch()
+        self._base = set(sys.modules)
 
     def wait_for_order(self) -> tuple[int, int] | None:
         """Import what the script imports until the order comes; return it, or None if the host is gone."""
@@ -195,17 +196,32 @@ class _Beginning:
             tops = [name for name in ours if name not in self._base]
             if any(ours[name] != _found(name, config["path"]) for name in tops):
                 return False
-        return self._same_environment(surroundings["environ"])
+        return self._take_environment(surroundings["environ"])
 
-    def _same_environment(self, environ: Mapping[str, str]) -> bool:
-        """True if each variable is as it was before the imports, or as the imports have set it here too."""
+    def _take_environment(self, environ: Mapping[str, str]) -> bool:
+        """Make the host's environment this process's; return False if an import may have seen another.
+
+        A variable is the same if it has not changed since the start, or if the imports have set it here too.
+        """
         from goproc.topology import blas_defaults
 
         wanted = {**environ, **blas_defaults(environ)}
-        return all(
-            wanted.get(name) in (self.environ.get(name), os.environ.get(name))
+        changed = {
+            name: wanted.get(name)
             for name in wanted.keys() | self.environ.keys()
-        )
+            if wanted.get(name) not in (self.environ.get(name), os.environ.get(name))
+        }
+        if any(name.startswith(_READ_AT_START) for name in changed):
+            return False
+        tops = {name.partition(".")[0] for name in sys.modules.keys() - self._base}
+        if changed and not tops <= {"goproc", *sys.stdlib_module_names}:
+            return False
+        for name, value in changed.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        return True
 
     def _begin_again(
         self, environ: Mapping[str, str], statements: Sequence[Statement], order: Sequence[int]

@@ -546,6 +546,27 @@ def test_a_changed_environment_is_seen_by_imports(run: Run, install: Any) -> Non
     assert ok(run(text, env=env)) == "('1', '3') ('1', '3')\n('1', '1')\n"
 
 
+def test_a_changed_environment_without_imports_that_could_have_seen_it(run: Run, install: Any) -> None:
+    text = script(
+        "import json",
+        """
+        os.environ["VALUE"] = "1"
+        os.environ["OMP_NUM_THREADS"] = "3"
+        del os.environ["GONE"]
+        os.environ["PYTHONUTF8"] = CHANGED
+        def own():
+            names = ["VALUE", "OMP_NUM_THREADS", "GONE", "OPENBLAS_NUM_THREADS"]
+            shell = subprocess.run(["sh", "-c", "echo $VALUE $OMP_NUM_THREADS $GONE"], capture_output=True, text=True)
+            return [os.environ.get(name) for name in names], shell.stdout
+        print(go.on(1)(own).result())
+        """,
+    )
+    env = {**install(), "GONE": "2", "OPENBLAS_NUM_THREADS": "", "PYTHONUTF8": "0"}
+    for changed in ("0", "1"):
+        done = run(text.replace("CHANGED", repr(changed)), env=env)
+        assert ok(done) == "(['1', '3', None, '1'], '1 3\\n')\n"
+
+
 def test_a_variable_that_the_import_itself_sets_is_no_change(run: Run, install: Any) -> None:
     env = install(heavy="os.environ['VALUE'] = '1'\npid = os.getpid()\nt.log('heavy')")
     text = script(
