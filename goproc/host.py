@@ -24,10 +24,12 @@ from greenlet import getcurrent
 
 from goproc import (
     channel,
+    early,
     ending,
     errors,
     goroutine,
     interrupts,
+    launch,
     report,
     scheduler,
     selection,
@@ -105,7 +107,7 @@ class _Runtime:
         if self.pin:
             cpus = topology.spread_cpus(topology.allowed_cpus())
             pinning = topology.plan_pinning(self.procs, cpus, topology.cpu_quota())
-        self._control, self._zygote = zygote.spawn(zygote.host_config(1 + self.procs, pinning), memfd)
+        self._control, self._zygote = _zygote(launch.host_config(1 + self.procs, pinning), memfd)
         _core.start_coroner(self._control, self._zygote)
         stdio.install_host(memfd, getcurrent, 1 + self.procs)
 
@@ -153,6 +155,18 @@ class _Runtime:
         if self._hook is not None and sys.excepthook is _excepthook:
             sys.excepthook = self._hook
         self._hook = None
+
+
+def _zygote(config: launch.Config, memfd: int) -> tuple[int, int]:
+    """Have the workers forked, by the zygote that is there already or by a new one. Returns as launch.spawn() does."""
+    found = early.claim()
+    if found is not None:
+        try:
+            launch.order(*found, config, memfd)
+            return found
+        except OSError:  # it has just ended
+            early.give_up(found)
+    return launch.spawn(config, memfd)
 
 
 def _open_standard_streams() -> None:
@@ -435,6 +449,12 @@ def _stop() -> list[Any]:
     return old.stop() if old is not None else []
 
 
+def forbid() -> None:
+    """Let no runtime start in this process: it is the zygote, and a module that it imports may use goproc."""
+    global _forked
+    _forked = True
+
+
 def _watch_forks() -> None:
     global _forks_watched
     if not _forks_watched:
@@ -686,6 +706,7 @@ def proc() -> int:
     return _core.proc()
 
 
+early.find()
 _core.connect(
     start=ensure,
     park=scheduler.park,

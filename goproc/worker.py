@@ -18,10 +18,11 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Container
     from types import FrameType
     from typing import NoReturn
 
-    from goproc.zygote import Config
+    from goproc.launch import Config
 
 EXIT_FAILED = 70  # EX_SOFTWARE: goproc itself failed here, not the user's program
 
@@ -69,7 +70,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing and config["authkey"]:
         multiprocessing.current_process().authkey = config["authkey"]
-    _reseed()
+    reseed(sys.modules)
     stdio.install_worker(memfd, getcurrent, config["codecs"])
     _core.attach(memfd, proc)
     store.connect(_core.definition_put, _core.definition_get)
@@ -146,12 +147,15 @@ def _fresh_main() -> None:
     sys.modules["__main__"] = module
 
 
-def _reseed() -> None:
-    """Give this worker random numbers of its own. A module that is imported later seeds itself."""
-    if "random" in sys.modules:
-        sys.modules["random"].seed()
-    if "numpy.random" in sys.modules:
-        sys.modules["numpy.random"].seed()
+def reseed(names: Container[str]) -> None:
+    """Give this worker random numbers of its own. A module that is imported later seeds itself.
+
+    Args:
+        names: modules that were imported before the fork, at least in part.
+    """
+    for name in ("random", "numpy.random"):
+        if name in names and name in sys.modules:
+            sys.modules[name].seed()
 
 
 def _report(proc: int) -> None:

@@ -11,12 +11,17 @@ So the host starts one process with posix_spawn (no code of the user's runs betw
 imports what workers need, once, and forks them: under a millisecond each, and its memory is shared with them.
 It never maps the segment, starts no thread and runs nothing of the user's.
 
+`goproc run` starts it beside the script (early.py). Until the script uses goproc, it imports the installed modules that
+the script imports (preload.py). The order to fork says what the host is by then: its folder, its standard streams and
+so on. If an import has started a thread, or the environment has changed since, the process begins again by exec.
+
 It is also the workers' parent: they ask the kernel to die with it (PDEATHSIG), it reaps them and tells the
 host of each death. It must not outlive the host either, which it sees in two ways: a pidfd of the host (the
 sure one), and the end of the control socket (kept open by any child the user forked, hence only the second).
 
     host ----------------- control, SOCK_SEQPACKET --------------- zygote ---- worker 1 .. N-1
-         b"Q": quit                  <IIii (kind, proc, pid, value)
+         b"G": fork, with descriptors   <IIii (kind, proc, pid, value)
+         b"Q": quit
 
 This file is imported by every host, so only builtin modules at the top.
 """
@@ -31,224 +36,30 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import Any, NoReturn, TypedDict
+    from typing import NoReturn
 
-    class Config(TypedDict):
-        """What the host tells the zygote and every worker: plain values only, it travels by marshal."""
-
-        procs: int  # how many processes, the host included
-        pinning: list[int | None]  # CPU of each proc
-        host_pid: int
-        path: list[str]  # sys.path
-        argv: list[str]  # sys.argv
-        recursion_limit: int
-        codecs: list[tuple[str, str] | None]  # (encoding, errors) of stdout and stderr
-        preload: list[str]  # modules to import before the first fork; those that fail are skipped
-        entry: str  # module:function that is a worker's life, called with (proc, config, memfd)
-        zygote_pid: int  # filled in by the zygote
-        authkey: bytes  # of multiprocessing, if the host has loaded it
-        extra: dict[str, Any]  # the runtime's own
-
+    from goproc.launch import Config, Plan
+    from goproc.preload import Importer, Statement
 
 STARTED, DIED, FORK_FAILED = 1, 2, 3
 RECORD = struct.Struct("<IIii")
 QUIT = b"Q"
+ORDER = b"G"
+_READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_")  # variables, by Python itself or the C library
 GRACE = 0.2  # seconds between SIGTERM and SIGKILL
 
-_ENTRY = "goproc.worker:main"
-# What the entry point imports anyway, and what unpickling a function by value needs.
-_PRELOAD = ["greenlet", "cloudpickle", "goproc.worker", "goproc.scheduler", "goproc.goroutine", "goproc.host"]
-# Slow to import, certain to start no thread and to do nothing else when imported: worth having before the
-# fork if the host has them. Nothing of the user's belongs here, it could do anything.
-_SAFE = ["numpy"]
 
-# The host's sys.path is there before anything of ours is looked up: goproc is found where the host found it.
-_BOOTSTRAP = (
-    "import marshal, os, sys\n"
-    "control, memfd, source = map(int, sys.argv[1:])\n"
-    "with open(source, 'rb') as file: config = marshal.load(file)\n"
-    "sys.path[:], sys.argv[:] = config['path'], config['argv']\n"
-    "from goproc.zygote import main\n"
-    "main(config, control, memfd)"
-)
-
-
-# -- the host's side -----------------------------------------------------------------------------------------
-
-
-def host_config(
-    procs: int,
-    pinning: Sequence[int | None],
-    extra: Mapping[str, Any] | None = None,
-    environ: Mapping[str, str] | None = None,
-) -> Config:
-    """The configuration of this process's workers.
+def main(plan: Plan, control: int, order: Sequence[int]) -> NoReturn:
+    """The life of the zygote: import, fork, then watch until the workers have gone. Does not return.
 
     Args:
-        procs: how many processes, the host included.
-        pinning: the CPU of each proc, or None (topology.plan_pinning).
-        extra: plain values (what marshal takes) for the worker's own use, found in ``config["extra"]``.
-        environ: the environment the workers will have; os.environ when left out.
+        plan: what to import, and for whom.
+        control: our end of the control socket.
+        order: descriptors of the segment and of the configuration, if the order to fork has come already.
     """
-    from goproc.topology import blas_single_threaded
-
-    preload = list(_PRELOAD)
-    if blas_single_threaded(os.environ if environ is None else environ):
-        preload += [name for name in _SAFE if name in sys.modules]
-    # By it a process proves to a multiprocessing.Manager that it belongs to the program.
-    multiprocessing = sys.modules.get("multiprocessing.process")
-    authkey = bytes(multiprocessing.current_process().authkey) if multiprocessing else b""
-    if authkey:
-        preload.append("multiprocessing.process")
-    codecs: list[tuple[str, str] | None] = []
-    for stream in (sys.__stdout__, sys.__stderr__):
-        known = stream is not None and not stream.closed and stream.encoding
-        codecs.append((str(stream.encoding), str(stream.errors or "strict")) if stream and known else None)
-    return {
-        "procs": procs,
-        "pinning": list(pinning),
-        "host_pid": os.getpid(),
-        "path": [str(entry) for entry in sys.path if isinstance(entry, (str, os.PathLike))],
-        "argv": [str(word) for word in getattr(sys, "argv", [""])],
-        "recursion_limit": sys.getrecursionlimit(),
-        "codecs": codecs,
-        "preload": preload,
-        "entry": _ENTRY,
-        "zygote_pid": 0,
-        "authkey": authkey,
-        "extra": dict(extra or {}),
-    }
-
-
-def spawn(config: Config, memfd: int) -> tuple[int, int]:
-    """Start the zygote. Returns as soon as it exists; the workers report as STARTED when they do.
-
-    Args:
-        config: from host_config().
-        memfd: the segment.
-
-    Returns:
-        (control, pid): our end of the control socket, non-blocking and close-on-exec, which the caller owns
-        and closes; and the zygote's pid, which the caller waits for when it ended (or it stays behind as a
-        zombie).
-
-    Raises:
-        OSError: no process, descriptor or memory to be had.
-        RuntimeError: Python does not know its own executable (it is embedded in another program).
-
-    Cost: about 1 ms here; the zygote itself needs some 60 ms to import and then 1 ms a worker.
-    """
-    import _socket  # `socket` itself takes 6 ms to import
-    import signal
-
-    from goproc.topology import blas_defaults
-
-    executable = sys.executable
-    if not executable:
-        raise RuntimeError(
-            "goproc cannot start workers: sys.executable is empty (embedded Python); set it first"
-        )
-    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = []
-    for fd in (0, 1, 2):
-        try:
-            os.fstat(fd)
-        except OSError:  # closed: or the next file anyone opens there would be taken for it
-            actions.append((os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0))
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    source = -1
-    try:
-        ours.setblocking(False)
-        source = _memory_file(marshal.dumps(config))  # type: ignore[arg-type]
-        passed = [theirs.fileno(), memfd, source]
-        # Descriptors the shell handed us to inherit are no business of the workers: they would keep pipes
-        # open.
-        actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable() if fd not in passed]
-        # dup2 clears close-on-exec, but not always when both numbers are the same: so three others.
-        free = [fd for fd in range(3, 9) if fd not in passed][:3]
-        actions += [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in zip(passed, free, strict=True)]
-        command = [executable, *interpreter_flags(), "-c", _BOOTSTRAP, *map(str, free)]
-        pid = os.posix_spawn(
-            executable,
-            command,
-            {**os.environ, **blas_defaults(os.environ)},
-            file_actions=actions,
-            # Blocked until the zygote ignores it: or a Ctrl-C while it imports would print a traceback.
-            setsigmask=[signal.SIGINT, signal.SIGQUIT],
-        )
-    except BaseException:
-        ours.close()
-        raise
-    finally:
-        theirs.close()
-        if source >= 0:
-            os.close(source)
-    return ours.detach(), pid
-
-
-def interpreter_flags() -> list[str]:
-    """The options to start a Python that behaves like this one: ``-O``, ``-W``, ``-X``, ``-I`` and so on.
-
-    Those that only concern how a program is run (``-c``, ``-m``, ``-i``, ``-u``) are not among them.
-    """
-    flags = sys.flags
-    words: list[str] = []
-    letters = {"b": flags.bytes_warning, "d": flags.debug, "O": flags.optimize, "v": flags.verbose}
-    letters |= {"B": flags.dont_write_bytecode, "S": flags.no_site, "q": flags.quiet}
-    if flags.isolated:
-        letters["I"] = 1
-    else:
-        letters |= {"E": flags.ignore_environment, "s": flags.no_user_site, "P": int(flags.safe_path)}
-    words += ["-" + letter * min(int(count), 3) for letter, count in letters.items() if count]
-    for name, value in sys._xoptions.items():
-        if name != "importtime":  # meant for the program, not for us
-            words += ["-X", name if value is True else f"{name}={value}"]
-    for option in sys.warnoptions:
-        words.append(f"-W{option}")
-    return words
-
-
-def _memory_file(data: bytes) -> int:
-    """A descriptor to read ``data`` from: holds any amount, unlike a pipe or a datagram, and has no name."""
-    try:
-        fd = os.memfd_create(
-            "goproc-config", os.MFD_CLOEXEC | 0x8
-        )  # MFD_NOEXEC_SEAL, demanded on some systems
-    except OSError:
-        fd = os.memfd_create("goproc-config", os.MFD_CLOEXEC)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-        os.lseek(fd, 0, os.SEEK_SET)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-def _inheritable() -> list[int]:
-    try:
-        names = os.listdir("/proc/self/fd")
-    except OSError:
-        return []
-    found = []
-    for name in names:
-        try:
-            if int(name) > 2 and os.get_inheritable(int(name)):
-                found.append(int(name))
-        except OSError:  # the one listdir itself had open
-            continue
-    return found
-
-
-# -- the zygote's side ---------------------------------------------------------------------------------------
-
-
-def main(config: Config, control: int, memfd: int) -> NoReturn:
-    """The life of the zygote: import, fork, then watch until the workers have gone. Does not return."""
     status = 70
     try:
-        status = _Zygote(config, control, memfd).run()
+        status = _live(plan, control, order)
     except BaseException:  # whatever it is, the workers die with us, and the host sees the socket close
         import traceback
 
@@ -259,7 +70,246 @@ def main(config: Config, control: int, memfd: int) -> NoReturn:
         os._exit(status)
 
 
+def _live(plan: Plan, control: int, order: Sequence[int]) -> int:
+    import signal
+
+    for number in (signal.SIGINT, signal.SIGQUIT):  # a terminal sends them to all; the host alone answers
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT, signal.SIGQUIT])
+    os.set_blocking(control, False)
+    for fd in (control, *order):
+        os.set_inheritable(fd, False)
+    beginning = _Beginning(plan, control)
+    beginning.import_base()
+    memfd, source = order or beginning.wait_for_order() or (-1, -1)
+    if memfd < 0:
+        return 0
+    config = beginning.obey(memfd, source)
+    return _Zygote(config, control, memfd).run()
+
+
+class _Beginning:
+    """The zygote until it forks: it imports, waits for the order, and becomes what the host is by then."""
+
+    def __init__(self, plan: Plan, control: int) -> None:
+        self.plan = plan
+        self.control = control
+        self.environ = dict(os.environ)  # before any import had a chance to change it
+        self.importer: Importer | None = None
+        self._base: set[str] = set()  # modules that are no risk
+
+    def import_base(self) -> None:
+        import gc
+
+        early = bool(self.plan["parent"])
+        if early:
+            from goproc.shm import _core
+
+            _core.die_with_parent(self.plan["parent"])
+            sys.dont_write_bytecode = True  # it may be killed at any time; the script writes the same files
+        gc.disable()  # nothing to collect, and it is a fifth of the time
+        _import(self.plan["preload"])
+        if early:
+            from goproc import host, preload, worker
+
+            host.forbid()
+            if self.plan["program"]:
+                self.importer = preload.of_program(self.plan["program"])
+            else:
+                self.importer = preload.of_statements(self.plan["statements"])
+            self.importer.on_finished = worker.reseed
+            self.importer.watch()
+        self._base = set(sys.modules)
+
+    def wait_for_order(self) -> tuple[int, int] | None:
+        """Import what the script imports until the order comes; return it, or None if the host is gone."""
+        import select
+
+        poll = select.poll()
+        poll.register(self.control, select.POLLIN)
+        while True:
+            busy = self.importer is not None and not self.importer.over
+            if poll.poll(0 if busy else None):
+                return self._receive()
+            if self.importer is not None:
+                self.importer.work()
+                if self.importer.unfit:
+                    self._begin_again(self.environ, self.importer.done, ())
+
+    def _receive(self) -> tuple[int, int] | None:
+        """Read the order, take over the standard streams and the folder that come with it."""
+        import _socket
+
+        sock = _socket.socket(fileno=self.control)
+        integer = struct.Struct("i")
+        try:
+            text, rights, _, _ = sock.recvmsg(
+                64, _socket.CMSG_SPACE(6 * integer.size), _socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionResetError:
+            return None
+        finally:
+            sock.detach()
+        if text[:1] != ORDER or not rights:
+            return None
+        data = rights[0][2]
+        fds = [fd for (fd,) in integer.iter_unpack(data[: len(data) // integer.size * integer.size])]
+        memfd, source, *rest = fds
+        _take_over(dict(zip(text[1:], rest, strict=False)), rest[len(text) - 1 :])
+        return memfd, source
+
+    def obey(self, memfd: int, source: int) -> Config:
+        """Return the configuration of workers once this process is fit to fork them. May begin again instead."""
+        import gc
+
+        with open(os.dup(source), "rb") as file:
+            file.seek(0)
+            config: Config = marshal.load(file)
+        _set_ignored(config["surroundings"]["ignored"])
+        os.umask(config["surroundings"]["umask"])
+        if self.importer is not None:
+            if not self._fits(config):
+                self.plan["flags"] = config["surroundings"]["flags"]
+                self.plan["path"], self.plan["argv"] = config["path"], config["argv"]
+                self._begin_again(config["surroundings"]["environ"], (), (memfd, source))
+            self.importer.unwatch()
+            self.importer.prepare_fork()
+        os.close(source)
+        sys.path[:], sys.argv[:] = config["path"], config["argv"]
+        sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
+        _import(config["preload"])
+        gc.enable()
+        return config
+
+    def _fits(self, config: Config) -> bool:
+        """True if what was imported is what the host's own imports would give now, and no thread was started."""
+        from goproc import launch, preload
+
+        surroundings = config["surroundings"]
+        if preload.threads() > 1 or surroundings["flags"] != self.plan["flags"]:
+            return False
+        ours = launch.origins()
+        theirs = surroundings["origins"]
+        if any(name in ours and ours[name] != origin for name, origin in theirs.items()):
+            return False
+        if config["path"] != self.plan["path"]:
+            tops = [name for name in ours if name not in self._base]
+            if any(ours[name] != _found(name, config["path"]) for name in tops):
+                return False
+        return self._take_environment(surroundings["environ"])
+
+    def _take_environment(self, environ: Mapping[str, str]) -> bool:
+        """Make the host's environment this process's; return False if an import may have seen another.
+
+        A variable is the same if it has not changed since the start, or if the imports have set it here too.
+        """
+        from goproc.topology import blas_defaults
+
+        wanted = {**environ, **blas_defaults(environ)}
+        changed = {
+            name: wanted.get(name)
+            for name in wanted.keys() | self.environ.keys()
+            if wanted.get(name) not in (self.environ.get(name), os.environ.get(name))
+        }
+        if any(name.startswith(_READ_AT_START) for name in changed):
+            return False
+        tops = {name.partition(".")[0] for name in sys.modules.keys() - self._base}
+        if changed and not tops <= {"goproc", *sys.stdlib_module_names}:
+            return False
+        for name, value in changed.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        return True
+
+    def _begin_again(
+        self, environ: Mapping[str, str], statements: Sequence[Statement], order: Sequence[int]
+    ) -> NoReturn:
+        """Become a new zygote, with nothing of what was imported.
+
+        Args:
+            environ: its environment.
+            statements: what it is to import ahead.
+            order: descriptors of the segment and the configuration, if it is to fork at once.
+        """
+        from goproc import launch
+        from goproc.topology import blas_defaults
+
+        if self.importer is not None:
+            self.importer.unwatch()
+        plan: Plan = {
+            **self.plan,
+            "program": [],
+            "statements": [(statement.module, statement.names) for statement in statements],
+            "parent": 0 if order else self.plan["parent"],
+        }
+        source = launch.memory_file(marshal.dumps(plan))  # type: ignore[arg-type]
+        for fd in launch.inheritable():
+            os.set_inheritable(fd, False)  # what an import has left open
+        for fd in (self.control, source, *order):
+            os.set_inheritable(fd, True)
+        words = [*plan["flags"], "-c", launch.BOOTSTRAP, *map(str, (self.control, source, *order))]
+        os.execve(sys.executable, [sys.executable, *words], {**environ, **blas_defaults(environ)})
+
+
+def _import(names: Iterable[str]) -> None:
+    from importlib import import_module
+
+    for name in names:
+        try:
+            import_module(name)
+        except Exception:
+            if name.startswith("goproc."):
+                raise
+            # Somebody else's module: the goroutine that needs it gets the error.
+
+
+def _take_over(streams: Mapping[int, int], folder: Sequence[int]) -> None:
+    """Make descriptors the standard streams, and a folder (if there is one) the current one."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        if stream is not None:
+            stream.flush()
+    for number, fd in streams.items():
+        os.dup2(fd, number)
+        os.close(fd)
+    for fd in folder:
+        os.fchdir(fd)
+        os.close(fd)
+    if sys.__stdout__ is not None:
+        sys.__stdout__.reconfigure(line_buffering=os.isatty(1))
+
+
+def _set_ignored(numbers: Sequence[int]) -> None:
+    """Ignore the signals that the host ignores: what is ignored is inherited."""
+    import signal
+
+    for number in range(1, signal.NSIG):
+        ours = signal.getsignal(number)
+        if number in numbers and ours is signal.SIG_DFL:
+            signal.signal(number, signal.SIG_IGN)
+        elif number not in numbers and ours is signal.SIG_IGN and number not in (2, 3, 13):
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _found(name: str, path: Sequence[str]) -> str | None:
+    """The file that an import of a top-level module would take from a search path."""
+    from importlib.machinery import PathFinder
+
+    if name in sys.builtin_module_names:
+        return "built-in"
+    try:
+        spec = PathFinder.find_spec(name, path)
+    except (ImportError, ValueError):
+        return None
+    if spec is None and name in sys.stdlib_module_names:
+        return "frozen"
+    return spec.origin if spec is not None else None
+
+
 class _Zygote:
+    """The zygote from the first fork to its end."""
+
     def __init__(self, config: Config, control: int, memfd: int) -> None:
         self.config = config
         self.control = control
@@ -274,21 +324,16 @@ class _Zygote:
         import select
         import signal
 
-        for number in (signal.SIGINT, signal.SIGQUIT):  # a terminal sends them to all; the host alone answers
-            signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT, signal.SIGQUIT])
         self.wake, wake_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, _note)
         signal.signal(signal.SIGTERM, _note)
-        os.set_blocking(self.control, False)
-        os.set_inheritable(self.control, False)
-        os.set_inheritable(self.memfd, False)
+        for number in (signal.SIGINT, signal.SIGQUIT):  # an import may have changed that
+            signal.signal(number, signal.SIG_IGN)
         self.host = self._watch_host()
 
         self.config["zygote_pid"] = os.getpid()
-        entry = self._import()
-        gc.collect()
+        entry = self._entry()
         gc.freeze()  # a collection in a worker must not write to, and so copy, the pages it shares with us
         for proc in range(1, self.config["procs"]):
             self._fork(proc, entry, (self.wake, wake_end))
@@ -332,23 +377,11 @@ class _Zygote:
             self.orphaned = True
         return fd
 
-    def _import(self) -> Callable[[int, Config, int], object]:
-        import gc
+    def _entry(self) -> Callable[[int, Config, int], object]:
         from importlib import import_module
 
-        gc.disable()  # nothing to collect, and it is a fifth of the time
         module, _, function = self.config["entry"].partition(":")
-        for name in self.config["preload"]:
-            if self.orphaned:
-                break
-            try:
-                import_module(name)
-            except Exception:
-                if name == module or name.startswith("goproc."):
-                    raise
-                # Somebody else's module: the goroutine that needs it gets the error.
         entry: Callable[[int, Config, int], object] = getattr(import_module(module), function)
-        gc.enable()
         return entry
 
     def _fork(self, proc: int, entry: Callable[[int, Config, int], object], pipe: Iterable[int]) -> None:
@@ -380,7 +413,7 @@ class _Zygote:
         status = 70
         try:
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGCHLD, signal.SIGTERM):
+            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGURG, signal.SIGALRM):
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, signal.SIGTERM))
             for fd in (self.control, self.host, *pipe):

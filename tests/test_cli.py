@@ -196,6 +196,38 @@ def test_flags_of_the_interpreter_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "environ", "expected"),
+    [
+        (["--procs", "2"], {}, True),
+        (["--procs", "1"], {}, False),
+        ([], {"GOPROC_PROCS": "2"}, True),
+        ([], {"GOPROC_PROCS": "1"}, False),
+        (["--procs", "1"], {"GOPROC_PROCS": "2"}, False),
+    ],
+)
+def test_a_zygote_is_started_for_workers_only(
+    tmp_path: Path, words: list[str], environ: dict[str, str], expected: bool
+) -> None:
+    (tmp_path / "s.py").write_text("import sys; print('goproc' in sys._xoptions)")
+    assert command("run", "s.py", *words, cwd=tmp_path, **environ).stdout == f"{expected}\n"
+
+
+def test_no_zygote_is_no_error(tmp_path: Path) -> None:
+    """The limit leaves no descriptor as high as its socket needs: the program starts one itself."""
+    (tmp_path / "s.py").write_text("from goproc import go; print(go.on(1)(int).result())")
+    text = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (90, 90)); runpy.run_module('goproc', run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", text, "run", "s.py", "--procs", "2"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": ROOT},
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+@pytest.mark.parametrize(
     ("words", "problem"),
     [
         (["run"], "goproc run: error: no script"),
@@ -258,8 +290,8 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_command_line_imports_nothing_heavy() -> None:
     code = (
-        "import sys, goproc.cli, goproc.cli.run, goproc.zygote;"
-        "heavy = 'subprocess', 'typing', 'argparse', 'cloudpickle', 'greenlet', 'psutil', 'goproc.runtime';"
+        "import sys, goproc.cli, goproc.cli.run, goproc.early, goproc.launch, goproc.zygote;"
+        "heavy = 'signal', 'socket', 'ast', 'subprocess', 'typing', 'argparse', 'cloudpickle', 'greenlet', 'psutil', 'goproc.runtime';"
         "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run(

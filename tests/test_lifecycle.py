@@ -69,7 +69,7 @@ def test_an_import_starts_nothing(run: Run) -> None:
         from goproc import go, chan, Chan, nil, WaitGroup, Atomic, sleep, errors, sync
         print(psutil.Process().children(), goproc.proc(), repr(nil))
     """
-    assert ok(run(script)) == "[] 0 <nil chan>\n"
+    assert ok(run(script, how="python")) == "[] 0 <nil chan>\n"
 
 
 AFFINITY = """

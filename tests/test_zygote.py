@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 import goproc
-from goproc import zygote
+from goproc import launch, zygote
 
 ROOT = str(Path(goproc.__path__[0]).parent)
 LIMIT = 10.0
@@ -66,9 +66,9 @@ def tell(proc, config, memfd):
 class Started:
     """A zygote, and what it has told us so far."""
 
-    def __init__(self, config: zygote.Config, memfd: int) -> None:
+    def __init__(self, config: launch.Config, memfd: int) -> None:
         self.memfd = memfd
-        self.control, self.pid = zygote.spawn(config, memfd)
+        self.control, self.pid = launch.spawn(config, memfd)
         self.records: list[tuple[int, int, int, int]] = []
         self.status: int | None = None
 
@@ -130,7 +130,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     memfd = os.memfd_create("test")
 
     def begin(entry: str, procs: int = 3, **changes: Any) -> Started:
-        config = zygote.host_config(procs, [None] * procs, {"key": [1, "two"]})
+        config = launch.host_config(procs, [None] * procs, {"key": [1, "two"]})
         config["path"] = [str(tmp_path), *config["path"]]
         config["entry"] = f"workers_of_test:{entry}"
         config["preload"] = []
@@ -230,11 +230,12 @@ def test_fork_failure_is_reported_and_the_others_go_on(tmp_path: Path) -> None:
     code = f"""
         import os, sys
         sys.path.insert(0, {str(tmp_path)!r})
-        from goproc import zygote
+        from goproc import launch, zygote
         import _socket
+        import marshal
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         memfd, real, calls = os.memfd_create("x"), os.fork, []
-        config = zygote.host_config(4, [None] * 4)
+        config = launch.host_config(4, [None] * 4)
         config.update(entry="workers_of_test:sleep", preload=[])
         def fork():
             calls.append(1)
@@ -245,7 +246,8 @@ def test_fork_failure_is_reported_and_the_others_go_on(tmp_path: Path) -> None:
         if pid == 0:
             os.fork = fork
             ours.close()
-            zygote.main(config, theirs.fileno(), memfd)
+            plan = dict(preload=[], program=[], statements=[], parent=0)
+            zygote.main(plan, theirs.fileno(), [memfd, launch.memory_file(marshal.dumps(config))])
         for _ in range(3):
             print(*zygote.RECORD.unpack(ours.recv(64))[::3], flush=True)
         ours.send(b"Q")
@@ -259,7 +261,7 @@ def test_fork_failure_is_reported_and_the_others_go_on(tmp_path: Path) -> None:
 def test_it_says_so_when_python_is_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "")
     with pytest.raises(RuntimeError, match=r"sys\.executable"):
-        zygote.spawn(zygote.host_config(2, [None, None]), 0)
+        launch.spawn(launch.host_config(2, [None, None]), 0)
 
 
 # -- ending --------------------------------------------------------------------------------------------------
@@ -364,11 +366,11 @@ def test_a_host_that_does_not_read_blocks_nobody(start: Start) -> None:
 HOST = """
     import os, sys, time
     sys.path.insert(0, {folder!r})
-    from goproc import zygote
-    config = zygote.host_config(3, [None] * 3)
+    from goproc import launch, zygote
+    config = launch.host_config(3, [None] * 3)
     config.update(entry="workers_of_test:sleep", preload=[])
     memfd = os.memfd_create("x")
-    control, pid = zygote.spawn(config, memfd)
+    control, pid = launch.spawn(config, memfd)
     os.set_blocking(control, True)
     workers = [zygote.RECORD.unpack(os.read(control, 64))[2] for _ in range(2)]
     {more}
@@ -427,8 +429,8 @@ WORKER = """
         sys.modules[module.__name__] = module
     goproc.scheduler, goproc.shm._core, goproc.goroutine, goproc.host = scheduler, core, goroutine, host
     goproc.pickling.store, goproc.report = store, report
-    from goproc import worker, zygote
-    config = zygote.host_config(3, [None, min(os.sched_getaffinity(0)), None])
+    from goproc import launch, worker
+    config = launch.host_config(3, [None, min(os.sched_getaffinity(0)), None])
     memfd = os.memfd_create("x")
     random.seed(1)
     sys.setrecursionlimit(1234)
@@ -509,7 +511,7 @@ def test_sigterm_ends_a_worker_with_its_output_written() -> None:
 # -- the flags of the interpreter ----------------------------------------------------------------------------
 
 
-FLAGS = f"import sys; sys.path.insert(0, {ROOT!r}); from goproc.zygote import interpreter_flags; "
+FLAGS = f"import sys; sys.path.insert(0, {ROOT!r}); from goproc.launch import interpreter_flags; "
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -40,6 +41,24 @@ def goproc_run(script: str, procs: int, repeats: int) -> dict[str, Any]:
     return {
         "value": _seconds([*_goproc_command(), "run", str(SCRIPTS / script), "--procs", str(procs)], repeats)
     }
+
+
+def printed(script: str, procs: int, repeats: int, plain: bool = False) -> dict[str, Any]:
+    """What a script prints at its end, a time in seconds. It is given its start, in seconds of the monotonic clock.
+
+    Args:
+        plain: start it by ``python script``, not by ``goproc run script --procs N``.
+    """
+    start = [sys.executable] if plain else [*_goproc_command(), "run", "--procs", str(procs)]
+    environ = {**os.environ, "GOPROC_PROCS": str(procs)}
+    times = []
+    for _ in range(repeats + 1):
+        command = [*start, str(SCRIPTS / script), str(monotonic())]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environ)
+        if done.returncode:
+            raise RuntimeError(done.stderr.strip().splitlines()[-1])
+        times.append(float(done.stdout.split()[-1]))
+    return {"value": statistics.median(times[1:])}
 
 
 def imported(statement: str, repeats: int) -> dict[str, Any]:

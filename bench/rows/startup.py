@@ -1,4 +1,4 @@
-"""How long a script takes that does nothing, and how long the import takes."""
+"""How long a script takes that does nothing, when the first result is there, and how long the import takes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,24 @@ _COMMANDS = "bench.peers.commands"
 _PLAIN = "python hello.py"
 _NAMES = "from goproc import chan, go"
 _ON_EACH = "goproc, a goroutine on each"
+_PLAIN_GOPROC = "goproc, plain python"
 
 
 def _imported(name: str, statement: str) -> Peer:
     module = statement.split()[1].partition(".")[0]
     return Peer(
         name, f"{_COMMANDS}:imported", arguments={"statement": statement, "repeats": 3}, requires=(module,)
+    )
+
+
+def _first(script: str, *modules: str) -> tuple[Peer, ...]:
+    arguments = {"script": script, "procs": 2, "repeats": 3}
+    requires = ("goproc", *modules)
+    return (
+        Peer("goproc", f"{_COMMANDS}:printed", arguments=arguments, requires=requires),
+        Peer(
+            _PLAIN_GOPROC, f"{_COMMANDS}:printed", arguments={**arguments, "plain": True}, requires=requires
+        ),
     )
 
 
@@ -47,6 +59,17 @@ ROWS = (
             ),
         ),
         targets=(seconds_more(_PLAIN, 0.2), seconds_more(_PLAIN, 0.2, subject=_ON_EACH)),
+    ),
+    Row(
+        name="first result",
+        title="the first result of another process, after the start of the program",
+        peers=_first("first_result.py"),
+    ),
+    Row(
+        name="first pandas",
+        title="the first result computed with pandas by another process, after the script has imported it",
+        peers=_first("first_pandas.py", "pandas"),
+        targets=(seconds_at_most(0.3),),
     ),
     Row(
         name="import",

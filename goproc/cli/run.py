@@ -11,7 +11,7 @@ import os
 import sys
 
 from goproc.cli import UsageError
-from goproc.topology import parse_memory, parse_procs
+from goproc.topology import default_procs, parse_memory, parse_procs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -194,25 +194,32 @@ def _other_place(script: str) -> str:
 
 
 def execute(command: Command, environ: MutableMapping[str, str]) -> NoReturn:
-    """Become the Python that runs the program."""
-    from goproc.zygote import interpreter_flags
+    """Become the Python that runs the program, with the zygote started beside it."""
+    from goproc.launch import interpreter_flags
 
     if not sys.executable:
         raise UsageError("Python does not know its own executable (sys.executable is empty)")
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    variables = {**environ, **command.settings}
+    # One seed for all processes: or hash(key) % n would send a key elsewhere from the host than from a worker.
+    variables.setdefault("PYTHONHASHSEED", str(int.from_bytes(os.urandom(4), "little")))
     flags = interpreter_flags()
+    found_by = _start_zygote(command.python, variables, flags)
     if sys.flags.inspect:
         flags.append("-i")
     if getattr(sys.stdout, "write_through", False):
         flags.append("-u")
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
-    # One seed for all processes: or hash(key) % n would send a key elsewhere from the host than from a worker.
-    seed = (
-        {}
-        if "PYTHONHASHSEED" in environ
-        else {"PYTHONHASHSEED": str(int.from_bytes(os.urandom(4), "little"))}
-    )
-    os.execve(
-        sys.executable, [sys.executable, *flags, *command.python], {**environ, **seed, **command.settings}
-    )
+    os.execve(sys.executable, [sys.executable, *flags, *found_by, *command.python], variables)
+
+
+def _start_zygote(python: Sequence[str], environ: Mapping[str, str], flags: Sequence[str]) -> list[str]:
+    """Start the zygote if the program will have workers; return the options by which Python finds it."""
+    from goproc import early
+
+    if "GOPROC_PROCS" in environ:
+        procs = parse_procs(environ["GOPROC_PROCS"], "GOPROC_PROCS")
+    else:
+        procs = default_procs()
+    return early.start(python, environ, flags) if procs > 0 else []

@@ -197,11 +197,11 @@ static void watch(void) {
             give_reason(text + strlen("fatal error: "), strlen(text) - strlen("fatal error: ") - 1);
             if (write(STDERR_FILENO, text, sizeof text - 1) < 0) _exit(2);
             end_program(2);
-            return NULL;
+            return;
         }
         if (n != sizeof r || r.proc == 0 || r.proc >= gp.nprocs) continue;
         if (r.kind == STARTED) gp_set(&gp_proc_at(r.proc)->pid, r.pid);
-        if (r.kind == DIED && !on_death(&r)) return NULL;
+        if (r.kind == DIED && !on_death(&r)) return;
         if (r.kind == FORK_FAILED) {
             gp_set(&gp.head->failed_proc, r.proc);
             gp_release(&gp.head->failed, (uint32_t)r.value); /* raised in the main goroutine */

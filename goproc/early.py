@@ -1,0 +1,180 @@
+"""The zygote that ``goproc run`` starts beside the script, and how the script's process comes by it.
+
+    goproc run                       (exec)  python script.py
+      └─ spawns the zygote ────────────────────────┴─ takes the zygote at the first use of goproc
+
+The process stays the same one, so the zygote is its child all along. It learns of the zygote from an option of the
+interpreter, ``-X goproc=FD.PID``: programs that the script starts do not inherit that, as they would a variable of the
+environment. The option is believed only if the descriptor is a socket which this very process has made.
+
+A script can change what a process inherits before it uses goproc. Some of that is set anew for the zygote (align), some
+travels with the configuration (launch.Surroundings); if the rest differs, the zygote is given up and another started.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import NamedTuple
+
+    class Early(NamedTuple):
+        """A zygote that has been started and not been told to fork yet."""
+
+        control: int
+        pid: int
+else:
+    from collections import namedtuple
+
+    Early = namedtuple("Early", "control pid")
+
+OPTION = "goproc"
+_LOWEST_FD = 100  # of the control socket: no script counts on descriptors so high to be free
+
+_early: Early | None = None
+
+
+# -- in `goproc run` -----------------------------------------------------------------------------------------
+
+
+def start(words: Sequence[str], environ: Mapping[str, str], flags: Sequence[str]) -> list[str]:
+    """Start the zygote; return the options by which the script's process will find it.
+
+    Args:
+        words: what Python is to be started with, after its own options.
+        environ: the environment of the script.
+        flags: the options of the script's interpreter.
+
+    No zygote is no error: the script's process starts one when it needs it.
+    """
+    import fcntl
+
+    from goproc import launch
+
+    plan = launch.plan(_script_path(words), words, flags)
+    try:
+        control, pid = launch.launch(plan, environ, quiet=True)
+    except (OSError, RuntimeError):
+        return []
+    try:
+        kept = fcntl.fcntl(control, fcntl.F_DUPFD, _LOWEST_FD)
+    except OSError:
+        return []  # it ends when it sees that the socket is closed, or this process gone
+    finally:
+        os.close(control)
+    return ["-X", f"{OPTION}={kept}.{pid}"]
+
+
+def _script_path(words: Sequence[str]) -> list[str]:
+    """Return sys.path as the script will find it."""
+    if sys.flags.safe_path:
+        return list(sys.path)
+    script = words[0]
+    if script == "-":
+        first = ""
+    elif script == "-m":
+        first = os.getcwd()
+    elif os.path.isdir(script):
+        first = os.path.abspath(script)
+    else:
+        first = os.path.dirname(os.path.realpath(script))
+    return [first, *sys.path[1:]]
+
+
+# -- in the script's process -----------------------------------------------------------------------------------
+
+
+def find() -> None:
+    """Take note of the zygote that was started for this process, if any; no program started from here inherits it."""
+    global _early
+    text = sys._xoptions.pop(OPTION, None)
+    if not isinstance(text, str):
+        return
+    control, _, pid = text.partition(".")
+    if not (control.isdigit() and pid.isdigit()):
+        return
+    early = Early(int(control), int(pid))
+    if _maker(early.control) == (os.getpid(), os.geteuid(), os.getegid()):
+        os.set_inheritable(early.control, False)
+        os.set_blocking(early.control, False)
+        _early = early
+
+
+def claim() -> Early | None:
+    """Return the early zygote if it can serve this process as it is now. It is then the caller's; there is no other."""
+    global _early
+    early, _early = _early, None
+    if early is None:
+        return None
+    if _maker(early.control) == (os.getpid(), os.geteuid(), os.getegid()) and _fits(early.pid):
+        return early
+    give_up(early)
+    return None
+
+
+def give_up(early: Early) -> None:
+    """End the zygote."""
+    import signal
+
+    maker = _maker(early.control)
+    os.close(early.control)
+    if maker is None or maker[0] != os.getpid():
+        return  # this process is a child of the zygote's owner
+    try:
+        os.kill(early.pid, signal.SIGKILL)
+        os.waitpid(early.pid, 0)
+    except (PermissionError, ProcessLookupError, ChildProcessError):
+        pass  # it has gone, or it goes by itself, now that the socket is closed
+
+
+def _maker(fd: int) -> tuple[int, ...] | None:
+    """The process, user and group that made a socket pair of the zygote's kind; None if ``fd`` is something else."""
+    import _socket
+    import struct
+
+    try:
+        sock = _socket.socket(fileno=fd)
+    except OSError:
+        return None
+    try:
+        if (sock.family, sock.type) != (_socket.AF_UNIX, _socket.SOCK_SEQPACKET):
+            return None
+        credentials = struct.Struct("3i")
+        return credentials.unpack(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, credentials.size))
+    except OSError:
+        return None
+    finally:
+        sock.detach()
+
+
+def _fits(pid: int) -> bool:
+    """True if the zygote lives, in this process's session and group, and has its limits, CPUs and priority now."""
+    try:
+        if os.waitpid(pid, os.WNOHANG) != (0, 0):
+            return False
+        if (os.getsid(pid), os.getpgid(pid)) != (os.getsid(0), os.getpgid(0)):
+            return False
+        _align(pid)
+    except OSError:
+        return False
+    return True
+
+
+def _align(pid: int) -> None:
+    import resource
+
+    for name in dir(resource):
+        if name.startswith("RLIMIT_"):
+            number = getattr(resource, name)
+            limits = resource.getrlimit(number)
+            if resource.prlimit(pid, number) != limits:
+                resource.prlimit(pid, number, limits)
+    cpus = os.sched_getaffinity(0)
+    if os.sched_getaffinity(pid) != cpus:
+        os.sched_setaffinity(pid, cpus)
+    priority = os.getpriority(os.PRIO_PROCESS, 0)
+    if os.getpriority(os.PRIO_PROCESS, pid) != priority:
+        os.setpriority(os.PRIO_PROCESS, pid, priority)
