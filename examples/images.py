@@ -44,7 +44,7 @@ def main() -> None:
 
     images, edges = chan(8), chan(8)
     go(produce, images, args.count, args.size)
-    for _ in range(2 * procs()):
+    for _ in range(2 * max(1, procs())):
         go(work, images, edges)
     sums = {n: zlib.crc32(found) for n, found in (edges.recv() for _ in range(args.count))}
 

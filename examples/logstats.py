@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="compare with a sequential computation")
     args = parser.parse_args()
     texts = chan[str](16)
-    workers = [go(parse, texts) for _ in range(2 * procs())]
+    workers = [go(parse, texts) for _ in range(2 * max(1, procs()))]
     with tempfile.TemporaryFile("w+") as log, texts:  # leaving the block closes the channel
         log.writelines(log_lines(args.lines))
         log.seek(0)

@@ -36,7 +36,7 @@ def main() -> None:
     args = parser.parse_args()
     files = [path for path in args.folder.rglob(args.pattern) if "site-packages" not in path.parts]
 
-    workers = 2 * procs()
+    workers = 2 * max(1, procs())
     paths, counts = chan[Path](64), chan[Counter[str]](workers)
     for _ in range(workers):
         go(worker, paths, counts)

@@ -289,7 +289,7 @@ def fan_out(
         done: stops them.
         values: each goes to one of the workers.
         f: runs in goroutines anywhere.
-        workers: how many; None: one for each process.
+        workers: how many; None: one for each worker process.
 
     Returns:
         One channel for each worker: fan_in() makes them one.

@@ -16,7 +16,7 @@ DOING = {
     "idle": """
         from goproc import go, chan, procs, sleep
         go.local(sleep, 100)  # else all would be asleep for ever, which is a fatal error
-        for i in range(procs()): go.on(i)(chan().recv)
+        for i in range(procs() + 1): go.on(i)(chan().recv)
         go.on(1)(int).result()
         print("ready", flush=True)
         chan().recv()
@@ -31,8 +31,8 @@ DOING = {
             while True:
                 ch.send((i, "text", "x" * (i % 200) * (i % 100)))
                 i += 1
-        for i in range(1, procs()): go.on(i)(produce, ch)
-        for _ in range(1, procs()): started.recv()
+        for i in range(1, procs() + 1): go.on(i)(produce, ch)
+        for _ in range(1, procs() + 1): started.recv()
         for _ in range(1000): ch.recv()
         print("ready", flush=True)
         for _ in ch: pass
@@ -55,8 +55,8 @@ DOING = {
         def burn():
             started.send(1)
             while True: pass
-        for i in range(1, procs()): go.on(i)(burn)
-        for _ in range(1, procs()): started.recv()
+        for i in range(1, procs() + 1): go.on(i)(burn)
+        for _ in range(1, procs() + 1): started.recv()
         print("ready", flush=True)
         while True: pass
     """,
@@ -66,8 +66,8 @@ DOING = {
         def chatter(name):
             started.send(1)
             while True: print(name * 100)
-        for i in range(1, procs()): go.on(i)(chatter, str(i))
-        for _ in range(1, procs()): started.recv()
+        for i in range(1, procs() + 1): go.on(i)(chatter, str(i))
+        for _ in range(1, procs() + 1): started.recv()
         print("ready", flush=True)
         chatter("0")
     """,
@@ -277,7 +277,7 @@ def test_faulthandler_works_in_a_worker(run: Run) -> None:
 def test_stopped_workers_do_not_hold_up_the_end(start: Start) -> None:
     script = """
         from goproc import go, chan, procs
-        for i in range(procs()): go.on(i)(int).result()
+        for i in range(procs() + 1): go.on(i)(int).result()
         print("ready", flush=True)
         input()
     """

@@ -19,7 +19,7 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 TIMEOUT = 60
 
-on_every_number_of_procs = pytest.mark.parametrize("procs", [1, 2, 8])
+on_every_number_of_procs = pytest.mark.parametrize("procs", [0, 1, 2, 4, 8])
 
 
 def run(command: list[str], cwd: Path) -> list[str]:

@@ -152,7 +152,7 @@ def test_a_manager_of_multiprocessing(run: Run) -> None:
         if __name__ == "__main__":
             with multiprocessing.Manager() as manager:
                 d = manager.dict()
-                for i in range(procs()): go.on(i)(put, d, i).result()
+                for i in range(procs() + 1): go.on(i)(put, d, i).result()
                 print(dict(d))
     """
     done = run(script, procs=3)

@@ -27,7 +27,7 @@ def test_goroutines_run_in_every_proc(run: Run, how: str) -> None:
     script = """
         import os
         from goproc import go, procs, proc
-        where = [go.on(i)(lambda: (proc(), os.getpid(), procs())).result() for i in range(procs())]
+        where = [go.on(i)(lambda: (proc(), os.getpid(), procs())).result() for i in range(procs() + 1)]
         print([(p, n) for p, _, n in where], len({pid for _, pid, _ in where}), where[0][1] == os.getpid())
     """
     assert ok(run(script, procs=3, how=how)) == "[(0, 3), (1, 3), (2, 3)] 3 True\n"
@@ -76,7 +76,7 @@ AFFINITY = """
     import os
     from goproc import go, procs
     before = os.sched_getaffinity(0)
-    print([sorted(go.on(i)(os.sched_getaffinity, 0).result()) for i in range(procs())])
+    print([sorted(go.on(i)(os.sched_getaffinity, 0).result()) for i in range(procs() + 1)])
 """
 
 
@@ -131,7 +131,7 @@ def test_random_numbers_differ_between_procs(run: Run, numpy: bool) -> None:
         def draw():
             import {module}
             return {module}.{call}()
-        values = [go.on(i)(draw).result() for i in range(procs())]
+        values = [go.on(i)(draw).result() for i in range(procs() + 1)]
         print(values[0] == expected, len(set(values)))
     """
     assert ok(run(script, procs=4)) == "True 4\n"
@@ -141,7 +141,7 @@ def test_random_numbers_differ_between_procs(run: Run, numpy: bool) -> None:
         def draw():
             import {module}
             return {module}.{call}()
-        print(len(set(go.on(i)(draw).result() for i in range(procs()))))
+        print(len(set(go.on(i)(draw).result() for i in range(procs() + 1))))
     """
     assert ok(run(script, procs=3)) == "3\n"
 
@@ -160,7 +160,7 @@ def test_the_script_is_run_once_and_needs_no_guard(run: Run, tmp_path: Path) -> 
         OFFSET = 10
         def helper(x): return x + OFFSET
         def work(point): return Point(helper(point.x))
-        for i in range(procs()):
+        for i in range(procs() + 1):
             assert go.on(i)(work, Point(i)).result() == Point(i + 10)
             assert go.on(i)(lambda: [helper(i) for _ in "ab"]).result() == [i + 10] * 2
         print("fine")

@@ -190,7 +190,7 @@ def test_L10_two_panics_make_one_report(run: Run) -> None:
             b.wait()
             raise ValueError(f"number {i}")
         b = Barrier(procs())
-        for i in range(1, procs()): go.on(i)(bad, b, i)
+        for i in range(1, procs() + 1): go.on(i)(bad, b, i)
         b.wait()
         raise ValueError("number 0")
     """

@@ -62,7 +62,7 @@ def test_nobody_reads_the_output(tmp_path: Path) -> None:
         from goproc import go, chan, procs
         def chatter():
             while True: print("line")
-        for i in range(1, procs()): go.on(i)(chatter)
+        for i in range(1, procs() + 1): go.on(i)(chatter)
         chan().recv()
     """
     line, variables = programs.command(tmp_path, script)

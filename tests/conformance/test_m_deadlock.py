@@ -91,7 +91,7 @@ def test_M01_another_process_blocks(program, what, long):
     text, reason = BLOCKS[what]
     script = IMPORTS + "def f():\n" + textwrap.indent(text, "    ") + "\nprint('x', end='')"
     for procs in (2, 4) if long else (2,):
-        done = program(script + "\ngo.on(procs() - 1)(f).join()", procs=procs)
+        done = program(script + "\ngo.on(procs())(f).join()", procs=procs)
         found = reported(done)
         assert done.out == "x"  # what main has written is not lost
         assert list(found) == [1, 2] and [found[1][0], found[2][0]] == ["goroutine join", reason]
@@ -194,7 +194,7 @@ def test_M02_threads_block_as_well(program, procs, daemon):
                 threading.Thread(target=f, daemon={daemon}).start()
 
         threads()
-        go.on(procs() - 1)(threads).join()
+        go.on(procs())(threads).join()
         chan().recv()
         """,
         procs=procs,
@@ -207,9 +207,9 @@ def test_M02_threads_block_as_well(program, procs, daemon):
 PENDING = {
     "after_func": "after_func(0.3, lambda: print('ran'))",
     "sleep": "go(lambda: (sleep(0.3), print('ran')))",
-    "sleep elsewhere": "go.on(procs() - 1)(lambda: (sleep(0.3), print('ran')))",
-    "timer elsewhere": "go.on(procs() - 1)(lambda t: (t.c.recv(), print('ran')), Timer(0.3))",
-    "func elsewhere": "go.on(procs() - 1)(lambda: after_func(0.3, lambda: print('ran'))).result()",
+    "sleep elsewhere": "go.on(procs())(lambda: (sleep(0.3), print('ran')))",
+    "timer elsewhere": "go.on(procs())(lambda t: (t.c.recv(), print('ran')), Timer(0.3))",
+    "func elsewhere": "go.on(procs())(lambda: after_func(0.3, lambda: print('ran'))).result()",
     "timeout": """
 try:
     chan().recv(timeout=0.3)
@@ -258,7 +258,7 @@ def listen(c):
             c.send(peer.recv(100))
 
 c = chan()
-others = [go.on(i)(nil.recv) for i in range(procs())]
+others = [go.on(i)(nil.recv) for i in range(procs() + 1)]
 START
 print(c.recv().decode())
 """
@@ -268,9 +268,9 @@ print(c.recv().decode())
     "begin",
     [
         "go.local(listen, c)",
-        "go.on(procs() - 1)(listen, c)",
+        "go.on(procs())(listen, c)",
         "threading.Thread(target=listen, args=(c,)).start()",
-        "go.on(procs() - 1)(lambda c: threading.Thread(target=listen, args=(c,)).start(), c).join()",
+        "go.on(procs())(lambda c: threading.Thread(target=listen, args=(c,)).start(), c).join()",
     ],
     ids=["main's process", "another", "thread", "another's thread"],
 )
@@ -321,7 +321,7 @@ def through_the_ring(ring):
         assert ring[-1].recv() == v
 
 def all_over(f, *args):
-    for g in [go.on(p)(f, *args) for p in (0, procs() - 1)]:
+    for g in [go.on(p)(f, *args) for p in (0, procs())]:
         g.join()
 
 def at_the_barrier(barrier):
@@ -378,7 +378,7 @@ def go_round():
         through_the_ring(ring)
         all_over(at_the_barrier, Barrier(2))
         wg, lock = WaitGroup(), Mutex()
-        for p in range(procs()):
+        for p in range(procs() + 1):
             wg.add(1)
             go.on(p)(under_a_lock, lock, wg)
         wg.wait()
@@ -386,20 +386,20 @@ def go_round():
         tokens[1].acquire()
         wg.add(2)
         go.on(0)(one_after_the_other, tokens[0], tokens[1], wg)
-        go.on(procs() - 1)(one_after_the_other, tokens[1], tokens[0], wg)
+        go.on(procs())(one_after_the_other, tokens[1], tokens[0], wg)
         wg.wait()
         for one, other in ((ping, pong), (pong, ping)):
             a, b = chan(), chan()
-            g = go.on(procs() - 1)(in_threads, one, a, b)
+            g = go.on(procs())(in_threads, one, a, b)
             go.on(0)(in_threads, other, a, b).join()
             g.join()
         a, b = chan(), chan()
-        g = go.on(procs() - 1)(ping, a, b)
+        g = go.on(procs())(ping, a, b)
         in_threads(pong, a, b)
         g.join()
         children(20)
         cond, turn = Cond(Mutex()), Atomic(0)
-        g = go.on(procs() - 1)(signals, cond, turn, 1)
+        g = go.on(procs())(signals, cond, turn, 1)
         signals(cond, turn, 0)
         g.join()
         rounds += 1
@@ -435,12 +435,12 @@ def test_M06_sigquit(tmp_path, procs):
             chan().recv()
 
         def parent(ready):
-            go.on(procs() - 1)(waits, ready).join()
+            go.on(procs())(waits, ready).join()
 
         ready = WaitGroup()
         ready.add(1 + procs())
         go.opts(labels={"job": "mail", "who": "a b"}, name="father").on(0)(parent, ready)
-        for i in range(procs()):
+        for i in range(procs() + 1):
             go.on(i)(waits, ready)
         ready.wait()
         print("ready", flush=True)

@@ -21,7 +21,7 @@ from goproc import (
     Barrier, Cond, Group, Limiter, Mutex, Once, RWMutex, Selector, Semaphore, Ticker, Timer, WaitGroup,
     after, after_func, chan, context, default, go, goexit, nil, procs, select, sleep, yield_now,
 )
-LAST = procs() - 1
+LAST = procs()
 """
 
 
@@ -142,7 +142,7 @@ def talk(c):
     for t in ts: t.start()
     for t in ts: c.recv()
     with ThreadPoolExecutor(2) as pool: assert sum(pool.map(abs, range(9))) == 36
-for i in range(procs()): go.on(i)(talk, chan()).result()
+for i in range(procs() + 1): go.on(i)(talk, chan()).result()
 """,
 }
 
@@ -465,7 +465,7 @@ def idles(seconds: float) -> list[Script]:
     for i in range(COUNT):
         procs = PROCS[i // 5 % 3]
         wake, waits = (list(table)[i % len(table)] for table in (WAKE, WAITS))
-        text = f"{IMPORTS}D = {seconds}\nc = chan()\nothers = [go.on(i)(nil.recv) for i in range(procs())]\n"
+        text = f"{IMPORTS}D = {seconds}\nc = chan()\nothers = [go.on(i)(nil.recv) for i in range(procs() + 1)]\n"
         text += f"{WAKE[wake]}\n{WAITS[waits]}\nprint('done')\n"
         found.append(Script(f"{wake}-{waits}-{procs}", text, procs, procs + 1))
     return found

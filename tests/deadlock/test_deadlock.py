@@ -65,7 +65,7 @@ def test_a_handler_in_any_process_may_wake_somebody(tmp_path: Path, how: str, pr
             return c.recv()
 
         go.on(0)(nil.recv)
-        print(go.on(procs() - 1)(waits).result())
+        print(go.on(procs())(waits).result())
         """
     done = run(tmp_path, script, procs=procs)
     assert (done.status, done.out, done.err) == (0, "woken\n", "")
@@ -168,7 +168,7 @@ def test_status_and_output_of_the_end(tmp_path: Path, procs: int) -> None:
             finally:
                 print("finally")
 
-        go.on(procs() - 1)(waits, chan())
+        go.on(procs())(waits, chan())
         after(0.1).recv()
         print("unfinished line", end=" ")
         chan().recv()

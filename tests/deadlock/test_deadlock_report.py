@@ -24,7 +24,7 @@ def test_a_deadlock(run: Run, procs: int) -> None:
         def waits(wg): wg.wait()
         wg = WaitGroup()
         wg.add(1)
-        for i in range(procs()): go.on(i).opts(labels={"proc": i})(waits, wg)
+        for i in range(procs() + 1): go.on(i).opts(labels={"proc": i})(waits, wg)
         print("unfinished", end="")
         def main():
             ch.send(1)
@@ -153,7 +153,7 @@ def test_a_thread_that_is_still_served_when_main_has_returned(run: Run, procs: i
             c.close()
         c = chan()
         threading.Thread(target=lambda: print(list(c))).start()
-        go.on(procs() - 1)(slow, c)
+        go.on(procs())(slow, c)
     """
     done = run(script, procs=procs)
     assert (done.status, done.out, done.err) == (0, "[0, 1, 2]\n", "")

@@ -49,8 +49,8 @@ thread(pool.submit(threading.Event().wait).result)
 
 WHERE = {
     "main": "begin()",
-    "worker": "go.on(procs() - 1)(begin).join()",
-    "each": "[go.on(i)(begin).join() for i in range(procs())]",
+    "worker": "go.on(procs())(begin).join()",
+    "each": "[go.on(i)(begin).join() for i in range(procs() + 1)]",
 }
 
 
@@ -73,7 +73,7 @@ def test_a_deadlock_that_comes_later(run: Run, procs: int) -> None:
     script = f"""{IMPORTS}
 {_begin(ASLEEP_IN["executor"])}
 from goproc import sleep
-go.on(procs() - 1)(begin).join()
+go.on(procs())(begin).join()
 sleep(1.5)
 print("now", flush=True)
 chan().recv()
@@ -149,7 +149,7 @@ e.wait()
 }
 
 
-@pytest.mark.parametrize("where", ["0", "procs() - 1"])
+@pytest.mark.parametrize("where", ["0", "procs()"])
 @pytest.mark.parametrize("kind", MAY_GO_ON)
 def test_a_thread_that_may_go_on_holds_off_the_report(run: Run, kind: str, where: str, long: bool) -> None:
     """The thread sends when its wait is over. Idle threads of a pool are there as well."""
@@ -309,8 +309,8 @@ def begin(c, until): hand_on(until, lambda: c.send("done"))
 
 until = time.monotonic() + float(sys.argv[1])
 c = chan(8)
-for i in range(procs()): go.on(i)(begin, c, until).join()
-for i in range(procs()): print(c.recv(), flush=True)
+for i in range(procs() + 1): go.on(i)(begin, c, until).join()
+for i in range(procs() + 1): print(c.recv(), flush=True)
 chan().recv()
 """
     done = run(script, "10" if long else "1.5", procs=procs, limit=60)
