@@ -27,7 +27,7 @@ from typing import Any, Protocol, runtime_checkable
 from goproc.blocks import check_time, deadline, shield, timeout
 from goproc.channel import nil
 from goproc.errors import Canceled, DeadlineExceeded
-from goproc.goroutine import _spawn_local
+from goproc.goroutine import _spawn_local, origin
 from goproc.pickling import failure
 from goproc.shm import _core
 
@@ -433,7 +433,7 @@ def after_func(ctx: AnyContext, f: Callable[[], Any]) -> StopFunc:
     node, _ = _hang(ctx, None, frame)
     if _can_end(ctx):
         # It waits rather than to be called by who cancels, because that may be any process.
-        _spawn_local(_wait_and_run, (node, f), {}, "context.after_func", frame)
+        _spawn_local(_wait_and_run, (node, f), {}, "context.after_func", origin(frame))
     return StopFunc(node, ctx)
 
 
@@ -529,7 +529,7 @@ def _hang(
     if register is not None:
         _keep(node, register(lambda: _follow(foreign, node)))
     else:
-        _spawn_local(_watch, (foreign, done, node), {}, "context.propagate", frame)
+        _spawn_local(_watch, (foreign, done, node), {}, "context.propagate", origin(frame))
     return node, None
 
 

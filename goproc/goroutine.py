@@ -179,7 +179,9 @@ def _site(frame: FrameType, alone: bool = False) -> int:
         return known[1]
     if len(_sites) > 10_000:  # code made at run time, over and over
         return 0
-    text = ending.Site(code.co_qualname, f"{code.co_filename}:{frame.f_lineno}", alone or _is_statement(frame)).store()
+    text = ending.Site(
+        code.co_qualname, f"{code.co_filename}:{frame.f_lineno}", alone or _is_statement(frame)
+    ).store()
     ref = _core.definition_put(text.encode("utf-8", "backslashreplace"))
     _sites[key] = (code, ref)
     return ref
@@ -407,7 +409,9 @@ def _known_procs() -> str:
     workers = _core.procs() - 1
     if workers == 0:
         return "there is only proc 0, the process of the script (--procs 0)"
-    return "there are proc 0, the host, and " + ("the worker 1" if workers == 1 else f"the workers 1 to {workers}")
+    return "there are proc 0, the host, and " + (
+        "the worker 1" if workers == 1 else f"the workers 1 to {workers}"
+    )
 
 
 class _Go:

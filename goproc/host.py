@@ -93,9 +93,9 @@ class _Runtime:
                 _core.set_survives(self.thread is not None or _owned_by_another())
                 store.connect(_core.definition_put, _core.definition_get)
                 scheduler.start(goroutine.make, "main", scheduler.leave_thread if self.thread else None)
-                slices.start()
                 if self.procs > 0:
                     self._start_workers(memfd)
+                slices.start()  # after the standard streams are goproc's: the state of the process is noted
         except BaseException:
             if attached:
                 self.stop()
@@ -250,7 +250,9 @@ def _owned_by_another() -> bool:
     if ipython is not None and getattr(ipython, "get_ipython", lambda: None)() is not None:
         return True
     # Programs that a test starts inherit the variables, but are no test runs.
-    return "_pytest.config" in modules and ("PYTEST_VERSION" in os.environ or "PYTEST_CURRENT_TEST" in os.environ)
+    return "_pytest.config" in modules and (
+        "PYTEST_VERSION" in os.environ or "PYTEST_CURRENT_TEST" in os.environ
+    )
 
 
 def _end_panicked(hook: Any, exc: BaseException) -> NoReturn:

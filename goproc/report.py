@@ -345,7 +345,10 @@ def _unread() -> str:
     try:
         found = ending.unread_failures()
         return "".join(
-            ["\n" + ending.describe_unread(id_, ending.Failure.read(stored), site) for id_, stored, site in found]
+            [
+                "\n" + ending.describe_unread(id_, ending.Failure.read(stored), site)
+                for id_, stored, site in found
+            ]
         )
     except Exception as exc:
         return f"\nfailures that nobody has read cannot be shown: {type(exc).__name__}: {exc}\n"
@@ -371,8 +374,10 @@ def deadlock() -> bool:
     alone = _core.main_gone() and _core.num_goroutine() == 0
     title = "no goroutines (main called runtime.Goexit)" if alone else "all goroutines are asleep"
     title = f"fatal error: {title} - deadlock!"
-    if _core.survives():
-        scheduler.interrupt(scheduler.main, RuntimeError(f"{title}\n\n{everything(sys._getframe())}{_unread()}"))
+    if _core.survives() and not scheduler.in_thread_of_its_own():
+        scheduler.interrupt(
+            scheduler.main, RuntimeError(f"{title}\n\n{everything(sys._getframe())}{_unread()}")
+        )
         return True
     if not _core.fatal_claim("deadlock"):
         ending.wait_for_the_end()

@@ -66,7 +66,9 @@ class Alarm:
 
 
 runq: deque[G] = deque()  # ready goroutines, and those of go.local that have not started
-preempted: dict[G, int] = {}  # goroutines that wait since their slice ended, with their tickets of that moment
+preempted: dict[
+    G, int
+] = {}  # goroutines that wait since their slice ended, with their tickets of that moment
 _unfinished = 0  # of those, the ones that have never given their turn away: no task begins before they end
 main = G(1, "main")
 current: G = main
@@ -76,7 +78,9 @@ thread = 0  # the ident of the one that runs goroutines
 idling = False  # inside _core.idle: no Python code of any goroutine runs
 # From a goroutine's last step before it lets others run until the first step of the one that runs.
 scheduling = False
-between_turns: Callable[[], None] | None = None  # called at the first switch after each tick of the kernel's clock
+between_turns: Callable[[], None] | None = (
+    None  # called at the first switch after each tick of the kernel's clock
+)
 on_lost: Callable[[], None] | None = None  # called to forget a runtime that has ended by itself
 
 timers: list[tuple[float, int, G | Alarm, int]] = []  # a heap: (when, order, whom, its ticket then)

@@ -19,7 +19,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from goproc.cell import Cell
 from goproc.channel import chan
 from goproc.errors import Cancelled
-from goproc.goroutine import Goexit, Goroutine, _spawn_local
+from goproc.goroutine import Goexit, Goroutine, _spawn_local, origin
 from goproc.pickling import failure
 from goproc.shm import _core
 
@@ -215,7 +215,7 @@ class Group:
         promise, is_first = self._join(key, ch)
         if is_first:
             name = getattr(f, "__qualname__", type(f).__qualname__)
-            _spawn_local(self._run_alone, (key, promise, f, args, kwargs), {}, name, frame)
+            _spawn_local(self._run_alone, (key, promise, f, args, kwargs), {}, name, origin(frame))
 
     def _run_alone(
         self,

@@ -36,7 +36,9 @@ LONGEST = 10.0
 
 _handler: Callable[[int, FrameType | None], None] | None = None  # the one that start() has installed
 _before: ProcessState | None = None  # the state of the process when it was last noted between two turns
-_kept: tuple[G, int] | None = None  # the goroutine that keeps the process, as it has changed the state, and its ticket
+_kept: tuple[G, int] | None = (
+    None  # the goroutine that keeps the process, as it has changed the state, and its ticket
+)
 _kept_since = 0.0
 
 

@@ -474,7 +474,11 @@ def _end_goroutines(before: Snapshot) -> None:
 @pytest.fixture(autouse=True)
 def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """After each test: no process, descriptor, mapping, goroutine or block more than before it."""
-    wanted = [name for name in ("runtime0", "runtime1", "runtime2", "runtime4", "place") if name in request.fixturenames]
+    wanted = [
+        name
+        for name in ("runtime0", "runtime1", "runtime2", "runtime4", "place")
+        if name in request.fixturenames
+    ]
     if wanted == ["place"]:
         runtimes.get(request.getfixturevalue("place").procs)
     elif wanted:

@@ -199,10 +199,11 @@ def test_flags_of_the_interpreter_are_kept(tmp_path: Path) -> None:
     ("words", "environ", "expected"),
     [
         (["--procs", "2"], {}, True),
-        (["--procs", "1"], {}, False),
+        (["--procs", "1"], {}, True),
+        (["--procs", "0"], {}, False),
         ([], {"GOPROC_PROCS": "2"}, True),
-        ([], {"GOPROC_PROCS": "1"}, False),
-        (["--procs", "1"], {"GOPROC_PROCS": "2"}, False),
+        ([], {"GOPROC_PROCS": "0"}, False),
+        (["--procs", "0"], {"GOPROC_PROCS": "2"}, False),
     ],
 )
 def test_a_zygote_is_started_for_workers_only(

@@ -101,14 +101,35 @@ def test_an_error_does_not_end_the_session(repl: Type) -> None:
         assert text in done.err
 
 
-def test_a_panic_ends_the_session(repl: Type) -> None:
+def test_a_panic_spares_the_session(repl: Type) -> None:
     done = repl("""
         from goproc import go, chan
-        _ = go.on(1)(lambda: 1 / 0); del _
+        ch = chan()
+        def start(): go.on(1)(lambda: 1 / 0)
 
-        chan().recv()
+        start()
+        ch.recv()
+        ch.try_send(1)
+        go.on(1)(int, 5).result()
     """)
-    assert done.status == 2 and "panic: division by zero" in done.err, done
+    assert done.status == 0 and "panic: division by zero" in done.err, done
+    assert "RuntimeStopped: the goproc runtime ended: panic in goroutine 2: division by zero" in done.err, (
+        done
+    )
+    assert "Chan used after the goproc runtime it belongs to stopped: panic in goroutine 2" in done.err, done
+    assert answers(done) == ["5"], done
+
+
+def test_an_expression_keeps_the_handle(repl: Type) -> None:
+    done = repl("""
+        from goproc import go
+        go.on(1)(lambda: 1 / 0)
+        _.join()
+        1 + 1
+        "goes on"
+    """)
+    assert done.status == 0 and "failed and nobody read its result" in done.err, done
+    assert answers(done)[-1] == "'goes on'", done
 
 
 def test_the_end_of_a_session_with_goroutines_left(repl: Type) -> None:

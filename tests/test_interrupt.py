@@ -448,7 +448,7 @@ def test_ctrl_c_in_a_group_whose_members_do_not_react(start: Start, work: str) -
             started.wait()
             print("ready", flush=True)
     """
-    with start(script, procs=3) as program:
+    with start(script, procs=4) as program:
         program.wait_for("ready")
         program.interrupt()
         done = program.wait(4.0)

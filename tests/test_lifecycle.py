@@ -30,7 +30,7 @@ def test_goroutines_run_in_every_proc(run: Run, how: str) -> None:
         where = [go.on(i)(lambda: (proc(), os.getpid(), procs())).result() for i in range(procs() + 1)]
         print([(p, n) for p, _, n in where], len({pid for _, pid, _ in where}), where[0][1] == os.getpid())
     """
-    assert ok(run(script, procs=3, how=how)) == "[(0, 3), (1, 3), (2, 3)] 3 True\n"
+    assert ok(run(script, procs=3, how=how)) == "[(0, 3), (1, 3), (2, 3), (3, 3)] 4 True\n"
 
 
 def test_procs_by_default_are_the_cpus_it_may_use(run: Run) -> None:
@@ -49,7 +49,7 @@ def test_the_option_comes_before_the_environment(run: Run) -> None:
     assert ok(run(script, procs=3)) == "2 2\n"
 
 
-def test_one_proc_starts_no_process(run: Run) -> None:
+def test_no_workers_are_no_processes(run: Run) -> None:
     script = """
         import os
         import psutil
@@ -59,7 +59,7 @@ def test_one_proc_starts_no_process(run: Run) -> None:
         print(ch.recv(), psutil.Process().children(), len(os.listdir("/proc/self/task")))
     """
     assert (
-        ok(run(script, procs=1)) == "1 [] 2\n"
+        ok(run(script, procs=0)) == "1 [] 2\n"
     )  # the second thread is the monitor, which is no thread of Python
 
 
@@ -89,15 +89,15 @@ def test_workers_are_pinned_where_there_is_a_cpu_for_each(run: Run) -> None:
     plan = topology.plan_pinning(2, cpus, topology.cpu_quota())
     if plan[1] is None:
         pytest.skip("fewer than two CPUs")
-    assert _affinities(run(AFFINITY, procs=2)) == [sorted(cpus), [plan[1]]]
+    assert _affinities(run(AFFINITY, procs=2)) == [sorted(cpus), [plan[1]], [plan[2]]]
 
 
 def test_workers_are_not_pinned_when_told_or_too_many(run: Run) -> None:
     cpus = sorted(topology.allowed_cpus())
-    assert _affinities(run(AFFINITY, procs=2, options=["--no-pin"])) == [cpus, cpus]
-    assert _affinities(run(AFFINITY, procs=2, how="python", env={"GOPROC_PIN": "0"})) == [cpus, cpus]
+    assert _affinities(run(AFFINITY, procs=2, options=["--no-pin"])) == [cpus] * 3
+    assert _affinities(run(AFFINITY, procs=2, how="python", env={"GOPROC_PIN": "0"})) == [cpus] * 3
     many = len(cpus) + 1
-    assert _affinities(run(AFFINITY, procs=many)) == [cpus] * many
+    assert _affinities(run(AFFINITY, procs=many)) == [cpus] * (many + 1)
 
 
 def test_blas_uses_one_thread_in_workers(run: Run) -> None:
@@ -134,7 +134,7 @@ def test_random_numbers_differ_between_procs(run: Run, numpy: bool) -> None:
         values = [go.on(i)(draw).result() for i in range(procs() + 1)]
         print(values[0] == expected, len(set(values)))
     """
-    assert ok(run(script, procs=4)) == "True 4\n"
+    assert ok(run(script, procs=4)) == "True 5\n"
     # one that only the workers import
     script = f"""
         from goproc import go, procs
@@ -143,7 +143,7 @@ def test_random_numbers_differ_between_procs(run: Run, numpy: bool) -> None:
             return {module}.{call}()
         print(len(set(go.on(i)(draw).result() for i in range(procs() + 1))))
     """
-    assert ok(run(script, procs=3)) == "3\n"
+    assert ok(run(script, procs=3)) == "4\n"
 
 
 # -- the script and its modules ------------------------------------------------------------------------------

@@ -195,7 +195,9 @@ def test_a_failure_whose_handle_goes_unread_is_reported(run: Run, proc: int, dro
     assert re.match(UNREAD, done.err, re.DOTALL) and done.err.count("Traceback") == 1, done
 
 
-@pytest.mark.parametrize("how", ["go(f)", "go.on(1)(f)", "go.opts(name='f')(f)", "go.on(0)(f)", "go.local(f)"])
+@pytest.mark.parametrize(
+    "how", ["go(f)", "go.on(1)(f)", "go.opts(name='f')(f)", "go.on(0)(f)", "go.local(f)"]
+)
 def test_a_statement_has_no_handle(run: Run, how: str) -> None:
     """Also where the worker is so fast that the handle is still on its way to be dropped."""
     script = f"""
@@ -274,7 +276,10 @@ def test_unread_at_the_end_of_the_program(run: Run, how: str, policy: str, endin
     done = run(script, how=how, env={"GOPROC_UNREAD": policy})
     assert done.status == status, done
     if policy == "report":
-        assert len(re.findall(r"goroutine \d+ \(f\) failed and nobody read its result:\nTraceback", done.err)) == 2, done
+        assert (
+            len(re.findall(r"goroutine \d+ \(f\) failed and nobody read its result:\nTraceback", done.err))
+            == 2
+        ), done
     if policy != "panic":
         assert done.out == "the exit handlers of main run\n", done
 
@@ -289,8 +294,12 @@ def test_failures_beside_that_of_main_are_a_line_each(run: Run) -> None:
     """
     done = run(script)
     assert done.status == 2 and done.err.startswith("panic: of 0\n"), done
-    lines = re.findall(r"^goroutine \d+ \(f\) failed and nobody read its result: ValueError: of \d+$", done.err, re.M)
-    assert len(lines) == 10 and "\nand 19 more goroutines failed and nobody read their results\n" in done.err, done
+    lines = re.findall(
+        r"^goroutine \d+ \(f\) failed and nobody read its result: ValueError: of \d+$", done.err, re.M
+    )
+    assert (
+        len(lines) == 10 and "\nand 19 more goroutines failed and nobody read their results\n" in done.err
+    ), done
 
 
 def test_a_cycle_does_not_keep_a_failure_to_the_end(run: Run) -> None:
@@ -408,7 +417,9 @@ def test_unread_at_the_end_of_a_runtime(run: Run, how: str) -> None:
         print("goes on")
     """
     done = run(script)
-    assert (done.status, done.out) == (2, "goes on\n") and "failed and nobody read its result" in done.err, done
+    assert (done.status, done.out) == (2, "goes on\n") and "failed and nobody read its result" in done.err, (
+        done
+    )
 
 
 def test_the_result_is_read_elsewhere(run: Run) -> None:

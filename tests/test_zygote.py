@@ -420,15 +420,15 @@ WORKER = """
     core.stopping = lambda: True
     core.dump_ready = lambda yes: None
     scheduler.start = lambda make, name, leave: calls.append(("start", name))
-    names = ("goroutine", "host", "pickling.store", "report")
-    goroutine, host, store, report = (ModuleType("goproc." + n) for n in names)
-    goroutine.make = store.connect = lambda *args: None
+    names = ("goroutine", "host", "pickling.store", "report", "slices")
+    goroutine, host, store, report, slices = (ModuleType("goproc." + n) for n in names)
+    goroutine.make = store.connect = slices.start = lambda *args: None
     report.on_worker_quit = lambda number, frame: None
     import goproc, goproc.shm, goproc.pickling
-    for module in (core, scheduler, goroutine, host, store, report):
+    for module in (core, scheduler, goroutine, host, store, report, slices):
         sys.modules[module.__name__] = module
     goproc.scheduler, goproc.shm._core, goproc.goroutine, goproc.host = scheduler, core, goroutine, host
-    goproc.pickling.store, goproc.report = store, report
+    goproc.pickling.store, goproc.report, goproc.slices = store, report, slices
     from goproc import launch, worker
     config = launch.host_config(3, [None, min(os.sched_getaffinity(0)), None])
     memfd = os.memfd_create("x")

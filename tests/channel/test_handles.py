@@ -144,7 +144,7 @@ def test_many_channels(place):
 
 
 def test_use_after_the_runtime_stopped():
-    with goproc.runtime(procs=1):
+    with goproc.runtime(procs=0):
         c = chan(1)
         g = go(int)
         a, wg = Atomic(1), WaitGroup()
@@ -176,9 +176,9 @@ def test_use_after_the_runtime_stopped():
 
 
 def test_handle_of_an_earlier_runtime_in_a_later_one():
-    with goproc.runtime(procs=1):
+    with goproc.runtime(procs=0):
         old = chan(1)
-    with goproc.runtime(procs=1):
+    with goproc.runtime(procs=0):
         new = chan(1)
         assert old != new and hash(old) != hash(new)
         with pytest.raises(goproc.RuntimeStopped):

@@ -233,7 +233,7 @@ def test_memory_is_used_again(runtime2):
 
 
 def test_full_memory_is_an_error_and_then_there_is_room_again():
-    with goproc.runtime(procs=1, memory="64M"):
+    with goproc.runtime(procs=0, memory="64M"):
         c = chan(1000)
         with pytest.raises(goproc.OutOfSharedMemory, match=r"--memory|GOPROC_MEMORY"):
             for _ in range(1000):
@@ -256,7 +256,7 @@ def test_array_outlives_the_runtime():
         g.join(10)
     assert [int(a.sum()) for a in arrays] == [0, 10_000, 20_000]
     arrays[1][:] = 7
-    with goproc.runtime(procs=1):
+    with goproc.runtime(procs=0):
         c = chan(1)
         c.send(arrays[1])
         again = c.recv()

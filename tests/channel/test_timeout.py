@@ -83,7 +83,7 @@ def test_very_long_is_not_short(place, timeout):
 
 def test_timeout_that_is_no_number():
     """NaN must not get among the timers, where it would have no place in the order and stop all that follow."""
-    with runtime(procs=1):
+    with runtime(procs=0):
         c, wg = chan(), WaitGroup()
         wg.add(1)
         gs = [

@@ -27,7 +27,7 @@ def test_D01_what_a_function_closes_over_is_copied_at_the_go_line(place):
     assert g.result(10) == ((2, [1, 2]) if place.kind == "local" else (1, [1]))
 
 
-@pytest.mark.parametrize("procs", [1, 2, 4])
+@pytest.mark.parametrize("procs", [0, 1, 2, 4])
 def test_D02_the_end_of_main_ends_the_program(program, procs):
     done = program(
         """
@@ -68,7 +68,7 @@ def test_D04_nil_function(place):
         place.anyone(None)
 
 
-@pytest.mark.parametrize("procs", [1, 2])
+@pytest.mark.parametrize("procs", [0, 1, 2])
 def test_D04_nil_function_ends_a_program_that_does_not_catch_it(program, procs):
     done = program("from goproc import go\ngo(int)\ngo(None)\nprint('lives')\n", procs=procs)
     assert (done.status, done.out) == (2, "")
@@ -101,7 +101,7 @@ def test_D05_number_of_goroutines(place):
     agree(1)
 
 
-@pytest.mark.parametrize("procs", [1, 2])
+@pytest.mark.parametrize("procs", [0, 1, 2])
 @pytest.mark.parametrize("how", ["goproc", "python"])
 def test_D06_main_is_goroutine_1(program, procs, how):
     done = program(

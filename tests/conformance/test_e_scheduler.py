@@ -197,7 +197,7 @@ def test_E06_timer_fairness_of_both(runtime0):
         os.close(zero)
 
 
-@pytest.mark.parametrize("procs", [1, 2])
+@pytest.mark.parametrize("procs", [0, 1, 2])
 def test_E07_preemption(tmp_path, procs):
     done = programs.run(
         tmp_path,

@@ -80,7 +80,7 @@ BLOCKS = {
 @pytest.mark.parametrize("what", BLOCKS)
 def test_M01_main_blocks(program, what):
     text, reason = BLOCKS[what]
-    found = reported(program(IMPORTS + text, procs=1))
+    found = reported(program(IMPORTS + text, procs=0))
     assert list(found) == [1] and found[1][0] == reason
     assert found[1][2][0].startswith("  main, proc 0 (pid ")
     assert 'script.py", line' in found[1][2][1]
@@ -100,7 +100,7 @@ def test_M01_another_process_blocks(program, what, long):
         assert re.fullmatch(r"\t.*script\.py:\d+", found[2][2][-1])
 
 
-@pytest.mark.parametrize("procs", [1, 2, 4])
+@pytest.mark.parametrize("procs", [0, 1, 2, 4])
 def test_M01_second_goroutine_blocks_as_well(program, procs):
     done = program(
         """
@@ -123,7 +123,7 @@ def test_M01_second_goroutine_blocks_as_well(program, procs):
     assert {f"proc {p}" for p in range(procs)} <= set(re.findall(r"proc \d", done.err))
 
 
-@pytest.mark.parametrize("procs", [1, 2, 4])
+@pytest.mark.parametrize("procs", [0, 1, 2, 4])
 def test_M01_everybody_waits_for_the_next(program, procs):
     """A circle: each holds a lock of its own and wants its neighbour's, and nobody sees more than that."""
     done = program(
@@ -154,7 +154,7 @@ def test_M01_everybody_waits_for_the_next(program, procs):
 # -- M02 ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("procs", [1, 2])
+@pytest.mark.parametrize("procs", [0, 1, 2])
 def test_M02_blocked_while_a_module_is_imported(program, tmp_path, procs):
     (tmp_path / "blocks.py").write_text("from goproc import chan\nchan().recv()\n")
     found = reported(program("import blocks", procs=procs))
@@ -176,7 +176,7 @@ def test_M02_blocked_while_another_process_imports(program, tmp_path):
     assert [reason for reason, _, _ in found.values()] == ["goroutine join", "chan receive"]
 
 
-@pytest.mark.parametrize("procs", [1, 2])
+@pytest.mark.parametrize("procs", [0, 1, 2])
 @pytest.mark.parametrize("daemon", [True, False])
 def test_M02_threads_block_as_well(program, procs, daemon):
     """Go's goroutine that is locked to a thread: here, what is not a goroutine and has a thread of its own."""
@@ -224,7 +224,7 @@ print('ran')
 }
 
 
-@pytest.mark.parametrize("procs", [1, 2])
+@pytest.mark.parametrize("procs", [0, 1, 2])
 @pytest.mark.parametrize("what", PENDING)
 def test_M03_pending_timer(program, what, procs):
     """It is reported when the timer has run: not before, and not never."""
@@ -413,7 +413,7 @@ chan().recv()
 
 
 @pytest.mark.watchdog(200)
-@pytest.mark.parametrize("procs", [1, 2, 4])
+@pytest.mark.parametrize("procs", [0, 1, 2, 4])
 def test_M05_messages_in_flight(program, procs, long):
     """At times every process is idle but for a wake-up that is under way. Afterwards a real deadlock is still seen."""
     seconds = 60 if long else 1
@@ -425,7 +425,7 @@ def test_M05_messages_in_flight(program, procs, long):
 # -- M06 ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("procs", [1, 2, 4])
+@pytest.mark.parametrize("procs", [0, 1, 2, 4])
 def test_M06_sigquit(tmp_path, procs):
     script = """
         from goproc import WaitGroup, chan, go, procs, sleep

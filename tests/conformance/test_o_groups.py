@@ -373,7 +373,7 @@ def test_O13_goexit_ends_every_caller(place):
     assert ended.load() == 5
 
 
-@pytest.mark.parametrize("procs", [1, 2])
+@pytest.mark.parametrize("procs", [0, 1, 2])
 def test_O13_panic_with_do_chan_ends_the_program(tmp_path, procs):
     """An Exception is what Go returns as an error; a panic is what is none."""
     text = """

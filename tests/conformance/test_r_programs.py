@@ -10,7 +10,7 @@ import pytest
 PRIMES = "2 3 5 7 11 13 17 19 23 29 31 37 41 43 47 53 59 61 67 71 73 79 83 89 97"
 
 
-@pytest.mark.parametrize("procs", [1, 2, 4])
+@pytest.mark.parametrize("procs", [0, 1, 2, 4])
 def test_R01_sieve_as_a_chain_of_filters(program, procs):
     done = program(
         """
@@ -41,7 +41,7 @@ def test_R01_sieve_as_a_chain_of_filters(program, procs):
     assert (done.status, done.out.split(), done.err) == (0, PRIMES.split(), "")
 
 
-@pytest.mark.parametrize("procs", [1, 2, 4])
+@pytest.mark.parametrize("procs", [0, 1, 2, 4])
 def test_R02_sieve_with_merged_multiples(program, procs):
     """Primes come back to those who make their multiples: with a bounded channel there instead it would deadlock."""
     done = program(
@@ -285,7 +285,7 @@ COEFFICIENTS = {
 }
 
 
-@pytest.mark.parametrize("procs", [1, 2, 4])
+@pytest.mark.parametrize("procs", [0, 1, 2, 4])
 @pytest.mark.parametrize("which", COEFFICIENTS)
 def test_R03_power_series(program, which, procs):
     done = program(SERIES, which, procs=procs)

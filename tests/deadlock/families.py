@@ -465,7 +465,9 @@ def idles(seconds: float) -> list[Script]:
     for i in range(COUNT):
         procs = PROCS[i // 5 % 3]
         wake, waits = (list(table)[i % len(table)] for table in (WAKE, WAITS))
-        text = f"{IMPORTS}D = {seconds}\nc = chan()\nothers = [go.on(i)(nil.recv) for i in range(procs() + 1)]\n"
+        text = (
+            f"{IMPORTS}D = {seconds}\nc = chan()\nothers = [go.on(i)(nil.recv) for i in range(procs() + 1)]\n"
+        )
         text += f"{WAKE[wake]}\n{WAITS[waits]}\nprint('done')\n"
         found.append(Script(f"{wake}-{waits}-{procs}", text, procs, procs + 1))
     return found

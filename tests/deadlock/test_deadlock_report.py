@@ -16,7 +16,7 @@ from reports import entries, headers
 ASLEEP = "fatal error: all goroutines are asleep - deadlock!\n\n"
 
 
-@pytest.mark.parametrize("procs", [1, 2, 4])
+@pytest.mark.parametrize("procs", [0, 1, 4])
 def test_a_deadlock(run: Run, procs: int) -> None:
     script = """
         from goproc import WaitGroup, chan, go, procs, sleep
@@ -124,7 +124,7 @@ print(go.on(1)(int, "5").result(), g.state)
     )
 
 
-@pytest.mark.parametrize("procs", [1, 2])
+@pytest.mark.parametrize("procs", [0, 2])
 def test_a_thread_that_waits_for_ever_when_main_has_returned(run: Run, procs: int) -> None:
     """Python waits for its threads; one that nobody can wake is reported instead."""
     script = """
@@ -141,7 +141,7 @@ def test_a_thread_that_waits_for_ever_when_main_has_returned(run: Run, procs: in
     )
 
 
-@pytest.mark.parametrize("procs", [1, 2])
+@pytest.mark.parametrize("procs", [0, 2])
 def test_a_thread_that_is_still_served_when_main_has_returned(run: Run, procs: int) -> None:
     script = """
         import threading
