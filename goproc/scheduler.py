@@ -530,6 +530,8 @@ def offer_turn(may_raise: bool) -> None:
     if may_raise:
         _checkpoint()
     _give_turn()
+    if current is main and on_lost is not None and _core.lost() is not None:
+        on_lost()  # the operation finds that the runtime has stopped
 
 
 def _give_turn() -> None:

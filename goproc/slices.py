@@ -120,6 +120,8 @@ def on_slice_end(number: int, frame: FrameType | None) -> None:
             scheduler.preempt(SLICE)
     finally:
         scheduler.scheduling = False
+    if _core.lost() is not None:
+        _meet_loss(frame)
     if g is scheduler.main and isinstance(g.interrupt, KeyboardInterrupt):
         scheduler.raise_interrupt()  # Ctrl-C met another goroutine meanwhile; main may not block for long
 

@@ -420,13 +420,21 @@ def test_a_notebook(tmp_path: Path) -> None:
         ("ch = chan(4)\nw = go.on(1)(lambda: [ch.send(i) for i in range(9)] and ch.close())\nlist(ch)", 0.0),
         ("g = go.on(1)(lambda: print('from a worker'))\ng.join()\nimport time; time.sleep(0.5)", 0.0),
         ("h = go.on(0)(lambda: proc()); h.result()", 0.0),
+        ("for x in (0, 1): go.on(1)(lambda: 1 / x)\nchan().recv()", 0.0),
+        ("ch.try_send(1)", 0.0),
+        ("go.on(1)(f, 1).result()", 0.0),
     ]
     seen = notebook(tmp_path, cells)
     assert seen[:4] == [("2", []), ("(11, 1)", []), ("(21, 1)", []), ("'redefined'", [])]
     assert seen[4][1] == ["ZeroDivisionError: division by zero"]
     assert seen[5][1][0].startswith("PickleError: cannot pickle argument 1 of print")
     assert seen[6][1] == seen[7][1] == ["KeyboardInterrupt: "]
-    assert seen[8:] == [(str(list(range(9))), []), ("from a worker\n", []), ("0", [])]
+    assert seen[8:11] == [(str(list(range(9))), []), ("from a worker\n", []), ("0", [])]
+    assert seen[11][1][0].startswith("RuntimeStopped: the goproc runtime ended: panic in goroutine"), seen[11]
+    assert seen[12][1][0].startswith(
+        "RuntimeStopped: Chan used after the goproc runtime it belongs to stopped"
+    ), seen[12]
+    assert seen[13] == ("'redefined'", [])
 
 
 @needs_kernel

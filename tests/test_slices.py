@@ -236,12 +236,13 @@ def test_reading_the_state():
     np.random.random()  # NumPy imports its generators at their first use
     before = process_state.read()
     assert process_state.read() == before
+    stdout, folder, of_random, of_numpy = sys.stdout, os.getcwd(), random.getstate(), np.random.get_state()
     changes = [
-        (lambda: setattr(sys, "stdout", io.StringIO()), lambda old=sys.stdout: setattr(sys, "stdout", old)),
+        (lambda: setattr(sys, "stdout", io.StringIO()), lambda: setattr(sys, "stdout", stdout)),
         (lambda: os.environ.__setitem__("TASK", "1"), lambda: os.environ.__delitem__("TASK")),
-        (lambda: os.chdir("/"), lambda old=os.getcwd(): os.chdir(old)),
-        (lambda: random.random(), lambda old=random.getstate(): random.setstate(old)),
-        (lambda: np.random.random(), lambda old=np.random.get_state(): np.random.set_state(old)),
+        (lambda: os.chdir("/"), lambda: os.chdir(folder)),
+        (lambda: random.random(), lambda: random.setstate(of_random)),
+        (lambda: np.random.random(), lambda: np.random.set_state(of_numpy)),
     ]
     for change, undo in changes:
         change()

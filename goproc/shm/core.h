@@ -195,7 +195,8 @@ bool gp_inbox_pending(void);
 bool gp_thread_wait(struct gp_waiter *w, uint64_t until_ns); /* until state leaves WAITING; false: time is up. No GIL needed */
 void gp_release_threads(void);             /* the runtime stops: no thread of this process may go on sleeping */
 void gp_idle(uint64_t until_ns);           /* sleep until there may be something to do. No GIL needed */
-bool gp_take_patience(void);               /* true once after gp_idle() has waited long enough for tasks of other workers */
+uint32_t gp_patience(void);                /* for how long gp_idle() has left tasks to other workers, in its units */
+void gp_patience_over(void);               /* one was taken */
 bool gp_may_spin(void);                    /* is there a core for it? */
 void gp_wait_ns(uint32_t ns);              /* busy, roughly */
 void gp_park_attach(void);
@@ -330,9 +331,9 @@ uint32_t gp_task_place(void);                               /* the proc whose ri
 int gp_task_push(gp_ref task, uint32_t proc, bool pinned);  /* 0, or -EAGAIN: the ring is full */
 void gp_task_announce(uint32_t proc, bool pinned);          /* after the push: wake the proc that is to take it */
 gp_ref gp_task_pop(bool newest);                            /* claimed for this proc; 0: none */
-bool gp_task_steal(bool patient);                           /* moves tasks of another ring to mine */
+bool gp_task_steal(void);                                   /* moves tasks of another ring to mine */
 uint32_t gp_task_count(void);                               /* in my rings, for me to run */
-bool gp_task_in_reach(void);                                /* would gp_task_steal(false) find one? */
+bool gp_task_in_reach(void);                                /* would gp_task_steal() find one? */
 bool gp_task_elsewhere(void);                               /* in any ring that I may steal from, in reach or not */
 void gp_wake_one(void);                                     /* an idle worker, if nobody is searching */
 

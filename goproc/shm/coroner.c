@@ -182,6 +182,12 @@ static bool on_death(const struct report *r) {
     return false;
 }
 
+/* Main may be where it cannot be told: tell it again until the host has left the runtime. */
+static void insist(void) {
+    struct pollfd stop = {.fd = coroner.stop_fd, .events = POLLIN};
+    while (atomic_load(&gp.lost) && poll(&stop, 1, 50) == 0) gp_monitor_interrupt();
+}
+
 static void watch(void) {
     prctl(PR_SET_NAME, "goproc-coroner");
     struct pollfd fds[2] = {{.fd = coroner.control, .events = POLLIN}, {.fd = coroner.stop_fd, .events = POLLIN}};
@@ -192,16 +198,16 @@ static void watch(void) {
         ssize_t n = recv(coroner.control, &r, sizeof r, MSG_DONTWAIT);
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) continue;
         if (n <= 0) { /* the zygote is gone, and its workers with it */
-            if (gp_get(&gp.head->stop) || gp_get(&gp.head->fatal) == 1) return;
+            if (gp_get(&gp.head->stop) || gp_get(&gp.head->fatal) == 1) return insist();
             static const char text[] = "fatal error: goproc's zygote process died (killed?), and the workers with it\n";
             give_reason(text + strlen("fatal error: "), strlen(text) - strlen("fatal error: ") - 1);
             if (write(STDERR_FILENO, text, sizeof text - 1) < 0) _exit(2);
             end_program(2);
-            return;
+            return insist();
         }
         if (n != sizeof r || r.proc == 0 || r.proc >= gp.nprocs) continue;
         if (r.kind == STARTED) gp_set(&gp_proc_at(r.proc)->pid, r.pid);
-        if (r.kind == DIED && !on_death(&r)) return;
+        if (r.kind == DIED && !on_death(&r)) return insist();
         if (r.kind == FORK_FAILED) {
             gp_set(&gp.head->failed_proc, r.proc);
             gp_release(&gp.head->failed, (uint32_t)r.value); /* raised in the main goroutine */

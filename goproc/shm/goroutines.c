@@ -137,7 +137,7 @@ static PyObject *task_next(PyObject *module, PyObject *const *args, Py_ssize_t n
     if (nargs != 3 || !PyList_Check(args[0])) return PyErr_Format(PyExc_TypeError, "task_next(list, newest, steal)");
     if (!gp.base) Py_RETURN_FALSE;
     gp_ref ref = gp_task_pop(args[1] == Py_True);
-    if (!ref && (args[2] != Py_True || !gp_task_steal(gp_take_patience()) || !(ref = gp_task_pop(false)))) Py_RETURN_FALSE;
+    if (!ref && (args[2] != Py_True || !gp_task_steal() || !(ref = gp_task_pop(false)))) Py_RETURN_FALSE;
     uint64_t capacity;
     if (!gp_block_check(ref, &capacity) || capacity < sizeof(struct gp_task))
         return PyErr_Format(PyExc_RuntimeError, "a task queue in shared memory is damaged");

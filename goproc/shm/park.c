@@ -16,7 +16,7 @@
 #include "core.h"
 
 #define BELT_NS 1000000000ULL    /* no sleep is longer: one that then finds work counts in `missed`, which must stay 0 */
-#define PATIENCE_NS 10000000ULL   /* for so long a task is left to the worker that it was put on: see tasks.c */
+#define PATIENCE_NS 10000000ULL   /* a unit of patience: see tasks.c */
 #define IDLE_SPIN_NS 20000ULL    /* about what waking a sleeping process costs: then spinning loses at most half */
 #define CHANNEL_SPIN_NS 10000ULL
 #define LOOK_NS 250
@@ -32,7 +32,7 @@ static struct {
     _Atomic uint32_t *thread[1024];
     uint32_t threads;
     int64_t heir;                     /* see gp_heir() */
-    bool patient;                     /* PATIENCE_NS are over: tasks of other workers are in reach until the next steal */
+    uint32_t patience;                /* units for which tasks were left to other workers */
 } park;
 
 enum { NOBODY = -1, SEVERAL = -2 };
@@ -350,7 +350,6 @@ void gp_idle(uint64_t until_ns) {
     struct gp_header *h = gp.head;
     uint64_t now = gp_now(), bit = 1ULL << (gp.proc % 64), timer_ns = until_ns;
     _Atomic uint64_t *idle = &h->idle[gp.proc / 64];
-    park.patient = false;
     if (something_to_do() || (until_ns && now >= until_ns)) return;
     if (search(until_ns && until_ns < now + IDLE_SPIN_NS ? until_ns : now + IDLE_SPIN_NS)) {
         gp_wake_one(); /* submitters relied on this search: if there is more to do than it takes, somebody must know */
@@ -361,12 +360,13 @@ void gp_idle(uint64_t until_ns) {
     gp_set(&my->ext, until_ns != 0);
     atomic_store(&my->act, gp_get(&my->act) + 1); /* odd, before the last look: the detector's Dekker */
     bool waits = gp_task_elsewhere();
+    if (!waits) park.patience = 0;
     if (waits && (!until_ns || until_ns > now + PATIENCE_NS)) until_ns = now + PATIENCE_NS;
     if (!something_to_do() && (atomic_load_explicit(idle, memory_order_seq_cst) & bit)) sleep_idle(now, until_ns);
     atomic_store(&my->act, gp_get(&my->act) + 1); /* even, before anything is drained */
     gp_set(&my->park, GP_RUN);
     gp_monitor_wake();
-    park.patient = waits && gp_now() >= now + PATIENCE_NS;
+    if (waits && gp_now() >= now + PATIENCE_NS) park.patience++;
     /* whoever cleared the bit chose this worker and counted it as searching; its search ends with the steal that follows,
      * unless something of its own came at the same time: then another must search, submitters relied on this one */
     if (!(atomic_fetch_and_explicit(idle, ~bit, memory_order_seq_cst) & bit)) {
@@ -375,8 +375,5 @@ void gp_idle(uint64_t until_ns) {
     }
 }
 
-bool gp_take_patience(void) {
-    bool was = park.patient;
-    park.patient = false;
-    return was;
-}
+uint32_t gp_patience(void) { return park.patience; }
+void gp_patience_over(void) { park.patience = 0; }

@@ -15,8 +15,9 @@
  * Stealing corrects the placement, and must not undo it. A worker that has nothing to run takes a task
  *   - from the host's ring at once: a fair share of a long queue, else one;
  *   - from a worker that runs and has at least two goroutines more at once: half of a long queue, else one;
- *   - from any other worker after PATIENCE_NS: that one was just woken for the task, or this one has blocked goroutines
- *     of its own, and the task may be begun there first.
+ *   - from any other worker that runs after 10 ms: this one has blocked goroutines of its own, and the task may be
+ *     begun there first;
+ *   - from a worker that was woken for the task after 50 ms: the kernel does not let it run, or it is stopped.
  * As in Go a submission wakes one idle proc, and only if nobody is searching already (runtime/proc.go, wakep).
  */
 #include "core.h"
@@ -25,6 +26,8 @@
 #define PLENTY 16u            /* goroutines on every worker, from which on placement by load is not worth its cost */
 #define LOOKS 16u             /* workers that a placement looks at */
 #define LONG 8u               /* tasks; of a shorter queue a thief takes one */
+#define PATIENCE_RUNS 1u       /* units of gp_patience(), of 10 ms */
+#define PATIENCE_WOKEN 5u
 #define STARTING_NS 50000000ULL /* tasks that were put on a worker which still starts stay there for so long */
 
 static gp_ref *ring(uint32_t proc, bool pinned) {
@@ -155,19 +158,20 @@ gp_ref gp_task_pop(bool newest) {
     return task;
 }
 
-static bool reaches(uint32_t victim, uint32_t mine, bool patient) {
+static bool reaches(uint32_t victim, uint32_t mine) {
     struct gp_proc *p = gp_proc_at(victim);
     if (victim == gp.proc || queued(&p->queue) == 0) return false;
     if (victim == 0) return true;
     if (!gp_get(&p->queue.looked)) return gp_now() - gp.attached > STARTING_NS;
-    return patient || (gp_get(&p->park) == GP_RUN && mine + 2 <= load_of(victim));
+    if (gp_get(&p->park) != GP_RUN) return gp_patience() >= PATIENCE_WOKEN;
+    return gp_patience() >= PATIENCE_RUNS || mine + 2 <= load_of(victim);
 }
 
 bool gp_task_in_reach(void) {
     uint32_t mine = load_of(gp.proc);
     if (!gp_takes_tasks()) return false;
     for (uint32_t p = 0; p < gp.nprocs; p++)
-        if (reaches(p, mine, false)) return true;
+        if (reaches(p, mine)) return true;
     return false;
 }
 
@@ -184,7 +188,7 @@ static uint32_t share(uint32_t victim, uint32_t n) {
     return part < 1 ? 1 : part < STEAL_MOST ? part : STEAL_MOST;
 }
 
-bool gp_task_steal(bool patient) {
+bool gp_task_steal(void) {
     static uint32_t turn;
     gp_ref got[STEAL_MOST];
     uint32_t mine = load_of(gp.proc);
@@ -192,7 +196,7 @@ bool gp_task_steal(bool patient) {
     for (uint32_t k = 0; k < gp.nprocs; k++) {
         uint32_t victim = (gp.proc + ++turn) % gp.nprocs;
         struct gp_queue *q = queue_of(victim);
-        if (!reaches(victim, mine, patient)) continue;
+        if (!reaches(victim, mine)) continue;
         gp_lock(q);
         uint32_t head = gp_get(&q->head), n = share(victim, gp_get(&q->tail) - head);
         for (uint32_t i = 0; i < n; i++) got[i] = ring(victim, false)[(head + i) % GP_RING_TASKS];
@@ -201,6 +205,7 @@ bool gp_task_steal(bool patient) {
         for (uint32_t i = 0; i < n; i++)
             while (gp_task_push(got[i], gp.proc, false) < 0) gp_pause(); /* own ring is empty: it cannot be full */
         if (n == 0) continue;
+        gp_patience_over();
         if (queued(q) > 0) gp_wake_one(); /* what is left needs another worker */
         return true;
     }

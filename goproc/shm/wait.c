@@ -58,9 +58,14 @@ static PyObject *core_check_park(PyObject *module, PyObject *unused) {
 static int offer_turn(PyObject *may_raise) {
     ticks = TICKS;
     if (PyThread_get_thread_ident() != scheduler_thread || stack_is_short() || message_in_progress()) return 0;
+    uint64_t run = gp.run;
+    bool attached = gp.base != NULL;
     PyObject *r = PyObject_CallOneArg(hooks.offer_turn, may_raise);
-    Py_XDECREF(r);
-    return r ? 0 : -1;
+    if (!r) return -1;
+    Py_DECREF(r);
+    if (!attached || (run == gp.run && gp.base)) return 0;
+    raise_stopped("the goproc runtime stopped", run); /* the operation may have looked at its object already */
+    return -1;
 }
 
 int tick(void) { return GP_LIKELY(--ticks > 0) ? 0 : offer_turn(Py_False); }
