@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from textwrap import indent
 from typing import Any, NamedTuple
 
 from goproc import stdio
@@ -39,10 +40,8 @@ class Failure(NamedTuple):
         return *self.packed, self.labels, self.name, self.parent
 
     def traceback(self) -> str:
-        """Return the frames, type and text of the exception, as Python prints them."""
-        _, kind, text, frames = self.packed[:4]
-        last = f"{kind}: {text}" if text else kind
-        return f"Traceback (most recent call last):\n{frames}{last}" if frames else last
+        """Return the frames, type and text of the exception, and of those that it came from, as Python prints them."""
+        return _traceback(self.packed)
 
 
 class Site(NamedTuple):
@@ -66,6 +65,20 @@ class Site(NamedTuple):
     def store(self) -> str:
         """Return the text that read() takes."""
         return "\n".join([self.function, self.place, "statement" if self.statement else ""])
+
+
+_CAUSE = "\n\nThe above exception was the direct cause of the following exception:\n\n"
+_CONTEXT = "\n\nDuring handling of the above exception, another exception occurred:\n\n"
+
+
+def _traceback(packed: tuple[Any, ...]) -> str:
+    _, kind, text, frames, cause, context, _, members = packed
+    before = _traceback(cause) + _CAUSE if cause else _traceback(context) + _CONTEXT if context else ""
+    last = f"{kind}: {text}" if text else kind
+    own = f"Traceback (most recent call last):\n{frames}{last}" if frames else last
+    for number, member in enumerate(members or (), 1):
+        own += f"\n  ---------------- {number} ----------------\n{indent(_traceback(member), '  ')}"
+    return before + own
 
 
 def first_line(exc: BaseException) -> str:

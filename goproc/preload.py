@@ -11,9 +11,10 @@ The importer gives way when a signal says that the host has sent something (ring
 or before the next module is loaded. A function that is being called may hold a lock, so it is left only if it goes on
 for long.
 
-In a worker a module that is half imported must not be seen. So all such modules, and everything in their packages, are
-taken out of sys.modules (hide), and whoever imports one of them comes to the import system's slow path, which is
-replaced (_find_and_load): it continues the importer as far as needed. No other thread can do that, so a worker that is
+In a worker a module that is half imported must not be seen, nor imported a second time beside the importer. So all such
+modules, and everything in their packages, are taken out of sys.modules (hide), and whoever imports one of them comes to
+the import system's slow path, which is replaced (_find_and_load): it continues the importer as far as needed. A module that
+the importer was about to load is not in sys.modules yet; the frames of the import system name it. No other thread can do that, so a worker that is
 about to start a thread finishes the imports first.
 """
 
@@ -70,7 +71,7 @@ class Importer:
         self._forking = False  # from here on it is continued only by those that need a module
         self._wanted = EVERYTHING
         self._busy = False  # being continued for a goroutine
-        self._hidden: dict[str, ModuleType] = {}
+        self._hidden: dict[str, ModuleType | None] = {}  # None: the importer was about to load it
         self._replaced: list[tuple[Any, str, Any]] = []
 
     @property
@@ -129,7 +130,9 @@ class Importer:
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         """Find nothing: as the first finder of sys.meta_path, only be asked before each module is loaded."""
-        if getcurrent() is self._greenlet and (self._rung or (self._forking and self._enough())):
+        if getcurrent() is not self._greenlet:
+            return
+        if self._rung or (self._forking and self._enough(sys._getframe(1))):
             self._give_way()
 
     def _give_way(self) -> None:
@@ -176,12 +179,13 @@ class Importer:
         others = set(_initialising())
         hidden, self._hidden = self._hidden, {}
         for name, module in hidden.items():
-            sys.modules.setdefault(name, module)
+            if module is not None:
+                sys.modules.setdefault(name, module)
         self._wanted = wanted
         self._busy = True
         quiet = _Quiet()
         try:
-            while not self.over and not self._enough():
+            while not self.over and not self._enough(self._greenlet.gr_frame):
                 self._greenlet.parent = getcurrent()
                 self._greenlet.switch()
         finally:
@@ -193,13 +197,13 @@ class Importer:
             self._hide(others)
         self.on_finished([name for name in hidden if name in sys.modules])
 
-    def _enough(self) -> bool:
-        return self._wanted != EVERYTHING and not _is_initialising(sys.modules.get(self._wanted))
+    def _enough(self, frame: FrameType | None) -> bool:
+        """Return True if the importer, of which this is the innermost frame, is through with the wanted module."""
+        return self._wanted != EVERYTHING and self._wanted not in _under_way(frame)
 
     def _finding(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def _find_and_load(name: str, import_: Any) -> Any:
-            wanted = find(name)
-            if wanted is not None:
+            while (wanted := find(name)) is not None:  # a package, then the module in it
                 finish(wanted)
             return original(name, import_)
 
@@ -231,10 +235,11 @@ class Importer:
         Args:
             others: modules which somebody else is about to import, and which stay.
         """
-        broken = {name for name in _initialising() if name not in others}
+        broken = {name for name in (*_initialising(), *_under_way(self._greenlet.gr_frame)) if name not in others}
         for name in list(sys.modules):
             if any(prefix in broken for prefix in _prefixes(name)):
                 self._hidden[name] = sys.modules.pop(name)
+        self._hidden.update({name: None for name in broken if name not in self._hidden})
 
     def _replace(self, owner: Any, name: str, value: Any) -> None:
         self._replaced.append((owner, name, getattr(owner, name)))
@@ -316,6 +321,16 @@ def _may_leave(frame: FrameType | None, at_last: bool) -> bool:
 
 def _is_import_system(frame: FrameType) -> bool:
     return frame.f_code.co_filename.startswith("<frozen importlib")
+
+
+def _under_way(frame: FrameType | None) -> set[str]:
+    """Return the names of the modules that the import system is loading, or about to load, in a frame or its callers."""
+    found = set()
+    while frame is not None:
+        if frame.f_code.co_name == "_find_and_load_unlocked" and _is_import_system(frame):
+            found.add(frame.f_locals["name"])
+        frame = frame.f_back
+    return found
 
 
 def _initialising() -> Iterator[str]:

@@ -156,4 +156,4 @@ def test_a_manager_of_multiprocessing(run: Run) -> None:
                 print(dict(d))
     """
     done = run(script, procs=3)
-    assert (done.status, done.out, done.err) == (0, "{0: 0, 1: 1, 2: 4}\n", ""), done
+    assert (done.status, done.out, done.err) == (0, "{0: 0, 1: 1, 2: 4, 3: 9}\n", ""), done

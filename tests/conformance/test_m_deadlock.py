@@ -95,7 +95,7 @@ def test_M01_another_process_blocks(program, what, long):
         found = reported(done)
         assert done.out == "x"  # what main has written is not lost
         assert list(found) == [1, 2] and [found[1][0], found[2][0]] == ["goroutine join", reason]
-        assert found[2][2][0].startswith(f"  f, proc {procs - 1} (pid ")
+        assert found[2][2][0].startswith(f"  f, proc {procs} (pid ")
         assert found[2][2][-2] == "created by main in goroutine 1"
         assert re.fullmatch(r"\t.*script\.py:\d+", found[2][2][-1])
 
@@ -438,7 +438,7 @@ def test_M06_sigquit(tmp_path, procs):
             go.on(procs())(waits, ready).join()
 
         ready = WaitGroup()
-        ready.add(1 + procs())
+        ready.add(2 + procs())
         go.opts(labels={"job": "mail", "who": "a b"}, name="father").on(0)(parent, ready)
         for i in range(procs() + 1):
             go.on(i)(waits, ready)
@@ -454,7 +454,7 @@ def test_M06_sigquit(tmp_path, procs):
     title, _, text = done.err.partition("\n\n")
     assert (done.status, title) == (2, "SIGQUIT: quit")
     found = goroutines(text)
-    assert len(found) == procs + 3
+    assert len(found) == procs + 4
     assert found.pop(1)[:2] == ("sleep", None)
     father = next(id for id, (_, _, lines) in found.items() if lines[0].startswith("  father, proc 0 "))
     assert found.pop(father)[:2] == ("goroutine join", '{job: mail, who: "a b"}')
@@ -464,11 +464,11 @@ def test_M06_sigquit(tmp_path, procs):
         if lines[-2].startswith("created by ") and lines[-2].endswith(f" in goroutine {father}")
     )
     assert found[child][1] == '{job: mail, who: "a b"}'  # inherited, also by a goroutine of another process
-    assert f", proc {procs - 1} (pid " in found.pop(child)[2][0]
-    assert [(reason, labels) for reason, labels, _ in found.values()] == [("chan receive", None)] * procs
+    assert f", proc {procs} (pid " in found.pop(child)[2][0]
+    assert [(reason, labels) for reason, labels, _ in found.values()] == [("chan receive", None)] * (procs + 1)
     assert {lines[-2] for _, _, lines in found.values()} == {"created by main in goroutine 1"}
     assert {re.search(r"proc \d", lines[0])[0] for _, _, lines in found.values()} == {
-        f"proc {p}" for p in range(procs)
+        f"proc {p}" for p in range(procs + 1)
     }
 
 

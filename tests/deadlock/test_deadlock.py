@@ -128,8 +128,8 @@ def test_a_handler_that_removes_itself(tmp_path: Path, procs: int) -> None:
         until = time.monotonic() + float(sys.argv[2])
         while time.monotonic() < until:
             with runtime(procs=procs):  # each asks for handlers once a second at most
-                go.on(procs - 1)(int).join()
-                go.on(procs - 1)(waits, chan(1), random.uniform(0.00002, 0.0008)).join()
+                go.on(procs)(int).join()
+                go.on(procs)(waits, chan(1), random.uniform(0.00002, 0.0008)).join()
         print("done")
         """
     done = run(tmp_path, script, str(procs), "20" if LONG else "2", how="python", procs=None, limit=60)

@@ -39,8 +39,8 @@ def test_a_deadlock(run: Run, procs: int) -> None:
     assert main.functions == ["<module>", "main"] and re.search(
         r", waits on <chan 0x[0-9a-f]+ 0/0>$", main.about
     )
-    assert len(found) == procs and {e.state for e in found.values()} == {"sync.WaitGroup.Wait"}
-    assert {e.labels for e in found.values()} == {f"{{proc: {i}}}" for i in range(procs)}
+    assert len(found) == procs + 1 and {e.state for e in found.values()} == {"sync.WaitGroup.Wait"}
+    assert {e.labels for e in found.values()} == {f"{{proc: {i}}}" for i in range(procs + 1)}
     assert all(e.functions == ["waits"] and "<WaitGroup" in e.about for e in found.values())
 
 

@@ -186,7 +186,7 @@ chan().recv()
 
 
 @pytest.mark.watchdog(300)
-@pytest.mark.parametrize("procs", [2, 4, 0])
+@pytest.mark.parametrize("procs", [2, 4, 1])
 def test_no_false_report(tmp_path: Path, procs: int, long: bool) -> None:
     seconds = 60 if long else 3
     done = run(tmp_path, SCRIPT, str(seconds / 3), procs=procs, limit=seconds + 120)
