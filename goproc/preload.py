@@ -235,7 +235,9 @@ class Importer:
         Args:
             others: modules which somebody else is about to import, and which stay.
         """
-        broken = {name for name in (*_initialising(), *_under_way(self._greenlet.gr_frame)) if name not in others}
+        broken = {
+            name for name in (*_initialising(), *_under_way(self._greenlet.gr_frame)) if name not in others
+        }
         for name in list(sys.modules):
             if any(prefix in broken for prefix in _prefixes(name)):
                 self._hidden[name] = sys.modules.pop(name)

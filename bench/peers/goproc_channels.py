@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
 import goproc
 from bench import payload
+from bench.placement import workers_for
 from goproc import Chan, chan, go
 
 
@@ -82,8 +84,8 @@ def _pingpong(there: Chan[int], back: Chan[int], count: int) -> float:
 
 
 def roundtrip(count: int, procs: int) -> dict[str, Any]:
-    """Ping-pong over two unbuffered channels, with the last of `procs` processes."""
-    with goproc.runtime(procs=procs):
+    """Ping-pong over two unbuffered channels, with the last of `procs` processes; 1: between goroutines of the host."""
+    with goproc.runtime(procs=workers_for(procs)):
         there: Chan[int] = chan()
         back: Chan[int] = chan()
         echo = go.on(procs - 1)(_echo, there, back)
@@ -92,3 +94,35 @@ def roundtrip(count: int, procs: int) -> dict[str, Any]:
         there.close()
         echo.join()
     return {"value": elapsed / count}
+
+
+def _from_worker(measure: Callable[..., float], *args: Any) -> float:
+    """Return what `measure`, a function of this module, finds in worker 2; its other side is in worker 1."""
+    with goproc.runtime(procs=2):
+        return go.on(2)(measure, *args).result()
+
+
+def _both_sends(kind: str, count: int, cap: int) -> float:
+    _send(kind, count // 10 + 1, cap)
+    return _send(kind, count, cap)
+
+
+def send_between_workers(kind: str, count: int, cap: int) -> dict[str, Any]:
+    """As send(), but from one worker to another."""
+    return {"value": _from_worker(_both_sends, kind, count, cap) / count}
+
+
+def _round_trips(count: int) -> float:
+    there: Chan[int] = chan()
+    back: Chan[int] = chan()
+    echo = go.on(1)(_echo, there, back)
+    _pingpong(there, back, count // 10 + 1)
+    elapsed = _pingpong(there, back, count)
+    there.close()
+    echo.join()
+    return elapsed
+
+
+def roundtrip_between_workers(count: int) -> dict[str, Any]:
+    """As roundtrip(), but from one worker to another."""
+    return {"value": _from_worker(_round_trips, count) / count}

@@ -8,6 +8,7 @@ from typing import Any
 
 import goproc
 from bench.peers.hammer import Span, wall
+from bench.placement import workers_for
 from goproc import Chan, Selector, after, chan, go, select
 from goproc.sync import Atomic, Barrier
 
@@ -31,7 +32,7 @@ def _filter(source: Chan[int], target: Chan[int], prime: int) -> None:
 
 def sieve(primes: int) -> dict[str, Any]:
     """Seconds for the first `primes` primes: a goroutine for each, all in one process."""
-    with goproc.runtime(procs=1):
+    with goproc.runtime(procs=0):
         start = perf_counter()
         ch: Chan[int] = chan()
         go.local(_generate, ch)
@@ -64,7 +65,7 @@ def _sync_side(ch: Chan[int], left: Atomic) -> None:
 def chan_sync(count: int, procs: int) -> dict[str, Any]:
     """One unbuffered channel between two goroutines that swap the roles of sender and receiver with every value."""
     batches = count // _BATCH // 2 * 2 + 2
-    with goproc.runtime(procs=procs):
+    with goproc.runtime(procs=workers_for(procs)):
         elapsed = 0.0
         for number in (2, batches):
             ch: Chan[int] = chan()
@@ -132,7 +133,7 @@ def _produce_consume(
 ) -> dict[str, Any]:
     """Two producers in the first process and two consumers in the last: seconds a message."""
     batches = count // _BATCH + 1
-    with goproc.runtime(procs=procs):
+    with goproc.runtime(procs=workers_for(procs)):
         elapsed = 0.0
         for number in (batches // 10 + 1, batches):
             ch: Chan[int] = chan(cap)
@@ -192,7 +193,7 @@ def _uncontended(together: Barrier, counts: list[int], reused: bool) -> Span:
 
 def select_uncontended(count: int, procs: int, reused: bool = False) -> dict[str, Any]:
     """A value moves between two channels, by a select over both and a send; each process has a pair of its own."""
-    with goproc.runtime(procs=procs):
+    with goproc.runtime(procs=workers_for(procs)):
         together = Barrier(procs)
         counts = [count // 10 + 1, count]
         sides = [go.on(i)(_uncontended, together, counts, reused) for i in range(procs)]
@@ -220,7 +221,7 @@ def _local_chain(n: int, done: Chan[None]) -> None:
 def create_goroutines(count: int, local: bool = False) -> dict[str, Any]:
     """A goroutine starts the next and ends, in one process, by ``go`` or ``go.local``."""
     chain = _local_chain if local else _chain
-    with goproc.runtime(procs=1):
+    with goproc.runtime(procs=0):
         done: Chan[None] = chan(1)
         elapsed = 0.0
         for number in (count // 10 + 1, count):
@@ -263,7 +264,7 @@ def ping_pong(count: int, procs: int, hog: bool) -> dict[str, Any]:
         procs: 1 for two goroutines of one process, 2 for two processes.
         hog: let a goroutine that never blocks run beside the one that starts.
     """
-    with goproc.runtime(procs=procs):
+    with goproc.runtime(procs=workers_for(procs)):
         stop: Chan[None] = chan()
         if hog:
             go.on(0)(_hog, stop)

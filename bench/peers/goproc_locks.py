@@ -14,7 +14,7 @@ from goproc.sync import Barrier, Mutex
 
 def mutex(count: int) -> dict[str, Any]:
     """``lock()`` and ``unlock()``."""
-    with goproc.runtime(procs=1):
+    with goproc.runtime(procs=0):
         m = Mutex()
         lock, unlock = m.lock, m.unlock
         elapsed = 0.0
@@ -29,7 +29,7 @@ def mutex(count: int) -> dict[str, Any]:
 
 def mutex_with(count: int) -> dict[str, Any]:
     """``with m:``."""
-    with goproc.runtime(procs=1):
+    with goproc.runtime(procs=0):
         m = Mutex()
         elapsed = 0.0
         for number in (count // 10 + 1, count):
@@ -43,7 +43,7 @@ def mutex_with(count: int) -> dict[str, Any]:
 
 def channel(count: int) -> dict[str, Any]:
     """``send()`` and ``recv()`` on a channel with room for one value: it works as a lock, too."""
-    with goproc.runtime(procs=1):
+    with goproc.runtime(procs=0):
         ch = chan(1)
         send, recv = ch.send, ch.recv
         elapsed = 0.0

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any
 
 import goproc
+from bench.placement import workers_for
 from goproc import Chan, Selector, chan, go, select
 
 #: Values put into the channels before each timed batch of receives.
@@ -32,7 +33,7 @@ def _time_ready(
 ) -> dict[str, Any]:
     """Seconds a receive; with as many values in both channels as a batch takes, both are ready to its end."""
     batches = count // _BATCH + 1
-    with goproc.runtime(procs=1):
+    with goproc.runtime(procs=0):
         a: Chan[int] = chan(_BATCH)
         b: Chan[int] = chan(_BATCH)
         receive = make(a, b)
@@ -104,7 +105,7 @@ def blocking(form: str, count: int, procs: int) -> dict[str, Any]:
         count: round trips.
         procs: 1 for two goroutines of one process, 2 for two processes.
     """
-    with goproc.runtime(procs=procs):
+    with goproc.runtime(procs=workers_for(procs)):
         elapsed = 0.0
         for number in (count // 10 + 1, count):
             here: list[Chan[int]] = [chan(1), chan(1)]
@@ -120,7 +121,7 @@ def blocking(form: str, count: int, procs: int) -> dict[str, Any]:
 
 def many_ready(cases: int, count: int) -> dict[str, Any]:
     """A value sent to one of `cases` channels and received by a Selector over all: seconds for both."""
-    with goproc.runtime(procs=1):
+    with goproc.runtime(procs=0):
         channels: list[Chan[int]] = [chan(1) for _ in range(cases)]
         receive = Selector(*channels).select
         random = Random(1)
@@ -144,7 +145,7 @@ def _answer(channels: list[Chan[int]], request: Chan[int]) -> None:
 
 def many_blocking(cases: int, count: int) -> dict[str, Any]:
     """A Selector over `cases` channels blocks, and another goroutine of the process sends to one of them."""
-    with goproc.runtime(procs=1):
+    with goproc.runtime(procs=0):
         channels: list[Chan[int]] = [chan() for _ in range(cases)]
         request: Chan[int] = chan(1)
         go.local(_answer, channels, request)

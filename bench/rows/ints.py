@@ -19,6 +19,12 @@ def _row(cap: int, targets: tuple[Target, ...]) -> Row:
         peers=(
             Peer("goproc", f"{_GOPROC}:send", arguments=arguments(2_000_000, cap=cap), requires=("goproc",)),
             Peer(
+                "goproc, two workers",
+                f"{_GOPROC}:send_between_workers",
+                arguments=arguments(2_000_000, cap=cap),
+                requires=("goproc",),
+            ),
+            Peer(
                 "goproc send_many",
                 f"{_GOPROC}:send_many",
                 arguments=arguments(2_000_000, cap=cap),

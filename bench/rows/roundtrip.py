@@ -13,6 +13,12 @@ ROWS = (
         title="there and back over unbuffered channels between two processes, per round trip",
         peers=(
             Peer("goproc", _GOPROC, arguments={"count": 20_000, "procs": 2}, requires=("goproc",)),
+            Peer(
+                "goproc, two workers",
+                "bench.peers.goproc_channels:roundtrip_between_workers",
+                arguments={"count": 20_000},
+                requires=("goproc",),
+            ),
             Peer("SimpleQueue", f"{_QUEUES}:simple_queue_roundtrip", arguments={"count": 5_000}),
             Peer("Pipe", f"{_QUEUES}:pipe_roundtrip", arguments={"count": 5_000}),
             Peer("Go", program="roundtrip.go", arguments={"count": 500_000, "procs": 2}),

@@ -352,7 +352,8 @@ void gp_idle(uint64_t until_ns) {
     _Atomic uint64_t *idle = &h->idle[gp.proc / 64];
     if (something_to_do() || (until_ns && now >= until_ns)) return;
     if (search(until_ns && until_ns < now + IDLE_SPIN_NS ? until_ns : now + IDLE_SPIN_NS)) {
-        gp_wake_one(); /* submitters relied on this search: if there is more to do than it takes, somebody must know */
+        /* submitters relied on this search: if there is more to do than it takes, somebody must know */
+        if (gp_takes_tasks() && gp_task_elsewhere()) gp_wake_one();
         return;
     }
     atomic_fetch_or_explicit(idle, bit, memory_order_seq_cst);

@@ -465,7 +465,9 @@ def test_M06_sigquit(tmp_path, procs):
     )
     assert found[child][1] == '{job: mail, who: "a b"}'  # inherited, also by a goroutine of another process
     assert f", proc {procs} (pid " in found.pop(child)[2][0]
-    assert [(reason, labels) for reason, labels, _ in found.values()] == [("chan receive", None)] * (procs + 1)
+    assert [(reason, labels) for reason, labels, _ in found.values()] == [("chan receive", None)] * (
+        procs + 1
+    )
     assert {lines[-2] for _, _, lines in found.values()} == {"created by main in goroutine 1"}
     assert {re.search(r"proc \d", lines[0])[0] for _, _, lines in found.values()} == {
         f"proc {p}" for p in range(procs + 1)
