@@ -15,6 +15,8 @@ import sys
 import warnings
 from typing import Any, NamedTuple
 
+from goproc.shm import _core
+
 
 class ProcessState(NamedTuple):
     """One reading. Two readings are equal if nothing has changed between them, or all was put back."""
@@ -30,25 +32,21 @@ class ProcessState(NamedTuple):
 
 
 def read() -> ProcessState:
-    """Return the present state. What a module keeps counts only where the module is loaded."""
+    """Return the present state. The state of a module counts only where the module is loaded.
+
+    Nothing here lets go of the GIL: see _core.folder().
+    """
     modules = sys.modules
     return ProcessState(
         (id(sys.stdin), id(sys.stdout), id(sys.stderr)),
         (id(warnings.filters), len(warnings.filters), id(warnings.showwarning)),
-        _folder(),
+        _core.folder(),
         dict(os.environ._data),  # type: ignore[attr-defined]  # the encoded form: copied without a call an entry
         _random(modules.get("random")),
         _numpy(modules.get("numpy.random.mtrand")),
         _locale(modules.get("_locale")),
         _pandas(modules.get("pandas._config.config")),
     )
-
-
-def _folder() -> str:
-    try:
-        return os.getcwd()
-    except OSError:  # it was removed
-        return ""
 
 
 def _random(module: Any) -> object:

@@ -24,6 +24,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from programs import ok
 
 from goproc import (
     Atomic,
@@ -358,3 +359,27 @@ def test_a_loop_of_library_calls_lets_others_run(runtime2, library):
         sleep(0.001)  # comes back although the other computes for ever
     stop.store(1)
     g.join(20)
+
+
+def test_threads_get_their_turn_beside_busy_goroutines(run):
+    """The look at the state of the process must not let go of the GIL: a thread that waits for it would starve."""
+    script = """
+        import threading, time
+        from goproc import go
+        def work():
+            [go.local(abs, i) for i in range(30)][-1].result()
+        rounds = 0
+        def thread():
+            global rounds
+            while rounds < 300:
+                time.sleep(0)
+                rounds += 1
+        waits = threading.Thread(target=thread)
+        waits.start()
+        turns = 0
+        while waits.is_alive():
+            work()
+            turns += 1
+        print(turns < 100_000)
+    """
+    assert ok(run(script, procs=0)) == "True\n"

@@ -4,6 +4,7 @@
  * sleeps on its waiter's state word without the GIL.
  */
 #include <math.h>
+#include <unistd.h>
 
 #include "python.h"
 
@@ -549,6 +550,15 @@ static PyObject *core_slice_noted(PyObject *module, PyObject *unused) {
     Py_RETURN_NONE;
 }
 
+/* os.getcwd() without letting go of the GIL: a thread that waits for the GIL asks for it after 5 ms without a release, so
+ * a release every few milliseconds, at which this thread takes it back at once, keeps the other one waiting for ever */
+static PyObject *core_folder(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    char path[4096];
+    return PyUnicode_DecodeFSDefault(getcwd(path, sizeof path) ? path : "");
+}
+
 static PyObject *core_take_asleep(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
@@ -577,6 +587,7 @@ PyMethodDef wait_functions[] = {
     {"stop_monitor", core_stop_monitor, METH_NOARGS, NULL},
     {"may_switch", core_may_switch, METH_NOARGS, PyDoc_STR("Is this a place, in C, where a goroutine can let others run?")},
     {"slice_noted", core_slice_noted, METH_NOARGS, PyDoc_STR("The state of the process is noted: DRAIN_TICKED comes again after the next tick.")},
+    {"folder", core_folder, METH_NOARGS, PyDoc_STR("The working directory, \"\" if it was removed. Keeps the GIL.")},
     {"slice_end", core_slice_end, METH_O, PyDoc_STR("The request for a turn came to nothing: None, not here; else when the next timer is due.")},
     {"others_asleep", core_others_asleep, METH_O,
      PyDoc_STR("Is nothing under way, and all asleep but the caller; True: and were since it was asked with False?")},
