@@ -152,7 +152,7 @@ class Completions(Generic[T]):
 def as_completed(
     handles: Iterable[Goroutine[T]], timeout: float | None = None, *, ahead: int = _AHEAD
 ) -> Completions[T]:
-    """Yield the handles of goroutines as these end, however that is: as concurrent.futures.as_completed.
+    """Yield the handle of each goroutine when the goroutine has ended, like concurrent.futures.as_completed().
 
         for g in as_completed([go(fetch, url) for url in urls]):
             print(g.result())
@@ -167,8 +167,7 @@ def as_completed(
     Returns:
         An iterator. Goroutines that have ended already come first. A handle that is given twice is yielded once; if an
         iterable gives it again after it was yielded, it is yielded again. A failed or cancelled goroutine is yielded
-        like any other: ``result()`` raises its error. close(), or leaving the loop, lets go of the handles; as always, to
-        drop the last handle of a failed goroutine unread is a panic.
+        like any other: ``result()`` raises its error. close(), or leaving the loop, drops the handles. An unread failure is reported when its last handle is dropped.
 
     Raises:
         TypeError: an item is no handle: names its position. A collection is checked by this call, an iterable by the

@@ -104,7 +104,7 @@ def find() -> None:
 
 
 def claim() -> Early | None:
-    """Return the early zygote if it can serve this process as it is now. It is then the caller's; there is no other."""
+    """Return the early zygote if it can serve this process as it is now. The caller owns it from then on; a second call returns None."""
     global _early
     early, _early = _early, None
     if early is None:

@@ -1,6 +1,7 @@
 """Ends of the program that are not main's return, and failures that nobody reads.
 
-A goroutine that fails without a handle panics: one report, whoever is first, and the program ends with status 2. Where
+A goroutine that fails panics if its creator has kept no handle. The first panic is reported, and the program ends with
+status 2. Where
 a prompt, a notebook, a test run or a server owns the process, only the runtime ends (see host.survives()).
 
 A goroutine that fails while a handle exists leaves its failure to the handle. A failure that nobody reads is reported
@@ -142,15 +143,15 @@ def exit_program(exc: SystemExit) -> None:
 
 
 def unread_policy() -> str:
-    """Return what becomes of a failure that nobody reads: GOPROC_UNREAD, else "report"."""
+    """Return the policy for unread failures: GOPROC_UNREAD, else "report"."""
     return os.environ.get("GOPROC_UNREAD") or "report"
 
 
 def unread(id_: int, stored: tuple[Any, ...], site: int) -> None:
     """Deal with a failure that nobody can read any more. The core calls it where the last handle goes after the failure.
 
-    A goroutine whose creator has kept no handle panics. It does so whether the handle that `go` returned was gone before
-    the failure or is dropped after it: a fast worker would decide otherwise.
+    A goroutine whose creator has kept no handle panics. The time at which the handle was dropped, before or after the
+    failure, does not matter: otherwise the speed of the worker would decide.
     """
     failure = Failure.read(stored)
     policy = unread_policy()

@@ -418,7 +418,7 @@ class _Go:
     """``go(f, *args, **kwargs)``: run a call as a goroutine.
 
     The function and its arguments are copied now (functions and classes of ``__main__``, lambdas and closures too;
-    channels, sync objects and handles stay references to the shared thing). The goroutine runs on any process. It starts
+    channels, sync objects and handles stay references to the shared thing). The goroutine runs on a worker. It starts
     with the contextvars of its creator; values that cannot be pickled are left out. A ContextVar is known everywhere by
     the module that holds it; one of the script, by the copies of it that goroutines get.
 
@@ -538,7 +538,7 @@ def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
 
 
 def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
-    """Store the exception of a goroutine for its handle; report it if there is none, or panic if there never was one.
+    """Store the exception of a goroutine for its handle. Report it if the handle was dropped; panic if the creator kept none.
 
     Args:
         g: the goroutine.

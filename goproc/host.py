@@ -620,7 +620,7 @@ class runtime:
             where = (
                 "" if _core.proc() == 0 else f" (this is proc {_core.proc()}: start it in the main program)"
             )
-            raise RuntimeError(f"a goproc runtime with {_core.procs() - 1} procs runs already{where}")
+            raise RuntimeError(f"a goproc runtime runs already, procs={_core.procs() - 1}{where}")
         _start(self._new)
         return self
 
@@ -642,7 +642,7 @@ class runtime:
 
     @property
     def procs(self) -> int:
-        """How many workers it has."""
+        """Return the number of workers."""
         return self._new.procs
 
 

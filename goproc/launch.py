@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any, TypedDict
 
     class Plan(TypedDict):
-        """What the zygote is started with: plain values only, it travels by marshal."""
+        """The zygote's start arguments: plain values, because marshal carries them."""
 
         path: list[str]  # sys.path
         argv: list[str]  # sys.argv
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         parent: int  # the process to die with, before the order to fork; 0 if the order is under way
 
     class Surroundings(TypedDict):
-        """What workers would inherit from the host if it had started the zygote just now."""
+        """The state of the host that its workers must have, as if the host had just started the zygote."""
 
         environ: dict[str, str]
         umask: int

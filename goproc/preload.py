@@ -14,8 +14,8 @@ for long.
 In a worker a module that is half imported must not be seen, nor imported a second time beside the importer. So all such
 modules, and everything in their packages, are taken out of sys.modules (hide), and whoever imports one of them comes to
 the import system's slow path, which is replaced (_find_and_load): it continues the importer as far as needed. A module that
-the importer was about to load is not in sys.modules yet; the frames of the import system name it. No other thread can do that, so a worker that is
-about to start a thread finishes the imports first.
+the importer was about to load is not in sys.modules yet; the frames of the import system name it. Only this thread can continue the importer, so a worker
+finishes all imports before it starts a thread.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Importer:
             signal.setitimer(signal.ITIMER_REAL, RETRY)
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        """Find nothing: as the first finder of sys.meta_path, only be asked before each module is loaded."""
+        """Return None. As the first finder of sys.meta_path, this method is called before each module is loaded."""
         if getcurrent() is not self._greenlet:
             return
         if self._rung or (self._forking and self._enough(sys._getframe(1))):
@@ -307,7 +307,7 @@ def of_statements(statements: Sequence[tuple[str, tuple[str, ...]]]) -> Importer
 
 
 def _may_leave(frame: FrameType | None, at_last: bool) -> bool:
-    """True if nothing that runs can hold a lock: each frame is a module's, or the import system's that waits for one.
+    """Return True if no running function can hold a lock: each frame is a module's top level, or the import system's.
 
     Args:
         at_last: allow functions of modules too.

@@ -551,7 +551,7 @@ def preempt(seconds: float) -> None:
     """Let ready goroutines run until none is left, or for a time. The slice of the running one has ended.
 
     Args:
-        seconds: after which the running one is ready again: the others get a slice, one turn each would be next to none.
+        seconds: the running goroutine is ready again after this time. Until then the others share the process.
     """
     global _unfinished
     g = current

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from goproc.g import G
 
 SLICE = 0.01  # seconds that a goroutine keeps its process if others wait; monitor.c has the same number
-# Seconds after which a goroutine is left although the state of the process differs from the one that was noted. The
-# change may be of a short turn before its own (see note_state), and then others would wait until it ends.
+# Seconds after which a slice ends although the state of the process differs from the one that was noted. The change may
+# come from an earlier short turn (see note_state); without this limit others would wait until the goroutine ends.
 LONGEST = 10.0
 
 _handler: Callable[[int, FrameType | None], None] | None = None  # the one that start() has installed
@@ -77,7 +77,7 @@ def stop() -> None:
 
 
 def on_asked(number: int, frame: FrameType | None) -> None:
-    """A process wants to know about this one's goroutines, or the runtime has ended. No slice ends (GOPROC_PREEMPT=0)."""
+    """Handle SIGURG with GOPROC_PREEMPT=0: answer a request for a dump, or note that the runtime has ended."""
     if _core.dump_wanted():
         scheduler.answer_dump(frame)
     if _core.lost() is not None:
@@ -88,8 +88,8 @@ def note_state() -> None:
     """Note the state of the process between two turns.
 
     The scheduler calls it at the first switch after each tick of the kernel's clock (1 to 10 ms), so that the many short
-    turns of a process cost nothing. Should one of those short turns have changed the state, the next long one is taken
-    for its author and keeps the process.
+    turns of a process cost nothing. If a short turn has changed the state, the next long turn
+    is blamed for the change and keeps the process.
     """
     global _before
     _core.slice_noted()
@@ -97,7 +97,7 @@ def note_state() -> None:
 
 
 def on_slice_end(number: int, frame: FrameType | None) -> None:
-    """The running goroutine has had its slice, and another is ready; or a process wants to know about this one's."""
+    """Handle SIGURG: end the slice of the running goroutine if another is ready, and answer a request for a dump."""
     if _core.dump_wanted():
         scheduler.answer_dump(frame)
     if _core.lost() is not None:

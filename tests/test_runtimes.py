@@ -57,10 +57,10 @@ def test_a_runtime_inside_a_runtime(run: Run) -> None:
         except RuntimeError as e: print(e)
     """
     lines = ok(run(script, procs=2)).splitlines()
-    assert lines[0] == lines[2] == "RuntimeError a goproc runtime with 3 procs runs already"
+    assert lines[0] == lines[2] == "RuntimeError a goproc runtime runs already, procs=3"
     assert lines[1].startswith(lines[0]) and "proc 1" in lines[1]
     assert lines[3:] == [
-        "RuntimeError a goproc runtime with 2 procs runs already",
+        "RuntimeError a goproc runtime runs already, procs=2",
         lines[3].partition(" ")[2],
     ]
 

@@ -45,7 +45,7 @@ _OTHERS_SECONDS = 10.0
 
 
 class DumpError(Exception):
-    """There is nothing to show. Its text is the one line the user sees; the exit status is 1."""
+    """Raised if there is nothing to show. The user sees its text in one line; the exit status is 1."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -98,7 +98,7 @@ def dump(pid: int) -> tuple[str, str]:
     """Collect a dump of the program that a process belongs to.
 
     Returns:
-        The text, and what to complain about: empty unless no process answered.
+        The text, and an error message, which is empty if a process answered.
 
     Raises:
         DumpError: there is no such program, or it cannot be looked into.
@@ -176,7 +176,7 @@ def _open_own(pid: int) -> int:
 
 
 def _open_as_zygote(pid: int) -> int:
-    """The zygote has closed the shared memory: it is its parent's, where that has workers which are its children."""
+    """Open the shared memory if the process is a zygote. A zygote has closed it, but its parent, the host, has it open."""
     host = _parent(pid)
     if host <= 1:
         return -1
@@ -203,7 +203,7 @@ def _descriptors(pid: int) -> Iterator[str]:
 
 
 def _holders(inode: os.stat_result, pids: Sequence[int]) -> Iterator[int]:
-    """Of these processes, those that have this very shared memory open."""
+    """Yield the processes that have this shared memory open."""
     for pid in pids:
         try:
             if any(os.path.samestat(os.stat(path), inode) for path in _descriptors(pid)):
@@ -225,7 +225,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _lock(fd: int) -> None:
-    """Exclude other commands. A lock of the kernel's: it ends with this process. (flock is the program's own.)"""
+    """Wait until no other goproc dump reads this program. The kernel releases the lock when this process ends."""
     until = monotonic() + _OTHERS_SECONDS
     while True:
         try:
@@ -275,7 +275,7 @@ def _send(pid: int, number: int, inode: os.stat_result) -> None:
 
 
 def _catches(pid: int, number: int) -> bool:
-    """True if a process has a handler for a signal: else it might die of it."""
+    """Return True if a process has a handler for a signal. Without one the signal could kill the process."""
     with open(f"/proc/{pid}/status") as file:
         caught = next((int(line.split()[1], 16) for line in file if line.startswith("SigCgt:")), 0)
     return bool(caught >> (number - 1) & 1)

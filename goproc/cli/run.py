@@ -45,7 +45,7 @@ options:
                      runs them, for a debugger
   --no-pin           let the workers move between CPUs
   --memory SIZE      limit of the shared memory, such as 512M or 4G
-  --on-death POLICY  what to do when a process dies: exit (the default)
+  --on-death POLICY  what to do when a worker dies: exit (the default)
   -h, --help         print this and stop
 
 The environment variables GOPROC_PROCS, GOPROC_PIN (0 or 1), GOPROC_MEMORY and

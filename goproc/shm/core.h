@@ -333,14 +333,14 @@ void gp_task_announce(uint32_t proc, bool pinned);          /* after the push: w
 gp_ref gp_task_pop(bool newest);                            /* claimed for this proc; 0: none */
 bool gp_task_steal(void);                                   /* moves tasks of another ring to mine */
 uint32_t gp_task_count(void);                               /* in my rings, for me to run */
-bool gp_task_in_reach(void);                                /* would gp_task_steal() find one? */
+bool gp_task_in_reach(void);                                /* true if gp_task_steal() would find a task */
 bool gp_task_elsewhere(void);                               /* in any ring that I may steal from, in reach or not */
 void gp_wake_one(void);                                     /* an idle worker, if nobody is searching */
 
 /* ---- coroner.c */
 int gp_coroner_start(int control, int zygote_pid);
 void gp_coroner_stop(void);                                  /* the host is about to stop the workers itself */
-bool gp_fatal_claim(const char *reason);                     /* may I report and end the program? Only the first may */
+bool gp_fatal_claim(const char *reason);                     /* true for the first caller, which then reports and ends the program */
 void gp_fatal_exit(int status);                              /* after gp_fatal_claim: ends every process; a host that survives: the others */
 int gp_die_with_parent(int ppid);
 

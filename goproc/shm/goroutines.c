@@ -78,7 +78,7 @@ static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t na
     long proc = PyLong_AsLong(args[5]);
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
     if (proc >= (long)gp.nprocs)
-        return PyErr_Format(PyExc_ValueError, "go.on(%ld): the last proc is %u", proc, gp.nprocs - 1);
+        return PyErr_Format(PyExc_ValueError, "go.on(%ld): the last worker is %u", proc, gp.nprocs - 1);
     bool pinned = proc >= 0;
     struct gp_message call;
     if (message_encode(args[1], &call) < 0) return NULL;

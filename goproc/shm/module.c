@@ -321,7 +321,7 @@ static PyMethodDef functions[] = {
     {"stop_coroner", core_stop_coroner, METH_NOARGS, NULL},
     {"fatal_claim", core_fatal_claim, METH_O, PyDoc_STR("fatal_claim(reason): true if this process may report and end the program: the first may.")},
     {"fatal_exit", core_fatal_exit, METH_O, PyDoc_STR("End every process of the program with a status; in a host that survives, the others.")},
-    {"set_survives", core_set_survives, METH_O, PyDoc_STR("In the host: does it go on when the runtime ends by a panic or a death?")},
+    {"set_survives", core_set_survives, METH_O, PyDoc_STR("Set whether the host goes on when the runtime ends by a panic or a death.")},
     {"survives", core_survives, METH_NOARGS, PyDoc_STR("True in a host that goes on when the runtime ends by a panic or a death.")},
     {"lost", core_lost, METH_NOARGS, PyDoc_STR("In a host that survives: why the runtime has ended, else None.")},
     {"exit_status", core_exit_status, METH_O, PyDoc_STR("End the program with this status if it would be 0; false: the C library cannot.")},
