@@ -389,12 +389,14 @@ def test_no_signal_to_a_process_without_a_handler(start: Start) -> None:
     script = """
         import signal, time
         from goproc import chan, go, sleep
-        def careless():
+        def careless(begun):
             import signal
             signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+            begun.send(1)
             sleep(60)
-        g = go.on(1)(careless)
-        while "sleep" not in __import__("goproc").dump(): sleep(0.01)
+        begun = chan()
+        g = go.on(1)(careless, begun)
+        begun.recv()
         print("ready", flush=True)
         time.sleep(1.5)
         print("end")
