@@ -19,6 +19,10 @@ from typing import Any, NamedTuple
 from goproc import stdio
 from goproc.shm import _core
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 PACKED = 8  # items of an exception as pickling.failure packs it
 POLICIES = ("report", "panic", "ignore")  # for failures that nobody reads: GOPROC_UNREAD
 
@@ -161,9 +165,22 @@ def unread(id_: int, stored: tuple[Any, ...], site: int) -> None:
     if policy == "ignore":
         return
     if policy == "panic":
-        panic(failure.packed[2], id_, failure.traceback(), failure.parent, site, failure.labels)
+        # In a host that survives the panic the runtime goes, and the dealloc that called would find it gone.
+        later = call_later if _core.survives() else _call
+        later(
+            lambda: panic(failure.packed[2], id_, failure.traceback(), failure.parent, site, failure.labels)
+        )
     else:
         report(describe_unread(id_, failure, site))
+
+
+def _call(f: Callable[[], None]) -> None:
+    f()
+
+
+call_later: Callable[[Callable[[], None]], None] = (
+    _call  # has the scheduler call a function; the host sets it
+)
 
 
 def describe_unread(id_: int, failure: Failure, site: int) -> str:

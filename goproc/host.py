@@ -57,6 +57,7 @@ _QUIT_SECONDS = 2.0
 _THREAD_SECONDS = 0.2
 
 _running: _Runtime | None = None
+_leaving: threading.Thread | None = None  # ran the goroutines of a runtime that ended by itself
 _ended = False  # the program is at its end: nothing starts any more
 _unwinding = False  # a runtime is being left: what its goroutines do at their end must not start another
 _forked = False  # this is a child that the program forked: nothing starts here
@@ -363,6 +364,8 @@ def ensure() -> None:
         _leave_lost()
     if _running is not None:
         return
+    if _leaving is not None and _leaving is not threading.current_thread():
+        _leaving.join()  # the scheduler has one state in a process, and that thread still uses it
     new = _configured(None, None, None, None)
     if threading.current_thread() is threading.main_thread():
         _start(new)
@@ -425,6 +428,9 @@ def _main_runs() -> bool:
 
 
 def _forget_lost() -> None:
+    global _leaving
+    if _running is not None and _running.thread is threading.current_thread():
+        _leaving = _running.thread
     left = _stop()
     if _main_runs():
         _unwind(left)
@@ -725,3 +731,4 @@ _core.connect(
     chan=channel.Chan,
 )
 scheduler.on_lost = _forget_lost
+ending.call_later = scheduler.post
