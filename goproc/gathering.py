@@ -34,7 +34,7 @@ _STATES = {
 
 
 class Answers(NamedTuple):
-    """What the processes of a program said about their goroutines.
+    """The answers of the processes of a program to a request for a dump.
 
     Attributes:
         known: the lines of each goroutine, by its number.

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         origins: dict[str, str | None]  # of the host's top-level modules: their files
 
     class Config(TypedDict):
-        """What the host tells the zygote and every worker: plain values only, it travels by marshal."""
+        """The host's order to the zygote and every worker. The values are plain, because marshal carries them."""
 
         procs: int  # how many processes, the host included
         pinning: list[int | None]  # CPU of each proc

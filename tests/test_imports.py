@@ -15,7 +15,7 @@ ROOT = str(Path(goproc.__path__[0]).parent)
 
 
 def found(folder: Path, files: dict[str, str], *words: str) -> list[str]:
-    """What a program of these files imports, as `module` or `module: name name`."""
+    """Return the imports of a program of these files, as `module` or `module: name name`."""
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

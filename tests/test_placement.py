@@ -211,7 +211,7 @@ def test_failures_are_the_cause_of_a_deadlock(run: Run) -> None:
 
 
 def test_a_server_is_no_main(run: Run) -> None:
-    """What blocks for ever in a worker leaves main to go on."""
+    """A call that blocks a worker for ever leaves main to go on."""
     script = """
         import http.server, threading, urllib.request
         from goproc import chan, go

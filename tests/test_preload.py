@@ -1,4 +1,4 @@
-"""What a script imports is imported ahead, beside it, by the zygote of `goproc run`, and shared by the workers.
+"""The zygote of `goproc run` imports the modules of the script ahead, beside the script, and the workers share them.
 
 The modules are made by the tests, in a folder that looks like one for installed modules. Each records who executed it,
 and may wait for a file to appear (a gate) where it is not the script that imports it.

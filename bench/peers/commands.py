@@ -44,7 +44,7 @@ def goproc_run(script: str, procs: int, repeats: int) -> dict[str, Any]:
 
 
 def printed(script: str, procs: int, repeats: int, plain: bool = False) -> dict[str, Any]:
-    """What a script prints at its end, a time in seconds. It is given its start, in seconds of the monotonic clock.
+    """Return the time in seconds that a script prints at its end. Its argument is its start, by the monotonic clock.
 
     Args:
         plain: start it by ``python script``, not by ``goproc run script --procs N``.

@@ -28,7 +28,7 @@ bool gp_threads_run(uint32_t proc) {
     return some_run(w, atomic_load(&w->threads));
 }
 
-/* Has the process seen all its threads asleep, and has nothing of it run since? */
+/* True if the process has seen all its threads asleep, and nothing of the process has run since. */
 static bool seen_asleep(const struct gp_proc *w, uint32_t p) {
     return atomic_load(&w->asleep_act) == act[p] && atomic_load(&w->asleep_threads) == threads[p];
 }
