@@ -722,6 +722,8 @@ _core.connect(
     offer_turn=scheduler.offer_turn,
     shield=scheduler.shield,
     runq=scheduler.runq,
+    ready=scheduler.runq.append,
+    ready_next=scheduler.runq.appendleft,
     timers=scheduler.timers,
     owner_died=errors.OwnerDied,
     case_of=selection.case_of,

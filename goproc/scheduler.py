@@ -300,8 +300,11 @@ def _next() -> G:
     """Find the goroutine to run next; sleep until there is one."""
     global _turn, _newest, _taken
     while True:
-        if poll() & _core.DRAIN_TICKED and between_turns is not None:
-            between_turns()
+        flags = _core.drain()
+        if flags or timers:
+            _attend(flags)
+            if flags & _core.DRAIN_TICKED and between_turns is not None:
+                between_turns()
         if _claimed:
             if type(_claimed[0]) is not G:
                 _claimed[0] = _make(_claimed[0])  # type: ignore[misc]
@@ -320,7 +323,7 @@ def _next() -> G:
         newest, _newest = _newest, False
         if not _unfinished and _core.task_next(_claimed, newest, True):
             continue
-        if _core.stopping():
+        if flags & _core.DRAIN_STOPS:
             if _leave is not None:
                 _leave()
             if not _core.attached():
@@ -359,9 +362,15 @@ def _idle() -> None:
         runq.append(me)
 
 
-def poll() -> int:
-    """Put into the run queue what has become ready; return the flags of _core.drain()."""
+def poll() -> None:
+    """Put into the run queue what has become ready."""
     flags = _core.drain()
+    if flags or timers:
+        _attend(flags)
+
+
+def _attend(flags: int) -> None:
+    """Look around if the flags of _core.drain() say so, and end the waits whose time is over."""
     if flags & _core.DRAIN_LOOK:
         try:
             _look_around()
@@ -370,7 +379,6 @@ def poll() -> int:
             raise
     if timers and timers[0][0] <= monotonic():
         _expire_timers()
-    return flags
 
 
 def _expire_timers() -> None:

@@ -14,7 +14,7 @@ from goproc.shm import _core
 
 def test_without_a_runtime():
     assert _core.attached() is False and _core.procs() == 0 and _core.proc() == 0 and _core.pids() == []
-    assert _core.drain() == 0 and _core.failed() is None
+    assert _core.drain() == _core.DRAIN_STOPS and _core.failed() is None
     assert _core.idle(None) is None and _core.wake() is None
     assert _core.task_next([], False, True) is False
 

@@ -13,6 +13,7 @@ G_FAILED: int
 G_DEAD: int
 DRAIN_LOOK: int
 DRAIN_TICKED: int
+DRAIN_STOPS: int
 
 class Handle:
     @property

@@ -271,6 +271,7 @@ static PyObject *core_connect(PyObject *module, PyObject *args, PyObject *kwargs
         {"waitgroup", &hooks.types[GP_KIND_WAITGROUP]}, {"atomic", &hooks.types[GP_KIND_ATOMIC]},
         {"goroutine", &hooks.types[GP_KIND_GOROUTINE]}, {"send_view", &hooks.views[DIR_SEND]},
         {"recv_view", &hooks.views[DIR_RECV]}, {"nil", &hooks.nil},
+        {"ready", &hooks.ready},             {"ready_next", &hooks.ready_next},
     };
     PyObject *key, *value;
     for (Py_ssize_t at = 0; kwargs && PyDict_Next(kwargs, &at, &key, &value);) {
@@ -372,7 +373,8 @@ PyMODINIT_FUNC PyInit__core(void) {
     if (PyModule_AddIntConstant(m, "MAX_PROCS", GP_MAX_PROCS) < 0 || PyModule_AddIntConstant(m, "G_QUEUED", GP_G_QUEUED) < 0 ||
         PyModule_AddIntConstant(m, "G_RUNNING", GP_G_RUNNING) < 0 || PyModule_AddIntConstant(m, "G_OK", GP_G_OK) < 0 ||
         PyModule_AddIntConstant(m, "G_FAILED", GP_G_FAILED) < 0 || PyModule_AddIntConstant(m, "G_DEAD", GP_G_DEAD) < 0 ||
-        PyModule_AddIntConstant(m, "DRAIN_LOOK", DRAIN_LOOK) < 0 || PyModule_AddIntConstant(m, "DRAIN_TICKED", DRAIN_TICKED) < 0)
+        PyModule_AddIntConstant(m, "DRAIN_LOOK", DRAIN_LOOK) < 0 || PyModule_AddIntConstant(m, "DRAIN_TICKED", DRAIN_TICKED) < 0 ||
+        PyModule_AddIntConstant(m, "DRAIN_STOPS", DRAIN_STOPS) < 0)
         return NULL;
     return m;
 }

@@ -37,6 +37,7 @@ struct gp_hooks {
     PyObject *unread;   /* (id, failure, site) -> None: a failed goroutine's last handle died unread */
     PyObject *chan_closed, *out_of_memory, *stopped, *owner_died; /* exception types */
     PyObject *runq;     /* deque: goroutines ready on this proc */
+    PyObject *ready, *ready_next; /* its append and appendleft */
     PyObject *timers;   /* list: its heap of timers */
     PyObject *types[GP_KINDS]; /* what a decoded handle of that kind becomes */
     PyObject *views[4];        /* channel views by direction */
@@ -113,7 +114,7 @@ PyObject *channel_closed(const char *text);
 extern PyCFunction channel_send_method, channel_recv_method, channel_recv_ok_method, semaphore_acquire_method, waitgroup_wait_method;
 #define FAST(f) (PyCFunction)(void (*)(void))(f), METH_FASTCALL | METH_KEYWORDS
 
-enum drained { DRAIN_LOOK = 1, DRAIN_TICKED = 2 }; /* flags of drain() */
+enum drained { DRAIN_LOOK = 1, DRAIN_TICKED = 2, DRAIN_STOPS = 4 }; /* flags of drain() */
 
 /* ---- dump.c */
 extern PyMethodDef dump_functions[];

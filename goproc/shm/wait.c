@@ -109,9 +109,8 @@ int parse_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, Py
 /* 1 told through the inbox, 0 not (time is up, or woken some other way), -1 an exception */
 static int park(struct wait_spec *w, uint32_t waiter, uint64_t until) {
     PyObject *slot = PyLong_FromUnsignedLong(waiter), *when = until ? PyFloat_FromDouble((double)until / 1e9) : Py_NewRef(Py_None);
-    PyObject *r = slot && when ? PyObject_CallFunctionObjArgs(hooks.park, slot, when, w->reason,
-                                                             w->handle ? w->handle : Py_None, NULL)
-                               : NULL;
+    PyObject *args[] = {slot, when, w->reason, w->handle ? w->handle : Py_None};
+    PyObject *r = slot && when ? PyObject_Vectorcall(hooks.park, args, 4, NULL) : NULL;
     Py_XDECREF(slot);
     Py_XDECREF(when);
     int told = r ? PyObject_IsTrue(r) : -1;
@@ -412,16 +411,14 @@ static PyObject *core_bind(PyObject *module, PyObject *const *args, Py_ssize_t n
 
 /* g.parked: False, g.told: True, and into the run queue; without a bytecode in between, where a signal could come */
 static int make_ready(PyObject *g, bool next) {
-    static PyObject *parked_, *told_, *append_, *appendleft_;
-    if (!appendleft_ && (!(parked_ = PyUnicode_InternFromString("parked")) || !(told_ = PyUnicode_InternFromString("told")) ||
-                         !(append_ = PyUnicode_InternFromString("append")) || !(appendleft_ = PyUnicode_InternFromString("appendleft"))))
-        return -1;
+    static PyObject *parked_, *told_;
+    if (!told_ && (!(parked_ = PyUnicode_InternFromString("parked")) || !(told_ = PyUnicode_InternFromString("told")))) return -1;
     PyObject *waits = PyObject_GetAttr(g, parked_);
     if (!waits) return -1;
     Py_DECREF(waits);
     if (waits != Py_True) return 0; /* something else was faster */
     if (PyObject_SetAttr(g, parked_, Py_False) < 0 || PyObject_SetAttr(g, told_, Py_True) < 0) return -1;
-    PyObject *r = PyObject_CallMethodOneArg(hooks.runq, next ? appendleft_ : append_, g);
+    PyObject *r = PyObject_CallOneArg(next ? hooks.ready_next : hooks.ready, g);
     Py_XDECREF(r);
     return r ? 0 : -1;
 }
@@ -439,7 +436,9 @@ static PyObject *core_drain(PyObject *module, PyObject *unused) {
             gp_set(&gp_slices, gp_get(&gp_slices) + 1);
         }
     }
-    if (GP_LIKELY(!gp.base || (!gp_inbox_pending() && !gp_get(&gp.my->rescan) && !gp_slice_ticked()))) return PyLong_FromLong(0);
+    if (!gp.base) return PyLong_FromLong(DRAIN_STOPS);
+    long flags = (gp_slice_ticked() ? DRAIN_TICKED : 0) | (gp_get(&gp.head->stop) ? DRAIN_STOPS : 0);
+    if (GP_LIKELY(!gp_inbox_pending() && !gp_get(&gp.my->rescan))) return PyLong_FromLong(flags);
     uint32_t told[1024];
     int n;
     while (gp_inbox_pending() && (n = gp_drain(told, 1024)) > 0)
@@ -450,9 +449,11 @@ static PyObject *core_drain(PyObject *module, PyObject *unused) {
             if (tag == GP_W_WAITING && !atomic_exchange(&gp_waiter_at(gp.proc, told[i])->rethink, 0)) continue;
             if (make_ready(parked[told[i]], told[i] == heir) < 0) return NULL;
         }
-    bool look = gp_get(&gp.my->rescan);
-    if (look) atomic_store(&gp.my->rescan, 0);
-    return PyLong_FromLong((look ? DRAIN_LOOK : 0) | (gp_slice_ticked() ? DRAIN_TICKED : 0));
+    if (gp_get(&gp.my->rescan)) {
+        atomic_store(&gp.my->rescan, 0);
+        flags |= DRAIN_LOOK;
+    }
+    return PyLong_FromLong(flags);
 }
 
 static uint64_t deadline_ns(PyObject *deadline) { /* time.monotonic() seconds, or None */
@@ -575,7 +576,7 @@ static PyObject *core_others_asleep(PyObject *module, PyObject *again) {
 PyMethodDef wait_functions[] = {
     {"bind", (PyCFunction)(void (*)(void))core_bind, METH_FASTCALL, PyDoc_STR("The goroutine that waits in this slot.")},
     {"drain", core_drain, METH_NOARGS, PyDoc_STR("Queue the goroutines told through the inbox. DRAIN_LOOK: this process was asked to look around; DRAIN_TICKED: "
-               "the kernel's clock has ticked since slice_noted().")},
+               "the kernel's clock has ticked since slice_noted(); DRAIN_STOPS: stopping() is true.")},
     {"idle", core_idle, METH_O, PyDoc_STR("Sleep until there may be something to do, or the monotonic deadline.")},
     {"check_park", core_check_park, METH_NOARGS, PyDoc_STR("Raise where a goroutine cannot park: too deep a stack, or in the middle of pickling.")},
     {"wake", core_wake, METH_NOARGS, PyDoc_STR("Make this process's scheduler look around; from any thread.")},
