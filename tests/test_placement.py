@@ -69,6 +69,25 @@ def test_they_spread_also_where_a_goroutine_starts_them(runtime2):
     assert apart >= ROUNDS // 2
 
 
+def test_a_task_begins_while_main_and_a_worker_compute(runtime2):
+    """Main and a worker take two cores, so the other worker may be left asleep at first.
+
+    The belt of a sleeping worker, a second, would also find its task; then so many rounds do not end in the test's time.
+    """
+
+    def compute(until):
+        while not until.load():
+            pass
+        return proc()
+
+    for _ in range(10 * ROUNDS):
+        begun = goproc.Atomic(0)
+        first, second = go(compute, begun), go(begun.store, 1)
+        compute(begun)
+        assert first.result(10) in workers()
+        second.result(10)
+
+
 def test_a_stage_that_blocks_draws_no_others(runtime2):
     """Four stages of a pipeline, of which all but the first wait at once."""
 

@@ -197,6 +197,7 @@ void gp_release_threads(void);             /* the runtime stops: no thread of th
 void gp_idle(uint64_t until_ns);           /* sleep until there may be something to do. No GIL needed */
 uint32_t gp_patience(void);                /* for how long gp_idle() has left tasks to other workers, in its units */
 void gp_patience_over(void);               /* one was taken */
+uint32_t gp_procs_running(void);           /* attached and not idle: they compute, or are blocked in a call of the system */
 bool gp_may_spin(void);                    /* is there a core for it? */
 void gp_wait_ns(uint32_t ns);              /* busy, roughly */
 void gp_park_attach(void);
@@ -335,7 +336,9 @@ bool gp_task_steal(void);                                   /* moves tasks of an
 uint32_t gp_task_count(void);                               /* in my rings, for me to run */
 bool gp_task_in_reach(void);                                /* true if gp_task_steal() would find a task */
 bool gp_task_elsewhere(void);                               /* in any ring that I may steal from, in reach or not */
-void gp_wake_one(void);                                     /* an idle worker, if nobody is searching */
+void gp_wake_one(void);                                     /* an idle worker, if nobody is searching and a core is free */
+void gp_task_hand_over(void);                               /* wake workers for the tasks that are left: I sleep now */
+void gp_task_watch(void);                                   /* wake workers for tasks that nobody has taken since the last call */
 
 /* ---- coroner.c */
 int gp_coroner_start(int control, int zygote_pid);

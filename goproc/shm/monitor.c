@@ -99,6 +99,7 @@ static void *watch(void *unused) {
             continue;
         }
         quiet = 0;
+        gp_task_watch();
         uint32_t polls = gp_get(&gp_polls), slices = gp_get(&gp_slices);
         if (slices == seen_slices) gp_set(&monitor.over, 1);
         seen_slices = slices;

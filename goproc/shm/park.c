@@ -271,13 +271,13 @@ void gp_release_threads(void) {
 
 /* ---- spinning: only when there is a core for it (ski rental: at most what the sleep would have cost) */
 
-static uint32_t procs_running(void) {
+uint32_t gp_procs_running(void) {
     uint32_t idle = 0, live = gp_get(&gp.head->live);
     for (unsigned k = 0; k <= (gp.nprocs - 1) / 64; k++) idle += (uint32_t)__builtin_popcountll(gp_get(&gp.head->idle[k]));
     return live > idle ? live - idle : 0;
 }
 
-bool gp_may_spin(void) { return gp.nprocs > 1 && gp.ncpu > 1 && procs_running() <= gp.ncpu; }
+bool gp_may_spin(void) { return gp.nprocs > 1 && gp.ncpu > 1 && gp_procs_running() <= gp.ncpu; }
 
 bool gp_spin_until(const struct gp_case *cases, uint32_t n) {
     uint64_t cap = 0;
@@ -318,7 +318,7 @@ static bool something_to_do(void) { return own_work() || gp_get(&gp.head->stop) 
 static bool search(uint64_t until_ns) {
     struct gp_header *h = gp.head;
     bool counted = gp_takes_tasks();
-    if (!gp_may_spin() || (counted && 2 * gp_get(&h->searching) >= procs_running())) return false;
+    if (!gp_may_spin() || (counted && 2 * gp_get(&h->searching) >= gp_procs_running())) return false;
     if (counted) atomic_fetch_add_explicit(&h->searching, 1, memory_order_seq_cst);
     gp_set(&gp.my->park, GP_SPIN);
     bool found = false;
@@ -361,6 +361,7 @@ void gp_idle(uint64_t until_ns) {
     gp_set(&my->ext, until_ns != 0);
     atomic_store(&my->act, gp_get(&my->act) + 1); /* odd, before the last look: the detector's Dekker */
     bool waits = gp_task_elsewhere();
+    gp_task_hand_over();
     if (!waits) park.patience = 0;
     if (waits && (!until_ns || until_ns > now + PATIENCE_NS)) until_ns = now + PATIENCE_NS;
     if (!something_to_do() && (atomic_load_explicit(idle, memory_order_seq_cst) & bit)) sleep_idle(now, until_ns);

@@ -18,7 +18,11 @@
  *   - from any other worker that runs after 10 ms: this one has blocked goroutines of its own, and the task may be
  *     begun there first;
  *   - from a worker that was woken for the task after 50 ms: the kernel does not let it run, or it is stopped.
- * As in Go a submission wakes one idle proc, and only if nobody is searching already (runtime/proc.go, wakep).
+ * As in Go a submission wakes one idle proc, and only if nobody is searching already (runtime/proc.go, wakep). Where the
+ * host and workers take all cores it wakes none: the host makes one process more than there are cores, and a program that
+ * creates short tasks would wake the last worker for each, to take the time of the others. Such a task is taken by the
+ * next worker that runs dry, handed over by the next process that goes to sleep, or seen by the monitor of one that runs,
+ * if nothing was taken from its ring for 10 ms.
  */
 #include "core.h"
 
@@ -28,6 +32,7 @@
 #define LONG 8u               /* tasks; of a shorter queue a thief takes one */
 #define PATIENCE_RUNS 1u       /* units of gp_patience(), of 10 ms */
 #define PATIENCE_WOKEN 5u
+#define CROWDED_NS 10000000ULL  /* while no core is free, a process wakes a worker for a task once in this time */
 #define STARTING_NS 50000000ULL /* tasks that were put on a worker which still starts stay there for so long */
 
 static gp_ref *ring(uint32_t proc, bool pinned) {
@@ -121,11 +126,95 @@ uint32_t gp_task_place(void) {
     return gp.proc;
 }
 
+/* ---- waking */
+
+static bool sleeps(uint32_t proc) { return gp_get(&gp_proc_at(proc)->park) == GP_PARKED; }
+
+static bool host_waits(void) { return gp_get(&gp.head->idle[0]) & 1; }
+
+/* Are all cores taken by processes that run, a worker among them? */
+static bool crowded(void) {
+    uint32_t running = gp_procs_running();
+    return running >= gp.ncpu && running > (host_waits() ? 0 : 1);
+}
+
+static bool left; /* a submission of mine has woken nobody since I slept last */
+
+/* May a submission wake a worker? With more workers than cores always: their tasks are expected to block. */
+static bool may_wake(void) {
+    static uint64_t last;
+    if (!crowded() || gp.nprocs - 1 > gp.ncpu) return true;
+    uint64_t now = gp_now();
+    if (now - last < CROWDED_NS) {
+        left = true;
+        return false;
+    }
+    last = now;
+    return true;
+}
+
+/* Wake an idle worker, and count it as searching on its behalf. */
+static void wake_any(void) {
+    struct gp_header *h = gp.head;
+    for (unsigned k = 0; k <= (gp.nprocs - 1) / 64; k++) {
+        uint64_t idle = gp_get(&h->idle[k]);
+        if (k == 0 && gp.nprocs > 1) idle &= ~1ULL; /* the host */
+        while (idle) {
+            uint64_t bit = idle & -idle;
+            if (atomic_fetch_and_explicit(&h->idle[k], ~bit, memory_order_seq_cst) & bit) {
+                atomic_fetch_add_explicit(&h->searching, 1, memory_order_seq_cst);
+                gp_ring_proc(k * 64 + (uint32_t)__builtin_ctzll(bit));
+                return;
+            }
+            idle &= ~bit;
+        }
+    }
+}
+
+static bool somebody_idle(void) {
+    uint64_t idle = gp_get(&gp.head->idle[0]) & (gp.nprocs > 1 ? ~1ULL : ~0ULL);
+    for (unsigned k = 1; k <= (gp.nprocs - 1) / 64; k++) idle |= gp_get(&gp.head->idle[k]);
+    return idle != 0;
+}
+
+void gp_wake_one(void) {
+    atomic_thread_fence(memory_order_seq_cst); /* the task is visible before we look for sleepers */
+    if (gp_get(&gp.head->searching) == 0 && somebody_idle() && may_wake()) wake_any();
+}
+
 void gp_task_announce(uint32_t proc, bool pinned) {
     atomic_thread_fence(memory_order_seq_cst); /* the task is visible before we look whether its proc sleeps */
     uint32_t park = gp_get(&gp_proc_at(proc)->park);
-    if (pinned || park == GP_PARKED) gp_ring_proc(proc);
+    if (pinned) gp_ring_proc(proc);
+    else if (park == GP_PARKED && may_wake()) gp_ring_proc(proc);
     else if (park == GP_RUN) gp_wake_one();
+}
+
+void gp_task_hand_over(void) {
+    bool others = false;
+    if (gp_takes_tasks() ? !gp_task_elsewhere() : !left) return;
+    left = false;
+    for (uint32_t p = 0; p < gp.nprocs; p++) {
+        if (p == gp.proc || queued(queue_of(p)) == 0) continue;
+        if (p > 0 && sleeps(p)) gp_ring_proc(p);
+        else others = true;
+    }
+    if (others && !gp_takes_tasks() && gp_get(&gp.head->searching) == 0) wake_any();
+}
+
+void gp_task_watch(void) {
+    static uint64_t seen[GP_MAX_PROCS], run;
+    bool known = run == gp.run;
+    run = gp.run;
+    for (uint32_t p = 0; p < gp.nprocs; p++) {
+        const struct gp_queue *q = queue_of(p);
+        uint64_t now = queued(q) > 0 ? 1 + (uint64_t)gp_get(&q->head) : 0;
+        bool waits = known && now != 0 && now == seen[p];
+        seen[p] = now;
+        if (!waits) continue;
+        if (p > 0 && sleeps(p)) gp_ring_proc(p);
+        else if (gp_get(&gp.head->searching) == 0) wake_any();
+    }
 }
 
 /* ---- taking */
@@ -136,7 +225,7 @@ uint32_t gp_task_count(void) {
 
 gp_ref gp_task_pop(bool newest) {
     struct gp_queue *q = &gp.my->queue;
-    gp_set(&q->looked, 1);
+    if (!gp_get(&q->looked)) gp_set(&q->looked, 1); /* the line is read by those who search */
     if (gp_task_count() == 0) return 0;
     gp_ref task = 0;
     gp_lock(q);
@@ -163,6 +252,7 @@ static bool reaches(uint32_t victim, uint32_t mine) {
     if (victim == gp.proc || queued(&p->queue) == 0) return false;
     if (victim == 0) return true;
     if (!gp_get(&p->queue.looked)) return gp_now() - gp.attached > STARTING_NS;
+    if (gp_get(&p->park) == GP_PARKED && mine < load_of(victim)) return true;
     if (gp_get(&p->park) != GP_RUN) return gp_patience() >= PATIENCE_WOKEN;
     return gp_patience() >= PATIENCE_RUNS || mine + 2 <= load_of(victim);
 }
@@ -210,23 +300,4 @@ bool gp_task_steal(void) {
         return true;
     }
     return false;
-}
-
-void gp_wake_one(void) {
-    struct gp_header *h = gp.head;
-    atomic_thread_fence(memory_order_seq_cst); /* the task is visible before we look for sleepers */
-    if (gp_get(&h->searching) != 0) return;
-    for (unsigned k = 0; k <= (gp.nprocs - 1) / 64; k++) {
-        uint64_t idle = gp_get(&h->idle[k]);
-        if (k == 0 && gp.nprocs > 1) idle &= ~1ULL; /* the host */
-        while (idle) {
-            uint64_t bit = idle & -idle;
-            if (atomic_fetch_and_explicit(&h->idle[k], ~bit, memory_order_seq_cst) & bit) {
-                atomic_fetch_add_explicit(&h->searching, 1, memory_order_seq_cst); /* on behalf of the woken one */
-                gp_ring_proc(k * 64 + (uint32_t)__builtin_ctzll(bit));
-                return;
-            }
-            idle &= ~bit;
-        }
-    }
 }
