@@ -32,6 +32,7 @@ class G:
         object: ref of its outcome in shared memory; 0 for main, unless somebody asked for its handle.
         block: ref of its task in shared memory, kept until it ends.
         call: what to call, until its first turn.
+        function: what it calls, if that came in a message; None before its first turn.
     """
 
     __slots__ = (
@@ -42,6 +43,7 @@ class G:
         "deadline",
         "depth",
         "entry",
+        "function",
         "gave",
         "greenlet",
         "id",
@@ -77,6 +79,7 @@ class G:
         self.object = 0
         self.block = 0
         self.call: Any = None
+        self.function: Any = None
         self.parent = 0
         self.site = 0
         self.since = 0.0

@@ -19,7 +19,7 @@ from goproc import ending, scheduler, sigint, stdio
 from goproc.errors import Cancelled, PickleError, RemoteError
 from goproc.g import G
 from goproc.labels import format_labels
-from goproc.pickling import calls, messages, variables
+from goproc.pickling import calls, functions, homes, messages, variables
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -323,7 +323,9 @@ def open_call(call: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         call = call.result()
     elif callable(call[0]):
         return call  # type: ignore[no-any-return]  # of this process
-    return calls.unpack_call(call)
+    f, args, kwargs = calls.unpack_call(call)
+    scheduler.current.function = f
+    return f, args, kwargs
 
 
 def _tracked(tracker: Any, call: Any) -> Any:
@@ -505,6 +507,7 @@ def _start(g: G) -> None:
             raise Cancelled
         else:
             f, args, kwargs = calls.unpack_call(call)
+            g.function = f
     except BaseException as exc:
         scheduler.started.pop(g.object, None)
         _end_failed(g, exc)
@@ -529,6 +532,7 @@ def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     finally:
         scheduler.started.pop(g.object, None)
         stdio.finish(g.greenlet)
+    g.function = None
     try:
         _core.task_done(g.block, g.object, False, value, False)
     except BaseException as exc:  # it worked, but its result cannot be read; nobody may want to
@@ -550,6 +554,9 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
     if isinstance(exc, SystemExit):
         ending.exit_program(exc)
         quiet = True
+    if isinstance(exc, (NameError, KeyError)):
+        _explain_missing(g, exc)
+    g.function = None
     if isinstance(exc, KeyboardInterrupt) and _core.proc() == 0 and exc is not sigint.thrown:
         scheduler.interrupt(scheduler.main, exc)
     quiet = quiet or isinstance(exc, (Cancelled, KeyboardInterrupt))
@@ -578,6 +585,14 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
             g.site,
             format_labels(g.labels),
         )
+
+
+def _explain_missing(g: G, exc: NameError | KeyError) -> None:
+    """Add a note if the name is that of a global which could not travel."""
+    name = exc.name if isinstance(exc, NameError) else exc.args[0] if exc.args else None
+    reason = functions.why_missing(g.function, name)
+    if reason is not None:
+        exc.add_note(f"goproc: the global {name!r} of the script is not in the goroutine: {reason}")
 
 
 def _failure(g: G, exc: BaseException) -> ending.Failure:
@@ -658,4 +673,15 @@ def pid_of(proc: int) -> int:
     return _core.pids()[proc] or (os.getpid() if proc == _core.proc() else 0)
 
 
+def _running_namespace() -> dict[str, Any] | None:
+    return homes.namespace_of(scheduler.current.function) if _core.on_scheduler_thread() else None
+
+
+def _namespaces() -> list[dict[str, Any]]:
+    found = [homes.namespace_of(g.function) for g in list(scheduler.started.values())]
+    return [namespace for namespace in found if namespace is not None]
+
+
+homes.running = _running_namespace
+homes.all_of_them = _namespaces
 _core.connect(goroutine=Goroutine, unread=ending.unread, encode=messages.dumps, decode=messages.loads)

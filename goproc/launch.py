@@ -50,6 +50,9 @@ if TYPE_CHECKING:
         host_pid: int
         path: list[str]  # sys.path
         argv: list[str]  # sys.argv
+        main: dict[
+            str, str | None
+        ]  # of the module __main__: its file, doc, package, and the name in its spec
         recursion_limit: int
         codecs: list[tuple[str, str] | None]  # (encoding, errors) of stdout and stderr
         preload: list[str]  # modules to import before the first fork; those that fail are skipped
@@ -105,6 +108,7 @@ def host_config(
         "host_pid": os.getpid(),
         "path": [str(entry) for entry in sys.path if isinstance(entry, (str, os.PathLike))],
         "argv": [str(word) for word in getattr(sys, "argv", [""])],
+        "main": _main_attributes(),
         "recursion_limit": sys.getrecursionlimit(),
         "codecs": codecs,
         "preload": preload,
@@ -295,9 +299,23 @@ def origins() -> dict[str, str | None]:
     found = {}
     for name, module in list(sys.modules.items()):
         if "." not in name and name != "__main__":
-            origin = getattr(getattr(module, "__spec__", None), "origin", None)
+            try:
+                origin = module.__spec__.origin  # type: ignore[union-attr]
+            except Exception:  # no spec, or an object of a class of its own
+                origin = None
             found[name] = origin if isinstance(origin, str) else None
     return found
+
+
+def _main_attributes() -> dict[str, str | None]:
+    module = sys.modules.get("__main__")
+    found = {
+        "file": getattr(module, "__file__", None),
+        "doc": getattr(module, "__doc__", None),
+        "package": getattr(module, "__package__", None),
+        "spec": getattr(getattr(module, "__spec__", None), "name", None),
+    }
+    return {name: value if isinstance(value, str) else None for name, value in found.items()}
 
 
 def _umask() -> int:

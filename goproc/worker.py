@@ -7,7 +7,8 @@ The zygote calls main() in the child. What a worker must be when the scheduler t
   because what is ignored stays ignored in the programs that a goroutine starts, and Ctrl-C must end those. SIGQUIT
   makes it describe its goroutines, if another process has asked for that;
 - SIGTERM ends it in order, with its output written;
-- ``__main__`` is an empty module. The user's file is never run again, and what it defines arrives by value.
+- ``__main__`` is a home (pickling/homes.py) for what the script defines, which arrives by value. The user's file is never
+  run again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Mapping
     from types import FrameType
     from typing import NoReturn
 
@@ -65,7 +66,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
             os.sched_setaffinity(0, {cpu})
         except OSError:
             pass  # the mask was narrowed since; to run anywhere is no error
-    _fresh_main()
+    _fresh_main(config["main"])
     sys.setrecursionlimit(config["recursion_limit"])
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing and config["authkey"]:
@@ -140,11 +141,23 @@ def _flush() -> None:
             pass
 
 
-def _fresh_main() -> None:
-    """An empty ``__main__`` in place of the zygote's, whose names would be found in the user's stead."""
-    module = type(sys)("__main__")
-    module.__dict__["__builtins__"] = sys.modules["builtins"]
-    sys.modules["__main__"] = module
+def _fresh_main(attributes: Mapping[str, str | None]) -> None:
+    """A home for the script's definitions in place of the zygote's `__main__`, whose names would be found in their stead."""
+    from importlib.machinery import ModuleSpec
+
+    from goproc.pickling import homes
+
+    sys.modules.pop("__main__", None)
+    homes.provide("__main__")
+    module = sys.modules["__main__"]
+    module.__builtins__ = sys.modules["builtins"]  # type: ignore[attr-defined]
+    module.__doc__ = attributes["doc"]
+    if attributes["file"] is not None:
+        module.__file__ = attributes["file"]
+    if attributes["package"] is not None:
+        module.__package__ = attributes["package"]
+    if attributes["spec"] is not None:
+        module.__spec__ = ModuleSpec(attributes["spec"], None, origin=attributes["file"])
 
 
 def reseed(names: Container[str]) -> None:

@@ -316,26 +316,15 @@ def test_a_variable_comes_home_as_itself(runtime2: Any) -> None:
 def test_variables_of_modules_are_looked_up_there(runtime2: Any) -> None:
     def find() -> Any:
         import decimal
-        import sys
-        from contextvars import ContextVar
-        from types import ModuleType
 
-        if "with_variables" not in sys.modules:
-            module = sys.modules["with_variables"] = ModuleType("with_variables")
-            module.first = ContextVar("first", default="none")
-            module.other_name = ContextVar("second", default="none")
-            module.Holder = type(
-                "Holder", (), {"var": ContextVar("third", default="none"), "__module__": "with_variables"}
-            )
-        module = sys.modules["with_variables"]
+        import context_variables as module
+
         return module.first, module.other_name, module.Holder.var, decimal.getcontext().prec
 
-    define = type(find)(find.__code__, {"__builtins__": __builtins__}, "find")
-    go.on(1)(lambda: define() and None).result(10)
-    first, second, third, _ = define()
+    first, second, third, _ = find()
 
     def f() -> Any:
-        *found, precision = define()
+        *found, precision = find()
         return [var.get() for var in found], precision
 
     def start() -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import importlib
-from types import FunctionType
+from types import FunctionType, MethodType
 
 from goproc.pickling import pickler
 from goproc.pickling.classes import entries, inline_class, load_class, uid_of
@@ -43,11 +43,12 @@ class Scope:
 class ClassPickler(pickler.Pickler):
     """Pickles one class, with everything it refers to that has no definition of its own."""
 
-    def __init__(self, root: type, volatile: set[str]) -> None:
+    def __init__(self, root: type, volatile: set[str], hints: bool) -> None:
         self.sink = pickler.Sink()
         super().__init__(self.sink, 5)
         self.root = root
         self.volatile = volatile
+        self.hints = hints  # with the annotations of methods that are more than importable
         self.scopes: dict[int, Scope] = {}
         self.state_cells: list[CellType] = []
         self.parts: list[type] = []
@@ -72,6 +73,11 @@ class ClassPickler(pickler.Pickler):
             return self._reduce_class(obj)
         if is_handle(kind):
             raise NotStatic("a handle")
+        if kind is MethodType and not importable(type(obj.__self__)):
+            return MethodType, (
+                obj.__func__,
+                obj.__self__,
+            )  # by its name it could not be found before the class is filled
         return super().reducer_override(obj)
 
     def _reduce_class(self, cls: type) -> Any:
@@ -118,6 +124,8 @@ class ClassPickler(pickler.Pickler):
             *function.__dict__.items(),
             ("__defaults__", function.__defaults__),
         )
+        if self.hints and function.__annotations__:
+            attributes = (*attributes, ("__annotations__", function.__annotations__))
         state = (statics, contents, attributes, submodules(statics.values(), names.attributes))
         return (
             _new_method,

@@ -8,8 +8,10 @@ import pickle
 import threading
 import weakref
 from operator import is_, itemgetter
+from types import GetSetDescriptorType
+from typing import NamedTuple
 
-from goproc.pickling import pickler, store
+from goproc.pickling import homes, pickler, store
 from goproc.pickling.names import cell_contents
 from goproc.pickling.statics import NotStatic, importable, reduce_by_cloudpickle
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from types import CellType
     from typing import Any
 
+    from goproc.pickling.class_pickler import ClassPickler
     from goproc.pickling.pickler import Pickler
     from goproc.pickling.store import Ref
 
@@ -30,6 +33,8 @@ _by_uid: weakref.WeakValueDictionary[str, type] = store.cache(weakref.WeakValueD
 _uids: weakref.WeakKeyDictionary[type, str] = store.cache(weakref.WeakKeyDictionary())
 # Classes received, of which this process is not the creator, and whether they have been filled.
 _received: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
+# Names of attributes that stay behind: a library has cached there something that cannot be pickled.
+left_out: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDictionary()
 # Above zero while the definition of a class is made, with the store locked.
 _defining = 0
 
@@ -137,7 +142,7 @@ class ClassEntry:
 def class_entry(cls: type) -> ClassEntry:
     """Return how `cls` travels; finds out, and stores its definition, the first time."""
     entry = entries.get(id(cls))
-    if entry is None:
+    if entry is None or (entry.uid is None and _in_home(cls)):
         with store.lock:
             entry = entries[id(cls)] = _new_entry(cls)
     elif entry.changed(cls):
@@ -160,13 +165,10 @@ def _new_entry(cls: type) -> ClassEntry:
 
 def _define(cls: type, entry: ClassEntry) -> None:
     global _defining
-    from goproc.pickling.class_pickler import ClassPickler
-
     entry.volatile |= entry.moved()
     _defining += 1
     try:
-        definition = ClassPickler(cls, entry.volatile)
-        blob = definition.dump_class()
+        definition, blob = _pickled(cls, entry.volatile)
     except NotStatic:
         entry.inline = True
         return
@@ -181,6 +183,29 @@ def _define(cls: type, entry: ClassEntry) -> None:
     entry.cells, entry.parts = definition.state_cells, definition.parts
     entry.watch(cls, [(scope.source, scope.expected, scope.absent) for scope in definition.scopes.values()])
     _by_ref[ref] = cls
+
+
+def _pickled(cls: type, volatile: set[str]) -> tuple[ClassPickler, bytes]:
+    """Pickle the definition of a class.
+
+    An annotation, or what a library has cached on the class, is no reason to refuse the class: those stay behind.
+
+    Raises:
+        NotStatic: the class has to be sent whole.
+        Exception: it cannot be pickled.
+    """
+    from goproc.pickling.class_pickler import ClassPickler
+
+    failure: Exception | None = None
+    for hints in (True, False, True, False):
+        try:
+            definition = ClassPickler(cls, volatile, hints)
+            return definition, definition.dump_class()
+        except Exception as error:
+            failure = failure or error
+            if not hints and not find_caches(cls):
+                raise error if isinstance(error, NotStatic) else failure from None
+    raise failure or AssertionError
 
 
 def is_static_class(cls: type) -> bool:
@@ -216,20 +241,86 @@ def _reduce_class(_: Pickler, cls: type) -> Any:
     return load_class, (entry.ref,), (values, contents, entry.parts), None, None, _set_class_state
 
 
+class _Definitions(NamedTuple):
+    """The part of a class that is applied before the other attributes are loaded: those may need it to be loaded."""
+
+    cls: type
+    uid: str
+    setter: Callable[[type, Any], Any]
+    body: Any
+    home: bool  # its module travels by value
+
+
 def inline_class(cls: type) -> Any:
     """Reduce the whole class, as cloudpickle does, but let a process that has it keep its own.
 
-    And with its slots, which cloudpickle makes attributes of: an object could not come back from there.
+    And with its slots, which cloudpickle makes attributes of: an object could not come back from there. The methods are
+    applied first: an instance in a set on the class has to be hashed when the set is loaded.
     """
-    make, args, state, _, _, setter = reduce_by_cloudpickle(cls)
+    make, args, (attributes, slots), _, _, setter = reduce_by_cloudpickle(cls)
     if "__slots__" in cls.__dict__ and args[0] is type(cls):  # an enumeration is made in another way
-        from typing import NamedTuple  # cloudpickle has it loaded
-
         metaclass, name, bases, namespace, *rest = args
         if NamedTuple not in bases:  # which brings its own
             args = (metaclass, name, bases, {**namespace, "__slots__": cls.__dict__["__slots__"]}, *rest)
     uid = uid_of(cls)
-    return _make_class, (uid, make, args), (uid, setter, state), None, None, _set_class
+    definitions: dict[str, Any] = {}
+    others: dict[str, Any] = {}
+    for key, value in attributes.items():
+        if key not in left_out.get(cls, ()):
+            (definitions if _is_definition(key, value) else others)[key] = value
+    first = _Definitions(cls, uid, setter, (definitions, slots), _in_home(cls))
+    return _make_class, (uid, make, args), (first, setter, (others, {})), None, None, _set_class
+
+
+def _in_home(cls: type) -> bool:
+    module = cls.__module__
+    return isinstance(module, str) and homes.only_here(module)
+
+
+def _is_definition(name: str, value: Any) -> bool:
+    return (name.startswith("__") and name.endswith("__")) or hasattr(type(value), "__get__")
+
+
+def _reduce_definitions(_: Pickler, definitions: _Definitions) -> Any:
+    return _set_definitions, tuple(definitions)
+
+
+def find_caches(cls: type) -> bool:
+    """Leave out the attributes of a class that cannot be pickled and have names that are no user's: a library's caches.
+
+    Returns:
+        True if there are any that were not left out before.
+    """
+    before = left_out.get(cls, frozenset())
+    found = {
+        name
+        for name, value in cls.__dict__.items()
+        if name.startswith("__") and name.endswith("__") and name not in before and _is_refused(cls, value)
+    }
+    left_out[cls] = before | found
+    return bool(found)
+
+
+def _is_refused(cls: type, value: Any) -> bool:
+    """Return True if the value of an attribute of `cls` cannot be pickled, whatever else may be wrong with `cls`."""
+    if type(value) is GetSetDescriptorType:  # such as that of `__dict__`: no part of the definition
+        return False
+    trial = _Trial(pickler.Sink(), 5)
+    trial.cls = cls
+    try:
+        trial.dump(value)
+    except Exception:
+        return True
+    return False
+
+
+class _Trial(pickler.Pickler):
+    """Pickles the value of an attribute of a class, with a name in place of the class."""
+
+    cls: type
+
+    def reducer_override(self, obj: Any) -> Any:
+        return (str, ("the class",)) if obj is self.cls else super().reducer_override(obj)
 
 
 def uid_of(cls: type) -> str:
@@ -257,18 +348,29 @@ def _make_class(uid: str, make: Callable[..., type], args: tuple[Any, ...]) -> t
     return cls
 
 
-def _set_class(cls: type, state: tuple[Any, ...]) -> None:
-    """Fill a class just made, or bring one received before up to date; never touch one's own.
+def _set_definitions(cls: type, uid: str, setter: Callable[[type, Any], Any], body: Any, home: bool) -> bool:
+    """Apply the definitions to a class just made, or bring one received before up to date; never touch one's own.
 
     A class that is only a part of another's definition is filled once: its own definition and its own messages
     keep it up to date, over namespaces of their own.
+
+    Returns:
+        True if the other attributes are to be set, too.
     """
-    uid, setter, body = state
     filled = _received.get(cls)
     if filled is None or (filled and _loading.uid not in (None, uid)):
-        return
+        return False
     setter(cls, body)
-    _received[cls] = True
+    if home:
+        homes.receive(cls)
+    return True
+
+
+def _set_class(cls: type, state: tuple[Any, ...]) -> None:
+    applied, setter, others = state
+    if applied:
+        setter(cls, others)
+        _received[cls] = True
 
 
 def load_class(ref: Ref) -> type:
@@ -307,3 +409,4 @@ def _set_class_state(cls: type, state: tuple[Any, ...]) -> None:
 
 
 pickler.reducers[type] = _reduce_class
+pickler.reducers[_Definitions] = _reduce_definitions

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import builtins
 import pickle
-from types import CellType, FunctionType
+from types import CellType, FunctionType, ModuleType
 
-from goproc.pickling import names, pickler, store
+from goproc.pickling import homes, names, pickler, store
 from goproc.pickling.classes import is_static_class
 from goproc.pickling.names import cell_contents, names_of
 from goproc.pickling.pickler import Pickler
@@ -21,12 +21,14 @@ from goproc.pickling.templates import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from goproc.pickling.store import Ref
 
-# Code that names one of these can reach any global, so it gets a namespace of its own.
-_REFLECTION = frozenset({"globals", "exec", "eval", "vars"})
+# As many names of texts that are no globals yet are watched, for each function that gives names.
+_WATCHED = 4
+_OF_SHELLS = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})  # IPython's own globals
 # Code made by eval() would fill the sender's caches: they are dropped when they get this large.
 _CACHED_CODES = 4096
 
@@ -99,8 +101,23 @@ def _new_template(function: FunctionType, old: Template | None) -> Template:
         _slice(template, function)
         blob = _dump(template, function)
         template.prepare()
+        _use_own(template, function)
     _remember(template, store.put(blob, (template.code.co_filename, template.code.co_qualname)))
     return template
+
+
+def _use_own(template: Template, function: FunctionType) -> None:
+    """Let functions that come back to this process be its own, where only a change of its modules could tell.
+
+    Not so what `go` calls: that keeps the globals as of its `go` line whatever becomes of them.
+    """
+    if template.reads_state or template.library is not None:
+        return
+    for member in template.members:
+        if not member.fresh:
+            template.namespace[member.name] = function.__globals__[member.name]
+    if template.simple:
+        template.original = function
 
 
 def _dump(template: Template, function: FunctionType) -> bytes:
@@ -130,42 +147,147 @@ def _strip_hints(template: Template) -> bool:
     return stripped
 
 
+class _Slice:
+    """How each global that a function can reach is to travel."""
+
+    def __init__(self, function: FunctionType, volatile: set[str]) -> None:
+        self.function = function
+        self.namespace = function.__globals__
+        self.volatile = volatile
+        self.statics: dict[str, Any] = {}
+        self.dynamic: list[str] = []
+        self.selfs: list[str] = []
+        self.absent: list[str] = []
+        self.omitted: dict[str, str] = {}
+        self.watched: tuple[str, ...] = ()
+        self.size = 0
+        self.reached = [names_of(function.__code__)]
+        self.hard = self._members([function])
+        # A `global` statement in any member concerns all.
+        self.rebound = frozenset[str]().union(*[code.rebound for code in self.reached])
+        self.members: list[Member] = []
+        for name in dict.fromkeys([name for code in self.reached for name in code.used]):
+            if name in self.hard:
+                self.members.append(self.hard[name])
+            else:
+                self._place(name)
+
+    def _members(self, functions: list[FunctionType]) -> dict[str, Member]:
+        """Find the plain functions reached by global names, and add the names of their code to `reached`."""
+        found: dict[str, Member] = {}
+        for code in self.reached:
+            for name in code.used:
+                member = None if name in found else self._member(name)
+                if member is not None:
+                    found[name] = member
+                    self.reached.append(names_of(member.code))
+        return found
+
+    def _member(self, name: str) -> Member | None:
+        value = self.namespace.get(name)
+        if name in self.volatile or value is self.function:
+            return None
+        return Member.of(name, value, self.namespace)
+
+    def _place(self, name: str) -> None:
+        if name not in self.namespace:
+            self.absent.append(name)
+        elif name in self.volatile or name in self.rebound:
+            self.dynamic.append(name)
+        elif self.namespace[name] is self.function:
+            self.selfs.append(name)
+        elif is_static(self.namespace[name]):
+            self.statics[name] = self.namespace[name]
+        else:
+            self.dynamic.append(name)
+
+    # -- globals by which the code may be named in a text only
+
+    def add_mentioned(self) -> None:
+        """Add the globals that texts and annotations name, or all if the code reflects, as far as they can be pickled."""
+        known = {*self.statics, *self.dynamic, *self.selfs, *self.absent, *self.hard}
+        todo = self._mentioned(self.reached, [self.function, *self.members])
+        for name in todo:
+            if name in known or (name.startswith("__") and name.endswith("__")):
+                continue
+            known.add(name)
+            member = self._member(name)
+            if member is None:
+                self._place_mentioned(name)
+                continue
+            code = names_of(member.code)
+            self.members.append(member)
+            self.reached.append(code)
+            self.rebound |= code.rebound
+            todo += [*code.used, *self._mentioned([code], [member])]
+
+    def _mentioned(self, codes: Iterable[names.Names], bodies: Iterable[FunctionType | Member]) -> list[str]:
+        hints = [hint for body in bodies for hint in _text_hints(body)]
+        found = names.identifiers(hints).union(*[code.mentioned for code in codes])
+        absent = {name for name in found if name not in self.namespace}.union(self.watched)
+        if len(absent) <= _WATCHED:
+            self.watched = tuple(absent)
+        if any(code.reflects for code in codes):
+            self.size = len(self.namespace)
+            found |= {name for name in self.namespace if not name.startswith("_") and name not in _OF_SHELLS}
+        dotted = frozenset[str]().union(*[code.dotted for code in codes])
+        return [
+            name
+            for name, value in self.namespace.items()
+            if name in found and (self.size or name in dotted or type(value) is not ModuleType)
+        ]
+
+    def _place_mentioned(self, name: str) -> None:
+        if name not in self.namespace:
+            return
+        value = self.namespace[name]
+        if value is self.function:
+            self.selfs.append(name)
+        elif name not in self.rebound and name not in self.volatile and is_static(value):
+            self.statics[name] = value
+        elif (reason := pickler.refusal(value)) is None:
+            self.dynamic.append(name)
+        else:
+            self.omitted[name] = reason
+
+
+def _text_hints(body: FunctionType | Member) -> list[str]:
+    """Return the annotations of a function that are texts."""
+    hints = (
+        body.__annotations__
+        if type(body) is FunctionType
+        else dict(body.attributes).get("__annotations__", {})
+    )
+    return [hint for hint in hints.values() if isinstance(hint, str)]
+
+
 def _slice(t: Template, function: FunctionType) -> None:
     """Fill in the template: find out how each global that the function can reach is to travel."""
     _head(t, function)
-    namespace = function.__globals__
-    t.base, t.statics = {}, {}
-    dynamic: list[str] = []
-    selfs: list[str] = []
-    absent: list[str] = []
-    members: list[Member] = []
-    reached, plain_functions = [names_of(t.code)], {}
-    rebound: frozenset[str] = frozenset()
-    t.library = library(namespace)
+    t.base, t.statics, t.omitted, t.size, t.watched = {}, {}, {}, 0, ()
+    t.dynamic, t.selfs, t.absent, t.members = (), (), (), ()
+    t.library = library(function.__globals__)
+    t.home = t.library is None and homes.only_here(function.__globals__.get("__name__", ""))
+    reached, rebound = [names_of(t.code)], frozenset[str]()
     if t.library is None:
+        namespace = function.__globals__
         t.base = {name: namespace[name] for name in BASE_GLOBALS if is_static(namespace.get(name, t))}
-        plain_functions = _reach(reached, function, t.volatile)
-        # A `global` statement in any member concerns all.
-        rebound = rebound.union(*[code.rebound for code in reached])
-        for name in dict.fromkeys([name for code in reached for name in code.used]):
-            if name not in namespace:
-                absent.append(name)
-            elif name in t.volatile or name in rebound:
-                dynamic.append(name)
-            elif namespace[name] is function:
-                selfs.append(name)
-            elif name in plain_functions:
-                members.append(plain_functions[name])
-            elif is_static(namespace[name]):
-                t.statics[name] = namespace[name]
-            else:
-                dynamic.append(name)
-    t.dynamic, t.selfs, t.absent, t.members = tuple(dynamic), tuple(selfs), tuple(absent), tuple(members)
+        found = _Slice(function, t.volatile)
+        found.add_mentioned()
+        t.statics, t.omitted, t.size, t.watched = found.statics, found.omitted, found.size, found.watched
+        t.dynamic, t.selfs = tuple(found.dynamic), tuple(found.selfs)
+        t.absent, t.members = tuple(found.absent), tuple(found.members)
+        reached, rebound = found.reached, found.rebound
+    _decide(t, function, reached, rebound)
+
+
+def _decide(t: Template, function: FunctionType, reached: list[names.Names], rebound: frozenset[str]) -> None:
+    """Decide which parts calls can share."""
     # Nor may calls share the functions of a namespace if one keeps attributes on them.
-    keeps = bool(selfs or members) and any(code.sets_attributes for code in reached)
-    own = bool(rebound) or keeps or not _REFLECTION.isdisjoint(absent)
+    keeps = bool(t.selfs or t.members) and any(code.sets_attributes for code in reached)
+    own = bool(rebound) or keeps or any(code.reflects for code in reached)
     t.simple = not (
-        dynamic
+        t.dynamic
         or own
         or function.__closure__ is not None
         or t.moving_defaults
@@ -173,18 +295,24 @@ def _slice(t: Template, function: FunctionType) -> None:
         or function.__kwdefaults__ is not t.kwdefaults
         or function.__dict__
     )
-    differs = set() if t.simple else {*dynamic, *selfs}
+    differs = set() if t.simple else {*t.dynamic, *t.selfs}
     t.fresh = own or bool(differs)
     # A member needs to be built anew with each namespace if what it can reach differs from call to call.
     while grown := {
-        m.name for m in members if m.name not in differs and not differs.isdisjoint(names_of(m.code).used)
+        m.name for m in t.members if m.name not in differs and not differs.isdisjoint(names_of(m.code).used)
     }:
         differs |= grown
-    for member in members:
+    for member in t.members:
         member.fresh = own or member.name in differs
     attributes = frozenset[str]().union(*[code.attributes for code in reached])
     cells = [value for cell in function.__closure__ or () for value in cell_contents(cell)]
     t.submodules = names.submodules([*t.statics.values(), *cells], attributes)
+
+
+def why_missing(function: Any, name: object) -> str | None:
+    """Return why a global that a function's code only mentions did not travel with it; None if that is not so."""
+    template = by_code.get(id(getattr(function, "__code__", None)))
+    return template.omitted.get(name) if template is not None and isinstance(name, str) else None
 
 
 def _head(t: Template, function: FunctionType) -> None:
@@ -199,28 +327,12 @@ def _head(t: Template, function: FunctionType) -> None:
     )
 
 
-def _reach(reached: list[names.Names], function: FunctionType, volatile: set[str]) -> dict[str, Member]:
-    """Find the plain functions reached by global names, and add the names of their code to `reached`."""
-    namespace = function.__globals__
-    found: dict[str, Member] = {}
-    for code in reached:
-        for name in code.used:
-            value = namespace.get(name)
-            if name in found or name in volatile or value is function:
-                continue
-            member = Member.of(name, value, namespace)
-            if member is not None:
-                found[name] = member
-                reached.append(names_of(member.code))
-    return found
-
-
 # -- Functions inside a message ---------------------------------------------------------------------------------------
 
 
 def _reduce_function(message: Pickler, function: FunctionType) -> Any:
     """Reduce a function met in a message; all functions of a message share one namespace per module."""
-    if function in known_importable:
+    if function in known_importable and not homes.registered(function.__module__):
         return NotImplemented
     if importable(function):
         known_importable.add(function)
@@ -239,7 +351,8 @@ def _reduce_function(message: Pickler, function: FunctionType) -> Any:
 
 
 def _load_function(ref: Ref) -> Any:
-    return load_template(ref).function
+    template = load_template(ref)
+    return template.original or template.function
 
 
 def _new_function(
@@ -263,7 +376,8 @@ def _new_function(
         namespace[name] = function
     for member in template.members:
         if member.name not in namespace:
-            namespace[member.name] = member.build(namespace)
+            shared = not member.fresh and not template.reads_state
+            namespace[member.name] = template.namespace[member.name] if shared else member.build(namespace)
     return function
 
 

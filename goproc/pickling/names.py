@@ -19,13 +19,39 @@ _READ = frozenset({"LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"})
 # The body of a class reads globals by LOAD_NAME, since it looks in its own namespace first.
 _READ_IN_BODY = _READ | {"LOAD_NAME"}
 
+_CONSTANT = frozenset({"LOAD_CONST", "RETURN_CONST"})
+_OF_CALLS = frozenset({"CALL_KW", "IMPORT_NAME"})
+_FRAMES = frozenset({"_getframe", "currentframe", "f_globals"})
+_LONGEST = 100_000  # characters of a text that are looked through
+# Code that names one of these can reach any global.
+REFLECTION = frozenset({"globals", "exec", "eval", "vars"})
+
 known: dict[int, Names] = store.cache({})  # by the id of the code
 
 
 class Names:
-    """The global names of a code object and of all code nested in it."""
+    """The global names of a code object and of all code nested in it.
 
-    __slots__ = ("attributes", "code", "rebound", "sets_attributes", "used")
+    Attributes:
+        used: the globals that the code reads or binds.
+        rebound: those that it binds or deletes.
+        attributes: names that may be attributes.
+        mentioned: identifiers in its text constants, by which eval() or a library may look for a global.
+        dotted: those of them that a dot follows, as where an attribute of a module is meant.
+        reflects: True if the code gets at the globals as a whole.
+        sets_attributes: True if it sets attributes.
+    """
+
+    __slots__ = (
+        "attributes",
+        "code",
+        "dotted",
+        "mentioned",
+        "rebound",
+        "reflects",
+        "sets_attributes",
+        "used",
+    )
 
     def __init__(self, code: CodeType) -> None:
         import dis
@@ -35,6 +61,7 @@ class Names:
         used: dict[str, None] = {}
         rebound: set[str] = set()
         attributes: set[str] = set()
+        texts: list[str] = []
         todo = [code]
         for current in todo:
             attributes.update(current.co_names)
@@ -48,9 +75,42 @@ class Names:
                     used[op.argval] = None
                 elif op.opname in reads:
                     used[op.argval] = None
+            texts += _texts(current)
         self.used = tuple(used)
         self.rebound = frozenset(rebound)
         self.attributes = frozenset(attributes)
+        self.mentioned = identifiers(texts)
+        self.dotted = identifiers(texts, r"\s*\.")
+        self.reflects = not REFLECTION.isdisjoint(used) or not _FRAMES.isdisjoint(attributes)
+
+
+def _texts(code: CodeType) -> list[str]:
+    """Return the text constants that the code uses as values: no docstring, no names of keywords and of what it imports."""
+    import dis
+
+    found: list[str] = []
+    constant: Any = None
+    for op in dis.get_instructions(code):
+        if op.opname not in _OF_CALLS and not (op.opname == "STORE_NAME" and op.argval == "__doc__"):
+            found += _strings(constant)
+        constant = op.argval if op.opname in _CONSTANT else None
+    return found + _strings(constant)
+
+
+def _strings(constant: Any) -> list[str]:
+    if isinstance(constant, str):
+        return [constant]
+    if isinstance(constant, tuple):
+        return [text for text in constant if isinstance(text, str)]
+    return []
+
+
+def identifiers(texts: Iterable[str], before: str = "") -> frozenset[str]:
+    """Return the identifiers in some texts that a pattern follows; of very long texts, those in their beginnings."""
+    import re
+
+    pattern = re.compile(rf"\b([^\W\d]\w*){before}")
+    return frozenset(name for text in texts for name in pattern.findall(text[:_LONGEST]))
 
 
 def names_of(code: CodeType) -> Names:

@@ -7,16 +7,21 @@ plain data never does.
 
 from __future__ import annotations
 
+import builtins
 import copyreg
 import functools
+import importlib
 import marshal
+import os
 import pickle
 import sys
-from types import CellType, CodeType, MethodType
+from types import CellType, CodeType, MethodType, ModuleType
 from weakref import WeakKeyDictionary
 
+from goproc.pickling import homes, store
+from goproc.pickling.homes import MAIN, only_here
 from goproc.pickling.names import cell_contents
-from goproc.pickling.statics import LRU, MAIN, importable
+from goproc.pickling.statics import LRU, importable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +40,13 @@ class Sink(list[bytes]):
 
     __slots__ = ()
     write = list.append
+
+
+class _Nowhere:
+    """A file that keeps nothing."""
+
+    def write(self, data: bytes) -> None:
+        pass
 
 
 class Pickler(pickle.Pickler):
@@ -81,6 +93,21 @@ def dump(kind: type[Pickler], obj: Any) -> bytes:
     return b"".join(sink)
 
 
+def refusal(obj: Any) -> str | None:
+    """Return why `obj` cannot be in a message, or None if it can."""
+    from goproc.shm import _core
+
+    try:
+        _core.as_pickling(_try_dump, obj)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _try_dump(obj: Any) -> None:
+    Pickler(_Nowhere(), 5, buffer_callback=lambda buffer: None).dump(obj)
+
+
 @functools.cache
 def learn_cloudpickle() -> None:
     """Import cloudpickle and use what it knows of types that pickle refuses."""
@@ -97,6 +124,10 @@ def _reducer_for(kind: type) -> Reducer | None:
     if reducer is not None:
         return reducer
     name = (kind.__module__, kind.__name__)
+    if name[0] in ("wrapt", "wrapt.wrappers", "wrapt._wrappers", "wrapt.proxies"):
+        return _reduce_proxy
+    if name in (("toolz.functoolz", "curry"), ("cytoolz.functoolz", "curry")):
+        return _reduce_curry
     if name == ("typing", "NewType"):
         return lambda _, obj: (kind, (obj.__name__, obj.__supertype__))
     if name == ("_struct", "Struct"):
@@ -123,15 +154,96 @@ def _reduce_sentinel(_: Pickler, obj: Any) -> Any:
 
 
 def _reduce_custom(_: Pickler, obj: Any) -> Any:
-    """Reduce by the type's own method, and refuse a name in `__main__`: no other process has that module."""
-    if getattr(obj, "__module__", None) not in MAIN:
+    """Reduce by the type's own method; by its content where that gives a name in a module that only this process has."""
+    module = getattr(obj, "__module__", None)
+    if not isinstance(module, str) or not only_here(module):
         return NotImplemented
     reduced = obj.__reduce_ex__(5)
-    if isinstance(reduced, str):
-        raise pickle.PicklingError(
-            f"it is pickled as the name {reduced!r} in __main__, which only this process has"
-        )
-    return reduced
+    return _by_content(obj) if isinstance(reduced, str) else reduced
+
+
+# Objects that pickle as a name of such a module: one for each name in a process, so that a marker is itself everywhere and
+# a cache that a decorator keeps is filled once. By the uid that its creator has given it.
+_uids: dict[int, tuple[Any, str]] = store.cache({})
+_named: dict[str, Any] = store.cache({})
+
+
+def _by_content(obj: Any) -> Any:
+    """Reduce an object as if its class had no method for that: what a decorator returns pickles as the function's name."""
+    kind = type(obj)
+    args, kwargs = (), {}
+    if hasattr(kind, "__getnewargs_ex__"):
+        args, kwargs = obj.__getnewargs_ex__()
+    elif hasattr(kind, "__getnewargs__"):
+        args = obj.__getnewargs__()
+    try:
+        state = object.__getstate__(obj)
+    except TypeError as error:
+        raise pickle.PicklingError(f"it pickles as a name of {obj.__module__}, and {error}") from error
+    uid = _uids.setdefault(id(obj), (obj, os.urandom(16).hex()))[1]
+    _named[uid] = obj
+    return _new_named, (uid, kind, args, kwargs), (uid, state), None, None, _set_named
+
+
+def _new_named(uid: str, kind: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    obj = _named.get(uid)
+    return kind.__new__(kind, *args, **kwargs) if obj is None else obj
+
+
+def _set_named(obj: Any, state: tuple[str, Any]) -> None:
+    uid, content = state
+    if uid in _named:
+        return
+    _named[uid] = obj
+    _uids[id(obj)] = obj, uid
+    attributes, slots = content if type(content) is tuple else (content, None)
+    if attributes:
+        obj.__dict__.update(attributes)
+    for name, value in (slots or {}).items():
+        setattr(obj, name, value)
+
+
+def _call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return function(*args, **kwargs)
+
+
+def _reduce_proxy(_: Pickler, proxy: Any) -> Any:
+    """Reduce an object of wrapt, which refuses to be pickled, by the arguments that make it."""
+    kind = type(proxy)
+    if hasattr(proxy, "_self_wrapper"):
+        return kind, (proxy.__wrapped__, proxy._self_wrapper, getattr(proxy, "_self_enabled", None))
+    return kind, (proxy.__wrapped__,)
+
+
+def _reduce_curry(_: Pickler, curry: Any) -> Any:
+    """Reduce a function curried by toolz: as a decorator it pickles as the function's name."""
+    return _call, (type(curry), (curry.func, *curry.args), curry.keywords or {})
+
+
+def _reduce_module(_: Pickler, module: ModuleType) -> Any:
+    """Reduce a module by its content where no other process can import it."""
+    name = module.__name__
+    known = sys.modules.get(name)
+    if known is not None and not only_here(name):
+        return importlib.import_module, (name,)
+    if known is module and (name in MAIN or type(module) is homes.Home):
+        return _home, (name,)
+    kept = {key: value for key, value in vars(module).items() if key not in _OF_IMPORT}
+    return _new_module, (name,), kept
+
+
+_OF_IMPORT = frozenset({"__builtins__", "__loader__", "__spec__", "__cached__"})
+
+
+def _home(name: str) -> ModuleType:
+    homes.provide(name)
+    return sys.modules[name]
+
+
+def _new_module(name: str) -> ModuleType:
+    module = ModuleType(name)
+    module.__dict__["__builtins__"] = builtins
+    return module
 
 
 def _reduce_cell(pickler: Pickler, cell: CellType) -> Any:
@@ -210,6 +322,7 @@ def _reduce_weak_keys(_: Pickler, obj: Any) -> Any:
 
 
 reducers[CellType] = _reduce_cell
+reducers[ModuleType] = _reduce_module
 reducers[CodeType] = _reduce_code
 reducers[MethodType] = _reduce_bound_method
 reducers[LRU] = _reduce_lru_cache

@@ -7,11 +7,12 @@ import os
 import sys
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
+from goproc.pickling.homes import MAIN, only_here
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-MAIN = ("__main__", "__mp_main__")
 BASE_GLOBALS = ("__name__", "__package__", "__file__", "__path__")  # in every namespace made from a module
 LRU = type(functools.lru_cache(lambda: None))
 
@@ -46,13 +47,12 @@ def is_handle(kind: type) -> bool:
 
 
 def importable(obj: Any) -> bool:
-    """Tell whether the function or class is what its module and qualified name lead to, outside `__main__`."""
+    """Return True if the module and the qualified name of the function or class lead to it in every process."""
     module_name = getattr(obj, "__module__", None)
-    if module_name in MAIN:
+    if isinstance(module_name, str) and only_here(module_name):
         return False
-    cloudpickle = sys.modules.get("cloudpickle")
-    if module_name is None or (cloudpickle is not None and cloudpickle.list_registry_pickle_by_value()):
-        # The rare cases: cloudpickle knows them best. Asked for a reducer it says NotImplemented for "by reference".
+    if module_name is None:
+        # A rare case: cloudpickle knows it best. Asked for a reducer it says NotImplemented for "by reference".
         return reduce_by_cloudpickle(obj) is NotImplemented
     found: Any = sys.modules.get(module_name)
     try:
@@ -74,7 +74,18 @@ def _cloudpickler() -> Any:
 
 def reduce_by_cloudpickle(obj: Any) -> Any:
     """Return what cloudpickle's pickler would do with `obj`: a reduce tuple or NotImplemented."""
-    return _cloudpickler().reducer_override(obj)
+    module = sys.modules.get(getattr(obj, "__module__", None) or "")
+    if module is None or module.__name__ in MAIN or not only_here(module.__name__):
+        return _cloudpickler().reducer_override(obj)
+    import cloudpickle  # it takes any module in sys.modules for one that others can import, unless told otherwise
+
+    if module.__name__ in cloudpickle.list_registry_pickle_by_value():
+        return _cloudpickler().reducer_override(obj)
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        return _cloudpickler().reducer_override(obj)
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
 
 
 def is_static(value: Any, depth: int = 0) -> bool:
@@ -85,13 +96,16 @@ def is_static(value: Any, depth: int = 0) -> bool:
     if kind is tuple or kind is frozenset:
         return depth < 8 and all(is_static(item, depth + 1) for item in value)
     if kind is ModuleType:
-        return value.__name__ in sys.modules and value.__name__ not in MAIN
+        return not only_here(value.__name__)
     if kind is FunctionType or kind is LRU:
         return importable(value)
     if isinstance(value, type):
         return _is_static_class(value)
     if kind is BuiltinFunctionType:
-        return value.__self__ is None or isinstance(value.__self__, ModuleType)
+        owner = value.__self__
+        return (
+            owner is None or isinstance(owner, ModuleType) or (isinstance(owner, type) and importable(owner))
+        )
     if kind.__name__ in _STATIC_TYPES.get(kind.__module__, ()):
         return True
     enum = sys.modules.get("enum")
@@ -118,7 +132,7 @@ def library(namespace: dict[str, Any]) -> str | None:
     receiver, as its importable neighbours do; a copy of them would drag in locks, caches and registries.
     """
     name = namespace.get("__name__")
-    if not isinstance(name, str) or name in MAIN:
+    if not isinstance(name, str) or only_here(name):
         return None
     module = sys.modules.get(name)
     if module is None or module.__dict__ is not namespace:

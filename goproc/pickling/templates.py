@@ -8,6 +8,7 @@ import importlib
 from operator import itemgetter
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
+from goproc.pickling import homes
 from goproc.pickling.statics import LRU, importable, is_static
 
 TYPE_CHECKING = False
@@ -131,6 +132,8 @@ _STORED = (
     "moving_defaults",
     "moving_title",
     "simple",
+    "omitted",
+    "home",
 )
 _FIELDS = (*Body.__slots__, *_STORED)
 
@@ -150,13 +153,16 @@ class Template(Body):
         "function",
         "linked",
         "namespace",
+        "original",
         "owner",
         "plain_members",
         "reads_state",
         "ref",
         "single",
+        "size",
         "static_items",
         "volatile",
+        "watched",
     )
 
     # What is in the blob.
@@ -173,6 +179,8 @@ class Template(Body):
     moving_defaults: bool  # defaults are part of the snapshot
     moving_title: bool  # name and doc are: functions made by one decorator share their code
     simple: bool  # there is no snapshot at all
+    home: bool  # its module travels by value
+    omitted: dict[str, str]  # globals that the code only mentions and that cannot be pickled, and why
     # What `prepare` makes of it.
     namespace: dict[str, Any]
     single: str | None  # the name in `dynamic`, if there is only one
@@ -187,16 +195,20 @@ class Template(Body):
 
     def __init__(self) -> None:
         self.function: Any = None  # the importable function itself, or the built one if it has no snapshot
+        self.original: Any = None  # the sender's: the function that it is made from, if copies can be that
         self.owner: Any = None  # the importable function: only that object may use this template
         self.moving_defaults = self.moving_title = False
-        self.volatile: set[str] = set()  # the sender's: names found rebound
+        # The sender's: names found rebound, mentioned names that are no globals yet, the number of globals if it counts.
+        self.volatile: set[str] = set()
+        self.watched: tuple[str, ...] = ()
+        self.size = 0
 
     @classmethod
     def of_importable(cls, function: FunctionType) -> Template:
         self = cls()
         self.code = function.__code__
         self.owner = self.function = function
-        self.simple, self.reads_state = True, False
+        self.simple, self.reads_state, self.omitted, self.home = True, False, {}, False
         return self
 
     @classmethod
@@ -206,7 +218,18 @@ class Template(Body):
         for submodule in self.submodules:
             importlib.import_module(submodule)
         self.prepare()
+        self.receive()
         return self
+
+    def receive(self) -> None:
+        """Let the functions that all calls share be found by their names: see homes."""
+        if not self.home:
+            return
+        if self.simple:
+            homes.receive(self.function)
+        for member in self.members:
+            if not member.fresh and member.cached is None:
+                homes.receive(self.namespace[member.name], member.name)
 
     def fields(self) -> tuple[Any, ...]:
         """What goes into the blob."""
@@ -240,7 +263,7 @@ class Template(Body):
     def fits(self, function: Any) -> bool:
         """Tell whether the template still says what `function` is."""
         if self.owner is not None:
-            return self.owner is function
+            return self.owner is function and not homes.registered(function.__module__)
         namespace = function.__globals__
         try:
             for name, value in self.static_items:
@@ -264,6 +287,11 @@ class Template(Body):
             for name in self.selfs:
                 if namespace.get(name) is not function:
                     return False
+        if self.size and len(namespace) != self.size:
+            return False
+        for name in self.watched:
+            if name in namespace:
+                return False
         if self.simple and (function.__dict__ or function.__kwdefaults__ is not self.kwdefaults):
             return False
         return (function.__defaults__ is self.defaults or self.moving_defaults) and (

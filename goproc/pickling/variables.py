@@ -13,8 +13,8 @@ import sys
 from contextvars import Context, ContextVar
 
 from goproc.pickling import pickler, store
+from goproc.pickling.homes import only_here
 from goproc.pickling.messages import dump_in_band
-from goproc.pickling.statics import MAIN
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -42,10 +42,10 @@ def _find(var: ContextVar[Any]) -> Reduced:
     for search in (_by_its_name, _by_any_name, _in_classes):  # nearly always it is called what it says it is
         for name, module in list(sys.modules.items()):
             namespace = getattr(module, "__dict__", None)
-            if name in MAIN or not isinstance(namespace, dict):
+            if not isinstance(namespace, dict):
                 continue
             path = search(var, name, namespace)
-            if path:
+            if path and not only_here(name):
                 return _import, (name, path)
     id_ = _core.proc(), next(_numbers)
     _by_id[id_] = var

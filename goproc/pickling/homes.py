@@ -1,0 +1,178 @@
+"""The modules whose definitions travel by value, and what stands for such a module in a process that has not run it.
+
+No other process can import `__main__`, or a module that the script made at run time or loaded from a path of its own.
+Their functions and classes travel by value. In a process that receives some of them a `Home` is in `sys.modules` under
+the module's name: pickle, `typing.get_type_hints()` and dataclasses look there for a definition by its name.
+
+The globals of a module are a snapshot that each goroutine has of its own. So the attributes of a home are, in this order:
+the globals that the running goroutine reaches, the classes and functions of the module that this process has received,
+and the globals of its other goroutines.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import FunctionType, ModuleType
+from typing import NamedTuple
+from weakref import WeakValueDictionary
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterable
+    from typing import Any
+
+MAIN = ("__main__", "__mp_main__")
+
+
+class Answer(NamedTuple):
+    """What was found out about a module of `sys.modules`."""
+
+    module: ModuleType
+    only_here: bool
+
+
+_answers: dict[str, Answer] = {}
+_received: dict[str, WeakValueDictionary[str, Any]] = {}
+
+# Set by the part of goproc that runs goroutines.
+running: Callable[[], dict[str, Any] | None] = type(None)  # return the globals of the running goroutine
+all_of_them: Callable[[], Iterable[dict[str, Any]]] = tuple  # return those of all goroutines of this process
+
+# Of a module object, also where `__dict__` is something else.
+_attributes: Callable[[ModuleType], dict[str, Any]] = getattr(vars(ModuleType)["__dict__"], "__get__")  # noqa: B009
+_registry: Container[str] = ()
+
+
+def registered(name: str) -> bool:
+    """Return True if the program has told cloudpickle that the module, or its package, is to travel by value."""
+    global _registry
+    if _registry == ():
+        _registry = getattr(sys.modules.get("cloudpickle.cloudpickle"), "_PICKLE_BY_VALUE_MODULES", ())
+    if not _registry:
+        return False
+    parts = name.split(".")
+    return any(".".join(parts[:count]) in _registry for count in range(1, len(parts) + 1))
+
+
+def only_here(name: str) -> bool:
+    """Return True if no other process can import the module `name`, or is to do that."""
+    if name in MAIN or registered(name):
+        return True
+    module = sys.modules.get(name)
+    if module is None:
+        return True
+    answer = _answers.get(name)
+    if answer is None or answer.module is not module:
+        answer = _answers[name] = Answer(module, type(module) is Home or not _is_found(name, module))
+    return answer.only_here
+
+
+def _is_found(name: str, module: ModuleType) -> bool:
+    """Return True if an import in another process leads to `module`.
+
+    Only the top-level package is looked for: some packages make modules of theirs when they are imported.
+    """
+    top, _, inner = name.partition(".")
+    if top in sys.builtin_module_names or top in sys.stdlib_module_names or top.startswith("_cython_"):
+        return True  # Cython's modules of shared types are made by whichever of its modules is imported first
+    if inner and top in sys.modules:
+        return not only_here(top)
+    spec = _find(top)
+    if spec is None:
+        return False
+    try:
+        here, there = module.__file__, spec.origin
+    except Exception:  # no file, or an object of a class of its own
+        return True
+    if not isinstance(here, str) or not there or not spec.has_location:
+        return True
+    return bool(os.path.realpath(here) == os.path.realpath(there))
+
+
+def _find(top: str) -> Any:
+    """Return the spec that an import of a top-level module would use, or None."""
+    for finder in sys.meta_path:
+        try:
+            spec = finder.find_spec(top, None, None)
+        except Exception:  # a finder without that method, or one that fails
+            continue
+        if spec is not None:
+            return spec
+    return None
+
+
+# -- The receiver -----------------------------------------------------------------------------------------------------
+
+
+class Home(ModuleType):
+    """A module that this process has not run."""
+
+    def __getattr__(self, name: str) -> Any:
+        for namespace in (self._running(), _received.get(self.__name__, {}), *self._all()):
+            if name in namespace:
+                return namespace[name]
+        raise AttributeError(
+            f"module {self.__name__!r} has no attribute {name!r} in this process: there is what the goroutine reaches"
+        )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        namespace = self._running()
+        if namespace:
+            namespace[name] = value
+        else:
+            super().__setattr__(name, value)
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        """All attributes, in a new dictionary."""
+        return {**_attributes(self), **_received.get(self.__name__, {}), **self._running()}
+
+    def _running(self) -> dict[str, Any]:
+        namespace = running()
+        return namespace if namespace and namespace.get("__name__") == self.__name__ else {}
+
+    def _all(self) -> list[dict[str, Any]]:
+        return [namespace for namespace in all_of_them() if namespace.get("__name__") == self.__name__]
+
+
+def provide(name: str) -> None:
+    """Have a module under `name`, if there is none."""
+    if name not in sys.modules:
+        sys.modules[name] = Home(name)
+
+
+def receive(definition: Any, name: str | None = None) -> None:
+    """Make a function or class of a module that travels by value an attribute of the home of that module.
+
+    Nothing happens in the process of the script, which has its modules.
+
+    Args:
+        definition: the function or class.
+        name: that of the global, if another than its own.
+    """
+    module = definition.__module__
+    name = name or definition.__qualname__
+    if type(sys.modules.get("__main__")) is Home and isinstance(module, str) and "." not in name:
+        provide(module)
+        if type(sys.modules[module]) is Home:
+            _received.setdefault(module, WeakValueDictionary())[name] = definition
+
+
+def namespace_of(function: Any) -> dict[str, Any] | None:
+    """Return the globals that the code of a callable runs over, if they are those of a module that travels by value."""
+    for _ in range(16):
+        if type(function) is FunctionType:
+            namespace: dict[str, Any] = function.__globals__
+            name = namespace.get("__name__")
+            return namespace if isinstance(name, str) and only_here(name) else None
+        for link in ("__func__", "func", "__wrapped__"):
+            inner = getattr(function, link, None)
+            if inner is not None:
+                break
+        else:
+            inner = vars(type(function)).get("__call__")
+            if type(inner) is not FunctionType:
+                return None
+        function = inner
+    return None

@@ -1,0 +1,318 @@
+"""What a script defines is there by its name wherever its goroutines run: for pickle, eval(), typing and their users."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+from programs import Run, ok
+
+HEAD = """
+    import dataclasses, enum, functools, pickle, sys, typing
+    from collections import namedtuple
+    from goproc import chan, go
+
+    def everywhere(f, *args):
+        found = [go.on(p)(f, *args).result(30) for p in (0, 1, 2)]
+        return found[0] if found[0] == found[1] == found[2] else found
+"""
+
+
+def script(text: str) -> str:
+    return textwrap.dedent(HEAD) + textwrap.dedent(text)
+
+
+def test_pickle_finds_what_the_script_defines(run: Run) -> None:
+    text = """
+        class Item:
+            def __init__(self, n): self.n = n
+        class Color(enum.Enum):
+            RED = 1
+        Pair = namedtuple("Pair", "a b")
+        def helper(x): return x + 1
+        def roundtrip(item):
+            values = pickle.loads(pickle.dumps((item, Pair(1, Color.RED), helper)))
+            return values[0].n, values[1] == Pair(1, Color.RED), type(values[0]) is type(item), values[2](1)
+        print(everywhere(roundtrip, Item(5)))
+    """
+    assert ok(run(script(text))) == "(5, True, True, 2)\n"
+
+
+def test_a_class_that_comes_with_a_message_only(run: Run) -> None:
+    text = """
+        class Item:
+            def __init__(self, n): self.n = n
+        def roundtrip(ch):
+            item = ch.recv()
+            return pickle.loads(pickle.dumps(item)).n, type(item).__name__ in vars(sys.modules["__main__"])
+        for p in (0, 1, 2):
+            ch = chan(1)
+            ch.send(Item(p))
+            print(go.on(p)(roundtrip, ch).result(30))
+    """
+    assert ok(run(script(text))) == "(0, True)\n(1, True)\n(2, True)\n"
+
+
+def test_the_module_main_has_the_attributes_of_the_script(run: Run) -> None:
+    text = '''
+        """About it."""
+        import sys
+        from goproc import go
+        TABLE = {"a": 1}
+        def f():
+            import __main__
+            TABLE["b"] = 2
+            __main__.NEW = 3
+            return (__main__.__name__, __main__.__doc__, __main__.__file__ == sys.argv[0], __main__.__spec__,
+                    __main__.TABLE, NEW, hasattr(__main__, "missing"))
+        print(go.on(1)(f).result(30))
+        print(TABLE)
+    '''
+    assert ok(run(textwrap.dedent(text))) == (
+        "('__main__', 'About it.', True, None, {'a': 1, 'b': 2}, 3, False)\n{'a': 1}\n"
+    )
+
+
+def test_each_goroutine_has_its_own_globals_there(run: Run) -> None:
+    text = """
+        import goproc
+        STATE = [0]
+        def f(i, ready, end):
+            import __main__
+            STATE[0] = i
+            ready.send(None)
+            end.recv_ok()
+            return __main__.STATE[0], eval("STATE")[0]
+        ready, end = chan(), chan()
+        gs = [go.on(1)(f, i, ready, end) for i in (1, 2, 3)]
+        for _ in gs:
+            ready.recv()
+        end.close()
+        print([g.result(30) for g in gs], STATE)
+    """
+    assert ok(run(script(text))) == "[(1, 1), (2, 2), (3, 3)] [0]\n"
+
+
+NAMED = {
+    "eval": ("LIMIT = 3", 'eval("LIMIT + 1")', "4"),
+    "globals": ("LIMIT = 3", '"{LIMIT}".format(**globals())', "3"),
+    "frame": ("LIMIT = 3", 'sys._getframe().f_globals["LIMIT"]', "3"),
+    "text": ("LIMIT = [3]", 'query("x > @LIMIT")', "[3]"),
+    "function": ("def limit(): return helper()\ndef helper(): return 3", 'eval("limit()")', "3"),
+    "module": ("import math", 'eval("math.sqrt(4)")', "2.0"),
+    "class": ("class Limit:\n    n = 3", 'eval("Limit").n', "3"),
+}
+QUERY = """
+    def query(text):
+        return sys._getframe(1).f_globals[text.split("@")[1]]
+"""
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_global_that_the_code_only_mentions(run: Run, name: str) -> None:
+    definition, expression, expected = NAMED[name]
+    text = f"{definition}\ndef f(): return {expression}\nprint(everywhere(f))\n"
+    assert ok(run(script(QUERY) + text)) == f"{expected}\n"
+
+
+def test_a_mentioned_global_is_as_of_the_go_line(run: Run) -> None:
+    text = """
+        def f(): return eval("LATER")
+        def g(): return f"{globals()['LATER']}"
+        try:
+            go.on(1)(f).result(30)
+        except NameError as error:
+            print(error)
+        for LATER in ("one", 2, [3]):
+            print(everywhere(f), everywhere(g))
+    """
+    assert ok(run(script(text))) == "name 'LATER' is not defined\none one\n2 2\n[3] [3]\n"
+
+
+def test_a_mentioned_global_that_cannot_travel_is_named(run: Run) -> None:
+    text = """
+        import threading
+        LOCK = threading.Lock()
+        def f(): return eval("LOCK")
+        for p in (0, 1):
+            try:
+                go.on(p)(f).result(30)
+            except NameError as error:
+                print(error.__notes__[0])
+        print(everywhere(lambda: "LOCK"))
+    """
+    reason = "the global 'LOCK' of the script is not in the goroutine: TypeError: cannot pickle '_thread.lock' object"
+    assert ok(run(script(text))) == f"goproc: {reason}\n" * 2 + "LOCK\n"
+
+
+def test_words_of_docstrings_and_keywords_mention_nothing(run: Run) -> None:
+    text = '''
+        import threading
+        class Heavy:
+            def __reduce__(self):
+                print("pickled")
+                return Heavy, ()
+        heavy = table = Heavy()
+        def f():
+            """Not the heavy table."""
+            return dict(heavy=1, table=2)
+        print(everywhere(f))
+    '''
+    assert ok(run(script(text))) == "{'heavy': 1, 'table': 2}\n"
+
+
+@pytest.mark.parametrize("future", ["", "from __future__ import annotations\n"])
+def test_annotations_resolve(run: Run, future: str) -> None:
+    text = """
+        @dataclasses.dataclass
+        class Point:
+            x: int
+        @dataclasses.dataclass
+        class Line:
+            start: Point
+            ends: "list[Point]"
+        def length(line: Line, unit: "Unit") -> Point: ...
+        class Unit: ...
+        def of_class():
+            hints = typing.get_type_hints(Line)
+            return hints["start"] is type(Line(Point(1), []).start), str(hints["ends"])
+        def of_function():
+            return {k: v.__name__ for k, v in typing.get_type_hints(length).items()}
+        print(everywhere(of_class))
+        print(everywhere(of_function))
+    """
+    assert ok(run(future + script(text))) == (
+        "(True, 'list[__main__.Point]')\n{'line': 'Line', 'unit': 'Unit', 'return': 'Point'}\n"
+    )
+
+
+def test_a_dataclass_made_in_a_goroutine(run: Run) -> None:
+    text = """
+        def make():
+            @dataclasses.dataclass
+            class Row:
+                kind: typing.ClassVar[str] = "row"
+                n: int = 1
+                hidden: dataclasses.InitVar[int] = 2
+            return [f.name for f in dataclasses.fields(Row)]
+        print(everywhere(make))
+    """
+    assert ok(run("from __future__ import annotations\n" + script(text))) == "['n']\n"
+
+
+def test_a_module_that_only_the_script_has(run: Run, tmp_path) -> None:
+    path = tmp_path / "some_file.py"
+    path.write_text(
+        "import dataclasses\nRATE = 2\n@dataclasses.dataclass\nclass Item:\n    n: int\n"
+        "def work(n):\n    return Item(n * RATE)\n"
+    )
+    text = f"""
+        import importlib.util, types
+        spec = importlib.util.spec_from_file_location("plugin_of_the_day", {str(path)!r})
+        plugin = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = plugin
+        spec.loader.exec_module(plugin)
+        made = types.ModuleType("made")
+        exec("def double(x): return 2 * x", made.__dict__)
+        def call(n):
+            return plugin.work(n)
+        def roundtrip(item):
+            return pickle.loads(pickle.dumps(item)) == item
+        for f in (plugin.work, call):
+            items = [go.on(p)(f, 1).result(30) for p in (0, 1)]
+            print(items, [type(item) is plugin.Item for item in items])
+        print(everywhere(roundtrip, plugin.Item(1)), everywhere(lambda: made.double(2)))
+        plugin.RATE = 5
+        print(go.on(1)(plugin.work, 1).result(30))
+    """
+    assert ok(run(script(text))) == "[Item(n=2), Item(n=2)] [True, True]\n" * 2 + "True 4\nItem(n=5)\n"
+
+
+def test_a_decorator_that_pickles_as_the_name_of_the_function(run: Run) -> None:
+    text = """
+        class cached:
+            def __init__(self, function):
+                functools.update_wrapper(self, function)
+                self.cache, self.calls = {}, 0
+            def __call__(self, x):
+                self.calls += 1
+                if x not in self.cache:
+                    self.cache[x] = self.__wrapped__(x)
+                return self.cache[x]
+            def __reduce__(self):
+                return self.__qualname__
+        @cached
+        def square(x): return x * x
+        def use(): return square(3), square.calls
+        print([go.on(p)(use).result(30) for p in (1, 1, 2)], square.calls)
+    """
+    assert ok(run(script(text))) == "[(9, 1), (9, 2), (9, 1)] 0\n"
+
+
+def test_a_class_that_reaches_itself(run: Run) -> None:
+    text = """
+        class Codec:
+            decoders = {}
+            @classmethod
+            def upper(cls, text): return cls.__name__ + text.upper()
+            def lower(self, text): return text.lower()
+        class Special(Codec): ...
+        Codec.decoders["upper"] = Codec.upper
+        Codec.decoders["of special"] = Special.upper
+        Codec.decoders["lower"] = Codec().lower
+        Codec.decoders["partial"] = functools.partial(Codec.upper, "c")
+        def f():
+            d = Codec.decoders
+            return d["upper"]("a"), d["of special"]("b"), d["lower"]("C"), d["partial"](), d["upper"].__self__ is Codec
+        print(everywhere(f))
+    """
+    assert ok(run(script(text))) == "('CodecA', 'SpecialB', 'c', 'CodecC', True)\n"
+
+
+def test_instances_in_sets_of_their_class(run: Run) -> None:
+    text = """
+        class Currency:
+            def __init__(self, code): self.code = code
+            def __hash__(self): return hash(self.code)
+            def __eq__(self, other): return self.code == other.code
+        Currency.known = {Currency("EUR")}
+        Currency.rates = {Currency("EUR"): 1.5}
+        def f(more):
+            return Currency("EUR") in Currency.known, Currency.rates[Currency("EUR")], Currency("USD") in more
+        print(everywhere(f, {Currency("USD")}))
+    """
+    assert ok(run(script(text))) == "(True, 1.5, True)\n"
+
+
+def test_what_a_library_has_cached_on_a_class_stays_behind(run: Run) -> None:
+    text = """
+        import threading
+        class Row:
+            def __init__(self, n): self.n = n
+        Row.__codec_cache__ = threading.Lock()
+        def f(row): return row.n, hasattr(Row, "__codec_cache__")
+        print([go.on(p)(f, Row(3)).result(30) for p in (0, 1)])
+        class Bad:
+            lock = threading.Lock()
+        try:
+            go(lambda: Bad)
+        except Exception as error:
+            print(type(error).__name__)
+    """
+    assert ok(run(script(text))) == "[(3, True), (3, False)]\nPickleError\n"
+
+
+def test_what_is_registered_for_pickling_by_value(run: Run, tmp_path) -> None:
+    (tmp_path / "settings_of_mine.py").write_text(
+        "RATE = 1\nclass Row:\n    def rate(self): return RATE\ndef rate(): return RATE\n"
+    )
+    text = f"""
+        sys.path.insert(0, {str(tmp_path)!r})
+        import cloudpickle, settings_of_mine
+        from settings_of_mine import Row, rate
+        def f(): return rate(), Row().rate()
+        cloudpickle.register_pickle_by_value(settings_of_mine)
+        settings_of_mine.RATE = 2
+        print(everywhere(f), everywhere(rate))
+    """
+    assert ok(run(script(text))) == "(2, 2) 2\n"
