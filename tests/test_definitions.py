@@ -316,3 +316,71 @@ def test_what_is_registered_for_pickling_by_value(run: Run, tmp_path) -> None:
         print(everywhere(f), everywhere(rate))
     """
     assert ok(run(script(text))) == "(2, 2) 2\n"
+
+
+CHANGES = {
+    "an attribute": ("class C: n = 0", "C.n", "C.n += 1"),
+    "an attribute of a base": ("class B: n = 0\nclass C(B): ...", "C.n", "B.n += 1"),
+    "a new attribute": (
+        "class C: ...",
+        "len([k for k in vars(C) if k[0] == 'x'])",
+        "setattr(C, f'x{turn}', 0)",
+    ),
+    "a dict": ("class C: items = {}", "len(C.items)", "C.items[turn] = turn"),
+    "a list": ("class C: items = [0]", "sum(C.items)", "C.items[0] += 1"),
+    "a set": ("class C: items = set()", "len(C.items)", "C.items.add(turn)"),
+    "deep inside": ("class C: items = {'a': [[]]}", "len(C.items['a'][0])", "C.items['a'][0].append(1)"),
+    "a method": (
+        "class C:\n    def n(self): return 0",
+        "C().n()",
+        "C.n = eval(f'lambda self: {turn}')",
+    ),
+    "a global of a method": ("n = 0\nclass C:\n    def get(self): return n", "C().get()", "n += 1"),
+    "a class that a method uses": (
+        "class A: n = 0\nclass C:\n    def get(self): return A.n",
+        "C().get()",
+        "A.n += 1",
+    ),
+    "a class that has been sent before": (
+        "class A: n = 0\nclass C:\n    a = A\n    def get(self): return self.a.n\neverywhere(lambda: A)",
+        "C().get()",
+        "A.n += 1",
+    ),
+    "an instance": (
+        "class C:\n    def __init__(self): self.n = 0\nC.default = C()",
+        "C.default.n",
+        "C.default.n += 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_a_change_of_a_class_is_seen_by_the_next_goroutine(run: Run, kind: str) -> None:
+    definition, expression, change = CHANGES[kind]
+    text = f"""
+{definition}
+def f(): return {expression}
+def g(c): return {expression.replace("C.", "type(c).").replace("C()", "c").replace("vars(C)", "vars(type(c))")}
+for turn in range(1, 5):
+    {change}
+    print(everywhere(f), everywhere(g, C()))
+"""
+    assert ok(run(script("") + text)) == "1 1\n2 2\n3 3\n4 4\n"
+
+
+def test_a_worker_keeps_what_a_goroutine_writes_to_a_class_until_the_next_go_line(run: Run) -> None:
+    text = """
+        class Register:
+            items = {}
+        def write():
+            Register.items["a"] = Register.n = 1
+        def read():
+            return dict(Register.items), getattr(Register, "n", None)
+        go.on(1)(write).result(30)
+        print(read(), go.on(1)(read).result(30)[0])
+        Register.items["b"] = 2
+        print(go.on(1)(read).result(30)[0])
+        go.on(0)(write).result(30)
+        print(read())
+    """
+    assert ok(run(script(text))) == "({}, None) {'a': 1}\n{'b': 2}\n({'b': 2, 'a': 1}, 1)\n"

@@ -7,7 +7,7 @@ import importlib
 from types import FunctionType, MethodType
 
 from goproc.pickling import pickler
-from goproc.pickling.classes import entries, inline_class, load_class, uid_of
+from goproc.pickling.classes import class_entry, entries, inline_class, load_class, uid_of
 from goproc.pickling.names import cell_contents, names_of, submodules
 from goproc.pickling.statics import (
     BASE_GLOBALS,
@@ -43,11 +43,13 @@ class Scope:
 class ClassPickler(pickler.Pickler):
     """Pickles one class, with everything it refers to that has no definition of its own."""
 
-    def __init__(self, root: type, volatile: set[str], hints: bool) -> None:
+    def __init__(self, root: type, volatile: set[str], state: set[str], hints: bool) -> None:
         self.sink = pickler.Sink()
         super().__init__(self.sink, 5)
         self.root = root
         self.volatile = volatile
+        self.state = state
+        self.uses: list[type] = []
         self.hints = hints  # with the annotations of methods that are more than importable
         self.scopes: dict[int, Scope] = {}
         self.state_cells: list[CellType] = []
@@ -59,7 +61,7 @@ class ClassPickler(pickler.Pickler):
         self.dump(uid_of(self.root))
         self.dump(self.root)
         groups = [(self.namespace(scope.source), names) for scope, names in self.groups()]
-        self.dump((groups, self.state_cells, self.parts))
+        self.dump((groups, self.state_cells, self.parts, tuple(self.state)))
         return b"".join(self.sink)
 
     def groups(self) -> list[tuple[Scope, tuple[str, ...]]]:
@@ -82,14 +84,15 @@ class ClassPickler(pickler.Pickler):
 
     def _reduce_class(self, cls: type) -> Any:
         if cls is self.root:
-            return inline_class(cls)
-        entry = entries.get(id(cls))
+            return inline_class(cls, self.state)
+        entry = class_entry(cls) if id(cls) in entries else None
         if entry is None:
             if importable(cls):
                 return NotImplemented
             reduction = reduce_by_cloudpickle(cls)
             if reduction is NotImplemented or len(reduction) == 2:
                 return reduction
+            self.uses.append(cls)
             return inline_class(cls)
         if entry.uid is None:
             return entry.reduction
@@ -97,6 +100,7 @@ class ClassPickler(pickler.Pickler):
             raise NotStatic("a class that is always sent whole")
         if entry.stateful:
             self.parts.append(cls)
+        self.uses.append(cls)
         return load_class, (entry.ref,)
 
     def contents(self, cell: CellType, own: bool) -> tuple[Any, ...]:

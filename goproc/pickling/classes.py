@@ -7,17 +7,17 @@ import os
 import pickle
 import threading
 import weakref
-from operator import is_, itemgetter
 from types import GetSetDescriptorType
 from typing import NamedTuple
 
 from goproc.pickling import homes, pickler, store
+from goproc.pickling.changes import Guard, Watch, is_definition, is_state
 from goproc.pickling.names import cell_contents
 from goproc.pickling.statics import NotStatic, importable, reduce_by_cloudpickle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container
     from types import CellType
     from typing import Any
 
@@ -51,13 +51,26 @@ _loading = _Loading()
 class ClassEntry:
     """How one class travels.
 
-    `groups` are the namespaces its methods run over, each with the names that messages carry; `cells` likewise.
-    `values` and `guards` are what the definition was made from, to notice a change; a received class has none,
-    since only its creator may redefine it.
+    Attributes:
+        uid: known in every process that has the class; None if it travels by reference.
+        reduction: the reference, then.
+        ref: of its definition in the blob store.
+        inline: it is always sent whole.
+        received: another process has created it; only that one may redefine it.
+        groups: the namespaces its methods run over, each with the names that messages carry.
+        cells: those whose content messages carry.
+        parts: stateful classes it is made of, such as its bases.
+        checking: the entry is in use: classes may refer to each other.
+        state: names of the attributes that messages carry.
+        uses: other classes that the definition refers to, with their definitions.
+        watch, guards: what the definition was made from.
+        version: counts the changes of the class itself, not those of classes that it uses.
+        volatile: global names that were rebound.
     """
 
     __slots__ = (
         "cells",
+        "checking",
         "gone",
         "groups",
         "guards",
@@ -66,74 +79,76 @@ class ClassEntry:
         "received",
         "reduction",
         "ref",
+        "state",
         "uid",
-        "values",
+        "uses",
+        "version",
         "volatile",
+        "watch",
     )
 
     def __init__(self, cls: type, uid: str | None) -> None:
         key = id(cls)
         self.gone = weakref.ref(cls, lambda _: entries.pop(key, None))
-        self.uid = uid  # None if it travels by reference
-        self.reduction: Any = NotImplemented  # the reference
+        self.uid = uid
+        self.reduction: Any = NotImplemented
         self.ref: Ref = 0
-        self.inline = False  # it is always sent whole
+        self.inline = False
         self.received = False
         self.groups: list[tuple[Namespace, tuple[str, ...]]] = []
         self.cells: list[CellType] = []
-        self.parts: list[type] = []  # stateful classes it is made of, such as its bases
-        self.values: tuple[Any, ...] = ()
-        # Namespaces: the names that must still be what they were, what gets and what they were, and names not there.
-        self.guards: list[tuple[Namespace, tuple[str, ...], Any, tuple[Any, ...], set[str]]] = []
-        self.volatile: set[str] = set()  # names that were rebound
+        self.parts: list[type] = []
+        self.state: set[str] = set()
+        self.uses: list[Use] = []
+        self.version = 0
+        self.watch: Watch | None = None
+        self.guards: list[Guard] = []
+        self.volatile: set[str] = set()
+        self.checking = False
 
     @property
     def stateful(self) -> bool:
-        """Whether messages have to carry more than the reference."""
-        return bool(self.inline or self.groups or self.cells or self.parts)
+        """True if messages have to carry more than the reference."""
+        return bool(self.inline or self.groups or self.cells or self.parts or self.state)
 
     def changed(self, cls: type) -> bool:
-        """Tell whether the definition has to be made anew."""
-        if self.uid is None or self.received or self.inline:
+        """Return True if the definition has to be made anew."""
+        if self.watch is None or self.inline or self.checking:
             return False
-        # Equality looks at identity first; an attribute replaced by an equal one makes no difference.
+        self.checking = True
         try:
-            if tuple(cls.__dict__.values()) != self.values:
-                return True
-        except Exception:  # an array, or whatever else does not compare
-            return True
-        for namespace, _, fetch, expected, absent in self.guards:
-            try:
-                if fetch is not None and not all(map(is_, fetch(namespace), expected)):
-                    return True
-            except KeyError:
-                return True
-            for name in absent:
-                if name in namespace:
-                    return True
-        return False
+            return self._fails(self.watch, cls) or any(use.fails() for use in self.uses)
+        finally:
+            self.checking = False
 
-    def moved(self) -> set[str]:
-        """The names that no longer stand for what they did."""
-        moved = set()
-        for namespace, names, _, expected, absent in self.guards:
-            moved |= {
-                n for n, value in zip(names, expected, strict=True) if namespace.get(n, self) is not value
-            }
-            moved |= {n for n in absent if n in namespace}
-        return moved
+    def _fails(self, watch: Watch, cls: type) -> bool:
+        return watch.fails(cls) or any(guard.fails() for guard in self.guards)
 
-    def watch(self, cls: type, guards: Iterable[tuple[Namespace, Namespace, set[str]]]) -> None:
-        """Remember what the definition was made from."""
-        self.guards = []
-        for namespace, expected, absent in guards:
-            names = tuple(expected) * (
-                2 if len(expected) == 1 else 1
-            )  # itemgetter of one name gives no tuple
-            fetch = itemgetter(*names) if names else None
-            self.guards.append((namespace, names, fetch, tuple([expected[name] for name in names]), absent))
-        # Read last: pickling may have added to the class (the caches of abc).
-        self.values = tuple(cls.__dict__.values())
+    def note_changes(self, cls: type) -> None:
+        """Have messages carry what can change in itself, and what has been found to change."""
+        attributes = reduce_by_cloudpickle(cls)[2][0]  # of an enumeration not the members
+        self.state |= {name for name, value in attributes.items() if is_state(name, value)}
+        self.volatile = self.volatile.union(*[guard.moved() for guard in self.guards])
+        if self.watch is not None:
+            self.state |= self.watch.moved(cls).intersection(attributes)
+        if self.watch is None or self._fails(self.watch, cls):
+            self.version += 1
+
+
+class Use:
+    """A class that the definition of another one refers to, as it was then."""
+
+    def __init__(self, cls: type) -> None:
+        self.cls = cls
+        entry = entries.get(id(cls))
+        self.version = entry.version if entry is not None else 0
+        self.watch = Watch(cls, ()) if entry is None else None  # part of the other's definition
+
+    def fails(self) -> bool:
+        if self.watch is not None:
+            return self.watch.fails(self.cls)
+        entry = entries.get(id(self.cls))
+        return entry is None or entry.version != self.version or entry.changed(self.cls)
 
 
 # -- The sender -------------------------------------------------------------------------------------------------------
@@ -165,14 +180,16 @@ def _new_entry(cls: type) -> ClassEntry:
 
 def _define(cls: type, entry: ClassEntry) -> None:
     global _defining
-    entry.volatile |= entry.moved()
+    entry.note_changes(cls)
     _defining += 1
+    entry.checking = True
     try:
-        definition, blob = _pickled(cls, entry.volatile)
+        definition, blob = _pickled(cls, entry)
     except NotStatic:
         entry.inline = True
         return
     finally:
+        entry.checking = False
         _defining -= 1
     ref = store.put(blob, (cls.__module__, cls.__qualname__))
     entry.inline = not isinstance(ref, int)
@@ -181,11 +198,13 @@ def _define(cls: type, entry: ClassEntry) -> None:
     entry.ref = ref
     entry.groups = [(scope.source, names) for scope, names in definition.groups()]
     entry.cells, entry.parts = definition.state_cells, definition.parts
-    entry.watch(cls, [(scope.source, scope.expected, scope.absent) for scope in definition.scopes.values()])
+    entry.uses = [Use(used) for used in definition.uses]
+    entry.guards = [Guard(scope.source, scope.expected, scope.absent) for scope in definition.scopes.values()]
+    entry.watch = Watch(cls, entry.state)  # last: pickling may have added to the class (the caches of abc)
     _by_ref[ref] = cls
 
 
-def _pickled(cls: type, volatile: set[str]) -> tuple[ClassPickler, bytes]:
+def _pickled(cls: type, entry: ClassEntry) -> tuple[ClassPickler, bytes]:
     """Pickle the definition of a class.
 
     An annotation, or what a library has cached on the class, is no reason to refuse the class: those stay behind.
@@ -199,7 +218,7 @@ def _pickled(cls: type, volatile: set[str]) -> tuple[ClassPickler, bytes]:
     failure: Exception | None = None
     for hints in (True, False, True, False):
         try:
-            definition = ClassPickler(cls, volatile, hints)
+            definition = ClassPickler(cls, entry.volatile, entry.state, hints)
             return definition, definition.dump_class()
         except Exception as error:
             failure = failure or error
@@ -238,7 +257,8 @@ def _reduce_class(_: Pickler, cls: type) -> Any:
         {name: namespace[name] for name in names if name in namespace} for namespace, names in entry.groups
     ]
     contents = [cell_contents(cell) for cell in entry.cells]
-    return load_class, (entry.ref,), (values, contents, entry.parts), None, None, _set_class_state
+    attributes = {name: cls.__dict__[name] for name in entry.state if name in cls.__dict__}
+    return load_class, (entry.ref,), (values, contents, attributes, entry.parts), None, None, _set_class_state
 
 
 class _Definitions(NamedTuple):
@@ -251,11 +271,15 @@ class _Definitions(NamedTuple):
     home: bool  # its module travels by value
 
 
-def inline_class(cls: type) -> Any:
+def inline_class(cls: type, without: Container[str] = ()) -> Any:
     """Reduce the whole class, as cloudpickle does, but let a process that has it keep its own.
 
     And with its slots, which cloudpickle makes attributes of: an object could not come back from there. The methods are
     applied first: an instance in a set on the class has to be hashed when the set is loaded.
+
+    Args:
+        cls: the class.
+        without: names of attributes that stay behind.
     """
     make, args, (attributes, slots), _, _, setter = reduce_by_cloudpickle(cls)
     if "__slots__" in cls.__dict__ and args[0] is type(cls):  # an enumeration is made in another way
@@ -266,8 +290,8 @@ def inline_class(cls: type) -> Any:
     definitions: dict[str, Any] = {}
     others: dict[str, Any] = {}
     for key, value in attributes.items():
-        if key not in left_out.get(cls, ()):
-            (definitions if _is_definition(key, value) else others)[key] = value
+        if key not in without and key not in left_out.get(cls, ()):
+            (definitions if is_definition(key, value) else others)[key] = value
     first = _Definitions(cls, uid, setter, (definitions, slots), _in_home(cls))
     return _make_class, (uid, make, args), (first, setter, (others, {})), None, None, _set_class
 
@@ -275,10 +299,6 @@ def inline_class(cls: type) -> Any:
 def _in_home(cls: type) -> bool:
     module = cls.__module__
     return isinstance(module, str) and homes.only_here(module)
-
-
-def _is_definition(name: str, value: Any) -> bool:
-    return (name.startswith("__") and name.endswith("__")) or hasattr(type(value), "__get__")
 
 
 def _reduce_definitions(_: Pickler, definitions: _Definitions) -> Any:
@@ -351,14 +371,14 @@ def _make_class(uid: str, make: Callable[..., type], args: tuple[Any, ...]) -> t
 def _set_definitions(cls: type, uid: str, setter: Callable[[type, Any], Any], body: Any, home: bool) -> bool:
     """Apply the definitions to a class just made, or bring one received before up to date; never touch one's own.
 
-    A class that is only a part of another's definition is filled once: its own definition and its own messages
-    keep it up to date, over namespaces of their own.
+    A class that has arrived by itself, too, is not filled as a part of another's definition: its own definition and its
+    own messages keep it up to date, over namespaces of their own.
 
     Returns:
         True if the other attributes are to be set, too.
     """
     filled = _received.get(cls)
-    if filled is None or (filled and _loading.uid not in (None, uid)):
+    if filled is None or (filled and _loading.uid not in (None, uid) and id(cls) in entries):
         return False
     setter(cls, body)
     if home:
@@ -384,7 +404,7 @@ def load_class(ref: Ref) -> type:
             _loading.uid = uid
             try:
                 cls = unpickler.load()
-                groups, cells, parts = unpickler.load()
+                groups, cells, parts, state = unpickler.load()
             finally:
                 _loading.uid = before
             assert isinstance(cls, type)
@@ -393,6 +413,7 @@ def load_class(ref: Ref) -> type:
                 entry = entries[id(cls)] = ClassEntry(cls, uid)
                 entry.received = True
                 entry.ref, entry.groups, entry.cells, entry.parts = ref, groups, cells, parts
+                entry.state = set(state)
     return cls
 
 
@@ -400,12 +421,14 @@ def _set_class_state(cls: type, state: tuple[Any, ...]) -> None:
     entry = entries.get(id(cls))
     if entry is None or not entry.received:
         return
-    values, contents, _ = state
+    values, contents, attributes, _ = state
     for (namespace, _), dynamic in zip(entry.groups, values, strict=True):
         namespace.update(dynamic)
     for cell, content in zip(entry.cells, contents, strict=True):
         if content:
             cell.cell_contents = content[0]
+    for name, value in attributes.items():
+        setattr(cls, name, value)
 
 
 pickler.reducers[type] = _reduce_class

@@ -9,6 +9,7 @@ from operator import itemgetter
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
 from goproc.pickling import homes
+from goproc.pickling.classes import class_entry
 from goproc.pickling.statics import LRU, importable, is_static
 
 TYPE_CHECKING = False
@@ -148,6 +149,7 @@ class Template(Body):
     __slots__ = (
         *_STORED,
         "cached_members",
+        "classes",
         "fetch",
         "fresh_members",
         "function",
@@ -202,6 +204,9 @@ class Template(Body):
         self.volatile: set[str] = set()
         self.watched: tuple[str, ...] = ()
         self.size = 0
+        self.classes: list[
+            tuple[type, Ref]
+        ] = []  # those in `statics` that travel by value, and their definitions
 
     @classmethod
     def of_importable(cls, function: FunctionType) -> Template:
@@ -291,6 +296,10 @@ class Template(Body):
             return False
         for name in self.watched:
             if name in namespace:
+                return False
+        for cls, ref in self.classes:
+            entry = class_entry(cls)
+            if entry.ref != ref or entry.stateful:
                 return False
         if self.simple and (function.__dict__ or function.__kwdefaults__ is not self.kwdefaults):
             return False

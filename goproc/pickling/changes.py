@@ -1,0 +1,127 @@
+"""How a sender notices that a class is no longer what its definition was made from.
+
+A definition holds the attributes of a class that cannot change in themselves: methods, immutable values, and small lists,
+dicts and sets of such values, of which a copy is kept to compare with. An attribute that can change in other ways is
+*state*, as is one that was found changed: messages carry it.
+"""
+
+from __future__ import annotations
+
+from operator import is_, itemgetter
+
+from goproc.pickling.statics import is_static
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    Namespace = dict[str, Any]
+    Fetch = Callable[[Any], tuple[Any, ...]]
+
+_MOST = 1000  # elements of a container that a definition holds
+
+
+def is_definition(name: str, value: Any) -> bool:
+    """Return True if an attribute of a class belongs to its definition by its nature, whatever is in it."""
+    return (
+        (name.startswith("__") and name.endswith("__"))
+        or name == "_abc_impl"
+        or isinstance(value, type)
+        or hasattr(type(value), "__get__")
+    )
+
+
+def is_state(name: str, value: Any) -> bool:
+    """Return True if messages have to carry an attribute of a class."""
+    return not (is_definition(name, value) or is_static(value) or _is_small(value))
+
+
+def _is_small(value: Any) -> bool:
+    kind = type(value)
+    if kind not in (list, dict, set) or len(value) > _MOST:
+        return False
+    return all(map(is_static, value)) and (kind is not dict or all(map(is_static, value.values())))
+
+
+def _fetch(names: tuple[str, ...]) -> Fetch:
+    """Return a function that gets the values of some names from a dictionary, as a tuple."""
+    if len(names) == 1:
+        names *= 2  # itemgetter of one name gives no tuple
+    return itemgetter(*names) if names else lambda _: ()
+
+
+class Guard:
+    """Names of a namespace that must still stand for what they did, and names that must not be there."""
+
+    def __init__(self, namespace: Namespace, expected: Namespace, absent: set[str]) -> None:
+        self.namespace = namespace
+        self.expected = expected
+        self.absent = absent
+        self._fetch = _fetch(tuple(expected))
+        self._values = self._fetch(expected)
+
+    def fails(self) -> bool:
+        try:
+            if not all(map(is_, self._fetch(self.namespace), self._values)):
+                return True
+        except KeyError:
+            return True
+        return not self.absent.isdisjoint(self.namespace)
+
+    def moved(self) -> set[str]:
+        """Return the names that no longer stand for what they did."""
+        changed = {n for n, v in self.expected.items() if self.namespace.get(n, self) is not v}
+        return changed | {n for n in self.absent if n in self.namespace}
+
+
+class Watch:
+    """The attributes of a class that its definition holds, as they were."""
+
+    def __init__(self, cls: type, state: Iterable[str]) -> None:
+        attributes = dict(cls.__dict__)
+        self._size = len(attributes)
+        self._attributes = {name: value for name, value in attributes.items() if name not in state}
+        self._fetch = _fetch(tuple(self._attributes))
+        self._values = self._fetch(self._attributes)
+        self._copies = [
+            (value, value.copy())
+            for name, value in self._attributes.items()
+            if type(value) in (list, dict, set) and not is_definition(name, value)
+        ]
+
+    def fails(self, cls: type) -> bool:
+        attributes = cls.__dict__
+        if len(attributes) != self._size:
+            return True
+        try:
+            if not all(map(is_, self._fetch(attributes), self._values)):
+                return True
+        except KeyError:
+            return True
+        return any(not _same(value, copy) for value, copy in self._copies)
+
+    def moved(self, cls: type) -> set[str]:
+        """Return the names of changed attributes that messages can carry from now on."""
+        attributes = cls.__dict__
+        copies = {id(value): copy for value, copy in self._copies}
+        return {
+            name
+            for name, value in attributes.items()
+            if not is_definition(name, value)
+            and (
+                self._attributes.get(name, self) is not value
+                or (id(value) in copies and not _same(value, copies[id(value)]))
+            )
+        }
+
+
+def _same(value: Any, copy: Any) -> bool:
+    """Return True if a container holds the very objects that its copy does."""
+    if len(value) != len(copy):
+        return False
+    if type(value) is set:
+        return bool(value == copy)
+    if type(value) is dict and not all(map(is_, value.values(), copy.values())):
+        return False
+    return all(map(is_, value, copy))
