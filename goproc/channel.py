@@ -91,6 +91,10 @@ class _Make:
     """
 
     __slots__ = ()
+    __goproc_constant__ = True
+
+    def __reduce__(self) -> str:
+        return "chan"
 
     def __call__(self, cap: int = 0) -> Chan[Any]:
         return Chan(cap)

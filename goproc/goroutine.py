@@ -436,6 +436,10 @@ class _Go:
     """
 
     __slots__ = ()
+    __goproc_constant__ = True
+
+    def __reduce__(self) -> str:
+        return "go"
 
     def __call__(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
         return _spawn(f, args, kwargs, getattr(f, "__qualname__", "") or _name_of(f), -1, sys._getframe(1))  # type: ignore[no-any-return]

@@ -67,7 +67,7 @@ class Guard:
                 return True
         except KeyError:
             return True
-        return not self.absent.isdisjoint(self.namespace)
+        return bool(self.absent) and not self.absent.isdisjoint(self.namespace)
 
     def moved(self) -> set[str]:
         """Return the names that no longer stand for what they did."""
@@ -99,7 +99,10 @@ class Watch:
                 return True
         except KeyError:
             return True
-        return any(not _same(value, copy) for value, copy in self._copies)
+        for value, copy in self._copies:
+            if not _same(value, copy):
+                return True
+        return False
 
     def moved(self, cls: type) -> set[str]:
         """Return the names of changed attributes that messages can carry from now on."""

@@ -115,14 +115,21 @@ class ClassEntry:
         """Return True if the definition has to be made anew."""
         if self.watch is None or self.inline or self.checking:
             return False
+        if self._fails(self.watch, cls):
+            return True
+        if not self.uses:
+            return False
         self.checking = True
         try:
-            return self._fails(self.watch, cls) or any(use.fails() for use in self.uses)
+            return any([use.fails() for use in self.uses])
         finally:
             self.checking = False
 
     def _fails(self, watch: Watch, cls: type) -> bool:
-        return watch.fails(cls) or any(guard.fails() for guard in self.guards)
+        for guard in self.guards:
+            if guard.fails():
+                return True
+        return watch.fails(cls)
 
     def note_changes(self, cls: type) -> None:
         """Have messages carry what can change in itself, and what has been found to change."""

@@ -34,6 +34,7 @@ _STATIC_TYPES = {
     "typing": {"TypeVar"},
     "logging": {"Logger", "RootLogger"},
     "numpy": {"ufunc"},
+    "goproc": {"Default"},
 }
 
 
@@ -95,6 +96,8 @@ def is_static(value: Any, depth: int = 0) -> bool:
         return True
     if kind is tuple or kind is frozenset:
         return depth < 8 and all(is_static(item, depth + 1) for item in value)
+    if getattr(kind, "__goproc_constant__", False):  # go, chan: they pickle as their names
+        return True
     if kind is ModuleType:
         return not only_here(value.__name__)
     if kind is FunctionType or kind is LRU:
