@@ -32,6 +32,7 @@ class G:
         object: ref of its outcome in shared memory; 0 for main, unless somebody asked for its handle.
         block: ref of its task in shared memory, kept until it ends.
         call: what to call, until its first turn.
+        private: the globals that only its function runs over, if they came in its message.
         function: what it calls, if that came in a message; None before its first turn.
     """
 
@@ -53,6 +54,7 @@ class G:
         "object",
         "parent",
         "parked",
+        "private",
         "reason",
         "shielded",
         "since",
@@ -80,6 +82,7 @@ class G:
         self.block = 0
         self.call: Any = None
         self.function: Any = None
+        self.private: dict[str, Any] | None = None
         self.parent = 0
         self.site = 0
         self.since = 0.0

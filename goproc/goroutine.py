@@ -323,9 +323,7 @@ def open_call(call: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         call = call.result()
     elif callable(call[0]):
         return call  # type: ignore[no-any-return]  # of this process
-    f, args, kwargs = calls.unpack_call(call)
-    scheduler.current.function = f
-    return f, args, kwargs
+    return _open(scheduler.current, call)
 
 
 def _tracked(tracker: Any, call: Any) -> Any:
@@ -510,14 +508,26 @@ def _start(g: G) -> None:
         elif g.cancelled:
             raise Cancelled
         else:
-            f, args, kwargs = calls.unpack_call(call)
-            g.function = f
+            f, args, kwargs = _open(g, call)
     except BaseException as exc:
         scheduler.started.pop(g.object, None)
         _end_failed(g, exc)
         return
     del call
     _run(g, f, args, kwargs)
+    if g.private is not None:
+        del f, args, kwargs
+        private, g.private = g.private, None
+        homes.release(private)
+
+
+def _open(g: G, call: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """Return the callable and the arguments of a call that a goroutine makes first."""
+    opened = calls.unpack_call(call)
+    g.function = opened[0]
+    if not calls.shares_globals(call):
+        g.private = homes.namespace_of(g.function)
+    return opened
 
 
 def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

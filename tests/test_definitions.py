@@ -384,3 +384,109 @@ def test_a_worker_keeps_what_a_goroutine_writes_to_a_class_until_the_next_go_lin
         print(read())
     """
     assert ok(run(script(text))) == "({}, None) {'a': 1}\n{'b': 2}\n({'b': 2, 'a': 1}, 1)\n"
+
+
+CACHED = """
+    import os
+    loads = chan(100)
+    OFFSET = [0]
+    @functools.lru_cache
+    def model(n=1):
+        loads.send(os.getpid())
+        return helper(n)
+    def helper(n): return n + OFFSET[0]
+    def read(n): return model() + n
+    def other(): return model()
+"""
+
+
+def test_a_cached_function_is_filled_once_in_each_process(run: Run) -> None:
+    text = """
+        print(sum(go.on(p)(read, i).result(30) for i in range(5) for p in (1, 2)), len(loads))
+        print([go.on(p)(other).result(30) for p in (1, 2)], len(loads))
+        print([go.on(p)(model).result(30) for p in (1, 2)], len(loads))
+        send = chan(1)
+        send.send((model,))
+        print(go.on(1)(lambda: send.recv()[0]()).result(30), len(loads))
+        print(go.on(0)(other).result(30), go.on(0)(read, 1).result(30), model(), len(loads))
+        print(go.on(1)(lambda: model).result(30) is model)
+    """
+    assert ok(run(script(CACHED) + textwrap.dedent(text))) == "30 2\n[1, 1] 2\n[1, 1] 2\n1 2\n1 2 1 3\nTrue\n"
+
+
+def test_a_cached_function_has_the_globals_of_the_latest_go_line(run: Run) -> None:
+    text = """
+        def fresh(n): return model(n)
+        print(go.on(1)(fresh, 1).result(30))
+        OFFSET[0] = 10
+        print(go.on(1)(fresh, 2).result(30), go.on(1)(fresh, 1).result(30))
+        @functools.lru_cache
+        def model(n=1):
+            return -helper(n)
+        print(go.on(1)(fresh, 1).result(30))
+    """
+    assert ok(run(script(CACHED) + textwrap.dedent(text))) == "1\n12 1\n-11\n"
+
+
+def test_a_cached_recursive_function(run: Run) -> None:
+    text = """
+        @functools.cache
+        def fib(n): return n if n < 2 else fib(n - 1) + fib(n - 2)
+        def f(n): return fib(n), fib.cache_info().misses
+        print(go.on(1)(f, 80).result(30), go.on(1)(f, 80).result(30), fib.cache_info().misses)
+    """
+    assert ok(run(script(text))) == "(23416728348467685, 81) (23416728348467685, 81) 0\n"
+
+
+def test_the_globals_of_a_goroutine_go_with_it(run: Run) -> None:
+    """Without the cyclic collector, although a function and its globals refer to each other."""
+    text = """
+        import gc, threading
+        from goproc import Atomic, WaitGroup, yield_now
+        freed, wg = Atomic(0), WaitGroup()
+        class Big:
+            def __init__(self, n): self.n = n
+            def __del__(self):
+                if self.n: freed.add(1)
+        BIG = Big(0)
+        def f(n): return helper(n)
+        def helper(n): return BIG.n or (n and f(n - 1))
+        go.on(1)(gc.disable).result(30)
+        BIG.n = 1
+        for _ in range(5):
+            go.on(1)(f, 1).result(30)
+            wg.go(f, 1)
+        wg.wait()
+        while freed.load() < 10: yield_now()
+        BIG.n = 0
+        print("freed")
+    """
+    assert ok(run(script(text), procs=1)) == "freed\n"
+
+
+def test_what_is_still_used_keeps_its_globals(run: Run) -> None:
+    text = """
+        import threading
+        TABLE = {"a": 1}
+        def read(): return TABLE["a"]
+        def later(started, end, out):
+            started.send(1)
+            end.recv()
+            out.send(read())
+        def keep(how, *channels):
+            if how == "function": sys.kept = read
+            if how == "thread": threading.Thread(target=later, args=channels).start()
+            if how == "generator": sys.kept = (read() for _ in range(3)).__next__
+            if how == "class":
+                class Reader:
+                    def __call__(self): return read()
+                sys.kept = Reader()
+            return read()
+        for how in ("function", "generator", "class"):
+            print(how, go.on(1)(keep, how).result(30), go.on(1)(lambda: sys.kept()).result(30))
+        started, end, out = chan(1), chan(1), chan(1)
+        print(go.on(1)(keep, "thread", started, end, out).result(30))
+        started.recv(); end.send(1)
+        print(out.recv())
+    """
+    assert ok(run(script(text))) == "function 1 1\ngenerator 1 1\nclass 1 1\n1\n1\n"

@@ -138,6 +138,11 @@ def _checked_template_of(function: FunctionType) -> Template:
         raise explain(function, error, function.__name__) from error
 
 
+def shares_globals(payload: Payload) -> bool:
+    """Return True if the function of a message runs over globals that other calls have, too."""
+    return len(payload) == 3
+
+
 def unpack_call(payload: Payload) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     """Return the callable and the arguments of a message made by `pack_call`.
 

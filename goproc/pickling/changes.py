@@ -99,7 +99,7 @@ class Watch:
                 return True
         except KeyError:
             return True
-        for value, copy in self._copies:
+        for value, copy in self._copies:  # noqa: SIM110 (hot)
             if not _same(value, copy):
                 return True
         return False

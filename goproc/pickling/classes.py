@@ -121,7 +121,7 @@ class ClassEntry:
             return False
         self.checking = True
         try:
-            return any([use.fails() for use in self.uses])
+            return any(use.fails() for use in self.uses)
         finally:
             self.checking = False
 

@@ -381,6 +381,7 @@ def _new_function(
         if member.name not in namespace:
             shared = not member.fresh and not template.reads_state
             namespace[member.name] = template.namespace[member.name] if shared else member.build(namespace)
+    template.refresh_wrappers(namespace)
     return function
 
 

@@ -176,3 +176,45 @@ def namespace_of(function: Any) -> dict[str, Any] | None:
                 return None
         function = inner
     return None
+
+
+# -- The end of a goroutine -------------------------------------------------------------------------------------------
+
+
+def release(namespace: dict[str, Any]) -> None:
+    """Empty the globals of a goroutine that has ended, if nothing else can reach them.
+
+    They and the functions over them refer to each other, and all that they hold would wait for the cyclic collector.
+    """
+    functions = _functions_over(namespace)
+    if _count(namespace, functions) <= _NONE + _EACH * len(functions):
+        namespace.clear()
+
+
+def _functions_over(namespace: dict[str, Any]) -> list[FunctionType]:
+    return [
+        value
+        for value in namespace.values()
+        if type(value) is FunctionType and value.__globals__ is namespace
+    ]
+
+
+def _count(namespace: dict[str, Any], functions: list[FunctionType]) -> int:
+    return sys.getrefcount(namespace) + sum(map(sys.getrefcount, functions))
+
+
+def _count_alone(functions: int) -> int:
+    """Return the count of globals that only release() and its caller refer to: versions of Python count differently."""
+    namespace: dict[str, Any] = {}
+    for number in range(functions):
+        namespace[str(number)] = FunctionType(_count_alone.__code__, namespace)
+    return _count_in_release(namespace)
+
+
+def _count_in_release(namespace: dict[str, Any]) -> int:
+    functions = _functions_over(namespace)
+    return _count(namespace, functions)
+
+
+_NONE = _count_alone(0)
+_EACH = _count_alone(1) - _NONE  # a function refers to its globals, and is referred to by them and the list

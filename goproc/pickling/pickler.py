@@ -15,10 +15,10 @@ import marshal
 import os
 import pickle
 import sys
-from types import CellType, CodeType, MethodType, ModuleType
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from weakref import WeakKeyDictionary
 
-from goproc.pickling import homes, store
+from goproc.pickling import homes, store, wrappers
 from goproc.pickling.homes import MAIN, only_here
 from goproc.pickling.names import cell_contents
 from goproc.pickling.statics import LRU, importable
@@ -293,15 +293,39 @@ def _bind(cls: type, name: str, owner: Any) -> Any:
 
 
 def _reduce_lru_cache(_: Pickler, wrapper: Any) -> Any:
-    """Reduce what `lru_cache` returns: importable by reference, else the function inside and an empty cache."""
+    """Reduce what `lru_cache` returns: importable by reference, else the function inside and an empty cache.
+
+    A wrapper that is a global of its module is one object in each process, and so is its cache.
+    """
     if importable(wrapper):
         return NotImplemented
+    function = wrapper.__wrapped__
+    if getattr(function, "__globals__", {}).get(getattr(wrapper, "__name__", "")) is wrapper:
+        return _receive_wrapper, (wrappers.cached(wrapper), function)
     parameters = wrapper.cache_parameters()
-    return _make_lru_cache, (wrapper.__wrapped__, parameters["maxsize"], parameters["typed"])
+    return _make_lru_cache, (function, parameters["maxsize"], parameters["typed"])
 
 
 def _make_lru_cache(function: Any, maxsize: int | None, typed: bool) -> Any:
     return functools.lru_cache(maxsize, typed)(function)
+
+
+def _receive_wrapper(cached: wrappers.Cached, function: FunctionType) -> Any:
+    known = wrappers.here(cached)
+    if known is not None:
+        return known
+    make = functools.partial(_over, function)
+    return wrappers.receive(cached, make, function.__name__, function.__globals__)
+
+
+def _over(function: FunctionType, namespace: dict[str, Any]) -> FunctionType:
+    """Return a function like the given one over another namespace."""
+    made = FunctionType(
+        function.__code__, namespace, function.__name__, function.__defaults__, function.__closure__
+    )
+    made.__kwdefaults__ = function.__kwdefaults__
+    made.__dict__.update(function.__dict__)
+    return made
 
 
 def _reduce_cached_property(_: Pickler, obj: Any) -> Any:

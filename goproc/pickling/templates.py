@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import builtins
-import functools
 import importlib
 from operator import itemgetter
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
-from goproc.pickling import homes
+from goproc.pickling import homes, wrappers
 from goproc.pickling.classes import class_entry
 from goproc.pickling.statics import LRU, importable, is_static
 
@@ -76,7 +75,7 @@ class Member(Body):
     __slots__ = ("cached", "fresh", "name")
 
     name: str
-    cached: tuple[Any, ...] | None  # the arguments of lru_cache, if the function is inside its wrapper
+    cached: wrappers.Cached | None  # if the function is inside a wrapper of lru_cache
     fresh: bool  # each namespace needs one of its own
 
     @classmethod
@@ -84,8 +83,7 @@ class Member(Body):
         """Make a member of what `name` stands for in `namespace`, if that can be one."""
         cached, function = None, value
         if type(value) is LRU:
-            parameters = value.cache_parameters()
-            cached, function = (parameters["maxsize"], parameters["typed"]), value.__wrapped__
+            function = value.__wrapped__
         if not (
             type(function) is FunctionType
             and function.__globals__ is namespace
@@ -96,6 +94,8 @@ class Member(Body):
             and not importable(value)
         ):
             return None
+        if type(value) is LRU:
+            cached = wrappers.cached(value)
         self = cls()
         self.name, self.cached = name, cached
         self.code, self.title, self.defaults = function.__code__, function.__name__, function.__defaults__
@@ -105,7 +105,7 @@ class Member(Body):
     def fits(self, namespace: dict[str, Any]) -> bool:
         value = namespace.get(self.name)
         if self.cached is not None:
-            if type(value) is not LRU:
+            if type(value) is not LRU or wrappers.cached(value).uid != self.cached.uid:
                 return False
             value = value.__wrapped__
         return (
@@ -115,8 +115,9 @@ class Member(Body):
         )
 
     def build(self, namespace: dict[str, Any]) -> Any:
-        function = self.make(namespace)
-        return function if self.cached is None else functools.lru_cache(*self.cached)(function)
+        if self.cached is None:
+            return self.make(namespace)
+        return wrappers.receive(self.cached, self.make, self.name, namespace)
 
 
 _STORED = (
@@ -152,6 +153,7 @@ class Template(Body):
         "classes",
         "fetch",
         "fresh_members",
+        "fresh_wrappers",
         "function",
         "linked",
         "namespace",
@@ -192,6 +194,7 @@ class Template(Body):
     plain_members: list[tuple[str, CodeType, tuple[Any, ...] | None]]
     cached_members: list[Member]
     fresh_members: list[Member]
+    fresh_wrappers: bool  # some of them are wrappers
     linked: bool  # `fits` has more to check than most
     ref: Ref
 
@@ -252,7 +255,10 @@ class Template(Body):
         )
         self.plain_members = [(m.name, m.code, m.defaults) for m in self.members if m.cached is None]
         self.cached_members = [m for m in self.members if m.cached is not None]
+        # Wrappers last: they have globals of their own, copied from those that are there.
+        self.members = tuple(sorted(self.members, key=lambda m: m.cached is not None))
         self.fresh_members = [m for m in self.members if m.fresh]
+        self.fresh_wrappers = any(m.cached is not None for m in self.fresh_members)
         self.linked = bool(self.cached_members or self.selfs or self.library is not None)
         if self.library is not None:
             self.namespace = importlib.import_module(self.library).__dict__
@@ -262,8 +268,15 @@ class Template(Body):
             for member in self.members:
                 if not member.fresh:
                     self.namespace[member.name] = member.build(self.namespace)
+            self.refresh_wrappers(self.namespace)
         if self.simple:
             self.function = self.build(None, None, None)
+
+    def refresh_wrappers(self, namespace: dict[str, Any]) -> None:
+        """Bring the globals of the wrappers in a namespace up to date with it."""
+        for member in self.cached_members:
+            if member.cached is not None:
+                wrappers.refresh(member.cached, namespace)
 
     def fits(self, function: Any) -> bool:
         """Tell whether the template still says what `function` is."""
@@ -340,6 +353,8 @@ class Template(Body):
                 namespace.update(zip(self.dynamic, dynamic))  # noqa: B905 (hot; equal by construction)
             for member in self.fresh_members:
                 namespace[member.name] = member.build(namespace)
+            if self.fresh_wrappers:
+                self.refresh_wrappers(namespace)
         function = self.make(namespace, cells)
         for name in self.selfs:
             namespace[name] = function
