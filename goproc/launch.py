@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, TypedDict
 
+    from goproc import interpreter
+
     class Plan(TypedDict):
         """The zygote's start arguments: plain values, because marshal carries them."""
 
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
         main: dict[
             str, str | None
         ]  # of the module __main__: its file, doc, package, and the name in its spec
+        interpreter: interpreter.Settings
         recursion_limit: int
         codecs: list[tuple[str, str] | None]  # (encoding, errors) of stdout and stderr
         preload: list[str]  # modules to import before the first fork; those that fail are skipped
@@ -92,6 +95,8 @@ def host_config(
         extra: plain values (what marshal takes) for the worker's own use, found in ``config["extra"]``.
         environ: the environment the workers will have; os.environ when left out.
     """
+    from goproc import interpreter
+
     preload = list(_PRELOAD)
     # By it a process proves to a multiprocessing.Manager that it belongs to the program.
     multiprocessing = sys.modules.get("multiprocessing.process")
@@ -109,6 +114,7 @@ def host_config(
         "path": [str(entry) for entry in sys.path if isinstance(entry, (str, os.PathLike))],
         "argv": [str(word) for word in getattr(sys, "argv", [""])],
         "main": _main_attributes(),
+        "interpreter": interpreter.settings(),
         "recursion_limit": sys.getrecursionlimit(),
         "codecs": codecs,
         "preload": preload,

@@ -49,7 +49,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
 
     from greenlet import getcurrent
 
-    from goproc import goroutine, host, report, scheduler, slices, stdio  # noqa: F401 (host connects the core)
+    from goproc import goroutine, host, interpreter, report, scheduler, slices, stdio  # noqa: F401 (host connects the core)
     from goproc.pickling import store
     from goproc.shm import _core
 
@@ -75,6 +75,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
     stdio.install_worker(memfd, getcurrent, config["codecs"])
     _core.attach(memfd, proc)
     store.connect(_core.definition_put, _core.definition_get)
+    interpreter.apply(config["interpreter"])
     scheduler.start(goroutine.make, "scheduler", _leave)
     slices.start()
     signal.signal(signal.SIGQUIT, report.on_worker_quit)

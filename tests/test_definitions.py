@@ -490,3 +490,99 @@ def test_what_is_still_used_keeps_its_globals(run: Run) -> None:
         print(out.recv())
     """
     assert ok(run(script(text))) == "function 1 1\ngenerator 1 1\nclass 1 1\n1\n1\n"
+
+
+def test_classes_that_only_annotations_name(run: Run) -> None:
+    text = """
+        @dataclasses.dataclass
+        class Point:
+            x: "X"
+        class X: ...
+        @dataclasses.dataclass
+        class Line:
+            start: "Point"
+            links: "typing.Optional[Line]"
+        def f(kind):
+            start = typing.get_type_hints(kind)["start"]
+            return start.__name__, typing.get_type_hints(start)["x"].__name__
+        print(everywhere(f, Line))
+    """
+    assert ok(run(script(text))) == "('Point', 'X')\n"
+
+
+ALTERED = {
+    "keyword default": ("f(*, k=0): return k", "f()", 'f.__kwdefaults__["k"] = turn'),
+    "default": ("f(k=0): return k", "f()", "f.__defaults__ = (turn,)"),
+    "name": ("f(): return 1", "int(f.__name__[1:])", "f.__name__ = f'f{turn}'"),
+    "qualified name": ("f(): return 1", "int(f.__qualname__[1:])", "f.__qualname__ = f'f{turn}'"),
+    "annotation": ("f(k: int): return 1", "f.__annotations__['k']", "f.__annotations__['k'] = turn"),
+    "attribute": ("f(): return f.n", "f()", "f.n = turn"),
+}
+
+
+@pytest.mark.parametrize("kind", ALTERED)
+def test_a_change_of_a_function_is_seen_by_the_next_goroutine(run: Run, kind: str) -> None:
+    definition, expression, change = ALTERED[kind]
+    text = f"""
+def {definition}
+def g(): return {expression}
+def h(f): return {expression}
+for turn in range(1, 4):
+    {change}
+    print(everywhere(g), everywhere(h, f))
+"""
+    assert ok(run(script("") + text)) == "1 1\n2 2\n3 3\n"
+
+
+def test_settings_of_the_interpreter_hold_in_workers(run: Run) -> None:
+    text = """
+        import copyreg, warnings
+        sys.set_int_max_str_digits(700)
+        warnings.filterwarnings("error", message="serious", category=UserWarning)
+        class Odd:
+            def __init__(self, lock): self.lock = lock
+        def rebuild(): return Odd("made anew")
+        copyreg.pickle(Odd, lambda odd: (rebuild, ()))
+        def digits():
+            try: int("1" * 701)
+            except ValueError: return "too long"
+        def warned():
+            try: warnings.warn("serious")
+            except UserWarning as warning: return str(warning)
+        def odd(): return pickle.loads(pickle.dumps(Odd(print))).lock
+        print(everywhere(digits), everywhere(warned), everywhere(odd))
+    """
+    assert ok(run(script(text))) == "too long serious made anew\n"
+
+
+def test_a_filter_for_a_category_that_is_imported_later(run: Run, tmp_path) -> None:
+    (tmp_path / "warns_of_things.py").write_text("class Odd(UserWarning): ...\n")
+    text = f"""
+        sys.path.insert(0, {str(tmp_path)!r})
+        import warnings
+        warnings.simplefilter("error", __import__("warns_of_things").Odd)
+        def f():
+            import warnings, importlib
+            Odd = importlib.import_module("warns_of_" + "things").Odd
+            try: warnings.warn("odd", Odd)
+            except Odd: return "raised"
+        print(everywhere(f))
+    """
+    assert ok(run(script(text))) == "raised\n"
+
+
+def test_streams_that_the_script_has_kept(run: Run) -> None:
+    text = """
+        import logging
+        out, err = sys.stdout, sys.stderr
+        handler = logging.StreamHandler(sys.stdout)
+        log = logging.Logger("mine")
+        log.addHandler(handler)
+        def f():
+            print("printed", file=out, flush=True)
+            print("noted", file=err, flush=True)
+            return out is sys.stdout
+        print(everywhere(f))
+    """
+    done = run(script(text))
+    assert (done.status, done.out, done.err) == (0, "printed\n" * 3 + "True\n", "noted\n" * 3)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import builtins
 import importlib
+import sys
 from types import FunctionType, MethodType
 
 from goproc.pickling import pickler
 from goproc.pickling.classes import class_entry, entries, inline_class, load_class, uid_of
-from goproc.pickling.names import cell_contents, names_of, submodules
+from goproc.pickling.names import cell_contents, identifiers, names_of, submodules
 from goproc.pickling.statics import (
     BASE_GLOBALS,
     LRU,
@@ -62,7 +63,25 @@ class ClassPickler(pickler.Pickler):
         self.dump(self.root)
         groups = [(self.namespace(scope.source), names) for scope, names in self.groups()]
         self.dump((groups, self.state_cells, self.parts, tuple(self.state)))
+        written = len(self.sink)
+        try:
+            self.dump(self._companions())
+        except Exception:  # one of them cannot be part of a definition; nobody may want it
+            del self.sink[written:]
+            self.dump([])
         return b"".join(self.sink)
+
+    def _companions(self) -> list[type]:
+        """Return the classes that only texts name, in annotations: `typing.get_type_hints()` looks for them in the module."""
+        namespace = getattr(sys.modules.get(self.root.__module__), "__dict__", {})
+        found = [self.root]
+        for cls in found:
+            hints = [hint for hint in vars(cls).get("__annotations__", {}).values() if isinstance(hint, str)]
+            for name in identifiers(hints):
+                value = namespace.get(name)
+                if isinstance(value, type) and value not in found and not importable(value):
+                    found.append(value)
+        return found[1:]
 
     def groups(self) -> list[tuple[Scope, tuple[str, ...]]]:
         return [(scope, tuple(scope.dynamic)) for scope in self.scopes.values() if scope.dynamic]

@@ -61,6 +61,7 @@ class ClassEntry:
         cells: those whose content messages carry.
         parts: stateful classes it is made of, such as its bases.
         checking: the entry is in use: classes may refer to each other.
+        companions: classes that only its annotations name, kept for those who look for them by name.
         state: names of the attributes that messages carry.
         uses: other classes that the definition refers to, with their definitions.
         watch, guards: what the definition was made from.
@@ -71,6 +72,7 @@ class ClassEntry:
     __slots__ = (
         "cells",
         "checking",
+        "companions",
         "gone",
         "groups",
         "guards",
@@ -98,6 +100,7 @@ class ClassEntry:
         self.groups: list[tuple[Namespace, tuple[str, ...]]] = []
         self.cells: list[CellType] = []
         self.parts: list[type] = []
+        self.companions: list[type] = []
         self.state: set[str] = set()
         self.uses: list[Use] = []
         self.version = 0
@@ -412,6 +415,7 @@ def load_class(ref: Ref) -> type:
             try:
                 cls = unpickler.load()
                 groups, cells, parts, state = unpickler.load()
+                companions = unpickler.load()
             finally:
                 _loading.uid = before
             assert isinstance(cls, type)
@@ -421,6 +425,7 @@ def load_class(ref: Ref) -> type:
                 entry.received = True
                 entry.ref, entry.groups, entry.cells, entry.parts = ref, groups, cells, parts
                 entry.state = set(state)
+                entry.companions = companions
     return cls
 
 

@@ -7,7 +7,7 @@ import pickle
 from types import CellType, FunctionType, ModuleType
 
 from goproc.pickling import homes, names, pickler, store
-from goproc.pickling.classes import class_entry, is_static_class
+from goproc.pickling.classes import is_static_class
 from goproc.pickling.names import cell_contents, names_of
 from goproc.pickling.pickler import Pickler
 from goproc.pickling.statics import BASE_GLOBALS, NotStatic, importable, is_handle, is_static, library
@@ -97,13 +97,12 @@ def _new_template(function: FunctionType, old: Template | None) -> Template:
         if old is not None and old.owner is None:
             template.volatile = old.volatile | old.moved(function.__globals__)
             template.moving_defaults = old.moving_defaults or old.defaults is not function.__defaults__
-            template.moving_title = old.moving_title or old.title != function.__name__
+            names = old.title, old.qualname
+            template.moving_title = old.moving_title or names != (function.__name__, function.__qualname__)
         _slice(template, function)
         blob = _dump(template, function)
         template.prepare()
-        classes = [value for value in template.statics.values() if isinstance(value, type)]
-        known = [(cls, class_entry(cls)) for cls in classes]
-        template.classes = [(cls, entry.ref) for cls, entry in known if entry.uid is not None]
+        template.watch(function)
         _use_own(template, function)
     _remember(template, store.put(blob, (template.code.co_filename, template.code.co_qualname)))
     return template

@@ -15,6 +15,7 @@ import marshal
 import os
 import pickle
 import sys
+from io import TextIOWrapper
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from weakref import WeakKeyDictionary
 
@@ -339,6 +340,15 @@ def _make_cached_property(function: Any, name: str | None) -> Any:
     return made
 
 
+def _reduce_stream(_: Pickler, stream: TextIOWrapper) -> Any:
+    """Reduce a standard stream by its name: the script may have kept the one that goproc has replaced since."""
+    for name in ("stdout", "stderr", "stdin"):
+        if stream is getattr(sys, name) or stream is getattr(sys, f"__{name}__"):
+            return getattr, (sys, name)
+    learn_cloudpickle()
+    return sys.modules["cloudpickle"].Pickler.dispatch_table[TextIOWrapper](stream)
+
+
 def _reduce_weak_keys(_: Pickler, obj: Any) -> Any:
     """Reduce what `singledispatch` remembers by class; of other keys no copy would be held by anybody."""
     entries = dict(obj)
@@ -351,4 +361,5 @@ reducers[CodeType] = _reduce_code
 reducers[MethodType] = _reduce_bound_method
 reducers[LRU] = _reduce_lru_cache
 reducers[functools.cached_property] = _reduce_cached_property
+reducers[TextIOWrapper] = _reduce_stream
 reducers[WeakKeyDictionary] = _reduce_weak_keys

@@ -6,6 +6,7 @@ import builtins
 import importlib
 from operator import itemgetter
 from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import NamedTuple
 
 from goproc.pickling import homes, wrappers
 from goproc.pickling.classes import class_entry
@@ -52,6 +53,25 @@ def set_attributes(function: Any, attributes: Iterable[tuple[str, Any]]) -> None
         setattr(function, name, value)
 
 
+class Detail(NamedTuple):
+    """A dictionary of a function that may be changed in place: its keyword defaults or its annotations, as they were."""
+
+    name: str | None  # of the global that the function is; None: it is the template's
+    attribute: str
+    known: dict[str, Any]
+    copy: dict[str, Any]
+
+    @classmethod
+    def of(cls, name: str | None, function: FunctionType) -> list[Detail]:
+        found = [(a, getattr(function, a)) for a in ("__kwdefaults__", "__annotations__")]
+        return [cls(name, attribute, known, known.copy()) for attribute, known in found if known]
+
+    def changed(self, function: Any, namespace: dict[str, Any]) -> bool:
+        if self.name is not None:
+            function = namespace[self.name]
+        return getattr(function, self.attribute) is not self.known or self.known != self.copy
+
+
 class Body:
     """A function without its namespace and its cells."""
 
@@ -61,6 +81,10 @@ class Body:
     title: str
     defaults: tuple[Any, ...] | None
     attributes: Attributes
+
+    @property
+    def qualname(self) -> str:
+        return str(dict(self.attributes).get("__qualname__", self.code.co_qualname))
 
     def make(self, namespace: dict[str, Any], cells: tuple[CellType, ...] | None = None) -> Any:
         function = FunctionType(self.code, namespace, self.title, self.defaults, cells)
@@ -112,6 +136,7 @@ class Member(Body):
             type(value) is FunctionType
             and value.__code__ is self.code
             and value.__defaults__ is self.defaults
+            and (value.__name__, value.__qualname__) == (self.title, self.qualname)
         )
 
     def build(self, namespace: dict[str, Any]) -> Any:
@@ -152,8 +177,10 @@ class Template(Body):
         "cached_members",
         "classes",
         "fetch",
+        "details",
         "fresh_members",
         "fresh_wrappers",
+        "full_title",
         "function",
         "linked",
         "namespace",
@@ -191,7 +218,7 @@ class Template(Body):
     fetch: Callable[[Any], tuple[Any, ...]]  # gets the values of `dynamic`, if there are more
     reads_state: bool  # something else in the same message could rebind what it reads
     static_items: Attributes
-    plain_members: list[tuple[str, CodeType, tuple[Any, ...] | None]]
+    plain_members: list[tuple[str, CodeType, tuple[Any, ...] | None, str, str]]
     cached_members: list[Member]
     fresh_members: list[Member]
     fresh_wrappers: bool  # some of them are wrappers
@@ -207,9 +234,9 @@ class Template(Body):
         self.volatile: set[str] = set()
         self.watched: tuple[str, ...] = ()
         self.size = 0
-        self.classes: list[
-            tuple[type, Ref]
-        ] = []  # those in `statics` that travel by value, and their definitions
+        self.details: list[Detail] = []
+        # Classes in `statics` that travel by value, with their definitions.
+        self.classes: list[tuple[type, Ref]] = []
 
     @classmethod
     def of_importable(cls, function: FunctionType) -> Template:
@@ -245,6 +272,7 @@ class Template(Body):
 
     def prepare(self) -> None:
         """Make the shared namespace and what the hot paths use."""
+        self.full_title = self.qualname
         self.single = self.dynamic[0] if len(self.dynamic) == 1 else None
         if len(self.dynamic) > 1:
             self.fetch = itemgetter(*self.dynamic)
@@ -253,7 +281,9 @@ class Template(Body):
             not isinstance(value, (ModuleType, FunctionType, BuiltinFunctionType, type))
             for value in self.statics.values()
         )
-        self.plain_members = [(m.name, m.code, m.defaults) for m in self.members if m.cached is None]
+        self.plain_members = [
+            (m.name, m.code, m.defaults, m.title, m.qualname) for m in self.members if m.cached is None
+        ]
         self.cached_members = [m for m in self.members if m.cached is not None]
         # Wrappers last: they have globals of their own, copied from those that are there.
         self.members = tuple(sorted(self.members, key=lambda m: m.cached is not None))
@@ -272,6 +302,16 @@ class Template(Body):
         if self.simple:
             self.function = self.build(None, None, None)
 
+    def watch(self, function: FunctionType) -> None:
+        """Remember what the function was made from that may change in itself."""
+        self.details = Detail.of(None, function)
+        for member in self.members:
+            if member.cached is None:
+                self.details += Detail.of(member.name, function.__globals__[member.name])
+        classes = [value for value in self.statics.values() if isinstance(value, type)]
+        known = [(cls, class_entry(cls)) for cls in classes]
+        self.classes = [(cls, entry.ref) for cls, entry in known if entry.uid is not None]
+
     def refresh_wrappers(self, namespace: dict[str, Any]) -> None:
         """Bring the globals of the wrappers in a namespace up to date with it."""
         for member in self.cached_members:
@@ -287,9 +327,14 @@ class Template(Body):
             for name, value in self.static_items:
                 if namespace[name] is not value:
                     return False
-            for name, code, defaults in self.plain_members:
+            for name, code, defaults, title, qualname in self.plain_members:
                 value = namespace[name]
-                if value.__code__ is not code or value.__defaults__ is not defaults:
+                if (
+                    value.__code__ is not code
+                    or value.__defaults__ is not defaults
+                    or value.__name__ != title
+                    or value.__qualname__ != qualname
+                ):
                     return False
         except (KeyError, AttributeError):
             return False
@@ -310,6 +355,9 @@ class Template(Body):
         for name in self.watched:
             if name in namespace:
                 return False
+        for detail in self.details:
+            if detail.changed(function, namespace):
+                return False
         for cls, ref in self.classes:
             entry = class_entry(cls)
             if entry.ref != ref or entry.stateful:
@@ -317,7 +365,8 @@ class Template(Body):
         if self.simple and (function.__dict__ or function.__kwdefaults__ is not self.kwdefaults):
             return False
         return (function.__defaults__ is self.defaults or self.moving_defaults) and (
-            function.__name__ == self.title or self.moving_title
+            (function.__name__ == self.title and function.__qualname__ == self.full_title)
+            or self.moving_title
         )
 
     def moved(self, namespace: dict[str, Any]) -> set[str]:

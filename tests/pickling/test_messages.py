@@ -89,6 +89,8 @@ import decimal, collections, dataclasses, pathlib
 messages.loads(*messages.dumps([1, decimal.Decimal(1), collections.Counter("ab"), pathlib.Path("/"), len, int]))
 assert "cloudpickle" not in sys.modules
 assert messages.loads(*messages.dumps([sys.stdout]))[0] is sys.stdout
+assert "cloudpickle" not in sys.modules
+assert list(messages.loads(*messages.dumps({1: 2}.keys()))) == [1]
 assert "cloudpickle" in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
