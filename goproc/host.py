@@ -40,7 +40,7 @@ from goproc import (
     topology,
     zygote,
 )
-from goproc.pickling import store
+from goproc.pickling import homes, store
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -101,6 +101,7 @@ class _Runtime:
             if attached:
                 self.stop()
             raise
+        homes.show_to_goroutines(True)
         self._install_hooks()
 
     def _start_workers(self, memfd: int) -> None:
@@ -115,6 +116,7 @@ class _Runtime:
     def stop(self) -> list[Any]:
         """End every process but this one; return the greenlets of goroutines that had not ended."""
         self._remove_hooks()
+        homes.show_to_goroutines(False)
         _core.stop()
         if self.thread and self.thread is not threading.current_thread():
             self.thread.join(

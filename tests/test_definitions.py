@@ -586,3 +586,41 @@ def test_streams_that_the_script_has_kept(run: Run) -> None:
     """
     done = run(script(text))
     assert (done.status, done.out, done.err) == (0, "printed\n" * 3 + "True\n", "noted\n" * 3)
+
+
+def test_a_copy_of_a_function_is_found_by_its_name_in_the_host(run: Run) -> None:
+    text = """
+        import __main__
+        from concurrent.futures import ProcessPoolExecutor
+        RATE = 2
+        def helper(x): return x * RATE
+        def f():
+            assert pickle.loads(pickle.dumps(helper)) is helper is __main__.helper
+            return helper(2), __main__.RATE
+        def pool():
+            with ProcessPoolExecutor(1) as pool:
+                return list(pool.map(helper, [1, 2]))
+        print(go.on(1)(pool).result(30))
+        print(everywhere(f), __main__.helper is helper, type(__main__) is type(sys))
+        g = go.on(0)(f)
+        RATE = 3
+        print(g.result(30), f())
+    """
+    assert ok(run(script(text))) == "[2, 4]\n(4, 2) True False\n(4, 2) (6, 3)\n"
+
+
+def test_classes_of_libraries_that_reach_their_methods(run: Run) -> None:
+    text = """
+        class Fields:
+            def __init__(self, cls): self.check = cls.check
+        def remember(cls):
+            cls.__library_fields__ = Fields(cls)
+            return cls
+        @remember
+        class Row:
+            @classmethod
+            def check(cls, n): return cls.__name__, n
+        def f(): return Row.__library_fields__.check(1), Row.__library_fields__.check.__self__ is Row
+        print(everywhere(f))
+    """
+    assert ok(run(script(text))) == "(('Row', 1), True)\n"

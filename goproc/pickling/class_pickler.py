@@ -68,20 +68,24 @@ class ClassPickler(pickler.Pickler):
             self.dump(self._companions())
         except Exception:  # one of them cannot be part of a definition; nobody may want it
             del self.sink[written:]
-            self.dump([])
+            self.dump({})
         return b"".join(self.sink)
 
-    def _companions(self) -> list[type]:
-        """Return the classes that only texts name, in annotations: `typing.get_type_hints()` looks for them in the module."""
+    def _companions(self) -> dict[str, Any]:
+        """Return the globals that annotations name in texts: `typing.get_type_hints()` looks for them in the module."""
         namespace = getattr(sys.modules.get(self.root.__module__), "__dict__", {})
-        found = [self.root]
-        for cls in found:
+        found: dict[str, Any] = {}
+        todo = [self.root]
+        for cls in todo:
             hints = [hint for hint in vars(cls).get("__annotations__", {}).values() if isinstance(hint, str)]
             for name in identifiers(hints):
                 value = namespace.get(name)
-                if isinstance(value, type) and value not in found and not importable(value):
-                    found.append(value)
-        return found[1:]
+                if name in found or not (_is_definition(value) or type(value).__module__ == "typing"):
+                    continue
+                found[name] = value
+                if isinstance(value, type) and not importable(value):
+                    todo.append(value)
+        return {name: value for name, value in found.items() if value is not None}
 
     def groups(self) -> list[tuple[Scope, tuple[str, ...]]]:
         return [(scope, tuple(scope.dynamic)) for scope in self.scopes.values() if scope.dynamic]
@@ -94,7 +98,7 @@ class ClassPickler(pickler.Pickler):
             return self._reduce_class(obj)
         if is_handle(kind):
             raise NotStatic("a handle")
-        if kind is MethodType and not importable(type(obj.__self__)):
+        if kind is MethodType and not importable(_class_of(obj.__self__)):
             return MethodType, (
                 obj.__func__,
                 obj.__self__,
@@ -171,6 +175,10 @@ class ClassPickler(pickler.Pickler):
             else:
                 scope.expected[name] = statics[name] = source[name]
         return statics
+
+
+def _class_of(owner: Any) -> type:
+    return owner if isinstance(owner, type) else type(owner)
 
 
 def _is_definition(value: Any) -> bool:

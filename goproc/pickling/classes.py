@@ -61,7 +61,7 @@ class ClassEntry:
         cells: those whose content messages carry.
         parts: stateful classes it is made of, such as its bases.
         checking: the entry is in use: classes may refer to each other.
-        companions: classes that only its annotations name, kept for those who look for them by name.
+        companions: what its annotations name, kept for those who look for it by name.
         state: names of the attributes that messages carry.
         uses: other classes that the definition refers to, with their definitions.
         watch, guards: what the definition was made from.
@@ -100,7 +100,7 @@ class ClassEntry:
         self.groups: list[tuple[Namespace, tuple[str, ...]]] = []
         self.cells: list[CellType] = []
         self.parts: list[type] = []
-        self.companions: list[type] = []
+        self.companions: dict[str, Any] = {}
         self.state: set[str] = set()
         self.uses: list[Use] = []
         self.version = 0
@@ -291,6 +291,10 @@ def inline_class(cls: type, without: Container[str] = ()) -> Any:
         cls: the class.
         without: names of attributes that stay behind.
     """
+    if type(cls).__module__.partition(".")[0] == "msgspec":
+        raise pickle.PicklingError(
+            f"{cls.__qualname__}: a msgspec.Struct is made from its source only; define it in a module that goroutines import"
+        )
     make, args, (attributes, slots), _, _, setter = reduce_by_cloudpickle(cls)
     if "__slots__" in cls.__dict__ and args[0] is type(cls):  # an enumeration is made in another way
         metaclass, name, bases, namespace, *rest = args
@@ -426,6 +430,7 @@ def load_class(ref: Ref) -> type:
                 entry.ref, entry.groups, entry.cells, entry.parts = ref, groups, cells, parts
                 entry.state = set(state)
                 entry.companions = companions
+                homes.mention(cls.__module__, companions)
     return cls
 
 

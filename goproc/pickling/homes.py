@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Callable, Container, Iterable, Mapping
     from typing import Any
 
 MAIN = ("__main__", "__mp_main__")
@@ -34,6 +34,7 @@ class Answer(NamedTuple):
 
 _answers: dict[str, Answer] = {}
 _received: dict[str, WeakValueDictionary[str, Any]] = {}
+_mentioned: dict[str, dict[str, Any]] = {}  # by annotations
 
 # Set by the part of goproc that runs goroutines.
 running: Callable[[], dict[str, Any] | None] = type(None)  # return the globals of the running goroutine
@@ -109,7 +110,7 @@ class Home(ModuleType):
     """A module that this process has not run."""
 
     def __getattr__(self, name: str) -> Any:
-        for namespace in (self._running(), _received.get(self.__name__, {}), *self._all()):
+        for namespace in (self._running(), *self._known(), *self._all()):
             if name in namespace:
                 return namespace[name]
         raise AttributeError(
@@ -126,7 +127,12 @@ class Home(ModuleType):
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
         """All attributes, in a new dictionary."""
-        return {**_attributes(self), **_received.get(self.__name__, {}), **self._running()}
+        received, mentioned = self._known()
+        return {**_attributes(self), **mentioned, **received, **self._running()}
+
+    def _known(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        name = self.__name__
+        return _received.get(name, {}), _mentioned.get(name, {})
 
     def _running(self) -> dict[str, Any]:
         namespace = running()
@@ -134,6 +140,31 @@ class Home(ModuleType):
 
     def _all(self) -> list[dict[str, Any]]:
         return [namespace for namespace in all_of_them() if namespace.get("__name__") == self.__name__]
+
+
+class Script(ModuleType):
+    """`__main__` in the process of the script, as a goroutine sees it: a copy of a function is found by its name.
+
+    Goroutines that came in a message have globals of their own there, too. For others this is the module as it is.
+    """
+
+    def __getattribute__(self, name: str) -> Any:
+        namespace = running()
+        if (
+            namespace is not None
+            and name in namespace
+            and namespace.get("__name__") == _attributes(self)["__name__"]
+        ):
+            return namespace[name]
+        return super().__getattribute__(name)
+
+
+def show_to_goroutines(shown: bool) -> None:
+    """Have the attributes of the script's `__main__` depend on which goroutine asks, or no longer."""
+    module = sys.modules.get("__main__")
+    plain, ours = (ModuleType, Script) if shown else (Script, ModuleType)
+    if type(module) is plain:
+        module.__class__ = ours
 
 
 def provide(name: str) -> None:
@@ -157,6 +188,17 @@ def receive(definition: Any, name: str | None = None) -> None:
         provide(module)
         if type(sys.modules[module]) is Home:
             _received.setdefault(module, WeakValueDictionary())[name] = definition
+
+
+def mention(module: object, found: dict[str, Any]) -> None:
+    """Make what annotations name, and is not a class of the module, an attribute of the module's home, too."""
+    if isinstance(module, str) and type(sys.modules.get(module)) is Home:
+        kept = {
+            name: value
+            for name, value in found.items()
+            if not isinstance(value, type) or not only_here(value.__module__)
+        }
+        _mentioned.setdefault(module, {}).update(kept)
 
 
 def namespace_of(function: Any) -> dict[str, Any] | None:

@@ -125,7 +125,7 @@ def _reducer_for(kind: type) -> Reducer | None:
     if reducer is not None:
         return reducer
     name = (kind.__module__, kind.__name__)
-    if name[0] in ("wrapt", "wrapt.wrappers", "wrapt._wrappers", "wrapt.proxies"):
+    if name[0] in ("wrapt", "wrapt.wrappers", "_wrappers", "wrapt._wrappers", "wrapt.proxies"):
         return _reduce_proxy
     if name in (("toolz.functoolz", "curry"), ("cytoolz.functoolz", "curry")):
         return _reduce_curry
@@ -211,9 +211,17 @@ def _call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 def _reduce_proxy(_: Pickler, proxy: Any) -> Any:
     """Reduce an object of wrapt, which refuses to be pickled, by the arguments that make it."""
     kind = type(proxy)
+    args: tuple[Any, ...] = (proxy.__wrapped__,)
     if hasattr(proxy, "_self_wrapper"):
-        return kind, (proxy.__wrapped__, proxy._self_wrapper, getattr(proxy, "_self_enabled", None))
-    return kind, (proxy.__wrapped__,)
+        args = (proxy.__wrapped__, proxy._self_wrapper, getattr(proxy, "_self_enabled", None))
+    return _make_proxy, (kind.__name__ if kind.__module__ == "_wrappers" else kind, args)
+
+
+def _make_proxy(kind: Any, args: tuple[Any, ...]) -> Any:
+    """Make an object of a class of wrapt, or of a subclass; its own in C say that they are of a module `_wrappers`."""
+    if isinstance(kind, str):
+        kind = getattr(importlib.import_module("wrapt"), kind)
+    return kind(*args)
 
 
 def _reduce_curry(_: Pickler, curry: Any) -> Any:
@@ -356,7 +364,7 @@ def _reduce_weak_keys(_: Pickler, obj: Any) -> Any:
 
 
 reducers[CellType] = _reduce_cell
-reducers[ModuleType] = _reduce_module
+reducers[ModuleType] = reducers[homes.Home] = reducers[homes.Script] = _reduce_module
 reducers[CodeType] = _reduce_code
 reducers[MethodType] = _reduce_bound_method
 reducers[LRU] = _reduce_lru_cache
