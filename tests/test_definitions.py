@@ -624,3 +624,36 @@ def test_classes_of_libraries_that_reach_their_methods(run: Run) -> None:
         print(everywhere(f))
     """
     assert ok(run(script(text))) == "(('Row', 1), True)\n"
+
+
+def test_words_keep_no_handle_alive(run: Run) -> None:
+    """The failure is reported when the handle of main goes: no other goroutine has it, whatever it prints."""
+    text = """
+        from goproc import sleep
+        def fails(): raise ValueError("nobody knows")
+        def f(ready, end):
+            print("g is ready", flush=True)
+            ready.send(1)
+            end.recv_ok()
+        ready, end = chan(), chan()
+        g = go.on(1)(fails)
+        while g.state != "failed": sleep(0.001)
+        other = go.on(2)(f, ready, end)
+        ready.recv()
+        del g
+        print("dropped", file=sys.stderr)
+        end.close()
+        other.join()
+    """
+    done = run(script(text))
+    assert done.err.index("ValueError: nobody knows") < done.err.index("dropped"), done
+
+
+def test_eval_finds_a_channel(run: Run) -> None:
+    text = """
+        ch = chan(3)
+        def f(): eval("ch").send(1)
+        everywhere(f)
+        print(len(ch))
+    """
+    assert ok(run(script(text))) == "3\n"

@@ -229,15 +229,19 @@ class _Slice:
         absent = {name for name in found if name not in self.namespace}.union(self.watched)
         if len(absent) <= _WATCHED:
             self.watched = tuple(absent)
-        if any(code.reflects for code in codes):
+        dotted = names.identifiers(hints, names.DOT).union(*[code.dotted for code in codes])
+        reflects = any(code.reflects for code in codes)
+        if reflects:
             self.size = len(self.namespace)
-            found |= {name for name in self.namespace if not name.startswith("_") and name not in _OF_SHELLS}
-        dotted = frozenset[str]().union(*[code.dotted for code in codes])
-        return [
-            name
-            for name, value in self.namespace.items()
-            if name in found and (self.size or name in dotted or type(value) is not ModuleType)
-        ]
+
+        def is_meant(name: str, value: Any) -> bool:
+            if is_handle(type(value)):  # it would keep alive what it stands for
+                return reflects and name in found
+            if type(value) is ModuleType and not reflects:  # an import may take long
+                return name in dotted
+            return name in found or (reflects and not name.startswith("_") and name not in _OF_SHELLS)
+
+        return [name for name, value in self.namespace.items() if is_meant(name, value)]
 
     def _place_mentioned(self, name: str) -> None:
         if name not in self.namespace:

@@ -22,6 +22,7 @@ _READ_IN_BODY = _READ | {"LOAD_NAME"}
 _CONSTANT = frozenset({"LOAD_CONST", "RETURN_CONST"})
 _OF_CALLS = frozenset({"CALL_KW", "IMPORT_NAME"})
 _FRAMES = frozenset({"_getframe", "currentframe", "f_globals"})
+DOT = r"\s*\."  # what follows an identifier where an attribute is meant
 _LONGEST = 100_000  # characters of a text that are looked through
 # Code that names one of these can reach any global.
 REFLECTION = frozenset({"globals", "exec", "eval", "vars"})
@@ -80,7 +81,7 @@ class Names:
         self.rebound = frozenset(rebound)
         self.attributes = frozenset(attributes)
         self.mentioned = identifiers(texts)
-        self.dotted = identifiers(texts, r"\s*\.")
+        self.dotted = identifiers(texts, DOT)
         self.reflects = not REFLECTION.isdisjoint(used) or not _FRAMES.isdisjoint(attributes)
 
 
