@@ -109,16 +109,14 @@ def _new_template(function: FunctionType, old: Template | None) -> Template:
 
 
 def _use_own(template: Template, function: FunctionType) -> None:
-    """Let functions that come back to this process be its own, where only a change of its modules could tell.
-
-    Not so what `go` calls: that keeps the globals as of its `go` line whatever becomes of them.
-    """
-    if template.reads_state or template.library is not None:
+    """Let functions that come back to this process be its own, if they use no globals: copies could not be told from them."""
+    if template.library is not None:
         return
+    namespace = function.__globals__
     for member in template.members:
-        if not member.fresh:
-            template.namespace[member.name] = function.__globals__[member.name]
-    if template.simple:
+        if not member.fresh and namespace.keys().isdisjoint(names_of(member.code).used):
+            template.namespace[member.name] = namespace[member.name]
+    if template.simple and namespace.keys().isdisjoint(names_of(template.code).used):
         template.original = function
 
 
