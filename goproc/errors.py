@@ -22,6 +22,10 @@ from __future__ import annotations
 
 import pickle
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class GoprocError(Exception):
     """Base of everything goproc raises that is not one of Python's own exceptions."""
@@ -42,16 +46,31 @@ class RemoteError(GoprocError):
         type_name: the qualified name of its type.
         text: what ``str()`` of it gave.
         traceback: its traceback as text.
+        reason: names the parts that cannot be pickled.
+        arguments: its ``args``, with None in place of those that cannot be pickled.
+        attributes: by name, its attributes that can be pickled.
     """
 
-    def __init__(self, type_name: str, text: str, traceback: str) -> None:
+    def __init__(
+        self,
+        type_name: str,
+        text: str,
+        traceback: str,
+        reason: str = "",
+        arguments: tuple[Any, ...] = (),
+        attributes: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(type_name, text, traceback)
         self.type_name = type_name
         self.text = text
         self.traceback = traceback
+        self.reason = reason
+        self.arguments = arguments
+        self.attributes = {} if attributes is None else attributes
 
     def __str__(self) -> str:
-        return f"{self.type_name}: {self.text}" if self.text else self.type_name
+        told = f"{self.type_name}: {self.text}" if self.text else self.type_name
+        return f"{told} ({self.reason})" if self.reason else told
 
 
 class OutOfSharedMemory(GoprocError, MemoryError):

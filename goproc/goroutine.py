@@ -16,7 +16,7 @@ from contextvars import copy_context
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from goproc import ending, scheduler, sigint, stdio
-from goproc.errors import Cancelled, PickleError, RemoteError
+from goproc.errors import Cancelled, PickleError
 from goproc.g import G
 from goproc.labels import format_labels
 from goproc.pickling import calls, functions, homes, messages, variables
@@ -580,7 +580,7 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
             if _core.task_done(g.block, g.object, True, failed.store(), quiet):
                 return
         except BaseException:  # the exception drags along more than memory allows
-            short = failure.pack(RemoteError(type(exc).__qualname__, str(exc)[:1000], ""))
+            short = failure.pack_briefly(exc)
             if _core.task_done(g.block, g.object, True, failed._replace(packed=short).store(), quiet):
                 return
     elif _core.task_done(g.block, g.object, True, None, quiet):

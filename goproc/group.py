@@ -26,7 +26,7 @@ from weakref import WeakValueDictionary
 
 from goproc import context, scheduler
 from goproc.cell import Cell
-from goproc.errors import Cancelled, DeadlineExceeded, RemoteError
+from goproc.errors import Cancelled, DeadlineExceeded
 from goproc.goroutine import Goexit, Goroutine, Told, _name_of, _spawn, _spawn_local, open_call
 from goproc.pickling import failure
 from goproc.shm import _core
@@ -396,7 +396,7 @@ def _note(flags: Atomic, errors: Chan[list[Goroutine[Any]]], node: Chan[None], e
     try:
         _core.promise_set(error, True, packed)
     except Exception:  # the exception drags along more than memory allows
-        packed = failure.pack(RemoteError(type(exc).__qualname__, str(exc)[:1000], ""))
+        packed = failure.pack_briefly(exc)
         _core.promise_set(error, True, packed)
     # Outside of a block nobody asks for more than the first.
     Cell.of(errors).update(lambda noted: ([*noted, error] if in_block or not noted else noted, None))

@@ -34,5 +34,7 @@ Each file uses only those above it, but for what runs once per class (late impor
     functions        makes, loads and caches templates; functions inside a message
     calls            the message that starts a goroutine
     messages         any other message: dumps, loads
-    failure          exceptions                    diagnose        says which object cannot be pickled
+    exceptions       how one exception is taken apart and made again
+    nodes            an exception with all that it leads to
+    failure          the message of a failure      diagnose        says which object cannot be pickled
 """

@@ -42,7 +42,7 @@ def explain(obj: Any, error: BaseException, root: str) -> PickleError:
             f"cannot pickle {root}: it is too deeply nested ({type(error).__name__})\n"
             "send it as a flat list, or in parts"
         )
-    path, culprit = _descend(obj)
+    path, culprit = descend(obj)
     where = " -> ".join([root, *path, _title(culprit)])
     return PickleError(
         f"cannot pickle {where}: {_text(error)}\n"
@@ -85,7 +85,7 @@ def _failure(obj: Any) -> Exception | None:
     return None
 
 
-def _descend(node: Any) -> tuple[list[str], Any]:
+def descend(node: Any) -> tuple[list[str], Any]:
     """Return the path to the innermost object that fails by itself, and the object."""
     path: list[str] = []
     seen = {id(node)}

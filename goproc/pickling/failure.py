@@ -1,29 +1,30 @@
-"""Exceptions that cross processes.
+"""Failures: an exception as a message of plain builtins, with the texts that a report needs.
 
-What is sent is verified where it is raised: an exception that cannot be pickled, or cannot be unpickled, must not
-surprise the reader, so the sender makes the round trip itself and sends type, text and traceback if it fails.
-Pickle drops what links an exception to others, so causes, contexts and the members of groups are packed one by one.
+The message has two halves. A pickle holds the exception and all that it leads to, see `nodes`. Beside it stand the
+names, texts and tracebacks of the exception, its causes and members: a report reads them without making an exception,
+and an exception that cannot be made in the reader is told by them.
 """
 
 from __future__ import annotations
 
 import os
-import pickle
 import traceback
 
 from goproc.errors import RemoteError
-from goproc.pickling.messages import dump_in_band
+from goproc.pickling import nodes
+from goproc.pickling.exceptions import cause_of, context_of, dict_of, members_of, message_of, suppress_of
+from goproc.pickling.nodes import Nodes, Told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
-    # (pickle or None, type name, text, frames, cause, context, suppress_context, members or None)
+    # (pickle of all or the number in it, type name, text, frames, cause, context, suppress_context, members or None)
     Packed = tuple[Any, ...]
 
-_GROUPS = (ExceptionGroup, BaseExceptionGroup)
-_CHAIN = 16  # causes of causes, groups in groups
+_CHAIN = 16  # causes of causes, groups in groups, that a report shows
+_TEXT = 1000  # characters of the text of an exception that has to be short
 _NOTE = "Traceback of the goroutine (most recent call last):\n"
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -34,49 +35,50 @@ def pack(exc: BaseException) -> Packed:
     Never raises, whatever the exception is made of. Item 0 is the pickle or None, 1 the name of the type,
     2 the text, 3 the traceback's frames as text.
     """
-    return _pack(exc, 0, set())
-
-
-def _pack(exc: BaseException, depth: int, seen: set[int]) -> Packed:
-    seen.add(id(exc))
-    members = cause = context = None
-    if isinstance(exc, BaseExceptionGroup) and depth < _CHAIN:
-        members = tuple([_pack(member, depth + 1, seen) for member in exc.exceptions])
-        blob, text = _pickle_group_type(type(exc)), exc.message
-    else:
-        blob, text = _pickle(exc), _text(exc)
-    if depth < _CHAIN:
-        if exc.__cause__ is not None and id(exc.__cause__) not in seen:
-            cause = _pack(exc.__cause__, depth + 1, seen)
-        elif exc.__context__ is not None and not exc.__suppress_context__ and id(exc.__context__) not in seen:
-            context = _pack(exc.__context__, depth + 1, seen)
-    return blob, _name(type(exc)), text, _frames(exc), cause, context, exc.__suppress_context__, members
-
-
-def _pickle(exc: BaseException) -> bytes | None:
     try:
-        blob = dump_in_band(exc)
-        copy = pickle.loads(blob)
-        return blob if type(copy) is type(exc) and str(copy) == str(exc) else None
-    except KeyboardInterrupt:  # more likely the user's than the constructor's
+        numbers = Nodes(_tell)
+        told = _pack(exc, 0, numbers, set())
+        numbers.told()
+    except KeyboardInterrupt:  # more likely the user's than the exception's
+        raise
+    except BaseException:  # no memory or no stack is left
+        return None, type(exc).__name__, "", "", None, None, False, None
+    try:
+        return numbers.pickle(), *told[1:]
+    except KeyboardInterrupt:
         raise
     except BaseException:
-        return None
+        return None, *told[1:]
 
 
-def _pickle_group_type(kind: type) -> bytes | None:
-    """The type of a group is sent only if it can be made from a message and members, as the built-in ones are."""
-    own_constructor = any(
-        "__init__" in vars(cls) or "__new__" in vars(cls)
-        for cls in kind.__mro__
-        if issubclass(cls, BaseExceptionGroup) and cls not in _GROUPS
-    )
-    if own_constructor:
-        return None
-    try:
-        return dump_in_band(kind)
-    except Exception:
-        return None
+def pack_briefly(exc: BaseException) -> Packed:
+    """Make a short message from an exception whose own one is larger than memory allows."""
+    name = type(exc).__qualname__
+    return pack(RemoteError(name, _text(exc)[:_TEXT], "", "it is larger than memory allows"))
+
+
+def _pack(exc: BaseException, depth: int, numbers: Nodes, seen: set[int]) -> Packed:
+    number = numbers.number(exc)
+    if id(exc) in seen:  # a member of several groups is told of once
+        return number, _name(type(exc)), _text(exc), "", None, None, False, None
+    seen.add(id(exc))
+    name, text, frames = _tell(exc)
+    members = cause = context = None
+    if issubclass(type(exc), BaseExceptionGroup) and depth < _CHAIN:
+        members = tuple([_pack(member, depth + 1, numbers, seen) for member in members_of(exc)])
+        text = str.__str__(message_of(exc))
+    suppress = suppress_of.__get__(exc)
+    if depth < _CHAIN:
+        before, during = cause_of.__get__(exc), context_of.__get__(exc)
+        if before is not None and id(before) not in seen:
+            cause = _pack(before, depth + 1, numbers, seen)
+        elif during is not None and not suppress and id(during) not in seen:
+            context = _pack(during, depth + 1, numbers, seen)
+    return number, name, text, frames, cause, context, suppress, members
+
+
+def _tell(exc: BaseException) -> Told:
+    return Told(_name(type(exc)), _text(exc), _frames(exc))
 
 
 def unpack(packed: Packed) -> BaseException:
@@ -85,42 +87,52 @@ def unpack(packed: Packed) -> BaseException:
     Its causes and members are restored. The remote frames are a note on it, so that a traceback printed locally shows
     the local raise and then, once, where it happened. What could not be pickled is a `RemoteError`.
     """
-    blob, name, text, frames, cause, context, suppress, members = packed
-    exc: BaseException
-    if members is not None:
-        exc = _group(blob, text, [unpack(member) for member in members])
-    else:
-        exc = _load(blob, name, text, frames)
+    blob, *rest = packed
+    if blob is None:
+        return _stand_in(packed)
+    told: dict[int, Told] = {}
+    _collect((0, *rest), told)
+    try:
+        found = nodes.load(blob, told)
+    except Exception:  # no memory or no stack is left
+        return _stand_in(packed)
+    for number, exc in enumerate(found):
+        _note(exc, told[number].frames)
+    return found[0]
+
+
+def _collect(packed: Packed, told: dict[int, Told]) -> None:
+    """Note by number what a message tells of each exception."""
+    number, name, text, frames, cause, context, _, members = packed
+    told.setdefault(number, Told(name, text, frames))
+    for part in (cause, context, *(members or ())):
+        if part is not None:
+            _collect(part, told)
+
+
+def _stand_in(packed: Packed) -> BaseException:
+    """Return what stands for an exception of which there are only the texts."""
+    _, name, text, frames, cause, context, suppress, members = packed
+    exc: BaseException = RemoteError(name, text, frames)
+    if members:
+        exc = BaseExceptionGroup(text, [_stand_in(member) for member in members])
     if cause is not None:
-        exc.__cause__ = unpack(cause)
+        exc.__cause__ = _stand_in(cause)
     if context is not None:
-        exc.__context__ = unpack(context)
+        exc.__context__ = _stand_in(context)
     exc.__suppress_context__ = suppress
-    if frames:
-        exc.add_note(_NOTE + frames.rstrip("\n"))
+    _note(exc, frames)
     return exc
 
 
-def _load(blob: bytes | None, name: str, text: str, frames: str) -> BaseException:
-    if blob is not None:
-        try:
-            exc = pickle.loads(blob)
-            if isinstance(exc, BaseException):
-                return exc
-        except Exception:  # a module that only the sender can import
-            pass
-    return RemoteError(name, text, frames)
-
-
-def _group(blob: bytes | None, message: str, members: list[BaseException]) -> BaseException:
-    if blob is not None:
-        try:
-            group = pickle.loads(blob)(message, members)
-            if isinstance(group, BaseException):
-                return group
-        except Exception:
-            pass
-    return BaseExceptionGroup(message, members)  # an ExceptionGroup where the members allow it
+def _note(exc: BaseException, frames: str) -> None:
+    """Add the remote frames to the notes, past the `__setattr__` of the class."""
+    if not frames:
+        return
+    attributes = dict_of(exc)
+    notes = attributes.get("__notes__")
+    before = [] if notes is None else notes if isinstance(notes, (list, tuple)) else [notes]
+    attributes["__notes__"] = [*before, _NOTE + frames.rstrip("\n")]
 
 
 def format_traceback(exc: BaseException, skip_files: tuple[str, ...] = (_PACKAGE,)) -> str:
@@ -152,15 +164,19 @@ def _frames(exc: BaseException) -> str:
 
 
 def _name(kind: type) -> str:
-    return (
-        kind.__qualname__
-        if kind.__module__ in ("builtins", "__main__")
-        else f"{kind.__module__}.{kind.__qualname__}"
-    )
+    try:
+        module = kind.__module__
+        name = kind.__qualname__ if module in ("builtins", "__main__") else f"{module}.{kind.__qualname__}"
+        return str.__str__(name)
+    except Exception:
+        return type.__name__.__get__(kind)  # type: ignore[attr-defined, no-any-return]
 
 
 def _text(exc: BaseException) -> str:
+    """Return the text of an exception as a plain string, also where its `__str__` fails."""
     try:
-        return str(exc)
-    except Exception:
+        return str.__str__(str(exc))
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         return f"<{type(exc).__name__} whose text cannot be made>"

@@ -135,6 +135,10 @@ def _reducer_for(kind: type) -> Reducer | None:
         return lambda _, obj: (kind, (obj.format,))
     if kind.__module__ == "dataclasses":
         return _reduce_sentinel
+    if issubclass(kind, BaseException):
+        from goproc.pickling.exceptions import reduce_exception
+
+        return reduce_exception
     cloudpickle = sys.modules.get("cloudpickle")
     if cloudpickle is not None:
         special = cloudpickle.Pickler.dispatch_table.get(kind)

@@ -1,0 +1,352 @@
+"""How an exception is taken apart, and made again without its constructor.
+
+Pickle calls the class of an exception with `args`. For a class whose `__init__` takes other arguments that call fails,
+or makes another exception. Here `__new__` makes the copy, and the copy gets the state of the original: `args`, the
+members that built-in bases keep in C (`errno`, `filename`, `start`), the slots and the `__dict__`.
+
+A class with a `__reduce__`, `__getstate__` or `__setstate__` of its own is pickled by these.
+"""
+
+from __future__ import annotations
+
+import builtins
+import copyreg
+import pickle
+from types import BuiltinFunctionType, GetSetDescriptorType, MemberDescriptorType
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+from goproc.pickling import pickler
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Member = tuple[int, str]  # the place of a class in the method resolution order, and a name in that class
+
+_BUILTIN: frozenset[type] = frozenset(
+    [object, *(c for c in vars(builtins).values() if isinstance(c, type) and issubclass(c, BaseException))]
+)
+_ATOMS = frozenset({str, int, float, bool, bytes, type(None)})
+_GENERATORS = (
+    "dataclasses",
+    "attr._make",
+)  # modules whose __getstate__ and __setstate__ know the slots alone
+_OBJECT_LIMIT = 64 * 1024  # bytes of what AttributeError.obj may add to a message
+
+# The attributes by their descriptors, since a class may replace `__setattr__` or `__getattribute__`.
+args_of = BaseException.__dict__["args"]
+dict_of = BaseException.__dict__["__dict__"].__get__
+cause_of = BaseException.__dict__["__cause__"]
+context_of = BaseException.__dict__["__context__"]
+suppress_of = BaseException.__dict__["__suppress_context__"]
+members_of = BaseExceptionGroup.__dict__["exceptions"].__get__
+message_of = BaseExceptionGroup.__dict__["message"].__get__
+
+
+def quietly(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function that may run code of the user. Return None if it raises."""
+    try:
+        return f(*args, **kwargs)
+    except KeyboardInterrupt:  # more likely the user's than the object's
+        raise
+    except BaseException:
+        return None
+
+
+class Shape(NamedTuple):
+    """What the copies of one class need to be told."""
+
+    base: Any  # the nearest base whose __new__ is not written in Python
+    members: tuple[Member, ...]  # slots, and what built-in bases keep in C
+    own_new: bool
+    own_reduce: bool
+    own_getstate: bool
+    own_setstate: bool
+    fits: bool  # __reduce__ knows __init__: no class below the one that has it replaces the constructor
+
+
+_shapes: WeakKeyDictionary[type, Shape] = WeakKeyDictionary()
+
+
+def shape_of(cls: type) -> Shape:
+    shape = _shapes.get(cls)
+    if shape is None:
+        shape = _shapes[cls] = _shape(cls)
+    return shape
+
+
+def _shape(cls: type) -> Shape:
+    base = cls
+    while type(base.__dict__.get("__new__")) is not BuiltinFunctionType:
+        assert base.__base__ is not None
+        base = base.__base__
+    reduces = [place for name in ("__reduce__", "__reduce_ex__") if (place := _own(cls, name)) is not None]
+    init = _own(cls, "__init__")
+    return Shape(
+        base,
+        tuple([(i, name) for i, owner in enumerate(cls.__mro__) for name in _members(owner)]),
+        _own(cls, "__new__") is not None,
+        bool(reduces),
+        _own(cls, "__getstate__") is not None,
+        _own(cls, "__setstate__") is not None,
+        init is None or not reduces or min(reduces) <= init,
+    )
+
+
+def _own(cls: type, name: str) -> int | None:
+    """Return the place of the class that defines a method, None if it is a built-in one or written by a decorator."""
+    for place, owner in enumerate(cls.__mro__):
+        if name in owner.__dict__:
+            module = getattr(owner.__dict__[name], "__globals__", {}).get("__name__")
+            generated = name in ("__getstate__", "__setstate__") and module in _GENERATORS
+            return None if owner in _BUILTIN or generated else place
+    return None
+
+
+def _members(owner: type) -> list[str]:
+    if owner in (BaseException, BaseExceptionGroup, ExceptionGroup, object):
+        return []
+    # A property of a class in C may be anything. Those of the built-in ones are plain state.
+    kinds = (MemberDescriptorType, GetSetDescriptorType) if owner in _BUILTIN else (MemberDescriptorType,)
+    return [name for name, value in owner.__dict__.items() if isinstance(value, kinds)]
+
+
+# -- The sender -------------------------------------------------------------------------------------------------------
+
+
+class State(NamedTuple):
+    """Everything that a copy gets after it was made. Travels as a plain tuple."""
+
+    args: tuple[Any, ...]
+    members: dict[Member, Any]
+    attributes: dict[str, Any] | None
+    own: tuple[Any, ...] = ()  # empty, or the argument of __setstate__
+    notes: Any = None  # beside `own`, which may leave them out
+    obj: bytes | None = None  # the pickled AttributeError.obj
+
+
+def is_plain(exc: BaseException) -> bool:
+    """Return True if pickle itself copies the exception right: a built-in class, simple arguments, nothing else."""
+    kind = type(exc)
+    if kind not in _BUILTIN or dict_of(exc) or kind in copyreg.dispatch_table:
+        return False
+    if shape_of(kind).members or issubclass(kind, BaseExceptionGroup):
+        return False
+    return all(type(arg) in _ATOMS for arg in args_of.__get__(exc))
+
+
+def is_linked(exc: BaseException) -> bool:
+    return (
+        cause_of.__get__(exc) is not None or context_of.__get__(exc) is not None or suppress_of.__get__(exc)
+    )
+
+
+def pickles_itself(exc: BaseException) -> bool:
+    """Return True if the class, or somebody for the class, says how it is pickled."""
+    return shape_of(type(exc)).own_reduce or type(exc) in copyreg.dispatch_table
+
+
+def reduce_by_class(of: Any, exc: BaseException) -> Any:
+    """Reduce an exception in the way its class says."""
+    return NotImplemented if type(exc) in copyreg.dispatch_table else pickler._reduce_custom(of, exc)
+
+
+def call_of(exc: BaseException) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Return the arguments for a `__new__` written in Python; None if the class has none or is a group's.
+
+    The message of a group cannot be changed later, and a `__new__` may change what it is given.
+    """
+    cls: Any = type(exc)
+    if not shape_of(cls).own_new or issubclass(cls, BaseExceptionGroup):
+        return None
+    if hasattr(cls, "__getnewargs_ex__"):
+        args, kwargs = cls.__getnewargs_ex__(exc)
+        return tuple(args), dict(kwargs)
+    if hasattr(cls, "__getnewargs__"):
+        return tuple(cls.__getnewargs__(exc)), {}
+    return args_of.__get__(exc), {}
+
+
+def state_of(exc: BaseException) -> State:
+    cls: Any = type(exc)
+    shape = shape_of(cls)
+    attributes = dict(dict_of(exc)) or None
+    members = {}
+    for member in shape.members:
+        if not shape.own_getstate or cls.__mro__[member[0]] in _BUILTIN:
+            value = member_value(exc, *member)
+            if value is not ABSENT:
+                members[member] = value
+    own: tuple[Any, ...] = ()
+    if shape.own_getstate:
+        state = cls.__getstate__(exc)
+        own = () if state is None else (state,)
+    elif shape.own_setstate and attributes is not None:
+        own = (attributes,)
+    notes = None
+    if attributes is not None and (shape.own_getstate or shape.own_setstate):
+        notes, attributes = attributes.get("__notes__"), None
+    obj = _pickle_obj(exc) if isinstance(exc, AttributeError) else None
+    return State(args_of.__get__(exc), members, attributes, own, notes, obj)
+
+
+ABSENT = object()  # no value
+
+
+def member_value(exc: BaseException, place: int, name: str) -> Any:
+    """Return the value of a slot or a C member; `ABSENT` if it has none, or one that a new object has anyway."""
+    owner = type(exc).__mro__[place]
+    try:
+        value = owner.__dict__[name].__get__(exc)
+    except AttributeError:
+        return ABSENT
+    if owner is AttributeError and name == "obj":
+        return ABSENT
+    if value is None and owner in _BUILTIN:
+        # What nobody has set reads as None, too. It matters for these alone: the interpreter reads `value` without a
+        # look at NULL, and the text of an OSError made from a number and a text has both.
+        args = args_of.__get__(exc)
+        given = {"errno": args[:1], "strerror": args[1:2]}.get(name) if 2 <= len(args) <= 5 else None
+        return None if owner is StopIteration or (owner is OSError and given == (None,)) else ABSENT
+    return value
+
+
+class _Bounded:
+    """The file of a pickler that gives up on what is large."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.left = _OBJECT_LIMIT
+
+    def write(self, data: bytes) -> None:
+        self.left -= len(data)
+        if self.left < 0:
+            raise ValueError("too large")
+        self.parts.append(bytes(data))
+
+
+def _pickle_obj(exc: AttributeError) -> bytes | None:
+    """Pickle the object that has no such attribute. It may be anything, and whatever hinders it is no failure."""
+    obj = AttributeError.__dict__["obj"].__get__(exc)
+    if obj is None:
+        return None
+    return quietly(_pickle_bounded, obj)  # type: ignore[no-any-return]
+
+
+def _pickle_bounded(obj: Any) -> bytes:
+    sink = _Bounded()
+    pickler.Pickler(sink, 5).dump(obj)
+    return b"".join(sink.parts)
+
+
+def reduce_exception(of: Any, exc: BaseException) -> Any:
+    """Reduce an exception met in a message.
+
+    Its causes and contexts are packed like those of a goroutine's failure: one that cannot be pickled, or a chain
+    without end, does not keep the exception from being sent.
+    """
+    linked = is_linked(exc)
+    if not linked and is_plain(exc):
+        return NotImplemented
+    if pickles_itself(exc) and not _calls_another_constructor(exc):
+        return reduce_by_class(of, exc)
+    if issubclass(type(exc), BaseExceptionGroup):
+        made: Any = make_group, (type(exc), message_of(exc), members_of(exc))
+    else:
+        made = make, (type(exc), call_of(exc))
+    links = _pack_links(exc) if linked else None
+    return *made, (tuple(state_of(exc)), links), None, None, _restore
+
+
+def _calls_another_constructor(exc: BaseException) -> bool:
+    """Return True if `__reduce__` of a base calls the class, whose constructor is newer and takes other arguments."""
+    if shape_of(type(exc)).fits or type(exc) in copyreg.dispatch_table:
+        return False
+    reduced = exc.__reduce_ex__(5)
+    return isinstance(reduced, tuple) and reduced[0] is type(exc)
+
+
+def _pack_links(exc: BaseException) -> tuple[Any, ...]:
+    from goproc.pickling.failure import pack
+
+    cause, context = cause_of.__get__(exc), context_of.__get__(exc)
+    return (
+        None if cause is None else pack(cause),
+        None if context is None or context is cause else pack(context),
+        context is not None and context is cause,
+        suppress_of.__get__(exc),
+    )
+
+
+# -- The receiver -----------------------------------------------------------------------------------------------------
+
+
+def make(cls: Any, call: tuple[tuple[Any, ...], dict[str, Any]] | None) -> BaseException:
+    """Make an exception without state.
+
+    Args:
+        cls: its class.
+        call: the arguments of the class's own `__new__`, if it has one. Where that fails the built-in one does.
+    """
+    if call is not None:
+        args, kwargs = call
+        exc = quietly(cls.__new__, cls, *args, **kwargs)
+        if type(exc) is cls:
+            return exc  # type: ignore[no-any-return]
+    return shape_of(cls).base.__new__(cls)  # type: ignore[no-any-return]
+
+
+def make_group(cls: Any, message: str, members: Any) -> BaseException:
+    return shape_of(cls).base.__new__(cls, message, members)  # type: ignore[no-any-return]
+
+
+def fill(exc: BaseException, state: State) -> None:
+    """Give a copy its state, past the `__setattr__` of its class, which may refuse."""
+    cls: Any = type(exc)
+    args_of.__set__(exc, state.args)
+    for (place, name), value in state.members.items():
+        try:
+            cls.__mro__[place].__dict__[name].__set__(exc, value)
+        except (AttributeError, TypeError):  # a member that a class in C keeps to itself
+            pass
+    if state.attributes:
+        dict_of(exc).update(state.attributes)
+    for own in state.own:
+        setter = cls.__setstate__ if shape_of(cls).own_setstate else _set_state
+        setter(exc, own)
+    if state.notes is not None:
+        dict_of(exc)["__notes__"] = state.notes
+    if state.obj is not None:
+        AttributeError.__dict__["obj"].__set__(exc, quietly(pickle.loads, state.obj))
+
+
+def _set_state(exc: BaseException, state: Any) -> None:
+    """Do what pickle does with the outcome of `__getstate__` where a class has no `__setstate__`."""
+    slots: dict[str, Any] = {}
+    if isinstance(state, tuple) and len(state) == 2:
+        state, slots = state
+    dict_of(exc).update(state or {})
+    for name, value in (slots or {}).items():
+        object.__setattr__(exc, name, value)
+
+
+def link(
+    exc: BaseException, cause: BaseException | None, context: BaseException | None, suppress: bool
+) -> None:
+    cause_of.__set__(exc, cause)
+    context_of.__set__(exc, context)
+    suppress_of.__set__(exc, suppress)  # last: a cause sets it
+
+
+def _restore(exc: BaseException, parts: tuple[Any, ...]) -> None:
+    """Give an exception of a message its state and links."""
+    state, links = parts
+    fill(exc, State(*state))
+    if links is not None:
+        from goproc.pickling.failure import unpack
+
+        cause, context, same, suppress = links
+        cause = None if cause is None else unpack(cause)
+        link(exc, cause, cause if same else None if context is None else unpack(context), suppress)
