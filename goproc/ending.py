@@ -89,7 +89,7 @@ def _traceback(packed: tuple[Any, ...]) -> str:
 def first_line(exc: BaseException) -> str:
     try:
         return str(exc) or type(exc).__name__
-    except Exception:
+    except BaseException:  # a __str__ may raise anything
         return type(exc).__name__
 
 

@@ -133,6 +133,8 @@ class Goroutine(_core.Outcome[T]):
         self._join(timeout)
         state, value = self._take()
         self._outcome = (value, None) if state == _core.G_OK else (None, ending.Failure.read(value))
+        if state != _core.G_OK and scheduler.current is scheduler.main:
+            _hear(self._ref)
         return self._outcome
 
     def __repr__(self) -> str:
@@ -146,6 +148,24 @@ def _exception(failed: ending.Failure) -> BaseException:
     from goproc.pickling import failure
 
     return failure.unpack(failed.packed)
+
+
+# The reference of the goroutine whose KeyboardInterrupt main is to be told of, and the id of that exception: the
+# exception itself would keep the frames of the goroutine alive.
+_interrupting = (0, 0)
+
+
+def _interrupt_main(g: G, exc: KeyboardInterrupt) -> None:
+    global _interrupting
+    _interrupting = (g.object, id(exc))
+    scheduler.interrupt(scheduler.main, exc)
+
+
+def _hear(ref: int) -> None:
+    """Drop what is to interrupt main if main has read it as the outcome of the goroutine that raised it."""
+    pending = scheduler.main.interrupt
+    if pending is not None and _interrupting == (ref, id(pending)):
+        scheduler.main.interrupt = None
 
 
 class Goexit(BaseException):
@@ -572,7 +592,7 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
         _explain_missing(g, exc)
     g.function = None
     if isinstance(exc, KeyboardInterrupt) and _core.proc() == 0 and exc is not sigint.thrown:
-        scheduler.interrupt(scheduler.main, exc)
+        _interrupt_main(g, exc)
     quiet = quiet or isinstance(exc, (Cancelled, KeyboardInterrupt))
     if _core.task_wanted(g.object):
         failed = _failure(g, exc)

@@ -454,3 +454,35 @@ def test_ctrl_c_in_a_group_whose_members_do_not_react(start: Start, work: str) -
         done = program.wait(4.0)
     assert done.status == 130 and done.err.startswith("goproc: interrupted (Ctrl-C)"), done
     assert done.err.count("\n") == 1, done
+
+
+@pytest.mark.parametrize("error", ["Stop('s')", "KeyboardInterrupt('s')"])
+@pytest.mark.parametrize("start_it", ["go.on(0)", "go.local"])
+def test_an_interrupt_raised_by_a_goroutine_of_the_host_comes_once(
+    run: Run, start_it: str, error: str
+) -> None:
+    script = f"""
+        from goproc import go, sleep, chan
+        class Stop(KeyboardInterrupt): pass
+        def f(): raise {error}
+        def told(wait):
+            try: wait()
+            except KeyboardInterrupt as e: return repr(e)
+            return "nothing"
+        g = {start_it}(f)
+        print(told(g.result), told(lambda: sleep(0.01)), told(lambda: chan(1).send(1)))
+        g = {start_it}(f)
+        print(told(lambda: repr(g.exception())), told(lambda: sleep(0.01)))
+        g = {start_it}(f)
+        print(told(lambda: sleep(20)), told(lambda: sleep(0.01)), told(g.result))
+        {start_it}(f)
+        print(told(lambda: sleep(20)), told(lambda: sleep(0.01)))
+    """
+    done = run(textwrap.dedent(script))
+    assert (done.status, done.err) == (0, ""), done
+    assert done.out.splitlines() == [
+        f"{error} nothing nothing",
+        "nothing nothing",
+        f"{error} nothing {error}",
+        f"{error} nothing",
+    ]

@@ -34,7 +34,9 @@ Each file uses only those above it, but for what runs once per class (late impor
     functions        makes, loads and caches templates; functions inside a message
     calls            the message that starts a goroutine
     messages         any other message: dumps, loads
-    exceptions       how one exception is taken apart and made again
-    nodes            an exception with all that it leads to
+    bounded          pickles that are not to become large
+    exceptions       takes an exception apart      sent_exceptions   exceptions inside a message
+    nodes            pickles an exception with all that it leads to
+    node_reader      makes these exceptions again
     failure          the message of a failure      diagnose        says which object cannot be pickled
 """

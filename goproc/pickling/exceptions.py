@@ -17,6 +17,7 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from goproc.pickling import pickler
+from goproc.pickling.bounded import dump_bounded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,6 +138,11 @@ def is_plain(exc: BaseException) -> bool:
     return all(type(arg) in _ATOMS for arg in args_of.__get__(exc))
 
 
+def has_own_state(exc: BaseException) -> bool:
+    shape = shape_of(type(exc))
+    return shape.own_getstate or shape.own_setstate
+
+
 def is_linked(exc: BaseException) -> bool:
     return (
         cause_of.__get__(exc) is not None or context_of.__get__(exc) is not None or suppress_of.__get__(exc)
@@ -169,27 +175,34 @@ def call_of(exc: BaseException) -> tuple[tuple[Any, ...], dict[str, Any]] | None
     return args_of.__get__(exc), {}
 
 
-def state_of(exc: BaseException) -> State:
+def state_of(exc: BaseException, own: bool = True) -> State:
+    """Return the state of an exception.
+
+    Args:
+        exc: the exception.
+        own: by its own `__getstate__` or `__setstate__`, if it has one.
+    """
     cls: Any = type(exc)
     shape = shape_of(cls)
+    getstate, setstate = own and shape.own_getstate, own and shape.own_setstate
     attributes = dict(dict_of(exc)) or None
     members = {}
     for member in shape.members:
-        if not shape.own_getstate or cls.__mro__[member[0]] in _BUILTIN:
+        if not getstate or cls.__mro__[member[0]] in _BUILTIN:
             value = member_value(exc, *member)
             if value is not ABSENT:
                 members[member] = value
-    own: tuple[Any, ...] = ()
-    if shape.own_getstate:
+    given: tuple[Any, ...] = ()
+    if getstate:
         state = cls.__getstate__(exc)
-        own = () if state is None else (state,)
-    elif shape.own_setstate and attributes is not None:
-        own = (attributes,)
+        given = () if state is None else (state,)
+    elif setstate and attributes is not None:
+        given = (attributes,)
     notes = None
-    if attributes is not None and (shape.own_getstate or shape.own_setstate):
+    if attributes is not None and (getstate or setstate):
         notes, attributes = attributes.get("__notes__"), None
-    obj = _pickle_obj(exc) if isinstance(exc, AttributeError) else None
-    return State(args_of.__get__(exc), members, attributes, own, notes, obj)
+    obj = _pickle_obj(exc) if issubclass(cls, AttributeError) else None
+    return State(args_of.__get__(exc), members, attributes, given, notes, obj)
 
 
 ABSENT = object()  # no value
@@ -213,71 +226,12 @@ def member_value(exc: BaseException, place: int, name: str) -> Any:
     return value
 
 
-class _Bounded:
-    """The file of a pickler that gives up on what is large."""
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-        self.left = _OBJECT_LIMIT
-
-    def write(self, data: bytes) -> None:
-        self.left -= len(data)
-        if self.left < 0:
-            raise ValueError("too large")
-        self.parts.append(bytes(data))
-
-
-def _pickle_obj(exc: AttributeError) -> bytes | None:
+def _pickle_obj(exc: BaseException) -> bytes | None:
     """Pickle the object that has no such attribute. It may be anything, and whatever hinders it is no failure."""
     obj = AttributeError.__dict__["obj"].__get__(exc)
     if obj is None:
         return None
-    return quietly(_pickle_bounded, obj)  # type: ignore[no-any-return]
-
-
-def _pickle_bounded(obj: Any) -> bytes:
-    sink = _Bounded()
-    pickler.Pickler(sink, 5).dump(obj)
-    return b"".join(sink.parts)
-
-
-def reduce_exception(of: Any, exc: BaseException) -> Any:
-    """Reduce an exception met in a message.
-
-    Its causes and contexts are packed like those of a goroutine's failure: one that cannot be pickled, or a chain
-    without end, does not keep the exception from being sent.
-    """
-    linked = is_linked(exc)
-    if not linked and is_plain(exc):
-        return NotImplemented
-    if pickles_itself(exc) and not _calls_another_constructor(exc):
-        return reduce_by_class(of, exc)
-    if issubclass(type(exc), BaseExceptionGroup):
-        made: Any = make_group, (type(exc), message_of(exc), members_of(exc))
-    else:
-        made = make, (type(exc), call_of(exc))
-    links = _pack_links(exc) if linked else None
-    return *made, (tuple(state_of(exc)), links), None, None, _restore
-
-
-def _calls_another_constructor(exc: BaseException) -> bool:
-    """Return True if `__reduce__` of a base calls the class, whose constructor is newer and takes other arguments."""
-    if shape_of(type(exc)).fits or type(exc) in copyreg.dispatch_table:
-        return False
-    reduced = exc.__reduce_ex__(5)
-    return isinstance(reduced, tuple) and reduced[0] is type(exc)
-
-
-def _pack_links(exc: BaseException) -> tuple[Any, ...]:
-    from goproc.pickling.failure import pack
-
-    cause, context = cause_of.__get__(exc), context_of.__get__(exc)
-    return (
-        None if cause is None else pack(cause),
-        None if context is None or context is cause else pack(context),
-        context is not None and context is cause,
-        suppress_of.__get__(exc),
-    )
+    return quietly(dump_bounded, obj, _OBJECT_LIMIT)  # type: ignore[no-any-return]
 
 
 # -- The receiver -----------------------------------------------------------------------------------------------------
@@ -309,8 +263,12 @@ def fill(exc: BaseException, state: State) -> None:
     for (place, name), value in state.members.items():
         try:
             cls.__mro__[place].__dict__[name].__set__(exc, value)
-        except (AttributeError, TypeError):  # a member that a class in C keeps to itself
-            pass
+        except (
+            AttributeError,
+            TypeError,
+            LookupError,
+        ):  # a class in C keeps it to itself, or the class has changed
+            quietly(object.__setattr__, exc, name, value)
     if state.attributes:
         dict_of(exc).update(state.attributes)
     for own in state.own:
@@ -338,15 +296,3 @@ def link(
     cause_of.__set__(exc, cause)
     context_of.__set__(exc, context)
     suppress_of.__set__(exc, suppress)  # last: a cause sets it
-
-
-def _restore(exc: BaseException, parts: tuple[Any, ...]) -> None:
-    """Give an exception of a message its state and links."""
-    state, links = parts
-    fill(exc, State(*state))
-    if links is not None:
-        from goproc.pickling.failure import unpack
-
-        cause, context, same, suppress = links
-        cause = None if cause is None else unpack(cause)
-        link(exc, cause, cause if same else None if context is None else unpack(context), suppress)

@@ -11,8 +11,8 @@ import os
 import traceback
 
 from goproc.errors import RemoteError
-from goproc.pickling import nodes
 from goproc.pickling.exceptions import cause_of, context_of, dict_of, members_of, message_of, suppress_of
+from goproc.pickling.node_reader import load
 from goproc.pickling.nodes import Nodes, Told
 
 TYPE_CHECKING = False
@@ -93,7 +93,7 @@ def unpack(packed: Packed) -> BaseException:
     told: dict[int, Told] = {}
     _collect((0, *rest), told)
     try:
-        found = nodes.load(blob, told)
+        found = load(blob, told)
     except Exception:  # no memory or no stack is left
         return _stand_in(packed)
     for number, exc in enumerate(found):

@@ -136,7 +136,7 @@ def _reducer_for(kind: type) -> Reducer | None:
     if kind.__module__ == "dataclasses":
         return _reduce_sentinel
     if issubclass(kind, BaseException):
-        from goproc.pickling.exceptions import reduce_exception
+        from goproc.pickling.sent_exceptions import reduce_exception
 
         return reduce_exception
     cloudpickle = sys.modules.get("cloudpickle")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from goproc.errors import RemoteError
-from goproc.pickling import failure
+from goproc.pickling import failure, nodes
 
 pytestmark = pytest.mark.usefixtures("wire")
 
@@ -242,6 +242,39 @@ def test_little_stack_is_left(left):
         assert left < 12  # there was no room for pack itself
     else:
         assert isinstance(failure.unpack(packed), (Fine, RemoteError))
+
+
+@pytest.mark.parametrize("error", [MemoryError, RecursionError])
+def test_no_memory_for_the_pickle(monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    exc = Fine(1, 2)
+    exc.__cause__ = ExceptionGroup("g", [KeyError("k")])
+    with monkeypatch.context() as patched:
+        patched.setattr(nodes.Nodes, "pickle", fail)
+        packed = failure.pack(raised(exc))
+    got = failure.unpack(packed)
+    assert type(got) is RemoteError and got.text == "(1, 2)" and "in raised" in got.__notes__[0]
+    assert got.__cause__.exceptions[0].type_name == "KeyError"
+    with monkeypatch.context() as patched:
+        patched.setattr(failure, "_tell", fail)
+        packed = failure.pack(exc)
+    assert failure.unpack(packed).type_name == "Fine"
+
+
+def test_an_exception_larger_than_memory_allows():
+    got = failure.unpack(failure.pack_briefly(BadText("x")))
+    assert type(got) is RemoteError and "larger" in got.reason and "BadText" in got.text
+
+
+def test_an_interrupt_passes():
+    class Interrupts(Exception):
+        def __getstate__(self):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        failure.pack(Interrupts())
 
 
 def test_deep_groups():

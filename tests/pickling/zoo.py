@@ -223,6 +223,18 @@ def lambda_as_argument():
 
 
 @case
+def module_as_argument():
+    raise TypeError(os, zoo_globals)
+
+
+def zoo_globals():
+    return ATOM
+
+
+ATOM = 1
+
+
+@case
 def class_as_argument():
     raise TypeError(int, Plain, functools.partial(max, 1))
 
@@ -847,6 +859,20 @@ class OwnGetState(Exception):
         return {"b": self.b}, {"slot": self.slot}
 
 
+class GetStateRaises(Exception):
+    def __init__(self, a, b):
+        super().__init__(a)
+        self.b = b
+
+    def __getstate__(self):
+        raise RuntimeError("no state")
+
+
+class SetStateRaises(OwnState):
+    def __setstate__(self, state):
+        raise RuntimeError("no state")
+
+
 class BrokenReduce(Exception):
     def __reduce__(self):
         raise RuntimeError("no pickle")
@@ -933,6 +959,16 @@ def own_setstate():
 @case
 def own_getstate():
     raise OwnGetState(1, [2])
+
+
+@not_sent
+def getstate_that_raises():
+    raise GetStateRaises(1, 2)
+
+
+@not_sent
+def setstate_that_raises():
+    raise SetStateRaises(1, 2)
 
 
 @not_sent
