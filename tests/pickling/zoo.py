@@ -10,6 +10,7 @@ import asyncio
 import collections
 import concurrent.futures
 import configparser
+import contextlib
 import copyreg
 import dataclasses
 import datetime
@@ -1077,7 +1078,8 @@ def xml_error():
 
 @case
 def sqlite_error():
-    sqlite3.connect(":memory:").execute("select * from missing")
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("select * from missing")
 
 
 @case
