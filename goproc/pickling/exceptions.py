@@ -40,6 +40,7 @@ _OBJECT_LIMIT = 64 * 1024  # bytes of what AttributeError.obj may add to a messa
 args_of = BaseException.__dict__["args"]
 dict_of = BaseException.__dict__["__dict__"].__get__
 cause_of = BaseException.__dict__["__cause__"]
+traceback_of = BaseException.__dict__["__traceback__"]
 context_of = BaseException.__dict__["__context__"]
 suppress_of = BaseException.__dict__["__suppress_context__"]
 members_of = BaseExceptionGroup.__dict__["exceptions"].__get__
@@ -61,7 +62,7 @@ class Shape(NamedTuple):
 
     base: Any  # the nearest base whose __new__ is not written in Python
     members: tuple[Member, ...]  # slots, and what built-in bases keep in C
-    own_new: bool
+    own_new: bool  # also one in C that is not Python's
     own_reduce: bool
     own_getstate: bool
     own_setstate: bool
@@ -88,7 +89,7 @@ def _shape(cls: type) -> Shape:
     return Shape(
         base,
         tuple([(i, name) for i, owner in enumerate(cls.__mro__) for name in _members(owner)]),
-        _own(cls, "__new__") is not None,
+        _own(cls, "__new__") is not None or base not in _BUILTIN,
         bool(reduces),
         _own(cls, "__getstate__") is not None,
         _own(cls, "__setstate__") is not None,
@@ -160,7 +161,7 @@ def reduce_by_class(of: Any, exc: BaseException) -> Any:
 
 
 def call_of(exc: BaseException) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Return the arguments for a `__new__` written in Python; None if the class has none or is a group's.
+    """Return the arguments for the class's own `__new__`; None if it has none or is a group's.
 
     The message of a group cannot be changed later, and a `__new__` may change what it is given.
     """

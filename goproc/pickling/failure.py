@@ -11,7 +11,15 @@ import os
 import traceback
 
 from goproc.errors import RemoteError
-from goproc.pickling.exceptions import cause_of, context_of, dict_of, members_of, message_of, suppress_of
+from goproc.pickling.exceptions import (
+    cause_of,
+    context_of,
+    dict_of,
+    members_of,
+    message_of,
+    suppress_of,
+    traceback_of,
+)
 from goproc.pickling.node_reader import load
 from goproc.pickling.nodes import Nodes, Told
 
@@ -33,7 +41,8 @@ def pack(exc: BaseException) -> Packed:
     """Make a message of plain builtins from an exception.
 
     Never raises, whatever the exception is made of. Item 0 is the pickle or None, 1 the name of the type,
-    2 the text, 3 the traceback's frames as text.
+    2 the text, 3 the traceback's frames as text. If the exception holds channels or their kin, item 0 is a tuple of
+    the pickle and these, since only a message on its way carries them.
     """
     try:
         numbers = Nodes(_tell)
@@ -44,7 +53,8 @@ def pack(exc: BaseException) -> Packed:
     except BaseException:  # no memory or no stack is left
         return None, type(exc).__name__, "", "", None, None, False, None
     try:
-        return numbers.pickle(), *told[1:]
+        blob = numbers.pickle()
+        return (blob, *numbers.handles) if numbers.handles else blob, *told[1:]
     except KeyboardInterrupt:
         raise
     except BaseException:
@@ -93,7 +103,7 @@ def unpack(packed: Packed) -> BaseException:
     told: dict[int, Told] = {}
     _collect((0, *rest), told)
     try:
-        found = load(blob, told)
+        found = load(*blob, told=told) if isinstance(blob, tuple) else load(blob, told=told)
     except Exception:  # no memory or no stack is left
         return _stand_in(packed)
     for number, exc in enumerate(found):
@@ -158,7 +168,7 @@ def _strip(tb: TracebackType | None, skip_files: tuple[str, ...]) -> TracebackTy
 
 def _frames(exc: BaseException) -> str:
     try:
-        return "".join(traceback.format_tb(_strip(exc.__traceback__, (_PACKAGE,))))
+        return "".join(traceback.format_tb(_strip(traceback_of.__get__(exc), (_PACKAGE,))))
     except Exception:
         return ""
 

@@ -22,11 +22,12 @@ class _Broken(Exception):
         self.number = number
 
 
-def load(blob: bytes, told: dict[int, Told]) -> list[BaseException]:
+def load(blob: bytes, *handles: Any, told: dict[int, Told]) -> list[BaseException]:
     """Return the exceptions of a pickle made by `Nodes`, linked.
 
     Args:
         blob: the pickle.
+        handles: the channels and their kin that it refers to.
         told: by number, what is known of some. What the pickle tells of the others is added.
 
     An exception that this process cannot make, for want of a module that only the sender can import, is a
@@ -40,7 +41,7 @@ def load(blob: bytes, told: dict[int, Told]) -> list[BaseException]:
     broken: set[int] = set()
     while True:
         try:
-            return _Reader(nodes, told, broken).read()
+            return _Reader(nodes, handles, told, broken).read()
         except _Broken as error:
             broken.add(error.number)  # others may hold the exception already: all are made anew
 
@@ -48,8 +49,11 @@ def load(blob: bytes, told: dict[int, Told]) -> list[BaseException]:
 class _Reader:
     """Makes the exceptions of one failure. First they are made, then they get their state, since that may have cycles."""
 
-    def __init__(self, nodes: list[Node], told: dict[int, Told], broken: set[int]) -> None:
+    def __init__(
+        self, nodes: list[Node], handles: tuple[Any, ...], told: dict[int, Told], broken: set[int]
+    ) -> None:
         self._nodes = nodes
+        self._handles = handles
         self._told = told
         self._broken = broken
         self._made: dict[int, BaseException] = {}
@@ -132,7 +136,7 @@ class _Reader:
         return exc
 
     def _load(self, blob: bytes) -> Any:
-        return NodeUnpickler(blob, self._get).load()
+        return NodeUnpickler(blob, self._get, self._handles.__getitem__).load()
 
     def _stand_in(self, number: int, node: Node) -> BaseException:
         told = self._told[number]

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from goproc.pickling import classes, exceptions, functions
 from goproc.pickling.exceptions import cause_of, context_of, dict_of, quietly, suppress_of
 from goproc.pickling.pickler import Pickler, Sink, learn_cloudpickle
+from goproc.pickling.statics import is_handle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Nodes:
         self._nodes: list[BaseException] = []
         self._numbers: dict[int, int] = {}
         self._told = 0
+        self.handles: list[Any] = []  # those that the exceptions hold, by the number in the pickle
 
     def number(self, exc: BaseException) -> int:
         """Return the number of an exception, a new one if it has none."""
@@ -153,7 +155,7 @@ class Nodes:
     def _verified(self, value: Any) -> bytes:
         blob, foreign = self._dump(value, None)
         if foreign:
-            NodeUnpickler(blob, self._nodes.__getitem__).load()
+            NodeUnpickler(blob, self._nodes.__getitem__, self.handles.__getitem__).load()
         return blob
 
     def _dump(self, value: Any, root: BaseException | None) -> tuple[bytes, bool]:
@@ -211,6 +213,9 @@ class _NodePickler(Pickler):
             if len(self._nodes._nodes) >= MOST and id(obj) not in self._nodes._numbers:
                 raise pickle.PicklingError("too many exceptions in one")
             return node_of, (self._nodes.number(obj),)
+        if is_handle(type(obj)):
+            self._nodes.handles.append(obj)
+            return handle_of, (len(self._nodes.handles) - 1,)
         if not isinstance(obj, type):
             self.foreign = True
         return super().reducer_override(obj)
@@ -221,17 +226,22 @@ def node_of(number: int) -> BaseException:
     raise pickle.UnpicklingError("an exception outside of a failure")
 
 
-class NodeUnpickler(pickle.Unpickler):
-    """Loads a part of an exception, with other exceptions from a function that takes their number."""
+def handle_of(number: int) -> Any:
+    """Stand for a channel or its kin inside the pickle of an exception."""
+    raise pickle.UnpicklingError("a handle outside of a failure")
 
-    def __init__(self, blob: bytes, node: Callable[[int], BaseException]) -> None:
+
+class NodeUnpickler(pickle.Unpickler):
+    """Loads a part of an exception, with the exceptions and handles in it from functions that take their number."""
+
+    def __init__(
+        self, blob: bytes, node: Callable[[int], BaseException], handle: Callable[[int], Any]
+    ) -> None:
         super().__init__(io.BytesIO(blob))
-        self._node = node
+        self._own = {"node_of": node, "handle_of": handle}
 
     def find_class(self, module: str, name: str) -> Any:
-        if name == "node_of" and module == __name__:
-            return self._node
-        return super().find_class(module, name)
+        return self._own[name] if module == __name__ else super().find_class(module, name)
 
 
 def _notes(exc: BaseException) -> tuple[str, ...]:

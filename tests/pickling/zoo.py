@@ -449,6 +449,60 @@ def computed_attributes():
     raise Computed("real")
 
 
+class Delegating(Exception):
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+@case
+def delegating():
+    raise Delegating(HttpError(1, "u"))
+
+
+class Client:
+    class Error(Exception):
+        def __init__(self, client, /, *, why):
+            super().__init__(type(client).__name__, why)
+            self.client = client
+
+    def fail(self):
+        raise self.Error(self, why="w")
+
+    def __eq__(self, other):
+        return type(other) is Client
+
+    __hash__ = None
+
+
+@case
+def nested_class():
+    Client().fail()
+
+
+class Falsy(Exception):
+    def __bool__(self):
+        raise RuntimeError("neither true nor false")
+
+    def __eq__(self, other):
+        raise RuntimeError("not to be compared")
+
+    def __len__(self):
+        return 0
+
+    __hash__ = None
+
+
+@case
+def neither_true_nor_false():
+    try:
+        raise Falsy(1)
+    except Falsy as error:
+        raise Falsy(2) from error
+
+
 class Object:
     pass
 
