@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import io
 import pickle
+from types import FunctionType
 from typing import NamedTuple
 
 from goproc.pickling import classes, exceptions, functions
 from goproc.pickling.exceptions import cause_of, context_of, dict_of, quietly, suppress_of
 from goproc.pickling.pickler import Pickler, Sink, learn_cloudpickle
+from goproc.pickling.sent_exceptions import reduce_by_rule
 from goproc.pickling.statics import is_handle
 
 TYPE_CHECKING = False
@@ -87,12 +89,30 @@ class Nodes:
         """Return the pickle of all nodes. Those found on the way get the numbers that follow."""
         if len(self._nodes) == 1:
             exc = self._nodes[0]
-            if not exceptions.is_linked(exc) and exceptions.is_plain(exc):
-                return pickle.dumps(exc, 5)
+            blob = None if exceptions.is_linked(exc) else self._alone(exc)
+            if blob is not None:
+                return blob
         records = []
         for number, exc in enumerate(self._nodes):  # grows while it is read
             records.append(tuple(self._node(number, exc)))
         return pickle.dumps(records, 5)
+
+    def _alone(self, exc: BaseException) -> bytes | None:
+        """Return the pickle of an exception that leads to no other and holds builtins alone, else None."""
+        if exceptions.is_plain(exc):
+            return pickle.dumps(exc, 5)
+        if exceptions.pickles_itself(exc) or exceptions.has_own_state(exc):
+            return None
+        return quietly(self._dump_alone, exc)  # type: ignore[no-any-return]
+
+    def _dump_alone(self, exc: BaseException) -> bytes | None:
+        sink = Sink()
+        made = _NodePickler(sink, self, exc, by_class=False)
+        made.dump(exc)
+        if made.foreign or len(self._nodes) > 1:
+            self.handles.clear()
+            return None
+        return b"".join(sink)
 
     def _node(self, number: int, exc: BaseException) -> Node:
         return Node(
@@ -200,25 +220,33 @@ class Nodes:
 class _NodePickler(Pickler):
     """Pickles a part of an exception, and other exceptions inside as their numbers."""
 
-    def __init__(self, sink: Sink, nodes: Nodes, root: BaseException | None) -> None:
+    def __init__(self, sink: Sink, nodes: Nodes, root: BaseException | None, by_class: bool = True) -> None:
         super().__init__(sink, 5)
         self._nodes = nodes
-        self._root = root  # the exception that is pickled in the way of its class
-        self.foreign = False  # there is more than builtins, exceptions and classes in it
+        self._root = root  # the exception that is pickled itself, in the way of its class or by the rule
+        self._by_class = by_class
+        self.foreign = (
+            False  # there is more than builtins, exceptions, classes and functions of modules in it
+        )
 
     def reducer_override(self, obj: Any) -> Any:
         if issubclass(type(obj), BaseException):
             if self._root is not None and obj is self._root:
-                return exceptions.reduce_by_class(self, self._root)
+                return self._reduce_root(self._root)
             if len(self._nodes._nodes) >= MOST and id(obj) not in self._nodes._numbers:
                 raise pickle.PicklingError("too many exceptions in one")
             return node_of, (self._nodes.number(obj),)
         if is_handle(type(obj)):
+            self.foreign = True
             self._nodes.handles.append(obj)
             return handle_of, (len(self._nodes.handles) - 1,)
-        if not isinstance(obj, type):
+        reduced = super().reducer_override(obj)
+        if not isinstance(obj, type) and not (type(obj) is FunctionType and reduced is NotImplemented):
             self.foreign = True
-        return super().reducer_override(obj)
+        return reduced
+
+    def _reduce_root(self, exc: BaseException) -> Any:
+        return exceptions.reduce_by_class(self, exc) if self._by_class else reduce_by_rule(exc, None)
 
 
 def node_of(number: int) -> BaseException:

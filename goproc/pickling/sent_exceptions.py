@@ -26,11 +26,15 @@ def reduce_exception(of: Any, exc: BaseException) -> Any:
         return NotImplemented
     if exceptions.pickles_itself(exc) and not _calls_another_constructor(exc):
         return exceptions.reduce_by_class(of, exc)
+    return reduce_by_rule(exc, _pack_links(exc) if linked else None)
+
+
+def reduce_by_rule(exc: BaseException, links: tuple[Any, ...] | None) -> Any:
+    """Reduce an exception by its class and state, whatever its class says."""
     if issubclass(type(exc), BaseExceptionGroup):
         made: Any = exceptions.make_group, (type(exc), exceptions.message_of(exc), exceptions.members_of(exc))
     else:
         made = exceptions.make, (type(exc), exceptions.call_of(exc))
-    links = _pack_links(exc) if linked else None
     return *made, (tuple(exceptions.state_of(exc)), links), None, None, _restore
 
 
