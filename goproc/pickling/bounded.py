@@ -1,6 +1,8 @@
-"""Pickles that are not to become large."""
+"""Pickles that are not to become large, nor to take long."""
 
 from __future__ import annotations
+
+import sys
 
 from goproc.pickling.pickler import Pickler
 
@@ -10,7 +12,17 @@ if TYPE_CHECKING:
 
 
 class TooLarge(Exception):
-    """The pickle has more bytes than it may have."""
+    """The pickle has more bytes than it may have, or holds an object that may be large."""
+
+
+class _Pickler(Pickler):
+    """Refuses objects of installed libraries: a model or a table may be copied whole before a byte is written."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        module = sys.modules.get(type(obj).__module__)
+        if "-packages/" in (getattr(module, "__file__", None) or ""):
+            raise TooLarge
+        return super().reducer_override(obj)
 
 
 class _Sink:
@@ -31,8 +43,8 @@ def dump_bounded(obj: Any, limit: int) -> bytes:
     """Pickle an object as messages do, with nothing out of band.
 
     Raises:
-        TooLarge: it has more than `limit` bytes. Little more than these was pickled.
+        TooLarge: it has more than `limit` bytes, of which little more were pickled, or objects of installed libraries.
     """
     sink = _Sink(limit)
-    Pickler(sink, 5).dump(obj)
+    _Pickler(sink, 5).dump(obj)
     return b"".join(sink.parts)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from types import FunctionType, MethodType
 
 from goproc.errors import PickleError
+from goproc.pickling import exceptions
 from goproc.pickling.messages import dump
 from goproc.pickling.names import cell_contents, names_of
 from goproc.pickling.pickler import Pickler
@@ -175,8 +176,19 @@ def _function_children(function: FunctionType) -> Iterator[Child]:
     yield from ((f".{name}", value) for name, value in function.__dict__.items())
 
 
+def _exception_children(exc: BaseException) -> Iterator[Child]:
+    yield from ((f".args[{index}]", value) for index, value in enumerate(exceptions.args_of.__get__(exc)))
+    yield from ((f".{name}", value) for name, value in exceptions.attributes_of(exc))
+    if issubclass(type(exc), BaseExceptionGroup):
+        yield from ((f".exceptions[{i}]", value) for i, value in enumerate(exceptions.members_of(exc)))
+    yield f"class {type(exc).__name__}", type(exc)
+
+
 def _instance_children(node: Any) -> Iterator[Child]:
     """What pickle would take from the object; where it refuses at once, what the object has."""
+    if issubclass(type(node), BaseException) and not exceptions.pickles_itself(node):
+        yield from _exception_children(node)
+        return
     try:
         reduced = node.__reduce_ex__(5)
     except Exception:
@@ -189,8 +201,8 @@ def _instance_children(node: Any) -> Iterator[Child]:
                 if name not in ("__dict__", "__weakref__") and hasattr(node, name):
                     yield f".{name}", getattr(node, name)
         return
-    if isinstance(node, BaseException):
-        yield from ((f".args[{index}]", value) for index, value in enumerate(node.args))
+    if issubclass(type(node), BaseException):
+        yield from _exception_children(node)
     state, items, pairs = (*reduced[2:5], None, None, None)[:3]
     states = state if isinstance(state, tuple) and len(state) == 2 else (state,)
     for part in states:

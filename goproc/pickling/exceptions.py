@@ -21,7 +21,7 @@ from goproc.pickling.bounded import dump_bounded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     Member = tuple[int, str]  # the place of a class in the method resolution order, and a name in that class
@@ -225,6 +225,15 @@ def member_value(exc: BaseException, place: int, name: str) -> Any:
         given = {"errno": args[:1], "strerror": args[1:2]}.get(name) if 2 <= len(args) <= 5 else None
         return None if owner is StopIteration or (owner is OSError and given == (None,)) else ABSENT
     return value
+
+
+def attributes_of(exc: BaseException) -> Iterator[tuple[str, Any]]:
+    """Yield the attributes by name: slots, C members and those of the `__dict__`."""
+    for member in shape_of(type(exc)).members:
+        value = member_value(exc, *member)
+        if value is not ABSENT:
+            yield member[1], value
+    yield from ((name, value) for name, value in list(dict_of(exc).items()) if name != "__notes__")
 
 
 def _pickle_obj(exc: BaseException) -> bytes | None:

@@ -23,7 +23,7 @@ from goproc.pickling.statics import is_handle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Any
 
 MOST = 1000  # nodes of one failure: the links of others are dropped
@@ -204,7 +204,7 @@ class Nodes:
         for place, value in enumerate(exceptions.args_of.__get__(exc)):
             args.append(self._part(f"args[{place}]", value, missing))
         attributes = {}
-        for name, value in _attributes(exc):
+        for name, value in exceptions.attributes_of(exc):
             blob = self._part(f"attribute {name!r}", value, missing)
             if blob is not None:
                 attributes[name] = blob
@@ -213,7 +213,8 @@ class Nodes:
     def _part(self, title: str, value: Any, missing: list[str]) -> bytes | None:
         blob = self._try(value)
         if blob is None:
-            missing.append(_describe(title, value))
+            # The search for the reason may take long, and no more are listed.
+            missing.append(_describe(title, value) if len(missing) < _LISTED else title)
         return blob
 
 
@@ -278,15 +279,6 @@ def _notes(exc: BaseException) -> tuple[str, ...]:
     if not isinstance(notes, list):
         return ()
     return tuple([str.__str__(note) for note in notes if isinstance(note, str)])
-
-
-def _attributes(exc: BaseException) -> Iterable[tuple[str, Any]]:
-    """Yield the attributes by name: slots, C members and those of the `__dict__`."""
-    for member in exceptions.shape_of(type(exc)).members:
-        value = exceptions.member_value(exc, *member)
-        if value is not exceptions.ABSENT:
-            yield member[1], value
-    yield from ((name, value) for name, value in list(dict_of(exc).items()) if name != "__notes__")
 
 
 _LISTED = 8

@@ -30,6 +30,14 @@ class Slots:
     __slots__ = ("db", "other")
 
 
+class SlotError(Exception):
+    __slots__ = ("slot",)
+
+    def __init__(self, slot: Any) -> None:
+        self.slot = slot
+        super().__init__()
+
+
 class Reduced:
     def __init__(self, inner: Any) -> None:
         self.get = lambda: inner
@@ -71,6 +79,11 @@ def test_path_through_containers_and_instances():
         (lambda x: collections.OrderedDict(a=x), "message -> ['a'] -> "),
         (lambda x: Reduced(x), "message -> part 0 of Reduced -> "),
         (lambda x: ValueError("a", x), "message -> .args[1] -> "),
+        (lambda x: SlotError(x), "message -> .slot -> "),
+        (
+            lambda x: ExceptionGroup("g", [KeyError(1), SlotError(x)]),
+            "message -> .args[1] -> [1] -> .slot -> ",
+        ),
         (lambda x: Client(x).__init__, "message -> self -> .sock -> "),
     ],
 )
