@@ -30,10 +30,8 @@ _BUILTIN: frozenset[type] = frozenset(
     [object, *(c for c in vars(builtins).values() if isinstance(c, type) and issubclass(c, BaseException))]
 )
 _ATOMS = frozenset({str, int, float, bool, bytes, type(None)})
-_GENERATORS = (
-    "dataclasses",
-    "attr._make",
-)  # modules whose __getstate__ and __setstate__ know the slots alone
+# Modules that write a __getstate__ and a __setstate__, which know of slots alone.
+_GENERATORS = ("dataclasses", "attr._make")
 _OBJECT_LIMIT = 64 * 1024  # bytes of what AttributeError.obj may add to a message
 
 # The attributes by their descriptors, since a class may replace `__setattr__` or `__getattribute__`.
@@ -69,13 +67,15 @@ class Shape(NamedTuple):
     fits: bool  # __reduce__ knows __init__: no class below the one that has it replaces the constructor
 
 
-_shapes: WeakKeyDictionary[type, Shape] = WeakKeyDictionary()
+# With the number of names in the class: a class that is just arriving may get its methods later.
+_shapes: WeakKeyDictionary[type, tuple[int, Shape]] = WeakKeyDictionary()
 
 
 def shape_of(cls: type) -> Shape:
-    shape = _shapes.get(cls)
-    if shape is None:
-        shape = _shapes[cls] = _shape(cls)
+    names, shape = _shapes.get(cls, (-1, None))
+    if shape is None or names != len(cls.__dict__):
+        shape = _shape(cls)
+        _shapes[cls] = len(cls.__dict__), shape
     return shape
 
 

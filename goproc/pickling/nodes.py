@@ -270,7 +270,9 @@ class NodeUnpickler(pickle.Unpickler):
         self._own = {"node_of": node, "handle_of": handle}
 
     def find_class(self, module: str, name: str) -> Any:
-        return self._own[name] if module == __name__ else super().find_class(module, name)
+        if module == __name__ and name in self._own:
+            return self._own[name]
+        return super().find_class(module, name)
 
 
 def _notes(exc: BaseException) -> tuple[str, ...]:

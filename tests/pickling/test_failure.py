@@ -312,6 +312,25 @@ def test_local_class():
     assert type(got) is Oops
 
 
+def test_local_class_that_holds_an_instance(wire):
+    """The copy of the instance is made before the class has got its methods."""
+
+    class Oops(Exception):
+        def __init__(self, a, b):
+            super().__init__(a)
+            self.b = b
+
+        def __setstate__(self, state):
+            self.b = [state["b"]]
+
+    Oops.default = Oops(1, 2)
+    packed = failure.pack(Oops(3, 4))
+    wire.hop()
+    got = failure.unpack(packed)
+    assert type(got.default) is type(got) is not Oops
+    assert got.default.args == (1,) and got.b == [4]
+
+
 def test_remote_frames_are_shown_once():
     packed = failure.pack(raised(ValueError("x")))
     try:
