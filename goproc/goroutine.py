@@ -594,8 +594,10 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
     if isinstance(exc, KeyboardInterrupt) and _core.proc() == 0 and exc is not sigint.thrown:
         _interrupt_main(g, exc)
     quiet = quiet or isinstance(exc, (Cancelled, KeyboardInterrupt))
-    if _core.task_wanted(g.object):
-        failed = _failure(g, exc)
+    wanted = _core.task_wanted(g.object)
+    # Packed before it ends, since main may wait for that, and then end the program before the report is out.
+    failed = _failure(g, exc) if wanted or not quiet else None
+    if wanted and failed is not None:
         try:
             if _core.task_done(g.block, g.object, True, failed.store(), quiet):
                 return
@@ -605,11 +607,11 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
                 return
     elif _core.task_done(g.block, g.object, True, None, quiet):
         return
-    if quiet:
+    if quiet or failed is None:
         return
     where = ending.Site.read(g.site)
     if where is None or not where.statement:
-        ending.unread(g.id, _failure(g, exc).store(), g.site)
+        ending.unread(g.id, failed.store(), g.site)
     else:
         ending.panic(
             ending.first_line(exc),
