@@ -657,3 +657,18 @@ def test_eval_finds_a_channel(run: Run) -> None:
         print(len(ch))
     """
     assert ok(run(script(text))) == "3\n"
+
+
+def test_a_local_class_keeps_its_full_name(run: Run) -> None:
+    text = """
+        class Outer:
+            class Inner: n = 1
+        def make():
+            class Local: n = 2
+            return Local
+        def f(*classes):
+            return [(c.__qualname__, c.n, hasattr(sys.modules["__main__"], c.__name__)) for c in classes]
+        print(everywhere(f, Outer.Inner, make()))
+        print(everywhere(lambda: pickle.loads(pickle.dumps(Outer.Inner())).n))
+    """
+    assert ok(run(script(text))) == "[('Outer.Inner', 1, False), ('make.<locals>.Local', 2, False)]\n1\n"

@@ -306,6 +306,8 @@ def inline_class(cls: type, without: Container[str] = ()) -> Any:
     for key, value in attributes.items():
         if key not in without and key not in left_out.get(cls, ()):
             (definitions if is_definition(key, value) else others)[key] = value
+    if cls.__qualname__ != cls.__name__:
+        definitions["__qualname__"] = cls.__qualname__
     first = _Definitions(cls, uid, setter, (definitions, slots), _in_home(cls))
     return _make_class, (uid, make, args), (first, setter, (others, {})), None, None, _set_class
 

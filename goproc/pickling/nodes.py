@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from goproc.pickling import classes, exceptions, functions
 from goproc.pickling.exceptions import cause_of, context_of, dict_of, quietly, suppress_of
+from goproc.pickling.messages import dump_in_band
 from goproc.pickling.pickler import Pickler, Sink, learn_cloudpickle
 from goproc.pickling.sent_exceptions import reduce_by_rule
 from goproc.pickling.statics import is_handle
@@ -145,7 +146,7 @@ class Nodes:
         return {**body, **(by_rule or {}), **(by_class or {})}
 
     def _by_rule(self, exc: BaseException) -> dict[str, Any] | None:
-        kind = self._try(type(exc))
+        kind = quietly(_class, type(exc))
         states = [] if kind is None else self._states(exc)
         if not states:
             return None
@@ -258,6 +259,13 @@ def node_of(number: int) -> BaseException:
 def handle_of(number: int) -> Any:
     """Stand for a channel or its kin inside the pickle of an exception."""
     raise pickle.UnpicklingError("a handle outside of a failure")
+
+
+def _class(cls: type[BaseException]) -> bytes:
+    """Return the pickle of a class: not one of the nodes, since its attributes may hold exceptions of that class."""
+    blob = dump_in_band(cls)
+    pickle.loads(blob)
+    return blob
 
 
 class NodeUnpickler(pickle.Unpickler):

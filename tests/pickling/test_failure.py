@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import pickle
 import sys
 import threading
 import traceback
-import types
 from typing import Any
 
 import numpy as np
@@ -196,15 +196,16 @@ def test_an_object_of_an_attribute_error_that_is_left_out(obj):
     assert type(got) is AttributeError and got.args == ("x",) and got.name == "n" and got.obj is None
 
 
-def test_the_reader_has_no_such_module(monkeypatch):
-    module = types.ModuleType("only_here")
-    exec("class Gone(Exception): pass", module.__dict__)
-    monkeypatch.setitem(sys.modules, "only_here", module)
+def test_the_reader_has_no_such_module(monkeypatch, tmp_path):
+    (tmp_path / "of_the_sender.py").write_text("class Gone(Exception): pass")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("of_the_sender")
     exc = Fine(1, module.Gone("x"))
     exc.__cause__ = raised(module.Gone("cause"))
     exc.__context__ = ExceptionGroup("g", [ValueError("v"), module.Gone("member")])
     packed = pickle.dumps(failure.pack(exc))
-    monkeypatch.delitem(sys.modules, "only_here")
+    monkeypatch.delitem(sys.modules, "of_the_sender")
+    sys.path.remove(str(tmp_path))
     got = failure.unpack(pickle.loads(packed))
     assert type(got) is Fine and got.args[0] == 1 and type(got.args[1]) is RemoteError
     assert type(got.__cause__) is RemoteError and got.__cause__.text == "cause"
