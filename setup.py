@@ -29,6 +29,8 @@ SOURCES = [
     "clock_types",
     "goroutines",
     "watch",
+    "copy",
+    "guard",
     "dump",
     "module",
 ]

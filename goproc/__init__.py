@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from goproc.errors import Canceled as Canceled
     from goproc.errors import Cancelled as Cancelled
     from goproc.errors import ChanClosed as ChanClosed
+    from goproc.errors import CopiedAgain as CopiedAgain
     from goproc.errors import DeadlineExceeded as DeadlineExceeded
     from goproc.errors import GoprocError as GoprocError
     from goproc.errors import OutOfSharedMemory as OutOfSharedMemory
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from goproc.errors import PickleError as PickleError
     from goproc.errors import RemoteError as RemoteError
     from goproc.errors import RuntimeStopped as RuntimeStopped
+    from goproc.errors import SharedWrite as SharedWrite
     from goproc.errors import WorkerDied as WorkerDied
     from goproc.goroutine import Goroutine as Goroutine
     from goproc.goroutine import current as current
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
     from goproc.selection import Selector as Selector
     from goproc.selection import default as default
     from goproc.selection import select as select
+    from goproc.sharing import Shared as Shared
+    from goproc.sharing import share as share
     from goproc.sync import Atomic as Atomic
     from goproc.sync import Barrier as Barrier
     from goproc.sync import Cond as Cond
@@ -77,6 +81,7 @@ _HOMES = {
         "Canceled",
         "Cancelled",
         "ChanClosed",
+        "CopiedAgain",
         "DeadlineExceeded",
         "GoprocError",
         "OutOfSharedMemory",
@@ -84,6 +89,7 @@ _HOMES = {
         "PickleError",
         "RemoteError",
         "RuntimeStopped",
+        "SharedWrite",
         "WorkerDied",
     ),
     "goproc.goroutine": ("Goroutine", "current", "go", "goexit"),
@@ -93,6 +99,7 @@ _HOMES = {
     "goproc.report": ("dump", "num_goroutine"),
     "goproc.scheduler": ("sleep", "yield_now"),
     "goproc.selection": ("Selected", "Selector", "default", "select"),
+    "goproc.sharing": ("Shared", "share"),
     "goproc.sync": ("Atomic", "Barrier", "Cond", "Mutex", "Once", "RWMutex", "Semaphore", "WaitGroup"),
     "goproc.timer": ("Ticker", "Timer", "after", "after_func", "tick"),
 }

@@ -11,6 +11,9 @@
     │   ├── Canceled              err() of a context that was cancelled
     │   ├── DeadlineExceeded      err() of a context whose deadline passed; a timeout() block is over (also a TimeoutError)
     │   └── RuntimeStopped        something was used after the runtime it belongs to stopped (also a RuntimeError)
+    ├── Warning
+    │   ├── CopiedAgain           something large changes between messages, and is copied for each
+    │   └── SharedWrite           a goroutine wrote to something large that the goroutines of its process share
     └── TimeoutError              Python's own: timeout= expired
     BaseException
     └── Cancelled                 raised in a goroutine by Goroutine.cancel()
@@ -101,6 +104,14 @@ class DeadlineExceeded(GoprocError, TimeoutError):
 
 class RuntimeStopped(GoprocError, RuntimeError):
     """A channel, handle or sync object was used after the runtime it belongs to stopped."""
+
+
+class CopiedAgain(RuntimeWarning):
+    """Something large that goroutines use changes between their ``go`` lines, and is copied each time."""
+
+
+class SharedWrite(RuntimeWarning):
+    """A goroutine wrote to something large that the goroutines of its process share. It was read anew for the next."""
 
 
 class Cancelled(BaseException):

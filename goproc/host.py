@@ -33,6 +33,7 @@ from goproc import (
     report,
     scheduler,
     selection,
+    sharing,
     sigint,
     slices,
     stdio,
@@ -63,7 +64,7 @@ _unwinding = False  # a runtime is being left: what its goroutines do at their e
 _forked = False  # this is a child that the program forked: nothing starts here
 _lock = threading.Lock()
 
-__all__ = ["ensure", "main", "proc", "procs", "run", "runtime", "sync", "workers"]
+__all__ = ["ensure", "main", "proc", "procs", "run", "runtime", "sharing", "sync", "workers"]
 
 
 class _Runtime:

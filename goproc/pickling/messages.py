@@ -5,20 +5,20 @@ from __future__ import annotations
 
 import pickle
 
-from goproc.pickling import classes, functions, pickler
+from goproc.pickling import carried, classes, functions, pickler
+from goproc.pickling.wire import OUT_OF_BAND as OUT_OF_BAND
+from goproc.pickling.wire import Pickled, Whole
+from goproc.pickling.wire import dump as dump
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-OUT_OF_BAND = 16 * 1024
-
-
 def dumps(obj: Any) -> tuple[bytes, list[memoryview]]:
     """Pickle a message.
 
     Args:
-        obj: anything.
+        obj: anything. A Pickled is taken as it is, a Whole without references to copies.
 
     Returns:
         The pickle, and the contiguous buffers of 16 KiB and more, which are not in it.  They are views of the
@@ -29,8 +29,13 @@ def dumps(obj: Any) -> tuple[bytes, list[memoryview]]:
 
     Cost: about 2 us more than `pickle.dumps`.
     """
+    if type(obj) is Pickled:
+        return obj
+    dump_message = carried.dump_message
+    if type(obj) is Whole:
+        obj, dump_message = obj.value, dump
     try:
-        return dump(obj)
+        return dump_message(obj)
     except Exception as error:
         failure = error
     # Two things are put off until a pickle fails: the import of cloudpickle, which knows many a type that pickle
@@ -40,31 +45,12 @@ def dumps(obj: Any) -> tuple[bytes, list[memoryview]]:
         functions.known_importable.clear()
         classes.forget_importable()
         try:
-            return dump(obj)
+            return dump_message(obj)
         except Exception as error:
             failure = error
     from goproc.pickling.diagnose import explain
 
     raise explain(obj, failure, "message") from failure
-
-
-def dump(obj: Any, kind: type[pickler.Pickler] = pickler.Pickler) -> tuple[bytes, list[memoryview]]:
-    """`dumps` without explanations: raises whatever pickle raises."""
-    sink = pickler.Sink()
-    buffers: list[memoryview] = []
-
-    def keep(buffer: pickle.PickleBuffer) -> bool:
-        try:
-            raw = buffer.raw()
-        except BufferError:
-            return True
-        if raw.nbytes < OUT_OF_BAND:
-            return True
-        buffers.append(raw)
-        return False
-
-    kind(sink, 5, buffer_callback=keep).dump(obj)
-    return b"".join(sink), buffers
 
 
 def dump_in_band(obj: Any) -> bytes:
@@ -73,4 +59,6 @@ def dump_in_band(obj: Any) -> bytes:
 
 def loads(main: bytes | memoryview, buffers: list[Any]) -> Any:
     """Load a message made by `dumps`; the buffers become the memory of the objects, with no copy."""
+    if main[:1] == carried.MARK:
+        return carried.load_message(main, buffers)
     return pickle.loads(main, buffers=buffers)

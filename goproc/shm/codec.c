@@ -435,9 +435,17 @@ PyTypeObject BufferType = {
     .tp_as_buffer = &buffer_procs,
 };
 
-static PyObject *copy_of(gp_ref part) { return PyByteArray_FromStringAndSize(gp_payload(part), (Py_ssize_t)gp_len(part)); }
+static PyObject *buffer_of(gp_ref part, void *unused) {
+    (void)unused;
+    return buffer_new(part);
+}
 
-static PyObject *decode_pickled(gp_ref block, char *at, uint64_t len, bool keep) {
+static PyObject *copy_of(gp_ref part, void *unused) {
+    (void)unused;
+    return PyByteArray_FromStringAndSize(gp_payload(part), (Py_ssize_t)gp_len(part));
+}
+
+static PyObject *decode_pickled(gp_ref block, char *at, uint64_t len, part_reader read, void *arg) {
     struct gp_pickle head;
     if (len < sizeof head) return broken();
     memcpy(&head, at, sizeof head); /* once */
@@ -453,7 +461,7 @@ static PyObject *decode_pickled(gp_ref block, char *at, uint64_t len, bool keep)
             Py_DECREF(buffers);
             return broken();
         }
-        PyObject *b = keep ? copy_of(part) : buffer_new(part);
+        PyObject *b = read(part, arg);
         if (!b) {
             Py_DECREF(buffers);
             return NULL;
@@ -475,7 +483,7 @@ static PyObject *decode_pickled(gp_ref block, char *at, uint64_t len, bool keep)
     return v;
 }
 
-static PyObject *decode_at(const struct gp_message *m, char *at, uint64_t len, bool keep) {
+static PyObject *decode_at(const struct gp_message *m, char *at, uint64_t len, part_reader read, void *arg) {
     switch (m->codec) {
     case GP_CODEC_STR: return PyUnicode_DecodeUTF8(at, (Py_ssize_t)len, NULL);
     case GP_CODEC_BYTES: return PyBytes_FromStringAndSize(at, (Py_ssize_t)len);
@@ -483,20 +491,57 @@ static PyObject *decode_at(const struct gp_message *m, char *at, uint64_t len, b
         struct reader r = {(const uint8_t *)at, (const uint8_t *)at + len};
         return read_plain(&r, PLAIN_DEPTH + 1);
     }
-    case GP_CODEC_PICKLE: return m->block ? decode_pickled(m->block, at, len, keep) : broken();
+    case GP_CODEC_PICKLE: return m->block ? decode_pickled(m->block, at, len, read, arg) : broken();
     default: return broken();
     }
 }
 
+/* what comes after the handles in the block of a message; NULL: it is damaged */
+static char *content(const struct gp_message *m, uint64_t *len) {
+    uint64_t capacity, skip = 0;
+    if (!gp_block_check(m->block, &capacity)) return NULL;
+    char *at = gp_payload(m->block);
+    *len = gp_len(m->block);
+    if (gp_flags(m->block) & GP_BLOCK_HANDLES && *len >= sizeof(struct gp_handles))
+        skip = handles_bytes(((struct gp_handles *)at)->count);
+    if (skip > *len) return NULL;
+    *len -= skip;
+    return at + skip;
+}
+
+static PyObject *decode_block(const struct gp_message *m, part_reader read, void *arg) {
+    uint64_t len;
+    char *at = content(m, &len);
+    return at ? decode_at(m, at, len, read, arg) : broken();
+}
+
+PyObject *message_decode_parts(const struct gp_message *m, part_reader read, void *arg) {
+    return m->block ? decode_block(m, read, arg) : message_decode(m, true);
+}
+
+bool message_parts(const struct gp_message *m, struct message_parts *parts) {
+    uint64_t len;
+    char *at = m->codec == GP_CODEC_PICKLE && m->block ? content(m, &len) : NULL;
+    if (!at || len < sizeof(struct gp_pickle)) return false;
+    struct gp_pickle *p = (struct gp_pickle *)at;
+    uint64_t skip = sizeof *p + (4ULL * p->buffers + 7) / 8 * 8;
+    if (skip > len || p->main > len - skip) return false;
+    *parts = (struct message_parts){at + skip, p->main, p->buffers, p->buffer};
+    return true;
+}
+
+uint64_t message_bytes(const struct gp_message *m) {
+    struct message_parts parts;
+    if (!m->block) return 0;
+    uint64_t sum = gp_len(m->block);
+    if (message_parts(m, &parts))
+        for (uint32_t i = 0; i < parts.n; i++) sum += gp_len(parts.buffer[i]);
+    return sum;
+}
+
 PyObject *message_decode(const struct gp_message *m, bool keep) {
     if (m->block) {
-        uint64_t capacity;
-        if (!gp_block_check(m->block, &capacity)) return broken();
-        char *at = gp_payload(m->block);
-        uint64_t len = gp_len(m->block), skip = 0;
-        if (gp_flags(m->block) & GP_BLOCK_HANDLES && len >= sizeof(struct gp_handles))
-            skip = handles_bytes(((struct gp_handles *)at)->count);
-        PyObject *v = skip > len ? broken() : decode_at(m, at + skip, len - skip, keep);
+        PyObject *v = decode_block(m, keep ? copy_of : buffer_of, NULL);
         if (keep) return v;
         /* buffers that found a view have a new owner by now; the others go with the block */
         PyObject *type, *value, *trace;
@@ -519,6 +564,6 @@ PyObject *message_decode(const struct gp_message *m, bool keep) {
         memcpy(&x, m->data, 8);
         return PyFloat_FromDouble(x);
     }
-    default: return m->len > GP_INLINE ? broken() : decode_at(m, (char *)m->data, m->len, keep);
+    default: return m->len > GP_INLINE ? broken() : decode_at(m, (char *)m->data, m->len, copy_of, NULL);
     }
 }

@@ -112,7 +112,7 @@ uint32_t gp_collect(void (*ended)(struct gp_object *o)) {
                 continue;
             }
             if (gp_get(&o->kind) == GP_KIND_CHAN) gp_chan_drop(o);
-            else if (gp_get(&o->kind) == GP_KIND_GOROUTINE) ended(o);
+            else if (gp_get(&o->kind) == GP_KIND_GOROUTINE || gp_get(&o->kind) == GP_KIND_COPY) ended(o);
             gp_object_free(o);
             freed++;
         }
@@ -152,7 +152,10 @@ void gp_unread_each(void (*found)(struct gp_object *o, void *arg), void *arg) {
 }
 
 bool gp_dropped(struct gp_object *o) {
-    uint64_t weight = 1 + (gp_get(&o->kind) == GP_KIND_CHAN ? (uint64_t)o->cap * sizeof(struct gp_message) >> 14 : 0);
+    uint32_t kind = gp_get(&o->kind);
+    uint64_t bytes = kind == GP_KIND_CHAN ? (uint64_t)o->cap * sizeof(struct gp_message)
+                   : kind == GP_KIND_COPY ? (uint64_t)gp_get(&o->value) : 0;
+    uint64_t weight = 1 + (bytes >> 14);
     uint64_t now = atomic_fetch_add_explicit(&gp.head->collect, weight, memory_order_relaxed) + weight;
     uint32_t after = gp_get(&gp.head->collect_after);
     return now - gp_get(&gp.head->collected) >= (after ? after : LEAST_DROPS);

@@ -208,9 +208,10 @@ PyObject *handle_for(gp_ref ref, uint32_t gen, enum gp_kind kind, unsigned dir) 
     return v;
 }
 
-/* An ended goroutine's object goes: its result with it, and an exception that nobody has read becomes a panic. */
+/* An ended goroutine's object goes: its result with it, and an exception that nobody has read becomes a panic. A copy's
+ * goes with its value, which is kept like a result. */
 static void drop_outcome(struct gp_object *o) {
-    if (gp_get(&o->state) == GP_G_FAILED && gp_get(&o->value) == 0) {
+    if (gp_get(&o->kind) == GP_KIND_GOROUTINE && gp_get(&o->state) == GP_G_FAILED && gp_get(&o->value) == 0) {
         PyObject *failure = o->ring ? message_decode((struct gp_message *)gp_payload(o->ring), true) : Py_NewRef(Py_None);
         PyObject *r = failure ? PyObject_CallFunction(hooks.unread, "KOk", (unsigned long long)gp_get(&o->id), failure,
                                                           (unsigned long)o->site) : NULL;
@@ -280,6 +281,7 @@ static void handle_dealloc(Handle *h) {
             if (gp_dropped(o)) collect_now();
         } else {
             if (h->kind == GP_KIND_CHAN) gp_chan_drop(o);
+            else if (h->kind == GP_KIND_COPY) drop_outcome(o);
             gp_object_free(o);
         }
         if (GP_UNLIKELY(gp_unread_dropped())) collect_now();

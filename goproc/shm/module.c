@@ -260,6 +260,7 @@ static PyObject *core_connect(PyObject *module, PyObject *args, PyObject *kwargs
         {"encode", &hooks.encode},           {"decode", &hooks.decode},
         {"park", &hooks.park},               {"expire", &hooks.expire},
         {"offer_turn", &hooks.offer_turn},      {"start", &hooks.start},
+        {"copy", &hooks.types[GP_KIND_COPY]}, {"refer", &hooks.refer},
         {"unread", &hooks.unread},           {"chan_closed", &hooks.chan_closed},
         {"out_of_memory", &hooks.out_of_memory}, {"stopped", &hooks.stopped},
         {"shield", &hooks.shield},           {"case_of", &hooks.case_of},
@@ -358,14 +359,15 @@ PyMODINIT_FUNC PyInit__core(void) {
                  {"Atomic", &AtomicType},       {"Outcome", &OutcomeType}, {"Buffer", &BufferType},
                  {"Mutex", &MutexType},         {"Once", &OnceType},       {"RWMutex", &RWMutexType},
                  {"Cond", &CondType},           {"Semaphore", &SemaphoreType}, {"Barrier", &BarrierType},
-                 {"Watch", &WatchType}};
+                 {"Watch", &WatchType},     {"Copy", &CopyType},       {"View", &ViewType},
+                 {"Guard", &GuardType}};
 #define MAKE(name, text) \
     if (!reason_##name && !(reason_##name = PyUnicode_InternFromString(text))) return NULL;
     REASONS(MAKE)
     PyObject *m = PyModule_Create(&definition);
     if (!m || PyModule_AddFunctions(m, task_functions) < 0 || PyModule_AddFunctions(m, wait_functions) < 0 ||
         PyModule_AddFunctions(m, select_functions) < 0 || PyModule_AddFunctions(m, clock_functions) < 0 ||
-        PyModule_AddFunctions(m, dump_functions) < 0 || select_types_ready(m) < 0)
+        PyModule_AddFunctions(m, dump_functions) < 0 || PyModule_AddFunctions(m, guard_functions) < 0 || select_types_ready(m) < 0)
         return NULL;
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
         if (PyType_Ready(types[i].type) < 0 || PyModule_AddObjectRef(m, types[i].name, (PyObject *)types[i].type) < 0) return NULL;

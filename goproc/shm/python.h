@@ -34,6 +34,7 @@ struct gp_hooks {
     PyObject *case_of;  /* (object) -> channel, or None: what a select over it waits for */
     PyObject *offer_turn; /* (may raise: bool) -> None: many operations without a block: let others run */
     PyObject *start;    /* () -> None: start the runtime */
+    PyObject *refer;    /* (object) -> what stands in a message for an object that there is a copy of, or None */
     PyObject *unread;   /* (id, failure, site) -> None: a failed goroutine's last handle died unread */
     PyObject *chan_closed, *out_of_memory, *stopped, *owner_died; /* exception types */
     PyObject *runq;     /* deque: goroutines ready on this proc */
@@ -64,6 +65,16 @@ PyObject *raise_memory(uint64_t asked, const char *what);
 /* ---- codec.c */
 int message_encode(PyObject *v, struct gp_message *m);                /* 0, or -1 and an exception: nothing kept */
 PyObject *message_decode(const struct gp_message *m, bool keep);      /* frees its block, also on failure, unless keep */
+typedef PyObject *(*part_reader)(gp_ref part, void *arg);             /* what a buffer becomes in Python */
+PyObject *message_decode_parts(const struct gp_message *m, part_reader read, void *arg); /* keeps its block */
+struct message_parts {
+    const char *body;
+    uint64_t main;
+    uint32_t n;
+    const gp_ref *buffer;
+};
+bool message_parts(const struct gp_message *m, struct message_parts *parts); /* false: it is no pickle */
+uint64_t message_bytes(const struct gp_message *m);                   /* of shared memory */
 bool message_log_handle(Handle *h);                                   /* a handle is being pickled into the current message */
 bool message_in_progress(void);                                       /* this thread is pickling */
 PyObject *message_as_pickling(PyObject *module, PyObject *const *args, Py_ssize_t nargs); /* call it as if pickling */
@@ -100,6 +111,8 @@ REASONS(DECLARE)
 #undef DECLARE
 
 /* ---- types */
+extern PyTypeObject CopyType, ViewType;                                /* copy.c */
+extern PyTypeObject GuardType;                                         /* guard.c */
 extern PyTypeObject ChannelType, WaitGroupType, AtomicType, OutcomeType;
 extern PyTypeObject MutexType, OnceType, RWMutexType, CondType, SemaphoreType, BarrierType; /* sync_types.c */
 extern PyTypeObject SelectorType;                                     /* select_type.c */
@@ -108,7 +121,7 @@ int select_types_ready(PyObject *module);
 int sync_types_ready(void);
 typedef PyObject *(*with_function)(Handle *self);
 int with_methods_add(PyTypeObject *type, with_function enter, with_function exit); /* with_method.c */
-extern PyMethodDef task_functions[], select_functions[], clock_functions[];
+extern PyMethodDef guard_functions[], task_functions[], select_functions[], clock_functions[];
 int channel_need(Handle *h, unsigned dir);                            /* may it be used that way? 0, else -1 and an exception */
 PyObject *channel_closed(const char *text);
 extern PyCFunction channel_send_method, channel_recv_method, channel_recv_ok_method, semaphore_acquire_method, waitgroup_wait_method;

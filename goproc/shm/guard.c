@@ -1,0 +1,395 @@
+/* guard.c - sees whether a value that was copied has changed since, without copying it again.
+ *
+ * A guard knows the containers of a value: lists, dicts and sets, however deep, over leaves that cannot change. Of a
+ * list it keeps the pointers of the elements, of a set its table, and compares. Of a dict it keeps the version (3.11),
+ * or has the interpreter say when it is changed (watchers, from 3.12 on). It holds what it points to, so that no other
+ * object can come to lie there. What a guard does not know it refuses: then the pickles are compared.
+ *
+ * And the table of the objects that a process has copies of, which the pickler asks about every object of a message.
+ */
+#include "python.h"
+
+/* ---- a set of pointers: open addressing, backward-shift deletion; with a number for each */
+
+struct pointers {
+    struct pointer {
+        void *key;
+        uint64_t value;
+        uint32_t users;
+    } *slot;
+    size_t mask, used;
+};
+
+static size_t pointer_home(const struct pointers *t, const void *key) {
+    return (size_t)(((uintptr_t)key >> 4) * 0x9E3779B97F4A7C15ULL >> 20) & t->mask;
+}
+
+static struct pointer *pointer_find(const struct pointers *t, const void *key) {
+    if (!t->used) return NULL;
+    for (size_t i = pointer_home(t, key); t->slot[i].key; i = (i + 1) & t->mask)
+        if (t->slot[i].key == key) return &t->slot[i];
+    return NULL;
+}
+
+static struct pointer *pointer_put(struct pointers *t, void *key) {
+    if (!t->slot || 2 * (t->used + 1) > t->mask + 1) {
+        size_t size = t->slot ? 2 * (t->mask + 1) : 64;
+        struct pointers fresh = {PyMem_RawCalloc(size, sizeof *fresh.slot), size - 1, t->used};
+        if (!fresh.slot) {
+            PyErr_NoMemory();
+            return NULL;
+        }
+        for (size_t i = 0; t->slot && i <= t->mask; i++) {
+            if (!t->slot[i].key) continue;
+            size_t at = pointer_home(&fresh, t->slot[i].key);
+            while (fresh.slot[at].key) at = (at + 1) & fresh.mask;
+            fresh.slot[at] = t->slot[i];
+        }
+        PyMem_RawFree(t->slot);
+        *t = fresh;
+    }
+    size_t i = pointer_home(t, key);
+    while (t->slot[i].key) i = (i + 1) & t->mask;
+    t->slot[i] = (struct pointer){.key = key};
+    t->used++;
+    return &t->slot[i];
+}
+
+static void pointer_remove(struct pointers *t, struct pointer *p) {
+    size_t i = (size_t)(p - t->slot);
+    for (size_t j = i;;) {
+        j = (j + 1) & t->mask;
+        if (!t->slot[j].key) break;
+        size_t k = pointer_home(t, t->slot[j].key);
+        if (((j - k) & t->mask) >= ((j - i) & t->mask)) {
+            t->slot[i] = t->slot[j];
+            i = j;
+        }
+    }
+    t->slot[i].key = NULL;
+    t->used--;
+}
+
+static void pointers_free(struct pointers *t) {
+    PyMem_RawFree(t->slot);
+    memset(t, 0, sizeof *t);
+}
+
+/* ---- dicts: has it been changed since? */
+
+#if PY_VERSION_HEX < 0x030C0000
+
+static int dict_watch(PyObject *dict, uint64_t *since) {
+    *since = ((PyDictObject *)dict)->ma_version_tag; /* no two states of dicts have the same */
+    return 0;
+}
+static void dict_unwatch(PyObject *dict) { (void)dict; }
+static bool dict_same(PyObject *dict, uint64_t since) { return ((PyDictObject *)dict)->ma_version_tag == since; }
+
+#else
+
+static int watcher = -1;
+static uint64_t changes;        /* of watched dicts, so far */
+static struct pointers watched; /* dict -> when it was changed last */
+
+static int on_change(PyDict_WatchEvent event, PyObject *dict, PyObject *key, PyObject *value) {
+    (void)event;
+    (void)key;
+    (void)value;
+    struct pointer *p = pointer_find(&watched, dict);
+    if (p) p->value = ++changes;
+    return 0;
+}
+
+static int dict_watch(PyObject *dict, uint64_t *since) {
+    if (watcher < 0 && (watcher = PyDict_AddWatcher(on_change)) < 0) return -1;
+    struct pointer *p = pointer_find(&watched, dict);
+    if (!p && !(p = pointer_put(&watched, dict))) return -1;
+    if (p->users++ == 0 && PyDict_Watch(watcher, dict) < 0) {
+        pointer_remove(&watched, p);
+        return -1;
+    }
+    *since = changes;
+    return 0;
+}
+
+static void dict_unwatch(PyObject *dict) {
+    struct pointer *p = pointer_find(&watched, dict);
+    if (!p || --p->users) return;
+    pointer_remove(&watched, p);
+    if (PyDict_Unwatch(watcher, dict) < 0) PyErr_Clear();
+}
+
+static bool dict_same(PyObject *dict, uint64_t since) {
+    if (changes == since) return true;
+    struct pointer *p = pointer_find(&watched, dict);
+    return p && p->value <= since;
+}
+
+#endif
+
+/* ---- Guard */
+
+struct record {
+    PyObject *container; /* held */
+    Py_ssize_t n;        /* elements of `items`, held */
+    Py_ssize_t mask;     /* of a set's table */
+    void *items;         /* a list's pointers, or a set's table */
+    uint64_t since;      /* a dict's */
+};
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *root;
+    struct record *v;
+    size_t n, cap;
+} Guard;
+
+static void record_clear(struct record *r) {
+    if (PyDict_CheckExact(r->container)) dict_unwatch(r->container);
+    if (PyList_CheckExact(r->container)) {
+        for (Py_ssize_t i = 0; i < r->n; i++) Py_DECREF(((PyObject **)r->items)[i]);
+    } else if (PyAnySet_CheckExact(r->container)) {
+        for (Py_ssize_t i = 0; i <= r->mask; i++) Py_XDECREF(((setentry *)r->items)[i].key);
+    }
+    PyMem_Free(r->items);
+    Py_DECREF(r->container);
+}
+
+static void guard_dealloc(Guard *g) {
+    for (size_t i = 0; i < g->n; i++) record_clear(&g->v[i]);
+    PyMem_Free(g->v);
+    Py_XDECREF(g->root);
+    PyObject_Free(g);
+}
+
+struct walk {
+    Guard *guard;
+    PyObject *leaves;      /* a tuple of types */
+    struct pointers seen;
+    PyObject **todo;       /* borrowed: what is walked holds it */
+    size_t n, cap;
+};
+
+/* a datetime with a tzinfo, which may be any object */
+static bool has_zone(PyObject *o) {
+    const char *name = strrchr(Py_TYPE(o)->tp_name, '.');
+    if (!name || (strcmp(name, ".datetime") != 0 && strcmp(name, ".time") != 0)) return false;
+    PyObject *zone = PyObject_GetAttrString(o, "tzinfo");
+    if (!zone) PyErr_Clear();
+    bool none = zone == Py_None;
+    Py_XDECREF(zone);
+    return !none;
+}
+
+static bool is_leaf(const struct walk *w, PyObject *o) {
+    PyTypeObject *t = Py_TYPE(o);
+    if (t == &PyUnicode_Type || t == &PyLong_Type || t == &PyFloat_Type || o == Py_None || t == &PyBool_Type ||
+        t == &PyBytes_Type || t == &PyComplex_Type)
+        return true;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(w->leaves); i++)
+        if (PyTuple_GET_ITEM(w->leaves, i) == (PyObject *)t) return !has_zone(o);
+    return false;
+}
+
+/* 1: goes on, 0: the value cannot be guarded, -1: an exception */
+static int walk_push(struct walk *w, PyObject *o) {
+    if (is_leaf(w, o)) return 1;
+    if (!PyList_CheckExact(o) && !PyDict_CheckExact(o) && !PyTuple_CheckExact(o) && !PyAnySet_CheckExact(o)) return 0;
+    if (PyTuple_CheckExact(o)) {
+        Py_ssize_t i = 0;
+        while (i < PyTuple_GET_SIZE(o) && is_leaf(w, PyTuple_GET_ITEM(o, i))) i++;
+        if (i == PyTuple_GET_SIZE(o)) return 1;
+    }
+    if (pointer_find(&w->seen, o)) return 1;
+    if (!pointer_put(&w->seen, o)) return -1;
+    if (w->n == w->cap) {
+        size_t cap = w->cap ? 2 * w->cap : 64;
+        PyObject **v = PyMem_Realloc(w->todo, cap * sizeof *v);
+        if (!v) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        w->todo = v;
+        w->cap = cap;
+    }
+    w->todo[w->n++] = o;
+    return 1;
+}
+
+static struct record *record_new(Guard *g, PyObject *container, size_t bytes) {
+    if (g->n == g->cap) {
+        size_t cap = g->cap ? 2 * g->cap : 4;
+        struct record *v = PyMem_Realloc(g->v, cap * sizeof *v);
+        if (!v) return (struct record *)PyErr_NoMemory();
+        g->v = v;
+        g->cap = cap;
+    }
+    void *items = bytes ? PyMem_Malloc(bytes) : NULL;
+    if (bytes && !items) return (struct record *)PyErr_NoMemory();
+    struct record *r = &g->v[g->n++];
+    *r = (struct record){.container = Py_NewRef(container), .items = items, .mask = -1};
+    return r;
+}
+
+static int walk_list(struct walk *w, PyObject *list) {
+    Py_ssize_t n = PyList_GET_SIZE(list);
+    PyObject **from = ((PyListObject *)list)->ob_item;
+    struct record *r = record_new(w->guard, list, (size_t)n * sizeof *from);
+    if (!r) return -1;
+    r->n = n;
+    if (n) memcpy(r->items, from, (size_t)n * sizeof *from);
+    for (Py_ssize_t i = 0; i < n; i++) Py_INCREF(from[i]);
+    int go = 1;
+    for (Py_ssize_t i = 0; go > 0 && i < n; i++) go = walk_push(w, from[i]);
+    return go;
+}
+
+static int walk_set(struct walk *w, PyObject *set) {
+    PySetObject *s = (PySetObject *)set;
+    size_t bytes = ((size_t)s->mask + 1) * sizeof *s->table;
+    struct record *r = record_new(w->guard, set, bytes);
+    if (!r) return -1;
+    r->n = s->used;
+    r->mask = s->mask;
+    memcpy(r->items, s->table, bytes);
+    for (Py_ssize_t i = 0; i <= s->mask; i++) Py_XINCREF(s->table[i].key);
+    int go = 1;
+    for (Py_ssize_t i = 0; go > 0 && i <= s->mask; i++)
+        if (s->table[i].key && s->table[i].hash != -1) go = walk_push(w, s->table[i].key);
+    return go;
+}
+
+static int walk_dict(struct walk *w, PyObject *dict) {
+    uint64_t since;
+    if (dict_watch(dict, &since) < 0) return -1;
+    struct record *r = record_new(w->guard, dict, 0);
+    if (!r) {
+        dict_unwatch(dict);
+        return -1;
+    }
+    r->since = since;
+    PyObject *key, *value;
+    int go = 1;
+    for (Py_ssize_t at = 0; go > 0 && PyDict_Next(dict, &at, &key, &value);)
+        if ((go = walk_push(w, key)) > 0) go = walk_push(w, value);
+    return go;
+}
+
+static int walk_tuple(struct walk *w, PyObject *tuple) {
+    int go = 1;
+    for (Py_ssize_t i = 0; go > 0 && i < PyTuple_GET_SIZE(tuple); i++) go = walk_push(w, PyTuple_GET_ITEM(tuple, i));
+    return go;
+}
+
+static PyObject *guard_new(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
+    (void)module;
+    if (nargs != 2 || !PyTuple_Check(args[1])) return PyErr_Format(PyExc_TypeError, "guard(value, types of leaves)");
+    Guard *g = PyObject_New(Guard, &GuardType);
+    if (!g) return NULL;
+    g->root = Py_NewRef(args[0]);
+    g->v = NULL;
+    g->n = g->cap = 0;
+    struct walk w = {.guard = g, .leaves = args[1]};
+    int go = walk_push(&w, args[0]);
+    while (go > 0 && w.n) {
+        PyObject *o = w.todo[--w.n];
+        go = PyList_CheckExact(o) ? walk_list(&w, o) : PyDict_CheckExact(o) ? walk_dict(&w, o) :
+             PyTuple_CheckExact(o) ? walk_tuple(&w, o) : walk_set(&w, o);
+    }
+    pointers_free(&w.seen);
+    PyMem_Free(w.todo);
+    if (go > 0) return (PyObject *)g;
+    Py_DECREF(g);
+    if (go < 0) return NULL;
+    Py_RETURN_NONE;
+}
+
+static bool record_same(const struct record *r) {
+    PyObject *o = r->container;
+    if (PyDict_CheckExact(o)) return dict_same(o, r->since);
+    if (PyList_CheckExact(o))
+        return PyList_GET_SIZE(o) == r->n &&
+               (r->n == 0 || memcmp(((PyListObject *)o)->ob_item, r->items, (size_t)r->n * sizeof(PyObject *)) == 0);
+    PySetObject *s = (PySetObject *)o;
+    return s->used == r->n && s->mask == r->mask &&
+           memcmp(s->table, r->items, ((size_t)s->mask + 1) * sizeof *s->table) == 0;
+}
+
+static PyObject *guard_unchanged(Guard *g, PyObject *unused) {
+    (void)unused;
+    for (size_t i = 0; i < g->n; i++)
+        if (!record_same(&g->v[i])) Py_RETURN_FALSE;
+    Py_RETURN_TRUE;
+}
+
+static PyMethodDef guard_methods[] = {
+    {"unchanged", (PyCFunction)guard_unchanged, METH_NOARGS, PyDoc_STR("True if no container of the value was changed since.")},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyObject *guard_flat(Guard *g, void *unused) {
+    (void)unused;
+    return PyBool_FromLong(g->n <= 1);
+}
+
+static PyGetSetDef guard_getset[] = {
+    {"flat", (getter)guard_flat, NULL, PyDoc_STR("True if there is but one container that could change."), NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyTypeObject GuardType = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "goproc.shm._core.Guard",
+    .tp_doc = PyDoc_STR("Sees whether the containers of a value have been changed since."),
+    .tp_basicsize = sizeof(Guard),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_dealloc = (destructor)guard_dealloc,
+    .tp_methods = guard_methods,
+    .tp_getset = guard_getset,
+};
+
+/* ---- the objects that this process has copies of */
+
+static struct pointers copied;
+
+static PyObject *copied_add(PyObject *module, PyObject *id) {
+    (void)module;
+    void *key = PyLong_AsVoidPtr(id);
+    if (!key && PyErr_Occurred()) return NULL;
+    if (!pointer_find(&copied, key) && !pointer_put(&copied, key)) return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *copied_remove(PyObject *module, PyObject *id) {
+    (void)module;
+    void *key = PyLong_AsVoidPtr(id);
+    if (!key && PyErr_Occurred()) return NULL;
+    struct pointer *p = pointer_find(&copied, key);
+    if (p) pointer_remove(&copied, p);
+    Py_RETURN_NONE;
+}
+
+static PyObject *copied_clear(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    pointers_free(&copied);
+    Py_RETURN_NONE;
+}
+
+/* persistent_id of the pickler of messages: the hook says what stands for an object that there is a copy of */
+static PyObject *copied_id(PyObject *module, PyObject *object) {
+    (void)module;
+    if (GP_LIKELY(!pointer_find(&copied, object))) Py_RETURN_NONE;
+    return PyObject_CallOneArg(hooks.refer, object);
+}
+
+PyMethodDef guard_functions[] = {
+    {"guard", (PyCFunction)(void (*)(void))guard_new, METH_FASTCALL,
+     PyDoc_STR("guard(value, types of leaves): a Guard; None if the value holds what a guard does not know.")},
+    {"copied_add", copied_add, METH_O, PyDoc_STR("There is a copy of the object with this id.")},
+    {"copied_remove", copied_remove, METH_O, PyDoc_STR("There is none any more.")},
+    {"copied_clear", copied_clear, METH_NOARGS, PyDoc_STR("There are none any more.")},
+    {"copied_id", copied_id, METH_O, PyDoc_STR("What stands for an object in a message; None: it is pickled.")},
+    {NULL, NULL, 0, NULL},
+};
