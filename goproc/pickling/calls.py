@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from types import CellType, FunctionType
 
 from goproc.errors import PickleError
+from goproc.pickling.carried import has_copies, has_copy
 from goproc.pickling.functions import by_code, by_ref, load_template, template_of
 from goproc.pickling.statics import is_handle
 
@@ -28,16 +29,16 @@ def _plain(values: Iterable[Any], depth: int = 0) -> bool:
         kind = type(value)
         if kind in _leaves:
             continue
-        if kind is tuple or kind is list:
-            items = value
-        elif kind is dict:
-            items = (*value, *value.values())
+        if kind is tuple or kind is list or kind is dict:
+            if depth > 2 or len(value) > 16:
+                return False
+            items = (*value, *value.values()) if kind is dict else value
         elif is_handle(kind):
             _leaves.add(kind)
             continue
         else:
             return False
-        if depth > 2 or len(value) > 16 or not _plain(items, depth + 1):
+        if not _plain(items, depth + 1):
             return False
     return True
 
@@ -73,7 +74,7 @@ def pack_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappi
         template = _checked_template_of(function)
     if template.simple and not template.reads_state:
         return template.ref, args, kwargs or None
-    dynamic = cells = extra = None
+    dynamic = cells = None
     # What may share state with the function: what is not plain is pickled together with it.
     shared = args
     try:
@@ -96,9 +97,22 @@ def pack_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappi
         if type(value) not in _leaves and not _plain((value,)):
             return _pack_shared(template, function, args, kwargs, dynamic, cells)
     if kwargs and not _plain(kwargs.values()):
-        return 0, function, args, kwargs
+        return _pack_shared(template, function, args, kwargs, dynamic, cells)
+    return _composed(template, function, args, kwargs, dynamic, cells)
+
+
+def _composed(
+    template: Template,
+    function: FunctionType,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    dynamic: tuple[Any, ...] | None,
+    cells: tuple[Any, ...] | None,
+) -> Payload:
+    """Make the message of a function whose arguments share nothing with it."""
     if template.simple:
         return template.ref, args, kwargs or None
+    extra = None
     if (
         function.__dict__
         or function.__kwdefaults__ is not template.kwdefaults
@@ -117,7 +131,13 @@ def _pack_shared(
     dynamic: tuple[Any, ...] | None,
     cells: tuple[Any, ...] | None,
 ) -> Payload:
-    """Pickle the function with its arguments, except for a nested one that only has itself in a cell."""
+    """Pickle the function with its arguments, unless what is not plain is known to travel by itself.
+
+    That is what there are copies of in shared memory, and the function itself in a cell of its own.
+    """
+    values = *(cells or ()), *(dynamic or ()), *args, *kwargs.values()
+    if has_copies() and _plain([value for value in values if not has_copy(value)]):
+        return _composed(template, function, args, kwargs, dynamic, cells)
     loops = tuple([index for index, value in enumerate(cells or ()) if value is function])
     if cells is not None and loops:
         others = tuple([None if value is function else value for value in cells])

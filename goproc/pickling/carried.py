@@ -238,6 +238,18 @@ class _Entries(dict[int, _Entry]):
 
 
 _entries = store.cache(_Entries())
+
+
+def has_copies() -> bool:
+    """Return True if there are copies of anything in this process."""
+    return bool(_entries)
+
+
+def has_copy(obj: Any) -> bool:
+    """Return True if there is a copy of the object, which may have changed since."""
+    return id(obj) in _entries
+
+
 _seen: dict[tuple[int, ...], None] = store.cache({})
 _kept: dict[Copy, int] = store.cache({})  # what this process has read, and the message that named it last
 _serial = 0
