@@ -29,6 +29,7 @@ import threading
 import weakref
 from functools import partial
 from types import FunctionType, MethodType, ModuleType
+from typing import NamedTuple
 
 from goproc.errors import CopiedAgain, OutOfSharedMemory, SharedWrite
 from goproc.pickling import functions, store
@@ -41,6 +42,7 @@ from goproc.shm import _core
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import CodeType, FrameType
     from typing import Any, Protocol
 
     class Check(Protocol):
@@ -253,6 +255,7 @@ def has_copy(obj: Any) -> bool:
 _seen: dict[tuple[int, ...], None] = store.cache({})
 _kept: dict[Copy, int] = store.cache({})  # what this process has read, and the message that named it last
 _serial = 0
+_warned: dict[str, Any] = {}  # the writes that were warned of, as the module warnings has it
 
 
 class _Local(threading.local):
@@ -447,7 +450,8 @@ def _roots(call: Any) -> Iterator[tuple[str, Any, bool]]:
             (f"closure variable {name}", value, True)
             for name, value in zip(names, call[4] or (), strict=False)
         )
-        yield from ((name, value, True) for name, value in call[5] or ())
+        for name, value in call[5] or ():
+            yield from ((label, part, True) for label, part in _attribute_children(template.code, name, value))
     args, kwargs = (call[2], call[3]) if len(call) == 4 else (call[1], call[2])
     yield from ((f"argument {index}", value, False) for index, value in enumerate(args, 1))
     yield from ((f"argument {name}", value, False) for name, value in (kwargs or {}).items())
@@ -501,16 +505,24 @@ def _function_children(function: FunctionType) -> Iterator[Child]:
     code = function.__code__
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         yield from ((f"closure variable {name}", value) for value in cell_contents(cell))
-    defaults = function.__defaults__ or ()
-    parameters = code.co_varnames[: code.co_argcount]
-    names = parameters[len(parameters) - len(defaults) :]
-    yield from ((f"default of {name}", value) for name, value in zip(names, defaults, strict=False))
-    yield from ((f"default of {name}", value) for name, value in (function.__kwdefaults__ or {}).items())
+    for name in ("__defaults__", "__kwdefaults__"):
+        yield from _attribute_children(code, name, getattr(function, name))
     yield from list(function.__dict__.items())
     if library(function.__globals__) is None:
         for name in names_of(code).used:
             if name in function.__globals__:
                 yield f"global {name}", function.__globals__[name]
+
+
+def _attribute_children(code: CodeType, name: str, value: Any) -> Iterator[Child]:
+    """What is in an attribute of a function: defaults by the names of their parameters."""
+    if name == "__kwdefaults__":
+        yield from ((f"default of {key}", default) for key, default in (value or {}).items())
+    elif name == "__defaults__":
+        names = code.co_varnames[: code.co_argcount][-len(value or ()) :]
+        yield from ((f"default of {key}", default) for key, default in zip(names, value or (), strict=False))
+    else:
+        yield name, value
 
 
 def _children(obj: Any) -> list[Child]:
@@ -596,19 +608,38 @@ def _view_of(obj: Any) -> Copy | None:
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
+class _User(NamedTuple):
+    """The function of a goroutine, and where it is defined."""
+
+    name: str
+    file: str
+    line: int
+
+    @classmethod
+    def of(cls, call: tuple[Any, ...] | None) -> _User:
+        """The user of a message; the receiver, if it is no call."""
+        if call is None:
+            frame = _users_frame()
+            return cls(frame.f_code.co_name, frame.f_code.co_filename, frame.f_lineno)
+        function = call[1] if len(call) == 4 else functions.by_ref[call[0]]
+        code = getattr(function, "__code__", None) or getattr(function, "code", None)
+        file, line = (code.co_filename, code.co_firstlineno) if code is not None else ("<goroutine>", 0)
+        return cls(_name_of(call), file, line)
+
+
 class _Loaded:
     """What a process has read of a copy, for all its goroutines.
 
     Attributes:
         check: sees whether a goroutine wrote to it; None if that cannot be seen: then it is not shared.
-        users: the functions whose goroutines got it since the last look.
+        users: who got it since the last look.
     """
 
     __slots__ = ("check", "users", "value")
 
     def __init__(self, copy: Copy) -> None:
         self.value = copy._load(True)
-        self.users: list[str] = []
+        self.users: list[_User] = []
         self.check: Check | None = _check_of(self.value, copy)
 
 
@@ -642,8 +673,7 @@ class _Resolver(pickle.Unpickler):
     def _shared(self, copy: Copy, label: str) -> Any:
         loaded = getattr(copy, "_loaded", None)
         if loaded is not None and not loaded.check.unchanged():
-            users = " or ".join(dict.fromkeys(loaded.users)) or "a goroutine"
-            _warn(f"{users} wrote to {label}: it was read anew for the next goroutine", SharedWrite)
+            _warn_of_write(loaded, label)
             _let_go(copy)
             loaded = None
         if loaded is None:
@@ -664,10 +694,10 @@ def load_message(main: Any, buffers: list[Any]) -> Any:
     resolver = _Resolver(io.BytesIO(main[len(MARK) :]), buffers=buffers)
     value = resolver.load()
     if resolver.shared:
-        call = _opened(value)
-        name = _name_of(call) if call else "the receiver of a message"
+        user = _User.of(_opened(value))
         for loaded in resolver.shared:
-            loaded.users = [*loaded.users[-3:], name]
+            if user not in loaded.users:
+                loaded.users = [*loaded.users[-3:], user]
         _drop_old()
     return value
 
@@ -687,13 +717,30 @@ def _let_go(copy: Copy) -> None:
         del copy._loaded
 
 
+def _warn_of_write(loaded: _Loaded, label: str) -> None:
+    import warnings
+
+    found = loaded.users or [_User("a goroutine", "<goroutine>", 0)]
+    users = " or ".join([user.name for user in found])
+    text = (
+        f"{users} wrote to {label}, which the goroutines of a process share: it was read anew for the next goroutine"
+    )
+    warnings.warn_explicit(text, SharedWrite, found[0].file, found[0].line, registry=_warned)
+
+
+def _users_frame() -> FrameType:
+    """The frame of the user's code that is running."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "goproc":
+        frame = frame.f_back
+    return frame
+
+
 def _warn(text: str, category: type[Warning]) -> None:
     """Warn at the line of the user's code that is running."""
     import warnings
 
-    frame: Any = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "goproc":
-        frame = frame.f_back
+    frame = _users_frame()
     registry = frame.f_globals.setdefault("__warningregistry__", {})
     warnings.warn_explicit(text, category, frame.f_code.co_filename, frame.f_lineno, registry=registry)
 
