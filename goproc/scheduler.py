@@ -82,6 +82,7 @@ between_turns: Callable[[], None] | None = (
     None  # called at the first switch after each tick of the kernel's clock
 )
 on_lost: Callable[[], None] | None = None  # called to forget a runtime that has ended by itself
+on_nudge: list[Callable[[], None]] = []  # called when another process has asked this one to look around
 
 timers: list[tuple[float, int, G | Alarm, int]] = []  # a heap: (when, order, whom, its ticket then)
 _order = itertools.count()
@@ -422,6 +423,8 @@ def _look_around() -> None:
         from goproc import report
 
         report.deadlock()
+    for look in on_nudge:
+        look()
     functions = sys.modules.get("goproc.timer")
     if functions is not None:
         functions._rescan()

@@ -708,6 +708,15 @@ def _drop_old() -> None:
             _let_go(copy)
 
 
+def let_go_unused() -> None:
+    """Forget what this process has read of copies that no other process has any more."""
+    for copy in list(_kept):
+        if copy._alone:
+            _let_go(copy)
+    if _entries:
+        _entries.sweep()
+
+
 def _let_go(copy: Copy) -> None:
     """Forget what this process has read of a copy."""
     _kept.pop(copy, None)

@@ -259,6 +259,12 @@ gp_ref alloc_or_collect(uint64_t payload, unsigned flags) {
     return ref || !collect_now() ? ref : gp_alloc(payload, flags);
 }
 
+/* Who keeps what it has read of a copy, for messages to come, looks whether any process could still send one. */
+static void nudge_readers(struct gp_object *o) {
+    for (uint32_t p = 0; p < gp.nprocs; p++)
+        if (p != gp.proc && atomic_load(&o->holders[p / 64]) >> (p % 64) & 1) gp_nudge(p);
+}
+
 static void handle_dealloc(Handle *h) {
     PyObject_GC_UnTrack(h);
     if (h->weak) PyObject_ClearWeakRefs((PyObject *)h);
@@ -269,6 +275,7 @@ static void handle_dealloc(Handle *h) {
         erase(h);
         if (gp_get(&o->flags) & GP_OBJ_SHARED) {
             atomic_fetch_and_explicit(&o->holders[gp.proc / 64], ~(1ULL << (gp.proc % 64)), memory_order_acq_rel);
+            if (h->kind == GP_KIND_COPY) nudge_readers(o);
             if (gp_dropped(o) || (gp_outcome_unread(o) && gp_unheld(o))) collect_now();
         } else if (h->kind == GP_KIND_GOROUTINE) {
             if (gp_outcome_release(o)) {
