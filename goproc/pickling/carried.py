@@ -465,7 +465,11 @@ def _opened(obj: Any) -> tuple[Any, ...] | None:
         return None
     if len(obj) == 4:
         return obj if obj[0] == 0 and callable(obj[1]) and type(obj[2]) is tuple else None
-    return obj if obj[0] in functions.by_ref else None
+    try:
+        functions.load_template(obj[0])
+    except Exception:  # it only looks like one
+        return None
+    return obj
 
 
 def _name_of(call: tuple[Any, ...]) -> str:

@@ -105,10 +105,7 @@ def change(value: Any, rng: random.Random) -> None:
     if isinstance(x, Box):
         x.note = repr(leaf)
     elif isinstance(x, numpy.ndarray):
-        if x.size and rng.random() < 0.8:
-            x.flat[rng.randrange(x.size)] += 1
-        elif x.ndim == 1:
-            x.shape = (x.size, 1)
+        x.flat[rng.randrange(x.size)] += 1
     elif isinstance(x, (bytearray, array.array)):
         if x and rng.random() < 0.7:
             x[rng.randrange(len(x))] ^= 1
