@@ -19,7 +19,7 @@ from goproc import ending, scheduler, sigint, stdio
 from goproc.errors import Cancelled, PickleError
 from goproc.g import G
 from goproc.labels import format_labels
-from goproc.pickling import calls, carried, functions, homes, messages, variables
+from goproc.pickling import calls, functions, homes, messages, received, variables
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -720,5 +720,5 @@ def _namespaces() -> list[dict[str, Any]]:
 
 homes.running = _running_namespace
 homes.all_of_them = _namespaces
-scheduler.on_nudge.append(carried.let_go_unused)
+scheduler.on_nudge.append(received.let_go_unused)
 _core.connect(goroutine=Goroutine, unread=ending.unread, encode=messages.dumps, decode=messages.loads)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-from goproc.pickling import carried
+from goproc.pickling.copies import Copy
 from goproc.pickling.wire import Whole
 from goproc.shm import _core
 
 T = TypeVar("T")
 
 
-class Shared(carried.Copy, Generic[T]):
+class Shared(Copy, Generic[T]):
     """A handle on an object in shared memory: what `share` returns.
 
     It can be sent to other goroutines, kept in globals and captured by closures. The memory is given back when no process

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bench.model import Row
-from bench.rows import arrays, classics, cpu, ints, mutex, roundtrip, select, startup, tasks, tuples
+from bench.rows import arrays, carried, classics, cpu, ints, mutex, roundtrip, select, startup, tasks, tuples
 
 GROUPS: dict[str, tuple[Row, ...]] = {
     "ints": ints.ROWS,
     "tuples": tuples.ROWS,
     "arrays": arrays.ROWS,
     "tasks": tasks.ROWS,
+    "carried": carried.ROWS,
     "cpu": cpu.ROWS,
     "roundtrip": roundtrip.ROWS,
     "classics": classics.ROWS,

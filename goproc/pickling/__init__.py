@@ -29,10 +29,14 @@ Each file uses only those above it, but for what runs once per class (late impor
     homes            the modules whose definitions travel by value, and what stands for them elsewhere
     statics          what is importable, what is immutable: what a template may hold
     pickler          the pickler of messages: what is done with each type
+    wire             the bytes of a message         copies         a copy in shared memory, and whether it still holds
     classes          how a class travels           class_pickler   pickles the definition of one
     templates        the template of a function
     functions        makes, loads and caches templates; functions inside a message
+    large            finds what makes a message large
+    carried          gives what is large by reference
     calls            the message that starts a goroutine
+    received         reads a message with references
     messages         any other message: dumps, loads
     bounded          pickles that are not to become large
     exceptions       takes an exception apart      sent_exceptions   exceptions inside a message

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pickle
 
-from goproc.pickling import carried, classes, functions, pickler
+from goproc.pickling import carried, classes, functions, pickler, received
 from goproc.pickling.wire import OUT_OF_BAND as OUT_OF_BAND
 from goproc.pickling.wire import Pickled, Whole
 from goproc.pickling.wire import dump as dump
@@ -13,6 +13,7 @@ from goproc.pickling.wire import dump as dump
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
 
 def dumps(obj: Any) -> tuple[bytes, list[memoryview]]:
     """Pickle a message.
@@ -60,5 +61,5 @@ def dump_in_band(obj: Any) -> bytes:
 def loads(main: bytes | memoryview, buffers: list[Any]) -> Any:
     """Load a message made by `dumps`; the buffers become the memory of the objects, with no copy."""
     if main[:1] == carried.MARK:
-        return carried.load_message(main, buffers)
+        return received.load_message(main, buffers)
     return pickle.loads(main, buffers=buffers)

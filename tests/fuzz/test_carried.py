@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_programs import examples
 
-from goproc import SharedWrite, chan, go
-from goproc.pickling import carried
+from goproc import chan, go
+from goproc.pickling import carried, large
 
 
 class Box:
@@ -92,7 +92,23 @@ def containers(value: Any) -> list[Any]:
     return found
 
 
-LEAVES = (0, 1, 1.0, True, False, None, "a", "1", b"1", 2**70, 0.0, -0.0, (1, 2), ("a", (1.0,)), frozenset({1}))
+LEAVES = (
+    0,
+    1,
+    1.0,
+    True,
+    False,
+    None,
+    "a",
+    "1",
+    b"1",
+    2**70,
+    0.0,
+    -0.0,
+    (1, 2),
+    ("a", (1.0,)),
+    frozenset({1}),
+)
 
 
 def change(value: Any, rng: random.Random) -> None:
@@ -195,12 +211,14 @@ def looker(route: str, value: Any) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore::goproc.CopiedAgain")
-@given(value=values, route=st.sampled_from(ROUTES), seeds=st.lists(st.integers(0, 999), min_size=2, max_size=6))
+@given(
+    value=values, route=st.sampled_from(ROUTES), seeds=st.lists(st.integers(0, 999), min_size=2, max_size=6)
+)
 @examples(60)
 def test_a_goroutine_sees_the_state_of_its_go_line(
     runtime1: Any, value: Any, route: str, seeds: list[int]
 ) -> None:
-    limit, carried.LARGE = carried.LARGE, 1
+    limit, large.LARGE = large.LARGE, 1
     try:
         look = looker(route, value)
         for seed in seeds:
@@ -210,5 +228,5 @@ def test_a_goroutine_sees_the_state_of_its_go_line(
                 assert picture(value) == expected
             change(value, random.Random(seed))
     finally:
-        carried.LARGE = limit
-        carried._entries.clear()
+        large.LARGE = limit
+        carried.entries.clear()

@@ -1,0 +1,164 @@
+"""A copy of an object in shared memory, and what sees whether the object is still the same.
+
+How that is seen must be exact. There are three checks:
+
+    nothing to see    it cannot change: str, bytes
+    a guard           containers over leaves that cannot change: the C core compares pointers and versions
+    the pickle        of anything else; buffers are compared with the copy, which is as fast as memory
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+
+from goproc.pickling.pickler import Pickler
+from goproc.pickling.statics import is_handle
+from goproc.pickling.wire import Pickled, dump
+from goproc.shm import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    from goproc.pickling.received import Loaded
+
+    class Check(Protocol):
+        def unchanged(self) -> bool: ...
+
+
+LEAVES: tuple[type, ...] = (range, type(Ellipsis))
+# By name, so that nothing is imported.
+_LEAVES_OF = (
+    ("datetime", ("date", "datetime", "time", "timedelta")),
+    ("decimal", ("Decimal",)),
+    ("fractions", ("Fraction",)),
+    ("uuid", ("UUID",)),
+    ("pathlib", ("PosixPath", "PurePosixPath")),
+)
+CONSTANT = frozenset({bytes, str})  # may be large, and cannot change
+
+
+class Copy(_core.Copy):
+    """A copy in shared memory, and what this process has read of it."""
+
+    __slots__ = ("_loaded",)
+    _loaded: Loaded
+    __goproc_handle__ = True
+
+
+class Constant:
+    """The check of what cannot change."""
+
+    __slots__ = ()
+
+    def unchanged(self) -> bool:
+        return True
+
+
+class SamePickle:
+    """The check of anything: its pickle is the same as before, and its buffers are those of the copy."""
+
+    __slots__ = ("_body", "_copy", "_obj")
+
+    def __init__(self, obj: Any, copy: Copy, body: bytes) -> None:
+        self._obj = obj
+        self._copy = copy
+        self._body = _digest(body)
+
+    def unchanged(self) -> bool:
+        obj = self._obj() if type(self._obj) is weakref.ref else self._obj
+        pickled = measure(obj)
+        return (
+            pickled is not None
+            and _digest(pickled.body) == self._body
+            and self._copy._same(None, pickled.buffers)
+        )
+
+
+def _digest(body: bytes) -> bytes:
+    if len(body) <= 64:
+        return body
+    import hashlib
+
+    return hashlib.blake2b(body, digest_size=32).digest()
+
+
+class _NotCarried(Exception):
+    """Raised where a copy would hold something that belongs to a message."""
+
+
+class _CopyPickler(Pickler):
+    """Pickles a copy, which holds no handles: nobody would see how long it needs them."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if is_handle(type(obj)):
+            raise _NotCarried
+        return super().reducer_override(obj)
+
+
+def measure(obj: Any) -> Pickled | None:
+    """Pickle the object for a copy; None if that cannot be."""
+    try:
+        return Pickled(*dump(obj, _CopyPickler))
+    except Exception:
+        return None
+
+
+def _leaves() -> tuple[type, ...]:
+    found = list(LEAVES)
+    for name, kinds in _LEAVES_OF:
+        module = sys.modules.get(name)
+        if module is not None:
+            found += [getattr(module, kind) for kind in kinds]
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        found += [kind for kind in set(numpy.sctypeDict.values()) if kind not in (numpy.void, numpy.object_)]
+    return tuple(found)
+
+
+def guard_of(obj: Any) -> _core.Guard | None:
+    return _core.guard(obj, _leaves())
+
+
+def weak(obj: Any) -> Any:
+    try:
+        return weakref.ref(obj)
+    except TypeError:
+        return obj
+
+
+def check_of(value: Any, copy: Copy) -> Check | None:
+    if type(value) in CONSTANT:
+        return Constant()
+    guard = guard_of(value)
+    if guard is not None:
+        return guard
+    pickled = measure(value)
+    if pickled is None or not copy._same(None, pickled.buffers):
+        return None
+    check = SamePickle(value, copy, pickled.body)
+    return check if check.unchanged() else None
+
+
+def is_buffer(kind: type) -> bool:
+    """Return True for the types of which each message gets an object of its own, over private memory."""
+    if kind is bytearray or (kind.__module__, kind.__name__) == ("array", "array"):
+        return True
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and issubclass(kind, numpy.ndarray)
+
+
+def view_of(obj: Any) -> Copy | None:
+    """Return the copy whose memory an array lies in, if any."""
+    if not is_buffer(type(obj)):
+        return None
+    base = getattr(obj, "base", None)
+    while base is not None:
+        if type(base) is memoryview:
+            base = base.obj
+        elif type(base) is _core.View:
+            return base.copy  # type: ignore[no-any-return]
+        else:
+            base = getattr(base, "base", None)
+    return None

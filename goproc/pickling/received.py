@@ -1,0 +1,145 @@
+"""Reading messages that hold references.
+
+An array gets private memory for each message: pages of the copy, mapped copy-on-write. Anything else is read once per
+process, and shared by its goroutines. Before the next one gets it, a check says whether one of them wrote to it: then it
+is read anew, and a warning says so.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from typing import NamedTuple
+
+from goproc.errors import SharedWrite
+from goproc.pickling import functions, large, store
+from goproc.pickling.carried import MARK, Entry, entries, users_frame
+from goproc.pickling.copies import check_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from goproc.pickling.copies import Check, Copy
+
+_KEPT = 64  # copies that a process has read
+_RECENT = 8  # messages: a copy that none of them named goes, unless another process has it, too
+
+_kept: dict[Copy, int] = store.cache({})  # what this process has read, and the message that named it last
+_serial = 0  # of messages that hold references
+# The writes that were warned of, as the module warnings has it.
+_warned: dict[str | tuple[str, type[Warning], int], int] = {}
+
+
+class _User(NamedTuple):
+    """The function of a goroutine, and where it is defined."""
+
+    name: str
+    file: str
+    line: int
+
+    @classmethod
+    def of(cls, call: tuple[Any, ...] | None) -> _User:
+        """The user of a message; the receiver, if it is no call."""
+        if call is None:
+            frame = users_frame()
+            return cls(frame.f_code.co_name, frame.f_code.co_filename, frame.f_lineno)
+        function = call[1] if len(call) == 4 else functions.by_ref[call[0]]
+        code = getattr(function, "__code__", None) or getattr(function, "code", None)
+        file, line = (code.co_filename, code.co_firstlineno) if code is not None else ("<goroutine>", 0)
+        return cls(large.name_of(call), file, line)
+
+
+class Loaded:
+    """What a process has read of a copy, for all its goroutines.
+
+    Attributes:
+        check: sees whether a goroutine wrote to it; None if that cannot be seen: then it is not shared.
+        users: who got it since the last look.
+    """
+
+    __slots__ = ("check", "users", "value")
+
+    def __init__(self, copy: Copy) -> None:
+        self.value = copy._load(True)
+        self.users: list[_User] = []
+        self.check: Check | None = check_of(self.value, copy)
+
+
+class _Resolver(pickle.Unpickler):
+    """Reads a message that holds references. What is named twice in it is one object."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.values: dict[Copy, Any] = {}
+        self.shared: list[Loaded] = []
+
+    def persistent_load(self, reference: Any) -> Any:
+        copy, private, label = reference
+        if copy not in self.values:
+            self.values[copy] = copy._load(True) if private else self._shared(copy, label)
+        return self.values[copy]
+
+    def _shared(self, copy: Copy, label: str) -> Any:
+        loaded = getattr(copy, "_loaded", None)
+        if loaded is not None and not loaded.check.unchanged():
+            _warn_of_write(loaded, label)
+            _let_go(copy)
+            loaded = None
+        if loaded is None:
+            loaded = Loaded(copy)
+            if loaded.check is None:
+                return loaded.value
+            copy._loaded = loaded
+            entries.add(Entry(loaded.value, label, "", copy, loaded.check, False))
+        _kept[copy] = _serial
+        self.shared.append(loaded)
+        return loaded.value
+
+
+def load_message(main: Any, buffers: list[Any]) -> Any:
+    """Load a message of `dump_message` that begins with MARK."""
+    global _serial
+    _serial += 1
+    resolver = _Resolver(io.BytesIO(main[len(MARK) :]), buffers=buffers)
+    value = resolver.load()
+    if resolver.shared:
+        user = _User.of(large.opened(value))
+        for loaded in resolver.shared:
+            if user not in loaded.users:
+                loaded.users = [*loaded.users[-3:], user]
+        _drop_old()
+    return value
+
+
+def _drop_old() -> None:
+    for copy, serial in list(_kept.items()):
+        if len(_kept) > _KEPT or (serial < _serial - _RECENT and copy._alone):
+            _let_go(copy)
+
+
+def let_go_unused() -> None:
+    """Forget what this process has read of copies that no other process has any more."""
+    for copy in list(_kept):
+        if copy._alone:
+            _let_go(copy)
+    if entries:
+        entries.sweep()
+
+
+def _let_go(copy: Copy) -> None:
+    """Forget what this process has read of a copy."""
+    _kept.pop(copy, None)
+    loaded: Loaded | None = getattr(copy, "_loaded", None)
+    if loaded is not None:
+        entries.forget(id(loaded.value))
+        del copy._loaded
+
+
+def _warn_of_write(loaded: Loaded, label: str) -> None:
+    import warnings
+
+    found = loaded.users or [_User("a goroutine", "<goroutine>", 0)]
+    users = " or ".join([user.name for user in found])
+    text = f"{users} wrote to {label}, which the goroutines of a process share: it was read anew for the next goroutine"
+    warnings.warn_explicit(text, SharedWrite, found[0].file, found[0].line, registry=_warned)
