@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
+from weakref import WeakValueDictionary
 
+from goproc.pickling import store
 from goproc.pickling.copies import Copy
 from goproc.pickling.wire import Whole
-from goproc.shm import _core
 
 T = TypeVar("T")
 
 
-class Shared(Copy, Generic[T]):
+class Shared(Generic[T]):
     """A handle on an object in shared memory: what `share` returns.
 
     It can be sent to other goroutines, kept in globals and captured by closures. The memory is given back when no process
     and no message refers to it any more.
     """
 
-    __slots__ = ("_value",)
+    # Not a subclass of Copy: the arrays of `_value` hold the copy, and must not hold what holds them.
+    __slots__ = ("__weakref__", "_copy", "_value")
+    _copy: Copy
     _value: T
+    __goproc_handle__ = True
+
+    def __init__(self) -> None:
+        raise TypeError("a Shared is made by goproc.share()")
 
     @property
     def value(self) -> T:
@@ -33,12 +40,15 @@ class Shared(Copy, Generic[T]):
         try:
             return self._value
         except AttributeError:
-            self._value = self._load(False)
+            self._value = self._copy._load(False)
             return self._value
+
+    def __reduce__(self) -> Any:
+        return _shared, (self._copy,)
 
     def __repr__(self) -> str:
         try:
-            return f"<Shared {self._bytes} bytes>"
+            return f"<Shared {self._copy._bytes} bytes>"
         except RuntimeError:
             return "<Shared of a runtime that stopped>"
 
@@ -58,8 +68,17 @@ def share(obj: T) -> Shared[T]:
         PickleError: the object cannot be copied; the message names the path to the culprit.
         OutOfSharedMemory: it is larger than what memory allows.
     """
-    shared: Any = Shared(Whole(obj))
-    return shared  # type: ignore[no-any-return]
+    return _shared(Copy(Whole(obj)))
 
 
-_core.connect(copy=Shared)
+_known: WeakValueDictionary[Copy, Shared[Any]] = store.cache(WeakValueDictionary())
+
+
+def _shared(copy: Copy) -> Shared[Any]:
+    """Return the handle of a copy, the same one each time in one process."""
+    shared = _known.get(copy)
+    if shared is None:
+        shared = Shared.__new__(Shared)
+        shared._copy = copy
+        _known[copy] = shared
+    return shared

@@ -91,8 +91,15 @@ class _Entries(dict[int, Entry]):
         _core.copied_add(key)
 
     def forget(self, key: int) -> None:
-        if self.pop(key, None) is not None:
-            _core.copied_remove(key)
+        entry = self.pop(key, None)
+        if entry is None:
+            return
+        _core.copied_remove(key)
+        loaded = getattr(entry.copy, "_loaded", None)
+        if (
+            loaded is not None and id(loaded.value) != key
+        ):  # the object is gone: nobody will send the copy again
+            let_go(entry.copy)
 
     def sweep(self) -> None:
         """Forget the objects that nobody else refers to any more."""
@@ -106,6 +113,15 @@ class _Entries(dict[int, Entry]):
 
 
 entries = store.cache(_Entries())
+
+
+def let_go(copy: Copy) -> None:
+    """Forget what this process has read of a copy."""
+    copies.kept.pop(copy, None)
+    loaded = getattr(copy, "_loaded", None)
+    if loaded is not None:
+        del copy._loaded
+        entries.forget(id(loaded.value))
 
 
 def has_copies() -> bool:
@@ -231,20 +247,18 @@ def _learn(obj: Any) -> bool:
     search = _Search(large.name_of(call) if call else "")
     for label, root, often in large.roots(call) if call else [("a message", obj, False)]:
         search.look(label, root, often)
-    for entry in search.found:
-        entries.add(entry)
-    return bool(search.found)
+    return search.found
 
 
 class _Search:
     """Finds the large objects of a message.
 
     Attributes:
-        found: the entries made for them.
+        found: whether any was found, and copied.
     """
 
     def __init__(self, function: str) -> None:
-        self.found: list[Entry] = []
+        self.found = False
         self._function = function
         self._visited: dict[int, Any] = {}  # the objects, so that no id is used again
 
@@ -269,19 +283,21 @@ class _Search:
 
     def _copy(self, label: str, obj: Any) -> None:
         pieces = [
-            entry for name, child in large.flat_parts(label, obj) if (entry := self._entry(name, child))
+            child
+            for name, child in large.flat_parts(label, obj)
+            if id(child) not in entries and self._add(name, child)
         ]
-        if pieces:
-            whole = copies.measure(obj)
-            if whole is None or whole.bytes - sum([entry.copy._bytes for entry in pieces]) < large.LARGE:
-                self.found += pieces
-                return
-        entry = self._entry(label, obj)
-        if entry is not None:
-            self.found.append(entry)
+        if copies.size_without_known(obj) >= large.LARGE and self._add(label, obj):
+            for piece in pieces:  # the copy of the whole has them, too
+                entries.forget(id(piece))
 
-    def _entry(self, label: str, obj: Any) -> Entry | None:
-        return None if id(obj) in entries else _copied(obj, label, self._function)
+    def _add(self, label: str, obj: Any) -> bool:
+        entry = _copied(obj, label, self._function)
+        if entry is None:
+            return False
+        entries.add(entry)
+        self.found = True
+        return True
 
 
 def users_frame() -> FrameType:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import weakref
 
+from goproc.pickling import store
 from goproc.pickling.pickler import Pickler
 from goproc.pickling.statics import is_handle
 from goproc.pickling.wire import Pickled, dump
@@ -45,6 +46,10 @@ class Copy(_core.Copy):
     __slots__ = ("_loaded",)
     _loaded: Loaded
     __goproc_handle__ = True
+
+
+# What this process has read for its goroutines, and the message that named it last.
+kept: dict[Copy, int] = store.cache({})
 
 
 class Constant:
@@ -88,7 +93,7 @@ class _NotCarried(Exception):
     """Raised where a copy would hold something that belongs to a message."""
 
 
-class _CopyPickler(Pickler):
+class CopyPickler(Pickler):
     """Pickles a copy, which holds no handles: nobody would see how long it needs them."""
 
     def reducer_override(self, obj: Any) -> Any:
@@ -100,9 +105,21 @@ class _CopyPickler(Pickler):
 def measure(obj: Any) -> Pickled | None:
     """Pickle the object for a copy; None if that cannot be."""
     try:
-        return Pickled(*dump(obj, _CopyPickler))
+        return Pickled(*dump(obj, CopyPickler))
     except Exception:
         return None
+
+
+class _SizePickler(CopyPickler):
+    persistent_id = staticmethod(_core.copied_known)
+
+
+def size_without_known(obj: Any) -> int:
+    """How many bytes the object takes in a message, without what there are copies of; 0 if it cannot have a copy."""
+    try:
+        return Pickled(*dump(obj, _SizePickler)).bytes
+    except Exception:
+        return 0
 
 
 def _leaves() -> tuple[type, ...]:
@@ -162,3 +179,6 @@ def view_of(obj: Any) -> Copy | None:
         else:
             base = getattr(base, "base", None)
     return None
+
+
+_core.connect(copy=Copy)

@@ -105,7 +105,11 @@ def code_children(obj: Any) -> Iterator[Child]:
         yield from ((f"argument {name} of partial", value) for name, value in obj.keywords.items())
     elif isinstance(obj, type):
         if obj.__flags__ & _HEAPTYPE and not importable(obj):
-            yield from ((f"{obj.__name__}.{name}", value) for name, value in list(vars(obj).items()))
+            yield from (
+                (f"{obj.__name__}.{name}", value)
+                for name, value in list(vars(obj).items())
+                if name not in ("__dict__", "__weakref__")
+            )
             yield from (("", base) for base in obj.__bases__)
     elif isinstance(obj, property):
         yield from (("", function) for function in (obj.fget, obj.fset, obj.fdel) if function is not None)

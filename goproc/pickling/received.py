@@ -12,9 +12,10 @@ import pickle
 from typing import NamedTuple
 
 from goproc.errors import SharedWrite
-from goproc.pickling import functions, large, store
-from goproc.pickling.carried import MARK, Entry, entries, users_frame
-from goproc.pickling.copies import check_of
+from goproc.pickling import functions, large
+from goproc.pickling.carried import MARK, Entry, entries, let_go, users_frame
+from goproc.pickling.copies import check_of, kept
+from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
     from goproc.pickling.copies import Check, Copy
 
 _KEPT = 64  # copies that a process has read
-_RECENT = 8  # messages: a copy that none of them named goes, unless another process has it, too
+_RECENT = 8  # messages: a copy that none of them named goes, unless its maker still has it
 
-_kept: dict[Copy, int] = store.cache({})  # what this process has read, and the message that named it last
 _serial = 0  # of messages that hold references
 # The writes that were warned of, as the module warnings has it.
 _warned: dict[str | tuple[str, type[Warning], int], int] = {}
@@ -84,7 +84,7 @@ class _Resolver(pickle.Unpickler):
         loaded = getattr(copy, "_loaded", None)
         if loaded is not None and not loaded.check.unchanged():
             _warn_of_write(loaded, label)
-            _let_go(copy)
+            let_go(copy)
             loaded = None
         if loaded is None:
             loaded = Loaded(copy)
@@ -92,7 +92,7 @@ class _Resolver(pickle.Unpickler):
                 return loaded.value
             copy._loaded = loaded
             entries.add(Entry(loaded.value, label, "", copy, loaded.check, False))
-        _kept[copy] = _serial
+        kept[copy] = _serial
         self.shared.append(loaded)
         return loaded.value
 
@@ -113,27 +113,26 @@ def load_message(main: Any, buffers: list[Any]) -> Any:
 
 
 def _drop_old() -> None:
-    for copy, serial in list(_kept.items()):
-        if len(_kept) > _KEPT or (serial < _serial - _RECENT and copy._alone):
-            _let_go(copy)
+    for copy, serial in list(kept.items()):
+        if len(kept) > _KEPT or (serial < _serial - _RECENT and not _may_come(copy)):
+            let_go(copy)
 
 
 def let_go_unused() -> None:
-    """Forget what this process has read of copies that no other process has any more."""
-    for copy in list(_kept):
-        if copy._alone:
-            _let_go(copy)
+    """Forget what this process has read of copies that no more messages will name."""
     if entries:
         entries.sweep()
+    for copy in list(kept):
+        if not _may_come(copy):
+            let_go(copy)
 
 
-def _let_go(copy: Copy) -> None:
-    """Forget what this process has read of a copy."""
-    _kept.pop(copy, None)
-    loaded: Loaded | None = getattr(copy, "_loaded", None)
-    if loaded is not None:
-        entries.forget(id(loaded.value))
-        del copy._loaded
+def _may_come(copy: Copy) -> bool:
+    """Return True if the process that made a copy still has it, and may send it again."""
+    if copy._maker != _core.proc():
+        return copy._kept
+    value = copy._loaded.value
+    return any(entry.copy is copy and entry.obj is not value for entry in entries.values())
 
 
 def _warn_of_write(loaded: Loaded, label: str) -> None:

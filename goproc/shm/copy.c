@@ -118,6 +118,7 @@ static PyObject *copy_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     gp_own(block, GP_TAG(GP_TAG_RESULT, h->ref));
     if (m.block) gp_own(m.block, GP_TAG(GP_TAG_RESULT, h->ref));
     gp_set(&o->value, (int64_t)message_bytes(&m));
+    gp_set(&o->proc, gp.proc + 1);
     o->ring = block; /* nobody else knows of it yet */
     return (PyObject *)h;
 }
@@ -173,15 +174,18 @@ static PyObject *copy_bytes(Handle *self, void *unused) {
     return o ? PyLong_FromLongLong(gp_get(&o->value)) : NULL;
 }
 
-static PyObject *copy_alone(Handle *self, void *unused) {
+static PyObject *copy_maker(Handle *self, void *unused) {
+    (void)unused;
+    struct gp_object *o = handle_object(self);
+    return o ? PyLong_FromUnsignedLong(gp_get(&o->proc) - 1) : NULL;
+}
+
+static PyObject *copy_kept(Handle *self, void *unused) {
     (void)unused;
     struct gp_object *o = handle_object(self);
     if (!o) return NULL;
-    for (unsigned k = 0; k <= (gp.nprocs - 1) / 64; k++) {
-        uint64_t mine = k == gp.proc / 64 ? 1ULL << (gp.proc % 64) : 0;
-        if (atomic_load(&o->holders[k]) & ~mine) Py_RETURN_FALSE;
-    }
-    Py_RETURN_TRUE;
+    uint32_t maker = gp_get(&o->proc) - 1;
+    return PyBool_FromLong(atomic_load(&o->holders[maker / 64]) >> (maker % 64) & 1);
 }
 
 static PyMethodDef copy_methods[] = {
@@ -194,7 +198,8 @@ static PyMethodDef copy_methods[] = {
 };
 static PyGetSetDef copy_getset[] = {
     {"_bytes", (getter)copy_bytes, NULL, PyDoc_STR("What it takes of shared memory."), NULL},
-    {"_alone", (getter)copy_alone, NULL, PyDoc_STR("True if no other process has a handle of it."), NULL},
+    {"_maker", (getter)copy_maker, NULL, PyDoc_STR("The proc that made it."), NULL},
+    {"_kept", (getter)copy_kept, NULL, PyDoc_STR("True if the proc that made it still has a handle of it."), NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

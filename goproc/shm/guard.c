@@ -384,12 +384,19 @@ static PyObject *copied_id(PyObject *module, PyObject *object) {
     return PyObject_CallOneArg(hooks.refer, object);
 }
 
+/* persistent_id of a pickler that is to leave out what there are copies of */
+static PyObject *copied_known(PyObject *module, PyObject *object) {
+    (void)module;
+    return Py_NewRef(pointer_find(&copied, object) ? Py_True : Py_None);
+}
+
 PyMethodDef guard_functions[] = {
     {"guard", (PyCFunction)(void (*)(void))guard_new, METH_FASTCALL,
      PyDoc_STR("guard(value, types of leaves): a Guard; None if the value holds what a guard does not know.")},
     {"copied_add", copied_add, METH_O, PyDoc_STR("There is a copy of the object with this id.")},
     {"copied_remove", copied_remove, METH_O, PyDoc_STR("There is none any more.")},
     {"copied_clear", copied_clear, METH_NOARGS, PyDoc_STR("There are none any more.")},
+    {"copied_known", copied_known, METH_O, PyDoc_STR("True if there is a copy of the object, else None.")},
     {"copied_id", copied_id, METH_O, PyDoc_STR("What stands for an object in a message; None: it is pickled.")},
     {NULL, NULL, 0, NULL},
 };

@@ -115,7 +115,7 @@ enum gp_kind {
     GP_KIND_COND,
     GP_KIND_SEMAPHORE,
     GP_KIND_BARRIER,
-    GP_KIND_COPY,     /* ring: its message; value: how many bytes that takes */
+    GP_KIND_COPY,     /* ring: its message; value: how many bytes that takes; proc: who made it, plus 1 */
     GP_KINDS
 };
 enum gp_object_flags {

@@ -1,0 +1,339 @@
+"""What is large and does not change: copied once, given by reference, read once per process; and `share`."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from typing import Any
+
+import numpy
+import pytest
+
+import goproc
+from goproc import CopiedAgain, OutOfSharedMemory, PickleError, RuntimeStopped, chan, go, share
+from goproc.pickling import carried
+from goproc.shm import _core
+
+MANY = 100_000
+loads = 0
+
+
+def table() -> dict[str, int]:
+    return {f"word{i}": i for i in range(MANY)}
+
+
+@pytest.fixture(autouse=True)
+def forgotten(request: pytest.FixtureRequest) -> Any:
+    yield
+    carried.entries.clear()
+
+
+def labels() -> list[str]:
+    return sorted([entry.label for entry in carried.entries.values()])
+
+
+def function_over(text: str, **names: Any) -> Any:
+    """Return the function `f` of a script that holds these globals."""
+    namespace = {"__name__": "__main__", **names}
+    exec(text, namespace)
+    return namespace["f"]
+
+
+class Holder:
+    def __init__(self, table: Any) -> None:
+        self.table = table
+        self.name = "small"
+
+    def get(self, key: str) -> Any:
+        return self.table[key]
+
+
+def load(data: bytes) -> Counted:
+    global loads
+    loads += 1
+    return Counted(data)
+
+
+class Counted:
+    """Counts how often it is read."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __reduce__(self) -> Any:
+        return load, (self.data,)
+
+
+def count_loads(_: Any = None) -> int:
+    return loads
+
+
+# -- what gets a copy ----------------------------------------------------------------------------------------
+
+
+def test_a_global(runtime1):
+    f = function_over("def f(key): return TABLE[key]", TABLE=table())
+    assert [go(f, f"word{i}").result() for i in range(3)] == [0, 1, 2]
+    assert labels() == ["global TABLE"]
+
+
+def test_a_closure_variable(runtime1):
+    words = table()
+    assert [go(lambda: words["word5"]).result() for _ in range(2)] == [5, 5]
+    assert labels() == ["closure variable words"]
+
+
+def test_a_default(runtime1):
+    words = table()
+
+    def f(key: str, words: Any = words, *, again: Any = words) -> Any:
+        assert words is again
+        return words[key]
+
+    assert [go(f, "word5").result() for _ in range(2)] == [5, 5]
+    assert labels() == ["default of words"]
+
+
+def test_an_attribute_of_a_methods_object(runtime1):
+    holder = Holder(table())
+    assert go(holder.get, "word5").result() == 5
+    holder.name = "changed"
+    assert go(lambda: holder.name).result() == "changed"
+    assert labels() == ["self.table"]
+
+
+def test_an_argument_is_copied_the_second_time(runtime1):
+    words = table()
+    for _ in range(3):
+        assert go(dict.get, words, "word5").result() == 5
+    assert labels() == ["argument 1"]
+
+
+def test_a_message_is_copied_the_second_time(runtime1):
+    words, ch = table(), chan(3)
+    for _ in range(3):
+        ch.send(words)
+    assert labels() == ["a message"]
+    assert go(lambda: [len(ch.recv()) for _ in range(3)]).result() == [MANY] * 3
+
+
+def test_bytes_and_str(runtime1):
+    text, data = "x" * 2_000_000, b"y" * 2_000_000
+    for _ in range(2):
+        assert go(lambda: (len(text), len(data))).result() == (2_000_000, 2_000_000)
+    assert labels() == ["closure variable data", "closure variable text"]
+
+
+def test_a_global_of_a_method(runtime1):
+    make = function_over(
+        "class C:\n    def get(self, key): return TABLE[key]\ndef f(): return C()", TABLE=table()
+    )
+    assert [go(make().get, "word5").result() for _ in range(2)] == [5, 5]
+    assert labels() == ["global TABLE"]
+
+
+def test_nothing_small(runtime1):
+    few = {str(i): [i] for i in range(100)}
+    for _ in range(3):
+        assert go(lambda: few["5"].append(1) or few["5"]).result() == [5, 1]
+    assert not carried.entries
+
+
+def test_nothing_with_a_channel_in_it(runtime1):
+    ch: Any = chan(8)
+    mixed = [ch, list(range(300_000, 700_000))]
+    for _ in range(2):
+        go(lambda: mixed[0].send(len(mixed[1]))).result()
+    assert [ch.recv(), ch.recv()] == [400_000, 400_000]
+
+
+def test_the_object_and_its_name_are_one(runtime1):
+    words = table()
+    f = function_over("def f(a, b): return a is b and a is TABLE", TABLE=words)
+    assert go(f, words, words).result()
+    assert go(f, words, words).result()
+
+
+# -- once ----------------------------------------------------------------------------------------------------
+
+
+def test_read_once_per_process(runtime2):
+    model = Counted(b"x" * 2_000_000)
+    before = [go.on(p)(count_loads).result() for p in (1, 2)]
+    for p in (1, 2) * 3:
+        go.on(p)(lambda: len(model.data)).result()
+    assert [go.on(p)(count_loads).result() for p in (1, 2)] == [n + 1 for n in before]
+
+
+def test_an_array_is_in_shared_memory_once(runtime1):
+    numbers = numpy.arange(1_000_000.0)
+    before = _core.census()["bytes"]
+    gs = [go(lambda i: float(numbers[i]), i) for i in range(50)]
+    assert [g.result() for g in gs] == [float(i) for i in range(50)]
+    assert _core.census()["bytes"] - before < 2 * numbers.nbytes
+
+
+def test_what_a_goroutine_writes_is_its_own(runtime1):
+    numbers = numpy.zeros(1_000_000)
+
+    def write() -> tuple[float, bool]:
+        seen = float(numbers.sum())
+        numbers[:] = 7
+        return seen, bool(numbers.flags.writeable)
+
+    assert [go(write).result() for _ in range(3)] == [(0.0, True)] * 3
+    assert numbers.sum() == 0
+
+
+def test_an_array_is_sent_on_by_reference(runtime2):
+    numbers = numpy.arange(1_000_000.0)
+    back: Any = chan(4)
+
+    def pass_on(numbers: Any) -> None:
+        back.send(numbers)
+
+    before = _core.census()["bytes"]
+    for _ in range(3):
+        go.on(1)(pass_on, numbers).result()
+    assert sum(float(back.recv()[5]) for _ in range(3)) == 15.0
+    assert _core.census()["bytes"] - before < 4 * numbers.nbytes
+
+
+def test_a_change_is_seen(runtime1):
+    words, numbers = table(), numpy.zeros(500_000)
+
+    def look() -> Any:
+        return words["word1"], float(numbers[3])
+
+    assert go(look).result() == (1, 0.0)
+    words["word1"] = True
+    numbers[3] = 5
+    assert go(look).result() == (True, 5.0)
+    assert type(go(look).result()[0]) is bool
+
+
+def use_both() -> None:
+    words, numbers = table(), numpy.zeros(500_000)
+    assert go(lambda: len(words) + len(numbers)).result() == MANY + 500_000
+    assert len(carried.entries) == 2
+
+
+def test_freed_with_the_object(runtime1):
+    before = _core.census()
+    use_both()
+    gc.collect()
+    carried.entries.sweep()
+    go.on(1)(gc.collect).result()
+    for _ in range(100):
+        _core.collect()
+        if _core.census()["bytes"] <= before["bytes"] + 100_000:
+            break
+        goproc.sleep(0.01)
+    assert _core.census()["bytes"] <= before["bytes"] + 100_000
+
+
+# -- what is said --------------------------------------------------------------------------------------------
+
+
+def test_a_warning_names_what_is_copied_again_and_again(runtime1):
+    words = table()
+    f = function_over("def f(): return len(TABLE)", TABLE=words)
+    with pytest.warns(CopiedAgain) as found:
+        for i in range(8):
+            words["last"] = i
+            go(f).result()
+    (warning,) = found
+    assert str(warning.message).startswith("go(f): global TABLE (")
+    assert str(warning.message).endswith(" MB) changed since the last go and was copied again")
+    assert warning.filename == __file__
+
+
+def test_a_warning_names_who_wrote(run):
+    done = run(
+        """
+        from goproc import go
+        TABLE = {f"word{i}": i for i in range(100_000)}
+        def spoil():
+            TABLE["word1"] = -1
+        def look():
+            return TABLE["word1"]
+        for _ in range(3):
+            go.on(1)(spoil).result()
+            print(go.on(1)(look).result())
+        """
+    )
+    assert done.out.split() == ["1", "1", "1"]
+    assert done.err.count("SharedWrite: spoil wrote to global TABLE of spoil") == 1
+    assert "def spoil():" in done.err
+
+
+# -- share ---------------------------------------------------------------------------------------------------
+
+
+def test_share(runtime2):
+    words, numbers = {"a": [1]}, numpy.arange(100_000)
+    shared = share((words, numbers))
+
+    def look() -> Any:
+        value = shared.value
+        return value is shared.value, value[0], value[1].flags.writeable, int(value[1][-1])
+
+    words["a"].append(2)
+    numbers[-1] = 0
+    for p in (1, 2):
+        assert go.on(p)(look).result() == (True, {"a": [1]}, False, 99_999)
+    assert shared.value is shared.value
+    assert shared.value[0] == {"a": [1]}
+
+
+def test_share_is_read_once_per_process(runtime1):
+    shared = share(Counted(b"x" * 100))
+    before = go.on(1)(count_loads).result()
+
+    def look(n: int) -> int:
+        assert shared.value.data == b"x" * 100
+        return count_loads()
+
+    keep = go.on(1)(lambda: [shared, goproc.sleep(0.3)])
+    assert [go.on(1)(look, i).result() for i in range(3)] == [before + 1] * 3
+    keep.result()
+
+
+def test_share_holds_channels(runtime1):
+    shared = share([chan(1)])
+    go(lambda: shared.value[0].send(5)).result()
+    assert shared.value[0].recv() == 5
+
+
+@pytest.mark.parametrize("value", [None, 5, "text", b"x" * 100_000, (1, [2])])
+def test_share_of_anything(runtime1, value):
+    shared = share(value)
+    assert shared.value == value
+    assert go(lambda: shared.value).result() == value
+    assert "Shared" in repr(shared)
+
+
+def test_share_of_what_cannot_be_pickled(runtime1):
+    with pytest.raises(PickleError, match="generator"):
+        share({"a": (i for i in ())})
+
+
+def test_share_of_too_much():
+    with goproc.runtime(procs=1, memory="16M"), pytest.raises(OutOfSharedMemory):
+        share(bytes(64 << 20))
+
+
+def test_share_after_the_end():
+    with goproc.runtime(procs=1):
+        shared = share([1])
+        read = share([2])
+        assert read.value == [2]
+    assert read.value == [2]
+    with pytest.raises(RuntimeStopped):
+        print(shared.value)
+
+
+def test_the_guard_refuses_what_it_does_not_know():
+    assert _core.guard([1, "a", (2.0, {3})], ()) is not None
+    assert _core.guard([object()], ()) is None
+    assert _core.guard({"f": sys.exit}, ()) is None
