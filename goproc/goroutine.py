@@ -16,7 +16,7 @@ from contextvars import copy_context
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from goproc import ending, scheduler, sigint, stdio
-from goproc.errors import Cancelled, PickleError
+from goproc.errors import Cancelled, OutOfSharedMemory, PickleError
 from goproc.g import G
 from goproc.labels import format_labels
 from goproc.pickling import calls, functions, homes, messages, received, variables
@@ -248,6 +248,10 @@ def _spawn(
         from goproc.pickling.diagnose import explain_call
 
         raise _core.as_pickling(explain_call, error, f, args, kwargs) from error.__cause__
+    except OutOfSharedMemory as error:
+        from goproc.pickling.diagnose import explain_memory
+
+        raise explain_memory(error, f, args, kwargs) from None
     scheduler.newest_first()
     g._name = name
     if labels:

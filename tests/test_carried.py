@@ -337,3 +337,40 @@ def test_the_guard_refuses_what_it_does_not_know():
     assert _core.guard([1, "a", (2.0, {3})], ()) is not None
     assert _core.guard([object()], ()) is None
     assert _core.guard({"f": sys.exit}, ()) is None
+
+
+# -- memory --------------------------------------------------------------------------------------------------
+
+
+def ones(n: int) -> Any:
+    return numpy.ones(n, "u1")
+
+
+def test_what_one_process_freed_another_can_have():
+    with goproc.runtime(procs=2, memory="64M"):
+        for p in (1, 2, 1):
+            result = go.on(p)(ones, 40 << 20).result()
+            assert result[-1] == 1
+            del result
+            gc.collect()
+
+
+def wait_for(ch: Any, data: bytes) -> int:
+    return ch.recv() + len(data)
+
+
+def test_lack_of_memory_names_what_fills_it():
+    with goproc.runtime(procs=1, memory="64M"):
+        ch: Any = chan(8)
+        numbers = numpy.zeros(4 << 20, "u1")
+        gs = []
+        with pytest.raises(OutOfSharedMemory) as failure:
+            for i in range(30):
+                gs.append(go(wait_for, ch, (numbers + i).tobytes()))
+        text = str(failure.value)
+        assert text.startswith("argument 2 of wait_for: bytes, 4 MB, in ")
+        assert "calls; share it" in text
+        assert "--memory" in text
+        for g in gs:
+            ch.send(1)
+            assert g.result() > 0

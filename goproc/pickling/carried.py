@@ -113,6 +113,9 @@ class _Entries(dict[int, Entry]):
 
 
 entries = store.cache(_Entries())
+calls_with_all: dict[str, int] = store.cache(
+    {}
+)  # large calls that were sent whole, by the name of the function
 
 
 def let_go(copy: Copy) -> None:
@@ -222,8 +225,24 @@ def _make_copy(pickled: Pickled) -> Copy:
 def dump_message(obj: Any) -> tuple[bytes, list[memoryview]]:
     """Pickle a message, with references for what there are copies of; raise whatever pickle raises."""
     pickled = _dump(obj) if entries else dump(obj)
-    is_large = len(pickled[0]) >= large.LARGE or (pickled[1] and Pickled(*pickled).bytes >= large.LARGE)
-    return _dump(obj) if is_large and _learn(obj) else pickled
+    if not _is_large(pickled):
+        return pickled
+    if _learn(obj):
+        pickled = _dump(obj)
+    call = large.opened(obj)
+    if call and _is_large(pickled):
+        _count_whole(large.name_of(call))
+    return pickled
+
+
+def _is_large(pickled: tuple[bytes, list[memoryview]]) -> bool:
+    return len(pickled[0]) >= large.LARGE or (bool(pickled[1]) and Pickled(*pickled).bytes >= large.LARGE)
+
+
+def _count_whole(function: str) -> None:
+    if len(calls_with_all) >= _ENTRIES:
+        calls_with_all.clear()
+    calls_with_all[function] = calls_with_all.get(function, 0) + 1
 
 
 def _dump(obj: Any) -> tuple[bytes, list[memoryview]]:

@@ -11,8 +11,8 @@ import time
 from collections.abc import Mapping
 from types import FunctionType, MethodType
 
-from goproc.errors import PickleError
-from goproc.pickling import exceptions
+from goproc.errors import OutOfSharedMemory, PickleError
+from goproc.pickling import carried, copies, exceptions, large
 from goproc.pickling.messages import dump
 from goproc.pickling.names import cell_contents, names_of
 from goproc.pickling.pickler import Pickler
@@ -64,6 +64,26 @@ def explain_call(
         if failure is not None:
             return explain(value, failure, root)
     return PickleError(f"cannot pickle the call of {name}: {_text(error.__cause__ or error)}")
+
+
+def explain_memory(
+    error: OutOfSharedMemory, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> OutOfSharedMemory:
+    """Retell the lack of memory for a call, with what it is that is large."""
+    name = getattr(function, "__name__", None) or type(function).__name__
+    found = [
+        (size, label, value)
+        for label, value in large.named(function, args, kwargs)
+        if (size := copies.size_without_known(value)) >= large.LARGE
+    ]
+    if not found:
+        return error
+    size, label, value = max(found, key=lambda each: each[0])
+    calls = carried.calls_with_all.get(name, 0)
+    times = f", in {calls} calls" if calls > 1 else ""
+    return OutOfSharedMemory(
+        f"{label} of {name}: {type(value).__name__}, {size / 1e6:.0f} MB{times}; share it (goproc.share)\n{error}"
+    )
 
 
 class _Probe(Pickler):

@@ -12,7 +12,7 @@ from goproc.pickling.statics import LRU, importable, is_handle, library
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from types import CodeType
     from typing import Any
 
@@ -43,7 +43,7 @@ def roots(call: Any) -> Iterator[tuple[str, Any, bool]]:
     """What a message consists of: (name, object, whether it is likely to be sent again)."""
     if len(call) == 4:
         yield "", call[1], True
-    else:
+    elif len(call) > 3:
         template = functions.by_ref[call[0]]
         yield from (
             (f"global {name}", value, True)
@@ -63,14 +63,31 @@ def roots(call: Any) -> Iterator[tuple[str, Any, bool]]:
     yield from ((f"argument {name}", value, False) for name, value in (kwargs or {}).items())
 
 
+def named(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[Child]:
+    """The objects that a call reaches by name, those of the functions that its function uses included."""
+    todo, seen = [function], {id(function)}
+    for code in todo:
+        for name, child in code_children(code):
+            if is_code(child):
+                if id(child) not in seen and len(seen) < VISITED:
+                    seen.add(id(child))
+                    todo.append(child)
+            elif not is_small(child):
+                yield name, child
+    yield from ((f"argument {index}", value) for index, value in enumerate(args, 1))
+    yield from ((f"argument {name}", value) for name, value in kwargs.items())
+
+
 def opened(obj: Any) -> tuple[Any, ...] | None:
     """Return the message of pack_call() that `obj` is or contains, if any."""
     while type(obj) is tuple and len(obj) > 2 and type(obj[0]) is str and obj[0] in ("with", "wg"):
         obj = obj[-1]
-    if type(obj) is not tuple or len(obj) not in (4, 6, 7) or type(obj[0]) is not int:
+    if type(obj) is not tuple or len(obj) not in (3, 4, 6, 7) or type(obj[0]) is not int:
         return None
     if len(obj) == 4:
         return obj if obj[0] == 0 and callable(obj[1]) and type(obj[2]) is tuple else None
+    if type(obj[1]) is not tuple:
+        return None
     try:
         functions.load_template(obj[0])
     except Exception:  # it only looks like one
@@ -81,7 +98,7 @@ def opened(obj: Any) -> tuple[Any, ...] | None:
 def name_of(call: tuple[Any, ...]) -> str:
     """The name of the function of a call."""
     if len(call) != 4:
-        return functions.by_ref[call[0]].title
+        return functions.by_ref[call[0]].code.co_name
     return getattr(call[1], "__name__", None) or type(call[1]).__name__
 
 

@@ -87,6 +87,7 @@ bool gp_block_check(gp_ref ref, uint64_t *capacity);                 /* is this 
 bool gp_object_check(gp_ref ref);                                    /* could this be an object? */
 void gp_heap_attach(void);
 void gp_heap_detach(void);
+uint64_t gp_heap_reclaim(void); /* gives FREE extents of other arenas back to the system: how many bytes */
 void gp_heap_each(void (*visit)(struct gp_block *b, bool object, uint64_t bytes, void *arg), void *arg); /* live ones */
 struct gp_heap_stats { uint64_t blocks, objects, definitions, bytes; };
 void gp_heap_census(struct gp_heap_stats *out);                      /* live ones in all arenas: for tests */

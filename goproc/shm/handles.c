@@ -256,7 +256,9 @@ uint32_t collect_now(void) {
 
 gp_ref alloc_or_collect(uint64_t payload, unsigned flags) {
     gp_ref ref = gp_alloc(payload, flags);
-    return ref || !collect_now() ? ref : gp_alloc(payload, flags);
+    if (!ref && collect_now()) ref = gp_alloc(payload, flags);
+    if (!ref && gp_heap_reclaim()) ref = gp_alloc(payload, flags);
+    return ref;
 }
 
 /* Who keeps what it has read of a copy, for messages to come, looks whether any process could still send one. */

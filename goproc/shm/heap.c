@@ -111,7 +111,7 @@ static void give_back(struct run *r) {
         return;
     r->hole = true;
     heap.kept -= bytes;
-    gp_set(&gp.my->committed, gp_get(&gp.my->committed) - bytes);
+    atomic_fetch_sub(&gp.my->committed, bytes);
 }
 
 static void add_free_run(struct run x) {
@@ -143,15 +143,58 @@ static void add_free_run(struct run x) {
     }
 }
 
+static struct gp_block *extent_at(uint64_t arena, uint32_t page) {
+    return (struct gp_block *)(gp.base + arena + (uint64_t)page * GP_PAGE);
+}
+
+/* A FREE extent belongs to whoever stores TAKEN first. Its owner may have handed it out meanwhile, with its tag before its
+ * class: so the class is looked at after the tag was stored, and then the tag again. */
+static bool take_extent(struct gp_page *d, struct gp_block *b) {
+    uint64_t free_tag = 0, taken = GP_TAG(GP_TAG_TAKEN, gp.proc + 1);
+    if (gp_acquire(&d->cls) != GP_CLASS_EXTENT || gp_acquire(&b->tag) != 0 ||
+        !atomic_compare_exchange_strong(&b->tag, &free_tag, taken))
+        return false;
+    if (gp_acquire(&d->cls) == GP_CLASS_EXTENT && gp_acquire(&b->tag) == taken) return true;
+    atomic_compare_exchange_strong(&b->tag, &taken, 0);
+    return false;
+}
+
+uint64_t gp_heap_reclaim(void) {
+    uint64_t bytes = 0;
+    for (uint32_t p = 0; p < gp.nprocs; p++) {
+        uint64_t arena = gp.heap_at + p * gp.arena_bytes;
+        for (uint32_t page = first_page(); p != gp.proc && page < gp.arena_bytes / GP_PAGE; page++) {
+            struct gp_page *d = page_at(arena, page);
+            if (gp_acquire(&d->cls) == 0) break; /* pages are taken in order */
+            if (!take_extent(d, extent_at(arena, page))) continue;
+            uint64_t size = (uint64_t)gp_get(&d->pages) * GP_PAGE;
+            gp_release(&d->cls, GP_CLASS_TAKING);
+            bool given = fallocate(gp.memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                   (off_t)(arena + (uint64_t)page * GP_PAGE), (off_t)size) == 0;
+            if (given) {
+                atomic_fetch_sub(&gp_proc_at(p)->committed, size);
+                bytes += size;
+            } else {
+                gp_set(&extent_at(arena, page)->tag, 0);
+            }
+            gp_release(&d->cls, given ? GP_CLASS_HOLE : GP_CLASS_EXTENT);
+        }
+    }
+    return bytes;
+}
+
 static void harvest(void) {
     for (uint32_t i = 0; i < heap.used.n;) {
         struct run *r = &heap.used.v[i];
-        struct gp_block *b = (struct gp_block *)(gp.base + gp.arena + (uint64_t)r->page * GP_PAGE);
-        if (gp_acquire(&b->tag) != 0) {
+        struct gp_page *d = page_at(gp.arena, r->page);
+        bool hole = gp_acquire(&d->cls) == GP_CLASS_HOLE;
+        if (!hole && !take_extent(d, extent_at(gp.arena, r->page))) {
             i++;
             continue;
         }
+        gp_release(&d->cls, GP_CLASS_INNER); /* no block begins here until it is handed out again */
         struct run x = *r;
+        x.hole = hole;
         *r = heap.used.v[--heap.used.n];
         add_free_run(x);
     }
@@ -274,8 +317,11 @@ static gp_ref extent(uint64_t total) {
         return 0;
     }
     struct gp_page *d = page_at(gp.arena, page);
-    /* old payload may lie where the tag goes: a sweep that sees the descriptor must not take it for an owner */
-    gp_set((_Atomic uint64_t *)(gp.base + gp.arena + (uint64_t)page * GP_PAGE), 0);
+    /* old payload may lie where the tag goes: a sweep that sees the descriptor must not take it for an owner, and nobody
+     * may take the extent for a FREE one */
+    struct gp_block *b = extent_at(gp.arena, page);
+    gp_set(&b->len, 0);
+    gp_release(&b->tag, gp_my_tag());
     for (uint64_t i = 1; i < pages; i++) gp_set(&d[i].cls, GP_CLASS_INNER);
     gp_set(&d->pages, (uint32_t)pages);
     gp_release(&d->cls, GP_CLASS_EXTENT);
@@ -393,7 +439,8 @@ void gp_heap_each(void (*visit)(struct gp_block *b, bool object, uint64_t bytes,
             if (cls == 0) break; /* pages are taken in order */
             char *start = gp.base + arena + (uint64_t)page * GP_PAGE;
             uint32_t step = cls < CLASSES ? class_bytes[cls] : GP_PAGE;
-            for (uint32_t at = 0; cls != GP_CLASS_INNER && at + step <= GP_PAGE; at += step) {
+            bool begins = cls < CLASSES || cls == GP_CLASS_EXTENT;
+            for (uint32_t at = 0; begins && at + step <= GP_PAGE; at += step) {
                 struct gp_block *b = (struct gp_block *)(start + at);
                 if (gp_acquire(&b->tag) == 0) continue;
                 visit(b, cls == GP_CLASS_OBJECT,

@@ -49,6 +49,7 @@ enum gp_tag_kind {
     GP_TAG_QUEUE = 4,  /* a task no proc has claimed yet */
     GP_TAG_RESULT = 5, /* value: ref of the goroutine object whose outcome it holds */
     GP_TAG_DEFINITION = 6, /* lives as long as the segment */
+    GP_TAG_TAKEN = 7,  /* a FREE extent: who has stored this, the arena's owner or a proc short of memory, has it */
 };
 #define GP_TAG(kind, value) (((uint64_t)(kind) << 56) | (uint64_t)(value))
 #define GP_TAG_KIND(tag) ((unsigned)((tag) >> 56))
@@ -96,9 +97,11 @@ struct gp_pickle {           /* payload of GP_CODEC_PICKLE, after the handles if
     gp_ref buffer[];
 };
 
-enum { GP_CLASS_OBJECT = 1, GP_CLASS_FIRST = 2, GP_CLASS_EXTENT = 62, GP_CLASS_INNER = 63 };
+enum { GP_CLASS_OBJECT = 1, GP_CLASS_FIRST = 2, GP_CLASS_HOLE = 60, GP_CLASS_TAKING = 61, GP_CLASS_EXTENT = 62, GP_CLASS_INNER = 63 };
 struct gp_page {             /* one per 64 KiB page of an arena; 0 = never used */
-    _Atomic uint32_t cls;    /* GP_CLASS_OBJECT, a size class, EXTENT (first page) or INNER (further pages of an extent) */
+    /* GP_CLASS_OBJECT, a size class, EXTENT (first page) or INNER (further pages of an extent); a FREE extent that another
+     * proc gives back to the system: TAKING, then HOLE until the arena's owner notices */
+    _Atomic uint32_t cls;
     _Atomic uint32_t pages;  /* of an extent: its length in pages */
 };
 

@@ -215,7 +215,7 @@ int gp_commit(uint64_t offset, uint64_t bytes) {
     if (gp_committed() + bytes > gp.head->memory + reserve) return -ENOMEM;
     while (fallocate(gp.memfd, 0, (off_t)offset, (off_t)bytes) < 0)
         if (errno != EINTR) return -errno;
-    gp_set(&gp.my->committed, gp_get(&gp.my->committed) + bytes);
+    atomic_fetch_add(&gp.my->committed, bytes);
     return 0;
 }
 

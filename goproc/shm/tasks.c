@@ -55,7 +55,7 @@ static int back_ring(uint32_t proc, bool pinned, uint32_t slots) {
     int err = gp_commit(at + sizeof(gp_ref) * (uint64_t)have, bytes);
     if (err < 0) return err;
     if (!atomic_compare_exchange_strong(backed, &have, want)) /* another proc has done the same meanwhile, and counted it */
-        gp_set(&gp.my->committed, gp_get(&gp.my->committed) - bytes);
+        atomic_fetch_sub(&gp.my->committed, bytes);
     return gp_acquire(backed) >= slots ? 0 : back_ring(proc, pinned, slots);
 }
 
