@@ -374,3 +374,40 @@ def test_lack_of_memory_names_what_fills_it():
         for g in gs:
             ch.send(1)
             assert g.result() > 0
+
+
+# -- mapped files --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(100, 200)])
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+def test_a_mapped_file(runtime1, tmp_path, mode, part):
+    path = tmp_path / "numbers"
+    numpy.arange(400_000.0).tofile(path)
+    mapped = numpy.memmap(path, dtype=float, mode=mode, offset=80)[part]
+    before = _core.census()["bytes"]
+    gs = [go(lambda: (type(mapped).__name__, float(mapped[3]), mapped.shape)) for _ in range(5)]
+    during = _core.census()["bytes"]
+    seen = {g.result() for g in gs}
+    assert seen == {("memmap", float(mapped[3]), mapped.shape)} or mode == "c"
+    assert mode == "c" or during - before < 1_000_000
+
+
+def test_a_mapped_file_is_shared(runtime1, tmp_path):
+    path = tmp_path / "numbers"
+    mapped = numpy.memmap(path, dtype="i8", mode="w+", shape=(1000, 10))
+
+    def write() -> None:
+        mapped[5, 5] = 7
+
+    go(write).result()
+    assert mapped[5, 5] == 7
+
+
+def test_a_mapped_file_that_is_gone(runtime1, tmp_path):
+    path = tmp_path / "numbers"
+    numpy.arange(1000).tofile(path)
+    mapped = numpy.memmap(path, dtype=int, mode="r")
+    path.unlink()
+    numpy.zeros(1000, int).tofile(path)  # another file of that name
+    assert go(lambda: int(mapped[999])).result() == 999

@@ -131,6 +131,10 @@ def _reducer_for(kind: type) -> Reducer | None:
         return _reduce_curry
     if name == ("typing", "NewType"):
         return lambda _, obj: (kind, (obj.__name__, obj.__supertype__))
+    if name[0].partition(".")[0] == "numpy" and name[1] == "memmap":
+        from goproc.pickling.mapped import reduce_memmap
+
+        return reduce_memmap
     if name == ("_struct", "Struct"):
         return lambda _, obj: (kind, (obj.format,))
     if kind.__module__ == "dataclasses":
