@@ -264,43 +264,24 @@ def _learn(obj: Any) -> bool:
         return False
     call = large.opened(obj)
     search = _Search(large.name_of(call) if call else "")
-    for label, root, often in large.roots(call) if call else [("a message", obj, False)]:
-        search.look(label, root, often)
+    for label, found in large.reached(large.roots(call) if call else [("a message", obj, False)]):
+        if id(found) not in entries:
+            search.copy(label, found)
     return search.found
 
 
 class _Search:
-    """Finds the large objects of a message.
+    """Copies the large objects of a message.
 
     Attributes:
-        found: whether any was found, and copied.
+        found: whether there was any.
     """
 
     def __init__(self, function: str) -> None:
         self.found = False
         self._function = function
-        self._visited: dict[int, Any] = {}  # the objects, so that no id is used again
 
-    def look(self, label: str, obj: Any, often: bool) -> None:
-        """Look at what a goroutine reaches under a name.
-
-        Args:
-            label: the name.
-            obj: the object.
-            often: it is likely to be sent again. Else it is copied the second time that it is met.
-        """
-        if id(obj) in self._visited or len(self._visited) > large.VISITED or id(obj) in entries:
-            return
-        self._visited[id(obj)] = obj
-        if large.is_code(obj):
-            for name, child in large.code_children(obj):
-                self.look(name or label, child, True)
-        elif not large.is_small(obj):
-            self.look(label, type(obj), True)
-            if often or copies.view_of(obj) is not None or large.seen_before(obj):
-                self._copy(label, obj)
-
-    def _copy(self, label: str, obj: Any) -> None:
+    def copy(self, label: str, obj: Any) -> None:
         pieces = [
             child
             for name, child in large.flat_parts(label, obj)

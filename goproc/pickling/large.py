@@ -6,13 +6,13 @@ from functools import partial
 from types import FunctionType, MethodType, ModuleType
 
 from goproc.pickling import functions, store
-from goproc.pickling.copies import CONSTANT, LEAVES, guard_of, is_buffer
+from goproc.pickling.copies import CONSTANT, LEAVES, guard_of, is_buffer, view_of
 from goproc.pickling.names import cell_contents, names_of
 from goproc.pickling.statics import LRU, importable, is_handle, library
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from types import CodeType
     from typing import Any
 
@@ -76,6 +76,30 @@ def named(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> It
                 yield name, child
     yield from ((f"argument {index}", value) for index, value in enumerate(args, 1))
     yield from ((f"argument {name}", value) for name, value in kwargs.items())
+
+
+def reached(roots: Iterable[tuple[str, Any, bool]]) -> list[Child]:
+    """Return the objects of a message that may be large: the roots, and what their functions and classes use.
+
+    Those whose class a message defines come last: in a message by itself each would have all that its methods use.
+
+    Args:
+        roots: (name, object, whether it is likely to be sent again). Else it counts the second time that it is met.
+    """
+    todo = list(roots)
+    seen: set[int] = set()
+    found: list[Child] = []
+    for label, obj, often in todo:
+        if id(obj) in seen or len(seen) > VISITED:
+            continue
+        seen.add(id(obj))
+        if is_code(obj):
+            todo += [(name or label, child, True) for name, child in code_children(obj)]
+        elif not is_small(obj):
+            todo.append((label, type(obj), True))
+            if often or view_of(obj) is not None or _seen_before(obj):
+                found.append((label, obj))
+    return sorted(found, key=lambda child: bool(type(child[1]).__flags__ & _HEAPTYPE))
 
 
 def opened(obj: Any) -> tuple[Any, ...] | None:
@@ -207,7 +231,7 @@ def is_small(obj: Any) -> bool:
     return kind in _SMALL or is_handle(kind) or kind is ModuleType
 
 
-def seen_before(obj: Any) -> bool:
+def _seen_before(obj: Any) -> bool:
     """Return True if a message was large because of this object once already, as far as its address and ends can tell."""
     ends: tuple[int, ...] = ()
     if type(obj) in (list, tuple) and obj:
