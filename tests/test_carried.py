@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections import OrderedDict, defaultdict
 from typing import Any
 
 import numpy
@@ -11,7 +12,7 @@ import pytest
 
 import goproc
 from goproc import CopiedAgain, OutOfSharedMemory, PickleError, RuntimeStopped, chan, go, share
-from goproc.pickling import carried
+from goproc.pickling import carried, copies
 from goproc.shm import _core
 
 MANY = 100_000
@@ -334,9 +335,46 @@ def test_share_after_the_end():
 
 
 def test_the_guard_refuses_what_it_does_not_know():
-    assert _core.guard([1, "a", (2.0, {3})], ()) is not None
-    assert _core.guard([object()], ()) is None
-    assert _core.guard({"f": sys.exit}, ()) is None
+    assert copies.guard_of([1, "a", (2.0, {3}), defaultdict(list, a=[1]), Holder([1])]) is not None
+    for value in (object(), sys.exit, defaultdict(lambda: 1), Counted(b""), OrderedDict(), Exception(), sys):
+        assert copies.guard_of([value]) is None
+
+
+def test_the_guard_sees_an_attribute(runtime1):
+    holders = [Holder([i]) for i in range(60_000)]
+    f = function_over("def f(): return [len(h.table) for h in HOLDERS[:2]], HOLDERS[0].name", HOLDERS=holders)
+    assert go(f).result() == ([1, 1], "small")
+    assert type(carried.entries[id(holders)].check) is _core.Guard
+    holders[0].name = "other"
+    assert go(f).result() == ([1, 1], "other")
+    holders[1].table.append(5)
+    assert go(f).result() == ([1, 2], "other")
+    holders[1].__dict__ = {"table": []}
+    assert go(f).result() == ([1, 0], "other")
+    holders[0] = holders[1]
+    holders[0].name = "same"
+    assert go(f).result() == ([0, 0], "same")
+
+
+def test_a_class_is_as_of_the_go_line(run):
+    done = run(
+        """
+        from goproc import go
+        class Point:
+            factor = 1
+            def __init__(self, x): self.x = x
+            def scaled(self): return self.x * self.factor * SCALE
+        SCALE = 1
+        POINTS = [Point(i) for i in range(80_000)]
+        def f(i): return POINTS[i].scaled()
+        print(go.on(1)(f, 7).result(), go.on(1)(f, 7).result())
+        Point.factor = 10
+        print(go.on(1)(f, 7).result())
+        SCALE = 100
+        print(go.on(1)(f, 7).result())
+        """
+    )
+    assert (done.out.split(), done.err) == (["7", "7", "70", "7000"], "")
 
 
 # -- memory --------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from goproc.errors import CopiedAgain, OutOfSharedMemory
 from goproc.pickling import copies, large, store
 from goproc.pickling.copies import Copy
 from goproc.pickling.pickler import Pickler
+from goproc.pickling.statics import importable
 from goproc.pickling.wire import Pickled, dump
 from goproc.shm import _core
 
@@ -41,18 +42,22 @@ class Entry:
     Attributes:
         label: how the sender reaches it: "global TABLE".
         function: what the goroutine runs that it was first met for, "" if it was a message.
+        classes: the script's, of objects in it: what they are by now comes with each message.
         private: each message gets an object of its own, over private memory.
         copies: how many were made since the first.
         serial: of the last message that referred to it.
     """
 
-    __slots__ = ("_obj", "check", "copies", "copy", "function", "label", "private", "serial")
+    __slots__ = ("_obj", "check", "classes", "copies", "copy", "function", "label", "private", "serial")
 
     def __init__(self, obj: Any, label: str, function: str, copy: Copy, check: Check, private: bool) -> None:
         self.label = label
         self.function = function
         self.copy = copy
         self.check = check
+        self.classes: tuple[type, ...] = ()
+        if type(check) is _core.Guard:
+            self.classes = tuple([kind for kind in check.classes if not importable(kind)])
         self.private = private
         self.copies = 0
         self.serial = 0
@@ -166,7 +171,7 @@ def refer(obj: Any) -> Any:
     if entry is not None and entry.obj is obj and (entry.check.unchanged() or _renew(entry, obj)):
         entry.serial = _serial
         label = f"{entry.label} of {entry.function}" if entry.function else entry.label
-        reference = entry.copy, entry.private, label
+        reference = entry.copy, entry.private, label, entry.classes
     references[key] = reference
     return reference
 
@@ -178,6 +183,7 @@ def _renew(entry: Entry, obj: Any) -> bool:
         entries.forget(id(obj))
         return False
     entry.copy, entry.check, entry.private = fresh.copy, fresh.check, fresh.private
+    entry.classes = fresh.classes
     entry.copies += 1
     if entry.copies == _WARN_AT:
         what, since = (

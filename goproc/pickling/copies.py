@@ -9,8 +9,11 @@ How that is seen must be exact. There are three checks:
 
 from __future__ import annotations
 
+import collections
+import copyreg
 import sys
 import weakref
+from types import GetSetDescriptorType
 
 from goproc.pickling import store
 from goproc.pickling.pickler import Pickler
@@ -37,6 +40,9 @@ _LEAVES_OF = (
     ("uuid", ("UUID",)),
     ("pathlib", ("PosixPath", "PurePosixPath")),
 )
+HEAPTYPE = 1 << 9  # the flag of a type made by a class statement
+_PLAIN_STATE = ("__reduce_ex__", "__reduce__", "__getstate__")
+_DICT = vars(type("Any", (), {}))["__dict__"]
 CONSTANT = frozenset({bytes, str})  # may be large, and cannot change
 
 
@@ -135,7 +141,26 @@ def _leaves() -> tuple[type, ...]:
 
 
 def guard_of(obj: Any) -> _core.Guard | None:
-    return _core.guard(obj, _leaves())
+    return _core.guard(obj, _leaves(), (collections.defaultdict, collections.Counter), is_plain)
+
+
+def is_plain(kind: type) -> bool:
+    """Return True if pickle takes the objects of a class for their attributes, and nothing else."""
+    return (
+        all(base is object or (base.__flags__ & HEAPTYPE and _has_own_dict(base)) for base in kind.__mro__)
+        and all(getattr(kind, name) is getattr(object, name) for name in _PLAIN_STATE)
+        and not any(hasattr(kind, name) for name in ("__setstate__", "__getnewargs__", "__getnewargs_ex__"))
+        and kind.__dictoffset__ != 0
+        and not is_handle(kind)
+        and kind not in copyreg.dispatch_table
+    )
+
+
+def _has_own_dict(base: type) -> bool:
+    """Return True if a class defines neither slots nor a `__dict__` of its own making."""
+    return "__slots__" not in vars(base) and isinstance(
+        vars(base).get("__dict__", _DICT), GetSetDescriptorType
+    )
 
 
 def weak(obj: Any) -> Any:

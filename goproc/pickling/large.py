@@ -6,7 +6,7 @@ from functools import partial
 from types import FunctionType, MethodType, ModuleType
 
 from goproc.pickling import functions, store
-from goproc.pickling.copies import CONSTANT, LEAVES, guard_of, is_buffer, view_of
+from goproc.pickling.copies import CONSTANT, HEAPTYPE, LEAVES, guard_of, is_buffer, is_plain, view_of
 from goproc.pickling.names import cell_contents, names_of
 from goproc.pickling.statics import LRU, importable, is_handle, library
 
@@ -23,18 +23,7 @@ VISITED = 2_000  # objects looked at in one large message
 _FEW = 64  # of a container with more elements none is looked at by itself
 _SEEN = 256  # objects remembered that made one message large
 _SMALL = frozenset({int, float, bool, complex, type(None), *LEAVES})
-_HEAPTYPE = 1 << 9  # the flag of a type made by a class statement
 
-
-_PLAIN_STATE = ("__reduce_ex__", "__reduce__", "__getstate__")
-
-
-class _WithDict:
-    pass
-
-
-# Of an instance that has attributes, and neither slots nor anything in C.
-_OBJECT_SIZE = _WithDict.__basicsize__
 
 _seen: dict[tuple[int, ...], None] = store.cache({})
 
@@ -99,7 +88,7 @@ def reached(roots: Iterable[tuple[str, Any, bool]]) -> list[Child]:
             todo.append((label, type(obj), True))
             if often or view_of(obj) is not None or _seen_before(obj):
                 found.append((label, obj))
-    return sorted(found, key=lambda child: bool(type(child[1]).__flags__ & _HEAPTYPE))
+    return sorted(found, key=lambda child: bool(type(child[1]).__flags__ & HEAPTYPE))
 
 
 def opened(obj: Any) -> tuple[Any, ...] | None:
@@ -145,7 +134,7 @@ def code_children(obj: Any) -> Iterator[Child]:
         yield from ((f"argument {index} of partial", value) for index, value in enumerate(obj.args, 1))
         yield from ((f"argument {name} of partial", value) for name, value in obj.keywords.items())
     elif isinstance(obj, type):
-        if obj.__flags__ & _HEAPTYPE and not importable(obj):
+        if obj.__flags__ & HEAPTYPE and not importable(obj):
             yield from (
                 (f"{obj.__name__}.{name}", value)
                 for name, value in list(vars(obj).items())
@@ -189,17 +178,9 @@ def _children(obj: Any) -> list[Child]:
         return [(f"[{index}]", value) for index, value in enumerate(obj)]
     if kind is dict and len(obj) <= _FEW:
         return [(f"[{key!r}]" if type(key) is str else "[...]", value) for key, value in obj.items()]
-    if kind.__flags__ & _HEAPTYPE and hasattr(obj, "__dict__") and _has_plain_state(kind):
+    if is_plain(kind):
         return [(f".{name}", value) for name, value in list(vars(obj).items())]
     return []
-
-
-def _has_plain_state(kind: type) -> bool:
-    return (
-        all(getattr(kind, name) is getattr(object, name) for name in _PLAIN_STATE)
-        and not hasattr(kind, "__setstate__")
-        and kind.__basicsize__ <= _OBJECT_SIZE
-    )
 
 
 def flat_parts(label: str, obj: Any) -> Iterator[Child]:

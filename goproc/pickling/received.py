@@ -75,7 +75,7 @@ class _Resolver(pickle.Unpickler):
         self.shared: list[Loaded] = []
 
     def persistent_load(self, reference: Any) -> Any:
-        copy, private, label = reference
+        copy, private, label, _ = reference
         if copy not in self.values:
             self.values[copy] = copy._load(True) if private else self._shared(copy, label)
         return self.values[copy]

@@ -1,13 +1,15 @@
 /* guard.c - sees whether a value that was copied has changed since, without copying it again.
  *
- * A guard knows the containers of a value: lists, dicts and sets, however deep, over leaves that cannot change. Of a
- * list it keeps the pointers of the elements, of a set its table, and compares. Of a dict it keeps the version (3.11),
- * or has the interpreter say when it is changed (watchers, from 3.12 on). It holds what it points to, so that no other
- * object can come to lie there. What a guard does not know it refuses: then the pickles are compared.
+ * A guard knows the containers of a value: lists, dicts, sets and objects that are but their attributes, however deep,
+ * over leaves that cannot change. Of a list it keeps the pointers of the elements, of a set its table, and compares. Of a
+ * dict it keeps the version (3.11), or has the interpreter say when it is changed (watchers, from 3.12 on); of an object
+ * its class and its dict. It holds what it points to, so that no other object can come to lie there. What a guard does
+ * not know it refuses: then the pickles are compared.
  *
  * And the table of the objects that a process has copies of, which the pickler asks about every object of a message.
  */
 #include "python.h"
+#include <structmember.h>
 
 /* ---- a set of pointers: open addressing, backward-shift deletion; with a number for each */
 
@@ -130,29 +132,38 @@ static bool dict_same(PyObject *dict, uint64_t since) {
 
 /* ---- Guard */
 
+enum kind { LIST, SET, DICT, OBJECT };
+
 struct record {
+    enum kind kind;
     PyObject *container; /* held */
     Py_ssize_t n;        /* elements of `items`, held */
     Py_ssize_t mask;     /* of a set's table */
     void *items;         /* a list's pointers, or a set's table */
     uint64_t since;      /* a dict's */
+    PyObject *first;     /* held, or NULL: a defaultdict's factory, an object's class */
+    PyObject *second;    /* held, or NULL: an object's dict */
 };
 
 typedef struct {
     PyObject_HEAD
     PyObject *root;
+    PyObject *classes; /* of the objects: a dict, class -> whether its objects are but their attributes */
     struct record *v;
     size_t n, cap;
 } Guard;
 
 static void record_clear(struct record *r) {
-    if (PyDict_CheckExact(r->container)) dict_unwatch(r->container);
-    if (PyList_CheckExact(r->container)) {
+    if (r->kind == DICT) {
+        dict_unwatch(r->container);
+    } else if (r->kind == LIST) {
         for (Py_ssize_t i = 0; i < r->n; i++) Py_DECREF(((PyObject **)r->items)[i]);
-    } else if (PyAnySet_CheckExact(r->container)) {
+    } else if (r->kind == SET) {
         for (Py_ssize_t i = 0; i <= r->mask; i++) Py_XDECREF(((setentry *)r->items)[i].key);
     }
     PyMem_Free(r->items);
+    Py_XDECREF(r->first);
+    Py_XDECREF(r->second);
     Py_DECREF(r->container);
 }
 
@@ -160,12 +171,15 @@ static void guard_dealloc(Guard *g) {
     for (size_t i = 0; i < g->n; i++) record_clear(&g->v[i]);
     PyMem_Free(g->v);
     Py_XDECREF(g->root);
+    Py_XDECREF(g->classes);
     PyObject_Free(g);
 }
 
 struct walk {
     Guard *guard;
     PyObject *leaves;      /* a tuple of types */
+    PyObject *dicts;       /* a tuple of subclasses of dict that are but their entries and, perhaps, a default_factory */
+    PyObject *is_plain;    /* (class) -> whether its objects are but their attributes */
     struct pointers seen;
     PyObject **todo;       /* borrowed: what is walked holds it */
     size_t n, cap;
@@ -192,10 +206,31 @@ static bool is_leaf(const struct walk *w, PyObject *o) {
     return false;
 }
 
+static bool is_dict(const struct walk *w, PyObject *o) {
+    if (PyDict_CheckExact(o)) return true;
+    for (Py_ssize_t i = 0; PyDict_Check(o) && i < PyTuple_GET_SIZE(w->dicts); i++)
+        if (PyTuple_GET_ITEM(w->dicts, i) == (PyObject *)Py_TYPE(o)) return true;
+    return false;
+}
+
+static int is_plain_object(const struct walk *w, PyObject *o) {
+    PyObject *type = (PyObject *)Py_TYPE(o), *known = PyDict_GetItemWithError(w->guard->classes, type);
+    if (known) return known == Py_True;
+    if (PyErr_Occurred()) return -1;
+    PyObject *answer = PyObject_CallOneArg(w->is_plain, type);
+    int r = answer ? PyDict_SetItem(w->guard->classes, type, answer) : -1;
+    if (r == 0) r = answer == Py_True;
+    Py_XDECREF(answer);
+    return r;
+}
+
 /* 1: goes on, 0: the value cannot be guarded, -1: an exception */
 static int walk_push(struct walk *w, PyObject *o) {
     if (is_leaf(w, o)) return 1;
-    if (!PyList_CheckExact(o) && !PyDict_CheckExact(o) && !PyTuple_CheckExact(o) && !PyAnySet_CheckExact(o)) return 0;
+    if (!PyList_CheckExact(o) && !PyTuple_CheckExact(o) && !PyAnySet_CheckExact(o) && !is_dict(w, o)) {
+        int plain = is_plain_object(w, o);
+        if (plain <= 0) return plain;
+    }
     if (PyTuple_CheckExact(o)) {
         Py_ssize_t i = 0;
         while (i < PyTuple_GET_SIZE(o) && is_leaf(w, PyTuple_GET_ITEM(o, i))) i++;
@@ -217,7 +252,7 @@ static int walk_push(struct walk *w, PyObject *o) {
     return 1;
 }
 
-static struct record *record_new(Guard *g, PyObject *container, size_t bytes) {
+static struct record *record_new(Guard *g, enum kind kind, PyObject *container, size_t bytes) {
     if (g->n == g->cap) {
         size_t cap = g->cap ? 2 * g->cap : 4;
         struct record *v = PyMem_Realloc(g->v, cap * sizeof *v);
@@ -228,14 +263,14 @@ static struct record *record_new(Guard *g, PyObject *container, size_t bytes) {
     void *items = bytes ? PyMem_Malloc(bytes) : NULL;
     if (bytes && !items) return (struct record *)PyErr_NoMemory();
     struct record *r = &g->v[g->n++];
-    *r = (struct record){.container = Py_NewRef(container), .items = items, .mask = -1};
+    *r = (struct record){.kind = kind, .container = Py_NewRef(container), .items = items, .mask = -1};
     return r;
 }
 
 static int walk_list(struct walk *w, PyObject *list) {
     Py_ssize_t n = PyList_GET_SIZE(list);
     PyObject **from = ((PyListObject *)list)->ob_item;
-    struct record *r = record_new(w->guard, list, (size_t)n * sizeof *from);
+    struct record *r = record_new(w->guard, LIST, list, (size_t)n * sizeof *from);
     if (!r) return -1;
     r->n = n;
     if (n) memcpy(r->items, from, (size_t)n * sizeof *from);
@@ -248,7 +283,7 @@ static int walk_list(struct walk *w, PyObject *list) {
 static int walk_set(struct walk *w, PyObject *set) {
     PySetObject *s = (PySetObject *)set;
     size_t bytes = ((size_t)s->mask + 1) * sizeof *s->table;
-    struct record *r = record_new(w->guard, set, bytes);
+    struct record *r = record_new(w->guard, SET, set, bytes);
     if (!r) return -1;
     r->n = s->used;
     r->mask = s->mask;
@@ -260,10 +295,35 @@ static int walk_set(struct walk *w, PyObject *set) {
     return go;
 }
 
+/* the default_factory of a dict, None if it has none */
+static PyObject *factory_of(PyObject *dict) {
+    PyObject *factory = PyObject_GetAttrString(dict, "default_factory");
+    if (factory || !PyErr_ExceptionMatches(PyExc_AttributeError)) return factory;
+    PyErr_Clear();
+    return Py_NewRef(Py_None);
+}
+
+static int walk_object(struct walk *w, PyObject *o) {
+    PyObject *dict = PyObject_GenericGetDict(o, NULL);
+    if (!dict) return -1;
+    if (!PyDict_CheckExact(dict)) {
+        Py_DECREF(dict);
+        return 0;
+    }
+    struct record *r = record_new(w->guard, OBJECT, o, 0);
+    if (!r) {
+        Py_DECREF(dict);
+        return -1;
+    }
+    r->first = Py_NewRef(Py_TYPE(o));
+    r->second = dict;
+    return walk_push(w, dict);
+}
+
 static int walk_dict(struct walk *w, PyObject *dict) {
     uint64_t since;
     if (dict_watch(dict, &since) < 0) return -1;
-    struct record *r = record_new(w->guard, dict, 0);
+    struct record *r = record_new(w->guard, DICT, dict, 0);
     if (!r) {
         dict_unwatch(dict);
         return -1;
@@ -271,6 +331,12 @@ static int walk_dict(struct walk *w, PyObject *dict) {
     r->since = since;
     PyObject *key, *value;
     int go = 1;
+    if (!PyDict_CheckExact(dict)) {
+        if (!(r->first = factory_of(dict))) return -1;
+        /* one that could change is for the pickle */
+        if (r->first != Py_None && (!PyType_Check(r->first) || ((PyTypeObject *)r->first)->tp_flags & Py_TPFLAGS_HEAPTYPE))
+            return 0;
+    }
     for (Py_ssize_t at = 0; go > 0 && PyDict_Next(dict, &at, &key, &value);)
         if ((go = walk_push(w, key)) > 0) go = walk_push(w, value);
     return go;
@@ -284,18 +350,20 @@ static int walk_tuple(struct walk *w, PyObject *tuple) {
 
 static PyObject *guard_new(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
     (void)module;
-    if (nargs != 2 || !PyTuple_Check(args[1])) return PyErr_Format(PyExc_TypeError, "guard(value, types of leaves)");
+    if (nargs != 4 || !PyTuple_Check(args[1]) || !PyTuple_Check(args[2]))
+        return PyErr_Format(PyExc_TypeError, "guard(value, types of leaves, types of dicts, is plain)");
     Guard *g = PyObject_New(Guard, &GuardType);
     if (!g) return NULL;
     g->root = Py_NewRef(args[0]);
     g->v = NULL;
     g->n = g->cap = 0;
-    struct walk w = {.guard = g, .leaves = args[1]};
-    int go = walk_push(&w, args[0]);
+    g->classes = PyDict_New();
+    struct walk w = {.guard = g, .leaves = args[1], .dicts = args[2], .is_plain = args[3]};
+    int go = g->classes ? walk_push(&w, args[0]) : -1;
     while (go > 0 && w.n) {
         PyObject *o = w.todo[--w.n];
-        go = PyList_CheckExact(o) ? walk_list(&w, o) : PyDict_CheckExact(o) ? walk_dict(&w, o) :
-             PyTuple_CheckExact(o) ? walk_tuple(&w, o) : walk_set(&w, o);
+        go = PyList_CheckExact(o) ? walk_list(&w, o) : PyDict_Check(o) ? walk_dict(&w, o) :
+             PyTuple_CheckExact(o) ? walk_tuple(&w, o) : PyAnySet_CheckExact(o) ? walk_set(&w, o) : walk_object(&w, o);
     }
     pointers_free(&w.seen);
     PyMem_Free(w.todo);
@@ -305,10 +373,19 @@ static PyObject *guard_new(PyObject *module, PyObject *const *args, Py_ssize_t n
     Py_RETURN_NONE;
 }
 
+static bool is_still(PyObject *now, PyObject *before) { /* takes the reference to the first */
+    bool same = now == before;
+    if (!now) PyErr_Clear();
+    Py_XDECREF(now);
+    return same;
+}
+
 static bool record_same(const struct record *r) {
     PyObject *o = r->container;
-    if (PyDict_CheckExact(o)) return dict_same(o, r->since);
-    if (PyList_CheckExact(o))
+    if (r->kind == DICT) return dict_same(o, r->since) && (!r->first || is_still(factory_of(o), r->first));
+    if (r->kind == OBJECT)
+        return (PyObject *)Py_TYPE(o) == r->first && is_still(PyObject_GenericGetDict(o, NULL), r->second);
+    if (r->kind == LIST)
         return PyList_GET_SIZE(o) == r->n &&
                (r->n == 0 || memcmp(((PyListObject *)o)->ob_item, r->items, (size_t)r->n * sizeof(PyObject *)) == 0);
     PySetObject *s = (PySetObject *)o;
@@ -338,6 +415,11 @@ static PyGetSetDef guard_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
+static PyMemberDef guard_members[] = {
+    {"classes", T_OBJECT, offsetof(Guard, classes), READONLY, PyDoc_STR("class -> whether its objects are but their attributes.")},
+    {NULL, 0, 0, 0, NULL},
+};
+
 PyTypeObject GuardType = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "goproc.shm._core.Guard",
@@ -347,6 +429,7 @@ PyTypeObject GuardType = {
     .tp_dealloc = (destructor)guard_dealloc,
     .tp_methods = guard_methods,
     .tp_getset = guard_getset,
+    .tp_members = guard_members,
 };
 
 /* ---- the objects that this process has copies of */
@@ -392,7 +475,8 @@ static PyObject *copied_known(PyObject *module, PyObject *object) {
 
 PyMethodDef guard_functions[] = {
     {"guard", (PyCFunction)(void (*)(void))guard_new, METH_FASTCALL,
-     PyDoc_STR("guard(value, types of leaves): a Guard; None if the value holds what a guard does not know.")},
+     PyDoc_STR("guard(value, types of leaves, types of dicts, is_plain(class)): a Guard; None if the value holds what a "
+               "guard does not know.")},
     {"copied_add", copied_add, METH_O, PyDoc_STR("There is a copy of the object with this id.")},
     {"copied_remove", copied_remove, METH_O, PyDoc_STR("There is none any more.")},
     {"copied_clear", copied_clear, METH_NOARGS, PyDoc_STR("There are none any more.")},
