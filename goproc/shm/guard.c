@@ -2,8 +2,8 @@
  *
  * A guard knows the containers of a value: lists, dicts, sets and objects that are but their attributes, however deep,
  * over leaves that cannot change. Of a list it keeps the pointers of the elements, of a set its table, and compares. Of a
- * dict it keeps the version (3.11), or has the interpreter say when it is changed (watchers, from 3.12 on); of an object
- * its class and its dict. It holds what it points to, so that no other object can come to lie there. What a guard does
+ * dict it keeps the version (3.11), or has the interpreter say when it is changed (watchers, from 3.12 on), or, of an
+ * object's, the entries; of an object its class and its dict. It holds what it points to, so that no other object can come to lie there. What a guard does
  * not know it refuses: then the pickles are compared.
  *
  * And the table of the objects that a process has copies of, which the pickler asks about every object of a message.
@@ -81,6 +81,10 @@ static void pointers_free(struct pointers *t) {
 
 #if PY_VERSION_HEX < 0x030C0000
 
+static bool dict_says(PyObject *dict) {
+    (void)dict;
+    return true;
+}
 static int dict_watch(PyObject *dict, uint64_t *since) {
     *since = ((PyDictObject *)dict)->ma_version_tag; /* no two states of dicts have the same */
     return 0;
@@ -93,6 +97,9 @@ static bool dict_same(PyObject *dict, uint64_t since) { return ((PyDictObject *)
 static int watcher = -1;
 static uint64_t changes;        /* of watched dicts, so far */
 static struct pointers watched; /* dict -> when it was changed last */
+
+/* An object's dict may share its values with the object (3.13), and an attribute that is set there tells no watcher. */
+static bool dict_says(PyObject *dict) { return ((PyDictObject *)dict)->ma_values == NULL; }
 
 static int on_change(PyDict_WatchEvent event, PyObject *dict, PyObject *key, PyObject *value) {
     (void)event;
@@ -132,14 +139,14 @@ static bool dict_same(PyObject *dict, uint64_t since) {
 
 /* ---- Guard */
 
-enum kind { LIST, SET, DICT, OBJECT };
+enum kind { LIST, SET, DICT, ENTRIES, OBJECT };
 
 struct record {
     enum kind kind;
     PyObject *container; /* held */
     Py_ssize_t n;        /* elements of `items`, held */
     Py_ssize_t mask;     /* of a set's table */
-    void *items;         /* a list's pointers, or a set's table */
+    void *items;         /* a list's pointers, a set's table, or the keys and values of a dict by its ENTRIES */
     uint64_t since;      /* a dict's */
     PyObject *first;     /* held, or NULL: a defaultdict's factory, an object's class */
     PyObject *second;    /* held, or NULL: an object's dict */
@@ -156,7 +163,7 @@ typedef struct {
 static void record_clear(struct record *r) {
     if (r->kind == DICT) {
         dict_unwatch(r->container);
-    } else if (r->kind == LIST) {
+    } else if (r->kind == LIST || r->kind == ENTRIES) {
         for (Py_ssize_t i = 0; i < r->n; i++) Py_DECREF(((PyObject **)r->items)[i]);
     } else if (r->kind == SET) {
         for (Py_ssize_t i = 0; i <= r->mask; i++) Py_XDECREF(((setentry *)r->items)[i].key);
@@ -320,8 +327,33 @@ static int walk_object(struct walk *w, PyObject *o) {
     return walk_push(w, dict);
 }
 
+static int walk_entries(struct walk *w, PyObject *dict) {
+    Py_ssize_t n = 2 * PyDict_GET_SIZE(dict), i = 0;
+    struct record *r = record_new(w->guard, ENTRIES, dict, (size_t)n * sizeof(PyObject *));
+    if (!r) return -1;
+    PyObject **items = r->items, *key, *value;
+    for (Py_ssize_t at = 0; i < n && PyDict_Next(dict, &at, &key, &value);) {
+        items[i++] = Py_NewRef(key);
+        items[i++] = Py_NewRef(value);
+    }
+    r->n = i;
+    int go = 1;
+    for (Py_ssize_t k = 0; go > 0 && k < i; k++) go = walk_push(w, items[k]);
+    return go;
+}
+
+static bool entries_same(const struct record *r) {
+    PyObject **items = r->items, *key, *value;
+    if (2 * PyDict_GET_SIZE(r->container) != r->n) return false;
+    Py_ssize_t i = 0;
+    for (Py_ssize_t at = 0; i < r->n && PyDict_Next(r->container, &at, &key, &value); i += 2)
+        if (items[i] != key || items[i + 1] != value) return false;
+    return i == r->n;
+}
+
 static int walk_dict(struct walk *w, PyObject *dict) {
     uint64_t since;
+    if (!dict_says(dict)) return walk_entries(w, dict);
     if (dict_watch(dict, &since) < 0) return -1;
     struct record *r = record_new(w->guard, DICT, dict, 0);
     if (!r) {
@@ -383,6 +415,7 @@ static bool is_still(PyObject *now, PyObject *before) { /* takes the reference t
 static bool record_same(const struct record *r) {
     PyObject *o = r->container;
     if (r->kind == DICT) return dict_same(o, r->since) && (!r->first || is_still(factory_of(o), r->first));
+    if (r->kind == ENTRIES) return entries_same(r);
     if (r->kind == OBJECT)
         return (PyObject *)Py_TYPE(o) == r->first && is_still(PyObject_GenericGetDict(o, NULL), r->second);
     if (r->kind == LIST)
