@@ -155,6 +155,18 @@ def test_the_object_and_its_name_are_one(runtime1):
     assert go(f, words, words).result()
 
 
+def test_globals_that_share_something(runtime1):
+    people = [Holder([i]) for i in range(60_000)]
+    by_number = {person.table[0]: person for person in people}
+    f = function_over("def f(): return B[5] is A[5], A[5].name, B[5].table", A=people, B=by_number)
+    for _ in range(2):
+        assert go(f).result() == (True, "small", [5])
+    people[5].name = "other"
+    assert go(f).result() == (True, "other", [5])
+    by_number[5] = Holder([])
+    assert go(f).result() == (False, "other", [])
+
+
 # -- once ----------------------------------------------------------------------------------------------------
 
 

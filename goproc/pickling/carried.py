@@ -6,8 +6,9 @@ of messages puts a reference in its place wherever it meets it. Before it does, 
 what was copied: then the reference is right, else there is a new copy. So a message means the same as if it held
 everything.
 
-A part of an object is given by reference only if it is flat, leaves in one container: so no two copies ever hold the
-same list, and what is one object in the sender is one in the reader, within each of the objects named above.
+A part of an object is given by reference only if it is flat, leaves in one container, and objects of one message that
+share a container have one copy together: so no two copies hold the same list, and what is one object in the sender is one
+in the reader.
 """
 
 from __future__ import annotations
@@ -44,11 +45,23 @@ class Entry:
         function: what the goroutine runs that it was first met for, "" if it was a message.
         classes: the script's, of objects in it: what they are by now comes with each message.
         private: each message gets an object of its own, over private memory.
+        members: the objects that have the copy together, a tuple; None if it is alone.
         copies: how many were made since the first.
         serial: of the last message that referred to it.
     """
 
-    __slots__ = ("_obj", "check", "classes", "copies", "copy", "function", "label", "private", "serial")
+    __slots__ = (
+        "_obj",
+        "check",
+        "classes",
+        "copies",
+        "copy",
+        "function",
+        "label",
+        "members",
+        "private",
+        "serial",
+    )
 
     def __init__(self, obj: Any, label: str, function: str, copy: Copy, check: Check, private: bool) -> None:
         self.label = label
@@ -59,6 +72,7 @@ class Entry:
         if type(check) is _core.Guard:
             self.classes = tuple([kind for kind in check.classes if not importable(kind)])
         self.private = private
+        self.members: tuple[Any, ...] | None = None
         self.copies = 0
         self.serial = 0
         self._obj: Any
@@ -68,19 +82,34 @@ class Entry:
         except TypeError:
             self._obj = obj
 
+    def adopt(self, fresh: Entry) -> None:
+        """Take the copy of another entry, and what belongs to it."""
+        self.copy, self.check, self.private, self.classes = (
+            fresh.copy,
+            fresh.check,
+            fresh.private,
+            fresh.classes,
+        )
+
     @property
     def obj(self) -> Any:
         return self._obj() if type(self._obj) is weakref.ref else self._obj
+
+    def shares(self, other: Entry) -> bool:
+        """Return True if both objects hold the same container or the same object of a class."""
+        if type(self.check) is _core.Guard and type(other.check) is _core.Guard:
+            return self.check.shares(other.check)
+        return not copies.objects_in(self.obj).isdisjoint(copies.objects_in(other.obj))
 
     def unwanted(self) -> bool:
         """Return True if nobody but the entry and its guard refers to the object."""
         if type(self._obj) is weakref.ref:
             return False
-        held = 1
-        if type(self.check) is _core.Guard:  # as its root, and as a container
-            held += 1 if type(self._obj) is tuple else 2
-        elif type(self.check) is copies.SamePickle:
-            held += 1
+        held = 2  # the entry, and its members or what its check holds
+        if type(self.check) is copies.Constant:
+            held = 1
+        elif type(self.check) is _core.Guard and type(self._obj) is not tuple:  # as a container
+            held = 3
         return sys.getrefcount(self._obj) <= held + 1
 
 
@@ -171,19 +200,24 @@ def refer(obj: Any) -> Any:
     if entry is not None and entry.obj is obj and (entry.check.unchanged() or _renew(entry, obj)):
         entry.serial = _serial
         label = f"{entry.label} of {entry.function}" if entry.function else entry.label
-        reference = entry.copy, entry.private, label, entry.classes
+        index = None if entry.members is None else [id(member) for member in entry.members].index(key)
+        reference = entry.copy, entry.private, label, entry.classes, index
     references[key] = reference
     return reference
 
 
 def _renew(entry: Entry, obj: Any) -> bool:
     """Copy a changed object again."""
-    fresh = _copied(obj, entry.label, entry.function)
+    whole = obj if entry.members is None else entry.members
+    fresh = _copied(whole, entry.label, entry.function)
+    together = [other for member in entry.members or (obj,) if (other := entries.get(id(member)))]
+    for other in together:
+        if fresh is None:
+            entries.forget(id(other.obj))
+        else:
+            other.adopt(fresh)
     if fresh is None:
-        entries.forget(id(obj))
         return False
-    entry.copy, entry.check, entry.private = fresh.copy, fresh.check, fresh.private
-    entry.classes = fresh.classes
     entry.copies += 1
     if entry.copies == _WARN_AT:
         what, since = (
@@ -270,21 +304,53 @@ def _learn(obj: Any) -> bool:
         return False
     call = large.opened(obj)
     search = _Search(large.name_of(call) if call else "")
-    for label, found in large.reached(large.roots(call) if call else [("a message", obj, False)]):
+    reached = large.reached(large.roots(call) if call else [("a message", obj, False)])
+    for label, found in reached:
         if id(found) not in entries:
             search.copy(label, found)
-    return search.found
+    if search.found:
+        among = [entries.get(id(found)) for _, found in reached]
+        _join([*search.found, *[entry for entry in among if entry is not None and entry not in search.found]])
+    return bool(search.found)
+
+
+def _join(found: list[Entry]) -> None:
+    """Give those of a message's objects that share something one copy together."""
+    groups: list[list[Entry]] = []
+    for entry in found:
+        if not entry.private and type(entry.check) is not copies.Constant:
+            linked = [group for group in groups if any(entry.shares(other) for other in group)]
+            groups = [group for group in groups if group not in linked]
+            groups.append([entry, *[other for group in linked for other in group]])
+    for group in groups:
+        if len(group) > 1 and any(
+            entry.members is None or entry.members is not group[0].members for entry in group
+        ):
+            _copy_together(group)
+
+
+def _copy_together(group: list[Entry]) -> None:
+    objects = {id(obj): obj for entry in group for obj in entry.members or (entry.obj,)}
+    members = tuple(objects.values())
+    group = [entry for key in objects if (entry := entries.get(key))]
+    fresh = _copied(members, group[0].label, group[0].function)
+    for entry in group:
+        if fresh is None:  # then they are sent whole
+            entries.forget(id(entry.obj))
+        else:
+            entry.adopt(fresh)
+            entry.members = members
 
 
 class _Search:
     """Copies the large objects of a message.
 
     Attributes:
-        found: whether there was any.
+        found: their entries.
     """
 
     def __init__(self, function: str) -> None:
-        self.found = False
+        self.found: list[Entry] = []
         self._function = function
 
     def copy(self, label: str, obj: Any) -> None:
@@ -295,6 +361,7 @@ class _Search:
         ]
         if copies.size_without_known(obj) >= large.LARGE and self._add(label, obj):
             for piece in pieces:  # the copy of the whole has them, too
+                self.found.remove(entries[id(piece)])
                 entries.forget(id(piece))
 
     def _add(self, label: str, obj: Any) -> bool:
@@ -302,7 +369,7 @@ class _Search:
         if entry is None:
             return False
         entries.add(entry)
-        self.found = True
+        self.found.append(entry)
         return True
 
 

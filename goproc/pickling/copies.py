@@ -43,6 +43,7 @@ _LEAVES_OF = (
 HEAPTYPE = 1 << 9  # the flag of a type made by a class statement
 _PLAIN_STATE = ("__reduce_ex__", "__reduce__", "__getstate__")
 _DICT = vars(type("Any", (), {}))["__dict__"]
+_SHARED = frozenset({list, dict, set, bytearray})
 CONSTANT = frozenset({bytes, str})  # may be large, and cannot change
 
 
@@ -126,6 +127,23 @@ def size_without_known(obj: Any) -> int:
         return Pickled(*dump(obj, _SizePickler)).bytes
     except Exception:
         return 0
+
+
+def objects_in(obj: Any) -> set[int]:
+    """The ids of the containers, and of the objects of classes, that pickle meets in an object."""
+    found: set[int] = set()
+
+    class Collector(CopyPickler):
+        def persistent_id(self, obj: Any) -> None:
+            kind = type(obj)
+            if kind in _SHARED or (kind.__flags__ & HEAPTYPE and not issubclass(kind, type)):
+                found.add(id(obj))
+
+    try:
+        dump(obj, Collector)
+    except Exception:
+        return set()
+    return found
 
 
 def _leaves() -> tuple[type, ...]:

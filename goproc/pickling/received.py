@@ -75,10 +75,11 @@ class _Resolver(pickle.Unpickler):
         self.shared: list[Loaded] = []
 
     def persistent_load(self, reference: Any) -> Any:
-        copy, private, label, _ = reference
+        copy, private, label, _, index = reference
         if copy not in self.values:
             self.values[copy] = copy._load(True) if private else self._shared(copy, label)
-        return self.values[copy]
+        value = self.values[copy]
+        return value if index is None else value[index]
 
     def _shared(self, copy: Copy, label: str) -> Any:
         loaded = getattr(copy, "_loaded", None)

@@ -433,7 +433,23 @@ static PyObject *guard_unchanged(Guard *g, PyObject *unused) {
     Py_RETURN_TRUE;
 }
 
+static PyObject *guard_shares(Guard *g, PyObject *arg) {
+    if (!Py_IS_TYPE(arg, &GuardType)) return PyErr_Format(PyExc_TypeError, "shares(Guard)");
+    Guard *other = (Guard *)arg;
+    struct pointers mine = {0};
+    bool found = false;
+    for (size_t i = 0; i < g->n; i++)
+        if (!pointer_find(&mine, g->v[i].container) && !pointer_put(&mine, g->v[i].container)) {
+            pointers_free(&mine);
+            return NULL;
+        }
+    for (size_t i = 0; !found && i < other->n; i++) found = pointer_find(&mine, other->v[i].container) != NULL;
+    pointers_free(&mine);
+    return PyBool_FromLong(found);
+}
+
 static PyMethodDef guard_methods[] = {
+    {"shares", (PyCFunction)guard_shares, METH_O, PyDoc_STR("True if a container is in the value of another guard, too.")},
     {"unchanged", (PyCFunction)guard_unchanged, METH_NOARGS, PyDoc_STR("True if no container of the value was changed since.")},
     {NULL, NULL, 0, NULL},
 };

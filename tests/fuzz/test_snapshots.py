@@ -43,14 +43,14 @@ class Sealed(Box):
 
 
 def picture(value: Any) -> str:
-    """Text that is the same for two values if they are: types, elements, and which containers are one object."""
+    """Text that is the same for two values if they are: types, elements, and which containers but buffers are one object."""
     seen: dict[int, int] = {}
 
     def draw(x: Any) -> str:
         kind = type(x).__name__
         if isinstance(x, numpy.ndarray):
             return f"{kind} {x.dtype} {x.shape} {x.tolist()}"
-        if isinstance(x, (list, dict, set, Box, bytearray, array.array)):
+        if isinstance(x, (list, dict, set, Box)):
             if id(x) in seen:
                 return f"<{seen[id(x)]}>"
             seen[id(x)] = len(seen)
@@ -174,20 +174,29 @@ values = st.recursive(
     ),
     max_leaves=8,
 )
-ROUTES = ("global", "closure", "default", "argument", "method", "channel", "both")
+ROUTES = ("globals", "global", "closure", "default", "argument", "method", "channel", "both")
 
 
 def looker(route: str, value: Any) -> Any:
     """Return a function that starts a goroutine which looks at the value, changes its own, and says what it saw."""
     text = {
         "global": "def look(seed): return spoil(VALUE, seed)",
+        "globals": "def look(seed): assert picture((VALUE, OTHER)) == PICTURE; return spoil(VALUE, seed)",
         "both": "def look(value, seed): assert value is VALUE or not hasattr(value, '__dict__'); return spoil(VALUE, seed)",
     }
     if route in text:
         namespace = {"VALUE": value, "spoil": spoil, "__name__": "__main__"}
         exec(text[route], namespace)
         args = (value,) if route == "both" else ()
-        return lambda seed: go.on(1)(namespace["look"], *args, seed)
+        if route == "globals":
+            namespace |= {"OTHER": [*containers(value)[::-1], "other"], "picture": picture}
+
+        def start(seed: int) -> Any:
+            if route == "globals":
+                namespace["PICTURE"] = picture((value, namespace["OTHER"]))
+            return go.on(1)(namespace["look"], *args, seed)
+
+        return start
     if route == "closure":
         return lambda seed: go.on(1)(lambda: spoil(value, seed))
     if route == "default":
