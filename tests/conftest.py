@@ -433,6 +433,9 @@ def _settled(before: Snapshot) -> list[str]:
     """What is left once all that comes by itself, or with a collection of cycles in some process, has come."""
     start = time.monotonic()
     ask = 0.03
+    carried = sys.modules.get("goproc.pickling.carried")
+    if carried is not None:
+        carried.entries.clear()  # the copies of what lives on in this process
     while left := Snapshot().growth(before):
         waited = time.monotonic() - start
         if waited > SETTLE:

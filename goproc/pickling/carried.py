@@ -13,6 +13,7 @@ in the reader.
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import weakref
@@ -120,6 +121,8 @@ class _Entries(dict[int, Entry]):
         self.sweep()
         while len(self) >= _ENTRIES:
             self.forget(min(self, key=lambda key: self[key].serial))
+        if self.sweep_after_collection not in gc.callbacks:
+            gc.callbacks.append(self.sweep_after_collection)
         key = id(entry.obj)
         self[key] = entry
         _core.copied_add(key)
@@ -134,6 +137,11 @@ class _Entries(dict[int, Entry]):
             loaded is not None and id(loaded.value) != key
         ):  # the object is gone: nobody will send the copy again
             let_go(entry.copy)
+
+    def sweep_after_collection(self, phase: str, info: dict[str, int]) -> None:
+        """Sweep whenever Python has looked for garbage itself: nothing tells when a list or a dict is dropped."""
+        if self and phase == "stop" and info["generation"]:
+            self.sweep()
 
     def sweep(self) -> None:
         """Forget the objects that nobody else refers to any more."""

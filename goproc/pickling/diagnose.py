@@ -82,7 +82,7 @@ def explain_memory(
     calls = carried.calls_with_all.get(name, 0)
     times = f", in {calls} calls" if calls > 1 else ""
     return OutOfSharedMemory(
-        f"{label} of {name}: {type(value).__name__}, {size / 1e6:.0f} MB{times}; share it (goproc.share)\n{error}"
+        f"{label} of {name}: {type(value).__name__}, {size / 1e6:.0f} MB{times}; share it (goproc.share): {error}"
     )
 
 

@@ -143,7 +143,7 @@ def code_children(obj: Any) -> Iterator[Child]:
             yield from (("", base) for base in obj.__bases__)
     elif isinstance(obj, property):
         yield from (("", function) for function in (obj.fget, obj.fset, obj.fdel) if function is not None)
-    else:
+    elif is_code(obj):
         yield "", obj.__wrapped__
 
 
