@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import sys
 from typing import NamedTuple
 
 from goproc.errors import SharedWrite
@@ -142,4 +143,8 @@ def _warn_of_write(loaded: Loaded, label: str) -> None:
     found = loaded.users or [_User("a goroutine", "<goroutine>", 0)]
     users = " or ".join([user.name for user in found])
     text = f"{users} wrote to {label}, which the goroutines of a process share: it was read anew for the next goroutine"
-    warnings.warn_explicit(text, SharedWrite, found[0].file, found[0].line, registry=_warned)
+    place = found[0].file, found[0].line
+    try:
+        warnings.warn_explicit(text, SharedWrite, *place, registry=_warned)
+    except SharedWrite as warning:  # a filter makes it an error: not one of the goroutine that finds it
+        print(warnings.formatwarning(warning, SharedWrite, *place), end="", file=sys.stderr)
