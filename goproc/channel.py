@@ -5,6 +5,7 @@ The operations are in the C core (goproc/shm); here are their names in Python an
 
 from __future__ import annotations
 
+from sys import _getframe
 from typing import Any, TypeVar
 
 from goproc.shm import _core
@@ -14,6 +15,20 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 T = TypeVar("T")
+
+# Modules that take the len() of what they iterate over for the number of items to come.
+_PROGRESS_BARS = frozenset(
+    {
+        "alive_progress.core.progress",
+        "fastprogress.core",
+        "fastprogress.fastprogress",
+        "progressbar.bar",
+        "progressbar.shortcuts",
+        "rich.progress",
+        "tqdm.std",
+    }
+)
+_buffered = _core.Channel.__len__
 
 
 class Chan(_core.Channel[T]):
@@ -25,11 +40,19 @@ class Chan(_core.Channel[T]):
     A handle is itself a value: it can be sent over channels and passed to goroutines, compares equal to and hashes
     like every other handle of the same channel, and the channel is freed when nobody holds one any more.
     ``for v in ch`` receives until the channel is closed and drained; ``with ch:`` closes it at the end; ``len(ch)`` is
-    the number of buffered values at some instant.
+    the number of buffered values at some instant. A progress bar over a channel (``tqdm(ch)``) has no total.
     """
 
     __slots__ = ()
     __goproc_handle__ = True
+
+    def __len__(self) -> int:
+        caller = _getframe().f_back
+        if caller is not None and caller.f_globals.get("__name__") in _PROGRESS_BARS:
+            raise TypeError(
+                "a channel does not know how many values will come: it has no length to a progress bar"
+            )
+        return _buffered(self)
 
     def __enter__(self) -> Chan[T]:
         return self
