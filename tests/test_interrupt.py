@@ -486,3 +486,52 @@ def test_an_interrupt_raised_by_a_goroutine_of_the_host_comes_once(
         f"{error} nothing {error}",
         f"{error} nothing",
     ]
+
+
+@pytest.mark.parametrize("kind", ["KeyboardInterrupt", "Stop"])
+@pytest.mark.parametrize("proc", ["go.local", "go.on(0)", "go.on(1)"])
+@pytest.mark.parametrize("read", ["result", "exception", "select", "as_completed"])
+def test_an_interrupt_that_a_goroutine_raises_comes_once(run: Run, kind: str, proc: str, read: str) -> None:
+    """Main reads it from the handle, or is interrupted; never both."""
+    script = f"""
+        from goproc import as_completed, go, select, sleep
+        class Stop(KeyboardInterrupt): pass
+        def f(): raise {kind}("x")
+        def read(g):
+            if {read!r} == "select": select(g)
+            if {read!r} == "as_completed": assert [*as_completed([g])] == [g]
+            return g.exception() if {read!r} == "exception" else g.result()
+        came = []
+        for _ in range(3):
+            try:
+                exc = read({proc}(f))
+                assert type(exc) is {kind} and {read!r} == "exception"
+                came.append("read")
+            except {kind}: came.append("read")
+            for _ in range(3):
+                try: sleep(0.005)
+                except KeyboardInterrupt: came.append("again")
+        print(*came)
+    """
+    done = run(script)
+    assert (done.status, done.out, done.err) == (0, "read read read\n", ""), done
+
+
+def test_an_interrupt_that_nobody_reads_comes_to_main(run: Run) -> None:
+    """A handler of the program has raised it in a goroutine of the host, say."""
+    script = """
+        from goproc import go, sleep
+        class Stop(KeyboardInterrupt): pass
+        def f(): raise Stop("x")
+        came = 0
+        kept = []
+        for start in (lambda: go.local(f).join(), lambda: go.on(0)(f) and None, lambda: kept.append(go.on(0)(f))):
+            try:
+                start()
+                for _ in range(3): sleep(0.005)
+            except Stop: came += 1
+            sleep(0.005)
+        print(came)
+    """
+    done = run(script)
+    assert (done.status, done.out, done.err) == (0, "3\n", ""), done
