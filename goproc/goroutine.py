@@ -15,7 +15,7 @@ import threading
 from contextvars import copy_context
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from goproc import ending, scheduler, sigint, stdio
+from goproc import ending, forked, scheduler, sigint, stdio
 from goproc.errors import Cancelled, OutOfSharedMemory, PickleError
 from goproc.g import G
 from goproc.labels import format_labels
@@ -589,6 +589,8 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
     """
     from goproc.pickling import failure
 
+    if forked.is_child and not _core.attached():
+        forked.end(exc)
     if isinstance(exc, SystemExit):
         ending.exit_program(exc)
         quiet = True

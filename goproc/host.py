@@ -27,6 +27,7 @@ from goproc import (
     early,
     ending,
     errors,
+    forked,
     goroutine,
     interrupts,
     launch,
@@ -479,6 +480,7 @@ _forks_watched = False
 def in_forked_child() -> None:
     """The program forked. Its child has no runtime, and must not stop its parent's when it ends."""
     global _running, _forked, _lock
+    forked.enter()
     _lock = threading.Lock()  # another thread may have held it
     old, _running = _running, None
     _forked = _forked or old is not None or _core.proc() > 0

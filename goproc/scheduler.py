@@ -33,6 +33,7 @@ from time import sleep as _thread_sleep
 
 from greenlet import getcurrent, greenlet
 
+from goproc import forked
 from goproc.errors import Cancelled, DeadlineExceeded, GoprocError, RuntimeStopped
 from goproc.g import G
 from goproc.shm import _core
@@ -277,6 +278,8 @@ def run_goroutines() -> None:
         _taken = None  # it has ended: whatever is raised from here on, it does not go on
         g.greenlet = g.entry = g.context = None
         if not _core.attached():
+            if forked.is_child:
+                forked.end(None)
             return  # the runtime stopped, and whoever stopped it unwinds what is left
         nobody.parked = True
         current = nobody

@@ -115,9 +115,10 @@ def _terminate() -> NoReturn:
 
 def _in_forked_child() -> None:
     """A goroutine forked (os.fork, multiprocessing): its child answers signals as any process does."""
-    from goproc import host
+    from goproc import forked, host
 
     host.in_forked_child()
+    forked.forget_exit_handlers()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
