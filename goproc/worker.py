@@ -49,7 +49,17 @@ def _become(proc: int, config: Config, memfd: int) -> None:
 
     from greenlet import getcurrent
 
-    from goproc import goroutine, host, interpreter, report, scheduler, slices, stdio  # noqa: F401 (host connects the core)
+    from goproc import (  # noqa: F401 (host connects the core)
+        goroutine,
+        host,
+        inherited,
+        interpreter,
+        report,
+        scheduler,
+        slices,
+        stdio,
+        topology,
+    )
     from goproc.pickling import store
     from goproc.shm import _core
 
@@ -60,12 +70,9 @@ def _become(proc: int, config: Config, memfd: int) -> None:
         os._exit(EXIT_FAILED)
     _core.set_name(b"goproc-%d" % proc)
     _signals()
-    cpu = config["pinning"][proc]
-    if cpu is not None:
-        try:
-            os.sched_setaffinity(0, {cpu})
-        except OSError:
-            pass  # the mask was narrowed since; to run anywhere is no error
+    inherited.bind(config["pinning"][proc])
+    script = config["surroundings"]["environ"]
+    inherited.mark_variables(topology.blas_defaults(script), script)
     _fresh_main(config["main"])
     sys.setrecursionlimit(config["recursion_limit"])
     multiprocessing = sys.modules.get("multiprocessing.process")
@@ -115,8 +122,9 @@ def _terminate() -> NoReturn:
 
 def _in_forked_child() -> None:
     """A goroutine forked (os.fork, multiprocessing): its child answers signals as any process does."""
-    from goproc import forked, host
+    from goproc import forked, host, inherited
 
+    inherited.give_back()
     host.in_forked_child()
     forked.forget_exit_handlers()
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -101,12 +101,15 @@ class _Beginning:
     def import_base(self) -> None:
         import gc
 
+        from goproc import inherited
+
         early = bool(self.plan["parent"])
         if early:
             from goproc.shm import _core
 
             _core.die_with_parent(self.plan["parent"])
             sys.dont_write_bytecode = True  # it may be killed at any time; the script writes the same files
+        inherited.install()
         gc.disable()  # nothing to collect, and it is a fifth of the time
         _import(self.plan["preload"])
         if early:
