@@ -27,6 +27,7 @@ from goproc import (
     early,
     ending,
     errors,
+    exit_handlers,
     forked,
     goroutine,
     interrupts,
@@ -55,7 +56,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _MEMORY_MOST = 8 << 30
-_QUIT_SECONDS = 2.0
+_QUIT_SECONDS = zygote.LIMIT + 1.0
 _THREAD_SECONDS = 0.2
 
 _running: _Runtime | None = None
@@ -299,21 +300,8 @@ def _end_interrupted() -> NoReturn:
 
 def _run_exit_handlers() -> None:
     """What Python does at the end of a program, but for waiting for its threads."""
-    import gc
-    import io
-
     scheduler.scheduling = False  # even if it was interrupted at work: nothing comes back to it
-    try:
-        atexit._run_exitfuncs()
-    except BaseException:
-        pass
-    ending.flush()
-    for obj in gc.get_objects():  # files that are open
-        if issubclass(type(obj), (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)):
-            try:
-                obj.flush()
-            except Exception:
-                pass
+    exit_handlers.run()
 
 
 # -- configuration -------------------------------------------------------------------------------------------

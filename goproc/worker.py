@@ -6,7 +6,7 @@ The zygote calls main() in the child. What a worker must be when the scheduler t
 - the signals of a terminal are the host's to answer: SIGINT has no effect here. It is caught and not ignored,
   because what is ignored stays ignored in the programs that a goroutine starts, and Ctrl-C must end those. SIGQUIT
   makes it describe its goroutines, if another process has asked for that;
-- SIGTERM ends it in order, with its output written;
+- SIGTERM ends it in order: exit handlers run, and its output is written;
 - ``__main__`` is a home (pickling/homes.py) for what the script defines, which arrives by value. The user's file is never
   run again.
 """
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from goproc.launch import Config
 
+LEAVES = b"goproc-%d ends"  # name of a worker that runs its exit handlers; at most 15 bytes
 EXIT_FAILED = 70  # EX_SOFTWARE: goproc itself failed here, not the user's program
 
 
@@ -45,6 +46,7 @@ def main(proc: int, config: Config, memfd: int) -> NoReturn:
 
 
 def _become(proc: int, config: Config, memfd: int) -> None:
+    global _proc
     import linecache  # noqa: F401 (now, and not when a signal's handler needs it)
 
     from greenlet import getcurrent
@@ -69,6 +71,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
         # It died before that: the program is over, and there is nothing to add to its report.
         os._exit(EXIT_FAILED)
     _core.set_name(b"goproc-%d" % proc)
+    _proc = proc
     _signals()
     inherited.bind(config["pinning"][proc])
     script = config["surroundings"]["environ"]
@@ -108,16 +111,24 @@ def _on_terminate(number: int, frame: FrameType | None) -> None:
 
 
 def _terminate() -> NoReturn:
+    from goproc import exit_handlers
     from goproc.shm import _core
 
     # Not from the zygote, at the end: die of it, so that the report can name the signal.
     if not _core.stopping():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGALRM, _die)
+        signal.setitimer(signal.ITIMER_REAL, exit_handlers.LIMIT)
         try:
-            _flush()
+            _run_exit_handlers()
         finally:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGTERM)
+            _die()
     _leave()
+
+
+def _die(number: int = 0, frame: FrameType | None = None) -> NoReturn:
+    while True:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _in_forked_child() -> None:
@@ -133,10 +144,36 @@ def _in_forked_child() -> None:
 
 
 def _leave() -> NoReturn:
+    """End this process in order. The zygote allows exit handlers exit_handlers.LIMIT seconds, if it sees that they run."""
+    if _leaving:
+        from goproc.errors import RuntimeStopped
+
+        raise RuntimeStopped(
+            "the goproc runtime stopped"
+        )  # an exit handler waits in an operation of goproc's
+    signal.signal(signal.SIGTERM, _on_interrupt)  # it is on its way, and comes too late
     try:
-        _flush()
+        _run_exit_handlers()
     finally:
         os._exit(0)
+
+
+_leaving = False
+_proc = 0
+
+
+def _run_exit_handlers() -> None:
+    global _leaving
+    from goproc import exit_handlers, scheduler
+    from goproc.shm import _core
+
+    _leaving = True
+    _core.set_name(LEAVES % _proc)
+    scheduler.scheduling = False  # whatever was interrupted: nothing comes back to it
+    _flush()
+    exit_handlers.end_pools()
+    exit_handlers.run()
+    _flush()
 
 
 def _flush() -> None:

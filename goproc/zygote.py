@@ -46,7 +46,8 @@ RECORD = struct.Struct("<IIii")
 QUIT = b"Q"
 ORDER = b"G"
 _READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_")  # variables, by Python itself or the C library
-GRACE = 0.2  # seconds between SIGTERM and SIGKILL
+GRACE = 0.2  # seconds between SIGTERM and SIGKILL, for a worker that does not answer
+LIMIT = 2.0  # seconds from SIGTERM on for a worker that runs its exit handlers
 
 
 def main(plan: Plan, control: int, order: Sequence[int]) -> NoReturn:
@@ -349,7 +350,7 @@ class _Zygote:
             poll.register(self.host, select.POLLIN)
         while not (self.quit or self.orphaned):
             self._send()
-            if self.orphaned:
+            if self.quit or self.orphaned:
                 break
             poll.modify(self.control, select.POLLIN | (select.POLLOUT if self.unsent else 0))
             for fd, event in poll.poll(None if self.host >= 0 else 500):
@@ -363,6 +364,7 @@ class _Zygote:
                 self.orphaned = True
         if not self.orphaned:
             self._stop(signal.SIGTERM, GRACE)
+            self._await_exit_handlers(LIMIT - GRACE)
         self._stop(signal.SIGKILL, None)
         return 0
 
@@ -388,7 +390,7 @@ class _Zygote:
         return entry
 
     def _fork(self, proc: int, entry: Callable[[int, Config, int], object], pipe: Iterable[int]) -> None:
-        if self.orphaned:
+        if self.quit or self.orphaned:
             return
         import signal
 
@@ -461,6 +463,8 @@ class _Zygote:
                 order = os.read(self.control, 64)
             except BlockingIOError:
                 return
+            except ConnectionResetError:
+                continue  # the host has left records unread; what it wrote before it closed its end is read next
             except OSError:
                 order = b""
             if order == QUIT:
@@ -477,39 +481,72 @@ class _Zygote:
                 os.write(self.control, self.unsent[0])
             except BlockingIOError:
                 return
-            except OSError:
-                self.orphaned = True
+            except OSError:  # the host has closed its end: in order, if it has said so before
                 self.unsent.clear()
+                if not self.quit:
+                    self._orders()
                 return
             del self.unsent[0]
 
     def _stop(self, number: int, grace: float | None) -> None:
         """Send the workers a signal and reap them, for ``grace`` seconds (None: until all have gone).
 
-        Once we are told to quit it no longer matters whether the host is there.
+        Once we are told to quit it no longer matters whether the host is there, but that it has no use for exit handlers.
         """
+        for pid in self.workers:
+            _kill(pid, number)
+        self._wait_for_workers(grace)
+
+    def _await_exit_handlers(self, seconds: float) -> None:
+        """Kill the workers that have not answered SIGTERM, and wait for those that run their exit handlers."""
+        import signal
+
+        for pid, proc in self.workers.items():
+            if not _runs_exit_handlers(pid, proc):
+                _kill(pid, signal.SIGKILL)
+        self._wait_for_workers(seconds)
+
+    def _wait_for_workers(self, grace: float | None) -> None:
         import time
 
-        for pid in self.workers:
-            try:
-                os.kill(pid, number)
-            except OSError:
-                pass
         end = None if grace is None else time.monotonic() + grace
         while self.workers:
             self._reap()
             self._send()
             left = None if end is None else end - time.monotonic()
-            if not self.workers or (left is not None and left <= 0):
+            if not self.workers or (left is not None and (left <= 0 or self._host_gone())):
                 break
             self._doze(min(left, 0.1) if left is not None else 0.1)
         self._send()
+
+    def _host_gone(self) -> bool:
+        import select
+
+        return self.host >= 0 and bool(select.select([self.host], [], [], 0)[0])
 
     def _doze(self, seconds: float) -> None:
         import select
 
         if select.select([self.wake], [], [], seconds)[0]:
             os.read(self.wake, 4096)
+
+
+def _kill(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except OSError:
+        pass
+
+
+def _runs_exit_handlers(pid: int, proc: int) -> bool:
+    """True if a worker says so by its name. A descriptor of ours in the worker could be closed by the program."""
+    from goproc.worker import LEAVES
+
+    try:
+        with open(f"/proc/{pid}/comm", "rb") as file:
+            return file.read().rstrip(b"\n") == LEAVES % proc
+    except OSError:
+        return False
 
 
 def _note(number: int, frame: object) -> None:
