@@ -68,7 +68,15 @@ if TYPE_CHECKING:
 
 _ENTRY = "goproc.worker:main"
 # What the entry point imports anyway, and what unpickling a function by value needs.
-_PRELOAD = ["greenlet", "cloudpickle", "goproc.worker", "goproc.scheduler", "goproc.goroutine", "goproc.host"]
+_PRELOAD = [
+    "greenlet",
+    "cloudpickle",
+    "goproc.worker",
+    "goproc.scheduler",
+    "goproc.goroutine",
+    "goproc.host",
+    "goproc.loops",
+]
 
 # The host's sys.path is there before anything of ours is looked up: goproc is found where the host found it.
 BOOTSTRAP = (

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 FAIR = 8  # one turn in this many may start a task although goroutines are ready
 KEEP_GREENLETS = 256
+_HELD_NAP = 0.005  # seconds
 
 
 class Alarm:
@@ -79,6 +80,8 @@ thread = 0  # the ident of the one that runs goroutines
 idling = False  # inside _core.idle: no Python code of any goroutine runs
 # From a goroutine's last step before it lets others run until the first step of the one that runs.
 scheduling = False
+held_until = 0.0  # no task begins before this time: Ctrl-C has come
+looping = False  # an event loop of asyncio runs in the running goroutine: see loops.py
 between_turns: Callable[[], None] | None = (
     None  # called at the first switch after each tick of the kernel's clock
 )
@@ -110,13 +113,16 @@ def start(make: Callable[[Any], G], name: str, leave: Callable[[], None] | None 
         name: of the goroutine that runs now.
         leave: ends the process once the runtime has stopped; None where the caller of stop() goes on (the host).
     """
-    global main, current, scheduling, thread, _root, _breeder, _make, _leave, _newest, _taken
+    global main, current, scheduling, looping, thread, _root, _breeder, _make, _leave, _newest, _taken
+    from goproc import loops
+
     runq.clear()
     _claimed.clear()
     _taken = None
     scheduling = False
     _core.use_this_thread()
     thread = threading.get_ident()
+    looping = loops.watch()
     _root = getcurrent()
     _breeder = greenlet(_breed, _root)
     _breeder.switch()
@@ -134,6 +140,7 @@ def stop() -> list[Any]:
     runq.clear()
     preempted.clear()
     _unfinished = 0
+    release()
     _claimed.clear()
     started.clear()
     timers.clear()
@@ -194,6 +201,9 @@ def schedule(ready: bool = False) -> None:
     The caller has said that it is `scheduling`, before its first step.
     """
     global current, scheduling
+    if looping:
+        _schedule_beside_loop(ready)
+        return
     me = current
     try:
         if ready:
@@ -209,6 +219,26 @@ def schedule(ready: bool = False) -> None:
     finally:
         current = me
         scheduling = False
+
+
+def _schedule_beside_loop(ready: bool) -> None:
+    """As schedule(), for a goroutine in which an event loop of asyncio runs: the others must not find it."""
+    global looping
+    from goproc import loops
+
+    me = current
+    mine = loops.state()
+    try:
+        looping = False
+        loops.leave()
+        schedule(ready)
+    except BaseException:
+        me.parked = False
+        _put_back(me)
+        raise
+    finally:
+        looping = True
+        loops.enter(mine)
 
 
 def _nested(block: Callable[..., Any], *args: Any) -> Any:
@@ -309,6 +339,8 @@ def _next() -> G:
             _attend(flags)
             if flags & _core.DRAIN_TICKED and between_turns is not None:
                 between_turns()
+            if held_until and held_until <= monotonic():
+                release()
         if _claimed:
             if type(_claimed[0]) is not G:
                 _claimed[0] = _make(_claimed[0])  # type: ignore[misc]
@@ -317,7 +349,7 @@ def _next() -> G:
             return _taken
         if runq:
             _turn += 1
-            if _turn % FAIR == 0 and not _unfinished and _core.task_next(_claimed, False, False):
+            if _turn % FAIR == 0 and _may_begin() and _core.task_next(_claimed, False, False):
                 continue
             _taken = runq[0]
             runq.popleft()
@@ -325,7 +357,7 @@ def _next() -> G:
         if preempted and (g := _rested()) is not None:
             return g
         newest, _newest = _newest, False
-        if not _unfinished and _core.task_next(_claimed, newest, True):
+        if not _unfinished and not held_until and _core.task_next(_claimed, newest, True):
             continue
         if flags & _core.DRAIN_STOPS:
             if _leave is not None:
@@ -333,6 +365,23 @@ def _next() -> G:
             if not _core.attached():
                 raise RuntimeStopped("the goproc runtime stopped")
         _idle()
+
+
+def _may_begin() -> bool:
+    """Return True if a task may begin in this process now."""
+    return not _unfinished and not held_until
+
+
+def hold(seconds: float) -> None:
+    """Begin no task for a time, or until release(). A signal's handler may call it."""
+    global held_until
+    held_until = monotonic() + seconds
+
+
+def release() -> None:
+    """Undo hold()."""
+    global held_until
+    held_until = 0.0
 
 
 def _rested() -> G | None:
@@ -349,6 +398,11 @@ def _rested() -> G | None:
 def _idle() -> None:
     """Sleep until there may be something to do, or the first timer is due."""
     global idling
+    if held_until:  # tasks may wait, so the core would not sleep
+        _thread_sleep(_HELD_NAP)
+        if held_until <= monotonic():
+            release()
+        return
     while timers and not (timers[0][2].parked and timers[0][2].ticket == timers[0][3]):
         heapq.heappop(timers)  # nothing is to come of it: it must not look as if
     me = current
@@ -555,7 +609,7 @@ def _give_turn() -> None:
     scheduling = current.gave = True
     try:
         poll()
-        if runq or _claimed or (not _unfinished and _core.task_next(_claimed, False, False)):
+        if runq or _claimed or (_may_begin() and _core.task_next(_claimed, False, False)):
             schedule(ready=True)
     finally:
         scheduling = False

@@ -21,7 +21,7 @@ sure one), and the end of the control socket (kept open by any child the user fo
 
     host ----------------- control, SOCK_SEQPACKET --------------- zygote ---- worker 1 .. N-1
          b"G": fork, with descriptors   <IIii (kind, proc, pid, value)
-         b"Q": quit
+         b"Q": quit; b"I": quit, because of Ctrl-C
 
 This file is imported by every host, so only builtin modules at the top.
 """
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 STARTED, DIED, FORK_FAILED = 1, 2, 3
 RECORD = struct.Struct("<IIii")
 QUIT = b"Q"
+INTERRUPTED = b"I"
 ORDER = b"G"
 _READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_")  # variables, by Python itself or the C library
 GRACE = 0.2  # seconds between SIGTERM and SIGKILL, for a worker that does not answer
@@ -113,6 +114,10 @@ class _Beginning:
         inherited.install()
         gc.disable()  # nothing to collect, and it is a fifth of the time
         _import(self.plan["preload"])
+        if "goproc.loops" in sys.modules:
+            from goproc import loops
+
+            loops.watch()
         if early:
             from goproc import host, preload, worker
 
@@ -321,6 +326,7 @@ class _Zygote:
         self.workers: dict[int, int] = {}  # pid -> proc, of those not reaped yet
         self.unsent: list[bytes] = []  # records the host has had no room for
         self.quit = False
+        self.interrupted = False
         self.orphaned = False  # the host is gone
 
     def run(self) -> int:
@@ -467,8 +473,9 @@ class _Zygote:
                 continue  # the host has left records unread; what it wrote before it closed its end is read next
             except OSError:
                 order = b""
-            if order == QUIT:
+            if order in (QUIT, INTERRUPTED):
                 self.quit = True
+                self.interrupted = order == INTERRUPTED
                 return
             if not order:
                 self.orphaned = True
@@ -501,9 +508,16 @@ class _Zygote:
         """Kill the workers that have not answered SIGTERM, and wait for those that run their exit handlers."""
         import signal
 
+        from goproc import descendants
+
+        programs: set[descendants.Process] = set()
         for pid, proc in self.workers.items():
             if not _runs_exit_handlers(pid, proc):
+                if self.interrupted:
+                    programs |= descendants.find(pid)
                 _kill(pid, signal.SIGKILL)
+        if programs:
+            descendants.end(programs)
         self._wait_for_workers(seconds)
 
     def _wait_for_workers(self, grace: float | None) -> None:
