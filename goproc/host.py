@@ -118,6 +118,7 @@ class _Runtime:
 
     def stop(self) -> list[Any]:
         """End every process but this one; return the greenlets of goroutines that had not ended."""
+        interrupted = self._sigint is not None and self._sigint.over
         self._remove_hooks()
         homes.show_to_goroutines(False)
         _core.stop()
@@ -127,7 +128,7 @@ class _Runtime:
             )  # unless a goroutine computes: then it finds itself without a runtime
         _core.stop_coroner()
         if self._zygote:
-            _quit(self._control, self._zygote)
+            _quit(self._control, self._zygote, interrupted)
         self._zygote = 0
         stdio.uninstall_host()
         slices.stop()
@@ -142,7 +143,7 @@ class _Runtime:
     def _install_hooks(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        if sigint.replaceable(signal.getsignal(signal.SIGINT)):
             self._sigint = sigint.Delivery(_end_interrupted)
             self._sigint.install()
             report.own_handlers.append(self._sigint.on_signal)
@@ -184,11 +185,11 @@ def _open_standard_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free: fd itself
 
 
-def _quit(control: int, pid: int) -> None:
+def _quit(control: int, pid: int, interrupted: bool) -> None:
     import time
 
     try:
-        os.write(control, zygote.QUIT)
+        os.write(control, zygote.INTERRUPTED if interrupted else zygote.QUIT)
     except OSError:
         pass  # it is gone already
     os.close(control)  # after QUIT, EOF only confirms it
@@ -291,6 +292,8 @@ def _outlive_main(hook: Any) -> NoReturn:
 def _end_interrupted() -> NoReturn:
     """Ctrl-C ends the program: one line, status 130, in order (atexit handlers, output), but without waiting."""
     count = len(scheduler.started)
+    if _running is not None and _running._sigint is not None:
+        _running._sigint.hold_for_ever()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _run_exit_handlers()
     ended = f"; {count} goroutine{'s' if count > 1 else ''} of this process ended" if count else ""

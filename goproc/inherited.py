@@ -14,6 +14,7 @@ Threads that a native library starts by itself stay on the CPU of the worker, as
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 TYPE_CHECKING = False
@@ -25,6 +26,7 @@ _MARK = b"01"  # how a variable of ours is encoded: still a 1 to those who only 
 
 _cpu: int | None = None  # that this process is bound to
 _cpus: set[int] = set()  # that the script may use
+on_interrupt: Callable[[], None] | None = None  # called when Ctrl-C has ended a shell
 _variables: dict[bytes, bytes | None] = {}  # those of ours, and their values in the script
 
 
@@ -240,7 +242,10 @@ def _system(original: Callable[..., Any], command: Any) -> Any:
     if words:
         command = b"; ".join(words) + b"; " + os.fsencode(command)
     with _Unbound():
-        return original(command)
+        status = original(command)
+    if status & 0x7F == signal.SIGINT and on_interrupt is not None:
+        on_interrupt()  # the C library ignores SIGINT while the shell runs, so this process has not seen Ctrl-C
+    return status
 
 
 def _getaffinity(original: Callable[..., Any], pid: int, /) -> Any:

@@ -6,11 +6,15 @@ bookkeeping, or in a __del__ that drops it. Neither may be.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from functools import partial
+from time import monotonic, sleep
 
 from goproc import scheduler
 from goproc.safepoint import may_raise
+from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +25,12 @@ if TYPE_CHECKING:
     from goproc.g import G
 
 _FORCE = 5  # signals of ours in vain, about 0.5 s, after which what holds the process is interrupted wherever it is
+
+# Workers begin no goroutine between Ctrl-C and the moment at which main uses goproc again. A worker forgets it by itself:
+# the program may have its own way of answering the signal.
+HOLD = 1.0  # seconds from a SIGINT on
+_HOLD_AGAIN = 0.4  # seconds between two signals that renew it
+_HOLD_AFTER = 2.0  # seconds for which main may go on without goproc, once it has heard
 
 thrown: BaseException | None = (
     None  # what interrupted a goroutine last, for main to have its turn: main knows already
@@ -44,11 +54,13 @@ class Delivery:
         self._again = False  # the next signal is one of ours
         self._insisting = False
         self._tries = 0
+        self._holding = False
+        self.over = False  # the program ends: workers are not released
         self._before: Any = None
         self._hook_before: Any = None
 
     def install(self) -> None:
-        """In the main thread, where Python's own handler was."""
+        """In the main thread, where Python's own handler was, or that of asyncio.run()."""
         self._before = signal.signal(signal.SIGINT, self.on_signal)
         self._hook_before = sys.unraisablehook
         sys.unraisablehook = self._on_unraisable
@@ -59,7 +71,7 @@ class Delivery:
     def remove(self) -> None:
         """Put back what was there, unless somebody has installed something else since."""
         if self.installed():
-            signal.signal(signal.SIGINT, self._before)
+            signal.signal(signal.SIGINT, _still_good(self._before))
         if sys.unraisablehook == self._on_unraisable:
             sys.unraisablehook = self._hook_before
 
@@ -73,6 +85,8 @@ class Delivery:
             self._tries += 1
         elif _pending(main):
             self._twice()
+        else:
+            self._hold_workers()
         here = scheduler.current is main and not main.parked
         if not scheduler.scheduling and (self._tries >= _FORCE or (here and may_raise(frame))):
             self._tries = 0
@@ -83,6 +97,47 @@ class Delivery:
             raise thrown
         scheduler.interrupt(main, KeyboardInterrupt())
         self._insist()
+
+    def hold_for_ever(self) -> None:
+        """Ctrl-C ends the program: no worker begins another goroutine."""
+        self.over = True
+        self._hold_workers()
+
+    def _hold_workers(self) -> None:
+        import _thread
+
+        _signal_workers(signal.SIGINT)
+        if self._holding:
+            return
+        self._holding = True
+        scheduler.post(self._look_at_main)
+        try:
+            _thread.start_new_thread(self._keep_holding, ())
+        except RuntimeError:  # no thread is to be had
+            self._holding = False
+
+    def _look_at_main(self) -> None:
+        """Release the workers if main waits in an operation of goproc's, after it has heard of Ctrl-C."""
+        main = scheduler.main
+        if self.over or not self._holding:
+            return
+        if main.parked and main.reason != "runnable" and not _pending(main):
+            self._holding = False
+            _signal_workers(signal.SIGCONT)
+        else:
+            scheduler.call_at(monotonic() + 0.01, self._look_at_main)
+
+    def _keep_holding(self) -> None:
+        heard = 0.0
+        while self._holding and (self.over or self.installed()):
+            sleep(_HOLD_AGAIN)
+            if not heard and not _pending(scheduler.main):
+                heard = monotonic()
+            if heard and monotonic() > heard + _HOLD_AFTER and not self.over:
+                self._holding = False
+                _signal_workers(signal.SIGCONT)
+            elif self._holding:
+                _signal_workers(signal.SIGINT)
 
     def _insist(self) -> None:
         import _thread
@@ -97,7 +152,6 @@ class Delivery:
 
     def _send(self) -> None:
         import threading
-        from time import sleep
 
         ident, pause = threading.main_thread().ident, 0.01
         try:
@@ -121,3 +175,36 @@ class Delivery:
 
 def _pending(main: G) -> bool:
     return isinstance(main.interrupt, KeyboardInterrupt)
+
+
+def replaceable(handler: Any) -> bool:
+    """Return True if Delivery may take the place of a handler: Python's own, or one that asyncio.run() has installed.
+
+    The latter cancels the task that runs, which main does not notice while it waits in an operation of goproc's.
+    """
+    return handler is signal.default_int_handler or _runner(handler) is not None
+
+
+def _runner(handler: Any) -> Any:
+    """Return the asyncio.Runner that has installed a handler, or None."""
+    method: Any = handler.func if isinstance(handler, partial) else None
+    return method.__self__ if getattr(method, "__qualname__", "") == "Runner._on_sigint" else None
+
+
+def _still_good(handler: Any) -> Any:
+    """Return Python's own handler in place of that of a Runner which does not run any more."""
+    runner = _runner(handler)
+    if runner is not None and not (runner._loop is not None and runner._loop.is_running()):
+        return signal.default_int_handler
+    return handler
+
+
+def _signal_workers(number: int) -> None:
+    """Send a signal to all workers that have started."""
+    pids = _core.pids() if _core.attached() else []
+    for pid in pids[1:]:
+        if pid:
+            try:
+                os.kill(pid, number)
+            except OSError:
+                pass

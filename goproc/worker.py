@@ -3,7 +3,8 @@
 The zygote calls main() in the child. What a worker must be when the scheduler takes over:
 
 - it dies when its parent does, whatever happens to either;
-- the signals of a terminal are the host's to answer: SIGINT has no effect here. It is caught and not ignored,
+- the signals of a terminal are the host's to answer. At SIGINT no goroutine begins here for a while (sigint.py), and
+  SIGCONT of the host says that they may. SIGINT is caught and not ignored,
   because what is ignored stays ignored in the programs that a goroutine starts, and Ctrl-C must end those. SIGQUIT
   makes it describe its goroutines, if another process has asked for that;
 - SIGTERM ends it in order: exit handlers run, and its output is written;
@@ -58,6 +59,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
         interpreter,
         report,
         scheduler,
+        sigint,
         slices,
         stdio,
         topology,
@@ -73,6 +75,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
     _core.set_name(b"goproc-%d" % proc)
     _proc = proc
     _signals()
+    inherited.on_interrupt = lambda: scheduler.hold(sigint.HOLD)
     inherited.bind(config["pinning"][proc])
     script = config["surroundings"]["environ"]
     inherited.mark_variables(topology.blas_defaults(script), script)
@@ -96,11 +99,25 @@ def _become(proc: int, config: Config, memfd: int) -> None:
 def _signals() -> None:
     signal.signal(signal.SIGINT, _on_interrupt)
     signal.siginterrupt(signal.SIGINT, False)
+    signal.signal(signal.SIGCONT, _on_continue)
+    signal.siginterrupt(signal.SIGCONT, False)
     signal.signal(signal.SIGTERM, _on_terminate)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python starts: a broken pipe is an exception
 
 
 def _on_interrupt(number: int, frame: FrameType | None) -> None:
+    from goproc import scheduler, sigint
+
+    scheduler.hold(sigint.HOLD)
+
+
+def _on_continue(number: int, frame: FrameType | None) -> None:
+    from goproc import scheduler
+
+    scheduler.release()
+
+
+def _on_late_signal(number: int, frame: FrameType | None) -> None:
     pass
 
 
@@ -139,8 +156,8 @@ def _in_forked_child() -> None:
     host.in_forked_child()
     forked.forget_exit_handlers()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGCONT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _leave() -> NoReturn:
@@ -151,7 +168,7 @@ def _leave() -> NoReturn:
         raise RuntimeStopped(
             "the goproc runtime stopped"
         )  # an exit handler waits in an operation of goproc's
-    signal.signal(signal.SIGTERM, _on_interrupt)  # it is on its way, and comes too late
+    signal.signal(signal.SIGTERM, _on_late_signal)
     try:
         _run_exit_handlers()
     finally:
@@ -164,16 +181,21 @@ _proc = 0
 
 def _run_exit_handlers() -> None:
     global _leaving
-    from goproc import exit_handlers, scheduler
+    from goproc import descendants, exit_handlers, scheduler
     from goproc.shm import _core
 
     _leaving = True
     _core.set_name(LEAVES % _proc)
     scheduler.scheduling = False  # whatever was interrupted: nothing comes back to it
+    interrupted = scheduler.held_until > 0
     _flush()
+    if interrupted:
+        descendants.end(descendants.find(os.getpid()))  # first: multiprocessing waits for its processes
     exit_handlers.end_pools()
     exit_handlers.run()
     _flush()
+    if interrupted:
+        descendants.end(descendants.find(os.getpid()))
 
 
 def _flush() -> None:

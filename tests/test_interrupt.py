@@ -7,6 +7,7 @@ import signal
 import textwrap
 import time
 
+import programs
 import pytest
 from programs import Run, Start
 
@@ -535,3 +536,119 @@ def test_an_interrupt_that_nobody_reads_comes_to_main(run: Run) -> None:
     """
     done = run(script)
     assert (done.status, done.out, done.err) == (0, "3\n", ""), done
+
+
+CHILDREN = {
+    "run": "subprocess.run(['sleep', '41'])",
+    "again and again": "while True: subprocess.run(['sleep', '41'])",
+    "a shell": "subprocess.run('sleep 41; sleep 41', shell=True)",
+    "system": "os.system('sleep 41')",
+    "ignores SIGINT": "subprocess.run(['sh', '-c', 'trap \"\" INT; sleep 41'])",
+    "not waited for": "subprocess.Popen(['sleep', '41']); time.sleep(60)",
+    "in a session of its own": "subprocess.run(['sleep', '41'], start_new_session=True)",
+    "multiprocessing": "multiprocessing.get_context('fork').Process(target=time.sleep, args=(41,)).start(); time.sleep(41)",
+}
+
+
+@pytest.mark.parametrize("to", ["group", "host"])
+@pytest.mark.parametrize("child", CHILDREN)
+def test_ctrl_c_ends_what_goroutines_have_started(start: Start, child: str, to: str) -> None:
+    script = f"""
+        import multiprocessing, os, subprocess, time, warnings
+        from goproc import go, chan, sleep
+        warnings.simplefilter("ignore")
+        def job(i, began):
+            began.send(i)
+            {CHILDREN[child]}
+        began = chan(2)
+        gs = [go(job, i, began) for i in range(8)]
+        print("begun", began.recv(), began.recv(), flush=True)
+        for i in began: print("another", i, flush=True)
+    """
+    with start(script) as program:
+        program.wait_for("begun")
+        assert programs.eventually(
+            lambda: sum(p.name == "sleep" for p in program.alive()) >= 2 or child[0] == "m"
+        )
+        program.interrupt() if to == "group" else program.kill(number=signal.SIGINT)
+        done = program.wait(5.0)
+    assert done.status == 130 and "another" not in done.out, done
+
+
+@pytest.mark.parametrize("to", ["group", "host"])
+def test_a_program_that_catches_ctrl_c_goes_on(start: Start, to: str) -> None:
+    """No goroutine begins until main uses goproc again; then all do."""
+    script = """
+        import os, time
+        from goproc import go, chan, sleep
+        def first(began):
+            began.send(os.getpid())
+            time.sleep(0.3)
+        def job(i): return i, time.monotonic()
+        began = chan(2)
+        held = [go.on(proc)(first, began) for proc in (1, 2)]
+        gs = [go(job, i) for i in range(6)]
+        began.recv(), began.recv()
+        try:
+            print("ready", flush=True)
+            while True: sleep(60)
+        except KeyboardInterrupt:
+            time.sleep(0.7)  # cleaning up: the first two goroutines end meanwhile
+            released = time.monotonic()
+            results = [g.result() for g in gs]
+        print([i for i, when in results], all(when > released for i, when in results))
+        print([go.on(proc)(int, proc).result() for proc in (0, 1, 2)])
+    """
+    for _ in range(2):
+        with start(script) as program:
+            program.wait_for("ready")
+            program.interrupt() if to == "group" else program.kill(number=signal.SIGINT)
+            done = program.wait(10.0)
+        assert (done.status, done.err) == (0, ""), done
+        assert done.out == "ready\n[0, 1, 2, 3, 4, 5] True\n[0, 1, 2]\n"
+
+
+CAUGHT = {
+    "polls": "while any(g.state != 'done' for g in gs): time.sleep(0.01)",
+    "waits in a thread": "t = threading.Thread(target=lambda: [g.join() for g in gs]); t.start(); t.join()",
+    "returns": "",
+}
+
+
+@pytest.mark.parametrize("then", CAUGHT)
+def test_goroutines_begin_again_though_main_never_blocks(start: Start, then: str) -> None:
+    script = f"""
+        import threading, time
+        from goproc import go, chan
+        go.on(1)(int).result()
+        try:
+            print("ready", flush=True)
+            chan().recv(timeout=60)
+        except KeyboardInterrupt:
+            gs = [go(int) for _ in range(4)]
+            {CAUGHT[then]}
+        print("done")
+    """
+    with start(script) as program:
+        program.wait_for("ready")
+        program.interrupt()
+        done = program.wait(10.0)
+    assert (done.status, done.out, done.err) == (0, "ready\ndone\n", ""), done
+
+
+def test_goroutines_begin_again_where_the_program_answers_ctrl_c_itself(start: Start) -> None:
+    script = """
+        import signal, time
+        from goproc import go
+        pressed = []
+        signal.signal(signal.SIGINT, lambda *args: pressed.append(1))
+        go.on(1)(int).result()
+        print("ready", flush=True)
+        while not pressed: time.sleep(0.01)
+        print([go(int).result() for _ in range(4)])
+    """
+    with start(script) as program:
+        program.wait_for("ready")
+        program.interrupt()
+        done = program.wait(10.0)
+    assert (done.status, done.out, done.err) == (0, "ready\n[0, 0, 0, 0]\n", ""), done
