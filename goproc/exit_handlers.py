@@ -46,7 +46,7 @@ def end_pools() -> None:
     if not calls:
         return
     before = signal.signal(signal.SIGALRM, _stop_waiting)
-    signal.setitimer(signal.ITIMER_REAL, _CALLS_LIMIT)
+    limit, _ = signal.setitimer(signal.ITIMER_REAL, _CALLS_LIMIT)
     try:
         for call in reversed(calls):
             call()
@@ -57,6 +57,8 @@ def end_pools() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        if limit:  # of the whole end
+            signal.setitimer(signal.ITIMER_REAL, max(limit - _CALLS_LIMIT, 0.1))
 
 
 class _Waited(BaseException):

@@ -4,20 +4,28 @@ asyncio keeps for each thread which loop runs, and all goroutines of a process s
 within a coroutine takes the state of asyncio with it: the scheduler puts it aside before others run, and back after.
 Goroutines without a loop pay nothing for that: the function by which a loop says that it runs is replaced by one that
 tells the scheduler as well.
+
+A loop that has nothing to do waits for its descriptors and timers. Other goroutines of the process get a turn every
+SLICE meanwhile, and cancel() and Ctrl-C are noticed. (A loop of uvloop keeps the process while it waits.)
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 from _thread import get_ident
+from math import inf
+from time import monotonic
 from typing import Any, NamedTuple
 
 from goproc import scheduler
+from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+SLICE = 0.01  # seconds; as in slices.py
 _original: Callable[[Any], None] | None = None  # asyncio's own _set_running_loop, once it is replaced
 
 
@@ -63,6 +71,8 @@ def _replace(events: Any) -> None:
         """Set the running event loop of this thread. A function of asyncio's event loops; goproc notes the call."""
         original(loop)
         _note(loop is not None)
+        if loop is not None and get_ident() == scheduler.thread:
+            _share_waits(getattr(loop, "_selector", None))
 
     events._set_running_loop = _set_running_loop
     asyncio: Any = sys.modules.get("asyncio")
@@ -92,6 +102,41 @@ def _note(runs: bool) -> None:
         scheduler.looping = runs
 
 
+# -- waiting -------------------------------------------------------------------------------------------------
+
+
+class _Waits:
+    """The select() of a selector whose loop runs in a goroutine."""
+
+    __slots__ = ("_given", "_select")
+
+    def __init__(self, select: Callable[[float | None], Any]) -> None:
+        self._select = select
+        self._given = 0.0  # when others had their turn last
+
+    def __call__(self, timeout: float | None = None) -> Any:
+        """Return the events of select(), having let others run while there was none."""
+        if get_ident() != scheduler.thread or scheduler.scheduling or not _core.attached():
+            return self._select(timeout)
+        until = inf if timeout is None else monotonic() + timeout
+        while True:
+            now = monotonic()
+            left = max(0.0, until - now)
+            events = self._select(min(left, SLICE / (1 + len(scheduler.runq))))
+            if monotonic() >= min(until, self._given + SLICE):
+                self._given = monotonic()
+                scheduler.give_turn()
+            scheduler.meet_interrupt()
+            if events or monotonic() >= until:
+                return events
+
+
+def _share_waits(selector: Any) -> None:
+    """Let others run while the loop of a selector waits."""
+    if hasattr(selector, "__dict__") and type(getattr(selector, "select", None)) is not _Waits:
+        selector.select = _Waits(selector.select)
+
+
 # -- switching -----------------------------------------------------------------------------------------------
 
 
@@ -103,9 +148,10 @@ class State(NamedTuple):
     chosen: dict[str, Any]  # attributes of the event loop policy: the loop of set_event_loop()
     hooks: Any  # for asynchronous generators
     depth: int  # of the origins of coroutines, in debug mode
+    wakeup: int | None  # the descriptor of set_wakeup_fd(); None in a thread that has no signals
 
 
-NONE = State(None, None, {}, (None, None), 0)
+NONE = State(None, None, {}, (None, None), 0, None)
 
 
 def state() -> State:
@@ -117,6 +163,7 @@ def state() -> State:
         dict(_policy()),
         sys.get_asyncgen_hooks(),
         sys.get_coroutine_origin_tracking_depth(),
+        _wakeup_fd(type(running)),
     )
 
 
@@ -126,6 +173,21 @@ def leave() -> None:
     if running is not None:
         _set_task(running, None)
     _set(NONE)
+
+
+def _wakeup_fd(kind: type) -> int | None:
+    """Return the wake-up descriptor, and take it away if a loop of this kind does not stand the one of another loop.
+
+    uvloop puts the descriptor that it has found back at its end, when the other loop may be closed. A loop of asyncio
+    keeps its own meanwhile, as it learns of signals in no other way.
+    """
+    try:
+        found = signal.set_wakeup_fd(-1)
+        if not kind.__module__.startswith("uvloop"):
+            signal.set_wakeup_fd(found, warn_on_full_buffer=False)
+    except (ValueError, OSError):
+        return None
+    return found
 
 
 def enter(state: State) -> None:
@@ -143,6 +205,11 @@ def _set(state: State) -> None:
     policy.update(state.chosen)
     sys.set_asyncgen_hooks(*state.hooks)
     sys.set_coroutine_origin_tracking_depth(state.depth)
+    if state.wakeup is not None:
+        try:
+            signal.set_wakeup_fd(state.wakeup, warn_on_full_buffer=False)
+        except (ValueError, OSError):  # the loop has closed it
+            pass
 
 
 def _set_task(loop: Any, task: Any) -> None:

@@ -597,12 +597,13 @@ def offer_turn(may_raise: bool) -> None:
     """
     if may_raise:
         _checkpoint()
-    _give_turn()
+    give_turn()
     if current is main and on_lost is not None and _core.lost() is not None:
         on_lost()  # the operation finds that the runtime has stopped
 
 
-def _give_turn() -> None:
+def give_turn() -> None:
+    """Let others run if any are ready, or may begin."""
     global scheduling
     if scheduling:
         return  # in a signal's handler or a finalizer: others get their turn at once anyway
@@ -664,7 +665,7 @@ def yield_now() -> None:
         _thread_sleep(0)
         return
     _core.check_park()
-    _give_turn()
+    give_turn()
     _checkpoint()
 
 
@@ -730,6 +731,12 @@ def _checkpoint() -> None:
         raise_interrupt()
     if g.deadline is not None and (limit := g.limit()) is not None and limit <= monotonic():
         raise DeadlineExceeded("context deadline exceeded")
+
+
+def meet_interrupt() -> None:
+    """Raise what the running goroutine was interrupted with, as an operation that blocks does."""
+    if current.interrupt is not None and not current.shielded:
+        raise_interrupt()
 
 
 def nothing_ready() -> bool:

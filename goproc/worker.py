@@ -181,7 +181,7 @@ _proc = 0
 
 def _run_exit_handlers() -> None:
     global _leaving
-    from goproc import descendants, exit_handlers, scheduler
+    from goproc import exit_handlers, scheduler
     from goproc.shm import _core
 
     _leaving = True
@@ -190,12 +190,18 @@ def _run_exit_handlers() -> None:
     interrupted = scheduler.held_until > 0
     _flush()
     if interrupted:
-        descendants.end(descendants.find(os.getpid()))  # first: multiprocessing waits for its processes
+        _end_programs()  # first: multiprocessing waits for its processes
     exit_handlers.end_pools()
     exit_handlers.run()
     _flush()
     if interrupted:
-        descendants.end(descendants.find(os.getpid()))
+        _end_programs()
+
+
+def _end_programs() -> None:
+    from goproc import descendants
+
+    descendants.end(descendants.find(os.getpid()))
 
 
 def _flush() -> None:

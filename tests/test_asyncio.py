@@ -173,7 +173,8 @@ def test_ctrl_c_in_a_coroutine(start: Start, what: str, before: bool) -> None:
         program.wait_for("ready")
         program.interrupt()
         done = program.wait(5.0)
-    assert done.status == 130 and done.out == "ready\nfinally\n", done
+    # The other goroutines are gone with main, as always.
+    assert done.status == 130 and done.out == ("ready\n" if "loop" in what else "ready\nfinally\n"), done
 
 
 def test_ctrl_c_after_a_runtime_that_began_in_a_coroutine(start: Start) -> None:
@@ -191,3 +192,69 @@ def test_ctrl_c_after_a_runtime_that_began_in_a_coroutine(start: Start) -> None:
         program.interrupt()
         done = program.wait(5.0)
     assert done.status == -signal.SIGINT and done.err.endswith("KeyboardInterrupt\n"), done
+
+
+@pytest.mark.parametrize("start_it", PLACES)
+def test_others_run_while_a_loop_waits(run: Run, start_it: str) -> None:
+    """Loops that wait for timers, for one another over sockets, and for goroutines that have not begun."""
+    script = f"""
+        import asyncio, time
+        from goproc import chan, go
+        async def serve(ready, n):
+            done = asyncio.Event()
+            async def answer(reader, writer):
+                writer.write((await reader.readline()).upper())
+                await writer.drain()
+                writer.close()
+                nonlocal n
+                n -= 1
+                if n == 0: done.set()
+            async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+                for _ in range(n): ready.send(server.sockets[0].getsockname()[1])
+                await done.wait()
+            return "served"
+        async def ask(port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"hello\\n")
+            answer = await reader.readline()
+            writer.close()
+            return answer.decode().strip()
+        def client(ready): return asyncio.run(ask(ready.recv()))
+        def server(ready): return asyncio.run(serve(ready, 3))
+        async def poll(ch):
+            while not (found := ch.try_recv())[1]: await asyncio.sleep(0.001)
+            return found[0]
+        async def spin(ch):
+            while not (found := ch.try_recv())[1]: await asyncio.sleep(0)
+            return found[0]
+        ready = chan(3)
+        gs = [{start_it}(server, ready)] + [{start_it}(client, ready) for _ in range(3)]
+        print([g.result(timeout=10) for g in gs])
+        a, b = chan(2), chan(2)
+        gs = [{start_it}(asyncio.run, poll(a)) for _ in range({start_it!r} == "go.local")]
+        gs += [{start_it}(lambda f, ch: asyncio.run(f(ch)), f, ch) for f, ch in ((spin, b), (poll, a))]
+        gs += [{start_it}(lambda ch: (ch.send(7), ch.send(8)) and None, ch) for ch in (b, a)]
+        print(len([g.result(timeout=10) for g in gs]) >= 4)
+    """
+    assert ok(run(script, procs=1)) == "['served', 'HELLO', 'HELLO', 'HELLO']\nTrue\n"
+
+
+@pytest.mark.parametrize("start_it", PLACES)
+def test_a_goroutine_that_waits_in_a_loop_can_be_cancelled(run: Run, start_it: str) -> None:
+    script = f"""
+        import asyncio
+        from goproc import Cancelled, chan, go
+        async def wait(ch, seconds):
+            try:
+                ch.send("waits")
+                await asyncio.Event().wait() if seconds is None else await asyncio.sleep(seconds)
+            finally: ch.send("finally")
+        def job(*args): asyncio.run(wait(*args))
+        for seconds in (None, 60):
+            ch = chan(2)
+            g = {start_it}(job, ch, seconds)
+            print(ch.recv(), g.cancel(), end=" ")
+            try: g.result(timeout=10)
+            except Cancelled: print(ch.recv())
+    """
+    assert ok(run(script)) == "waits True finally\n" * 2
