@@ -432,7 +432,7 @@ def veto() -> bool:
 
 
 #: What a worker has handlers for without the program's doing; the faults are faulthandler's, which wake nobody.
-_WORKERS_OWN = {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGURG} | {
+_WORKERS_OWN = {signal.SIGCONT, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGURG} | {
     signal.SIGSEGV,
     signal.SIGBUS,
     signal.SIGFPE,

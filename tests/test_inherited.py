@@ -10,7 +10,6 @@ from programs import Run, ok
 SEEN = """
     import concurrent.futures, multiprocessing, os, subprocess, sys, threading, warnings
     from goproc import go
-    warnings.simplefilter("ignore")  # Python 3.12 warns of fork() in a process with threads
     NAMES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     PROGRAM = f"import os; print(sorted(os.sched_getaffinity(0)), [os.environ.get(name) for name in {NAMES}])"
     COMMAND = [sys.executable, "-c", PROGRAM]
@@ -25,6 +24,7 @@ SEEN = """
         return read(lambda sink: spawn(sys.executable, COMMAND, env, file_actions=[(os.POSIX_SPAWN_DUP2, sink, 1)]))
     def forked(become):
         def start(sink):
+            warnings.simplefilter("ignore")  # Python 3.12 warns of fork() in a process with threads
             if (pid := os.fork()) == 0:
                 os.dup2(sink, 1)
                 become()
@@ -44,6 +44,7 @@ SEEN = """
         t.join()
         return found
     def pool(method):
+        warnings.simplefilter("ignore")
         with multiprocessing.get_context(method).Pool() as pool:
             return pool._processes, pool.map(os.sched_getaffinity, [0]), pool.map(os.getenv, NAMES)
 """
@@ -119,8 +120,8 @@ FORK = """
     import os, sys, warnings
     import goproc
     from goproc import go
-    warnings.simplefilter("ignore")
     def work():
+        warnings.simplefilter("ignore")  # as above
         if (pid := os.fork()) == 0:
             print("begun", end="")
             {end}
@@ -155,10 +156,10 @@ def test_a_forked_child_leaves_the_exit_handlers_to_the_worker(run: Run, tmp_pat
     script = """
         import atexit, os, sys, tempfile, warnings
         from goproc import go
-        warnings.simplefilter("ignore")
         def note(text): os.write(1, text.encode())
         def work(folder):
             global kept
+            warnings.simplefilter("ignore")
             kept = tempfile.TemporaryDirectory(dir=folder)
             atexit.register(note, "worker\\n")
             if (pid := os.fork()) == 0:

@@ -556,8 +556,8 @@ def test_ctrl_c_ends_what_goroutines_have_started(start: Start, child: str, to: 
     script = f"""
         import multiprocessing, os, subprocess, time, warnings
         from goproc import go, chan, sleep
-        warnings.simplefilter("ignore")
         def job(i, began):
+            warnings.simplefilter("ignore")  # Python 3.12 warns of fork() in a process with threads
             began.send(i)
             {CHILDREN[child]}
         began = chan(2)

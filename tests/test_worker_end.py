@@ -140,9 +140,9 @@ def test_pools_of_a_goroutine_end_with_their_worker(run: Run) -> None:
     """A ProcessPoolExecutor that nobody has shut down, one of threads, and a multiprocessing.Pool that nobody has closed."""
     script = """
         import concurrent.futures, multiprocessing, sys, types, warnings
-        warnings.simplefilter("ignore")
         from goproc import go
         def work():
+            warnings.simplefilter("ignore")  # Python 3.12 warns of fork() in a process with threads
             context = multiprocessing.get_context("fork")
             processes = concurrent.futures.ProcessPoolExecutor(2, context)
             threads = concurrent.futures.ThreadPoolExecutor(2)
