@@ -372,14 +372,8 @@ def _may_begin() -> bool:
     return not _unfinished and not held_until
 
 
-def hold(seconds: float) -> None:
-    """Begin no task for a time, or until release(). A signal's handler may call it."""
-    global held_until
-    held_until = monotonic() + seconds
-
-
 def release() -> None:
-    """Undo hold()."""
+    """Let tasks begin again."""
     global held_until
     held_until = 0.0
 

@@ -28,7 +28,7 @@ _FORCE = 5  # signals of ours in vain, about 0.5 s, after which what holds the p
 
 # Workers begin no goroutine between Ctrl-C and the moment at which main uses goproc again. A worker forgets it by itself:
 # the program may have its own way of answering the signal.
-HOLD = 1.0  # seconds from a SIGINT on
+HOLD = 1.5  # seconds from a SIGINT on
 _HOLD_AGAIN = 0.4  # seconds between two signals that renew it
 _HOLD_AFTER = 2.0  # seconds for which main may go on without goproc, once it has heard
 

@@ -59,7 +59,6 @@ def _become(proc: int, config: Config, memfd: int) -> None:
         interpreter,
         report,
         scheduler,
-        sigint,
         slices,
         stdio,
         topology,
@@ -75,7 +74,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
     _core.set_name(b"goproc-%d" % proc)
     _proc = proc
     _signals()
-    inherited.on_interrupt = lambda: scheduler.hold(sigint.HOLD)
+    inherited.on_interrupt = _hold
     inherited.bind(config["pinning"][proc])
     script = config["surroundings"]["environ"]
     inherited.mark_variables(topology.blas_defaults(script), script)
@@ -106,9 +105,21 @@ def _signals() -> None:
 
 
 def _on_interrupt(number: int, frame: FrameType | None) -> None:
+    _hold()
+
+
+def _hold() -> None:
+    """Begin no goroutine for a time: Ctrl-C has come."""
+    global _was_held
+    from time import monotonic
+
     from goproc import scheduler, sigint
 
-    scheduler.hold(sigint.HOLD)
+    _was_held = True
+    scheduler.held_until = monotonic() + sigint.HOLD
+
+
+_was_held = False
 
 
 def _on_continue(number: int, frame: FrameType | None) -> None:
@@ -187,7 +198,7 @@ def _run_exit_handlers() -> None:
     _leaving = True
     _core.set_name(LEAVES % _proc)
     scheduler.scheduling = False  # whatever was interrupted: nothing comes back to it
-    interrupted = scheduler.held_until > 0
+    interrupted = _was_held and scheduler.held_until > 0
     _flush()
     if interrupted:
         _end_programs()  # first: multiprocessing waits for its processes
