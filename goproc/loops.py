@@ -170,7 +170,7 @@ def state() -> State:
 def leave() -> None:
     """Make the state that of a goroutine which has no loop."""
     running = sys.modules["asyncio.events"]._get_running_loop()
-    if running is not None:
+    if running is not None and sys.modules["asyncio.tasks"].current_task(running) is not None:
         _set_task(running, None)
     _set(NONE)
 
@@ -193,7 +193,7 @@ def _wakeup_fd(kind: type) -> int | None:
 def enter(state: State) -> None:
     """Make the state that of the goroutine which runs now."""
     _set(state)
-    if state.running is not None:
+    if state.task is not None:
         _set_task(state.running, state.task)
 
 
