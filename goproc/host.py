@@ -30,6 +30,7 @@ from goproc import (
     exit_handlers,
     forked,
     goroutine,
+    interpreter,
     interrupts,
     launch,
     report,
@@ -112,7 +113,9 @@ class _Runtime:
         if self.pin:
             cpus = topology.spread_cpus(topology.allowed_cpus())
             pinning = topology.plan_pinning(self.procs, cpus, topology.cpu_quota())
-        self._control, self._zygote = _zygote(launch.host_config(1 + self.procs, pinning), memfd)
+        self._control, self._zygote = _zygote(
+            launch.host_config(1 + self.procs, pinning, settings=interpreter.settings()), memfd
+        )
         _core.start_coroner(self._control, self._zygote)
         stdio.install_host(memfd, getcurrent, 1 + self.procs)
 

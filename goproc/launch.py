@@ -55,7 +55,7 @@ if TYPE_CHECKING:
         main: dict[
             str, str | None
         ]  # of the module __main__: its file, doc, package, and the name in its spec
-        interpreter: interpreter.Settings
+        interpreter: interpreter.Settings | None
         recursion_limit: int
         codecs: list[tuple[str, str] | None]  # (encoding, errors) of stdout and stderr
         preload: list[str]  # modules to import before the first fork; those that fail are skipped
@@ -94,6 +94,7 @@ def host_config(
     pinning: Sequence[int | None],
     extra: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
+    settings: interpreter.Settings | None = None,
 ) -> Config:
     """The configuration of this process's workers.
 
@@ -102,9 +103,8 @@ def host_config(
         pinning: the CPU of each proc, or None (topology.plan_pinning).
         extra: plain values (what marshal takes) for the worker's own use, found in ``config["extra"]``.
         environ: the environment the workers will have; os.environ when left out.
+        settings: those of the interpreter that the workers are to have.
     """
-    from goproc import interpreter
-
     preload = list(_PRELOAD)
     # By it a process proves to a multiprocessing.Manager that it belongs to the program.
     multiprocessing = sys.modules.get("multiprocessing.process")
@@ -122,7 +122,7 @@ def host_config(
         "path": [str(entry) for entry in sys.path if isinstance(entry, (str, os.PathLike))],
         "argv": [str(word) for word in getattr(sys, "argv", [""])],
         "main": _main_attributes(),
-        "interpreter": interpreter.settings(),
+        "interpreter": settings,
         "recursion_limit": sys.getrecursionlimit(),
         "codecs": codecs,
         "preload": preload,

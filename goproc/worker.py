@@ -87,7 +87,8 @@ def _become(proc: int, config: Config, memfd: int) -> None:
     stdio.install_worker(memfd, getcurrent, config["codecs"])
     _core.attach(memfd, proc)
     store.connect(_core.definition_put, _core.definition_get)
-    interpreter.apply(config["interpreter"])
+    if config["interpreter"] is not None:
+        interpreter.apply(config["interpreter"])
     scheduler.start(goroutine.make, "scheduler", _leave)
     slices.start()
     signal.signal(signal.SIGQUIT, report.on_worker_quit)

@@ -33,7 +33,7 @@
 #define PATIENCE_RUNS 1u       /* units of gp_patience(), of 10 ms */
 #define PATIENCE_WOKEN 5u
 #define CROWDED_NS 10000000ULL  /* while no core is free, a process wakes a worker for a task once in this time */
-#define STARTING_NS 50000000ULL /* tasks that were put on a worker which still starts stay there for so long */
+#define STARTING_NS 200000000ULL /* tasks that were put on a worker which still starts stay there for so long */
 
 static gp_ref *ring(uint32_t proc, bool pinned) {
     return (gp_ref *)(gp_part_at(proc) + (pinned ? GP_PART_PINNED : GP_PART_TASKS));
