@@ -672,3 +672,29 @@ def test_a_local_class_keeps_its_full_name(run: Run) -> None:
         print(everywhere(lambda: pickle.loads(pickle.dumps(Outer.Inner())).n))
     """
     assert ok(run(script(text))) == "[('Outer.Inner', 1, False), ('make.<locals>.Local', 2, False)]\n1\n"
+
+
+def test_classes_that_were_sent_are_not_kept(run: Run) -> None:
+    text = """
+        import gc, weakref
+        ch, made = chan(1), []
+        def make(i):
+            class Base: v = i
+            class A(Base):
+                def get(self): return super().v
+            return A
+        class B: ...
+        for i in range(400):
+            A = make(i)
+            class B:
+                v = i
+                def get(self): return __class__.v
+            made += [weakref.ref(A), weakref.ref(B)]
+            ch.send((A(), B()))
+            a, b = ch.recv()
+            assert a.get() == b.get() == i
+        del A, a, b
+        gc.collect()
+        print(sum(ref() is not None for ref in made) <= 300)
+    """
+    assert ok(run(script(text))) == "True\n"

@@ -27,6 +27,7 @@ Each file uses only those above it, but for what runs once per class (late impor
     store            the blob store, and the caches that end with it
     names            what a code object refers to
     homes            the modules whose definitions travel by value, and what stands for them elsewhere
+    passing          classes that a program makes and forgets
     statics          what is importable, what is immutable: what a template may hold
     pickler          the pickler of messages: what is done with each type
     wire             the bytes of a message         copies         a copy in shared memory, and whether it still holds

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from goproc.pickling import homes, pickler, store
 from goproc.pickling.changes import Guard, Watch, is_definition, is_state
 from goproc.pickling.names import cell_contents
+from goproc.pickling.passing import Passing
 from goproc.pickling.statics import NotStatic, importable, reduce_by_cloudpickle
 
 TYPE_CHECKING = False
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     Namespace = dict[str, Any]
 
 entries: dict[int, ClassEntry] = store.cache({})  # by the id of the class
-_by_ref: dict[Ref, type] = store.cache({})
+_by_ref: dict[Ref, type] = store.cache({})  # classes received
+_own_by_ref: weakref.WeakValueDictionary[Ref, type] = store.cache(weakref.WeakValueDictionary())
+_classes = Passing()  # in `entries`
 _by_uid: weakref.WeakValueDictionary[str, type] = store.cache(weakref.WeakValueDictionary())
 _uids: weakref.WeakKeyDictionary[type, str] = store.cache(weakref.WeakKeyDictionary())
 # Classes received, of which this process is not the creator, and whether they have been filled.
@@ -170,6 +173,8 @@ def class_entry(cls: type) -> ClassEntry:
     if entry is None or (entry.uid is None and _in_home(cls)):
         with store.lock:
             entry = entries[id(cls)] = _new_entry(cls)
+            for passed in _classes.add(cls):
+                entries.pop(id(passed), None)
     elif entry.changed(cls):
         with store.lock:
             _define(cls, entry)
@@ -211,7 +216,7 @@ def _define(cls: type, entry: ClassEntry) -> None:
     entry.uses = [Use(used) for used in definition.uses]
     entry.guards = [Guard(scope.source, scope.expected, scope.absent) for scope in definition.scopes.values()]
     entry.watch = Watch(cls, entry.state)  # last: pickling may have added to the class (the caches of abc)
-    _by_ref[ref] = cls
+    _own_by_ref[ref] = cls
 
 
 def _pickled(cls: type, entry: ClassEntry) -> tuple[ClassPickler, bytes]:
@@ -411,7 +416,7 @@ def _set_class(cls: type, state: tuple[Any, ...]) -> None:
 
 def load_class(ref: Ref) -> type:
     """Return the class behind `ref`, loaded once per process."""
-    cls = _by_ref.get(ref)
+    cls = _by_ref.get(ref) or _own_by_ref.get(ref)
     if cls is None:
         with store.lock:
             unpickler = pickle.Unpickler(io.BytesIO(store.get(ref)))

@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 from goproc.pickling import homes, store, wrappers
 from goproc.pickling.homes import MAIN, only_here
 from goproc.pickling.names import cell_contents
+from goproc.pickling.passing import Passing
 from goproc.pickling.statics import LRU, importable
 
 TYPE_CHECKING = False
@@ -34,6 +35,14 @@ if TYPE_CHECKING:
 
 reducers: dict[type, Reducer] = {}  # for these types and no subclasses; `type` stands for every class
 _policy: dict[type, Reducer | None] = {}  # None: pickle's own way is right
+_classes = Passing()  # in `_policy`
+
+
+def _decide(kind: type) -> Reducer | None:
+    reducer = _policy[kind] = _reducer_for(kind)
+    for passed in _classes.add(kind):
+        _policy.pop(passed, None)
+    return reducer
 
 
 class Sink(list[bytes]):
@@ -60,7 +69,7 @@ class Pickler(pickle.Pickler):
         try:
             reducer = _policy[type(obj)]
         except KeyError:
-            reducer = _policy[type(obj)] = _reducer_for(type(obj))
+            reducer = _decide(type(obj))
         return NotImplemented if reducer is None else reducer(self, obj)
 
     def namespace(self, source: dict[str, Any]) -> dict[str, Any]:
