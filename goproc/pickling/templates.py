@@ -194,6 +194,7 @@ class Template(Body):
         "static_items",
         "volatile",
         "watched",
+        "watches",
     )
 
     # What is in the blob.
@@ -234,6 +235,7 @@ class Template(Body):
         self.volatile: set[str] = set()
         self.watched: tuple[str, ...] = ()
         self.size = 0
+        self.watches = False  # any of these, or of the following
         self.details: list[Detail] = []
         # Classes in `statics` that travel by value, with their definitions.
         self.classes: list[tuple[type, Ref]] = []
@@ -311,6 +313,7 @@ class Template(Body):
         classes = [value for value in self.statics.values() if isinstance(value, type)]
         known = [(cls, class_entry(cls)) for cls in classes]
         self.classes = [(cls, entry.ref) for cls, entry in known if entry.uid is not None]
+        self.watches = bool(self.size or self.watched or self.details or self.classes)
 
     def refresh_wrappers(self, namespace: dict[str, Any]) -> None:
         """Bring the globals of the wrappers in a namespace up to date with it."""
@@ -341,15 +344,29 @@ class Template(Body):
         for name in self.absent:
             if name in namespace:
                 return False
-        if self.linked:
-            if self.library is not None and self.namespace is not namespace:
+        if self.linked and not self._links_fit(function, namespace):
+            return False
+        if self.watches and not self._watched_fits(function, namespace):
+            return False
+        if self.simple and (function.__dict__ or function.__kwdefaults__ is not self.kwdefaults):
+            return False
+        return (function.__defaults__ is self.defaults or self.moving_defaults) and (
+            (function.__name__ == self.title and function.__qualname__ == self.full_title)
+            or self.moving_title
+        )
+
+    def _links_fit(self, function: Any, namespace: dict[str, Any]) -> bool:
+        if self.library is not None and self.namespace is not namespace:
+            return False
+        for member in self.cached_members:
+            if not member.fits(namespace):
                 return False
-            for member in self.cached_members:
-                if not member.fits(namespace):
-                    return False
-            for name in self.selfs:
-                if namespace.get(name) is not function:
-                    return False
+        for name in self.selfs:  # noqa: SIM110 (hot)
+            if namespace.get(name) is not function:
+                return False
+        return True
+
+    def _watched_fits(self, function: Any, namespace: dict[str, Any]) -> bool:
         if self.size and len(namespace) != self.size:
             return False
         for name in self.watched:
@@ -362,12 +379,7 @@ class Template(Body):
             entry = class_entry(cls)
             if entry.ref != ref or entry.stateful:
                 return False
-        if self.simple and (function.__dict__ or function.__kwdefaults__ is not self.kwdefaults):
-            return False
-        return (function.__defaults__ is self.defaults or self.moving_defaults) and (
-            (function.__name__ == self.title and function.__qualname__ == self.full_title)
-            or self.moving_title
-        )
+        return True
 
     def moved(self, namespace: dict[str, Any]) -> set[str]:
         """The names that no longer stand for what they did."""
