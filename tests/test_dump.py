@@ -412,8 +412,10 @@ def test_a_worker_asks_while_main_computes_or_waits(run: Run, preempt: str) -> N
     script = """
         import goproc, sys
         from goproc import go, chan
-        texts = chan(1)
-        print(go.on(1)(goproc.dump).result())
+        def ask():
+            while "goroutine 1 [goroutine join]" not in (text := goproc.dump()): pass  # main is about to wait
+            return text
+        print(go.on(1)(ask).result())
         g = go.on(1)(goproc.dump)
         if sys.argv[1] == "1":
             while g.state != "done": pass
