@@ -413,7 +413,7 @@ def test_a_worker_asks_while_main_computes_or_waits(run: Run, preempt: str) -> N
         import goproc, sys
         from goproc import go, chan
         def ask():
-            while "goroutine 1 [goroutine join]" not in (text := goproc.dump()): pass  # main is about to wait
+            while "\\ngoroutine 1 [goroutine join]" not in (text := "\\n" + goproc.dump()): pass  # main is about to wait
             return text
         print(go.on(1)(ask).result())
         g = go.on(1)(goproc.dump)
