@@ -1,6 +1,6 @@
 """What the cases share: placements, capacities, and Go's own meaning of "blocks" and "does not block".
 
-A case that takes `place` runs in one process, across two, and spread over all, with 0, 1, 2 and 4 workers. One that takes
+A case that takes `place` runs in one process, across two, and spread over all, with 0, 1, 2, 4 and 8 workers. One that takes
 `cap` runs for each capacity that Go's tests have and that can differ. A blocked goroutine is recognised by the
 channel's queue where a case has a channel (peek.until_waiting), and by `blocks` where it has not.
 """
@@ -27,6 +27,7 @@ place = place_fixture(
         (2, "spread"),
         (4, "local"),
         (4, "spread"),
+        (8, "spread"),
     )
 )
 
