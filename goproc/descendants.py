@@ -29,27 +29,54 @@ class _Entry(NamedTuple):
     start: str
 
 
-def find(pid: int) -> set[Process]:
-    """Return the processes that descend from a process and have not ended."""
+def find(*pids: int) -> list[Process]:
+    """Return the processes that descend from some processes and have not ended, each one before its children."""
     entries = {int(name): entry for name in os.listdir("/proc") if name.isdigit() and (entry := _entry(name))}
-    found: set[Process] = set()
-    parents = {pid}
+    found: list[Process] = []
+    parents = set(pids)
     while parents:
         children = {pid for pid, entry in entries.items() if entry.parent in parents}
-        found |= {Process(pid, entries[pid].start) for pid in children if entries[pid].state not in "ZX"}
-        parents = children
-    return {process for process in found if not _is_helper(process.pid)}
+        found += [Process(pid, entries[pid].start) for pid in children if entries[pid].state not in "ZX"]
+        parents = children - set(pids)
+    return [process for process in found if not _is_helper(process.pid)]
 
 
-def end(processes: set[Process]) -> None:
-    """End processes, by SIGINT if that does it."""
-    for seconds, number in ((_BY_THEMSELVES, signal.SIGINT), (_AT_SIGINT, signal.SIGKILL)):
-        _wait(lambda: not any(map(_lives, processes)), seconds)
-        for process in filter(_lives, processes):
-            try:
-                os.kill(process.pid, number)
-            except OSError:
-                pass
+def find_of_stopped(pid: int) -> list[Process]:
+    """Stop a process, so that it starts no others, and return those that descend from it."""
+    _send(pid, signal.SIGSTOP)
+    return find(pid)
+
+
+def end(processes: list[Process]) -> None:
+    """End processes, by SIGINT if that does it.
+
+    A parent gets a signal before its children, so that it does not go on to the next one when a child ends.
+    """
+    _wait(lambda: not any(map(_lives, processes)), _BY_THEMSELVES)
+    for process in filter(_lives, processes):
+        _send(process.pid, signal.SIGINT)
+    _wait(lambda: not any(map(_lives, processes)), _AT_SIGINT)
+    for process in _stop(processes):
+        _send(process.pid, signal.SIGKILL)
+
+
+def _stop(processes: list[Process]) -> list[Process]:
+    """Stop those that still live and what they have started meanwhile, and return all."""
+    stopped: list[Process] = []
+    new = list(filter(_lives, processes))
+    while new:
+        for process in new:
+            _send(process.pid, signal.SIGSTOP)
+        stopped += new
+        new = [process for process in find(*[process.pid for process in new]) if process not in stopped]
+    return stopped
+
+
+def _send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except OSError:
+        pass
 
 
 def _wait(until: Callable[[], bool], seconds: float) -> None:

@@ -369,6 +369,9 @@ class _Zygote:
             if self.host < 0 and os.getppid() != self.config["host_pid"]:
                 self.orphaned = True
         if not self.orphaned:
+            if self.interrupted:  # a worker may have not heard of Ctrl-C
+                for pid in self.workers:
+                    _kill(pid, signal.SIGINT)
             self._stop(signal.SIGTERM, GRACE)
             self._await_exit_handlers(LIMIT - GRACE)
         self._stop(signal.SIGKILL, None)
@@ -510,11 +513,11 @@ class _Zygote:
 
         from goproc import descendants
 
-        programs: set[descendants.Process] = set()
+        programs: list[descendants.Process] = []
         for pid, proc in self.workers.items():
             if not _runs_exit_handlers(pid, proc):
                 if self.interrupted:
-                    programs |= descendants.find(pid)
+                    programs += descendants.find_of_stopped(pid)
                 _kill(pid, signal.SIGKILL)
         if programs:
             descendants.end(programs)
