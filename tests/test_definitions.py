@@ -698,3 +698,13 @@ def test_classes_that_were_sent_are_not_kept(run: Run) -> None:
         print(sum(ref() is not None for ref in made) <= 300)
     """
     assert ok(run(script(text))) == "True\n"
+
+
+def test_a_class_without_a_module(run: Run) -> None:
+    text = """
+        class Nowhere:
+            __module__ = None
+            def __init__(self, n): self.n = n
+        print(everywhere(lambda item: item.n, Nowhere(4)))
+    """
+    assert ok(run(script(text))) == "4\n"

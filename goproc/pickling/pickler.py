@@ -133,7 +133,7 @@ def _reducer_for(kind: type) -> Reducer | None:
     reducer = reducers.get(type if issubclass(kind, type) else kind)
     if reducer is not None:
         return reducer
-    name = (kind.__module__, kind.__name__)
+    name = (kind.__module__ or "", kind.__name__)
     if name[0] in ("wrapt", "wrapt.wrappers", "_wrappers", "wrapt._wrappers", "wrapt.proxies"):
         return _reduce_proxy
     if name in (("toolz.functoolz", "curry"), ("cytoolz.functoolz", "curry")):
