@@ -1,4 +1,4 @@
-"""What Python does at the end of a program, for processes that end by os._exit(): exit handlers, and buffered files.
+"""The end of a program for processes that end by os._exit(): they run exit handlers and write out buffered files.
 
 Python itself would go on to wait for threads and to take modules and objects apart. Suspended goroutines would be unwound,
 which must not happen (Go's rule), and native libraries may wait for ever.

@@ -1,4 +1,4 @@
-"""What the programs, processes and threads inherit that a goroutine starts: what they would inherit from the script.
+"""Programs, processes and threads that a goroutine starts inherit the same as if the script had started them.
 
 A worker is bound to one CPU, and its libraries are told to use one thread each (topology.blas_defaults). Both are for
 the goroutines of the worker alone. Neither can be seen at the start of a program by documented means (an at-fork function

@@ -141,7 +141,7 @@ def _share_waits(selector: Any) -> None:
 
 
 class State(NamedTuple):
-    """What asyncio, and Python for it, keep for a thread."""
+    """The state that asyncio, and Python for it, keep for a thread."""
 
     running: Any  # the loop that runs
     task: Any  # the one it runs now

@@ -1,4 +1,4 @@
-"""What is large and does not change: copied once, given by reference, read once per process; and `share`."""
+"""Large objects that do not change are copied once, given by reference and read once per process; and `share`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a script defines is there by its name wherever its goroutines run: for pickle, eval(), typing and their users."""
+"""The definitions of a script are there by their names wherever its goroutines run: for pickle, eval() and typing."""
 
 from __future__ import annotations
 

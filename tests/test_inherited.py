@@ -1,4 +1,4 @@
-"""What goroutines start: CPUs, thread variables, and forked children that go on as programs of their own."""
+"""Programs that goroutines start: their CPUs, thread variables, and forked children that go on as programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rows of `bench.rows.carried` are compared with: an Executor that inherited the table, and a comparison in C."""
+"""The peers of `bench.rows.carried`: an Executor that inherited the table, and a comparison in C."""
 
 from __future__ import annotations
 

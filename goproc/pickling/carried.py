@@ -1,4 +1,4 @@
-"""What is large and does not change is copied to shared memory once, and given by reference from then on.
+"""Large objects that do not change are copied to shared memory once, and given by reference from then on.
 
 When a message turns out large, `_learn` finds the objects that make it so: a global, what a closure captured, an argument,
 an attribute of a bound method's object. Each gets a copy in shared memory and an `Entry` in this process, and the pickler
@@ -183,7 +183,7 @@ _serial = 0  # of messages that hold references
 
 
 class _Local(threading.local):
-    """What belongs to the message that the thread pickles: the references in it, by the id of the object."""
+    """The references in the message that the thread pickles, by the id of the object."""
 
     references: dict[int, Any] | None = None
 

@@ -1,4 +1,4 @@
-"""How a sender notices that a class is no longer what its definition was made from.
+"""A sender notices here that a class has changed since its definition was made.
 
 A definition holds the attributes of a class that cannot change in themselves: methods, immutable values, and small lists,
 dicts and sets of such values, of which a copy is kept to compare with. An attribute that can change in other ways is

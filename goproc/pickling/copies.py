@@ -55,7 +55,7 @@ class Copy(_core.Copy):
     __goproc_handle__ = True
 
 
-# What this process has read for its goroutines, and the message that named it last.
+# The copies that this process has read for its goroutines, each with the message that named it last.
 kept: dict[Copy, int] = store.cache({})
 
 
@@ -122,7 +122,7 @@ class _SizePickler(CopyPickler):
 
 
 def size_without_known(obj: Any) -> int:
-    """How many bytes the object takes in a message, without what there are copies of; 0 if it cannot have a copy."""
+    """Return the bytes that the object takes in a message, without those that there are copies of; 0 if it cannot have a copy."""
     try:
         return Pickled(*dump(obj, _SizePickler)).bytes
     except Exception:

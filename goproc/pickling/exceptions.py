@@ -1,4 +1,4 @@
-"""How an exception is taken apart, and made again without its constructor.
+"""An exception is taken apart, and made again without its constructor.
 
 Pickle calls the class of an exception with `args`. For a class whose `__init__` takes other arguments that call fails,
 or makes another exception. Here `__new__` makes the copy, and the copy gets the state of the original: `args`, the
@@ -56,7 +56,7 @@ def quietly(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 class Shape(NamedTuple):
-    """What the copies of one class need to be told."""
+    """The facts about a class that making a copy of its exceptions needs."""
 
     base: Any  # the nearest base whose __new__ is not written in Python
     members: tuple[Member, ...]  # slots, and what built-in bases keep in C
@@ -219,7 +219,7 @@ def member_value(exc: BaseException, place: int, name: str) -> Any:
     if owner is AttributeError and name == "obj":
         return ABSENT
     if value is None and owner in _BUILTIN:
-        # What nobody has set reads as None, too. It matters for these alone: the interpreter reads `value` without a
+        # An attribute that nobody has set reads as None, too. That matters for these alone: the interpreter reads `value` without a
         # look at NULL, and the text of an OSError made from a number and a text has both.
         args = args_of.__get__(exc)
         given = {"errno": args[:1], "strerror": args[1:2]}.get(name) if 2 <= len(args) <= 5 else None

@@ -148,7 +148,7 @@ def _strip_hints(template: Template) -> bool:
 
 
 class _Slice:
-    """How each global that a function can reach is to travel."""
+    """The way in which each global that a function can reach is to travel."""
 
     def __init__(self, function: FunctionType, volatile: set[str]) -> None:
         self.function = function

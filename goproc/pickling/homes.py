@@ -26,7 +26,7 @@ MAIN = ("__main__", "__mp_main__")
 
 
 class Answer(NamedTuple):
-    """What was found out about a module of `sys.modules`."""
+    """The answer for one module of `sys.modules`."""
 
     module: ModuleType
     only_here: bool

@@ -1,4 +1,4 @@
-"""What makes a message large: the objects in it that may have a copy of their own."""
+"""The search for the objects that make a message large and may have a copy of their own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _seen: dict[tuple[int, ...], None] = store.cache({})
 
 
 def roots(call: Any) -> Iterator[tuple[str, Any, bool]]:
-    """What a message consists of: (name, object, whether it is likely to be sent again)."""
+    """Yield the parts of a message: the name, the object, and True if it is likely to be sent again."""
     if len(call) == 4:
         yield "", call[1], True
     elif len(call) > 3:
@@ -123,7 +123,7 @@ def is_code(obj: Any) -> bool:
 
 
 def code_children(obj: Any) -> Iterator[Child]:
-    """What travels with a function or a class, with a name where it has one."""
+    """The objects that travel with a function or a class, with their names where they have one."""
     if isinstance(obj, FunctionType):
         if not importable(obj):
             yield from _function_children(obj)
@@ -162,7 +162,7 @@ def _function_children(function: FunctionType) -> Iterator[Child]:
 
 
 def _attribute_children(code: CodeType, name: str, value: Any) -> Iterator[Child]:
-    """What is in an attribute of a function: defaults by the names of their parameters."""
+    """The content of an attribute of a function: defaults by the names of their parameters."""
     if name == "__kwdefaults__":
         yield from ((f"default of {key}", default) for key, default in (value or {}).items())
     elif name == "__defaults__":

@@ -1,4 +1,4 @@
-"""How a `numpy.memmap` travels: as the name of its file and its place there, not as what is in it.
+"""A `numpy.memmap` travels as the name of its file and its place there, without its content.
 
 That is exact only for a file that can still be found by that name, and for a mapping that shows the file: one that is
 copy-on-write may hold changes of its own, so it travels by its contents, as any array does.

@@ -31,7 +31,7 @@ MOST = 1000  # nodes of one failure: the links of others are dropped
 
 
 class Told(NamedTuple):
-    """What a reader can be told of an exception that it cannot have."""
+    """The facts that a reader gets of an exception that it cannot have."""
 
     name: str  # of the type
     text: str

@@ -52,7 +52,7 @@ class _User(NamedTuple):
 
 
 class Loaded:
-    """What a process has read of a copy, for all its goroutines.
+    """A copy as a process has read it, for all its goroutines.
 
     Attributes:
         check: sees whether a goroutine wrote to it; None if that cannot be seen: then it is not shared.

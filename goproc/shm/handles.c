@@ -261,7 +261,7 @@ gp_ref alloc_or_collect(uint64_t payload, unsigned flags) {
     return ref;
 }
 
-/* Who keeps what it has read of a copy, for messages to come, looks whether any process could still send one. */
+/* A reader that keeps a copy for messages to come looks whether any process could still send one. */
 static void nudge_readers(struct gp_object *o) {
     for (uint32_t p = 0; p < gp.nprocs; p++)
         if (p != gp.proc && atomic_load(&o->holders[p / 64]) >> (p % 64) & 1) gp_nudge(p);

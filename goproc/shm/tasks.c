@@ -132,7 +132,7 @@ static bool sleeps(uint32_t proc) { return gp_get(&gp_proc_at(proc)->park) == GP
 
 static bool host_waits(void) { return gp_get(&gp.head->idle[0]) & 1; }
 
-/* Are all cores taken by processes that run, a worker among them? */
+/* True if processes that run, a worker among them, take all cores. */
 static bool crowded(void) {
     uint32_t running = gp_procs_running();
     return running >= gp.ncpu && running > (host_waits() ? 0 : 1);

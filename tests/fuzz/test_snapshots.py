@@ -1,4 +1,4 @@
-"""What goroutines see of objects that are given by reference, against what they were at the `go` line.
+"""Goroutines see objects given by reference as they were at the `go` line.
 
 The limit from which on an object is large is lowered to a byte, so that every value of the generated programs has a copy.
 """
