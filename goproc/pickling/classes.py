@@ -170,7 +170,7 @@ class Use:
 def class_entry(cls: type) -> ClassEntry:
     """Return how `cls` travels; finds out, and stores its definition, the first time."""
     entry = entries.get(id(cls))
-    if entry is None or (entry.uid is None and _in_home(cls)):
+    if entry is None or (entry.uid is None and homes.registered(str(cls.__module__))):
         with store.lock:
             entry = entries[id(cls)] = _new_entry(cls)
             for passed in _classes.add(cls):
