@@ -580,9 +580,11 @@ def test_a_program_that_catches_ctrl_c_goes_on(start: Start, to: str) -> None:
     script = """
         import os, time
         from goproc import go, chan, sleep
+        heard = __file__ + ".heard"
+        if os.path.exists(heard): os.remove(heard)
         def first(began):
             began.send(os.getpid())
-            time.sleep(0.3)
+            while not os.path.exists(heard): time.sleep(0.01)
         def job(i): return i, time.monotonic()
         began = chan(2)
         held = [go.on(proc)(first, began) for proc in (1, 2)]
@@ -592,7 +594,9 @@ def test_a_program_that_catches_ctrl_c_goes_on(start: Start, to: str) -> None:
             print("ready", flush=True)
             while True: sleep(60)
         except KeyboardInterrupt:
-            time.sleep(0.7)  # cleaning up: the first two goroutines end meanwhile
+            open(heard, "w").close()
+            while any(g.state != "done" for g in held): time.sleep(0.01)
+            time.sleep(0.1)  # so long the workers have nothing to do but the other goroutines
             released = time.monotonic()
             results = [g.result() for g in gs]
         print([i for i, when in results], all(when > released for i, when in results))
