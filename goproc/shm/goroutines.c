@@ -222,8 +222,8 @@ static PyObject *task_done(PyObject *module, PyObject *const *args, Py_ssize_t n
         if (m.block) gp_own(m.block, GP_TAG(GP_TAG_RESULT, object));
     }
     if (args[4] == Py_True) atomic_store(&o->value, 1);
+    count_started(-1); /* before anybody is told, who may start the next one at once */
     bool wanted = gp_outcome_set(o, failed ? GP_G_FAILED : GP_G_OK, block);
-    count_started(-1);
     gp_free(task);
     if (!wanted) {
         drop_result(block);
