@@ -31,6 +31,7 @@ SOURCES = [
     "watch",
     "copy",
     "guard",
+    "bindings",
     "dump",
     "module",
 ]

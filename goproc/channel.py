@@ -5,7 +5,6 @@ The operations are in the C core (goproc/shm); here are their names in Python an
 
 from __future__ import annotations
 
-from sys import _getframe
 from typing import Any, TypeVar
 
 from goproc.shm import _core
@@ -28,7 +27,6 @@ _PROGRESS_BARS = frozenset(
         "tqdm.std",
     }
 )
-_buffered = _core.Channel.__len__
 
 
 class Chan(_core.Channel[T]):
@@ -45,14 +43,6 @@ class Chan(_core.Channel[T]):
 
     __slots__ = ()
     __goproc_handle__ = True
-
-    def __len__(self) -> int:
-        caller = _getframe().f_back
-        if caller is not None and caller.f_globals.get("__name__") in _PROGRESS_BARS:
-            raise TypeError(
-                "a channel does not know how many values will come: it has no length to a progress bar"
-            )
-        return _buffered(self)
 
     def __enter__(self) -> Chan[T]:
         return self
@@ -130,6 +120,6 @@ class _Make:
 
 
 chan = _Make()
-_core.connect(chan=Chan, send_view=SendChan, recv_view=RecvChan)
+_core.connect(chan=Chan, send_view=SendChan, recv_view=RecvChan, progress_bars=_PROGRESS_BARS)
 nil: Chan[Any] = _core.make_nil()
 _core.connect(nil=nil)

@@ -7,17 +7,17 @@ dicts and sets of such values, of which a copy is kept to compare with. An attri
 
 from __future__ import annotations
 
-from operator import is_, itemgetter
+from operator import is_
 
 from goproc.pickling.statics import is_static
+from goproc.shm._core import Bindings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import Any
 
     Namespace = dict[str, Any]
-    Fetch = Callable[[Any], tuple[Any, ...]]
 
 _MOST = 1000  # elements of a container that a definition holds
 
@@ -44,13 +44,6 @@ def _is_small(value: Any) -> bool:
     return all(map(is_static, value)) and (kind is not dict or all(map(is_static, value.values())))
 
 
-def _fetch(names: tuple[str, ...]) -> Fetch:
-    """Return a function that gets the values of some names from a dictionary, as a tuple."""
-    if len(names) == 1:
-        names *= 2  # itemgetter of one name gives no tuple
-    return itemgetter(*names) if names else lambda _: ()
-
-
 class Guard:
     """Names of a namespace that must still stand for what they did, and names that must not be there."""
 
@@ -58,16 +51,8 @@ class Guard:
         self.namespace = namespace
         self.expected = expected
         self.absent = absent
-        self._fetch = _fetch(tuple(expected))
-        self._values = self._fetch(expected)
-
-    def fails(self) -> bool:
-        try:
-            if not all(map(is_, self._fetch(self.namespace), self._values)):
-                return True
-        except KeyError:
-            return True
-        return bool(self.absent) and not self.absent.isdisjoint(self.namespace)
+        # A method of the core, of the namespace: the guards of a class are asked each time that it is sent.
+        self.holds = Bindings(tuple(expected), tuple(expected.values()), absent=tuple(absent)).hold
 
     def moved(self) -> set[str]:
         """Return the names that no longer stand for what they did."""
@@ -80,29 +65,16 @@ class Watch:
 
     def __init__(self, cls: type, state: Iterable[str]) -> None:
         attributes = dict(cls.__dict__)
-        self._size = len(attributes)
         self._attributes = {name: value for name, value in attributes.items() if name not in state}
-        self._fetch = _fetch(tuple(self._attributes))
-        self._values = self._fetch(self._attributes)
         self._copies = [
             (value, value.copy())
             for name, value in self._attributes.items()
             if type(value) in (list, dict, set) and not is_definition(name, value)
         ]
-
-    def fails(self, cls: type) -> bool:
-        attributes = cls.__dict__
-        if len(attributes) != self._size:
-            return True
-        try:
-            if not all(map(is_, self._fetch(attributes), self._values)):
-                return True
-        except KeyError:
-            return True
-        for value, copy in self._copies:  # noqa: SIM110 (hot)
-            if not _same(value, copy):
-                return True
-        return False
+        values = tuple(self._attributes.values())
+        copies = tuple(self._copies)
+        # A method of the core, of the class.
+        self.holds = Bindings(tuple(self._attributes), values, copies=copies, size=len(attributes)).hold
 
     def moved(self, cls: type) -> set[str]:
         """Return the names of changed attributes that messages can carry from now on."""

@@ -133,9 +133,9 @@ class ClassEntry:
 
     def _fails(self, watch: Watch, cls: type) -> bool:
         for guard in self.guards:
-            if guard.fails():
+            if not guard.holds(guard.namespace):
                 return True
-        return watch.fails(cls)
+        return not watch.holds(cls)
 
     def note_changes(self, cls: type) -> None:
         """Have messages carry what can change in itself, and what has been found to change."""
@@ -159,7 +159,7 @@ class Use:
 
     def fails(self) -> bool:
         if self.watch is not None:
-            return self.watch.fails(self.cls)
+            return not self.watch.holds(self.cls)
         entry = entries.get(id(self.cls))
         return entry is None or entry.version != self.version or entry.changed(self.cls)
 

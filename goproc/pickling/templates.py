@@ -11,6 +11,7 @@ from typing import NamedTuple
 from goproc.pickling import homes, wrappers
 from goproc.pickling.classes import class_entry
 from goproc.pickling.statics import LRU, importable, is_static
+from goproc.shm._core import Bindings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,22 +55,17 @@ def set_attributes(function: Any, attributes: Iterable[tuple[str, Any]]) -> None
 
 
 class Detail(NamedTuple):
-    """A dictionary of a function that may be changed in place: its keyword defaults or its annotations, as they were."""
+    """A dictionary of a function that may be changed in place: its annotations or its keyword defaults, as they were."""
 
     name: str | None  # of the global that the function is; None: it is the template's
-    attribute: str
+    annotations: bool
     known: dict[str, Any]
     copy: dict[str, Any]
 
     @classmethod
     def of(cls, name: str | None, function: FunctionType) -> list[Detail]:
-        found = [(a, getattr(function, a)) for a in ("__kwdefaults__", "__annotations__")]
-        return [cls(name, attribute, known, known.copy()) for attribute, known in found if known]
-
-    def changed(self, function: Any, namespace: dict[str, Any]) -> bool:
-        if self.name is not None:
-            function = namespace[self.name]
-        return getattr(function, self.attribute) is not self.known or self.known != self.copy
+        found = [(True, function.__annotations__), (False, function.__kwdefaults__)]
+        return [cls(name, annotations, known, known.copy()) for annotations, known in found if known]
 
 
 class Body:
@@ -174,10 +170,10 @@ class Template(Body):
 
     __slots__ = (
         *_STORED,
+        "bindings",
         "cached_members",
         "classes",
         "fetch",
-        "details",
         "fresh_members",
         "fresh_wrappers",
         "full_title",
@@ -186,15 +182,12 @@ class Template(Body):
         "namespace",
         "original",
         "owner",
-        "plain_members",
         "reads_state",
         "ref",
         "single",
         "size",
-        "static_items",
         "volatile",
         "watched",
-        "watches",
     )
 
     # What is in the blob.
@@ -218,11 +211,10 @@ class Template(Body):
     single: str | None  # the name in `dynamic`, if there is only one
     fetch: Callable[[Any], tuple[Any, ...]]  # gets the values of `dynamic`, if there are more
     reads_state: bool  # something else in the same message could rebind what it reads
-    static_items: Attributes
-    plain_members: list[tuple[str, CodeType, tuple[Any, ...] | None, str, str]]
     cached_members: list[Member]
     fresh_members: list[Member]
     fresh_wrappers: bool  # some of them are wrappers
+    bindings: Bindings
     linked: bool  # `fits` has more to check than most
     ref: Ref
 
@@ -235,8 +227,6 @@ class Template(Body):
         self.volatile: set[str] = set()
         self.watched: tuple[str, ...] = ()
         self.size = 0
-        self.watches = False  # any of these, or of the following
-        self.details: list[Detail] = []
         # Classes in `statics` that travel by value, with their definitions.
         self.classes: list[tuple[type, Ref]] = []
 
@@ -278,14 +268,10 @@ class Template(Body):
         self.single = self.dynamic[0] if len(self.dynamic) == 1 else None
         if len(self.dynamic) > 1:
             self.fetch = itemgetter(*self.dynamic)
-        self.static_items = tuple(self.statics.items())
         self.reads_state = any(not hasattr(builtins, name) for name in self.absent) or any(
             not isinstance(value, (ModuleType, FunctionType, BuiltinFunctionType, type))
             for value in self.statics.values()
         )
-        self.plain_members = [
-            (m.name, m.code, m.defaults, m.title, m.qualname) for m in self.members if m.cached is None
-        ]
         self.cached_members = [m for m in self.members if m.cached is not None]
         # Wrappers last: they have globals of their own, copied from those that are there.
         self.members = tuple(sorted(self.members, key=lambda m: m.cached is not None))
@@ -303,17 +289,38 @@ class Template(Body):
             self.refresh_wrappers(self.namespace)
         if self.simple:
             self.function = self.build(None, None, None)
+        self._bind([])
+
+    def _bind(self, details: list[Detail]) -> None:
+        """Give the core all that `fits` compares by identity."""
+        own: dict[str, Any] = {}
+        if self.simple:
+            own["kwdefaults"] = self.kwdefaults
+        if not self.moving_defaults:
+            own["defaults"] = self.defaults
+        if not self.moving_title:
+            own.update(title=self.title, qualname=self.full_title)
+        plain = [m for m in self.members if m.cached is None]
+        self.bindings = Bindings(
+            tuple(self.statics),
+            tuple(self.statics.values()),
+            absent=self.absent + self.watched,
+            functions=tuple([(m.name, m.code, m.defaults, m.title, m.qualname) for m in plain]),
+            details=tuple(details),
+            size=self.size or -1,
+            **own,
+        )
 
     def watch(self, function: FunctionType) -> None:
         """Remember what the function was made from that may change in itself."""
-        self.details = Detail.of(None, function)
+        details = Detail.of(None, function)
         for member in self.members:
             if member.cached is None:
-                self.details += Detail.of(member.name, function.__globals__[member.name])
+                details += Detail.of(member.name, function.__globals__[member.name])
         classes = [value for value in self.statics.values() if isinstance(value, type)]
         known = [(cls, class_entry(cls)) for cls in classes]
         self.classes = [(cls, entry.ref) for cls, entry in known if entry.uid is not None]
-        self.watches = bool(self.size or self.watched or self.details or self.classes)
+        self._bind(details)
 
     def refresh_wrappers(self, namespace: dict[str, Any]) -> None:
         """Bring the globals of the wrappers in a namespace up to date with it."""
@@ -325,34 +332,10 @@ class Template(Body):
         """Tell whether the template still says what `function` is."""
         if self.owner is not None:
             return self.owner is function and not homes.registered(function.__module__)
-        namespace = function.__globals__
-        try:
-            for name, value in self.static_items:
-                if namespace[name] is not value:
-                    return False
-            for name, code, defaults, title, qualname in self.plain_members:
-                value = namespace[name]
-                if (
-                    value.__code__ is not code
-                    or value.__defaults__ is not defaults
-                    or value.__name__ != title
-                    or value.__qualname__ != qualname
-                ):
-                    return False
-        except (KeyError, AttributeError):
-            return False
-        for name in self.absent:
-            if name in namespace:
-                return False
-        if self.linked and not self._links_fit(function, namespace):
-            return False
-        if self.watches and not self._watched_fits(function, namespace):
-            return False
-        if self.simple and (function.__dict__ or function.__kwdefaults__ is not self.kwdefaults):
-            return False
-        return (function.__defaults__ is self.defaults or self.moving_defaults) and (
-            (function.__name__ == self.title and function.__qualname__ == self.full_title)
-            or self.moving_title
+        return (
+            self.bindings.fits(function)
+            and (not self.linked or self._links_fit(function, function.__globals__))
+            and (not self.classes or self._classes_fit())
         )
 
     def _links_fit(self, function: Any, namespace: dict[str, Any]) -> bool:
@@ -366,24 +349,16 @@ class Template(Body):
                 return False
         return True
 
-    def _watched_fits(self, function: Any, namespace: dict[str, Any]) -> bool:
-        if self.size and len(namespace) != self.size:
-            return False
-        for name in self.watched:
-            if name in namespace:
-                return False
-        for detail in self.details:
-            if detail.changed(function, namespace):
-                return False
+    def _classes_fit(self) -> bool:
         for cls, ref in self.classes:
             entry = class_entry(cls)
-            if entry.ref != ref or entry.stateful:
+            if entry.ref != ref or entry.inline:
                 return False
         return True
 
     def moved(self, namespace: dict[str, Any]) -> set[str]:
         """The names that no longer stand for what they did."""
-        moved = {name for name, value in self.static_items if namespace.get(name, self) is not value}
+        moved = {name for name, value in self.statics.items() if namespace.get(name, self) is not value}
         moved |= {name for name in self.absent if name in namespace}
         return moved | {member.name for member in self.members if not member.fits(namespace)}
 

@@ -1,6 +1,7 @@
 """Types of the C core. Its functions are the runtime's own; users meet the classes, through goproc."""
 
 from collections.abc import Callable, Iterable
+from types import CodeType
 from typing import Any, Generic, Self, TypeVar
 
 T = TypeVar("T")
@@ -91,6 +92,25 @@ class Guard:
     classes: dict[type, bool]
     def unchanged(self) -> bool: ...
     def shares(self, other: Guard, /) -> bool: ...
+
+class Bindings:
+    def __new__(
+        cls,
+        names: tuple[str, ...],
+        values: tuple[object, ...],
+        *,
+        absent: tuple[str, ...] = ...,
+        functions: tuple[tuple[str, CodeType, tuple[Any, ...] | None, str, str], ...] = ...,
+        copies: tuple[tuple[object, object], ...] = ...,
+        details: tuple[tuple[str | None, bool, dict[str, Any], dict[str, Any]], ...] = ...,
+        size: int = ...,
+        defaults: tuple[Any, ...] | None = ...,
+        kwdefaults: dict[str, Any] | None = ...,
+        title: str = ...,
+        qualname: str = ...,
+    ) -> Bindings: ...
+    def hold(self, namespace: dict[str, Any] | type, /) -> bool: ...
+    def fits(self, function: object, /) -> bool: ...
 
 def guard(
     value: object, leaves: tuple[type, ...], dicts: tuple[type, ...], is_plain: Callable[[type], bool], /

@@ -273,6 +273,7 @@ static PyObject *core_connect(PyObject *module, PyObject *args, PyObject *kwargs
         {"goroutine", &hooks.types[GP_KIND_GOROUTINE]}, {"send_view", &hooks.views[DIR_SEND]},
         {"recv_view", &hooks.views[DIR_RECV]}, {"nil", &hooks.nil},
         {"ready", &hooks.ready},             {"ready_next", &hooks.ready_next},
+        {"progress_bars", &hooks.progress_bars},
     };
     PyObject *key, *value;
     for (Py_ssize_t at = 0; kwargs && PyDict_Next(kwargs, &at, &key, &value);) {
@@ -360,7 +361,8 @@ PyMODINIT_FUNC PyInit__core(void) {
                  {"Mutex", &MutexType},         {"Once", &OnceType},       {"RWMutex", &RWMutexType},
                  {"Cond", &CondType},           {"Semaphore", &SemaphoreType}, {"Barrier", &BarrierType},
                  {"Watch", &WatchType},     {"Copy", &CopyType},       {"View", &ViewType},
-                 {"Guard", &GuardType}};
+                 {"Guard", &GuardType},
+                 {"Bindings", &BindingsType}};
 #define MAKE(name, text) \
     if (!reason_##name && !(reason_##name = PyUnicode_InternFromString(text))) return NULL;
     REASONS(MAKE)

@@ -40,6 +40,7 @@ struct gp_hooks {
     PyObject *runq;     /* deque: goroutines ready on this proc */
     PyObject *ready, *ready_next; /* its append and appendleft */
     PyObject *timers;   /* list: its heap of timers */
+    PyObject *progress_bars; /* frozenset: names of modules that take a length for the number of items to come */
     PyObject *types[GP_KINDS]; /* what a decoded handle of that kind becomes */
     PyObject *views[4];        /* channel views by direction */
     PyObject *nil;             /* the nil channel */
@@ -112,6 +113,7 @@ REASONS(DECLARE)
 
 /* ---- types */
 extern PyTypeObject CopyType, ViewType;                                /* copy.c */
+extern PyTypeObject BindingsType;                                      /* bindings.c */
 extern PyTypeObject GuardType;                                         /* guard.c */
 extern PyTypeObject ChannelType, WaitGroupType, AtomicType, OutcomeType;
 extern PyTypeObject MutexType, OnceType, RWMutexType, CondType, SemaphoreType, BarrierType; /* sync_types.c */

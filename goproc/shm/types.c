@@ -199,7 +199,18 @@ static PyObject *chan_close(Handle *self, PyObject *unused) {
     Py_RETURN_NONE;
 }
 
+/* 1 if the Python code that called is a progress bar's, else 0; -1 with an exception */
+static int is_for_progress(void) {
+    PyObject *globals = PyEval_GetGlobals(); /* borrowed, as is the name */
+    PyObject *name = globals && hooks.progress_bars ? PyDict_GetItemString(globals, "__name__") : NULL;
+    return name && PyUnicode_CheckExact(name) ? PySet_Contains(hooks.progress_bars, name) : 0;
+}
+
 static Py_ssize_t chan_len(Handle *self) {
+    int progress = is_for_progress();
+    if (progress > 0)
+        PyErr_SetString(PyExc_TypeError, "a channel does not know how many values will come: it has no length to a progress bar");
+    if (progress) return -1;
     if (self->ref == 0) return 0;
     struct gp_object *o = handle_object(self);
     if (!o || tick() < 0) return -1; /* a loop that polls lets others run */
