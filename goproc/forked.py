@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 
+from goproc.shm import _core
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
@@ -39,6 +41,12 @@ def forget_exit_handlers() -> None:
             info.atexit = False
         if finalize._registered_with_atexit:
             atexit.register(finalize._exitfunc)
+
+
+def leave(exc: BaseException | None) -> None:
+    """End this process, by `end`, if it is a child that one of its parent's goroutines has forked."""
+    if is_child and not _core.attached():
+        end(exc)
 
 
 def end(exc: BaseException | None) -> NoReturn:

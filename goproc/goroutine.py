@@ -368,10 +368,12 @@ def _tracked(tracker: Any, call: Any) -> Any:
     except Cancelled:
         wg.done()
         raise
-    except BaseException:
+    except BaseException as exc:
+        forked.leave(exc)
         if _core.task_wanted(scheduler.current.object):
             wg.done()  # the exception is kept for a handle: nothing will end the program
         raise
+    forked.leave(None)
     wg.done()
     return value
 
@@ -589,8 +591,7 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
     """
     from goproc.pickling import failure
 
-    if forked.is_child and not _core.attached():
-        forked.end(exc)
+    forked.leave(exc)
     if isinstance(exc, SystemExit):
         ending.exit_program(exc)
         quiet = True

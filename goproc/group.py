@@ -24,7 +24,7 @@ from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
-from goproc import context, scheduler
+from goproc import context, forked, scheduler
 from goproc.cell import Cell
 from goproc.errors import Cancelled, DeadlineExceeded
 from goproc.goroutine import Goexit, Goroutine, Told, _name_of, _spawn, _spawn_local, open_call
@@ -371,9 +371,11 @@ def run_member(shared: Shared, call: Any) -> Any:
             raise Cancelled
         f, args, kwargs = open_call(call)
         return f(*args, **kwargs)
-    except _NOT_ERRORS:
+    except _NOT_ERRORS as exc:
+        forked.leave(exc)
         raise
     except BaseException as exc:
+        forked.leave(exc)
         scheduler.shield(1)
         try:
             _note(flags, errors, node, exc)
@@ -381,6 +383,7 @@ def run_member(shared: Shared, call: Any) -> Any:
             scheduler.shield(-1)
         raise Told(exc) from None
     finally:
+        forked.leave(None)
         scheduler.shield(1)
         try:
             free.release()

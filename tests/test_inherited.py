@@ -130,7 +130,7 @@ FORK = """
 """
 
 
-@pytest.mark.parametrize("start", ["go.on(1)", "go.on(0)", "go.local"])
+@pytest.mark.parametrize("start", ["go.on(1)", "go.on(0)", "go.local", "goproc.Group().go"])
 @pytest.mark.parametrize(
     ("end", "status", "said"),
     [
@@ -150,6 +150,28 @@ def test_a_forked_child_ends_with_its_goroutine(
         end[:11] in ("raise Value", "raise Keybo")
     ), done
     assert "goproc" not in done.err, done
+
+
+def test_a_forked_child_does_not_count_for_a_wait_group(run: Run) -> None:
+    script = """
+        import os, warnings
+        from goproc import WaitGroup
+        def work(fails):
+            warnings.simplefilter("ignore")  # as above
+            if (pid := os.fork()) == 0:
+                if fails:
+                    raise ValueError("in the child")
+                return "child"
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == fails
+        wg = WaitGroup()
+        for fails in (0, 1, 0, 1):
+            wg.go(work, fails)
+        wg.wait()
+        print("all")
+    """
+    done = run(script)
+    assert (done.status, done.out) == (0, "all\n"), done
+    assert done.err.count("ValueError: in the child\n") == 2 and "goproc" not in done.err, done
 
 
 def test_a_forked_child_leaves_the_exit_handlers_to_the_worker(run: Run, tmp_path: Path) -> None:
