@@ -121,33 +121,28 @@ class _Lines:
                 self._write(data)
                 return
             with _mutex:
-                if _emitting is None:
-                    self._emit_locked(data)
-                elif len(_emitting) > select.PIPE_BUF:  # a part of it may be out
+                if _emitting is not None and len(_emitting) > select.PIPE_BUF:  # a part of it may be out
                     _postponed.append((self, data))
-                else:  # it is written whole or not yet
-                    self._lock()
-                    self._write(data)
+                else:  # a line that a signal handler has interrupted is written whole or not yet
+                    self._emit_locked(data)
         finally:
+            if _postponed and _emitting is None:
+                _write_postponed()
             if _deferred is not None and _emitting is None:
                 _act()
 
     def _emit_locked(self, data: bytes) -> None:
         global _emitting
-        _emitting = data
+        interrupted, _emitting = _emitting, data
         # The lock is taken inside the try: a KeyboardInterrupt raised as flock returns must not leave it locked.
         # To unlock what was not locked does no harm.
         try:
             self._lock()
             self._write(data)
         finally:
-            try:
-                if _postponed:
-                    _write_postponed()
-            finally:
-                _emitting = None
-                if self.locked:
-                    fcntl.flock(_lock_fd, fcntl.LOCK_UN)
+            _emitting = interrupted
+            if interrupted is None and self.locked:
+                fcntl.flock(_lock_fd, fcntl.LOCK_UN)
 
     def _lock(self) -> None:
         try:
@@ -433,9 +428,11 @@ def flush_all() -> None:
 
 
 def _write_postponed() -> None:
-    while _postponed:
-        lines, data = _postponed.pop(0)
-        lines._write(data)
+    """Write the lines that signal handlers have printed while a long line was written."""
+    with _mutex:
+        while _postponed:
+            lines, data = _postponed.pop(0)
+            lines._emit_locked(data)
 
 
 def after_write(frame: FrameType | None, action: Callable[[], None]) -> None:
@@ -461,7 +458,9 @@ def _act() -> None:
         action()
 
 
-_WRITING = {f.__code__ for f in (_Lines._release, _Lines._emit, _Lines._emit_locked, _Lines._write)}
+_WRITING = {
+    f.__code__ for f in (_Lines._release, _Lines._emit, _Lines._emit_locked, _Lines._write, _write_postponed)
+}
 
 
 def _activate(name: str, stream: TextStream) -> None:
