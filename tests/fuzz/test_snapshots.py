@@ -219,6 +219,7 @@ def looker(route: str, value: Any) -> Any:
     return receive
 
 
+@pytest.mark.watchdog(600)  # for --long
 @pytest.mark.filterwarnings("ignore::goproc.CopiedAgain")
 @given(
     value=values, route=st.sampled_from(ROUTES), seeds=st.lists(st.integers(0, 999), min_size=2, max_size=6)
