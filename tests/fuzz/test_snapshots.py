@@ -121,7 +121,8 @@ def change(value: Any, rng: random.Random) -> None:
     if isinstance(x, Box):
         x.note = repr(leaf)
     elif isinstance(x, numpy.ndarray):
-        x.flat[rng.randrange(x.size)] += 1
+        place = rng.randrange(x.size)
+        x.flat[place] = x.flat[place] == 0  # no overflow
     elif isinstance(x, (bytearray, array.array)):
         if x and rng.random() < 0.7:
             x[rng.randrange(len(x))] ^= 1
