@@ -5,15 +5,19 @@ The operations are in the C core (goproc/shm); here are their names in Python an
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
+    from typing import Self
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+T_contra = TypeVar("T_contra", contravariant=True)
 
 # Modules that take the len() of what they iterate over for the number of items to come.
 _PROGRESS_BARS = frozenset(
@@ -29,55 +33,97 @@ _PROGRESS_BARS = frozenset(
 )
 
 
-class Chan(_core.Channel[T]):
-    """A channel of values between goroutines of any process, as Go's `chan`.
+if TYPE_CHECKING:
+    # For a checker a channel is both of its views, as in Go: a Chan[int] can be given for a RecvChan[int] or a
+    # SendChan[int], and not the other way round.
 
-    Made by ``chan(cap)``. With capacity 0 a send meets a receive (rendezvous); otherwise up to ``cap`` values are
-    buffered. Values and waiting goroutines are served first in, first out. Every value is copied.
+    class _View(_core.Channel):
+        @property
+        def cap(self) -> int: ...
+        @property
+        def closed(self) -> bool: ...
+        def __len__(self) -> int: ...
+        def __enter__(self) -> Self: ...
+        def __exit__(
+            self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+        ) -> None: ...
 
-    A handle is itself a value: it can be sent over channels and passed to goroutines, compares equal to and hashes
-    like every other handle of the same channel, and the channel is freed when nobody holds one any more.
-    ``for v in ch`` receives until the channel is closed and drained; ``with ch:`` closes it at the end; ``len(ch)`` is
-    the number of buffered values at some instant. A progress bar over a channel (``tqdm(ch)``) has no total.
-    """
+    class SendChan(_View, Generic[T_contra]):
+        """The send-only view of a channel (``ch.tx``), Go's `chan<- T`."""
 
-    __slots__ = ()
-    __goproc_handle__ = True
+        def send(self, value: T_contra, /, timeout: float | None = None) -> None: ...
+        def try_send(self, value: T_contra, /) -> bool: ...
+        def send_many(self, values: Iterable[T_contra], /, timeout: float | None = None) -> int: ...
+        def close(self) -> None: ...
+        @property
+        def tx(self) -> SendChan[T_contra]: ...
 
-    def __enter__(self) -> Chan[T]:
-        return self
+    class RecvChan(_View, Generic[T_co]):
+        """The receive-only view of a channel (``ch.rx``), Go's `<-chan T`."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
+        def recv(self, timeout: float | None = None) -> T_co: ...
+        def recv_ok(self, timeout: float | None = None) -> tuple[T_co | None, bool]: ...
+        def try_recv(self) -> tuple[T_co | None, bool]: ...
+        def recv_many(self, n: int, /, timeout: float | None = None) -> list[T_co]: ...
+        def __iter__(self) -> Self: ...
+        def __next__(self) -> T_co: ...
+        @property
+        def rx(self) -> RecvChan[T_co]: ...
 
-    def __repr__(self) -> str:
-        return _repr(self, "chan")
+    class Chan(SendChan[T], RecvChan[T]):
+        """A channel of values between goroutines of any process, as Go's `chan`."""
 
+        def __new__(cls, cap: int = 0) -> Self: ...
 
-class SendChan(Chan[T]):
-    """The send-only view of a channel (``ch.tx``), Go's `chan<- T`; equal to the channel."""
+else:
 
-    __slots__ = ()
+    class Chan(_core.Channel):
+        """A channel of values between goroutines of any process, as Go's `chan`.
 
-    def __new__(cls, *args: Any) -> SendChan[T]:
-        raise TypeError("a send-only channel is a view: chan(cap).tx")
+        Made by ``chan(cap)``. With capacity 0 a send meets a receive (rendezvous); otherwise up to ``cap`` values are
+        buffered. Values and waiting goroutines are served first in, first out. Every value is copied.
 
-    def __repr__(self) -> str:
-        return _repr(self, "chan<-")
+        A handle is itself a value: it can be sent over channels and passed to goroutines, compares equal to and hashes
+        like every other handle of the same channel, and the channel is freed when nobody holds one any more.
+        ``for v in ch`` receives until the channel is closed and drained; ``with ch:`` closes it at the end; ``len(ch)`` is
+        the number of buffered values at some instant. A progress bar over a channel (``tqdm(ch)``) has no total.
+        """
 
+        __slots__ = ()
+        __goproc_handle__ = True
 
-class RecvChan(Chan[T]):
-    """The receive-only view of a channel (``ch.rx``), Go's `<-chan T`; equal to the channel."""
+        def __enter__(self) -> Chan:
+            return self
 
-    __slots__ = ()
+        def __exit__(
+            self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+        ) -> None:
+            self.close()
 
-    def __new__(cls, *args: Any) -> RecvChan[T]:
-        raise TypeError("a receive-only channel is a view: chan(cap).rx")
+        def __repr__(self) -> str:
+            return _repr(self, "chan")
 
-    def __repr__(self) -> str:
-        return _repr(self, "<-chan")
+    class SendChan(Chan):
+        """The send-only view of a channel (``ch.tx``), Go's `chan<- T`; equal to the channel."""
+
+        __slots__ = ()
+
+        def __new__(cls, *args: Any) -> SendChan:
+            raise TypeError("a send-only channel is a view: chan(cap).tx")
+
+        def __repr__(self) -> str:
+            return _repr(self, "chan<-")
+
+    class RecvChan(Chan):
+        """The receive-only view of a channel (``ch.rx``), Go's `<-chan T`; equal to the channel."""
+
+        __slots__ = ()
+
+        def __new__(cls, *args: Any) -> RecvChan:
+            raise TypeError("a receive-only channel is a view: chan(cap).rx")
+
+        def __repr__(self) -> str:
+            return _repr(self, "<-chan")
 
 
 def _repr(ch: Chan[Any], kind: str) -> str:

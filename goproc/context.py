@@ -125,10 +125,10 @@ class Context:
     def done(self) -> RecvChan[None]:
         """Return the channel that is closed when this context is done; nil if it can never be."""
         if self._node is not None:
-            return self._node.rx  # type: ignore[no-any-return]
+            return self._node.rx
         if self._foreign is not None:
             return self._foreign.done()  # type: ignore[no-any-return]
-        return nil.rx  # type: ignore[no-any-return]
+        return nil.rx
 
     def err(self) -> BaseException | None:
         """Return None while it is live, else a Canceled or a DeadlineExceeded.

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from goproc.context import AnyContext
     from goproc.rate import Limiter
 
-    Done = Chan[Any] | AnyContext | None
+    Done = RecvChan[Any] | AnyContext | None
     # What a steward watches: starts the work, stops it when the channel closes, beats at least once an interval.
     Ward = Callable[[Chan[Any], float], Chan[Any]]
 
@@ -69,15 +69,15 @@ __all__ = [
 _log = logging.getLogger("goproc.steward")
 
 
-def _done_of(done: Done) -> Chan[Any]:
+def _done_of(done: Done) -> RecvChan[Any]:
     if done is None:
         return nil
-    if isinstance(done, Chan):
+    if isinstance(done, _core.Channel):
         return done
     return done.done()  # type: ignore[no-any-return]
 
 
-def _put(done: Chan[Any], out: Chan[T], value: T) -> bool:
+def _put(done: RecvChan[Any], out: Chan[T], value: T) -> bool:
     """Send, unless done closes first: then False."""
     return select(done, (out.send, value)).index == 1
 
@@ -85,7 +85,7 @@ def _put(done: Chan[Any], out: Chan[T], value: T) -> bool:
 # -- done channels -------------------------------------------------------------------------------------------
 
 
-def or_channel(*channels: Chan[Any] | AnyContext) -> RecvChan[Any]:
+def or_channel(*channels: RecvChan[Any] | AnyContext) -> RecvChan[Any]:
     """Combine channels into one that is closed as soon as any of them is closed or has a value.
 
     The book builds a tree of goroutines for this; one select() over all does the same.
@@ -102,18 +102,18 @@ def or_channel(*channels: Chan[Any] | AnyContext) -> RecvChan[Any]:
     """
     if len(channels) <= 1:
         only = channels[0] if channels else nil
-        return (only if isinstance(only, Chan) else only.done()).rx  # type: ignore[no-any-return]
+        return (only if isinstance(only, _core.Channel) else only.done()).rx
     out: Chan[Any] = chan()
     go.local(_close_with_first, channels, out)
-    return out.rx  # type: ignore[no-any-return]
+    return out.rx
 
 
-def _close_with_first(channels: Sequence[Chan[Any] | AnyContext], out: Chan[Any]) -> None:
+def _close_with_first(channels: Sequence[RecvChan[Any] | AnyContext], out: Chan[Any]) -> None:
     with out:
         select(*channels)
 
 
-def or_done(done: Done, values: Chan[T]) -> RecvChan[T]:
+def or_done(done: Done, values: RecvChan[T]) -> RecvChan[T]:
     """Pass values on until their channel or ``done`` is closed: so that a plain ``for`` loop can be stopped.
 
     >>> from goproc import chan, patterns
@@ -142,10 +142,10 @@ def generate(done: Done, values: Iterable[T]) -> RecvChan[T]:
     """
     out: Chan[T] = chan()
     go.local(_generate, _done_of(done), out, values)
-    return out.rx  # type: ignore[no-any-return]
+    return out.rx
 
 
-def _generate(done: Chan[Any], out: Chan[T], values: Iterable[T]) -> None:
+def _generate(done: RecvChan[Any], out: Chan[T], values: Iterable[T]) -> None:
     with out:
         for value in values:
             if not _put(done, out, value):
@@ -162,7 +162,7 @@ def repeat(done: Done, *values: T) -> RecvChan[T]:
     """
     out: Chan[T] = chan()
     go.local(_generate, _done_of(done), out, _over_and_over(values))
-    return out.rx  # type: ignore[no-any-return]
+    return out.rx
 
 
 def _over_and_over(values: Sequence[T]) -> Iterable[T]:
@@ -186,10 +186,10 @@ def repeat_fn(done: Done, f: Callable[[], T]) -> RecvChan[T]:
     """
     out: Chan[T] = chan()
     go(_repeat_fn, _done_of(done), out, f)
-    return out.rx  # type: ignore[no-any-return]
+    return out.rx
 
 
-def _repeat_fn(done: Chan[Any], out: Chan[T], f: Callable[[], T]) -> None:
+def _repeat_fn(done: RecvChan[Any], out: Chan[T], f: Callable[[], T]) -> None:
     with out:
         while _put(done, out, f()):
             pass
@@ -198,7 +198,7 @@ def _repeat_fn(done: Chan[Any], out: Chan[T], f: Callable[[], T]) -> None:
 # -- stages --------------------------------------------------------------------------------------------------
 
 
-def take(done: Done, values: Chan[T], n: int) -> RecvChan[T]:
+def take(done: Done, values: RecvChan[T], n: int) -> RecvChan[T]:
     """Pass on the first n values, then close.
 
     Args:
@@ -208,10 +208,10 @@ def take(done: Done, values: Chan[T], n: int) -> RecvChan[T]:
     """
     out: Chan[T] = chan()
     go.local(_take, _done_of(done), out, values, n)
-    return out.rx  # type: ignore[no-any-return]
+    return out.rx
 
 
-def _take(done: Chan[Any], out: Chan[T], values: Chan[T], n: int) -> None:
+def _take(done: RecvChan[Any], out: Chan[T], values: RecvChan[T], n: int) -> None:
     with out:
         while n != 0:
             got = select(done, values)
@@ -220,7 +220,9 @@ def _take(done: Chan[Any], out: Chan[T], values: Chan[T], n: int) -> None:
             n -= 1
 
 
-def stage(done: Done, values: Chan[T], f: Callable[[T], R], workers: int = 1, cap: int = 0) -> RecvChan[R]:
+def stage(
+    done: Done, values: RecvChan[T], f: Callable[[T], R], workers: int = 1, cap: int = 0
+) -> RecvChan[R]:
     """Send ``f(value)`` for each value.
 
     Args:
@@ -248,10 +250,10 @@ def stage(done: Done, values: Chan[T], f: Callable[[T], R], workers: int = 1, ca
     for _ in range(workers):
         go(_work, halt, values, out, f, wg)
     go.local(_close_after, wg, out)
-    return out.rx  # type: ignore[no-any-return]
+    return out.rx
 
 
-def _work(done: Chan[Any], values: Chan[T], out: Chan[R], f: Callable[[T], R], wg: WaitGroup) -> None:
+def _work(done: RecvChan[Any], values: RecvChan[T], out: Chan[R], f: Callable[[T], R], wg: WaitGroup) -> None:
     try:
         while True:
             got = select(done, values)
@@ -275,13 +277,14 @@ def pipeline(done: Done, values: Chan[Any], *functions: Callable[[Any], Any]) ->
     ...     list(patterns.pipeline(done, words, int, lambda n: n + 1, str))
     ['11', '21']
     """
+    staged = values.rx
     for f in functions:
-        values = stage(done, values, f)
-    return values.rx  # type: ignore[no-any-return]
+        staged = stage(done, staged, f)
+    return staged
 
 
 def fan_out(
-    done: Done, values: Chan[T], f: Callable[[T], R], workers: int | None = None
+    done: Done, values: RecvChan[T], f: Callable[[T], R], workers: int | None = None
 ) -> list[RecvChan[R]]:
     """Start the same stage several times on one input: for a slow f, when the order of the results does not matter.
 
@@ -306,17 +309,17 @@ def fan_out(
     return [stage(done, values, f) for _ in range(workers)]
 
 
-def fan_in(done: Done, *channels: Chan[T]) -> RecvChan[T]:
+def fan_in(done: Done, *channels: RecvChan[T]) -> RecvChan[T]:
     """Join channels into one, in the order in which values happen to come; closed when all of them are.
 
     One goroutine with a Selector does it, where the book has one for each channel.
     """
     out: Chan[T] = chan()
     go.local(_fan_in, _done_of(done), out, channels)
-    return out.rx  # type: ignore[no-any-return]
+    return out.rx
 
 
-def _fan_in(done: Chan[Any], out: Chan[T], channels: Sequence[Chan[T]]) -> None:
+def _fan_in(done: RecvChan[Any], out: Chan[T], channels: Sequence[RecvChan[T]]) -> None:
     inputs = Selector(done, *channels)
     left = len(channels)
     with out:
@@ -331,7 +334,7 @@ def _fan_in(done: Chan[Any], out: Chan[T], channels: Sequence[Chan[T]]) -> None:
                 return
 
 
-def tee(done: Done, values: Chan[T]) -> tuple[RecvChan[T], RecvChan[T]]:
+def tee(done: Done, values: RecvChan[T]) -> tuple[RecvChan[T], RecvChan[T]]:
     """Send every value to two channels. The next one is not received before both have taken it.
 
     >>> from goproc import chan, patterns
@@ -346,7 +349,7 @@ def tee(done: Done, values: Chan[T]) -> tuple[RecvChan[T], RecvChan[T]]:
     return one.rx, other.rx
 
 
-def _tee(done: Chan[Any], values: Chan[T], one: Chan[T], other: Chan[T]) -> None:
+def _tee(done: RecvChan[Any], values: RecvChan[T], one: Chan[T], other: Chan[T]) -> None:
     with one, other:
         while True:
             got = select(done, values)
@@ -357,7 +360,7 @@ def _tee(done: Chan[Any], values: Chan[T], one: Chan[T], other: Chan[T]) -> None
                 return
 
 
-def bridge(done: Done, channels: Chan[Chan[T]]) -> RecvChan[T]:
+def bridge(done: Done, channels: RecvChan[RecvChan[T]]) -> RecvChan[T]:
     """Make one channel from a channel of channels: the values of the first until it is closed, then those of the next.
 
     >>> from goproc import chan, patterns
@@ -368,10 +371,10 @@ def bridge(done: Done, channels: Chan[Chan[T]]) -> RecvChan[T]:
     """
     out: Chan[T] = chan()
     go.local(_bridge, _done_of(done), channels, out)
-    return out.rx  # type: ignore[no-any-return]
+    return out.rx
 
 
-def _bridge(done: Chan[Any], channels: Chan[Chan[T]], out: Chan[T]) -> None:
+def _bridge(done: RecvChan[Any], channels: RecvChan[RecvChan[T]], out: Chan[T]) -> None:
     with out:
         while True:
             part = select(done, channels)
@@ -394,7 +397,7 @@ def pulse(beats: Chan[None]) -> None:
 
 
 def heartbeat(
-    done: Done, values: Chan[T], f: Callable[[T], R], interval: float | None = None
+    done: Done, values: RecvChan[T], f: Callable[[T], R], interval: float | None = None
 ) -> tuple[RecvChan[None], RecvChan[R]]:
     """A stage that shows that it is alive.
 
@@ -423,8 +426,8 @@ def heartbeat(
 
 
 def _beat_and_work(
-    done: Chan[Any],
-    values: Chan[T],
+    done: RecvChan[Any],
+    values: RecvChan[T],
     f: Callable[[T], R],
     interval: float | None,
     beats: Chan[None],
@@ -432,7 +435,7 @@ def _beat_and_work(
 ) -> None:
     from goproc.timer import tick
 
-    ticks: Chan[Any] = nil if interval is None else tick(interval)
+    ticks: RecvChan[Any] = nil if interval is None else tick(interval)
     with beats, out:
         while True:
             got = select(done, ticks, values)
@@ -529,13 +532,13 @@ def steward(
     def start(done: Done, interval: float) -> RecvChan[None]:
         beats: Chan[None] = chan()
         go.local(_watch_over, _done_of(done), interval, beats, timeout, ward, log or _log.warning)
-        return beats.rx  # type: ignore[no-any-return]
+        return beats.rx
 
     return start
 
 
 def _watch_over(
-    done: Chan[Any],
+    done: RecvChan[Any],
     interval: float,
     beats: Chan[None],
     timeout: float,

@@ -128,7 +128,7 @@ class Group:
         """
         ch: Chan[Result[T]] = chan(1)
         self._start(key, ch, f, args, kwargs, sys._getframe(1))
-        return ch.rx  # type: ignore[no-any-return]
+        return ch.rx
 
     def forget(self, key: Hashable) -> None:
         """Have the next call of the key run its function, instead of joining a call under way."""

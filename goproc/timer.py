@@ -274,15 +274,15 @@ def after(seconds: float) -> RecvChan[float]:
     Args:
         seconds: as for Timer().
     """
-    return _new(monotonic() + _seconds(seconds, "after()")).rx  # type: ignore[no-any-return]
+    return _new(monotonic() + _seconds(seconds, "after()")).rx
 
 
 def tick(seconds: float) -> RecvChan[float]:
     """Return the channel of a Ticker; nil if the interval is not positive."""
     period = _seconds(seconds, "tick()")
     if seconds <= 0:
-        return nil.rx  # type: ignore[no-any-return]
-    return _new(monotonic() + period, max(period, _LEAST)).rx  # type: ignore[no-any-return]
+        return nil.rx
+    return _new(monotonic() + period, max(period, _LEAST)).rx
 
 
 def after_func(seconds: float, f: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Timer:
