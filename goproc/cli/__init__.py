@@ -70,10 +70,6 @@ def _main(words: list[str]) -> int:
 
 
 def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
+    from goproc import __version__
 
-    try:
-        own = version("goproc")
-    except PackageNotFoundError:  # run from a source folder
-        own = "(not installed)"
-    return f"goproc {own} (Python {sys.version.split()[0]})"
+    return f"goproc {__version__} (Python {sys.version.split()[0]})"
