@@ -4,6 +4,7 @@ from setuptools import Extension, setup
 
 SOURCES = [
     "segment",
+    "backing",
     "heap",
     "lock",
     "park",

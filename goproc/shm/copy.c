@@ -85,8 +85,10 @@ static PyObject *view_private(gp_ref part, void *copy) {
     if (!v) return NULL;
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), at = (uint64_t)(data - gp.base), start = at / page * page;
     v->map_bytes = (size_t)(at - start) + (size_t)len;
-    v->map = mmap(NULL, v->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, gp.memfd, (off_t)start);
-    if (v->map == MAP_FAILED) { /* more mappings than the system allows: a copy means the same */
+    v->map = !gp_memfd_valid() ? MAP_FAILED
+           : mmap(NULL, v->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, gp.memfd, (off_t)start);
+    if (v->map == MAP_FAILED) { /* the program has closed the descriptor, or the system allows no more mappings: a copy
+                                   means the same */
         v->map = NULL;
         Py_DECREF(v);
         return PyByteArray_FromStringAndSize(data, len);

@@ -11,6 +11,13 @@
 
 #include "layout.h"
 
+enum gp_shortage {
+    GP_SHORT_LIMIT,          /* of the runtime */
+    GP_SHORT_SYSTEM,         /* the system has no memory */
+    GP_SHORT_ARENA,          /* the address space of this process's arena */
+    GP_SHORT_DESCRIPTOR,     /* the kernel needs the segment's descriptor, and the program has closed it */
+};
+
 /* ---- this process's view; private memory */
 struct gp_mapping {          /* outlives the runtime while a buffer still maps one of its blocks */
     char *base;
@@ -34,7 +41,9 @@ struct gp_self {
     uint64_t part_bytes, parts_at;
     struct gp_mapping *mapping;
     uint64_t attached;       /* when, ns */
-    int memfd;
+    int memfd;               /* the program may have closed it: gp_memfd_valid() */
+    uint64_t memfd_dev, memfd_ino;
+    enum gp_shortage shortage; /* why the last range was not to be had */
     _Atomic bool lost;       /* the runtime has ended by itself, and this process, the host, survives it */
     bool forked;             /* true in a child the user forked: nothing may be touched */
 };
@@ -73,10 +82,22 @@ int gp_attach(int memfd, uint32_t proc);                             /* 0 or -er
 int gp_observe(int memfd);                                           /* to read another program's: owns and holds nothing */
 void gp_detach(void);
 void gp_mapping_release(struct gp_mapping *m);                       /* a view or the runtime no longer needs it */
-int gp_commit(uint64_t offset, uint64_t bytes);                      /* back a range with memory: 0, -ENOMEM, -errno */
+uint64_t gp_least_bytes(uint32_t nprocs);                            /* of address space, and of a file, for so many procs */
+uint64_t gp_now(void);                                               /* CLOCK_MONOTONIC, ns */
+
+/* ---- backing.c */
+enum gp_purpose {
+    GP_FOR_VALUES, /* what the program sends and keeps: within the limit */
+    GP_FOR_TABLES, /* what coordination needs, a waiter, say: also from a reserve beyond the limit */
+    GP_FOR_ENDS,   /* what tells of an end, a failure, say: as tables */
+};
+bool gp_memfd_valid(void);                                           /* is the descriptor still the segment's? */
+int gp_back(uint64_t offset, uint64_t bytes);                        /* with memory, whatever the limit: 0, -ENOMEM, -errno */
+bool gp_unback(uint64_t offset, uint64_t bytes);                     /* give it to the system; false: it cannot be */
+int gp_commit_for(enum gp_purpose purpose, uint64_t offset, uint64_t bytes); /* back and count: 0, -ENOMEM, -errno */
+int gp_commit(uint64_t offset, uint64_t bytes);                      /* for tables */
 uint64_t gp_committed(void);                                         /* of all procs */
 int gp_commit_upto(uint64_t start, uint64_t *done, uint64_t want, uint64_t limit); /* grow a prefix in steps */
-uint64_t gp_now(void);                                               /* CLOCK_MONOTONIC, ns */
 
 /* ---- heap.c */
 gp_ref gp_alloc(uint64_t payload, unsigned flags);                   /* 0: out of memory */

@@ -8,8 +8,6 @@
  * Size classes step by about a third (64 ... 32768 bytes); larger blocks are extents, runs of whole 64 KiB pages,
  * kept for reuse (their pages are then already mapped on both sides) and given back to the system beyond a limit.
  */
-#define _GNU_SOURCE
-#include <fcntl.h>
 #include <stdlib.h>
 
 #include "core.h"
@@ -106,9 +104,7 @@ static bool commit_pages(uint32_t page, uint32_t pages) {
 
 static void give_back(struct run *r) {
     uint64_t bytes = (uint64_t)r->pages * GP_PAGE;
-    if (fallocate(gp.memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(gp.arena + (uint64_t)r->page * GP_PAGE),
-                  (off_t)bytes) < 0)
-        return;
+    if (!gp_unback(gp.arena + (uint64_t)r->page * GP_PAGE, bytes)) return;
     r->hole = true;
     heap.kept -= bytes;
     atomic_fetch_sub(&gp.my->committed, bytes);
@@ -169,8 +165,7 @@ uint64_t gp_heap_reclaim(void) {
             if (!take_extent(d, extent_at(arena, page))) continue;
             uint64_t size = (uint64_t)gp_get(&d->pages) * GP_PAGE;
             gp_release(&d->cls, GP_CLASS_TAKING);
-            bool given = fallocate(gp.memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                   (off_t)(arena + (uint64_t)page * GP_PAGE), (off_t)size) == 0;
+            bool given = gp_unback(arena + (uint64_t)page * GP_PAGE, size);
             if (given) {
                 atomic_fetch_sub(&gp_proc_at(p)->committed, size);
                 bytes += size;

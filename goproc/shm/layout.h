@@ -10,7 +10,7 @@
  *                                            except waiter.state (CAS), inbox (fetch_or), sudog links (channel lock)
  *   arenas      one per proc                 the heap: page descriptors, then 64 KiB pages of blocks and extents
  *
- * The segment is sparse. A range is fallocate'd before its first use, so a full machine gives an error, never SIGBUS.
+ * The segment is sparse. A range is backed with memory before its first use, so a full machine gives an error, never SIGBUS.
  *
  * Crash rule: a killed proc has executed a prefix of its instruction stream. Every transition becomes visible
  * by ONE atomic store or CAS (marked COMMIT where it happens); what precedes it is private or unreachable,

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "python.h"
@@ -22,6 +23,26 @@ static PyObject *os_error(int err, const char *what) {
 
 /* ---- life of the segment */
 
+/* Say which limit of the process the segment does not fit in; false: none that is known. */
+static bool limit_error(int err, unsigned procs) {
+    struct rlimit space, file;
+    uint64_t least = gp_least_bytes(procs);
+    bool is_space = err == -ENOMEM && getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY;
+    bool is_file = err == -EFBIG && getrlimit(RLIMIT_FSIZE, &file) == 0 && file.rlim_cur != RLIM_INFINITY;
+    if (!is_space && !is_file) return false;
+    errno = -err;
+    PyObject *text = PyUnicode_FromFormat(
+        "cannot create goproc's shared memory: %u processes need at least %llu bytes of %s, and %s is %llu; raise it, or use "
+        "fewer processes (--procs, GOPROC_PROCS or runtime(procs=...))",
+        procs, (unsigned long long)least, is_space ? "address space" : "a file",
+        is_space ? "RLIMIT_AS (ulimit -v)" : "RLIMIT_FSIZE (ulimit -f)",
+        (unsigned long long)(is_space ? space.rlim_cur : file.rlim_cur));
+    PyObject *args = text ? Py_BuildValue("(iN)", -err, text) : NULL;
+    if (args) PyErr_SetObject(PyExc_OSError, args);
+    Py_XDECREF(args);
+    return true;
+}
+
 static PyObject *core_create(PyObject *module, PyObject *args) {
     (void)module;
     unsigned procs, ncpu;
@@ -30,7 +51,8 @@ static PyObject *core_create(PyObject *module, PyObject *args) {
     if (gp.base) return PyErr_Format(PyExc_RuntimeError, "a runtime is attached already");
     if (procs < 1 || procs > GP_MAX_PROCS) return PyErr_Format(PyExc_ValueError, "procs must be 1 to %u", GP_MAX_PROCS);
     int fd = gp_create(procs, memory, ncpu);
-    return fd < 0 ? os_error(fd, "cannot create goproc's shared memory") : PyLong_FromLong(fd);
+    if (fd >= 0) return PyLong_FromLong(fd);
+    return limit_error(fd, procs) ? NULL : os_error(fd, "cannot create goproc's shared memory");
 }
 
 static PyObject *core_attach(PyObject *module, PyObject *args) {

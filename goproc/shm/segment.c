@@ -1,8 +1,7 @@
-/* segment.c - creating, mapping and growing the shared segment.
+/* segment.c - creating and mapping the shared segment.
  *
  * A memfd has no name (nothing to leak, no /dev/shm limit) and is freed by the kernel with its last user. It is
- * created sparse and sealed against resizing; ranges are fallocate'd before use, because a first touch of a page
- * the system cannot supply would be SIGBUS.
+ * created sparse and sealed against resizing.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -27,11 +26,7 @@ struct gp_self gp = {.memfd = -1};
 
 #define GP_MAX_BYTES (256ULL << 30) /* what a 32-bit ref reaches */
 #define GP_MAX_ARENA (16ULL << 30)
-#define GP_MIN_ARENA (64ULL << 20)
-#define GP_STEP_MIN (64ULL << 10)   /* a committed prefix grows by its own size, within these */
-#define GP_STEP_MAX (4ULL << 20)
-#define GP_SMALL (128ULL << 10)
-#define GP_RESERVE (2ULL << 20)     /* per proc, for small commits beyond the limit */
+#define GP_MIN_ARENA (64ULL << 20)  /* of address space */
 
 uint64_t gp_now(void) {
     struct timespec t;
@@ -57,6 +52,8 @@ static void in_forked_child(void) {
 }
 
 static int map(int fd, uint64_t bytes) {
+    struct stat st;
+    if (fstat(fd, &st) < 0) return -errno;
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
     if (p == MAP_FAILED) return -errno;
     madvise(p, bytes, MADV_DONTFORK);
@@ -78,6 +75,8 @@ static int map(int fd, uint64_t bytes) {
     gp.base = p;
     gp.bytes = bytes;
     gp.memfd = fd;
+    gp.memfd_dev = st.st_dev;
+    gp.memfd_ino = st.st_ino;
     gp.head = p;
     return 0;
 }
@@ -95,6 +94,17 @@ static void unmap(void) {
     gp.mapping = NULL;
 }
 
+/* The kernel sends SIGXFSZ beside EFBIG, so the limit is looked at first. */
+static int resize(int fd, uint64_t bytes) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && bytes > limit.rlim_cur) return -EFBIG;
+    return ftruncate(fd, (off_t)bytes) < 0 ? -errno : 0;
+}
+
+uint64_t gp_least_bytes(uint32_t nprocs) {
+    return 4096 + (uint64_t)GP_MAX_PROCS * GP_PROC_BYTES + (round_up(GP_PART_BYTES, GP_PAGE) + GP_MIN_ARENA) * nprocs;
+}
+
 int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu) {
     uint64_t procs_at = 4096, parts_at = round_up(procs_at + (uint64_t)GP_MAX_PROCS * GP_PROC_BYTES, GP_PAGE);
     uint64_t part_bytes = round_up(GP_PART_BYTES, GP_PAGE);
@@ -104,10 +114,9 @@ int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu) {
     int fd = open_memfd();
     if (fd < 0) return fd;
     int err;
-    for (;;) { /* a limit on address space (RLIMIT_AS, some containers) is met with smaller arenas */
+    for (;;) { /* limits on address space and on files (ulimit -v, -f; some containers) are met with smaller arenas */
         uint64_t bytes = heap_at + arena * nprocs;
-        if (ftruncate(fd, (off_t)bytes) < 0) {
-            err = -errno;
+        if ((err = resize(fd, bytes)) < 0) {
             if (err != -EFBIG && err != -EINVAL) break;
         } else if ((err = map(fd, bytes)) == 0 || err != -ENOMEM) {
             break;
@@ -116,7 +125,7 @@ int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu) {
         if (arena < GP_MIN_ARENA) break;
     }
     if (err == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) err = -errno;
-    if (err == 0 && fallocate(fd, 0, 0, (off_t)(procs_at + (uint64_t)nprocs * GP_PROC_BYTES)) < 0) err = -errno;
+    if (err == 0) err = gp_back(0, procs_at + (uint64_t)nprocs * GP_PROC_BYTES);
     if (err < 0) {
         unmap();
         gp.memfd = -1;
@@ -196,40 +205,9 @@ void gp_detach(void) {
     if (!gp.base) return;
     gp_set(&gp.my->state, GP_P_GONE);
     gp_heap_detach();
-    close(gp.memfd);
+    if (gp_memfd_valid()) close(gp.memfd); /* else the program has closed it: the number may be of a file of its own */
     gp.memfd = -1;
     gp.my = NULL;
     gp.head = NULL;
     unmap();
-}
-
-uint64_t gp_committed(void) {
-    uint64_t sum = 0;
-    for (uint32_t p = 0; p < gp.nprocs; p++) sum += gp_get(&gp_proc_at(p)->committed);
-    return sum;
-}
-
-int gp_commit(uint64_t offset, uint64_t bytes) {
-    /* what coordination needs (a waiter, a task, a small result) must not fail because messages filled the memory */
-    uint64_t reserve = bytes <= GP_SMALL ? GP_RESERVE * gp.nprocs : 0;
-    if (gp_committed() + bytes > gp.head->memory + reserve) return -ENOMEM;
-    while (fallocate(gp.memfd, 0, (off_t)offset, (off_t)bytes) < 0)
-        if (errno != EINTR) return -errno;
-    atomic_fetch_add(&gp.my->committed, bytes);
-    return 0;
-}
-
-int gp_commit_upto(uint64_t start, uint64_t *done, uint64_t want, uint64_t limit) {
-    if (want <= *done) return 0;
-    if (want > limit) return -ENOMEM;
-    uint64_t step = *done < GP_STEP_MIN ? GP_STEP_MIN : *done > GP_STEP_MAX ? GP_STEP_MAX : *done;
-    uint64_t to = round_up(want, step / GP_STEP_MIN * GP_STEP_MIN);
-    if (to > limit) to = limit;
-    int err = gp_commit(start + *done, to - *done);
-    if (err == -ENOMEM && want < to) { /* the last bit of memory: take just what is needed */
-        to = round_up(want, 4096);
-        err = gp_commit(start + *done, to - *done);
-    }
-    if (err == 0) *done = to;
-    return err;
 }
