@@ -20,6 +20,7 @@ SOURCES = [
     "tasks",
     "collector",
     "coroner",
+    "memory",
     "handles",
     "codec",
     "wait",

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from goproc import scheduler
 from goproc.channel import Chan, chan
+from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Cell(Generic[T]):
         try:
             self._ch.send(new)
         except BaseException:
-            self._ch.send(old)
+            _core.for_end(self._ch.send, old)  # the cell must not stay empty for want of memory
             raise
 
     def __eq__(self, other: object) -> bool:

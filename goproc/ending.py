@@ -17,6 +17,7 @@ from textwrap import indent
 from typing import Any, NamedTuple
 
 from goproc import stdio
+from goproc.errors import OutOfSharedMemory
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -36,8 +37,14 @@ class Failure(NamedTuple):
     parent: int
 
     @classmethod
-    def read(cls, stored: tuple[Any, ...]) -> Failure:
-        """Take a stored outcome apart. Promises store the packed exception alone."""
+    def read(cls, stored: tuple[Any, ...] | None) -> Failure:
+        """Take a stored outcome apart. Promises store the packed exception alone.
+
+        Args:
+            stored: None where memory was too full for any more than that there is a failure.
+        """
+        if stored is None:
+            stored = _lost()
         return cls(stored[:PACKED], *(stored[PACKED:] or ("", "", 0)))
 
     def store(self) -> tuple[Any, ...]:
@@ -47,6 +54,36 @@ class Failure(NamedTuple):
     def traceback(self) -> str:
         """Return the frames, type and text of the exception, and of those that it came from, as Python prints them."""
         return _traceback(self.packed)
+
+
+def _lost() -> tuple[Any, ...]:
+    from goproc.pickling import failure
+
+    return failure.pack(
+        OutOfSharedMemory(
+            "the exception of the goroutine did not fit in shared memory, which was full when it ended "
+            "(raise the limit with --memory, GOPROC_MEMORY or runtime(memory=...))"
+        )
+    )
+
+
+def set_failure(promise: Any, exc: BaseException) -> tuple[Any, ...] | None:
+    """Make an exception the outcome of a promise. It is shortened or left out where memory is short.
+
+    Returns:
+        What is stored.
+    """
+    from goproc.pickling import failure
+
+    for pack in (failure.pack, failure.pack_briefly):
+        packed = pack(exc)
+        try:
+            _core.promise_set(promise, True, packed)
+        except OutOfSharedMemory:
+            continue
+        return packed
+    _core.promise_set(promise, True, None)
+    return None
 
 
 class Site(NamedTuple):
@@ -151,7 +188,7 @@ def unread_policy() -> str:
     return os.environ.get("GOPROC_UNREAD") or "report"
 
 
-def unread(id_: int, stored: tuple[Any, ...], site: int) -> None:
+def unread(id_: int, stored: tuple[Any, ...] | None, site: int) -> None:
     """Deal with a failure that nobody can read any more. The core calls it where the last handle goes after the failure.
 
     A goroutine whose creator has kept no handle panics. The time at which the handle was dropped, before or after the
@@ -221,13 +258,13 @@ def report_unread(briefly: bool) -> bool:
 _BRIEF_MOST = 10
 
 
-def _brief(unread: tuple[int, tuple[Any, ...], int]) -> str:
+def _brief(unread: tuple[int, tuple[Any, ...] | None, int]) -> str:
     failure = Failure.read(unread[1])
     _, kind, text = failure.packed[:3]
     return f"goroutine {unread[0]} ({failure.name}) failed and nobody read its result: {kind}: {text}\n"
 
 
-def unread_failures() -> list[tuple[int, tuple[Any, ...], int]]:
+def unread_failures() -> list[tuple[int, tuple[Any, ...] | None, int]]:
     """Return (id, stored failure, site) of each failed goroutine whose result nobody has read, in order."""
     return sorted(_core.unread(), key=lambda found: found[0])
 

@@ -609,8 +609,7 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
             if _core.task_done(g.block, g.object, True, failed.store(), quiet):
                 return
         except BaseException:  # the exception drags along more than memory allows
-            short = failure.pack_briefly(exc)
-            if _core.task_done(g.block, g.object, True, failed._replace(packed=short).store(), quiet):
+            if _end_briefly(g, exc, failed, quiet):
                 return
     elif _core.task_done(g.block, g.object, True, None, quiet):
         return
@@ -628,6 +627,17 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
             g.site,
             format_labels(g.labels),
         )
+
+
+def _end_briefly(g: G, exc: BaseException, failed: ending.Failure, quiet: bool) -> bool:
+    """Store the text of an exception; if memory is too full even for that, that there was one. True if it is wanted."""
+    from goproc.pickling import failure
+
+    short = failed._replace(packed=failure.pack_briefly(exc))
+    try:
+        return _core.task_done(g.block, g.object, True, short.store(), quiet)
+    except BaseException:
+        return _core.task_done(g.block, g.object, True, None, quiet)
 
 
 def _explain_missing(g: G, exc: NameError | KeyError) -> None:

@@ -24,7 +24,7 @@ from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
-from goproc import context, forked, scheduler
+from goproc import context, ending, forked, scheduler
 from goproc.cell import Cell
 from goproc.errors import Cancelled, DeadlineExceeded
 from goproc.goroutine import Goexit, Goroutine, Told, _name_of, _spawn, _spawn_local, open_call
@@ -378,7 +378,7 @@ def run_member(shared: Shared, call: Any) -> Any:
         forked.leave(exc)
         scheduler.shield(1)
         try:
-            _note(flags, errors, node, exc)
+            _core.for_end(_note, flags, errors, node, exc)
         finally:
             scheduler.shield(-1)
         raise Told(exc) from None
@@ -394,13 +394,8 @@ def run_member(shared: Shared, call: Any) -> Any:
 
 def _note(flags: Atomic, errors: Chan[list[Goroutine[Any]]], node: Chan[None], exc: BaseException) -> None:
     in_block = flags.load() & _BLOCK
-    packed = failure.pack(exc)
     error = _core.promise_new(Goroutine)
-    try:
-        _core.promise_set(error, True, packed)
-    except Exception:  # the exception drags along more than memory allows
-        packed = failure.pack_briefly(exc)
-        _core.promise_set(error, True, packed)
+    packed = ending.set_failure(error, exc)
     # Outside of a block nobody asks for more than the first.
     Cell.of(errors).update(lambda noted: ([*noted, error] if in_block or not noted else noted, None))
     if in_block:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import sys
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from goproc import ending
 from goproc.cell import Cell
 from goproc.channel import chan
 from goproc.errors import Cancelled
@@ -185,7 +186,7 @@ class Group:
         except BaseException as exc:
             call = self._end(key, promise)
             if call.waiting:
-                _core.promise_set(promise, True, failure.pack(exc))
+                ending.set_failure(promise, exc)
             if isinstance(exc, Cancelled):
                 for ch in call.channels:
                     self._start(key, ch, f, args, kwargs, sys._getframe(1))
@@ -199,7 +200,7 @@ class Group:
             try:
                 _core.promise_set(promise, False, value)
             except Exception as exc:
-                _core.promise_set(promise, True, failure.pack(exc))
+                ending.set_failure(promise, exc)
         self._answer(call, value, None)
         return value, call.callers > 1
 
@@ -239,7 +240,7 @@ class Group:
                 except Exception as error:  # it cannot be copied
                     exc = error
             # By way of what is known to arrive: not every exception can be copied either.
-            ch.try_send(Result(None, failure.unpack(failure.pack(exc)), call.callers > 1))
+            _core.for_end(ch.try_send, Result(None, failure.unpack(failure.pack(exc)), call.callers > 1))
 
     def __reduce__(self) -> Any:
         return _restore, (self._calls,)

@@ -293,7 +293,7 @@ class _OnceCall:
 
     def _call(self, raised: list[BaseException]) -> None:
         from goproc.goroutine import Goexit
-        from goproc.pickling import failure
+        from goproc import ending
 
         f = self._f
         try:
@@ -304,13 +304,13 @@ class _OnceCall:
         except Cancelled:  # this goroutine's affair, not the next caller's
             raise
         except BaseException as exc:
-            _core.promise_set(self._result, True, failure.pack(exc))
+            ending.set_failure(self._result, exc)
             raised.append(exc)
         else:
             try:
                 _core.promise_set(self._result, False, value if self._keeps else None)
             except BaseException as exc:  # the value cannot be copied: the same for every caller
-                _core.promise_set(self._result, True, failure.pack(exc))
+                ending.set_failure(self._result, exc)
                 raised.append(exc)
 
     def __reduce__(self) -> Any:

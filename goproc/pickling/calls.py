@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from types import CellType, FunctionType
 
-from goproc.errors import PickleError
+from goproc.errors import OutOfSharedMemory, PickleError
 from goproc.pickling.carried import has_copies, has_copy
 from goproc.pickling.functions import by_code, by_ref, load_template, template_of
 from goproc.pickling.statics import is_handle
@@ -150,7 +150,7 @@ def _checked_template_of(function: FunctionType) -> Template:
     """`template_of`, with errors that say where in the function the trouble is."""
     try:
         return template_of(function)
-    except PickleError:
+    except (PickleError, OutOfSharedMemory):
         raise
     except Exception as error:
         from goproc.pickling.diagnose import explain

@@ -7,6 +7,7 @@ import importlib
 import sys
 from types import FunctionType, MethodType
 
+from goproc.errors import OutOfSharedMemory
 from goproc.pickling import pickler
 from goproc.pickling.classes import class_entry, entries, inline_class, load_class, uid_of
 from goproc.pickling.names import cell_contents, identifiers, names_of, submodules
@@ -66,6 +67,8 @@ class ClassPickler(pickler.Pickler):
         written = len(self.sink)
         try:
             self.dump(self._companions())
+        except OutOfSharedMemory:
+            raise
         except Exception:  # one of them cannot be part of a definition; nobody may want it
             del self.sink[written:]
             self.dump({})

@@ -10,6 +10,7 @@ import weakref
 from types import GetSetDescriptorType
 from typing import NamedTuple
 
+from goproc.errors import OutOfSharedMemory
 from goproc.pickling import homes, pickler, store
 from goproc.pickling.changes import Guard, Watch, is_definition, is_state
 from goproc.pickling.names import cell_contents
@@ -235,6 +236,8 @@ def _pickled(cls: type, entry: ClassEntry) -> tuple[ClassPickler, bytes]:
         try:
             definition = ClassPickler(cls, entry.volatile, entry.state, hints)
             return definition, definition.dump_class()
+        except OutOfSharedMemory:
+            raise
         except Exception as error:
             failure = failure or error
             if not hints and not find_caches(cls):
@@ -350,6 +353,8 @@ def _is_refused(cls: type, value: Any) -> bool:
     trial.cls = cls
     try:
         trial.dump(value)
+    except OutOfSharedMemory:
+        raise
     except Exception:
         return True
     return False

@@ -101,6 +101,8 @@ class _Probe(Pickler):
 def _failure(obj: Any) -> Exception | None:
     try:
         dump(obj, _Probe)
+    except OutOfSharedMemory:  # while the definitions of its parts were stored: no reason to refuse it
+        return None
     except Exception as error:
         return error
     return None

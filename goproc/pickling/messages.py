@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pickle
 
+from goproc.errors import OutOfSharedMemory
 from goproc.pickling import carried, classes, functions, pickler, received
 from goproc.pickling.wire import OUT_OF_BAND as OUT_OF_BAND
 from goproc.pickling.wire import Pickled, Whole
@@ -27,6 +28,7 @@ def dumps(obj: Any) -> tuple[bytes, list[memoryview]]:
 
     Raises:
         PickleError: names the path to the object that cannot be pickled; its `__cause__` is the original error.
+        OutOfSharedMemory: there is no room for the definition of a class or function that is in it.
 
     Cost: about 2 us more than `pickle.dumps`.
     """
@@ -37,6 +39,8 @@ def dumps(obj: Any) -> tuple[bytes, list[memoryview]]:
         obj, dump_message = obj.value, dump
     try:
         return dump_message(obj)
+    except OutOfSharedMemory:
+        raise
     except Exception as error:
         failure = error
     # Two things are put off until a pickle fails: the import of cloudpickle, which knows many a type that pickle
@@ -47,6 +51,8 @@ def dumps(obj: Any) -> tuple[bytes, list[memoryview]]:
         classes.forget_importable()
         try:
             return dump_message(obj)
+        except OutOfSharedMemory:
+            raise
         except Exception as error:
             failure = error
     from goproc.pickling.diagnose import explain

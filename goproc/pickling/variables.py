@@ -12,6 +12,7 @@ import pickle
 import sys
 from contextvars import Context, ContextVar
 
+from goproc.errors import OutOfSharedMemory
 from goproc.pickling import pickler, store
 from goproc.pickling.homes import only_here
 from goproc.pickling.messages import dump_in_band
@@ -114,10 +115,14 @@ def pack(context: Context) -> list[Any] | None:
     for item in context.items():
         try:
             packed.append(dump_in_band(item))
+        except OutOfSharedMemory:
+            raise
         except Exception:
             try:  # handles can only be pickled in the message that brings them
                 _core.as_pickling(dump_in_band, item)
                 packed.append(item)
+            except OutOfSharedMemory:
+                raise
             except Exception:
                 pass
     return packed or None

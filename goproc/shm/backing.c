@@ -23,6 +23,8 @@
 #define GP_STEP_MAX (4ULL << 20)
 #define GP_RESERVE (2ULL << 20)   /* per proc, beyond the limit: for what must not fail because messages fill the memory */
 
+_Thread_local enum gp_purpose gp_purpose = GP_FOR_VALUES;
+
 static uint64_t round_up(uint64_t n, uint64_t to) { return (n + to - 1) / to * to; }
 
 static uint64_t page_bytes(void) {

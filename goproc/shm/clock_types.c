@@ -105,14 +105,12 @@ static PyObject *context_cancel(PyObject *module, PyObject *args) {
     if (!o) return NULL;
     if (gp_context_expire(o)) Py_RETURN_FALSE; /* by its own deadline, before */
     gp_ref block = 0;
-    if (cause != Py_None) {
-        struct gp_message m;
-        if (message_encode(cause, &m) < 0) return NULL;
-        block = alloc_or_collect(sizeof m, 0);
-        if (!block) {
-            gp_message_drop(&m);
-            return raise_memory(sizeof m, "the cause of a cancellation");
-        }
+    struct gp_message m;
+    if (cause != Py_None && message_encode_end(cause, &m) < 0) {
+        if (!only_memory_is_short()) return NULL; /* else it is cancelled without the cause */
+    } else if (cause != Py_None && !(block = alloc_for_end(sizeof m))) {
+        gp_message_drop(&m);
+    } else if (block) {
         memcpy(gp_payload(block), &m, sizeof m);
         if (m.block) gp_own(m.block, GP_TAG(GP_TAG_RESULT, gp_ref_of(o)));
     }

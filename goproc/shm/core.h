@@ -91,6 +91,7 @@ enum gp_purpose {
     GP_FOR_TABLES, /* what coordination needs, a waiter, say: also from a reserve beyond the limit */
     GP_FOR_ENDS,   /* what tells of an end, a failure, say: as tables */
 };
+extern _Thread_local enum gp_purpose gp_purpose; /* of the pages that this thread takes for blocks and objects */
 bool gp_memfd_valid(void);                                           /* is the descriptor still the segment's? */
 int gp_back(uint64_t offset, uint64_t bytes);                        /* with memory, whatever the limit: 0, -ENOMEM, -errno */
 bool gp_unback(uint64_t offset, uint64_t bytes);                     /* give it to the system; false: it cannot be */

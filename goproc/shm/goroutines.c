@@ -30,6 +30,7 @@ static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned
     Handle *h = (Handle *)handle_new((PyTypeObject *)type, GP_KIND_GOROUTINE);
     if (!h) return NULL;
     size_t extra = labels && PyBytes_Check(labels) ? (size_t)PyBytes_GET_SIZE(labels) : 0;
+    if (extra > GP_TASK_LABELS) extra = GP_TASK_LABELS;
     *task = alloc_or_collect(sizeof(struct gp_task) + extra, GP_BLOCK_TASK);
     if (!*task) {
         Py_DECREF(h);
@@ -174,8 +175,17 @@ static PyObject *task_next(PyObject *module, PyObject *const *args, Py_ssize_t n
     return r < 0 ? NULL : Py_NewRef(Py_True);
 }
 
+/* Put an outcome into the block that was set aside for it. 0, or -1 and an exception: the value does not fit in memory, or
+ * cannot be copied. */
+static int store_outcome(gp_ref block, gp_ref object, PyObject *value, bool failed) {
+    struct gp_message m;
+    if ((failed ? message_encode_end(value, &m) : message_encode(value, &m)) < 0) return -1;
+    if (m.block) gp_own(m.block, GP_TAG(GP_TAG_RESULT, object));
+    memcpy(gp_payload(block), &m, sizeof m);
+    return 0;
+}
+
 static void drop_result(gp_ref block) {
-    if (!block) return;
     gp_message_drop((struct gp_message *)gp_payload(block));
     gp_free(block);
 }
@@ -205,32 +215,21 @@ static PyObject *task_cancelled(PyObject *module, PyObject *object) {
 static PyObject *task_done(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
     (void)module;
     if (nargs != 5) return PyErr_Format(PyExc_TypeError, "task_done(task, object, failed, value, quiet)");
-    gp_ref task = (gp_ref)PyLong_AsUnsignedLong(args[0]), object = (gp_ref)PyLong_AsUnsignedLong(args[1]), block = 0;
+    gp_ref task = (gp_ref)PyLong_AsUnsignedLong(args[0]), object = (gp_ref)PyLong_AsUnsignedLong(args[1]);
     int failed = PyObject_IsTrue(args[2]);
     if (PyErr_Occurred()) return NULL;
     if (!gp.base) Py_RETURN_TRUE;
     struct gp_object *o = gp_at(object);
-    if (args[3] != Py_None && gp_held(o)) {
-        struct gp_message m;
-        if (message_encode(args[3], &m) < 0) return NULL;
-        block = alloc_or_collect(sizeof m, 0);
-        if (!block) {
-            gp_message_drop(&m);
-            return raise_memory(sizeof m, "the result of a goroutine");
-        }
-        memcpy(gp_payload(block), &m, sizeof m);
-        if (m.block) gp_own(m.block, GP_TAG(GP_TAG_RESULT, object));
-    }
+    bool keeps = args[3] != Py_None && gp_held(o);
+    if (keeps && store_outcome(task, object, args[3], failed) < 0) return NULL;
     if (args[4] == Py_True) atomic_store(&o->value, 1);
     count_started(-1); /* before anybody is told, who may start the next one at once */
-    bool wanted = gp_outcome_set(o, failed ? GP_G_FAILED : GP_G_OK, block);
-    gp_free(task);
-    if (!wanted) {
-        drop_result(block);
-        gp_object_free(o);
-    } else if (failed && gp_outcome_unread(o) && gp_unheld(o)) {
-        collect_now(); /* its handle was in a message once, and is gone: perhaps nobody will ever read this */
-    }
+    bool wanted = gp_outcome_set(o, failed ? GP_G_FAILED : GP_G_OK, keeps ? task : 0);
+    if (!wanted && keeps) drop_result(task);
+    else if (!keeps) gp_free(task); /* else it is the handles' */
+    if (!wanted) gp_object_free(o);
+    else if (failed && gp_outcome_unread(o) && gp_unheld(o)) collect_now(); /* its handle was in a message once, and is gone:
+                                                                               perhaps nobody will ever read this */
     return PyBool_FromLong(wanted);
 }
 
@@ -241,9 +240,15 @@ static PyObject *promise_new(PyObject *module, PyObject *type) {
         return PyErr_Format(PyExc_TypeError, "promise_new(a subclass of Outcome)");
     Handle *h = (Handle *)handle_new((PyTypeObject *)type, GP_KIND_GOROUTINE);
     if (!h) return NULL;
+    gp_ref block = alloc_or_collect(sizeof(struct gp_message), 0); /* set aside: the outcome must not fail for want of it */
+    if (!block) {
+        Py_DECREF(h);
+        return raise_memory(sizeof(struct gp_message), "a promise");
+    }
     struct gp_object *o = gp_at(h->ref);
     gp_set(&o->id, next_id());
     gp_set(&o->value, 1); /* nobody has to read it */
+    o->task = block;
     atomic_fetch_or(&o->flags, GP_OBJ_PROMISE);
     gp_release(&o->state, GP_G_RUNNING);
     return (PyObject *)h;
@@ -254,18 +259,15 @@ static PyObject *promise_set(PyObject *module, PyObject *const *args, Py_ssize_t
     if (nargs != 3 || !PyObject_TypeCheck(args[0], &OutcomeType)) return PyErr_Format(PyExc_TypeError, "promise_set(promise, failed, value)");
     int failed = PyObject_IsTrue(args[1]);
     struct gp_object *o = failed < 0 ? NULL : handle_object((Handle *)args[0]);
-    struct gp_message m;
     if (!o) return NULL;
     if (gp_acquire(&o->state) >= GP_G_OK) return PyErr_Format(PyExc_RuntimeError, "the promise is kept already");
-    if (message_encode(args[2], &m) < 0) return NULL;
-    gp_ref block = alloc_or_collect(sizeof m, 0);
-    if (!block) {
-        gp_message_drop(&m);
-        return raise_memory(sizeof m, "a result");
+    gp_ref block = o->task;
+    if (!block) return PyErr_Format(PyExc_RuntimeError, "promise_set() needs a promise");
+    if (store_outcome(block, gp_ref_of(o), args[2], failed) < 0) return NULL;
+    if (!gp_outcome_set(o, failed ? GP_G_FAILED : GP_G_OK, block)) {
+        o->task = 0;
+        drop_result(block);
     }
-    memcpy(gp_payload(block), &m, sizeof m);
-    if (m.block) gp_own(m.block, GP_TAG(GP_TAG_RESULT, gp_ref_of(o)));
-    if (!gp_outcome_set(o, failed ? GP_G_FAILED : GP_G_OK, block)) drop_result(block);
     Py_RETURN_NONE;
 }
 

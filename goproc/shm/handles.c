@@ -150,21 +150,9 @@ static PyObject *make(PyTypeObject *type, gp_ref ref, uint32_t gen, enum gp_kind
     return (PyObject *)h;
 }
 
-PyObject *raise_memory(uint64_t asked, const char *what) {
-    uint64_t used = gp_committed(), limit = gp.head->memory;
-    PyObject *text = PyUnicode_FromFormat(
-        "%s needs %llu bytes of shared memory; %llu of %llu are free "
-        "(raise the limit with --memory, GOPROC_MEMORY or runtime(memory=...))",
-        what, (unsigned long long)asked, (unsigned long long)(used < limit ? limit - used : 0), (unsigned long long)limit);
-    if (text) PyErr_SetObject(hooks.out_of_memory, text);
-    Py_XDECREF(text);
-    return NULL;
-}
-
 PyObject *handle_new(PyTypeObject *type, enum gp_kind kind) {
     if (handle_ready() < 0) return NULL;
-    gp_ref ref = gp_object_alloc(kind);
-    if (!ref && collect_now()) ref = gp_object_alloc(kind);
+    gp_ref ref = object_or_collect(kind);
     if (!ref) return raise_memory(GP_PAGE, "a new channel or sync object");
     PyObject *h = make(type, ref, gp_get(&((struct gp_object *)gp_at(ref))->gen), kind);
     if (!h) gp_object_free(gp_at(ref));
@@ -222,6 +210,8 @@ static void drop_outcome(struct gp_object *o) {
     if (o->ring) {
         gp_message_drop((struct gp_message *)gp_payload(o->ring));
         gp_free(o->ring);
+    } else if (gp_get(&o->flags) & GP_OBJ_PROMISE && o->task) {
+        gp_free(o->task); /* a promise that nobody has kept */
     }
 }
 
@@ -237,8 +227,8 @@ PyObject *handles_unread(void) {
     if (!held || PyErr_Occurred()) Py_CLEAR(list);
     for (Py_ssize_t i = 0; list && i < PyList_GET_SIZE(held); i++) {
         struct gp_object *o = gp_at(((Handle *)PyList_GET_ITEM(held, i))->ref);
-        if (!gp_outcome_unread(o) || !o->ring) continue;
-        PyObject *failure = message_decode((struct gp_message *)gp_payload(o->ring), true);
+        if (!gp_outcome_unread(o)) continue;
+        PyObject *failure = o->ring ? message_decode((struct gp_message *)gp_payload(o->ring), true) : Py_NewRef(Py_None);
         PyObject *entry = failure ? Py_BuildValue("(KNk)", (unsigned long long)gp_get(&o->id), failure, (unsigned long)o->site) : NULL;
         if (!entry || PyList_Append(list, entry) < 0) Py_CLEAR(list);
         Py_XDECREF(entry);
@@ -252,13 +242,6 @@ uint32_t collect_now(void) {
     do freed += more = gp_collect(drop_outcome);
     while (gp_unread_dropped() && more); /* among what was freed was the last message about a failed goroutine */
     return freed;
-}
-
-gp_ref alloc_or_collect(uint64_t payload, unsigned flags) {
-    gp_ref ref = gp_alloc(payload, flags);
-    if (!ref && collect_now()) ref = gp_alloc(payload, flags);
-    if (!ref && gp_heap_reclaim()) ref = gp_alloc(payload, flags);
-    return ref;
 }
 
 /* A reader that keeps a copy for messages to come looks whether any process could still send one. */

@@ -97,9 +97,11 @@ static bool commit_pages(uint32_t page, uint32_t pages) {
     uint64_t descriptors = gp.arena_bytes / GP_PAGE * sizeof(struct gp_page);
     if (gp_commit_upto(gp.arena, &described, (uint64_t)(page + pages) * sizeof(struct gp_page), descriptors) < 0)
         return false;
-    uint64_t first = (uint64_t)first_page() * GP_PAGE;
-    return gp_commit_upto(gp.arena + first, &heap.committed, (uint64_t)(page + pages) * GP_PAGE - first,
-                          gp.arena_bytes - first) == 0;
+    uint64_t first = (uint64_t)first_page() * GP_PAGE, want = (uint64_t)(page + pages) * GP_PAGE - first;
+    if (want <= heap.committed) return true;
+    if (gp_commit_for(gp_purpose, gp.arena + first + heap.committed, want - heap.committed) < 0) return false;
+    heap.committed = want;
+    return true;
 }
 
 static void give_back(struct run *r) {

@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 #define GP_MAGIC 0x31636f72706f67ULL /* "goproc1" */
-#define GP_ABI 5u                    /* raised with every change of this file */
+#define GP_ABI 6u                    /* raised with every change of this file */
 #define GP_LINE 64u
 #define GP_MAX_PROCS 256u
 #define GP_OBSERVER GP_MAX_PROCS     /* in place of a proc's number: a command that looks at the segment from outside */
@@ -171,7 +171,8 @@ struct gp_object {
     };
     _Atomic uint32_t holders_version; /* +1 whenever a holder bit is set: the collector's double collect */
     union {
-        gp_ref task;                 /* goroutine: its task block, while it is queued or running */
+        gp_ref task;                 /* goroutine: its task block, while it is queued or running; promise: the block for its
+                                        outcome, until that is set */
         _Atomic uint32_t ctx_parent; /* context: for its whole life; 0 = none */
     };
     union {
@@ -231,9 +232,12 @@ struct gp_sudog {                /* 128 bytes: one case of one blocked operation
 #define GP_SUDOG_BITS 20u
 
 /* ---- tasks: goroutines that have not started. A heap block (GP_BLOCK_TASK); its tag is the truth about who has it,
- * the rings only hold hints. It stays allocated, owned by its proc, until the goroutine ends. */
+ * the rings only hold hints. It stays allocated, owned by its proc, until the goroutine ends; then it goes, or holds the
+ * outcome for the handles. */
 #define GP_TASK_NAME 60u
+#define GP_TASK_LABELS 8192u         /* bytes of labels that reports show */
 struct gp_task {
+    struct gp_message call;      /* what to call; where the goroutine has ended, its outcome: that then needs no memory */
     uint64_t id;                 /* goroutine number */
     uint64_t parent;             /* number of the goroutine that created it */
     gp_ref object;               /* its outcome */
@@ -243,7 +247,6 @@ struct gp_task {
     uint16_t pinned;             /* 1: go.on, never stolen */
     _Atomic uint32_t started;    /* 0 queued, 1 running: for reports */
     char name[GP_TASK_NAME];     /* UTF-8, cut, NUL-terminated */
-    struct gp_message call;      /* what to call */
 };                               /* behind it, as far as the block goes: its labels as a report has them */
 
 /* ---- procs */

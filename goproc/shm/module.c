@@ -357,6 +357,8 @@ static PyMethodDef functions[] = {
     {"collect", core_collect, METH_NOARGS, PyDoc_STR("Free shared objects that nobody refers to; return how many.")},
     {"as_pickling", (PyCFunction)(void (*)(void))message_as_pickling, METH_FASTCALL,
      PyDoc_STR("Call a function that pickles, outside of a message: handles let themselves be pickled, blocking is refused.")},
+    {"for_end", (PyCFunction)(void (*)(void))memory_for_end, METH_FASTCALL,
+     PyDoc_STR("for_end(function, *args): call a function that may use the memory set aside for ends: failures, reports, releases.")},
     {"unread", core_unread, METH_NOARGS, PyDoc_STR("(id, failure, site) of failed goroutines that nobody has read, and whose handles are here or in no process.")},
     {"die_with_parent", core_die_with_parent, METH_O, PyDoc_STR("SIGKILL me when my parent, which must be ppid, dies.")},
     {"set_name", core_set_name, METH_O, PyDoc_STR("Name of this process in ps and top, at most 15 bytes.")},

@@ -60,8 +60,15 @@ void raise_stopped(const char *what, uint64_t run);                   /* Runtime
 uint32_t handles_live(void);
 PyObject *handles_unread(void);                                       /* [(id, failure, site)] unread, held here or by no process */
 uint32_t collect_now(void);                                           /* shared objects that were garbage */
+
+/* ---- memory.c */
 gp_ref alloc_or_collect(uint64_t payload, unsigned flags);            /* gp_alloc; short of memory, after a collection */
-PyObject *raise_memory(uint64_t asked, const char *what);
+gp_ref object_or_collect(enum gp_kind kind);                          /* gp_object_alloc, the same */
+gp_ref alloc_for_end(uint64_t payload);                               /* also from the reserve */
+int message_encode_end(PyObject *v, struct gp_message *m);            /* message_encode, the same */
+PyObject *memory_for_end(PyObject *module, PyObject *const *args, Py_ssize_t nargs); /* call it with the reserve */
+PyObject *raise_memory(uint64_t asked, const char *what);             /* and what was short; always NULL */
+bool only_memory_is_short(void);                                      /* the exception says no more than that: it is cleared */
 
 /* ---- codec.c */
 int message_encode(PyObject *v, struct gp_message *m);                /* 0, or -1 and an exception: nothing kept */

@@ -1,0 +1,91 @@
+/* memory.c - allocation as the Python half uses it: what is garbage goes first, and a failure says what was short.
+ *
+ * What must not fail, the end of a goroutine above all, is written with the purpose GP_FOR_ENDS: it may use the reserve
+ * beyond the limit, so that messages which fill the memory do not take it from reports and failures.
+ */
+#include "python.h"
+
+gp_ref alloc_or_collect(uint64_t payload, unsigned flags) {
+    gp_ref ref = gp_alloc(payload, flags);
+    if (GP_LIKELY(ref != 0)) return ref;
+    if (gp_heap_reclaim() && (ref = gp_alloc(payload, flags))) return ref;
+    if (!collect_now()) return 0;
+    gp_heap_reclaim();
+    return gp_alloc(payload, flags);
+}
+
+gp_ref object_or_collect(enum gp_kind kind) {
+    gp_ref ref = gp_object_alloc(kind);
+    if (GP_LIKELY(ref != 0)) return ref;
+    if (gp_heap_reclaim() && (ref = gp_object_alloc(kind))) return ref;
+    if (!collect_now()) return 0;
+    gp_heap_reclaim();
+    return gp_object_alloc(kind);
+}
+
+int message_encode_end(PyObject *v, struct gp_message *m) {
+    enum gp_purpose before = gp_purpose;
+    gp_purpose = GP_FOR_ENDS;
+    int r = message_encode(v, m);
+    gp_purpose = before;
+    return r;
+}
+
+gp_ref alloc_for_end(uint64_t payload) {
+    enum gp_purpose before = gp_purpose;
+    gp_purpose = GP_FOR_ENDS;
+    gp_ref ref = alloc_or_collect(payload, 0);
+    gp_purpose = before;
+    return ref;
+}
+
+PyObject *memory_for_end(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
+    (void)module;
+    if (nargs < 1) return PyErr_Format(PyExc_TypeError, "for_end(function, *args)");
+    enum gp_purpose before = gp_purpose;
+    gp_purpose = GP_FOR_ENDS;
+    PyObject *r = PyObject_Vectorcall(args[0], args + 1, (size_t)nargs - 1, NULL);
+    gp_purpose = before;
+    return r;
+}
+
+bool only_memory_is_short(void) {
+    if (!PyErr_ExceptionMatches(hooks.out_of_memory)) return false;
+    PyErr_Clear();
+    return true;
+}
+
+#define RAISE_LIMIT "raise the limit with --memory, GOPROC_MEMORY or runtime(memory=...)"
+
+static PyObject *limit_text(unsigned long long asked, const char *what) {
+    uint64_t used = gp_committed(), limit = gp.head->memory;
+    uint64_t pages = used < limit ? (limit - used) / GP_PAGE * GP_PAGE : 0; /* memory is handed out by pages */
+    return PyUnicode_FromFormat("%s needs %llu bytes of shared memory; %llu of %llu are free (" RAISE_LIMIT ")", what, asked,
+                                (unsigned long long)pages, (unsigned long long)limit);
+}
+
+PyObject *raise_memory(uint64_t asked, const char *what) {
+    unsigned long long n = asked;
+    PyObject *text = NULL;
+    switch (gp.shortage) {
+    case GP_SHORT_LIMIT: text = limit_text(n, what); break;
+    case GP_SHORT_SYSTEM:
+        text = PyUnicode_FromFormat("%s needs %llu bytes of shared memory, and the system has no more memory to give", what, n);
+        break;
+    case GP_SHORT_ARENA:
+        text = PyUnicode_FromFormat(
+            "%s needs %llu bytes of shared memory in one piece; each process has %llu bytes of address space for what it sends, "
+            "and this one has no free piece of that size (use fewer processes, or raise RLIMIT_AS and RLIMIT_FSIZE where they "
+            "are set: ulimit -v, -f)",
+            what, n, (unsigned long long)gp.arena_bytes);
+        break;
+    case GP_SHORT_DESCRIPTOR:
+        text = PyUnicode_FromFormat(
+            "%s needs %llu bytes of shared memory; before Linux 5.14 these come by goproc's descriptor, and the program has "
+            "closed that (os.closerange()?)",
+            what, n);
+    }
+    if (text) PyErr_SetObject(hooks.out_of_memory, text);
+    Py_XDECREF(text);
+    return NULL;
+}
