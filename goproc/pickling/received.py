@@ -93,8 +93,10 @@ class _Resolver(pickle.Unpickler):
             if loaded.check is None:
                 return loaded.value
             copy._loaded = loaded
+            kept[copy] = _serial  # first: to make room for the entry may be to let go of this copy
             entries.add(Entry(loaded.value, label, "", copy, loaded.check, False))
-        kept[copy] = _serial
+        else:
+            kept[copy] = _serial
         self.shared.append(loaded)
         return loaded.value
 
