@@ -5,6 +5,8 @@ from setuptools import Extension, setup
 SOURCES = [
     "segment",
     "backing",
+    "pages",
+    "reclaim",
     "heap",
     "lock",
     "park",
@@ -43,7 +45,7 @@ setup(
         Extension(
             "goproc.shm._core",
             [f"goproc/shm/{name}.c" for name in SOURCES],
-            depends=[f"goproc/shm/{name}.h" for name in ("layout", "core", "python")],
+            depends=[f"goproc/shm/{name}.h" for name in ("layout", "core", "pages", "python")],
             extra_compile_args=[
                 "-std=c11",
                 "-O2",

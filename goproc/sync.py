@@ -292,8 +292,8 @@ class _OnceCall:
         return self._result.result()
 
     def _call(self, raised: list[BaseException]) -> None:
-        from goproc.goroutine import Goexit
         from goproc import ending
+        from goproc.goroutine import Goexit
 
         f = self._f
         try:

@@ -69,7 +69,9 @@ uint64_t gp_committed(void) {
 }
 
 int gp_commit_for(enum gp_purpose purpose, uint64_t offset, uint64_t bytes) {
-    uint64_t limit = gp.head->memory + (purpose == GP_FOR_VALUES ? 0 : GP_RESERVE * gp.nprocs);
+    static const uint64_t beyond[] = {[GP_FOR_VALUES] = 0, [GP_FOR_TASKS] = GP_RESERVE / 2, [GP_FOR_TABLES] = GP_RESERVE,
+                                      [GP_FOR_ENDS] = GP_RESERVE};
+    uint64_t limit = gp.head->memory + beyond[purpose] * gp.nprocs;
     gp.shortage = GP_SHORT_LIMIT;
     atomic_fetch_add(&gp.my->committed, bytes); /* first: two procs must not both take the last bit */
     int err = gp_committed() > limit ? -ENOMEM : 0;

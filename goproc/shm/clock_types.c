@@ -106,9 +106,9 @@ static PyObject *context_cancel(PyObject *module, PyObject *args) {
     if (gp_context_expire(o)) Py_RETURN_FALSE; /* by its own deadline, before */
     gp_ref block = 0;
     struct gp_message m;
-    if (cause != Py_None && message_encode_end(cause, &m) < 0) {
+    if (cause != Py_None && message_encode_for(GP_FOR_ENDS, cause, &m) < 0) {
         if (!only_memory_is_short()) return NULL; /* else it is cancelled without the cause */
-    } else if (cause != Py_None && !(block = alloc_for_end(sizeof m))) {
+    } else if (cause != Py_None && !(block = alloc_for(GP_FOR_ENDS, sizeof m, 0))) {
         gp_message_drop(&m);
     } else if (block) {
         memcpy(gp_payload(block), &m, sizeof m);

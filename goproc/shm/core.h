@@ -88,7 +88,8 @@ uint64_t gp_now(void);                                               /* CLOCK_MO
 /* ---- backing.c */
 enum gp_purpose {
     GP_FOR_VALUES, /* what the program sends and keeps: within the limit */
-    GP_FOR_TABLES, /* what coordination needs, a waiter, say: also from a reserve beyond the limit */
+    GP_FOR_TASKS,  /* a new goroutine, which may be the one that empties the channels: also from half of the reserve */
+    GP_FOR_TABLES, /* what coordination needs, a waiter, say: also from the reserve beyond the limit */
     GP_FOR_ENDS,   /* what tells of an end, a failure, say: as tables */
 };
 extern _Thread_local enum gp_purpose gp_purpose; /* of the pages that this thread takes for blocks and objects */
@@ -109,7 +110,6 @@ bool gp_block_check(gp_ref ref, uint64_t *capacity);                 /* is this 
 bool gp_object_check(gp_ref ref);                                    /* could this be an object? */
 void gp_heap_attach(void);
 void gp_heap_detach(void);
-uint64_t gp_heap_reclaim(void); /* gives FREE extents of other arenas back to the system: how many bytes */
 void gp_heap_each(void (*visit)(struct gp_block *b, bool object, uint64_t bytes, void *arg), void *arg); /* live ones */
 struct gp_heap_stats { uint64_t blocks, objects, definitions, bytes; };
 void gp_heap_census(struct gp_heap_stats *out);                      /* live ones in all arenas: for tests */
@@ -124,6 +124,12 @@ static inline uint64_t gp_len(gp_ref ref) {
 static inline unsigned gp_flags(gp_ref ref) { return (unsigned)(gp_get(&((struct gp_block *)gp_at(ref))->len) >> 56); }
 static inline void gp_own(gp_ref ref, uint64_t tag) { gp_set(&((struct gp_block *)gp_at(ref))->tag, tag); }
 static inline uint64_t gp_tag(gp_ref ref) { return gp_acquire(&((struct gp_block *)gp_at(ref))->tag); }
+
+/* ---- reclaim.c */
+void gp_reclaim_attach(void);
+uint64_t gp_heap_reclaim(void);                                      /* all that is free, in all arenas, to the system: bytes */
+void gp_heap_trim(bool (*enough)(void));                             /* the same, in arenas that are not in use; when idle */
+uint64_t gp_heap_patience(uint64_t now);                             /* ns until an idle process should call it */
 
 /* ---- lock.c */
 #define GP_LOCK_WAITERS 0x80000000u
@@ -217,6 +223,7 @@ int gp_drain(uint32_t *out, int max);      /* own inbox: waiter indices that wer
 bool gp_inbox_pending(void);
 bool gp_thread_wait(struct gp_waiter *w, uint64_t until_ns); /* until state leaves WAITING; false: time is up. No GIL needed */
 void gp_release_threads(void);             /* the runtime stops: no thread of this process may go on sleeping */
+bool gp_something_to_do(void);             /* for the scheduler of this process */
 void gp_idle(uint64_t until_ns);           /* sleep until there may be something to do. No GIL needed */
 uint32_t gp_patience(void);                /* for how long gp_idle() has left tasks to other workers, in its units */
 void gp_patience_over(void);               /* one was taken */

@@ -156,7 +156,7 @@ static PyObject *dump_answer(PyObject *module, PyObject *args) {
     Py_ssize_t len;
     if (!PyArg_ParseTuple(args, "Iy#:dump_answer", &n, &text, &len)) return NULL;
     if (!gp.base) Py_RETURN_FALSE;
-    gp_ref ref = alloc_for_end((uint64_t)len);
+    gp_ref ref = alloc_for(GP_FOR_ENDS, (uint64_t)len, 0);
     if (ref) memcpy(gp_payload(ref), text, (size_t)len);
     publish((uint64_t)n << 32 | ref);
     return PyBool_FromLong(ref != 0);

@@ -31,7 +31,7 @@ static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned
     if (!h) return NULL;
     size_t extra = labels && PyBytes_Check(labels) ? (size_t)PyBytes_GET_SIZE(labels) : 0;
     if (extra > GP_TASK_LABELS) extra = GP_TASK_LABELS;
-    *task = alloc_or_collect(sizeof(struct gp_task) + extra, GP_BLOCK_TASK);
+    *task = alloc_for(GP_FOR_TASKS, sizeof(struct gp_task) + extra, GP_BLOCK_TASK);
     if (!*task) {
         Py_DECREF(h);
         raise_memory(sizeof(struct gp_task) + extra, "a goroutine");
@@ -82,7 +82,7 @@ static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t na
         return PyErr_Format(PyExc_ValueError, "go.on(%ld): the last worker is %u", proc, gp.nprocs - 1);
     bool pinned = proc >= 0;
     struct gp_message call;
-    if (message_encode(args[1], &call) < 0) return NULL;
+    if (message_encode_for(GP_FOR_TASKS, args[1], &call) < 0) return NULL;
     gp_ref task;
     Handle *h = make(args[0], args[2], site, parent, nargs > 6 ? args[6] : NULL, &task);
     if (!h) {
@@ -179,7 +179,7 @@ static PyObject *task_next(PyObject *module, PyObject *const *args, Py_ssize_t n
  * cannot be copied. */
 static int store_outcome(gp_ref block, gp_ref object, PyObject *value, bool failed) {
     struct gp_message m;
-    if ((failed ? message_encode_end(value, &m) : message_encode(value, &m)) < 0) return -1;
+    if ((failed ? message_encode_for(GP_FOR_ENDS, value, &m) : message_encode(value, &m)) < 0) return -1;
     if (m.block) gp_own(m.block, GP_TAG(GP_TAG_RESULT, object));
     memcpy(gp_payload(block), &m, sizeof m);
     return 0;
@@ -275,7 +275,7 @@ static PyObject *definition_put(PyObject *module, PyObject *blob) {
     (void)module;
     if (!PyBytes_Check(blob)) return PyErr_Format(PyExc_TypeError, "definition_put(bytes)");
     if (handle_ready() < 0) return NULL;
-    gp_ref ref = alloc_or_collect((uint64_t)PyBytes_GET_SIZE(blob), 0);
+    gp_ref ref = alloc_for(GP_FOR_TASKS, (uint64_t)PyBytes_GET_SIZE(blob), 0);
     if (!ref) return raise_memory((uint64_t)PyBytes_GET_SIZE(blob), "a definition");
     memcpy(gp_payload(ref), PyBytes_AS_STRING(blob), (size_t)PyBytes_GET_SIZE(blob));
     gp_own(ref, GP_TAG(GP_TAG_DEFINITION, gp.proc + 1));

@@ -152,7 +152,7 @@ static PyObject *make(PyTypeObject *type, gp_ref ref, uint32_t gen, enum gp_kind
 
 PyObject *handle_new(PyTypeObject *type, enum gp_kind kind) {
     if (handle_ready() < 0) return NULL;
-    gp_ref ref = object_or_collect(kind);
+    gp_ref ref = object_for(kind == GP_KIND_GOROUTINE ? GP_FOR_TASKS : GP_FOR_VALUES, kind);
     if (!ref) return raise_memory(GP_PAGE, "a new channel or sync object");
     PyObject *h = make(type, ref, gp_get(&((struct gp_object *)gp_at(ref))->gen), kind);
     if (!h) gp_object_free(gp_at(ref));

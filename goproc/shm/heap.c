@@ -5,240 +5,118 @@
  * free lists: when a proc runs out of known free blocks of a class it sweeps the tags of its pages of that class,
  * as a lazily sweeping collector does. All that is private here can be rebuilt from page descriptors and tags.
  *
- * Size classes step by about a third (64 ... 32768 bytes); larger blocks are extents, runs of whole 64 KiB pages,
- * kept for reuse (their pages are then already mapped on both sides) and given back to the system beyond a limit.
+ * Size classes step by about a third (64 ... 32768 bytes); larger blocks are extents, runs of whole 64 KiB pages. A page
+ * whose blocks are all FREE can become anything else. Any process may have given it to the system meanwhile (reclaim.c):
+ * so a known free block is taken only if its page still has the class, and the blocks that a pool knows of a page are
+ * forgotten before that page gets a new use.
  */
 #include <stdlib.h>
 
-#include "core.h"
+#include "pages.h"
 
-static const uint32_t class_bytes[] = {
+const uint32_t gp_class_bytes[GP_CLASS_COUNT] = {
     [GP_CLASS_OBJECT] = sizeof(struct gp_object),
     64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768,
 };
-#define CLASSES (sizeof class_bytes / sizeof class_bytes[0])
-#define LARGEST 32768u
-#define KEEP_BYTES (64ULL << 20) /* free extents that stay backed by memory */
+_Static_assert(GP_CLASS_FIRST + 18 == GP_CLASS_COUNT, "a size for each class");
+#define FRESH_MOST 64u   /* pages, or an eighth of what is in use, are taken anew before free ones of other sizes are looked for */
 
 struct pool {            /* one size class of my arena */
-    gp_ref *free;        /* known free blocks; last released first, it is still in the cache */
+    gp_ref *free;        /* blocks that were FREE; last released first, it is still in the cache */
     uint32_t n, cap;
-    uint32_t *pages;
+    uint32_t *pages;     /* those of this class; another process may have taken some */
     uint32_t npages, pages_cap;
     uint32_t cursor;     /* next page to sweep */
     uint32_t budget;     /* pages to sweep before a new one is taken: doubles when sweeping pays, halves when not */
 };
-struct run { /* pages of my arena */
-    uint32_t page, pages;
-    bool hole; /* given back to the system: commit before use */
-};
-struct runs {
-    struct run *v;
-    uint32_t n, cap;
-};
 
-static struct {
-    struct pool pool[CLASSES];
-    struct runs used; /* extents handed out; any of them may have become FREE meanwhile */
-    struct runs free; /* sorted by page, neighbours merged */
-    uint32_t next_page, last_page;
-    uint64_t committed; /* prefix of the arena */
-    uint64_t kept;      /* bytes of free runs that are not holes */
-    uint32_t since_harvest;
-    uint8_t class_of[LARGEST / GP_LINE + 1];
-} heap;
-
-static uint32_t first_page(void) { /* the descriptors come before it */
-    return (uint32_t)((gp.arena_bytes / GP_PAGE * sizeof(struct gp_page) + GP_PAGE - 1) / GP_PAGE);
-}
-static struct gp_page *page_at(uint64_t arena, uint32_t page) { return (struct gp_page *)(gp.base + arena) + page; }
-
-static bool push_run(struct runs *r, struct run x) {
-    if (r->n == r->cap) {
-        uint32_t cap = r->cap ? 2 * r->cap : 64;
-        struct run *v = realloc(r->v, cap * sizeof *v);
-        if (!v) return false;
-        r->v = v;
-        r->cap = cap;
-    }
-    r->v[r->n++] = x;
-    return true;
-}
+static struct pool pools[GP_CLASS_COUNT];
+static uint8_t class_of[GP_LARGEST / GP_LINE + 1];
 
 void gp_heap_attach(void) {
-    uint64_t pages = gp.arena_bytes / GP_PAGE;
-    heap.last_page = (uint32_t)pages;
-    heap.next_page = first_page();
-    for (unsigned c = GP_CLASS_FIRST, i = 0; c < CLASSES; c++)
-        for (; i <= class_bytes[c] / GP_LINE; i++) heap.class_of[i] = (uint8_t)c;
-    for (unsigned c = 0; c < CLASSES; c++) heap.pool[c].budget = 1;
+    for (unsigned c = GP_CLASS_FIRST, i = 0; c < GP_CLASS_COUNT; c++)
+        for (; i <= gp_class_bytes[c] / GP_LINE; i++) class_of[i] = (uint8_t)c;
+    for (unsigned c = 0; c < GP_CLASS_COUNT; c++) pools[c].budget = 1;
+    gp_pages_attach();
+    gp_reclaim_attach();
 }
 
 void gp_heap_detach(void) {
-    for (unsigned c = 0; c < CLASSES; c++) {
-        free(heap.pool[c].free);
-        free(heap.pool[c].pages);
+    for (unsigned c = 0; c < GP_CLASS_COUNT; c++) {
+        free(pools[c].free);
+        free(pools[c].pages);
     }
-    free(heap.used.v);
-    free(heap.free.v);
-    memset(&heap, 0, sizeof heap);
+    memset(pools, 0, sizeof pools);
+    gp_pages_detach();
 }
 
 /* ---- pages */
 
-static bool commit_pages(uint32_t page, uint32_t pages) {
-    /* descriptors first: they are the start of the arena, but committing all of them at once would cost 2 MiB a proc */
-    static uint64_t described;
-    static uint64_t run;
-    if (run != gp.run) {
-        run = gp.run;
-        described = 0;
-    }
-    uint64_t descriptors = gp.arena_bytes / GP_PAGE * sizeof(struct gp_page);
-    if (gp_commit_upto(gp.arena, &described, (uint64_t)(page + pages) * sizeof(struct gp_page), descriptors) < 0)
-        return false;
-    uint64_t first = (uint64_t)first_page() * GP_PAGE, want = (uint64_t)(page + pages) * GP_PAGE - first;
-    if (want <= heap.committed) return true;
-    if (gp_commit_for(gp_purpose, gp.arena + first + heap.committed, want - heap.committed) < 0) return false;
-    heap.committed = want;
-    return true;
+static struct gp_page *page_of_mine(gp_ref ref) {
+    return gp_page_at(gp.arena, (uint32_t)(((uint64_t)ref * GP_LINE - gp.arena) / GP_PAGE));
 }
 
-static void give_back(struct run *r) {
-    uint64_t bytes = (uint64_t)r->pages * GP_PAGE;
-    if (!gp_unback(gp.arena + (uint64_t)r->page * GP_PAGE, bytes)) return;
-    r->hole = true;
-    heap.kept -= bytes;
-    atomic_fetch_sub(&gp.my->committed, bytes);
+/* A page of `cls` whose blocks are all FREE becomes IDLE. */
+static bool retire(uint32_t page, uint32_t cls, bool objects) {
+    struct gp_page *d = gp_page_at(gp.arena, page);
+    uint32_t seen = cls;
+    if ((cls == GP_CLASS_OBJECT && !objects) || gp_acquire(&d->cls) != cls || !gp_page_empty(gp.arena, page, cls)) return false;
+    if (cls == GP_CLASS_OBJECT) gp_page_keep_gen(gp.arena, page);
+    return atomic_compare_exchange_strong(&d->cls, &seen, GP_CLASS_IDLE);
 }
 
-static void add_free_run(struct run x) {
-    uint32_t lo = 0, hi = heap.free.n;
-    while (lo < hi) {
-        uint32_t mid = (lo + hi) / 2;
-        if (heap.free.v[mid].page < x.page) lo = mid + 1;
-        else hi = mid;
-    }
-    if (!x.hole) heap.kept += (uint64_t)x.pages * GP_PAGE;
-    struct run *v = heap.free.v;
-    bool left = lo > 0 && v[lo - 1].hole == x.hole && v[lo - 1].page + v[lo - 1].pages == x.page;
-    bool right = lo < heap.free.n && v[lo].hole == x.hole && x.page + x.pages == v[lo].page;
-    if (left && right) {
-        v[lo - 1].pages += x.pages + v[lo].pages;
-        memmove(v + lo, v + lo + 1, (heap.free.n - lo - 1) * sizeof *v);
-        heap.free.n--;
-    } else if (left) {
-        v[lo - 1].pages += x.pages;
-    } else if (right) {
-        v[lo].page = x.page;
-        v[lo].pages += x.pages;
-    } else if (push_run(&heap.free, x)) {
-        v = heap.free.v;
-        memmove(v + lo + 1, v + lo, (heap.free.n - 1 - lo) * sizeof *v);
-        v[lo] = x;
-    } else if (!x.hole) {
-        heap.kept -= (uint64_t)x.pages * GP_PAGE; /* no memory for the list: this run is lost until the runtime stops */
-    }
+static void forget_blocks(struct pool *p, uint32_t cls) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->n; i++)
+        if (gp_acquire(&page_of_mine(p->free[i])->cls) == cls) p->free[n++] = p->free[i];
+    p->n = n;
 }
 
-static struct gp_block *extent_at(uint64_t arena, uint32_t page) {
-    return (struct gp_block *)(gp.base + arena + (uint64_t)page * GP_PAGE);
-}
-
-/* A FREE extent belongs to whoever stores TAKEN first. Its owner may have handed it out meanwhile, with its tag before its
- * class: so the class is looked at after the tag was stored, and then the tag again. */
-static bool take_extent(struct gp_page *d, struct gp_block *b) {
-    uint64_t free_tag = 0, taken = GP_TAG(GP_TAG_TAKEN, gp.proc + 1);
-    if (gp_acquire(&d->cls) != GP_CLASS_EXTENT || gp_acquire(&b->tag) != 0 ||
-        !atomic_compare_exchange_strong(&b->tag, &free_tag, taken))
-        return false;
-    if (gp_acquire(&d->cls) == GP_CLASS_EXTENT && gp_acquire(&b->tag) == taken) return true;
-    atomic_compare_exchange_strong(&b->tag, &taken, 0);
-    return false;
-}
-
-uint64_t gp_heap_reclaim(void) {
-    uint64_t bytes = 0;
-    for (uint32_t p = 0; p < gp.nprocs; p++) {
-        uint64_t arena = gp.heap_at + p * gp.arena_bytes;
-        for (uint32_t page = first_page(); p != gp.proc && page < gp.arena_bytes / GP_PAGE; page++) {
-            struct gp_page *d = page_at(arena, page);
-            if (gp_acquire(&d->cls) == 0) break; /* pages are taken in order */
-            if (!take_extent(d, extent_at(arena, page))) continue;
-            uint64_t size = (uint64_t)gp_get(&d->pages) * GP_PAGE;
-            gp_release(&d->cls, GP_CLASS_TAKING);
-            bool given = gp_unback(arena + (uint64_t)page * GP_PAGE, size);
-            if (given) {
-                atomic_fetch_sub(&gp_proc_at(p)->committed, size);
-                bytes += size;
-            } else {
-                gp_set(&extent_at(arena, page)->tag, 0);
-            }
-            gp_release(&d->cls, given ? GP_CLASS_HOLE : GP_CLASS_EXTENT);
-        }
-    }
-    return bytes;
-}
-
-static void harvest(void) {
-    for (uint32_t i = 0; i < heap.used.n;) {
-        struct run *r = &heap.used.v[i];
-        struct gp_page *d = page_at(gp.arena, r->page);
-        bool hole = gp_acquire(&d->cls) == GP_CLASS_HOLE;
-        if (!hole && !take_extent(d, extent_at(gp.arena, r->page))) {
+/* Pages of a pool that nothing lives in any more, or that another process has given to the system, become free runs. */
+static void regain_pool(unsigned cls, bool objects) {
+    struct pool *p = &pools[cls];
+    uint32_t kept = p->npages;
+    for (uint32_t i = 0; i < kept;) { /* those that go move to the end */
+        uint32_t page = p->pages[i];
+        if (!retire(page, cls, objects) && gp_acquire(&gp_page_at(gp.arena, page)->cls) != GP_CLASS_HOLE) {
             i++;
             continue;
         }
-        gp_release(&d->cls, GP_CLASS_INNER); /* no block begins here until it is handed out again */
-        struct run x = *r;
-        x.hole = hole;
-        *r = heap.used.v[--heap.used.n];
-        add_free_run(x);
+        p->pages[i] = p->pages[--kept];
+        p->pages[kept] = page;
     }
-    for (uint32_t i = heap.free.n; i-- > 0 && heap.kept > KEEP_BYTES;)
-        if (!heap.free.v[i].hole) give_back(&heap.free.v[i]);
-    heap.since_harvest = 0;
+    if (kept == p->npages) return;
+    forget_blocks(p, cls);
+    for (uint32_t i = kept; i < p->npages; i++)
+        gp_pages_free(p->pages[i], 1, gp_acquire(&gp_page_at(gp.arena, p->pages[i])->cls) == GP_CLASS_HOLE);
+    p->npages = kept;
+    p->cursor = 0;
 }
 
-/* best fit; runs that are still backed come first */
-static bool take_free_run(uint32_t pages, uint32_t *page) {
-    struct run *best = NULL;
-    for (uint32_t i = 0; i < heap.free.n; i++) {
-        struct run *r = &heap.free.v[i];
-        if (r->pages >= pages && (!best || r->hole < best->hole || (r->hole == best->hole && r->pages < best->pages)))
-            best = r;
-    }
-    if (!best) return false;
-    uint64_t at = gp.arena + (uint64_t)best->page * GP_PAGE, bytes = (uint64_t)pages * GP_PAGE;
-    if (best->hole && gp_commit(at, bytes) < 0) return false;
-    if (!best->hole) heap.kept -= bytes;
-    *page = best->page;
-    best->page += pages;
-    best->pages -= pages;
-    if (best->pages == 0) {
-        uint32_t i = (uint32_t)(best - heap.free.v);
-        memmove(best, best + 1, (heap.free.n - i - 1) * sizeof *best);
-        heap.free.n--;
-    }
-    return true;
+static void regain(void) {
+    bool objects = gp_collect_lock();
+    for (unsigned c = GP_CLASS_OBJECT; c < GP_CLASS_COUNT; c++) regain_pool(c, objects);
+    if (objects) gp_collect_unlock();
+    gp_pages_seen();
 }
 
-static bool take_pages(uint32_t pages, uint32_t *page) {
-    if (heap.used.n <= 64 || ++heap.since_harvest > heap.used.n / 4) harvest();
-    if (take_free_run(pages, page)) return true;
-    if ((uint64_t)heap.next_page + pages <= heap.last_page && commit_pages(heap.next_page, pages)) {
-        *page = heap.next_page;
-        heap.next_page += pages;
-        return true;
+static enum gp_content take_pages(uint32_t pages, uint32_t *page) {
+    enum gp_content content;
+    gp_heap_moved();
+    gp_pages_harvest(false);
+    if ((content = gp_pages_reuse(pages, page))) return content;
+    uint32_t most = gp_pages_used() / 8;
+    if (gp_pages_fresh() > (most > FRESH_MOST ? most : FRESH_MOST)) {
+        regain();
+        if ((content = gp_pages_reuse(pages, page))) return content;
     }
-    harvest(); /* memory is short: look at everything, and let no free run stay unused */
-    for (uint32_t i = 0; i < heap.free.n; i++)
-        if (!heap.free.v[i].hole && heap.free.v[i].pages < pages) give_back(&heap.free.v[i]);
-    if (take_free_run(pages, page)) return true;
-    if ((uint64_t)heap.next_page + pages > heap.last_page || !commit_pages(heap.next_page, pages)) return false;
-    *page = heap.next_page;
-    heap.next_page += pages;
-    return true;
+    if (gp_pages_grow(pages, page)) return GP_ZERO;
+    gp_pages_harvest(true); /* memory is short: look at everything, and let no free run stay unused */
+    regain();
+    if ((content = gp_pages_reuse(pages, page))) return content;
+    gp_pages_return();
+    if ((content = gp_pages_reuse(pages, page))) return content;
+    return gp_pages_grow(pages, page) ? GP_ZERO : GP_NOTHING;
 }
 
 /* ---- blocks */
@@ -255,14 +133,24 @@ static bool push_free(struct pool *p, gp_ref ref) {
     return true;
 }
 
-static uint32_t sweep_page(struct pool *p, uint32_t bytes, uint32_t page) {
-    char *start = gp.base + gp.arena + (uint64_t)page * GP_PAGE;
-    uint32_t found = 0;
+static uint32_t sweep_page(struct pool *p, unsigned cls, uint32_t page) {
+    if (gp_acquire(&gp_page_at(gp.arena, page)->cls) != cls) return 0; /* another process takes it */
+    char *start = gp_page_start(gp.arena, page);
+    uint32_t found = 0, bytes = gp_class_bytes[cls];
     for (uint32_t at = GP_PAGE / bytes * bytes; at > 0;) { /* backwards: the stack then hands out ascending addresses */
         at -= bytes;
         if (gp_acquire((_Atomic uint64_t *)(start + at)) == 0 && push_free(p, gp_ref_of(start + at))) found++;
     }
     return found;
+}
+
+/* Every block of a new page is FREE. */
+static void clear_page(uint32_t page, unsigned cls, enum gp_content content) {
+    char *start = gp_page_start(gp.arena, page);
+    uint32_t gen = gp_get(&gp_page_at(gp.arena, page)->gen);
+    if (content == GP_OLD) memset(start, 0, GP_PAGE);
+    if (cls != GP_CLASS_OBJECT || gen == 0) return;
+    for (uint32_t at = 0; at < GP_PAGE; at += sizeof(struct gp_object)) gp_set(&((struct gp_object *)(start + at))->gen, gen);
 }
 
 static bool new_page(struct pool *p, unsigned cls) {
@@ -274,71 +162,86 @@ static bool new_page(struct pool *p, unsigned cls) {
         p->pages = v;
         p->pages_cap = cap;
     }
-    /* fresh pages only: an object's gen and a stale reference must never meet another class */
-    if ((uint64_t)heap.next_page + 1 > heap.last_page || !commit_pages(heap.next_page, 1)) return false;
-    page = heap.next_page++;
-    gp_release(&page_at(gp.arena, page)->cls, cls);
+    enum gp_content content = take_pages(1, &page);
+    if (content == GP_NOTHING) return false;
+    clear_page(page, cls, content);
+    gp_release(&gp_page_at(gp.arena, page)->cls, cls);
     p->pages[p->npages++] = page;
-    return sweep_page(p, class_bytes[cls], page) > 0;
+    return sweep_page(p, cls, page) > 0;
 }
 
+/* The pool knows no free block. */
 static bool refill(struct pool *p, unsigned cls) {
-    uint32_t bytes = class_bytes[cls], enough = GP_PAGE / bytes / 8 + 1, found = 0;
+    uint32_t bytes = gp_class_bytes[cls], enough = GP_PAGE / bytes / 8 + 1, found = 0;
+    gp_heap_moved();
     for (uint32_t i = 0; i < p->npages && i < p->budget && found < enough; i++) {
         p->cursor = p->cursor + 1 < p->npages ? p->cursor + 1 : 0;
-        found += sweep_page(p, bytes, p->pages[p->cursor]);
+        found += sweep_page(p, cls, p->pages[p->cursor]);
     }
     if (found >= enough) {
         if (p->budget < 1024) p->budget *= 2;
         return true;
     }
     if (p->budget > 1) p->budget /= 2;
-    if (new_page(p, cls) || found) return true;
-    for (uint32_t i = 0; i < p->npages; i++) found += sweep_page(p, bytes, p->pages[i]);
-    return found > 0;
+    if (new_page(p, cls) || p->n > 0) return true;
+    for (uint32_t i = 0; i < p->npages; i++) sweep_page(p, cls, p->pages[i]);
+    return p->n > 0;
 }
 
+/* A block, tagged as mine. See reclaim.c for the two looks at the class. */
 static gp_ref take(unsigned cls) {
-    struct pool *p = &heap.pool[cls];
-    if (GP_UNLIKELY(p->n == 0) && !refill(p, cls)) return 0;
-    return p->free[--p->n];
+    struct pool *p = &pools[cls];
+    uint64_t tag = gp_my_tag();
+    for (;;) {
+        if (GP_UNLIKELY(p->n == 0) && !refill(p, cls)) return 0;
+        gp_ref ref = p->free[--p->n];
+        struct gp_page *d = page_of_mine(ref);
+        struct gp_block *b = gp_at(ref);
+        if (GP_UNLIKELY(gp_get(&d->cls) != cls)) continue;
+        if (cls != GP_CLASS_OBJECT) gp_set(&b->len, 0); /* no flags of an earlier use */
+        gp_order();
+        gp_set(&b->tag, tag); /* COMMIT of the allocation */
+        gp_order();
+        if (GP_LIKELY(gp_get(&d->cls) == cls)) return ref;
+        gp_set(&b->tag, 0);
+    }
 }
 
 static gp_ref extent(uint64_t total) {
     uint64_t pages = (total + GP_PAGE - 1) / GP_PAGE;
     uint32_t page;
-    if (pages > heap.last_page || !take_pages((uint32_t)pages, &page)) return 0;
-    struct run r = {page, (uint32_t)pages, false};
-    if (!push_run(&heap.used, r)) {
-        add_free_run(r);
+    gp.shortage = GP_SHORT_ARENA;
+    if (pages > gp.arena_bytes / GP_PAGE || take_pages((uint32_t)pages, &page) == GP_NOTHING) return 0;
+    struct gp_page *d = gp_page_at(gp.arena, page);
+    if (!gp_extent_note(page, (uint32_t)pages)) {
+        for (uint64_t i = 0; i < pages; i++) gp_release(&d[i].cls, GP_CLASS_IDLE);
+        gp_pages_free(page, (uint32_t)pages, false);
         return 0;
     }
-    struct gp_page *d = page_at(gp.arena, page);
     /* old payload may lie where the tag goes: a sweep that sees the descriptor must not take it for an owner, and nobody
      * may take the extent for a FREE one */
-    struct gp_block *b = extent_at(gp.arena, page);
+    struct gp_block *b = (struct gp_block *)gp_page_start(gp.arena, page);
     gp_set(&b->len, 0);
     gp_release(&b->tag, gp_my_tag());
-    for (uint64_t i = 1; i < pages; i++) gp_set(&d[i].cls, GP_CLASS_INNER);
     gp_set(&d->pages, (uint32_t)pages);
     gp_release(&d->cls, GP_CLASS_EXTENT);
-    return gp_ref_of(gp.base + gp.arena + (uint64_t)page * GP_PAGE);
+    return gp_ref_of(b);
 }
 
 gp_ref gp_alloc(uint64_t payload, unsigned flags) {
     uint64_t total = payload + (flags & GP_BLOCK_ALIGNED ? 64 : GP_BLOCK_HEAD);
     gp_ref ref;
-    if (total <= LARGEST) {
-        ref = take(heap.class_of[(total + GP_LINE - 1) / GP_LINE]);
+    if (total <= GP_LARGEST) {
+        ref = take(class_of[(total + GP_LINE - 1) / GP_LINE]);
     } else {
         flags |= GP_BLOCK_ALIGNED;
+        enum gp_purpose purpose = gp_purpose;
+        if (purpose == GP_FOR_TASKS) gp_purpose = GP_FOR_VALUES; /* large arguments are values */
         ref = extent(payload + 64);
+        gp_purpose = purpose;
     }
     if (!ref) return 0;
-    struct gp_block *b = gp_at(ref);
-    gp_set(&b->len, (uint64_t)flags << 56 | payload);
-    gp_order();
-    gp_set(&b->tag, gp_my_tag()); /* COMMIT of the allocation */
+    gp_set(&((struct gp_block *)gp_at(ref))->len, (uint64_t)flags << 56 | payload);
     return ref;
 }
 
@@ -349,19 +252,17 @@ static bool mine(gp_ref ref) {
 
 void gp_free(gp_ref ref) {
     struct gp_block *b = gp_at(ref);
+    gp_set(&gp.my->heap_freed, gp_get(&gp.my->heap_freed) + 1);
     gp_release(&b->tag, 0); /* COMMIT of the release; after it another proc may reuse the block */
     if (!mine(ref)) return;
-    uint32_t page = (uint32_t)(((uint64_t)ref * GP_LINE - gp.arena) / GP_PAGE);
-    uint32_t cls = gp_get(&page_at(gp.arena, page)->cls);
-    if (cls < CLASSES) push_free(&heap.pool[cls], ref);
+    uint32_t cls = gp_get(&page_of_mine(ref)->cls);
+    if (cls < GP_CLASS_COUNT) push_free(&pools[cls], ref);
 }
 
 gp_ref gp_object_alloc(enum gp_kind kind) {
     gp_ref ref = take(GP_CLASS_OBJECT);
     if (!ref) return 0;
     struct gp_object *o = gp_at(ref);
-    gp_set(&o->kind, kind);
-    gp_set(&o->flags, 0);
     o->cap = 0;
     gp_set(&o->head, 0);
     gp_set(&o->tail, 0);
@@ -378,13 +279,14 @@ gp_ref gp_object_alloc(enum gp_kind kind) {
     gp_set(&o->proc, 0);
     o->site = 0;
     gp_order();
-    gp_set(&o->tag, gp_my_tag());
+    gp_set(&o->kind, kind); /* until then it is nothing: a collector passes it by */
     return ref;
 }
 
 void gp_object_free(struct gp_object *o) {
     gp_set(&o->gen, gp_get(&o->gen) + 1); /* stale handles fail from here on */
     gp_set(&o->kind, 0);
+    gp_set(&o->flags, 0);
     gp_order();
     gp_free(gp_ref_of(o));
 }
@@ -396,24 +298,24 @@ static struct gp_page *page_of(gp_ref ref, uint64_t *offset) {
     if (at < gp.heap_at || at >= gp.bytes) return NULL;
     uint64_t arena = gp.heap_at + (at - gp.heap_at) / gp.arena_bytes * gp.arena_bytes;
     uint32_t page = (uint32_t)((at - arena) / GP_PAGE);
-    if (page < first_page()) return NULL;
+    if (page < gp_first_page()) return NULL;
     *offset = (at - arena) % GP_PAGE;
-    return page_at(arena, page);
+    return gp_page_at(arena, page);
 }
 
 bool gp_block_check(gp_ref ref, uint64_t *capacity) {
     uint64_t offset;
     struct gp_page *d = page_of(ref, &offset);
     if (!d) return false;
-    uint32_t cls = gp_acquire(&d->cls);
+    uint32_t cls = gp_page_class(d);
     uint64_t total;
     if (cls == GP_CLASS_EXTENT) {
         if (offset != 0) return false;
         total = (uint64_t)gp_get(&d->pages) * GP_PAGE;
         if ((uint64_t)ref * GP_LINE + total > gp.bytes) return false;
     } else {
-        if (cls < GP_CLASS_FIRST || cls >= CLASSES || offset % class_bytes[cls] != 0) return false;
-        total = class_bytes[cls];
+        if (cls < GP_CLASS_FIRST || cls >= GP_CLASS_COUNT || offset % gp_class_bytes[cls] != 0) return false;
+        total = gp_class_bytes[cls];
         if (offset + total > GP_PAGE) return false;
     }
     uint64_t head = gp_flags(ref) & GP_BLOCK_ALIGNED ? 64 : GP_BLOCK_HEAD;
@@ -425,23 +327,24 @@ bool gp_block_check(gp_ref ref, uint64_t *capacity) {
 bool gp_object_check(gp_ref ref) {
     uint64_t offset;
     struct gp_page *d = page_of(ref, &offset);
-    return d && gp_acquire(&d->cls) == GP_CLASS_OBJECT && offset % sizeof(struct gp_object) == 0;
+    return d && gp_page_class(d) == GP_CLASS_OBJECT && offset % sizeof(struct gp_object) == 0;
 }
 
 void gp_heap_each(void (*visit)(struct gp_block *b, bool object, uint64_t bytes, void *arg), void *arg) {
     for (uint32_t p = 0; p < gp.nprocs; p++) {
         uint64_t arena = gp.heap_at + p * gp.arena_bytes;
-        for (uint32_t page = first_page(); page < gp.arena_bytes / GP_PAGE; page++) {
-            uint32_t cls = gp_acquire(&page_at(arena, page)->cls);
+        for (uint32_t page = gp_first_page(); page < gp.arena_bytes / GP_PAGE; page++) {
+            uint32_t cls = gp_page_class(gp_page_at(arena, page));
             if (cls == 0) break; /* pages are taken in order */
+            if (cls == GP_CLASS_EXTENT && gp_get(&gp_page_at(arena, page)->cls) != cls) continue; /* it is free, and goes */
             char *start = gp.base + arena + (uint64_t)page * GP_PAGE;
-            uint32_t step = cls < CLASSES ? class_bytes[cls] : GP_PAGE;
-            bool begins = cls < CLASSES || cls == GP_CLASS_EXTENT;
+            uint32_t step = cls < GP_CLASS_COUNT ? gp_class_bytes[cls] : GP_PAGE;
+            bool begins = cls < GP_CLASS_COUNT || cls == GP_CLASS_EXTENT;
             for (uint32_t at = 0; begins && at + step <= GP_PAGE; at += step) {
                 struct gp_block *b = (struct gp_block *)(start + at);
                 if (gp_acquire(&b->tag) == 0) continue;
                 visit(b, cls == GP_CLASS_OBJECT,
-                      cls == GP_CLASS_EXTENT ? (uint64_t)gp_get(&page_at(arena, page)->pages) * GP_PAGE : step, arg);
+                      cls == GP_CLASS_EXTENT ? (uint64_t)gp_get(&gp_page_at(arena, page)->pages) * GP_PAGE : step, arg);
             }
         }
     }

@@ -49,7 +49,7 @@ enum gp_tag_kind {
     GP_TAG_QUEUE = 4,  /* a task no proc has claimed yet */
     GP_TAG_RESULT = 5, /* value: ref of the goroutine object whose outcome it holds */
     GP_TAG_DEFINITION = 6, /* lives as long as the segment */
-    GP_TAG_TAKEN = 7,  /* a FREE extent: who has stored this, the arena's owner or a proc short of memory, has it */
+    GP_TAG_TAKEN = 7,  /* a FREE extent: who has stored this, the arena's owner or a proc that gives it back, has it */
 };
 #define GP_TAG(kind, value) (((uint64_t)(kind) << 56) | (uint64_t)(value))
 #define GP_TAG_KIND(tag) ((unsigned)((tag) >> 56))
@@ -97,16 +97,24 @@ struct gp_pickle {           /* payload of GP_CODEC_PICKLE, after the handles if
     gp_ref buffer[];
 };
 
-enum { GP_CLASS_OBJECT = 1, GP_CLASS_FIRST = 2, GP_CLASS_HOLE = 60, GP_CLASS_TAKING = 61, GP_CLASS_EXTENT = 62, GP_CLASS_INNER = 63 };
-struct gp_page {             /* one per 64 KiB page of an arena; 0 = never used */
-    /* GP_CLASS_OBJECT, a size class, EXTENT (first page) or INNER (further pages of an extent); a FREE extent that another
-     * proc gives back to the system: TAKING, then HOLE until the arena's owner notices */
-    _Atomic uint32_t cls;
+enum {
+    GP_CLASS_OBJECT = 1,
+    GP_CLASS_FIRST = 2,   /* the first of the size classes, see heap.c */
+    GP_CLASS_IDLE = 59,   /* free, with memory */
+    GP_CLASS_HOLE = 60,   /* free, without */
+    GP_CLASS_TAKING = 61, /* somebody gives it back to the system: | what it was << 8 | proc + 1 << 16 */
+    GP_CLASS_EXTENT = 62, /* the first page of one */
+    GP_CLASS_INNER = 63,  /* further pages of an extent; a page that its owner is about to use */
+};
+struct gp_page {             /* one per 64 KiB page of an arena; pages.h says who may change it */
+    _Atomic uint32_t cls;    /* 0 = never used */
     _Atomic uint32_t pages;  /* of an extent: its length in pages */
+    _Atomic uint32_t gen;    /* where its next objects begin: at the highest that an object here has had */
+    uint32_t pad;
 };
 
-/* ---- objects: channels, wait groups, atomics, goroutine outcomes. 128 bytes in pages of their own class, which
- * never hold anything else, so that `gen` survives reuse and a stale handle is always recognised. */
+/* ---- objects: channels, wait groups, atomics, goroutine outcomes. 128 bytes in pages of their own class. `gen` survives
+ * reuse, also where the page was something else meanwhile (gp_page.gen), so that a stale handle is always recognised. */
 enum gp_kind {
     GP_KIND_CHAN = 1, /* also timers (GP_OBJ_TIMER) and contexts (GP_OBJ_CONTEXT): both are what one receives from */
     GP_KIND_WAITGROUP,
@@ -300,6 +308,13 @@ struct gp_proc {
     /* threads.c: all threads beside the scheduler's sleep for as long as `act` and `threads` have these values */
     _Atomic uint64_t asleep_act, asleep_threads;
     uint32_t pad3[2];
+    /* line 3: for reclaim.c (own proc writes, but for the last) */
+    _Atomic uint64_t heap_moves; /* +1 whenever it takes pages, or looks for FREE blocks in them */
+    _Atomic uint64_t heap_freed; /* blocks that it has released */
+    _Atomic uint32_t fenced;     /* 1: the kernel can put a fence into this process */
+    uint32_t pad4;
+    _Atomic uint64_t heap_moves_seen; /* by the last look whether its arena is in use */
+    uint64_t pad5[4];
     struct gp_journal journal;   /* 5 lines, own proc writes */
     struct gp_queue queue;       /* line-aligned by what precedes it */
     /* reports, see dump.c */
@@ -337,7 +352,9 @@ struct gp_header {
     _Atomic uint32_t collect_after; /* how much more makes the next one worth it; 0: not set yet */
     _Atomic uint32_t collecting; /* lock word of the one process that collects, else 0 */
     _Atomic uint32_t asleep;     /* 1: all goroutines are; the host is to report it */
-    uint32_t pad3[7];
+    uint32_t pad3[3];
+    _Atomic uint64_t heap_trimmed; /* when an idle process last looked for free memory, ns */
+    _Atomic uint64_t heap_settled; /* moves and releases of all procs by then, if it has given all of it back */
     struct {                     /* a line of its own: the lock word at byte 16 guards the links of all contexts */
         uint64_t pad0, pad1;
         _Atomic uint32_t lock;

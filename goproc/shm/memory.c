@@ -14,7 +14,7 @@ gp_ref alloc_or_collect(uint64_t payload, unsigned flags) {
     return gp_alloc(payload, flags);
 }
 
-gp_ref object_or_collect(enum gp_kind kind) {
+static gp_ref object_or_collect(enum gp_kind kind) {
     gp_ref ref = gp_object_alloc(kind);
     if (GP_LIKELY(ref != 0)) return ref;
     if (gp_heap_reclaim() && (ref = gp_object_alloc(kind))) return ref;
@@ -23,18 +23,26 @@ gp_ref object_or_collect(enum gp_kind kind) {
     return gp_object_alloc(kind);
 }
 
-int message_encode_end(PyObject *v, struct gp_message *m) {
+int message_encode_for(enum gp_purpose purpose, PyObject *v, struct gp_message *m) {
     enum gp_purpose before = gp_purpose;
-    gp_purpose = GP_FOR_ENDS;
+    gp_purpose = purpose;
     int r = message_encode(v, m);
     gp_purpose = before;
     return r;
 }
 
-gp_ref alloc_for_end(uint64_t payload) {
+gp_ref alloc_for(enum gp_purpose purpose, uint64_t payload, unsigned flags) {
     enum gp_purpose before = gp_purpose;
-    gp_purpose = GP_FOR_ENDS;
-    gp_ref ref = alloc_or_collect(payload, 0);
+    gp_purpose = purpose;
+    gp_ref ref = alloc_or_collect(payload, flags);
+    gp_purpose = before;
+    return ref;
+}
+
+gp_ref object_for(enum gp_purpose purpose, enum gp_kind kind) {
+    enum gp_purpose before = gp_purpose;
+    if (before < purpose) gp_purpose = purpose;
+    gp_ref ref = object_or_collect(kind);
     gp_purpose = before;
     return ref;
 }

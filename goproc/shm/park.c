@@ -311,7 +311,7 @@ static bool own_work(void) {
     return atomic_load_explicit(&gp.my->inbox, memory_order_seq_cst) != 0 || gp_get(&gp.my->rescan) || gp_task_count() > 0;
 }
 
-static bool something_to_do(void) { return own_work() || gp_get(&gp.head->stop) || gp_task_in_reach(); }
+bool gp_something_to_do(void) { return own_work() || gp_get(&gp.head->stop) || gp_task_in_reach(); }
 
 /* Look for work without sleeping. A worker is counted in `searching` meanwhile, so that submitters of tasks need not wake
  * anybody. */
@@ -325,7 +325,7 @@ static bool search(uint64_t until_ns) {
     do {
         for (int i = 0; i < 8 && !found; i++) {
             gp_wait_ns(100);
-            found = something_to_do();
+            found = gp_something_to_do();
         }
     } while (!found && gp_now() < until_ns);
     gp_set(&gp.my->park, GP_RUN);
@@ -335,7 +335,7 @@ static bool search(uint64_t until_ns) {
 
 /* Sleep until the bell, `until_ns` or the belt. The detector of deadlocks looks first, if this process is the last one. */
 static void sleep_idle(uint64_t now, uint64_t until_ns) {
-    uint64_t cap = now + BELT_NS;
+    uint64_t patience = gp_heap_patience(now), cap = now + (patience < BELT_NS ? patience : BELT_NS);
     bool capped = !until_ns || until_ns > cap;
     gp_report_if_asleep();
     long r = until_ns ? gp_futex_wait(&gp.my->park, GP_PARKED, capped ? cap : until_ns) : gp_idle_wait(cap);
@@ -350,7 +350,7 @@ void gp_idle(uint64_t until_ns) {
     struct gp_header *h = gp.head;
     uint64_t now = gp_now(), bit = 1ULL << (gp.proc % 64), timer_ns = until_ns;
     _Atomic uint64_t *idle = &h->idle[gp.proc / 64];
-    if (something_to_do() || (until_ns && now >= until_ns)) return;
+    if (gp_something_to_do() || (until_ns && now >= until_ns)) return;
     if (search(until_ns && until_ns < now + IDLE_SPIN_NS ? until_ns : now + IDLE_SPIN_NS)) {
         /* submitters relied on this search: if there is more to do than it takes, somebody must know */
         if (gp_takes_tasks() && gp_task_elsewhere()) gp_wake_one();
@@ -364,7 +364,7 @@ void gp_idle(uint64_t until_ns) {
     gp_task_hand_over();
     if (!waits) park.patience = 0;
     if (waits && (!until_ns || until_ns > now + PATIENCE_NS)) until_ns = now + PATIENCE_NS;
-    if (!something_to_do() && (atomic_load_explicit(idle, memory_order_seq_cst) & bit)) sleep_idle(now, until_ns);
+    if (!gp_something_to_do() && (atomic_load_explicit(idle, memory_order_seq_cst) & bit)) sleep_idle(now, until_ns);
     atomic_store(&my->act, gp_get(&my->act) + 1); /* even, before anything is drained */
     gp_set(&my->park, GP_RUN);
     gp_monitor_wake();

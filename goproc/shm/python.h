@@ -63,9 +63,9 @@ uint32_t collect_now(void);                                           /* shared 
 
 /* ---- memory.c */
 gp_ref alloc_or_collect(uint64_t payload, unsigned flags);            /* gp_alloc; short of memory, after a collection */
-gp_ref object_or_collect(enum gp_kind kind);                          /* gp_object_alloc, the same */
-gp_ref alloc_for_end(uint64_t payload);                               /* also from the reserve */
-int message_encode_end(PyObject *v, struct gp_message *m);            /* message_encode, the same */
+gp_ref alloc_for(enum gp_purpose purpose, uint64_t payload, unsigned flags);
+gp_ref object_for(enum gp_purpose purpose, enum gp_kind kind);
+int message_encode_for(enum gp_purpose purpose, PyObject *v, struct gp_message *m);
 PyObject *memory_for_end(PyObject *module, PyObject *const *args, Py_ssize_t nargs); /* call it with the reserve */
 PyObject *raise_memory(uint64_t asked, const char *what);             /* and what was short; always NULL */
 bool only_memory_is_short(void);                                      /* the exception says no more than that: it is cleared */

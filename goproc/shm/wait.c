@@ -468,9 +468,12 @@ static PyObject *core_idle(PyObject *module, PyObject *deadline) {
     if (PyErr_Occurred()) return NULL;
     if (!gp.base) Py_RETURN_NONE;
     gp_release(&gp.my->foreign, foreign_threads());
+    bool fenced = gp_get(&gp.my->fenced); /* else no thread of this process may allocate while free memory is given back */
     Py_BEGIN_ALLOW_THREADS
     gp_idle(until);
+    if (gp.base && fenced) gp_heap_trim(gp_something_to_do);
     Py_END_ALLOW_THREADS
+    if (gp.base && !fenced) gp_heap_trim(gp_something_to_do);
     if (PyErr_CheckSignals() < 0) return NULL;
     Py_RETURN_NONE;
 }

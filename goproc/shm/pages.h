@@ -1,0 +1,64 @@
+/* pages.h - what heap.c, pages.c and reclaim.c share: pages of an arena, and who may change what they are.
+ *
+ * A page's `cls` says what it is, for every process. Its owner, the proc of the arena, moves it between uses; any proc
+ * may give a free one back to the system:
+ *
+ *     IDLE -> INNER, a size class, EXTENT      owner: hands it out
+ *     HOLE -> the same                         owner: backs it with memory first
+ *     a size class -> IDLE                     owner: all its blocks are FREE
+ *     EXTENT -> IDLE                           owner: has stored TAKEN as its tag
+ *     IDLE, a size class, EXTENT -> TAKING -> HOLE or what it was     anybody, see reclaim.c
+ *
+ * All but the second and the last arrow begin with a CAS, of `cls` or, for an extent, of its tag. A page of objects goes
+ * another way only under the collector's lock (header.collecting): a scan of objects never meets anything else there.
+ */
+#ifndef GP_PAGES_H
+#define GP_PAGES_H
+
+#include "core.h"
+
+#define GP_CLASS_COUNT 20u
+#define GP_LARGEST 32768u                          /* bytes of the largest block that is no extent */
+extern const uint32_t gp_class_bytes[GP_CLASS_COUNT];
+
+#define GP_TAKING(origin) (GP_CLASS_TAKING | (uint32_t)(origin) << 8 | (gp.proc + 1) << 16)
+
+static inline uint32_t gp_first_page(void) { /* the descriptors come before it */
+    return (uint32_t)((gp.arena_bytes / GP_PAGE * sizeof(struct gp_page) + GP_PAGE - 1) / GP_PAGE);
+}
+static inline uint64_t gp_arena_at(uint32_t proc) { return gp.heap_at + proc * gp.arena_bytes; }
+static inline struct gp_page *gp_page_at(uint64_t arena, uint32_t page) {
+    return (struct gp_page *)(gp.base + arena) + page;
+}
+static inline char *gp_page_start(uint64_t arena, uint32_t page) { return gp.base + arena + (uint64_t)page * GP_PAGE; }
+/* What a page is, or was before somebody began to take it: blocks may live there still. */
+static inline uint32_t gp_page_class(const struct gp_page *d) {
+    uint32_t cls = gp_acquire(&d->cls);
+    return (cls & 0xff) == GP_CLASS_TAKING ? cls >> 8 & 0xff : cls;
+}
+
+/* ---- pages.c: of my own arena */
+enum gp_content { GP_NOTHING, GP_OLD, GP_ZERO };   /* of pages that were taken; NOTHING: there were none */
+void gp_pages_attach(void);
+void gp_pages_detach(void);
+enum gp_content gp_pages_reuse(uint32_t pages, uint32_t *page); /* a free run; its pages are INNER then */
+bool gp_pages_grow(uint32_t pages, uint32_t *page);             /* pages that were never used: they hold zeros */
+void gp_pages_free(uint32_t page, uint32_t pages, bool hole);   /* IDLE, or HOLE, by now */
+void gp_pages_harvest(bool all);                   /* extents that are FREE become free runs; not all: now and then */
+void gp_pages_return(void);                        /* free runs to the system, and merged */
+bool gp_extent_note(uint32_t page, uint32_t pages);   /* an extent is handed out; false: no memory to note it */
+uint32_t gp_pages_fresh(void);                     /* taken by gp_pages_grow() since the last call of gp_pages_seen() */
+void gp_pages_seen(void);
+uint32_t gp_pages_used(void);                      /* ever */
+
+/* ---- reclaim.c */
+bool gp_extent_take(struct gp_page *d, struct gp_block *b); /* a FREE extent is the caller's now */
+bool gp_page_empty(uint64_t arena, uint32_t page, uint32_t cls); /* are all its blocks FREE? */
+void gp_page_keep_gen(uint64_t arena, uint32_t page); /* of objects: its next objects begin with the highest gen */
+bool gp_collect_lock(void);                        /* false: somebody collects, perhaps this process */
+void gp_collect_unlock(void);
+uint64_t gp_reclaim_idle(uint32_t proc, uint32_t page, uint32_t pages); /* IDLE pages become holes: bytes */
+
+static inline void gp_heap_moved(void) { gp_set(&gp.my->heap_moves, gp_get(&gp.my->heap_moves) + 1); }
+
+#endif

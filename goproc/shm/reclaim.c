@@ -1,0 +1,227 @@
+/* reclaim.c - memory that is free goes back to the system, in whoever's arena it is.
+ *
+ * That happens under pressure, before an allocation fails, and when a process is idle. Only the owner of an arena
+ * allocates there, and it may be computing, or stopped: so nobody is asked. Whoever reclaims marks a page TAKING, makes
+ * sure that nothing lives there, and gives it back.
+ *
+ * The owner allocates a small block by one store, its tag, and then looks at the class of the page once more. With the
+ * taker's side that is Dekker's:
+ *
+ *     owner: tag = mine; read class      taker: class = TAKING; fence of all; read tags
+ *
+ * One of the two sees the other: the owner gives way, and takes another block, or the taker does, and restores the class.
+ * The owner pays no fence for it. The taker makes the kernel put one into every process (membarrier), once for many
+ * pages; where the kernel cannot, small blocks are taken only in the process's own arena.
+ */
+#define _GNU_SOURCE
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "pages.h"
+
+#define WINDOW 1024u           /* pages that are looked at before those found are given back */
+#define TRIM_NS 300000000ULL   /* an arena in which nothing was allocated for so long gives back what is free */
+#define LOCK_LOOKS 100u        /* of 1 ms, at the lock of a process that collects */
+
+static long barrier(int command) { return syscall(SYS_membarrier, command, 0, 0); }
+
+void gp_reclaim_attach(void) {
+    gp_set(&gp.my->fenced, barrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED) == 0);
+}
+
+/* ---- what is free */
+
+/* A FREE extent belongs to whoever stores TAKEN first. Its owner may have handed it out meanwhile, with its tag before its
+ * class: so the class is looked at after the tag was stored, and then the tag again. */
+bool gp_extent_take(struct gp_page *d, struct gp_block *b) {
+    uint64_t free_tag = 0, taken = GP_TAG(GP_TAG_TAKEN, gp.proc + 1);
+    if (gp_acquire(&d->cls) != GP_CLASS_EXTENT || gp_acquire(&b->tag) != 0 ||
+        !atomic_compare_exchange_strong(&b->tag, &free_tag, taken))
+        return false;
+    if (gp_acquire(&d->cls) == GP_CLASS_EXTENT && gp_acquire(&b->tag) == taken) return true;
+    atomic_compare_exchange_strong(&b->tag, &taken, 0);
+    return false;
+}
+
+bool gp_page_empty(uint64_t arena, uint32_t page, uint32_t cls) {
+    const char *start = gp_page_start(arena, page);
+    uint32_t bytes = gp_class_bytes[cls];
+    for (uint32_t at = 0; at + bytes <= GP_PAGE; at += bytes)
+        if (gp_acquire((const _Atomic uint64_t *)(start + at)) != 0) return false;
+    return true;
+}
+
+void gp_page_keep_gen(uint64_t arena, uint32_t page) {
+    const char *start = gp_page_start(arena, page);
+    struct gp_page *d = gp_page_at(arena, page);
+    uint32_t most = gp_get(&d->gen);
+    for (uint32_t at = 0; at < GP_PAGE; at += sizeof(struct gp_object)) {
+        uint32_t gen = gp_get(&((const struct gp_object *)(start + at))->gen);
+        if ((int32_t)(gen - most) > 0) most = gen;
+    }
+    gp_set(&d->gen, most);
+}
+
+/* ---- the collector's lock */
+
+bool gp_collect_lock(void) {
+    uint32_t free_word = 0;
+    return atomic_compare_exchange_strong(&gp.head->collecting, &free_word, gp.me);
+}
+
+void gp_collect_unlock(void) { gp_release(&gp.head->collecting, 0); }
+
+static bool wait_for_collector(void) {
+    for (uint32_t i = 0; i < LOCK_LOOKS; i++) {
+        if (gp_collect_lock()) return true;
+        if (gp_get(&gp.head->collecting) == gp.me) return false; /* this process is in the middle of a collection */
+        usleep(1000);
+    }
+    return false;
+}
+
+/* ---- taking */
+
+struct window {
+    uint32_t proc;
+    uint64_t arena;
+    uint32_t from, to;
+    bool small, objects; /* may be looked at */
+};
+
+static uint32_t length(const struct gp_page *d, uint32_t origin) {
+    return origin == GP_CLASS_EXTENT ? gp_get((_Atomic uint32_t *)&d->pages) : 1;
+}
+
+/* Mark what seems free. `to` ends behind the last extent, or where no page was ever used. True if it has small blocks. */
+static bool mark(struct window *w) {
+    bool small = false;
+    for (uint32_t page = w->from; page < w->to; page++) {
+        struct gp_page *d = gp_page_at(w->arena, page);
+        uint32_t cls = gp_acquire(&d->cls);
+        if (cls == 0) {
+            w->to = page;
+        } else if (cls == GP_CLASS_IDLE) {
+            atomic_compare_exchange_strong(&d->cls, &cls, GP_TAKING(cls));
+        } else if (cls == GP_CLASS_EXTENT && gp_extent_take(d, (struct gp_block *)gp_page_start(w->arena, page))) {
+            gp_release(&d->cls, GP_TAKING(cls));
+            page += length(d, cls) - 1;
+            if (page >= w->to) w->to = page + 1;
+        } else if (cls < GP_CLASS_COUNT && (cls == GP_CLASS_OBJECT ? w->objects : w->small) &&
+                   gp_page_empty(w->arena, page, cls)) {
+            small |= atomic_compare_exchange_strong(&d->cls, &cls, GP_TAKING(cls));
+        }
+    }
+    return small;
+}
+
+static void restore(const struct window *w, uint32_t page, uint32_t origin) {
+    if (origin == GP_CLASS_EXTENT) gp_set(&((struct gp_block *)gp_page_start(w->arena, page))->tag, 0);
+    gp_release(&gp_page_at(w->arena, page)->cls, origin);
+}
+
+/* Pages that I am taking become holes; if the system does not take them, what they were. */
+static uint64_t give(const struct window *w, uint32_t page, uint32_t end) {
+    uint64_t bytes = (uint64_t)(end - page) * GP_PAGE;
+    if (bytes == 0) return 0;
+    if (gp_unback(w->arena + (uint64_t)page * GP_PAGE, bytes)) {
+        atomic_fetch_sub(&gp_proc_at(w->proc)->committed, bytes);
+        while (end-- > page) gp_release(&gp_page_at(w->arena, end)->cls, GP_CLASS_HOLE); /* an extent's first page last */
+        return bytes;
+    }
+    for (uint32_t n; page < end; page += n) {
+        uint32_t origin = gp_page_class(gp_page_at(w->arena, page));
+        n = length(gp_page_at(w->arena, page), origin);
+        restore(w, page, origin);
+    }
+    return 0;
+}
+
+static uint64_t give_marked(const struct window *w) {
+    uint64_t bytes = 0;
+    uint32_t start = w->from, page = w->from; /* [start, page) is to be given */
+    while (page < w->to) {
+        struct gp_page *d = gp_page_at(w->arena, page);
+        uint32_t origin = gp_page_class(d), n = 1;
+        bool mine = gp_acquire(&d->cls) == GP_TAKING(origin);
+        if (mine && origin < GP_CLASS_COUNT && !gp_page_empty(w->arena, page, origin)) {
+            restore(w, page, origin); /* the owner was first */
+            mine = false;
+        } else if (mine) {
+            n = length(d, origin);
+            if (origin == GP_CLASS_OBJECT) gp_page_keep_gen(w->arena, page);
+        }
+        if (!mine) {
+            bytes += give(w, start, page);
+            start = page + n;
+        }
+        page += n;
+    }
+    return bytes + give(w, start, page);
+}
+
+static uint64_t reclaim(struct window w, uint32_t from, uint32_t end, bool (*enough)(void)) {
+    uint64_t bytes = 0;
+    for (; from < end && !(enough && enough()); from = w.to) {
+        w.from = from;
+        w.to = end - from < WINDOW ? end : from + WINDOW;
+        if (mark(&w)) barrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED);
+        if (w.from == w.to) break;
+        bytes += give_marked(&w);
+    }
+    return bytes;
+}
+
+uint64_t gp_reclaim_idle(uint32_t proc, uint32_t page, uint32_t pages) {
+    return reclaim((struct window){.proc = proc, .arena = gp_arena_at(proc)}, page, page + pages, NULL);
+}
+
+static uint64_t reclaim_arena(uint32_t proc, bool objects, bool (*enough)(void)) {
+    bool small = proc == gp.proc || (gp_get(&gp.my->fenced) && gp_get(&gp_proc_at(proc)->fenced));
+    struct window w = {.proc = proc, .arena = gp_arena_at(proc), .small = small, .objects = small && objects};
+    return reclaim(w, gp_first_page(), (uint32_t)(gp.arena_bytes / GP_PAGE), enough);
+}
+
+uint64_t gp_heap_reclaim(void) {
+    uint64_t bytes = 0;
+    bool objects = wait_for_collector();
+    for (uint32_t p = 0; p < gp.nprocs; p++) bytes += reclaim_arena(p, objects, NULL);
+    if (objects) gp_collect_unlock();
+    return bytes;
+}
+
+/* ---- when idle. One process does it for all: some may be busy, or sleep in a call of the program's own. */
+
+static uint64_t next_look;
+
+static uint64_t changes(void) {
+    uint64_t sum = 1; /* 0: nothing was ever settled */
+    for (uint32_t p = 0; p < gp.nprocs; p++) sum += gp_get(&gp_proc_at(p)->heap_moves) + gp_get(&gp_proc_at(p)->heap_freed);
+    return sum;
+}
+
+uint64_t gp_heap_patience(uint64_t now) {
+    if (now >= next_look && changes() == gp_get(&gp.head->heap_settled)) return UINT64_MAX;
+    return now < next_look && next_look - now < TRIM_NS ? next_look - now : TRIM_NS;
+}
+
+void gp_heap_trim(bool (*enough)(void)) {
+    struct gp_header *h = gp.head;
+    uint64_t now = gp_now(), sum = changes(), last = gp_get(&h->heap_trimmed);
+    if (now < next_look) return;
+    next_look = now + TRIM_NS;
+    if (sum == gp_get(&h->heap_settled) || now - last < TRIM_NS * 3 / 4 ||
+        !atomic_compare_exchange_strong(&h->heap_trimmed, &last, now))
+        return;
+    bool objects = gp_collect_lock(), quiet = objects;
+    for (uint32_t p = 0; p < gp.nprocs; p++) {
+        struct gp_proc *proc = gp_proc_at(p);
+        uint64_t moves = gp_get(&proc->heap_moves);
+        if (moves == gp_get(&proc->heap_moves_seen)) reclaim_arena(p, objects, enough);
+        else quiet = false;
+        gp_set(&proc->heap_moves_seen, moves);
+    }
+    if (objects) gp_collect_unlock();
+    if (quiet && !enough()) gp_set(&h->heap_settled, sum);
+}
