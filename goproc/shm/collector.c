@@ -1,19 +1,24 @@
-/* collector.c - frees channels and other objects that no process and no message in flight refers to.
+/* collector.c - frees channels and other objects that no process can reach any more.
  *
  * There are no counts that a crash could spoil. A process that has a handle has its bit in object.holders; a handle in
- * flight is listed in its message's block (GP_BLOCK_HANDLES). An object is garbage iff its mask is zero and no live
- * block lists it. There is never a moment with neither: a sender keeps its bit until the block is complete, a receiver
- * sets its bit before it frees the block. The scan takes time, so it is a double collect: mask zero, scan, mask zero
- * again and holders_version unchanged; whoever held the object meanwhile has raised the version.
+ * flight is listed in its message's block (GP_BLOCK_HANDLES). Objects without a holder are the candidates. What is in the
+ * buffer of a candidate, or in its outcome, can be reached only through it; any other block that lists a candidate keeps it.
+ * So a candidate lives if such a block lists it, or one in a candidate that lives. The others are garbage, also those that
+ * hold each other in their buffers.
  *
- * Objects that were never put into a message do not come here: they die with their handle. What refers to itself only
- * through messages (a channel in its own buffer) stays until the runtime stops.
+ * There is never a moment with neither bit nor block: a sender keeps its bit until the block is complete, a receiver sets
+ * its bit before it frees the block. The scan takes time, so it is a double collect: mask zero, scan, mask zero again and
+ * holders_version unchanged; whoever held the object meanwhile has raised the version. A candidate that fails the second
+ * look lives, and with it what is in it: a process may have taken that out.
+ *
+ * Objects that were never put into a message do not come here: they die with their handle.
  *
  * A context goes after its children. Those that must wait for others of the same pass are looked at until none is left
- * that can go; the newest first, since a child is mostly made after its parent, and further on in memory.
+ * that can go; the newest first, since a child is mostly made after its parent, and further on in memory. As a context may
+ * have to stay, what its cause lists stays, too.
  *
  * A failed goroutine whose last handle is gone, unread, is a panic, and that is not to wait until enough was dropped: who
- * drops such a handle, or a message that lists it, collects at once.
+ * drops such a handle, or a message that lists it, collects at once. Its failure is read then: what it lists stays.
  *
  * Whichever process notices that enough was dropped does it; the lock word in the header keeps it to one at a time.
  */
@@ -22,29 +27,44 @@
 #include "core.h"
 
 #define LEAST_DROPS 256u /* weighted by size: see gp_dropped */
+#define NOBODY UINT32_MAX
 
+struct candidate {
+    gp_ref ref;
+    uint32_t version;
+    uint32_t first; /* of its edges, + 1; 0: it has none */
+    bool lives;
+};
+struct edge {       /* what a candidate holds lists another one: positions in the list of candidates */
+    uint32_t to;
+    uint32_t next;  /* edge of the same candidate, + 1; 0 = none */
+};
 struct list {
-    uint32_t *v;
-    uint64_t n, cap;
-    bool failed;
+    void *v;
+    uint32_t n, cap, size;
 };
 struct scan {
-    struct list candidates; /* pairs: ref, version */
-    struct list marked;
+    struct list candidates; /* by ref: the order of the scan */
+    struct list edges;
+    struct list todo;       /* candidates that live, whose edges are to be followed */
+    bool failed;            /* no memory: nothing is known */
 };
 
-static void push(struct list *l, uint32_t x) {
+static struct candidate *candidate_at(struct scan *s, uint32_t i) { return (struct candidate *)s->candidates.v + i; }
+static struct edge *edge_at(struct scan *s, uint32_t i) { return (struct edge *)s->edges.v + i; }
+
+static void *push(struct scan *s, struct list *l) {
     if (l->n == l->cap) {
-        uint64_t cap = l->cap ? 2 * l->cap : 1024;
-        uint32_t *v = realloc(l->v, cap * sizeof *v);
+        uint32_t cap = l->cap ? 2 * l->cap : 1024;
+        void *v = realloc(l->v, (size_t)cap * l->size);
         if (!v) {
-            l->failed = true;
-            return;
+            s->failed = true;
+            return NULL;
         }
         l->v = v;
         l->cap = cap;
     }
-    l->v[l->n++] = x;
+    return (char *)l->v + (size_t)l->n++ * l->size;
 }
 
 static void find_candidates(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
@@ -55,70 +75,116 @@ static void find_candidates(struct gp_block *b, bool object, uint64_t bytes, voi
     uint32_t version = atomic_load_explicit(&o->holders_version, memory_order_seq_cst);
     if (!(gp_acquire(&o->flags) & GP_OBJ_SHARED) || !gp_unheld(o)) return;
     if (gp_get(&o->kind) == GP_KIND_GOROUTINE && !gp_outcome_over(o)) return; /* its runner will look */
-    push(&s->candidates, gp_ref_of(o));
-    push(&s->candidates, version);
+    struct candidate *c = push(s, &s->candidates);
+    if (c) *c = (struct candidate){gp_ref_of(o), version, 0, false};
+}
+
+static uint32_t find(struct scan *s, gp_ref ref) {
+    uint32_t lo = 0, hi = s->candidates.n;
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (candidate_at(s, mid)->ref < ref) lo = mid + 1;
+        else hi = mid;
+    }
+    return lo < s->candidates.n && candidate_at(s, lo)->ref == ref ? lo : NOBODY;
+}
+
+/* The candidate without which nobody can reach what a block lists. */
+static uint32_t container(struct scan *s, uint64_t tag) {
+    unsigned kind = GP_TAG_KIND(tag);
+    uint32_t i = kind == GP_TAG_CHAN || kind == GP_TAG_RESULT ? find(s, (gp_ref)GP_TAG_VALUE(tag)) : NOBODY;
+    if (i == NOBODY) return i;
+    const struct gp_object *o = gp_at(candidate_at(s, i)->ref);
+    return gp_get(&o->flags) & GP_OBJ_CONTEXT || gp_outcome_unread(o) ? NOBODY : i;
+}
+
+static void keep(struct scan *s, uint32_t i) {
+    struct candidate *c = candidate_at(s, i);
+    uint32_t *todo = c->lives ? NULL : push(s, &s->todo);
+    if (todo) *todo = i;
+    c->lives = true;
 }
 
 static void mark(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
     struct scan *s = arg;
-    uint64_t len = gp_get(&b->len);
+    uint64_t tag = gp_acquire(&b->tag), len = gp_get(&b->len);
     if (object || !(len >> 56 & GP_BLOCK_HANDLES)) return;
     uint64_t head = len >> 56 & GP_BLOCK_ALIGNED ? 64 : GP_BLOCK_HEAD;
     const struct gp_handles *list = (const struct gp_handles *)((char *)b + head);
-    uint32_t n = list->count; /* may be half written: then its writer still holds what it is going to list */
-    for (uint32_t i = 0; i < n && head + 4 + 4ULL * (i + 1) <= bytes; i++) push(&s->marked, list->object[i]);
+    uint32_t n = list->count, in = container(s, tag); /* may be half written: then its writer still holds what it will list */
+    for (uint32_t i = 0; i < n && head + 4 + 4ULL * (i + 1) <= bytes; i++) {
+        uint32_t to = find(s, list->object[i]);
+        if (to == NOBODY) continue;
+        if (in == NOBODY) {
+            keep(s, to);
+            continue;
+        }
+        struct edge *e = push(s, &s->edges);
+        if (!e) return;
+        *e = (struct edge){to, candidate_at(s, in)->first};
+        candidate_at(s, in)->first = s->edges.n;
+    }
 }
 
-static int by_value(const void *a, const void *b) {
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
+static bool unchanged(const struct candidate *c) {
+    struct gp_object *o = gp_at(c->ref);
+    return gp_unheld(o) && atomic_load_explicit(&o->holders_version, memory_order_seq_cst) == c->version;
+}
+
+static void follow_edges(struct scan *s) {
+    while (s->todo.n > 0 && !s->failed) {
+        uint32_t from = ((uint32_t *)s->todo.v)[--s->todo.n];
+        for (uint32_t e = candidate_at(s, from)->first; e; e = edge_at(s, e - 1)->next) keep(s, edge_at(s, e - 1)->to);
+    }
+}
+
+/* After it a candidate that does not live is garbage for ever: nobody has a way to it. */
+static void find_garbage(struct scan *s) {
+    gp_heap_each(find_candidates, s);
+    if (s->candidates.n == 0) return;
+    gp_heap_each(mark, s);
+    for (uint32_t i = 0; i < s->candidates.n; i++)
+        if (!unchanged(candidate_at(s, i))) keep(s, i);
+    follow_edges(s);
+}
+
+static bool free_object(struct gp_object *o, void (*ended)(struct gp_object *o)) {
+    if (gp_get(&o->flags) & GP_OBJ_CONTEXT && !gp_context_unlink(o)) return false; /* its children are still there */
+    if (gp_get(&o->kind) == GP_KIND_CHAN) gp_chan_drop(o);
+    else if (gp_get(&o->kind) == GP_KIND_GOROUTINE || gp_get(&o->kind) == GP_KIND_COPY) ended(o);
+    gp_object_free(o);
+    return true;
+}
+
+/* Free the garbage; return how many. Passes go on while contexts become free of their children. */
+static uint32_t sweep(struct scan *s, void (*ended)(struct gp_object *o)) {
+    uint32_t freed = 0, before, n = s->candidates.n, first = 0;
+    do {
+        uint32_t waiting = n;
+        before = freed;
+        for (uint32_t i = n; i-- > first;) {
+            struct candidate c = *candidate_at(s, i);
+            if (c.lives || !unchanged(&c)) continue;
+            if (free_object(gp_at(c.ref), ended)) freed++;
+            else *candidate_at(s, --waiting) = c;
+        }
+        first = waiting; /* those that wait are [waiting, n) now */
+    } while (freed != before && first < n);
+    return freed;
 }
 
 uint32_t gp_collect(void (*ended)(struct gp_object *o)) {
     struct gp_header *h = gp.head;
-    uint32_t free_word = 0, freed = 0, kept = 0;
+    uint32_t free_word = 0, freed = 0;
     if (!atomic_compare_exchange_strong(&h->collecting, &free_word, gp.me)) return 0; /* somebody does it already */
     gp_set(&h->collected, gp_get(&h->collect));
-    struct scan s = {{0}, {0}};
-    gp_heap_each(find_candidates, &s);
-    if (s.candidates.n) gp_heap_each(mark, &s);
-    if (!s.candidates.failed && !s.marked.failed) {
-        if (s.marked.n) qsort(s.marked.v, s.marked.n, sizeof *s.marked.v, by_value);
-        uint64_t n = s.candidates.n, waiting = 0;
-        uint32_t before = 0;
-        for (uint64_t i = n; n > 0;) {
-            if (i == 0) { /* again over the contexts that wait: they are v[n - waiting .. n) now */
-                if (waiting == 0 || freed == before) break;
-                before = freed;
-                memmove(s.candidates.v, s.candidates.v + n - waiting, waiting * sizeof *s.candidates.v);
-                n = i = waiting;
-                kept -= (uint32_t)(waiting / 2);
-                waiting = 0;
-            }
-            i -= 2;
-            uint32_t ref = s.candidates.v[i];
-            struct gp_object *o = gp_at(ref);
-            if ((s.marked.n && bsearch(&ref, s.marked.v, s.marked.n, sizeof ref, by_value)) || !gp_unheld(o) ||
-                atomic_load_explicit(&o->holders_version, memory_order_seq_cst) != s.candidates.v[i + 1]) {
-                kept++;
-                continue;
-            }
-            if (gp_get(&o->flags) & GP_OBJ_CONTEXT && !gp_context_unlink(o)) {
-                kept++; /* its children are still there */
-                uint32_t version = s.candidates.v[i + 1];
-                waiting += 2;
-                s.candidates.v[n - waiting] = ref;
-                s.candidates.v[n - waiting + 1] = version;
-                continue;
-            }
-            if (gp_get(&o->kind) == GP_KIND_CHAN) gp_chan_drop(o);
-            else if (gp_get(&o->kind) == GP_KIND_GOROUTINE || gp_get(&o->kind) == GP_KIND_COPY) ended(o);
-            gp_object_free(o);
-            freed++;
-        }
-    }
+    struct scan s = {{.size = sizeof(struct candidate)}, {.size = sizeof(struct edge)}, {.size = sizeof(uint32_t)}, false};
+    find_garbage(&s);
+    if (!s.failed) freed = sweep(&s, ended);
+    uint32_t kept = s.candidates.n - freed;
     free(s.candidates.v);
-    free(s.marked.v);
+    free(s.edges.v);
+    free(s.todo.v);
     gp_set(&h->collect_after, kept > LEAST_DROPS ? kept : LEAST_DROPS); /* so that scans stay a constant share of drops */
     gp_release(&h->collecting, 0);
     return freed;
