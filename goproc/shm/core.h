@@ -127,7 +127,7 @@ static inline uint64_t gp_tag(gp_ref ref) { return gp_acquire(&((struct gp_block
 
 /* ---- reclaim.c */
 void gp_reclaim_attach(void);
-uint64_t gp_heap_reclaim(void);                                      /* all that is free, in all arenas, to the system: bytes */
+void gp_heap_reclaim(void);                                          /* all that is free, in all arenas, to the system */
 void gp_heap_trim(bool (*enough)(void));                             /* the same, in arenas that are not in use; when idle */
 uint64_t gp_heap_patience(uint64_t now);                             /* ns until an idle process should call it */
 

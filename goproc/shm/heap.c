@@ -21,6 +21,8 @@ const uint32_t gp_class_bytes[GP_CLASS_COUNT] = {
 _Static_assert(GP_CLASS_FIRST + 18 == GP_CLASS_COUNT, "a size for each class");
 #define FRESH_MOST 64u   /* pages, or an eighth of what is in use, are taken anew before free ones of other sizes are looked for */
 
+#define RESERVED_MOST (256u << 10) /* bytes: nothing larger comes from the reserve */
+
 struct pool {            /* one size class of my arena */
     gp_ref *free;        /* blocks that were FREE; last released first, it is still in the cache */
     uint32_t n, cap;
@@ -236,7 +238,7 @@ gp_ref gp_alloc(uint64_t payload, unsigned flags) {
     } else {
         flags |= GP_BLOCK_ALIGNED;
         enum gp_purpose purpose = gp_purpose;
-        if (purpose == GP_FOR_TASKS) gp_purpose = GP_FOR_VALUES; /* large arguments are values */
+        if (purpose == GP_FOR_TASKS || payload > RESERVED_MOST) gp_purpose = GP_FOR_VALUES; /* the reserve is for many */
         ref = extent(payload + 64);
         gp_purpose = purpose;
     }

@@ -7,20 +7,22 @@
 
 gp_ref alloc_or_collect(uint64_t payload, unsigned flags) {
     gp_ref ref = gp_alloc(payload, flags);
-    if (GP_LIKELY(ref != 0)) return ref;
-    if (gp_heap_reclaim() && (ref = gp_alloc(payload, flags))) return ref;
-    if (!collect_now()) return 0;
-    gp_heap_reclaim();
-    return gp_alloc(payload, flags);
+    for (int collected = 0; GP_UNLIKELY(ref == 0) && collected < 2; collected++) {
+        if (collected) collect_now();
+        gp_heap_reclaim(); /* if only by waiting for another process that does it */
+        ref = gp_alloc(payload, flags);
+    }
+    return ref;
 }
 
 static gp_ref object_or_collect(enum gp_kind kind) {
     gp_ref ref = gp_object_alloc(kind);
-    if (GP_LIKELY(ref != 0)) return ref;
-    if (gp_heap_reclaim() && (ref = gp_object_alloc(kind))) return ref;
-    if (!collect_now()) return 0;
-    gp_heap_reclaim();
-    return gp_object_alloc(kind);
+    for (int collected = 0; GP_UNLIKELY(ref == 0) && collected < 2; collected++) {
+        if (collected) collect_now();
+        gp_heap_reclaim();
+        ref = gp_object_alloc(kind);
+    }
+    return ref;
 }
 
 int message_encode_for(enum gp_purpose purpose, PyObject *v, struct gp_message *m) {

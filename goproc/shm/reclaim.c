@@ -23,6 +23,7 @@
 #define WINDOW 1024u           /* pages that are looked at before those found are given back */
 #define TRIM_NS 300000000ULL   /* an arena in which nothing was allocated for so long gives back what is free */
 #define LOCK_LOOKS 100u        /* of 1 ms, at the lock of a process that collects */
+#define WAIT_LOOKS 1000u       /* of 1 ms, at that of a process that reclaims */
 
 static long barrier(int command) { return syscall(SYS_membarrier, command, 0, 0); }
 
@@ -71,6 +72,16 @@ bool gp_collect_lock(void) {
 }
 
 void gp_collect_unlock(void) { gp_release(&gp.head->collecting, 0); }
+
+/* Memory that another process is giving back counts as taken until it has done so: wait for that. */
+static bool wait_for_reclaimer(void) {
+    for (uint32_t i = 0; i < WAIT_LOOKS; i++) {
+        uint32_t free_word = 0;
+        if (atomic_compare_exchange_strong(&gp.head->reclaiming, &free_word, gp.me)) return true;
+        usleep(1000);
+    }
+    return false;
+}
 
 static bool wait_for_collector(void) {
     for (uint32_t i = 0; i < LOCK_LOOKS; i++) {
@@ -177,18 +188,18 @@ uint64_t gp_reclaim_idle(uint32_t proc, uint32_t page, uint32_t pages) {
     return reclaim((struct window){.proc = proc, .arena = gp_arena_at(proc)}, page, page + pages, NULL);
 }
 
-static uint64_t reclaim_arena(uint32_t proc, bool objects, bool (*enough)(void)) {
+static void reclaim_arena(uint32_t proc, bool objects, bool (*enough)(void)) {
     bool small = proc == gp.proc || (gp_get(&gp.my->fenced) && gp_get(&gp_proc_at(proc)->fenced));
     struct window w = {.proc = proc, .arena = gp_arena_at(proc), .small = small, .objects = small && objects};
-    return reclaim(w, gp_first_page(), (uint32_t)(gp.arena_bytes / GP_PAGE), enough);
+    reclaim(w, gp_first_page(), (uint32_t)(gp.arena_bytes / GP_PAGE), enough);
 }
 
-uint64_t gp_heap_reclaim(void) {
-    uint64_t bytes = 0;
+void gp_heap_reclaim(void) {
+    if (!wait_for_reclaimer()) return;
     bool objects = wait_for_collector();
-    for (uint32_t p = 0; p < gp.nprocs; p++) bytes += reclaim_arena(p, objects, NULL);
+    for (uint32_t p = 0; p < gp.nprocs; p++) reclaim_arena(p, objects, NULL);
     if (objects) gp_collect_unlock();
-    return bytes;
+    gp_release(&gp.head->reclaiming, 0);
 }
 
 /* ---- when idle. One process does it for all: some may be busy, or sleep in a call of the program's own. */
@@ -208,12 +219,14 @@ uint64_t gp_heap_patience(uint64_t now) {
 
 void gp_heap_trim(bool (*enough)(void)) {
     struct gp_header *h = gp.head;
-    uint64_t now = gp_now(), sum = changes(), last = gp_get(&h->heap_trimmed);
+    uint64_t now = gp_now(), sum = changes();
+    uint32_t free_word = 0;
     if (now < next_look) return;
     next_look = now + TRIM_NS;
-    if (sum == gp_get(&h->heap_settled) || now - last < TRIM_NS * 3 / 4 ||
-        !atomic_compare_exchange_strong(&h->heap_trimmed, &last, now))
+    if (sum == gp_get(&h->heap_settled) || now - gp_get(&h->heap_trimmed) < TRIM_NS * 3 / 4 ||
+        !atomic_compare_exchange_strong(&h->reclaiming, &free_word, gp.me))
         return;
+    gp_set(&h->heap_trimmed, now);
     bool objects = gp_collect_lock(), quiet = objects;
     for (uint32_t p = 0; p < gp.nprocs; p++) {
         struct gp_proc *proc = gp_proc_at(p);
@@ -223,5 +236,6 @@ void gp_heap_trim(bool (*enough)(void)) {
         gp_set(&proc->heap_moves_seen, moves);
     }
     if (objects) gp_collect_unlock();
+    gp_release(&h->reclaiming, 0);
     if (quiet && !enough()) gp_set(&h->heap_settled, sum);
 }
