@@ -201,8 +201,7 @@ static gp_ref take(unsigned cls) {
         struct gp_block *b = gp_at(ref);
         if (GP_UNLIKELY(gp_get(&d->cls) != cls)) continue;
         if (cls != GP_CLASS_OBJECT) gp_set(&b->len, 0); /* no flags of an earlier use */
-        gp_order();
-        gp_set(&b->tag, tag); /* COMMIT of the allocation */
+        gp_release(&b->tag, tag); /* COMMIT of the allocation */
         gp_order();
         if (GP_LIKELY(gp_get(&d->cls) == cls)) return ref;
         gp_set(&b->tag, 0);

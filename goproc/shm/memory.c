@@ -5,24 +5,35 @@
  */
 #include "python.h"
 
-gp_ref alloc_or_collect(uint64_t payload, unsigned flags) {
-    gp_ref ref = gp_alloc(payload, flags);
-    for (int collected = 0; GP_UNLIKELY(ref == 0) && collected < 2; collected++) {
-        if (collected) collect_now();
-        gp_heap_reclaim(); /* if only by waiting for another process that does it */
-        ref = gp_alloc(payload, flags);
+static gp_ref try_alloc(enum gp_kind kind, uint64_t payload, unsigned flags) {
+    return kind ? gp_object_alloc(kind) : gp_alloc(payload, flags);
+}
+
+/* An object if there is a kind, else a block; all that can be freed is. */
+static gp_ref under_pressure(enum gp_purpose purpose, enum gp_kind kind, uint64_t payload, unsigned flags) {
+    enum gp_purpose before = gp_purpose;
+    if (before < purpose) gp_purpose = purpose;
+    gp_heap_reclaim(); /* if only by waiting for another process that does it */
+    gp_ref ref = try_alloc(kind, payload, flags);
+    if (!ref) {
+        collect_now();
+        gp_heap_reclaim();
+        ref = try_alloc(kind, payload, flags);
     }
+    gp_purpose = before;
     return ref;
 }
 
-static gp_ref object_or_collect(enum gp_kind kind) {
+gp_ref alloc_for(enum gp_purpose purpose, uint64_t payload, unsigned flags) {
+    gp_ref ref = gp_alloc(payload, flags);
+    return GP_LIKELY(ref != 0) ? ref : under_pressure(purpose, 0, payload, flags);
+}
+
+gp_ref alloc_or_collect(uint64_t payload, unsigned flags) { return alloc_for(GP_FOR_VALUES, payload, flags); }
+
+gp_ref object_for(enum gp_purpose purpose, enum gp_kind kind) {
     gp_ref ref = gp_object_alloc(kind);
-    for (int collected = 0; GP_UNLIKELY(ref == 0) && collected < 2; collected++) {
-        if (collected) collect_now();
-        gp_heap_reclaim();
-        ref = gp_object_alloc(kind);
-    }
-    return ref;
+    return GP_LIKELY(ref != 0) ? ref : under_pressure(purpose, kind, 0, 0);
 }
 
 int message_encode_for(enum gp_purpose purpose, PyObject *v, struct gp_message *m) {
@@ -31,22 +42,6 @@ int message_encode_for(enum gp_purpose purpose, PyObject *v, struct gp_message *
     int r = message_encode(v, m);
     gp_purpose = before;
     return r;
-}
-
-gp_ref alloc_for(enum gp_purpose purpose, uint64_t payload, unsigned flags) {
-    enum gp_purpose before = gp_purpose;
-    gp_purpose = purpose;
-    gp_ref ref = alloc_or_collect(payload, flags);
-    gp_purpose = before;
-    return ref;
-}
-
-gp_ref object_for(enum gp_purpose purpose, enum gp_kind kind) {
-    enum gp_purpose before = gp_purpose;
-    if (before < purpose) gp_purpose = purpose;
-    gp_ref ref = object_or_collect(kind);
-    gp_purpose = before;
-    return ref;
 }
 
 PyObject *memory_for_end(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {

@@ -3,13 +3,15 @@
  * The lists are private and can be rebuilt from the page descriptors, which are the truth: another process may have made
  * a free page a hole meanwhile. So `hole` of a run is a hint, and a run is claimed page by page.
  */
+#define _GNU_SOURCE
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "pages.h"
 
 #define KEEP_BYTES (64ULL << 20) /* free pages that stay backed by memory while the process runs */
 #define AHEAD_MOST 32u           /* pages that are backed at once beyond those asked for */
-#define STUCK_LOOKS 100000u      /* of 1 us, at a page that another process is taking */
+#define STUCK_LOOKS 2000u        /* of 50 us, at a page that another process is taking */
 
 struct run { /* pages of my arena */
     uint32_t page, pages;
@@ -137,7 +139,7 @@ static bool claim_idle(uint32_t page, uint32_t pages) {
         uint32_t cls = gp_acquire(&d->cls);
         if (cls == GP_CLASS_HOLE || (cls == GP_CLASS_IDLE && atomic_compare_exchange_strong(&d->cls, &cls, GP_CLASS_INNER))) i++;
         else if (++looks > STUCK_LOOKS) return false;
-        else gp_wait_ns(1000);
+        else usleep(50);
     }
     return true;
 }

@@ -21,7 +21,8 @@
 #include "pages.h"
 
 #define WINDOW 1024u           /* pages that are looked at before those found are given back */
-#define TRIM_NS 300000000ULL   /* an arena in which nothing was allocated for so long gives back what is free */
+#define TRIM_NS 300000000ULL   /* an arena of which little was used for so long gives back what is free: */
+#define IN_USE 16u             /* less than this part of its pages; of a small one, none */
 #define LOCK_LOOKS 100u        /* of 1 ms, at the lock of a process that collects */
 #define WAIT_LOOKS 1000u       /* of 1 ms, at that of a process that reclaims */
 
@@ -230,9 +231,9 @@ void gp_heap_trim(bool (*enough)(void)) {
     bool objects = gp_collect_lock(), quiet = objects;
     for (uint32_t p = 0; p < gp.nprocs; p++) {
         struct gp_proc *proc = gp_proc_at(p);
-        uint64_t moves = gp_get(&proc->heap_moves);
-        if (moves == gp_get(&proc->heap_moves_seen)) reclaim_arena(p, objects, enough);
-        else quiet = false;
+        uint64_t moves = gp_get(&proc->heap_moves), since = moves - gp_get(&proc->heap_moves_seen);
+        if (since <= gp_get(&proc->committed) / GP_PAGE / IN_USE) reclaim_arena(p, objects, enough);
+        if (since > 0) quiet = false;
         gp_set(&proc->heap_moves_seen, moves);
     }
     if (objects) gp_collect_unlock();
