@@ -253,7 +253,7 @@ static bool mine(gp_ref ref) {
 
 void gp_free(gp_ref ref) {
     struct gp_block *b = gp_at(ref);
-    gp_set(&gp.my->heap_freed, gp_get(&gp.my->heap_freed) + 1);
+    if (GP_LIKELY(gp.my != NULL)) gp_set(&gp.my->heap_freed, gp_get(&gp.my->heap_freed) + 1); /* an observer is no proc */
     gp_release(&b->tag, 0); /* COMMIT of the release; after it another proc may reuse the block */
     if (!mine(ref)) return;
     uint32_t cls = gp_get(&page_of_mine(ref)->cls);
