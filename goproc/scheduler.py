@@ -27,6 +27,7 @@ import itertools
 import os
 import sys
 import threading
+import weakref
 from collections import deque
 from time import monotonic
 from time import sleep as _thread_sleep
@@ -98,6 +99,11 @@ _turn = 0
 _newest = False
 _root: Any = None
 _breeder: Any = None
+_youngest: Any = None  # the breeder started it last, and refers to it until it starts another: it never ends
+# A dead greenlet, which hands every switch on to its parent: a spare one that switches through it refers to no greenlet that
+# may end meanwhile.
+_door: Any = None
+_ended: Callable[[], Any] = lambda: None  # the greenlet that ended last, if anybody still refers to it
 _make: Callable[[Any], G] | None = None  # a claimed task -> its G
 _leave: Callable[[], None] | None = None  # called when the runtime stops under a parked scheduler (workers)
 
@@ -113,7 +119,8 @@ def start(make: Callable[[Any], G], name: str, leave: Callable[[], None] | None 
         name: of the goroutine that runs now.
         leave: ends the process once the runtime has stopped; None where the caller of stop() goes on (the host).
     """
-    global main, current, scheduling, looping, thread, _root, _breeder, _make, _leave, _newest, _taken
+    global main, current, scheduling, looping, thread, _root, _breeder, _door, _youngest
+    global _make, _leave, _newest, _taken
     from goproc import loops
 
     runq.clear()
@@ -125,6 +132,10 @@ def start(make: Callable[[Any], G], name: str, leave: Callable[[], None] | None 
     looping = loops.watch()
     _root = getcurrent()
     _breeder = greenlet(_breed, _root)
+    _door = greenlet(_nothing, _root)
+    _door.switch()
+    _core.untrack(_door)
+    _youngest = None
     _breeder.switch()
     main = current = G(1, name)
     main.greenlet = _root
@@ -134,7 +145,7 @@ def start(make: Callable[[Any], G], name: str, leave: Callable[[], None] | None 
 
 def stop() -> list[Any]:
     """Forget all goroutines but the running one; return the greenlets of those that had started."""
-    global _unfinished
+    global _unfinished, _youngest
     left = [g.greenlet for g in started.values() if g.greenlet is not None and g is not current]
     left += [*_spare, _breeder]
     runq.clear()
@@ -146,6 +157,7 @@ def stop() -> list[Any]:
     timers.clear()
     _posted.clear()
     _spare.clear()
+    _youngest = None
     return left
 
 
@@ -288,9 +300,32 @@ def _breed() -> None:
     A greenlet begins with the recursion depth of the one that starts it. Goroutines which block start others; started
     from there each would stand on all its predecessors, and the two hundredth would not have a frame left.
     """
+    global _youngest
     _root.switch()
     while True:
-        greenlet(run_goroutines, _root).switch()
+        _youngest = greenlet(run_goroutines, _root)
+        _youngest.switch()
+
+
+def _nothing() -> None:
+    """The body of the greenlet that is dead from the first."""
+
+
+def _end_into(mine: greenlet, g: G) -> None:
+    """Have the greenlet of a goroutine go on when `mine` ends, which the caller is about to do.
+
+    A greenlet that ends continues its parent. A dead one would keep that parent, which may die in its turn: whoever
+    refers to the first of such a chain keeps all of it, and freeing the chain recurses once for each. So the parent of
+    the one that ended before is the root again.
+    """
+    global _ended
+    before = _ended()
+    if before is not None:
+        before.parent = _root
+    if _door.parent is mine:
+        _door.parent = _root
+    _ended = weakref.ref(mine)
+    mine.parent = g.greenlet
 
 
 def run_goroutines() -> None:
@@ -318,11 +353,12 @@ def run_goroutines() -> None:
             current = g
             if g.greenlet is None:
                 continue
-            if len(_spare) >= KEEP_GREENLETS:
-                mine.parent = g.greenlet  # ends here; a greenlet that ends continues its parent
+            if len(_spare) >= KEEP_GREENLETS and mine is not _youngest:
+                _end_into(mine, g)
                 return
             _spare.append(mine)
-            g.greenlet.switch()
+            _door.parent = g.greenlet
+            _door.switch()
         except BaseException:  # it goes to main, the parent of all
             _put_back(None)
             if mine in _spare:

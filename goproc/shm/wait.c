@@ -226,7 +226,15 @@ static bool prepare(struct gp_select *s) { /* what several cases need beside a w
     return true;
 }
 
+static PyObject **parked; /* by waiter: the goroutine that waits there, as the scheduler sees it */
+static uint32_t parked_cap;
+
+static void unbind(uint32_t waiter) {
+    if (waiter < parked_cap) Py_CLEAR(parked[waiter]);
+}
+
 static void give_back(struct gp_select *s, uint32_t waiter) {
+    unbind(waiter);
     gp_waiter_release(waiter);
     for (uint32_t i = 0; s->n > 1 && i < s->n; i++) {
         if (s->cases[i].sudog) gp_sudog_release(s->cases[i].sudog);
@@ -354,6 +362,7 @@ int wait_fired(uint32_t waiter, struct wait_spec *w) {
             if (!PyErr_Occurred()) PyErr_SetString(hooks.stopped, "the goproc runtime stopped");
             return -1;
         }
+        unbind(waiter);
         gp_waiter_cancel(waiter);
         gp_set(&state->state, GP_W(GP_W_EPOCH(gp_get(&state->state)), 0, GP_W_IDLE)); /* a late inbox bit means nothing */
         if (told < 0) return -1;
@@ -384,9 +393,6 @@ void wait_forever(struct wait_spec *w) {
 }
 
 /* ---- what the scheduler calls: parking and idling */
-
-static PyObject **parked; /* by waiter: the goroutine that waits there, as the scheduler sees it */
-static uint32_t parked_cap;
 
 static PyObject *core_bind(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
     (void)module;
@@ -489,6 +495,14 @@ static PyObject *core_scheduler_thread(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
     scheduler_thread = PyThread_get_thread_ident();
+    for (uint32_t i = 0; i < parked_cap; i++) unbind(i); /* goroutines of a runtime that has stopped */
+    Py_RETURN_NONE;
+}
+
+/* The scheduler keeps one dead greenlet: it is no part of any cycle, and no finding for those who look for dead ones. */
+static PyObject *core_untrack(PyObject *module, PyObject *object) {
+    (void)module;
+    if (PyObject_GC_IsTracked(object)) PyObject_GC_UnTrack(object);
     Py_RETURN_NONE;
 }
 
@@ -584,6 +598,7 @@ PyMethodDef wait_functions[] = {
     {"check_park", core_check_park, METH_NOARGS, PyDoc_STR("Raise where a goroutine cannot park: too deep a stack, or in the middle of pickling.")},
     {"wake", core_wake, METH_NOARGS, PyDoc_STR("Make this process's scheduler look around; from any thread.")},
     {"use_this_thread", core_scheduler_thread, METH_NOARGS, PyDoc_STR("Goroutines run on the calling thread.")},
+    {"untrack", core_untrack, METH_O, PyDoc_STR("Hide an object from the garbage collector.")},
     {"on_scheduler_thread", core_on_scheduler_thread, METH_NOARGS, NULL},
     {"park_forever", (PyCFunction)(void (*)(void))core_park_forever, METH_FASTCALL,
      PyDoc_STR("Block until the timeout: raises TimeoutError or what interrupts it.")},
