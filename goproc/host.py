@@ -727,6 +727,7 @@ _core.connect(
     owner_died=errors.OwnerDied,
     case_of=selection.case_of,
     chan_closed=errors.ChanClosed,
+    error=errors.GoprocError,
     out_of_memory=errors.OutOfSharedMemory,
     stopped=errors.RuntimeStopped,
     chan=channel.Chan,

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 FAIR = 8  # one turn in this many may start a task although goroutines are ready
 KEEP_GREENLETS = 256
+_TRIM_AFTER = 16_384  # greenlets that end, 50 MB of saved stacks: then it pays to give them back to the system
 _HELD_NAP = 0.005  # seconds
 
 
@@ -103,6 +104,7 @@ _youngest: Any = None  # the breeder started it last, and refers to it until it 
 # A dead greenlet, which hands every switch on to its parent: a spare one that switches through it refers to no greenlet that
 # may end meanwhile.
 _door: Any = None
+_to_trim = 0  # greenlets that ended since malloc gave their memory back
 _ended: Callable[[], Any] = lambda: None  # the greenlet that ended last, if anybody still refers to it
 _make: Callable[[Any], G] | None = None  # a claimed task -> its G
 _leave: Callable[[], None] | None = None  # called when the runtime stops under a parked scheduler (workers)
@@ -318,7 +320,8 @@ def _end_into(mine: greenlet, g: G) -> None:
     refers to the first of such a chain keeps all of it, and freeing the chain recurses once for each. So the parent of
     the one that ended before is the root again.
     """
-    global _ended
+    global _ended, _to_trim
+    _to_trim += 1
     before = _ended()
     if before is not None:
         before.parent = _root
@@ -427,7 +430,10 @@ def _rested() -> G | None:
 
 def _idle() -> None:
     """Sleep until there may be something to do, or the first timer is due."""
-    global idling
+    global idling, _to_trim
+    if _to_trim >= _TRIM_AFTER:
+        _to_trim = 0
+        _core.trim()
     if held_until:  # tasks may wait, so the core would not sleep
         _thread_sleep(_HELD_NAP)
         if held_until <= monotonic():

@@ -21,16 +21,15 @@ _GP_LINE = 64
 _MAGIC = 0x31636F72706F67
 _RECVQ, _SENDQ = 40, 48  # of struct gp_object
 _NEXT = 24  # of struct gp_sudog
-_SUDOG_BYTES, _SUDOG_BITS = 128, 20
+_WAITERS = 96  # of struct gp_header
 
 
 def _constant(name: str) -> int:
     return int(re.search(rf"#define {name} (\d+)u", _LAYOUT)[1])  # type: ignore[index]
 
 
-_SUDOGS_AT = (
-    4096 + _constant("GP_WAITERS") // 8 + 2 * 4 * _constant("GP_RING_TASKS") + 64 * _constant("GP_WAITERS")
-)
+_SUDOG_BYTES, _SUDOG_BITS = 128, _constant("GP_SUDOG_BITS")
+_WAITERS_AT, _WAITER_BYTES = 4096 + _constant("GP_WAITERS") // 8, 64  # in a partition
 
 
 def _base() -> int:
@@ -65,12 +64,13 @@ _memory = os.open("/proc/self/mem", os.O_RDONLY | os.O_CLOEXEC)
 
 def _count(base: int, at: int) -> int:
     parts_at, part_bytes = struct.unpack("QQ", os.pread(_memory, 16, base + 32))
+    sudogs_at = _WAITERS_AT + _WAITER_BYTES * _read(base + _WAITERS, "I")
     n, sudog = 0, _read(at, "I")
     while sudog and n < 100_000:
         n += 1
         index = (sudog & ((1 << _SUDOG_BITS) - 1)) - 1
         part = base + parts_at + (sudog >> _SUDOG_BITS) * part_bytes
-        sudog = _read(part + _SUDOGS_AT + index * _SUDOG_BYTES + _NEXT, "I")
+        sudog = _read(part + sudogs_at + index * _SUDOG_BYTES + _NEXT, "I")
     return n
 
 

@@ -39,6 +39,8 @@ struct gp_self {
     uint64_t arena_bytes;
     uint64_t heap_at;        /* offsets below this are not heap */
     uint64_t part_bytes, parts_at;
+    uint32_t waiters, selects, ring_tasks;     /* what the tables of a partition hold */
+    uint64_t sudogs_at, tasks_at, pinned_at;   /* offsets in a partition */
     struct gp_mapping *mapping;
     uint64_t attached;       /* when, ns */
     int memfd;               /* the program may have closed it: gp_memfd_valid() */
@@ -197,17 +199,17 @@ static inline struct gp_waiter *gp_waiter_at(uint32_t proc, uint32_t i) {
     return (struct gp_waiter *)(gp_part_at(proc) + GP_PART_WAITERS) + i;
 }
 static inline struct gp_sudog *gp_sudog_at(uint32_t sd) { /* sd: a sudog reference, not 0 */
-    return (struct gp_sudog *)(gp_part_at(sd >> GP_SUDOG_BITS) + GP_PART_SUDOGS) + (sd & ((1u << GP_SUDOG_BITS) - 1)) - 1;
+    return (struct gp_sudog *)(gp_part_at(sd >> GP_SUDOG_BITS) + gp.sudogs_at) + (sd & ((1u << GP_SUDOG_BITS) - 1)) - 1;
 }
 static inline uint32_t gp_sudog_ref(uint32_t proc, uint32_t i) { return proc << GP_SUDOG_BITS | (i + 1); }
 static inline bool gp_sudog_check(uint32_t sd) {
     uint32_t i = sd & ((1u << GP_SUDOG_BITS) - 1);
-    return (sd >> GP_SUDOG_BITS) < gp.nprocs && i >= 1 && i <= GP_SUDOGS;
+    return (sd >> GP_SUDOG_BITS) < gp.nprocs && i >= 1 && i <= gp.waiters + gp.selects;
 }
 
-int64_t gp_waiter_alloc(bool thread);      /* index, or -1: out of memory */
+int64_t gp_waiter_alloc(bool thread);      /* index, or -ENOMEM, or -ENOSPC: all gp.waiters are in use */
 void gp_waiter_release(uint32_t i);
-uint32_t gp_sudog_alloc(void);             /* a reference, or 0: out of memory; for selects: a waiter has one of its own */
+int64_t gp_sudog_alloc(void);              /* a reference, or as above; for selects: a waiter has one of its own */
 void gp_sudog_release(uint32_t sd);
 void gp_thread_blocks(struct gp_waiter *w); /* a plain thread is about to sleep, for ever if nobody tells it */
 void gp_thread_runs(struct gp_waiter *w);  /* it goes on, told or not */
@@ -230,7 +232,7 @@ void gp_patience_over(void);               /* one was taken */
 uint32_t gp_procs_running(void);           /* attached and not idle: they compute, or are blocked in a call of the system */
 bool gp_may_spin(void);                    /* is there a core for it? */
 void gp_wait_ns(uint32_t ns);              /* busy, roughly */
-void gp_park_attach(void);
+int gp_park_attach(void);                  /* 0 or -errno */
 
 /* ---- deadlock.c */
 bool gp_all_asleep(void);                  /* nothing in any process can ever run again, by itself */

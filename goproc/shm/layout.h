@@ -30,9 +30,13 @@
 #define GP_MAX_PROCS 256u
 #define GP_OBSERVER GP_MAX_PROCS     /* in place of a proc's number: a command that looks at the segment from outside */
 #define GP_PROC_BYTES 4096u
-#define GP_WAITERS 262144u           /* goroutines of one proc that can be blocked at once: 64^3, three bitmap levels */
-#define GP_SUDOGS (2u * GP_WAITERS)  /* the first GP_WAITERS belong to the waiter of the same index, the rest to selects */
-#define GP_RING_TASKS 262144u        /* unstarted goroutines queued on one proc; in the host's queue, for any worker */
+/* The most that the tables of a proc hold. The segment is sparse and they take memory as they fill, so only the address
+ * space is a reason for less: see gp_header. */
+#define GP_WAITERS 2097152u          /* goroutines of one proc that can be blocked at once: 64 * 64 * 512, see GP_INBOX_LINE */
+#define GP_SELECTS 8388608u          /* sudogs of one proc for the cases of its selects */
+#define GP_RING_TASKS 8388608u       /* unstarted goroutines queued on one proc; in the host's queue, for any worker */
+#define GP_LEAST 262144u             /* of each, where address space is short */
+#define GP_INBOX_LINE 512u           /* waiters whose inbox bits are in one line, and have one bit in a middle word */
 #define GP_PAGE 65536u
 #define GP_JOURNAL_LOCKS 64u
 #define GP_INLINE 56u
@@ -229,7 +233,7 @@ struct gp_sudog {                /* 128 bytes: one case of one blocked operation
     uint16_t proc;
     uint16_t cas;                /* case number in a select, else 0 */
     uint64_t epoch;              /* of the waiter, when this was linked; another value = stale */
-    _Atomic uint32_t next, prev; /* sudog references: proc << 20 | index + 1; written under the object's lock */
+    _Atomic uint32_t next, prev; /* sudog references: proc << 24 | index + 1; written under the object's lock */
     uint32_t send;               /* 1 on sendq, 0 on recvq */
     uint32_t linked;             /* 1 while reachable from its queue (own proc, or the lock holder) */
     uint64_t n;                  /* semaphore: units wanted; barrier: its place, set when it is released */
@@ -237,7 +241,7 @@ struct gp_sudog {                /* 128 bytes: one case of one blocked operation
     uint64_t rest;
     struct gp_message msg;       /* sender: what it offers; receiver: written by the sender before its COMMIT */
 };
-#define GP_SUDOG_BITS 20u
+#define GP_SUDOG_BITS 24u
 
 /* ---- tasks: goroutines that have not started. A heap block (GP_BLOCK_TASK); its tag is the truth about who has it,
  * the rings only hold hints. It stays allocated, owned by its proc, until the goroutine ends; then it goes, or holds the
@@ -280,7 +284,7 @@ struct gp_journal {              /* op != NONE => the lock of `a` is held by thi
 struct gp_queue {                /* one line; the lock word is at byte 16 as in gp_object */
     uint64_t pad0, pad1;
     _Atomic uint32_t lock;
-    _Atomic uint32_t head, tail;               /* stealable ring: indices modulo GP_RING_TASKS */
+    _Atomic uint32_t head, tail;               /* stealable ring: indices modulo ring_tasks */
     _Atomic uint32_t pinned_head, pinned_tail; /* go.on ring */
     _Atomic uint32_t started;                  /* goroutines of this proc that have started and not ended; own proc writes */
     _Atomic uint32_t backed[2];                /* slots of the two rings that have memory, a prefix; any proc raises it by CAS */
@@ -332,7 +336,10 @@ struct gp_header {
     uint32_t ncpu;               /* CPUs the program may use: decides whether spinning is allowed */
     uint32_t on_death;
     uint8_t nonce[16];
-    uint8_t pad0[32];
+    uint32_t waiters;            /* of each proc: a multiple of GP_INBOX_LINE */
+    uint32_t selects;            /* sudogs beyond those that belong to the waiter of the same index */
+    uint32_t ring_tasks;         /* slots of each of its two queues: a power of two */
+    uint8_t pad0[20];
     /* line 2 on: mutable */
     _Atomic uint32_t crash_epoch;/* odd = repair running */
     _Atomic uint32_t stop;       /* 1: every proc leaves */
@@ -372,13 +379,19 @@ struct gp_header {
 };
 
 /* offsets inside a partition */
-#define GP_PART_INBOX_MID 0u                                     /* 64 words */
-#define GP_PART_INBOX 4096u                                      /* GP_WAITERS bits */
-#define GP_PART_TASKS (GP_PART_INBOX + GP_WAITERS / 8)           /* GP_RING_TASKS refs, stealable */
-#define GP_PART_PINNED (GP_PART_TASKS + 4 * GP_RING_TASKS)       /* GP_RING_TASKS refs, go.on */
-#define GP_PART_WAITERS (GP_PART_PINNED + 4 * GP_RING_TASKS)
-#define GP_PART_SUDOGS (GP_PART_WAITERS + 64u * GP_WAITERS)
-#define GP_PART_BYTES (GP_PART_SUDOGS + 128u * GP_SUDOGS)
+#define GP_PART_INBOX_MID 0u                           /* 64 words */
+#define GP_PART_INBOX 4096u                            /* GP_WAITERS bits, a line of 8 words for each bit of a middle word */
+#define GP_PART_WAITERS (GP_PART_INBOX + GP_WAITERS / 8)
+static inline uint64_t gp_part_sudogs(uint32_t waiters) { return GP_PART_WAITERS + 64ULL * waiters; }
+static inline uint64_t gp_part_tasks(uint32_t waiters, uint32_t selects) { /* ring_tasks refs, stealable */
+    return gp_part_sudogs(waiters) + 128ULL * ((uint64_t)waiters + selects);
+}
+static inline uint64_t gp_part_pinned(uint32_t waiters, uint32_t selects, uint32_t ring_tasks) { /* as many, go.on */
+    return gp_part_tasks(waiters, selects) + 4ULL * ring_tasks;
+}
+static inline uint64_t gp_part_end(uint32_t waiters, uint32_t selects, uint32_t ring_tasks) {
+    return gp_part_pinned(waiters, selects, ring_tasks) + 4ULL * ring_tasks;
+}
 
 _Static_assert(sizeof(struct gp_message) == 64, "a message is one line");
 _Static_assert(sizeof(struct gp_object) == 128, "an object is two lines");
@@ -389,6 +402,8 @@ _Static_assert(sizeof(struct gp_queue) == 64 && offsetof(struct gp_proc, queue) 
 _Static_assert(sizeof(struct gp_proc) <= GP_PROC_BYTES && sizeof(struct gp_header) <= 4096, "pages");
 _Static_assert(offsetof(struct gp_header, crash_epoch) == 128, "mutable part on its own lines");
 _Static_assert(offsetof(struct gp_header, tree) % 64 == 0, "the tree's lock is one line");
-_Static_assert(GP_SUDOGS < (1u << GP_SUDOG_BITS), "sudog reference");
+_Static_assert(GP_WAITERS + GP_SELECTS < (1u << GP_SUDOG_BITS), "sudog reference");
+_Static_assert(GP_MAX_PROCS <= (1u << (32 - GP_SUDOG_BITS)), "sudog reference");
+_Static_assert(GP_WAITERS <= 64 * 64 * GP_INBOX_LINE, "inbox");
 
 #endif

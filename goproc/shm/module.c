@@ -284,7 +284,7 @@ static PyObject *core_connect(PyObject *module, PyObject *args, PyObject *kwargs
         {"offer_turn", &hooks.offer_turn},      {"start", &hooks.start},
         {"copy", &hooks.types[GP_KIND_COPY]}, {"refer", &hooks.refer},
         {"unread", &hooks.unread},           {"chan_closed", &hooks.chan_closed},
-        {"out_of_memory", &hooks.out_of_memory}, {"stopped", &hooks.stopped},
+        {"error", &hooks.error}, {"out_of_memory", &hooks.out_of_memory}, {"stopped", &hooks.stopped},
         {"shield", &hooks.shield},           {"case_of", &hooks.case_of},
         {"owner_died", &hooks.owner_died},   {"timers", &hooks.timers},
         {"mutex", &hooks.types[GP_KIND_MUTEX]}, {"once", &hooks.types[GP_KIND_ONCE]},

@@ -26,7 +26,7 @@ static struct {
     uint32_t n_free, cap_free, fresh; /* indices below `fresh` have been used */
     uint32_t *free_sudogs;            /* of the second half, for selects */
     uint32_t n_free_sudogs, cap_free_sudogs, fresh_sudogs;
-    uint64_t waiters_done, sudogs_done, more_done; /* committed prefixes of my partition, bytes */
+    uint64_t inbox_done, waiters_done, sudogs_done, more_done; /* committed prefixes of my partition, bytes */
     uint64_t bell[GP_MAX_PROCS / 64];
     bool bells;
     _Atomic uint32_t *thread[1024];
@@ -43,7 +43,7 @@ void gp_wait_ns(uint32_t ns) {
     for (uint32_t n = ns * pauses_per_us / 1000; n > 0; n--) gp_pause();
 }
 
-void gp_park_attach(void) {
+int gp_park_attach(void) {
     uint64_t start = gp_now(); /* a pause takes 5 to 150 ns, by the kind of CPU */
     for (int i = 0; i < 128; i++) gp_pause();
     uint64_t took = gp_now() - start;
@@ -52,6 +52,7 @@ void gp_park_attach(void) {
     free(park.free_sudogs);
     memset(&park, 0, sizeof park);
     park.heir = NOBODY;
+    return gp_commit_upto(gp.parts_at + gp.proc * gp.part_bytes, &park.inbox_done, GP_PART_INBOX + 64, GP_PART_WAITERS);
 }
 
 /* ---- waiters */
@@ -62,14 +63,16 @@ int64_t gp_waiter_alloc(bool thread) {
         i = park.free_waiters[--park.n_free];
     } else {
         uint64_t at = gp.parts_at + gp.proc * gp.part_bytes;
-        if (park.fresh == GP_WAITERS) return -1;
-        if (gp_commit_upto(at + GP_PART_WAITERS, &park.waiters_done, 64ULL * (park.fresh + 1), 64ULL * GP_WAITERS) < 0 ||
-            gp_commit_upto(at + GP_PART_SUDOGS, &park.sudogs_done, 128ULL * (park.fresh + 1), 128ULL * GP_SUDOGS) < 0)
-            return -1;
+        uint64_t n = park.fresh + 1, most = gp.waiters;
+        if (park.fresh == gp.waiters) return -ENOSPC;
+        if (gp_commit_upto(at, &park.inbox_done, GP_PART_INBOX + (n + 7) / 8, GP_PART_WAITERS) < 0 ||
+            gp_commit_upto(at + GP_PART_WAITERS, &park.waiters_done, 64 * n, 64 * most) < 0 ||
+            gp_commit_upto(at + gp.sudogs_at, &park.sudogs_done, 128 * n, 128 * most) < 0)
+            return -ENOMEM;
         if (park.fresh == park.cap_free) {
             uint32_t cap = park.cap_free ? 2 * park.cap_free : 256;
             uint32_t *v = realloc(park.free_waiters, cap * sizeof *v);
-            if (!v) return -1;
+            if (!v) return -ENOMEM;
             park.free_waiters = v;
             park.cap_free = cap;
         }
@@ -98,29 +101,28 @@ bool gp_waiter_cancel(uint32_t i) {
                                                    memory_order_acq_rel, memory_order_acquire);
 }
 
-uint32_t gp_sudog_alloc(void) {
+int64_t gp_sudog_alloc(void) {
     uint32_t i;
     if (park.n_free_sudogs) {
         i = park.free_sudogs[--park.n_free_sudogs];
     } else {
-        uint64_t at = gp.parts_at + gp.proc * gp.part_bytes + GP_PART_SUDOGS + 128ULL * GP_WAITERS;
-        if (park.fresh_sudogs == GP_SUDOGS - GP_WAITERS ||
-            gp_commit_upto(at, &park.more_done, 128ULL * (park.fresh_sudogs + 1), 128ULL * (GP_SUDOGS - GP_WAITERS)) < 0)
-            return 0;
+        uint64_t at = gp.parts_at + gp.proc * gp.part_bytes + gp.sudogs_at + 128ULL * gp.waiters;
+        if (park.fresh_sudogs == gp.selects) return -ENOSPC;
+        if (gp_commit_upto(at, &park.more_done, 128ULL * (park.fresh_sudogs + 1), 128ULL * gp.selects) < 0) return -ENOMEM;
         if (park.fresh_sudogs == park.cap_free_sudogs) {
             uint32_t cap = park.cap_free_sudogs ? 2 * park.cap_free_sudogs : 256;
             uint32_t *v = realloc(park.free_sudogs, cap * sizeof *v);
-            if (!v) return 0;
+            if (!v) return -ENOMEM;
             park.free_sudogs = v;
             park.cap_free_sudogs = cap;
         }
         i = park.fresh_sudogs++;
     }
-    return gp_sudog_ref(gp.proc, GP_WAITERS + i);
+    return gp_sudog_ref(gp.proc, gp.waiters + i);
 }
 
 void gp_sudog_release(uint32_t sd) { /* cap_free_sudogs >= fresh_sudogs */
-    park.free_sudogs[park.n_free_sudogs++] = (sd & ((1u << GP_SUDOG_BITS) - 1)) - 1 - GP_WAITERS;
+    park.free_sudogs[park.n_free_sudogs++] = (sd & ((1u << GP_SUDOG_BITS) - 1)) - 1 - gp.waiters;
 }
 
 /* ---- plain threads. For the deadlock detector each blocked one is counted in its process; whoever takes the waiter out
@@ -178,10 +180,10 @@ void gp_tell(uint32_t proc, uint32_t i) {
     if (proc == gp.proc) park.heir = park.heir == NOBODY ? (int64_t)i : SEVERAL;
     char *part = gp_part_at(proc);
     _Atomic uint64_t *word = (_Atomic uint64_t *)(part + GP_PART_INBOX) + i / 64;
-    _Atomic uint64_t *mid = (_Atomic uint64_t *)(part + GP_PART_INBOX_MID) + i / 4096;
+    _Atomic uint64_t *mid = (_Atomic uint64_t *)(part + GP_PART_INBOX_MID) + i / (64 * GP_INBOX_LINE);
     atomic_fetch_or_explicit(word, 1ULL << (i % 64), memory_order_release);
-    atomic_fetch_or_explicit(mid, 1ULL << (i / 64 % 64), memory_order_release);
-    atomic_fetch_or_explicit(&gp_proc_at(proc)->inbox, 1ULL << (i / 4096), memory_order_seq_cst);
+    atomic_fetch_or_explicit(mid, 1ULL << (i / GP_INBOX_LINE % 64), memory_order_release);
+    atomic_fetch_or_explicit(&gp_proc_at(proc)->inbox, 1ULL << (i / (64 * GP_INBOX_LINE)), memory_order_seq_cst);
     park.bell[proc / 64] |= 1ULL << (proc % 64);
     park.bells = true;
 }
@@ -224,6 +226,16 @@ void gp_ring(void) {
 
 bool gp_inbox_pending(void) { return gp_get(&gp.my->inbox) != 0; }
 
+static int drain_line(_Atomic uint64_t *words, uint32_t line, uint32_t *out) {
+    int n = 0;
+    for (uint32_t k = line * (GP_INBOX_LINE / 64), end = k + GP_INBOX_LINE / 64; k < end; k++) {
+        if (!gp_get(&words[k])) continue;
+        uint64_t word = atomic_exchange_explicit(&words[k], 0, memory_order_acq_rel);
+        for (; word; word &= word - 1) out[n++] = k * 64 + (uint32_t)__builtin_ctzll(word);
+    }
+    return n;
+}
+
 int gp_drain(uint32_t *out, int max) {
     int n = 0;
     _Atomic uint64_t *mids = (_Atomic uint64_t *)(gp.part + GP_PART_INBOX_MID);
@@ -235,14 +247,13 @@ int gp_drain(uint32_t *out, int max) {
         uint64_t mid = atomic_exchange_explicit(&mids[t], 0, memory_order_acq_rel);
         while (mid) {
             unsigned m = (unsigned)__builtin_ctzll(mid);
-            if (n + 64 > max) { /* no room for a whole word: put the rest back and come again */
+            if (n + (int)GP_INBOX_LINE > max) { /* no room for a whole line: put the rest back and come again */
                 atomic_fetch_or_explicit(&mids[t], mid, memory_order_release);
                 atomic_fetch_or_explicit(&gp.my->inbox, top | 1ULL << t, memory_order_seq_cst);
                 return n;
             }
             mid &= mid - 1;
-            uint64_t word = atomic_exchange_explicit(&words[t * 64 + m], 0, memory_order_acq_rel);
-            for (; word; word &= word - 1) out[n++] = (t * 64 + m) * 64 + (uint32_t)__builtin_ctzll(word);
+            n += drain_line(words, t * 64 + m, out + n);
         }
     }
     return n;

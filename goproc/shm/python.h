@@ -36,7 +36,7 @@ struct gp_hooks {
     PyObject *start;    /* () -> None: start the runtime */
     PyObject *refer;    /* (object) -> what stands in a message for an object that there is a copy of, or None */
     PyObject *unread;   /* (id, failure, site) -> None: a failed goroutine's last handle died unread */
-    PyObject *chan_closed, *out_of_memory, *stopped, *owner_died; /* exception types */
+    PyObject *error, *chan_closed, *out_of_memory, *stopped, *owner_died; /* exception types */
     PyObject *runq;     /* deque: goroutines ready on this proc */
     PyObject *ready, *ready_next; /* its append and appendleft */
     PyObject *timers;   /* list: its heap of timers */
@@ -100,6 +100,7 @@ int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r);
 enum gp_result wait_case(struct gp_case *c, struct wait_spec *w);     /* GP_BLOCK: an exception; c->m of a send is still to be dropped */
 int wait_done(Handle *h, struct gp_object *o, struct wait_spec *w);   /* wait group at zero, goroutine ended */
 int wait_fired(uint32_t waiter, struct wait_spec *w);                 /* a collecting waiter: 1 something fired, 0 time is up, -1 an exception */
+PyObject *raise_no_waiter(int64_t error, uint32_t cases);             /* of gp_waiter_alloc() or gp_sudog_alloc(); 1 case: no select */
 void wait_forever(struct wait_spec *w);                               /* always an exception */
 int tick(void);        /* before each operation, so that a loop of them lets others run: 0, or -1 and an exception */
 int checkpoint(void);  /* the same for one that can block: what ends a block may end it here, too */

@@ -27,6 +27,8 @@ struct gp_self gp = {.memfd = -1};
 #define GP_MAX_BYTES (256ULL << 30) /* what a 32-bit ref reaches */
 #define GP_MAX_ARENA (16ULL << 30)
 #define GP_MIN_ARENA (64ULL << 20)  /* of address space */
+#define GP_PROCS_AT 4096ULL
+#define GP_PARTS_AT ((GP_PROCS_AT + (uint64_t)GP_MAX_PROCS * GP_PROC_BYTES + GP_PAGE - 1) / GP_PAGE * GP_PAGE)
 
 uint64_t gp_now(void) {
     struct timespec t;
@@ -101,31 +103,59 @@ static int resize(int fd, uint64_t bytes) {
     return ftruncate(fd, (off_t)bytes) < 0 ? -errno : 0;
 }
 
+/* How a segment is divided. */
+struct shape {
+    uint32_t waiters, selects, ring_tasks;
+    uint64_t part_bytes, heap_at, arena;
+};
+
+static uint32_t entries(uint32_t most, uint32_t full_for, uint32_t nprocs, unsigned halvings) {
+    uint64_t n = nprocs > full_for ? (uint64_t)most * full_for / nprocs : most;
+    n = n >> halvings;
+    return n < GP_LEAST ? GP_LEAST : (uint32_t)(n / GP_INBOX_LINE * GP_INBOX_LINE);
+}
+
+static struct shape shape_of(uint32_t nprocs, unsigned halvings) {
+    struct shape s = {
+        .waiters = entries(GP_WAITERS, 64, nprocs, halvings), /* with 256 procs the tables of all take 50 GiB of the 256 */
+        .selects = entries(GP_SELECTS, 8, nprocs, halvings),
+        .ring_tasks = halvings < 5 ? GP_RING_TASKS >> halvings : GP_LEAST,
+    };
+    s.part_bytes = round_up(gp_part_end(s.waiters, s.selects, s.ring_tasks), GP_PAGE);
+    s.heap_at = round_up(GP_PARTS_AT + s.part_bytes * nprocs, GP_PAGE);
+    uint64_t arena = (GP_MAX_BYTES - s.heap_at) / nprocs / GP_PAGE * GP_PAGE;
+    if (arena > GP_MAX_ARENA) arena = GP_MAX_ARENA;
+    arena = round_up(arena >> halvings, GP_PAGE);
+    s.arena = arena < GP_MIN_ARENA ? GP_MIN_ARENA : arena;
+    return s;
+}
+
+static uint64_t bytes_of(const struct shape *s, uint32_t nprocs) { return s->heap_at + s->arena * nprocs; }
+
 uint64_t gp_least_bytes(uint32_t nprocs) {
-    return 4096 + (uint64_t)GP_MAX_PROCS * GP_PROC_BYTES + (round_up(GP_PART_BYTES, GP_PAGE) + GP_MIN_ARENA) * nprocs;
+    struct shape s = shape_of(nprocs, 0);
+    for (unsigned halvings = 1; s.arena > GP_MIN_ARENA; halvings++) s = shape_of(nprocs, halvings);
+    return bytes_of(&s, nprocs);
 }
 
 int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu) {
-    uint64_t procs_at = 4096, parts_at = round_up(procs_at + (uint64_t)GP_MAX_PROCS * GP_PROC_BYTES, GP_PAGE);
-    uint64_t part_bytes = round_up(GP_PART_BYTES, GP_PAGE);
-    uint64_t heap_at = round_up(parts_at + part_bytes * nprocs, GP_PAGE);
-    uint64_t arena = (GP_MAX_BYTES - heap_at) / nprocs / GP_PAGE * GP_PAGE;
-    if (arena > GP_MAX_ARENA) arena = GP_MAX_ARENA;
+    struct shape s;
     int fd = open_memfd();
     if (fd < 0) return fd;
     int err;
-    for (;;) { /* limits on address space and on files (ulimit -v, -f; some containers) are met with smaller arenas */
-        uint64_t bytes = heap_at + arena * nprocs;
+    /* limits on address space and on files (ulimit -v, -f; some containers) are met with smaller tables and arenas */
+    for (unsigned halvings = 0;; halvings++) {
+        s = shape_of(nprocs, halvings);
+        uint64_t bytes = bytes_of(&s, nprocs);
         if ((err = resize(fd, bytes)) < 0) {
             if (err != -EFBIG && err != -EINVAL) break;
         } else if ((err = map(fd, bytes)) == 0 || err != -ENOMEM) {
             break;
         }
-        arena = round_up(arena / 2, GP_PAGE);
-        if (arena < GP_MIN_ARENA) break;
+        if (s.arena <= GP_MIN_ARENA) break;
     }
     if (err == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) err = -errno;
-    if (err == 0) err = gp_back(0, procs_at + (uint64_t)nprocs * GP_PROC_BYTES);
+    if (err == 0) err = gp_back(0, GP_PROCS_AT + (uint64_t)nprocs * GP_PROC_BYTES);
     if (err < 0) {
         unmap();
         gp.memfd = -1;
@@ -136,11 +166,14 @@ int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu) {
     h->abi = GP_ABI;
     h->nprocs = nprocs;
     h->bytes = gp.bytes;
-    h->procs_at = procs_at;
-    h->parts_at = parts_at;
-    h->part_bytes = part_bytes;
-    h->heap_at = heap_at;
-    h->arena_bytes = arena;
+    h->procs_at = GP_PROCS_AT;
+    h->parts_at = GP_PARTS_AT;
+    h->part_bytes = s.part_bytes;
+    h->heap_at = s.heap_at;
+    h->arena_bytes = s.arena;
+    h->waiters = s.waiters;
+    h->selects = s.selects;
+    h->ring_tasks = s.ring_tasks;
     h->memory = memory;
     h->ncpu = ncpu;
     if (getrandom(h->nonce, sizeof h->nonce, 0) < 0) memset(h->nonce, 0, sizeof h->nonce);
@@ -167,6 +200,12 @@ static int adopt(int memfd, uint32_t proc) {
     gp.ncpu = h->ncpu;
     gp.parts_at = h->parts_at;
     gp.part_bytes = h->part_bytes;
+    gp.waiters = h->waiters;
+    gp.selects = h->selects;
+    gp.ring_tasks = h->ring_tasks;
+    gp.sudogs_at = gp_part_sudogs(gp.waiters);
+    gp.tasks_at = gp_part_tasks(gp.waiters, gp.selects);
+    gp.pinned_at = gp_part_pinned(gp.waiters, gp.selects, gp.ring_tasks);
     gp.heap_at = h->heap_at;
     gp.arena_bytes = h->arena_bytes;
     gp.forked = false;
@@ -191,8 +230,7 @@ int gp_attach(int memfd, uint32_t proc) {
     uint32_t incarnation = gp_get(&gp.my->incarnation) + 1;
     gp_set(&gp.my->incarnation, incarnation);
     gp.me = (incarnation & 0x1fffff) << 10 | (proc + 1);
-    if ((err = gp_commit(gp.parts_at + proc * gp.part_bytes, GP_PART_TASKS)) < 0) return err;
-    gp_park_attach();
+    if ((err = gp_park_attach()) < 0) return err;
     gp_heap_attach();
     gp.attached = gp_now();
     gp_set(&gp.my->pid, getpid());

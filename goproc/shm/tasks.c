@@ -36,8 +36,10 @@
 #define STARTING_NS 200000000ULL /* tasks that were put on a worker which still starts stay there for so long */
 
 static gp_ref *ring(uint32_t proc, bool pinned) {
-    return (gp_ref *)(gp_part_at(proc) + (pinned ? GP_PART_PINNED : GP_PART_TASKS));
+    return (gp_ref *)(gp_part_at(proc) + (pinned ? gp.pinned_at : gp.tasks_at));
 }
+
+static uint32_t place_of(uint32_t n) { return n & (gp.ring_tasks - 1); } /* of the n-th task in its ring */
 
 static struct gp_queue *queue_of(uint32_t proc) { return &gp_proc_at(proc)->queue; }
 static uint32_t queued(const struct gp_queue *q) { return gp_get(&q->tail) - gp_get(&q->head); }
@@ -49,8 +51,8 @@ static int back_ring(uint32_t proc, bool pinned, uint32_t slots) {
     uint32_t have = gp_acquire(backed), want = have ? 2 * have : GP_PAGE / sizeof(gp_ref);
     if (GP_LIKELY(slots <= have)) return 0;
     while (want < slots) want *= 2;
-    if (want > GP_RING_TASKS) want = GP_RING_TASKS;
-    uint64_t at = gp.parts_at + proc * gp.part_bytes + (pinned ? GP_PART_PINNED : GP_PART_TASKS);
+    if (want > gp.ring_tasks) want = gp.ring_tasks;
+    uint64_t at = gp.parts_at + proc * gp.part_bytes + (pinned ? gp.pinned_at : gp.tasks_at);
     uint64_t bytes = sizeof(gp_ref) * (uint64_t)(want - have);
     int err = gp_commit(at + sizeof(gp_ref) * (uint64_t)have, bytes);
     if (err < 0) return err;
@@ -64,17 +66,17 @@ int gp_task_push(gp_ref task, uint32_t proc, bool pinned) {
     _Atomic uint32_t *head = pinned ? &q->pinned_head : &q->head, *tail = pinned ? &q->pinned_tail : &q->tail;
     uint32_t t;
     for (;;) { /* memory for the place before the lock; others may push meanwhile */
-        uint32_t seen = gp_get(tail), upto = seen % GP_RING_TASKS + STEAL_MOST;
-        int err = back_ring(proc, pinned, upto < GP_RING_TASKS ? upto : GP_RING_TASKS);
+        uint32_t seen = gp_get(tail), upto = place_of(seen) + STEAL_MOST;
+        int err = back_ring(proc, pinned, upto < gp.ring_tasks ? upto : gp.ring_tasks);
         if (err < 0) return err;
         gp_lock(q);
         t = gp_get(tail);
         if (t - seen < STEAL_MOST) break;
         gp_unlock(q);
     }
-    bool room = t - gp_get(head) < GP_RING_TASKS;
+    bool room = t - gp_get(head) < gp.ring_tasks;
     if (room) {
-        ring(proc, pinned)[t % GP_RING_TASKS] = task;
+        ring(proc, pinned)[place_of(t)] = task;
         gp_own(task, GP_TAG(GP_TAG_QUEUE, proc + 1));
         gp_release(tail, t + 1); /* COMMIT */
     }
@@ -231,12 +233,12 @@ gp_ref gp_task_pop(bool newest) {
     gp_lock(q);
     uint32_t head = gp_get(&q->pinned_head), tail = gp_get(&q->pinned_tail);
     if (head != tail) {
-        task = ring(gp.proc, true)[head % GP_RING_TASKS];
+        task = ring(gp.proc, true)[place_of(head)];
         gp_own(task, gp_my_tag()); /* COMMIT of the claim */
         gp_order();
         gp_set(&q->pinned_head, head + 1);
     } else if (gp_takes_tasks() && (head = gp_get(&q->head)) != (tail = gp_get(&q->tail))) {
-        task = ring(gp.proc, false)[(newest ? tail - 1 : head) % GP_RING_TASKS];
+        task = ring(gp.proc, false)[place_of(newest ? tail - 1 : head)];
         gp_own(task, gp_my_tag()); /* COMMIT of the claim */
         gp_order();
         if (newest) gp_set(&q->tail, tail - 1);
@@ -289,7 +291,7 @@ bool gp_task_steal(void) {
         if (!reaches(victim, mine)) continue;
         gp_lock(q);
         uint32_t head = gp_get(&q->head), n = share(victim, gp_get(&q->tail) - head);
-        for (uint32_t i = 0; i < n; i++) got[i] = ring(victim, false)[(head + i) % GP_RING_TASKS];
+        for (uint32_t i = 0; i < n; i++) got[i] = ring(victim, false)[place_of(head + i)];
         gp_release(&q->head, head + n); /* COMMIT: they are in no ring now, but their tags say QUEUE */
         gp_unlock(q);
         for (uint32_t i = 0; i < n; i++)

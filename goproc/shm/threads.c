@@ -106,7 +106,7 @@ static bool read_status(const struct look *look, pid_t tid, char *state, uint64_
 
 static bool blocked_in_operation(uint64_t address) {
     uint64_t first = (uint64_t)(uintptr_t)gp_waiter_at(gp.proc, 0);
-    if (address < first || address - first >= GP_WAITERS * sizeof(struct gp_waiter)) return false;
+    if (address < first || address - first >= gp.waiters * sizeof(struct gp_waiter)) return false;
     struct gp_waiter *w = gp_waiter_at(gp.proc, (uint32_t)((address - first) / sizeof *w));
     return address == (uint64_t)(uintptr_t)&w->state && atomic_load(&w->thread) == GP_THREAD_BLOCKED;
 }

@@ -3,6 +3,7 @@
  * On the scheduler's thread a goroutine parks through the park hook, which runs others meanwhile; any other thread
  * sleeps on its waiter's state word without the GIL.
  */
+#include <malloc.h>
 #include <math.h>
 #include <unistd.h>
 
@@ -219,11 +220,24 @@ static uint64_t earliest_due(const struct gp_select *s) {
     return due;
 }
 
-static bool prepare(struct gp_select *s) { /* what several cases need beside a waiter */
-    if (s->n >= GP_JOURNAL_LOCKS && !s->spill && !(s->spill = alloc_or_collect(4ULL * s->n, 0))) return false;
-    for (uint32_t i = 0; i < s->n; i++)
-        if (s->cases[i].o && !(s->cases[i].sudog = gp_sudog_alloc())) return false;
-    return true;
+/* What several cases need beside a waiter: 0, or -ENOMEM or -ENOSPC. */
+static int64_t prepare(struct gp_select *s) {
+    if (s->n >= GP_JOURNAL_LOCKS && !s->spill && !(s->spill = alloc_or_collect(4ULL * s->n, 0))) return -ENOMEM;
+    for (uint32_t i = 0; i < s->n; i++) {
+        if (!s->cases[i].o) continue;
+        int64_t sudog = gp_sudog_alloc();
+        if (sudog < 0) return sudog;
+        s->cases[i].sudog = (uint32_t)sudog;
+    }
+    return 0;
+}
+
+PyObject *raise_no_waiter(int64_t error, uint32_t cases) {
+    if (error == -ENOMEM) return raise_memory(192ULL * cases, "blocking one more goroutine");
+    uint32_t limit = cases > 1 ? gp.selects : gp.waiters;
+    const char *advice = "is the most that one process can have: use more of them (--procs, GOPROC_PROCS or runtime(procs=...))";
+    if (cases > 1) return PyErr_Format(hooks.error, "select: %u cases that wait at once %s", limit, advice);
+    return PyErr_Format(hooks.error, "%u goroutines that are blocked at once %s", limit, advice);
 }
 
 static PyObject **parked; /* by waiter: the goroutine that waits there, as the scheduler sees it */
@@ -270,10 +284,15 @@ int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r) 
     if (!deadline(w->timeout, &until) || !may_park() || (goroutine && stack_error())) return -1;
     if (goroutine && !w->release && PyObject_Size(hooks.runq) == 0 && (chosen = spin(s, r)) >= 0) return chosen;
     int64_t slot = gp_waiter_alloc(!goroutine);
+    if (slot < 0) {
+        raise_no_waiter(slot, 1);
+        return -1;
+    }
     uint32_t waiter = (uint32_t)slot;
-    if (slot < 0 || (s->n > 1 && !prepare(s))) {
-        if (slot >= 0) give_back(s, waiter);
-        raise_memory(128ULL * s->n, "blocking one more goroutine");
+    int64_t error = s->n > 1 ? prepare(s) : 0;
+    if (error < 0) {
+        give_back(s, waiter);
+        raise_no_waiter(error, s->n);
         return -1;
     }
     for (;;) {
@@ -399,7 +418,7 @@ static PyObject *core_bind(PyObject *module, PyObject *const *args, Py_ssize_t n
     if (nargs != 2) return PyErr_Format(PyExc_TypeError, "bind(slot, goroutine)");
     unsigned long slot = PyLong_AsUnsignedLong(args[0]);
     if (slot == (unsigned long)-1 && PyErr_Occurred()) return NULL;
-    if (slot >= GP_WAITERS) return PyErr_Format(PyExc_ValueError, "no waiter %lu", slot);
+    if (slot >= gp.waiters) return PyErr_Format(PyExc_ValueError, "no waiter %lu", slot);
     if (slot >= parked_cap) {
         uint32_t cap = parked_cap ? parked_cap : 256;
         while (cap <= slot) cap *= 2;
@@ -481,6 +500,18 @@ static PyObject *core_idle(PyObject *module, PyObject *deadline) {
     Py_END_ALLOW_THREADS
     if (gp.base && !fenced) gp_heap_trim(gp_something_to_do);
     if (PyErr_CheckSignals() < 0) return NULL;
+    Py_RETURN_NONE;
+}
+
+/* malloc keeps what is free below its topmost block */
+static PyObject *core_trim(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+#ifdef __GLIBC__
+    Py_BEGIN_ALLOW_THREADS
+    malloc_trim(0);
+    Py_END_ALLOW_THREADS
+#endif
     Py_RETURN_NONE;
 }
 
@@ -598,6 +629,7 @@ PyMethodDef wait_functions[] = {
     {"check_park", core_check_park, METH_NOARGS, PyDoc_STR("Raise where a goroutine cannot park: too deep a stack, or in the middle of pickling.")},
     {"wake", core_wake, METH_NOARGS, PyDoc_STR("Make this process's scheduler look around; from any thread.")},
     {"use_this_thread", core_scheduler_thread, METH_NOARGS, PyDoc_STR("Goroutines run on the calling thread.")},
+    {"trim", core_trim, METH_NOARGS, PyDoc_STR("Give memory that malloc has free back to the system.")},
     {"untrack", core_untrack, METH_O, PyDoc_STR("Hide an object from the garbage collector.")},
     {"on_scheduler_thread", core_on_scheduler_thread, METH_NOARGS, NULL},
     {"park_forever", (PyCFunction)(void (*)(void))core_park_forever, METH_FASTCALL,

@@ -60,13 +60,14 @@ static int ready(Watch *self) {
     if (self->collector >= 0) return 0;
     if (handle_ready() < 0) return -1;
     self->run = gp.run;
-    self->collector = gp_waiter_alloc(false);
-    if (self->collector >= 0) {
-        gp_set(&gp_waiter_at(gp.proc, (uint32_t)self->collector)->fired, 0);
-        return 0;
+    int64_t slot = gp_waiter_alloc(false);
+    if (slot < 0) {
+        raise_no_waiter(slot, 1);
+        return -1;
     }
-    raise_memory(192, "blocking one more goroutine");
-    return -1;
+    self->collector = slot;
+    gp_set(&gp_waiter_at(gp.proc, (uint32_t)slot)->fired, 0);
+    return 0;
 }
 
 static PyObject *watch_add(Watch *self, PyObject *handle) {
@@ -78,7 +79,7 @@ static PyObject *watch_add(Watch *self, PyObject *handle) {
     if (gp_is_done(o)) Py_RETURN_FALSE;
     if (make_room(self) < 0) return NULL;
     int64_t slot = gp_waiter_alloc(false);
-    if (slot < 0) return raise_memory(192, "waiting for one more goroutine");
+    if (slot < 0) return raise_no_waiter(slot, 1);
     struct watched *w = &self->pending[self->n];
     struct gp_waiter *waiter = gp_waiter_at(gp.proc, (uint32_t)slot);
     *w = (struct watched){(Handle *)handle, (uint32_t)slot};
