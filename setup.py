@@ -33,6 +33,7 @@ SOURCES = [
     "clock_types",
     "goroutines",
     "watch",
+    "stacks",
     "copy",
     "guard",
     "bindings",

@@ -299,12 +299,8 @@ def _spawn_local(
     text = (_label_bytes(labels),) if labels else ()
     handle, block, ref, id_ = _core.task_local(Goroutine, name, site, parent, *text)
     handle._name = name
-
-    def first_turn(g: G) -> None:
-        _core.task_started(g.object)
-        _run(g, f, args, kwargs)
-
-    g = G(id_, name, first_turn)
+    g = G(id_, name, _start_local)
+    g.call = f, args, kwargs or None
     g.object, g.block, g.parent, g.site = ref, block, parent, site
     g.context = copy_context()
     if labels:
@@ -518,7 +514,6 @@ def make(task: tuple[Any, ...]) -> G:
 def _start(g: G) -> None:
     """The first turn of a goroutine that came as a task."""
     call, g.call = g.call, None
-    g.context = contextvars.Context()
     try:
         if isinstance(call, BaseException):  # its arguments could not be read: that is its outcome
             raise call
@@ -526,9 +521,10 @@ def _start(g: G) -> None:
             _, labels, values, call = call
             g.labels = labels or g.labels
             if values:
+                g.context = contextvars.Context()
                 g.context.run(variables.unpack, values)
         g.cancelled = _core.task_cancelled(g.object)
-        kwargs: dict[str, Any] = {}
+        kwargs: dict[str, Any] | None = None
         if call[0] == _TRACKED:
             f, args = _tracked, call[1:]
         elif g.cancelled:
@@ -556,11 +552,28 @@ def _open(g: G, call: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...], dict[str, 
     return opened
 
 
-def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _start_local(g: G) -> None:
+    """The first turn of a goroutine of go.local."""
+    (f, args, kwargs), g.call = g.call, None
+    _core.task_started(g.object)
+    _run(g, f, args, kwargs)
+
+
+def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
     """Run a goroutine to its end. Lets nothing through."""
     value: Any = None
+    # A greenlet has a context of its own. To set it saves what Context.run() takes of the stack, and so of the memory of a
+    # parked goroutine; so does a call with its arguments written out, which Python makes in the same C frame.
+    g.greenlet.gr_context = g.context
     try:
-        value = g.context.run(f, *args, **kwargs)  # type: ignore[union-attr]
+        if kwargs or len(args) > 2:
+            value = f(*args, **(kwargs or {}))
+        elif not args:
+            value = f()
+        elif len(args) == 1:
+            value = f(args[0])
+        else:
+            value = f(args[0], args[1])
     except Goexit:
         pass
     except Told as told:
@@ -572,6 +585,7 @@ def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     finally:
         scheduler.started.pop(g.object, None)
         stdio.finish(g.greenlet)
+        g.greenlet.gr_context = None
     g.function = None
     try:
         _core.task_done(g.block, g.object, False, value, False)

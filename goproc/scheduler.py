@@ -304,8 +304,9 @@ def _breed() -> None:
     """
     global _youngest
     _root.switch()
+    body = _core.on_small_stack(run_goroutines)
     while True:
-        _youngest = greenlet(run_goroutines, _root)
+        _youngest = greenlet(body, _root)
         _youngest.switch()
 
 
@@ -335,8 +336,7 @@ def run_goroutines() -> None:
     """The body of every goroutine's greenlet: run one after the other."""
     global current, scheduling, _taken
     mine = getcurrent()
-    nobody = G(0, "")  # looks for work between two of them; a signal's handler may come then, and block
-    nobody.greenlet = mine
+    nobody = None  # looks for work between two of them; a signal's handler may come then, and block
     while True:
         g = current
         g.greenlet = mine
@@ -349,6 +349,9 @@ def run_goroutines() -> None:
             if forked.is_child:
                 forked.end(None)
             return  # the runtime stopped, and whoever stopped it unwinds what is left
+        if nobody is None:
+            nobody = G(0, "")
+            nobody.greenlet = mine
         nobody.parked = True
         current = nobody
         try:

@@ -392,6 +392,7 @@ PyMODINIT_FUNC PyInit__core(void) {
     REASONS(MAKE)
     PyObject *m = PyModule_Create(&definition);
     if (!m || PyModule_AddFunctions(m, task_functions) < 0 || PyModule_AddFunctions(m, wait_functions) < 0 ||
+        PyModule_AddFunctions(m, stack_functions) < 0 ||
         PyModule_AddFunctions(m, select_functions) < 0 || PyModule_AddFunctions(m, clock_functions) < 0 ||
         PyModule_AddFunctions(m, dump_functions) < 0 || PyModule_AddFunctions(m, guard_functions) < 0 || select_types_ready(m) < 0)
         return NULL;

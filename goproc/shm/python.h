@@ -108,6 +108,9 @@ int parse_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, Py
                   PyObject **timeout);
 extern PyMethodDef wait_functions[];
 
+/* ---- stacks.c */
+extern PyMethodDef stack_functions[];
+
 /* what a goroutine waits for, in Go's words */
 #define REASONS(X)                                                                                                     \
     X(send, "chan send") X(recv, "chan receive") X(send_nil, "chan send (nil chan)")                                   \
