@@ -182,7 +182,12 @@ class Told(BaseException):
 
 # -- creation ------------------------------------------------------------------------------------------------
 
+# Beyond so many, the code that creates goroutines is made at run time, over and over: it is not kept, and no new text of
+# its places is stored.
+_MOST_SITES = 4096
+
 _sites: dict[tuple[int, int], tuple[object, int]] = {}
+_site_texts: dict[str, int] = {}  # the references, by what is stored there
 
 
 def _site(frame: FrameType, alone: bool = False) -> int:
@@ -197,12 +202,18 @@ def _site(frame: FrameType, alone: bool = False) -> int:
     known = _sites.get(key)
     if known is not None and known[0] is code:
         return known[1]
-    if len(_sites) > 10_000:  # code made at run time, over and over
-        return 0
+    if len(_sites) >= _MOST_SITES:
+        _sites.clear()
     text = ending.Site(
         code.co_qualname, f"{code.co_filename}:{frame.f_lineno}", alone or _is_statement(frame)
     ).store()
-    ref = _core.definition_put(text.encode("utf-8", "backslashreplace"))
+    if text not in _site_texts and len(_site_texts) >= _MOST_SITES:
+        text = ending.Site(
+            "code made at run time", "one of very many places", alone or _is_statement(frame)
+        ).store()
+    ref = _site_texts.get(text, 0)
+    if not ref:
+        ref = _site_texts[text] = _core.definition_put(text.encode("utf-8", "backslashreplace"))
     _sites[key] = (code, ref)
     return ref
 
@@ -733,6 +744,7 @@ def forget() -> None:
     global _main_handle
     _main_handle = None
     _sites.clear()
+    _site_texts.clear()
 
 
 def pid_of(proc: int) -> int:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _WATCHED = 4
 _OF_SHELLS = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})  # IPython's own globals
 # Code made by eval() would fill the sender's caches: they are dropped when they get this large.
-_CACHED_CODES = 4096
+_CACHED_CODES = 1024
 
 by_code: dict[int, Template] = store.cache({})  # sender: id(code) -> the latest template made from that code
 by_ref: dict[Ref, Template] = store.cache({})  # receiver

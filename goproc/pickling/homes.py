@@ -32,6 +32,8 @@ class Answer(NamedTuple):
     only_here: bool
 
 
+_ANSWERS = 4096
+
 _answers: dict[str, Answer] = {}
 _received: dict[str, WeakValueDictionary[str, Any]] = {}
 _mentioned: dict[str, dict[str, Any]] = {}  # by annotations
@@ -65,6 +67,8 @@ def only_here(name: str) -> bool:
         return True
     answer = _answers.get(name)
     if answer is None or answer.module is not module:
+        if len(_answers) >= _ANSWERS:  # modules made at run time, over and over
+            _answers.clear()
         answer = _answers[name] = Answer(module, type(module) is Home or not _is_found(name, module))
     return answer.only_here
 

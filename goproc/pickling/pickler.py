@@ -184,6 +184,24 @@ def _reduce_custom(_: Pickler, obj: Any) -> Any:
 # a cache that a decorator keeps is filled once. By the uid that its creator has given it.
 _uids: dict[int, tuple[Any, str]] = store.cache({})
 _named: dict[str, Any] = store.cache({})
+_table = store.Threshold()
+_HELD = 4  # references to an object in _forget_unused(): two tables, the variable, the call
+
+
+def _keep_named(uid: str, obj: Any) -> None:
+    _named[uid] = obj
+    _uids[id(obj)] = obj, uid
+    if _table.passed(len(_named)):
+        _forget_unused()
+
+
+def _forget_unused() -> None:
+    """Forget the objects that nobody else refers to any more."""
+    for uid in list(_named):
+        obj = _named[uid]
+        if sys.getrefcount(obj) <= _HELD:
+            del _named[uid], _uids[id(obj)]
+    _table.set(len(_named))
 
 
 def _by_content(obj: Any) -> Any:
@@ -198,8 +216,10 @@ def _by_content(obj: Any) -> Any:
         state = object.__getstate__(obj)
     except TypeError as error:
         raise pickle.PicklingError(f"it pickles as a name of {obj.__module__}, and {error}") from error
-    uid = _uids.setdefault(id(obj), (obj, os.urandom(16).hex()))[1]
-    _named[uid] = obj
+    known = _uids.get(id(obj))
+    uid = os.urandom(16).hex() if known is None else known[1]
+    if uid not in _named:
+        _keep_named(uid, obj)
     return _new_named, (uid, kind, args, kwargs), (uid, state), None, None, _set_named
 
 
@@ -212,8 +232,7 @@ def _set_named(obj: Any, state: tuple[str, Any]) -> None:
     uid, content = state
     if uid in _named:
         return
-    _named[uid] = obj
-    _uids[id(obj)] = obj, uid
+    _keep_named(uid, obj)
     attributes, slots = content if type(content) is tuple else (content, None)
     if attributes:
         obj.__dict__.update(attributes)

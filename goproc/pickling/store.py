@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 # The reference of a blob; the blob itself where it is not stored.
 Ref = int | bytes
 
-# A blob is never freed: what is made anew again and again is sent inline beyond this many definitions.
+# A blob is never freed, nor what processes have made of it. So what is made anew again and again is sent inline: beyond so
+# many definitions of one name, and beyond so many of all.
 _BLOBS_PER_NAME = 64
+_BLOBS = 2048
+_FULL = 256  # objects in a table, up to which nothing is looked for in it
 
 lock = threading.RLock()  # held while a definition is made or loaded
 
@@ -37,6 +40,22 @@ def cache(empty: Cache) -> Cache:
 
 _refs: dict[bytes, int] = cache({})  # digest of a blob -> its reference
 _blobs: dict[tuple[str, str], int] = cache({})  # how many definitions one name has had
+
+
+class Threshold:
+    """Says when a table of objects is to be looked through for those that nobody else refers to any more.
+
+    It is where the table has twice as many as the last look left.
+    """
+
+    def __init__(self) -> None:
+        self._full = _FULL
+
+    def passed(self, size: int) -> bool:
+        return size > self._full
+
+    def set(self, left: int) -> None:
+        self._full = max(_FULL, 2 * left)
 
 
 def connect(put: Callable[[bytes], int], get: Callable[[int], bytes]) -> None:
@@ -75,7 +94,7 @@ def put(blob: bytes, name: tuple[str, str]) -> Ref:
     ref = _refs.get(digest)
     if ref is None:
         count = _blobs.get(name, 0)
-        if count >= _BLOBS_PER_NAME:
+        if count >= _BLOBS_PER_NAME or len(_refs) >= _BLOBS:
             return blob
         _blobs[name] = count + 1
         ref = _refs[digest] = _put(blob)

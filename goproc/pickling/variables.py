@@ -30,10 +30,31 @@ _by_id: dict[tuple[int, int], ContextVar[Any]] = store.cache({})
 _numbers = itertools.count(1)
 
 
+_table = store.Threshold()
+_HELD = 5  # references to a variable in _forget_unused(): two tables, the list, the loop, the call
+
+
+def _keep(var: ContextVar[Any], reduced: Reduced) -> Reduced:
+    _reduced[var] = reduced
+    if _table.passed(len(_reduced)):
+        _forget_unused()
+    return reduced
+
+
+def _forget_unused() -> None:
+    """Forget variables that no code and no context has any more: if one arrives again, a new one is as good."""
+    for var in list(_reduced):
+        if sys.getrefcount(var) <= _HELD:
+            reduced = _reduced.pop(var)
+            if reduced[0] is _variable:
+                _by_id.pop(reduced[1][0], None)
+    _table.set(len(_reduced))
+
+
 def _reduce(_: pickler.Pickler, var: ContextVar[Any]) -> Reduced:
     reduced = _reduced.get(var)
     if reduced is None:
-        reduced = _reduced[var] = _find(var)
+        reduced = _keep(var, _find(var))
     return reduced
 
 
@@ -97,7 +118,7 @@ def _variable(id_: tuple[int, int], name: str, *default: Any) -> ContextVar[Any]
     if var is None:
         var = ContextVar(name, default=default[0]) if default else ContextVar(name)
         _by_id[id_] = var
-        _reduced[var] = _variable, (id_, name, *default)
+        _keep(var, (_variable, (id_, name, *default)))
     return var
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from goproc.pickling import store
 from goproc.pickling.names import names_of
@@ -39,8 +39,10 @@ class Received(NamedTuple):
     reach: frozenset[str]
 
 
+_MOST = 256  # wrappers received, of which a process keeps the latest
+
 _own: WeakKeyDictionary[Any, Cached] = WeakKeyDictionary()  # the wrappers of the script, in its process
-_by_uid: dict[str, Any] = store.cache({})  # those of them that have been sent
+_by_uid: WeakValueDictionary[str, Any] = store.cache(WeakValueDictionary())  # those of them that have been sent
 _received: dict[str, Received] = store.cache({})
 _sent_on: WeakKeyDictionary[Any, Cached] = WeakKeyDictionary()  # received ones
 
@@ -79,6 +81,8 @@ def receive(
     own = dict(namespace)
     function = make(own)
     wrapper = own[name] = functools.lru_cache(cached.maxsize, cached.typed)(function)
+    while len(_received) >= _MOST:
+        del _received[next(iter(_received))]
     _received[cached.uid] = Received(wrapper, own, _reach(function))
     _sent_on[wrapper] = cached
     return wrapper
