@@ -284,10 +284,10 @@ struct gp_journal {              /* op != NONE => the lock of `a` is held by thi
 struct gp_queue {                /* one line; the lock word is at byte 16 as in gp_object */
     uint64_t pad0, pad1;
     _Atomic uint32_t lock;
-    _Atomic uint32_t head, tail;               /* stealable ring: indices modulo ring_tasks */
+    _Atomic uint32_t head, tail;               /* stealable ring: numbers of tasks: see slots */
     _Atomic uint32_t pinned_head, pinned_tail; /* go.on ring */
     _Atomic uint32_t started;                  /* goroutines of this proc that have started and not ended; own proc writes */
-    _Atomic uint32_t backed[2];                /* slots of the two rings that have memory, a prefix; any proc raises it by CAS */
+    _Atomic uint32_t slots[2];                 /* of the two rings, that is to say their modulus: 0, or a power of two */
     _Atomic uint32_t looked;                   /* 1: this proc has begun to take tasks */
     uint32_t pad2[3];
 };
@@ -338,7 +338,7 @@ struct gp_header {
     uint8_t nonce[16];
     uint32_t waiters;            /* of each proc: a multiple of GP_INBOX_LINE */
     uint32_t selects;            /* sudogs beyond those that belong to the waiter of the same index */
-    uint32_t ring_tasks;         /* slots of each of its two queues: a power of two */
+    uint32_t ring_tasks;         /* the most slots of each of its two queues: a power of two */
     uint8_t pad0[20];
     /* line 2 on: mutable */
     _Atomic uint32_t crash_epoch;/* odd = repair running */

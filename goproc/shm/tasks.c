@@ -39,49 +39,71 @@ static gp_ref *ring(uint32_t proc, bool pinned) {
     return (gp_ref *)(gp_part_at(proc) + (pinned ? gp.pinned_at : gp.tasks_at));
 }
 
-static uint32_t place_of(uint32_t n) { return n & (gp.ring_tasks - 1); } /* of the n-th task in its ring */
-
 static struct gp_queue *queue_of(uint32_t proc) { return &gp_proc_at(proc)->queue; }
 static uint32_t queued(const struct gp_queue *q) { return gp_get(&q->tail) - gp_get(&q->head); }
 static uint32_t pinned(const struct gp_queue *q) { return gp_get(&q->pinned_tail) - gp_get(&q->pinned_head); }
 
-/* Memory for the first `slots` of a ring. Whichever proc needs more of it first supplies it, and it is counted once. */
-static int back_ring(uint32_t proc, bool pinned, uint32_t slots) {
-    _Atomic uint32_t *backed = &queue_of(proc)->backed[pinned];
-    uint32_t have = gp_acquire(backed), want = have ? 2 * have : GP_PAGE / sizeof(gp_ref);
-    if (GP_LIKELY(slots <= have)) return 0;
-    while (want < slots) want *= 2;
-    if (want > gp.ring_tasks) want = gp.ring_tasks;
+/* Under the lock: where the n-th task of a proc is. */
+static gp_ref *slot(uint32_t proc, bool pinned, uint32_t n) {
+    return ring(proc, pinned) + (n & (gp_get(&queue_of(proc)->slots[pinned]) - 1));
+}
+
+/* ---- A ring has as many slots as it needed once, and tasks go round in these. It grows by doubling. */
+
+static uint32_t next_size(uint32_t slots) {
+    uint32_t next = slots ? 2 * slots : GP_PAGE / sizeof(gp_ref);
+    return next < gp.ring_tasks ? next : gp.ring_tasks;
+}
+
+/* Not under a lock: memory for what a ring of so many slots grows by. 0 or -errno. */
+static int commit_growth(uint32_t proc, bool pinned, uint32_t slots) {
     uint64_t at = gp.parts_at + proc * gp.part_bytes + (pinned ? gp.pinned_at : gp.tasks_at);
-    uint64_t bytes = sizeof(gp_ref) * (uint64_t)(want - have);
-    int err = gp_commit(at + sizeof(gp_ref) * (uint64_t)have, bytes);
-    if (err < 0) return err;
-    if (!atomic_compare_exchange_strong(backed, &have, want)) /* another proc has done the same meanwhile, and counted it */
-        atomic_fetch_sub(&gp.my->committed, bytes);
-    return gp_acquire(backed) >= slots ? 0 : back_ring(proc, pinned, slots);
+    return gp_commit(at + sizeof(gp_ref) * (uint64_t)slots, sizeof(gp_ref) * (uint64_t)(next_size(slots) - slots));
+}
+
+/* Another proc has made the ring grow meanwhile, and counted the memory. */
+static void uncount_growth(uint32_t slots) {
+    atomic_fetch_sub(&gp.my->committed, sizeof(gp_ref) * (uint64_t)(next_size(slots) - slots));
+}
+
+/* Under the lock, with memory. Of the tasks queued, those whose place is another in the larger ring are copied there. */
+static void grow(uint32_t proc, bool pinned, uint32_t head, uint32_t tail) {
+    struct gp_queue *q = queue_of(proc);
+    uint32_t slots = gp_get(&q->slots[pinned]), more = next_size(slots);
+    gp_ref *refs = ring(proc, pinned);
+    for (uint32_t n = head; n != tail; n++)
+        if (n & slots) refs[n & (more - 1)] = refs[n & (slots - 1)];
+    gp_order();
+    gp_release(&q->slots[pinned], more); /* COMMIT */
 }
 
 int gp_task_push(gp_ref task, uint32_t proc, bool pinned) {
     struct gp_queue *q = queue_of(proc);
     _Atomic uint32_t *head = pinned ? &q->pinned_head : &q->head, *tail = pinned ? &q->pinned_tail : &q->tail;
-    uint32_t t;
-    for (;;) { /* memory for the place before the lock; others may push meanwhile */
-        uint32_t seen = gp_get(tail), upto = place_of(seen) + STEAL_MOST;
-        int err = back_ring(proc, pinned, upto < gp.ring_tasks ? upto : gp.ring_tasks);
-        if (err < 0) return err;
+    int64_t grown = -1; /* the slots of the ring for whose growth this proc has memory */
+    for (;;) {
         gp_lock(q);
-        t = gp_get(tail);
-        if (t - seen < STEAL_MOST) break;
+        uint32_t t = gp_get(tail), n = t - gp_get(head), slots = gp_get(&q->slots[pinned]);
+        if (n == slots && grown == slots) {
+            grow(proc, pinned, t - n, t);
+            slots = gp_get(&q->slots[pinned]);
+            grown = -1;
+        }
+        bool room = n < slots;
+        if (room) {
+            *slot(proc, pinned, t) = task;
+            gp_own(task, GP_TAG(GP_TAG_QUEUE, proc + 1));
+            gp_release(tail, t + 1); /* COMMIT */
+        }
         gp_unlock(q);
+        if (grown >= 0) uncount_growth((uint32_t)grown);
+        grown = -1;
+        if (room) return 0;
+        if (slots >= gp.ring_tasks) return -EAGAIN;
+        int err = commit_growth(proc, pinned, slots);
+        if (err < 0) return err;
+        grown = slots;
     }
-    bool room = t - gp_get(head) < gp.ring_tasks;
-    if (room) {
-        ring(proc, pinned)[place_of(t)] = task;
-        gp_own(task, GP_TAG(GP_TAG_QUEUE, proc + 1));
-        gp_release(tail, t + 1); /* COMMIT */
-    }
-    gp_unlock(q);
-    return room ? 0 : -EAGAIN;
 }
 
 /* ---- placement */
@@ -233,12 +255,12 @@ gp_ref gp_task_pop(bool newest) {
     gp_lock(q);
     uint32_t head = gp_get(&q->pinned_head), tail = gp_get(&q->pinned_tail);
     if (head != tail) {
-        task = ring(gp.proc, true)[place_of(head)];
+        task = *slot(gp.proc, true, head);
         gp_own(task, gp_my_tag()); /* COMMIT of the claim */
         gp_order();
         gp_set(&q->pinned_head, head + 1);
     } else if (gp_takes_tasks() && (head = gp_get(&q->head)) != (tail = gp_get(&q->tail))) {
-        task = ring(gp.proc, false)[place_of(newest ? tail - 1 : head)];
+        task = *slot(gp.proc, false, newest ? tail - 1 : head);
         gp_own(task, gp_my_tag()); /* COMMIT of the claim */
         gp_order();
         if (newest) gp_set(&q->tail, tail - 1);
@@ -291,7 +313,7 @@ bool gp_task_steal(void) {
         if (!reaches(victim, mine)) continue;
         gp_lock(q);
         uint32_t head = gp_get(&q->head), n = share(victim, gp_get(&q->tail) - head);
-        for (uint32_t i = 0; i < n; i++) got[i] = ring(victim, false)[place_of(head + i)];
+        for (uint32_t i = 0; i < n; i++) got[i] = *slot(victim, false, head + i);
         gp_release(&q->head, head + n); /* COMMIT: they are in no ring now, but their tags say QUEUE */
         gp_unlock(q);
         for (uint32_t i = 0; i < n; i++)
