@@ -21,6 +21,8 @@ SOURCES = [
     "monitor",
     "tasks",
     "collector",
+    "descriptors",
+    "death",
     "coroner",
     "memory",
     "handles",

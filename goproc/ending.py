@@ -16,7 +16,7 @@ import sys
 from textwrap import indent
 from typing import Any, NamedTuple
 
-from goproc import stdio
+from goproc import last_words, stdio
 from goproc.errors import OutOfSharedMemory
 from goproc.shm import _core
 
@@ -130,6 +130,15 @@ def first_line(exc: BaseException) -> str:
         return type(exc).__name__
 
 
+def claim(reason: str) -> bool:
+    """Return True if this process may report and end the program: the first may. No reader holds up its report."""
+    if not _core.fatal_claim(reason):
+        return False
+    if not _core.survives():
+        last_words.limit()
+    return True
+
+
 # -- panics --------------------------------------------------------------------------------------------------
 
 
@@ -138,7 +147,7 @@ def panic(text: str, id_: int, frames: str, parent: int, site: int, labels: str)
 
     Returns only in a host that survives (see end()).
     """
-    if _core.fatal_claim(f"panic in goroutine {id_}: {text}"):
+    if claim(f"panic in goroutine {id_}: {text}"):
         report(
             f"panic: {text}\n\ngoroutine {id_} [running]{labels}:\n{frames.rstrip()}\n{created_by(parent, site)}"
         )
@@ -167,7 +176,7 @@ def created_by(parent: int, site: int) -> str:
 
 def exit_program(exc: SystemExit) -> None:
     """sys.exit() in a goroutine ends the program, as os.Exit does in Go. Returns only in a host that survives."""
-    if not _core.fatal_claim("sys.exit() in a goroutine"):
+    if not claim("sys.exit() in a goroutine"):
         wait_for_the_end()
         return
     status = 0
@@ -276,8 +285,7 @@ def report(text: str) -> None:
     flush()
     try:
         if sys.stderr is not None:
-            sys.stderr.write(text)
-            sys.stderr.flush()
+            last_words.write(sys.stderr, text)
     except (OSError, ValueError):
         pass
 

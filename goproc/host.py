@@ -32,6 +32,7 @@ from goproc import (
     goroutine,
     interpreter,
     interrupts,
+    last_words,
     launch,
     report,
     scheduler,
@@ -82,7 +83,6 @@ class _Runtime:
         self.memory = memory
         self.pin = pin
         self.thread: threading.Thread | None = None  # that runs goroutines, if it is none of the user's
-        self._control = -1
         self._zygote = 0
         self._sigint: sigint.Delivery | None = None
         self._hook: Any = None  # sys.excepthook as it was
@@ -113,10 +113,10 @@ class _Runtime:
         if self.pin:
             cpus = topology.spread_cpus(topology.allowed_cpus())
             pinning = topology.plan_pinning(self.procs, cpus, topology.cpu_quota())
-        self._control, self._zygote = _zygote(
+        control, self._zygote = _zygote(
             launch.host_config(1 + self.procs, pinning, settings=interpreter.settings()), memfd
         )
-        _core.start_coroner(self._control, self._zygote)
+        _core.start_coroner(control, self._zygote)
         stdio.install_host(memfd, getcurrent, 1 + self.procs)
 
     def stop(self) -> list[Any]:
@@ -129,10 +129,10 @@ class _Runtime:
             self.thread.join(
                 _THREAD_SECONDS
             )  # unless a goroutine computes: then it finds itself without a runtime
-        _core.stop_coroner()
         if self._zygote:
-            _quit(self._control, self._zygote, interrupted)
+            _quit(self._zygote, interrupted)
         self._zygote = 0
+        _core.stop_coroner()
         stdio.uninstall_host()
         slices.stop()
         left = scheduler.stop()
@@ -188,14 +188,14 @@ def _open_standard_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free: fd itself
 
 
-def _quit(control: int, pid: int, interrupted: bool) -> None:
+def _quit(pid: int, interrupted: bool) -> None:
     import time
 
-    try:
-        os.write(control, zygote.INTERRUPTED if interrupted else zygote.QUIT)
-    except OSError:
-        pass  # it is gone already
-    os.close(control)  # after QUIT, EOF only confirms it
+    if not _core.tell_zygote(zygote.INTERRUPTED if interrupted else zygote.QUIT):
+        try:
+            os.kill(pid, signal.SIGTERM)  # it means QUIT, where the program has closed the socket
+        except OSError:
+            pass  # it is gone already
     deadline = time.monotonic() + _QUIT_SECONDS
     while True:
         try:
@@ -267,7 +267,7 @@ def _owned_by_another() -> bool:
 
 def _end_panicked(hook: Any, exc: BaseException) -> NoReturn:
     """Main's own panic: the report, then the end of a Python program, in order, but with status 2."""
-    if not _core.fatal_claim("panic in goroutine 1"):
+    if not ending.claim("panic in goroutine 1"):
         ending.wait_for_the_end()
     ending.report(f"panic: {ending.first_line(exc)}\n\ngoroutine 1 [running]:\n")
     try:
@@ -298,6 +298,7 @@ def _end_interrupted() -> NoReturn:
     if _running is not None and _running._sigint is not None:
         _running._sigint.hold_for_ever()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    last_words.limit()
     _run_exit_handlers()
     ended = f"; {count} goroutine{'s' if count > 1 else ''} of this process ended" if count else ""
     ending.report(f"goproc: interrupted (Ctrl-C){ended}\n")
@@ -581,7 +582,7 @@ def _end_with(status: int) -> None:
     """Have the program end with a status in place of 0."""
     if not _core.exit_status(status):  # the C library has no on_exit(): what other exit handlers do is lost
         ending.flush()
-        _core.fatal_claim("unread failures")
+        ending.claim("unread failures")
         ending.end(status)
 
 

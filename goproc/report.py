@@ -323,7 +323,7 @@ def on_host_quit(number: int, frame: FrameType | None) -> None:
 
 
 def _quit(frame: FrameType | None) -> NoReturn:
-    if not _core.fatal_claim("SIGQUIT"):
+    if not ending.claim("SIGQUIT"):
         ending.wait_for_the_end()
     _end("SIGQUIT: quit", frame)
 
@@ -379,7 +379,7 @@ def deadlock() -> bool:
             scheduler.main, RuntimeError(f"{title}\n\n{everything(sys._getframe())}{_unread()}")
         )
         return True
-    if not _core.fatal_claim("deadlock"):
+    if not ending.claim("deadlock"):
         ending.wait_for_the_end()
     _end(title, sys._getframe())
 
@@ -391,7 +391,7 @@ def threads_asleep() -> None:
     """
     if not _core.others_asleep(False) or veto() or not _core.others_asleep(True):
         return
-    if not _core.fatal_claim("deadlock"):
+    if not ending.claim("deadlock"):
         ending.wait_for_the_end()
     names = ", ".join([repr(t.name) for t in threading.enumerate() if t is not threading.current_thread()])
     _end(

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/types.h>
 
 #include "layout.h"
 
@@ -372,9 +373,28 @@ void gp_wake_one(void);                                     /* an idle worker, i
 void gp_task_hand_over(void);                               /* wake workers for the tasks that are left: I sleep now */
 void gp_task_watch(void);                                   /* wake workers for tasks that nobody has taken since the last call */
 
+/* ---- descriptors.c */
+struct gp_fd {               /* a number, and the file that it led to */
+    int fd;                  /* -1: none */
+    uint64_t device, inode;
+};
+int gp_fd_note(struct gp_fd *f, int fd);    /* 0 or -errno */
+bool gp_fd_is(const struct gp_fd *f);       /* true if the number still leads to that file */
+void gp_fd_close(struct gp_fd *f);          /* unless the number is another file's by now */
+bool gp_fd_own_table(int kept);             /* the calling thread gets a table of its own with this one; false: it shares one */
+int gp_pidfd(pid_t pid);                    /* -1: errno says why */
+void gp_say(const char *text, size_t n);    /* to stderr; gives up if nobody reads for some seconds */
+
+/* ---- death.c */
+struct gp_text {             /* a text that grows up to `end` */
+    char *at, *end;
+};
+void gp_death_text(struct gp_text *t, uint32_t proc, pid_t pid, int status); /* a report; status as of wait(), -1: not known */
+
 /* ---- coroner.c */
 int gp_coroner_start(int control, int zygote_pid);
-void gp_coroner_stop(void);                                  /* the host is about to stop the workers itself */
+void gp_coroner_stop(void);                                  /* the zygote has ended, or the runtime is lost */
+bool gp_coroner_tell(const char *order);                     /* a letter to the zygote; false: it cannot be told */
 bool gp_fatal_claim(const char *reason);                     /* true for the first caller, which then reports and ends the program */
 void gp_fatal_exit(int status);                              /* after gp_fatal_claim: ends every process; a host that survives: the others */
 int gp_die_with_parent(int ppid);

@@ -1,14 +1,20 @@
 /* coroner.c - the one place where a death becomes known, and where the program is ended.
  *
  * A thread of the host that never takes the GIL: Python code in the host may hold that for seconds. It reads the
- * zygote's reports from the control socket. Who is dead is decided by the kernel alone (the zygote has reaped the
- * process); never by a heartbeat: a slow process is not a dead one.
+ * zygote's reports from the control socket, and has a pidfd of each worker: the zygote may be stopped. Who is dead is decided
+ * by the kernel alone; never by a heartbeat: a slow process is not a dead one.
+ *
+ * The thread has descriptors of its own, which the program can neither close nor replace. Where the system forbids that, it
+ * shares the program's, checks the socket before each use, and ends the program if the number leads elsewhere.
  *
  * The policy `exit`: a worker that dies ends the program with one report that names it, its signal and its goroutines.
- * Nobody can hang on what it held, because nobody outlives it.
+ * Nobody can hang on what it held, because nobody outlives it. The order is: claim header.fatal, so that nobody else reports
+ * what comes of the death; end the workers; then write, for a limited time, as perhaps nobody reads.
  *
  * A host that belongs to a prompt, a notebook, a test run or a server survives the end (header.survives): the workers are
  * killed, and `gp.lost` tells the host's scheduler to forget the runtime.
+ *
+ * The thread ends when the zygote has ended. So the host needs no descriptor to wake it.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -17,7 +23,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -26,19 +31,34 @@
 #include "core.h"
 
 enum { STARTED = 1, DIED = 2, FORK_FAILED = 3 };
-struct report {
+struct record {
     uint32_t kind, proc;
     int32_t pid, value;
 };
 
-#define REPORT_GOROUTINES 32
+#define LOOK_MS 100                   /* between two looks at what is overdue */
+#define RECORD_NS 1000000000ULL       /* for the zygote to say how a worker ended */
+#define CLAIMANT_NS 5000000000ULL     /* for a worker that has claimed the end of the program, to end */
+#define INSIST_NS 50000000ULL
 
 static struct {
     pthread_t thread;
     bool running;
-    int control, stop_fd;
+    struct gp_fd control;
     pid_t zygote;
-} coroner = {.control = -1, .stop_fd = -1};
+    _Atomic uint32_t ready, stop; /* the thread has its descriptors; it is to end */
+} coroner = {.control = {.fd = -1}};
+
+/* What belongs to the coroner's thread alone */
+static struct {
+    bool own_table;
+    int proc_folder; /* /proc, which a chroot would hide; -1: none */
+    struct pollfd fds[2 + GP_MAX_PROCS]; /* the control socket, the zygote, and at 2 + proc a worker; a negative fd: none */
+    pid_t pids[GP_MAX_PROCS];
+    uint64_t gone[GP_MAX_PROCS]; /* ns; when a worker was seen to have ended that nobody has told of; 0: none */
+    struct record late;          /* a death that waits for the report of another worker, until `late_until`; kind 0: none */
+    uint64_t late_until;
+} mine;
 
 int gp_die_with_parent(int ppid) {
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return -errno;
@@ -47,8 +67,9 @@ int gp_die_with_parent(int ppid) {
 
 /* Closing the control socket tells the zygote to kill every worker at once; its own exit says that they are gone. */
 static void kill_workers(void) {
-    if (coroner.control < 0) return;
-    shutdown(coroner.control, SHUT_RDWR);
+    if (coroner.zygote <= 0) return;
+    if (gp_fd_is(&coroner.control)) shutdown(coroner.control.fd, SHUT_RDWR);
+    else kill(coroner.zygote, SIGKILL);
     for (int i = 0; i < 1000; i++) {
         pid_t r = waitpid(coroner.zygote, NULL, WNOHANG);
         if (r == coroner.zygote || (r < 0 && errno == ECHILD && kill(coroner.zygote, 0) < 0)) return;
@@ -57,59 +78,11 @@ static void kill_workers(void) {
     kill(coroner.zygote, SIGKILL); /* PDEATHSIG takes its workers with it */
 }
 
-/* ---- the report */
-
-struct text {
-    char *at, *end;
-};
-#define SAY(t, ...)                                                              \
-    do {                                                                         \
-        int n_ = snprintf((t)->at, (size_t)((t)->end - (t)->at), __VA_ARGS__);   \
-        if (n_ > 0) (t)->at += n_ < (t)->end - (t)->at ? n_ : (t)->end - (t)->at - 1; \
-    } while (0)
-
-struct census {
-    uint64_t owner, queue; /* tags: of what it ran, and of what waited in its queues */
-    uint32_t lost;
-    struct text *text;
-};
-
-static void list_goroutine(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
-    struct census *c = arg;
-    (void)bytes;
-    if (object || !(gp_get(&b->len) >> 56 & GP_BLOCK_TASK)) return;
-    const struct gp_task *task = (const struct gp_task *)((char *)b + GP_BLOCK_HEAD);
-    uint64_t tag = gp_get(&b->tag);
-    bool waits = tag == c->queue && task->pinned; /* others would be taken by another proc */
-    if (tag != c->owner && !waits) return;
-    if (c->lost++ < REPORT_GOROUTINES)
-        SAY(c->text, "    goroutine %llu: %.*s%s\n", (unsigned long long)task->id, (int)GP_TASK_NAME, task->name,
-            waits ? " (not started)" : "");
+bool gp_coroner_tell(const char *order) {
+    return gp_fd_is(&coroner.control) && send(coroner.control.fd, order, 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1;
 }
 
-static const char *signal_name(int sig) {
-    switch (sig) {
-    case SIGHUP: return "SIGHUP";
-    case SIGINT: return "SIGINT";
-    case SIGQUIT: return "SIGQUIT";
-    case SIGILL: return "SIGILL";
-    case SIGTRAP: return "SIGTRAP";
-    case SIGABRT: return "SIGABRT";
-    case SIGBUS: return "SIGBUS";
-    case SIGFPE: return "SIGFPE";
-    case SIGKILL: return "SIGKILL";
-    case SIGSEGV: return "SIGSEGV";
-    case SIGPIPE: return "SIGPIPE";
-    case SIGALRM: return "SIGALRM";
-    case SIGTERM: return "SIGTERM";
-    case SIGSYS: return "SIGSYS";
-    case SIGXCPU: return "SIGXCPU";
-    case SIGXFSZ: return "SIGXFSZ";
-    case SIGUSR1: return "SIGUSR1";
-    case SIGUSR2: return "SIGUSR2";
-    default: return "see signal(7)";
-    }
-}
+/* ---- reports */
 
 static void give_reason(const char *text, size_t n) {
     if (n > GP_REASON - 1) n = GP_REASON - 1;
@@ -117,27 +90,32 @@ static void give_reason(const char *text, size_t n) {
     gp.head->reason[n] = 0;
 }
 
-static void report_death(const struct report *r) {
-    static char buffer[8192], goroutines[6144];
-    struct text t = {buffer, buffer + sizeof buffer}, list = {goroutines, goroutines + sizeof goroutines};
-    uint32_t incarnation = gp_get(&gp_proc_at(r->proc)->incarnation) & 0x1fffff;
-    struct census c = {GP_TAG(GP_TAG_PROC, (uint64_t)incarnation << 16 | (r->proc + 1)), GP_TAG(GP_TAG_QUEUE, r->proc + 1),
-                       0, &list};
-    goroutines[0] = 0;
-    gp_heap_each(list_goroutine, &c);
-    if (WIFSIGNALED(r->value)) {
-        int sig = WTERMSIG(r->value);
-        SAY(&t, "fatal error: proc %u (pid %d) was killed by signal %d (%s)", r->proc, r->pid, sig, signal_name(sig));
-        if (sig == SIGKILL) SAY(&t, "; if nobody sent it, the kernel did for want of memory (see dmesg)");
-    } else {
-        SAY(&t, "fatal error: proc %u (pid %d) ended by itself with status %d", r->proc, r->pid, WEXITSTATUS(r->value));
-    }
-    if (c.lost == 0) SAY(&t, "\nno goroutine was running on it\n");
-    else SAY(&t, "\n%u goroutine%s lost with it:\n%s", c.lost, c.lost == 1 ? " was" : "s were", goroutines);
-    if (c.lost > REPORT_GOROUTINES) SAY(&t, "    and %u more\n", c.lost - REPORT_GOROUTINES);
-    char *line = memchr(buffer, '\n', (size_t)(t.at - buffer));
-    give_reason(buffer + strlen("fatal error: "), line ? (size_t)(line - buffer) - strlen("fatal error: ") : 0);
-    if (write(STDERR_FILENO, buffer, (size_t)(t.at - buffer)) < 0) return;
+static void report(const char *text, size_t n) {
+    static const char title[] = "fatal error: ";
+    const char *line = text + sizeof title - 1, *end = memchr(text, '\n', n);
+    give_reason(line, end ? (size_t)(end - line) : 0);
+    gp_say(text, n);
+}
+
+static void report_death(const struct record *r) {
+    static char buffer[8192];
+    struct gp_text t = {buffer, buffer + sizeof buffer};
+    gp_death_text(&t, r->proc, r->pid, r->value);
+    report(buffer, (size_t)(t.at - buffer));
+}
+
+static void report_zygote(void) {
+    static const char text[] = "fatal error: goproc's zygote process died (killed?), and the workers with it\n";
+    report(text, sizeof text - 1);
+}
+
+static void report_lost_socket(void) {
+    char text[320];
+    int n = snprintf(text, sizeof text,
+                     "fatal error: the program has closed or replaced descriptor %d, by which goproc watches its workers\n"
+                     "A program that closes descriptors it has not opened (os.closerange) must do so before it uses goproc.\n",
+                     coroner.control.fd);
+    report(text, (size_t)n);
 }
 
 /* ---- ends */
@@ -149,9 +127,14 @@ bool gp_fatal_claim(const char *reason) {
     return true;
 }
 
+/* 0: the end of the program is the coroner's to report; else what `fatal` was already. */
+static uint32_t claim(void) {
+    uint32_t by = 0;
+    return atomic_compare_exchange_strong(&gp.head->fatal, &by, GP_FATAL_OTHER) ? 0 : by;
+}
+
 /* Of the host: returns if the host survives */
-static void end_program(int status) {
-    kill_workers();
+static void leave(int status) {
     if (!gp_get(&gp.head->survives)) _exit(status);
     atomic_store(&gp.lost, true);
     gp_nudge(0);
@@ -159,90 +142,205 @@ static void end_program(int status) {
 }
 
 void gp_fatal_exit(int status) {
-    gp_set(&gp.head->exit_status, status);
+    gp_set(&gp.head->exit_status, GP_FATAL_SAID | (status & 0xff));
     gp_order();
-    if (gp.proc == 0) end_program(status);
-    else _exit(status); /* the exit reaches the coroner, which ends the rest */
+    if (gp.proc != 0) _exit(status); /* the exit reaches the coroner, which ends the rest */
+    kill_workers();
+    leave(status);
+}
+
+/* True if another worker, which has claimed the end of the program, may still be about to report. */
+static bool wait_for_claimant(const struct record *r) {
+    if (mine.late.kind) return gp_now() < mine.late_until;
+    mine.late = *r;
+    mine.late.kind = DIED;
+    mine.late_until = gp_now() + CLAIMANT_NS;
+    return true;
 }
 
 /* false: nothing is to be watched any more */
-static bool on_death(const struct report *r) {
+static bool on_death(const struct record *r) {
     struct gp_header *h = gp.head;
     if (gp_get(&h->stop)) return true;
-    uint32_t fatal = gp_get(&h->fatal);
+    uint32_t by = claim();
     int status = gp_get(&h->exit_status);
-    gp_set(&gp_proc_at(r->proc)->state, GP_P_DEAD);
-    bool claimed = fatal == r->proc + 1 && WIFEXITED(r->value) && WEXITSTATUS(r->value) == (status & 0xff);
-    if (fatal == 1 && !gp_get(&h->ending)) return true; /* the host is about to end everything */
-    if (!claimed) {
-        report_death(r);
-        status = 2;
-    }
-    end_program(status);
+    if (by == GP_FATAL_OTHER || (by == 1 && !gp_get(&h->ending))) return true; /* the host is about to end everything */
+    if (by > 1 && by != r->proc + 1 && !(status & GP_FATAL_SAID) && wait_for_claimant(r)) return true;
+    gp_set(&gp_proc_at(r->proc)->state, GP_P_DEAD); /* after the claim: who meets it must not report in its own way */
+    bool said = by == 1 || (by && status & GP_FATAL_SAID);
+    status = by > 1 && said ? status & 0xff : 2;
+    kill_workers();
+    if (!said) report_death(r);
+    leave(status);
     return false;
+}
+
+static void on_lost(void (*say)(void)) {
+    if (gp_get(&gp.head->stop)) return;
+    uint32_t by = claim();
+    if (by == 1 || by == GP_FATAL_OTHER) return;
+    int status = gp_get(&gp.head->exit_status);
+    bool said = by && status & GP_FATAL_SAID;
+    kill_workers();
+    if (!said) say();
+    leave(said ? status & 0xff : 2);
 }
 
 /* Main may be where it cannot be told: tell it again until the host has left the runtime. */
 static void insist(void) {
-    struct pollfd stop = {.fd = coroner.stop_fd, .events = POLLIN};
-    while (atomic_load(&gp.lost) && poll(&stop, 1, 50) == 0) gp_monitor_interrupt();
+    while (atomic_load(&gp.lost) && !gp_get(&coroner.stop)) {
+        gp_futex_wait(&coroner.stop, 0, gp_now() + INSIST_NS);
+        gp_monitor_interrupt();
+    }
+}
+
+/* ---- workers, as the kernel knows them */
+
+static void forget(uint32_t proc) {
+    struct pollfd *p = &mine.fds[2 + proc];
+    if (p->fd >= 0) close(p->fd);
+    p->fd = -1;
+    mine.gone[proc] = 0;
+}
+
+static void follow(uint32_t proc, pid_t pid) {
+    gp_set(&gp_proc_at(proc)->pid, pid);
+    forget(proc);
+    mine.pids[proc] = pid;
+    if (mine.own_table) mine.fds[2 + proc].fd = gp_pidfd(pid);
+}
+
+/* How a process ended that the zygote has not waited for; -1: not known. */
+static int status_of_zombie(pid_t pid) {
+    char path[24], text[1024];
+    snprintf(path, sizeof path, "%d/stat", (int)pid);
+    int fd = openat(mine.proc_folder, path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0) close(fd);
+    if (n <= 0) return -1;
+    text[n] = 0;
+    const char *at = strrchr(text, ')'), *last = strrchr(text, ' ');
+    if (!at || !last || at[2] != 'Z' || atoi(at + 4) != coroner.zygote) return -1;
+    int status = atoi(last); /* 0 also where the kernel does not tell */
+    return status ? status : -1;
+}
+
+/* false: nothing is to be watched any more */
+static bool look_at(uint32_t proc) {
+    struct record r = {.kind = DIED, .proc = proc, .pid = mine.pids[proc]};
+    struct pollfd *p = &mine.fds[2 + proc];
+    if (p->fd >= 0 && p->revents) {
+        r.value = status_of_zombie(r.pid);
+        forget(proc);
+        if (r.value >= 0) return on_death(&r);
+        mine.gone[proc] = gp_now();
+    }
+    if (!mine.gone[proc] || gp_now() < mine.gone[proc] + RECORD_NS) return true;
+    forget(proc);
+    r.value = -1;
+    return on_death(&r);
+}
+
+static bool look_at_workers(void) {
+    for (uint32_t proc = 1; proc < gp.nprocs; proc++)
+        if (!look_at(proc)) return false;
+    return !mine.late.kind || gp_now() < mine.late_until || on_death(&mine.late);
+}
+
+static bool overdue(void) {
+    bool any = mine.late.kind != 0;
+    for (uint32_t proc = 1; proc < gp.nprocs; proc++) any = any || mine.gone[proc];
+    return any;
+}
+
+/* ---- the zygote's records */
+
+/* false: nothing is to be watched any more */
+static bool take(const struct record *r) {
+    if (r->proc == 0 || r->proc >= gp.nprocs) return true;
+    if (r->kind == STARTED) follow(r->proc, r->pid);
+    if (r->kind == DIED) {
+        forget(r->proc);
+        return on_death(r);
+    }
+    if (r->kind == FORK_FAILED) {
+        gp_set(&gp.head->failed_proc, r->proc);
+        gp_release(&gp.head->failed, (uint32_t)r->value); /* raised in the main goroutine */
+        gp_nudge(0);
+    }
+    return true;
+}
+
+/* false: nothing is to be watched any more */
+static bool read_records(void) {
+    for (;;) {
+        struct record r;
+        if (!gp_fd_is(&coroner.control)) {
+            on_lost(report_lost_socket);
+            return false;
+        }
+        ssize_t n = recv(coroner.control.fd, &r, sizeof r, MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && errno == EAGAIN && !mine.fds[1].revents) return true;
+        if (n <= 0) { /* the zygote is gone, and its workers with it */
+            on_lost(report_zygote);
+            return false;
+        }
+        if (n == sizeof r && !take(&r)) return false;
+    }
 }
 
 static void watch(void) {
-    prctl(PR_SET_NAME, "goproc-coroner");
-    struct pollfd fds[2] = {{.fd = coroner.control, .events = POLLIN}, {.fd = coroner.stop_fd, .events = POLLIN}};
+    struct pollfd *fds = mine.fds;
     for (;;) {
-        if (poll(fds, 2, -1) < 0) continue; /* EINTR */
-        if (fds[1].revents) return;
-        struct report r;
-        ssize_t n = recv(coroner.control, &r, sizeof r, MSG_DONTWAIT);
-        if (n < 0 && (errno == EAGAIN || errno == EINTR)) continue;
-        if (n <= 0) { /* the zygote is gone, and its workers with it */
-            if (gp_get(&gp.head->stop) || gp_get(&gp.head->fatal) == 1) return insist();
-            static const char text[] = "fatal error: goproc's zygote process died (killed?), and the workers with it\n";
-            give_reason(text + strlen("fatal error: "), strlen(text) - strlen("fatal error: ") - 1);
-            if (write(STDERR_FILENO, text, sizeof text - 1) < 0) _exit(2);
-            end_program(2);
-            return insist();
-        }
-        if (n != sizeof r || r.proc == 0 || r.proc >= gp.nprocs) continue;
-        if (r.kind == STARTED) gp_set(&gp_proc_at(r.proc)->pid, r.pid);
-        if (r.kind == DIED && !on_death(&r)) return insist();
-        if (r.kind == FORK_FAILED) {
-            gp_set(&gp.head->failed_proc, r.proc);
-            gp_release(&gp.head->failed, (uint32_t)r.value); /* raised in the main goroutine */
-            gp_nudge(0);
-        }
+        for (uint32_t i = 0; i < 2 + gp.nprocs; i++) fds[i].revents = 0;
+        if (poll(fds, 2 + gp.nprocs, overdue() ? LOOK_MS : -1) < 0) continue; /* EINTR */
+        if (!read_records() || !look_at_workers()) return;
     }
 }
 
 static void *run(void *unused) {
     (void)unused;
+    prctl(PR_SET_NAME, "goproc-coroner");
     gp_own_thread(GP_OWN_CORONER, true);
+    mine.own_table = gp_fd_own_table(coroner.control.fd);
+    mine.proc_folder = mine.own_table ? open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+    for (uint32_t i = 0; i < 2 + GP_MAX_PROCS; i++) mine.fds[i] = (struct pollfd){.fd = -1, .events = POLLIN};
+    mine.fds[0].fd = coroner.control.fd;
+    mine.fds[1].fd = mine.own_table ? gp_pidfd(coroner.zygote) : -1;
+    memset(mine.gone, 0, sizeof mine.gone);
+    mine.late.kind = 0;
+    atomic_store(&coroner.ready, 1);
+    gp_futex_wake(&coroner.ready, 1);
     watch();
+    insist();
     gp_own_thread(GP_OWN_CORONER, false);
     return NULL;
 }
 
 int gp_coroner_start(int control, int zygote_pid) {
-    coroner.control = control;
+    int err = gp_fd_note(&coroner.control, control);
+    if (err < 0) return err;
     coroner.zygote = zygote_pid;
-    coroner.stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (coroner.stop_fd < 0) return -errno;
+    atomic_store(&coroner.ready, 0);
+    atomic_store(&coroner.stop, 0);
     sigset_t all, before;
     sigfillset(&all); /* signals are for the main thread: a futex wait there must end with EINTR */
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int err = pthread_create(&coroner.thread, NULL, run, NULL);
+    err = pthread_create(&coroner.thread, NULL, run, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     coroner.running = err == 0;
+    while (coroner.running && !gp_acquire(&coroner.ready)) gp_futex_wait(&coroner.ready, 0, 0);
     return -err;
 }
 
 void gp_coroner_stop(void) {
-    if (!coroner.running) return;
-    uint64_t one = 1;
-    if (write(coroner.stop_fd, &one, sizeof one) == sizeof one) pthread_join(coroner.thread, NULL);
-    close(coroner.stop_fd);
-    coroner.stop_fd = coroner.control = -1;
+    if (coroner.running) {
+        atomic_store(&coroner.stop, 1);
+        gp_futex_wake(&coroner.stop, 1);
+        pthread_join(coroner.thread, NULL);
+    }
     coroner.running = false;
+    gp_fd_close(&coroner.control);
+    coroner.zygote = 0;
 }

@@ -41,6 +41,8 @@
 #define GP_JOURNAL_LOCKS 64u
 #define GP_INLINE 56u
 #define GP_REASON 256u
+#define GP_FATAL_OTHER 0xffffu       /* in place of a proc + 1: the coroner, or who ends the program without Python */
+#define GP_FATAL_SAID 0x100
 
 typedef uint32_t gp_ref;
 
@@ -343,8 +345,9 @@ struct gp_header {
     /* line 2 on: mutable */
     _Atomic uint32_t crash_epoch;/* odd = repair running */
     _Atomic uint32_t stop;       /* 1: every proc leaves */
-    _Atomic uint32_t fatal;      /* proc + 1 that is reporting a panic; set once by CAS: one coherent report */
-    _Atomic int32_t exit_status; /* what the program ends with once `fatal` is set */
+    _Atomic uint32_t fatal;      /* who reports and ends the program: proc + 1, or GP_FATAL_OTHER; set once by CAS, so that
+                                    there is one coherent report. May pass from a proc on to one that ends it in its place */
+    _Atomic int32_t exit_status; /* what the program ends with once `fatal` is set; GP_FATAL_SAID: the report is out */
     _Atomic uint32_t failed;     /* errno of a fork that failed, with the proc in failed_proc */
     _Atomic uint32_t failed_proc;
     uint32_t pad1[10];

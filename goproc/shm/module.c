@@ -139,6 +139,23 @@ static PyObject *core_stop_coroner(PyObject *module, PyObject *unused) {
     Py_RETURN_NONE;
 }
 
+static PyObject *core_tell_zygote(PyObject *module, PyObject *order) {
+    (void)module;
+    const char *letter = PyBytes_AsString(order);
+    return letter ? PyBool_FromLong(gp_coroner_tell(letter)) : NULL;
+}
+
+static PyObject *core_say(PyObject *module, PyObject *arg) {
+    (void)module;
+    char *text;
+    Py_ssize_t n;
+    if (PyBytes_AsStringAndSize(arg, &text, &n) < 0) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    gp_say(text, (size_t)n);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
 static PyObject *core_fatal_claim(PyObject *module, PyObject *reason) {
     (void)module;
     PyObject *text = PyUnicode_AsEncodedString(reason, "utf-8", "backslashreplace");
@@ -342,8 +359,10 @@ static PyMethodDef functions[] = {
     {"stop", core_stop, METH_NOARGS, PyDoc_STR("Tell every proc to leave.")},
     {"stopping", core_stopping, METH_NOARGS, PyDoc_STR("Has stop() been called?")},
     {"failed", core_failed, METH_NOARGS, PyDoc_STR("(proc, errno) of a fork that failed, or None.")},
-    {"start_coroner", core_start_coroner, METH_VARARGS, PyDoc_STR("start_coroner(control, zygote pid)")},
-    {"stop_coroner", core_stop_coroner, METH_NOARGS, NULL},
+    {"start_coroner", core_start_coroner, METH_VARARGS, PyDoc_STR("start_coroner(control, zygote pid): it owns the socket from now on.")},
+    {"stop_coroner", core_stop_coroner, METH_NOARGS, PyDoc_STR("Wait for the coroner, after the zygote has ended; close the control socket.")},
+    {"tell_zygote", core_tell_zygote, METH_O, PyDoc_STR("Send the zygote a letter; false: the program has closed the socket.")},
+    {"say", core_say, METH_O, PyDoc_STR("Write bytes to standard error; give up if nobody reads for some seconds.")},
     {"fatal_claim", core_fatal_claim, METH_O, PyDoc_STR("fatal_claim(reason): true if this process may report and end the program: the first may.")},
     {"fatal_exit", core_fatal_exit, METH_O, PyDoc_STR("End every process of the program with a status; in a host that survives, the others.")},
     {"set_survives", core_set_survives, METH_O, PyDoc_STR("Set whether the host goes on when the runtime ends by a panic or a death.")},

@@ -1,0 +1,83 @@
+/* death.c - the report on a worker that died: how, and which goroutines are lost with it. */
+#define _GNU_SOURCE
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+
+#include "core.h"
+
+#define REPORT_GOROUTINES 32
+#define SAY(t, ...)                                                              \
+    do {                                                                         \
+        int n_ = snprintf((t)->at, (size_t)((t)->end - (t)->at), __VA_ARGS__);   \
+        if (n_ > 0) (t)->at += n_ < (t)->end - (t)->at ? n_ : (t)->end - (t)->at - 1; \
+    } while (0)
+
+struct census {
+    uint64_t owner, queue; /* tags: of what it ran, and of what waited in its queues */
+    uint32_t lost;
+    struct gp_text *text;
+};
+
+static void list_goroutine(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
+    struct census *c = arg;
+    (void)bytes;
+    if (object || !(gp_get(&b->len) >> 56 & GP_BLOCK_TASK)) return;
+    const struct gp_task *task = (const struct gp_task *)((char *)b + GP_BLOCK_HEAD);
+    uint64_t tag = gp_get(&b->tag);
+    bool waits = tag == c->queue && task->pinned; /* others would be taken by another proc */
+    if (tag != c->owner && !waits) return;
+    if (c->lost++ < REPORT_GOROUTINES)
+        SAY(c->text, "    goroutine %llu: %.*s%s\n", (unsigned long long)task->id, (int)GP_TASK_NAME, task->name,
+            waits ? " (not started)" : "");
+}
+
+static const char *signal_name(int sig) {
+    switch (sig) {
+    case SIGHUP: return "SIGHUP";
+    case SIGINT: return "SIGINT";
+    case SIGQUIT: return "SIGQUIT";
+    case SIGILL: return "SIGILL";
+    case SIGTRAP: return "SIGTRAP";
+    case SIGABRT: return "SIGABRT";
+    case SIGBUS: return "SIGBUS";
+    case SIGFPE: return "SIGFPE";
+    case SIGKILL: return "SIGKILL";
+    case SIGSEGV: return "SIGSEGV";
+    case SIGPIPE: return "SIGPIPE";
+    case SIGALRM: return "SIGALRM";
+    case SIGTERM: return "SIGTERM";
+    case SIGSYS: return "SIGSYS";
+    case SIGXCPU: return "SIGXCPU";
+    case SIGXFSZ: return "SIGXFSZ";
+    case SIGUSR1: return "SIGUSR1";
+    case SIGUSR2: return "SIGUSR2";
+    default: return "see signal(7)";
+    }
+}
+
+static void say_how(struct gp_text *t, uint32_t proc, pid_t pid, int status) {
+    SAY(t, "fatal error: proc %u (pid %d) ", proc, (int)pid);
+    if (status < 0) {
+        SAY(t, "ended; how is not known, as its parent process does not answer");
+    } else if (WIFSIGNALED(status)) {
+        int sig = WTERMSIG(status);
+        SAY(t, "was killed by signal %d (%s)", sig, signal_name(sig));
+        if (sig == SIGKILL) SAY(t, "; if nobody sent it, the kernel did for want of memory (see dmesg)");
+    } else {
+        SAY(t, "ended by itself with status %d", WEXITSTATUS(status));
+    }
+}
+
+void gp_death_text(struct gp_text *t, uint32_t proc, pid_t pid, int status) {
+    static char goroutines[6144]; /* the coroner alone comes here */
+    struct gp_text list = {goroutines, goroutines + sizeof goroutines};
+    uint32_t incarnation = gp_get(&gp_proc_at(proc)->incarnation) & 0x1fffff;
+    struct census c = {GP_TAG(GP_TAG_PROC, (uint64_t)incarnation << 16 | (proc + 1)), GP_TAG(GP_TAG_QUEUE, proc + 1), 0, &list};
+    goroutines[0] = 0;
+    gp_heap_each(list_goroutine, &c);
+    say_how(t, proc, pid, status);
+    if (c.lost == 0) SAY(t, "\nno goroutine was running on it\n");
+    else SAY(t, "\n%u goroutine%s lost with it:\n%s", c.lost, c.lost == 1 ? " was" : "s were", goroutines);
+    if (c.lost > REPORT_GOROUTINES) SAY(t, "    and %u more\n", c.lost - REPORT_GOROUTINES);
+}

@@ -1,0 +1,118 @@
+"""The end of a program whose standard error is a full pipe that nobody reads: it takes some seconds, not for ever."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+
+import pytest
+from programs import Run, Start
+
+FILL = """
+    import fcntl, os, signal, sys, time
+    from goproc import chan, go, sleep
+    def fill():
+        r, w = os.pipe()
+        fcntl.fcntl(w, 1031, 4096)  # F_SETPIPE_SZ
+        os.dup2(w, 2)
+        os.close(w)
+        os.write(2, b"x" * 4096)
+        os.set_inheritable(r, False)
+        return r
+"""
+ENDS = {
+    "a worker is killed": ("os.kill(go.on(1)(os.getpid).result(), 9); sleep(60)", 2),
+    "main panics": ("raise ValueError('main')", 2),
+    "a goroutine of the host panics": ("go.local(int, 'x'); sleep(60)", 2),
+    "deadlock": ("chan().recv()", 2),
+    "SIGQUIT": ("os.kill(os.getpid(), signal.SIGQUIT); sleep(60)", 2),
+    "Ctrl-C": ("os.kill(os.getpid(), signal.SIGINT); sleep(60)", 130),
+    "sys.exit with a text": ("go.local(sys.exit, 'text'); sleep(60)", 1),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_nobody_reads(run: Run, end: str) -> None:
+    line, status = ENDS[end]
+    done = run(f"{FILL}\n    go.on(1)(int).result()\n    r = fill()\n    {line}\n", limit=20)
+    assert done.status == status, done
+
+
+def test_a_worker_that_panics(run: Run) -> None:
+    """The pipe is full for the worker as well: it has it from the start."""
+    done = run(
+        f"{FILL}\n    r = fill()\n    def fail(): raise ValueError('x')\n    go.on(1)(fail)\n    sleep(60)\n",
+        limit=20,
+    )
+    assert done.status == 2, done
+
+
+def test_another_process_waits_for_the_reader(run: Run) -> None:
+    """One that is in the middle of a line holds the lock for lines, and does not get done with it."""
+    script = f"""{FILL}
+    r = fill()
+    def shout(begun):
+        begun.send(1)
+        print("y" * 10000, file=sys.stderr)
+    def fail():
+        time.sleep(0.3)
+        raise ValueError("x")
+    begun = chan()
+    go.on(2)(shout, begun)
+    begun.recv()
+    go.on(1)(fail)
+    sleep(60)
+    """
+    assert run(script, limit=20).status == 2
+
+
+def test_a_slow_reader_gets_all(start: Start) -> None:
+    """The report fills the pipe several times; it goes out as the reader takes it."""
+    script = """
+        import fcntl, os
+        from goproc import go, sleep
+        fcntl.fcntl(2, 1031, 4096)
+        def fail(): raise ValueError("x" * 50000)
+        go.on(1)(fail)
+        sleep(60)
+    """
+    with start(script) as program:
+        done = program.wait(20)
+    assert done.status == 2, done
+    assert done.err.startswith(f"panic: {'x' * 50000}\n\ngoroutine ") and done.err.count("x" * 50000) == 2
+
+
+KILL = """
+    import os
+    from goproc import go, sleep
+    pid = go.on(1)(os.getpid).result()
+    {}
+    os.kill(pid, 9)
+    sleep(60)
+"""
+
+
+@pytest.mark.parametrize("flags", ["os.O_APPEND", "0"])
+def test_a_file_that_standard_error_has_become(run: Run, tmp_path: Path, flags: str) -> None:
+    """The coroner has descriptors of its own, and writes to the standard error that the process has by then."""
+    replace = f"os.dup2(os.open('err', os.O_WRONLY | os.O_CREAT | {flags}), 2); os.write(2, b'before\\n')"
+    done = run(KILL.format(replace))
+    text = (tmp_path / "err").read_text()
+    assert (done.status, done.err) == (2, ""), done
+    assert re.match(r"before\nfatal error: proc 1 \(pid \d+\) was killed by signal 9 ", text), text
+    assert text.count("fatal error") == 1
+
+
+def test_a_socket(run: Run) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        done = run(KILL.format("pass"), stderr=theirs.fileno())
+        text = ours.recv(10000)
+    assert done.status == 2, done
+    assert text.startswith(b"fatal error: proc 1 "), text
+
+
+def test_a_closed_one(run: Run) -> None:
+    done = run(KILL.format("os.close(2)"))
+    assert (done.status, done.err) == (2, ""), done
