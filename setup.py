@@ -40,6 +40,7 @@ SOURCES = [
     "guard",
     "bindings",
     "dump",
+    "output",
     "module",
 ]
 

@@ -35,6 +35,10 @@ OPTION = "goproc"
 _LOWEST_FD = 100  # of the control socket: no script counts on descriptors so high to be free
 
 _early: Early | None = None
+_file = (
+    0,
+    0,
+)  # device and inode of its socket: the program may close it, and have another file under its number
 
 
 # -- in `goproc run` -----------------------------------------------------------------------------------------
@@ -89,7 +93,7 @@ def _script_path(words: Sequence[str]) -> list[str]:
 
 def find() -> None:
     """Take note of the zygote that was started for this process, if any; no program started from here inherits it."""
-    global _early
+    global _early, _file
     text = sys._xoptions.pop(OPTION, None)
     if not isinstance(text, str):
         return
@@ -100,7 +104,7 @@ def find() -> None:
     if _maker(early.control) == (os.getpid(), os.geteuid(), os.getegid()):
         os.set_inheritable(early.control, False)
         os.set_blocking(early.control, False)
-        _early = early
+        _early, _file = early, _identity(early.control)
 
 
 def claim() -> Early | None:
@@ -109,7 +113,8 @@ def claim() -> Early | None:
     early, _early = _early, None
     if early is None:
         return None
-    if _maker(early.control) == (os.getpid(), os.geteuid(), os.getegid()) and _fits(early.pid):
+    made = _is_there(early) and _maker(early.control) == (os.getpid(), os.geteuid(), os.getegid())
+    if made and _fits(early.pid):
         return early
     give_up(early)
     return None
@@ -119,15 +124,30 @@ def give_up(early: Early) -> None:
     """End the zygote."""
     import signal
 
-    maker = _maker(early.control)
-    os.close(early.control)
-    if maker is None or maker[0] != os.getpid():
-        return  # this process is a child of the zygote's owner
+    if _is_there(early):
+        maker = _maker(early.control)
+        os.close(early.control)
+        if maker is None or maker[0] != os.getpid():
+            return  # this process is a child of the zygote's owner
     try:
-        os.kill(early.pid, signal.SIGKILL)
-        os.waitpid(early.pid, 0)
+        if os.waitpid(early.pid, os.WNOHANG) == (0, 0):  # not in a child of the zygote's owner
+            os.kill(early.pid, signal.SIGKILL)
+            os.waitpid(early.pid, 0)
     except (PermissionError, ProcessLookupError, ChildProcessError):
         pass  # it has gone, or it goes by itself, now that the socket is closed
+
+
+def _is_there(early: Early) -> bool:
+    """False if the program has closed the socket."""
+    try:
+        return _identity(early.control) == _file
+    except OSError:
+        return False
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    facts = os.fstat(fd)
+    return facts.st_dev, facts.st_ino
 
 
 def _maker(fd: int) -> tuple[int, ...] | None:

@@ -7,7 +7,6 @@ another process or thread either that is in the middle of a line which nobody re
 
 from __future__ import annotations
 
-import fcntl
 import sys
 import time
 
@@ -35,19 +34,16 @@ class _LastLines(stdio._Lines):
             _core.say(data)
         finally:
             if locked:
-                fcntl.flock(stdio._lock_fd, fcntl.LOCK_UN)
+                _core.output_unlock()
 
 
 def _lock_soon() -> bool:
     """Take the output lock if it is free before long, and return True if it was."""
     for _ in range(int(_LOCK_SECONDS / _PAUSE)):
-        try:
-            fcntl.flock(stdio._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            time.sleep(_PAUSE)
-        except (OSError, ValueError):  # there is none
-            break
+        locked = _core.output_lock(False)
+        if locked is not None:
+            return locked
+        time.sleep(_PAUSE)
     return False
 
 

@@ -21,13 +21,14 @@ that would tear every ``print`` with two arguments.
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
 import select
 import stat
 import sys
 from _thread import RLock
+
+from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -142,12 +143,10 @@ class _Lines:
         finally:
             _emitting = interrupted
             if interrupted is None and self.locked:
-                fcntl.flock(_lock_fd, fcntl.LOCK_UN)
+                _core.output_unlock()
 
     def _lock(self) -> None:
-        try:
-            fcntl.flock(_lock_fd, fcntl.LOCK_EX)
-        except (OSError, ValueError):  # no /proc, or the program closed descriptors it does not know
+        if not _core.output_lock(True):  # no /proc, or the program closed descriptors it does not know
             self.locked = False
 
     def _write(self, data: bytes) -> None:
@@ -395,7 +394,7 @@ def uninstall_host() -> None:
         new._lines.locked = False  # whoever still holds it may write to it
     _host_saved.clear()
     if _lock_fd >= 0:
-        os.close(_lock_fd)
+        _core.output_lock_close()
         _lock_fd = -1
 
 
@@ -476,6 +475,7 @@ def _open_lock(memfd: int) -> None:
         _lock_fd = os.open(f"/proc/self/fd/{memfd}", os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         _lock_fd = -1  # without /proc long lines in a pipe are not protected
+    _core.output_lock_note(_lock_fd)
     if not _at_fork:
         _at_fork = True
         os.register_at_fork(after_in_child=_reopen_lock)
@@ -488,12 +488,10 @@ def _reopen_lock() -> None:
     _postponed.clear()
     if _lock_fd < 0:
         return
-    old = _lock_fd
-    try:
-        _lock_fd = os.open(f"/proc/self/fd/{old}", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        _lock_fd = -1
-    os.close(old)
+    new = _core.output_lock_again()
+    _core.output_lock_close()
+    _lock_fd = new
+    _core.output_lock_note(new)
 
 
 _at_fork = False
