@@ -215,7 +215,7 @@ def launch(plan: Plan, environ: Mapping[str, str], quiet: bool = False) -> tuple
         )
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = []
     for fd in (0, 1, 2):
-        if quiet or not _is_open(fd):  # closed: the next file anyone opens there would be taken for it
+        if quiet or not _is_passed_on(fd):  # closed: the next file anyone opens there would be taken for it
             actions.append((os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0))
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     source = -1
@@ -358,6 +358,11 @@ def _is_open(fd: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _is_passed_on(fd: int) -> bool:
+    """True if a program that is started has this descriptor. A daemon may have opened its streams by os.open()."""
+    return _is_open(fd) and os.get_inheritable(fd)
 
 
 def memory_file(data: bytes) -> int:
