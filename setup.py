@@ -41,6 +41,7 @@ SOURCES = [
     "bindings",
     "dump",
     "output",
+    "interrupt",
     "module",
 ]
 

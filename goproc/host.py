@@ -298,6 +298,7 @@ def _end_interrupted() -> NoReturn:
     if _running is not None and _running._sigint is not None:
         _running._sigint.hold_for_ever()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _core.interrupts_exit()
     last_words.limit()
     _run_exit_handlers()
     ended = f"; {count} goroutine{'s' if count > 1 else ''} of this process ended" if count else ""

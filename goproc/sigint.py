@@ -2,6 +2,8 @@
 
 Python raises KeyboardInterrupt at whichever bytecode is next, in whichever goroutine runs: in the middle of goproc's own
 bookkeeping, or in a __del__ that drops it. Neither may be.
+
+Where main's thread comes to no bytecode at all, the core ends the program (shm/interrupt.c).
 """
 
 from __future__ import annotations
@@ -51,7 +53,6 @@ class Delivery:
 
     def __init__(self, twice: Callable[[], NoReturn]) -> None:
         self._twice = twice
-        self._again = False  # the next signal is one of ours
         self._insisting = False
         self._tries = 0
         self._holding = False
@@ -62,6 +63,7 @@ class Delivery:
     def install(self) -> None:
         """In the main thread, where Python's own handler was, or that of asyncio.run()."""
         self._before = signal.signal(signal.SIGINT, self.on_signal)
+        _core.interrupts_watch()
         self._hook_before = sys.unraisablehook
         sys.unraisablehook = self._on_unraisable
 
@@ -70,6 +72,7 @@ class Delivery:
 
     def remove(self) -> None:
         """Put back what was there, unless somebody has installed something else since."""
+        _core.interrupts_leave()
         if self.installed():
             signal.signal(signal.SIGINT, _still_good(self._before))
         if sys.unraisablehook == self._on_unraisable:
@@ -77,9 +80,9 @@ class Delivery:
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         global thrown
-        again, self._again = self._again, False
+        pressed = _core.interrupts_take()
         main = scheduler.main
-        if again:
+        if not pressed:
             if not _pending(main):
                 return  # main has heard meanwhile
             self._tries += 1
@@ -151,16 +154,13 @@ class Delivery:
                 self._insisting = False
 
     def _send(self) -> None:
-        import threading
-
-        ident, pause = threading.main_thread().ident, 0.01
+        pause = 0.01
         try:
-            while ident is not None and self.installed() and _pending(scheduler.main):
+            while self.installed() and _pending(scheduler.main):
                 sleep(pause)
                 pause = min(2 * pause, 0.16)
                 if _pending(scheduler.main):
-                    self._again = True
-                    signal.pthread_kill(ident, signal.SIGINT)
+                    _core.interrupts_repeat()
         finally:
             self._insisting = False
 

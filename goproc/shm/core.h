@@ -397,6 +397,7 @@ void gp_coroner_stop(void);                                  /* the zygote has e
 bool gp_coroner_tell(const char *order);                     /* a letter to the zygote; false: it cannot be told */
 bool gp_fatal_claim(const char *reason);                     /* true for the first caller, which then reports and ends the program */
 void gp_fatal_exit(int status);                              /* after gp_fatal_claim: ends every process; a host that survives: the others */
+void gp_interrupted_exit(const char *text, size_t n);        /* from a signal's handler; returns if that is not to be */
 int gp_die_with_parent(int ppid);
 
 #endif

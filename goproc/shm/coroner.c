@@ -39,6 +39,7 @@ struct record {
 #define LOOK_MS 100                   /* between two looks at what is overdue */
 #define RECORD_NS 1000000000ULL       /* for the zygote to say how a worker ended */
 #define CLAIMANT_NS 5000000000ULL     /* for a worker that has claimed the end of the program, to end */
+#define INTERRUPTED_MS 3000           /* for the zygote to end the workers after Ctrl-C, with the programs that they started */
 #define INSIST_NS 50000000ULL
 
 static struct {
@@ -65,17 +66,21 @@ int gp_die_with_parent(int ppid) {
     return getppid() == ppid ? 0 : -ESRCH; /* it died before the prctl */
 }
 
+static bool zygote_ends(int ms) {
+    for (int i = 0; i < ms; i++) {
+        pid_t r = waitpid(coroner.zygote, NULL, WNOHANG);
+        if (r == coroner.zygote || (r < 0 && errno == ECHILD && kill(coroner.zygote, 0) < 0)) return true;
+        usleep(1000);
+    }
+    return false;
+}
+
 /* Closing the control socket tells the zygote to kill every worker at once; its own exit says that they are gone. */
 static void kill_workers(void) {
     if (coroner.zygote <= 0) return;
     if (gp_fd_is(&coroner.control)) shutdown(coroner.control.fd, SHUT_RDWR);
     else kill(coroner.zygote, SIGKILL);
-    for (int i = 0; i < 1000; i++) {
-        pid_t r = waitpid(coroner.zygote, NULL, WNOHANG);
-        if (r == coroner.zygote || (r < 0 && errno == ECHILD && kill(coroner.zygote, 0) < 0)) return;
-        usleep(1000);
-    }
-    kill(coroner.zygote, SIGKILL); /* PDEATHSIG takes its workers with it */
+    if (!zygote_ends(1000)) kill(coroner.zygote, SIGKILL); /* PDEATHSIG takes its workers with it */
 }
 
 bool gp_coroner_tell(const char *order) {
@@ -147,6 +152,13 @@ void gp_fatal_exit(int status) {
     if (gp.proc != 0) _exit(status); /* the exit reaches the coroner, which ends the rest */
     kill_workers();
     leave(status);
+}
+
+void gp_interrupted_exit(const char *text, size_t n) {
+    if (gp_get(&gp.head->survives) || claim() == GP_FATAL_OTHER) return;
+    if (!gp_coroner_tell("I") || !zygote_ends(INTERRUPTED_MS)) kill_workers();
+    gp_say(text, n);
+    _exit(130);
 }
 
 /* True if another worker, which has claimed the end of the program, may still be about to report. */

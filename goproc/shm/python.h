@@ -144,6 +144,6 @@ enum drained { DRAIN_LOOK = 1, DRAIN_TICKED = 2, DRAIN_STOPS = 4 }; /* flags of 
 
 /* ---- dump.c */
 extern PyMethodDef dump_functions[];
-extern PyMethodDef output_functions[];
+extern PyMethodDef output_functions[], interrupt_functions[];
 
 #endif
