@@ -100,6 +100,7 @@ class _Runtime:
                 scheduler.start(goroutine.make, "main", scheduler.leave_thread if self.thread else None)
                 if self.procs > 0:
                     self._start_workers(memfd)
+                _load_for_failures()  # while the workers start
                 slices.start()  # after the standard streams are goproc's: the state of the process is noted
         except BaseException:
             if attached:
@@ -177,6 +178,13 @@ def _zygote(config: launch.Config, memfd: int) -> tuple[int, int]:
         except OSError:  # it has just ended
             early.give_up(found)
     return launch.spawn(config, memfd)
+
+
+def _load_for_failures() -> None:
+    from importlib import import_module
+
+    for name in launch.FAILURES:
+        import_module(name)
 
 
 def _open_standard_streams() -> None:

@@ -67,6 +67,14 @@ if TYPE_CHECKING:
 
 
 _ENTRY = "goproc.worker:main"
+#: What ends and failures need. It is there before the program has code that fails: by then there may be no descriptor left to
+#: import by, no memory, or no file, as after os.chroot().
+FAILURES = [
+    "goproc.pickling.failure",
+    "goproc.pickling.diagnose",
+    "goproc.pickling.class_pickler",
+    "goproc.descendants",
+]
 # What the entry point imports anyway, and what unpickling a function by value needs.
 _PRELOAD = [
     "greenlet",
@@ -76,6 +84,9 @@ _PRELOAD = [
     "goproc.goroutine",
     "goproc.host",
     "goproc.loops",
+    "goproc.group",
+    "goproc.pickling.mapped",
+    *FAILURES,
 ]
 
 # The host's sys.path is there before anything of ours is looked up: goproc is found where the host found it.

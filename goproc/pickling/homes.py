@@ -81,6 +81,8 @@ def _is_found(name: str, module: ModuleType) -> bool:
     top, _, inner = name.partition(".")
     if top in sys.builtin_module_names or top in sys.stdlib_module_names or top.startswith("_cython_"):
         return True  # Cython's modules of shared types are made by whichever of its modules is imported first
+    if top == "goproc":
+        return True  # every process has it, also where it could not be found any more, as after os.chroot()
     if inner and top in sys.modules:
         return not only_here(top)
     spec = _find(top)
