@@ -34,6 +34,7 @@ from goproc import (
     interrupts,
     last_words,
     launch,
+    limits,
     report,
     scheduler,
     selection,
@@ -102,10 +103,13 @@ class _Runtime:
                     self._start_workers(memfd)
                 _load_for_failures()  # while the workers start
                 slices.start()  # after the standard streams are goproc's: the state of the process is noted
-        except BaseException:
+        except BaseException as exc:
             if attached:
                 self.stop()
-            raise
+            known = limits.named(exc) if isinstance(exc, OSError) else exc
+            if known is exc:
+                raise
+            raise known from exc
         homes.show_to_goroutines(True)
         self._install_hooks()
 

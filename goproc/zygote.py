@@ -152,13 +152,16 @@ class _Beginning:
         sock = _socket.socket(fileno=self.control)
         integer = struct.Struct("i")
         try:
-            text, rights, _, _ = sock.recvmsg(
+            text, rights, flags, _ = sock.recvmsg(
                 64, _socket.CMSG_SPACE(6 * integer.size), _socket.MSG_CMSG_CLOEXEC
             )
         except ConnectionResetError:
             return None
         finally:
             sock.detach()
+        if flags & _socket.MSG_CTRUNC:  # the kernel has put in what there was room for
+            limit = os.sysconf("SC_OPEN_MAX")
+            raise OSError(24, f"Too many open files: RLIMIT_NOFILE (ulimit -n) is {limit}; raise it")
         if text[:1] != ORDER or not rights:
             return None
         data = rights[0][2]

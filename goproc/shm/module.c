@@ -9,15 +9,9 @@
 #include "python.h"
 
 static PyObject *os_error(int err, const char *what) {
-    errno = -err;
-    PyErr_SetFromErrno(PyExc_OSError);
-    PyObject *type, *value, *trace;
-    PyErr_Fetch(&type, &value, &trace);
-    PyErr_NormalizeException(&type, &value, &trace);
-    PyErr_Format(PyExc_OSError, "%s: %S", what, value);
-    Py_XDECREF(type);
-    Py_XDECREF(value);
-    Py_XDECREF(trace);
+    PyObject *args = Py_BuildValue("(iN)", -err, PyUnicode_FromFormat("%s: %s", what, strerror(-err)));
+    if (args) PyErr_SetObject(PyExc_OSError, args);
+    Py_XDECREF(args);
     return NULL;
 }
 

@@ -1,0 +1,29 @@
+"""Errors of the start that name the limit which is too low, and what to do.
+
+The system says "too many open files" or "resource temporarily unavailable". The limits on memory are named by the core.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+
+def named(error: OSError) -> OSError:
+    """Return an error that says which limit of the process is reached; the same one if it is none that is known."""
+    if error.errno == errno.EMFILE:
+        limit = f"RLIMIT_NOFILE (ulimit -n) is {_value('SC_OPEN_MAX')}"
+        advice = "raise it, or have the program close files before it uses goproc"
+    elif error.errno == errno.ENFILE:
+        limit, advice = "the system has no more (sysctl fs.file-max)", "raise that, or end other programs"
+    elif error.errno == errno.EAGAIN:
+        limit = f"RLIMIT_NPROC (ulimit -u) is {_value('SC_CHILD_MAX')}, for all processes and threads of this user"
+        advice = "raise it or the container's (pids.max), or use fewer processes (--procs, GOPROC_PROCS or runtime(procs=...))"
+    else:
+        return error
+    return OSError(error.errno, f"goproc cannot start: {os.strerror(error.errno)}: {limit}; {advice}")
+
+
+def _value(name: str) -> str:
+    value = os.sysconf(name)
+    return str(value) if value >= 0 else "unlimited"
