@@ -34,7 +34,7 @@ STARTS = {"local": "go.local", "host": "go.on(0)", "worker": "go.on(1)"}
 
 @pytest.fixture(autouse=True)
 def may_chroot(request: pytest.FixtureRequest) -> None:
-    if request.getfixturevalue("way") == "no_files" and os.geteuid() != 0:
+    if "way" in request.fixturenames and request.getfixturevalue("way") == "no_files" and os.geteuid() != 0:
         pytest.skip("chroot() is root's")
 
 
@@ -128,3 +128,18 @@ def test_it_goes_on(run: Run, way: str) -> None:
     print(dump().startswith("goroutine 1 [running]"))
     """
     assert ok(run(script)) == "invalid literal for int() with base 10: 'x'\ncancelled\nTrue\n"
+
+
+def test_a_deadlock_of_a_thread_where_no_descriptor_is_left(run: Run) -> None:
+    """Whether a thread sleeps for ever is read from files of the system; they are opened in another table."""
+    script = f"""{HEAD}
+    import threading
+    lock = threading.Lock()
+    lock.acquire()
+    threading.Thread(target=lock.acquire, daemon=True).start()
+    no_descriptors()
+    chan().recv()
+    """
+    done = run(script)
+    assert done.status == 2, done
+    assert done.err.startswith("fatal error: all goroutines are asleep - deadlock!"), done

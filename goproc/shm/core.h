@@ -242,7 +242,7 @@ void gp_report_if_asleep(void);            /* have the host report it if all are
 bool gp_threads_run(uint32_t proc);        /* has it Python threads, beside the scheduler's, that no operation blocks? */
 
 /* ---- threads.c */
-enum gp_own_thread { GP_OWN_MONITOR, GP_OWN_CORONER, GP_OWN_THREADS };
+enum gp_own_thread { GP_OWN_MONITOR, GP_OWN_CORONER, GP_OWN_LOOK, GP_OWN_THREADS };
 void gp_own_thread(enum gp_own_thread which, bool runs); /* the calling thread is goproc's: it wakes no other of this process */
 bool gp_threads_asleep(void);              /* was there an instant in this call when all threads but the caller slept for ever? */
 long gp_idle_wait(uint64_t until_ns);      /* futex wait for my park word; meanwhile look at the threads and publish the result */

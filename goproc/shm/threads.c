@@ -34,6 +34,8 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -59,6 +61,7 @@ struct look {
 
 static struct task tasks[MOST_THREADS]; /* only the scheduler's thread looks */
 static _Atomic pid_t own[GP_OWN_THREADS];
+static pid_t caller;            /* the scheduler's thread */
 static uint64_t pause_ns = FIRST_PAUSE_NS;
 
 void gp_own_thread(enum gp_own_thread which, bool runs) { gp_set(&own[which], runs ? (pid_t)syscall(SYS_gettid) : 0); }
@@ -66,7 +69,7 @@ void gp_own_thread(enum gp_own_thread which, bool runs) { gp_set(&own[which], ru
 static bool is_own(pid_t tid) {
     for (int i = 0; i < GP_OWN_THREADS; i++)
         if (gp_get(&own[i]) == tid) return true;
-    return tid == (pid_t)syscall(SYS_gettid);
+    return tid == caller;
 }
 
 /* ---- files of one thread */
@@ -153,14 +156,43 @@ static bool slept(const struct look *look, const struct task *task) {
            switches == task->switches;
 }
 
+/* 0 or -errno */
+static int look(bool *asleep) {
+    DIR *folder = opendir("/proc/self/task");
+    if (!folder) return -errno;
+    struct look look = {.folder = dirfd(folder)};
+    *asleep = count_switches(&look, folder) && all_counted(&look);
+    for (uint64_t i = 0; *asleep && i < look.n; i++) *asleep = slept(&look, &tasks[i]);
+    closedir(folder);
+    return 0;
+}
+
+static void *look_apart(void *asleep) {
+    gp_own_thread(GP_OWN_LOOK, true);
+    if (!gp_fd_own_table(-1) || look(asleep) < 0) *(bool *)asleep = false;
+    gp_own_thread(GP_OWN_LOOK, false);
+    return NULL;
+}
+
+/* The program has used up its descriptors: a thread looks that has a table of its own. */
+static bool look_without_descriptors(void) {
+    pthread_t thread;
+    sigset_t all, before;
+    bool asleep = false;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int err = pthread_create(&thread, NULL, look_apart, &asleep);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (err == 0) pthread_join(thread, NULL);
+    return asleep;
+}
+
 bool gp_threads_asleep(void) {
     uint64_t threads = atomic_load(&gp.my->threads);
-    DIR *folder = opendir("/proc/self/task");
-    if (!folder) return false;
-    struct look look = {.folder = dirfd(folder)};
-    bool asleep = count_switches(&look, folder) && all_counted(&look);
-    for (uint64_t i = 0; asleep && i < look.n; i++) asleep = slept(&look, &tasks[i]);
-    closedir(folder);
+    bool asleep = false;
+    caller = (pid_t)syscall(SYS_gettid);
+    int err = look(&asleep);
+    if (err == -EMFILE || err == -ENFILE) asleep = look_without_descriptors();
     return asleep && atomic_load(&gp.my->threads) == threads;
 }
 
