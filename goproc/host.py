@@ -203,11 +203,7 @@ def _open_standard_streams() -> None:
 def _quit(pid: int, interrupted: bool) -> None:
     import time
 
-    if not _core.tell_zygote(zygote.INTERRUPTED if interrupted else zygote.QUIT):
-        try:
-            os.kill(pid, signal.SIGTERM)  # it means QUIT, where the program has closed the socket
-        except OSError:
-            pass  # it is gone already
+    told = _core.tell_zygote(zygote.INTERRUPTED if interrupted else zygote.QUIT)
     deadline = time.monotonic() + _QUIT_SECONDS
     while True:
         try:
@@ -215,6 +211,9 @@ def _quit(pid: int, interrupted: bool) -> None:
                 return
         except ChildProcessError:
             return
+        if not told:
+            os.kill(pid, signal.SIGTERM)  # it means QUIT, where the program has closed the socket
+            told = True
         if time.monotonic() > deadline:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)

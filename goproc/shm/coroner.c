@@ -14,7 +14,7 @@
  * A host that belongs to a prompt, a notebook, a test run or a server survives the end (header.survives): the workers are
  * killed, and `gp.lost` tells the host's scheduler to forget the runtime.
  *
- * The thread ends when the zygote has ended. So the host needs no descriptor to wake it.
+ * The thread ends when the zygote has ended, or its socket. So the host needs no descriptor to wake it.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -95,8 +95,17 @@ static void give_reason(const char *text, size_t n) {
     gp.head->reason[n] = 0;
 }
 
+static void forget(uint32_t proc) {
+    struct pollfd *p = &mine.fds[2 + proc];
+    if (p->fd >= 0) close(p->fd);
+    p->fd = -1;
+    mine.gone[proc] = 0;
+}
+
+/* After the end of the workers */
 static void report(const char *text, size_t n) {
     static const char title[] = "fatal error: ";
+    for (uint32_t proc = 1; proc < gp.nprocs; proc++) forget(proc); /* to write needs a descriptor, and a limit may be low */
     const char *line = text + sizeof title - 1, *end = memchr(text, '\n', n);
     give_reason(line, end ? (size_t)(end - line) : 0);
     gp_say(text, n);
@@ -207,13 +216,6 @@ static void insist(void) {
 }
 
 /* ---- workers, as the kernel knows them */
-
-static void forget(uint32_t proc) {
-    struct pollfd *p = &mine.fds[2 + proc];
-    if (p->fd >= 0) close(p->fd);
-    p->fd = -1;
-    mine.gone[proc] = 0;
-}
 
 static void follow(uint32_t proc, pid_t pid) {
     gp_set(&gp_proc_at(proc)->pid, pid);
@@ -349,6 +351,8 @@ int gp_coroner_start(int control, int zygote_pid) {
 void gp_coroner_stop(void) {
     if (coroner.running) {
         atomic_store(&coroner.stop, 1);
+        if (gp_fd_is(&coroner.control)) shutdown(coroner.control.fd, SHUT_RDWR); /* the coroner sees that */
+        else if (waitpid(coroner.zygote, NULL, WNOHANG) == 0) kill(coroner.zygote, SIGKILL); /* or that */
         gp_futex_wake(&coroner.stop, 1);
         pthread_join(coroner.thread, NULL);
     }

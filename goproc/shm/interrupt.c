@@ -34,7 +34,7 @@ enum mode { OFF, WATCHED, EXITS };
 static struct {
     pid_t pid;                     /* of the process that watches: a forked child does not */
     struct sigaction before;       /* Python's */
-    timer_t timer;
+    int timer;                     /* the system calls are made as such: the C library's are not safe in a handler */
     bool timed;
     _Atomic int mode;
     _Atomic uint32_t presses, seen, repeats, ticks;
@@ -53,7 +53,7 @@ static void end_program(void) {
 
 static void set_timer(long ns) {
     struct itimerspec t = {.it_interval = {0, ns}, .it_value = {0, ns}};
-    if (watch.timed) timer_settime(watch.timer, 0, &t, NULL);
+    if (watch.timed) syscall(SYS_timer_settime, watch.timer, 0, &t, NULL);
 }
 
 static bool pressed_twice(void) {
@@ -117,11 +117,11 @@ static void stand_before(void) {
 static void make_timer(void) {
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGINT, .sigev_value.sival_ptr = &watch};
     event.sigev_notify_thread_id = (pid_t)syscall(SYS_gettid);
-    watch.timed = timer_create(CLOCK_MONOTONIC, &event, &watch.timer) == 0;
+    watch.timed = syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &watch.timer) == 0;
 }
 
 static void forget_timer(void) {
-    if (watch.timed && getpid() == watch.pid) timer_delete(watch.timer); /* a forked child has none */
+    if (watch.timed && getpid() == watch.pid) syscall(SYS_timer_delete, watch.timer); /* a forked child has none */
     watch.timed = false;
 }
 
