@@ -45,20 +45,24 @@ SOURCES = [
     "module",
 ]
 
+FLAGS = [
+    "-std=c11",
+    "-O2",
+    "-Wall",
+    "-Wextra",
+    "-fno-strict-aliasing",
+    "-fvisibility=hidden",
+]
+
 setup(
     ext_modules=[
         Extension(
             "goproc.shm._core",
             [f"goproc/shm/{name}.c" for name in SOURCES],
             depends=[f"goproc/shm/{name}.h" for name in ("layout", "core", "pages", "python")],
-            extra_compile_args=[
-                "-std=c11",
-                "-O2",
-                "-Wall",
-                "-Wextra",
-                "-fno-strict-aliasing",
-                "-fvisibility=hidden",
-            ],
-        )
+            extra_compile_args=FLAGS,
+        ),
+        # By itself, because `goproc run` needs it before the script, and nothing of the core.
+        Extension("goproc.shm._keeper", ["goproc/shm/keeper.c"], extra_compile_args=FLAGS),
     ]
 )

@@ -1,4 +1,8 @@
-"""Programs that goroutines of a worker have started: none of them outlives a program that Ctrl-C has ended."""
+"""Programs that goroutines of a worker have started: none of them outlives the program.
+
+But a daemon does, a process which was started to outlive its parent: it has a session of its own, or its parent has ended.
+(At Ctrl-C a session of its own is no protection: shells and pools have one.)
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _BY_THEMSELVES = 0.1  # seconds: most have got SIGINT from the terminal
-_AT_SIGINT = 0.4
+_AT_SIGNAL = 0.4
 _HELPERS = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver")  # they end with the worker
 
 
@@ -27,40 +31,82 @@ class _Entry(NamedTuple):
     parent: int
     state: str
     start: str
+    session: int
 
 
-def find(*pids: int) -> list[Process]:
-    """Return the processes that descend from some processes and have not ended, each one before its children."""
+def find(*pids: int, session: int | None = None) -> list[Process]:
+    """Return the processes that descend from some processes and have not ended, each one before its children.
+
+    Args:
+        pids: the ancestors.
+        session: leave out what is in another session than this one, and what descends from that.
+    """
     entries = {int(name): entry for name in os.listdir("/proc") if name.isdigit() and (entry := _entry(name))}
     found: list[Process] = []
     parents = set(pids)
     while parents:
-        children = {pid for pid, entry in entries.items() if entry.parent in parents}
+        children = {
+            pid
+            for pid, entry in entries.items()
+            if entry.parent in parents and session in (None, entry.session)
+        }
         found += [Process(pid, entries[pid].start) for pid in children if entries[pid].state not in "ZX"]
         parents = children - set(pids)
     return [process for process in found if not _is_helper(process.pid)]
 
 
-def find_of_stopped(pid: int) -> list[Process]:
-    """Stop a process, so that it starts no others, and return those that descend from it."""
-    _send(pid, signal.SIGSTOP)
-    return find(pid)
+def find_of_stopped(*pids: int, session: int | None = None) -> list[Process]:
+    """Stop processes, so that they start no others, and return those that descend from them; see find()."""
+    for pid in pids:
+        _send(pid, signal.SIGSTOP)
+    return find(*pids, session=session)
 
 
-def end(processes: list[Process]) -> None:
-    """End processes, by SIGINT if that does it.
+def any_child() -> bool:
+    """Return True if this process has a child, alive or not waited for. It costs one system call."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def parent_of(pid: int) -> int:
+    """Return the parent of a process; 0 if there is no such process."""
+    entry = _entry(str(pid))
+    return 0 if entry is None else entry.parent
+
+
+def end_interrupted(processes: list[Process]) -> None:
+    """End processes because of Ctrl-C, by SIGINT if that does it.
 
     A parent gets a signal before its children, so that it does not go on to the next one when a child ends.
     """
     _wait(lambda: not any(map(_lives, processes)), _BY_THEMSELVES)
     for process in filter(_lives, processes):
         _send(process.pid, signal.SIGINT)
-    _wait(lambda: not any(map(_lives, processes)), _AT_SIGINT)
-    for process in _stop(processes):
+    _wait(lambda: not any(map(_lives, processes)), _AT_SIGNAL)
+    kill(processes)
+
+
+def end(processes: list[Process], session: int) -> None:
+    """End processes, and their descendants in a session, by SIGTERM if that does it."""
+    stopped = _stop(processes, session)
+    for process in stopped:
+        _send(process.pid, signal.SIGTERM)
+    for process in stopped:
+        _send(process.pid, signal.SIGCONT)
+    _wait(lambda: not any(map(_lives, stopped)), _AT_SIGNAL)
+    kill(stopped, session)
+
+
+def kill(processes: list[Process], session: int | None = None) -> None:
+    """Kill processes, and their descendants in a session, or in all."""
+    for process in _stop(processes, session):
         _send(process.pid, signal.SIGKILL)
 
 
-def _stop(processes: list[Process]) -> list[Process]:
+def _stop(processes: list[Process], session: int | None) -> list[Process]:
     """Stop those that still live and what they have started meanwhile, and return all."""
     stopped: list[Process] = []
     new = list(filter(_lives, processes))
@@ -68,7 +114,8 @@ def _stop(processes: list[Process]) -> list[Process]:
         for process in new:
             _send(process.pid, signal.SIGSTOP)
         stopped += new
-        new = [process for process in find(*[process.pid for process in new]) if process not in stopped]
+        found = find(*[process.pid for process in new], session=session)
+        new = [process for process in found if process not in stopped]
     return stopped
 
 
@@ -94,7 +141,7 @@ def _entry(name: str) -> _Entry | None:
     try:
         with open(f"/proc/{name}/stat") as file:
             fields = file.read().rpartition(")")[2].split()
-        return _Entry(int(fields[1]), fields[0], fields[19])
+        return _Entry(int(fields[1]), fields[0], fields[19], int(fields[3]))
     except (OSError, ValueError, IndexError):  # it has ended
         return None
 

@@ -3,8 +3,8 @@
     goproc run                       (exec)  python script.py
       └─ spawns the zygote ────────────────────────┴─ takes the zygote at the first use of goproc
 
-The process stays the same one, so the zygote is its child all along. It learns of the zygote from an option of the
-interpreter, ``-X goproc=FD.PID``: programs that the script starts do not inherit that, as they would a variable of the
+The process stays the same one, so the keeper of the zygote is its child all along. It learns of the zygote from an option
+of the interpreter, ``-X goproc=FD.PID.KEEPER``: programs that the script starts do not inherit that, as they would a variable of the
 environment. The option is believed only if the descriptor is a socket which this very process has made.
 
 A script can change what a process inherits before it uses goproc. Some of that is set anew for the zygote (align), some
@@ -21,24 +21,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import NamedTuple
 
-    class Early(NamedTuple):
-        """A zygote that has been started and not been told to fork yet."""
+    class Zygote(NamedTuple):
+        """A zygote as its host knows it."""
 
-        control: int
+        control: int  # our end of the control socket
         pid: int
+        keeper: int  # its parent, and our child, which lives as long as the zygote: see shm/keeper.c
 else:
     from collections import namedtuple
 
-    Early = namedtuple("Early", "control pid")
+    Zygote = namedtuple("Zygote", "control pid keeper")
 
 OPTION = "goproc"
 _LOWEST_FD = 100  # of the control socket: no script counts on descriptors so high to be free
 
-_early: Early | None = None
-_file = (
-    0,
-    0,
-)  # device and inode of its socket: the program may close it, and have another file under its number
+_early: Zygote | None = None  # has been started, and not been told to fork yet
+# Device and inode of its socket: the program may close it, and have another file under its number.
+_file = (0, 0)
 
 
 # -- in `goproc run` -----------------------------------------------------------------------------------------
@@ -60,16 +59,16 @@ def start(words: Sequence[str], environ: Mapping[str, str], flags: Sequence[str]
 
     plan = launch.plan(_script_path(words), words, flags)
     try:
-        control, pid = launch.launch(plan, environ, quiet=True)
+        zygote = launch.launch(plan, environ, quiet=True)
     except (OSError, RuntimeError):
         return []
     try:
-        kept = fcntl.fcntl(control, fcntl.F_DUPFD, _LOWEST_FD)
+        kept = fcntl.fcntl(zygote.control, fcntl.F_DUPFD, _LOWEST_FD)
     except OSError:
         return []  # it ends when it sees that the socket is closed, or this process gone
     finally:
-        os.close(control)
-    return ["-X", f"{OPTION}={kept}.{pid}"]
+        os.close(zygote.control)
+    return ["-X", f"{OPTION}={kept}.{zygote.pid}.{zygote.keeper}"]
 
 
 def _script_path(words: Sequence[str]) -> list[str]:
@@ -97,47 +96,53 @@ def find() -> None:
     text = sys._xoptions.pop(OPTION, None)
     if not isinstance(text, str):
         return
-    control, _, pid = text.partition(".")
-    if not (control.isdigit() and pid.isdigit()):
+    numbers = text.split(".")
+    if len(numbers) != 3 or not all(number.isdigit() for number in numbers):
         return
-    early = Early(int(control), int(pid))
+    early = Zygote(*map(int, numbers))
     if _maker(early.control) == (os.getpid(), os.geteuid(), os.getegid()):
         os.set_inheritable(early.control, False)
         os.set_blocking(early.control, False)
         _early, _file = early, _identity(early.control)
 
 
-def claim() -> Early | None:
+def claim() -> Zygote | None:
     """Return the early zygote if it can serve this process as it is now. The caller owns it from then on; a second call returns None."""
     global _early
     early, _early = _early, None
     if early is None:
         return None
     made = _is_there(early) and _maker(early.control) == (os.getpid(), os.geteuid(), os.getegid())
-    if made and _fits(early.pid):
+    if made and _fits(early):
         return early
     give_up(early)
     return None
 
 
-def give_up(early: Early) -> None:
+def give_up(early: Zygote) -> None:
     """End the zygote."""
     import signal
+
+    from goproc import launch
+    from goproc.shm import _keeper
 
     if _is_there(early):
         maker = _maker(early.control)
         os.close(early.control)
         if maker is None or maker[0] != os.getpid():
             return  # this process is a child of the zygote's owner
+    elif _keeper.ended(early.keeper) is not None:
+        return  # it is such a child, or the zygote has ended
+    _keeper.hold_sigchld()
     try:
-        if os.waitpid(early.pid, os.WNOHANG) == (0, 0):  # not in a child of the zygote's owner
-            os.kill(early.pid, signal.SIGKILL)
-            os.waitpid(early.pid, 0)
-    except (PermissionError, ProcessLookupError, ChildProcessError):
+        os.kill(early.pid, signal.SIGKILL)
+    except (PermissionError, ProcessLookupError):
         pass  # it has gone, or it goes by itself, now that the socket is closed
+    launch.wait_for_end(early, 1.0)
+    _keeper.release_sigchld()
 
 
-def _is_there(early: Early) -> bool:
+def _is_there(early: Zygote) -> bool:
     """False if the program has closed the socket."""
     try:
         return _identity(early.control) == _file
@@ -170,10 +175,13 @@ def _maker(fd: int) -> tuple[int, ...] | None:
         sock.detach()
 
 
-def _fits(pid: int) -> bool:
+def _fits(zygote: Zygote) -> bool:
     """True if the zygote lives, in this process's session and group, and has its limits, CPUs and priority now."""
+    from goproc.shm import _keeper
+
+    pid = zygote.pid
     try:
-        if os.waitpid(pid, os.WNOHANG) != (0, 0):
+        if _keeper.ended(zygote.keeper) is not None:
             return False
         if (os.getsid(pid), os.getpgid(pid)) != (os.getsid(0), os.getpgid(0)):
             return False

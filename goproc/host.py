@@ -44,10 +44,10 @@ from goproc import (
     stdio,
     sync,
     topology,
-    zygote,
 )
 from goproc.pickling import homes, store
-from goproc.shm import _core
+from goproc.shm import _core, _keeper
+from goproc.zygote import INTERRUPTED, LIMIT, QUIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _MEMORY_MOST = 8 << 30
-_QUIT_SECONDS = zygote.LIMIT + 1.0
+_QUIT_SECONDS = LIMIT + 1.0
 _THREAD_SECONDS = 0.2
 
 _running: _Runtime | None = None
@@ -84,7 +84,7 @@ class _Runtime:
         self.memory = memory
         self.pin = pin
         self.thread: threading.Thread | None = None  # that runs goroutines, if it is none of the user's
-        self._zygote = 0
+        self._zygote: early.Zygote | None = None
         self._sigint: sigint.Delivery | None = None
         self._hook: Any = None  # sys.excepthook as it was
 
@@ -118,10 +118,10 @@ class _Runtime:
         if self.pin:
             cpus = topology.spread_cpus(topology.allowed_cpus())
             pinning = topology.plan_pinning(self.procs, cpus, topology.cpu_quota())
-        control, self._zygote = _zygote(
+        self._zygote = _zygote(
             launch.host_config(1 + self.procs, pinning, settings=interpreter.settings()), memfd
         )
-        _core.start_coroner(control, self._zygote)
+        _core.start_coroner(*self._zygote)
         stdio.install_host(memfd, getcurrent, 1 + self.procs)
 
     def stop(self) -> list[Any]:
@@ -136,7 +136,7 @@ class _Runtime:
             )  # unless a goroutine computes: then it finds itself without a runtime
         if self._zygote:
             _quit(self._zygote, interrupted)
-        self._zygote = 0
+        self._zygote = None
         _core.stop_coroner()
         stdio.uninstall_host()
         slices.stop()
@@ -172,12 +172,12 @@ class _Runtime:
         self._hook = None
 
 
-def _zygote(config: launch.Config, memfd: int) -> tuple[int, int]:
+def _zygote(config: launch.Config, memfd: int) -> early.Zygote:
     """Have the workers forked, by the zygote that is there already or by a new one. Returns as launch.spawn() does."""
     found = early.claim()
     if found is not None:
         try:
-            launch.order(*found, config, memfd)
+            launch.order(found, config, memfd)
             return found
         except OSError:  # it has just ended
             early.give_up(found)
@@ -200,25 +200,21 @@ def _open_standard_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free: fd itself
 
 
-def _quit(pid: int, interrupted: bool) -> None:
-    import time
+def _quit(zygote: early.Zygote, interrupted: bool) -> None:
+    _keeper.hold_sigchld()
+    if not _core.tell_zygote(INTERRUPTED if interrupted else QUIT):
+        _send(zygote.pid, signal.SIGTERM)  # it means QUIT, where the program has closed the socket
+    if not launch.wait_for_end(zygote, _QUIT_SECONDS):
+        _send(zygote.pid, signal.SIGKILL)
+        launch.wait_for_end(zygote, _QUIT_SECONDS)
+    _keeper.release_sigchld()
 
-    told = _core.tell_zygote(zygote.INTERRUPTED if interrupted else zygote.QUIT)
-    deadline = time.monotonic() + _QUIT_SECONDS
-    while True:
-        try:
-            if os.waitpid(pid, os.WNOHANG)[0] == pid:
-                return
-        except ChildProcessError:
-            return
-        if not told:
-            os.kill(pid, signal.SIGTERM)  # it means QUIT, where the program has closed the socket
-            told = True
-        if time.monotonic() > deadline:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            return
-        time.sleep(0.0005)
+
+def _send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass  # it has ended
 
 
 def _excepthook(kind: type[BaseException], exc: BaseException, tb: TracebackType | None) -> None:

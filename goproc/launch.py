@@ -12,12 +12,12 @@ import marshal
 import os
 import sys
 
-from goproc.early import OPTION
+from goproc.early import OPTION, Zygote
 from goproc.zygote import ORDER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any, TypedDict
 
     from goproc import interpreter
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
             str
         ]  # the words that Python runs the script with, whose imports are imported ahead; or none
         statements: list[tuple[str, tuple[str, ...]]]  # in place of the script's imports: these
-        parent: int  # the process to die with, before the order to fork; 0 if the order is under way
+        early: bool  # the order to fork may be far away
 
     class Surroundings(TypedDict):
         """The state of the host that its workers must have, as if the host had just started the zygote."""
@@ -166,11 +166,11 @@ def plan(path: Sequence[str], words: Sequence[str], flags: Sequence[str]) -> Pla
         "preload": _PRELOAD,
         "program": list(words),
         "statements": [],
-        "parent": os.getpid(),
+        "early": True,
     }
 
 
-def spawn(config: Config, memfd: int) -> tuple[int, int]:
+def spawn(config: Config, memfd: int) -> Zygote:
     """Start the zygote. Returns as soon as it exists; the workers report as STARTED when they do.
 
     Args:
@@ -178,9 +178,8 @@ def spawn(config: Config, memfd: int) -> tuple[int, int]:
         memfd: the segment.
 
     Returns:
-        (control, pid): our end of the control socket, non-blocking and close-on-exec, which the caller owns
-        and closes; and the zygote's pid, which the caller waits for when it ended (or it stays behind as a
-        zombie).
+        The zygote. The caller owns and closes the control socket, which is non-blocking and close-on-exec, and calls
+        wait_for_end() in the end (or the keeper stays behind as a zombie).
 
     Raises:
         OSError: no process, descriptor or memory to be had.
@@ -195,28 +194,29 @@ def spawn(config: Config, memfd: int) -> tuple[int, int]:
         "preload": config["preload"],
         "program": [],
         "statements": [],
-        "parent": 0,
+        "early": False,
     }
-    control, pid = launch(start, config["surroundings"]["environ"])
+    zygote = launch(start, config["surroundings"]["environ"])
     try:
-        order(control, pid, config, memfd)
+        order(zygote, config, memfd)
     except OSError:
-        os.close(control)
-        os.waitpid(pid, 0)
+        os.close(zygote.control)
+        wait_for_end(zygote, None)
         raise
-    return control, pid
+    return zygote
 
 
-def launch(plan: Plan, environ: Mapping[str, str], quiet: bool = False) -> tuple[int, int]:
+def launch(plan: Plan, environ: Mapping[str, str], quiet: bool = False) -> Zygote:
     """Start a zygote that waits for the order to fork. Returns and raises as spawn() does.
 
     Args:
         quiet: it has no standard streams until the order brings them: nobody may see that it imports.
     """
-    # `socket` and `signal` take 6 ms each to import, and all of the command line waits for this.
-    import _signal  # type: ignore[import-not-found]
+    # `socket` and `threading` take milliseconds to import, and all of the command line waits for this.
     import _socket
+    import _thread
 
+    from goproc.shm import _keeper
     from goproc.topology import blas_defaults
 
     executable = sys.executable
@@ -224,29 +224,24 @@ def launch(plan: Plan, environ: Mapping[str, str], quiet: bool = False) -> tuple
         raise RuntimeError(
             "goproc cannot start workers: sys.executable is empty (embedded Python); set it first"
         )
-    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = []
-    for fd in (0, 1, 2):
-        if quiet or not _is_passed_on(fd):  # closed: the next file anyone opens there would be taken for it
-            actions.append((os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0))
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     source = -1
     try:
         ours.setblocking(False)
         source = memory_file(marshal.dumps(plan))  # type: ignore[arg-type]
-        passed = [theirs.fileno(), source]
-        # Descriptors the shell handed us to inherit are no business of the workers: they would keep pipes
-        # open.
-        actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in inheritable() if fd not in passed]
-        # dup2 clears close-on-exec, but not always when both numbers are the same: so two others.
-        free = [fd for fd in range(3, 7) if fd not in passed][:2]
-        actions += [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in zip(passed, free, strict=True)]
-        pid = os.posix_spawn(
-            executable,
-            [executable, *plan["flags"], "-c", BOOTSTRAP, *map(str, free)],
-            {**environ, **blas_defaults(environ)},
-            file_actions=actions,
-            # Blocked until the zygote ignores it: or a Ctrl-C while it imports would print a traceback.
-            setsigmask=[_signal.SIGINT, _signal.SIGQUIT],
+        variables = {**environ, **blas_defaults(environ)}
+        pid, keeper = _keeper.spawn(
+            os.fsencode(executable),
+            _encoded([executable, *plan["flags"], "-c", BOOTSTRAP, "3", "4"]),
+            _encoded(f"{name}={value}" for name, value in variables.items()),
+            theirs.fileno(),
+            source,
+            # Descriptors the shell handed us to inherit are no business of the workers: they would keep pipes open.
+            tuple(inheritable()),
+            max(open_descriptors(), default=1 << 16),
+            # A stream that is closed, too: the next file anyone opens there would be taken for it.
+            sum(1 << fd for fd in (0, 1, 2) if quiet or not _is_passed_on(fd)),
+            _thread.get_native_id() != os.getpid(),  # another thread than main may end
         )
     except BaseException:
         ours.close()
@@ -255,14 +250,32 @@ def launch(plan: Plan, environ: Mapping[str, str], quiet: bool = False) -> tuple
         theirs.close()
         if source >= 0:
             os.close(source)
-    return ours.detach(), pid
+    return Zygote(ours.detach(), pid, keeper)
 
 
-def order(control: int, pid: int, config: Config, memfd: int) -> None:
+def _encoded(words: Iterable[str]) -> tuple[bytes, ...]:
+    return tuple(map(os.fsencode, words))
+
+
+def wait_for_end(zygote: Zygote, seconds: float | None) -> bool:
+    """Wait for the end of a zygote that has been told to end. Return False if it lives on after some time."""
+    from time import monotonic, sleep
+
+    from goproc.shm import _keeper
+
+    limit = None if seconds is None else monotonic() + seconds
+    while _keeper.ended(zygote.keeper) is None:
+        if limit is not None and monotonic() > limit:
+            return False
+        sleep(0.0005)
+    return True
+
+
+def order(zygote: Zygote, config: Config, memfd: int) -> None:
     """Tell the zygote to fork the workers.
 
     Args:
-        control, pid: from launch().
+        zygote: from launch().
         config: from host_config().
         memfd: the segment.
 
@@ -274,7 +287,7 @@ def order(control: int, pid: int, config: Config, memfd: int) -> None:
     import struct
 
     opened: list[int] = []
-    sock = _socket.socket(fileno=control)
+    sock = _socket.socket(fileno=zygote.control)
     try:
         opened.append(memory_file(marshal.dumps(config)))  # type: ignore[arg-type]
         try:
@@ -294,7 +307,7 @@ def order(control: int, pid: int, config: Config, memfd: int) -> None:
         for fd in opened:
             os.close(fd)
     # It may be in the middle of an import: see preload.py. Before it can be, the signal has no effect.
-    os.kill(pid, signal.SIGURG)
+    os.kill(zygote.pid, signal.SIGURG)
 
 
 def interpreter_flags() -> list[str]:
@@ -394,16 +407,19 @@ def memory_file(data: bytes) -> int:
     return fd
 
 
-def inheritable() -> list[int]:
+def open_descriptors() -> list[int]:
     try:
-        names = os.listdir("/proc/self/fd")
+        return [int(name) for name in os.listdir("/proc/self/fd")]
     except OSError:
         return []
+
+
+def inheritable() -> list[int]:
     found = []
-    for name in names:
+    for fd in open_descriptors():
         try:
-            if int(name) > 2 and os.get_inheritable(int(name)):
-                found.append(int(name))
+            if fd > 2 and os.get_inheritable(fd):
+                found.append(fd)
         except OSError:  # the one listdir itself had open
             continue
     return found

@@ -202,18 +202,22 @@ def _run_exit_handlers() -> None:
     interrupted = _was_held and scheduler.held_until > 0
     _flush()
     if interrupted:
-        _end_programs()  # first: multiprocessing waits for its processes
+        _end_programs(True)  # first: multiprocessing waits for its processes
     exit_handlers.end_pools()
     exit_handlers.run()
     _flush()
-    if interrupted:
-        _end_programs()
+    _end_programs(interrupted)
 
 
-def _end_programs() -> None:
+def _end_programs(interrupted: bool) -> None:
     from goproc import descendants
 
-    descendants.end(descendants.find(os.getpid()))
+    if descendants.any_child():
+        if interrupted:
+            descendants.end_interrupted(descendants.find(os.getpid()))
+        else:
+            session = os.getsid(0)
+            descendants.end(descendants.find(os.getpid(), session=session), session)
 
 
 def _flush() -> None:

@@ -7,7 +7,7 @@ Things that don't work:
 - Starting every worker with exec. Each would import Python, greenlet and cloudpickle anew, 60 ms of CPU a
   worker.
 
-So the host starts one process with posix_spawn (no code of the user's runs between fork and exec), which
+So the host starts one process (no code of the user's runs between fork and exec), which
 imports what workers need, once, and forks them: under a millisecond each, and its memory is shared with them.
 It never maps the segment, starts no thread and runs nothing of the user's.
 
@@ -17,7 +17,12 @@ so on. If an import has started a thread, or the environment has changed since, 
 
 It is also the workers' parent: they ask the kernel to die with it (PDEATHSIG), it reaps them and tells the
 host of each death. It must not outlive the host either, which it sees in two ways: a pidfd of the host (the
-sure one), and the end of the control socket (kept open by any child the user forked, hence only the second).
+sure one), and the end of the control socket (kept open by any child the user forked, hence only the second). Its own
+parent is the keeper (shm/keeper.c), so that the program has no child that it did not start; if the zygote is stopped when
+the host dies, the keeper continues it.
+
+At the end it also ends the programs that goroutines have started and left (descendants.py). It is a subreaper: those of a
+worker that was killed become its own children.
 
     host ----------------- control, SOCK_SEQPACKET --------------- zygote ---- worker 1 .. N-1
          b"G": fork, with descriptors   <IIii (kind, proc, pid, value)
@@ -77,6 +82,7 @@ def _live(plan: Plan, control: int, order: Sequence[int]) -> int:
 
     for number in (signal.SIGINT, signal.SIGQUIT):  # a terminal sends them to all; the host alone answers
         signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the keeper sends it when the host is dead
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT, signal.SIGQUIT])
     os.set_blocking(control, False)
     for fd in (control, *order):
@@ -105,11 +111,8 @@ class _Beginning:
 
         from goproc import inherited
 
-        early = bool(self.plan["parent"])
+        early = bool(self.plan["early"])
         if early:
-            from goproc.shm import _core
-
-            _core.die_with_parent(self.plan["parent"])
             sys.dont_write_bytecode = True  # it may be killed at any time; the script writes the same files
         inherited.install()
         gc.disable()  # nothing to collect, and it is a fifth of the time
@@ -254,7 +257,7 @@ class _Beginning:
             **self.plan,
             "program": [],
             "statements": [(statement.module, statement.names) for statement in statements],
-            "parent": 0 if order else self.plan["parent"],
+            "early": self.plan["early"] and not order,
         }
         source = launch.memory_file(marshal.dumps(plan))  # type: ignore[arg-type]
         for fd in launch.inheritable():
@@ -331,11 +334,16 @@ class _Zygote:
         self.quit = False
         self.interrupted = False
         self.orphaned = False  # the host is gone
+        self.keeper = os.getppid()
+        self.ending = False  # workers have been told to end, or are killed
+        self.worker_died = False  # before that, and not in order: what it had started is left
 
     def run(self) -> int:
         import gc
         import select
         import signal
+
+        from goproc.shm import _keeper
 
         self.wake, wake_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
@@ -344,6 +352,8 @@ class _Zygote:
         for number in (signal.SIGINT, signal.SIGQUIT):  # an import may have changed that
             signal.signal(number, signal.SIG_IGN)
         self.host = self._watch_host()
+        self.parent = _pidfd(self.keeper)
+        _keeper.adopt_orphans()
 
         self.config["zygote_pid"] = os.getpid()
         entry = self._entry()
@@ -355,8 +365,9 @@ class _Zygote:
         poll = select.poll()
         poll.register(self.control, select.POLLIN)
         poll.register(self.wake, select.POLLIN)
-        if self.host >= 0:
-            poll.register(self.host, select.POLLIN)
+        for fd in (self.host, self.parent):
+            if fd >= 0:
+                poll.register(fd, select.POLLIN)
         while not (self.quit or self.orphaned):
             self._send()
             if self.quit or self.orphaned:
@@ -365,11 +376,11 @@ class _Zygote:
             for fd, event in poll.poll(None if self.host >= 0 else 500):
                 if fd == self.wake:
                     self._signals()
-                elif fd == self.host:
+                elif fd in (self.host, self.parent):
                     self.orphaned = True
                 elif fd == self.control and event & ~select.POLLOUT:
                     self._orders()
-            if self.host < 0 and os.getppid() != self.config["host_pid"]:
+            if self.host < 0 and not self._host_lives():
                 self.orphaned = True
         if not self.orphaned:
             if self.interrupted:  # a worker may have not heard of Ctrl-C
@@ -377,22 +388,35 @@ class _Zygote:
                     _kill(pid, signal.SIGINT)
             self._stop(signal.SIGTERM, GRACE)
             self._await_exit_handlers(LIMIT - GRACE)
-        self._stop(signal.SIGKILL, None)
+        self._kill_all()
         return 0
+
+    def _kill_all(self) -> None:
+        """Kill the workers that are left, and the programs that nobody else ends."""
+        import signal
+
+        from goproc import descendants
+
+        session = os.getsid(0)
+        programs = descendants.find_of_stopped(*self.workers, session=session) if self.workers else []
+        self._stop(signal.SIGKILL, None)
+        if self.worker_died:
+            programs += descendants.find(os.getpid(), session=session)
+        descendants.kill(programs, session)
 
     def _watch_host(self) -> int:
         """A pidfd of the host, or -1 (old kernel, sandbox): then we look once in a while."""
-        pid = self.config["host_pid"]
-        try:
-            fd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            self.orphaned = True
-            return -1
-        except OSError:
-            fd = -1
-        if os.getppid() != pid:  # it died before, and the pidfd may be another process's
+        fd = _pidfd(self.config["host_pid"])
+        if not self._host_lives():  # it died before, and the pidfd may be another process's
             self.orphaned = True
         return fd
+
+    def _host_lives(self) -> bool:
+        from goproc import descendants
+
+        host = self.config["host_pid"]
+        parent = os.getppid()
+        return parent == host or (parent == self.keeper and descendants.parent_of(parent) == host)
 
     def _entry(self) -> Callable[[int, Config, int], object]:
         from importlib import import_module
@@ -433,7 +457,7 @@ class _Zygote:
             for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGURG, signal.SIGALRM):
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, signal.SIGTERM))
-            for fd in (self.control, self.host, *pipe):
+            for fd in (self.control, self.host, self.parent, *pipe):
                 if fd >= 0:
                     os.close(fd)
             entry(proc, self.config, self.memfd)
@@ -454,18 +478,22 @@ class _Zygote:
             return
         if signal.SIGTERM in numbers:
             self.quit = True
+            self.orphaned = not self._host_lives()
         self._reap()
 
     def _reap(self) -> None:
         """Collect every worker that ended, and put its death in the queue for the host."""
         while self.workers:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if pid == 0:
+            if ended is None:
                 return
-            proc = self.workers.pop(pid, None)
+            proc = self.workers.pop(ended.si_pid, None)
+            if proc is not None and not self.ending and not _runs_exit_handlers(ended.si_pid, proc):
+                self.worker_died = True
+            pid, status = os.waitpid(ended.si_pid, 0)
             if proc is not None:
                 self.unsent.append(RECORD.pack(DIED, proc, pid, status))
 
@@ -506,6 +534,7 @@ class _Zygote:
 
         Once we are told to quit it no longer matters whether the host is there, but that it has no use for exit handlers.
         """
+        self.ending = True
         for pid in self.workers:
             _kill(pid, number)
         self._wait_for_workers(grace)
@@ -516,14 +545,16 @@ class _Zygote:
 
         from goproc import descendants
 
-        programs: list[descendants.Process] = []
-        for pid, proc in self.workers.items():
-            if not _runs_exit_handlers(pid, proc):
-                if self.interrupted:
-                    programs += descendants.find_of_stopped(pid)
+        silent = [pid for pid, proc in self.workers.items() if not _runs_exit_handlers(pid, proc)]
+        if silent:
+            session = None if self.interrupted else os.getsid(0)
+            programs = descendants.find_of_stopped(*silent, session=session)
+            for pid in silent:
                 _kill(pid, signal.SIGKILL)
-        if programs:
-            descendants.end(programs)
+            if session is None:
+                descendants.end_interrupted(programs)
+            else:
+                descendants.end(programs, session)
         self._wait_for_workers(seconds)
 
     def _wait_for_workers(self, grace: float | None) -> None:
@@ -549,6 +580,13 @@ class _Zygote:
 
         if select.select([self.wake], [], [], seconds)[0]:
             os.read(self.wake, 4096)
+
+
+def _pidfd(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return -1
 
 
 def _kill(pid: int, number: int) -> None:

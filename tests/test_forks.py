@@ -130,17 +130,20 @@ def test_a_multiprocessing_process_with_a_function_of_main(run: Run, proc: int) 
     assert (done.status, done.out, done.err) == (0, "(5, 0, 32)\n0\n", ""), done
 
 
-def test_children_of_workers_may_outlive_nobody(start: Start) -> None:
-    """What a goroutine forked and did not wait for is its own affair, but must not keep goproc's processes."""
-    script = """
+@pytest.mark.parametrize("daemon", [False, True])
+def test_programs_of_workers_end_with_the_program(start: Start, daemon: bool) -> None:
+    """A program that is started to outlive the worker has a session of its own, and is left alone."""
+    script = f"""
         import subprocess
         from goproc import go
-        print(go.on(1)(lambda: subprocess.Popen(["sleep", "1"]).pid).result())
+        print(go.on(1)(lambda: subprocess.Popen(["sleep", "3"], start_new_session={daemon}).pid).result())
     """
     with start(script) as program:
-        assert program.process.wait(5) == 0
-        assert programs.eventually(lambda: [p.name for p in program.alive()] == ["sleep"], 1.0)
-        assert programs.eventually(lambda: not program.alive(), 3.0)
+        assert program.process.wait(10) == 0
+        if daemon:
+            assert programs.eventually(lambda: [p.name for p in program.alive()] == ["sleep"], 2.0)
+        else:
+            assert program.alive() == []
 
 
 def test_a_manager_of_multiprocessing(run: Run) -> None:

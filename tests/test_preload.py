@@ -709,7 +709,7 @@ def test_a_dead_zygote_is_replaced(run: Run, install: Any) -> None:
         t.open_gate("never")
         zygote = t.logged("at-never")[0]
         os.kill(zygote, signal.SIGKILL)
-        t.until(lambda: " Z " in open(f"/proc/{zygote}/stat").read())
+        t.until(lambda: not os.path.exists(f"/proc/{zygote}"))
         print(go.on(1)(lambda: heavy.pid == os.getpid()).result())
         """,
     )
@@ -754,7 +754,7 @@ def test_a_child_forked_before_the_first_use_has_its_own(run: Run, install: Any)
     assert ok(run(text, env=env)) == "False\nTrue\n"
 
 
-@pytest.mark.parametrize("value", ["0.1", "garbage", "999.1", "1.1", "", "2"])
+@pytest.mark.parametrize("value", ["0.1.1", "garbage", "999.1.1", "1.1.1", "1.1", "", "2"])
 def test_the_option_is_not_believed_blindly(run: Run, install: Any, value: str) -> None:
     text = script("", "print(go.on(1)(lambda: 1).result(), sys._xoptions)")
     options = ["-X", f"{early.OPTION}={value}" if value else early.OPTION]

@@ -22,6 +22,7 @@ import pytest
 
 import goproc
 from goproc import launch, zygote
+from goproc.shm import _keeper
 
 ROOT = str(Path(goproc.__path__[0]).parent)
 LIMIT = 10.0
@@ -68,7 +69,8 @@ class Started:
 
     def __init__(self, config: launch.Config, memfd: int) -> None:
         self.memfd = memfd
-        self.control, self.pid = launch.spawn(config, memfd)
+        self.zygote = launch.spawn(config, memfd)
+        self.control, self.pid = self.zygote.control, self.zygote.pid
         self.records: list[tuple[int, int, int, int]] = []
         self.status: int | None = None
 
@@ -92,12 +94,10 @@ class Started:
     def wait_ended(self, limit: float = LIMIT) -> int:
         end = time.monotonic() + limit
         while self.status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.status = status
+            self.status = _keeper.ended(self.zygote.keeper)
             assert time.monotonic() < end, "the zygote is still there"
             time.sleep(0.005)
-        return os.waitstatus_to_exitcode(self.status)
+        return self.status
 
     def stop(self) -> None:
         os.close(self.control)
@@ -246,7 +246,7 @@ def test_fork_failure_is_reported_and_the_others_go_on(tmp_path: Path) -> None:
         if pid == 0:
             os.fork = fork
             ours.close()
-            plan = dict(preload=[], program=[], statements=[], parent=0)
+            plan = dict(preload=[], program=[], statements=[], early=False)
             zygote.main(plan, theirs.fileno(), [memfd, launch.memory_file(marshal.dumps(config))])
         for _ in range(3):
             print(*zygote.RECORD.unpack(ours.recv(64))[::3], flush=True)
@@ -370,11 +370,11 @@ HOST = """
     config = launch.host_config(3, [None] * 3)
     config.update(entry="workers_of_test:sleep", preload=[])
     memfd = os.memfd_create("x")
-    control, pid = launch.spawn(config, memfd)
+    control, pid, keeper = launch.spawn(config, memfd)
     os.set_blocking(control, True)
     workers = [zygote.RECORD.unpack(os.read(control, 64))[2] for _ in range(2)]
     {more}
-    print(pid, *workers, flush=True)
+    print(pid, keeper, *workers, flush=True)
     time.sleep(60)
 """
 
@@ -394,7 +394,7 @@ def test_kill_9_of_the_host_leaves_nothing(tmp_path: Path, more: str) -> None:
     assert host.stdout is not None
     try:
         pids = [int(pid) for pid in host.stdout.readline().split()]
-        assert len(pids) == 3
+        assert len(pids) == 4
     finally:
         host.kill()
         host.wait(LIMIT)

@@ -392,12 +392,13 @@ struct gp_text {             /* a text that grows up to `end` */
 void gp_death_text(struct gp_text *t, uint32_t proc, pid_t pid, int status); /* a report; status as of wait(), -1: not known */
 
 /* ---- coroner.c */
-int gp_coroner_start(int control, int zygote_pid);
+int gp_coroner_start(int control, int zygote_pid, int keeper_pid);
 void gp_coroner_stop(void);                                  /* the zygote has ended, or the runtime is lost */
 bool gp_coroner_tell(const char *order);                     /* a letter to the zygote; false: it cannot be told */
 bool gp_fatal_claim(const char *reason);                     /* true for the first caller, which then reports and ends the program */
 void gp_fatal_exit(int status);                              /* after gp_fatal_claim: ends every process; a host that survives: the others */
 void gp_interrupted_exit(const char *text, size_t n);        /* from a signal's handler; returns if that is not to be */
 int gp_die_with_parent(int ppid);
+void gp_still_die_with_parent(void);                         /* a change of the user undoes it, for each thread */
 
 #endif

@@ -46,7 +46,7 @@ static struct {
     pthread_t thread;
     bool running;
     struct gp_fd control;
-    pid_t zygote;
+    pid_t zygote, keeper; /* the keeper is the parent of the zygote and ends after it */
     _Atomic uint32_t ready, stop; /* the thread has its descriptors; it is to end */
 } coroner = {.control = {.fd = -1}};
 
@@ -61,15 +61,24 @@ static struct {
     uint64_t late_until;
 } mine;
 
+static int parent; /* of a process that is to die with it */
+
 int gp_die_with_parent(int ppid) {
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return -errno;
+    parent = ppid;
     return getppid() == ppid ? 0 : -ESRCH; /* it died before the prctl */
+}
+
+void gp_still_die_with_parent(void) {
+    int number;
+    if (!parent || prctl(PR_GET_PDEATHSIG, &number) < 0 || number == SIGKILL) return;
+    if (gp_die_with_parent(parent) == -ESRCH) _exit(0);
 }
 
 static bool zygote_ends(int ms) {
     for (int i = 0; i < ms; i++) {
-        pid_t r = waitpid(coroner.zygote, NULL, WNOHANG);
-        if (r == coroner.zygote || (r < 0 && errno == ECHILD && kill(coroner.zygote, 0) < 0)) return true;
+        pid_t r = waitpid(coroner.keeper, NULL, WNOHANG | __WALL);
+        if (r == coroner.keeper || (r < 0 && errno == ECHILD && kill(coroner.keeper, 0) < 0)) return true;
         usleep(1000);
     }
     return false;
@@ -80,6 +89,7 @@ static void kill_workers(void) {
     if (coroner.zygote <= 0) return;
     if (gp_fd_is(&coroner.control)) shutdown(coroner.control.fd, SHUT_RDWR);
     else kill(coroner.zygote, SIGKILL);
+    kill(coroner.zygote, SIGCONT); /* it may be stopped */
     if (!zygote_ends(1000)) kill(coroner.zygote, SIGKILL); /* PDEATHSIG takes its workers with it */
 }
 
@@ -332,10 +342,11 @@ static void *run(void *unused) {
     return NULL;
 }
 
-int gp_coroner_start(int control, int zygote_pid) {
+int gp_coroner_start(int control, int zygote_pid, int keeper_pid) {
     int err = gp_fd_note(&coroner.control, control);
     if (err < 0) return err;
     coroner.zygote = zygote_pid;
+    coroner.keeper = keeper_pid;
     atomic_store(&coroner.ready, 0);
     atomic_store(&coroner.stop, 0);
     sigset_t all, before;
@@ -352,11 +363,11 @@ void gp_coroner_stop(void) {
     if (coroner.running) {
         atomic_store(&coroner.stop, 1);
         if (gp_fd_is(&coroner.control)) shutdown(coroner.control.fd, SHUT_RDWR); /* the coroner sees that */
-        else if (waitpid(coroner.zygote, NULL, WNOHANG) == 0) kill(coroner.zygote, SIGKILL); /* or that */
+        else if (waitpid(coroner.keeper, NULL, WNOHANG | __WALL) == 0) kill(coroner.zygote, SIGKILL); /* or that */
         gp_futex_wake(&coroner.stop, 1);
         pthread_join(coroner.thread, NULL);
     }
     coroner.running = false;
     gp_fd_close(&coroner.control);
-    coroner.zygote = 0;
+    coroner.zygote = coroner.keeper = 0;
 }

@@ -117,9 +117,9 @@ static PyObject *core_failed(PyObject *module, PyObject *unused) {
 
 static PyObject *core_start_coroner(PyObject *module, PyObject *args) {
     (void)module;
-    int control, zygote;
-    if (!PyArg_ParseTuple(args, "ii:start_coroner", &control, &zygote)) return NULL;
-    int err = gp_coroner_start(control, zygote);
+    int control, zygote, keeper;
+    if (!PyArg_ParseTuple(args, "iii:start_coroner", &control, &zygote, &keeper)) return NULL;
+    int err = gp_coroner_start(control, zygote, keeper);
     if (err < 0) return os_error(err, "cannot start goproc's coroner thread");
     Py_RETURN_NONE;
 }
@@ -353,7 +353,7 @@ static PyMethodDef functions[] = {
     {"stop", core_stop, METH_NOARGS, PyDoc_STR("Tell every proc to leave.")},
     {"stopping", core_stopping, METH_NOARGS, PyDoc_STR("Has stop() been called?")},
     {"failed", core_failed, METH_NOARGS, PyDoc_STR("(proc, errno) of a fork that failed, or None.")},
-    {"start_coroner", core_start_coroner, METH_VARARGS, PyDoc_STR("start_coroner(control, zygote pid): it owns the socket from now on.")},
+    {"start_coroner", core_start_coroner, METH_VARARGS, PyDoc_STR("start_coroner(control, zygote pid, keeper pid): it owns the socket from now on.")},
     {"stop_coroner", core_stop_coroner, METH_NOARGS, PyDoc_STR("Wait for the coroner, after the zygote has ended; close the control socket.")},
     {"tell_zygote", core_tell_zygote, METH_O, PyDoc_STR("Send the zygote a letter; false: the program has closed the socket.")},
     {"say", core_say, METH_O, PyDoc_STR("Write bytes to standard error; give up if nobody reads for some seconds.")},

@@ -88,6 +88,7 @@ static void *watch(void *unused) {
     uint32_t refused = gp_get(&monitor.refused), skip = 0, pause = 0;
     while (!gp_get(&monitor.stop)) {
         gp_futex_wait(&monitor.stop, 0, gp_now() + SLICE_NS);
+        gp_still_die_with_parent();
         if (idle()) {
             strikes = 0;
             if (++quiet < QUIET) continue;

@@ -1,0 +1,16 @@
+def spawn(
+    path: bytes,
+    argv: tuple[bytes, ...],
+    env: tuple[bytes, ...],
+    control: int,
+    source: int,
+    closed: tuple[int, ...],
+    highest: int,
+    null: int,
+    threaded: bool,
+    /,
+) -> tuple[int, int]: ...
+def ended(keeper: int, /) -> int | None: ...
+def hold_sigchld() -> None: ...
+def release_sigchld() -> None: ...
+def adopt_orphans() -> bool: ...
