@@ -37,6 +37,7 @@ SOURCES = [
     "watch",
     "stacks",
     "copy",
+    "held",
     "guard",
     "bindings",
     "dump",

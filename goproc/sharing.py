@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
@@ -72,10 +73,30 @@ def share(obj: T) -> Shared[T]:
 
 
 _known: WeakValueDictionary[Copy, Shared[Any]] = store.cache(WeakValueDictionary())
+_forks_watched = False
+
+
+def _before_fork() -> None:
+    """Read the values of all handles: a child that the program forks cannot read them any more."""
+    for shared in list(_known.values()):
+        try:
+            _ = shared.value
+        except (
+            Exception
+        ):  # the runtime has stopped, or reading runs code that fails: the child gets the error, too
+            pass
+
+
+def _watch_forks() -> None:
+    global _forks_watched
+    if not _forks_watched:
+        _forks_watched = True
+        os.register_at_fork(before=_before_fork)
 
 
 def _shared(copy: Copy) -> Shared[Any]:
     """Return the handle of a copy, the same one each time in one process."""
+    _watch_forks()
     shared = _known.get(copy)
     if shared is None:
         shared = Shared.__new__(Shared)

@@ -388,6 +388,7 @@ static PyObject *read_plain(struct reader *r, int depth) {
 typedef struct {
     PyObject_HEAD
     struct gp_mapping *mapping;
+    struct gp_held held;
     gp_ref ref;
     uint64_t run;
     char *data;
@@ -403,11 +404,13 @@ static PyObject *buffer_new(gp_ref part) {
     b->run = gp.run;
     b->data = gp_payload(part);
     b->len = (Py_ssize_t)gp_len(part);
+    gp_hold(&b->held, b->mapping, b->data, (uint64_t)b->len, false);
     gp_own(part, gp_my_tag());
     return (PyObject *)b;
 }
 
 static void buffer_dealloc(Buffer *b) {
+    gp_unhold(&b->held);
     if (!gp.forked) {
         if (gp.base && b->run == gp.run) gp_free(b->ref);
         gp_mapping_release(b->mapping);
@@ -416,8 +419,8 @@ static void buffer_dealloc(Buffer *b) {
 }
 
 static int buffer_get(Buffer *b, Py_buffer *view, int flags) {
-    if (gp.forked) {
-        PyErr_SetString(PyExc_BufferError, "this array lives in goproc's shared memory, which a forked child does not have");
+    if (b->held.lost) {
+        PyErr_SetString(PyExc_BufferError, "there was no memory for this forked child's copy of an array in shared memory");
         return -1;
     }
     return PyBuffer_FillInfo(view, (PyObject *)b, b->data, b->len, 0, flags);

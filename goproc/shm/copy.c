@@ -19,6 +19,7 @@ typedef struct {
     PyObject_HEAD
     PyObject *copy;             /* keeps what is seen in shared memory */
     struct gp_mapping *segment; /* of a read-only view */
+    struct gp_held held;
     void *map;                  /* of a private one */
     size_t map_bytes;
     char *data;
@@ -26,6 +27,7 @@ typedef struct {
 } View;
 
 static void view_dealloc(View *v) {
+    if (v->segment || v->map) gp_unhold(&v->held);
     if (v->map) munmap(v->map, v->map_bytes);
     if (v->segment && !gp.forked) gp_mapping_release(v->segment);
     Py_XDECREF(v->copy);
@@ -33,8 +35,8 @@ static void view_dealloc(View *v) {
 }
 
 static int view_get(View *v, Py_buffer *view, int flags) {
-    if (v->segment && gp.forked) {
-        PyErr_SetString(PyExc_BufferError, "this array lives in goproc's shared memory, which a forked child does not have");
+    if (v->segment && v->held.lost) {
+        PyErr_SetString(PyExc_BufferError, "there was no memory for this forked child's copy of an array in shared memory");
         return -1;
     }
     return PyBuffer_FillInfo(view, (PyObject *)v, v->data, v->len, v->segment != NULL, flags);
@@ -74,6 +76,7 @@ static PyObject *view_shared(gp_ref part, void *copy) {
     if (!v) return NULL;
     v->segment = gp.mapping;
     v->segment->users++;
+    gp_hold(&v->held, v->segment, v->data, (uint64_t)v->len, true);
     return (PyObject *)v;
 }
 
@@ -95,6 +98,7 @@ static PyObject *view_private(gp_ref part, void *copy) {
     }
     madvise(v->map, v->map_bytes, MADV_DONTDUMP);
     v->data = (char *)v->map + (at - start);
+    gp_hold(&v->held, NULL, v->data, (uint64_t)v->len, false);
     return (PyObject *)v;
 }
 

@@ -24,6 +24,17 @@ struct gp_mapping {          /* outlives the runtime while a buffer still maps o
     char *base;
     uint64_t bytes;
     uint64_t users;
+    char *image;             /* private copies of what Python shows of it, for forked children: held.c */
+    bool inherited;          /* true in a child the user forked: the segment is not there, and is not to be unmapped */
+};
+struct gp_held {             /* memory that a Python object shows */
+    struct gp_held *next, **at; /* `at` is NULL in a forked child, whose memory is its own */
+    struct gp_mapping *mapping; /* of the segment; NULL: the memory is a private mapping of it */
+    char *data;
+    uint64_t len;
+    bool constant;           /* nobody writes there */
+    bool copied;             /* before an earlier fork */
+    bool lost;               /* in a forked child, for want of memory */
 };
 struct gp_self {
     char *base;              /* the mapping, or NULL when no runtime is attached */
@@ -103,6 +114,11 @@ int gp_commit_for(enum gp_purpose purpose, uint64_t offset, uint64_t bytes); /* 
 int gp_commit(uint64_t offset, uint64_t bytes);                      /* for tables */
 uint64_t gp_committed(void);                                         /* of all procs */
 int gp_commit_upto(uint64_t start, uint64_t *done, uint64_t want, uint64_t limit); /* grow a prefix in steps */
+
+/* ---- held.c */
+void gp_held_start(void);
+void gp_hold(struct gp_held *held, struct gp_mapping *mapping, char *data, uint64_t len, bool constant);
+void gp_unhold(struct gp_held *held);
 
 /* ---- heap.c */
 gp_ref gp_alloc(uint64_t payload, unsigned flags);                   /* 0: out of memory */

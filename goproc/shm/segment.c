@@ -63,6 +63,7 @@ static int map(int fd, uint64_t bytes) {
     static bool hooked;
     if (!hooked) {
         pthread_atfork(NULL, NULL, in_forked_child);
+        gp_held_start();
         hooked = true;
     }
     struct gp_mapping *m = calloc(1, sizeof *m);
@@ -84,8 +85,9 @@ static int map(int fd, uint64_t bytes) {
 }
 
 void gp_mapping_release(struct gp_mapping *m) {
-    if (--m->users > 0 || gp.forked) return;
+    if (--m->users > 0 || gp.forked || m->inherited) return;
     munmap(m->base, m->bytes);
+    if (m->image) munmap(m->image, m->bytes);
     free(m);
 }
 
