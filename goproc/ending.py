@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from textwrap import indent
 from typing import Any, NamedTuple
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PACKED = 8  # items of an exception as pickling.failure packs it
+BY_SIGNAL = 0x100  # status of a program that ends by a signal, beside its number
 POLICIES = ("report", "panic", "ignore")  # for failures that nobody reads: GOPROC_UNREAD
+
+
+silent = False  # nobody reads the program's output: it says nothing more
 
 
 class Failure(NamedTuple):
@@ -189,6 +194,23 @@ def exit_program(exc: SystemExit) -> None:
     end(status)
 
 
+# -- output that nobody reads --------------------------------------------------------------------------------
+
+
+def broke(exc: BaseException) -> bool:
+    """Return True for the error of a write to standard output whose reader has ended, as in ``| head -1``."""
+    if isinstance(exc, BaseExceptionGroup):
+        return all(map(broke, exc.exceptions))
+    return isinstance(exc, BrokenPipeError) and not _core.survives() and stdio.is_unread(1)
+
+
+def end_broken() -> None:
+    """End the program as other programs end: silently, by SIGPIPE. For a goroutine that could not write."""
+    if not claim("nobody reads the output"):
+        wait_for_the_end()
+    end(BY_SIGNAL | signal.SIGPIPE)
+
+
 # -- failures that nobody reads ------------------------------------------------------------------------------
 
 
@@ -247,7 +269,7 @@ def report_unread(briefly: bool) -> bool:
     Returns:
         True if there was one that counts.
     """
-    policy = unread_policy()
+    policy = "ignore" if silent else unread_policy()
     found = [] if policy == "ignore" else unread_failures()
     if found:
         gc.collect()  # a handle that only a cycle of references keeps was dropped before: its report is due first

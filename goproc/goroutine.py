@@ -620,6 +620,8 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
     if isinstance(exc, SystemExit):
         ending.exit_program(exc)
         quiet = True
+    if isinstance(exc, (BrokenPipeError, BaseExceptionGroup)) and ending.broke(exc):
+        ending.end_broken()
     if isinstance(exc, (NameError, KeyError)):
         _explain_missing(g, exc)
     g.function = None

@@ -27,12 +27,10 @@ from goproc import (
     early,
     ending,
     errors,
-    exit_handlers,
     forked,
     goroutine,
     interpreter,
     interrupts,
-    last_words,
     launch,
     limits,
     report,
@@ -44,6 +42,7 @@ from goproc import (
     stdio,
     sync,
     topology,
+    uncaught,
 )
 from goproc.pickling import homes, store
 from goproc.shm import _core, _keeper
@@ -52,8 +51,7 @@ from goproc.zygote import INTERRUPTED, LIMIT, QUIT
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType, TracebackType
-    from typing import NoReturn
+    from types import TracebackType
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -84,9 +82,10 @@ class _Runtime:
         self.memory = memory
         self.pin = pin
         self.thread: threading.Thread | None = None  # that runs goroutines, if it is none of the user's
+        self.interrupted = False  # Ctrl-C ends it
         self._zygote: early.Zygote | None = None
         self._sigint: sigint.Delivery | None = None
-        self._hook: Any = None  # sys.excepthook as it was
+        self.hooked = False  # main is its main goroutine
 
     def start(self) -> None:
         attached = False
@@ -126,7 +125,7 @@ class _Runtime:
 
     def stop(self) -> list[Any]:
         """End every process but this one; return the greenlets of goroutines that had not ended."""
-        interrupted = self._sigint is not None and self._sigint.over
+        interrupted = self.interrupted or (self._sigint is not None and self._sigint.over)
         self._remove_hooks()
         homes.show_to_goroutines(False)
         _core.stop()
@@ -152,24 +151,24 @@ class _Runtime:
         if threading.current_thread() is not threading.main_thread():
             return
         if sigint.replaceable(signal.getsignal(signal.SIGINT)):
-            self._sigint = sigint.Delivery(_end_interrupted)
+            self._sigint = sigint.Delivery(uncaught.end_interrupted)
             self._sigint.install()
             report.own_handlers.append(self._sigint.on_signal)
         if signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL:
             signal.signal(signal.SIGQUIT, report.on_host_quit)
-        self._hook = sys.excepthook
-        sys.excepthook = _excepthook
+        self.hooked = True
+        uncaught.install(self._sigint)
 
     def _remove_hooks(self) -> None:
         if self._sigint is not None:
             report.own_handlers.remove(self._sigint.on_signal)
             self._sigint.remove()
             self._sigint = None
-        if self._hook is not None and signal.getsignal(signal.SIGQUIT) is report.on_host_quit:
+        if self.hooked and signal.getsignal(signal.SIGQUIT) is report.on_host_quit:
             signal.signal(signal.SIGQUIT, signal.SIG_DFL)
-        if self._hook is not None and sys.excepthook is _excepthook:
-            sys.excepthook = self._hook
-        self._hook = None
+        if self.hooked:
+            uncaught.remove()
+        self.hooked = False
 
 
 def _zygote(config: launch.Config, memfd: int) -> early.Zygote:
@@ -217,50 +216,9 @@ def _send(pid: int, number: int) -> None:
         pass  # it has ended
 
 
-def _excepthook(kind: type[BaseException], exc: BaseException, tb: TracebackType | None) -> None:
-    """An exception that nobody caught ends main."""
-    runtime = _running
-    hook = runtime._hook if runtime is not None and runtime._hook else sys.__excepthook__
-    if runtime is None or _interactive() or not _uncaught(tb):
-        hook(kind, exc, tb)
-    elif issubclass(kind, goroutine.Goexit):
-        _outlive_main(hook)
-    elif not issubclass(kind, KeyboardInterrupt):
-        _end_panicked(hook, exc)
-    elif runtime._sigint is not None:
-        _end_interrupted()
-    else:  # the user's own way of answering Ctrl-C
-        hook(kind, exc, tb)
-
-
-def _interactive() -> bool:
-    """Does the program go on after an exception, at a prompt?"""
-    return (
-        hasattr(sys, "ps1")
-        or bool(sys.flags.interactive)
-        or (bool(os.environ.get("PYTHONINSPECT")) and os.isatty(0))
-    )
-
-
-def _uncaught(tb: TracebackType | None) -> bool:
-    """Has the exception ended main? Programs that caught one call sys.excepthook too, to have it printed.
-
-    Then the frame that caught it still runs: it is the first of the traceback, unless they cut that off (consoles do);
-    in main its module is among the callers.
-    """
-    if threading.current_thread() is not threading.main_thread() or getcurrent().parent is not None:
-        return False  # a goroutine's greenlet has a parent
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
-        if frame.f_code.co_name == "<module>" or (tb is not None and frame is tb.tb_frame):
-            return False
-        frame = frame.f_back
-    return True
-
-
 def _owned_by_another() -> bool:
     """Return True if the process belongs to a prompt, a notebook or a test run, which must outlive a panic."""
-    if _interactive():
+    if uncaught.interactive():
         return True
     modules = sys.modules
     ipython = modules.get("IPython")
@@ -270,53 +228,6 @@ def _owned_by_another() -> bool:
     return "_pytest.config" in modules and (
         "PYTEST_VERSION" in os.environ or "PYTEST_CURRENT_TEST" in os.environ
     )
-
-
-def _end_panicked(hook: Any, exc: BaseException) -> NoReturn:
-    """Main's own panic: the report, then the end of a Python program, in order, but with status 2."""
-    if not ending.claim("panic in goroutine 1"):
-        ending.wait_for_the_end()
-    ending.report(f"panic: {ending.first_line(exc)}\n\ngoroutine 1 [running]:\n")
-    try:
-        hook(type(exc), exc, exc.__traceback__)
-    except BaseException:
-        sys.__excepthook__(*sys.exc_info())
-        sys.__excepthook__(type(exc), exc, exc.__traceback__)
-    _core.fatal_reported()
-    _run_exit_handlers()
-    os._exit(2)  # Python itself would wait for threads first, perhaps for ever
-
-
-def _outlive_main(hook: Any) -> NoReturn:
-    """Main called goexit(): the program goes on without it, until nothing is left that could run."""
-    goroutine.end_main()
-    try:
-        _core.park_forever("goexit", None)
-        raise AssertionError("an endless wait ended")
-    except KeyboardInterrupt:
-        _end_interrupted()
-    except BaseException as exc:  # what nobody but main could be told: a worker that did not start
-        _end_panicked(hook, exc)
-
-
-def _end_interrupted() -> NoReturn:
-    """Ctrl-C ends the program: one line, status 130, in order (atexit handlers, output), but without waiting."""
-    count = len(scheduler.started)
-    if _running is not None and _running._sigint is not None:
-        _running._sigint.hold_for_ever()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _core.interrupts_exit()
-    last_words.limit()
-    _run_exit_handlers()
-    ended = f"; {count} goroutine{'s' if count > 1 else ''} of this process ended" if count else ""
-    ending.report(f"goproc: interrupted (Ctrl-C){ended}\n")
-    os._exit(130)
-
-
-def _run_exit_handlers() -> None:
-    """What Python does at the end of a program, but for waiting for its threads."""
-    scheduler.scheduling = False  # even if it was interrupted at work: nothing comes back to it
-    exit_handlers.run()
 
 
 # -- configuration -------------------------------------------------------------------------------------------
@@ -533,7 +444,7 @@ def _at_end_of_main() -> None:
             scheduler.sleep(pause)
             pause = min(2 * pause, 0.05)
     except KeyboardInterrupt:
-        _end_interrupted()
+        uncaught.end_interrupted()
     except errors.Cancelled:
         pass
 
@@ -576,6 +487,7 @@ def _at_exit() -> None:
     ):  # a child that the user forked: what its goroutines would clean up is the parent's
         _core.keep(scheduler.stop())
         return
+    uncaught.end_output()
     main_failed = hasattr(sys, "last_value")
     survives = _core.survives()
     if ending.report_unread(briefly=main_failed) and not main_failed and not survives:
@@ -643,10 +555,15 @@ class runtime:
     ) -> None:
         if _running is not self._new:
             return
-        if kind is goroutine.Goexit and self._new._hook is not None and not _interactive():
-            return  # main is about to be gone, but what it started goes on: see _outlive_main
+        if kind is goroutine.Goexit and self._new.hooked and not uncaught.interactive():
+            return  # main is about to be gone, but what it started goes on: see uncaught.py
         if not _core.on_scheduler_thread() or scheduler.current is not scheduler.main:
             raise RuntimeError("the goproc runtime must be left where it was entered: in its main goroutine")
+        if exc is not None and self._new.hooked:
+            uncaught.leave(exc)
+            self._new.interrupted = isinstance(exc, KeyboardInterrupt)
+        if exc is None:
+            uncaught.end_output()
         survives = _core.survives()
         if ending.report_unread(briefly=kind is not None) and not survives:
             _end_with(2)
@@ -722,6 +639,7 @@ def proc() -> int:
     return _core.proc()
 
 
+uncaught.hidden |= {run.__code__, main.__code__}
 early.find()
 _core.connect(
     start=ensure,

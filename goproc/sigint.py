@@ -73,6 +73,7 @@ class Delivery:
     def remove(self) -> None:
         """Put back what was there, unless somebody has installed something else since."""
         _core.interrupts_leave()
+        self.over = self._holding = False
         if self.installed():
             signal.signal(signal.SIGINT, _still_good(self._before))
         if sys.unraisablehook == self._on_unraisable:

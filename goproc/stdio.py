@@ -53,7 +53,7 @@ _deferred: Callable[[], None] | None = None
 class _Lines:
     """The one way out to a descriptor, shared by the text stream and its ``.buffer``."""
 
-    __slots__ = ("current", "fd", "locked", "partial", "through")
+    __slots__ = ("broken", "current", "fd", "locked", "partial", "through")
 
     def __init__(self, fd: int, current: Callable[[], Hashable]) -> None:
         self.fd = fd
@@ -62,6 +62,7 @@ class _Lines:
         # all the protection it needs.
         self.partial: dict[Hashable, list[bytes]] = {}
         self.through = False
+        self.broken = False  # something was not written, as nobody reads it
         mode = os.fstat(fd).st_mode
         self.locked = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
@@ -154,6 +155,9 @@ class _Lines:
             done = os.write(self.fd, data)
         except BlockingIOError:
             done = 0
+        except BrokenPipeError:
+            self.broken = True  # Python itself drops the error of the flush at the end of a script
+            raise
         if done == len(data):
             return
         rest = memoryview(data)[done:]
@@ -396,6 +400,28 @@ def uninstall_host() -> None:
     if _lock_fd >= 0:
         _core.output_lock_close()
         _lock_fd = -1
+
+
+def flush_output() -> bool:
+    """Write out what standard output holds back; return False if that, or something before, has found no reader."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        return not is_unread(1)
+    except (OSError, ValueError):
+        pass  # Python says so
+    return not any(lines.fd == 1 and lines.broken for lines in _active) or not is_unread(1)
+
+
+def is_unread(fd: int) -> bool:
+    """Return True if a descriptor leads to a pipe or a socket that nobody reads any more."""
+    poll = select.poll()
+    poll.register(fd, 0)
+    try:
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    except OSError:
+        return False
 
 
 def finish(key: Hashable) -> None:

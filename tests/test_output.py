@@ -57,7 +57,7 @@ def test_output_and_errors_through_one_pipe(tmp_path: Path) -> None:
 
 
 def test_nobody_reads_the_output(tmp_path: Path) -> None:
-    """`program | head -1`: the program ends on SIGPIPE or BrokenPipeError, and is gone."""
+    """`program | head -1`: the program ends silently, and is gone."""
     script = """
         from goproc import go, chan, procs
         def chatter():
@@ -69,5 +69,5 @@ def test_nobody_reads_the_output(tmp_path: Path) -> None:
     shell = " ".join(line) + " | head -1"
     with programs.start_command(["/bin/sh", "-c", shell], tmp_path, variables) as program:
         done = program.wait(5)
-    assert done.out == "line\n" and "BrokenPipeError" in done.err
+    assert (done.out, done.err) == ("line\n", "")
     assert sys.executable and os.path.exists("/bin/sh")

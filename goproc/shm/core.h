@@ -408,6 +408,8 @@ struct gp_text {             /* a text that grows up to `end` */
 void gp_death_text(struct gp_text *t, uint32_t proc, pid_t pid, int status); /* a report; status as of wait(), -1: not known */
 
 /* ---- coroner.c */
+#define GP_BY_SIGNAL 0x100 /* a status: the process is to end by the signal whose number stands beside this */
+_Noreturn void gp_leave(int status);
 int gp_coroner_start(int control, int zygote_pid, int keeper_pid);
 void gp_coroner_stop(void);                                  /* the zygote has ended, or the runtime is lost */
 bool gp_coroner_tell(const char *order);                     /* a letter to the zygote; false: it cannot be told */

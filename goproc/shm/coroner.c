@@ -157,16 +157,28 @@ static uint32_t claim(void) {
     return atomic_compare_exchange_strong(&gp.head->fatal, &by, GP_FATAL_OTHER) ? 0 : by;
 }
 
+void gp_leave(int status) {
+    int number = status & 0x7f;
+    if (!(status & GP_BY_SIGNAL)) _exit(status);
+    sigset_t only;
+    sigemptyset(&only);
+    sigaddset(&only, number);
+    signal(number, SIG_DFL);
+    pthread_sigmask(SIG_UNBLOCK, &only, NULL);
+    raise(number);
+    _exit(128 + number);
+}
+
 /* Of the host: returns if the host survives */
 static void leave(int status) {
-    if (!gp_get(&gp.head->survives)) _exit(status);
+    if (!gp_get(&gp.head->survives)) gp_leave(status);
     atomic_store(&gp.lost, true);
     gp_nudge(0);
     gp_monitor_interrupt();
 }
 
 void gp_fatal_exit(int status) {
-    gp_set(&gp.head->exit_status, GP_FATAL_SAID | (status & 0xff));
+    gp_set(&gp.head->exit_status, GP_FATAL_SAID | (status & GP_STATUS));
     gp_order();
     if (gp.proc != 0) _exit(status); /* the exit reaches the coroner, which ends the rest */
     kill_workers();
@@ -199,7 +211,7 @@ static bool on_death(const struct record *r) {
     if (by > 1 && by != r->proc + 1 && !(status & GP_FATAL_SAID) && wait_for_claimant(r)) return true;
     gp_set(&gp_proc_at(r->proc)->state, GP_P_DEAD); /* after the claim: who meets it must not report in its own way */
     bool said = by == 1 || (by && status & GP_FATAL_SAID);
-    status = by > 1 && said ? status & 0xff : 2;
+    status = by > 1 && said ? status & GP_STATUS : 2;
     kill_workers();
     if (!said) report_death(r);
     leave(status);
@@ -214,7 +226,7 @@ static void on_lost(void (*say)(void)) {
     bool said = by && status & GP_FATAL_SAID;
     kill_workers();
     if (!said) say();
-    leave(said ? status & 0xff : 2);
+    leave(said ? status & GP_STATUS : 2);
 }
 
 /* Main may be where it cannot be told: tell it again until the host has left the runtime. */

@@ -42,7 +42,8 @@
 #define GP_INLINE 56u
 #define GP_REASON 256u
 #define GP_FATAL_OTHER 0xffffu       /* in place of a proc + 1: the coroner, or who ends the program without Python */
-#define GP_FATAL_SAID 0x100
+#define GP_STATUS 0x1ff              /* of exit_status: the status itself, or a signal beside GP_BY_SIGNAL */
+#define GP_FATAL_SAID 0x200          /* beside the status: the report is out */
 
 typedef uint32_t gp_ref;
 

@@ -163,7 +163,7 @@ static PyObject *core_fatal_exit(PyObject *module, PyObject *arg) {
     (void)module;
     long status = PyLong_AsLong(arg);
     if (status == -1 && PyErr_Occurred()) return NULL;
-    if (!gp.base) _exit((int)status);
+    if (!gp.base) gp_leave((int)status);
     Py_BEGIN_ALLOW_THREADS
     gp_fatal_exit((int)status);
     Py_END_ALLOW_THREADS
@@ -193,7 +193,7 @@ static PyObject *core_lost(PyObject *module, PyObject *unused) {
 static void end_with(int status, void *wanted) {
     if (status != 0) return;
     fflush(NULL);
-    _exit((int)(intptr_t)wanted);
+    gp_leave((int)(intptr_t)wanted);
 }
 #endif
 
