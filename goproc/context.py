@@ -515,6 +515,8 @@ def _hang(
     _check_parent(parent)
     known = _known(parent)
     if known is not None:
+        if known._node is not None and not _core.attached():
+            _ = known._node.closed  # raises: it is of a runtime that has stopped, and must not start another
         return _new_node(known._node, until), known._why
     foreign = parent._foreign if isinstance(parent, Context) else parent
     assert foreign is not None

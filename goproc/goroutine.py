@@ -240,9 +240,12 @@ def _spawn(
     tracker: WaitGroup | tuple[Any, ...] | None = None,
     labels: dict[str, str] | None = None,
 ) -> Any:
+    bare = _core.bare()
+    if not bare and not _core.attached():
+        _core.refuse_stale(f, *args, *kwargs.values())
     call = calls.pack_call(f, args, kwargs)
     values = None
-    if not _core.bare():
+    if not bare:
         _core.ensure()
         values = variables.pack(copy_context())
     creator = scheduler.current
@@ -302,6 +305,8 @@ def _spawn_local(
         raise TypeError("go of nil func value")
     if not callable(f):
         raise TypeError(f"go.local: {type(f).__name__!r} object is not callable")
+    if not _core.attached():
+        _core.refuse_stale(f, *args, *kwargs.values())
     _core.ensure()
     if type(frame) is Origin:
         site, parent, labels = frame

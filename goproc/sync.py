@@ -185,6 +185,8 @@ class Cond(_core.Cond):
     __goproc_handle__ = False
 
     def __new__(cls, mutex: Mutex | RWMutex | _Reader) -> Cond:
+        if not _core.attached():
+            _core.refuse_stale(mutex._rw if isinstance(mutex, _Reader) else mutex)
         return super().__new__(cls)
 
     def __init__(self, mutex: Mutex | RWMutex | _Reader) -> None:

@@ -90,6 +90,34 @@ static int parse(PyObject *arg, Py_ssize_t number, struct item *it, PyObject **k
     return channel_need(it->target, DIR_RECV);
 }
 
+/* refuse_stale(*objects): the same for handles, and for methods of handles, whatever they are used for */
+static PyObject *core_refuse_stale(PyObject *module, PyObject *const *args, Py_ssize_t n) {
+    (void)module;
+    for (Py_ssize_t i = 0; !gp.base && i < n; i++) {
+        PyObject *o = PyCFunction_Check(args[i]) ? PyCFunction_GET_SELF(args[i]) :
+                      PyMethod_Check(args[i]) ? PyMethod_GET_SELF(args[i]) : args[i];
+        if (o && PyObject_TypeCheck(o, &HandleType) && ((Handle *)o)->ref && !handle_object((Handle *)o)) return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* Where no runtime runs, each handle is of one that has stopped. To raise that must not start another. */
+static int refuse_stale(PyObject *const *args, Py_ssize_t n) {
+    for (Py_ssize_t i = 0; GP_UNLIKELY(!gp.base) && i < n; i++) {
+        struct item it = {.target = NULL};
+        PyObject *keep = NULL;
+        int r = parse(args[i], i, &it, &keep);
+        if (r == 0 && it.target && it.target->ref && !handle_object(it.target)) r = -1;
+        Py_XDECREF(keep);
+        if (r < 0) return -1;
+    }
+    return 0;
+}
+
+static int refuse_stale_list(PyObject *cases) {
+    return refuse_stale(PySequence_Fast_ITEMS(cases), PySequence_Fast_GET_SIZE(cases));
+}
+
 /* ---- doing it */
 
 /* PyStructSequence_New() and its destructor look up the number of fields in the type's dict, four times an object: that
@@ -204,7 +232,9 @@ static PyObject *core_select(PyObject *module, PyObject *const *args, Py_ssize_t
     struct gp_select s = {.cases = small_cases, .poll = orders, .lock = orders + SMALL};
     PyObject *timeout, *result = NULL, *kept = NULL;
     Py_ssize_t default_at = -1;
-    if (!only_timeout(args, nargs, kwnames, &timeout) || checkpoint() < 0 || handle_ready() < 0) return NULL;
+    if (!only_timeout(args, nargs, kwnames, &timeout) || checkpoint() < 0 || refuse_stale(args, nargs) < 0 ||
+        handle_ready() < 0)
+        return NULL;
     uint64_t run = gp.run;
     if (nargs > MOST) return too_many();
     if (GP_UNLIKELY(nargs > SMALL)) {
@@ -287,7 +317,7 @@ static PyObject *selector_new(PyTypeObject *type, PyObject *args, PyObject *kwar
     Py_ssize_t count = PyTuple_GET_SIZE(args);
     if (kwargs && PyDict_GET_SIZE(kwargs)) return PyErr_Format(PyExc_TypeError, "Selector() takes cases only");
     if (count > MOST) return too_many();
-    if (handle_ready() < 0) return NULL;
+    if (refuse_stale_list(args) < 0 || handle_ready() < 0) return NULL;
     Selector *self = (Selector *)type->tp_alloc(type, 0);
     if (!self) return NULL;
     size_t room = count ? (size_t)count : 1;
@@ -316,7 +346,7 @@ static int not_busy(Selector *self) {
 static PyObject *selector_select(Selector *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     PyObject *timeout = NULL;
     if ((nargs || kwnames) && parse_timeout(args, nargs, kwnames, 0, "select()", &timeout) < 0) return NULL;
-    if (checkpoint() < 0 || handle_ready() < 0 || not_busy(self) < 0 || (self->stale && settle(self) < 0)) return NULL;
+    if (checkpoint() < 0 || refuse_stale_list(self->given) < 0 || handle_ready() < 0 || not_busy(self) < 0 || (self->stale && settle(self) < 0)) return NULL;
     self->busy = true;
     Py_INCREF(self);
     uint64_t run = gp.run;
@@ -460,6 +490,8 @@ int select_types_ready(PyObject *module) {
 }
 
 PyMethodDef select_functions[] = {
+    {"refuse_stale", (PyCFunction)(void (*)(void))core_refuse_stale, METH_FASTCALL,
+     PyDoc_STR("Raise RuntimeStopped if one of the objects is a handle, or a method of one, and no runtime runs.")},
     {"select", FAST(core_select),
      PyDoc_STR("select($module, /, *cases, timeout=None)\n--\n\n"
                "Wait until one of several operations can be done, do that one, and tell which: Go's select.\n\n"
