@@ -7,7 +7,10 @@ This file is the whole public surface. Names are loaded at their first use, so t
 
 from __future__ import annotations
 
+from goproc import isolation as _isolation
 from goproc.interrupts import held as _interrupts_held
+
+_isolation.begin()
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,12 +113,12 @@ __all__ = sorted([*_HOME, *_MODULES])
 
 
 def __getattr__(name: str) -> object:
-    import importlib
-
     home = _HOME.get(name)
     if home is None and name not in _MODULES:
         raise AttributeError(f"module 'goproc' has no attribute {name!r}")
-    with _interrupts_held():
+    with _interrupts_held(), _isolation.isolated:
+        import importlib
+
         importlib.import_module("goproc.host")  # connects the core with everything above it
         if home is None:
             value: object = importlib.import_module(f"goproc.{name}")

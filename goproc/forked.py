@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
+from goproc.isolation import loaded
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -31,10 +32,10 @@ def forget_exit_handlers() -> None:
     import atexit
 
     atexit._clear()
-    util: Any = sys.modules.get("multiprocessing.util")
+    util: Any = loaded("multiprocessing.util")
     if util is not None:
         atexit.register(util._exit_function)  # it knows by itself what belongs to which process
-    weakref: Any = sys.modules.get("weakref")
+    weakref: Any = loaded("weakref")
     if weakref is not None:
         finalize = weakref.finalize
         for info in list(finalize._registry.values()):

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
+
+from goproc.isolation import loaded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,15 +149,15 @@ def install() -> None:
     import _thread
 
     _replace(_posixsubprocess, "fork_exec", _fork_exec)
-    subprocess = sys.modules.get("subprocess")
+    subprocess = loaded("subprocess")
     if subprocess is not None:
-        subprocess._fork_exec = _posixsubprocess.fork_exec  # type: ignore[attr-defined]
+        subprocess._fork_exec = _posixsubprocess.fork_exec
     for name in ("posix_spawn", "posix_spawnp"):
         _replace(os, name, _posix_spawn)
     _replace(os, "execve", _execve)
     _replace(os, "system", _system)
     _replace(os, "sched_getaffinity", _getaffinity)
-    threading = sys.modules.get("threading")
+    threading = loaded("threading")
     for name in ("start_new_thread", "start_joinable_thread"):
         if hasattr(_thread, name):
             _replace(_thread, name, _start)

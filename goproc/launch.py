@@ -13,6 +13,7 @@ import os
 import sys
 
 from goproc.early import OPTION, Zygote
+from goproc.isolation import loaded
 from goproc.zygote import ORDER
 
 TYPE_CHECKING = False
@@ -118,7 +119,7 @@ def host_config(
     """
     preload = list(_PRELOAD)
     # By it a process proves to a multiprocessing.Manager that it belongs to the program.
-    multiprocessing = sys.modules.get("multiprocessing.process")
+    multiprocessing = loaded("multiprocessing.process")
     authkey = bytes(multiprocessing.current_process().authkey) if multiprocessing else b""
     if authkey:
         preload.append("multiprocessing.process")

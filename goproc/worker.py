@@ -18,6 +18,8 @@ import os
 import signal
 import sys
 
+from goproc.isolation import loaded
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -80,7 +82,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
     inherited.mark_variables(topology.blas_defaults(script), script)
     _fresh_main(config["main"])
     sys.setrecursionlimit(config["recursion_limit"])
-    multiprocessing = sys.modules.get("multiprocessing.process")
+    multiprocessing = loaded("multiprocessing.process")
     if multiprocessing and config["authkey"]:
         multiprocessing.current_process().authkey = config["authkey"]
     reseed(sys.modules)
@@ -258,8 +260,9 @@ def reseed(names: Container[str]) -> None:
         names: modules that were imported before the fork, at least in part.
     """
     for name in ("random", "numpy.random"):
-        if name in names and name in sys.modules:
-            sys.modules[name].seed()
+        seed = getattr(sys.modules.get(name), "seed", None) if name in names else None
+        if seed is not None:  # a module of the program's own may have the name
+            seed()
 
 
 def _report(proc: int) -> None:

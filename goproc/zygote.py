@@ -271,9 +271,12 @@ class _Beginning:
 def _import(names: Iterable[str]) -> None:
     from importlib import import_module
 
+    from goproc.isolation import isolated
+
     for name in names:
         try:
-            import_module(name)
+            with isolated:
+                import_module(name)
         except Exception:
             if name.startswith("goproc."):
                 raise

@@ -15,6 +15,7 @@ import sys
 import weakref
 from types import GetSetDescriptorType
 
+from goproc.isolation import loaded
 from goproc.pickling import store
 from goproc.pickling.pickler import Pickler
 from goproc.pickling.statics import is_handle
@@ -149,7 +150,7 @@ def objects_in(obj: Any) -> set[int]:
 def _leaves() -> tuple[type, ...]:
     found = list(LEAVES)
     for name, kinds in _LEAVES_OF:
-        module = sys.modules.get(name)
+        module = loaded(name)
         if module is not None:
             found += [getattr(module, kind) for kind in kinds]
     numpy = sys.modules.get("numpy")

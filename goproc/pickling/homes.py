@@ -17,6 +17,8 @@ from types import FunctionType, ModuleType
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
+from goproc.isolation import loaded
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
@@ -51,7 +53,7 @@ def registered(name: str) -> bool:
     """Return True if the program has told cloudpickle that the module, or its package, is to travel by value."""
     global _registry
     if _registry == ():
-        _registry = getattr(sys.modules.get("cloudpickle.cloudpickle"), "_PICKLE_BY_VALUE_MODULES", ())
+        _registry = getattr(loaded("cloudpickle.cloudpickle"), "_PICKLE_BY_VALUE_MODULES", ())
     if not _registry:
         return False
     parts = name.split(".")

@@ -19,6 +19,7 @@ from io import TextIOWrapper
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from weakref import WeakKeyDictionary
 
+from goproc.isolation import loaded
 from goproc.pickling import homes, store, wrappers
 from goproc.pickling.homes import MAIN, only_here
 from goproc.pickling.names import cell_contents
@@ -152,7 +153,7 @@ def _reducer_for(kind: type) -> Reducer | None:
         from goproc.pickling.sent_exceptions import reduce_exception
 
         return reduce_exception
-    cloudpickle = sys.modules.get("cloudpickle")
+    cloudpickle = loaded("cloudpickle")
     if cloudpickle is not None:
         special = cloudpickle.Pickler.dispatch_table.get(kind)
         if special is not None and kind not in copyreg.dispatch_table:
@@ -165,7 +166,7 @@ def _reduce_sentinel(_: Pickler, obj: Any) -> Any:
     """Keep the identity of the markers of `dataclasses`, which it compares by `is`."""
     if type(obj).__name__ == "_FIELD_BASE":
         return obj.name
-    for name, value in vars(sys.modules["dataclasses"]).items():
+    for name, value in vars(loaded("dataclasses")).items():
         if value is obj:
             return name
     return NotImplemented
@@ -308,7 +309,7 @@ def _reduce_code(_: Pickler, code: CodeType) -> Any:
         return marshal.loads, (marshal.dumps(code),)
     except ValueError:  # code made by hand, with a constant that only pickle knows
         learn_cloudpickle()
-        reduced = sys.modules["cloudpickle"].Pickler.dispatch_table[CodeType](code)
+        reduced = loaded("cloudpickle").Pickler.dispatch_table[CodeType](code)
         return _code_of_file, (reduced[0], reduced[1], code.co_filename)
 
 
@@ -390,7 +391,7 @@ def _reduce_stream(_: Pickler, stream: TextIOWrapper) -> Any:
         if stream is getattr(sys, name) or stream is getattr(sys, f"__{name}__"):
             return getattr, (sys, name)
     learn_cloudpickle()
-    return sys.modules["cloudpickle"].Pickler.dispatch_table[TextIOWrapper](stream)
+    return loaded("cloudpickle").Pickler.dispatch_table[TextIOWrapper](stream)
 
 
 def _reduce_weak_keys(_: Pickler, obj: Any) -> Any:

@@ -7,6 +7,7 @@ import os
 import sys
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
+from goproc.isolation import loaded
 from goproc.pickling.homes import MAIN, only_here
 
 TYPE_CHECKING = False
@@ -111,7 +112,7 @@ def is_static(value: Any, depth: int = 0) -> bool:
         )
     if kind.__name__ in _STATIC_TYPES.get(kind.__module__, ()):
         return True
-    enum = sys.modules.get("enum")
+    enum = loaded("enum")
     if enum is not None and isinstance(value, enum.Enum):
         return _is_static_class(kind)
     if kind.__module__ == "typing":

@@ -1,0 +1,166 @@
+"""Imports of goproc's own where a file beside the script has the name of a module of Python's.
+
+Python looks for every module beside the script first. A script select.py, or a module queue.py of the program's own, takes the
+place of Python's module for everybody: a library that needs that one fails, or runs the script a second time. Without
+goproc the program would not have noticed. So where there are such files, and only there:
+
+- what goproc and the libraries that it needs import is looked for beside the script last;
+- modules of those names that they have imported are theirs alone. The program's own imports find its own files.
+
+Their modules have an `__import__` of their own, by which the statements in them come here.
+
+This file is imported by every host and by the command line, so it imports nothing that Python has not loaded.
+"""
+
+from __future__ import annotations
+
+import _frozen_importlib_external as _external
+import builtins
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+_LIBRARIES = frozenset({"goproc", "greenlet", "cloudpickle", "psutil"})
+_SUFFIXES = (".py", ".pyc", ".so")
+
+_import: Any = builtins.__import__
+_builtins: dict[str, Any] = {}  # of the modules of the libraries
+_names: frozenset[str] = frozenset()  # files beside the script, by the modules that they hide
+_folder = ""
+_depth = 0
+_path: list[str] = []  # sys.path as the program has it, while an import of ours is under way
+_theirs: dict[str, Any] = {}  # the program's modules, meanwhile
+_ours: dict[str, Any] = {}  # our modules, at other times
+
+
+def begin() -> None:
+    """Look which files there are beside the script."""
+    global _names, _folder
+    if sys.flags.safe_path or not sys.path:
+        return
+    _folder = os.path.abspath(sys.path[0])
+    hidden = (sys.stdlib_module_names | _LIBRARIES) - {"goproc"}
+    _names = frozenset(name for name in _modules(_entries(sys.path[0])) if name in hidden)
+    if _folder == os.path.dirname(os.path.abspath(os.__file__)):
+        _names = frozenset()
+    if _names:
+        _builtins.update(vars(builtins), __import__=_import_isolated)
+        sys.meta_path.insert(0, _Finder)
+
+
+def _entries(folder: str) -> Iterable[str]:
+    """What is in the folder. Python has read it, to look for goproc."""
+    finder = sys.path_importer_cache.get(folder or os.getcwd())
+    entries: Iterable[str] = getattr(finder, "_path_cache", ())
+    if not entries:
+        try:
+            entries = os.listdir(folder or ".")
+        except OSError:
+            return ()
+    return list(entries)
+
+
+def _modules(entries: Iterable[str]) -> Iterable[str]:
+    for entry in entries:
+        name, dot, _ = entry.partition(".")
+        if (dot and entry.endswith(_SUFFIXES)) or (
+            not dot and os.path.exists(os.path.join(_folder, name, "__init__.py"))
+        ):
+            yield name
+
+
+def loaded(name: str) -> Any:
+    """Return a module of Python's or of a library if it is loaded, and no other of that name; None if it is not."""
+    module = sys.modules.get(name)
+    if name.partition(".")[0] not in _names or (module is not None and not _is_theirs(module)):
+        return module
+    return _ours.get(name)
+
+
+class _Isolated:
+    """``with isolated:`` imports are those of goproc. It does nothing where no file hides a module."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        global _depth
+        if not _names:
+            return
+        _depth += 1
+        if _depth > 1:
+            return
+        _path[:] = sys.path
+        sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != _folder] + [_folder]
+        _theirs.update(_take(True))
+        sys.modules.update(_ours)
+
+    def __exit__(self, *exc: object) -> None:
+        global _depth
+        if not _names:
+            return
+        _depth -= 1
+        if _depth:
+            return
+        sys.path[:] = _path
+        _ours.update(_take(False))
+        sys.modules.update(_theirs)
+        _theirs.clear()
+
+
+isolated = _Isolated()
+_loaded = frozenset(sys.modules)  # by Python itself, at its start: shared by all
+
+
+def _take(theirs: bool) -> dict[str, Any]:
+    """Take the modules that are the program's, or those that are not, out of sys.modules."""
+    found = {}
+    for name, module in list(sys.modules.items()):
+        if (
+            name.partition(".")[0] in _names
+            and _is_theirs(module) is theirs
+            and (theirs or _is_private(name))
+        ):
+            found[name] = sys.modules.pop(name)
+    return found
+
+
+def _is_theirs(module: Any) -> bool:
+    origin = getattr(getattr(module, "__spec__", None), "origin", None) or getattr(module, "__file__", None)
+    return isinstance(origin, str) and os.path.abspath(origin).startswith(_folder + os.sep)
+
+
+def _is_private(name: str) -> bool:
+    """Return True for what the program must not find: it has a module of this name, which is not the script itself."""
+    script = getattr(sys.modules.get("__main__"), "__file__", None) or ""
+    top = name.partition(".")[0]
+    return name not in _loaded and os.path.abspath(script) != os.path.join(_folder, top + ".py")
+
+
+def _import_isolated(
+    name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0
+) -> Any:
+    if level == 0 and name in sys.modules and name.partition(".")[0] not in _names:
+        return _import(name, globals, locals, fromlist, level)
+    with isolated:
+        return _import(name, globals, locals, fromlist, level)
+
+
+class _Loader(_external.SourceFileLoader):
+    def exec_module(self, module: Any) -> None:
+        module.__dict__["__builtins__"] = _builtins
+        super().exec_module(module)
+
+
+class _Finder:
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
+        if name.partition(".")[0] not in _LIBRARIES or (path is None and not _depth):
+            return None
+        spec = _external.PathFinder.find_spec(name, path, target)
+        if spec is not None and type(spec.loader) is _external.SourceFileLoader:
+            spec.loader = _Loader(spec.loader.name, spec.loader.path)
+        return spec
