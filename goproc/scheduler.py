@@ -47,7 +47,9 @@ if TYPE_CHECKING:
 
 FAIR = 8  # one turn in this many may start a task although goroutines are ready
 KEEP_GREENLETS = 256
-_TRIM_AFTER = 16_384  # greenlets that end, 50 MB of saved stacks: then it pays to give them back to the system
+_TRIM_AFTER = (
+    16_384  # greenlets that end, 50 MB of saved stacks: then it pays to give them back to the system
+)
 _HELD_NAP = 0.005  # seconds
 
 
@@ -105,7 +107,7 @@ _youngest: Any = None  # the breeder started it last, and refers to it until it 
 # may end meanwhile.
 _door: Any = None
 _to_trim = 0  # greenlets that ended since malloc gave their memory back
-_ended: Callable[[], Any] = lambda: None  # the greenlet that ended last, if anybody still refers to it
+_ended: weakref.ref[Any] | None = None  # the greenlet that ended last
 _make: Callable[[Any], G] | None = None  # a claimed task -> its G
 _leave: Callable[[], None] | None = None  # called when the runtime stops under a parked scheduler (workers)
 
@@ -323,8 +325,8 @@ def _end_into(mine: greenlet, g: G) -> None:
     """
     global _ended, _to_trim
     _to_trim += 1
-    before = _ended()
-    if before is not None:
+    before = _ended() if _ended is not None else None
+    if before is not None:  # anybody still refers to it
         before.parent = _root
     if _door.parent is mine:
         _door.parent = _root
