@@ -606,8 +606,8 @@ def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> 
     try:
         _core.task_done(g.block, g.object, False, value, False)
     except BaseException as exc:  # it worked, but its result cannot be read; nobody may want to
-        if isinstance(exc, PickleError):
-            exc = PickleError(f"the result of {g.name}: {exc}")
+        if isinstance(exc, (PickleError, OutOfSharedMemory)):
+            exc = type(exc)(f"the result of {g.name}: {exc}")
         _end_failed(g, exc, quiet=True)
 
 

@@ -73,8 +73,9 @@ int gp_commit_for(enum gp_purpose purpose, uint64_t offset, uint64_t bytes) {
                                       [GP_FOR_ENDS] = GP_RESERVE};
     uint64_t limit = gp.head->memory + beyond[purpose] * gp.nprocs;
     gp.shortage = GP_SHORT_LIMIT;
-    atomic_fetch_add(&gp.my->committed, bytes); /* first: two procs must not both take the last bit */
-    int err = gp_committed() > limit ? -ENOMEM : 0;
+    if (gp_committed() + bytes > limit) return -ENOMEM;
+    atomic_fetch_add(&gp.my->committed, bytes);
+    int err = gp_committed() > limit ? -ENOMEM : 0; /* another proc has taken the last bit meanwhile */
     if (err == 0 && (err = gp_back(offset, bytes)) < 0) gp.shortage = err == -EBADF ? GP_SHORT_DESCRIPTOR : GP_SHORT_SYSTEM;
     if (err < 0) atomic_fetch_sub(&gp.my->committed, bytes);
     return err;

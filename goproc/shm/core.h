@@ -147,8 +147,11 @@ static inline uint64_t gp_tag(gp_ref ref) { return gp_acquire(&((struct gp_block
 /* ---- reclaim.c */
 void gp_reclaim_attach(void);
 void gp_heap_reclaim(void);                                          /* all that is free, in all arenas, to the system */
-void gp_heap_trim(bool (*enough)(void));                             /* the same, in arenas that are not in use; when idle */
-uint64_t gp_heap_patience(uint64_t now);                             /* ns until an idle process should call it */
+uint64_t gp_heap_patience(uint64_t now);                             /* ns until an idle process should look */
+bool gp_heap_look(void);                                             /* it does now: true if there may be memory to give back */
+void gp_heap_look_again(void);                                       /* the next look is due at once */
+bool gp_drops_settled(void);                                         /* then: is a collection due, as nothing more is dropped? */
+void gp_heap_trim(bool (*enough)(void));                             /* then: as gp_heap_reclaim(), in arenas that are not in use */
 
 /* ---- lock.c */
 #define GP_LOCK_WAITERS 0x80000000u

@@ -364,9 +364,9 @@ struct gp_header {
     _Atomic uint32_t collecting; /* lock word of the one process that collects, else 0 */
     _Atomic uint32_t asleep;     /* 1: all goroutines are; the host is to report it */
     _Atomic uint32_t reclaiming; /* lock word of the one process that gives free memory back to the system, else 0 */
-    uint32_t pad3[2];
+    _Atomic uint64_t collect_seen; /* `collect`, at the last look of an idle process */
     _Atomic uint64_t heap_trimmed; /* when an idle process last looked for free memory, ns */
-    _Atomic uint64_t heap_settled; /* moves and releases of all procs by then, if it has given all of it back */
+    _Atomic uint64_t heap_settled; /* moves, releases and drops of all procs by then, if it has given all of it back */
     struct {                     /* a line of its own: the lock word at byte 16 guards the links of all contexts */
         uint64_t pad0, pad1;
         _Atomic uint32_t lock;

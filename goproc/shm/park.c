@@ -344,11 +344,28 @@ static bool search(uint64_t until_ns) {
     return found;
 }
 
+/* Give back what memory is free, asleep as before for everybody else. False if that takes the GIL. */
+static bool tend_heap(void) {
+    if (!gp_heap_look()) return true;
+    if (gp_drops_settled() || !gp_get(&gp.my->fenced)) {
+        gp_heap_look_again();
+        return false;
+    }
+    gp_heap_trim(gp_something_to_do);
+    return true;
+}
+
 /* Sleep until the bell, `until_ns` or the belt. The detector of deadlocks looks first, if this process is the last one. */
 static void sleep_idle(uint64_t now, uint64_t until_ns) {
-    uint64_t patience = gp_heap_patience(now), cap = now + (patience < BELT_NS ? patience : BELT_NS);
-    bool capped = !until_ns || until_ns > cap;
+    uint64_t cap = now + BELT_NS, patience;
     gp_report_if_asleep();
+    while ((patience = gp_heap_patience(now)) < BELT_NS && (!until_ns || now + patience < until_ns)) {
+        long r = until_ns ? gp_futex_wait(&gp.my->park, GP_PARKED, now + patience) : gp_idle_wait(now + patience);
+        if (r != -ETIMEDOUT || !tend_heap()) return;
+        now = gp_now();
+        cap = now + BELT_NS;
+    }
+    bool capped = !until_ns || until_ns > cap;
     long r = until_ns ? gp_futex_wait(&gp.my->park, GP_PARKED, capped ? cap : until_ns) : gp_idle_wait(cap);
     /* The belt ended it, and there is work: was a wake-up lost? Unless its waker is between the bit and the bell. */
     if (r == -ETIMEDOUT && capped && gp_inbox_pending() &&

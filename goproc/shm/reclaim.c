@@ -206,29 +206,47 @@ void gp_heap_reclaim(void) {
 /* ---- when idle. One process does it for all: some may be busy, or sleep in a call of the program's own. */
 
 static uint64_t next_look;
+static bool look_again;
 
 static uint64_t changes(void) {
-    uint64_t sum = 1; /* 0: nothing was ever settled */
+    uint64_t sum = 1 + gp_get(&gp.head->collect); /* 0: nothing was ever settled */
     for (uint32_t p = 0; p < gp.nprocs; p++) sum += gp_get(&gp_proc_at(p)->heap_moves) + gp_get(&gp_proc_at(p)->heap_freed);
     return sum;
 }
 
 uint64_t gp_heap_patience(uint64_t now) {
-    if (now >= next_look && changes() == gp_get(&gp.head->heap_settled)) return UINT64_MAX;
+    if (changes() == gp_get(&gp.head->heap_settled)) return UINT64_MAX;
     return now < next_look && next_look - now < TRIM_NS ? next_look - now : TRIM_NS;
+}
+
+bool gp_heap_look(void) {
+    struct gp_header *h = gp.head;
+    uint64_t now = gp_now(), last = gp_get(&h->heap_trimmed);
+    if (look_again) {
+        look_again = false;
+        return true;
+    }
+    if (now < next_look || gp_get(&h->stop)) return false;
+    next_look = now + TRIM_NS;
+    return changes() != gp_get(&h->heap_settled) && now - last >= TRIM_NS * 3 / 4 &&
+           atomic_compare_exchange_strong(&h->heap_trimmed, &last, now); /* one process looks for all */
+}
+
+void gp_heap_look_again(void) { look_again = true; }
+
+bool gp_drops_settled(void) {
+    struct gp_header *h = gp.head;
+    uint64_t drops = gp_get(&h->collect), seen = gp_get(&h->collect_seen);
+    gp_set(&h->collect_seen, drops);
+    return drops == seen && drops != gp_get(&h->collected);
 }
 
 void gp_heap_trim(bool (*enough)(void)) {
     struct gp_header *h = gp.head;
-    uint64_t now = gp_now(), sum = changes();
+    uint64_t sum = changes();
     uint32_t free_word = 0;
-    if (now < next_look) return;
-    next_look = now + TRIM_NS;
-    if (sum == gp_get(&h->heap_settled) || now - gp_get(&h->heap_trimmed) < TRIM_NS * 3 / 4 ||
-        !atomic_compare_exchange_strong(&h->reclaiming, &free_word, gp.me))
-        return;
-    gp_set(&h->heap_trimmed, now);
-    bool objects = gp_collect_lock(), quiet = objects;
+    if (!atomic_compare_exchange_strong(&h->reclaiming, &free_word, gp.me)) return;
+    bool objects = gp_collect_lock(), quiet = objects && gp_get(&h->collected) == gp_get(&h->collect);
     for (uint32_t p = 0; p < gp.nprocs; p++) {
         struct gp_proc *proc = gp_proc_at(p);
         uint64_t moves = gp_get(&proc->heap_moves), since = moves - gp_get(&proc->heap_moves_seen);

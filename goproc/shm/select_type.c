@@ -179,7 +179,7 @@ static PyObject *perform(struct item *items, struct gp_select *s, Py_ssize_t def
         r = gp_case_try(&cases[0]);
         chosen = r == GP_BLOCK ? -1 : 0;
     } else if (n > 0) {
-        if (n >= GP_JOURNAL_LOCKS && !s->spill && !(s->spill = alloc_or_collect(4ULL * n, 0))) {
+        if (n >= GP_JOURNAL_LOCKS && !s->spill && !(s->spill = alloc_for(GP_FOR_TABLES, 4ULL * n, 0))) {
             drop_values(cases, n, -1);
             return raise_memory(4ULL * n, "a select over so many channels");
         }

@@ -222,7 +222,7 @@ static uint64_t earliest_due(const struct gp_select *s) {
 
 /* What several cases need beside a waiter: 0, or -ENOMEM or -ENOSPC. */
 static int64_t prepare(struct gp_select *s) {
-    if (s->n >= GP_JOURNAL_LOCKS && !s->spill && !(s->spill = alloc_or_collect(4ULL * s->n, 0))) return -ENOMEM;
+    if (s->n >= GP_JOURNAL_LOCKS && !s->spill && !(s->spill = alloc_for(GP_FOR_TABLES, 4ULL * s->n, 0))) return -ENOMEM;
     for (uint32_t i = 0; i < s->n; i++) {
         if (!s->cases[i].o) continue;
         int64_t sudog = gp_sudog_alloc();
@@ -487,18 +487,29 @@ static uint64_t deadline_ns(PyObject *deadline) { /* time.monotonic() seconds, o
     return seconds <= 0 ? 1 : seconds > 1e9 ? 1000000000000000000ULL : (uint64_t)(seconds * 1e9); /* 0 would be: no timer */
 }
 
+/* The process has nothing to do: what is garbage, and what is free, goes back to the system. */
+static void trim(void) {
+    if (gp_drops_settled()) collect_now();
+    if (!gp.base) return;
+    if (!gp_get(&gp.my->fenced)) { /* no thread of this process may allocate meanwhile */
+        gp_heap_trim(gp_something_to_do);
+        return;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    gp_heap_trim(gp_something_to_do);
+    Py_END_ALLOW_THREADS
+}
+
 static PyObject *core_idle(PyObject *module, PyObject *deadline) {
     (void)module;
     uint64_t until = deadline_ns(deadline);
     if (PyErr_Occurred()) return NULL;
     if (!gp.base) Py_RETURN_NONE;
     gp_release(&gp.my->foreign, foreign_threads());
-    bool fenced = gp_get(&gp.my->fenced); /* else no thread of this process may allocate while free memory is given back */
     Py_BEGIN_ALLOW_THREADS
     gp_idle(until);
-    if (gp.base && fenced) gp_heap_trim(gp_something_to_do);
     Py_END_ALLOW_THREADS
-    if (gp.base && !fenced) gp_heap_trim(gp_something_to_do);
+    if (gp.base && gp_heap_look()) trim();
     if (PyErr_CheckSignals() < 0) return NULL;
     Py_RETURN_NONE;
 }
