@@ -149,8 +149,8 @@ def test_an_exit_handler_that_does_not_return(start: Start) -> None:
 def test_a_stop_is_not_counted(start: Start) -> None:
     """A program that was stopped has not had the time to see the signal."""
     script = f"""{HEAD}
-    ready()
     try:
+        ready()
         collections.deque(itertools.repeat(0, 10**8), 0)
         sleep(60)
     except KeyboardInterrupt: print("done")
