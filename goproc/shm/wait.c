@@ -234,10 +234,9 @@ static int64_t prepare(struct gp_select *s) {
 
 PyObject *raise_no_waiter(int64_t error, uint32_t cases) {
     if (error == -ENOMEM) return raise_memory(192ULL * cases, "blocking one more goroutine");
-    uint32_t limit = cases > 1 ? gp.selects : gp.waiters;
-    const char *advice = "is the most that one process can have: use more of them (--procs, GOPROC_PROCS or runtime(procs=...))";
-    if (cases > 1) return PyErr_Format(hooks.error, "select: %u cases that wait at once %s", limit, advice);
-    return PyErr_Format(hooks.error, "%u goroutines that are blocked at once %s", limit, advice);
+    return PyErr_Format(hooks.error, "one process can have at most %u %s at once: use more processes "
+                        "(--procs, GOPROC_PROCS or runtime(procs=...))",
+                        cases > 1 ? gp.selects : gp.waiters, cases > 1 ? "cases of blocked selects" : "blocked goroutines");
 }
 
 static PyObject **parked; /* by waiter: the goroutine that waits there, as the scheduler sees it */
