@@ -182,8 +182,9 @@ class Told(BaseException):
 
 # -- creation ------------------------------------------------------------------------------------------------
 
-# Beyond so many, the code that creates goroutines is made at run time, over and over: it is not kept, and no new text of
-# its places is stored.
+# Code that is made at run time, over and over, would fill the tables of the places where goroutines are created. So much
+# code is kept, and the texts of so many places are stored, which is for ever.
+_KEPT_SITES = 1024
 _MOST_SITES = 4096
 
 _sites: dict[tuple[int, int], tuple[object, int]] = {}
@@ -202,7 +203,7 @@ def _site(frame: FrameType, alone: bool = False) -> int:
     known = _sites.get(key)
     if known is not None and known[0] is code:
         return known[1]
-    if len(_sites) >= _MOST_SITES:
+    if len(_sites) >= _KEPT_SITES:
         _sites.clear()
     text = ending.Site(
         code.co_qualname, f"{code.co_filename}:{frame.f_lineno}", alone or _is_statement(frame)

@@ -4,7 +4,7 @@
 
 Rounds of every load run one after the other, on the host and on the workers. Every few seconds a line says how much the
 segment and each process take. At the end comes, for each figure, the mean of its first and its last quarter; the time in
-which caches fill, a tenth of the whole, counts for neither. The status is 1 if a figure has grown by more than noise.
+which caches fill, two minutes or a third of the whole, counts for neither. The status is 1 if a figure has grown by more than noise.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import goproc
 from goproc import Group, after_func, chan, context, go, select, sleep, sync
 from goproc.goroutine import pid_of
 
-WARM_UP = 0.1  # of the time
+WARM_UP = 120.0  # seconds, but at most a third of the time
 NOISE = 1.05  # the last quarter divided by the first
 SLACK = {"segment": 1 << 20, "rss": 2 << 20, "fds": 0.5, "threads": 0.5}  # and that much more
 
@@ -265,7 +265,7 @@ class Sample:
 
 def processes() -> Iterator[tuple[str, int]]:
     yield "host", os.getpid()
-    for worker in goproc.procs()[1:] if isinstance(goproc.procs(), list) else range(1, goproc.procs() + 1):
+    for worker in range(1, goproc.procs() + 1):
         yield f"worker {worker}", pid_of(worker)
 
 
@@ -309,7 +309,8 @@ def show(sample: Sample) -> None:
 
 def grown(samples: list[Sample]) -> list[str]:
     """Print the slope of each figure; return the names of those that have grown by more than noise."""
-    samples = samples[int(len(samples) * WARM_UP) :]
+    begin = min(WARM_UP, samples[-1].at / 3)
+    samples = [sample for sample in samples if sample.at >= begin]
     quarter = max(1, len(samples) // 4)
     hours = (samples[-1].at - samples[0].at) * 0.75 / 3600
     found = []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
+from pathlib import Path
+
 import pytest
 from programs import Run, ok
 
@@ -59,7 +62,7 @@ def small():
     # Smaller limits than those of a long program.
     from goproc import goroutine
     from goproc.pickling import functions, store, wrappers
-    goroutine._MOST_SITES = store._BLOBS = functions._CACHED_CODES = wrappers._MOST = store._FULL = 40
+    goroutine._KEPT_SITES = goroutine._MOST_SITES = store._BLOBS = functions._CACHED_CODES = wrappers._MOST = store._FULL = 40
     from goproc.pickling import pickler, variables
     pickler._table.set(0); variables._table.set(0)
 
@@ -83,8 +86,6 @@ print(right, kept() <= 220, go.on(1)(kept).result() <= 220, blocks <= 120)
 
 @pytest.mark.parametrize("kind", _DEFINITIONS)
 def test_definitions_made_over_and_over(run: Run, kind: str) -> None:
-    import textwrap
-
     script = _PROGRAM + textwrap.dedent(_DEFINITIONS[kind]) + _RUN
     assert ok(run(script, procs=1)) == "True True True True\n"
 
@@ -124,8 +125,6 @@ print("done")
 
 
 def test_soak_says_what_grows(run: Run) -> None:
-    from pathlib import Path
-
     soak = Path(__file__).parent.parent / "scripts" / "soak.py"
     script = f"""
         import runpy, sys
