@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _BY_THEMSELVES = 0.1  # seconds: most have got SIGINT from the terminal
 _AT_SIGNAL = 0.4
-_HELPERS = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver")  # they end with the worker
+_HELPERS = (b"resource_tracker", b"multiprocessing.forkserver")  # they end with the worker
 
 
 class Process(NamedTuple):
