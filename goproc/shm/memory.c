@@ -72,7 +72,8 @@ static PyObject *limit_text(unsigned long long asked, const char *what) {
 PyObject *raise_memory(uint64_t asked, const char *what) {
     unsigned long long n = asked;
     PyObject *text = NULL;
-    switch (gp.shortage) {
+    bool within = gp_committed() + asked <= gp.head->memory; /* else it is the limit that matters */
+    switch (gp.shortage == GP_SHORT_ARENA && !within ? GP_SHORT_LIMIT : gp.shortage) {
     case GP_SHORT_LIMIT: text = limit_text(n, what); break;
     case GP_SHORT_SYSTEM:
         text = PyUnicode_FromFormat("%s needs %llu bytes of shared memory, and the system has no more memory to give", what, n);
