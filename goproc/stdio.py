@@ -21,6 +21,7 @@ that would tear every ``print`` with two arguments.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import select
@@ -147,8 +148,13 @@ class _Lines:
                 _core.output_unlock()
 
     def _lock(self) -> None:
-        if not _core.output_lock(True):  # no /proc, or the program closed descriptors it does not know
-            self.locked = False
+        try:
+            if _core.output_lock_there():
+                fcntl.flock(_lock_fd, fcntl.LOCK_EX)
+                return
+        except (OSError, ValueError):
+            pass
+        self.locked = False  # no /proc, or the program closed descriptors it does not know
 
     def _write(self, data: bytes) -> None:
         try:

@@ -412,7 +412,7 @@ WORKER = """
     calls = []
     core.die_with_parent = lambda pid: calls.append(("parent", pid == config["zygote_pid"]))
     core.set_name = lambda name: calls.append(("name", name))
-    core.output_lock_note = core.output_lock = core.output_unlock = lambda *args: None
+    core.output_lock_note = core.output_lock = core.output_lock_there = core.output_unlock = lambda *args: None
     core.attach = lambda memfd, proc: calls.append(("attach", proc))
     def run_worker():
         {run}

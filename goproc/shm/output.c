@@ -54,6 +54,12 @@ static PyObject *output_lock(PyObject *module, PyObject *wait) {
     return PyBool_FromLong(err == 0);
 }
 
+static PyObject *output_lock_there(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyBool_FromLong(gp_fd_is(&lock));
+}
+
 static PyObject *output_unlock(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
@@ -66,6 +72,7 @@ PyMethodDef output_functions[] = {
     {"output_lock_close", output_lock_close, METH_NOARGS, PyDoc_STR("Close it, unless the program has put a file of its own there.")},
     {"output_lock_again", output_lock_again, METH_NOARGS, PyDoc_STR("Another descriptor of the same kind; -1: there is none.")},
     {"output_lock", output_lock, METH_O, PyDoc_STR("output_lock(wait): true: it is locked; None: another has it; false: there is no lock.")},
+    {"output_lock_there", output_lock_there, METH_NOARGS, PyDoc_STR("True if the descriptor is still that of the lock.")},
     {"output_unlock", output_unlock, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
