@@ -385,6 +385,7 @@ class _Zygote:
                     self._orders()
             if self.host < 0 and not self._host_lives():
                 self.orphaned = True
+        self._reap()  # the host may know of a death before: it has a pidfd of each worker
         if not self.orphaned:
             if self.interrupted:  # a worker may have not heard of Ctrl-C
                 for pid in self.workers:

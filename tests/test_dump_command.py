@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from programs import Program, Start, environment, eventually
 from reports import entries, headers
@@ -175,7 +176,9 @@ def test_many_goroutines(start: Start) -> None:
 def test_any_process_of_the_program_will_do(start: Start) -> None:
     with start(waiting("time.sleep(60)"), procs=3) as program:
         program.wait_for("ready")
-        for pid in (program.worker(1), program.worker(2), program.zygote()):
+        zygote = program.zygote()
+        keeper = psutil.Process(zygote).ppid()
+        for pid in (program.worker(1), program.worker(2), zygote, keeper):
             found = shown(pid)
             assert len(found) == 3 and found[1].about.startswith(f"  main, proc 0 (pid {program.pid})")
         goes_on(program)

@@ -148,7 +148,7 @@ def _open(pid: int) -> int:
     """
     fd = _open_own(pid)
     if fd < 0:
-        fd = _open_as_zygote(pid)
+        fd = _open_of_host(pid)
     if fd < 0:
         raise DumpError(
             f"process {pid} has no goproc runtime: it is no goproc program, or has not used goproc yet"
@@ -175,19 +175,32 @@ def _open_own(pid: int) -> int:
     return -1
 
 
-def _open_as_zygote(pid: int) -> int:
-    """Open the shared memory if the process is a zygote. A zygote has closed it, but its parent, the host, has it open."""
-    host = _parent(pid)
-    if host <= 1:
-        return -1
-    try:
-        fd = _open_own(host)
-    except DumpError:
-        return -1
-    if fd >= 0 and not any(_parent(child) == pid for child in _holders(os.fstat(fd), _children(pid))):
+def _open_of_host(pid: int) -> int:
+    """Open the shared memory of a program whose zygote or keeper the process is.
+
+    These two have not got it open. The host has, which is the parent of the keeper, and the workers, whose parent is the
+    zygote.
+    """
+    host, fd = _parent(pid), -1
+    for _ in range(2):
+        if host <= 1 or fd >= 0:
+            break
+        try:
+            fd = _open_own(host)
+        except DumpError:
+            return -1
+        host = _parent(host)
+    if fd >= 0 and not _is_above_worker(pid, os.fstat(fd)):
         os.close(fd)
         fd = -1
     return fd
+
+
+def _is_above_worker(pid: int, inode: os.stat_result) -> bool:
+    """Return True if a child of the process, or a child of its child, has this shared memory open."""
+    children = _children(pid)
+    grandchildren = [grandchild for child in children for grandchild in _children(child)]
+    return any(_holders(inode, children + grandchildren))
 
 
 def _descriptors(pid: int) -> Iterator[str]:
