@@ -11,7 +11,7 @@ from types import GetSetDescriptorType
 from typing import NamedTuple
 
 from goproc.errors import OutOfSharedMemory
-from goproc.pickling import homes, pickler, store
+from goproc.pickling import homes, pickler, store, wrappers
 from goproc.pickling.changes import Guard, Watch, is_definition, is_state
 from goproc.pickling.names import cell_contents
 from goproc.pickling.passing import Passing
@@ -453,6 +453,7 @@ def _set_class_state(cls: type, state: tuple[Any, ...]) -> None:
     values, contents, attributes, _ = state
     for (namespace, _), dynamic in zip(entry.groups, values, strict=True):
         namespace.update(dynamic)
+        wrappers.refresh_all(namespace)
     for cell, content in zip(entry.cells, contents, strict=True):
         if content:
             cell.cell_contents = content[0]

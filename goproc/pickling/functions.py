@@ -6,7 +6,7 @@ import builtins
 import pickle
 from types import CellType, FunctionType, ModuleType
 
-from goproc.pickling import homes, names, pickler, store
+from goproc.pickling import homes, names, pickler, store, wrappers
 from goproc.pickling.classes import is_static_class
 from goproc.pickling.names import cell_contents, names_of
 from goproc.pickling.pickler import Pickler
@@ -390,6 +390,7 @@ def _set_function(function: Any, state: tuple[Any, ...]) -> None:
     dynamic, contents, extra = state
     if dynamic is not None:
         function.__globals__.update(dynamic)
+        wrappers.refresh_all(function.__globals__)
     pickler.fill_cells(contents)
     set_attributes(function, extra or ())
 

@@ -341,13 +341,14 @@ def _bind(cls: type, name: str, owner: Any) -> Any:
 def _reduce_lru_cache(_: Pickler, wrapper: Any) -> Any:
     """Reduce what `lru_cache` returns: importable by reference, else the function inside and an empty cache.
 
-    A wrapper that is a global of its module is one object in each process, and so is its cache.
+    A wrapper of a module's function is one object in each process, and so is its cache. (A class is one object itself.)
     """
     if importable(wrapper):
         return NotImplemented
     function = wrapper.__wrapped__
-    if getattr(function, "__globals__", {}).get(getattr(wrapper, "__name__", "")) is wrapper:
-        return _receive_wrapper, (wrappers.cached(wrapper), function)
+    if type(function) is FunctionType and function.__qualname__ == function.__name__:
+        name = function.__name__ if function.__globals__.get(function.__name__) is wrapper else None
+        return _receive_wrapper, (wrappers.cached(wrapper), function, name)
     parameters = wrapper.cache_parameters()
     return _make_lru_cache, (function, parameters["maxsize"], parameters["typed"])
 
@@ -356,12 +357,9 @@ def _make_lru_cache(function: Any, maxsize: int | None, typed: bool) -> Any:
     return functools.lru_cache(maxsize, typed)(function)
 
 
-def _receive_wrapper(cached: wrappers.Cached, function: FunctionType) -> Any:
-    known = wrappers.here(cached)
-    if known is not None:
-        return known
+def _receive_wrapper(cached: wrappers.Cached, function: FunctionType, name: str | None) -> Any:
     make = functools.partial(_over, function)
-    return wrappers.receive(cached, make, function.__name__, function.__globals__)
+    return wrappers.receive(cached, make, name, function.__globals__)
 
 
 def _over(function: FunctionType, namespace: dict[str, Any]) -> FunctionType:

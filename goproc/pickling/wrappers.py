@@ -1,23 +1,25 @@
 """Functions of the script inside `functools.lru_cache`: one wrapper for each in a process, so that its cache is filled once.
 
 A wrapper is known by a uid, which its creator gives it. In another process it is made when it first arrives, over globals
-of its own: the goroutines that call it have each their own. Those are then as of the message that arrived last.
+of its own: the goroutines that call it have each their own. Those are then as of the message that arrived last: whoever
+has set the globals that came with a message calls `refresh_all`.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+from types import FunctionType
 from typing import NamedTuple
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from goproc.pickling import store
 from goproc.pickling.names import names_of
+from goproc.pickling.statics import LRU
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FunctionType
     from typing import Any
 
     Namespace = dict[str, Any]
@@ -67,22 +69,25 @@ def here(cached: Cached) -> Any:
 
 
 def receive(
-    cached: Cached, make: Callable[[Namespace], FunctionType], name: str, namespace: Namespace
+    cached: Cached, make: Callable[[Namespace], FunctionType], name: str | None, namespace: Namespace
 ) -> Any:
-    """Return the wrapper of this process; make it if it is the first time.
+    """Return the wrapper of this process; make it if it is the first time, else bring its globals up to date.
 
     Args:
         cached: what the message holds of it.
         make: makes the function inside over a namespace.
-        name: that of the wrapper among the globals.
+        name: that of the wrapper among the globals, or None.
         namespace: the globals that came with the message.
     """
     known = here(cached)
     if known is not None:
+        refresh(cached, namespace)
         return known
     own = dict(namespace)
     function = make(own)
-    wrapper = own[name] = functools.lru_cache(cached.maxsize, cached.typed)(function)
+    wrapper = functools.lru_cache(cached.maxsize, cached.typed)(function)
+    if name is not None:
+        own[name] = wrapper
     while len(_received) >= _MOST:
         del _received[next(iter(_received))]
     _received[cached.uid] = Received(wrapper, own, _reach(function))
@@ -95,6 +100,16 @@ def refresh(cached: Cached, namespace: Namespace) -> None:
     known = _received.get(cached.uid)
     if known is not None:
         known.namespace.update({name: namespace[name] for name in known.reach if name in namespace})
+
+
+def refresh_all(namespace: Namespace) -> None:
+    """Bring the globals of all wrappers in a namespace up to date with it."""
+    if _received:
+        for value in list(namespace.values()):
+            while type(value) is FunctionType:  # a decorator that uses `functools.wraps` is around it
+                value = value.__dict__.get("__wrapped__")
+            if type(value) is LRU and value in _sent_on:
+                refresh(_sent_on[value], namespace)
 
 
 def _reach(function: FunctionType) -> frozenset[str]:
