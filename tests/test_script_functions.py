@@ -80,3 +80,89 @@ def test_a_cached_function_in_a_container_reads_the_latest_globals(run: Run) -> 
         print(go.on(1)(task, 2).result(30))
     """
     assert ok(run(script(text))) == "3\n8\n"
+
+
+def test_a_function_is_one_object_however_it_is_reached(run: Run) -> None:
+    text = """
+        CONFIG = {"n": 1}
+        SCALE = 2
+        def scaled(x): return x * SCALE
+        def current(x): return CONFIG["n"] + x
+        alias = current
+        key = lambda x: CONFIG["n"]
+        COSTS = {scaled: "scaled", current: "current", key: "key"}
+
+        class Bus:
+            def __init__(self): self.called = [scaled, current]
+        bus = Bus()
+
+        def keyed(): return COSTS[scaled], COSTS[alias], COSTS[key]
+        def given(f): return COSTS[f]
+        def default(f=current): return f is alias
+        def left():
+            bus.called.remove(current)
+            bus.called.remove(scaled)
+            return bus.called
+        print(everywhere(keyed), everywhere(given, key), everywhere(default), everywhere(left))
+    """
+    assert ok(run(script(text))) == "('scaled', 'current', 'key') key True []\n"
+
+
+def test_a_function_of_a_class_is_that_of_the_goroutine(run: Run) -> None:
+    text = """
+        def double(x): return x * 2
+        class Item:
+            convert = staticmethod(double)
+            def get(self): return double
+        def task():
+            return Item.convert is double, Item().get() is double, Item().convert is double
+        print(everywhere(task))
+    """
+    assert ok(run(script(text))) == "(True, True, True)\n"
+
+
+def test_functions_of_one_code_are_several_objects(run: Run) -> None:
+    text = """
+        three = [lambda: 1 for _ in range(3)]
+        def count(functions): return len(set(functions))
+        print(everywhere(count, three), count(go.on(1)(lambda x: x, three).result(30)))
+    """
+    assert ok(run(script(text))) == "3 3\n"
+
+
+def test_a_function_that_comes_back_is_that_of_the_script(run: Run) -> None:
+    text = """
+        SCALE = 2
+        def scaled(x): return x * SCALE
+        constant = lambda: 3
+        class Item:
+            def get(self): return 1
+            make = staticmethod(scaled)
+        ALL = scaled, constant, Item.get, Item.make
+        def reached(): return scaled, constant, Item.get, Item.make
+        for p in (0, 1, 2):
+            assert all(map(lambda a, b: a is b, go.on(p)(reached).result(30), ALL))
+            assert all(map(lambda a, b: a is b, go.on(p)(lambda x: x, ALL).result(30), ALL))
+        pending = go.on(1)(reached)
+        pending.join()
+        SCALE = 3
+        assert pending.result()[0](1) == 2, "it used another constant"
+    """
+    assert ok(run(script(text))) == ""
+
+
+def test_code_that_rebinds_a_global_and_a_reader_in_one_call(run: Run) -> None:
+    text = """
+        LIMIT = 1
+        OTHER = 1
+        def read(): return LIMIT, OTHER
+        def write():
+            global LIMIT
+            LIMIT = 5
+            globals()["OTHER"] = 6
+        def both(first, second):
+            first()
+            return second()
+        print(everywhere(both, write, read))
+    """
+    assert ok(run(script(text))) == "(5, 6)\n"

@@ -120,7 +120,18 @@ def _composed(
         or template.moving_title
     ):
         extra = template.extra(function)
+        if extra is not None and not _travels_alone(extra):
+            return 0, function, args, kwargs or None
     return template.ref, args, kwargs or None, dynamic, cells, extra
+
+
+def _travels_alone(extra: tuple[tuple[str, Any], ...]) -> bool:
+    """Return True if the attributes and defaults of a function share nothing with its globals and arguments."""
+    for _, value in extra:
+        values = value if type(value) is tuple else value.values() if type(value) is dict else (value,)
+        if not _plain([part for part in values if not has_copy(part)]):
+            return False
+    return True
 
 
 def _pack_shared(

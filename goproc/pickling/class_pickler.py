@@ -10,6 +10,7 @@ from types import FunctionType, MethodType
 from goproc.errors import OutOfSharedMemory
 from goproc.pickling import pickler
 from goproc.pickling.classes import class_entry, entries, inline_class, load_class, uid_of
+from goproc.pickling.functions import by_itself, load_function
 from goproc.pickling.names import cell_contents, identifiers, names_of, submodules
 from goproc.pickling.statics import (
     BASE_GLOBALS,
@@ -145,6 +146,13 @@ class ClassPickler(pickler.Pickler):
         if names.rebound:
             raise NotStatic("a method rebinds a global")
         source = function.__globals__
+        template = by_itself(function)
+        if template is not None:
+            scope = self._scope(source)
+            known = [*template.statics, *[member.name for member in template.members]]
+            scope.expected.update({name: source[name] for name in known})
+            scope.absent.update(template.absent)
+            return load_function, (template.ref,)
         module = library(source)
         statics = self._statics(source, names.used) if module is None else {}
         cells, contents = self.cells(function.__closure__, own=module is None)
@@ -166,9 +174,12 @@ class ClassPickler(pickler.Pickler):
             _set_method,
         )
 
+    def _scope(self, source: dict[str, Any]) -> Scope:
+        return self.scopes.setdefault(id(source), Scope(source))
+
     def _statics(self, source: dict[str, Any], used: tuple[str, ...]) -> dict[str, Any]:
         """Return the globals that belong to the definition, and note the others as dynamic."""
-        scope = self.scopes.setdefault(id(source), Scope(source))
+        scope = self._scope(source)
         statics = {name: source[name] for name in BASE_GLOBALS if isinstance(source.get(name), str)}
         for name in used:
             if name not in source:
@@ -207,6 +218,7 @@ def _new_method(code: CodeType, namespace: Any, title: str, cells: tuple[CellTyp
 def _set_method(function: Any, state: tuple[Any, ...]) -> None:
     statics, contents, attributes, modules = state
     function.__globals__.update(statics)
+    function.__module__ = function.__globals__.get("__name__")
     for module in modules:
         importlib.import_module(module)
     pickler.fill_cells(contents)

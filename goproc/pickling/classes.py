@@ -364,6 +364,7 @@ class _Trial(pickler.Pickler):
     """Pickles the value of an attribute of a class, with a name in place of the class."""
 
     cls: type
+    refers_to_methods = False
 
     def reducer_override(self, obj: Any) -> Any:
         return (str, ("the class",)) if obj is self.cls else super().reducer_override(obj)

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import builtins
 import pickle
-from types import CellType, FunctionType, ModuleType
+import sys
+import weakref
+from types import BuiltinFunctionType, CellType, FunctionType, ModuleType
 
-from goproc.pickling import homes, names, pickler, store, wrappers
-from goproc.pickling.classes import is_static_class
+from goproc.pickling import homes, identities, names, pickler, store, wrappers
+from goproc.pickling.classes import class_entry, is_static_class
 from goproc.pickling.names import cell_contents, names_of
 from goproc.pickling.pickler import Pickler
+from goproc.pickling.rebinding import Rebound
 from goproc.pickling.statics import BASE_GLOBALS, NotStatic, importable, is_handle, is_static, library
 from goproc.pickling.templates import (
     Member,
     Template,
     attributes_of,
+    home_of,
     set_attributes,
     static_kwdefaults,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from goproc.pickling.store import Ref
@@ -101,23 +105,29 @@ def _new_template(function: FunctionType, old: Template | None) -> Template:
             template.moving_title = old.moving_title or names != (function.__name__, function.__qualname__)
         _slice(template, function)
         blob = _dump(template, function)
+        _note_own(template, function)
         template.prepare()
         template.watch(function)
-        _use_own(template, function)
+        template.maker = weakref.ref(function)
     _remember(template, store.put(blob, (template.code.co_filename, template.code.co_qualname)))
     return template
 
 
-def _use_own(template: Template, function: FunctionType) -> None:
-    """Let functions that come back to this process be its own, if they use no globals: copies could not be told from them."""
-    if template.library is not None:
-        return
+def _note_own(template: Template, function: FunctionType) -> None:
+    """Let functions that come back to this process be its own; those that use only what is imported are it for goroutines, too."""
     namespace = function.__globals__
-    for member in template.members:
-        if not member.fresh and namespace.keys().isdisjoint(names_of(member.code).used):
-            template.namespace[member.name] = namespace[member.name]
-    if template.simple and namespace.keys().isdisjoint(names_of(template.code).used):
-        template.original = function
+    found = [(member, namespace[member.name]) for member in template.members if member.cached is None]
+    for body, own in ((template, function), *found):
+        used = [namespace[name] for name in names_of(body.code).used if name in namespace]
+        imports = all(value is own or _is_imported(value) for value in used)
+        identities.note(body.uid, own, imports and template.library is None)
+
+
+def _is_imported(value: Any) -> bool:
+    kind = type(value)
+    if kind is FunctionType or isinstance(value, type):
+        return importable(value)
+    return kind in (ModuleType, BuiltinFunctionType) and is_static(value)
 
 
 def _dump(template: Template, function: FunctionType) -> bytes:
@@ -289,28 +299,87 @@ def _decide(t: Template, function: FunctionType, reached: list[names.Names], reb
     """Decide which parts calls can share."""
     # Nor may calls share the functions of a namespace if one keeps attributes on them.
     keeps = bool(t.selfs or t.members) and any(code.sets_attributes for code in reached)
-    own = bool(rebound) or keeps or any(code.reflects for code in reached)
+    apart = keeps or any(code.reflects for code in reached)
     t.simple = not (
         t.dynamic
-        or own
+        or apart
+        or rebound
         or function.__closure__ is not None
         or t.moving_defaults
         or t.moving_title
         or function.__kwdefaults__ is not t.kwdefaults
         or function.__dict__
     )
-    differs = set() if t.simple else {*t.dynamic, *t.selfs}
-    t.fresh = own or bool(differs)
+    differs = {*t.dynamic, *rebound} if t.simple else {*t.dynamic, *rebound, *t.selfs}
+    t.fresh = apart or bool(differs)
     # A member needs to be built anew with each namespace if what it can reach differs from call to call.
     while grown := {
-        m.name for m in t.members if m.name not in differs and not differs.isdisjoint(names_of(m.code).used)
+        m.name for m in t.members if m.name not in differs and not differs.isdisjoint(_met(t, m))
     }:
         differs |= grown
     for member in t.members:
-        member.fresh = own or member.name in differs
+        member.fresh = apart or member.name in differs
     attributes = frozenset[str]().union(*[code.attributes for code in reached])
     cells = [value for cell in function.__closure__ or () for value in cell_contents(cell)]
     t.submodules = names.submodules([*t.statics.values(), *cells], attributes)
+    _identify(t, function, differs)
+
+
+def _met(t: Template, body: Template | Member) -> tuple[str, ...]:
+    """Return the names of globals by which the code of a function reaches something, those in its texts among them."""
+    code = names_of(body.code)
+    meant = [name for name in code.mentioned if type(t.statics.get(name)) is not ModuleType]
+    return *code.used, *sorted(meant)
+
+
+def _identify(t: Template, function: FunctionType, differs: set[str]) -> None:
+    """Give uids to the functions that reach only what cannot change, and note what they read that could be rebound.
+
+    Args:
+        t: the template.
+        function: that it is made from.
+        differs: the names that do not mean the same for each call.
+    """
+    members = {member.name: member for member in t.members}
+    rebound = Rebound(function.__globals__)
+    state = {name for name, value in t.statics.items() if rebound.may_be(name, value)}
+    state |= {name for name in t.absent if not hasattr(builtins, name) and rebound.may_be(name, None)}
+    t.reads_state = bool(state)
+    t.uid = identities.uid_of(t.code, _parts(t, t, members)) if t.simple else ""
+    for member in t.members:
+        reach = _reach(t, member, members)
+        member.stateful = not state.isdisjoint(reach)
+        codes = [names_of(member.code), *[names_of(members[name].code) for name in reach if name in members]]
+        keeps = len(codes) > 1 and any(code.sets_attributes for code in codes)
+        varies = keeps or not differs.isdisjoint(reach) or any(code.reflects for code in codes)
+        if not varies and member.cached is None:
+            member.uid = identities.uid_of(member.code, _parts(t, member, members))
+
+
+def _reach(t: Template, body: Template | Member, members: Mapping[str, Member]) -> dict[str, None]:
+    """Return the names of all globals that a function reaches, also by way of other functions."""
+    found = dict.fromkeys(_met(t, body))
+    todo = list(found)
+    for name in todo:
+        inner = t if name in t.selfs else members.get(name)
+        if inner is not None:
+            more = [other for other in _met(t, inner) if other not in found]
+            found.update(dict.fromkeys(more))
+            todo += more
+    return found
+
+
+def _parts(t: Template, body: Template | Member, members: Mapping[str, Member]) -> list[Any]:
+    """Return the objects that a function is made of and that it reaches."""
+    parts = body.parts()
+    for name in _reach(t, body, members):
+        if name in t.statics:
+            parts += [name, t.statics[name]]
+        elif name in t.selfs:
+            parts += [name, *t.parts()]
+        elif name in members:
+            parts += [name, *members[name].parts()]
+    return parts
 
 
 def why_missing(function: Any, name: object) -> str | None:
@@ -335,43 +404,115 @@ def _head(t: Template, function: FunctionType) -> None:
 
 
 def _reduce_function(message: Pickler, function: FunctionType) -> Any:
-    """Reduce a function met in a message; all functions of a message share one namespace per module."""
+    """Reduce a function met in a message; all functions of a message share one namespace per module.
+
+    Where other functions of the module are in the message, one that has no state is looked for among theirs, too.
+    """
     if function in known_importable and not homes.registered(function.__module__):
         return NotImplemented
     if importable(function):
         known_importable.add(function)
         return NotImplemented
+    holder = _holder(function) if "." in function.__qualname__ else None
+    if holder is not None and message.refers_to_methods:
+        return getattr, (holder, function.__name__)
     template = template_of(function)
-    if template.simple and not template.reads_state:
-        return _load_function, (template.ref,)
     source = function.__globals__
+    back = bool(template.uid) and not identities.is_original(function)
+    if template.simple and not template.reads_state:
+        if not template.stands_for(function):
+            return _load_copy, (template.ref,)
+        if message._namespaces is None or template.library is not None:
+            return load_function, (template.ref, back)
+        return load_function, (template.ref, back, message.namespace(source), home_of(function))
     namespace = None if template.library is not None else message.namespace(source)
-    name = function.__name__
-    home = name if source.get(name) is function else None
+    home = home_of(function) if function.__closure__ is None else None
     cells, contents = message.cells(function.__closure__)
     dynamic = {name: source[name] for name in template.dynamic if name in source} or None
     state = (dynamic, contents, template.extra(function))
-    return _new_function, (template.ref, namespace, home, cells), state, None, None, _set_function
+    return _new_function, (template.ref, namespace, home, cells, back), state, None, None, _set_function
 
 
-def _load_function(ref: Ref) -> Any:
+def _holder(function: FunctionType) -> type | None:
+    """Return the class of the script that has a function under its name, if messages refer to the class."""
+    path, _, name = function.__qualname__.rpartition(".")
+    found: Any = sys.modules.get(function.__module__)
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    if not isinstance(found, type) or name != function.__name__ or getattr(found, name, None) is not function:
+        return None
+    entry = class_entry(found)
+    return None if entry.uid is None or entry.inline else found
+
+
+def by_itself(function: FunctionType) -> Template | None:
+    """Return the template of a global function if it reaches only what cannot change and no class of the script."""
+    namespace = function.__globals__
+    if home_of(function) is None or library(namespace) is not None:
+        return None
+    todo = [function]
+    for known in todo:
+        code = names_of(known.__code__)
+        for name in (*code.used, *code.mentioned, *names.identifiers(_text_hints(known))):
+            value = namespace.get(name)
+            if type(value) is FunctionType and value.__globals__ is namespace:
+                todo += [value] if value not in todo else []
+            elif not _is_plain(value):
+                return None
+    template = template_of(function)
+    return template if template.simple else None
+
+
+def _is_plain(value: Any) -> bool:
+    """Return True if a static value is no class of the script."""
+    return importable(value) if isinstance(value, type) else is_static(value)
+
+
+def load_function(
+    ref: Ref, back: bool = False, namespace: dict[str, Any] | None = None, home: str | None = None
+) -> Any:
     template = load_template(ref)
-    return template.original or template.function
+    found = _present(template, namespace, home)
+    if found is None:
+        found = (_own(template) if back else None) or template.function
+        if namespace is not None and home is not None:
+            namespace[home] = found
+    return found
+
+
+def _load_copy(ref: Ref) -> Any:
+    template = load_template(ref)
+    return template.make(template.namespace)
+
+
+def _present(template: Template, namespace: dict[str, Any] | None, home: str | None) -> Any:
+    """Return the function of a template if it is in a namespace already."""
+    present = None if namespace is None or home is None else namespace.get(home)
+    return present if type(present) is FunctionType and present.__code__ == template.code else None
+
+
+def _own(template: Template) -> Any:
+    """Return the function that has come back here, if it is still what it was."""
+    function = identities.own(template.uid)
+    return function if function is not None and template_of(function).uid == template.uid else None
 
 
 def _new_function(
-    ref: Ref, namespace: dict[str, Any] | None, home: str | None, cells: tuple[CellType, ...] | None
+    ref: Ref,
+    namespace: dict[str, Any] | None,
+    home: str | None,
+    cells: tuple[CellType, ...] | None,
+    back: bool,
 ) -> Any:
     template = load_template(ref)
     if namespace is None:
         return template.make(template.namespace, cells)
-    if home is not None:
-        present = namespace.get(home)
-        if type(present) is FunctionType and present.__code__ is template.code:
-            return present
+    found = _present(template, namespace, home) or (_own(template) if back else None)
+    if found is not None:
+        return found
     namespace["__builtins__"] = builtins  # C code that imports, as NumPy's methods do, looks for them there
+    namespace.update(template.base)  # first, since a function takes the name of its module from them
     function = template.make(namespace, cells)
-    namespace.update(template.base)
     for name, value in template.statics.items():
         namespace.setdefault(name, value)
     if home is not None:
@@ -380,7 +521,7 @@ def _new_function(
         namespace[name] = function
     for member in template.members:
         if member.name not in namespace:
-            shared = not member.fresh and not template.reads_state
+            shared = not member.fresh and not member.stateful
             namespace[member.name] = template.namespace[member.name] if shared else member.build(namespace)
     template.refresh_wrappers(namespace)
     return function

@@ -65,6 +65,7 @@ class Pickler(pickle.Pickler):
 
     _namespaces: dict[int, tuple[dict[str, Any], Any]] | None = None
     _cells: dict[int, CellType] | None = None
+    refers_to_methods = True  # by the name that they have in their class
 
     def reducer_override(self, obj: Any) -> Any:
         try:

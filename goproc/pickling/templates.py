@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import builtins
 import importlib
+import weakref
+from functools import partial
 from operator import itemgetter
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import FunctionType
 from typing import NamedTuple
 
-from goproc.pickling import homes, wrappers
+from goproc.pickling import homes, identities, wrappers
 from goproc.pickling.classes import class_entry
 from goproc.pickling.statics import LRU, importable, is_static
 from goproc.shm._core import Bindings
@@ -54,6 +56,18 @@ def set_attributes(function: Any, attributes: Iterable[tuple[str, Any]]) -> None
         setattr(function, name, value)
 
 
+def _is_home(function: FunctionType) -> bool:
+    return function.__globals__.get(function.__name__) is function
+
+
+def home_of(function: FunctionType) -> str | None:
+    """Return the name that a function has among its globals: its own if it is that, else the first."""
+    if _is_home(function):
+        return function.__name__
+    namespace = function.__globals__
+    return next((name for name, value in namespace.items() if value is function), None)
+
+
 class Detail(NamedTuple):
     """A dictionary of a function that may be changed in place: its annotations or its keyword defaults, as they were."""
 
@@ -71,8 +85,9 @@ class Detail(NamedTuple):
 class Body:
     """A function without its namespace and its cells."""
 
-    __slots__ = ("attributes", "code", "defaults", "title")
+    __slots__ = ("attributes", "code", "defaults", "title", "uid")
 
+    uid: str  # see identities; "" for a function that reaches what can change
     code: CodeType
     title: str
     defaults: tuple[Any, ...] | None
@@ -81,6 +96,14 @@ class Body:
     @property
     def qualname(self) -> str:
         return str(dict(self.attributes).get("__qualname__", self.code.co_qualname))
+
+    def parts(self) -> list[Any]:
+        """Return the objects that the function is made of."""
+        found: list[Any] = [self.code, self.title, self.defaults]
+        for name, value in self.attributes:
+            found.append(name)
+            found += [*value, *value.values()] if type(value) is dict else [value]
+        return found
 
     def make(self, namespace: dict[str, Any], cells: tuple[CellType, ...] | None = None) -> Any:
         function = FunctionType(self.code, namespace, self.title, self.defaults, cells)
@@ -92,9 +115,11 @@ class Body:
 class Member(Body):
     """A plain function that lives in the same namespace as the one defined."""
 
-    __slots__ = ("cached", "fresh", "name")
+    __slots__ = ("cached", "fresh", "home", "name", "stateful")
 
     name: str
+    home: str  # one of the names that the function has among the globals, the same for all of them
+    stateful: bool  # it reads what something else in the same message could rebind
     cached: wrappers.Cached | None  # if the function is inside a wrapper of lru_cache
     fresh: bool  # each namespace needs one of its own
 
@@ -118,6 +143,8 @@ class Member(Body):
             cached = wrappers.cached(value)
         self = cls()
         self.name, self.cached = name, cached
+        self.home = name if cached is not None else home_of(function) or name
+        self.uid, self.fresh, self.stateful = "", False, False
         self.code, self.title, self.defaults = function.__code__, function.__name__, function.__defaults__
         self.attributes = attributes_of(function)
         return self
@@ -135,10 +162,24 @@ class Member(Body):
             and (value.__name__, value.__qualname__) == (self.title, self.qualname)
         )
 
+    def parts(self) -> list[Any]:
+        return super().parts() if self.cached is None else [self.cached.uid]
+
     def build(self, namespace: dict[str, Any]) -> Any:
-        if self.cached is None:
+        if self.cached is not None:
+            return wrappers.receive(self.cached, self.make, self.name, namespace)
+        if self.home == self.name:
             return self.make(namespace)
-        return wrappers.receive(self.cached, self.make, self.name, namespace)
+        if self.home not in namespace:
+            namespace[self.home] = self.make(namespace)
+        return namespace[self.home]
+
+    def share(self, namespace: dict[str, Any]) -> Any:
+        """Return the function that all calls share."""
+        function = identities.shared(self.uid, partial(self.build, namespace))
+        if self.uid:  # another template has made it, of its own copy of the code
+            self.code, self.defaults = function.__code__, function.__defaults__
+        return function
 
 
 _STORED = (
@@ -157,6 +198,7 @@ _STORED = (
     "simple",
     "omitted",
     "home",
+    "reads_state",
 )
 _FIELDS = (*Body.__slots__, *_STORED)
 
@@ -179,10 +221,9 @@ class Template(Body):
         "full_title",
         "function",
         "linked",
+        "maker",
         "namespace",
-        "original",
         "owner",
-        "reads_state",
         "ref",
         "single",
         "size",
@@ -205,12 +246,12 @@ class Template(Body):
     moving_title: bool  # name and doc are: functions made by one decorator share their code
     simple: bool  # there is no snapshot at all
     home: bool  # its module travels by value
+    reads_state: bool  # something else in the same message could rebind what it reads
     omitted: dict[str, str]  # globals that the code only mentions and that cannot be pickled, and why
     # What `prepare` makes of it.
     namespace: dict[str, Any]
     single: str | None  # the name in `dynamic`, if there is only one
     fetch: Callable[[Any], tuple[Any, ...]]  # gets the values of `dynamic`, if there are more
-    reads_state: bool  # something else in the same message could rebind what it reads
     cached_members: list[Member]
     fresh_members: list[Member]
     fresh_wrappers: bool  # some of them are wrappers
@@ -220,7 +261,8 @@ class Template(Body):
 
     def __init__(self) -> None:
         self.function: Any = None  # the importable function itself, or the built one if it has no snapshot
-        self.original: Any = None  # the sender's: the function that it is made from, if copies can be that
+        # The sender's: the function that it is made from.
+        self.maker: Callable[[], FunctionType | None] = type(None)
         self.owner: Any = None  # the importable function: only that object may use this template
         self.moving_defaults = self.moving_title = False
         # The sender's: names found rebound, mentioned names that are no globals yet, the number of globals if it counts.
@@ -236,6 +278,7 @@ class Template(Body):
         self.code = function.__code__
         self.owner = self.function = function
         self.simple, self.reads_state, self.omitted, self.home = True, False, {}, False
+        self.uid = ""
         return self
 
     @classmethod
@@ -244,6 +287,8 @@ class Template(Body):
         set_attributes(self, zip(_FIELDS, fields, strict=True))
         for submodule in self.submodules:
             importlib.import_module(submodule)
+        for body in (self, *self.members):
+            identities.receive(body.code, body.uid)
         self.prepare()
         self.receive()
         return self
@@ -268,13 +313,10 @@ class Template(Body):
         self.single = self.dynamic[0] if len(self.dynamic) == 1 else None
         if len(self.dynamic) > 1:
             self.fetch = itemgetter(*self.dynamic)
-        self.reads_state = any(not hasattr(builtins, name) for name in self.absent) or any(
-            not isinstance(value, (ModuleType, FunctionType, BuiltinFunctionType, type))
-            for value in self.statics.values()
-        )
         self.cached_members = [m for m in self.members if m.cached is not None]
-        # Wrappers last: they have globals of their own, copied from those that are there.
-        self.members = tuple(sorted(self.members, key=lambda m: m.cached is not None))
+        # Second names of functions after the first. Wrappers last: they have globals of their own, copied from those
+        # that are there.
+        self.members = tuple(sorted(self.members, key=lambda m: (m.cached is not None, m.home != m.name)))
         self.fresh_members = [m for m in self.members if m.fresh]
         self.fresh_wrappers = any(m.cached is not None for m in self.fresh_members)
         self.linked = bool(self.cached_members or self.selfs or self.library is not None)
@@ -285,10 +327,11 @@ class Template(Body):
             self.namespace = {"__builtins__": builtins, **self.base, **self.statics}
             for member in self.members:
                 if not member.fresh:
-                    self.namespace[member.name] = member.build(self.namespace)
+                    self.namespace[member.name] = member.share(self.namespace)
             self.refresh_wrappers(self.namespace)
         if self.simple:
-            self.function = self.build(None, None, None)
+            self.function = identities.shared(self.uid, partial(self.build, None, None, None))
+            self.namespace.update(dict.fromkeys(self.selfs, self.function))
         self._bind([])
 
     def _bind(self, details: list[Detail]) -> None:
@@ -337,6 +380,13 @@ class Template(Body):
             and (not self.linked or self._links_fit(function, function.__globals__))
             and (not self.classes or self._classes_fit())
         )
+
+    def stands_for(self, function: FunctionType) -> bool:
+        """Return True if what is loaded from the template is to be this function, no other of the same code."""
+        maker = self.maker()
+        if maker is None:
+            self.maker = weakref.ref(function)
+        return maker is None or maker is function or function is self.function or _is_home(function)
 
     def _links_fit(self, function: Any, namespace: dict[str, Any]) -> bool:
         if self.library is not None and self.namespace is not namespace:
