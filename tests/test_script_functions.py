@@ -134,10 +134,11 @@ def test_a_function_that_comes_back_is_that_of_the_script(run: Run) -> None:
     text = """
         SCALE = 2
         def scaled(x): return x * SCALE
+        def plain(): return 1
         constant = lambda: 3
         class Item:
             def get(self): return 1
-            make = staticmethod(scaled)
+            make = staticmethod(plain)
         ALL = scaled, constant, Item.get, Item.make
         def reached(): return scaled, constant, Item.get, Item.make
         for p in (0, 1, 2):
@@ -166,3 +167,47 @@ def test_code_that_rebinds_a_global_and_a_reader_in_one_call(run: Run) -> None:
         print(everywhere(both, write, read))
     """
     assert ok(run(script(text))) == "(5, 6)\n"
+
+
+def test_functions_that_are_reached_by_the_module(run: Run) -> None:
+    text = """
+        import __main__ as itself
+        import importlib
+        LIMIT = 2
+        def helper(): return LIMIT
+        def by_import():
+            import __main__
+            return __main__.helper()
+        def by_name():
+            from __main__ import helper as found
+            return found()
+        def by_global(): return itself.helper()
+        def by_modules(name): return getattr(sys.modules[__name__], name)()
+        def by_importlib(): return importlib.import_module("__main__").helper()
+        class Item:
+            def get(self): return sys.modules[__name__].helper()
+        for f in (by_import, by_name, by_global, by_importlib, Item().get):
+            assert everywhere(f) == 2, f
+        print(everywhere(by_modules, "helper"))
+    """
+    assert ok(run(script(text))) == "2\n"
+
+
+def test_a_module_made_at_run_time_can_be_imported(run: Run) -> None:
+    text = """
+        import types
+        made = types.ModuleType("made_here")
+        exec("LIMIT = 1\\ndef read(): return LIMIT", made.__dict__)
+        sys.modules["made_here"] = made
+        def by_import():
+            import made_here
+            return made_here.LIMIT, made_here.read()
+        def by_name():
+            from made_here import read
+            return read()
+        def by_modules(): return sys.modules["made_here"].LIMIT
+        print(everywhere(by_import), everywhere(by_name), everywhere(by_modules))
+        made.LIMIT = 2
+        print(everywhere(by_import), everywhere(by_name), everywhere(by_modules))
+    """
+    assert ok(run(script(text))) == "(1, 1) 1 1\n(2, 2) 2 2\n"

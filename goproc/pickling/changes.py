@@ -45,14 +45,17 @@ def _is_small(value: Any) -> bool:
 
 
 class Guard:
-    """Names of a namespace that must still stand for what they did, and names that must not be there."""
+    """Names of a namespace that must still stand for what they did, and names that must not be there.
 
-    def __init__(self, namespace: Namespace, expected: Namespace, absent: set[str]) -> None:
+    And the number of all of its names, if it is not -1.
+    """
+
+    def __init__(self, namespace: Namespace, expected: Namespace, absent: set[str], size: int) -> None:
         self.namespace = namespace
         self.expected = expected
         self.absent = absent
         # A method of the core, of the namespace: the guards of a class are asked each time that it is sent.
-        self.holds = Bindings(tuple(expected), tuple(expected.values()), absent=tuple(absent)).hold
+        self.holds = Bindings(tuple(expected), tuple(expected.values()), absent=tuple(absent), size=size).hold
 
     def moved(self) -> set[str]:
         """Return the names that no longer stand for what they did."""

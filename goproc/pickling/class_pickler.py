@@ -8,10 +8,13 @@ import sys
 from types import FunctionType, MethodType
 
 from goproc.errors import OutOfSharedMemory
-from goproc.pickling import pickler
-from goproc.pickling.classes import class_entry, entries, inline_class, load_class, uid_of
-from goproc.pickling.functions import by_itself, load_function
+from goproc.pickling import homes, identities, pickler
+from goproc.pickling.changes import Guard
+from goproc.pickling.classes import class_entry, entries, inline_class, load_class
+from goproc.pickling.classes import uid_of as uid_of_class
+from goproc.pickling.mentions import WATCHED, mentioned
 from goproc.pickling.names import cell_contents, identifiers, names_of, submodules
+from goproc.pickling.reach import is_alone, is_plain, text_hints, uid_of
 from goproc.pickling.statics import (
     BASE_GLOBALS,
     LRU,
@@ -22,7 +25,7 @@ from goproc.pickling.statics import (
     library,
     reduce_by_cloudpickle,
 )
-from goproc.pickling.templates import attributes_of, set_attributes
+from goproc.pickling.templates import attributes_of, home_of, set_attributes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,13 +37,24 @@ class Scope:
     """A namespace that methods of the class run over.
 
     Every global they use is either in the definition, and then watched for a change, or dynamic: in the messages.
+
+    Attributes:
+        mentioned: names of dynamic globals that only texts name: they travel if they can be pickled.
+        hints: names in annotations that are texts.
+        size: the number of globals, if code of the class gets at them as a whole, else -1.
     """
 
     def __init__(self, source: dict[str, Any]) -> None:
         self.source = source
         self.dynamic: dict[str, None] = {}
+        self.mentioned: dict[str, None] = {}
+        self.hints: set[str] = set()
+        self.size = -1
         self.expected: dict[str, Any] = {}
         self.absent: set[str] = set()
+
+    def guard(self) -> Guard:
+        return Guard(self.source, self.expected, self.absent, self.size)
 
 
 class ClassPickler(pickler.Pickler):
@@ -61,19 +75,43 @@ class ClassPickler(pickler.Pickler):
     def dump_class(self) -> bytes:
         """Return the blob: the id of the class, the class, and what messages have to carry beside it."""
         pickler.learn_cloudpickle()
-        self.dump(uid_of(self.root))
+        self.dump(uid_of_class(self.root))
         self.dump(self.root)
         groups = [(self.namespace(scope.source), names) for scope, names in self.groups()]
         self.dump((groups, self.state_cells, self.parts, tuple(self.state)))
         written = len(self.sink)
         try:
             self.dump(self._companions())
+            self._dump_hinted()
         except OutOfSharedMemory:
             raise
         except Exception:  # one of them cannot be part of a definition; nobody may want it
             del self.sink[written:]
             self.dump({})
+            self.dump(([], {}))
         return b"".join(self.sink)
+
+    def _dump_hinted(self) -> None:
+        """Dump the globals that annotations of methods name, and the namespaces which `typing` looks for them in.
+
+        They are no part of the class: it does not change when they do.
+        """
+        found = {name: value for scope in self.scopes.values() for name, value in self._hinted(scope).items()}
+        namespaces = [self.namespace(scope.source) for scope in self.scopes.values()]
+        parts, uses, cells, scopes = list(self.parts), list(self.uses), list(self.state_cells), self.scopes
+        self.scopes = {}
+        try:
+            self.dump((namespaces, found))
+        finally:
+            self.parts, self.uses, self.state_cells, self.scopes = parts, uses, cells, scopes
+
+    def _hinted(self, scope: Scope) -> dict[str, Any]:
+        found = {}
+        for name in scope.hints:
+            value = scope.source.get(name)
+            if name not in scope.expected and (isinstance(value, type) or type(value).__module__ == "typing"):
+                found[name] = value
+        return found
 
     def _companions(self) -> dict[str, Any]:
         """Return the globals that annotations name in texts: `typing.get_type_hints()` looks for them in the module."""
@@ -92,7 +130,8 @@ class ClassPickler(pickler.Pickler):
         return {name: value for name, value in found.items() if value is not None}
 
     def groups(self) -> list[tuple[Scope, tuple[str, ...]]]:
-        return [(scope, tuple(scope.dynamic)) for scope in self.scopes.values() if scope.dynamic]
+        found = [(scope, tuple({**scope.dynamic, **scope.mentioned})) for scope in self.scopes.values()]
+        return [(scope, names) for scope, names in found if names]
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
@@ -146,13 +185,6 @@ class ClassPickler(pickler.Pickler):
         if names.rebound:
             raise NotStatic("a method rebinds a global")
         source = function.__globals__
-        template = by_itself(function)
-        if template is not None:
-            scope = self._scope(source)
-            known = [*template.statics, *[member.name for member in template.members]]
-            scope.expected.update({name: source[name] for name in known})
-            scope.absent.update(template.absent)
-            return load_function, (template.ref,)
         module = library(source)
         statics = self._statics(source, names.used) if module is None else {}
         cells, contents = self.cells(function.__closure__, own=module is None)
@@ -162,12 +194,15 @@ class ClassPickler(pickler.Pickler):
             *function.__dict__.items(),
             ("__defaults__", function.__defaults__),
         )
+        if module is None and self.hints:
+            statics.update(self._mentioned(source, function))
         if self.hints and function.__annotations__:
             attributes = (*attributes, ("__annotations__", function.__annotations__))
         state = (statics, contents, attributes, submodules(statics.values(), names.attributes))
+        uid = uid_of(function) if module is None and home_of(function) is not None else ""
         return (
             _new_method,
-            (function.__code__, namespace, function.__name__, cells),
+            (function.__code__, namespace, function.__name__, cells, uid),
             state,
             None,
             None,
@@ -190,6 +225,32 @@ class ClassPickler(pickler.Pickler):
                 scope.expected[name] = statics[name] = source[name]
         return statics
 
+    def _mentioned(self, source: dict[str, Any], function: FunctionType) -> dict[str, Any]:
+        """Return those of the globals in texts that belong to the definition, and note the others."""
+        scope, code = self._scope(source), names_of(function.__code__)
+        scope.hints |= identifiers(text_hints(function))
+        found = mentioned(source, [code], [], code.reaches_all)
+        if len(scope.absent | found.absent) <= len(scope.absent) + WATCHED:
+            scope.absent |= found.absent
+        if code.reaches_all:
+            scope.size = len(source)
+        statics = {}
+        for name in found.names:
+            value = source[name]
+            if name.startswith("__") or name in scope.dynamic or name in scope.expected:
+                continue
+            if name not in self.volatile and self._is_alone(value):
+                scope.expected[name] = statics[name] = value
+            else:
+                scope.mentioned[name] = None
+        return statics
+
+    def _is_alone(self, value: Any) -> bool:
+        """Return True if a value can be in the definition of the class with nothing else that could be refused."""
+        if type(value) is FunctionType and not importable(value):
+            return is_alone(value)
+        return is_plain(value) or (value is self.root and _belongs(value))
+
 
 def _class_of(owner: Any) -> type:
     return owner if isinstance(owner, type) else type(owner)
@@ -207,18 +268,24 @@ def _belongs(value: Any) -> bool:
     return type(value) is LRU or _is_definition(value)
 
 
-def _new_method(code: CodeType, namespace: Any, title: str, cells: tuple[CellType, ...] | None) -> Any:
+def _new_method(
+    code: CodeType, namespace: Any, title: str, cells: tuple[CellType, ...] | None, uid: str
+) -> Any:
     if isinstance(namespace, str):
         namespace = importlib.import_module(namespace).__dict__
     else:
         namespace["__builtins__"] = builtins
-    return FunctionType(code, namespace, title, None, cells)
+    identities.receive(code, uid)
+    return identities.shared(uid, lambda: FunctionType(code, namespace, title, None, cells))
 
 
 def _set_method(function: Any, state: tuple[Any, ...]) -> None:
     statics, contents, attributes, modules = state
-    function.__globals__.update(statics)
+    for name, value in statics.items():  # the function may be there already, over globals that have them
+        function.__globals__.setdefault(name, value)
     function.__module__ = function.__globals__.get("__name__")
+    if "." not in function.__qualname__:
+        homes.receive(function)
     for module in modules:
         importlib.import_module(module)
     pickler.fill_cells(contents)

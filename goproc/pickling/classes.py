@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from goproc.errors import OutOfSharedMemory
 from goproc.pickling import homes, pickler, store, wrappers
-from goproc.pickling.changes import Guard, Watch, is_definition, is_state
+from goproc.pickling.changes import Watch, is_definition, is_state
 from goproc.pickling.names import cell_contents
 from goproc.pickling.passing import Passing
 from goproc.pickling.statics import NotStatic, importable, reduce_by_cloudpickle
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from types import CellType
     from typing import Any
 
+    from goproc.pickling.changes import Guard
     from goproc.pickling.class_pickler import ClassPickler
     from goproc.pickling.pickler import Pickler
     from goproc.pickling.store import Ref
@@ -39,6 +40,8 @@ _uids: weakref.WeakKeyDictionary[type, str] = store.cache(weakref.WeakKeyDiction
 _received: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
 # Names of attributes that stay behind: a library has cached there something that cannot be pickled.
 left_out: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDictionary()
+# Names of globals in the groups of classes that may have to be left out.
+_unsettled: dict[ClassEntry, frozenset[str]] = store.cache({})
 # Above zero while the definition of a class is made, with the store locked.
 _defining = 0
 
@@ -176,10 +179,26 @@ def class_entry(cls: type) -> ClassEntry:
             entry = entries[id(cls)] = _new_entry(cls)
             for passed in _classes.add(cls):
                 entries.pop(id(passed), None)
+            _settle()
     elif entry.changed(cls):
         with store.lock:
             _define(cls, entry)
+            _settle()
     return entry
+
+
+def _settle() -> None:
+    """Leave out the globals that only texts in methods name and that cannot be pickled: now that all classes are known."""
+    while _unsettled and not _defining:
+        entry, names = _unsettled.popitem()
+        entry.groups = [
+            (namespace, tuple([name for name in known if name not in names or _is_carried(namespace, name)]))
+            for namespace, known in entry.groups
+        ]
+
+
+def _is_carried(namespace: Namespace, name: str) -> bool:
+    return name in namespace and pickler.refusal(namespace[name]) is None
 
 
 def _new_entry(cls: type) -> ClassEntry:
@@ -215,7 +234,10 @@ def _define(cls: type, entry: ClassEntry) -> None:
     entry.groups = [(scope.source, names) for scope, names in definition.groups()]
     entry.cells, entry.parts = definition.state_cells, definition.parts
     entry.uses = [Use(used) for used in definition.uses]
-    entry.guards = [Guard(scope.source, scope.expected, scope.absent) for scope in definition.scopes.values()]
+    mentioned = frozenset().union(*[scope.mentioned for scope in definition.scopes.values()])
+    if mentioned:
+        _unsettled[entry] = mentioned
+    entry.guards = [scope.guard() for scope in definition.scopes.values()]
     entry.watch = Watch(cls, entry.state)  # last: pickling may have added to the class (the caches of abc)
     _own_by_ref[ref] = cls
 
@@ -433,6 +455,7 @@ def load_class(ref: Ref) -> type:
                 cls = unpickler.load()
                 groups, cells, parts, state = unpickler.load()
                 companions = unpickler.load()
+                namespaces, hinted = unpickler.load()
             finally:
                 _loading.uid = before
             assert isinstance(cls, type)
@@ -444,6 +467,8 @@ def load_class(ref: Ref) -> type:
                 entry.state = set(state)
                 entry.companions = companions
                 homes.mention(cls.__module__, companions)
+                for namespace in namespaces:
+                    namespace.update({name: value for name, value in hinted.items() if name not in namespace})
     return cls
 
 

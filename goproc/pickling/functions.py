@@ -8,31 +8,23 @@ import sys
 import weakref
 from types import BuiltinFunctionType, CellType, FunctionType, ModuleType
 
-from goproc.pickling import homes, identities, names, pickler, store, wrappers
+from goproc.pickling import homes, identities, names, pickler, reach, store, wrappers
 from goproc.pickling.classes import class_entry, is_static_class
-from goproc.pickling.names import cell_contents, names_of
+from goproc.pickling.names import names_of
 from goproc.pickling.pickler import Pickler
-from goproc.pickling.rebinding import Rebound
-from goproc.pickling.statics import BASE_GLOBALS, NotStatic, importable, is_handle, is_static, library
+from goproc.pickling.statics import NotStatic, importable, is_handle, is_static
 from goproc.pickling.templates import (
-    Member,
     Template,
-    attributes_of,
     home_of,
     set_attributes,
-    static_kwdefaults,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from goproc.pickling.store import Ref
 
-# As many names of texts that are no globals yet are watched, for each function that gives names.
-_WATCHED = 4
-_OF_SHELLS = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})  # IPython's own globals
 # Code made by eval() would fill the sender's caches: they are dropped when they get this large.
 _CACHED_CODES = 1024
 
@@ -103,7 +95,7 @@ def _new_template(function: FunctionType, old: Template | None) -> Template:
             template.moving_defaults = old.moving_defaults or old.defaults is not function.__defaults__
             names = old.title, old.qualname
             template.moving_title = old.moving_title or names != (function.__name__, function.__qualname__)
-        _slice(template, function)
+        reach.fill(template, function)
         blob = _dump(template, function)
         _note_own(template, function)
         template.prepare()
@@ -142,7 +134,7 @@ def _dump(template: Template, function: FunctionType) -> bytes:
             pass
     # Something in a constant is not static after all, or cannot be pickled: the message will tell.
     template.volatile |= set(template.statics)
-    _slice(template, function)
+    reach.fill(template, function)
     _strip_hints(template)
     return pickler.dump(_TemplatePickler, template.fields())
 
@@ -157,247 +149,10 @@ def _strip_hints(template: Template) -> bool:
     return stripped
 
 
-class _Slice:
-    """The way in which each global that a function can reach is to travel."""
-
-    def __init__(self, function: FunctionType, volatile: set[str]) -> None:
-        self.function = function
-        self.namespace = function.__globals__
-        self.volatile = volatile
-        self.statics: dict[str, Any] = {}
-        self.dynamic: list[str] = []
-        self.selfs: list[str] = []
-        self.absent: list[str] = []
-        self.omitted: dict[str, str] = {}
-        self.watched: tuple[str, ...] = ()
-        self.size = 0
-        self.reached = [names_of(function.__code__)]
-        self.hard = self._members([function])
-        # A `global` statement in any member concerns all.
-        self.rebound = frozenset[str]().union(*[code.rebound for code in self.reached])
-        self.members: list[Member] = []
-        for name in dict.fromkeys([name for code in self.reached for name in code.used]):
-            if name in self.hard:
-                self.members.append(self.hard[name])
-            else:
-                self._place(name)
-
-    def _members(self, functions: list[FunctionType]) -> dict[str, Member]:
-        """Find the plain functions reached by global names, and add the names of their code to `reached`."""
-        found: dict[str, Member] = {}
-        for code in self.reached:
-            for name in code.used:
-                member = None if name in found else self._member(name)
-                if member is not None:
-                    found[name] = member
-                    self.reached.append(names_of(member.code))
-        return found
-
-    def _member(self, name: str) -> Member | None:
-        value = self.namespace.get(name)
-        if name in self.volatile or value is self.function:
-            return None
-        return Member.of(name, value, self.namespace)
-
-    def _place(self, name: str) -> None:
-        if name not in self.namespace:
-            self.absent.append(name)
-        elif name in self.volatile or name in self.rebound:
-            self.dynamic.append(name)
-        elif self.namespace[name] is self.function:
-            self.selfs.append(name)
-        elif is_static(self.namespace[name]):
-            self.statics[name] = self.namespace[name]
-        else:
-            self.dynamic.append(name)
-
-    # -- globals by which the code may be named in a text only
-
-    def add_mentioned(self) -> None:
-        """Add the globals that texts and annotations name, or all if the code reflects, as far as they can be pickled."""
-        known = {*self.statics, *self.dynamic, *self.selfs, *self.absent, *self.hard}
-        todo = self._mentioned(self.reached, [self.function, *self.members])
-        for name in todo:
-            if name in known or (name.startswith("__") and name.endswith("__")):
-                continue
-            known.add(name)
-            member = self._member(name)
-            if member is None:
-                self._place_mentioned(name)
-                continue
-            code = names_of(member.code)
-            self.members.append(member)
-            self.reached.append(code)
-            self.rebound |= code.rebound
-            todo += [*code.used, *self._mentioned([code], [member])]
-
-    def _mentioned(self, codes: Iterable[names.Names], bodies: Iterable[FunctionType | Member]) -> list[str]:
-        hints = [hint for body in bodies for hint in _text_hints(body)]
-        found = names.identifiers(hints).union(*[code.mentioned for code in codes])
-        absent = {name for name in found if name not in self.namespace}.union(self.watched)
-        if len(absent) <= _WATCHED:
-            self.watched = tuple(absent)
-        dotted = names.identifiers(hints, names.DOT).union(*[code.dotted for code in codes])
-        reflects = any(code.reflects for code in codes)
-        if reflects:
-            self.size = len(self.namespace)
-
-        def is_meant(name: str, value: Any) -> bool:
-            if is_handle(type(value)):  # it would keep alive what it stands for
-                return reflects and name in found
-            if type(value) is ModuleType and not reflects:  # an import may take long
-                return name in dotted
-            return name in found or (reflects and not name.startswith("_") and name not in _OF_SHELLS)
-
-        return [name for name, value in self.namespace.items() if is_meant(name, value)]
-
-    def _place_mentioned(self, name: str) -> None:
-        if name not in self.namespace:
-            return
-        value = self.namespace[name]
-        if value is self.function:
-            self.selfs.append(name)
-        elif name not in self.rebound and name not in self.volatile and is_static(value):
-            self.statics[name] = value
-        elif (reason := pickler.refusal(value)) is None:
-            self.dynamic.append(name)
-        else:
-            self.omitted[name] = reason
-
-
-def _text_hints(body: FunctionType | Member) -> list[str]:
-    """Return the annotations of a function that are texts."""
-    hints = (
-        body.__annotations__
-        if type(body) is FunctionType
-        else dict(body.attributes).get("__annotations__", {})
-    )
-    return [hint for hint in hints.values() if isinstance(hint, str)]
-
-
-def _slice(t: Template, function: FunctionType) -> None:
-    """Fill in the template: find out how each global that the function can reach is to travel."""
-    _head(t, function)
-    t.base, t.statics, t.omitted, t.size, t.watched = {}, {}, {}, 0, ()
-    t.dynamic, t.selfs, t.absent, t.members = (), (), (), ()
-    t.library = library(function.__globals__)
-    t.home = t.library is None and homes.only_here(function.__globals__.get("__name__", ""))
-    reached, rebound = [names_of(t.code)], frozenset[str]()
-    if t.library is None:
-        namespace = function.__globals__
-        t.base = {name: namespace[name] for name in BASE_GLOBALS if is_static(namespace.get(name, t))}
-        found = _Slice(function, t.volatile)
-        found.add_mentioned()
-        t.statics, t.omitted, t.size, t.watched = found.statics, found.omitted, found.size, found.watched
-        t.dynamic, t.selfs = tuple(found.dynamic), tuple(found.selfs)
-        t.absent, t.members = tuple(found.absent), tuple(found.members)
-        reached, rebound = found.reached, found.rebound
-    _decide(t, function, reached, rebound)
-
-
-def _decide(t: Template, function: FunctionType, reached: list[names.Names], rebound: frozenset[str]) -> None:
-    """Decide which parts calls can share."""
-    # Nor may calls share the functions of a namespace if one keeps attributes on them.
-    keeps = bool(t.selfs or t.members) and any(code.sets_attributes for code in reached)
-    apart = keeps or any(code.reflects for code in reached)
-    t.simple = not (
-        t.dynamic
-        or apart
-        or rebound
-        or function.__closure__ is not None
-        or t.moving_defaults
-        or t.moving_title
-        or function.__kwdefaults__ is not t.kwdefaults
-        or function.__dict__
-    )
-    differs = {*t.dynamic, *rebound} if t.simple else {*t.dynamic, *rebound, *t.selfs}
-    t.fresh = apart or bool(differs)
-    # A member needs to be built anew with each namespace if what it can reach differs from call to call.
-    while grown := {
-        m.name for m in t.members if m.name not in differs and not differs.isdisjoint(_met(t, m))
-    }:
-        differs |= grown
-    for member in t.members:
-        member.fresh = apart or member.name in differs
-    attributes = frozenset[str]().union(*[code.attributes for code in reached])
-    cells = [value for cell in function.__closure__ or () for value in cell_contents(cell)]
-    t.submodules = names.submodules([*t.statics.values(), *cells], attributes)
-    _identify(t, function, differs)
-
-
-def _met(t: Template, body: Template | Member) -> tuple[str, ...]:
-    """Return the names of globals by which the code of a function reaches something, those in its texts among them."""
-    code = names_of(body.code)
-    meant = [name for name in code.mentioned if type(t.statics.get(name)) is not ModuleType]
-    return *code.used, *sorted(meant)
-
-
-def _identify(t: Template, function: FunctionType, differs: set[str]) -> None:
-    """Give uids to the functions that reach only what cannot change, and note what they read that could be rebound.
-
-    Args:
-        t: the template.
-        function: that it is made from.
-        differs: the names that do not mean the same for each call.
-    """
-    members = {member.name: member for member in t.members}
-    rebound = Rebound(function.__globals__)
-    state = {name for name, value in t.statics.items() if rebound.may_be(name, value)}
-    state |= {name for name in t.absent if not hasattr(builtins, name) and rebound.may_be(name, None)}
-    t.reads_state = bool(state)
-    t.uid = identities.uid_of(t.code, _parts(t, t, members)) if t.simple else ""
-    for member in t.members:
-        reach = _reach(t, member, members)
-        member.stateful = not state.isdisjoint(reach)
-        codes = [names_of(member.code), *[names_of(members[name].code) for name in reach if name in members]]
-        keeps = len(codes) > 1 and any(code.sets_attributes for code in codes)
-        varies = keeps or not differs.isdisjoint(reach) or any(code.reflects for code in codes)
-        if not varies and member.cached is None:
-            member.uid = identities.uid_of(member.code, _parts(t, member, members))
-
-
-def _reach(t: Template, body: Template | Member, members: Mapping[str, Member]) -> dict[str, None]:
-    """Return the names of all globals that a function reaches, also by way of other functions."""
-    found = dict.fromkeys(_met(t, body))
-    todo = list(found)
-    for name in todo:
-        inner = t if name in t.selfs else members.get(name)
-        if inner is not None:
-            more = [other for other in _met(t, inner) if other not in found]
-            found.update(dict.fromkeys(more))
-            todo += more
-    return found
-
-
-def _parts(t: Template, body: Template | Member, members: Mapping[str, Member]) -> list[Any]:
-    """Return the objects that a function is made of and that it reaches."""
-    parts = body.parts()
-    for name in _reach(t, body, members):
-        if name in t.statics:
-            parts += [name, t.statics[name]]
-        elif name in t.selfs:
-            parts += [name, *t.parts()]
-        elif name in members:
-            parts += [name, *members[name].parts()]
-    return parts
-
-
 def why_missing(function: Any, name: object) -> str | None:
     """Return why a global that a function's code only mentions did not travel with it; None if that is not so."""
     template = by_code.get(id(getattr(function, "__code__", None)))
     return template.omitted.get(name) if template is not None and isinstance(name, str) else None
-
-
-def _head(t: Template, function: FunctionType) -> None:
-    """Fill in all but what concerns the globals."""
-    t.code = function.__code__
-    t.title = function.__name__
-    t.moving_defaults = t.moving_defaults or not is_static(function.__defaults__)
-    t.defaults = None if t.moving_defaults else function.__defaults__
-    t.kwdefaults = function.__kwdefaults__ if static_kwdefaults(function) else None
-    t.attributes = tuple(
-        [pair for pair in attributes_of(function) if pair[0] != "__kwdefaults__" or pair[1] is t.kwdefaults]
-    )
 
 
 # -- Functions inside a message ---------------------------------------------------------------------------------------
@@ -429,7 +184,8 @@ def _reduce_function(message: Pickler, function: FunctionType) -> Any:
     home = home_of(function) if function.__closure__ is None else None
     cells, contents = message.cells(function.__closure__)
     dynamic = {name: source[name] for name in template.dynamic if name in source} or None
-    state = (dynamic, contents, template.extra(function))
+    modules = [sys.modules[name] for name in template.modules if name in sys.modules]
+    state = (dynamic, contents, template.extra(function), modules)
     return _new_function, (template.ref, namespace, home, cells, back), state, None, None, _set_function
 
 
@@ -443,29 +199,6 @@ def _holder(function: FunctionType) -> type | None:
         return None
     entry = class_entry(found)
     return None if entry.uid is None or entry.inline else found
-
-
-def by_itself(function: FunctionType) -> Template | None:
-    """Return the template of a global function if it reaches only what cannot change and no class of the script."""
-    namespace = function.__globals__
-    if home_of(function) is None or library(namespace) is not None:
-        return None
-    todo = [function]
-    for known in todo:
-        code = names_of(known.__code__)
-        for name in (*code.used, *code.mentioned, *names.identifiers(_text_hints(known))):
-            value = namespace.get(name)
-            if type(value) is FunctionType and value.__globals__ is namespace:
-                todo += [value] if value not in todo else []
-            elif not _is_plain(value):
-                return None
-    template = template_of(function)
-    return template if template.simple else None
-
-
-def _is_plain(value: Any) -> bool:
-    """Return True if a static value is no class of the script."""
-    return importable(value) if isinstance(value, type) else is_static(value)
 
 
 def load_function(
@@ -528,7 +261,8 @@ def _new_function(
 
 
 def _set_function(function: Any, state: tuple[Any, ...]) -> None:
-    dynamic, contents, extra = state
+    dynamic, contents, extra, modules = state
+    homes.install(modules)
     if dynamic is not None:
         function.__globals__.update(dynamic)
         wrappers.refresh_all(function.__globals__)

@@ -38,6 +38,7 @@ _ANSWERS = 4096
 
 _answers: dict[str, Answer] = {}
 _received: dict[str, WeakValueDictionary[str, Any]] = {}
+_installed: dict[str, ModuleType] = {}
 _mentioned: dict[str, dict[str, Any]] = {}  # by annotations
 
 # Set by the part of goproc that runs goroutines.
@@ -179,6 +180,15 @@ def provide(name: str) -> None:
     """Have a module under `name`, if there is none."""
     if name not in sys.modules:
         sys.modules[name] = Home(name)
+
+
+def install(modules: Iterable[ModuleType]) -> None:
+    """Let code import modules that came by value. One that this process has made itself stays."""
+    for module in modules:
+        name = module.__name__
+        present = sys.modules.get(name)
+        if present is None or type(present) is Home or present is _installed.get(name):
+            sys.modules[name] = _installed[name] = module
 
 
 def receive(definition: Any, name: str | None = None) -> None:

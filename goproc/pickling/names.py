@@ -22,6 +22,7 @@ _READ_IN_BODY = _READ | {"LOAD_NAME"}
 _CONSTANT = frozenset({"LOAD_CONST", "RETURN_CONST"})
 _OF_CALLS = frozenset({"CALL_KW", "IMPORT_NAME"})
 _FRAMES = frozenset({"_getframe", "currentframe", "f_globals"})
+_BY_NAME = frozenset({"modules", "import_module", "__import__"})  # what gets a module by its name
 DOT = r"\s*\."  # what follows an identifier where an attribute is meant
 _LONGEST = 100_000  # characters of a text that are looked through
 # Code that names one of these can reach any global.
@@ -38,8 +39,10 @@ class Names:
         rebound: those that it binds or deletes.
         attributes: names that may be attributes.
         mentioned: identifiers in its text constants, by which eval() or a library may look for a global.
+        imports: names of modules that it imports, or may import where it does so by a text.
         dotted: those of them that a dot follows, as where an attribute of a module is meant.
         reflects: True if the code gets at the globals as a whole.
+        reaches_all: the same, but for `vars`, which methods call with an object.
         sets_attributes: True if it sets attributes.
     """
 
@@ -47,7 +50,9 @@ class Names:
         "attributes",
         "code",
         "dotted",
+        "imports",
         "mentioned",
+        "reaches_all",
         "rebound",
         "reflects",
         "sets_attributes",
@@ -63,6 +68,7 @@ class Names:
         rebound: set[str] = set()
         attributes: set[str] = set()
         texts: list[str] = []
+        imports: set[str] = set()
         todo = [code]
         for current in todo:
             attributes.update(current.co_names)
@@ -71,6 +77,8 @@ class Names:
             for op in dis.get_instructions(current):
                 if op.opname == "STORE_ATTR":
                     self.sets_attributes = True
+                elif op.opname == "IMPORT_NAME":
+                    imports.add(op.argval)
                 elif op.opname in _REBIND:
                     rebound.add(op.argval)
                     used[op.argval] = None
@@ -80,9 +88,15 @@ class Names:
         self.used = tuple(used)
         self.rebound = frozenset(rebound)
         self.attributes = frozenset(attributes)
+        if not _BY_NAME.isdisjoint(attributes):
+            imports.update(texts)
+        self.imports = frozenset(imports)
         self.mentioned = identifiers(texts)
         self.dotted = identifiers(texts, DOT)
-        self.reflects = not REFLECTION.isdisjoint(used) or not _FRAMES.isdisjoint(attributes)
+        by_text = "getattr" in used and "modules" in attributes
+        all_of_them = by_text or not _FRAMES.isdisjoint(attributes)
+        self.reaches_all = all_of_them or not (REFLECTION - {"vars"}).isdisjoint(used)
+        self.reflects = all_of_them or not REFLECTION.isdisjoint(used)
 
 
 def _texts(code: CodeType) -> list[str]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     Attributes = tuple[tuple[str, Any], ...]
 
+# In `dynamic`: makes a function travel inside its message, where there is room for more than globals.
+NO_GLOBAL = "no global"
 _TITLE = ("__name__", "__qualname__", "__doc__", "__module__")
 
 
@@ -199,6 +201,7 @@ _STORED = (
     "omitted",
     "home",
     "reads_state",
+    "modules",
 )
 _FIELDS = (*Body.__slots__, *_STORED)
 
@@ -248,6 +251,7 @@ class Template(Body):
     home: bool  # its module travels by value
     reads_state: bool  # something else in the same message could rebind what it reads
     omitted: dict[str, str]  # globals that the code only mentions and that cannot be pickled, and why
+    modules: tuple[str, ...]  # names of those that the code imports and messages carry
     # What `prepare` makes of it.
     namespace: dict[str, Any]
     single: str | None  # the name in `dynamic`, if there is only one
@@ -278,7 +282,7 @@ class Template(Body):
         self.code = function.__code__
         self.owner = self.function = function
         self.simple, self.reads_state, self.omitted, self.home = True, False, {}, False
-        self.uid = ""
+        self.uid, self.modules = "", ()
         return self
 
     @classmethod
