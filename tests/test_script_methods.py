@@ -84,3 +84,27 @@ def test_pickle_finds_a_function_that_only_a_method_names(run: Run) -> None:
         print(everywhere(made), everywhere(given, Item()))
     """
     assert ok(run(script(text))) == "4 4\n"
+
+
+def test_markers_of_dataclasses_in_annotations(run: Run) -> None:
+    text = """
+        import dataclasses
+        from dataclasses import KW_ONLY, MISSING, dataclass
+        @dataclass
+        class Item:
+            n: int
+            _: KW_ONLY
+            m: int = 3
+        def made():
+            @dataclass
+            class Inner:
+                n: int
+                _: KW_ONLY
+                m: int = 3
+            return [field.kw_only for field in dataclasses.fields(Inner)]
+        def known():
+            hints = typing.get_type_hints(Item)
+            return list(hints), hints["_"] is KW_ONLY, dataclasses.fields(Item)[0].default is MISSING
+        print(everywhere(made), everywhere(known))
+    """
+    assert ok(run(script(text))) == "[False, True] (['n', '_', 'm'], True, True)\n"

@@ -33,6 +33,7 @@ _STATIC_TYPES = {
     "_struct": {"Struct"},
     "types": {"GenericAlias", "UnionType"},
     "typing": {"TypeVar"},
+    "dataclasses": {"_KW_ONLY_TYPE", "_MISSING_TYPE", "_HAS_DEFAULT_FACTORY_CLASS"},
     "logging": {"Logger", "RootLogger"},
     "numpy": {"ufunc"},
     "goproc": {"Default"},
@@ -115,7 +116,7 @@ def is_static(value: Any, depth: int = 0) -> bool:
     enum = loaded("enum")
     if enum is not None and isinstance(value, enum.Enum):
         return _is_static_class(kind)
-    if kind.__module__ == "typing":
+    if kind.__module__ in ("typing", "typing_extensions"):
         return kind.__name__.endswith(("Alias", "Form"))
     numpy = sys.modules.get("numpy")
     if numpy is None:
