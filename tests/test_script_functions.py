@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
+import pytest
 from programs import Run, ok
 
 HEAD = """
@@ -211,3 +212,36 @@ def test_a_module_made_at_run_time_can_be_imported(run: Run) -> None:
         print(everywhere(by_import), everywhere(by_name), everywhere(by_modules))
     """
     assert ok(run(script(text))) == "(1, 1) 1 1\n(2, 2) 2 2\n"
+
+
+def test_objects_of_wrapt(run: Run) -> None:
+    pytest.importorskip("wrapt")
+    text = """
+        import wrapt
+        @wrapt.decorator
+        def plus(wrapped, instance, args, kwargs): return wrapped(*args, **kwargs) + 1
+        def adapter(a, b): ...
+        @wrapt.decorator(adapter=adapter)
+        def adapted(wrapped, instance, args, kwargs): return wrapped(args[0])
+        class Counted(wrapt.ObjectProxy):
+            def __init__(self, wrapped, count):
+                super().__init__(wrapped)
+                self._self_count = count
+
+        @plus
+        def double(x): return x * 2
+        @adapted
+        def same(x): return x
+        class Item:
+            @plus
+            def get(self): return 1
+            @plus
+            @classmethod
+            def make(cls): return 2
+        counted = Counted([1, 2], 3)
+        partial = wrapt.PartialCallableObjectProxy(double, 4)
+        def task():
+            return double(1), same(5, 6), Item().get(), Item.make(), partial(), len(counted), counted._self_count
+        print(everywhere(task), everywhere(double, 1), everywhere(Item().get), type(go.on(1)(list, [counted]).result(30)[0]))
+    """
+    assert ok(run(script(text))) == "(3, 5, 2, 3, 9, 2, 3) 3 2 <class '__main__.Counted'>\n"

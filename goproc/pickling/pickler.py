@@ -20,7 +20,7 @@ from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from weakref import WeakKeyDictionary
 
 from goproc.isolation import loaded
-from goproc.pickling import homes, store, wrappers
+from goproc.pickling import homes, proxies, store, wrappers
 from goproc.pickling.homes import MAIN, only_here
 from goproc.pickling.names import cell_contents
 from goproc.pickling.passing import Passing
@@ -136,8 +136,8 @@ def _reducer_for(kind: type) -> Reducer | None:
     if reducer is not None:
         return reducer
     name = (kind.__module__ or "", kind.__name__)
-    if name[0] in ("wrapt", "wrapt.wrappers", "_wrappers", "wrapt._wrappers", "wrapt.proxies"):
-        return _reduce_proxy
+    if proxies.is_proxy(kind):
+        return proxies.reduce_proxy
     if name in (("toolz.functoolz", "curry"), ("cytoolz.functoolz", "curry")):
         return _reduce_curry
     if name == ("typing", "NewType"):
@@ -244,22 +244,6 @@ def _set_named(obj: Any, state: tuple[str, Any]) -> None:
 
 def _call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return function(*args, **kwargs)
-
-
-def _reduce_proxy(_: Pickler, proxy: Any) -> Any:
-    """Reduce an object of wrapt, which refuses to be pickled, by the arguments that make it."""
-    kind = type(proxy)
-    args: tuple[Any, ...] = (proxy.__wrapped__,)
-    if hasattr(proxy, "_self_wrapper"):
-        args = (proxy.__wrapped__, proxy._self_wrapper, getattr(proxy, "_self_enabled", None))
-    return _make_proxy, (kind.__name__ if kind.__module__ == "_wrappers" else kind, args)
-
-
-def _make_proxy(kind: Any, args: tuple[Any, ...]) -> Any:
-    """Make an object of a class of wrapt, or of a subclass; its own in C say that they are of a module `_wrappers`."""
-    if isinstance(kind, str):
-        kind = getattr(importlib.import_module("wrapt"), kind)
-    return kind(*args)
 
 
 def _reduce_curry(_: Pickler, curry: Any) -> Any:

@@ -8,6 +8,7 @@ import sys
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
 from goproc.isolation import loaded
+from goproc.pickling import proxies
 from goproc.pickling.homes import MAIN, only_here
 
 TYPE_CHECKING = False
@@ -77,6 +78,9 @@ def _cloudpickler() -> Any:
 
 def reduce_by_cloudpickle(obj: Any) -> Any:
     """Return what cloudpickle's pickler would do with `obj`: a reduce tuple or NotImplemented."""
+    name = proxies.name_in_wrapt(obj) if isinstance(obj, type) else None
+    if name is not None:
+        return proxies.class_in_wrapt, (name,)
     module = sys.modules.get(getattr(obj, "__module__", None) or "")
     if module is None or module.__name__ in MAIN or not only_here(module.__name__):
         return _cloudpickler().reducer_override(obj)
