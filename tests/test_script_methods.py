@@ -108,3 +108,33 @@ def test_markers_of_dataclasses_in_annotations(run: Run) -> None:
         print(everywhere(made), everywhere(known))
     """
     assert ok(run(script(text))) == "[False, True] (['n', '_', 'm'], True, True)\n"
+
+
+def test_a_method_imports_a_module_made_at_run_time(run: Run) -> None:
+    text = """
+        import types
+        made = types.ModuleType("made_here")
+        made.LIMIT = [1]
+        sys.modules["made_here"] = made
+        class Item:
+            def get(self):
+                import made_here
+                return made_here.LIMIT
+        print(everywhere(Item().get))
+        made.LIMIT = [2]
+        print(everywhere(Item().get))
+    """
+    assert ok(run(script(text))) == "[1]\n[2]\n"
+
+
+def test_what_a_goroutine_sets_in_the_module_is_its_own(run: Run) -> None:
+    text = """
+        LIMIT = 1
+        def read(): return LIMIT
+        def task():
+            import __main__
+            __main__.LIMIT = 5
+            return read(), LIMIT
+        print(everywhere(task), LIMIT)
+    """
+    assert ok(run(script(text))) == "(5, 5) 1\n"

@@ -12,7 +12,7 @@ from goproc.pickling import homes, identities, pickler
 from goproc.pickling.changes import Guard
 from goproc.pickling.classes import class_entry, entries, inline_class, load_class
 from goproc.pickling.classes import uid_of as uid_of_class
-from goproc.pickling.mentions import WATCHED, mentioned
+from goproc.pickling.mentions import WATCHED, mentioned, modules
 from goproc.pickling.names import cell_contents, identifiers, names_of, submodules
 from goproc.pickling.reach import is_alone, is_plain, text_hints, uid_of
 from goproc.pickling.statics import (
@@ -71,6 +71,7 @@ class ClassPickler(pickler.Pickler):
         self.scopes: dict[int, Scope] = {}
         self.state_cells: list[CellType] = []
         self.parts: list[type] = []
+        self.modules: dict[str, None] = {}
 
     def dump_class(self) -> bytes:
         """Return the blob: the id of the class, the class, and what messages have to carry beside it."""
@@ -78,7 +79,7 @@ class ClassPickler(pickler.Pickler):
         self.dump(uid_of_class(self.root))
         self.dump(self.root)
         groups = [(self.namespace(scope.source), names) for scope, names in self.groups()]
-        self.dump((groups, self.state_cells, self.parts, tuple(self.state)))
+        self.dump((groups, self.state_cells, self.parts, tuple(self.state), tuple(self.modules)))
         written = len(self.sink)
         try:
             self.dump(self._companions())
@@ -99,11 +100,13 @@ class ClassPickler(pickler.Pickler):
         found = {name: value for scope in self.scopes.values() for name, value in self._hinted(scope).items()}
         namespaces = [self.namespace(scope.source) for scope in self.scopes.values()]
         parts, uses, cells, scopes = list(self.parts), list(self.uses), list(self.state_cells), self.scopes
+        known = dict(self.modules)
         self.scopes = {}
         try:
             self.dump((namespaces, found))
         finally:
             self.parts, self.uses, self.state_cells, self.scopes = parts, uses, cells, scopes
+            self.modules = known
 
     def _hinted(self, scope: Scope) -> dict[str, Any]:
         found = {}
@@ -186,6 +189,8 @@ class ClassPickler(pickler.Pickler):
             raise NotStatic("a method rebinds a global")
         source = function.__globals__
         module = library(source)
+        if module is None:
+            self.modules.update(dict.fromkeys(modules([names])))
         statics = self._statics(source, names.used) if module is None else {}
         cells, contents = self.cells(function.__closure__, own=module is None)
         namespace = self.namespace(source) if module is None else module
@@ -280,13 +285,13 @@ def _new_method(
 
 
 def _set_method(function: Any, state: tuple[Any, ...]) -> None:
-    statics, contents, attributes, modules = state
+    statics, contents, attributes, imports = state
     for name, value in statics.items():  # the function may be there already, over globals that have them
         function.__globals__.setdefault(name, value)
     function.__module__ = function.__globals__.get("__name__")
     if "." not in function.__qualname__:
         homes.receive(function)
-    for module in modules:
+    for module in imports:
         importlib.import_module(module)
     pickler.fill_cells(contents)
     set_attributes(function, attributes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import sys
 import threading
 import weakref
 from types import GetSetDescriptorType
@@ -19,7 +20,7 @@ from goproc.pickling.statics import NotStatic, importable, reduce_by_cloudpickle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Mapping
     from types import CellType
     from typing import Any
 
@@ -66,6 +67,7 @@ class ClassEntry:
         received: another process has created it; only that one may redefine it.
         groups: the namespaces its methods run over, each with the names that messages carry.
         cells: those whose content messages carry.
+        modules: names of modules that methods import and that no other process has.
         parts: stateful classes it is made of, such as its bases.
         checking: the entry is in use: classes may refer to each other.
         companions: what its annotations name, kept for those who look for it by name.
@@ -84,6 +86,7 @@ class ClassEntry:
         "groups",
         "guards",
         "inline",
+        "modules",
         "parts",
         "received",
         "reduction",
@@ -106,6 +109,7 @@ class ClassEntry:
         self.received = False
         self.groups: list[tuple[Namespace, tuple[str, ...]]] = []
         self.cells: list[CellType] = []
+        self.modules: tuple[str, ...] = ()
         self.parts: list[type] = []
         self.companions: dict[str, Any] = {}
         self.state: set[str] = set()
@@ -119,7 +123,7 @@ class ClassEntry:
     @property
     def stateful(self) -> bool:
         """True if messages have to carry more than the reference."""
-        return bool(self.inline or self.groups or self.cells or self.parts or self.state)
+        return bool(self.inline or self.groups or self.cells or self.parts or self.state or self.modules)
 
     def changed(self, cls: type) -> bool:
         """Return True if the definition has to be made anew."""
@@ -195,9 +199,10 @@ def _settle() -> None:
             (namespace, tuple([name for name in known if name not in names or _is_carried(namespace, name)]))
             for namespace, known in entry.groups
         ]
+        entry.modules = tuple([name for name in entry.modules if _is_carried(sys.modules, name)])
 
 
-def _is_carried(namespace: Namespace, name: str) -> bool:
+def _is_carried(namespace: Mapping[str, Any], name: str) -> bool:
     return name in namespace and pickler.refusal(namespace[name]) is None
 
 
@@ -235,7 +240,8 @@ def _define(cls: type, entry: ClassEntry) -> None:
     entry.cells, entry.parts = definition.state_cells, definition.parts
     entry.uses = [Use(used) for used in definition.uses]
     mentioned = frozenset().union(*[scope.mentioned for scope in definition.scopes.values()])
-    if mentioned:
+    entry.modules = tuple(definition.modules)
+    if mentioned or entry.modules:
         _unsettled[entry] = mentioned
     entry.guards = [scope.guard() for scope in definition.scopes.values()]
     entry.watch = Watch(cls, entry.state)  # last: pickling may have added to the class (the caches of abc)
@@ -298,7 +304,9 @@ def _reduce_class(_: Pickler, cls: type) -> Any:
     ]
     contents = [cell_contents(cell) for cell in entry.cells]
     attributes = {name: cls.__dict__[name] for name in entry.state if name in cls.__dict__}
-    return load_class, (entry.ref,), (values, contents, attributes, entry.parts), None, None, _set_class_state
+    modules = [sys.modules[name] for name in entry.modules if name in sys.modules]
+    state = values, contents, attributes, modules, entry.parts
+    return load_class, (entry.ref,), state, None, None, _set_class_state
 
 
 class _Definitions(NamedTuple):
@@ -453,7 +461,7 @@ def load_class(ref: Ref) -> type:
             _loading.uid = uid
             try:
                 cls = unpickler.load()
-                groups, cells, parts, state = unpickler.load()
+                groups, cells, parts, state, modules = unpickler.load()
                 companions = unpickler.load()
                 namespaces, hinted = unpickler.load()
             finally:
@@ -464,7 +472,7 @@ def load_class(ref: Ref) -> type:
                 entry = entries[id(cls)] = ClassEntry(cls, uid)
                 entry.received = True
                 entry.ref, entry.groups, entry.cells, entry.parts = ref, groups, cells, parts
-                entry.state = set(state)
+                entry.state, entry.modules = set(state), modules
                 entry.companions = companions
                 homes.mention(cls.__module__, companions)
                 for namespace in namespaces:
@@ -476,7 +484,8 @@ def _set_class_state(cls: type, state: tuple[Any, ...]) -> None:
     entry = entries.get(id(cls))
     if entry is None or not entry.received:
         return
-    values, contents, attributes, _ = state
+    values, contents, attributes, modules, _ = state
+    homes.install(modules)
     for (namespace, _), dynamic in zip(entry.groups, values, strict=True):
         namespace.update(dynamic)
         wrappers.refresh_all(namespace)

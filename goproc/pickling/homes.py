@@ -167,6 +167,13 @@ class Script(ModuleType):
             return namespace[name]
         return super().__getattribute__(name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        namespace = running()
+        if namespace is not None and namespace.get("__name__") == _attributes(self)["__name__"]:
+            namespace[name] = value
+        else:
+            super().__setattr__(name, value)
+
 
 def show_to_goroutines(shown: bool) -> None:
     """Have the attributes of the script's `__main__` depend on which goroutine asks, or no longer."""
