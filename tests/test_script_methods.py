@@ -138,3 +138,18 @@ def test_what_a_goroutine_sets_in_the_module_is_its_own(run: Run) -> None:
         print(everywhere(task), LIMIT)
     """
     assert ok(run(script(text))) == "(5, 5) 1\n"
+
+
+def test_a_method_reads_the_globals_of_its_module(run: Run) -> None:
+    text = """
+        LIMIT = 3
+        TABLE = {"n": 4}
+        class Item:
+            def get(self):
+                import __main__
+                from __main__ import LIMIT as limit
+                return limit, __main__.TABLE["n"], getattr(sys.modules[__name__], "LIMIT")
+        def task(): return Item().get()
+        print(everywhere(task), everywhere(Item().get))
+    """
+    assert ok(run(script(text))) == "(3, 4, 3) (3, 4, 3)\n"

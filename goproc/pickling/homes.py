@@ -6,7 +6,7 @@ the module's name: pickle, `typing.get_type_hints()` and dataclasses look there 
 
 The globals of a module are a snapshot that each goroutine has of its own. So the attributes of a home are, in this order:
 the globals that the running goroutine reaches, the classes and functions of the module that this process has received,
-and the globals of its other goroutines.
+the globals of its other goroutines, and those of the methods of its classes.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Home(ModuleType):
     """A module that this process has not run."""
 
     def __getattr__(self, name: str) -> Any:
-        for namespace in (self._running(), *self._known(), *self._all()):
+        for namespace in (self._running(), *self._known(), *self._all(), *self._of_classes()):
             if name in namespace:
                 return namespace[name]
         raise AttributeError(
@@ -137,7 +137,10 @@ class Home(ModuleType):
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
         """All attributes, in a new dictionary."""
         received, mentioned = self._known()
-        return {**_attributes(self), **mentioned, **received, **self._running()}
+        found: dict[str, Any] = {}
+        for namespace in self._of_classes():
+            found.update(namespace)
+        return {**found, **_attributes(self), **mentioned, **received, **self._running()}
 
     def _known(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         name = self.__name__
@@ -146,6 +149,16 @@ class Home(ModuleType):
     def _running(self) -> dict[str, Any]:
         namespace = running()
         return namespace if namespace and namespace.get("__name__") == self.__name__ else {}
+
+    def _of_classes(self) -> list[dict[str, Any]]:
+        name = self.__name__
+        found: dict[int, dict[str, Any]] = {}
+        for cls in list(_received.get(name, {}).values()):
+            methods = vars(cls).values() if isinstance(cls, type) else ()
+            for method in methods:
+                if type(method) is FunctionType and method.__globals__.get("__name__") == name:
+                    found[id(method.__globals__)] = method.__globals__
+        return list(found.values())
 
     def _all(self) -> list[dict[str, Any]]:
         return [namespace for namespace in all_of_them() if namespace.get("__name__") == self.__name__]

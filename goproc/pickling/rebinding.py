@@ -73,7 +73,7 @@ def _codes(namespace: Mapping[str, Any]) -> list[CodeType]:
     """Return the code of the functions of a module and of the methods of its classes."""
     values = list(namespace.values())
     for value in list(values):
-        if isinstance(value, type) and value.__module__ == namespace.get("__name__"):
+        if issubclass(type(value), type) and value.__module__ == namespace.get("__name__"):
             values += vars(value).values()
     found = [_inside(value) for value in values]
     return [
