@@ -31,6 +31,7 @@ Each file uses only those above it, but for what runs once per class (late impor
     statics          what is importable, what is immutable: what a template may hold
     pickler          the pickler of messages: what is done with each type
     wire             the bytes of a message         copies         a copy in shared memory, and whether it still holds
+    making           makes a class that arrives    enumerations    the members of one
     classes          how a class travels           class_pickler   pickles the definition of one
     templates        the template of a function
     functions        makes, loads and caches templates; functions inside a message

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from operator import is_
 
-from goproc.pickling.statics import is_static
+from goproc.pickling import enumerations
+from goproc.pickling.statics import is_enumeration, is_static
 from goproc.shm._core import Bindings
 
 TYPE_CHECKING = False
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     Namespace = dict[str, Any]
 
+# Attributes that a metaclass keeps: of classes of `abc`, and of enumerations.
+_KEPT = frozenset({"_abc_impl", "_member_map_"}) | enumerations.KEPT
 _MOST = 1000  # elements of a container that a definition holds
 
 
@@ -26,7 +29,8 @@ def is_definition(name: str, value: Any) -> bool:
     """Return True if an attribute of a class belongs to its definition by its nature, whatever is in it."""
     return (
         (name.startswith("__") and name.endswith("__"))
-        or name == "_abc_impl"
+        or name in _KEPT
+        or is_enumeration(type(value))
         or isinstance(value, type)
         or hasattr(type(value), "__get__")
     )
@@ -42,6 +46,31 @@ def _is_small(value: Any) -> bool:
     if kind not in (list, dict, set) or len(value) > _MOST:
         return False
     return all(map(is_static, value)) and (kind is not dict or all(map(is_static, value.values())))
+
+
+def _containers_of(enumeration: type) -> list[Any]:
+    """Return the containers that hold what an enumeration's members have."""
+    found = _states(enumeration)
+    return found + [value for state in found for value in state.values() if type(value) in (list, dict, set)]
+
+
+def can_be_watched(enumeration: type) -> bool:
+    """Return True if a change of what the members have would be seen."""
+    return all(_is_watched(value) for state in _states(enumeration) for value in state.values())
+
+
+def _states(enumeration: Any) -> list[dict[str, Any]]:
+    return [vars(member) for member in enumeration._member_map_.values()]
+
+
+def _is_watched(value: Any) -> bool:
+    return is_definition("", value) or _cannot_change(value) or _is_small(value)
+
+
+def _cannot_change(value: Any) -> bool:
+    if type(value) is tuple:
+        return all(is_definition("", item) or _cannot_change(item) for item in value)
+    return is_static(value)
 
 
 class Guard:
@@ -69,11 +98,14 @@ class Watch:
     def __init__(self, cls: type, state: Iterable[str]) -> None:
         attributes = dict(cls.__dict__)
         self._attributes = {name: value for name, value in attributes.items() if name not in state}
-        self._copies = [
-            (value, value.copy())
+        containers = [
+            value
             for name, value in self._attributes.items()
             if type(value) in (list, dict, set) and not is_definition(name, value)
         ]
+        if is_enumeration(cls):
+            containers += _containers_of(cls)
+        self._copies = [(container, container.copy()) for container in containers]
         values = tuple(self._attributes.values())
         copies = tuple(self._copies)
         # A method of the core, of the class.

@@ -9,9 +9,9 @@ from types import FunctionType, MethodType
 
 from goproc.errors import OutOfSharedMemory
 from goproc.pickling import homes, identities, pickler
-from goproc.pickling.changes import Guard
+from goproc.pickling.changes import Guard, can_be_watched
 from goproc.pickling.classes import class_entry, entries, inline_class, load_class
-from goproc.pickling.classes import uid_of as uid_of_class
+from goproc.pickling.making import uid_of as uid_of_class
 from goproc.pickling.mentions import WATCHED, mentioned, modules
 from goproc.pickling.names import cell_contents, identifiers, names_of, submodules
 from goproc.pickling.reach import is_alone, is_plain, text_hints, uid_of
@@ -20,6 +20,7 @@ from goproc.pickling.statics import (
     LRU,
     NotStatic,
     importable,
+    is_enumeration,
     is_handle,
     is_static,
     library,
@@ -153,6 +154,7 @@ class ClassPickler(pickler.Pickler):
 
     def _reduce_class(self, cls: type) -> Any:
         if cls is self.root:
+            self._check(cls)
             return inline_class(cls, self.state)
         entry = class_entry(cls) if id(cls) in entries else None
         if entry is None:
@@ -162,6 +164,7 @@ class ClassPickler(pickler.Pickler):
             if reduction is NotImplemented or len(reduction) == 2:
                 return reduction
             self.uses.append(cls)
+            self._check(cls)
             return inline_class(cls)
         if entry.uid is None:
             return entry.reduction
@@ -171,6 +174,10 @@ class ClassPickler(pickler.Pickler):
             self.parts.append(cls)
         self.uses.append(cls)
         return load_class, (entry.ref,)
+
+    def _check(self, cls: type) -> None:
+        if is_enumeration(cls) and not can_be_watched(cls):
+            raise NotStatic("an enumeration with members that can change in themselves")
 
     def contents(self, cell: CellType, own: bool) -> tuple[Any, ...]:
         found = cell_contents(cell)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import sys
 import threading
@@ -14,18 +13,20 @@ from typing import NamedTuple
 from goproc.errors import OutOfSharedMemory
 from goproc.pickling import homes, pickler, store, wrappers
 from goproc.pickling.changes import Watch, is_definition, is_state
+from goproc.pickling.making import class_of, identify, make_class, received, set_attributes, uid_of
 from goproc.pickling.names import cell_contents
 from goproc.pickling.passing import Passing
-from goproc.pickling.statics import NotStatic, importable, reduce_by_cloudpickle
+from goproc.pickling.statics import NotStatic, importable, is_enumeration, reduce_by_cloudpickle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Container, Mapping
     from types import CellType
     from typing import Any
 
     from goproc.pickling.changes import Guard
     from goproc.pickling.class_pickler import ClassPickler
+    from goproc.pickling.enumerations import State
     from goproc.pickling.pickler import Pickler
     from goproc.pickling.store import Ref
 
@@ -35,10 +36,6 @@ entries: dict[int, ClassEntry] = store.cache({})  # by the id of the class
 _by_ref: dict[Ref, type] = store.cache({})  # classes received
 _own_by_ref: weakref.WeakValueDictionary[Ref, type] = store.cache(weakref.WeakValueDictionary())
 _classes = Passing()  # in `entries`
-_by_uid: weakref.WeakValueDictionary[str, type] = store.cache(weakref.WeakValueDictionary())
-_uids: weakref.WeakKeyDictionary[type, str] = store.cache(weakref.WeakKeyDictionary())
-# Classes received, of which this process is not the creator, and whether they have been filled.
-_received: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
 # Names of attributes that stay behind: a library has cached there something that cannot be pickled.
 left_out: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDictionary()
 # Names of globals in the groups of classes that may have to be left out.
@@ -314,8 +311,7 @@ class _Definitions(NamedTuple):
 
     cls: type
     uid: str
-    setter: Callable[[type, Any], Any]
-    body: Any
+    attributes: dict[str, Any]
     home: bool  # its module travels by value
 
 
@@ -333,11 +329,7 @@ def inline_class(cls: type, without: Container[str] = ()) -> Any:
         raise pickle.PicklingError(
             f"{cls.__qualname__}: a msgspec.Struct is made from its source only; define it in a module that goroutines import"
         )
-    make, args, (attributes, slots), _, _, setter = reduce_by_cloudpickle(cls)
-    if "__slots__" in cls.__dict__ and args[0] is type(cls):  # an enumeration is made in another way
-        metaclass, name, bases, namespace, *rest = args
-        if NamedTuple not in bases:  # which brings its own
-            args = (metaclass, name, bases, {**namespace, "__slots__": cls.__dict__["__slots__"]}, *rest)
+    args, attributes, states = _parts_of(cls)
     uid = uid_of(cls)
     definitions: dict[str, Any] = {}
     others: dict[str, Any] = {}
@@ -346,8 +338,25 @@ def inline_class(cls: type, without: Container[str] = ()) -> Any:
             (definitions if is_definition(key, value) else others)[key] = value
     if cls.__qualname__ != cls.__name__:
         definitions["__qualname__"] = cls.__qualname__
-    first = _Definitions(cls, uid, setter, (definitions, slots), _in_home(cls))
-    return _make_class, (uid, make, args), (first, setter, (others, {})), None, None, _set_class
+    first = _Definitions(cls, uid, definitions, _in_home(cls))
+    return _make_class, (uid, args), (first, states, others), None, None, _set_class
+
+
+def _parts_of(cls: Any) -> tuple[tuple[Any, ...], dict[str, Any], list[State]]:
+    """Return the arguments that make a class, its attributes, and those of its members if it is an enumeration."""
+    _, args, (attributes, _), *_ = reduce_by_cloudpickle(cls)
+    if is_enumeration(cls):
+        from goproc.pickling import enumerations
+
+        namespace = {"__module__": cls.__module__}
+        args = type(cls), cls.__name__, cls.__bases__, namespace, args[5], enumerations.Members.of(cls)
+        members = {name: cls.__dict__[name] for name in cls._member_map_ if name in cls.__dict__}
+        kept = {"_member_type_": cls._member_type_, **enumerations.kept_by(cls), **members}
+        return args, {**attributes, **kept}, enumerations.states_of(cls)
+    metaclass, name, bases, namespace, tracker, *_ = args
+    if "__slots__" in cls.__dict__ and NamedTuple not in bases:  # which brings its own
+        namespace = {**namespace, "__slots__": cls.__dict__["__slots__"]}
+    return (metaclass, name, bases, namespace, tracker), attributes, []
 
 
 def _in_home(cls: type) -> bool:
@@ -400,32 +409,19 @@ class _Trial(pickler.Pickler):
         return (str, ("the class",)) if obj is self.cls else super().reducer_override(obj)
 
 
-def uid_of(cls: type) -> str:
-    uid = _uids.get(cls)
-    if uid is None:
-        uid = os.urandom(16).hex()
-        _identify(cls, uid)
-    return uid
-
-
-def _identify(cls: type, uid: str) -> None:
-    _by_uid[uid] = cls
-    _uids[cls] = uid
-
-
 # -- The receiver -----------------------------------------------------------------------------------------------------
 
 
-def _make_class(uid: str, make: Callable[..., type], args: tuple[Any, ...]) -> type:
-    cls = _by_uid.get(uid)
+def _make_class(uid: str, args: tuple[Any, ...]) -> type:
+    cls = class_of(uid)
     if cls is None:
-        cls = make(*args)
-        _identify(cls, uid)
-        _received[cls] = False
+        cls = make_class(*args)
+        identify(cls, uid)
+        received[cls] = False
     return cls
 
 
-def _set_definitions(cls: type, uid: str, setter: Callable[[type, Any], Any], body: Any, home: bool) -> bool:
+def _set_definitions(cls: type, uid: str, attributes: dict[str, Any], home: bool) -> bool:
     """Apply the definitions to a class just made, or bring one received before up to date; never touch one's own.
 
     A class that has arrived by itself, too, is not filled as a part of another's definition: its own definition and its
@@ -434,20 +430,20 @@ def _set_definitions(cls: type, uid: str, setter: Callable[[type, Any], Any], bo
     Returns:
         True if the other attributes are to be set, too.
     """
-    filled = _received.get(cls)
+    filled = received.get(cls)
     if filled is None or (filled and _loading.uid not in (None, uid) and id(cls) in entries):
         return False
-    setter(cls, body)
+    set_attributes(cls, attributes)
     if home:
         homes.receive(cls)
     return True
 
 
 def _set_class(cls: type, state: tuple[Any, ...]) -> None:
-    applied, setter, others = state
+    applied, _, others = state
     if applied:
-        setter(cls, others)
-        _received[cls] = True
+        set_attributes(cls, others)
+        received[cls] = True
 
 
 def load_class(ref: Ref) -> type:
@@ -468,7 +464,7 @@ def load_class(ref: Ref) -> type:
                 _loading.uid = before
             assert isinstance(cls, type)
             _by_ref[ref] = cls
-            if cls in _received:
+            if cls in received:
                 entry = entries[id(cls)] = ClassEntry(cls, uid)
                 entry.received = True
                 entry.ref, entry.groups, entry.cells, entry.parts = ref, groups, cells, parts
@@ -492,8 +488,7 @@ def _set_class_state(cls: type, state: tuple[Any, ...]) -> None:
     for cell, content in zip(entry.cells, contents, strict=True):
         if content:
             cell.cell_contents = content[0]
-    for name, value in attributes.items():
-        setattr(cls, name, value)
+    set_attributes(cls, attributes)
 
 
 pickler.reducers[type] = _reduce_class

@@ -117,8 +117,7 @@ def is_static(value: Any, depth: int = 0) -> bool:
         )
     if kind.__name__ in _STATIC_TYPES.get(kind.__module__, ()):
         return True
-    enum = loaded("enum")
-    if enum is not None and isinstance(value, enum.Enum):
+    if is_enumeration(kind):
         return _is_static_class(kind)
     if kind.__module__ in ("typing", "typing_extensions"):
         return kind.__name__.endswith(("Alias", "Form"))
@@ -126,6 +125,11 @@ def is_static(value: Any, depth: int = 0) -> bool:
     if numpy is None:
         return False
     return isinstance(value, numpy.dtype) or (isinstance(value, numpy.generic) and not value.dtype.hasobject)
+
+
+def is_enumeration(kind: type) -> bool:
+    enum = loaded("enum")
+    return enum is not None and issubclass(kind, enum.Enum)
 
 
 def _is_static_class(cls: type) -> bool:
