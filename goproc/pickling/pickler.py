@@ -24,7 +24,7 @@ from goproc.pickling import homes, proxies, store, wrappers
 from goproc.pickling.homes import MAIN, only_here
 from goproc.pickling.names import cell_contents
 from goproc.pickling.passing import Passing
-from goproc.pickling.statics import LRU, importable
+from goproc.pickling.statics import LRU, importable, is_enumeration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -154,13 +154,39 @@ def _reducer_for(kind: type) -> Reducer | None:
         from goproc.pickling.sent_exceptions import reduce_exception
 
         return reduce_exception
+    if is_enumeration(kind) and not importable(kind):
+        from goproc.pickling.enumerations import reduce_member
+
+        return reduce_member
     cloudpickle = loaded("cloudpickle")
     if cloudpickle is not None:
         special = cloudpickle.Pickler.dispatch_table.get(kind)
         if special is not None and kind not in copyreg.dispatch_table:
             return lambda _, obj: special(obj)
     plain: tuple[Any, Any] = (object.__reduce__, object.__reduce_ex__)
-    return None if (kind.__reduce__, kind.__reduce_ex__) == plain else _reduce_custom
+    if (kind.__reduce__, kind.__reduce_ex__) != plain:
+        return _reduce_custom
+    own_new = type(kind.__new__) is FunctionType and not hasattr(kind, "__getnewargs__")
+    return _reduce_by_new if own_new and not importable(kind) else None
+
+
+def _reduce_by_new(_: Pickler, obj: Any) -> Any:
+    """Reduce an object of a class of the script with a `__new__`, as pickle does."""
+    make, args, *rest = obj.__reduce_ex__(5)
+    return (_new if make is copyreg.__newobj__ else make, args, *rest)  # type: ignore[attr-defined]
+
+
+def _new(cls: Any, *args: Any) -> Any:
+    """Make an object by the script's `__new__`.
+
+    It fails if it looks for an attribute of the class that holds this very object, the only one of its class: then the
+    attributes of the object are all that there is to be made.
+    """
+    try:
+        return cls.__new__(cls, *args)
+    except Exception:
+        kind = next(base for base in cls.__mro__ if type(base.__new__) is not FunctionType)
+        return kind.__new__(cls)
 
 
 def _reduce_sentinel(_: Pickler, obj: Any) -> Any:
