@@ -368,24 +368,6 @@ for turn in range(1, 5):
     assert ok(run(script("") + text)) == "1 1\n2 2\n3 3\n4 4\n"
 
 
-def test_a_worker_keeps_what_a_goroutine_writes_to_a_class_until_the_next_go_line(run: Run) -> None:
-    text = """
-        class Register:
-            items = {}
-        def write():
-            Register.items["a"] = Register.n = 1
-        def read():
-            return dict(Register.items), getattr(Register, "n", None)
-        go.on(1)(write).result(30)
-        print(read(), go.on(1)(read).result(30)[0])
-        Register.items["b"] = 2
-        print(go.on(1)(read).result(30)[0])
-        go.on(0)(write).result(30)
-        print(read())
-    """
-    assert ok(run(script(text))) == "({}, None) {'a': 1}\n{'b': 2}\n({'b': 2, 'a': 1}, 1)\n"
-
-
 CACHED = """
     import os
     loads = chan(100)

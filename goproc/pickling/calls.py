@@ -7,6 +7,7 @@ from types import CellType, FunctionType
 
 from goproc.errors import OutOfSharedMemory, PickleError
 from goproc.pickling.carried import has_copies, has_copy
+from goproc.pickling.entries import arrived, bring_back
 from goproc.pickling.functions import by_code, by_ref, load_template, template_of
 from goproc.pickling.statics import is_handle
 
@@ -174,6 +175,28 @@ def shares_globals(payload: Payload) -> bool:
     return len(payload) == 3
 
 
+def _bring_back(template: Template, payload: Payload) -> None:
+    """Have the classes of a call be as of its `go` line."""
+    values = payload[1]
+    if payload[2]:
+        values = *values, *payload[2].values()
+    if len(payload) > 3:
+        values = *values, *(payload[3] or ()), *(payload[4] or ())
+    bring_back(template.classes, values)
+
+
+def _bring_back_whole(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> None:
+    """Have the classes of a call be as of its `go` line, where the function came as an object."""
+    values = [getattr(function, "__self__", None), *args, *(kwargs or {}).values()]
+    function = getattr(function, "__func__", function)
+    template = by_code.get(id(getattr(function, "__code__", None)))
+    if template is None:
+        bring_back((), values)
+        return
+    values += [function.__globals__.get(name) for name in template.dynamic]
+    bring_back(template.classes, values)
+
+
 def unpack_call(payload: Payload) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     """Return the callable and the arguments of a message made by `pack_call`.
 
@@ -181,8 +204,12 @@ def unpack_call(payload: Payload) -> tuple[Callable[..., Any], tuple[Any, ...], 
     """
     ref = payload[0]
     if ref == 0:
+        if arrived:
+            _bring_back_whole(*payload[1:])
         return payload[1], payload[2], payload[3] or {}
     template = by_ref.get(ref) or load_template(ref)
+    if arrived:
+        _bring_back(template, payload)
     if len(payload) == 3:
         return template.function, payload[1], payload[2] or {}
     cells = payload[4]

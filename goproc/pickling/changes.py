@@ -7,7 +7,9 @@ dicts and sets of such values, of which a copy is kept to compare with. An attri
 
 from __future__ import annotations
 
+import abc
 from operator import is_
+from types import FunctionType
 
 from goproc.pickling import enumerations
 from goproc.pickling.statics import is_enumeration, is_static
@@ -15,21 +17,21 @@ from goproc.shm._core import Bindings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
     from typing import Any
 
     Namespace = dict[str, Any]
 
 # Attributes that a metaclass keeps: of classes of `abc`, and of enumerations.
-_KEPT = frozenset({"_abc_impl", "_member_map_"}) | enumerations.KEPT
+REGISTRY = "_abc_impl"
+_KEPT = frozenset({REGISTRY, "_member_map_"}) | enumerations.KEPT
 _MOST = 1000  # elements of a container that a definition holds
 
 
 def is_definition(name: str, value: Any) -> bool:
     """Return True if an attribute of a class belongs to its definition by its nature, whatever is in it."""
     return (
-        (name.startswith("__") and name.endswith("__"))
-        or name in _KEPT
+        _is_special(name)
         or is_enumeration(type(value))
         or isinstance(value, type)
         or hasattr(type(value), "__get__")
@@ -97,7 +99,8 @@ class Watch:
 
     def __init__(self, cls: type, state: Iterable[str]) -> None:
         attributes = dict(cls.__dict__)
-        self._attributes = {name: value for name, value in attributes.items() if name not in state}
+        self._state = frozenset(state)
+        self._attributes = {name: value for name, value in attributes.items() if name not in self._state}
         containers = [
             value
             for name, value in self._attributes.items()
@@ -106,24 +109,121 @@ class Watch:
         if is_enumeration(cls):
             containers += _containers_of(cls)
         self._copies = [(container, container.copy()) for container in containers]
+        self._bases, self._title = cls.__bases__, cls.__qualname__
+        self._registry = Registry(cls) if REGISTRY in attributes else None
+        self._bind(len(attributes))
+
+    def _bind(self, size: int) -> None:
         values = tuple(self._attributes.values())
-        copies = tuple(self._copies)
+        self._size = size
         # A method of the core, of the class.
-        self.holds = Bindings(tuple(self._attributes), values, copies=copies, size=len(attributes)).hold
+        self._hold = Bindings(tuple(self._attributes), values, copies=tuple(self._copies), size=size).hold
+
+    def holds(self, cls: type) -> bool:
+        """Return True if the class is as it was."""
+        return (
+            self._hold(cls)
+            and cls.__bases__ is self._bases
+            and cls.__qualname__ is self._title
+            and (self._registry is None or self._registry.holds(cls))
+        )
 
     def moved(self, cls: type) -> set[str]:
         """Return the names of changed attributes that messages can carry from now on."""
-        attributes = cls.__dict__
+        return {name for name in self._changed(cls) if not is_definition(name, cls.__dict__[name])}
+
+    def differing(self, cls: type) -> set[str]:
+        """Return the names of all attributes that differ, but for those that Python and libraries keep on a class."""
+        names = self._changed(cls) | {name for name in self._attributes if name not in cls.__dict__}
+        found = {
+            name for name in names if not _is_special(name) or type(cls.__dict__.get(name)) is FunctionType
+        }
+        return found | ({REGISTRY} if self._registry is not None and not self._registry.holds(cls) else set())
+
+    def _changed(self, cls: type) -> set[str]:
         copies = {id(value): copy for value, copy in self._copies}
         return {
             name
-            for name, value in attributes.items()
-            if not is_definition(name, value)
+            for name, value in cls.__dict__.items()
+            if name not in self._state
             and (
                 self._attributes.get(name, self) is not value
                 or (id(value) in copies and not _same(value, copies[id(value)]))
             )
         }
+
+    def restore(self, cls: type, kept: Container[str]) -> None:
+        """Give a class the attributes that it had, but for some."""
+        for value, copy in self._copies:
+            if not _same(value, copy):
+                _refill(value, copy)
+        for name in self.differing(cls):
+            if name in kept or name == REGISTRY:
+                continue
+            if name in self._attributes:
+                type.__setattr__(cls, name, self._attributes[name])
+            else:
+                type.__delattr__(cls, name)
+        if cls.__bases__ is not self._bases:
+            type.__setattr__(cls, "__bases__", self._bases)
+            self._bases = cls.__bases__
+        cls.__qualname__ = self._title
+        self._keep_special(cls)
+
+    def _keep_special(self, cls: type) -> None:
+        """Take what Python and libraries have kept on the class since for a part of it."""
+        found = {name: value for name, value in cls.__dict__.items() if _is_special(name)}
+        self._attributes.update({name: value for name, value in found.items() if name not in self._state})
+        if self._registry is not None:
+            self._registry = Registry(cls)
+        self._bind(len(self._attributes) + self._carried(cls))
+
+    def resize(self, cls: type) -> None:
+        """Expect as many attributes as there are, if some that messages carry have come or gone."""
+        size = len(self._attributes) + self._carried(cls)
+        if size != self._size:
+            self._bind(size)
+
+    def _carried(self, cls: type) -> int:
+        return sum([name in cls.__dict__ for name in self._state])
+
+
+class Registry:
+    """The classes registered with an abstract base class."""
+
+    def __init__(self, cls: type) -> None:
+        self._token = abc.get_cache_token()
+        self._refs = _references(cls)
+
+    def holds(self, cls: type) -> bool:
+        token = abc.get_cache_token()
+        if token != self._token:
+            if _references(cls) != self._refs:
+                return False
+            self._token = token
+        return True
+
+
+def _references(cls: type) -> set[Any]:
+    return set(abc._get_dump(cls)[0])  # type: ignore[attr-defined]
+
+
+def registered(cls: type) -> list[type]:
+    """Return the classes registered with an abstract base class."""
+    found = [reference() for reference in _references(cls)]
+    return [subclass for subclass in found if subclass is not None]
+
+
+def _is_special(name: str) -> bool:
+    return name in _KEPT or (name.startswith("__") and name.endswith("__"))
+
+
+def _refill(container: Any, copy: Any) -> None:
+    container.clear()
+    if type(container) is list:
+        container.extend(copy)
+    else:
+        container.update(copy)
 
 
 def _same(value: Any, copy: Any) -> bool:

@@ -10,7 +10,8 @@ from types import FunctionType, MethodType
 from goproc.errors import OutOfSharedMemory
 from goproc.pickling import homes, identities, pickler
 from goproc.pickling.changes import Guard, can_be_watched
-from goproc.pickling.classes import class_entry, entries, inline_class, load_class
+from goproc.pickling.classes import class_entry, inline_class, load_class
+from goproc.pickling.entries import Inside, entries, state_names
 from goproc.pickling.making import uid_of as uid_of_class
 from goproc.pickling.mentions import WATCHED, mentioned, modules
 from goproc.pickling.names import cell_contents, identifiers, names_of, submodules
@@ -32,6 +33,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CellType, CodeType
     from typing import Any
+
+    from goproc.pickling.entries import ClassEntry
 
 
 class Scope:
@@ -61,12 +64,15 @@ class Scope:
 class ClassPickler(pickler.Pickler):
     """Pickles one class, with everything it refers to that has no definition of its own."""
 
-    def __init__(self, root: type, volatile: set[str], state: set[str], hints: bool) -> None:
+    def __init__(self, root: type, entry: ClassEntry, hints: bool) -> None:
         self.sink = pickler.Sink()
         super().__init__(self.sink, 5)
         self.root = root
-        self.volatile = volatile
-        self.state = state
+        self.volatile = entry.volatile
+        self.state = entry.state
+        self._version = entry.version
+        self.inside: list[Inside] = []
+        self._names = {part.cls: part.names for part in entry.inside}
         self.uses: list[type] = []
         self.hints = hints  # with the annotations of methods that are more than importable
         self.scopes: dict[int, Scope] = {}
@@ -75,12 +81,16 @@ class ClassPickler(pickler.Pickler):
         self.modules: dict[str, None] = {}
 
     def dump_class(self) -> bytes:
-        """Return the blob: the id of the class, the class, and what messages have to carry beside it."""
+        """Return the blob: the id of the class, the class, and what messages have to carry beside it.
+
+        The version makes another blob of a class that has become again what it was: receivers load it anew.
+        """
         pickler.learn_cloudpickle()
-        self.dump(uid_of_class(self.root))
+        self.dump((uid_of_class(self.root), self._version))
         self.dump(self.root)
         groups = [(self.namespace(scope.source), names) for scope, names in self.groups()]
-        self.dump((groups, self.state_cells, self.parts, tuple(self.state), tuple(self.modules)))
+        state, modules = tuple(self.state), tuple(self.modules)
+        self.dump((groups, self.state_cells, self.parts, state, self.inside, self.uses, modules))
         written = len(self.sink)
         try:
             self.dump(self._companions())
@@ -163,9 +173,10 @@ class ClassPickler(pickler.Pickler):
             reduction = reduce_by_cloudpickle(cls)
             if reduction is NotImplemented or len(reduction) == 2:
                 return reduction
-            self.uses.append(cls)
             self._check(cls)
-            return inline_class(cls)
+            names = self._names.get(cls, set()) | state_names(cls)
+            self.inside.append(Inside(cls, names))
+            return inline_class(cls, names)
         if entry.uid is None:
             return entry.reduction
         if entry.inline:

@@ -12,8 +12,19 @@ from typing import NamedTuple
 
 from goproc.errors import OutOfSharedMemory
 from goproc.pickling import homes, pickler, store, wrappers
-from goproc.pickling.changes import Watch, is_definition, is_state
-from goproc.pickling.making import class_of, identify, make_class, received, set_attributes, uid_of
+from goproc.pickling.changes import is_definition
+from goproc.pickling.entries import ClassEntry, Use, arrived, entries
+from goproc.pickling.making import (
+    Received,
+    class_of,
+    delete_attributes,
+    identify,
+    make_class,
+    received,
+    set_attributes,
+    set_bases,
+    uid_of,
+)
 from goproc.pickling.names import cell_contents
 from goproc.pickling.passing import Passing
 from goproc.pickling.statics import NotStatic, importable, is_enumeration, reduce_by_cloudpickle
@@ -21,18 +32,13 @@ from goproc.pickling.statics import NotStatic, importable, is_enumeration, reduc
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
-    from types import CellType
     from typing import Any
 
-    from goproc.pickling.changes import Guard
     from goproc.pickling.class_pickler import ClassPickler
     from goproc.pickling.enumerations import State
     from goproc.pickling.pickler import Pickler
     from goproc.pickling.store import Ref
 
-    Namespace = dict[str, Any]
-
-entries: dict[int, ClassEntry] = store.cache({})  # by the id of the class
 _by_ref: dict[Ref, type] = store.cache({})  # classes received
 _own_by_ref: weakref.WeakValueDictionary[Ref, type] = store.cache(weakref.WeakValueDictionary())
 _classes = Passing()  # in `entries`
@@ -53,122 +59,6 @@ class _Loading(threading.local):
 _loading = _Loading()
 
 
-class ClassEntry:
-    """How one class travels.
-
-    Attributes:
-        uid: known in every process that has the class; None if it travels by reference.
-        reduction: the reference, then.
-        ref: of its definition in the blob store.
-        inline: it is always sent whole.
-        received: another process has created it; only that one may redefine it.
-        groups: the namespaces its methods run over, each with the names that messages carry.
-        cells: those whose content messages carry.
-        modules: names of modules that methods import and that no other process has.
-        parts: stateful classes it is made of, such as its bases.
-        checking: the entry is in use: classes may refer to each other.
-        companions: what its annotations name, kept for those who look for it by name.
-        state: names of the attributes that messages carry.
-        uses: other classes that the definition refers to, with their definitions.
-        watch, guards: what the definition was made from.
-        version: counts the changes of the class itself, not those of classes that it uses.
-        volatile: global names that were rebound.
-    """
-
-    __slots__ = (
-        "cells",
-        "checking",
-        "companions",
-        "gone",
-        "groups",
-        "guards",
-        "inline",
-        "modules",
-        "parts",
-        "received",
-        "reduction",
-        "ref",
-        "state",
-        "uid",
-        "uses",
-        "version",
-        "volatile",
-        "watch",
-    )
-
-    def __init__(self, cls: type, uid: str | None) -> None:
-        key = id(cls)
-        self.gone = weakref.ref(cls, lambda _: entries.pop(key, None))
-        self.uid = uid
-        self.reduction: Any = NotImplemented
-        self.ref: Ref = 0
-        self.inline = False
-        self.received = False
-        self.groups: list[tuple[Namespace, tuple[str, ...]]] = []
-        self.cells: list[CellType] = []
-        self.modules: tuple[str, ...] = ()
-        self.parts: list[type] = []
-        self.companions: dict[str, Any] = {}
-        self.state: set[str] = set()
-        self.uses: list[Use] = []
-        self.version = 0
-        self.watch: Watch | None = None
-        self.guards: list[Guard] = []
-        self.volatile: set[str] = set()
-        self.checking = False
-
-    @property
-    def stateful(self) -> bool:
-        """True if messages have to carry more than the reference."""
-        return bool(self.inline or self.groups or self.cells or self.parts or self.state or self.modules)
-
-    def changed(self, cls: type) -> bool:
-        """Return True if the definition has to be made anew."""
-        if self.watch is None or self.inline or self.checking:
-            return False
-        if self._fails(self.watch, cls):
-            return True
-        if not self.uses:
-            return False
-        self.checking = True
-        try:
-            return any(use.fails() for use in self.uses)
-        finally:
-            self.checking = False
-
-    def _fails(self, watch: Watch, cls: type) -> bool:
-        for guard in self.guards:
-            if not guard.holds(guard.namespace):
-                return True
-        return not watch.holds(cls)
-
-    def note_changes(self, cls: type) -> None:
-        """Have messages carry what can change in itself, and what has been found to change."""
-        attributes = reduce_by_cloudpickle(cls)[2][0]  # of an enumeration not the members
-        self.state |= {name for name, value in attributes.items() if is_state(name, value)}
-        self.volatile = self.volatile.union(*[guard.moved() for guard in self.guards])
-        if self.watch is not None:
-            self.state |= self.watch.moved(cls).intersection(attributes)
-        if self.watch is None or self._fails(self.watch, cls):
-            self.version += 1
-
-
-class Use:
-    """A class that the definition of another one refers to, as it was then."""
-
-    def __init__(self, cls: type) -> None:
-        self.cls = cls
-        entry = entries.get(id(cls))
-        self.version = entry.version if entry is not None else 0
-        self.watch = Watch(cls, ()) if entry is None else None  # part of the other's definition
-
-    def fails(self) -> bool:
-        if self.watch is not None:
-            return not self.watch.holds(self.cls)
-        entry = entries.get(id(self.cls))
-        return entry is None or entry.version != self.version or entry.changed(self.cls)
-
-
 # -- The sender -------------------------------------------------------------------------------------------------------
 
 
@@ -183,7 +73,10 @@ def class_entry(cls: type) -> ClassEntry:
             _settle()
     elif entry.changed(cls):
         with store.lock:
-            _define(cls, entry)
+            if entry.received:
+                entry.override(cls)
+            else:
+                _define(cls, entry)
             _settle()
     return entry
 
@@ -197,6 +90,7 @@ def _settle() -> None:
             for namespace, known in entry.groups
         ]
         entry.modules = tuple([name for name in entry.modules if _is_carried(sys.modules, name)])
+        entry.settle()
 
 
 def _is_carried(namespace: Mapping[str, Any], name: str) -> bool:
@@ -223,7 +117,7 @@ def _define(cls: type, entry: ClassEntry) -> None:
     try:
         definition, blob = _pickled(cls, entry)
     except NotStatic:
-        entry.inline = True
+        entry.inline = entry.stateful = True
         return
     finally:
         entry.checking = False
@@ -231,17 +125,19 @@ def _define(cls: type, entry: ClassEntry) -> None:
     ref = store.put(blob, (cls.__module__, cls.__qualname__))
     entry.inline = not isinstance(ref, int)
     if entry.inline:
+        entry.stateful = True
         return
     entry.ref = ref
     entry.groups = [(scope.source, names) for scope, names in definition.groups()]
     entry.cells, entry.parts = definition.state_cells, definition.parts
-    entry.uses = [Use(used) for used in definition.uses]
     mentioned = frozenset().union(*[scope.mentioned for scope in definition.scopes.values()])
     entry.modules = tuple(definition.modules)
     if mentioned or entry.modules:
         _unsettled[entry] = mentioned
+    entry.uses, entry.inside = [Use.of(used) for used in definition.uses], definition.inside
     entry.guards = [scope.guard() for scope in definition.scopes.values()]
-    entry.watch = Watch(cls, entry.state)  # last: pickling may have added to the class (the caches of abc)
+    entry.watch_all(cls)  # last: pickling may have added to the class (the caches of abc)
+    entry.settle()
     _own_by_ref[ref] = cls
 
 
@@ -259,7 +155,7 @@ def _pickled(cls: type, entry: ClassEntry) -> tuple[ClassPickler, bytes]:
     failure: Exception | None = None
     for hints in (True, False, True, False):
         try:
-            definition = ClassPickler(cls, entry.volatile, entry.state, hints)
+            definition = ClassPickler(cls, entry, hints)
             return definition, definition.dump_class()
         except OutOfSharedMemory:
             raise
@@ -300,9 +196,8 @@ def _reduce_class(_: Pickler, cls: type) -> Any:
         {name: namespace[name] for name in names if name in namespace} for namespace, names in entry.groups
     ]
     contents = [cell_contents(cell) for cell in entry.cells]
-    attributes = {name: cls.__dict__[name] for name in entry.state if name in cls.__dict__}
     modules = [sys.modules[name] for name in entry.modules if name in sys.modules]
-    state = values, contents, attributes, modules, entry.parts
+    state = values, contents, entry.carried(cls), modules, entry.parts
     return load_class, (entry.ref,), state, None, None, _set_class_state
 
 
@@ -417,7 +312,9 @@ def _make_class(uid: str, args: tuple[Any, ...]) -> type:
     if cls is None:
         cls = make_class(*args)
         identify(cls, uid)
-        received[cls] = False
+        received[cls] = Received()
+    elif cls in received:
+        set_bases(cls, args[2])
     return cls
 
 
@@ -430,9 +327,11 @@ def _set_definitions(cls: type, uid: str, attributes: dict[str, Any], home: bool
     Returns:
         True if the other attributes are to be set, too.
     """
-    filled = received.get(cls)
-    if filled is None or (filled and _loading.uid not in (None, uid) and id(cls) in entries):
+    known = received.get(cls)
+    if known is None or (known.filled and _loading.uid not in (None, uid) and id(cls) in entries):
         return False
+    delete_attributes(cls, known.names)
+    known.names = [*attributes]
     set_attributes(cls, attributes)
     if home:
         homes.receive(cls)
@@ -443,21 +342,28 @@ def _set_class(cls: type, state: tuple[Any, ...]) -> None:
     applied, _, others = state
     if applied:
         set_attributes(cls, others)
-        received[cls] = True
+        known = received[cls]
+        known.names += others
+        known.filled = True
 
 
 def load_class(ref: Ref) -> type:
     """Return the class behind `ref`, loaded once per process."""
     cls = _by_ref.get(ref) or _own_by_ref.get(ref)
-    if cls is None:
+    if cls is not None:
+        if _loading.uid is None:  # a message refers to it: what it has more of the class follows
+            entry = arrived.get(id(cls))
+            if entry is not None:
+                entry.overridden = []
+    else:
         with store.lock:
             unpickler = pickle.Unpickler(io.BytesIO(store.get(ref)))
-            uid = unpickler.load()
+            uid, _ = unpickler.load()
             before = _loading.uid
             _loading.uid = uid
             try:
                 cls = unpickler.load()
-                groups, cells, parts, state, modules = unpickler.load()
+                groups, cells, parts, state, inside, uses, modules = unpickler.load()
                 companions = unpickler.load()
                 namespaces, hinted = unpickler.load()
             finally:
@@ -465,10 +371,14 @@ def load_class(ref: Ref) -> type:
             assert isinstance(cls, type)
             _by_ref[ref] = cls
             if cls in received:
-                entry = entries[id(cls)] = ClassEntry(cls, uid)
+                entry = entries[id(cls)] = arrived[id(cls)] = ClassEntry(cls, uid)
                 entry.received = True
                 entry.ref, entry.groups, entry.cells, entry.parts = ref, groups, cells, parts
-                entry.state, entry.modules = set(state), modules
+                entry.state, entry.inside, entry.modules = set(state), inside, modules
+                entry.uses = [Use.of(used) for used in uses]
+                entry.settle()
+                if not entry.stateful:
+                    entry.arrive(cls)
                 entry.companions = companions
                 homes.mention(cls.__module__, companions)
                 for namespace in namespaces:
@@ -480,7 +390,7 @@ def _set_class_state(cls: type, state: tuple[Any, ...]) -> None:
     entry = entries.get(id(cls))
     if entry is None or not entry.received:
         return
-    values, contents, attributes, modules, _ = state
+    values, contents, carried, modules, _ = state
     homes.install(modules)
     for (namespace, _), dynamic in zip(entry.groups, values, strict=True):
         namespace.update(dynamic)
@@ -488,7 +398,7 @@ def _set_class_state(cls: type, state: tuple[Any, ...]) -> None:
     for cell, content in zip(entry.cells, contents, strict=True):
         if content:
             cell.cell_contents = content[0]
-    set_attributes(cls, attributes)
+    entry.set_carried(cls, carried, received)
 
 
 pickler.reducers[type] = _reduce_class

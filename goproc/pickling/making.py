@@ -24,10 +24,30 @@ if TYPE_CHECKING:
 
     from goproc.pickling.enumerations import Members
 
+_NEEDED = frozenset(
+    {"__module__", "__qualname__", "__doc__", "__abstractmethods__", "_abc_impl", "_member_map_"}
+)
+
 _by_uid: weakref.WeakValueDictionary[str, type] = store.cache(weakref.WeakValueDictionary())
 _uids: weakref.WeakKeyDictionary[type, str] = store.cache(weakref.WeakKeyDictionary())
-# Classes received, of which this process is not the creator, and whether they have been filled.
-received: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
+
+
+class Received:
+    """What has been done with a class of which this process is not the creator.
+
+    Attributes:
+        filled: it has all attributes of a definition.
+        names: those of the attributes.
+    """
+
+    __slots__ = ("filled", "names")
+
+    def __init__(self) -> None:
+        self.filled = False
+        self.names: list[str] = []
+
+
+received: weakref.WeakKeyDictionary[type, Received] = weakref.WeakKeyDictionary()
 
 
 def uid_of(cls: type) -> str:
@@ -146,3 +166,17 @@ def set_attributes(cls: type, attributes: Mapping[str, Any]) -> None:
         put(cls, "__firstlineno__", attributes["__firstlineno__"])
     for subclass in attributes.get("_abc_impl", ()):
         ABCMeta.register(cls, subclass)  # type: ignore[arg-type]
+
+
+def delete_attributes(cls: type, names: Iterable[str]) -> None:
+    """Delete attributes of a class, but for those that it must have."""
+    for name in names:
+        if name in cls.__dict__ and name not in _NEEDED:
+            type.__delattr__(cls, name)
+
+
+def set_bases(cls: type, bases: tuple[Any, ...]) -> None:
+    """Give a class received before other bases, if they have changed."""
+    resolved = types.resolve_bases(bases)
+    if cls.__bases__ != resolved:
+        type.__setattr__(cls, "__bases__", resolved)

@@ -295,6 +295,7 @@ class Template(Body):
             identities.receive(body.code, body.uid)
         self.prepare()
         self.receive()
+        self._note_classes()
         return self
 
     def receive(self) -> None:
@@ -364,10 +365,13 @@ class Template(Body):
         for member in self.members:
             if member.cached is None:
                 details += Detail.of(member.name, function.__globals__[member.name])
+        self._note_classes()
+        self._bind(details)
+
+    def _note_classes(self) -> None:
         classes = [value for value in self.statics.values() if isinstance(value, type)]
         known = [(cls, class_entry(cls)) for cls in classes]
         self.classes = [(cls, entry.ref) for cls, entry in known if entry.uid is not None]
-        self._bind(details)
 
     def refresh_wrappers(self, namespace: dict[str, Any]) -> None:
         """Bring the globals of the wrappers in a namespace up to date with it."""
@@ -406,7 +410,7 @@ class Template(Body):
     def _classes_fit(self) -> bool:
         for cls, ref in self.classes:
             entry = class_entry(cls)
-            if entry.ref != ref or entry.inline:
+            if entry.ref != ref or entry.stateful:
                 return False
         return True
 

@@ -1,0 +1,147 @@
+"""On a worker the attributes of a class, and what hangs on them, are as of the latest `go` line that has arrived there."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+from programs import Run, ok
+
+HEAD = """
+    import abc
+    from goproc import chan, go
+
+    def everywhere(f, *args):
+        found = [go.on(p)(f, *args).result(30) for p in (0, 1, 2)]
+        return found[0] if found[0] == found[1] == found[2] else found
+"""
+
+
+def script(text: str) -> str:
+    return textwrap.dedent(HEAD) + textwrap.dedent(text)
+
+
+OBJECT = "class Obj:\n    def __init__(self): self.n, self.items = 0, []\n"
+CHANGES = {
+    "an instance of another class": ("class C: inst = Obj()", "C.inst.n, C.inst.items", "C.inst.n += 1"),
+    "an instance in a dict of a base": (
+        "class B: items = {'a': Obj()}\nclass C(B): ...",
+        "C.items['a'].n, C().items['a'].items",
+        "B.items['a'].items.append(1); B.items['a'].n += 1",
+    ),
+    "an instance in a dict of a metaclass": (
+        "class M(type):\n    made = {}\n    def __call__(cls):\n"
+        "        if cls not in cls.made: cls.made[cls] = super().__call__()\n        return cls.made[cls]\n"
+        "class C(metaclass=M):\n    def __init__(self): self.n = 0",
+        "C().n, C() is C()",
+        "C().n += 1",
+    ),
+    "an attribute of a metaclass": (
+        "class M(type): settings = {'n': 0}\nclass C(metaclass=M): ...",
+        "C.settings['n']",
+        "M.settings['n'] += 1",
+    ),
+    "an attribute that is deleted": (
+        "class C: ...",
+        "[k for k in vars(C) if k[0] == 'x']",
+        "setattr(C, 'x', 1) if turn % 2 else delattr(C, 'x')",
+    ),
+    "the order of attributes": (
+        "class C: ...\nC.xa = C.xb = 0",
+        "[k for k in vars(C) if k[0] == 'x']",
+        "del C.xa; C.xa = turn",
+    ),
+    "a registered subclass": (
+        "class C(abc.ABC): ...\nclass D: ...",
+        "isinstance(D(), C), issubclass(D, C)",
+        "C.register(D) if turn == 2 else None",
+    ),
+    "another base": (
+        "class A:\n    def who(self): return 'a'\nclass B:\n    def who(self): return 'b'\nclass C(A): ...",
+        "C().who(), C.__mro__[1].__name__",
+        "C.__bases__ = (B,) if turn % 2 else (A,)",
+    ),
+    "a method that is deleted": (
+        "class B:\n    def n(self): return 'b'\nclass C(B):\n    def n(self): return 'c'",
+        "C().n()",
+        "vars(C).get('n') and delattr(C, 'n')",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_a_change_is_seen_by_the_next_goroutine(run: Run, kind: str) -> None:
+    definition, expression, change = CHANGES[kind]
+    text = f"""
+{OBJECT}
+{definition}
+def f(): return repr(({expression}))
+print(everywhere(f) == f())
+for turn in range(1, 5):
+    {change}
+    print(everywhere(f) == f() or (everywhere(f), f()))
+"""
+    assert ok(run(script("") + text)) == "True\n" * 5
+
+
+def test_what_a_goroutine_writes_goes_with_the_goroutines_that_it_starts(run: Run) -> None:
+    text = """
+        class Base: shared = []
+        class C(Base):
+            n, items, d = 1, [], {}
+            def get(self): return self.n
+        class User:
+            def get(self): return C.n
+        def inner(): return C.n, C.items, C.d, C.shared, getattr(C, "new", None), C().get(), User().get()
+        def outer(to):
+            C.n = 7
+            C.items.append(1)
+            C.d["a"] = 1
+            Base.shared.append(2)
+            C.new = [3]
+            C.get = lambda self: -self.n
+            return go.on(to)(inner).result(30)
+        print(go.on(1)(outer, 2).result(30))
+        print(go.on(1)(outer, 1).result(30))
+        print(go.on(2)(lambda: go.on(1)(outer, 2).result(30)).result(30))
+        print(everywhere(inner))
+        print(go.on(1)(lambda: (delattr(C, "n"), go.on(2)(lambda: hasattr(C, "n")).result(30))[1]).result(30))
+        print(everywhere(inner), inner()[0])
+    """
+    seen = "(7, [1], {'a': 1}, [2], [3], -7, 7)\n"
+    plain = "(1, [], {}, [], None, 1, 1)"
+    assert ok(run(script(text))) == f"{seen}{seen}{seen}{plain}\nFalse\n{plain} 1\n"
+
+
+def test_what_a_goroutine_writes_stays_until_the_next_go_line(run: Run) -> None:
+    text = """
+        class Register:
+            items = {}
+        def write():
+            Register.items["a"] = Register.n = 1
+        def read():
+            return dict(Register.items), getattr(Register, "n", None)
+        go.on(1)(write).result(30)
+        print(read(), go.on(1)(read).result(30))
+        Register.items["b"] = 2
+        print(go.on(1)(read).result(30))
+        go.on(0)(write).result(30)
+        print(read())
+    """
+    assert ok(run(script(text))).splitlines() == [
+        "({}, None) ({}, None)",
+        "({'b': 2}, None)",
+        "({'b': 2, 'a': 1}, 1)",
+    ]
+
+
+def test_what_libraries_keep_on_a_class_stays(run: Run) -> None:
+    text = """
+        class C: n = 1
+        def f():
+            C.__cached__ = C.__annotations__
+            return C.n
+        def g(): return hasattr(C, "__cached__"), C.n
+        print(go.on(1)(f).result(30), go.on(1)(g).result(30), go.on(1)(g).result(30), go.on(2)(g).result(30))
+    """
+    assert ok(run(script(text))) == "1 (True, 1) (True, 1) (False, 1)\n"
