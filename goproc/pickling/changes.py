@@ -117,16 +117,19 @@ class Watch:
         values = tuple(self._attributes.values())
         self._size = size
         # A method of the core, of the class.
-        self._hold = Bindings(tuple(self._attributes), values, copies=tuple(self._copies), size=size).hold
+        self._hold = Bindings(
+            tuple(self._attributes),
+            values,
+            copies=tuple(self._copies),
+            size=size,
+            title="",
+            qualname=self._title,
+            bases=self._bases,
+        ).hold
+        self.holds = self._hold if self._registry is None else self._hold_with_registry
 
-    def holds(self, cls: type) -> bool:
-        """Return True if the class is as it was."""
-        return (
-            self._hold(cls)
-            and cls.__bases__ is self._bases
-            and cls.__qualname__ is self._title
-            and (self._registry is None or self._registry.holds(cls))
-        )
+    def _hold_with_registry(self, cls: type) -> bool:
+        return self._hold(cls) and self._registry is not None and self._registry.holds(cls)
 
     def moved(self, cls: type) -> set[str]:
         """Return the names of changed attributes that messages can carry from now on."""
@@ -166,7 +169,7 @@ class Watch:
                 type.__delattr__(cls, name)
         if cls.__bases__ is not self._bases:
             type.__setattr__(cls, "__bases__", self._bases)
-            self._bases = cls.__bases__
+            self._bases = cls.__bases__  # an equal tuple
         cls.__qualname__ = self._title
         self._keep_special(cls)
 

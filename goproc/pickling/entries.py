@@ -165,7 +165,7 @@ class ClassEntry:
                 return True
         if not watch.holds(cls):
             return True
-        return not all(map(_holds, self.watches, self.inside))
+        return bool(self.watches) and not all(map(_holds, self.watches, self.inside))
 
     # -- of a class that has arrived
 

@@ -16,6 +16,7 @@ typedef struct {
                                  false: its keyword defaults; that dict, and its copy */
     Py_ssize_t size;          /* how many names there are; -1: any number */
     PyObject *defaults, *kwdefaults, *title, *qualname; /* of the function for fits(); NULL: anything goes */
+    PyObject *bases;          /* of the class for hold(), with its qualified name; NULL: anything goes */
 } Bindings;
 
 static PyObject *dict_of(PyObject *namespace) { /* a new reference */
@@ -96,7 +97,15 @@ static int hold_in(Bindings *b, PyObject *dict) {
     return 1;
 }
 
+static bool same_class(Bindings *b, PyObject *class) {
+    if (!b->bases) return true;
+    if (!PyType_Check(class) || !PyType_HasFeature((PyTypeObject *)class, Py_TPFLAGS_HEAPTYPE)) return false;
+    return ((PyTypeObject *)class)->tp_bases == b->bases &&
+           (!b->qualname || same_text(((PyHeapTypeObject *)class)->ht_qualname, b->qualname));
+}
+
 static PyObject *bindings_hold(Bindings *b, PyObject *namespace) {
+    if (!same_class(b, namespace)) Py_RETURN_FALSE;
     PyObject *dict = dict_of(namespace);
     if (!dict) return NULL;
     int hold = hold_in(b, dict);
@@ -130,6 +139,7 @@ static int bindings_traverse(Bindings *b, visitproc visit, void *arg) {
     Py_VISIT(b->kwdefaults);
     Py_VISIT(b->title);
     Py_VISIT(b->qualname);
+    Py_VISIT(b->bases);
     return 0;
 }
 
@@ -145,6 +155,7 @@ static void bindings_dealloc(Bindings *b) {
     Py_XDECREF(b->kwdefaults);
     Py_XDECREF(b->title);
     Py_XDECREF(b->qualname);
+    Py_XDECREF(b->bases);
     Py_TYPE(b)->tp_free(b);
 }
 
@@ -175,13 +186,13 @@ static bool all_containers(PyObject *tuples, Py_ssize_t at) {
 
 static PyObject *bindings_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *words[] = {"names", "values", "absent", "functions", "copies", "details", "size",
-                              "defaults", "kwdefaults", "title", "qualname", NULL};
+                              "defaults", "kwdefaults", "title", "qualname", "bases", NULL};
     PyObject *names, *values, *absent = NULL, *functions = NULL, *copies = NULL, *details = NULL;
-    PyObject *defaults = NULL, *kwdefaults = NULL, *title = NULL, *qualname = NULL;
+    PyObject *defaults = NULL, *kwdefaults = NULL, *title = NULL, *qualname = NULL, *bases = NULL;
     Py_ssize_t size = -1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!|$O!O!O!O!nOOUU:Bindings", words, &PyTuple_Type, &names, &PyTuple_Type,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!|$O!O!O!O!nOOUUO!:Bindings", words, &PyTuple_Type, &names, &PyTuple_Type,
                                      &values, &PyTuple_Type, &absent, &PyTuple_Type, &functions, &PyTuple_Type, &copies,
-                                     &PyTuple_Type, &details, &size, &defaults, &kwdefaults, &title, &qualname))
+                                     &PyTuple_Type, &details, &size, &defaults, &kwdefaults, &title, &qualname, &PyTuple_Type, &bases))
         return NULL;
     if (PyTuple_GET_SIZE(names) != PyTuple_GET_SIZE(values))
         return PyErr_Format(PyExc_TypeError, "as many values as names");
@@ -203,6 +214,7 @@ static PyObject *bindings_new(PyTypeObject *type, PyObject *args, PyObject *kwar
         b->kwdefaults = Py_XNewRef(kwdefaults);
         b->title = Py_XNewRef(title);
         b->qualname = Py_XNewRef(qualname);
+        b->bases = Py_XNewRef(bases);
     }
     Py_XDECREF(empty);
     return (PyObject *)b;
