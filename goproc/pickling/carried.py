@@ -70,7 +70,9 @@ class Entry:
         self.copy = copy
         self.check = check
         self.classes: tuple[type, ...] = ()
-        if type(check) is _core.Guard:
+        if type(check) is copies.SamePickle:
+            self.classes = check.classes
+        elif type(check) is _core.Guard:
             self.classes = tuple([kind for kind in check.classes if not importable(kind)])
         self.private = private
         self.members: tuple[Any, ...] | None = None
@@ -240,9 +242,10 @@ def _copied(obj: Any, label: str, function: str) -> Entry | None:
     """Copy an object to shared memory; None if it is small, or cannot be copied by itself."""
     kind = type(obj)
     guard = None if kind in copies.CONSTANT else copies.guard_of(obj)
-    pickled = copies.measure(obj)
-    if pickled is None or pickled.bytes < large.LARGE:
+    measured = copies.measure(obj)
+    if measured is None or measured.pickled.bytes < large.LARGE:
         return None
+    pickled = measured.pickled
     if guard is not None and not guard.unchanged():  # pickling it changed it, or another thread did
         return None
     copy = copies.view_of(obj)
@@ -257,7 +260,7 @@ def _copied(obj: Any, label: str, function: str) -> Entry | None:
     elif guard is not None:
         check = guard
     else:
-        check = copies.SamePickle(copies.weak(obj), copy, pickled.body)
+        check = copies.SamePickle(copies.weak(obj), copy, measured)
     return Entry(obj, label, function, copy, check, copies.is_buffer(kind))
 
 

@@ -201,6 +201,19 @@ def _reduce_class(_: Pickler, cls: type) -> Any:
     return load_class, (entry.ref,), state, None, None, _set_class_state
 
 
+def reduce_known(cls: type) -> Any:
+    """Reduce a class for those to whom a message brings it, too; None if it has to be taken as any other."""
+    if importable(cls):
+        return None
+    entry = class_entry(cls)
+    return None if entry.uid is None or entry.inline else (_known_class, (entry.uid, entry.ref))
+
+
+def _known_class(uid: str, ref: Ref) -> type:
+    """Return a class as it is in this process, whose definition may be a later one."""
+    return class_of(uid) or load_class(ref)
+
+
 class _Definitions(NamedTuple):
     """The part of a class that is applied before the other attributes are loaded: those may need it to be loaded."""
 

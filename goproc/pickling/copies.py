@@ -14,9 +14,11 @@ import copyreg
 import sys
 import weakref
 from types import GetSetDescriptorType
+from typing import NamedTuple
 
 from goproc.isolation import loaded
 from goproc.pickling import store
+from goproc.pickling.classes import reduce_known
 from goproc.pickling.pickler import Pickler
 from goproc.pickling.statics import is_handle
 from goproc.pickling.wire import Pickled, dump
@@ -72,20 +74,21 @@ class Constant:
 class SamePickle:
     """The check of anything: its pickle is the same as before, and its buffers are those of the copy."""
 
-    __slots__ = ("_body", "_copy", "_obj")
+    __slots__ = ("_body", "_copy", "_obj", "classes")
 
-    def __init__(self, obj: Any, copy: Copy, body: bytes) -> None:
+    def __init__(self, obj: Any, copy: Copy, measured: Measured) -> None:
         self._obj = obj
         self._copy = copy
-        self._body = _digest(body)
+        self._body = _digest(measured.pickled.body)
+        self.classes = measured.classes
 
     def unchanged(self) -> bool:
         obj = self._obj() if type(self._obj) is weakref.ref else self._obj
-        pickled = measure(obj)
+        measured = measure(obj)
         return (
-            pickled is not None
-            and _digest(pickled.body) == self._body
-            and self._copy._same(None, pickled.buffers)
+            measured is not None
+            and _digest(measured.pickled.body) == self._body
+            and self._copy._same(None, measured.pickled.buffers)
         )
 
 
@@ -102,18 +105,43 @@ class _NotCarried(Exception):
 
 
 class CopyPickler(Pickler):
-    """Pickles a copy, which holds no handles: nobody would see how long it needs them."""
+    """Pickles a copy, which holds no handles: nobody would see how long it needs them.
+
+    Nor does it hold what messages carry of a class: that is as of each message, and may be a handle.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.classes: dict[type, None] = {}
 
     def reducer_override(self, obj: Any) -> Any:
         if is_handle(type(obj)):
             raise _NotCarried
+        if isinstance(obj, type):
+            reduced = reduce_known(obj)
+            if reduced is not None:
+                self.classes[obj] = None
+                return reduced
         return super().reducer_override(obj)
 
 
-def measure(obj: Any) -> Pickled | None:
+class Measured(NamedTuple):
+    """The pickle of an object for a copy, and the script's classes in it."""
+
+    pickled: Pickled
+    classes: tuple[type, ...]
+
+
+def measure(obj: Any) -> Measured | None:
     """Pickle the object for a copy; None if that cannot be."""
+    made: list[CopyPickler] = []
+
+    def make(*args: Any, **kwargs: Any) -> CopyPickler:
+        made.append(CopyPickler(*args, **kwargs))
+        return made[0]
+
     try:
-        return Pickled(*dump(obj, CopyPickler))
+        return Measured(Pickled(*dump(obj, make)), tuple(made[0].classes))
     except Exception:
         return None
 
@@ -195,10 +223,10 @@ def check_of(value: Any, copy: Copy) -> Check | None:
     guard = guard_of(value)
     if guard is not None:
         return guard
-    pickled = measure(value)
-    if pickled is None or not copy._same(None, pickled.buffers):
+    measured = measure(value)
+    if measured is None or not copy._same(None, measured.pickled.buffers):
         return None
-    check = SamePickle(value, copy, pickled.body)
+    check = SamePickle(value, copy, measured)
     return check if check.unchanged() else None
 
 

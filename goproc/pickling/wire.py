@@ -9,6 +9,7 @@ from goproc.pickling import pickler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 OUT_OF_BAND = 16 * 1024
@@ -34,7 +35,7 @@ class Whole:
         self.value = value
 
 
-def dump(obj: Any, kind: type[pickler.Pickler] = pickler.Pickler) -> tuple[bytes, list[memoryview]]:
+def dump(obj: Any, kind: Callable[..., pickler.Pickler] = pickler.Pickler) -> tuple[bytes, list[memoryview]]:
     """Pickle `obj`; raise whatever pickle raises."""
     sink = pickler.Sink()
     buffers: list[memoryview] = []
