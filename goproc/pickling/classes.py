@@ -243,6 +243,7 @@ def inline_class(cls: type, without: Container[str] = ()) -> Any:
     others: dict[str, Any] = {}
     for key, value in attributes.items():
         if key not in without and key not in left_out.get(cls, ()):
+            value = _Content(value) if _is_found_in(cls, value) else value
             (definitions if is_definition(key, value) else others)[key] = value
     if cls.__qualname__ != cls.__name__:
         definitions["__qualname__"] = cls.__qualname__
@@ -265,6 +266,35 @@ def _parts_of(cls: Any) -> tuple[tuple[Any, ...], dict[str, Any], list[State]]:
     if "__slots__" in cls.__dict__ and NamedTuple not in bases:  # which brings its own
         namespace = {**namespace, "__slots__": cls.__dict__["__slots__"]}
     return (metaclass, name, bases, namespace, tracker), attributes, []
+
+
+class _Content:
+    """Stands for an attribute of a class that pickles as that attribute of the class."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __get__(self, obj: Any, owner: Any = None) -> Any:  # a descriptor, as the value is
+        raise AssertionError
+
+
+def _is_found_in(cls: type, value: Any) -> bool:
+    """Return True if a descriptor pickles as an attribute of `cls`, which cannot be looked up before it is made."""
+    kind: Any = type(value)
+    if kind.__reduce__ is object.__reduce__ or not hasattr(kind, "__get__"):
+        return False
+    try:
+        reduced = value.__reduce_ex__(5)
+    except Exception:  # pickling it will say so
+        return False
+    return isinstance(reduced, tuple) and len(reduced) > 1 and any(part is cls for part in reduced[1])
+
+
+def _reduce_content(_: Pickler, content: _Content) -> Any:
+    value = content.value
+    return object.__new__, (type(value),), object.__getstate__(value)
 
 
 def _in_home(cls: type) -> bool:
@@ -415,4 +445,5 @@ def _set_class_state(cls: type, state: tuple[Any, ...]) -> None:
 
 
 pickler.reducers[type] = _reduce_class
+pickler.reducers[_Content] = _reduce_content
 pickler.reducers[_Definitions] = _reduce_definitions

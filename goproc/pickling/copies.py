@@ -196,7 +196,7 @@ def is_plain(kind: type) -> bool:
     return (
         all(base is object or (base.__flags__ & HEAPTYPE and _has_own_dict(base)) for base in kind.__mro__)
         and all(getattr(kind, name) is getattr(object, name) for name in _PLAIN_STATE)
-        and not any(hasattr(kind, name) for name in ("__setstate__", "__getnewargs__", "__getnewargs_ex__"))
+        and not any(hasattr(kind, name) for name in ("__getnewargs__", "__getnewargs_ex__"))
         and kind.__dictoffset__ != 0
         and not is_handle(kind)
         and kind not in copyreg.dispatch_table

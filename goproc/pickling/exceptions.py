@@ -12,7 +12,7 @@ from __future__ import annotations
 import builtins
 import copyreg
 import pickle
-from types import BuiltinFunctionType, GetSetDescriptorType, MemberDescriptorType
+from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -156,8 +156,32 @@ def pickles_itself(exc: BaseException) -> bool:
 
 
 def reduce_by_class(of: Any, exc: BaseException) -> Any:
-    """Reduce an exception in the way its class says."""
-    return NotImplemented if type(exc) in copyreg.dispatch_table else pickler._reduce_custom(of, exc)
+    """Reduce an exception in the way its class says, with what a class written in C knows nothing of: its attributes.
+
+    The notes are the interpreter's. They are added whatever the class says.
+    """
+    if type(exc) in copyreg.dispatch_table:
+        return NotImplemented
+    in_c = not any(type(getattr(type(exc), name)) is FunctionType for name in ("__reduce__", "__reduce_ex__"))
+    attributes = {name: value for name, value in dict_of(exc).items() if in_c or name == "__notes__"}
+    if not in_c and not attributes:
+        return pickler._reduce_custom(of, exc)
+    reduced = exc.__reduce_ex__(5)
+    if not isinstance(reduced, tuple) or len(reduced) > 3:
+        return reduced
+    make, args, *state = reduced
+    own = tuple(state) if state and state[0] is not None else ()
+    return make, args, (own, attributes, args_of.__get__(exc) if in_c else None), None, None, _complete
+
+
+def _complete(exc: Any, parts: tuple[tuple[Any, ...], dict[str, Any], tuple[Any, ...] | None]) -> None:
+    """Give an exception the state that its class has said, and what else it had."""
+    own, attributes, args = parts
+    for state in own:
+        exc.__setstate__(state)
+    dict_of(exc).update(attributes)
+    if args is not None:
+        args_of.__set__(exc, args)
 
 
 def call_of(exc: BaseException) -> tuple[tuple[Any, ...], dict[str, Any]] | None:

@@ -17,6 +17,7 @@ import pickle
 import sys
 from io import TextIOWrapper
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from goproc.isolation import loaded
@@ -24,7 +25,7 @@ from goproc.pickling import homes, proxies, store, wrappers
 from goproc.pickling.homes import MAIN, only_here
 from goproc.pickling.names import cell_contents
 from goproc.pickling.passing import Passing
-from goproc.pickling.statics import LRU, importable, is_enumeration
+from goproc.pickling.statics import LRU, importable, is_enumeration, is_static
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -167,13 +168,61 @@ def _reducer_for(kind: type) -> Reducer | None:
     if (kind.__reduce__, kind.__reduce_ex__) != plain:
         return _reduce_custom
     own_new = type(kind.__new__) is FunctionType and not hasattr(kind, "__getnewargs__")
-    return _reduce_by_new if own_new and not importable(kind) else None
+    own_hash = type(kind.__hash__) is FunctionType and not hasattr(kind, "__setstate__")
+    if not (own_new or own_hash) or importable(kind):
+        return None
+    return _reduce_by_new if own_new else _reduce_hashed
 
 
-def _reduce_by_new(_: Pickler, obj: Any) -> Any:
+def _reduce_by_new(pickler: Pickler, obj: Any) -> Any:
     """Reduce an object of a class of the script with a `__new__`, as pickle does."""
     make, args, *rest = obj.__reduce_ex__(5)
-    return (_new if make is copyreg.__newobj__ else make, args, *rest)  # type: ignore[attr-defined]
+    if make is copyreg.__newobj__:  # type: ignore[attr-defined]
+        make = _new
+    hashed = type(type(obj).__hash__) is FunctionType and not hasattr(obj, "__setstate__")
+    if hashed and type(rest[0]) is dict:
+        return _in_two_steps(obj, make, args, *rest)
+    return (make, args, *rest)
+
+
+_BEFORE = frozenset({int, float, bool, str, bytes, type(None)})
+
+
+def _reduce_hashed(_: Pickler, obj: Any) -> Any:
+    """Reduce an object of a class of the script with a `__hash__`: it may be in a set that it holds itself."""
+    for value in getattr(obj, "__dict__", {}).values():
+        if type(value) not in _BEFORE:
+            break
+    else:
+        return NotImplemented
+    reduced = obj.__reduce_ex__(5)
+    return _in_two_steps(obj, *reduced) if type(reduced[2]) is dict else reduced
+
+
+class _First(NamedTuple):
+    """The attributes of an object that are set before its others are loaded: those may need its hash."""
+
+    obj: Any
+    attributes: dict[str, Any]
+
+
+def _in_two_steps(obj: Any, make: Any, args: tuple[Any, ...], state: dict[str, Any], *items: Any) -> Any:
+    first = {name: value for name, value in state.items() if is_static(value)}
+    others = {name: value for name, value in state.items() if name not in first}
+    listed, keyed = (*items, None, None)[:2]
+    return make, args, (_First(obj, first), others), listed, keyed, _set_others
+
+
+def _reduce_first(_: Pickler, first: _First) -> Any:
+    return _set_first, tuple(first)
+
+
+def _set_first(obj: Any, attributes: dict[str, Any]) -> None:
+    obj.__dict__.update(attributes)
+
+
+def _set_others(obj: Any, state: tuple[None, dict[str, Any]]) -> None:
+    obj.__dict__.update(state[1])
 
 
 def _new(cls: Any, *args: Any) -> Any:
@@ -409,6 +458,7 @@ def _reduce_weak_keys(_: Pickler, obj: Any) -> Any:
     return (type(obj), (entries,)) if all(isinstance(key, type) for key in entries) else NotImplemented
 
 
+reducers[_First] = _reduce_first
 reducers[CellType] = _reduce_cell
 reducers[ModuleType] = reducers[homes.Home] = reducers[homes.Script] = _reduce_module
 reducers[CodeType] = _reduce_code
