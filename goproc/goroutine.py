@@ -15,7 +15,7 @@ import threading
 from contextvars import copy_context
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from goproc import ending, forked, scheduler, sigint, stdio
+from goproc import ending, forked, garbage, scheduler, sigint, stdio
 from goproc.errors import Cancelled, OutOfSharedMemory, PickleError
 from goproc.g import G
 from goproc.labels import format_labels
@@ -771,5 +771,6 @@ def _namespaces() -> list[dict[str, Any]]:
 
 homes.running = _running_namespace
 homes.all_of_them = _namespaces
-scheduler.on_nudge.append(received.let_go_unused)
-_core.connect(goroutine=Goroutine, unread=ending.unread, encode=messages.dumps, decode=messages.loads)
+scheduler.on_nudge += [received.let_go_unused, garbage.answer]
+_core.connect(goroutine=Goroutine, unread=ending.unread, full=garbage.search)
+_core.connect(encode=messages.dumps, decode=messages.loads)

@@ -7,7 +7,7 @@ import pickle
 import sys
 import threading
 import weakref
-from types import GetSetDescriptorType
+from types import FunctionType, GetSetDescriptorType
 from typing import NamedTuple
 
 from goproc.errors import OutOfSharedMemory
@@ -283,7 +283,7 @@ class _Content:
 def _is_found_in(cls: type, value: Any) -> bool:
     """Return True if a descriptor pickles as an attribute of `cls`, which cannot be looked up before it is made."""
     kind: Any = type(value)
-    if kind.__reduce__ is object.__reduce__ or not hasattr(kind, "__get__"):
+    if type(kind.__reduce__) is not FunctionType or not hasattr(kind, "__get__"):
         return False
     try:
         reduced = value.__reduce_ex__(5)

@@ -351,7 +351,8 @@ struct gp_header {
     _Atomic int32_t exit_status; /* what the program ends with once `fatal` is set; GP_FATAL_SAID: the report is out */
     _Atomic uint32_t failed;     /* errno of a fork that failed, with the proc in failed_proc */
     _Atomic uint32_t failed_proc;
-    uint32_t pad1[10];
+    _Atomic uint32_t full;       /* +1 whenever a process has no memory left: the others look for garbage */
+    uint32_t pad1[9];
     _Atomic uint64_t idle[GP_MAX_PROCS / 64]; /* bit p: proc p is parked, or about to be. A worker wants work then; the host
                                                  (bit 0, beside workers) takes none */
     _Atomic uint32_t searching;  /* workers that look for work without being parked: at most one is woken per submission */

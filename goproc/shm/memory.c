@@ -29,7 +29,29 @@ gp_ref alloc_for(enum gp_purpose purpose, uint64_t payload, unsigned flags) {
     return GP_LIKELY(ref != 0) ? ref : under_pressure(purpose, 0, payload, flags);
 }
 
-gp_ref alloc_or_collect(uint64_t payload, unsigned flags) { return alloc_for(GP_FOR_VALUES, payload, flags); }
+#define LARGE_PAYLOAD 65536 /* what is smaller is asked for in the midst of operations, where no code of the program may run */
+
+/* True if another look at the heap is worth it: Python looks for garbage here and in the other processes. */
+static bool look_for_garbage(long attempt) {
+    PyObject *again = hooks.full ? PyObject_CallFunction(hooks.full, "l", attempt) : NULL;
+    bool yes = again == Py_True;
+    if (!again && hooks.full) {
+        bool interrupted = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
+        if (!interrupted) PyErr_WriteUnraisable(hooks.full);
+        PyErr_Clear();
+        if (interrupted) PyErr_SetInterrupt(); /* once more, where it can be raised */
+    }
+    Py_XDECREF(again);
+    return yes;
+}
+
+gp_ref alloc_or_collect(uint64_t payload, unsigned flags) {
+    gp_ref ref = alloc_for(GP_FOR_VALUES, payload, flags);
+    bool may_run = payload >= LARGE_PAYLOAD && gp_purpose == GP_FOR_VALUES;
+    for (long attempt = 0; !ref && may_run && look_for_garbage(attempt); attempt++)
+        ref = alloc_for(GP_FOR_VALUES, payload, flags);
+    return ref;
+}
 
 gp_ref object_for(enum gp_purpose purpose, enum gp_kind kind) {
     gp_ref ref = gp_object_alloc(kind);

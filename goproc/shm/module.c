@@ -251,6 +251,16 @@ static PyObject *core_census(PyObject *module, PyObject *unused) {
                          (unsigned long long)missed, "queued", (unsigned long long)queued, "handles", handles_live());
 }
 
+static PyObject *core_full(PyObject *module, PyObject *tell) {
+    (void)module;
+    if (!gp.base) return PyLong_FromLong(0);
+    if (tell != Py_True) return PyLong_FromUnsignedLong(gp_get(&gp.head->full));
+    uint32_t count = atomic_fetch_add(&gp.head->full, 1) + 1;
+    for (uint32_t p = 0; p < gp.nprocs; p++)
+        if (p != gp.proc) gp_nudge(p);
+    return PyLong_FromUnsignedLong(count);
+}
+
 static PyObject *core_collect(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
@@ -306,7 +316,7 @@ static PyObject *core_connect(PyObject *module, PyObject *args, PyObject *kwargs
         {"goroutine", &hooks.types[GP_KIND_GOROUTINE]}, {"send_view", &hooks.views[DIR_SEND]},
         {"recv_view", &hooks.views[DIR_RECV]}, {"nil", &hooks.nil},
         {"ready", &hooks.ready},             {"ready_next", &hooks.ready_next},
-        {"progress_bars", &hooks.progress_bars},
+        {"progress_bars", &hooks.progress_bars}, {"full", &hooks.full},
     };
     PyObject *key, *value;
     for (Py_ssize_t at = 0; kwargs && PyDict_Next(kwargs, &at, &key, &value);) {
@@ -367,6 +377,7 @@ static PyMethodDef functions[] = {
     {"procs", core_procs, METH_NOARGS, PyDoc_STR("How many procs there are; 0 without a runtime.")},
     {"pids", core_pids, METH_NOARGS, PyDoc_STR("Process ids by proc; 0: not started.")},
     {"census", core_census, METH_NOARGS, PyDoc_STR("Live blocks, objects and bytes of the segment, and counters.")},
+    {"full", core_full, METH_O, PyDoc_STR("How often a process had no memory left. True: once more; have the others look for garbage.")},
     {"collect", core_collect, METH_NOARGS, PyDoc_STR("Free shared objects that nobody refers to; return how many.")},
     {"as_pickling", (PyCFunction)(void (*)(void))message_as_pickling, METH_FASTCALL,
      PyDoc_STR("Call a function that pickles, outside of a message: handles let themselves be pickled, blocking is refused.")},

@@ -35,6 +35,7 @@ struct gp_hooks {
     PyObject *offer_turn; /* (may raise: bool) -> None: many operations without a block: let others run */
     PyObject *start;    /* () -> None: start the runtime */
     PyObject *refer;    /* (object) -> what stands in a message for an object that there is a copy of, or None */
+    PyObject *full;     /* (attempt: int) -> bool: look for garbage, since the memory is full; False: give up */
     PyObject *unread;   /* (id, failure, site) -> None: a failed goroutine's last handle died unread */
     PyObject *error, *chan_closed, *out_of_memory, *stopped, *owner_died; /* exception types */
     PyObject *runq;     /* deque: goroutines ready on this proc */
