@@ -19,6 +19,7 @@ and not one for each turn.
 
 A class is one object per process, since `isinstance` has to work across messages.  So it has no snapshot of its
 own: its definition is applied once, and the mutable globals of its methods are those of the message loaded last.
+What goroutines write to it on a worker goes with those that they start, and is undone by the next call that arrives.
 Where that cannot be right (methods with `global` statements, class attributes that hold handles, a function that
 makes new classes for ever) the class is sent whole in each message; its identity still holds.
 
@@ -32,6 +33,7 @@ Each file uses only those above it, but for what runs once per class (late impor
     pickler          the pickler of messages: what is done with each type
     wire             the bytes of a message         copies         a copy in shared memory, and whether it still holds
     making           makes a class that arrives    enumerations    the members of one
+    entries          what a process knows of the classes that travel by value
     classes          how a class travels           class_pickler   pickles the definition of one
     templates        the template of a function
     functions        makes, loads and caches templates; functions inside a message
