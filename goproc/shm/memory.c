@@ -33,6 +33,8 @@ gp_ref alloc_for(enum gp_purpose purpose, uint64_t payload, unsigned flags) {
 
 /* True if another look at the heap is worth it: Python looks for garbage here and in the other processes. */
 static bool look_for_garbage(long attempt) {
+    enum gp_purpose before = gp_purpose;
+    gp_purpose = GP_FOR_VALUES; /* of finalizers that run now */
     PyObject *again = hooks.full ? PyObject_CallFunction(hooks.full, "l", attempt) : NULL;
     bool yes = again == Py_True;
     if (!again && hooks.full) {
@@ -42,12 +44,13 @@ static bool look_for_garbage(long attempt) {
         if (interrupted) PyErr_SetInterrupt(); /* once more, where it can be raised */
     }
     Py_XDECREF(again);
+    gp_purpose = before;
     return yes;
 }
 
 gp_ref alloc_or_collect(uint64_t payload, unsigned flags) {
     gp_ref ref = alloc_for(GP_FOR_VALUES, payload, flags);
-    bool may_run = payload >= LARGE_PAYLOAD && gp_purpose == GP_FOR_VALUES;
+    bool may_run = payload >= LARGE_PAYLOAD && gp_purpose <= GP_FOR_TASKS;
     for (long attempt = 0; !ref && may_run && look_for_garbage(attempt); attempt++)
         ref = alloc_for(GP_FOR_VALUES, payload, flags);
     return ref;
