@@ -51,8 +51,9 @@ def mentioned(
             return name in dotted
         return name in found or (reflects and not name.startswith("_") and name not in _OF_SHELLS)
 
-    present = [name for name, value in namespace.items() if is_meant(name, value)]
-    return Mentions(present, {name for name in found if name not in namespace})
+    candidates = list(namespace) if reflects else sorted(found & namespace.keys())
+    present = [name for name in candidates if is_meant(name, namespace[name])]
+    return Mentions(present, set(found - namespace.keys()))
 
 
 def _gets_at_module(code: Names, namespace: Mapping[str, Any]) -> bool:
@@ -60,8 +61,8 @@ def _gets_at_module(code: Names, namespace: Mapping[str, Any]) -> bool:
     name = namespace.get("__name__")
     if name in code.imports or "modules" in code.attributes:
         return True
-    values = [namespace.get(used) for used in code.used]
-    return any(isinstance(value, ModuleType) and value.__name__ == name for value in values)
+    modules = [value for used in code.used if isinstance(value := namespace.get(used), ModuleType)]
+    return any(module.__name__ == name for module in modules)
 
 
 def modules(codes: Sequence[Names]) -> list[str]:

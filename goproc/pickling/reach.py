@@ -9,7 +9,7 @@ from types import FunctionType, ModuleType
 from goproc.pickling import homes, identities, mentions, names, pickler
 from goproc.pickling.names import cell_contents, names_of
 from goproc.pickling.rebinding import Rebound
-from goproc.pickling.statics import BASE_GLOBALS, importable, is_static, library
+from goproc.pickling.statics import BASE_GLOBALS, LRU, importable, is_static, library
 from goproc.pickling.templates import NO_GLOBAL, Member, Template, attributes_of, static_kwdefaults
 
 TYPE_CHECKING = False
@@ -204,38 +204,47 @@ def _identify(t: Template, function: FunctionType, differs: set[str]) -> None:
         differs: the names that do not mean the same for each call.
     """
     members = {member.name: member for member in t.members}
+    met = {name: _met(t, member) for name, member in members.items()}
+    met.update(dict.fromkeys(t.selfs, _met(t, t)))
     rebound = Rebound(function.__globals__)
     state = {name for name, value in t.statics.items() if rebound.may_be(name, value)}
     state |= {name for name in t.absent if not hasattr(builtins, name) and rebound.may_be(name, None)}
     t.reads_state = bool(state)
-    t.uid = identities.uid_of(t.code, _parts(t, t, members)) if t.simple else ""
+    t.uid = identities.uid_of(t.code, _parts(t, t, members, _reach(_met(t, t), met))) if t.simple else ""
     for member in t.members:
-        reach = _reach(t, member, members)
+        reach = _reach(met[member.name], met)
         member.stateful = not state.isdisjoint(reach)
         codes = [names_of(member.code), *[names_of(members[name].code) for name in reach if name in members]]
         keeps = len(codes) > 1 and any(code.sets_attributes for code in codes)
         varies = keeps or not differs.isdisjoint(reach) or any(code.reflects for code in codes)
         if not varies and member.cached is None:
-            member.uid = identities.uid_of(member.code, _parts(t, member, members))
+            member.uid = identities.uid_of(member.code, _parts(t, member, members, reach))
 
 
-def _reach(t: Template, body: Template | Member, members: Mapping[str, Member]) -> dict[str, None]:
-    """Return the names of all globals that a function reaches, also by way of other functions."""
-    found = dict.fromkeys(_met(t, body))
-    todo = list(found)
+def _reach(names: Iterable[str], met: Mapping[str, Iterable[str]]) -> dict[str, None]:
+    """Return the names of all globals that a function reaches, also by way of other functions.
+
+    Args:
+        names: those that its own code meets.
+        met: the same of other functions, by their names.
+    """
+    found = dict.fromkeys(names)
+    todo = [name for name in found if name in met]
     for name in todo:
-        inner = t if name in t.selfs else members.get(name)
-        if inner is not None:
-            more = [other for other in _met(t, inner) if other not in found]
-            found.update(dict.fromkeys(more))
-            todo += more
+        for other in met[name]:
+            if other not in found:
+                found[other] = None
+                if other in met:
+                    todo.append(other)
     return found
 
 
-def _parts(t: Template, body: Template | Member, members: Mapping[str, Member]) -> list[Any]:
+def _parts(
+    t: Template, body: Template | Member, members: Mapping[str, Member], reach: Iterable[str]
+) -> list[Any]:
     """Return the objects that a function is made of and that it reaches."""
     parts = body.parts()
-    for name in _reach(t, body, members):
+    for name in reach:
         if name in t.statics:
             parts += [name, t.statics[name]]
         elif name in t.selfs:
@@ -280,7 +289,7 @@ def _walk(function: FunctionType) -> dict[str, tuple[Any, Member | None]] | None
     todo = _named(codes[0], namespace)
     for name in todo:
         value = namespace[name]
-        member = Member.of(name, value, namespace)
+        member = Member.of(name, value, namespace) if type(value) in (FunctionType, LRU) else None
         if member is None and not (isinstance(value, type) or is_static(value)):
             return None
         found[name] = value, member
