@@ -245,3 +245,22 @@ def test_objects_of_wrapt(run: Run) -> None:
         print(everywhere(task), everywhere(double, 1), everywhere(Item().get), type(go.on(1)(list, [counted]).result(30)[0]))
     """
     assert ok(run(script(text))) == "(3, 5, 2, 3, 9, 2, 3) 3 2 <class '__main__.Counted'>\n"
+
+
+def test_a_shared_function_is_sent_on_with_those_that_call_it(run: Run) -> None:
+    text = """
+        SCALE = 2
+        def scaled(x): return x * SCALE
+        def total(values): return sum(map(scaled, values))
+        class Item:
+            convert = staticmethod(scaled)
+            def total(self, values): return total(values), self.convert is scaled
+        def first(): return Item().total([1])
+        def second():
+            there = go.on(2)(lambda: (total([1, 2]), Item().total([3]))).result(30)
+            return there, total, scaled
+        print(go.on(1)(first).result(30))
+        found, *functions = go.on(1)(second).result(30)
+        print(found, functions[0] is total, functions[1] is scaled)
+    """
+    assert ok(run(script(text))) == "(2, True)\n(6, (6, True)) True True\n"

@@ -15,7 +15,7 @@ from goproc.pickling.entries import Inside, entries, state_names
 from goproc.pickling.making import uid_of as uid_of_class
 from goproc.pickling.mentions import WATCHED, mentioned, modules
 from goproc.pickling.names import cell_contents, identifiers, names_of, submodules
-from goproc.pickling.reach import is_alone, is_plain, text_hints, uid_of
+from goproc.pickling.reach import copy_reached, is_alone, is_plain, text_hints, uid_of
 from goproc.pickling.statics import (
     BASE_GLOBALS,
     LRU,
@@ -299,7 +299,10 @@ def _new_method(
     else:
         namespace["__builtins__"] = builtins
     identities.receive(code, uid)
-    return identities.shared(uid, lambda: FunctionType(code, namespace, title, None, cells))
+    function = identities.shared(uid, lambda: FunctionType(code, namespace, title, None, cells))
+    if function.__globals__ is not namespace:
+        copy_reached(function, namespace)
+    return function
 
 
 def _set_method(function: Any, state: tuple[Any, ...]) -> None:

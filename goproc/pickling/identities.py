@@ -110,3 +110,16 @@ def shared(uid: str, make: Callable[[], Any]) -> Any:
     if function is None:
         function = _shared[uid] = make()
     return function
+
+
+def is_shared(function: FunctionType) -> bool:
+    """Return True if the function stands for its uid in this process."""
+    known = _by_code.get(id(function.__code__))
+    return known is not None and _shared.get(known.uid) is function
+
+
+def is_of(function: FunctionType, namespace: dict[str, Any]) -> bool:
+    """Return True if a function runs over a namespace; or could, since it is shared and of the same module."""
+    return function.__globals__ is namespace or (
+        function.__module__ == namespace.get("__name__") and is_shared(function)
+    )

@@ -308,6 +308,17 @@ def _named(code: names.Names, namespace: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(name for name in present if name in code.used or not name.startswith("__")))
 
 
+def copy_reached(function: FunctionType, namespace: dict[str, Any]) -> None:
+    """Give a namespace the globals that a shared function reaches: another function of it may be sent on with that one."""
+    source = function.__globals__
+    todo = list(names_of(function.__code__).used)
+    for name in todo:
+        if name in source and name not in namespace:
+            namespace[name] = value = source[name]
+            if type(value) is FunctionType:
+                todo += names_of(value.__code__).used
+
+
 def _head(t: Template, function: FunctionType) -> None:
     """Fill in all but what concerns the globals."""
     t.code = function.__code__

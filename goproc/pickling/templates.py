@@ -133,7 +133,7 @@ class Member(Body):
             function = value.__wrapped__
         if not (
             type(function) is FunctionType
-            and function.__globals__ is namespace
+            and identities.is_of(function, namespace)
             and function.__closure__ is None
             and not function.__dict__
             and is_static(function.__defaults__)
