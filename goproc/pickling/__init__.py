@@ -11,7 +11,8 @@ The functions of one module refer to each other through its globals.  A template
 module: the function, every plain function it can reach by global names (its members), and what these refer to.
 The receiver builds one namespace from the slice and the snapshot, and puts the members over it: recursion, mutual
 recursion and `global` statements then work with no special case.  A namespace is shared by calls only when nothing
-in it can be rebound.
+in it can be rebound.  A function that reaches nothing that can change is one object per process, by whichever way it
+arrived.
 
 A cached template is checked at each use: the static globals must be the very objects it was made from.  A name that
 was found rebound is part of the snapshot from then on, so a loop variable at module level costs one extra template
@@ -29,13 +30,19 @@ Each file uses only those above it, but for what runs once per class (late impor
     names            what a code object refers to
     homes            the modules whose definitions travel by value, and what stands for them elsewhere
     passing          classes that a program makes and forgets
+    proxies          objects of wrapt
     statics          what is importable, what is immutable: what a template may hold
+    rebinding        which globals the code of a module rebinds
+    mentions         globals that code reaches by a text only
+    wrappers         functions inside lru_cache, one in each process
+    identities       which copies of a function are one object
     pickler          the pickler of messages: what is done with each type
     wire             the bytes of a message         copies         a copy in shared memory, and whether it still holds
     making           makes a class that arrives    enumerations    the members of one
     entries          what a process knows of the classes that travel by value
     classes          how a class travels           class_pickler   pickles the definition of one
     templates        the template of a function
+    reach            what a function reaches by its globals, and how each of them travels
     functions        makes, loads and caches templates; functions inside a message
     large            finds what makes a message large
     carried          gives what is large by reference
