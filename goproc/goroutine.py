@@ -620,8 +620,6 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
         exc: raised by its function.
         quiet: somebody has been told already.
     """
-    from goproc.pickling import failure
-
     forked.leave(exc)
     if isinstance(exc, SystemExit):
         ending.exit_program(exc)
@@ -644,10 +642,17 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
         except BaseException:  # the exception drags along more than memory allows
             if _end_briefly(g, exc, failed, quiet):
                 return
-    elif _core.task_done(g.block, g.object, True, None, quiet):
-        return
-    if quiet or failed is None:
-        return
+    if failed is not None and not quiet:
+        # Before the goroutine has ended: main may wait for that, and then end the program.
+        _tell_unread(g, exc, failed)
+    if not wanted:
+        _core.task_done(g.block, g.object, True, None, quiet)
+
+
+def _tell_unread(g: G, exc: BaseException, failed: ending.Failure) -> None:
+    """Report the exception of a goroutine that nobody can read; panic if its creator has kept no handle."""
+    from goproc.pickling import failure
+
     where = ending.Site.read(g.site)
     if where is None or not where.statement:
         ending.unread(g.id, failed.store(), g.site)
