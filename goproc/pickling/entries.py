@@ -213,6 +213,13 @@ class ClassEntry:
             watch.resize(owner)
         self.defined.watch.resize(cls)
 
+    def is_intact(self, cls: type) -> bool:
+        """Return True if there is nothing to bring back, for a class that refers to no other one."""
+        defined = self.defined
+        return defined is None or (
+            self.watch is defined.watch and not self.uses and not self.inside and defined.watch.holds(cls)
+        )
+
     def restore(self, cls: type, overridden: bool) -> None:
         """Bring a class back to what has arrived of it: goroutines may have written to it.
 
@@ -322,10 +329,10 @@ def bring_back(classes: Iterable[tuple[type, Ref]], values: Iterable[Any]) -> No
     """
     for cls, _ in classes:
         entry = arrived.get(id(cls))
-        if entry is not None:
+        if entry is not None and not entry.is_intact(cls):
             entry.restore(cls, False)
     for value in values:
         cls = value if isinstance(value, type) else type(value)
         entry = arrived.get(id(cls))
-        if entry is not None:
+        if entry is not None and not entry.is_intact(cls):
             entry.restore(cls, True)
