@@ -642,7 +642,7 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
         except BaseException:  # the exception drags along more than memory allows
             if _end_briefly(g, exc, failed, quiet):
                 return
-    if failed is not None and not quiet:
+    if failed is not None and not quiet and _core.attached():
         # Before the goroutine has ended: main may wait for that, and then end the program.
         _tell_unread(g, exc, failed)
     if not wanted:

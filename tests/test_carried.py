@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections import OrderedDict, defaultdict
 from typing import Any
 
 import numpy
 import pytest
+from peek import until
 
 import goproc
 from goproc import CopiedAgain, OutOfSharedMemory, PickleError, RuntimeStopped, chan, go, share
@@ -409,8 +411,12 @@ def wait_for(ch: Any, data: bytes) -> int:
     return ch.recv() + len(data)
 
 
-def test_lack_of_memory_names_what_fills_it():
+def test_lack_of_memory_names_what_fills_it(tmp_path):
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
     with goproc.runtime(procs=1, memory="64M"):
+        holder = go.on(1)(gate.read_bytes)  # meanwhile the worker begins, and so frees, nothing
+        until(lambda: holder.state == "running")
         ch: Any = chan(8)
         numbers = numpy.zeros(4 << 20, "u1")
         gs = []
@@ -421,6 +427,8 @@ def test_lack_of_memory_names_what_fills_it():
         assert text.startswith("argument 2 of wait_for: bytes, 4 MB, in ")
         assert "calls; share it" in text
         assert "--memory" in text
+        gate.write_bytes(b"open")
+        assert holder.result() == b"open"
         for g in gs:
             ch.send(1)
             assert g.result() > 0
