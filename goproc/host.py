@@ -52,6 +52,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+    from typing import NoReturn
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -180,7 +181,19 @@ def _zygote(config: launch.Config, memfd: int) -> early.Zygote:
             return found
         except OSError:  # it has just ended
             early.give_up(found)
-    return launch.spawn(config, memfd)
+    try:
+        return launch.spawn(config, memfd)
+    except (BrokenPipeError, ConnectionResetError) as error:
+        _end_unborn(error)
+
+
+def _end_unborn(error: OSError) -> NoReturn:
+    """End the program, as the coroner does, where the zygote is killed before it has been told to fork the workers."""
+    text = "goproc's zygote process died (killed?) before the workers"
+    if _owned_by_another():
+        raise RuntimeError(text) from error
+    ending.report(f"fatal error: {text}\n")
+    os._exit(2)
 
 
 def _load_for_failures() -> None:

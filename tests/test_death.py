@@ -141,6 +141,25 @@ def test_kill_any_process_at_any_moment(start: Start, attempt: int) -> None:
     )
 
 
+def test_the_zygote_is_killed_before_it_forks(start: Start) -> None:
+    script = """
+        import os, signal, time
+        import goproc
+        from goproc import go, launch
+        launched = launch.launch
+        def killed(*args):
+            zygote = launched(*args)
+            os.kill(zygote.pid, signal.SIGKILL)
+            time.sleep(0.1)
+            return zygote
+        launch.launch = killed
+        go(int).result()
+    """
+    with start(script, how="python") as program:
+        done = program.wait(5)
+    assert done.status == 2 and done.err.startswith("fatal error: goproc's zygote process died"), done
+
+
 def test_all_workers_are_killed_at_once(start: Start) -> None:
     with start(DOING["idle"], procs=4) as program:
         program.wait_for("ready")
