@@ -53,7 +53,7 @@ def begin() -> None:
 
 
 def _entries(folder: str) -> Iterable[str]:
-    """What is in the folder. Python has read it, to look for goproc."""
+    """Return the names in the folder. Python has read it, to look for goproc."""
     finder = sys.path_importer_cache.get(folder or os.getcwd())
     entries: Iterable[str] = getattr(finder, "_path_cache", ())
     if not entries:

@@ -30,7 +30,7 @@ _BROKEN = 128 + signal.SIGPIPE  # status, where the signal does not end the proc
 
 
 class _Left(NamedTuple):
-    """What was the case where an exception left the block of a runtime."""
+    """The state of a runtime at the moment when an exception left its block."""
 
     answers: bool  # goproc answered Ctrl-C
     ended: int  # goroutines of this process that ended with the runtime
@@ -92,7 +92,7 @@ def _excepthook(kind: type[BaseException], exc: BaseException, tb: TracebackType
 
 
 def interactive() -> bool:
-    """Does the program go on after an exception, at a prompt?"""
+    """Return True if the program goes on after an exception, at a prompt."""
     return (
         hasattr(sys, "ps1")
         or bool(sys.flags.interactive)
@@ -175,7 +175,7 @@ def end_interrupted(count: int | None = None) -> NoReturn:
 
 
 def _run_exit_handlers() -> None:
-    """What Python does at the end of a program, but for waiting for its threads."""
+    """Run the exit handlers, as Python does at the end of a program, but do not wait for threads."""
     scheduler.scheduling = False  # even if it was interrupted at work: nothing comes back to it
     exit_handlers.run()
 

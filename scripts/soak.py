@@ -257,7 +257,7 @@ def output() -> None:
 
 @dataclass
 class Sample:
-    """What the program takes at one moment: figures by name, such as "rss of worker 1"."""
+    """Return the memory, descriptors and threads of the program, by names such as "rss of worker 1"."""
 
     at: float
     figures: dict[str, float]

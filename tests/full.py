@@ -1,4 +1,4 @@
-"""What tests of full memory share: how a goroutine fills it, and how to see what the segment takes."""
+"""Helpers for tests of full memory: a goroutine that fills it, and the size of the segment."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def test_a_limit_that_leaves_no_room_is_named(run: Run, limit: str, size: str, w
     ("limit", "size"), [("RLIMIT_AS", "used + (900 << 20)"), ("RLIMIT_FSIZE", "400 << 20")]
 )
 def test_a_limit_makes_the_part_of_a_process_small(run: Run, limit: str, size: str) -> None:
-    """What is then short is address space, not what --memory allows."""
+    """Address space is short then, and not the memory that --memory allows."""
     script = f"""
         import resource
         import goproc

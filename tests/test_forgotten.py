@@ -1,4 +1,4 @@
-"""What a program makes at run time and forgets is not kept for ever, neither here nor on the workers."""
+"""Definitions that a program makes at run time and forgets are not kept for ever, on the host or on workers."""
 
 from __future__ import annotations
 

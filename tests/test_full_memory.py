@@ -191,7 +191,7 @@ def test_a_lack_of_memory_is_no_pickle_error(full: Full) -> None:
 
 
 def test_the_figure_is_what_can_be_had(full: Full) -> None:
-    """What others hold freed is collected before the error, and the error says what is left."""
+    """Memory that other processes have freed is collected before the error, and the error names the rest."""
     parts = [go.on(proc)(fill, chan(1 << 14), (1000,)) for proc in (0, 1, 2)]
     assert sum(g.result(20) for g in parts) > 5000  # their channels are garbage by now
     del parts

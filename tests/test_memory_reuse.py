@@ -1,4 +1,4 @@
-"""What was freed can be used again: by every size, every process, and the system."""
+"""Freed memory can be used again: by every size, every process, and the system."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def test_it_goes_on(run: Run, way: str) -> None:
 
 
 def test_a_deadlock_of_a_thread_where_no_descriptor_is_left(run: Run) -> None:
-    """Whether a thread sleeps for ever is read from files of the system; they are opened in another table."""
+    """The test for a thread that sleeps for ever reads files of the system; they are opened in another table."""
     script = f"""{HEAD}
     import threading
     lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""What a process knows of the classes that travel by value: how each does, and what its definition was made from."""
+"""The entries of classes that travel by value: how each travels, and the state that its definition was made from."""
 
 from __future__ import annotations
 
@@ -272,7 +272,7 @@ class ClassEntry:
 
 
 class Defined(NamedTuple):
-    """What messages carry of a class that has not changed since its definition arrived, and what sees a change."""
+    """The parts of an unchanged class that messages carry, as its definition named them, and the watches that see a change."""
 
     state: frozenset[str]
     inside: list[frozenset[str]]
@@ -293,7 +293,7 @@ def state_names(cls: type) -> set[str]:
 
 
 class Carried(NamedTuple):
-    """What a message carries of a class's attributes.
+    """The attributes of a class that a message carries.
 
     Attributes:
         attributes: their values.

@@ -31,7 +31,7 @@ _PASSING = "_inverted_"  # a flag keeps there what `~` gave
 
 
 class Members(NamedTuple):
-    """What is needed to make the members of an enumeration.
+    """The parts from which the members of an enumeration are made.
 
     Attributes:
         kind: the class that makes the objects: `object`, or a library's such as `int`.

@@ -1,4 +1,4 @@
-"""Which copies of a function are one object.
+"""Identities: copies of a function with one identity are one object.
 
 A function that reaches only what cannot change has a uid, which its creator gives it: one for each state of its definition.
 A process has one function for each uid, by whichever way it arrived: as the function of a goroutine, as a function that

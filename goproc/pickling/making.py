@@ -33,7 +33,7 @@ _uids: weakref.WeakKeyDictionary[type, str] = store.cache(weakref.WeakKeyDiction
 
 
 class Received:
-    """What has been done with a class of which this process is not the creator.
+    """The progress of a class of which this process is not the creator.
 
     Attributes:
         filled: it has all attributes of a definition.

@@ -1,4 +1,4 @@
-"""What a function reaches by its globals: how each of them is to travel, and whether the function can be shared."""
+"""The slice of a module that a function reaches: how each global travels, and whether the function can be shared."""
 
 from __future__ import annotations
 

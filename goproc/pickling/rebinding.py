@@ -1,4 +1,4 @@
-"""Which globals of a module its own code rebinds: what reads them has to run over the same globals as that code."""
+"""The globals of a module that its own code rebinds: code that reads them has to run over the same globals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _STORES = tuple([opcode.opmap[name] for name in ("STORE_GLOBAL", "DELETE_GLOBAL")])
 _STORES_IN_DICT = tuple([opcode.opmap[name] for name in ("STORE_SUBSCR", "DELETE_SUBSCR")])
 _WRITERS = frozenset({"update", "setdefault", "pop", "clear", "exec"})
-# What is around a function, and the attribute that has it.
+# Wrappers of a function, and the attribute of each that holds it.
 _AROUND: dict[type, str] = {
     LRU: "__wrapped__",
     staticmethod: "__func__",

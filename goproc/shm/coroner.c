@@ -50,7 +50,7 @@ static struct {
     _Atomic uint32_t ready, stop; /* the thread has its descriptors; it is to end */
 } coroner = {.control = {.fd = -1}};
 
-/* What belongs to the coroner's thread alone */
+/* State of the coroner's thread alone */
 static struct {
     bool own_table;
     int proc_folder; /* /proc, which a chroot would hide; -1: none */

@@ -31,7 +31,7 @@ static inline struct gp_page *gp_page_at(uint64_t arena, uint32_t page) {
     return (struct gp_page *)(gp.base + arena) + page;
 }
 static inline char *gp_page_start(uint64_t arena, uint32_t page) { return gp.base + arena + (uint64_t)page * GP_PAGE; }
-/* What a page is, or was before somebody began to take it: blocks may live there still. */
+/* The class of a page, or its class before a process began to take it: blocks may live there still. */
 static inline uint32_t gp_page_class(const struct gp_page *d) {
     uint32_t cls = gp_acquire(&d->cls);
     return (cls & 0xff) == GP_CLASS_TAKING ? cls >> 8 & 0xff : cls;

@@ -220,7 +220,7 @@ static uint64_t earliest_due(const struct gp_select *s) {
     return due;
 }
 
-/* What several cases need beside a waiter: 0, or -ENOMEM or -ENOSPC. */
+/* Several cases need more than a waiter: set that up. 0, or -ENOMEM or -ENOSPC. */
 static int64_t prepare(struct gp_select *s) {
     if (s->n >= GP_JOURNAL_LOCKS && !s->spill && !(s->spill = alloc_for(GP_FOR_TABLES, 4ULL * s->n, 0))) return -ENOMEM;
     for (uint32_t i = 0; i < s->n; i++) {

@@ -44,7 +44,7 @@ def pickled() -> Any:
 
 
 def with_a_tail() -> Any:
-    """What only a cycle holds goes with it."""
+    """Objects that only a cycle holds go with it."""
     a = pair()
     b = a.recv()
     tail = chan(5)
