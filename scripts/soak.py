@@ -257,7 +257,7 @@ def output() -> None:
 
 @dataclass
 class Sample:
-    """Return the memory, descriptors and threads of the program, by names such as "rss of worker 1"."""
+    """The memory, descriptors and threads of the program at one moment, by names such as "rss of worker 1"."""
 
     at: float
     figures: dict[str, float]
