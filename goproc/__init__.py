@@ -119,7 +119,7 @@ def __getattr__(name: str) -> object:
     with _interrupts_held(), _isolation.isolated:
         import importlib
 
-        importlib.import_module("goproc.host")  # connects the core with everything above it
+        importlib.import_module("goproc._wiring")
         if home is None:
             value: object = importlib.import_module(f"goproc.{name}")
         else:

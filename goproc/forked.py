@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import sys
 
+from goproc._frames import is_own
 from goproc.isolation import loaded
 from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
-
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 is_child = False  # a goroutine, or the script, has forked this process
 
@@ -79,7 +78,7 @@ def _status(exc: BaseException | None) -> int:
         print(exc.code, file=sys.stderr)
         return 1
     trace = exc.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+    while trace is not None and is_own(trace.tb_frame):
         trace = trace.tb_next
     exc.__traceback__ = trace
     try:

@@ -14,6 +14,8 @@ from typing import NamedTuple
 from goproc import ending
 from goproc.shm import _core
 
+__goproc_frames__ = "machinery"
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable

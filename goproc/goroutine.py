@@ -22,6 +22,8 @@ from goproc.labels import format_labels
 from goproc.pickling import calls, functions, homes, messages, received, variables
 from goproc.shm import _core
 
+__goproc_frames__ = "machinery"
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

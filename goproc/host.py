@@ -48,6 +48,8 @@ from goproc.pickling import homes, store
 from goproc.shm import _core, _keeper
 from goproc.zygote import INTERRUPTED, LIMIT, QUIT
 
+__goproc_frames__ = "machinery"
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable

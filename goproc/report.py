@@ -27,11 +27,13 @@ from time import monotonic
 
 from greenlet import getcurrent
 
-from goproc import ending, gathering, scheduler, slices
+from goproc import _frames, ending, gathering, scheduler, slices
 from goproc.gathering import one_line, place
 from goproc.labels import format_labels
 from goproc.shm import _core
 from goproc.shm._core import num_goroutine as num_goroutine
+
+__goproc_frames__ = "machinery"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,20 +51,7 @@ __all__ = ["dump", "num_goroutine"]
 
 _STACK_SECONDS = 0.5  # of ANSWER_SECONDS: after that goroutines are listed without their stacks
 _SHOWN_FRAMES = 100
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_MACHINERY = tuple(
-    _PACKAGE + name
-    for name in (
-        "scheduler.py",
-        "slices.py",
-        "goroutine.py",
-        "host.py",
-        "worker.py",
-        "zygote.py",
-        "report.py",
-        "gathering.py",
-    )
-)
+_LEFT_OUT = ("scheduler", "machinery")  # marks of frames, see _frames.py
 
 _asking = 0  # ident of the thread that collects a dump: a signal's handler may want one in the middle of it
 _answered = 0  # the request that this process has answered, or made
@@ -137,29 +126,29 @@ def _frame_of(g: G, active: FrameType | None) -> FrameType | None:
 
 def _stack(frame: FrameType | None, lines: dict[tuple[str, int | None, str], str]) -> str:
     """The frames as in a traceback, without those of goproc's own at either end."""
-    frames: list[tuple[FrameType, str]] = []
+    frames: list[FrameType] = []
     while frame is not None:
-        frames.append((frame, frame.f_code.co_filename))
+        frames.append(frame)
         frame = frame.f_back
     shown = frames[::-1]
-    while shown and shown[0][1].startswith(_PACKAGE):
+    while shown and _frames.is_own(shown[0]):
         del shown[0]
     while shown:
         last = len(shown) - 1
-        while last and shown[last][1].startswith("<frozen importlib"):
+        while last and shown[last].f_code.co_filename.startswith("<frozen importlib"):
             last -= 1  # an import of goproc's own is no more the program's than what imports
-        if not shown[last][1].startswith(_PACKAGE):
+        if not _frames.is_own(shown[last]):
             break
         del shown[last:]
     if not shown:  # a goroutine of goproc's own
-        shown = [f for f in frames[::-1] if f[1] not in _MACHINERY]
+        shown = [f for f in frames[::-1] if not (_frames.is_own(f) and _frames.mark(f) in _LEFT_OUT)]
     half = _SHOWN_FRAMES // 2
     left_out = len(shown) - _SHOWN_FRAMES
     if left_out > 0:
-        above = "".join([_line(f, lines) for f, _ in shown[:half]])
-        below = "".join([_line(f, lines) for f, _ in shown[-half:]])
+        above = "".join([_line(f, lines) for f in shown[:half]])
+        below = "".join([_line(f, lines) for f in shown[-half:]])
         return f"{above}  ...{left_out} frames left out...\n{below}"
-    return "".join([_line(f, lines) for f, _ in shown])
+    return "".join([_line(f, lines) for f in shown])
 
 
 def _line(frame: FrameType, lines: dict[tuple[str, int | None, str], str]) -> str:

@@ -14,17 +14,17 @@ import os
 import threading
 from types import BuiltinFunctionType, FunctionType
 
+from goproc import _frames
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType, FrameType
     from typing import Any
 
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_SCHEDULER = _PACKAGE + "scheduler.py"
 _LIBRARY = os.path.dirname(os.__file__) + os.sep
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
-# What of goproc keeps no account of anything: an exception may come there as anywhere in a library.
-_TOOLS = (_PACKAGE + "pickling" + os.sep, _PACKAGE + "stdio.py")
+
+_OWN = {"scheduler": "scheduler", "tool": "tool"}  # by the marks of _frames.py
 
 # By file name: "user", "goproc", "tool" (of goproc), "scheduler", "library", or "lockless": a library that knows no locks
 _kinds: dict[str, str] = {}
@@ -68,10 +68,8 @@ def may_raise(frame: FrameType | None) -> bool:
 
 def _kind(frame: FrameType) -> str:
     name = frame.f_code.co_filename
-    if name.startswith(_TOOLS):
-        kind = "tool"
-    elif name.startswith(_PACKAGE):
-        kind = "scheduler" if name == _SCHEDULER else "goproc"
+    if _frames.is_own(frame):
+        kind = _OWN.get(_frames.mark(frame), "goproc")
     elif name.startswith((_LIBRARY, "<frozen ")) or any(part in name for part in _INSTALLED):
         if getattr(frame.f_globals.get("__spec__"), "_initializing", False):
             return "library"  # it may still import some

@@ -39,6 +39,8 @@ from goproc.errors import Cancelled, DeadlineExceeded, GoprocError, RuntimeStopp
 from goproc.g import G
 from goproc.shm import _core
 
+__goproc_frames__ = "scheduler"
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -523,9 +525,6 @@ def _look_around() -> None:
         report.deadlock()
     for look in on_nudge:
         look()
-    functions = sys.modules.get("goproc.timer")
-    if functions is not None:
-        functions._rescan()
     failed = _core.failed()
     if failed is not None and _core.proc() == 0 and main.interrupt is None:
         proc, error = failed

@@ -5,8 +5,6 @@ The operation is in the C core (goproc/shm/select.c); here is what it does not k
 
 from __future__ import annotations
 
-import sys
-
 from goproc.shm import _core
 from goproc.shm._core import Selected, Selector, default, select
 
@@ -23,10 +21,10 @@ def case_of(obj: Any) -> Any:
     Returns:
         None if it is no case.
     """
-    timer = sys.modules.get("goproc.timer")
-    if timer is not None and isinstance(obj, (timer.Timer, timer.Ticker)):
-        return obj.c
     kind = type(obj)
+    case = getattr(kind, "__goproc_case__", None)
+    if case is not None:
+        return case(obj)
     if all(hasattr(kind, name) for name in ("done", "err", "deadline", "value")):
         # a context, also one of the program's own making
         return obj.done()

@@ -22,6 +22,8 @@ from goproc.process_state import ProcessState
 from goproc.safepoint import is_safepoint, may_raise
 from goproc.shm import _core
 
+__goproc_frames__ = "machinery"
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable

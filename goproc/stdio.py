@@ -31,6 +31,8 @@ from _thread import RLock
 
 from goproc.shm import _core
 
+__goproc_frames__ = "tool"
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable

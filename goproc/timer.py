@@ -119,6 +119,9 @@ def _rescan() -> None:
             del _shared[ch]
 
 
+scheduler.on_nudge.append(_rescan)
+
+
 class _Timed:
     """What Timer and Ticker share: a channel, by which they are equal, and pickling."""
 
@@ -137,6 +140,10 @@ class _Timed:
     def c(self) -> RecvChan[float] | None:
         """The channel to receive from; None for a timer of after_func()."""
         return None if self._func else self._ch.rx
+
+    def __goproc_case__(self) -> RecvChan[float] | None:
+        """Return what a select receives from where the timer stands for it."""
+        return self.c
 
     def _set(self, when: float | None, period: float = 0.0) -> bool:
         was = _core.timer_set(self._ch, when, period)

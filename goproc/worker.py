@@ -20,6 +20,8 @@ import sys
 
 from goproc.isolation import loaded
 
+__goproc_frames__ = "machinery"
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping

@@ -38,6 +38,8 @@ import os
 import struct
 import sys
 
+__goproc_frames__ = "machinery"
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -117,10 +119,9 @@ class _Beginning:
         inherited.install()
         gc.disable()  # nothing to collect, and it is a fifth of the time
         _import(self.plan["preload"])
-        if "goproc.loops" in sys.modules:
-            from goproc import loops
+        from goproc import loops  # now: it keeps functions that inherited.install() replaces
 
-            loops.watch()
+        loops.watch()
         if early:
             from goproc import host, preload, worker
 

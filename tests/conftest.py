@@ -14,6 +14,7 @@ import contextlib
 import faulthandler
 import functools
 import gc
+import importlib.util
 import os
 import shutil
 import signal
@@ -37,6 +38,13 @@ SETTLE = 5.0  # at most, for what is released asynchronously
 MARK = "TEST_SESSION_OF_GOPROC"  # in the environment of all that descends from this process
 
 STATUS_HUNG = 70
+
+
+def _loaded(name: str) -> Any:
+    """Return the module of goproc's if it has been imported, or None. A name that no module has is an error."""
+    module = sys.modules.get(name)
+    assert module is not None or importlib.util.find_spec(name) is not None, name
+    return module
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -164,12 +172,12 @@ class Watchdog(threading.Thread):
         faulthandler.dump_traceback(file=self.stderr, all_threads=True)
 
     def _goroutines(self) -> None:
-        scheduler = sys.modules.get("goproc.scheduler")
+        scheduler = _loaded("goproc.scheduler")
         if scheduler is not None:
             self._say("\n-- goroutines of this process\n" + describe_goroutines(scheduler))
 
     def _memory(self) -> None:
-        core = sys.modules.get("goproc.shm._core")
+        core = _loaded("goproc.shm._core")
         if core is not None and core.attached():
             self._say(f"\n-- census: {core.census()}\n   pids: {core.pids()}")
 
@@ -399,12 +407,12 @@ class Snapshot:
         self.fds = _fds()
         self.mappings = _mappings()
         self.census = self._census()
-        scheduler = sys.modules.get("goproc.scheduler")
+        scheduler = _loaded("goproc.scheduler")
         self.goroutines = list(scheduler.started.values()) if scheduler is not None else []
 
     @staticmethod
     def _census() -> dict[str, int]:
-        core = sys.modules.get("goproc.shm._core")
+        core = _loaded("goproc.shm._core")
         if core is None or not core.attached():
             return {}
         core.collect()
@@ -433,7 +441,7 @@ def _settled(before: Snapshot) -> list[str]:
     """What is left once all that comes by itself, or with a collection of cycles in some process, has come."""
     start = time.monotonic()
     ask = 0.03
-    carried = sys.modules.get("goproc.pickling.carried")
+    carried = _loaded("goproc.pickling.carried")
     if carried is not None:
         carried.entries.clear()  # the copies of what lives on in this process
     while left := Snapshot().growth(before):
@@ -463,7 +471,7 @@ def _collect_in_workers() -> None:
 
 def _end_goroutines(before: Snapshot) -> None:
     """So that one failed test does not spoil those that come after it."""
-    scheduler = sys.modules.get("goproc.scheduler")
+    scheduler = _loaded("goproc.scheduler")
     if scheduler is not None:
         import goproc
 

@@ -19,7 +19,7 @@ from programs import Run, start
 from reports import entries, headers
 
 import goproc
-from goproc import chan, current, dump, go, num_goroutine, report, scheduler, sleep, yield_now
+from goproc import _frames, chan, current, dump, go, num_goroutine, report, scheduler, sleep, yield_now
 from goproc.shm import _core
 
 
@@ -70,7 +70,7 @@ def test_main_comes_first_and_runs(runtime2: Any) -> None:
     assert text.startswith(f"goroutine 1 [running]:\n  main, proc 0 (pid {os.getpid()})\n")
     entry = entries(text)[1]
     assert entry.functions[-1] == "test_main_comes_first_and_runs" and entry.lines[-1] == "    text = dump()"
-    assert entry.created == [] and "goproc" + os.sep + "report.py" not in text
+    assert entry.created == [] and _frames.PACKAGE not in text
 
 
 def test_the_caller_comes_first(blocked: Any) -> None:

@@ -55,3 +55,5 @@ Each file uses only those above it, but for what runs once per class (late impor
     node_reader      makes these exceptions again
     failure          the message of a failure      diagnose        says which object cannot be pickled
 """
+
+__goproc_frames__ = "tool"

@@ -7,9 +7,9 @@ and an exception that cannot be made in the reader is told by them.
 
 from __future__ import annotations
 
-import os
 import traceback
 
+from goproc._frames import PACKAGE
 from goproc.errors import RemoteError
 from goproc.pickling.exceptions import (
     cause_of,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 _CHAIN = 16  # causes of causes, groups in groups, that a report shows
 _TEXT = 1000  # characters of the text of an exception that has to be short
 _NOTE = "Traceback of the goroutine (most recent call last):\n"
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 def pack(exc: BaseException) -> Packed:
@@ -145,7 +144,7 @@ def _note(exc: BaseException, frames: str) -> None:
     attributes["__notes__"] = [*before, _NOTE + frames.rstrip("\n")]
 
 
-def format_traceback(exc: BaseException, skip_files: tuple[str, ...] = (_PACKAGE,)) -> str:
+def format_traceback(exc: BaseException, skip_files: tuple[str, ...] = (PACKAGE,)) -> str:
     """Return what Python would print for `exc`, without the frames that only started the goroutine.
 
     Args:
@@ -168,7 +167,7 @@ def _strip(tb: TracebackType | None, skip_files: tuple[str, ...]) -> TracebackTy
 
 def _frames(exc: BaseException) -> str:
     try:
-        return "".join(traceback.format_tb(_strip(traceback_of.__get__(exc), (_PACKAGE,))))
+        return "".join(traceback.format_tb(_strip(traceback_of.__get__(exc), (PACKAGE,))))
     except Exception:
         return ""
 

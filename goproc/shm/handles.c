@@ -95,9 +95,9 @@ int handle_ready(void) {
         return -1;
     }
     if (!hooks.start) { /* goproc.sync, say, was imported by itself: the module that connects everything was not */
-        PyObject *host = PyImport_ImportModule("goproc.host");
-        Py_XDECREF(host);
-        if (!host) return -1;
+        PyObject *wiring = PyImport_ImportModule("goproc._wiring");
+        Py_XDECREF(wiring);
+        if (!wiring) return -1;
     }
     PyObject *r = PyObject_CallNoArgs(hooks.start);
     if (!r) return -1;

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from goproc._frames import PACKAGE
 from goproc.errors import RemoteError
 from goproc.pickling import failure, nodes
 
@@ -432,7 +433,7 @@ def test_plain_builtins():
 
 
 def test_format_traceback_starts_with_the_user():
-    source = compile("def run(f):\n    f()\n", failure._PACKAGE + "scheduler.py", "exec")
+    source = compile("def run(f):\n    f()\n", PACKAGE + "of_goproc.py", "exec")
     namespace: dict[str, Any] = {}
     exec(source, namespace)
 
@@ -445,7 +446,7 @@ def test_format_traceback_starts_with_the_user():
         exc.__traceback__ = exc.__traceback__.tb_next
         text = failure.format_traceback(exc)
         frames = failure.pack(exc)[3]
-    assert "scheduler.py" not in text and "scheduler.py" not in frames
+    assert "of_goproc.py" not in text and "of_goproc.py" not in frames
     assert text.startswith("Traceback (most recent call last):\n") and text.endswith("ValueError: x\n")
 
 

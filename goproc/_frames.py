@@ -1,0 +1,35 @@
+"""The frames of goproc's own: which they are, and what may happen in them.
+
+A module, or the package that it is in, says by a global ``__goproc_frames__`` how its frames are to be taken:
+
+    "scheduler"  the switch between goroutines: a stack may lie on it, and nothing is raised in it
+    "machinery"  runs goroutines, or reports on them: nobody wants to see it in a stack
+    "tool"       keeps no account of anything: an exception may come there as anywhere in a library
+
+A module without the mark is like any other of goproc's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
+PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+def is_own(frame: FrameType) -> bool:
+    """True if the code of `frame` is in a file of goproc's."""
+    return frame.f_code.co_filename.startswith(PACKAGE)
+
+
+def mark(frame: FrameType) -> str:
+    """Return the mark of the module that `frame` runs in, or of its package; "" if there is none."""
+    found = frame.f_globals.get("__goproc_frames__")
+    if found is None:
+        package = sys.modules.get(frame.f_globals.get("__package__") or "")
+        found = getattr(package, "__goproc_frames__", None)
+    return found if isinstance(found, str) else ""

@@ -1,0 +1,112 @@
+"""Nothing depends on a file's name without saying so: what strings name exists, and marks tell frames from each other."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+import pytest
+
+import goproc
+from goproc import (
+    _frames,
+    channel,
+    goroutine,
+    host,
+    launch,
+    report,
+    safepoint,
+    scheduler,
+    slices,
+    stdio,
+    worker,
+)
+from goproc.pickling import messages, store
+
+PACKAGE = Path(goproc.__file__).parent
+NAME = re.compile(r"goproc(\.\w+)+")
+LOGGERS = {"goproc.steward"}
+
+
+def named_in_python() -> Iterator[tuple[str, str]]:
+    for file in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                name = node.value.partition(":")[0]
+                if NAME.fullmatch(name):
+                    yield str(file.relative_to(PACKAGE)), name
+
+
+def named_in_c() -> Iterator[tuple[str, str]]:
+    for file in sorted(PACKAGE.rglob("*.c")):
+        for name in re.findall(r'PyImport_ImportModule\("(goproc[^"]*)"\)', file.read_text()):
+            yield str(file.relative_to(PACKAGE)), name
+
+
+def exists(name: str) -> bool:
+    """True if a module, or what one has, goes by `name`."""
+    head, _, last = name.rpartition(".")
+    try:
+        if importlib.util.find_spec(name) is not None:
+            return True
+    except ModuleNotFoundError:
+        return False
+    return hasattr(importlib.import_module(head), last)
+
+
+def test_what_strings_name_exists() -> None:
+    found = {*named_in_python(), *named_in_c()}
+    assert {name for _, name in found} > {launch._ENTRY.partition(":")[0], "goproc._wiring", *launch.FAILURES}
+    assert sorted((file, name) for file, name in found if name not in LOGGERS and not exists(name)) == []
+
+
+def test_the_bootstrap_finds_the_zygote() -> None:
+    for node in ast.walk(ast.parse(launch.BOOTSTRAP)):
+        if isinstance(node, ast.ImportFrom):
+            assert hasattr(importlib.import_module(node.module or ""), node.names[0].name)
+    entry, _, function = launch._ENTRY.partition(":")
+    assert callable(getattr(importlib.import_module(entry), function))
+
+
+def frame_in(module: Any, file: str = "") -> Any:
+    """Return a frame of a function that `module` might have."""
+    code: CodeType = compile("import sys\ndef f(): return sys._getframe()", file or module.__file__, "exec")
+    namespace = dict(vars(module))
+    exec(code, namespace)
+    f = namespace["f"]
+    assert isinstance(f, FunctionType)
+    return f()
+
+
+MARKS = [
+    (scheduler, "scheduler", "scheduler"),
+    (slices, "machinery", "goproc"),
+    (goroutine, "machinery", "goproc"),
+    (host, "machinery", "goproc"),
+    (worker, "machinery", "goproc"),
+    (report, "machinery", "goproc"),
+    (stdio, "tool", "tool"),
+    (messages, "tool", "tool"),
+    (store, "tool", "tool"),
+    (channel, "", "goproc"),
+]
+
+
+@pytest.mark.parametrize("module, mark, kind", MARKS, ids=[module.__name__ for module, *_ in MARKS])
+def test_frames_by_the_mark_of_their_module(module: Any, mark: str, kind: str) -> None:
+    frame = frame_in(module, str(PACKAGE / "anywhere" / f"{kind}_{mark}_of_test.py"))
+    assert _frames.is_own(frame) and _frames.mark(frame) == mark
+    assert safepoint._kind(frame) == kind
+
+
+def test_no_other_module_is_goproc_s() -> None:
+    here = __import__("sys")._getframe()
+    assert not _frames.is_own(here) and _frames.mark(here) == ""
+    frame = frame_in(scheduler, "/somewhere/goproc/scheduler.py")  # of the program, whatever it calls itself
+    assert not _frames.is_own(frame) and safepoint._kind(frame) == "user"
