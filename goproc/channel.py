@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
+from goproc._public import public
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
 
 else:
 
+    @public
     class Chan(_core.Channel):
         """A channel of values between goroutines of any process, as Go's `chan`.
 
@@ -103,6 +105,7 @@ else:
         def __repr__(self) -> str:
             return _repr(self, "chan")
 
+    @public
     class SendChan(Chan):
         """The send-only view of a channel (``ch.tx``), Go's `chan<- T`; equal to the channel."""
 
@@ -114,6 +117,7 @@ else:
         def __repr__(self) -> str:
             return _repr(self, "chan<-")
 
+    @public
     class RecvChan(Chan):
         """The receive-only view of a channel (``ch.rx``), Go's `<-chan T`; equal to the channel."""
 
@@ -136,6 +140,7 @@ def _repr(ch: Chan[Any], kind: str) -> str:
     return f"<{kind} {ch._ref:#x} {state}>"
 
 
+@public
 class _Make:
     """``chan(cap=0)`` and ``chan[T](cap)``: make a channel.
 

@@ -7,6 +7,7 @@ from itertools import chain
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
+from goproc._public import public
 from goproc.blocks import check_time
 from goproc.goroutine import Goroutine
 from goproc.shm import _core
@@ -149,6 +150,7 @@ class Completions(Generic[T]):
         return self._watch.take()  # type: ignore[no-any-return]
 
 
+@public
 def as_completed(
     handles: Iterable[Goroutine[T]], timeout: float | None = None, *, ahead: int = _AHEAD
 ) -> Completions[T]:

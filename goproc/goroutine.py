@@ -16,6 +16,7 @@ from contextvars import copy_context
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from goproc import ending, forked, garbage, scheduler, sigint, stdio
+from goproc._public import public
 from goproc.errors import Cancelled, OutOfSharedMemory, PickleError
 from goproc.g import G
 from goproc.labels import format_labels
@@ -47,6 +48,7 @@ _TRACKED = "wg"  # before a call that a WaitGroup or a Group waits for
 _WITH = "with"  # before a call that comes with labels and values of its creator's context
 
 
+@public
 class Goroutine(_core.Outcome[T]):
     """A handle on a goroutine: what `go` returns.
 
@@ -455,6 +457,7 @@ def _known_procs() -> str:
     )
 
 
+@public
 class _Go:
     """``go(f, *args, **kwargs)``: run a call as a goroutine.
 
@@ -694,6 +697,7 @@ def _failure(g: G, exc: BaseException) -> ending.Failure:
     return ending.Failure(failure.pack(exc), format_labels(g.labels), g.name, g.parent)
 
 
+@public
 def goexit() -> NoReturn:
     """End this goroutine; its ``finally`` blocks run. Its handle's result is None.
 
@@ -709,6 +713,7 @@ def goexit() -> NoReturn:
 _main_handle: Goroutine[Any] | None = None  # kept, since main has no other outcome
 
 
+@public
 def current() -> Goroutine[Any]:
     """The handle of the running goroutine; of main in the code of the script.
 

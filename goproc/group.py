@@ -25,6 +25,7 @@ from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 from goproc import context, ending, forked, scheduler
+from goproc._public import public
 from goproc.cell import Cell
 from goproc.errors import Cancelled, DeadlineExceeded
 from goproc.goroutine import Goexit, Goroutine, Told, _name_of, _spawn, _spawn_local, open_call
@@ -63,6 +64,7 @@ _PATIENCE = 1.0  # seconds after Ctrl-C in which members should end: a call of C
 _NOT_ERRORS = (Goexit, Cancelled, KeyboardInterrupt, SystemExit)
 
 
+@public
 class Group:
     """Goroutines that belong together: whoever waits for them gets their errors.
 

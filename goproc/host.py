@@ -44,6 +44,7 @@ from goproc import (
     topology,
     uncaught,
 )
+from goproc._public import public
 from goproc.pickling import homes, store
 from goproc.shm import _core, _keeper
 from goproc.zygote import INTERRUPTED, LIMIT, QUIT
@@ -524,6 +525,7 @@ def _end_with(status: int) -> None:
 # -- for everybody -------------------------------------------------------------------------------------------
 
 
+@public
 class runtime:
     """A runtime of a given size, for as long as a ``with`` block lasts.
 
@@ -592,6 +594,7 @@ class runtime:
         return self._new.procs
 
 
+@public
 def run(
     f: Callable[P, T],
     /,
@@ -610,6 +613,7 @@ def run(
         return f(*args, **kwargs)
 
 
+@public
 def main(
     f: Callable[[], Any] | None = None,
     /,
@@ -634,6 +638,7 @@ def main(
     sys.exit(run(f, procs=procs, memory=memory, pin=pin))
 
 
+@public
 def procs() -> int:
     """Return the number of workers, the processes that run goroutines (Go's GOMAXPROCS). Start the runtime if need be.
 
@@ -644,11 +649,13 @@ def procs() -> int:
     return _core.procs() - 1
 
 
+@public
 def workers() -> range:
     """Return the numbers of the workers, for ``go.on(number)``: 1 to procs(). Start the runtime if need be."""
     return range(1, procs() + 1)
 
 
+@public
 def proc() -> int:
     """Return the number of the process that this runs on: 0 is the host, where the script and main run."""
     return _core.proc()

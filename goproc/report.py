@@ -28,6 +28,7 @@ from time import monotonic
 from greenlet import getcurrent
 
 from goproc import _frames, ending, gathering, scheduler, slices
+from goproc._public import public
 from goproc.gathering import one_line, place
 from goproc.labels import format_labels
 from goproc.shm import _core
@@ -186,6 +187,7 @@ if TYPE_CHECKING:
     def dump(file: Writable) -> None: ...
 
 
+@public
 def dump(file: Writable | None = None) -> str | None:
     """Describe all goroutines of all processes: state, what each waits on, stack, and where it was created.
 

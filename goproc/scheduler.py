@@ -35,6 +35,7 @@ from time import sleep as _thread_sleep
 from greenlet import getcurrent, greenlet
 
 from goproc import forked
+from goproc._public import public
 from goproc.errors import Cancelled, DeadlineExceeded, GoprocError, RuntimeStopped
 from goproc.g import G
 from goproc.shm import _core
@@ -695,6 +696,7 @@ def answer_dump(frame: FrameType | None) -> None:
 # -- for everybody -------------------------------------------------------------------------------------------
 
 
+@public
 def yield_now() -> None:
     """Let the other ready goroutines of this process run first.
 
@@ -709,6 +711,7 @@ def yield_now() -> None:
     _checkpoint()
 
 
+@public
 def sleep(seconds: float) -> None:
     """Pause this goroutine for a time; others of its process run meanwhile.
 

@@ -6,6 +6,7 @@ import os
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
+from goproc._public import public
 from goproc.pickling import store
 from goproc.pickling.copies import Copy
 from goproc.pickling.wire import Whole
@@ -13,6 +14,7 @@ from goproc.pickling.wire import Whole
 T = TypeVar("T")
 
 
+@public
 class Shared(Generic[T]):
     """A handle on an object in shared memory: what `share` returns.
 
@@ -54,6 +56,7 @@ class Shared(Generic[T]):
             return "<Shared of a runtime that stopped>"
 
 
+@public
 def share(obj: T) -> Shared[T]:
     """Copy an object to shared memory, once for all processes.
 

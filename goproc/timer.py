@@ -19,6 +19,7 @@ from time import monotonic
 from typing import Any
 
 from goproc import scheduler
+from goproc._public import public
 from goproc.channel import nil
 from goproc.errors import RuntimeStopped
 from goproc.goroutine import Origin, _name_of, _spawn_local, origin
@@ -184,6 +185,7 @@ def _restore(kind: type[_Timed], ch: Chan[float], func: bool) -> _Timed:
     return timed
 
 
+@public
 class Timer(_Timed):
     """Fires once: from then on its channel ``c`` has one value, the time at which it was due.
 
@@ -236,6 +238,7 @@ class Timer(_Timed):
         return self._set(monotonic() + _seconds(seconds, "Timer.reset()"))
 
 
+@public
 class Ticker(_Timed):
     """Fires again and again: its channel ``c`` has a value, the time it was due, after every interval.
 
@@ -275,6 +278,7 @@ class Ticker(_Timed):
         return self._set(monotonic() + period, period)
 
 
+@public
 def after(seconds: float) -> RecvChan[float]:
     """Return a channel that has one value after a time: the time at which it was due. For select(), mostly.
 
@@ -284,6 +288,7 @@ def after(seconds: float) -> RecvChan[float]:
     return _new(monotonic() + _seconds(seconds, "after()")).rx
 
 
+@public
 def tick(seconds: float) -> RecvChan[float]:
     """Return the channel of a Ticker; nil if the interval is not positive."""
     period = _seconds(seconds, "tick()")
@@ -292,6 +297,7 @@ def tick(seconds: float) -> RecvChan[float]:
     return _new(monotonic() + period, max(period, _LEAST)).rx
 
 
+@public
 def after_func(seconds: float, f: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Timer:
     """Call a function after a time, in a goroutine of this process.
 

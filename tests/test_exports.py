@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import pickle
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,12 @@ def test_each_name_is_there_and_documented(name: str) -> None:
 def test_another_name_is_an_attribute_error(name: str) -> None:
     with pytest.raises(AttributeError, match=f"module 'goproc' has no attribute '{name}'"):
         getattr(goproc, name)
+
+
+@pytest.mark.parametrize("name", goproc._HOME)
+def test_where_a_file_lies_is_not_seen(name: str) -> None:
+    value = getattr(goproc, name)
+    module = getattr(value, "__module__", None) or type(value).__module__
+    assert module in ("goproc", "goproc.shm._core", *(f"goproc.{public}" for public in goproc._MODULES))
+    if name not in ("nil", "default"):
+        assert pickle.loads(pickle.dumps(value)) is value

@@ -1,0 +1,15 @@
+"""The mark of what users see: tracebacks and pickles name it as `goproc.name`, and not as where its file lies."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+
+def public(thing: T) -> T:
+    """Make `goproc` the module of a class or function that `goproc` exports."""
+    thing.__module__ = "goproc"
+    return thing
