@@ -7,8 +7,8 @@ This file is the whole public surface. Names are loaded at their first use, so t
 
 from __future__ import annotations
 
-from goproc import isolation as _isolation
-from goproc.interrupts import held as _interrupts_held
+from goproc import _isolation
+from goproc._proc.sigint_early import held as _interrupts_held
 
 _isolation.begin()
 
@@ -20,12 +20,38 @@ if TYPE_CHECKING:
     from goproc import rate as rate
     from goproc import singleflight as singleflight
     from goproc import sync as sync
-    from goproc.channel import Chan as Chan
-    from goproc.channel import RecvChan as RecvChan
-    from goproc.channel import SendChan as SendChan
-    from goproc.channel import chan as chan
-    from goproc.channel import nil as nil
-    from goproc.completion import as_completed as as_completed
+    from goproc._channel import Chan as Chan
+    from goproc._channel import RecvChan as RecvChan
+    from goproc._channel import SendChan as SendChan
+    from goproc._channel import chan as chan
+    from goproc._channel import nil as nil
+    from goproc._completion import as_completed as as_completed
+    from goproc._dump import dump as dump
+    from goproc._dump import num_goroutine as num_goroutine
+    from goproc._goroutine import Goroutine as Goroutine
+    from goproc._goroutine import current as current
+    from goproc._goroutine import go as go
+    from goproc._goroutine import goexit as goexit
+    from goproc._group import Group as Group
+    from goproc._proc.host import main as main
+    from goproc._proc.host import proc as proc
+    from goproc._proc.host import procs as procs
+    from goproc._proc.host import run as run
+    from goproc._proc.host import runtime as runtime
+    from goproc._proc.host import workers as workers
+    from goproc._sched.scheduler import sleep as sleep
+    from goproc._sched.scheduler import yield_now as yield_now
+    from goproc._select import Selected as Selected
+    from goproc._select import Selector as Selector
+    from goproc._select import default as default
+    from goproc._select import select as select
+    from goproc._share import Shared as Shared
+    from goproc._share import share as share
+    from goproc._timer import Ticker as Ticker
+    from goproc._timer import Timer as Timer
+    from goproc._timer import after as after
+    from goproc._timer import after_func as after_func
+    from goproc._timer import tick as tick
     from goproc.errors import Canceled as Canceled
     from goproc.errors import Cancelled as Cancelled
     from goproc.errors import ChanClosed as ChanClosed
@@ -39,28 +65,7 @@ if TYPE_CHECKING:
     from goproc.errors import RuntimeStopped as RuntimeStopped
     from goproc.errors import SharedWrite as SharedWrite
     from goproc.errors import WorkerDied as WorkerDied
-    from goproc.goroutine import Goroutine as Goroutine
-    from goproc.goroutine import current as current
-    from goproc.goroutine import go as go
-    from goproc.goroutine import goexit as goexit
-    from goproc.group import Group as Group
-    from goproc.host import main as main
-    from goproc.host import proc as proc
-    from goproc.host import procs as procs
-    from goproc.host import run as run
-    from goproc.host import runtime as runtime
-    from goproc.host import workers as workers
     from goproc.rate import Limiter as Limiter
-    from goproc.report import dump as dump
-    from goproc.report import num_goroutine as num_goroutine
-    from goproc.scheduler import sleep as sleep
-    from goproc.scheduler import yield_now as yield_now
-    from goproc.selection import Selected as Selected
-    from goproc.selection import Selector as Selector
-    from goproc.selection import default as default
-    from goproc.selection import select as select
-    from goproc.sharing import Shared as Shared
-    from goproc.sharing import share as share
     from goproc.sync import Atomic as Atomic
     from goproc.sync import Barrier as Barrier
     from goproc.sync import Cond as Cond
@@ -69,17 +74,12 @@ if TYPE_CHECKING:
     from goproc.sync import RWMutex as RWMutex
     from goproc.sync import Semaphore as Semaphore
     from goproc.sync import WaitGroup as WaitGroup
-    from goproc.timer import Ticker as Ticker
-    from goproc.timer import Timer as Timer
-    from goproc.timer import after as after
-    from goproc.timer import after_func as after_func
-    from goproc.timer import tick as tick
 
 __version__ = "0.2.0"
 
 _HOMES = {
-    "goproc.channel": ("Chan", "RecvChan", "SendChan", "chan", "nil"),
-    "goproc.completion": ("as_completed",),
+    "goproc._channel": ("Chan", "RecvChan", "SendChan", "chan", "nil"),
+    "goproc._completion": ("as_completed",),
     "goproc.errors": (
         "Canceled",
         "Cancelled",
@@ -95,16 +95,16 @@ _HOMES = {
         "SharedWrite",
         "WorkerDied",
     ),
-    "goproc.goroutine": ("Goroutine", "current", "go", "goexit"),
-    "goproc.group": ("Group",),
-    "goproc.host": ("main", "proc", "procs", "run", "runtime", "workers"),
+    "goproc._goroutine": ("Goroutine", "current", "go", "goexit"),
+    "goproc._group": ("Group",),
+    "goproc._proc.host": ("main", "proc", "procs", "run", "runtime", "workers"),
     "goproc.rate": ("Limiter",),
-    "goproc.report": ("dump", "num_goroutine"),
-    "goproc.scheduler": ("sleep", "yield_now"),
-    "goproc.selection": ("Selected", "Selector", "default", "select"),
-    "goproc.sharing": ("Shared", "share"),
+    "goproc._dump": ("dump", "num_goroutine"),
+    "goproc._sched.scheduler": ("sleep", "yield_now"),
+    "goproc._select": ("Selected", "Selector", "default", "select"),
+    "goproc._share": ("Shared", "share"),
     "goproc.sync": ("Atomic", "Barrier", "Cond", "Mutex", "Once", "RWMutex", "Semaphore", "WaitGroup"),
-    "goproc.timer": ("Ticker", "Timer", "after", "after_func", "tick"),
+    "goproc._timer": ("Ticker", "Timer", "after", "after_func", "tick"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 _MODULES = ("context", "errors", "patterns", "rate", "singleflight", "sync")

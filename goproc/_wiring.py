@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from goproc import host as host
+from goproc._proc import host as host

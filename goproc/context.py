@@ -13,7 +13,7 @@ and cause() picks it when the core says that a deadline, and nothing else, ended
 Any object with the methods done, err, deadline and value is a context, too. One that passes on the done channel of a
 context from here is its equal; for others a goroutine, or their own method after_func, hands their end on.
 
-``with timeout(5):`` and its like, which bound every goproc operation in a block, are in goproc/blocks.py.
+``with timeout(5):`` and its like, which bound every goproc operation in a block, are in goproc/_timeouts.py.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ import sys
 from time import monotonic
 from typing import Any, Protocol, runtime_checkable
 
-from goproc.blocks import check_time, deadline, shield, timeout
-from goproc.channel import nil
+from goproc._channel import nil
+from goproc._goroutine import _spawn_local, origin
+from goproc._pickling import failure
+from goproc._timeouts import check_time, deadline, shield, timeout
 from goproc.errors import Canceled, DeadlineExceeded
-from goproc.goroutine import _spawn_local, origin
-from goproc.pickling import failure
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from goproc.channel import Chan, RecvChan
+    from goproc._channel import Chan, RecvChan
 
     # (the layer below or None, kind, a, b), where a and b depend on the kind
     Layer = tuple[Any, str, Any, Any]

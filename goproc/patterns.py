@@ -24,10 +24,10 @@ from __future__ import annotations
 import logging
 from typing import Any, TypeVar
 
-from goproc.channel import Chan, chan, nil
+from goproc._channel import Chan, chan, nil
+from goproc._goroutine import Goroutine, go
+from goproc._select import Selector, select
 from goproc.errors import Canceled
-from goproc.goroutine import Goroutine, go
-from goproc.selection import Selector, select
 from goproc.shm import _core
 from goproc.sync import WaitGroup
 
@@ -35,7 +35,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from goproc.channel import RecvChan
+    from goproc._channel import RecvChan
     from goproc.context import AnyContext
     from goproc.rate import Limiter
 
@@ -433,7 +433,7 @@ def _beat_and_work(
     beats: Chan[None],
     out: Chan[R],
 ) -> None:
-    from goproc.timer import tick
+    from goproc._timer import tick
 
     ticks: RecvChan[Any] = nil if interval is None else tick(interval)
     with beats, out:
@@ -545,7 +545,7 @@ def _watch_over(
     ward: Ward,
     log: Callable[[str], None],
 ) -> None:
-    from goproc.timer import Timer, tick
+    from goproc._timer import Timer, tick
 
     own = tick(interval)
     silence = Timer(timeout)

@@ -11,8 +11,8 @@ from math import inf
 from time import monotonic
 from typing import Any, NamedTuple
 
-from goproc import scheduler
-from goproc.cell import Cell
+from goproc._sched import scheduler
+from goproc._shared_value import Cell
 from goproc.errors import DeadlineExceeded
 from goproc.shm import _core
 
@@ -272,7 +272,7 @@ def _time_left(ctx: AnyContext | None, timeout: float | None) -> float:
 
 def _sleep_unless(ctx: AnyContext, delay: float) -> None:
     """Sleep; raise the error of a context that ends meanwhile."""
-    from goproc.selection import select
+    from goproc._select import select
 
     try:
         select(ctx.done(), timeout=delay)

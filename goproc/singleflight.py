@@ -16,12 +16,12 @@ from __future__ import annotations
 import sys
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from goproc import ending
-from goproc.cell import Cell
-from goproc.channel import chan
+from goproc._channel import chan
+from goproc._goroutine import Goexit, Goroutine, _spawn_local, origin
+from goproc._pickling import failure
+from goproc._proc import fatal
+from goproc._shared_value import Cell
 from goproc.errors import Cancelled
-from goproc.goroutine import Goexit, Goroutine, _spawn_local, origin
-from goproc.pickling import failure
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import ParamSpec
 
-    from goproc.channel import Chan, RecvChan
+    from goproc._channel import Chan, RecvChan
 
     P = ParamSpec("P")
 
@@ -186,7 +186,7 @@ class Group:
         except BaseException as exc:
             call = self._end(key, promise)
             if call.waiting:
-                ending.set_failure(promise, exc)
+                fatal.set_failure(promise, exc)
             if isinstance(exc, Cancelled):
                 for ch in call.channels:
                     self._start(key, ch, f, args, kwargs, sys._getframe(1))
@@ -200,7 +200,7 @@ class Group:
             try:
                 _core.promise_set(promise, False, value)
             except Exception as exc:
-                ending.set_failure(promise, exc)
+                fatal.set_failure(promise, exc)
         self._answer(call, value, None)
         return value, call.callers > 1
 

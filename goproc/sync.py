@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import ParamSpec
 
-    from goproc.goroutine import Goroutine
+    from goproc._goroutine import Goroutine
 
     P = ParamSpec("P")
     Locker = _core.Mutex | _core.RWMutex | "_Reader"
@@ -41,7 +41,7 @@ class WaitGroup(_core.WaitGroup):
 
         If it panics the counter is left alone, so that wait() cannot return before the program ends.
         """
-        from goproc.goroutine import spawn_tracked
+        from goproc._goroutine import spawn_tracked
 
         handle: Goroutine[None] = spawn_tracked(self, f, args, kwargs)
         return handle
@@ -294,8 +294,8 @@ class _OnceCall:
         return self._result.result()
 
     def _call(self, raised: list[BaseException]) -> None:
-        from goproc import ending
-        from goproc.goroutine import Goexit
+        from goproc._goroutine import Goexit
+        from goproc._proc import fatal
 
         f = self._f
         try:
@@ -306,13 +306,13 @@ class _OnceCall:
         except Cancelled:  # this goroutine's affair, not the next caller's
             raise
         except BaseException as exc:
-            ending.set_failure(self._result, exc)
+            fatal.set_failure(self._result, exc)
             raised.append(exc)
         else:
             try:
                 _core.promise_set(self._result, False, value if self._keeps else None)
             except BaseException as exc:  # the value cannot be copied: the same for every caller
-                ending.set_failure(self._result, exc)
+                fatal.set_failure(self._result, exc)
                 raised.append(exc)
 
     def __reduce__(self) -> Any:
@@ -339,7 +339,7 @@ def once_value(f: Callable[[], T]) -> Callable[[], T]:
 
 
 def _once(f: Any, keeps: bool) -> Any:
-    from goproc.goroutine import Goroutine
+    from goproc._goroutine import Goroutine
 
     if not callable(f):
         raise TypeError(f"{type(f).__name__!r} object is not callable")

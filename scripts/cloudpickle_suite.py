@@ -22,7 +22,7 @@ import pytest
 
 import goproc
 from goproc import chan, go
-from goproc.goroutine import pid_of
+from goproc._goroutine import pid_of
 
 _open: Any = None  # the runtime of the current test
 

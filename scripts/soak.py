@@ -24,7 +24,7 @@ from typing import Any
 
 import goproc
 from goproc import Group, after_func, chan, context, go, select, sleep, sync
-from goproc.goroutine import pid_of
+from goproc._goroutine import pid_of
 
 WARM_UP = 120.0  # seconds, but at most a third of the time
 NOISE = 1.05  # the last quarter divided by the first

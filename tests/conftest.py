@@ -172,7 +172,7 @@ class Watchdog(threading.Thread):
         faulthandler.dump_traceback(file=self.stderr, all_threads=True)
 
     def _goroutines(self) -> None:
-        scheduler = _loaded("goproc.scheduler")
+        scheduler = _loaded("goproc._sched.scheduler")
         if scheduler is not None:
             self._say("\n-- goroutines of this process\n" + describe_goroutines(scheduler))
 
@@ -257,7 +257,7 @@ def _dumpable(directory: str) -> None:
     faulthandler.register(signal.SIGUSR1, file=file, all_threads=True)
 
     def goroutines(number, frame):
-        scheduler = sys.modules["goproc.scheduler"]
+        scheduler = sys.modules["goproc._sched.scheduler"]
         ready = [g.id for g in scheduler.runq]
         file.write(
             f"goroutines: run queue {ready}, current {scheduler.current.id}, idle {scheduler.idling}\n"
@@ -407,7 +407,7 @@ class Snapshot:
         self.fds = _fds()
         self.mappings = _mappings()
         self.census = self._census()
-        scheduler = _loaded("goproc.scheduler")
+        scheduler = _loaded("goproc._sched.scheduler")
         self.goroutines = list(scheduler.started.values()) if scheduler is not None else []
 
     @staticmethod
@@ -441,7 +441,7 @@ def _settled(before: Snapshot) -> list[str]:
     """What is left once all that comes by itself, or with a collection of cycles in some process, has come."""
     start = time.monotonic()
     ask = 0.03
-    carried = _loaded("goproc.pickling.carried")
+    carried = _loaded("goproc._pickling.carried")
     if carried is not None:
         carried.entries.clear()  # the copies of what lives on in this process
     while left := Snapshot().growth(before):
@@ -471,7 +471,7 @@ def _collect_in_workers() -> None:
 
 def _end_goroutines(before: Snapshot) -> None:
     """So that one failed test does not spoil those that come after it."""
-    scheduler = _loaded("goproc.scheduler")
+    scheduler = _loaded("goproc._sched.scheduler")
     if scheduler is not None:
         import goproc
 

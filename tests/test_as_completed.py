@@ -16,7 +16,8 @@ from programs import Run, Start
 from reports import entries
 
 import goproc
-from goproc import Goroutine, as_completed, chan, go, scheduler
+from goproc import Goroutine, as_completed, chan, go
+from goproc._sched import scheduler
 from goproc.shm import _core
 
 

@@ -425,7 +425,7 @@ def nobody(tmp_path: Path) -> int:
         str(NOBODY),
         sys.executable,
         "-c",
-        "import goproc.host",
+        "import goproc._proc.host",
     ]
     with programs.start_command(line, tmp_path, programs.environment()) as program:
         if program.wait().status != 0:
@@ -530,7 +530,7 @@ def test_a_program_that_uses_up_its_files(tmp_path: Path) -> None:
     """
     # every module must be there before the files are used up
     script = script.replace(
-        "        import os\n", "        import os, goproc.host, _socket, marshal, signal\n", 1
+        "        import os\n", "        import os, goproc._proc.host, _socket, marshal, signal\n", 1
     )
     done = limited(tmp_path, script, "RLIMIT_NOFILE", 64)
     lines = ok(done).splitlines()

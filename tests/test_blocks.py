@@ -8,7 +8,7 @@ from time import monotonic
 import pytest
 
 import goproc
-from goproc import Cancelled, chan, context, default, go, select, timer
+from goproc import Cancelled, _timer, chan, context, default, go, select
 from goproc.context import DeadlineExceeded
 
 INFINITY = float("inf")
@@ -22,7 +22,7 @@ BLOCKING = {
     "select2": lambda ch: select(ch, chan()),
     "select_send": lambda ch: select((ch.send, 1)),
     "sleep": lambda ch: goproc.sleep(3600),
-    "timer": lambda ch: timer.after(3600).recv(),
+    "timer": lambda ch: _timer.after(3600).recv(),
     "context": lambda ch: context.with_timeout(context.background(), 3600)[0].done().recv_ok(),
     "long timeout": lambda ch: ch.recv(timeout=3600),
     "nil": lambda ch: goproc.nil.recv(),

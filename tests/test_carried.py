@@ -14,7 +14,7 @@ from peek import until
 
 import goproc
 from goproc import CopiedAgain, OutOfSharedMemory, PickleError, RuntimeStopped, chan, go, share
-from goproc.pickling import carried, copies
+from goproc._pickling import carried, copies
 from goproc.shm import _core
 
 MANY = 100_000

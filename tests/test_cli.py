@@ -291,8 +291,8 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_command_line_imports_nothing_heavy() -> None:
     code = (
-        "import sys, goproc.cli, goproc.cli.run, goproc.early, goproc.launch, goproc.zygote;"
-        "heavy = 'signal', 'socket', 'ast', 'subprocess', 'typing', 'argparse', 'cloudpickle', 'greenlet', 'psutil', 'goproc.host', 'goproc.scheduler';"
+        "import sys, goproc.cli, goproc.cli.run, goproc._proc.early, goproc._proc.launch, goproc._proc.zygote;"
+        "heavy = 'signal', 'socket', 'ast', 'subprocess', 'typing', 'argparse', 'cloudpickle', 'greenlet', 'psutil', 'goproc._proc.host', 'goproc._sched.scheduler';"
         "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run(

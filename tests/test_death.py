@@ -145,7 +145,7 @@ def test_the_zygote_is_killed_before_it_forks(start: Start) -> None:
     script = """
         import os, signal, time
         import goproc
-        from goproc import go, launch
+        from goproc import go; from goproc._proc import launch
         launched = launch.launch
         def killed(*args):
             zygote = launched(*args)

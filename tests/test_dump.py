@@ -19,7 +19,8 @@ from programs import Run, start
 from reports import entries, headers
 
 import goproc
-from goproc import _frames, chan, current, dump, go, num_goroutine, report, scheduler, sleep, yield_now
+from goproc import _dump, _frames, chan, current, dump, go, num_goroutine, sleep, yield_now
+from goproc._sched import scheduler
 from goproc.shm import _core
 
 
@@ -221,7 +222,7 @@ def test_an_import_of_goprocs_own_is_not_shown() -> None:
         exec(compile("def outer(): return inner()", file, "exec"), scope)
         return scope["outer"]
 
-    imports = calling(lambda: report._stack(sys._getframe(1), {}), "<frozen importlib._bootstrap>")
+    imports = calling(lambda: _dump._stack(sys._getframe(1), {}), "<frozen importlib._bootstrap>")
     answers = calling(imports, scheduler.__file__)
     of_the_program, of_ours = imports(), answers()
     assert "outer" in of_the_program
@@ -287,7 +288,7 @@ def test_from_everywhere_at_once(blocked: Any) -> None:
 def test_in_a_signals_handler_while_one_is_collected(blocked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     g = blocked(1)
     nested: list[str] = []
-    ask = report._ask
+    ask = _dump._ask
 
     def interrupted(proc: int) -> None:
         ask(proc)
@@ -295,7 +296,7 @@ def test_in_a_signals_handler_while_one_is_collected(blocked: Any, monkeypatch: 
             nested.append("")
             nested[0] = dump()
 
-    monkeypatch.setattr(report, "_ask", interrupted)
+    monkeypatch.setattr(_dump, "_ask", interrupted)
     text = dump()
     assert nested and set(entries(text)) == set(entries(nested[0])) == {1, g.id}, (text, nested)
     assert "did not answer" not in text + nested[0]

@@ -459,7 +459,7 @@ def test_the_runtime_has_stopped(start: Start) -> None:
 def test_no_permission(start: Start, tmp_path: Path) -> None:
     with start(waiting("time.sleep(60)")) as program:
         program.wait_for("ready")
-        code = "import os, sys; sys.path[:] = eval(sys.argv[2]); import goproc.cli.dump, goproc.shm._core, goproc.gathering; os.setgid(65534); os.setuid(65534); sys.exit(goproc.cli.main(['dump', sys.argv[1]]))"
+        code = "import os, sys; sys.path[:] = eval(sys.argv[2]); import goproc.cli.dump, goproc.shm._core, goproc._gathering; os.setgid(65534); os.setuid(65534); sys.exit(goproc.cli.main(['dump', sys.argv[1]]))"
         done = subprocess.run(
             [sys.executable, "-c", code, str(program.pid), repr(sys.path)],
             capture_output=True,

@@ -20,10 +20,10 @@ from goproc import (
     context,
     go,
     goexit,
-    scheduler,
     sleep,
     yield_now,
 )
+from goproc._sched import scheduler
 from goproc.errors import Canceled, DeadlineExceeded
 
 

@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from goproc import chan, go, scheduler, sleep, yield_now
+from goproc import chan, go, sleep, yield_now
+from goproc._sched import scheduler
 
 
 def run(tmp_path, text, procs="2"):
@@ -127,7 +128,7 @@ def test_signal_handler_that_blocks_while_the_process_is_idle(tmp_path):
         tmp_path,
         """\
 import signal, threading, time
-from goproc import chan, go, runtime, scheduler, sleep
+from goproc import chan, go, runtime, sleep; from goproc._sched import scheduler
 
 with runtime(procs=1):
     ask, answer, seen, handled, looked = chan(), chan(), chan(), [], []

@@ -94,6 +94,6 @@ print(own.MINE, go.on(1)(f).result(), go.on(2)(inside).result(), go.on(1)(own.ge
 
 
 def test_nothing_is_done_without_such_files() -> None:
-    code = "import goproc, goproc.isolation as i; goproc.go; print(i._names, [f for f in __import__('sys').meta_path if f is i._Finder])"
+    code = "import goproc, goproc._isolation as i; goproc.go; print(i._names, [f for f in __import__('sys').meta_path if f is i._Finder])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/", timeout=20)
     assert (done.stdout, done.stderr) == ("frozenset() []\n", "")

@@ -22,7 +22,7 @@ def found(folder: Path, files: dict[str, str], *words: str) -> list[str]:
         path.write_text(textwrap.dedent(text))
     code = (
         f"import sys; sys.path[0:1] = [{str(folder)!r}, {ROOT!r}]\n"
-        "from goproc.imports import of_program\n"
+        "from goproc._proc.imports import of_program\n"
         f"for module, names in of_program({list(words) or [str(folder / 'script.py')]!r}):\n"
         "    print(module + (': ' + ' '.join(names) if names else ''))\n"
         f"print([n for n in sys.modules if getattr(sys.modules[n], '__file__', None) and sys.modules[n].__file__.startswith({str(folder)!r})])"

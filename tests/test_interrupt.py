@@ -102,11 +102,11 @@ def test_ctrl_c_while_goproc_loads(start: Start) -> None:
         try:
             from goproc import go
         except KeyboardInterrupt:
-            print(Pressed.pressed, "goproc.host" in sys.modules, signal.getsignal(signal.SIGINT).__name__)
+            print(Pressed.pressed, "goproc._proc.host" in sys.modules, signal.getsignal(signal.SIGINT).__name__)
         from goproc import go
         print(go(int, "7").result())
     """
-    for module in ("goproc.host", "greenlet", "goproc.scheduler"):
+    for module in ("goproc._proc.host", "greenlet", "goproc._sched.scheduler"):
         with start(script, module, how="python") as program:
             done = program.wait(5)
         assert done.out == "True True default_int_handler\n7\n", (module, done)

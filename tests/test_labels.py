@@ -14,7 +14,7 @@ from programs import run as run_program
 
 import goproc
 from goproc import Atomic, Cancelled, WaitGroup, chan, current, go, sleep
-from goproc.labels import format_labels
+from goproc._labels import format_labels
 
 
 # How a goroutine can be started: by each of these the same has to come out.

@@ -14,20 +14,10 @@ from typing import Any
 import pytest
 
 import goproc
-from goproc import (
-    _frames,
-    channel,
-    goroutine,
-    host,
-    launch,
-    report,
-    safepoint,
-    scheduler,
-    slices,
-    stdio,
-    worker,
-)
-from goproc.pickling import messages, store
+from goproc import _channel, _dump, _frames, _goroutine
+from goproc._pickling import messages, store
+from goproc._proc import host, launch, stdio, worker
+from goproc._sched import safepoint, scheduler, slices
 
 PACKAGE = Path(goproc.__file__).parent
 NAME = re.compile(r"goproc(\.\w+)+")
@@ -87,14 +77,14 @@ def frame_in(module: Any, file: str = "") -> Any:
 MARKS = [
     (scheduler, "scheduler", "scheduler"),
     (slices, "machinery", "goproc"),
-    (goroutine, "machinery", "goproc"),
+    (_goroutine, "machinery", "goproc"),
     (host, "machinery", "goproc"),
     (worker, "machinery", "goproc"),
-    (report, "machinery", "goproc"),
+    (_dump, "machinery", "goproc"),
     (stdio, "tool", "tool"),
     (messages, "tool", "tool"),
     (store, "tool", "tool"),
-    (channel, "", "goproc"),
+    (_channel, "", "goproc"),
 ]
 
 

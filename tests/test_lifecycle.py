@@ -13,7 +13,7 @@ import programs
 import pytest
 from programs import Done, Run, ok
 
-from goproc import topology
+from goproc._proc import topology
 
 HOW = pytest.mark.parametrize("how", ["goproc", "python"])
 ON_BOTH = pytest.mark.parametrize("proc", [0, 1])

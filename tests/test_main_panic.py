@@ -63,7 +63,7 @@ def test_the_text(run: Run, exception: str, text: str) -> None:
 
 
 def test_before_the_runtime_runs_python_is_alone(run: Run) -> None:
-    done = run("import goproc, goproc.host\nraise ValueError('early')")
+    done = run("import goproc, goproc._proc.host\nraise ValueError('early')")
     assert done.status == 1 and done.err.startswith("Traceback")
     done = run("import goproc\nwith goproc.runtime(procs=2): goproc.chan()\nraise ValueError('late')")
     assert done.status == 1 and done.err.startswith("Traceback")

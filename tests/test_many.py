@@ -10,8 +10,8 @@ from programs import Run, ok
 
 _SHARED = """
     import gc, greenlet, os, sys, time
-    from goproc import chan, go, scheduler, sleep
-    from goproc.g import G
+    from goproc import chan, go, sleep; from goproc._sched import scheduler
+    from goproc._sched.g import G
 
     def wait(c):
         c.recv_ok()

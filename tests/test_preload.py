@@ -19,7 +19,7 @@ import pytest
 from programs import Run, Start, ok
 
 import goproc
-from goproc import early
+from goproc._proc import early
 
 # What modules made here may use.
 TOOLS = """

@@ -442,7 +442,7 @@ def test_goroutines_leave_no_recursion_depth(runtime2):
 
 
 def test_finished_goroutines_are_forgotten(runtime0):
-    from goproc import scheduler
+    from goproc._sched import scheduler
 
     for _ in range(2000):
         go.local(int)

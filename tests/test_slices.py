@@ -26,20 +26,9 @@ import numpy as np
 import pytest
 from programs import ok
 
-from goproc import (
-    Atomic,
-    WaitGroup,
-    chan,
-    go,
-    goroutine,
-    proc,
-    process_state,
-    safepoint,
-    scheduler,
-    sleep,
-    stdio,
-    yield_now,
-)
+from goproc import Atomic, WaitGroup, _goroutine, chan, go, proc, sleep, yield_now
+from goproc._proc import stdio
+from goproc._sched import process_state, safepoint, scheduler
 
 
 def busy(rounds=300_000):
@@ -297,7 +286,7 @@ def test_libraries_that_know_no_locks():
         assert kind(module) == "lockless", module
     for module in (logging, queue, threading, subprocess, concurrent.futures._base, asyncio.runners):
         assert kind(module) == "library", module
-    assert kind(scheduler) == "scheduler" and kind(stdio) == "tool" and kind(goroutine) == "goproc"
+    assert kind(scheduler) == "scheduler" and kind(stdio) == "tool" and kind(_goroutine) == "goproc"
     assert kind(sys.modules[__name__]) == "user"
 
 
@@ -316,9 +305,9 @@ def frames(*functions):
         ([json.loads, frames], True, True),
         ([logging.info, frames], False, True),
         ([json.loads, logging.info, frames], False, True),
-        ([goroutine.origin, frames], False, False),
-        ([json.loads, goroutine.origin, frames], False, False),
-        ([frames, goroutine.origin, frames], True, True),
+        ([_goroutine.origin, frames], False, False),
+        ([json.loads, _goroutine.origin, frames], False, False),
+        ([frames, _goroutine.origin, frames], True, True),
         ([stdio.flush_all, frames], False, True),
         ([json.loads, stdio.flush_all, frames], False, True),
         ([scheduler.sleep, frames], False, False),

@@ -20,7 +20,7 @@ from typing import IO
 import pytest
 
 import goproc
-from goproc import stdio
+from goproc._proc import stdio
 
 ROOT = str(Path(goproc.__path__[0]).parent)
 LIMIT = 20.0
@@ -261,7 +261,7 @@ def test_without_a_lock_it_still_writes(pipe: Pipe, monkeypatch: pytest.MonkeyPa
 TORN = """
     import os, sys, threading
     from greenlet import getcurrent
-    from goproc import stdio
+    from goproc._proc import stdio
     memfd = os.memfd_create("x")
     procs, count = 6, 60
     def write(who):
@@ -338,7 +338,7 @@ def test_a_writer_killed_in_the_middle_leaves_no_lock() -> None:
         """
         import os, signal, sys, time
         from greenlet import getcurrent
-        from goproc import stdio
+        from goproc._proc import stdio
         memfd = os.memfd_create("x")
         out, fd = os.pipe()
         os.dup2(fd, 1)
@@ -373,7 +373,7 @@ def test_sigterm_in_the_middle_of_a_line_lets_it_out_first() -> None:
     done = run_python(
         """
         import os, signal, sys, time
-        from goproc import stdio
+        from goproc._proc import stdio
         memfd = os.memfd_create("x")
         key = 1
         stdio.install_worker(memfd, lambda: key)
@@ -402,7 +402,7 @@ def test_sigterm_in_the_middle_of_a_line_lets_it_out_first() -> None:
 HOST = """
     import os, sys
     from greenlet import getcurrent
-    from goproc import stdio
+    from goproc._proc import stdio
     memfd = os.memfd_create("x")
 """
 

@@ -15,8 +15,8 @@ from programs import run
 
 import goproc
 from goproc import Atomic, chan, default, go, select
+from goproc._timer import Ticker, Timer, after, after_func, tick
 from goproc.shm import _core
-from goproc.timer import Ticker, Timer, after, after_func, tick
 
 INFINITY = float("inf")
 
@@ -29,9 +29,9 @@ def settle():
 
 def forget_shared():
     """What was sent may be set by whoever has it, so it stays; here nobody has it any more."""
-    from goproc import timer
+    from goproc import _timer
 
-    timer._shared.clear()
+    _timer._shared.clear()
 
 
 # -- arguments --------------------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ def test_repr(runtime0):
     ["timer.after(0.01).recv()", "timer.Timer(0.01).c.recv()", "context.with_cancel(context.background())"],
 )
 def test_first_use(tmp_path, first):
-    done = run(tmp_path, f"from goproc import context, timer\n{first}\nprint('ok')\n", how="python")
+    done = run(tmp_path, f"from goproc import context, _timer as timer\n{first}\nprint('ok')\n", how="python")
     assert (done.status, done.out, done.err) == (0, "ok\n", "")
 
 
@@ -438,7 +438,7 @@ def test_an_exception_in_a_function_is_a_panic(tmp_path):
         tmp_path,
         """
         import goproc
-        from goproc import timer
+        from goproc import _timer as timer
 
         def fails():
             raise ValueError("at the wrong time")
@@ -456,7 +456,7 @@ def test_a_pending_timer_is_no_deadlock(tmp_path):
         tmp_path,
         """
         import goproc
-        from goproc import timer
+        from goproc import _timer as timer
 
         ch = goproc.chan()
         timer.after_func(0.3, ch.send, "by the function")

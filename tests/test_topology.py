@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from goproc import topology
+from goproc._proc import topology
 
 V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
 V1 = "33 31 0:30 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 import goproc
-from goproc import launch, zygote
+from goproc._proc import launch, zygote
 from goproc.shm import _keeper
 
 ROOT = str(Path(goproc.__path__[0]).parent)
@@ -230,7 +230,7 @@ def test_fork_failure_is_reported_and_the_others_go_on(tmp_path: Path) -> None:
     code = f"""
         import os, sys
         sys.path.insert(0, {str(tmp_path)!r})
-        from goproc import launch, zygote
+        from goproc._proc import launch, zygote
         import _socket
         import marshal
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
@@ -366,7 +366,7 @@ def test_a_host_that_does_not_read_blocks_nobody(start: Start) -> None:
 HOST = """
     import os, sys, time
     sys.path.insert(0, {folder!r})
-    from goproc import launch, zygote
+    from goproc._proc import launch, zygote
     config = launch.host_config(3, [None] * 3)
     config.update(entry="workers_of_test:sleep", preload=[])
     memfd = os.memfd_create("x")
@@ -408,7 +408,7 @@ def test_kill_9_of_the_host_leaves_nothing(tmp_path: Path, more: str) -> None:
 WORKER = """
     import os, random, signal, sys, time
     from types import ModuleType
-    core, scheduler = ModuleType("goproc.shm._core"), ModuleType("goproc.scheduler")
+    core, scheduler = ModuleType("goproc.shm._core"), ModuleType("goproc._sched.scheduler")
     calls = []
     core.die_with_parent = lambda pid: calls.append(("parent", pid == config["zygote_pid"]))
     core.set_name = lambda name: calls.append(("name", name))
@@ -421,16 +421,16 @@ WORKER = """
     core.stopping = lambda: True
     core.dump_ready = lambda yes: None
     scheduler.start = lambda make, name, leave: calls.append(("start", name))
-    names = ("goroutine", "host", "pickling.store", "report", "slices")
+    names = ("_goroutine", "_proc.host", "_pickling.store", "_dump", "_sched.slices")
     goroutine, host, store, report, slices = (ModuleType("goproc." + n) for n in names)
     goroutine.make = store.connect = slices.start = lambda *args: None
     report.on_worker_quit = lambda number, frame: None
-    import goproc, goproc.shm, goproc.pickling
+    import goproc, goproc.shm, goproc._pickling, goproc._proc, goproc._sched
     for module in (core, scheduler, goroutine, host, store, report, slices):
         sys.modules[module.__name__] = module
-    goproc.scheduler, goproc.shm._core, goproc.goroutine, goproc.host = scheduler, core, goroutine, host
-    goproc.pickling.store, goproc.report, goproc.slices = store, report, slices
-    from goproc import launch, worker
+    goproc._sched.scheduler, goproc.shm._core, goproc._goroutine, goproc._proc.host = scheduler, core, goroutine, host
+    goproc._pickling.store, goproc._dump, goproc._sched.slices = store, report, slices
+    from goproc._proc import launch, worker
     config = launch.host_config(3, [None, min(os.sched_getaffinity(0)), None])
     memfd = os.memfd_create("x")
     random.seed(1)
@@ -512,7 +512,7 @@ def test_sigterm_ends_a_worker_with_its_output_written() -> None:
 # -- the flags of the interpreter ----------------------------------------------------------------------------
 
 
-FLAGS = f"import sys; sys.path.insert(0, {ROOT!r}); from goproc.launch import interpreter_flags; "
+FLAGS = f"import sys; sys.path.insert(0, {ROOT!r}); from goproc._proc.launch import interpreter_flags; "
 
 
 @pytest.mark.parametrize(

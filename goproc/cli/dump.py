@@ -107,14 +107,14 @@ def dump(pid: int) -> tuple[str, str]:
     _lock(fd)  # until the command ends
     _map(pid, fd)
 
-    from goproc import gathering
+    from goproc import _gathering
     from goproc.shm import _core
 
     if _core.stopping():
         raise DumpError(f"process {pid}: the program is ending")
     inode = os.fstat(fd)
 
-    class Collector(gathering.Collector):
+    class Collector(_gathering.Collector):
         def ask(self, proc: int) -> None:
             process, _, _, ready = _core.proc_facts(proc)
             if ready:
@@ -129,11 +129,11 @@ def dump(pid: int) -> tuple[str, str]:
         ) from None
     if _core.stopping() or not os.path.exists(f"/proc/{pid}"):
         raise DumpError(f"process {pid}: the program ended before all its processes had answered")
-    text = gathering.assemble(answers, 1)
+    text = _gathering.assemble(answers, 1)
     if answers.silent != answers.asked:
         return text, ""
     pids = _core.pids()
-    silent = "; ".join([gathering.silence(proc, pids[proc]) for proc in sorted(answers.silent)])
+    silent = "; ".join([_gathering.silence(proc, pids[proc]) for proc in sorted(answers.silent)])
     return text, f"no process of the program answered: {silent}"
 
 

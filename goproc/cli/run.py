@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import sys
 
+from goproc._proc.topology import default_procs, parse_memory, parse_procs
 from goproc.cli import UsageError
-from goproc.topology import default_procs, parse_memory, parse_procs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def _other_place(script: str) -> str:
 
 def execute(command: Command, environ: MutableMapping[str, str]) -> NoReturn:
     """Become the Python that runs the program, with the zygote started beside it."""
-    from goproc.launch import interpreter_flags
+    from goproc._proc.launch import interpreter_flags
 
     if not sys.executable:
         raise UsageError("Python does not know its own executable (sys.executable is empty)")
@@ -216,7 +216,7 @@ def execute(command: Command, environ: MutableMapping[str, str]) -> NoReturn:
 
 def _start_zygote(python: Sequence[str], environ: Mapping[str, str], flags: Sequence[str]) -> list[str]:
     """Start the zygote if the program will have workers; return the options by which Python finds it."""
-    from goproc import early
+    from goproc._proc import early
 
     if "GOPROC_PROCS" in environ:
         procs = parse_procs(environ["GOPROC_PROCS"], "GOPROC_PROCS")

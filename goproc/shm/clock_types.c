@@ -1,4 +1,4 @@
-/* clock_types.c - timers and contexts as Python calls them: functions on channel handles; goproc/timer.py and
+/* clock_types.c - timers and contexts as Python calls them: functions on channel handles; goproc/_timer.py and
  * goproc/context.py make classes of them. Times are time.monotonic() seconds there, nanoseconds here. */
 #include <math.h>
 

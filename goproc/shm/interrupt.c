@@ -2,7 +2,7 @@
  *
  * Python calls its handlers between two bytecodes of the main thread. A call of C code that does not return, or goes on
  * after EINTR, lets none of them come: the program would run on whatever is pressed. So a handler in C stands before
- * Python's. It counts the presses of Ctrl-C, and Python's handler (goproc/sigint.py) says which it has seen. The program ends
+ * Python's. It counts the presses of Ctrl-C, and Python's handler (goproc/_proc/sigint.py) says which it has seen. The program ends
  * with status 130 if one has not been seen for two seconds, or at a second one. A program that answers Ctrl-C in Python,
  * however long it takes, sees it, and is left alone.
  *

@@ -2,7 +2,7 @@
  *
  * What Go's sysmon does (runtime/proc.go, retake), with Python's means. Every 10 ms it looks whether the scheduler has
  * looked for work since the last time. If not, and if others wait to run, it has a Python signal handler called in the
- * scheduler's thread, which switches to another one (goproc/slices.py, on_slice_end). That needs no real signal
+ * scheduler's thread, which switches to another one (goproc/_sched/slices.py, on_slice_end). That needs no real signal
  * while bytecode runs: the handler is marked as due, and no system call is interrupted. Only if that had no effect
  * for another 10 ms the thread is in C code, perhaps blocked in a lock or a read that another goroutine of this process
  * is to end: then a real SIGURG (as Go uses, ignored by default) gets it out of there. Not with SA_RESTART: a wait for a

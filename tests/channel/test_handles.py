@@ -170,7 +170,7 @@ def test_use_after_the_runtime_stopped():
     ):
         with pytest.raises((goproc.RuntimeStopped, goproc.PickleError), match="stopped"):
             use()
-    goproc.host._stop() if goproc.shm._core.attached() else None
+    goproc._proc.host._stop() if goproc.shm._core.attached() else None
     assert "stopped" in repr(c) and c == c and isinstance(hash(c), int)
     assert g.result() == 0  # it was read before
 

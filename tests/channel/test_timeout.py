@@ -211,7 +211,7 @@ def test_cancelled_while_blocked(place, some_cap):
 
 def test_many_timeouts_that_did_not_expire_are_forgotten(runtime0):
     """A timer of an operation that completed must not stay until its time: a loop of such would fill the memory."""
-    from goproc import scheduler
+    from goproc._sched import scheduler
 
     a, b = chan(), chan()
 

@@ -17,7 +17,8 @@ import pytest
 from peek import until, until_waiting
 
 import goproc
-from goproc import Atomic, WaitGroup, chan, go, sleep, topology, yield_now
+from goproc import Atomic, WaitGroup, chan, go, sleep, yield_now
+from goproc._proc import topology
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from peek import until
 
 import goproc
 from goproc import Atomic, chan, default, go, select
+from goproc._timer import Ticker, Timer, after, after_func, tick
 from goproc.shm import _core
-from goproc.timer import Ticker, Timer, after, after_func, tick
 
 INFINITY = float("inf")
 LONGEST = 2.0**63 / 1e9  # what a Go duration can hold, in seconds

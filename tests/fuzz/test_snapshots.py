@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from test_programs import examples
 
 from goproc import chan, go
-from goproc.pickling import carried, large
+from goproc._pickling import carried, large
 
 
 class Box:

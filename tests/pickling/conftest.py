@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from wire import Wire
 
-from goproc.pickling import store
+from goproc._pickling import store
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import textwrap
 import pytest
 from wire import Handle
 
-from goproc.pickling import calls, messages
+from goproc._pickling import calls, messages
 
 
 def test_keyword_arguments(wire):

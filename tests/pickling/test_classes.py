@@ -9,7 +9,7 @@ import enum
 import pytest
 from wire import Handle, run_main
 
-from goproc.pickling import messages, store
+from goproc._pickling import messages, store
 
 LIMIT = 10
 

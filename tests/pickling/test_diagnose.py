@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from wire import Handle
 
+from goproc._pickling import calls, diagnose, messages
 from goproc.errors import PickleError
-from goproc.pickling import calls, diagnose, messages
 
 pytestmark = pytest.mark.usefixtures("wire")
 

@@ -12,7 +12,7 @@ import zoo
 from wire import Wire
 
 from goproc import WaitGroup, chan, go
-from goproc.pickling import failure
+from goproc._pickling import failure
 
 SENT = sorted(set(zoo.CASES) - zoo.NOT_SENT)
 

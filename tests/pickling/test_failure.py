@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from goproc._frames import PACKAGE
+from goproc._pickling import failure, nodes
 from goproc.errors import RemoteError
-from goproc.pickling import failure, nodes
 
 pytestmark = pytest.mark.usefixtures("wire")
 

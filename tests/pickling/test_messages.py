@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from wire import ROOT, run_main
 
+from goproc._pickling import messages
 from goproc.errors import PickleError
-from goproc.pickling import messages
 
 pytestmark = pytest.mark.usefixtures("wire")
 
@@ -83,7 +83,7 @@ def test_memo_is_kept():
 def test_cloudpickle_is_imported_late():
     code = """
 import sys
-from goproc.pickling import messages
+from goproc._pickling import messages
 assert "cloudpickle" not in sys.modules
 import decimal, collections, dataclasses, pathlib
 messages.loads(*messages.dumps([1, decimal.Decimal(1), collections.Counter("ab"), pathlib.Path("/"), len, int]))

@@ -7,8 +7,8 @@ import types
 
 import pytest
 
+from goproc._pickling import calls, messages, store
 from goproc.errors import PickleError
-from goproc.pickling import calls, messages, store
 
 
 def test_definition_is_stored_once(wire):

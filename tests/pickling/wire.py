@@ -13,7 +13,7 @@ from typing import Any
 
 import cloudpickle  # noqa: F401
 
-from goproc.pickling import calls, messages, store
+from goproc._pickling import calls, messages, store
 
 ROOT = str(Path(__file__).resolve().parents[2])
 
@@ -67,7 +67,7 @@ def run_main(source: str, receive: str, tmp_path: Path) -> str:
     head = f"""
         import sys, pickle
         sys.path.insert(0, {ROOT!r})
-        from goproc.pickling import calls, messages, store
+        from goproc._pickling import calls, messages, store
         from goproc.errors import PickleError
         blobs = {{}}
         def put(blob):
@@ -92,7 +92,7 @@ def run_main(source: str, receive: str, tmp_path: Path) -> str:
     head = f"""
         import sys, pickle
         sys.path.insert(0, {ROOT!r})
-        from goproc.pickling import calls, messages, store
+        from goproc._pickling import calls, messages, store
         blobs, sent = pickle.load(open({str(tmp_path / "wire")!r}, "rb"))
         def put(blob):
             blobs[len(blobs) + 1] = blob

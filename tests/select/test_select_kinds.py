@@ -352,7 +352,7 @@ def test_semaphores_under_load(place, long):
 
 def test_timer(place):
     def waits(c, seconds):
-        start = goproc.timer.monotonic() if hasattr(goproc.timer, "monotonic") else 0.0
+        start = goproc._timer.monotonic() if hasattr(goproc._timer, "monotonic") else 0.0
         t = Timer(seconds)
         got = select(c, t)
         return got.index, got.ok, got.value >= start

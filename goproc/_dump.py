@@ -1,0 +1,444 @@
+"""Reports on all goroutines of all processes: dump(), SIGQUIT, and the end by deadlock. In Go's format.
+
+Only a process itself knows the stacks of its goroutines. So whoever wants a dump asks the others by a signal, whose
+handler runs between two bytecodes, also while a goroutine computes and while the scheduler sleeps; each formats its
+own goroutines and publishes the text in shared memory (goproc/shm/dump.c). The signal is SIGQUIT for a worker, which
+also interrupts a system call, and that of time slices for the host, where SIGQUIT is the user's.
+
+What does not work, and what is done about it:
+
+- To wait for every process. One may be in C code for minutes, or stopped. It has a second, then it is reported as one
+  that did not answer, with what its task blocks in shared memory tell of its goroutines.
+- To run code of the program's while formatting. A handler may come at any bytecode, with a goroutine half-way through
+  anything. Only the handles of goproc are asked for their repr, as if a message were being pickled: then nothing
+  switches, and nothing blocks.
+- To trust that all is well. A report is wanted most when things are broken, so each goroutine is formatted by itself,
+  and one that cannot be is said to be so.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import signal
+import sys
+import threading
+from time import monotonic
+
+from greenlet import getcurrent
+
+from goproc import _frames, _gathering
+from goproc._gathering import one_line, place
+from goproc._labels import format_labels
+from goproc._proc import fatal
+from goproc._public import public
+from goproc._sched import scheduler, slices
+from goproc.shm import _core
+from goproc.shm._core import num_goroutine as num_goroutine
+
+__goproc_frames__ = "machinery"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import NoReturn, Protocol, overload
+
+    from goproc._gathering import Part
+    from goproc._sched.g import G
+
+    class Writable(Protocol):
+        def write(self, text: str, /) -> object: ...
+
+
+__all__ = ["dump", "num_goroutine"]
+
+_STACK_SECONDS = 0.5  # of ANSWER_SECONDS: after that goroutines are listed without their stacks
+_SHOWN_FRAMES = 100
+_LEFT_OUT = ("scheduler", "machinery")  # marks of frames, see _frames.py
+
+_asking = 0  # ident of the thread that collects a dump: a signal's handler may want one in the middle of it
+_answered = 0  # the request that this process has answered, or made
+
+
+# -- one process ---------------------------------------------------------------------------------------------
+
+
+def parts(active: FrameType | None) -> list[Part]:
+    """Describe the goroutines of this process that have started, each by itself.
+
+    Args:
+        active: the innermost frame of the thread that runs goroutines.
+    """
+    found: list[Part] = []
+    lines: dict[tuple[str, int | None, str], str] = {}
+    until = monotonic() + _STACK_SECONDS
+    main = scheduler.main
+    everyone = list(scheduler.started.values())
+    if _core.proc() == 0 and not _core.main_gone():
+        everyone.insert(0, main)
+    for g in everyone:
+        try:
+            text = _describe(g, active, lines if monotonic() < until else None)
+        except Exception as exc:
+            text = f"goroutine {g.id} [unknown]:\n  it cannot be shown: {type(exc).__name__}\n"
+        found.append((g.id, text))
+    return found
+
+
+def _describe(g: G, active: FrameType | None, lines: dict[tuple[str, int | None, str], str] | None) -> str:
+    foreign = g is scheduler.main and scheduler.in_thread_of_its_own()
+    if foreign:  # what the program calls main runs in a thread that runs no goroutines
+        status, frame = "running", sys._current_frames().get(threading.main_thread().ident or 0)
+    else:
+        status, frame = _status(g), _frame_of(g, active)
+    waits = ""
+    if g.parked and not foreign and g.waits_on is not None:
+        waits = f", waits on {_repr(g.waits_on)}"
+    stack = (
+        ""
+        if frame is None
+        else "  ...its stack is left out: there are too many\n"
+        if lines is None
+        else _stack(frame, lines)
+    )
+    return (
+        f"goroutine {g.id} [{status}]{format_labels(g.labels)}:\n"
+        f"  {one_line(g.name)}, {place(_core.proc(), os.getpid())}{waits}\n"
+        f"{stack}{fatal.created_by(g.parent, g.site)}"
+    )
+
+
+def _status(g: G) -> str:
+    if g.parked:
+        minutes = int((monotonic() - g.since) / 60) if g.since else 0
+        ago = f", {minutes} minutes" if minutes else ""
+        return f"{g.reason}{ago}"
+    return "running" if g is scheduler.current and not scheduler.idling else "runnable"
+
+
+def _frame_of(g: G, active: FrameType | None) -> FrameType | None:
+    if g.greenlet is None:
+        return None  # it waits for its first turn
+    frame: FrameType | None = g.greenlet.gr_frame
+    if frame is not None:
+        return frame
+    if _core.on_scheduler_thread():
+        return active if g.greenlet is getcurrent() else None
+    return active if g.greenlet else None
+
+
+def _stack(frame: FrameType | None, lines: dict[tuple[str, int | None, str], str]) -> str:
+    """The frames as in a traceback, without those of goproc's own at either end."""
+    frames: list[FrameType] = []
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back
+    shown = frames[::-1]
+    while shown and _frames.is_own(shown[0]):
+        del shown[0]
+    while shown:
+        last = len(shown) - 1
+        while last and shown[last].f_code.co_filename.startswith("<frozen importlib"):
+            last -= 1  # an import of goproc's own is no more the program's than what imports
+        if not _frames.is_own(shown[last]):
+            break
+        del shown[last:]
+    if not shown:  # a goroutine of goproc's own
+        shown = [f for f in frames[::-1] if not (_frames.is_own(f) and _frames.mark(f) in _LEFT_OUT)]
+    half = _SHOWN_FRAMES // 2
+    left_out = len(shown) - _SHOWN_FRAMES
+    if left_out > 0:
+        above = "".join([_line(f, lines) for f in shown[:half]])
+        below = "".join([_line(f, lines) for f in shown[-half:]])
+        return f"{above}  ...{left_out} frames left out...\n{below}"
+    return "".join([_line(f, lines) for f in shown])
+
+
+def _line(frame: FrameType, lines: dict[tuple[str, int | None, str], str]) -> str:
+    import linecache
+
+    code = frame.f_code
+    key = code.co_filename, frame.f_lineno, code.co_name
+    text = lines.get(key)
+    if text is None:
+        try:
+            source = linecache.getline(code.co_filename, frame.f_lineno or 0, frame.f_globals).strip()
+        except Exception:
+            source = ""
+        text = f'  File "{code.co_filename}", line {frame.f_lineno}, in {code.co_name}\n'
+        text += f"    {source}\n" if source else ""
+        lines[key] = text
+    return text
+
+
+def _repr(thing: object) -> str:
+    try:
+        text = _core.as_pickling(repr, thing)
+    except Exception as exc:
+        text = f"{type(thing).__name__} (its repr raised {type(exc).__name__})"
+    return one_line(text)
+
+
+# -- all of them ---------------------------------------------------------------------------------------------
+
+if TYPE_CHECKING:
+
+    @overload
+    def dump(file: None = None) -> str: ...
+    @overload
+    def dump(file: Writable) -> None: ...
+
+
+@public
+def dump(file: Writable | None = None) -> str | None:
+    """Describe all goroutines of all processes: state, what each waits on, stack, and where it was created.
+
+    Args:
+        file: where to write it; left out, it is returned.
+
+    Returns:
+        The text: a paragraph for each goroutine, which begins with ``goroutine N [state]:``. The caller's comes first.
+
+    From any goroutine or thread. A process that does not answer within a second, because it is in C code or stopped,
+    is reported with what shared memory tells. Cost: about 1 ms, and 10 us for each goroutine.
+    """
+    text = everything(sys._getframe())
+    if file is None:
+        return text
+    file.write(text)
+    return None
+
+
+def everything(active: FrameType) -> str:
+    """The text of a dump.
+
+    Args:
+        active: the frame of the caller.
+    """
+    _core.check_fork()
+    if not _core.attached():
+        return f"goroutine 1 [running]:\n{_stack(_main_frame(active), {})}"
+    mine = scheduler.current.id if _core.on_scheduler_thread() and not scheduler.current.parked else 0
+    return _gathering.assemble(_collect(active), mine)
+
+
+def _main_frame(active: FrameType) -> FrameType:
+    main = threading.main_thread()
+    if threading.current_thread() is main:
+        return active
+    return sys._current_frames().get(main.ident or 0, active)
+
+
+def _collect(active: FrameType) -> _gathering.Answers:
+    global _asking
+    outer = _asking
+    nested = outer == threading.get_ident()
+    try:
+        return _Collector(active).collect(nested)
+    finally:
+        _asking = outer
+
+
+class _Collector(_gathering.Collector):
+    """Collects a dump for this process."""
+
+    def __init__(self, active: FrameType) -> None:
+        super().__init__(_core.proc())
+        self._active = active
+
+    def begun(self, request: int) -> None:
+        global _asking, _answered
+        _asking, _answered = threading.get_ident(), request
+
+    def own(self) -> list[Part]:
+        return parts(self._active if _core.on_scheduler_thread() else _scheduler_frame())
+
+    def ask(self, proc: int) -> None:
+        _ask(proc)
+
+
+def _ask(proc: int) -> None:
+    pid, _, _, ready = _core.proc_facts(proc)
+    if ready:
+        try:
+            os.kill(pid, signal.SIGQUIT if proc else signal.SIGURG)  # the host's SIGQUIT is the user's
+        except OSError:
+            pass
+    _core.nudge(proc)  # if the signal comes just before it falls asleep, or has no handler of ours
+
+
+def _scheduler_frame() -> FrameType | None:
+    """The frame of the thread that runs goroutines, as seen from another one."""
+    return sys._current_frames().get(scheduler.thread)
+
+
+# -- being asked ---------------------------------------------------------------------------------------------
+
+
+def answer(frame: FrameType | None) -> bool:
+    """Publish the part of this process, if somebody waits for it. From a signal's handler, or the scheduler.
+
+    Args:
+        frame: what was interrupted.
+
+    Returns:
+        Whether a request waits for answers, of this process or of others.
+    """
+    global _answered
+    request = _core.dump_wanted()
+    if not request or request == _answered:
+        return request != 0
+    _answered = request
+    try:
+        mine = parts(frame)
+        data = marshal.dumps(mine)
+        if not _core.dump_answer(request, data):  # short of memory: the headers alone
+            short = [(id_, text[: text.index("\n") + 1]) for id_, text in mine]
+            _core.dump_answer(request, marshal.dumps(short))
+    except Exception:  # at the end of Python's stack, for one
+        try:
+            _core.dump_answer(request, b"")
+        except Exception:
+            pass
+    return True
+
+
+def on_worker_quit(number: int, frame: FrameType | None) -> None:
+    """SIGQUIT in a worker. A terminal sends it to all processes; then it is the host that reports."""
+    answer(frame)
+
+
+def on_host_quit(number: int, frame: FrameType | None) -> None:
+    """SIGQUIT in the host: a dump, and the end of the program."""
+    from goproc._proc import stdio
+
+    stdio.after_write(frame, lambda: _quit(frame))
+
+
+def _quit(frame: FrameType | None) -> NoReturn:
+    if not fatal.claim("SIGQUIT"):
+        fatal.wait_for_the_end()
+    _end("SIGQUIT: quit", frame)
+
+
+def _end(title: str, frame: FrameType | None) -> NoReturn:
+    try:
+        text = everything(frame or sys._getframe())
+    except Exception as exc:
+        text = f"the goroutines cannot be shown: {type(exc).__name__}: {exc}\n"
+    fatal.report(f"{title}\n\n{text}{_unread()}")
+    fatal.flush()
+    _core.set_survives(False)
+    fatal.end(2)
+    raise AssertionError("the end of the program returned")
+
+
+def _unread() -> str:
+    """Describe failures that nobody has read: the cause of a deadlock is often among them."""
+    try:
+        found = fatal.unread_failures()
+        return "".join(
+            [
+                "\n" + fatal.describe_unread(id_, fatal.Failure.read(stored), site)
+                for id_, stored, site in found
+            ]
+        )
+    except Exception as exc:
+        return f"\nfailures that nobody has read cannot be shown: {type(exc).__name__}: {exc}\n"
+
+
+# -- deadlock ------------------------------------------------------------------------------------------------
+
+
+def deadlock() -> bool:
+    """All goroutines of all processes are asleep: report it and end the program. Called by the host's scheduler.
+
+    Returns:
+        False if something that the detector does not see may still wake one; True at a prompt, where main is
+        interrupted instead.
+    """
+    if not _core.others_asleep(False):
+        return False  # a signal's handler has woken somebody: whoever is idle last looks again
+    if veto():
+        scheduler.call_at(monotonic() + 1, _nothing)  # a pending timer holds off the detector until then
+        return False
+    if not _core.others_asleep(True) or scheduler.runq:
+        return False
+    alone = _core.main_gone() and _core.num_goroutine() == 0
+    title = "no goroutines (main called runtime.Goexit)" if alone else "all goroutines are asleep"
+    title = f"fatal error: {title} - deadlock!"
+    if _core.survives() and not scheduler.in_thread_of_its_own():
+        scheduler.interrupt(
+            scheduler.main, RuntimeError(f"{title}\n\n{everything(sys._getframe())}{_unread()}")
+        )
+        return True
+    if not fatal.claim("deadlock"):
+        fatal.wait_for_the_end()
+    _end(title, sys._getframe())
+
+
+def threads_asleep() -> None:
+    """Main has returned, and this process has nothing to run: if its threads wait for ever, say so and end the program.
+
+    Returns if one of them may still go on, or a goroutine elsewhere may wake it.
+    """
+    if not _core.others_asleep(False) or veto() or not _core.others_asleep(True):
+        return
+    if not fatal.claim("deadlock"):
+        fatal.wait_for_the_end()
+    names = ", ".join([repr(t.name) for t in threading.enumerate() if t is not threading.current_thread()])
+    _end(
+        f"fatal error: all goroutines are asleep - deadlock!\n\nmain has returned; these threads wait for ever: {names}",
+        sys._getframe(),
+    )
+
+
+def _nothing() -> None:
+    pass
+
+
+#: Handlers that no program has installed; the host adds its own.
+own_handlers: list[object] = [
+    on_host_quit,
+    slices.on_slice_end,
+    slices.on_asked,
+    signal.default_int_handler,
+]
+
+
+def veto() -> bool:
+    """May a signal still wake a goroutine: has the program a handler of its own, or a timer that sends one?
+
+    GOPROC_DEADLOCK=0 answers yes: for programs that are woken by what Python does not know, such as a thread of C code.
+    """
+    if os.environ.get("GOPROC_DEADLOCK") == "0":
+        return True
+    if any(
+        signal.getitimer(which)[0]
+        for which in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+    ):
+        return True
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    if any(callable(h) and h not in own_handlers for h in handlers if not isinstance(h, signal.Handlers)):
+        return True
+    return any(_handles_signals(pid) for pid in _core.pids()[1:])
+
+
+#: What a worker has handlers for without the program's doing; the faults are faulthandler's, which wake nobody.
+_WORKERS_OWN = {signal.SIGCONT, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGURG} | {
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGABRT,
+}
+
+
+def _handles_signals(pid: int) -> bool:
+    """Has the program set a handler in this worker? The kernel knows; to ask the worker would wake it."""
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            caught = next((int(line.split()[1], 16) for line in file if line.startswith("SigCgt:")), 0)
+    except OSError:
+        return False
+    return any(caught >> (number - 1) & 1 for number in signal.valid_signals() - _WORKERS_OWN)

@@ -1,0 +1,790 @@
+"""Goroutines: ``go``, the handle, and what happens when one ends.
+
+`go` serialises the call at once, in the caller, wherever the goroutine will run: what a call means never depends on
+placement, and what cannot be copied is reported at the `go` line. Then it is a task in shared memory, which this
+process starts when its running goroutine blocks, unless an idle process takes it first.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import opcode
+import os
+import sys
+import threading
+from contextvars import copy_context
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+from goproc import _garbage
+from goproc._labels import format_labels
+from goproc._pickling import calls, functions, homes, messages, received, variables
+from goproc._proc import fatal, forked, sigint, stdio
+from goproc._public import public
+from goproc._sched import scheduler
+from goproc._sched.g import G
+from goproc.errors import Cancelled, OutOfSharedMemory, PickleError
+from goproc.shm import _core
+
+__goproc_frames__ = "machinery"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import FrameType
+    from typing import NoReturn
+
+    from goproc.sync import WaitGroup
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+_STATES = {
+    _core.G_QUEUED: "queued",
+    _core.G_RUNNING: "running",
+    _core.G_OK: "done",
+    _core.G_FAILED: "failed",
+    _core.G_DEAD: "died",
+}
+_POP_TOP = opcode.opmap["POP_TOP"]
+_TRACKED = "wg"  # before a call that a WaitGroup or a Group waits for
+_WITH = "with"  # before a call that comes with labels and values of its creator's context
+
+
+@public
+class Goroutine(_core.Outcome[T]):
+    """A handle on a goroutine: what `go` returns.
+
+    Keeping it is optional. While a handle exists, anywhere, an exception of the goroutine is kept for ``result()``;
+    without one an exception is a panic and ends the program. A failure that nobody has read when the last handle goes is
+    reported on stderr (GOPROC_UNREAD=panic and =ignore change that). A handle can be sent to other goroutines, and all
+    of them can read the result.
+
+    Attributes:
+        id: its number, unique in this run; main is 1.
+    """
+
+    __slots__ = ("_error", "_labels", "_name", "_outcome")
+    _error: BaseException | None
+    _labels: dict[str, str]
+    _name: str
+    _outcome: tuple[Any, fatal.Failure | None]
+    __goproc_handle__ = True
+
+    @property
+    def name(self) -> str:
+        """What it was named by ``go.opts(name=...)``, else the name of its function."""
+        return getattr(self, "_name", "") or f"goroutine {self.id}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Its labels, where they are known: on the handle that ``go`` returned, and on that of ``current()``."""
+        return dict(getattr(self, "_labels", ()))
+
+    @property
+    def state(self) -> str:
+        """ "queued", "running", "done", "failed", or "died" (with its process), at this instant."""
+        return _STATES[self._state]
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until it has ended, however that was.
+
+        Args:
+            timeout: seconds to wait at most; None waits for ever.
+
+        Raises:
+            TimeoutError: it has not ended in time; it goes on running.
+        """
+        if not hasattr(self, "_outcome"):
+            self._join(timeout)
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait for the goroutine to end and return the result of its function.
+
+        Args:
+            timeout: seconds to wait at most; None waits for ever.
+
+        Returns:
+            The result; the same object at every call in one process.
+
+        Raises:
+            TimeoutError: the goroutine has not ended in time.
+            BaseException: the exception of the function, with the goroutine's traceback as a note; RemoteError in place
+                of an exception that cannot be pickled, Cancelled if the goroutine was cancelled, WorkerDied if its
+                process died. Each call raises an object of its own: one that the handle kept would keep, by its
+                traceback, the frames of the caller alive, and with them this handle.
+        """
+        value, failed = self._read(timeout)
+        if failed is not None:
+            raise _exception(failed)
+        return value  # type: ignore[no-any-return]
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the goroutine to end and return the exception of its function, or None. Arguments as for result().
+
+        Returns:
+            The same object at every call in one process.
+        """
+        failed = self._read(timeout)[1]
+        if failed is None:
+            return None
+        if not hasattr(self, "_error"):
+            self._error = _exception(failed)
+        return self._error
+
+    def _read(self, timeout: float | None) -> tuple[Any, fatal.Failure | None]:
+        try:
+            return self._outcome
+        except AttributeError:
+            pass
+        self._join(timeout)
+        state, value = self._take()
+        self._outcome = (value, None) if state == _core.G_OK else (None, fatal.Failure.read(value))
+        if state != _core.G_OK and scheduler.current is scheduler.main:
+            _hear(self._ref)
+        return self._outcome
+
+    def __repr__(self) -> str:
+        try:
+            return f"<Goroutine {self.id} {self.name} {self.state}>"
+        except RuntimeError:
+            return "<Goroutine of a runtime that stopped>"
+
+
+def _exception(failed: fatal.Failure) -> BaseException:
+    from goproc._pickling import failure
+
+    return failure.unpack(failed.packed)
+
+
+# The reference of the goroutine whose KeyboardInterrupt main is to be told of, and the id of that exception: the
+# exception itself would keep the frames of the goroutine alive.
+_interrupting = (0, 0)
+
+
+def _interrupt_main(g: G, exc: KeyboardInterrupt) -> None:
+    global _interrupting
+    _interrupting = (g.object, id(exc))
+    scheduler.interrupt(scheduler.main, exc)
+
+
+def _hear(ref: int) -> None:
+    """Drop what is to interrupt main if main has read it as the outcome of the goroutine that raised it."""
+    pending = scheduler.main.interrupt
+    if pending is not None and _interrupting == (ref, id(pending)):
+        scheduler.main.interrupt = None
+
+
+class Goexit(BaseException):
+    """Raised by goexit(); ends the goroutine, running its ``finally`` blocks."""
+
+
+class Told(BaseException):
+    """Raised around an exception that somebody has been told of: it is the outcome of the goroutine, and no panic."""
+
+    def __init__(self, exc: BaseException) -> None:
+        super().__init__(exc)
+        self.exc = exc
+
+
+# -- creation ------------------------------------------------------------------------------------------------
+
+# Code that is made at run time, over and over, would fill the tables of the places where goroutines are created. So much
+# code is kept, and the texts of so many places are stored, which is for ever.
+_KEPT_SITES = 1024
+_MOST_SITES = 4096
+
+_sites: dict[tuple[int, int], tuple[object, int]] = {}
+_site_texts: dict[str, int] = {}  # the references, by what is stored there
+
+
+def _site(frame: FrameType, alone: bool = False) -> int:
+    """Return a reference, for any process, to the place where a goroutine is created. Each place is stored once.
+
+    Args:
+        frame: of the code that creates it.
+        alone: nobody gets a handle; else the code tells whether it drops the handle at once.
+    """
+    code = frame.f_code
+    key = (id(code), ~frame.f_lasti if alone else frame.f_lasti)
+    known = _sites.get(key)
+    if known is not None and known[0] is code:
+        return known[1]
+    if len(_sites) >= _KEPT_SITES:
+        _sites.clear()
+    text = fatal.Site(
+        code.co_qualname, f"{code.co_filename}:{frame.f_lineno}", alone or _is_statement(frame)
+    ).store()
+    if text not in _site_texts and len(_site_texts) >= _MOST_SITES:
+        text = fatal.Site(
+            "code made at run time", "one of very many places", alone or _is_statement(frame)
+        ).store()
+    ref = _site_texts.get(text, 0)
+    if not ref:
+        ref = _site_texts[text] = _core.definition_put(text.encode("utf-8", "backslashreplace"))
+    _sites[key] = (code, ref)
+    return ref
+
+
+def _is_statement(frame: FrameType) -> bool:
+    """Return True if the call that runs in a frame is a statement: its result is popped, and nothing else."""
+    code, at = frame.f_code.co_code, frame.f_lasti + 2
+    while at < len(code) and code[at] == 0:  # the inline caches of the call
+        at += 2
+    return at < len(code) and code[at] == _POP_TOP
+
+
+def _name_of(f: Any) -> str:
+    return getattr(f, "__qualname__", None) or type(f).__qualname__
+
+
+def _spawn(
+    f: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    name: str,
+    proc: int,
+    frame: FrameType,
+    tracker: WaitGroup | tuple[Any, ...] | None = None,
+    labels: dict[str, str] | None = None,
+) -> Any:
+    bare = _core.bare()
+    if not bare and not _core.attached():
+        _core.refuse_stale(f, *args, *kwargs.values())
+    call = calls.pack_call(f, args, kwargs)
+    values = None
+    if not bare:
+        _core.ensure()
+        values = variables.pack(copy_context())
+    creator = scheduler.current
+    if creator.labels:
+        labels = _inherited(labels)
+    text = (_label_bytes(labels),) if labels else ()
+    try:
+        if tracker is not None:
+            call = _TRACKED, tracker, _closed_call(call)
+        if labels or values:
+            call = _WITH, labels, values, call
+        g = _core.task_new(Goroutine, call, name, _site(frame), creator.id, proc, *text)
+    except PickleError as error:
+        from goproc._pickling.diagnose import explain_call
+
+        raise _core.as_pickling(explain_call, error, f, args, kwargs) from error.__cause__
+    except OutOfSharedMemory as error:
+        from goproc._pickling.diagnose import explain_memory
+
+        raise explain_memory(error, f, args, kwargs) from None
+    scheduler.newest_first()
+    g._name = name
+    if labels:
+        g._labels = labels
+    return g
+
+
+def _inherited(own: dict[str, str] | None) -> dict[str, str] | None:
+    """Labels of a new goroutine: its creator's, and its own."""
+    creators = scheduler.current.labels
+    if not creators or not _core.on_scheduler_thread():
+        return own
+    return {**creators, **own} if own else creators
+
+
+class Origin(NamedTuple):
+    """Where a goroutine comes from, noted before it is created: a timer's function, say, is started by nobody in particular."""
+
+    site: int
+    parent: int
+    labels: dict[str, str] | None
+
+
+def origin(frame: FrameType) -> Origin:
+    return Origin(_site(frame, alone=True), scheduler.current.id, _inherited(None))
+
+
+def _spawn_local(
+    f: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    name: str,
+    frame: FrameType | Origin,
+    labels: dict[str, str] | None = None,
+) -> Any:
+    if f is None:
+        raise TypeError("go of nil func value")
+    if not callable(f):
+        raise TypeError(f"go.local: {type(f).__name__!r} object is not callable")
+    if not _core.attached():
+        _core.refuse_stale(f, *args, *kwargs.values())
+    _core.ensure()
+    if type(frame) is Origin:
+        site, parent, labels = frame
+    else:
+        site, parent, labels = _site(frame), scheduler.current.id, _inherited(labels)  # type: ignore[arg-type]
+    text = (_label_bytes(labels),) if labels else ()
+    handle, block, ref, id_ = _core.task_local(Goroutine, name, site, parent, *text)
+    handle._name = name
+    g = G(id_, name, _start_local)
+    g.call = f, args, kwargs or None
+    g.object, g.block, g.parent, g.site = ref, block, parent, site
+    g.context = copy_context()
+    if labels:
+        g.labels = handle._labels = labels
+    if _core.on_scheduler_thread():
+        scheduler.started[ref] = g
+        scheduler.spawn(g)
+    else:
+
+        def begin() -> None:
+            scheduler.started[ref] = g
+            scheduler.spawn(g)
+
+        scheduler.post(begin)
+    return handle
+
+
+def spawn_tracked(wg: WaitGroup, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """WaitGroup.go."""
+    wg.add(1)
+    try:
+        return _spawn(f, args, kwargs, _name_of(f), -1, sys._getframe(2), wg)
+    except BaseException:
+        wg.done()
+        raise
+
+
+def _closed_call(call: Any) -> Any:
+    """The same call in an envelope, unless reading it cannot fail: who is to be told of the end must be readable."""
+    if calls.plain(call):
+        return call
+    envelope = _core.promise_new(Goroutine)
+    _core.promise_set(envelope, False, call)
+    return envelope
+
+
+def open_call(call: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """The callable and the arguments of a call that somebody waits for."""
+    if isinstance(call, Goroutine):
+        call = call.result()
+    elif callable(call[0]):
+        return call  # type: ignore[no-any-return]  # of this process
+    return _open(scheduler.current, call)
+
+
+def _tracked(tracker: Any, call: Any) -> Any:
+    """The body of a goroutine that somebody waits for: they are told of its end even if it cannot begin."""
+    if type(tracker) is tuple:
+        from goproc import _group
+
+        return _group.run_member(tracker, call)
+    wg: WaitGroup = tracker
+    try:
+        if scheduler.current.cancelled:
+            raise Cancelled
+        f, args, kwargs = open_call(call)
+        value = f(*args, **kwargs)
+    except Goexit:
+        wg.done()
+        raise
+    except Cancelled:
+        wg.done()
+        raise
+    except BaseException as exc:
+        forked.leave(exc)
+        if _core.task_wanted(scheduler.current.object):
+            wg.done()  # the exception is kept for a handle: nothing will end the program
+        raise
+    forked.leave(None)
+    wg.done()
+    return value
+
+
+class _Placed:
+    """``go`` with options: what go.on(), go.opts() return."""
+
+    __slots__ = ("_labels", "_name", "_proc")
+
+    def __init__(self, name: str | None, proc: int, labels: dict[str, str] | None = None) -> None:
+        self._name = name
+        self._proc = proc
+        self._labels = labels
+
+    def __call__(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
+        name = self._name or _name_of(f)
+        return _spawn(f, args, kwargs, name, self._proc, sys._getframe(1), None, self._labels)  # type: ignore[no-any-return]
+
+    def on(self, proc: int) -> _Placed:
+        """As go.on()."""
+        return _Placed(self._name, _checked_proc(proc), self._labels)
+
+    def opts(self, *, name: str | None = None, labels: Mapping[str, object] | None = None) -> _Placed:
+        """As go.opts()."""
+        both = {**(self._labels or {}), **_checked_labels(labels)}
+        return _Placed(_checked_name(name) or self._name, self._proc, both)
+
+    def local(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
+        """As go.local()."""
+        name = self._name or _name_of(f)
+        return _spawn_local(f, args, kwargs, name, sys._getframe(1), self._labels)  # type: ignore[no-any-return]
+
+
+def _checked_name(name: str | None) -> str | None:
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"go.opts(name=...) takes a string, not {type(name).__name__}")
+    return name
+
+
+def _checked_labels(labels: Mapping[str, object] | None) -> dict[str, str]:
+    checked = {}
+    for key, value in dict(labels or {}).items():
+        if not isinstance(key, str):
+            raise TypeError(f"go.opts(labels=...): the names of labels are strings, not {type(key).__name__}")
+        checked[key] = str(value)
+    return checked
+
+
+def _checked_proc(proc: int) -> int:
+    if not isinstance(proc, int) or isinstance(proc, bool):
+        raise TypeError(f"go.on() takes the number of a proc, not {type(proc).__name__}")
+    _core.ensure()
+    if not 0 <= proc < _core.procs():
+        raise ValueError(f"go.on({proc}): {_known_procs()}")
+    return proc
+
+
+def _known_procs() -> str:
+    workers = _core.procs() - 1
+    if workers == 0:
+        return "there is only proc 0, the process of the script (--procs 0)"
+    return "there are proc 0, the host, and " + (
+        "the worker 1" if workers == 1 else f"the workers 1 to {workers}"
+    )
+
+
+@public
+class _Go:
+    """``go(f, *args, **kwargs)``: run a call as a goroutine.
+
+    The function and its arguments are copied now (functions and classes of ``__main__``, lambdas and closures too;
+    channels, sync objects and handles stay references to the shared thing). The goroutine runs on a worker. It starts
+    with the contextvars of its creator; values that cannot be pickled are left out. A ContextVar is known everywhere by
+    the module that holds it; one of the script, by the copies of it that goroutines get.
+
+    Returns:
+        Its handle, which may be dropped.
+
+    Raises:
+        PickleError: something cannot be copied; the message names the path to it.
+        TypeError: f is not callable.
+        OutOfSharedMemory: the arguments are larger than what memory allows.
+
+    Cost: about 2 us, and 2 us more where it runs. The first use of a function costs about 50 us more.
+    """
+
+    __slots__ = ()
+    __goproc_constant__ = True
+
+    def __reduce__(self) -> str:
+        return "go"
+
+    def __call__(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
+        return _spawn(f, args, kwargs, getattr(f, "__qualname__", "") or _name_of(f), -1, sys._getframe(1))  # type: ignore[no-any-return]
+
+    def local(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
+        """Run a call as a goroutine of this process: nothing is copied, it shares memory with its creator.
+
+        Its result is still copied when it is read. contextvars are inherited.
+        """
+        return _spawn_local(f, args, kwargs, _name_of(f), sys._getframe(1))  # type: ignore[no-any-return]
+
+    def on(self, proc: int) -> _Placed:
+        """``go.on(proc)(f, ...)``: run it on that process; it is not taken by another.
+
+        Raises:
+            ValueError: there is no such proc.
+        """
+        return _Placed(None, _checked_proc(proc))
+
+    def opts(self, *, name: str | None = None, labels: Mapping[str, object] | None = None) -> _Placed:
+        """``go.opts(name=..., labels={...})(f, ...)``: options, apart from the keyword arguments of f.
+
+        Args:
+            name: what reports call the goroutine; default: the name of its function.
+            labels: text by name, shown in dumps and panics. The goroutines it creates inherit them.
+
+        Raises:
+            TypeError: a name is not a string. Values are turned into text.
+        """
+        return _Placed(_checked_name(name), -1, _checked_labels(labels))
+
+    def __repr__(self) -> str:
+        return "go"
+
+
+go = _Go()
+
+
+# -- life ----------------------------------------------------------------------------------------------------
+
+
+def make(task: tuple[Any, ...]) -> G:
+    """The G of a task that this process has claimed."""
+    block, ref, id_, parent, site, name, call, error = task
+    g = G(id_, name, _start)
+    g.object, g.block, g.parent, g.site = ref, block, parent, site
+    g.call = error if error is not None else call
+    scheduler.started[ref] = g
+    return g
+
+
+def _start(g: G) -> None:
+    """The first turn of a goroutine that came as a task."""
+    call, g.call = g.call, None
+    try:
+        if isinstance(call, BaseException):  # its arguments could not be read: that is its outcome
+            raise call
+        if call[0] == _WITH:
+            _, labels, values, call = call
+            g.labels = labels or g.labels
+            if values:
+                g.context = contextvars.Context()
+                g.context.run(variables.unpack, values)
+        g.cancelled = _core.task_cancelled(g.object)
+        kwargs: dict[str, Any] | None = None
+        if call[0] == _TRACKED:
+            f, args = _tracked, call[1:]
+        elif g.cancelled:
+            raise Cancelled
+        else:
+            f, args, kwargs = _open(g, call)
+    except BaseException as exc:
+        scheduler.started.pop(g.object, None)
+        _end_failed(g, exc)
+        return
+    del call
+    _run(g, f, args, kwargs)
+    if g.private is not None:
+        del f, args, kwargs
+        private, g.private = g.private, None
+        homes.release(private)
+
+
+def _open(g: G, call: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """Return the callable and the arguments of a call that a goroutine makes first."""
+    opened = calls.unpack_call(call)
+    g.function = opened[0]
+    if not calls.shares_globals(call):
+        g.private = homes.namespace_of(g.function)
+    return opened
+
+
+def _start_local(g: G) -> None:
+    """The first turn of a goroutine of go.local."""
+    (f, args, kwargs), g.call = g.call, None
+    _core.task_started(g.object)
+    _run(g, f, args, kwargs)
+
+
+def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
+    """Run a goroutine to its end. Lets nothing through."""
+    value: Any = None
+    # A greenlet has a context of its own. To set it saves what Context.run() takes of the stack, and so of the memory of a
+    # parked goroutine; so does a call with its arguments written out, which Python makes in the same C frame.
+    g.greenlet.gr_context = g.context
+    try:
+        if kwargs or len(args) > 2:
+            value = f(*args, **(kwargs or {}))
+        elif not args:
+            value = f()
+        elif len(args) == 1:
+            value = f(args[0])
+        else:
+            value = f(args[0], args[1])
+    except Goexit:
+        pass
+    except Told as told:
+        _end_failed(g, told.exc, quiet=True)
+        return
+    except BaseException as exc:
+        _end_failed(g, exc)
+        return
+    finally:
+        scheduler.started.pop(g.object, None)
+        stdio.finish(g.greenlet)
+        g.greenlet.gr_context = None
+    g.function = None
+    try:
+        _core.task_done(g.block, g.object, False, value, False)
+    except BaseException as exc:  # it worked, but its result cannot be read; nobody may want to
+        if isinstance(exc, (PickleError, OutOfSharedMemory)):
+            exc = type(exc)(f"the result of {g.name}: {exc}")
+        _end_failed(g, exc, quiet=True)
+
+
+def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
+    """Store the exception of a goroutine for its handle. Report it if the handle was dropped; panic if the creator kept none.
+
+    Args:
+        g: the goroutine.
+        exc: raised by its function.
+        quiet: somebody has been told already.
+    """
+    forked.leave(exc)
+    if isinstance(exc, SystemExit):
+        fatal.exit_program(exc)
+        quiet = True
+    if isinstance(exc, (BrokenPipeError, BaseExceptionGroup)) and fatal.broke(exc):
+        fatal.end_broken()
+    if isinstance(exc, (NameError, KeyError)):
+        _explain_missing(g, exc)
+    g.function = None
+    if isinstance(exc, KeyboardInterrupt) and _core.proc() == 0 and exc is not sigint.thrown:
+        _interrupt_main(g, exc)
+    quiet = quiet or isinstance(exc, (Cancelled, KeyboardInterrupt))
+    wanted = _core.task_wanted(g.object)
+    # Packed before it ends, since main may wait for that, and then end the program before the report is out.
+    failed = _failure(g, exc) if wanted or not quiet else None
+    if wanted and failed is not None:
+        try:
+            if _core.task_done(g.block, g.object, True, failed.store(), quiet):
+                return
+        except BaseException:  # the exception drags along more than memory allows
+            if _end_briefly(g, exc, failed, quiet):
+                return
+    if failed is not None and not quiet and _core.attached():
+        # Before the goroutine has ended: main may wait for that, and then end the program.
+        _tell_unread(g, exc, failed)
+    if not wanted:
+        _core.task_done(g.block, g.object, True, None, quiet)
+
+
+def _tell_unread(g: G, exc: BaseException, failed: fatal.Failure) -> None:
+    """Report the exception of a goroutine that nobody can read; panic if its creator has kept no handle."""
+    from goproc._pickling import failure
+
+    where = fatal.Site.read(g.site)
+    if where is None or not where.statement:
+        fatal.unread(g.id, failed.store(), g.site)
+    else:
+        fatal.panic(
+            fatal.first_line(exc),
+            g.id,
+            failure.format_traceback(exc),
+            g.parent,
+            g.site,
+            format_labels(g.labels),
+        )
+
+
+def _end_briefly(g: G, exc: BaseException, failed: fatal.Failure, quiet: bool) -> bool:
+    """Store the text of an exception; if memory is too full even for that, that there was one. True if it is wanted."""
+    from goproc._pickling import failure
+
+    short = failed._replace(packed=failure.pack_briefly(exc))
+    try:
+        return _core.task_done(g.block, g.object, True, short.store(), quiet)
+    except BaseException:
+        return _core.task_done(g.block, g.object, True, None, quiet)
+
+
+def _explain_missing(g: G, exc: NameError | KeyError) -> None:
+    """Add a note if the name is that of a global which could not travel."""
+    name = exc.name if isinstance(exc, NameError) else exc.args[0] if exc.args else None
+    reason = functions.why_missing(g.function, name)
+    if reason is not None:
+        exc.add_note(f"goproc: the global {name!r} of the script is not in the goroutine: {reason}")
+
+
+def _failure(g: G, exc: BaseException) -> fatal.Failure:
+    from goproc._pickling import failure
+
+    return fatal.Failure(failure.pack(exc), format_labels(g.labels), g.name, g.parent)
+
+
+@public
+def goexit() -> NoReturn:
+    """End this goroutine; its ``finally`` blocks run. Its handle's result is None.
+
+    In main the program goes on without it. When no goroutine is left that could run it ends with status 2, as in Go.
+    """
+    if not _core.attached() and threading.current_thread() is threading.main_thread():
+        _core.ensure()  # else nobody would know that main ended in this way
+    raise Goexit
+
+
+# -- who am I ------------------------------------------------------------------------------------------------
+
+_main_handle: Goroutine[Any] | None = None  # kept, since main has no other outcome
+
+
+@public
+def current() -> Goroutine[Any]:
+    """The handle of the running goroutine; of main in the code of the script.
+
+    Raises:
+        RuntimeError: the calling thread is one that runs no goroutines.
+
+    Cost: about 0.5 us. While a goroutine's own handle exists, it counts as one that could read its exception.
+    """
+    if not _core.attached():
+        _core.check_fork()
+        if threading.current_thread() is threading.main_thread():
+            _core.ensure()
+    g = scheduler.current
+    if not _core.attached() or not _core.on_scheduler_thread() or (g is scheduler.main and g.parked):
+        raise RuntimeError(
+            f"this is no goroutine: the code runs in the thread {threading.current_thread().name!r}"
+        )
+    if g is scheduler.main:
+        return _handle_of_main(g)
+    handle: Goroutine[Any] = _core.task_handle(g.object)
+    handle._name = g.name
+    if g.labels:
+        handle._labels = g.labels
+    return handle
+
+
+def _handle_of_main(main: G) -> Goroutine[Any]:
+    global _main_handle
+    if _main_handle is None:
+        handle: Goroutine[Any] = _core.main_handle(Goroutine)
+        handle._name = main.name
+        main.object = handle._ref
+        _main_handle = handle
+    return _main_handle
+
+
+def end_main() -> None:
+    """Main called goexit(): who waits for it goes on."""
+    _core.main_ended(0 if _main_handle is None else _main_handle._ref)
+
+
+def _label_bytes(labels: Mapping[str, str]) -> bytes:
+    return format_labels(labels).encode("utf-8", "backslashreplace")
+
+
+def forget() -> None:
+    """The runtime stops: references into its segment mean nothing any more."""
+    global _main_handle
+    _main_handle = None
+    _sites.clear()
+    _site_texts.clear()
+
+
+def pid_of(proc: int) -> int:
+    """Process id of a proc, 0 while it starts."""
+    return _core.pids()[proc] or (os.getpid() if proc == _core.proc() else 0)
+
+
+def _running_namespace() -> dict[str, Any] | None:
+    return homes.namespace_of(scheduler.current.function) if _core.on_scheduler_thread() else None
+
+
+def _namespaces() -> list[dict[str, Any]]:
+    found = [homes.namespace_of(g.function) for g in list(scheduler.started.values())]
+    return [namespace for namespace in found if namespace is not None]
+
+
+homes.running = _running_namespace
+homes.all_of_them = _namespaces
+scheduler.on_nudge += [received.let_go_unused, _garbage.answer]
+_core.connect(goroutine=Goroutine, unread=fatal.unread, full=_garbage.search)
+_core.connect(encode=messages.dumps, decode=messages.loads)

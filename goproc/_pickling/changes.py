@@ -1,0 +1,240 @@
+"""A sender notices here that a class has changed since its definition was made.
+
+A definition holds the attributes of a class that cannot change in themselves: methods, immutable values, and small lists,
+dicts and sets of such values, of which a copy is kept to compare with. An attribute that can change in other ways is
+*state*, as is one that was found changed: messages carry it.
+"""
+
+from __future__ import annotations
+
+import abc
+from operator import is_
+from types import FunctionType
+
+from goproc._pickling import enumerations
+from goproc._pickling.statics import is_enumeration, is_static
+from goproc.shm._core import Bindings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable
+    from typing import Any
+
+    Namespace = dict[str, Any]
+
+# Attributes that a metaclass keeps: of classes of `abc`, and of enumerations.
+REGISTRY = "_abc_impl"
+_KEPT = frozenset({REGISTRY, "_member_map_"}) | enumerations.KEPT
+_MOST = 1000  # elements of a container that a definition holds
+
+
+def is_definition(name: str, value: Any) -> bool:
+    """Return True if an attribute of a class belongs to its definition by its nature, whatever is in it."""
+    return (
+        _is_special(name)
+        or is_enumeration(type(value))
+        or isinstance(value, type)
+        or hasattr(type(value), "__get__")
+    )
+
+
+def is_state(name: str, value: Any) -> bool:
+    """Return True if messages have to carry an attribute of a class."""
+    return not (is_definition(name, value) or is_static(value) or _is_small(value))
+
+
+def _is_small(value: Any) -> bool:
+    kind = type(value)
+    if kind not in (list, dict, set) or len(value) > _MOST:
+        return False
+    return all(map(is_static, value)) and (kind is not dict or all(map(is_static, value.values())))
+
+
+def _containers_of(enumeration: type) -> list[Any]:
+    """Return the containers that hold what an enumeration's members have."""
+    found = _states(enumeration)
+    return found + [value for state in found for value in state.values() if type(value) in (list, dict, set)]
+
+
+def can_be_watched(enumeration: type) -> bool:
+    """Return True if a change of what the members have would be seen."""
+    return all(_is_watched(value) for state in _states(enumeration) for value in state.values())
+
+
+def _states(enumeration: Any) -> list[dict[str, Any]]:
+    return [vars(member) for member in enumeration._member_map_.values()]
+
+
+def _is_watched(value: Any) -> bool:
+    return is_definition("", value) or _cannot_change(value) or _is_small(value)
+
+
+def _cannot_change(value: Any) -> bool:
+    if type(value) is tuple:
+        return all(is_definition("", item) or _cannot_change(item) for item in value)
+    return is_static(value)
+
+
+class Guard:
+    """Names of a namespace that must still stand for what they did, and names that must not be there.
+
+    And the number of all of its names, if it is not -1.
+    """
+
+    def __init__(self, namespace: Namespace, expected: Namespace, absent: set[str], size: int) -> None:
+        self.namespace = namespace
+        self.expected = expected
+        self.absent = absent
+        # A method of the core, of the namespace: the guards of a class are asked each time that it is sent.
+        self.holds = Bindings(tuple(expected), tuple(expected.values()), absent=tuple(absent), size=size).hold
+
+    def moved(self) -> set[str]:
+        """Return the names that no longer stand for what they did."""
+        changed = {n for n, v in self.expected.items() if self.namespace.get(n, self) is not v}
+        return changed | {n for n in self.absent if n in self.namespace}
+
+
+class Watch:
+    """The attributes of a class that its definition holds, as they were."""
+
+    def __init__(self, cls: type, state: Iterable[str]) -> None:
+        attributes = dict(cls.__dict__)
+        self._state = frozenset(state)
+        self._attributes = {name: value for name, value in attributes.items() if name not in self._state}
+        containers = [
+            value
+            for name, value in self._attributes.items()
+            if type(value) in (list, dict, set) and not is_definition(name, value)
+        ]
+        if is_enumeration(cls):
+            containers += _containers_of(cls)
+        self._copies = [(container, container.copy()) for container in containers]
+        self._bases, self._title = cls.__bases__, cls.__qualname__
+        self._registry = Registry(cls) if REGISTRY in attributes else None
+        self._bind(len(attributes))
+
+    def _bind(self, size: int) -> None:
+        values = tuple(self._attributes.values())
+        self._size = size
+        # A method of the core, of the class.
+        self._hold = Bindings(
+            tuple(self._attributes),
+            values,
+            copies=tuple(self._copies),
+            size=size,
+            title="",
+            qualname=self._title,
+            bases=self._bases,
+        ).hold
+        self.holds = self._hold if self._registry is None else self._hold_with_registry
+
+    def _hold_with_registry(self, cls: type) -> bool:
+        return self._hold(cls) and self._registry is not None and self._registry.holds(cls)
+
+    def moved(self, cls: type) -> set[str]:
+        """Return the names of changed attributes that messages can carry from now on."""
+        return {name for name in self._changed(cls) if not is_definition(name, cls.__dict__[name])}
+
+    def differing(self, cls: type) -> set[str]:
+        """Return the names of all attributes that differ, but for those that Python and libraries keep on a class."""
+        names = self._changed(cls) | {name for name in self._attributes if name not in cls.__dict__}
+        found = {
+            name for name in names if not _is_special(name) or type(cls.__dict__.get(name)) is FunctionType
+        }
+        return found | ({REGISTRY} if self._registry is not None and not self._registry.holds(cls) else set())
+
+    def _changed(self, cls: type) -> set[str]:
+        copies = {id(value): copy for value, copy in self._copies}
+        return {
+            name
+            for name, value in cls.__dict__.items()
+            if name not in self._state
+            and (
+                self._attributes.get(name, self) is not value
+                or (id(value) in copies and not _same(value, copies[id(value)]))
+            )
+        }
+
+    def restore(self, cls: type, kept: Container[str]) -> None:
+        """Give a class the attributes that it had, but for some."""
+        for value, copy in self._copies:
+            if not _same(value, copy):
+                _refill(value, copy)
+        for name in self.differing(cls):
+            if name in kept or name == REGISTRY:
+                continue
+            if name in self._attributes:
+                type.__setattr__(cls, name, self._attributes[name])
+            else:
+                type.__delattr__(cls, name)
+        if cls.__bases__ is not self._bases:
+            type.__setattr__(cls, "__bases__", self._bases)
+            self._bases = cls.__bases__  # an equal tuple
+        cls.__qualname__ = self._title
+        self._keep_special(cls)
+
+    def _keep_special(self, cls: type) -> None:
+        """Take what Python and libraries have kept on the class since for a part of it."""
+        found = {name: value for name, value in cls.__dict__.items() if _is_special(name)}
+        self._attributes.update({name: value for name, value in found.items() if name not in self._state})
+        if self._registry is not None:
+            self._registry = Registry(cls)
+        self._bind(len(self._attributes) + self._carried(cls))
+
+    def resize(self, cls: type) -> None:
+        """Expect as many attributes as there are, if some that messages carry have come or gone."""
+        size = len(self._attributes) + self._carried(cls)
+        if size != self._size:
+            self._bind(size)
+
+    def _carried(self, cls: type) -> int:
+        return sum([name in cls.__dict__ for name in self._state])
+
+
+class Registry:
+    """The classes registered with an abstract base class."""
+
+    def __init__(self, cls: type) -> None:
+        self._token = abc.get_cache_token()
+        self._refs = _references(cls)
+
+    def holds(self, cls: type) -> bool:
+        token = abc.get_cache_token()
+        if token != self._token:
+            if _references(cls) != self._refs:
+                return False
+            self._token = token
+        return True
+
+
+def _references(cls: type) -> set[Any]:
+    return set(abc._get_dump(cls)[0])  # type: ignore[attr-defined]
+
+
+def registered(cls: type) -> list[type]:
+    """Return the classes registered with an abstract base class."""
+    found = [reference() for reference in _references(cls)]
+    return [subclass for subclass in found if subclass is not None]
+
+
+def _is_special(name: str) -> bool:
+    return name in _KEPT or (name.startswith("__") and name.endswith("__"))
+
+
+def _refill(container: Any, copy: Any) -> None:
+    container.clear()
+    if type(container) is list:
+        container.extend(copy)
+    else:
+        container.update(copy)
+
+
+def _same(value: Any, copy: Any) -> bool:
+    """Return True if a container holds the very objects that its copy does."""
+    if len(value) != len(copy):
+        return False
+    if type(value) is set:
+        return bool(value == copy)
+    if type(value) is dict and not all(map(is_, value.values(), copy.values())):
+        return False
+    return all(map(is_, value, copy))

@@ -1,0 +1,449 @@
+"""How a class travels: one object per process, known by an id that goes with it."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+import threading
+import weakref
+from types import FunctionType, GetSetDescriptorType
+from typing import NamedTuple
+
+from goproc._pickling import homes, pickler, store, wrappers
+from goproc._pickling.changes import is_definition
+from goproc._pickling.entries import ClassEntry, Use, arrived, entries
+from goproc._pickling.making import (
+    Received,
+    class_of,
+    delete_attributes,
+    identify,
+    make_class,
+    received,
+    set_attributes,
+    set_bases,
+    uid_of,
+)
+from goproc._pickling.names import cell_contents
+from goproc._pickling.passing import Passing
+from goproc._pickling.statics import NotStatic, importable, is_enumeration, reduce_by_cloudpickle
+from goproc.errors import OutOfSharedMemory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping
+    from typing import Any
+
+    from goproc._pickling.class_pickler import ClassPickler
+    from goproc._pickling.enumerations import State
+    from goproc._pickling.pickler import Pickler
+    from goproc._pickling.store import Ref
+
+_by_ref: dict[Ref, type] = store.cache({})  # classes received
+_own_by_ref: weakref.WeakValueDictionary[Ref, type] = store.cache(weakref.WeakValueDictionary())
+_classes = Passing()  # in `entries`
+# Names of attributes that stay behind: a library has cached there something that cannot be pickled.
+left_out: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDictionary()
+# Names of globals in the groups of classes that may have to be left out.
+_unsettled: dict[ClassEntry, frozenset[str]] = store.cache({})
+# Above zero while the definition of a class is made, with the store locked.
+_defining = 0
+
+
+class _Loading(threading.local):
+    """Which class the blob being loaded defines: see `_set_class`."""
+
+    uid: str | None = None
+
+
+_loading = _Loading()
+
+
+# -- The sender -------------------------------------------------------------------------------------------------------
+
+
+def class_entry(cls: type) -> ClassEntry:
+    """Return how `cls` travels; finds out, and stores its definition, the first time."""
+    entry = entries.get(id(cls))
+    if entry is None or (entry.uid is None and homes.registered(str(cls.__module__))):
+        with store.lock:
+            entry = entries[id(cls)] = _new_entry(cls)
+            for passed in _classes.add(cls):
+                entries.pop(id(passed), None)
+            _settle()
+    elif entry.changed(cls):
+        with store.lock:
+            if entry.received:
+                entry.override(cls)
+            else:
+                _define(cls, entry)
+            _settle()
+    return entry
+
+
+def _settle() -> None:
+    """Leave out the globals that only texts in methods name and that cannot be pickled: now that all classes are known."""
+    while _unsettled and not _defining:
+        entry, names = _unsettled.popitem()
+        entry.groups = [
+            (namespace, tuple([name for name in known if name not in names or _is_carried(namespace, name)]))
+            for namespace, known in entry.groups
+        ]
+        entry.modules = tuple([name for name in entry.modules if _is_carried(sys.modules, name)])
+        entry.settle()
+
+
+def _is_carried(namespace: Mapping[str, Any], name: str) -> bool:
+    return name in namespace and pickler.refusal(namespace[name]) is None
+
+
+def _new_entry(cls: type) -> ClassEntry:
+    entry = ClassEntry(cls, None)
+    if not importable(cls):
+        reduction = reduce_by_cloudpickle(cls)
+        if reduction is not NotImplemented and len(reduction) > 2:
+            entry.uid = uid_of(cls)
+            _define(cls, entry)
+        else:  # a type with no name in builtins, such as that of None
+            entry.reduction = reduction
+    return entry
+
+
+def _define(cls: type, entry: ClassEntry) -> None:
+    global _defining
+    entry.note_changes(cls)
+    _defining += 1
+    entry.checking = True
+    try:
+        definition, blob = _pickled(cls, entry)
+    except NotStatic:
+        entry.inline = entry.stateful = True
+        return
+    finally:
+        entry.checking = False
+        _defining -= 1
+    ref = store.put(blob, (cls.__module__, cls.__qualname__))
+    entry.inline = not isinstance(ref, int)
+    if entry.inline:
+        entry.stateful = True
+        return
+    entry.ref = ref
+    entry.groups = [(scope.source, names) for scope, names in definition.groups()]
+    entry.cells, entry.parts = definition.state_cells, definition.parts
+    mentioned = frozenset().union(*[scope.mentioned for scope in definition.scopes.values()])
+    entry.modules = tuple(definition.modules)
+    if mentioned or entry.modules:
+        _unsettled[entry] = mentioned
+    entry.uses, entry.inside = [Use.of(used) for used in definition.uses], definition.inside
+    entry.guards = [scope.guard() for scope in definition.scopes.values()]
+    entry.watch_all(cls)  # last: pickling may have added to the class (the caches of abc)
+    entry.settle()
+    _own_by_ref[ref] = cls
+
+
+def _pickled(cls: type, entry: ClassEntry) -> tuple[ClassPickler, bytes]:
+    """Pickle the definition of a class.
+
+    An annotation, or what a library has cached on the class, is no reason to refuse the class: those stay behind.
+
+    Raises:
+        NotStatic: the class has to be sent whole.
+        Exception: it cannot be pickled.
+    """
+    from goproc._pickling.class_pickler import ClassPickler
+
+    failure: Exception | None = None
+    for hints in (True, False, True, False):
+        try:
+            definition = ClassPickler(cls, entry, hints)
+            return definition, definition.dump_class()
+        except OutOfSharedMemory:
+            raise
+        except Exception as error:
+            failure = failure or error
+            if not hints and not find_caches(cls):
+                raise error if isinstance(error, NotStatic) else failure from None
+    raise failure or AssertionError
+
+
+def is_static_class(cls: type) -> bool:
+    """Tell whether the reference of a class is all that messages carry of it."""
+    if id(cls) not in entries:
+        if importable(cls):
+            return True
+        if _defining:
+            return False
+    return not class_entry(cls).stateful
+
+
+def forget_importable() -> None:
+    """Look again at what was found importable: a module may have been reloaded since."""
+    for key, entry in list(entries.items()):
+        if entry.uid is None:
+            entries.pop(key, None)
+
+
+def _reduce_class(_: Pickler, cls: type) -> Any:
+    """Reduce a class met in a message."""
+    entry = class_entry(cls)
+    if entry.uid is None:
+        return entry.reduction
+    if entry.inline:
+        return inline_class(cls)
+    if not entry.stateful:
+        return load_class, (entry.ref,)
+    values = [
+        {name: namespace[name] for name in names if name in namespace} for namespace, names in entry.groups
+    ]
+    contents = [cell_contents(cell) for cell in entry.cells]
+    modules = [sys.modules[name] for name in entry.modules if name in sys.modules]
+    state = values, contents, entry.carried(cls), modules, entry.parts
+    return load_class, (entry.ref,), state, None, None, _set_class_state
+
+
+def reduce_known(cls: type) -> Any:
+    """Reduce a class for those to whom a message brings it, too; None if it has to be taken as any other."""
+    if importable(cls):
+        return None
+    entry = class_entry(cls)
+    return None if entry.uid is None or entry.inline else (_known_class, (entry.uid, entry.ref))
+
+
+def _known_class(uid: str, ref: Ref) -> type:
+    """Return a class as it is in this process, whose definition may be a later one."""
+    return class_of(uid) or load_class(ref)
+
+
+class _Definitions(NamedTuple):
+    """The part of a class that is applied before the other attributes are loaded: those may need it to be loaded."""
+
+    cls: type
+    uid: str
+    attributes: dict[str, Any]
+    home: bool  # its module travels by value
+
+
+def inline_class(cls: type, without: Container[str] = ()) -> Any:
+    """Reduce the whole class, as cloudpickle does, but let a process that has it keep its own.
+
+    And with its slots, which cloudpickle makes attributes of: an object could not come back from there. The methods are
+    applied first: an instance in a set on the class has to be hashed when the set is loaded.
+
+    Args:
+        cls: the class.
+        without: names of attributes that stay behind.
+    """
+    if type(cls).__module__.partition(".")[0] == "msgspec":
+        raise pickle.PicklingError(
+            f"{cls.__qualname__}: a msgspec.Struct is made from its source only; define it in a module that goroutines import"
+        )
+    args, attributes, states = _parts_of(cls)
+    uid = uid_of(cls)
+    definitions: dict[str, Any] = {}
+    others: dict[str, Any] = {}
+    for key, value in attributes.items():
+        if key not in without and key not in left_out.get(cls, ()):
+            value = _Content(value) if _is_found_in(cls, value) else value
+            (definitions if is_definition(key, value) else others)[key] = value
+    if cls.__qualname__ != cls.__name__:
+        definitions["__qualname__"] = cls.__qualname__
+    first = _Definitions(cls, uid, definitions, _in_home(cls))
+    return _make_class, (uid, args), (first, states, others), None, None, _set_class
+
+
+def _parts_of(cls: Any) -> tuple[tuple[Any, ...], dict[str, Any], list[State]]:
+    """Return the arguments that make a class, its attributes, and those of its members if it is an enumeration."""
+    _, args, (attributes, _), *_ = reduce_by_cloudpickle(cls)
+    if is_enumeration(cls):
+        from goproc._pickling import enumerations
+
+        namespace = {"__module__": cls.__module__}
+        args = type(cls), cls.__name__, cls.__bases__, namespace, args[5], enumerations.Members.of(cls)
+        members = {name: cls.__dict__[name] for name in cls._member_map_ if name in cls.__dict__}
+        kept = {"_member_type_": cls._member_type_, **enumerations.kept_by(cls), **members}
+        return args, {**attributes, **kept}, enumerations.states_of(cls)
+    metaclass, name, bases, namespace, tracker, *_ = args
+    if "__slots__" in cls.__dict__ and NamedTuple not in bases:  # which brings its own
+        namespace = {**namespace, "__slots__": cls.__dict__["__slots__"]}
+    return (metaclass, name, bases, namespace, tracker), attributes, []
+
+
+class _Content:
+    """Stands for an attribute of a class that pickles as that attribute of the class."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __get__(self, obj: Any, owner: Any = None) -> Any:  # a descriptor, as the value is
+        raise AssertionError
+
+
+def _is_found_in(cls: type, value: Any) -> bool:
+    """Return True if a descriptor pickles as an attribute of `cls`, which cannot be looked up before it is made."""
+    kind: Any = type(value)
+    if type(kind.__reduce__) is not FunctionType or not hasattr(kind, "__get__"):
+        return False
+    try:
+        reduced = value.__reduce_ex__(5)
+    except Exception:  # pickling it will say so
+        return False
+    return isinstance(reduced, tuple) and len(reduced) > 1 and any(part is cls for part in reduced[1])
+
+
+def _reduce_content(_: Pickler, content: _Content) -> Any:
+    value = content.value
+    return object.__new__, (type(value),), object.__getstate__(value)
+
+
+def _in_home(cls: type) -> bool:
+    module = cls.__module__
+    return isinstance(module, str) and homes.only_here(module)
+
+
+def _reduce_definitions(_: Pickler, definitions: _Definitions) -> Any:
+    return _set_definitions, tuple(definitions)
+
+
+def find_caches(cls: type) -> bool:
+    """Leave out the attributes of a class that cannot be pickled and have names that are no user's: a library's caches.
+
+    Returns:
+        True if there are any that were not left out before.
+    """
+    before = left_out.get(cls, frozenset())
+    found = {
+        name
+        for name, value in cls.__dict__.items()
+        if name.startswith("__") and name.endswith("__") and name not in before and _is_refused(cls, value)
+    }
+    left_out[cls] = before | found
+    return bool(found)
+
+
+def _is_refused(cls: type, value: Any) -> bool:
+    """Return True if the value of an attribute of `cls` cannot be pickled, whatever else may be wrong with `cls`."""
+    if type(value) is GetSetDescriptorType:  # such as that of `__dict__`: no part of the definition
+        return False
+    trial = _Trial(pickler.Sink(), 5)
+    trial.cls = cls
+    try:
+        trial.dump(value)
+    except OutOfSharedMemory:
+        raise
+    except Exception:
+        return True
+    return False
+
+
+class _Trial(pickler.Pickler):
+    """Pickles the value of an attribute of a class, with a name in place of the class."""
+
+    cls: type
+    refers_to_methods = False
+
+    def reducer_override(self, obj: Any) -> Any:
+        return (str, ("the class",)) if obj is self.cls else super().reducer_override(obj)
+
+
+# -- The receiver -----------------------------------------------------------------------------------------------------
+
+
+def _make_class(uid: str, args: tuple[Any, ...]) -> type:
+    cls = class_of(uid)
+    if cls is None:
+        cls = make_class(*args)
+        identify(cls, uid)
+        received[cls] = Received()
+    elif cls in received:
+        set_bases(cls, args[2])
+    return cls
+
+
+def _set_definitions(cls: type, uid: str, attributes: dict[str, Any], home: bool) -> bool:
+    """Apply the definitions to a class just made, or bring one received before up to date; never touch one's own.
+
+    A class that has arrived by itself, too, is not filled as a part of another's definition: its own definition and its
+    own messages keep it up to date, over namespaces of their own.
+
+    Returns:
+        True if the other attributes are to be set, too.
+    """
+    known = received.get(cls)
+    if known is None or (known.filled and _loading.uid not in (None, uid) and id(cls) in entries):
+        return False
+    delete_attributes(cls, known.names)
+    known.names = [*attributes]
+    set_attributes(cls, attributes)
+    if home:
+        homes.receive(cls)
+    return True
+
+
+def _set_class(cls: type, state: tuple[Any, ...]) -> None:
+    applied, _, others = state
+    if applied:
+        set_attributes(cls, others)
+        known = received[cls]
+        known.names += others
+        known.filled = True
+
+
+def load_class(ref: Ref) -> type:
+    """Return the class behind `ref`, loaded once per process."""
+    cls = _by_ref.get(ref) or _own_by_ref.get(ref)
+    if cls is not None:
+        if _loading.uid is None:  # a message refers to it: what it has more of the class follows
+            entry = arrived.get(id(cls))
+            if entry is not None:
+                entry.overridden = []
+    else:
+        with store.lock:
+            unpickler = pickle.Unpickler(io.BytesIO(store.get(ref)))
+            uid, _ = unpickler.load()
+            before = _loading.uid
+            _loading.uid = uid
+            try:
+                cls = unpickler.load()
+                groups, cells, parts, state, inside, uses, modules = unpickler.load()
+                companions = unpickler.load()
+                namespaces, hinted = unpickler.load()
+            finally:
+                _loading.uid = before
+            assert isinstance(cls, type)
+            _by_ref[ref] = cls
+            if cls in received:
+                entry = entries[id(cls)] = arrived[id(cls)] = ClassEntry(cls, uid)
+                entry.received = True
+                entry.ref, entry.groups, entry.cells, entry.parts = ref, groups, cells, parts
+                entry.state, entry.inside, entry.modules = set(state), inside, modules
+                entry.uses = [Use.of(used) for used in uses]
+                entry.settle()
+                if not entry.stateful:
+                    entry.arrive(cls)
+                entry.companions = companions
+                homes.mention(cls.__module__, companions)
+                for namespace in namespaces:
+                    namespace.update({name: value for name, value in hinted.items() if name not in namespace})
+    return cls
+
+
+def _set_class_state(cls: type, state: tuple[Any, ...]) -> None:
+    entry = entries.get(id(cls))
+    if entry is None or not entry.received:
+        return
+    values, contents, carried, modules, _ = state
+    homes.install(modules)
+    for (namespace, _), dynamic in zip(entry.groups, values, strict=True):
+        namespace.update(dynamic)
+        wrappers.refresh_all(namespace)
+    for cell, content in zip(entry.cells, contents, strict=True):
+        if content:
+            cell.cell_contents = content[0]
+    entry.set_carried(cls, carried, received)
+
+
+pickler.reducers[type] = _reduce_class
+pickler.reducers[_Content] = _reduce_content
+pickler.reducers[_Definitions] = _reduce_definitions

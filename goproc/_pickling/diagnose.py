@@ -1,0 +1,260 @@
+"""Find the object that cannot be pickled, and the way to it.
+
+Runs only after a failure, so it may be slow: it pickles the children of the object one by one and goes down into the
+first that fails by itself.  Bounded in depth, in the number of trials and in time.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Mapping
+from types import FunctionType, MethodType
+
+from goproc._pickling import carried, copies, exceptions, large
+from goproc._pickling.messages import dump
+from goproc._pickling.names import cell_contents, names_of
+from goproc._pickling.pickler import Pickler
+from goproc._pickling.statics import is_handle, library
+from goproc.errors import OutOfSharedMemory, PickleError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    Child = tuple[str, Any]
+
+_DEPTH = 40
+_TRIALS = 5000
+_SECONDS = 2.0
+
+
+def explain(obj: Any, error: BaseException, root: str) -> PickleError:
+    """Return the PickleError for `error`, met while `obj` was pickled.
+
+    Args:
+        obj: what was to be pickled.
+        error: what pickle raised.
+        root: what `obj` is to the user, the first word of the path.
+    """
+    if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
+        return PickleError(
+            f"cannot pickle {root}: it is too deeply nested ({type(error).__name__})\n"
+            "send it as a flat list, or in parts"
+        )
+    path, culprit = descend(obj)
+    where = " -> ".join([root, *path, _title(culprit)])
+    return PickleError(
+        f"cannot pickle {where}: {_text(error)}\n"
+        "open it inside the goroutine that uses it, or send what it is made from (a path, an address, the arguments)"
+    )
+
+
+def explain_call(
+    error: PickleError, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> PickleError:
+    """Retell an error met while a packed call was encoded in the words of the call: `argument 2 of f -> ...`."""
+    name = getattr(function, "__name__", None) or type(function).__name__
+    candidates = [(name, function)]
+    candidates += [(f"argument {index} of {name}", value) for index, value in enumerate(args, 1)]
+    candidates += [(f"argument {key!r} of {name}", value) for key, value in kwargs.items()]
+    for root, value in candidates:
+        failure = _failure(value)
+        if failure is not None:
+            return explain(value, failure, root)
+    return PickleError(f"cannot pickle the call of {name}: {_text(error.__cause__ or error)}")
+
+
+def explain_memory(
+    error: OutOfSharedMemory, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> OutOfSharedMemory:
+    """Retell the lack of memory for a call, with what it is that is large."""
+    name = getattr(function, "__name__", None) or type(function).__name__
+    found = [
+        (size, label, value)
+        for label, value in large.named(function, args, kwargs)
+        if (size := copies.size_without_known(value)) >= large.LARGE
+    ]
+    if not found:
+        return error
+    size, label, value = max(found, key=lambda each: each[0])
+    calls = carried.calls_with_all.get(name, 0)
+    times = f", in {calls} calls" if calls > 1 else ""
+    return OutOfSharedMemory(
+        f"{label} of {name}: {type(value).__name__}, {size / 1e6:.0f} MB{times}; share it (goproc.share): {error}"
+    )
+
+
+class _Probe(Pickler):
+    """Pickles as messages do, but takes handles: they refuse with a TypeError unless a message is on its way."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if is_handle(type(obj)):
+            try:
+                obj.__reduce_ex__(5)
+            except TypeError:
+                return object, ()
+        return super().reducer_override(obj)
+
+
+def _failure(obj: Any) -> Exception | None:
+    try:
+        dump(obj, _Probe)
+    except OutOfSharedMemory:  # while the definitions of its parts were stored: no reason to refuse it
+        return None
+    except Exception as error:
+        return error
+    return None
+
+
+def descend(node: Any) -> tuple[list[str], Any]:
+    """Return the path to the innermost object that fails by itself, and the object."""
+    path: list[str] = []
+    seen = {id(node)}
+    keep = [node]  # what reduce methods made must live while its id is in `seen`
+    trials = 0
+    end = time.monotonic() + _SECONDS
+    while len(path) < _DEPTH:
+        for label, child in _children(node):
+            if id(child) in seen:
+                continue
+            if trials > _TRIALS or time.monotonic() > end:
+                return path, node
+            trials += 1
+            if _failure(child) is not None:
+                path.append(label)
+                node = child
+                seen.add(id(node))
+                keep.append(node)
+                break
+        else:
+            break
+    return path, node
+
+
+def _children(node: Any) -> Iterator[Child]:
+    try:
+        yield from _known_children(node)
+    except Exception:  # a reduce method or a property that raises has said all it can
+        return
+
+
+def _known_children(node: Any) -> Iterator[Child]:
+    if isinstance(node, Mapping):
+        for key, value in list(node.items()):
+            yield f"[{_short(key)}]", value
+        for key in list(node):
+            yield f"key {_short(key)}", key
+    if isinstance(node, (list, tuple)):
+        for index, value in enumerate(list(node)):
+            yield f"[{index}]", value
+    elif isinstance(node, (set, frozenset)):
+        for value in list(node):
+            yield "element", value
+    elif isinstance(node, FunctionType):
+        yield from _function_children(node)
+        return
+    elif isinstance(node, MethodType):
+        yield "self", node.__self__
+        yield f"function {node.__func__.__name__}", node.__func__
+        return
+    elif isinstance(node, functools.partial):
+        yield "function of partial", node.func
+        yield from ((f"argument {i} of partial", value) for i, value in enumerate(node.args, 1))
+        yield from ((f"argument {name!r} of partial", value) for name, value in node.keywords.items())
+    elif isinstance(node, type):
+        yield from (
+            (f".{name}", getattr(value, "__func__", value))
+            for name, value in list(vars(node).items())
+            if name not in ("__dict__", "__weakref__")
+        )
+        yield from ((f"base {base.__name__}", base) for base in node.__bases__)
+        return
+    elif isinstance(node, (property, staticmethod, classmethod)):
+        yield "function", getattr(node, "fget", None) or getattr(node, "__func__", None)
+        return
+    wrapped = getattr(node, "__wrapped__", None)
+    if wrapped is not None:
+        yield "wrapped function", wrapped
+    yield from _instance_children(node)
+
+
+def _function_children(function: FunctionType) -> Iterator[Child]:
+    code = function.__code__
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        for value in cell_contents(cell):
+            yield f"closure {name!r}", value
+    defaults = function.__defaults__ or ()
+    parameters = code.co_varnames[: code.co_argcount]
+    for name, value in zip(parameters[len(parameters) - len(defaults) :], defaults, strict=True):
+        yield f"default of {name!r}", value
+    for name, value in (function.__kwdefaults__ or {}).items():
+        yield f"default of {name!r}", value
+    if library(function.__globals__) is None:
+        for name in names_of(code).used:
+            if name in function.__globals__:
+                yield f"global {name!r}", function.__globals__[name]
+    yield from ((f".{name}", value) for name, value in function.__dict__.items())
+
+
+def _exception_children(exc: BaseException) -> Iterator[Child]:
+    yield from ((f".args[{index}]", value) for index, value in enumerate(exceptions.args_of.__get__(exc)))
+    yield from ((f".{name}", value) for name, value in exceptions.attributes_of(exc))
+    if issubclass(type(exc), BaseExceptionGroup):
+        yield from ((f".exceptions[{i}]", value) for i, value in enumerate(exceptions.members_of(exc)))
+    yield f"class {type(exc).__name__}", type(exc)
+
+
+def _instance_children(node: Any) -> Iterator[Child]:
+    """What pickle would take from the object; where it refuses at once, what the object has."""
+    if issubclass(type(node), BaseException) and not exceptions.pickles_itself(node):
+        yield from _exception_children(node)
+        return
+    try:
+        reduced = node.__reduce_ex__(5)
+    except Exception:
+        reduced = None
+    if not isinstance(reduced, tuple):
+        yield from ((f".{name}", value) for name, value in list(getattr(node, "__dict__", {}).items()))
+        for cls in type(node).__mro__:
+            slots = cls.__dict__.get("__slots__", ())
+            for name in (slots,) if isinstance(slots, str) else slots:
+                if name not in ("__dict__", "__weakref__") and hasattr(node, name):
+                    yield f".{name}", getattr(node, name)
+        return
+    if issubclass(type(node), BaseException):
+        yield from _exception_children(node)
+    state, items, pairs = (*reduced[2:5], None, None, None)[:3]
+    states = state if isinstance(state, tuple) and len(state) == 2 else (state,)
+    for part in states:
+        if isinstance(part, Mapping):
+            yield from ((f".{name}", value) for name, value in part.items())
+    title = type(node).__name__
+    if state is not None:
+        yield f"state of {title}", state
+    yield from ((f"[{index}]", value) for index, value in enumerate(items or ()))
+    yield from ((f"[{_short(key)}]", value) for key, value in pairs or ())
+    for index, value in enumerate(reduced[1] or ()):
+        yield f"class {value.__name__}" if isinstance(value, type) else f"part {index} of {title}", value
+
+
+def _short(key: Any) -> str:
+    try:
+        text = repr(key)
+    except Exception:
+        text = f"<{type(key).__name__}>"
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _title(obj: Any) -> str:
+    if isinstance(obj, (FunctionType, MethodType)):
+        return f"function {obj.__qualname__}"
+    if isinstance(obj, type):
+        return f"class {obj.__qualname__}"
+    kind = type(obj)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

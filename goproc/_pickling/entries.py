@@ -1,0 +1,338 @@
+"""The entries of classes that travel by value: how each travels, and the state that its definition was made from."""
+
+from __future__ import annotations
+
+import weakref
+from itertools import repeat
+from typing import NamedTuple
+
+from goproc._pickling import making, store
+from goproc._pickling.changes import REGISTRY, Guard, Watch, is_state, registered
+from goproc._pickling.statics import reduce_by_cloudpickle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable
+    from types import CellType
+    from typing import Any
+
+    from goproc._pickling.store import Ref
+
+    Namespace = dict[str, Any]
+
+entries: dict[int, ClassEntry] = store.cache({})  # by the id of the class
+arrived: dict[int, ClassEntry] = store.cache({})  # those of them that another process has made
+
+
+class Inside(NamedTuple):
+    """A class that the definition of another one holds whole.
+
+    Attributes:
+        cls: the class.
+        names: of its attributes that messages carry.
+    """
+
+    cls: type
+    names: set[str]
+
+
+def _holds(watch: Watch, part: Inside) -> bool:
+    return watch.holds(part.cls)
+
+
+class Use(NamedTuple):
+    """A class with a definition of its own that another definition refers to, and the version that it had."""
+
+    cls: type
+    version: int
+
+    @classmethod
+    def of(cls, used: type) -> Use:
+        entry = entries.get(id(used))
+        return cls(used, 0 if entry is None else entry.version)
+
+    def fails(self) -> bool:
+        entry = entries.get(id(self.cls))
+        return entry is None or entry.version != self.version or entry.changed(self.cls)
+
+
+class ClassEntry:
+    """How one class travels.
+
+    Attributes:
+        uid: known in every process that has the class; None if it travels by reference.
+        reduction: the reference, then.
+        ref: of its definition in the blob store.
+        inline: it is always sent whole.
+        received: another process has created it; only that one may redefine it.
+        groups: the namespaces its methods run over, each with the names that messages carry.
+        cells: those whose content messages carry.
+        modules: names of modules that methods import and that no other process has.
+        parts: stateful classes it is made of, such as its bases.
+        checking: the entry is in use: classes may refer to each other.
+        companions: what its annotations name, kept for those who look for it by name.
+        state: names of the attributes that messages carry.
+        inside: the classes that its definition holds whole.
+        uses: other classes that the definition refers to, with their definitions.
+        stateful: messages have to carry more than the reference.
+        watch, watches, guards: what the definition was made from: the class, those inside, and globals.
+        version: counts the changes of the class itself, not those of classes that it uses.
+        volatile: global names that were rebound.
+        overridden: names of the attributes, of the class and of those inside, that the last message set in place of
+            the definition's.
+        defined: `state`, the names of those inside, and `parts`, as they came with the definition.
+    """
+
+    __slots__ = (
+        "cells",
+        "checking",
+        "companions",
+        "defined",
+        "gone",
+        "groups",
+        "guards",
+        "inline",
+        "inside",
+        "modules",
+        "overridden",
+        "parts",
+        "received",
+        "reduction",
+        "ref",
+        "state",
+        "stateful",
+        "uid",
+        "uses",
+        "version",
+        "volatile",
+        "watch",
+        "watches",
+    )
+
+    def __init__(self, cls: type, uid: str | None) -> None:
+        key = id(cls)
+        self.gone = weakref.ref(cls, lambda _: (entries.pop(key, None), arrived.pop(key, None)))
+        self.uid = uid
+        self.reduction: Any = NotImplemented
+        self.ref: Ref = 0
+        self.inline = False
+        self.received = False
+        self.groups: list[tuple[Namespace, tuple[str, ...]]] = []
+        self.cells: list[CellType] = []
+        self.modules: tuple[str, ...] = ()
+        self.parts: list[type] = []
+        self.companions: dict[str, Any] = {}
+        self.state: set[str] = set()
+        self.inside: list[Inside] = []
+        self.uses: list[Use] = []
+        self.stateful = False
+        self.version = 0
+        self.watch: Watch | None = None
+        self.watches: list[Watch] = []
+        self.guards: list[Guard] = []
+        self.volatile: set[str] = set()
+        self.checking = False
+        self.overridden: list[set[str]] = []
+        self.defined: Defined | None = None
+
+    def settle(self) -> None:
+        """Find out whether messages have to carry more than the reference."""
+        named = self.state or any(part.names for part in self.inside)
+        self.stateful = bool(self.inline or self.groups or self.cells or self.parts or self.modules or named)
+
+    def watch_all(self, cls: type) -> None:
+        """Watch the class, and those inside of its definition, for changes from now on."""
+        self.watch = Watch(cls, self.state)
+        self.watches = [Watch(part.cls, part.names) for part in self.inside]
+
+    def changed(self, cls: type) -> bool:
+        """Return True if the definition no longer says what the class is."""
+        if self.watch is None or self.inline or self.checking:
+            return False
+        if self._fails(self.watch, cls):
+            return True
+        if not self.uses:
+            return False
+        self.checking = True
+        try:
+            return any(use.fails() for use in self.uses)
+        finally:
+            self.checking = False
+
+    def _fails(self, watch: Watch, cls: type) -> bool:
+        for guard in self.guards:
+            if not guard.holds(guard.namespace):
+                return True
+        if not watch.holds(cls):
+            return True
+        return bool(self.watches) and not all(map(_holds, self.watches, self.inside))
+
+    # -- of a class that has arrived
+
+    def arrive(self, cls: type) -> None:
+        """Take the class for what its definition says, now that it is filled."""
+        self.watch_all(cls)
+        assert self.watch is not None
+        inside = [frozenset(part.names) for part in self.inside]
+        self.defined = Defined(frozenset(self.state), inside, self.parts, self.watch, self.watches)
+
+    def override(self, cls: type) -> None:
+        """Have messages carry what goroutines of this process have changed."""
+        assert self.watch is not None
+        self.version += 1
+        self.state |= self.watch.differing(cls)
+        for watch, part in zip(self.watches, self.inside, strict=True):
+            part.names.update(watch.differing(part.cls))
+        self.watch_all(cls)
+        self.uses = [Use.of(use.cls) for use in self.uses]
+        used = [use.cls for use in self.uses if (entry := entries.get(id(use.cls))) and entry.stateful]
+        self.parts = list(dict.fromkeys([*self.parts, *used]))
+        self.settle()
+
+    def carried(self, cls: type) -> list[Carried]:
+        """Return what messages carry of the attributes of the class and of those inside."""
+        return [Carried.of(cls, self.state), *[Carried.of(part.cls, part.names) for part in self.inside]]
+
+    def set_carried(self, cls: type, carried: list[Carried], own: Container[type]) -> None:
+        """Set what a message carries, but nothing of a class that this process has defined.
+
+        Args:
+            cls: the class.
+            carried: for the class and those inside.
+            own: the classes that other processes have defined.
+        """
+        for owner, part in zip([cls, *[part.cls for part in self.inside]], carried, strict=True):
+            if owner in own:
+                part.apply(owner)
+        if self.defined is None:
+            self.arrive(cls)
+            return
+        known = [self.defined.state, *self.defined.inside]
+        self.overridden = [part.names() - names for part, names in zip(carried, known, strict=True)]
+        for watch, (owner, _) in zip(self.defined.watches, self.inside, strict=True):
+            watch.resize(owner)
+        self.defined.watch.resize(cls)
+
+    def is_intact(self, cls: type) -> bool:
+        """Return True if there is nothing to bring back, for a class that refers to no other one."""
+        defined = self.defined
+        return defined is None or (
+            self.watch is defined.watch and not self.uses and not self.inside and defined.watch.holds(cls)
+        )
+
+    def restore(self, cls: type, overridden: bool) -> None:
+        """Bring a class back to what has arrived of it: goroutines may have written to it.
+
+        Args:
+            cls: the class.
+            overridden: the message had more of it than its definition.
+        """
+        defined = self.defined
+        if defined is None or self.checking:
+            return
+        kept = self.overridden if overridden and self.overridden else repeat(set[str]())
+        owners = [cls, *[part.cls for part in self.inside]]
+        for owner, watch, names in zip(owners, [defined.watch, *defined.watches], kept, strict=False):
+            if not watch.holds(owner):
+                watch.restore(owner, names)
+        if self.watch is not defined.watch:
+            self._forget_overrides(defined)
+        if self.uses:
+            self.checking = True
+            try:
+                for use in self.uses:
+                    used = arrived.get(id(use.cls))
+                    if used is not None:
+                        used.restore(use.cls, overridden)
+            finally:
+                self.checking = False
+
+    def _forget_overrides(self, defined: Defined) -> None:
+        self.state, self.parts = set(defined.state), defined.parts
+        self.inside = [
+            Inside(part.cls, set(names)) for part, names in zip(self.inside, defined.inside, strict=True)
+        ]
+        self.watch, self.watches = defined.watch, defined.watches
+        self.version += 1
+        self.settle()
+
+    # -- of a class of this process
+
+    def note_changes(self, cls: type) -> None:
+        """Have messages carry what can change in itself, and what has been found to change."""
+        self.volatile = self.volatile.union(*[guard.moved() for guard in self.guards])
+        if self.watch is None or self._fails(self.watch, cls):
+            self.version += 1
+        self.state |= state_names(cls)
+        if self.watch is not None:
+            self.state |= self.watch.moved(cls).intersection(attributes_of(cls))
+        for watch, part in zip(self.watches, self.inside, strict=True):
+            moved = watch.moved(part.cls).intersection(attributes_of(part.cls))
+            part.names.update(moved)
+
+
+class Defined(NamedTuple):
+    """The parts of an unchanged class that messages carry, as its definition named them, and the watches that see a change."""
+
+    state: frozenset[str]
+    inside: list[frozenset[str]]
+    parts: list[type]
+    watch: Watch
+    watches: list[Watch]
+
+
+def attributes_of(cls: type) -> dict[str, Any]:
+    """Return the attributes that cloudpickle would send; of an enumeration not the members."""
+    attributes: dict[str, Any] = reduce_by_cloudpickle(cls)[2][0]
+    return attributes
+
+
+def state_names(cls: type) -> set[str]:
+    """Return the names of the attributes that can change in themselves."""
+    return {name for name, value in attributes_of(cls).items() if is_state(name, value)}
+
+
+class Carried(NamedTuple):
+    """The attributes of a class that a message carries.
+
+    Attributes:
+        attributes: their values.
+        gone: names of those that the class has no longer.
+    """
+
+    attributes: dict[str, Any]
+    gone: tuple[str, ...]
+
+    @classmethod
+    def of(cls, owner: type, names: Iterable[str]) -> Carried:
+        found = owner.__dict__
+        return cls(
+            {name: registered(owner) if name == REGISTRY else found[name] for name in names if name in found},
+            tuple([name for name in names if name not in found]),
+        )
+
+    def names(self) -> set[str]:
+        return {*self.attributes, *self.gone}
+
+    def apply(self, owner: type) -> None:
+        """Set the attributes of a class, and delete those that are gone."""
+        making.set_attributes(owner, self.attributes)
+        making.delete_attributes(owner, self.gone)
+
+
+def bring_back(classes: Iterable[tuple[type, Ref]], values: Iterable[Any]) -> None:
+    """Undo what goroutines have written to classes that a call uses: they are as of its `go` line.
+
+    Args:
+        classes: those of which the call carries nothing but the reference of the definition.
+        values: what it carries: classes, and objects of classes.
+    """
+    for cls, _ in classes:
+        entry = arrived.get(id(cls))
+        if entry is not None and not entry.is_intact(cls):
+            entry.restore(cls, False)
+    for value in values:
+        cls = value if isinstance(value, type) else type(value)
+        entry = arrived.get(id(cls))
+        if entry is not None and not entry.is_intact(cls):
+            entry.restore(cls, True)

@@ -1,0 +1,191 @@
+"""Failures: an exception as a message of plain builtins, with the texts that a report needs.
+
+The message has two halves. A pickle holds the exception and all that it leads to, see `nodes`. Beside it stand the
+names, texts and tracebacks of the exception, its causes and members: a report reads them without making an exception,
+and an exception that cannot be made in the reader is told by them.
+"""
+
+from __future__ import annotations
+
+import traceback
+
+from goproc._frames import PACKAGE
+from goproc._pickling.exceptions import (
+    cause_of,
+    context_of,
+    dict_of,
+    members_of,
+    message_of,
+    suppress_of,
+    traceback_of,
+)
+from goproc._pickling.node_reader import load
+from goproc._pickling.nodes import Nodes, Told
+from goproc.errors import RemoteError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any
+
+    # (pickle of all or the number in it, type name, text, frames, cause, context, suppress_context, members or None)
+    Packed = tuple[Any, ...]
+
+_CHAIN = 16  # causes of causes, groups in groups, that a report shows
+_TEXT = 1000  # characters of the text of an exception that has to be short
+_NOTE = "Traceback of the goroutine (most recent call last):\n"
+
+
+def pack(exc: BaseException) -> Packed:
+    """Make a message of plain builtins from an exception.
+
+    Never raises, whatever the exception is made of. Item 0 is the pickle or None, 1 the name of the type,
+    2 the text, 3 the traceback's frames as text. If the exception holds channels or their kin, item 0 is a tuple of
+    the pickle and these, since only a message on its way carries them.
+    """
+    try:
+        numbers = Nodes(_tell)
+        told = _pack(exc, 0, numbers, set())
+        numbers.told()
+    except KeyboardInterrupt:  # more likely the user's than the exception's
+        raise
+    except BaseException:  # no memory or no stack is left
+        return None, type(exc).__name__, "", "", None, None, False, None
+    try:
+        blob = numbers.pickle()
+        return (blob, *numbers.handles) if numbers.handles else blob, *told[1:]
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return None, *told[1:]
+
+
+def pack_briefly(exc: BaseException) -> Packed:
+    """Make a short message from an exception whose own one is larger than memory allows."""
+    name = type(exc).__qualname__
+    return pack(RemoteError(name, _text(exc)[:_TEXT], "", "it is larger than memory allows"))
+
+
+def _pack(exc: BaseException, depth: int, numbers: Nodes, seen: set[int]) -> Packed:
+    number = numbers.number(exc)
+    if id(exc) in seen:  # a member of several groups is told of once
+        return number, _name(type(exc)), _text(exc), "", None, None, False, None
+    seen.add(id(exc))
+    name, text, frames = _tell(exc)
+    members = cause = context = None
+    if issubclass(type(exc), BaseExceptionGroup) and depth < _CHAIN:
+        members = tuple([_pack(member, depth + 1, numbers, seen) for member in members_of(exc)])
+        text = str.__str__(message_of(exc))
+    suppress = suppress_of.__get__(exc)
+    if depth < _CHAIN:
+        before, during = cause_of.__get__(exc), context_of.__get__(exc)
+        if before is not None and id(before) not in seen:
+            cause = _pack(before, depth + 1, numbers, seen)
+        elif during is not None and not suppress and id(during) not in seen:
+            context = _pack(during, depth + 1, numbers, seen)
+    return number, name, text, frames, cause, context, suppress, members
+
+
+def _tell(exc: BaseException) -> Told:
+    return Told(_name(type(exc)), _text(exc), _frames(exc))
+
+
+def unpack(packed: Packed) -> BaseException:
+    """Return the exception of a message made by `pack`.
+
+    Its causes and members are restored. The remote frames are a note on it, so that a traceback printed locally shows
+    the local raise and then, once, where it happened. What could not be pickled is a `RemoteError`.
+    """
+    blob, *rest = packed
+    if blob is None:
+        return _stand_in(packed)
+    told: dict[int, Told] = {}
+    _collect((0, *rest), told)
+    try:
+        found = load(*blob, told=told) if isinstance(blob, tuple) else load(blob, told=told)
+    except Exception:  # no memory or no stack is left
+        return _stand_in(packed)
+    for number, exc in enumerate(found):
+        _note(exc, told[number].frames)
+    return found[0]
+
+
+def _collect(packed: Packed, told: dict[int, Told]) -> None:
+    """Note by number what a message tells of each exception."""
+    number, name, text, frames, cause, context, _, members = packed
+    told.setdefault(number, Told(name, text, frames))
+    for part in (cause, context, *(members or ())):
+        if part is not None:
+            _collect(part, told)
+
+
+def _stand_in(packed: Packed) -> BaseException:
+    """Return what stands for an exception of which there are only the texts."""
+    _, name, text, frames, cause, context, suppress, members = packed
+    exc: BaseException = RemoteError(name, text, frames)
+    if members:
+        exc = BaseExceptionGroup(text, [_stand_in(member) for member in members])
+    if cause is not None:
+        exc.__cause__ = _stand_in(cause)
+    if context is not None:
+        exc.__context__ = _stand_in(context)
+    exc.__suppress_context__ = suppress
+    _note(exc, frames)
+    return exc
+
+
+def _note(exc: BaseException, frames: str) -> None:
+    """Add the remote frames to the notes, past the `__setattr__` of the class."""
+    if not frames:
+        return
+    attributes = dict_of(exc)
+    notes = attributes.get("__notes__")
+    before = [] if notes is None else notes if isinstance(notes, (list, tuple)) else [notes]
+    attributes["__notes__"] = [*before, _NOTE + frames.rstrip("\n")]
+
+
+def format_traceback(exc: BaseException, skip_files: tuple[str, ...] = (PACKAGE,)) -> str:
+    """Return what Python would print for `exc`, without the frames that only started the goroutine.
+
+    Args:
+        exc: the exception.
+        skip_files: frames from files whose name starts with one of these are dropped at the top.
+    """
+    try:
+        lines = traceback.format_exception(type(exc), exc, _strip(exc.__traceback__, skip_files))
+    except Exception:  # a __str__ or a __cause__ that raises, or a chain too deep to format
+        lines = ["Traceback (most recent call last):\n", _frames(exc), f"{_name(type(exc))}: {_text(exc)}\n"]
+    return "".join(lines)
+
+
+def _strip(tb: TracebackType | None, skip_files: tuple[str, ...]) -> TracebackType | None:
+    kept = tb
+    while kept is not None and kept.tb_frame.f_code.co_filename.startswith(skip_files):
+        kept = kept.tb_next
+    return kept if kept is not None else tb
+
+
+def _frames(exc: BaseException) -> str:
+    try:
+        return "".join(traceback.format_tb(_strip(traceback_of.__get__(exc), (PACKAGE,))))
+    except Exception:
+        return ""
+
+
+def _name(kind: type) -> str:
+    try:
+        module = kind.__module__
+        name = kind.__qualname__ if module in ("builtins", "__main__") else f"{module}.{kind.__qualname__}"
+        return str.__str__(name)
+    except Exception:
+        return type.__name__.__get__(kind)  # type: ignore[attr-defined, no-any-return]
+
+
+def _text(exc: BaseException) -> str:
+    """Return the text of an exception as a plain string, also where its `__str__` fails."""
+    try:
+        return str.__str__(str(exc))
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return f"<{type(exc).__name__} whose text cannot be made>"

@@ -1,0 +1,300 @@
+"""The modules whose definitions travel by value, and what stands for such a module in a process that has not run it.
+
+No other process can import `__main__`, or a module that the script made at run time or loaded from a path of its own.
+Their functions and classes travel by value. In a process that receives some of them a `Home` is in `sys.modules` under
+the module's name: pickle, `typing.get_type_hints()` and dataclasses look there for a definition by its name.
+
+The globals of a module are a snapshot that each goroutine has of its own. So the attributes of a home are, in this order:
+the globals that the running goroutine reaches, the classes and functions of the module that this process has received,
+the globals of its other goroutines, and those of the methods of its classes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import FunctionType, ModuleType
+from typing import NamedTuple
+from weakref import WeakValueDictionary
+
+from goproc._isolation import loaded
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterable, Mapping
+    from typing import Any
+
+MAIN = ("__main__", "__mp_main__")
+
+
+class Answer(NamedTuple):
+    """The answer for one module of `sys.modules`."""
+
+    module: ModuleType
+    only_here: bool
+
+
+_ANSWERS = 4096
+
+_answers: dict[str, Answer] = {}
+_received: dict[str, WeakValueDictionary[str, Any]] = {}
+_installed: dict[str, ModuleType] = {}
+_mentioned: dict[str, dict[str, Any]] = {}  # by annotations
+
+# Set by the part of goproc that runs goroutines.
+running: Callable[[], dict[str, Any] | None] = type(None)  # return the globals of the running goroutine
+all_of_them: Callable[[], Iterable[dict[str, Any]]] = tuple  # return those of all goroutines of this process
+
+# Of a module object, also where `__dict__` is something else.
+_attributes: Callable[[ModuleType], dict[str, Any]] = getattr(vars(ModuleType)["__dict__"], "__get__")  # noqa: B009
+_registry: Container[str] = ()
+
+
+def registered(name: str) -> bool:
+    """Return True if the program has told cloudpickle that the module, or its package, is to travel by value."""
+    global _registry
+    if _registry == ():
+        _registry = getattr(loaded("cloudpickle.cloudpickle"), "_PICKLE_BY_VALUE_MODULES", ())
+    if not _registry:
+        return False
+    parts = name.split(".")
+    return any(".".join(parts[:count]) in _registry for count in range(1, len(parts) + 1))
+
+
+def only_here(name: str) -> bool:
+    """Return True if no other process can import the module `name`, or is to do that."""
+    if name in MAIN or registered(name):
+        return True
+    module = sys.modules.get(name)
+    if module is None:
+        return True
+    answer = _answers.get(name)
+    if answer is None or answer.module is not module:
+        if len(_answers) >= _ANSWERS:  # modules made at run time, over and over
+            _answers.clear()
+        answer = _answers[name] = Answer(module, type(module) is Home or not _is_found(name, module))
+    return answer.only_here
+
+
+def _is_found(name: str, module: ModuleType) -> bool:
+    """Return True if an import in another process leads to `module`.
+
+    Only the top-level package is looked for: some packages make modules of theirs when they are imported.
+    """
+    top, _, inner = name.partition(".")
+    if top in sys.builtin_module_names or top in sys.stdlib_module_names or top.startswith("_cython_"):
+        return True  # Cython's modules of shared types are made by whichever of its modules is imported first
+    if top == "goproc":
+        return True  # every process has it, also where it could not be found any more, as after os.chroot()
+    if inner and top in sys.modules:
+        return not only_here(top)
+    spec = _find(top)
+    if spec is None:
+        return False
+    try:
+        here, there = module.__file__, spec.origin
+    except Exception:  # no file, or an object of a class of its own
+        return True
+    if not isinstance(here, str) or not there or not spec.has_location:
+        return True
+    return bool(os.path.realpath(here) == os.path.realpath(there))
+
+
+def _find(top: str) -> Any:
+    """Return the spec that an import of a top-level module would use, or None."""
+    for finder in sys.meta_path:
+        try:
+            spec = finder.find_spec(top, None, None)
+        except Exception:  # a finder without that method, or one that fails
+            continue
+        if spec is not None:
+            return spec
+    return None
+
+
+# -- The receiver -----------------------------------------------------------------------------------------------------
+
+
+class Home(ModuleType):
+    """A module that this process has not run."""
+
+    def __getattr__(self, name: str) -> Any:
+        for namespace in (self._running(), *self._known(), *self._all(), *self._of_classes()):
+            if name in namespace:
+                return namespace[name]
+        raise AttributeError(
+            f"module {self.__name__!r} has no attribute {name!r} in this process: there is what the goroutine reaches"
+        )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        namespace = self._running()
+        if namespace:
+            namespace[name] = value
+        else:
+            super().__setattr__(name, value)
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        """All attributes, in a new dictionary."""
+        received, mentioned = self._known()
+        found: dict[str, Any] = {}
+        for namespace in self._of_classes():
+            found.update(namespace)
+        return {**found, **_attributes(self), **mentioned, **received, **self._running()}
+
+    def _known(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        name = self.__name__
+        return _received.get(name, {}), _mentioned.get(name, {})
+
+    def _running(self) -> dict[str, Any]:
+        namespace = running()
+        return namespace if namespace and namespace.get("__name__") == self.__name__ else {}
+
+    def _of_classes(self) -> list[dict[str, Any]]:
+        name = self.__name__
+        found: dict[int, dict[str, Any]] = {}
+        for cls in list(_received.get(name, {}).values()):
+            methods = vars(cls).values() if isinstance(cls, type) else ()
+            for method in methods:
+                if type(method) is FunctionType and method.__globals__.get("__name__") == name:
+                    found[id(method.__globals__)] = method.__globals__
+        return list(found.values())
+
+    def _all(self) -> list[dict[str, Any]]:
+        return [namespace for namespace in all_of_them() if namespace.get("__name__") == self.__name__]
+
+
+class Script(ModuleType):
+    """`__main__` in the process of the script, as a goroutine sees it: a copy of a function is found by its name.
+
+    Goroutines that came in a message have globals of their own there, too. For others this is the module as it is.
+    """
+
+    def __getattribute__(self, name: str) -> Any:
+        namespace = running()
+        if (
+            namespace is not None
+            and name in namespace
+            and namespace.get("__name__") == _attributes(self)["__name__"]
+        ):
+            return namespace[name]
+        return super().__getattribute__(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        namespace = running()
+        if namespace is not None and namespace.get("__name__") == _attributes(self)["__name__"]:
+            namespace[name] = value
+        else:
+            super().__setattr__(name, value)
+
+
+def show_to_goroutines(shown: bool) -> None:
+    """Have the attributes of the script's `__main__` depend on which goroutine asks, or no longer."""
+    module = sys.modules.get("__main__")
+    plain, ours = (ModuleType, Script) if shown else (Script, ModuleType)
+    if type(module) is plain:
+        module.__class__ = ours
+
+
+def provide(name: str) -> None:
+    """Have a module under `name`, if there is none."""
+    if name not in sys.modules:
+        sys.modules[name] = Home(name)
+
+
+def install(modules: Iterable[ModuleType]) -> None:
+    """Let code import modules that came by value. One that this process has made itself stays."""
+    for module in modules:
+        name = module.__name__
+        present = sys.modules.get(name)
+        if present is None or type(present) is Home or present is _installed.get(name):
+            sys.modules[name] = _installed[name] = module
+
+
+def receive(definition: Any, name: str | None = None) -> None:
+    """Make a function or class of a module that travels by value an attribute of the home of that module.
+
+    Nothing happens in the process of the script, which has its modules.
+
+    Args:
+        definition: the function or class.
+        name: that of the global, if another than its own.
+    """
+    module = definition.__module__
+    name = name or definition.__qualname__
+    if type(sys.modules.get("__main__")) is Home and isinstance(module, str) and "." not in name:
+        provide(module)
+        if type(sys.modules[module]) is Home:
+            _received.setdefault(module, WeakValueDictionary())[name] = definition
+
+
+def mention(module: object, found: dict[str, Any]) -> None:
+    """Make what annotations name, and is not a class of the module, an attribute of the module's home, too."""
+    if isinstance(module, str) and type(sys.modules.get(module)) is Home:
+        kept = {
+            name: value
+            for name, value in found.items()
+            if not isinstance(value, type) or not only_here(value.__module__)
+        }
+        _mentioned.setdefault(module, {}).update(kept)
+
+
+def namespace_of(function: Any) -> dict[str, Any] | None:
+    """Return the globals that the code of a callable runs over, if they are those of a module that travels by value."""
+    for _ in range(16):
+        if type(function) is FunctionType:
+            namespace: dict[str, Any] = function.__globals__
+            name = namespace.get("__name__")
+            return namespace if isinstance(name, str) and only_here(name) else None
+        for link in ("__func__", "func", "__wrapped__"):
+            inner = getattr(function, link, None)
+            if inner is not None:
+                break
+        else:
+            inner = vars(type(function)).get("__call__")
+            if type(inner) is not FunctionType:
+                return None
+        function = inner
+    return None
+
+
+# -- The end of a goroutine -------------------------------------------------------------------------------------------
+
+
+def release(namespace: dict[str, Any]) -> None:
+    """Empty the globals of a goroutine that has ended, if nothing else can reach them.
+
+    They and the functions over them refer to each other, and all that they hold would wait for the cyclic collector.
+    """
+    functions = _functions_over(namespace)
+    if _count(namespace, functions) <= _NONE + _EACH * len(functions):
+        namespace.clear()
+
+
+def _functions_over(namespace: dict[str, Any]) -> list[FunctionType]:
+    return [
+        value
+        for value in namespace.values()
+        if type(value) is FunctionType and value.__globals__ is namespace
+    ]
+
+
+def _count(namespace: dict[str, Any], functions: list[FunctionType]) -> int:
+    return sys.getrefcount(namespace) + sum(map(sys.getrefcount, functions))
+
+
+def _count_alone(functions: int) -> int:
+    """Return the count of globals that only release() and its caller refer to: versions of Python count differently."""
+    namespace: dict[str, Any] = {}
+    for number in range(functions):
+        namespace[str(number)] = FunctionType(_count_alone.__code__, namespace)
+    return _count_in_release(namespace)
+
+
+def _count_in_release(namespace: dict[str, Any]) -> int:
+    functions = _functions_over(namespace)
+    return _count(namespace, functions)
+
+
+_NONE = _count_alone(0)
+_EACH = _count_alone(1) - _NONE  # a function refers to its globals, and is referred to by them and the list

@@ -1,0 +1,182 @@
+"""Makes a class that has arrived, as it is in the process that sent it.
+
+The class statement ran hooks there: `__init_subclass__` of the bases, `__new__` and `__init__` of the metaclass. What they
+did to the class, and to the registries of the script, travels. So the hooks of the script do not run again. Those of a
+library do: each process has a library of its own, with registries of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import types
+import weakref
+from abc import ABCMeta
+
+from goproc._pickling import store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Any
+
+    from goproc._pickling.enumerations import Members
+
+_NEEDED = frozenset(
+    {"__module__", "__qualname__", "__doc__", "__abstractmethods__", "_abc_impl", "_member_map_"}
+)
+
+_by_uid: weakref.WeakValueDictionary[str, type] = store.cache(weakref.WeakValueDictionary())
+_uids: weakref.WeakKeyDictionary[type, str] = store.cache(weakref.WeakKeyDictionary())
+
+
+class Received:
+    """The progress of a class of which this process is not the creator.
+
+    Attributes:
+        filled: it has all attributes of a definition.
+        names: those of the attributes.
+    """
+
+    __slots__ = ("filled", "names")
+
+    def __init__(self) -> None:
+        self.filled = False
+        self.names: list[str] = []
+
+
+received: weakref.WeakKeyDictionary[type, Received] = weakref.WeakKeyDictionary()
+
+
+def uid_of(cls: type) -> str:
+    """Return the name by which all processes know a class that travels by value."""
+    uid = _uids.get(cls)
+    if uid is None:
+        uid = os.urandom(16).hex()
+        identify(cls, uid)
+    return uid
+
+
+def identify(cls: type, uid: str) -> None:
+    _by_uid[uid] = cls
+    _uids[cls] = uid
+
+
+def class_of(uid: str) -> type | None:
+    """Return the class of this process with that uid, or None."""
+    return _by_uid.get(uid)
+
+
+def make_class(
+    meta: Any,
+    name: str,
+    bases: tuple[Any, ...],
+    namespace: dict[str, Any],
+    tracker: Any = None,
+    members: Members | None = None,
+) -> type:
+    """Make a class without its attributes.
+
+    Args:
+        meta: its metaclass.
+        name: its name.
+        bases: its bases, or what `__orig_bases__` has.
+        namespace: attributes that it must have when it is made.
+        tracker: the name by which cloudpickle knows it.
+        members: those of an enumeration; None for other classes.
+    """
+    from cloudpickle import cloudpickle
+
+    resolved = types.resolve_bases(bases)
+    with _quiet(resolved):
+        if members is not None:
+            cls = _make_enumeration(meta, name, resolved, namespace, members)
+        elif meta in _uids:
+            if resolved is not bases:
+                namespace = {**namespace, "__orig_bases__": bases}
+            cls = _library(meta, "__new__")(meta, name, resolved, namespace)
+            _library(meta, "__init__")(cls, name, resolved, namespace)
+        else:
+            cls = types.new_class(name, bases, {"metaclass": meta}, lambda body: body.update(namespace))
+    made: type = cloudpickle._lookup_class_or_track(tracker, cls)
+    return made
+
+
+def _make_enumeration(
+    meta: Any, name: str, bases: tuple[type, ...], namespace: dict[str, Any], members: Members
+) -> type:
+    """Make an enumeration with members that have no attributes yet, so that these may refer to any of them.
+
+    The metaclass would make the members from their values once more, with the script's `__new__` and `__init__`.
+    """
+    make = ABCMeta if issubclass(meta, ABCMeta) else type
+    cls: type = make.__new__(meta, name, bases, namespace)
+    type.__setattr__(cls, "_member_map_", members.make(cls))
+    return cls
+
+
+def _library(cls: type, name: str) -> Any:
+    """Return an attribute of the first class in the bases of `cls` that is not the script's."""
+    return getattr(next(base for base in cls.__mro__ if base not in _uids and name in vars(base)), name)
+
+
+@contextlib.contextmanager
+def _quiet(bases: Iterable[type]) -> Iterator[None]:
+    """Have the script's `__init_subclass__` not run in this thread."""
+    owners = {
+        base for cls in bases for base in cls.__mro__ if "__init_subclass__" in vars(base) and base in _uids
+    }
+    if not owners:
+        yield
+        return
+    with store.lock:
+        hooks = [(owner, vars(owner)["__init_subclass__"]) for owner in owners]
+        for owner, hook in hooks:
+            type.__setattr__(owner, "__init_subclass__", _passing_on(owner, hook, threading.get_ident()))
+        try:
+            yield
+        finally:
+            for owner, hook in hooks:
+                type.__setattr__(owner, "__init_subclass__", hook)
+
+
+def _passing_on(owner: Any, hook: Any, thread: int) -> Any:
+    """Return a hook that does nothing in a thread but to call the next one, which may be a library's."""
+
+    def __init_subclass__(cls: Any, /, **kwargs: Any) -> None:
+        if threading.get_ident() == thread:
+            super(owner, cls).__init_subclass__()
+        else:
+            hook.__get__(None, cls)(**kwargs)
+
+    return classmethod(__init_subclass__)
+
+
+def set_attributes(cls: type, attributes: Mapping[str, Any]) -> None:
+    """Set attributes of a class as its metaclass does it if that is a library's, else as `type` does."""
+    put = type.__setattr__
+    if "_member_map_" not in vars(cls):
+        put = _library(type(cls), "__setattr__")
+    for name, value in attributes.items():
+        if name != "_abc_impl":
+            put(cls, name, value)
+    if sys.version_info >= (3, 13) and "__firstlineno__" in attributes:  # which any other assignment removes
+        put(cls, "__firstlineno__", attributes["__firstlineno__"])
+    for subclass in attributes.get("_abc_impl", ()):
+        ABCMeta.register(cls, subclass)  # type: ignore[arg-type]
+
+
+def delete_attributes(cls: type, names: Iterable[str]) -> None:
+    """Delete attributes of a class, but for those that it must have."""
+    for name in names:
+        if name in cls.__dict__ and name not in _NEEDED:
+            type.__delattr__(cls, name)
+
+
+def set_bases(cls: type, bases: tuple[Any, ...]) -> None:
+    """Give a class received before other bases, if they have changed."""
+    resolved = types.resolve_bases(bases)
+    if cls.__bases__ != resolved:
+        type.__setattr__(cls, "__bases__", resolved)

@@ -1,0 +1,68 @@
+"""A `numpy.memmap` travels as the name of its file and its place there, without its content.
+
+That is exact only for a file that can still be found by that name, and for a mapping that shows the file: one that is
+copy-on-write may hold changes of its own, so it travels by its contents, as any array does.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from goproc._pickling.pickler import Pickler
+
+
+def reduce_memmap(_: Pickler, array: Any) -> Any:
+    """Reduce a contiguous array over a mapped file to the file and a place there."""
+    place = _place(array)
+    if place is None:
+        return NotImplemented
+    order = "C" if array.flags.c_contiguous else "F"
+    mode = "r" if array.mode == "r" else "r+"
+    return _open, (type(array), *place, array.dtype, array.shape, order, mode, array.flags.writeable)
+
+
+def _place(array: Any) -> tuple[str, int] | None:
+    """Return the file that the array lies in and the offset there; None if that cannot be told or is not all of it."""
+    if array.mode not in ("r", "r+", "w+") or not array.filename or not array.size or not array.flags.forc:
+        return None
+    base = array
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+    if base is None:
+        return None
+    address = array.__array_interface__["data"][0]
+    mapping = _mapping_at(address)
+    path = os.path.abspath(array.filename)
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    if mapping is None or mapping[1:] != (status.st_dev, status.st_ino):
+        return None
+    return path, mapping[0]
+
+
+def _mapping_at(address: int) -> tuple[int, int, int] | None:
+    """Return (offset in the file, device, inode) of what is mapped at an address."""
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            span, _, offset, device, inode = line.split(maxsplit=5)[:5]
+            start, end = [int(text, 16) for text in span.split("-")]
+            if start <= address < end:
+                major, minor = [int(text, 16) for text in device.split(":")]
+                return int(offset, 16) + address - start, os.makedev(major, minor), int(inode)
+    return None
+
+
+def _open(
+    kind: Any, path: str, offset: int, dtype: Any, shape: Any, order: str, mode: str, writeable: bool
+) -> Any:
+    array = kind(path, dtype=dtype, mode=mode, offset=offset, shape=shape, order=order)
+    if not writeable:
+        array.flags.writeable = False
+    return array

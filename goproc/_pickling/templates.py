@@ -1,0 +1,457 @@
+"""The template of a function, as the package's docstring has it: what the sender checks and the receiver builds from."""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import weakref
+from functools import partial
+from operator import itemgetter
+from types import FunctionType
+from typing import NamedTuple
+
+from goproc._pickling import homes, identities, wrappers
+from goproc._pickling.classes import class_entry
+from goproc._pickling.statics import LRU, importable, is_static
+from goproc.shm._core import Bindings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import CellType, CodeType
+    from typing import Any
+
+    from goproc._pickling.store import Ref
+
+    Attributes = tuple[tuple[str, Any], ...]
+
+# In `dynamic`: makes a function travel inside its message, where there is room for more than globals.
+NO_GLOBAL = "no global"
+_TITLE = ("__name__", "__qualname__", "__doc__", "__module__")
+
+
+def attributes_of(function: FunctionType) -> Attributes:
+    """What FunctionType does not set by itself, or sets from the code object and may have been changed since."""
+    code = function.__code__
+    found: list[tuple[str, Any]] = []
+    if function.__qualname__ != code.co_qualname:
+        found.append(("__qualname__", function.__qualname__))
+    if function.__module__ != function.__globals__.get("__name__"):
+        found.append(("__module__", function.__module__))
+    doc = code.co_consts[0] if code.co_consts and isinstance(code.co_consts[0], str) else None
+    if function.__doc__ != doc:
+        found.append(("__doc__", function.__doc__))
+    if function.__kwdefaults__:
+        found.append(("__kwdefaults__", function.__kwdefaults__))
+    annotations = {name: hint for name, hint in function.__annotations__.items() if is_static(hint)}
+    if annotations:
+        found.append(("__annotations__", annotations))
+    return tuple(found)
+
+
+def static_kwdefaults(function: FunctionType) -> bool:
+    return is_static(tuple((function.__kwdefaults__ or {}).values()))
+
+
+def set_attributes(function: Any, attributes: Iterable[tuple[str, Any]]) -> None:
+    for name, value in attributes:
+        setattr(function, name, value)
+
+
+def _is_home(function: FunctionType) -> bool:
+    return function.__globals__.get(function.__name__) is function
+
+
+def home_of(function: FunctionType) -> str | None:
+    """Return the name that a function has among its globals: its own if it is that, else the first."""
+    if _is_home(function):
+        return function.__name__
+    namespace = function.__globals__
+    return next((name for name, value in namespace.items() if value is function), None)
+
+
+class Detail(NamedTuple):
+    """A dictionary of a function that may be changed in place: its annotations or its keyword defaults, as they were."""
+
+    name: str | None  # of the global that the function is; None: it is the template's
+    annotations: bool
+    known: dict[str, Any]
+    copy: dict[str, Any]
+
+    @classmethod
+    def of(cls, name: str | None, function: FunctionType) -> list[Detail]:
+        found = [(True, function.__annotations__), (False, function.__kwdefaults__)]
+        return [cls(name, annotations, known, known.copy()) for annotations, known in found if known]
+
+
+class Body:
+    """A function without its namespace and its cells."""
+
+    __slots__ = ("attributes", "code", "defaults", "title", "uid")
+
+    uid: str  # see identities; "" for a function that reaches what can change
+    code: CodeType
+    title: str
+    defaults: tuple[Any, ...] | None
+    attributes: Attributes
+
+    @property
+    def qualname(self) -> str:
+        return str(dict(self.attributes).get("__qualname__", self.code.co_qualname))
+
+    def parts(self) -> list[Any]:
+        """Return the objects that the function is made of."""
+        found: list[Any] = [self.code, self.title, self.defaults]
+        for name, value in self.attributes:
+            found.append(name)
+            found += [*value, *value.values()] if type(value) is dict else [value]
+        return found
+
+    def make(self, namespace: dict[str, Any], cells: tuple[CellType, ...] | None = None) -> Any:
+        function = FunctionType(self.code, namespace, self.title, self.defaults, cells)
+        for name, value in self.attributes:
+            setattr(function, name, value)
+        return function
+
+
+class Member(Body):
+    """A plain function that lives in the same namespace as the one defined."""
+
+    __slots__ = ("cached", "fresh", "home", "name", "stateful")
+
+    name: str
+    home: str  # one of the names that the function has among the globals, the same for all of them
+    stateful: bool  # it reads what something else in the same message could rebind
+    cached: wrappers.Cached | None  # if the function is inside a wrapper of lru_cache
+    fresh: bool  # each namespace needs one of its own
+
+    @classmethod
+    def of(cls, name: str, value: Any, namespace: dict[str, Any]) -> Member | None:
+        """Make a member of what `name` stands for in `namespace`, if that can be one."""
+        cached, function = None, value
+        if type(value) is LRU:
+            function = value.__wrapped__
+        if not (
+            type(function) is FunctionType
+            and identities.is_of(function, namespace)
+            and function.__closure__ is None
+            and not function.__dict__
+            and is_static(function.__defaults__)
+            and static_kwdefaults(function)
+            and not importable(value)
+        ):
+            return None
+        if type(value) is LRU:
+            cached = wrappers.cached(value)
+        self = cls()
+        self.name, self.cached = name, cached
+        self.home = name if cached is not None else home_of(function) or name
+        self.uid, self.fresh, self.stateful = "", False, False
+        self.code, self.title, self.defaults = function.__code__, function.__name__, function.__defaults__
+        self.attributes = attributes_of(function)
+        return self
+
+    def fits(self, namespace: dict[str, Any]) -> bool:
+        value = namespace.get(self.name)
+        if self.cached is not None:
+            if type(value) is not LRU or wrappers.cached(value).uid != self.cached.uid:
+                return False
+            value = value.__wrapped__
+        return (
+            type(value) is FunctionType
+            and value.__code__ is self.code
+            and value.__defaults__ is self.defaults
+            and (value.__name__, value.__qualname__) == (self.title, self.qualname)
+        )
+
+    def parts(self) -> list[Any]:
+        return super().parts() if self.cached is None else [self.cached.uid]
+
+    def build(self, namespace: dict[str, Any]) -> Any:
+        if self.cached is not None:
+            return wrappers.receive(self.cached, self.make, self.name, namespace)
+        if self.home == self.name:
+            return self.make(namespace)
+        if self.home not in namespace:
+            namespace[self.home] = self.make(namespace)
+        return namespace[self.home]
+
+    def share(self, namespace: dict[str, Any]) -> Any:
+        """Return the function that all calls share."""
+        function = identities.shared(self.uid, partial(self.build, namespace))
+        if self.uid:  # another template has made it, of its own copy of the code
+            self.code, self.defaults = function.__code__, function.__defaults__
+        return function
+
+
+_STORED = (
+    "kwdefaults",
+    "base",
+    "statics",
+    "dynamic",
+    "selfs",
+    "members",
+    "absent",
+    "fresh",
+    "library",
+    "submodules",
+    "moving_defaults",
+    "moving_title",
+    "simple",
+    "omitted",
+    "home",
+    "reads_state",
+    "modules",
+)
+_FIELDS = (*Body.__slots__, *_STORED)
+
+
+class Template(Body):
+    """The sender makes it from a function, the receiver from its blob.
+
+    Invariants: `statics` holds only what `is_static` accepts; every name in `dynamic` is fetched at each use;
+    the sets of names in statics, dynamic, selfs, members and absent are disjoint.
+    """
+
+    __slots__ = (
+        *_STORED,
+        "bindings",
+        "cached_members",
+        "classes",
+        "fetch",
+        "fresh_members",
+        "fresh_wrappers",
+        "full_title",
+        "function",
+        "linked",
+        "maker",
+        "namespace",
+        "owner",
+        "ref",
+        "single",
+        "size",
+        "volatile",
+        "watched",
+    )
+
+    # What is in the blob.
+    kwdefaults: dict[str, Any] | None  # those in `attributes`
+    base: dict[str, Any]  # __name__ and the like
+    statics: dict[str, Any]
+    dynamic: tuple[str, ...]
+    selfs: tuple[str, ...]  # the names under which the function finds itself
+    members: tuple[Member, ...]
+    absent: tuple[str, ...]  # names found in builtins, or nowhere
+    fresh: bool  # each call needs a namespace of its own
+    library: str | None
+    submodules: tuple[str, ...]
+    moving_defaults: bool  # defaults are part of the snapshot
+    moving_title: bool  # name and doc are: functions made by one decorator share their code
+    simple: bool  # there is no snapshot at all
+    home: bool  # its module travels by value
+    reads_state: bool  # something else in the same message could rebind what it reads
+    omitted: dict[str, str]  # globals that the code only mentions and that cannot be pickled, and why
+    modules: tuple[str, ...]  # names of those that the code imports and messages carry
+    # What `prepare` makes of it.
+    namespace: dict[str, Any]
+    single: str | None  # the name in `dynamic`, if there is only one
+    fetch: Callable[[Any], tuple[Any, ...]]  # gets the values of `dynamic`, if there are more
+    cached_members: list[Member]
+    fresh_members: list[Member]
+    fresh_wrappers: bool  # some of them are wrappers
+    bindings: Bindings
+    linked: bool  # `fits` has more to check than most
+    ref: Ref
+
+    def __init__(self) -> None:
+        self.function: Any = None  # the importable function itself, or the built one if it has no snapshot
+        # The sender's: the function that it is made from.
+        self.maker: Callable[[], FunctionType | None] = type(None)
+        self.owner: Any = None  # the importable function: only that object may use this template
+        self.moving_defaults = self.moving_title = False
+        # The sender's: names found rebound, mentioned names that are no globals yet, the number of globals if it counts.
+        self.volatile: set[str] = set()
+        self.watched: tuple[str, ...] = ()
+        self.size = 0
+        # Classes in `statics` that travel by value, with their definitions.
+        self.classes: list[tuple[type, Ref]] = []
+
+    @classmethod
+    def of_importable(cls, function: FunctionType) -> Template:
+        self = cls()
+        self.code = function.__code__
+        self.owner = self.function = function
+        self.simple, self.reads_state, self.omitted, self.home = True, False, {}, False
+        self.uid, self.modules = "", ()
+        return self
+
+    @classmethod
+    def load(cls, fields: tuple[Any, ...]) -> Template:
+        self = cls()
+        set_attributes(self, zip(_FIELDS, fields, strict=True))
+        for submodule in self.submodules:
+            importlib.import_module(submodule)
+        for body in (self, *self.members):
+            identities.receive(body.code, body.uid)
+        self.prepare()
+        self.receive()
+        self._note_classes()
+        return self
+
+    def receive(self) -> None:
+        """Let the functions that all calls share be found by their names: see homes."""
+        if not self.home:
+            return
+        if self.simple:
+            homes.receive(self.function)
+        for member in self.members:
+            if not member.fresh and member.cached is None:
+                homes.receive(self.namespace[member.name], member.name)
+
+    def fields(self) -> tuple[Any, ...]:
+        """What goes into the blob."""
+        return tuple([getattr(self, name) for name in _FIELDS])
+
+    def prepare(self) -> None:
+        """Make the shared namespace and what the hot paths use."""
+        self.full_title = self.qualname
+        self.single = self.dynamic[0] if len(self.dynamic) == 1 else None
+        if len(self.dynamic) > 1:
+            self.fetch = itemgetter(*self.dynamic)
+        self.cached_members = [m for m in self.members if m.cached is not None]
+        # Second names of functions after the first. Wrappers last: they have globals of their own, copied from those
+        # that are there.
+        self.members = tuple(sorted(self.members, key=lambda m: (m.cached is not None, m.home != m.name)))
+        self.fresh_members = [m for m in self.members if m.fresh]
+        self.fresh_wrappers = any(m.cached is not None for m in self.fresh_members)
+        self.linked = bool(self.cached_members or self.selfs or self.library is not None)
+        if self.library is not None:
+            self.namespace = importlib.import_module(self.library).__dict__
+        else:
+            # C code that imports looks for them here
+            self.namespace = {"__builtins__": builtins, **self.base, **self.statics}
+            for member in self.members:
+                if not member.fresh:
+                    self.namespace[member.name] = member.share(self.namespace)
+            self.refresh_wrappers(self.namespace)
+        if self.simple:
+            self.function = identities.shared(self.uid, partial(self.build, None, None, None))
+            self.namespace.update(dict.fromkeys(self.selfs, self.function))
+        self._bind([])
+
+    def _bind(self, details: list[Detail]) -> None:
+        """Give the core all that `fits` compares by identity."""
+        own: dict[str, Any] = {}
+        if self.simple:
+            own["kwdefaults"] = self.kwdefaults
+        if not self.moving_defaults:
+            own["defaults"] = self.defaults
+        if not self.moving_title:
+            own.update(title=self.title, qualname=self.full_title)
+        plain = [m for m in self.members if m.cached is None]
+        self.bindings = Bindings(
+            tuple(self.statics),
+            tuple(self.statics.values()),
+            absent=self.absent + self.watched,
+            functions=tuple([(m.name, m.code, m.defaults, m.title, m.qualname) for m in plain]),
+            details=tuple(details),
+            size=self.size or -1,
+            **own,
+        )
+
+    def watch(self, function: FunctionType) -> None:
+        """Remember what the function was made from that may change in itself."""
+        details = Detail.of(None, function)
+        for member in self.members:
+            if member.cached is None:
+                details += Detail.of(member.name, function.__globals__[member.name])
+        self._note_classes()
+        self._bind(details)
+
+    def _note_classes(self) -> None:
+        classes = [value for value in self.statics.values() if isinstance(value, type)]
+        known = [(cls, class_entry(cls)) for cls in classes]
+        self.classes = [(cls, entry.ref) for cls, entry in known if entry.uid is not None]
+
+    def refresh_wrappers(self, namespace: dict[str, Any]) -> None:
+        """Bring the globals of the wrappers in a namespace up to date with it."""
+        for member in self.cached_members:
+            if member.cached is not None:
+                wrappers.refresh(member.cached, namespace)
+
+    def fits(self, function: Any) -> bool:
+        """Tell whether the template still says what `function` is."""
+        if self.owner is not None:
+            return self.owner is function and not homes.registered(function.__module__)
+        return (
+            self.bindings.fits(function)
+            and (not self.linked or self._links_fit(function, function.__globals__))
+            and (not self.classes or self._classes_fit())
+        )
+
+    def stands_for(self, function: FunctionType) -> bool:
+        """Return True if what is loaded from the template is to be this function, no other of the same code."""
+        maker = self.maker()
+        if maker is None:
+            self.maker = weakref.ref(function)
+        return maker is None or maker is function or function is self.function or _is_home(function)
+
+    def _links_fit(self, function: Any, namespace: dict[str, Any]) -> bool:
+        if self.library is not None and self.namespace is not namespace:
+            return False
+        for member in self.cached_members:
+            if not member.fits(namespace):
+                return False
+        for name in self.selfs:  # noqa: SIM110 (hot)
+            if namespace.get(name) is not function:
+                return False
+        return True
+
+    def _classes_fit(self) -> bool:
+        for cls, ref in self.classes:
+            entry = class_entry(cls)
+            if entry.ref != ref or entry.stateful:
+                return False
+        return True
+
+    def moved(self, namespace: dict[str, Any]) -> set[str]:
+        """The names that no longer stand for what they did."""
+        moved = {name for name, value in self.statics.items() if namespace.get(name, self) is not value}
+        moved |= {name for name in self.absent if name in namespace}
+        return moved | {member.name for member in self.members if not member.fits(namespace)}
+
+    def extra(self, function: FunctionType) -> Attributes | None:
+        """The attributes in the snapshot of `function`, which only some functions have."""
+        found: list[tuple[str, Any]] = list(function.__dict__.items())
+        if self.moving_defaults:
+            found.append(("__defaults__", function.__defaults__))
+        if function.__kwdefaults__ is not self.kwdefaults:
+            found.append(("__kwdefaults__", function.__kwdefaults__))
+        if self.moving_title:
+            found += [(name, getattr(function, name)) for name in _TITLE]
+        return tuple(found) or None
+
+    def build(
+        self,
+        dynamic: tuple[Any, ...] | None,
+        cells: tuple[CellType, ...] | None,
+        extra: Attributes | None,
+    ) -> Any:
+        """Make the function from a snapshot."""
+        namespace = self.namespace
+        if self.fresh:
+            namespace = namespace.copy()
+            if self.single is not None:
+                namespace[self.single] = dynamic[0]  # type: ignore[index]
+            elif dynamic is not None:
+                namespace.update(zip(self.dynamic, dynamic))  # noqa: B905 (hot; equal by construction)
+            for member in self.fresh_members:
+                namespace[member.name] = member.build(namespace)
+            if self.fresh_wrappers:
+                self.refresh_wrappers(namespace)
+        function = self.make(namespace, cells)
+        for name in self.selfs:
+            namespace[name] = function
+        if extra is not None:
+            set_attributes(function, extra)
+        return function

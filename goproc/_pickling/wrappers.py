@@ -1,0 +1,125 @@
+"""Functions of the script inside `functools.lru_cache`: one wrapper for each in a process, so that its cache is filled once.
+
+A wrapper is known by a uid, which its creator gives it. In another process it is made when it first arrives, over globals
+of its own: the goroutines that call it have each their own. Those are then as of the message that arrived last: whoever
+has set the globals that came with a message calls `refresh_all`.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from types import FunctionType
+from typing import NamedTuple
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from goproc._pickling import store
+from goproc._pickling.names import names_of
+from goproc._pickling.statics import LRU
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Namespace = dict[str, Any]
+
+
+class Cached(NamedTuple):
+    """The uid of a wrapper, and the arguments of `lru_cache`."""
+
+    uid: str
+    maxsize: int | None
+    typed: bool
+
+
+class Received(NamedTuple):
+    """A wrapper made in this process, its globals, and those that its function can reach."""
+
+    wrapper: Any
+    namespace: Namespace
+    reach: frozenset[str]
+
+
+_MOST = 256  # wrappers received, of which a process keeps the latest
+
+_own: WeakKeyDictionary[Any, Cached] = WeakKeyDictionary()  # the wrappers of the script, in its process
+_by_uid: WeakValueDictionary[str, Any] = store.cache(
+    WeakValueDictionary()
+)  # those of them that have been sent
+_received: dict[str, Received] = store.cache({})
+_sent_on: WeakKeyDictionary[Any, Cached] = WeakKeyDictionary()  # received ones
+
+
+def cached(wrapper: Any) -> Cached:
+    """Return what messages hold of a wrapper beside its function."""
+    known = _own.get(wrapper) or _sent_on.get(wrapper)
+    if known is None:
+        parameters = wrapper.cache_parameters()
+        known = _own[wrapper] = Cached(os.urandom(16).hex(), parameters["maxsize"], parameters["typed"])
+    if wrapper in _own:
+        _by_uid[known.uid] = wrapper
+    return known
+
+
+def here(cached: Cached) -> Any:
+    """Return the wrapper of this process, or None."""
+    received = _received.get(cached.uid)
+    return _by_uid.get(cached.uid) if received is None else received.wrapper
+
+
+def receive(
+    cached: Cached, make: Callable[[Namespace], FunctionType], name: str | None, namespace: Namespace
+) -> Any:
+    """Return the wrapper of this process; make it if it is the first time, else bring its globals up to date.
+
+    Args:
+        cached: what the message holds of it.
+        make: makes the function inside over a namespace.
+        name: that of the wrapper among the globals, or None.
+        namespace: the globals that came with the message.
+    """
+    known = here(cached)
+    if known is not None:
+        refresh(cached, namespace)
+        return known
+    own = dict(namespace)
+    function = make(own)
+    wrapper = functools.lru_cache(cached.maxsize, cached.typed)(function)
+    if name is not None:
+        own[name] = wrapper
+    while len(_received) >= _MOST:
+        del _received[next(iter(_received))]
+    _received[cached.uid] = Received(wrapper, own, _reach(function))
+    _sent_on[wrapper] = cached
+    return wrapper
+
+
+def refresh(cached: Cached, namespace: Namespace) -> None:
+    """Bring the globals of a wrapper up to date with those that came with a message."""
+    known = _received.get(cached.uid)
+    if known is not None:
+        known.namespace.update({name: namespace[name] for name in known.reach if name in namespace})
+
+
+def refresh_all(namespace: Namespace) -> None:
+    """Bring the globals of all wrappers in a namespace up to date with it."""
+    if _received:
+        for value in list(namespace.values()):
+            while type(value) is FunctionType:  # a decorator that uses `functools.wraps` is around it
+                value = value.__dict__.get("__wrapped__")
+            if type(value) is LRU and value in _sent_on:
+                refresh(_sent_on[value], namespace)
+
+
+def _reach(function: FunctionType) -> frozenset[str]:
+    """Return the names of the globals that a function and the functions it calls by name use."""
+    found = set(names_of(function.__code__).used)
+    todo = list(found)
+    for name in todo:
+        code = getattr(function.__globals__.get(name), "__code__", None)
+        if code is not None:
+            more = set(names_of(code).used) - found
+            found |= more
+            todo += more
+    return frozenset(found)

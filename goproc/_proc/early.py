@@ -1,0 +1,208 @@
+"""The zygote that ``goproc run`` starts beside the script, and how the script's process comes by it.
+
+    goproc run                       (exec)  python script.py
+      └─ spawns the zygote ────────────────────────┴─ takes the zygote at the first use of goproc
+
+The process stays the same one, so the keeper of the zygote is its child all along. It learns of the zygote from an option
+of the interpreter, ``-X goproc=FD.PID.KEEPER``: programs that the script starts do not inherit that, as they would a variable of the
+environment. The option is believed only if the descriptor is a socket which this very process has made.
+
+A script can change what a process inherits before it uses goproc. Some of that is set anew for the zygote (align), some
+travels with the configuration (launch.Surroundings); if the rest differs, the zygote is given up and another started.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import NamedTuple
+
+    class Zygote(NamedTuple):
+        """A zygote as its host knows it."""
+
+        control: int  # our end of the control socket
+        pid: int
+        keeper: int  # its parent, and our child, which lives as long as the zygote: see shm/keeper.c
+else:
+    from collections import namedtuple
+
+    Zygote = namedtuple("Zygote", "control pid keeper")
+
+OPTION = "goproc"
+_LOWEST_FD = 100  # of the control socket: no script counts on descriptors so high to be free
+
+_early: Zygote | None = None  # has been started, and not been told to fork yet
+# Device and inode of its socket: the program may close it, and have another file under its number.
+_file = (0, 0)
+
+
+# -- in `goproc run` -----------------------------------------------------------------------------------------
+
+
+def start(words: Sequence[str], environ: Mapping[str, str], flags: Sequence[str]) -> list[str]:
+    """Start the zygote; return the options by which the script's process will find it.
+
+    Args:
+        words: what Python is to be started with, after its own options.
+        environ: the environment of the script.
+        flags: the options of the script's interpreter.
+
+    No zygote is no error: the script's process starts one when it needs it.
+    """
+    import fcntl
+
+    from goproc._proc import launch
+
+    plan = launch.plan(_script_path(words), words, flags)
+    try:
+        zygote = launch.launch(plan, environ, quiet=True)
+    except (OSError, RuntimeError):
+        return []
+    try:
+        kept = fcntl.fcntl(zygote.control, fcntl.F_DUPFD, _LOWEST_FD)
+    except OSError:
+        return []  # it ends when it sees that the socket is closed, or this process gone
+    finally:
+        os.close(zygote.control)
+    return ["-X", f"{OPTION}={kept}.{zygote.pid}.{zygote.keeper}"]
+
+
+def _script_path(words: Sequence[str]) -> list[str]:
+    """Return sys.path as the script will find it."""
+    if sys.flags.safe_path:
+        return list(sys.path)
+    script = words[0]
+    if script == "-":
+        first = ""
+    elif script == "-m":
+        first = os.getcwd()
+    elif os.path.isdir(script):
+        first = os.path.abspath(script)
+    else:
+        first = os.path.dirname(os.path.realpath(script))
+    return [first, *sys.path[1:]]
+
+
+# -- in the script's process -----------------------------------------------------------------------------------
+
+
+def find() -> None:
+    """Take note of the zygote that was started for this process, if any; no program started from here inherits it."""
+    global _early, _file
+    text = sys._xoptions.pop(OPTION, None)
+    if not isinstance(text, str):
+        return
+    numbers = text.split(".")
+    if len(numbers) != 3 or not all(number.isdigit() for number in numbers):
+        return
+    early = Zygote(*map(int, numbers))
+    if _maker(early.control) == (os.getpid(), os.geteuid(), os.getegid()):
+        os.set_inheritable(early.control, False)
+        os.set_blocking(early.control, False)
+        _early, _file = early, _identity(early.control)
+
+
+def claim() -> Zygote | None:
+    """Return the early zygote if it can serve this process as it is now. The caller owns it from then on; a second call returns None."""
+    global _early
+    early, _early = _early, None
+    if early is None:
+        return None
+    made = _is_there(early) and _maker(early.control) == (os.getpid(), os.geteuid(), os.getegid())
+    if made and _fits(early):
+        return early
+    give_up(early)
+    return None
+
+
+def give_up(early: Zygote) -> None:
+    """End the zygote."""
+    import signal
+
+    from goproc._proc import launch
+    from goproc.shm import _keeper
+
+    if _is_there(early):
+        maker = _maker(early.control)
+        os.close(early.control)
+        if maker is None or maker[0] != os.getpid():
+            return  # this process is a child of the zygote's owner
+    elif _keeper.ended(early.keeper) is not None:
+        return  # it is such a child, or the zygote has ended
+    _keeper.hold_sigchld()
+    try:
+        os.kill(early.pid, signal.SIGKILL)
+    except (PermissionError, ProcessLookupError):
+        pass  # it has gone, or it goes by itself, now that the socket is closed
+    launch.wait_for_end(early, 1.0)
+    _keeper.release_sigchld()
+
+
+def _is_there(early: Zygote) -> bool:
+    """False if the program has closed the socket."""
+    try:
+        return _identity(early.control) == _file
+    except OSError:
+        return False
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    facts = os.fstat(fd)
+    return facts.st_dev, facts.st_ino
+
+
+def _maker(fd: int) -> tuple[int, ...] | None:
+    """The process, user and group that made a socket pair of the zygote's kind; None if ``fd`` is something else."""
+    import _socket
+    import struct
+
+    try:
+        sock = _socket.socket(fileno=fd)
+    except OSError:
+        return None
+    try:
+        if (sock.family, sock.type) != (_socket.AF_UNIX, _socket.SOCK_SEQPACKET):
+            return None
+        credentials = struct.Struct("3i")
+        return credentials.unpack(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, credentials.size))
+    except OSError:
+        return None
+    finally:
+        sock.detach()
+
+
+def _fits(zygote: Zygote) -> bool:
+    """True if the zygote lives, in this process's session and group, and has its limits, CPUs and priority now."""
+    from goproc.shm import _keeper
+
+    pid = zygote.pid
+    try:
+        if _keeper.ended(zygote.keeper) is not None:
+            return False
+        if (os.getsid(pid), os.getpgid(pid)) != (os.getsid(0), os.getpgid(0)):
+            return False
+        _align(pid)
+    except OSError:
+        return False
+    return True
+
+
+def _align(pid: int) -> None:
+    import resource
+
+    for name in dir(resource):
+        if name.startswith("RLIMIT_"):
+            number = getattr(resource, name)
+            limits = resource.getrlimit(number)
+            if resource.prlimit(pid, number) != limits:
+                resource.prlimit(pid, number, limits)
+    cpus = os.sched_getaffinity(0)
+    if os.sched_getaffinity(pid) != cpus:
+        os.sched_setaffinity(pid, cpus)
+    priority = os.getpriority(os.PRIO_PROCESS, 0)
+    if os.getpriority(os.PRIO_PROCESS, pid) != priority:
+        os.setpriority(os.PRIO_PROCESS, pid, priority)

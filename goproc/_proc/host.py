@@ -1,0 +1,678 @@
+"""The host's side of the runtime: starting and stopping the processes.
+
+    host = proc 0                     zygote (exec'd, single-threaded)
+    runs the script: goroutine 1        └─ forks the workers, proc 1, proc 2, ...   (never the user's process)
+    coroner thread (C, no GIL)
+           └───────────── one memfd segment, mapped by every proc ─────────────┘
+
+It starts at the first use of goproc and stops when the program ends; ``with runtime(procs=4):`` bounds it instead.
+Workers come up in the background: goroutines are queued from the first moment, and a process takes them once it is
+there.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+from time import monotonic
+from typing import Any, ParamSpec, TypeVar
+
+from greenlet import getcurrent
+
+from goproc import _channel, _dump, _goroutine, _select, _share, errors, sync
+from goproc._pickling import homes, store
+from goproc._proc import (
+    early,
+    fatal,
+    forked,
+    interpreter,
+    launch,
+    limits,
+    main_exit,
+    sigint,
+    sigint_early,
+    stdio,
+    topology,
+)
+from goproc._proc.zygote import INTERRUPTED, LIMIT, QUIT
+from goproc._public import public
+from goproc._sched import scheduler, slices
+from goproc.shm import _core, _keeper
+
+__goproc_frames__ = "machinery"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import NoReturn
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_MEMORY_MOST = 8 << 30
+_QUIT_SECONDS = LIMIT + 1.0
+_THREAD_SECONDS = 0.2
+
+_running: _Runtime | None = None
+_leaving: threading.Thread | None = None  # ran the goroutines of a runtime that ended by itself
+_ended = False  # the program is at its end: nothing starts any more
+_unwinding = False  # a runtime is being left: what its goroutines do at their end must not start another
+_forked = False  # this is a child that the program forked: nothing starts here
+_lock = threading.Lock()
+
+__all__ = ["_share", "ensure", "main", "proc", "procs", "run", "runtime", "sync", "workers"]
+
+
+class _Runtime:
+    """One life of the runtime in the host process.
+
+    Args:
+        procs: how many workers; 0: goroutines run in this process.
+    """
+
+    def __init__(self, procs: int, memory: int, pin: bool) -> None:
+        self.procs = procs
+        self.memory = memory
+        self.pin = pin
+        self.thread: threading.Thread | None = None  # that runs goroutines, if it is none of the user's
+        self.interrupted = False  # Ctrl-C ends it
+        self._zygote: early.Zygote | None = None
+        self._sigint: sigint.Delivery | None = None
+        self.hooked = False  # main is its main goroutine
+
+    def start(self) -> None:
+        attached = False
+        try:
+            with sigint_early.held():
+                _open_standard_streams()
+                memfd = _core.create(1 + self.procs, self.memory, topology.effective_cpus())
+                _core.attach(memfd, 0)
+                attached = True
+                _core.set_survives(self.thread is not None or _owned_by_another())
+                store.connect(_core.definition_put, _core.definition_get)
+                scheduler.start(_goroutine.make, "main", scheduler.leave_thread if self.thread else None)
+                if self.procs > 0:
+                    self._start_workers(memfd)
+                _load_for_failures()  # while the workers start
+                slices.start()  # after the standard streams are goproc's: the state of the process is noted
+        except BaseException as exc:
+            if attached:
+                self.stop()
+            known = limits.named(exc) if isinstance(exc, OSError) else exc
+            if known is exc:
+                raise
+            raise known from exc
+        homes.show_to_goroutines(True)
+        self._install_hooks()
+
+    def _start_workers(self, memfd: int) -> None:
+        pinning: list[int | None] = [None] * (1 + self.procs)
+        if self.pin:
+            cpus = topology.spread_cpus(topology.allowed_cpus())
+            pinning = topology.plan_pinning(self.procs, cpus, topology.cpu_quota())
+        self._zygote = _zygote(
+            launch.host_config(1 + self.procs, pinning, settings=interpreter.settings()), memfd
+        )
+        _core.start_coroner(*self._zygote)
+        stdio.install_host(memfd, getcurrent, 1 + self.procs)
+
+    def stop(self) -> list[Any]:
+        """End every process but this one; return the greenlets of goroutines that had not ended."""
+        interrupted = self.interrupted or (self._sigint is not None and self._sigint.over)
+        self._remove_hooks()
+        homes.show_to_goroutines(False)
+        _core.stop()
+        if self.thread and self.thread is not threading.current_thread():
+            self.thread.join(
+                _THREAD_SECONDS
+            )  # unless a goroutine computes: then it finds itself without a runtime
+        if self._zygote:
+            _quit(self._zygote, interrupted)
+        self._zygote = None
+        _core.stop_coroner()
+        stdio.uninstall_host()
+        slices.stop()
+        left = scheduler.stop()
+        store.disconnect()
+        _goroutine.forget()
+        _core.detach()
+        return left
+
+    # Ctrl-C is for main; workers ignore it. SIGQUIT ends the program with a dump.
+
+    def _install_hooks(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if sigint.replaceable(signal.getsignal(signal.SIGINT)):
+            self._sigint = sigint.Delivery(main_exit.end_interrupted)
+            self._sigint.install()
+            _dump.own_handlers.append(self._sigint.on_signal)
+        if signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL:
+            signal.signal(signal.SIGQUIT, _dump.on_host_quit)
+        self.hooked = True
+        main_exit.install(self._sigint)
+
+    def _remove_hooks(self) -> None:
+        if self._sigint is not None:
+            _dump.own_handlers.remove(self._sigint.on_signal)
+            self._sigint.remove()
+            self._sigint = None
+        if self.hooked and signal.getsignal(signal.SIGQUIT) is _dump.on_host_quit:
+            signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+        if self.hooked:
+            main_exit.remove()
+        self.hooked = False
+
+
+def _zygote(config: launch.Config, memfd: int) -> early.Zygote:
+    """Have the workers forked, by the zygote that is there already or by a new one. Returns as launch.spawn() does."""
+    found = early.claim()
+    if found is not None:
+        try:
+            launch.order(found, config, memfd)
+            return found
+        except OSError:  # it has just ended
+            early.give_up(found)
+    try:
+        return launch.spawn(config, memfd)
+    except (BrokenPipeError, ConnectionResetError) as error:
+        _end_unborn(error)
+
+
+def _end_unborn(error: OSError) -> NoReturn:
+    """End the program, as the coroner does, where the zygote is killed before it has been told to fork the workers."""
+    text = "goproc's zygote process died (killed?) before the workers"
+    if _owned_by_another():
+        raise RuntimeError(text) from error
+    fatal.report(f"fatal error: {text}\n")
+    os._exit(2)
+
+
+def _load_for_failures() -> None:
+    from importlib import import_module
+
+    for name in launch.FAILURES:
+        import_module(name)
+
+
+def _open_standard_streams() -> None:
+    """What the shell closed becomes /dev/null, as in Go: or the segment would be, say, where reports are written."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free: fd itself
+
+
+def _quit(zygote: early.Zygote, interrupted: bool) -> None:
+    _keeper.hold_sigchld()
+    if not _core.tell_zygote(INTERRUPTED if interrupted else QUIT):
+        _send(zygote.pid, signal.SIGTERM)  # it means QUIT, where the program has closed the socket
+    if not launch.wait_for_end(zygote, _QUIT_SECONDS):
+        _send(zygote.pid, signal.SIGKILL)
+        launch.wait_for_end(zygote, _QUIT_SECONDS)
+    _keeper.release_sigchld()
+
+
+def _send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass  # it has ended
+
+
+def _owned_by_another() -> bool:
+    """Return True if the process belongs to a prompt, a notebook or a test run, which must outlive a panic."""
+    if main_exit.interactive():
+        return True
+    modules = sys.modules
+    ipython = modules.get("IPython")
+    if ipython is not None and getattr(ipython, "get_ipython", lambda: None)() is not None:
+        return True
+    # Programs that a test starts inherit the variables, but are no test runs.
+    return "_pytest.config" in modules and (
+        "PYTEST_VERSION" in os.environ or "PYTEST_CURRENT_TEST" in os.environ
+    )
+
+
+# -- configuration -------------------------------------------------------------------------------------------
+
+
+def _default_memory() -> int:
+    """A quarter of what the machine or the container has, at most 8 GiB."""
+    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with open(path) as file:
+                have = min(have, int(file.read()))
+        except (OSError, ValueError):
+            pass
+    return max(64 << 20, min(have // 4, _MEMORY_MOST))
+
+
+def _configured(
+    procs: int | None, memory: int | str | None, pin: bool | None, on_death: str | None
+) -> _Runtime:
+    env = os.environ
+    if procs is not None:
+        procs = topology.parse_procs(procs, "runtime(procs=...)")
+    elif "GOPROC_PROCS" in env:
+        procs = topology.parse_procs(env["GOPROC_PROCS"], "GOPROC_PROCS")
+    else:
+        procs = topology.default_procs()
+    if memory is not None:
+        memory = topology.parse_memory(memory, "runtime(memory=...)")
+    elif "GOPROC_MEMORY" in env:
+        memory = topology.parse_memory(env["GOPROC_MEMORY"], "GOPROC_MEMORY")
+    else:
+        memory = _default_memory()
+    if pin is None:
+        pin = env.get("GOPROC_PIN", "1") != "0"
+    policy = on_death if on_death is not None else env.get("GOPROC_ON_DEATH", "exit")
+    if policy != "exit":
+        raise ValueError(f"on_death={policy!r} is not available: the policy is 'exit'")
+    if fatal.unread_policy() not in fatal.POLICIES:
+        raise ValueError(f"GOPROC_UNREAD={env['GOPROC_UNREAD']!r}: give one of {', '.join(fatal.POLICIES)}")
+    return _Runtime(procs, memory, pin)
+
+
+def ensure() -> None:
+    """Start the runtime with the defaults unless it runs.
+
+    The main thread runs goroutines whenever its own code blocks. Any other thread may end and take the scheduler with
+    it, so a runtime that is first used by one gets a thread of its own for goroutines.
+    """
+    _core.check_fork()
+    if _core.lost() is not None:
+        _leave_lost()
+    if _running is not None:
+        return
+    if _leaving is not None and _leaving is not threading.current_thread():
+        _leaving.join()  # the scheduler has one state in a process, and that thread still uses it
+    new = _configured(None, None, None, None)
+    if threading.current_thread() is threading.main_thread():
+        _start(new)
+        return
+    failed: list[BaseException] = []
+    started = threading.Event()
+
+    def life() -> None:
+        try:
+            _start(new)
+        except BaseException as exc:
+            failed.append(exc)
+        started.set()
+        if not failed and _running is new:
+            scheduler.run_thread()
+
+    new.thread = threading.Thread(target=life, name="goproc-scheduler", daemon=True)
+    new.thread.start()
+    started.wait()
+    if failed:
+        raise failed[0]
+
+
+def _start(new: _Runtime) -> None:
+    global _running
+    with _lock:
+        if _running is not None:
+            return
+        if _forked:
+            raise RuntimeError(
+                "goproc cannot be used in a process made by os.fork(): start it with subprocess, or use go()"
+            )
+        if _ended:
+            raise errors.RuntimeStopped("the program is ending: the goproc runtime has stopped")
+        if _unwinding:
+            raise errors.RuntimeStopped("the goproc runtime this goroutine belongs to stopped")
+        new.start()
+        _running = new
+    atexit.register(_at_exit)
+    _watch_end_of_main()
+    _watch_forks()
+
+
+def _leave_lost() -> None:
+    """Forget a runtime that has ended by a panic or a death, if that can be done here: the next use starts another.
+
+    Raises:
+        RuntimeStopped: goroutines of this process belong to it, and main alone can end them.
+    """
+    runtime = _running
+    if runtime is None:
+        return
+    if runtime.thread is None and not _main_runs():
+        raise errors.RuntimeStopped(f"the goproc runtime ended ({_core.lost()}); main has not noticed yet")
+    _forget_lost()
+
+
+def _main_runs() -> bool:
+    return _core.on_scheduler_thread() and scheduler.current is scheduler.main
+
+
+def _forget_lost() -> None:
+    global _leaving
+    if _running is not None and _running.thread is threading.current_thread():
+        _leaving = _running.thread
+    left = _stop()
+    if _main_runs():
+        _unwind(left)
+    elif left:
+        _core.keep(left)
+
+
+def _unwind(greenlets: list[Any]) -> None:
+    """Run the ``finally`` blocks of goroutines whose runtime has stopped."""
+    global _unwinding
+    _unwinding = True
+    try:
+        for greenlet in greenlets:
+            if not greenlet.dead:
+                greenlet.throw()  # GreenletExit
+    finally:
+        _unwinding = False
+
+
+def _stop() -> list[Any]:
+    global _running
+    old, _running = _running, None
+    atexit.unregister(_at_exit)
+    return old.stop() if old is not None else []
+
+
+def forbid() -> None:
+    """Let no runtime start in this process: it is the zygote, and a module that it imports may use goproc."""
+    global _forked
+    _forked = True
+
+
+def _watch_forks() -> None:
+    global _forks_watched
+    if not _forks_watched:
+        _forks_watched = True
+        os.register_at_fork(after_in_child=in_forked_child)
+
+
+_forks_watched = False
+
+
+def in_forked_child() -> None:
+    """The program forked. Its child has no runtime, and must not stop its parent's when it ends."""
+    global _running, _forked, _lock
+    forked.enter()
+    _lock = threading.Lock()  # another thread may have held it
+    old, _running = _running, None
+    _forked = _forked or old is not None or _core.proc() > 0
+    if old is not None:
+        atexit.unregister(_at_exit)
+        old._remove_hooks()
+
+
+def _watch_end_of_main() -> None:
+    """Have _at_end_of_main called before Python waits for threads and runs exit handlers."""
+    global _end_watched, _end_call
+    if not _end_watched:
+        _end_watched = True
+        threading._register_atexit(_at_end_of_main)  # type: ignore[attr-defined]
+        _end_call = threading._threading_atexits[-1]  # type: ignore[attr-defined]
+
+
+_end_watched = False
+_end_call: object = None  # Python's entry for _at_end_of_main
+
+
+def _at_end_of_main() -> None:
+    """Main has returned, and Python is about to wait for the program's threads.
+
+    Ctrl-C may have met another goroutine, and main has ended before it came to block: it is not to be lost. And a thread
+    that is blocked in an operation which nobody can end any more is to be reported, not to be waited for.
+
+    Libraries end their threads in exit calls like this one: concurrent.futures wakes the idle threads of its pools and
+    joins them. Python makes the calls in reverse order of registration, so those of libraries that were imported before
+    the runtime started come after this one. A thread makes them here: the threads they join may need goroutines. Where
+    no thread can be started any more, goroutines run until nothing else can go on, and then Python makes the calls.
+    """
+    if _running is None or not _core.attached() or not _core.on_scheduler_thread():
+        return
+    pause, look, look_at = 0.001, 0.01, 0.0
+    try:
+        scheduler.raise_interrupt()
+        calls_made = _make_exit_calls()
+        while any(not t.daemon and t is not threading.current_thread() for t in threading.enumerate()):
+            if monotonic() >= look_at and scheduler.nothing_ready():
+                if not calls_made and _core.others_asleep(False):
+                    return
+                if calls_made:
+                    _dump.threads_asleep()
+                look_at = monotonic() + look
+                look = min(2 * look, 1.0)
+            scheduler.sleep(pause)
+            pause = min(2 * pause, 0.05)
+    except KeyboardInterrupt:
+        main_exit.end_interrupted()
+    except errors.Cancelled:
+        pass
+
+
+def _make_exit_calls() -> bool:
+    """Have a thread make the exit calls that Python would make after _at_end_of_main.
+
+    Returns:
+        False if Python starts no thread any more: 3.12.0 and 3.12.1. Then Python makes the calls itself.
+    """
+    registered: list[Any] = threading._threading_atexits  # type: ignore[attr-defined]
+    ours = registered.index(_end_call)
+    calls = registered[:ours][::-1]
+    if calls:
+        try:
+            threading.Thread(target=_call_all, args=(calls,), name="goproc-exit-calls").start()
+        except RuntimeError:
+            return False
+        registered[:ours] = [_do_nothing] * ours  # Python is iterating over the list: no index may change
+    return True
+
+
+def _call_all(calls: list[Callable[[], object]]) -> None:
+    for call in calls:
+        call()
+
+
+def _do_nothing() -> None:
+    pass
+
+
+def _at_exit() -> None:
+    """Main has returned. As in Go the other goroutines are gone: their ``finally`` blocks do not run."""
+    global _ended
+    _ended = True
+    if _running is None:
+        return
+    if (
+        not _core.attached()
+    ):  # a child that the user forked: what its goroutines would clean up is the parent's
+        _core.keep(scheduler.stop())
+        return
+    main_exit.end_output()
+    main_failed = hasattr(sys, "last_value")
+    survives = _core.survives()
+    if fatal.report_unread(briefly=main_failed) and not main_failed and not survives:
+        _end_with(2)
+    left = _stop()
+    if left:
+        # A greenlet that is collected runs its finally blocks: it must outlive the interpreter.
+        _core.keep(left)
+
+
+def _end_with(status: int) -> None:
+    """Have the program end with a status in place of 0."""
+    if not _core.exit_status(status):  # the C library has no on_exit(): what other exit handlers do is lost
+        fatal.flush()
+        fatal.claim("unread failures")
+        fatal.end(status)
+
+
+# -- for everybody -------------------------------------------------------------------------------------------
+
+
+@public
+class runtime:
+    """A runtime of a given size, for as long as a ``with`` block lasts.
+
+    Args:
+        procs: how many workers, the processes that run goroutines (0 to 255). Default: GOPROC_PROCS, else the CPUs
+            this program may use. With 0 goroutines run in this process, beside main: for a debugger.
+        memory: bytes of shared memory at most, or "512M", "4G". Default: GOPROC_MEMORY, else a quarter of the
+            machine's, at most 8 GiB.
+        pin: bind workers to CPUs, where there is one for each. Default: yes, unless GOPROC_PIN=0.
+        on_death: what to do when a worker dies: "exit", report it and end the program with status 2.
+
+    Raises:
+        ValueError: an argument is out of range.
+        RuntimeError: a runtime runs already; a program has one.
+        OSError: processes or memory are not to be had.
+
+    At the end of the block goroutines that have not ended are gone: those of this process are unwound (their
+    ``finally`` blocks run, goproc operations in them raise), the workers are ended. Channels and handles of the
+    runtime cannot be used any more.
+    """
+
+    def __init__(
+        self,
+        procs: int | None = None,
+        *,
+        memory: int | str | None = None,
+        pin: bool | None = None,
+        on_death: str | None = None,
+    ) -> None:
+        self._new = _configured(procs, memory, pin, on_death)
+
+    def __enter__(self) -> runtime:
+        _core.check_fork()
+        if _core.attached():
+            where = (
+                "" if _core.proc() == 0 else f" (this is proc {_core.proc()}: start it in the main program)"
+            )
+            raise RuntimeError(f"a goproc runtime runs already, procs={_core.procs() - 1}{where}")
+        _start(self._new)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if _running is not self._new:
+            return
+        if kind is _goroutine.Goexit and self._new.hooked and not main_exit.interactive():
+            return  # main is about to be gone, but what it started goes on: see main_exit.py
+        if not _core.on_scheduler_thread() or scheduler.current is not scheduler.main:
+            raise RuntimeError("the goproc runtime must be left where it was entered: in its main goroutine")
+        if exc is not None and self._new.hooked:
+            main_exit.leave(exc)
+            self._new.interrupted = isinstance(exc, KeyboardInterrupt)
+        if exc is None:
+            main_exit.end_output()
+        survives = _core.survives()
+        if fatal.report_unread(briefly=kind is not None) and not survives:
+            _end_with(2)
+        _unwind(_stop())
+        if kind is None and isinstance(scheduler.main.interrupt, KeyboardInterrupt):
+            scheduler.raise_interrupt()  # it came while the runtime stopped
+
+    @property
+    def procs(self) -> int:
+        """Return the number of workers."""
+        return self._new.procs
+
+
+@public
+def run(
+    f: Callable[P, T],
+    /,
+    *args: Any,
+    procs: int | None = None,
+    memory: int | str | None = None,
+    pin: bool | None = None,
+    **kwargs: Any,
+) -> T:
+    """Call ``f(*args, **kwargs)`` as the main goroutine of a runtime of its own, and return its result.
+
+    Args:
+        f: the function; procs, memory and pin as for runtime().
+    """
+    with runtime(procs, memory=memory, pin=pin):
+        return f(*args, **kwargs)
+
+
+@public
+def main(
+    f: Callable[[], Any] | None = None,
+    /,
+    *,
+    procs: int | None = None,
+    memory: int | str | None = None,
+    pin: bool | None = None,
+) -> Any:
+    """``@goproc.main`` before the last function of a script: call it there, as the main goroutine, if it is the script.
+
+    Where the file is imported instead, the function is left alone. It replaces the usual last two lines of a script
+    (``if __name__ ...``), and bounds the runtime: when the function returns, the program ends with what it returned as
+    its status, as sys.exit() has it.
+
+    Args:
+        f: takes no arguments; procs, memory and pin as for runtime(), given as ``@goproc.main(procs=4)``.
+    """
+    if f is None:
+        return lambda f: main(f, procs=procs, memory=memory, pin=pin)
+    if f.__module__ != "__main__" or _core.proc() != 0:
+        return f
+    sys.exit(run(f, procs=procs, memory=memory, pin=pin))
+
+
+@public
+def procs() -> int:
+    """Return the number of workers, the processes that run goroutines (Go's GOMAXPROCS). Start the runtime if need be.
+
+    With ``--procs 0`` there is none: goroutines run in the process of the script.
+    """
+    if not _core.attached():
+        ensure()
+    return _core.procs() - 1
+
+
+@public
+def workers() -> range:
+    """Return the numbers of the workers, for ``go.on(number)``: 1 to procs(). Start the runtime if need be."""
+    return range(1, procs() + 1)
+
+
+@public
+def proc() -> int:
+    """Return the number of the process that this runs on: 0 is the host, where the script and main run."""
+    return _core.proc()
+
+
+main_exit.hidden |= {run.__code__, main.__code__}
+early.find()
+_core.connect(
+    start=ensure,
+    park=scheduler.park,
+    expire=scheduler.expire,
+    offer_turn=scheduler.offer_turn,
+    shield=scheduler.shield,
+    runq=scheduler.runq,
+    ready=scheduler.runq.append,
+    ready_next=scheduler.runq.appendleft,
+    timers=scheduler.timers,
+    owner_died=errors.OwnerDied,
+    case_of=_select.case_of,
+    chan_closed=errors.ChanClosed,
+    error=errors.GoprocError,
+    out_of_memory=errors.OutOfSharedMemory,
+    stopped=errors.RuntimeStopped,
+    chan=_channel.Chan,
+)
+scheduler.on_lost = _forget_lost
+fatal.call_later = scheduler.post

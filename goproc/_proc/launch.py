@@ -1,0 +1,426 @@
+"""Starting the zygote, and telling it to fork: the host's side of zygote.py.
+
+The zygote is started with a plan, which holds only what is known before the script runs. The order to fork comes later,
+or at once, and carries the rest (Config) with the descriptors that the workers inherit.
+
+This file is imported by every host, so only builtin modules at the top.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+
+from goproc._isolation import loaded
+from goproc._proc.early import OPTION, Zygote
+from goproc._proc.zygote import ORDER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any, TypedDict
+
+    from goproc._proc import interpreter
+
+    class Plan(TypedDict):
+        """The zygote's start arguments: plain values, because marshal carries them."""
+
+        path: list[str]  # sys.path
+        argv: list[str]  # sys.argv
+        flags: list[str]  # interpreter_flags()
+        preload: list[str]  # modules to import first; those that fail are skipped
+        program: list[
+            str
+        ]  # the words that Python runs the script with, whose imports are imported ahead; or none
+        statements: list[tuple[str, tuple[str, ...]]]  # in place of the script's imports: these
+        early: bool  # the order to fork may be far away
+
+    class Surroundings(TypedDict):
+        """The state of the host that its workers must have, as if the host had just started the zygote."""
+
+        environ: dict[str, str]
+        umask: int
+        ignored: list[int]  # signals
+        flags: list[str]
+        origins: dict[str, str | None]  # of the host's top-level modules: their files
+
+    class Config(TypedDict):
+        """The host's order to the zygote and every worker. The values are plain, because marshal carries them."""
+
+        procs: int  # how many processes, the host included
+        pinning: list[int | None]  # CPU of each proc
+        host_pid: int
+        path: list[str]  # sys.path
+        argv: list[str]  # sys.argv
+        main: dict[
+            str, str | None
+        ]  # of the module __main__: its file, doc, package, and the name in its spec
+        interpreter: interpreter.Settings | None
+        recursion_limit: int
+        codecs: list[tuple[str, str] | None]  # (encoding, errors) of stdout and stderr
+        preload: list[str]  # modules to import before the first fork; those that fail are skipped
+        entry: str  # module:function that is a worker's life, called with (proc, config, memfd)
+        zygote_pid: int  # filled in by the zygote
+        authkey: bytes  # of multiprocessing, if the host has loaded it
+        surroundings: Surroundings
+        extra: dict[str, Any]  # the runtime's own
+
+
+_ENTRY = "goproc._proc.worker:main"
+#: What ends and failures need. It is there before the program has code that fails: by then there may be no descriptor left to
+#: import by, no memory, or no file, as after os.chroot().
+FAILURES = [
+    "goproc._pickling.failure",
+    "goproc._pickling.diagnose",
+    "goproc._pickling.class_pickler",
+    "goproc._proc.descendants",
+]
+# What the entry point imports anyway, and what unpickling a function by value needs.
+_PRELOAD = [
+    "greenlet",
+    "cloudpickle",
+    "goproc._proc.worker",
+    "goproc._sched.scheduler",
+    "goproc._goroutine",
+    "goproc._proc.host",
+    "goproc._sched.loops",
+    "goproc._group",
+    "goproc._pickling.mapped",
+    *FAILURES,
+]
+
+# The host's sys.path is there before anything of ours is looked up: goproc is found where the host found it.
+BOOTSTRAP = (
+    "import marshal, sys\n"
+    "control, source, *order = map(int, sys.argv[1:])\n"
+    "with open(source, 'rb') as file: plan = marshal.load(file)\n"
+    "sys.path[:], sys.argv[:] = plan['path'], plan['argv']\n"
+    "from goproc._proc.zygote import main\n"
+    "main(plan, control, order)"
+)
+
+
+def host_config(
+    procs: int,
+    pinning: Sequence[int | None],
+    extra: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    settings: interpreter.Settings | None = None,
+) -> Config:
+    """The configuration of this process's workers.
+
+    Args:
+        procs: how many processes, the host included.
+        pinning: the CPU of each proc, or None (topology.plan_pinning).
+        extra: plain values (what marshal takes) for the worker's own use, found in ``config["extra"]``.
+        environ: the environment the workers will have; os.environ when left out.
+        settings: those of the interpreter that the workers are to have.
+    """
+    preload = list(_PRELOAD)
+    # By it a process proves to a multiprocessing.Manager that it belongs to the program.
+    multiprocessing = loaded("multiprocessing.process")
+    authkey = bytes(multiprocessing.current_process().authkey) if multiprocessing else b""
+    if authkey:
+        preload.append("multiprocessing.process")
+    codecs: list[tuple[str, str] | None] = []
+    for stream in (sys.__stdout__, sys.__stderr__):
+        known = stream is not None and not stream.closed and stream.encoding
+        codecs.append((str(stream.encoding), str(stream.errors or "strict")) if stream and known else None)
+    return {
+        "procs": procs,
+        "pinning": list(pinning),
+        "host_pid": os.getpid(),
+        "path": [str(entry) for entry in sys.path if isinstance(entry, (str, os.PathLike))],
+        "argv": [str(word) for word in getattr(sys, "argv", [""])],
+        "main": _main_attributes(),
+        "interpreter": settings,
+        "recursion_limit": sys.getrecursionlimit(),
+        "codecs": codecs,
+        "preload": preload,
+        "entry": _ENTRY,
+        "zygote_pid": 0,
+        "authkey": authkey,
+        "surroundings": {
+            "environ": dict(os.environ if environ is None else environ),
+            "umask": _umask(),
+            "ignored": _ignored_signals(),
+            "flags": interpreter_flags(),
+            "origins": origins(),
+        },
+        "extra": dict(extra or {}),
+    }
+
+
+def plan(path: Sequence[str], words: Sequence[str], flags: Sequence[str]) -> Plan:
+    """The plan of a zygote that is started beside the script.
+
+    Args:
+        path: sys.path as the script will find it.
+        words: what Python is started with, after its own options.
+        flags: the options themselves.
+    """
+    return {
+        "path": list(path),
+        "argv": list(words[1:] if words[0] == "-m" else words),
+        "flags": list(flags),
+        "preload": _PRELOAD,
+        "program": list(words),
+        "statements": [],
+        "early": True,
+    }
+
+
+def spawn(config: Config, memfd: int) -> Zygote:
+    """Start the zygote. Returns as soon as it exists; the workers report as STARTED when they do.
+
+    Args:
+        config: from host_config().
+        memfd: the segment.
+
+    Returns:
+        The zygote. The caller owns and closes the control socket, which is non-blocking and close-on-exec, and calls
+        wait_for_end() in the end (or the keeper stays behind as a zombie).
+
+    Raises:
+        OSError: no process, descriptor or memory to be had.
+        RuntimeError: Python does not know its own executable (it is embedded in another program).
+
+    Cost: about 1 ms here; the zygote itself needs some 60 ms to import and then 1 ms a worker.
+    """
+    start: Plan = {
+        "path": config["path"],
+        "argv": config["argv"],
+        "flags": config["surroundings"]["flags"],
+        "preload": config["preload"],
+        "program": [],
+        "statements": [],
+        "early": False,
+    }
+    zygote = launch(start, config["surroundings"]["environ"])
+    try:
+        order(zygote, config, memfd)
+    except OSError:
+        os.close(zygote.control)
+        wait_for_end(zygote, None)
+        raise
+    return zygote
+
+
+def launch(plan: Plan, environ: Mapping[str, str], quiet: bool = False) -> Zygote:
+    """Start a zygote that waits for the order to fork. Returns and raises as spawn() does.
+
+    Args:
+        quiet: it has no standard streams until the order brings them: nobody may see that it imports.
+    """
+    # `socket` and `threading` take milliseconds to import, and all of the command line waits for this.
+    import _socket
+    import _thread
+
+    from goproc._proc.topology import blas_defaults
+    from goproc.shm import _keeper
+
+    executable = sys.executable
+    if not executable:
+        raise RuntimeError(
+            "goproc cannot start workers: sys.executable is empty (embedded Python); set it first"
+        )
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    source = -1
+    try:
+        ours.setblocking(False)
+        source = memory_file(marshal.dumps(plan))  # type: ignore[arg-type]
+        variables = {**environ, **blas_defaults(environ)}
+        pid, keeper = _keeper.spawn(
+            os.fsencode(executable),
+            _encoded([executable, *plan["flags"], "-c", BOOTSTRAP, "3", "4"]),
+            _encoded(f"{name}={value}" for name, value in variables.items()),
+            theirs.fileno(),
+            source,
+            # Descriptors the shell handed us to inherit are no business of the workers: they would keep pipes open.
+            tuple(inheritable()),
+            max(open_descriptors(), default=1 << 16),
+            # A stream that is closed, too: the next file anyone opens there would be taken for it.
+            sum(1 << fd for fd in (0, 1, 2) if quiet or not _is_passed_on(fd)),
+            _thread.get_native_id() != os.getpid(),  # another thread than main may end
+        )
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+        if source >= 0:
+            os.close(source)
+    return Zygote(ours.detach(), pid, keeper)
+
+
+def _encoded(words: Iterable[str]) -> tuple[bytes, ...]:
+    return tuple(map(os.fsencode, words))
+
+
+def wait_for_end(zygote: Zygote, seconds: float | None) -> bool:
+    """Wait for the end of a zygote that has been told to end. Return False if it lives on after some time."""
+    from time import monotonic, sleep
+
+    from goproc.shm import _keeper
+
+    limit = None if seconds is None else monotonic() + seconds
+    while _keeper.ended(zygote.keeper) is None:
+        if limit is not None and monotonic() > limit:
+            return False
+        sleep(0.0005)
+    return True
+
+
+def order(zygote: Zygote, config: Config, memfd: int) -> None:
+    """Tell the zygote to fork the workers.
+
+    Args:
+        zygote: from launch().
+        config: from host_config().
+        memfd: the segment.
+
+    Raises:
+        OSError: the zygote has ended (BrokenPipeError, ConnectionResetError); no descriptor or memory to be had.
+    """
+    import _socket
+    import signal
+    import struct
+
+    opened: list[int] = []
+    sock = _socket.socket(fileno=zygote.control)
+    try:
+        opened.append(memory_file(marshal.dumps(config)))  # type: ignore[arg-type]
+        try:
+            opened.append(os.open(".", os.O_PATH | os.O_CLOEXEC))
+        except OSError:
+            pass  # not to be entered any more, by this user; the zygote is in the folder that it was started in
+        streams = [fd for fd in (0, 1, 2) if _is_open(fd)]
+        passed = [memfd, opened[0], *streams, *opened[1:]]
+        rights = struct.pack(f"{len(passed)}i", *passed)
+        sock.sendmsg(
+            [ORDER + bytes(streams)],
+            [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)],
+            _socket.MSG_NOSIGNAL,
+        )
+    finally:
+        sock.detach()
+        for fd in opened:
+            os.close(fd)
+    # It may be in the middle of an import: see preload.py. Before it can be, the signal has no effect.
+    os.kill(zygote.pid, signal.SIGURG)
+
+
+def interpreter_flags() -> list[str]:
+    """The options to start a Python that behaves like this one: ``-O``, ``-W``, ``-X``, ``-I`` and so on.
+
+    Those that only concern how a program is run (``-c``, ``-m``, ``-i``, ``-u``) are not among them.
+    """
+    flags = sys.flags
+    words: list[str] = []
+    letters = {"b": flags.bytes_warning, "d": flags.debug, "O": flags.optimize, "v": flags.verbose}
+    letters |= {"B": flags.dont_write_bytecode, "S": flags.no_site, "q": flags.quiet}
+    if flags.isolated:
+        letters["I"] = 1
+    else:
+        letters |= {"E": flags.ignore_environment, "s": flags.no_user_site, "P": int(flags.safe_path)}
+    words += ["-" + letter * min(int(count), 3) for letter, count in letters.items() if count]
+    for name, value in sys._xoptions.items():
+        if name not in ("importtime", OPTION):  # meant for the program, not for us
+            words += ["-X", name if value is True else f"{name}={value}"]
+    for option in sys.warnoptions:
+        words.append(f"-W{option}")
+    return words
+
+
+def origins() -> dict[str, str | None]:
+    """The files of this process's top-level modules."""
+    found = {}
+    for name, module in list(sys.modules.items()):
+        if "." not in name and name != "__main__":
+            try:
+                origin = module.__spec__.origin  # type: ignore[union-attr]
+            except Exception:  # no spec, or an object of a class of its own
+                origin = None
+            found[name] = origin if isinstance(origin, str) else None
+    return found
+
+
+def _main_attributes() -> dict[str, str | None]:
+    module = sys.modules.get("__main__")
+    found = {
+        "file": getattr(module, "__file__", None),
+        "doc": getattr(module, "__doc__", None),
+        "package": getattr(module, "__package__", None),
+        "spec": getattr(getattr(module, "__spec__", None), "name", None),
+    }
+    return {name: value if isinstance(value, str) else None for name, value in found.items()}
+
+
+def _umask() -> int:
+    """Read without a moment in which another thread would create a file with the wrong one."""
+    try:
+        with open("/proc/self/status") as file:
+            for line in file:
+                if line.startswith("Umask:"):
+                    return int(line.split()[1], 8)
+    except OSError:
+        pass
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
+def _ignored_signals() -> list[int]:
+    import signal
+
+    return [number for number in range(1, signal.NSIG) if signal.getsignal(number) is signal.SIG_IGN]
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def _is_passed_on(fd: int) -> bool:
+    """True if a program that is started has this descriptor. A daemon may have opened its streams by os.open()."""
+    return _is_open(fd) and os.get_inheritable(fd)
+
+
+def memory_file(data: bytes) -> int:
+    """A descriptor to read ``data`` from: holds any amount, unlike a pipe or a datagram, and has no name."""
+    try:
+        # The second flag is MFD_NOEXEC_SEAL, which some systems demand.
+        fd = os.memfd_create("goproc-config", os.MFD_CLOEXEC | 0x8)
+    except OSError:
+        fd = os.memfd_create("goproc-config", os.MFD_CLOEXEC)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.lseek(fd, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def open_descriptors() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:
+        return []
+
+
+def inheritable() -> list[int]:
+    found = []
+    for fd in open_descriptors():
+        try:
+            if fd > 2 and os.get_inheritable(fd):
+                found.append(fd)
+        except OSError:  # the one listdir itself had open
+            continue
+    return found

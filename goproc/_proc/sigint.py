@@ -1,0 +1,211 @@
+"""Ctrl-C while the runtime is there.
+
+Python raises KeyboardInterrupt at whichever bytecode is next, in whichever goroutine runs: in the middle of goproc's own
+bookkeeping, or in a __del__ that drops it. Neither may be.
+
+Where main's thread comes to no bytecode at all, the core ends the program (shm/interrupt.c).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from functools import partial
+from time import monotonic, sleep
+
+from goproc._sched import scheduler
+from goproc._sched.safepoint import may_raise
+from goproc.shm import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Any, NoReturn
+
+    from goproc._sched.g import G
+
+_FORCE = 5  # signals of ours in vain, about 0.5 s, after which what holds the process is interrupted wherever it is
+
+# Workers begin no goroutine between Ctrl-C and the moment at which main uses goproc again. A worker forgets it by itself:
+# the program may have its own way of answering the signal.
+HOLD = 1.5  # seconds from a SIGINT on
+_HOLD_AGAIN = 0.4  # seconds between two signals that renew it
+_HOLD_AFTER = 2.0  # seconds for which main may go on without goproc, once it has heard
+
+thrown: BaseException | None = (
+    None  # what interrupted a goroutine last, for main to have its turn: main knows already
+)
+
+
+class Delivery:
+    """Answers SIGINT while the runtime is there: main is to hear of it, whoever runs, at a place where it does no harm.
+
+    KeyboardInterrupt is raised where it comes if that is main, in the program's own code. Anywhere else main is
+    interrupted as by cancel(), at its next operation that blocks; goroutines that compute make room at the end of their
+    slice. As neither need happen, the signal is sent again and again until main has heard. From some time on what
+    holds the process is itself interrupted, so that time.sleep() ends, say.
+
+    Args:
+        twice: called at the second Ctrl-C if main has not heard of the first. Does not return.
+    """
+
+    def __init__(self, twice: Callable[[], NoReturn]) -> None:
+        self._twice = twice
+        self._insisting = False
+        self._tries = 0
+        self._holding = False
+        self.over = False  # the program ends: workers are not released
+        self._before: Any = None
+        self._hook_before: Any = None
+
+    def install(self) -> None:
+        """In the main thread, where Python's own handler was, or that of asyncio.run()."""
+        self._before = signal.signal(signal.SIGINT, self.on_signal)
+        _core.interrupts_watch()
+        self._hook_before = sys.unraisablehook
+        sys.unraisablehook = self._on_unraisable
+
+    def installed(self) -> bool:
+        return bool(signal.getsignal(signal.SIGINT) == self.on_signal)
+
+    def remove(self) -> None:
+        """Put back what was there, unless somebody has installed something else since."""
+        _core.interrupts_leave()
+        self.over = self._holding = False
+        if self.installed():
+            signal.signal(signal.SIGINT, _still_good(self._before))
+        if sys.unraisablehook == self._on_unraisable:
+            sys.unraisablehook = self._hook_before
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        global thrown
+        pressed = _core.interrupts_take()
+        main = scheduler.main
+        if not pressed:
+            if not _pending(main):
+                return  # main has heard meanwhile
+            self._tries += 1
+        elif _pending(main):
+            self._twice()
+        else:
+            self._hold_workers()
+        here = scheduler.current is main and not main.parked
+        if not scheduler.scheduling and (self._tries >= _FORCE or (here and may_raise(frame))):
+            self._tries = 0
+            if here:
+                main.interrupt = None
+                raise KeyboardInterrupt
+            thrown = KeyboardInterrupt()
+            raise thrown
+        scheduler.interrupt(main, KeyboardInterrupt())
+        self._insist()
+
+    def hold_for_ever(self) -> None:
+        """Ctrl-C ends the program: no worker begins another goroutine."""
+        self.over = True
+        self._hold_workers()
+
+    def _hold_workers(self) -> None:
+        import _thread
+
+        _signal_workers(signal.SIGINT)
+        if self._holding:
+            return
+        self._holding = True
+        scheduler.post(self._look_at_main)
+        try:
+            _thread.start_new_thread(self._keep_holding, ())
+        except RuntimeError:  # no thread is to be had
+            self._holding = False
+
+    def _look_at_main(self) -> None:
+        """Release the workers if main waits in an operation of goproc's, after it has heard of Ctrl-C."""
+        main = scheduler.main
+        if self.over or not self._holding:
+            return
+        if main.parked and main.reason != "runnable" and not _pending(main):
+            self._holding = False
+            _signal_workers(signal.SIGCONT)
+        else:
+            scheduler.call_at(monotonic() + 0.01, self._look_at_main)
+
+    def _keep_holding(self) -> None:
+        heard = 0.0
+        while self._holding and (self.over or self.installed()):
+            sleep(_HOLD_AGAIN)
+            if not heard and not _pending(scheduler.main):
+                heard = monotonic()
+            if heard and monotonic() > heard + _HOLD_AFTER and not self.over:
+                self._holding = False
+                _signal_workers(signal.SIGCONT)
+            elif self._holding:
+                _signal_workers(signal.SIGINT)
+
+    def _insist(self) -> None:
+        import _thread
+
+        if not self._insisting:
+            self._insisting = True
+            self._tries = 0
+            try:
+                _thread.start_new_thread(self._send, ())
+            except RuntimeError:  # no thread is to be had
+                self._insisting = False
+
+    def _send(self) -> None:
+        pause = 0.01
+        try:
+            while self.installed() and _pending(scheduler.main):
+                sleep(pause)
+                pause = min(2 * pause, 0.16)
+                if _pending(scheduler.main):
+                    _core.interrupts_repeat()
+        finally:
+            self._insisting = False
+
+    def _on_unraisable(self, unraisable: sys.UnraisableHookArgs) -> None:
+        if not isinstance(unraisable.exc_value, KeyboardInterrupt) or not self.installed():
+            self._hook_before(unraisable)
+            return
+        if not _pending(scheduler.main):
+            scheduler.interrupt(scheduler.main, KeyboardInterrupt())
+        self._insist()
+
+
+def _pending(main: G) -> bool:
+    return isinstance(main.interrupt, KeyboardInterrupt)
+
+
+def replaceable(handler: Any) -> bool:
+    """Return True if Delivery may take the place of a handler: Python's own, or one that asyncio.run() has installed.
+
+    The latter cancels the task that runs, which main does not notice while it waits in an operation of goproc's.
+    """
+    return handler is signal.default_int_handler or _runner(handler) is not None
+
+
+def _runner(handler: Any) -> Any:
+    """Return the asyncio.Runner that has installed a handler, or None."""
+    method: Any = handler.func if isinstance(handler, partial) else None
+    return method.__self__ if getattr(method, "__qualname__", "") == "Runner._on_sigint" else None
+
+
+def _still_good(handler: Any) -> Any:
+    """Return Python's own handler in place of that of a Runner which does not run any more."""
+    runner = _runner(handler)
+    if runner is not None and not (runner._loop is not None and runner._loop.is_running()):
+        return signal.default_int_handler
+    return handler
+
+
+def _signal_workers(number: int) -> None:
+    """Send a signal to all workers that have started."""
+    pids = _core.pids() if _core.attached() else []
+    for pid in pids[1:]:
+        if pid:
+            try:
+                os.kill(pid, number)
+            except OSError:
+                pass

@@ -1,0 +1,616 @@
+"""The zygote: a small single-threaded process that forks the workers.
+
+Things that don't work:
+
+- Forking the user's process. It has threads (ours, BLAS, a notebook kernel), and a lock that one of them
+  holds at that moment stays locked in the child for ever.
+- Starting every worker with exec. Each would import Python, greenlet and cloudpickle anew, 60 ms of CPU a
+  worker.
+
+So the host starts one process (no code of the user's runs between fork and exec), which
+imports what workers need, once, and forks them: under a millisecond each, and its memory is shared with them.
+It never maps the segment, starts no thread and runs nothing of the user's.
+
+`goproc run` starts it beside the script (early.py). Until the script uses goproc, it imports the installed modules that
+the script imports (preload.py). The order to fork says what the host is by then: its folder, its standard streams and
+so on. If an import has started a thread, or the environment has changed since, the process begins again by exec.
+
+It is also the workers' parent: they ask the kernel to die with it (PDEATHSIG), it reaps them and tells the
+host of each death. It must not outlive the host either, which it sees in two ways: a pidfd of the host (the
+sure one), and the end of the control socket (kept open by any child the user forked, hence only the second). Its own
+parent is the keeper (shm/keeper.c), so that the program has no child that it did not start; if the zygote is stopped when
+the host dies, the keeper continues it.
+
+At the end it also ends the programs that goroutines have started and left (descendants.py). It is a subreaper: those of a
+worker that was killed become its own children.
+
+    host ----------------- control, SOCK_SEQPACKET --------------- zygote ---- worker 1 .. N-1
+         b"G": fork, with descriptors   <IIii (kind, proc, pid, value)
+         b"Q": quit; b"I": quit, because of Ctrl-C
+
+This file is imported by every host, so only builtin modules at the top.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import struct
+import sys
+
+__goproc_frames__ = "machinery"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import NoReturn
+
+    from goproc._proc.launch import Config, Plan
+    from goproc._proc.preload import Importer, Statement
+
+STARTED, DIED, FORK_FAILED = 1, 2, 3
+RECORD = struct.Struct("<IIii")
+QUIT = b"Q"
+INTERRUPTED = b"I"
+ORDER = b"G"
+_READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_")  # variables, by Python itself or the C library
+GRACE = 0.2  # seconds between SIGTERM and SIGKILL, for a worker that does not answer
+LIMIT = 2.0  # seconds from SIGTERM on for a worker that runs its exit handlers
+
+
+def main(plan: Plan, control: int, order: Sequence[int]) -> NoReturn:
+    """The life of the zygote: import, fork, then watch until the workers have gone. Does not return.
+
+    Args:
+        plan: what to import, and for whom.
+        control: our end of the control socket.
+        order: descriptors of the segment and of the configuration, if the order to fork has come already.
+    """
+    status = 70
+    try:
+        status = _live(plan, control, order)
+    except BaseException:  # whatever it is, the workers die with us, and the host sees the socket close
+        import traceback
+
+        sys.stderr.write("goproc: the process that starts the workers failed:\n")
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
+def _live(plan: Plan, control: int, order: Sequence[int]) -> int:
+    import signal
+
+    for number in (signal.SIGINT, signal.SIGQUIT):  # a terminal sends them to all; the host alone answers
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the keeper sends it when the host is dead
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT, signal.SIGQUIT])
+    os.set_blocking(control, False)
+    for fd in (control, *order):
+        os.set_inheritable(fd, False)
+    beginning = _Beginning(plan, control)
+    beginning.import_base()
+    memfd, source = order or beginning.wait_for_order() or (-1, -1)
+    if memfd < 0:
+        return 0
+    config = beginning.obey(memfd, source)
+    return _Zygote(config, control, memfd).run()
+
+
+class _Beginning:
+    """The zygote until it forks: it imports, waits for the order, and becomes what the host is by then."""
+
+    def __init__(self, plan: Plan, control: int) -> None:
+        self.plan = plan
+        self.control = control
+        self.environ = dict(os.environ)  # before any import had a chance to change it
+        self.importer: Importer | None = None
+        self._base: set[str] = set()  # modules that are no risk
+
+    def import_base(self) -> None:
+        import gc
+
+        from goproc._proc import inherited
+
+        early = bool(self.plan["early"])
+        if early:
+            sys.dont_write_bytecode = True  # it may be killed at any time; the script writes the same files
+        inherited.install()
+        gc.disable()  # nothing to collect, and it is a fifth of the time
+        _import(self.plan["preload"])
+        from goproc._sched import loops  # now: it keeps functions that inherited.install() replaces
+
+        loops.watch()
+        if early:
+            from goproc._proc import host, preload, worker
+
+            host.forbid()
+            if self.plan["program"]:
+                self.importer = preload.of_program(self.plan["program"])
+            else:
+                self.importer = preload.of_statements(self.plan["statements"])
+            self.importer.on_finished = worker.reseed
+            self.importer.watch()
+        self._base = set(sys.modules)
+
+    def wait_for_order(self) -> tuple[int, int] | None:
+        """Import what the script imports until the order comes; return it, or None if the host is gone."""
+        import select
+
+        poll = select.poll()
+        poll.register(self.control, select.POLLIN)
+        while True:
+            busy = self.importer is not None and not self.importer.over
+            if poll.poll(0 if busy else None):
+                return self._receive()
+            if self.importer is not None:
+                self.importer.work()
+                if self.importer.unfit:
+                    self._begin_again(self.environ, self.importer.done, ())
+
+    def _receive(self) -> tuple[int, int] | None:
+        """Read the order, take over the standard streams and the folder that come with it."""
+        import _socket
+
+        sock = _socket.socket(fileno=self.control)
+        integer = struct.Struct("i")
+        try:
+            text, rights, flags, _ = sock.recvmsg(
+                64, _socket.CMSG_SPACE(6 * integer.size), _socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionResetError:
+            return None
+        finally:
+            sock.detach()
+        if flags & _socket.MSG_CTRUNC:  # the kernel has put in what there was room for
+            limit = os.sysconf("SC_OPEN_MAX")
+            raise OSError(24, f"Too many open files: RLIMIT_NOFILE (ulimit -n) is {limit}; raise it")
+        if text[:1] != ORDER or not rights:
+            return None
+        data = rights[0][2]
+        fds = [fd for (fd,) in integer.iter_unpack(data[: len(data) // integer.size * integer.size])]
+        memfd, source, *rest = fds
+        _take_over(dict(zip(text[1:], rest, strict=False)), rest[len(text) - 1 :])
+        return memfd, source
+
+    def obey(self, memfd: int, source: int) -> Config:
+        """Return the configuration of workers once this process is fit to fork them. May begin again instead."""
+        import gc
+
+        with open(os.dup(source), "rb") as file:
+            file.seek(0)
+            config: Config = marshal.load(file)
+        _set_ignored(config["surroundings"]["ignored"])
+        os.umask(config["surroundings"]["umask"])
+        if self.importer is not None:
+            if not self._fits(config):
+                self.plan["flags"] = config["surroundings"]["flags"]
+                self.plan["path"], self.plan["argv"] = config["path"], config["argv"]
+                self._begin_again(config["surroundings"]["environ"], (), (memfd, source))
+            self.importer.unwatch()
+            self.importer.prepare_fork()
+        os.close(source)
+        sys.path[:], sys.argv[:] = config["path"], config["argv"]
+        sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
+        _import(config["preload"])
+        gc.enable()
+        return config
+
+    def _fits(self, config: Config) -> bool:
+        """True if what was imported is what the host's own imports would give now, and no thread was started."""
+        from goproc._proc import launch, preload
+
+        surroundings = config["surroundings"]
+        if preload.threads() > 1 or surroundings["flags"] != self.plan["flags"]:
+            return False
+        ours = launch.origins()
+        theirs = surroundings["origins"]
+        if any(name in ours and ours[name] != origin for name, origin in theirs.items()):
+            return False
+        if config["path"] != self.plan["path"]:
+            tops = [name for name in ours if name not in self._base]
+            if any(ours[name] != _found(name, config["path"]) for name in tops):
+                return False
+        return self._take_environment(surroundings["environ"])
+
+    def _take_environment(self, environ: Mapping[str, str]) -> bool:
+        """Make the host's environment this process's; return False if an import may have seen another.
+
+        A variable is the same if it has not changed since the start, or if the imports have set it here too.
+        """
+        from goproc._proc.topology import blas_defaults
+
+        wanted = {**environ, **blas_defaults(environ)}
+        changed = {
+            name: wanted.get(name)
+            for name in wanted.keys() | self.environ.keys()
+            if wanted.get(name) not in (self.environ.get(name), os.environ.get(name))
+        }
+        if any(name.startswith(_READ_AT_START) for name in changed):
+            return False
+        tops = {name.partition(".")[0] for name in sys.modules.keys() - self._base}
+        if changed and not tops <= {"goproc", *sys.stdlib_module_names}:
+            return False
+        for name, value in changed.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        return True
+
+    def _begin_again(
+        self, environ: Mapping[str, str], statements: Sequence[Statement], order: Sequence[int]
+    ) -> NoReturn:
+        """Become a new zygote, with nothing of what was imported.
+
+        Args:
+            environ: its environment.
+            statements: what it is to import ahead.
+            order: descriptors of the segment and the configuration, if it is to fork at once.
+        """
+        from goproc._proc import launch
+        from goproc._proc.topology import blas_defaults
+
+        if self.importer is not None:
+            self.importer.unwatch()
+        plan: Plan = {
+            **self.plan,
+            "program": [],
+            "statements": [(statement.module, statement.names) for statement in statements],
+            "early": self.plan["early"] and not order,
+        }
+        source = launch.memory_file(marshal.dumps(plan))  # type: ignore[arg-type]
+        for fd in launch.inheritable():
+            os.set_inheritable(fd, False)  # what an import has left open
+        for fd in (self.control, source, *order):
+            os.set_inheritable(fd, True)
+        words = [*plan["flags"], "-c", launch.BOOTSTRAP, *map(str, (self.control, source, *order))]
+        os.execve(sys.executable, [sys.executable, *words], {**environ, **blas_defaults(environ)})
+
+
+def _import(names: Iterable[str]) -> None:
+    from importlib import import_module
+
+    from goproc._isolation import isolated
+
+    for name in names:
+        try:
+            with isolated:
+                import_module(name)
+        except Exception:
+            if name.startswith("goproc."):
+                raise
+            # Somebody else's module: the goroutine that needs it gets the error.
+
+
+def _take_over(streams: Mapping[int, int], folder: Sequence[int]) -> None:
+    """Make descriptors the standard streams, and a folder (if there is one) the current one."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        if stream is not None:
+            stream.flush()
+    for number, fd in streams.items():
+        os.dup2(fd, number)
+        os.close(fd)
+    for fd in folder:
+        os.fchdir(fd)
+        os.close(fd)
+    if sys.__stdout__ is not None:
+        sys.__stdout__.reconfigure(line_buffering=os.isatty(1))
+
+
+def _set_ignored(numbers: Sequence[int]) -> None:
+    """Ignore the signals that the host ignores: what is ignored is inherited."""
+    import signal
+
+    for number in range(1, signal.NSIG):
+        ours = signal.getsignal(number)
+        if number in numbers and ours is signal.SIG_DFL:
+            signal.signal(number, signal.SIG_IGN)
+        elif number not in numbers and ours is signal.SIG_IGN and number not in (2, 3, 13):
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _found(name: str, path: Sequence[str]) -> str | None:
+    """The file that an import of a top-level module would take from a search path."""
+    from importlib.machinery import PathFinder
+
+    if name in sys.builtin_module_names:
+        return "built-in"
+    try:
+        spec = PathFinder.find_spec(name, path)
+    except (ImportError, ValueError):
+        return None
+    if spec is None and name in sys.stdlib_module_names:
+        return "frozen"
+    return spec.origin if spec is not None else None
+
+
+class _Zygote:
+    """The zygote from the first fork to its end."""
+
+    def __init__(self, config: Config, control: int, memfd: int) -> None:
+        self.config = config
+        self.control = control
+        self.memfd = memfd
+        self.workers: dict[int, int] = {}  # pid -> proc, of those not reaped yet
+        self.unsent: list[bytes] = []  # records the host has had no room for
+        self.quit = False
+        self.interrupted = False
+        self.orphaned = False  # the host is gone
+        self.keeper = os.getppid()
+        self.ending = False  # workers have been told to end, or are killed
+        self.worker_died = False  # before that, and not in order: what it had started is left
+
+    def run(self) -> int:
+        import gc
+        import select
+        import signal
+
+        from goproc.shm import _keeper
+
+        self.wake, wake_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, _note)
+        signal.signal(signal.SIGTERM, _note)
+        for number in (signal.SIGINT, signal.SIGQUIT):  # an import may have changed that
+            signal.signal(number, signal.SIG_IGN)
+        self.host = self._watch_host()
+        self.parent = _pidfd(self.keeper)
+        _keeper.adopt_orphans()
+
+        self.config["zygote_pid"] = os.getpid()
+        entry = self._entry()
+        gc.freeze()  # a collection in a worker must not write to, and so copy, the pages it shares with us
+        for proc in range(1, self.config["procs"]):
+            self._fork(proc, entry, (self.wake, wake_end))
+        os.close(self.memfd)
+
+        poll = select.poll()
+        poll.register(self.control, select.POLLIN)
+        poll.register(self.wake, select.POLLIN)
+        for fd in (self.host, self.parent):
+            if fd >= 0:
+                poll.register(fd, select.POLLIN)
+        while not (self.quit or self.orphaned):
+            self._send()
+            if self.quit or self.orphaned:
+                break
+            poll.modify(self.control, select.POLLIN | (select.POLLOUT if self.unsent else 0))
+            for fd, event in poll.poll(None if self.host >= 0 else 500):
+                if fd == self.wake:
+                    self._signals()
+                elif fd in (self.host, self.parent):
+                    self.orphaned = True
+                elif fd == self.control and event & ~select.POLLOUT:
+                    self._orders()
+            if self.host < 0 and not self._host_lives():
+                self.orphaned = True
+        self._reap()  # the host may know of a death before: it has a pidfd of each worker
+        if not self.orphaned:
+            if self.interrupted:  # a worker may have not heard of Ctrl-C
+                for pid in self.workers:
+                    _kill(pid, signal.SIGINT)
+            self._stop(signal.SIGTERM, GRACE)
+            self._await_exit_handlers(LIMIT - GRACE)
+        self._kill_all()
+        return 0
+
+    def _kill_all(self) -> None:
+        """Kill the workers that are left, and the programs that nobody else ends."""
+        import signal
+
+        from goproc._proc import descendants
+
+        session = os.getsid(0)
+        programs = descendants.find_of_stopped(*self.workers, session=session) if self.workers else []
+        self._stop(signal.SIGKILL, None)
+        if self.worker_died:
+            programs += descendants.find(os.getpid(), session=session)
+        descendants.kill(programs, session)
+
+    def _watch_host(self) -> int:
+        """A pidfd of the host, or -1 (old kernel, sandbox): then we look once in a while."""
+        fd = _pidfd(self.config["host_pid"])
+        if not self._host_lives():  # it died before, and the pidfd may be another process's
+            self.orphaned = True
+        return fd
+
+    def _host_lives(self) -> bool:
+        from goproc._proc import descendants
+
+        host = self.config["host_pid"]
+        parent = os.getppid()
+        return parent == host or (parent == self.keeper and descendants.parent_of(parent) == host)
+
+    def _entry(self) -> Callable[[int, Config, int], object]:
+        from importlib import import_module
+
+        module, _, function = self.config["entry"].partition(":")
+        entry: Callable[[int, Config, int], object] = getattr(import_module(module), function)
+        return entry
+
+    def _fork(self, proc: int, entry: Callable[[int, Config, int], object], pipe: Iterable[int]) -> None:
+        if self.quit or self.orphaned:
+            return
+        import signal
+
+        # A signal that hit the child before it let go of our wake-up pipe would be taken for one of ours.
+        block = (signal.SIGTERM, signal.SIGCHLD)
+        signal.pthread_sigmask(signal.SIG_BLOCK, block)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._become_worker(proc, entry, pipe)
+        except OSError as error:
+            self.unsent.append(RECORD.pack(FORK_FAILED, proc, 0, error.errno or 0))
+            return
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, block)
+        self.workers[pid] = proc
+        self.unsent.append(RECORD.pack(STARTED, proc, pid, 0))
+        self._send()  # at once: the first worker can have work while we fork the second
+
+    def _become_worker(
+        self, proc: int, entry: Callable[[int, Config, int], object], pipe: Iterable[int]
+    ) -> NoReturn:
+        import signal
+
+        status = 70
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGURG, signal.SIGALRM):
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, signal.SIGTERM))
+            for fd in (self.control, self.host, self.parent, *pipe):
+                if fd >= 0:
+                    os.close(fd)
+            entry(proc, self.config, self.memfd)
+            status = 0
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+
+    def _signals(self) -> None:
+        import signal
+
+        try:
+            numbers = os.read(self.wake, 4096)
+        except BlockingIOError:
+            return
+        if signal.SIGTERM in numbers:
+            self.quit = True
+            self.orphaned = not self._host_lives()
+        self._reap()
+
+    def _reap(self) -> None:
+        """Collect every worker that ended, and put its death in the queue for the host."""
+        while self.workers:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None:
+                return
+            proc = self.workers.pop(ended.si_pid, None)
+            if proc is not None and not self.ending and not _runs_exit_handlers(ended.si_pid, proc):
+                self.worker_died = True
+            pid, status = os.waitpid(ended.si_pid, 0)
+            if proc is not None:
+                self.unsent.append(RECORD.pack(DIED, proc, pid, status))
+
+    def _orders(self) -> None:
+        while True:
+            try:
+                order = os.read(self.control, 64)
+            except BlockingIOError:
+                return
+            except ConnectionResetError:
+                continue  # the host has left records unread; what it wrote before it closed its end is read next
+            except OSError:
+                order = b""
+            if order in (QUIT, INTERRUPTED):
+                self.quit = True
+                self.interrupted = order == INTERRUPTED
+                return
+            if not order:
+                self.orphaned = True
+                return
+
+    def _send(self) -> None:
+        """Send what the host has room for; never wait for it (it may be stopped, or busy for minutes)."""
+        while self.unsent:
+            try:
+                os.write(self.control, self.unsent[0])
+            except BlockingIOError:
+                return
+            except OSError:  # the host has closed its end: in order, if it has said so before
+                self.unsent.clear()
+                if not self.quit:
+                    self._orders()
+                return
+            del self.unsent[0]
+
+    def _stop(self, number: int, grace: float | None) -> None:
+        """Send the workers a signal and reap them, for ``grace`` seconds (None: until all have gone).
+
+        Once we are told to quit it no longer matters whether the host is there, but that it has no use for exit handlers.
+        """
+        self.ending = True
+        for pid in self.workers:
+            _kill(pid, number)
+        self._wait_for_workers(grace)
+
+    def _await_exit_handlers(self, seconds: float) -> None:
+        """Kill the workers that have not answered SIGTERM, and wait for those that run their exit handlers."""
+        import signal
+
+        from goproc._proc import descendants
+
+        silent = [pid for pid, proc in self.workers.items() if not _runs_exit_handlers(pid, proc)]
+        if silent:
+            session = None if self.interrupted else os.getsid(0)
+            programs = descendants.find_of_stopped(*silent, session=session)
+            for pid in silent:
+                _kill(pid, signal.SIGKILL)
+            if session is None:
+                descendants.end_interrupted(programs)
+            else:
+                descendants.end(programs, session)
+        self._wait_for_workers(seconds)
+
+    def _wait_for_workers(self, grace: float | None) -> None:
+        import time
+
+        end = None if grace is None else time.monotonic() + grace
+        while self.workers:
+            self._reap()
+            self._send()
+            left = None if end is None else end - time.monotonic()
+            if not self.workers or (left is not None and (left <= 0 or self._host_gone())):
+                break
+            self._doze(min(left, 0.1) if left is not None else 0.1)
+        self._send()
+
+    def _host_gone(self) -> bool:
+        import select
+
+        return self.host >= 0 and bool(select.select([self.host], [], [], 0)[0])
+
+    def _doze(self, seconds: float) -> None:
+        import select
+
+        if select.select([self.wake], [], [], seconds)[0]:
+            os.read(self.wake, 4096)
+
+
+def _pidfd(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return -1
+
+
+def _kill(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except OSError:
+        pass
+
+
+def _runs_exit_handlers(pid: int, proc: int) -> bool:
+    """True if a worker says so by its name. A descriptor of ours in the worker could be closed by the program."""
+    from goproc._proc.worker import LEAVES
+
+    try:
+        with open(f"/proc/{pid}/comm", "rb") as file:
+            return file.read().rstrip(b"\n") == LEAVES % proc
+    except OSError:
+        return False
+
+
+def _note(number: int, frame: object) -> None:
+    """Needed only for Python to write the signal's number to the wake-up descriptor."""

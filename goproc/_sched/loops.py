@@ -1,0 +1,225 @@
+"""Event loops of asyncio in goroutines: each goroutine has a running loop of its own, or none.
+
+asyncio keeps for each thread which loop runs, and all goroutines of a process share a thread. A goroutine that blocks
+within a coroutine takes the state of asyncio with it: the scheduler puts it aside before others run, and back after.
+Goroutines without a loop pay nothing for that: the function by which a loop says that it runs is replaced by one that
+tells the scheduler as well.
+
+A loop that has nothing to do waits for its descriptors and timers. Other goroutines of the process get a turn every
+SLICE meanwhile, and cancel() and Ctrl-C are noticed. (A loop of uvloop keeps the process while it waits.)
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from _thread import get_ident
+from math import inf
+from time import monotonic
+from typing import Any, NamedTuple
+
+from goproc._sched import scheduler
+from goproc.shm import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SLICE = 0.01  # seconds; as in slices.py
+_original: Callable[[Any], None] | None = None  # asyncio's own _set_running_loop, once it is replaced
+
+
+# -- noticing loops ------------------------------------------------------------------------------------------
+
+
+def watch() -> bool:
+    """Notice the loops that run from now on, also if asyncio is imported later.
+
+    Returns:
+        True if a loop runs in this thread.
+    """
+    events = sys.modules.get("asyncio.events")
+    if events is None or _is_loading(events):
+        if not any(type(finder) is _Finder for finder in sys.meta_path):
+            sys.meta_path.insert(0, _Finder())
+        return False
+    _replace(events)
+    return events._get_running_loop() is not None
+
+
+class _Finder:
+    """Finds no module, but is asked for each one that is imported after asyncio.events, such as those that keep its functions."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if _original is None:
+            events = sys.modules.get("asyncio.events")
+            if events is not None and not _is_loading(events):
+                _replace(events)
+
+
+def _is_loading(module: Any) -> bool:
+    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
+
+
+def _replace(events: Any) -> None:
+    global _original
+    if _original is not None:
+        return
+    original = _original = events._set_running_loop
+
+    def _set_running_loop(loop: Any) -> None:
+        """Set the running event loop of this thread. A function of asyncio's event loops; goproc notes the call."""
+        original(loop)
+        _note(loop is not None)
+        if loop is not None and get_ident() == scheduler.thread:
+            _share_waits(getattr(loop, "_selector", None))
+
+    events._set_running_loop = _set_running_loop
+    asyncio: Any = sys.modules.get("asyncio")
+    if hasattr(asyncio, "_set_running_loop"):
+        asyncio._set_running_loop = _set_running_loop
+    uvloop: Any = sys.modules.get("uvloop")
+    if uvloop is not None:
+        _replace_run(uvloop.Loop)
+
+
+def _replace_run(kind: Any) -> None:
+    """Notice the loops of a class that has kept asyncio's own function."""
+    original = kind.run_forever
+
+    def run_forever(self: Any) -> None:
+        _note(True)
+        try:
+            original(self)
+        finally:
+            _note(False)
+
+    kind.run_forever = run_forever
+
+
+def _note(runs: bool) -> None:
+    if get_ident() == scheduler.thread:
+        scheduler.looping = runs
+
+
+# -- waiting -------------------------------------------------------------------------------------------------
+
+
+class _Waits:
+    """The select() of a selector whose loop runs in a goroutine."""
+
+    __slots__ = ("_given", "_select")
+
+    def __init__(self, select: Callable[[float | None], Any]) -> None:
+        self._select = select
+        self._given = 0.0  # when others had their turn last
+
+    def __call__(self, timeout: float | None = None) -> Any:
+        """Return the events of select(), having let others run while there was none."""
+        if get_ident() != scheduler.thread or scheduler.scheduling or not _core.attached():
+            return self._select(timeout)
+        until = inf if timeout is None else monotonic() + timeout
+        while True:
+            now = monotonic()
+            left = max(0.0, until - now)
+            events = self._select(min(left, SLICE / (1 + len(scheduler.runq))))
+            if monotonic() >= min(until, self._given + SLICE):
+                self._given = monotonic()
+                scheduler.give_turn()
+            scheduler.meet_interrupt()
+            if events or monotonic() >= until:
+                return events
+
+
+def _share_waits(selector: Any) -> None:
+    """Let others run while the loop of a selector waits."""
+    if hasattr(selector, "__dict__") and type(getattr(selector, "select", None)) is not _Waits:
+        selector.select = _Waits(selector.select)
+
+
+# -- switching -----------------------------------------------------------------------------------------------
+
+
+class State(NamedTuple):
+    """The state that asyncio, and Python for it, keep for a thread."""
+
+    running: Any  # the loop that runs
+    task: Any  # the one it runs now
+    chosen: dict[str, Any]  # attributes of the event loop policy: the loop of set_event_loop()
+    hooks: Any  # for asynchronous generators
+    depth: int  # of the origins of coroutines, in debug mode
+    wakeup: int | None  # the descriptor of set_wakeup_fd(); None in a thread that has no signals
+
+
+NONE = State(None, None, {}, (None, None), 0, None)
+
+
+def state() -> State:
+    """Return the state of the running goroutine."""
+    running = sys.modules["asyncio.events"]._get_running_loop()
+    return State(
+        running,
+        sys.modules["asyncio.tasks"].current_task(running) if running is not None else None,
+        dict(_policy()),
+        sys.get_asyncgen_hooks(),
+        sys.get_coroutine_origin_tracking_depth(),
+        _wakeup_fd(type(running)),
+    )
+
+
+def leave() -> None:
+    """Make the state that of a goroutine which has no loop."""
+    running = sys.modules["asyncio.events"]._get_running_loop()
+    if running is not None and sys.modules["asyncio.tasks"].current_task(running) is not None:
+        _set_task(running, None)
+    _set(NONE)
+
+
+def _wakeup_fd(kind: type) -> int | None:
+    """Return the wake-up descriptor, and take it away if a loop of this kind does not stand the one of another loop.
+
+    uvloop puts the descriptor that it has found back at its end, when the other loop may be closed. A loop of asyncio
+    keeps its own meanwhile, as it learns of signals in no other way.
+    """
+    try:
+        found = signal.set_wakeup_fd(-1)
+        if not kind.__module__.startswith("uvloop"):
+            signal.set_wakeup_fd(found, warn_on_full_buffer=False)
+    except (ValueError, OSError):
+        return None
+    return found
+
+
+def enter(state: State) -> None:
+    """Make the state that of the goroutine which runs now."""
+    _set(state)
+    if state.task is not None:
+        _set_task(state.running, state.task)
+
+
+def _set(state: State) -> None:
+    if _original is not None:
+        _original(state.running)
+    policy = _policy()
+    policy.clear()
+    policy.update(state.chosen)
+    sys.set_asyncgen_hooks(*state.hooks)
+    sys.set_coroutine_origin_tracking_depth(state.depth)
+    if state.wakeup is not None:
+        try:
+            signal.set_wakeup_fd(state.wakeup, warn_on_full_buffer=False)
+        except (ValueError, OSError):  # the loop has closed it
+            pass
+
+
+def _set_task(loop: Any, task: Any) -> None:
+    """From 3.12 on a loop can be told which task it runs; before, nobody else can be mistaken for it."""
+    swap = getattr(sys.modules["asyncio.tasks"], "_swap_current_task", None)
+    if swap is not None:
+        swap(loop, task)
+
+
+def _policy() -> dict[str, Any]:
+    """Return the attributes that the event loop policy has in this thread."""
+    policy = getattr(sys.modules["asyncio.events"], "_event_loop_policy", None)
+    return getattr(getattr(policy, "_local", None), "__dict__", {})

@@ -1,0 +1,801 @@
+"""The scheduler: one per process, on greenlets, on one thread.
+
+A goroutine that has to wait parks: it is left out of the run queue, and its greenlet switches straight to the next
+ready one. There is no hub greenlet: whoever parks looks for work itself, and sleeps in the core when there is none,
+so that a goroutine which is alone in its process blocks and goes on without a single switch.
+
+What can be run, in order of a look around:
+
+- goroutines told through the process's inbox (a channel operation of any process completed theirs);
+- goroutines whose sleep or timeout is over;
+- the run queue, FIFO; every few turns an unstarted goroutine comes first, so that it cannot starve behind others;
+- a goroutine whose time slice ended (slices.py);
+- an unstarted goroutine: a task of this process, else one stolen from another.
+
+A goroutine of `go.local` belongs to its process and is in the run queue from the first. While a goroutine waits that was
+preempted at the end of its slice and has never given its turn away, no task begins: a goroutine that never blocks runs to
+its end first. The host beside workers takes no tasks but those that `go.on(0)` has put there.
+
+A started goroutine never leaves its process. Finished greenlets are kept and run further goroutines: creating one
+and its C stack costs more than what most goroutines do.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import sys
+import threading
+import weakref
+from collections import deque
+from time import monotonic
+from time import sleep as _thread_sleep
+
+from greenlet import getcurrent, greenlet
+
+from goproc._proc import forked
+from goproc._public import public
+from goproc._sched.g import G
+from goproc.errors import Cancelled, DeadlineExceeded, GoprocError, RuntimeStopped
+from goproc.shm import _core
+
+__goproc_frames__ = "scheduler"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Any
+
+FAIR = 8  # one turn in this many may start a task although goroutines are ready
+KEEP_GREENLETS = 256
+_TRIM_AFTER = (
+    16_384  # greenlets that end, 50 MB of saved stacks: then it pays to give them back to the system
+)
+_HELD_NAP = 0.005  # seconds
+
+
+class Alarm:
+    """A callback of call_at(); stands in the heap of timers where a parked goroutine would."""
+
+    __slots__ = ("callback", "parked", "ticket")
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback = callback
+        self.parked = True
+        self.ticket = 0
+
+    def cancel(self) -> None:
+        """Do not call it any more."""
+        if self.parked:
+            self.parked = False
+            del self.callback  # the entry of the heap may stay until it is due: not what it refers to
+            _forget_timer()
+
+
+runq: deque[G] = deque()  # ready goroutines, and those of go.local that have not started
+preempted: dict[
+    G, int
+] = {}  # goroutines that wait since their slice ended, with their tickets of that moment
+_unfinished = 0  # of those, the ones that have never given their turn away: no task begins before they end
+main = G(1, "main")
+current: G = main
+# By ref of the outcome: goroutines of this process that have started and not ended, and those of go.local.
+started: dict[int, G] = {}
+thread = 0  # the ident of the one that runs goroutines
+idling = False  # inside _core.idle: no Python code of any goroutine runs
+# From a goroutine's last step before it lets others run until the first step of the one that runs.
+scheduling = False
+held_until = 0.0  # no task begins before this time: Ctrl-C has come
+looping = False  # an event loop of asyncio runs in the running goroutine: see loops.py
+between_turns: Callable[[], None] | None = (
+    None  # called at the first switch after each tick of the kernel's clock
+)
+on_lost: Callable[[], None] | None = None  # called to forget a runtime that has ended by itself
+on_nudge: list[Callable[[], None]] = []  # called when another process has asked this one to look around
+
+timers: list[tuple[float, int, G | Alarm, int]] = []  # a heap: (when, order, whom, its ticket then)
+_order = itertools.count()
+_stale = 0  # entries of `timers` whose wait ended before, about
+_taken: G | None = None  # taken from the run queue to be switched to; then, what runs
+_claimed: list[Any] = []  # a task taken from the core, then the G made of it, on its way to run
+_spare: list[Any] = []
+_turn = 0
+_newest = False
+_root: Any = None
+_breeder: Any = None
+_youngest: Any = None  # the breeder started it last, and refers to it until it starts another: it never ends
+# A dead greenlet, which hands every switch on to its parent: a spare one that switches through it refers to no greenlet that
+# may end meanwhile.
+_door: Any = None
+_to_trim = 0  # greenlets that ended since malloc gave their memory back
+_ended: weakref.ref[Any] | None = None  # the greenlet that ended last
+_make: Callable[[Any], G] | None = None  # a claimed task -> its G
+_leave: Callable[[], None] | None = None  # called when the runtime stops under a parked scheduler (workers)
+
+
+# -- life ----------------------------------------------------------------------------------------------------
+
+
+def start(make: Callable[[Any], G], name: str, leave: Callable[[], None] | None = None) -> None:
+    """Make the calling thread this process's scheduler, and its running code a goroutine.
+
+    Args:
+        make: turns a task claimed from the core into a G.
+        name: of the goroutine that runs now.
+        leave: ends the process once the runtime has stopped; None where the caller of stop() goes on (the host).
+    """
+    global main, current, scheduling, looping, thread, _root, _breeder, _door, _youngest
+    global _make, _leave, _newest, _taken
+    from goproc._sched import loops
+
+    runq.clear()
+    _claimed.clear()
+    _taken = None
+    scheduling = False
+    _core.use_this_thread()
+    thread = threading.get_ident()
+    looping = loops.watch()
+    _root = getcurrent()
+    _breeder = greenlet(_breed, _root)
+    _door = greenlet(_nothing, _root)
+    _door.switch()
+    _core.untrack(_door)
+    _youngest = None
+    _breeder.switch()
+    main = current = G(1, name)
+    main.greenlet = _root
+    _make, _leave = make, leave
+    _newest = False
+
+
+def stop() -> list[Any]:
+    """Forget all goroutines but the running one; return the greenlets of those that had started."""
+    global _unfinished, _youngest
+    left = [g.greenlet for g in started.values() if g.greenlet is not None and g is not current]
+    left += [*_spare, _breeder]
+    runq.clear()
+    preempted.clear()
+    _unfinished = 0
+    release()
+    _claimed.clear()
+    started.clear()
+    timers.clear()
+    _posted.clear()
+    _spare.clear()
+    _youngest = None
+    return left
+
+
+def run_worker() -> None:
+    """Run goroutines and nothing else, until the runtime stops and `leave` ends the process."""
+    global scheduling
+    while True:
+        scheduling = True
+        current.parked = (
+            True  # it is the scheduler itself, not a goroutine: only a signal's handler makes it ready
+        )
+        schedule()
+
+
+class _Left(BaseException):
+    """The runtime stopped: ends run_thread()."""
+
+
+def leave_thread() -> None:
+    """`leave` of run_thread(): back to where it began; other greenlets stay where they are."""
+    if getcurrent() is _root:
+        raise _Left
+    _root.switch()
+
+
+def in_thread_of_its_own() -> bool:
+    """Do goroutines run in a thread that none of the program's own code has, so that main is another one?"""
+    return _leave is leave_thread
+
+
+def run_thread() -> None:
+    """As run_worker(), in a thread of the host; returns when the runtime stops."""
+    global scheduling
+    try:
+        while not _core.stopping():
+            scheduling = True
+            current.parked = True
+            schedule()
+    except _Left:
+        pass
+
+
+# -- giving up the processor ---------------------------------------------------------------------------------
+
+
+# A signal's handler can raise at nearly any bytecode, also here, with a goroutine in hand. Nothing may be lost then, and
+# nobody may be in two places: hence the order of steps below, and `_taken` and `_claimed`, which say what is in hand.
+
+
+def schedule(ready: bool = False) -> None:
+    """Run others until the current goroutine has its turn again: it has parked, or is `ready` and queues itself.
+
+    The caller has said that it is `scheduling`, before its first step.
+    """
+    global current, scheduling
+    if looping:
+        _schedule_beside_loop(ready)
+        return
+    me = current
+    try:
+        if ready:
+            runq.append(me)
+        g = _next()
+        if g is not me:
+            current = g
+            (g.greenlet or _greenlet_for(g)).switch()
+    except BaseException:
+        me.parked = False
+        _put_back(me)
+        raise
+    finally:
+        current = me
+        scheduling = False
+
+
+def _schedule_beside_loop(ready: bool) -> None:
+    """As schedule(), for a goroutine in which an event loop of asyncio runs: the others must not find it."""
+    global looping
+    from goproc._sched import loops
+
+    me = current
+    mine = loops.state()
+    try:
+        looping = False
+        loops.leave()
+        schedule(ready)
+    except BaseException:
+        me.parked = False
+        _put_back(me)
+        raise
+    finally:
+        looping = True
+        loops.enter(mine)
+
+
+def _nested(block: Callable[..., Any], *args: Any) -> Any:
+    """Block although the scheduler is at work: in a signal's handler, or a finalizer that the collector runs.
+
+    While the process is idle that is possible. The goroutine that looks for work here has two waits then, and who tells
+    it cannot say for which: the outer one is looked at again afterwards (see _next). Anywhere else the scheduler has
+    somebody in hand.
+    """
+    global scheduling, idling
+    g = current
+    if not (idling and g.parked):
+        raise RuntimeError(
+            "a goproc operation that would block, in a signal handler or __del__ that came in the middle of a switch of "
+            "goroutines: use what does not block there (try_send, a buffered channel)"
+        )
+    outer = g.reason, g.waits_on, g.since
+    scheduling = idling = g.parked = False
+    try:
+        return block(*args)
+    finally:
+        scheduling = idling = g.parked = True
+        g.reason, g.waits_on, g.since = outer
+        g.ticket += 1
+
+
+def _put_back(me: G | None) -> None:
+    """An exception goes through the scheduler: `me` runs on with it, and what was about to run stays ready."""
+    global _taken
+    if _taken is not None and _taken is not me:
+        runq.appendleft(_taken)
+    _taken = me
+    if me is not None and me in runq:
+        runq.remove(me)
+
+
+def _greenlet_for(g: G) -> Any:
+    if not _spare:
+        return _breeder
+    g.greenlet = _spare.pop()
+    return g.greenlet
+
+
+def _breed() -> None:
+    """The body of the one greenlet that starts others.
+
+    A greenlet begins with the recursion depth of the one that starts it. Goroutines which block start others; started
+    from there each would stand on all its predecessors, and the two hundredth would not have a frame left.
+    """
+    global _youngest
+    _root.switch()
+    body = _core.on_small_stack(run_goroutines)
+    while True:
+        _youngest = greenlet(body, _root)
+        _youngest.switch()
+
+
+def _nothing() -> None:
+    """The body of the greenlet that is dead from the first."""
+
+
+def _end_into(mine: greenlet, g: G) -> None:
+    """Have the greenlet of a goroutine go on when `mine` ends, which the caller is about to do.
+
+    A greenlet that ends continues its parent. A dead one would keep that parent, which may die in its turn: whoever
+    refers to the first of such a chain keeps all of it, and freeing the chain recurses once for each. So the parent of
+    the one that ended before is the root again.
+    """
+    global _ended, _to_trim
+    _to_trim += 1
+    before = _ended() if _ended is not None else None
+    if before is not None:  # anybody still refers to it
+        before.parent = _root
+    if _door.parent is mine:
+        _door.parent = _root
+    _ended = weakref.ref(mine)
+    mine.parent = g.greenlet
+
+
+def run_goroutines() -> None:
+    """The body of every goroutine's greenlet: run one after the other."""
+    global current, scheduling, _taken
+    mine = getcurrent()
+    nobody = None  # looks for work between two of them; a signal's handler may come then, and block
+    while True:
+        g = current
+        g.greenlet = mine
+        scheduling = False
+        g.entry(g)  # type: ignore[misc]
+        scheduling = True
+        _taken = None  # it has ended: whatever is raised from here on, it does not go on
+        g.greenlet = g.entry = g.context = None
+        if not _core.attached():
+            if forked.is_child:
+                forked.end(None)
+            return  # the runtime stopped, and whoever stopped it unwinds what is left
+        if nobody is None:
+            nobody = G(0, "")
+            nobody.greenlet = mine
+        nobody.parked = True
+        current = nobody
+        try:
+            g = _next()
+            current = g
+            if g.greenlet is None:
+                continue
+            if len(_spare) >= KEEP_GREENLETS and mine is not _youngest:
+                _end_into(mine, g)
+                return
+            _spare.append(mine)
+            _door.parent = g.greenlet
+            _door.switch()
+        except BaseException:  # it goes to main, the parent of all
+            _put_back(None)
+            if mine in _spare:
+                _spare.remove(mine)
+            raise
+
+
+def _next() -> G:
+    """Find the goroutine to run next; sleep until there is one."""
+    global _turn, _newest, _taken
+    while True:
+        flags = _core.drain()
+        if flags or timers:
+            _attend(flags)
+            if flags & _core.DRAIN_TICKED and between_turns is not None:
+                between_turns()
+            if held_until and held_until <= monotonic():
+                release()
+        if _claimed:
+            if type(_claimed[0]) is not G:
+                _claimed[0] = _make(_claimed[0])  # type: ignore[misc]
+            _taken = _claimed[0]
+            del _claimed[0]
+            return _taken
+        if runq:
+            _turn += 1
+            if _turn % FAIR == 0 and _may_begin() and _core.task_next(_claimed, False, False):
+                continue
+            _taken = runq[0]
+            runq.popleft()
+            return _taken
+        if preempted and (g := _rested()) is not None:
+            return g
+        newest, _newest = _newest, False
+        if not _unfinished and not held_until and _core.task_next(_claimed, newest, True):
+            continue
+        if flags & _core.DRAIN_STOPS:
+            if _leave is not None:
+                _leave()
+            if not _core.attached():
+                raise RuntimeStopped("the goproc runtime stopped")
+        _idle()
+
+
+def _may_begin() -> bool:
+    """Return True if a task may begin in this process now."""
+    return not _unfinished and not held_until
+
+
+def release() -> None:
+    """Let tasks begin again."""
+    global held_until
+    held_until = 0.0
+
+
+def _rested() -> G | None:
+    """Return the goroutine whose slice ended first, unless it has been made ready meanwhile."""
+    global _taken
+    for g, ticket in preempted.items():
+        if g.parked and g.ticket == ticket:
+            g.parked = False
+            _taken = g
+            return g
+    return None
+
+
+def _idle() -> None:
+    """Sleep until there may be something to do, or the first timer is due."""
+    global idling, _to_trim
+    if _to_trim >= _TRIM_AFTER:
+        _to_trim = 0
+        _core.trim()
+    if held_until:  # tasks may wait, so the core would not sleep
+        _thread_sleep(_HELD_NAP)
+        if held_until <= monotonic():
+            release()
+        return
+    while timers and not (timers[0][2].parked and timers[0][2].ticket == timers[0][3]):
+        heapq.heappop(timers)  # nothing is to come of it: it must not look as if
+    me = current
+    ticket = me.ticket
+    idling = True
+    try:
+        _core.idle(timers[0][0] if timers else None)
+    except BaseException as exc:  # a signal's handler raised: for main, whoever happens to look for work here
+        interrupt(main, exc)
+    finally:
+        idling = False
+    if me.ticket != ticket and me.parked and me.id:  # a signal's handler has blocked: see _nested
+        me.parked = False
+        me.told = True
+        runq.append(me)
+
+
+def poll() -> None:
+    """Put into the run queue what has become ready."""
+    flags = _core.drain()
+    if flags or timers:
+        _attend(flags)
+
+
+def _attend(flags: int) -> None:
+    """Look around if the flags of _core.drain() say so, and end the waits whose time is over."""
+    if flags & _core.DRAIN_LOOK:
+        try:
+            _look_around()
+        except BaseException:
+            _core.wake()
+            raise
+    if timers and timers[0][0] <= monotonic():
+        _expire_timers()
+
+
+def _expire_timers() -> None:
+    now = monotonic()
+    while timers and timers[0][0] <= now:
+        _, _, g, ticket = timers[0]
+        due = g.parked and g.ticket == ticket
+        if due:
+            g.parked = False
+            if type(g) is G:
+                g.told = False
+                runq.append(g)
+        heapq.heappop(timers)
+        if due and type(g) is Alarm:
+            g.callback()
+
+
+def _forget_timer() -> None:
+    """One more entry of the heap is stale. They go when they are the majority, so that each costs O(log n) at most."""
+    global _stale
+    _stale += 1
+    if _stale > 64 and 2 * _stale > len(timers):
+        timers[:] = [t for t in timers if t[2].parked and t[2].ticket == t[3]]
+        heapq.heapify(timers)
+        _stale = 0
+
+
+def _look_around() -> None:
+    """Somebody asked this process to: cancelled goroutines, callbacks of other threads, a worker that did not start."""
+    for ref, g in (*started.items(), (main.object, main)):
+        if ref and not g.cancelled and _core.task_cancelled(ref):
+            g.cancelled = True  # once: what it does to clean up may block
+            interrupt(g, Cancelled())
+    while _posted:
+        _posted.popleft()()
+    if _core.lost() is not None:
+        notice_loss()
+    if _core.dump_wanted():
+        answer_dump(sys._getframe())
+    if _core.take_asleep() and not runq:  # a signal's handler may have made somebody ready since
+        from goproc import _dump
+
+        _dump.deadlock()
+    for look in on_nudge:
+        look()
+    failed = _core.failed()
+    if failed is not None and _core.proc() == 0 and main.interrupt is None:
+        proc, error = failed
+        interrupt(
+            main,
+            GoprocError(
+                f"proc {proc} of {_core.procs() - 1} could not be started: fork: {os.strerror(error)}; "
+                f"use fewer (--procs, GOPROC_PROCS or runtime(procs=...)) or raise the limit on processes (ulimit -u)"
+            ),
+        )
+
+
+def notice_loss() -> None:
+    """The runtime has ended by a panic or a death, and this process survives it: main is told where it blocks next."""
+    if in_thread_of_its_own():
+        if on_lost is not None:
+            on_lost()
+    elif not isinstance(main.interrupt, RuntimeStopped):
+        interrupt(main, RuntimeStopped(f"the goproc runtime ended: {_core.lost()}"))
+
+
+_posted: deque[Callable[[], None]] = deque()
+
+
+def post(callback: Callable[[], None]) -> None:
+    """Have the scheduler's thread call this soon. From any thread."""
+    _posted.append(callback)
+    _core.wake()
+
+
+def interrupt(g: G, exc: BaseException) -> None:
+    """Raise ``exc`` in a goroutine of this process at its next blocking point: now, if it is parked."""
+    g.interrupt = exc
+    if g.parked and not g.shielded:
+        g.parked = False
+        g.told = False
+        runq.append(g)
+
+
+def spawn(g: G) -> None:
+    """Queue an unstarted goroutine of go.local."""
+    runq.append(g)
+
+
+def newest_first() -> None:
+    """The goroutine created last runs first when its creator blocks, the others in their order: Go's `runnext`."""
+    global _newest
+    _newest = True
+
+
+# -- hooks of the core ---------------------------------------------------------------------------------------
+
+
+def park(slot: int, until: float | None, reason: str, handle: object) -> bool:
+    """Wait in a waiter slot of the core until something completes or a monotonic time has come.
+
+    Returns:
+        Whether the waiter was told; if not, expire() says why.
+    """
+    global scheduling
+    if scheduling:
+        return _nested(park, slot, until, reason, handle)  # type: ignore[no-any-return]
+    g = current
+    if g.interrupt is not None and not g.shielded:
+        return False
+    if g.deadline is not None and (limit := g.limit()) is not None and (until is None or limit < until):
+        until = limit
+    now = monotonic()
+    if until is not None and until <= now:
+        return False
+    scheduling = True
+    try:
+        g.ticket += 1
+        if until is not None:
+            heapq.heappush(timers, (until, next(_order), g, g.ticket))
+        _core.bind(slot, g)
+        g.parked = g.gave = True
+        g.reason = reason
+        g.waits_on = handle
+        g.since = now
+        schedule()
+    except BaseException:
+        scheduling = False
+        raise
+    told = g.told
+    g.waits_on = None
+    if until is not None and told:
+        _forget_timer()
+    return told
+
+
+def expire(reason: str, over: bool) -> None:
+    """Raise what ended a wait that nobody ended by an operation; return if there is nothing: look again, then.
+
+    Args:
+        reason: what was waited for.
+        over: the operation's own time is up.
+    """
+    if _core.on_scheduler_thread():
+        _checkpoint()
+    if over:
+        raise TimeoutError(f"{reason}: timed out")
+
+
+def offer_turn(may_raise: bool) -> None:
+    """Let others have a turn, if there are any. The core calls it in the course of many operations that do not block.
+
+    Args:
+        may_raise: the operation is one that can block, so an interrupt or a deadline may end it.
+    """
+    if may_raise:
+        _checkpoint()
+    give_turn()
+    if current is main and on_lost is not None and _core.lost() is not None:
+        on_lost()  # the operation finds that the runtime has stopped
+
+
+def give_turn() -> None:
+    """Let others run if any are ready, or may begin."""
+    global scheduling
+    if scheduling:
+        return  # in a signal's handler or a finalizer: others get their turn at once anyway
+    scheduling = current.gave = True
+    try:
+        poll()
+        if runq or _claimed or (_may_begin() and _core.task_next(_claimed, False, False)):
+            schedule(ready=True)
+    finally:
+        scheduling = False
+
+
+def preempt(seconds: float) -> None:
+    """Let ready goroutines run until none is left, or for a time. The slice of the running one has ended.
+
+    Args:
+        seconds: the running goroutine is ready again after this time. Until then the others share the process.
+    """
+    global _unfinished
+    g = current
+    g.ticket += 1
+    g.since = monotonic()
+    g.reason = "runnable"
+    heapq.heappush(timers, (g.since + seconds, next(_order), g, g.ticket))
+    never_gave = not g.gave
+    preempted[g] = g.ticket
+    _unfinished += never_gave
+    g.parked = True
+    try:
+        schedule()
+    finally:
+        preempted.pop(g, None)
+        _unfinished -= never_gave
+
+
+def shield(change: int) -> None:
+    """Begin (1) or end (-1) a stretch in which the running goroutine is not interrupted."""
+    if _core.on_scheduler_thread():
+        current.shielded += change
+
+
+def answer_dump(frame: FrameType | None) -> None:
+    """Describe the goroutines of this process for the one that collects a dump."""
+    from goproc import _dump
+
+    _dump.answer(frame)
+
+
+# -- for everybody -------------------------------------------------------------------------------------------
+
+
+@public
+def yield_now() -> None:
+    """Let the other ready goroutines of this process run first.
+
+    Raises:
+        Cancelled: this goroutine was cancelled.
+    """
+    if not _core.attached() or not _core.on_scheduler_thread():
+        _thread_sleep(0)
+        return
+    _core.check_park()
+    give_turn()
+    _checkpoint()
+
+
+@public
+def sleep(seconds: float) -> None:
+    """Pause this goroutine for a time; others of its process run meanwhile.
+
+    Args:
+        seconds: at most this accurate: the process may be busy with another goroutine. Zero or less returns at once.
+
+    Raises:
+        Cancelled: this goroutine was cancelled.
+    """
+    global scheduling
+    if not isinstance(seconds, (int, float)):
+        raise TypeError(f"sleep() takes seconds as a number, not {type(seconds).__name__}")
+    if seconds != seconds:
+        raise ValueError("sleep() takes seconds, not NaN")
+    if not _core.attached() or not _core.on_scheduler_thread():
+        if seconds > 0:
+            _thread_sleep(min(seconds, threading.TIMEOUT_MAX))
+        return
+    if scheduling:
+        _nested(sleep, seconds)
+        return
+    g = current
+    _core.check_park()
+    until = monotonic() + seconds
+    _checkpoint()
+    while (now := monotonic()) < until:
+        scheduling = True
+        try:
+            when = until
+            if (limit := g.limit()) is not None:
+                when = min(until, limit)
+            g.ticket += 1
+            heapq.heappush(timers, (when, next(_order), g, g.ticket))
+            g.parked = g.gave = True
+            g.reason = "sleep"
+            g.since = now
+            schedule()
+        except BaseException:
+            scheduling = False
+            raise
+        _checkpoint()
+
+
+def call_at(when: float, callback: Callable[[], None]) -> Alarm:
+    """Have the scheduler call something at a monotonic time. From the scheduler's thread.
+
+    Args:
+        when: seconds of time.monotonic().
+        callback: must not block; it may spawn a goroutine.
+    """
+    alarm = Alarm(callback)
+    heapq.heappush(timers, (when, next(_order), alarm, 0))
+    return alarm
+
+
+def _checkpoint() -> None:
+    """Raise what the running goroutine was interrupted with, or DeadlineExceeded past its deadline."""
+    g = current
+    if g.interrupt is not None and not g.shielded:
+        raise_interrupt()
+    if g.deadline is not None and (limit := g.limit()) is not None and limit <= monotonic():
+        raise DeadlineExceeded("context deadline exceeded")
+
+
+def meet_interrupt() -> None:
+    """Raise what the running goroutine was interrupted with, as an operation that blocks does."""
+    if current.interrupt is not None and not current.shielded:
+        raise_interrupt()
+
+
+def nothing_ready() -> bool:
+    """Tell whether no other goroutine of this process is ready, or will be by the clock alone."""
+    return not (runq or _claimed or preempted) and not any(
+        g.parked and g.ticket == ticket for _, _, g, ticket in timers
+    )
+
+
+def raise_interrupt() -> None:
+    """Raise what the running goroutine was interrupted with, if anything."""
+    exc, current.interrupt = current.interrupt, None
+    if exc is not None:
+        if type(exc) is RuntimeStopped and on_lost is not None:
+            on_lost()
+        try:
+            raise exc
+        finally:
+            del exc  # a frame that refers to its own exception would keep everything above it alive

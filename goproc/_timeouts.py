@@ -1,0 +1,135 @@
+"""Blocks that change what the goroutine in them may wait for: ``with timeout(5):``, deadline() and shield().
+
+A deadline belongs to the goroutine, not to an operation: the scheduler holds every wait against it.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any
+
+from goproc._sched import scheduler
+from goproc.shm import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from goproc._sched.g import G
+
+__all__ = ["deadline", "shield", "timeout"]
+
+
+def check_time(t: Any, what: str) -> float:
+    if not isinstance(t, (int, float)):
+        raise TypeError(f"{what} takes seconds as a number, not {type(t).__name__}")
+    if t != t:
+        raise ValueError(f"{what} takes seconds, not NaN")
+    return t
+
+
+class _Entered:
+    """What ``with`` blocks over one object have entered it and not left; several goroutines may be in it at once."""
+
+    __slots__ = ("_inside",)
+
+    def __init__(self) -> None:
+        self._inside: list[tuple[G, float | None, int]] = []  # which goroutine, its deadline and depth before
+
+    def _leave(self) -> tuple[G, float | None, int]:
+        """What to put back: of the goroutine that leaves; of the last where another does, as for a generator closed late."""
+        g = scheduler.current
+        entries = self._inside
+        last = next((i for i in reversed(range(len(entries))) if entries[i][0] is g), -1)
+        return entries.pop(last)
+
+
+class _Block(_Entered):
+    """A ``with`` block that limits how long the goroutine in it may wait."""
+
+    __slots__ = ("_until",)
+
+    def __init__(self, until: float | None) -> None:
+        super().__init__()
+        self._until = until
+
+    def _time(self) -> float | None:
+        return self._until
+
+    def __enter__(self) -> None:
+        g = _this_goroutine()
+        until, outer = self._time(), g.limit()
+        self._inside.append((g, g.deadline, g.depth))
+        if until is not None and (outer is None or until < outer):
+            g.deadline, g.depth = until, g.shielded
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        g, deadline, depth = self._leave()
+        g.deadline, g.depth = deadline, depth
+
+
+class _Timeout(_Block):
+    """Counts from where the block is entered."""
+
+    __slots__ = ()
+
+    def _time(self) -> float | None:
+        return None if self._until is None else monotonic() + self._until
+
+
+class _Shield(_Entered):
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        g = _this_goroutine()
+        g.shielded += 1
+        self._inside.append((g, None, 0))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        g, _, _ = self._leave()
+        g.shielded -= 1
+
+
+def _this_goroutine() -> G:
+    _core.ensure()
+    if not _core.on_scheduler_thread():
+        raise RuntimeError(
+            "context.timeout(), deadline() and shield() are for goroutines: a thread of your own uses timeout= arguments"
+        )
+    return scheduler.current
+
+
+def timeout(seconds: float) -> _Block:
+    """``with timeout(5):``: goproc operations in the block that would block raise DeadlineExceeded after that time.
+
+    Blocks nest: the earliest deadline counts, and leaving a block restores the outer one. What does not block is not
+    interrupted, and neither is Python code; an operation may have its own ``timeout=`` as well.
+
+    Args:
+        seconds: counted from where the block is entered; infinity sets no limit.
+
+    Raises:
+        ValueError: it is NaN.
+        RuntimeError: entered in a thread that is not a goroutine's.
+    """
+    seconds = check_time(seconds, "timeout()")
+    return _Timeout(None if seconds == float("inf") else seconds)
+
+
+def deadline(t: float) -> _Block:
+    """``with deadline(t):``: as timeout(), until a time in ``time.monotonic()`` seconds."""
+    t = check_time(t, "deadline()")
+    return _Block(None if t == float("inf") else t)
+
+
+def shield() -> _Shield:
+    """``with shield():``: in the block, neither a deadline from outside it nor Goroutine.cancel() interrupts.
+
+    For cleaning up. What was held back is raised by the first operation after the block that blocks. A timeout() or
+    deadline() inside it counts: ``with shield(), timeout(1):`` cleans up for a second at most.
+    """
+    return _Shield()

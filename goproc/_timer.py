@@ -1,0 +1,323 @@
+"""Timers and tickers, with the semantics of Go 1.23: a channel that has a value at a certain time.
+
+A timer costs nothing while nobody waits for it. No process keeps it in a heap: its channel knows when it is due, and
+whoever receives from it looks at the clock, or sleeps until then. So a timer can be made, sent, waited for, stopped
+and set again by any process, there is no value left over from before stop() or reset(), and one that is dropped is gone.
+
+A timer that calls a function needs somebody to call it: the process that made it, which has an alarm for it in its
+scheduler. Should another process set such a timer, the core nudges its owner, which then looks at all of those that
+have left the process.
+
+Times are ``time.monotonic()`` seconds, which mean the same in every process of a machine.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import sys
+from time import monotonic
+from typing import Any
+
+from goproc._channel import nil
+from goproc._goroutine import Origin, _name_of, _spawn_local, origin
+from goproc._public import public
+from goproc._sched import scheduler
+from goproc.errors import RuntimeStopped
+from goproc.shm import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import ParamSpec
+
+    from goproc._channel import Chan, RecvChan
+
+    P = ParamSpec("P")
+
+__all__ = ["Ticker", "Timer", "after", "after_func", "tick"]
+
+_MOST = 4e9  # seconds: more is for ever, and fits into the core's nanoseconds
+_LEAST = 1e-9  # of intervals: less is none in the core
+
+
+def _seconds(seconds: Any, what: str) -> float:
+    """Check a duration; what is too long for a clock is for ever."""
+    if not isinstance(seconds, (int, float)):
+        raise TypeError(f"{what} takes seconds as a number, not {type(seconds).__name__}")
+    if seconds != seconds:
+        raise ValueError(f"{what} takes seconds, not NaN")
+    return float(min(max(seconds, 0), _MOST))
+
+
+def _interval(seconds: Any, what: str, name: str) -> float:
+    period = _seconds(seconds, what)
+    if seconds <= 0:
+        raise ValueError(f"non-positive interval for {name}")
+    return max(period, _LEAST)
+
+
+def _new(when: float, period: float = 0.0, func: bool = False) -> Chan[float]:
+    _core.ensure()
+    return _core.timer_new(when, period, func)  # type: ignore[no-any-return]
+
+
+class _Call:
+    """What a timer calls, in the process that made it.
+
+    An alarm refers to it while it is pending, and the Timer does: when both are gone, so is this.
+    """
+
+    __slots__ = ("_alarm", "_args", "_ch", "_context", "_f", "_kwargs", "_origin")
+
+    def __init__(
+        self,
+        ch: Chan[float],
+        f: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        origin: Origin,
+    ) -> None:
+        self._ch = ch
+        self._f = f
+        self._args = args
+        self._kwargs = kwargs
+        self._context = contextvars.copy_context()
+        self._origin = origin
+        self._alarm: Any = None
+
+    def look(self) -> None:
+        """Set the alarm to what the timer says. From any thread."""
+        if _core.on_scheduler_thread():
+            self._arm()
+        else:
+            scheduler.post(self._arm)
+
+    def _arm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        when = _core.timer_when(self._ch)
+        if when is not None:
+            self._alarm = scheduler.call_at(when, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        if _core.timer_take(self._ch) is None:  # stopped or set anew, and nobody has told us yet
+            self._arm()
+            return
+        self._context.run(_spawn_local, self._f, self._args, self._kwargs, _name_of(self._f), self._origin)
+
+
+_shared: dict[Chan[float], _Call] = {}  # of timers of this process that others can set
+
+
+def _rescan() -> None:
+    """Another process has stopped or set a timer of this one, and does not say which. For the scheduler."""
+    for ch, call in list(_shared.items()):
+        try:
+            call._arm()
+        except RuntimeStopped:
+            del _shared[ch]
+
+
+scheduler.on_nudge.append(_rescan)
+
+
+class _Timed:
+    """What Timer and Ticker share: a channel, by which they are equal, and pickling."""
+
+    __slots__ = ("_call", "_ch", "_func")
+
+    _ch: Chan[float]
+    _call: _Call | None  # what it calls; None in other processes than the one that made it
+    _func: bool
+
+    def _set_up(self, ch: Chan[float], call: _Call | None, func: bool) -> None:
+        self._ch = ch
+        self._call = call
+        self._func = func
+
+    @property
+    def c(self) -> RecvChan[float] | None:
+        """The channel to receive from; None for a timer of after_func()."""
+        return None if self._func else self._ch.rx
+
+    def __goproc_case__(self) -> RecvChan[float] | None:
+        """Return what a select receives from where the timer stands for it."""
+        return self.c
+
+    def _set(self, when: float | None, period: float = 0.0) -> bool:
+        was = _core.timer_set(self._ch, when, period)
+        if self._call is not None:
+            self._call.look()
+        return was
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Timed):
+            return NotImplemented
+        return self._ch == other._ch
+
+    def __hash__(self) -> int:
+        return hash(self._ch)
+
+    def __reduce__(self) -> Any:
+        if self._call is not None:
+            _shared[self._ch] = self._call
+        return _restore, (type(self), self._ch, self._func)
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        if not hasattr(self, "_ch"):
+            return f"<{name} uninitialized>"
+        try:
+            when = _core.timer_when(self._ch)
+        except RuntimeError:
+            return f"<{name} of a runtime that stopped>"
+        if when is None:
+            return f"<{name} inactive>"
+        left = when - monotonic()
+        return f"<{name} in {left:.3f} s>" if left > 0 else f"<{name} due>"
+
+
+def _restore(kind: type[_Timed], ch: Chan[float], func: bool) -> _Timed:
+    timed = kind.__new__(kind)
+    timed._set_up(ch, _shared.get(ch) if func else None, func)
+    return timed
+
+
+@public
+class Timer(_Timed):
+    """Fires once: from then on its channel ``c`` has one value, the time at which it was due.
+
+    The channel looks unbuffered. After stop() or reset() no value from before can be received. A timer can be sent to
+    goroutines; all handles are the same timer. It is a case for select().
+
+    Args:
+        seconds: from now; zero or less fires at once, infinity never.
+
+    Raises:
+        ValueError: seconds is NaN.
+
+    Cost: about 0.5 us; nothing while it is pending, and nothing is left of it when it is dropped.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, seconds: float) -> None:
+        self._set_up(_new(monotonic() + _seconds(seconds, "Timer()")), None, False)
+
+    def stop(self) -> bool:
+        """Keep it from firing.
+
+        Returns:
+            True if it was pending, or had fired and its value was not received; False if it had been received, its
+            function was started, or it was stopped.
+
+        Raises:
+            RuntimeError: ``time: Stop called on uninitialized Timer``.
+        """
+        if not hasattr(self, "_ch"):
+            raise RuntimeError("time: Stop called on uninitialized Timer")
+        return self._set(None)
+
+    def reset(self, seconds: float) -> bool:
+        """Have it fire after that time from now, whatever it did before; those who wait for it go on waiting.
+
+        Args:
+            seconds: as for Timer().
+
+        Returns:
+            What stop() would have.
+
+        Raises:
+            RuntimeError: ``time: Reset called on uninitialized Timer``.
+            ValueError: seconds is NaN.
+        """
+        if not hasattr(self, "_ch"):
+            raise RuntimeError("time: Reset called on uninitialized Timer")
+        return self._set(monotonic() + _seconds(seconds, "Timer.reset()"))
+
+
+@public
+class Ticker(_Timed):
+    """Fires again and again: its channel ``c`` has a value, the time it was due, after every interval.
+
+    At most one tick is pending: who receives too slowly loses ticks, and the next one is at a multiple of the interval
+    all the same. stop() does not close the channel. Like a Timer, it can be sent, and is a case for select().
+
+    Args:
+        seconds: the interval.
+
+    Raises:
+        ValueError: ``non-positive interval for NewTicker``, or it is NaN.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, seconds: float) -> None:
+        period = _interval(seconds, "Ticker()", "NewTicker")
+        self._set_up(_new(monotonic() + period, period), None, False)
+
+    def stop(self) -> bool:
+        """Have no more ticks, the pending one included. Returns whether it was running."""
+        return hasattr(self, "_ch") and self._set(None)
+
+    def reset(self, seconds: float) -> bool:
+        """Start anew with another interval; the next tick is one interval from now.
+
+        Returns:
+            Whether it was running.
+
+        Raises:
+            ValueError: ``non-positive interval for Ticker.Reset``, or it is NaN.
+            RuntimeError: ``time: Reset called on uninitialized Ticker``.
+        """
+        period = _interval(seconds, "Ticker.reset()", "Ticker.Reset")
+        if not hasattr(self, "_ch"):
+            raise RuntimeError("time: Reset called on uninitialized Ticker")
+        return self._set(monotonic() + period, period)
+
+
+@public
+def after(seconds: float) -> RecvChan[float]:
+    """Return a channel that has one value after a time: the time at which it was due. For select(), mostly.
+
+    Args:
+        seconds: as for Timer().
+    """
+    return _new(monotonic() + _seconds(seconds, "after()")).rx
+
+
+@public
+def tick(seconds: float) -> RecvChan[float]:
+    """Return the channel of a Ticker; nil if the interval is not positive."""
+    period = _seconds(seconds, "tick()")
+    if seconds <= 0:
+        return nil.rx
+    return _new(monotonic() + period, max(period, _LEAST)).rx
+
+
+@public
+def after_func(seconds: float, f: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Timer:
+    """Call a function after a time, in a goroutine of this process.
+
+    Args:
+        seconds: as for Timer().
+        f: nothing is copied: it shares memory with its creator, and runs in the same contextvars.
+
+    Returns:
+        Its timer, whose ``c`` is None. stop() returns False once the function was started, and does not wait for it;
+        reset() has it called again. Both work in any process; a timer that was sent to another stays in memory.
+
+    Raises:
+        ValueError: seconds is NaN.
+        TypeError: f is not callable.
+    """
+    if not callable(f):
+        raise TypeError(f"after_func() takes a function, not {type(f).__name__}")
+    ch = _new(monotonic() + _seconds(seconds, "after_func()"), 0.0, True)
+    call = _Call(ch, f, args, kwargs, origin(sys._getframe(1)))
+    timer = Timer.__new__(Timer)
+    timer._set_up(ch, call, True)
+    call.look()
+    return timer
