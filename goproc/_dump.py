@@ -2,7 +2,7 @@
 
 Only a process itself knows the stacks of its goroutines. So whoever wants a dump asks the others by a signal, whose
 handler runs between two bytecodes, also while a goroutine computes and while the scheduler sleeps; each formats its
-own goroutines and publishes the text in shared memory (goproc/shm/dump.c). The signal is SIGQUIT for a worker, which
+own goroutines and publishes the text in shared memory (goproc/shm/python/dump.c). The signal is SIGQUIT for a worker, which
 also interrupts a system call, and that of time slices for the host, where SIGQUIT is the user's.
 
 What does not work, and what is done about it:

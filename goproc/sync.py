@@ -1,6 +1,6 @@
 """Synchronisation across processes, beside channels: Go's sync, its semaphore, and a barrier.
 
-The operations are in the C core (goproc/shm/sync.c); here are their names in Python and what needs no speed. Every
+The operations are in the C core (goproc/shm/chan/sync.c); here are their names in Python and what needs no speed. Every
 object is a handle: copies of it in other goroutines and processes are references to the one thing. All that blocks
 takes ``timeout=`` in seconds and raises TimeoutError; a goroutine that blocks lets the others of its process run.
 """

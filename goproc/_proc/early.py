@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
         control: int  # our end of the control socket
         pid: int
-        keeper: int  # its parent, and our child, which lives as long as the zygote: see shm/keeper.c
+        keeper: int  # its parent, and our child, which lives as long as the zygote: see shm/proc/keeper.c
 else:
     from collections import namedtuple
 

@@ -3,7 +3,7 @@
 Python raises KeyboardInterrupt at whichever bytecode is next, in whichever goroutine runs: in the middle of goproc's own
 bookkeeping, or in a __del__ that drops it. Neither may be.
 
-Where main's thread comes to no bytecode at all, the core ends the program (shm/interrupt.c).
+Where main's thread comes to no bytecode at all, the core ends the program (shm/python/interrupt.c).
 """
 
 from __future__ import annotations

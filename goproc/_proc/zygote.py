@@ -18,7 +18,7 @@ so on. If an import has started a thread, or the environment has changed since, 
 It is also the workers' parent: they ask the kernel to die with it (PDEATHSIG), it reaps them and tells the
 host of each death. It must not outlive the host either, which it sees in two ways: a pidfd of the host (the
 sure one), and the end of the control socket (kept open by any child the user forked, hence only the second). Its own
-parent is the keeper (shm/keeper.c), so that the program has no child that it did not start; if the zygote is stopped when
+parent is the keeper (shm/proc/keeper.c), so that the program has no child that it did not start; if the zygote is stopped when
 the host dies, the keeper continues it.
 
 At the end it also ends the programs that goroutines have started and left (descendants.py). It is a subreaper: those of a

@@ -1,7 +1,7 @@
 """``goproc dump``: show what the goroutines of a running program do; the program goes on.
 
 The program's shared memory is a memfd that each of its processes has open. The command maps it through /proc/PID/fd,
-makes a request for a dump there as a process of the program would (goproc/shm/dump.c), and puts the answers together
+makes a request for a dump there as a process of the program would (goproc/shm/python/dump.c), and puts the answers together
 itself. So the program neither waits for the command nor writes to it: each process stores the text of its own goroutines
 in shared memory, and the command takes it from there.
 """
