@@ -100,3 +100,8 @@ def test_no_other_module_is_goproc_s() -> None:
     assert not _frames.is_own(here) and _frames.mark(here) == ""
     frame = frame_in(scheduler, "/somewhere/goproc/scheduler.py")  # of the program, whatever it calls itself
     assert not _frames.is_own(frame) and safepoint._kind(frame) == "user"
+
+
+def test_each_file_of_the_core_is_on_a_floor() -> None:
+    floors = {file.parent.name for file in (PACKAGE / "shm").rglob("*.c")}
+    assert floors == {"mem", "chan", "proc", "python"}
