@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from goproc._pickling.copies import Check
+    from goproc._pickling.wire import Buffer
 
 MARK = b"\0"  # before a pickle that holds references; no pickle begins with it
 _ENTRIES = 256  # objects that a process has copies of
@@ -248,12 +249,10 @@ def _copied(obj: Any, label: str, function: str) -> Entry | None:
     pickled = measured.pickled
     if guard is not None and not guard.unchanged():  # pickling it changed it, or another thread did
         return None
-    copy = copies.view_of(obj)
-    if copy is None or not copy._same(*pickled):
-        try:
-            copy = _make_copy(pickled)
-        except OutOfSharedMemory:
-            return None
+    try:
+        copy = _make_copy(pickled)
+    except OutOfSharedMemory:
+        return None
     check: Check
     if kind in copies.CONSTANT:
         check = copies.Constant()
@@ -273,7 +272,7 @@ def _make_copy(pickled: Pickled) -> Copy:
         return Copy(pickled)
 
 
-def dump_message(obj: Any) -> tuple[bytes, list[memoryview]]:
+def dump_message(obj: Any) -> tuple[bytes, list[Buffer]]:
     """Pickle a message, with references for what there are copies of; raise whatever pickle raises."""
     pickled = _dump(obj) if entries else dump(obj)
     if not _is_large(pickled):
@@ -286,7 +285,7 @@ def dump_message(obj: Any) -> tuple[bytes, list[memoryview]]:
     return pickled
 
 
-def _is_large(pickled: tuple[bytes, list[memoryview]]) -> bool:
+def _is_large(pickled: tuple[bytes, list[Buffer]]) -> bool:
     return len(pickled[0]) >= large.LARGE or (bool(pickled[1]) and Pickled(*pickled).bytes >= large.LARGE)
 
 
@@ -296,7 +295,7 @@ def _count_whole(function: str) -> None:
     calls_with_all[function] = calls_with_all.get(function, 0) + 1
 
 
-def _dump(obj: Any) -> tuple[bytes, list[memoryview]]:
+def _dump(obj: Any) -> tuple[bytes, list[Buffer]]:
     global _serial
     _serial += 1
     entries.sweep()

@@ -238,19 +238,4 @@ def is_buffer(kind: type) -> bool:
     return numpy is not None and issubclass(kind, numpy.ndarray)
 
 
-def view_of(obj: Any) -> Copy | None:
-    """Return the copy whose memory an array lies in, if any."""
-    if not is_buffer(type(obj)):
-        return None
-    base = getattr(obj, "base", None)
-    while base is not None:
-        if type(base) is memoryview:
-            base = base.obj
-        elif type(base) is _core.View:
-            return base.copy  # type: ignore[no-any-return]
-        else:
-            base = getattr(base, "base", None)
-    return None
-
-
 _core.connect(copy=Copy)

@@ -6,9 +6,10 @@ from functools import partial
 from types import FunctionType, MethodType, ModuleType
 
 from goproc._pickling import functions, store
-from goproc._pickling.copies import CONSTANT, HEAPTYPE, LEAVES, guard_of, is_buffer, is_plain, view_of
+from goproc._pickling.copies import CONSTANT, HEAPTYPE, LEAVES, guard_of, is_buffer, is_plain
 from goproc._pickling.names import cell_contents, names_of
 from goproc._pickling.statics import LRU, importable, is_handle, library
+from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     Child = tuple[str, Any]
 
 LARGE = 1_000_000  # bytes: smaller objects are part of each message
-LARGE_BUFFER = 8_000_000  # bytes: of an argument or a message
 VISITED = 2_000  # objects looked at in one large message
 _FEW = 64  # of a container with more elements none is looked at by itself
 _SEEN = 256  # objects remembered that made one message large
@@ -87,7 +87,7 @@ def reached(roots: Iterable[tuple[str, Any, bool]]) -> list[Child]:
             todo += [(name or label, child, True) for name, child in code_children(obj)]
         elif not is_small(obj):
             todo.append((label, type(obj), True))
-            if often or view_of(obj) is not None or (_pays(obj) and _seen_before(obj)):
+            if often or (_pays(obj) and _seen_before(obj)):
                 found.append((label, obj))
     return sorted(found, key=lambda child: bool(type(child[1]).__flags__ & HEAPTYPE))
 
@@ -215,7 +215,7 @@ def is_small(obj: Any) -> bool:
 
 def _pays(obj: Any) -> bool:
     """Return False for a buffer that is copied about as fast as it is compared and mapped."""
-    return not is_buffer(type(obj)) or getattr(obj, "nbytes", LARGE_BUFFER) >= LARGE_BUFFER
+    return not is_buffer(type(obj)) or getattr(obj, "nbytes", _core.LARGE_BUFFER) >= _core.LARGE_BUFFER
 
 
 def _seen_before(obj: Any) -> bool:

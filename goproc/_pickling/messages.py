@@ -15,8 +15,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from goproc._pickling.wire import Buffer
 
-def dumps(obj: Any) -> tuple[bytes, list[memoryview]]:
+
+def dumps(obj: Any) -> tuple[bytes, list[Buffer]]:
     """Pickle a message.
 
     Args:
@@ -24,7 +26,7 @@ def dumps(obj: Any) -> tuple[bytes, list[memoryview]]:
 
     Returns:
         The pickle, and the contiguous buffers of 16 KiB and more, which are not in it.  They are views of the
-        object's own memory: copy them before the object changes.
+        object's own memory: copy them before the object changes. What shared memory holds already is a Reference.
 
     Raises:
         PickleError: names the path to the object that cannot be pickled; its `__cause__` is the original error.

@@ -6,20 +6,26 @@ import pickle
 from typing import NamedTuple
 
 from goproc._pickling import pickler
+from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    Buffer = memoryview | _core.Reference
+
 OUT_OF_BAND = 16 * 1024
 
 
 class Pickled(NamedTuple):
-    """A pickle, and the contiguous buffers of 16 KiB and more, which are not in it but views of the object's memory."""
+    """A pickle, and the contiguous buffers of 16 KiB and more, which are not in it.
+
+    They are views of the object's memory; References to those that shared memory holds already.
+    """
 
     body: bytes
-    buffers: list[memoryview]
+    buffers: list[Buffer]
 
     @property
     def bytes(self) -> int:
@@ -35,10 +41,10 @@ class Whole:
         self.value = value
 
 
-def dump(obj: Any, kind: Callable[..., pickler.Pickler] = pickler.Pickler) -> tuple[bytes, list[memoryview]]:
+def dump(obj: Any, kind: Callable[..., pickler.Pickler] = pickler.Pickler) -> tuple[bytes, list[Buffer]]:
     """Pickle `obj`; raise whatever pickle raises."""
     sink = pickler.Sink()
-    buffers: list[memoryview] = []
+    buffers: list[Buffer] = []
 
     def keep(buffer: pickle.PickleBuffer) -> bool:
         try:
@@ -47,7 +53,8 @@ def dump(obj: Any, kind: Callable[..., pickler.Pickler] = pickler.Pickler) -> tu
             return True
         if raw.nbytes < OUT_OF_BAND:
             return True
-        buffers.append(raw)
+        reference = _core.reference(raw) if raw.nbytes >= _core.LARGE_BUFFER else None
+        buffers.append(raw if reference is None else reference)
         return False
 
     kind(sink, 5, buffer_callback=keep).dump(obj)

@@ -368,7 +368,7 @@ int gp_waitgroup_add(struct gp_object *o, int64_t n, int64_t *now);           /*
 bool gp_held(struct gp_object *o);                                              /* is there a handle anywhere, or may there be? */
 bool gp_unheld(struct gp_object *o);                                            /* no process has a handle; a message may */
 bool gp_outcome_unread(const struct gp_object *o);                              /* failed, and nobody has heard of it */
-bool gp_unread_dropped(void);        /* has a dropped message listed such a one that no process holds? Once. */
+bool gp_garbage_dropped(void);       /* has a dropped message listed such a one, or a copy, that no process holds? Once. */
 bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref block); /* false: no handle is left */
 bool gp_outcome_over(const struct gp_object *o); /* no goroutine refers to it: it has ended, or there never was one */
 bool gp_outcome_release(struct gp_object *o); /* my last handle went; true: the object is ended and mine to free */

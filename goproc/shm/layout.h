@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 #define GP_MAGIC 0x31636f72706f67ULL /* "goproc1" */
-#define GP_ABI 6u                    /* raised with every change of this file */
+#define GP_ABI 7u                    /* raised with every change of this file */
 #define GP_LINE 64u
 #define GP_MAX_PROCS 256u
 #define GP_OBSERVER GP_MAX_PROCS     /* in place of a proc's number: a command that looks at the segment from outside */
@@ -92,6 +92,7 @@ struct gp_block {            /* at the start of every block and extent */
 #define GP_BLOCK_ALIGNED 1u  /* payload starts at byte 64, not 16: for buffers that are mapped by their reader */
 #define GP_BLOCK_HANDLES 2u  /* payload starts with u32 count and as many object refs (struct gp_handles) */
 #define GP_BLOCK_TASK 4u     /* payload is a struct gp_task */
+#define GP_BLOCK_REFERENCE 8u /* payload is a struct gp_reference; a PART block */
 
 struct gp_handles {
     uint32_t count;
@@ -102,6 +103,14 @@ struct gp_pickle {           /* payload of GP_CODEC_PICKLE, after the handles if
     uint32_t pad;
     uint64_t main;           /* bytes of the pickle, which follows the refs */
     gp_ref buffer[];
+};
+
+struct gp_reference {        /* a buffer of a pickle that is memory of a copy; the message lists that among its handles */
+    gp_ref object;           /* the copy */
+    uint32_t gen;
+    gp_ref block;            /* of its message, or a PART of it */
+    uint32_t pad;
+    uint64_t offset, len;    /* in the payload of `block` */
 };
 
 enum {

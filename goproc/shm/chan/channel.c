@@ -147,21 +147,22 @@ bool gp_chan_close(struct gp_object *c) {
 
 /* ---- the end of messages and channels */
 
-static bool unread_dropped;
+static bool garbage_dropped;
 
-bool gp_unread_dropped(void) {
-    bool was = unread_dropped;
-    unread_dropped = false;
+bool gp_garbage_dropped(void) {
+    bool was = garbage_dropped;
+    garbage_dropped = false;
     return was;
 }
 
 static void look_at_handles(gp_ref block) {
     const struct gp_handles *list = (const struct gp_handles *)gp_payload(block);
     uint64_t room = gp_len(block) / 4;
-    for (uint32_t i = 0; i < list->count && i + 1 < room; i++)
-        if (list->object[i] && gp_object_check(list->object[i]) && gp_outcome_unread(gp_at(list->object[i])) &&
-            gp_unheld(gp_at(list->object[i])))
-            unread_dropped = true;
+    for (uint32_t i = 0; i < list->count && i + 1 < room; i++) {
+        if (!list->object[i] || !gp_object_check(list->object[i])) continue;
+        struct gp_object *o = gp_at(list->object[i]);
+        if ((gp_outcome_unread(o) || gp_get(&o->kind) == GP_KIND_COPY) && gp_unheld(o)) garbage_dropped = true;
+    }
 }
 
 void gp_message_drop(const struct gp_message *m) {

@@ -220,7 +220,7 @@ void gp_unread_each(void (*found)(struct gp_object *o, void *arg), void *arg) {
 bool gp_dropped(struct gp_object *o) {
     uint32_t kind = gp_get(&o->kind);
     uint64_t bytes = kind == GP_KIND_CHAN ? (uint64_t)o->cap * sizeof(struct gp_message)
-                   : kind == GP_KIND_COPY ? (uint64_t)gp_get(&o->value) : 0;
+                   : kind == GP_KIND_COPY && gp_unheld(o) ? (uint64_t)gp_get(&o->value) : 0;
     uint64_t weight = 1 + (bytes >> 14);
     uint64_t now = atomic_fetch_add_explicit(&gp.head->collect, weight, memory_order_relaxed) + weight;
     uint32_t after = gp_get(&gp.head->collect_after);

@@ -186,18 +186,73 @@ static bool plain(struct plain *p, PyObject *v, int depth) {
 
 /* ---- pickled values */
 
-static int encode_pickled(PyObject *v, struct gp_message *m) {
+_Thread_local bool message_keeps; /* what is encoded may be read several times: large buffers are Views then */
+
+/* Put references in the place of large buffers. */
+static int refer_to_copies(PyObject *buffers) {
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(buffers); i++) {
+        PyObject *buffer = PyList_GET_ITEM(buffers, i);
+        Py_buffer view;
+        if (Py_TYPE(buffer) == &ReferenceType) continue;
+        if (PyObject_GetBuffer(buffer, &view, PyBUF_C_CONTIGUOUS) < 0) return -1;
+        PyObject *r = view.len >= LARGE_BUFFER ? reference_to_copy(&view) : Py_NewRef(buffer);
+        PyBuffer_Release(&view);
+        if (!r || PyList_SetItem(buffers, i, r) < 0) return -1;
+    }
+    return 0;
+}
+
+/* Have the message list the copies that its references are to. */
+static int log_references(PyObject *buffers) {
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(buffers); i++) {
+        PyObject *buffer = PyList_GET_ITEM(buffers, i);
+        if (Py_TYPE(buffer) == &ReferenceType && !message_log_handle((Handle *)((Reference *)buffer)->part.copy)) {
+            PyErr_NoMemory();
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static gp_ref copy_to_part(PyObject *buffer) {
+    Py_buffer view;
+    if (PyObject_GetBuffer(buffer, &view, PyBUF_C_CONTIGUOUS) < 0) return 0;
+    gp_ref part = alloc_or_collect((uint64_t)view.len, GP_BLOCK_ALIGNED);
+    if (!part) {
+        raise_memory((uint64_t)view.len, "a message");
+    } else if (view.len >= 1 << 16) {
+        Py_BEGIN_ALLOW_THREADS /* the block is private until the message is sent */
+        memcpy(gp_payload(part), view.buf, (size_t)view.len);
+        Py_END_ALLOW_THREADS
+    } else {
+        memcpy(gp_payload(part), view.buf, (size_t)view.len);
+    }
+    PyBuffer_Release(&view);
+    return part;
+}
+
+static PyObject *pickled_parts(PyObject *v, bool keeps, uint32_t *handles) {
     bool was_on = handle_log.on;
     uint32_t first = handle_log.n;
     handle_log.on = true;
-    PyObject *parts = PyObject_CallOneArg(hooks.encode, v);
+    PyObject *parts = PyObject_CallOneArg(hooks.encode, v), *body, *buffers;
+    if (parts && (!PyArg_ParseTuple(parts, "O!O!", &PyBytes_Type, &body, &PyList_Type, &buffers) ||
+                  (keeps && refer_to_copies(buffers) < 0) || log_references(buffers) < 0))
+        Py_CLEAR(parts);
     handle_log.on = was_on;
-    uint32_t handles = handle_log.n - first;
+    *handles = handle_log.n - first;
     handle_log.n = first;
+    return parts;
+}
+
+static int encode_pickled(PyObject *v, struct gp_message *m) {
+    uint32_t first = handle_log.n, handles;
+    bool keeps = message_keeps;
+    message_keeps = false; /* of what is sent while this is pickled */
+    PyObject *parts = pickled_parts(v, keeps, &handles);
     if (!parts) return -1;
-    PyObject *body, *buffers;
+    PyObject *body = PyTuple_GET_ITEM(parts, 0), *buffers = PyTuple_GET_ITEM(parts, 1);
     gp_ref block = 0;
-    if (!PyArg_ParseTuple(parts, "O!O!", &PyBytes_Type, &body, &PyList_Type, &buffers)) goto fail;
     uint32_t n = (uint32_t)PyList_GET_SIZE(buffers);
     uint64_t size = (uint64_t)PyBytes_GET_SIZE(body), payload = sizeof(struct gp_pickle) + (4ULL * n + 7) / 8 * 8 + size;
     char *at;
@@ -215,27 +270,17 @@ static int encode_pickled(PyObject *v, struct gp_message *m) {
     m->flags = 0;
     m->block = block;
     for (uint32_t i = 0; i < n; i++) {
-        Py_buffer view;
-        if (PyObject_GetBuffer(PyList_GET_ITEM(buffers, i), &view, PyBUF_C_CONTIGUOUS) < 0) goto fail;
-        gp_ref part = alloc_or_collect((uint64_t)view.len, GP_BLOCK_ALIGNED);
-        if (part) {
-            if (view.len >= 1 << 16) {
-                Py_BEGIN_ALLOW_THREADS /* the block is private until the message is sent */
-                memcpy(gp_payload(part), view.buf, (size_t)view.len);
-                Py_END_ALLOW_THREADS
-            } else {
-                memcpy(gp_payload(part), view.buf, (size_t)view.len);
-            }
-            gp_own(part, GP_TAG(GP_TAG_PART, block));
-            p->buffer[i] = part;
-            p->buffers = i + 1;
-        } else {
-            raise_memory((uint64_t)view.len, "a message");
-        }
-        PyBuffer_Release(&view);
+        PyObject *buffer = PyList_GET_ITEM(buffers, i);
+        gp_ref part = Py_TYPE(buffer) == &ReferenceType ? reference_write((Reference *)buffer) : copy_to_part(buffer);
         if (!part) goto fail;
+        gp_own(part, GP_TAG(GP_TAG_PART, block));
+        p->buffer[i] = part;
+        p->buffers = i + 1;
     }
     memcpy((char *)p->buffer + (4ULL * n + 7) / 8 * 8, PyBytes_AS_STRING(body), size);
+    for (uint32_t i = 0; i < n; i++) /* the message keeps the copies by now */
+        if (keeps && Py_TYPE(PyList_GET_ITEM(buffers, i)) == &ReferenceType)
+            ((Handle *)((Reference *)PyList_GET_ITEM(buffers, i))->part.copy)->passed_on = true;
     Py_DECREF(parts);
     return 0;
 fail:
@@ -383,72 +428,29 @@ static PyObject *read_plain(struct reader *r, int depth) {
     return v;
 }
 
-/* ---- Buffer: a block of the segment as Python memory, given back when its last view dies */
+/* ---- parts: the buffers of a pickle */
 
-typedef struct {
-    PyObject_HEAD
-    struct gp_mapping *mapping;
-    struct gp_held held;
-    gp_ref ref;
-    uint64_t run;
-    char *data;
-    Py_ssize_t len;
-} Buffer;
-
-static PyObject *buffer_new(gp_ref part) {
-    Buffer *b = PyObject_New(Buffer, &BufferType);
-    if (!b) return NULL;
-    b->mapping = gp.mapping;
-    b->mapping->users++;
-    b->ref = part;
-    b->run = gp.run;
-    b->data = gp_payload(part);
-    b->len = (Py_ssize_t)gp_len(part);
-    gp_hold(&b->held, b->mapping, b->data, (uint64_t)b->len, false);
-    gp_own(part, gp_my_tag());
-    return (PyObject *)b;
+bool message_part(PyObject *copy, gp_ref part, struct shared_part *out) {
+    if (gp_flags(part) & GP_BLOCK_REFERENCE) return reference_read(part, out) || (broken(), false);
+    *out = (struct shared_part){Py_NewRef(copy), part, 0, gp_len(part)};
+    return true;
 }
 
-static void buffer_dealloc(Buffer *b) {
-    gp_unhold(&b->held);
-    if (!gp.forked) {
-        if (gp.base && b->run == gp.run) gp_free(b->ref);
-        gp_mapping_release(b->mapping);
-    }
-    PyObject_Free(b);
+static PyObject *view_of(PyObject *copy, gp_ref part, bool readonly) {
+    struct shared_part p;
+    if (!message_part(copy, part, &p)) return NULL;
+    PyObject *r = view_new(&p, readonly);
+    Py_DECREF(p.copy);
+    return r;
 }
 
-static int buffer_get(Buffer *b, Py_buffer *view, int flags) {
-    if (b->held.lost) {
-        PyErr_SetString(PyExc_BufferError, "there was no memory for this forked child's copy of an array in shared memory");
-        return -1;
-    }
-    return PyBuffer_FillInfo(view, (PyObject *)b, b->data, b->len, 0, flags);
+static PyObject *read_part(gp_ref part, enum parts_use use, PyObject *copy) {
+    if (use == PARTS_PRIVATE || use == PARTS_READONLY || gp_flags(part) & GP_BLOCK_REFERENCE)
+        return view_of(copy, part, use == PARTS_READONLY);
+    return use == PARTS_TAKE ? buffer_new(part) : PyByteArray_FromStringAndSize(gp_payload(part), (Py_ssize_t)gp_len(part));
 }
 
-static PyBufferProcs buffer_procs = {(getbufferproc)buffer_get, NULL};
-
-PyTypeObject BufferType = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "goproc.shm._core.Buffer",
-    .tp_doc = PyDoc_STR("A received out-of-band buffer, mapped from shared memory; writable, released with its last view."),
-    .tp_basicsize = sizeof(Buffer),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .tp_dealloc = (destructor)buffer_dealloc,
-    .tp_as_buffer = &buffer_procs,
-};
-
-static PyObject *buffer_of(gp_ref part, void *unused) {
-    (void)unused;
-    return buffer_new(part);
-}
-
-static PyObject *copy_of(gp_ref part, void *unused) {
-    (void)unused;
-    return PyByteArray_FromStringAndSize(gp_payload(part), (Py_ssize_t)gp_len(part));
-}
-
-static PyObject *decode_pickled(gp_ref block, char *at, uint64_t len, part_reader read, void *arg) {
+static PyObject *decode_pickled(gp_ref block, char *at, uint64_t len, enum parts_use use, PyObject *copy) {
     struct gp_pickle head;
     if (len < sizeof head) return broken();
     memcpy(&head, at, sizeof head); /* once */
@@ -464,7 +466,7 @@ static PyObject *decode_pickled(gp_ref block, char *at, uint64_t len, part_reade
             Py_DECREF(buffers);
             return broken();
         }
-        PyObject *b = read(part, arg);
+        PyObject *b = read_part(part, use, copy);
         if (!b) {
             Py_DECREF(buffers);
             return NULL;
@@ -486,7 +488,7 @@ static PyObject *decode_pickled(gp_ref block, char *at, uint64_t len, part_reade
     return v;
 }
 
-static PyObject *decode_at(const struct gp_message *m, char *at, uint64_t len, part_reader read, void *arg) {
+static PyObject *decode_at(const struct gp_message *m, char *at, uint64_t len, enum parts_use use, PyObject *copy) {
     switch (m->codec) {
     case GP_CODEC_STR: return PyUnicode_DecodeUTF8(at, (Py_ssize_t)len, NULL);
     case GP_CODEC_BYTES: return PyBytes_FromStringAndSize(at, (Py_ssize_t)len);
@@ -494,7 +496,7 @@ static PyObject *decode_at(const struct gp_message *m, char *at, uint64_t len, p
         struct reader r = {(const uint8_t *)at, (const uint8_t *)at + len};
         return read_plain(&r, PLAIN_DEPTH + 1);
     }
-    case GP_CODEC_PICKLE: return m->block ? decode_pickled(m->block, at, len, read, arg) : broken();
+    case GP_CODEC_PICKLE: return m->block ? decode_pickled(m->block, at, len, use, copy) : broken();
     default: return broken();
     }
 }
@@ -512,14 +514,14 @@ static char *content(const struct gp_message *m, uint64_t *len) {
     return at + skip;
 }
 
-static PyObject *decode_block(const struct gp_message *m, part_reader read, void *arg) {
+static PyObject *decode_block(const struct gp_message *m, enum parts_use use, PyObject *copy) {
     uint64_t len;
     char *at = content(m, &len);
-    return at ? decode_at(m, at, len, read, arg) : broken();
+    return at ? decode_at(m, at, len, use, copy) : broken();
 }
 
-PyObject *message_decode_parts(const struct gp_message *m, part_reader read, void *arg) {
-    return m->block ? decode_block(m, read, arg) : message_decode(m, true);
+PyObject *message_decode_parts(const struct gp_message *m, enum parts_use use, PyObject *copy) {
+    return m->block ? decode_block(m, use, copy) : message_decode(m, true);
 }
 
 bool message_parts(const struct gp_message *m, struct message_parts *parts) {
@@ -544,7 +546,7 @@ uint64_t message_bytes(const struct gp_message *m) {
 
 PyObject *message_decode(const struct gp_message *m, bool keep) {
     if (m->block) {
-        PyObject *v = decode_block(m, keep ? copy_of : buffer_of, NULL);
+        PyObject *v = decode_block(m, keep ? PARTS_KEEP : PARTS_TAKE, NULL);
         if (keep) return v;
         /* buffers that found a view have a new owner by now; the others go with the block */
         PyObject *type, *value, *trace;
@@ -567,6 +569,6 @@ PyObject *message_decode(const struct gp_message *m, bool keep) {
         memcpy(&x, m->data, 8);
         return PyFloat_FromDouble(x);
     }
-    default: return m->len > GP_INLINE ? broken() : decode_at(m, (char *)m->data, m->len, copy_of, NULL);
+    default: return m->len > GP_INLINE ? broken() : decode_at(m, (char *)m->data, m->len, PARTS_KEEP, NULL);
     }
 }

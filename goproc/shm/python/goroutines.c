@@ -179,7 +179,10 @@ static PyObject *task_next(PyObject *module, PyObject *const *args, Py_ssize_t n
  * cannot be copied. */
 static int store_outcome(gp_ref block, gp_ref object, PyObject *value, bool failed) {
     struct gp_message m;
-    if ((failed ? message_encode_for(GP_FOR_ENDS, value, &m) : message_encode(value, &m)) < 0) return -1;
+    message_keeps = true;
+    int r = failed ? message_encode_for(GP_FOR_ENDS, value, &m) : message_encode(value, &m);
+    message_keeps = false;
+    if (r < 0) return -1;
     if (m.block) gp_own(m.block, GP_TAG(GP_TAG_RESULT, object));
     memcpy(gp_payload(block), &m, sizeof m);
     return 0;

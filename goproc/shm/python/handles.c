@@ -240,7 +240,7 @@ PyObject *handles_unread(void) {
 uint32_t collect_now(void) {
     uint32_t freed = 0, more;
     do freed += more = gp_collect(drop_outcome);
-    while (gp_unread_dropped() && more); /* among what was freed was the last message about a failed goroutine */
+    while (gp_garbage_dropped() && more); /* among what was freed was the last message with something */
     return freed;
 }
 
@@ -261,7 +261,7 @@ static void handle_dealloc(Handle *h) {
         if (gp_get(&o->flags) & GP_OBJ_SHARED) {
             atomic_fetch_and_explicit(&o->holders[gp.proc / 64], ~(1ULL << (gp.proc % 64)), memory_order_acq_rel);
             if (h->kind == GP_KIND_COPY) nudge_readers(o);
-            if (gp_dropped(o) || (gp_outcome_unread(o) && gp_unheld(o))) collect_now();
+            if ((!h->passed_on && gp_dropped(o)) || (gp_outcome_unread(o) && gp_unheld(o))) collect_now();
         } else if (h->kind == GP_KIND_GOROUTINE) {
             if (gp_outcome_release(o)) {
                 drop_outcome(o);
@@ -276,7 +276,7 @@ static void handle_dealloc(Handle *h) {
             else if (h->kind == GP_KIND_COPY) drop_outcome(o);
             gp_object_free(o);
         }
-        if (GP_UNLIKELY(gp_unread_dropped())) collect_now();
+        if (GP_UNLIKELY(gp_garbage_dropped())) collect_now();
         PyErr_Restore(type_, value, trace);
     }
     Py_CLEAR(h->whole);

@@ -379,6 +379,8 @@ static PyMethodDef functions[] = {
     {"census", core_census, METH_NOARGS, PyDoc_STR("Live blocks, objects and bytes of the segment, and counters.")},
     {"full", core_full, METH_O, PyDoc_STR("How often a process had no memory left. True: once more; have the others look for garbage.")},
     {"collect", core_collect, METH_NOARGS, PyDoc_STR("Free shared objects that nobody refers to; return how many.")},
+    {"reference", buffers_reference, METH_O,
+     PyDoc_STR("reference($module, memory, /)\n--\n\nWhat stands in a message for large memory that is in shared memory already; None if it is not, or has changed.")},
     {"as_pickling", (PyCFunction)(void (*)(void))message_as_pickling, METH_FASTCALL,
      PyDoc_STR("Call a function that pickles, outside of a message: handles let themselves be pickled, blocking is refused.")},
     {"for_end", (PyCFunction)(void (*)(void))memory_for_end, METH_FASTCALL,
@@ -409,7 +411,7 @@ PyMODINIT_FUNC PyInit__core(void) {
                  {"Mutex", &MutexType},         {"Once", &OnceType},       {"RWMutex", &RWMutexType},
                  {"Cond", &CondType},           {"Semaphore", &SemaphoreType}, {"Barrier", &BarrierType},
                  {"Watch", &WatchType},     {"Copy", &CopyType},       {"View", &ViewType},
-                 {"Guard", &GuardType},
+                 {"Guard", &GuardType},        {"Reference", &ReferenceType},
                  {"Bindings", &BindingsType}};
 #define MAKE(name, text) \
     if (!reason_##name && !(reason_##name = PyUnicode_InternFromString(text))) return NULL;
@@ -428,7 +430,7 @@ PyMODINIT_FUNC PyInit__core(void) {
         PyModule_AddIntConstant(m, "G_RUNNING", GP_G_RUNNING) < 0 || PyModule_AddIntConstant(m, "G_OK", GP_G_OK) < 0 ||
         PyModule_AddIntConstant(m, "G_FAILED", GP_G_FAILED) < 0 || PyModule_AddIntConstant(m, "G_DEAD", GP_G_DEAD) < 0 ||
         PyModule_AddIntConstant(m, "DRAIN_LOOK", DRAIN_LOOK) < 0 || PyModule_AddIntConstant(m, "DRAIN_TICKED", DRAIN_TICKED) < 0 ||
-        PyModule_AddIntConstant(m, "DRAIN_STOPS", DRAIN_STOPS) < 0)
+        PyModule_AddIntConstant(m, "DRAIN_STOPS", DRAIN_STOPS) < 0 || PyModule_AddIntConstant(m, "LARGE_BUFFER", LARGE_BUFFER) < 0)
         return NULL;
     return m;
 }

@@ -20,6 +20,7 @@ typedef struct gp_handle {
     uint64_t run;             /* of the runtime it belongs to */
     uint8_t kind, dir;
     bool counted;             /* it is in the table and stands for this proc's holder bit */
+    bool passed_on;           /* a message that this proc has made lists the object: no garbage is left by this handle */
     PyObject *whole;          /* a view's channel: keeps it held */
     PyObject *weak;
 } Handle;
@@ -74,8 +75,13 @@ bool only_memory_is_short(void);                                      /* the exc
 /* ---- codec.c */
 int message_encode(PyObject *v, struct gp_message *m);                /* 0, or -1 and an exception: nothing kept */
 PyObject *message_decode(const struct gp_message *m, bool keep);      /* frees its block, also on failure, unless keep */
-typedef PyObject *(*part_reader)(gp_ref part, void *arg);             /* what a buffer becomes in Python */
-PyObject *message_decode_parts(const struct gp_message *m, part_reader read, void *arg); /* keeps its block */
+enum parts_use {          /* what becomes of the buffers of a pickle; of what is there by reference, a private View or a read-only one */
+    PARTS_TAKE,           /* they are the receiver's: Buffers */
+    PARTS_KEEP,           /* the message is to be read again: copied */
+    PARTS_PRIVATE,        /* of a copy: Views, private and writable */
+    PARTS_READONLY,       /* of a copy: Views, read only */
+};
+PyObject *message_decode_parts(const struct gp_message *m, enum parts_use use, PyObject *copy); /* keeps its block */
 struct message_parts {
     const char *body;
     uint64_t main;
@@ -87,7 +93,36 @@ uint64_t message_bytes(const struct gp_message *m);                   /* of shar
 bool message_log_handle(Handle *h);                                   /* a handle is being pickled into the current message */
 bool message_in_progress(void);                                       /* this thread is pickling */
 PyObject *message_as_pickling(PyObject *module, PyObject *const *args, Py_ssize_t nargs); /* call it as if pickling */
-extern PyTypeObject BufferType;
+extern _Thread_local bool message_keeps;                              /* what is encoded now may be read several times */
+
+/* ---- buffers.c */
+#define LARGE_BUFFER 8000000 /* bytes: smaller memory is copied about as fast as it is compared and mapped */
+struct shared_part {      /* a part of a block of a copy */
+    PyObject *copy;
+    gp_ref block;
+    uint64_t offset, len; /* in its payload */
+};
+typedef struct {
+    PyObject_HEAD
+    struct shared_part part;
+} Reference;
+extern PyTypeObject BufferType, ViewType, ReferenceType;
+PyObject *buffer_new(gp_ref part);
+PyObject *view_new(const struct shared_part *p, bool readonly);
+PyObject *buffers_reference(PyObject *module, PyObject *memory);      /* reference(memory) */
+PyObject *reference_to_copy(const Py_buffer *memory);                 /* which is made for it */
+gp_ref reference_write(const Reference *r);                           /* a block; 0 and an exception */
+bool reference_read(gp_ref part, struct shared_part *out);            /* `out` has a new reference to its copy */
+bool same_bytes(const void *a, const void *b, size_t n);
+bool part_is(const struct shared_part *p, const void *memory, uint64_t len);
+bool parts_equal(const struct shared_part *a, const struct shared_part *b);
+bool message_part(PyObject *copy, gp_ref part, struct shared_part *out); /* a buffer in the message of a copy; codec.c */
+
+/* ---- copy.c */
+extern PyTypeObject CopyType;
+Handle *copy_new_empty(PyTypeObject *type);
+void copy_fill(Handle *h, const struct gp_message *m);                /* the value of an empty one, once */
+bool copy_has(Handle *h, gp_ref block);
 
 /* ---- wait.c: blocking operations; the caller has tried before */
 struct wait_spec {
@@ -124,7 +159,6 @@ REASONS(DECLARE)
 #undef DECLARE
 
 /* ---- types */
-extern PyTypeObject CopyType, ViewType;                                /* copy.c */
 extern PyTypeObject BindingsType;                                      /* bindings.c */
 extern PyTypeObject GuardType;                                         /* guard.c */
 extern PyTypeObject ChannelType, WaitGroupType, AtomicType, OutcomeType;
