@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from goproc import rate as rate
     from goproc import singleflight as singleflight
     from goproc import sync as sync
+    from goproc._blocking import blocking as blocking
     from goproc._channel import Chan as Chan
     from goproc._channel import RecvChan as RecvChan
     from goproc._channel import SendChan as SendChan
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _HOMES = {
+    "goproc._blocking": ("blocking",),
     "goproc._channel": ("Chan", "RecvChan", "SendChan", "chan", "nil"),
     "goproc._completion": ("as_completed",),
     "goproc.errors": (

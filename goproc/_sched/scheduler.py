@@ -755,6 +755,44 @@ def sleep(seconds: float) -> None:
         _checkpoint()
 
 
+def pause(reason: str) -> None:
+    """Park the running goroutine until resume(). It may return early: the caller looks whether that was it.
+
+    Args:
+        reason: what it waits for, in reports.
+
+    Raises:
+        BaseException: what the goroutine was interrupted with, or DeadlineExceeded.
+    """
+    global scheduling
+    if scheduling:
+        _nested(pause, reason)
+        return
+    _checkpoint()
+    g = current
+    scheduling = True
+    try:
+        g.ticket += 1
+        if (limit := g.limit()) is not None:
+            heapq.heappush(timers, (limit, next(_order), g, g.ticket))
+        g.parked = g.gave = True
+        g.reason = reason
+        g.since = monotonic()
+        schedule()
+    except BaseException:
+        scheduling = False
+        raise
+    _checkpoint()
+
+
+def resume(g: G) -> None:
+    """Make a goroutine ready that is in pause(). From the scheduler's thread, by post() from another."""
+    if g.parked:
+        g.parked = False
+        g.told = True
+        runq.append(g)
+
+
 def call_at(when: float, callback: Callable[[], None]) -> Alarm:
     """Have the scheduler call something at a monotonic time. From the scheduler's thread.
 
