@@ -7,10 +7,11 @@ This file is the whole public surface. Names are loaded at their first use, so t
 
 from __future__ import annotations
 
-from goproc import _isolation
+from goproc import _isolation, _logging_hook
 from goproc._proc.sigint_early import held as _interrupts_held
 
 _isolation.begin()
+_logging_hook.when_loaded(lambda logging: None)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

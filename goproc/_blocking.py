@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import threading
 from _queue import SimpleQueue
+from _thread import get_ident
 from contextvars import copy_context
 from itertools import count
 from typing import Any, ParamSpec, TypeVar
@@ -37,6 +38,10 @@ __all__ = ["LIMIT", "Threads", "blocking"]
 
 LIMIT = 64  # threads of blocking() in one process
 
+acting: dict[
+    int, int
+] = {}  # by the ident of a thread that runs a call, the number of the goroutine that waits for it
+
 _numbers = count(1)
 _pools: WeakSet[Threads] = WeakSet()
 
@@ -51,7 +56,7 @@ class _Job:
         dropped: nobody wants the outcome any more.
     """
 
-    __slots__ = ("args", "context", "done", "dropped", "error", "f", "g", "kwargs", "value")
+    __slots__ = ("args", "context", "done", "dropped", "error", "f", "g", "id", "kwargs", "value")
 
     def __init__(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.f: Callable[..., Any] | None = f
@@ -59,12 +64,14 @@ class _Job:
         self.kwargs = kwargs
         self.context: Context | None = copy_context()
         self.g: G | None = None
+        self.id = scheduler.current.id
         self.done = self.dropped = False
         self.value: Any = None
         self.error: BaseException | None = None
 
     def run(self) -> None:
         """Make the call. In a thread."""
+        acting[get_ident()] = self.id
         f, args, kwargs, context = self.f, self.args, self.kwargs, self.context
         self.f, self.args, self.kwargs, self.context = None, (), {}, None
         try:
@@ -74,6 +81,7 @@ class _Job:
             self.error = exc
         del f, args, kwargs, context
         stdio.finish(getcurrent())
+        del acting[get_ident()]
         self.done = True
         if self.dropped:
             self.value = self.error = None

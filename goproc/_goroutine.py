@@ -193,6 +193,14 @@ class Told(BaseException):
 _KEPT_SITES = 1024
 _MOST_SITES = 4096
 
+before_go: Callable[[], None] | None = (
+    None  # in the host, if levels of logging have changed: see _logs_host.py
+)
+on_begin: Callable[[], None] | None = None  # called in a worker before a goroutine begins
+on_levels: Callable[[int], None] | None = None  # in a worker: makes levels those of this process
+on_end: Callable[[int], None] | None = None  # called with the number of a goroutine whose call has ended
+levels = 0  # where the levels are that hold for goroutines started here; 0: they are as they were at first
+
 _sites: dict[tuple[int, int], tuple[object, int]] = {}
 _site_texts: dict[str, int] = {}  # the references, by what is stored there
 
@@ -255,6 +263,9 @@ def _spawn(
     if not bare:
         _core.ensure()
         values = variables.pack(copy_context())
+    if before_go is not None:
+        _core.ensure()
+        before_go()
     creator = scheduler.current
     if creator.labels:
         labels = _inherited(labels)
@@ -262,8 +273,8 @@ def _spawn(
     try:
         if tracker is not None:
             call = _TRACKED, tracker, _closed_call(call)
-        if labels or values:
-            call = _WITH, labels, values, call
+        if labels or values or levels:
+            call = _WITH, labels, values, call, levels
         g = _core.task_new(Goroutine, call, name, _site(frame), creator.id, proc, *text)
     except PickleError as error:
         from goproc._pickling.diagnose import explain_call
@@ -539,11 +550,15 @@ def _start(g: G) -> None:
     """The first turn of a goroutine that came as a task."""
     call, g.call = g.call, None
     try:
+        if on_begin is not None:
+            on_begin()
         if isinstance(call, BaseException):  # its arguments could not be read: that is its outcome
             raise call
         if call[0] == _WITH:
-            _, labels, values, call = call
+            _, labels, values, call, ref = call
             g.labels = labels or g.labels
+            if ref and on_levels is not None:
+                on_levels(ref)
             if values:
                 g.context = contextvars.Context()
                 g.context.run(variables.unpack, values)
@@ -611,6 +626,8 @@ def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> 
         stdio.finish(g.greenlet)
         g.greenlet.gr_context = None
     g.function = None
+    if on_end is not None:
+        on_end(g.id)
     try:
         _core.task_done(g.block, g.object, False, value, False)
     except BaseException as exc:  # it worked, but its result cannot be read; nobody may want to
@@ -628,6 +645,8 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
         quiet: somebody has been told already.
     """
     forked.leave(exc)
+    if on_end is not None:
+        on_end(g.id)
     if isinstance(exc, SystemExit):
         fatal.exit_program(exc)
         quiet = True

@@ -22,7 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from greenlet import getcurrent
 
-from goproc import _channel, _dump, _goroutine, _select, _share, errors, sync
+from goproc import _channel, _dump, _goroutine, _logs_host, _select, _share, errors, sync
 from goproc._pickling import homes, store
 from goproc._proc import (
     early,
@@ -114,9 +114,9 @@ class _Runtime:
         if self.pin:
             cpus = topology.spread_cpus(topology.allowed_cpus())
             pinning = topology.plan_pinning(self.procs, cpus, topology.cpu_quota())
-        self._zygote = _zygote(
-            launch.host_config(1 + self.procs, pinning, settings=interpreter.settings()), memfd
-        )
+        settings = interpreter.settings()
+        extra = {"logs": _logs_host.open_lines(settings)}
+        self._zygote = _zygote(launch.host_config(1 + self.procs, pinning, extra, settings=settings), memfd)
         _core.start_coroner(*self._zygote)
         stdio.install_host(memfd, getcurrent, 1 + self.procs)
 
@@ -133,6 +133,7 @@ class _Runtime:
         if self._zygote:
             _quit(self._zygote, interrupted)
         self._zygote = None
+        _logs_host.close_lines()
         _core.stop_coroner()
         stdio.uninstall_host()
         slices.stop()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def settings() -> Settings:
     """Return the settings of this process that a new one does not have."""
-    return {"digits": sys.get_int_max_str_digits(), "filters": _filters(), "reducers": _reducers()}
+    return {"digits": sys.get_int_max_str_digits(), "filters": filters(), "reducers": _reducers()}
 
 
 def apply(found: Settings) -> None:
@@ -31,7 +31,7 @@ def apply(found: Settings) -> None:
     import pickle
 
     sys.set_int_max_str_digits(found["digits"])
-    _set_filters(found["filters"])
+    set_filters(found["filters"])
     for reducer in found["reducers"]:
         try:
             kind, function = pickle.loads(reducer)
@@ -40,7 +40,8 @@ def apply(found: Settings) -> None:
             pass
 
 
-def _filters() -> list[tuple[Any, ...]]:
+def filters() -> list[tuple[Any, ...]]:
+    """Return the filters of warnings as plain values."""
     found = []
     for action, message, category, module, line in warnings.filters:
         texts = [
@@ -60,8 +61,9 @@ class _Later(type):
         return isinstance(category, type) and issubclass(other, category)
 
 
-def _set_filters(found: list[tuple[Any, ...]]) -> None:
-    if found == _filters():
+def set_filters(found: list[tuple[Any, ...]]) -> None:
+    """Make the filters of another process, as filters() returns them, those of this one."""
+    if found == filters():
         return
     warnings.resetwarnings()
     for action, message, module, name, where, line in found:

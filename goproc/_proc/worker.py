@@ -56,7 +56,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
 
     from greenlet import getcurrent
 
-    from goproc import _dump, _goroutine
+    from goproc import _dump, _goroutine, _logs
     from goproc._pickling import store
     from goproc._proc import host, inherited, interpreter, stdio, topology  # noqa: F401 (host connects the core)
     from goproc._sched import scheduler, slices
@@ -85,6 +85,8 @@ def _become(proc: int, config: Config, memfd: int) -> None:
     store.connect(_core.definition_put, _core.definition_get)
     if config["interpreter"] is not None:
         interpreter.apply(config["interpreter"])
+    if "logs" in config["extra"]:
+        _logs.connect(**config["extra"]["logs"])
     scheduler.start(_goroutine.make, "scheduler", _leave)
     slices.start()
     signal.signal(signal.SIGQUIT, _dump.on_worker_quit)
