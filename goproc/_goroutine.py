@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from goproc import _garbage
 from goproc._labels import format_labels
-from goproc._pickling import calls, functions, homes, messages, received, variables
+from goproc._pickling import calls, functions, homes, received, variables
 from goproc._proc import fatal, forked, sigint, stdio
 from goproc._public import public
 from goproc._sched import scheduler
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import NoReturn
 
-    from goproc.sync import WaitGroup
+    # Runs a call for those who wait for its end: (who waits, call) -> its result. They are told even if it cannot begin.
+    Body = Callable[[Any, Any], Any]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -46,7 +47,8 @@ _STATES = {
     _core.G_DEAD: "died",
 }
 _POP_TOP = opcode.opmap["POP_TOP"]
-_TRACKED = "wg"  # before a call that a WaitGroup or a Group waits for
+bodies: dict[str, Body] = {}  # by the word that stands before such a call
+find_body: Callable[[str], None] | None = None  # adds to `bodies` what is not in it yet
 _WITH = "with"  # before a call that comes with labels and values of its creator's context
 
 
@@ -252,7 +254,7 @@ def _spawn(
     name: str,
     proc: int,
     frame: FrameType,
-    tracker: WaitGroup | tuple[Any, ...] | None = None,
+    waiting: tuple[str, Any] | None = None,
     labels: dict[str, str] | None = None,
 ) -> Any:
     bare = _core.bare()
@@ -271,8 +273,8 @@ def _spawn(
         labels = _inherited(labels)
     text = (_label_bytes(labels),) if labels else ()
     try:
-        if tracker is not None:
-            call = _TRACKED, tracker, _closed_call(call)
+        if waiting is not None:
+            call = *waiting, _closed_call(call)
         if labels or values or levels:
             call = _WITH, labels, values, call, levels
         g = _core.task_new(Goroutine, call, name, _site(frame), creator.id, proc, *text)
@@ -352,16 +354,6 @@ def _spawn_local(
     return handle
 
 
-def spawn_tracked(wg: WaitGroup, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """WaitGroup.go."""
-    wg.add(1)
-    try:
-        return _spawn(f, args, kwargs, _name_of(f), -1, sys._getframe(2), wg)
-    except BaseException:
-        wg.done()
-        raise
-
-
 def _closed_call(call: Any) -> Any:
     """The same call in an envelope, unless reading it cannot fail: who is to be told of the end must be readable."""
     if calls.plain(call):
@@ -380,32 +372,13 @@ def open_call(call: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     return _open(scheduler.current, call)
 
 
-def _tracked(tracker: Any, call: Any) -> Any:
-    """The body of a goroutine that somebody waits for: they are told of its end even if it cannot begin."""
-    if type(tracker) is tuple:
-        from goproc import _group
-
-        return _group.run_member(tracker, call)
-    wg: WaitGroup = tracker
-    try:
-        if scheduler.current.cancelled:
-            raise Cancelled
-        f, args, kwargs = open_call(call)
-        value = f(*args, **kwargs)
-    except Goexit:
-        wg.done()
-        raise
-    except Cancelled:
-        wg.done()
-        raise
-    except BaseException as exc:
-        forked.leave(exc)
-        if _core.task_wanted(scheduler.current.object):
-            wg.done()  # the exception is kept for a handle: nothing will end the program
-        raise
-    forked.leave(None)
-    wg.done()
-    return value
+def _body_of(kind: str) -> Body:
+    body = bodies.get(kind)
+    if body is None:
+        assert find_body is not None
+        find_body(kind)  # it is in a module that this process has not used yet
+        body = bodies[kind]
+    return body
 
 
 class _Placed:
@@ -564,8 +537,8 @@ def _start(g: G) -> None:
                 g.context.run(variables.unpack, values)
         g.cancelled = _core.task_cancelled(g.object)
         kwargs: dict[str, Any] | None = None
-        if call[0] == _TRACKED:
-            f, args = _tracked, call[1:]
+        if type(call[0]) is str:
+            f, args = _body_of(call[0]), call[1:]
         elif g.cancelled:
             raise Cancelled
         else:
@@ -805,5 +778,4 @@ def _namespaces() -> list[dict[str, Any]]:
 homes.running = _running_namespace
 homes.all_of_them = _namespaces
 scheduler.on_nudge += [received.let_go_unused, _garbage.answer]
-_core.connect(goroutine=Goroutine, unread=fatal.unread, full=_garbage.search)
-_core.connect(encode=messages.dumps, decode=messages.loads)
+_core.connect(goroutine=Goroutine)

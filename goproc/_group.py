@@ -25,7 +25,7 @@ from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 from goproc import context
-from goproc._goroutine import Goexit, Goroutine, Told, _name_of, _spawn, _spawn_local, open_call
+from goproc._goroutine import Goexit, Goroutine, Told, _name_of, _spawn, _spawn_local, bodies, open_call
 from goproc._pickling import failure
 from goproc._proc import fatal, forked
 from goproc._public import public
@@ -165,7 +165,7 @@ class Group:
                         run_member, (self._shared, (f, args, kwargs)), {}, _name_of(f), frame
                     )
                 else:
-                    member = _spawn(f, args, kwargs, _name_of(f), -1, frame, self._shared)
+                    member = _spawn(f, args, kwargs, _name_of(f), -1, frame, ("group", self._shared))
             except BaseException:
                 members.done()
                 raise
@@ -394,6 +394,9 @@ def run_member(shared: Shared, call: Any) -> Any:
         finally:
             members.done()
             scheduler.shield(-1)
+
+
+bodies["group"] = run_member
 
 
 def _note(flags: Atomic, errors: Chan[list[Goroutine[Any]]], node: Chan[None], exc: BaseException) -> None:

@@ -5,7 +5,6 @@ The operation is in the C core (goproc/shm/chan/select.c); here is what it does 
 
 from __future__ import annotations
 
-from goproc.shm import _core
 from goproc.shm._core import Selected, Selector, default, select
 
 TYPE_CHECKING = False
@@ -29,6 +28,3 @@ def case_of(obj: Any) -> Any:
         # a context, also one of the program's own making
         return obj.done()
     return None
-
-
-_core.connect(case_of=case_of)

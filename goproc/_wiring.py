@@ -1,5 +1,53 @@
-"""The module whose import connects the C core with everything above it. The core itself imports this one, and no other."""
+"""The map of policy and mechanism: here the C core and the scheduler learn of what is above them.
+
+The core imports this module at its first need, and no other. What is said in place, by connect(), is which class of Python
+stands for which object of the core: chan= beside Chan, mutex= beside Mutex, and so on.
+"""
 
 from __future__ import annotations
 
-from goproc._proc import host as host
+from goproc import _dump, _garbage, _goroutine, _select, errors
+from goproc import _share as _share  # it is there before a program has used up its descriptors
+from goproc import sync as sync
+from goproc._pickling import carried, messages
+from goproc._proc import fatal, host
+from goproc._sched import scheduler
+from goproc.shm import _core
+
+
+def _find_body(kind: str) -> None:
+    """Import what runs the members of groups: a process that has made no group of its own may be given one."""
+    from goproc import _group as _group
+
+
+_core.connect(
+    # the runtime
+    start=host.ensure,
+    # how a goroutine waits
+    park=scheduler.park,
+    expire=scheduler.expire,
+    offer_turn=scheduler.offer_turn,
+    shield=scheduler.shield,
+    runq=scheduler.runq,
+    ready=scheduler.runq.append,
+    ready_next=scheduler.runq.appendleft,
+    timers=scheduler.timers,
+    case_of=_select.case_of,
+    # how a value becomes a message
+    encode=messages.dumps,
+    decode=messages.loads,
+    refer=carried.refer,
+    # what happens to failures that nobody reads, and when memory is full
+    unread=fatal.unread,
+    full=_garbage.search,
+    # exceptions
+    error=errors.GoprocError,
+    chan_closed=errors.ChanClosed,
+    out_of_memory=errors.OutOfSharedMemory,
+    owner_died=errors.OwnerDied,
+    stopped=errors.RuntimeStopped,
+)
+scheduler.on_dump = _dump.answer
+scheduler.on_deadlock = _dump.deadlock
+fatal.call_later = scheduler.post
+_goroutine.find_body = _find_body

@@ -7,8 +7,12 @@ takes ``timeout=`` in seconds and raises TimeoutError; a goroutine that blocks l
 
 from __future__ import annotations
 
+import sys
 from typing import Any, TypeVar
 
+from goproc._goroutine import Goexit, Goroutine, _name_of, _spawn, bodies, open_call
+from goproc._proc import fatal, forked
+from goproc._sched import scheduler
 from goproc.errors import Cancelled, OwnerDied
 from goproc.shm import _core
 
@@ -17,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
     from typing import ParamSpec
-
-    from goproc._goroutine import Goroutine
 
     P = ParamSpec("P")
     Locker = _core.Mutex | _core.RWMutex | "_Reader"
@@ -41,9 +43,12 @@ class WaitGroup(_core.WaitGroup):
 
         If it panics the counter is left alone, so that wait() cannot return before the program ends.
         """
-        from goproc._goroutine import spawn_tracked
-
-        handle: Goroutine[None] = spawn_tracked(self, f, args, kwargs)
+        self.add(1)
+        try:
+            handle: Goroutine[None] = _spawn(f, args, kwargs, _name_of(f), -1, sys._getframe(1), ("wg", self))
+        except BaseException:
+            self.done()
+            raise
         return handle
 
     def __repr__(self) -> str:
@@ -51,6 +56,29 @@ class WaitGroup(_core.WaitGroup):
             return f"<WaitGroup {self._ref:#x} count={self.count}>"
         except RuntimeError:
             return "<WaitGroup of a runtime that stopped>"
+
+
+def _run_counted(wg: WaitGroup, call: Any) -> Any:
+    """The body of a goroutine of WaitGroup.go()."""
+    try:
+        if scheduler.current.cancelled:
+            raise Cancelled
+        f, args, kwargs = open_call(call)
+        value = f(*args, **kwargs)
+    except (Goexit, Cancelled):
+        wg.done()
+        raise
+    except BaseException as exc:
+        forked.leave(exc)
+        if _core.task_wanted(scheduler.current.object):
+            wg.done()  # the exception is kept for a handle: nothing will end the program
+        raise
+    forked.leave(None)
+    wg.done()
+    return value
+
+
+bodies["wg"] = _run_counted
 
 
 class Atomic(_core.Atomic):
@@ -294,9 +322,6 @@ class _OnceCall:
         return self._result.result()
 
     def _call(self, raised: list[BaseException]) -> None:
-        from goproc._goroutine import Goexit
-        from goproc._proc import fatal
-
         f = self._f
         try:
             value = f() if f is not None else None
@@ -339,8 +364,6 @@ def once_value(f: Callable[[], T]) -> Callable[[], T]:
 
 
 def _once(f: Any, keeps: bool) -> Any:
-    from goproc._goroutine import Goroutine
-
     if not callable(f):
         raise TypeError(f"{type(f).__name__!r} object is not callable")
     return _OnceCall(f, keeps, Once(), _core.promise_new(Goroutine))

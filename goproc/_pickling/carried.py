@@ -398,6 +398,3 @@ def _warn(text: str, category: type[Warning]) -> None:
     frame = users_frame()
     registry = frame.f_globals.setdefault("__warningregistry__", {})
     warnings.warn_explicit(text, category, frame.f_code.co_filename, frame.f_lineno, registry=registry)
-
-
-_core.connect(refer=refer)

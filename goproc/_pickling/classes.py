@@ -10,7 +10,7 @@ import weakref
 from types import FunctionType, GetSetDescriptorType
 from typing import NamedTuple
 
-from goproc._pickling import homes, pickler, store, wrappers
+from goproc._pickling import homes, pickler, statics, store, wrappers
 from goproc._pickling.changes import is_definition
 from goproc._pickling.entries import ClassEntry, Use, arrived, entries
 from goproc._pickling.making import (
@@ -174,6 +174,9 @@ def is_static_class(cls: type) -> bool:
         if _defining:
             return False
     return not class_entry(cls).stateful
+
+
+statics.static_class = is_static_class
 
 
 def forget_importable() -> None:

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from types import FunctionType, MethodType
 
 from goproc._pickling import carried, copies, exceptions, large
-from goproc._pickling.messages import dump
 from goproc._pickling.names import cell_contents, names_of
 from goproc._pickling.pickler import Pickler
 from goproc._pickling.statics import is_handle, library
+from goproc._pickling.wire import dump
 from goproc.errors import OutOfSharedMemory, PickleError
 
 TYPE_CHECKING = False

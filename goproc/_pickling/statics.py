@@ -13,6 +13,7 @@ from goproc._pickling.homes import MAIN, only_here
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 BASE_GLOBALS = ("__name__", "__package__", "__file__", "__path__")  # in every namespace made from a module
@@ -95,6 +96,10 @@ def reduce_by_cloudpickle(obj: Any) -> Any:
         cloudpickle.unregister_pickle_by_value(module)
 
 
+# Tells whether the reference of a class is all that messages carry of it. `classes` knows also those that travel by value.
+static_class: Callable[[type], bool] = importable
+
+
 def is_static(value: Any, depth: int = 0) -> bool:
     """Tell whether `value` is immutable and the same in every process, so that a template may hold it."""
     kind = type(value)
@@ -109,7 +114,7 @@ def is_static(value: Any, depth: int = 0) -> bool:
     if kind is FunctionType or kind is LRU:
         return importable(value)
     if isinstance(value, type):
-        return _is_static_class(value)
+        return static_class(value)
     if kind is BuiltinFunctionType:
         owner = value.__self__
         return (
@@ -118,7 +123,7 @@ def is_static(value: Any, depth: int = 0) -> bool:
     if kind.__name__ in _STATIC_TYPES.get(kind.__module__, ()):
         return True
     if is_enumeration(kind):
-        return _is_static_class(kind)
+        return static_class(kind)
     if kind.__module__ in ("typing", "typing_extensions"):
         return kind.__name__.endswith(("Alias", "Form"))
     numpy = sys.modules.get("numpy")
@@ -130,12 +135,6 @@ def is_static(value: Any, depth: int = 0) -> bool:
 def is_enumeration(kind: type) -> bool:
     enum = loaded("enum")
     return enum is not None and issubclass(kind, enum.Enum)
-
-
-def _is_static_class(cls: type) -> bool:
-    from goproc._pickling.classes import is_static_class
-
-    return is_static_class(cls)
 
 
 def library(namespace: dict[str, Any]) -> str | None:

@@ -22,7 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from greenlet import getcurrent
 
-from goproc import _channel, _dump, _goroutine, _logs_host, _select, _share, errors, sync
+from goproc import _dump, _goroutine, _logs_host, errors
 from goproc._pickling import homes, store
 from goproc._proc import (
     early,
@@ -64,7 +64,7 @@ _unwinding = False  # a runtime is being left: what its goroutines do at their e
 _forked = False  # this is a child that the program forked: nothing starts here
 _lock = threading.Lock()
 
-__all__ = ["_share", "ensure", "main", "proc", "procs", "run", "runtime", "sync", "workers"]
+__all__ = ["main", "proc", "procs", "run", "runtime", "workers"]
 
 
 class _Runtime:
@@ -405,6 +405,7 @@ def in_forked_child() -> None:
     """The program forked. Its child has no runtime, and must not stop its parent's when it ends."""
     global _running, _forked, _lock
     forked.enter()
+    scheduler.end_child = forked.end
     _lock = threading.Lock()  # another thread may have held it
     old, _running = _running, None
     _forked = _forked or old is not None or _core.proc() > 0
@@ -657,23 +658,4 @@ def proc() -> int:
 
 main_exit.hidden |= {run.__code__, main.__code__}
 early.find()
-_core.connect(
-    start=ensure,
-    park=scheduler.park,
-    expire=scheduler.expire,
-    offer_turn=scheduler.offer_turn,
-    shield=scheduler.shield,
-    runq=scheduler.runq,
-    ready=scheduler.runq.append,
-    ready_next=scheduler.runq.appendleft,
-    timers=scheduler.timers,
-    owner_died=errors.OwnerDied,
-    case_of=_select.case_of,
-    chan_closed=errors.ChanClosed,
-    error=errors.GoprocError,
-    out_of_memory=errors.OutOfSharedMemory,
-    stopped=errors.RuntimeStopped,
-    chan=_channel.Chan,
-)
 scheduler.on_lost = _forget_lost
-fatal.call_later = scheduler.post

@@ -83,7 +83,7 @@ _PRELOAD = [
     "goproc._proc.worker",
     "goproc._sched.scheduler",
     "goproc._goroutine",
-    "goproc._proc.host",
+    "goproc._wiring",
     "goproc._sched.loops",
     "goproc._group",
     "goproc._pickling.mapped",

@@ -56,9 +56,9 @@ def _become(proc: int, config: Config, memfd: int) -> None:
 
     from greenlet import getcurrent
 
-    from goproc import _dump, _goroutine, _logs
+    from goproc import _dump, _goroutine, _logs, _wiring  # noqa: F401 (it connects the core)
     from goproc._pickling import store
-    from goproc._proc import host, inherited, interpreter, stdio, topology  # noqa: F401 (host connects the core)
+    from goproc._proc import inherited, interpreter, stdio, topology
     from goproc._sched import scheduler, slices
     from goproc.shm import _core
 

@@ -34,7 +34,6 @@ from time import sleep as _thread_sleep
 
 from greenlet import getcurrent, greenlet
 
-from goproc._proc import forked
 from goproc._public import public
 from goproc._sched.g import G
 from goproc.errors import Cancelled, DeadlineExceeded, GoprocError, RuntimeStopped
@@ -93,6 +92,11 @@ between_turns: Callable[[], None] | None = (
     None  # called at the first switch after each tick of the kernel's clock
 )
 on_lost: Callable[[], None] | None = None  # called to forget a runtime that has ended by itself
+# Called to describe the goroutines of this process.
+on_dump: Callable[[FrameType | None], object] | None = None
+on_deadlock: Callable[[], object] | None = None  # called when all goroutines of all processes are asleep
+# Ends a child that a goroutine has forked; set in such a child alone.
+end_child: Callable[[BaseException | None], object] | None = None
 on_nudge: list[Callable[[], None]] = []  # called when another process has asked this one to look around
 
 timers: list[tuple[float, int, G | Alarm, int]] = []  # a heap: (when, order, whom, its ticket then)
@@ -351,8 +355,8 @@ def run_goroutines() -> None:
         _taken = None  # it has ended: whatever is raised from here on, it does not go on
         g.greenlet = g.entry = g.context = None
         if not _core.attached():
-            if forked.is_child:
-                forked.end(None)
+            if end_child is not None:
+                end_child(None)
             return  # the runtime stopped, and whoever stopped it unwinds what is left
         if nobody is None:
             nobody = G(0, "")
@@ -520,10 +524,9 @@ def _look_around() -> None:
         notice_loss()
     if _core.dump_wanted():
         answer_dump(sys._getframe())
-    if _core.take_asleep() and not runq:  # a signal's handler may have made somebody ready since
-        from goproc import _dump
-
-        _dump.deadlock()
+    # A signal's handler may have made somebody ready since.
+    if _core.take_asleep() and not runq and on_deadlock is not None:
+        on_deadlock()
     for look in on_nudge:
         look()
     failed = _core.failed()
@@ -688,9 +691,8 @@ def shield(change: int) -> None:
 
 def answer_dump(frame: FrameType | None) -> None:
     """Describe the goroutines of this process for the one that collects a dump."""
-    from goproc import _dump
-
-    _dump.answer(frame)
+    if on_dump is not None:
+        on_dump(frame)
 
 
 # -- for everybody -------------------------------------------------------------------------------------------

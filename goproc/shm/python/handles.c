@@ -87,6 +87,13 @@ void raise_stopped(const char *what, uint64_t run) {
 
 uint32_t handles_live(void) { return table.used; }
 
+int handles_connect(void) {
+    if (GP_LIKELY(hooks.start != NULL)) return 0;
+    PyObject *wiring = PyImport_ImportModule("goproc._wiring");
+    Py_XDECREF(wiring);
+    return wiring ? 0 : -1;
+}
+
 int handle_ready(void) {
     if (GP_LIKELY(gp.base != NULL && !atomic_load_explicit(&gp.lost, memory_order_relaxed))) return 0;
     if (gp.forked) {
@@ -94,11 +101,7 @@ int handle_ready(void) {
                         "goproc cannot be used in a process made by os.fork(): start it with subprocess, or use go()");
         return -1;
     }
-    if (!hooks.start) { /* goproc.sync, say, was imported by itself: the module that connects everything was not */
-        PyObject *wiring = PyImport_ImportModule("goproc._wiring");
-        Py_XDECREF(wiring);
-        if (!wiring) return -1;
-    }
+    if (handles_connect() < 0) return -1;
     PyObject *r = PyObject_CallNoArgs(hooks.start);
     if (!r) return -1;
     Py_DECREF(r);

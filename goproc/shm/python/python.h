@@ -55,6 +55,7 @@ extern PyTypeObject HandleType;
 PyObject *handle_new(PyTypeObject *type, enum gp_kind kind);          /* with a new object */
 PyObject *handle_for(gp_ref ref, uint32_t gen, enum gp_kind kind, unsigned dir);
 struct gp_object *handle_object(Handle *h);                           /* NULL and an exception if it cannot be used */
+int handles_connect(void);                                            /* the hooks are set, also if goproc.sync, say, was imported by itself */
 int handle_ready(void);                                               /* attached (started if need be), not forked: 0, else -1 */
 PyObject *handle_view(Handle *h, unsigned dir);                       /* of a channel */
 void handles_forget(void);                                            /* at detach */

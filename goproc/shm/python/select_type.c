@@ -77,7 +77,7 @@ static int parse(PyObject *arg, Py_ssize_t number, struct item *it, PyObject **k
     } else if (method_of(arg, channel_send_method)) {
         return bad_case(arg, number, "without a value: a send case is (ch.send, value)");
     } else {
-        PyObject *channel = hooks.case_of ? PyObject_CallOneArg(hooks.case_of, arg) : Py_NewRef(Py_None);
+        PyObject *channel = handles_connect() < 0 ? NULL : PyObject_CallOneArg(hooks.case_of, arg);
         if (!channel) return -1;
         if (!PyObject_TypeCheck(channel, &ChannelType)) {
             Py_DECREF(channel);

@@ -31,7 +31,7 @@ int channel_need(Handle *h, unsigned dir) {
 }
 
 PyObject *channel_closed(const char *text) {
-    PyErr_SetString(hooks.chan_closed, text);
+    if (handles_connect() == 0) PyErr_SetString(hooks.chan_closed, text);
     return NULL;
 }
 
