@@ -21,6 +21,7 @@ from weakref import WeakSet
 from greenlet import getcurrent
 
 from goproc._proc import stdio
+from goproc._public import public
 from goproc._sched import scheduler
 from goproc.shm import _core
 
@@ -208,6 +209,7 @@ class _Crew:
 _shared = Threads(LIMIT)
 
 
+@public
 def blocking(f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Call ``f(*args, **kwargs)`` in a thread of this process, and wait for its result while other goroutines run.
 
