@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from goproc._channel import chan as chan
     from goproc._channel import nil as nil
     from goproc._completion import as_completed as as_completed
+    from goproc._deaths import kill as kill
     from goproc._dump import dump as dump
     from goproc._dump import num_goroutine as num_goroutine
     from goproc._goroutine import Goroutine as Goroutine
@@ -83,6 +84,7 @@ _HOMES = {
     "goproc._blocking": ("blocking",),
     "goproc._channel": ("Chan", "RecvChan", "SendChan", "chan", "nil"),
     "goproc._completion": ("as_completed",),
+    "goproc._deaths": ("kill",),
     "goproc.errors": (
         "Canceled",
         "Cancelled",

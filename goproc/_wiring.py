@@ -6,7 +6,7 @@ stands for which object of the core: chan= beside Chan, mutex= beside Mutex, and
 
 from __future__ import annotations
 
-from goproc import _dump, _garbage, _goroutine, _select, errors
+from goproc import _deaths, _dump, _garbage, _goroutine, _select, errors
 from goproc import _share as _share  # it is there before a program has used up its descriptors
 from goproc import sync as sync
 from goproc._pickling import carried, messages
@@ -40,6 +40,9 @@ _core.connect(
     # what happens to failures that nobody reads, and when memory is full
     unread=fatal.unread,
     full=_garbage.search,
+    # what happens to goroutines whose process has died
+    died=_deaths.stored,
+    gone=_deaths.gone,
     # exceptions
     error=errors.GoprocError,
     chan_closed=errors.ChanClosed,

@@ -81,7 +81,44 @@ class OutOfSharedMemory(GoprocError, MemoryError):
 
 
 class WorkerDied(GoprocError):
-    """The goroutine was lost with the process it ran on."""
+    """The goroutine was lost with the process it ran on.
+
+    Attributes:
+        proc: the number of the worker; its replacement has the same.
+        pid: its process id.
+        signal: the number of the signal that killed it; None if it ended by itself, or that is not known.
+        status: the exit status of a worker that ended by itself, else None.
+        reason: how it ended, in words.
+        memory: bytes that it had resident at most; 0 if that is not known.
+        goroutines: (id, name) of the goroutines that were lost with it, the first 120 of them.
+        timed_out: True if it was killed because the time of a goroutine was over.
+        started: False if the goroutine had not begun: it was for that worker alone, and that is not replaced.
+    """
+
+    def __init__(
+        self,
+        text: str = "",
+        *,
+        proc: int = -1,
+        pid: int = 0,
+        signal: int | None = None,
+        status: int | None = None,
+        reason: str = "",
+        memory: int = 0,
+        goroutines: tuple[tuple[int, str], ...] = (),
+        timed_out: bool = False,
+        started: bool = True,
+    ) -> None:
+        super().__init__(text)
+        self.proc = proc
+        self.pid = pid
+        self.signal = signal
+        self.status = status
+        self.reason = reason
+        self.memory = memory
+        self.goroutines = goroutines
+        self.timed_out = timed_out
+        self.started = started
 
 
 class OwnerDied(GoprocError):

@@ -22,7 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from greenlet import getcurrent
 
-from goproc import _dump, _goroutine, _logs_host, errors
+from goproc import _deaths, _dump, _goroutine, _logs_host, errors
 from goproc._pickling import homes, store
 from goproc._proc import (
     early,
@@ -72,12 +72,14 @@ class _Runtime:
 
     Args:
         procs: how many workers; 0: goroutines run in this process.
+        on_death: one of _deaths.POLICIES.
     """
 
-    def __init__(self, procs: int, memory: int, pin: bool) -> None:
+    def __init__(self, procs: int, memory: int, pin: bool, on_death: str) -> None:
         self.procs = procs
         self.memory = memory
         self.pin = pin
+        self.on_death = on_death
         self.thread: threading.Thread | None = None  # that runs goroutines, if it is none of the user's
         self.interrupted = False  # Ctrl-C ends it
         self._zygote: early.Zygote | None = None
@@ -92,6 +94,7 @@ class _Runtime:
                 memfd = _core.create(1 + self.procs, self.memory, topology.effective_cpus())
                 _core.attach(memfd, 0)
                 attached = True
+                _core.set_on_death(_deaths.POLICIES[self.on_death])
                 _core.set_survives(self.thread is not None or _owned_by_another())
                 store.connect(_core.definition_put, _core.definition_get)
                 scheduler.start(_goroutine.make, "main", scheduler.leave_thread if self.thread else None)
@@ -273,12 +276,13 @@ def _configured(
         memory = _default_memory()
     if pin is None:
         pin = env.get("GOPROC_PIN", "1") != "0"
-    policy = on_death if on_death is not None else env.get("GOPROC_ON_DEATH", "exit")
-    if policy != "exit":
-        raise ValueError(f"on_death={policy!r} is not available: the policy is 'exit'")
+    policy = topology.parse_on_death(
+        on_death if on_death is not None else env.get("GOPROC_ON_DEATH", _deaths.DEFAULT),
+        "runtime(on_death=...)" if on_death is not None else "GOPROC_ON_DEATH",
+    )
     if fatal.unread_policy() not in fatal.POLICIES:
         raise ValueError(f"GOPROC_UNREAD={env['GOPROC_UNREAD']!r}: give one of {', '.join(fatal.POLICIES)}")
-    return _Runtime(procs, memory, pin)
+    return _Runtime(procs, memory, pin, policy)
 
 
 def ensure() -> None:
@@ -530,7 +534,9 @@ class runtime:
         memory: bytes of shared memory at most, or "512M", "4G". Default: GOPROC_MEMORY, else a quarter of the
             machine's, at most 8 GiB.
         pin: bind workers to CPUs, where there is one for each. Default: yes, unless GOPROC_PIN=0.
-        on_death: what to do when a worker dies: "exit", report it and end the program with status 2.
+        on_death: the policy when a worker dies (kill -9, a crash, no memory). Its goroutines are lost: their handles
+            raise WorkerDied, one without a handle is a panic. "restart": the worker is replaced; "continue": it is not;
+            "exit": the program ends with a report and status 2. Default: GOPROC_ON_DEATH, else "restart".
 
     Raises:
         ValueError: an argument is out of range.

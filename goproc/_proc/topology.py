@@ -33,6 +33,7 @@ _THREAD_VARIABLES = (
     "BLIS_NUM_THREADS",
 )
 
+ON_DEATH = ("restart", "continue", "exit")  # policies when a worker dies
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -67,6 +68,17 @@ def parse_procs(value: str | int, source: str) -> int:
     if number > MAX_PROCS:
         raise ValueError(f"{source}: {number} is more than goproc can start: {hint}")
     return number
+
+
+def parse_on_death(value: str, source: str = "--on-death") -> str:
+    """The policy for deaths of workers that ``value`` names.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if value not in ON_DEATH:
+        raise ValueError(f"{source}: {value!r} is not a policy: give one of {', '.join(ON_DEATH)}")
+    return value
 
 
 def parse_memory(value: str | int, source: str = "--memory") -> int:

@@ -26,6 +26,7 @@ worker that was killed become its own children.
 
     host ----------------- control, SOCK_SEQPACKET --------------- zygote ---- worker 1 .. N-1
          b"G": fork, with descriptors   <IIii (kind, proc, pid, value)
+         b"F" and a proc: fork its replacement
          b"Q": quit; b"I": quit, because of Ctrl-C
 
 This file is imported by every host, so only builtin modules at the top.
@@ -48,11 +49,12 @@ if TYPE_CHECKING:
     from goproc._proc.launch import Config, Plan
     from goproc._proc.preload import Importer, Statement
 
-STARTED, DIED, FORK_FAILED = 1, 2, 3
+STARTED, DIED, FORK_FAILED, MEMORY = 1, 2, 3, 4  # MEMORY comes before DIED: KiB that it had resident at most
 RECORD = struct.Struct("<IIii")
 QUIT = b"Q"
 INTERRUPTED = b"I"
 ORDER = b"G"
+FORK = b"F"
 _READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_")  # variables, by Python itself or the C library
 GRACE = 0.2  # seconds between SIGTERM and SIGKILL, for a worker that does not answer
 LIMIT = 2.0  # seconds from SIGTERM on for a worker that runs its exit handlers
@@ -360,11 +362,11 @@ class _Zygote:
         _keeper.adopt_orphans()
 
         self.config["zygote_pid"] = os.getpid()
-        entry = self._entry()
+        self.entry = self._entry()
+        self.pipe = (self.wake, wake_end)
         gc.freeze()  # a collection in a worker must not write to, and so copy, the pages it shares with us
         for proc in range(1, self.config["procs"]):
-            self._fork(proc, entry, (self.wake, wake_end))
-        os.close(self.memfd)
+            self._fork(proc)
 
         poll = select.poll()
         poll.register(self.control, select.POLLIN)
@@ -430,7 +432,7 @@ class _Zygote:
         entry: Callable[[int, Config, int], object] = getattr(import_module(module), function)
         return entry
 
-    def _fork(self, proc: int, entry: Callable[[int, Config, int], object], pipe: Iterable[int]) -> None:
+    def _fork(self, proc: int) -> None:
         if self.quit or self.orphaned:
             return
         import signal
@@ -441,7 +443,7 @@ class _Zygote:
         try:
             pid = os.fork()
             if pid == 0:
-                self._become_worker(proc, entry, pipe)
+                self._become_worker(proc)
         except OSError as error:
             self.unsent.append(RECORD.pack(FORK_FAILED, proc, 0, error.errno or 0))
             return
@@ -451,9 +453,7 @@ class _Zygote:
         self.unsent.append(RECORD.pack(STARTED, proc, pid, 0))
         self._send()  # at once: the first worker can have work while we fork the second
 
-    def _become_worker(
-        self, proc: int, entry: Callable[[int, Config, int], object], pipe: Iterable[int]
-    ) -> NoReturn:
+    def _become_worker(self, proc: int) -> NoReturn:
         import signal
 
         status = 70
@@ -462,10 +462,10 @@ class _Zygote:
             for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGURG, signal.SIGALRM):
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, signal.SIGTERM))
-            for fd in (self.control, self.host, self.parent, *pipe):
+            for fd in (self.control, self.host, self.parent, *self.pipe):
                 if fd >= 0:
                     os.close(fd)
-            entry(proc, self.config, self.memfd)
+            self.entry(proc, self.config, self.memfd)
             status = 0
         except BaseException:
             import traceback
@@ -498,8 +498,9 @@ class _Zygote:
             proc = self.workers.pop(ended.si_pid, None)
             if proc is not None and not self.ending and not _runs_exit_handlers(ended.si_pid, proc):
                 self.worker_died = True
-            pid, status = os.waitpid(ended.si_pid, 0)
+            pid, status, usage = os.wait4(ended.si_pid, 0)
             if proc is not None:
+                self.unsent.append(RECORD.pack(MEMORY, proc, pid, min(usage.ru_maxrss, 0x7FFFFFFF)))
                 self.unsent.append(RECORD.pack(DIED, proc, pid, status))
 
     def _orders(self) -> None:
@@ -516,6 +517,9 @@ class _Zygote:
                 self.quit = True
                 self.interrupted = order == INTERRUPTED
                 return
+            if order[:1] == FORK and len(order) == 2:
+                self._fork(order[1])
+                continue
             if not order:
                 self.orphaned = True
                 return

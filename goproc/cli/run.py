@@ -45,7 +45,9 @@ options:
                      runs them, for a debugger
   --no-pin           let the workers move between CPUs
   --memory SIZE      limit of the shared memory, such as 512M or 4G
-  --on-death POLICY  what to do when a worker dies: exit (the default)
+  --on-death POLICY  when a worker dies its goroutines fail with WorkerDied;
+                     then restart (the default): it is replaced, continue: it
+                     is not, exit: no more of that, the program ends at once
   -h, --help         print this and stop
 
 The environment variables GOPROC_PROCS, GOPROC_PIN (0 or 1), GOPROC_MEMORY and
@@ -134,7 +136,7 @@ def _take_option(rest: list[str], settings: dict[str, str]) -> bool:
     return True
 
 
-_EXAMPLES = {"--procs": "8", "--memory": "4G", "--on-death": "exit"}
+_EXAMPLES = {"--procs": "8", "--memory": "4G", "--on-death": "restart"}
 
 
 def _check(option: str, value: str, source: str) -> tuple[str, str]:
@@ -144,15 +146,9 @@ def _check(option: str, value: str, source: str) -> tuple[str, str]:
             return "GOPROC_PROCS", str(parse_procs(value, source))
         if option == "--memory":
             return "GOPROC_MEMORY", str(parse_memory(value, source))
+        return "GOPROC_ON_DEATH", parse_on_death(value, source)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    if value in ("continue", "restart"):
-        raise UsageError(
-            f"{source}: {value!r} is not available yet; a process that dies ends the program (exit)"
-        )
-    if value != "exit":
-        raise UsageError(f"{source}: {value!r} is not a policy; the only one is exit")
-    return "GOPROC_ON_DEATH", value
 
 
 def _unknown(word: str) -> str:

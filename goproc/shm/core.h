@@ -236,6 +236,7 @@ void gp_thread_runs(struct gp_waiter *w);  /* it goes on, told or not */
 void gp_waiter_arm(uint32_t i);            /* a new epoch, WAITING; before any sudog is linked */
 bool gp_waiter_cancel(uint32_t i);         /* WAITING -> CANCELLED; false: somebody fired it first */
 void gp_tell(uint32_t proc, uint32_t i);   /* after a state CAS: inbox bit, or note the thread; rung by gp_ring() */
+void gp_tell_now(uint32_t proc, uint32_t i); /* the same at once: for the coroner's thread */
 void gp_untell(uint32_t i);                /* own waiter, which was fired and did not wait to be told: no late bit for its next use */
 void gp_ring(void);                        /* wake what gp_tell noted; call it with no lock held */
 int64_t gp_heir(void);                     /* the only waiter of this process that it has told itself since the last call, or -1 */
@@ -251,6 +252,8 @@ uint32_t gp_patience(void);                /* for how long gp_idle() has left ta
 void gp_patience_over(void);               /* one was taken */
 uint32_t gp_procs_running(void);           /* attached and not idle: they compute, or are blocked in a call of the system */
 bool gp_may_spin(void);                    /* is there a core for it? */
+bool gp_anybody_searches(void);            /* for tasks, or is being woken to */
+void gp_searches(uint32_t proc, bool yes);
 void gp_wait_ns(uint32_t ns);              /* busy, roughly */
 int gp_park_attach(void);                  /* 0 or -errno */
 
@@ -381,7 +384,9 @@ void gp_unread_each(void (*found)(struct gp_object *o, void *arg), void *arg); /
 /* ---- tasks.c */
 static inline bool gp_takes_tasks(void) { return gp.proc != 0 || gp.nprocs == 1; } /* the host leaves them to its workers */
 uint32_t gp_task_place(void);                               /* the proc whose ring a new task goes to */
-int gp_task_push(gp_ref task, uint32_t proc, bool pinned);  /* 0, or -EAGAIN: the ring is full */
+int gp_task_push(gp_ref task, uint32_t proc, bool pinned);  /* 0; -EAGAIN: the ring is full; -ESRCH: the proc is gone */
+int gp_task_push_again(gp_ref task, uint32_t proc, bool pinned); /* the coroner's: 0, -errno; -EINTR: the runtime ends */
+gp_ref gp_task_slot(uint32_t proc, bool pinned, uint32_t n); /* under the lock of the queue: the n-th task */
 void gp_task_announce(uint32_t proc, bool pinned);          /* after the push: wake the proc that is to take it */
 gp_ref gp_task_pop(bool newest);                            /* claimed for this proc; 0: none */
 bool gp_task_steal(void);                                   /* moves tasks of another ring to mine */
@@ -408,7 +413,13 @@ void gp_say(const char *text, size_t n);    /* to stderr; gives up if nobody rea
 struct gp_text {             /* a text that grows up to `end` */
     char *at, *end;
 };
+void gp_panic_text(struct gp_text *t, const struct gp_death *how, const struct gp_task *task, const char *labels);
+void gp_again_text(struct gp_text *t, unsigned times); /* so often in a row, before it could begin a goroutine */
+void gp_last_text(struct gp_text *t);                  /* and so had all others before */
 void gp_death_text(struct gp_text *t, uint32_t proc, pid_t pid, int status); /* a report; status as of wait(), -1: not known */
+
+/* ---- deaths.c */
+struct gp_death *gp_death_at(uint64_t death);          /* the record of that number, or of a later one: see its own */
 
 /* ---- coroner.c */
 #define GP_BY_SIGNAL 0x100 /* a status: the process is to end by the signal whose number stands beside this */

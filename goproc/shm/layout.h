@@ -6,6 +6,7 @@
  *
  *   header      4 KiB
  *   procs       GP_MAX_PROCS x 4 KiB        one per proc: park word, journal, task queue, counters
+ *   deaths      GP_DEATHS x 8 KiB           how workers died, and what was lost with them
  *   partitions  one per proc                 inbox bitmap, waiters, sudogs, task rings; written by their proc,
  *                                            except waiter.state (CAS), inbox (fetch_or), sudog links (channel lock)
  *   arenas      one per proc                 the heap: page descriptors, then 64 KiB pages of blocks and extents
@@ -73,6 +74,7 @@ enum gp_codec {
     GP_CODEC_BYTES,
     GP_CODEC_PLAIN,  /* nested tuples, lists, dicts of the above and of handles: see codec.c */
     GP_CODEC_PICKLE, /* always in a block: struct gp_pickle, then the pickle */
+    GP_CODEC_DEATH,  /* struct gp_obituary: the outcome of a goroutine that was lost with its process */
     GP_CODECS
 };
 struct gp_message {
@@ -268,12 +270,48 @@ struct gp_task {
     uint32_t gen;
     gp_ref site;                 /* where it was created: a DEFINITION block with text */
     uint16_t creator;            /* proc */
-    uint16_t pinned;             /* 1: go.on, never stolen */
-    _Atomic uint32_t started;    /* 0 queued, 1 running: for reports */
+    uint16_t pinned;             /* enum gp_pinned */
+    _Atomic uint32_t started;    /* enum gp_started: what becomes of it when its proc dies */
     char name[GP_TASK_NAME];     /* UTF-8, cut, NUL-terminated */
 };                               /* behind it, as far as the block goes: its labels as a report has them */
 
+enum gp_pinned { GP_ANYWHERE = 0, GP_PINNED /* go.on: never stolen */, GP_LOCAL /* go.local: shares memory with its creator */ };
+enum gp_started { GP_UNSTARTED = 0, GP_STARTED, GP_UNMADE /* its creator has not filled it in yet */ };
+
+/* ---- deaths: written by the coroner, for whoever reads the outcome of a lost goroutine, and for the line on stderr */
+#define GP_DEATHS 32u                /* the last ones are kept */
+#define GP_DEATH_BYTES 8192u
+#define GP_DEATH_GOROUTINES 120u     /* that are listed; more are only counted */
+struct gp_obituary {                 /* inline in a message */
+    uint64_t death;                  /* its number: 1, 2, ... */
+    uint64_t memory;                 /* bytes that the process had resident at most, 0: not known */
+    int32_t pid, status;             /* as of wait(); -1: not known */
+    gp_ref task;                     /* of the goroutine: its name, labels and creator */
+    uint16_t proc;
+    uint8_t timed_out;               /* 1: it was killed at the time that it had asked for, see gp_proc.kill_at */
+    uint8_t unstarted;               /* 1: pinned to the process, and not begun there */
+};
+struct gp_lost {                     /* a goroutine */
+    uint64_t id;
+    uint32_t started;                /* 0: it was pinned and had not begun */
+    uint32_t waited;                 /* 1: it was blocked in an operation; 0: it ran, or was ready to */
+    char name[48];                   /* UTF-8, cut, NUL-terminated */
+};
+struct gp_death {
+    _Atomic uint64_t number;         /* 0: nothing, or it is being written */
+    uint64_t when;                   /* ns, CLOCK_MONOTONIC */
+    uint64_t memory;
+    int32_t pid, status;
+    uint32_t proc, incarnation;
+    uint32_t timed_out;
+    uint32_t lost;                   /* goroutines; the first of them are in the list */
+    uint32_t moved;                  /* goroutines that had not begun, and run elsewhere */
+    uint32_t pad;
+    struct gp_lost goroutine[];
+};
+
 /* ---- procs */
+enum gp_on_death { GP_DEATH_EXIT = 0, GP_DEATH_RESTART, GP_DEATH_CONTINUE };
 enum gp_proc_state { GP_P_FREE = 0, GP_P_STARTING, GP_P_LIVE, GP_P_DEAD, GP_P_GONE };
 enum gp_park { GP_RUN = 0, GP_SPIN, GP_PARKED, GP_NOTIFIED };
 enum gp_op {
@@ -310,7 +348,7 @@ struct gp_proc {
     uint32_t pad0[13];
     /* line 1: park (any proc writes) */
     _Atomic uint32_t park;       /* enum gp_park; PARKED -> NOTIFIED by the one waker that then wakes the futex */
-    _Atomic uint32_t rescan;     /* set by the coroner: look at every own waiter's state */
+    _Atomic uint32_t rescan;     /* set by others: look around; and at every own waiter's state, if header.scans has changed */
     _Atomic uint64_t inbox;      /* top bitmap level: which of the 64 middle words may be non-zero. A hint: waiter.state is the truth */
     uint32_t pad1[12];
     /* line 2: for the deadlock detector (own proc writes) */
@@ -330,7 +368,10 @@ struct gp_proc {
     _Atomic uint32_t fenced;     /* 1: the kernel can put a fence into this process */
     uint32_t pad4;
     _Atomic uint64_t heap_moves_seen; /* by the last look whether its arena is in use */
-    uint64_t pad5[4];
+    /* the rest of the line is for the coroner (own proc writes) */
+    _Atomic uint32_t waiters_used, sudogs_used; /* records of its partition that have ever been in use */
+    _Atomic uint64_t kill_at;    /* ns; a timer of the kernel's kills it then; 0: none */
+    uint64_t pad5[2];
     struct gp_journal journal;   /* 5 lines, own proc writes */
     struct gp_queue queue;       /* line-aligned by what precedes it */
     /* reports, see dump.c */
@@ -364,9 +405,12 @@ struct gp_header {
     uint32_t pad1[9];
     _Atomic uint64_t idle[GP_MAX_PROCS / 64]; /* bit p: proc p is parked, or about to be. A worker wants work then; the host
                                                  (bit 0, beside workers) takes none */
-    _Atomic uint32_t searching;  /* workers that look for work without being parked: at most one is woken per submission */
+    _Atomic uint64_t searching[GP_MAX_PROCS / 64]; /* workers that look for work without being parked, or are woken to do so:
+                                                      at most one is woken per submission */
     _Atomic uint32_t live;       /* procs that are attached: those without an idle bit run */
-    uint32_t pad2[6];
+    _Atomic uint32_t scans;      /* +1 by the coroner: every proc is to look at its own waiters, some may not have been told */
+    _Atomic uint64_t deaths;     /* so far; the number of the last one */
+    uint32_t pad2[12];
     _Atomic uint64_t next_id;    /* goroutine numbers, handed out in batches */
     _Atomic uint64_t collect;    /* weight of all handles of shared objects dropped so far */
     _Atomic uint64_t collected;  /* that weight at the start of the last collection */
@@ -392,6 +436,8 @@ struct gp_header {
     char reason[GP_REASON];      /* of that end, in words; written by the process that has set `fatal`, NUL-terminated */
 };
 
+#define GP_DEATHS_AT (4096ULL + (uint64_t)GP_MAX_PROCS * GP_PROC_BYTES)
+
 /* offsets inside a partition */
 #define GP_PART_INBOX_MID 0u                           /* 64 words */
 #define GP_PART_INBOX 4096u                            /* GP_WAITERS bits, a line of 8 words for each bit of a middle word */
@@ -408,6 +454,8 @@ static inline uint64_t gp_part_end(uint32_t waiters, uint32_t selects, uint32_t 
 }
 
 _Static_assert(sizeof(struct gp_message) == 64, "a message is one line");
+_Static_assert(sizeof(struct gp_obituary) <= GP_INLINE, "an obituary is inline");
+_Static_assert(sizeof(struct gp_death) + GP_DEATH_GOROUTINES * sizeof(struct gp_lost) <= GP_DEATH_BYTES, "a death fits");
 _Static_assert(sizeof(struct gp_object) == 128, "an object is two lines");
 _Static_assert(offsetof(struct gp_object, lock) == 16 && offsetof(struct gp_queue, lock) == 16, "lock word at byte 16");
 _Static_assert(offsetof(struct gp_object, holders) == 64, "line 0 is the hot one");

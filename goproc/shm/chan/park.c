@@ -77,6 +77,7 @@ int64_t gp_waiter_alloc(bool thread) {
             park.cap_free = cap;
         }
         i = park.fresh++;
+        gp_set(&gp.my->waiters_used, park.fresh);
     }
     gp_set(&gp_waiter_at(gp.proc, i)->thread, thread);
     return i;
@@ -117,6 +118,7 @@ int64_t gp_sudog_alloc(void) {
             park.cap_free_sudogs = cap;
         }
         i = park.fresh_sudogs++;
+        gp_set(&gp.my->sudogs_used, park.fresh_sudogs);
     }
     return gp_sudog_ref(gp.proc, gp.waiters + i);
 }
@@ -150,7 +152,7 @@ void gp_thread_runs(struct gp_waiter *w) {
 
 /* Push the waiter i on the stack of its collector, then fire that. The collector arms itself before it looks at the stack:
  * one of the two sees the other. */
-static void tell_collector(uint32_t proc, uint32_t i) {
+static void tell_collector(uint32_t proc, uint32_t i, void (*tell)(uint32_t proc, uint32_t i)) {
     struct gp_waiter *w = gp_waiter_at(proc, i);
     uint32_t collector = gp_get(&w->watch);
     struct gp_waiter *c = gp_waiter_at(proc, collector);
@@ -160,17 +162,41 @@ static void tell_collector(uint32_t proc, uint32_t i) {
     uint64_t seen = atomic_load(&c->state);
     if (GP_W_TAG(seen) == GP_W_WAITING &&
         atomic_compare_exchange_strong(&c->state, &seen, GP_W(GP_W_EPOCH(seen), 0, GP_W_FIRED)))
-        gp_tell(proc, collector);
+        tell(proc, collector);
+}
+
+static bool was_blocked(struct gp_waiter *w) { return atomic_exchange(&w->thread, GP_THREAD_TOLD) == GP_THREAD_BLOCKED; }
+
+static void set_bit(uint32_t proc, uint32_t i) {
+    char *part = gp_part_at(proc);
+    _Atomic uint64_t *word = (_Atomic uint64_t *)(part + GP_PART_INBOX) + i / 64;
+    _Atomic uint64_t *mid = (_Atomic uint64_t *)(part + GP_PART_INBOX_MID) + i / (64 * GP_INBOX_LINE);
+    atomic_fetch_or_explicit(word, 1ULL << (i % 64), memory_order_release);
+    atomic_fetch_or_explicit(mid, 1ULL << (i / GP_INBOX_LINE % 64), memory_order_release);
+    atomic_fetch_or_explicit(&gp_proc_at(proc)->inbox, 1ULL << (i / (64 * GP_INBOX_LINE)), memory_order_seq_cst);
+}
+
+void gp_tell_now(uint32_t proc, uint32_t i) {
+    struct gp_waiter *w = gp_waiter_at(proc, i);
+    if (gp_get(&w->thread) == GP_WATCHED) {
+        tell_collector(proc, i, gp_tell_now);
+    } else if (gp_get(&w->thread)) {
+        if (was_blocked(w)) count_thread(proc, -1);
+        gp_futex_wake((_Atomic uint32_t *)&w->state, INT_MAX);
+    } else {
+        set_bit(proc, i);
+        gp_ring_proc(proc);
+    }
 }
 
 void gp_tell(uint32_t proc, uint32_t i) {
     struct gp_waiter *w = gp_waiter_at(proc, i);
     if (gp_get(&w->thread)) {
         if (gp_get(&w->thread) == GP_WATCHED) {
-            tell_collector(proc, i);
+            tell_collector(proc, i, gp_tell);
             return;
         }
-        if (atomic_exchange(&w->thread, GP_THREAD_TOLD) == GP_THREAD_BLOCKED) count_thread(proc, -1);
+        if (was_blocked(w)) count_thread(proc, -1);
         if (park.threads == sizeof park.thread / sizeof park.thread[0])
             gp_futex_wake((_Atomic uint32_t *)&w->state, INT_MAX); /* under a lock, but only past the 1024th thread */
         else
@@ -178,12 +204,7 @@ void gp_tell(uint32_t proc, uint32_t i) {
         return;
     }
     if (proc == gp.proc) park.heir = park.heir == NOBODY ? (int64_t)i : SEVERAL;
-    char *part = gp_part_at(proc);
-    _Atomic uint64_t *word = (_Atomic uint64_t *)(part + GP_PART_INBOX) + i / 64;
-    _Atomic uint64_t *mid = (_Atomic uint64_t *)(part + GP_PART_INBOX_MID) + i / (64 * GP_INBOX_LINE);
-    atomic_fetch_or_explicit(word, 1ULL << (i % 64), memory_order_release);
-    atomic_fetch_or_explicit(mid, 1ULL << (i / GP_INBOX_LINE % 64), memory_order_release);
-    atomic_fetch_or_explicit(&gp_proc_at(proc)->inbox, 1ULL << (i / (64 * GP_INBOX_LINE)), memory_order_seq_cst);
+    set_bit(proc, i);
     park.bell[proc / 64] |= 1ULL << (proc % 64);
     park.bells = true;
 }
@@ -324,13 +345,31 @@ static bool own_work(void) {
 
 bool gp_something_to_do(void) { return own_work() || gp_get(&gp.head->stop) || gp_task_in_reach(); }
 
+bool gp_anybody_searches(void) {
+    for (unsigned k = 0; k <= (gp.nprocs - 1) / 64; k++)
+        if (gp_get(&gp.head->searching[k])) return true;
+    return false;
+}
+
+static uint32_t searchers(void) {
+    uint32_t n = 0;
+    for (unsigned k = 0; k <= (gp.nprocs - 1) / 64; k++) n += (uint32_t)__builtin_popcountll(gp_get(&gp.head->searching[k]));
+    return n;
+}
+
+void gp_searches(uint32_t proc, bool yes) {
+    _Atomic uint64_t *word = &gp.head->searching[proc / 64];
+    uint64_t bit = 1ULL << (proc % 64);
+    if (yes) atomic_fetch_or_explicit(word, bit, memory_order_seq_cst);
+    else atomic_fetch_and_explicit(word, ~bit, memory_order_seq_cst);
+}
+
 /* Look for work without sleeping. A worker is counted in `searching` meanwhile, so that submitters of tasks need not wake
  * anybody. */
 static bool search(uint64_t until_ns) {
-    struct gp_header *h = gp.head;
     bool counted = gp_takes_tasks();
-    if (!gp_may_spin() || (counted && 2 * gp_get(&h->searching) >= gp_procs_running())) return false;
-    if (counted) atomic_fetch_add_explicit(&h->searching, 1, memory_order_seq_cst);
+    if (!gp_may_spin() || (counted && 2 * searchers() >= gp_procs_running())) return false;
+    if (counted) gp_searches(gp.proc, true);
     gp_set(&gp.my->park, GP_SPIN);
     bool found = false;
     do {
@@ -340,7 +379,7 @@ static bool search(uint64_t until_ns) {
         }
     } while (!found && gp_now() < until_ns);
     gp_set(&gp.my->park, GP_RUN);
-    if (counted) atomic_fetch_sub_explicit(&h->searching, 1, memory_order_seq_cst);
+    if (counted) gp_searches(gp.proc, false);
     return found;
 }
 
@@ -399,8 +438,9 @@ void gp_idle(uint64_t until_ns) {
     if (waits && gp_now() >= now + PATIENCE_NS) park.patience++;
     /* whoever cleared the bit chose this worker and counted it as searching; its search ends with the steal that follows,
      * unless something of its own came at the same time: then another must search, submitters relied on this one */
-    if (!(atomic_fetch_and_explicit(idle, ~bit, memory_order_seq_cst) & bit)) {
-        atomic_fetch_sub_explicit(&h->searching, 1, memory_order_seq_cst);
+    bool chosen = !(atomic_fetch_and_explicit(idle, ~bit, memory_order_seq_cst) & bit);
+    if (gp_get(&h->searching[gp.proc / 64]) & bit) gp_searches(gp.proc, false); /* also where who would choose it has died */
+    if (chosen) {
         if ((own_work() || (timer_ns && gp_now() >= timer_ns)) && gp_task_elsewhere()) gp_wake_one();
     }
 }

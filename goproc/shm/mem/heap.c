@@ -35,11 +35,30 @@ struct pool {            /* one size class of my arena */
 static struct pool pools[GP_CLASS_COUNT];
 static uint8_t class_of[GP_LARGEST / GP_LINE + 1];
 
+static bool room_for_page(struct pool *p) {
+    if (p->npages < p->pages_cap) return true;
+    uint32_t cap = p->pages_cap ? 2 * p->pages_cap : 16;
+    uint32_t *v = realloc(p->pages, cap * sizeof *v);
+    if (!v) return false;
+    p->pages = v;
+    p->pages_cap = cap;
+    return true;
+}
+
+static bool add_page(uint32_t page, uint32_t cls) {
+    struct pool *p = &pools[cls];
+    if (cls == 0 || cls >= GP_CLASS_COUNT) return false;
+    if (!room_for_page(p)) return false; /* the page stays as it is until the runtime stops */
+    p->pages[p->npages++] = page;
+    return true;
+}
+
 void gp_heap_attach(void) {
     for (unsigned c = GP_CLASS_FIRST, i = 0; c < GP_CLASS_COUNT; c++)
         for (; i <= gp_class_bytes[c] / GP_LINE; i++) class_of[i] = (uint8_t)c;
     for (unsigned c = 0; c < GP_CLASS_COUNT; c++) pools[c].budget = 1;
     gp_pages_attach();
+    if ((gp.me >> 10) > 1) gp_pages_inherit(add_page); /* an earlier incarnation has left its arena */
     gp_reclaim_attach();
 }
 
@@ -157,13 +176,7 @@ static void clear_page(uint32_t page, unsigned cls, enum gp_content content) {
 
 static bool new_page(struct pool *p, unsigned cls) {
     uint32_t page;
-    if (p->npages == p->pages_cap) {
-        uint32_t cap = p->pages_cap ? 2 * p->pages_cap : 16;
-        uint32_t *v = realloc(p->pages, cap * sizeof *v);
-        if (!v) return false;
-        p->pages = v;
-        p->pages_cap = cap;
-    }
+    if (!room_for_page(p)) return false;
     enum gp_content content = take_pages(1, &page);
     if (content == GP_NOTHING) return false;
     clear_page(page, cls, content);

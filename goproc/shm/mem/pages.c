@@ -71,6 +71,24 @@ static void set_class(uint32_t page, uint32_t pages, uint32_t cls) { /* the firs
     for (uint32_t i = pages; i-- > 0;) gp_release(&gp_page_at(gp.arena, page + i)->cls, cls);
 }
 
+/* ---- an arena whose last owner has died */
+
+
+void gp_pages_inherit(bool (*small)(uint32_t page, uint32_t cls)) {
+    for (uint32_t page = heap.next_page, n; page < heap.last_page; page += n) {
+        struct gp_page *d = gp_page_at(gp.arena, page);
+        uint32_t cls = gp_page_class(d);
+        n = cls == GP_CLASS_EXTENT ? gp_get(&d->pages) : 1;
+        if (cls == 0) break; /* pages are taken in order */
+        if (cls == GP_CLASS_INNER) set_class(page, 1, cls = GP_CLASS_IDLE); /* claimed, and not used yet */
+        if (cls == GP_CLASS_EXTENT) gp_extent_note(page, n);
+        else if (cls == GP_CLASS_IDLE || cls == GP_CLASS_HOLE) gp_pages_free(page, n, cls == GP_CLASS_HOLE);
+        else small(page, cls);
+        heap.next_page = page + n;
+    }
+    heap.described = gp_pages_described(heap.next_page);
+}
+
 /* ---- free runs */
 
 void gp_pages_free(uint32_t page, uint32_t pages, bool hole) {

@@ -43,6 +43,10 @@ void gp_pages_attach(void);
 void gp_pages_detach(void);
 enum gp_content gp_pages_reuse(uint32_t pages, uint32_t *page); /* a free run; its pages are INNER then */
 bool gp_pages_grow(uint32_t pages, uint32_t *page);             /* pages that were never used: they hold zeros */
+void gp_pages_inherit(bool (*small)(uint32_t page, uint32_t cls)); /* at attach: what is there already; `small` takes the others */
+static inline uint64_t gp_pages_described(uint32_t page) { /* bytes of the descriptors of all pages before */
+    return ((uint64_t)page * sizeof(struct gp_page) + 4095) / 4096 * 4096;
+}
 void gp_pages_free(uint32_t page, uint32_t pages, bool hole);   /* IDLE, or HOLE, by now */
 void gp_pages_harvest(bool all);                   /* extents that are FREE become free runs; not all: now and then */
 void gp_pages_return(void);                        /* free runs to the system, and merged */

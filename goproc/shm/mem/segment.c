@@ -28,7 +28,7 @@ struct gp_self gp = {.memfd = -1};
 #define GP_MAX_ARENA (16ULL << 30)
 #define GP_MIN_ARENA (64ULL << 20)  /* of address space */
 #define GP_PROCS_AT 4096ULL
-#define GP_PARTS_AT ((GP_PROCS_AT + (uint64_t)GP_MAX_PROCS * GP_PROC_BYTES + GP_PAGE - 1) / GP_PAGE * GP_PAGE)
+#define GP_PARTS_AT ((GP_DEATHS_AT + GP_DEATHS * GP_DEATH_BYTES + GP_PAGE - 1) / GP_PAGE * GP_PAGE)
 
 uint64_t gp_now(void) {
     struct timespec t;

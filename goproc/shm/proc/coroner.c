@@ -28,9 +28,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core.h"
+#include "repair.h"
 
-enum { STARTED = 1, DIED = 2, FORK_FAILED = 3 };
+enum { STARTED = 1, DIED = 2, FORK_FAILED = 3, MEMORY = 4 };
 struct record {
     uint32_t kind, proc;
     int32_t pid, value;
@@ -40,6 +40,7 @@ struct record {
 #define RECORD_NS 1000000000ULL       /* for the zygote to say how a worker ended */
 #define CLAIMANT_NS 5000000000ULL     /* for a worker that has claimed the end of the program, to end */
 #define INTERRUPTED_MS 3000           /* for the zygote to end the workers after Ctrl-C, with the programs that they started */
+#define STARTS_MOST 5                 /* times in a row that a worker may end before it can begin a goroutine */
 #define INSIST_NS 50000000ULL
 
 static struct {
@@ -57,6 +58,13 @@ static struct {
     struct pollfd fds[2 + GP_MAX_PROCS]; /* the control socket, the zygote, and at 2 + proc a worker; a negative fd: none */
     pid_t pids[GP_MAX_PROCS];
     uint64_t gone[GP_MAX_PROCS]; /* ns; when a worker was seen to have ended that nobody has told of; 0: none */
+    bool noted[GP_MAX_PROCS];    /* it has died, and step 1 of its repair is done */
+    bool told[GP_MAX_PROCS];     /* the zygote has told of it, with this status: */
+    int status[GP_MAX_PROCS];
+    uint64_t memory[GP_MAX_PROCS]; /* that it had at most, bytes; 0: not known */
+    bool owed[GP_MAX_PROCS];     /* a replacement that the zygote could not be told to fork yet */
+    unsigned starts[GP_MAX_PROCS]; /* deaths in a row before it could begin a goroutine */
+    bool over;                   /* nothing is to be watched any more */
     struct record late;          /* a death that waits for the report of another worker, until `late_until`; kind 0: none */
     uint64_t late_until;
 } mine;
@@ -93,9 +101,11 @@ static void kill_workers(void) {
     if (!zygote_ends(1000)) kill(coroner.zygote, SIGKILL); /* PDEATHSIG takes its workers with it */
 }
 
-bool gp_coroner_tell(const char *order) {
-    return gp_fd_is(&coroner.control) && send(coroner.control.fd, order, 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1;
+static bool tell(const void *order, size_t n) {
+    return gp_fd_is(&coroner.control) && send(coroner.control.fd, order, n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)n;
 }
+
+bool gp_coroner_tell(const char *order) { return tell(order, 1); }
 
 /* ---- reports */
 
@@ -116,7 +126,8 @@ static void forget(uint32_t proc) {
 static void report(const char *text, size_t n) {
     static const char title[] = "fatal error: ";
     for (uint32_t proc = 1; proc < gp.nprocs; proc++) forget(proc); /* to write needs a descriptor, and a limit may be low */
-    const char *line = text + sizeof title - 1, *end = memchr(text, '\n', n);
+    size_t skip = n >= sizeof title && memcmp(text, title, sizeof title - 1) == 0 ? sizeof title - 1 : 0;
+    const char *line = text + skip, *end = memchr(text, '\n', n);
     give_reason(line, end ? (size_t)(end - line) : 0);
     gp_say(text, n);
 }
@@ -125,6 +136,15 @@ static void report_death(const struct record *r) {
     static char buffer[8192];
     struct gp_text t = {buffer, buffer + sizeof buffer};
     gp_death_text(&t, r->proc, r->pid, r->value);
+    if (mine.starts[r->proc] >= STARTS_MOST) gp_again_text(&t, mine.starts[r->proc]);
+    else if (gp.head->on_death == GP_DEATH_CONTINUE) gp_last_text(&t);
+    report(buffer, (size_t)(t.at - buffer));
+}
+
+static void report_panic(const struct gp_dead *d, const struct gp_death *how) {
+    static char buffer[8192];
+    struct gp_text t = {buffer, buffer + sizeof buffer};
+    gp_panic_text(&t, how, &d->panic, d->labels);
     report(buffer, (size_t)(t.at - buffer));
 }
 
@@ -201,10 +221,83 @@ static bool wait_for_claimant(const struct record *r) {
     return true;
 }
 
+/* ---- the policies `restart` and `continue` */
+
+static bool notice(void);
+
+static bool carrying_on(void) {
+    struct gp_header *h = gp.head;
+    return h->on_death != GP_DEATH_EXIT && !gp_get(&h->stop) && !gp_get(&h->fatal);
+}
+
+static void note(uint32_t proc) {
+    if (mine.noted[proc]) return;
+    mine.noted[proc] = true;
+    gp_repair_note(proc);
+}
+
+static void replace(uint32_t proc) {
+    uint8_t order[] = {'F', (uint8_t)proc};
+    mine.owed[proc] = !tell(order, sizeof order);
+}
+
+static bool timed_out(const struct record *r) {
+    uint64_t at = gp_get(&gp_proc_at(r->proc)->kill_at);
+    return at && WIFSIGNALED(r->value) && WTERMSIG(r->value) == SIGKILL && gp_now() >= at;
+}
+
+/* It ends again and again before it can begin a goroutine: it would go on like that for ever. */
+static bool in_a_loop(const struct record *r) {
+    mine.starts[r->proc] = gp_get(&gp_proc_at(r->proc)->queue.looked) ? 0 : mine.starts[r->proc] + 1;
+    return mine.starts[r->proc] >= STARTS_MOST;
+}
+
+/* Nobody is left who could run a goroutine. */
+static bool last_one(uint32_t proc) {
+    if (gp.head->on_death == GP_DEATH_RESTART) return false;
+    for (uint32_t p = 1; p < gp.nprocs; p++)
+        if (p != proc && gp_get(&gp_proc_at(p)->state) <= GP_P_LIVE) return false;
+    return true;
+}
+
+static bool panic(const struct gp_dead *d, const struct gp_death *how) {
+    if (claim()) return true; /* another process ends the program already */
+    kill_workers();
+    report_panic(d, how);
+    leave(2);
+    return false;
+}
+
+/* false: nothing is to be watched any more */
+static bool carry_on(const struct record *r) {
+    static struct gp_dead dead;
+    uint32_t proc = r->proc;
+    struct gp_death how = {
+        .proc = proc, .pid = r->pid, .status = r->value, .when = gp_now(), .memory = mine.memory[proc],
+        .incarnation = gp_get(&gp_proc_at(proc)->incarnation), .timed_out = timed_out(r),
+    };
+    note(proc);
+    forget(proc);
+    mine.pids[proc] = 0;
+    mine.memory[proc] = 0;
+    dead.replaced = gp.head->on_death == GP_DEATH_RESTART;
+    if (!gp_repair(&dead, &how, notice)) return !mine.over;
+    if (dead.panics) return panic(&dead, &how);
+    mine.noted[proc] = false;
+    if (dead.replaced) replace(proc);
+    for (uint32_t p = 1; p < gp.nprocs; p++)
+        if (mine.noted[p]) return true;
+    gp_repair_over();
+    return true;
+}
+
+/* ---- a death */
+
 /* false: nothing is to be watched any more */
 static bool on_death(const struct record *r) {
     struct gp_header *h = gp.head;
     if (gp_get(&h->stop)) return true;
+    if (carrying_on() && !in_a_loop(r) && !last_one(r->proc)) return carry_on(r);
     uint32_t by = claim();
     int status = gp_get(&h->exit_status);
     if (by == GP_FATAL_OTHER || (by == 1 && !gp_get(&h->ending))) return true; /* the host is about to end everything */
@@ -261,50 +354,63 @@ static int status_of_zombie(pid_t pid) {
     return status ? status : -1;
 }
 
+/* What the dead held must not wait for the answer to how it died. */
+static void note_the_dead(void) {
+    for (uint32_t proc = 1; proc < gp.nprocs; proc++) {
+        struct pollfd *p = &mine.fds[2 + proc];
+        if (p->fd >= 0 && p->revents) {
+            forget(proc);
+            mine.gone[proc] = gp_now();
+        }
+        if ((mine.gone[proc] || mine.told[proc]) && carrying_on()) note(proc);
+    }
+}
+
 /* false: nothing is to be watched any more */
 static bool look_at(uint32_t proc) {
-    struct record r = {.kind = DIED, .proc = proc, .pid = mine.pids[proc]};
-    struct pollfd *p = &mine.fds[2 + proc];
-    if (p->fd >= 0 && p->revents) {
+    struct record r = {.kind = DIED, .proc = proc, .pid = mine.pids[proc], .value = mine.status[proc]};
+    if (!mine.told[proc]) {
+        uint64_t gone = mine.gone[proc], now = gp_now();
+        if (!gone || (carrying_on() && now < gone + RECORD_NS)) return true; /* the record says more than the kernel does */
         r.value = status_of_zombie(r.pid);
-        forget(proc);
-        if (r.value >= 0) return on_death(&r);
-        mine.gone[proc] = gp_now();
+        if (r.value < 0 && now < gone + RECORD_NS) return true;
     }
-    if (!mine.gone[proc] || gp_now() < mine.gone[proc] + RECORD_NS) return true;
+    mine.told[proc] = false;
     forget(proc);
-    r.value = -1;
     return on_death(&r);
 }
 
 static bool look_at_workers(void) {
-    for (uint32_t proc = 1; proc < gp.nprocs; proc++)
+    note_the_dead();
+    for (uint32_t proc = 1; proc < gp.nprocs; proc++) {
+        if (mine.owed[proc]) replace(proc);
         if (!look_at(proc)) return false;
+    }
     return !mine.late.kind || gp_now() < mine.late_until || on_death(&mine.late);
 }
 
 static bool overdue(void) {
     bool any = mine.late.kind != 0;
-    for (uint32_t proc = 1; proc < gp.nprocs; proc++) any = any || mine.gone[proc];
+    for (uint32_t proc = 1; proc < gp.nprocs; proc++) any = any || mine.gone[proc] || mine.told[proc] || mine.owed[proc];
     return any;
 }
 
 /* ---- the zygote's records */
 
-/* false: nothing is to be watched any more */
-static bool take(const struct record *r) {
-    if (r->proc == 0 || r->proc >= gp.nprocs) return true;
+static void take(const struct record *r) {
+    if (r->proc == 0 || r->proc >= gp.nprocs) return;
     if (r->kind == STARTED) follow(r->proc, r->pid);
+    else if (r->kind != FORK_FAILED && r->pid != mine.pids[r->proc]) return; /* its death is an old story */
+    if (r->kind == MEMORY) mine.memory[r->proc] = (uint64_t)(uint32_t)r->value << 10;
     if (r->kind == DIED) {
-        forget(r->proc);
-        return on_death(r);
+        mine.told[r->proc] = true;
+        mine.status[r->proc] = r->value;
     }
     if (r->kind == FORK_FAILED) {
         gp_set(&gp.head->failed_proc, r->proc);
         gp_release(&gp.head->failed, (uint32_t)r->value); /* raised in the main goroutine */
         gp_nudge(0);
     }
-    return true;
 }
 
 /* false: nothing is to be watched any more */
@@ -322,15 +428,26 @@ static bool read_records(void) {
             on_lost(report_zygote);
             return false;
         }
-        if (n == sizeof r && !take(&r)) return false;
+        if (n == sizeof r) take(&r);
     }
 }
 
+static int look(int ms) {
+    for (uint32_t i = 0; i < 2 + gp.nprocs; i++) mine.fds[i].revents = 0;
+    return poll(mine.fds, 2 + gp.nprocs, ms);
+}
+
+/* In the midst of a repair, which waits for a lock: somebody else may have died with another one. */
+static bool notice(void) {
+    if (gp_get(&gp.head->stop) || gp_get(&coroner.stop)) return false;
+    if (look(0) >= 0 && !read_records()) mine.over = true;
+    note_the_dead();
+    return !mine.over;
+}
+
 static void watch(void) {
-    struct pollfd *fds = mine.fds;
     for (;;) {
-        for (uint32_t i = 0; i < 2 + gp.nprocs; i++) fds[i].revents = 0;
-        if (poll(fds, 2 + gp.nprocs, overdue() ? LOOK_MS : -1) < 0) continue; /* EINTR */
+        if (look(overdue() ? LOOK_MS : -1) < 0) continue; /* EINTR */
         if (!read_records() || !look_at_workers()) return;
     }
 }
@@ -339,13 +456,12 @@ static void *run(void *unused) {
     (void)unused;
     prctl(PR_SET_NAME, "goproc-coroner");
     gp_own_thread(GP_OWN_CORONER, true);
+    memset(&mine, 0, sizeof mine);
     mine.own_table = gp_fd_own_table(coroner.control.fd);
     mine.proc_folder = mine.own_table ? open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
     for (uint32_t i = 0; i < 2 + GP_MAX_PROCS; i++) mine.fds[i] = (struct pollfd){.fd = -1, .events = POLLIN};
     mine.fds[0].fd = coroner.control.fd;
     mine.fds[1].fd = mine.own_table ? gp_pidfd(coroner.zygote) : -1;
-    memset(mine.gone, 0, sizeof mine.gone);
-    mine.late.kind = 0;
     atomic_store(&coroner.ready, 1);
     gp_futex_wake(&coroner.ready, 1);
     watch();

@@ -33,10 +33,14 @@ static bool seen_asleep(const struct gp_proc *w, uint32_t p) {
     return atomic_load(&w->asleep_act) == act[p] && atomic_load(&w->asleep_threads) == threads[p];
 }
 
+/* A worker that died and is not replaced. While it is repaired, and until its replacement is there, it counts as running. */
+static bool gone(const struct gp_proc *w) { return gp_acquire(&w->state) == GP_P_GONE; }
+
 static bool idle_all(uint32_t but) {
     for (uint32_t p = 0; p < gp.nprocs; p++) {
         struct gp_proc *w = gp_proc_at(p);
         act[p] = atomic_load(&w->act);
+        if (gone(w)) continue;
         if (gp_acquire(&w->state) != GP_P_LIVE || (p != but && (!(act[p] & 1) || gp_get(&w->ext)))) return false;
         threads[p] = atomic_load(&w->threads);
         if (some_run(w, threads[p]) && !(p == but ? gp_threads_asleep() : seen_asleep(w, p))) return false;
@@ -49,7 +53,7 @@ static bool nothing_pending(void) {
     for (uint32_t p = 0; p < gp.nprocs; p++) {
         struct gp_proc *w = gp_proc_at(p);
         struct gp_queue *q = &w->queue;
-        if (atomic_load(&w->inbox) || atomic_load(&w->rescan) || gp_get(&w->park) == GP_NOTIFIED) return false;
+        if (!gone(w) && (atomic_load(&w->inbox) || atomic_load(&w->rescan) || gp_get(&w->park) == GP_NOTIFIED)) return false;
         if (gp_get(&q->tail) != gp_get(&q->head) || gp_get(&q->pinned_tail) != gp_get(&q->pinned_head)) return false;
     }
     return true;
@@ -59,15 +63,16 @@ static bool unchanged(void) {
     atomic_thread_fence(memory_order_seq_cst);
     for (uint32_t p = 0; p < gp.nprocs; p++) {
         struct gp_proc *w = gp_proc_at(p);
-        if (atomic_load(&w->act) != act[p] || atomic_load(&w->threads) != threads[p]) return false;
+        if (!gone(w) && (atomic_load(&w->act) != act[p] || atomic_load(&w->threads) != threads[p])) return false;
     }
     return true;
 }
 
 bool gp_all_asleep(void) {
     struct gp_header *h = gp.head;
-    if (gp_get(&h->stop) || gp_get(&h->fatal) || gp_get(&h->asleep)) return false;
-    return idle_all(NOBODY) && nothing_pending() && unchanged();
+    uint32_t epoch = atomic_load(&h->crash_epoch);
+    if (gp_get(&h->stop) || gp_get(&h->fatal) || gp_get(&h->asleep) || epoch & 1) return false;
+    return idle_all(NOBODY) && nothing_pending() && unchanged() && atomic_load(&h->crash_epoch) == epoch;
 }
 
 void gp_report_if_asleep(void) {

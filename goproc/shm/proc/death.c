@@ -69,6 +69,44 @@ static void say_how(struct gp_text *t, uint32_t proc, pid_t pid, int status) {
     }
 }
 
+static void say_end(struct gp_text *t, int status) {
+    if (status < 0) {
+        SAY(t, "ended; how is not known");
+    } else if (WIFSIGNALED(status)) {
+        SAY(t, "was killed by signal %d (%s)", WTERMSIG(status), signal_name(WTERMSIG(status)));
+    } else {
+        SAY(t, "ended by itself with status %d", WEXITSTATUS(status));
+    }
+}
+
+/* Where a goroutine was created: "function\nplace\n..." */
+static void say_site(struct gp_text *t, gp_ref site, uint64_t parent) {
+    uint64_t capacity;
+    if (!site || !gp_block_check(site, &capacity)) return;
+    const char *function = gp_payload(site), *end = function + gp_len(site);
+    const char *place = memchr(function, '\n', (size_t)(end - function));
+    if (!place) return;
+    const char *last = memchr(place + 1, '\n', (size_t)(end - place - 1));
+    static const char module[] = "<module>";
+    bool main = (size_t)(place - function) == sizeof module - 1 && memcmp(function, module, sizeof module - 1) == 0;
+    SAY(t, "created by %.*s", main ? 4 : (int)(place - function), main ? "main" : function);
+    if (parent) SAY(t, " in goroutine %llu", (unsigned long long)parent);
+    SAY(t, "\n\t%.*s\n", (int)((last ? last : end) - place - 1), place + 1);
+}
+
+void gp_panic_text(struct gp_text *t, const struct gp_death *how, const struct gp_task *task, const char *labels) {
+    SAY(t, "panic: goproc.errors.WorkerDied: proc %u (pid %d) ", how->proc, (int)how->pid);
+    say_end(t, how->status);
+    SAY(t, "\n\ngoroutine %llu [lost with its process]%s:\n\t%.*s\n", (unsigned long long)task->id, labels, (int)GP_TASK_NAME, task->name);
+    say_site(t, task->site, task->parent);
+}
+
+void gp_again_text(struct gp_text *t, unsigned times) {
+    SAY(t, "It is the %uth time in a row that this worker has ended before it could begin a goroutine.\n", times);
+}
+
+void gp_last_text(struct gp_text *t) { SAY(t, "all workers have died, and on_death=continue does not replace them\n"); }
+
 void gp_death_text(struct gp_text *t, uint32_t proc, pid_t pid, int status) {
     static char goroutines[6144]; /* the coroner alone comes here */
     struct gp_text list = {goroutines, goroutines + sizeof goroutines};

@@ -24,7 +24,7 @@
  * next worker that runs dry, handed over by the next process that goes to sleep, or seen by the monitor of one that runs,
  * if nothing was taken from its ring for 10 ms.
  */
-#include "core.h"
+#include "repair.h"
 
 #define STEAL_MOST 64u
 #define PLENTY 16u            /* goroutines on every worker, from which on placement by load is not worth its cost */
@@ -47,6 +47,8 @@ static uint32_t pinned(const struct gp_queue *q) { return gp_get(&q->pinned_tail
 static gp_ref *slot(uint32_t proc, bool pinned, uint32_t n) {
     return ring(proc, pinned) + (n & (gp_get(&queue_of(proc)->slots[pinned]) - 1));
 }
+
+gp_ref gp_task_slot(uint32_t proc, bool pinned, uint32_t n) { return *slot(proc, pinned, n); }
 
 /* ---- A ring has as many slots as it needed once, and tasks go round in these. It grows by doubling. */
 
@@ -77,27 +79,31 @@ static void grow(uint32_t proc, bool pinned, uint32_t head, uint32_t tail) {
     gp_release(&q->slots[pinned], more); /* COMMIT */
 }
 
-int gp_task_push(gp_ref task, uint32_t proc, bool pinned) {
+static inline int push(gp_ref task, uint32_t proc, bool pinned, bool coroner) {
     struct gp_queue *q = queue_of(proc);
     _Atomic uint32_t *head = pinned ? &q->pinned_head : &q->head, *tail = pinned ? &q->pinned_tail : &q->tail;
     int64_t grown = -1; /* the slots of the ring for whose growth this proc has memory */
     for (;;) {
-        gp_lock(q);
+        if (!coroner) gp_lock(q);
+        else if (!gp_repair_lock(q)) return -EINTR;
         uint32_t t = gp_get(tail), n = t - gp_get(head), slots = gp_get(&q->slots[pinned]);
         if (n == slots && grown == slots) {
             grow(proc, pinned, t - n, t);
             slots = gp_get(&q->slots[pinned]);
             grown = -1;
         }
-        bool room = n < slots;
-        if (room) {
+        bool room = n < slots, refused = pinned && gp_get(&gp_proc_at(proc)->state) == GP_P_GONE;
+        if (room && !refused) {
             *slot(proc, pinned, t) = task;
-            gp_own(task, GP_TAG(GP_TAG_QUEUE, proc + 1));
             gp_release(tail, t + 1); /* COMMIT */
+            gp_order();
+            gp_own(task, GP_TAG(GP_TAG_QUEUE, proc + 1)); /* not before: a task with this tag is in a ring */
         }
-        gp_unlock(q);
+        if (coroner) gp_repair_unlock(q);
+        else gp_unlock(q);
         if (grown >= 0) uncount_growth((uint32_t)grown);
         grown = -1;
+        if (refused) return -ESRCH;
         if (room) return 0;
         if (slots >= gp.ring_tasks) return -EAGAIN;
         int err = commit_growth(proc, pinned, slots);
@@ -105,6 +111,9 @@ int gp_task_push(gp_ref task, uint32_t proc, bool pinned) {
         grown = slots;
     }
 }
+
+int gp_task_push(gp_ref task, uint32_t proc, bool pinned) { return push(task, proc, pinned, false); }
+int gp_task_push_again(gp_ref task, uint32_t proc, bool pinned) { return push(task, proc, pinned, true); }
 
 /* ---- placement */
 
@@ -138,6 +147,7 @@ uint32_t gp_task_place(void) {
     }
     for (uint32_t i = 0; i < workers && i < LOOKS; i++) {
         uint32_t p = 1 + (from + i) % workers, load = load_of(p);
+        if (gp_get(&gp_proc_at(p)->state) == GP_P_GONE) continue;
         uint32_t key = (load < PLENTY ? load : PLENTY) * 4 + readiness(p);
         if (key < best_key) {
             best_key = key;
@@ -185,11 +195,13 @@ static void wake_any(void) {
         if (k == 0 && gp.nprocs > 1) idle &= ~1ULL; /* the host */
         while (idle) {
             uint64_t bit = idle & -idle;
+            uint32_t proc = k * 64 + (uint32_t)__builtin_ctzll(bit);
+            gp_searches(proc, true); /* first: once its idle bit is gone, it may be awake, and then it ends its search */
             if (atomic_fetch_and_explicit(&h->idle[k], ~bit, memory_order_seq_cst) & bit) {
-                atomic_fetch_add_explicit(&h->searching, 1, memory_order_seq_cst);
-                gp_ring_proc(k * 64 + (uint32_t)__builtin_ctzll(bit));
+                gp_ring_proc(proc);
                 return;
             }
+            gp_searches(proc, false);
             idle &= ~bit;
         }
     }
@@ -203,7 +215,7 @@ static bool somebody_idle(void) {
 
 void gp_wake_one(void) {
     atomic_thread_fence(memory_order_seq_cst); /* the task is visible before we look for sleepers */
-    if (gp_get(&gp.head->searching) == 0 && somebody_idle() && may_wake()) wake_any();
+    if (!gp_anybody_searches() && somebody_idle() && may_wake()) wake_any();
 }
 
 void gp_task_announce(uint32_t proc, bool pinned) {
@@ -223,7 +235,7 @@ void gp_task_hand_over(void) {
         if (p > 0 && sleeps(p)) gp_ring_proc(p);
         else others = true;
     }
-    if (others && !gp_takes_tasks() && gp_get(&gp.head->searching) == 0) wake_any();
+    if (others && !gp_takes_tasks() && !gp_anybody_searches()) wake_any();
 }
 
 void gp_task_watch(void) {
@@ -237,7 +249,7 @@ void gp_task_watch(void) {
         seen[p] = now;
         if (!waits) continue;
         if (p > 0 && sleeps(p)) gp_ring_proc(p);
-        else if (gp_get(&gp.head->searching) == 0) wake_any();
+        else if (!gp_anybody_searches()) wake_any();
     }
 }
 
@@ -274,7 +286,7 @@ gp_ref gp_task_pop(bool newest) {
 static bool reaches(uint32_t victim, uint32_t mine) {
     struct gp_proc *p = gp_proc_at(victim);
     if (victim == gp.proc || queued(&p->queue) == 0) return false;
-    if (victim == 0) return true;
+    if (victim == 0 || gp_get(&p->state) == GP_P_DEAD || gp_get(&p->state) == GP_P_GONE) return true;
     if (!gp_get(&p->queue.looked)) return gp_now() - gp.attached > STARTING_NS;
     if (gp_get(&p->park) == GP_PARKED && mine < load_of(victim)) return true;
     if (gp_get(&p->park) != GP_RUN) return gp_patience() >= PATIENCE_WOKEN;
@@ -313,8 +325,9 @@ bool gp_task_steal(void) {
         if (!reaches(victim, mine)) continue;
         gp_lock(q);
         uint32_t head = gp_get(&q->head), n = share(victim, gp_get(&q->tail) - head);
-        for (uint32_t i = 0; i < n; i++) got[i] = *slot(victim, false, head + i);
-        gp_release(&q->head, head + n); /* COMMIT: they are in no ring now, but their tags say QUEUE */
+        for (uint32_t i = 0; i < n; i++) gp_own(got[i] = *slot(victim, false, head + i), gp_my_tag());
+        gp_order();
+        gp_release(&q->head, head + n); /* COMMIT: they are in no ring now, but their tags say whose they are */
         gp_unlock(q);
         for (uint32_t i = 0; i < n; i++)
             while (gp_task_push(got[i], gp.proc, false) < 0) gp_pause(); /* own ring is empty: it cannot be full */

@@ -569,6 +569,10 @@ PyObject *message_decode(const struct gp_message *m, bool keep) {
         memcpy(&x, m->data, 8);
         return PyFloat_FromDouble(x);
     }
+    case GP_CODEC_DEATH: {
+        PyObject *v = obituary_read(m);
+        return v ? v : broken();
+    }
     default: return m->len > GP_INLINE ? broken() : decode_at(m, (char *)m->data, m->len, PARTS_KEEP, NULL);
     }
 }

@@ -49,8 +49,8 @@ static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned
     t->gen = h->gen;
     t->site = (gp_ref)site;
     t->creator = (uint16_t)gp.proc;
-    t->pinned = 0;
-    gp_set(&t->started, 0);
+    t->pinned = GP_ANYWHERE;
+    gp_set(&t->started, GP_UNMADE);
     if (n > (Py_ssize_t)GP_TASK_NAME - 1) n = GP_TASK_NAME - 1;
     memcpy(t->name, text, (size_t)n);
     t->name[n] = 0;
@@ -90,8 +90,11 @@ static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t na
         return NULL;
     }
     struct gp_task *t = task_at(task);
+    if (call.block) gp_own(call.block, GP_TAG(GP_TAG_PART, task)); /* it goes where the task goes, whoever dies */
     t->call = call;
-    t->pinned = pinned;
+    t->pinned = pinned ? GP_PINNED : GP_ANYWHERE;
+    gp_order();
+    gp_set(&t->started, GP_UNSTARTED); /* COMMIT: from here on it will run */
     uint32_t place;
     uint64_t run = gp.run;
     int err;
@@ -109,7 +112,8 @@ static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t na
         }
     }
     if (err < 0 || PyErr_Occurred()) {
-        if (!PyErr_Occurred()) raise_memory(GP_PAGE, "queueing a goroutine");
+        if (!PyErr_Occurred() && err == -ESRCH) raise_death(place);
+        else if (!PyErr_Occurred()) raise_memory(GP_PAGE, "queueing a goroutine");
         gp_message_drop(&call);
         return give_up(h, task);
     }
@@ -128,6 +132,8 @@ static PyObject *task_local(PyObject *module, PyObject *const *args, Py_ssize_t 
     Handle *h = make(args[0], args[1], site, parent, nargs > 4 ? args[4] : NULL, &task);
     if (!h) return NULL;
     struct gp_object *o = gp_at(h->ref);
+    task_at(task)->pinned = GP_LOCAL;
+    gp_set(&task_at(task)->started, GP_STARTED);
     gp_set(&o->proc, gp.proc + 1);
     count_started(1);
     return Py_BuildValue("(NkkK)", h, (unsigned long)task, (unsigned long)gp_ref_of(o), (unsigned long long)gp_get(&o->id));
@@ -145,10 +151,13 @@ static PyObject *task_next(PyObject *module, PyObject *const *args, Py_ssize_t n
     struct gp_task *t = task_at(ref);
     struct gp_message call = t->call;
     struct gp_object *o = gp_at(t->object);
+    gp_set(&t->started, GP_STARTED); /* COMMIT: if this process dies, it is lost */
+    gp_order();
+    if (call.block) gp_own(call.block, gp_my_tag());
+    gp_order();
     t->call.codec = GP_CODEC_NONE;
     t->call.block = 0;
     count_started(1);
-    gp_set(&t->started, 1);
     gp_set(&o->proc, gp.proc + 1);
     gp_release(&o->state, GP_G_RUNNING);
     PyObject *payload = message_decode(&call, false), *error = Py_NewRef(Py_None);
@@ -251,6 +260,7 @@ static PyObject *promise_new(PyObject *module, PyObject *type) {
     struct gp_object *o = gp_at(h->ref);
     gp_set(&o->id, next_id());
     gp_set(&o->value, 1); /* nobody has to read it */
+    gp_own(block, GP_TAG(GP_TAG_RESULT, h->ref)); /* it outlives its creator */
     o->task = block;
     atomic_fetch_or(&o->flags, GP_OBJ_PROMISE);
     gp_release(&o->state, GP_G_RUNNING);

@@ -176,6 +176,14 @@ static PyObject *core_set_survives(PyObject *module, PyObject *flag) {
     Py_RETURN_NONE;
 }
 
+static PyObject *core_set_on_death(PyObject *module, PyObject *arg) {
+    (void)module;
+    unsigned long policy = PyLong_AsUnsignedLong(arg);
+    if (PyErr_Occurred()) return NULL;
+    if (gp.base) gp.head->on_death = (uint32_t)policy;
+    Py_RETURN_NONE;
+}
+
 static PyObject *core_survives(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
@@ -316,7 +324,7 @@ static PyObject *core_connect(PyObject *module, PyObject *args, PyObject *kwargs
         {"goroutine", &hooks.types[GP_KIND_GOROUTINE]}, {"send_view", &hooks.views[DIR_SEND]},
         {"recv_view", &hooks.views[DIR_RECV]}, {"nil", &hooks.nil},
         {"ready", &hooks.ready},             {"ready_next", &hooks.ready_next},
-        {"progress_bars", &hooks.progress_bars}, {"full", &hooks.full},
+        {"died", &hooks.died}, {"gone", &hooks.gone}, {"progress_bars", &hooks.progress_bars}, {"full", &hooks.full},
     };
     PyObject *key, *value;
     for (Py_ssize_t at = 0; kwargs && PyDict_Next(kwargs, &at, &key, &value);) {
@@ -370,6 +378,7 @@ static PyMethodDef functions[] = {
     {"fatal_claim", core_fatal_claim, METH_O, PyDoc_STR("fatal_claim(reason): true if this process may report and end the program: the first may.")},
     {"fatal_exit", core_fatal_exit, METH_O, PyDoc_STR("End every process of the program with a status; in a host that survives, the others.")},
     {"set_survives", core_set_survives, METH_O, PyDoc_STR("Set whether the host goes on when the runtime ends by a panic or a death.")},
+    {"set_on_death", core_set_on_death, METH_O, PyDoc_STR("Set what a death of a worker leads to: DEATH_EXIT, DEATH_RESTART or DEATH_CONTINUE.")},
     {"survives", core_survives, METH_NOARGS, PyDoc_STR("True in a host that goes on when the runtime ends by a panic or a death.")},
     {"lost", core_lost, METH_NOARGS, PyDoc_STR("In a host that survives: why the runtime has ended, else None.")},
     {"exit_status", core_exit_status, METH_O, PyDoc_STR("End the program with this status if it would be 0; false: the C library cannot.")},
@@ -420,7 +429,7 @@ PyMODINIT_FUNC PyInit__core(void) {
     if (!m || PyModule_AddFunctions(m, task_functions) < 0 || PyModule_AddFunctions(m, wait_functions) < 0 ||
         PyModule_AddFunctions(m, stack_functions) < 0 ||
         PyModule_AddFunctions(m, select_functions) < 0 || PyModule_AddFunctions(m, clock_functions) < 0 ||
-        PyModule_AddFunctions(m, dump_functions) < 0 || PyModule_AddFunctions(m, guard_functions) < 0 ||
+        PyModule_AddFunctions(m, dump_functions) < 0 || PyModule_AddFunctions(m, death_functions) < 0 || PyModule_AddFunctions(m, guard_functions) < 0 ||
         PyModule_AddFunctions(m, output_functions) < 0 || PyModule_AddFunctions(m, interrupt_functions) < 0 || select_types_ready(m) < 0)
         return NULL;
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
@@ -429,8 +438,10 @@ PyMODINIT_FUNC PyInit__core(void) {
     if (PyModule_AddIntConstant(m, "MAX_PROCS", GP_MAX_PROCS) < 0 || PyModule_AddIntConstant(m, "G_QUEUED", GP_G_QUEUED) < 0 ||
         PyModule_AddIntConstant(m, "G_RUNNING", GP_G_RUNNING) < 0 || PyModule_AddIntConstant(m, "G_OK", GP_G_OK) < 0 ||
         PyModule_AddIntConstant(m, "G_FAILED", GP_G_FAILED) < 0 || PyModule_AddIntConstant(m, "G_DEAD", GP_G_DEAD) < 0 ||
-        PyModule_AddIntConstant(m, "DRAIN_LOOK", DRAIN_LOOK) < 0 || PyModule_AddIntConstant(m, "DRAIN_TICKED", DRAIN_TICKED) < 0 ||
-        PyModule_AddIntConstant(m, "DRAIN_STOPS", DRAIN_STOPS) < 0 || PyModule_AddIntConstant(m, "LARGE_BUFFER", LARGE_BUFFER) < 0)
+        PyModule_AddIntConstant(m, "DEATH_EXIT", GP_DEATH_EXIT) < 0 || PyModule_AddIntConstant(m, "DEATH_RESTART", GP_DEATH_RESTART) < 0 ||
+        PyModule_AddIntConstant(m, "DEATH_CONTINUE", GP_DEATH_CONTINUE) < 0 || PyModule_AddIntConstant(m, "DRAIN_LOOK", DRAIN_LOOK) < 0 ||
+        PyModule_AddIntConstant(m, "DRAIN_TICKED", DRAIN_TICKED) < 0 || PyModule_AddIntConstant(m, "DRAIN_STOPS", DRAIN_STOPS) < 0 ||
+        PyModule_AddIntConstant(m, "LARGE_BUFFER", LARGE_BUFFER) < 0)
         return NULL;
     return m;
 }

@@ -37,6 +37,8 @@ struct gp_hooks {
     PyObject *start;    /* () -> None: start the runtime */
     PyObject *refer;    /* (object) -> what stands in a message for an object that there is a copy of, or None */
     PyObject *full;     /* (attempt: int) -> bool: look for garbage, since the memory is full; False: give up */
+    PyObject *died;     /* (a death's number, facts of it and of a goroutine lost with it) -> what a failed goroutine stores */
+    PyObject *gone;     /* (proc) -> exception: a worker that has died and is not replaced */
     PyObject *unread;   /* (id, failure, site) -> None: a failed goroutine's last handle died unread */
     PyObject *error, *chan_closed, *out_of_memory, *stopped, *owner_died; /* exception types */
     PyObject *runq;     /* deque: goroutines ready on this proc */
@@ -177,6 +179,11 @@ extern PyCFunction channel_send_method, channel_recv_method, channel_recv_ok_met
 #define FAST(f) (PyCFunction)(void (*)(void))(f), METH_FASTCALL | METH_KEYWORDS
 
 enum drained { DRAIN_LOOK = 1, DRAIN_TICKED = 2, DRAIN_STOPS = 4 }; /* flags of drain() */
+
+/* ---- obituary.c */
+PyObject *obituary_read(const struct gp_message *m);                  /* the outcome of a lost goroutine; NULL: damaged, or an exception */
+PyObject *raise_death(uint32_t proc);                                 /* a worker that is gone for good; always NULL */
+extern PyMethodDef death_functions[];
 
 /* ---- dump.c */
 extern PyMethodDef dump_functions[];

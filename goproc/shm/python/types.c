@@ -18,6 +18,7 @@ static PyObject *chan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
         Py_DECREF(h);
         return NULL;
     }
+    gp_own(ring, GP_TAG(GP_TAG_CHAN, h->ref)); /* it outlives its creator */
     o->ring = ring;
     o->cap = (uint32_t)cap;
     return (PyObject *)h;

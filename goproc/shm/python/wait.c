@@ -3,11 +3,13 @@
  * On the scheduler's thread a goroutine parks through the park hook, which runs others meanwhile; any other thread
  * sleeps on its waiter's state word without the GIL.
  */
+#include <limits.h>
 #include <malloc.h>
 #include <math.h>
 #include <unistd.h>
 
 #include "python.h"
+#include <structmember.h>
 
 #define TICKS 512 /* operations in a row without a block, after which a goroutine offers its turn */
 #define STACK_NEEDED 40
@@ -412,6 +414,21 @@ void wait_forever(struct wait_spec *w) {
 
 /* ---- what the scheduler calls: parking and idling */
 
+/* For reports on this process's death. `id` is a slot of the class, so it is where its descriptor says. */
+static uint64_t id_of(PyObject *g) {
+    static PyTypeObject *type;
+    static Py_ssize_t offset;
+    if (GP_UNLIKELY(type != Py_TYPE(g))) {
+        PyObject *slot = PyObject_GetAttrString((PyObject *)Py_TYPE(g), "id");
+        offset = slot && Py_IS_TYPE(slot, &PyMemberDescr_Type) ? ((PyMemberDescrObject *)slot)->d_member->offset : 0;
+        type = Py_TYPE(g);
+        Py_XDECREF(slot);
+        PyErr_Clear();
+    }
+    PyObject *id = offset ? *(PyObject **)((char *)g + offset) : NULL;
+    return id && PyLong_Check(id) ? PyLong_AsUnsignedLongLongMask(id) : 0;
+}
+
 static PyObject *core_bind(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
     (void)module;
     if (nargs != 2) return PyErr_Format(PyExc_TypeError, "bind(slot, goroutine)");
@@ -427,24 +444,44 @@ static PyObject *core_bind(PyObject *module, PyObject *const *args, Py_ssize_t n
         parked = v;
         parked_cap = cap;
     }
+    gp_set(&gp_waiter_at(gp.proc, (uint32_t)slot)->goroutine, id_of(args[1]));
     PyObject *old = parked[slot];
     parked[slot] = Py_NewRef(args[1]);
     Py_XDECREF(old);
     Py_RETURN_NONE;
 }
 
-/* g.parked: False, g.told: True, and into the run queue; without a bytecode in between, where a signal could come */
-static int make_ready(PyObject *g, bool next) {
+/* g.parked: False, g.told, and into the run queue; without a bytecode in between, where a signal could come */
+static int make_ready(PyObject *g, bool told, bool next) {
     static PyObject *parked_, *told_;
     if (!told_ && (!(parked_ = PyUnicode_InternFromString("parked")) || !(told_ = PyUnicode_InternFromString("told")))) return -1;
     PyObject *waits = PyObject_GetAttr(g, parked_);
     if (!waits) return -1;
     Py_DECREF(waits);
     if (waits != Py_True) return 0; /* something else was faster */
-    if (PyObject_SetAttr(g, parked_, Py_False) < 0 || PyObject_SetAttr(g, told_, Py_True) < 0) return -1;
+    if (PyObject_SetAttr(g, parked_, Py_False) < 0 || PyObject_SetAttr(g, told_, told ? Py_True : Py_False) < 0) return -1;
     PyObject *r = PyObject_CallOneArg(next ? hooks.ready_next : hooks.ready, g);
     Py_XDECREF(r);
     return r ? 0 : -1;
+}
+
+/* A process has died, perhaps after it fired one of our waiters and before it told. `told` stays false: rule O2. */
+static int look_at_waiters(void) {
+    static uint64_t run;
+    static uint32_t seen;
+    uint32_t scans = gp_acquire(&gp.head->scans), n = gp_get(&gp.my->waiters_used);
+    if (run != gp.run) seen = 0;
+    run = gp.run;
+    if (scans == seen) return 0;
+    seen = scans;
+    for (uint32_t i = 0; i < n; i++) {
+        struct gp_waiter *w = gp_waiter_at(gp.proc, i);
+        unsigned tag = GP_W_TAG(gp_acquire(&w->state));
+        if (tag == GP_W_IDLE || tag == GP_W_WAITING || gp_get(&w->thread) == GP_WATCHED) continue;
+        if (gp_get(&w->thread)) gp_futex_wake((_Atomic uint32_t *)&w->state, INT_MAX);
+        else if (i < parked_cap && parked[i] && make_ready(parked[i], false, false) < 0) return -1;
+    }
+    return 0;
 }
 
 static PyObject *core_drain(PyObject *module, PyObject *unused) {
@@ -471,10 +508,11 @@ static PyObject *core_drain(PyObject *module, PyObject *unused) {
             /* a late bit may meet a waiter that has gone on to wait for something else, or for nothing */
             if (tag == GP_W_IDLE || told[i] >= parked_cap || !parked[told[i]]) continue;
             if (tag == GP_W_WAITING && !atomic_exchange(&gp_waiter_at(gp.proc, told[i])->rethink, 0)) continue;
-            if (make_ready(parked[told[i]], told[i] == heir) < 0) return NULL;
+            if (make_ready(parked[told[i]], true, told[i] == heir) < 0) return NULL;
         }
     if (gp_get(&gp.my->rescan)) {
         atomic_store(&gp.my->rescan, 0);
+        if (look_at_waiters() < 0) return NULL;
         flags |= DRAIN_LOOK;
     }
     return PyLong_FromLong(flags);

@@ -1,0 +1,155 @@
+"""Deaths of workers: what becomes of a goroutine that was lost with its process, and how to kill a worker.
+
+The coroner (shm/coroner.c) learns of a death, repairs shared memory and leaves a record there, the last 32 of which are
+kept. A goroutine that was lost has an outcome that names the record. Whoever reads that outcome makes a WorkerDied of it.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Any, NamedTuple
+
+from goproc._sched import scheduler
+from goproc.errors import WorkerDied
+from goproc.shm import _core
+
+__all__ = ["kill"]
+
+POLICIES = {
+    "restart": _core.DEATH_RESTART,
+    "continue": _core.DEATH_CONTINUE,
+    "exit": _core.DEATH_EXIT,
+}
+DEFAULT = "restart"
+_STARTING = 1  # enum gp_proc_state
+
+
+class Lost(NamedTuple):
+    """A goroutine that was lost with its process."""
+
+    id: int
+    name: str
+    started: bool  # False: it was pinned to the process, and had not begun
+    waited: bool  # it was blocked in an operation; False: it ran, or was ready to
+
+
+class Death(NamedTuple):
+    """The record of a death."""
+
+    proc: int
+    pid: int
+    status: int  # as os.wait() has it; -1: not known
+    memory: int  # bytes resident at most; 0: not known
+    timed_out: bool  # it was killed at the time that it had asked for: _core.kill_at()
+    when: float  # time.monotonic()
+    lost: int  # goroutines; the first of them are in the list
+    moved: int  # goroutines that had been taken by the process, had not begun, and run elsewhere
+    goroutines: tuple[Lost, ...]
+
+
+def death(number: int) -> Death | None:
+    """Return the record of a death by its number (the first is 1); None if it is not kept any more, or not there yet."""
+    facts = _core.death(number)
+    return None if facts is None else Death(*facts[:8], tuple(Lost(*one) for one in facts[8]))
+
+
+def deaths() -> int:
+    """Return the number of the last death: how many workers have died in this run."""
+    return _core.deaths()
+
+
+def describe(status: int) -> str:
+    """Return in words how a process ended, by its status as os.wait() has it."""
+    if status < 0:
+        return "ended; how is not known"
+    number = status & 0x7F
+    if not number:
+        return f"ended by itself with status {status >> 8}"
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f"signal {number}"
+    return f"was killed by signal {number} ({name})"
+
+
+def gone(proc: int) -> WorkerDied:
+    """Return the exception for a use of a worker that has died and is not replaced."""
+    last = next((d for n in range(deaths(), 0, -1) if (d := death(n)) is None or d.proc == proc), None)
+    how = f" (pid {last.pid}: it {describe(last.status)})" if last else ""
+    text = f"go.on({proc}): worker {proc} has died{how}, and is not replaced (on_death=continue)"
+    return _worker_died(text, proc, last.pid if last else 0, last.status if last else -1, started=False)
+
+
+def _worker_died(text: str, proc: int, pid: int, status: int, **more: Any) -> WorkerDied:
+    signalled = status >= 0 and status & 0x7F
+    return WorkerDied(
+        text,
+        proc=proc,
+        pid=pid,
+        signal=status & 0x7F if signalled else None,
+        status=status >> 8 if status >= 0 and not signalled else None,
+        reason=describe(status),
+        **more,
+    )
+
+
+def stored(
+    number: int,
+    proc: int,
+    pid: int,
+    status: int,
+    memory: int,
+    timed_out: bool,
+    unstarted: bool,
+    facts: tuple[Any, ...] | None,
+    id_: int,
+    name: str,
+    parent: int,
+    labels: str,
+) -> tuple[Any, ...]:
+    """Return what a goroutine that failed with this WorkerDied would have stored. The core calls it."""
+    from goproc._pickling import failure
+    from goproc._proc import fatal
+
+    reason = describe(status)
+    if unstarted:
+        text = f"goroutine {id_} ({name}) was for proc {proc} alone, which died (pid {pid}) and is not replaced: it {reason}"
+    else:
+        text = f"goroutine {id_} ({name}) was lost with its process: proc {proc} (pid {pid}) {reason}"
+    exc = _worker_died(
+        text,
+        proc,
+        pid,
+        status,
+        memory=memory,
+        goroutines=tuple((lost[0], lost[1]) for lost in facts[8]) if facts else (),
+        timed_out=timed_out,
+        started=not unstarted,
+    )
+    return fatal.Failure(failure.pack(exc), labels, name, parent).store()
+
+
+def kill(proc: int) -> None:
+    """Kill a worker, as `kill -9` does. Its goroutines are lost, and their handles get WorkerDied.
+
+    Returns at once; what follows is up to the policy (``--on-death``). A worker that has just died, and whose replacement
+    is not there yet, is not killed again.
+
+    Args:
+        proc: its number: 1 to procs(). A goroutine may kill the worker that it runs on.
+
+    Raises:
+        TypeError: proc is no whole number.
+        ValueError: there is no such worker. The host, proc 0, is none.
+    """
+    if not isinstance(proc, int) or isinstance(proc, bool):
+        raise TypeError(f"kill() takes the number of a worker, not {type(proc).__name__}")
+    _core.ensure()
+    workers = _core.procs() - 1
+    if proc == 0:
+        raise ValueError("kill(0): proc 0 is the host, the process of the script; only workers can be killed")
+    if not 0 < proc <= workers:
+        known = f"the workers are 1 to {workers}" if workers else "there is no worker (--procs 0)"
+        raise ValueError(f"kill({proc}): {known}")
+    while not _core.kill(proc) and _core.proc_facts(proc)[1] == _STARTING:
+        scheduler.sleep(0.001)  # its process id is not known yet

@@ -1,0 +1,100 @@
+/* repair_heap.c - step 4: what a dead process owned in all arenas is free, and its handles are forgotten.
+ *
+ * An owner tag is the truth about a block. A PART lives and dies with the block that it is a buffer of, so it is looked at
+ * while that block still says whose it was.
+ */
+#include "../mem/pages.h"
+#include "repair.h"
+
+#define CHAIN 4 /* a buffer of a call of a task: no chain of PART is longer */
+
+/* ---- blocks */
+
+static bool belongs(const struct gp_dead *d, uint64_t tag) {
+    uint64_t capacity;
+    for (int i = 0; i < CHAIN && GP_TAG_KIND(tag) == GP_TAG_PART; i++) {
+        gp_ref parent = (gp_ref)GP_TAG_VALUE(tag);
+        if (!gp_block_check(parent, &capacity)) return false;
+        tag = gp_tag(parent);
+    }
+    return tag == d->tag;
+}
+
+static void free_part(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
+    (void)bytes;
+    uint64_t tag = gp_acquire(&b->tag);
+    if (object || GP_TAG_KIND(tag) != GP_TAG_PART || !belongs(arg, tag)) return;
+    gp_release(&b->tag, ((const struct gp_dead *)arg)->tag); /* its buffers, if it has any, are looked at later or were */
+}
+
+static void free_block(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
+    (void)bytes;
+    if (!object && gp_acquire(&b->tag) == ((const struct gp_dead *)arg)->tag) gp_release(&b->tag, 0);
+}
+
+/* ---- objects */
+
+void gp_repair_free_object(struct gp_object *o) {
+    gp_set(&o->gen, gp_get(&o->gen) + 1);
+    gp_set(&o->kind, 0);
+    gp_set(&o->flags, 0);
+    gp_order();
+    gp_release(&o->tag, 0);
+}
+
+/* A mutex whose waiter was woken, and died before it tried again. */
+static void look_at_mutex(struct gp_object *o) {
+    if (!(gp_get(&o->flags) & GP_OBJ_WOKEN) || !gp_repair_lock(o)) return;
+    gp_repair_settle(o);
+    gp_repair_unlock(o);
+}
+
+static void forget_holder(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
+    const struct gp_dead *d = arg;
+    (void)bytes;
+    if (!object) return;
+    struct gp_object *o = (struct gp_object *)b;
+    uint32_t kind = gp_get(&o->kind);
+    uint64_t bit = 1ULL << (d->proc % 64);
+    if (kind == 0) {
+        if (gp_acquire(&o->tag) == d->tag) gp_repair_free_object(o); /* it died while it made it */
+        return;
+    }
+    bool held = gp_get(&o->holders[d->proc / 64]) & bit;
+    if (held) atomic_fetch_and(&o->holders[d->proc / 64], ~bit);
+    if (kind == GP_KIND_MUTEX || kind == GP_KIND_ONCE) look_at_mutex(o);
+    if (!held || !gp_unheld(o) || (kind == GP_KIND_GOROUTINE && !gp_outcome_over(o))) return;
+    /* no process has a handle, and none will drop the last one: it is the collector's */
+    atomic_fetch_or(&o->flags, GP_OBJ_SHARED);
+    atomic_fetch_add(&gp.head->collect, 1);
+}
+
+/* ---- pages that it was giving back to the system, in whoever's arena */
+
+static void restore(uint64_t arena, uint32_t page, uint32_t origin) {
+    struct gp_page *d = gp_page_at(arena, page);
+    struct gp_block *b = (struct gp_block *)gp_page_start(arena, page);
+    uint64_t pages = origin == GP_CLASS_EXTENT ? gp_get(&d->pages) : 1;
+    gp_back((uint64_t)(gp_page_start(arena, page) - gp.base), pages * GP_PAGE); /* its memory may be gone already */
+    if (origin == GP_CLASS_EXTENT) gp_set(&b->tag, 0);
+    gp_release(&d->cls, origin);
+}
+
+static void restore_pages(const struct gp_dead *d, uint32_t proc) {
+    uint64_t arena = gp_arena_at(proc), taken = GP_TAG(GP_TAG_TAKEN, d->proc + 1);
+    for (uint32_t page = gp_first_page(); page < gp.arena_bytes / GP_PAGE; page++) {
+        uint32_t cls = gp_acquire(&gp_page_at(arena, page)->cls), origin = gp_page_class(gp_page_at(arena, page));
+        struct gp_block *b = (struct gp_block *)gp_page_start(arena, page);
+        if (cls == 0) return;
+        if (cls != origin && cls >> 16 == d->proc + 1) restore(arena, page, origin);
+        else if (cls == GP_CLASS_EXTENT && gp_acquire(&b->tag) == taken) gp_release(&b->tag, 0);
+    }
+}
+
+bool gp_repair_heap(const struct gp_dead *d) {
+    for (uint32_t p = 0; p < gp.nprocs; p++) restore_pages(d, p);
+    gp_heap_each(free_part, (void *)(uintptr_t)d);
+    gp_heap_each(free_block, (void *)(uintptr_t)d);
+    gp_heap_each(forget_holder, (void *)(uintptr_t)d);
+    return true;
+}

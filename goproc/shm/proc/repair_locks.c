@@ -1,0 +1,269 @@
+/* repair_locks.c - step 1: the locks of a dead process, and the operation that it was in the middle of.
+ *
+ * Its journal says what it was about to do. Whether the COMMIT was made is told from what that stored: if so, the rest is
+ * done here, as the operation would have; if not, nothing had happened. Then what holds for the object at rest is made
+ * true again, also where the process died between two operations under one lock: a receive that has made room, say, and
+ * has not moved up the first waiting sender yet.
+ *
+ * Nothing here waits. Whoever sleeps for a lock that the dead one knew of is woken: it may have been woken as the next, or
+ * died between the release and the wake.
+ */
+#include <limits.h>
+
+#include "repair.h"
+
+#define MOST_LINKS (GP_WAITERS + GP_SELECTS)
+
+/* ---- firing */
+
+static uint32_t owner_word(uint32_t proc) { return (gp_get(&gp_proc_at(proc)->incarnation) & 0x1fffff) << 10 | (proc + 1); }
+
+static uint64_t proc_tag(uint32_t proc) {
+    return GP_TAG(GP_TAG_PROC, (uint64_t)(gp_get(&gp_proc_at(proc)->incarnation) & 0x1fffff) << 16 | (proc + 1));
+}
+
+static bool fire(struct gp_object *o, uint32_t sd, unsigned tag) {
+    struct gp_sudog *s = gp_sudog_at(sd);
+    uint32_t proc = s->proc, waiter = s->waiter;
+    bool won = gp_fire(o, sd, tag);
+    if (won) gp_unlink(o, sd);
+    if (won) gp_tell_now(proc, waiter);
+    return won;
+}
+
+static void fire_all(struct gp_object *o, unsigned tag) {
+    bool context = gp_get(&o->flags) & GP_OBJ_CONTEXT;
+    for (uint32_t sd; (sd = gp_get(&o->recvq_first)) != 0 || (!context && (sd = gp_get(&o->sendq_first)) != 0);) fire(o, sd, tag);
+}
+
+bool gp_repair_fire_first(struct gp_object *o, unsigned tag) {
+    for (uint32_t sd; (sd = gp_get(&o->recvq_first)) != 0;)
+        if (fire(o, sd, tag)) return true;
+    return false;
+}
+
+static bool grant(struct gp_object *o, uint32_t sd, int64_t value) {
+    struct gp_sudog *s = gp_sudog_at(sd);
+    uint32_t proc = s->proc, waiter = s->waiter;
+    if (!gp_fire(o, sd, GP_W_FIRED)) return false;
+    gp_set(&o->value, value);
+    if (gp_get(&o->kind) != GP_KIND_SEMAPHORE) gp_set(&o->owner, owner_word(proc));
+    gp_unlink(o, sd);
+    gp_tell_now(proc, waiter);
+    return true;
+}
+
+/* ---- queues: `next` from the first on is the truth */
+
+static void rebuild(_Atomic uint32_t *first, _Atomic uint32_t *last) {
+    uint32_t prev = 0, n = 0;
+    for (uint32_t sd = gp_get(first); sd && gp_sudog_check(sd) && n < MOST_LINKS; sd = gp_get(&gp_sudog_at(sd)->next), n++) {
+        gp_set(&gp_sudog_at(sd)->prev, prev);
+        gp_sudog_at(sd)->linked = 1;
+        prev = sd;
+    }
+    gp_set(last, prev);
+}
+
+static bool has_senders(const struct gp_object *o) {
+    uint32_t kind = gp_get(&o->kind);
+    return (kind == GP_KIND_CHAN || kind == GP_KIND_RWMUTEX) && !(gp_get(&o->flags) & GP_OBJ_CONTEXT);
+}
+
+static void rebuild_queues(struct gp_object *o) {
+    rebuild(&o->recvq_first, &o->recvq_last);
+    if (has_senders(o)) rebuild(&o->sendq_first, &o->sendq_last);
+}
+
+bool gp_repair_linked(const struct gp_object *o, uint32_t sd) {
+    const struct gp_sudog *s = gp_sudog_at(sd);
+    uint32_t prev = gp_get(&s->prev);
+    if (gp_get(&o->recvq_first) == sd || (has_senders(o) && gp_get(&o->sendq_first) == sd)) return true;
+    if (!prev || !gp_sudog_check(prev)) return false;
+    const struct gp_sudog *p = gp_sudog_at(prev);
+    return p->object == s->object && p->linked && gp_get(&p->next) == sd;
+}
+
+/* ---- what can go on */
+
+static struct gp_message *slots(const struct gp_object *c) { return (struct gp_message *)((char *)gp_at(c->ring) + 64); }
+
+static void promote(struct gp_object *c) {
+    for (uint32_t sd; (sd = gp_get(&c->sendq_first)) != 0;) {
+        uint64_t tail = gp_get(&c->tail);
+        if (tail - gp_get(&c->head) >= c->cap) return;
+        struct gp_sudog *s = gp_sudog_at(sd);
+        uint32_t proc = s->proc, waiter = s->waiter;
+        slots(c)[tail % c->cap] = s->msg;
+        gp_ref block = s->msg.block;
+        if (!gp_fire(c, sd, GP_W_FIRED)) continue;
+        gp_release(&c->tail, tail + 1);
+        if (block) gp_own(block, GP_TAG(GP_TAG_CHAN, gp_ref_of(c)));
+        gp_unlink(c, sd);
+        gp_tell_now(proc, waiter);
+    }
+}
+
+static void settle_channel(struct gp_object *c) {
+    if (gp_get(&c->flags) & GP_OBJ_CLOSED) fire_all(c, GP_W_CLOSED);
+    else if (!(gp_get(&c->flags) & GP_OBJ_LAZY)) promote(c);
+}
+
+static void settle_mutex(struct gp_object *o) {
+    bool dead = gp_get(&o->value) != 0 && gp_repair_died(gp_get(&o->owner));
+    atomic_fetch_and(&o->flags, (uint16_t)~GP_OBJ_WOKEN); /* who was woken may be the dead one; one too many does no harm */
+    if ((gp_get(&o->value) == 0 || dead) && gp_repair_fire_first(o, GP_W_RETRY)) atomic_fetch_or(&o->flags, GP_OBJ_WOKEN);
+}
+
+static void settle_rwmutex(struct gp_object *o) {
+    int64_t value = gp_get(&o->value);
+    if (value < 0 && gp_repair_died(gp_get(&o->owner))) {
+        fire_all(o, GP_W_RETRY); /* the first of them is told */
+    } else if (value == 0) {
+        for (uint32_t sd; (sd = gp_get(&o->sendq_first)) != 0;)
+            if (grant(o, sd, -1)) return;
+    }
+    if (gp_get(&o->value) < 0 || gp_get(&o->sendq_first)) return;
+    bool any = false;
+    for (uint32_t sd; (sd = gp_get(&o->recvq_first)) != 0;) any |= grant(o, sd, gp_get(&o->value) + 1);
+    if (any) gp_set(&o->owner, 0);
+}
+
+static void settle_semaphore(struct gp_object *o) {
+    for (uint32_t sd; (sd = gp_get(&o->recvq_first)) != 0;) {
+        int64_t left = gp_get(&o->value) - (int64_t)gp_sudog_at(sd)->n;
+        if (left < 0) return;
+        grant(o, sd, left);
+    }
+}
+
+/* As long as anybody is counted, `value` is not 0: if it is, all that still wait are to go. */
+static void settle_barrier(struct gp_object *o) {
+    if (gp_get(&o->value) == 0) {
+        fire_all(o, GP_W_FIRED);
+        return;
+    }
+    int64_t n = 0;
+    for (uint32_t sd = gp_get(&o->recvq_first); sd; sd = gp_get(&gp_sudog_at(sd)->next)) n++;
+    gp_set(&o->value, n);
+}
+
+void gp_repair_settle(struct gp_object *o) {
+    switch (gp_get(&o->kind)) {
+    case GP_KIND_CHAN: settle_channel(o); break;
+    case GP_KIND_WAITGROUP:
+    case GP_KIND_GOROUTINE:
+        if (gp_is_done(o)) fire_all(o, GP_W_CLOSED);
+        break;
+    case GP_KIND_MUTEX:
+    case GP_KIND_ONCE: settle_mutex(o); break;
+    case GP_KIND_RWMUTEX: settle_rwmutex(o); break;
+    case GP_KIND_SEMAPHORE: settle_semaphore(o); break;
+    case GP_KIND_BARRIER: settle_barrier(o); break;
+    default: break;
+    }
+}
+
+/* ---- the journal */
+
+/* Has the dead one fired this waiter? It held the lock of the only case that says so. */
+static bool fired(const struct gp_journal *j) {
+    const struct gp_sudog *s = gp_sudog_at((uint32_t)gp_get(&j->b));
+    uint64_t state = gp_acquire(&gp_waiter_at(s->proc, s->waiter)->state);
+    unsigned tag = GP_W_TAG(state);
+    return GP_W_EPOCH(state) == gp_get(&j->d) && GP_W_CASE(state) == s->cas &&
+           (tag == GP_W_FIRED || tag == GP_W_CLOSED || tag == GP_W_RETRY);
+}
+
+static void own(const struct gp_journal *j, uint64_t tag) {
+    gp_ref block = (gp_ref)gp_get(&j->c);
+    if (block) gp_own(block, tag);
+}
+
+static void redo_fired(const struct gp_dead *d, const struct gp_journal *j, struct gp_object *o, uint32_t op) {
+    uint32_t sd = (uint32_t)gp_get(&j->b), proc = gp_sudog_at(sd)->proc;
+    switch (op) {
+    case GP_OP_HANDOFF: own(j, proc_tag(proc)); break;
+    case GP_OP_TAKE: own(j, d->tag); break;
+    case GP_OP_PROMOTE:
+        gp_release(&o->tail, gp_get(&j->e) + 1);
+        own(j, GP_TAG(GP_TAG_CHAN, gp_ref_of(o)));
+        break;
+    case GP_OP_GRANT:
+        gp_set(&o->value, (int64_t)gp_get(&j->e));
+        if (gp_get(&o->kind) != GP_KIND_SEMAPHORE) gp_set(&o->owner, owner_word(proc));
+        break;
+    default: break;
+    }
+    if (gp_repair_linked(o, sd)) gp_unlink(o, sd);
+    gp_tell_now(proc, gp_sudog_at(sd)->waiter);
+}
+
+static void redo(const struct gp_dead *d, const struct gp_journal *j, struct gp_object *o) {
+    uint32_t op = gp_get(&j->op);
+    if (op == GP_OP_BUFPUT) {
+        if (gp_get(&o->tail) == gp_get(&j->d) + 1) own(j, GP_TAG(GP_TAG_CHAN, gp_ref_of(o)));
+    } else if (op == GP_OP_BUFGET) {
+        if (gp_get(&o->head) == gp_get(&j->d) + 1) own(j, d->tag);
+    } else if (op != GP_OP_NONE && gp_sudog_check((uint32_t)gp_get(&j->b))) {
+        struct gp_sudog *s = gp_sudog_at((uint32_t)gp_get(&j->b));
+        if (fired(j)) redo_fired(d, j, o, op);
+        if (!gp_repair_linked(o, (uint32_t)gp_get(&j->b))) s->linked = 0; /* its owner must not unlink it again */
+    }
+}
+
+/* ---- the locks */
+
+static bool is_object(gp_ref ref) { return (uint64_t)ref * GP_LINE >= gp.heap_at && gp_object_check(ref); }
+
+/* A task that the dead one has put into a ring, or was about to take out of it, belongs to the queue. */
+static void restore_ring(uint32_t proc) {
+    struct gp_queue *q = &gp_proc_at(proc)->queue;
+    for (uint32_t n = gp_get(&q->head); n != gp_get(&q->tail); n++)
+        gp_own(gp_task_slot(proc, false, n), GP_TAG(GP_TAG_QUEUE, proc + 1));
+    for (uint32_t n = gp_get(&q->pinned_head); n != gp_get(&q->pinned_tail); n++)
+        gp_own(gp_task_slot(proc, true, n), GP_TAG(GP_TAG_QUEUE, proc + 1));
+}
+
+static void make_sound(const struct gp_dead *d, const struct gp_journal *j, gp_ref ref) {
+    if (is_object(ref)) {
+        struct gp_object *o = gp_at(ref);
+        rebuild_queues(o);
+        if (gp_get(&j->a) == ref) redo(d, j, o);
+        gp_repair_settle(o);
+        return;
+    }
+    for (uint32_t p = 0; p < gp.nprocs; p++)
+        if (gp_ref_of(&gp_proc_at(p)->queue) == ref) restore_ring(p);
+}
+
+static void let_go(const struct gp_dead *d, const struct gp_journal *j, gp_ref ref) {
+    _Atomic uint32_t *word = (_Atomic uint32_t *)((char *)gp_at(ref) + 16);
+    bool tree = ref == gp_ref_of(&gp.head->tree);
+    if (!tree && !is_object(ref) && (uint64_t)ref * GP_LINE >= gp.parts_at) return; /* no line with a lock */
+    if ((gp_get(word) & ~GP_LOCK_WAITERS) == d->word) {
+        if (tree) { /* its repair takes other locks: it is for the second step */
+            atomic_store(word, GP_CORONER_WORD | GP_LOCK_WAITERS);
+            return;
+        }
+        make_sound(d, j, ref);
+        atomic_exchange(word, 0);
+    }
+    gp_futex_wake(word, INT_MAX);
+}
+
+void gp_repair_locks(const struct gp_dead *d) {
+    struct gp_journal *j = &gp_proc_at(d->proc)->journal;
+    uint32_t n = gp_acquire(&j->nlocks), spill = gp_get(&j->spill);
+    uint64_t capacity;
+    if (n > GP_JOURNAL_LOCKS) n = GP_JOURNAL_LOCKS;
+    for (uint32_t i = n; i-- > 0;) let_go(d, j, gp_get(&j->locks[i]));
+    if (spill && gp_block_check(spill, &capacity)) {
+        const gp_ref *list = (const gp_ref *)gp_payload(spill);
+        for (uint64_t i = 0; i < gp_len(spill) / sizeof *list; i++)
+            if (list[i]) let_go(d, j, list[i]);
+    }
+    gp_set(&j->op, GP_OP_NONE);
+    gp_set(&j->nlocks, 0);
+    gp_set(&j->spill, 0);
+}

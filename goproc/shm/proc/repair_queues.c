@@ -1,0 +1,46 @@
+/* repair_queues.c - step 2: the goroutines of a dead process leave the queues in which they waited. */
+#include "repair.h"
+
+/* No peer is to hand anything to a waiter of the dead any more. What has been handed over is lost with it. */
+static void end_waiters(uint32_t proc, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        struct gp_waiter *w = gp_waiter_at(proc, i);
+        uint64_t seen = gp_acquire(&w->state);
+        if (GP_W_TAG(seen) == GP_W_WAITING)
+            atomic_compare_exchange_strong(&w->state, &seen, GP_W(GP_W_EPOCH(seen), 0, GP_W_DEAD));
+    }
+}
+
+/* It was signalled, and has not gone on: another one is to. */
+static bool signal_is_lost(const struct gp_object *o, const struct gp_sudog *s) {
+    uint64_t state = gp_acquire(&gp_waiter_at(s->proc, s->waiter)->state);
+    return gp_get(&o->kind) == GP_KIND_COND && GP_W_TAG(state) == GP_W_FIRED && GP_W_EPOCH(state) == s->epoch &&
+           GP_W_CASE(state) == s->cas;
+}
+
+static bool leave(uint32_t sd) {
+    struct gp_sudog *s = gp_sudog_at(sd);
+    gp_ref ref = s->object;
+    if (!ref || !gp_object_check(ref)) return true;
+    struct gp_object *o = gp_at(ref);
+    if (!gp_repair_lock(o)) return false; /* also if it is in no queue: who fired it may still be there */
+    if (gp_get(&o->gen) == s->gen) {
+        if (gp_repair_linked(o, sd)) gp_unlink(o, sd);
+        else if (signal_is_lost(o, s)) gp_repair_fire_first(o, GP_W_FIRED);
+        gp_repair_settle(o);
+    }
+    gp_repair_unlock(o);
+    s->object = 0;
+    return true;
+}
+
+bool gp_repair_queues(const struct gp_dead *d) {
+    const struct gp_proc *p = gp_proc_at(d->proc);
+    uint32_t waiters = gp_get(&p->waiters_used), selects = gp_get(&p->sudogs_used);
+    end_waiters(d->proc, waiters);
+    for (uint32_t i = 0; i < waiters; i++)
+        if (!leave(gp_sudog_ref(d->proc, i))) return false;
+    for (uint32_t i = 0; i < selects; i++)
+        if (!leave(gp_sudog_ref(d->proc, gp.waiters + i))) return false;
+    return true;
+}

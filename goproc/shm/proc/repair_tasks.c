@@ -1,0 +1,173 @@
+/* repair_tasks.c - step 3: the goroutines of a dead process.
+ *
+ * Those that had begun are lost: their outcome is an obituary, from which a reader makes WorkerDied. If nobody can read
+ * that, and the code that created the goroutine has kept no handle, it is a panic; if the only handles died with the same
+ * process, nobody asks. Those that had not begun run elsewhere, with one exception: a pinned one runs on the replacement,
+ * and is lost if there is none.
+ */
+#include <stdlib.h>
+
+#include "repair.h"
+
+struct search {
+    struct gp_dead *d;
+    const struct gp_death *how;
+    gp_ref *found;
+    uint32_t n, room;
+    bool short_of_memory, ends;
+};
+
+static struct gp_task *task_at(gp_ref ref) { return (struct gp_task *)((char *)gp_at(ref) + GP_BLOCK_HEAD); }
+
+/* ---- the lost */
+
+static bool blocked(uint32_t proc, uint64_t id) {
+    uint32_t n = gp_get(&gp_proc_at(proc)->waiters_used);
+    for (uint32_t i = 0; i < n; i++) {
+        struct gp_waiter *w = gp_waiter_at(proc, i);
+        if (gp_get(&w->goroutine) == id && GP_W_TAG(gp_get(&w->state)) != GP_W_IDLE) return true;
+    }
+    return false;
+}
+
+/* The text of a site ends with the word "statement" where the code drops the handle at once. */
+static bool is_statement(gp_ref site) {
+    static const char word[] = "\nstatement";
+    uint64_t capacity, n;
+    if (!site || !gp_block_check(site, &capacity) || GP_TAG_KIND(gp_tag(site)) != GP_TAG_DEFINITION) return false;
+    n = gp_len(site);
+    return n >= sizeof word - 1 && memcmp(gp_payload(site) + n - (sizeof word - 1), word, sizeof word - 1) == 0;
+}
+
+static void panic(struct gp_dead *d, gp_ref ref) {
+    if (d->panics) return;
+    d->panics = true;
+    d->panic = *task_at(ref);
+    uint64_t n = gp_len(ref) - sizeof(struct gp_task);
+    if (n > sizeof d->labels - 1) n = sizeof d->labels - 1;
+    memcpy(d->labels, task_at(ref) + 1, n);
+    d->labels[n] = 0;
+}
+
+static void set_outcome(struct gp_object *o, gp_ref ref, const struct search *s) {
+    struct gp_task *t = task_at(ref);
+    struct gp_obituary obituary = {
+        .death = s->d->death, .memory = s->how->memory, .pid = s->how->pid, .status = s->how->status, .task = ref,
+        .proc = (uint16_t)s->d->proc, .timed_out = s->how->timed_out != 0, .unstarted = gp_get(&t->started) == GP_UNSTARTED,
+    };
+    memset(&t->call, 0, sizeof t->call);
+    t->call.codec = GP_CODEC_DEATH;
+    t->call.len = sizeof obituary;
+    memcpy(t->call.data, &obituary, sizeof obituary);
+    gp_own(ref, GP_TAG(GP_TAG_RESULT, gp_ref_of(o)));
+    o->ring = ref;
+    o->task = 0;
+    gp_release(&o->state, GP_G_FAILED); /* COMMIT */
+    gp_repair_settle(o);
+}
+
+static bool lose(gp_ref ref, struct search *s) {
+    struct gp_task *t = task_at(ref);
+    struct gp_object *o = gp_object_check(t->object) ? gp_at(t->object) : NULL;
+    uint64_t bit = 1ULL << (s->d->proc % 64);
+    if (t->call.block) gp_own(t->call.block, s->d->tag); /* it goes with all the dead one owned */
+    t->call.block = 0;
+    if (!o || gp_get(&o->gen) != t->gen || gp_get(&o->kind) != GP_KIND_GOROUTINE) {
+        gp_own(ref, s->d->tag);
+        return true;
+    }
+    if (!gp_repair_lock(o)) return false;
+    uint64_t before = atomic_fetch_and(&o->holders[s->d->proc / 64], ~bit);
+    if (gp_acquire(&o->state) >= GP_G_OK) {
+        gp_own(ref, s->d->tag); /* it had ended, and its process with it before that was all */
+    } else if (gp_held(o)) {
+        set_outcome(o, ref, s);
+    } else {
+        if (!(before & bit) && is_statement(t->site)) panic(s->d, ref);
+        gp_own(ref, s->d->tag);
+        gp_set(&o->state, GP_G_FAILED);
+        gp_repair_unlock(o);
+        gp_repair_free_object(o);
+        return true;
+    }
+    gp_repair_unlock(o);
+    return true;
+}
+
+/* ---- all of them */
+
+static void find(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
+    struct search *s = arg;
+    if (object || !(gp_get(&b->len) >> 56 & GP_BLOCK_TASK) || bytes < GP_BLOCK_HEAD + sizeof(struct gp_task)) return;
+    if (gp_get(&b->tag) != s->d->tag) return;
+    if (s->n == s->room) {
+        uint32_t room = s->room ? 2 * s->room : 256;
+        gp_ref *found = realloc(s->found, room * sizeof *found);
+        if (!found) {
+            s->short_of_memory = true;
+            return;
+        }
+        s->found = found;
+        s->room = room;
+    }
+    s->found[s->n++] = gp_ref_of(b);
+}
+
+/* It was taken out of a ring, and had not begun. */
+static bool move(gp_ref ref, struct search *s) {
+    bool pinned = task_at(ref)->pinned == GP_PINNED;
+    int err = gp_task_push_again(ref, pinned ? s->d->proc : 0, pinned);
+    if (err == -EINTR) return false;
+    return err == 0 || lose(ref, s); /* no memory for a place in the ring, or nobody is to come to this one */
+}
+
+static bool end_one(gp_ref ref, struct search *s) {
+    switch (gp_get(&task_at(ref)->started)) {
+    case GP_UNSTARTED: return move(ref, s);
+    case GP_STARTED: return lose(ref, s);
+    default: return true; /* `go` had not returned: it goes with all that the dead one owned */
+    }
+}
+
+/* Nobody takes the place of the dead: what is pinned to it is lost. Its state says so by now, and no more is put there. */
+static bool take_pinned(const struct search *s) {
+    struct gp_queue *q = &gp_proc_at(s->d->proc)->queue;
+    for (;;) {
+        if (!gp_repair_lock(q)) return false;
+        uint32_t head = gp_get(&q->pinned_head);
+        bool any = head != gp_get(&q->pinned_tail);
+        gp_ref ref = any ? gp_task_slot(s->d->proc, true, head) : 0;
+        if (any) gp_own(ref, s->d->tag);
+        if (any) gp_set(&q->pinned_head, head + 1);
+        gp_repair_unlock(q);
+        if (!any) return true;
+    }
+}
+
+/* The record names all before any of them tells of it: a reader of an outcome looks there. */
+static void list(const struct search *s) {
+    for (uint32_t i = 0; i < s->n; i++) {
+        struct gp_task *t = task_at(s->found[i]);
+        uint32_t started = gp_get(&t->started);
+        bool lost = started == GP_STARTED || (started == GP_UNSTARTED && t->pinned == GP_PINNED && !s->d->replaced);
+        if (lost) gp_death_add(s->d->death, t, blocked(s->d->proc, t->id));
+        else if (started == GP_UNSTARTED) gp_death_moved(s->d->death);
+    }
+    gp_death_end(s->d->death);
+}
+
+bool gp_repair_tasks(struct gp_dead *d, const struct gp_death *how) {
+    struct search s = {.d = d, .how = how};
+    bool goes_on = d->replaced || take_pinned(&s);
+    bool listed = false;
+    do { /* again if there was no memory for all: those that are done have another tag */
+        s.n = 0;
+        s.short_of_memory = false;
+        gp_heap_each(find, &s);
+        if (!listed) list(&s);
+        listed = true;
+        for (uint32_t i = 0; i < s.n && goes_on; i++) goes_on = end_one(s.found[i], &s);
+    } while (s.short_of_memory && s.n > 0 && goes_on);
+    free(s.found);
+    return goes_on;
+}

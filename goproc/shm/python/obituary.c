@@ -1,0 +1,136 @@
+/* obituary.c - deaths of workers as Python sees them: their records, the outcome of a goroutine that was lost, and killing. */
+#define _GNU_SOURCE
+#include <signal.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "python.h"
+
+/* ---- records */
+
+static PyObject *goroutines_of(const struct gp_death *r) {
+    uint32_t n = r->lost < GP_DEATH_GOROUTINES ? r->lost : GP_DEATH_GOROUTINES;
+    PyObject *all = PyTuple_New(n);
+    for (uint32_t i = 0; all && i < n; i++) {
+        const struct gp_lost *g = &r->goroutine[i];
+        PyObject *name = PyUnicode_DecodeUTF8(g->name, (Py_ssize_t)strnlen(g->name, sizeof g->name), "ignore");
+        PyObject *one = name ? Py_BuildValue("(KNNN)", (unsigned long long)g->id, name, PyBool_FromLong(g->started != 0),
+                                             PyBool_FromLong(g->waited != 0)) : NULL;
+        if (one) PyTuple_SET_ITEM(all, i, one);
+        else Py_CLEAR(all);
+    }
+    return all;
+}
+
+/* (proc, pid, status, memory, timed out, when, lost, moved, goroutines) of a death, or None: it is not kept any more */
+static PyObject *death_facts(uint64_t number) {
+    if (number == 0 || number > gp_acquire(&gp.head->deaths)) Py_RETURN_NONE;
+    struct gp_death *r = gp_death_at(number), *copy = PyMem_Malloc(GP_DEATH_BYTES);
+    if (!copy) return PyErr_NoMemory();
+    uint64_t before = gp_acquire(&r->number);
+    memcpy(copy, r, GP_DEATH_BYTES);
+    atomic_thread_fence(memory_order_seq_cst);
+    PyObject *facts, *goroutines = NULL;
+    if (before != number || gp_acquire(&r->number) != number) facts = Py_NewRef(Py_None);
+    else if (!(goroutines = goroutines_of(copy))) facts = NULL;
+    else
+        facts = Py_BuildValue("(IiiKNdIIN)", copy->proc, copy->pid, copy->status, (unsigned long long)copy->memory,
+                              PyBool_FromLong(copy->timed_out != 0), (double)copy->when / 1e9, copy->lost, copy->moved, goroutines);
+    PyMem_Free(copy);
+    return facts;
+}
+
+static PyObject *core_death(PyObject *module, PyObject *arg) {
+    (void)module;
+    unsigned long long number = PyLong_AsUnsignedLongLong(arg);
+    if (PyErr_Occurred()) return NULL;
+    if (!gp.base) Py_RETURN_NONE;
+    return death_facts(number);
+}
+
+static PyObject *core_deaths(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyLong_FromUnsignedLongLong(gp.base ? gp_acquire(&gp.head->deaths) : 0);
+}
+
+/* The outcome of a goroutine that was lost: what hooks.died makes of it is what a failed goroutine stores. */
+PyObject *obituary_read(const struct gp_message *m) {
+    struct gp_obituary o;
+    memcpy(&o, m->data, sizeof o);
+    uint64_t capacity;
+    if (m->len != sizeof o || !hooks.died || !gp_block_check(o.task, &capacity) || capacity < sizeof(struct gp_task)) return NULL;
+    const struct gp_task *t = (const struct gp_task *)((char *)gp_at(o.task) + GP_BLOCK_HEAD);
+    uint64_t n = gp_len(o.task);
+    PyObject *name = PyUnicode_DecodeUTF8(t->name, (Py_ssize_t)strnlen(t->name, sizeof t->name), "ignore");
+    PyObject *labels = PyUnicode_DecodeUTF8((const char *)(t + 1), n > sizeof *t ? (Py_ssize_t)(n - sizeof *t) : 0, "ignore");
+    PyObject *facts = name && labels ? death_facts(o.death) : NULL;
+    PyObject *r = facts ? PyObject_CallFunction(hooks.died, "(KIiiKOOOKOKO)", (unsigned long long)o.death, (unsigned)o.proc, (int)o.pid,
+                                                (int)o.status, (unsigned long long)o.memory, o.timed_out ? Py_True : Py_False,
+                                                o.unstarted ? Py_True : Py_False, facts, (unsigned long long)t->id, name,
+                                                (unsigned long long)t->parent, labels) : NULL;
+    Py_XDECREF(name);
+    Py_XDECREF(labels);
+    Py_XDECREF(facts);
+    return r;
+}
+
+PyObject *raise_death(uint32_t proc) {
+    PyObject *exc = PyObject_CallFunction(hooks.gone, "I", (unsigned)proc);
+    if (exc) PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+    Py_XDECREF(exc);
+    return NULL;
+}
+
+/* ---- killing */
+
+static PyObject *core_kill(PyObject *module, PyObject *arg) {
+    (void)module;
+    unsigned long p = PyLong_AsUnsignedLong(arg);
+    if (PyErr_Occurred() || handle_ready() < 0) return NULL;
+    if (p == 0 || p >= gp.nprocs) return PyErr_Format(PyExc_ValueError, "no worker %lu", p);
+    const struct gp_proc *proc = gp_proc_at((uint32_t)p);
+    pid_t pid = gp_get(&proc->pid);
+    int fd = pid > 0 ? gp_pidfd(pid) : -1;
+    /* the number may be another process's by now; if it still is the worker's after the descriptor is there, that is its own */
+    bool there = pid > 0 && gp_get(&proc->pid) == pid && gp_get(&proc->state) <= GP_P_LIVE;
+    int r = !there ? 0 : fd >= 0 ? (int)syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) : kill(pid, SIGKILL);
+    int error = errno;
+    if (fd >= 0) close(fd);
+    errno = error;
+    if (r < 0 && errno != ESRCH) return PyErr_SetFromErrno(PyExc_OSError);
+    return PyBool_FromLong(there && r == 0);
+}
+
+/* A timer of the kernel's, so that it goes off whatever this process does by then. */
+static PyObject *core_kill_at(PyObject *module, PyObject *arg) {
+    (void)module;
+    static timer_t timer;
+    static pid_t maker; /* a forked child has no timers */
+    double seconds = PyFloat_AsDouble(arg);
+    if ((seconds == -1 && PyErr_Occurred()) || handle_ready() < 0) return NULL;
+    if (gp.proc == 0) return PyErr_Format(PyExc_ValueError, "kill_at(): the host is not killed");
+    if (!(seconds >= 0 && seconds < 1e9)) return PyErr_Format(PyExc_ValueError, "kill_at() takes a time.monotonic() time");
+    if (maker != getpid()) {
+        if (seconds == 0) Py_RETURN_NONE;
+        struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL};
+        if (timer_create(CLOCK_MONOTONIC, &event, &timer) < 0) return PyErr_SetFromErrno(PyExc_OSError);
+        maker = getpid();
+    }
+    uint64_t ns = (uint64_t)(seconds * 1e9);
+    struct itimerspec when = {.it_value = {(time_t)(ns / 1000000000ULL), (long)(ns % 1000000000ULL)}};
+    if (seconds > 0 && ns == 0) when.it_value.tv_nsec = 1;
+    gp_set(&gp.my->kill_at, ns);
+    if (timer_settime(timer, TIMER_ABSTIME, &when, NULL) < 0) return PyErr_SetFromErrno(PyExc_OSError);
+    Py_RETURN_NONE;
+}
+
+PyMethodDef death_functions[] = {
+    {"deaths", core_deaths, METH_NOARGS, PyDoc_STR("How many workers have died; the number of the last death.")},
+    {"death", core_death, METH_O,
+     PyDoc_STR("(proc, pid, status, memory, timed out, when, lost, moved, goroutines) of a death by its number; None: it is not kept.")},
+    {"kill", core_kill, METH_O, PyDoc_STR("Kill a worker; False: none is there at this moment.")},
+    {"kill_at", core_kill_at, METH_O, PyDoc_STR("Have the kernel kill this process at a monotonic time, unless it is called again; 0: never.")},
+    {NULL, NULL, 0, NULL},
+};
