@@ -247,7 +247,11 @@ def test_a_value_that_only_one_side_can_load(run: Run, tmp_path: Path) -> None:
         ("goproc.runtime(procs=100_000)", "ValueError", "more"),
         ("goproc.runtime(procs='x')", "ValueError", "not a whole number"),
         ("goproc.runtime(memory='much')", "ValueError", "not a size"),
-        ("goproc.runtime(on_death='restart')", "ValueError", "not available"),
+        (
+            "goproc.runtime(on_death='never')",
+            "ValueError",
+            "not a policy: give one of restart, continue, exit",
+        ),
         ("goproc.no_such_name", "AttributeError", "no_such_name"),
     ],
 )
@@ -275,7 +279,7 @@ def misuse(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
         ({"GOPROC_UNREAD": "loud"}, "GOPROC_UNREAD='loud': give one of report, panic, ignore"),
         ({"GOPROC_PROCS": "many"}, "GOPROC_PROCS: 'many' is not a whole number"),
         ({"GOPROC_MEMORY": "lots"}, "GOPROC_MEMORY: 'lots' is not a size"),
-        ({"GOPROC_ON_DEATH": "continue"}, "'continue' is not available"),
+        ({"GOPROC_ON_DEATH": "never"}, "GOPROC_ON_DEATH: 'never' is not a policy"),
     ],
 )
 def test_a_bad_variable_with_plain_python(run: Run, environ: dict[str, str], text: str) -> None:

@@ -100,7 +100,7 @@ def test_a_runtime_and_another(run: Run, tmp_path: Path, way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_a_death_is_seen(run: Run, tmp_path: Path, way: str) -> None:
     script = f"{HEAD}\n    warm()\n    pid = go.on(1)(os.getpid).result()\n    {way}()\n    os.kill(pid, 9)\n    sleep(60)\n"
-    done = run(script)
+    done = run(script, env={"GOPROC_ON_DEATH": "exit"})
     assert done.status == 2, done
     assert re.match(r"fatal error: proc 1 \(pid \d+\) was killed by signal 9 ", done.err), done
     assert done.err.count("fatal error") == 1 and untouched(tmp_path)
@@ -135,7 +135,10 @@ def test_the_end_where_no_thread_may_have_descriptors_of_its_own(run: Run, tmp_p
 
 @pytest.mark.parametrize("forbid", ["", FORBID_UNSHARE])
 def test_a_death_where_nothing_was_closed(run: Run, forbid: str) -> None:
-    done = run(f"{forbid}{HEAD}\n    os.kill(go.on(1)(os.getpid).result(), 9)\n    sleep(60)\n")
+    done = run(
+        f"{forbid}{HEAD}\n    os.kill(go.on(1)(os.getpid).result(), 9)\n    sleep(60)\n",
+        env={"GOPROC_ON_DEATH": "exit"},
+    )
     assert done.status == 2, done
     assert re.match(r"fatal error: proc 1 \(pid \d+\) was killed by signal 9 ", done.err), done
 
@@ -208,7 +211,7 @@ def test_a_death_while_the_zygote_is_stopped(start: Start, death: str) -> None:
     sys.stdin.readline()
     go.on(1)(die).join()
     """
-    with start(script, stdin=-1) as program:
+    with start(script, stdin=-1, env={"GOPROC_ON_DEATH": "exit"}) as program:
         program.wait_for("ready")
         program.kill(program.zygote(), 19)
         program.type("\n")

@@ -73,6 +73,7 @@ DOING = {
     """,
 }
 EACH = pytest.mark.parametrize("doing", list(DOING))
+EXIT = {"GOPROC_ON_DEATH": "exit"}  # the policy whose report is looked at here; tests/recovery has the others
 
 
 # -- kill -9 -------------------------------------------------------------------------------------------------
@@ -106,7 +107,7 @@ def test_kill_the_zygote(start: Start, doing: str) -> None:
 
 @EACH
 def test_kill_a_worker(start: Start, doing: str) -> None:
-    with start(DOING[doing], procs=3) as program:
+    with start(DOING[doing], procs=3, env=EXIT) as program:
         program.wait_for("ready")
         victim = program.worker(random.choice([1, 2]))
         number = next(p.name for p in program.alive() if p.pid == victim)[-1]
@@ -126,7 +127,7 @@ def test_kill_any_process_at_any_moment(start: Start, attempt: int) -> None:
     seed = random.randrange(1 << 32)
     dice = random.Random(seed)
     doing = dice.choice(list(DOING))
-    with start(DOING[doing], procs=3, how="python") as program:
+    with start(DOING[doing], procs=3, how="python", env=EXIT) as program:
         time.sleep(dice.random() * 0.4)
         victim = dice.choice(program.alive())
         try:
@@ -161,7 +162,7 @@ def test_the_zygote_is_killed_before_it_forks(start: Start) -> None:
 
 
 def test_all_workers_are_killed_at_once(start: Start) -> None:
-    with start(DOING["idle"], procs=4) as program:
+    with start(DOING["idle"], procs=4, env=EXIT) as program:
         program.wait_for("ready")
         victims = [program.worker(i) for i in (1, 2, 3)]
         program.kill(victims[0])
@@ -189,7 +190,7 @@ def test_the_goroutines_of_a_dead_worker_are_named(start: Start) -> None:
         go(chan().recv)
         chan().recv()
     """
-    with start(script, procs=3) as program:
+    with start(script, procs=3, env=EXIT) as program:
         program.wait_for("\n")
         a, b = program.texts()[0].split()
         program.kill(program.worker(1))
@@ -215,7 +216,7 @@ def test_the_report_names_what_only_that_process_would_have_started(run: Run) ->
         os.kill(pid, signal.SIGKILL)
         chan().recv()
     """
-    done = run(script, env={"GOPROC_PREEMPT": "0"})
+    done = run(script, env={"GOPROC_PREEMPT": "0", **EXIT})
     lines = done.err.splitlines()
     assert (done.status, lines[1]) == (2, "3 goroutines were lost with it:"), done.err
     assert sorted(re.sub(r"\d+", "N", line) for line in lines[2:]) == [
@@ -242,7 +243,7 @@ def test_nothing_hangs_on_a_dead_worker(run: Run, main: str) -> None:
         g = go.on(1)(dies)
         {main}
     """
-    done = run(script)
+    done = run(script, env=EXIT)
     assert done.status == 2 and done.err.count("fatal error: proc 1") == 1, done
     assert "goroutine was lost with it:" in done.err and ": dies\n" in done.err
 
@@ -272,7 +273,7 @@ def test_crashes_of_a_worker(run: Run, end: str, text: str) -> None:
         go.on(1)(crash)
         chan().recv()
     """
-    done = run(script)
+    done = run(script, env=EXIT)
     assert (done.status, done.out) == (2, "last words"), done
     assert re.match(rf"fatal error: proc 1 \(pid \d+\) {re.escape(text)}", done.err), done.err
     assert done.err.count("fatal error") == 1 and ": crash\n" in done.err

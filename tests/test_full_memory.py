@@ -236,7 +236,7 @@ def test_a_deadlock_is_reported(run: Run) -> None:
 def test_a_death_is_reported(run: Run) -> None:
     kill = f"    go.on(1)(lambda: os.kill(os.getpid(), {int(signal.SIGKILL)})).result()"
     script = f"{FILL}\n    import os\n{kill}"
-    done = run(script, options=OPTIONS, env=PATH)
+    done = run(script, options=OPTIONS, env={**PATH, "GOPROC_ON_DEATH": "exit"})
     assert done.status == 2 and "was killed by signal 9" in done.err.splitlines()[0], done
 
 

@@ -106,7 +106,7 @@ ENDS = {
 @pytest.mark.parametrize("end", ENDS)
 def test_ends(run: Run, way: str, end: str) -> None:
     line, status, report = ENDS[end]
-    done = run(f"{HEAD}\n    {line.format(way=way)}\n")
+    done = run(f"{HEAD}\n    {line.format(way=way)}\n", env={"GOPROC_ON_DEATH": "exit"})
     assert done.status == status, done
     assert done.err.startswith(report) and "Error: [Errno 24]" not in done.err, done
 

@@ -22,11 +22,12 @@ def fails(): raise ValueError("of a goroutine")
 """
 
 
-def run_tests(folder: Path, text: str, procs: int = 2) -> Done:
+def run_tests(folder: Path, text: str, procs: int = 2, on_death: str | None = None) -> Done:
     """Run the tests of a text with pytest, in a process of their own."""
     (folder / "test_it.py").write_text(BEGIN + textwrap.dedent(text))
     line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", "test_it.py"]
-    with programs.start_command(line, folder, programs.environment(GOPROC_PROCS=str(procs))) as program:
+    variables = programs.environment(GOPROC_PROCS=str(procs), GOPROC_ON_DEATH=on_death)
+    with programs.start_command(line, folder, variables) as program:
         return program.wait(50)
 
 
@@ -84,6 +85,7 @@ def test_first():
 def test_second():
     assert go(int, 5).result() == 5
 """,
+        on_death="exit",
     )
     assert done.status == 0 and "2 passed" in done.out, done
 

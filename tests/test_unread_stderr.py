@@ -97,7 +97,7 @@ KILL = """
 def test_a_file_that_standard_error_has_become(run: Run, tmp_path: Path, flags: str) -> None:
     """The coroner has descriptors of its own, and writes to the standard error that the process has by then."""
     replace = f"os.dup2(os.open('err', os.O_WRONLY | os.O_CREAT | {flags}), 2); os.write(2, b'before\\n')"
-    done = run(KILL.format(replace))
+    done = run(KILL.format(replace), env={"GOPROC_ON_DEATH": "exit"})
     text = (tmp_path / "err").read_text()
     assert (done.status, done.err) == (2, ""), done
     assert re.match(r"before\nfatal error: proc 1 \(pid \d+\) was killed by signal 9 ", text), text
@@ -107,12 +107,12 @@ def test_a_file_that_standard_error_has_become(run: Run, tmp_path: Path, flags: 
 def test_a_socket(run: Run) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        done = run(KILL.format("pass"), stderr=theirs.fileno())
+        done = run(KILL.format("pass"), env={"GOPROC_ON_DEATH": "exit"}, stderr=theirs.fileno())
         text = ours.recv(10000)
     assert done.status == 2, done
     assert text.startswith(b"fatal error: proc 1 "), text
 
 
 def test_a_closed_one(run: Run) -> None:
-    done = run(KILL.format("os.close(2)"))
+    done = run(KILL.format("os.close(2)"), env={"GOPROC_ON_DEATH": "exit"})
     assert (done.status, done.err) == (2, ""), done

@@ -87,7 +87,7 @@ def test_sigterm_to_a_worker_runs_its_exit_handlers(start: Start, tmp_path: Path
         print("ready", flush=True)
         chan().recv(timeout=60)
     """
-    with start(script, str(tmp_path / "made")) as program:
+    with start(script, str(tmp_path / "made"), env={"GOPROC_ON_DEATH": "exit"}) as program:
         program.wait_for("ready")
         program.kill(program.worker(1), signal.SIGTERM)
         done = program.wait(5)

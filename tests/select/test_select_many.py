@@ -220,6 +220,6 @@ def test_process_dies_in_a_select(tmp_path, n, doing):
                 c.try_recv()
             sleep(0.001)
     """
-    done = programs.run(tmp_path, text, procs=3)
+    done = programs.run(tmp_path, text, procs=3, env={"GOPROC_ON_DEATH": "exit"})
     assert done.status == 2, done.err
     assert "was killed by signal 9" in done.err and done.err.count("work") == 2, done.err
