@@ -35,7 +35,8 @@ ENDS = {
 @pytest.mark.parametrize("end", ENDS)
 def test_nobody_reads(run: Run, end: str) -> None:
     line, status = ENDS[end]
-    done = run(f"{FILL}\n    go.on(1)(int).result()\n    r = fill()\n    {line}\n", limit=20)
+    script = f"{FILL}\n    go.on(1)(int).result()\n    r = fill()\n    {line}\n"
+    done = run(script, limit=20, env={"GOPROC_ON_DEATH": "exit"})
     assert done.status == status, done
 
 
