@@ -50,7 +50,7 @@ class Death(NamedTuple):
 def death(number: int) -> Death | None:
     """Return the record of a death by its number (the first is 1); None if it is not kept any more, or not there yet."""
     facts = _core.death(number)
-    return None if facts is None else Death(*facts[:8], tuple(Lost(*one) for one in facts[8]))
+    return None if facts is None else Death(*facts)._replace(goroutines=tuple(Lost(*one) for one in facts[8]))
 
 
 def deaths() -> int:
