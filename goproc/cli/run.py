@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from goproc._proc.topology import default_procs, parse_memory, parse_procs
+from goproc._proc.topology import default_procs, parse_memory, parse_on_death, parse_procs
 from goproc.cli import UsageError
 
 TYPE_CHECKING = False

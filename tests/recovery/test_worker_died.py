@@ -194,7 +194,8 @@ def test_a_worker_that_dies_at_each_start_ends_the_program(run: Run) -> None:
     script = """
         import os
         import goproc
-        from goproc import go, launch
+        from goproc import go
+        from goproc._proc import launch
         launch._ENTRY = "os:_exit"
         go(int).result()
     """
