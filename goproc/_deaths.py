@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from typing import Any, NamedTuple
 
+from goproc._public import public
 from goproc._sched import scheduler
 from goproc.errors import WorkerDied
 from goproc.shm import _core
@@ -129,6 +130,7 @@ def stored(
     return fatal.Failure(failure.pack(exc), labels, name, parent).store()
 
 
+@public
 def kill(proc: int) -> None:
     """Kill a worker, as `kill -9` does. Its goroutines are lost, and their handles get WorkerDied.
 
