@@ -25,6 +25,8 @@ _core.connect(
     start=host.ensure,
     # how a goroutine waits
     park=scheduler.park,
+    parked=scheduler.parked,
+    scheduler=vars(scheduler),
     expire=scheduler.expire,
     offer_turn=scheduler.offer_turn,
     shield=scheduler.shield,

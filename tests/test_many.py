@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 
 import pytest
@@ -142,8 +141,7 @@ def test_a_parked_goroutine_takes_at_most_6_kb(run: Run, where: str) -> None:
     """)
     call = "work()" if where == "host" else "go.on(1)(work).result()"
     took = float(ok(run(f"{script}\nprint({call})\n", procs=1)))
-    # From 3.12 on greenlet makes a frame object for each frame of a parked greenlet.
-    assert took <= (6 << 10 if sys.version_info < (3, 12) else 7 << 10)
+    assert took <= 6 << 10
 
 
 def test_frames_that_do_not_fit_on_a_small_stack(run: Run) -> None:

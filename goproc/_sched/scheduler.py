@@ -582,42 +582,84 @@ def newest_first() -> None:
 # -- hooks of the core ---------------------------------------------------------------------------------------
 
 
-def park(slot: int, until: float | None, reason: str, handle: object) -> bool:
-    """Wait in a waiter slot of the core until something completes or a monotonic time has come.
+def park(
+    slot: int, until: float | None, reason: str, handle: object
+) -> bool | tuple[Callable[[], Any], G, bool]:
+    """Have the running goroutine wait in a waiter slot of the core, until something completes or a monotonic time has come.
 
     Returns:
-        Whether the waiter was told; if not, expire() says why.
+        True if the waiter was told, False if not: then expire() says why. Where another goroutine is to run meanwhile:
+        what to call for that, and the first two arguments of parked(), which is to be called then. The core does both,
+        since a frame of Python's would be a part of what each goroutine costs that waits.
     """
-    global scheduling
+    global current, scheduling
     if scheduling:
-        return _nested(park, slot, until, reason, handle)  # type: ignore[no-any-return]
-    g = current
-    if g.interrupt is not None and not g.shielded:
+        return _nested(_park_whole, slot, until, reason, handle)  # type: ignore[no-any-return]
+    me = current
+    if me.interrupt is not None and not me.shielded:
         return False
-    if g.deadline is not None and (limit := g.limit()) is not None and (until is None or limit < until):
+    if me.deadline is not None and (limit := me.limit()) is not None and (until is None or limit < until):
         until = limit
     now = monotonic()
     if until is not None and until <= now:
         return False
     scheduling = True
     try:
-        g.ticket += 1
+        me.ticket += 1
         if until is not None:
-            heapq.heappush(timers, (until, next(_order), g, g.ticket))
-        _core.bind(slot, g)
-        g.parked = g.gave = True
-        g.reason = reason
-        g.waits_on = handle
-        g.since = now
-        schedule()
+            heapq.heappush(timers, (until, next(_order), me, me.ticket))
+        _core.bind(slot, me)
+        me.parked = me.gave = True
+        me.reason = reason
+        me.waits_on = handle
+        me.since = now
+        if looping:
+            _schedule_beside_loop(False)
+        elif (g := _next()) is not me:
+            current = g
+            return (g.greenlet or _greenlet_for(g)).switch, me, until is not None
     except BaseException:
-        scheduling = False
+        parked(me, False, True)
         raise
-    told = g.told
-    g.waits_on = None
-    if until is not None and told:
+    return parked(me, until is not None, False)
+
+
+def parked(me: G, timed: bool, failed: bool) -> bool:
+    """Go on after a wait. The core does the same itself where nothing was timed and nothing failed.
+
+    Args:
+        me: the goroutine that has waited.
+        timed: True if there is a timer, which may be stale now.
+        failed: True if an exception goes through the scheduler.
+
+    Returns:
+        True if the waiter was told.
+    """
+    global current, scheduling
+    if failed:
+        me.parked = False
+        _put_back(me)
+    current = me
+    scheduling = False
+    told = me.told
+    me.waits_on = None
+    if timed and told and not failed:
         _forget_timer()
     return told
+
+
+def _park_whole(slot: int, until: float | None, reason: str, handle: object) -> bool:
+    """As park(), until the wait is over."""
+    begun = park(slot, until, reason, handle)
+    if not isinstance(begun, tuple):
+        return begun
+    switch, me, timed = begun
+    try:
+        switch()
+    except BaseException:
+        parked(me, timed, True)
+        raise
+    return parked(me, timed, False)
 
 
 def expire(reason: str, over: bool) -> None:

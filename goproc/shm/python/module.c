@@ -309,7 +309,8 @@ static PyObject *core_connect(PyObject *module, PyObject *args, PyObject *kwargs
         PyObject **at;
     } known[] = {
         {"encode", &hooks.encode},           {"decode", &hooks.decode},
-        {"park", &hooks.park},               {"expire", &hooks.expire},
+        {"park", &hooks.park},               {"parked", &hooks.parked},
+        {"expire", &hooks.expire},           {"scheduler", &hooks.scheduler},
         {"offer_turn", &hooks.offer_turn},      {"start", &hooks.start},
         {"copy", &hooks.types[GP_KIND_COPY]}, {"refer", &hooks.refer},
         {"unread", &hooks.unread},           {"chan_closed", &hooks.chan_closed},

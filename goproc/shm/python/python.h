@@ -29,7 +29,9 @@ typedef struct gp_handle {
 struct gp_hooks {
     PyObject *encode;   /* (obj) -> (bytes, [buffer, ...]) */
     PyObject *decode;   /* (memoryview, [buffer, ...]) -> obj */
-    PyObject *park;     /* (slot, until: monotonic s | None, reason, handle | None) -> told: bool */
+    PyObject *park;     /* (slot, until: monotonic s | None, reason, handle | None) -> told: bool, or what to call to wait, and whose wait it is */
+    PyObject *parked;   /* (goroutine, timed: bool, failed: bool) -> told: bool. After that call */
+    PyObject *scheduler; /* dict: its variables */
     PyObject *expire;   /* (reason, time is up: bool) -> raises TimeoutError, or what the goroutine was interrupted with */
     PyObject *shield;   /* (change: int) -> None: the running goroutine is not to be interrupted while the sum is positive */
     PyObject *case_of;  /* (object) -> channel, or None: what a select over it waits for */

@@ -1,7 +1,7 @@
 /* stacks.c - small stacks for the Python frames of goroutines.
  *
  * CPython gives a greenlet a chunk of 16 KiB for its frames, of pages of its own: a parked goroutine, whose frames take
- * 1.5 KiB, costs a page of 4 KiB and two calls of the system. So a goroutine's greenlet begins on a chunk from malloc,
+ * a KiB, costs a page of 4 KiB and two calls of the system. So a goroutine's greenlet begins on a chunk from malloc,
  * which CPython continues with one of 16 KiB where it is used up. A function that is called just there again and again
  * takes and gives back that chunk with each call; so a few are kept.
  *
@@ -10,7 +10,7 @@
  */
 #include "python.h"
 
-#define SMALL_BYTES 1280u
+#define SMALL_BYTES 944u
 #define CHUNK_BYTES 16384u /* CPython's; arenas of objects, which come from the same allocator, are larger */
 #define KEPT 16u
 

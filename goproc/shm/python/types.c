@@ -69,18 +69,18 @@ static PyObject *chan_send(Handle *self, PyObject *const *args, Py_ssize_t nargs
     Py_RETURN_NONE;
 }
 
-/* 1: a message, 0: closed and drained, -1: an exception */
-static int receive(Handle *self, PyObject *timeout, struct gp_message *m) {
+/* 1: a message, 0: closed and drained, -1: an exception. The message is in the case: the stack that a goroutine has where
+ * it waits is kept, and has the message once. */
+static int receive(Handle *self, PyObject *timeout, struct gp_case *c) {
     if (checkpoint() < 0 || channel_need(self, DIR_RECV) < 0 || on_nil(self, timeout, reason_recv_nil) < 0) return -1;
     struct gp_object *o = handle_object(self);
     if (!o) return -1;
     if (GP_UNLIKELY(gp_get(&o->flags) & GP_OBJ_CONTEXT)) gp_context_expire(o);
-    enum gp_result r = gp_chan_recv(o, m);
+    enum gp_result r = gp_chan_recv(o, &c->m);
     if (GP_UNLIKELY(r == GP_BLOCK)) {
-        struct gp_case c = {.o = o, .kind = GP_RECV};
+        *c = (struct gp_case){.o = o, .kind = GP_RECV};
         struct wait_spec w = {.handle = (PyObject *)self, .timeout = timeout, .reason = reason_recv};
-        if ((r = wait_case(&c, &w)) == GP_BLOCK) return -1;
-        *m = c.m;
+        if ((r = wait_case(c, &w)) == GP_BLOCK) return -1;
     }
     return r == GP_OK;
 }
@@ -89,11 +89,11 @@ static PyObject *received(const struct gp_message *m) { return message_decode(m,
 
 static PyObject *chan_recv(Handle *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     PyObject *timeout = NULL;
-    struct gp_message m;
+    struct gp_case c;
     if ((nargs || kwnames) && parse_timeout(args, nargs, kwnames, 0, "recv()", &timeout) < 0) return NULL;
-    int got = receive(self, timeout, &m);
+    int got = receive(self, timeout, &c);
     if (got == 0) return channel_closed("receive from closed channel");
-    return got < 0 ? NULL : received(&m);
+    return got < 0 ? NULL : received(&c.m);
 }
 
 static PyObject *pair(PyObject *v, int ok) {
@@ -102,17 +102,17 @@ static PyObject *pair(PyObject *v, int ok) {
 
 static PyObject *chan_recv_ok(Handle *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     PyObject *timeout = NULL;
-    struct gp_message m;
+    struct gp_case c;
     if ((nargs || kwnames) && parse_timeout(args, nargs, kwnames, 0, "recv_ok()", &timeout) < 0) return NULL;
-    int got = receive(self, timeout, &m);
+    int got = receive(self, timeout, &c);
     if (got < 0) return NULL;
-    return got ? pair(received(&m), 1) : pair(Py_NewRef(Py_None), 0);
+    return got ? pair(received(&c.m), 1) : pair(Py_NewRef(Py_None), 0);
 }
 
 static PyObject *chan_next(Handle *self) {
-    struct gp_message m;
-    int got = receive(self, NULL, &m);
-    return got == 1 ? received(&m) : NULL; /* NULL without an exception ends the iteration */
+    struct gp_case c;
+    int got = receive(self, NULL, &c);
+    return got == 1 ? received(&c.m) : NULL; /* NULL without an exception ends the iteration */
 }
 
 static PyObject *chan_iter(Handle *self) { return channel_need(self, DIR_RECV) < 0 ? NULL : Py_NewRef((PyObject *)self); }
@@ -166,21 +166,21 @@ static PyObject *chan_send_many(Handle *self, PyObject *const *args, Py_ssize_t 
 
 static PyObject *chan_recv_many(Handle *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     PyObject *timeout = NULL;
-    struct gp_message m;
+    struct gp_case c;
     if (parse_timeout(args, nargs, kwnames, 1, "recv_many()", &timeout) < 0) return NULL;
     Py_ssize_t most = PyNumber_AsSsize_t(args[0], PyExc_OverflowError);
     if (most == -1 && PyErr_Occurred()) return NULL;
     if (most < 1) return PyErr_Format(PyExc_ValueError, "recv_many(n) needs n >= 1, not %zd", most);
     PyObject *list = PyList_New(0);
-    int got = list ? receive(self, timeout, &m) : -1;
+    int got = list ? receive(self, timeout, &c) : -1;
     if (got == 0) return list;
     while (got == 1) {
-        PyObject *v = received(&m);
+        PyObject *v = received(&c.m);
         if (!v || PyList_Append(list, v) < 0) got = -1;
         Py_XDECREF(v);
         if (got < 0 || PyList_GET_SIZE(list) >= most) break;
         struct gp_object *o = handle_object(self);
-        got = o ? gp_chan_recv(o, &m) == GP_OK : -1;
+        got = o ? gp_chan_recv(o, &c.m) == GP_OK : -1;
     }
     if (got >= 0) return list;
     Py_XDECREF(list);

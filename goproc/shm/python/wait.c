@@ -109,15 +109,70 @@ int parse_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, Py
 
 /* ---- the parts of an operation */
 
-/* 1 told through the inbox, 0 not (time is up, or woken some other way), -1 an exception */
-static int park(struct wait_spec *w, uint32_t waiter, uint64_t until) {
+/* The steps of a goroutine that waits. Python has two: `park` finds who runs meanwhile, `parked` comes after it. Between
+ * them is no frame of Python's: each would be a part of what a parked goroutine costs. */
+
+/* A new reference: a bool if the wait is over already, else (switch, goroutine, timed). NULL: an exception */
+static PyObject *park_begin(struct wait_spec *w, uint32_t waiter, uint64_t until) {
     PyObject *slot = PyLong_FromUnsignedLong(waiter), *when = until ? PyFloat_FromDouble((double)until / 1e9) : Py_NewRef(Py_None);
     PyObject *args[] = {slot, when, w->reason, w->handle ? w->handle : Py_None};
     PyObject *r = slot && when ? PyObject_Vectorcall(hooks.park, args, 4, NULL) : NULL;
     Py_XDECREF(slot);
     Py_XDECREF(when);
+    return r;
+}
+
+/* What hooks.parked does where all went well and there is no timer; without a bytecode in which a signal could come. */
+static int park_end_plain(PyObject *goroutine) {
+    static PyObject *scheduling, *told, *waits_on;
+    if (!waits_on && (!(scheduling = PyUnicode_InternFromString("scheduling")) || !(told = PyUnicode_InternFromString("told")) ||
+                      !(waits_on = PyUnicode_InternFromString("waits_on"))))
+        return -1;
+    PyObject *r = PyObject_GetAttr(goroutine, told);
+    if (!r || PyObject_SetAttr(goroutine, waits_on, Py_None) < 0 || PyDict_SetItem(hooks.scheduler, scheduling, Py_False) < 0) {
+        Py_XDECREF(r);
+        return -1;
+    }
+    Py_DECREF(r);
+    return r == Py_True;
+}
+
+#define ATTEMPTS 8
+
+static int park_end(PyObject *goroutine, PyObject *timed, bool failed) {
+    if (!failed && timed == Py_False) return park_end_plain(goroutine);
+    PyObject *type, *value, *trace, *r = NULL;
+    PyErr_Fetch(&type, &value, &trace); /* of the switch */
+    for (int i = 0; !r && i < ATTEMPTS; i++) { /* the handler of a signal may raise in it, and it must be done */
+        if (!type) PyErr_Fetch(&type, &value, &trace);
+        PyErr_Clear();
+        PyObject *args[] = {goroutine, timed, type ? Py_True : Py_False};
+        r = PyObject_Vectorcall(hooks.parked, args, 3, NULL);
+    }
     int told = r ? PyObject_IsTrue(r) : -1;
     Py_XDECREF(r);
+    if (!type) return told;
+    PyErr_Restore(type, value, trace);
+    return -1;
+}
+
+/* 1 told through the inbox, 0 not (time is up, or woken some other way), -1 an exception */
+static int park(struct wait_spec *w, uint32_t waiter, uint64_t until) {
+    PyObject *begun = park_begin(w, waiter, until);
+    if (!begun) return -1;
+    if (!PyTuple_Check(begun)) {
+        int told = PyObject_IsTrue(begun);
+        Py_DECREF(begun);
+        return told;
+    }
+    PyObject *switch_to = Py_NewRef(PyTuple_GET_ITEM(begun, 0)), *goroutine = Py_NewRef(PyTuple_GET_ITEM(begun, 1));
+    PyObject *timed = PyTuple_GET_ITEM(begun, 2); /* a bool */
+    Py_DECREF(begun);
+    PyObject *r = PyObject_CallNoArgs(switch_to);
+    Py_DECREF(switch_to);
+    Py_XDECREF(r);
+    int told = park_end(goroutine, timed, !r);
+    Py_DECREF(goroutine);
     return told;
 }
 
