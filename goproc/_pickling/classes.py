@@ -10,7 +10,7 @@ import weakref
 from types import FunctionType, GetSetDescriptorType
 from typing import NamedTuple
 
-from goproc._pickling import homes, pickler, statics, store, wrappers
+from goproc._pickling import homes, pickler, statics, store, structs, wrappers
 from goproc._pickling.changes import is_definition
 from goproc._pickling.entries import ClassEntry, Use, arrived, entries
 from goproc._pickling.making import (
@@ -236,10 +236,6 @@ def inline_class(cls: type, without: Container[str] = ()) -> Any:
         cls: the class.
         without: names of attributes that stay behind.
     """
-    if type(cls).__module__.partition(".")[0] == "msgspec":
-        raise pickle.PicklingError(
-            f"{cls.__qualname__}: a msgspec.Struct is made from its source only; define it in a module that goroutines import"
-        )
     args, attributes, states = _parts_of(cls)
     uid = uid_of(cls)
     definitions: dict[str, Any] = {}
@@ -268,6 +264,9 @@ def _parts_of(cls: Any) -> tuple[tuple[Any, ...], dict[str, Any], list[State]]:
     metaclass, name, bases, namespace, tracker, *_ = args
     if "__slots__" in cls.__dict__ and NamedTuple not in bases:  # which brings its own
         namespace = {**namespace, "__slots__": cls.__dict__["__slots__"]}
+    if structs.is_struct(cls):
+        del namespace["__slots__"]
+        return (metaclass, name, bases, namespace, tracker, None, structs.Struct.of(cls)), attributes, []
     return (metaclass, name, bases, namespace, tracker), attributes, []
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
+    from goproc._pickling import structs
     from goproc._pickling.enumerations import Members
 
 _NEEDED = frozenset(
@@ -76,6 +77,7 @@ def make_class(
     namespace: dict[str, Any],
     tracker: Any = None,
     members: Members | None = None,
+    struct: structs.Struct | None = None,
 ) -> type:
     """Make a class without its attributes.
 
@@ -86,20 +88,25 @@ def make_class(
         namespace: attributes that it must have when it is made.
         tracker: the name by which cloudpickle knows it.
         members: those of an enumeration; None for other classes.
+        struct: the fields and options of a class of msgspec; None for other classes.
     """
     from cloudpickle import cloudpickle
 
     resolved = types.resolve_bases(bases)
+    options = {}
+    if struct is not None:
+        struct.fill(namespace)
+        options = struct.options
     with _quiet(resolved):
         if members is not None:
             cls = _make_enumeration(meta, name, resolved, namespace, members)
         elif meta in _uids:
             if resolved is not bases:
                 namespace = {**namespace, "__orig_bases__": bases}
-            cls = _library(meta, "__new__")(meta, name, resolved, namespace)
+            cls = _library(meta, "__new__")(meta, name, resolved, namespace, **options)
             _library(meta, "__init__")(cls, name, resolved, namespace)
         else:
-            cls = types.new_class(name, bases, {"metaclass": meta}, lambda body: body.update(namespace))
+            cls = types.new_class(name, bases, {"metaclass": meta, **options}, lambda body: body.update(namespace))
     made: type = cloudpickle._lookup_class_or_track(tracker, cls)
     return made
 
