@@ -106,7 +106,9 @@ def make_class(
             cls = _library(meta, "__new__")(meta, name, resolved, namespace, **options)
             _library(meta, "__init__")(cls, name, resolved, namespace)
         else:
-            cls = types.new_class(name, bases, {"metaclass": meta, **options}, lambda body: body.update(namespace))
+            cls = types.new_class(
+                name, bases, {"metaclass": meta, **options}, lambda body: body.update(namespace)
+            )
     made: type = cloudpickle._lookup_class_or_track(tracker, cls)
     return made
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pickle
 
 from goproc._pickling import carried, classes, functions, pickler, received
+from goproc._pickling import weak as weak
 from goproc._pickling.wire import OUT_OF_BAND as OUT_OF_BAND
 from goproc._pickling.wire import Pickled, Whole
 from goproc._pickling.wire import dump as dump

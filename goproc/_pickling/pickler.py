@@ -18,7 +18,6 @@ import sys
 from io import TextIOWrapper
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 from goproc._isolation import loaded
 from goproc._pickling import homes, proxies, store, wrappers
@@ -452,12 +451,6 @@ def _reduce_stream(_: Pickler, stream: TextIOWrapper) -> Any:
     return loaded("cloudpickle").Pickler.dispatch_table[TextIOWrapper](stream)
 
 
-def _reduce_weak_keys(_: Pickler, obj: Any) -> Any:
-    """Reduce what `singledispatch` remembers by class; of other keys no copy would be held by anybody."""
-    entries = dict(obj)
-    return (type(obj), (entries,)) if all(isinstance(key, type) for key in entries) else NotImplemented
-
-
 reducers[_First] = _reduce_first
 reducers[CellType] = _reduce_cell
 reducers[ModuleType] = reducers[homes.Home] = reducers[homes.Script] = _reduce_module
@@ -466,4 +459,3 @@ reducers[MethodType] = _reduce_bound_method
 reducers[LRU] = _reduce_lru_cache
 reducers[functools.cached_property] = _reduce_cached_property
 reducers[TextIOWrapper] = _reduce_stream
-reducers[WeakKeyDictionary] = _reduce_weak_keys
