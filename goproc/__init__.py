@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from goproc import rate as rate
     from goproc import singleflight as singleflight
     from goproc import sync as sync
+    from goproc import testing as testing
     from goproc._blocking import blocking as blocking
     from goproc._channel import Chan as Chan
     from goproc._channel import RecvChan as RecvChan
@@ -112,7 +113,7 @@ _HOMES = {
     "goproc._timer": ("Ticker", "Timer", "after", "after_func", "tick"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
-_MODULES = ("context", "errors", "patterns", "rate", "singleflight", "sync")
+_MODULES = ("context", "errors", "patterns", "rate", "singleflight", "sync", "testing")
 
 __all__ = sorted([*_HOME, *_MODULES])
 

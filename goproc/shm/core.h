@@ -287,6 +287,7 @@ extern _Atomic uint32_t gp_slices;         /* +1 whenever that begins a slice of
 void gp_enqueue(struct gp_object *o, uint32_t sd, bool send);
 void gp_enqueue_first(struct gp_object *o, uint32_t sd); /* on recvq, before all others */
 void gp_unlink(struct gp_object *o, uint32_t sd);
+uint32_t gp_queued(const struct gp_object *o, bool send); /* how many wait; a select that another case ended does not */
 bool gp_fire(struct gp_object *o, uint32_t sd, unsigned tag); /* the one CAS of a waiter; unlinks in either case */
 /* `tag` to every waiter of the object. `pausing`: lets go of the lock now and then, where newcomers cannot queue any
  * more; enters and leaves with the lock held */

@@ -56,6 +56,15 @@ bool gp_fire(struct gp_object *o, uint32_t sd, unsigned tag) {
     return won;
 }
 
+uint32_t gp_queued(const struct gp_object *o, bool send) {
+    uint32_t n = 0, sd = gp_get(send ? &o->sendq_first : &o->recvq_first);
+    for (; sd; sd = gp_get(&gp_sudog_at(sd)->next)) {
+        const struct gp_sudog *s = gp_sudog_at(sd);
+        n += gp_acquire(&gp_waiter_at(s->proc, s->waiter)->state) == GP_W(s->epoch, 0, GP_W_WAITING);
+    }
+    return n;
+}
+
 bool gp_grant(struct gp_object *o, uint32_t sd, int64_t value) {
     struct gp_sudog *s = gp_sudog_at(sd);
     uint32_t proc = s->proc, waiter = s->waiter;

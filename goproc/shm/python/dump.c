@@ -262,6 +262,19 @@ static PyObject *fatal_take(PyObject *module, PyObject *unused) {
     return PyBool_FromLong(gp.base && atomic_compare_exchange_strong(&gp.head->fatal, &mains, gp.proc + 1));
 }
 
+static PyObject *waiting(PyObject *module, PyObject *handle) {
+    (void)module;
+    if (!PyObject_TypeCheck(handle, &HandleType))
+        return PyErr_Format(PyExc_TypeError, "a channel, a goroutine or a sync object, not %.100s", Py_TYPE(handle)->tp_name);
+    if (!((Handle *)handle)->ref) return Py_BuildValue("(II)", 0u, 0u); /* nobody is woken by nil: it has no queue */
+    struct gp_object *o = handle_object((Handle *)handle);
+    if (!o) return NULL;
+    gp_lock(o);
+    uint32_t receivers = gp_queued(o, false), senders = gp_queued(o, true);
+    gp_unlock(o);
+    return Py_BuildValue("(II)", receivers, senders);
+}
+
 PyMethodDef dump_functions[] = {
     {"num_goroutine", num_goroutine, METH_NOARGS,
      PyDoc_STR("num_goroutine($module, /)\n--\n\nHow many goroutines of all processes have not ended, main included.\n\n"
@@ -269,6 +282,8 @@ PyMethodDef dump_functions[] = {
                "Cost: it looks at every block of shared memory, 1 ms for some 100 000 messages and goroutines.")},
     {"goroutines", goroutines, METH_NOARGS,
      PyDoc_STR("(id, parent, site, proc or -1, started, name, labels as text) of every goroutine but main.")},
+    {"waiting", waiting, METH_O,
+     PyDoc_STR("How many goroutines and threads of all processes are blocked on an object: (receivers, senders).")},
     {"observe", observe, METH_O, PyDoc_STR("observe(memfd): map the segment of another program, for the functions of reports only.")},
     {"proc_facts", proc_facts, METH_O, PyDoc_STR("(pid, state, park word, answers a signal) of a proc.")},
     {"dump_begin", dump_begin, METH_O, PyDoc_STR("dump_begin(force): the number of a new request; 0: another is being answered.")},

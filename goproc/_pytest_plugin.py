@@ -1,0 +1,193 @@
+"""The part of goproc.testing that pytest needs: see there."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import signal
+import threading
+import time
+import traceback
+from typing import Any
+
+import pytest
+
+from goproc.testing import Snapshot, check
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+_GRACE = 20.0  # seconds for the watchdog's report: then faulthandler ends the process, also if a thread keeps the GIL
+_SECONDS = 5.0  # for what a test has started to go
+_HUNG = 70  # the status of a session that the watchdog has ended
+
+_failed = pytest.StashKey[bool]()
+_watchdog_key = pytest.StashKey["Watchdog"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addini("goproc_procs", "workers of the fixture `runtime`", default="2")
+    parser.addini("goproc_seconds", "seconds that a test may take; 0: any time", default="60")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "goproc(procs, seconds): how many workers the test's `runtime` has, how long it may take"
+    )
+    config.stash[_watchdog_key] = Watchdog(
+        os.dup(2)
+    )  # capturing has not begun: this is the real standard error
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    _runtimes.stop()
+    watchdog = config.stash.get(_watchdog_key, None)
+    if watchdog is not None:
+        watchdog.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    watchdog = item.config.stash[_watchdog_key]
+    watchdog.arm(item.nodeid, float(_asked(item, "seconds", item.config.getini("goproc_seconds"))))
+    try:
+        return (yield)
+    finally:
+        watchdog.disarm()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    report = yield
+    if report.failed:
+        item.stash[_failed] = True
+    return report
+
+
+def _asked(item: pytest.Item, name: str, default: Any) -> Any:
+    marker = item.get_closest_marker("goproc")
+    return default if marker is None else marker.kwargs.get(name, default)
+
+
+# -- the fixture -----------------------------------------------------------------------------------------------
+
+
+class _Runtimes:
+    """The one runtime of this program: kept from test to test while they ask for the same size."""
+
+    def __init__(self) -> None:
+        self._procs = 0
+        self._open: Any = None
+
+    def get(self, procs: int) -> Any:
+        import goproc
+
+        if self._open is None or self._procs != procs:
+            self.stop()
+            running = goproc.runtime(procs=procs)
+            running.__enter__()
+            self._open, self._procs = running, procs
+            _wait_for_workers()
+        return self._open
+
+    def stop(self) -> None:
+        running, self._open = self._open, None
+        if running is not None:
+            running.__exit__(None, None, None)
+
+
+def _wait_for_workers() -> None:
+    """Wait until every process is there: one that appears later would be taken for one that a test has left."""
+    import goproc
+
+    for handle in [goproc.go.on(proc)(os.getpid) for proc in goproc.workers()]:
+        handle.result()
+
+
+_runtimes = _Runtimes()
+
+
+@pytest.fixture
+def runtime(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A runtime, perhaps used by an earlier test. The test fails if it leaves something behind."""
+    running = _runtimes.get(int(_asked(request.node, "procs", request.config.getini("goproc_procs"))))
+    before = Snapshot.take()
+    yield running
+    if request.node.stash.get(_failed, False):
+        _runtimes.stop()  # the failure is reported; what the test has left goes with the runtime
+        return
+    try:
+        check(before, _SECONDS)
+    except AssertionError:
+        _runtimes.stop()
+        raise
+
+
+# -- the watchdog ----------------------------------------------------------------------------------------------
+
+
+class Watchdog:
+    """Ends the process, with every stack, when a test takes too long: a hang must not look like a slow machine."""
+
+    def __init__(self, stderr: int) -> None:
+        self._stderr = stderr
+        self._changed = threading.Condition()
+        self._deadline: float | None = None
+        self._name = ""
+        self._thread: threading.Thread | None = None
+
+    def arm(self, name: str, seconds: float) -> None:
+        if seconds <= 0:
+            return
+        with self._changed:
+            self._name, self._deadline = name, time.monotonic() + seconds
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="goproc watchdog", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        faulthandler.dump_traceback_later(seconds + _GRACE, exit=True, file=self._stderr)
+
+    def disarm(self) -> None:
+        faulthandler.cancel_dump_traceback_later()
+        with self._changed:
+            self._deadline = None
+            self._changed.notify()
+
+    def stop(self) -> None:
+        self.disarm()
+        os.close(self._stderr)
+
+    def _watch(self) -> None:
+        with self._changed:
+            while self._deadline is None or time.monotonic() < self._deadline:
+                self._changed.wait(None if self._deadline is None else self._deadline - time.monotonic())
+        try:
+            self._report()
+        finally:
+            _kill_children()
+            os._exit(_HUNG)
+
+    def _report(self) -> None:
+        import goproc
+        from goproc.shm import _core
+
+        self._say(f"\n\n===== {self._name}: time is up =====\n\n-- threads of process {os.getpid()}")
+        faulthandler.dump_traceback(file=self._stderr, all_threads=True)
+        if _core.attached():
+            try:
+                self._say(f"\n-- goroutines\n{goproc.dump()}")
+            except Exception:
+                self._say(traceback.format_exc())
+
+    def _say(self, text: str) -> None:
+        os.write(self._stderr, (text.rstrip("\n") + "\n").encode("utf-8", "backslashreplace"))
+
+
+def _kill_children() -> None:
+    import psutil
+
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(signal.SIGKILL)
