@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from goproc import singleflight as singleflight
     from goproc import sync as sync
     from goproc import testing as testing
+    from goproc._asyncio import aselect as aselect
     from goproc._blocking import blocking as blocking
     from goproc._channel import Chan as Chan
     from goproc._channel import RecvChan as RecvChan
@@ -51,11 +52,13 @@ if TYPE_CHECKING:
     from goproc._select import select as select
     from goproc._share import Shared as Shared
     from goproc._share import share as share
+    from goproc._shared_array import shared_array as shared_array
     from goproc._timer import Ticker as Ticker
     from goproc._timer import Timer as Timer
     from goproc._timer import after as after
     from goproc._timer import after_func as after_func
     from goproc._timer import tick as tick
+    from goproc._worker_local import worker_local as worker_local
     from goproc.errors import Canceled as Canceled
     from goproc.errors import Cancelled as Cancelled
     from goproc.errors import ChanClosed as ChanClosed
@@ -82,10 +85,21 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _HOMES = {
+    "goproc._asyncio": ("aselect",),
     "goproc._blocking": ("blocking",),
     "goproc._channel": ("Chan", "RecvChan", "SendChan", "chan", "nil"),
     "goproc._completion": ("as_completed",),
     "goproc._deaths": ("kill",),
+    "goproc._dump": ("dump", "num_goroutine"),
+    "goproc._goroutine": ("Goroutine", "current", "go", "goexit"),
+    "goproc._group": ("Group",),
+    "goproc._proc.host": ("main", "proc", "procs", "run", "runtime", "workers"),
+    "goproc._sched.scheduler": ("sleep", "yield_now"),
+    "goproc._select": ("Selected", "Selector", "default", "select"),
+    "goproc._share": ("Shared", "share"),
+    "goproc._shared_array": ("shared_array",),
+    "goproc._timer": ("Ticker", "Timer", "after", "after_func", "tick"),
+    "goproc._worker_local": ("worker_local",),
     "goproc.errors": (
         "Canceled",
         "Cancelled",
@@ -101,16 +115,8 @@ _HOMES = {
         "SharedWrite",
         "WorkerDied",
     ),
-    "goproc._goroutine": ("Goroutine", "current", "go", "goexit"),
-    "goproc._group": ("Group",),
-    "goproc._proc.host": ("main", "proc", "procs", "run", "runtime", "workers"),
     "goproc.rate": ("Limiter",),
-    "goproc._dump": ("dump", "num_goroutine"),
-    "goproc._sched.scheduler": ("sleep", "yield_now"),
-    "goproc._select": ("Selected", "Selector", "default", "select"),
-    "goproc._share": ("Shared", "share"),
     "goproc.sync": ("Atomic", "Barrier", "Cond", "Mutex", "Once", "RWMutex", "Semaphore", "WaitGroup"),
-    "goproc._timer": ("Ticker", "Timer", "after", "after_func", "tick"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 _MODULES = ("context", "errors", "patterns", "rate", "singleflight", "sync", "testing")

@@ -4,7 +4,7 @@ A goroutine that calls into the system (a socket, a disk, a driver) keeps its pr
 gives the call to a thread of the same process. The goroutine waits like in any other operation, and others run.
 
 Threads are made as they are needed, up to a limit, and kept. An idle one waits for a lock without a time-out, so that it
-does not hold off the report of a deadlock (goproc/shm/threads.c). A thread that runs a call does hold it off.
+does not hold off the report of a deadlock (goproc/shm/proc/threads.c). A thread that runs a call does hold it off.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Coroutine, Iterable
     from types import TracebackType
     from typing import Self
 
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         def send(self, value: T_contra, /, timeout: float | None = None) -> None: ...
         def try_send(self, value: T_contra, /) -> bool: ...
         def send_many(self, values: Iterable[T_contra], /, timeout: float | None = None) -> int: ...
+        def asend(self, value: T_contra, /, timeout: float | None = None) -> Coroutine[Any, Any, None]: ...
         def close(self) -> None: ...
         @property
         def tx(self) -> SendChan[T_contra]: ...
@@ -68,6 +69,9 @@ if TYPE_CHECKING:
         def recv_many(self, n: int, /, timeout: float | None = None) -> list[T_co]: ...
         def __iter__(self) -> Self: ...
         def __next__(self) -> T_co: ...
+        def arecv(self, timeout: float | None = None) -> Coroutine[Any, Any, T_co]: ...
+        def __aiter__(self) -> Self: ...
+        def __anext__(self) -> Coroutine[Any, Any, T_co]: ...
         @property
         def rx(self) -> RecvChan[T_co]: ...
 
@@ -101,6 +105,49 @@ else:
             self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
         ) -> None:
             self.close()
+
+        def arecv(self, timeout: float | None = None) -> Any:
+            """``await ch.arecv()``: recv() in a coroutine, while other tasks of its event loop run.
+
+            A task that is cancelled receives nothing. If it had received a value at that moment, the value is returned, and
+            the task is cancelled at its next wait.
+
+            Args:
+                timeout: seconds to wait at most; None waits for ever.
+
+            Raises:
+                ChanClosed, TimeoutError: as recv().
+                asyncio.CancelledError: the task was cancelled.
+            """
+            from goproc import _asyncio
+
+            return _asyncio.arecv(self, timeout)
+
+        def asend(self, value: Any, /, timeout: float | None = None) -> Any:
+            """``await ch.asend(value)``: send() in a coroutine, while other tasks of its event loop run.
+
+            A task that is cancelled has sent nothing. If it had sent the value at that moment, the call returns, and the task
+            is cancelled at its next wait.
+
+            Args:
+                value: what to send.
+                timeout: seconds to wait at most; None waits for ever.
+
+            Raises:
+                ChanClosed, TimeoutError, PickleError: as send().
+                asyncio.CancelledError: the task was cancelled.
+            """
+            from goproc import _asyncio
+
+            return _asyncio.asend(self, value, timeout)
+
+        def __aiter__(self) -> Chan:
+            return self
+
+        def __anext__(self) -> Any:
+            from goproc import _asyncio
+
+            return _asyncio.anext_of(self)
 
         def __repr__(self) -> str:
             return _repr(self, "chan")

@@ -29,7 +29,7 @@ __goproc_frames__ = "machinery"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
     from types import FrameType
     from typing import NoReturn
 
@@ -132,6 +132,15 @@ class Goroutine(_core.Outcome[T]):
         if not hasattr(self, "_error"):
             self._error = _exception(failed)
         return self._error
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """``await g``: result() in a coroutine, while other tasks of its event loop run.
+
+        A task that is cancelled does not wait any longer; the goroutine goes on.
+        """
+        from goproc import _asyncio
+
+        return _asyncio.result_of(self).__await__()
 
     def _read(self, timeout: float | None) -> tuple[Any, fatal.Failure | None]:
         try:

@@ -119,6 +119,14 @@ def claim() -> Zygote | None:
     return None
 
 
+def leave() -> None:
+    """Give the early zygote up: workers must not inherit what it has imported ahead."""
+    global _early
+    early, _early = _early, None
+    if early is not None:
+        give_up(early)
+
+
 def give_up(early: Zygote) -> None:
     """End the zygote."""
     import signal

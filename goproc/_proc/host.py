@@ -22,7 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from greenlet import getcurrent
 
-from goproc import _deaths, _dump, _goroutine, _logs_host, errors
+from goproc import _deaths, _dump, _goroutine, _logs_host, _setup, errors
 from goproc._pickling import homes, store
 from goproc._proc import (
     early,
@@ -75,8 +75,9 @@ class _Runtime:
         on_death: one of _deaths.POLICIES.
     """
 
-    def __init__(self, procs: int, memory: int, pin: bool, on_death: str) -> None:
+    def __init__(self, procs: int, memory: int, pin: bool, on_death: str, setup: _setup.Setup) -> None:
         self.procs = procs
+        self.setup = setup
         self.memory = memory
         self.pin = pin
         self.on_death = on_death
@@ -98,6 +99,8 @@ class _Runtime:
                 _core.set_survives(self.thread is not None or _owned_by_another())
                 store.connect(_core.definition_put, _core.definition_get)
                 scheduler.start(_goroutine.make, "main", scheduler.leave_thread if self.thread else None)
+                if self.setup.init is not None:
+                    _setup.call(self.setup.init)
                 if self.procs > 0:
                     self._start_workers(memfd)
                 _load_for_failures()  # while the workers start
@@ -118,7 +121,9 @@ class _Runtime:
             cpus = topology.spread_cpus(topology.allowed_cpus())
             pinning = topology.plan_pinning(self.procs, cpus, topology.cpu_quota())
         settings = interpreter.settings()
-        extra = {"logs": _logs_host.open_lines(settings)}
+        extra = {"logs": _logs_host.open_lines(settings), "setup": self.setup.for_workers()}
+        if self.setup.gpus:
+            early.leave()
         self._zygote = _zygote(launch.host_config(1 + self.procs, pinning, extra, settings=settings), memfd)
         _core.start_coroner(*self._zygote)
         stdio.install_host(memfd, getcurrent, 1 + self.procs)
@@ -259,15 +264,23 @@ def _default_memory() -> int:
 
 
 def _configured(
-    procs: int | None, memory: int | str | None, pin: bool | None, on_death: str | None
+    procs: int | None,
+    memory: int | str | None,
+    pin: bool | None,
+    on_death: str | None,
+    init: Callable[[], object] | str | None = None,
+    gpus: str | list[int] | None = None,
+    per_gpu: int | None = None,
 ) -> _Runtime:
     env = os.environ
+    setup = _setup.Setup(init, gpus, per_gpu, env)
     if procs is not None:
         procs = topology.parse_procs(procs, "runtime(procs=...)")
     elif "GOPROC_PROCS" in env:
         procs = topology.parse_procs(env["GOPROC_PROCS"], "GOPROC_PROCS")
     else:
-        procs = topology.default_procs()
+        procs = setup.default_procs() or topology.default_procs()
+    setup.check_room(procs)
     if memory is not None:
         memory = topology.parse_memory(memory, "runtime(memory=...)")
     elif "GOPROC_MEMORY" in env:
@@ -282,7 +295,7 @@ def _configured(
     )
     if fatal.unread_policy() not in fatal.POLICIES:
         raise ValueError(f"GOPROC_UNREAD={env['GOPROC_UNREAD']!r}: give one of {', '.join(fatal.POLICIES)}")
-    return _Runtime(procs, memory, pin, policy)
+    return _Runtime(procs, memory, pin, policy, setup)
 
 
 def ensure() -> None:
@@ -537,9 +550,15 @@ class runtime:
         on_death: the policy when a worker dies (kill -9, a crash, no memory). Its goroutines are lost: their handles
             raise WorkerDied, one without a handle is a panic. "restart": the worker is replaced; "continue": it is not;
             "exit": the program ends with a report and status 2. Default: GOPROC_ON_DEATH, else "restart".
+        init: called without arguments in each process, the host included, before its first goroutine; a function or
+            "module:function". Default: GOPROC_INIT. If it fails in the host, `with` raises that; in a worker the program
+            ends as by a panic.
+        gpus: "auto" or numbers such as "0,1": CUDA_VISIBLE_DEVICES in each worker is one of them, in turn. Default:
+            GOPROC_GPUS. Where CUDA_VISIBLE_DEVICES is set, "auto" means the GPUs in it. The host keeps all.
+        per_gpu: at most so many workers on each GPU; it is also the default of procs. Default: GOPROC_PER_GPU.
 
     Raises:
-        ValueError: an argument is out of range.
+        TypeError, ValueError: an argument is wrong or out of range.
         RuntimeError: a runtime runs already; a program has one.
         OSError: processes or memory are not to be had.
 
@@ -555,8 +574,11 @@ class runtime:
         memory: int | str | None = None,
         pin: bool | None = None,
         on_death: str | None = None,
+        init: Callable[[], object] | str | None = None,
+        gpus: str | list[int] | None = None,
+        per_gpu: int | None = None,
     ) -> None:
-        self._new = _configured(procs, memory, pin, on_death)
+        self._new = _configured(procs, memory, pin, on_death, init, gpus, per_gpu)
 
     def __enter__(self) -> runtime:
         _core.check_fork()

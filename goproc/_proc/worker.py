@@ -19,6 +19,7 @@ import signal
 import sys
 
 from goproc._isolation import loaded
+from goproc._setup import call_given, choose_gpu
 
 __goproc_frames__ = "machinery"
 
@@ -52,6 +53,8 @@ def main(proc: int, config: Config, memfd: int) -> NoReturn:
 
 def _become(proc: int, config: Config, memfd: int) -> None:
     global _proc
+    if "setup" in config["extra"]:
+        choose_gpu(proc, config["extra"]["setup"]["gpus"])
     import linecache  # noqa: F401 (now, and not when a signal's handler needs it)
 
     from greenlet import getcurrent
@@ -92,6 +95,8 @@ def _become(proc: int, config: Config, memfd: int) -> None:
     signal.signal(signal.SIGQUIT, _dump.on_worker_quit)
     _core.dump_ready(True)
     os.register_at_fork(after_in_child=_in_forked_child)
+    if "setup" in config["extra"]:
+        call_given(config["extra"]["setup"]["init"])
 
 
 def _signals() -> None:

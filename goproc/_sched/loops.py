@@ -44,7 +44,10 @@ def watch() -> bool:
             sys.meta_path.insert(0, _Finder())
         return False
     _replace(events)
-    return events._get_running_loop() is not None
+    running = events._get_running_loop()
+    if running is not None:
+        _share_waits(getattr(running, "_selector", None))
+    return running is not None
 
 
 class _Finder:
@@ -122,8 +125,9 @@ class _Waits:
         while True:
             now = monotonic()
             left = max(0.0, until - now)
-            events = self._select(min(left, SLICE / (1 + len(scheduler.runq))))
-            if monotonic() >= min(until, self._given + SLICE):
+            others = bool(scheduler.runq)
+            events = self._select(0.0 if others else min(left, SLICE))
+            if (others and not events) or monotonic() >= min(until, self._given + SLICE):
                 self._given = monotonic()
                 scheduler.give_turn()
             scheduler.meet_interrupt()

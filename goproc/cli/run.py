@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
+from goproc import _setup
 from goproc._proc.topology import default_procs, parse_memory, parse_on_death, parse_procs
 from goproc.cli import UsageError
 
@@ -45,16 +46,19 @@ options:
                      runs them, for a debugger
   --no-pin           let the workers move between CPUs
   --memory SIZE      limit of the shared memory, such as 512M or 4G
+  --init MODULE:FUNC call a function in each process before its first goroutine
+  --gpus auto|0,1    give each worker one GPU, in turn (CUDA_VISIBLE_DEVICES)
+  --per-gpu N        at most N workers on each GPU
   --on-death POLICY  when a worker dies its goroutines fail with WorkerDied;
                      then restart (the default): it is replaced, continue: it
-                     is not, exit: no more of that, the program ends at once
+                     is not, exit: the program ends at once with a report
   -h, --help         print this and stop
 
 The environment variables GOPROC_PROCS, GOPROC_PIN (0 or 1), GOPROC_MEMORY and
 GOPROC_ON_DEATH do the same for a plain `python script.py`.
 """
 
-_VALUED = ("--procs", "--memory", "--on-death")
+_VALUED = ("--procs", "--memory", "--on-death", "--init", "--gpus", "--per-gpu")
 _OPTIONS = (*_VALUED, "--no-pin")
 
 
@@ -136,7 +140,14 @@ def _take_option(rest: list[str], settings: dict[str, str]) -> bool:
     return True
 
 
-_EXAMPLES = {"--procs": "8", "--memory": "4G", "--on-death": "restart"}
+_EXAMPLES = {
+    "--procs": "8",
+    "--memory": "4G",
+    "--on-death": "restart",
+    "--init": "mymodule:setup",
+    "--gpus": "auto",
+    "--per-gpu": "2",
+}
 
 
 def _check(option: str, value: str, source: str) -> tuple[str, str]:
@@ -146,6 +157,12 @@ def _check(option: str, value: str, source: str) -> tuple[str, str]:
             return "GOPROC_PROCS", str(parse_procs(value, source))
         if option == "--memory":
             return "GOPROC_MEMORY", str(parse_memory(value, source))
+        if option == "--init":
+            return "GOPROC_INIT", _setup.check_name(value, source)
+        if option == "--gpus":
+            return "GOPROC_GPUS", _setup.parse_gpus(value, source)
+        if option == "--per-gpu":
+            return "GOPROC_PER_GPU", str(_setup.parse_per_gpu(value, source))
         return "GOPROC_ON_DEATH", parse_on_death(value, source)
     except ValueError as error:
         raise UsageError(str(error)) from None
@@ -162,7 +179,8 @@ def _unknown(word: str) -> str:
 
 def check_environment(environ: Mapping[str, str], settings: Mapping[str, str]) -> None:
     """Refuse a GOPROC_* variable that the program would choke on later, unless an option overrides it."""
-    for option, variable in zip(_VALUED, ("GOPROC_PROCS", "GOPROC_MEMORY", "GOPROC_ON_DEATH"), strict=True):
+    for option in _VALUED:
+        variable = "GOPROC_" + option[2:].replace("-", "_").upper()
         if variable in environ and variable not in settings:
             _check(option, environ[variable], variable)
     if environ.get("GOPROC_PIN", "1") not in ("0", "1"):
@@ -218,4 +236,8 @@ def _start_zygote(python: Sequence[str], environ: Mapping[str, str], flags: Sequ
         procs = parse_procs(environ["GOPROC_PROCS"], "GOPROC_PROCS")
     else:
         procs = default_procs()
-    return early.start(python, environ, flags) if procs > 0 else []
+    if procs == 0 or environ.get(
+        "GOPROC_GPUS"
+    ):  # what it imports ahead would look for GPUs before each worker has its own
+        return []
+    return early.start(python, environ, flags)

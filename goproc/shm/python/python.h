@@ -149,6 +149,20 @@ int parse_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, Py
                   PyObject **timeout);
 extern PyMethodDef wait_functions[];
 
+/* ---- select_type.c: for await.c, too */
+struct item {
+    uint8_t kind;        /* enum gp_op_kind */
+    Handle *target;
+    PyObject *value;     /* send: what; else NULL */
+    uint64_t n;
+    uint32_t number;     /* among the arguments */
+};
+int select_parse(PyObject *arg, Py_ssize_t number, struct item *it, PyObject **keep); /* 0 a case, 1 default, -1 an exception */
+int select_fill(const struct item *items, struct gp_select *s); /* the cases, with their messages: 0, else -1 and nothing kept */
+void select_drop_values(struct gp_case *cases, uint32_t n, int64_t but);
+int64_t select_prepare(struct gp_select *s);                          /* wait.c: what waiting for several cases takes: 0, -ENOMEM, -ENOSPC */
+PyObject *select_result(const struct item *items, struct gp_select *s, int64_t chosen, enum gp_result r);
+
 /* ---- stacks.c */
 extern PyMethodDef stack_functions[];
 
@@ -170,6 +184,7 @@ extern PyTypeObject ChannelType, WaitGroupType, AtomicType, OutcomeType;
 extern PyTypeObject MutexType, OnceType, RWMutexType, CondType, SemaphoreType, BarrierType; /* sync_types.c */
 extern PyTypeObject SelectorType;                                     /* select_type.c */
 extern PyTypeObject WatchType;                                        /* watch.c */
+extern PyTypeObject AwaitsType, AwaitedType;                          /* await.c */
 int select_types_ready(PyObject *module);
 int sync_types_ready(void);
 typedef PyObject *(*with_function)(Handle *self);

@@ -13,14 +13,6 @@
 static PyTypeObject *selected_type;
 static PyObject *default_case; /* goproc.default */
 
-struct item {
-    uint8_t kind;        /* enum gp_op_kind */
-    Handle *target;
-    PyObject *value;     /* send: what; else NULL */
-    uint64_t n;
-    uint32_t number;     /* among the arguments */
-};
-
 /* ---- what an argument means */
 
 /* The slot is inherited; PyObject_TypeCheck() would walk the bases of goproc.Chan, of which most are. */
@@ -36,7 +28,7 @@ static int bad_case(PyObject *arg, Py_ssize_t number, const char *why) {
 }
 
 /* 0 a case, 1 default, -1 an exception. References are the caller's, but for *keep, which is a new one or NULL. */
-static int parse(PyObject *arg, Py_ssize_t number, struct item *it, PyObject **keep) {
+int select_parse(PyObject *arg, Py_ssize_t number, struct item *it, PyObject **keep) {
     it->value = NULL;
     it->n = 1;
     it->number = (uint32_t)number;
@@ -106,7 +98,7 @@ static int refuse_stale(PyObject *const *args, Py_ssize_t n) {
     for (Py_ssize_t i = 0; GP_UNLIKELY(!gp.base) && i < n; i++) {
         struct item it = {.target = NULL};
         PyObject *keep = NULL;
-        int r = parse(args[i], i, &it, &keep);
+        int r = select_parse(args[i], i, &it, &keep);
         if (r == 0 && it.target && it.target->ref && !handle_object(it.target)) r = -1;
         Py_XDECREF(keep);
         if (r < 0) return -1;
@@ -147,18 +139,14 @@ static void selected_dealloc(PyStructSequence *self) {
     Py_DECREF(type);
 }
 
-static void drop_values(struct gp_case *cases, uint32_t n, int64_t but) {
+void select_drop_values(struct gp_case *cases, uint32_t n, int64_t but) {
     for (uint32_t i = 0; i < n; i++)
         if (cases[i].kind == GP_SEND && i != but && cases[i].m.block) gp_message_drop(&cases[i].m);
 }
 
-static PyObject *perform(struct item *items, struct gp_select *s, Py_ssize_t default_at, PyObject *timeout) {
-    struct gp_case *cases = s->cases;
-    uint64_t run = gp.run;
-    uint32_t n = s->n;
-    enum gp_result r = GP_BLOCK;
-    for (uint32_t i = 0; i < n; i++) {
-        struct gp_case *c = &cases[i];
+int select_fill(const struct item *items, struct gp_select *s) {
+    for (uint32_t i = 0; i < s->n; i++) {
+        struct gp_case *c = &s->cases[i];
         Handle *h = items[i].target;
         c->kind = items[i].kind;
         c->n = items[i].n;
@@ -170,23 +158,41 @@ static PyObject *perform(struct item *items, struct gp_select *s, Py_ssize_t def
         bool live = h->ref && !(items[i].kind == GP_ACQUIRE && gp.base && h->run == gp.run &&
                                 items[i].n > gp_get(&((struct gp_object *)gp_at(h->ref))->size));
         if ((live && !(c->o = handle_object(h))) || (c->kind == GP_SEND && live && message_encode(items[i].value, &c->m) < 0)) {
-            drop_values(cases, i, -1);
-            return NULL;
+            select_drop_values(s->cases, i, -1);
+            return -1;
         }
     }
+    return 0;
+}
+
+PyObject *select_result(const struct item *items, struct gp_select *s, int64_t chosen, enum gp_result r) {
+    struct gp_case *c = &s->cases[chosen];
+    Py_ssize_t number = items[chosen].number;
+    if (c->kind == GP_SEND && r == GP_CLOSED) return channel_closed("send on closed channel");
+    if (c->kind != GP_RECV) return selected(number, Py_NewRef(Py_None), true);
+    if (r == GP_CLOSED) return selected(number, Py_NewRef(Py_None), false);
+    return selected(number, message_decode(&c->m, false), true);
+}
+
+static PyObject *perform(struct item *items, struct gp_select *s, Py_ssize_t default_at, PyObject *timeout) {
+    struct gp_case *cases = s->cases;
+    uint64_t run = gp.run;
+    uint32_t n = s->n;
+    enum gp_result r = GP_BLOCK;
+    if (select_fill(items, s) < 0) return NULL;
     int64_t chosen = -1;
     if (n == 1 && cases[0].o) {
         r = gp_case_try(&cases[0]);
         chosen = r == GP_BLOCK ? -1 : 0;
     } else if (n > 0) {
         if (n >= GP_JOURNAL_LOCKS && !s->spill && !(s->spill = alloc_for(GP_FOR_TABLES, 4ULL * n, 0))) {
-            drop_values(cases, n, -1);
+            select_drop_values(cases, n, -1);
             return raise_memory(4ULL * n, "a select over so many channels");
         }
         chosen = gp_select(s, -1, &r);
     }
     if (chosen < 0 && default_at >= 0) {
-        drop_values(cases, n, -1);
+        select_drop_values(cases, n, -1);
         return selected(default_at, Py_NewRef(Py_None), false);
     }
     if (chosen < 0) {
@@ -197,14 +203,9 @@ static PyObject *perform(struct item *items, struct gp_select *s, Py_ssize_t def
         chosen = wait_cases(n ? s : &forever, &w, &r);
     }
     if (!gp.base || run != gp.run) return NULL;
-    drop_values(cases, n, r == GP_OK ? chosen : -1);
+    select_drop_values(cases, n, r == GP_OK ? chosen : -1);
     if (chosen < 0) return NULL;
-    struct gp_case *c = &cases[chosen];
-    Py_ssize_t number = items[chosen].number;
-    if (c->kind == GP_SEND && r == GP_CLOSED) return channel_closed("send on closed channel");
-    if (c->kind != GP_RECV) return selected(number, Py_NewRef(Py_None), true);
-    if (r == GP_CLOSED) return selected(number, Py_NewRef(Py_None), false);
-    return selected(number, message_decode(&c->m, false), true);
+    return select_result(items, s, chosen, r);
 }
 
 static PyObject *only_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, PyObject **timeout) {
@@ -249,7 +250,7 @@ static PyObject *core_select(PyObject *module, PyObject *const *args, Py_ssize_t
     }
     for (Py_ssize_t i = 0; i < nargs; i++) {
         PyObject *keep = NULL;
-        int r = parse(args[i], i, &items[s.n], &keep);
+        int r = select_parse(args[i], i, &items[s.n], &keep);
         if (keep) {
             if ((kept || (kept = PyList_New(0))) && PyList_Append(kept, keep) < 0) r = -1;
             Py_DECREF(keep);
@@ -293,7 +294,7 @@ static int parse_all(Selector *self) {
     self->default_at = -1;
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *keep = NULL;
-        int r = parse(PyList_GET_ITEM(self->given, i), i, &self->items[self->s.n], &keep);
+        int r = select_parse(PyList_GET_ITEM(self->given, i), i, &self->items[self->s.n], &keep);
         if (PyList_SetItem(self->kept, i, keep ? keep : Py_NewRef(Py_None)) < 0 || r < 0) return -1;
         if (r == 0) self->s.n++;
         else if (self->default_at >= 0) return two_defaults() ? 0 : -1;

@@ -278,7 +278,7 @@ static uint64_t earliest_due(const struct gp_select *s) {
 }
 
 /* Several cases need more than a waiter: set that up. 0, or -ENOMEM or -ENOSPC. */
-static int64_t prepare(struct gp_select *s) {
+int64_t select_prepare(struct gp_select *s) {
     if (s->n >= GP_JOURNAL_LOCKS && !s->spill && !(s->spill = alloc_for(GP_FOR_TABLES, 4ULL * s->n, 0))) return -ENOMEM;
     for (uint32_t i = 0; i < s->n; i++) {
         if (!s->cases[i].o) continue;
@@ -345,7 +345,7 @@ int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r) 
         return -1;
     }
     uint32_t waiter = (uint32_t)slot;
-    int64_t error = s->n > 1 ? prepare(s) : 0;
+    int64_t error = s->n > 1 ? select_prepare(s) : 0;
     if (error < 0) {
         give_back(s, waiter);
         raise_no_waiter(error, s->n);

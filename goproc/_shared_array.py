@@ -1,0 +1,144 @@
+"""``shared_array``: a NumPy array in shared memory, which all processes may write."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import pickle
+from typing import Any
+from weakref import WeakValueDictionary
+
+from goproc._pickling import store
+from goproc._pickling.copies import Copy
+from goproc._pickling.wire import OUT_OF_BAND, Whole
+from goproc._public import public
+from goproc.errors import OutOfSharedMemory
+
+try:
+    import numpy as np
+except ImportError as error:
+    raise ImportError("goproc.shared_array() needs NumPy: pip install numpy") from error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+__all__ = ["SharedArray", "shared_array"]
+
+
+class _Memory:
+    """Shared memory as it is mapped in this process, writable. The buffers of arrays refer to it."""
+
+    __slots__ = ("__weakref__", "address", "bytes", "copy", "view")
+
+    def __init__(self, copy: Any) -> None:
+        self.copy = copy
+        self.view = copy._load(False)  # keeps the memory mapped
+        whole = np.frombuffer(self.view, np.uint8)
+        self.address = whole.__array_interface__["data"][0]
+        self.bytes = whole.nbytes
+
+    def buffer(self) -> Any:
+        kind = ctypes.c_char * self.bytes
+        found: Any = kind.from_address(self.address)
+        found.memory = self
+        return found
+
+
+_known: WeakValueDictionary[Any, _Memory] = store.cache(WeakValueDictionary())
+
+
+def _memory_of(copy: Any) -> _Memory:
+    found = _known.get(copy)
+    if found is None:
+        found = _known[copy] = _Memory(copy)
+    return found
+
+
+class SharedArray(np.ndarray[Any, Any]):
+    """An array in shared memory: what `shared_array` returns. Sent to a goroutine it stays the same memory, and so do its slices.
+
+    Arrays that are computed from it (``a + 1``, ``a.copy()``) are arrays of their own.
+    """
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        if array is self:
+            return self
+        plain = np.asarray(array)
+        return plain[()] if return_scalar or (context is None and plain.ndim == 0) else plain
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        memory = _find(self)
+        if memory is None:
+            return np.asarray(self).__reduce_ex__(protocol)
+        offset = self.__array_interface__["data"][0] - memory.address
+        return _array, (memory.copy, self.shape, self.dtype, offset, self.strides)
+
+    def __reduce__(self) -> Any:
+        return self.__reduce_ex__(2)
+
+    def copy(self, order: Any = "C") -> Any:
+        """Return an array of its own with the same values."""
+        return np.array(self, order=order, subok=False)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self.copy()
+
+
+def _find(array: Any) -> _Memory | None:
+    """Return the shared memory that an array is in, or None."""
+    while isinstance(array, np.ndarray):
+        array = array.base
+    if isinstance(array, memoryview):
+        array = array.obj
+    return getattr(array, "memory", None)
+
+
+def _array(
+    copy: Any, shape: tuple[int, ...], dtype: Any, offset: int, strides: tuple[int, ...] | None
+) -> SharedArray:
+    return SharedArray(shape, dtype, _memory_of(copy).buffer(), offset, strides)
+
+
+@public
+def shared_array(shape: int | tuple[int, ...], dtype: DTypeLike = float) -> SharedArray:
+    """Make an array of zeros in shared memory. All processes may read and write it, at once.
+
+        out = shared_array(len(rows))
+
+        def fill(i):
+            out[i] = work(rows[i])
+
+    Nobody waits for anybody. Goroutines that write the same elements at the same time, or read elements that another one
+    writes, need a lock, a channel or a join between them: ``out[i] += 1`` in two processes loses an addition. Elements
+    that one goroutine alone writes, and others read after it has ended, need nothing.
+
+    Args:
+        shape: as for numpy.zeros().
+        dtype: the type of the elements; Python objects cannot be shared.
+
+    Returns:
+        A numpy.ndarray. It can be sent to goroutines and over channels, and be a global of the script; slices of it as
+        well. The memory is given back when no process and no message refers to it any more.
+
+    Raises:
+        ValueError: the shape or the dtype cannot be had.
+        OutOfSharedMemory: there is no room for it.
+
+    Cost: zeroing the memory; sending it takes some us, whatever its size.
+    """
+    kind = np.dtype(dtype)
+    if kind.hasobject:
+        raise ValueError(
+            f"shared_array(dtype={kind}): Python objects cannot be shared; use numbers, bools or fixed bytes"
+        )
+    lengths = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    if any(length < 0 for length in lengths):
+        raise ValueError(f"shared_array(shape={shape}): negative dimensions are not allowed")
+    size = math.prod(map(int, lengths)) * kind.itemsize
+    try:
+        zeros: Any = np.zeros(max(size, OUT_OF_BAND), np.uint8)
+    except MemoryError as error:
+        raise OutOfSharedMemory(f"shared_array(shape={shape}): {error}") from None
+    copy = Copy(Whole(pickle.PickleBuffer(zeros)))
+    return _array(copy, lengths, kind, 0, None)
