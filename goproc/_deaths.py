@@ -81,6 +81,15 @@ def gone(proc: int) -> WorkerDied:
     return _worker_died(text, proc, last.pid if last else 0, last.status if last else -1, started=False)
 
 
+def of_a_member(number: int) -> WorkerDied:
+    """Return the exception for a member of a group that was lost in a death, where its handle is not known."""
+    last = death(number)
+    if last is None:
+        return WorkerDied("a goroutine of the group was lost with its process")
+    text = f"a goroutine of the group was lost with its process: proc {last.proc} (pid {last.pid}) {describe(last.status)}"
+    return _worker_died(text, last.proc, last.pid, last.status, memory=last.memory, timed_out=last.timed_out)
+
+
 def _worker_died(text: str, proc: int, pid: int, status: int, **more: Any) -> WorkerDied:
     signalled = status >= 0 and status & 0x7F
     return WorkerDied(

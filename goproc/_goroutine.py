@@ -263,7 +263,7 @@ def _spawn(
     name: str,
     proc: int,
     frame: FrameType,
-    waiting: tuple[str, Any] | None = None,
+    waiting: Waiting | None = None,
     labels: dict[str, str] | None = None,
 ) -> Any:
     bare = _core.bare()
@@ -280,10 +280,11 @@ def _spawn(
     creator = scheduler.current
     if creator.labels:
         labels = _inherited(labels)
-    text = (_label_bytes(labels),) if labels else ()
+    text: tuple[Any, ...] = (_label_bytes(labels),) if labels else ()
     try:
         if waiting is not None:
-            call = *waiting, _closed_call(call)
+            call = waiting.kind, waiting.tracker, _closed_call(call)
+            text = *(text or (None,)), waiting.told
         if labels or values or levels:
             call = _WITH, labels, values, call, levels
         g = _core.task_new(Goroutine, call, name, _site(frame), creator.id, proc, *text)
@@ -310,6 +311,21 @@ def _inherited(own: dict[str, str] | None) -> dict[str, str] | None:
     return {**creators, **own} if own else creators
 
 
+class Waiting(NamedTuple):
+    """Somebody who waits for the end of a goroutine.
+
+    Attributes:
+        kind: of the body in `bodies` that runs it.
+        tracker: the first argument of that body.
+        told: a WaitGroup, or the WaitGroup, Semaphore and context of a Group: the core tells them of the end, also
+            where the goroutine's process dies.
+    """
+
+    kind: str
+    tracker: Any
+    told: Any
+
+
 class Origin(NamedTuple):
     """Where a goroutine comes from, noted before it is created: a timer's function, say, is started by nobody in particular."""
 
@@ -329,6 +345,7 @@ def _spawn_local(
     name: str,
     frame: FrameType | Origin,
     labels: dict[str, str] | None = None,
+    told: Any = None,
 ) -> Any:
     if f is None:
         raise TypeError("go of nil func value")
@@ -341,7 +358,9 @@ def _spawn_local(
         site, parent, labels = frame
     else:
         site, parent, labels = _site(frame), scheduler.current.id, _inherited(labels)  # type: ignore[arg-type]
-    text = (_label_bytes(labels),) if labels else ()
+    text: tuple[Any, ...] = (_label_bytes(labels),) if labels else ()
+    if told is not None:
+        text = *(text or (None,)), told
     handle, block, ref, id_ = _core.task_local(Goroutine, name, site, parent, *text)
     handle._name = name
     g = G(id_, name, _start_local)

@@ -7,8 +7,9 @@ is a node of the cancellation tree. A Group object is only these handles; each m
 
 Every member does its own bookkeeping when it ends, in the process where it ran: note the error, cancel the context,
 give the slot back, count down. So nobody has to watch it, and wait() is a plain WaitGroup.wait(). It does that whatever
-happens: also if it was cancelled before it began, and if its arguments cannot be read. What is lost is a member whose
-process dies; by default that ends the program, and so it does here.
+happens: also if it was cancelled before it began, and if its arguments cannot be read. For a member whose process dies the
+coroner does it, which knows the member's trackers from its task (shm/layout.h): it counts down, gives the slot back, and
+cancels the context. It notes no error; the WaitGroup has the number of the death, and wait() makes an error of that.
 
 Who cancels the members when the first fails? Goroutine.cancel() needs handles, and those are where the members were
 started. They could be in a shared list; every go() would copy it. Instead each process remembers those it started, and
@@ -24,14 +25,24 @@ from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
-from goproc import context
-from goproc._goroutine import Goexit, Goroutine, Told, _name_of, _spawn, _spawn_local, bodies, open_call
+from goproc import _deaths, context
+from goproc._goroutine import (
+    Goexit,
+    Goroutine,
+    Told,
+    Waiting,
+    _name_of,
+    _spawn,
+    _spawn_local,
+    bodies,
+    open_call,
+)
 from goproc._pickling import failure
 from goproc._proc import fatal, forked
 from goproc._public import public
 from goproc._sched import scheduler
 from goproc._shared_value import Cell
-from goproc.errors import Cancelled, DeadlineExceeded
+from goproc.errors import Cancelled, DeadlineExceeded, WorkerDied
 from goproc.shm import _core
 from goproc.sync import Atomic, Semaphore, WaitGroup
 
@@ -161,11 +172,18 @@ class Group:
                 if local:
                     if f is None or not callable(f):
                         member = _spawn_local(f, args, kwargs, "", frame)  # says what is wrong
-                    member = _spawn_local(
-                        run_member, (self._shared, (f, args, kwargs)), {}, _name_of(f), frame
-                    )
+                    call = self._shared, (f, args, kwargs)
+                    member = _spawn_local(run_member, call, {}, _name_of(f), frame, None, _told(self._shared))
                 else:
-                    member = _spawn(f, args, kwargs, _name_of(f), -1, frame, ("group", self._shared))
+                    member = _spawn(
+                        f,
+                        args,
+                        kwargs,
+                        _name_of(f),
+                        -1,
+                        frame,
+                        Waiting("group", self._shared, _told(self._shared)),
+                    )
             except BaseException:
                 members.done()
                 raise
@@ -200,8 +218,9 @@ class Group:
         if not flags.load() & _BLOCK:
             _core.context_cancel(node, _CANCELED, None)
         noted = Cell.of(errors).load()
-        if noted:
-            error = self._here.raised = noted[0].exception()
+        error: BaseException | None
+        if noted or members._lost[1]:
+            error = self._here.raised = noted[0].exception() if noted else self._here.lost()[0]
             assert error is not None
             try:
                 raise error
@@ -270,10 +289,12 @@ class Group:
         try:
             members.wait()  # for who came between the last end and the flag
             _core.context_cancel(node, _CANCELED, None)
+            lost = here.lost()
             here.leave()
         finally:
             scheduler.shield(-1)
         failed = own + [error for p in Cell.of(errors).load() if (error := p.exception()) is not None]
+        failed += lost
         if not failed and outside is None and flags.load() & _STOPPING:
             why = context.cause(
                 self.ctx
@@ -367,9 +388,15 @@ def _is_from_outside(exc: BaseException, me: G | None) -> bool:
 # -- what members do -----------------------------------------------------------------------------------------
 
 
+def _told(shared: Shared) -> tuple[WaitGroup, Semaphore, Any]:
+    members, free, _, _, node = shared
+    return members, free, node
+
+
 def run_member(shared: Shared, call: Any) -> Any:
     """The body of a member: the call, and the bookkeeping. What it raises is an error of the group, so not a panic."""
-    members, free, flags, errors, node = shared
+    _, _, flags, errors, node = shared
+    block = scheduler.current.block
     try:
         if scheduler.current.cancelled or flags.load() & _STOPPING:
             raise Cancelled
@@ -390,9 +417,8 @@ def run_member(shared: Shared, call: Any) -> Any:
         forked.leave(None)
         scheduler.shield(1)
         try:
-            free.release()
+            _core.task_leave(block)  # gives its place back, and counts down
         finally:
-            members.done()
             scheduler.shield(-1)
 
 
@@ -474,6 +500,15 @@ class _Here:
         if body is not None and self.interrupt is None and body.interrupt is None:
             self.interrupt = Cancelled()
             scheduler.interrupt(body, self.interrupt)
+
+    def lost(self) -> list[BaseException]:
+        """Return a WorkerDied for each member that was lost with its process, in full for those that this process started."""
+        death, count = self._shared[0]._lost
+        if not count:
+            return []
+        ended = [m for m in self._members if m._state == _core.G_FAILED]
+        known = [exc for m in ended if isinstance(exc := m.exception(), WorkerDied)][:count]
+        return [*known, *(_deaths.of_a_member(death) for _ in range(count - len(known)))]
 
     def leave(self) -> None:
         """The block is over, and its context has ended: see the last of everybody off."""

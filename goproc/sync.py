@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from typing import Any, TypeVar
 
-from goproc._goroutine import Goexit, Goroutine, _name_of, _spawn, bodies, open_call
+from goproc._goroutine import Goexit, Goroutine, Waiting, _name_of, _spawn, bodies, open_call
 from goproc._proc import fatal, forked
 from goproc._sched import scheduler
 from goproc.errors import Cancelled, OwnerDied
@@ -43,13 +43,10 @@ class WaitGroup(_core.WaitGroup):
 
         If it panics the counter is left alone, so that wait() cannot return before the program ends.
         """
-        self.add(1)
-        try:
-            handle: Goroutine[None] = _spawn(f, args, kwargs, _name_of(f), -1, sys._getframe(1), ("wg", self))
-        except BaseException:
-            self.done()
-            raise
-        return handle
+        waiting = Waiting(
+            "wg", self, self
+        )  # the core adds one to the counter in the step that creates the goroutine
+        return _spawn(f, args, kwargs, _name_of(f), -1, sys._getframe(1), waiting)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         try:
@@ -58,23 +55,24 @@ class WaitGroup(_core.WaitGroup):
             return "<WaitGroup of a runtime that stopped>"
 
 
-def _run_counted(wg: WaitGroup, call: Any) -> Any:
+def _run_counted(_: WaitGroup, call: Any) -> Any:
     """The body of a goroutine of WaitGroup.go()."""
+    block = scheduler.current.block
     try:
         if scheduler.current.cancelled:
             raise Cancelled
         f, args, kwargs = open_call(call)
         value = f(*args, **kwargs)
     except (Goexit, Cancelled):
-        wg.done()
+        _core.task_leave(block)
         raise
     except BaseException as exc:
         forked.leave(exc)
         if _core.task_wanted(scheduler.current.object):
-            wg.done()  # the exception is kept for a handle: nothing will end the program
+            _core.task_leave(block)  # the exception is kept for a handle: nothing will end the program
         raise
     forked.leave(None)
-    wg.done()
+    _core.task_leave(block)
     return value
 
 

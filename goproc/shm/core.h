@@ -388,6 +388,8 @@ uint32_t gp_task_place(void);                               /* the proc whose ri
 int gp_task_push(gp_ref task, uint32_t proc, bool pinned);  /* 0; -EAGAIN: the ring is full; -ESRCH: the proc is gone */
 int gp_task_push_again(gp_ref task, uint32_t proc, bool pinned); /* the coroner's: 0, -errno; -EINTR: the runtime ends */
 gp_ref gp_task_slot(uint32_t proc, bool pinned, uint32_t n); /* under the lock of the queue: the n-th task */
+int gp_task_enter(gp_ref task, struct gp_object *count);    /* a wait group counts the task: 0, -EOVERFLOW */
+int gp_task_leave(gp_ref task);                             /* its trackers are told of its end; -ERANGE: it was not counted */
 void gp_task_announce(uint32_t proc, bool pinned);          /* after the push: wake the proc that is to take it */
 gp_ref gp_task_pop(bool newest);                            /* claimed for this proc; 0: none */
 bool gp_task_steal(void);                                   /* moves tasks of another ring to mine */

@@ -172,7 +172,8 @@ struct gp_object {
     _Atomic uint32_t lock;       /* 0 = free, else WAITERS:1 | incarnation:21 | proc+1:10; only its holder (or the coroner
                                     for a dead holder) writes the fields below */
     uint32_t cap;                /* channel: capacity; constant */
-    _Atomic uint64_t head, tail; /* channel: messages taken / put since creation; 0 <= tail - head <= cap */
+    _Atomic uint64_t head, tail; /* channel: messages taken / put since creation; 0 <= tail - head <= cap; wait group: number
+                                    of the last death that it was told of, and how many goroutines it has lost */
     _Atomic uint32_t recvq_first, recvq_last; /* sudogs, FIFO; `next` from first is the truth, `last` and `prev` are caches */
     _Atomic uint32_t sendq_first; /* at least one of the two queues has no WAITING entry (but for a select on both) */
     union {
@@ -262,6 +263,12 @@ struct gp_sudog {                /* 128 bytes: one case of one blocked operation
  * outcome for the handles. */
 #define GP_TASK_NAME 60u
 #define GP_TASK_LABELS 8192u         /* bytes of labels that reports show */
+enum gp_tracker {
+    GP_TRACK_COUNT,  /* a wait group, which counts it */
+    GP_TRACK_PLACE,  /* a semaphore, of which it has a unit */
+    GP_TRACK_GROUP,  /* a context, which is cancelled if it fails */
+    GP_TRACKERS
+};
 struct gp_task {
     struct gp_message call;      /* what to call; where the goroutine has ended, its outcome: that then needs no memory */
     uint64_t id;                 /* goroutine number */
@@ -272,6 +279,7 @@ struct gp_task {
     uint16_t creator;            /* proc */
     uint16_t pinned;             /* enum gp_pinned */
     _Atomic uint32_t started;    /* enum gp_started: what becomes of it when its proc dies */
+    _Atomic uint32_t tracker[GP_TRACKERS]; /* who is to be told of its end, also where its process dies; 0: told, or nobody */
     char name[GP_TASK_NAME];     /* UTF-8, cut, NUL-terminated */
 };                               /* behind it, as far as the block goes: its labels as a report has them */
 
@@ -322,6 +330,7 @@ enum gp_op {
     GP_OP_PROMOTE, /* a=channel b=sudog c=block d=epoch, e=tail */
     GP_OP_TAKE,    /* a=channel b=sudog c=block d=epoch */
     GP_OP_FIRE,    /* a=object b=sudog d=epoch: closing, wait group at zero, goroutine ended */
+    GP_OP_TRACK,   /* a=wait group or semaphore b=enum gp_tracker c=task d=value then e=what the task's tracker is then */
     GP_OP_GRANT,   /* a=lock or semaphore b=sudog d=epoch e=value once granted: redo is value = e, owner = b's process */
 };
 struct gp_journal {              /* op != NONE => the lock of `a` is held by this proc */

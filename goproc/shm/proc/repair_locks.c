@@ -205,6 +205,10 @@ static void redo(const struct gp_dead *d, const struct gp_journal *j, struct gp_
         if (gp_get(&o->tail) == gp_get(&j->d) + 1) own(j, GP_TAG(GP_TAG_CHAN, gp_ref_of(o)));
     } else if (op == GP_OP_BUFGET) {
         if (gp_get(&o->head) == gp_get(&j->d) + 1) own(j, d->tag);
+    } else if (op == GP_OP_TRACK) {
+        uint32_t which = (uint32_t)gp_get(&j->b);
+        struct gp_task *t = (struct gp_task *)((char *)gp_at((gp_ref)gp_get(&j->c)) + GP_BLOCK_HEAD);
+        if (gp_get(&o->value) == (int64_t)gp_get(&j->d)) gp_set(&t->tracker[which], (uint32_t)gp_get(&j->e));
     } else if (op != GP_OP_NONE && gp_sudog_check((uint32_t)gp_get(&j->b))) {
         struct gp_sudog *s = gp_sudog_at((uint32_t)gp_get(&j->b));
         if (fired(j)) redo_fired(d, j, o, op);

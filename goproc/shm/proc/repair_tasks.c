@@ -14,7 +14,7 @@ struct search {
     const struct gp_death *how;
     gp_ref *found;
     uint32_t n, room;
-    bool short_of_memory, ends;
+    bool short_of_memory, cancelled;
 };
 
 static struct gp_task *task_at(gp_ref ref) { return (struct gp_task *)((char *)gp_at(ref) + GP_BLOCK_HEAD); }
@@ -49,7 +49,7 @@ static void panic(struct gp_dead *d, gp_ref ref) {
     d->labels[n] = 0;
 }
 
-static void set_outcome(struct gp_object *o, gp_ref ref, const struct search *s) {
+static void set_outcome(struct gp_object *o, gp_ref ref, bool member, const struct search *s) {
     struct gp_task *t = task_at(ref);
     struct gp_obituary obituary = {
         .death = s->d->death, .memory = s->how->memory, .pid = s->how->pid, .status = s->how->status, .task = ref,
@@ -62,11 +62,60 @@ static void set_outcome(struct gp_object *o, gp_ref ref, const struct search *s)
     gp_own(ref, GP_TAG(GP_TAG_RESULT, gp_ref_of(o)));
     o->ring = ref;
     o->task = 0;
+    if (member) gp_set(&o->value, 1); /* its group tells of it: nobody has to read this */
     gp_release(&o->state, GP_G_FAILED); /* COMMIT */
     gp_repair_settle(o);
 }
 
+static struct gp_object *tracker(gp_ref ref, enum gp_kind kind) {
+    return ref && gp_object_check(ref) && gp_get(&((struct gp_object *)gp_at(ref))->kind) == kind ? gp_at(ref) : NULL;
+}
+
+/* What the goroutine would have done at its end. The tree of contexts follows when all are done. */
+static bool tell_trackers(const uint32_t refs[GP_TRACKERS], struct search *s) {
+    struct gp_object *node = tracker(refs[GP_TRACK_GROUP], GP_KIND_CHAN), *place = tracker(refs[GP_TRACK_PLACE], GP_KIND_SEMAPHORE),
+                     *count = tracker(refs[GP_TRACK_COUNT], GP_KIND_WAITGROUP);
+    if (node && gp_get(&node->flags) & GP_OBJ_CONTEXT && !(gp_get(&node->flags) & GP_OBJ_CLOSED)) {
+        if (!gp_repair_lock(node)) return false;
+        gp_set(&node->value, GP_CANCELED);
+        atomic_fetch_or(&node->flags, GP_OBJ_CLOSED);
+        gp_repair_settle(node);
+        gp_repair_unlock(node);
+        s->cancelled = true;
+    }
+    if (place) {
+        if (!gp_repair_lock(place)) return false;
+        gp_set(&place->value, gp_get(&place->value) + 1);
+        gp_repair_settle(place);
+        gp_repair_unlock(place);
+    }
+    if (count) {
+        if (!gp_repair_lock(count)) return false;
+        gp_set(&count->head, s->d->death);
+        gp_set(&count->tail, gp_get(&count->tail) + 1);
+        if (gp_get(&count->value) > 0) gp_set(&count->value, gp_get(&count->value) - 1);
+        gp_repair_settle(count);
+        gp_repair_unlock(count);
+    }
+    return true;
+}
+
+static void take_trackers(struct gp_task *t, uint32_t refs[GP_TRACKERS]) {
+    for (int i = 0; i < GP_TRACKERS; i++) {
+        refs[i] = gp_get(&t->tracker[i]);
+        gp_set(&t->tracker[i], 0);
+    }
+}
+
+static bool end_task(gp_ref ref, bool member, struct search *s);
+
 static bool lose(gp_ref ref, struct search *s) {
+    uint32_t refs[GP_TRACKERS]; /* the task is its handles' once its end is known */
+    take_trackers(task_at(ref), refs);
+    return end_task(ref, refs[GP_TRACK_GROUP] != 0, s) && tell_trackers(refs, s);
+}
+
+static bool end_task(gp_ref ref, bool member, struct search *s) {
     struct gp_task *t = task_at(ref);
     struct gp_object *o = gp_object_check(t->object) ? gp_at(t->object) : NULL;
     uint64_t bit = 1ULL << (s->d->proc % 64);
@@ -81,9 +130,9 @@ static bool lose(gp_ref ref, struct search *s) {
     if (gp_acquire(&o->state) >= GP_G_OK) {
         gp_own(ref, s->d->tag); /* it had ended, and its process with it before that was all */
     } else if (gp_held(o)) {
-        set_outcome(o, ref, s);
+        set_outcome(o, ref, member, s);
     } else {
-        if (!(before & bit) && is_statement(t->site)) panic(s->d, ref);
+        if (!(before & bit) && !member && is_statement(t->site)) panic(s->d, ref);
         gp_own(ref, s->d->tag);
         gp_set(&o->state, GP_G_FAILED);
         gp_repair_unlock(o);
@@ -121,11 +170,19 @@ static bool move(gp_ref ref, struct search *s) {
     return err == 0 || lose(ref, s); /* no memory for a place in the ring, or nobody is to come to this one */
 }
 
+/* `go` had not returned: it goes with all that the dead one owned, but may be counted already. */
+static bool unmake(gp_ref ref, struct search *s) {
+    uint32_t refs[GP_TRACKERS];
+    take_trackers(task_at(ref), refs);
+    refs[GP_TRACK_GROUP] = 0;
+    return tell_trackers(refs, s);
+}
+
 static bool end_one(gp_ref ref, struct search *s) {
     switch (gp_get(&task_at(ref)->started)) {
     case GP_UNSTARTED: return move(ref, s);
     case GP_STARTED: return lose(ref, s);
-    default: return true; /* `go` had not returned: it goes with all that the dead one owned */
+    default: return unmake(ref, s);
     }
 }
 
@@ -169,5 +226,6 @@ bool gp_repair_tasks(struct gp_dead *d, const struct gp_death *how) {
         for (uint32_t i = 0; i < s.n && goes_on; i++) goes_on = end_one(s.found[i], &s);
     } while (s.short_of_memory && s.n > 0 && goes_on);
     free(s.found);
+    if (goes_on && s.cancelled) goes_on = gp_repair_lock(&gp.head->tree) && gp_repair_tree();
     return goes_on;
 }

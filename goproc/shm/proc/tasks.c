@@ -115,6 +115,39 @@ static inline int push(gp_ref task, uint32_t proc, bool pinned, bool coroner) {
 int gp_task_push(gp_ref task, uint32_t proc, bool pinned) { return push(task, proc, pinned, false); }
 int gp_task_push_again(gp_ref task, uint32_t proc, bool pinned) { return push(task, proc, pinned, true); }
 
+/* ---- who is told of a goroutine's end. The change of the count and that of the task are one step, for the coroner: it tells
+ * in place of a dead process, and must not tell twice. */
+
+static struct gp_task *task_at(gp_ref ref) { return (struct gp_task *)((char *)gp_at(ref) + GP_BLOCK_HEAD); }
+
+static int track(gp_ref task, enum gp_tracker which, struct gp_object *o, int64_t change, gp_ref then) {
+    int err = 0;
+    int64_t value;
+    gp_lock(o);
+    if (__builtin_add_overflow(gp_get(&o->value), change, &value)) err = -EOVERFLOW;
+    else if (value < 0) err = -ERANGE;
+    if (err == 0) {
+        gp_intent(GP_OP_TRACK, gp_ref_of(o), which, task, (uint64_t)value, then);
+        gp_set(&o->value, value); /* COMMIT */
+        gp_order();
+        gp_set(&task_at(task)->tracker[which], then);
+        gp_done();
+        if (which == GP_TRACK_PLACE) gp_sync_settle(o);
+        else if (value == 0) gp_fire_all(o, GP_W_CLOSED, false);
+    }
+    gp_unlock(o);
+    gp_ring();
+    return err;
+}
+
+int gp_task_enter(gp_ref task, struct gp_object *count) { return track(task, GP_TRACK_COUNT, count, 1, gp_ref_of(count)); }
+
+int gp_task_leave(gp_ref task) {
+    gp_ref place = gp_get(&task_at(task)->tracker[GP_TRACK_PLACE]), count = gp_get(&task_at(task)->tracker[GP_TRACK_COUNT]);
+    if (place) track(task, GP_TRACK_PLACE, gp_at(place), 1, 0);
+    return count ? track(task, GP_TRACK_COUNT, gp_at(count), -1, 0) : 0;
+}
+
 /* ---- placement */
 
 static uint32_t load_of(uint32_t proc) {

@@ -50,6 +50,7 @@ static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned
     t->site = (gp_ref)site;
     t->creator = (uint16_t)gp.proc;
     t->pinned = GP_ANYWHERE;
+    for (int i = 0; i < GP_TRACKERS; i++) gp_set(&t->tracker[i], 0);
     gp_set(&t->started, GP_UNMADE);
     if (n > (Py_ssize_t)GP_TASK_NAME - 1) n = GP_TASK_NAME - 1;
     memcpy(t->name, text, (size_t)n);
@@ -71,9 +72,35 @@ static void count_started(int change) { /* this process alone writes the counter
     gp_set(n, gp_get(n) + (uint32_t)change);
 }
 
+/* None, a WaitGroup, which is to count the goroutine, or a tuple of one that has counted it, a Semaphore and a context.
+ * 0, or -1 and an exception. */
+static int set_trackers(gp_ref task, PyObject *who) {
+    if (who == Py_None) return 0;
+    if (PyObject_TypeCheck(who, &WaitGroupType)) {
+        struct gp_object *o = handle_object((Handle *)who);
+        if (o && gp_task_enter(task, o) == 0) return 0;
+        if (o) PyErr_SetString(PyExc_OverflowError, "sync: WaitGroup counter overflow");
+        return -1;
+    }
+    if (!PyTuple_Check(who) || PyTuple_GET_SIZE(who) != GP_TRACKERS) {
+        PyErr_SetString(PyExc_TypeError, "trackers: None, a WaitGroup, or (WaitGroup, Semaphore, context)");
+        return -1;
+    }
+    gp_ref refs[GP_TRACKERS];
+    for (int i = 0; i < GP_TRACKERS; i++) {
+        PyObject *one = PyTuple_GET_ITEM(who, i);
+        struct gp_object *o = PyObject_TypeCheck(one, &HandleType) ? handle_object((Handle *)one) : NULL;
+        if (!o && !PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "a tracker is a handle");
+        if (!o) return -1;
+        refs[i] = gp_ref_of(o);
+    }
+    for (int i = GP_TRACKERS; i-- > 0;) gp_set(&task_at(task)->tracker[i], refs[i]); /* the count last: then it is one */
+    return 0;
+}
+
 static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
     (void)module;
-    if (nargs < 6 || nargs > 7) return PyErr_Format(PyExc_TypeError, "task_new(type, call, name, site, parent, proc, labels)");
+    if (nargs < 6 || nargs > 8) return PyErr_Format(PyExc_TypeError, "task_new(type, call, name, site, parent, proc, labels, trackers)");
     unsigned long site = PyLong_AsUnsignedLong(args[3]);
     unsigned long long parent = PyLong_AsUnsignedLongLong(args[4]);
     long proc = PyLong_AsLong(args[5]);
@@ -93,6 +120,10 @@ static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t na
     if (call.block) gp_own(call.block, GP_TAG(GP_TAG_PART, task)); /* it goes where the task goes, whoever dies */
     t->call = call;
     t->pinned = pinned ? GP_PINNED : GP_ANYWHERE;
+    if (nargs > 7 && set_trackers(task, args[7]) < 0) {
+        gp_message_drop(&call);
+        return give_up(h, task);
+    }
     gp_order();
     gp_set(&t->started, GP_UNSTARTED); /* COMMIT: from here on it will run */
     uint32_t place;
@@ -114,6 +145,8 @@ static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t na
     if (err < 0 || PyErr_Occurred()) {
         if (!PyErr_Occurred() && err == -ESRCH) raise_death(place);
         else if (!PyErr_Occurred()) raise_memory(GP_PAGE, "queueing a goroutine");
+        gp_set(&t->started, GP_UNMADE);
+        if (nargs > 7 && PyObject_TypeCheck(args[7], &WaitGroupType)) gp_task_leave(task);
         gp_message_drop(&call);
         return give_up(h, task);
     }
@@ -124,7 +157,7 @@ static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t na
 /* go.local: (handle, task) of a goroutine that its creator's scheduler starts itself */
 static PyObject *task_local(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
     (void)module;
-    if (nargs < 4 || nargs > 5) return PyErr_Format(PyExc_TypeError, "task_local(type, name, site, parent, labels)");
+    if (nargs < 4 || nargs > 6) return PyErr_Format(PyExc_TypeError, "task_local(type, name, site, parent, labels, trackers)");
     unsigned long site = PyLong_AsUnsignedLong(args[2]);
     unsigned long long parent = PyLong_AsUnsignedLongLong(args[3]);
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
@@ -132,6 +165,7 @@ static PyObject *task_local(PyObject *module, PyObject *const *args, Py_ssize_t 
     Handle *h = make(args[0], args[1], site, parent, nargs > 4 ? args[4] : NULL, &task);
     if (!h) return NULL;
     struct gp_object *o = gp_at(h->ref);
+    if (nargs > 5 && set_trackers(task, args[5]) < 0) return give_up(h, task);
     task_at(task)->pinned = GP_LOCAL;
     gp_set(&task_at(task)->started, GP_STARTED);
     gp_set(&o->proc, gp.proc + 1);
@@ -207,6 +241,14 @@ static PyObject *task_started(PyObject *module, PyObject *object) {
     gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(object);
     if (PyErr_Occurred()) return NULL;
     if (gp.base) gp_release(&((struct gp_object *)gp_at(ref))->state, GP_G_RUNNING);
+    Py_RETURN_NONE;
+}
+
+static PyObject *task_leave(PyObject *module, PyObject *block) {
+    (void)module;
+    gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(block);
+    if (PyErr_Occurred()) return NULL;
+    if (gp.base && gp_task_leave(ref) < 0) return PyErr_Format(PyExc_ValueError, "sync: negative WaitGroup counter");
     Py_RETURN_NONE;
 }
 
@@ -311,6 +353,7 @@ PyMethodDef task_functions[] = {
     {"task_next", (PyCFunction)(void (*)(void))task_next, METH_FASTCALL,
      PyDoc_STR("task_next(list, newest, steal): claim an unstarted goroutine into the list; was there one?")},
     {"task_started", task_started, METH_O, PyDoc_STR("A goroutine made by task_local has its first turn.")},
+    {"task_leave", task_leave, METH_O, PyDoc_STR("Tell a running task's trackers of its end: a WaitGroup counts down, a Semaphore gets a unit back.")},
     {"task_wanted", task_wanted, METH_O, PyDoc_STR("Is there a handle, somewhere, that could read this outcome?")},
     {"task_cancelled", task_cancelled, METH_O, PyDoc_STR("Has cancel() been called on this goroutine?")},
     {"task_done", (PyCFunction)(void (*)(void))task_done, METH_FASTCALL, PyDoc_STR("Store an outcome; False: nobody holds a handle. Quiet: no panic if it is never read.")},

@@ -366,6 +366,12 @@ static PyObject *wg_count(Handle *self, void *unused) {
     return o && tick() == 0 ? PyLong_FromLongLong(gp_acquire(&o->value)) : NULL;
 }
 
+static PyObject *wg_lost(Handle *self, void *unused) {
+    (void)unused;
+    struct gp_object *o = handle_object(self);
+    return o ? Py_BuildValue("(KK)", (unsigned long long)gp_acquire(&o->head), (unsigned long long)gp_get(&o->tail)) : NULL;
+}
+
 static PyMethodDef wg_methods[] = {
     {"add", (PyCFunction)(void (*)(void))wg_add, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("add($self, /, n=1)\n--\n\nAdd n (may be negative) to the counter; at zero every waiter is released.\n\n"
@@ -376,6 +382,7 @@ static PyMethodDef wg_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef wg_getset[] = {
+    {"_lost", (getter)wg_lost, NULL, PyDoc_STR("(number of the last death that took counted goroutines along, how many in all)."), NULL},
     {"count", (getter)wg_count, NULL, PyDoc_STR("The counter, at some instant."), NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -1,0 +1,92 @@
+"""Those who wait for several goroutines are told of one that was lost with its process."""
+
+from __future__ import annotations
+
+from programs import Run, ok
+
+HEAD = """
+        import os, time
+        import goproc
+        from goproc import Group, WaitGroup, chan, go, sleep
+        def die(): os._exit(1)
+        def stay(ch): ch.recv()
+"""
+
+
+def test_a_wait_group_counts_down(run: Run) -> None:
+    script = f"""{HEAD}
+        wg = WaitGroup()
+        lost = [wg.go(die) for _ in range(3)]
+        wg.wait(timeout=20)
+        assert wg.count == 0
+        for g in lost:
+            assert type(g.exception()) is goproc.WorkerDied, g.exception()
+        kept = wg.go(int)
+        wg.wait(timeout=20)
+        print(kept.result())
+    """
+    assert ok(run(script)) == "0\n"
+
+
+def test_a_wait_group_that_a_dead_process_used_otherwise_is_left_alone(run: Run) -> None:
+    """The count of add() belongs to nobody in particular."""
+    script = f"""{HEAD}
+        wg = WaitGroup()
+        def count(wg): wg.add(2); wg.done(); die()
+        go(count, wg).join()
+        print(wg.count)
+    """
+    done = run(script, env={"GOPROC_UNREAD": "ignore"})
+    assert ok(done) == "1\n"
+
+
+def test_a_block_fails_with_worker_died(run: Run) -> None:
+    script = f"""{HEAD}
+        ended = chan(1)
+        def other(ended):
+            try: chan().recv()
+            finally: ended.send("cancelled")
+        try:
+            with Group() as group:
+                group.go(other, ended)
+                sleep(0.1)
+                group.go(die)
+        except BaseExceptionGroup as e:
+            assert [type(x) for x in e.exceptions] == [goproc.WorkerDied], e.exceptions
+            assert e.exceptions[0].status == 1 and "die" in str(e.exceptions[0]), e.exceptions
+        print(ended.recv(timeout=20))
+    """
+    done = run(script, procs=3)
+    assert done.out in ("cancelled\n",) and done.status == 0 and done.err == "", done
+
+
+def test_wait_raises_worker_died_and_places_come_back(run: Run) -> None:
+    script = f"""{HEAD}
+        group = Group(limit=2)
+        group.go(die)
+        group.go(die)
+        group.go(int)  # waits for a place
+        try: group.wait(timeout=20)
+        except goproc.WorkerDied as e: assert e.status == 1, e
+        else: raise AssertionError
+        assert group.ctx.err() is not None
+        print(group)
+    """
+    assert ok(run(script)) == "<Group of 0 of 2 active>\n"
+
+
+def test_a_creator_that_dies_leaves_its_members_running(run: Run) -> None:
+    script = f"""{HEAD}
+        wg, ch, there = WaitGroup(), chan(), chan()
+        def member(ch, there): there.send(1); ch.recv()
+        def create(wg, ch, there):
+            g = wg.go(member, ch, there)
+            there.recv()
+            die()
+        g = go.on(1)(create, wg, ch, there)
+        g.join(20)
+        ch.send(1, timeout=20) if wg.count else None
+        wg.wait(timeout=20)
+        print(type(g.exception()).__name__)
+    """
+    assert ok(run(script)) == "WorkerDied\n"
