@@ -7,6 +7,7 @@
     │   ├── RemoteError           stands for an exception that cannot be pickled
     │   ├── OutOfSharedMemory     a value does not fit in what memory allows (also a MemoryError)
     │   ├── WorkerDied            a goroutine was lost with its process
+    │   ├── TaskTimeout           a call took longer than its time limit (also a TimeoutError)
     │   ├── OwnerDied             a lock was taken whose holder was lost with its process
     │   ├── Canceled              err() of a context that was cancelled
     │   ├── DeadlineExceeded      err() of a context whose deadline passed; a timeout() block is over (also a TimeoutError)
@@ -119,6 +120,10 @@ class WorkerDied(GoprocError):
         self.goroutines = goroutines
         self.timed_out = timed_out
         self.started = started
+
+
+class TaskTimeout(GoprocError, TimeoutError):
+    """A call took longer than its time limit, and was cancelled or lost with its process."""
 
 
 class OwnerDied(GoprocError):
