@@ -33,7 +33,7 @@ def test_delay_is_a_number_or_a_function_of_the_failed_attempt():
         policy("pmap()", delay=lambda n: "soon").pause(1)
 
 
-def test_on_error_may_be_a_channel():
+def test_on_error_may_be_a_channel(runtime2):
     letters = chan(3)
     assert policy("pmap()", on_error=letters).on_error == letters
 
