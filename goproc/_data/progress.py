@@ -1,0 +1,449 @@
+"""Progress of a map or of a stage: a bar on a terminal, a widget in a notebook, plain lines elsewhere.
+
+tqdm draws the bars; it is imported when the first one is opened. All bars of a program are drawn by the host: a map on a
+worker sends its counts there, so that bars of several processes stand in lines of their own and no write tears another.
+
+The counts are absolute. A map tells them after each item at the price of a look at the clock, and they are drawn at most
+ten times a second.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from time import monotonic
+from typing import Any, NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TextIO
+
+    from goproc.channel import Chan, RecvChan
+    from goproc.goroutine import Goroutine
+
+_DRAW_SECONDS = 0.1
+_LINE_SECONDS = 10.0
+_LOOK_SECONDS = 5.0  # how often the host looks whether a worker that sends counts is still there
+_CLOSE_SECONDS = 5.0  # how long a map on a worker waits for the host to draw the last counts
+
+
+class Counts(NamedTuple):
+    """How far a map is."""
+
+    done: int
+    failed: int
+    retried: int
+    total: int | None
+
+    def postfix(self) -> dict[str, int]:
+        """Return the failures and the retries, where there are any."""
+        both = {"failed": self.failed, "retried": self.retried}
+        return {name: count for name, count in both.items() if count}
+
+
+class Progress:
+    """Shows the counts of one map. open_progress() makes it.
+
+    Calls come from one goroutine or thread at a time.
+
+    Attributes:
+        total: how many items there will be, None where that is not known. It may be set at any time.
+    """
+
+    __slots__ = ("_closed", "_counts", "_due", "_view", "total")
+
+    def __init__(self, view: _View, total: int | None) -> None:
+        self.total = total
+        self._view: _View | None = view
+        self._closed = False
+        self._counts = (0, 0, 0)
+        self._due = monotonic() + view.seconds
+
+    def update(self, done: int, failed: int = 0, retried: int = 0) -> None:
+        """Tell the counts. They are absolute: `done` items are finished, of which `failed` have failed.
+
+        Cost: about 0.1 us, and 0.1 ms at most ten times a second for drawing.
+        """
+        self._counts = done, failed, retried
+        if monotonic() >= self._due and not self._closed:
+            self._draw(last=False)
+
+    def close(self) -> None:
+        """Draw the last counts, and leave them there. Further calls do nothing."""
+        if not self._closed:
+            self._closed = True
+            self._draw(last=True)
+            self._view = None
+
+    def _draw(self, last: bool) -> None:
+        view = self._view
+        if view is None:
+            return
+        self._due = monotonic() + view.seconds
+        counts = Counts(*self._counts, self.total)
+        try:
+            view.show(counts)
+            if last:
+                view.end(counts)
+        except (OSError, ValueError):  # the stream was closed, or nobody reads it: that does not end a map
+            self._view = None
+
+
+def open_progress(progress: Any, total: int | None, description: str = "") -> Progress | None:
+    """Open what shows the progress of a map.
+
+    Args:
+        progress: what the user gave: None or False for none, True, a description, or a tqdm class. A class is used
+            even without a terminal.
+        total: how many items there will be, None where that is not known.
+        description: the one for True and for a class.
+
+    Raises:
+        TypeError: `progress` is something else.
+        ImportError: tqdm cannot be imported.
+    """
+    if progress is None or progress is False:
+        return None
+    make: Callable[..., Any] | None = None
+    if isinstance(progress, str):
+        description = progress
+    elif progress is not True:
+        make = _checked_class(progress)
+    from goproc.host import proc
+
+    if proc() != 0:
+        return Progress(_Sent(make, total, description), total)
+    return Progress(_open_view(make, total, description), total)
+
+
+def check_progress(progress: Any) -> None:
+    """Raise what open_progress() would raise for the same value."""
+    if progress is None or progress is False:
+        return
+    if progress is True or isinstance(progress, str):
+        _tqdm()
+    else:
+        _checked_class(progress)
+
+
+def _checked_class(progress: Any) -> Callable[..., Any]:
+    """Return a tqdm class, or a functools.partial of one."""
+    made = progress
+    while hasattr(made, "func") and hasattr(made, "keywords"):
+        made = made.func
+    if not isinstance(made, type) or not issubclass(made, _tqdm()):
+        given = f"the class {made.__qualname__}" if isinstance(made, type) else type(progress).__name__
+        raise TypeError(f"progress= is True, a description, or a tqdm class, not {given}")
+    return progress  # type: ignore[no-any-return]
+
+
+def _tqdm() -> Any:
+    try:
+        from tqdm.std import tqdm
+    except ImportError as error:
+        raise ImportError(
+            f"progress= needs tqdm, which cannot be imported ({error}): pip install tqdm"
+        ) from error
+    return tqdm
+
+
+# -- views ---------------------------------------------------------------------------------------------------
+
+
+class _View:
+    """Where counts are shown.
+
+    Attributes:
+        seconds: the time between two calls of show().
+    """
+
+    __slots__ = ()
+    seconds = _DRAW_SECONDS
+
+    def show(self, counts: Counts) -> None:
+        """Show the counts."""
+        raise NotImplementedError
+
+    def end(self, counts: Counts) -> None:
+        """Show no more. The counts were shown just now."""
+
+
+def _open_view(make: Callable[..., Any] | None, total: int | None, description: str) -> _View:
+    """Return the view for this process, which is the host."""
+    if make is not None:
+        return _Bar(make(total=total, desc=description or None))
+    if _in_notebook():
+        return _Bar(_notebook_bar(total, description))
+    if sys.stderr is None:
+        return _Text(None, description)
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        return _Bar(_terminal_bar(total, description))
+    _tqdm()  # a missing one is reported on every kind of output
+    return _Text(sys.stderr, description)
+
+
+class _Bar(_View):
+    """A bar of tqdm."""
+
+    __slots__ = ("_bar", "_shown")
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+        self._shown = 0
+
+    def show(self, counts: Counts) -> None:
+        bar = self._bar
+        if bar.total != counts.total:
+            bar.total = counts.total
+        if postfix := counts.postfix():
+            bar.set_postfix(postfix, refresh=False)
+        more = counts.done - self._shown
+        self._shown = counts.done
+        bar.update(more)
+
+    def end(self, counts: Counts) -> None:
+        self._bar.close()
+
+
+class _Text(_View):
+    """Lines for a file or a pipe."""
+
+    __slots__ = ("_description", "_file", "_said")
+    seconds = _LINE_SECONDS
+
+    def __init__(self, file: TextIO | None, description: str) -> None:
+        self._file = file
+        self._description = description
+
+    def show(self, counts: Counts) -> None:
+        if self._file is None:
+            return
+        total = "?" if counts.total is None else counts.total
+        parts = [self._description] if self._description else []
+        parts.append(f"{counts.done}/{total}")
+        parts += [f"{name}={count}" for name, count in counts.postfix().items()]
+        self._file.write(", ".join(parts) + "\n")
+        self._file.flush()
+
+
+def _terminal_bar(total: int | None, description: str) -> Any:
+    """Return a bar on the terminal that standard error leads to."""
+    return _bar_class()(
+        total=total,
+        desc=description or None,
+        file=_Whole.of(sys.stderr),
+        dynamic_ncols=True,
+        mininterval=0,
+        miniters=0,
+    )
+
+
+_made: list[Any] = []
+
+
+def _bar_class() -> Any:
+    """Return tqdm's class, changed where several bars are on the screen, and with no thread that watches it.
+
+    A bar is drawn with one write. It clears the rest of its line. One that is closed goes above those that are not.
+    """
+    if _made:
+        return _made[0]
+    from threading import RLock
+
+    base = _tqdm()
+
+    class Bar(base):  # type: ignore[misc, valid-type]
+        monitor_interval = 0
+        _lock = RLock()  # tqdm's own is made of a semaphore for child processes, which draw nothing here
+
+        @staticmethod
+        def status_printer(file: Any) -> Callable[[str], None]:
+            return lambda text: file.write(f"\r\x1b[K{text}")
+
+        def display(self, msg: str | None = None, pos: int | None = None) -> Any:
+            with _whole_of(self.fp):
+                return super().display(msg, pos)
+
+        def close(self) -> None:
+            if self.disable:  # type: ignore[has-type]
+                return
+            self.disable = True
+            with self._lock, _whole_of(self.fp):
+                self._instances.discard(self)
+                others = [bar for bar in self._instances if type(bar) is type(self)]
+                for bar in others:
+                    bar.pos -= bar.pos > self.pos
+                self._ema_dt = lambda: None  # the rate is that of the whole time
+                self.sp(f"{self}\n")
+                for bar in others:
+                    bar.display()
+
+    _made.append(Bar)
+    return Bar
+
+
+class _Whole:
+    """A stream that holds back what is written in a `with` block over it, so that others write before or after.
+
+    Blocks may be nested: the outermost writes.
+    """
+
+    last: _Whole | None = None
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._held: list[str] = []
+        self._depth = 0
+
+    @classmethod
+    def of(cls, file: Any) -> _Whole:
+        """Return the one for a stream: all its bars share it."""
+        if cls.last is None or cls.last._file is not file:
+            cls.last = cls(file)
+        return cls.last
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def write(self, text: str) -> int:
+        if not self._depth:
+            return self._file.write(text)  # type: ignore[no-any-return]
+        self._held.append(text)
+        return len(text)
+
+    def flush(self) -> None:
+        if not self._depth:
+            self._file.flush()
+
+    def __enter__(self) -> None:
+        self._depth += 1
+
+    def __exit__(self, *exc: object) -> None:
+        self._depth -= 1
+        if not self._depth and self._held:
+            text = "".join(self._held)
+            self._held.clear()
+            self._file.write(text)
+            self._file.flush()
+
+
+def _whole_of(stream: Any) -> _Whole:
+    """Return the _Whole within the wrappers that tqdm puts around a stream."""
+    while type(stream) is not _Whole:
+        stream = object.__getattribute__(stream, "_wrapped")
+    return stream
+
+
+# -- notebooks -----------------------------------------------------------------------------------------------
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
+    return shell is not None and hasattr(shell, "kernel")
+
+
+def _notebook_bar(total: int | None, description: str) -> Any:
+    """Return tqdm's widget, or a line of text under the cell where ipywidgets is not installed."""
+    options: dict[str, Any] = {"total": total, "desc": description or None, "mininterval": 0, "miniters": 0}
+    try:
+        import ipywidgets  # noqa: F401
+        from tqdm.notebook import tqdm_notebook
+    except ImportError:
+        return _cell_class()(**options)
+
+    class Widget(tqdm_notebook):  # type: ignore[misc]
+        monitor_interval = 0
+
+        def update(self, n: float = 1) -> Any:
+            _, slider, _ = self.container.children
+            if self.total is not None and slider.max != self.total:
+                slider.max = self.total
+                slider.bar_style = ""
+            return super().update(n)
+
+    return Widget(**options)
+
+
+def _cell_class() -> Any:
+    """Return a class of bars that are text under the cell. Each is an output of its own, so they need no cursor."""
+    from io import StringIO
+
+    from IPython.display import display
+
+    class Cell(_bar_class()):  # type: ignore[misc]
+        def __init__(self, **options: Any) -> None:
+            self._handle: Any = None
+            super().__init__(file=_Whole(StringIO()), ncols=100, **options)
+
+        def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+            shown = {"text/plain": str(self) if msg is None else msg}
+            if self._handle is None:
+                self._handle = display(shown, raw=True, display_id=True)
+            else:
+                self._handle.update(shown, raw=True)
+            return True
+
+    return Cell
+
+
+# -- counts of a map that runs on a worker -------------------------------------------------------------------
+
+
+class _Sent(_View):
+    """Sends the counts of a map on a worker to the host, which shows them."""
+
+    __slots__ = ("_counts", "_drawer")
+
+    def __init__(self, make: Callable[..., Any] | None, total: int | None, description: str) -> None:
+        from goproc.channel import chan
+        from goproc.goroutine import go
+
+        self._counts: Chan[tuple[Any, ...]] = chan(1)
+        opened = go.on(0).opts(name="goproc.progress")
+        self._drawer: Goroutine[None] = opened(
+            _show_sent, self._counts.rx, os.getpid(), make, total, description
+        )
+
+    def show(self, counts: Counts) -> None:
+        self._counts.try_send(tuple(counts))  # where the host is behind, later counts will do
+
+    def end(self, counts: Counts) -> None:
+        from goproc import scheduler
+
+        scheduler.shield(1)  # a map that is cancelled closes its bar as well
+        try:
+            self._counts.send(tuple(counts), timeout=_CLOSE_SECONDS)
+            self._counts.close()
+            self._drawer.join(timeout=_CLOSE_SECONDS)
+        except TimeoutError:  # the host computes without a pause: the bar stays as it is
+            if not self._counts.closed:
+                self._counts.close()
+        finally:
+            scheduler.shield(-1)
+
+
+def _show_sent(
+    received: RecvChan[tuple[Any, ...]],
+    sender: int,
+    make: Callable[..., Any] | None,
+    total: int | None,
+    description: str,
+) -> None:
+    """Show the counts that a worker sends, until the channel is closed or the worker is gone."""
+    shown = Progress(_open_view(make, total, description), total)
+    try:
+        while True:
+            try:
+                counts, ok = received.recv_ok(timeout=_LOOK_SECONDS)
+            except TimeoutError:
+                if os.path.exists(f"/proc/{sender}"):
+                    continue
+                return
+            if not ok or counts is None:
+                return
+            *told, shown.total = counts
+            shown.update(*told)
+    finally:
+        shown.close()
