@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from goproc._channel import chan as chan
     from goproc._channel import nil as nil
     from goproc._completion import as_completed as as_completed
+    from goproc._data.pmap import PMap as PMap
+    from goproc._data.pmap import pmap as pmap
+    from goproc._data.policy import Failure as Failure
+    from goproc._data.station import worker_state as worker_state
     from goproc._deaths import kill as kill
     from goproc._dump import dump as dump
     from goproc._dump import num_goroutine as num_goroutine
@@ -71,6 +75,7 @@ if TYPE_CHECKING:
     from goproc.errors import RemoteError as RemoteError
     from goproc.errors import RuntimeStopped as RuntimeStopped
     from goproc.errors import SharedWrite as SharedWrite
+    from goproc.errors import TaskTimeout as TaskTimeout
     from goproc.errors import WorkerDied as WorkerDied
     from goproc.rate import Limiter as Limiter
     from goproc.sync import Atomic as Atomic
@@ -89,6 +94,9 @@ _HOMES = {
     "goproc._blocking": ("blocking",),
     "goproc._channel": ("Chan", "RecvChan", "SendChan", "chan", "nil"),
     "goproc._completion": ("as_completed",),
+    "goproc._data.pmap": ("PMap", "pmap"),
+    "goproc._data.policy": ("Failure",),
+    "goproc._data.station": ("worker_state",),
     "goproc._deaths": ("kill",),
     "goproc._dump": ("dump", "num_goroutine"),
     "goproc._goroutine": ("Goroutine", "current", "go", "goexit"),
@@ -113,6 +121,7 @@ _HOMES = {
         "RemoteError",
         "RuntimeStopped",
         "SharedWrite",
+        "TaskTimeout",
         "WorkerDied",
     ),
     "goproc.rate": ("Limiter",),

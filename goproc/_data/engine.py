@@ -1,0 +1,461 @@
+"""The engine of a map: draws items, gives them to lanes, reads what comes back, and decides about what failed.
+
+All of it happens in the caller, inside next(): between two calls of it the workers go on with what they have, and what
+they send waits in the channel of results.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections import deque
+from itertools import islice
+from time import monotonic
+from typing import Any, NamedTuple
+
+from goproc._data.lanes import Chunk, Lanes, Lost
+from goproc._data.order import Ordered, Unordered
+from goproc._data.policy import Failure, Policy
+from goproc._data.station import DONE, FAILED, INIT_FAILED, RECYCLED, Job
+from goproc._data.tally import Pace, Stats, Tally
+from goproc.channel import chan
+from goproc.errors import ChanClosed, RuntimeStopped, WorkerDied
+from goproc.pickling import failure
+from goproc.selection import Selector
+from goproc.shm import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from goproc._data.progress import Progress
+
+CLOSE_SECONDS = 1.0  # that a call has to end after close(); then its process is killed
+_DRAW_SECONDS = 0.002  # a chunk is sent with the items that are there after this time
+_REPR = 200  # characters of an item in a note
+_SOME = 2  # chunks that are drawn although a result is ready
+
+
+class Delayed(NamedTuple):
+    """An item that waits for its next attempt. They compare by time."""
+
+    due: float
+    order: int
+    chunk: Chunk
+
+
+class Plan(NamedTuple):
+    """What the engine is told: the options of a map, checked."""
+
+    job: Job
+    policy: Policy
+    ordered: bool
+    ahead: int | None
+    chunk: int | None
+    key: Callable[..., Any] | None
+    procs: list[int]
+
+
+class Engine:
+    """Runs one map. One goroutine or thread at a time calls it, but for stats()."""
+
+    def __init__(self, plan: Plan, source: Iterator[Any], progress: Progress | None) -> None:
+        self.plan = plan
+        self.policy = plan.policy
+        self.pace = Pace(plan.chunk, plan.ahead, len(plan.procs))
+        most = plan.ahead or 4096
+        self.results = chan(min(most, 4096) + len(plan.procs))
+        self.lanes = Lanes(plan.job._replace(results=self.results), plan.procs, most)
+        self.order = Ordered() if plan.ordered else Unordered()
+        self.ready = self.order.ready
+        self.tally = Tally()
+        self.progress = progress
+        self.source: Iterator[Any] | None = source
+        self.source_error: BaseException | None = None
+        self.inbox: deque[tuple[Any, ...]] = deque()  # messages that were received and not read
+        self.delayed: list[Delayed] = []  # a heap
+        self.letters: deque[Failure] = deque()  # that the channel of on_error= has not taken yet
+        self.by_key: dict[Any, deque[Chunk]] = {}  # by key that is with a lane: later items of that key
+        self.keys: dict[int, Any] = {}  # by index of such an item: its key
+        self.closed = False
+        self.fatal = False  # what is raised now ends the map
+        self.receiving = threading.Lock()
+        self._selector: Selector | None = None
+        self._orders = 0
+
+    # -- one step
+
+    def advance(self) -> bool:
+        """Read what has come, draw and give. Return True if a result is ready or all are yielded.
+
+        Raises:
+            BaseException: the first failure, if that is to be raised; what the iterable raised, after all results.
+        """
+        while True:
+            self.read()
+            if self.letters:
+                self._post()
+            self._retry()
+            self._draw()
+            if self.ready:
+                return True
+            if not self._unfinished():
+                return True
+            if not self.inbox and not len(self.results):
+                return False
+
+    def _unfinished(self) -> bool:
+        return self.source is not None or self.tally.drawn > self.order.passed
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to be yielded."""
+        return not self.ready and not self._unfinished()
+
+    # -- drawing
+
+    def _draw(self) -> None:
+        """Draw items until as many are out as may be. With a result ready, no more than a few."""
+        chunks = 0
+        while self.source is not None:
+            room = self.pace.ahead - (self.tally.drawn - self.order.passed + len(self.ready))
+            if room <= 0 or (chunks >= _SOME and self._something_ready()):
+                return
+            if room < self.pace.chunk and chunks and self.plan.chunk is None:
+                return
+            self._draw_chunk(min(self.pace.chunk, room))
+            chunks += 1
+
+    def _something_ready(self) -> bool:
+        return bool(self.ready) or bool(self.inbox) or len(self.results) > 0
+
+    def _draw_chunk(self, n: int) -> None:
+        items: list[Any] = []
+        source = self.source
+        assert source is not None
+        until = monotonic() + _DRAW_SECONDS
+        piece = 1
+        try:
+            while len(items) < n:
+                before = len(items)
+                items.extend(islice(source, min(piece, n - before)))
+                if len(items) == before:
+                    self.source = None
+                    break
+                if monotonic() >= until:
+                    break
+                piece *= 4
+        except BaseException as exc:
+            if not isinstance(
+                exc, Exception
+            ):  # an interrupt: it is not the iterable's, which may be drawn further
+                self._dispatch(items)
+                raise
+            self.source_error = exc
+            self.source = None
+        self._dispatch(items)
+
+    def _dispatch(self, items: list[Any]) -> None:
+        if not items:
+            return
+        first = self.tally.drawn
+        self.tally.drawn += len(items)
+        indices = range(first, first + len(items))
+        if self.plan.key is None:
+            self.lanes.give(Chunk(indices, items))
+        else:
+            self._dispatch_by_key(self.plan.key, indices, items)
+        self._refuse_unsendable()
+
+    def _refuse_unsendable(self) -> None:
+        """Fail the items that cannot be sent to a worker."""
+        unsendable = self.lanes.unsendable
+        while unsendable:
+            chunk, error = unsendable.pop()
+            self._fail(Lost(chunk.indices[0], chunk.items[0], chunk.attempts + 1, -1, error), 0.0)
+
+    # -- keys
+
+    def _dispatch_by_key(self, key: Callable[..., Any], indices: range, items: list[Any]) -> None:
+        by_lane: dict[int, tuple[list[int], list[Any]]] = {}
+        ordered = self.policy.retries > 0
+        for index, item in zip(indices, items, strict=True):
+            of_item = key(*item) if self.plan.job.starred else key(item)
+            lane = self._lane_of(of_item, index)
+            if ordered:
+                chunk = Chunk([index], [item], lane=lane)
+                self.keys[index] = of_item
+                if of_item in self.by_key:
+                    self.by_key[of_item].append(chunk)
+                    continue
+                self.by_key[of_item] = deque()
+            both = by_lane.setdefault(lane, ([], []))
+            both[0].append(index)
+            both[1].append(item)
+        for lane, (of_lane, its_items) in by_lane.items():
+            self.lanes.give(Chunk(of_lane, its_items, lane=lane))
+
+    def _lane_of(self, key: Any, index: int) -> int:
+        try:
+            return hash(key) % len(self.lanes.lanes)
+        except TypeError:
+            raise TypeError(
+                f"pmap(): key= returned {type(key).__name__!r} for item {index}, which is not hashable"
+            ) from None
+
+    def _settled(self, index: int) -> None:
+        """An item is finished: the next one of its key may begin."""
+        key = self.keys.pop(index, _NONE)
+        if key is _NONE:
+            return
+        behind = self.by_key[key]
+        if behind:
+            self.lanes.give(behind.popleft())
+        else:
+            del self.by_key[key]
+
+    # -- reading
+
+    def receive(self) -> None:
+        """Take the messages that are there. From any thread that holds `receiving`."""
+        try_recv = self.results.try_recv
+        while True:
+            message, there = try_recv()
+            if not there or message is None:
+                return
+            self.inbox.append(message)
+
+    def read(self) -> None:
+        """Take and read the messages that are there."""
+        inbox = self.inbox
+        with self.receiving:
+            self.receive()
+        some = bool(inbox)
+        while inbox:
+            self._read_one(inbox.popleft())
+        if some:
+            self.lanes.balance()
+            self.lanes.spread()
+            if self.lanes.unsendable:
+                self._refuse_unsendable()
+            self._show()
+
+    def _read_one(self, message: tuple[Any, ...]) -> None:
+        kind = message[0]
+        if kind == DONE:
+            self._read_done(*message[1:])
+        elif kind == FAILED:
+            self._read_failed(*message[1:])
+
+    def _read_done(
+        self, number: int, values: list[Any], work: float, wait: float, slowest: int, seconds: float
+    ) -> None:
+        lane = self.lanes.lanes[number]
+        at = 0
+        for chunk, start, stop in lane.finish(len(values)):
+            n = stop - start
+            indices = chunk.indices[start:stop] if n != len(chunk.indices) else chunk.indices
+            self.order.put(indices, values[at : at + n] if n != len(values) else values)
+            if at <= slowest < at + n:
+                self.tally.note(lane.proc, work, wait, indices[slowest - at], seconds)
+            if self.keys:
+                for index in indices:
+                    self._settled(index)
+            at += n
+        self.tally.done += at
+        self.pace.note(at, work)
+
+    def _read_failed(self, number: int, error: tuple[Any, ...], seconds: float, wait: float) -> None:
+        lane = self.lanes.lanes[number]
+        for chunk, start, _ in lane.finish(1):
+            index = chunk.indices[start]
+            self.tally.note(lane.proc, seconds, wait, index, seconds)
+            lost = Lost(index, chunk.items[start], chunk.attempts + 1, number, failure.unpack(error))
+            self._fail(lost, seconds)
+        self.pace.note(1, seconds)
+
+    def _show(self) -> None:
+        if self.progress is not None:
+            tally = self.tally
+            self.progress.update(tally.done + tally.failed, tally.failed, tally.retried)
+
+    # -- failures
+
+    def _fail(self, lost: Lost, seconds: float) -> None:
+        """An attempt has failed: there is another one, or the item fails for good."""
+        if self.policy.allows(lost.error, lost.attempts):
+            self._delay(lost)
+            return
+        self.tally.failed += 1
+        proc = self.lanes.lanes[lost.lane].proc if lost.lane >= 0 else _core.proc()
+        failed = Failure(lost.item, lost.index, lost.error, lost.attempts, proc, seconds)
+        lost.error.add_note(f"item {lost.index}: {_short(lost.item)}")
+        on_error = self.policy.on_error
+        if on_error == "raise":
+            self._show()
+            self.fatal = True
+            raise _raisable(lost.error)
+        if on_error == "return":
+            self.order.put(range(lost.index, lost.index + 1), [failed])
+        else:
+            self.order.leave_out(lost.index)
+            if on_error != "skip":
+                self.letters.append(failed)
+        self._settled(lost.index)
+
+    def _delay(self, lost: Lost) -> None:
+        self.tally.retried += 1
+        lane = lost.lane if self.plan.key is not None else -1
+        chunk = Chunk([lost.index], [lost.item], lost.attempts, lane)
+        pause = self.policy.pause(lost.attempts)
+        if pause <= 0:
+            self.lanes.give(chunk, first=True)
+            return
+        self._orders += 1
+        heapq.heappush(self.delayed, Delayed(monotonic() + pause, self._orders, chunk))
+
+    def _retry(self) -> None:
+        """Give the items whose delay is over to lanes."""
+        while self.delayed and self.delayed[0].due <= monotonic():
+            self.lanes.give(heapq.heappop(self.delayed).chunk, first=True)
+
+    def _post(self) -> None:
+        """Send dead letters. Blocks while the channel is full."""
+        while self.letters:
+            self.policy.on_error.send(self.letters[0])
+            self.letters.popleft()
+
+    # -- waiting
+
+    def wait(self) -> None:
+        """Wait until something has come, a station has ended, or a delay is over."""
+        timeout = max(0.0, self.delayed[0].due - monotonic()) if self.delayed else None
+        selector, stations = self._cases()
+        try:
+            index, message, there = selector.select(timeout)
+        except TimeoutError:
+            if timeout is None or monotonic() < self.delayed[0].due:
+                raise
+            return
+        if index == 0:
+            if there:
+                self.inbox.append(message)
+            return
+        self.station_ended(stations[index - 1])
+
+    def _cases(self) -> tuple[Selector, list[int]]:
+        stations = [number for number, handle in enumerate(self.lanes.handles) if handle is not None]
+        return Selector(self.results, *(self.lanes.handles[number] for number in stations)), stations
+
+    def station_ended(self, station: int) -> None:
+        """A station has ended although the map has not."""
+        end, error = self.lanes.ended(station)
+        self.read()
+        if end is not None and end.how == INIT_FAILED:
+            assert end.error is not None
+            self.fatal = True
+            raise _raisable(failure.unpack(end.error))
+        if error is not None and not isinstance(error, WorkerDied):
+            self.fatal = True
+            raise _raisable(error)
+        if end is not None and end.how == RECYCLED:
+            self.lanes.recover(station, None)
+            self.lanes.replace(station)
+        else:
+            self._met_death(station, error)
+        self.lanes.spread()
+        self._refuse_unsendable()
+
+    def _met_death(self, station: int, error: BaseException | None) -> None:
+        if self.lanes.in_init(station) and error is not None:
+            self.fatal = True
+            raise error
+        for lost in self.lanes.recover(station, error):
+            self._fail(lost, 0.0)
+
+    def stats(self) -> Stats:
+        """Return the counts, with what has come and was not read. From any thread."""
+        waiting = 0
+        if self.receiving.acquire(blocking=False):
+            try:
+                if not self.closed:
+                    self.receive()
+                waiting = sum(len(message[2]) for message in list(self.inbox) if message[0] == DONE)
+            finally:
+                self.receiving.release()
+        running = sum(lane.running() for lane in self.lanes.lanes)
+        return self.tally.stats(running, waiting)
+
+    # -- the end
+
+    def finish(self) -> None:
+        """All is yielded: have the stations end, and wait for that.
+
+        Raises:
+            BaseException: what exit= has raised.
+        """
+        self.lanes.finish()
+        for handle in self.lanes.live():
+            end = handle.result()
+            if end.error is not None:
+                raise _raisable(failure.unpack(end.error))
+
+    def cancel(self) -> None:
+        """Cancel what runs, and wait until no call runs any more. A process whose call does not react is killed."""
+        self.closed = True
+        self.source = None
+        try:
+            self.lanes.finish()
+            live = self.lanes.live()
+            for handle in live:
+                handle.cancel()
+            self._await(live, monotonic() + CLOSE_SECONDS)
+        except RuntimeStopped:
+            return
+
+    def _await(self, live: list[Any], until: float) -> None:
+        """Wait until stations have ended. They may be sending: what they send is dropped."""
+        while live and (left := until - monotonic()) > 0:
+            try:
+                index, _, _ = Selector(self.results, *live).select(left)
+            except TimeoutError:
+                break
+            if index > 0:
+                live.pop(index - 1).exception()
+        for station, handle in enumerate(self.lanes.handles):
+            if handle is not None and handle in live:
+                self.lanes.replace(station)
+                handle.exception()
+
+    def abandon(self) -> None:
+        """Cancel what runs, without waiting for that."""
+        self.closed = True
+        try:
+            self.lanes.finish()
+            for handle in self.lanes.live():
+                handle.cancel()
+            self.results.close()
+        except (ChanClosed, RuntimeStopped):
+            pass
+
+
+_NONE = object()
+
+
+def _short(item: Any) -> str:
+    try:
+        text = repr(item)
+    except Exception as exc:
+        text = f"<{type(item).__name__}, whose repr() raises {type(exc).__name__}>"
+    return text if len(text) <= _REPR else text[: _REPR - 3] + "..."
+
+
+def _raisable(error: BaseException) -> BaseException:
+    """Return what next() raises for an exception: not one that would end a loop or the program quietly."""
+    if isinstance(error, Exception) and not isinstance(error, (StopIteration, StopAsyncIteration)):
+        return error
+    wrapped = RuntimeError(f"the function of the map raised {type(error).__name__}: {error}")
+    for note in getattr(error, "__notes__", ()):
+        wrapped.add_note(note)
+    wrapped.__cause__ = error
+    return wrapped

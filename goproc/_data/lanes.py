@@ -1,0 +1,338 @@
+"""The host's side of the stations of a map: which lane has which items, and what becomes of them when a process dies.
+
+The host gives chunks of items to lanes and knows, by the order of a lane's messages, which of them are finished. It takes
+chunks that have not begun back from a lane whose items take long, and gives them to one that has none.
+
+When a process dies its station's handle ends with WorkerDied. All that it has sent is in the channel of results by then.
+The item whose call ran has failed; the rest of what the lane had is given to others. Results that were finished and not
+sent are lost with the process: their items run again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from goproc._data.station import End, Job, Way, serve
+from goproc.channel import chan
+from goproc.errors import ChanClosed, OutOfSharedMemory, PickleError, TaskTimeout
+from goproc.goroutine import go
+from goproc.shm import _core
+from goproc.sync import Atomic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from goproc.goroutine import Goroutine
+
+_MOST_CHUNKS = 1024  # that wait in one lane's channel
+_FRUITLESS = 3  # processes of a lane that die one after the other and finish no item
+
+_rotation = count()
+_numbers = count()
+
+
+class Chunk:
+    """Items that go to a lane together.
+
+    Attributes:
+        indices: the numbers of its items in the map.
+        items: what the function is called with.
+        attempts: calls for these items that have failed.
+        settled: how many of the items are finished.
+        lane: the number of the lane it must go to, or -1.
+        number: of the chunk; no other one has it.
+    """
+
+    __slots__ = ("attempts", "indices", "items", "lane", "number", "settled")
+
+    def __init__(self, indices: Sequence[int], items: list[Any], attempts: int = 0, lane: int = -1) -> None:
+        self.indices = indices
+        self.items = items
+        self.attempts = attempts
+        self.lane = lane
+        self.number = next(_numbers)
+        self.settled = 0
+
+    def rest(self, start: int) -> Chunk:
+        """Return a chunk of the items from a position on."""
+        return Chunk(self.indices[start:], self.items[start:], self.attempts, self.lane)
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An item whose process died while it ran."""
+
+    index: int
+    item: Any
+    attempts: int  # this one included
+    lane: int
+    error: BaseException
+
+
+class Lane:
+    """The host's record of a lane."""
+
+    __slots__ = ("chunks", "finished", "fruitless", "given", "proc", "station", "way")
+
+    def __init__(self, way: Way, proc: int, station: int) -> None:
+        self.way = way
+        self.proc = proc
+        self.station = station
+        self.chunks: deque[Chunk] = deque()  # given to it and not finished
+        self.given = 0  # items in `chunks`, all of them
+        self.finished = 0  # items since the station began
+        self.fruitless = 0
+
+    def running(self) -> bool:
+        """Return True if a call runs, or its result is not here yet."""
+        return bool(self.chunks) and self.way.running.load() > self.finished
+
+    def finish(self, n: int) -> Iterator[tuple[Chunk, int, int]]:
+        """Note that its next n items are finished. Yield their chunks, with the positions from and to."""
+        self.finished += n
+        self.fruitless = 0
+        while n:
+            chunk = self.chunks[0]
+            start = chunk.settled
+            stop = min(start + n, len(chunk.items))
+            n -= stop - start
+            chunk.settled = stop
+            if stop == len(chunk.items):
+                self.chunks.popleft()
+                self.given -= stop
+            yield chunk, start, stop
+
+    def take_back(self) -> Chunk | None:
+        """Take the chunk that is next back from its channel, if it has not begun."""
+        message, there = self.way.chunks.try_recv()
+        if not there or message is None:
+            return None
+        chunk = next(chunk for chunk in self.chunks if chunk.number == message[0])
+        self.chunks.remove(chunk)
+        self.given -= len(chunk.items)
+        return chunk
+
+
+class Lanes:
+    """All lanes of a map.
+
+    Args:
+        job: what stations are told.
+        procs: the processes that serve the map, one for each lane.
+        cap: how many chunks a lane's channel holds.
+    """
+
+    def __init__(self, job: Job, procs: list[int], cap: int) -> None:
+        self.job = job
+        self.cap = max(1, min(cap, _MOST_CHUNKS))
+        self.places = list(dict.fromkeys(procs))  # the process of each station
+        self.handles: list[Goroutine[End] | None] = [None] * len(self.places)
+        self.lanes = [
+            Lane(Way(number, chan(self.cap), Atomic(0), Atomic(0)), proc, self.places.index(proc))
+            for number, proc in enumerate(procs)
+        ]
+        self.backlog: deque[Chunk] = deque()  # drawn, and given to no lane yet
+        self.kept_back: dict[int, deque[Chunk]] = {}  # the same for chunks that must go to one lane
+        self.unsendable: list[tuple[Chunk, Exception]] = []  # chunks of one item that cannot be copied
+
+    # -- giving
+
+    def give(self, chunk: Chunk, first: bool = False) -> None:
+        """Give a chunk to a lane: to its own, else to the one with the least work. It is kept here if there is no room.
+
+        Args:
+            chunk: the items.
+            first: before the others that are kept here.
+        """
+        queue = self.backlog
+        if chunk.lane >= 0:
+            queue = self.kept_back.setdefault(chunk.lane, deque())
+        if first:
+            queue.appendleft(chunk)
+        else:
+            queue.append(chunk)
+        self.spread()
+
+    def spread(self) -> None:
+        """Give what is kept here to lanes that have room."""
+        while self.backlog:
+            lane = min(self.lanes, key=_work)
+            if len(lane.chunks) >= self.cap or not self._hand(lane, self.backlog):
+                break
+        for number, queue in self.kept_back.items():
+            lane = self.lanes[number]
+            while queue and len(lane.chunks) < self.cap and self._hand(lane, queue):
+                pass
+
+    def _hand(self, lane: Lane, queue: deque[Chunk]) -> bool:
+        """Give the first chunk of a queue to a lane. Return False if shared memory has to become free before that."""
+        if self.handles[lane.station] is None:
+            self._start(lane.station)
+        chunk = queue.popleft()
+        try:
+            lane.way.chunks.send((chunk.number, chunk.items))
+        except (PickleError, OutOfSharedMemory) as error:
+            return self._part(chunk, queue, error)
+        lane.chunks.append(chunk)
+        lane.given += len(chunk.items)
+        return True
+
+    def _part(self, chunk: Chunk, queue: deque[Chunk], error: Exception) -> bool:
+        """A chunk cannot be sent: wait for memory, or try its items one by one."""
+        if isinstance(error, OutOfSharedMemory) and any(lane.chunks for lane in self.lanes):
+            queue.appendleft(chunk)
+            return False
+        if len(chunk.items) == 1:
+            self.unsendable.append((chunk, error))
+            return True
+        for at in reversed(range(len(chunk.items))):
+            queue.appendleft(
+                Chunk(chunk.indices[at : at + 1], chunk.items[at : at + 1], chunk.attempts, chunk.lane)
+            )
+        return True
+
+    def _start(self, station: int) -> None:
+        ways = [lane.way for lane in self.lanes if lane.station == station]
+        begin = go.on(self.places[station]).opts(name="pmap")
+        self.handles[station] = begin(serve, self.job, ways)
+
+    def balance(self) -> None:
+        """Give chunks that wait behind others to lanes that have nothing to do."""
+        if self.backlog or self.kept_back:
+            return
+        idle = [lane for lane in self.lanes if not lane.chunks]
+        for lane in idle:
+            longest = max(self.lanes, key=_work)
+            if len(longest.chunks) < 2:
+                return
+            chunk = longest.take_back()
+            if chunk is None:
+                return
+            self.backlog.append(chunk)
+            self._hand(lane, self.backlog)
+
+    # -- ends
+
+    def ended(self, station: int) -> tuple[End | None, BaseException | None]:
+        """Return how a station has ended: its result, or its exception. It can be started again from now on."""
+        handle = self.handles[station]
+        assert handle is not None
+        self.handles[station] = None
+        try:
+            return handle.result(), None
+        except BaseException as exc:
+            return None, exc
+
+    def in_init(self, station: int) -> bool:
+        """Return True if the station was in the map's init()."""
+        return any(lane.way.running.load() < 0 for lane in self.lanes if lane.station == station)
+
+    def replace(self, station: int) -> None:
+        """Replace the process of a station."""
+        proc = self.places[station]
+        if proc != 0:
+            import goproc
+
+            goproc.kill(proc)
+
+    def recover(self, station: int, error: BaseException | None) -> list[Lost]:
+        """Take back all that a station had when it ended, to be given to others. Return the items that it ran.
+
+        Args:
+            station: has ended, and all of its messages are read.
+            error: WorkerDied if its process died; None if it has ended because it was to be replaced.
+        """
+        lanes = [lane for lane in self.lanes if lane.station == station]
+        ran = {id(lane) for lane in lanes if lane.way.running.load() > 0} if error is not None else set()
+        if getattr(error, "timed_out", False) and ran:
+            first = min((lane for lane in lanes if id(lane) in ran), key=lambda lane: lane.way.began.load())
+            ran = {id(first)}
+            error = _timed_out(self.job.timeout, error)
+        lost: list[Lost] = []
+        back: list[Chunk] = []
+        for lane in lanes:
+            back += self._recover_lane(lane, error, id(lane) in ran, lost)
+        for chunk in sorted(back, key=lambda chunk: chunk.indices[0], reverse=True):
+            queue = self.backlog if chunk.lane < 0 else self.kept_back.setdefault(chunk.lane, deque())
+            queue.appendleft(chunk)
+        return lost
+
+    def _recover_lane(
+        self, lane: Lane, error: BaseException | None, ran: bool, lost: list[Lost]
+    ) -> list[Chunk]:
+        while lane.way.chunks.try_recv()[1]:
+            pass
+        position = lane.way.running.load() - lane.finished - 1 if ran else -1
+        if error is not None and not ran and lane.chunks and lane.finished == 0:
+            lane.fruitless += 1
+            if lane.fruitless >= _FRUITLESS:  # it dies while it reads its first item
+                position, lane.fruitless = 0, 0
+        back = []
+        for chunk in lane.chunks:
+            rest = chunk.rest(chunk.settled)
+            n = len(rest.items)
+            if 0 <= position < n:
+                assert error is not None
+                lost.append(
+                    Lost(
+                        rest.indices[position],
+                        rest.items[position],
+                        chunk.attempts + 1,
+                        lane.way.number,
+                        error,
+                    )
+                )
+                back += [part for part in (_before(rest, position), rest.rest(position + 1)) if part.items]
+            else:
+                back.append(rest)
+            position -= n
+        lane.chunks.clear()
+        lane.given = lane.finished = 0
+        lane.way.running.store(0)
+        return back
+
+    # -- the end of the map
+
+    def finish(self) -> None:
+        """Tell all stations that no items come any more."""
+        for lane in self.lanes:
+            try:
+                lane.way.chunks.close()
+            except (ChanClosed, RuntimeError):
+                pass
+
+    def live(self) -> list[Goroutine[End]]:
+        """Return the handles of the stations that were started and not seen to end."""
+        return [handle for handle in self.handles if handle is not None]
+
+
+def _work(lane: Lane) -> int:
+    return lane.given
+
+
+def _before(chunk: Chunk, stop: int) -> Chunk:
+    return Chunk(chunk.indices[:stop], chunk.items[:stop], chunk.attempts, chunk.lane)
+
+
+def _timed_out(timeout: float | None, error: BaseException | None) -> TaskTimeout:
+    late = TaskTimeout(f"the call took longer than timeout={timeout:g} s, and its process was killed")
+    late.__cause__ = error
+    return late
+
+
+def placed(workers: int | None, threads: int | None) -> list[int]:
+    """Return the process of each lane: the lanes of a map, spread over the workers."""
+    _core.ensure()
+    n = _core.procs() - 1
+    places = list(range(1, n + 1)) or [0]
+    turn = next(_rotation) % len(places)
+    places = places[turn:] + places[:turn]
+    each = threads or 1
+    lanes = workers if workers is not None else each * len(places)
+    if threads is not None and workers is not None:
+        places = places[: max(1, -(-workers // threads))]
+    return [places[i % len(places)] for i in range(lanes)]

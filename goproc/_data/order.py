@@ -1,0 +1,67 @@
+"""The order in which a map yields: that of its items, or that in which they are finished."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Unordered:
+    """Yields first what is finished first.
+
+    Attributes:
+        ready: results that can be yielded.
+        passed: items that are in `ready`, were yielded, or are left out.
+    """
+
+    __slots__ = ("passed", "ready")
+
+    def __init__(self) -> None:
+        self.ready: deque[Any] = deque()
+        self.passed = 0
+
+    def put(self, indices: Sequence[int], values: list[Any]) -> None:
+        """Take the results of items."""
+        self.ready.extend(values)
+        self.passed += len(values)
+
+    def leave_out(self, index: int) -> None:
+        """An item has no result that is yielded."""
+        self.passed += 1
+
+
+class Ordered(Unordered):
+    """Yields in the order of the items. `passed` is the index of the item whose turn it is."""
+
+    __slots__ = ("_early",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._early: dict[int, list[Any]] = {}  # results by the index of the first of them
+        # An item that is left out has an empty list; no other list is empty.
+
+    def put(self, indices: Sequence[int], values: list[Any]) -> None:
+        if type(indices) is range:
+            self._put(indices[0], values)
+        else:
+            for index, value in zip(indices, values, strict=True):
+                self._put(index, [value])
+
+    def leave_out(self, index: int) -> None:
+        self._put(index, [])
+
+    def _put(self, first: int, values: list[Any]) -> None:
+        if first != self.passed:
+            self._early[first] = values
+            return
+        early = self._early
+        while True:
+            self.ready.extend(values)
+            self.passed += len(values) or 1
+            if self.passed not in early:
+                return
+            values = early.pop(self.passed)

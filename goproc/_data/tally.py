@@ -1,0 +1,136 @@
+"""What a map counts: its statistics, and how large its chunks should be."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from typing import NamedTuple
+
+CHUNK_SECONDS = 0.005
+MOST_AHEAD = 10_000
+_SLOWEST = 10
+_GROWTH = 4
+
+
+class ProcSeconds(NamedTuple):
+    """How one process has spent its time in a map.
+
+    Attributes:
+        work: seconds in which calls ran; with several calls at once the sum.
+        wait: seconds in which it had no item.
+    """
+
+    work: float
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """One of the slowest items: its number, and the seconds that its last call took."""
+
+    index: int
+    seconds: float
+
+
+class Stats(NamedTuple):
+    """The state of a map at an instant: ``items == done + failed + running + waiting``.
+
+    Attributes:
+        items: drawn from the iterables so far.
+        done: finished with a result.
+        failed: failed for good.
+        running: calls that run.
+        waiting: items that wait for a process, or for their next attempt.
+        retried: attempts after the first of an item.
+        procs: by process, the seconds of work and of waiting.
+        slowest: at most ten items, the slowest first.
+    """
+
+    items: int
+    done: int
+    failed: int
+    running: int
+    waiting: int
+    retried: int
+    procs: dict[int, ProcSeconds]
+    slowest: list[Slow]
+
+
+class Tally:
+    """The counters of a map."""
+
+    __slots__ = ("_slowest", "done", "drawn", "failed", "retried", "seconds")
+
+    def __init__(self) -> None:
+        self.drawn = self.done = self.failed = self.retried = 0
+        self.seconds: dict[int, tuple[float, float]] = {}
+        self._slowest: list[tuple[float, int]] = []  # a heap
+
+    def note(self, proc: int, work: float, wait: float, index: int, seconds: float) -> None:
+        """Note the seconds of some items: the slowest of them is `index`, which took `seconds`."""
+        before = self.seconds.get(proc, (0.0, 0.0))
+        self.seconds[proc] = before[0] + work, before[1] + wait
+        slowest = self._slowest
+        if len(slowest) < _SLOWEST:
+            heapq.heappush(slowest, (seconds, index))
+        elif seconds > slowest[0][0]:
+            heapq.heapreplace(slowest, (seconds, index))
+
+    def stats(self, running: int, finished: int = 0) -> Stats:
+        """Return the counters.
+
+        Args:
+            running: calls that run.
+            finished: items that are done beside those counted here.
+        """
+        done, failed = self.done + finished, self.failed
+        items = max(self.drawn, done + failed)
+        running = min(running, items - done - failed)
+        return Stats(
+            items,
+            done,
+            failed,
+            running,
+            items - done - failed - running,
+            self.retried,
+            {proc: ProcSeconds(*seconds) for proc, seconds in sorted(self.seconds.items())},
+            [Slow(index, seconds) for seconds, index in sorted(self._slowest, reverse=True)],
+        )
+
+
+class Pace:
+    """The size of a map's chunks: as given, or about CHUNK_SECONDS of work as measured.
+
+    Args:
+        chunk: as given by the user, or None to measure.
+        ahead: as given by the user, or None for the default.
+        lanes: how many calls run at once.
+    """
+
+    __slots__ = ("_ahead", "_lanes", "_measured", "_seconds", "chunk")
+
+    def __init__(self, chunk: int | None, ahead: int | None, lanes: int) -> None:
+        self._ahead = ahead
+        self._lanes = lanes
+        self._measured = chunk is None
+        self._seconds = 0.0  # of an item: a moving mean
+        self.chunk = 1 if chunk is None else chunk
+        if ahead is not None:
+            self.chunk = min(self.chunk, ahead)
+
+    @property
+    def ahead(self) -> int:
+        """How many items may be drawn and not yielded."""
+        if self._ahead is not None:
+            return self._ahead
+        return max(min(4 * self._lanes * self.chunk, MOST_AHEAD), self._lanes)
+
+    def note(self, items: int, seconds: float) -> None:
+        """Note how long some items took."""
+        if not self._measured:
+            return
+        mean = seconds / items
+        self._seconds = mean if self._seconds == 0.0 else (self._seconds + mean) / 2
+        fitting = int(CHUNK_SECONDS / self._seconds) if self._seconds > 0 else self.chunk * _GROWTH
+        most = (self._ahead or MOST_AHEAD) // (2 * self._lanes)
+        self.chunk = max(1, min(fitting, max(self.chunk, items * _GROWTH), most))
