@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from goproc._channel import chan as chan
     from goproc._channel import nil as nil
     from goproc._completion import as_completed as as_completed
+    from goproc._data.checkpoint import checkpoint_reset as checkpoint_reset
     from goproc._data.pmap import PMap as PMap
     from goproc._data.pmap import pmap as pmap
     from goproc._data.policy import Failure as Failure
@@ -94,6 +95,7 @@ _HOMES = {
     "goproc._blocking": ("blocking",),
     "goproc._channel": ("Chan", "RecvChan", "SendChan", "chan", "nil"),
     "goproc._completion": ("as_completed",),
+    "goproc._data.checkpoint": ("checkpoint_reset",),
     "goproc._data.pmap": ("PMap", "pmap"),
     "goproc._data.policy": ("Failure",),
     "goproc._data.station": ("worker_state",),

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from goproc._data.lanes import Chunk, Lanes, Lost
 from goproc._data.order import Ordered, Unordered
 from goproc._data.policy import Failure, Policy
-from goproc._data.station import DONE, FAILED, INIT_FAILED, RECYCLED, Job
+from goproc._data.station import BROKEN, DONE, FAILED, INIT_FAILED, RECYCLED, Job
 from goproc._data.tally import Pace, Stats, Tally
 from goproc.channel import chan
 from goproc.errors import ChanClosed, RuntimeStopped, WorkerDied
@@ -26,9 +26,11 @@ from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+    from goproc._data.checkpoint import Checkpoint
     from goproc._data.progress import Progress
+    from goproc._data.recorder import Recorder
 
 CLOSE_SECONDS = 1.0  # that a call has to end after close(); then its process is killed
 _DRAW_SECONDS = 0.002  # a chunk is sent with the items that are there after this time
@@ -54,6 +56,7 @@ class Plan(NamedTuple):
     chunk: int | None
     key: Callable[..., Any] | None
     procs: list[int]
+    checkpoint: Checkpoint | None = None
 
 
 class Engine:
@@ -65,7 +68,8 @@ class Engine:
         self.pace = Pace(plan.chunk, plan.ahead, len(plan.procs))
         most = plan.ahead or 4096
         self.results = chan(min(most, 4096) + len(plan.procs))
-        self.lanes = Lanes(plan.job._replace(results=self.results), plan.procs, most)
+        job = plan.job._replace(results=self.results, named=plan.checkpoint is not None)
+        self.lanes = Lanes(job, plan.procs, most)
         self.order = Ordered() if plan.ordered else Unordered()
         self.ready = self.order.ready
         self.tally = Tally()
@@ -80,8 +84,19 @@ class Engine:
         self.closed = False
         self.fatal = False  # what is raised now ends the map
         self.receiving = threading.Lock()
+        self.recorder: Recorder | None = None
+        self.door = self.results  # has a value when something has come
+        if plan.checkpoint is not None:
+            self._open_checkpoint(plan.checkpoint)
         self._selector: Selector | None = None
         self._orders = 0
+
+    def _open_checkpoint(self, checkpoint: Checkpoint) -> None:
+        from goproc._data.recorder import Recorder
+
+        checkpoint.open()
+        self.recorder = Recorder(checkpoint, self.results, self.inbox)
+        self.door = self.recorder.door
 
     # -- one step
 
@@ -101,7 +116,7 @@ class Engine:
                 return True
             if not self._unfinished():
                 return True
-            if not self.inbox and not len(self.results):
+            if not self.inbox and not len(self.door):
                 return False
 
     def _unfinished(self) -> bool:
@@ -127,7 +142,7 @@ class Engine:
             chunks += 1
 
     def _something_ready(self) -> bool:
-        return bool(self.ready) or bool(self.inbox) or len(self.results) > 0
+        return bool(self.ready) or bool(self.inbox) or len(self.door) > 0
 
     def _draw_chunk(self, n: int) -> None:
         items: list[Any] = []
@@ -160,40 +175,64 @@ class Engine:
             return
         first = self.tally.drawn
         self.tally.drawn += len(items)
-        indices = range(first, first + len(items))
+        indices: Sequence[int] = range(first, first + len(items))
+        names = None
+        if self.plan.checkpoint is not None:
+            indices, items, names = self._recall(self.plan.checkpoint, indices, items)
+            if not items:
+                return
         if self.plan.key is None:
-            self.lanes.give(Chunk(indices, items))
+            self.lanes.give(Chunk(indices, items, names=names))
         else:
-            self._dispatch_by_key(self.plan.key, indices, items)
+            self._dispatch_by_key(self.plan.key, indices, items, names)
         self._refuse_unsendable()
+
+    def _recall(
+        self, checkpoint: Checkpoint, indices: Sequence[int], items: list[Any]
+    ) -> tuple[Sequence[int], list[Any], list[str]]:
+        """Take the results that are recorded. Return the rest of the items, with their numbers and names."""
+        from goproc._data.checkpoint import unpacked_result
+
+        names = checkpoint.names(items, self.plan.job.starred)
+        found = checkpoint.find(names)
+        if not found:
+            return indices, items, names
+        rest = []
+        for index, item, name in zip(indices, items, names, strict=True):
+            if name in found:
+                self.order.put(range(index, index + 1), [unpacked_result(found[name])])
+                self.tally.done += 1
+            else:
+                rest.append((index, item, name))
+        self._show()
+        return [r[0] for r in rest], [r[1] for r in rest], [r[2] for r in rest]
 
     def _refuse_unsendable(self) -> None:
         """Fail the items that cannot be sent to a worker."""
         unsendable = self.lanes.unsendable
         while unsendable:
             chunk, error = unsendable.pop()
-            self._fail(Lost(chunk.indices[0], chunk.items[0], chunk.attempts + 1, -1, error), 0.0)
+            self._fail(Lost.of(chunk, 0, -1, error), 0.0)
 
     # -- keys
 
-    def _dispatch_by_key(self, key: Callable[..., Any], indices: range, items: list[Any]) -> None:
-        by_lane: dict[int, tuple[list[int], list[Any]]] = {}
-        ordered = self.policy.retries > 0
-        for index, item in zip(indices, items, strict=True):
+    def _dispatch_by_key(
+        self, key: Callable[..., Any], indices: Sequence[int], items: list[Any], names: list[str] | None
+    ) -> None:
+        whole = Chunk(indices, items, names=names)
+        by_lane: dict[int, list[int]] = {}  # by lane: positions
+        for position, (index, item) in enumerate(zip(indices, items, strict=True)):
             of_item = key(*item) if self.plan.job.starred else key(item)
             lane = self._lane_of(of_item, index)
-            if ordered:
-                chunk = Chunk([index], [item], lane=lane)
+            if self.policy.retries > 0:
                 self.keys[index] = of_item
                 if of_item in self.by_key:
-                    self.by_key[of_item].append(chunk)
+                    self.by_key[of_item].append(_picked(whole, [position], lane))
                     continue
                 self.by_key[of_item] = deque()
-            both = by_lane.setdefault(lane, ([], []))
-            both[0].append(index)
-            both[1].append(item)
-        for lane, (of_lane, its_items) in by_lane.items():
-            self.lanes.give(Chunk(of_lane, its_items, lane=lane))
+            by_lane.setdefault(lane, []).append(position)
+        for lane, positions in by_lane.items():
+            self.lanes.give(_picked(whole, positions, lane))
 
     def _lane_of(self, key: Any, index: int) -> int:
         try:
@@ -218,12 +257,13 @@ class Engine:
 
     def receive(self) -> None:
         """Take the messages that are there. From any thread that holds `receiving`."""
-        try_recv = self.results.try_recv
+        try_recv = self.door.try_recv
         while True:
             message, there = try_recv()
-            if not there or message is None:
+            if message is not None:  # a recorder has put its messages into the inbox, and sends None
+                self.inbox.append(message)
+            if not there:
                 return
-            self.inbox.append(message)
 
     def read(self) -> None:
         """Take and read the messages that are there."""
@@ -246,6 +286,9 @@ class Engine:
             self._read_done(*message[1:])
         elif kind == FAILED:
             self._read_failed(*message[1:])
+        elif kind == BROKEN:
+            self.fatal = True
+            raise message[1]
 
     def _read_done(
         self, number: int, values: list[Any], work: float, wait: float, slowest: int, seconds: float
@@ -270,8 +313,7 @@ class Engine:
         for chunk, start, _ in lane.finish(1):
             index = chunk.indices[start]
             self.tally.note(lane.proc, seconds, wait, index, seconds)
-            lost = Lost(index, chunk.items[start], chunk.attempts + 1, number, failure.unpack(error))
-            self._fail(lost, seconds)
+            self._fail(Lost.of(chunk, start, number, failure.unpack(error)), seconds)
         self.pace.note(1, seconds)
 
     def _show(self) -> None:
@@ -290,6 +332,11 @@ class Engine:
         proc = self.lanes.lanes[lost.lane].proc if lost.lane >= 0 else _core.proc()
         failed = Failure(lost.item, lost.index, lost.error, lost.attempts, proc, seconds)
         lost.error.add_note(f"item {lost.index}: {_short(lost.item)}")
+        if self.recorder is not None and lost.name is not None:
+            from goproc._data.checkpoint import Record
+
+            text = f"{type(lost.error).__name__}: {lost.error}"
+            self.recorder.note_failure(Record(lost.name, None, text, lost.attempts, seconds))
         on_error = self.policy.on_error
         if on_error == "raise":
             self._show()
@@ -306,7 +353,8 @@ class Engine:
     def _delay(self, lost: Lost) -> None:
         self.tally.retried += 1
         lane = lost.lane if self.plan.key is not None else -1
-        chunk = Chunk([lost.index], [lost.item], lost.attempts, lane)
+        names = None if lost.name is None else [lost.name]
+        chunk = Chunk([lost.index], [lost.item], lost.attempts, lane, names)
         pause = self.policy.pause(lost.attempts)
         if pause <= 0:
             self.lanes.give(chunk, first=True)
@@ -338,18 +386,20 @@ class Engine:
                 raise
             return
         if index == 0:
-            if there:
+            if there and message is not None:
                 self.inbox.append(message)
             return
         self.station_ended(stations[index - 1])
 
     def _cases(self) -> tuple[Selector, list[int]]:
         stations = [number for number, handle in enumerate(self.lanes.handles) if handle is not None]
-        return Selector(self.results, *(self.lanes.handles[number] for number in stations)), stations
+        return Selector(self.door, *(self.lanes.handles[number] for number in stations)), stations
 
     def station_ended(self, station: int) -> None:
         """A station has ended although the map has not."""
         end, error = self.lanes.ended(station)
+        if self.recorder is not None:
+            self.recorder.sync()
         self.read()
         if end is not None and end.how == INIT_FAILED:
             assert end.error is not None
@@ -417,7 +467,7 @@ class Engine:
         """Wait until stations have ended. They may be sending: what they send is dropped."""
         while live and (left := until - monotonic()) > 0:
             try:
-                index, _, _ = Selector(self.results, *live).select(left)
+                index, _, _ = Selector(self.door, *live).select(left)
             except TimeoutError:
                 break
             if index > 0:
@@ -440,6 +490,13 @@ class Engine:
 
 
 _NONE = object()
+
+
+def _picked(chunk: Chunk, positions: list[int], lane: int) -> Chunk:
+    """Return a chunk of some items of another, for a lane."""
+    names = None if chunk.names is None else [chunk.names[p] for p in positions]
+    items = [chunk.items[p] for p in positions]
+    return Chunk([chunk.indices[p] for p in positions], items, chunk.attempts, lane, names)
 
 
 def _short(item: Any) -> str:

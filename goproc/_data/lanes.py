@@ -44,33 +44,67 @@ class Chunk:
         attempts: calls for these items that have failed.
         settled: how many of the items are finished.
         lane: the number of the lane it must go to, or -1.
+        names: of the items in a checkpoint, or None.
         number: of the chunk; no other one has it.
     """
 
-    __slots__ = ("attempts", "indices", "items", "lane", "number", "settled")
+    __slots__ = ("attempts", "indices", "items", "lane", "names", "number", "settled")
 
-    def __init__(self, indices: Sequence[int], items: list[Any], attempts: int = 0, lane: int = -1) -> None:
+    def __init__(
+        self,
+        indices: Sequence[int],
+        items: list[Any],
+        attempts: int = 0,
+        lane: int = -1,
+        names: list[str] | None = None,
+    ) -> None:
         self.indices = indices
         self.items = items
         self.attempts = attempts
         self.lane = lane
+        self.names = names
         self.number = next(_numbers)
         self.settled = 0
 
-    def rest(self, start: int) -> Chunk:
-        """Return a chunk of the items from a position on."""
-        return Chunk(self.indices[start:], self.items[start:], self.attempts, self.lane)
+    def part(self, start: int, stop: int | None = None) -> Chunk:
+        """Return a chunk of the items from one position to another."""
+        names = None if self.names is None else self.names[start:stop]
+        return Chunk(self.indices[start:stop], self.items[start:stop], self.attempts, self.lane, names)
+
+    def message(self) -> tuple[int, list[Any]]:
+        """Return what is sent to a lane."""
+        if self.names is None:
+            return self.number, self.items
+        attempts = self.attempts + 1
+        pairs = zip(self.names, self.items, strict=True)
+        return self.number, [((name, attempts), item) for name, item in pairs]
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """An item whose process died while it ran."""
+    """An attempt that has failed.
+
+    Attributes:
+        index: the number of the item.
+        item: what the function was called with.
+        attempts: calls for the item, this one included.
+        lane: where it ran, or -1.
+        error: its exception.
+        name: of the item in a checkpoint, or None.
+    """
 
     index: int
     item: Any
-    attempts: int  # this one included
+    attempts: int
     lane: int
     error: BaseException
+    name: str | None = None
+
+    @classmethod
+    def of(cls, chunk: Chunk, position: int, lane: int, error: BaseException) -> Lost:
+        """Return the record for an item of a chunk."""
+        name = None if chunk.names is None else chunk.names[position]
+        return cls(chunk.indices[position], chunk.items[position], chunk.attempts + 1, lane, error, name)
 
 
 class Lane:
@@ -174,7 +208,7 @@ class Lanes:
             self._start(lane.station)
         chunk = queue.popleft()
         try:
-            lane.way.chunks.send((chunk.number, chunk.items))
+            lane.way.chunks.send(chunk.message())
         except (PickleError, OutOfSharedMemory) as error:
             return self._part(chunk, queue, error)
         lane.chunks.append(chunk)
@@ -190,9 +224,7 @@ class Lanes:
             self.unsendable.append((chunk, error))
             return True
         for at in reversed(range(len(chunk.items))):
-            queue.appendleft(
-                Chunk(chunk.indices[at : at + 1], chunk.items[at : at + 1], chunk.attempts, chunk.lane)
-            )
+            queue.appendleft(chunk.part(at, at + 1))
         return True
 
     def _start(self, station: int) -> None:
@@ -273,20 +305,12 @@ class Lanes:
                 position, lane.fruitless = 0, 0
         back = []
         for chunk in lane.chunks:
-            rest = chunk.rest(chunk.settled)
+            rest = chunk.part(chunk.settled)
             n = len(rest.items)
             if 0 <= position < n:
                 assert error is not None
-                lost.append(
-                    Lost(
-                        rest.indices[position],
-                        rest.items[position],
-                        chunk.attempts + 1,
-                        lane.way.number,
-                        error,
-                    )
-                )
-                back += [part for part in (_before(rest, position), rest.rest(position + 1)) if part.items]
+                lost.append(Lost.of(rest, position, lane.way.number, error))
+                back += [part for part in (rest.part(0, position), rest.part(position + 1)) if part.items]
             else:
                 back.append(rest)
             position -= n
@@ -312,10 +336,6 @@ class Lanes:
 
 def _work(lane: Lane) -> int:
     return lane.given
-
-
-def _before(chunk: Chunk, stop: int) -> Chunk:
-    return Chunk(chunk.indices[:stop], chunk.items[:stop], chunk.attempts, chunk.lane)
 
 
 def _timed_out(timeout: float | None, error: BaseException | None) -> TaskTimeout:

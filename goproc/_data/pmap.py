@@ -183,7 +183,7 @@ class PMap(Generic[T]):
 
     def __next__(self) -> T:
         engine = self._engine
-        if engine is not None and engine.ready and not len(engine.results):
+        if engine is not None and engine.ready and not len(engine.door):
             return engine.ready.popleft()  # type: ignore[no-any-return]
         self._enter()
         try:
@@ -228,6 +228,7 @@ class PMap(Generic[T]):
             options.chunk,
             options.key,
             procs,
+            options.checkpoint,
         )
         source = iterators[0] if len(iterators) == 1 else zip(*iterators, strict=False)
         self._engine = Engine(plan, source, progress)
@@ -259,6 +260,8 @@ class PMap(Generic[T]):
         self._stats = engine.stats()
         self._engine = None
         self._options = None
+        if engine.recorder is not None:
+            engine.recorder.stop()
         if engine.progress is not None:
             engine.progress.close()
 

@@ -40,7 +40,7 @@ FLUSH_SECONDS = (
 GRACE_SECONDS = 1.0  # between the end of a call's time and the end of its process
 _EAGER = 16  # the first results of a lane are sent one by one
 
-DONE, FAILED, WAKE = range(3)  # kinds of messages
+DONE, FAILED, WAKE, BROKEN = range(4)  # kinds of messages; the last two are of the host itself
 ENDED, INIT_FAILED, EXIT_FAILED, RECYCLED = range(4)  # how a station ended
 
 
@@ -58,6 +58,7 @@ class Job(NamedTuple):
         threads: calls at once, each in a thread; 0: in goroutines.
         recycle: items after which the station ends, or None.
         memory: bytes of the process beyond which the station ends, or None.
+        named: items come with their names in a checkpoint, and their results are sent with them.
     """
 
     f: Callable[..., Any]
@@ -70,6 +71,7 @@ class Job(NamedTuple):
     threads: int
     recycle: int | None
     memory: int | None
+    named: bool = False
 
 
 class Way(NamedTuple):
@@ -321,6 +323,9 @@ class _Lane:
         return True
 
     def _run_item(self, item: Any) -> None:
+        name = None
+        if self.station.job.named:
+            name, item = item
         self.station.items += 1
         self.count += 1
         self.way.running.store(self.count)
@@ -341,7 +346,7 @@ class _Lane:
                 raise error
             self._fail(error, seconds)
             return
-        self._keep(value, seconds)
+        self._keep(value if name is None else (name, value), seconds)
 
     def _call(self, item: Any) -> Any:
         job, threads = self.station.job, self.station.threads
@@ -448,6 +453,7 @@ class _Lane:
             try:
                 results.send((DONE, done.lane, [value], share, wait, 0, seconds))
             except (PickleError, OutOfSharedMemory) as exc:
+                value = value[1] if self.station.job.named else value
                 told = failure.pack(_about_result(value, exc))
                 results.send((FAILED, done.lane, told, seconds, wait))
             wait = 0.0

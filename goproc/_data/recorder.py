@@ -1,0 +1,119 @@
+"""How results come from the workers to the engine of a map: straight, or through a checkpoint.
+
+With a checkpoint a thread takes the messages of the workers, also while nobody is in next(). It writes the results, and
+hands a message on when what it tells is committed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any
+
+from goproc._data.checkpoint import Checkpoint, Record, packed_result
+from goproc._data.station import BROKEN, DONE, WAKE
+from goproc.channel import Chan, chan
+from goproc.errors import ChanClosed, RuntimeStopped
+
+_AT_ONCE = 256  # messages in one transaction
+_SECONDS = 10.0  # that the thread has to write what is left
+
+
+class Recorder:
+    """Writes what workers send to a checkpoint, and puts it into the inbox of the engine.
+
+    Args:
+        checkpoint: is open.
+        results: where workers send.
+        inbox: of the engine.
+
+    Attributes:
+        door: has a value when something was put into the inbox.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, results: Chan[Any], inbox: deque[tuple[Any, ...]]) -> None:
+        self.checkpoint = checkpoint
+        self.door: Chan[None] = chan(1)
+        self._results = results
+        self._inbox = inbox
+        self._failed: deque[Record] = deque()
+        self._met: dict[int, threading.Event] = {}  # by number of a marker among the messages
+        self._thread = threading.Thread(target=self._run, name="goproc-checkpoint", daemon=True)
+        self._thread.start()
+
+    def note_failure(self, record: Record) -> None:
+        """Have a failed item written."""
+        self._failed.append(record)
+
+    def sync(self) -> None:
+        """Wait until all that the workers have sent is in the inbox."""
+        event = threading.Event()
+        self._met[id(event)] = event
+        try:
+            self._results.send((WAKE, id(event)))
+        except (ChanClosed, RuntimeStopped):
+            return
+        while self._thread.is_alive() and not event.wait(0.05):
+            pass
+
+    def stop(self) -> None:
+        """Write what is there and end the thread."""
+        try:
+            self._results.close()
+        except (ChanClosed, RuntimeStopped):
+            pass
+        self._thread.join(_SECONDS)
+        self.checkpoint.close()
+
+    # -- the thread
+
+    def _run(self) -> None:
+        try:
+            while messages := self._results.recv_many(_AT_ONCE):
+                self._handle(messages)
+            self._write([])
+        except RuntimeStopped:
+            pass
+        except BaseException as exc:
+            self._inbox.append((BROKEN, exc))
+            self._ring()
+
+    def _handle(self, messages: list[tuple[Any, ...]]) -> None:
+        records: list[Record] = []
+        handed: list[tuple[Any, ...]] = []
+        events: list[threading.Event] = []
+        for message in messages:
+            if message[0] == DONE:
+                records += _records(message)
+                values = [value for _, value in message[2]]
+                handed.append((*message[:2], values, *message[3:]))
+            elif message[0] == WAKE:
+                events.append(self._met.pop(message[1]))
+            else:
+                handed.append(message)
+        self._write(records)
+        self._inbox.extend(handed)
+        for event in events:
+            event.set()
+        self._ring()
+
+    def _write(self, records: list[Record]) -> None:
+        while self._failed:
+            records.append(self._failed.popleft())
+        if records:
+            self.checkpoint.record(records)
+
+    def _ring(self) -> None:
+        try:
+            self.door.try_send(None)
+        except (ChanClosed, RuntimeStopped):
+            pass
+
+
+def _records(message: tuple[Any, ...]) -> list[Record]:
+    values, work, slowest, seconds = message[2], message[3], message[5], message[6]
+    mean = work / len(values)
+    return [
+        Record(name, packed_result(value), None, attempts, seconds if at == slowest else mean)
+        for at, ((name, attempts), value) in enumerate(values)
+    ]
