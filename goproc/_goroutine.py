@@ -265,6 +265,7 @@ def _spawn(
     frame: FrameType,
     waiting: Waiting | None = None,
     labels: dict[str, str] | None = None,
+    always: bool = False,
 ) -> Any:
     bare = _core.bare()
     if not bare and not _core.attached():
@@ -281,6 +282,8 @@ def _spawn(
     if creator.labels:
         labels = _inherited(labels)
     text: tuple[Any, ...] = (_label_bytes(labels),) if labels else ()
+    if always:
+        text = (*(text or (None,)), None, True)
     try:
         if waiting is not None:
             call = waiting.kind, waiting.tracker, _closed_call(call)
@@ -380,6 +383,11 @@ def _spawn_local(
 
         scheduler.post(begin)
     return handle
+
+
+def spawn_beside(proc: int, f: Any, *args: Any) -> Any:
+    """As ``go.on(proc)(f, *args)``, for a goroutine that begins in a reserved process, too: it waits for its turn itself."""
+    return _spawn(f, args, {}, _name_of(f), proc, sys._getframe(1), always=True)
 
 
 def _closed_call(call: Any) -> Any:

@@ -117,7 +117,11 @@ class Checkpoint:
     def _check_maker(self) -> None:
         """Note what makes the file, or compare with who has made it."""
         assert self._db is not None
-        mine = {"version": _VERSION, "python": ".".join(map(str, sys.version_info[:2])), **fingerprint(self._f)}
+        mine = {
+            "version": _VERSION,
+            "python": ".".join(map(str, sys.version_info[:2])),
+            **fingerprint(self._f),
+        }
         made = dict(self._db.execute("SELECT key, value FROM map"))
         if not made:
             with self._db:

@@ -13,6 +13,7 @@ from itertools import islice
 from time import monotonic
 from typing import Any, NamedTuple
 
+from goproc._data import turns
 from goproc._data.lanes import Chunk, Lanes, Lost
 from goproc._data.order import Ordered, Unordered
 from goproc._data.policy import Failure, Policy
@@ -377,6 +378,7 @@ class Engine:
 
     def wait(self) -> None:
         """Wait until something has come, a station has ended, or a delay is over."""
+        turns.lend()
         timeout = max(0.0, self.delayed[0].due - monotonic()) if self.delayed else None
         selector, stations = self._cases()
         try:

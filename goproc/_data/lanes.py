@@ -18,7 +18,7 @@ from typing import Any
 from goproc._data.station import End, Job, Way, serve
 from goproc.channel import chan
 from goproc.errors import ChanClosed, OutOfSharedMemory, PickleError, TaskTimeout
-from goproc.goroutine import go
+from goproc.goroutine import spawn_beside
 from goproc.shm import _core
 from goproc.sync import Atomic
 
@@ -229,8 +229,7 @@ class Lanes:
 
     def _start(self, station: int) -> None:
         ways = [lane.way for lane in self.lanes if lane.station == station]
-        begin = go.on(self.places[station]).opts(name="pmap")
-        self.handles[station] = begin(serve, self.job, ways)
+        self.handles[station] = spawn_beside(self.places[station], serve, self.job, ways)
 
     def balance(self) -> None:
         """Give chunks that wait behind others to lanes that have nothing to do."""

@@ -19,6 +19,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from goproc import scheduler
+from goproc._data import turns
 from goproc.errors import Cancelled, OutOfSharedMemory, PickleError, TaskTimeout
 from goproc.goroutine import Goexit, go
 from goproc.pickling import failure
@@ -26,7 +27,7 @@ from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from goproc._blocking import Threads
     from goproc.channel import Chan
@@ -167,16 +168,9 @@ class _Station:
         self.threads: Threads | None = None
 
     def run(self) -> End:
-        if self.job.init is not None:
-            self.lanes[0].way.running.store(-1)
-            try:
-                self.state = self.job.init()
-            except Cancelled:
-                raise
-            except BaseException as exc:
-                return End(INIT_FAILED, failure.pack(exc))
-            finally:
-                self.lanes[0].way.running.store(0)
+        scheduler.current.whole = True
+        if self.job.init is not None and (error := self._begin()) is not None:
+            return End(INIT_FAILED, error)
         try:
             self._run_lanes()
         finally:
@@ -184,6 +178,22 @@ class _Station:
         if error is not None:
             return End(EXIT_FAILED, error)
         return End(RECYCLED if self.ends else ENDED)
+
+    def _begin(self) -> tuple[Any, ...] | None:
+        """Call init(). Return its exception, packed."""
+        assert self.job.init is not None
+        turn = turns.begin(self)
+        self.lanes[0].way.running.store(-1)
+        try:
+            self.state = self.job.init()
+        except Cancelled:
+            raise
+        except BaseException as exc:
+            return failure.pack(exc)
+        finally:
+            self.lanes[0].way.running.store(0)
+            turns.end(turn)
+        return None
 
     def _run_lanes(self) -> None:
         if self.job.threads:
@@ -274,8 +284,8 @@ class _Lane:
 
     def run(self) -> None:
         """Serve chunks until the channel is closed, or the station ends."""
-        self.g = scheduler.current
-        here = self.g
+        here = self.g = scheduler.current
+        here.whole = True
         if self.station.job.init is not None:
             _states[here] = self.station.state
         try:
@@ -311,16 +321,32 @@ class _Lane:
 
     def _run(self, items: list[Any]) -> bool:
         """Run a chunk. Return False if no further item may begin."""
-        station = self.station
+        if self.station.job.limit is not None:
+            return all(self._run_part([item]) for item in self._paced(items))
+        return self._run_part(items)
+
+    def _paced(self, items: list[Any]) -> Iterator[Any]:
+        """Yield each item when the limiter lets it."""
+        limit = self.station.job.limit
+        assert limit is not None
         for item in items:
-            if not station.may_begin():
-                self.flush()
-                return False
-            if station.job.limit is not None:
-                station.job.limit.wait()
-            self._run_item(item)
-        self.flush()
-        return True
+            if self.station.ends:
+                return
+            limit.wait()
+            yield item
+
+    def _run_part(self, items: list[Any]) -> bool:
+        """Run items in one turn of the map in this process. Return False if no further item may begin."""
+        turn = turns.begin(self.station)
+        try:
+            for item in items:
+                if not self.station.may_begin():
+                    return False
+                self._run_item(item)
+            return True
+        finally:
+            turns.end(turn)
+            self.flush()
 
     def _run_item(self, item: Any) -> None:
         name = None
@@ -356,11 +382,13 @@ class _Lane:
 
     def _call_in_thread(self, item: Any) -> Any:
         job, here = self.station.job, threading.get_ident()
+        turns.threads.add(here)
         if job.init is not None:
             _states[here] = self.station.state
         try:
             return job.f(*item) if job.starred else job.f(item)
         finally:
+            turns.threads.discard(here)
             _states.pop(here, None)
 
     # -- time limits

@@ -29,6 +29,7 @@ class G:
         shielded: while positive no interrupt reaches it.
         depth: of shields in which the deadline was set; in a further one it does not count.
         labels: what dumps and panics say about it, beside its name.
+        whole: its slices do not end: it makes the calls of a map.
         object: ref of its outcome in shared memory; 0 for main, unless somebody asked for its handle.
         block: ref of its task in shared memory, kept until it ends.
         call: what to call, until its first turn.
@@ -62,6 +63,7 @@ class G:
         "ticket",
         "told",
         "waits_on",
+        "whole",
     )
 
     def __init__(self, id: int, name: str, entry: Callable[[G], None] | None = None) -> None:
@@ -90,6 +92,7 @@ class G:
         self.shielded = 0
         self.depth = 0
         self.labels: dict[str, str] | None = None
+        self.whole = False
 
     def limit(self) -> float | None:
         """The deadline that counts where it is now."""

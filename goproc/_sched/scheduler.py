@@ -97,6 +97,9 @@ on_dump: Callable[[FrameType | None], object] | None = None
 on_deadlock: Callable[[], object] | None = None  # called when all goroutines of all processes are asleep
 # Ends a child that a goroutine has forked; set in such a child alone.
 end_child: Callable[[BaseException | None], object] | None = None
+on_idle: Callable[[float | None], float | None] | None = (
+    None  # called before the process sleeps until a time, or None; returns the time to use
+)
 on_nudge: list[Callable[[], None]] = []  # called when another process has asked this one to look around
 
 timers: list[tuple[float, int, G | Alarm, int]] = []  # a heap: (when, order, whom, its ticket then)
@@ -138,6 +141,7 @@ def start(make: Callable[[Any], G], name: str, leave: Callable[[], None] | None 
     _claimed.clear()
     _taken = None
     scheduling = False
+    _core.reserve(False)
     _core.use_this_thread()
     thread = threading.get_ident()
     looping = loops.watch()
@@ -455,9 +459,12 @@ def _idle() -> None:
         heapq.heappop(timers)  # nothing is to come of it: it must not look as if
     me = current
     ticket = me.ticket
+    until = timers[0][0] if timers else None
+    if on_idle is not None:
+        until = on_idle(until)
     idling = True
     try:
-        _core.idle(timers[0][0] if timers else None)
+        _core.idle(until)
     except BaseException as exc:  # a signal's handler raised: for main, whoever happens to look for work here
         interrupt(main, exc)
     finally:

@@ -113,6 +113,9 @@ def on_slice_end(number: int, frame: FrameType | None) -> None:
         _core.slice_end(None)
         return
     g = scheduler.current
+    if g.whole:
+        _core.slice_end(inf)
+        return
     scheduler.scheduling = True
     try:
         scheduler.poll()

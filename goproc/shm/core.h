@@ -384,6 +384,7 @@ void gp_unread_each(void (*found)(struct gp_object *o, void *arg), void *arg); /
 
 /* ---- tasks.c */
 static inline bool gp_takes_tasks(void) { return gp.proc != 0 || gp.nprocs == 1; } /* the host leaves them to its workers */
+extern bool gp_reserved; /* this process makes a call that has it to itself: see tasks.c */
 uint32_t gp_task_place(void);                               /* the proc whose ring a new task goes to */
 int gp_task_push(gp_ref task, uint32_t proc, bool pinned);  /* 0; -EAGAIN: the ring is full; -ESRCH: the proc is gone */
 int gp_task_push_again(gp_ref task, uint32_t proc, bool pinned); /* the coroner's: 0, -errno; -EINTR: the runtime ends */

@@ -26,7 +26,7 @@
 #include <stdint.h>
 
 #define GP_MAGIC 0x31636f72706f67ULL /* "goproc1" */
-#define GP_ABI 7u                    /* raised with every change of this file */
+#define GP_ABI 8u                    /* raised with every change of this file */
 #define GP_LINE 64u
 #define GP_MAX_PROCS 256u
 #define GP_OBSERVER GP_MAX_PROCS     /* in place of a proc's number: a command that looks at the segment from outside */
@@ -283,7 +283,8 @@ struct gp_task {
     char name[GP_TASK_NAME];     /* UTF-8, cut, NUL-terminated */
 };                               /* behind it, as far as the block goes: its labels as a report has them */
 
-enum gp_pinned { GP_ANYWHERE = 0, GP_PINNED /* go.on: never stolen */, GP_LOCAL /* go.local: shares memory with its creator */ };
+enum gp_pinned { GP_ANYWHERE = 0, GP_PINNED /* go.on: never stolen */, GP_LOCAL, /* go.local: shares memory with its creator */
+                 GP_PINNED_ALWAYS /* as GP_PINNED; it begins in a reserved process, too (tasks.c) */ };
 enum gp_started { GP_UNSTARTED = 0, GP_STARTED, GP_UNMADE /* its creator has not filled it in yet */ };
 
 /* ---- deaths: written by the coroner, for whoever reads the outcome of a lost goroutine, and for the line on stderr */

@@ -367,7 +367,7 @@ void gp_searches(uint32_t proc, bool yes) {
 /* Look for work without sleeping. A worker is counted in `searching` meanwhile, so that submitters of tasks need not wake
  * anybody. */
 static bool search(uint64_t until_ns) {
-    bool counted = gp_takes_tasks();
+    bool counted = gp_takes_tasks() && !gp_reserved;
     if (!gp_may_spin() || (counted && 2 * searchers() >= gp_procs_running())) return false;
     if (counted) gp_searches(gp.proc, true);
     gp_set(&gp.my->park, GP_SPIN);
@@ -415,7 +415,8 @@ static void sleep_idle(uint64_t now, uint64_t until_ns) {
 void gp_idle(uint64_t until_ns) {
     struct gp_proc *my = gp.my;
     struct gp_header *h = gp.head;
-    uint64_t now = gp_now(), bit = 1ULL << (gp.proc % 64), timer_ns = until_ns;
+    uint64_t now = gp_now(), timer_ns = until_ns;
+    uint64_t bit = gp_reserved ? 0 : 1ULL << (gp.proc % 64); /* who is reserved is not woken for tasks of others */
     _Atomic uint64_t *idle = &h->idle[gp.proc / 64];
     if (gp_something_to_do() || (until_ns && now >= until_ns)) return;
     if (search(until_ns && until_ns < now + IDLE_SPIN_NS ? until_ns : now + IDLE_SPIN_NS)) {
@@ -431,14 +432,15 @@ void gp_idle(uint64_t until_ns) {
     gp_task_hand_over();
     if (!waits) park.patience = 0;
     if (waits && (!until_ns || until_ns > now + PATIENCE_NS)) until_ns = now + PATIENCE_NS;
-    if (!gp_something_to_do() && (atomic_load_explicit(idle, memory_order_seq_cst) & bit)) sleep_idle(now, until_ns);
+    if (!gp_something_to_do() && (!bit || (atomic_load_explicit(idle, memory_order_seq_cst) & bit)))
+        sleep_idle(now, until_ns);
     atomic_store(&my->act, gp_get(&my->act) + 1); /* even, before anything is drained */
     gp_set(&my->park, GP_RUN);
     gp_monitor_wake();
     if (waits && gp_now() >= now + PATIENCE_NS) park.patience++;
     /* whoever cleared the bit chose this worker and counted it as searching; its search ends with the steal that follows,
      * unless something of its own came at the same time: then another must search, submitters relied on this one */
-    bool chosen = !(atomic_fetch_and_explicit(idle, ~bit, memory_order_seq_cst) & bit);
+    bool chosen = bit && !(atomic_fetch_and_explicit(idle, ~bit, memory_order_seq_cst) & bit);
     if (gp_get(&h->searching[gp.proc / 64]) & bit) gp_searches(gp.proc, false); /* also where who would choose it has died */
     if (chosen) {
         if ((own_work() || (timer_ns && gp_now() >= timer_ns)) && gp_task_elsewhere()) gp_wake_one();

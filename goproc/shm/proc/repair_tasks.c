@@ -162,9 +162,11 @@ static void find(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
     s->found[s->n++] = gp_ref_of(b);
 }
 
+static bool is_pinned(const struct gp_task *t) { return t->pinned == GP_PINNED || t->pinned == GP_PINNED_ALWAYS; }
+
 /* It was taken out of a ring, and had not begun. */
 static bool move(gp_ref ref, struct search *s) {
-    bool pinned = task_at(ref)->pinned == GP_PINNED;
+    bool pinned = is_pinned(task_at(ref));
     int err = gp_task_push_again(ref, pinned ? s->d->proc : 0, pinned);
     if (err == -EINTR) return false;
     return err == 0 || lose(ref, s); /* no memory for a place in the ring, or nobody is to come to this one */
@@ -206,7 +208,7 @@ static void list(const struct search *s) {
     for (uint32_t i = 0; i < s->n; i++) {
         struct gp_task *t = task_at(s->found[i]);
         uint32_t started = gp_get(&t->started);
-        bool lost = started == GP_STARTED || (started == GP_UNSTARTED && t->pinned == GP_PINNED && !s->d->replaced);
+        bool lost = started == GP_STARTED || (started == GP_UNSTARTED && is_pinned(t) && !s->d->replaced);
         if (lost) gp_death_add(s->d->death, t, blocked(s->d->proc, t->id));
         else if (started == GP_UNSTARTED) gp_death_moved(s->d->death);
     }

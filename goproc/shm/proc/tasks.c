@@ -23,6 +23,10 @@
  * creates short tasks would wake the last worker for each, to take the time of the others. Such a task is taken by the
  * next worker that runs dry, handed over by the next process that goes to sleep, or seen by the monitor of one that runs,
  * if nothing was taken from its ring for 10 ms.
+ *
+ * A process is reserved while it makes a call that has it to itself (a call of a map). Then it begins only tasks that it has
+ * created itself, which the call may wait for, and those of GP_PINNED_ALWAYS, and it takes none from others. Its own ring gets
+ * what it creates.
  */
 #include "repair.h"
 
@@ -49,6 +53,32 @@ static gp_ref *slot(uint32_t proc, bool pinned, uint32_t n) {
 }
 
 gp_ref gp_task_slot(uint32_t proc, bool pinned, uint32_t n) { return *slot(proc, pinned, n); }
+
+bool gp_reserved;
+
+static bool may_begin(gp_ref task) {
+    const struct gp_task *t = (const struct gp_task *)gp_payload(task);
+    return !gp_reserved || t->creator == gp.proc || t->pinned == GP_PINNED_ALWAYS;
+}
+
+/* Under the lock of my queue, while I am reserved: the first task that may begin. */
+static bool find_allowed(bool pinned, uint32_t head, uint32_t tail, uint32_t *at) {
+    for (*at = head; *at != tail; ++*at)
+        if (may_begin(*slot(gp.proc, pinned, *at))) return true;
+    return false;
+}
+
+/* How many tasks may begin in a reserved process, or 1 for any number. */
+static uint32_t count_allowed(void) {
+    struct gp_queue *q = &gp.my->queue;
+    uint32_t at;
+    if (queued(q) + pinned(q) == 0) return 0;
+    gp_lock(q);
+    bool found = find_allowed(true, gp_get(&q->pinned_head), gp_get(&q->pinned_tail), &at) ||
+                 find_allowed(false, gp_get(&q->head), gp_get(&q->tail), &at);
+    gp_unlock(q);
+    return found;
+}
 
 /* ---- A ring has as many slots as it needed once, and tasks go round in these. It grows by doubling. */
 
@@ -170,6 +200,7 @@ uint32_t gp_task_place(void) {
     static uint64_t run;
     uint32_t workers = gp.nprocs - 1, best = gp.proc, best_key = UINT32_MAX;
     if (workers == 0) return 0;
+    if (gp_reserved) return gp.proc;
     if (run != gp.run) {
         run = gp.run;
         skip = from = 0;
@@ -289,12 +320,48 @@ void gp_task_watch(void) {
 /* ---- taking */
 
 uint32_t gp_task_count(void) {
+    if (gp_reserved) return count_allowed();
     return (gp_takes_tasks() ? queued(&gp.my->queue) : 0) + pinned(&gp.my->queue);
+}
+
+/* The task at the head of one of my rings, claimed; 0: none. */
+static gp_ref take_first(bool pinned) {
+    struct gp_queue *q = &gp.my->queue;
+    _Atomic uint32_t *first = pinned ? &q->pinned_head : &q->head;
+    gp_ref task = 0;
+    gp_lock(q);
+    uint32_t head = gp_get(first);
+    if (head != gp_get(pinned ? &q->pinned_tail : &q->tail)) {
+        task = *slot(gp.proc, pinned, head);
+        gp_own(task, gp_my_tag()); /* COMMIT of the claim */
+        gp_order();
+        gp_set(first, head + 1);
+    }
+    gp_unlock(q);
+    return task;
+}
+
+/* As gp_task_pop(), while this process is reserved. Those in front of the task, and behind it, go through the ring once, which
+ * leaves them in their order: a task in the middle cannot be taken by one store. */
+static gp_ref pop_allowed(void) {
+    gp_ref task = 0;
+    if (!count_allowed()) return 0;
+    for (int kind = 1; kind >= 0 && !task; kind--) {
+        for (uint32_t n = kind ? pinned(&gp.my->queue) : queued(&gp.my->queue); n > 0; n--) {
+            gp_ref first = take_first(kind);
+            if (!first) break;
+            if (!task && may_begin(first)) task = first;
+            else
+                while (gp_task_push(first, gp.proc, kind) < 0) gp_pause(); /* its slot has become free just now */
+        }
+    }
+    return task;
 }
 
 gp_ref gp_task_pop(bool newest) {
     struct gp_queue *q = &gp.my->queue;
     if (!gp_get(&q->looked)) gp_set(&q->looked, 1); /* the line is read by those who search */
+    if (gp_reserved) return pop_allowed();
     if (gp_task_count() == 0) return 0;
     gp_ref task = 0;
     gp_lock(q);
@@ -328,14 +395,14 @@ static bool reaches(uint32_t victim, uint32_t mine) {
 
 bool gp_task_in_reach(void) {
     uint32_t mine = load_of(gp.proc);
-    if (!gp_takes_tasks()) return false;
+    if (!gp_takes_tasks() || gp_reserved) return false;
     for (uint32_t p = 0; p < gp.nprocs; p++)
         if (reaches(p, mine)) return true;
     return false;
 }
 
 bool gp_task_elsewhere(void) {
-    if (!gp_takes_tasks()) return false;
+    if (!gp_takes_tasks() || gp_reserved) return false;
     for (uint32_t p = 0; p < gp.nprocs; p++)
         if (p != gp.proc && queued(queue_of(p)) > 0) return true;
     return false;
@@ -351,7 +418,7 @@ bool gp_task_steal(void) {
     static uint32_t turn;
     gp_ref got[STEAL_MOST];
     uint32_t mine = load_of(gp.proc);
-    if (!gp_takes_tasks()) return false;
+    if (!gp_takes_tasks() || gp_reserved) return false;
     for (uint32_t k = 0; k < gp.nprocs; k++) {
         uint32_t victim = (gp.proc + ++turn) % gp.nprocs;
         struct gp_queue *q = queue_of(victim);

@@ -100,7 +100,8 @@ static int set_trackers(gp_ref task, PyObject *who) {
 
 static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
     (void)module;
-    if (nargs < 6 || nargs > 8) return PyErr_Format(PyExc_TypeError, "task_new(type, call, name, site, parent, proc, labels, trackers)");
+    if (nargs < 6 || nargs > 9)
+        return PyErr_Format(PyExc_TypeError, "task_new(type, call, name, site, parent, proc, labels, trackers, always)");
     unsigned long site = PyLong_AsUnsignedLong(args[3]);
     unsigned long long parent = PyLong_AsUnsignedLongLong(args[4]);
     long proc = PyLong_AsLong(args[5]);
@@ -119,7 +120,8 @@ static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t na
     struct gp_task *t = task_at(task);
     if (call.block) gp_own(call.block, GP_TAG(GP_TAG_PART, task)); /* it goes where the task goes, whoever dies */
     t->call = call;
-    t->pinned = pinned ? GP_PINNED : GP_ANYWHERE;
+    bool always = nargs > 8 && args[8] == Py_True;
+    t->pinned = always ? GP_PINNED_ALWAYS : pinned ? GP_PINNED : GP_ANYWHERE;
     if (nargs > 7 && set_trackers(task, args[7]) < 0) {
         gp_message_drop(&call);
         return give_up(h, task);
@@ -347,7 +349,16 @@ static PyObject *definition_get(PyObject *module, PyObject *arg) {
     return PyBytes_FromStringAndSize(gp_payload((gp_ref)ref), (Py_ssize_t)gp_len((gp_ref)ref));
 }
 
+static PyObject *core_reserve(PyObject *module, PyObject *flag) {
+    (void)module;
+    int reserved = PyObject_IsTrue(flag);
+    if (reserved < 0) return NULL;
+    gp_reserved = reserved;
+    Py_RETURN_NONE;
+}
+
 PyMethodDef task_functions[] = {
+    {"reserve", core_reserve, METH_O, PyDoc_STR("Begin to keep this process for the running goroutine, and what it creates; or end that.")},
     {"task_new", (PyCFunction)(void (*)(void))task_new, METH_FASTCALL, PyDoc_STR("Queue a goroutine; return its handle.")},
     {"task_local", (PyCFunction)(void (*)(void))task_local, METH_FASTCALL, PyDoc_STR("A goroutine of this process only.")},
     {"task_next", (PyCFunction)(void (*)(void))task_next, METH_FASTCALL,
