@@ -13,16 +13,17 @@ from itertools import islice
 from time import monotonic
 from typing import Any, NamedTuple
 
+from goproc._channel import chan
 from goproc._data import turns
-from goproc._data.lanes import Chunk, Lanes, Lost
+from goproc._data.lanes import Chunk, Lanes, Lost, end_process
 from goproc._data.order import Ordered, Unordered
 from goproc._data.policy import Failure, Policy
-from goproc._data.station import BROKEN, DONE, FAILED, INIT_FAILED, RECYCLED, Job
+from goproc._data.station import BROKEN, DONE, FAILED, INIT_FAILED, RECYCLED, WAKE, Job
 from goproc._data.tally import Pace, Stats, Tally
-from goproc.channel import chan
+from goproc._goroutine import go
+from goproc._pickling import failure
+from goproc._select import Selector
 from goproc.errors import ChanClosed, RuntimeStopped, WorkerDied
-from goproc.pickling import failure
-from goproc.selection import Selector
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from goproc._data.checkpoint import Checkpoint
     from goproc._data.progress import Progress
     from goproc._data.recorder import Recorder
+    from goproc._goroutine import Goroutine
 
 CLOSE_SECONDS = 1.0  # that a call has to end after close(); then its process is killed
 _DRAW_SECONDS = 0.002  # a chunk is sent with the items that are there after this time
@@ -79,6 +81,7 @@ class Engine:
         self.source_error: BaseException | None = None
         self.inbox: deque[tuple[Any, ...]] = deque()  # messages that were received and not read
         self.delayed: list[Delayed] = []  # a heap
+        self.ends: deque[int] = deque()  # stations that were seen to have ended
         self.letters: deque[Failure] = deque()  # that the channel of on_error= has not taken yet
         self.by_key: dict[Any, deque[Chunk]] = {}  # by key that is with a lane: later items of that key
         self.keys: dict[int, Any] = {}  # by index of such an item: its key
@@ -102,15 +105,19 @@ class Engine:
     # -- one step
 
     def advance(self) -> bool:
-        """Read what has come, draw and give. Return True if a result is ready or all are yielded.
+        """Read what has come, draw and give, without waiting. Return True if a result is ready or all are yielded.
+
+        The caller sends the dead letters, with post(), before it goes on.
 
         Raises:
             BaseException: the first failure, if that is to be raised; what the iterable raised, after all results.
         """
         while True:
+            while self.ends:
+                self._station_ended(self.ends.popleft())
             self.read()
             if self.letters:
-                self._post()
+                return False
             self._retry()
             self._draw()
             if self.ready:
@@ -368,7 +375,7 @@ class Engine:
         while self.delayed and self.delayed[0].due <= monotonic():
             self.lanes.give(heapq.heappop(self.delayed).chunk, first=True)
 
-    def _post(self) -> None:
+    def post(self) -> None:
         """Send dead letters. Blocks while the channel is full."""
         while self.letters:
             self.policy.on_error.send(self.letters[0])
@@ -376,28 +383,41 @@ class Engine:
 
     # -- waiting
 
+    def go_on(self) -> None:
+        """What is left to be done before advance() makes progress: send dead letters, or wait."""
+        if self.letters:
+            self.post()
+        else:
+            turns.lend()
+            self.wait()
+
     def wait(self) -> None:
-        """Wait until something has come, a station has ended, or a delay is over."""
-        turns.lend()
+        """Wait until something has come, a station has ended, or a delay is over. From any thread."""
         timeout = max(0.0, self.delayed[0].due - monotonic()) if self.delayed else None
         selector, stations = self._cases()
         try:
             index, message, there = selector.select(timeout)
         except TimeoutError:
-            if timeout is None or monotonic() < self.delayed[0].due:
+            if timeout is None or not self.delayed or monotonic() < self.delayed[0].due:
                 raise
             return
-        if index == 0:
-            if there and message is not None:
-                self.inbox.append(message)
-            return
-        self.station_ended(stations[index - 1])
+        if index > 0:
+            self.ends.append(stations[index - 1])
+        elif there and message is not None:
+            self.inbox.append(message)
+
+    def wake(self) -> None:
+        """End a wait() in another thread."""
+        try:
+            self.door.try_send((WAKE, 0))
+        except (ChanClosed, RuntimeStopped):
+            pass
 
     def _cases(self) -> tuple[Selector, list[int]]:
         stations = [number for number, handle in enumerate(self.lanes.handles) if handle is not None]
         return Selector(self.door, *(self.lanes.handles[number] for number in stations)), stations
 
-    def station_ended(self, station: int) -> None:
+    def _station_ended(self, station: int) -> None:
         """A station has ended although the map has not."""
         end, error = self.lanes.ended(station)
         if self.recorder is not None:
@@ -412,7 +432,7 @@ class Engine:
             raise _raisable(error)
         if end is not None and end.how == RECYCLED:
             self.lanes.recover(station, None)
-            self.lanes.replace(station)
+            end_process(self.lanes.places[station])
         else:
             self._met_death(station, error)
         self.lanes.spread()
@@ -474,21 +494,32 @@ class Engine:
                 break
             if index > 0:
                 live.pop(index - 1).exception()
-        for station, handle in enumerate(self.lanes.handles):
-            if handle is not None and handle in live:
-                self.lanes.replace(station)
-                handle.exception()
+        reap(live, 0.0)
 
     def abandon(self) -> None:
-        """Cancel what runs, without waiting for that."""
+        """Cancel what runs, without waiting for that: a goroutine does."""
         self.closed = True
         try:
             self.lanes.finish()
-            for handle in self.lanes.live():
+            live = self.lanes.live()
+            for handle in live:
                 handle.cancel()
             self.results.close()
+            if live:
+                go.local(reap, live, CLOSE_SECONDS)
         except (ChanClosed, RuntimeStopped):
             pass
+
+
+def reap(stations: list[Goroutine[Any]], patience: float) -> None:
+    """Wait until stations that were cancelled have ended. One that has not in time is killed with its process."""
+    until = monotonic() + patience
+    for handle in stations:
+        try:
+            handle.join(max(0.0, until - monotonic()))
+        except TimeoutError:
+            end_process(handle._proc)
+        handle.exception()
 
 
 _NONE = object()

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from goproc._channel import chan
 from goproc._data.station import End, Job, Way, serve
-from goproc.channel import chan
+from goproc._goroutine import spawn_beside
 from goproc.errors import ChanClosed, OutOfSharedMemory, PickleError, TaskTimeout
-from goproc.goroutine import spawn_beside
 from goproc.shm import _core
 from goproc.sync import Atomic
 
@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from goproc.goroutine import Goroutine
+    from goproc._goroutine import Goroutine
 
 _MOST_CHUNKS = 1024  # that wait in one lane's channel
 _FRUITLESS = 3  # processes of a lane that die one after the other and finish no item
@@ -262,14 +262,6 @@ class Lanes:
         """Return True if the station was in the map's init()."""
         return any(lane.way.running.load() < 0 for lane in self.lanes if lane.station == station)
 
-    def replace(self, station: int) -> None:
-        """Replace the process of a station."""
-        proc = self.places[station]
-        if proc != 0:
-            import goproc
-
-            goproc.kill(proc)
-
     def recover(self, station: int, error: BaseException | None) -> list[Lost]:
         """Take back all that a station had when it ended, to be given to others. Return the items that it ran.
 
@@ -355,3 +347,11 @@ def placed(workers: int | None, threads: int | None) -> list[int]:
     if threads is not None and workers is not None:
         places = places[: max(1, -(-workers // threads))]
     return [places[i % len(places)] for i in range(lanes)]
+
+
+def end_process(proc: int) -> None:
+    """Kill a process that serves a map; it is replaced. The process of the script is left alone."""
+    from goproc._deaths import kill
+
+    if proc > 0:
+        kill(proc)

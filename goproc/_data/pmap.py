@@ -5,12 +5,13 @@ from __future__ import annotations
 from operator import length_hint
 from typing import Any, Generic, TypeVar
 
+from goproc._data import turns
 from goproc._data.engine import Engine, Plan
 from goproc._data.lanes import placed
 from goproc._data.policy import RETRY_ON, Policy, checked_count, checked_function, policy
 from goproc._data.station import Job, worker_state
 from goproc._data.tally import Stats, Tally
-from goproc.errors import Cancelled, DeadlineExceeded
+from goproc.errors import DeadlineExceeded
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 __all__ = ["PMap", "pmap", "worker_state"]
-
-_PASSING = (KeyboardInterrupt, Cancelled, DeadlineExceeded)  # these end one next(), and not the map
 
 
 class Options:
@@ -113,7 +112,7 @@ def _checked_chunk(chunk: Any) -> int | None:
 def _checked_memory(memory: Any) -> int | None:
     if memory is None:
         return None
-    from goproc.topology import parse_memory
+    from goproc._proc.topology import parse_memory
 
     return parse_memory(memory, "pmap(): memory=")
 
@@ -191,18 +190,86 @@ class PMap(Generic[T]):
                 raise StopIteration
             engine = engine or self._begin()
             while not engine.advance():
-                engine.wait()
+                engine.go_on()
             if engine.ready:
                 return engine.ready.popleft()  # type: ignore[no-any-return]
+            engine.finish()
             self._finish(engine)
             raise StopIteration
         except StopIteration:
             raise
         except BaseException as exc:
-            self._end_with(exc)
+            if self._ends_map(exc):
+                self._end()
             raise
         finally:
             self._running = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        engine = self._engine
+        if engine is not None and engine.ready and not len(engine.door):
+            return engine.ready.popleft()  # type: ignore[no-any-return]
+        self._enter()
+        try:
+            if self._over:
+                raise StopAsyncIteration
+            engine = engine or self._begin()
+            while not engine.advance():
+                await self._go_on(engine)
+            if engine.ready:
+                return engine.ready.popleft()  # type: ignore[no-any-return]
+            await in_thread(engine.finish)
+            self._finish(engine)
+            raise StopAsyncIteration
+        except StopAsyncIteration:
+            raise
+        except BaseException as exc:
+            if engine is not None and self._ends_map(exc):
+                await in_thread(engine.cancel)
+                self._close_up(engine)
+            raise
+        finally:
+            self._running = False
+
+    async def _go_on(self, engine: Engine) -> None:
+        """As engine.go_on(), while the event loop runs. A thread waits; one that is left waiting serves the next call."""
+        if engine.letters:
+            await in_thread(engine.post)
+            return
+        if self._waiter is None or self._waiter.done():
+            turns.lend()
+            self._waiter = in_thread(engine.wait)
+        try:
+            await asyncio_shield(self._waiter)
+        except BaseException:
+            engine.wake()
+            raise
+        self._waiter = None
+
+    async def aclose(self) -> None:
+        """As close(), for an event loop."""
+        if self._over:
+            return
+        self._enter()
+        try:
+            engine = self._engine
+            if engine is not None:
+                await in_thread(engine.cancel)
+                self._close_up(engine)
+            self._over = True
+        finally:
+            self._running = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
 
     def results(self) -> list[T]:
         """Return the list of the results that are still to come."""
@@ -235,8 +302,7 @@ class PMap(Generic[T]):
         return self._engine
 
     def _finish(self, engine: Engine) -> None:
-        """All results are yielded: end the map. Raise what the iterable has raised."""
-        engine.finish()
+        """All results are yielded, and the stations have ended. Raise what the iterable has raised."""
         error = engine.source_error
         self._close_up(engine)
         if error is not None:
@@ -245,15 +311,11 @@ class PMap(Generic[T]):
             finally:
                 del error  # its traceback holds this frame
 
-    def _end_with(self, exc: BaseException) -> None:
-        """An exception leaves next(): unless the map can go on after it, cancel what runs."""
+    def _ends_map(self, exc: BaseException) -> bool:
+        """Return True if an exception that leaves next() ends the map: not an interrupt of the caller."""
         engine = self._engine
-        if self._over or (isinstance(exc, _PASSING) and not (engine is not None and engine.fatal)):
-            return
-        if engine is not None:
-            engine.cancel()
-            self._close_up(engine)
-        self._over = True
+        interrupt = not isinstance(exc, Exception) or isinstance(exc, DeadlineExceeded)
+        return not interrupt or (engine is not None and engine.fatal)
 
     def _close_up(self, engine: Engine) -> None:
         self._over = True
@@ -264,6 +326,14 @@ class PMap(Generic[T]):
             engine.recorder.stop()
         if engine.progress is not None:
             engine.progress.close()
+
+    def _end(self) -> None:
+        engine = self._engine
+        if engine is not None:
+            engine.cancel()
+            self._close_up(engine)
+        self._options = None
+        self._over = True
 
     def _enter(self) -> None:
         if self._running:
@@ -285,12 +355,7 @@ class PMap(Generic[T]):
             return
         self._enter()
         try:
-            engine = self._engine
-            if engine is not None:
-                engine.cancel()
-                self._close_up(engine)
-            self._options = None
-            self._over = True
+            self._end()
         finally:
             self._running = False
 
@@ -323,6 +388,20 @@ class PMap(Generic[T]):
             "over" if self._over else f"{stats.done + stats.failed} of {stats.items} items drawn are finished"
         )
         return f"<pmap {state}>"
+
+
+def in_thread(f: Callable[[], T]) -> Any:
+    """Return a future of a call that blocks, made in a thread beside the running event loop."""
+    import asyncio
+
+    return asyncio.get_running_loop().run_in_executor(None, f)
+
+
+def asyncio_shield(future: Any) -> Any:
+    """Return a future to wait for that can be cancelled without the one given."""
+    import asyncio
+
+    return asyncio.shield(future)
 
 
 def pmap(

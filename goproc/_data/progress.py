@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
-    from goproc.channel import Chan, RecvChan
-    from goproc.goroutine import Goroutine
+    from goproc._channel import Chan, RecvChan
+    from goproc._goroutine import Goroutine
 
 _DRAW_SECONDS = 0.1
 _LINE_SECONDS = 10.0
@@ -110,7 +110,7 @@ def open_progress(progress: Any, total: int | None, description: str = "") -> Pr
         description = progress
     elif progress is not True:
         make = _checked_class(progress)
-    from goproc.host import proc
+    from goproc._proc.host import proc
 
     if proc() != 0:
         return Progress(_Sent(make, total, description), total)
@@ -397,8 +397,8 @@ class _Sent(_View):
     __slots__ = ("_counts", "_drawer")
 
     def __init__(self, make: Callable[..., Any] | None, total: int | None, description: str) -> None:
-        from goproc.channel import chan
-        from goproc.goroutine import go
+        from goproc._channel import chan
+        from goproc._goroutine import go
 
         self._counts: Chan[tuple[Any, ...]] = chan(1)
         opened = go.on(0).opts(name="goproc.progress")
@@ -410,7 +410,7 @@ class _Sent(_View):
         self._counts.try_send(tuple(counts))  # where the host is behind, later counts will do
 
     def end(self, counts: Counts) -> None:
-        from goproc import scheduler
+        from goproc._sched import scheduler
 
         scheduler.shield(1)  # a map that is cancelled closes its bar as well
         try:

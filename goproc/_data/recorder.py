@@ -10,9 +10,9 @@ import threading
 from collections import deque
 from typing import Any
 
+from goproc._channel import Chan, chan
 from goproc._data.checkpoint import Checkpoint, Record, packed_result
 from goproc._data.station import BROKEN, DONE, WAKE
-from goproc.channel import Chan, chan
 from goproc.errors import ChanClosed, RuntimeStopped
 
 _AT_ONCE = 256  # messages in one transaction

@@ -18,11 +18,11 @@ import threading
 from time import monotonic
 from typing import Any, NamedTuple
 
-from goproc import scheduler
 from goproc._data import turns
+from goproc._goroutine import Goexit, go
+from goproc._pickling import failure
+from goproc._sched import scheduler
 from goproc.errors import Cancelled, OutOfSharedMemory, PickleError, TaskTimeout
-from goproc.goroutine import Goexit, go
-from goproc.pickling import failure
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from goproc._blocking import Threads
-    from goproc.channel import Chan
-    from goproc.g import G
+    from goproc._channel import Chan
+    from goproc._sched.g import G
     from goproc.rate import Limiter
     from goproc.sync import Atomic
 
@@ -507,7 +507,7 @@ def _about_result(value: Any, error: PickleError | OutOfSharedMemory) -> BaseExc
     """Return the exception for a result that cannot be sent: it names the path to the part that is to blame."""
     if isinstance(error, OutOfSharedMemory):
         return OutOfSharedMemory(f"the result: {error}")
-    from goproc.pickling.diagnose import explain
+    from goproc._pickling.diagnose import explain
 
     return explain(value, error.__cause__ or error, "the result")
 

@@ -14,12 +14,12 @@ from collections import deque
 from threading import get_ident
 from time import monotonic
 
-from goproc import scheduler
+from goproc._sched import scheduler
 from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from goproc.g import G
+    from goproc._sched.g import G
 
 LEND_SECONDS = 0.1
 _KEEPS = ("sleep", "blocking call")  # reasons to wait for which a call keeps its process
