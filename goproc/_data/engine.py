@@ -308,19 +308,22 @@ class Engine:
             indices = chunk.indices[start:stop] if n != len(chunk.indices) else chunk.indices
             self.order.put(indices, values[at : at + n] if n != len(values) else values)
             if at <= slowest < at + n:
-                self.tally.note(lane.proc, work, wait, indices[slowest - at], seconds)
+                self.tally.note_slow(indices[slowest - at], seconds)
             if self.keys:
                 for index in indices:
                     self._settled(index)
             at += n
+        self.tally.note(lane.proc, work, wait)
         self.tally.done += at
-        self.pace.note(at, work)
+        if work:
+            self.pace.note(at, work)
 
     def _read_failed(self, number: int, error: tuple[Any, ...], seconds: float, wait: float) -> None:
         lane = self.lanes.lanes[number]
         for chunk, start, _ in lane.finish(1):
             index = chunk.indices[start]
-            self.tally.note(lane.proc, seconds, wait, index, seconds)
+            self.tally.note(lane.proc, seconds, wait)
+            self.tally.note_slow(index, seconds)
             self._fail(Lost.of(chunk, start, number, failure.unpack(error)), seconds)
         self.pace.note(1, seconds)
 

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from goproc.rate import Limiter
     from goproc.sync import Atomic
 
-FLUSH_SECONDS = (
-    0.004  # the oldest result of a lane that is not sent; with the time a thread needs to begin, under 5 ms
+FLUSH_SECONDS = 0.002  # the age of a result at which a lane sends it, between two calls
+_LOOK_SECONDS = (
+    0.0023  # how often a thread looks for results that wait for a call to end: they are sent within 5 ms
 )
 GRACE_SECONDS = 1.0  # between the end of a call's time and the end of its process
 _EAGER = 16  # the first results of a lane are sent one by one
@@ -98,7 +99,7 @@ class Done(NamedTuple):
         values: their results.
         work: seconds in which they ran.
         wait: seconds in which the lane had no item.
-        slowest: the position of the slowest in `values`.
+        slowest: the position of the slowest in `values`; -1: it was sent before.
         seconds: that this one took.
     """
 
@@ -163,7 +164,8 @@ class _Station:
         self.job = job
         self.lanes = [_Lane(self, way) for way in ways]
         self.state: Any = None
-        self.items = 0  # that have begun here
+        self.items = 0  # that have begun here, where that counts
+        self.simple = not (job.threads or job.named) and job.timeout is job.recycle is job.memory is None
         self.ends = False  # no further item begins
         self.threads: Threads | None = None
 
@@ -339,6 +341,9 @@ class _Lane:
         """Run items in one turn of the map in this process. Return False if no further item may begin."""
         turn = turns.begin(self.station)
         try:
+            if self.station.simple:
+                self._run_at_once(items)
+                return True
             for item in items:
                 if not self.station.may_begin():
                     return False
@@ -347,6 +352,28 @@ class _Lane:
         finally:
             turns.end(turn)
             self.flush()
+
+    def _run_at_once(self, items: list[Any]) -> None:
+        """Run items of a map without options that count for each item: the core makes the calls."""
+        f, starred, running, out = self.station.job.f, self.station.job.starred, self.way.running, self.out
+        at = 0
+        while at < len(items):
+            most = at + 1 if self.sent < _EAGER else len(items)
+            done, work, slowest, seconds, error, last = _core.map_calls(
+                f, starred, items, at, most, out, running, self.count, FLUSH_SECONDS
+            )
+            if done:
+                self._note(work, self.count + slowest, seconds)
+            at += done
+            self.count += done
+            self.flush()
+            if error is not None:
+                if isinstance(error, Cancelled) and self.g.cancelled:
+                    raise error
+                self.count += 1
+                at += 1
+                self._fail(error, last)
+                del error  # its traceback holds this frame
 
     def _run_item(self, item: Any) -> None:
         name = None
@@ -429,31 +456,35 @@ class _Lane:
 
     def _keep(self, value: Any, seconds: float) -> None:
         """Note a result, and send those that are there if they are due."""
-        out = self.out
-        if not out:
+        if not self.out:
             self.oldest = monotonic()
-        if seconds > self.seconds or not out:
-            self.seconds = seconds
-            self.slowest = len(out)
-        self.work += seconds
-        out.append(value)
+        self.out.append(value)
+        self._note(seconds, self.count - 1, seconds)
         if self.sent < _EAGER or monotonic() - self.oldest >= FLUSH_SECONDS:
             self.flush()
+
+    def _note(self, work: float, slowest: int, seconds: float) -> None:
+        """Note the seconds of some items, and which of them took longest: its count, and its seconds."""
+        self.work += work
+        if seconds >= self.seconds:
+            self.seconds = seconds
+            self.slowest = slowest
 
     def flush(self) -> None:
         """Send the results that are there."""
         with self.sending:
-            values = self.out
+            values = self.out[:]
             if not values:
                 return
-            self.out = []
+            del self.out[: len(values)]
+            position = self.slowest - self.sent
             message = (
                 DONE,
                 self.way.number,
                 values,
                 self.work,
                 self.wait,
-                self.slowest,
+                position if 0 <= position < len(values) else -1,
                 self.seconds,
             )
             self.work = self.wait = self.seconds = 0.0
@@ -534,8 +565,9 @@ class _Flusher:
     def _run(self) -> None:
         from time import sleep
 
+        lane = self._lane
         while self._busy.wait() and not self._over:
-            sleep(FLUSH_SECONDS)
-            lane = self._lane
-            if lane.out and monotonic() - lane.oldest >= FLUSH_SECONDS and _core.attached():
+            before = lane.sent if lane.out else -1
+            sleep(_LOOK_SECONDS)
+            if lane.out and lane.sent == before and _core.attached():
                 lane.flush()

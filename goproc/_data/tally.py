@@ -66,10 +66,13 @@ class Tally:
         self.seconds: dict[int, tuple[float, float]] = {}
         self._slowest: list[tuple[float, int]] = []  # a heap
 
-    def note(self, proc: int, work: float, wait: float, index: int, seconds: float) -> None:
-        """Note the seconds of some items: the slowest of them is `index`, which took `seconds`."""
+    def note(self, proc: int, work: float, wait: float) -> None:
+        """Note the seconds in which a lane of a process worked, and waited."""
         before = self.seconds.get(proc, (0.0, 0.0))
         self.seconds[proc] = before[0] + work, before[1] + wait
+
+    def note_slow(self, index: int, seconds: float) -> None:
+        """Note an item that may be one of the slowest."""
         slowest = self._slowest
         if len(slowest) < _SLOWEST:
             heapq.heappush(slowest, (seconds, index))
