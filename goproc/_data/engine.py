@@ -144,10 +144,18 @@ class Engine:
             room = self.pace.ahead - (self.tally.drawn - self.order.passed + len(self.ready))
             if room <= 0 or (chunks >= _SOME and self._something_ready()):
                 return
-            if room < self.pace.chunk and chunks and self.plan.chunk is None:
+            if room < self.pace.chunk and self._can_wait():
                 return
             self._draw_chunk(min(self.pace.chunk, room))
             chunks += 1
+
+    def _can_wait(self) -> bool:
+        """Return True if there is time until a whole chunk may be drawn."""
+        if self.ready:
+            return True
+        if self.plan.chunk is None:
+            return self.tally.drawn > self.order.passed
+        return all(lane.chunks for lane in self.lanes.lanes)
 
     def _something_ready(self) -> bool:
         return bool(self.ready) or bool(self.inbox) or len(self.door) > 0

@@ -159,7 +159,7 @@ def _total(options: Options) -> int | None:
     return min(known, default=None)
 
 
-class PMap(Generic[T]):
+class PMap(_core.Results, Generic[T]):
     """The results of a map: what pmap() returns. An iterator, and an asynchronous one.
 
     One goroutine or thread at a time can be in it. ``close()``, or leaving a ``with`` block over it, cancels what runs.
@@ -177,13 +177,13 @@ class PMap(Generic[T]):
 
     # -- iteration
 
-    def __iter__(self) -> Self:
-        return self
+    if TYPE_CHECKING:
 
-    def __next__(self) -> T:
+        def __next__(self) -> T: ...
+
+    def _more(self) -> T:
+        """next(), where no result is ready or something has come from the workers."""
         engine = self._engine
-        if engine is not None and engine.ready and not len(engine.door):
-            return engine.ready.popleft()  # type: ignore[no-any-return]
         self._enter()
         try:
             if self._over:
@@ -298,8 +298,9 @@ class PMap(Generic[T]):
             options.checkpoint,
         )
         source = iterators[0] if len(iterators) == 1 else zip(*iterators, strict=False)
-        self._engine = Engine(plan, source, progress)
-        return self._engine
+        self._engine = engine = Engine(plan, source, progress)
+        self._attach(engine.ready, engine.door)
+        return engine
 
     def _finish(self, engine: Engine) -> None:
         """All results are yielded, and the stations have ended. Raise what the iterable has raised."""
@@ -321,6 +322,7 @@ class PMap(Generic[T]):
         self._over = True
         self._stats = engine.stats()
         self._engine = None
+        self._attach()
         self._options = None
         if engine.recorder is not None:
             engine.recorder.stop()

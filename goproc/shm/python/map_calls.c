@@ -1,4 +1,5 @@
-/* map_calls.c - the inner loop of a map: calls of one function, one after the other (goproc/_data/station.py).
+/* map_calls.c - the inner loops of a map: the calls of its function in a worker (goproc/_data/station.py), and the iteration
+ * over its results (goproc/_data/pmap.py).
  *
  * A call may take less than a microsecond, and around each of them the count of the item that runs must be in shared memory,
  * where it outlives the process, and the time must be read. In Python that costs more than such a call.
@@ -75,6 +76,89 @@ static PyObject *map_calls(PyObject *module, PyObject *const *args, Py_ssize_t n
     double last = (double)(after - before - c.work) / 1e9; /* in the call that has failed */
     return Py_BuildValue("(ndndNd)", c.done, (double)c.work / 1e9, c.slowest, (double)c.longest / 1e9, error, last);
 }
+
+/* ---- iteration
+ *
+ * The base of the iterator over the results of a map. While results are ready, and nothing has come that may say otherwise (a
+ * failure is raised before results that are ready), next() is done here. Else the subclass does it, in _more(). */
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *ready;   /* a deque of results, or NULL */
+    PyObject *popleft; /* its method */
+    Handle *door;      /* the channel on which something comes */
+} Results;
+
+static int results_clear(Results *self) {
+    Py_CLEAR(self->ready);
+    Py_CLEAR(self->popleft);
+    Py_CLEAR(self->door);
+    return 0;
+}
+
+static int results_traverse(Results *self, visitproc visit, void *arg) {
+    Py_VISIT(self->ready);
+    Py_VISIT(self->popleft);
+    Py_VISIT(self->door);
+    return 0;
+}
+
+static void results_dealloc(Results *self) {
+    PyObject_GC_UnTrack(self);
+    results_clear(self);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static PyObject *results_attach(Results *self, PyObject *const *args, Py_ssize_t nargs) {
+    if (nargs == 0) {
+        results_clear(self);
+        Py_RETURN_NONE;
+    }
+    if (nargs != 2 || !PyObject_TypeCheck(args[1], &ChannelType))
+        return PyErr_Format(PyExc_TypeError, "_attach(ready, door) takes a deque and a channel, or nothing");
+    PyObject *popleft = PyObject_GetAttrString(args[0], "popleft");
+    if (!popleft) return NULL;
+    results_clear(self);
+    self->ready = Py_NewRef(args[0]);
+    self->popleft = popleft;
+    self->door = (Handle *)Py_NewRef(args[1]);
+    Py_RETURN_NONE;
+}
+
+static bool nothing_came(Handle *door) {
+    struct gp_object *o = handle_object(door);
+    if (!o) {
+        PyErr_Clear(); /* the runtime has stopped: _more() says so */
+        return false;
+    }
+    return gp_acquire(&o->tail) == gp_acquire(&o->head);
+}
+
+static PyObject *results_next(Results *self) {
+    if (self->ready && PyObject_Size(self->ready) > 0 && nothing_came(self->door)) return PyObject_CallNoArgs(self->popleft);
+    return PyObject_CallMethod((PyObject *)self, "_more", NULL);
+}
+
+static PyMethodDef results_methods[] = {
+    {"_attach", (PyCFunction)(void (*)(void))results_attach, METH_FASTCALL,
+     PyDoc_STR("Yield from a deque while a channel is empty; without arguments: leave everything to _more().")},
+    {NULL, NULL, 0, NULL},
+};
+
+PyTypeObject ResultsType = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "goproc.shm._core.Results",
+    .tp_doc = PyDoc_STR("The base of the iterator over the results of a map."),
+    .tp_basicsize = sizeof(Results),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_new = PyType_GenericNew,
+    .tp_dealloc = (destructor)results_dealloc,
+    .tp_traverse = (traverseproc)results_traverse,
+    .tp_clear = (inquiry)results_clear,
+    .tp_iter = PyObject_SelfIter,
+    .tp_iternext = (iternextfunc)results_next,
+    .tp_methods = results_methods,
+};
 
 PyMethodDef map_functions[] = {
     {"map_calls", (PyCFunction)(void (*)(void))map_calls, METH_FASTCALL,

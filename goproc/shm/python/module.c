@@ -420,7 +420,7 @@ PyMODINIT_FUNC PyInit__core(void) {
                  {"Atomic", &AtomicType},       {"Outcome", &OutcomeType}, {"Buffer", &BufferType},
                  {"Mutex", &MutexType},         {"Once", &OnceType},       {"RWMutex", &RWMutexType},
                  {"Cond", &CondType},           {"Semaphore", &SemaphoreType}, {"Barrier", &BarrierType},
-                 {"Awaits", &AwaitsType},   {"Awaited", &AwaitedType},
+                 {"Awaits", &AwaitsType},   {"Awaited", &AwaitedType},   {"Results", &ResultsType},
                  {"Watch", &WatchType},     {"Copy", &CopyType},       {"View", &ViewType},
                  {"Guard", &GuardType},        {"Reference", &ReferenceType},
                  {"Bindings", &BindingsType}};

@@ -190,6 +190,7 @@ int sync_types_ready(void);
 typedef PyObject *(*with_function)(Handle *self);
 int with_methods_add(PyTypeObject *type, with_function enter, with_function exit); /* with_method.c */
 extern PyMethodDef map_functions[]; /* map_calls.c */
+extern PyTypeObject ResultsType;
 extern PyMethodDef guard_functions[], task_functions[], select_functions[], clock_functions[];
 int channel_need(Handle *h, unsigned dir);                            /* may it be used that way? 0, else -1 and an exception */
 PyObject *channel_closed(const char *text);
