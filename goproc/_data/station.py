@@ -253,7 +253,7 @@ class _Station:
     def watch_time(self) -> None:
         """Have the process killed when the call whose time ends first has not ended a second later."""
         ends = [lane.ends_at for lane in self.lanes if lane.ends_at]
-        getattr(_core, "kill_at", bool)(min(ends) + GRACE_SECONDS if ends else 0.0)
+        _core.kill_at(min(ends) + GRACE_SECONDS if ends else 0.0)
 
 
 def _resident() -> int:
