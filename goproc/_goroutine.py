@@ -385,9 +385,9 @@ def _spawn_local(
     return handle
 
 
-def spawn_beside(proc: int, f: Any, *args: Any) -> Any:
+def spawn_beside(proc: int, name: str, f: Any, *args: Any) -> Any:
     """As ``go.on(proc)(f, *args)``, for a goroutine that begins in a reserved process, too: it waits for its turn itself."""
-    return _spawn(f, args, {}, _name_of(f), proc, sys._getframe(1), always=True)
+    return _spawn(f, args, {}, name, proc, sys._getframe(1), always=True)
 
 
 def _closed_call(call: Any) -> Any:

@@ -228,7 +228,7 @@ class Engine:
         unsendable = self.lanes.unsendable
         while unsendable:
             chunk, error = unsendable.pop()
-            self._fail(Lost.of(chunk, 0, -1, error), 0.0)
+            self._fail(Lost.of(chunk, 0, -1, error))
 
     # -- keys
 
@@ -332,7 +332,7 @@ class Engine:
             index = chunk.indices[start]
             self.tally.note(lane.proc, seconds, wait)
             self.tally.note_slow(index, seconds)
-            self._fail(Lost.of(chunk, start, number, failure.unpack(error)), seconds)
+            self._fail(Lost.of(chunk, start, number, failure.unpack(error), seconds))
         self.pace.note(1, seconds)
 
     def _show(self) -> None:
@@ -342,20 +342,20 @@ class Engine:
 
     # -- failures
 
-    def _fail(self, lost: Lost, seconds: float) -> None:
+    def _fail(self, lost: Lost) -> None:
         """An attempt has failed: there is another one, or the item fails for good."""
         if self.policy.allows(lost.error, lost.attempts):
             self._delay(lost)
             return
         self.tally.failed += 1
         proc = self.lanes.lanes[lost.lane].proc if lost.lane >= 0 else _core.proc()
-        failed = Failure(lost.item, lost.index, lost.error, lost.attempts, proc, seconds)
+        failed = Failure(lost.item, lost.index, lost.error, lost.attempts, proc, lost.seconds)
         lost.error.add_note(f"item {lost.index}: {_short(lost.item)}")
         if self.recorder is not None and lost.name is not None:
             from goproc._data.checkpoint import Record
 
             text = f"{type(lost.error).__name__}: {lost.error}"
-            self.recorder.note_failure(Record(lost.name, None, text, lost.attempts, seconds))
+            self.recorder.note_failure(Record(lost.name, None, text, lost.attempts, lost.seconds))
         on_error = self.policy.on_error
         if on_error == "raise":
             self._show()
@@ -454,7 +454,7 @@ class Engine:
             self.fatal = True
             raise error
         for lost in self.lanes.recover(station, error):
-            self._fail(lost, 0.0)
+            self._fail(lost)
 
     def stats(self) -> Stats:
         """Return the counts, with what has come and was not read. From any thread."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from itertools import count
+from time import monotonic
 from typing import Any
 
 from goproc._channel import chan
@@ -91,6 +92,7 @@ class Lost:
         lane: where it ran, or -1.
         error: its exception.
         name: of the item in a checkpoint, or None.
+        seconds: that the attempt took.
     """
 
     index: int
@@ -99,12 +101,15 @@ class Lost:
     lane: int
     error: BaseException
     name: str | None = None
+    seconds: float = 0.0
 
     @classmethod
-    def of(cls, chunk: Chunk, position: int, lane: int, error: BaseException) -> Lost:
+    def of(cls, chunk: Chunk, position: int, lane: int, error: BaseException, seconds: float = 0.0) -> Lost:
         """Return the record for an item of a chunk."""
         name = None if chunk.names is None else chunk.names[position]
-        return cls(chunk.indices[position], chunk.items[position], chunk.attempts + 1, lane, error, name)
+        return cls(
+            chunk.indices[position], chunk.items[position], chunk.attempts + 1, lane, error, name, seconds
+        )
 
 
 class Lane:
@@ -229,7 +234,8 @@ class Lanes:
 
     def _start(self, station: int) -> None:
         ways = [lane.way for lane in self.lanes if lane.station == station]
-        self.handles[station] = spawn_beside(self.places[station], serve, self.job, ways)
+        name = f"pmap {getattr(self.job.f, '__name__', type(self.job.f).__name__)}"
+        self.handles[station] = spawn_beside(self.places[station], name, serve, self.job, ways)
 
     def balance(self) -> None:
         """Give chunks that wait behind others to lanes that have nothing to do."""
@@ -300,7 +306,8 @@ class Lanes:
             n = len(rest.items)
             if 0 <= position < n:
                 assert error is not None
-                lost.append(Lost.of(rest, position, lane.way.number, error))
+                seconds = max(0.0, monotonic() - lane.way.began.load() / 1e6) if ran else 0.0
+                lost.append(Lost.of(rest, position, lane.way.number, error, seconds))
                 back += [part for part in (rest.part(0, position), rest.part(position + 1)) if part.items]
             else:
                 back.append(rest)

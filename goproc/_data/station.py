@@ -355,12 +355,13 @@ class _Lane:
 
     def _run_at_once(self, items: list[Any]) -> None:
         """Run items of a map without options that count for each item: the core makes the calls."""
-        f, starred, running, out = self.station.job.f, self.station.job.starred, self.way.running, self.out
+        f, starred, out = self.station.job.f, self.station.job.starred, self.out
+        running, began = self.way.running, self.way.began
         at = 0
         while at < len(items):
             most = at + 1 if self.sent < _EAGER else len(items)
             done, work, slowest, seconds, error, last = _core.map_calls(
-                f, starred, items, at, most, out, running, self.count, FLUSH_SECONDS
+                f, starred, items, at, most, out, running, began, self.count, FLUSH_SECONDS
             )
             if done:
                 self._note(work, self.count + slowest, seconds)
@@ -383,6 +384,7 @@ class _Lane:
         self.count += 1
         self.way.running.store(self.count)
         began = monotonic()
+        self.way.began.store(int(began * 1e6))
         if self.station.job.timeout is not None:
             self._limit(began)
         try:
@@ -424,7 +426,6 @@ class _Lane:
         """Have the call that begins now interrupted where it blocks, and its process killed, when its time is over."""
         timeout = self.station.job.timeout
         assert timeout is not None
-        self.way.began.store(int(began * 1e6))
         self.ends_at = began + timeout
         self.cancel = None
         if _core.proc() != 0:

@@ -323,6 +323,7 @@ def map_calls(
     stop: int,
     out: list[Any],
     running: Atomic,
+    since: Atomic,
     count: int,
     patience: float,
     /,

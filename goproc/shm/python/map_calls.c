@@ -33,11 +33,12 @@ static PyObject *call(PyObject *f, bool starred, PyObject *item) {
 
 /* Call until all are done, one fails, or `patience` ns are over since the first has ended. Returns the time of the end. */
 static uint64_t make_calls(struct calls *c, PyObject *f, bool starred, PyObject *items, Py_ssize_t from, Py_ssize_t to,
-                           PyObject *out, struct gp_object *running, uint64_t patience) {
+                           PyObject *out, struct gp_object *running, struct gp_object *since, uint64_t patience) {
     uint64_t run = gp.run, now = gp_now(), until = 0;
     int64_t count = atomic_load(&running->value);
     for (Py_ssize_t i = from; i < to; i++) {
         uint64_t began = now;
+        atomic_store_explicit(&since->value, (int64_t)(now / 1000), memory_order_relaxed);
         atomic_store_explicit(&running->value, count + 1 + (i - from), memory_order_release);
         PyObject *value = call(f, starred, PyList_GET_ITEM(items, i));
         int r = value ? PyList_Append(out, value) : -1;
@@ -58,20 +59,23 @@ static uint64_t make_calls(struct calls *c, PyObject *f, bool starred, PyObject 
 
 static PyObject *map_calls(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
     (void)module;
-    if (nargs != 9 || !PyList_Check(args[2]) || !PyList_Check(args[5]) || !PyObject_TypeCheck(args[6], &AtomicType))
-        return PyErr_Format(PyExc_TypeError,
-                            "map_calls(f, starred, items, from, to, out, running, count, patience) takes lists and an Atomic");
+    if (nargs != 10 || !PyList_Check(args[2]) || !PyList_Check(args[5]) || !PyObject_TypeCheck(args[6], &AtomicType) ||
+        !PyObject_TypeCheck(args[7], &AtomicType))
+        return PyErr_Format(PyExc_TypeError, "map_calls(f, starred, items, from, to, out, running, since, count, patience) takes "
+                                             "lists and Atomics");
     Py_ssize_t from = PyLong_AsSsize_t(args[3]), to = PyLong_AsSsize_t(args[4]);
-    long long count = PyLong_AsLongLong(args[7]);
-    double patience = PyFloat_AsDouble(args[8]);
+    long long count = PyLong_AsLongLong(args[8]);
+    double patience = PyFloat_AsDouble(args[9]);
     if (PyErr_Occurred()) return NULL;
     if (from < 0 || to > PyList_GET_SIZE(args[2])) return PyErr_Format(PyExc_IndexError, "map_calls(): there are not so many items");
     struct gp_object *running = handle_object((Handle *)args[6]);
-    if (!running) return NULL;
+    struct gp_object *since = handle_object((Handle *)args[7]);
+    if (!running || !since) return NULL;
     atomic_store(&running->value, count);
     struct calls c = {0};
     uint64_t before = gp_now();
-    uint64_t after = make_calls(&c, args[0], args[1] == Py_True, args[2], from, to, args[5], running, (uint64_t)(patience * 1e9));
+    uint64_t after = make_calls(&c, args[0], args[1] == Py_True, args[2], from, to, args[5], running, since,
+                                (uint64_t)(patience * 1e9));
     PyObject *error = take_error();
     double last = (double)(after - before - c.work) / 1e9; /* in the call that has failed */
     return Py_BuildValue("(ndndNd)", c.done, (double)c.work / 1e9, c.slowest, (double)c.longest / 1e9, error, last);
@@ -162,7 +166,8 @@ PyTypeObject ResultsType = {
 
 PyMethodDef map_functions[] = {
     {"map_calls", (PyCFunction)(void (*)(void))map_calls, METH_FASTCALL,
-     PyDoc_STR("Call f for items[from:to], append the results to out, and keep the count of the item in the Atomic running.\n\n"
+     PyDoc_STR("Call f for items[from:to], append the results to out, and keep the count of the item in the Atomic running,\n"
+               "and when its call began (us) in the Atomic since.\n\n"
                "Ends early if a call fails, or patience seconds after the first has ended. Returns (done, seconds of work,\n"
                "position and seconds of the slowest, the exception of the next call or None, its seconds).")},
     {NULL, NULL, 0, NULL},
