@@ -31,9 +31,14 @@ if TYPE_CHECKING:
     from goproc._channel import nil as nil
     from goproc._completion import as_completed as as_completed
     from goproc._data.checkpoint import checkpoint_reset as checkpoint_reset
+    from goproc._data.kin import pfilter as pfilter
+    from goproc._data.kin import pfor as pfor
+    from goproc._data.kin import pmap_array as pmap_array
+    from goproc._data.kin import preduce as preduce
     from goproc._data.pmap import PMap as PMap
     from goproc._data.pmap import pmap as pmap
     from goproc._data.policy import Failure as Failure
+    from goproc._data.sort import psort as psort
     from goproc._data.station import worker_state as worker_state
     from goproc._deaths import kill as kill
     from goproc._dump import dump as dump
@@ -96,8 +101,10 @@ _HOMES = {
     "goproc._channel": ("Chan", "RecvChan", "SendChan", "chan", "nil"),
     "goproc._completion": ("as_completed",),
     "goproc._data.checkpoint": ("checkpoint_reset",),
+    "goproc._data.kin": ("pfilter", "pfor", "pmap_array", "preduce"),
     "goproc._data.pmap": ("PMap", "pmap"),
     "goproc._data.policy": ("Failure",),
+    "goproc._data.sort": ("psort",),
     "goproc._data.station": ("worker_state",),
     "goproc._deaths": ("kill",),
     "goproc._dump": ("dump", "num_goroutine"),

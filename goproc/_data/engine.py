@@ -60,6 +60,7 @@ class Plan(NamedTuple):
     key: Callable[..., Any] | None
     procs: list[int]
     checkpoint: Checkpoint | None = None
+    spread: bool = False  # results are collections, of which the members are yielded
 
 
 class Engine:
@@ -73,7 +74,7 @@ class Engine:
         self.results = chan(min(most, 4096) + len(plan.procs))
         job = plan.job._replace(results=self.results, named=plan.checkpoint is not None)
         self.lanes = Lanes(job, plan.procs, most)
-        self.order = Ordered() if plan.ordered else Unordered()
+        self.order = Ordered(plan.spread) if plan.ordered else Unordered(plan.spread)
         self.ready = self.order.ready
         self.tally = Tally()
         self.progress = progress
@@ -362,7 +363,7 @@ class Engine:
             self.fatal = True
             raise _raisable(lost.error)
         if on_error == "return":
-            self.order.put(range(lost.index, lost.index + 1), [failed])
+            self.order.put(range(lost.index, lost.index + 1), [(failed,) if self.plan.spread else failed])
         else:
             self.order.leave_out(lost.index)
             if on_error != "skip":

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import chain
 from typing import Any
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 class Unordered:
@@ -18,15 +19,20 @@ class Unordered:
         passed: items that are in `ready`, were yielded, or are left out.
     """
 
-    __slots__ = ("passed", "ready")
+    __slots__ = ("_extend", "passed", "ready")
 
-    def __init__(self) -> None:
+    def __init__(self, spread: bool = False) -> None:
+        # spread: results are collections, and their members are yielded
         self.ready: deque[Any] = deque()
         self.passed = 0
+        self._extend = self._extend_spread if spread else self.ready.extend
+
+    def _extend_spread(self, values: Iterable[Any]) -> None:
+        self.ready.extend(chain.from_iterable(values))
 
     def put(self, indices: Sequence[int], values: list[Any]) -> None:
         """Take the results of items."""
-        self.ready.extend(values)
+        self._extend(values)
         self.passed += len(values)
 
     def leave_out(self, index: int) -> None:
@@ -39,8 +45,8 @@ class Ordered(Unordered):
 
     __slots__ = ("_early",)
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, spread: bool = False) -> None:
+        super().__init__(spread)
         self._early: dict[int, list[Any]] = {}  # results by the index of the first of them
         # An item that is left out has an empty list; no other list is empty.
 
@@ -60,7 +66,7 @@ class Ordered(Unordered):
             return
         early = self._early
         while True:
-            self.ready.extend(values)
+            self._extend(values)
             self.passed += len(values) or 1
             if self.passed not in early:
                 return

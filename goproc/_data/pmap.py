@@ -31,10 +31,11 @@ __all__ = ["PMap", "pmap", "worker_state"]
 class Options:
     """The arguments of pmap(), checked."""
 
-    __slots__ = ("ahead", "checkpoint", "chunk", "job", "key", "name", "ordered", "policy", "progress", "sources", "threads", "total", "workers")  # fmt: skip
+    __slots__ = ("ahead", "checkpoint", "chunk", "job", "key", "name", "ordered", "policy", "progress", "sources", "threads", "total", "where", "workers")  # fmt: skip
 
     def __init__(
         self,
+        where: str,
         f: Callable[..., Any],
         iterables: tuple[Iterable[Any], ...],
         rules: Policy,
@@ -55,24 +56,25 @@ class Options:
         checkpoint: Any,
         id: Callable[..., Any] | None,
     ) -> None:
-        checked_function(f, "pmap()")
-        self.sources: tuple[Any, ...] = _checked_iterables(iterables)
+        checked_function(f, where)
+        self.where = where
+        self.sources: tuple[Any, ...] = _checked_iterables(where, iterables)
         self.policy = rules
         self.ordered = bool(ordered)
-        self.ahead = _maybe_count(ahead, "ahead")
-        self.workers = _maybe_count(workers, "workers")
-        self.threads = _maybe_count(threads, "threads")
-        self.total = None if total is None else checked_count(total, "pmap(): total=", least=0)
-        self.chunk = _checked_chunk(chunk)
+        self.ahead = _maybe_count(ahead, f"{where}: ahead=")
+        self.workers = _maybe_count(workers, f"{where}: workers=")
+        self.threads = _maybe_count(threads, f"{where}: threads=")
+        self.total = None if total is None else checked_count(total, f"{where}: total=", least=0)
+        self.chunk = _checked_chunk(where, chunk)
         for name, function in (("init", init), ("exit", exit), ("key", key), ("id", id)):
             if function is not None and not callable(function):
-                raise TypeError(f"pmap(): {name}= is a function, not {type(function).__name__}")
+                raise TypeError(f"{where}: {name}= is a function, not {type(function).__name__}")
         if limit is not None and not hasattr(limit, "wait"):
-            raise TypeError(f"pmap(): limit= is a Limiter, not {type(limit).__name__}")
+            raise TypeError(f"{where}: limit= is a Limiter, not {type(limit).__name__}")
         self.key = key
         self.name = getattr(f, "__name__", None) or type(f).__name__
         self.progress = _checked_progress(progress)
-        self.checkpoint = _checked_checkpoint(checkpoint, id, f)
+        self.checkpoint = _checked_checkpoint(where, checkpoint, id, f)
         self.job = Job(
             f,
             len(iterables) > 1,
@@ -82,8 +84,8 @@ class Options:
             limit,
             rules.timeout,
             self.threads or 0,
-            _maybe_count(recycle, "recycle"),
-            _checked_memory(memory),
+            _maybe_count(recycle, f"{where}: recycle="),
+            _checked_memory(where, memory),
         )
         if not self.ordered and self.ahead is not None and self.workers is not None:
             self.check_ahead(self.workers)
@@ -92,29 +94,29 @@ class Options:
         """Raise ValueError if an unordered map cannot use all of its workers."""
         if not self.ordered and self.ahead is not None and self.ahead < lanes:
             raise ValueError(
-                f"pmap(): ahead={self.ahead} lets {self.ahead} of {lanes} calls run at once: "
+                f"{self.where}: ahead={self.ahead} lets {self.ahead} of {lanes} calls run at once: "
                 "in an unordered map it is at least their number (workers=)"
             )
 
 
 def _maybe_count(value: Any, name: str) -> int | None:
-    return None if value is None else checked_count(value, f"pmap(): {name}=")
+    return None if value is None else checked_count(value, name)
 
 
-def _checked_chunk(chunk: Any) -> int | None:
+def _checked_chunk(where: str, chunk: Any) -> int | None:
     if isinstance(chunk, str):
         if chunk != "auto":
-            raise ValueError(f"pmap(): chunk= is a number of items or 'auto', not {chunk!r}")
+            raise ValueError(f"{where}: chunk= is a number of items or 'auto', not {chunk!r}")
         return None
-    return checked_count(chunk, "pmap(): chunk=")
+    return checked_count(chunk, f"{where}: chunk=")
 
 
-def _checked_memory(memory: Any) -> int | None:
+def _checked_memory(where: str, memory: Any) -> int | None:
     if memory is None:
         return None
     from goproc._proc.topology import parse_memory
 
-    return parse_memory(memory, "pmap(): memory=")
+    return parse_memory(memory, f"{where}: memory=")
 
 
 def _checked_progress(progress: Any) -> Any:
@@ -125,23 +127,23 @@ def _checked_progress(progress: Any) -> Any:
     return progress
 
 
-def _checked_checkpoint(checkpoint: Any, id: Callable[..., Any] | None, f: Any) -> Any:
+def _checked_checkpoint(where: str, checkpoint: Any, id: Callable[..., Any] | None, f: Any) -> Any:
     if checkpoint is None:
         if id is not None:
-            raise ValueError("pmap(): id= names the items of a checkpoint, and there is no checkpoint=")
+            raise ValueError(f"{where}: id= names the items of a checkpoint, and there is no checkpoint=")
         return None
     from goproc._data.checkpoint import Checkpoint
 
     return Checkpoint(checkpoint, f, id)
 
 
-def _checked_iterables(iterables: tuple[Any, ...]) -> tuple[Any, ...]:
+def _checked_iterables(where: str, iterables: tuple[Any, ...]) -> tuple[Any, ...]:
     if not iterables:
-        raise TypeError("pmap() takes a function and at least one iterable")
+        raise TypeError(f"{where} takes a function and at least one iterable")
     for number, source in enumerate(iterables, 1):
         if not hasattr(type(source), "__iter__") and not hasattr(type(source), "__getitem__"):
             which = "" if len(iterables) == 1 else f"iterable {number}: "
-            raise TypeError(f"pmap(): {which}{type(source).__name__!r} object is not iterable")
+            raise TypeError(f"{where}: {which}{type(source).__name__!r} object is not iterable")
     return iterables
 
 
@@ -176,6 +178,8 @@ class PMap(_core.Results, Generic[T]):
         self._waiter: Any = None  # of an `async for`: a thread that waits
 
     # -- iteration
+
+    _spread = False  # results are collections, of which the members are yielded
 
     if TYPE_CHECKING:
 
@@ -296,6 +300,7 @@ class PMap(_core.Results, Generic[T]):
             options.key,
             procs,
             options.checkpoint,
+            self._spread,
         )
         source = iterators[0] if len(iterators) == 1 else zip(*iterators, strict=False)
         self._engine = engine = Engine(plan, source, progress)
@@ -471,26 +476,25 @@ def pmap(
 
     Cost: about 0.3 us an item where items are short, and 30 us for each chunk.
     """
-    rules = policy("pmap()", timeout, retries, retry_on, delay, on_error)
-    return PMap(
-        Options(
-            f,
-            iterables,
-            rules,
-            ordered=ordered,
-            ahead=ahead,
-            chunk=chunk,
-            workers=workers,
-            threads=threads,
-            total=total,
-            progress=progress,
-            init=init,
-            exit=exit,
-            key=key,
-            limit=limit,
-            recycle=recycle,
-            memory=memory,
-            checkpoint=checkpoint,
-            id=id,
-        )
-    )
+    given = {name: value for name, value in locals().items() if name not in ("f", "iterables")}
+    return PMap(options("pmap()", f, iterables, given))
+
+
+def options(
+    where: str, f: Callable[..., Any], iterables: tuple[Iterable[Any], ...], given: dict[str, Any]
+) -> Options:
+    """Return the options of a map, checked.
+
+    Args:
+        where: names the call in errors.
+        f: the function of the map.
+        iterables: where its items come from.
+        given: arguments of pmap() by name; the others have their defaults.
+    """
+    every = {**_DEFAULTS, **given}
+    rules = policy(where, **{name: every.pop(name) for name in _RULES})
+    return Options(where, f, iterables, rules, **every)
+
+
+_DEFAULTS: dict[str, Any] = dict(pmap.__kwdefaults__ or {})
+_RULES = ("timeout", "retries", "retry_on", "delay", "on_error")
