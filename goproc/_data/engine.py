@@ -169,9 +169,9 @@ class Engine:
         piece = 1
         try:
             while len(items) < n:
-                before = len(items)
-                items.extend(islice(source, min(piece, n - before)))
-                if len(items) == before:
+                wanted = len(items) + min(piece, n - len(items))
+                items.extend(islice(source, wanted - len(items)))
+                if len(items) < wanted:  # the iterable is at its end, and is not asked again
                     self.source = None
                     break
                 if monotonic() >= until:
