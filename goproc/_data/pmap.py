@@ -196,6 +196,7 @@ class PMap(_core.Results, Generic[T]):
             while not engine.advance():
                 engine.go_on()
             if engine.ready:
+                self._attach(engine.ready, engine.door)
                 return engine.ready.popleft()  # type: ignore[no-any-return]
             engine.finish()
             self._finish(engine)
@@ -214,7 +215,7 @@ class PMap(_core.Results, Generic[T]):
 
     async def __anext__(self) -> T:
         engine = self._engine
-        if engine is not None and engine.ready and not len(engine.door):
+        if engine is not None and engine.ready and not engine.inbox and not len(engine.door):
             return engine.ready.popleft()  # type: ignore[no-any-return]
         self._enter()
         try:
@@ -303,9 +304,8 @@ class PMap(_core.Results, Generic[T]):
             self._spread,
         )
         source = iterators[0] if len(iterators) == 1 else zip(*iterators, strict=False)
-        self._engine = engine = Engine(plan, source, progress)
-        self._attach(engine.ready, engine.door)
-        return engine
+        self._engine = Engine(plan, source, progress)
+        return self._engine
 
     def _finish(self, engine: Engine) -> None:
         """All results are yielded, and the stations have ended. Raise what the iterable has raised."""
@@ -384,7 +384,12 @@ class PMap(_core.Results, Generic[T]):
     def stats(self) -> Stats:
         """Return the counts of the map: at any time, and from any thread."""
         engine = self._engine
-        return self._stats if engine is None else engine.stats()
+        if engine is None:
+            return self._stats
+        stats = engine.stats()
+        if engine.inbox:
+            self._attach()  # next() has to read that before it yields what is ready
+        return stats
 
     def __reduce__(self) -> Any:
         raise TypeError("a pmap() cannot be sent to another process: send its function and its items")
