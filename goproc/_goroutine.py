@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from goproc import _garbage
 from goproc._labels import format_labels
-from goproc._pickling import calls, functions, homes, received, variables
+from goproc._pickling import calls, functions, homes, module_frames, received, variables
 from goproc._proc import fatal, forked, sigint, stdio
 from goproc._public import public
 from goproc._sched import scheduler
@@ -597,6 +597,8 @@ def _open(g: G, call: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...], dict[str, 
     g.function = opened[0]
     if not calls.shares_globals(call):
         g.private = homes.namespace_of(g.function)
+        if module_frames.wanted(g.function):
+            return module_frames.called_by_module(g.function), *opened[1:]
     return opened
 
 

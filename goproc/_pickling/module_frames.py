@@ -1,0 +1,45 @@
+"""A frame of the module below that of a goroutine's function, for libraries that look for names up the stack.
+
+`polars.sql("select ... from frame")` looks for `frame` among the local variables of all callers. The last of them is the
+module, in a script; a goroutine has none.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from types import FunctionType
+
+from goproc._pickling.names import names_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_LIBRARY = "polars"
+
+
+def wanted(function: Any) -> bool:
+    """Return True if a function may call a library that looks for the names of its module that way."""
+    if type(function) is not FunctionType:
+        return False
+    code = names_of(function.__code__)
+    if _LIBRARY not in sys.modules and _LIBRARY not in code.imports:
+        return False
+    return any(name in function.__globals__ for name in code.mentioned)
+
+
+def called_by_module(function: FunctionType) -> Any:
+    """Return what calls the function from a frame whose local variables are the function's globals."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        thunk = functools.partial(function, *args, **kwargs)
+        consts = tuple([thunk if const == _PLACE else const for const in _CALL.co_consts])
+        return eval(_CALL.replace(co_consts=consts), function.__globals__)
+
+    return call
+
+
+_PLACE = 1.5
+# The call of a constant, as an expression of a module. (A plain `1.5()` would be warned of.)
+_CALL = compile(f"(None or {_PLACE})()", __file__, "eval")
