@@ -32,6 +32,18 @@ def test_no_descriptor_is_left(run: Run, left: int, how: str) -> None:
     ) or "Too many open files: RLIMIT_NOFILE (ulimit -n) is 64; raise it, or " in done.out, done
 
 
+@pytest.mark.parametrize("how", ["goproc", "python"])
+@pytest.mark.parametrize("limit", range(4, 16))
+def test_a_low_limit_on_descriptors(run: Run, limit: int, how: str) -> None:
+    """Which one is too low depends on what the program has open."""
+    done = run(START.format(f"resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))"), how=how)
+    assert done.status == 0, done
+    may_do = limit > 8
+    assert (
+        may_do and not done.out
+    ) or f"Too many open files: RLIMIT_NOFILE (ulimit -n) is {limit}; raise it, or " in done.out, done
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="root has no limit, and only root can become another user")
 def test_no_process_is_left(run: Run) -> None:
     become = """import goproc

@@ -264,3 +264,15 @@ def test_a_shared_function_is_sent_on_with_those_that_call_it(run: Run) -> None:
         print(found, functions[0] is total, functions[1] is scaled)
     """
     assert ok(run(script(text))) == "(2, True)\n(6, (6, True)) True True\n"
+
+
+def test_a_class_that_cannot_be_pickled_and_that_a_text_names(run: Run) -> None:
+    """It is not there, which is no matter: the text may mean anything."""
+    text = """
+        import ctypes
+        class Info(ctypes.Structure): _fields_ = [("a", ctypes.c_int)]
+        def f(): return "Info"
+        def g(): return eval("Info")
+        print(go.on(1)(f).result(30), type(go.on(1)(g).exception(30)).__name__)
+    """
+    assert ok(run(script(text))) == "Info NameError\n"

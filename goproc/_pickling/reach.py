@@ -11,6 +11,7 @@ from goproc._pickling.names import cell_contents, names_of
 from goproc._pickling.rebinding import Rebound
 from goproc._pickling.statics import BASE_GLOBALS, LRU, importable, is_static, library
 from goproc._pickling.templates import NO_GLOBAL, Member, Template, attributes_of, static_kwdefaults
+from goproc.errors import OutOfSharedMemory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,12 +110,22 @@ class _Slice:
         value = self.namespace[name]
         if value is self.function:
             self.selfs.append(name)
-        elif name not in self.rebound and name not in self.volatile and is_static(value):
+        elif name not in self.rebound and name not in self.volatile and _is_static(value):
             self.statics[name] = value
         elif (reason := pickler.refusal(value)) is None:
             self.dynamic.append(name)
         else:
             self.omitted[name] = reason
+
+
+def _is_static(value: Any) -> bool:
+    """As is_static(); False for what cannot be pickled: nobody may want it."""
+    try:
+        return is_static(value)
+    except OutOfSharedMemory:
+        raise
+    except Exception:
+        return False
 
 
 def text_hints(body: FunctionType | Member) -> list[str]:

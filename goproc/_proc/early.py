@@ -34,6 +34,7 @@ else:
 
 OPTION = "goproc"
 _LOWEST_FD = 100  # of the control socket: no script counts on descriptors so high to be free
+_DESCRIPTORS = 16  # that the zygote needs, with some to import by
 
 _early: Zygote | None = None  # has been started, and not been told to fork yet
 # Device and inode of its socket: the program may close it, and have another file under its number.
@@ -184,7 +185,12 @@ def _maker(fd: int) -> tuple[int, ...] | None:
 
 
 def _fits(zygote: Zygote) -> bool:
-    """True if the zygote lives, in this process's session and group, and has its limits, CPUs and priority now."""
+    """True if the zygote lives, in this process's session and group, and has its limits, CPUs and priority now.
+
+    Under a limit that it cannot work with, one that is started anew says which limit that is.
+    """
+    import resource
+
     from goproc.shm import _keeper
 
     pid = zygote.pid
@@ -192,6 +198,8 @@ def _fits(zygote: Zygote) -> bool:
         if _keeper.ended(zygote.keeper) is not None:
             return False
         if (os.getsid(pid), os.getpgid(pid)) != (os.getsid(0), os.getpgid(0)):
+            return False
+        if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < _DESCRIPTORS:
             return False
         _align(pid)
     except OSError:

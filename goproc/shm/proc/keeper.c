@@ -170,11 +170,18 @@ static bool open_null(unsigned streams) {
     return true;
 }
 
+static int move_up(int fd) {
+    int moved = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FREE);
+    if (moved < 0 && errno == EINVAL) errno = EMFILE; /* RLIMIT_NOFILE is below it */
+    return moved;
+}
+
 static bool pass_descriptors(const struct start *s) {
-    int control = fcntl(s->control, F_DUPFD_CLOEXEC, FIRST_FREE), source = fcntl(s->source, F_DUPFD_CLOEXEC, FIRST_FREE);
+    int control = move_up(s->control), source = control < 0 ? -1 : move_up(s->source);
+    if (source < 0) return false;
     for (size_t i = 0; i < s->n_close; i++)
         if (s->close[i] != control && s->close[i] != source) close(s->close[i]);
-    return control >= 0 && source >= 0 && dup2(control, 3) >= 0 && dup2(source, 4) >= 0;
+    return dup2(control, 3) >= 0 && dup2(source, 4) >= 0;
 }
 
 static int become_zygote(void *arg) {
