@@ -1,5 +1,6 @@
 """The C core: everything that touches shared memory. The rest of the build is in pyproject.toml."""
 
+import os
 from glob import glob
 
 from setuptools import Extension, setup
@@ -15,6 +16,9 @@ FLAGS = [
     "-fno-strict-aliasing",
     "-fvisibility=hidden",
 ]
+
+if os.environ.get("GOPROC_DEBUG") == "1":  # invariants are checked at run time: shm/invariant.h
+    FLAGS += ["-DGP_DEBUG", "-g"]
 
 setup(
     ext_modules=[

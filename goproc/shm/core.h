@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/types.h>
 
+#include "invariant.h"
 #include "layout.h"
 
 enum gp_shortage {
@@ -160,11 +161,18 @@ void gp_unlock_wake(_Atomic uint32_t *word);
 long gp_futex_wait(_Atomic uint32_t *word, uint32_t expect, uint64_t until_ns); /* absolute; 0 = no limit */
 void gp_futex_wake(_Atomic uint32_t *word, int count);
 
+/* True while somebody holds the lock: this process, or the coroner for a dead one. */
+static inline bool gp_locked(const void *line) {
+    return (gp_get((const _Atomic uint32_t *)((const char *)line + 16)) & ~GP_LOCK_WAITERS) != 0;
+}
+
 /* `line` is an object or a queue: its lock word is at byte 16. Locks are taken in ascending order of ref. */
 static inline void gp_lock(void *line) {
     struct gp_journal *j = &gp.my->journal;
     uint32_t n = gp_get(&j->nlocks), free_word = 0;
     _Atomic uint32_t *word = (_Atomic uint32_t *)((char *)line + 16);
+    GP_ASSERT(n < GP_JOURNAL_LOCKS);
+    GP_ASSERT(n == 0 || gp_get(&j->locks[n - 1]) < gp_ref_of(line));
     gp_set(&j->locks[n], gp_ref_of(line)); /* before the attempt, as the kernel's list_op_pending */
     gp_order();
     gp_set(&j->nlocks, n + 1);
@@ -183,6 +191,7 @@ static inline void gp_lock_spilled(void *line) {
 }
 static inline void gp_unlock_spilled(void *line) {
     _Atomic uint32_t *word = (_Atomic uint32_t *)((char *)line + 16);
+    GP_ASSERT((gp_get(word) & ~GP_LOCK_WAITERS) == gp.me);
     gp_order();
     if (GP_UNLIKELY(atomic_exchange_explicit(word, 0, memory_order_release) & GP_LOCK_WAITERS)) gp_unlock_wake(word);
     gp_order();
@@ -190,6 +199,9 @@ static inline void gp_unlock_spilled(void *line) {
 static inline void gp_unlock(void *line) {
     struct gp_journal *j = &gp.my->journal;
     _Atomic uint32_t *word = (_Atomic uint32_t *)((char *)line + 16);
+    GP_ASSERT(gp_get(&j->op) == GP_OP_NONE);
+    GP_ASSERT(gp_get(&j->nlocks) > 0);
+    GP_ASSERT((gp_get(word) & ~GP_LOCK_WAITERS) == gp.me);
     gp_order();
     if (GP_UNLIKELY(atomic_exchange_explicit(word, 0, memory_order_release) & GP_LOCK_WAITERS)) gp_unlock_wake(word);
     gp_order(); /* the wake belongs to the operation: only now may the coroner forget this lock */
@@ -199,6 +211,7 @@ static inline void gp_unlock(void *line) {
 /* ---- journal: intent first, then the COMMIT, then gp_done */
 static inline void gp_intent(enum gp_op op, gp_ref a, uint32_t b, gp_ref c, uint64_t d, uint64_t e) {
     struct gp_journal *j = &gp.my->journal;
+    GP_ASSERT(gp_get(&j->op) == GP_OP_NONE);
     gp_set(&j->a, a);
     gp_set(&j->b, b);
     gp_set(&j->c, c);
@@ -209,6 +222,7 @@ static inline void gp_intent(enum gp_op op, gp_ref a, uint32_t b, gp_ref c, uint
     gp_order();
 }
 static inline void gp_done(void) {
+    GP_ASSERT(gp_get(&gp.my->journal.op) != GP_OP_NONE);
     gp_order();
     gp_set(&gp.my->journal.op, GP_OP_NONE);
     gp_order();

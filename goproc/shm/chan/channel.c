@@ -22,10 +22,19 @@ static uint64_t proc_tag(uint32_t proc) {
     return GP_TAG(GP_TAG_PROC, ((uint64_t)(gp_get(&gp_proc_at(proc)->incarnation) & 0x1fffff) << 16) | (proc + 1));
 }
 
+/* What holds whenever the lock is free: the ring is within its bounds; who could go on does not wait. */
+static inline bool consistent(const struct gp_object *c) {
+    uint64_t used = gp_get(&c->tail) - gp_get(&c->head);
+    if (used > c->cap) return false;
+    if (gp_get(&c->flags) & (GP_OBJ_CLOSED | GP_OBJ_LAZY)) return true;
+    return (used == 0 || gp_queued(c, false) == 0) && (used == c->cap || gp_queued(c, true) == 0);
+}
+
 /* ---- one step each, under the lock */
 
 enum gp_result gp_chan_put(struct gp_object *c, const struct gp_message *m) {
     gp_ref self = gp_ref_of(c);
+    GP_ASSERT(gp_locked(c) && consistent(c));
     if (GP_UNLIKELY(gp_get(&c->flags) & GP_OBJ_CLOSED)) return GP_CLOSED;
     for (uint32_t sd; GP_UNLIKELY((sd = gp_get(&c->recvq_first)) != 0);) {
         struct gp_sudog *s = gp_sudog_at(sd);
@@ -83,6 +92,7 @@ static void promote(struct gp_object *c) {
 
 enum gp_result gp_chan_take(struct gp_object *c, struct gp_message *m) {
     gp_ref self = gp_ref_of(c);
+    GP_ASSERT(gp_locked(c) && consistent(c));
     uint64_t head = gp_get(&c->head);
     if (GP_LIKELY(head != gp_get(&c->tail))) {
         *m = slots(c)[head % c->cap];

@@ -85,12 +85,14 @@ int64_t gp_waiter_alloc(bool thread) {
 
 void gp_waiter_release(uint32_t i) {
     struct gp_waiter *w = gp_waiter_at(gp.proc, i);
+    GP_ASSERT(GP_W_TAG(gp_get(&w->state)) != GP_W_WAITING && i < park.fresh);
     gp_set(&w->state, GP_W(GP_W_EPOCH(gp_get(&w->state)), 0, GP_W_IDLE));
     park.free_waiters[park.n_free++] = i; /* cap_free >= fresh */
 }
 
 void gp_waiter_arm(uint32_t i) {
     struct gp_waiter *w = gp_waiter_at(gp.proc, i);
+    GP_ASSERT(GP_W_TAG(gp_get(&w->state)) != GP_W_WAITING);
     gp_set(&w->state, GP_W(GP_W_EPOCH(gp_get(&w->state)) + 1, 0, GP_W_WAITING));
 }
 

@@ -7,6 +7,7 @@
 
 void gp_enqueue_first(struct gp_object *o, uint32_t sd) {
     struct gp_sudog *s = gp_sudog_at(sd);
+    GP_ASSERT(gp_locked(o) && !s->linked);
     uint32_t next = gp_get(&o->recvq_first);
     gp_set(&s->next, next);
     gp_set(&s->prev, 0);
@@ -22,6 +23,7 @@ void gp_enqueue(struct gp_object *o, uint32_t sd, bool send) {
     _Atomic uint32_t *first = send ? &o->sendq_first : &o->recvq_first;
     _Atomic uint32_t *last = send ? &o->sendq_last : &o->recvq_last;
     struct gp_sudog *s = gp_sudog_at(sd);
+    GP_ASSERT(gp_locked(o) && !s->linked && s->object == gp_ref_of(o));
     uint32_t tail = gp_get(last);
     gp_set(&s->next, 0);
     gp_set(&s->prev, tail);
@@ -35,6 +37,7 @@ void gp_enqueue(struct gp_object *o, uint32_t sd, bool send) {
 
 void gp_unlink(struct gp_object *o, uint32_t sd) {
     struct gp_sudog *s = gp_sudog_at(sd);
+    GP_ASSERT(gp_locked(o));
     if (!s->linked) return;
     _Atomic uint32_t *first = s->send ? &o->sendq_first : &o->recvq_first;
     _Atomic uint32_t *last = s->send ? &o->sendq_last : &o->recvq_last;
@@ -48,6 +51,7 @@ void gp_unlink(struct gp_object *o, uint32_t sd) {
 bool gp_fire(struct gp_object *o, uint32_t sd, unsigned tag) {
     struct gp_sudog *s = gp_sudog_at(sd);
     struct gp_waiter *w = gp_waiter_at(s->proc, s->waiter);
+    GP_ASSERT(gp_locked(o) && s->object == gp_ref_of(o) && GP_W_EPOCH(gp_get(&w->state)) >= s->epoch);
     uint64_t expect = GP_W(s->epoch, 0, GP_W_WAITING);
     bool won = atomic_compare_exchange_strong_explicit(&w->state, &expect, GP_W(s->epoch, s->cas, tag),
                                                        memory_order_acq_rel, memory_order_acquire); /* COMMIT */

@@ -446,5 +446,8 @@ PyMODINIT_FUNC PyInit__core(void) {
         PyModule_AddIntConstant(m, "DRAIN_TICKED", DRAIN_TICKED) < 0 || PyModule_AddIntConstant(m, "DRAIN_STOPS", DRAIN_STOPS) < 0 ||
         PyModule_AddIntConstant(m, "LARGE_BUFFER", LARGE_BUFFER) < 0)
         return NULL;
+#ifdef GP_DEBUG
+    if (PyModule_AddIntConstant(m, "DEBUG", 1) < 0) return NULL; /* built with GOPROC_DEBUG=1 */
+#endif
     return m;
 }
