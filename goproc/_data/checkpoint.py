@@ -33,6 +33,7 @@ from time import time
 from typing import Any, NamedTuple
 
 from goproc._data.fingerprint import fingerprint
+from goproc._public import public
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -295,6 +296,7 @@ def _connected(path: str) -> sqlite3.Connection:
     return db
 
 
+@public
 def checkpoint_reset(path: str | bytes | os.PathLike[Any]) -> None:
     """Delete a checkpoint, so that the next map with it starts anew.
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from goproc._data.pmap import PMap, options
 from goproc._data.policy import checked_function
 from goproc._data.tally import CHUNK_SECONDS
+from goproc._public import public
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class PFilter(PMap[T]):
     _spread = True
 
 
+@public
 def pfilter(f: Callable[[T], Any], iterable: Iterable[T], **given: Any) -> PFilter[T]:
     """Call a function for each item, on all processes, and yield the items for which it returns true, in their order.
 
@@ -93,6 +95,7 @@ class _Effect(_Around):
         self.f(*args)
 
 
+@public
 def pfor(f: Callable[..., Any], *iterables: Iterable[Any], **given: Any) -> None:
     """Call a function for each item, on all processes, for its effect. Return when all calls have ended.
 
@@ -146,6 +149,7 @@ class _Blocks:
         self.size = max(2, min(fitting, 4 * self.size, _MOST_ITEMS))
 
 
+@public
 def preduce(
     f: Callable[[T, T], T],
     iterable: Iterable[T],
@@ -237,6 +241,7 @@ class _First(_Around):
         return numpy.asarray(self.f(row))
 
 
+@public
 def pmap_array(f: Callable[..., Any], a: NDArray[Any], axis: int = 0, **given: Any) -> NDArray[Any]:
     """Call a function for each slice of an array along an axis, on all processes, and return the array of the results.
 

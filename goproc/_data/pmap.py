@@ -11,6 +11,7 @@ from goproc._data.lanes import placed
 from goproc._data.policy import RETRY_ON, Policy, checked_count, checked_function, policy
 from goproc._data.station import Job, worker_state
 from goproc._data.tally import Stats, Tally
+from goproc._public import public
 from goproc.errors import DeadlineExceeded
 from goproc.shm import _core
 
@@ -161,6 +162,7 @@ def _total(options: Options) -> int | None:
     return min(known, default=None)
 
 
+@public
 class PMap(_core.Results, Generic[T]):
     """The results of a map: what pmap() returns. An iterator, and an asynchronous one.
 
@@ -416,6 +418,7 @@ def asyncio_shield(future: Any) -> Any:
     return asyncio.shield(future)
 
 
+@public
 def pmap(
     f: Callable[..., T],
     *iterables: Iterable[Any],

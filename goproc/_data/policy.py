@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, NamedTuple
 
+from goproc._public import public
 from goproc.errors import TaskTimeout, WorkerDied
 
 TYPE_CHECKING = False
@@ -21,6 +22,7 @@ RETRY_ON: tuple[type[BaseException], ...] = (WorkerDied, TaskTimeout)
 ON_ERROR = ("raise", "return", "skip")
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class Failure:
     """An item whose function failed for good: the last attempt raised, took too long, or lost its process.

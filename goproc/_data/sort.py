@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from goproc._data.pmap import PMap, options
 from goproc._data.policy import checked_function
+from goproc._public import public
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Order(NamedTuple):
     reverse: bool
 
 
+@public
 def psort(
     iterable: Iterable[T],
     *,

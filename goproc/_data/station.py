@@ -18,9 +18,11 @@ import threading
 from time import monotonic
 from typing import Any, NamedTuple
 
+from goproc import _logs
 from goproc._data import turns
 from goproc._goroutine import Goexit, go
 from goproc._pickling import failure
+from goproc._public import public
 from goproc._sched import scheduler
 from goproc.errors import Cancelled, OutOfSharedMemory, PickleError, TaskTimeout
 from goproc.shm import _core
@@ -139,6 +141,7 @@ def serve(job: Job, ways: list[Way]) -> End:
 _states: dict[object, Any] = {}  # by goroutine, or by the number of a thread
 
 
+@public
 def worker_state() -> Any:
     """Return what ``init`` of the map has returned in this process. For the function of the map and what it calls.
 
@@ -472,7 +475,8 @@ class _Lane:
             self.slowest = slowest
 
     def flush(self) -> None:
-        """Send the results that are there."""
+        """Send the results that are there, after the script has handled what their calls have logged."""
+        _logs.settle()
         with self.sending:
             values = self.out[:]
             if not values:
@@ -520,6 +524,7 @@ class _Lane:
 
     def _fail(self, error: BaseException, seconds: float) -> None:
         self.flush()
+        _logs.settle()
         if isinstance(error, Goexit):
             error = RuntimeError("the call ended its goroutine by goexit()")
         message = FAILED, self.way.number, failure.pack(error), seconds, self.wait
