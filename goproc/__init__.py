@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from goproc._channel import nil as nil
     from goproc._completion import as_completed as as_completed
     from goproc._data.checkpoint import checkpoint_reset as checkpoint_reset
+    from goproc._data.flow import Flow as Flow
+    from goproc._data.flow import flow as flow
     from goproc._data.kin import pfilter as pfilter
     from goproc._data.kin import pfor as pfor
     from goproc._data.kin import pmap_array as pmap_array
@@ -101,6 +103,7 @@ _HOMES = {
     "goproc._channel": ("Chan", "RecvChan", "SendChan", "chan", "nil"),
     "goproc._completion": ("as_completed",),
     "goproc._data.checkpoint": ("checkpoint_reset",),
+    "goproc._data.flow": ("Flow", "flow"),
     "goproc._data.kin": ("pfilter", "pfor", "pmap_array", "preduce"),
     "goproc._data.pmap": ("PMap", "pmap"),
     "goproc._data.policy": ("Failure",),

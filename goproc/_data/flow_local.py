@@ -1,0 +1,363 @@
+"""The parts of a flow that run in the process of its consumer.
+
+A feed advances an iterable, or receives from an edge, and sends to the next edge; counting stages are iterators around
+it. A pool hands the items of an edge to the engine of pmap, for stages with options: time limits, retries, threads and
+so on. Both are goroutines of the consumer's process, or threads where the consumer is a thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from time import monotonic
+from typing import Any, NamedTuple
+
+from greenlet import GreenletExit
+
+from goproc import scheduler
+from goproc._data.board import OUT, PASSED, TAKEN
+from goproc._data.engine import Engine, Plan
+from goproc._data.flow_worker import Out, _sender, close_edge, leave
+from goproc._data.lanes import placed
+from goproc._data.stages import BATCH, EACH, FILTER, FLAT_MAP, MAP, SKIP, TAKE, THROTTLE, Stage
+from goproc._data.station import Job
+from goproc.errors import Cancelled, ChanClosed, RuntimeStopped
+from goproc.goroutine import go
+from goproc.selection import Selector
+from goproc.shm import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from goproc._data.order import Ordered, Unordered
+    from goproc.channel import Chan
+    from goproc.goroutine import Goroutine
+    from goproc.rate import Limiter
+
+    Counted = Callable[[Iterator[Any], int, memoryview], Iterator[Any]]
+
+
+class Helper:
+    """A goroutine of this process, or a thread where the caller is one.
+
+    Attributes:
+        error: what its body has raised.
+    """
+
+    def __init__(self, name: str, body: Callable[[], None]) -> None:
+        self.error: BaseException | None = None
+        self._body: Callable[[], None] | None = body
+        self._g: Goroutine[None] | None = None
+        self._thread: threading.Thread | None = None
+        if _core.on_scheduler_thread():
+            self._g = go.opts(name=name).local(self._run)
+        else:
+            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        body, self._body = self._body, None
+        assert body is not None
+        try:
+            body()
+        except (Cancelled, GreenletExit):
+            raise
+        except RuntimeStopped:
+            return
+        except BaseException as exc:
+            self.error = exc
+
+    def cancel(self) -> None:
+        """Have it raise Cancelled where it blocks; a thread ends when its edges are closed."""
+        if self._g is not None:
+            self._g.cancel()
+
+    def join(self, seconds: float | None) -> bool:
+        """Wait for its end. Return False if that takes longer."""
+        try:
+            if self._g is not None:
+                self._g.join(seconds)
+                return True
+        except TimeoutError:
+            return False
+        assert self._thread is not None
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+
+# -- feeds ---------------------------------------------------------------------------------------------------
+
+
+def feed(values: Iterator[Any], source: Chan[Any] | None, outs: tuple[Out, ...]) -> None:
+    """Send the values of an iterator until it ends or nobody wants more.
+
+    Args:
+        values: the iterator.
+        source: the edge that it receives from, to be closed at the end, or None.
+        outs: the edges to send to.
+
+    Raises:
+        BaseException: what the iterator raised, or why a value cannot be sent.
+    """
+    try:
+        send = _sender(outs)
+        while True:
+            try:
+                value = next(values)
+            except StopIteration:
+                return
+            try:
+                send(value)
+            except ChanClosed:
+                return
+    finally:
+        del values
+        _end(source, outs)
+
+
+def batch_within(source: Chan[Any], outs: tuple[Out, ...], n: int, within: float, row: memoryview) -> None:
+    """Send lists of n values, or of fewer when `within` seconds have passed since the first of them came."""
+    send = _sender(outs)
+    batch: list[Any] = []
+    due = 0.0
+    try:
+        while True:
+            try:
+                value, there = source.recv_ok(timeout=max(0.0, due - monotonic()) if batch else None)
+                if not there:
+                    break
+                row[TAKEN] += 1
+                if not batch:
+                    due = monotonic() + within
+                batch.append(value)
+            except TimeoutError:
+                pass
+            if batch and (len(batch) >= n or monotonic() >= due):
+                _send_batch(send, batch, row)
+        if batch:
+            _send_batch(send, batch, row)
+    except ChanClosed:
+        return
+    finally:
+        _end(source, outs)
+
+
+def _send_batch(send: Callable[[Any], object], batch: list[Any], row: memoryview) -> None:
+    send(batch)
+    row[PASSED] += len(batch)
+    row[OUT] += 1
+    batch.clear()
+
+
+def _end(source: Chan[Any] | None, outs: tuple[Out, ...]) -> None:
+    scheduler.shield(1)
+    try:
+        if source is not None:
+            close_edge(source, drain=True)
+        leave(outs)
+    except RuntimeStopped:
+        pass
+    finally:
+        scheduler.shield(-1)
+
+
+def counted(stage: Stage, values: Iterator[Any], row: memoryview) -> Iterator[Any]:
+    """Return an iterator around another: the one for take(), skip(), batch() or throttle()."""
+    if stage.kind == THROTTLE:
+        from goproc.rate import Limiter
+
+        return _throttled(values, Limiter(stage.n, burst=1), row)
+    makers: dict[int, Counted] = {TAKE: _taken, SKIP: _skipped, BATCH: _batched}
+    return makers[stage.kind](values, int(stage.n), row)
+
+
+def _taken(values: Iterator[Any], n: int, row: memoryview) -> Iterator[Any]:
+    for left in range(n, 0, -1):
+        try:
+            value = next(values)
+        except StopIteration:
+            return
+        row[TAKEN] += 1
+        row[PASSED] += 1
+        row[OUT] += 1
+        if left == 1:
+            del values  # an iterable is not held longer than it is needed
+        yield value
+
+
+def _skipped(values: Iterator[Any], n: int, row: memoryview) -> Iterator[Any]:
+    for value in values:
+        row[TAKEN] += 1
+        row[PASSED] += 1
+        if row[TAKEN] > n:
+            row[OUT] += 1
+            yield value
+
+
+def _batched(values: Iterator[Any], n: int, row: memoryview) -> Iterator[list[Any]]:
+    batch = []
+    for value in values:
+        row[TAKEN] += 1
+        batch.append(value)
+        if len(batch) == n:
+            row[PASSED] += n
+            row[OUT] += 1
+            yield batch
+            batch = []
+    if batch:
+        row[PASSED] += len(batch)
+        row[OUT] += 1
+        yield batch
+
+
+def _throttled(values: Iterator[Any], limiter: Limiter, row: memoryview) -> Iterator[Any]:
+    for value in values:
+        row[TAKEN] += 1
+        limiter.wait()
+        row[PASSED] += 1
+        row[OUT] += 1
+        yield value
+
+
+# -- pools ---------------------------------------------------------------------------------------------------
+
+
+class Dropped(NamedTuple):
+    """The result of a filter in a pool for an item that it drops."""
+
+
+class Many(NamedTuple):
+    """The results of a flat_map() in a pool for one item."""
+
+    values: list[Any]
+
+
+class Call:
+    """The function of a stage, as the engine of pmap calls it."""
+
+    def __init__(self, kind: int, f: Callable[[Any], Any]) -> None:
+        self.kind = kind
+        self.f = f
+
+    def __call__(self, item: Any) -> Any:
+        result = self.f(item)
+        if self.kind == EACH:
+            return item
+        if self.kind == FILTER:
+            return item if result else Dropped()
+        return Many(list(result))
+
+
+class StageEngine(Engine):
+    """The engine of pmap with an edge in place of an iterable: it never waits for an item while a result is there.
+
+    Args:
+        stage: whose items it runs.
+        edge: where they come from.
+        ahead: how many items it may have in hand.
+    """
+
+    def __init__(self, stage: Stage, edge: Chan[Any], ahead: int) -> None:
+        options, f = stage.options, stage.f
+        assert options is not None and f is not None
+        job = Job(
+            f if stage.kind == MAP else Call(stage.kind, f),
+            False,
+            None,  # type: ignore[arg-type]  # Engine makes the channel
+            options.init,
+            options.exit,
+            options.limit,
+            options.policy.timeout,
+            options.threads or 0,
+            None,
+            None,
+        )
+        places = placed(stage.calls, options.threads)
+        self.edge = edge
+        super().__init__(
+            Plan(job, options.policy, options.ordered, ahead, None, options.key, places),
+            iter(()),
+            None,
+        )
+
+    def _room(self) -> int:
+        order: Ordered | Unordered = self.order
+        return self.pace.ahead - (self.tally.drawn - order.passed + len(self.ready))
+
+    def _draw(self) -> None:
+        while self.source is not None and (room := self._room()) > 0:
+            items: list[Any] = []
+            while len(items) < min(self.pace.chunk, room):
+                try:
+                    item, there = self.edge.try_recv()
+                except ChanClosed:
+                    self.source = None
+                    break
+                if not there:
+                    break
+                items.append(item)
+            if not items:
+                return
+            self._dispatch(items)
+
+    def wait(self) -> None:
+        """Wait until an item or a result has come, a station has ended, or a delay is over."""
+        if self.source is None or self._room() <= 0:
+            super().wait()
+            return
+        timeout = max(0.0, self.delayed[0].due - monotonic()) if self.delayed else None
+        stations = [number for number, handle in enumerate(self.lanes.handles) if handle is not None]
+        selector = Selector(self.edge, self.door, *(self.lanes.handles[number] for number in stations))
+        try:
+            index, value, there = selector.select(timeout)
+        except TimeoutError:
+            if timeout is None or monotonic() < self.delayed[0].due:
+                raise
+            return
+        if index > 1:
+            self.station_ended(stations[index - 2])
+        elif index == 1:
+            if there and value is not None:
+                self.inbox.append(value)
+        elif there:
+            self._dispatch([value])
+        else:
+            self.source = None
+
+
+def pool(engine: StageEngine, outs: tuple[Out, ...], kind: int, row: memoryview) -> None:
+    """Send the results of a stage that the engine of pmap runs."""
+    send = _sender(outs)
+    over = False
+    try:
+        while True:
+            while not engine.advance():
+                engine.wait()
+            if not engine.ready:
+                break
+            for value in _values(engine.ready.popleft(), kind):
+                try:
+                    send(value)
+                except ChanClosed:
+                    return
+                row[OUT] += 1
+        engine.finish()
+        over = True
+    finally:
+        if not over:
+            scheduler.shield(1)
+            try:
+                engine.cancel()
+            except RuntimeStopped:
+                pass
+            finally:
+                scheduler.shield(-1)
+        _end(engine.edge, outs)
+
+
+def _values(result: Any, kind: int) -> tuple[Any, ...] | list[Any]:
+    if kind == FILTER and type(result) is Dropped:
+        return ()
+    if kind == FLAT_MAP and type(result) is Many:
+        return result.values
+    return (result,)

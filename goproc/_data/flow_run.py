@@ -1,0 +1,340 @@
+"""One run of a flow: starts the goroutines of a plan, meets their ends, and stops them."""
+
+from __future__ import annotations
+
+from functools import partial
+from operator import length_hint
+from time import monotonic
+from typing import Any
+
+from goproc import scheduler
+from goproc._data.board import Board
+from goproc._data.engine import _raisable
+from goproc._data.flow_local import Helper, StageEngine, batch_within, counted, feed, pool
+from goproc._data.flow_plan import FEED, LOOP, PLAIN, POOL, WITHIN, Edge, Node, Plan
+from goproc._data.flow_stats import StageStats, stage_stats
+from goproc._data.flow_worker import Fault, Out, Step, Turns, Work, close_edge, run_stage, work
+from goproc._data.stages import MERGE, THROTTLE, Stage
+from goproc.channel import chan
+from goproc.completion import as_completed
+from goproc.errors import Cancelled, RuntimeStopped, WorkerDied
+from goproc.goroutine import Goroutine, go
+from goproc.pickling import failure
+from goproc.shm import _core
+from goproc.sync import Atomic, Mutex, Semaphore
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from goproc._data.flow import Flow
+
+_AT_ONCE = 0.05  # seconds in which a flow that is over has ended, if nothing blocks
+CLOSE_SECONDS = 1.0  # that a call has to end after close(); then its process is killed
+
+
+class Worker:
+    """A goroutine of a node on a worker process."""
+
+    __slots__ = ("handle", "node", "told")
+
+    def __init__(self, node: Node, told: Work, handle: Goroutine[Fault | None]) -> None:
+        self.node = node
+        self.told = told
+        self.handle = handle
+
+
+class Run:
+    """One run of a flow.
+
+    Args:
+        flow: the flow.
+        outs: the edges that its last stage sends to.
+        final: the edge to the consumer, None for the part of a flow that is before a tee().
+    """
+
+    def __init__(self, flow: Flow[Any], outs: list[Edge], final: Edge | None) -> None:
+        self.length = _known_length(flow._iterable)  # of the source
+        self.plan = Plan(flow, outs, final)
+        self.outs = outs
+        self.board = Board(self.plan.rows)
+        self.workers: dict[int, Worker] = {}  # by number
+        self.helpers: dict[int, tuple[Node, Helper]] = {}  # by number
+        self.engines: dict[Node, StageEngine] = {}
+        self.died: dict[int, BaseException] = {}
+        self.watcher: Helper | None = None
+        self.over = False
+        self.first = Atomic(0)  # the number of the worker that failed first
+        self._numbers = 0
+
+    # -- the start
+
+    def start(self) -> None:
+        """Start all goroutines.
+
+        Raises:
+            PickleError: a function cannot be sent to a worker.
+        """
+        try:
+            for shared in self.plan.shared:
+                shared.start(self)
+            for node in reversed(self.plan.nodes):
+                self._start_node(node)
+            if self.workers:
+                self.watcher = Helper("goproc.flow", self._watch)
+        except BaseException:
+            self.stop(CLOSE_SECONDS)
+            raise
+
+    def _next_number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def _start_node(self, node: Node) -> None:
+        outs = tuple(edge.open() for edge in node.outs)
+        if node.kind in (LOOP, PLAIN):
+            self._start_workers(node, outs)
+            return
+        number = self._next_number()
+        body = partial(self._first_to_fail, number, self._body(node, outs))
+        self.helpers[number] = node, Helper(f"goproc.flow: {node.name}", body)
+
+    def _body(self, node: Node, outs: tuple[Out, ...]) -> Any:
+        row = self.board.row(node.row)
+        if node.kind == FEED:
+            return self._feed_body(node, outs)
+        assert node.source is not None
+        stage = node.stages[0]
+        if node.kind == WITHIN:
+            assert stage.within is not None
+            return partial(batch_within, node.source.ch, outs, int(stage.n), stage.within, row)
+        assert node.kind == POOL
+        engine = self.engines[node] = StageEngine(stage, node.source.ch, node.calls + node.spare)
+        return partial(pool, engine, outs, stage.kind, row)
+
+    def _feed_body(self, node: Node, outs: tuple[Out, ...]) -> Any:
+        edge = node.source
+        values = iter(node.iterable) if edge is None else iter(edge.ch)
+        node.iterable = None
+        for at, stage in enumerate(node.stages):
+            values = counted(stage, values, self.board.row(node.row + at))
+        return partial(feed, values, None if edge is None else edge.ch, outs)
+
+    def _first_to_fail(self, number: int, body: Any) -> None:
+        try:
+            body()
+        except (Cancelled, RuntimeStopped):
+            raise
+        except BaseException:
+            self.first.cas(0, number)
+            raise
+
+    def _start_workers(self, node: Node, outs: tuple[Out, ...]) -> None:
+        assert node.source is not None
+        turns = None
+        stage = node.stages[0]
+        if node.kind == LOOP and node.workers > 1 and stage.options is not None and stage.options.ordered:
+            turns = _turns(node.workers, node.workers + node.spare)
+        steps = tuple(_step(stage) for stage in node.stages)
+        place = self.board.place
+        for worker in range(node.workers):
+            number = self._next_number()
+            row = node.row + worker * node.width
+            told = Work(steps, node.source.ch, outs, turns, place, row, number, self.first)
+            self.workers[number] = Worker(node, told, self._go(node, told))
+
+    def _go(self, node: Node, told: Work) -> Goroutine[Fault | None]:
+        started = go.opts(name=node.stages[0].name)
+        return started(run_stage if node.kind == PLAIN else work, told)
+
+    # -- deaths
+
+    def _watch(self) -> None:
+        """Wait for the ends of all workers, to meet the deaths among them."""
+        pending = {worker.handle: number for number, worker in self.workers.items()}
+        while pending:
+            for handle in as_completed(list(pending)):
+                number = pending.pop(handle)
+                error = handle.exception()
+                if isinstance(error, WorkerDied) and not self.over:
+                    again = self._met_death(number, error)
+                    if again is not None:
+                        pending[again] = number
+                        break
+
+    def _met_death(self, number: int, error: WorkerDied) -> Goroutine[Fault | None] | None:
+        """A worker has died with its process. Return the handle of its successor if it had no item in hand."""
+        worker = self.workers[number]
+        node, told = worker.node, worker.told
+        idle = not self.board.in_hand(range(told.row, told.row + 1))
+        if node.kind == LOOP and told.turns is None and idle:
+            worker.handle = self._go(node, told)
+            return worker.handle
+        self.died[number] = error
+        self.first.cas(0, number)
+        self.abandon()
+        return None
+
+    # -- the end
+
+    def abandon(self) -> None:
+        """Close all edges, and cancel what runs, without waiting for that."""
+        self.over = True
+        try:
+            for node in self.plan.nodes:
+                for edge in (*node.outs, *([node.source] if node.source is not None else [])):
+                    close_edge(edge.ch)
+            self._cancel()
+        except RuntimeStopped:
+            pass
+
+    def stop(self, seconds: float) -> None:
+        """Close all edges, cancel what runs, and wait for its end. Kill the processes of calls that do not react."""
+        self.abandon()
+        self._join(seconds)
+
+    def finish(self) -> None:
+        """The last edge is closed: wait for the end of all.
+
+        Raises:
+            BaseException: the first failure, with the name of the stage as a note.
+        """
+        self._join(CLOSE_SECONDS)
+        error = self.failure()
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # its traceback holds this frame
+
+    def _join(self, seconds: float) -> None:
+        """Wait until all goroutines have ended. Nobody wants their results.
+
+        Args:
+            seconds: that calls have to end; then they are cancelled, and killed after as long again.
+        """
+        scheduler.shield(1)
+        try:
+            if not self._ended(_AT_ONCE):
+                self._cancel(FEED)  # it may wait in the iterable
+                if not self._ended(seconds):
+                    self._cancel()
+                    if not self._ended(seconds):
+                        self._kill()
+            for shared in self.plan.shared:
+                shared.left(self)
+        except RuntimeStopped:
+            pass
+        finally:
+            scheduler.shield(-1)
+            self.over = True
+            self.board.close()
+
+    def _cancel(self, kind: int | None = None) -> None:
+        """Cancel the goroutines of all nodes, or of those of a kind."""
+        for worker in self.workers.values():
+            if kind is None:
+                worker.handle.cancel()
+        for node, helper in self.helpers.values():
+            if kind is None or node.kind == kind:
+                helper.cancel()
+
+    def _ended(self, seconds: float) -> bool:
+        """Wait for the end of all goroutines. Return False if that takes longer than some seconds."""
+        until = monotonic() + seconds
+        joins = [worker.handle.join for worker in self.workers.values()]
+        joins += [_joiner(helper) for _, helper in self.helpers.values()]
+        if self.watcher is not None:
+            joins.append(_joiner(self.watcher))
+        for join in joins:
+            try:
+                join(max(0.0, until - monotonic()))
+            except TimeoutError:
+                return False
+        return True
+
+    def _kill(self) -> None:
+        """Kill the processes in which calls do not react."""
+        import goproc
+
+        kill = getattr(goproc, "kill", None)
+        for worker in self.workers.values():
+            proc = worker.handle._proc
+            if kill is not None and worker.handle.state == "running" and proc > 0:
+                kill(proc)
+                worker.handle.join()
+
+    def failure(self) -> BaseException | None:
+        """Return the first failure, to be raised. All goroutines have ended."""
+        number = self.first.load()
+        if number:
+            return self._failure_of(number)
+        for shared in self.plan.shared:
+            error: BaseException | None = shared.failure()
+            if error is not None:
+                return error
+        return None
+
+    def _failure_of(self, number: int) -> BaseException | None:
+        if number in self.helpers:
+            node, helper = self.helpers[number]
+            error = helper.error
+            if error is None or not node.stages:
+                return error
+            error.add_note(f"in the stage {node.name!r} of the flow")
+            return error
+        worker = self.workers[number]
+        if number in self.died:
+            error = self.died[number]
+            error.add_note(f"in the stage {worker.node.name!r} of the flow")
+            return error
+        fault = worker.handle.result()
+        if fault is None:
+            return None
+        error = failure.unpack(fault.error)
+        item = "" if fault.item is None else f", item {fault.item}"
+        error.add_note(f"in the stage {worker.node.stages[fault.step].name!r} of the flow{item}")
+        return _raisable(error)
+
+    # -- records
+
+    def records(self) -> list[StageStats]:
+        """Return a record for each stage, in order."""
+        earlier = [record for shared in self.plan.shared for record in shared.records()]
+        own = [stage_stats(record, self.board, self.engines, self.over) for record in self.plan.records]
+        return earlier + own
+
+
+def _known_length(source: Any) -> int | None:
+    """Return the number of items of an iterable, None if it does not tell."""
+    if source is None or isinstance(source, _core.Channel):
+        return None
+    try:
+        length = length_hint(source, -1)
+    except Exception:
+        return None
+    return length if length >= 0 else None
+
+
+def _joiner(helper: Helper) -> Any:
+    def join(seconds: float | None) -> None:
+        if not helper.join(seconds):
+            raise TimeoutError
+
+    return join
+
+
+def _step(stage: Stage) -> Step:
+    if stage.kind == THROTTLE:
+        from goproc.rate import Limiter
+
+        return Step(stage.kind, stage.name, Limiter(stage.n, burst=1).wait)
+    assert stage.kind != MERGE
+    return Step(stage.kind, stage.name, stage.f, int(stage.n))
+
+
+def _turns(workers: int, places: int) -> Turns:
+    slots = tuple(chan(1) for _ in range(places))
+    credit = Semaphore(
+        places * (workers + 2)
+    )  # each worker that leaves gives back as many as there are places
+    credit.acquire(places * (workers + 1))
+    return Turns(Mutex(), Atomic(0), credit, Mutex(), Atomic(0), slots)

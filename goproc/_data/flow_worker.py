@@ -1,0 +1,536 @@
+"""The worker's side of a flow: goroutines that receive items from an edge, call a function, and send to the next edge.
+
+An item is received and its results are sent before the next one is received, so nothing is held back, and a worker never
+has more than one item in hand. Filters and counting stages that have no workers of their own run in the same loop.
+
+A worker that fails closes the edge before it, which ends the stages above, and lets what is below it run to the end of
+what it has. It returns the failure. The last worker that leaves an edge closes it.
+"""
+
+from __future__ import annotations
+
+from time import monotonic_ns
+from typing import Any, NamedTuple
+
+from greenlet import GreenletExit
+
+from goproc import scheduler
+from goproc._data.board import FAILED, OUT, PASSED, TAKEN, WAIT_IN, WAIT_OUT, WORK, Place, map_row
+from goproc._data.stages import EACH, FILTER, FLAT_MAP, MAP, SKIP, TAKE, THROTTLE
+from goproc.errors import Cancelled, ChanClosed, OwnerDied, RuntimeStopped
+from goproc.goroutine import Goexit
+from goproc.pickling import failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from goproc.channel import Chan
+    from goproc.sync import Atomic, Mutex, Semaphore
+
+    Emit = Callable[[Any], object]
+
+_REPR = 200  # characters of an item in a note
+
+
+class Out(NamedTuple):
+    """An edge that workers send to.
+
+    Attributes:
+        ch: its channel.
+        writers: how many workers send to it and have not left.
+        discards: nobody reads the values, so they are not sent; the edge tells of the end.
+    """
+
+    ch: Chan[Any]
+    writers: Atomic
+    discards: bool = False
+
+
+class Step(NamedTuple):
+    """One stage that a worker runs.
+
+    Attributes:
+        kind: of the stage.
+        name: of the stage.
+        f: its function; the wait method of a Limiter for THROTTLE.
+        n: the number given to TAKE and SKIP.
+    """
+
+    kind: int
+    name: str
+    f: Callable[..., Any] | None
+    n: int = 0
+
+
+class Turns(NamedTuple):
+    """Keeps the results of several workers in the order of their items.
+
+    A worker takes an item and its ticket together. It puts the results into the slot of the ticket. The worker that has
+    `emitting` sends what is in the slots, in the order of the tickets. An item is taken with a credit, which comes back
+    when its results are sent, so a slot is free when its ticket is drawn.
+
+    Attributes:
+        taking: held while an item is received and its ticket drawn.
+        tickets: drawn so far.
+        credit: how many more items may be taken.
+        emitting: held by the worker that sends.
+        turn: the ticket whose results are sent next.
+        slots: one channel for each ticket that can be out.
+    """
+
+    taking: Mutex
+    tickets: Atomic
+    credit: Semaphore
+    emitting: Mutex
+    turn: Atomic
+    slots: tuple[Chan[tuple[Any, ...]], ...]
+
+
+class Work(NamedTuple):
+    """What a worker is told.
+
+    Attributes:
+        steps: the stages that it runs: the first calls for items of the edge, the others for results of the one before.
+        source: the edge that it receives from.
+        outs: the edges that it sends to: one, or those of a tee().
+        turns: keeps the order among several workers; None where there is one, or no order is asked for.
+        place: of the board.
+        row: of the board, for the first step; the others follow.
+        number: of the worker in its flow, from 1.
+        first: the number of the worker that failed first, or 0.
+    """
+
+    steps: tuple[Step, ...]
+    source: Chan[Any]
+    outs: tuple[Out, ...]
+    turns: Turns | None
+    place: Place
+    row: int
+    number: int
+    first: Atomic
+
+
+class Fault(NamedTuple):
+    """What a worker that has failed returns.
+
+    Attributes:
+        step: the number of the step that failed.
+        item: the repr of its item, shortened, or None.
+        error: the exception, packed.
+    """
+
+    step: int
+    item: str | None
+    error: tuple[Any, ...]
+
+
+class StepFailed(Exception):
+    """Carries the exception of a step's function past the handlers for closed edges."""
+
+    def __init__(self, step: int, item: Any, error: BaseException) -> None:
+        super().__init__(step)
+        self.step = step
+        self.item = item
+        self.error = error
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    return isinstance(error, Cancelled) and scheduler.current.cancelled
+
+
+def short_repr(item: Any) -> str:
+    """Return the repr of an item, shortened."""
+    try:
+        text = repr(item)
+    except Exception as exc:
+        text = f"<{type(item).__name__}, whose repr() raises {type(exc).__name__}>"
+    return text if len(text) <= _REPR else text[: _REPR - 3] + "..."
+
+
+def close_edge(ch: Chan[Any], drain: bool = False) -> None:
+    """Close the channel of an edge, which may be closed already. Drop what is in it if that is asked for."""
+    try:
+        ch.close()
+    except (ChanClosed, RuntimeStopped):
+        pass
+    try:
+        while drain and ch.try_recv()[1]:
+            pass
+    except (ChanClosed, RuntimeStopped):
+        pass
+
+
+def leave(outs: tuple[Out, ...]) -> None:
+    """A worker sends no more. The last one closes the edges."""
+    for out in outs:
+        if out.writers.add(-1) == 0:
+            close_edge(out.ch)
+
+
+def work(told: Work) -> Fault | None:
+    """Serve one stage until its edge is closed. The body of a worker's goroutine."""
+    worker = _Worker(told)
+    try:
+        try:
+            if told.turns is None:
+                worker.serve()
+            else:
+                worker.serve_in_turn(told.turns)
+        except ChanClosed:  # nobody wants more
+            worker.stop_source()
+        except (OwnerDied, RuntimeStopped):  # the flow ends: the death of a worker is told by its own handle
+            pass
+        except StepFailed as failed:
+            if isinstance(failed.error, GreenletExit) or _is_cancelled(failed.error):
+                raise failed.error from None
+            return worker.fail(failed.step, failed.item, failed.error)
+        except Exception as exc:  # a result that cannot be sent
+            return worker.fail(len(told.steps) - 1, None, exc)
+    except Cancelled:
+        worker.stop_source()
+        raise
+    finally:
+        scheduler.shield(1)
+        try:
+            worker.note_times()
+            leave(told.outs)
+        except RuntimeStopped:
+            pass
+        finally:
+            scheduler.shield(-1)
+    return None
+
+
+class _Worker:
+    """One worker of a stage."""
+
+    def __init__(self, told: Work) -> None:
+        self.told = told
+        self.row = map_row(told.place, told.row)
+        self.work = self.wait_in = self.wait_out = 0
+        self.enough = False  # a take() has all that it wants
+
+    # -- loops
+
+    def serve(self) -> None:
+        """Receive, call, send: for one worker, or for several whose results need no order."""
+        told, row = self.told, self.row
+        kind, _, f, _ = told.steps[0]
+        assert f is not None
+        emit = self._emitter(_sender(told.outs))
+        clock = monotonic_ns
+        taken = row[TAKEN]
+        out = row[OUT]
+        before = clock()
+        noted = before
+        if self.enough:
+            raise ChanClosed("take(0)")
+        for item in told.source:
+            taken += 1
+            row[TAKEN] = taken
+            began = clock()
+            try:
+                result = f(item)
+            except BaseException as exc:
+                raise StepFailed(0, item, exc) from None
+            ended = clock()
+            if kind == MAP:
+                emit(result)
+                out += 1
+            elif kind == EACH:
+                emit(item)
+                out += 1
+            elif kind == FLAT_MAP:
+                for value in _values(result, item):
+                    emit(value)
+                    out += 1
+                    row[OUT] = out
+                    if self.enough:
+                        break
+            elif result:
+                emit(item)
+                out += 1
+            row[OUT] = out
+            row[PASSED] = taken
+            if self.enough:
+                raise ChanClosed("take() has all that it wants")
+            self.wait_in += began - before
+            self.work += ended - began
+            before = clock()
+            self.wait_out += before - ended
+            if before - noted > _NOTE_NS:
+                noted = before
+                self.note_times()
+
+    def serve_in_turn(self, turns: Turns) -> None:
+        """Receive with a ticket, call, and send in the order of the tickets."""
+        told, row = self.told, self.row
+        kind, _, f, _ = told.steps[0]
+        assert f is not None
+        send = _sender(told.outs)
+        results: list[Any] = []
+        keep = self._emitter(results.append)
+        clock = monotonic_ns
+        try:
+            while True:
+                before = clock()
+                turns.credit.acquire()
+                item, ticket = self._take(turns)
+                if ticket < 0:
+                    return
+                row[TAKEN] += 1
+                began = clock()
+                try:
+                    result = f(item)
+                except BaseException as exc:
+                    raise StepFailed(0, item, exc) from None
+                if kind == FLAT_MAP:
+                    for value in _values(result, item):
+                        keep(value)
+                    row[OUT] += len(results)
+                elif kind == MAP or kind == EACH:
+                    keep(result if kind == MAP else item)
+                    row[OUT] += 1
+                elif result:
+                    keep(item)
+                    row[OUT] += 1
+                ended = clock()
+                self._pass_on(turns, ticket, tuple(results), send)
+                results.clear()
+                row[PASSED] += 1
+                self.wait_in += began - before
+                self.work += ended - began
+                self.wait_out += clock() - ended
+                self.note_times()
+        finally:
+            turns.credit.release(len(turns.slots))  # nobody waits for a turn that does not come
+
+    def _take(self, turns: Turns) -> tuple[Any, int]:
+        with turns.taking:
+            item, there = self.told.source.recv_ok()
+            return item, turns.tickets.add(1) - 1 if there else -1
+
+    def _pass_on(self, turns: Turns, ticket: int, results: tuple[Any, ...], send: Emit) -> None:
+        """Put results into their slot. Send what is in the slots, in turn, if nobody else does.
+
+        The worker that sends looks into the next slot once more after it has given up `emitting`. So results that are put
+        there while it looks are sent by it, or by the worker that has put them there.
+        """
+        slots = turns.slots
+        slots[ticket % len(slots)].send(results)
+        while len(slots[turns.turn.load() % len(slots)]) and turns.emitting.try_lock():
+            try:
+                self._send_in_turn(turns, send)
+            finally:
+                turns.emitting.unlock()
+
+    def _send_in_turn(self, turns: Turns, send: Emit) -> None:
+        turn = turns.turn.load()
+        while True:
+            ready, there = turns.slots[turn % len(turns.slots)].try_recv()
+            if not there or ready is None:
+                return
+            for value in ready:
+                send(value)
+            turn += 1
+            turns.turn.store(turn)
+            turns.credit.release()
+
+    # -- steps after the first
+
+    def _emitter(self, emit: Emit) -> Emit:
+        """Return the function for the results of the first step: the other steps, and what they emit to."""
+        for number in range(len(self.told.steps) - 1, 0, -1):
+            step = self.told.steps[number]
+            row = map_row(self.told.place, self.told.row + number)
+            emit = _STEPS[step.kind](self, step, number, row, emit)
+        return emit
+
+    # -- ends
+
+    def fail(self, step: int, item: Any, error: BaseException) -> Fault:
+        """A step has failed: end the stages above."""
+        told = self.told
+        if isinstance(error, Goexit):
+            error = RuntimeError("the call ended its goroutine by goexit()")
+        map_row(told.place, told.row + step)[FAILED] += 1
+        told.first.cas(0, told.number)
+        self.stop_source()
+        return Fault(step, None if item is None else short_repr(item), failure.pack(error))
+
+    def stop_source(self) -> None:
+        """Have the stages above end."""
+        scheduler.shield(1)
+        try:
+            close_edge(self.told.source, drain=True)
+        finally:
+            scheduler.shield(-1)
+
+    def note_times(self) -> None:
+        """Write the times to the board."""
+        row = self.row
+        row[WORK], row[WAIT_IN], row[WAIT_OUT] = self.work, self.wait_in, self.wait_out
+
+
+_NOTE_NS = 20_000_000
+
+
+def _values(result: Any, item: Any) -> Any:
+    """Yield what a flat_map() function yields. Its exceptions are those of the step."""
+    try:
+        values = iter(result)
+    except BaseException as exc:
+        raise StepFailed(0, item, exc) from None
+    while True:
+        try:
+            value = next(values)
+        except StopIteration:
+            return
+        except BaseException as exc:
+            raise StepFailed(0, item, exc) from None
+        yield value
+
+
+def _sender(outs: tuple[Out, ...]) -> Emit:
+    """Return the function that sends a value to the edges."""
+    if outs[0].discards:
+        return _discard
+    if len(outs) == 1:
+        return outs[0].ch.send
+    return Branches(outs).send
+
+
+def _discard(value: Any) -> None:
+    """Send a value nowhere."""
+
+
+class Branches:
+    """Sends each value to all edges of a tee() that somebody still reads."""
+
+    def __init__(self, outs: tuple[Out, ...]) -> None:
+        self._open = [out.ch for out in outs]
+
+    def send(self, value: Any) -> None:
+        """Send a value. Raise ChanClosed if nobody reads any branch."""
+        for ch in list(self._open):
+            try:
+                ch.send(value)
+            except ChanClosed:
+                self._open.remove(ch)
+                if not self._open:
+                    raise
+
+
+def _filter_step(worker: _Worker, step: Step, number: int, row: memoryview, emit: Emit) -> Emit:
+    f = step.f
+    assert f is not None
+    clock = monotonic_ns
+
+    def run(item: Any) -> None:
+        row[TAKEN] += 1
+        began = clock()
+        try:
+            wanted = f(item)
+        except BaseException as exc:
+            raise StepFailed(number, item, exc) from None
+        row[WORK] += clock() - began
+        if wanted:
+            emit(item)
+            row[OUT] += 1
+        row[PASSED] += 1
+
+    return run
+
+
+def _take_step(worker: _Worker, step: Step, number: int, row: memoryview, emit: Emit) -> Emit:
+    worker.enough = row[OUT] >= step.n
+
+    def run(item: Any) -> None:
+        if worker.enough:
+            return
+        row[TAKEN] += 1
+        emit(item)
+        row[OUT] += 1
+        row[PASSED] += 1
+        worker.enough = row[OUT] >= step.n
+
+    return run
+
+
+def _skip_step(worker: _Worker, step: Step, number: int, row: memoryview, emit: Emit) -> Emit:
+    def run(item: Any) -> None:
+        row[TAKEN] += 1
+        if row[TAKEN] > step.n:
+            emit(item)
+            row[OUT] += 1
+        row[PASSED] += 1
+
+    return run
+
+
+def _throttle_step(worker: _Worker, step: Step, number: int, row: memoryview, emit: Emit) -> Emit:
+    wait = step.f
+    assert wait is not None
+
+    def run(item: Any) -> None:
+        row[TAKEN] += 1
+        wait()
+        emit(item)
+        row[OUT] += 1
+        row[PASSED] += 1
+
+    return run
+
+
+_STEPS: dict[int, Callable[[_Worker, Step, int, memoryview, Emit], Emit]] = {
+    FILTER: _filter_step,
+    TAKE: _take_step,
+    SKIP: _skip_step,
+    THROTTLE: _throttle_step,
+}
+
+
+# -- stages that are plain goroutines ------------------------------------------------------------------------
+
+
+def run_stage(told: Work) -> Fault | None:
+    """Run the function of stage(). The body of a worker's goroutine."""
+    (step,) = told.steps
+    (out,) = told.outs
+    row = map_row(told.place, told.row)
+    assert step.f is not None
+    began = monotonic_ns()
+    row[TAKEN] = 1
+    try:
+        step.f(told.source.rx, out.ch.tx)
+    except ChanClosed as exc:
+        if not out.ch.closed:
+            return _stage_failed(told, exc)
+    except GreenletExit:
+        raise
+    except BaseException as exc:
+        if _is_cancelled(exc):
+            raise
+        return _stage_failed(told, exc)
+    finally:
+        row[WORK] = monotonic_ns() - began
+        row[PASSED] = 1
+        scheduler.shield(1)
+        try:
+            if out.writers.add(-1) == 0:
+                close_edge(out.ch)
+                close_edge(told.source, drain=True)
+        except RuntimeStopped:
+            pass
+        finally:
+            scheduler.shield(-1)
+    return None
+
+
+def _stage_failed(told: Work, error: BaseException) -> Fault:
+    if isinstance(error, Goexit):
+        error = RuntimeError("the call ended its goroutine by goexit()")
+    told.first.cas(0, told.number)
+    close_edge(told.source, drain=True)
+    return Fault(0, None, failure.pack(error))
