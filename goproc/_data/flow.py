@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from typing import Any, Generic, TypeVar
 
 from goproc._data.flow_plan import Edge
@@ -74,7 +75,7 @@ class Flow(Generic[T]):
         self._branch = branch
         self._buffer = buffer
         self._stages = stages
-        self._newest: FlowRun[T] | list[StageStats] | None = None
+        self._newest: Book | None = None  # of the newest run
 
     def _with(self, stage: Stage) -> Flow[Any]:
         return Flow(self._iterable, self._merged, self._branch, self._buffer, (*self._stages, stage))
@@ -254,7 +255,7 @@ class Flow(Generic[T]):
     def __iter__(self) -> FlowRun[T]:
         """Return an iterator of the results. The first next() starts the goroutines."""
         run: FlowRun[T] = FlowRun(self)
-        self._newest = run
+        self._newest = run._book
         return run
 
     def __aiter__(self) -> FlowRun[T]:
@@ -279,7 +280,7 @@ class Flow(Generic[T]):
 
             bars = Bars(progress)
         run: FlowRun[T] = FlowRun(self, discards=True)
-        self._newest = run
+        self._newest = run._book
         try:
             run._drain(bars)
         finally:
@@ -289,10 +290,7 @@ class Flow(Generic[T]):
 
     def stats(self) -> list[StageStats]:
         """Return a record for each stage of the newest run of this flow, in order, at any time."""
-        newest = self._newest
-        if isinstance(newest, FlowRun):
-            return newest.stats()
-        return []
+        return [] if self._newest is None else self._newest.records()
 
     def __reduce__(self) -> Any:
         if self._branch is not None:
@@ -308,6 +306,30 @@ def _options(given: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name not in ("self", "f", "workers")}
 
 
+class Book:
+    """The records of a run: as they are while it runs, and as they were at its end. It does not keep the run alive."""
+
+    __slots__ = ("_last", "_run")
+
+    def __init__(self) -> None:
+        self._run: weakref.ref[Run] | None = None
+        self._last: list[StageStats] = []
+
+    def open(self, run: Run) -> None:
+        """The run has started."""
+        self._run = weakref.ref(run)
+
+    def close(self, run: Run) -> None:
+        """The run is over."""
+        self._last = run.records()
+        self._run = None
+
+    def records(self) -> list[StageStats]:
+        """Return a record for each stage."""
+        run = None if self._run is None else self._run()
+        return self._last if run is None else run.records()
+
+
 class FlowRun(Generic[T]):
     """One run of a flow: an iterator of its results, and an asynchronous one.
 
@@ -316,6 +338,7 @@ class FlowRun(Generic[T]):
 
     __slots__ = (
         "__weakref__",
+        "_book",
         "_discards",
         "_final",
         "_flow",
@@ -324,7 +347,6 @@ class FlowRun(Generic[T]):
         "_recv",
         "_run",
         "_running",
-        "_stats",
         "_thread",
     )
 
@@ -336,7 +358,7 @@ class FlowRun(Generic[T]):
         self._recv: Any = None
         self._over = False
         self._running = False
-        self._stats: list[StageStats] = []
+        self._book = Book()
         self._thread: ThreadPoolExecutor | None = None  # waits for an `async for`
         self._pending: asyncio.Future[Any] | None = None
 
@@ -373,6 +395,7 @@ class FlowRun(Generic[T]):
         final = Edge(0, "consumer", self._discards)
         self._run = Run(of, [final], final)
         self._final = final
+        self._book.open(self._run)
         self._run.start()
         self._recv = final.ch.recv_ok
 
@@ -394,7 +417,7 @@ class FlowRun(Generic[T]):
 
     def _end(self, run: Run) -> None:
         self._over = True
-        self._stats = run.records()
+        self._book.close(run)
         self._run = None
         self._recv = None
 
@@ -421,7 +444,7 @@ class FlowRun(Generic[T]):
                     bars.update()
             self._finish()
             if bars is not None:
-                bars.update(self._stats)
+                bars.update(self.stats())
         except BaseException:
             run = self._run
             if run is not None:
@@ -488,7 +511,7 @@ class FlowRun(Generic[T]):
         if value is _END:
             self._thread = None
             raise StopAsyncIteration
-        return value  # type: ignore[return-value]
+        return value  # type: ignore[no-any-return]
 
     async def aclose(self) -> None:
         """As close(), for ``async for``."""
@@ -511,8 +534,7 @@ class FlowRun(Generic[T]):
 
     def stats(self) -> list[StageStats]:
         """Return a record for each stage, in order, at any time."""
-        run = self._run
-        return self._stats if run is None else run.records()
+        return self._book.records()
 
     def __reduce__(self) -> Any:
         raise TypeError("a run of a flow cannot be sent to another process: send the flow")

@@ -11,6 +11,7 @@ of the edge to the consumer, and the item that a feed holds while it waits, are 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from goproc._data.flow_worker import Out
@@ -179,7 +180,7 @@ class Plan:
             if len(chain) > 1 and not first.stages:
                 chain[1].source = first.source
                 del chain[0]
-        for node, behind in zip(chain, chain[1:], strict=False):
+        for node, behind in pairwise(chain):
             assert behind.source is not None
             node.outs = [behind.source]
         chain[-1].outs = outs

@@ -37,7 +37,7 @@ class StageStats(NamedTuple):
     seconds: float
     blocked_by: str | None
 
-    def __getitem__(self, key: Any) -> Any:  # type: ignore[override]
+    def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
             name = key.replace(" ", "_")
             return getattr(self, "in_" if name == "in" else name)
