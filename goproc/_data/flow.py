@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from goproc._channel import RecvChan, SendChan
     from goproc._data.policy import Delay
-    from goproc.channel import RecvChan, SendChan
     from goproc.rate import Limiter
 
 T = TypeVar("T")

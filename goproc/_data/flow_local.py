@@ -13,25 +13,25 @@ from typing import Any, NamedTuple
 
 from greenlet import GreenletExit
 
-from goproc import scheduler
 from goproc._data.board import OUT, PASSED, TAKEN
 from goproc._data.engine import Engine, Plan
 from goproc._data.flow_worker import Out, _sender, close_edge, leave
 from goproc._data.lanes import placed
 from goproc._data.stages import BATCH, EACH, FILTER, FLAT_MAP, MAP, SKIP, TAKE, THROTTLE, Stage
 from goproc._data.station import Job
+from goproc._goroutine import go
+from goproc._sched import scheduler
+from goproc._select import Selector
 from goproc.errors import Cancelled, ChanClosed, RuntimeStopped
-from goproc.goroutine import go
-from goproc.selection import Selector
 from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from goproc._channel import Chan
     from goproc._data.order import Ordered, Unordered
-    from goproc.channel import Chan
-    from goproc.goroutine import Goroutine
+    from goproc._goroutine import Goroutine
     from goproc.rate import Limiter
 
     Counted = Callable[[Iterator[Any], int, memoryview], Iterator[Any]]
@@ -301,7 +301,7 @@ class StageEngine(Engine):
             self._dispatch(items)
 
     def wait(self) -> None:
-        """Wait until an item or a result has come, a station has ended, or a delay is over."""
+        """Wait until an item or a result has come, a station has ended, or a delay is over. From any thread."""
         if self.source is None or self._room() <= 0:
             super().wait()
             return
@@ -315,7 +315,7 @@ class StageEngine(Engine):
                 raise
             return
         if index > 1:
-            self.station_ended(stations[index - 2])
+            self.ends.append(stations[index - 2])
         elif index == 1:
             if there and value is not None:
                 self.inbox.append(value)
@@ -332,7 +332,7 @@ def pool(engine: StageEngine, outs: tuple[Out, ...], kind: int, row: memoryview)
     try:
         while True:
             while not engine.advance():
-                engine.wait()
+                engine.go_on()
             if not engine.ready:
                 break
             for value in _values(engine.ready.popleft(), kind):

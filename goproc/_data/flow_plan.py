@@ -14,15 +14,15 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+from goproc._channel import chan
 from goproc._data.flow_worker import Out
 from goproc._data.stages import BATCH, CALLING, FILTER, MERGE, SKIP, STAGE, TAKE, TEE, THROTTLE, Stage
-from goproc.channel import chan
 from goproc.sync import Atomic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from goproc._channel import Chan
     from goproc._data.flow import Flow
-    from goproc.channel import Chan
 
 FEED, WITHIN, LOOP, POOL, PLAIN = range(5)  # kinds of nodes
 _FUSED = frozenset({TAKE, SKIP, BATCH, THROTTLE})

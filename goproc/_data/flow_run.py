@@ -7,19 +7,18 @@ from operator import length_hint
 from time import monotonic
 from typing import Any
 
-from goproc import scheduler
+from goproc._channel import chan
+from goproc._completion import as_completed
 from goproc._data.board import Board
-from goproc._data.engine import _raisable
 from goproc._data.flow_local import Helper, StageEngine, batch_within, counted, feed, pool
 from goproc._data.flow_plan import FEED, LOOP, PLAIN, POOL, WITHIN, Edge, Node, Plan
 from goproc._data.flow_stats import StageStats, stage_stats
 from goproc._data.flow_worker import Fault, Out, Step, Turns, Work, close_edge, run_stage, work
 from goproc._data.stages import MERGE, THROTTLE, Stage
-from goproc.channel import chan
-from goproc.completion import as_completed
+from goproc._goroutine import Goroutine, go
+from goproc._pickling import failure
+from goproc._sched import scheduler
 from goproc.errors import Cancelled, RuntimeStopped, WorkerDied
-from goproc.goroutine import Goroutine, go
-from goproc.pickling import failure
 from goproc.shm import _core
 from goproc.sync import Atomic, Mutex, Semaphore
 
@@ -301,6 +300,17 @@ class Run:
         earlier = [record for shared in self.plan.shared for record in shared.records()]
         own = [stage_stats(record, self.board, self.engines, self.over) for record in self.plan.records]
         return earlier + own
+
+
+def _raisable(error: BaseException) -> BaseException:
+    """Return what next() raises for an exception: not one that would end a loop or the program quietly."""
+    if isinstance(error, Exception) and not isinstance(error, (StopIteration, StopAsyncIteration)):
+        return error
+    wrapped = RuntimeError(f"the function of the stage raised {type(error).__name__}: {error}")
+    for note in getattr(error, "__notes__", ()):
+        wrapped.add_note(note)
+    wrapped.__cause__ = error
+    return wrapped
 
 
 def _known_length(source: Any) -> int | None:

@@ -14,18 +14,18 @@ from typing import Any, NamedTuple
 
 from greenlet import GreenletExit
 
-from goproc import scheduler
 from goproc._data.board import FAILED, OUT, PASSED, TAKEN, WAIT_IN, WAIT_OUT, WORK, Place, map_row
 from goproc._data.stages import FILTER, FLAT_MAP, MAP, SKIP, TAKE, THROTTLE
+from goproc._goroutine import Goexit
+from goproc._pickling import failure
+from goproc._sched import scheduler
 from goproc.errors import Cancelled, ChanClosed, OwnerDied, RuntimeStopped
-from goproc.goroutine import Goexit
-from goproc.pickling import failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from goproc.channel import Chan
+    from goproc._channel import Chan
     from goproc.sync import Atomic, Mutex, Semaphore
 
     Emit = Callable[[Any], object]

@@ -277,6 +277,8 @@ class Lanes:
         """
         lanes = [lane for lane in self.lanes if lane.station == station]
         ran = {id(lane) for lane in lanes if lane.way.running.load() > 0} if error is not None else set()
+        if getattr(error, "timed_out", False) and self.job.timeout is None:
+            ran = set()  # the process was killed for a call of another map
         if getattr(error, "timed_out", False) and ran:
             first = min((lane for lane in lanes if id(lane) in ran), key=lambda lane: lane.way.began.load())
             ran = {id(first)}
