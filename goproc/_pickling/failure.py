@@ -90,11 +90,15 @@ def _tell(exc: BaseException) -> Told:
     return Told(_name(type(exc)), _text(exc), _frames(exc))
 
 
-def unpack(packed: Packed) -> BaseException:
+def unpack(packed: Packed, noted: bool = True) -> BaseException:
     """Return the exception of a message made by `pack`.
 
     Its causes and members are restored. The remote frames are a note on it, so that a traceback printed locally shows
     the local raise and then, once, where it happened. What could not be pickled is a `RemoteError`.
+
+    Args:
+        packed: the message.
+        noted: False: the exceptions get no notes of the remote frames, as the caller shows them in another way.
     """
     blob, *rest = packed
     if blob is None:
@@ -105,7 +109,7 @@ def unpack(packed: Packed) -> BaseException:
         found = load(*blob, told=told) if isinstance(blob, tuple) else load(blob, told=told)
     except Exception:  # no memory or no stack is left
         return _stand_in(packed)
-    for number, exc in enumerate(found):
+    for number, exc in enumerate(found if noted else ()):
         _note(exc, told[number].frames)
     return found[0]
 

@@ -298,8 +298,11 @@ def _configured(
     return _Runtime(procs, memory, pin, policy, setup)
 
 
-def ensure() -> None:
+def ensure(procs_at_least: int = 0) -> None:
     """Start the runtime with the defaults unless it runs.
+
+    Args:
+        procs_at_least: so many workers start where the defaults are fewer, and not none.
 
     The main thread runs goroutines whenever its own code blocks. Any other thread may end and take the scheduler with
     it, so a runtime that is first used by one gets a thread of its own for goroutines.
@@ -312,6 +315,8 @@ def ensure() -> None:
     if _leaving is not None and _leaving is not threading.current_thread():
         _leaving.join()  # the scheduler has one state in a process, and that thread still uses it
     new = _configured(None, None, None, None)
+    if new.procs:
+        new.procs = max(new.procs, procs_at_least)
     if threading.current_thread() is threading.main_thread():
         _start(new)
         return

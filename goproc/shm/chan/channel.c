@@ -244,6 +244,29 @@ bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref b
     return wanted;
 }
 
+bool gp_promise_claim(struct gp_object *o) {
+    uint32_t nobody = 0, queued = GP_G_QUEUED;
+    if (!atomic_compare_exchange_strong(&o->proc, &nobody, gp.proc + 1)) return false; /* COMMIT: it ends with this process */
+    return atomic_compare_exchange_strong(&o->state, &queued, GP_G_RUNNING); /* unless it has been broken */
+}
+
+bool gp_promise_keep(struct gp_object *o, enum gp_goroutine_state state, gp_ref block) {
+    gp_lock(o);
+    bool first = gp_acquire(&o->state) < GP_G_OK;
+    if (first) {
+        if (block) {
+            gp_own(block, GP_TAG(GP_TAG_RESULT, gp_ref_of(o)));
+            o->ring = block;
+            o->task = 0;
+        }
+        gp_release(&o->state, state); /* COMMIT */
+        gp_fire_all(o, GP_W_CLOSED, true);
+    }
+    gp_unlock(o);
+    gp_ring();
+    return first;
+}
+
 bool gp_outcome_over(const struct gp_object *o) {
     return gp_acquire(&o->state) >= GP_G_OK || gp_get(&o->flags) & GP_OBJ_PROMISE;
 }

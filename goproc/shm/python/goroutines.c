@@ -290,10 +290,9 @@ static PyObject *task_done(PyObject *module, PyObject *const *args, Py_ssize_t n
 }
 
 /* A promise: a result without a goroutine, set once and read by any number of processes. */
-static PyObject *promise_new(PyObject *module, PyObject *type) {
-    (void)module;
+static PyObject *new_promise(PyObject *type, enum gp_goroutine_state state) {
     if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, &OutcomeType))
-        return PyErr_Format(PyExc_TypeError, "promise_new(a subclass of Outcome)");
+        return PyErr_Format(PyExc_TypeError, "a promise is made of a subclass of Outcome");
     Handle *h = (Handle *)handle_new((PyTypeObject *)type, GP_KIND_GOROUTINE);
     if (!h) return NULL;
     gp_ref block = alloc_or_collect(sizeof(struct gp_message), 0); /* set aside: the outcome must not fail for want of it */
@@ -307,8 +306,32 @@ static PyObject *promise_new(PyObject *module, PyObject *type) {
     gp_own(block, GP_TAG(GP_TAG_RESULT, h->ref)); /* it outlives its creator */
     o->task = block;
     atomic_fetch_or(&o->flags, GP_OBJ_PROMISE);
-    gp_release(&o->state, GP_G_RUNNING);
+    gp_release(&o->state, state);
     return (PyObject *)h;
+}
+
+static PyObject *promise_new(PyObject *module, PyObject *type) {
+    (void)module;
+    return new_promise(type, GP_G_RUNNING);
+}
+
+static PyObject *promise_queued(PyObject *module, PyObject *type) {
+    (void)module;
+    return new_promise(type, GP_G_QUEUED);
+}
+
+static PyObject *promise_claim(PyObject *module, PyObject *promise) {
+    (void)module;
+    if (!PyObject_TypeCheck(promise, &OutcomeType)) return PyErr_Format(PyExc_TypeError, "promise_claim(promise)");
+    struct gp_object *o = handle_object((Handle *)promise);
+    return o ? PyBool_FromLong(gp_promise_claim(o)) : NULL;
+}
+
+static PyObject *promise_break(PyObject *module, PyObject *promise) {
+    (void)module;
+    if (!PyObject_TypeCheck(promise, &OutcomeType)) return PyErr_Format(PyExc_TypeError, "promise_break(promise)");
+    struct gp_object *o = handle_object((Handle *)promise);
+    return o ? PyBool_FromLong(gp_promise_keep(o, GP_G_DEAD, 0)) : NULL;
 }
 
 static PyObject *promise_set(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
@@ -321,9 +344,11 @@ static PyObject *promise_set(PyObject *module, PyObject *const *args, Py_ssize_t
     gp_ref block = o->task;
     if (!block) return PyErr_Format(PyExc_RuntimeError, "promise_set() needs a promise");
     if (store_outcome(block, gp_ref_of(o), args[2], failed) < 0) return NULL;
-    if (!gp_outcome_set(o, failed ? GP_G_FAILED : GP_G_OK, block)) {
-        o->task = 0;
-        drop_result(block);
+    if (!gp_promise_keep(o, failed ? GP_G_FAILED : GP_G_OK, block)) { /* broken meanwhile: the block stays the object's */
+        struct gp_message *lost = (struct gp_message *)gp_payload(block);
+        gp_message_drop(lost);
+        memset(lost, 0, sizeof *lost);
+        return PyErr_Format(PyExc_RuntimeError, "the promise is kept already");
     }
     Py_RETURN_NONE;
 }
@@ -369,6 +394,9 @@ PyMethodDef task_functions[] = {
     {"task_cancelled", task_cancelled, METH_O, PyDoc_STR("Has cancel() been called on this goroutine?")},
     {"task_done", (PyCFunction)(void (*)(void))task_done, METH_FASTCALL, PyDoc_STR("Store an outcome; False: nobody holds a handle. Quiet: no panic if it is never read.")},
     {"promise_new", promise_new, METH_O, PyDoc_STR("A result without a goroutine.")},
+    {"promise_queued", promise_queued, METH_O, PyDoc_STR("A promise that nobody has claimed.")},
+    {"promise_claim", promise_claim, METH_O, PyDoc_STR("Claim a queued promise; False: somebody has, or it has an outcome.")},
+    {"promise_break", promise_break, METH_O, PyDoc_STR("End a promise without a value, as a death does; False: it has an outcome.")},
     {"promise_set", (PyCFunction)(void (*)(void))promise_set, METH_FASTCALL, PyDoc_STR("promise_set(promise, failed, value): once.")},
     {"definition_put", definition_put, METH_O, PyDoc_STR("Keep bytes for the life of the runtime; return a reference.")},
     {"definition_get", definition_get, METH_O, PyDoc_STR("The bytes of a reference.")},

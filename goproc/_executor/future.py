@@ -1,0 +1,296 @@
+"""Futures: promises in shared memory that are concurrent.futures.Future as well."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import CancelledError
+from concurrent.futures import Future as _BaseFuture
+from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
+from typing import Any, NamedTuple, TypeVar
+
+from goproc import ending
+from goproc.errors import Cancelled, RuntimeStopped
+from goproc.shm import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from goproc._executor.pool import Pool
+
+T = TypeVar("T")
+
+_state_of = _core.Outcome._state.__get__
+
+
+class End(NamedTuple):
+    """The end of a call, as it was read."""
+
+    value: Any
+    error: BaseException | None
+    cancelled: bool = False
+
+
+CANCELLED = End(None, None, True)
+
+
+class _Promise(_core.Outcome[T], _BaseFuture[T]):  # type: ignore[misc]  # both have a _state; CallFuture has its own
+    """What all futures of goproc are: a promise, which `select` takes, and which arrives elsewhere as a handle."""
+
+    __goproc_handle__ = True
+
+    def __await__(self) -> Generator[Any, None, T]:
+        import asyncio
+
+        return asyncio.wrap_future(self).__await__()
+
+    def __repr__(self) -> str:
+        state: Any = self._state
+        return f"<Future {self.id} {state.lower()}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a future can be sent to a goroutine or over a channel, and pickled in no other way")
+
+
+class Future(_Promise[T]):
+    """The future of a call that an Executor makes: a concurrent.futures.Future that fits into goproc, too.
+
+    ``result()`` and ``exception()`` park the goroutine that calls them, and the others of its process go on. A future is
+    a case of `select`, can be awaited, is taken by goproc.as_completed(), and arrives in another goroutine as a handle
+    on the call. Everything that takes a concurrent.futures.Future takes it.
+
+    Without an Executor, ``Future()`` is one that the program itself sets.
+    """
+
+    def __new__(cls) -> Future[T]:
+        return _core.promise_new(cls)  # type: ignore[no-any-return]
+
+    def result(self, timeout: float | None = None) -> T:
+        """Return the result of the call.
+
+        Args:
+            timeout: seconds to wait at most; None waits for ever.
+
+        Raises:
+            TimeoutError: the call has not ended in time; it goes on.
+            concurrent.futures.CancelledError: it was cancelled.
+            BaseException: what the call raised, with the worker's traceback as its ``__cause__``.
+        """
+        self._join(timeout)
+        return super().result(0)  # type: ignore[no-any-return]
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return the exception of the call, or None. Arguments and what it raises are those of result()."""
+        self._join(timeout)
+        return super().exception(0)
+
+    def cancel(self) -> bool:
+        """Cancel the call unless it has begun; return True if it is cancelled."""
+        cancelled = _BaseFuture.cancel(self)
+        if cancelled:
+            _keep_cancelled(self)
+        return cancelled
+
+    def set_result(self, result: T) -> None:
+        """Make a value the result: of a future that belongs to no Executor."""
+        super().set_result(result)
+        try:
+            _core.promise_set(self, False, result)
+        except Exception as exc:  # only another process would read it
+            ending.set_failure(self, exc)
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """Make an exception the end: of a future that belongs to no Executor."""
+        super().set_exception(exception)
+        if exception is not None:
+            ending.set_failure(self, exception)
+
+
+class CallFuture(Future[T]):
+    """The future of a call that was submitted.
+
+    Attributes:
+        _pool: makes the call.
+        _end: the end of the call once somebody in this process has read it.
+        _told: the state that waiters and callbacks have been told of; None before. Used once there are any.
+    """
+
+    _pool: Pool
+    _end: End | None = None
+    _told: str | None = None
+    _condition_made: threading.Condition | None = None
+    _waiters: list[Any]
+    _done_callbacks: list[Callable[[Any], object]]
+    _exception: BaseException | None = None
+    _result: Any = None
+
+    def __init__(self) -> None:
+        raise TypeError("Executor.submit() makes it")
+
+    # -- what goroutines use: nothing but the promise -----------------------------------------------------------------
+
+    def result(self, timeout: float | None = None) -> T:
+        end = self._end
+        if end is None:
+            end = self._wait(timeout)
+        if end.cancelled:
+            raise CancelledError
+        if end.error is not None:
+            try:
+                raise end.error
+            finally:
+                del end, self  # the traceback holds this frame
+        return end.value  # type: ignore[no-any-return]
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        end = self._end or self._wait(timeout)
+        if end.cancelled:
+            raise CancelledError
+        return end.error
+
+    def done(self) -> bool:
+        """Return True if the call has ended or was cancelled."""
+        return self._state in (CANCELLED_AND_NOTIFIED, FINISHED)
+
+    def running(self) -> bool:
+        """Return True if a worker makes the call now."""
+        return self._state == RUNNING
+
+    def cancelled(self) -> bool:
+        """Return True if the call was cancelled before it began."""
+        return self._end is not None and self._end.cancelled
+
+    def cancel(self) -> bool:
+        """Cancel the call unless a worker has begun it. Return True if it is cancelled."""
+        if self._end is None and _core.promise_claim(self):
+            self.__dict__.setdefault("_end", CANCELLED)
+            _keep_cancelled(self)
+            self._pool.forget(self)
+            self._pool.give_slot()
+        return self.cancelled()
+
+    def _wait(self, timeout: float | None) -> End:
+        try:
+            self._join(timeout)
+        except RuntimeStopped:
+            if self._end is None:  # read before it stopped, by another thread
+                raise
+        return self._read()
+
+    def _read(self) -> End:
+        """Read the outcome, which is there; the first to do so decides what object the result is."""
+        end = self._end
+        if end is None:
+            end = self.__dict__.setdefault("_end", self._taken())
+            self._pool.forget(self)
+        return end
+
+    def _taken(self) -> End:
+        try:
+            state, stored = self._take()
+        except RuntimeStopped as exc:
+            return End(None, exc)
+        except BaseException as exc:
+            return End(None, _unreadable(exc))
+        if state == _core.G_OK:
+            return End(stored, None)
+        if state == _core.G_DEAD:
+            return End(None, self._pool.why_broken())
+        return End(None, _exception(stored))
+
+    # -- what concurrent.futures and asyncio use: the condition, the waiters and the callbacks --------------------------
+
+    @property
+    def _condition(self) -> threading.Condition:
+        """The lock of the waiters and callbacks. From its first use on the pool's watcher tells them of the end."""
+        return self._condition_made or self._watched()
+
+    def _watched(self) -> threading.Condition:
+        fields = self.__dict__
+        fields.setdefault("_waiters", [])
+        fields.setdefault("_done_callbacks", [])
+        mine = threading.Condition()
+        condition: threading.Condition = fields.setdefault("_condition_made", mine)
+        if condition is mine and not self._pool.watch(self):
+            self.tell()
+        return condition
+
+    @property
+    def _state(self) -> Any:
+        if self._told is not None:
+            return self._told
+        if self._end is not None and self._condition_made is None:
+            return CANCELLED_AND_NOTIFIED if self._end.cancelled else FINISHED
+        try:
+            state = _state_of(self)
+        except RuntimeStopped:
+            return FINISHED
+        if state < _core.G_OK:
+            return RUNNING if state == _core.G_RUNNING else PENDING
+        return RUNNING if self._condition_made is not None else FINISHED
+
+    def tell(self) -> None:
+        """The call has ended: tell those who wait in ways that are not goproc's, and make the callbacks."""
+        end = self._read()
+        if self.__dict__.setdefault("_teller", token := object()) is not token:
+            return
+        condition = self._condition_made
+        assert condition is not None
+        with condition:
+            self._result, self._exception = end.value, end.error
+            self._told = CANCELLED_AND_NOTIFIED if end.cancelled else FINISHED
+            for waiter in self._waiters:
+                if end.cancelled:
+                    waiter.add_cancelled(self)
+                elif end.error is not None:
+                    waiter.add_exception(self)
+                else:
+                    waiter.add_result(self)
+            condition.notify_all()
+        self._invoke_callbacks()  # type: ignore[attr-defined]
+
+    def fail(self, error: BaseException) -> None:
+        """Give a call that no worker has got its end."""
+        self.__dict__.setdefault("_end", End(None, error))
+        self._pool.forget(self)
+        try:
+            ending.set_failure(self, error)
+        except RuntimeError:
+            pass  # it was cancelled
+
+    def set_running_or_notify_cancel(self) -> bool:
+        raise RuntimeError("the future belongs to a goproc Executor, which makes its call")
+
+    def set_result(self, result: T) -> None:
+        raise RuntimeError("the future belongs to a goproc Executor, which sets its result")
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        raise RuntimeError("the future belongs to a goproc Executor, which sets its exception")
+
+
+def _keep_cancelled(promise: Any) -> None:
+    try:
+        ending.set_failure(promise, Cancelled())
+    except RuntimeError:
+        pass  # it has an outcome, or the runtime has stopped
+
+
+def _unreadable(exc: BaseException) -> BaseException:
+    from goproc._executor.broken import UnreadableCall
+
+    error = UnreadableCall(f"the result of a call could not be read: {exc!r}")
+    error.__cause__ = exc
+    return error
+
+
+def _exception(stored: Any) -> BaseException:
+    """Return the exception of a call, with the traceback of the worker as its cause, as ProcessPoolExecutor has it."""
+    from concurrent.futures.process import _RemoteTraceback
+
+    from goproc.pickling import failure
+
+    failed = ending.Failure.read(stored)
+    error = failure.unpack(failed.packed, noted=False)
+    text: Any = f'\n"""\n{failed.traceback()}\n"""'
+    error.__cause__ = _RemoteTraceback(text)
+    return error

@@ -1,0 +1,398 @@
+"""The host's side of an Executor: its runners, its futures, and the thread that watches over both."""
+
+from __future__ import annotations
+
+import contextvars
+import itertools
+import os
+import signal
+import threading
+import weakref
+from collections import Counter, deque
+from time import monotonic
+from typing import Any, NamedTuple
+
+from goproc import goroutine, host, scheduler
+from goproc._executor import runner
+from goproc._executor.future import CallFuture, End
+from goproc.channel import chan
+from goproc.errors import Canceled, ChanClosed, OutOfSharedMemory, PickleError, RuntimeStopped, WorkerDied
+from goproc.pickling import calls
+from goproc.shm import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Call = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
+
+_QUEUED = 16_384  # calls that are in shared memory and have not begun, at most
+_NAP = 0.002  # seconds between two looks whether calls that did not fit into shared memory do now
+_BRIEFLY = 0.05  # seconds in which a goroutine that waits sees that it is cancelled
+_GRACE = 1.0  # seconds that a call of a broken pool has to end when it is cancelled
+
+_numbers = itertools.count(1)
+_load: Counter[int] = Counter()  # runners of this process's pools, by the process they run on
+_live: weakref.WeakSet[Pool] = weakref.WeakSet()
+exiting = False  # the interpreter ends: nothing is submitted any more
+
+
+class Setup(NamedTuple):
+    """What a pool is made with; see Executor."""
+
+    workers: int | None
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+    calls_at_most: int | None
+    pending_at_most: int | None
+
+
+class Waiting(NamedTuple):
+    """A call that did not fit into shared memory when it was submitted."""
+
+    future: CallFuture[Any]
+    call: Call
+
+
+class Pool:
+    """The state that an Executor, its futures and its watcher share. It does not know the Executor, which may be dropped."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.name = f"Executor-{next(_numbers)}"
+        self.broken = ""  # why
+        self.closed = False
+        self.size = 0
+        self.runners: dict[Any, int] = {}  # the handle of each runner that has not ended, and its process
+        self.started = 0
+        self.thread: threading.Thread | None = None
+        self.waiting: deque[Waiting] = deque()
+        self._futures: dict[int, weakref.ref[CallFuture[Any]]] = {}  # those whose end nobody has read
+        self._sweep_at = 1024
+        self._watch: Any = None
+        self._tasks: Any = None
+        self._ended: Any = None  # a promise, kept when the watcher ends
+        self._slots: Any = None
+        self._kill_at: float | None = None
+        self._kill_signal: int = signal.SIGKILL
+        self._lock = threading.Lock()
+
+    # -- submitting ---------------------------------------------------------------------------------------------------
+
+    def submit(
+        self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> CallFuture[Any]:
+        if self._tasks is None or self.broken or self.closed or exiting:
+            self._begin()
+        if self._slots is not None:
+            self._take_slot()
+        future: CallFuture[Any] = _core.promise_queued(CallFuture)
+        future._pool = self
+        futures = self._futures
+        futures[id(future)] = weakref.ref(future)
+        if len(futures) > self._sweep_at:
+            self._sweep()
+        call = Waiting(future, (f, args, kwargs))
+        if self.waiting or not self._send(call):
+            self._keep_waiting(call)
+        if self.started < self.size and (len(self._tasks) or not self.started):
+            self._start_runner()  # none is idle
+        return future
+
+    def _begin(self) -> None:
+        """Make what the pool needs at its first call, or say why it takes none."""
+        while not self._lock.acquire(blocking=False):  # a goroutine of this thread may have it
+            scheduler.yield_now()
+        try:
+            self._check_open()
+            if self._tasks is None:
+                self._make()
+        finally:
+            self._lock.release()
+
+    def _check_open(self) -> None:
+        if self.broken:
+            raise self.why_broken()
+        if self.closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if exiting:
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    def _make(self) -> None:
+        from goproc import context
+        from goproc.sync import Semaphore
+
+        wanted = self.setup.workers
+        if not _core.attached():
+            host.ensure(wanted or 0)
+        self.size = wanted or max(1, host.procs())
+        if self.setup.pending_at_most is not None:
+            self._slots = Semaphore(self.setup.pending_at_most)
+        self._ctx, self._cancel_ctx = context.with_cancel(context.background())
+        self._watch = _core.Watch()
+        self._ended = _core.promise_new(goroutine.Goroutine)
+        self._hang_bell()
+        tasks = chan(_QUEUED)
+        self.thread = threading.Thread(target=self._watch_over, name=f"goproc-{self.name}", daemon=True)
+        self.thread.start()
+        _live.add(self)
+        self._tasks = tasks
+
+    def _send(self, waiting: Waiting) -> bool:
+        """Put a call into the channel, or fail it; return False if there is no room."""
+        future, (f, args, kwargs) = waiting
+        try:
+            call = goroutine._closed_call(calls.pack_call(f, args, kwargs))
+            return self._tasks.try_send((future, call))  # type: ignore[no-any-return]
+        except PickleError as error:
+            from goproc.pickling.diagnose import explain_call
+
+            future.fail(_core.as_pickling(explain_call, error, f, args, kwargs))
+            self.give_slot()
+        except OutOfSharedMemory as error:
+            if self._any_in_flight():
+                return False
+            from goproc.pickling.diagnose import explain_memory
+
+            future.fail(explain_memory(error, f, args, kwargs))
+            self.give_slot()
+        except ChanClosed:
+            _core.promise_break(future)  # the pool has been broken meanwhile
+        return True
+
+    def _any_in_flight(self) -> bool:
+        waiting = {id(entry.future) for entry in list(self.waiting)}
+        return any(not future.done() and id(future) not in waiting for future in self.unread()[:-1])
+
+    def _keep_waiting(self, waiting: Waiting) -> None:
+        self.waiting.append(waiting)
+        self._ring()
+
+    def _take_slot(self) -> None:
+        try:
+            self._slots.acquire(1, None, self._ctx)
+        except Canceled:
+            self._check_open()
+            raise
+
+    def give_slot(self) -> None:
+        """A call has ended without having been made."""
+        if self._slots is not None:
+            self._slots.release()
+
+    # -- futures ------------------------------------------------------------------------------------------------------
+
+    def forget(self, future: CallFuture[Any]) -> None:
+        """The end of a call has been read: the pool has nothing more to do for its future."""
+        self._futures.pop(id(future), None)
+
+    def watch(self, future: CallFuture[Any]) -> bool:
+        """Have the watcher tell of the end of a call; return False if it has ended already."""
+        try:
+            return self._watch.add(future)  # type: ignore[no-any-return]
+        except RuntimeStopped:
+            return False
+
+    def unread(self) -> list[CallFuture[Any]]:
+        """Return the futures whose end nobody has read, in the order of submission."""
+        found = [ref() for ref in list(self._futures.values())]
+        return [future for future in found if future is not None and future._end is None]
+
+    def _sweep(self) -> None:
+        for key, ref in list(self._futures.items()):
+            if ref() is None and self._futures.get(key) is ref:
+                del self._futures[key]
+        self._sweep_at = max(1024, 2 * len(self._futures))
+
+    def why_broken(self) -> BaseException:
+        """Return the exception of a call that the broken pool has lost."""
+        from goproc._executor.broken import BrokenExecutor
+
+        return BrokenExecutor(self.broken or "a worker of the Executor died")
+
+    # -- runners ------------------------------------------------------------------------------------------------------
+
+    def _start_runner(self) -> None:
+        self.started += 1
+        setup = self.setup
+        proc = _least_loaded()
+        _load[proc] += 1
+        start = goroutine.go.opts(name=self.name).on(proc)
+        args = self._tasks.rx, setup.initializer, setup.initargs, setup.calls_at_most, self._slots
+        try:
+            # In an empty context: the calls to come are not those of the goroutine that makes the first.
+            handle = contextvars.Context().run(start, runner.run, *args)
+        except BaseException:
+            self.started -= 1
+            _load[proc] -= 1
+            raise
+        self.runners[handle] = proc
+        if not self._watch.add(handle):
+            self._on_runner(handle)
+
+    def processes(self) -> dict[int, int]:
+        """Return the process ids of the runners, with the numbers of their processes."""
+        pids = _core.pids()
+        return {pids[proc]: proc for proc in list(self.runners.values()) if pids[proc]}
+
+    def _on_runner(self, handle: Any) -> None:
+        proc = self.runners.pop(handle)
+        _load[proc] -= 1
+        try:
+            how = handle.result(0)
+        except BaseException as exc:
+            self.break_(_reason(exc, proc))
+            return
+        if how == runner.USED_UP and not self.broken:
+            self._start_runner()
+
+    # -- the watcher --------------------------------------------------------------------------------------------------
+
+    def _hang_bell(self) -> None:
+        self._bell = _core.promise_new(goroutine.Goroutine)
+        self._watch.add(self._bell)
+
+    def _ring(self) -> None:
+        """Have the watcher look around."""
+        try:
+            _core.promise_set(self._bell, False, None)
+        except RuntimeError:
+            pass  # it rings already, or the runtime has stopped
+
+    def _watch_over(self) -> None:
+        """Run the watcher's thread, until the pool is closed and its runners have ended."""
+        try:
+            while self.runners or not (self.closed or self.broken):
+                self._watch.wait(self._pause())
+                self._look()
+            self._look()
+            _core.promise_set(self._ended, False, None)
+        except RuntimeStopped as stopped:
+            self._end_stopped(stopped)
+
+    def _pause(self) -> float | None:
+        if self.waiting:
+            return _NAP
+        if self._kill_at is not None:
+            return max(0.0, self._kill_at - monotonic())
+        return None
+
+    def _look(self) -> None:
+        while (ended := self._watch.take()) is not None:
+            if isinstance(ended, CallFuture):
+                ended.tell()
+            elif ended is self._bell:
+                self._hang_bell()
+            else:
+                self._on_runner(ended)
+        if self.waiting and len(self._tasks) <= _QUEUED // 2:
+            self._feed()
+        if self.closed and not self.waiting:
+            self._close_tasks()
+        if self._kill_at is not None and monotonic() >= self._kill_at:
+            self._kill()
+
+    def _feed(self) -> None:
+        """Send the calls that have waited for room in shared memory."""
+        while self.waiting and (self.waiting[0].future._end is not None or self._send(self.waiting[0])):
+            self.waiting.popleft()
+
+    def _end_stopped(self, stopped: RuntimeStopped) -> None:
+        """The runtime has stopped, and the calls are lost with it."""
+        self.broken = str(stopped)
+        self.waiting.clear()
+        self.runners.clear()
+        for future in self.unread():
+            future._end = End(None, stopped)
+            if future._condition_made is not None:
+                future.tell()
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def close(self, cancel: bool = False) -> None:
+        """Take no more calls; those that were submitted are made, unless they are to be cancelled."""
+        self.closed = True
+        if cancel:
+            for future in self.unread():
+                future.cancel()
+        if self._tasks is None:
+            return
+        if self.waiting:
+            self._ring()
+        else:
+            self._close_tasks()
+        if not self.started:
+            self._ring()
+
+    def _close_tasks(self) -> None:
+        try:
+            self._tasks.close()
+        except (ChanClosed, RuntimeStopped):
+            pass
+
+    def wait(self) -> None:
+        """Wait until all calls of a closed pool have ended, and its watcher with them."""
+        if self.thread is None or self.thread is threading.current_thread():
+            return
+        try:
+            self._ended._join()
+        except RuntimeStopped:
+            pass
+        self.thread.join()
+
+    def break_(self, why: str, grace: float = _GRACE) -> None:
+        """Lose all calls: a worker has died. What computes on other workers is cancelled, and killed after `grace` seconds."""
+        if self.broken:
+            return
+        self.broken = why
+        self._close_tasks()
+        while self._tasks.try_recv()[1]:
+            pass
+        self.waiting.clear()
+        for future in self.unread():
+            _core.promise_break(future)
+        self._cancel_ctx()
+        self._kill_at = monotonic() + grace
+        for handle in list(self.runners):
+            handle.cancel()
+        self._ring()
+
+    def kill(self, why: str, number: int) -> None:
+        """End the calls that run by a signal to their processes, and lose the others."""
+        self._kill_signal = number
+        self.closed = True
+        if self._tasks is not None and self._ended is not None:
+            self.break_(why, grace=_BRIEFLY)
+
+    def _kill(self) -> None:
+        self._kill_at = None
+        for pid in self.processes():
+            os.kill(pid, self._kill_signal)
+
+
+def _least_loaded() -> int:
+    """Return the process for a runner: a worker with the fewest of them; the host where there are no workers."""
+    workers = host.workers() or range(1)
+    here = _core.proc()
+    return min(workers, key=lambda proc: (_load[proc], (proc - here - 1) % len(workers)))
+
+
+def _reason(exc: BaseException, proc: int) -> str:
+    if isinstance(exc, WorkerDied):
+        return f"{exc}; the calls of the Executor are lost"
+    if isinstance(exc, runner.InitializerFailed):
+        return f"the initializer of the Executor failed on worker {proc}: {exc}"
+    return f"the Executor's goroutine on worker {proc} ended: {exc!r}"
+
+
+def finish_all() -> None:
+    """The interpreter ends: finish what has been submitted."""
+    global exiting
+    exiting = True
+    for pool in list(_live):
+        pool.close()
+    for pool in list(_live):
+        pool.wait()
+
+
+threading._register_atexit(finish_all)  # type: ignore[attr-defined]

@@ -1,0 +1,131 @@
+"""The worker's side of an Executor: a goroutine that makes one call at a time."""
+
+from __future__ import annotations
+
+from goproc import ending, forked, goroutine, scheduler, stdio
+from goproc.errors import Cancelled, OutOfSharedMemory, PickleError
+from goproc.pickling import homes
+from goproc.shm import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from goproc.channel import RecvChan
+    from goproc.g import G
+    from goproc.sync import Semaphore
+
+ENDED, USED_UP = "ended", "used up"  # what run() returns
+
+
+class InitializerFailed(Exception):
+    """Ends a runner whose initializer has raised. The exception is its text: it may be one that cannot be pickled."""
+
+
+def run(
+    tasks: RecvChan[Any],
+    initializer: Callable[..., object] | None,
+    initargs: tuple[Any, ...],
+    calls_at_most: int | None,
+    slots: Semaphore | None,
+) -> str:
+    """Make the calls that come over a channel, until it is closed or the process has made as many as it may.
+
+    Args:
+        tasks: brings (promise, call) pairs. A promise that somebody has claimed is that of a call that was cancelled.
+        initializer: called once, with `initargs`, before the first call.
+        initargs: its arguments.
+        calls_at_most: then the process is to be replaced.
+        slots: one is given back after each call.
+
+    Returns:
+        USED_UP after as many calls, else ENDED.
+    """
+    if initializer is not None:
+        _initialize(initializer, initargs)
+    g = scheduler.current
+    left = -1 if calls_at_most is None else calls_at_most
+    for promise, call in tasks:
+        if _core.promise_claim(promise):
+            try:
+                _answer(g, promise, call)
+            finally:
+                if slots is not None:
+                    slots.release()
+            left -= 1
+        del promise, call
+        if left == 0:
+            return USED_UP
+    return ENDED
+
+
+def _initialize(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> None:
+    try:
+        initializer(*initargs)
+    except Cancelled:
+        raise
+    except BaseException as exc:
+        import logging
+
+        logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
+        raise InitializerFailed(f"{type(exc).__name__}: {ending.first_line(exc)}") from None
+
+
+def _answer(g: G, promise: Any, call: Any) -> None:
+    """Make a call, and keep the promise of its outcome."""
+    try:
+        f, args, kwargs = goroutine.open_call(call)
+    except Cancelled:
+        raise
+    except BaseException as exc:
+        _refuse(promise, exc)
+        return
+    try:
+        value = f(*args, **kwargs)
+    except goroutine.Goexit:
+        value = None
+    except BaseException as exc:
+        del f, args, kwargs, call
+        forked.leave(exc)
+        _fail(promise, exc)
+        if isinstance(exc, Cancelled) and g.cancelled:
+            raise
+        return
+    finally:
+        _tidy_up(g)
+    forked.leave(None)
+    name = goroutine._name_of(f)
+    del f, args, kwargs, call
+    try:
+        _core.promise_set(promise, False, value)
+    except (PickleError, OutOfSharedMemory) as exc:
+        _fail(promise, type(exc)(f"the result of {name}: {exc}"))
+    except RuntimeError:
+        pass  # it has been broken meanwhile
+    except BaseException as exc:  # raised by a __reduce__ of the result
+        _fail(promise, exc)
+
+
+def _tidy_up(g: G) -> None:
+    """Leave nothing of a call to the next one: its unfinished lines, its globals."""
+    g.function = None
+    stdio.finish(g.greenlet)
+    private, g.private = g.private, None
+    if private is not None:
+        homes.release(private)
+
+
+def _refuse(promise: Any, exc: BaseException) -> None:
+    from goproc._executor.broken import UnreadableCall
+
+    error = UnreadableCall(f"the arguments of a call could not be read by worker {_core.proc()}: {exc!r}")
+    error.__cause__ = exc
+    _fail(promise, error)
+
+
+def _fail(promise: Any, exc: BaseException) -> None:
+    try:
+        ending.set_failure(promise, exc)
+    except RuntimeError:
+        pass  # it has been broken meanwhile
