@@ -23,7 +23,8 @@ from itertools import islice
 from typing import Any, ParamSpec, TypeVar
 
 from goproc._executor.future import Future
-from goproc._executor.pool import Pool, Setup
+from goproc._executor.pool import Pool, Process, Setup
+from goproc.host import procs
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -182,6 +183,17 @@ class Executor(_base.Executor):
 
     def __reduce__(self) -> Any:
         raise TypeError("an Executor cannot be sent to another process: make one there")
+
+    # As a ProcessPoolExecutor has them: other libraries look at these.
+
+    @property
+    def _max_workers(self) -> int:
+        pool = self._pool
+        return 0 if pool is None else pool.setup.workers or pool.size or procs()
+
+    @property
+    def _processes(self) -> dict[int, Any]:
+        return {} if self._pool is None else {pid: Process(pid) for pid in self._pool.processes()}
 
     @property
     def _broken(self) -> str | bool:

@@ -45,8 +45,15 @@ class _Promise(_core.Outcome[T], _BaseFuture[T]):  # type: ignore[misc]  # both 
         return asyncio.wrap_future(self).__await__()
 
     def __repr__(self) -> str:
+        end = ""
         state: Any = self._state
-        return f"<Future {self.id} {state.lower()}>"
+        if state == FINISHED:
+            error, value = self._ended_with()
+            end = f" raised {type(error).__name__}" if error is not None else f" returned {type(value).__name__}"
+        return f"<Future at {id(self):#x} state={state.split('_')[0].lower()}{end}>"
+
+    def _ended_with(self) -> tuple[BaseException | None, Any]:
+        return self._exception, self._result
 
     def __reduce__(self) -> Any:
         raise TypeError("a future can be sent to a goroutine or over a channel, and pickled in no other way")
@@ -62,8 +69,18 @@ class Future(_Promise[T]):
     Without an Executor, ``Future()`` is one that the program itself sets.
     """
 
+    _local_state: str
+
     def __new__(cls) -> Future[T]:
         return _core.promise_new(cls)  # type: ignore[no-any-return]
+
+    @property
+    def _state(self) -> Any:  # that of concurrent.futures, not the promise's
+        return self._local_state
+
+    @_state.setter
+    def _state(self, state: str) -> None:
+        self._local_state = state
 
     def result(self, timeout: float | None = None) -> T:
         """Return the result of the call.
@@ -76,17 +93,19 @@ class Future(_Promise[T]):
             concurrent.futures.CancelledError: it was cancelled.
             BaseException: what the call raised, with the worker's traceback as its ``__cause__``.
         """
-        self._join(timeout)
-        return super().result(0)  # type: ignore[no-any-return]
+        if not self.done():
+            self._join(timeout)
+        return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return the exception of the call, or None. Arguments and what it raises are those of result()."""
-        self._join(timeout)
+        if not self.done():
+            self._join(timeout)
         return super().exception(0)
 
     def cancel(self) -> bool:
         """Cancel the call unless it has begun; return True if it is cancelled."""
-        cancelled = _BaseFuture.cancel(self)
+        cancelled: bool = _BaseFuture.cancel(self)
         if cancelled:
             _keep_cancelled(self)
         return cancelled
@@ -158,7 +177,8 @@ class CallFuture(Future[T]):
 
     def cancelled(self) -> bool:
         """Return True if the call was cancelled before it began."""
-        return self._end is not None and self._end.cancelled
+        end = self._end
+        return end is not None and end.cancelled
 
     def cancel(self) -> bool:
         """Cancel the call unless a worker has begun it. Return True if it is cancelled."""
@@ -185,6 +205,10 @@ class CallFuture(Future[T]):
             self._pool.forget(self)
         return end
 
+    def _ended_with(self) -> tuple[BaseException | None, Any]:
+        end = self._read()
+        return end.error, end.value
+
     def _taken(self) -> End:
         try:
             state, stored = self._take()
@@ -201,7 +225,7 @@ class CallFuture(Future[T]):
     # -- what concurrent.futures and asyncio use: the condition, the waiters and the callbacks --------------------------
 
     @property
-    def _condition(self) -> threading.Condition:
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
         """The lock of the waiters and callbacks. From its first use on the pool's watcher tells them of the end."""
         return self._condition_made or self._watched()
 
@@ -216,7 +240,7 @@ class CallFuture(Future[T]):
         return condition
 
     @property
-    def _state(self) -> Any:
+    def _state(self) -> Any:  # type: ignore[override]
         if self._told is not None:
             return self._told
         if self._end is not None and self._condition_made is None:

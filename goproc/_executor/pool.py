@@ -17,14 +17,12 @@ from goproc._executor import runner
 from goproc._executor.future import CallFuture, End
 from goproc.channel import chan
 from goproc.errors import Canceled, ChanClosed, OutOfSharedMemory, PickleError, RuntimeStopped, WorkerDied
-from goproc.pickling import calls
+from goproc.pickling.calls import pack_call, plain
 from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    Call = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
 
 _QUEUED = 16_384  # calls that are in shared memory and have not begun, at most
 _NAP = 0.002  # seconds between two looks whether calls that did not fit into shared memory do now
@@ -51,7 +49,23 @@ class Waiting(NamedTuple):
     """A call that did not fit into shared memory when it was submitted."""
 
     future: CallFuture[Any]
-    call: Call
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+class Process(NamedTuple):
+    """A process that makes calls: what other libraries use of the values of ProcessPoolExecutor._processes."""
+
+    pid: int
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        os.kill(self.pid, signal.SIGKILL)
 
 
 class Pool:
@@ -82,6 +96,7 @@ class Pool:
     def submit(
         self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> CallFuture[Any]:
+        """Have a runner make a call; see Executor.submit()."""
         if self._tasks is None or self.broken or self.closed or exiting:
             self._begin()
         if self._slots is not None:
@@ -92,9 +107,10 @@ class Pool:
         futures[id(future)] = weakref.ref(future)
         if len(futures) > self._sweep_at:
             self._sweep()
-        call = Waiting(future, (f, args, kwargs))
-        if self.waiting or not self._send(call):
-            self._keep_waiting(call)
+        if self.waiting or not self._send(future, f, args, kwargs):
+            self.waiting.append(Waiting(future, f, args, kwargs))
+            if len(self.waiting) == 1:
+                self._ring()
         if self.started < self.size and (len(self._tasks) or not self.started):
             self._start_runner()  # none is idle
         return future
@@ -138,11 +154,14 @@ class Pool:
         _live.add(self)
         self._tasks = tasks
 
-    def _send(self, waiting: Waiting) -> bool:
+    def _send(
+        self, future: CallFuture[Any], f: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> bool:
         """Put a call into the channel, or fail it; return False if there is no room."""
-        future, (f, args, kwargs) = waiting
         try:
-            call = goroutine._closed_call(calls.pack_call(f, args, kwargs))
+            call = pack_call(f, args, kwargs)
+            if not plain(call):
+                call = goroutine._closed_call(call)
             return self._tasks.try_send((future, call))  # type: ignore[no-any-return]
         except PickleError as error:
             from goproc.pickling.diagnose import explain_call
@@ -163,10 +182,6 @@ class Pool:
     def _any_in_flight(self) -> bool:
         waiting = {id(entry.future) for entry in list(self.waiting)}
         return any(not future.done() and id(future) not in waiting for future in self.unread()[:-1])
-
-    def _keep_waiting(self, waiting: Waiting) -> None:
-        self.waiting.append(waiting)
-        self._ring()
 
     def _take_slot(self) -> None:
         try:
@@ -294,7 +309,7 @@ class Pool:
 
     def _feed(self) -> None:
         """Send the calls that have waited for room in shared memory."""
-        while self.waiting and (self.waiting[0].future._end is not None or self._send(self.waiting[0])):
+        while self.waiting and (self.waiting[0].future._end is not None or self._send(*self.waiting[0])):
             self.waiting.popleft()
 
     def _end_stopped(self, stopped: RuntimeStopped) -> None:
@@ -313,7 +328,7 @@ class Pool:
         """Take no more calls; those that were submitted are made, unless they are to be cancelled."""
         self.closed = True
         if cancel:
-            for future in self.unread():
+            for future in reversed(self.unread()):  # the oldest may begin meanwhile
                 future.cancel()
         if self._tasks is None:
             return

@@ -27,6 +27,7 @@
 #include "core.h"
 
 #define LEAST_DROPS 256u /* weighted by size: see gp_dropped */
+#define SEEN_A_DROP 16u  /* of a hundred live objects six more may wait to be freed */
 #define NOBODY UINT32_MAX
 
 struct candidate {
@@ -47,6 +48,7 @@ struct scan {
     struct list candidates; /* by ref: the order of the scan */
     struct list edges;
     struct list todo;       /* candidates that live, whose edges are to be followed */
+    uint32_t seen;          /* blocks and objects that the scan has looked at */
     bool failed;            /* no memory: nothing is known */
 };
 
@@ -70,6 +72,7 @@ static void *push(struct scan *s, struct list *l) {
 static void find_candidates(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
     struct scan *s = arg;
     (void)bytes;
+    s->seen++;
     if (!object) return;
     struct gp_object *o = (struct gp_object *)b;
     uint32_t version = atomic_load_explicit(&o->holders_version, memory_order_seq_cst);
@@ -178,14 +181,15 @@ uint32_t gp_collect(void (*ended)(struct gp_object *o)) {
     uint32_t free_word = 0, freed = 0;
     if (!atomic_compare_exchange_strong(&h->collecting, &free_word, gp.me)) return 0; /* somebody does it already */
     gp_set(&h->collected, gp_get(&h->collect));
-    struct scan s = {{.size = sizeof(struct candidate)}, {.size = sizeof(struct edge)}, {.size = sizeof(uint32_t)}, false};
+    struct scan s = {{.size = sizeof(struct candidate)}, {.size = sizeof(struct edge)}, {.size = sizeof(uint32_t)}, 0, false};
     find_garbage(&s);
     if (!s.failed) freed = sweep(&s, ended);
     uint32_t kept = s.candidates.n - freed;
     free(s.candidates.v);
     free(s.edges.v);
     free(s.todo.v);
-    gp_set(&h->collect_after, kept > LEAST_DROPS ? kept : LEAST_DROPS); /* so that scans stay a constant share of drops */
+    uint32_t after = kept > s.seen / SEEN_A_DROP ? kept : s.seen / SEEN_A_DROP; /* so that a drop costs the same, however many */
+    gp_set(&h->collect_after, after > LEAST_DROPS ? after : LEAST_DROPS);       /* objects there are */
     gp_release(&h->collecting, 0);
     return freed;
 }
