@@ -156,6 +156,8 @@ def as_completed(
 ) -> Completions[T]:
     """Yield the handle of each goroutine when the goroutine has ended, like concurrent.futures.as_completed().
 
+    Futures of goproc.futures are taken as handles are.
+
         for g in as_completed([go(fetch, url) for url in urls]):
             print(g.result())
 
@@ -198,5 +200,5 @@ def as_completed(
 
 
 def _check_item(item: Any, place: int) -> None:
-    if not isinstance(item, Goroutine):
+    if not isinstance(item, _core.Outcome):  # a Goroutine, or a future of goproc.futures
         raise TypeError(f"as_completed() takes goroutine handles: item {place} is {type(item).__name__}")

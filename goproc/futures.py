@@ -24,7 +24,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from goproc._executor.future import Future
 from goproc._executor.pool import Pool, Process, Setup
-from goproc.host import procs
+from goproc._proc.host import procs
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -107,6 +107,14 @@ class Executor(_base.Executor):
                 f"Executor.submit() takes a function and its arguments: {type(fn).__name__!r} object is not callable"
             )
         return self._pool.submit(fn, args, kwargs)  # type: ignore[union-attr]
+
+    def _submit(self, fn: Callable[[], T], callback: Callable[[Future[T]], object] | None) -> Future[T]:
+        """As submit(), with a callback that is always made by the thread of the Executor."""
+        return self._pool.submit(fn, (), {}, callback)  # type: ignore[union-attr]
+
+    def _usable(self) -> bool:
+        """Return True if the Executor takes calls: nothing has ended it, nor the runtime that it belongs to."""
+        return self._pool is not None and self._pool.usable()
 
     def submit_many(self, fn: Callable[..., T], /, *iterables: Iterable[Any]) -> list[Future[T]]:
         """Submit a call for each item of an iterable, or for each tuple of several, as map() does; return the futures."""

@@ -8,7 +8,7 @@ from concurrent.futures import Future as _BaseFuture
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
 from typing import Any, NamedTuple, TypeVar
 
-from goproc import ending
+from goproc._proc import fatal
 from goproc.errors import Cancelled, RuntimeStopped
 from goproc.shm import _core
 
@@ -49,14 +49,15 @@ class _Promise(_core.Outcome[T], _BaseFuture[T]):  # type: ignore[misc]  # both 
         state: Any = self._state
         if state == FINISHED:
             error, value = self._ended_with()
-            end = f" raised {type(error).__name__}" if error is not None else f" returned {type(value).__name__}"
+            end = (
+                f" raised {type(error).__name__}"
+                if error is not None
+                else f" returned {type(value).__name__}"
+            )
         return f"<Future at {id(self):#x} state={state.split('_')[0].lower()}{end}>"
 
     def _ended_with(self) -> tuple[BaseException | None, Any]:
         return self._exception, self._result
-
-    def __reduce__(self) -> Any:
-        raise TypeError("a future can be sent to a goroutine or over a channel, and pickled in no other way")
 
 
 class Future(_Promise[T]):
@@ -76,11 +77,14 @@ class Future(_Promise[T]):
 
     @property
     def _state(self) -> Any:  # that of concurrent.futures, not the promise's
-        return self._local_state
+        return self._state_now()
 
     @_state.setter
     def _state(self, state: str) -> None:
         self._local_state = state
+
+    def _state_now(self) -> str:
+        return self._local_state
 
     def result(self, timeout: float | None = None) -> T:
         """Return the result of the call.
@@ -116,13 +120,13 @@ class Future(_Promise[T]):
         try:
             _core.promise_set(self, False, result)
         except Exception as exc:  # only another process would read it
-            ending.set_failure(self, exc)
+            fatal.set_failure(self, exc)
 
     def set_exception(self, exception: BaseException | None) -> None:
         """Make an exception the end: of a future that belongs to no Executor."""
         super().set_exception(exception)
         if exception is not None:
-            ending.set_failure(self, exception)
+            fatal.set_failure(self, exception)
 
 
 class CallFuture(Future[T]):
@@ -169,16 +173,15 @@ class CallFuture(Future[T]):
 
     def done(self) -> bool:
         """Return True if the call has ended or was cancelled."""
-        return self._state in (CANCELLED_AND_NOTIFIED, FINISHED)
+        return self._state_now() in (CANCELLED_AND_NOTIFIED, FINISHED)
 
     def running(self) -> bool:
         """Return True if a worker makes the call now."""
-        return self._state == RUNNING
+        return self._state_now() == RUNNING
 
     def cancelled(self) -> bool:
         """Return True if the call was cancelled before it began."""
-        end = self._end
-        return end is not None and end.cancelled
+        return self._end is not None and bool(self._end.cancelled)
 
     def cancel(self) -> bool:
         """Cancel the call unless a worker has begun it. Return True if it is cancelled."""
@@ -239,8 +242,7 @@ class CallFuture(Future[T]):
             self.tell()
         return condition
 
-    @property
-    def _state(self) -> Any:  # type: ignore[override]
+    def _state_now(self) -> str:
         if self._told is not None:
             return self._told
         if self._end is not None and self._condition_made is None:
@@ -278,7 +280,7 @@ class CallFuture(Future[T]):
         self.__dict__.setdefault("_end", End(None, error))
         self._pool.forget(self)
         try:
-            ending.set_failure(self, error)
+            fatal.set_failure(self, error)
         except RuntimeError:
             pass  # it was cancelled
 
@@ -294,7 +296,7 @@ class CallFuture(Future[T]):
 
 def _keep_cancelled(promise: Any) -> None:
     try:
-        ending.set_failure(promise, Cancelled())
+        fatal.set_failure(promise, Cancelled())
     except RuntimeError:
         pass  # it has an outcome, or the runtime has stopped
 
@@ -311,9 +313,9 @@ def _exception(stored: Any) -> BaseException:
     """Return the exception of a call, with the traceback of the worker as its cause, as ProcessPoolExecutor has it."""
     from concurrent.futures.process import _RemoteTraceback
 
-    from goproc.pickling import failure
+    from goproc._pickling import failure
 
-    failed = ending.Failure.read(stored)
+    failed = fatal.Failure.read(stored)
     error = failure.unpack(failed.packed, noted=False)
     text: Any = f'\n"""\n{failed.traceback()}\n"""'
     error.__cause__ = _RemoteTraceback(text)

@@ -12,12 +12,14 @@ from collections import Counter, deque
 from time import monotonic
 from typing import Any, NamedTuple
 
-from goproc import goroutine, host, scheduler
+from goproc import _goroutine as goroutine
+from goproc._channel import chan
 from goproc._executor import runner
 from goproc._executor.future import CallFuture, End
-from goproc.channel import chan
+from goproc._pickling.calls import pack_call, plain
+from goproc._proc import host
+from goproc._sched import scheduler
 from goproc.errors import Canceled, ChanClosed, OutOfSharedMemory, PickleError, RuntimeStopped, WorkerDied
-from goproc.pickling.calls import pack_call, plain
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 _QUEUED = 16_384  # calls that are in shared memory and have not begun, at most
 _NAP = 0.002  # seconds between two looks whether calls that did not fit into shared memory do now
 _BRIEFLY = 0.05  # seconds in which a goroutine that waits sees that it is cancelled
-_GRACE = 1.0  # seconds that a call of a broken pool has to end when it is cancelled
+_GRACE = 1.0  # seconds that a process takes to end, at most
 
 _numbers = itertools.count(1)
 _load: Counter[int] = Counter()  # runners of this process's pools, by the process they run on
@@ -74,7 +76,8 @@ class Pool:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.name = f"Executor-{next(_numbers)}"
-        self.broken = ""  # why
+        self.broken = ""  # why all calls have been lost
+        self._why = ""  # the same, from before they have
         self.closed = False
         self.size = 0
         self.runners: dict[Any, int] = {}  # the handle of each runner that has not ended, and its process
@@ -87,16 +90,21 @@ class Pool:
         self._tasks: Any = None
         self._ended: Any = None  # a promise, kept when the watcher ends
         self._slots: Any = None
-        self._kill_at: float | None = None
-        self._kill_signal: int = signal.SIGKILL
         self._lock = threading.Lock()
 
     # -- submitting ---------------------------------------------------------------------------------------------------
 
     def submit(
-        self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self,
+        f: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        callback: Callable[[Any], object] | None = None,
     ) -> CallFuture[Any]:
-        """Have a runner make a call; see Executor.submit()."""
+        """Have a runner make a call; see Executor.submit().
+
+        The callback is added before the call can have ended, so that the watcher makes it, never the caller.
+        """
         if self._tasks is None or self.broken or self.closed or exiting:
             self._begin()
         if self._slots is not None:
@@ -107,12 +115,18 @@ class Pool:
         futures[id(future)] = weakref.ref(future)
         if len(futures) > self._sweep_at:
             self._sweep()
+        if callback is not None:
+            future.add_done_callback(callback)
         if self.waiting or not self._send(future, f, args, kwargs):
             self.waiting.append(Waiting(future, f, args, kwargs))
             if len(self.waiting) == 1:
                 self._ring()
-        if self.started < self.size and (len(self._tasks) or not self.started):
-            self._start_runner()  # none is idle
+        if (
+            self.started < self.size
+            and len(futures) > self.started
+            and (len(self._tasks) or not self.started)
+        ):
+            self._start_runner()  # none is idle, and there are more calls than runners
         return future
 
     def _begin(self) -> None:
@@ -133,6 +147,15 @@ class Pool:
             raise RuntimeError("cannot schedule new futures after shutdown")
         if exiting:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    def usable(self) -> bool:
+        """Return True if the pool takes calls."""
+        if self.broken or self.closed:
+            return False
+        try:
+            return self._ended is None or self._ended._state == _core.G_RUNNING
+        except RuntimeStopped:
+            return False
 
     def _make(self) -> None:
         from goproc import context
@@ -164,14 +187,14 @@ class Pool:
                 call = goroutine._closed_call(call)
             return self._tasks.try_send((future, call))  # type: ignore[no-any-return]
         except PickleError as error:
-            from goproc.pickling.diagnose import explain_call
+            from goproc._pickling.diagnose import explain_call
 
             future.fail(_core.as_pickling(explain_call, error, f, args, kwargs))
             self.give_slot()
         except OutOfSharedMemory as error:
             if self._any_in_flight():
                 return False
-            from goproc.pickling.diagnose import explain_memory
+            from goproc._pickling.diagnose import explain_memory
 
             future.fail(explain_memory(error, f, args, kwargs))
             self.give_slot()
@@ -223,7 +246,7 @@ class Pool:
         """Return the exception of a call that the broken pool has lost."""
         from goproc._executor.broken import BrokenExecutor
 
-        return BrokenExecutor(self.broken or "a worker of the Executor died")
+        return BrokenExecutor(self._why or "a worker of the Executor died")
 
     # -- runners ------------------------------------------------------------------------------------------------------
 
@@ -286,11 +309,7 @@ class Pool:
             self._end_stopped(stopped)
 
     def _pause(self) -> float | None:
-        if self.waiting:
-            return _NAP
-        if self._kill_at is not None:
-            return max(0.0, self._kill_at - monotonic())
-        return None
+        return _NAP if self.waiting else None
 
     def _look(self) -> None:
         while (ended := self._watch.take()) is not None:
@@ -304,8 +323,6 @@ class Pool:
             self._feed()
         if self.closed and not self.waiting:
             self._close_tasks()
-        if self._kill_at is not None and monotonic() >= self._kill_at:
-            self._kill()
 
     def _feed(self) -> None:
         """Send the calls that have waited for room in shared memory."""
@@ -314,7 +331,7 @@ class Pool:
 
     def _end_stopped(self, stopped: RuntimeStopped) -> None:
         """The runtime has stopped, and the calls are lost with it."""
-        self.broken = str(stopped)
+        self.broken = self._why = str(stopped)
         self.waiting.clear()
         self.runners.clear()
         for future in self.unread():
@@ -355,34 +372,81 @@ class Pool:
             pass
         self.thread.join()
 
-    def break_(self, why: str, grace: float = _GRACE) -> None:
-        """Lose all calls: a worker has died. What computes on other workers is cancelled, and killed after `grace` seconds."""
-        if self.broken:
-            return
-        self.broken = why
-        self._close_tasks()
-        while self._tasks.try_recv()[1]:
-            pass
-        self.waiting.clear()
-        for future in self.unread():
-            _core.promise_break(future)
-        self._cancel_ctx()
-        self._kill_at = monotonic() + grace
-        for handle in list(self.runners):
-            handle.cancel()
-        self._ring()
+    def break_(self, why: str) -> None:
+        """Lose all calls: a worker has died. Those that run on other workers end, too, as far as they are alone there."""
+        if not self._why:
+            self._why = why
+            self._end_runners(alone=True)
+            self._lose()
 
     def kill(self, why: str, number: int) -> None:
-        """End the calls that run by a signal to their processes, and lose the others."""
-        self._kill_signal = number
+        """Lose all calls; end those that run by a signal to their processes. Return when they have ended."""
         self.closed = True
-        if self._tasks is not None and self._ended is not None:
-            self.break_(why, grace=_BRIEFLY)
+        if self._tasks is not None and not self._why:
+            self._why = why
+            self._end_runners(number)
+            self._lose()
 
-    def _kill(self) -> None:
-        self._kill_at = None
-        for pid in self.processes():
-            os.kill(pid, self._kill_signal)
+    def _end_runners(self, number: int = signal.SIGKILL, alone: bool = False) -> None:
+        """Cancel the runners, and end the processes of those that compute.
+
+        Args:
+            number: the signal.
+            alone: leave a process in which other goroutines run; its call goes on, and nobody reads the result.
+        """
+        self._close_tasks()
+        self._drop_queued()
+        for handle in list(self.runners):
+            handle.cancel()
+        until = monotonic() + _BRIEFLY
+        busy = [handle for handle in list(self.runners) if not _ends(handle, until)]
+        for handle in busy:
+            proc = self.runners.get(handle)
+            if proc and not (alone and _others(proc, handle.id)):
+                _signal(proc, number)
+                _ends(handle, monotonic() + _GRACE)
+
+    def _lose(self) -> None:
+        self.broken = self._why
+        self.waiting.clear()
+        for future in self.unread():
+            try:
+                _core.promise_break(future)
+            except RuntimeStopped:
+                pass
+        self._cancel_ctx()
+        self._ring()
+
+    def _drop_queued(self) -> None:
+        try:
+            while self._tasks.try_recv()[1]:
+                pass
+        except ChanClosed:
+            pass  # it is empty
+
+
+def _ends(handle: Any, until: float) -> bool:
+    """Return True if a runner ends before a time."""
+    try:
+        handle.join(max(0.0, until - monotonic()))
+    except TimeoutError:
+        return False
+    return True
+
+
+def _others(proc: int, runner_id: int) -> bool:
+    """Return True if goroutines other than a runner have begun on a process."""
+    return any(
+        where == proc and started and id_ != runner_id
+        for id_, _, _, where, started, _, _ in _core.goroutines()
+    )
+
+
+def _signal(proc: int, number: int) -> None:
+    try:
+        os.kill(_core.pids()[proc], number)
+    except ProcessLookupError:
+        pass  # it has died by itself
 
 
 def _least_loaded() -> int:

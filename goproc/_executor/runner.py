@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from goproc import ending, forked, goroutine, scheduler, stdio
+from goproc import _goroutine as goroutine
+from goproc._pickling import homes
+from goproc._proc import fatal, forked, stdio
+from goproc._sched import scheduler
 from goproc.errors import Cancelled, OutOfSharedMemory, PickleError
-from goproc.pickling import homes
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -12,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from goproc.channel import RecvChan
-    from goproc.g import G
+    from goproc._channel import RecvChan
+    from goproc._sched.g import G
     from goproc.sync import Semaphore
 
 ENDED, USED_UP = "ended", "used up"  # what run() returns
@@ -69,7 +71,7 @@ def _initialize(initializer: Callable[..., object], initargs: tuple[Any, ...]) -
         import logging
 
         logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
-        raise InitializerFailed(f"{type(exc).__name__}: {ending.first_line(exc)}") from None
+        raise InitializerFailed(f"{type(exc).__name__}: {fatal.first_line(exc)}") from None
 
 
 def _answer(g: G, promise: Any, call: Any) -> None:
@@ -126,6 +128,6 @@ def _refuse(promise: Any, exc: BaseException) -> None:
 
 def _fail(promise: Any, exc: BaseException) -> None:
     try:
-        ending.set_failure(promise, exc)
+        fatal.set_failure(promise, exc)
     except RuntimeError:
         pass  # it has been broken meanwhile

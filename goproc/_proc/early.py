@@ -72,6 +72,27 @@ def start(words: Sequence[str], environ: Mapping[str, str], flags: Sequence[str]
     return ["-X", f"{OPTION}={kept}.{zygote.pid}.{zygote.keeper}"]
 
 
+def start_here() -> None:
+    """Start the zygote of this process ahead of its first use, with the imports of its script, unless there is one.
+
+    For modules that are imported because goproc will be used, and by programs that import much.
+    """
+    global _early, _file
+    from goproc._proc import launch
+
+    main = sys.modules.get("__main__")
+    script = getattr(main, "__file__", None)
+    if _early is not None or script is None or getattr(main, "__spec__", None) is not None:
+        return
+    words = [script, *sys.argv[1:]]
+    plan = launch.plan(sys.path, words, launch.interpreter_flags())
+    try:
+        zygote = launch.launch(plan, os.environ, quiet=True)
+    except (OSError, RuntimeError):
+        return  # the first use starts one
+    _early, _file = zygote, _identity(zygote.control)
+
+
 def _script_path(words: Sequence[str]) -> list[str]:
     """Return sys.path as the script will find it."""
     if sys.flags.safe_path:

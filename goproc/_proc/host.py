@@ -298,6 +298,17 @@ def _configured(
     return _Runtime(procs, memory, pin, policy, setup)
 
 
+def may_start() -> bool:
+    """Return True if this process may have a runtime: it is no fork of one that has, and not at its end."""
+    return not (_forked or _ended)
+
+
+def prepare() -> None:
+    """Start the zygote of the runtime to come, if this program may have one: its workers then share what it imports."""
+    if may_start() and not _core.attached() and not _owned_by_another():
+        early.start_here()
+
+
 def ensure(procs_at_least: int = 0) -> None:
     """Start the runtime with the defaults unless it runs.
 
