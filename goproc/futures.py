@@ -23,9 +23,8 @@ from itertools import islice
 from typing import Any, ParamSpec, TypeVar
 
 from goproc._executor.future import Future
-from goproc._executor.pool import Pool, Process, Setup
+from goproc._executor.pool import MOST, Pool, Process, Setup
 from goproc._proc.host import procs
-from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BrokenExecutor", "CancelledError", "Executor", "Future", "UnreadableCall"]
 
-MOST_WORKERS = _core.MAX_PROCS - 1
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -55,7 +53,9 @@ class Executor(_base.Executor):
     """Runs calls on the workers of goproc, one at a time in each process: concurrent.futures.Executor.
 
     Args:
-        max_workers: how many calls run at once, each in a process of its own. Default: one for each worker, `procs()`.
+        max_workers: how many calls run at once, each in a process of its own. Default: one for each worker, `procs()`. If
+            this is the first use of goproc, so many workers start. A runtime that runs already gets no more: with fewer
+            workers than `max_workers`, as many calls run at once as there are workers.
         mp_context: accepted, so that it can stand where a ProcessPoolExecutor stood; unused.
         initializer: called in each process before its first call. If it raises, the Executor is broken.
         initargs: the arguments of `initializer`.
@@ -84,7 +84,7 @@ class Executor(_base.Executor):
         max_pending: int | None = None,
     ) -> None:
         self._pool: Pool | None = None
-        _check_count("max_workers", max_workers, MOST_WORKERS)
+        _check_count("max_workers", max_workers, MOST)
         _check_count("max_tasks_per_child", max_tasks_per_child)
         _check_count("max_pending", max_pending)
         if initializer is not None and not callable(initializer):
@@ -115,6 +115,11 @@ class Executor(_base.Executor):
     def _usable(self) -> bool:
         """Return True if the Executor takes calls: nothing has ended it, nor the runtime that it belongs to."""
         return self._pool is not None and self._pool.usable()
+
+    def _has(self, max_workers: int, initializer: Callable[..., object]) -> bool:
+        """Return True if the Executor was made with these arguments."""
+        setup = self._pool.setup  # type: ignore[union-attr]
+        return (setup.workers, setup.initializer) == (max_workers, initializer)
 
     def submit_many(self, fn: Callable[..., T], /, *iterables: Iterable[Any]) -> list[Future[T]]:
         """Submit a call for each item of an iterable, or for each tuple of several, as map() does; return the futures."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 from goproc._proc import host
@@ -31,8 +32,9 @@ from joblib._parallel_backends import (
     SequentialBackend,
 )
 
+from goproc._executor.pool import MOST
 from goproc._proc import topology
-from goproc.futures import MOST_WORKERS, Executor, Future
+from goproc.futures import Executor, Future
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GoprocBackend", "register"]
 
-_idle: dict[int, list[Executor]] = {}  # by the number of their workers: no Parallel uses them now
+_idle: list[Executor] = []  # that no Parallel uses now
 
 
 class GoprocBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
@@ -60,7 +62,7 @@ class GoprocBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
     MIN_IDEAL_BATCH_DURATION = 0.005
     MAX_IDEAL_BATCH_DURATION = 0.1
 
-    _executor: Executor | None = None
+    _workers: Executor | None = None
     parallel: Any = None
 
     def __reduce__(self) -> Any:
@@ -80,26 +82,46 @@ class GoprocBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
                 )
             return 1
         if n_jobs < 0:
-            return max(_workers() + 1 + n_jobs, 1)
-        return min(n_jobs, MOST_WORKERS)
+            return max(_worker_count() + 1 + n_jobs, 1)
+        return min(n_jobs, MOST)
 
     def configure(
-        self, n_jobs: int = 1, parallel: Any = None, prefer: Any = None, require: Any = None, **unused: Any
+        self,
+        n_jobs: int = 1,
+        parallel: Any = None,
+        prefer: Any = None,
+        require: Any = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        **unused: Any,
     ) -> int:
-        """Make ready for a Parallel and return the number of workers."""
+        """Make ready for a Parallel and return the number of workers.
+
+        Args:
+            n_jobs: how many batches of calls run at once.
+            parallel: the Parallel.
+            prefer: unused, as joblib has chosen the backend already.
+            require: unused likewise.
+            initializer: called once in each process, with `initargs`, before its first call.
+            initargs: its arguments.
+            unused: parameters of joblib's other backends.
+        """
         n_jobs = self.effective_n_jobs(n_jobs)
         if n_jobs == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
+        if initializer is None:
+            initializer = self.backend_kwargs.get("initializer")
+            initargs = self.backend_kwargs.get("initargs", ())
         self.parallel = parallel
         self._release()
-        self._executor = _take(n_jobs)
+        self._workers = _take(n_jobs, _Begin(initializer, tuple(initargs)))
         return n_jobs
 
     def submit(self, func: Callable[[], Any], callback: Callable[[Any], object] | None = None) -> Future[Any]:
         """Run a batch of calls. The callback gets the future, in a thread that runs no goroutines."""
         if self.inner_max_num_threads is not None:
             func = _Threads(func, self.inner_max_num_threads)
-        return self._executor._submit(func, callback)  # type: ignore[union-attr]
+        return self._workers._submit(func, callback)  # type: ignore[union-attr]
 
     apply_async = submit  # what joblib 1.3 and 1.4 call
 
@@ -113,13 +135,13 @@ class GoprocBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         self.reset_batch_stats()
 
     def _release(self) -> None:
-        executor, self._executor = self._executor, None
+        executor, self._workers = self._workers, None
         if executor is not None:
-            _idle.setdefault(executor._max_workers, []).append(executor)
+            _idle.append(executor)
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """A call has failed: end those that run, and forget the others."""
-        executor, self._executor = self._executor, None
+        executor, self._workers = self._workers, None
         if executor is not None:
             executor.kill_workers()
         if ensure_ready:
@@ -170,7 +192,7 @@ def _can_run() -> bool:
     return host.may_start() and not daemon
 
 
-def _workers() -> int:
+def _worker_count() -> int:
     """Return how many workers the runtime has, or would have. Start nothing."""
     if _core.attached():
         return max(1, _core.procs() - 1)
@@ -179,14 +201,28 @@ def _workers() -> int:
     return topology.default_procs()
 
 
-def _take(n_jobs: int) -> Executor:
+@dataclass(frozen=True)
+class _Begin:
+    """What each process does before its first call."""
+
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+
+    def __call__(self) -> None:
+        register()  # a call may name the backend
+        if self.initializer is not None:
+            self.initializer(*self.initargs)
+
+
+def _take(n_jobs: int, begin: _Begin) -> Executor:
     """Return an Executor that no other Parallel uses: one that aborts must not end the calls of another."""
-    idle = _idle.get(n_jobs, [])
-    while idle:
-        executor = idle.pop()
-        if executor._usable():
+    for executor in list(_idle):
+        if not executor._usable():
+            _idle.remove(executor)
+        elif executor._has(n_jobs, begin):
+            _idle.remove(executor)
             return executor
-    return Executor(n_jobs, initializer=register)  # a call may name the backend
+    return Executor(n_jobs, initializer=begin)
 
 
 def register() -> None:

@@ -26,6 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+MOST = _core.MAX_PROCS - 1  # workers
 _QUEUED = 16_384  # calls that are in shared memory and have not begun, at most
 _NAP = 0.002  # seconds between two looks whether calls that did not fit into shared memory do now
 _BRIEFLY = 0.05  # seconds in which a goroutine that waits sees that it is cancelled
@@ -164,7 +165,7 @@ class Pool:
         wanted = self.setup.workers
         if not _core.attached():
             host.ensure(wanted or 0)
-        self.size = wanted or max(1, host.procs())
+        self.size = min(wanted or MOST, max(1, host.procs()))
         if self.setup.pending_at_most is not None:
             self._slots = Semaphore(self.setup.pending_at_most)
         self._ctx, self._cancel_ctx = context.with_cancel(context.background())

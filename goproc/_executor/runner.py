@@ -71,6 +71,7 @@ def _initialize(initializer: Callable[..., object], initargs: tuple[Any, ...]) -
         import logging
 
         logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
+        _settle()
         raise InitializerFailed(f"{type(exc).__name__}: {fatal.first_line(exc)}") from None
 
 
@@ -110,12 +111,20 @@ def _answer(g: G, promise: Any, call: Any) -> None:
 
 
 def _tidy_up(g: G) -> None:
-    """Leave nothing of a call to the next one: its unfinished lines, its globals."""
+    """Leave nothing of a call to the next one: its unfinished lines, its records on their way to the script, its globals."""
     g.function = None
     stdio.finish(g.greenlet)
+    if goroutine.on_end is not None:
+        _settle()
     private, g.private = g.private, None
     if private is not None:
         homes.release(private)
+
+
+def _settle() -> None:
+    from goproc import _logs
+
+    _logs.settle()
 
 
 def _refuse(promise: Any, exc: BaseException) -> None:

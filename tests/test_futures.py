@@ -1,0 +1,522 @@
+"""goproc.futures: what an Executor and its futures do. The tests of CPython run by scripts/cpython_futures_suite.py."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import gc
+import os
+import sqlite3
+import threading
+import weakref
+from concurrent.futures import CancelledError
+from typing import Any
+
+import pytest
+from peek import until
+from programs import Run, ok
+
+import goproc
+from goproc import chan, go
+from goproc.errors import PickleError
+from goproc.futures import Executor, Future, UnreadableCall
+
+
+def square(x: int) -> int:
+    return x * x
+
+
+def fail(x: object) -> None:
+    raise KeyError(x)
+
+
+class Unreadable:
+    """Can be pickled, and not be read."""
+
+    def __reduce__(self) -> Any:
+        return int, ("not a number",)
+
+
+def made(kind: type) -> Any:
+    return kind()
+
+
+# -- submit and result ------------------------------------------------------------------------------------------------
+
+
+def test_the_result_comes_from_another_process(runtime2: Any) -> None:
+    with Executor() as executor:
+        future = executor.submit(os.getpid)
+        assert future.result() != os.getpid()
+        assert future.done() and not future.running() and not future.cancelled()
+
+
+def test_functions_of_the_script_and_closures_travel(runtime2: Any) -> None:
+    factor = 7
+    with Executor() as executor:
+        assert executor.submit(lambda x, *, y: factor * x + y, 2, y=1).result() == 15
+
+
+def test_an_exception_has_the_remote_traceback_as_its_cause(runtime2: Any) -> None:
+    with Executor() as executor:
+        future = executor.submit(fail, "here")
+        with pytest.raises(KeyError) as info:
+            future.result()
+        assert "raise KeyError(x)" in str(info.value.__cause__)
+        assert not getattr(info.value, "__notes__", None)
+        assert future.exception() is info.value
+
+
+def test_all_workers_make_calls_at_once(runtime2: Any) -> None:
+    barrier = goproc.sync.Barrier(2)
+    with Executor(2) as executor:
+        futures = [executor.submit(lambda: (barrier.wait(), os.getpid())[1]) for _ in range(2)]
+        assert len({future.result(20) for future in futures}) == 2
+
+
+def test_one_call_at_a_time_in_each_process(runtime2: Any) -> None:
+    running, gate = goproc.Atomic(0), chan()
+
+    def call() -> int:
+        n = running.add(1)
+        gate.recv_ok()  # others of the process could run now
+        running.add(-1)
+        return n
+
+    with Executor(2) as executor:
+        futures = [executor.submit(call) for _ in range(8)]
+        until(lambda: running.load() == 2)
+        gate.close()
+        assert max(future.result(20) for future in futures) == 2
+
+
+def test_max_workers_limits_how_many_run(runtime2: Any) -> None:
+    with Executor(1) as executor:
+        assert len({future.result() for future in [executor.submit(os.getpid) for _ in range(6)]}) == 1
+
+
+def test_calls_begin_in_the_order_of_submission(runtime2: Any) -> None:
+    order = chan(100)
+    with Executor(1) as executor:
+        for i in range(100):
+            executor.submit(order.send, i)
+    assert order.recv_many(100) == list(range(100))
+
+
+def test_more_calls_than_shared_memory_takes(runtime2: Any) -> None:
+    with Executor(2) as executor:
+        futures = [executor.submit(square, i) for i in range(40_000)]
+        assert sum(future.result() for future in futures) == sum(i * i for i in range(40_000))
+
+
+def test_what_cannot_be_pickled_fails_the_future_with_the_path(runtime2: Any) -> None:
+    with Executor() as executor:
+        future = executor.submit(square, [1, sqlite3.connect(":memory:")])  # type: ignore[arg-type]
+        with pytest.raises(PickleError, match=r"argument 1 of square -> \[1\] -> sqlite3.Connection"):
+            future.result()
+        assert executor.submit(square, 2).result() == 4
+
+
+def test_a_result_that_cannot_be_pickled_fails_the_future(runtime2: Any) -> None:
+    with Executor() as executor, pytest.raises(PickleError, match=r"the result of .*lock"):
+        executor.submit(threading.Lock).result()
+
+
+@pytest.mark.parametrize("way", ["argument", "result"])
+def test_what_cannot_be_read_fails_its_future_alone(runtime2: Any, way: str) -> None:
+    with Executor() as executor:
+        future = (
+            executor.submit(square, Unreadable()) if way == "argument" else executor.submit(made, Unreadable)
+        )  # type: ignore[arg-type]
+        with pytest.raises(UnreadableCall, match="could not be read"):
+            future.result()
+        assert isinstance(future.exception(), concurrent.futures.process.BrokenProcessPool)
+        assert executor.submit(square, 3).result() == 9
+
+
+def test_what_is_not_callable_is_refused_at_once(runtime2: Any) -> None:
+    with Executor() as executor, pytest.raises(TypeError, match="'int' object is not callable"):
+        executor.submit(7)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "error"),
+    [
+        ("max_workers", 0, ValueError),
+        ("max_workers", -1, ValueError),
+        ("max_workers", 256, ValueError),
+        ("max_workers", 1.5, TypeError),
+        ("max_pending", 0, ValueError),
+        ("max_pending", "3", TypeError),
+        ("max_tasks_per_child", 0, ValueError),
+        ("max_tasks_per_child", 2.0, TypeError),
+        ("initializer", 3, TypeError),
+    ],
+)
+def test_bad_arguments(argument: str, value: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=argument):
+        Executor(**{argument: value})
+
+
+# -- waiting ----------------------------------------------------------------------------------------------------------
+
+
+def test_result_parks_the_goroutine_only(runtime2: Any) -> None:
+    gate, seen = chan(), []
+
+    def other() -> None:
+        seen.append("other")
+        gate.close()
+
+    with Executor() as executor:
+        future = executor.submit(gate.recv_ok)
+        go.local(other)
+        assert future.result(20) == (None, False)
+        assert seen == ["other"]
+
+
+def test_result_gives_up_after_a_time(runtime2: Any) -> None:
+    gate = chan()
+    with Executor() as executor:
+        future = executor.submit(gate.recv_ok)
+        with pytest.raises(TimeoutError):
+            future.result(0.01)
+        gate.close()
+        assert future.result(20) == (None, False)
+
+
+def test_select_takes_futures(runtime2: Any) -> None:
+    gate = chan()
+    with Executor(2) as executor:
+        slow, quick = executor.submit(gate.recv_ok), executor.submit(square, 3)
+        assert goproc.select(slow, quick, timeout=20).index == 1
+        gate.close()
+        assert goproc.select(slow, timeout=20).index == 0
+
+
+def test_as_completed_takes_futures(runtime2: Any) -> None:
+    with Executor(2) as executor:
+        futures = executor.submit_many(square, range(20))
+        assert sorted(f.result() for f in goproc.as_completed(futures, 20)) == [i * i for i in range(20)]
+
+
+def test_the_functions_of_concurrent_futures_take_futures(runtime2: Any) -> None:
+    with Executor(2) as executor:
+        futures = executor.submit_many(square, range(20))
+        done, rest = concurrent.futures.wait(futures, 20)
+        assert (len(done), len(rest)) == (20, 0)
+        futures = executor.submit_many(square, range(20))
+        found = {future.result() for future in concurrent.futures.as_completed(futures, 20)}
+        assert found == {i * i for i in range(20)}
+
+
+def test_a_callback_is_made_in_a_thread_although_nobody_waits(runtime2: Any) -> None:
+    called = threading.Event()
+    threads = []
+
+    def callback(future: Future[int]) -> None:
+        threads.append((threading.current_thread().name, future.result()))
+        called.set()
+
+    gate = chan()
+    with Executor(1) as executor:
+        future = executor.submit(gate.recv_ok)
+        future.add_done_callback(callback)
+        gate.close()
+        assert called.wait(20)
+        assert threads[0][0].startswith("goproc-Executor")
+        future.add_done_callback(callback)  # it has ended: at once
+        assert threads[1][0] == threading.current_thread().name
+
+
+def test_a_callback_that_raises_is_logged(runtime2: Any, caplog: pytest.LogCaptureFixture) -> None:
+    def callback(future: Future[int]) -> None:
+        raise OSError("of the callback")
+
+    with Executor(1) as executor:
+        executor.submit(square, 1).add_done_callback(callback)
+    assert "of the callback" in caplog.text
+    caplog.clear()  # its traceback holds the future
+
+
+def test_a_future_in_another_goroutine_is_a_handle(runtime2: Any) -> None:
+    with Executor(1) as executor:
+        good, bad = executor.submit(square, 5), executor.submit(fail, 1)
+        assert go(lambda: good.result()).result() == 25
+        with pytest.raises(KeyError):
+            go(lambda: bad.result()).result()
+
+
+def test_a_thread_can_submit_and_wait(runtime2: Any) -> None:
+    found: list[int] = []
+    with Executor(2) as executor:
+        threads = [
+            threading.Thread(target=lambda i=i: found.append(executor.submit(square, i).result(20)))
+            for i in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(found) == [i * i for i in range(8)]
+
+
+def test_an_executor_on_a_worker(runtime2: Any) -> None:
+    def outer() -> list[int]:
+        with Executor(2) as executor:
+            return list(executor.map(square, range(5)))
+
+    with Executor(2) as executor:
+        assert executor.submit(outer).result(20) == [0, 1, 4, 9, 16]
+
+
+# -- cancelling -------------------------------------------------------------------------------------------------------
+
+
+def test_cancel_before_and_after_the_beginning(runtime2: Any) -> None:
+    gate, begun = chan(), chan(1)
+    with Executor(1) as executor:
+        first = executor.submit(lambda: (begun.send(1), gate.recv_ok()))
+        second = executor.submit(square, 2)
+        assert begun.recv(20) == 1
+        assert first.running() and not first.cancel()
+        assert second.cancel() and second.cancelled() and second.done()
+        assert second.cancel()  # again: it is
+        with pytest.raises(CancelledError):
+            second.result()
+        gate.close()
+        first.result(20)
+
+
+def test_those_who_wait_hear_of_a_cancelled_future(runtime2: Any) -> None:
+    gate, told = chan(), threading.Event()
+    with Executor(1) as executor:
+        executor.submit(gate.recv_ok)
+        future = executor.submit(square, 2)
+        future.add_done_callback(lambda f: told.set())
+        waiting = go.local(future.exception)
+        goproc.yield_now()
+        assert future.cancel()
+        assert isinstance(waiting.exception(20), CancelledError)
+        assert told.wait(20)
+        assert concurrent.futures.wait([future], 20).done == {future}
+        gate.close()
+
+
+def test_shutdown_can_cancel_what_has_not_begun(runtime2: Any) -> None:
+    gate, begun = chan(), chan(1)
+    executor = Executor(1)
+    futures = [executor.submit(lambda: (begun.send(1), gate.recv_ok()))]
+    futures += [executor.submit(square, i) for i in range(50)]  # type: ignore[misc]
+    begun.recv(20)
+    executor.shutdown(wait=False, cancel_futures=True)
+    assert [future.cancelled() for future in futures] == [False] + 50 * [True]
+    with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
+        executor.submit(square, 1)
+    gate.close()
+    executor.shutdown()
+
+
+# -- map --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunksize", [1, 3, 100])
+@pytest.mark.parametrize("buffersize", [None, 1, 4])
+def test_map(runtime2: Any, chunksize: int, buffersize: int | None) -> None:
+    with Executor(2) as executor:
+        found = executor.map(pow, range(10), range(10), chunksize=chunksize, buffersize=buffersize)
+        assert list(found) == [i**i for i in range(10)]
+
+
+def test_map_with_buffersize_draws_as_results_are_taken(runtime2: Any) -> None:
+    drawn: list[int] = []
+
+    def numbers() -> Any:
+        for i in range(100):
+            drawn.append(i)
+            yield i
+
+    with Executor(2) as executor:
+        results = executor.map(square, numbers(), buffersize=3)
+        assert len(drawn) == 3
+        assert next(results) == 0
+        assert len(drawn) == 4
+        assert sum(1 for _ in results) == 99
+
+
+def test_map_goes_on_after_an_exception(runtime2: Any) -> None:
+    with Executor(2) as executor:
+        results = executor.map(divmod, [4, 1, 9], [2, 0, 3])
+        assert next(results) == (2, 0)
+        with pytest.raises(ZeroDivisionError):
+            next(results)
+        assert next(results) == (3, 0)
+        with pytest.raises(StopIteration):
+            next(results)
+
+
+def test_a_dropped_map_cancels_the_rest(runtime2: Any) -> None:
+    gate, calls = chan(), goproc.Atomic(0)
+
+    def call(i: int) -> None:
+        calls.add(1)
+        gate.recv_ok()
+
+    with Executor(1) as executor:
+        results = executor.map(call, range(50))
+        until(lambda: calls.load() == 1)
+        del results
+        gate.close()
+    assert calls.load() == 1
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "error"),
+    [("chunksize", 0, ValueError), ("buffersize", 0, ValueError), ("buffersize", 1.5, TypeError)],
+)
+def test_bad_arguments_of_map(runtime2: Any, argument: str, value: Any, error: type[Exception]) -> None:
+    with Executor(1) as executor, pytest.raises(error, match=argument):
+        executor.map(square, [1], **{argument: value})
+
+
+# -- the workers ------------------------------------------------------------------------------------------------------
+
+
+def test_the_initializer_runs_once_in_each_process(runtime2: Any) -> None:
+    started = goproc.Atomic(0)
+
+    def begin(name: str) -> None:
+        started.add(1)
+        os.environ["BEGUN"] = name
+
+    with Executor(2, initializer=begin, initargs=("so",)) as executor:
+        found = [future.result() for future in [executor.submit(os.getenv, "BEGUN") for _ in range(20)]]
+    assert found == 20 * ["so"]
+    assert 1 <= started.load() <= 2
+
+
+def test_an_initializer_that_raises_breaks_the_executor(runtime2: Any) -> None:
+    def begin() -> None:
+        raise OSError("no database")
+
+    executor = Executor(1, initializer=begin)
+    future = executor.submit(square, 1)
+    with pytest.raises(concurrent.futures.BrokenExecutor, match=r"initializer .* OSError: no database"):
+        future.result(20)
+    until(lambda: executor._broken)
+    with pytest.raises(concurrent.futures.BrokenExecutor):
+        executor.submit(square, 1)
+    executor.shutdown()
+
+
+def test_max_pending_blocks_submit(runtime2: Any) -> None:
+    gate, submitted = chan(), []
+
+    def submit_all() -> None:
+        for _ in range(6):
+            submitted.append(executor.submit(gate.recv_ok))
+            assert len([f for f in submitted if not f.done()]) <= 3 + 1
+
+    with Executor(1, max_pending=3) as executor:
+        g = go.local(submit_all)
+        until(lambda: len(submitted) == 3)
+        goproc.sleep(0.02)
+        assert len(submitted) == 3
+        assert submitted[2].cancel()  # makes room
+        until(lambda: len(submitted) == 4)
+        gate.close()
+        g.result(20)
+
+
+def test_output_of_a_call_comes_before_its_result(run: Run) -> None:
+    done = run("""
+        from goproc.futures import Executor
+
+        def work(i):
+            print("call", i, end="")
+            return i
+
+        with Executor(1) as executor:
+            for i in range(3):
+                assert executor.submit(work, i).result() == i
+                print(" result", i, flush=True)
+    """)
+    assert ok(done) == "call 0 result 0\ncall 1 result 1\ncall 2 result 2\n"
+
+
+# -- the end ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_dropped_executor_finishes_its_calls(runtime2: Any) -> None:
+    executor = Executor(2)
+    futures = executor.submit_many(square, range(20))
+    pool, thread = weakref.ref(executor._pool), executor._pool.thread
+    del executor
+    assert [future.result(20) for future in futures] == [i * i for i in range(20)]
+    thread.join(20)
+    assert not thread.is_alive()
+    del futures
+    gc.collect()
+    assert pool() is None
+
+
+def test_pending_calls_are_finished_at_the_end_of_the_program(run: Run) -> None:
+    done = run("""
+        import time
+        from goproc.futures import Executor
+
+        def work(i):
+            time.sleep(0.1)
+            print("done", i)
+
+        executor = Executor(2)
+        for i in range(4):
+            executor.submit(work, i)
+    """)
+    assert sorted(ok(done).splitlines()) == [f"done {i}" for i in range(4)]
+
+
+def test_more_workers_than_cpus_are_started(run: Run) -> None:
+    done = run("""
+        import os, time
+        from goproc import sync
+        from goproc.futures import Executor
+
+        with Executor(5) as executor:  # the first use of goproc
+            executor.submit(abs, 1)
+            barrier = sync.Barrier(5)
+            futures = [executor.submit(lambda: (barrier.wait(), os.getpid())[1]) for _ in range(5)]
+            print(len({future.result() for future in futures}))
+    """)
+    assert ok(done) == "5\n"
+
+
+def test_ctrl_c_ends_the_program(run: Run) -> None:
+    done = run("""
+        import os, signal, threading, time
+        from goproc.futures import Executor
+
+        with Executor(2) as executor:
+            futures = [executor.submit(time.sleep, 60) for _ in range(10)]
+            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+            futures[0].result()
+    """)
+    assert done.status in (130, -2), done
+
+
+def test_the_runtime_ends_before_the_executor(run: Run) -> None:
+    done = run("""
+        import time, goproc
+        from goproc.futures import Executor
+
+        with goproc.runtime(procs=1):
+            executor = Executor()
+            print(executor.submit(abs, -3).result())
+            late = executor.submit(time.sleep, 60)
+            late.add_done_callback(lambda f: print(type(f.exception()).__name__, flush=True))
+        executor.shutdown()
+        try:
+            executor.submit(abs, 1)
+        except RuntimeError as error:
+            print(type(error).__name__)
+    """)
+    assert ok(done) == "3\nRuntimeStopped\nBrokenExecutor\n"
