@@ -10,7 +10,8 @@ import pytest
 from goproc.shm import _core
 
 pytestmark = pytest.mark.skipif(
-    not hasattr(_core, "DEBUG"), reason="only a build with GOPROC_DEBUG=1 has the checks: see scripts/sanitize"
+    not hasattr(_core, "DEBUG"),
+    reason="only a build with GOPROC_DEBUG=1 has the checks: see scripts/sanitize",
 )
 
 
