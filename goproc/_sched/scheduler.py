@@ -626,9 +626,17 @@ def park(
             current = g
             return (g.greenlet or _greenlet_for(g)).switch, me, until is not None
     except BaseException:
-        parked(me, False, True)
+        current = me
+        me.parked = scheduling = False
+        _put_back(me)
         raise
-    return parked(me, until is not None, False)
+    # As parked(), which would begin with a bytecode at which a signal's handler can raise.
+    scheduling = False
+    told = me.told
+    me.waits_on = None
+    if until is not None and told:
+        _forget_timer()
+    return told
 
 
 def parked(me: G, timed: bool, failed: bool) -> bool:
@@ -657,16 +665,25 @@ def parked(me: G, timed: bool, failed: bool) -> bool:
 
 def _park_whole(slot: int, until: float | None, reason: str, handle: object) -> bool:
     """As park(), until the wait is over."""
-    begun = park(slot, until, reason, handle)
-    if not isinstance(begun, tuple):
-        return begun
-    switch, me, timed = begun
+    global current, scheduling
+    me = current
     try:
+        begun = park(slot, until, reason, handle)
+        if isinstance(begun, bool):
+            return begun
+        switch, _, timed = begun
         switch()
     except BaseException:
-        parked(me, timed, True)
+        current = me
+        me.parked = scheduling = False
+        _put_back(me)
         raise
-    return parked(me, timed, False)
+    scheduling = False
+    told = me.told
+    me.waits_on = None
+    if timed and told:
+        _forget_timer()
+    return told
 
 
 def expire(reason: str, over: bool) -> None:
