@@ -53,9 +53,9 @@ class _Waiter:
         if not self.future.done():
             self.future.set_result(None)
 
-    def fail(self) -> None:
+    def fail(self, text: str) -> None:
         if not self.future.done():
-            self.future.set_exception(RuntimeStopped("the goproc runtime stopped"))
+            self.future.set_exception(RuntimeStopped(text))
 
 
 def _waits() -> _core.Awaits:
@@ -77,9 +77,9 @@ def _serve(waits: _core.Awaits) -> None:
                 if waiter is not None:
                     ready.setdefault(waiter.loop, []).append(waiter)
                 del found, waiter
-        except RuntimeStopped:
+        except RuntimeStopped as exc:
             for waiter in waits.drop():
-                _call(waiter.loop, waiter.fail)
+                _call(waiter.loop, waiter.fail, str(exc))
             return
         for loop, waiters in ready.items():
             _call(loop, _wake_all, waiters)

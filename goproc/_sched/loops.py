@@ -46,7 +46,7 @@ def watch() -> bool:
     _replace(events)
     running = events._get_running_loop()
     if running is not None:
-        _share_waits(getattr(running, "_selector", None))
+        _share_waits(running)
     return running is not None
 
 
@@ -75,7 +75,7 @@ def _replace(events: Any) -> None:
         original(loop)
         _note(loop is not None)
         if loop is not None and get_ident() == scheduler.thread:
-            _share_waits(getattr(loop, "_selector", None))
+            _share_waits(loop)
 
     events._set_running_loop = _set_running_loop
     asyncio: Any = sys.modules.get("asyncio")
@@ -111,10 +111,13 @@ def _note(runs: bool) -> None:
 class _Waits:
     """The select() of a selector whose loop runs in a goroutine."""
 
-    __slots__ = ("_given", "_select")
+    __slots__ = ("_given", "_ready", "_select")
 
-    def __init__(self, select: Callable[[float | None], Any]) -> None:
+    def __init__(self, select: Callable[[float | None], Any], ready: Any) -> None:
         self._select = select
+        self._ready = (
+            ready  # the loop's callbacks: a signal's handler may add one, as that of a notebook's kernel does
+        )
         self._given = 0.0  # when others had their turn last
 
     def __call__(self, timeout: float | None = None) -> Any:
@@ -131,14 +134,19 @@ class _Waits:
                 self._given = monotonic()
                 scheduler.give_turn()
             scheduler.meet_interrupt()
-            if events or monotonic() >= until:
+            if (
+                not _core.attached()
+            ):  # the runtime has ended by itself; its operations tell those who wait for them
+                return events if events or self._ready else self._select(timeout)
+            if events or self._ready or monotonic() >= until:
                 return events
 
 
-def _share_waits(selector: Any) -> None:
-    """Let others run while the loop of a selector waits."""
+def _share_waits(loop: Any) -> None:
+    """Let others run while a loop waits."""
+    selector: Any = getattr(loop, "_selector", None)
     if hasattr(selector, "__dict__") and type(getattr(selector, "select", None)) is not _Waits:
-        selector.select = _Waits(selector.select)
+        selector.select = _Waits(selector.select, getattr(loop, "_ready", ()))
 
 
 # -- switching -----------------------------------------------------------------------------------------------

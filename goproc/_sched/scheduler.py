@@ -883,8 +883,16 @@ def _checkpoint() -> None:
 
 
 def meet_interrupt() -> None:
-    """Raise what the running goroutine was interrupted with, as an operation that blocks does."""
-    if current.interrupt is not None and not current.shielded:
+    """Raise what the running goroutine was interrupted with, as an operation that blocks does. For a loop that waits.
+
+    Not that the runtime has ended: that concerns the tasks that use it, and not the loop. It is forgotten.
+    """
+    if current.interrupt is None or current.shielded:
+        return
+    if type(current.interrupt) is RuntimeStopped and on_lost is not None:
+        current.interrupt = None
+        on_lost()
+    else:
         raise_interrupt()
 
 

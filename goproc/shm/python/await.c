@@ -397,6 +397,10 @@ static PyObject *awaits_wait(Awaits *self, PyObject *unused) {
     self->busy = true;
     int r = self->touched ? 1 : wait_fired((uint32_t)self->collector, &w);
     self->busy = false;
+    if (r < 0 && !live(self->run)) {
+        PyErr_Clear();
+        raise_stopped("the goproc runtime stopped", self->run); /* and why */
+    }
     return r < 0 ? NULL : Py_NewRef(Py_None);
 }
 
