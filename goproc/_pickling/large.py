@@ -218,12 +218,20 @@ def _pays(obj: Any) -> bool:
     return not is_buffer(type(obj)) or getattr(obj, "nbytes", _core.LARGE_BUFFER) >= _core.LARGE_BUFFER
 
 
+def _length(obj: Any) -> int:
+    """Return the length of an object; 0 if it has none, or does not say, as the sparse matrices of SciPy."""
+    try:
+        return len(obj)
+    except Exception:
+        return 0
+
+
 def _seen_before(obj: Any) -> bool:
     """Return True if a message was large because of this object once already, as far as its address and ends can tell."""
     ends: tuple[int, ...] = ()
     if type(obj) in (list, tuple) and obj:
         ends = (id(obj[0]), id(obj[-1]), id(obj[len(obj) // 2]))
-    mark = (id(obj), id(type(obj)), len(obj) if hasattr(obj, "__len__") else 0, *ends)
+    mark = (id(obj), id(type(obj)), _length(obj), *ends)
     if mark in _seen:
         return True
     if len(_seen) >= _SEEN:

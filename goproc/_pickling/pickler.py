@@ -146,6 +146,12 @@ def _reducer_for(kind: type) -> Reducer | None:
         from goproc._pickling.mapped import reduce_memmap
 
         return reduce_memmap
+    if name[0].partition(".")[0] in ("numpy", "polars", "pyarrow"):
+        from goproc._pickling.frames import reducer_of
+
+        found = reducer_of(kind)
+        if found is not None:
+            return found
     if name == ("_struct", "Struct"):
         return lambda _, obj: (kind, (obj.format,))
     if kind.__module__ == "dataclasses":
