@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from goproc._data.pmap import pmap as pmap
     from goproc._data.policy import Failure as Failure
     from goproc._data.sort import psort as psort
-    from goproc._data.station import worker_state as worker_state
+    from goproc._data.states import worker_state as worker_state
     from goproc._deaths import kill as kill
     from goproc._dump import dump as dump
     from goproc._dump import num_goroutine as num_goroutine
@@ -108,7 +108,7 @@ _HOMES = {
     "goproc._data.pmap": ("PMap", "pmap"),
     "goproc._data.policy": ("Failure",),
     "goproc._data.sort": ("psort",),
-    "goproc._data.station": ("worker_state",),
+    "goproc._data.states": ("worker_state",),
     "goproc._deaths": ("kill",),
     "goproc._dump": ("dump", "num_goroutine"),
     "goproc._goroutine": ("Goroutine", "current", "go", "goexit"),

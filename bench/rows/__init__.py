@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from bench.model import Row
-from bench.rows import arrays, carried, classics, cpu, ints, mutex, roundtrip, select, startup, tasks, tuples
+from bench.rows import (
+    arrays,
+    carried,
+    classics,
+    cpu,
+    data,
+    ints,
+    mutex,
+    roundtrip,
+    select,
+    startup,
+    tasks,
+    tuples,
+)
 
 GROUPS: dict[str, tuple[Row, ...]] = {
     "ints": ints.ROWS,
@@ -12,6 +25,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
     "tasks": tasks.ROWS,
     "carried": carried.ROWS,
     "cpu": cpu.ROWS,
+    "data": data.ROWS,
     "roundtrip": roundtrip.ROWS,
     "classics": classics.ROWS,
     "select": select.ROWS,

@@ -9,16 +9,18 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import deque
-from itertools import islice
 from time import monotonic
 from typing import Any, NamedTuple
 
 from goproc._channel import chan
 from goproc._data import turns
+from goproc._data.ends import CLOSE_SECONDS, raisable, reap, short
+from goproc._data.job import BROKEN, DONE, FAILED, INIT_FAILED, RECYCLED, WAKE, Job
+from goproc._data.keys import Keys
 from goproc._data.lanes import Chunk, Lanes, Lost, end_process
 from goproc._data.order import Ordered, Unordered
 from goproc._data.policy import Failure, Policy
-from goproc._data.station import BROKEN, DONE, FAILED, INIT_FAILED, RECYCLED, WAKE, Job
+from goproc._data.source import Source
 from goproc._data.tally import Pace, Stats, Tally
 from goproc._goroutine import go
 from goproc._pickling import failure
@@ -33,11 +35,7 @@ if TYPE_CHECKING:
     from goproc._data.checkpoint import Checkpoint
     from goproc._data.progress import Progress
     from goproc._data.recorder import Recorder
-    from goproc._goroutine import Goroutine
 
-CLOSE_SECONDS = 1.0  # that a call has to end after close(); then its process is killed
-_DRAW_SECONDS = 0.002  # a chunk is sent with the items that are there after this time
-_REPR = 200  # characters of an item in a note
 _SOME = 2  # chunks that are drawn although a result is ready
 
 
@@ -78,14 +76,14 @@ class Engine:
         self.ready = self.order.ready
         self.tally = Tally()
         self.progress = progress
-        self.source: Iterator[Any] | None = source
-        self.source_error: BaseException | None = None
+        self.source = Source(source)
         self.inbox: deque[tuple[Any, ...]] = deque()  # messages that were received and not read
         self.delayed: list[Delayed] = []  # a heap
         self.ends: deque[int] = deque()  # stations that were seen to have ended
         self.letters: deque[Failure] = deque()  # that the channel of on_error= has not taken yet
-        self.by_key: dict[Any, deque[Chunk]] = {}  # by key that is with a lane: later items of that key
-        self.keys: dict[int, Any] = {}  # by index of such an item: its key
+        self.keys: Keys | None = None
+        if plan.key is not None:
+            self.keys = Keys(plan.key, job.starred, self.lanes, self.policy.retries > 0)
         self.closed = False
         self.fatal = False  # what is raised now ends the map
         self.receiving = threading.Lock()
@@ -129,7 +127,7 @@ class Engine:
                 return False
 
     def _unfinished(self) -> bool:
-        return self.source is not None or self.tally.drawn > self.order.passed
+        return not self.source.over or self.tally.drawn > self.order.passed
 
     @property
     def over(self) -> bool:
@@ -141,7 +139,7 @@ class Engine:
     def _draw(self) -> None:
         """Draw items until as many are out as may be. With a result ready, no more than a few."""
         chunks = 0
-        while self.source is not None:
+        while not self.source.over:
             room = self.pace.ahead - (self.tally.drawn - self.order.passed + len(self.ready))
             if room <= 0 or (chunks >= _SOME and self._something_ready()):
                 return
@@ -163,29 +161,10 @@ class Engine:
 
     def _draw_chunk(self, n: int) -> None:
         items: list[Any] = []
-        source = self.source
-        assert source is not None
-        until = monotonic() + _DRAW_SECONDS
-        piece = 1
         try:
-            while len(items) < n:
-                wanted = len(items) + min(piece, n - len(items))
-                items.extend(islice(source, wanted - len(items)))
-                if len(items) < wanted:  # the iterable is at its end, and is not asked again
-                    self.source = None
-                    break
-                if monotonic() >= until:
-                    break
-                piece *= 4
-        except BaseException as exc:
-            if not isinstance(
-                exc, Exception
-            ):  # an interrupt: it is not the iterable's, which may be drawn further
-                self._dispatch(items)
-                raise
-            self.source_error = exc
-            self.source = None
-        self._dispatch(items)
+            self.source.draw(n, items)
+        finally:
+            self._dispatch(items)
 
     def _dispatch(self, items: list[Any]) -> None:
         if not items:
@@ -198,10 +177,7 @@ class Engine:
             indices, items, names = self._recall(self.plan.checkpoint, indices, items)
             if not items:
                 return
-        if self.plan.key is None:
-            self.lanes.give(Chunk(indices, items, names=names))
-        else:
-            self._dispatch_by_key(self.plan.key, indices, items, names)
+        (self.lanes if self.keys is None else self.keys).give(Chunk(indices, items, names=names))
         self._refuse_unsendable()
 
     def _recall(
@@ -230,45 +206,6 @@ class Engine:
         while unsendable:
             chunk, error = unsendable.pop()
             self._fail(Lost.of(chunk, 0, -1, error))
-
-    # -- keys
-
-    def _dispatch_by_key(
-        self, key: Callable[..., Any], indices: Sequence[int], items: list[Any], names: list[str] | None
-    ) -> None:
-        whole = Chunk(indices, items, names=names)
-        by_lane: dict[int, list[int]] = {}  # by lane: positions
-        for position, (index, item) in enumerate(zip(indices, items, strict=True)):
-            of_item = key(*item) if self.plan.job.starred else key(item)
-            lane = self._lane_of(of_item, index)
-            if self.policy.retries > 0:
-                self.keys[index] = of_item
-                if of_item in self.by_key:
-                    self.by_key[of_item].append(_picked(whole, [position], lane))
-                    continue
-                self.by_key[of_item] = deque()
-            by_lane.setdefault(lane, []).append(position)
-        for lane, positions in by_lane.items():
-            self.lanes.give(_picked(whole, positions, lane))
-
-    def _lane_of(self, key: Any, index: int) -> int:
-        try:
-            return hash(key) % len(self.lanes.lanes)
-        except TypeError:
-            raise TypeError(
-                f"pmap(): key= returned {type(key).__name__!r} for item {index}, which is not hashable"
-            ) from None
-
-    def _settled(self, index: int) -> None:
-        """An item is finished: the next one of its key may begin."""
-        key = self.keys.pop(index, _NONE)
-        if key is _NONE:
-            return
-        behind = self.by_key[key]
-        if behind:
-            self.lanes.give(behind.popleft())
-        else:
-            del self.by_key[key]
 
     # -- reading
 
@@ -318,9 +255,9 @@ class Engine:
             self.order.put(indices, values[at : at + n] if n != len(values) else values)
             if at <= slowest < at + n:
                 self.tally.note_slow(indices[slowest - at], seconds)
-            if self.keys:
+            if self.keys is not None:
                 for index in indices:
-                    self._settled(index)
+                    self.keys.settle(index)
             at += n
         self.tally.note(lane.proc, work, wait)
         self.tally.done += at
@@ -351,7 +288,7 @@ class Engine:
         self.tally.failed += 1
         proc = self.lanes.lanes[lost.lane].proc if lost.lane >= 0 else _core.proc()
         failed = Failure(lost.item, lost.index, lost.error, lost.attempts, proc, lost.seconds)
-        lost.error.add_note(f"item {lost.index}: {_short(lost.item)}")
+        lost.error.add_note(f"item {lost.index}: {short(lost.item)}")
         if self.recorder is not None and lost.name is not None:
             from goproc._data.checkpoint import Record
 
@@ -361,14 +298,15 @@ class Engine:
         if on_error == "raise":
             self._show()
             self.fatal = True
-            raise _raisable(lost.error)
+            raise raisable(lost.error)
         if on_error == "return":
             self.order.put(range(lost.index, lost.index + 1), [(failed,) if self.plan.spread else failed])
         else:
             self.order.leave_out(lost.index)
             if on_error != "skip":
                 self.letters.append(failed)
-        self._settled(lost.index)
+        if self.keys is not None:
+            self.keys.settle(lost.index)
 
     def _delay(self, lost: Lost) -> None:
         self.tally.retried += 1
@@ -438,10 +376,10 @@ class Engine:
         if end is not None and end.how == INIT_FAILED:
             assert end.error is not None
             self.fatal = True
-            raise _raisable(failure.unpack(end.error))
+            raise raisable(failure.unpack(end.error))
         if error is not None and not isinstance(error, WorkerDied):
             self.fatal = True
-            raise _raisable(error)
+            raise raisable(error)
         if end is not None and end.how == RECYCLED:
             self.lanes.recover(station, None)
             end_process(self.lanes.places[station])
@@ -482,12 +420,12 @@ class Engine:
         for handle in self.lanes.live():
             end = handle.result()
             if end.error is not None:
-                raise _raisable(failure.unpack(end.error))
+                raise raisable(failure.unpack(end.error))
 
     def cancel(self) -> None:
         """Cancel what runs, and wait until no call runs any more. A process whose call does not react is killed."""
         self.closed = True
-        self.source = None
+        self.source.close()
         try:
             self.lanes.finish()
             live = self.lanes.live()
@@ -521,43 +459,3 @@ class Engine:
                 go.local(reap, live, CLOSE_SECONDS)
         except (ChanClosed, RuntimeStopped):
             pass
-
-
-def reap(stations: list[Goroutine[Any]], patience: float) -> None:
-    """Wait until stations that were cancelled have ended. One that has not in time is killed with its process."""
-    until = monotonic() + patience
-    for handle in stations:
-        try:
-            handle.join(max(0.0, until - monotonic()))
-        except TimeoutError:
-            end_process(handle._proc)
-        handle.exception()
-
-
-_NONE = object()
-
-
-def _picked(chunk: Chunk, positions: list[int], lane: int) -> Chunk:
-    """Return a chunk of some items of another, for a lane."""
-    names = None if chunk.names is None else [chunk.names[p] for p in positions]
-    items = [chunk.items[p] for p in positions]
-    return Chunk([chunk.indices[p] for p in positions], items, chunk.attempts, lane, names)
-
-
-def _short(item: Any) -> str:
-    try:
-        text = repr(item)
-    except Exception as exc:
-        text = f"<{type(item).__name__}, whose repr() raises {type(exc).__name__}>"
-    return text if len(text) <= _REPR else text[: _REPR - 3] + "..."
-
-
-def _raisable(error: BaseException) -> BaseException:
-    """Return what next() raises for an exception: not one that would end a loop or the program quietly."""
-    if isinstance(error, Exception) and not isinstance(error, (StopIteration, StopAsyncIteration)):
-        return error
-    wrapped = RuntimeError(f"the function of the map raised {type(error).__name__}: {error}")
-    for note in getattr(error, "__notes__", ()):
-        wrapped.add_note(note)
-    wrapped.__cause__ = error
-    return wrapped

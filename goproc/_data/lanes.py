@@ -17,7 +17,8 @@ from time import monotonic
 from typing import Any
 
 from goproc._channel import chan
-from goproc._data.station import End, Job, Way, serve
+from goproc._data.job import End, Job, Way
+from goproc._data.station import serve
 from goproc._goroutine import spawn_beside
 from goproc.errors import ChanClosed, OutOfSharedMemory, PickleError, TaskTimeout
 from goproc.shm import _core
@@ -71,6 +72,12 @@ class Chunk:
         """Return a chunk of the items from one position to another."""
         names = None if self.names is None else self.names[start:stop]
         return Chunk(self.indices[start:stop], self.items[start:stop], self.attempts, self.lane, names)
+
+    def picked(self, positions: list[int], lane: int) -> Chunk:
+        """Return a chunk of the items at some positions, for a lane."""
+        names = None if self.names is None else [self.names[p] for p in positions]
+        items = [self.items[p] for p in positions]
+        return Chunk([self.indices[p] for p in positions], items, self.attempts, lane, names)
 
     def message(self) -> tuple[int, list[Any]]:
         """Return what is sent to a lane."""

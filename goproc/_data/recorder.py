@@ -12,7 +12,7 @@ from typing import Any
 
 from goproc._channel import Chan, chan
 from goproc._data.checkpoint import Checkpoint, Record, packed_result
-from goproc._data.station import BROKEN, DONE, WAKE
+from goproc._data.job import BROKEN, DONE, WAKE
 from goproc.errors import ChanClosed, RuntimeStopped
 
 _AT_ONCE = 256  # messages in one transaction

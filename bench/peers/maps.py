@@ -1,0 +1,71 @@
+"""A map over many items on two processes by the peers, each with the best of five chunk sizes."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable
+from itertools import repeat
+from time import perf_counter
+from typing import Any
+
+from bench.burn import burn, iterations_for
+
+_context = multiprocessing.get_context("fork")
+_CHUNKS = (1, 10, 100, 1_000, 5_000)
+
+
+def _best(run: Callable[[int, int, int], Iterable[Any]], count: int, seconds: float) -> dict[str, Any]:
+    """Measure each chunk size that gives both processes work. A size that is hopeless gets a tenth of the items."""
+    n = iterations_for(seconds)
+    found = {}
+    for chunk in _CHUNKS:
+        if 2 * chunk > count and chunk > 1:
+            continue
+        items = count if chunk * seconds > 50e-6 else count // 10
+        start = perf_counter()
+        assert sum(1 for _ in run(n, items, chunk)) == items
+        found[chunk] = (perf_counter() - start) / items
+    chunk = min(found, key=lambda size: found[size])
+    return {"value": found[chunk], "note": f"chunks of {chunk}"}
+
+
+def pool(count: int, seconds: float) -> dict[str, Any]:
+    """``Pool(2).imap``."""
+    with _context.Pool(2) as workers:
+        return _best(lambda n, items, c: workers.imap(burn, repeat(n, items), chunksize=c), count, seconds)
+
+
+def executor(count: int, seconds: float) -> dict[str, Any]:
+    """``ProcessPoolExecutor(2).map``."""
+    from concurrent.futures import ProcessPoolExecutor
+
+    with ProcessPoolExecutor(2, mp_context=_context) as workers:
+        list(workers.map(burn, [1, 1]))
+        return _best(lambda n, items, c: workers.map(burn, repeat(n, items), chunksize=c), count, seconds)
+
+
+def mpire(count: int, seconds: float) -> dict[str, Any]:
+    """``WorkerPool(2).imap``."""
+    from mpire import WorkerPool
+
+    with WorkerPool(n_jobs=2, keep_alive=True) as workers:
+        list(workers.imap(burn, [1, 1]))
+        return _best(
+            lambda n, items, c: workers.imap(burn, repeat(n, items), iterable_len=items, chunk_size=c),
+            count,
+            seconds,
+        )
+
+
+def joblib(count: int, seconds: float) -> dict[str, Any]:
+    """``Parallel(n_jobs=2)``."""
+    from joblib import Parallel, delayed
+
+    with Parallel(n_jobs=2) as parallel:
+        parallel(delayed(burn)(1) for _ in range(2))
+
+        def run(n: int, items: int, chunk: int) -> Iterable[Any]:
+            parallel.batch_size = chunk
+            return parallel(delayed(burn)(n) for _ in range(items))  # type: ignore[no-any-return]
+
+        return _best(run, count, seconds)

@@ -1,0 +1,45 @@
+"""How a map ends: by close(), by being dropped, by an exception."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any
+
+from goproc._data.lanes import end_process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from goproc._goroutine import Goroutine
+
+CLOSE_SECONDS = 1.0  # that a call has to end after close(); then its process is killed
+_REPR = 200  # characters of an item in a note
+
+
+def reap(stations: list[Goroutine[Any]], patience: float) -> None:
+    """Wait until stations that were cancelled have ended. One that has not in time is killed with its process."""
+    until = monotonic() + patience
+    for handle in stations:
+        try:
+            handle.join(max(0.0, until - monotonic()))
+        except TimeoutError:
+            end_process(handle._proc)
+        handle.exception()
+
+
+def short(item: Any) -> str:
+    try:
+        text = repr(item)
+    except Exception as exc:
+        text = f"<{type(item).__name__}, whose repr() raises {type(exc).__name__}>"
+    return text if len(text) <= _REPR else text[: _REPR - 3] + "..."
+
+
+def raisable(error: BaseException) -> BaseException:
+    """Return what next() raises for an exception: not one that would end a loop or the program quietly."""
+    if isinstance(error, Exception) and not isinstance(error, (StopIteration, StopAsyncIteration)):
+        return error
+    wrapped = RuntimeError(f"the function of the map raised {type(error).__name__}: {error}")
+    for note in getattr(error, "__notes__", ()):
+        wrapped.add_note(note)
+    wrapped.__cause__ = error
+    return wrapped

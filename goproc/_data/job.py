@@ -1,0 +1,99 @@
+"""What the host and the stations of a map tell each other."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from goproc._channel import Chan
+    from goproc.rate import Limiter
+    from goproc.sync import Atomic
+
+DONE, FAILED, WAKE, BROKEN = range(4)  # kinds of messages; the last two are of the host itself
+ENDED, INIT_FAILED, EXIT_FAILED, RECYCLED = range(4)  # how a station ended
+
+
+class Job(NamedTuple):
+    """What a station is told of its map.
+
+    Attributes:
+        f: the function of the map.
+        starred: items are tuples of arguments.
+        results: where lanes send.
+        init: called before the first item, or None.
+        exit: called with the state at the end, or None.
+        limit: asked before each call, or None.
+        timeout: seconds for a call, or None.
+        threads: calls at once, each in a thread; 0: in goroutines.
+        recycle: items after which the station ends, or None.
+        memory: bytes of the process beyond which the station ends, or None.
+        named: items come with their names in a checkpoint, and their results are sent with them.
+    """
+
+    f: Callable[..., Any]
+    starred: bool
+    results: Chan[Any]
+    init: Callable[[], Any] | None
+    exit: Callable[[Any], object] | None
+    limit: Limiter | None
+    timeout: float | None
+    threads: int
+    recycle: int | None
+    memory: int | None
+    named: bool = False
+
+
+class Way(NamedTuple):
+    """What a lane shares with the host.
+
+    Attributes:
+        number: of the lane.
+        chunks: numbers of chunks, with their items.
+        running: the count of the item whose call runs, from 1; 0 if none does.
+        began: when that call began, in microseconds of the monotonic clock.
+    """
+
+    number: int
+    chunks: Chan[tuple[int, list[Any]]]
+    running: Atomic
+    began: Atomic
+
+
+class Done(NamedTuple):
+    """The next items of a lane are finished.
+
+    Attributes:
+        values: their results.
+        work: seconds in which they ran.
+        wait: seconds in which the lane had no item.
+        slowest: the position of the slowest in `values`; -1: it was sent before.
+        seconds: that this one took.
+    """
+
+    kind: int
+    lane: int
+    values: list[Any]
+    work: float
+    wait: float
+    slowest: int
+    seconds: float
+
+
+class Failed(NamedTuple):
+    """The next item of a lane has failed: `error` is its exception, packed."""
+
+    kind: int
+    lane: int
+    error: tuple[Any, ...]
+    seconds: float
+    wait: float
+
+
+class End(NamedTuple):
+    """How a station ended: what its goroutine returns."""
+
+    how: int
+    error: tuple[Any, ...] | None = None

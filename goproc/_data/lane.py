@@ -1,0 +1,339 @@
+"""A lane of a station: calls the function of a map for one item after the other, and sends the results."""
+
+from __future__ import annotations
+
+import threading
+from time import monotonic
+from typing import Any
+
+from goproc import _logs
+from goproc._data import states, turns
+from goproc._data.job import DONE, FAILED, Done, Way
+from goproc._goroutine import Goexit
+from goproc._pickling import failure
+from goproc._sched import scheduler
+from goproc.errors import Cancelled, OutOfSharedMemory, PickleError, TaskTimeout
+from goproc.shm import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from goproc._data.station import Station
+    from goproc._sched.g import G
+
+FLUSH_SECONDS = 0.002  # the age of a result at which a lane sends it, between two calls
+_LOOK_SECONDS = (
+    0.0023  # how often a thread looks for results that wait for a call to end: they are sent within 5 ms
+)
+_EAGER = 16  # the first results of a lane are sent one by one
+
+
+class Lane:
+    """Calls the function for one item after the other."""
+
+    def __init__(self, station: Station, way: Way) -> None:
+        self.station = station
+        self.way = way
+        self.count = 0  # items that have begun
+        self.sent = 0  # of these, the ones that the host was told of
+        self.out: list[Any] = []  # results that are not sent
+        self.oldest = 0.0  # when the first of them was there
+        self.work = self.wait = self.seconds = 0.0
+        self.slowest = 0
+        self.ends_at = 0.0  # when the time of the running call ends; 0: no call runs, or there is no limit
+        self.cancel: BaseException | None = None  # what interrupts the running call when its time ends
+        self.sending = threading.Lock()
+        self.flusher: _Flusher | None = None
+        self.g: G = scheduler.current
+
+    def run(self) -> None:
+        """Serve chunks until the channel is closed, or the station ends."""
+        here = self.g = scheduler.current
+        here.whole = True
+        if self.station.job.init is not None:
+            states.enter(here, self.station.state)
+        try:
+            self._serve()
+        finally:
+            states.leave(here)
+            if self.flusher is not None:
+                self.flusher.end()
+
+    def _serve(self) -> None:
+        chunks = self.way.chunks
+        while True:
+            since = monotonic()
+            chunk, there = chunks.recv_ok()
+            if not there or chunk is None:
+                return
+            items = chunk[1]
+            self.wait += monotonic() - since
+            if len(items) > 1 and self.flusher is None:
+                self.flusher = _Flusher(self)
+            if self.flusher is not None:
+                self.flusher.begin()
+            try:
+                if not self._run(items):
+                    return
+            finally:
+                self.way.running.store(0)
+                if self.station.job.timeout is not None:
+                    self.ends_at = 0.0
+                    self.station.watch_time()
+                if self.flusher is not None:
+                    self.flusher.pause()
+
+    def _run(self, items: list[Any]) -> bool:
+        """Run a chunk. Return False if no further item may begin."""
+        if self.station.job.limit is not None:
+            return all(self._run_part([item]) for item in self._paced(items))
+        return self._run_part(items)
+
+    def _paced(self, items: list[Any]) -> Iterator[Any]:
+        """Yield each item when the limiter lets it."""
+        limit = self.station.job.limit
+        assert limit is not None
+        for item in items:
+            if self.station.ends:
+                return
+            limit.wait()
+            yield item
+
+    def _run_part(self, items: list[Any]) -> bool:
+        """Run items in one turn of the map in this process. Return False if no further item may begin."""
+        turn = turns.begin(self.station)
+        try:
+            if self.station.simple:
+                self._run_at_once(items)
+                return True
+            for item in items:
+                if not self.station.may_begin():
+                    return False
+                self._run_item(item)
+            return True
+        finally:
+            turns.end(turn)
+            self.flush()
+
+    def _run_at_once(self, items: list[Any]) -> None:
+        """Run items of a map without options that count for each item: the core makes the calls."""
+        f, starred, out = self.station.job.f, self.station.job.starred, self.out
+        running, began = self.way.running, self.way.began
+        at = 0
+        while at < len(items):
+            most = at + 1 if self.sent < _EAGER else len(items)
+            done, work, slowest, seconds, error, last = _core.map_calls(
+                f, starred, items, at, most, out, running, began, self.count, FLUSH_SECONDS
+            )
+            if done:
+                self._note(work, self.count + slowest, seconds)
+            at += done
+            self.count += done
+            self.flush()
+            if error is not None:
+                if isinstance(error, Cancelled) and self.g.cancelled:
+                    raise error
+                self.count += 1
+                at += 1
+                self._fail(error, last)
+                del error  # its traceback holds this frame
+
+    def _run_item(self, item: Any) -> None:
+        name = None
+        if self.station.job.named:
+            name, item = item
+        self.station.items += 1
+        self.count += 1
+        self.way.running.store(self.count)
+        began = monotonic()
+        self.way.began.store(int(began * 1e6))
+        if self.station.job.timeout is not None:
+            self._limit(began)
+        try:
+            value = self._call(item)
+            error = None
+        except BaseException as exc:
+            error = exc
+        finally:
+            seconds = monotonic() - began
+        if self.station.job.timeout is not None:
+            error = self._over(error, seconds)
+        if error is not None:
+            if isinstance(error, Cancelled) and self.g.cancelled:
+                raise error
+            self._fail(error, seconds)
+            return
+        self._keep(value if name is None else (name, value), seconds)
+
+    def _call(self, item: Any) -> Any:
+        job, threads = self.station.job, self.station.threads
+        if threads is not None:
+            return threads.run(self._call_in_thread, item)
+        return job.f(*item) if job.starred else job.f(item)
+
+    def _call_in_thread(self, item: Any) -> Any:
+        job, here = self.station.job, threading.get_ident()
+        turns.threads.add(here)
+        if job.init is not None:
+            states.enter(here, self.station.state)
+        try:
+            return job.f(*item) if job.starred else job.f(item)
+        finally:
+            turns.threads.discard(here)
+            states.leave(here)
+
+    # -- time limits
+
+    def _limit(self, began: float) -> None:
+        """Have the call that begins now interrupted where it blocks, and its process killed, when its time is over."""
+        timeout = self.station.job.timeout
+        assert timeout is not None
+        self.ends_at = began + timeout
+        self.cancel = None
+        if _core.proc() != 0:
+            self.station.watch_time()
+        if self.station.threads is None:
+            self.alarm = scheduler.call_at(self.ends_at, self._interrupt)
+
+    def _interrupt(self) -> None:
+        self.cancel = Cancelled()
+        scheduler.interrupt(self.g, self.cancel)
+
+    def _over(self, error: BaseException | None, seconds: float) -> BaseException | None:
+        """Return the exception of a call that has ended: TaskTimeout if it took too long."""
+        timeout = self.station.job.timeout
+        assert timeout is not None
+        self.ends_at = 0.0
+        if self.station.threads is None:
+            self.alarm.cancel()
+            if self.cancel is not None and self.g.interrupt is self.cancel:
+                self.g.interrupt = None
+        if seconds <= timeout or (isinstance(error, Cancelled) and self.g.cancelled):
+            return error
+        late = TaskTimeout(f"the call took longer than timeout={timeout:g} s")
+        if error is not None and error is not self.cancel:
+            late.__cause__ = error
+        return late.with_traceback(error.__traceback__ if error is not None else None)
+
+    # -- what is sent
+
+    def _keep(self, value: Any, seconds: float) -> None:
+        """Note a result, and send those that are there if they are due."""
+        if not self.out:
+            self.oldest = monotonic()
+        self.out.append(value)
+        self._note(seconds, self.count - 1, seconds)
+        if self.sent < _EAGER or monotonic() - self.oldest >= FLUSH_SECONDS:
+            self.flush()
+
+    def _note(self, work: float, slowest: int, seconds: float) -> None:
+        """Note the seconds of some items, and which of them took longest: its count, and its seconds."""
+        self.work += work
+        if seconds >= self.seconds:
+            self.seconds = seconds
+            self.slowest = slowest
+
+    def flush(self) -> None:
+        """Send the results that are there, after the script has handled what their calls have logged."""
+        _logs.settle()
+        with self.sending:
+            values = self.out[:]
+            if not values:
+                return
+            del self.out[: len(values)]
+            position = self.slowest - self.sent
+            message = (
+                DONE,
+                self.way.number,
+                values,
+                self.work,
+                self.wait,
+                position if 0 <= position < len(values) else -1,
+                self.seconds,
+            )
+            self.work = self.wait = self.seconds = 0.0
+            self.sent += len(values)
+            self._send(message)
+
+    def _send(self, message: tuple[Any, ...]) -> None:
+        scheduler_shielded = _core.on_scheduler_thread()
+        if scheduler_shielded:
+            scheduler.shield(1)
+        try:
+            self.station.job.results.send(message)
+        except (PickleError, OutOfSharedMemory) as error:
+            self._send_each(Done(*message), error)
+        finally:
+            if scheduler_shielded:
+                scheduler.shield(-1)
+
+    def _send_each(self, done: Done, error: BaseException) -> None:
+        """Send results one by one: one of them cannot be sent, which is the failure of its item."""
+        results, share = self.station.job.results, done.work / len(done.values)
+        wait = done.wait
+        for position, value in enumerate(done.values):
+            seconds = done.seconds if position == done.slowest else share
+            try:
+                results.send((DONE, done.lane, [value], share, wait, 0, seconds))
+            except (PickleError, OutOfSharedMemory) as exc:
+                value = value[1] if self.station.job.named else value
+                told = failure.pack(_about_result(value, exc))
+                results.send((FAILED, done.lane, told, seconds, wait))
+            wait = 0.0
+
+    def _fail(self, error: BaseException, seconds: float) -> None:
+        self.flush()
+        _logs.settle()
+        if isinstance(error, Goexit):
+            error = RuntimeError("the call ended its goroutine by goexit()")
+        message = FAILED, self.way.number, failure.pack(error), seconds, self.wait
+        self.wait = 0.0
+        self.sent += 1
+        scheduler.shield(1)
+        try:
+            self.station.job.results.send(message)
+        except OutOfSharedMemory:
+            brief = failure.pack_briefly(error)
+            self.station.job.results.send((FAILED, self.way.number, brief, seconds, 0.0))
+        finally:
+            scheduler.shield(-1)
+
+
+def _about_result(value: Any, error: PickleError | OutOfSharedMemory) -> BaseException:
+    """Return the exception for a result that cannot be sent: it names the path to the part that is to blame."""
+    if isinstance(error, OutOfSharedMemory):
+        return OutOfSharedMemory(f"the result: {error}")
+    from goproc._pickling.diagnose import explain
+
+    return explain(value, error.__cause__ or error, "the result")
+
+
+class _Flusher:
+    """A thread that sends results which wait for a long call to end."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._busy = threading.Event()
+        self._over = False
+        threading.Thread(target=self._run, name="goproc-results", daemon=True).start()
+
+    def begin(self) -> None:
+        self._busy.set()
+
+    def pause(self) -> None:
+        self._busy.clear()
+
+    def end(self) -> None:
+        self._over = True
+        self._busy.set()
+
+    def _run(self) -> None:
+        from time import sleep
+
+        lane = self._lane
+        while self._busy.wait() and not self._over:
+            before = lane.sent if lane.out else -1
+            sleep(_LOOK_SECONDS)
+            if lane.out and lane.sent == before and _core.attached():
+                lane.flush()
