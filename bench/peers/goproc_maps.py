@@ -11,7 +11,8 @@ from time import perf_counter, sleep
 from typing import Any
 
 import goproc
-from bench.burn import burn, iterations_for, mean_seconds
+from bench.burn import burn, mean_seconds
+from bench.peers.maps import iterations
 from goproc import pmap
 
 
@@ -31,7 +32,7 @@ def _time(count: int, n: int, **options: Any) -> float:
 
 def items(count: int, seconds: float) -> dict[str, Any]:
     """Seconds for each of `count` items of so many seconds, with default arguments."""
-    n = iterations_for(seconds)
+    n = iterations(seconds)
     with goproc.runtime(procs=2):
         _time(100, n)
         return {"value": _time(count, n) / count}
@@ -39,7 +40,7 @@ def items(count: int, seconds: float) -> dict[str, Any]:
 
 def share_of_ideal(count: int, seconds: float) -> dict[str, Any]:
     """What part of the time of a pmap two processes would need that do nothing else."""
-    n = iterations_for(seconds)
+    n = iterations(seconds)
     with goproc.runtime(procs=2):
         _time(100, n)
         before = mean_seconds(n, 50)
@@ -90,7 +91,7 @@ def with_progress(count: int, seconds: float, progress: bool) -> dict[str, Any]:
     """Seconds for each item, with a bar of tqdm that draws into memory."""
     from tqdm import tqdm
 
-    n = iterations_for(seconds)
+    n = iterations(seconds)
 
     class Bar(tqdm):  # type: ignore[type-arg]
         def __init__(self, **options: Any) -> None:
@@ -103,7 +104,7 @@ def with_progress(count: int, seconds: float, progress: bool) -> dict[str, Any]:
 
 def with_checkpoint(count: int, seconds: float, checkpoint: bool) -> dict[str, Any]:
     """Seconds for each item, with its result recorded in a file."""
-    n = iterations_for(seconds)
+    n = iterations(seconds)
     with goproc.runtime(procs=2), tempfile.TemporaryDirectory() as folder:
         _time(100, n)
         path = os.path.join(folder, "job.db") if checkpoint else None

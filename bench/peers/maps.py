@@ -8,15 +8,23 @@ from itertools import repeat
 from time import perf_counter
 from typing import Any
 
-from bench.burn import burn, iterations_for
+from bench.burn import burn
 
 _context = multiprocessing.get_context("fork")
 _CHUNKS = (1, 10, 100, 1_000, 5_000)
 
 
+_STEP = 6.2e-8  # seconds of one iteration of burn(), about
+
+
+def iterations(seconds: float) -> int:
+    """The `n` for which ``burn(n)`` takes about so many seconds: the same for all, so that all have the same work."""
+    return max(1, round(seconds / _STEP))
+
+
 def _best(run: Callable[[int, int, int], Iterable[Any]], count: int, seconds: float) -> dict[str, Any]:
     """Measure each chunk size that gives both processes work. A size that is hopeless gets a tenth of the items."""
-    n = iterations_for(seconds)
+    n = iterations(seconds)
     found = {}
     for chunk in _CHUNKS:
         if 2 * chunk > count and chunk > 1:

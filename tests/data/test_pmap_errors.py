@@ -42,17 +42,17 @@ def test_the_first_failure_is_raised_with_the_traceback_of_the_worker_and_the_it
 
 
 def test_a_failure_is_raised_before_results_that_are_earlier():
-    failed = chan(1)
+    gate = chan()
 
     def f(x):
         if x == 5:
-            failed.send(None)
+            gate.recv()
             raise ValueError(x)
         return x
 
     m = pmap(f, range(6), ahead=6, chunk=1)
     assert next(m) == 0
-    failed.recv()
+    gate.send(None)
     while m.stats().done < 5 or m.stats().running:
         time.sleep(0.001)
     with pytest.raises(ValueError):
