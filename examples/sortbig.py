@@ -1,6 +1,6 @@
 """Sorts the lines of a file that is larger than the memory it may use, on all cores.
 
-Run it with: goproc run examples/sortbig.py --procs 8 [file] [--memory 64M] [--to sorted.txt]
+Run it with: goproc run examples/sortbig.py --procs 8 [file] [--budget 64M] [--to sorted.txt]
 Without a file it makes one of 200 000 lines. Lines are sorted by their second column, a number; equal ones stay in order.
 """
 
@@ -32,7 +32,7 @@ def number(line: str) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Sorts the lines of a file by their second column.")
     parser.add_argument("file", type=Path, nargs="?")
-    parser.add_argument("--memory", default="8M", help="for the lines, of all processes together")
+    parser.add_argument("--budget", default="8M", help="for the lines, of all processes together")
     parser.add_argument("--to", type=Path, default=Path("sorted.txt"))
     parser.add_argument("--lines", type=int, default=200_000, help="of a file that is made")
     args = parser.parse_args()
@@ -44,10 +44,10 @@ def main() -> None:
             make_file(source, args.lines)
         n = 0
         with args.to.open("w") as out:
-            for line in psort(lines(source), key=number, memory=args.memory):
+            for line in psort(lines(source), key=number, memory=args.budget):
                 out.write(line)
                 n += 1
-        print(f"{n} lines, {source.stat().st_size} bytes, sorted within {args.memory} into {args.to}")
+        print(f"{n} lines, {source.stat().st_size} bytes, sorted within {args.budget} into {args.to}")
 
 
 if __name__ == "__main__":

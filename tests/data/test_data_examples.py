@@ -51,7 +51,7 @@ def test_montecarlo_is_reproducible(procs: int, tmp_path: Path) -> None:
 
 @on_every_number_of_procs
 def test_sortbig(procs: int, tmp_path: Path) -> None:
-    (line,) = lines_of("sortbig.py", procs, "--memory", "1M", "--lines", "30000", cwd=tmp_path)
+    (line,) = lines_of("sortbig.py", procs, "--budget", "1M", "--lines", "30000", cwd=tmp_path)
     assert line.startswith("30000 lines")
     found = [tuple(row.split()[:2]) for row in (tmp_path / "sorted.txt").read_text().splitlines()]
     assert found == sorted(found, key=lambda row: (int(row[1]), row[0]))
