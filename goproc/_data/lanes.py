@@ -20,7 +20,7 @@ from goproc._channel import chan
 from goproc._data.job import End, Job, Way
 from goproc._data.station import serve
 from goproc._goroutine import spawn_beside
-from goproc.errors import ChanClosed, OutOfSharedMemory, PickleError, TaskTimeout
+from goproc.errors import ChanClosed, OutOfSharedMemory, PickleError, TaskTimeout, WorkerDied
 from goproc.shm import _core
 from goproc.sync import Atomic
 
@@ -181,6 +181,7 @@ class Lanes:
             Lane(Way(number, chan(self.cap), Atomic(0), Atomic(0)), proc, self.places.index(proc))
             for number, proc in enumerate(procs)
         ]
+        self.usable = self.lanes  # but for those whose process has died and is not replaced
         self.backlog: deque[Chunk] = deque()  # drawn, and given to no lane yet
         self.kept_back: dict[int, deque[Chunk]] = {}  # the same for chunks that must go to one lane
         self.unsendable: list[tuple[Chunk, Exception]] = []  # chunks of one item that cannot be copied
@@ -206,18 +207,19 @@ class Lanes:
     def spread(self) -> None:
         """Give what is kept here to lanes that have room."""
         while self.backlog:
-            lane = min(self.lanes, key=_work)
+            lane = min(self.usable, key=_work)
             if len(lane.chunks) >= self.cap or not self._hand(lane, self.backlog):
                 break
         for number, queue in self.kept_back.items():
-            lane = self.lanes[number]
-            while queue and len(lane.chunks) < self.cap and self._hand(lane, queue):
-                pass
+            while queue:
+                lane = self.usable[number % len(self.usable)]
+                if len(lane.chunks) >= self.cap or not self._hand(lane, queue):
+                    break
 
     def _hand(self, lane: Lane, queue: deque[Chunk]) -> bool:
         """Give the first chunk of a queue to a lane. Return False if shared memory has to become free before that."""
-        if self.handles[lane.station] is None:
-            self._start(lane.station)
+        if self.handles[lane.station] is None and not self._start(lane.station):
+            return True
         chunk = queue.popleft()
         try:
             lane.way.chunks.send(chunk.message())
@@ -239,18 +241,34 @@ class Lanes:
             queue.appendleft(chunk.part(at, at + 1))
         return True
 
-    def _start(self, station: int) -> None:
+    def _start(self, station: int) -> bool:
+        """Start a station. Return False if its process has died and is not replaced: its lanes are not used any more.
+
+        Raises:
+            WorkerDied: no process is left.
+            PickleError: the function cannot be sent.
+        """
         ways = [lane.way for lane in self.lanes if lane.station == station]
         name = f"pmap {getattr(self.job.f, '__name__', type(self.job.f).__name__)}"
-        self.handles[station] = spawn_beside(self.places[station], name, serve, self.job, ways)
+        try:
+            self.handles[station] = spawn_beside(self.places[station], name, serve, self.job, ways)
+        except WorkerDied:
+            usable = [lane for lane in self.usable if lane.station != station]
+            if not usable:
+                raise
+            self.usable = usable
+            return False
+        except PickleError as error:
+            raise _about_job(self.job, error) from error.__cause__
+        return True
 
     def balance(self) -> None:
         """Give chunks that wait behind others to lanes that have nothing to do."""
         if self.backlog or self.kept_back:
             return
-        idle = [lane for lane in self.lanes if not lane.chunks]
+        idle = [lane for lane in self.usable if not lane.chunks]
         for lane in idle:
-            longest = max(self.lanes, key=_work)
+            longest = max(self.usable, key=_work)
             if len(longest.chunks) < 2:
                 return
             chunk = longest.take_back()
@@ -343,6 +361,19 @@ class Lanes:
 
 def _work(lane: Lane) -> int:
     return lane.given
+
+
+def _about_job(job: Job, error: PickleError) -> PickleError:
+    """Return the exception for a map that cannot be sent: it names the path from the function to what is to blame."""
+    from goproc._pickling.diagnose import explain
+    from goproc._pickling.messages import dumps
+
+    for name, part in (("f", job.f), ("init", job.init), ("exit", job.exit)):
+        try:
+            dumps(part)
+        except Exception as cause:
+            return explain(part, cause.__cause__ or cause, getattr(part, "__name__", name))
+    return error
 
 
 def _timed_out(timeout: float | None, error: BaseException | None) -> TaskTimeout:
