@@ -16,9 +16,9 @@ from greenlet import GreenletExit
 from goproc._data.board import OUT, PASSED, TAKEN
 from goproc._data.engine import Engine, Plan
 from goproc._data.flow_worker import Out, _sender, close_edge, leave
+from goproc._data.job import Job
 from goproc._data.lanes import placed
 from goproc._data.stages import BATCH, EACH, FILTER, FLAT_MAP, MAP, SKIP, TAKE, THROTTLE, Stage
-from goproc._data.station import Job
 from goproc._goroutine import go
 from goproc._sched import scheduler
 from goproc._select import Selector
@@ -285,13 +285,13 @@ class StageEngine(Engine):
         return self.pace.ahead - (self.tally.drawn - order.passed + len(self.ready))
 
     def _draw(self) -> None:
-        while self.source is not None and (room := self._room()) > 0:
+        while not self.source.over and (room := self._room()) > 0:
             items: list[Any] = []
             while len(items) < min(self.pace.chunk, room):
                 try:
                     item, there = self.edge.try_recv()
                 except ChanClosed:
-                    self.source = None
+                    self.source.close()
                     break
                 if not there:
                     break
@@ -302,7 +302,7 @@ class StageEngine(Engine):
 
     def wait(self) -> None:
         """Wait until an item or a result has come, a station has ended, or a delay is over. From any thread."""
-        if self.source is None or self._room() <= 0:
+        if self.source.over or self._room() <= 0:
             super().wait()
             return
         timeout = max(0.0, self.delayed[0].due - monotonic()) if self.delayed else None
@@ -322,7 +322,7 @@ class StageEngine(Engine):
         elif there:
             self._dispatch([value])
         else:
-            self.source = None
+            self.source.close()
 
 
 def pool(engine: StageEngine, outs: tuple[Out, ...], kind: int, row: memoryview) -> None:
