@@ -91,7 +91,6 @@ class Engine:
         self.door = self.results  # has a value when something has come
         if plan.checkpoint is not None:
             self._open_checkpoint(plan.checkpoint)
-        self._selector: Selector | None = None
         self._orders = 0
 
     def _open_checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -140,13 +139,18 @@ class Engine:
         """Draw items until as many are out as may be. With a result ready, no more than a few."""
         chunks = 0
         while not self.source.over:
-            room = self.pace.ahead - (self.tally.drawn - self.order.passed + len(self.ready))
+            room = self._room()
             if room <= 0 or (chunks >= _SOME and self._something_ready()):
                 return
             if room < self.pace.chunk and self._can_wait():
                 return
-            self._draw_chunk(min(self.pace.chunk, room))
+            if not self._draw_chunk(min(self.pace.chunk, room)):
+                return
             chunks += 1
+
+    def _room(self) -> int:
+        """Return how many items may be drawn now."""
+        return self.pace.ahead - (self.tally.drawn - self.order.passed + len(self.ready))
 
     def _can_wait(self) -> bool:
         """Return True if there is time until a whole chunk may be drawn."""
@@ -159,12 +163,14 @@ class Engine:
     def _something_ready(self) -> bool:
         return bool(self.ready) or bool(self.inbox) or len(self.door) > 0
 
-    def _draw_chunk(self, n: int) -> None:
+    def _draw_chunk(self, n: int) -> int:
+        """Draw at most n items, and give them to a lane. Return how many there were."""
         items: list[Any] = []
         try:
             self.source.draw(n, items)
         finally:
             self._dispatch(items)
+        return len(items)
 
     def _dispatch(self, items: list[Any]) -> None:
         if not items:
@@ -344,14 +350,20 @@ class Engine:
     def wait(self) -> None:
         """Wait until something has come, a station has ended, or a delay is over. From any thread."""
         timeout = max(0.0, self.delayed[0].due - monotonic()) if self.delayed else None
-        selector, stations = self._cases()
+        stations = [number for number, handle in enumerate(self.lanes.handles) if handle is not None]
+        cases = [self.door, *(self.lanes.handles[number] for number in stations)]
+        channel = self.source.channel
+        if channel is not None and self._room() > 0:
+            cases.append(channel)
         try:
-            index, message, there = selector.select(timeout)
+            index, message, there = Selector(*cases).select(timeout)
         except TimeoutError:
             if timeout is None or not self.delayed or monotonic() < self.delayed[0].due:
                 raise
             return
-        if index > 0:
+        if index > len(stations):
+            self.source.receive(message, there)
+        elif index > 0:
             self.ends.append(stations[index - 1])
         elif there and message is not None:
             self.inbox.append(message)
@@ -362,10 +374,6 @@ class Engine:
             self.door.try_send((WAKE, 0))
         except (ChanClosed, RuntimeStopped):
             pass
-
-    def _cases(self) -> tuple[Selector, list[int]]:
-        stations = [number for number, handle in enumerate(self.lanes.handles) if handle is not None]
-        return Selector(self.door, *(self.lanes.handles[number] for number in stations)), stations
 
     def _station_ended(self, station: int) -> None:
         """A station has ended although the map has not."""

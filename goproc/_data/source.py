@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from itertools import islice
 from time import monotonic
 from typing import Any
+
+from goproc._channel import Chan
+from goproc.errors import ChanClosed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,24 +20,33 @@ _DRAW_SECONDS = 0.002  # no more is drawn for a chunk after this time
 class Source:
     """Draws items from an iterator, which is asked once at its end and not held after it.
 
+    A channel is no iterator that may block: its items are taken when they are there, so that results do not wait for them.
+
     Attributes:
+        channel: the channel, if it is one.
+        taken: items that were received from the channel while the map waited.
         over: nothing more comes.
         error: what the iterator has raised, or None.
     """
 
-    __slots__ = ("_iterator", "error", "over")
+    __slots__ = ("_iterator", "channel", "error", "over", "taken")
 
     def __init__(self, iterator: Iterator[Any]) -> None:
         self._iterator: Iterator[Any] | None = iterator
+        self.channel: Chan[Any] | None = iterator if isinstance(iterator, Chan) else None
+        self.taken: deque[Any] = deque()
         self.over = False
         self.error: Exception | None = None
 
     def draw(self, n: int, items: list[Any]) -> None:
-        """Append at most n items to a list: at least one, and more while that takes little time.
+        """Append at most n items to a list: at least one, and more while that takes little time. Of a channel those there.
 
         Raises:
             BaseException: an interrupt, after which more can be drawn. `items` has what was drawn before.
         """
+        if self.channel is not None:
+            self._take(self.channel, n, items)
+            return
         assert self._iterator is not None
         until = monotonic() + _DRAW_SECONDS
         piece = 1
@@ -50,7 +63,28 @@ class Source:
             self.error = exc
             self.close()
 
+    def _take(self, channel: Chan[Any], n: int, items: list[Any]) -> None:
+        while len(items) < n:
+            if self.taken:
+                items.append(self.taken.popleft())
+                continue
+            try:
+                item, there = channel.try_recv()
+            except ChanClosed:
+                self.close()
+                return
+            if not there:
+                return
+            items.append(item)
+
+    def receive(self, item: Any, there: bool) -> None:
+        """Note what a select has received from the channel."""
+        if there:
+            self.taken.append(item)
+        else:
+            self.close()
+
     def close(self) -> None:
         """Let go of the iterator."""
         self.over = True
-        self._iterator = None
+        self._iterator = self.channel = None
