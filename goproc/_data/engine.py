@@ -426,7 +426,10 @@ class Engine:
         """
         self.lanes.finish()
         for handle in self.lanes.live():
-            end = handle.result()
+            try:
+                end = handle.result()
+            except WorkerDied:  # all of its items are finished
+                continue
             if end.error is not None:
                 raise raisable(failure.unpack(end.error))
 

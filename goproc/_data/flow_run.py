@@ -13,7 +13,7 @@ from goproc._data.board import Board
 from goproc._data.flow_local import Helper, StageEngine, batch_within, counted, feed, pool
 from goproc._data.flow_plan import FEED, LOOP, PLAIN, POOL, WITHIN, Edge, Node, Plan
 from goproc._data.flow_stats import StageStats, stage_stats
-from goproc._data.flow_worker import Fault, Out, Step, Turns, Work, close_edge, run_stage, work
+from goproc._data.flow_worker import Fault, Out, Step, Turns, Work, close_edge, leave, run_stage, work
 from goproc._data.stages import MERGE, THROTTLE, Stage
 from goproc._goroutine import Goroutine, go
 from goproc._pickling import failure
@@ -168,8 +168,13 @@ class Run:
             worker.handle = self._go(node, told)
             return worker.handle
         self.died[number] = error
-        self.first.cas(0, number)
-        self.abandon()
+        if error.timed_out and self.engines:
+            # The time of a call in a stage beside it was over. That call's failure ends the flow.
+            close_edge(told.source, drain=True)
+            leave(told.outs)
+        else:
+            self.first.cas(0, number)
+            self.abandon()
         return None
 
     # -- the end
@@ -263,7 +268,7 @@ class Run:
 
     def failure(self) -> BaseException | None:
         """Return the first failure, to be raised. All goroutines have ended."""
-        number = self.first.load()
+        number = self.first.load() or next(iter(self.died), 0)
         if number:
             return self._failure_of(number)
         for shared in self.plan.shared:
