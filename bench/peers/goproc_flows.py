@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 from time import perf_counter
 from typing import Any
 
@@ -47,7 +48,7 @@ def stages_by_hand(count: int, buffer: int) -> dict[str, Any]:
     def run(n: int) -> None:
         edges = [chan(buffer) for _ in range(STAGES + 1)]
         go.local(_feed, n, edges[0])
-        for rx, tx in zip(edges, edges[1:], strict=False):
+        for rx, tx in pairwise(edges):
             go(_stage, rx, tx)
         assert sum(1 for _ in edges[-1]) == n
 

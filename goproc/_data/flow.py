@@ -26,6 +26,7 @@ from goproc._data.stages import (
     plain_stage,
     throttle_stage,
 )
+from goproc._public import public
 from goproc.errors import DeadlineExceeded, RuntimeStopped
 from goproc.shm import _core
 
@@ -49,6 +50,7 @@ __all__ = ["Flow", "FlowRun", "StageStats", "flow"]
 _PROGRESS_SECONDS = 0.1
 
 
+@public
 class Flow(Generic[T]):
     """A pipeline: a source, and the stages that its items go through. ``flow()`` makes it.
 
@@ -600,6 +602,7 @@ class Shared:
                 pass
 
 
+@public
 def flow(source: Iterable[T] | RecvChan[T], buffer: int | None = None) -> Flow[T]:
     """Make a pipeline: ``flow(source).map(parse, 4).filter(ok).batch(500).each(save).run()``.
 

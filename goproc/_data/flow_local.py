@@ -88,11 +88,14 @@ class Helper:
 # -- feeds ---------------------------------------------------------------------------------------------------
 
 
-def feed(values: Iterator[Any], source: Chan[Any] | None, outs: tuple[Out, ...]) -> None:
+def feed(
+    values: Iterator[Any], source: Chan[Any] | None, outs: tuple[Out, ...], row: memoryview | None
+) -> None:
     """Send the values of an iterator until it ends or nobody wants more.
 
     Args:
         values: the iterator.
+        row: where they are counted; None if a stage around the iterator counts them.
         source: the edge that it receives from, to be closed at the end, or None.
         outs: the edges to send to.
 
@@ -110,6 +113,8 @@ def feed(values: Iterator[Any], source: Chan[Any] | None, outs: tuple[Out, ...])
                 send(value)
             except ChanClosed:
                 return
+            if row is not None:
+                row[OUT] += 1
     finally:
         del values
         _end(source, outs)

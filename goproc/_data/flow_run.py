@@ -115,7 +115,8 @@ class Run:
         node.iterable = None
         for at, stage in enumerate(node.stages):
             values = counted(stage, values, self.board.row(node.row + at))
-        return partial(feed, values, None if edge is None else edge.ch, outs)
+        row = None if node.stages else self.board.row(node.row)
+        return partial(feed, values, None if edge is None else edge.ch, outs, row)
 
     def _first_to_fail(self, number: int, body: Any) -> None:
         try:

@@ -133,6 +133,8 @@ class Station:
 
     def watch_time(self) -> None:
         """Have the process killed when the call whose time ends first has not ended a second later."""
+        if _core.proc() == 0:
+            return  # the script's process is not killed
         ends = [lane.ends_at for lane in self.lanes if lane.ends_at]
         _core.kill_at(min(ends) + GRACE_SECONDS if ends else 0.0)
 

@@ -193,7 +193,7 @@ def test_close_ends_the_run(place, shape):
     results = iter(LONG[shape](flow(itertools.count())))
     next(results)
     results.close()
-    assert num_goroutine() == 1
+    only_main()
     assert list(results) == []
     results.close()
 
@@ -201,7 +201,7 @@ def test_close_ends_the_run(place, shape):
 def test_with_block_closes_the_run(place):
     with iter(flow(itertools.count()).map(inc)) as results:
         assert next(results) == 1
-    assert num_goroutine() == 1
+    only_main()
 
 
 def test_close_cancels_calls_that_wait(place):
@@ -213,7 +213,7 @@ def test_close_cancels_calls_that_wait(place):
     results = iter(flow(range(9)).map(wait, 2))
     assert next(results) == 0
     results.close()
-    assert num_goroutine() == 1
+    only_main()
 
 
 def test_run_that_was_not_begun_has_nothing_to_close(place):
