@@ -306,6 +306,7 @@ bool gp_fire(struct gp_object *o, uint32_t sd, unsigned tag); /* the one CAS of 
 /* `tag` to every waiter of the object. `pausing`: lets go of the lock now and then, where newcomers cannot queue any
  * more; enters and leaves with the lock held */
 void gp_fire_all(struct gp_object *o, unsigned tag, bool pausing);
+void gp_add_share(struct gp_object *o, const struct gp_sudog *s);
 bool gp_grant(struct gp_object *o, uint32_t sd, int64_t value); /* fire, and value is what the object has then */
 
 /* ---- select.c: one operation on one object is a case; to block is to wait for the first of some cases */
@@ -357,6 +358,7 @@ enum gp_result gp_chan_take(struct gp_object *c, struct gp_message *m);
 bool gp_chan_close(struct gp_object *c);                                      /* false: was closed */
 bool gp_spin_until(const struct gp_case *cases, uint32_t n);                  /* worth trying again? */
 void gp_chan_drop(struct gp_object *c);                                       /* free ring and messages of a dead channel */
+void gp_outcome_drop(struct gp_object *o);                                    /* free what a goroutine, promise or context has left */
 void gp_message_drop(const struct gp_message *m);
 
 /* ---- timer.c: channels that the clock sends on */
@@ -373,6 +375,10 @@ struct gp_object *gp_context_origin(struct gp_object *c);                     /*
 /* ---- sync.c: under the lock */
 enum gp_result gp_sync_step(struct gp_object *o, struct gp_case *c);
 void gp_sync_settle(struct gp_object *o);                                     /* a waiter left: who is behind it may go */
+static inline _Atomic int64_t *gp_shares(const struct gp_object *o) { /* of a semaphore or rwmutex; NULL: they are not counted */
+    return o->ring ? (_Atomic int64_t *)gp_payload(o->ring) : NULL;
+}
+int64_t gp_shares_sum(const struct gp_object *o);
 /* whole operations; false: not locked, or more than was taken */
 bool gp_mutex_unlock(struct gp_object *o);
 void gp_mutex_pass(struct gp_object *o);                                      /* I was told to try again, and will not */

@@ -173,14 +173,16 @@ struct gp_object {
                                     for a dead holder) writes the fields below */
     uint32_t cap;                /* channel: capacity; constant */
     _Atomic uint64_t head, tail; /* channel: messages taken / put since creation; 0 <= tail - head <= cap; wait group: number
-                                    of the last death that it was told of, and how many goroutines it has lost */
+                                    of the last death that it was told of, and how many goroutines it has lost; semaphore: head is
+                                    units that came back from the dead, and that the living may give back once more */
     _Atomic uint32_t recvq_first, recvq_last; /* sudogs, FIFO; `next` from first is the truth, `last` and `prev` are caches */
     _Atomic uint32_t sendq_first; /* at least one of the two queues has no WAITING entry (but for a select on both) */
     union {
         _Atomic uint32_t sendq_last;
         _Atomic uint32_t ctx_pins; /* context: children that exist; it is not freed before them. Under the tree's lock */
     };
-    gp_ref ring;                 /* channel: block with cap messages; goroutine: its outcome; context: the cause */
+    gp_ref ring;                 /* channel: block with cap messages; goroutine: its outcome; context: the cause; rwmutex and
+                                    semaphore: block with an int64 for each proc, how many readers or units are its: sync.c */
     union {
         _Atomic uint32_t state;    /* goroutine: enum gp_goroutine_state */
         _Atomic uint32_t ctx_prev; /* context: sibling, while it is in its parent's list; under the tree's lock */
@@ -332,6 +334,7 @@ enum gp_op {
     GP_OP_TAKE,    /* a=channel b=sudog c=block d=epoch */
     GP_OP_FIRE,    /* a=object b=sudog d=epoch: closing, wait group at zero, goroutine ended */
     GP_OP_TRACK,   /* a=wait group or semaphore b=enum gp_tracker c=task d=value then e=what the task's tracker is then */
+    GP_OP_OUTCOME, /* a=goroutine c=its task, or the block of a promise d=state once it has ended */
     GP_OP_GRANT,   /* a=lock or semaphore b=sudog d=epoch e=value once granted: redo is value = e, owner = b's process */
 };
 struct gp_journal {              /* op != NONE => the lock of `a` is held by this proc */

@@ -193,10 +193,27 @@ void gp_message_drop(const struct gp_message *m) {
     gp_free(block);
 }
 
+/* Who dropped this object before may have died on the way: what does not belong to it any more is freed, or another's. */
+static void drop_of(const struct gp_message *m, uint64_t owner) {
+    if (m->block && gp_tag(m->block) == owner) gp_message_drop(m);
+}
+
 void gp_chan_drop(struct gp_object *c) {
-    if (gp_get(&c->flags) & GP_OBJ_CONTEXT && c->ring) gp_message_drop((struct gp_message *)gp_payload(c->ring));
-    for (uint64_t i = gp_get(&c->head); i != gp_get(&c->tail); i++) gp_message_drop(&slots(c)[i % c->cap]);
-    if (c->ring) gp_free(c->ring);
+    uint64_t owner = GP_TAG(GP_TAG_CHAN, gp_ref_of(c));
+    if (gp_get(&c->flags) & GP_OBJ_CONTEXT) {
+        gp_outcome_drop(c);
+    } else if (c->ring && gp_tag(c->ring) == owner) {
+        for (uint64_t i = gp_get(&c->head); i != gp_get(&c->tail); i++) drop_of(&slots(c)[i % c->cap], owner);
+        gp_free(c->ring);
+    }
+}
+
+void gp_outcome_drop(struct gp_object *o) {
+    uint64_t owner = GP_TAG(GP_TAG_RESULT, gp_ref_of(o));
+    gp_ref block = o->ring ? o->ring : gp_get(&o->flags) & GP_OBJ_PROMISE ? o->task : 0; /* a promise that nobody has kept */
+    if (!block || gp_tag(block) != owner) return;
+    drop_of((struct gp_message *)gp_payload(block), owner);
+    gp_free(block);
 }
 
 /* ---- wait groups and outcomes of goroutines: the same queues, fired all at once */
@@ -233,10 +250,12 @@ bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref b
     gp_lock(o);
     bool wanted = gp_held(o);
     if (wanted) {
+        gp_intent(GP_OP_OUTCOME, gp_ref_of(o), 0, block, state, 0);
         if (block) gp_own(block, GP_TAG(GP_TAG_RESULT, gp_ref_of(o)));
         o->ring = block;
         o->task = 0;
         gp_release(&o->state, state); /* COMMIT */
+        gp_done();
         gp_fire_all(o, GP_W_CLOSED, true);
     }
     gp_unlock(o);

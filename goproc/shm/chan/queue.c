@@ -69,6 +69,15 @@ uint32_t gp_queued(const struct gp_object *o, bool send) {
     return n;
 }
 
+/* What is granted to a waiter is its process's: a reader or units. A writer is named by `owner`. */
+void gp_add_share(struct gp_object *o, const struct gp_sudog *s) {
+    bool semaphore = gp_get(&o->kind) == GP_KIND_SEMAPHORE;
+    if (!semaphore && (gp_get(&o->kind) != GP_KIND_RWMUTEX || s->send)) return;
+    _Atomic int64_t *shares = gp_shares(o);
+    if (shares) gp_set(&shares[s->proc], gp_get(&shares[s->proc]) + (semaphore ? (int64_t)s->n : 1));
+    gp_order();
+}
+
 bool gp_grant(struct gp_object *o, uint32_t sd, int64_t value) {
     struct gp_sudog *s = gp_sudog_at(sd);
     uint32_t proc = s->proc, waiter = s->waiter;
@@ -76,6 +85,7 @@ bool gp_grant(struct gp_object *o, uint32_t sd, int64_t value) {
     gp_intent(GP_OP_GRANT, gp_ref_of(o), sd, 0, s->epoch, (uint64_t)value);
     bool won = gp_fire(o, sd, GP_W_FIRED); /* COMMIT */
     if (won) {
+        gp_add_share(o, s);
         gp_set(&o->value, value);
         if (gp_get(&o->kind) != GP_KIND_SEMAPHORE) gp_set(&o->owner, owner);
         gp_unlink(o, sd);

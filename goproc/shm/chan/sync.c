@@ -15,6 +15,36 @@
 
 #define STARVING_NS 1000000ULL
 
+/* ---- shares: how many readers or units are whose, so that those of a dead process can be taken back
+ *
+ * A share changes before `value` does where it grows, and where it shrinks. So if a process dies in between with the lock,
+ * `value` is made anew from the shares. Who gives back what another process has taken takes it from that one's share. */
+
+int64_t gp_shares_sum(const struct gp_object *o) {
+    const _Atomic int64_t *shares = gp_shares(o);
+    int64_t sum = 0;
+    for (uint32_t p = 0; shares && p < gp.nprocs; p++) sum += gp_get(&shares[p]);
+    return sum;
+}
+
+static void add_share(struct gp_object *o, int64_t n) {
+    _Atomic int64_t *shares = gp_shares(o);
+    if (GP_LIKELY(shares != NULL)) gp_set(&shares[gp.proc], gp_get(&shares[gp.proc]) + n);
+    gp_order();
+}
+
+static void take_share(struct gp_object *o, int64_t n) {
+    _Atomic int64_t *shares = gp_shares(o);
+    if (!shares) return;
+    for (uint32_t i = 0; n > 0 && i < gp.nprocs; i++) { /* its own first */
+        uint32_t p = (gp.proc + i) % gp.nprocs;
+        int64_t has = gp_get(&shares[p]), part = has < n ? has : n;
+        gp_set(&shares[p], has - part);
+        n -= part;
+    }
+    gp_order();
+}
+
 static bool owner_died(const struct gp_object *o) {
     uint32_t owner = gp_get(&o->owner), proc = (owner & 1023) - 1;
     if (owner == 0) return false;
@@ -53,6 +83,7 @@ static enum gp_result rwmutex_step(struct gp_object *o, bool reader) {
     }
     if (reader) {
         if (value < 0 || (gp_get(&o->sendq_first) && r == GP_OK)) return GP_BLOCK;
+        add_share(o, 1);
         gp_set(&o->value, value + 1);
         gp_set(&o->owner, 0);
         return r;
@@ -68,6 +99,7 @@ bool gp_rwmutex_unlock(struct gp_object *o, bool reader) {
     int64_t value = gp_get(&o->value);
     bool ok = reader ? value > 0 : value < 0;
     if (ok && reader) {
+        take_share(o, 1);
         gp_set(&o->value, value - 1); /* COMMIT */
         if (value == 1) grant_writer(o);
     } else if (ok) {
@@ -168,8 +200,15 @@ static void serve(struct gp_object *o) {
 bool gp_semaphore_release(struct gp_object *o, uint64_t n) {
     gp_lock(o);
     uint64_t value = (uint64_t)gp_get(&o->value), size = gp_get(&o->size);
+    uint64_t back = gp_get(&o->head); /* came back when their taker died: it may have left this to another */
     bool ok = n <= size - value;
+    if (!ok && n <= size - value + back) {
+        gp_set(&o->head, back - (n - (size - value)));
+        n = size - value;
+        ok = true;
+    }
     if (ok) {
+        take_share(o, (int64_t)n);
         gp_set(&o->value, (int64_t)(value + n)); /* COMMIT */
         serve(o);
     }
@@ -224,6 +263,7 @@ enum gp_result gp_sync_step(struct gp_object *o, struct gp_case *c) {
     case GP_RLOCK: return rwmutex_step(o, true);
     case GP_ACQUIRE:
         if (gp_get(&o->recvq_first) || (int64_t)c->n > gp_get(&o->value)) return GP_BLOCK;
+        add_share(o, (int64_t)c->n);
         gp_set(&o->value, gp_get(&o->value) - (int64_t)c->n); /* COMMIT */
         return GP_OK;
     case GP_ARRIVE: return arrive(o, c);

@@ -298,6 +298,10 @@ gp_ref gp_object_alloc(enum gp_kind kind) {
 }
 
 void gp_object_free(struct gp_object *o) {
+    uint32_t kind = gp_get(&o->kind);
+    if ((kind == GP_KIND_SEMAPHORE || kind == GP_KIND_RWMUTEX) && o->ring) gp_free(o->ring);
+    gp_set(&o->tag, gp_my_tag()); /* should this process die before the end of this, the coroner ends it */
+    gp_order();
     gp_set(&o->gen, gp_get(&o->gen) + 1); /* stale handles fail from here on */
     gp_set(&o->kind, 0);
     gp_set(&o->flags, 0);

@@ -67,9 +67,13 @@ static void repair_header(const struct gp_dead *d) {
 
 /* ---- the place of the dead one */
 
+/* Its tables of waiters are given back to the system. Where the system does not take them, their contents do no harm: no
+ * queue refers to them any more, and epochs go on. But what it was told of does not concern its replacement. */
 static void empty_partition(uint32_t proc) {
-    uint64_t at = gp.parts_at + proc * gp.part_bytes;
-    if (!gp_unback(at, gp.tasks_at / GP_PAGE * GP_PAGE)) memset(gp.base + at, 0, GP_PART_WAITERS);
+    uint64_t at = gp.parts_at + proc * gp.part_bytes, used = gp_get(&gp_proc_at(proc)->waiters_used);
+    if (gp_unback(at, gp.tasks_at / GP_PAGE * GP_PAGE)) return;
+    memset(gp.base + at + GP_PART_INBOX_MID, 0, 64 * sizeof(uint64_t));
+    memset(gp.base + at + GP_PART_INBOX, 0, (used + 511) / 512 * 64);
 }
 
 /* What of its memory is still in use: pages of its arena, and its rings. */

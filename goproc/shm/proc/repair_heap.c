@@ -42,9 +42,29 @@ void gp_repair_free_object(struct gp_object *o) {
     gp_release(&o->tag, 0);
 }
 
-/* A mutex whose waiter was woken, and died before it tried again. */
-static void look_at_mutex(struct gp_object *o) {
-    if (!(gp_get(&o->flags) & GP_OBJ_WOKEN) || !gp_repair_lock(o)) return;
+static int64_t share(const struct gp_object *o, uint32_t proc) { return gp_shares(o) ? gp_get(&gp_shares(o)[proc]) : 0; }
+
+/* Does anybody wait for what the dead one had? Or, a mutex, has it been woken, and died before it tried again? */
+static bool concerns(const struct gp_object *o, const struct gp_dead *d) {
+    switch (gp_get(&o->kind)) {
+    case GP_KIND_MUTEX:
+    case GP_KIND_ONCE: return gp_get(&o->flags) & GP_OBJ_WOKEN || gp_get(&o->owner) == d->word;
+    case GP_KIND_RWMUTEX: return share(o, d->proc) || gp_get(&o->owner) == d->word;
+    case GP_KIND_SEMAPHORE: return share(o, d->proc);
+    default: return false;
+    }
+}
+
+/* Readers and units of the dead come back, and whoever waited for it goes on. */
+static void take_back(struct gp_object *o, const struct gp_dead *d) {
+    if (!concerns(o, d) || !gp_repair_lock(o)) return;
+    bool semaphore = gp_get(&o->kind) == GP_KIND_SEMAPHORE;
+    int64_t n = share(o, d->proc), value = gp_get(&o->value);
+    if (n) {
+        gp_set(&gp_shares(o)[d->proc], 0);
+        if (semaphore) gp_set(&o->head, gp_get(&o->head) + (uint64_t)n);
+        gp_set(&o->value, semaphore ? value + n : value - n);
+    }
     gp_repair_settle(o);
     gp_repair_unlock(o);
 }
@@ -62,7 +82,7 @@ static void forget_holder(struct gp_block *b, bool object, uint64_t bytes, void 
     }
     bool held = gp_get(&o->holders[d->proc / 64]) & bit;
     if (held) atomic_fetch_and(&o->holders[d->proc / 64], ~bit);
-    if (kind == GP_KIND_MUTEX || kind == GP_KIND_ONCE) look_at_mutex(o);
+    take_back(o, d);
     if (!held || !gp_unheld(o) || (kind == GP_KIND_GOROUTINE && !gp_outcome_over(o))) return;
     /* no process has a handle, and none will drop the last one: it is the collector's */
     atomic_fetch_or(&o->flags, GP_OBJ_SHARED);

@@ -46,6 +46,7 @@ static bool grant(struct gp_object *o, uint32_t sd, int64_t value) {
     struct gp_sudog *s = gp_sudog_at(sd);
     uint32_t proc = s->proc, waiter = s->waiter;
     if (!gp_fire(o, sd, GP_W_FIRED)) return false;
+    gp_add_share(o, s);
     gp_set(&o->value, value);
     if (gp_get(&o->kind) != GP_KIND_SEMAPHORE) gp_set(&o->owner, owner_word(proc));
     gp_unlink(o, sd);
@@ -180,6 +181,21 @@ static void own(const struct gp_journal *j, uint64_t tag) {
     if (block) gp_own(block, tag);
 }
 
+/* What the shares come to where `value` is this */
+static int64_t shared(int64_t value, const struct gp_object *o) {
+    if (gp_get(&o->kind) == GP_KIND_SEMAPHORE) return (int64_t)gp_get(&o->size) - value;
+    return value < 0 ? 0 : value;
+}
+
+/* The dead one may have changed a share, and not `value` yet. */
+static void follow_shares(struct gp_object *o) {
+    uint32_t kind = gp_get(&o->kind);
+    if ((kind != GP_KIND_SEMAPHORE && kind != GP_KIND_RWMUTEX) || !gp_shares(o)) return;
+    int64_t sum = gp_shares_sum(o);
+    if (kind == GP_KIND_SEMAPHORE) gp_set(&o->value, (int64_t)gp_get(&o->size) - sum);
+    else if (sum > 0 || gp_get(&o->value) > 0) gp_set(&o->value, sum);
+}
+
 static void redo_fired(const struct gp_dead *d, const struct gp_journal *j, struct gp_object *o, uint32_t op) {
     uint32_t sd = (uint32_t)gp_get(&j->b), proc = gp_sudog_at(sd)->proc;
     switch (op) {
@@ -190,6 +206,7 @@ static void redo_fired(const struct gp_dead *d, const struct gp_journal *j, stru
         own(j, GP_TAG(GP_TAG_CHAN, gp_ref_of(o)));
         break;
     case GP_OP_GRANT:
+        if (gp_shares(o) && gp_shares_sum(o) != shared((int64_t)gp_get(&j->e), o)) gp_add_share(o, gp_sudog_at(sd));
         gp_set(&o->value, (int64_t)gp_get(&j->e));
         if (gp_get(&o->kind) != GP_KIND_SEMAPHORE) gp_set(&o->owner, owner_word(proc));
         break;
@@ -199,12 +216,21 @@ static void redo_fired(const struct gp_dead *d, const struct gp_journal *j, stru
     gp_tell_now(proc, gp_sudog_at(sd)->waiter);
 }
 
+/* Its task is the dead one's as before, and so lost; a promise is not kept. */
+static void undo_outcome(const struct gp_dead *d, const struct gp_journal *j, struct gp_object *o) {
+    o->ring = 0;
+    o->task = (gp_ref)gp_get(&j->c);
+    if (!(gp_get(&o->flags) & GP_OBJ_PROMISE)) own(j, d->tag);
+}
+
 static void redo(const struct gp_dead *d, const struct gp_journal *j, struct gp_object *o) {
     uint32_t op = gp_get(&j->op);
     if (op == GP_OP_BUFPUT) {
         if (gp_get(&o->tail) == gp_get(&j->d) + 1) own(j, GP_TAG(GP_TAG_CHAN, gp_ref_of(o)));
     } else if (op == GP_OP_BUFGET) {
         if (gp_get(&o->head) == gp_get(&j->d) + 1) own(j, d->tag);
+    } else if (op == GP_OP_OUTCOME) {
+        if (gp_get(&o->state) != gp_get(&j->d)) undo_outcome(d, j, o);
     } else if (op == GP_OP_TRACK) {
         uint32_t which = (uint32_t)gp_get(&j->b);
         struct gp_task *t = (struct gp_task *)((char *)gp_at((gp_ref)gp_get(&j->c)) + GP_BLOCK_HEAD);
@@ -234,6 +260,7 @@ static void make_sound(const struct gp_dead *d, const struct gp_journal *j, gp_r
         struct gp_object *o = gp_at(ref);
         rebuild_queues(o);
         if (gp_get(&j->a) == ref) redo(d, j, o);
+        follow_shares(o);
         gp_repair_settle(o);
         return;
     }

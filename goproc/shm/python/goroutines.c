@@ -228,8 +228,9 @@ static int store_outcome(gp_ref block, gp_ref object, PyObject *value, bool fail
     int r = failed ? message_encode_for(GP_FOR_ENDS, value, &m) : message_encode(value, &m);
     message_keeps = false;
     if (r < 0) return -1;
+    memcpy(gp_payload(block), &m, sizeof m); /* first: what this process has in its task goes with that, should it die */
+    gp_order();
     if (m.block) gp_own(m.block, GP_TAG(GP_TAG_RESULT, object));
-    memcpy(gp_payload(block), &m, sizeof m);
     return 0;
 }
 
@@ -303,6 +304,7 @@ static PyObject *new_promise(PyObject *type, enum gp_goroutine_state state) {
     struct gp_object *o = gp_at(h->ref);
     gp_set(&o->id, next_id());
     gp_set(&o->value, 1); /* nobody has to read it */
+    memset(gp_payload(block), 0, sizeof(struct gp_message));
     gp_own(block, GP_TAG(GP_TAG_RESULT, h->ref)); /* it outlives its creator */
     o->task = block;
     atomic_fetch_or(&o->flags, GP_OBJ_PROMISE);

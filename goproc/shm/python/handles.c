@@ -210,12 +210,7 @@ static void drop_outcome(struct gp_object *o) {
         Py_XDECREF(r);
         Py_XDECREF(failure);
     }
-    if (o->ring) {
-        gp_message_drop((struct gp_message *)gp_payload(o->ring));
-        gp_free(o->ring);
-    } else if (gp_get(&o->flags) & GP_OBJ_PROMISE && o->task) {
-        gp_free(o->task); /* a promise that nobody has kept */
-    }
+    gp_outcome_drop(o);
 }
 
 static void hold_unread(struct gp_object *o, void *list) {

@@ -160,8 +160,23 @@ SYNC_TYPE(OnceType, "Once")
 
 /* ---- RWMutex */
 
+/* See sync.c. */
+static PyObject *with_shares(PyObject *handle, const char *what) {
+    if (!handle) return NULL;
+    struct gp_object *o = gp_at(((Handle *)handle)->ref);
+    gp_ref block = alloc_or_collect(sizeof(int64_t) * gp.nprocs, 0);
+    if (!block) {
+        Py_DECREF(handle);
+        return raise_memory(sizeof(int64_t) * gp.nprocs, what);
+    }
+    memset(gp_payload(block), 0, sizeof(int64_t) * gp.nprocs);
+    gp_own(block, GP_TAG(GP_TAG_CHAN, gp_ref_of(o)));
+    o->ring = block;
+    return handle;
+}
+
 static PyObject *rwmutex_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    return no_arguments(type, args, kwargs, ":RWMutex", GP_KIND_RWMUTEX);
+    return with_shares(no_arguments(type, args, kwargs, ":RWMutex", GP_KIND_RWMUTEX), "an RWMutex");
 }
 
 static PyObject *rwmutex_lock(Handle *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
@@ -312,6 +327,8 @@ static int units(PyObject *v, uint64_t *n, const char *name) {
     return 0;
 }
 
+#define ENDLESS (1ULL << 59) /* as the places of a Group: they are taken and given back by whoever */
+
 static PyObject *semaphore_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"n", NULL};
     PyObject *v;
@@ -322,7 +339,7 @@ static PyObject *semaphore_new(PyTypeObject *type, PyObject *args, PyObject *kwa
     struct gp_object *o = gp_at(h->ref);
     gp_set(&o->size, n);
     gp_set(&o->value, (int64_t)n);
-    return (PyObject *)h;
+    return n < ENDLESS ? with_shares((PyObject *)h, "a Semaphore") : (PyObject *)h;
 }
 
 static PyObject *semaphore_acquire(Handle *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {

@@ -1,0 +1,57 @@
+"""Every instruction of an operation is one at which its process may die: crash_image.c steps through them.
+
+--long takes each instruction of the long operations, too; else these are sampled.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+SHM = HERE.parent.parent / "goproc" / "shm"
+LONG = {
+    "select over 70": 11,
+    "memory": 97,
+    "collect": 97,
+    "reclaim": 97,
+}  # every nth instruction, in the short form
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    built = tmp_path_factory.mktemp("crash_image") / "crash_image"
+    sources = [*SHM.glob("mem/*.c"), *SHM.glob("chan/*.c"), *SHM.glob("proc/*.c")]
+    sources.remove(SHM / "proc" / "keeper.c")
+    flags = ["-std=c11", "-g", "-O2", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Werror", f"-I{SHM}"]
+    line = ["cc", *flags, HERE / "crash_image.c", *sources, "-lpthread", "-o", built]
+    subprocess.run(line, check=True)
+    return built
+
+
+def step(program: Path, names: list[str], every: int = 1) -> int:
+    """Run scenarios, all without names; return how many states were looked at."""
+    done = subprocess.run(
+        [program, *names], env={"EVERY": str(every)}, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0 and done.stdout.endswith(" images, 0 wrong\n"), done.stdout + done.stderr
+    return int(done.stdout.splitlines()[-1].split()[0])
+
+
+def names() -> list[str]:
+    text = (HERE / "crash_image.c").read_text()
+    table = text[text.index("scenarios[] = {") : text.index("enum { SCENARIOS")]
+    return [line.split('"')[1] for line in table.splitlines() if line.strip().startswith('{"')]
+
+
+def test_operations(program: Path) -> None:
+    short = [name for name in names() if name not in LONG]
+    assert len(short) > 45
+    assert step(program, short) > 25_000
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_long_operations(program: Path, name: str, long: bool) -> None:
+    assert step(program, [name], 1 if long else LONG[name]) > 300
