@@ -21,7 +21,8 @@ from goproc._sched import safepoint, scheduler, slices
 
 PACKAGE = Path(goproc.__file__).parent
 NAME = re.compile(r"goproc(\.\w+)+")
-LOGGERS = {"goproc.steward"}
+FLOORS = ["mem", "chan", "proc", "python"]  # each uses those before it
+LOGGERS = {"goproc.steward", "goproc.progress"}
 
 
 def named_in_python() -> Iterator[tuple[str, str]]:
@@ -103,5 +104,11 @@ def test_no_other_module_is_goproc_s() -> None:
 
 
 def test_each_file_of_the_core_is_on_a_floor() -> None:
-    floors = {file.parent.name for file in (PACKAGE / "shm").rglob("*.c")}
-    assert floors == {"mem", "chan", "proc", "python"}
+    assert {file.parent.name for file in (PACKAGE / "shm").rglob("*.c")} == set(FLOORS)
+
+
+def test_no_file_of_the_core_includes_a_header_of_a_higher_floor() -> None:
+    for file in sorted((PACKAGE / "shm").glob("*/*.[ch]")):
+        floor = FLOORS.index(file.parent.name)
+        for included in re.findall(r'#include "(\w+)/', file.read_text()):
+            assert FLOORS.index(included) <= floor, (file, included)

@@ -14,7 +14,7 @@
  * close need the lock path anyway) and robust mutexes (see lock.c). Under the lock: no Python, no allocation, no
  * system call.
  */
-#include "core.h"
+#include "chan/chan.h"
 
 static struct gp_message *slots(const struct gp_object *c) { return (struct gp_message *)((char *)gp_at(c->ring) + 64); }
 

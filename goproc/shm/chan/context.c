@@ -11,7 +11,7 @@
  * it. A process that dies in the middle of a cancel leaves a node that is done with children that are not: the rule
  * to repair it is to go on.
  */
-#include "core.h"
+#include "chan/chan.h"
 
 static struct gp_object *at(uint32_t ref) { return ref ? gp_at(ref) : NULL; }
 static bool is_done(const struct gp_object *c) { return gp_acquire(&c->flags) & GP_OBJ_CLOSED; }

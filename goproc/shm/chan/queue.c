@@ -3,7 +3,7 @@
  * The chain of `next` from `first` is the truth; `last` and `prev` are caches that make appending and removing O(1)
  * and that the coroner rebuilds. The store that makes a new sudog reachable is the COMMIT of the enqueue.
  */
-#include "core.h"
+#include "chan/chan.h"
 
 void gp_enqueue_first(struct gp_object *o, uint32_t sd) {
     struct gp_sudog *s = gp_sudog_at(sd);

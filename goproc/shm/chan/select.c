@@ -14,7 +14,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "core.h"
+#include "chan/chan.h"
+
+#define CHANNEL_SPIN_NS 10000ULL
+#define LOOK_NS 250
 
 /* ---- random numbers: xorshift64*, seeded per process */
 
@@ -260,4 +263,32 @@ uint64_t gp_case_due(const struct gp_case *c) {
     if (GP_LIKELY(!(flags & GP_OBJ_LAZY))) return 0;
     if (flags & GP_OBJ_TIMER) return (uint64_t)gp_get(&c->o->value);
     return flags & GP_OBJ_CLOSED ? 0 : gp_get(&c->o->due);
+}
+
+/* ---- spinning before it waits */
+
+bool gp_spin_until(const struct gp_case *cases, uint32_t n) {
+    uint64_t cap = 0;
+    for (const struct gp_case *c = cases; c < cases + n; c++) {
+        if (!c->o || c->kind == GP_DONE || gp_get(&c->o->flags) & GP_OBJ_LAZY) continue;
+        if (c->kind > GP_RECV || c->o->cap == 0) return false; /* an unbuffered partner must be able to see us: queue at once */
+        if (c->o->cap > cap) cap = c->o->cap;
+    }
+    if (cap == 0 || !gp_may_spin()) return false;
+    uint64_t until = gp_now() + CHANNEL_SPIN_NS, before = 0;
+    /* As with the lock: look rarely, and while the partner makes progress leave it some room to run ahead. */
+    do {
+        gp_wait_ns(cap < 8 ? LOOK_NS / 4 : LOOK_NS);
+        uint64_t ready = 0;
+        for (const struct gp_case *c = cases; c < cases + n; c++) {
+            if (!c->o) continue;
+            if (c->kind == GP_DONE ? gp_is_done(c->o) : gp_get(&c->o->flags) & GP_OBJ_CLOSED) return true;
+            if (c->kind == GP_DONE || gp_get(&c->o->flags) & GP_OBJ_LAZY) continue;
+            uint64_t head = gp_acquire(&c->o->head), used = gp_acquire(&c->o->tail) - head;
+            ready += c->kind == GP_SEND ? c->o->cap - used : used;
+        }
+        if (ready > 0 && (ready >= cap / 4 || ready == before)) return true;
+        before = ready;
+    } while (!gp_inbox_pending() && gp_now() < until);
+    return before > 0;
 }

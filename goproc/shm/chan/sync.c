@@ -11,7 +11,7 @@
  * (GP_OP_GRANT) has the value. A process that dies with a lock is told from `owner`: a mutex or writer's lock whose owner
  * is not the live incarnation of its process goes to the next taker, with GP_OWNER_DIED.
  */
-#include "core.h"
+#include "chan/chan.h"
 
 #define STARVING_NS 1000000ULL
 

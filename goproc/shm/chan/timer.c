@@ -5,7 +5,7 @@
  * nothing and needs no stop, it cannot be late because its maker is busy, and it outlives its maker. The channel looks
  * unbuffered, and there is never a stale value, as since Go 1.23: stop and reset change `value` under the lock.
  */
-#include "core.h"
+#include "chan/chan.h"
 
 enum gp_result gp_timer_take(struct gp_object *c, struct gp_message *m) {
     int64_t when = gp_get(&c->value), now = (int64_t)gp_now();

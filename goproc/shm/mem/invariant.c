@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "core.h"
+#include "mem/mem.h"
 
 #ifdef GP_DEBUG
 _Noreturn void gp_assert_failed(const char *what, const char *file, int line) {

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core.h"
+#include "mem/mem.h"
 
 #define AWAY_NS 900
 #define LOOK_NS 300

@@ -15,7 +15,7 @@
 #ifndef GP_PAGES_H
 #define GP_PAGES_H
 
-#include "core.h"
+#include "mem/mem.h"
 
 #define GP_CLASS_COUNT 20u
 #define GP_LARGEST 32768u                          /* bytes of the largest block that is no extent */

@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core.h"
+#include "mem/mem.h"
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
@@ -232,13 +232,16 @@ int gp_attach(int memfd, uint32_t proc) {
     uint32_t incarnation = gp_get(&gp.my->incarnation) + 1;
     gp_set(&gp.my->incarnation, incarnation);
     gp.me = (incarnation & 0x1fffff) << 10 | (proc + 1);
-    if ((err = gp_park_attach()) < 0) return err;
+    gp_spin_attach();
     gp_heap_attach();
+    return 0;
+}
+
+void gp_go_live(void) {
     gp.attached = gp_now();
     gp_set(&gp.my->pid, getpid());
     atomic_fetch_add(&gp.head->live, 1);
     gp_release(&gp.my->state, GP_P_LIVE);
-    return 0;
 }
 
 void gp_detach(void) {

@@ -24,7 +24,7 @@
  */
 #include <stdlib.h>
 
-#include "core.h"
+#include "proc/proc.h"
 
 #define LEAST_DROPS 256u /* weighted by size: see gp_dropped */
 #define SEEN_A_DROP 16u  /* of a hundred live objects six more may wait to be freed */

@@ -13,7 +13,7 @@
  * sleep until another thread of their process wakes them are not outside (threads.c): the process publishes that it has
  * seen all of them asleep, for one value each of `act` and `threads`, and both words are compared with these here.
  */
-#include "core.h"
+#include "proc/proc.h"
 
 enum { NOBODY = UINT32_MAX };
 

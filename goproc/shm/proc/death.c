@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
-#include "core.h"
+#include "proc/proc.h"
 
 #define REPORT_GOROUTINES 32
 #define SAY(t, ...)                                                              \

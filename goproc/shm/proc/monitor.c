@@ -25,7 +25,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-#include "core.h"
+#include "proc/proc.h"
 
 #define SLICE_NS 10000000ULL
 #define TRIES 64 /* in one attempt to meet a goroutine outside of library code */

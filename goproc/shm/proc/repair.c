@@ -1,7 +1,7 @@
 /* repair.c - the order of a repair (repair.h says what it is), the coroner's locks, and the place of the dead process. */
 #include <limits.h>
 
-#include "../mem/pages.h"
+#include "mem/pages.h"
 #include "repair.h"
 
 #define LOOK_NS 1000000ULL   /* between two looks for further deaths, while a lock is not to be had */

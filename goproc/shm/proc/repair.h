@@ -18,7 +18,7 @@
 #ifndef GP_REPAIR_H
 #define GP_REPAIR_H
 
-#include "core.h"
+#include "proc/proc.h"
 
 #define GP_CORONER_WORD (1u << 10 | 1023u) /* in a lock word; no proc has that number */
 

@@ -3,7 +3,7 @@
  * An owner tag is the truth about a block. A PART lives and dies with the block that it is a buffer of, so it is looked at
  * while that block still says whose it was.
  */
-#include "../mem/pages.h"
+#include "mem/pages.h"
 #include "repair.h"
 
 #define CHAIN 4 /* a buffer of a call of a task: no chain of PART is longer */

@@ -42,7 +42,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "core.h"
+#include "proc/proc.h"
 
 #define MOST_THREADS 1024
 #define FIRST_PAUSE_NS 100000000ULL

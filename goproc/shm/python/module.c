@@ -55,7 +55,11 @@ static PyObject *core_attach(PyObject *module, PyObject *args) {
     unsigned proc;
     if (!PyArg_ParseTuple(args, "iI:attach", &fd, &proc)) return NULL;
     int err = gp_attach(fd, proc);
+    if (err == 0) err = gp_waiters_attach();
     if (err < 0) return os_error(err, "cannot map goproc's shared memory");
+    gp_tell_attach();
+    gp_idle_attach();
+    gp_go_live();
     scheduler_thread = PyThread_get_thread_ident();
     Py_RETURN_NONE;
 }

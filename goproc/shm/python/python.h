@@ -9,7 +9,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "core.h"
+#include "proc/proc.h"
 
 enum { DIR_SEND = 1, DIR_RECV = 2, DIR_BOTH = 3 };
 

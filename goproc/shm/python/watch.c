@@ -6,7 +6,7 @@
  * whole stack at once, so an end costs O(1) on either side, and ends that come while the caller is busy come as a batch.
  *
  *     end of a goroutine: CAS waiter -> FIRED; push it; CAS collector -> FIRED; tell     all under the outcome's lock
- *     caller:             arm the collector; is the stack empty? sleep                   (the Dekker of park.c)
+ *     caller:             arm the collector; is the stack empty? sleep                   (the Dekker of tell.c)
  *
  * Whoever has popped a waiter takes the lock of its outcome once: then its teller is done with it and with the collector,
  * and both may be used for something else. The truth is in the state of the waiters; the stack is a hint that is complete

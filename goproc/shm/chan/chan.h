@@ -1,0 +1,144 @@
+/* chan.h - the floor of channels: who waits, for what, and how they are told. It knows of no process but how to tell one. */
+#ifndef GP_CHAN_H
+#define GP_CHAN_H
+
+#include "mem/mem.h"
+
+/* ---- waiter.c, tell.c */
+static inline struct gp_waiter *gp_waiter_at(uint32_t proc, uint32_t i) {
+    return (struct gp_waiter *)(gp_part_at(proc) + GP_PART_WAITERS) + i;
+}
+static inline struct gp_sudog *gp_sudog_at(uint32_t sd) { /* sd: a sudog reference, not 0 */
+    return (struct gp_sudog *)(gp_part_at(sd >> GP_SUDOG_BITS) + gp.sudogs_at) + (sd & ((1u << GP_SUDOG_BITS) - 1)) - 1;
+}
+static inline uint32_t gp_sudog_ref(uint32_t proc, uint32_t i) { return proc << GP_SUDOG_BITS | (i + 1); }
+static inline bool gp_sudog_check(uint32_t sd) {
+    uint32_t i = sd & ((1u << GP_SUDOG_BITS) - 1);
+    return (sd >> GP_SUDOG_BITS) < gp.nprocs && i >= 1 && i <= gp.waiters + gp.selects;
+}
+
+int64_t gp_waiter_alloc(bool thread);      /* index, or -ENOMEM, or -ENOSPC: all gp.waiters are in use */
+void gp_waiter_release(uint32_t i);
+int64_t gp_sudog_alloc(void);              /* a reference, or as above; for selects: a waiter has one of its own */
+void gp_sudog_release(uint32_t sd);
+void gp_thread_blocks(struct gp_waiter *w); /* a plain thread is about to sleep, for ever if nobody tells it */
+void gp_thread_runs(struct gp_waiter *w);  /* it goes on, told or not */
+void gp_waiter_arm(uint32_t i);            /* a new epoch, WAITING; before any sudog is linked */
+bool gp_waiter_cancel(uint32_t i);         /* WAITING -> CANCELLED; false: somebody fired it first */
+void gp_tell(uint32_t proc, uint32_t i);   /* after a state CAS: inbox bit, or note the thread; rung by gp_ring() */
+void gp_tell_now(uint32_t proc, uint32_t i); /* the same at once: for the coroner's thread */
+void gp_untell(uint32_t i);                /* own waiter, which was fired and did not wait to be told: no late bit for its next use */
+void gp_ring(void);                        /* wake what gp_tell noted; call it with no lock held */
+int64_t gp_heir(void);                     /* the only waiter of this process that it has told itself since the last call, or -1 */
+void gp_ring_proc(uint32_t proc);
+void gp_nudge(uint32_t proc);              /* its scheduler looks around: rescan */
+int gp_drain(uint32_t *out, int max);      /* own inbox: waiter indices that were told */
+bool gp_inbox_pending(void);
+bool gp_thread_wait(struct gp_waiter *w, uint64_t until_ns); /* until state leaves WAITING; false: time is up. No GIL needed */
+void gp_release_threads(void);             /* the runtime stops: no thread of this process may go on sleeping */
+int gp_waiters_attach(void);               /* 0 or -errno */
+void gp_tell_attach(void);
+
+/* ---- queue.c: FIFO of sudogs of one object, under its lock */
+void gp_enqueue(struct gp_object *o, uint32_t sd, bool send);
+void gp_enqueue_first(struct gp_object *o, uint32_t sd); /* on recvq, before all others */
+void gp_unlink(struct gp_object *o, uint32_t sd);
+uint32_t gp_queued(const struct gp_object *o, bool send); /* how many wait; a select that another case ended does not */
+bool gp_fire(struct gp_object *o, uint32_t sd, unsigned tag); /* the one CAS of a waiter; unlinks in either case */
+/* `tag` to every waiter of the object. `pausing`: lets go of the lock now and then, where newcomers cannot queue any
+ * more; enters and leaves with the lock held */
+void gp_fire_all(struct gp_object *o, unsigned tag, bool pausing);
+void gp_add_share(struct gp_object *o, const struct gp_sudog *s);
+bool gp_grant(struct gp_object *o, uint32_t sd, int64_t value); /* fire, and value is what the object has then */
+
+/* ---- select.c: one operation on one object is a case; to block is to wait for the first of some cases */
+enum gp_result { GP_BLOCK, GP_OK, GP_CLOSED, GP_OWNER_DIED };
+enum gp_op_kind {
+    GP_SEND, GP_RECV,
+    GP_DONE,      /* wait group at zero, goroutine ended */
+    GP_LOCK,      /* mutex; rwmutex: for writing */
+    GP_RLOCK,     /* rwmutex: for reading */
+    GP_ACQUIRE,   /* n units of a semaphore */
+    GP_SIGNAL,    /* cond */
+    GP_ARRIVE,    /* barrier; n is then its place */
+    GP_FOREVER,   /* no object */
+};
+struct gp_case {
+    struct gp_object *o;     /* NULL: never ready */
+    uint32_t number;         /* what the caller calls it */
+    uint32_t sudog;          /* while it waits */
+    uint8_t kind;            /* enum gp_op_kind */
+    bool woken;              /* mutex: it was told to try again, and has not yet */
+    uint64_t n, since;
+    struct gp_message m;     /* send: what is offered; receive: what came, owned by the caller */
+};
+struct gp_select {
+    struct gp_case *cases;
+    uint32_t n;
+    uint32_t *poll, *lock;   /* room for n each: the orders in which they are examined, and locked */
+    gp_ref spill;            /* block with room for n refs, if n >= GP_JOURNAL_LOCKS */
+    bool sorted;             /* `lock` is in order */
+};
+enum gp_result gp_case_try(struct gp_case *c);                  /* non-blocking */
+enum gp_result gp_case_try_or_wait(struct gp_case *c, uint32_t waiter); /* GP_BLOCK: it is queued */
+/* some case in a random order: its position, *r GP_OK or GP_CLOSED. -1: none is ready; with a waiter, all are queued then */
+int64_t gp_select(struct gp_select *s, int64_t waiter, enum gp_result *r);
+int64_t gp_select_due(struct gp_select *s, uint32_t waiter); /* queued: a timer whose time has come, taken, or -1 */
+/* after a park. The caller's waiter has left WAITING, or gp_waiter_cancel() was won. */
+void gp_case_settled(struct gp_case *c, uint32_t waiter, bool told);  /* it was fired: take the message. !told: rule O2 */
+bool gp_case_cancel(struct gp_case *c, uint32_t waiter); /* the waiter of the operation gives up; false: it was told */
+void gp_case_abandon(struct gp_case *c);                        /* out of its queue, if it is still in it */
+void gp_case_undo(struct gp_case *c);                           /* it happened, but nobody wants it: give back, or drop */
+uint64_t gp_case_due(const struct gp_case *c);                  /* ns: when the clock alone may make it ready; 0: never */
+uint32_t gp_random(uint32_t below);
+
+/* ---- channel.c */
+enum gp_result gp_chan_send(struct gp_object *c, const struct gp_message *m);  /* non-blocking */
+enum gp_result gp_chan_recv(struct gp_object *c, struct gp_message *m);        /* non-blocking; m is owned by the caller */
+enum gp_result gp_chan_put(struct gp_object *c, const struct gp_message *m);   /* the same under the lock, not rung */
+enum gp_result gp_chan_take(struct gp_object *c, struct gp_message *m);
+bool gp_chan_close(struct gp_object *c);                                      /* false: was closed */
+bool gp_spin_until(const struct gp_case *cases, uint32_t n);                  /* worth trying again? */
+void gp_chan_drop(struct gp_object *c);                                       /* free ring and messages of a dead channel */
+void gp_outcome_drop(struct gp_object *o);                                    /* free what a goroutine, promise or context has left */
+void gp_message_drop(const struct gp_message *m);
+
+/* ---- timer.c: channels that the clock sends on */
+enum gp_result gp_timer_take(struct gp_object *c, struct gp_message *m);      /* under the lock */
+bool gp_timer_set(struct gp_object *c, int64_t when, uint64_t period);        /* 0 stops; was it active? */
+
+/* ---- context.c */
+void gp_context_link(struct gp_object *c, struct gp_object *parent, uint64_t due);
+bool gp_context_cancel(struct gp_object *c, int64_t code, gp_ref cause);      /* the tree below too; false: was done */
+bool gp_context_expire(struct gp_object *c);                                  /* fire a deadline that has passed; is it done? */
+bool gp_context_unlink(struct gp_object *c);                                  /* before it is freed; false: it has children */
+struct gp_object *gp_context_origin(struct gp_object *c);                     /* where its end began */
+
+/* ---- sync.c: under the lock */
+enum gp_result gp_sync_step(struct gp_object *o, struct gp_case *c);
+void gp_sync_settle(struct gp_object *o);                                     /* a waiter left: who is behind it may go */
+static inline _Atomic int64_t *gp_shares(const struct gp_object *o) { /* of a semaphore or rwmutex; NULL: they are not counted */
+    return o->ring ? (_Atomic int64_t *)gp_payload(o->ring) : NULL;
+}
+int64_t gp_shares_sum(const struct gp_object *o);
+/* whole operations; false: not locked, or more than was taken */
+bool gp_mutex_unlock(struct gp_object *o);
+void gp_mutex_pass(struct gp_object *o);                                      /* I was told to try again, and will not */
+bool gp_rwmutex_unlock(struct gp_object *o, bool reader);
+bool gp_semaphore_release(struct gp_object *o, uint64_t n);
+void gp_cond_signal(struct gp_object *o, bool all);
+
+/* wait groups and goroutine outcomes */
+bool gp_is_done(const struct gp_object *o);                                   /* of a wait group or goroutine */
+int gp_waitgroup_add(struct gp_object *o, int64_t n, int64_t *now);           /* 0, -ERANGE negative, -EOVERFLOW */
+bool gp_held(struct gp_object *o);                                              /* is there a handle anywhere, or may there be? */
+bool gp_unheld(struct gp_object *o);                                            /* no process has a handle; a message may */
+bool gp_outcome_unread(const struct gp_object *o);                              /* failed, and nobody has heard of it */
+bool gp_garbage_dropped(void);       /* has a dropped message listed such a one, or a copy, that no process holds? Once. */
+bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref block); /* false: no handle is left */
+bool gp_promise_claim(struct gp_object *o); /* true: it was queued, and nobody else will keep it but who breaks it */
+bool gp_promise_keep(struct gp_object *o, enum gp_goroutine_state state, gp_ref block); /* false: it has an outcome already */
+bool gp_outcome_over(const struct gp_object *o); /* no goroutine refers to it: it has ended, or there never was one */
+bool gp_outcome_release(struct gp_object *o); /* my last handle went; true: the object is ended and mine to free */
+
+#endif

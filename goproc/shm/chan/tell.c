@@ -1,0 +1,183 @@
+/* tell.c - how a blocked goroutine is told, and how a proc that sleeps does not miss it.
+ *
+ * A waker wins the CAS on waiter.state, sets the waiter's bit in its proc's inbox, and, with no lock held, rings
+ * the proc. The inbox is a bitmap: setting a bit twice is harmless, it cannot overflow, and it is only a hint, the
+ * waiter's state is the truth. The lost-wake-up argument is Dekker's:
+ *
+ *     waker: bit |= ..., top |= ... (seq_cst);  read park        sleeper: park = PARKED (seq_cst);  read top; sleep
+ *
+ * One of the two sees the other. The CAS PARKED -> NOTIFIED elects the one waker that makes the system call.
+ * A plain thread sleeps on its own waiter's state word instead: its proc's scheduler may be busy for long.
+ */
+#define _GNU_SOURCE
+#include <limits.h>
+
+#include "chan/chan.h"
+
+static struct {
+    uint64_t bell[GP_MAX_PROCS / 64];
+    bool bells;
+    _Atomic uint32_t *thread[1024];
+    uint32_t threads;
+    int64_t heir;                     /* see gp_heir() */
+} told;
+
+enum { NOBODY = -1, SEVERAL = -2 };
+
+void gp_tell_attach(void) {
+    memset(&told, 0, sizeof told);
+    told.heir = NOBODY;
+}
+
+/* ---- plain threads. For the deadlock detector each blocked one is counted in its process; whoever takes the waiter out
+ * of GP_THREAD_BLOCKED, the teller or the thread itself, uncounts it, so a thread that was told counts as running from
+ * before its teller can go idle. The two words do not change at once, and a thread can be held up in between for long: so
+ * in between it must not count. It is marked first and counted then, and uncounted before the mark goes; a count that is
+ * too low for a while only delays a report. Each change moves the upper half, too: two threads that wake each other in
+ * turn must not look asleep to a detector that reads one after the other. */
+
+static void count_thread(uint32_t proc, int change) {
+    atomic_fetch_add(&gp_proc_at(proc)->threads, (1ULL << 32) + (uint64_t)(int64_t)change);
+}
+
+void gp_thread_blocks(struct gp_waiter *w) {
+    uint32_t expect = GP_THREAD;
+    if (atomic_compare_exchange_strong(&w->thread, &expect, GP_THREAD_BLOCKED)) count_thread(gp.proc, 1); /* else told already */
+}
+
+void gp_thread_runs(struct gp_waiter *w) {
+    count_thread(gp.proc, -1);
+    if (atomic_exchange(&w->thread, GP_THREAD) != GP_THREAD_BLOCKED) count_thread(gp.proc, 1); /* its teller has done it */
+}
+
+/* ---- telling */
+
+/* Push the waiter i on the stack of its collector, then fire that. The collector arms itself before it looks at the stack:
+ * one of the two sees the other. */
+static void tell_collector(uint32_t proc, uint32_t i, void (*tell)(uint32_t proc, uint32_t i)) {
+    struct gp_waiter *w = gp_waiter_at(proc, i);
+    uint32_t collector = gp_get(&w->watch);
+    struct gp_waiter *c = gp_waiter_at(proc, collector);
+    uint32_t top = gp_get(&c->fired);
+    do gp_set(&w->next, top);
+    while (!atomic_compare_exchange_weak(&c->fired, &top, i + 1));
+    uint64_t seen = atomic_load(&c->state);
+    if (GP_W_TAG(seen) == GP_W_WAITING &&
+        atomic_compare_exchange_strong(&c->state, &seen, GP_W(GP_W_EPOCH(seen), 0, GP_W_FIRED)))
+        tell(proc, collector);
+}
+
+static bool was_blocked(struct gp_waiter *w) { return atomic_exchange(&w->thread, GP_THREAD_TOLD) == GP_THREAD_BLOCKED; }
+
+static void set_bit(uint32_t proc, uint32_t i) {
+    char *part = gp_part_at(proc);
+    _Atomic uint64_t *word = (_Atomic uint64_t *)(part + GP_PART_INBOX) + i / 64;
+    _Atomic uint64_t *mid = (_Atomic uint64_t *)(part + GP_PART_INBOX_MID) + i / (64 * GP_INBOX_LINE);
+    atomic_fetch_or_explicit(word, 1ULL << (i % 64), memory_order_release);
+    atomic_fetch_or_explicit(mid, 1ULL << (i / GP_INBOX_LINE % 64), memory_order_release);
+    atomic_fetch_or_explicit(&gp_proc_at(proc)->inbox, 1ULL << (i / (64 * GP_INBOX_LINE)), memory_order_seq_cst);
+}
+
+void gp_tell_now(uint32_t proc, uint32_t i) {
+    struct gp_waiter *w = gp_waiter_at(proc, i);
+    if (gp_get(&w->thread) == GP_WATCHED) {
+        tell_collector(proc, i, gp_tell_now);
+    } else if (gp_get(&w->thread)) {
+        if (was_blocked(w)) count_thread(proc, -1);
+        gp_futex_wake((_Atomic uint32_t *)&w->state, INT_MAX);
+    } else {
+        set_bit(proc, i);
+        gp_ring_proc(proc);
+    }
+}
+
+void gp_tell(uint32_t proc, uint32_t i) {
+    struct gp_waiter *w = gp_waiter_at(proc, i);
+    if (gp_get(&w->thread)) {
+        if (gp_get(&w->thread) == GP_WATCHED) {
+            tell_collector(proc, i, gp_tell);
+            return;
+        }
+        if (was_blocked(w)) count_thread(proc, -1);
+        if (told.threads == sizeof told.thread / sizeof told.thread[0])
+            gp_futex_wake((_Atomic uint32_t *)&w->state, INT_MAX); /* under a lock, but only past the 1024th thread */
+        else
+            told.thread[told.threads++] = (_Atomic uint32_t *)&w->state;
+        return;
+    }
+    if (proc == gp.proc) told.heir = told.heir == NOBODY ? (int64_t)i : SEVERAL;
+    set_bit(proc, i);
+    told.bell[proc / 64] |= 1ULL << (proc % 64);
+    told.bells = true;
+}
+
+void gp_untell(uint32_t i) {
+    _Atomic uint64_t *word = (_Atomic uint64_t *)(gp.part + GP_PART_INBOX) + i / 64;
+    atomic_fetch_and_explicit(word, ~(1ULL << (i % 64)), memory_order_acq_rel);
+}
+
+int64_t gp_heir(void) {
+    int64_t i = told.heir;
+    told.heir = NOBODY;
+    return i < 0 ? -1 : i;
+}
+
+void gp_ring_proc(uint32_t proc) {
+    struct gp_proc *p = gp_proc_at(proc);
+    uint32_t seen = GP_PARKED;
+    if (atomic_load_explicit(&p->park, memory_order_seq_cst) == GP_PARKED &&
+        atomic_compare_exchange_strong_explicit(&p->park, &seen, GP_NOTIFIED, memory_order_seq_cst, memory_order_relaxed))
+        gp_futex_wake(&p->park, 1);
+}
+
+void gp_nudge(uint32_t proc) {
+    atomic_store_explicit(&gp_proc_at(proc)->rescan, 1, memory_order_seq_cst);
+    gp_ring_proc(proc);
+}
+
+void gp_ring(void) {
+    while (told.threads) gp_futex_wake(told.thread[--told.threads], INT_MAX);
+    if (!told.bells) return;
+    told.bells = false;
+    for (unsigned k = 0; k < GP_MAX_PROCS / 64; k++)
+        while (told.bell[k]) {
+            uint32_t bit = (uint32_t)__builtin_ctzll(told.bell[k]);
+            told.bell[k] &= told.bell[k] - 1;
+            gp_ring_proc(k * 64 + bit);
+        }
+}
+
+bool gp_inbox_pending(void) { return gp_get(&gp.my->inbox) != 0; }
+
+static int drain_line(_Atomic uint64_t *words, uint32_t line, uint32_t *out) {
+    int n = 0;
+    for (uint32_t k = line * (GP_INBOX_LINE / 64), end = k + GP_INBOX_LINE / 64; k < end; k++) {
+        if (!gp_get(&words[k])) continue;
+        uint64_t word = atomic_exchange_explicit(&words[k], 0, memory_order_acq_rel);
+        for (; word; word &= word - 1) out[n++] = k * 64 + (uint32_t)__builtin_ctzll(word);
+    }
+    return n;
+}
+
+int gp_drain(uint32_t *out, int max) {
+    int n = 0;
+    _Atomic uint64_t *mids = (_Atomic uint64_t *)(gp.part + GP_PART_INBOX_MID);
+    _Atomic uint64_t *words = (_Atomic uint64_t *)(gp.part + GP_PART_INBOX);
+    uint64_t top = atomic_exchange_explicit(&gp.my->inbox, 0, memory_order_seq_cst);
+    while (top) {
+        unsigned t = (unsigned)__builtin_ctzll(top);
+        top &= top - 1;
+        uint64_t mid = atomic_exchange_explicit(&mids[t], 0, memory_order_acq_rel);
+        while (mid) {
+            unsigned m = (unsigned)__builtin_ctzll(mid);
+            if (n + (int)GP_INBOX_LINE > max) { /* no room for a whole line: put the rest back and come again */
+                atomic_fetch_or_explicit(&mids[t], mid, memory_order_release);
+                atomic_fetch_or_explicit(&gp.my->inbox, top | 1ULL << t, memory_order_seq_cst);
+                return n;
+            }
+            mid &= mid - 1;
+            n += drain_line(words, t * 64 + m, out + n);
+        }
+    }
+    return n;
+}

@@ -1,0 +1,251 @@
+/* mem.h - the lowest floor: this process's view of the segment, blocks and objects in it, locks, the journal. It knows no
+ * goroutine.
+ *
+ * No floor but the highest knows Python, except that callers hold the GIL from lock to unlock: one journal per process.
+ */
+#ifndef GP_MEM_H
+#define GP_MEM_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/types.h>
+
+#include "invariant.h"
+#include "layout.h"
+
+enum gp_shortage {
+    GP_SHORT_LIMIT,          /* of the runtime */
+    GP_SHORT_SYSTEM,         /* the system has no memory */
+    GP_SHORT_ARENA,          /* the address space of this process's arena */
+    GP_SHORT_DESCRIPTOR,     /* the kernel needs the segment's descriptor, and the program has closed it */
+};
+
+/* ---- this process's view; private memory */
+struct gp_mapping {          /* outlives the runtime while a buffer still maps one of its blocks */
+    char *base;
+    uint64_t bytes;
+    uint64_t users;
+    char *image;             /* private copies of what Python shows of it, for forked children: held.c */
+    bool inherited;          /* true in a child the user forked: the segment is not there, and is not to be unmapped */
+};
+struct gp_held {             /* memory that a Python object shows */
+    struct gp_held *next, **at; /* `at` is NULL in a forked child, whose memory is its own */
+    struct gp_mapping *mapping; /* of the segment; NULL: the memory is a private mapping of it */
+    char *data;
+    uint64_t len;
+    bool constant;           /* nobody writes there */
+    bool copied;             /* before an earlier fork */
+    bool lost;               /* in a forked child, for want of memory */
+};
+struct gp_self {
+    char *base;              /* the mapping, or NULL when no runtime is attached */
+    uint64_t bytes;
+    uint64_t run;            /* +1 at every attach: handles of an earlier runtime are refused */
+    uint32_t proc;           /* my number; 0 is the host */
+    uint32_t nprocs;
+    uint32_t me;             /* my lock word: incarnation << 10 | proc + 1 */
+    uint32_t ncpu;
+    struct gp_header *head;
+    struct gp_proc *my;
+    char *part;              /* my partition */
+    uint64_t arena;          /* offset of my arena */
+    uint64_t arena_bytes;
+    uint64_t heap_at;        /* offsets below this are not heap */
+    uint64_t part_bytes, parts_at;
+    uint32_t waiters, selects, ring_tasks;     /* what the tables of a partition hold */
+    uint64_t sudogs_at, tasks_at, pinned_at;   /* offsets in a partition */
+    struct gp_mapping *mapping;
+    uint64_t attached;       /* when, ns */
+    int memfd;               /* the program may have closed it: gp_memfd_valid() */
+    uint64_t memfd_dev, memfd_ino;
+    enum gp_shortage shortage; /* why the last range was not to be had */
+    _Atomic bool lost;       /* the runtime has ended by itself, and this process, the host, survives it */
+    bool forked;             /* true in a child the user forked: nothing may be touched */
+};
+extern struct gp_self gp;
+
+/* ---- access */
+#define gp_get(p) atomic_load_explicit((p), memory_order_relaxed)
+#define gp_set(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
+#define gp_acquire(p) atomic_load_explicit((p), memory_order_acquire)
+#define gp_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
+/* program order of my own stores as the coroner sees them after my death: a compiler barrier is enough (prefix rule) */
+#define gp_order() atomic_signal_fence(memory_order_seq_cst)
+
+#if defined(__x86_64__) || defined(__i386__)
+#define gp_pause() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define gp_pause() __asm__ volatile("isb" ::: "memory")
+#else
+#define gp_pause() gp_order()
+#endif
+
+#define GP_LIKELY(x) __builtin_expect(!!(x), 1)
+#define GP_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+static inline void *gp_at(gp_ref ref) { return gp.base + (uint64_t)ref * GP_LINE; }
+static inline gp_ref gp_ref_of(const void *p) { return (gp_ref)(((uint64_t)((const char *)p - gp.base)) / GP_LINE); }
+static inline struct gp_proc *gp_proc_at(uint32_t p) {
+    return (struct gp_proc *)(gp.base + 4096u + (uint64_t)p * GP_PROC_BYTES);
+}
+static inline char *gp_part_at(uint32_t p) { return gp.base + gp.parts_at + (uint64_t)p * gp.part_bytes; }
+static inline uint64_t gp_my_tag(void) { return GP_TAG(GP_TAG_PROC, ((uint64_t)(gp.me >> 10) << 16) | (gp.proc + 1)); }
+
+/* ---- segment.c */
+int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu);      /* memfd, or -errno */
+int gp_attach(int memfd, uint32_t proc);                             /* 0 or -errno; others do not see this proc yet */
+void gp_go_live(void);                                               /* they do: all that attaches has */
+int gp_observe(int memfd);                                           /* to read another program's: owns and holds nothing */
+void gp_detach(void);
+void gp_mapping_release(struct gp_mapping *m);                       /* a view or the runtime no longer needs it */
+uint64_t gp_least_bytes(uint32_t nprocs);                            /* of address space, and of a file, for so many procs */
+uint64_t gp_now(void);                                               /* CLOCK_MONOTONIC, ns */
+
+/* ---- backing.c */
+enum gp_purpose {
+    GP_FOR_VALUES, /* what the program sends and keeps: within the limit */
+    GP_FOR_TASKS,  /* a new goroutine, which may be the one that empties the channels: also from half of the reserve */
+    GP_FOR_TABLES, /* what coordination needs, a waiter, say: also from the reserve beyond the limit */
+    GP_FOR_ENDS,   /* what tells of an end, a failure, say: as tables */
+};
+extern _Thread_local enum gp_purpose gp_purpose; /* of the pages that this thread takes for blocks and objects */
+bool gp_memfd_valid(void);                                           /* is the descriptor still the segment's? */
+int gp_back(uint64_t offset, uint64_t bytes);                        /* with memory, whatever the limit: 0, -ENOMEM, -errno */
+bool gp_unback(uint64_t offset, uint64_t bytes);                     /* give it to the system; false: it cannot be */
+int gp_commit_for(enum gp_purpose purpose, uint64_t offset, uint64_t bytes); /* back and count: 0, -ENOMEM, -errno */
+int gp_commit(uint64_t offset, uint64_t bytes);                      /* for tables */
+uint64_t gp_committed(void);                                         /* of all procs */
+int gp_commit_upto(uint64_t start, uint64_t *done, uint64_t want, uint64_t limit); /* grow a prefix in steps */
+
+/* ---- held.c */
+void gp_held_start(void);
+void gp_hold(struct gp_held *held, struct gp_mapping *mapping, char *data, uint64_t len, bool constant);
+void gp_unhold(struct gp_held *held);
+
+/* ---- heap.c */
+gp_ref gp_alloc(uint64_t payload, unsigned flags);                   /* 0: out of memory */
+gp_ref gp_object_alloc(enum gp_kind kind);                           /* 0: out of memory */
+void gp_free(gp_ref ref);                                            /* release a block this process owns, and its parts */
+void gp_object_free(struct gp_object *o);
+bool gp_block_check(gp_ref ref, uint64_t *capacity);                 /* is this a live block? its payload capacity */
+bool gp_object_check(gp_ref ref);                                    /* could this be an object? */
+void gp_heap_attach(void);
+void gp_heap_detach(void);
+void gp_heap_each(void (*visit)(struct gp_block *b, bool object, uint64_t bytes, void *arg), void *arg); /* live ones */
+struct gp_heap_stats { uint64_t blocks, objects, definitions, bytes; };
+void gp_heap_census(struct gp_heap_stats *out);                      /* live ones in all arenas: for tests */
+
+static inline char *gp_payload(gp_ref ref) {
+    struct gp_block *b = gp_at(ref);
+    return (char *)b + ((gp_get(&b->len) >> 56) & GP_BLOCK_ALIGNED ? 64 : GP_BLOCK_HEAD);
+}
+static inline uint64_t gp_len(gp_ref ref) {
+    return gp_get(&((struct gp_block *)gp_at(ref))->len) & ((1ULL << 56) - 1);
+}
+static inline unsigned gp_flags(gp_ref ref) { return (unsigned)(gp_get(&((struct gp_block *)gp_at(ref))->len) >> 56); }
+static inline void gp_own(gp_ref ref, uint64_t tag) { gp_set(&((struct gp_block *)gp_at(ref))->tag, tag); }
+static inline uint64_t gp_tag(gp_ref ref) { return gp_acquire(&((struct gp_block *)gp_at(ref))->tag); }
+
+/* ---- reclaim.c */
+void gp_reclaim_attach(void);
+void gp_heap_reclaim(void);                                          /* all that is free, in all arenas, to the system */
+uint64_t gp_heap_patience(uint64_t now);                             /* ns until an idle process should look */
+bool gp_heap_look(void);                                             /* it does now: true if there may be memory to give back */
+void gp_heap_look_again(void);                                       /* the next look is due at once */
+bool gp_drops_settled(void);                                         /* then: is a collection due, as nothing more is dropped? */
+void gp_heap_trim(bool (*enough)(void));                             /* then: as gp_heap_reclaim(), in arenas that are not in use */
+
+/* ---- lock.c */
+#define GP_LOCK_WAITERS 0x80000000u
+void gp_lock_slow(_Atomic uint32_t *word);
+void gp_unlock_wake(_Atomic uint32_t *word);
+long gp_futex_wait(_Atomic uint32_t *word, uint32_t expect, uint64_t until_ns); /* absolute; 0 = no limit */
+void gp_futex_wake(_Atomic uint32_t *word, int count);
+
+/* True while somebody holds the lock: this process, or the coroner for a dead one. */
+static inline bool gp_locked(const void *line) {
+    return (gp_get((const _Atomic uint32_t *)((const char *)line + 16)) & ~GP_LOCK_WAITERS) != 0;
+}
+
+/* `line` is an object or a queue: its lock word is at byte 16. Locks are taken in ascending order of ref. */
+static inline void gp_lock(void *line) {
+    struct gp_journal *j = &gp.my->journal;
+    uint32_t n = gp_get(&j->nlocks), free_word = 0;
+    _Atomic uint32_t *word = (_Atomic uint32_t *)((char *)line + 16);
+    GP_ASSERT(n < GP_JOURNAL_LOCKS);
+    GP_ASSERT(n == 0 || gp_get(&j->locks[n - 1]) < gp_ref_of(line));
+    gp_set(&j->locks[n], gp_ref_of(line)); /* before the attempt, as the kernel's list_op_pending */
+    gp_order();
+    gp_set(&j->nlocks, n + 1);
+    gp_order();
+    if (GP_UNLIKELY(!atomic_compare_exchange_strong_explicit(word, &free_word, gp.me, memory_order_acquire,
+                                                             memory_order_relaxed)))
+        gp_lock_slow(word);
+}
+/* The same for a line that journal.spill lists: of a select over more channels than the journal has room for. */
+static inline void gp_lock_spilled(void *line) {
+    uint32_t free_word = 0;
+    _Atomic uint32_t *word = (_Atomic uint32_t *)((char *)line + 16);
+    if (GP_UNLIKELY(!atomic_compare_exchange_strong_explicit(word, &free_word, gp.me, memory_order_acquire,
+                                                             memory_order_relaxed)))
+        gp_lock_slow(word);
+}
+static inline void gp_unlock_spilled(void *line) {
+    _Atomic uint32_t *word = (_Atomic uint32_t *)((char *)line + 16);
+    GP_ASSERT((gp_get(word) & ~GP_LOCK_WAITERS) == gp.me);
+    gp_order();
+    if (GP_UNLIKELY(atomic_exchange_explicit(word, 0, memory_order_release) & GP_LOCK_WAITERS)) gp_unlock_wake(word);
+    gp_order();
+}
+static inline void gp_unlock(void *line) {
+    struct gp_journal *j = &gp.my->journal;
+    _Atomic uint32_t *word = (_Atomic uint32_t *)((char *)line + 16);
+    GP_ASSERT(gp_get(&j->op) == GP_OP_NONE);
+    GP_ASSERT(gp_get(&j->nlocks) > 0);
+    GP_ASSERT((gp_get(word) & ~GP_LOCK_WAITERS) == gp.me);
+    gp_order();
+    if (GP_UNLIKELY(atomic_exchange_explicit(word, 0, memory_order_release) & GP_LOCK_WAITERS)) gp_unlock_wake(word);
+    gp_order(); /* the wake belongs to the operation: only now may the coroner forget this lock */
+    gp_set(&j->nlocks, gp_get(&j->nlocks) - 1);
+}
+
+/* ---- journal: intent first, then the COMMIT, then gp_done */
+static inline void gp_intent(enum gp_op op, gp_ref a, uint32_t b, gp_ref c, uint64_t d, uint64_t e) {
+    struct gp_journal *j = &gp.my->journal;
+    GP_ASSERT(gp_get(&j->op) == GP_OP_NONE);
+    gp_set(&j->a, a);
+    gp_set(&j->b, b);
+    gp_set(&j->c, c);
+    gp_set(&j->d, d);
+    gp_set(&j->e, e);
+    gp_order();
+    gp_set(&j->op, op);
+    gp_order();
+}
+static inline void gp_done(void) {
+    GP_ASSERT(gp_get(&gp.my->journal.op) != GP_OP_NONE);
+    gp_order();
+    gp_set(&gp.my->journal.op, GP_OP_NONE);
+    gp_order();
+}
+
+/* ---- spin.c */
+void gp_spin_attach(void);
+void gp_wait_ns(uint32_t ns);              /* busy, roughly */
+uint32_t gp_procs_running(void);           /* attached and not idle: they compute, or are blocked in a call of the system */
+bool gp_may_spin(void);                    /* is there a core for it? */
+
+/* ---- descriptors.c */
+struct gp_fd {               /* a number, and the file that it led to */
+    int fd;                  /* -1: none */
+    uint64_t device, inode;
+};
+int gp_fd_note(struct gp_fd *f, int fd);    /* 0 or -errno */
+bool gp_fd_is(const struct gp_fd *f);       /* true if the number still leads to that file */
+void gp_fd_close(struct gp_fd *f);          /* unless the number is another file's by now */
+bool gp_fd_own_table(int kept);             /* the calling thread gets a table of its own with this one; false: it shares one */
+int gp_pidfd(pid_t pid);                    /* -1: errno says why */
+void gp_say(const char *text, size_t n);    /* to stderr; gives up if nobody reads for some seconds */
+
+#endif
