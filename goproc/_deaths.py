@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from goproc._public import public
 from goproc._sched import scheduler
-from goproc.errors import WorkerDied
+from goproc.errors import TaskTimeout, WorkerDied
 from goproc.shm import _core
 
 __all__ = ["kill"]
@@ -22,7 +22,7 @@ POLICIES = {
     "exit": _core.DEATH_EXIT,
 }
 DEFAULT = "restart"
-_STARTING = 1  # enum gp_proc_state
+STARTING, GONE = 1, 4  # enum gp_proc_state
 
 
 class Lost(NamedTuple):
@@ -46,6 +46,10 @@ class Death(NamedTuple):
     lost: int  # goroutines; the first of them are in the list
     moved: int  # goroutines that had been taken by the process, had not begun, and run elsewhere
     goroutines: tuple[Lost, ...]
+    again: int  # goroutines with retries that start again
+    running: int  # the number of the goroutine that ran at that moment; 0: none, or not known
+    late: int  # the number of the goroutine whose time was over
+    call: str  # of that one, or else of the one that ran: its name and arguments in a short form
 
 
 def death(number: int) -> Death | None:
@@ -73,11 +77,15 @@ def describe(status: int) -> str:
     return f"was killed by signal {number} ({name})"
 
 
-def gone(proc: int) -> WorkerDied:
-    """Return the exception for a use of a worker that has died and is not replaced."""
+def gone(proc: int, use: str = "") -> WorkerDied:
+    """Return the exception for a use of a worker that has died and is not replaced.
+
+    Args:
+        use: what the user has called; default: go.on().
+    """
     last = next((d for n in range(deaths(), 0, -1) if (d := death(n)) is None or d.proc == proc), None)
     how = f" (pid {last.pid}: it {describe(last.status)})" if last else ""
-    text = f"go.on({proc}): worker {proc} has died{how}, and is not replaced (on_death=continue)"
+    text = f"{use or f'go.on({proc})'}: worker {proc} has died{how}, and is not replaced (on_death=continue)"
     return _worker_died(text, proc, last.pid if last else 0, last.status if last else -1, started=False)
 
 
@@ -109,15 +117,21 @@ def stored(
     pid: int,
     status: int,
     memory: int,
-    timed_out: bool,
+    timed_out: int,
     unstarted: bool,
     facts: tuple[Any, ...] | None,
     id_: int,
     name: str,
     parent: int,
     labels: str,
+    lost: int,
 ) -> tuple[Any, ...]:
-    """Return what a goroutine that failed with this WorkerDied would have stored. The core calls it."""
+    """Return what a goroutine that failed with this WorkerDied would have stored. The core calls it.
+
+    Args:
+        timed_out: 1 if the process was killed because the time of one of its goroutines was over; 2 if of this goroutine.
+        lost: how often this goroutine had been lost before, and had started again.
+    """
     from goproc._pickling import failure
     from goproc._proc import fatal
 
@@ -126,17 +140,64 @@ def stored(
         text = f"goroutine {id_} ({name}) was for proc {proc} alone, which died (pid {pid}) and is not replaced: it {reason}"
     else:
         text = f"goroutine {id_} ({name}) was lost with its process: proc {proc} (pid {pid}) {reason}"
-    exc = _worker_died(
+        if timed_out == 1:
+            text += _because(facts)
+        if lost:
+            text += f"; it had been lost {_times(lost)} before"
+    exc: Exception = _worker_died(
         text,
         proc,
         pid,
         status,
         memory=memory,
         goroutines=tuple((lost[0], lost[1]) for lost in facts[8]) if facts else (),
-        timed_out=timed_out,
+        timed_out=timed_out > 0,
         started=not unstarted,
     )
+    if timed_out == 2:
+        exc = _time_is_over(exc, f"goroutine {id_} ({name})", f"proc {proc} (pid {pid})")
     return fatal.Failure(failure.pack(exc), labels, name, parent).store()
+
+
+def _because(facts: tuple[Any, ...] | None) -> str:
+    """Return for whose sake a process was killed."""
+    late, call = (facts[11], facts[12]) if facts else (0, "")
+    return (
+        f", as goroutine {late} had not ended in time: {call}"
+        if late
+        else ", as another goroutine had not ended in time"
+    )
+
+
+def _times(n: int) -> str:
+    return "once" if n == 1 else f"{n} times"
+
+
+def _time_is_over(died: Exception, goroutine: str, worker: str) -> Exception:
+    exc = TaskTimeout(
+        f"{goroutine} had not ended in the time of go.opts(timeout=..., grace=...): its worker, {worker}, was killed"
+    )
+    exc.__cause__ = died
+    return exc
+
+
+def check_worker(proc: int, name: str, done: str) -> None:
+    """Raise TypeError or ValueError, of a function with that name, if `proc` is not the number of a worker.
+
+    Args:
+        done: what the function does to it, in "only workers can be ...".
+    """
+    if not isinstance(proc, int) or isinstance(proc, bool):
+        raise TypeError(f"{name}() takes the number of a worker, not {type(proc).__name__}")
+    _core.ensure()
+    workers = _core.procs() - 1
+    if proc == 0:
+        raise ValueError(
+            f"{name}(0): proc 0 is the host, the process of the script; only workers can be {done}"
+        )
+    if not 0 < proc <= workers:
+        known = f"the workers are 1 to {workers}" if workers else "there is no worker (--procs 0)"
+        raise ValueError(f"{name}({proc}): {known}")
 
 
 @public
@@ -153,14 +214,6 @@ def kill(proc: int) -> None:
         TypeError: proc is no whole number.
         ValueError: there is no such worker. The host, proc 0, is none.
     """
-    if not isinstance(proc, int) or isinstance(proc, bool):
-        raise TypeError(f"kill() takes the number of a worker, not {type(proc).__name__}")
-    _core.ensure()
-    workers = _core.procs() - 1
-    if proc == 0:
-        raise ValueError("kill(0): proc 0 is the host, the process of the script; only workers can be killed")
-    if not 0 < proc <= workers:
-        known = f"the workers are 1 to {workers}" if workers else "there is no worker (--procs 0)"
-        raise ValueError(f"kill({proc}): {known}")
-    while not _core.kill(proc) and _core.proc_facts(proc)[1] == _STARTING:
+    check_worker(proc, "kill", "killed")
+    while not _core.kill(proc) and _core.proc_facts(proc)[1] == STARTING:
         scheduler.sleep(0.001)  # its process id is not known yet

@@ -15,7 +15,8 @@ import threading
 from contextvars import copy_context
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from goproc import _garbage
+from goproc import _garbage, _time_limit
+from goproc._call_options import Limits, checked_limits
 from goproc._labels import format_labels
 from goproc._pickling import calls, functions, homes, module_frames, received, variables
 from goproc._proc import fatal, forked, sigint, stdio
@@ -49,7 +50,7 @@ _STATES = {
 _POP_TOP = opcode.opmap["POP_TOP"]
 bodies: dict[str, Body] = {}  # by the word that stands before such a call
 find_body: Callable[[str], None] | None = None  # adds to `bodies` what is not in it yet
-_WITH = "with"  # before a call that comes with labels and values of its creator's context
+_WITH = "with"  # before a call that comes with labels, values of its creator's context, or limits
 
 
 @public
@@ -266,6 +267,7 @@ def _spawn(
     waiting: Waiting | None = None,
     labels: dict[str, str] | None = None,
     always: bool = False,
+    limits: Limits | None = None,
 ) -> Any:
     bare = _core.bare()
     if not bare and not _core.attached():
@@ -281,16 +283,18 @@ def _spawn(
     creator = scheduler.current
     if creator.labels:
         labels = _inherited(labels)
-    text: tuple[Any, ...] = (_label_bytes(labels),) if labels else ()
+    more: tuple[Any, ...] = (_label_bytes(labels),) if labels else ()
     if always:
-        text = (*(text or (None,)), None, True)
+        more = (*(more or (None,)), None, True)
     try:
         if waiting is not None:
             call = waiting.kind, waiting.tracker, _closed_call(call)
-            text = *(text or (None,)), waiting.told
-        if labels or values or levels:
-            call = _WITH, labels, values, call, levels
-        g = _core.task_new(Goroutine, call, name, _site(frame), creator.id, proc, *text)
+            more = *(more or (None,)), waiting.told
+        if labels or values or levels or limits:
+            call = _WITH, call, labels, values, levels, limits and tuple(limits)
+            if limits is not None and limits.retries:
+                more = _label_bytes(labels) if labels else None, None, False, limits.retries
+        g = _core.task_new(Goroutine, call, name, _site(frame), creator.id, proc, *more)
     except PickleError as error:
         from goproc._pickling.diagnose import explain_call
 
@@ -349,6 +353,7 @@ def _spawn_local(
     frame: FrameType | Origin,
     labels: dict[str, str] | None = None,
     told: Any = None,
+    limits: Limits | None = None,
 ) -> Any:
     if f is None:
         raise TypeError("go of nil func value")
@@ -368,6 +373,8 @@ def _spawn_local(
     handle._name = name
     g = G(id_, name, _start_local)
     g.call = f, args, kwargs or None
+    if limits is not None:
+        g.call = _time_limit.run, (limits, f, args, kwargs), None
     g.object, g.block, g.parent, g.site = ref, block, parent, site
     g.context = copy_context()
     if labels:
@@ -399,6 +406,27 @@ def _closed_call(call: Any) -> Any:
     return envelope
 
 
+def stored_call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return a call in an envelope, for open_call() in any number of goroutines.
+
+    Raises:
+        PickleError, OutOfSharedMemory: as `go`.
+    """
+    _core.ensure()
+    envelope = _core.promise_new(Goroutine)
+    try:
+        _core.promise_set(envelope, False, calls.pack_call(f, args, kwargs))
+    except PickleError as error:
+        from goproc._pickling.diagnose import explain_call
+
+        raise _core.as_pickling(explain_call, error, f, args, kwargs) from error.__cause__
+    except OutOfSharedMemory as error:
+        from goproc._pickling.diagnose import explain_memory
+
+        raise explain_memory(error, f, args, kwargs) from None
+    return envelope
+
+
 def open_call(call: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """The callable and the arguments of a call that somebody waits for."""
     if isinstance(call, Goroutine):
@@ -420,30 +448,57 @@ def _body_of(kind: str) -> Body:
 class _Placed:
     """``go`` with options: what go.on(), go.opts() return."""
 
-    __slots__ = ("_labels", "_name", "_proc")
+    __slots__ = ("_labels", "_limits", "_name", "_proc")
 
-    def __init__(self, name: str | None, proc: int, labels: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        name: str | None,
+        proc: int,
+        labels: dict[str, str] | None = None,
+        limits: Limits | None = None,
+    ) -> None:
         self._name = name
         self._proc = proc
         self._labels = labels
+        self._limits = limits
 
     def __call__(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
         name = self._name or _name_of(f)
-        return _spawn(f, args, kwargs, name, self._proc, sys._getframe(1), None, self._labels)  # type: ignore[no-any-return]
+        return _spawn(  # type: ignore[no-any-return]
+            f, args, kwargs, name, self._proc, sys._getframe(1), None, self._labels, limits=self._limits
+        )
 
     def on(self, proc: int) -> _Placed:
         """As go.on()."""
-        return _Placed(self._name, _checked_proc(proc), self._labels)
+        return _Placed(self._name, _checked_proc(proc), self._labels, self._limits)
 
-    def opts(self, *, name: str | None = None, labels: Mapping[str, object] | None = None) -> _Placed:
+    def opts(
+        self,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, object] | None = None,
+        timeout: float | None = None,
+        grace: float | None = None,
+        retries: int | None = None,
+    ) -> _Placed:
         """As go.opts()."""
         both = {**(self._labels or {}), **_checked_labels(labels)}
-        return _Placed(_checked_name(name) or self._name, self._proc, both)
+        limits = checked_limits(self._limits, timeout, grace, retries)
+        return _Placed(_checked_name(name) or self._name, self._proc, both, limits)
 
     def local(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
-        """As go.local()."""
+        """As go.local(). It cannot run again elsewhere: it shares memory with its creator.
+
+        Raises:
+            ValueError: the options have retries.
+        """
         name = self._name or _name_of(f)
-        return _spawn_local(f, args, kwargs, name, sys._getframe(1), self._labels)  # type: ignore[no-any-return]
+        if self._limits is not None and self._limits.retries:
+            raise ValueError(
+                f"go.local({name}) with retries={self._limits.retries}: it is lost with the memory that it shares, "
+                "and cannot run again; use go"
+            )
+        return _spawn_local(f, args, kwargs, name, sys._getframe(1), self._labels, limits=self._limits)  # type: ignore[no-any-return]
 
 
 def _checked_name(name: str | None) -> str | None:
@@ -523,17 +578,37 @@ class _Go:
         """
         return _Placed(None, _checked_proc(proc))
 
-    def opts(self, *, name: str | None = None, labels: Mapping[str, object] | None = None) -> _Placed:
+    def opts(
+        self,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, object] | None = None,
+        timeout: float | None = None,
+        grace: float | None = None,
+        retries: int | None = None,
+    ) -> _Placed:
         """``go.opts(name=..., labels={...})(f, ...)``: options, apart from the keyword arguments of f.
 
         Args:
             name: what reports call the goroutine; default: the name of its function.
             labels: text by name, shown in dumps and panics. The goroutines it creates inherit them.
+            timeout: seconds from the start of the goroutine after which it is cancelled, at its next blocking point.
+                Its handle raises TaskTimeout.
+            grace: seconds after that in which it may clean up; default: 1. A goroutine that has not ended by then, because
+                it computes, hangs in C code or waits, ends with its worker: this is killed and replaced. Goroutines that
+                ran there, too, are lost (WorkerDied). In the host nothing is killed.
+            retries: how often the goroutine runs again, elsewhere, after it was lost with its process. It begins anew each
+                time, with the arguments of the ``go`` line: its function must bear that. What it raises itself, or a
+                timeout, is no loss. Its handle shows "queued" until it runs again.
 
         Raises:
-            TypeError: a name is not a string. Values are turned into text.
+            TypeError: a name is not a string, a time or a number is none. Values of labels are turned into text.
+            ValueError: a time or a number is negative or NaN.
+
+        Cost: 3 us for a timeout; for retries the memory of the arguments until the goroutine ends.
         """
-        return _Placed(_checked_name(name), -1, _checked_labels(labels))
+        limits = checked_limits(None, timeout, grace, retries)
+        return _Placed(_checked_name(name), -1, _checked_labels(labels), limits)
 
     def __repr__(self) -> str:
         return "go"
@@ -563,8 +638,9 @@ def _start(g: G) -> None:
             on_begin()
         if isinstance(call, BaseException):  # its arguments could not be read: that is its outcome
             raise call
+        limits = None
         if call[0] == _WITH:
-            _, labels, values, call, ref = call
+            _, call, labels, values, ref, limits = call
             g.labels = labels or g.labels
             if ref and on_levels is not None:
                 on_levels(ref)
@@ -572,6 +648,7 @@ def _start(g: G) -> None:
                 g.context = contextvars.Context()
                 g.context.run(variables.unpack, values)
         g.cancelled = _core.task_cancelled(g.object)
+        f: Any
         kwargs: dict[str, Any] | None = None
         if type(call[0]) is str:
             f, args = _body_of(call[0]), call[1:]
@@ -579,6 +656,8 @@ def _start(g: G) -> None:
             raise Cancelled
         else:
             f, args, kwargs = _open(g, call)
+        if limits is not None:
+            f, args, kwargs = _time_limit.run, (Limits(*limits), f, args, kwargs), None
     except BaseException as exc:
         scheduler.started.pop(g.object, None)
         _end_failed(g, exc)

@@ -7,7 +7,8 @@
     │   ├── RemoteError           stands for an exception that cannot be pickled
     │   ├── OutOfSharedMemory     a value does not fit in what memory allows (also a MemoryError)
     │   ├── WorkerDied            a goroutine was lost with its process
-    │   ├── TaskTimeout           a call took longer than its time limit (also a TimeoutError)
+    │   ├── TaskTimeout           a goroutine, or a call of pmap, took longer than its timeout (also a TimeoutError)
+    │   ├── TooManyRestarts       a Supervisor has given up
     │   ├── OwnerDied             a lock was taken whose holder was lost with its process
     │   ├── Canceled              err() of a context that was cancelled
     │   ├── DeadlineExceeded      err() of a context whose deadline passed; a timeout() block is over (also a TimeoutError)
@@ -123,7 +124,11 @@ class WorkerDied(GoprocError):
 
 
 class TaskTimeout(GoprocError, TimeoutError):
-    """A call took longer than its time limit, and was cancelled or lost with its process."""
+    """A goroutine of ``go.opts(timeout=...)``, or a call of pmap, took longer. It was cancelled, or lost with its process."""
+
+
+class TooManyRestarts(GoprocError):
+    """A Supervisor had to start its children again more often than it may. Its ``__cause__`` is the last failure."""
 
 
 class OwnerDied(GoprocError):

@@ -75,12 +75,21 @@ class _Runtime:
         on_death: one of _deaths.POLICIES.
     """
 
-    def __init__(self, procs: int, memory: int, pin: bool, on_death: str, setup: _setup.Setup) -> None:
+    def __init__(
+        self,
+        procs: int,
+        memory: int,
+        pin: bool,
+        on_death: str,
+        setup: _setup.Setup,
+        quiet_deaths: bool,
+    ) -> None:
         self.procs = procs
         self.setup = setup
         self.memory = memory
         self.pin = pin
         self.on_death = on_death
+        self.quiet_deaths = quiet_deaths
         self.thread: threading.Thread | None = None  # that runs goroutines, if it is none of the user's
         self.interrupted = False  # Ctrl-C ends it
         self._zygote: early.Zygote | None = None
@@ -96,6 +105,7 @@ class _Runtime:
                 _core.attach(memfd, 0)
                 attached = True
                 _core.set_on_death(_deaths.POLICIES[self.on_death])
+                _core.set_quiet_deaths(self.quiet_deaths)
                 _core.set_survives(self.thread is not None or _owned_by_another())
                 store.connect(_core.definition_put, _core.definition_get)
                 scheduler.start(_goroutine.make, "main", scheduler.leave_thread if self.thread else None)
@@ -264,13 +274,14 @@ def _default_memory() -> int:
 
 
 def _configured(
-    procs: int | None,
-    memory: int | str | None,
-    pin: bool | None,
-    on_death: str | None,
+    procs: int | None = None,
+    memory: int | str | None = None,
+    pin: bool | None = None,
+    on_death: str | None = None,
     init: Callable[[], object] | str | None = None,
     gpus: str | list[int] | None = None,
     per_gpu: int | None = None,
+    quiet_deaths: bool | None = None,
 ) -> _Runtime:
     env = os.environ
     setup = _setup.Setup(init, gpus, per_gpu, env)
@@ -295,7 +306,9 @@ def _configured(
     )
     if fatal.unread_policy() not in fatal.POLICIES:
         raise ValueError(f"GOPROC_UNREAD={env['GOPROC_UNREAD']!r}: give one of {', '.join(fatal.POLICIES)}")
-    return _Runtime(procs, memory, pin, policy, setup)
+    if quiet_deaths is None:
+        quiet_deaths = env.get("GOPROC_QUIET_DEATHS", "0") == "1"
+    return _Runtime(procs, memory, pin, policy, setup, bool(quiet_deaths))
 
 
 def may_start() -> bool:
@@ -325,7 +338,7 @@ def ensure(procs_at_least: int = 0) -> None:
         return
     if _leaving is not None and _leaving is not threading.current_thread():
         _leaving.join()  # the scheduler has one state in a process, and that thread still uses it
-    new = _configured(None, None, None, None)
+    new = _configured()
     if new.procs:
         new.procs = max(new.procs, procs_at_least)
     if threading.current_thread() is threading.main_thread():
@@ -572,6 +585,8 @@ class runtime:
         gpus: "auto" or numbers such as "0,1": CUDA_VISIBLE_DEVICES in each worker is one of them, in turn. Default:
             GOPROC_GPUS. Where CUDA_VISIBLE_DEVICES is set, "auto" means the GPUs in it. The host keeps all.
         per_gpu: at most so many workers on each GPU; it is also the default of procs. Default: GOPROC_PER_GPU.
+        quiet_deaths: say nothing on stderr about a worker that died, where the program goes on. Default: a line for each
+            death, unless GOPROC_QUIET_DEATHS=1.
 
     Raises:
         TypeError, ValueError: an argument is wrong or out of range.
@@ -593,8 +608,9 @@ class runtime:
         init: Callable[[], object] | str | None = None,
         gpus: str | list[int] | None = None,
         per_gpu: int | None = None,
+        quiet_deaths: bool | None = None,
     ) -> None:
-        self._new = _configured(procs, memory, pin, on_death, init, gpus, per_gpu)
+        self._new = _configured(procs, memory, pin, on_death, init, gpus, per_gpu, quiet_deaths)
 
     def __enter__(self) -> runtime:
         _core.check_fork()

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         preload: list[str]  # modules to import before the first fork; those that fail are skipped
         entry: str  # module:function that is a worker's life, called with (proc, config, memfd)
         zygote_pid: int  # filled in by the zygote
+        crashes: int  # filled in by the zygote: the file of _crashes.py, or -1
         authkey: bytes  # of multiprocessing, if the host has loaded it
         surroundings: Surroundings
         extra: dict[str, Any]  # the runtime's own
@@ -140,6 +141,7 @@ def host_config(
         "preload": preload,
         "entry": _ENTRY,
         "zygote_pid": 0,
+        "crashes": -1,
         "authkey": authkey,
         "surroundings": {
             "environ": dict(os.environ if environ is None else environ),

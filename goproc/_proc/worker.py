@@ -59,7 +59,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
 
     from greenlet import getcurrent
 
-    from goproc import _dump, _goroutine, _logs, _wiring  # noqa: F401 (it connects the core)
+    from goproc import _crashes, _dump, _goroutine, _logs, _wiring  # noqa: F401 (it connects the core)
     from goproc._pickling import store
     from goproc._proc import inherited, interpreter, stdio, topology
     from goproc._sched import scheduler, slices
@@ -72,6 +72,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
         os._exit(EXIT_FAILED)
     _core.set_name(b"goproc-%d" % proc)
     _proc = proc
+    _crashes.note(config["crashes"], proc)
     _signals()
     inherited.on_interrupt = _hold
     inherited.bind(config["pinning"][proc])
@@ -91,6 +92,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
     if "logs" in config["extra"]:
         _logs.connect(**config["extra"]["logs"])
     scheduler.start(_goroutine.make, "scheduler", _leave)
+    scheduler.on_retire = _retire
     slices.start()
     signal.signal(signal.SIGQUIT, _dump.on_worker_quit)
     _core.dump_ready(True)
@@ -174,6 +176,19 @@ def _in_forked_child() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGCONT):
         signal.signal(number, signal.SIG_DFL)
+
+
+def _retire() -> NoReturn:
+    """End this process, which is to be replaced, in order. It has as much time as at the end of the program."""
+    from goproc._proc import exit_handlers
+
+    signal.signal(signal.SIGALRM, _end_now)
+    signal.setitimer(signal.ITIMER_REAL, exit_handlers.LIMIT)
+    _leave()
+
+
+def _end_now(number: int, frame: FrameType | None) -> NoReturn:
+    os._exit(0)
 
 
 def _leave() -> NoReturn:

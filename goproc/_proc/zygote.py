@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from goproc._proc.launch import Config, Plan
     from goproc._proc.preload import Importer, Statement
 
-STARTED, DIED, FORK_FAILED, MEMORY = 1, 2, 3, 4  # MEMORY comes before DIED: KiB that it had resident at most
+# MEMORY and STACK come before DIED: KiB that it had resident at most; lines of text behind the record.
+STARTED, DIED, FORK_FAILED, MEMORY, STACK = 1, 2, 3, 4, 5
 RECORD = struct.Struct("<IIii")
 QUIT = b"Q"
 INTERRUPTED = b"I"
@@ -349,6 +350,7 @@ class _Zygote:
         import select
         import signal
 
+        from goproc._crashes import Crashes
         from goproc.shm import _keeper
 
         self.wake, wake_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -364,6 +366,8 @@ class _Zygote:
         self.config["zygote_pid"] = os.getpid()
         self.entry = self._entry()
         self.pipe = (self.wake, wake_end)
+        self.crashes = Crashes()
+        self.config["crashes"] = self.crashes.fd
         gc.freeze()  # a collection in a worker must not write to, and so copy, the pages it shares with us
         for proc in range(1, self.config["procs"]):
             self._fork(proc)
@@ -501,6 +505,9 @@ class _Zygote:
             pid, status, usage = os.wait4(ended.si_pid, 0)
             if proc is not None:
                 self.unsent.append(RECORD.pack(MEMORY, proc, pid, min(usage.ru_maxrss, 0x7FFFFFFF)))
+                stack = self.crashes.stack(proc) if status & 0x7F else b""
+                if stack:
+                    self.unsent.append(RECORD.pack(STACK, proc, pid, 0) + stack)
                 self.unsent.append(RECORD.pack(DIED, proc, pid, status))
 
     def _orders(self) -> None:

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
+    from goproc._time_limit import Clock
+
 FAIR = 8  # one turn in this many may start a task although goroutines are ready
 KEEP_GREENLETS = 256
 _TRIM_AFTER = (
@@ -88,6 +90,8 @@ idling = False  # inside _core.idle: no Python code of any goroutine runs
 scheduling = False
 held_until = 0.0  # no task begins before this time: Ctrl-C has come
 looping = False  # an event loop of asyncio runs in the running goroutine: see loops.py
+retiring = False  # this worker leaves when it has nothing to do: see goproc.recycle()
+clock: Clock | None = None  # of the running goroutine, if its time is limited: see _time_limit.py
 between_turns: Callable[[], None] | None = (
     None  # called at the first switch after each tick of the kernel's clock
 )
@@ -100,6 +104,7 @@ end_child: Callable[[BaseException | None], object] | None = None
 on_idle: Callable[[float | None], float | None] | None = (
     None  # called before the process sleeps until a time, or None; returns the time to use
 )
+on_retire: Callable[[], None] | None = None  # called to end a worker that is to be replaced
 on_nudge: list[Callable[[], None]] = []  # called when another process has asked this one to look around
 
 timers: list[tuple[float, int, G | Alarm, int]] = []  # a heap: (when, order, whom, its ticket then)
@@ -133,13 +138,13 @@ def start(make: Callable[[Any], G], name: str, leave: Callable[[], None] | None 
         name: of the goroutine that runs now.
         leave: ends the process once the runtime has stopped; None where the caller of stop() goes on (the host).
     """
-    global main, current, scheduling, looping, thread, _root, _breeder, _door, _youngest
+    global main, current, scheduling, looping, clock, thread, _root, _breeder, _door, _youngest
     global _make, _leave, _newest, _taken
     from goproc._sched import loops
 
     runq.clear()
     _claimed.clear()
-    _taken = None
+    _taken = clock = None
     scheduling = False
     _core.reserve(False)
     _core.use_this_thread()
@@ -231,6 +236,9 @@ def schedule(ready: bool = False) -> None:
     if looping:
         _schedule_beside_loop(ready)
         return
+    if clock is not None:
+        _schedule_timed(ready)
+        return
     me = current
     try:
         if ready:
@@ -266,6 +274,19 @@ def _schedule_beside_loop(ready: bool) -> None:
     finally:
         looping = True
         loops.enter(mine)
+
+
+def _schedule_timed(ready: bool) -> None:
+    """As schedule(), for a goroutine whose time is limited: while others run, it does not keep the process."""
+    global clock
+    mine, clock = clock, None
+    assert mine is not None
+    mine.pause()
+    try:
+        schedule(ready)
+    finally:
+        clock = mine
+        mine.run()
 
 
 def _nested(block: Callable[..., Any], *args: Any) -> Any:
@@ -422,6 +443,14 @@ def _next() -> G:
         _idle()
 
 
+def _retire() -> None:
+    """This worker has nothing to do, and is to be replaced: leave, unless that is not wanted any more."""
+    global retiring
+    retiring = False
+    if _core.retiring(True) and on_retire is not None:
+        on_retire()
+
+
 def _may_begin() -> bool:
     """Return True if a task may begin in this process now."""
     return not _unfinished and not held_until
@@ -457,6 +486,8 @@ def _idle() -> None:
         return
     while timers and not (timers[0][2].parked and timers[0][2].ticket == timers[0][3]):
         heapq.heappop(timers)  # nothing is to come of it: it must not look as if
+    if retiring and not started and not timers:
+        _retire()
     me = current
     ticket = me.ticket
     until = timers[0][0] if timers else None
@@ -521,6 +552,8 @@ def _forget_timer() -> None:
 
 def _look_around() -> None:
     """Somebody asked this process to: cancelled goroutines, callbacks of other threads, a worker that did not start."""
+    global retiring
+    retiring = _core.retiring(False)
     for ref, g in (*started.items(), (main.object, main)):
         if ref and not g.cancelled and _core.task_cancelled(ref):
             g.cancelled = True  # once: what it does to clean up may block
@@ -620,8 +653,8 @@ def park(
         me.reason = reason
         me.waits_on = handle
         me.since = now
-        if looping:
-            _schedule_beside_loop(False)
+        if looping or clock is not None:
+            schedule()
         elif (g := _next()) is not me:
             current = g
             return (g.greenlet or _greenlet_for(g)).switch, me, until is not None
@@ -721,6 +754,7 @@ def give_turn() -> None:
     try:
         poll()
         if runq or _claimed or (_may_begin() and _core.task_next(_claimed, False, False)):
+            _core.running(0)  # whoever has just yielded goes on, it may be any of them
             schedule(ready=True)
     finally:
         scheduling = False
@@ -747,6 +781,7 @@ def preempt(seconds: float) -> None:
     finally:
         preempted.pop(g, None)
         _unfinished -= never_gave
+        _core.running(g.id)
 
 
 def shield(change: int) -> None:
@@ -817,6 +852,7 @@ def sleep(seconds: float) -> None:
             g.reason = "sleep"
             g.since = now
             schedule()
+            _core.running(g.id)
         except BaseException:
             scheduling = False
             raise

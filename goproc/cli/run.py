@@ -52,14 +52,17 @@ options:
   --on-death POLICY  when a worker dies its goroutines fail with WorkerDied;
                      then restart (the default): it is replaced, continue: it
                      is not, exit: the program ends at once with a report
+  --quiet-deaths     no line on stderr when a worker dies and the program goes on
   -h, --help         print this and stop
 
-The environment variables GOPROC_PROCS, GOPROC_PIN (0 or 1), GOPROC_MEMORY and
-GOPROC_ON_DEATH do the same for a plain `python script.py`.
+The environment variables GOPROC_PROCS, GOPROC_PIN (0 or 1), GOPROC_MEMORY,
+GOPROC_ON_DEATH and GOPROC_QUIET_DEATHS (0 or 1) do the same for a plain
+`python script.py`.
 """
 
 _VALUED = ("--procs", "--memory", "--on-death", "--init", "--gpus", "--per-gpu")
-_OPTIONS = (*_VALUED, "--no-pin")
+_FLAGS = {"--no-pin": ("GOPROC_PIN", "0"), "--quiet-deaths": ("GOPROC_QUIET_DEATHS", "1")}
+_OPTIONS = (*_VALUED, *_FLAGS)
 
 
 def main(words: Sequence[str]) -> int:
@@ -124,10 +127,11 @@ def _take_option(rest: list[str], settings: dict[str, str]) -> bool:
     name, equals, value = rest[0].partition("=") if rest else ("", "", "")
     if name not in _OPTIONS:
         return False
-    if name == "--no-pin":
+    if name in _FLAGS:
         if equals:
-            raise UsageError("--no-pin takes no value")
-        settings["GOPROC_PIN"] = "0"
+            raise UsageError(f"{name} takes no value")
+        variable, text = _FLAGS[name]
+        settings[variable] = text
         del rest[0]
         return True
     if not equals:
@@ -183,8 +187,9 @@ def check_environment(environ: Mapping[str, str], settings: Mapping[str, str]) -
         variable = "GOPROC_" + option[2:].replace("-", "_").upper()
         if variable in environ and variable not in settings:
             _check(option, environ[variable], variable)
-    if environ.get("GOPROC_PIN", "1") not in ("0", "1"):
-        raise UsageError(f"GOPROC_PIN: {environ['GOPROC_PIN']!r} is neither 0 nor 1")
+    for variable, _ in _FLAGS.values():
+        if environ.get(variable, "1") not in ("0", "1"):
+            raise UsageError(f"{variable}: {environ[variable]!r} is neither 0 nor 1")
 
 
 def check_script(python: Sequence[str]) -> None:

@@ -155,9 +155,10 @@ enum gp_object_flags {
     GP_OBJ_TIMER = 16,  /* channel: a timer; nobody sends, a receive at or after `value` makes the message itself */
     GP_OBJ_CONTEXT = 32, /* channel: a node of the tree of contexts; closed when it is done */
     GP_OBJ_WOKEN = 64,  /* mutex: a waiter was told to try again and has not yet; the coroner clears it for a dead one */
-    GP_OBJ_DONE = 128,  /* once: its function has run */
+    GP_OBJ_DONE = 128,  /* once: its function has run; channel of one message (GP_OBJ_ONCE): a waiting receiver has got it */
     GP_OBJ_INHERITED = 512, /* context: its end came from its parent's, and so does the cause */
     GP_OBJ_PROMISE = 1024, /* goroutine: there is none, only an outcome that somebody sets */
+    GP_OBJ_ONCE = 2048, /* channel: whoever sends looks first whether its one message was sent */
     GP_OBJ_FUNC = 256,  /* timer: proc `owner` runs a function when it is due, and is nudged when it changes */
 };
 #define GP_OBJ_LAZY (GP_OBJ_TIMER | GP_OBJ_CONTEXT) /* becomes ready by the clock alone: whoever waits for it looks */
@@ -272,7 +273,7 @@ enum gp_tracker {
     GP_TRACKERS
 };
 struct gp_task {
-    struct gp_message call;      /* what to call; where the goroutine has ended, its outcome: that then needs no memory */
+    struct gp_message call;      /* what to call, and once it has begun, the first bytes of that; where the goroutine has ended, its outcome: that then needs no memory */
     uint64_t id;                 /* goroutine number */
     uint64_t parent;             /* number of the goroutine that created it */
     gp_ref object;               /* its outcome */
@@ -283,6 +284,10 @@ struct gp_task {
     _Atomic uint32_t started;    /* enum gp_started: what becomes of it when its proc dies */
     _Atomic uint32_t tracker[GP_TRACKERS]; /* who is to be told of its end, also where its process dies; 0: told, or nobody */
     char name[GP_TASK_NAME];     /* UTF-8, cut, NUL-terminated */
+    _Atomic uint16_t retries;    /* how often it may be started again after it was lost with its process; while it is not 0,
+                                    `call` stays as it is */
+    _Atomic uint16_t lost;       /* how often it was */
+    int32_t lost_with;           /* pid of the last of these processes */
 };                               /* behind it, as far as the block goes: its labels as a report has them */
 
 enum gp_pinned { GP_ANYWHERE = 0, GP_PINNED /* go.on: never stolen */, GP_LOCAL, /* go.local: shares memory with its creator */
@@ -292,6 +297,7 @@ enum gp_started { GP_UNSTARTED = 0, GP_STARTED, GP_UNMADE /* its creator has not
 /* ---- deaths: written by the coroner, for whoever reads the outcome of a lost goroutine, and for the line on stderr */
 #define GP_DEATHS 32u                /* the last ones are kept */
 #define GP_DEATH_BYTES 8192u
+#define GP_CALL 128u                 /* bytes of a call in a short form */
 #define GP_DEATH_GOROUTINES 120u     /* that are listed; more are only counted */
 struct gp_obituary {                 /* inline in a message */
     uint64_t death;                  /* its number: 1, 2, ... */
@@ -299,7 +305,7 @@ struct gp_obituary {                 /* inline in a message */
     int32_t pid, status;             /* as of wait(); -1: not known */
     gp_ref task;                     /* of the goroutine: its name, labels and creator */
     uint16_t proc;
-    uint8_t timed_out;               /* 1: it was killed at the time that it had asked for, see gp_proc.kill_at */
+    uint8_t timed_out;               /* 1: it was killed at the time that it had asked for, see gp_proc.kill_at; 2: for this goroutine */
     uint8_t unstarted;               /* 1: pinned to the process, and not begun there */
 };
 struct gp_lost {                     /* a goroutine */
@@ -317,13 +323,21 @@ struct gp_death {
     uint32_t timed_out;
     uint32_t lost;                   /* goroutines; the first of them are in the list */
     uint32_t moved;                  /* goroutines that had not begun, and run elsewhere */
-    uint32_t pad;
+    uint32_t again;                  /* goroutines that had begun, and start again elsewhere */
+    uint32_t retired;                /* 1: it has ended in order, to be replaced: no death, and no record is written */
+    gp_ref overdue;                  /* the outcome of the goroutine that it was killed for, 0: none */
+    uint32_t candidates;             /* goroutines that may have run at that moment */
+    uint64_t candidate;              /* the number of the first of these */
+    uint64_t running;                /* the number of the one that ran, 0: none, or not known */
+    uint64_t late;                   /* the number of the one that it was killed for, 0: none */
+    char call[GP_CALL];              /* of the one that ran: its name and arguments, NUL-terminated */
     struct gp_lost goroutine[];
 };
 
 /* ---- procs */
 enum gp_on_death { GP_DEATH_EXIT = 0, GP_DEATH_RESTART, GP_DEATH_CONTINUE };
 enum gp_proc_state { GP_P_FREE = 0, GP_P_STARTING, GP_P_LIVE, GP_P_DEAD, GP_P_GONE };
+enum gp_retire { GP_STAYS = 0, GP_RETIRES /* takes no goroutines; leaves when it has none */, GP_LEAVES /* runs its exit handlers */ };
 enum gp_park { GP_RUN = 0, GP_SPIN, GP_PARKED, GP_NOTIFIED };
 enum gp_op {
     GP_OP_NONE = 0,
@@ -384,7 +398,10 @@ struct gp_proc {
     /* the rest of the line is for the coroner (own proc writes) */
     _Atomic uint32_t waiters_used, sudogs_used; /* records of its partition that have ever been in use */
     _Atomic uint64_t kill_at;    /* ns; a timer of the kernel's kills it then; 0: none */
-    uint64_t pad5[2];
+    _Atomic uint64_t running;    /* number of the goroutine that runs; 0: not known, or none */
+    _Atomic uint32_t kill_for;   /* the outcome of the goroutine that kill_at is about */
+    _Atomic uint16_t doomed;     /* 1: it was told to die, by _core.kill(); any proc writes */
+    _Atomic uint16_t retire;     /* enum gp_retire; others exchange the first two, it goes on to the third by CAS */
     struct gp_journal journal;   /* 5 lines, own proc writes */
     struct gp_queue queue;       /* line-aligned by what precedes it */
     /* reports, see dump.c */
@@ -405,7 +422,8 @@ struct gp_header {
     uint32_t waiters;            /* of each proc: a multiple of GP_INBOX_LINE */
     uint32_t selects;            /* sudogs beyond those that belong to the waiter of the same index */
     uint32_t ring_tasks;         /* the most slots of each of its two queues: a power of two */
-    uint8_t pad0[20];
+    uint32_t quiet_deaths;       /* 1: no line on stderr for a worker that died */
+    uint8_t pad0[16];
     /* line 2 on: mutable */
     _Atomic uint32_t crash_epoch;/* odd = repair running */
     _Atomic uint32_t stop;       /* 1: every proc leaves */

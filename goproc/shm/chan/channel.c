@@ -44,6 +44,7 @@ enum gp_result gp_chan_put(struct gp_object *c, const struct gp_message *m) {
         bool won = gp_fire(c, sd, GP_W_FIRED); /* COMMIT */
         if (won) {
             if (m->block) gp_own(m->block, proc_tag(proc));
+            if (GP_UNLIKELY(gp_get(&c->flags) & GP_OBJ_ONCE)) atomic_fetch_or(&c->flags, GP_OBJ_DONE);
             gp_unlink(c, sd);
         }
         gp_done();

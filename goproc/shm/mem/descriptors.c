@@ -12,7 +12,9 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -20,6 +22,8 @@
 #include <unistd.h>
 
 #include "mem/mem.h"
+
+#define PF_EXITING 0x4 /* the kernel's, in the flags of a process */
 
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
@@ -73,6 +77,37 @@ bool gp_fd_own_table(int kept) {
 }
 
 int gp_pidfd(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+
+/* Has a process ended, or will it before it does anything else? A signal that kills is pending first, and then the process
+ * is exiting for a while, before its descriptor tells. */
+static bool ends(pid_t pid) {
+    char path[32], text[1024];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return errno == ENOENT && access("/proc/self", F_OK) == 0;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0) return true;
+    text[n] = 0;
+    const char *at = strrchr(text, ')'); /* field 2 is the name; then fields are apart by spaces */
+    if (!at || !at[1]) return false;
+    char state = at[2];
+    unsigned long flags = 0, pending = 0;
+    for (int field = 2; at && field <= 31; at = strchr(at + 1, ' '), field++) {
+        if (field == 9) flags = strtoul(at + 1, NULL, 10);
+        if (field == 31) pending = strtoul(at + 1, NULL, 10);
+    }
+    return state == 'Z' || state == 'X' || flags & PF_EXITING || pending & 1UL << (SIGKILL - 1);
+}
+
+bool gp_worker_ended(void) {
+    for (uint32_t p = 1; p < gp.nprocs; p++) {
+        const struct gp_proc *w = gp_proc_at(p);
+        pid_t pid = gp_get(&w->pid);
+        if (pid > 0 && (gp_get(&w->state) == GP_P_DEAD || (gp_get(&w->state) == GP_P_LIVE && ends(pid)))) return true;
+    }
+    return false;
+}
 
 /* A descriptor of standard error: the process's own, or a copy of it in the table of this thread. */
 static int standard_error(void) {

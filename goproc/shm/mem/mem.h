@@ -246,6 +246,7 @@ bool gp_fd_is(const struct gp_fd *f);       /* true if the number still leads to
 void gp_fd_close(struct gp_fd *f);          /* unless the number is another file's by now */
 bool gp_fd_own_table(int kept);             /* the calling thread gets a table of its own with this one; false: it shares one */
 int gp_pidfd(pid_t pid);                    /* -1: errno says why */
+bool gp_worker_ended(void);                 /* has a worker ended, as the kernel has it, whom the coroner has not repaired yet? */
 void gp_say(const char *text, size_t n);    /* to stderr; gives up if nobody reads for some seconds */
 
 #endif

@@ -30,11 +30,12 @@
 
 #include "repair.h"
 
-enum { STARTED = 1, DIED = 2, FORK_FAILED = 3, MEMORY = 4 };
+enum { STARTED = 1, DIED = 2, FORK_FAILED = 3, MEMORY = 4, STACK = 5 };
 struct record {
     uint32_t kind, proc;
     int32_t pid, value;
 };
+#define GP_STACK 8192 /* bytes of text behind a STACK record */
 
 #define LOOK_MS 100                   /* between two looks at what is overdue */
 #define RECORD_NS 1000000000ULL       /* for the zygote to say how a worker ended */
@@ -64,6 +65,8 @@ static struct {
     uint64_t memory[GP_MAX_PROCS]; /* that it had at most, bytes; 0: not known */
     bool owed[GP_MAX_PROCS];     /* a replacement that the zygote could not be told to fork yet */
     unsigned starts[GP_MAX_PROCS]; /* deaths in a row before it could begin a goroutine */
+    char stack[GP_STACK];        /* lines of text: of the crash that was told of last, in this process: */
+    pid_t stack_of;
     bool over;                   /* nothing is to be watched any more */
     struct record late;          /* a death that waits for the report of another worker, until `late_until`; kind 0: none */
     uint64_t late_until;
@@ -122,6 +125,10 @@ static void forget(uint32_t proc) {
     mine.gone[proc] = 0;
 }
 
+static void add_stack(struct gp_text *t, pid_t pid) {
+    if (mine.stack_of == pid) t->at += snprintf(t->at, (size_t)(t->end - t->at), "%.*s", (int)(t->end - t->at - 1), mine.stack);
+}
+
 /* After the end of the workers */
 static void report(const char *text, size_t n) {
     static const char title[] = "fatal error: ";
@@ -136,6 +143,7 @@ static void report_death(const struct record *r) {
     static char buffer[8192];
     struct gp_text t = {buffer, buffer + sizeof buffer};
     gp_death_text(&t, r->proc, r->pid, r->value);
+    add_stack(&t, r->pid);
     if (mine.starts[r->proc] >= STARTS_MOST) gp_again_text(&t, mine.starts[r->proc]);
     else if (gp.head->on_death == GP_DEATH_CONTINUE) gp_last_text(&t);
     report(buffer, (size_t)(t.at - buffer));
@@ -145,6 +153,7 @@ static void report_panic(const struct gp_dead *d, const struct gp_death *how) {
     static char buffer[8192];
     struct gp_text t = {buffer, buffer + sizeof buffer};
     gp_panic_text(&t, how, &d->panic, d->labels);
+    add_stack(&t, how->pid);
     report(buffer, (size_t)(t.at - buffer));
 }
 
@@ -225,9 +234,11 @@ static bool wait_for_claimant(const struct record *r) {
 
 static bool notice(void);
 
-static bool carrying_on(void) {
+static bool retired(uint32_t proc) { return gp_get(&gp_proc_at(proc)->retire) == GP_LEAVES; }
+
+static bool carrying_on(uint32_t proc) {
     struct gp_header *h = gp.head;
-    return h->on_death != GP_DEATH_EXIT && !gp_get(&h->stop) && !gp_get(&h->fatal);
+    return (h->on_death != GP_DEATH_EXIT || retired(proc)) && !gp_get(&h->stop) && !gp_get(&h->fatal);
 }
 
 static void note(uint32_t proc) {
@@ -246,9 +257,27 @@ static bool timed_out(const struct record *r) {
     return at && WIFSIGNALED(r->value) && WTERMSIG(r->value) == SIGKILL && gp_now() >= at;
 }
 
+/* The goroutine that ran, by its number; 0: not known. UINT64_MAX: none, the process was idle. */
+static uint64_t running(uint32_t proc) {
+    const struct gp_proc *p = gp_proc_at(proc);
+    return gp_get(&p->act) & 1 ? UINT64_MAX : gp_get(&p->running);
+}
+
+static void say_death(const struct gp_dead *dead) {
+    static char buffer[GP_STACK + 2048];
+    const struct gp_death *d = dead->death ? gp_death_at(dead->death) : NULL;
+    struct gp_text t = {buffer, buffer + sizeof buffer};
+    if (!d || gp.head->quiet_deaths) return;
+    gp_death_line(&t, d, dead->replaced);
+    add_stack(&t, d->pid);
+    gp_say(buffer, (size_t)(t.at - buffer));
+}
+
 /* It ends again and again before it can begin a goroutine: it would go on like that for ever. */
 static bool in_a_loop(const struct record *r) {
-    mine.starts[r->proc] = gp_get(&gp_proc_at(r->proc)->queue.looked) ? 0 : mine.starts[r->proc] + 1;
+    const struct gp_proc *p = gp_proc_at(r->proc);
+    if (gp_get(&p->queue.looked)) mine.starts[r->proc] = 0;
+    else if (!gp_get(&p->doomed)) mine.starts[r->proc]++; /* else the program has killed it */
     return mine.starts[r->proc] >= STARTS_MOST;
 }
 
@@ -274,17 +303,20 @@ static bool carry_on(const struct record *r) {
     uint32_t proc = r->proc;
     struct gp_death how = {
         .proc = proc, .pid = r->pid, .status = r->value, .when = gp_now(), .memory = mine.memory[proc],
-        .incarnation = gp_get(&gp_proc_at(proc)->incarnation), .timed_out = timed_out(r),
+        .incarnation = gp_get(&gp_proc_at(proc)->incarnation), .timed_out = timed_out(r), .running = running(proc),
     };
+    how.retired = retired(proc) && r->value == 0;
+    if (how.timed_out) how.overdue = gp_get(&gp_proc_at(proc)->kill_for);
     note(proc);
     forget(proc);
     mine.pids[proc] = 0;
     mine.memory[proc] = 0;
-    dead.replaced = gp.head->on_death == GP_DEATH_RESTART;
+    dead.replaced = how.retired || gp.head->on_death == GP_DEATH_RESTART;
     if (!gp_repair(&dead, &how, notice)) return !mine.over;
     if (dead.panics) return panic(&dead, &how);
     mine.noted[proc] = false;
     if (dead.replaced) replace(proc);
+    say_death(&dead);
     for (uint32_t p = 1; p < gp.nprocs; p++)
         if (mine.noted[p]) return true;
     gp_repair_over();
@@ -297,7 +329,8 @@ static bool carry_on(const struct record *r) {
 static bool on_death(const struct record *r) {
     struct gp_header *h = gp.head;
     if (gp_get(&h->stop)) return true;
-    if (carrying_on() && !in_a_loop(r) && !last_one(r->proc)) return carry_on(r);
+    if (retired(r->proc) && r->value == 0 && !gp_get(&h->fatal)) return carry_on(r);
+    if (h->on_death != GP_DEATH_EXIT && carrying_on(r->proc) && !in_a_loop(r) && !last_one(r->proc)) return carry_on(r);
     uint32_t by = claim();
     int status = gp_get(&h->exit_status);
     if (by == GP_FATAL_OTHER || (by == 1 && !gp_get(&h->ending))) return true; /* the host is about to end everything */
@@ -362,7 +395,7 @@ static void note_the_dead(void) {
             forget(proc);
             mine.gone[proc] = gp_now();
         }
-        if ((mine.gone[proc] || mine.told[proc]) && carrying_on()) note(proc);
+        if ((mine.gone[proc] || mine.told[proc]) && carrying_on(proc)) note(proc);
     }
 }
 
@@ -371,7 +404,7 @@ static bool look_at(uint32_t proc) {
     struct record r = {.kind = DIED, .proc = proc, .pid = mine.pids[proc], .value = mine.status[proc]};
     if (!mine.told[proc]) {
         uint64_t gone = mine.gone[proc], now = gp_now();
-        if (!gone || (carrying_on() && now < gone + RECORD_NS)) return true; /* the record says more than the kernel does */
+        if (!gone || (carrying_on(proc) && now < gone + RECORD_NS)) return true; /* the record says more than the kernel does */
         r.value = status_of_zombie(r.pid);
         if (r.value < 0 && now < gone + RECORD_NS) return true;
     }
@@ -413,22 +446,35 @@ static void take(const struct record *r) {
     }
 }
 
+static void take_stack(pid_t pid, const char *text, size_t n) {
+    if (n > sizeof mine.stack - 1) n = sizeof mine.stack - 1;
+    memcpy(mine.stack, text, n);
+    mine.stack[n] = 0;
+    mine.stack_of = pid;
+}
+
 /* false: nothing is to be watched any more */
 static bool read_records(void) {
     for (;;) {
-        struct record r;
+        static struct {
+            struct record r;
+            char text[GP_STACK];
+        } letter;
+        struct record *r = &letter.r;
         if (!gp_fd_is(&coroner.control)) {
             on_lost(report_lost_socket);
             return false;
         }
-        ssize_t n = recv(coroner.control.fd, &r, sizeof r, MSG_DONTWAIT);
+        ssize_t n = recv(coroner.control.fd, &letter, sizeof letter, MSG_DONTWAIT);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno == EAGAIN && !mine.fds[1].revents) return true;
         if (n <= 0) { /* the zygote is gone, and its workers with it */
             on_lost(report_zygote);
             return false;
         }
-        if (n == sizeof r) take(&r);
+        if (n < (ssize_t)sizeof *r) continue;
+        take(r);
+        if (r->kind == STACK) take_stack(r->pid, letter.text, (size_t)n - sizeof *r);
     }
 }
 

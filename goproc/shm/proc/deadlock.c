@@ -41,6 +41,7 @@ static bool idle_all(uint32_t but) {
         struct gp_proc *w = gp_proc_at(p);
         act[p] = atomic_load(&w->act);
         if (gone(w)) continue;
+        if (gp_get(&w->doomed) || gp_get(&w->kill_at)) return false; /* its death will wake somebody */
         if (gp_acquire(&w->state) != GP_P_LIVE || (p != but && (!(act[p] & 1) || gp_get(&w->ext)))) return false;
         threads[p] = atomic_load(&w->threads);
         if (some_run(w, threads[p]) && !(p == but ? gp_threads_asleep() : seen_asleep(w, p))) return false;

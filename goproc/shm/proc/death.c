@@ -69,7 +69,7 @@ static void say_how(struct gp_text *t, uint32_t proc, pid_t pid, int status) {
     }
 }
 
-static void say_end(struct gp_text *t, int status) {
+void gp_end_text(struct gp_text *t, int status) {
     if (status < 0) {
         SAY(t, "ended; how is not known");
     } else if (WIFSIGNALED(status)) {
@@ -96,7 +96,7 @@ static void say_site(struct gp_text *t, gp_ref site, uint64_t parent) {
 
 void gp_panic_text(struct gp_text *t, const struct gp_death *how, const struct gp_task *task, const char *labels) {
     SAY(t, "panic: goproc.errors.WorkerDied: proc %u (pid %d) ", how->proc, (int)how->pid);
-    say_end(t, how->status);
+    gp_end_text(t, how->status);
     SAY(t, "\n\ngoroutine %llu [lost with its process]%s:\n\t%.*s\n", (unsigned long long)task->id, labels, (int)GP_TASK_NAME, task->name);
     say_site(t, task->site, task->parent);
 }

@@ -18,13 +18,37 @@ uint64_t gp_death_begin(const struct gp_death *how) {
     r->proc = how->proc;
     r->incarnation = how->incarnation;
     r->timed_out = how->timed_out;
-    r->lost = r->moved = 0;
+    r->overdue = how->overdue;
+    r->running = how->running;
+    r->late = 0;
+    r->lost = r->moved = r->again = r->candidates = 0;
+    r->call[0] = 0;
     return number;
+}
+
+/* Is it the one that ran? Where that is not known, it is the one that could have run, if there is just one. */
+static void note_running(struct gp_death *r, const struct gp_task *task, bool waited) {
+    bool late = r->overdue && r->overdue == task->object;
+    if (gp_get(&task->started) != GP_STARTED || (r->late && !late)) return;
+    if (!late && (waited || (r->running && r->running != task->id))) return;
+    if (late) r->late = task->id;
+    if (!r->running) r->candidates++;
+    if (r->candidates > 1 && !late) return;
+    struct gp_text t = {r->call, r->call + sizeof r->call};
+    gp_task_short_form(&t, task);
+    r->candidate = task->id;
+}
+
+void gp_death_again(uint64_t death, const struct gp_task *task, bool waited) {
+    if (!death) return;
+    note_running(gp_death_at(death), task, waited);
+    gp_death_at(death)->again++;
 }
 
 void gp_death_add(uint64_t death, const struct gp_task *task, bool waited) {
     if (!death) return;
     struct gp_death *r = gp_death_at(death);
+    note_running(r, task, waited);
     if (r->lost < GP_DEATH_GOROUTINES) {
         struct gp_lost *g = &r->goroutine[r->lost];
         g->id = task->id;
@@ -42,6 +66,9 @@ void gp_death_moved(uint64_t death) {
 
 void gp_death_end(uint64_t death) {
     if (!death) return;
-    gp_release(&gp_death_at(death)->number, death);
+    struct gp_death *r = gp_death_at(death);
+    if (r->candidates == 1) r->running = r->candidate;
+    if (!r->call[0]) r->running = 0; /* main, or a goroutine that had just ended */
+    gp_release(&r->number, death);
     gp_release(&gp.head->deaths, death); /* COMMIT */
 }

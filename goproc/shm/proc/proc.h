@@ -45,7 +45,9 @@ uint32_t gp_collect(void (*ended)(struct gp_object *o));      /* objects freed; 
 void gp_unread_each(void (*found)(struct gp_object *o, void *arg), void *arg); /* of those that this process holds, or none */
 
 /* ---- tasks.c */
-static inline bool gp_takes_tasks(void) { return gp.proc != 0 || gp.nprocs == 1; } /* the host leaves them to its workers */
+/* The host leaves them to its workers, and one that retires to the others. */
+static inline bool gp_takes_tasks(void) { return (gp.proc != 0 && !gp_get(&gp.my->retire)) || gp.nprocs == 1; }
+void gp_task_retire(uint32_t proc);                         /* others take what is queued there */
 extern bool gp_reserved; /* this process makes a call that has it to itself: see tasks.c */
 uint32_t gp_task_place(void);                               /* the proc whose ring a new task goes to */
 int gp_task_push(gp_ref task, uint32_t proc, bool pinned);  /* 0; -EAGAIN: the ring is full; -ESRCH: the proc is gone */
@@ -68,12 +70,18 @@ struct gp_text {             /* a text that grows up to `end` */
     char *at, *end;
 };
 void gp_panic_text(struct gp_text *t, const struct gp_death *how, const struct gp_task *task, const char *labels);
+void gp_end_text(struct gp_text *t, int status); /* how a process ended */
 void gp_again_text(struct gp_text *t, unsigned times); /* so often in a row, before it could begin a goroutine */
 void gp_last_text(struct gp_text *t);                  /* and so had all others before */
 void gp_death_text(struct gp_text *t, uint32_t proc, pid_t pid, int status); /* a report; status as of wait(), -1: not known */
 
 /* ---- deaths.c */
 struct gp_death *gp_death_at(uint64_t death);          /* the record of that number, or of a later one: see its own */
+
+/* ---- shortform.c: `name(arguments)`, from the first n bytes of the message that a task began with */
+void gp_short_form(struct gp_text *t, const char *name, const uint8_t *bytes, uint32_t n);
+void gp_task_short_form(struct gp_text *t, const struct gp_task *task); /* of a task that has begun */
+uint32_t gp_call_begin(const struct gp_message *m, const uint8_t **at); /* at most GP_INLINE bytes; 0: it is not plain */
 
 /* ---- coroner.c */
 #define GP_BY_SIGNAL 0x100 /* a status: the process is to end by the signal whose number stands beside this */

@@ -113,10 +113,14 @@ static void reset(const struct gp_dead *d) {
     gp_set(&p->waiters_used, 0);
     gp_set(&p->sudogs_used, 0);
     gp_set(&p->kill_at, 0);
+    gp_set(&p->running, 0);
     gp_set(&p->queue.started, 0);
     gp_set(&p->queue.looked, 0);
     gp_set(&p->dumps, 0);
     gp_set(&p->pid, 0);
+    gp_order();
+    gp_set(&p->retire, GP_STAYS);
+    gp_set(&p->doomed, 0); /* in this order: see doom() */
     gp_set(&p->incarnation, gp_get(&p->incarnation) + 1);
     gp_order();
     gp_release(&p->state, d->replaced ? GP_P_STARTING : GP_P_GONE);
@@ -137,7 +141,7 @@ bool gp_repair(struct gp_dead *d, const struct gp_death *how, bool (*notice)(voi
     *d = dead_of(how->proc);
     d->replaced = replaced;
     notice_deaths = notice;
-    d->death = gp_death_begin(how);
+    d->death = how->retired ? 0 : gp_death_begin(how);
     repair_header(d);
     atomic_exchange(&gp_proc_at(d->proc)->dump, 0); /* its block is freed with the others */
     if (!replaced) gp_release(&gp_proc_at(d->proc)->state, GP_P_GONE); /* nothing more is pinned to it */

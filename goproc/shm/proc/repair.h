@@ -72,7 +72,11 @@ void gp_repair_free_object(struct gp_object *o);
 /* ---- deaths.c */
 uint64_t gp_death_begin(const struct gp_death *how);            /* 0: no memory */
 void gp_death_add(uint64_t death, const struct gp_task *task, bool waited);
+void gp_death_again(uint64_t death, const struct gp_task *task, bool waited); /* it starts again */
 void gp_death_moved(uint64_t death);
 void gp_death_end(uint64_t death);
+
+/* ---- death_line.c: what the program is told where it goes on */
+void gp_death_line(struct gp_text *t, const struct gp_death *d, bool replaced);
 
 #endif

@@ -69,6 +69,14 @@ static void take_back(struct gp_object *o, const struct gp_dead *d) {
     gp_repair_unlock(o);
 }
 
+/* Is it the outcome of a goroutine that was lost with its process? */
+static bool was_lost(const struct gp_object *o) {
+    uint64_t capacity;
+    return gp_acquire(&o->state) == GP_G_FAILED && o->ring && gp_block_check(o->ring, &capacity) &&
+           ((const struct gp_message *)gp_payload(o->ring))->codec == GP_CODEC_DEATH;
+}
+
+
 static void forget_holder(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
     const struct gp_dead *d = arg;
     (void)bytes;
@@ -84,6 +92,7 @@ static void forget_holder(struct gp_block *b, bool object, uint64_t bytes, void 
     if (held) atomic_fetch_and(&o->holders[d->proc / 64], ~bit);
     take_back(o, d);
     if (!held || !gp_unheld(o) || (kind == GP_KIND_GOROUTINE && !gp_outcome_over(o))) return;
+    if (kind == GP_KIND_GOROUTINE && was_lost(o)) gp_set(&o->value, 1); /* whoever would have read that is gone, too */
     /* no process has a handle, and none will drop the last one: it is the collector's */
     atomic_fetch_or(&o->flags, GP_OBJ_SHARED);
     atomic_fetch_add(&gp.head->collect, 1);

@@ -49,11 +49,12 @@ static void panic(struct gp_dead *d, gp_ref ref) {
     d->labels[n] = 0;
 }
 
-static void set_outcome(struct gp_object *o, gp_ref ref, bool member, const struct search *s) {
+static void set_outcome(struct gp_object *o, gp_ref ref, bool told, const struct search *s) {
     struct gp_task *t = task_at(ref);
     struct gp_obituary obituary = {
         .death = s->d->death, .memory = s->how->memory, .pid = s->how->pid, .status = s->how->status, .task = ref,
-        .proc = (uint16_t)s->d->proc, .timed_out = s->how->timed_out != 0, .unstarted = gp_get(&t->started) == GP_UNSTARTED,
+        .proc = (uint16_t)s->d->proc, 
+        .timed_out = !s->how->timed_out ? 0 : s->how->overdue == t->object ? 2 : 1, .unstarted = gp_get(&t->started) == GP_UNSTARTED,
     };
     memset(&t->call, 0, sizeof t->call);
     t->call.codec = GP_CODEC_DEATH;
@@ -62,7 +63,7 @@ static void set_outcome(struct gp_object *o, gp_ref ref, bool member, const stru
     gp_own(ref, GP_TAG(GP_TAG_RESULT, gp_ref_of(o)));
     o->ring = ref;
     o->task = 0;
-    if (member) gp_set(&o->value, 1); /* its group tells of it: nobody has to read this */
+    if (told) gp_set(&o->value, 1); /* its group tells of it, or its handles died: nobody has to read this */
     gp_release(&o->state, GP_G_FAILED); /* COMMIT */
     gp_repair_settle(o);
 }
@@ -130,7 +131,7 @@ static bool end_task(gp_ref ref, bool member, struct search *s) {
     if (gp_acquire(&o->state) >= GP_G_OK) {
         gp_own(ref, s->d->tag); /* it had ended, and its process with it before that was all */
     } else if (gp_held(o)) {
-        set_outcome(o, ref, member, s);
+        set_outcome(o, ref, member || gp_unheld(o), s); /* a handle may be on its way: it can be read, and need not */
     } else {
         if (!(before & bit) && !member && is_statement(t->site)) panic(s->d, ref);
         gp_own(ref, s->d->tag);
@@ -180,10 +181,30 @@ static bool unmake(gp_ref ref, struct search *s) {
     return tell_trackers(refs, s);
 }
 
+/* True if it is to start again: the code that created it has asked for that, and it has not ended. */
+static bool has_retries(const struct gp_task *t, const struct search *s) {
+    if (gp_get(&t->retries) == 0 || !gp_object_check(t->object)) return false;
+    if (s->how->timed_out && s->how->overdue == t->object) return false; /* its time is over */
+    const struct gp_object *o = gp_at(t->object);
+    return gp_get(&o->gen) == t->gen && gp_acquire(&o->state) < GP_G_OK;
+}
+
+static bool start_again(gp_ref ref, struct search *s) {
+    struct gp_task *t = task_at(ref);
+    struct gp_object *o = gp_at(t->object);
+    if (!s->how->timed_out) gp_set(&t->retries, (uint16_t)(gp_get(&t->retries) - 1)); /* else another one is to blame */
+    gp_set(&t->lost, (uint16_t)(gp_get(&t->lost) + 1));
+    t->lost_with = s->how->pid;
+    gp_set(&t->started, GP_UNSTARTED);
+    gp_set(&o->proc, 0);
+    gp_release(&o->state, GP_G_QUEUED);
+    return move(ref, s);
+}
+
 static bool end_one(gp_ref ref, struct search *s) {
     switch (gp_get(&task_at(ref)->started)) {
     case GP_UNSTARTED: return move(ref, s);
-    case GP_STARTED: return lose(ref, s);
+    case GP_STARTED: return has_retries(task_at(ref), s) ? start_again(ref, s) : lose(ref, s);
     default: return unmake(ref, s);
     }
 }
@@ -209,7 +230,8 @@ static void list(const struct search *s) {
         struct gp_task *t = task_at(s->found[i]);
         uint32_t started = gp_get(&t->started);
         bool lost = started == GP_STARTED || (started == GP_UNSTARTED && is_pinned(t) && !s->d->replaced);
-        if (lost) gp_death_add(s->d->death, t, blocked(s->d->proc, t->id));
+        if (started == GP_STARTED && has_retries(t, s)) gp_death_again(s->d->death, t, blocked(s->d->proc, t->id));
+        else if (lost) gp_death_add(s->d->death, t, blocked(s->d->proc, t->id));
         else if (started == GP_UNSTARTED) gp_death_moved(s->d->death);
     }
     gp_death_end(s->d->death);

@@ -211,7 +211,7 @@ uint32_t gp_task_place(void) {
     }
     for (uint32_t i = 0; i < workers && i < LOOKS; i++) {
         uint32_t p = 1 + (from + i) % workers, load = load_of(p);
-        if (gp_get(&gp_proc_at(p)->state) == GP_P_GONE) continue;
+        if (gp_get(&gp_proc_at(p)->state) == GP_P_GONE || gp_get(&gp_proc_at(p)->retire)) continue;
         uint32_t key = (load < PLENTY ? load : PLENTY) * 4 + readiness(p);
         if (key < best_key) {
             best_key = key;
@@ -317,11 +317,16 @@ void gp_task_watch(void) {
     }
 }
 
+void gp_task_retire(uint32_t proc) {
+    atomic_thread_fence(memory_order_seq_cst); /* `retire` is visible before we look for sleepers */
+    if (queued(queue_of(proc)) > 0) wake_any();
+}
+
 /* ---- taking */
 
 uint32_t gp_task_count(void) {
     if (gp_reserved) return count_allowed();
-    return (gp_takes_tasks() ? queued(&gp.my->queue) : 0) + pinned(&gp.my->queue);
+    return (gp_takes_tasks() ? queued(&gp.my->queue) : 0) + (gp_get(&gp.my->retire) ? 0 : pinned(&gp.my->queue));
 }
 
 /* The task at the head of one of my rings, claimed; 0: none. */
@@ -386,7 +391,7 @@ gp_ref gp_task_pop(bool newest) {
 static bool reaches(uint32_t victim, uint32_t mine) {
     struct gp_proc *p = gp_proc_at(victim);
     if (victim == gp.proc || queued(&p->queue) == 0) return false;
-    if (victim == 0 || gp_get(&p->state) == GP_P_DEAD || gp_get(&p->state) == GP_P_GONE) return true;
+    if (victim == 0 || gp_get(&p->retire) || gp_get(&p->state) == GP_P_DEAD || gp_get(&p->state) == GP_P_GONE) return true;
     if (!gp_get(&p->queue.looked)) return gp_now() - gp.attached > STARTING_NS;
     if (gp_get(&p->park) == GP_PARKED && mine < load_of(victim)) return true;
     if (gp_get(&p->park) != GP_RUN) return gp_patience() >= PATIENCE_WOKEN;

@@ -56,6 +56,8 @@ static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned
     memcpy(t->name, text, (size_t)n);
     t->name[n] = 0;
     memset(&t->call, 0, sizeof t->call);
+    gp_set(&t->retries, 0);
+    gp_set(&t->lost, 0);
     if (extra) memcpy(t + 1, PyBytes_AS_STRING(labels), extra);
     return h;
 }
@@ -100,11 +102,12 @@ static int set_trackers(gp_ref task, PyObject *who) {
 
 static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
     (void)module;
-    if (nargs < 6 || nargs > 9)
-        return PyErr_Format(PyExc_TypeError, "task_new(type, call, name, site, parent, proc, labels, trackers, always)");
+    if (nargs < 6 || nargs > 10)
+        return PyErr_Format(PyExc_TypeError, "task_new(type, call, name, site, parent, proc, labels, trackers, always, retries)");
     unsigned long site = PyLong_AsUnsignedLong(args[3]);
     unsigned long long parent = PyLong_AsUnsignedLongLong(args[4]);
     long proc = PyLong_AsLong(args[5]);
+    unsigned long retries = nargs > 9 ? PyLong_AsUnsignedLong(args[9]) : 0;
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
     if (proc >= (long)gp.nprocs)
         return PyErr_Format(PyExc_ValueError, "go.on(%ld): the last worker is %u", proc, gp.nprocs - 1);
@@ -126,6 +129,7 @@ static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t na
         gp_message_drop(&call);
         return give_up(h, task);
     }
+    gp_set(&t->retries, (uint16_t)retries);
     gp_order();
     gp_set(&t->started, GP_UNSTARTED); /* COMMIT: from here on it will run */
     uint32_t place;
@@ -175,6 +179,14 @@ static PyObject *task_local(PyObject *module, PyObject *const *args, Py_ssize_t 
     return Py_BuildValue("(NkkK)", h, (unsigned long)task, (unsigned long)gp_ref_of(o), (unsigned long long)gp_get(&o->id));
 }
 
+/* For the report on a death: the first bytes of the call stay in the task. */
+static void show_call(struct gp_task *t, const struct gp_message *call) {
+    const uint8_t *at;
+    uint32_t n = gp_call_begin(call, &at);
+    if (n && call->block) memcpy(t->call.data, at, n);
+    t->call.len = (uint8_t)n;
+}
+
 static PyObject *task_next(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
     (void)module;
     if (nargs != 3 || !PyList_Check(args[0])) return PyErr_Format(PyExc_TypeError, "task_next(list, newest, steal)");
@@ -187,16 +199,21 @@ static PyObject *task_next(PyObject *module, PyObject *const *args, Py_ssize_t n
     struct gp_task *t = task_at(ref);
     struct gp_message call = t->call;
     struct gp_object *o = gp_at(t->object);
-    gp_set(&t->started, GP_STARTED); /* COMMIT: if this process dies, it is lost */
+    bool keep = gp_get(&t->retries) > 0;
+    gp_set(&t->started, GP_STARTED); /* COMMIT: if this process dies, it is lost, or starts again */
     gp_order();
-    if (call.block) gp_own(call.block, gp_my_tag());
-    gp_order();
-    t->call.codec = GP_CODEC_NONE;
-    t->call.block = 0;
+    if (!keep) {
+        if (call.block) gp_own(call.block, gp_my_tag());
+        gp_order();
+        t->call.codec = GP_CODEC_NONE;
+        t->call.block = 0;
+        show_call(t, &call);
+    }
+    gp_set(&gp.my->running, t->id);
     count_started(1);
     gp_set(&o->proc, gp.proc + 1);
     gp_release(&o->state, GP_G_RUNNING);
-    PyObject *payload = message_decode(&call, false), *error = Py_NewRef(Py_None);
+    PyObject *payload = message_decode(&call, keep), *error = Py_NewRef(Py_None);
     if (!payload) { /* the goroutine has been created: what is wrong is its outcome, not the scheduler's */
         PyObject *type, *value, *trace;
         PyErr_Fetch(&type, &value, &trace);
@@ -239,11 +256,34 @@ static void drop_result(gp_ref block) {
     gp_free(block);
 }
 
+/* The call of a task that could have run again. Its place is needed for the outcome. */
+static void drop_call(struct gp_task *t) {
+    if (gp_get(&t->retries) == 0 && !t->call.block) return;
+    gp_set(&t->retries, 0); /* COMMIT: it does not start again */
+    gp_order();
+    struct gp_message call = t->call;
+    if (call.block) gp_own(call.block, gp_my_tag());
+    gp_order();
+    t->call.codec = GP_CODEC_NONE;
+    t->call.block = 0;
+    gp_message_drop(&call);
+}
+
+static PyObject *task_lost(PyObject *module, PyObject *task) {
+    (void)module;
+    gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(task);
+    if (PyErr_Occurred()) return NULL;
+    return PyLong_FromLong(gp.base && ref && gp_get(&task_at(ref)->lost) ? task_at(ref)->lost_with : 0);
+}
+
 static PyObject *task_started(PyObject *module, PyObject *object) {
     (void)module;
     gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(object);
     if (PyErr_Occurred()) return NULL;
-    if (gp.base) gp_release(&((struct gp_object *)gp_at(ref))->state, GP_G_RUNNING);
+    if (!gp.base) Py_RETURN_NONE;
+    struct gp_object *o = gp_at(ref);
+    gp_set(&gp.my->running, gp_get(&o->id));
+    gp_release(&o->state, GP_G_RUNNING);
     Py_RETURN_NONE;
 }
 
@@ -277,6 +317,7 @@ static PyObject *task_done(PyObject *module, PyObject *const *args, Py_ssize_t n
     if (PyErr_Occurred()) return NULL;
     if (!gp.base) Py_RETURN_TRUE;
     struct gp_object *o = gp_at(object);
+    drop_call(task_at(task));
     bool keeps = args[3] != Py_None && gp_held(o);
     if (keeps && store_outcome(task, object, args[3], failed) < 0) return NULL;
     if (args[4] == Py_True) atomic_store(&o->value, 1);
@@ -392,6 +433,7 @@ PyMethodDef task_functions[] = {
      PyDoc_STR("task_next(list, newest, steal): claim an unstarted goroutine into the list; was there one?")},
     {"task_started", task_started, METH_O, PyDoc_STR("A goroutine made by task_local has its first turn.")},
     {"task_leave", task_leave, METH_O, PyDoc_STR("Tell a running task's trackers of its end: a WaitGroup counts down, a Semaphore gets a unit back.")},
+    {"task_lost", task_lost, METH_O, PyDoc_STR("Pid of the process with which this task was lost last; 0: it was not.")},
     {"task_wanted", task_wanted, METH_O, PyDoc_STR("Is there a handle, somewhere, that could read this outcome?")},
     {"task_cancelled", task_cancelled, METH_O, PyDoc_STR("Has cancel() been called on this goroutine?")},
     {"task_done", (PyCFunction)(void (*)(void))task_done, METH_FASTCALL, PyDoc_STR("Store an outcome; False: nobody holds a handle. Quiet: no panic if it is never read.")},

@@ -188,6 +188,12 @@ static PyObject *core_set_on_death(PyObject *module, PyObject *arg) {
     Py_RETURN_NONE;
 }
 
+static PyObject *core_set_quiet_deaths(PyObject *module, PyObject *flag) {
+    (void)module;
+    if (gp.base) gp.head->quiet_deaths = flag == Py_True;
+    Py_RETURN_NONE;
+}
+
 static PyObject *core_survives(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
@@ -383,6 +389,7 @@ static PyMethodDef functions[] = {
     {"fatal_claim", core_fatal_claim, METH_O, PyDoc_STR("fatal_claim(reason): true if this process may report and end the program: the first may.")},
     {"fatal_exit", core_fatal_exit, METH_O, PyDoc_STR("End every process of the program with a status; in a host that survives, the others.")},
     {"set_survives", core_set_survives, METH_O, PyDoc_STR("Set whether the host goes on when the runtime ends by a panic or a death.")},
+    {"set_quiet_deaths", core_set_quiet_deaths, METH_O, PyDoc_STR("Say nothing on stderr about a worker that died, where the program goes on.")},
     {"set_on_death", core_set_on_death, METH_O, PyDoc_STR("Set what a death of a worker leads to: DEATH_EXIT, DEATH_RESTART or DEATH_CONTINUE.")},
     {"survives", core_survives, METH_NOARGS, PyDoc_STR("True in a host that goes on when the runtime ends by a panic or a death.")},
     {"lost", core_lost, METH_NOARGS, PyDoc_STR("In a host that survives: why the runtime has ended, else None.")},

@@ -23,7 +23,7 @@ static PyObject *goroutines_of(const struct gp_death *r) {
     return all;
 }
 
-/* (proc, pid, status, memory, timed out, when, lost, moved, goroutines) of a death, or None: it is not kept any more */
+/* What death() returns, or None: it is not kept any more */
 static PyObject *death_facts(uint64_t number) {
     if (number == 0 || number > gp_acquire(&gp.head->deaths)) Py_RETURN_NONE;
     struct gp_death *r = gp_death_at(number), *copy = PyMem_Malloc(GP_DEATH_BYTES);
@@ -35,8 +35,10 @@ static PyObject *death_facts(uint64_t number) {
     if (before != number || gp_acquire(&r->number) != number) facts = Py_NewRef(Py_None);
     else if (!(goroutines = goroutines_of(copy))) facts = NULL;
     else
-        facts = Py_BuildValue("(IiiKNdIIN)", copy->proc, copy->pid, copy->status, (unsigned long long)copy->memory,
-                              PyBool_FromLong(copy->timed_out != 0), (double)copy->when / 1e9, copy->lost, copy->moved, goroutines);
+        facts = Py_BuildValue("(IiiKNdIINIKKN)", copy->proc, copy->pid, copy->status, (unsigned long long)copy->memory,
+                              PyBool_FromLong(copy->timed_out != 0), (double)copy->when / 1e9, copy->lost, copy->moved, goroutines,
+                              copy->again, (unsigned long long)copy->running, (unsigned long long)copy->late,
+                              PyUnicode_DecodeUTF8(copy->call, (Py_ssize_t)strnlen(copy->call, sizeof copy->call), "replace"));
     PyMem_Free(copy);
     return facts;
 }
@@ -66,10 +68,10 @@ PyObject *obituary_read(const struct gp_message *m) {
     PyObject *name = PyUnicode_DecodeUTF8(t->name, (Py_ssize_t)strnlen(t->name, sizeof t->name), "ignore");
     PyObject *labels = PyUnicode_DecodeUTF8((const char *)(t + 1), n > sizeof *t ? (Py_ssize_t)(n - sizeof *t) : 0, "ignore");
     PyObject *facts = name && labels ? death_facts(o.death) : NULL;
-    PyObject *r = facts ? PyObject_CallFunction(hooks.died, "(KIiiKOOOKOKO)", (unsigned long long)o.death, (unsigned)o.proc, (int)o.pid,
-                                                (int)o.status, (unsigned long long)o.memory, o.timed_out ? Py_True : Py_False,
+    PyObject *r = facts ? PyObject_CallFunction(hooks.died, "(KIiiKBOOKOKOI)", (unsigned long long)o.death, (unsigned)o.proc, (int)o.pid,
+                                                (int)o.status, (unsigned long long)o.memory, o.timed_out,
                                                 o.unstarted ? Py_True : Py_False, facts, (unsigned long long)t->id, name,
-                                                (unsigned long long)t->parent, labels) : NULL;
+                                                (unsigned long long)t->parent, labels, (unsigned)gp_get(&t->lost)) : NULL;
     Py_XDECREF(name);
     Py_XDECREF(labels);
     Py_XDECREF(facts);
@@ -85,16 +87,23 @@ PyObject *raise_death(uint32_t proc) {
 
 /* ---- killing */
 
+/* Until a worker that is told to die has been repaired, its goroutines are not asleep for ever. */
+static void doom(struct gp_proc *p, pid_t pid) {
+    atomic_store(&p->doomed, 1);
+    if (atomic_load(&p->pid) != pid) atomic_store(&p->doomed, 0); /* it was repaired before */
+}
+
 static PyObject *core_kill(PyObject *module, PyObject *arg) {
     (void)module;
     unsigned long p = PyLong_AsUnsignedLong(arg);
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
     if (p == 0 || p >= gp.nprocs) return PyErr_Format(PyExc_ValueError, "no worker %lu", p);
-    const struct gp_proc *proc = gp_proc_at((uint32_t)p);
+    struct gp_proc *proc = gp_proc_at((uint32_t)p);
     pid_t pid = gp_get(&proc->pid);
     int fd = pid > 0 ? gp_pidfd(pid) : -1;
     /* the number may be another process's by now; if it still is the worker's after the descriptor is there, that is its own */
     bool there = pid > 0 && gp_get(&proc->pid) == pid && gp_get(&proc->state) <= GP_P_LIVE;
+    if (there) doom(proc, pid);
     int r = !there ? 0 : fd >= 0 ? (int)syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) : kill(pid, SIGKILL);
     int error = errno;
     if (fd >= 0) close(fd);
@@ -103,13 +112,38 @@ static PyObject *core_kill(PyObject *module, PyObject *arg) {
     return PyBool_FromLong(there && r == 0);
 }
 
-/* A timer of the kernel's, so that it goes off whatever this process does by then. */
-static PyObject *core_kill_at(PyObject *module, PyObject *arg) {
+/* (proc, flag): have a worker take no more goroutines, and leave when it has none; or no more. False: it leaves already. */
+static PyObject *core_retire(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
     (void)module;
+    unsigned long p = nargs == 2 ? PyLong_AsUnsignedLong(args[0]) : 0;
+    if (PyErr_Occurred() || handle_ready() < 0) return NULL;
+    if (p == 0 || p >= gp.nprocs) return PyErr_Format(PyExc_ValueError, "no worker %lu", p);
+    bool asked = args[1] == Py_True;
+    uint16_t from = asked ? GP_STAYS : GP_RETIRES;
+    bool done = atomic_compare_exchange_strong(&gp_proc_at((uint32_t)p)->retire, &from, asked ? GP_RETIRES : GP_STAYS);
+    if (asked) gp_task_retire((uint32_t)p);
+    gp_nudge((uint32_t)p);
+    return PyBool_FromLong(done || (asked && from == GP_RETIRES));
+}
+
+/* Of this worker: is it to leave when it has nothing to do? True as the argument: it leaves now, if it still is to. */
+static PyObject *core_retiring(PyObject *module, PyObject *now) {
+    (void)module;
+    if (!gp.base || gp.proc == 0) Py_RETURN_FALSE;
+    uint16_t from = GP_RETIRES;
+    if (now == Py_True) return PyBool_FromLong(atomic_compare_exchange_strong(&gp.my->retire, &from, GP_LEAVES));
+    return PyBool_FromLong(gp_get(&gp.my->retire) == GP_RETIRES);
+}
+
+/* A timer of the kernel's, so that it goes off whatever this process does by then. */
+static PyObject *core_kill_at(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
+    (void)module;
+    if (nargs < 1 || nargs > 2) return PyErr_Format(PyExc_TypeError, "kill_at(seconds, object)");
     static timer_t timer;
     static pid_t maker; /* a forked child has no timers */
-    double seconds = PyFloat_AsDouble(arg);
-    if ((seconds == -1 && PyErr_Occurred()) || handle_ready() < 0) return NULL;
+    double seconds = PyFloat_AsDouble(args[0]);
+    unsigned long object = nargs > 1 ? PyLong_AsUnsignedLong(args[1]) : 0;
+    if (PyErr_Occurred() || handle_ready() < 0) return NULL;
     if (gp.proc == 0) return PyErr_Format(PyExc_ValueError, "kill_at(): the host is not killed");
     if (!(seconds >= 0 && seconds < 1e9)) return PyErr_Format(PyExc_ValueError, "kill_at() takes a time.monotonic() time");
     if (maker != getpid()) {
@@ -121,16 +155,26 @@ static PyObject *core_kill_at(PyObject *module, PyObject *arg) {
     uint64_t ns = (uint64_t)(seconds * 1e9);
     struct itimerspec when = {.it_value = {(time_t)(ns / 1000000000ULL), (long)(ns % 1000000000ULL)}};
     if (seconds > 0 && ns == 0) when.it_value.tv_nsec = 1;
-    gp_set(&gp.my->kill_at, ns);
+    if (ns) {
+        gp_set(&gp.my->kill_for, (gp_ref)object);
+        gp_set(&gp.my->kill_at, ns);
+    }
     if (timer_settime(timer, TIMER_ABSTIME, &when, NULL) < 0) return PyErr_SetFromErrno(PyExc_OSError);
+    if (!ns) gp_set(&gp.my->kill_at, 0); /* after the timer has stopped: it may have gone off */
     Py_RETURN_NONE;
 }
 
 PyMethodDef death_functions[] = {
     {"deaths", core_deaths, METH_NOARGS, PyDoc_STR("How many workers have died; the number of the last death.")},
     {"death", core_death, METH_O,
-     PyDoc_STR("(proc, pid, status, memory, timed out, when, lost, moved, goroutines) of a death by its number; None: it is not kept.")},
+     PyDoc_STR("(proc, pid, status, memory, timed out, when, lost, moved, goroutines, again, running, late, call) of a death by "
+               "its number; None: it is not kept.")},
+    {"retire", (PyCFunction)(void (*)(void))core_retire, METH_FASTCALL,
+     PyDoc_STR("retire(proc, flag): have a worker leave when it has nothing to do, or not. False: it leaves already, or was not to.")},
+    {"retiring", core_retiring, METH_O, PyDoc_STR("Is this worker to leave when it has nothing to do? With True: it does so now; is that still wanted?")},
     {"kill", core_kill, METH_O, PyDoc_STR("Kill a worker; False: none is there at this moment.")},
-    {"kill_at", core_kill_at, METH_O, PyDoc_STR("Have the kernel kill this process at a monotonic time, unless it is called again; 0: never.")},
+    {"kill_at", (PyCFunction)(void (*)(void))core_kill_at, METH_FASTCALL,
+     PyDoc_STR("kill_at(seconds, object): have the kernel kill this process at a monotonic time, for the goroutine with that outcome; "
+               "0: never. The last call counts.")},
     {NULL, NULL, 0, NULL},
 };

@@ -247,7 +247,15 @@ static PyObject *chan_copy(PyObject *self, PyObject *unused) { /* a reference: i
     return Py_NewRef(self);
 }
 
+static PyObject *chan_send_once(Handle *self, PyObject *unused) {
+    (void)unused;
+    struct gp_object *o = self->ref ? handle_object(self) : NULL;
+    if (o) atomic_fetch_or(&o->flags, GP_OBJ_ONCE);
+    return o || !PyErr_Occurred() ? Py_NewRef(Py_None) : NULL;
+}
+
 static PyMethodDef chan_methods[] = {
+    {"_send_once", (PyCFunction)chan_send_once, METH_NOARGS, PyDoc_STR("There will be one message: have `_sent` tell of it.")},
     {"__copy__", chan_copy, METH_NOARGS, NULL},
     {"__deepcopy__", chan_copy, METH_O, NULL},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, NULL},
@@ -288,7 +296,16 @@ static PyMethodDef chan_methods[] = {
                "senders raise ChanClosed.\n\nRaises:\n    ChanClosed: it is closed already, or nil.")},
     {NULL, NULL, 0, NULL},
 };
+/* A channel of one message: has that been sent? The answer is right also where the sender was killed. */
+static PyObject *chan_get_sent(Handle *self, void *unused) {
+    (void)unused;
+    struct gp_object *o = self->ref ? handle_object(self) : NULL;
+    if (!o) return PyErr_Occurred() ? NULL : Py_NewRef(Py_False);
+    return PyBool_FromLong(gp_acquire(&o->tail) > 0 || gp_get(&o->flags) & GP_OBJ_DONE);
+}
+
 static PyGetSetDef chan_getset[] = {
+    {"_sent", (getter)chan_get_sent, NULL, PyDoc_STR("Was the one message of this channel sent? See _send_once()."), NULL},
     {"cap", (getter)chan_get_cap, NULL, PyDoc_STR("The capacity of the buffer; 0: unbuffered."), NULL},
     {"closed", (getter)chan_get_closed, NULL, PyDoc_STR("Whether close() was called."), NULL},
     {"tx", (getter)chan_get_view, NULL, PyDoc_STR("The send-only view; equal to the channel."), (void *)DIR_SEND},

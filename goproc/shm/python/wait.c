@@ -52,6 +52,15 @@ static bool may_park(void) {
     return false;
 }
 
+/* After a wait that the core has no part in */
+static PyObject *core_running(PyObject *module, PyObject *id) {
+    (void)module;
+    unsigned long long number = PyLong_AsUnsignedLongLong(id);
+    if (PyErr_Occurred()) return NULL;
+    if (gp.base) gp_set(&gp.my->running, number);
+    Py_RETURN_NONE;
+}
+
 static PyObject *core_check_park(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
@@ -156,6 +165,10 @@ static int park_end(PyObject *goroutine, PyObject *timed, bool failed) {
     return -1;
 }
 
+static void note_running(uint32_t waiter) {
+    if (gp.base) gp_set(&gp.my->running, gp_get(&gp_waiter_at(gp.proc, waiter)->goroutine));
+}
+
 /* 1 told through the inbox, 0 not (time is up, or woken some other way), -1 an exception */
 static int park(struct wait_spec *w, uint32_t waiter, uint64_t until) {
     PyObject *begun = park_begin(w, waiter, until);
@@ -163,6 +176,7 @@ static int park(struct wait_spec *w, uint32_t waiter, uint64_t until) {
     if (!PyTuple_Check(begun)) {
         int told = PyObject_IsTrue(begun);
         Py_DECREF(begun);
+        note_running(waiter);
         return told;
     }
     PyObject *switch_to = Py_NewRef(PyTuple_GET_ITEM(begun, 0)), *goroutine = Py_NewRef(PyTuple_GET_ITEM(begun, 1));
@@ -173,6 +187,7 @@ static int park(struct wait_spec *w, uint32_t waiter, uint64_t until) {
     Py_XDECREF(r);
     int told = park_end(goroutine, timed, !r);
     Py_DECREF(goroutine);
+    note_running(waiter);
     return told;
 }
 
@@ -714,7 +729,7 @@ static PyObject *core_folder(PyObject *module, PyObject *unused) {
 static PyObject *core_take_asleep(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
-    return PyBool_FromLong(gp.base && gp.proc == 0 && atomic_exchange(&gp.head->asleep, 0));
+    return PyBool_FromLong(gp.base && gp.proc == 0 && atomic_exchange(&gp.head->asleep, 0) && !gp_worker_ended());
 }
 
 static PyObject *core_others_asleep(PyObject *module, PyObject *again) {
@@ -729,6 +744,7 @@ PyMethodDef wait_functions[] = {
     {"drain", core_drain, METH_NOARGS, PyDoc_STR("Queue the goroutines told through the inbox. DRAIN_LOOK: this process was asked to look around; DRAIN_TICKED: "
                "the kernel's clock has ticked since slice_noted(); DRAIN_STOPS: stopping() is true.")},
     {"idle", core_idle, METH_O, PyDoc_STR("Sleep until there may be something to do, or the monotonic deadline.")},
+    {"running", core_running, METH_O, PyDoc_STR("The goroutine of this number runs, for reports.")},
     {"check_park", core_check_park, METH_NOARGS, PyDoc_STR("Raise where a goroutine cannot park: too deep a stack, or in the middle of pickling.")},
     {"wake", core_wake, METH_NOARGS, PyDoc_STR("Make this process's scheduler look around; from any thread.")},
     {"use_this_thread", core_scheduler_thread, METH_NOARGS, PyDoc_STR("Goroutines run on the calling thread.")},

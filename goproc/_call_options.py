@@ -1,0 +1,70 @@
+"""The options of ``go.opts()`` that say what becomes of a goroutine which is lost or does not end."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any, NamedTuple
+
+GRACE = 1.0  # seconds, where go.opts(timeout=...) names none
+MOST_RETRIES = (1 << 16) - 1  # a task has 16 bits for them; so many are as good as endless
+
+
+class Limits(NamedTuple):
+    """What go.opts(timeout=..., grace=..., retries=...) has set for one call."""
+
+    timeout: float  # seconds from its start; infinity: no limit
+    grace: float  # seconds from its cancellation to the end of its process
+    retries: int  # how often it may run again after it was lost with its process
+
+
+_NONE = Limits(inf, GRACE, 0)
+
+
+def checked_limits(
+    before: Limits | None, timeout: float | None, grace: float | None, retries: int | None
+) -> Limits | None:
+    """Return the limits that go.opts() gives to a call; None if there are none.
+
+    Args:
+        before: those of an earlier opts() in the same expression; an argument that is None keeps them.
+
+    Raises:
+        TypeError: an argument is no number.
+        ValueError: an argument is negative or NaN; a grace without a timeout.
+    """
+    if timeout is None and grace is None and retries is None:
+        return before
+    old = before or _NONE
+    new = Limits(
+        old.timeout if timeout is None else checked_seconds(timeout, "go.opts(timeout=...)"),
+        old.grace if grace is None else checked_seconds(grace, "go.opts(grace=...)"),
+        old.retries if retries is None else _checked_retries(retries),
+    )
+    if grace is not None and new.timeout == inf:
+        raise ValueError("go.opts(grace=...) counts from the end of a timeout: give timeout=, too")
+    return None if new.timeout == inf and not new.retries else new
+
+
+def checked_seconds(value: Any, what: str) -> float:
+    """Return a time in seconds that is neither negative nor NaN.
+
+    Args:
+        value: given by the user; infinity is allowed.
+        what: names the argument in the error.
+    """
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"{what} takes seconds as a number, not {type(value).__name__}")
+    if not value >= 0:  # negative, or NaN
+        raise ValueError(f"{what} takes seconds from 0 on, not {value}")
+    try:
+        return float(value)
+    except OverflowError:  # an int beyond every float
+        return inf
+
+
+def _checked_retries(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"go.opts(retries=...) takes a whole number, not {type(value).__name__}")
+    if value < 0:
+        raise ValueError(f"go.opts(retries=...) takes a number from 0 on, not {value}")
+    return min(value, MOST_RETRIES)

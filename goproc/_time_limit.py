@@ -1,0 +1,144 @@
+"""Goroutines with a limit of time: ``go.opts(timeout=s, grace=g)``.
+
+After `timeout` seconds the scheduler cancels the goroutine, as Goroutine.cancel() does. It has `grace` seconds to clean up.
+A goroutine that does not end keeps its process: it computes, or it hangs in C code, and the scheduler gets no turn. So the
+process asks the coroner, a thread of the host, to kill it at a given time, and takes the wish back when the goroutine ends.
+
+A process has one such wish, for the goroutine that runs. While that goroutine waits, another may run for long, and the one
+that waits must not bring the death of the other: so the wish is taken back whenever the goroutine gives its turn away.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from time import monotonic
+from typing import Any
+
+from goproc._sched import scheduler
+from goproc.errors import Cancelled, TaskTimeout, WorkerDied
+from goproc.shm import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from goproc._call_options import Limits
+    from goproc._sched.g import G
+
+
+class Clock:
+    """The limit of time of one goroutine, from its start to its end.
+
+    Attributes:
+        interrupt: the exception that has cancelled the goroutine; None before its time is over.
+    """
+
+    __slots__ = ("_alarm", "_g", "_grace", "_last", "interrupt")
+
+    def __init__(self, g: G, limits: Limits) -> None:
+        now = monotonic()
+        self._g = g
+        self._grace = limits.grace
+        self._last = now + limits.timeout + limits.grace  # when the process is killed
+        self._alarm: scheduler.Alarm | None = scheduler.call_at(now + limits.timeout, self._cancel)
+        self.interrupt: Cancelled | None = None
+
+    def run(self) -> None:
+        """The goroutine has its turn: from now on it may keep the process."""
+        if self._last != inf and _core.proc() != 0:
+            _core.kill_at(self._last, self._g.object)
+
+    def pause(self) -> None:
+        """The goroutine gives its turn away."""
+        if self._last != inf and _core.proc() != 0:
+            _core.kill_at(0.0, 0)
+
+    def end(self) -> None:
+        """The goroutine has ended."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self.pause()
+        if self.interrupt is not None and self._g.interrupt is self.interrupt:
+            self._g.interrupt = None  # it has ended before it met a blocking point
+
+    def _cancel(self) -> None:
+        """The goroutine's time is over. The scheduler calls this, in the goroutine's turn or in another's."""
+        self.interrupt = Cancelled()
+        self._alarm = None
+        if self._grace != inf:
+            self._last = monotonic() + self._grace
+            self._alarm = scheduler.call_at(self._last, self._kill)
+        if scheduler.clock is self:
+            self.run()
+        scheduler.interrupt(self._g, self.interrupt)
+
+    def _kill(self) -> None:
+        """The goroutine waits although it was cancelled: its clean-up does not end."""
+        self._alarm = None
+        if _core.proc() != 0:
+            _core.kill_at(monotonic(), self._g.object)
+
+
+def _refuse_lost(pid: int, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
+    """Raise WorkerDied if a goroutine that starts again was to work on one that was lost with the same process.
+
+    Args:
+        pid: of that process.
+    """
+    named = [(f"argument {place}", value) for place, value in enumerate(args, 1)]
+    named += [(f"argument {name}", value) for name, value in (kwargs or {}).items()]
+    for what, value in named:
+        for handle in _handles_in(value, _DEPTH):
+            died = handle.exception() if handle._state == _core.G_FAILED else None
+            if isinstance(died, WorkerDied) and died.pid == pid:
+                raise _not_again(what, handle, died)
+
+
+_DEPTH = 3  # of tuples, lists and dicts in an argument that are looked into
+
+
+def _handles_in(value: Any, depth: int) -> Iterator[Any]:
+    if isinstance(value, _core.Outcome):
+        yield value
+    elif depth and type(value) in (tuple, list, dict):
+        for item in value.values() if type(value) is dict else value:
+            yield from _handles_in(item, depth - 1)
+
+
+def _not_again(what: str, handle: Any, died: WorkerDied) -> WorkerDied:
+    g = scheduler.current
+    return WorkerDied(
+        f"goroutine {g.id} ({g.name}) was lost with its process and does not start again, although it has retries: "
+        f"{what} is a handle of goroutine {handle.id}, which was lost with it (proc {died.proc}, pid {died.pid}, {died.reason})",
+        proc=died.proc,
+        pid=died.pid,
+        signal=died.signal,
+        status=died.status,
+        reason=died.reason,
+        memory=died.memory,
+        goroutines=died.goroutines,
+        timed_out=died.timed_out,
+    )
+
+
+def run(limits: Limits, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
+    """The body of a goroutine with limits."""
+    if limits.retries and (pid := _core.task_lost(scheduler.current.block)):
+        _refuse_lost(pid, f, args, kwargs)
+    if limits.timeout == inf:
+        return f(*args, **(kwargs or {}))
+    g = scheduler.current
+    clock = scheduler.clock = Clock(g, limits)
+    clock.run()
+    try:
+        return f(*args, **(kwargs or {}))
+    except Cancelled as exc:
+        if clock.interrupt is None:
+            raise
+        raise TaskTimeout(
+            f"goroutine {g.id} ({g.name}) had not ended after {limits.timeout:g} s (go.opts(timeout=...)) "
+            "and was cancelled"
+        ) from exc
+    finally:
+        scheduler.clock = None
+        clock.end()
