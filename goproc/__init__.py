@@ -50,12 +50,15 @@ if TYPE_CHECKING:
     from goproc._goroutine import go as go
     from goproc._goroutine import goexit as goexit
     from goproc._group import Group as Group
+    from goproc._monitor import Down as Down
+    from goproc._monitor import monitor as monitor
     from goproc._proc.host import main as main
     from goproc._proc.host import proc as proc
     from goproc._proc.host import procs as procs
     from goproc._proc.host import run as run
     from goproc._proc.host import runtime as runtime
     from goproc._proc.host import workers as workers
+    from goproc._recycle import recycle as recycle
     from goproc._sched.scheduler import sleep as sleep
     from goproc._sched.scheduler import yield_now as yield_now
     from goproc._select import Selected as Selected
@@ -65,6 +68,7 @@ if TYPE_CHECKING:
     from goproc._share import Shared as Shared
     from goproc._share import share as share
     from goproc._shared_array import shared_array as shared_array
+    from goproc._supervisor import Supervisor as Supervisor
     from goproc._timer import Ticker as Ticker
     from goproc._timer import Timer as Timer
     from goproc._timer import after as after
@@ -84,6 +88,7 @@ if TYPE_CHECKING:
     from goproc.errors import RuntimeStopped as RuntimeStopped
     from goproc.errors import SharedWrite as SharedWrite
     from goproc.errors import TaskTimeout as TaskTimeout
+    from goproc.errors import TooManyRestarts as TooManyRestarts
     from goproc.errors import WorkerDied as WorkerDied
     from goproc.rate import Limiter as Limiter
     from goproc.sync import Atomic as Atomic
@@ -113,11 +118,14 @@ _HOMES = {
     "goproc._dump": ("dump", "num_goroutine"),
     "goproc._goroutine": ("Goroutine", "current", "go", "goexit"),
     "goproc._group": ("Group",),
+    "goproc._monitor": ("Down", "monitor"),
     "goproc._proc.host": ("main", "proc", "procs", "run", "runtime", "workers"),
+    "goproc._recycle": ("recycle",),
     "goproc._sched.scheduler": ("sleep", "yield_now"),
     "goproc._select": ("Selected", "Selector", "default", "select"),
     "goproc._share": ("Shared", "share"),
     "goproc._shared_array": ("shared_array",),
+    "goproc._supervisor": ("Supervisor",),
     "goproc._timer": ("Ticker", "Timer", "after", "after_func", "tick"),
     "goproc._worker_local": ("worker_local",),
     "goproc.errors": (
@@ -134,6 +142,7 @@ _HOMES = {
         "RuntimeStopped",
         "SharedWrite",
         "TaskTimeout",
+        "TooManyRestarts",
         "WorkerDied",
     ),
     "goproc.rate": ("Limiter",),
