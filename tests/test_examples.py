@@ -132,6 +132,27 @@ def test_primes(procs: int, primes_by_sieve: str, tmp_path: Path) -> None:
     assert goproc_run("primes.py", procs, "--limit", "200000", cwd=tmp_path) == [primes_by_sieve]
 
 
+@pytest.mark.parametrize("procs", [1, 2, 4, 8])
+def test_hardjob(procs: int, tmp_path: Path) -> None:
+    """Four of the tasks fail, each in a way of its own; two of them take their workers along."""
+    command = ["-m", "goproc", "run", "--procs", str(procs), "--quiet-deaths"]
+    lines = run([*command, str(EXAMPLES / "hardjob.py"), "--timeout", "5"], tmp_path)
+    total = sum(n * 100 * (n * 100 - 1) // 2 for n in range(200) if n not in (20, 60, 110, 170))
+    assert lines[0] == f"196 results, their sum is {total}"
+    assert [line.split(":")[:2] for line in lines[1:]] == [
+        ["task 20", " TaskTimeout"],
+        ["task 60", " WorkerDied"],
+        ["task 110", " JSONDecodeError"],
+        ["task 170", " MemoryError"],
+    ]
+
+
+def test_hardjob_needs_workers(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "goproc", "run", "--procs", "0", str(EXAMPLES / "hardjob.py")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert (done.returncode, done.stdout) == (1, "") and done.stderr.startswith("hardjob.py needs workers")
+
+
 @pytest.mark.parametrize(
     ("example", "arguments"),
     [
