@@ -29,7 +29,5 @@ def test_functions_exist() -> None:
     called = {name for code in codes() for name in re.findall(r"(?<![.\w])([a-zA-Z_]\w*)\(", code)}
     theirs = {"list", "f", "parallel_config", "Executor", "Barrier"}
     assert {name for name in called - theirs if not hasattr(goproc, name)} == set()
-    methods = {
-        name for code in codes() if "flow(" in code for name in re.findall(r"\)\.(\w+)\(", code)
-    }
+    methods = {name for code in codes() if "flow(" in code for name in re.findall(r"\)\.(\w+)\(", code)}
     assert methods == {name for name in methods if hasattr(Flow, name)}

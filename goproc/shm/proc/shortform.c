@@ -7,7 +7,7 @@
  */
 #include <stdio.h>
 
-#include "core.h"
+#include "proc.h"
 
 #define LONGEST_TEXT 32u /* characters of a string */
 #define DEPTH 4
