@@ -52,7 +52,7 @@ options:
   --on-death POLICY  when a worker dies its goroutines fail with WorkerDied;
                      then restart (the default): it is replaced, continue: it
                      is not, exit: the program ends at once with a report
-  --quiet-deaths     no line on stderr when a worker dies and the program goes on
+  --quiet-deaths     no line on stderr for a worker that died
   -h, --help         print this and stop
 
 The environment variables GOPROC_PROCS, GOPROC_PIN (0 or 1), GOPROC_MEMORY,

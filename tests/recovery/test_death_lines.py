@@ -8,6 +8,7 @@ import signal
 import pytest
 from programs import Run, Start
 
+LOUD = True
 HEAD = """
     import ctypes, os, resource, signal, sys, time
     import goproc

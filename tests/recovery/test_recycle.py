@@ -7,6 +7,7 @@ import re
 import pytest
 from programs import Run, ok
 
+LOUD = True
 HEAD = """
     import atexit, os, signal, threading, time
     import goproc

@@ -7,6 +7,7 @@ from programs import Run, ok
 
 from goproc import go
 
+LOUD = True
 HEAD = """
     import os, signal, sys, time
     import goproc

@@ -10,6 +10,7 @@ from programs import Run, ok
 import goproc
 from goproc import TaskTimeout, chan, context, go, sleep
 
+LOUD = True
 HEAD = """
     import os, re, signal, sys, time
     import goproc

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-
 import pytest
 from programs import Run, Start, ok
-
-QUIET = {"GOPROC_QUIET_DEATHS": "1"}
 
 # How a worker may end, by the code that does it there; and the signal or the status that WorkerDied names.
 ENDS = {
@@ -16,17 +12,6 @@ ENDS = {
     "abort": ("os.abort()", "e.signal == 6 and e.status is None"),
     "exit": ("os._exit(3)", "e.signal is None and e.status == 3"),
 }
-
-
-@pytest.fixture
-def run(run: Run) -> Run:
-    """As the others' `run`, without a line for each death: a program that goes on has nothing to complain about."""
-    return functools.partial(run, env=QUIET)
-
-
-@pytest.fixture
-def start(start: Start) -> Start:
-    return functools.partial(start, env=QUIET)
 
 
 @pytest.mark.parametrize("how", ENDS)
