@@ -754,7 +754,6 @@ def give_turn() -> None:
     try:
         poll()
         if runq or _claimed or (_may_begin() and _core.task_next(_claimed, False, False)):
-            _core.running(0)  # whoever has just yielded goes on, it may be any of them
             schedule(ready=True)
     finally:
         scheduling = False

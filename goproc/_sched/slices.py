@@ -119,6 +119,7 @@ def on_slice_end(number: int, frame: FrameType | None) -> None:
     scheduler.scheduling = True
     try:
         scheduler.poll()
+        _core.running(g.id)  # poll() leaves that open
         if not scheduler.runq:
             _core.slice_end(scheduler.timers[0][0] if scheduler.timers else inf)
         elif not _keeps_process(g):

@@ -568,6 +568,7 @@ static PyObject *core_drain(PyObject *module, PyObject *unused) {
         }
     }
     if (!gp.base) return PyLong_FromLong(DRAIN_STOPS);
+    gp_set(&gp.my->running, 0); /* whoever runs next says so, but for one that has yielded */
     long flags = (gp_slice_ticked() ? DRAIN_TICKED : 0) | (gp_get(&gp.head->stop) ? DRAIN_STOPS : 0);
     if (GP_LIKELY(!gp_inbox_pending() && !gp_get(&gp.my->rescan))) return PyLong_FromLong(flags);
     uint32_t told[1024];
