@@ -48,6 +48,7 @@ static void wrong(const char *format, ...) {
     va_end(args);
     printf("\n");
     fflush(stdout);
+    if (getenv("FIRST")) _exit(1); /* the first one will do; the children die with this process */
 }
 
 static struct gp_object *object(int i) { return gp_at(shared->object[i]); }
@@ -362,7 +363,9 @@ static void be_replacement(char *image) {
     gp.me = (incarnation & 0x1fffff) << 10 | (VICTIM + 1);
     gp.memfd = -1;
     gp_heap_detach();
-    if (gp_park_attach() < 0) wrong("no replacement can attach");
+    if (gp_waiters_attach() < 0) wrong("no replacement can attach");
+    gp_tell_attach();
+    gp_idle_attach();
     gp_heap_attach();
     gp_release(&gp.my->state, GP_P_LIVE);
     for (int i = 0; i < 200; i++) {

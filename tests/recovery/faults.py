@@ -1,0 +1,158 @@
+"""Faults for test_seeded_faults.py: each takes out one rule of the protocol or of its repair, and a scenario has to notice.
+
+A fault is (file under goproc/shm, text, its replacement, scenarios of crash_image.c that fail with it).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    file: str
+    text: str
+    instead: str
+    scenarios: str  # separated by "|"
+
+
+LOCKS = "proc/repair_locks.c"
+TASKS = "proc/repair_tasks.c"
+HEAP = "proc/repair_heap.c"
+QUEUES = "proc/repair_queues.c"
+REPAIR = "proc/repair.c"
+
+FAULTS = {
+    # -- the journal: what was to be redone
+    "a hand-off is not finished": Fault(
+        LOCKS, "case GP_OP_HANDOFF: own(j, proc_tag(proc)); break;", "", "send to a receiver"
+    ),
+    "a promotion does not advance the ring": Fault(
+        LOCKS, "gp_release(&o->tail, gp_get(&j->e) + 1);", "", "receive and promote"
+    ),
+    "a message put belongs to its sender": Fault(
+        LOCKS,
+        "if (gp_get(&o->tail) == gp_get(&j->d) + 1) own(j, GP_TAG(GP_TAG_CHAN, gp_ref_of(o)));",
+        ";",
+        "send, buffered",
+    ),
+    "a message taken belongs to the channel": Fault(
+        LOCKS, "if (gp_get(&o->head) == gp_get(&j->d) + 1) own(j, d->tag);", ";", "receive, buffered"
+    ),
+    "a message taken from a sender is the sender's": Fault(
+        LOCKS, "case GP_OP_TAKE: own(j, d->tag); break;", "", "receive from a sender"
+    ),
+    "what was fired stays in its queue": Fault(
+        LOCKS,
+        "if (gp_repair_linked(o, sd)) gp_unlink(o, sd);\n    gp_tell_now",
+        "gp_tell_now",
+        "send to a receiver",
+    ),
+    "a grant is forgotten": Fault(
+        LOCKS, "gp_set(&o->value, (int64_t)gp_get(&j->e));", "", "semaphore, release, others wait"
+    ),
+    "an outcome is set half": Fault(
+        LOCKS, "if (gp_get(&o->state) != gp_get(&j->d)) undo_outcome(d, j, o);", ";", "outcome"
+    ),
+    "a count and its task differ": Fault(
+        LOCKS,
+        "if (gp_get(&o->value) == (int64_t)gp_get(&j->d)) gp_set(",
+        "if (false) gp_set(",
+        "task, counted",
+    ),
+    "a foreign waiter looks linked": Fault(
+        LOCKS,
+        "s->linked = 0; /* its owner must not unlink it again */",
+        ";",
+        "give up in the middle|send past one that gave up|send to a receiver",
+    ),
+    # -- what holds at rest
+    "nobody moves up": Fault(
+        LOCKS, "else if (!(gp_get(&c->flags) & GP_OBJ_LAZY)) promote(c);", "", "receive and promote"
+    ),
+    "a close stops half way": Fault(
+        LOCKS,
+        "if (gp_get(&c->flags) & GP_OBJ_CLOSED) fire_all(c, GP_W_CLOSED);\n    else if",
+        "if",
+        "close, receivers",
+    ),
+    "waiters of a count at zero stay": Fault(
+        LOCKS, "if (gp_is_done(o)) fire_all(o, GP_W_CLOSED);", "", "wait group"
+    ),
+    "queues are not rebuilt": Fault(
+        LOCKS, "        rebuild_queues(o);\n", "", "receive and wait behind others"
+    ),
+    "a barrier is not let go": Fault(
+        LOCKS, "case GP_KIND_BARRIER: settle_barrier(o); break;", "", "barrier, last"
+    ),
+    "nobody is woken for a free mutex": Fault(
+        LOCKS, "case GP_KIND_ONCE: settle_mutex(o); break;", "case GP_KIND_ONCE: break;", "mutex, hand over"
+    ),
+    "an rwmutex stays with the dead": Fault(
+        LOCKS, "case GP_KIND_RWMUTEX: settle_rwmutex(o); break;", "", "rwmutex, unlock, readers wait"
+    ),
+    "units that are free are not given": Fault(
+        LOCKS, "case GP_KIND_SEMAPHORE: settle_semaphore(o); break;", "", "semaphore, release, others wait"
+    ),
+    "shares and value differ": Fault(
+        LOCKS, "        follow_shares(o);\n", "", "semaphore, acquire|rwmutex, rlock"
+    ),
+    # -- locks
+    "a lock stays held": Fault(LOCKS, "        atomic_exchange(word, 0);\n", "", "send, buffered"),
+    "spilled locks are forgotten": Fault(
+        LOCKS, "if (spill && gp_block_check(spill, &capacity)) {", "if (false) {", "select over 70"
+    ),
+    "the tree stays locked": Fault(
+        "proc/repair_tree.c", "gp_repair_unlock(&gp.head->tree);", "", "context, cancel"
+    ),
+    "a cancel stops half way": Fault(
+        "proc/repair_tree.c",
+        "    e->any = true;",
+        "    e->any = false;\n    gp_set(&c->flags, GP_OBJ_CONTEXT);",
+        "context, cancel",
+    ),
+    "a ring is not restored": Fault(
+        LOCKS, "if (gp_ref_of(&gp_proc_at(p)->queue) == ref) restore_ring(p);", ";", "task, steal|task, pop"
+    ),
+    "the collector's lock stays": Fault(REPAIR, "drop_word(&h->collecting, d);", "", "collect"),
+    "the reclaimer's lock stays": Fault(REPAIR, "drop_word(&h->reclaiming, d);", "", "reclaim"),
+    # -- what the dead one had
+    "it stays in its queues": Fault(
+        QUEUES, "if (gp_repair_linked(o, sd)) gp_unlink(o, sd);", "if (false) {}", "receive and wait"
+    ),
+    "its blocks leak": Fault(HEAP, "gp_heap_each(free_block, (void *)(uintptr_t)d);", "", "memory"),
+    "its handles count": Fault(
+        HEAP, "if (held) atomic_fetch_and(&o->holders[d->proc / 64], ~bit);", "", "send, buffered"
+    ),
+    "its units are lost": Fault(HEAP, "gp_set(&gp_shares(o)[d->proc], 0);", "", "semaphore, release"),
+    "pages that it was taking stay so": Fault(
+        HEAP, "for (uint32_t p = 0; p < gp.nprocs; p++) restore_pages(d, p);", "", "reclaim"
+    ),
+    "a task in its hands is lost": Fault(
+        TASKS, "case GP_UNSTARTED: return move(ref, s);", "case GP_UNSTARTED: return true;", "task, steal"
+    ),
+    "half an object stays": Fault(
+        HEAP, "if (gp_acquire(&o->tag) == d->tag) gp_repair_free_object(o);", ";", "memory"
+    ),
+    # -- orders of stores in the operations themselves
+    "the journal says nothing": Fault(
+        "core.h", "    gp_set(&j->op, op);\n", "    gp_set(&j->op, GP_OP_NONE);\n", "send to a receiver"
+    ),
+    "a lock is not announced": Fault(
+        "core.h", "    gp_set(&j->nlocks, n + 1);\n", "    gp_set(&j->nlocks, n);\n", "send, buffered"
+    ),
+    "a task is queued before it is in the ring": Fault(
+        "proc/tasks.c",
+        "            gp_release(tail, t + 1); /* COMMIT */\n            gp_order();\n            gp_own(task, GP_TAG(GP_TAG_QUEUE, proc + 1));",
+        "            gp_own(task, GP_TAG(GP_TAG_QUEUE, proc + 1));\n            gp_order();\n            gp_release(tail, t + 1);",
+        "task, push",
+    ),
+    "stolen tasks are nobody's": Fault(
+        "proc/tasks.c",
+        "gp_own(got[i] = *slot(victim, false, head + i), gp_my_tag());",
+        "got[i] = *slot(victim, false, head + i);",
+        "task, steal",
+    ),
+    "an object is freed before it is owned": Fault(
+        "mem/heap.c", "    gp_set(&o->tag, gp_my_tag()); /* should", "    /* should", "collect"
+    ),
+}
