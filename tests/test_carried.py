@@ -80,6 +80,16 @@ def test_a_global(runtime1):
     assert labels() == ["global TABLE"]
 
 
+@pytest.mark.parametrize("kind", [goproc.Group, goproc.WaitGroup])
+def test_a_global_of_members(runtime1, kind):
+    f = function_over("def f(key): return TABLE[key]", TABLE=table())
+    group = kind()
+    for i in range(3):
+        group.go(f, f"word{i}")
+    group.wait()
+    assert labels() == ["global TABLE"]
+
+
 def test_a_closure_variable(runtime1):
     words = table()
     assert [go(lambda: words["word5"]).result() for _ in range(2)] == [5, 5]

@@ -95,9 +95,7 @@ class SamePickle:
 def _digest(body: bytes) -> bytes:
     if len(body) <= 64:
         return body
-    import hashlib
-
-    return hashlib.blake2b(body, digest_size=32).digest()
+    return store.digest_of(body, 32)
 
 
 class _NotCarried(Exception):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Child = tuple[str, Any]
 
 LARGE = 1_000_000  # bytes: smaller objects are part of each message
+_AROUND_CALLS = {"with": 3, "wg": 2, "group": 2}  # where the call is in what _goroutine.py makes of it
 VISITED = 2_000  # objects looked at in one large message
 _FEW = 64  # of a container with more elements none is looked at by itself
 _SEEN = 256  # objects remembered that made one message large
@@ -94,8 +95,8 @@ def reached(roots: Iterable[tuple[str, Any, bool]]) -> list[Child]:
 
 def opened(obj: Any) -> tuple[Any, ...] | None:
     """Return the message of pack_call() that `obj` is or contains, if any."""
-    while type(obj) is tuple and len(obj) > 2 and type(obj[0]) is str and obj[0] in ("with", "wg"):
-        obj = obj[-1]
+    while type(obj) is tuple and len(obj) > 2 and type(obj[0]) is str and obj[0] in _AROUND_CALLS:
+        obj = obj[_AROUND_CALLS[obj[0]]]
     if type(obj) is not tuple or len(obj) not in (3, 4, 6, 7) or type(obj[0]) is not int:
         return None
     if len(obj) == 4:

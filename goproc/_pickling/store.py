@@ -79,6 +79,15 @@ def disconnect() -> None:
             known.clear()
 
 
+def digest_of(data: bytes, size: int) -> bytes:
+    """Return a digest of so many bytes. Not by `hashlib`, whose import loads OpenSSL, and may be the first in a failure."""
+    try:
+        from _blake2 import blake2b
+    except ImportError:  # a Python that has been built without it
+        from hashlib import blake2b
+    return blake2b(data, digest_size=size).digest()
+
+
 def put(blob: bytes, name: tuple[str, str]) -> Ref:
     """Store `blob` once, and return its reference.
 
@@ -88,9 +97,7 @@ def put(blob: bytes, name: tuple[str, str]) -> Ref:
     """
     if _put is None:
         return blob
-    import hashlib
-
-    digest = hashlib.blake2b(blob, digest_size=16).digest()
+    digest = digest_of(blob, 16)
     ref = _refs.get(digest)
     if ref is None:
         count = _blobs.get(name, 0)

@@ -76,6 +76,7 @@ FAILURES = [
     "goproc._pickling.diagnose",
     "goproc._pickling.class_pickler",
     "goproc._proc.descendants",
+    "_blake2",
 ]
 # What the entry point imports anyway, and what unpickling a function by value needs.
 _PRELOAD = [
