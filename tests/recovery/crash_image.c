@@ -31,6 +31,8 @@ struct shared { /* by all processes of a scenario */
     uint64_t ids; /* of messages made */
     uint32_t waiter[8];
     int peers;
+    uint32_t tasks; /* that are in queues whatever the victim does; 0: not known */
+    bool counted;   /* object 0 counts one, and the tasks that it tracks */
 };
 
 static struct shared *shared;
@@ -143,6 +145,7 @@ struct count {
     gp_ref block;
     uint32_t seen;
 };
+static uint32_t tasks_seen, tasks_counted;
 static struct count known[4096];
 static uint32_t n_known;
 
@@ -180,13 +183,23 @@ static uint32_t check_queue(const struct gp_object *o, bool send, uint32_t *wait
         if (s->proc == VICTIM) wrong("the dead one waits at object %x", gp_ref_of(o));
         if (s->object != gp_ref_of(o) || !s->linked || gp_get(&s->prev) != prev) wrong("a damaged queue at object %x", gp_ref_of(o));
         if (GP_W_TAG(state) == GP_W_WAITING && GP_W_EPOCH(state) == s->epoch) ++*waiting;
+        if (GP_W_TAG(state) >= GP_W_FIRED && GP_W_TAG(state) != GP_W_CANCELLED && GP_W_EPOCH(state) == s->epoch &&
+            GP_W_CASE(state) == s->cas)
+            wrong("a waiter that was fired stays in the queue of object %x", gp_ref_of(o));
         prev = sd;
     }
     if (last != prev) wrong("the last of a queue of object %x is not", gp_ref_of(o));
     return n;
 }
 
+static void check_context(const struct gp_object *c) {
+    uint32_t parent = gp_get(&c->ctx_parent);
+    if (parent && gp_get(&((struct gp_object *)gp_at(parent))->flags) & GP_OBJ_CLOSED && !(gp_get(&c->flags) & GP_OBJ_CLOSED))
+        wrong("a context goes on whose parent has ended");
+}
+
 static void check_channel(const struct gp_object *c) {
+    if (gp_get(&c->flags) & GP_OBJ_CONTEXT) check_context(c);
     uint64_t head = gp_get(&c->head), tail = gp_get(&c->tail);
     uint32_t receivers, senders = 0;
     check_queue(c, false, &receivers);
@@ -279,9 +292,55 @@ static void check_queue_of_tasks(uint32_t proc) {
     for (int pinned = 0; pinned < 2; pinned++)
         for (uint32_t n = gp_get(pinned ? &q->pinned_head : &q->head); n != gp_get(pinned ? &q->pinned_tail : &q->tail); n++) {
             gp_ref task = gp_task_slot(proc, pinned, n);
+            const struct gp_task *t = (const struct gp_task *)((char *)gp_at(task) + GP_BLOCK_HEAD);
+            tasks_seen++;
+            tasks_counted += gp_get(&t->tracker[GP_TRACK_COUNT]) != 0;
             if (gp_tag(task) != GP_TAG(GP_TAG_QUEUE, proc + 1)) wrong("task %x in the queue of proc %u has another owner", task, proc);
             note(task);
         }
+}
+
+static uint32_t exclusive; /* locks that were granted; no scenario has more than one */
+
+/* The peer was fired by this case: what that gave it is there. */
+static void check_gain(const struct gp_sudog *s) {
+    struct gp_object *o = gp_at(s->object);
+    uint32_t incarnation = gp_get(&gp_proc_at(PEER)->incarnation), word = incarnation << 10 | (PEER + 1);
+    uint64_t tag = GP_TAG(GP_TAG_PROC, (uint64_t)incarnation << 16 | (PEER + 1));
+    switch (gp_get(&o->kind)) {
+    case GP_KIND_CHAN:
+        if (gp_get(&o->flags) & GP_OBJ_LAZY || !s->msg.block) return;
+        if (!s->send && gp_tag(s->msg.block) != tag) wrong("a message that was received is not the receiver's");
+        if (s->send && gp_tag(s->msg.block) == tag) wrong("a message that was sent is the sender's");
+        return;
+    case GP_KIND_MUTEX:
+        exclusive++;
+        if (gp_get(&o->value) != 1 || gp_get(&o->owner) != word) wrong("a mutex was granted to somebody who does not have it");
+        return;
+    case GP_KIND_RWMUTEX:
+        exclusive += s->send;
+        if (s->send ? gp_get(&o->value) != -1 || gp_get(&o->owner) != word : gp_get(&gp_shares(o)[PEER]) < 1)
+            wrong("an rwmutex was granted to somebody who does not have it");
+        return;
+    case GP_KIND_SEMAPHORE:
+        if (gp_get(&gp_shares(o)[PEER]) < (int64_t)s->n) wrong("units were granted to somebody who does not have them");
+        return;
+    default: return;
+    }
+}
+
+static void check_gains(void) {
+    exclusive = 0;
+    for (uint32_t i = 0; i < gp_get(&gp_proc_at(PEER)->waiters_used) + gp_get(&gp_proc_at(PEER)->sudogs_used); i++) {
+        uint32_t waiters = gp_get(&gp_proc_at(PEER)->waiters_used);
+        const struct gp_sudog *s = gp_sudog_at(gp_sudog_ref(PEER, i < waiters ? i : gp.waiters + i - waiters));
+        if (!s->object) continue;
+        if (s->linked && !gp_repair_linked(gp_at(s->object), gp_sudog_ref(PEER, i < waiters ? i : gp.waiters + i - waiters)))
+            wrong("a waiter believes that it is in a queue");
+        uint64_t state = gp_get(&gp_waiter_at(PEER, s->waiter)->state);
+        if (GP_W_TAG(state) == GP_W_FIRED && GP_W_EPOCH(state) == s->epoch && GP_W_CASE(state) == s->cas) check_gain(s);
+    }
+    if (exclusive > 1) wrong("%u have the same lock", exclusive);
 }
 
 static void check_waiters(void) {
@@ -302,12 +361,16 @@ static void check_pages(void) {
 }
 
 static void check(uint64_t dead) {
-    n_known = 0;
+    n_known = tasks_seen = tasks_counted = 0;
     for (uint32_t p = 0; p < PROCS; p++) check_queue_of_tasks(p);
     gp_heap_each(visit_object, NULL);
     gp_heap_each(visit_block, &dead);
     check_waiters();
+    check_gains();
     check_pages();
+    if (shared->tasks && tasks_seen != shared->tasks) wrong("%u tasks of %u", tasks_seen, shared->tasks);
+    if (shared->counted && gp_get(&object(0)->value) != 1 + (int64_t)tasks_counted)
+        wrong("%lld are counted, and %u tasks know", (long long)gp_get(&object(0)->value), tasks_counted);
     struct gp_header *h = gp.head;
     if (gp_get(&h->tree.lock) || gp_get(&h->collecting) || gp_get(&h->reclaiming)) wrong("a lock of the header is held");
     if ((gp_get(&h->idle[0]) | gp_get(&h->searching[0])) >> VICTIM & 1) wrong("the dead one counts as idle or searching");
@@ -472,15 +535,16 @@ static void select_send(void) { select_for(GP_SEND, 3); }
 static void select_many(void) { select_for(GP_RECV, MANY); }
 
 static struct gp_case *mine;
+static uint32_t my_waiter;
 static void queue_mine(void) {
     mine = calloc(1, sizeof *mine);
     *mine = (struct gp_case){.o = object(0), .kind = GP_RECV};
     wait_in(mine, 1);
+    my_waiter = shared->waiter[shared->peers - 1];
 }
 static void give_up_mine(void) {
-    uint32_t w = shared->waiter[shared->peers - 1];
-    if (gp_case_cancel(mine, w)) gp_case_abandon(mine);
-    gp_waiter_release(w);
+    if (gp_case_cancel(mine, my_waiter)) gp_case_abandon(mine);
+    gp_waiter_release(my_waiter);
 }
 static void in_the_middle(void) { /* of a queue, which others leave and enter */
     queue_mine();
@@ -554,12 +618,15 @@ static void push_pinned(void) {
 }
 static void three_tasks(void) {
     for (int i = 0; i < 3; i++) gp_task_push(new_task(false), 0, false);
+    shared->tasks = 3;
 }
 static void many_tasks(void) {
     for (int i = 0; i < 40; i++) gp_task_push(new_task(false), 0, false);
+    shared->tasks = 40;
 }
 static void tasks_of_mine(void) {
     for (int i = 0; i < 3; i++) gp_task_push(new_task(i == 2), VICTIM, i == 2);
+    shared->tasks = 3;
 }
 static void steal(void) { gp_task_steal(); }
 static void pop(void) {
@@ -569,7 +636,7 @@ static void pop(void) {
 static void pop_newest(void) { gp_task_pop(true); gp_task_pop(true); }
 static void counted(void) {
     a_waitgroup();
-    shared->task[0] = new_task(false);
+    shared->counted = true;
 }
 static void enter_and_leave(void) {
     gp_ref task = new_task(false);
@@ -690,6 +757,7 @@ static const struct scenario scenarios[] = {
     {"context, link", tree_of_contexts, nothing, nothing, link_context},
     {"timer, set", a_timer, peer_receives, nothing, set_timer},
     /* the peer waits for what the victim has: it is made to after the victim took it */
+    {"give up in front", one_unbuffered, peers_receive, queue_mine, give_up_mine},
     {"mutex, unlock, others wait", a_mutex, queue_lockers, locked_by_victim, unlock_it},
     {"mutex, hand over", a_mutex, queue_lockers, locked_by_victim, unlock_starving},
     {"rwmutex, unlock, readers wait", a_rwmutex, queue_readers, lock_it, write_unlock},

@@ -48,7 +48,7 @@ FAULTS = {
         "send to a receiver",
     ),
     "a grant is forgotten": Fault(
-        LOCKS, "gp_set(&o->value, (int64_t)gp_get(&j->e));", "", "semaphore, release, others wait"
+        LOCKS, "gp_set(&o->value, (int64_t)gp_get(&j->e));", "", "rwmutex, runlock, writers wait"
     ),
     "an outcome is set half": Fault(
         LOCKS, "if (gp_get(&o->state) != gp_get(&j->d)) undo_outcome(d, j, o);", ";", "outcome"
@@ -63,7 +63,7 @@ FAULTS = {
         LOCKS,
         "s->linked = 0; /* its owner must not unlink it again */",
         ";",
-        "give up in the middle|send past one that gave up|send to a receiver",
+        "send past one that gave up|close, receivers|cond, broadcast|mutex, hand over",
     ),
     # -- what holds at rest
     "nobody moves up": Fault(
@@ -78,9 +78,7 @@ FAULTS = {
     "waiters of a count at zero stay": Fault(
         LOCKS, "if (gp_is_done(o)) fire_all(o, GP_W_CLOSED);", "", "wait group"
     ),
-    "queues are not rebuilt": Fault(
-        LOCKS, "        rebuild_queues(o);\n", "", "receive and wait behind others"
-    ),
+    "queues are not rebuilt": Fault(LOCKS, "        rebuild_queues(o);\n", "", "give up in front"),
     "a barrier is not let go": Fault(
         LOCKS, "case GP_KIND_BARRIER: settle_barrier(o); break;", "", "barrier, last"
     ),
@@ -106,8 +104,8 @@ FAULTS = {
     ),
     "a cancel stops half way": Fault(
         "proc/repair_tree.c",
-        "    e->any = true;",
-        "    e->any = false;\n    gp_set(&c->flags, GP_OBJ_CONTEXT);",
+        "    if (!parent || !is_done(parent)) return;\n",
+        "    return;\n",
         "context, cancel",
     ),
     "a ring is not restored": Fault(

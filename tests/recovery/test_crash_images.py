@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.watchdog(200)
+
 HERE = Path(__file__).parent
 SHM = HERE.parent.parent / "goproc" / "shm"
 LONG = {
     "select over 70": 11,
+    "context, cancel": 11,
     "memory": 97,
     "collect": 97,
     "reclaim": 97,
@@ -35,7 +38,16 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sources = [*SHM.glob("mem/*.c"), *SHM.glob("chan/*.c"), *SHM.glob("proc/*.c")]
     sources.remove(SHM / "proc" / "keeper.c")
     flags = ["-std=c11", "-g", "-O2", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Werror", f"-I{SHM}"]
-    line = ["cc", *flags, HERE / "crash_image.c", *sources, "-lpthread", "-o", built]
+    line = [
+        "cc",
+        *flags,
+        HERE / "crash_image.c",
+        *sources,
+        "-lpthread",
+        "-Wl,-z,now",
+        "-o",
+        built,
+    ]  # no look-up of symbols among the steps
     subprocess.run(line, check=True)
     return built
 

@@ -9,7 +9,10 @@ import json
 import random
 from pathlib import Path
 
+import pytest
 from programs import environment, start_command
+
+pytestmark = pytest.mark.watchdog(300)
 
 PROGRAM = Path(__file__).parent / "kills.py"
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from faults import FAULTS, Fault
 
+pytestmark = pytest.mark.watchdog(200)  # a fault in a header is compiled everywhere
+
 HERE = Path(__file__).parent
 SHM = HERE.parent.parent / "goproc" / "shm"
 FLAGS = ["-std=c11", "-g", "-O1", "-fno-strict-aliasing"]
@@ -43,6 +45,8 @@ class Built:
         self.objects = folder / "objects"
         self.objects.mkdir()
         compile_all(self.shm, self.files, self.objects)
+        self.sound = folder / "sound"
+        shutil.copytree(self.objects, self.sound)
 
     def with_fault(self, fault: Fault) -> subprocess.CompletedProcess[str]:
         file = self.shm / fault.file
@@ -53,7 +57,7 @@ class Built:
             changed = self.files if file.suffix == ".h" else [file]
             compile_all(self.shm, changed, self.objects)
             program = self.folder / "crash_image"
-            line = ["cc", *map(str, self.objects.glob("*.o")), "-lpthread", "-o", str(program)]
+            line = ["cc", *map(str, self.objects.glob("*.o")), "-lpthread", "-Wl,-z,now", "-o", str(program)]
             subprocess.run(line, check=True)
             names = fault.scenarios.split("|")
             every = "7" if {"collect", "memory", "reclaim", "select over 70"} & set(names) else "1"
@@ -61,7 +65,7 @@ class Built:
             return subprocess.run([program, *names], env=env, capture_output=True, text=True, timeout=20)
         finally:
             file.write_text(text)
-            compile_all(self.shm, self.files if file.suffix == ".h" else [file], self.objects)
+            shutil.copytree(self.sound, self.objects, dirs_exist_ok=True)
 
 
 @pytest.fixture(scope="module")

@@ -274,12 +274,14 @@ bool gp_promise_keep(struct gp_object *o, enum gp_goroutine_state state, gp_ref 
     gp_lock(o);
     bool first = gp_acquire(&o->state) < GP_G_OK;
     if (first) {
+        gp_intent(GP_OP_OUTCOME, gp_ref_of(o), 0, block, state, 0);
         if (block) {
             gp_own(block, GP_TAG(GP_TAG_RESULT, gp_ref_of(o)));
             o->ring = block;
             o->task = 0;
         }
         gp_release(&o->state, state); /* COMMIT */
+        gp_done();
         gp_fire_all(o, GP_W_CLOSED, true);
     }
     gp_unlock(o);

@@ -222,7 +222,7 @@ static void redo_fired(const struct gp_dead *d, const struct gp_journal *j, stru
 /* Its task is the dead one's as before, and so lost; a promise is not kept. */
 static void undo_outcome(const struct gp_dead *d, const struct gp_journal *j, struct gp_object *o) {
     o->ring = 0;
-    o->task = (gp_ref)gp_get(&j->c);
+    if (gp_get(&j->c)) o->task = (gp_ref)gp_get(&j->c);
     if (!(gp_get(&o->flags) & GP_OBJ_PROMISE)) own(j, d->tag);
 }
 
