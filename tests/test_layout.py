@@ -22,11 +22,7 @@ from goproc._sched import safepoint, scheduler, slices
 PACKAGE = Path(goproc.__file__).parent
 NAME = re.compile(r"goproc(\.\w+)+")
 FLOORS = ["mem", "chan", "proc", "python"]  # each uses those before it
-NO_MODULES = {
-    "goproc.steward",
-    "goproc.progress",
-    "goproc.Supervisor.link",
-}  # a logger, and names of goroutines
+NO_MODULES = {"goproc.steward", "goproc.progress", "goproc.Supervisor.link"}  # a logger, goroutines
 
 
 def named_in_python() -> Iterator[tuple[str, str]]:
@@ -46,13 +42,15 @@ def named_in_c() -> Iterator[tuple[str, str]]:
 
 def exists(name: str) -> bool:
     """True if a module, or what one has, goes by `name`."""
-    head, _, last = name.rpartition(".")
-    try:
-        if importlib.util.find_spec(name) is not None:
-            return True
-    except ModuleNotFoundError:
-        return False
-    return hasattr(importlib.import_module(head), last)
+    found: object = goproc
+    for n, part in enumerate(name.split(".")[1:], 2):
+        if not hasattr(found, part):
+            module = ".".join(name.split(".")[:n])
+            if not hasattr(found, "__path__") or importlib.util.find_spec(module) is None:
+                return False
+            importlib.import_module(module)
+        found = getattr(found, part)
+    return True
 
 
 def test_what_strings_name_exists() -> None:
