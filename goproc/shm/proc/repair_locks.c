@@ -199,10 +199,7 @@ static void follow_shares(struct gp_object *o) {
 static void redo_fired(const struct gp_dead *d, const struct gp_journal *j, struct gp_object *o, uint32_t op) {
     uint32_t sd = (uint32_t)gp_get(&j->b), proc = gp_sudog_at(sd)->proc;
     switch (op) {
-    case GP_OP_HANDOFF:
-        own(j, proc_tag(proc));
-        if (gp_get(&o->flags) & GP_OBJ_ONCE) atomic_fetch_or(&o->flags, GP_OBJ_DONE);
-        break;
+    case GP_OP_HANDOFF: own(j, proc_tag(proc)); break;
     case GP_OP_TAKE: own(j, d->tag); break;
     case GP_OP_PROMOTE:
         gp_release(&o->tail, gp_get(&j->e) + 1);
@@ -215,6 +212,7 @@ static void redo_fired(const struct gp_dead *d, const struct gp_journal *j, stru
         break;
     default: break;
     }
+    if (op == GP_OP_HANDOFF && gp_get(&o->flags) & GP_OBJ_ONCE) atomic_fetch_or(&o->flags, GP_OBJ_DONE);
     if (gp_repair_linked(o, sd)) gp_unlink(o, sd);
     gp_tell_now(proc, gp_sudog_at(sd)->waiter);
 }
