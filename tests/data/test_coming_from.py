@@ -27,7 +27,7 @@ def test_options_of_pmap_and_flow_exist() -> None:
 
 def test_functions_exist() -> None:
     called = {name for code in codes() for name in re.findall(r"(?<![.\w])([a-zA-Z_]\w*)\(", code)}
-    theirs = {"list", "f", "parallel_config", "Executor", "Barrier"}
+    theirs = {"list", "f", "parallel_config", "Executor", "stats"}
     assert {name for name in called - theirs if not hasattr(goproc, name)} == set()
     methods = {name for code in codes() if "flow(" in code for name in re.findall(r"\)\.(\w+)\(", code)}
     assert methods == {name for name in methods if hasattr(Flow, name)}
