@@ -375,7 +375,7 @@ def _cell_class() -> Any:
     class Cell(_bar_class()):  # type: ignore[misc]
         def __init__(self, **options: Any) -> None:
             self._handle: Any = None
-            super().__init__(file=_Whole(StringIO()), ncols=100, **options)
+            super().__init__(file=_Whole(StringIO()), ncols=100, ascii=False, **options)
 
         def display(self, msg: str | None = None, pos: int | None = None) -> bool:
             shown = {"text/plain": str(self) if msg is None else msg}
