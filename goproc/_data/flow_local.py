@@ -120,6 +120,16 @@ def feed(
         _end(source, outs)
 
 
+def received(ch: Chan[Any], halt: Chan[None]) -> Iterator[Any]:
+    """Receive from a channel until it or `halt` is closed. For a thread, which cannot be cancelled."""
+    either = Selector(halt, ch)
+    while True:
+        index, value, there = either.select()
+        if index == 0 or not there:
+            return
+        yield value
+
+
 def batch_within(source: Chan[Any], outs: tuple[Out, ...], n: int, within: float, row: memoryview) -> None:
     """Send lists of n values, or of fewer when `within` seconds have passed since the first of them came."""
     send = _sender(outs)

@@ -10,11 +10,11 @@ from typing import Any
 from goproc._channel import chan
 from goproc._completion import as_completed
 from goproc._data.board import Board
-from goproc._data.flow_local import Helper, StageEngine, batch_within, counted, feed, pool
+from goproc._data.flow_local import Helper, StageEngine, batch_within, counted, feed, pool, received
 from goproc._data.flow_plan import FEED, LOOP, PLAIN, POOL, WITHIN, Edge, Node, Plan
-from goproc._data.flow_stats import StageStats, stage_stats
+from goproc._data.flow_stats import StageStats, not_taken, stage_stats
 from goproc._data.flow_worker import Fault, Out, Step, Turns, Work, close_edge, leave, run_stage, work
-from goproc._data.stages import MERGE, THROTTLE, Stage
+from goproc._data.stages import MERGE, STAGE, TAKE, THROTTLE, Stage
 from goproc._goroutine import Goroutine, go
 from goproc._pickling import failure
 from goproc._sched import scheduler
@@ -24,6 +24,9 @@ from goproc.sync import Atomic, Mutex, Semaphore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from goproc._channel import Chan
     from goproc._data.flow import Flow
 
 _AT_ONCE = 0.05  # seconds in which a flow that is over has ended, if nothing blocks
@@ -58,9 +61,11 @@ class Run:
         self.workers: dict[int, Worker] = {}  # by number
         self.helpers: dict[int, tuple[Node, Helper]] = {}  # by number
         self.engines: dict[Node, StageEngine] = {}
-        self.died: dict[int, BaseException] = {}
+        self.died: dict[int, BaseException] = {}  # by number, the deaths that end the flow
+        self.replaced: dict[int, BaseException] = {}  # the deaths of workers that had no item in hand
         self.watcher: Helper | None = None
         self.over = False
+        self._halt: Chan[None] = chan()  # closed to end a thread that receives from a channel of the user's
         self.first = Atomic(0)  # the number of the worker that failed first
         self._numbers = 0
 
@@ -111,7 +116,13 @@ class Run:
 
     def _feed_body(self, node: Node, outs: tuple[Out, ...]) -> Any:
         edge = node.source
-        values = iter(node.iterable) if edge is None else iter(edge.ch)
+        values: Iterator[Any]
+        if edge is not None:
+            values = iter(edge.ch)
+        elif isinstance(node.iterable, _core.Channel) and not _core.on_scheduler_thread():
+            values = received(node.iterable, self._halt)  # type: ignore[arg-type]
+        else:
+            values = iter(node.iterable)
         node.iterable = None
         for at, stage in enumerate(node.stages):
             values = counted(stage, values, self.board.row(node.row + at))
@@ -166,6 +177,7 @@ class Run:
         node, told = worker.node, worker.told
         idle = not self.board.in_hand(range(told.row, told.row + 1))
         if node.kind == LOOP and told.turns is None and idle:
+            self.replaced[number] = error
             worker.handle = self._go(node, told)
             return worker.handle
         self.died[number] = error
@@ -235,6 +247,7 @@ class Run:
 
     def _cancel(self, kind: int | None = None) -> None:
         """Cancel the goroutines of all nodes, or of those of a kind."""
+        close_edge(self._halt)
         for worker in self.workers.values():
             if kind is None:
                 worker.handle.cancel()
@@ -272,11 +285,29 @@ class Run:
         number = self.first.load() or next(iter(self.died), 0)
         if number:
             return self._failure_of(number)
+        if self.replaced and (missing := self._missing()):
+            number, death = next(iter(self.replaced.items()))
+            name = self.workers[number].node.name
+            death.add_note(
+                f"in the stage {name!r} of the flow; it had just been handed an item: {missing} are missing"
+            )
+            return death
         for shared in self.plan.shared:
             error: BaseException | None = shared.failure()
             if error is not None:
                 return error
         return None
+
+    def _missing(self) -> int:
+        """Return how many items were sent and not taken: a worker that died had been handed them, and did not know yet.
+
+        Where a stage leaves items in its edge, as take() does, nobody can tell.
+        """
+        nodes = [node for node in self.plan.nodes if node.kind in (LOOP, POOL)]
+        stages = [stage for node in self.plan.nodes for stage in node.stages]
+        if any(stage.kind in (TAKE, STAGE) for stage in stages):
+            return 0
+        return sum(not_taken(node, self.board, self.engines) for node in nodes)
 
     def _failure_of(self, number: int) -> BaseException | None:
         if number in self.helpers:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from goproc._data.board import FAILED, OUT, TAKEN, WAIT_IN, WAIT_OUT, WORK
+from goproc._data.board import FAILED, OUT, PASSED, TAKEN, WAIT_IN, WAIT_OUT, WORK
 from goproc._data.flow_plan import LOOP, PLAIN, POOL, Edge, Node, Record
+from goproc._data.stages import MAP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ def _counts(record: Record, node: Node, board: Board, engines: dict[Node, StageE
         work = sum(seconds.work for seconds in stats.procs.values())
         wait = sum(seconds.wait for seconds in stats.procs.values())
         return Counts(stats.items, sums[OUT], stats.failed, stats.running, stats.retried, work, wait, 0.0)
-    taken, out = sums[TAKEN], sums[OUT]
+    is_map = node.kind == LOOP and record.stage.kind == MAP  # OUT is written from time to time
+    taken, out = sums[TAKEN], sums[PASSED] if is_map else sums[OUT]
     if node.kind == PLAIN:
         taken, out = _received_by(node, board), _sent_by(node, board)
     busy = board.in_hand(rows) if node.kind in (LOOP, PLAIN) else 0
@@ -131,13 +133,24 @@ def _sent_to(edge: Edge, board: Board) -> int:
 def _sent_by(node: Node, board: Board) -> int:
     """Return how many values a node has sent. Nobody counts those of a stage(): the edge and its reader tell."""
     if node.kind != PLAIN:
-        return board.sums(node.rows(node.width - 1))[OUT]
+        sums = board.sums(node.rows(node.width - 1))
+        is_map = node.kind == LOOP and node.stages[-1].kind == MAP
+        return sums[PASSED] if is_map else sums[OUT]
     (edge,) = node.outs
     if edge.reader is None:
         return edge.yielded + _length(edge)
     if edge.reader.kind == PLAIN:
         return 0
     return board.sums(edge.reader.rows(0))[TAKEN] + _length(edge)
+
+
+def not_taken(node: Node, board: Board, engines: dict[Node, StageEngine]) -> int:
+    """Return how many of the values that were sent to a node it has not taken. The flow is over."""
+    edge = node.source
+    if edge is None or not edge.nodes:
+        return 0
+    taken = engines[node].stats().items if node in engines else board.sums(node.rows(0))[TAKEN]
+    return max(0, _sent_to(edge, board) - taken)
 
 
 def _received_by(node: Node, board: Board) -> int:

@@ -1,7 +1,6 @@
-"""Stages with the options of pmap, and the deaths of workers."""
+"""Stages with the options of pmap."""
 
 import os
-import signal
 import threading
 import time
 
@@ -9,7 +8,7 @@ import pytest
 
 import goproc
 from goproc import Failure, Limiter, chan, flow, num_goroutine, sleep, worker_state
-from goproc.errors import TaskTimeout, WorkerDied
+from goproc.errors import TaskTimeout
 
 
 def inc(x):
@@ -19,18 +18,6 @@ def inc(x):
 def fail_at_3(x):
     if x == 3:
         raise ValueError("three")
-    return x
-
-
-def die_at_3(x):
-    if x == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return x
-
-
-def hang_at_3(x):
-    while x == 3:
-        pass
     return x
 
 
@@ -121,42 +108,3 @@ def test_call_that_waits_too_long_is_cancelled(runtime2):
         list(flow(range(6)).map(inc).map(wait_at_3, timeout=0.1).map(inc))
     assert "'wait_at_3'" in caught.value.__notes__[-1]
     only_main()
-
-
-def test_call_that_computes_too_long_is_one_failed_item(runtime2):
-    numbers = flow(range(6)).map(lambda x: x, 2).map(hang_at_3, 2, timeout=0.1, on_error="skip").map(inc)
-    assert list(numbers) == [1, 2, 3, 5, 6]
-    assert [s.failed for s in numbers.stats()] == [0, 1, 0]
-
-
-def test_killed_call_of_a_flow_that_raises_is_named(runtime2):
-    with pytest.raises(TaskTimeout) as caught:
-        list(flow(range(6)).map(lambda x: x).map(hang_at_3, timeout=0.1))
-    assert "'hang_at_3'" in caught.value.__notes__[-1]
-    only_main()
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_death_ends_the_flow_with_the_name_of_the_stage(runtime2, workers):
-    with pytest.raises(WorkerDied) as caught:
-        list(flow(range(9)).map(inc).map(die_at_3, workers).map(inc))
-    assert "'die_at_3'" in caught.value.__notes__[-1]
-    only_main()
-
-
-def test_death_is_one_failed_item(runtime2):
-    assert list(flow(range(6)).map(die_at_3, 2, on_error="skip").map(inc)) == [1, 2, 3, 5, 6]
-    failed = [r for r in flow(range(6)).map(die_at_3, on_error="return") if isinstance(r, Failure)]
-    assert [type(f.error) for f in failed] == [WorkerDied]
-
-
-def test_worker_that_dies_without_an_item_is_replaced(runtime2):
-    items = chan(5)
-    results = iter(flow(items).map(inc).map(inc))
-    items.send(1)
-    assert next(results) == 3
-    for p in goproc.workers():
-        goproc.kill(p)
-    items.send(2)
-    items.close()
-    assert list(results) == [4]
