@@ -15,7 +15,7 @@ from greenlet import GreenletExit
 
 from goproc._data.board import OUT, PASSED, TAKEN
 from goproc._data.engine import Engine, Plan
-from goproc._data.flow_worker import Out, _sender, close_edge, leave
+from goproc._data.flow_edges import Out, close_edge, leave, sender
 from goproc._data.job import Job
 from goproc._data.lanes import placed
 from goproc._data.stages import BATCH, EACH, FILTER, FLAT_MAP, MAP, SKIP, TAKE, THROTTLE, Stage
@@ -103,7 +103,7 @@ def feed(
         BaseException: what the iterator raised, or why a value cannot be sent.
     """
     try:
-        send = _sender(outs)
+        send = sender(outs)
         while True:
             try:
                 value = next(values)
@@ -132,7 +132,7 @@ def received(ch: Chan[Any], halt: Chan[None]) -> Iterator[Any]:
 
 def batch_within(source: Chan[Any], outs: tuple[Out, ...], n: int, within: float, row: memoryview) -> None:
     """Send lists of n values, or of fewer when `within` seconds have passed since the first of them came."""
-    send = _sender(outs)
+    send = sender(outs)
     batch: list[Any] = []
     due = 0.0
     try:
@@ -342,7 +342,7 @@ class StageEngine(Engine):
 
 def pool(engine: StageEngine, outs: tuple[Out, ...], kind: int, row: memoryview) -> None:
     """Send the results of a stage that the engine of pmap runs."""
-    send = _sender(outs)
+    send = sender(outs)
     over = False
     try:
         while True:

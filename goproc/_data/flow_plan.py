@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from goproc._channel import chan
-from goproc._data.flow_worker import Out
+from goproc._data.flow_edges import Out
 from goproc._data.stages import BATCH, CALLING, FILTER, MERGE, SKIP, STAGE, TAKE, TEE, THROTTLE, Stage
 from goproc.sync import Atomic
 

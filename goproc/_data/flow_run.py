@@ -10,10 +10,12 @@ from typing import Any
 from goproc._channel import chan
 from goproc._completion import as_completed
 from goproc._data.board import Board
+from goproc._data.flow_edges import Out, close_edge, leave
 from goproc._data.flow_local import Helper, StageEngine, batch_within, counted, feed, pool, received
 from goproc._data.flow_plan import FEED, LOOP, PLAIN, POOL, WITHIN, Edge, Node, Plan
 from goproc._data.flow_stats import StageStats, not_taken, stage_stats
-from goproc._data.flow_worker import Fault, Out, Step, Turns, Work, close_edge, leave, run_stage, work
+from goproc._data.flow_steps import Step
+from goproc._data.flow_worker import Fault, Turns, Work, run_stage, work
 from goproc._data.stages import MERGE, STAGE, TAKE, THROTTLE, Stage
 from goproc._goroutine import Goroutine, go
 from goproc._pickling import failure

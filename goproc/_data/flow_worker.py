@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 from greenlet import GreenletExit
 
 from goproc._data.board import FAILED, OUT, PASSED, TAKEN, WAIT_IN, WAIT_OUT, WORK, Place, map_row
-from goproc._data.stages import FILTER, FLAT_MAP, MAP, SKIP, TAKE, THROTTLE
+from goproc._data.flow_edges import Out, close_edge, leave, sender
+from goproc._data.flow_steps import STEPS, Step, StepFailed
+from goproc._data.stages import FILTER, FLAT_MAP, MAP, TAKE
 from goproc._goroutine import Goexit
 from goproc._pickling import failure
 from goproc._sched import scheduler
@@ -31,36 +33,6 @@ if TYPE_CHECKING:
     Emit = Callable[[Any], object]
 
 _REPR = 200  # characters of an item in a note
-
-
-class Out(NamedTuple):
-    """An edge that workers send to.
-
-    Attributes:
-        ch: its channel.
-        writers: how many workers send to it and have not left.
-        discards: nobody reads the values, so they are not sent; the edge tells of the end.
-    """
-
-    ch: Chan[Any]
-    writers: Atomic
-    discards: bool = False
-
-
-class Step(NamedTuple):
-    """One stage that a worker runs.
-
-    Attributes:
-        kind: of the stage.
-        name: of the stage.
-        f: its function; the wait method of a Limiter for THROTTLE.
-        n: the number given to TAKE and SKIP.
-    """
-
-    kind: int
-    name: str
-    f: Callable[..., Any] | None
-    n: int = 0
 
 
 class Turns(NamedTuple):
@@ -125,20 +97,6 @@ class Fault(NamedTuple):
     error: tuple[Any, ...]
 
 
-class StepFailed(Exception):
-    """Carries the exception of a step's function past the handlers for closed edges."""
-
-    def __init__(self, step: int, item: Any, error: BaseException) -> None:
-        super().__init__(step)
-        self.step = step
-        self.item = item
-        self.error = error
-
-
-def _is_cancelled(error: BaseException) -> bool:
-    return isinstance(error, Cancelled) and scheduler.current.cancelled
-
-
 def short_repr(item: Any) -> str:
     """Return the repr of an item, shortened."""
     try:
@@ -148,24 +106,8 @@ def short_repr(item: Any) -> str:
     return text if len(text) <= _REPR else text[: _REPR - 3] + "..."
 
 
-def close_edge(ch: Chan[Any], drain: bool = False) -> None:
-    """Close the channel of an edge, which may be closed already. Drop what is in it if that is asked for."""
-    try:
-        ch.close()
-    except (ChanClosed, RuntimeStopped):
-        pass
-    try:
-        while drain and ch.try_recv()[1]:
-            pass
-    except (ChanClosed, RuntimeStopped):
-        pass
-
-
-def leave(outs: tuple[Out, ...]) -> None:
-    """A worker sends no more. The last one closes the edges."""
-    for out in outs:
-        if out.writers.add(-1) == 0:
-            close_edge(out.ch)
+def _is_cancelled(error: BaseException) -> bool:
+    return isinstance(error, Cancelled) and scheduler.current.cancelled
 
 
 def work(told: Work) -> Fault | None:
@@ -218,7 +160,7 @@ class _Worker:
         """Receive, call, send: for one worker, or for several whose results need no order."""
         told = self.told
         step = told.steps[0]
-        emit = self._emitter(_sender(told.outs))
+        emit = self._emitter(sender(told.outs))
         if step.kind == MAP and all(later.kind != TAKE for later in told.steps):
             self._serve_map(step.f, emit)
             return
@@ -294,7 +236,7 @@ class _Worker:
         """Receive with a ticket, call, and send in the order of the tickets."""
         told, row = self.told, self.row
         kind, _, f, _ = told.steps[0]
-        send = _sender(told.outs)
+        send = sender(told.outs)
         results: list[Any] = []
         keep = self._emitter(results.append)
         clock = monotonic_ns
@@ -375,7 +317,7 @@ class _Worker:
         for number in range(len(self.told.steps) - 1, 0, -1):
             step = self.told.steps[number]
             row = map_row(self.told.place, self.told.row + number)
-            emit = _STEPS[step.kind](self, step, number, row, emit)
+            emit = STEPS[step.kind](self, step, number, row, emit)
         return emit
 
     # -- ends
@@ -422,105 +364,6 @@ def _values(result: Any, item: Any) -> Any:
         except BaseException as exc:
             raise StepFailed(0, item, exc) from None
         yield value
-
-
-def _sender(outs: tuple[Out, ...]) -> Emit:
-    """Return the function that sends a value to the edges."""
-    if outs[0].discards:
-        return _discard
-    if len(outs) == 1:
-        return outs[0].ch.send
-    return Branches(outs).send
-
-
-def _discard(value: Any) -> None:
-    """Send a value nowhere."""
-
-
-class Branches:
-    """Sends each value to all edges of a tee() that somebody still reads."""
-
-    def __init__(self, outs: tuple[Out, ...]) -> None:
-        self._open = [out.ch for out in outs]
-
-    def send(self, value: Any) -> None:
-        """Send a value. Raise ChanClosed if nobody reads any branch."""
-        for ch in list(self._open):
-            try:
-                ch.send(value)
-            except ChanClosed:
-                self._open.remove(ch)
-                if not self._open:
-                    raise
-
-
-def _filter_step(worker: _Worker, step: Step, number: int, row: memoryview, emit: Emit) -> Emit:
-    f = step.f
-    assert f is not None
-    clock = monotonic_ns
-
-    def run(item: Any) -> None:
-        row[TAKEN] += 1
-        began = clock()
-        try:
-            wanted = f(item)
-        except BaseException as exc:
-            raise StepFailed(number, item, exc) from None
-        row[WORK] += clock() - began
-        if wanted:
-            emit(item)
-            row[OUT] += 1
-        row[PASSED] += 1
-
-    return run
-
-
-def _take_step(worker: _Worker, step: Step, number: int, row: memoryview, emit: Emit) -> Emit:
-    worker.enough = row[OUT] >= step.n
-
-    def run(item: Any) -> None:
-        if worker.enough:
-            return
-        row[TAKEN] += 1
-        emit(item)
-        row[OUT] += 1
-        row[PASSED] += 1
-        worker.enough = row[OUT] >= step.n
-
-    return run
-
-
-def _skip_step(worker: _Worker, step: Step, number: int, row: memoryview, emit: Emit) -> Emit:
-    def run(item: Any) -> None:
-        row[TAKEN] += 1
-        if row[TAKEN] > step.n:
-            emit(item)
-            row[OUT] += 1
-        row[PASSED] += 1
-
-    return run
-
-
-def _throttle_step(worker: _Worker, step: Step, number: int, row: memoryview, emit: Emit) -> Emit:
-    wait = step.f
-    assert wait is not None
-
-    def run(item: Any) -> None:
-        row[TAKEN] += 1
-        wait()
-        emit(item)
-        row[OUT] += 1
-        row[PASSED] += 1
-
-    return run
-
-
-_STEPS: dict[int, Callable[[_Worker, Step, int, memoryview, Emit], Emit]] = {
-    FILTER: _filter_step,
-    TAKE: _take_step,
-    SKIP: _skip_step,
-    THROTTLE: _throttle_step,
-}
 
 
 # -- stages that are plain goroutines ------------------------------------------------------------------------

@@ -1,0 +1,262 @@
+"""The results of a flow, as an iterator: one run of it."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, Generic, TypeVar
+
+from goproc._data.flow_plan import Edge
+from goproc._data.flow_run import CLOSE_SECONDS, Run
+from goproc._data.flow_stats import StageStats
+from goproc.errors import DeadlineExceeded
+from goproc.shm import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+    from types import TracebackType
+    from typing import Self
+
+    from goproc._data.flow import Flow
+
+T = TypeVar("T")
+
+_PROGRESS_SECONDS = 0.1
+
+
+class Book:
+    """The records of a run: as they are while it runs, and as they were at its end. It does not keep the run alive."""
+
+    __slots__ = ("_last", "_run")
+
+    def __init__(self) -> None:
+        self._run: weakref.ref[Run] | None = None
+        self._last: list[StageStats] = []
+
+    def open(self, run: Run) -> None:
+        """The run has started."""
+        self._run = weakref.ref(run)
+
+    def close(self, run: Run) -> None:
+        """The run is over."""
+        self._last = run.records()
+        self._run = None
+
+    def records(self) -> list[StageStats]:
+        """Return a record for each stage."""
+        run = None if self._run is None else self._run()
+        return self._last if run is None else run.records()
+
+
+class FlowRun(Generic[T]):
+    """One run of a flow: an iterator of its results, and an asynchronous one.
+
+    ``close()``, or leaving a ``with`` block over it, ends the run early. So does dropping it.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_book",
+        "_discards",
+        "_final",
+        "_flow",
+        "_over",
+        "_pending",
+        "_recv",
+        "_run",
+        "_running",
+        "_thread",
+    )
+
+    def __init__(self, of: Flow[T], discards: bool = False) -> None:
+        self._flow: Flow[T] | None = of
+        self._discards = discards
+        self._run: Run | None = None
+        self._final: Edge | None = None
+        self._recv: Any = None
+        self._over = False
+        self._running = False
+        self._book = Book()
+        self._thread: ThreadPoolExecutor | None = None  # waits for an `async for`
+        self._pending: asyncio.Future[Any] | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        if self._running:
+            raise RuntimeError("another goroutine is in this flow: each needs a run of its own")
+        if self._over:
+            raise StopIteration
+        self._running = True
+        try:
+            if self._recv is None:
+                self._start()
+            value, there = self._recv()
+            if there:
+                self._final.yielded += 1  # type: ignore[union-attr]
+                return value  # type: ignore[no-any-return]
+            self._finish()
+        except DeadlineExceeded:
+            raise  # of this next(): the run goes on
+        except BaseException:
+            self._leave()
+            raise
+        finally:
+            self._running = False
+        raise StopIteration
+
+    def _start(self) -> None:
+        of, self._flow = self._flow, None
+        assert of is not None
+        _core.ensure()
+        final = Edge(0, "consumer", self._discards)
+        self._run = Run(of, [final], final)
+        self._final = final
+        self._book.open(self._run)
+        self._run.start()
+        self._recv = final.ch.recv_ok
+
+    def _finish(self) -> None:
+        run = self._run
+        assert run is not None
+        try:
+            run.finish()
+        finally:
+            self._end(run)
+
+    def _leave(self) -> None:
+        """An exception leaves next(): end the run, if it has not ended."""
+        run = self._run
+        self._over = True
+        if run is not None:
+            run.abandon()
+            self._end(run)
+
+    def _end(self, run: Run) -> None:
+        self._over = True
+        self._book.close(run)
+        self._run = None
+        self._recv = None
+
+    def _drain(self, bars: Any) -> None:
+        """Run to the end, and drop the values."""
+        self._running = True
+        try:
+            self._start()
+            run = self._run
+            assert run is not None and self._final is not None
+            if bars is not None:
+                bars.open(run)
+            timeout = None if bars is None else _PROGRESS_SECONDS
+            while True:
+                try:
+                    if not self._recv(timeout)[1]:
+                        break
+                    self._final.yielded += 1
+                except DeadlineExceeded:
+                    raise
+                except TimeoutError:
+                    pass
+                if bars is not None:
+                    bars.update()
+            self._finish()
+            if bars is not None:
+                bars.update(self.stats())
+        except BaseException:
+            run = self._run
+            if run is not None:
+                run.stop(CLOSE_SECONDS)
+                self._end(run)
+            raise
+        finally:
+            self._over = True
+            self._running = False
+
+    # -- the end
+
+    def close(self) -> None:
+        """End the run, and return when no call runs any more. next() raises StopIteration from now on.
+
+        A call is cancelled where it blocks in an operation of goproc. One that does not end within two seconds is killed
+        with its process, which is replaced.
+
+        Raises:
+            RuntimeError: another goroutine is in next().
+        """
+        if self._over:
+            return
+        if self._running:
+            raise RuntimeError("another goroutine is in this flow: it cannot be closed meanwhile")
+        self._over = True
+        run = self._run
+        self._flow = None
+        if run is not None:
+            run.stop(CLOSE_SECONDS)
+            self._end(run)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        run = self._run
+        if run is not None and not self._over and _core.attached():
+            run.abandon()
+        if self._thread is not None:
+            self._thread.shutdown(wait=False)
+
+    # -- asyncio
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        import asyncio
+
+        if self._pending is None:
+            if self._thread is None:
+                from concurrent.futures import ThreadPoolExecutor
+
+                self._thread = ThreadPoolExecutor(1, "goproc-flow")
+            self._pending = asyncio.get_running_loop().run_in_executor(self._thread, next, self, _END)
+        value = await asyncio.shield(self._pending)  # a cancelled task loses no value: the next one gets it
+        self._pending = None
+        if value is _END:
+            self._thread = None
+            raise StopAsyncIteration
+        return value  # type: ignore[no-any-return]
+
+    async def aclose(self) -> None:
+        """As close(), for ``async for``."""
+        import asyncio
+
+        run = self._run
+        if run is not None:
+            run.abandon()
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            await asyncio.wait([pending])
+            if not pending.cancelled():
+                pending.exception()
+        thread, self._thread = self._thread, None
+        await asyncio.get_running_loop().run_in_executor(thread, self.close)
+        if thread is not None:
+            thread.shutdown(wait=False)
+
+    # -- records
+
+    def stats(self) -> list[StageStats]:
+        """Return a record for each stage, in order, at any time."""
+        return self._book.records()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a run of a flow cannot be sent to another process: send the flow")
+
+
+_END: Any = object()
