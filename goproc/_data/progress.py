@@ -242,7 +242,7 @@ class _Sent(_View):
         from goproc._goroutine import go
 
         self._counts: Chan[tuple[Any, ...]] = chan(1)
-        opened = go.on(0).opts(name="goproc.progress")
+        opened = go.on(0).opts(name="progress bar")
         self._drawer: Goroutine[None] = opened(
             _show_sent, self._counts.rx, os.getpid(), make, total, description
         )
