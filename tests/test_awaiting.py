@@ -253,6 +253,27 @@ def test_the_runtime_stops_under_a_task(run: Run) -> None:
     assert ok(run(script)) == "stopped\nstopped before\n8\n"
 
 
+@pytest.mark.parametrize("first", ["uvloop", "goproc"])
+@pytest.mark.parametrize("where", ["main()", "go.on(1)(main).result()", "go.local(main).result()"])
+def test_under_uvloop(run: Run, first: str, where: str) -> None:
+    pytest.importorskip("uvloop", reason="uvloop is not installed")
+    imports = ["import uvloop", "from goproc import after, aselect, chan, go"]
+    script = f"""
+        {imports[first == "goproc"]}
+        {imports[first != "goproc"]}
+        async def work():
+            ch = chan()
+            go(ch.send, 3)
+            go.local(lambda: ch.send(4))
+            values = sorted([await ch.arecv(), await ch.arecv()])
+            await aselect(ch, after(0.01))
+            return values, await go(pow, 2, 5), await go.local(pow, 2, 6)
+        def main(): return uvloop.run(work())
+        print({where})
+    """
+    assert ok(run(script)) == "([3, 4], 32, 64)\n"
+
+
 def test_misuse(run: Run) -> None:
     main = """
         ch = chan()
@@ -265,7 +286,7 @@ def test_misuse(run: Run) -> None:
     assert ok(done).split() == ["TypeError", "TypeError", "TypeError", "TypeError", "PickleError"]
 
 
-def test_ctrl_c_style_cancel_and_no_deadlock_report(run: Run) -> None:
+def test_no_deadlock_is_reported(run: Run) -> None:
     """A loop that waits may be woken by anything: no deadlock is reported."""
     main = """
         try: await asyncio.wait_for(chan().arecv(), 0.4)

@@ -81,6 +81,30 @@ def test_a_failure_is_a_clear_error(run: Run, number: int) -> None:
         assert "the function setup that sets up each process (init) failed in worker 1" in done.err
 
 
+def test_a_worker_that_is_replaced_is_set_up_again(run: Run) -> None:
+    script = (
+        INIT
+        + """
+    import logging, os, signal, sys
+    from goproc import errors
+    logging.basicConfig(level=logging.INFO, format="%(proc)d %(message)s", stream=sys.stdout)
+    def die():
+        logging.info("last words")
+        os.kill(os.getpid(), signal.SIGKILL)
+    def after():
+        logging.debug("of the new one")
+        return DONE, os.environ["CUDA_VISIBLE_DEVICES"]
+    with runtime(procs=2, init=setup, gpus="0,1", on_death="restart"):
+        logging.getLogger().setLevel(logging.DEBUG)
+        try: go.on(2)(die).result()
+        except errors.WorkerDied: print("died")
+        print(go.on(2)(after).result())
+    """
+    )
+    done = run(script)
+    assert (done.status, done.out) == (0, "2 last words\ndied\n2 of the new one\n(1, '1')\n"), done
+
+
 def test_bad_values(run: Run) -> None:
     script = """
         from goproc import runtime

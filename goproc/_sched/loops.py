@@ -82,7 +82,7 @@ def _replace(events: Any) -> None:
     if hasattr(asyncio, "_set_running_loop"):
         asyncio._set_running_loop = _set_running_loop
     uvloop: Any = sys.modules.get("uvloop")
-    if uvloop is not None:
+    if hasattr(uvloop, "Loop"):  # else it is being imported, and will find the new function
         _replace_run(uvloop.Loop)
 
 
