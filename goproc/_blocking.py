@@ -20,7 +20,7 @@ from weakref import WeakSet
 
 from greenlet import getcurrent
 
-from goproc._proc import stdio
+from goproc._proc import forked, stdio
 from goproc._public import public
 from goproc._sched import scheduler
 from goproc.shm import _core
@@ -130,6 +130,8 @@ class Threads:
             raise TypeError(
                 f"blocking: {type(f).__name__!r} object is not callable (use blocking(f, *args), not blocking(f(*args)))"
             )
+        if forked.is_child:
+            return f(*args, **kwargs)
         _core.ensure()
         if not _core.on_scheduler_thread() or scheduler.scheduling:
             return f(*args, **kwargs)

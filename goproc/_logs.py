@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import marshal
 import os
+import pickle
 import sys
 import warnings
 from _thread import get_ident
@@ -51,6 +52,7 @@ class Levels(NamedTuple):
     handled: list[str]  # loggers that have handlers
     names: dict[int, str]  # of levels
     filters: list[tuple[Any, ...]] | None  # of warnings; None if they are those of the start
+    kind: bytes | None  # pickle of the class that loggers are made of, if it is not that of logging
 
 
 _lines: Chan[Any] | None = None  # to the host; None in the host
@@ -181,8 +183,10 @@ def _note_change() -> None:
 def _apply() -> None:
     logging = hook.loaded()
     found = _levels
+    _goroutine.on_begin = None
     if found is None or found.levels is None:
         return
+    _use_class(found.kind)
     for number, name in found.names.items():
         logging.addLevelName(number, name)
     for name in _set_here - found.levels.keys():
@@ -200,6 +204,22 @@ def _apply() -> None:
     root.manager.disable = found.disable
     root.manager._clear_cache()
     _goroutine.on_begin = None
+
+
+_kind: bytes | None = None
+
+
+def _use_class(kind: bytes | None) -> None:
+    """Make loggers of the class that the script makes them of, from now on."""
+    global _kind
+    if kind == _kind:
+        return
+    _kind = kind
+    logging = hook.loaded()
+    try:
+        logging.setLoggerClass(pickle.loads(kind) if kind is not None else logging.Logger)
+    except Exception:  # a module that only the script can import: its loggers are plain ones here
+        pass
 
 
 # -- records -------------------------------------------------------------------------------------------------
@@ -249,14 +269,14 @@ def _encode(record: Any, logger: str, handled: bool) -> bytes:
         _pack_error(fields, error) if error and isinstance(error, tuple) and error[1] is not None else None
     )
     message, args = fields.pop("msg"), fields.pop("args")
-    text = pickled = None
+    text = both = None
     if type(message) is not str or not _is_plain(args):
-        text, pickled = _text_of(record), _pickle((message, args))
+        text, both = _text_of(record), pickled((message, args))
         message = args = None
     others: dict[str, bytes] = {}
     for name in [name for name, value in fields.items() if type(value) not in _PLAIN]:
         value = fields.pop(name)
-        blob = _pickle(value)
+        blob = pickled(value)
         if blob is None:
             fields[name] = _repr(value)
         else:
@@ -264,9 +284,7 @@ def _encode(record: Any, logger: str, handled: bool) -> bytes:
     values = None
     if not _core.bare():
         values = [item for item in variables.pack(copy_context()) or () if type(item) is bytes]
-    return marshal.dumps(
-        (RECORD, logger, handled, fields, message, args, text, pickled, others, packed, values)
-    )
+    return marshal.dumps((RECORD, logger, handled, fields, message, args, text, both, others, packed, values))
 
 
 def _is_plain(args: Any, depth: int = 0) -> bool:
@@ -283,7 +301,7 @@ def _pack_error(fields: dict[str, Any], error: Any) -> bytes | None:
 
     if not fields.get("exc_text"):
         fields["exc_text"] = hook.loaded().Formatter().formatException(error)
-    return _pickle(failure.pack(error[1]))
+    return pickled(failure.pack(error[1]))
 
 
 def _text_of(record: Any) -> str:
@@ -300,7 +318,8 @@ def _repr(value: Any) -> str:
         return f"<{type(value).__name__}: its repr raised {type(exc).__name__}>"
 
 
-def _pickle(value: Any) -> bytes | None:
+def pickled(value: Any) -> bytes | None:
+    """Return a pickle; None if it cannot be made, or is too large."""
     from goproc._pickling.messages import dump_in_band
 
     try:
@@ -321,7 +340,7 @@ def _forward_warning(message: Any) -> None:
         _show_warning(message)
         return
     kinds = [kind for kind in message.category.__mro__ if kind.__module__ == "builtins"]
-    blob = _pickle((message.message, message.category))
+    blob = pickled((message.message, message.category))
     _put(
         marshal.dumps(
             (WARNING, blob, str(message.message), kinds[0].__name__, message.filename, message.lineno)

@@ -157,7 +157,7 @@ def _current() -> _logs.Levels:
     changed = None if filters == _filters and not _published else filters
     logging = hook.loaded()
     if logging is None:
-        return _logs.Levels(0, None, [], {}, changed)
+        return _logs.Levels(0, None, [], {}, changed, None)
     root = logging.getLogger()
     loggers = {
         name: found
@@ -179,7 +179,13 @@ def _current() -> _logs.Levels:
             if type(number) is int and type(name) is str
         },
         changed,
+        _class_of_loggers(logging),
     )
+
+
+def _class_of_loggers(logging: Any) -> bytes | None:
+    kind = logging.getLoggerClass()
+    return None if kind is logging.Logger else _logs.pickled(kind)
 
 
 def _level(logger: Any) -> int:

@@ -442,6 +442,40 @@ def test_several_runtimes_one_after_the_other(run: Run) -> None:
     assert ok(run(script)) == f"{texts} ['MainThread']\n"
 
 
+def test_the_class_of_loggers_is_that_of_the_script(run: Run) -> None:
+    script = """
+        import logging
+        class Loud(logging.Logger):
+            def shout(self, text): self.warning(text.upper())
+        logging.setLoggerClass(Loud)
+        log = logging.getLogger("app")
+        logging.basicConfig(format="%(message)s")
+        from goproc import go
+        go.on(1)(lambda: log.shout("loud")).result()
+        go.on(1)(lambda: logging.getLogger("another").shout("louder")).result()
+    """
+    assert run(script).err == "LOUD\nLOUDER\n"
+
+
+def test_a_forked_child_of_the_script_logs_by_itself(run: Run) -> None:
+    script = """
+        import logging, os, sys
+        from goproc import blocking, go
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+        go.on(1)(logging.info, "worker").result()
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid == 0:
+            logging.info("child")
+            blocking(logging.info, "blocking")
+            sys.stdout.flush()
+            os._exit(0)
+        os.waitpid(pid, 0)
+        logging.info("script")
+    """
+    assert run(script, options=["--no-pin"]).out == "worker\nchild\nblocking\nscript\n"
+
+
 def test_without_workers(run: Run) -> None:
     script = (
         KEEP

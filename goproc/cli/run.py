@@ -56,8 +56,8 @@ options:
   -h, --help         print this and stop
 
 The environment variables GOPROC_PROCS, GOPROC_PIN (0 or 1), GOPROC_MEMORY,
-GOPROC_ON_DEATH and GOPROC_QUIET_DEATHS (0 or 1) do the same for a plain
-`python script.py`.
+GOPROC_ON_DEATH, GOPROC_QUIET_DEATHS (0 or 1), GOPROC_INIT, GOPROC_GPUS and
+GOPROC_PER_GPU do the same for a plain `python script.py`.
 """
 
 _VALUED = ("--procs", "--memory", "--on-death", "--init", "--gpus", "--per-gpu")
