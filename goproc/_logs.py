@@ -446,11 +446,17 @@ def _wait_for_host() -> bool:
 
 
 def settle() -> None:
-    """Wait until the script has handled what the running goroutine has logged. At the end of a goroutine it happens by itself.
+    """Wait until the script has handled what the running goroutine has logged; from a thread, all that this process has.
 
-    For those who hand over a result before that: a call of theirs is one of many in a goroutine.
+    At the end of a goroutine it happens by itself. This is for those who hand over a result before: a call of theirs is one
+    of many in a goroutine.
 
     Cost: nothing if nothing was logged since.
     """
-    if _goroutine.on_end is not None and _core.on_scheduler_thread():
+    if _goroutine.on_end is None:
+        return
+    if not _core.on_scheduler_thread():
+        _last[0] = _sent  # of any goroutine
+        _settle(0)
+    else:
         _settle(scheduler.current.id)

@@ -500,3 +500,19 @@ def test_a_script_named_logging(run: Run, tmp_path: object) -> None:
         logging.info("y")
     """
     assert ok(run(script)) == "own x\nown y\n"
+
+
+@pytest.mark.parametrize("options", ["", ", threads=4", ", ordered=False", ", workers=6"])
+def test_records_of_a_map_come_before_each_result(run: Run, options: str) -> None:
+    script = KEEP + f"""
+    from goproc import pmap
+    def job(i):
+        log.info("item %d", i)
+        return i
+    seen = set()
+    for value in pmap(job, range(400){options}):
+        seen.update(kept.texts())
+        assert f"item {{value}}" in seen, value
+    print(len(kept.records))
+    """
+    assert ok(run(script)) == "400\n"
