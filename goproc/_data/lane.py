@@ -236,7 +236,6 @@ class Lane:
 
     def flush(self) -> None:
         """Send the results that are there, after the script has handled what their calls have logged."""
-        _logs.settle()
         with self.sending:
             values = self.out[:]
             if not values:
@@ -254,6 +253,7 @@ class Lane:
             )
             self.work = self.wait = self.seconds = 0.0
             self.sent += len(values)
+            _logs.settle()
             self._send(message)
 
     def _send(self, message: tuple[Any, ...]) -> None:
