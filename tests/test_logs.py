@@ -504,7 +504,9 @@ def test_a_script_named_logging(run: Run, tmp_path: object) -> None:
 
 @pytest.mark.parametrize("options", ["", ", threads=4", ", ordered=False", ", workers=6"])
 def test_records_of_a_map_come_before_each_result(run: Run, options: str) -> None:
-    script = KEEP + f"""
+    script = (
+        KEEP
+        + f"""
     from goproc import pmap
     def job(i):
         log.info("item %d", i)
@@ -515,4 +517,5 @@ def test_records_of_a_map_come_before_each_result(run: Run, options: str) -> Non
         assert f"item {{value}}" in seen, value
     print(len(kept.records))
     """
+    )
     assert ok(run(script)) == "400\n"
