@@ -409,8 +409,9 @@ def test_a_cancelled_goroutine_and_one_past_its_deadline_can_log(run: Run) -> No
 
 def test_a_process_that_a_goroutine_forks_logs_by_itself(run: Run) -> None:
     script = """
-        import logging, os, sys
+        import logging, os, sys, warnings
         from goproc import go
+        warnings.simplefilter("ignore")  # Python's own against forks in a process with threads
         logging.basicConfig(level=logging.INFO, format="%(message)s")
         def job():
             logging.info("parent")
