@@ -466,6 +466,8 @@ class Engine:
             for handle in live:
                 handle.cancel()
             self.results.close()
+            if self.recorder is not None:
+                self.recorder.stop()
             if live:
                 go.local(reap, live, CLOSE_SECONDS)
         except (ChanClosed, RuntimeStopped):

@@ -12,7 +12,14 @@ from goproc._data.job import DONE, FAILED, Done, Way
 from goproc._goroutine import Goexit
 from goproc._pickling import failure
 from goproc._sched import scheduler
-from goproc.errors import Cancelled, OutOfSharedMemory, PickleError, TaskTimeout
+from goproc.errors import (
+    Cancelled,
+    ChanClosed,
+    OutOfSharedMemory,
+    PickleError,
+    RuntimeStopped,
+    TaskTimeout,
+)
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -191,8 +198,7 @@ class Lane:
         assert timeout is not None
         self.ends_at = began + timeout
         self.cancel = None
-        if _core.proc() != 0:
-            self.station.watch_time()
+        self.station.watch_time()
         if self.station.threads is None:
             self.alarm = scheduler.call_at(self.ends_at, self._interrupt)
 
@@ -336,4 +342,7 @@ class _Flusher:
             before = lane.sent if lane.out else -1
             sleep(_LOOK_SECONDS)
             if lane.out and lane.sent == before and _core.attached():
-                lane.flush()
+                try:
+                    lane.flush()
+                except (ChanClosed, RuntimeStopped):  # nobody wants results any more
+                    return

@@ -62,8 +62,8 @@ class Recorder:
             self._results.close()
         except (ChanClosed, RuntimeStopped):
             pass
-        self._thread.join(_SECONDS)
-        self.checkpoint.close()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(_SECONDS)
 
     # -- the thread
 
@@ -77,6 +77,8 @@ class Recorder:
         except BaseException as exc:
             self._inbox.append((BROKEN, exc))
             self._ring()
+        finally:
+            self.checkpoint.close()
 
     def _handle(self, messages: list[tuple[Any, ...]]) -> None:
         records: list[Record] = []

@@ -182,6 +182,13 @@ def test_a_file_in_use_is_refused_at_once(db):
     assert list(pmap(abs, range(3), checkpoint=db)) == [0, 1, 2]
 
 
+def test_a_map_that_is_dropped_lets_go_of_its_file(db):
+    m = pmap(abs, range(10**6), checkpoint=db)
+    next(m)
+    del m
+    assert list(pmap(abs, range(3), checkpoint=db)) == [0, 1, 2]
+
+
 @pytest.mark.parametrize("content", [b"a,b,c\n" * 50, b"SQLite format 3\x00" + b"\xff" * 300])
 def test_what_is_no_checkpoint_is_refused_and_left_alone(tmp_path, content):
     file = tmp_path / "table.csv"
