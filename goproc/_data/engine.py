@@ -20,7 +20,7 @@ from goproc._data.keys import Keys
 from goproc._data.lanes import Chunk, Lanes, Lost, end_process
 from goproc._data.order import Ordered, Unordered
 from goproc._data.policy import Failure, Policy
-from goproc._data.source import Source
+from goproc._data.source import DRAW_SECONDS, Source
 from goproc._data.tally import Pace, Stats, Tally
 from goproc._goroutine import go
 from goproc._pickling import failure
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from goproc._data.checkpoint import Checkpoint
     from goproc._data.progress import Progress
     from goproc._data.recorder import Recorder
-
-_SOME = 2  # chunks that are drawn although a result is ready
 
 
 class Delayed(NamedTuple):
@@ -133,20 +131,24 @@ class Engine:
         """Whether nothing is left to be yielded."""
         return not self.ready and not self._unfinished()
 
+    @property
+    def at_once(self) -> bool:
+        """Whether a result is ready, and may be yielded with no item drawn: items that take long keep a worker busy."""
+        return bool(self.ready) and (self.pace.short or self.source.over)
+
     # -- drawing
 
     def _draw(self) -> None:
-        """Draw items until as many are out as may be. With a result ready, no more than a few."""
-        chunks = 0
+        """Draw items until as many are out as may be. With a result ready, only while that takes little time."""
+        until = monotonic() + DRAW_SECONDS
         while not self.source.over:
             room = self._room()
-            if room <= 0 or (chunks >= _SOME and self._something_ready()):
-                return
-            if room < self.pace.chunk and self._can_wait():
+            if room <= 0 or (room < self.pace.chunk and self._can_wait()):
                 return
             if not self._draw_chunk(min(self.pace.chunk, room)):
                 return
-            chunks += 1
+            if monotonic() >= until and self._something_ready():
+                return
 
     def _room(self) -> int:
         """Return how many items may be drawn now."""

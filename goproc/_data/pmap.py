@@ -64,7 +64,10 @@ class PMap(_core.Results, Generic[T]):
             while not engine.advance():
                 engine.go_on()
             if engine.ready:
-                self._attach(engine.ready, engine.door)
+                if engine.at_once:
+                    self._attach(engine.ready, engine.door)
+                else:
+                    self._attach()
                 return engine.ready.popleft()  # type: ignore[no-any-return]
             engine.finish()
             self._finish(engine)
@@ -83,7 +86,7 @@ class PMap(_core.Results, Generic[T]):
 
     async def __anext__(self) -> T:
         engine = self._engine
-        if engine is not None and engine.ready and not engine.inbox and not len(engine.door):
+        if engine is not None and engine.at_once and not engine.inbox and not len(engine.door):
             return engine.ready.popleft()  # type: ignore[no-any-return]
         self._enter()
         try:

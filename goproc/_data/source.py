@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_DRAW_SECONDS = 0.002  # no more is drawn for a chunk after this time
+DRAW_SECONDS = 0.002  # no more is drawn for a chunk after this time
 
 
 class Source:
@@ -48,7 +48,7 @@ class Source:
             self._take(self.channel, n, items)
             return
         assert self._iterator is not None
-        until = monotonic() + _DRAW_SECONDS
+        until = monotonic() + DRAW_SECONDS
         piece = 1
         try:
             while len(items) < n:

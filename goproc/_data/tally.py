@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 CHUNK_SECONDS = 0.005
 MOST_AHEAD = 10_000
+SHORT_SECONDS = 0.001
 _SLOWEST = 10
 _GROWTH = 4
 
@@ -128,12 +129,17 @@ class Pace:
             return self._ahead
         return max(min(4 * self._lanes * self.chunk, MOST_AHEAD), self._lanes)
 
+    @property
+    def short(self) -> bool:
+        """Whether items take so little time that there is no hurry to draw the next one."""
+        return 0.0 < self._seconds < SHORT_SECONDS
+
     def note(self, items: int, seconds: float) -> None:
         """Note how long some items took."""
-        if not self._measured:
-            return
         mean = seconds / items
         self._seconds = mean if self._seconds == 0.0 else (self._seconds + mean) / 2
+        if not self._measured:
+            return
         fitting = int(CHUNK_SECONDS / self._seconds) if self._seconds > 0 else self.chunk * _GROWTH
         most = (self._ahead or MOST_AHEAD) // (2 * self._lanes)
         self.chunk = max(1, min(fitting, max(self.chunk, items * _GROWTH), most))

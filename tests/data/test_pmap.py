@@ -88,6 +88,16 @@ def test_drawn_minus_yielded_is_at_most_ahead(ordered, ahead, chunk):
     assert max(bound) <= ahead
 
 
+@pytest.mark.parametrize("ahead", [1, 3, 20])
+def test_as_many_items_are_drawn_as_ahead_allows(ahead):
+    source = Source(300)
+    m = pmap(lambda x: sleep(0.003), source, ahead=ahead, chunk=1)
+    for yielded in range(15):
+        next(m)
+        assert source.drawn - yielded == ahead
+    m.close()
+
+
 def test_an_endless_iterable_is_drawn_as_results_are_asked_for():
     with pmap(square, count()) as results:
         assert [next(results) for _ in range(100)] == [x * x for x in range(100)]
@@ -144,11 +154,8 @@ def test_a_slow_source_does_not_hold_up_the_first_result():
         yield 3
 
     m = pmap(square, items(), chunk=1)
-    time.sleep(0)
-    found = []
     threading.Timer(1.0, release.set).start()
-    found += m
-    assert found == [1, 4, 9]
+    assert list(m) == [1, 4, 9]
 
 
 def test_a_slow_call_does_not_hold_back_the_results_before_it_in_its_chunk():
