@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 from programs import Run, Start, ok
@@ -59,7 +60,7 @@ def test_results_are_recorded_before_they_are_yielded_and_ahead_of_their_turn(db
         return x
 
     def recorded():
-        with sqlite3.connect(db) as look:
+        with closing(sqlite3.connect(db)) as look:
             return look.execute("SELECT count(*) FROM item WHERE state = 'done'").fetchone()[0]
 
     m = pmap(f, range(6), ahead=6, chunk=1, checkpoint=db)
@@ -81,7 +82,7 @@ def test_results_are_recorded_before_they_are_yielded_and_ahead_of_their_turn(db
 def test_what_finishes_while_nobody_is_in_next_is_recorded(db):
     m = pmap(lambda x: x, range(8), ahead=8, chunk=1, checkpoint=db)
     assert next(m) == 0
-    with sqlite3.connect(db) as look:
+    with closing(sqlite3.connect(db)) as look:
         while look.execute("SELECT count(*) FROM item").fetchone()[0] < 8:
             time.sleep(0.005)
     m.close()
@@ -97,7 +98,7 @@ def test_failures_are_recorded_and_tried_again(db):
 
     found = list(pmap(f, range(4), checkpoint=db, on_error="return"))
     assert isinstance(found[2], Failure)
-    with sqlite3.connect(db) as look:
+    with closing(sqlite3.connect(db)) as look:
         rows = look.execute(
             "SELECT state, result, error, attempts FROM item WHERE state != 'done'"
         ).fetchall()
@@ -148,7 +149,7 @@ def test_another_function_is_refused_and_the_error_says_what_differs(db):
 
 def test_another_python_is_refused(db):
     list(pmap(abs, range(3), checkpoint=db))
-    with sqlite3.connect(db) as change:
+    with closing(sqlite3.connect(db)) as change, change:
         change.execute("UPDATE map SET value = '3.0' WHERE key = 'python'")
     with pytest.raises(ValueError, match=r"python was 3\.0"):
         list(pmap(abs, range(3), checkpoint=db))
@@ -199,7 +200,7 @@ def test_what_is_no_checkpoint_is_refused_and_left_alone(tmp_path, content):
 
 
 def test_a_database_of_something_else_is_refused(db):
-    with sqlite3.connect(db) as other:
+    with closing(sqlite3.connect(db)) as other, other:
         other.execute("CREATE TABLE users (name)")
     with pytest.raises(ValueError, match="users"):
         next(pmap(abs, [1], checkpoint=db))
@@ -234,7 +235,7 @@ def test_kill_9_loses_no_recorded_result(start: Start, run: Run, tmp_path) -> No
             time.sleep(seconds)
             program.kill()
             program.wait()
-    with sqlite3.connect(tmp_path / "job.db") as look:
+    with closing(sqlite3.connect(tmp_path / "job.db")) as look:
         assert look.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         recorded = look.execute("SELECT count(*) FROM item WHERE state = 'done'").fetchone()[0]
     before = len(calls.read_text().splitlines())
