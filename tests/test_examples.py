@@ -173,3 +173,16 @@ def test_plain_python_and_check(example: str, arguments: list[str], tmp_path: Pa
 @pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_is_short(example: str) -> None:
     assert len((EXAMPLES / example).read_text().splitlines()) < 60
+
+
+@pytest.mark.parametrize("procs", [0, 2])
+def test_features(procs: int, tmp_path: Path) -> None:
+    for name in ("pandas", "sklearn"):
+        pytest.importorskip(name, reason=f"{name} is not installed")
+    lines = goproc_run(
+        "features.py", procs, "--customers", "60", "--purchases", "40", "--check", cwd=tmp_path
+    )
+    assert lines[0] == "2400 purchases of 60 customers, accuracy 1.00"
+    assert lines[1].endswith(" evening")
+    assert sorted(line.split()[1] for line in lines[1:5]) == ["count", "evening", "mean", "spread"]
+    assert lines[5:] == ["check: ok"]

@@ -9,6 +9,7 @@ from bench.rows import (
     classics,
     cpu,
     data,
+    executor,
     flows,
     ints,
     mutex,
@@ -32,4 +33,5 @@ GROUPS: dict[str, tuple[Row, ...]] = {
     "select": select.ROWS,
     "mutex": mutex.ROWS,
     "startup": startup.ROWS,
+    "data": executor.ROWS,
 }

@@ -30,7 +30,7 @@ MOST = _core.MAX_PROCS - 1  # workers
 _QUEUED = 16_384  # calls that are in shared memory and have not begun, at most
 _NAP = 0.002  # seconds between two looks whether calls that did not fit into shared memory do now
 _BRIEFLY = 0.05  # seconds in which a goroutine that waits sees that it is cancelled
-_GRACE = 1.0  # seconds that a process takes to end, at most
+_GRACE = 10.0  # seconds that a killed process takes to end, at most, on a machine that has much to do
 
 _numbers = itertools.count(1)
 _load: Counter[int] = Counter()  # runners of this process's pools, by the process they run on
@@ -404,8 +404,8 @@ class Pool:
         for handle in busy:
             proc = self.runners.get(handle)
             if proc and not (alone and _others(proc, handle.id)):
-                _signal(proc, number)
-                _ends(handle, monotonic() + _GRACE)
+                killed = _signal(proc, number)
+                _ends(handle, monotonic() + (_GRACE if killed else _BRIEFLY))
 
     def _lose(self) -> None:
         self.broken = self._why
@@ -443,11 +443,16 @@ def _others(proc: int, runner_id: int) -> bool:
     )
 
 
-def _signal(proc: int, number: int) -> None:
+def _signal(proc: int, number: int) -> bool:
+    """Send a signal to a process of the runtime; return False if there is none: it starts, or has just died."""
+    pid = _core.pids()[proc]
+    if pid <= 0:
+        return False
     try:
-        os.kill(_core.pids()[proc], number)
+        os.kill(pid, number)
     except ProcessLookupError:
-        pass  # it has died by itself
+        return False
+    return True
 
 
 def _least_loaded() -> int:
