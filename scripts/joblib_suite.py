@@ -1,10 +1,12 @@
 """Run joblib's own tests of Parallel, which its wheel has, with goproc's backend in them.
 
-    python scripts/joblib_suite.py [--as-loky] [options of pytest]
+    python scripts/joblib_suite.py [--as-loky | --sklearn] [options of pytest]
 
 The backend is made known to joblib before its tests are collected, so that each test that is made for every backend is made
 for "goproc", too; these are run. With --as-loky goproc's backend takes the place of loky's: then the tests that are made
 for backends with processes run, under loky's name. EXCLUDED names the tests that do not apply, with the reason.
+
+With --sklearn scikit-learn's tests of its forests and of its searches run, which its wheel has, with goproc's backend.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import os
 import sys
 from typing import Any
 
+import joblib
 import joblib.parallel
 import pytest
 
@@ -60,10 +63,26 @@ class Backend:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+def of_sklearn(rest: list[str]) -> int:
+    """Run scikit-learn's tests of what uses joblib most."""
+    import sklearn
+
+    folder = os.path.dirname(sklearn.__file__)
+    files = [
+        os.path.join(folder, "ensemble", "tests", "test_forest.py"),
+        os.path.join(folder, "model_selection", "tests", "test_search.py"),
+    ]
+    with joblib.parallel_config("goproc"):
+        return int(pytest.main(["-p", "no:cacheprovider", "-q", "-rs", "-c", os.devnull, *files, *rest]))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--as-loky", action="store_true", help="in place of loky's backend")
+    parser.add_argument("--sklearn", action="store_true", help="scikit-learn's tests in place of joblib's")
     options, rest = parser.parse_known_args()
+    if options.sklearn:
+        return of_sklearn(rest)
     file = os.path.join(os.path.dirname(joblib.__file__), "test", "test_parallel.py")
     words = [
         "-p",

@@ -270,9 +270,12 @@ class Pool:
             self._on_runner(handle)
 
     def processes(self) -> dict[int, int]:
-        """Return the process ids of the runners, with the numbers of their processes."""
+        """Return the process ids of the runners, with the numbers of their processes, once the runners have begun there."""
+        until = monotonic() + _GRACE
+        while any(handle._state == _core.G_QUEUED for handle in list(self.runners)) and monotonic() < until:
+            scheduler.sleep(0.001)
         pids = _core.pids()
-        return {pids[proc]: proc for proc in list(self.runners.values()) if pids[proc]}
+        return {pids[proc]: proc for proc in list(self.runners.values()) if pids[proc] > 0}
 
     def _on_runner(self, handle: Any) -> None:
         proc = self.runners.pop(handle)
