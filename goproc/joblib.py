@@ -156,8 +156,11 @@ class _Threads:
         self.threads = threads
 
     def __call__(self) -> Any:
-        before = {name: os.environ.get(name) for name in ParallelBackendBase.MAX_NUM_THREADS_VARS}
-        os.environ.update(dict.fromkeys(before, str(self.threads)))  # for libraries that it imports
+        names = [os.fsencode(name) for name in ParallelBackendBase.MAX_NUM_THREADS_VARS]
+        before = {
+            name: os.environb.get(name) for name in names
+        }  # as bytes: those that goproc has set are marked
+        os.environb.update(dict.fromkeys(names, b"%d" % self.threads))  # for libraries that it imports
         limits = _limits(self.threads)
         try:
             return self.call()
@@ -166,9 +169,9 @@ class _Threads:
                 limits.restore_original_limits()
             for name, value in before.items():
                 if value is None:
-                    os.environ.pop(name, None)
+                    os.environb.pop(name, None)
                 else:
-                    os.environ[name] = value
+                    os.environb[name] = value
 
 
 def _limits(threads: int) -> Any:
