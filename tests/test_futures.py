@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import gc
 import os
 import sqlite3
@@ -109,8 +110,8 @@ def test_more_calls_than_shared_memory_takes(runtime2: Any) -> None:
 
 
 def test_what_cannot_be_pickled_fails_the_future_with_the_path(runtime2: Any) -> None:
-    with Executor() as executor:
-        future = executor.submit(square, [1, sqlite3.connect(":memory:")])  # type: ignore[arg-type]
+    with Executor() as executor, contextlib.closing(sqlite3.connect(":memory:")) as database:
+        future = executor.submit(square, [1, database])  # type: ignore[arg-type]
         with pytest.raises(PickleError, match=r"argument 1 of square -> \[1\] -> sqlite3.Connection"):
             future.result()
         assert executor.submit(square, 2).result() == 4

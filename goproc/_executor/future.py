@@ -32,6 +32,8 @@ class End(NamedTuple):
 
 
 CANCELLED = End(None, None, True)
+_OK = _core.G_OK
+_new = tuple.__new__  # makes a named tuple without the call of its own __new__
 
 
 class _Promise(_core.Outcome[T], _BaseFuture[T]):  # type: ignore[misc]  # both have a _state; CallFuture has its own
@@ -205,7 +207,7 @@ class CallFuture(Future[T]):
         end = self._end
         if end is None:
             end = self.__dict__.setdefault("_end", self._taken())
-            self._pool.forget(self)
+            self._pool.futures.pop(id(self), None)
         return end
 
     def _ended_with(self) -> tuple[BaseException | None, Any]:
@@ -219,8 +221,8 @@ class CallFuture(Future[T]):
             return End(None, exc)
         except BaseException as exc:
             return End(None, _unreadable(exc))
-        if state == _core.G_OK:
-            return End(stored, None)
+        if state == _OK:
+            return _new(End, (stored, None, False))
         if state == _core.G_DEAD:
             return End(None, self._pool.why_broken())
         return End(None, _exception(stored))

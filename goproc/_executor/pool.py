@@ -80,12 +80,13 @@ class Pool:
         self.broken = ""  # why all calls have been lost
         self._why = ""  # the same, from before they have
         self.closed = False
+        self._open = False  # it has begun, and nothing has ended it
         self.size = 0
         self.runners: dict[Any, int] = {}  # the handle of each runner that has not ended, and its process
         self.started = 0
         self.thread: threading.Thread | None = None
         self.waiting: deque[Waiting] = deque()
-        self._futures: dict[int, weakref.ref[CallFuture[Any]]] = {}  # those whose end nobody has read
+        self.futures: dict[int, weakref.ref[CallFuture[Any]]] = {}  # those whose end nobody has read
         self._sweep_at = 1024
         self._watch: Any = None
         self._tasks: Any = None
@@ -106,13 +107,13 @@ class Pool:
 
         The callback is added before the call can have ended, so that the watcher makes it, never the caller.
         """
-        if self._tasks is None or self.broken or self.closed or exiting:
+        if not self._open:
             self._begin()
         if self._slots is not None:
             self._take_slot()
         future: CallFuture[Any] = _core.promise_queued(CallFuture)
         future._pool = self
-        futures = self._futures
+        futures = self.futures
         futures[id(future)] = weakref.ref(future)
         if len(futures) > self._sweep_at:
             self._sweep()
@@ -177,6 +178,7 @@ class Pool:
         self.thread.start()
         _live.add(self)
         self._tasks = tasks
+        self._open = True
 
     def _send(
         self, future: CallFuture[Any], f: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -223,7 +225,7 @@ class Pool:
 
     def forget(self, future: CallFuture[Any]) -> None:
         """The end of a call has been read: the pool has nothing more to do for its future."""
-        self._futures.pop(id(future), None)
+        self.futures.pop(id(future), None)
 
     def watch(self, future: CallFuture[Any]) -> bool:
         """Have the watcher tell of the end of a call; return False if it has ended already."""
@@ -234,14 +236,14 @@ class Pool:
 
     def unread(self) -> list[CallFuture[Any]]:
         """Return the futures whose end nobody has read, in the order of submission."""
-        found = [ref() for ref in list(self._futures.values())]
+        found = [ref() for ref in list(self.futures.values())]
         return [future for future in found if future is not None and future._end is None]
 
     def _sweep(self) -> None:
-        for key, ref in list(self._futures.items()):
-            if ref() is None and self._futures.get(key) is ref:
-                del self._futures[key]
-        self._sweep_at = max(1024, 2 * len(self._futures))
+        for key, ref in list(self.futures.items()):
+            if ref() is None and self.futures.get(key) is ref:
+                del self.futures[key]
+        self._sweep_at = max(1024, 2 * len(self.futures))
 
     def why_broken(self) -> BaseException:
         """Return the exception of a call that the broken pool has lost."""
@@ -336,6 +338,7 @@ class Pool:
     def _end_stopped(self, stopped: RuntimeStopped) -> None:
         """The runtime has stopped, and the calls are lost with it."""
         self.broken = self._why = str(stopped)
+        self._open = False
         self.waiting.clear()
         self.runners.clear()
         for future in self.unread():
@@ -347,7 +350,7 @@ class Pool:
 
     def close(self, cancel: bool = False) -> None:
         """Take no more calls; those that were submitted are made, unless they are to be cancelled."""
-        self.closed = True
+        self.closed, self._open = True, False
         if cancel:
             for future in reversed(self.unread()):  # the oldest may begin meanwhile
                 future.cancel()
@@ -385,7 +388,7 @@ class Pool:
 
     def kill(self, why: str, number: int) -> None:
         """Lose all calls; end those that run by a signal to their processes. Return when they have ended."""
-        self.closed = True
+        self.closed, self._open = True, False
         if self._tasks is not None and not self._why:
             self._why = why
             self._end_runners(number)
@@ -398,6 +401,7 @@ class Pool:
             number: the signal.
             alone: leave a process in which other goroutines run; its call goes on, and nobody reads the result.
         """
+        self._open = False
         self._close_tasks()
         self._drop_queued()
         for handle in list(self.runners):
@@ -411,7 +415,7 @@ class Pool:
                 _ends(handle, monotonic() + (_GRACE if killed else _BRIEFLY))
 
     def _lose(self) -> None:
-        self.broken = self._why
+        self.broken, self._open = self._why, False
         self.waiting.clear()
         for future in self.unread():
             try:

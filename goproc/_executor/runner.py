@@ -9,6 +9,8 @@ from goproc._sched import scheduler
 from goproc.errors import Cancelled, OutOfSharedMemory, PickleError
 from goproc.shm import _core
 
+__goproc_frames__ = "machinery"
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,13 +99,13 @@ def _answer(g: G, promise: Any, call: Any) -> None:
         return
     finally:
         _tidy_up(g)
-    forked.leave(None)
-    name = goroutine._name_of(f)
-    del f, args, kwargs, call
+    if forked.is_child:
+        forked.leave(None)
+    del args, kwargs, call
     try:
         _core.promise_set(promise, False, value)
     except (PickleError, OutOfSharedMemory) as exc:
-        _fail(promise, type(exc)(f"the result of {name}: {exc}"))
+        _fail(promise, type(exc)(f"the result of {goroutine._name_of(f)}: {exc}"))
     except RuntimeError:
         pass  # it has been broken meanwhile
     except BaseException as exc:  # raised by a __reduce__ of the result
