@@ -521,3 +521,18 @@ def test_the_runtime_ends_before_the_executor(run: Run) -> None:
             print(type(error).__name__)
     """)
     assert ok(done) == "3\nRuntimeStopped\nBrokenExecutor\n"
+
+
+def test_arguments_leave_room_for_results(run: Run) -> None:
+    done = run("""
+        import goproc
+        from goproc.futures import Executor
+
+        def reverse(data):
+            return data[::-1]
+
+        with goproc.runtime(procs=2, memory="64M"), Executor() as executor:
+            sizes = [len(data) for data in executor.map(reverse, (bytes([i % 256]) * 100_000 for i in range(1500)))]
+        print(len(sizes), set(sizes))
+    """)
+    assert ok(done) == "1500 {100000}\n"

@@ -1,14 +1,11 @@
-"""Executors of concurrent.futures, goproc's and Python's; and scikit-learn under joblib, where this runs as a script."""
+"""Executors of concurrent.futures: goproc's and Python's."""
 
 from __future__ import annotations
 
 import multiprocessing
-import sys
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
-
-from bench.measure import report
 
 
 def task(i: int) -> int:
@@ -79,43 +76,3 @@ def goproc_map(count: int) -> Any:
 def pool_map(count: int) -> Any:
     """As goproc_map()."""
     return _time(_pool(2), _map, count)
-
-
-# -- scikit-learn -----------------------------------------------------------------------------------------------------
-
-
-def _grid(x: Any, y: Any) -> None:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV
-
-    GridSearchCV(LogisticRegression(max_iter=200), {"C": [0.01, 0.1, 1, 10]}, cv=5, n_jobs=2).fit(x, y)
-
-
-def _forests(x: Any, y: Any) -> None:
-    from joblib import Parallel, delayed
-    from sklearn.ensemble import RandomForestClassifier
-
-    Parallel(n_jobs=2)(delayed(RandomForestClassifier(8, random_state=i).fit)(x, y) for i in range(8))
-
-
-def main(backend: str, work: str, first: bool = False) -> dict[str, Any]:
-    """Time the second call, or how much longer the first takes."""
-    if backend == "goproc":
-        import goproc.joblib  # noqa: F401 (it makes the backend known)
-    from joblib import parallel_config
-    from sklearn.datasets import make_classification
-
-    x, y = make_classification(4_000, 40, random_state=0)
-    run = {"grid": _grid, "forests": _forests}[work]
-    seconds = []
-    with parallel_config(backend):
-        for _ in range(3):
-            start = perf_counter()
-            run(x, y)
-            seconds.append(perf_counter() - start)
-    warm = min(seconds[1:])
-    return {"value": max(0.0, seconds[0] - warm) if first else warm}
-
-
-if __name__ == "__main__":
-    sys.exit(report(main, sys.argv[1]))

@@ -7,7 +7,6 @@ from bench.model import Peer, Row, seconds_at_most, times_faster, times_slower
 _MODULE = "bench.peers.executors"
 _POOL = "ProcessPoolExecutor"
 _LOKY = "loky"
-_LEARN = ("sklearn", "joblib")
 
 
 def _executors(way: str, ours: int, theirs: int) -> tuple[Peer, ...]:
@@ -18,19 +17,16 @@ def _executors(way: str, ours: int, theirs: int) -> tuple[Peer, ...]:
 
 
 def _learn(work: str) -> tuple[Peer, ...]:
+    ours, theirs = "bench.peers.goproc_learning", "bench.peers.learning"
+    needs = ("goproc", "sklearn", "joblib")
     return (
-        Peer(
-            "goproc",
-            script=_MODULE,
-            arguments={"backend": "goproc", "work": work},
-            requires=("goproc", *_LEARN),
-        ),
-        Peer(_LOKY, script=_MODULE, arguments={"backend": _LOKY, "work": work}, requires=_LEARN),
+        Peer("goproc", script=ours, arguments={"backend": "goproc", "work": work}, requires=needs),
+        Peer(_LOKY, script=theirs, arguments={"backend": _LOKY, "work": work}, requires=needs[1:]),
         Peer(
             "goproc first call",
-            script=_MODULE,
+            script=ours,
             arguments={"backend": "goproc", "work": work, "first": True},
-            requires=("goproc", *_LEARN),
+            requires=needs,
         ),
     )
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MOST = _core.MAX_PROCS - 1  # workers
 _QUEUED = 16_384  # calls that are in shared memory and have not begun, at most
+_FULL = 0.5  # part of the shared memory that calls fill ahead: results need some, too
 _NAP = 0.002  # seconds between two looks whether calls that did not fit into shared memory do now
 _BRIEFLY = 0.05  # seconds in which a goroutine that waits sees that it is cancelled
 _GRACE = 10.0  # seconds that a killed process takes to end, at most, on a machine that has much to do
@@ -185,6 +186,8 @@ class Pool:
     ) -> bool:
         """Put a call into the channel, or fail it; return False if there is no room."""
         try:
+            if _core.memory_use() > _FULL and self._any_in_flight():
+                return False
             call = pack_call(f, args, kwargs)
             if not plain(call):
                 call = goroutine._closed_call(call)

@@ -80,17 +80,25 @@ def start_here() -> None:
     global _early, _file
     from goproc._proc import launch
 
-    main = sys.modules.get("__main__")
-    script = getattr(main, "__file__", None)
-    if _early is not None or script is None or getattr(main, "__spec__", None) is not None:
+    words = _program()
+    if _early is not None or not words:
         return
-    words = [script, *sys.argv[1:]]
     plan = launch.plan(sys.path, words, launch.interpreter_flags())
     try:
         zygote = launch.launch(plan, os.environ, quiet=True)
     except (OSError, RuntimeError):
         return  # the first use starts one
     _early, _file = zygote, _identity(zygote.control)
+
+
+def _program() -> list[str]:
+    """Return the words that Python runs this program with; none at a prompt, in a notebook or for `-c`."""
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return ["-m", spec.name.removesuffix(".__main__"), *sys.argv[1:]]
+    script = getattr(main, "__file__", None)
+    return [] if script is None else [script, *sys.argv[1:]]
 
 
 def _script_path(words: Sequence[str]) -> list[str]:

@@ -269,6 +269,13 @@ static PyObject *core_census(PyObject *module, PyObject *unused) {
                          (unsigned long long)missed, "queued", (unsigned long long)queued, "handles", handles_live());
 }
 
+static PyObject *core_memory_use(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    if (handle_ready() < 0) return NULL;
+    return PyFloat_FromDouble((double)gp_committed() / (double)gp.head->memory);
+}
+
 static PyObject *core_full(PyObject *module, PyObject *tell) {
     (void)module;
     if (!gp.base) return PyLong_FromLong(0);
@@ -398,6 +405,7 @@ static PyMethodDef functions[] = {
     {"procs", core_procs, METH_NOARGS, PyDoc_STR("How many procs there are; 0 without a runtime.")},
     {"pids", core_pids, METH_NOARGS, PyDoc_STR("Process ids by proc; 0: not started.")},
     {"census", core_census, METH_NOARGS, PyDoc_STR("Live blocks, objects and bytes of the segment, and counters.")},
+    {"memory_use", core_memory_use, METH_NOARGS, PyDoc_STR("The part of the memory limit that is taken, from 0 to 1.")},
     {"full", core_full, METH_O, PyDoc_STR("How often a process had no memory left. True: once more; have the others look for garbage.")},
     {"collect", core_collect, METH_NOARGS, PyDoc_STR("Free shared objects that nobody refers to; return how many.")},
     {"reference", buffers_reference, METH_O,
