@@ -7,7 +7,6 @@ process starts when its running goroutine blocks, unless an idle process takes i
 
 from __future__ import annotations
 
-import contextvars
 import opcode
 import os
 import sys
@@ -18,12 +17,13 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 from goproc import _garbage, _time_limit
 from goproc._call_options import Limits, checked_limits
 from goproc._labels import format_labels
-from goproc._pickling import calls, functions, homes, module_frames, received, variables
-from goproc._proc import fatal, forked, sigint, stdio
+from goproc._life import WITH, Goexit, hear, start_local
+from goproc._pickling import calls, received, variables
+from goproc._proc import fatal
 from goproc._public import public
 from goproc._sched import scheduler
 from goproc._sched.g import G
-from goproc.errors import Cancelled, OutOfSharedMemory, PickleError
+from goproc.errors import OutOfSharedMemory, PickleError
 from goproc.shm import _core
 
 __goproc_frames__ = "machinery"
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
     from types import FrameType
     from typing import NoReturn
-
-    # Runs a call for those who wait for its end: (who waits, call) -> its result. They are told even if it cannot begin.
-    Body = Callable[[Any, Any], Any]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -48,9 +45,6 @@ _STATES = {
     _core.G_DEAD: "died",
 }
 _POP_TOP = opcode.opmap["POP_TOP"]
-bodies: dict[str, Body] = {}  # by the word that stands before such a call
-find_body: Callable[[str], None] | None = None  # adds to `bodies` what is not in it yet
-_WITH = "with"  # before a call that comes with labels, values of its creator's context, or limits
 
 
 @public
@@ -152,7 +146,7 @@ class Goroutine(_core.Outcome[T]):
         state, value = self._take()
         self._outcome = (value, None) if state == _core.G_OK else (None, fatal.Failure.read(value))
         if state != _core.G_OK and scheduler.current is scheduler.main:
-            _hear(self._ref)
+            hear(self._ref)
         return self._outcome
 
     def __repr__(self) -> str:
@@ -168,36 +162,6 @@ def _exception(failed: fatal.Failure) -> BaseException:
     return failure.unpack(failed.packed)
 
 
-# The reference of the goroutine whose KeyboardInterrupt main is to be told of, and the id of that exception: the
-# exception itself would keep the frames of the goroutine alive.
-_interrupting = (0, 0)
-
-
-def _interrupt_main(g: G, exc: KeyboardInterrupt) -> None:
-    global _interrupting
-    _interrupting = (g.object, id(exc))
-    scheduler.interrupt(scheduler.main, exc)
-
-
-def _hear(ref: int) -> None:
-    """Drop what is to interrupt main if main has read it as the outcome of the goroutine that raised it."""
-    pending = scheduler.main.interrupt
-    if pending is not None and _interrupting == (ref, id(pending)):
-        scheduler.main.interrupt = None
-
-
-class Goexit(BaseException):
-    """Raised by goexit(); ends the goroutine, running its ``finally`` blocks."""
-
-
-class Told(BaseException):
-    """Raised around an exception that somebody has been told of: it is the outcome of the goroutine, and no panic."""
-
-    def __init__(self, exc: BaseException) -> None:
-        super().__init__(exc)
-        self.exc = exc
-
-
 # -- creation ------------------------------------------------------------------------------------------------
 
 # Code that is made at run time, over and over, would fill the tables of the places where goroutines are created. So much
@@ -208,9 +172,6 @@ _MOST_SITES = 4096
 before_go: Callable[[], None] | None = (
     None  # in the host, if levels of logging have changed: see _logs_host.py
 )
-on_begin: Callable[[], None] | None = None  # called in a worker before a goroutine begins
-on_levels: Callable[[int], None] | None = None  # in a worker: makes levels those of this process
-on_end: Callable[[int], None] | None = None  # called with the number of a goroutine whose call has ended
 levels = 0  # where the levels are that hold for goroutines started here; 0: they are as they were at first
 
 _sites: dict[tuple[int, int], tuple[object, int]] = {}
@@ -291,7 +252,7 @@ def _spawn(
             call = waiting.kind, waiting.tracker, _closed_call(call)
             more = *(more or (None,)), waiting.told
         if labels or values or levels or limits:
-            call = _WITH, call, labels, values, levels, limits and tuple(limits)
+            call = WITH, call, labels, values, levels, limits and tuple(limits)
             if limits is not None and limits.retries:
                 more = _label_bytes(labels) if labels else None, None, False, limits.retries
         g = _core.task_new(Goroutine, call, name, _site(frame), creator.id, proc, *more)
@@ -371,7 +332,7 @@ def _spawn_local(
         text = *(text or (None,)), told
     handle, block, ref, id_ = _core.task_local(Goroutine, name, site, parent, *text)
     handle._name = name
-    g = G(id_, name, _start_local)
+    g = G(id_, name, start_local)
     g.call = f, args, kwargs or None
     if limits is not None:
         g.call = _time_limit.run, (limits, f, args, kwargs), None
@@ -425,24 +386,6 @@ def stored_call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
         raise explain_memory(error, f, args, kwargs) from None
     return envelope
-
-
-def open_call(call: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """The callable and the arguments of a call that somebody waits for."""
-    if isinstance(call, Goroutine):
-        call = call.result()
-    elif callable(call[0]):
-        return call  # type: ignore[no-any-return]  # of this process
-    return _open(scheduler.current, call)
-
-
-def _body_of(kind: str) -> Body:
-    body = bodies.get(kind)
-    if body is None:
-        assert find_body is not None
-        find_body(kind)  # it is in a module that this process has not used yet
-        body = bodies[kind]
-    return body
 
 
 class _Placed:
@@ -617,197 +560,6 @@ class _Go:
 go = _Go()
 
 
-# -- life ----------------------------------------------------------------------------------------------------
-
-
-def make(task: tuple[Any, ...]) -> G:
-    """The G of a task that this process has claimed."""
-    block, ref, id_, parent, site, name, call, error = task
-    g = G(id_, name, _start)
-    g.object, g.block, g.parent, g.site = ref, block, parent, site
-    g.call = error if error is not None else call
-    scheduler.started[ref] = g
-    return g
-
-
-def _start(g: G) -> None:
-    """The first turn of a goroutine that came as a task."""
-    call, g.call = g.call, None
-    try:
-        if on_begin is not None:
-            on_begin()
-        if isinstance(call, BaseException):  # its arguments could not be read: that is its outcome
-            raise call
-        limits = None
-        if call[0] == _WITH:
-            _, call, labels, values, ref, limits = call
-            g.labels = labels or g.labels
-            if ref and on_levels is not None:
-                on_levels(ref)
-            if values:
-                g.context = contextvars.Context()
-                g.context.run(variables.unpack, values)
-        g.cancelled = _core.task_cancelled(g.object)
-        f: Any
-        kwargs: dict[str, Any] | None = None
-        if type(call[0]) is str:
-            f, args = _body_of(call[0]), call[1:]
-        elif g.cancelled:
-            raise Cancelled
-        else:
-            f, args, kwargs = _open(g, call)
-        if limits is not None:
-            f, args, kwargs = _time_limit.run, (Limits(*limits), f, args, kwargs), None
-    except BaseException as exc:
-        scheduler.started.pop(g.object, None)
-        _end_failed(g, exc)
-        return
-    del call
-    _run(g, f, args, kwargs)
-    if g.private is not None:
-        del f, args, kwargs
-        private, g.private = g.private, None
-        homes.release(private)
-
-
-def _open(g: G, call: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """Return the callable and the arguments of a call that a goroutine makes first."""
-    opened = calls.unpack_call(call)
-    g.function = opened[0]
-    if not calls.shares_globals(call):
-        g.private = homes.namespace_of(g.function)
-        if module_frames.wanted(g.function):
-            return module_frames.called_by_module(g.function), *opened[1:]
-    return opened
-
-
-def _start_local(g: G) -> None:
-    """The first turn of a goroutine of go.local."""
-    (f, args, kwargs), g.call = g.call, None
-    _core.task_started(g.object)
-    _run(g, f, args, kwargs)
-
-
-def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
-    """Run a goroutine to its end. Lets nothing through."""
-    value: Any = None
-    # A greenlet has a context of its own. To set it saves what Context.run() takes of the stack, and so of the memory of a
-    # parked goroutine; so does a call with its arguments written out, which Python makes in the same C frame.
-    g.greenlet.gr_context = g.context
-    try:
-        if kwargs or len(args) > 2:
-            value = f(*args, **(kwargs or {}))
-        elif not args:
-            value = f()
-        elif len(args) == 1:
-            value = f(args[0])
-        else:
-            value = f(args[0], args[1])
-    except Goexit:
-        pass
-    except Told as told:
-        _end_failed(g, told.exc, quiet=True)
-        return
-    except BaseException as exc:
-        _end_failed(g, exc)
-        return
-    finally:
-        scheduler.started.pop(g.object, None)
-        stdio.finish(g.greenlet)
-        g.greenlet.gr_context = None
-    g.function = None
-    if on_end is not None:
-        on_end(g.id)
-    try:
-        _core.task_done(g.block, g.object, False, value, False)
-    except BaseException as exc:  # it worked, but its result cannot be read; nobody may want to
-        if isinstance(exc, (PickleError, OutOfSharedMemory)):
-            exc = type(exc)(f"the result of {g.name}: {exc}")
-        _end_failed(g, exc, quiet=True)
-
-
-def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
-    """Store the exception of a goroutine for its handle. Report it if the handle was dropped; panic if the creator kept none.
-
-    Args:
-        g: the goroutine.
-        exc: raised by its function.
-        quiet: somebody has been told already.
-    """
-    forked.leave(exc)
-    if on_end is not None:
-        on_end(g.id)
-    if isinstance(exc, SystemExit):
-        fatal.exit_program(exc)
-        quiet = True
-    if isinstance(exc, (BrokenPipeError, BaseExceptionGroup)) and fatal.broke(exc):
-        fatal.end_broken()
-    if isinstance(exc, (NameError, KeyError)):
-        _explain_missing(g, exc)
-    g.function = None
-    if isinstance(exc, KeyboardInterrupt) and _core.proc() == 0 and exc is not sigint.thrown:
-        _interrupt_main(g, exc)
-    quiet = quiet or isinstance(exc, (Cancelled, KeyboardInterrupt))
-    wanted = _core.task_wanted(g.object)
-    # Packed before it ends, since main may wait for that, and then end the program before the report is out.
-    failed = _failure(g, exc) if wanted or not quiet else None
-    if wanted and failed is not None:
-        try:
-            if _core.task_done(g.block, g.object, True, failed.store(), quiet):
-                return
-        except BaseException:  # the exception drags along more than memory allows
-            if _end_briefly(g, exc, failed, quiet):
-                return
-    if failed is not None and not quiet and _core.attached():
-        # Before the goroutine has ended: main may wait for that, and then end the program.
-        _tell_unread(g, exc, failed)
-    if not wanted:
-        _core.task_done(g.block, g.object, True, None, quiet)
-
-
-def _tell_unread(g: G, exc: BaseException, failed: fatal.Failure) -> None:
-    """Report the exception of a goroutine that nobody can read; panic if its creator has kept no handle."""
-    from goproc._pickling import failure
-
-    where = fatal.Site.read(g.site)
-    if where is None or not where.statement:
-        fatal.unread(g.id, failed.store(), g.site)
-    else:
-        fatal.panic(
-            fatal.first_line(exc),
-            g.id,
-            failure.format_traceback(exc),
-            g.parent,
-            g.site,
-            format_labels(g.labels),
-        )
-
-
-def _end_briefly(g: G, exc: BaseException, failed: fatal.Failure, quiet: bool) -> bool:
-    """Store the text of an exception; if memory is too full even for that, that there was one. True if it is wanted."""
-    from goproc._pickling import failure
-
-    short = failed._replace(packed=failure.pack_briefly(exc))
-    try:
-        return _core.task_done(g.block, g.object, True, short.store(), quiet)
-    except BaseException:
-        return _core.task_done(g.block, g.object, True, None, quiet)
-
-
-def _explain_missing(g: G, exc: NameError | KeyError) -> None:
-    """Add a note if the name is that of a global which could not travel."""
-    name = exc.name if isinstance(exc, NameError) else exc.args[0] if exc.args else None
-    reason = functions.why_missing(g.function, name)
-    if reason is not None:
-        exc.add_note(f"goproc: the global {name!r} of the script is not in the goroutine: {reason}")
-
-
-def _failure(g: G, exc: BaseException) -> fatal.Failure:
-    from goproc._pickling import failure
-
-    return fatal.Failure(failure.pack(exc), format_labels(g.labels), g.name, g.parent)
-
-
 @public
 def goexit() -> NoReturn:
     """End this goroutine; its ``finally`` blocks run. Its handle's result is None.
@@ -883,16 +635,5 @@ def pid_of(proc: int) -> int:
     return _core.pids()[proc] or (os.getpid() if proc == _core.proc() else 0)
 
 
-def _running_namespace() -> dict[str, Any] | None:
-    return homes.namespace_of(scheduler.current.function) if _core.on_scheduler_thread() else None
-
-
-def _namespaces() -> list[dict[str, Any]]:
-    found = [homes.namespace_of(g.function) for g in list(scheduler.started.values())]
-    return [namespace for namespace in found if namespace is not None]
-
-
-homes.running = _running_namespace
-homes.all_of_them = _namespaces
 scheduler.on_nudge += [received.let_go_unused, _garbage.answer]
 _core.connect(goroutine=Goroutine)

@@ -26,17 +26,8 @@ from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 from goproc import _deaths, context
-from goproc._goroutine import (
-    Goexit,
-    Goroutine,
-    Told,
-    Waiting,
-    _name_of,
-    _spawn,
-    _spawn_local,
-    bodies,
-    open_call,
-)
+from goproc._goroutine import Goroutine, Waiting, _name_of, _spawn, _spawn_local
+from goproc._life import Goexit, Told, bodies, open_call
 from goproc._pickling import failure
 from goproc._proc import fatal, forked
 from goproc._public import public

@@ -22,7 +22,7 @@ from threading import main_thread
 from time import sleep
 from typing import Any, NamedTuple
 
-from goproc import _goroutine
+from goproc import _goroutine, _life
 from goproc import _logging_hook as hook
 from goproc._channel import Chan, chan
 from goproc._pickling import variables
@@ -79,7 +79,7 @@ def connect(lines: tuple[int, int], board: tuple[int, int], levels: tuple[Any, .
     _board = _core._handle(*board, 3, 3)
     _levels = Levels(*levels) if levels is not None else None
     warnings._showwarnmsg_impl = _forward_warning  # type: ignore[attr-defined]
-    _goroutine.on_levels = use_levels
+    _life.on_levels = use_levels
     hook.when_loaded(_begin_forwarding)
     os.register_at_fork(after_in_child=_forget)
 
@@ -147,7 +147,7 @@ def _forget() -> None:
         for name, stand_in in _standing_in.items():
             if stand_in in logging.getLogger(name).handlers:
                 logging.getLogger(name).handlers.remove(stand_in)
-    _lines = hook.forward = _goroutine.on_begin = _goroutine.on_end = None
+    _lines = hook.forward = _life.on_begin = _life.on_end = None
     hook.on_change = None
     if getattr(warnings, "_showwarnmsg_impl", None) is _forward_warning:
         warnings._showwarnmsg_impl = _show_warning  # type: ignore[attr-defined]
@@ -177,13 +177,13 @@ def use_levels(ref: int) -> None:
 
 def _note_change() -> None:
     """A goroutine has changed levels: they hold until another one begins."""
-    _goroutine.on_begin = _apply
+    _life.on_begin = _apply
 
 
 def _apply() -> None:
     logging = hook.loaded()
     found = _levels
-    _goroutine.on_begin = None
+    _life.on_begin = None
     if found is None or found.levels is None:
         return
     _use_class(found.kind)
@@ -203,7 +203,7 @@ def _apply() -> None:
     root = logging.getLogger()
     root.manager.disable = found.disable
     root.manager._clear_cache()
-    _goroutine.on_begin = None
+    _life.on_begin = None
 
 
 _kind: bytes | None = None
@@ -358,7 +358,7 @@ def _put(message: bytes, id_: int) -> None:
         _core.nudge(0)  # its script has not imported logging
     _sent += 1
     _last[id_] = _sent
-    _goroutine.on_end = _settle
+    _life.on_end = _settle
     if _late:
         _send_late()
     if _late or not _send(message):
@@ -453,7 +453,7 @@ def settle() -> None:
 
     Cost: nothing if nothing was logged since.
     """
-    if _goroutine.on_end is None:
+    if _life.on_end is None:
         return
     if not _core.on_scheduler_thread():
         _last[0] = _sent  # of any goroutine

@@ -6,7 +6,7 @@ stands for which object of the core: chan= beside Chan, mutex= beside Mutex, and
 
 from __future__ import annotations
 
-from goproc import _deaths, _dump, _garbage, _goroutine, _select, errors
+from goproc import _deaths, _dump, _garbage, _life, _select, errors
 from goproc import _share as _share  # it is there before a program has used up its descriptors
 from goproc import sync as sync
 from goproc._pickling import carried, messages
@@ -55,4 +55,4 @@ _core.connect(
 scheduler.on_dump = _dump.answer
 scheduler.on_deadlock = _dump.deadlock
 fatal.call_later = scheduler.post
-_goroutine.find_body = _find_body
+_life.find_body = _find_body

@@ -17,7 +17,8 @@ import sys
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from goproc._channel import chan
-from goproc._goroutine import Goexit, Goroutine, _spawn_local, origin
+from goproc._goroutine import Goroutine, _spawn_local, origin
+from goproc._life import Goexit
 from goproc._pickling import failure
 from goproc._proc import fatal
 from goproc._shared_value import Cell

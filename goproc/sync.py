@@ -10,7 +10,8 @@ from __future__ import annotations
 import sys
 from typing import Any, TypeVar
 
-from goproc._goroutine import Goexit, Goroutine, Waiting, _name_of, _spawn, bodies, open_call
+from goproc._goroutine import Goroutine, Waiting, _name_of, _spawn
+from goproc._life import Goexit, bodies, open_call
 from goproc._proc import fatal, forked
 from goproc._sched import scheduler
 from goproc.errors import Cancelled, OwnerDied

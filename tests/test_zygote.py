@@ -421,14 +421,14 @@ WORKER = """
     core.stopping = lambda: True
     core.dump_ready = lambda yes: None
     scheduler.start = lambda make, name, leave: calls.append(("start", name))
-    names = ("_goroutine", "_wiring", "_pickling.store", "_dump", "_sched.slices")
-    goroutine, wiring, store, report, slices = (ModuleType("goproc." + n) for n in names)
-    goroutine.make = store.connect = slices.start = lambda *args: None
+    names = ("_life", "_wiring", "_pickling.store", "_dump", "_sched.slices")
+    life, wiring, store, report, slices = (ModuleType("goproc." + n) for n in names)
+    life.make = store.connect = slices.start = lambda *args: None
     report.on_worker_quit = lambda number, frame: None
     import goproc, goproc.shm, goproc._pickling, goproc._proc, goproc._sched
-    for module in (core, scheduler, goroutine, wiring, store, report, slices):
+    for module in (core, scheduler, life, wiring, store, report, slices):
         sys.modules[module.__name__] = module
-    goproc._sched.scheduler, goproc.shm._core, goproc._goroutine, goproc._wiring = scheduler, core, goroutine, wiring
+    goproc._sched.scheduler, goproc.shm._core, goproc._life, goproc._wiring = scheduler, core, life, wiring
     goproc._pickling.store, goproc._dump, goproc._sched.slices = store, report, slices
     from goproc._proc import launch, worker
     config = launch.host_config(3, [None, min(os.sched_getaffinity(0)), None])

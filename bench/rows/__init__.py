@@ -27,11 +27,10 @@ GROUPS: dict[str, tuple[Row, ...]] = {
     "tasks": tasks.ROWS,
     "carried": carried.ROWS,
     "cpu": cpu.ROWS,
-    "data": (*data.ROWS, *flows.ROWS),
+    "data": (*data.ROWS, *flows.ROWS, *executor.ROWS),
     "roundtrip": roundtrip.ROWS,
     "classics": classics.ROWS,
     "select": select.ROWS,
     "mutex": mutex.ROWS,
     "startup": startup.ROWS,
-    "data": executor.ROWS,
 }

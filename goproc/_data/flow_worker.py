@@ -18,7 +18,7 @@ from goproc._data.board import FAILED, OUT, PASSED, TAKEN, WAIT_IN, WAIT_OUT, WO
 from goproc._data.flow_edges import Out, close_edge, leave, sender
 from goproc._data.flow_steps import STEPS, Step, StepFailed
 from goproc._data.stages import FILTER, FLAT_MAP, MAP, TAKE
-from goproc._goroutine import Goexit
+from goproc._life import Goexit
 from goproc._pickling import failure
 from goproc._sched import scheduler
 from goproc.errors import Cancelled, ChanClosed, OwnerDied, RuntimeStopped

@@ -9,7 +9,7 @@ from typing import Any
 from goproc import _logs
 from goproc._data import states, turns
 from goproc._data.job import DONE, FAILED, Done, Way
-from goproc._goroutine import Goexit
+from goproc._life import Goexit
 from goproc._pickling import failure
 from goproc._sched import scheduler
 from goproc.errors import (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from goproc import _goroutine as goroutine
+from goproc import _life
 from goproc._pickling import homes
 from goproc._proc import fatal, forked, stdio
 from goproc._sched import scheduler
@@ -80,7 +81,7 @@ def _initialize(initializer: Callable[..., object], initargs: tuple[Any, ...]) -
 def _answer(g: G, promise: Any, call: Any) -> None:
     """Make a call, and keep the promise of its outcome."""
     try:
-        f, args, kwargs = goroutine.open_call(call)
+        f, args, kwargs = _life.open_call(call)
     except Cancelled:
         raise
     except BaseException as exc:
@@ -88,7 +89,7 @@ def _answer(g: G, promise: Any, call: Any) -> None:
         return
     try:
         value = f(*args, **kwargs)
-    except goroutine.Goexit:
+    except _life.Goexit:
         value = None
     except BaseException as exc:
         del f, args, kwargs, call
@@ -116,7 +117,7 @@ def _tidy_up(g: G) -> None:
     """Leave nothing of a call to the next one: its unfinished lines, its records on their way to the script, its globals."""
     g.function = None
     stdio.finish(g.greenlet)
-    if goroutine.on_end is not None:
+    if _life.on_end is not None:
         _settle()
     private, g.private = g.private, None
     if private is not None:

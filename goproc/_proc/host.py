@@ -22,7 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from greenlet import getcurrent
 
-from goproc import _deaths, _dump, _goroutine, _logs_host, _setup, errors
+from goproc import _deaths, _dump, _goroutine, _life, _logs_host, _setup, errors
 from goproc._pickling import homes, store
 from goproc._proc import (
     early,
@@ -108,7 +108,7 @@ class _Runtime:
                 _core.set_quiet_deaths(self.quiet_deaths)
                 _core.set_survives(self.thread is not None or _owned_by_another())
                 store.connect(_core.definition_put, _core.definition_get)
-                scheduler.start(_goroutine.make, "main", scheduler.leave_thread if self.thread else None)
+                scheduler.start(_life.make, "main", scheduler.leave_thread if self.thread else None)
                 if self.setup.init is not None:
                     _setup.call(self.setup.init)
                 if self.procs > 0:
@@ -627,7 +627,7 @@ class runtime:
     ) -> None:
         if _running is not self._new:
             return
-        if kind is _goroutine.Goexit and self._new.hooked and not main_exit.interactive():
+        if kind is _life.Goexit and self._new.hooked and not main_exit.interactive():
             return  # main is about to be gone, but what it started goes on: see main_exit.py
         if not _core.on_scheduler_thread() or scheduler.current is not scheduler.main:
             raise RuntimeError("the goproc runtime must be left where it was entered: in its main goroutine")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from greenlet import getcurrent
 
-from goproc import _goroutine
+from goproc import _goroutine, _life
 from goproc._proc import exit_handlers, fatal, last_words, stdio
 from goproc._sched import scheduler
 from goproc.shm import _core
@@ -81,7 +81,7 @@ def _excepthook(kind: type[BaseException], exc: BaseException, tb: TracebackType
     left: _Left | None = getattr(exc, _MARK, None)
     if not (_installed or left) or interactive() or not _uncaught(tb):
         hook(kind, exc, tb)
-    elif issubclass(kind, _goroutine.Goexit):
+    elif issubclass(kind, _life.Goexit):
         _outlive_main(hook)
     elif fatal.broke(exc):
         _end_unread()

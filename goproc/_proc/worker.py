@@ -59,7 +59,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
 
     from greenlet import getcurrent
 
-    from goproc import _crashes, _dump, _goroutine, _logs, _wiring  # noqa: F401 (it connects the core)
+    from goproc import _crashes, _dump, _goroutine, _life, _logs, _wiring  # noqa: F401 (it connects the core)
     from goproc._pickling import store
     from goproc._proc import inherited, interpreter, stdio, topology
     from goproc._sched import scheduler, slices
@@ -91,7 +91,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
         interpreter.apply(config["interpreter"])
     if "logs" in config["extra"]:
         _logs.connect(**config["extra"]["logs"])
-    scheduler.start(_goroutine.make, "scheduler", _leave)
+    scheduler.start(_life.make, "scheduler", _leave)
     scheduler.on_retire = _retire
     slices.start()
     signal.signal(signal.SIGQUIT, _dump.on_worker_quit)
