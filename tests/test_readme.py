@@ -25,9 +25,9 @@ def test_the_first_two_bash_blocks_are_the_two_commands() -> None:
     assert all(block.count("\n") == 1 and ".venv" in block for block in (first, second))
 
 
-def test_the_first_listing_is_a_program_that_works(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(blocks("python")[0], encoding="utf-8")
+def run_on_examples(script: Path, listing: str) -> tuple[list[str], str, list[str]]:
+    """Run a listing as a program on the folder of the examples. Return its lines, its stderr, and the lines of digests."""
+    script.write_text(listing, encoding="utf-8")
     folder = ROOT / "examples"
     done = subprocess.run(
         [sys.executable, "-m", "goproc", "run", "--procs", "2", str(script), str(folder)],
@@ -36,11 +36,23 @@ def test_the_first_listing_is_a_program_that_works(tmp_path: Path) -> None:
         timeout=50,
         check=False,
     )
-    assert done.stderr == "" and done.returncode == 0
+    assert done.returncode == 0, done.stderr
     files = [path for path in folder.rglob("*") if path.is_file()]
-    *lines, last = done.stdout.splitlines()
-    assert sorted(lines) == sorted(f"{p.name} {hashlib.sha256(p.read_bytes()).hexdigest()}" for p in files)
-    assert last == f"{len(files)} files"
+    digests = [f"{p.name} {hashlib.sha256(p.read_bytes()).hexdigest()}" for p in files]
+    return done.stdout.splitlines(), done.stderr, sorted(digests)
+
+
+def test_the_first_listing_is_a_map_that_works(tmp_path: Path) -> None:
+    lines, err, digests = run_on_examples(tmp_path / "script.py", blocks("python")[0])
+    assert sorted(lines) == digests
+    assert err == f"hashing, {len(digests)}/{len(digests)}\n"
+
+
+def test_the_pipeline_is_a_program_that_works(tmp_path: Path) -> None:
+    (pipeline,) = [block for block in blocks("python") if "feeder = go(" in block]
+    (*lines, last), err, digests = run_on_examples(tmp_path / "script.py", pipeline)
+    assert sorted(lines) == digests and err == ""
+    assert last == f"{len(digests)} files"
 
 
 def test_every_name_of_the_api_page_exists() -> None:
