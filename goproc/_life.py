@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 bodies: dict[str, Body] = {}  # by the word that stands before such a call
 find_body: Callable[[str], None] | None = None  # adds to `bodies` what is not in it yet
-WITH = "with"  # before a call that comes with labels, values of its creator's context, or limits
+# Before a call that comes with labels, values of its creator's context, or limits. large.py looks into such a tuple, too.
+WITH = "with"
 
 on_begin: Callable[[], None] | None = None  # called in a worker before a goroutine begins
 on_levels: Callable[[int], None] | None = None  # in a worker: makes levels those of this process
