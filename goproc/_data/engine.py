@@ -17,7 +17,7 @@ from goproc._data import turns
 from goproc._data.ends import CLOSE_SECONDS, raisable, reap, short
 from goproc._data.job import BROKEN, DONE, FAILED, INIT_FAILED, RECYCLED, WAKE, Job
 from goproc._data.keys import Keys
-from goproc._data.lanes import Chunk, Lanes, Lost, end_process
+from goproc._data.lanes import Chunk, Lanes, Lost
 from goproc._data.order import Ordered, Unordered
 from goproc._data.policy import Failure, Policy
 from goproc._data.source import DRAW_SECONDS, Source
@@ -392,7 +392,6 @@ class Engine:
             raise raisable(error)
         if end is not None and end.how == RECYCLED:
             self.lanes.recover(station, None)
-            end_process(self.lanes.places[station])
         else:
             self._met_death(station, error)
         self.lanes.spread()

@@ -21,6 +21,7 @@ from goproc._data.job import ENDED, EXIT_FAILED, INIT_FAILED, RECYCLED, End, Job
 from goproc._data.lane import Lane
 from goproc._goroutine import go
 from goproc._pickling import failure
+from goproc._recycle import recycle
 from goproc._sched import scheduler
 from goproc.errors import Cancelled
 from goproc.shm import _core
@@ -60,7 +61,11 @@ class Station:
             error = self._leave()
         if error is not None:
             return End(EXIT_FAILED, error)
-        return End(RECYCLED if self.ends else ENDED)
+        if not self.ends:
+            return End(ENDED)
+        if (here := _core.proc()) != 0:
+            recycle(here)  # once this goroutine has ended; the map begins again on the new process
+        return End(RECYCLED)
 
     def _begin(self) -> tuple[Any, ...] | None:
         """Call init(). Return its exception, packed."""
