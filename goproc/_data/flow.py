@@ -95,7 +95,8 @@ class Flow(Generic[T]):
 
         Args:
             f: the function.
-            workers: how many calls run at once; default 1.
+            workers: how many calls run at once; default 1. With 0 they run in this process, for what cannot be sent to a
+                worker, or must see its memory.
             threads: each worker runs calls in so many threads: for functions that wait in the system.
             ordered: hand on in the order of the items; else what is done first.
             timeout, retries, retry_on, delay, on_error, key, init, exit, limit: as for pmap. With on_error="return" the

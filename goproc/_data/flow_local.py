@@ -8,17 +8,18 @@ so on. Both are goroutines of the consumer's process, or threads where the consu
 from __future__ import annotations
 
 import threading
-from time import monotonic
+from time import monotonic, monotonic_ns
 from typing import Any, NamedTuple
 
 from greenlet import GreenletExit
 
-from goproc._data.board import OUT, PASSED, TAKEN
+from goproc._data.board import FAILED, OUT, PASSED, TAKEN, WORK
 from goproc._data.engine import Engine, Plan
 from goproc._data.flow_edges import Out, close_edge, leave, sender
+from goproc._data.flow_worker import short_repr
 from goproc._data.job import Job
 from goproc._data.lanes import placed
-from goproc._data.stages import BATCH, EACH, FILTER, FLAT_MAP, MAP, SKIP, TAKE, THROTTLE, Stage
+from goproc._data.stages import BATCH, CALLING, EACH, FILTER, FLAT_MAP, MAP, SKIP, TAKE, THROTTLE, Stage
 from goproc._goroutine import go
 from goproc._sched import scheduler
 from goproc._select import Selector
@@ -177,7 +178,9 @@ def _end(source: Chan[Any] | None, outs: tuple[Out, ...]) -> None:
 
 
 def counted(stage: Stage, values: Iterator[Any], row: memoryview) -> Iterator[Any]:
-    """Return an iterator around another: the one for take(), skip(), batch() or throttle()."""
+    """Return an iterator around another: for a stage that runs in this process."""
+    if stage.kind in CALLING:
+        return _called(values, stage, row)
     if stage.kind == THROTTLE:
         from goproc.rate import Limiter
 
@@ -223,6 +226,37 @@ def _batched(values: Iterator[Any], n: int, row: memoryview) -> Iterator[list[An
         row[PASSED] += len(batch)
         row[OUT] += 1
         yield batch
+
+
+def _called(values: Iterator[Any], stage: Stage, row: memoryview) -> Iterator[Any]:
+    """Call the function of a stage for each value."""
+    f = stage.f
+    assert f is not None
+    for value in values:
+        row[TAKEN] += 1
+        began = monotonic_ns()
+        try:
+            result = f(value)
+            results = _results_of(stage.kind, value, result)
+        except Exception as exc:
+            row[FAILED] += 1
+            exc.add_note(f"in the stage {stage.name!r} of the flow, item {short_repr(value)}")
+            if isinstance(exc, StopIteration):
+                raise RuntimeError("the function of the stage raised StopIteration") from exc
+            raise
+        row[WORK] += monotonic_ns() - began
+        row[PASSED] += 1
+        for one in results:
+            row[OUT] += 1
+            yield one
+
+
+def _results_of(kind: int, value: Any, result: Any) -> tuple[Any, ...] | list[Any]:
+    if kind == FLAT_MAP:
+        return list(result)
+    if kind == FILTER:
+        return (value,) if result else ()
+    return (result if kind == MAP else value,)
 
 
 def _throttled(values: Iterator[Any], limiter: Limiter, row: memoryview) -> Iterator[Any]:

@@ -216,6 +216,8 @@ class Plan:
 
     def _fits(self, node: Node, stage: Stage) -> bool:
         """Return True if a stage can run in the goroutines of a node."""
+        if stage.workers == 0:
+            return node.kind == FEED
         if stage.kind == FILTER and not stage.own:
             return node.kind == LOOP
         if stage.kind not in _FUSED or stage.within is not None:
@@ -229,6 +231,8 @@ class Plan:
     def _kind(self, stage: Stage) -> int:
         if stage.kind == STAGE:
             return PLAIN
+        if stage.workers == 0:
+            return FEED
         if stage.kind in CALLING:
             assert stage.options is not None
             return LOOP if stage.options.plain and not self.careful else POOL

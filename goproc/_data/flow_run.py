@@ -315,7 +315,7 @@ class Run:
         if number in self.helpers:
             node, helper = self.helpers[number]
             error = helper.error
-            if error is None or not node.stages:
+            if error is None or node.kind == FEED:
                 return error
             error.add_note(f"in the stage {node.name!r} of the flow")
             return error

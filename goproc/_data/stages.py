@@ -22,7 +22,7 @@ class Stage(NamedTuple):
         kind: MAP to MERGE.
         name: of the stage: the name of its function, or of the method.
         f: the function, or None.
-        workers: how many calls run at once, without threads.
+        workers: how many calls run at once, without threads; 0: they run in the process of the consumer.
         own: the stage has workers of its own, and does not share those of the stage before it.
         n: the number that BATCH, TAKE, SKIP, THROTTLE and TEE are given.
         within: seconds after which BATCH hands over what it has, or None.
@@ -42,7 +42,7 @@ class Stage(NamedTuple):
     def calls(self) -> int:
         """How many calls run at once."""
         threads = self.options.threads if self.options is not None else None
-        return self.workers * (threads or 1)
+        return max(1, self.workers) * (threads or 1)
 
     def edge(self, buffer: int | None) -> int:
         """Return how many items the edge before the stage holds: as given, else twice the calls after it."""
@@ -91,7 +91,11 @@ def calling_stage(
     checked_function(f, where)
     given = _checked_options(where, **options)
     own = kind != FILTER or workers is not None or not given.plain
-    count = 1 if workers is None else checked_count(workers, f"{where}: workers=")
+    count = 1 if workers is None else checked_count(workers, f"{where}: workers=", least=0)
+    if count == 0 and not given.plain:
+        raise ValueError(
+            f"{where}: with workers=0 the function is called in this process, and takes no options"
+        )
     return Stage(kind, name_of(f), f, count, own, options=given)
 
 

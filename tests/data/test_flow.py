@@ -78,6 +78,19 @@ def test_flat_map_hands_on_each_value(place, workers):
     assert list(flow(range(4)).flat_map(range, workers)) == [0, 0, 1, 0, 1, 2]
 
 
+def test_no_workers_call_in_the_process_of_the_consumer(place):
+    seen = []
+    numbers = flow(range(4)).each(seen.append, 0).map(inc, 0).filter(even, 0).flat_map(twice, 0).map(inc)
+    assert list(numbers) == [3, 3, 5, 5]
+    assert seen == [0, 1, 2, 3]
+    assert [(s.name, s.in_, s.out) for s in numbers.stats()][:2] == [("append", 4, 4), ("inc", 4, 4)]
+    assert list(flow(range(4)).map(inc, 2).each(seen.append, 0)) == [1, 2, 3, 4]
+    assert seen[4:] == [1, 2, 3, 4]
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(flow([1, 0]).map(lambda x: 1 / x, 0))
+    assert caught.value.__notes__ == ["in the stage '<lambda>' of the flow, item 0"]
+
+
 def test_flat_map_hands_on_before_its_generator_has_ended(place):
     assert list(flow([0]).flat_map(itertools.count).take(3)) == [0, 1, 2]
 

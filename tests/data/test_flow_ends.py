@@ -103,6 +103,9 @@ def test_exception_of_the_source_comes_after_the_results_before_it(place):
         for value in flow(source()).map(inc, 2).map(inc):
             got.append(value)
     assert got == [3, 4]
+    with pytest.raises(KeyError) as caught:
+        list(flow(source()).take(5))
+    assert not hasattr(caught.value, "__notes__")
     only_main()
 
 
@@ -248,7 +251,8 @@ def test_two_goroutines_cannot_be_in_one_run(place):
         (lambda: flow([]).filter(3), TypeError, "not callable"),
         (lambda: flow([]).each("x"), TypeError, "not callable"),
         (lambda: flow([]).stage(None), TypeError, "not callable"),
-        (lambda: flow([]).map(inc, 0), ValueError, "workers="),
+        (lambda: flow([]).map(inc, -1), ValueError, "workers="),
+        (lambda: flow([]).map(inc, 0, timeout=1), ValueError, "workers=0"),
         (lambda: flow([]).map(inc, 1.5), TypeError, "workers="),
         (lambda: flow([]).stage(inc, 0), ValueError, "workers="),
         (lambda: flow([]).map(inc, timeout=-1), ValueError, "timeout="),
