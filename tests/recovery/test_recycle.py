@@ -46,6 +46,7 @@ def test_those_that_have_begun_end_first(run: Run) -> None:
     g = go.on(1)(hold, ready, gate)
     ready.recv()
     waits = go.local(recycle, 1)
+    while waits.state != "running": sleep(0.001)
     later = go.on(1)(os.getpid)      # for the new process
     tasks = [go(pow, 2, n) for n in range(100)]
     assert [t.result() for t in tasks] == [2**n for n in range(100)]   # by the other one
