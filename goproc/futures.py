@@ -23,7 +23,8 @@ from itertools import islice
 from typing import Any, ParamSpec, TypeVar
 
 from goproc._executor.future import Future
-from goproc._executor.pool import MOST, Pool, Process, Setup
+from goproc._executor.pool import MOST, Pool, Setup
+from goproc._executor.processes import Process
 from goproc._proc.host import procs
 
 TYPE_CHECKING = False

@@ -58,12 +58,11 @@ def test_an_exception_ends_the_others_and_the_next_call_works(run: Run) -> None:
             time.sleep(0.01)
             return i
 
-        parallel = Parallel(n_jobs=2, backend="goproc", batch_size=1)
         try:
-            parallel(delayed(work)(i) for i in range(1000))
+            Parallel(n_jobs=2, backend="goproc", batch_size=1)(delayed(work)(i) for i in range(1000))
         except KeyError as error:
             print(error, "raise KeyError" in str(error.__cause__))
-        print(parallel(delayed(work)(i) for i in range(4, 8)))
+        print(Parallel(n_jobs=2, backend="goproc")(delayed(work)(i) for i in range(4, 8)))
         """
     )
     assert (done.status, done.out) == (0, "'the third' True\n[4, 5, 6, 7]\n"), done

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import contextvars
 import itertools
-import os
 import signal
 import threading
 import weakref
-from collections import Counter, deque
+from collections import deque
 from time import monotonic
 from typing import Any, NamedTuple
 
 from goproc import _goroutine as goroutine
 from goproc._channel import chan
-from goproc._executor import runner
+from goproc._executor import processes, runner
 from goproc._executor.future import CallFuture, End
 from goproc._pickling.calls import pack_call, plain
 from goproc._proc import host
 from goproc._sched import scheduler
-from goproc.errors import Canceled, ChanClosed, OutOfSharedMemory, PickleError, RuntimeStopped, WorkerDied
+from goproc.errors import Canceled, ChanClosed, OutOfSharedMemory, PickleError, RuntimeStopped
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -34,7 +33,6 @@ _BRIEFLY = 0.05  # seconds in which a goroutine that waits sees that it is cance
 _GRACE = 10.0  # seconds that a killed process takes to end, at most, on a machine that has much to do
 
 _numbers = itertools.count(1)
-_load: Counter[int] = Counter()  # runners of this process's pools, by the process they run on
 _live: weakref.WeakSet[Pool] = weakref.WeakSet()
 exiting = False  # the interpreter ends: nothing is submitted any more
 
@@ -56,20 +54,6 @@ class Waiting(NamedTuple):
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
-
-
-class Process(NamedTuple):
-    """A process that makes calls: what other libraries use of the values of ProcessPoolExecutor._processes."""
-
-    pid: int
-
-    def terminate(self) -> None:
-        """Send SIGTERM."""
-        os.kill(self.pid, signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Send SIGKILL."""
-        os.kill(self.pid, signal.SIGKILL)
 
 
 class Pool:
@@ -259,8 +243,8 @@ class Pool:
     def _start_runner(self) -> None:
         self.started += 1
         setup = self.setup
-        proc = _least_loaded()
-        _load[proc] += 1
+        proc = processes.least_loaded()
+        processes.load[proc] += 1
         start = goroutine.go.opts(name=self.name).on(proc)
         args = self._tasks.rx, setup.initializer, setup.initargs, setup.calls_at_most, self._slots
         try:
@@ -268,7 +252,7 @@ class Pool:
             handle = contextvars.Context().run(start, runner.run, *args)
         except BaseException:
             self.started -= 1
-            _load[proc] -= 1
+            processes.load[proc] -= 1
             raise
         self.runners[handle] = proc
         if not self._watch.add(handle):
@@ -284,11 +268,11 @@ class Pool:
 
     def _on_runner(self, handle: Any) -> None:
         proc = self.runners.pop(handle)
-        _load[proc] -= 1
+        processes.load[proc] -= 1
         try:
             how = handle.result(0)
         except BaseException as exc:
-            self.break_(_reason(exc, proc))
+            self.break_(processes.reason(exc, proc))
             return
         if how == runner.USED_UP and not self.broken:
             self._start_runner()
@@ -390,12 +374,17 @@ class Pool:
             self._lose()
 
     def kill(self, why: str, number: int) -> None:
-        """Lose all calls; end those that run by a signal to their processes. Return when they have ended."""
+        """Lose all calls; end those that run by a signal to their processes.
+
+        Return when they have ended and the callbacks have been made: joblib starts its next Parallel then.
+        """
         self.closed, self._open = True, False
         if self._tasks is not None and not self._why:
             self._why = why
             self._end_runners(number)
             self._lose()
+            if self.thread is not threading.current_thread():
+                processes.ends(self._ended, monotonic() + _GRACE)
 
     def _end_runners(self, number: int = signal.SIGKILL, alone: bool = False) -> None:
         """Cancel the runners, and end the processes of those that compute.
@@ -410,12 +399,12 @@ class Pool:
         for handle in list(self.runners):
             handle.cancel()
         until = monotonic() + _BRIEFLY
-        busy = [handle for handle in list(self.runners) if not _ends(handle, until)]
+        busy = [handle for handle in list(self.runners) if not processes.ends(handle, until)]
         for handle in busy:
             proc = self.runners.get(handle)
-            if proc and not (alone and _others(proc, handle.id)):
-                killed = _signal(proc, number)
-                _ends(handle, monotonic() + (_GRACE if killed else _BRIEFLY))
+            if proc and not (alone and processes.others(proc, handle.id)):
+                killed = processes.send_signal(proc, number)
+                processes.ends(handle, monotonic() + (_GRACE if killed else _BRIEFLY))
 
     def _lose(self) -> None:
         self.broken, self._open = self._why, False
@@ -434,50 +423,6 @@ class Pool:
                 pass
         except ChanClosed:
             pass  # it is empty
-
-
-def _ends(handle: Any, until: float) -> bool:
-    """Return True if a runner ends before a time."""
-    try:
-        handle.join(max(0.0, until - monotonic()))
-    except TimeoutError:
-        return False
-    return True
-
-
-def _others(proc: int, runner_id: int) -> bool:
-    """Return True if goroutines other than a runner have begun on a process."""
-    return any(
-        where == proc and started and id_ != runner_id
-        for id_, _, _, where, started, _, _ in _core.goroutines()
-    )
-
-
-def _signal(proc: int, number: int) -> bool:
-    """Send a signal to a process of the runtime; return False if there is none: it starts, or has just died."""
-    pid = _core.pids()[proc]
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def _least_loaded() -> int:
-    """Return the process for a runner: a worker with the fewest of them; the host where there are no workers."""
-    workers = host.workers() or range(1)
-    here = _core.proc()
-    return min(workers, key=lambda proc: (_load[proc], (proc - here - 1) % len(workers)))
-
-
-def _reason(exc: BaseException, proc: int) -> str:
-    if isinstance(exc, WorkerDied):
-        return f"{exc}; the calls of the Executor are lost"
-    if isinstance(exc, runner.InitializerFailed):
-        return f"the initializer of the Executor failed on worker {proc}: {exc}"
-    return f"the Executor's goroutine on worker {proc} ended: {exc!r}"
 
 
 def finish_all() -> None:
