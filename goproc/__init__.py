@@ -52,13 +52,13 @@ if TYPE_CHECKING:
     from goproc._group import Group as Group
     from goproc._monitor import Down as Down
     from goproc._monitor import monitor as monitor
-    from goproc._proc.host import main as main
-    from goproc._proc.host import proc as proc
-    from goproc._proc.host import procs as procs
-    from goproc._proc.host import run as run
-    from goproc._proc.host import runtime as runtime
-    from goproc._proc.host import workers as workers
     from goproc._recycle import recycle as recycle
+    from goproc._runtime import main as main
+    from goproc._runtime import proc as proc
+    from goproc._runtime import procs as procs
+    from goproc._runtime import run as run
+    from goproc._runtime import runtime as runtime
+    from goproc._runtime import workers as workers
     from goproc._sched.scheduler import sleep as sleep
     from goproc._sched.scheduler import yield_now as yield_now
     from goproc._select import Selected as Selected
@@ -119,7 +119,7 @@ _HOMES = {
     "goproc._goroutine": ("Goroutine", "current", "go", "goexit"),
     "goproc._group": ("Group",),
     "goproc._monitor": ("Down", "monitor"),
-    "goproc._proc.host": ("main", "proc", "procs", "run", "runtime", "workers"),
+    "goproc._runtime": ("main", "proc", "procs", "run", "runtime", "workers"),
     "goproc._recycle": ("recycle",),
     "goproc._sched.scheduler": ("sleep", "yield_now"),
     "goproc._select": ("Selected", "Selector", "default", "select"),

@@ -7,6 +7,7 @@ stands for which object of the core: chan= beside Chan, mutex= beside Mutex, and
 from __future__ import annotations
 
 from goproc import _deaths, _dump, _garbage, _life, _select, errors
+from goproc import _runtime as _runtime
 from goproc import _share as _share  # it is there before a program has used up its descriptors
 from goproc import sync as sync
 from goproc._pickling import carried, messages

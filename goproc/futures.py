@@ -25,7 +25,7 @@ from typing import Any, ParamSpec, TypeVar
 from goproc._executor.future import Future
 from goproc._executor.pool import MOST, Pool, Setup
 from goproc._executor.processes import Process
-from goproc._proc.host import procs
+from goproc._runtime import procs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

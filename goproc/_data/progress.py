@@ -112,7 +112,7 @@ def open_progress(progress: Any, total: int | None, description: str = "") -> Pr
         description = progress
     elif progress is not True:
         make = _checked_class(progress)
-    from goproc._proc.host import proc
+    from goproc._runtime import proc
 
     if proc() != 0:
         return Progress(_Sent(make, total, description), total)

@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from goproc import _goroutine as goroutine
+from goproc import _runtime
 from goproc._channel import chan
 from goproc._executor import processes, runner
 from goproc._executor.future import CallFuture, End
@@ -151,7 +152,7 @@ class Pool:
         wanted = self.setup.workers
         if not _core.attached():
             host.ensure(wanted or 0)
-        self.size = min(wanted or MOST, max(1, host.procs()))
+        self.size = min(wanted or MOST, max(1, _runtime.procs()))
         if self.setup.pending_at_most is not None:
             self._slots = Semaphore(self.setup.pending_at_most)
         self._ctx, self._cancel_ctx = context.with_cancel(context.background())

@@ -8,8 +8,8 @@ from collections import Counter
 from time import monotonic
 from typing import Any, NamedTuple
 
+from goproc import _runtime
 from goproc._executor import runner
-from goproc._proc import host
 from goproc.errors import WorkerDied
 from goproc.shm import _core
 
@@ -61,7 +61,7 @@ def send_signal(proc: int, number: int) -> bool:
 
 def least_loaded() -> int:
     """Return the process for a runner: a worker with the fewest of them; the host where there are no workers."""
-    workers = host.workers() or range(1)
+    workers = _runtime.workers() or range(1)
     here = _core.proc()
     return min(workers, key=lambda proc: (load[proc], (proc - here - 1) % len(workers)))
 

@@ -38,7 +38,6 @@ from goproc._proc import (
     topology,
 )
 from goproc._proc.zygote import INTERRUPTED, LIMIT, QUIT
-from goproc._public import public
 from goproc._sched import scheduler, slices
 from goproc.shm import _core, _keeper
 
@@ -47,7 +46,6 @@ __goproc_frames__ = "machinery"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
     from typing import NoReturn
 
 P = ParamSpec("P")
@@ -63,8 +61,6 @@ _ended = False  # the program is at its end: nothing starts any more
 _unwinding = False  # a runtime is being left: what its goroutines do at their end must not start another
 _forked = False  # this is a child that the program forked: nothing starts here
 _lock = threading.Lock()
-
-__all__ = ["main", "proc", "procs", "run", "runtime", "workers"]
 
 
 class _Runtime:
@@ -273,7 +269,7 @@ def _default_memory() -> int:
     return max(64 << 20, min(have // 4, _MEMORY_MOST))
 
 
-def _configured(
+def configured(
     procs: int | None = None,
     memory: int | str | None = None,
     pin: bool | None = None,
@@ -338,7 +334,7 @@ def ensure(procs_at_least: int = 0) -> None:
         return
     if _leaving is not None and _leaving is not threading.current_thread():
         _leaving.join()  # the scheduler has one state in a process, and that thread still uses it
-    new = _configured()
+    new = configured()
     if new.procs:
         new.procs = max(new.procs, procs_at_least)
     if threading.current_thread() is threading.main_thread():
@@ -563,159 +559,40 @@ def _end_with(status: int) -> None:
         fatal.end(status)
 
 
-# -- for everybody -------------------------------------------------------------------------------------------
+def enter(new: _Runtime) -> None:
+    """Start a runtime, if none runs."""
+    _core.check_fork()
+    if _core.attached():
+        where = "" if _core.proc() == 0 else f" (this is proc {_core.proc()}: start it in the main program)"
+        raise RuntimeError(f"a goproc runtime runs already, procs={_core.procs() - 1}{where}")
+    _start(new)
 
 
-@public
-class runtime:
-    """A runtime of a given size, for as long as a ``with`` block lasts.
-
-    Args:
-        procs: how many workers, the processes that run goroutines (0 to 255). Default: GOPROC_PROCS, else the CPUs
-            this program may use. With 0 goroutines run in this process, beside main: for a debugger.
-        memory: bytes of shared memory at most, or "512M", "4G". Default: GOPROC_MEMORY, else a quarter of the
-            machine's, at most 8 GiB.
-        pin: bind workers to CPUs, where there is one for each. Default: yes, unless GOPROC_PIN=0.
-        on_death: the policy when a worker dies (kill -9, a crash, no memory). Its goroutines are lost: their handles
-            raise WorkerDied, one without a handle is a panic. "restart": the worker is replaced; "continue": it is not;
-            "exit": the program ends with a report and status 2. Default: GOPROC_ON_DEATH, else "restart".
-        init: called without arguments in each process, the host included, before its first goroutine; a function or
-            "module:function". Default: GOPROC_INIT. If it fails in the host, `with` raises that; in a worker the program
-            ends as by a panic.
-        gpus: "auto" or numbers such as "0,1": CUDA_VISIBLE_DEVICES in each worker is one of them, in turn. Default:
-            GOPROC_GPUS. Where CUDA_VISIBLE_DEVICES is set, "auto" means the GPUs in it. The host keeps all.
-        per_gpu: at most so many workers on each GPU; it is also the default of procs. Default: GOPROC_PER_GPU.
-        quiet_deaths: say nothing on stderr about a worker that died, where the program goes on. Default: a line for each
-            death, unless GOPROC_QUIET_DEATHS=1.
-
-    Raises:
-        TypeError, ValueError: an argument is wrong or out of range.
-        RuntimeError: a runtime runs already; a program has one.
-        OSError: processes or memory are not to be had.
-
-    At the end of the block goroutines that have not ended are gone: those of this process are unwound (their
-    ``finally`` blocks run, goproc operations in them raise), the workers are ended. Channels and handles of the
-    runtime cannot be used any more.
-    """
-
-    def __init__(
-        self,
-        procs: int | None = None,
-        *,
-        memory: int | str | None = None,
-        pin: bool | None = None,
-        on_death: str | None = None,
-        init: Callable[[], object] | str | None = None,
-        gpus: str | list[int] | None = None,
-        per_gpu: int | None = None,
-        quiet_deaths: bool | None = None,
-    ) -> None:
-        self._new = _configured(procs, memory, pin, on_death, init, gpus, per_gpu, quiet_deaths)
-
-    def __enter__(self) -> runtime:
-        _core.check_fork()
-        if _core.attached():
-            where = (
-                "" if _core.proc() == 0 else f" (this is proc {_core.proc()}: start it in the main program)"
-            )
-            raise RuntimeError(f"a goproc runtime runs already, procs={_core.procs() - 1}{where}")
-        _start(self._new)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        if _running is not self._new:
-            return
-        if kind is _life.Goexit and self._new.hooked and not main_exit.interactive():
-            return  # main is about to be gone, but what it started goes on: see main_exit.py
-        if not _core.on_scheduler_thread() or scheduler.current is not scheduler.main:
-            raise RuntimeError("the goproc runtime must be left where it was entered: in its main goroutine")
-        if exc is not None and self._new.hooked:
-            main_exit.leave(exc)
-            self._new.interrupted = isinstance(exc, KeyboardInterrupt)
-        if exc is None:
-            main_exit.end_output()
-        survives = _core.survives()
-        if fatal.report_unread(briefly=kind is not None) and not survives:
-            _end_with(2)
-        _unwind(_stop())
-        if kind is None and isinstance(scheduler.main.interrupt, KeyboardInterrupt):
-            scheduler.raise_interrupt()  # it came while the runtime stopped
-
-    @property
-    def procs(self) -> int:
-        """Return the number of workers."""
-        return self._new.procs
-
-
-@public
-def run(
-    f: Callable[P, T],
-    /,
-    *args: Any,
-    procs: int | None = None,
-    memory: int | str | None = None,
-    pin: bool | None = None,
-    **kwargs: Any,
-) -> T:
-    """Call ``f(*args, **kwargs)`` as the main goroutine of a runtime of its own, and return its result.
+def leave(new: _Runtime, kind: type[BaseException] | None, exc: BaseException | None) -> None:
+    """End a runtime where its block ends.
 
     Args:
-        f: the function; procs, memory and pin as for runtime().
+        new: the runtime.
+        kind, exc: what the block raises, or None.
     """
-    with runtime(procs, memory=memory, pin=pin):
-        return f(*args, **kwargs)
+    if _running is not new:
+        return
+    if kind is _life.Goexit and new.hooked and not main_exit.interactive():
+        return  # main is about to be gone, but what it started goes on: see main_exit.py
+    if not _core.on_scheduler_thread() or scheduler.current is not scheduler.main:
+        raise RuntimeError("the goproc runtime must be left where it was entered: in its main goroutine")
+    if exc is not None and new.hooked:
+        main_exit.leave(exc)
+        new.interrupted = isinstance(exc, KeyboardInterrupt)
+    if exc is None:
+        main_exit.end_output()
+    survives = _core.survives()
+    if fatal.report_unread(briefly=kind is not None) and not survives:
+        _end_with(2)
+    _unwind(_stop())
+    if kind is None and isinstance(scheduler.main.interrupt, KeyboardInterrupt):
+        scheduler.raise_interrupt()  # it came while the runtime stopped
 
 
-@public
-def main(
-    f: Callable[[], Any] | None = None,
-    /,
-    *,
-    procs: int | None = None,
-    memory: int | str | None = None,
-    pin: bool | None = None,
-) -> Any:
-    """``@goproc.main`` before the last function of a script: call it there, as the main goroutine, if it is the script.
-
-    Where the file is imported instead, the function is left alone. It replaces the usual last two lines of a script
-    (``if __name__ ...``), and bounds the runtime: when the function returns, the program ends with what it returned as
-    its status, as sys.exit() has it.
-
-    Args:
-        f: takes no arguments; procs, memory and pin as for runtime(), given as ``@goproc.main(procs=4)``.
-    """
-    if f is None:
-        return lambda f: main(f, procs=procs, memory=memory, pin=pin)
-    if f.__module__ != "__main__" or _core.proc() != 0:
-        return f
-    sys.exit(run(f, procs=procs, memory=memory, pin=pin))
-
-
-@public
-def procs() -> int:
-    """Return the number of workers, the processes that run goroutines (Go's GOMAXPROCS). Start the runtime if need be.
-
-    With ``--procs 0`` there is none: goroutines run in the process of the script.
-    """
-    if not _core.attached():
-        ensure()
-    return _core.procs() - 1
-
-
-@public
-def workers() -> range:
-    """Return the numbers of the workers, for ``go.on(number)``: 1 to procs(). Start the runtime if need be."""
-    return range(1, procs() + 1)
-
-
-@public
-def proc() -> int:
-    """Return the number of the process that this runs on: 0 is the host, where the script and main run."""
-    return _core.proc()
-
-
-main_exit.hidden |= {run.__code__, main.__code__}
 early.find()
 scheduler.on_lost = _forget_lost
