@@ -769,6 +769,15 @@ enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0], LATE = 48 }; /* from 
 
 /* ---- running one */
 
+/* As module.c has it. */
+static bool attach(int memfd, uint32_t proc) {
+    if (gp_attach(memfd, proc) < 0 || gp_waiters_attach() < 0) return false;
+    gp_tell_attach();
+    gp_idle_attach();
+    gp_go_live();
+    return true;
+}
+
 /* What the victim takes from the system the first time would be most of what it does. */
 static void warm(void) {
     gp_ref refs[] = {gp_alloc(8, 0), gp_alloc(90, 0), gp_alloc(150, 0), gp_alloc(300, 0)};
@@ -787,7 +796,7 @@ static pid_t spawn(int memfd, uint32_t proc, const struct scenario *s) {
     gp_heap_detach(); /* the lists of the host, for its arena */
     memset(&gp, 0, sizeof gp);
     gp.memfd = memfd;
-    if (gp_attach(memfd, proc) < 0) abort();
+    if (!attach(memfd, proc)) abort();
     if (proc == PEER) {
         s->peer();
         raise(SIGSTOP);
@@ -813,7 +822,7 @@ static void run(const struct scenario *s, bool late, long every) {
     instruction = 0;
     memset(shared, 0, sizeof *shared);
     int memfd = gp_create(PROCS, 64 << 20, 1);
-    if (memfd < 0 || gp_attach(memfd, 0) < 0) {
+    if (memfd < 0 || !attach(memfd, 0)) {
         wrong("no segment: %d", memfd);
         return;
     }

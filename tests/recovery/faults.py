@@ -133,10 +133,10 @@ FAULTS = {
     ),
     # -- orders of stores in the operations themselves
     "the journal says nothing": Fault(
-        "core.h", "    gp_set(&j->op, op);\n", "    gp_set(&j->op, GP_OP_NONE);\n", "send to a receiver"
+        "mem/mem.h", "    gp_set(&j->op, op);\n", "    gp_set(&j->op, GP_OP_NONE);\n", "send to a receiver"
     ),
     "a lock is not announced": Fault(
-        "core.h", "    gp_set(&j->nlocks, n + 1);\n", "    gp_set(&j->nlocks, n);\n", "send, buffered"
+        "mem/mem.h", "    gp_set(&j->nlocks, n + 1);\n", "    gp_set(&j->nlocks, n);\n", "send, buffered"
     ),
     "a task is queued before it is in the ring": Fault(
         "proc/tasks.c",
