@@ -59,7 +59,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
 
     from greenlet import getcurrent
 
-    from goproc import _crashes, _dump, _goroutine, _life, _logs, _wiring  # noqa: F401 (it connects the core)
+    from goproc import _crashes, _dump, _life, _wiring  # noqa: F401 (it connects the core)
     from goproc._pickling import store
     from goproc._proc import inherited, interpreter, stdio, topology
     from goproc._sched import scheduler, slices
@@ -90,6 +90,8 @@ def _become(proc: int, config: Config, memfd: int) -> None:
     if config["interpreter"] is not None:
         interpreter.apply(config["interpreter"])
     if "logs" in config["extra"]:
+        from goproc import _logs
+
         _logs.connect(**config["extra"]["logs"])
     scheduler.start(_life.make, "scheduler", _leave)
     scheduler.on_retire = _retire
