@@ -36,6 +36,10 @@ _LOOK_SECONDS = (
 _EAGER = 16  # the first results of a lane are sent one by one
 
 
+class _Over(BaseException):
+    """Raised where a lane waits for a chunk: its station ends."""
+
+
 class Lane:
     """Calls the function for one item after the other."""
 
@@ -48,6 +52,7 @@ class Lane:
         self.oldest = 0.0  # when the first of them was there
         self.work = self.wait = self.seconds = 0.0
         self.slowest = 0
+        self.over: _Over | None = None  # what ends the wait for a chunk; None: there is no such wait
         self.ends_at = 0.0  # when the time of the running call ends; 0: no call runs, or there is no limit
         self.cancel: BaseException | None = None  # what interrupts the running call when its time ends
         self.sending = threading.Lock()
@@ -67,11 +72,26 @@ class Lane:
             if self.flusher is not None:
                 self.flusher.end()
 
+    def release(self) -> None:
+        """The station ends: do not wait for a chunk any more. From a goroutine of this process."""
+        if self.over is not None:
+            scheduler.interrupt(self.g, self.over)
+
     def _serve(self) -> None:
         chunks = self.way.chunks
         while True:
             since = monotonic()
-            chunk, there = chunks.recv_ok()
+            if self.station.ends:
+                return
+            self.over = _Over()
+            try:
+                chunk, there = chunks.recv_ok()
+            except _Over:
+                return
+            finally:
+                if self.g.interrupt is self.over:
+                    self.g.interrupt = None
+                self.over = None
             if not there or chunk is None:
                 return
             items = chunk[1]
@@ -270,6 +290,8 @@ class Lane:
             self.station.job.results.send(message)
         except (PickleError, OutOfSharedMemory) as error:
             self._send_each(Done(*message), error)
+        except ChanClosed:
+            raise Cancelled from None  # the map was dropped
         finally:
             if scheduler_shielded:
                 scheduler.shield(-1)
@@ -302,6 +324,8 @@ class Lane:
         except OutOfSharedMemory:
             brief = failure.pack_briefly(error)
             self.station.job.results.send((FAILED, self.way.number, brief, seconds, 0.0))
+        except ChanClosed:
+            raise Cancelled from None
         finally:
             scheduler.shield(-1)
 
@@ -344,5 +368,5 @@ class _Flusher:
             if lane.out and lane.sent == before and _core.attached():
                 try:
                     lane.flush()
-                except (ChanClosed, RuntimeStopped):  # nobody wants results any more
+                except (Cancelled, RuntimeStopped):  # nobody wants results any more
                     return

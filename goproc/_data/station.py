@@ -134,6 +134,9 @@ class Station:
             return False
         full = job.recycle is not None and self.items >= job.recycle
         self.ends = full or (job.memory is not None and self.items > 0 and _resident() > job.memory)
+        if self.ends:
+            for lane in self.lanes:
+                lane.release()
         return not self.ends
 
     def watch_time(self) -> None:

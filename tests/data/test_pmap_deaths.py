@@ -208,6 +208,13 @@ def test_recycle_replaces_a_process_after_so_many_items(lines: Lines) -> None:
     assert lines(text) == ["True", "5 True"]
 
 
+def test_recycle_where_calls_share_a_process(lines: Lines) -> None:
+    text = """
+        print(list(pmap(abs, range(60), recycle=7, workers=5, ahead=8)) == list(range(60)))
+    """
+    assert lines(text) == ["True"]
+
+
 def test_memory_replaces_a_process_that_has_grown(lines: Lines) -> None:
     text = """
         kept = []
