@@ -59,6 +59,9 @@ class Plan(NamedTuple):
     spread: bool = False  # results are collections, of which the members are yielded
 
 
+_LEAVE_SECONDS = 1.0  # that a map waits for a process to be replaced
+
+
 class Engine:
     """Runs one map. One goroutine or thread at a time calls it, but for stats()."""
 
@@ -78,6 +81,9 @@ class Engine:
         self.inbox: deque[tuple[Any, ...]] = deque()  # messages that were received and not read
         self.delayed: list[Delayed] = []  # a heap
         self.ends: deque[int] = deque()  # stations that were seen to have ended
+        self.leaving: dict[
+            int, float
+        ] = {}  # stations whose process is to be replaced, and how long the map waits for that
         self.letters: deque[Failure] = deque()  # that the channel of on_error= has not taken yet
         self.keys: Keys | None = None
         if plan.key is not None:
@@ -351,7 +357,9 @@ class Engine:
 
     def wait(self) -> None:
         """Wait until something has come, a station has ended, or a delay is over. From any thread."""
-        timeout = max(0.0, self.delayed[0].due - monotonic()) if self.delayed else None
+        since = monotonic()
+        dues = [*self.leaving.values(), *(delayed.due for delayed in self.delayed[:1])]
+        timeout = max(0.0, min(dues) - since) if dues else None
         stations = [number for number, handle in enumerate(self.lanes.handles) if handle is not None]
         cases = [self.door, *(self.lanes.handles[number] for number in stations)]
         channel = self.source.channel
@@ -360,8 +368,9 @@ class Engine:
         try:
             index, message, there = Selector(*cases).select(timeout)
         except TimeoutError:
-            if timeout is None or not self.delayed or monotonic() < self.delayed[0].due:
+            if timeout is None or monotonic() < since + timeout:
                 raise
+            self._keep_processes()
             return
         if index > len(stations):
             self.source.receive(message, there)
@@ -369,6 +378,13 @@ class Engine:
             self.ends.append(stations[index - 1])
         elif there and message is not None:
             self.inbox.append(message)
+
+    def _keep_processes(self) -> None:
+        """Go on with processes that cannot be replaced in time: other goroutines that have begun there do not end."""
+        for station, until in list(self.leaving.items()):
+            if monotonic() >= until:
+                del self.leaving[station]
+                _core.retire(self.lanes.places[station], False)
 
     def wake(self) -> None:
         """End a wait() in another thread."""
@@ -390,8 +406,11 @@ class Engine:
         if error is not None and not isinstance(error, WorkerDied):
             self.fatal = True
             raise raisable(error)
+        self.leaving.pop(station, None)
         if end is not None and end.how == RECYCLED:
             self.lanes.recover(station, None)
+            if self.lanes.places[station] != 0:
+                self.leaving[station] = monotonic() + _LEAVE_SECONDS
         else:
             self._met_death(station, error)
         self.lanes.spread()

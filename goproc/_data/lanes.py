@@ -287,7 +287,9 @@ class Lanes:
         try:
             return handle.result(), None
         except BaseException as exc:
-            return None, exc
+            return None, exc.with_traceback(
+                None
+            )  # whose frames would keep the map until the cyclic collector runs
 
     def in_init(self, station: int) -> bool:
         """Return True if the station was in the map's init()."""
