@@ -44,9 +44,9 @@ class WaitGroup(_core.WaitGroup):
 
         If it panics the counter is left alone, so that wait() cannot return before the program ends.
         """
-        waiting = Waiting(
-            "wg", self, self
-        )  # the core adds one to the counter in the step that creates the goroutine
+        _core.refuse_stale(self)
+        # The core adds one to the counter in the step that creates the goroutine.
+        waiting = Waiting("wg", self, self)
         return _spawn(f, args, kwargs, _name_of(f), -1, sys._getframe(1), waiting)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:

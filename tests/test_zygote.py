@@ -172,9 +172,9 @@ def test_workers_are_the_hosts_alike(start: Start, monkeypatch: pytest.MonkeyPat
         assert seen["omp"] == "1"
         assert seen["sigmask"] == []
         assert seen["extra"] == {"key": [1, "two"]}
-        # 0, 1, 2, the segment, and the folder being listed: no control socket, no pidfd, no pipe of the
-        # zygote's
-        assert len(seen["fds"]) == 5
+        # 0, 1, 2, the segment, the file for the stacks of crashes, and the folder being listed: no control socket, no
+        # pidfd, no pipe of the zygote's
+        assert len(seen["fds"]) == 6
     assert [value for _, _, _, value in z.of(zygote.DIED)] == [0, 0]
 
 
