@@ -58,7 +58,8 @@ class Executor(_base.Executor):
             this is the first use of goproc, so many workers start. A runtime that runs already gets no more: with fewer
             workers than `max_workers`, as many calls run at once as there are workers.
         mp_context: accepted, so that it can stand where a ProcessPoolExecutor stood; unused.
-        initializer: called in each process before its first call. If it raises, the Executor is broken.
+        initializer: called in each process before its first call. Calls see the globals of the script that it has set. If
+            it raises, the Executor is broken.
         initargs: the arguments of `initializer`.
         max_tasks_per_child: a process is replaced after so many calls.
         max_pending: submit() blocks while so many calls have been submitted and not ended. Default: no limit.

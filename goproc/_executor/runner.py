@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from goproc import _goroutine as goroutine
 from goproc import _life
+from goproc._executor.initialized import Initialized, take_back
 from goproc._pickling import homes
 from goproc._proc import fatal, forked, stdio
 from goproc._sched import scheduler
@@ -47,14 +48,13 @@ def run(
     Returns:
         USED_UP after as many calls, else ENDED.
     """
-    if initializer is not None:
-        _initialize(initializer, initargs)
+    initialized = None if initializer is None else _initialize(initializer, initargs)
     g = scheduler.current
     left = -1 if calls_at_most is None else calls_at_most
     for promise, call in tasks:
         if _core.promise_claim(promise):
             try:
-                _answer(g, promise, call)
+                _answer(g, promise, call, initialized)
             finally:
                 if slots is not None:
                     slots.release()
@@ -65,9 +65,12 @@ def run(
     return ENDED
 
 
-def _initialize(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> None:
+def _initialize(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> Initialized:
     try:
+        initialized = Initialized(initializer)
         initializer(*initargs)
+        initialized.note()
+        return initialized
     except Cancelled:
         raise
     except BaseException as exc:
@@ -78,10 +81,11 @@ def _initialize(initializer: Callable[..., object], initargs: tuple[Any, ...]) -
         raise InitializerFailed(f"{type(exc).__name__}: {fatal.first_line(exc)}") from None
 
 
-def _answer(g: G, promise: Any, call: Any) -> None:
+def _answer(g: G, promise: Any, call: Any, initialized: Initialized | None) -> None:
     """Make a call, and keep the promise of its outcome."""
     try:
         f, args, kwargs = _life.open_call(call)
+        kept = () if initialized is None else initialized.give((f, *args))
     except Cancelled:
         raise
     except BaseException as exc:
@@ -99,6 +103,8 @@ def _answer(g: G, promise: Any, call: Any) -> None:
             raise
         return
     finally:
+        take_back(kept)
+        kept = ()  # it would hold globals that _tidy_up() empties
         _tidy_up(g)
     if forked.is_child:
         forked.leave(None)
