@@ -209,7 +209,7 @@ def _combined(f: Callable[[T, T], T], partials: list[T], given: dict[str, Any]) 
 
 
 class _Fill(_Around):
-    """Write the results for a range of rows into the output. Return nothing."""
+    """Write the result for one slice into the output. Return nothing. That of slice 0 is there."""
 
     __slots__ = ("axis", "out", "rows")
 
@@ -227,7 +227,8 @@ class _Fill(_Around):
         super().__setstate__(own)
 
     def __call__(self, index: int) -> None:
-        self.out[index] = self.f(self.rows.value.take(index, self.axis))
+        if index:
+            self.out[index] = self.f(self.rows.value.take(index, self.axis))
 
 
 class _First(_Around):
@@ -276,12 +277,13 @@ def pmap_array(f: Callable[..., Any], a: NDArray[Any], axis: int = 0, **given: A
     n = a.shape[axis]
     if n == 0:
         return shared_array((0,), a.dtype)
-    with PMap[Any](options("pmap_array()", _First(f), ([a.take(0, axis)],), {**given, "total": None})) as one:
+    first_given = {**given, "total": None, "progress": None}
+    with PMap[Any](options("pmap_array()", _First(f), ([a.take(0, axis)],), first_given)) as one:
         first = next(one)
     out = shared_array((n, *first.shape), first.dtype)
     out[0] = first
-    rest = range(1, n)
-    with PMap[None](options("pmap_array()", _Fill(f, share(a), out, axis), (rest,), given)) as ends:
+    fill = _Fill(f, share(a), out, axis)
+    with PMap[None](options("pmap_array()", fill, (range(n),), given)) as ends:
         for _ in ends:
             pass
     return out

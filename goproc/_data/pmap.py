@@ -368,6 +368,9 @@ def options(
         iterables: where its items come from.
         given: arguments of pmap() by name; the others have their defaults.
     """
+    for name in given:
+        if name not in _DEFAULTS:
+            raise TypeError(f"{where} got an unexpected keyword argument {name!r}")
     every = {**_DEFAULTS, **given}
     rules = policy(where, **{name: every.pop(name) for name in _RULES})
     return Options(where, f, iterables, rules, **every)

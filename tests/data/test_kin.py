@@ -123,3 +123,23 @@ def test_pmap_array_writes_into_one_array():
     assert pmap_array(numpy.sum, a[:0]).shape == (0,)
     with pytest.raises(ValueError, match="axis=2"):
         pmap_array(numpy.sum, a, axis=2)
+
+
+def test_pmap_array_names_the_slice_that_failed(capfd):
+    numpy = pytest.importorskip("numpy")
+
+    def total(row):
+        if row[0] == 6:
+            raise ValueError("six")
+        return row.sum()
+
+    with pytest.raises(ValueError, match="six") as caught:
+        pmap_array(total, numpy.arange(12.0).reshape(6, 2))
+    assert "item 3: 3" in caught.value.__notes__
+    pmap_array(numpy.sum, numpy.arange(12.0).reshape(6, 2), progress="rows")
+    assert capfd.readouterr().err == "rows, 6/6\n"
+
+
+def test_an_unknown_option_is_named():
+    with pytest.raises(TypeError, match=r"^pfilter\(\) got an unexpected keyword argument 'chunks'$"):
+        pfilter(str, [1], chunks=3)
