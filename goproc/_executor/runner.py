@@ -61,8 +61,18 @@ def run(
             left -= 1
         del promise, call
         if left == 0:
+            _retire(g)
             return USED_UP
     return ENDED
+
+
+def _retire(g: G) -> None:
+    """Have the process replaced when this goroutine has ended, unless others run there: they may wait for ever."""
+    from goproc._executor.processes import others
+
+    proc = _core.proc()
+    if proc and not others(proc, g.id):
+        _core.retire(proc, True)
 
 
 def _initialize(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> Initialized:
