@@ -131,13 +131,13 @@ def test_goroutines_that_compute_everywhere(start: Start) -> None:
     script = """
         from goproc import chan, go
         ready = chan(3)
-        def burn():
-            ready.send(1)
+        def burn(tell):
+            tell()
             while True: pass
-        for p in range(3): go.on(p)(burn)
+        def told(): ready.send(1)
+        for p in range(3): go.on(p)(burn, told)
         for p in range(3): ready.recv()
-        print("ready", flush=True)
-        burn()
+        burn(lambda: print("ready", flush=True))
     """
     with start(script, procs=3) as program:
         program.wait_for("ready")

@@ -160,13 +160,11 @@ def test_supervisors_that_die(chaos: Run) -> None:
         killer = go.local(chaos, 0.05)
         sleep(0.7)  # nothing to wait on: time for deaths
         calm(killer)
-        recent = []
-        until = time.monotonic() + 20
-        while len(set(recent[-50:])) != 1 or len(recent) < 50 or recent[-1] != runs.load():
-            assert time.monotonic() < until, (set(recent[-50:]), runs.load())
-            recent.append(beats.recv(timeout=10))
-        before = {beats.recv(timeout=10) for _ in range(100)}
-        assert len(before) == 1, before
+        until = time.monotonic() + 30
+        recent = set()
+        while recent != {runs.load()}:  # the last death may be told of late, and what it sent is in the buffer
+            assert time.monotonic() < until, (recent, runs.load())
+            recent = {beats.recv(timeout=10) for _ in range(100)}
     while beats.try_recv()[1]: pass
     sleep(0.05)  # nothing to wait on: no child goes on
     assert not len(beats)
