@@ -30,7 +30,7 @@ def table(customers: int, purchases: int) -> pd.DataFrame:
 
 
 def features(bought: pd.DataFrame, customer: int) -> dict[str, float]:
-    """What is known of one customer; the table is the same for all calls, and travels once."""
+    """Return the row of one customer; the table is the same for all calls, and travels once."""
     mine = bought[bought.customer == customer]
     by_hour = mine.groupby("hour").amount.sum()
     return {

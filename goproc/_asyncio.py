@@ -41,7 +41,7 @@ _in_a_row = 0
 
 
 class _Waiter:
-    """What a task waits for."""
+    """The future of a task that waits, and its loop."""
 
     __slots__ = ("future", "loop")
 

@@ -10,7 +10,7 @@ MOST_RETRIES = (1 << 16) - 1  # a task has 16 bits for them; so many are as good
 
 
 class Limits(NamedTuple):
-    """What go.opts(timeout=..., grace=..., retries=...) has set for one call."""
+    """The options that go.opts(timeout=..., grace=..., retries=...) has set for one call."""
 
     timeout: float  # seconds from its start; infinity: no limit
     grace: float  # seconds from its cancellation to the end of its process

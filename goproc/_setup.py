@@ -1,4 +1,4 @@
-"""What a process does before its first goroutine: the function of ``--init``, and the choice of its GPU."""
+"""The set-up of a process before its first goroutine: the function of ``--init``, and the choice of its GPU."""
 
 from __future__ import annotations
 

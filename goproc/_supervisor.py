@@ -52,7 +52,7 @@ _PATIENCE = 1.0  # seconds that children have to end after Ctrl-C
 
 
 class _Starter:
-    """What Supervisor.opts() returns: Supervisor.go() with options."""
+    """Supervisor.go() with options, as Supervisor.opts() returns it."""
 
     __slots__ = ("_labels", "_name", "_proc", "_restart", "_shutdown", "_supervisor")
 

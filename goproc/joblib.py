@@ -206,7 +206,7 @@ def _worker_count() -> int:
 
 @dataclass(frozen=True)
 class _Begin:
-    """What each process does before its first call."""
+    """Set up a process before its first call."""
 
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]

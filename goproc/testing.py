@@ -114,7 +114,7 @@ def check(before: Snapshot, timeout: float) -> None:
 
 
 class Snapshot(NamedTuple):
-    """What this program holds outside of Python's memory."""
+    """Resources that this program holds outside of Python's memory."""
 
     running: bool
     goroutines: dict[int, str]  # by number, of all processes

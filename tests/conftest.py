@@ -400,7 +400,7 @@ def _mappings() -> list[str]:
 
 
 class Snapshot:
-    """What this program holds outside of Python's memory."""
+    """Resources that this program holds outside of Python's memory."""
 
     def __init__(self) -> None:
         self.processes = set(_descendants())

@@ -1,4 +1,4 @@
-"""What tests need to see and no program does: who waits on an object; and waiting for a condition.
+"""A look at the waiters of an object, which only tests need; and waiting for a condition.
 
 A test that has to know that a goroutine of some process *is* blocked cannot ask it, and to sleep for a while and hope
 is what makes tests flaky.
@@ -16,7 +16,7 @@ from goproc.shm import _core
 
 
 def waiters(handle: Any) -> tuple[int, int]:
-    """How many wait on a channel, wait group or goroutine, of all processes: (receivers or waiters, senders)."""
+    """Count the waiters on a channel, wait group or goroutine, of all processes: (receivers or waiters, senders)."""
     return _core.waiting(handle)
 
 

@@ -342,7 +342,7 @@ def test_more_than_the_channel_holds_while_a_handler_is_slow(run: Run) -> None:
 
 
 def test_a_goroutine_that_configures_logging_itself(run: Run) -> None:
-    """What it adds is called in its worker, once, and basicConfig() is what it is in the script: already done."""
+    """A handler that a worker adds is called there, once; basicConfig() is already done there, as in the script."""
     script = (
         KEEP
         + """

@@ -1,4 +1,4 @@
-"""What workers and event loops do in a notebook: logs, warnings, awaiting in a cell, interrupts, a panic, a restart."""
+"""Workers and event loops in a notebook: logs, warnings, awaiting in a cell, interrupts, a panic, a restart."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def test_a_pipeline_whose_stages_write(runtime2: Any) -> None:
 
 
 def test_the_first_to_send_it_on_may_have_written(runtime2: Any) -> None:
-    """What a goroutine got from a channel, changed, and sent on, is not copied for that."""
+    """An array that a goroutine got from a channel, changed, and sent on, is not copied for that."""
 
     def change(array: Any, to: Any) -> None:
         array += 1

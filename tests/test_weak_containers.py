@@ -14,7 +14,7 @@ from goproc import chan, go
 
 
 class Node:
-    """Has a hash of its own."""
+    """An object with a hash of its own."""
 
     def __init__(self, name: str) -> None:
         self.name = name

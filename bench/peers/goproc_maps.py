@@ -39,7 +39,7 @@ def items(count: int, seconds: float) -> dict[str, Any]:
 
 
 def share_of_ideal(count: int, seconds: float) -> dict[str, Any]:
-    """What part of the time of a pmap two processes would need that do nothing else."""
+    """Return the ideal time of two processes that do nothing else, divided by the time of a pmap."""
     n = iterations(seconds)
     with goproc.runtime(procs=2):
         _time(100, n)

@@ -17,7 +17,7 @@ COLUMNS = 8
 
 
 class Place(NamedTuple):
-    """Where a board is: what a worker needs to map it."""
+    """The place of a board, from which a worker maps it."""
 
     pid: int
     fd: int
@@ -40,7 +40,7 @@ class Board:
 
     @property
     def place(self) -> Place:
-        """Where a worker finds it."""
+        """The place from which a worker maps the board."""
         return Place(os.getpid(), self._fd, self.rows)
 
     def row(self, number: int) -> memoryview:

@@ -1,4 +1,4 @@
-"""How a map ends: by close(), by being dropped, by an exception."""
+"""The end of a map: by close(), by being dropped, by an exception."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Delayed(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What the engine is told: the options of a map, checked."""
+    """The options of a map, checked, as the engine gets them."""
 
     job: Job
     policy: Policy
@@ -348,7 +348,7 @@ class Engine:
     # -- waiting
 
     def go_on(self) -> None:
-        """What is left to be done before advance() makes progress: send dead letters, or wait."""
+        """Make progress of advance() possible: send dead letters, or wait."""
         if self.letters:
             self.post()
         else:

@@ -1,4 +1,4 @@
-"""What a function is, in texts that are equal in each run of the same program: its name, code, defaults, captured values.
+"""The identity of a function, in texts that are equal in each run of the same program: its name, code, defaults, captured values.
 
 The names of files and the numbers of lines are left out, so that a comment, or another folder, does not make it another
 function. Of the values that it captures constants count, and functions of the script by what they are. Other objects count

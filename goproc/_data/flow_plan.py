@@ -92,17 +92,17 @@ class Node:
 
     @property
     def workers(self) -> int:
-        """How many goroutines it has."""
+        """The number of its goroutines."""
         return self.stages[0].workers if self.kind in (LOOP, PLAIN) else 1
 
     @property
     def calls(self) -> int:
-        """How many items its first stage may have in hand."""
+        """The number of items that its first stage may have in hand."""
         return self.stages[0].calls if self.kind in (LOOP, POOL, PLAIN) else 1
 
     @property
     def width(self) -> int:
-        """How many rows each of its workers has."""
+        """The number of rows that each of its workers has."""
         return max(1, len(self.stages))
 
     def rows(self, stage: int) -> range:

@@ -60,7 +60,7 @@ class Turns(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What a worker is told.
+    """The orders of a worker.
 
     Attributes:
         steps: the stages that it runs: the first calls for items of the edge, the others for results of the one before.
@@ -84,7 +84,7 @@ class Work(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """What a worker that has failed returns.
+    """The result of a worker that has failed.
 
     Attributes:
         step: the number of the step that failed.

@@ -1,4 +1,4 @@
-"""What the host and the stations of a map tell each other."""
+"""The messages between the host and the stations of a map."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENDED, INIT_FAILED, EXIT_FAILED, RECYCLED = range(4)  # how a station ended
 
 
 class Job(NamedTuple):
-    """What a station is told of its map.
+    """The part of a map that its stations know.
 
     Attributes:
         f: the function of the map.
@@ -47,7 +47,7 @@ class Job(NamedTuple):
 
 
 class Way(NamedTuple):
-    """What a lane shares with the host.
+    """The objects that a lane shares with the host.
 
     Attributes:
         number: of the lane.
@@ -93,7 +93,7 @@ class Failed(NamedTuple):
 
 
 class End(NamedTuple):
-    """How a station ended: what its goroutine returns."""
+    """The end of a station, as its goroutine returns it."""
 
     how: int
     error: tuple[Any, ...] | None = None

@@ -1,4 +1,4 @@
-"""What a call of the data layer does when it fails: the options that its maps and stages share, checked, and Failure.
+"""The treatment of calls of the data layer that fail: the options that its maps and stages share, checked, and Failure.
 
 A time limit, further attempts after a delay, and one of four ways to report an item that failed for good.
 """

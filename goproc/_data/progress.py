@@ -31,7 +31,7 @@ _CLOSE_SECONDS = 5.0  # how long a map on a worker waits for the host to draw th
 
 
 class Counts(NamedTuple):
-    """How far a map is."""
+    """The counts of a map."""
 
     done: int
     failed: int
@@ -154,7 +154,7 @@ def _tqdm() -> Any:
 
 
 class _View:
-    """Where counts are shown.
+    """A place that shows counts.
 
     Attributes:
         seconds: the time between two calls of show().

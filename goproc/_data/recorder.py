@@ -1,4 +1,4 @@
-"""How results come from the workers to the engine of a map: straight, or through a checkpoint.
+"""The way of results from the workers to the engine of a map: straight, or through a checkpoint.
 
 With a checkpoint a thread takes the messages of the workers, also while nobody is in next(). It writes the results, and
 hands a message on when what it tells is committed.

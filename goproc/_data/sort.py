@@ -38,7 +38,7 @@ _FRAME = 32 << 10  # bytes of pickles that are written, and read, at once, about
 
 
 class Order(NamedTuple):
-    """How items are sorted."""
+    """The order of the items of a sort."""
 
     key: Callable[[Any], Any] | None
     reverse: bool

@@ -1,4 +1,4 @@
-"""Where the items of a map come from."""
+"""The source of the items of a map."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Stage(NamedTuple):
 
     @property
     def calls(self) -> int:
-        """How many calls run at once."""
+        """The number of calls that run at once."""
         threads = self.options.threads if self.options is not None else None
         return max(1, self.workers) * (threads or 1)
 

@@ -1,4 +1,4 @@
-"""What a map counts: its statistics, and how large its chunks should be."""
+"""The counts of a map: its statistics, and the size of its chunks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _GROWTH = 4
 
 
 class ProcSeconds(NamedTuple):
-    """How one process has spent its time in a map.
+    """The time that one process has spent in a map.
 
     Attributes:
         work: seconds in which calls ran; with several calls at once the sum.
@@ -124,7 +124,7 @@ class Pace:
 
     @property
     def ahead(self) -> int:
-        """How many items may be drawn and not yielded."""
+        """The number of items that may be drawn and not yielded."""
         if self._ahead is not None:
             return self._ahead
         return max(min(4 * self._lanes * self.chunk, MOST_AHEAD), self._lanes)

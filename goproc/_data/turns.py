@@ -1,4 +1,4 @@
-"""Whose turn it is in a process that makes calls for maps.
+"""The turns of maps in a process that makes calls for several.
 
 A call of a map has its process to itself. While it runs, the process is reserved: it begins no goroutine but those that
 the call itself has started there. Several maps in one process take turns, a chunk at a time.

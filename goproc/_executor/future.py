@@ -37,7 +37,7 @@ _new = tuple.__new__  # makes a named tuple without the call of its own __new__
 
 
 class _Promise(_core.Outcome[T], _BaseFuture[T]):  # type: ignore[misc]  # both have a _state; CallFuture has its own
-    """What all futures of goproc are: a promise, which `select` takes, and which arrives elsewhere as a handle."""
+    """The base of all futures of goproc: a promise, which `select` takes, and which arrives elsewhere as a handle."""
 
     __goproc_handle__ = True
 

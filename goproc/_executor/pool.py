@@ -39,7 +39,7 @@ exiting = False  # the interpreter ends: nothing is submitted any more
 
 
 class Setup(NamedTuple):
-    """What a pool is made with; see Executor."""
+    """The arguments of a pool; see Executor."""
 
     workers: int | None
     initializer: Callable[..., object] | None

@@ -38,7 +38,7 @@ class Field(NamedTuple):
 
 
 class Struct(NamedTuple):
-    """What the statement of a class gave to the metaclass."""
+    """The arguments that the statement of a class gave to the metaclass."""
 
     fields: list[Field]
     options: dict[str, Any]

@@ -1,4 +1,4 @@
-"""How a flow ends: at its end, by a failure, or early. Nobody hangs, and no goroutine is left (conftest checks that)."""
+"""The end of a flow: complete, by a failure, or early. Nobody hangs, and no goroutine is left (conftest checks that)."""
 
 import gc
 import itertools

@@ -205,7 +205,7 @@ print("end")
 
 
 def test_bars_on_a_terminal_stay_in_lines_of_their_own(tmp_path):
-    """What a terminal shows in the end: each bar once, none with the rest of another behind it."""
+    """In the end a terminal shows each bar once, none with the rest of another behind it."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     pid, fd = pty.fork()

@@ -778,7 +778,7 @@ static bool attach(int memfd, uint32_t proc) {
     return true;
 }
 
-/* What the victim takes from the system the first time would be most of what it does. */
+/* Memory that the victim takes from the system for the first time would be most of its steps. */
 static void warm(void) {
     gp_ref refs[] = {gp_alloc(8, 0), gp_alloc(90, 0), gp_alloc(150, 0), gp_alloc(300, 0)};
     for (unsigned i = 0; i < sizeof refs / sizeof refs[0]; i++) gp_free(refs[i]);

@@ -213,7 +213,7 @@ def test_recycled_and_killed(chaos: Run) -> None:
 
 
 def test_groups_and_locks(chaos: Run) -> None:
-    """Whoever waits for a group or a lock goes on."""
+    """Waiters for a group or a lock go on."""
     text = """
     lock, count = Mutex(), Atomic(0)
     def work(n):

@@ -27,7 +27,7 @@ ENDS = "; the worker is replaced\n"
 
 
 def lines_of(run: Run, text: str, **options: object) -> str:
-    """What a script writes to stderr that ends well."""
+    """Return the stderr of a script that ends well."""
     done = run(HEAD + text, **options)
     assert (done.status, done.out) == (0, ""), done
     return done.err

@@ -22,7 +22,7 @@ static uint64_t proc_tag(uint32_t proc) {
     return GP_TAG(GP_TAG_PROC, ((uint64_t)(gp_get(&gp_proc_at(proc)->incarnation) & 0x1fffff) << 16) | (proc + 1));
 }
 
-/* What holds whenever the lock is free: the ring is within its bounds; who could go on does not wait. */
+/* The invariant whenever the lock is free: the ring is within its bounds; who could go on does not wait. */
 static inline bool consistent(const struct gp_object *c) {
     uint64_t used = gp_get(&c->tail) - gp_get(&c->head);
     if (used > c->cap) return false;
@@ -194,7 +194,7 @@ void gp_message_drop(const struct gp_message *m) {
     gp_free(block);
 }
 
-/* Who dropped this object before may have died on the way: what does not belong to it any more is freed, or another's. */
+/* An earlier dropper may have died on the way: a block that does not belong to the object any more is freed, or another's. */
 static void drop_of(const struct gp_message *m, uint64_t owner) {
     if (m->block && gp_tag(m->block) == owner) gp_message_drop(m);
 }

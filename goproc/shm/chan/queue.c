@@ -69,7 +69,7 @@ uint32_t gp_queued(const struct gp_object *o, bool send) {
     return n;
 }
 
-/* What is granted to a waiter is its process's: a reader or units. A writer is named by `owner`. */
+/* A granted reader lock or unit belongs to the waiter's process. `owner` names a writer. */
 void gp_add_share(struct gp_object *o, const struct gp_sudog *s) {
     bool semaphore = gp_get(&o->kind) == GP_KIND_SEMAPHORE;
     if (!semaphore && (gp_get(&o->kind) != GP_KIND_RWMUTEX || s->send)) return;

@@ -387,7 +387,7 @@ static int status_of_zombie(pid_t pid) {
     return status ? status : -1;
 }
 
-/* What the dead held must not wait for the answer to how it died. */
+/* The repair of locks must not wait for the answer how the process died. */
 static void note_the_dead(void) {
     for (uint32_t proc = 1; proc < gp.nprocs; proc++) {
         struct pollfd *p = &mine.fds[2 + proc];

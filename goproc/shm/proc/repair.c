@@ -76,7 +76,7 @@ static void empty_partition(uint32_t proc) {
     memset(gp.base + at + GP_PART_INBOX, 0, (used + 511) / 512 * 64);
 }
 
-/* What of its memory is still in use: pages of its arena, and its rings. */
+/* Bytes of its memory that are still in use: pages of its arena, and its rings. */
 static uint64_t committed_by(uint32_t proc) {
     const struct gp_queue *q = &gp_proc_at(proc)->queue;
     uint64_t arena = gp_arena_at(proc), bytes = sizeof(gp_ref) * ((uint64_t)gp_get(&q->slots[0]) + gp_get(&q->slots[1]));

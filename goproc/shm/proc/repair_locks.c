@@ -181,7 +181,7 @@ static void own(const struct gp_journal *j, uint64_t tag) {
     if (block) gp_own(block, tag);
 }
 
-/* What the shares come to where `value` is this */
+/* The sum of the shares where `value` is this */
 static int64_t shared(int64_t value, const struct gp_object *o) {
     if (gp_get(&o->kind) == GP_KIND_SEMAPHORE) return (int64_t)gp_get(&o->size) - value;
     return value < 0 ? 0 : value;

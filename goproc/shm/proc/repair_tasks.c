@@ -72,7 +72,7 @@ static struct gp_object *tracker(gp_ref ref, enum gp_kind kind) {
     return ref && gp_object_check(ref) && gp_get(&((struct gp_object *)gp_at(ref))->kind) == kind ? gp_at(ref) : NULL;
 }
 
-/* What the goroutine would have done at its end. The tree of contexts follows when all are done. */
+/* Do for the goroutine the work of its end. The tree of contexts follows when all are done. */
 static bool tell_trackers(const uint32_t refs[GP_TRACKERS], struct search *s) {
     struct gp_object *node = tracker(refs[GP_TRACK_GROUP], GP_KIND_CHAN), *place = tracker(refs[GP_TRACK_PLACE], GP_KIND_SEMAPHORE),
                      *count = tracker(refs[GP_TRACK_COUNT], GP_KIND_WAITGROUP);

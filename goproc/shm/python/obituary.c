@@ -23,7 +23,7 @@ static PyObject *goroutines_of(const struct gp_death *r) {
     return all;
 }
 
-/* What death() returns, or None: it is not kept any more */
+/* The record that death() returns; None: the record is not kept any more */
 static PyObject *death_facts(uint64_t number) {
     if (number == 0 || number > gp_acquire(&gp.head->deaths)) Py_RETURN_NONE;
     struct gp_death *r = gp_death_at(number), *copy = PyMem_Malloc(GP_DEATH_BYTES);

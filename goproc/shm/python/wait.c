@@ -131,7 +131,7 @@ static PyObject *park_begin(struct wait_spec *w, uint32_t waiter, uint64_t until
     return r;
 }
 
-/* What hooks.parked does where all went well and there is no timer; without a bytecode in which a signal could come. */
+/* The part of hooks.parked for a wait that went well and had no timer, without a bytecode in which a signal could come. */
 static int park_end_plain(PyObject *goroutine) {
     static PyObject *scheduling, *told, *waits_on;
     if (!waits_on && (!(scheduling = PyUnicode_InternFromString("scheduling")) || !(told = PyUnicode_InternFromString("told")) ||
