@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+from abc import ABC, abstractmethod
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -153,7 +154,7 @@ def _tqdm() -> Any:
 # -- views ---------------------------------------------------------------------------------------------------
 
 
-class _View:
+class _View(ABC):
     """A place that shows counts.
 
     Attributes:
@@ -163,9 +164,9 @@ class _View:
     __slots__ = ()
     seconds = _DRAW_SECONDS
 
+    @abstractmethod
     def show(self, counts: Counts) -> None:
         """Show the counts."""
-        raise NotImplementedError
 
     def end(self, counts: Counts) -> None:
         """Show no more. The counts were shown just now."""
