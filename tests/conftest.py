@@ -1,8 +1,4 @@
-"""What every test has: a watchdog, a check that nothing is left behind, and runtimes to share.
-
-The watchdog is a plain thread. When a test takes too long it prints every stack it can get at, in this process and in
-the workers, ends the processes that this one started, and this one: a hang must never look like a slow machine.
-Should the hung thread hold the GIL, no thread of Python runs, and faulthandler's own timer ends the process.
+"""What every test has: a watchdog (watch.py), a check that nothing is left behind, and runtimes to share.
 
 A test gets a runtime by asking for `runtime0` (goroutines run in this process), `runtime1`, `runtime2` or `runtime4`. It lives on for the next test that asks for
 the same size; a test that does not ask finds none running.
@@ -11,40 +7,25 @@ the same size; a test that does not ask finds none running.
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import functools
 import gc
-import importlib.util
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import programs
-import psutil
 import pytest
+from watch import MARK, descendants, dumpable, loaded, read, watchdog
 
 SECONDS = 60.0
-GRACE = 20.0  # for the watchdog's own report, before faulthandler ends the process
+SILENCE, LONG_SILENCE = 420.0, 4000.0  # more than the longest test may take
 SETTLE = 5.0  # at most, for what is released asynchronously
-MARK = "TEST_SESSION_OF_GOPROC"  # in the environment of all that descends from this process
-
-STATUS_HUNG = 70
-
-
-def _loaded(name: str) -> Any:
-    """Return the module of goproc's if it has been imported, or None. A name that no module has is an error."""
-    module = sys.modules.get(name)
-    assert module is not None or importlib.util.find_spec(name) is not None, name
-    return module
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -68,25 +49,30 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--long"):
         os.environ["GOPROC_TEST_LONG"] = "1"  # read where the number of examples is decided, at import
     # Capturing is suspended at this point: this is the real standard error.
-    _watchdog.stderr = os.dup(2)
-    _watchdog.directory = Path(tempfile.mkdtemp(prefix="goproc-tests-"))
-    _watchdog.start()
+    watchdog.stderr = os.dup(2)
+    watchdog.directory = Path(tempfile.mkdtemp(prefix="goproc-tests-"))
+    watchdog.start()
+    if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
+        from distribution import Silence
+
+        config.pluginmanager.register(
+            Silence(watchdog, LONG_SILENCE if config.getoption("--long") else SILENCE)
+        )
 
 
 def pytest_unconfigure() -> None:
-    _watchdog.arm("the end of the session", SECONDS)
+    watchdog.arm("the end of the session", SECONDS)
     runtimes.stop()
-    _watchdog.disarm()
-    if _watchdog.directory is not None:
-        shutil.rmtree(_watchdog.directory, ignore_errors=True)
+    watchdog.disarm()
+    if watchdog.directory is not None:
+        shutil.rmtree(watchdog.directory, ignore_errors=True)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With ``-n 2`` each process gets whole files: their tests share runtimes."""
-    from xdist.scheduler import LoadFileScheduling
+    from distribution import WholeFiles
 
-    return LoadFileScheduling(config, log)
+    return WholeFiles(config, log)
 
 
 def pytest_collection_finish() -> None:
@@ -97,11 +83,11 @@ def pytest_collection_finish() -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     marker = item.get_closest_marker("watchdog")
-    _watchdog.arm(item.nodeid, float(marker.args[0]) if marker else SECONDS)
+    watchdog.arm(item.nodeid, float(marker.args[0]) if marker else SECONDS)
     try:
         return (yield)
     finally:
-        _watchdog.disarm()
+        watchdog.disarm()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -113,163 +99,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 _failed = pytest.StashKey[bool]()
-
-
-# -- watchdog ---------------------------------------------------------------------------------------------------------
-
-
-class Watchdog(threading.Thread):
-    """Ends the process with every stack it can get when a test takes too long."""
-
-    def __init__(self) -> None:
-        super().__init__(name="watchdog", daemon=True)
-        self.stderr = 2
-        self.directory: Path | None = (
-            None  # workers that can dump themselves have a file here, named by their pid
-        )
-        self._changed = threading.Condition()
-        self._deadline: float | None = None
-        self._name = ""
-
-    def arm(self, name: str, seconds: float) -> None:
-        with self._changed:
-            self._name, self._deadline = name, time.monotonic() + seconds
-            self._changed.notify()
-        faulthandler.dump_traceback_later(seconds + GRACE, exit=True, file=self.stderr)
-
-    def disarm(self) -> None:
-        faulthandler.cancel_dump_traceback_later()
-        with self._changed:
-            self._deadline = None
-            self._changed.notify()
-
-    def run(self) -> None:
-        with self._changed:
-            while self._deadline is None or time.monotonic() < self._deadline:
-                self._changed.wait(None if self._deadline is None else self._deadline - time.monotonic())
-        self.bark()
-
-    def bark(self) -> None:
-        try:
-            self._say(f"\n\n===== {self._name}: time is up =====")
-            for report in (self._threads, self._goroutines, self._memory, self._processes):
-                try:
-                    report()
-                except Exception:
-                    self._say(traceback.format_exc())
-        finally:
-            for pid in _descendants():
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
-            self._say("===== end of the report =====")
-            os._exit(STATUS_HUNG)
-
-    def _say(self, text: str) -> None:
-        os.write(self.stderr, (text.rstrip("\n") + "\n").encode("utf-8", "backslashreplace"))
-
-    def _threads(self) -> None:
-        self._say(f"\n-- threads of process {os.getpid()}")
-        faulthandler.dump_traceback(file=self.stderr, all_threads=True)
-
-    def _goroutines(self) -> None:
-        scheduler = _loaded("goproc._sched.scheduler")
-        if scheduler is not None:
-            self._say("\n-- goroutines of this process\n" + describe_goroutines(scheduler))
-
-    def _memory(self) -> None:
-        core = _loaded("goproc.shm._core")
-        if core is not None and core.attached():
-            self._say(f"\n-- census: {core.census()}\n   pids: {core.pids()}")
-
-    def _processes(self) -> None:
-        for pid in _descendants():
-            self._say(f"\n-- process {pid}: {_read(f'/proc/{pid}/cmdline').replace(chr(0), ' ')}")
-            kept = (
-                "Name",
-                "State",
-                "PPid",
-                "Threads",
-                "SigPnd",
-                "SigBlk",
-                "SigCgt",
-                "voluntary",
-                "nonvoluntary",
-            )
-            status = [line for line in _read(f"/proc/{pid}/status").splitlines() if line.startswith(kept)]
-            self._say("; ".join(" ".join(line.split()) for line in status))
-            self._say(
-                f"wchan: {_read(f'/proc/{pid}/wchan')}  syscall: {_read(f'/proc/{pid}/syscall').strip()}"
-            )
-            dump = self.directory / str(pid) if self.directory else None
-            if dump is not None and dump.exists():
-                os.kill(pid, signal.SIGUSR2)  # its goroutines, if Python code can still run there
-                time.sleep(0.3)
-                os.kill(pid, signal.SIGUSR1)  # its stack in any case
-                time.sleep(0.2)
-                self._say(dump.read_text(errors="replace") or "(it wrote nothing)")
-            if shutil.which("gdb"):
-                command = ["gdb", "-p", str(pid), "-batch", "-nx", "-ex", "thread apply all bt 12"]
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    found = subprocess.run(command, capture_output=True, text=True, timeout=8)
-                    lines = [line for line in found.stdout.splitlines() if line.startswith(("#", "Thread"))]
-                    self._say("\n".join(lines[:60]))
-
-
-def describe_goroutines(scheduler: Any) -> str:
-    lines = [
-        f"run queue: {[g.id for g in scheduler.runq]}, current: {scheduler.current.id}, idle: {scheduler.idling}"
-    ]
-    for g in [scheduler.main, *scheduler.started.values()]:
-        state = f"waits: {g.reason} on {_show(g.waits_on)}" if g.parked else "does not wait"
-        lines.append(f"goroutine {g.id} {g.name!r}: {state}; interrupt={g.interrupt!r}")
-        frame = getattr(g.greenlet, "gr_frame", None)
-        if frame is not None:
-            lines += [line.rstrip() for line in traceback.format_stack(frame)[-6:]]
-    return "\n".join(lines)
-
-
-def _show(thing: object) -> str:
-    try:
-        return repr(thing)
-    except Exception as error:
-        return f"{type(thing).__name__} (repr: {error!r})"
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(errors="replace")
-    except OSError as error:
-        return f"({error.strerror})"
-
-
-_watchdog = Watchdog()
-
-
-def _dumpable(directory: str) -> None:
-    """Have the calling worker write its stacks to a file on SIGUSR1 and SIGUSR2. Runs as a goroutine of each."""
-    import faulthandler
-    import os
-    import signal
-    import sys
-    import traceback
-
-    file = open(os.path.join(directory, str(os.getpid())), "w")  # noqa: SIM115 (as long as the process)
-    faulthandler.register(signal.SIGUSR1, file=file, all_threads=True)
-
-    def goroutines(number, frame):
-        scheduler = sys.modules["goproc._sched.scheduler"]
-        ready = [g.id for g in scheduler.runq]
-        file.write(
-            f"goroutines: run queue {ready}, current {scheduler.current.id}, idle {scheduler.idling}\n"
-        )
-        for g in list(scheduler.started.values()):
-            file.write(f"goroutine {g.id} {g.name!r} parked={g.parked} {g.reason} {g.interrupt!r}\n")
-            stack = getattr(g.greenlet, "gr_frame", None)
-            if stack is not None:
-                file.write("".join(traceback.format_stack(stack)[-6:]))
-        file.flush()
-
-    signal.signal(signal.SIGUSR2, goroutines)
 
 
 # -- runtimes ---------------------------------------------------------------------------------------------------------
@@ -303,10 +132,10 @@ class Runtimes:
                 if time.monotonic() > deadline:
                     raise AssertionError(f"workers did not start: {_core.pids()}")
                 goproc.sleep(0.002)
-            define = type(_dumpable)(_dumpable.__code__, {"__builtins__": __builtins__}, "_dumpable")
+            define = type(dumpable)(dumpable.__code__, {"__builtins__": __builtins__}, "dumpable")
             define.__module__ = "__main__"  # by value: a worker must not import this file, and pytest with it
             for p in goproc.workers():
-                goproc.go.on(p)(define, str(_watchdog.directory)).result(30)
+                goproc.go.on(p)(define, str(watchdog.directory)).result(30)
         except BaseException:
             running.__exit__(None, None, None)
             raise
@@ -360,32 +189,6 @@ def long(request: pytest.FixtureRequest) -> bool:
 # -- nothing is left --------------------------------------------------------------------------------------------------
 
 
-def _descendants() -> list[int]:
-    """Pids of the processes that this one started, directly or not: also those whose parents are dead."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit() or int(entry) in _foreign or int(entry) == os.getpid():
-            continue
-        try:
-            with open(f"/proc/{entry}/environ", "rb") as file:
-                environment = file.read()
-            ours = _mark() in environment.split(b"\0") or psutil.Process(int(entry)).ppid() == os.getpid()
-        except (OSError, psutil.Error):
-            continue
-        if ours:
-            found.append(int(entry))
-        else:
-            _foreign.add(int(entry))
-    return found
-
-
-_foreign: set[int] = set()  # processes that are none of ours, and so will never be
-
-
-def _mark() -> bytes:
-    return f"{MARK}={os.getpid()}".encode()
-
-
 def _fds() -> dict[str, str]:
     found = {}
     for fd in os.listdir("/proc/self/fd"):
@@ -403,16 +206,16 @@ class Snapshot:
     """Resources that this program holds outside of Python's memory."""
 
     def __init__(self) -> None:
-        self.processes = set(_descendants())
+        self.processes = set(descendants())
         self.fds = _fds()
         self.mappings = _mappings()
         self.census = self._census()
-        scheduler = _loaded("goproc._sched.scheduler")
+        scheduler = loaded("goproc._sched.scheduler")
         self.goroutines = list(scheduler.started.values()) if scheduler is not None else []
 
     @staticmethod
     def _census() -> dict[str, int]:
-        core = _loaded("goproc.shm._core")
+        core = loaded("goproc.shm._core")
         if core is None or not core.attached():
             return {}
         core.collect()
@@ -422,7 +225,7 @@ class Snapshot:
         """What there is more of than before, in words."""
         found = []
         for pid in sorted(self.processes - before.processes):
-            found.append(f"process {pid}: {_read(f'/proc/{pid}/cmdline').replace(chr(0), ' ') or '(zombie)'}")
+            found.append(f"process {pid}: {read(f'/proc/{pid}/cmdline').replace(chr(0), ' ') or '(zombie)'}")
         if len(self.fds) > len(before.fds):
             new = {fd: target for fd, target in self.fds.items() if before.fds.get(fd) != target}
             found.append(f"file descriptors: {new}")
@@ -441,7 +244,7 @@ def _settled(before: Snapshot) -> list[str]:
     """What is left once all that comes by itself, or with a collection of cycles in some process, has come."""
     start = time.monotonic()
     ask = 0.03
-    carried = _loaded("goproc._pickling.carried")
+    carried = loaded("goproc._pickling.carried")
     if carried is not None:
         carried.entries.clear()  # the copies of what lives on in this process
     while left := Snapshot().growth(before):
@@ -471,7 +274,7 @@ def _collect_in_workers() -> None:
 
 def _end_goroutines(before: Snapshot) -> None:
     """So that one failed test does not spoil those that come after it."""
-    scheduler = _loaded("goproc._sched.scheduler")
+    scheduler = loaded("goproc._sched.scheduler")
     if scheduler is not None:
         import goproc
 

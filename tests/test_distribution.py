@@ -1,0 +1,91 @@
+"""distribution.py: a run whose processes die or hang ends, and names the tests by which they did."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CONFTEST = f"""
+import os, sys
+import pytest
+sys.path.insert(0, {str(HERE)!r})
+from watch import MARK, watchdog
+from distribution import Silence, WholeFiles
+silence = None
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):
+        os.environ[MARK] = str(os.getpid())
+        watchdog.stderr = os.dup(2)
+        watchdog.start()
+        global silence
+        silence = Silence(watchdog, 40)
+        config.pluginmanager.register(silence)
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logstart(nodeid):
+    if nodeid == "test_hang.py::test_it[1]" and silence is not None:
+        silence.seconds = 2
+        silence.pytest_runtest_logstart(nodeid)
+
+def pytest_unconfigure():
+    watchdog.disarm()
+
+def pytest_xdist_make_scheduler(config, log):
+    return WholeFiles(config, log)
+"""
+TESTS = """
+import os, pytest, subprocess, sys, time
+@pytest.mark.parametrize("n", range({}))
+def test_it(n):
+    {}
+"""
+
+
+def session(folder: Path, **files: tuple[int, str]) -> subprocess.CompletedProcess[str]:
+    """Run files of so many tests, each with a line of code, on two processes."""
+    (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    for name, (n, line) in files.items():
+        (folder / f"test_{name}.py").write_text(TESTS.format(n, line))
+    line = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider"]
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=50)
+
+
+def failed(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line.split()[1] for line in done.stdout.splitlines() if line.startswith("FAILED ")]
+
+
+def test_a_death_is_one_failed_test_and_all_others_run(tmp_path: Path) -> None:
+    """The process that dies has run a file to its end, and has files of one test left."""
+    crash = "n != 1 or os._exit(70)"
+    done = session(tmp_path, a=(4, "pass"), b=(4, "pass"), c=(3, crash), d=(1, "pass"), e=(1, "pass"))
+    assert done.returncode == 1 and "1 failed, 12 passed" in done.stdout, done
+    assert failed(done) == ["test_c.py::test_it[1]"], done
+
+
+def test_tests_that_end_their_processes_run_once_each(tmp_path: Path) -> None:
+    done = session(tmp_path, a=(4, "n % 2 or os._exit(70)"), b=(3, "pass"), c=(2, "n == 0 or os._exit(70)"))
+    assert done.returncode == 1 and "3 failed, 6 passed" in done.stdout, done
+    assert sorted(failed(done)) == ["test_a.py::test_it[0]", "test_a.py::test_it[2]", "test_c.py::test_it[1]"]
+
+
+def test_a_run_in_which_nothing_happens_any_more_is_ended(tmp_path: Path) -> None:
+    """A process that hangs without a watchdog of its own; with it end those that it has started."""
+    hang = f"""if n == 1:
+        child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        with open({str(tmp_path / "pid")!r}, "w") as file: file.write(str(child.pid))
+        time.sleep(1000)"""
+    done = session(tmp_path, a=(3, "pass"), hang=(3, hang))
+    assert done.returncode == 70, done
+    found = re.search(
+        r"no test has begun or ended for 2 s; tests that have begun and not ended: (.*): time is up",
+        done.stderr,
+    )
+    assert found and "test_hang.py::test_it[1]" in found[1], done
+    pid = int((tmp_path / "pid").read_text())
+    state = Path(f"/proc/{pid}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] in "ZX"
