@@ -168,7 +168,7 @@ class _View(ABC):
     def show(self, counts: Counts) -> None:
         """Show the counts."""
 
-    def end(self, counts: Counts) -> None:
+    def end(self, counts: Counts) -> None:  # noqa: B027 - a view without a bar has nothing to end
         """Show no more. The counts were shown just now."""
 
 
