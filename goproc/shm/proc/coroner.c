@@ -70,6 +70,7 @@ static struct {
     bool over;                   /* nothing is to be watched any more */
     struct record late;          /* a death that waits for the report of another worker, until `late_until`; kind 0: none */
     uint64_t late_until;
+    struct gp_dead end;          /* the program ends because of this death: that has been claimed, and is to be reported */
 } mine;
 
 static int parent; /* of a process that is to die with it */
@@ -241,9 +242,20 @@ static bool carrying_on(uint32_t proc) {
     return (h->on_death != GP_DEATH_EXIT || retired(proc)) && !gp_get(&h->stop) && !gp_get(&h->fatal);
 }
 
+static bool last_one(uint32_t proc);
+
+/* If the program ends because of the death, claim that before anybody can meet what the dead one held: who takes a lock of
+ * its gets OwnerDied, and must not be the one that reports. */
+static void claim_end(uint32_t proc) {
+    struct gp_dead d = gp_repair_dead(proc);
+    bool ends = gp_repair_panics(&d) || (last_one(proc) && !retired(proc));
+    if (ends && claim() == 0) mine.end = d;
+}
+
 static void note(uint32_t proc) {
     if (mine.noted[proc]) return;
     mine.noted[proc] = true;
+    claim_end(proc);
     gp_repair_note(proc);
 }
 
@@ -289,8 +301,19 @@ static bool last_one(uint32_t proc) {
     return true;
 }
 
+static struct gp_death death_of(const struct record *r) {
+    const struct gp_proc *p = gp_proc_at(r->proc);
+    struct gp_death how = {
+        .proc = r->proc, .pid = r->pid, .status = r->value, .when = gp_now(), .memory = mine.memory[r->proc],
+        .incarnation = gp_get(&p->incarnation), .timed_out = timed_out(r), .running = running(r->proc),
+    };
+    how.retired = retired(r->proc) && r->value == 0;
+    if (how.timed_out) how.overdue = gp_get(&p->kill_for);
+    return how;
+}
+
+/* After claim() */
 static bool panic(const struct gp_dead *d, const struct gp_death *how) {
-    if (claim()) return true; /* another process ends the program already */
     kill_workers();
     report_panic(d, how);
     leave(2);
@@ -301,19 +324,13 @@ static bool panic(const struct gp_dead *d, const struct gp_death *how) {
 static bool carry_on(const struct record *r) {
     static struct gp_dead dead;
     uint32_t proc = r->proc;
-    struct gp_death how = {
-        .proc = proc, .pid = r->pid, .status = r->value, .when = gp_now(), .memory = mine.memory[proc],
-        .incarnation = gp_get(&gp_proc_at(proc)->incarnation), .timed_out = timed_out(r), .running = running(proc),
-    };
-    how.retired = retired(proc) && r->value == 0;
-    if (how.timed_out) how.overdue = gp_get(&gp_proc_at(proc)->kill_for);
-    note(proc);
+    struct gp_death how = death_of(r);
     forget(proc);
     mine.pids[proc] = 0;
     mine.memory[proc] = 0;
     dead.replaced = how.retired || gp.head->on_death == GP_DEATH_RESTART;
     if (!gp_repair(&dead, &how, notice)) return !mine.over;
-    if (dead.panics) return panic(&dead, &how);
+    if (dead.panics) return claim() ? true : panic(&dead, &how); /* else another process ends the program already */
     mine.noted[proc] = false;
     if (dead.replaced) replace(proc);
     say_death(&dead);
@@ -325,10 +342,21 @@ static bool carry_on(const struct record *r) {
 
 /* ---- a death */
 
+static bool end_claimed(const struct record *r) {
+    struct gp_death how = death_of(r);
+    if (mine.end.panics) return panic(&mine.end, &how);
+    kill_workers();
+    report_death(r);
+    leave(2);
+    return false;
+}
+
 /* false: nothing is to be watched any more */
 static bool on_death(const struct record *r) {
     struct gp_header *h = gp.head;
     if (gp_get(&h->stop)) return true;
+    if (carrying_on(r->proc)) note(r->proc);
+    if (mine.end.proc) return mine.end.proc == r->proc ? end_claimed(r) : true;
     if (retired(r->proc) && r->value == 0 && !gp_get(&h->fatal)) return carry_on(r);
     if (h->on_death != GP_DEATH_EXIT && carrying_on(r->proc) && !in_a_loop(r) && !last_one(r->proc)) return carry_on(r);
     uint32_t by = claim();
@@ -404,7 +432,8 @@ static bool look_at(uint32_t proc) {
     struct record r = {.kind = DIED, .proc = proc, .pid = mine.pids[proc], .value = mine.status[proc]};
     if (!mine.told[proc]) {
         uint64_t gone = mine.gone[proc], now = gp_now();
-        if (!gone || (carrying_on(proc) && now < gone + RECORD_NS)) return true; /* the record says more than the kernel does */
+        if (!gone) return true;
+        if ((carrying_on(proc) || mine.end.proc == proc) && now < gone + RECORD_NS) return true; /* the record says more than the kernel */
         r.value = status_of_zombie(r.pid);
         if (r.value < 0 && now < gone + RECORD_NS) return true;
     }
@@ -485,7 +514,7 @@ static int look(int ms) {
 
 /* In the midst of a repair, which waits for a lock: somebody else may have died with another one. */
 static bool notice(void) {
-    if (gp_get(&gp.head->stop) || gp_get(&coroner.stop)) return false;
+    if (gp_get(&gp.head->stop) || gp_get(&coroner.stop) || gp_get(&gp.head->fatal)) return false; /* nobody is repaired any more */
     if (look(0) >= 0 && !read_records()) mine.over = true;
     note_the_dead();
     return !mine.over;

@@ -9,7 +9,7 @@
 
 static bool (*notice_deaths)(void);
 
-static struct gp_dead dead_of(uint32_t proc) {
+struct gp_dead gp_repair_dead(uint32_t proc) {
     uint32_t incarnation = gp_get(&gp_proc_at(proc)->incarnation) & 0x1fffff;
     return (struct gp_dead){.proc = proc, .word = incarnation << 10 | (proc + 1),
                             .tag = GP_TAG(GP_TAG_PROC, (uint64_t)incarnation << 16 | (proc + 1))};
@@ -129,7 +129,7 @@ static void reset(const struct gp_dead *d) {
 /* ---- the whole */
 
 void gp_repair_note(uint32_t proc) {
-    struct gp_dead d = dead_of(proc);
+    struct gp_dead d = gp_repair_dead(proc);
     if (!(gp_get(&gp.head->crash_epoch) & 1)) atomic_fetch_add(&gp.head->crash_epoch, 1);
     gp_release(&gp_proc_at(proc)->state, GP_P_DEAD);
     gp_repair_locks(&d);
@@ -138,7 +138,7 @@ void gp_repair_note(uint32_t proc) {
 
 bool gp_repair(struct gp_dead *d, const struct gp_death *how, bool (*notice)(void)) {
     bool replaced = d->replaced;
-    *d = dead_of(how->proc);
+    *d = gp_repair_dead(how->proc);
     d->replaced = replaced;
     notice_deaths = notice;
     d->death = how->retired ? 0 : gp_death_begin(how);

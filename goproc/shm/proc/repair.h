@@ -34,6 +34,7 @@ struct gp_dead {
 };
 
 /* ---- repair.c */
+struct gp_dead gp_repair_dead(uint32_t proc);  /* for the steps */
 void gp_repair_note(uint32_t proc);            /* it has died: step 1 */
 /* the other steps; false: the runtime ends meanwhile. `notice` looks for further deaths, and notes them */
 bool gp_repair(struct gp_dead *d, const struct gp_death *how, bool (*notice)(void));
@@ -63,6 +64,7 @@ bool gp_repair_tree(void);
 
 /* ---- repair_tasks.c */
 bool gp_repair_tasks(struct gp_dead *d, const struct gp_death *how);
+bool gp_repair_panics(struct gp_dead *d);      /* before step 1: true if that will end in a panic for sure; `d` says which */
 
 /* ---- repair_heap.c */
 bool gp_repair_heap(const struct gp_dead *d);

@@ -49,6 +49,28 @@ static void panic(struct gp_dead *d, gp_ref ref) {
     d->labels[n] = 0;
 }
 
+/* True if the loss of the task is a panic, whatever else is lost: there is no handle of its goroutine, and never was one
+ * outside of it. Nothing is changed, and no lock is waited for. */
+static bool is_panic(gp_ref ref) {
+    const struct gp_task *t = task_at(ref);
+    if (gp_get(&t->started) != GP_STARTED || gp_get(&t->retries) || gp_get(&t->tracker[GP_TRACK_GROUP])) return false;
+    if (!is_statement(t->site) || !gp_object_check(t->object)) return false;
+    struct gp_object *o = gp_at(t->object);
+    bool its_own = gp_get(&o->gen) == t->gen && gp_get(&o->kind) == GP_KIND_GOROUTINE;
+    return its_own && gp_acquire(&o->state) < GP_G_OK && !gp_held(o);
+}
+
+static void find_panic(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
+    struct gp_dead *d = arg;
+    if (d->panics || object || !(gp_get(&b->len) >> 56 & GP_BLOCK_TASK) || bytes < GP_BLOCK_HEAD + sizeof(struct gp_task)) return;
+    if (gp_get(&b->tag) == d->tag && is_panic(gp_ref_of(b))) panic(d, gp_ref_of(b));
+}
+
+bool gp_repair_panics(struct gp_dead *d) {
+    gp_heap_each(find_panic, d);
+    return d->panics;
+}
+
 static void set_outcome(struct gp_object *o, gp_ref ref, bool told, const struct search *s) {
     struct gp_task *t = task_at(ref);
     struct gp_obituary obituary = {
