@@ -26,7 +26,7 @@
 #include <stdint.h>
 
 #define GP_MAGIC 0x31636f72706f67ULL /* "goproc1" */
-#define GP_ABI 8u                    /* raised with every change of this file */
+#define GP_ABI 9u                    /* raised with every change of this file */
 #define GP_LINE 64u
 #define GP_MAX_PROCS 256u
 #define GP_OBSERVER GP_MAX_PROCS     /* in place of a proc's number: a command that looks at the segment from outside */
@@ -185,7 +185,7 @@ struct gp_object {
     gp_ref ring;                 /* channel: block with cap messages; goroutine: its outcome; context: the cause; rwmutex and
                                     semaphore: block with an int64 for each proc, how many readers or units are its: sync.c */
     union {
-        _Atomic uint32_t state;    /* goroutine: enum gp_goroutine_state */
+        _Atomic uint32_t state;    /* goroutine: enum gp_goroutine_state; copy: GP_G_OK once it has its message */
         _Atomic uint32_t ctx_prev; /* context: sibling, while it is in its parent's list; under the tree's lock */
     };
     /* line 1 */

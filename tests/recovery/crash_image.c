@@ -224,6 +224,12 @@ static void check_shares(const struct gp_object *o) {
     note(o->ring);
 }
 
+static void check_copy(const struct gp_object *o) {
+    const struct gp_message *m = (const struct gp_message *)gp_payload(o->ring);
+    if (gp_get(&o->state) != GP_G_OK) wrong("a copy that nobody finishes");
+    note(m->block);
+}
+
 static void check_object(struct gp_object *o) {
     uint32_t waiting, kind = gp_get(&o->kind);
     if (gp_get(&o->lock)) wrong("object %x stays locked by %x", gp_ref_of(o), gp_get(&o->lock));
@@ -247,7 +253,8 @@ static void check_object(struct gp_object *o) {
     if (kind == GP_KIND_SEMAPHORE && waiting && (int64_t)gp_sudog_at(gp_get(&o->recvq_first))->n <= gp_get(&o->value))
         wrong("somebody waits for units that are free");
     if (kind == GP_KIND_BARRIER && gp_get(&o->value) != (int64_t)waiting) wrong("a barrier counts %lld of %u", (long long)gp_get(&o->value), waiting);
-    if (kind == GP_KIND_GOROUTINE && o->ring) note(o->ring);
+    if ((kind == GP_KIND_GOROUTINE || kind == GP_KIND_COPY) && o->ring) note(o->ring);
+    if (kind == GP_KIND_COPY) check_copy(o);
 }
 
 /* Garbage in the middle of its end: it is dropped as far as it still has something. */
@@ -707,6 +714,19 @@ static void begin_it(void) {
 }
 static void end_it(void) { gp_outcome_set(object(0), GP_G_OK, shared->task[0]); }
 
+/* a buffer that was received becomes a copy: buffers.c, give_block() */
+static gp_ref buffer;
+static void receive_buffer(void) { buffer = gp_alloc(9000, GP_BLOCK_ALIGNED); }
+static void copy_it(void) {
+    gp_ref ref = gp_object_alloc(GP_KIND_COPY), block = gp_alloc(sizeof(struct gp_message), 0);
+    struct gp_object *o = gp_at(ref);
+    struct gp_message m = {.codec = GP_CODEC_BYTES, .block = buffer};
+    atomic_fetch_or(&o->holders[0], 1 << VICTIM);
+    gp_copy_begin(o, block);
+    gp_own(buffer, GP_TAG(GP_TAG_RESULT, ref));
+    gp_copy_fill(o, &m, 9000);
+}
+
 static const struct scenario scenarios[] = {
     {"send, buffered", one_buffered, nothing, nothing, send_once},
     {"send to a receiver", one_buffered, peer_receives, nothing, send_once},
@@ -755,6 +775,7 @@ static const struct scenario scenarios[] = {
     {"reclaim", free_pages, nothing, nothing, reclaim},
     {"context, cancel", tree_of_contexts, peer_waits_for_end, nothing, cancel_tree},
     {"context, link", tree_of_contexts, nothing, nothing, link_context},
+    {"copy", nothing, nothing, receive_buffer, copy_it},
     {"timer, set", a_timer, peer_receives, nothing, set_timer},
     /* the peer waits for what the victim has: it is made to after the victim took it */
     {"give up in front", one_unbuffered, peers_receive, queue_mine, give_up_mine},
@@ -765,7 +786,7 @@ static const struct scenario scenarios[] = {
     {"rwmutex, runlock, writers wait", a_rwmutex, queue_lockers, read_lock, read_unlock},
     {"semaphore, release, others wait", a_semaphore, queue_acquirers, acquire_all, release_all},
 };
-enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0], LATE = 48 }; /* from here on the victim is first */
+enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0], LATE = 49 }; /* from here on the victim is first */
 
 /* ---- running one */
 

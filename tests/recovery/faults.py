@@ -117,6 +117,15 @@ FAULTS = {
     "it stays in its queues": Fault(
         QUEUES, "if (gp_repair_linked(o, sd)) gp_unlink(o, sd);", "if (false) {}", "receive and wait"
     ),
+    "a copy that is not finished leaks": Fault(
+        HEAP,
+        "return GP_TAG_KIND(tag) == GP_TAG_RESULT && gp_object_check(ref) && unfinished(gp_at(ref), d);",
+        "return false;",
+        "copy",
+    ),
+    "a copy that is not finished stays": Fault(
+        HEAP, "if (kind == 0 || unfinished(o, d)) {", "if (kind == 0) {", "copy"
+    ),
     "its blocks leak": Fault(HEAP, "gp_heap_each(free_block, (void *)(uintptr_t)d);", "", "memory"),
     "its handles count": Fault(
         HEAP, "if (held) atomic_fetch_and(&o->holders[d->proc / 64], ~bit);", "", "send, buffered"

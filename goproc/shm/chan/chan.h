@@ -136,6 +136,8 @@ bool gp_unheld(struct gp_object *o);                                            
 bool gp_outcome_unread(const struct gp_object *o);                              /* failed, and nobody has heard of it */
 bool gp_garbage_dropped(void);       /* has a dropped message listed such a one, or a copy, that no process holds? Once. */
 bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref block); /* false: no handle is left */
+void gp_copy_begin(struct gp_object *o, gp_ref block);                              /* the block is to hold its message */
+void gp_copy_fill(struct gp_object *o, const struct gp_message *m, uint64_t bytes); /* that it takes of memory */
 bool gp_promise_claim(struct gp_object *o); /* true: it was queued, and nobody else will keep it but who breaks it */
 bool gp_promise_keep(struct gp_object *o, enum gp_goroutine_state state, gp_ref block); /* false: it has an outcome already */
 bool gp_outcome_over(const struct gp_object *o); /* no goroutine refers to it: it has ended, or there never was one */

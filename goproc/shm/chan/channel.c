@@ -217,6 +217,22 @@ void gp_outcome_drop(struct gp_object *o) {
     gp_free(block);
 }
 
+/* ---- copies. Until it is filled only its maker knows of it: should that die, all that has the copy's tag goes with it. */
+
+void gp_copy_begin(struct gp_object *o, gp_ref block) {
+    memset(gp_payload(block), 0, sizeof(struct gp_message));
+    gp_own(block, GP_TAG(GP_TAG_RESULT, gp_ref_of(o)));
+    gp_set(&o->proc, gp.proc + 1);
+    o->ring = block;
+}
+
+void gp_copy_fill(struct gp_object *o, const struct gp_message *m, uint64_t bytes) {
+    if (m->block) gp_own(m->block, GP_TAG(GP_TAG_RESULT, gp_ref_of(o)));
+    memcpy(gp_payload(o->ring), m, sizeof *m);
+    gp_set(&o->value, (int64_t)bytes);
+    gp_release(&o->state, GP_G_OK); /* COMMIT */
+}
+
 /* ---- wait groups and outcomes of goroutines: the same queues, fired all at once */
 
 bool gp_is_done(const struct gp_object *o) {

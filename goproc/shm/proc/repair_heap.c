@@ -10,6 +10,17 @@
 
 /* ---- blocks */
 
+/* A copy that the dead one was making: nobody else knows of it. */
+static bool unfinished(const struct gp_object *o, const struct gp_dead *d) {
+    return gp_get(&o->kind) == GP_KIND_COPY && gp_acquire(&o->tag) == d->tag && gp_acquire(&o->state) != GP_G_OK;
+}
+
+static bool is_deads(const struct gp_dead *d, uint64_t tag) {
+    gp_ref ref = (gp_ref)GP_TAG_VALUE(tag);
+    if (tag == d->tag) return true;
+    return GP_TAG_KIND(tag) == GP_TAG_RESULT && gp_object_check(ref) && unfinished(gp_at(ref), d);
+}
+
 static bool belongs(const struct gp_dead *d, uint64_t tag) {
     uint64_t capacity;
     for (int i = 0; i < CHAIN && GP_TAG_KIND(tag) == GP_TAG_PART; i++) {
@@ -17,7 +28,7 @@ static bool belongs(const struct gp_dead *d, uint64_t tag) {
         if (!gp_block_check(parent, &capacity)) return false;
         tag = gp_tag(parent);
     }
-    return tag == d->tag;
+    return is_deads(d, tag);
 }
 
 static void free_part(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
@@ -29,7 +40,7 @@ static void free_part(struct gp_block *b, bool object, uint64_t bytes, void *arg
 
 static void free_block(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
     (void)bytes;
-    if (!object && gp_acquire(&b->tag) == ((const struct gp_dead *)arg)->tag) gp_release(&b->tag, 0);
+    if (!object && is_deads(arg, gp_acquire(&b->tag))) gp_release(&b->tag, 0);
 }
 
 /* ---- objects */
@@ -84,7 +95,7 @@ static void forget_holder(struct gp_block *b, bool object, uint64_t bytes, void 
     struct gp_object *o = (struct gp_object *)b;
     uint32_t kind = gp_get(&o->kind);
     uint64_t bit = 1ULL << (d->proc % 64);
-    if (kind == 0) {
+    if (kind == 0 || unfinished(o, d)) {
         if (gp_acquire(&o->tag) == d->tag) gp_repair_free_object(o); /* it died while it made it */
         return;
     }

@@ -12,19 +12,12 @@ Handle *copy_new_empty(PyTypeObject *type) {
         Py_XDECREF(h);
         return NULL;
     }
-    memset(gp_payload(block), 0, sizeof(struct gp_message));
-    gp_own(block, GP_TAG(GP_TAG_RESULT, h->ref));
-    struct gp_object *o = gp_at(h->ref);
-    gp_set(&o->proc, gp.proc + 1);
-    o->ring = block; /* nobody else knows of it yet */
+    gp_copy_begin(gp_at(h->ref), block);
     return h;
 }
 
 void copy_fill(Handle *h, const struct gp_message *m) {
-    struct gp_object *o = gp_at(h->ref);
-    if (m->block) gp_own(m->block, GP_TAG(GP_TAG_RESULT, h->ref));
-    memcpy(gp_payload(o->ring), m, sizeof *m);
-    gp_set(&o->value, (int64_t)message_bytes(m));
+    gp_copy_fill(gp_at(h->ref), m, message_bytes(m));
 }
 
 static PyObject *copy_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
