@@ -235,12 +235,14 @@ struct gp_waiter {               /* 64 bytes: one blocked goroutine (or thread) 
     _Atomic uint32_t next;       /* GP_WATCHED, fired: the one that fired before it, + 1; 0 = none. Its teller writes */
     _Atomic uint32_t fired;      /* of a collecting waiter: the one that fired last, + 1; 0 = none. Tellers push, it takes all */
     uint32_t place;              /* GP_WATCHED: index in the list of the collector (own proc) */
-    uint64_t rest[3];
+    _Atomic uint32_t teller;     /* lock word of a process. GP_WATCHED: that pushes it, or has; 0 = none yet */
+    uint32_t rest[5];
 };
 enum gp_thread {
     GP_GOROUTINE = 0,
     GP_THREAD,         /* not in gp_proc.threads: it runs, or its wait ends by itself */
     GP_THREAD_BLOCKED, /* counted in gp_proc.threads; whoever moves it on from this uncounts it */
+    GP_THREAD_TELLING, /* the process `teller` moves it on, and may not have uncounted it yet */
     GP_THREAD_TOLD,
     GP_WATCHED,        /* nobody sleeps in it: it goes to the waiter `watch`, see watch.c */
 };

@@ -32,6 +32,8 @@ struct shared { /* by all processes of a scenario */
     uint32_t waiter[8];
     int peers;
     uint32_t tasks; /* that are in queues whatever the victim does; 0: not known */
+    uint32_t collector; /* of the peer: */
+    bool watches, threads;
     bool counted;   /* object 0 counts one, and the tasks that it tracks */
 };
 
@@ -354,7 +356,7 @@ static void check_waiters(void) {
     for (uint32_t i = 0; i < gp_get(&gp_proc_at(PEER)->waiters_used); i++) {
         uint64_t state = gp_get(&gp_waiter_at(PEER, i)->state);
         unsigned tag = GP_W_TAG(state);
-        if (tag != GP_W_IDLE && tag != GP_W_WAITING && tag != GP_W_CANCELLED && !told(PEER, i)) wrong("waiter %u is fired, and not told", i);
+        if (tag != GP_W_IDLE && tag != GP_W_WAITING && tag != GP_W_CANCELLED && !shared->threads && !told(PEER, i)) wrong("waiter %u is fired, and not told", i);
     }
 }
 
@@ -450,6 +452,31 @@ static void be_replacement(char *image) {
     _exit(failures ? 1 : 0);
 }
 
+/* The peer looks at its waiters, as look_at_waiters() in wait.c does: each that was fired is in the stack, once. */
+static void check_watched(char *image) {
+    uint32_t fired = 0, pushed = 0;
+    see(image, PEER);
+    for (uint32_t i = 0; i < gp_get(&gp.my->waiters_used); i++) {
+        struct gp_waiter *w = gp_waiter_at(PEER, i);
+        if (gp_get(&w->thread) != GP_WATCHED || GP_W_TAG(gp_get(&w->state)) <= GP_W_WAITING) continue;
+        gp_watched_again(i);
+        fired++;
+    }
+    struct gp_waiter *c = gp_waiter_at(PEER, shared->collector);
+    for (uint32_t at = gp_get(&c->fired); at && pushed < 100; at = gp_get(&gp_waiter_at(PEER, at - 1)->next)) pushed++;
+    if (pushed != fired) wrong("%u ended, %u are in the stack", fired, pushed);
+    if (fired && GP_W_TAG(gp_get(&c->state)) != GP_W_FIRED) wrong("nobody collects what has ended");
+}
+
+static void check_threads(char *image) {
+    uint32_t blocked = 0;
+    see(image, PEER);
+    gp_threads_recount();
+    for (uint32_t i = 0; i < gp_get(&gp.my->waiters_used); i++)
+        blocked += gp_get(&gp_waiter_at(PEER, i)->thread) == GP_THREAD_BLOCKED;
+    if ((uint32_t)gp_get(&gp.my->threads) != blocked) wrong("%u threads of %u count as blocked", (uint32_t)gp_get(&gp.my->threads), blocked);
+}
+
 static void examine(char *real, char *image, uint64_t bytes, bool replace) {
     images++;
     madvise(image, bytes, MADV_DONTNEED); /* what an earlier repair wrote */
@@ -474,6 +501,9 @@ static void examine(char *real, char *image, uint64_t bytes, bool replace) {
         waitpid(pid, &status, 0);
         if (status) wrong("the replacement ended with status %x", status);
     }
+    if (shared->watches) check_watched(image);
+    if (shared->threads) check_threads(image);
+    see(image, 0);
     use(false); /* what is private to this process, its free lists say, is for the real segment */
     gp = self;
     (void)real;
@@ -727,6 +757,33 @@ static void copy_it(void) {
     gp_copy_fill(o, &m, 9000);
 }
 
+/* The peer collects ends, as as_completed() does. */
+static void watch_all(int n) {
+    shared->collector = (uint32_t)gp_waiter_alloc(false);
+    gp_set(&gp_waiter_at(PEER, shared->collector)->fired, 0);
+    gp_waiter_arm(shared->collector);
+    for (int i = 0; i < n; i++) {
+        struct gp_case c = {.o = object(0), .kind = GP_DONE};
+        uint32_t waiter = (uint32_t)gp_waiter_alloc(false);
+        gp_watched(waiter, shared->collector);
+        gp_case_try_or_wait(&c, waiter);
+    }
+    shared->watches = true;
+}
+static void peer_watches(void) { watch_all(1); }
+static void peer_watches_three(void) { watch_all(3); }
+
+/* Plain threads of the peer wait. */
+static void threads_receive(void) {
+    peers_receive();
+    for (int i = 0; i < 3; i++) {
+        struct gp_waiter *w = gp_waiter_at(PEER, shared->waiter[i]);
+        gp_set(&w->thread, GP_THREAD);
+        gp_thread_blocks(w);
+    }
+    shared->threads = true;
+}
+
 static const struct scenario scenarios[] = {
     {"send, buffered", one_buffered, nothing, nothing, send_once},
     {"send to a receiver", one_buffered, peer_receives, nothing, send_once},
@@ -770,6 +827,10 @@ static const struct scenario scenarios[] = {
     {"task, pop the newest", tasks_of_mine, nothing, nothing, pop_newest},
     {"task, counted", counted, nothing, nothing, enter_and_leave},
     {"outcome", an_outcome, peers_wait, begin_it, end_it},
+    {"send to a thread", one_unbuffered, threads_receive, nothing, send_once},
+    {"close, threads", one_unbuffered, threads_receive, nothing, close_it},
+    {"outcome, watched", an_outcome, peer_watches, begin_it, end_it},
+    {"outcome, watched by three", an_outcome, peer_watches_three, begin_it, end_it},
     {"memory", one_buffered, nothing, nothing, alloc_free},
     {"collect", some_garbage, nothing, nothing, collect},
     {"reclaim", free_pages, nothing, nothing, reclaim},
@@ -786,7 +847,7 @@ static const struct scenario scenarios[] = {
     {"rwmutex, runlock, writers wait", a_rwmutex, queue_lockers, read_lock, read_unlock},
     {"semaphore, release, others wait", a_semaphore, queue_acquirers, acquire_all, release_all},
 };
-enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0], LATE = 49 }; /* from here on the victim is first */
+enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0], LATE = 53 }; /* from here on the victim is first */
 
 /* ---- running one */
 

@@ -126,6 +126,33 @@ FAULTS = {
     "a copy that is not finished stays": Fault(
         HEAP, "if (kind == 0 || unfinished(o, d)) {", "if (kind == 0) {", "copy"
     ),
+    "an end does not reach the collector": Fault(
+        "chan/tell.c",
+        "bool lost = teller == 0 || (gp_word_died(teller) && !in_stack(c, i));",
+        "bool lost = teller == 0;",
+        "outcome, watched",
+    ),
+    "an end that nobody pushes is lost": Fault(
+        "chan/tell.c",
+        "bool lost = teller == 0 || (gp_word_died(teller) && !in_stack(c, i));",
+        "bool lost = teller && gp_word_died(teller) && !in_stack(c, i);",
+        "outcome, watched",
+    ),
+    "an end reaches the collector twice": Fault(
+        "chan/tell.c", "(gp_word_died(teller) && !in_stack(c, i))", "gp_word_died(teller)", "outcome, watched"
+    ),
+    "the collector sleeps on": Fault(
+        "chan/tell.c",
+        "    fire_collector(gp.proc, gp_get(&w->watch), gp_tell_now);\n",
+        "",
+        "outcome, watched",
+    ),
+    "a thread that was told counts as blocked": Fault(
+        "chan/tell.c",
+        "((seen & ~mask) + (1ULL << 32)) | n)) return;",
+        "seen)) return;",
+        "send to a thread",
+    ),
     "its blocks leak": Fault(HEAP, "gp_heap_each(free_block, (void *)(uintptr_t)d);", "", "memory"),
     "its handles count": Fault(
         HEAP, "if (held) atomic_fetch_and(&o->holders[d->proc / 64], ~bit);", "", "send, buffered"

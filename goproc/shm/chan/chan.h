@@ -26,6 +26,10 @@ void gp_thread_runs(struct gp_waiter *w);  /* it goes on, told or not */
 void gp_waiter_arm(uint32_t i);            /* a new epoch, WAITING; before any sudog is linked */
 bool gp_waiter_cancel(uint32_t i);         /* WAITING -> CANCELLED; false: somebody fired it first */
 void gp_tell(uint32_t proc, uint32_t i);   /* after a state CAS: inbox bit, or note the thread; rung by gp_ring() */
+void gp_threads_recount(void);              /* a process has died: my blocked threads */
+void gp_watched(uint32_t i, uint32_t collector); /* nobody sleeps in my waiter: it goes to that one */
+void gp_watched_again(uint32_t i);         /* a process has died: was my waiter fired, and not pushed? */
+bool gp_word_died(uint32_t word);          /* is this the lock word of a dead process? */
 void gp_tell_now(uint32_t proc, uint32_t i); /* the same at once: for the coroner's thread */
 void gp_untell(uint32_t i);                /* own waiter, which was fired and did not wait to be told: no late bit for its next use */
 void gp_ring(void);                        /* wake what gp_tell noted; call it with no lock held */

@@ -46,11 +46,8 @@ static void take_share(struct gp_object *o, int64_t n) {
 }
 
 static bool owner_died(const struct gp_object *o) {
-    uint32_t owner = gp_get(&o->owner), proc = (owner & 1023) - 1;
-    if (owner == 0) return false;
-    if (proc >= gp.nprocs) return true;
-    const struct gp_proc *p = gp_proc_at(proc);
-    return (gp_get(&p->incarnation) & 0x1fffff) != owner >> 10 || gp_get(&p->state) == GP_P_DEAD;
+    uint32_t owner = gp_get(&o->owner);
+    return owner != 0 && gp_word_died(owner);
 }
 
 static void own(struct gp_object *o) {

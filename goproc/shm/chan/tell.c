@@ -22,6 +22,8 @@ static struct {
     int64_t heir;                     /* see gp_heir() */
 } told;
 
+#define RECOUNTS 100 /* of blocked threads, which others tell meanwhile */
+
 enum { NOBODY = -1, SEVERAL = -2 };
 
 void gp_tell_attach(void) {
@@ -29,11 +31,19 @@ void gp_tell_attach(void) {
     told.heir = NOBODY;
 }
 
+bool gp_word_died(uint32_t word) {
+    uint32_t proc = (word & 1023) - 1;
+    if (proc >= gp.nprocs) return true;
+    const struct gp_proc *p = gp_proc_at(proc);
+    return (gp_get(&p->incarnation) & 0x1fffff) != word >> 10 || gp_get(&p->state) == GP_P_DEAD;
+}
+
 /* ---- plain threads. For the deadlock detector each blocked one is counted in its process; whoever takes the waiter out
  * of GP_THREAD_BLOCKED, the teller or the thread itself, uncounts it, so a thread that was told counts as running from
- * before its teller can go idle. The two words do not change at once, and a thread can be held up in between for long: so
- * in between it must not count. It is marked first and counted then, and uncounted before the mark goes; a count that is
- * too low for a while only delays a report. Each change moves the upper half, too: two threads that wake each other in
+ * before its teller can go idle. The two words do not change at once, and whoever changes them can be held up in between
+ * for long, or die there: so in between it must not count. It is marked first and counted then, and uncounted before the
+ * mark goes; a count that is too low for a while only delays a report. After the death of a process each other one counts
+ * its threads anew, as the dead one may have been a teller. Each change moves the upper half, too: two threads that wake each other in
  * turn must not look asleep to a detector that reads one after the other. */
 
 static void count_thread(uint32_t proc, int change) {
@@ -50,24 +60,80 @@ void gp_thread_runs(struct gp_waiter *w) {
     if (atomic_exchange(&w->thread, GP_THREAD) != GP_THREAD_BLOCKED) count_thread(gp.proc, 1); /* its teller has done it */
 }
 
+/* False: a teller that lives is about to change the count. None of the threads changes its mark meanwhile. */
+static bool count_blocked(uint32_t *n) {
+    *n = 0;
+    for (uint32_t i = 0, used = gp_get(&gp.my->waiters_used); i < used; i++) {
+        const struct gp_waiter *w = gp_waiter_at(gp.proc, i);
+        uint32_t thread = gp_acquire(&w->thread);
+        if (thread == GP_THREAD_TELLING && !gp_word_died(gp_get(&w->teller))) return false;
+        *n += thread == GP_THREAD_BLOCKED;
+    }
+    return true;
+}
+
+void gp_threads_recount(void) {
+    uint64_t seen = atomic_load(&gp.my->threads), mask = UINT32_MAX;
+    uint32_t n;
+    for (int i = 0; i < RECOUNTS && count_blocked(&n) && (uint32_t)seen != n; i++)
+        if (atomic_compare_exchange_strong(&gp.my->threads, &seen, ((seen & ~mask) + (1ULL << 32)) | n)) return;
+}
+
 /* ---- telling */
 
-/* Push the waiter i on the stack of its collector, then fire that. The collector arms itself before it looks at the stack:
- * one of the two sees the other. */
-static void tell_collector(uint32_t proc, uint32_t i, void (*tell)(uint32_t proc, uint32_t i)) {
-    struct gp_waiter *w = gp_waiter_at(proc, i);
-    uint32_t collector = gp_get(&w->watch);
-    struct gp_waiter *c = gp_waiter_at(proc, collector);
+static void push(struct gp_waiter *c, struct gp_waiter *w, uint32_t i) {
     uint32_t top = gp_get(&c->fired);
     do gp_set(&w->next, top);
-    while (!atomic_compare_exchange_weak(&c->fired, &top, i + 1));
+    while (!atomic_compare_exchange_weak(&c->fired, &top, i + 1)); /* COMMIT */
+}
+
+static void fire_collector(uint32_t proc, uint32_t collector, void (*tell)(uint32_t proc, uint32_t i)) {
+    struct gp_waiter *c = gp_waiter_at(proc, collector);
     uint64_t seen = atomic_load(&c->state);
     if (GP_W_TAG(seen) == GP_W_WAITING &&
         atomic_compare_exchange_strong(&c->state, &seen, GP_W(GP_W_EPOCH(seen), 0, GP_W_FIRED)))
         tell(proc, collector);
 }
 
-static bool was_blocked(struct gp_waiter *w) { return atomic_exchange(&w->thread, GP_THREAD_TOLD) == GP_THREAD_BLOCKED; }
+/* Push the waiter i on the stack of its collector, then fire that. The collector arms itself before it looks at the stack:
+ * one of the two sees the other. The waiter says first who pushes it: should that process die on the way, the collector's
+ * finds the waiter fired, and not in the stack. */
+static void tell_collector(uint32_t proc, uint32_t i, void (*tell)(uint32_t proc, uint32_t i)) {
+    struct gp_waiter *w = gp_waiter_at(proc, i);
+    uint32_t collector = gp_get(&w->watch), nobody = 0;
+    if (atomic_compare_exchange_strong(&w->teller, &nobody, gp.me)) push(gp_waiter_at(proc, collector), w, i);
+    fire_collector(proc, collector, tell);
+}
+
+void gp_watched(uint32_t i, uint32_t collector) {
+    struct gp_waiter *w = gp_waiter_at(gp.proc, i);
+    gp_set(&w->watch, collector);
+    gp_set(&w->teller, 0);
+    gp_set(&w->thread, GP_WATCHED);
+}
+
+static bool in_stack(const struct gp_waiter *c, uint32_t i) {
+    uint32_t at = gp_acquire(&c->fired);
+    while (at && at != i + 1) at = gp_get(&gp_waiter_at(gp.proc, at - 1)->next);
+    return at != 0;
+}
+
+/* This process alone takes waiters out of the stack, and does not do so meanwhile. */
+void gp_watched_again(uint32_t i) {
+    struct gp_waiter *w = gp_waiter_at(gp.proc, i), *c = gp_waiter_at(gp.proc, gp_get(&w->watch));
+    uint32_t teller = gp_acquire(&w->teller);
+    bool lost = teller == 0 || (gp_word_died(teller) && !in_stack(c, i));
+    if (lost && atomic_compare_exchange_strong(&w->teller, &teller, gp.me)) push(c, w, i);
+    fire_collector(gp.proc, gp_get(&w->watch), gp_tell_now);
+}
+
+static void tell_thread(uint32_t proc, struct gp_waiter *w) {
+    uint32_t telling = GP_THREAD_TELLING;
+    gp_set(&w->teller, gp.me);
+    gp_order();
+    if (atomic_exchange(&w->thread, GP_THREAD_TELLING) == GP_THREAD_BLOCKED) count_thread(proc, -1);
+    atomic_compare_exchange_strong(&w->thread, &telling, GP_THREAD_TOLD); /* unless it goes on already */
+}
 
 static void set_bit(uint32_t proc, uint32_t i) {
     char *part = gp_part_at(proc);
@@ -83,7 +149,7 @@ void gp_tell_now(uint32_t proc, uint32_t i) {
     if (gp_get(&w->thread) == GP_WATCHED) {
         tell_collector(proc, i, gp_tell_now);
     } else if (gp_get(&w->thread)) {
-        if (was_blocked(w)) count_thread(proc, -1);
+        tell_thread(proc, w);
         gp_futex_wake((_Atomic uint32_t *)&w->state, INT_MAX);
     } else {
         set_bit(proc, i);
@@ -98,7 +164,7 @@ void gp_tell(uint32_t proc, uint32_t i) {
             tell_collector(proc, i, gp_tell);
             return;
         }
-        if (was_blocked(w)) count_thread(proc, -1);
+        tell_thread(proc, w);
         if (told.threads == sizeof told.thread / sizeof told.thread[0])
             gp_futex_wake((_Atomic uint32_t *)&w->state, INT_MAX); /* under a lock, but only past the 1024th thread */
         else

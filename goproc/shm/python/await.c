@@ -347,9 +347,7 @@ static int begin(Awaits *self, Awaited *op) {
         if (error < 0) raise_no_waiter(error, op->s.n);
         return -1;
     }
-    struct gp_waiter *waiter = gp_waiter_at(gp.proc, op->waiter);
-    gp_set(&waiter->watch, (uint32_t)self->collector);
-    gp_set(&waiter->thread, GP_WATCHED);
+    gp_watched(op->waiter, (uint32_t)self->collector);
     enter(self, op); /* its place is known before anybody can fire it */
     enum gp_result r = GP_BLOCK;
     int64_t chosen = try_or_wait(op, &r);

@@ -544,11 +544,13 @@ static int look_at_waiters(void) {
     run = gp.run;
     if (scans == seen) return 0;
     seen = scans;
+    gp_threads_recount();
     for (uint32_t i = 0; i < n; i++) {
         struct gp_waiter *w = gp_waiter_at(gp.proc, i);
         unsigned tag = GP_W_TAG(gp_acquire(&w->state));
-        if (tag == GP_W_IDLE || tag == GP_W_WAITING || gp_get(&w->thread) == GP_WATCHED) continue;
-        if (gp_get(&w->thread)) gp_futex_wake((_Atomic uint32_t *)&w->state, INT_MAX);
+        if (tag == GP_W_IDLE || tag == GP_W_WAITING) continue;
+        if (gp_get(&w->thread) == GP_WATCHED) gp_watched_again(i);
+        else if (gp_get(&w->thread)) gp_futex_wake((_Atomic uint32_t *)&w->state, INT_MAX);
         else if (i < parked_cap && parked[i] && make_ready(parked[i], false, false) < 0) return -1;
     }
     return 0;

@@ -9,8 +9,8 @@
  *     caller:             arm the collector; is the stack empty? sleep                   (the Dekker of tell.c)
  *
  * Whoever has popped a waiter takes the lock of its outcome once: then its teller is done with it and with the collector,
- * and both may be used for something else. The truth is in the state of the waiters; the stack is a hint that is complete
- * unless a teller dies between its CAS and its push.
+ * and both may be used for something else. The truth is in the state of the waiters; the stack is complete but for tellers
+ * that have died between their CAS and their push: after a death this process looks for these (gp_watched_again()).
  */
 #include "python.h"
 
@@ -84,8 +84,7 @@ static PyObject *watch_add(Watch *self, PyObject *handle) {
     struct gp_waiter *waiter = gp_waiter_at(gp.proc, (uint32_t)slot);
     *w = (struct watched){(Handle *)handle, (uint32_t)slot};
     waiter->place = self->n;
-    gp_set(&waiter->watch, (uint32_t)self->collector);
-    gp_set(&waiter->thread, GP_WATCHED);
+    gp_watched((uint32_t)slot, (uint32_t)self->collector);
     struct gp_case c = {.o = o, .kind = GP_DONE};
     if (gp_case_try_or_wait(&c, w->waiter) != GP_BLOCK) {
         gp_waiter_release(w->waiter);
