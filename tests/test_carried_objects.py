@@ -113,7 +113,7 @@ except pydantic.ValidationError as e:
 e = go.on(1)(f, False).result(30)
 print(e.args, e.row, e.__notes__, e.error_count())
 """
-    pytest.importorskip("pydantic")
+    pytest.importorskip("pydantic", reason="pydantic is not installed")
     assert ok(run(text)) == "() 5 note 1\n() 5 ['note'] 1\n"
 
 

@@ -100,7 +100,7 @@ def test_logstats(procs: int, statistics_of_the_log: list[str], tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def checksum_of_the_edges() -> str:
-    np = pytest.importorskip("numpy")
+    np = pytest.importorskip("numpy", reason="NumPy is not installed")
     kernel = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
     total = 0
     for number in range(24):
@@ -165,7 +165,7 @@ def test_hardjob_needs_workers(tmp_path: Path) -> None:
 def test_plain_python_and_check(example: str, arguments: list[str], tmp_path: Path) -> None:
     """Without the command line: ``python example``; its own check agrees."""
     if example == "images.py":
-        pytest.importorskip("numpy")
+        pytest.importorskip("numpy", reason="NumPy is not installed")
     lines = run([str(EXAMPLES / example), *arguments, "--check"], tmp_path)
     assert lines[-1] == "check: ok"
 

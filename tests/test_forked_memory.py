@@ -6,7 +6,7 @@ import programs
 import pytest
 from programs import Run
 
-pytest.importorskip("numpy")
+pytest.importorskip("numpy", reason="NumPy is not installed")
 
 BEGIN = """
     import os, sys, threading, warnings

@@ -120,7 +120,7 @@ def test_blas_uses_one_thread_in_workers(run: Run) -> None:
 @pytest.mark.parametrize("numpy", [False, True])
 def test_random_numbers_differ_between_procs(run: Run, numpy: bool) -> None:
     if numpy:
-        pytest.importorskip("numpy")
+        pytest.importorskip("numpy", reason="NumPy is not installed")
     module, call = ("numpy.random", "random_sample") if numpy else ("random", "random")
     script = f"""
         import {module}

@@ -339,7 +339,7 @@ def test_a_thread_of_a_worker_sees_it_whole(run: Run, install: Any) -> None:
 
 def test_random_numbers_differ_after_a_half_done_import(run: Run, install: Any) -> None:
     """numpy seeds its generator when it is imported: here before the fork."""
-    pytest.importorskip("numpy")
+    pytest.importorskip("numpy", reason="NumPy is not installed")
     env = install(heavy="import numpy.random\nt.log('random')\n" + GATE.format("gate"))
     text = script(
         "import heavy",

@@ -215,7 +215,7 @@ def test_a_module_made_at_run_time_can_be_imported(run: Run) -> None:
 
 
 def test_objects_of_wrapt(run: Run) -> None:
-    pytest.importorskip("wrapt")
+    pytest.importorskip("wrapt", reason="wrapt is not installed")
     text = """
         import wrapt
         @wrapt.decorator

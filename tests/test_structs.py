@@ -6,7 +6,7 @@ import programs
 import pytest
 from programs import Run
 
-pytest.importorskip("msgspec")
+pytest.importorskip("msgspec", reason="msgspec is not installed")
 
 BEGIN = """
     import msgspec

@@ -31,7 +31,7 @@ def lines_of(example: str, procs: int, *arguments: str, cwd: Path) -> list[str]:
 
 @on_every_number_of_procs
 def test_thumbnails(procs: int, tmp_path: Path) -> None:
-    pytest.importorskip("PIL")
+    pytest.importorskip("PIL", reason="Pillow is not installed")
     head, *broken = lines_of("thumbnails.py", procs, "--to", "small", cwd=tmp_path)
     names = [f"{i:04}.jpg" for i in range(500) if i % 50 == 49 or i % 70 == 69]
     assert head == f"{500 - len(names)} thumbnails in small, {len(names)} images are broken"

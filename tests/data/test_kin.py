@@ -114,8 +114,7 @@ def test_psort_sorts_objects_of_the_script():
 
 
 def test_pmap_array_writes_into_one_array():
-    numpy = pytest.importorskip("numpy")
-    pytest.importorskip("goproc._shared_array")
+    numpy = pytest.importorskip("numpy", reason="NumPy is not installed")
     a = numpy.arange(12.0).reshape(3, 4)
     assert (pmap_array(numpy.sum, a) == a.sum(axis=1)).all()
     assert (pmap_array(numpy.sum, a, axis=1) == a.sum(axis=0)).all()
@@ -126,7 +125,7 @@ def test_pmap_array_writes_into_one_array():
 
 
 def test_pmap_array_names_the_slice_that_failed(capfd):
-    numpy = pytest.importorskip("numpy")
+    numpy = pytest.importorskip("numpy", reason="NumPy is not installed")
 
     def total(row):
         if row[0] == 6:

@@ -101,7 +101,7 @@ assert "cloudpickle" in sys.modules
 
 
 def test_large_buffers_go_out_of_band():
-    numpy = pytest.importorskip("numpy")
+    numpy = pytest.importorskip("numpy", reason="NumPy is not installed")
     big = numpy.arange(4096, dtype="i8")
     main, buffers = messages.dumps({"a": big, "small": numpy.arange(10)})
     assert len(main) < 1000 and [b.nbytes for b in buffers] == [32768]
@@ -112,13 +112,13 @@ def test_large_buffers_go_out_of_band():
 
 
 def test_threshold():
-    numpy = pytest.importorskip("numpy")
+    numpy = pytest.importorskip("numpy", reason="NumPy is not installed")
     assert messages.dumps(numpy.zeros(16383, "u1"))[1] == []
     assert len(messages.dumps(numpy.zeros(16384, "u1"))[1]) == 1
 
 
 def test_fortran_and_strided_arrays():
-    numpy = pytest.importorskip("numpy")
+    numpy = pytest.importorskip("numpy", reason="NumPy is not installed")
     fortran = numpy.asfortranarray(numpy.arange(10_000.0).reshape(100, 100))
     main, buffers = messages.dumps(fortran)
     assert len(buffers) == 1 and buffers[0].contiguous
