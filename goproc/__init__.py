@@ -59,8 +59,8 @@ if TYPE_CHECKING:
     from goproc._runtime import run as run
     from goproc._runtime import runtime as runtime
     from goproc._runtime import workers as workers
-    from goproc._sched.scheduler import sleep as sleep
-    from goproc._sched.scheduler import yield_now as yield_now
+    from goproc._sched.waits import sleep as sleep
+    from goproc._sched.waits import yield_now as yield_now
     from goproc._select import Selected as Selected
     from goproc._select import Selector as Selector
     from goproc._select import default as default
@@ -121,7 +121,7 @@ _HOMES = {
     "goproc._monitor": ("Down", "monitor"),
     "goproc._runtime": ("main", "proc", "procs", "run", "runtime", "workers"),
     "goproc._recycle": ("recycle",),
-    "goproc._sched.scheduler": ("sleep", "yield_now"),
+    "goproc._sched.waits": ("sleep", "yield_now"),
     "goproc._select": ("Selected", "Selector", "default", "select"),
     "goproc._share": ("Shared", "share"),
     "goproc._shared_array": ("shared_array",),

@@ -22,7 +22,7 @@ from greenlet import getcurrent
 
 from goproc._proc import forked, stdio
 from goproc._public import public
-from goproc._sched import scheduler
+from goproc._sched import scheduler, waits
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -91,7 +91,7 @@ class _Job:
 
     def _tell(self) -> None:
         if self.g is not None:
-            scheduler.resume(self.g)
+            waits.resume(self.g)
 
     def outcome(self) -> Any:
         error, self.error = self.error, None
@@ -142,7 +142,7 @@ class Threads:
         job.g = scheduler.current
         try:
             while not job.done:
-                scheduler.pause("blocking call")
+                waits.pause("blocking call")
         except BaseException:
             job.dropped = True
             raise

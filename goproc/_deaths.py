@@ -10,7 +10,7 @@ import signal
 from typing import Any, NamedTuple
 
 from goproc._public import public
-from goproc._sched import scheduler
+from goproc._sched import waits
 from goproc.errors import TaskTimeout, WorkerDied
 from goproc.shm import _core
 
@@ -216,4 +216,4 @@ def kill(proc: int) -> None:
     """
     check_worker(proc, "kill", "killed")
     while not _core.kill(proc) and _core.proc_facts(proc)[1] == STARTING:
-        scheduler.sleep(0.001)  # its process id is not known yet
+        waits.sleep(0.001)  # its process id is not known yet

@@ -32,7 +32,7 @@ from goproc._gathering import one_line, place
 from goproc._labels import format_labels
 from goproc._proc import fatal
 from goproc._public import public
-from goproc._sched import scheduler, slices
+from goproc._sched import scheduler, slices, timers
 from goproc.shm import _core
 from goproc.shm._core import num_goroutine as num_goroutine
 
@@ -360,7 +360,7 @@ def deadlock() -> bool:
     if not _core.others_asleep(False):
         return False  # a signal's handler has woken somebody: whoever is idle last looks again
     if veto():
-        scheduler.call_at(monotonic() + 1, _nothing)  # a pending timer holds off the detector until then
+        timers.call_at(monotonic() + 1, _nothing)  # a pending timer holds off the detector until then
         return False
     if not _core.others_asleep(True) or scheduler.runq:
         return False

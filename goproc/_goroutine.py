@@ -169,9 +169,8 @@ def _exception(failed: fatal.Failure) -> BaseException:
 _KEPT_SITES = 1024
 _MOST_SITES = 4096
 
-before_go: Callable[[], None] | None = (
-    None  # in the host, if levels of logging have changed: see _logs_host.py
-)
+# In the host, if levels of logging have changed: see _logs_host.py.
+before_go: Callable[[], None] | None = None
 levels = 0  # where the levels are that hold for goroutines started here; 0: they are as they were at first
 
 _sites: dict[tuple[int, int], tuple[object, int]] = {}

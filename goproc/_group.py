@@ -31,7 +31,7 @@ from goproc._life import Goexit, Told, bodies, open_call
 from goproc._pickling import failure
 from goproc._proc import fatal, forked
 from goproc._public import public
-from goproc._sched import scheduler
+from goproc._sched import scheduler, waits
 from goproc._shared_value import Cell
 from goproc.errors import Cancelled, DeadlineExceeded, WorkerDied
 from goproc.shm import _core
@@ -155,9 +155,8 @@ class Group:
         try:
             members.add(1)
             try:
-                state = (
-                    flags.load()
-                )  # after add(): so who leaves the block meanwhile counts this one, or is seen here
+                # Read after add(): a block that is left meanwhile counts this member, or its flag is seen here.
+                state = flags.load()
                 if state & _ENDED:
                     raise RuntimeError("go on a Group whose block has ended")
                 if local:
@@ -287,9 +286,8 @@ class Group:
         failed = own + [error for p in Cell.of(errors).load() if (error := p.exception()) is not None]
         failed += lost
         if not failed and outside is None and flags.load() & _STOPPING:
-            why = context.cause(
-                self.ctx
-            )  # the members were stopped by the end of the context around this group
+            # The members were stopped by the end of the context around this group.
+            why = context.cause(self.ctx)
             assert why is not None
             failed.append(why)
         group = BaseExceptionGroup("errors in a Group of goroutines", failed) if failed else None
@@ -312,7 +310,7 @@ class Group:
                 try:
                     self._shared[0].wait(timeout=None if give_up is None else max(0.0, give_up - monotonic()))
                     if outside is None:
-                        scheduler.sleep(0)  # Ctrl-C may have met the last member, and is for us
+                        waits.sleep(0)  # Ctrl-C may have met the last member, and is for us
                     return outside
                 except BaseException as exc:
                     if isinstance(outside, KeyboardInterrupt) and isinstance(

@@ -26,7 +26,7 @@ from goproc import _goroutine, _life
 from goproc import _logging_hook as hook
 from goproc._channel import Chan, chan
 from goproc._pickling import variables
-from goproc._sched import scheduler
+from goproc._sched import scheduler, waits
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -439,7 +439,7 @@ def _wait_for_host() -> bool:
         _core.nudge(0)
         scheduler.shield(1)
         try:
-            scheduler.sleep(0.005)
+            waits.sleep(0.005)
         finally:
             scheduler.shield(-1)
     return False

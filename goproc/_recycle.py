@@ -6,7 +6,7 @@ from time import monotonic
 
 from goproc._deaths import GONE, check_worker, gone
 from goproc._public import public
-from goproc._sched import scheduler
+from goproc._sched import waits
 from goproc._timeouts import check_time
 from goproc.shm import _core
 
@@ -43,7 +43,7 @@ def recycle(proc: int, timeout: float | None = None) -> None:
     while not (pid := _core.pids()[proc]):  # it has not started yet
         if _core.proc_facts(proc)[1] == GONE:
             raise gone(proc, f"recycle({proc})")
-        scheduler.sleep(_FIRST_PAUSE)
+        waits.sleep(_FIRST_PAUSE)
     _core.retire(proc, True)
     if _core.proc() == proc:
         return
@@ -54,7 +54,7 @@ def recycle(proc: int, timeout: float | None = None) -> None:
                 raise TimeoutError(
                     f"recycle({proc}): goroutines that have begun there have not ended: timed out"
                 )
-            scheduler.sleep(pause)
+            waits.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
     except BaseException:
         _core.retire(proc, False)

@@ -14,7 +14,7 @@ from math import inf
 from time import monotonic
 from typing import Any
 
-from goproc._sched import scheduler
+from goproc._sched import scheduler, timers
 from goproc.errors import Cancelled, TaskTimeout, WorkerDied
 from goproc.shm import _core
 
@@ -40,7 +40,7 @@ class Clock:
         self._g = g
         self._grace = limits.grace
         self._last = now + limits.timeout + limits.grace  # when the process is killed
-        self._alarm: scheduler.Alarm | None = scheduler.call_at(now + limits.timeout, self._cancel)
+        self._alarm: timers.Alarm | None = timers.call_at(now + limits.timeout, self._cancel)
         self.interrupt: Cancelled | None = None
 
     def run(self) -> None:
@@ -67,7 +67,7 @@ class Clock:
         self._alarm = None
         if self._grace != inf:
             self._last = monotonic() + self._grace
-            self._alarm = scheduler.call_at(self._last, self._kill)
+            self._alarm = timers.call_at(self._last, self._kill)
         if scheduler.clock is self:
             self.run()
         scheduler.interrupt(self._g, self.interrupt)

@@ -21,7 +21,7 @@ from typing import Any
 from goproc._channel import nil
 from goproc._goroutine import Origin, _name_of, _spawn_local, origin
 from goproc._public import public
-from goproc._sched import scheduler
+from goproc._sched import scheduler, timers
 from goproc.errors import RuntimeStopped
 from goproc.shm import _core
 
@@ -98,7 +98,7 @@ class _Call:
             self._alarm = None
         when = _core.timer_when(self._ch)
         if when is not None:
-            self._alarm = scheduler.call_at(when, self._ring)
+            self._alarm = timers.call_at(when, self._ring)
 
     def _ring(self) -> None:
         self._alarm = None

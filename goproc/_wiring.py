@@ -12,7 +12,7 @@ from goproc import _share as _share  # it is there before a program has used up 
 from goproc import sync as sync
 from goproc._pickling import carried, messages
 from goproc._proc import fatal, host
-from goproc._sched import scheduler
+from goproc._sched import scheduler, timers
 from goproc.shm import _core
 
 
@@ -34,7 +34,7 @@ _core.connect(
     runq=scheduler.runq,
     ready=scheduler.runq.append,
     ready_next=scheduler.runq.appendleft,
-    timers=scheduler.timers,
+    timers=timers.heap,
     case_of=_select.case_of,
     # how a value becomes a message
     encode=messages.dumps,

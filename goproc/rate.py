@@ -11,7 +11,7 @@ from math import inf
 from time import monotonic
 from typing import Any, NamedTuple
 
-from goproc._sched import scheduler
+from goproc._sched import scheduler, waits
 from goproc._shared_value import Cell
 from goproc.errors import DeadlineExceeded
 from goproc.shm import _core
@@ -175,7 +175,7 @@ class Limiter:
             return
         try:
             if ctx is None:
-                scheduler.sleep(min(delay, _FOR_EVER))
+                waits.sleep(min(delay, _FOR_EVER))
             else:
                 _sleep_unless(ctx, min(delay, _FOR_EVER))
         except BaseException:

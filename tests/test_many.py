@@ -9,7 +9,7 @@ from programs import Run, ok
 
 _SHARED = """
     import gc, greenlet, os, sys, time
-    from goproc import chan, go, sleep; from goproc._sched import scheduler
+    from goproc import chan, go, sleep; from goproc._sched import greenlets, scheduler
     from goproc._sched.g import G
 
     def wait(c):
@@ -107,7 +107,7 @@ def test_no_chain_hangs_on_a_greenlet_that_the_program_keeps(run: Run) -> None:
 def test_no_goroutine_is_kept_for_its_place_in_a_table(run: Run) -> None:
     script = program("""
         end(block(3000))
-        print(found(G, lambda g: g.id > 1) <= 2 * scheduler.KEEP_GREENLETS)
+        print(found(G, lambda g: g.id > 1) <= 2 * greenlets.KEPT)
     """)
     assert ok(run(script, procs=0)) == "True\n"
 

@@ -442,7 +442,7 @@ def test_goroutines_leave_no_recursion_depth(runtime2):
 
 
 def test_finished_goroutines_are_forgotten(runtime0):
-    from goproc._sched import scheduler
+    from goproc._sched import greenlets, scheduler
 
     for _ in range(2000):
         go.local(int)
@@ -450,7 +450,7 @@ def test_finished_goroutines_are_forgotten(runtime0):
     until(lambda: not scheduler.started)
     gc.collect()
     assert len(scheduler.runq) == 0
-    assert len(scheduler._spare) <= scheduler.KEEP_GREENLETS
+    assert len(greenlets.spare) <= greenlets.KEPT
 
 
 # -- threads ------------------------------------------------------------------------------------------------------------

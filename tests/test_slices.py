@@ -28,7 +28,7 @@ from programs import ok
 
 from goproc import Atomic, WaitGroup, _goroutine, chan, go, proc, sleep, yield_now
 from goproc._proc import stdio
-from goproc._sched import process_state, safepoint, scheduler
+from goproc._sched import process_state, safepoint, scheduler, waits
 
 
 def busy(rounds=300_000):
@@ -310,7 +310,7 @@ def frames(*functions):
         ([frames, _goroutine.origin, frames], True, True),
         ([stdio.flush_all, frames], False, True),
         ([json.loads, stdio.flush_all, frames], False, True),
-        ([scheduler.sleep, frames], False, False),
+        ([waits.sleep, frames], False, False),
         ([frames, scheduler.run_goroutines], True, True),
         ([scheduler.run_goroutines], False, False),
         ([frames, logging.info, frames], False, True),

@@ -11,7 +11,7 @@ from goproc._data import states, turns
 from goproc._data.job import DONE, FAILED, Done, Way
 from goproc._life import Goexit
 from goproc._pickling import failure
-from goproc._sched import scheduler
+from goproc._sched import scheduler, timers
 from goproc.errors import (
     Cancelled,
     ChanClosed,
@@ -220,7 +220,7 @@ class Lane:
         self.cancel = None
         self.station.watch_time()
         if self.station.threads is None:
-            self.alarm = scheduler.call_at(self.ends_at, self._interrupt)
+            self.alarm = timers.call_at(self.ends_at, self._interrupt)
 
     def _interrupt(self) -> None:
         self.cancel = Cancelled()

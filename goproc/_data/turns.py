@@ -14,7 +14,7 @@ from collections import deque
 from threading import get_ident
 from time import monotonic
 
-from goproc._sched import scheduler
+from goproc._sched import scheduler, waits
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -55,7 +55,7 @@ def begin(map: object) -> Turn:
     while _turn is not None:
         _waiting.append(g)
         try:
-            scheduler.pause("turn of a map")
+            waits.pause("turn of a map")
         finally:
             if g in _waiting:
                 _waiting.remove(g)
@@ -78,7 +78,7 @@ def _give_up() -> None:
     _core.reserve(False)
     scheduler.on_idle = None
     if _waiting:
-        scheduler.resume(_waiting.popleft())
+        waits.resume(_waiting.popleft())
 
 
 def lend() -> None:

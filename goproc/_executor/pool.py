@@ -18,7 +18,7 @@ from goproc._executor import processes, runner
 from goproc._executor.future import CallFuture, End
 from goproc._pickling.calls import pack_call, plain
 from goproc._proc import host
-from goproc._sched import scheduler
+from goproc._sched import waits
 from goproc.errors import Canceled, ChanClosed, OutOfSharedMemory, PickleError, RuntimeStopped
 from goproc.shm import _core
 
@@ -120,7 +120,7 @@ class Pool:
     def _begin(self) -> None:
         """Make what the pool needs at its first call, or say why it takes none."""
         while not self._lock.acquire(blocking=False):  # a goroutine of this thread may have it
-            scheduler.yield_now()
+            waits.yield_now()
         try:
             self._check_open()
             if self._tasks is None:
@@ -263,7 +263,7 @@ class Pool:
         """Return the process ids of the runners, with the numbers of their processes, once the runners have begun there."""
         until = monotonic() + _GRACE
         while any(handle._state == _core.G_QUEUED for handle in list(self.runners)) and monotonic() < until:
-            scheduler.sleep(0.001)
+            waits.sleep(0.001)
         pids = _core.pids()
         return {pids[proc]: proc for proc in list(self.runners.values()) if pids[proc] > 0}
 

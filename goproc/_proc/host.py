@@ -38,7 +38,7 @@ from goproc._proc import (
     topology,
 )
 from goproc._proc.zygote import INTERRUPTED, LIMIT, QUIT
-from goproc._sched import scheduler, slices
+from goproc._sched import scheduler, slices, waits
 from goproc.shm import _core, _keeper
 
 __goproc_frames__ = "machinery"
@@ -494,7 +494,7 @@ def _at_end_of_main() -> None:
                     _dump.threads_asleep()
                 look_at = monotonic() + look
                 look = min(2 * look, 1.0)
-            scheduler.sleep(pause)
+            waits.sleep(pause)
             pause = min(2 * pause, 0.05)
     except KeyboardInterrupt:
         main_exit.end_interrupted()

@@ -170,10 +170,10 @@ class Importer:
         Args:
             wanted: its name; EVERYTHING for what was begun when the workers were forked.
         """
-        from goproc._sched import scheduler
+        from goproc._sched import waits
 
         while self._busy:  # an import that blocked in an operation of goproc's
-            scheduler.yield_now()
+            waits.yield_now()
         if self.over:
             return
         others = set(_initialising())

@@ -14,7 +14,7 @@ import sys
 from functools import partial
 from time import monotonic, sleep
 
-from goproc._sched import scheduler
+from goproc._sched import scheduler, timers
 from goproc._sched.safepoint import may_raise
 from goproc.shm import _core
 
@@ -129,7 +129,7 @@ class Delivery:
             self._holding = False
             _signal_workers(signal.SIGCONT)
         else:
-            scheduler.call_at(monotonic() + 0.01, self._look_at_main)
+            timers.call_at(monotonic() + 0.01, self._look_at_main)
 
     def _keep_holding(self) -> None:
         heard = 0.0

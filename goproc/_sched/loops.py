@@ -115,9 +115,8 @@ class _Waits:
 
     def __init__(self, select: Callable[[float | None], Any], ready: Any) -> None:
         self._select = select
-        self._ready = (
-            ready  # the loop's callbacks: a signal's handler may add one, as that of a notebook's kernel does
-        )
+        # The loop's callbacks: a signal's handler may add one, as that of a notebook's kernel does.
+        self._ready = ready
         self._given = 0.0  # when others had their turn last
 
     def __call__(self, timeout: float | None = None) -> Any:
@@ -134,9 +133,8 @@ class _Waits:
                 self._given = monotonic()
                 scheduler.give_turn()
             scheduler.meet_interrupt()
-            if (
-                not _core.attached()
-            ):  # the runtime has ended by itself; its operations tell those who wait for them
+            if not _core.attached():
+                # The runtime has ended by itself; its operations tell those who wait for them.
                 return events if events or self._ready else self._select(timeout)
             if events or self._ready or monotonic() >= until:
                 return events

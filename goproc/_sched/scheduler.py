@@ -16,26 +16,23 @@ A goroutine of `go.local` belongs to its process and is in the run queue from th
 preempted at the end of its slice and has never given its turn away, no task begins: a goroutine that never blocks runs to
 its end first. The host beside workers takes no tasks but those that `go.on(0)` has put there.
 
-A started goroutine never leaves its process. Finished greenlets are kept and run further goroutines: creating one
-and its C stack costs more than what most goroutines do.
+A started goroutine never leaves its process.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import os
 import sys
 import threading
-import weakref
 from collections import deque
 from time import monotonic
 from time import sleep as _thread_sleep
 
-from greenlet import getcurrent, greenlet
+from greenlet import getcurrent
 
-from goproc._public import public
+from goproc._sched import greenlets, timers
 from goproc._sched.g import G
+from goproc._sched.timers import heap
 from goproc.errors import Cancelled, DeadlineExceeded, GoprocError, RuntimeStopped
 from goproc.shm import _core
 
@@ -50,35 +47,11 @@ if TYPE_CHECKING:
     from goproc._time_limit import Clock
 
 FAIR = 8  # one turn in this many may start a task although goroutines are ready
-KEEP_GREENLETS = 256
-_TRIM_AFTER = (
-    16_384  # greenlets that end, 50 MB of saved stacks: then it pays to give them back to the system
-)
 _HELD_NAP = 0.005  # seconds
 
-
-class Alarm:
-    """A callback of call_at(); stands in the heap of timers where a parked goroutine would."""
-
-    __slots__ = ("callback", "parked", "ticket")
-
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self.callback = callback
-        self.parked = True
-        self.ticket = 0
-
-    def cancel(self) -> None:
-        """Do not call it any more."""
-        if self.parked:
-            self.parked = False
-            del self.callback  # the entry of the heap may stay until it is due: not what it refers to
-            _forget_timer()
-
-
 runq: deque[G] = deque()  # ready goroutines, and those of go.local that have not started
-preempted: dict[
-    G, int
-] = {}  # goroutines that wait since their slice ended, with their tickets of that moment
+# Goroutines that wait since their slice ended, with their tickets of that moment.
+preempted: dict[G, int] = {}
 _unfinished = 0  # of those, the ones that have never given their turn away: no task begins before they end
 main = G(1, "main")
 current: G = main
@@ -92,37 +65,25 @@ held_until = 0.0  # no task begins before this time: Ctrl-C has come
 looping = False  # an event loop of asyncio runs in the running goroutine: see loops.py
 retiring = False  # this worker leaves when it has nothing to do: see goproc.recycle()
 clock: Clock | None = None  # of the running goroutine, if its time is limited: see _time_limit.py
-between_turns: Callable[[], None] | None = (
-    None  # called at the first switch after each tick of the kernel's clock
-)
+# Called at the first switch after each tick of the kernel's clock.
+between_turns: Callable[[], None] | None = None
 on_lost: Callable[[], None] | None = None  # called to forget a runtime that has ended by itself
 # Called to describe the goroutines of this process.
 on_dump: Callable[[FrameType | None], object] | None = None
 on_deadlock: Callable[[], object] | None = None  # called when all goroutines of all processes are asleep
 # Ends a child that a goroutine has forked; set in such a child alone.
 end_child: Callable[[BaseException | None], object] | None = None
-on_idle: Callable[[float | None], float | None] | None = (
-    None  # called before the process sleeps until a time, or None; returns the time to use
-)
+# Called before the process sleeps until a time, or None; returns the time to use.
+on_idle: Callable[[float | None], float | None] | None = None
 on_retire: Callable[[], None] | None = None  # called to end a worker that is to be replaced
 on_nudge: list[Callable[[], None]] = []  # called when another process has asked this one to look around
 
-timers: list[tuple[float, int, G | Alarm, int]] = []  # a heap: (when, order, whom, its ticket then)
-_order = itertools.count()
-_stale = 0  # entries of `timers` whose wait ended before, about
-_taken: G | None = None  # taken from the run queue to be switched to; then, what runs
+# Popped from the run queue and not yet switched to: a handler that raises meanwhile puts it back. Later, the one that runs.
+_taken: G | None = None
 _claimed: list[Any] = []  # a task taken from the core, then the G made of it, on its way to run
-_spare: list[Any] = []
 _turn = 0
 _newest = False
-_root: Any = None
-_breeder: Any = None
-_youngest: Any = None  # the breeder started it last, and refers to it until it starts another: it never ends
-# A dead greenlet, which hands every switch on to its parent: a spare one that switches through it refers to no greenlet that
-# may end meanwhile.
-_door: Any = None
-_to_trim = 0  # greenlets that ended since malloc gave their memory back
-_ended: weakref.ref[Any] | None = None  # the greenlet that ended last
+_door: Any = None  # see greenlets.py
 _make: Callable[[Any], G] | None = None  # a claimed task -> its G
 _leave: Callable[[], None] | None = None  # called when the runtime stops under a parked scheduler (workers)
 
@@ -138,36 +99,35 @@ def start(make: Callable[[Any], G], name: str, leave: Callable[[], None] | None 
         name: of the goroutine that runs now.
         leave: ends the process once the runtime has stopped; None where the caller of stop() goes on (the host).
     """
-    global main, current, scheduling, looping, clock, thread, _root, _breeder, _door, _youngest
-    global _make, _leave, _newest, _taken
+    global main, current, scheduling, looping, clock, thread, _door, _make, _leave, _newest, _taken
     from goproc._sched import loops
 
-    runq.clear()
-    _claimed.clear()
+    _forget_goroutines()
     _taken = clock = None
     scheduling = False
     _core.reserve(False)
     _core.use_this_thread()
     thread = threading.get_ident()
     looping = loops.watch()
-    _root = getcurrent()
-    _breeder = greenlet(_breed, _root)
-    _door = greenlet(_nothing, _root)
-    _door.switch()
-    _core.untrack(_door)
-    _youngest = None
-    _breeder.switch()
+    _door = greenlets.start(run_goroutines)
     main = current = G(1, name)
-    main.greenlet = _root
+    main.greenlet = greenlets.root
     _make, _leave = make, leave
     _newest = False
 
 
 def stop() -> list[Any]:
     """Forget all goroutines but the running one; return the greenlets of those that had started."""
-    global _unfinished, _youngest
     left = [g.greenlet for g in started.values() if g.greenlet is not None and g is not current]
-    left += [*_spare, _breeder]
+    left += greenlets.stop()
+    _forget_goroutines()
+    _posted.clear()
+    return left
+
+
+def _forget_goroutines() -> None:
+    """Empty all tables of goroutines."""
+    global _unfinished
     runq.clear()
     preempted.clear()
     _unfinished = 0
@@ -175,10 +135,6 @@ def stop() -> list[Any]:
     _claimed.clear()
     started.clear()
     timers.clear()
-    _posted.clear()
-    _spare.clear()
-    _youngest = None
-    return left
 
 
 def run_worker() -> None:
@@ -186,9 +142,8 @@ def run_worker() -> None:
     global scheduling
     while True:
         scheduling = True
-        current.parked = (
-            True  # it is the scheduler itself, not a goroutine: only a signal's handler makes it ready
-        )
+        # It is the scheduler itself, not a goroutine: only a signal's handler makes it ready.
+        current.parked = True
         schedule()
 
 
@@ -198,9 +153,9 @@ class _Left(BaseException):
 
 def leave_thread() -> None:
     """`leave` of run_thread(): back to where it began; other greenlets stay where they are."""
-    if getcurrent() is _root:
+    if getcurrent() is greenlets.root:
         raise _Left
-    _root.switch()
+    greenlets.root.switch()
 
 
 def in_thread_of_its_own() -> bool:
@@ -246,7 +201,7 @@ def schedule(ready: bool = False) -> None:
         g = _next()
         if g is not me:
             current = g
-            (g.greenlet or _greenlet_for(g)).switch()
+            (g.greenlet or greenlets.for_goroutine(g)).switch()
     except BaseException:
         me.parked = False
         _put_back(me)
@@ -289,7 +244,7 @@ def _schedule_timed(ready: bool) -> None:
         mine.run()
 
 
-def _nested(block: Callable[..., Any], *args: Any) -> Any:
+def nested(block: Callable[..., Any], *args: Any) -> Any:
     """Block although the scheduler is at work: in a signal's handler, or a finalizer that the collector runs.
 
     While the process is idle that is possible. The goroutine that looks for work here has two waits then, and who tells
@@ -323,49 +278,6 @@ def _put_back(me: G | None) -> None:
         runq.remove(me)
 
 
-def _greenlet_for(g: G) -> Any:
-    if not _spare:
-        return _breeder
-    g.greenlet = _spare.pop()
-    return g.greenlet
-
-
-def _breed() -> None:
-    """The body of the one greenlet that starts others.
-
-    A greenlet begins with the recursion depth of the one that starts it. Goroutines which block start others; started
-    from there each would stand on all its predecessors, and the two hundredth would not have a frame left.
-    """
-    global _youngest
-    _root.switch()
-    body = _core.on_small_stack(run_goroutines)
-    while True:
-        _youngest = greenlet(body, _root)
-        _youngest.switch()
-
-
-def _nothing() -> None:
-    """The body of the greenlet that is dead from the first."""
-
-
-def _end_into(mine: greenlet, g: G) -> None:
-    """Have the greenlet of a goroutine go on when `mine` ends, which the caller is about to do.
-
-    A greenlet that ends continues its parent. A dead one would keep that parent, which may die in its turn: whoever
-    refers to the first of such a chain keeps all of it, and freeing the chain recurses once for each. So the parent of
-    the one that ended before is the root again.
-    """
-    global _ended, _to_trim
-    _to_trim += 1
-    before = _ended() if _ended is not None else None
-    if before is not None:  # anybody still refers to it
-        before.parent = _root
-    if _door.parent is mine:
-        _door.parent = _root
-    _ended = weakref.ref(mine)
-    mine.parent = g.greenlet
-
-
 def run_goroutines() -> None:
     """The body of every goroutine's greenlet: run one after the other."""
     global current, scheduling, _taken
@@ -393,16 +305,16 @@ def run_goroutines() -> None:
             current = g
             if g.greenlet is None:
                 continue
-            if len(_spare) >= KEEP_GREENLETS and mine is not _youngest:
-                _end_into(mine, g)
+            if greenlets.may_end(mine):
+                greenlets.end_into(mine, g)
                 return
-            _spare.append(mine)
+            greenlets.spare.append(mine)
             _door.parent = g.greenlet
             _door.switch()
         except BaseException:  # it goes to main, the parent of all
             _put_back(None)
-            if mine in _spare:
-                _spare.remove(mine)
+            if mine in greenlets.spare:
+                greenlets.spare.remove(mine)
             raise
 
 
@@ -411,7 +323,7 @@ def _next() -> G:
     global _turn, _newest, _taken
     while True:
         flags = _core.drain()
-        if flags or timers:
+        if flags or heap:
             _attend(flags)
             if flags & _core.DRAIN_TICKED and between_turns is not None:
                 between_turns()
@@ -475,22 +387,18 @@ def _rested() -> G | None:
 
 def _idle() -> None:
     """Sleep until there may be something to do, or the first timer is due."""
-    global idling, _to_trim
-    if _to_trim >= _TRIM_AFTER:
-        _to_trim = 0
-        _core.trim()
+    global idling
+    greenlets.trim()
     if held_until:  # tasks may wait, so the core would not sleep
         _thread_sleep(_HELD_NAP)
         if held_until <= monotonic():
             release()
         return
-    while timers and not (timers[0][2].parked and timers[0][2].ticket == timers[0][3]):
-        heapq.heappop(timers)  # nothing is to come of it: it must not look as if
-    if retiring and not started and not timers:
+    until = timers.next_due()
+    if retiring and not started and until is None:
         _retire()
     me = current
     ticket = me.ticket
-    until = timers[0][0] if timers else None
     if on_idle is not None:
         until = on_idle(until)
     idling = True
@@ -500,7 +408,7 @@ def _idle() -> None:
         interrupt(main, exc)
     finally:
         idling = False
-    if me.ticket != ticket and me.parked and me.id:  # a signal's handler has blocked: see _nested
+    if me.ticket != ticket and me.parked and me.id:  # a signal's handler has blocked: see nested()
         me.parked = False
         me.told = True
         runq.append(me)
@@ -509,7 +417,7 @@ def _idle() -> None:
 def poll() -> None:
     """Put into the run queue what has become ready."""
     flags = _core.drain()
-    if flags or timers:
+    if flags or heap:
         _attend(flags)
 
 
@@ -521,33 +429,8 @@ def _attend(flags: int) -> None:
         except BaseException:
             _core.wake()
             raise
-    if timers and timers[0][0] <= monotonic():
-        _expire_timers()
-
-
-def _expire_timers() -> None:
-    now = monotonic()
-    while timers and timers[0][0] <= now:
-        _, _, g, ticket = timers[0]
-        due = g.parked and g.ticket == ticket
-        if due:
-            g.parked = False
-            if type(g) is G:
-                g.told = False
-                runq.append(g)
-        heapq.heappop(timers)
-        if due and type(g) is Alarm:
-            g.callback()
-
-
-def _forget_timer() -> None:
-    """One more entry of the heap is stale. They go when they are the majority, so that each costs O(log n) at most."""
-    global _stale
-    _stale += 1
-    if _stale > 64 and 2 * _stale > len(timers):
-        timers[:] = [t for t in timers if t[2].parked and t[2].ticket == t[3]]
-        heapq.heapify(timers)
-        _stale = 0
+    if heap and heap[0][0] <= monotonic():
+        timers.expire(runq.append)
 
 
 def _look_around() -> None:
@@ -634,7 +517,7 @@ def park(
     """
     global current, scheduling
     if scheduling:
-        return _nested(_park_whole, slot, until, reason, handle)  # type: ignore[no-any-return]
+        return nested(_park_whole, slot, until, reason, handle)  # type: ignore[no-any-return]
     me = current
     if me.interrupt is not None and not me.shielded:
         return False
@@ -647,7 +530,7 @@ def park(
     try:
         me.ticket += 1
         if until is not None:
-            heapq.heappush(timers, (until, next(_order), me, me.ticket))
+            timers.add(until, me)
         _core.bind(slot, me)
         me.parked = me.gave = True
         me.reason = reason
@@ -657,7 +540,7 @@ def park(
             schedule()
         elif (g := _next()) is not me:
             current = g
-            return (g.greenlet or _greenlet_for(g)).switch, me, until is not None
+            return (g.greenlet or greenlets.for_goroutine(g)).switch, me, until is not None
     except BaseException:
         current = me
         me.parked = scheduling = False
@@ -668,7 +551,7 @@ def park(
     told = me.told
     me.waits_on = None
     if until is not None and told:
-        _forget_timer()
+        timers.forget()
     return told
 
 
@@ -692,12 +575,15 @@ def parked(me: G, timed: bool, failed: bool) -> bool:
     told = me.told
     me.waits_on = None
     if timed and told and not failed:
-        _forget_timer()
+        timers.forget()
     return told
 
 
 def _park_whole(slot: int, until: float | None, reason: str, handle: object) -> bool:
-    """As park(), until the wait is over."""
+    """As park(), until the wait is over.
+
+    The end is written out as in park() and parked(): in the first bytecode of a function a signal's handler can raise.
+    """
     global current, scheduling
     me = current
     try:
@@ -715,7 +601,7 @@ def _park_whole(slot: int, until: float | None, reason: str, handle: object) -> 
     told = me.told
     me.waits_on = None
     if timed and told:
-        _forget_timer()
+        timers.forget()
     return told
 
 
@@ -727,7 +613,7 @@ def expire(reason: str, over: bool) -> None:
         over: the operation's own time is up.
     """
     if _core.on_scheduler_thread():
-        _checkpoint()
+        checkpoint()
     if over:
         raise TimeoutError(f"{reason}: timed out")
 
@@ -739,7 +625,7 @@ def offer_turn(may_raise: bool) -> None:
         may_raise: the operation is one that can block, so an interrupt or a deadline may end it.
     """
     if may_raise:
-        _checkpoint()
+        checkpoint()
     give_turn()
     if current is main and on_lost is not None and _core.lost() is not None:
         on_lost()  # the operation finds that the runtime has stopped
@@ -770,7 +656,7 @@ def preempt(seconds: float) -> None:
     g.ticket += 1
     g.since = monotonic()
     g.reason = "runnable"
-    heapq.heappush(timers, (g.since + seconds, next(_order), g, g.ticket))
+    timers.add(g.since + seconds, g)
     never_gave = not g.gave
     preempted[g] = g.ticket
     _unfinished += never_gave
@@ -795,120 +681,7 @@ def answer_dump(frame: FrameType | None) -> None:
         on_dump(frame)
 
 
-# -- for everybody -------------------------------------------------------------------------------------------
-
-
-@public
-def yield_now() -> None:
-    """Let the other ready goroutines of this process run first.
-
-    Raises:
-        Cancelled: this goroutine was cancelled.
-    """
-    if not _core.attached() or not _core.on_scheduler_thread():
-        _thread_sleep(0)
-        return
-    _core.check_park()
-    give_turn()
-    _checkpoint()
-
-
-@public
-def sleep(seconds: float) -> None:
-    """Pause this goroutine for a time; others of its process run meanwhile.
-
-    Args:
-        seconds: at most this accurate: the process may be busy with another goroutine. Zero or less returns at once.
-
-    Raises:
-        Cancelled: this goroutine was cancelled.
-    """
-    global scheduling
-    if not isinstance(seconds, (int, float)):
-        raise TypeError(f"sleep() takes seconds as a number, not {type(seconds).__name__}")
-    if seconds != seconds:
-        raise ValueError("sleep() takes seconds, not NaN")
-    if not _core.attached() or not _core.on_scheduler_thread():
-        if seconds > 0:
-            _thread_sleep(min(seconds, threading.TIMEOUT_MAX))
-        return
-    if scheduling:
-        _nested(sleep, seconds)
-        return
-    g = current
-    _core.check_park()
-    until = monotonic() + seconds
-    _checkpoint()
-    while (now := monotonic()) < until:
-        scheduling = True
-        try:
-            when = until
-            if (limit := g.limit()) is not None:
-                when = min(until, limit)
-            g.ticket += 1
-            heapq.heappush(timers, (when, next(_order), g, g.ticket))
-            g.parked = g.gave = True
-            g.reason = "sleep"
-            g.since = now
-            schedule()
-            _core.running(g.id)
-        except BaseException:
-            scheduling = False
-            raise
-        _checkpoint()
-
-
-def pause(reason: str) -> None:
-    """Park the running goroutine until resume(). It may return early: the caller looks whether that was it.
-
-    Args:
-        reason: what it waits for, in reports.
-
-    Raises:
-        BaseException: what the goroutine was interrupted with, or DeadlineExceeded.
-    """
-    global scheduling
-    if scheduling:
-        _nested(pause, reason)
-        return
-    _checkpoint()
-    g = current
-    scheduling = True
-    try:
-        g.ticket += 1
-        if (limit := g.limit()) is not None:
-            heapq.heappush(timers, (limit, next(_order), g, g.ticket))
-        g.parked = g.gave = True
-        g.reason = reason
-        g.since = monotonic()
-        schedule()
-    except BaseException:
-        scheduling = False
-        raise
-    _checkpoint()
-
-
-def resume(g: G) -> None:
-    """Make a goroutine ready that is in pause(). From the scheduler's thread, by post() from another."""
-    if g.parked:
-        g.parked = False
-        g.told = True
-        runq.append(g)
-
-
-def call_at(when: float, callback: Callable[[], None]) -> Alarm:
-    """Have the scheduler call something at a monotonic time. From the scheduler's thread.
-
-    Args:
-        when: seconds of time.monotonic().
-        callback: must not block; it may spawn a goroutine.
-    """
-    alarm = Alarm(callback)
-    heapq.heappush(timers, (when, next(_order), alarm, 0))
-    return alarm
-
-
-def _checkpoint() -> None:
+def checkpoint() -> None:
     """Raise what the running goroutine was interrupted with, or DeadlineExceeded past its deadline."""
     g = current
     if g.interrupt is not None and not g.shielded:
@@ -933,9 +706,7 @@ def meet_interrupt() -> None:
 
 def nothing_ready() -> bool:
     """Tell whether no other goroutine of this process is ready, or will be by the clock alone."""
-    return not (runq or _claimed or preempted) and not any(
-        g.parked and g.ticket == ticket for _, _, g, ticket in timers
-    )
+    return not (runq or _claimed or preempted) and not any(map(timers.is_live, heap))
 
 
 def raise_interrupt() -> None:

@@ -17,7 +17,7 @@ import threading
 from math import inf
 from time import monotonic
 
-from goproc._sched import process_state, scheduler
+from goproc._sched import process_state, scheduler, timers
 from goproc._sched.process_state import ProcessState
 from goproc._sched.safepoint import is_safepoint, may_raise
 from goproc.shm import _core
@@ -38,9 +38,8 @@ LONGEST = 10.0
 
 _handler: Callable[[int, FrameType | None], None] | None = None  # the one that start() has installed
 _before: ProcessState | None = None  # the state of the process when it was last noted between two turns
-_kept: tuple[G, int] | None = (
-    None  # the goroutine that keeps the process, as it has changed the state, and its ticket
-)
+# The goroutine that keeps the process, as it has changed the state, and its ticket.
+_kept: tuple[G, int] | None = None
 _kept_since = 0.0
 
 
@@ -121,7 +120,7 @@ def on_slice_end(number: int, frame: FrameType | None) -> None:
         scheduler.poll()
         _core.running(g.id)  # poll() leaves that open
         if not scheduler.runq:
-            _core.slice_end(scheduler.timers[0][0] if scheduler.timers else inf)
+            _core.slice_end(timers.heap[0][0] if timers.heap else inf)
         elif not _keeps_process(g):
             scheduler.preempt(SLICE)
     finally:

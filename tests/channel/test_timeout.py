@@ -211,7 +211,7 @@ def test_cancelled_while_blocked(place, some_cap):
 
 def test_many_timeouts_that_did_not_expire_are_forgotten(runtime0):
     """A timer of an operation that completed must not stay until its time: a loop of such would fill the memory."""
-    from goproc._sched import scheduler
+    from goproc._sched import timers
 
     a, b = chan(), chan()
 
@@ -225,4 +225,4 @@ def test_many_timeouts_that_did_not_expire_are_forgotten(runtime0):
         assert b.recv(timeout=1000) == i
     a.close()
     g.join(10)
-    assert len(scheduler.timers) < 2000
+    assert len(timers.heap) < 2000

@@ -1,0 +1,106 @@
+"""Waits that need nothing of the core: sleep(), yield_now(), and a pause until somebody in this process says so."""
+
+from __future__ import annotations
+
+import threading
+from time import monotonic
+from time import sleep as _thread_sleep
+
+from goproc._public import public
+from goproc._sched import scheduler, timers
+from goproc.shm import _core
+
+__goproc_frames__ = "scheduler"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from goproc._sched.g import G
+
+
+@public
+def yield_now() -> None:
+    """Let the other ready goroutines of this process run first.
+
+    Raises:
+        Cancelled: this goroutine was cancelled.
+    """
+    if not _core.attached() or not _core.on_scheduler_thread():
+        _thread_sleep(0)
+        return
+    _core.check_park()
+    scheduler.give_turn()
+    scheduler.checkpoint()
+
+
+@public
+def sleep(seconds: float) -> None:
+    """Pause this goroutine for a time; others of its process run meanwhile.
+
+    Args:
+        seconds: at most this accurate: the process may be busy with another goroutine. Zero or less returns at once.
+
+    Raises:
+        Cancelled: this goroutine was cancelled.
+    """
+    if not isinstance(seconds, (int, float)):
+        raise TypeError(f"sleep() takes seconds as a number, not {type(seconds).__name__}")
+    if seconds != seconds:
+        raise ValueError("sleep() takes seconds, not NaN")
+    if not _core.attached() or not _core.on_scheduler_thread():
+        if seconds > 0:
+            _thread_sleep(min(seconds, threading.TIMEOUT_MAX))
+        return
+    if scheduler.scheduling:
+        scheduler.nested(sleep, seconds)
+        return
+    _core.check_park()
+    until = monotonic() + seconds
+    scheduler.checkpoint()
+    while (now := monotonic()) < until:
+        _wait("sleep", now, until)
+        _core.running(scheduler.current.id)
+        scheduler.checkpoint()
+
+
+def pause(reason: str) -> None:
+    """Park the running goroutine until resume(). It may return early: the caller looks whether that was it.
+
+    Args:
+        reason: what it waits for, in reports.
+
+    Raises:
+        BaseException: what the goroutine was interrupted with, or DeadlineExceeded.
+    """
+    if scheduler.scheduling:
+        scheduler.nested(pause, reason)
+        return
+    scheduler.checkpoint()
+    _wait(reason, monotonic())
+    scheduler.checkpoint()
+
+
+def resume(g: G) -> None:
+    """Make a goroutine ready that is in pause(). From the scheduler's thread, by post() from another."""
+    if g.parked:
+        g.parked = False
+        g.told = True
+        scheduler.runq.append(g)
+
+
+def _wait(reason: str, now: float, until: float | None = None) -> None:
+    """Park the running goroutine until it is made ready, or until a time or its deadline has come."""
+    g = scheduler.current
+    scheduler.scheduling = True
+    try:
+        if (limit := g.limit()) is not None and (until is None or limit < until):
+            until = limit
+        g.ticket += 1
+        if until is not None:
+            timers.add(until, g)
+        g.parked = g.gave = True
+        g.reason = reason
+        g.since = now
+        scheduler.schedule()
+    except BaseException:
+        scheduler.scheduling = False
+        raise
