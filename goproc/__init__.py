@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from goproc._deaths import kill as kill
     from goproc._dump import dump as dump
     from goproc._dump import num_goroutine as num_goroutine
+    from goproc._go import go as go
     from goproc._goroutine import Goroutine as Goroutine
     from goproc._goroutine import current as current
-    from goproc._goroutine import go as go
     from goproc._goroutine import goexit as goexit
     from goproc._group import Group as Group
     from goproc._monitor import Down as Down
@@ -116,7 +116,8 @@ _HOMES = {
     "goproc._data.states": ("worker_state",),
     "goproc._deaths": ("kill",),
     "goproc._dump": ("dump", "num_goroutine"),
-    "goproc._goroutine": ("Goroutine", "current", "go", "goexit"),
+    "goproc._go": ("go",),
+    "goproc._goroutine": ("Goroutine", "current", "goexit"),
     "goproc._group": ("Group",),
     "goproc._monitor": ("Down", "monitor"),
     "goproc._runtime": ("main", "proc", "procs", "run", "runtime", "workers"),

@@ -1,9 +1,13 @@
-"""The options of ``go.opts()`` that say what becomes of a goroutine which is lost or does not end."""
+"""The options of ``go.opts()``, checked."""
 
 from __future__ import annotations
 
 from math import inf
 from typing import Any, NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 GRACE = 1.0  # seconds, where go.opts(timeout=...) names none
 MOST_RETRIES = (1 << 16) - 1  # a task has 16 bits for them; so many are as good as endless
@@ -68,3 +72,18 @@ def _checked_retries(value: Any) -> int:
     if value < 0:
         raise ValueError(f"go.opts(retries=...) takes a number from 0 on, not {value}")
     return min(value, MOST_RETRIES)
+
+
+def checked_name(name: str | None) -> str | None:
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"go.opts(name=...) takes a string, not {type(name).__name__}")
+    return name
+
+
+def checked_labels(labels: Mapping[str, object] | None) -> dict[str, str]:
+    checked = {}
+    for key, value in dict(labels or {}).items():
+        if not isinstance(key, str):
+            raise TypeError(f"go.opts(labels=...): the names of labels are strings, not {type(key).__name__}")
+        checked[key] = str(value)
+    return checked

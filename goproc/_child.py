@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from goproc._channel import Chan
-from goproc._goroutine import Goroutine, current, go
+from goproc._go import go
+from goproc._goroutine import Goroutine, current
 from goproc._life import Goexit, open_call
 from goproc._proc import fatal
 from goproc._select import select

@@ -26,13 +26,14 @@ from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 from goproc import _deaths, context
-from goproc._goroutine import Goroutine, Waiting, _name_of, _spawn, _spawn_local
+from goproc._goroutine import Goroutine
 from goproc._life import Goexit, Told, bodies, open_call
 from goproc._pickling import failure
 from goproc._proc import fatal, forked
 from goproc._public import public
 from goproc._sched import scheduler, waits
 from goproc._shared_value import Cell
+from goproc._spawn import Waiting, name_of, spawn, spawn_local
 from goproc.errors import Cancelled, DeadlineExceeded, WorkerDied
 from goproc.shm import _core
 from goproc.sync import Atomic, Semaphore, WaitGroup
@@ -161,15 +162,15 @@ class Group:
                     raise RuntimeError("go on a Group whose block has ended")
                 if local:
                     if f is None or not callable(f):
-                        member = _spawn_local(f, args, kwargs, "", frame)  # says what is wrong
+                        member = spawn_local(f, args, kwargs, "", frame)  # says what is wrong
                     call = self._shared, (f, args, kwargs)
-                    member = _spawn_local(run_member, call, {}, _name_of(f), frame, None, _told(self._shared))
+                    member = spawn_local(run_member, call, {}, name_of(f), frame, None, _told(self._shared))
                 else:
-                    member = _spawn(
+                    member = spawn(
                         f,
                         args,
                         kwargs,
-                        _name_of(f),
+                        name_of(f),
                         -1,
                         frame,
                         Waiting("group", self._shared, _told(self._shared)),
@@ -470,7 +471,7 @@ class _Here:
 
     def watch(self) -> None:
         if self._watcher is None:
-            self._watcher = _spawn_local(self._watch, (), {}, "goproc.Group", sys._getframe())
+            self._watcher = spawn_local(self._watch, (), {}, "goproc.Group", sys._getframe())
 
     def _watch(self) -> None:
         members, _, flags, _, node = self._shared

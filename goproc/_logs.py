@@ -22,7 +22,7 @@ from threading import main_thread
 from time import sleep
 from typing import Any, NamedTuple
 
-from goproc import _goroutine, _life
+from goproc import _life, _spawn
 from goproc import _logging_hook as hook
 from goproc._channel import Chan, chan
 from goproc._pickling import variables
@@ -163,9 +163,9 @@ def use_levels(ref: int) -> None:
         ref: where they are.
     """
     global _levels
-    if ref == _goroutine.levels:
+    if ref == _spawn.levels:
         return
-    _goroutine.levels = ref  # of those that it starts
+    _spawn.levels = ref  # of those that it starts
     _levels = Levels(*marshal.loads(_core.definition_get(ref)))
     if _levels.filters is not None:
         from goproc._proc import interpreter

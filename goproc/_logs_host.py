@@ -17,7 +17,7 @@ from contextvars import Context
 from time import monotonic, sleep
 from typing import Any
 
-from goproc import _goroutine, _isolation, _logs
+from goproc import _isolation, _logs, _spawn
 from goproc import _logging_hook as hook
 from goproc._channel import Chan
 from goproc._logs import CAPACITY, END, READY, RECORD
@@ -57,7 +57,7 @@ def open_lines(settings: Settings) -> dict[str, Any]:
     _lines = Chan(CAPACITY)
     _board = _core.Atomic(0)
     _filters = settings["filters"]
-    _goroutine.before_go = None
+    _spawn.before_go = None
     hook.on_change = _note_change
     levels = tuple(_current()) if hook.loaded() else None
     hook.when_loaded(_meet_logging)
@@ -96,8 +96,8 @@ def close_lines() -> None:
     global _lines, _board, _thread
     lines, thread = _lines, _thread
     hook.on_change = None
-    _goroutine.before_go = None
-    _goroutine.levels = 0
+    _spawn.before_go = None
+    _spawn.levels = 0
     if lines is not None and thread is not None and thread is not threading.current_thread():
         until = monotonic() + _END_SECONDS
         while thread.is_alive() and not lines.try_send((END,)) and monotonic() < until:
@@ -137,18 +137,18 @@ def _take_one() -> bool:
 def _note_change() -> None:
     """Levels or filters have changed: the next goroutine has the new ones."""
     if _lines is not None:
-        _goroutine.before_go = _publish
+        _spawn.before_go = _publish
 
 
 def _publish() -> None:
-    _goroutine.before_go = None
+    _spawn.before_go = None
     if _lines is None or not _core.attached():
         return
     found = marshal.dumps(tuple(_current()))
     ref = _published.get(found)
     if ref is None:
         ref = _published[found] = _core.definition_put(found)
-    _goroutine.levels = ref
+    _spawn.levels = ref
 
 
 def _current() -> _logs.Levels:

@@ -11,7 +11,8 @@ from typing import Any
 
 from goproc._call_options import MOST_RETRIES
 from goproc._channel import Chan
-from goproc._goroutine import Goroutine, go
+from goproc._go import go
+from goproc._goroutine import Goroutine
 from goproc._public import public
 
 TYPE_CHECKING = False

@@ -14,22 +14,16 @@ from collections import deque
 from time import monotonic
 from typing import Any
 
-from goproc._call_options import checked_seconds
+from goproc._call_options import checked_labels, checked_name, checked_seconds
 from goproc._channel import Chan
 from goproc._child import QUIETLY, Child, describe_end, end_or_kill
-from goproc._goroutine import (
-    Goroutine,
-    _checked_labels,
-    _checked_name,
-    _checked_proc,
-    _name_of,
-    go,
-    stored_call,
-)
+from goproc._go import checked_proc, go
+from goproc._goroutine import Goroutine
 from goproc._proc import fatal
 from goproc._public import public
 from goproc._sched import scheduler
 from goproc._select import select
+from goproc._spawn import name_of, stored_call
 from goproc.errors import Cancelled, TooManyRestarts
 from goproc.shm import _core
 from goproc.sync import Mutex, WaitGroup
@@ -74,7 +68,7 @@ class _Starter:
 
     def __call__(self, f: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Child:
         call = stored_call(f, args, kwargs)
-        name = self._name or _name_of(f)
+        name = self._name or name_of(f)
         child = Child(name, self._restart, self._shutdown, self._proc, self._labels, call)
         self._supervisor._add(child)
         return child
@@ -182,8 +176,8 @@ class Supervisor:
             shutdown = self._shutdown
         else:
             shutdown = _checked_shutdown(shutdown, "Supervisor.opts(shutdown=...)")
-        where = -1 if proc is None else _checked_proc(proc)
-        return _Starter(self, _checked_name(name), restart, shutdown, where, _checked_labels(labels))
+        where = -1 if proc is None else checked_proc(proc)
+        return _Starter(self, checked_name(name), restart, shutdown, where, checked_labels(labels))
 
     @property
     def children(self) -> list[Child]:

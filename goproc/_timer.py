@@ -19,9 +19,9 @@ from time import monotonic
 from typing import Any
 
 from goproc._channel import nil
-from goproc._goroutine import Origin, _name_of, _spawn_local, origin
 from goproc._public import public
 from goproc._sched import scheduler, timers
+from goproc._spawn import Origin, name_of, origin, spawn_local
 from goproc.errors import RuntimeStopped
 from goproc.shm import _core
 
@@ -105,7 +105,7 @@ class _Call:
         if _core.timer_take(self._ch) is None:  # stopped or set anew, and nobody has told us yet
             self._arm()
             return
-        self._context.run(_spawn_local, self._f, self._args, self._kwargs, _name_of(self._f), self._origin)
+        self._context.run(spawn_local, self._f, self._args, self._kwargs, name_of(self._f), self._origin)
 
 
 _shared: dict[Chan[float], _Call] = {}  # of timers of this process that others can set

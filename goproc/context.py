@@ -25,8 +25,8 @@ from time import monotonic
 from typing import Any, Protocol, runtime_checkable
 
 from goproc._channel import nil
-from goproc._goroutine import _spawn_local, origin
 from goproc._pickling import failure
+from goproc._spawn import origin, spawn_local
 from goproc._timeouts import check_time, deadline, shield, timeout
 from goproc.errors import Canceled, DeadlineExceeded
 from goproc.shm import _core
@@ -433,7 +433,7 @@ def after_func(ctx: AnyContext, f: Callable[[], Any]) -> StopFunc:
     node, _ = _hang(ctx, None, frame)
     if _can_end(ctx):
         # It waits rather than to be called by who cancels, because that may be any process.
-        _spawn_local(_wait_and_run, (node, f), {}, "context.after_func", origin(frame))
+        spawn_local(_wait_and_run, (node, f), {}, "context.after_func", origin(frame))
     return StopFunc(node, ctx)
 
 
@@ -531,7 +531,7 @@ def _hang(
     if register is not None:
         _keep(node, register(lambda: _follow(foreign, node)))
     else:
-        _spawn_local(_watch, (foreign, done, node), {}, "context.propagate", origin(frame))
+        spawn_local(_watch, (foreign, done, node), {}, "context.propagate", origin(frame))
     return node, None
 
 

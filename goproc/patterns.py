@@ -25,7 +25,8 @@ import logging
 from typing import Any, TypeVar
 
 from goproc._channel import Chan, chan, nil
-from goproc._goroutine import Goroutine, go
+from goproc._go import go
+from goproc._goroutine import Goroutine
 from goproc._select import Selector, select
 from goproc.errors import Canceled
 from goproc.shm import _core

@@ -17,11 +17,12 @@ import sys
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from goproc._channel import chan
-from goproc._goroutine import Goroutine, _spawn_local, origin
+from goproc._goroutine import Goroutine
 from goproc._life import Goexit
 from goproc._pickling import failure
 from goproc._proc import fatal
 from goproc._shared_value import Cell
+from goproc._spawn import origin, spawn_local
 from goproc.errors import Cancelled
 from goproc.shm import _core
 
@@ -217,7 +218,7 @@ class Group:
         promise, is_first = self._join(key, ch)
         if is_first:
             name = getattr(f, "__qualname__", type(f).__qualname__)
-            _spawn_local(self._run_alone, (key, promise, f, args, kwargs), {}, name, origin(frame))
+            spawn_local(self._run_alone, (key, promise, f, args, kwargs), {}, name, origin(frame))
 
     def _run_alone(
         self,

@@ -10,10 +10,11 @@ from __future__ import annotations
 import sys
 from typing import Any, TypeVar
 
-from goproc._goroutine import Goroutine, Waiting, _name_of, _spawn
+from goproc._goroutine import Goroutine
 from goproc._life import Goexit, bodies, open_call
 from goproc._proc import fatal, forked
 from goproc._sched import scheduler
+from goproc._spawn import Waiting, name_of, spawn
 from goproc.errors import Cancelled, OwnerDied
 from goproc.shm import _core
 
@@ -47,7 +48,7 @@ class WaitGroup(_core.WaitGroup):
         _core.refuse_stale(self)
         # The core adds one to the counter in the step that creates the goroutine.
         waiting = Waiting("wg", self, self)
-        return _spawn(f, args, kwargs, _name_of(f), -1, sys._getframe(1), waiting)  # type: ignore[no-any-return]
+        return spawn(f, args, kwargs, name_of(f), -1, sys._getframe(1), waiting)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         try:

@@ -60,17 +60,17 @@ from goproc.shm import _core
 
 def small():
     # Smaller limits than those of a long program.
-    from goproc import _goroutine as goroutine
+    from goproc import _spawn as spawn
     from goproc._pickling import functions, store, wrappers
-    goroutine._KEPT_SITES = goroutine._MOST_SITES = store._BLOBS = functions._CACHED_CODES = wrappers._MOST = store._FULL = 40
+    spawn._KEPT_SITES = spawn._MOST_SITES = store._BLOBS = functions._CACHED_CODES = wrappers._MOST = store._FULL = 40
     from goproc._pickling import pickler, variables
     pickler._table.set(0); variables._table.set(0)
 
 def kept():
-    from goproc import _goroutine as goroutine
+    from goproc import _spawn as spawn
     from goproc._pickling import classes, functions, pickler, store, variables, wrappers
     tables = (
-        goroutine._sites, goroutine._site_texts, store._refs, store._blobs, functions.by_code, functions.by_ref,
+        spawn._sites, spawn._site_texts, store._refs, store._blobs, functions.by_code, functions.by_ref,
         classes.entries, classes._by_ref, wrappers._received, variables._reduced, variables._by_id, pickler._named,
         pickler._uids, pickler._policy,
     )

@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 from programs import ok
 
-from goproc import Atomic, WaitGroup, _goroutine, chan, go, proc, sleep, yield_now
+from goproc import Atomic, WaitGroup, _goroutine, _spawn, chan, go, proc, sleep, yield_now
 from goproc._proc import stdio
 from goproc._sched import process_state, safepoint, scheduler, waits
 
@@ -305,9 +305,9 @@ def frames(*functions):
         ([json.loads, frames], True, True),
         ([logging.info, frames], False, True),
         ([json.loads, logging.info, frames], False, True),
-        ([_goroutine.origin, frames], False, False),
-        ([json.loads, _goroutine.origin, frames], False, False),
-        ([frames, _goroutine.origin, frames], True, True),
+        ([_spawn.origin, frames], False, False),
+        ([json.loads, _spawn.origin, frames], False, False),
+        ([frames, _spawn.origin, frames], True, True),
         ([stdio.flush_all, frames], False, True),
         ([json.loads, stdio.flush_all, frames], False, True),
         ([waits.sleep, frames], False, False),

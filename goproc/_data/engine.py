@@ -22,7 +22,7 @@ from goproc._data.order import Ordered, Unordered
 from goproc._data.policy import Failure, Policy
 from goproc._data.source import DRAW_SECONDS, Source
 from goproc._data.tally import Pace, Stats, Tally
-from goproc._goroutine import go
+from goproc._go import go
 from goproc._pickling import failure
 from goproc._select import Selector
 from goproc.errors import ChanClosed, RuntimeStopped, WorkerDied

@@ -20,7 +20,7 @@ from goproc._data.flow_worker import short_repr
 from goproc._data.job import Job
 from goproc._data.lanes import placed
 from goproc._data.stages import BATCH, CALLING, EACH, FILTER, FLAT_MAP, MAP, SKIP, TAKE, THROTTLE, Stage
-from goproc._goroutine import go
+from goproc._go import go
 from goproc._sched import scheduler
 from goproc._select import Selector
 from goproc.errors import Cancelled, ChanClosed, RuntimeStopped

@@ -17,7 +17,8 @@ from goproc._data.flow_stats import StageStats, not_taken, stage_stats
 from goproc._data.flow_steps import Step
 from goproc._data.flow_worker import Fault, Turns, Work, run_stage, work
 from goproc._data.stages import MERGE, STAGE, TAKE, THROTTLE, Stage
-from goproc._goroutine import Goroutine, go
+from goproc._go import go
+from goproc._goroutine import Goroutine
 from goproc._pickling import failure
 from goproc._sched import scheduler
 from goproc.errors import Cancelled, RuntimeStopped, WorkerDied

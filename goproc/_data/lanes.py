@@ -19,7 +19,7 @@ from typing import Any
 from goproc._channel import chan
 from goproc._data.job import End, Job, Way
 from goproc._data.station import serve
-from goproc._goroutine import spawn_beside
+from goproc._spawn import spawn_beside
 from goproc.errors import ChanClosed, OutOfSharedMemory, PickleError, TaskTimeout, WorkerDied
 from goproc.shm import _core
 from goproc.sync import Atomic

@@ -240,7 +240,7 @@ class _Sent(_View):
 
     def __init__(self, make: Callable[..., Any] | None, total: int | None, description: str) -> None:
         from goproc._channel import chan
-        from goproc._goroutine import go
+        from goproc._go import go
 
         self._counts: Chan[tuple[Any, ...]] = chan(1)
         opened = go.on(0).opts(name="progress bar")

@@ -19,7 +19,7 @@ from typing import Any
 from goproc._data import turns
 from goproc._data.job import ENDED, EXIT_FAILED, INIT_FAILED, RECYCLED, End, Job, Way
 from goproc._data.lane import Lane
-from goproc._goroutine import go
+from goproc._go import go
 from goproc._pickling import failure
 from goproc._recycle import recycle
 from goproc._sched import scheduler

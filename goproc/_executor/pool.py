@@ -11,14 +11,16 @@ from collections import deque
 from time import monotonic
 from typing import Any, NamedTuple
 
-from goproc import _goroutine as goroutine
 from goproc import _runtime
 from goproc._channel import chan
 from goproc._executor import processes, runner
 from goproc._executor.future import CallFuture, End
+from goproc._go import go
+from goproc._goroutine import Goroutine
 from goproc._pickling.calls import pack_call, plain
 from goproc._proc import host
 from goproc._sched import waits
+from goproc._spawn import closed_call
 from goproc.errors import Canceled, ChanClosed, OutOfSharedMemory, PickleError, RuntimeStopped
 from goproc.shm import _core
 
@@ -157,7 +159,7 @@ class Pool:
             self._slots = Semaphore(self.setup.pending_at_most)
         self._ctx, self._cancel_ctx = context.with_cancel(context.background())
         self._watch = _core.Watch()
-        self._ended = _core.promise_new(goroutine.Goroutine)
+        self._ended = _core.promise_new(Goroutine)
         self._hang_bell()
         tasks = chan(_QUEUED)
         self.thread = threading.Thread(target=self._watch_over, name=f"goproc-{self.name}", daemon=True)
@@ -175,7 +177,7 @@ class Pool:
                 return False
             call = pack_call(f, args, kwargs)
             if not plain(call):
-                call = goroutine._closed_call(call)
+                call = closed_call(call)
             return self._tasks.try_send((future, call))  # type: ignore[no-any-return]
         except PickleError as error:
             from goproc._pickling.diagnose import explain_call
@@ -246,7 +248,7 @@ class Pool:
         setup = self.setup
         proc = processes.least_loaded()
         processes.load[proc] += 1
-        start = goroutine.go.opts(name=self.name).on(proc)
+        start = go.opts(name=self.name).on(proc)
         args = self._tasks.rx, setup.initializer, setup.initargs, setup.calls_at_most, self._slots
         try:
             # In an empty context: the calls to come are not those of the goroutine that makes the first.
@@ -281,7 +283,7 @@ class Pool:
     # -- the watcher --------------------------------------------------------------------------------------------------
 
     def _hang_bell(self) -> None:
-        self._bell = _core.promise_new(goroutine.Goroutine)
+        self._bell = _core.promise_new(Goroutine)
         self._watch.add(self._bell)
 
     def _ring(self) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from goproc import _goroutine as goroutine
 from goproc import _life
 from goproc._executor.initialized import Initialized, take_back
 from goproc._pickling import homes
 from goproc._proc import fatal, forked, stdio
 from goproc._sched import scheduler
+from goproc._spawn import name_of
 from goproc.errors import Cancelled, OutOfSharedMemory, PickleError
 from goproc.shm import _core
 
@@ -122,7 +122,7 @@ def _answer(g: G, promise: Any, call: Any, initialized: Initialized | None) -> N
     try:
         _core.promise_set(promise, False, value)
     except (PickleError, OutOfSharedMemory) as exc:
-        _fail(promise, type(exc)(f"the result of {goroutine._name_of(f)}: {exc}"))
+        _fail(promise, type(exc)(f"the result of {name_of(f)}: {exc}"))
     except RuntimeError:
         pass  # it has been broken meanwhile
     except BaseException as exc:  # raised by a __reduce__ of the result

@@ -20,11 +20,8 @@ if TYPE_CHECKING:
     Child = tuple[str, Any]
 
 LARGE = 1_000_000  # bytes: smaller objects are part of each message
-_AROUND_CALLS = {
-    "with": 1,
-    "wg": 2,
-    "group": 2,
-}  # where the call is in what _goroutine.py makes of it, and _life.py opens
+# Where the call is in what _spawn.py makes of it, and _life.py opens.
+_AROUND_CALLS = {"with": 1, "wg": 2, "group": 2}
 VISITED = 2_000  # objects looked at in one large message
 _FEW = 64  # of a container with more elements none is looked at by itself
 _SEEN = 256  # objects remembered that made one message large

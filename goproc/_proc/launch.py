@@ -85,6 +85,7 @@ _PRELOAD = [
     "goproc._proc.worker",
     "goproc._sched.scheduler",
     "goproc._goroutine",
+    "goproc._go",
     "goproc._wiring",
     "goproc._sched.loops",
     "goproc._group",

@@ -491,7 +491,7 @@ def interrupt(g: G, exc: BaseException) -> None:
         runq.append(g)
 
 
-def spawn(g: G) -> None:
+def enqueue(g: G) -> None:
     """Queue an unstarted goroutine of go.local."""
     runq.append(g)
 

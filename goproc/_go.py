@@ -1,0 +1,179 @@
+"""``go``, and ``go`` with a place or options."""
+
+from __future__ import annotations
+
+import sys
+from typing import ParamSpec, TypeVar
+
+from goproc._call_options import Limits, checked_labels, checked_limits, checked_name
+from goproc._public import public
+from goproc._spawn import name_of, spawn, spawn_local
+from goproc.shm import _core
+
+__goproc_frames__ = "machinery"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from goproc._goroutine import Goroutine
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class _Placed:
+    """``go`` with options: what go.on(), go.opts() return."""
+
+    __slots__ = ("_labels", "_limits", "_name", "_proc")
+
+    def __init__(
+        self,
+        name: str | None,
+        proc: int,
+        labels: dict[str, str] | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self._name = name
+        self._proc = proc
+        self._labels = labels
+        self._limits = limits
+
+    def __call__(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
+        name = self._name or name_of(f)
+        return spawn(  # type: ignore[no-any-return]
+            f, args, kwargs, name, self._proc, sys._getframe(1), None, self._labels, limits=self._limits
+        )
+
+    def on(self, proc: int) -> _Placed:
+        """As go.on()."""
+        return _Placed(self._name, checked_proc(proc), self._labels, self._limits)
+
+    def opts(
+        self,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, object] | None = None,
+        timeout: float | None = None,
+        grace: float | None = None,
+        retries: int | None = None,
+    ) -> _Placed:
+        """As go.opts()."""
+        both = {**(self._labels or {}), **checked_labels(labels)}
+        limits = checked_limits(self._limits, timeout, grace, retries)
+        return _Placed(checked_name(name) or self._name, self._proc, both, limits)
+
+    def local(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
+        """As go.local(). It cannot run again elsewhere: it shares memory with its creator.
+
+        Raises:
+            ValueError: the options have retries.
+        """
+        name = self._name or name_of(f)
+        if self._limits is not None and self._limits.retries:
+            raise ValueError(
+                f"go.local({name}) with retries={self._limits.retries}: it is lost with the memory that it shares, "
+                "and cannot run again; use go"
+            )
+        return spawn_local(f, args, kwargs, name, sys._getframe(1), self._labels, limits=self._limits)  # type: ignore[no-any-return]
+
+
+def checked_proc(proc: int) -> int:
+    if not isinstance(proc, int) or isinstance(proc, bool):
+        raise TypeError(f"go.on() takes the number of a proc, not {type(proc).__name__}")
+    _core.ensure()
+    if not 0 <= proc < _core.procs():
+        raise ValueError(f"go.on({proc}): {_known_procs()}")
+    return proc
+
+
+def _known_procs() -> str:
+    workers = _core.procs() - 1
+    if workers == 0:
+        return "there is only proc 0, the process of the script (--procs 0)"
+    return "there are proc 0, the host, and " + (
+        "the worker 1" if workers == 1 else f"the workers 1 to {workers}"
+    )
+
+
+@public
+class _Go:
+    """``go(f, *args, **kwargs)``: run a call as a goroutine.
+
+    The function and its arguments are copied now (functions and classes of ``__main__``, lambdas and closures too;
+    channels, sync objects and handles stay references to the shared thing). The goroutine runs on a worker. It starts
+    with the contextvars of its creator; values that cannot be pickled are left out. A ContextVar is known everywhere by
+    the module that holds it; one of the script, by the copies of it that goroutines get.
+
+    Returns:
+        Its handle, which may be dropped.
+
+    Raises:
+        PickleError: something cannot be copied; the message names the path to it.
+        TypeError: f is not callable.
+        OutOfSharedMemory: the arguments are larger than what memory allows.
+
+    Cost: about 2 us, and 2 us more where it runs. The first use of a function costs about 50 us more.
+    """
+
+    __slots__ = ()
+    __goproc_constant__ = True
+
+    def __reduce__(self) -> str:
+        return "go"
+
+    def __call__(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
+        return spawn(f, args, kwargs, getattr(f, "__qualname__", "") or name_of(f), -1, sys._getframe(1))  # type: ignore[no-any-return]
+
+    def local(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
+        """Run a call as a goroutine of this process: nothing is copied, it shares memory with its creator.
+
+        Its result is still copied when it is read. contextvars are inherited.
+        """
+        return spawn_local(f, args, kwargs, name_of(f), sys._getframe(1))  # type: ignore[no-any-return]
+
+    def on(self, proc: int) -> _Placed:
+        """``go.on(proc)(f, ...)``: run it on that process; it is not taken by another.
+
+        Raises:
+            ValueError: there is no such proc.
+        """
+        return _Placed(None, checked_proc(proc))
+
+    def opts(
+        self,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, object] | None = None,
+        timeout: float | None = None,
+        grace: float | None = None,
+        retries: int | None = None,
+    ) -> _Placed:
+        """``go.opts(name=..., labels={...})(f, ...)``: options, apart from the keyword arguments of f.
+
+        Args:
+            name: what reports call the goroutine; default: the name of its function.
+            labels: text by name, shown in dumps and panics. The goroutines it creates inherit them.
+            timeout: seconds from the start of the goroutine after which it is cancelled, at its next blocking point.
+                Its handle raises TaskTimeout.
+            grace: seconds after that in which it may clean up; default: 1. A goroutine that has not ended by then, because
+                it computes, hangs in C code or waits, ends with its worker: this is killed and replaced. Goroutines that
+                ran there, too, are lost (WorkerDied). In the host nothing is killed.
+            retries: how often the goroutine runs again, elsewhere, after it was lost with its process. It begins anew each
+                time, with the arguments of the ``go`` line: its function must bear that. What it raises itself, or a
+                timeout, is no loss. Its handle shows "queued" until it runs again.
+
+        Raises:
+            TypeError: a name is not a string, a time or a number is none. Values of labels are turned into text.
+            ValueError: a time or a number is negative or NaN.
+
+        Cost: 3 us for a timeout; for retries the memory of the arguments until the goroutine ends.
+        """
+        limits = checked_limits(None, timeout, grace, retries)
+        return _Placed(checked_name(name), -1, checked_labels(labels), limits)
+
+    def __repr__(self) -> str:
+        return "go"
+
+
+go = _Go()
