@@ -21,14 +21,13 @@ of such a function is a panic, as in every goroutine without a handle; what may 
 
 from __future__ import annotations
 
-import logging
 from typing import Any, TypeVar
 
 from goproc._channel import Chan, chan, nil
+from goproc._done import done_of, put
 from goproc._go import go
-from goproc._goroutine import Goroutine
+from goproc._health import heartbeat, pulse, replicated, steward
 from goproc._select import Selector, select
-from goproc.errors import Canceled
 from goproc.shm import _core
 from goproc.sync import WaitGroup
 
@@ -37,12 +36,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from goproc._channel import RecvChan
+    from goproc._done import Done
     from goproc.context import AnyContext
     from goproc.rate import Limiter
 
-    Done = RecvChan[Any] | AnyContext | None
-    # What a steward watches: starts the work, stops it when the channel closes, beats at least once an interval.
-    Ward = Callable[[Chan[Any], float], Chan[Any]]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -66,22 +63,6 @@ __all__ = [
     "take",
     "tee",
 ]
-
-_log = logging.getLogger("goproc.steward")
-
-
-def _done_of(done: Done) -> RecvChan[Any]:
-    if done is None:
-        return nil
-    if isinstance(done, _core.Channel):
-        return done
-    return done.done()  # type: ignore[no-any-return]
-
-
-def _put(done: RecvChan[Any], out: Chan[T], value: T) -> bool:
-    """Send, unless done closes first: then False."""
-    return select(done, (out.send, value)).index == 1
-
 
 # -- done channels -------------------------------------------------------------------------------------------
 
@@ -142,14 +123,14 @@ def generate(done: Done, values: Iterable[T]) -> RecvChan[T]:
         values: are asked for one by one, in this process, as they are received.
     """
     out: Chan[T] = chan()
-    go.local(_generate, _done_of(done), out, values)
+    go.local(_generate, done_of(done), out, values)
     return out.rx
 
 
 def _generate(done: RecvChan[Any], out: Chan[T], values: Iterable[T]) -> None:
     with out:
         for value in values:
-            if not _put(done, out, value):
+            if not put(done, out, value):
                 return
 
 
@@ -162,7 +143,7 @@ def repeat(done: Done, *values: T) -> RecvChan[T]:
     [1, 2, 1, 2, 1]
     """
     out: Chan[T] = chan()
-    go.local(_generate, _done_of(done), out, _over_and_over(values))
+    go.local(_generate, done_of(done), out, _over_and_over(values))
     return out.rx
 
 
@@ -186,13 +167,13 @@ def repeat_fn(done: Done, f: Callable[[], T]) -> RecvChan[T]:
         True
     """
     out: Chan[T] = chan()
-    go(_repeat_fn, _done_of(done), out, f)
+    go(_repeat_fn, done_of(done), out, f)
     return out.rx
 
 
 def _repeat_fn(done: RecvChan[Any], out: Chan[T], f: Callable[[], T]) -> None:
     with out:
-        while _put(done, out, f()):
+        while put(done, out, f()):
             pass
 
 
@@ -208,7 +189,7 @@ def take(done: Done, values: RecvChan[T], n: int) -> RecvChan[T]:
         n: a negative number: all.
     """
     out: Chan[T] = chan()
-    go.local(_take, _done_of(done), out, values, n)
+    go.local(_take, done_of(done), out, values, n)
     return out.rx
 
 
@@ -216,7 +197,7 @@ def _take(done: RecvChan[Any], out: Chan[T], values: RecvChan[T], n: int) -> Non
     with out:
         while n != 0:
             got = select(done, values)
-            if got.index == 0 or not got.ok or not _put(done, out, got.value):
+            if got.index == 0 or not got.ok or not put(done, out, got.value):
                 return
             n -= 1
 
@@ -245,7 +226,7 @@ def stage(
     if workers < 1:
         raise ValueError(f"stage() takes at least one worker, not {workers}")
     out: Chan[R] = chan(cap)
-    halt = _done_of(done)
+    halt = done_of(done)
     wg = WaitGroup()
     wg.add(workers)
     for _ in range(workers):
@@ -258,7 +239,7 @@ def _work(done: RecvChan[Any], values: RecvChan[T], out: Chan[R], f: Callable[[T
     try:
         while True:
             got = select(done, values)
-            if got.index == 0 or not got.ok or not _put(done, out, f(got.value)):
+            if got.index == 0 or not got.ok or not put(done, out, f(got.value)):
                 return
     finally:
         wg.done()
@@ -316,7 +297,7 @@ def fan_in(done: Done, *channels: RecvChan[T]) -> RecvChan[T]:
     One goroutine with a Selector does it, where the book has one for each channel.
     """
     out: Chan[T] = chan()
-    go.local(_fan_in, _done_of(done), out, channels)
+    go.local(_fan_in, done_of(done), out, channels)
     return out.rx
 
 
@@ -331,7 +312,7 @@ def _fan_in(done: RecvChan[Any], out: Chan[T], channels: Sequence[RecvChan[T]]) 
             if not got.ok:
                 inputs[got.index] = nil
                 left -= 1
-            elif not _put(done, out, got.value):
+            elif not put(done, out, got.value):
                 return
 
 
@@ -346,7 +327,7 @@ def tee(done: Done, values: RecvChan[T]) -> tuple[RecvChan[T], RecvChan[T]]:
     """
     one: Chan[T] = chan()
     other: Chan[T] = chan()
-    go.local(_tee, _done_of(done), values, one, other)
+    go.local(_tee, done_of(done), values, one, other)
     return one.rx, other.rx
 
 
@@ -357,7 +338,7 @@ def _tee(done: RecvChan[Any], values: RecvChan[T], one: Chan[T], other: Chan[T])
             if got.index == 0 or not got.ok:
                 return
             first = select(done, (one.send, got.value), (other.send, got.value)).index
-            if first == 0 or not _put(done, other if first == 1 else one, got.value):
+            if first == 0 or not put(done, other if first == 1 else one, got.value):
                 return
 
 
@@ -371,7 +352,7 @@ def bridge(done: Done, channels: RecvChan[RecvChan[T]]) -> RecvChan[T]:
     'abcde'
     """
     out: Chan[T] = chan()
-    go.local(_bridge, _done_of(done), channels, out)
+    go.local(_bridge, done_of(done), channels, out)
     return out.rx
 
 
@@ -385,194 +366,8 @@ def _bridge(done: RecvChan[Any], channels: RecvChan[RecvChan[T]], out: Chan[T]) 
                 got = select(done, part.value)
                 if got.index == 1 and not got.ok:
                     break
-                if got.index == 0 or not _put(done, out, got.value):
+                if got.index == 0 or not put(done, out, got.value):
                     return
-
-
-# -- health --------------------------------------------------------------------------------------------------
-
-
-def pulse(beats: Chan[None]) -> None:
-    """Beat: tell that one is alive to whoever listens just now. Never blocks."""
-    beats.try_send(None)
-
-
-def heartbeat(
-    done: Done, values: RecvChan[T], f: Callable[[T], R], interval: float | None = None
-) -> tuple[RecvChan[None], RecvChan[R]]:
-    """A stage that shows that it is alive.
-
-    Args:
-        done: stops it, after the call that is under way.
-        values: what the stage consumes.
-        f: runs in a goroutine anywhere. While it computes there are no beats: that is what they are for.
-        interval: seconds between beats while it waits for a value or for somebody to take a result; silence for twice as
-            long means that it hangs in f. None: a beat at the beginning of each call of f.
-
-    Returns:
-        The beats and the results. Nobody has to listen to the beats. Both are closed at the end.
-
-        >>> from goproc import chan, patterns
-        >>> with chan() as done:
-        ...     beats, results = patterns.heartbeat(done, patterns.generate(done, [1, 2, 3]), lambda n: -n)
-        ...     beats.recv()
-        ...     list(results)
-        [-1, -2, -3]
-    """
-    # A beat at the beginning of a call waits for a listener who is late; of those that say "now" an old one is a lie.
-    beats: Chan[None] = chan(1 if interval is None else 0)
-    out: Chan[R] = chan()
-    go(_beat_and_work, _done_of(done), values, f, interval, beats, out)
-    return beats.rx, out.rx
-
-
-def _beat_and_work(
-    done: RecvChan[Any],
-    values: RecvChan[T],
-    f: Callable[[T], R],
-    interval: float | None,
-    beats: Chan[None],
-    out: Chan[R],
-) -> None:
-    from goproc._timer import tick
-
-    ticks: RecvChan[Any] = nil if interval is None else tick(interval)
-    with beats, out:
-        while True:
-            got = select(done, ticks, values)
-            if got.index == 0 or not got.ok:
-                return
-            if got.index == 1:
-                pulse(beats)
-                continue
-            if interval is None:
-                pulse(beats)
-            result = f(got.value)
-            while (sent := select(done, ticks, (out.send, result)).index) == 1:
-                pulse(beats)
-            if sent == 0:
-                return
-
-
-def replicated(done: Done, handlers: Sequence[Callable[..., R]], *args: Any) -> R:
-    """Ask several equivalent handlers, return the first answer, and cancel the rest.
-
-    Args:
-        done: gives up.
-        handlers: each runs in a goroutine, anywhere. Those that are not needed any more are cancelled: they end where
-            they next block.
-        args: what all are called with.
-
-    Raises:
-        ExceptionGroup: all of them failed.
-        Canceled: ``done`` was closed first.
-
-        >>> from goproc import patterns, sleep
-        >>> patterns.replicated(None, [lambda: sleep(3600) or "slow", lambda: "quick"])
-        'quick'
-    """
-    if not handlers:
-        raise ValueError("replicated() takes at least one handler")
-    running: list[Goroutine[R]] = []
-    failed: list[BaseException] = []
-    halt = _done_of(done)
-    try:
-        for handler in handlers:
-            running.append(go(handler, *args))
-        first = Selector(halt, *running)
-        while len(failed) < len(running):
-            index = first.select().index
-            if index == 0:
-                raise Canceled
-            error = running[index - 1].exception()
-            if error is None:
-                return running[index - 1].result()
-            failed.append(error)
-            first[index] = nil
-        raise BaseExceptionGroup("all handlers failed", failed)
-    finally:
-        for g in running:
-            g.cancel()
-        go.local(_ignore, running)
-
-
-def _ignore(running: Sequence[Goroutine[Any]]) -> None:
-    """Read outcomes that nobody asks for: a failure among them is no panic."""
-    for g in running:
-        g.exception()
-
-
-def steward(
-    timeout: float, ward: Ward, log: Callable[[str], None] | None = None
-) -> Callable[[Done, float], RecvChan[None]]:
-    """Watch over a goroutine, and start it anew when it does not show that it is alive: healing.
-
-    Args:
-        timeout: seconds of silence after which the ward is stopped and started again. One that has ended is silent.
-        ward: ``ward(done, interval)`` starts the work, beats at least once an interval, stops when ``done`` is closed, and
-            returns the channel of its beats at once. Parameters and results of the work are what it closes over.
-        log: is told of restarts; None: the logger ``goproc.steward``.
-
-    Returns:
-        A function ``start(done, interval)`` that starts the steward: a ward itself, so that stewards can have stewards.
-
-        >>> from goproc import chan, go, patterns
-        >>> starts, done = chan(), chan()
-        >>> def ward(done, interval):           # sick: it never beats
-        ...     beats = chan()
-        ...     go.local(lambda: patterns.select(done, (starts.send, "started")))
-        ...     return beats
-        >>> beats = patterns.steward(0.01, ward, log=lambda text: None)(done, 1.0)
-        >>> starts.recv(), starts.recv()
-        ('started', 'started')
-        >>> done.close()
-        >>> beats.recv_ok()
-        (None, False)
-    """
-
-    def start(done: Done, interval: float) -> RecvChan[None]:
-        beats: Chan[None] = chan()
-        go.local(_watch_over, _done_of(done), interval, beats, timeout, ward, log or _log.warning)
-        return beats.rx
-
-    return start
-
-
-def _watch_over(
-    done: RecvChan[Any],
-    interval: float,
-    beats: Chan[None],
-    timeout: float,
-    ward: Ward,
-    log: Callable[[str], None],
-) -> None:
-    from goproc._timer import Timer, tick
-
-    own = tick(interval)
-    silence = Timer(timeout)
-    stop: Chan[Any] = chan()  # of the present ward
-    try:
-        theirs = ward(stop, timeout / 2)
-        while True:
-            got = select(done, own, theirs, silence)
-            if got.index == 0:
-                return
-            if got.index == 1:
-                pulse(beats)
-            elif got.index == 2:
-                if got.ok:
-                    silence.reset(timeout)
-                else:
-                    theirs = nil
-            else:
-                log("steward: ward unhealthy; restarting")
-                stop.close()
-                stop = chan()
-                theirs = ward(stop, timeout / 2)
-                silence.reset(timeout)
-    finally:
-        stop.close()
-        beats.close()
 
 
 # -- rates ---------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 from goproc import (
     Atomic,
     WaitGroup,
+    _health,
     after,
     chan,
     context,
@@ -43,7 +44,8 @@ def stoppable(test):
 
 
 def examples():
-    found = doctest.DocTestFinder().find(patterns, "patterns")
+    finder = doctest.DocTestFinder()
+    found = [*finder.find(patterns, "patterns"), *finder.find(_health, "patterns")]
     return {test.name: test for test in found if test.examples}
 
 
