@@ -11,7 +11,7 @@ from peek import until
 from programs import run
 
 import goproc
-from goproc import Atomic, chan, context, default, go, select
+from goproc import Atomic, _propagation, chan, context, default, go, select
 from goproc.context import Canceled, DeadlineExceeded
 from goproc.errors import GoprocError
 from goproc.shm import _core
@@ -486,8 +486,8 @@ def test_registrations_of_ended_children_are_dropped(runtime0):
     for _ in range(300):
         context.with_timeout(request, 0)  # its deadline calls nobody
     assert request.registered <= 130
-    assert len(context._stops) == request.registered
-    context._stops.clear()
+    assert len(_propagation._stops) == request.registered
+    _propagation._stops.clear()
 
 
 # -- whole programs ---------------------------------------------------------------------------------------------------

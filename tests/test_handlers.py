@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from goproc import chan, go, sleep, yield_now
-from goproc._sched import scheduler
+from goproc._sched import timers
 
 
 def run(tmp_path, text, procs="2"):
@@ -213,7 +213,7 @@ def test_what_blocks_in_the_middle_of_a_switch_is_refused(runtime0, monkeypatch)
                 refused.append(error)
             return 0
 
-    monkeypatch.setattr(scheduler, "_order", Order())
+    monkeypatch.setattr(timers, "_order", Order())
     with pytest.raises(TimeoutError):
         never.recv(timeout=0.01)
     assert len(refused) == 3
@@ -229,7 +229,7 @@ def test_a_switch_that_an_exception_prevents_leaves_no_trace(runtime0, monkeypat
             raise KeyError
 
     for block in (lambda: sleep(0.01), lambda: chan().recv(timeout=0.01)):
-        monkeypatch.setattr(scheduler, "_order", Order())
+        monkeypatch.setattr(timers, "_order", Order())
         with pytest.raises(KeyError):
             block()
         sleep(0.001)

@@ -204,7 +204,7 @@ def test_wait(clock, monkeypatch):
         slept.append(seconds)
         clock.forward(seconds)
 
-    monkeypatch.setattr(rate.scheduler, "sleep", passes)
+    monkeypatch.setattr(rate.waits, "sleep", passes)
     limiter = Limiter(10, 3)
     limiter.wait(3)
     limiter.wait()
