@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import sys
 from time import monotonic
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 from goproc import _deaths, context
@@ -48,9 +48,6 @@ if TYPE_CHECKING:
     from goproc._sched.g import G
     from goproc.context import AnyContext, Context
 
-    # What a member takes along: how many run, how many may start, flags and limit, the errors' cell, node of the context
-    Shared = tuple[WaitGroup, Semaphore, Atomic, Chan[list[Goroutine[Any]]], Chan[None]]
-
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -67,6 +64,16 @@ _FLAGS = 3
 _CANCELED = 1  # the code of a context that was cancelled
 _PATIENCE = 1.0  # seconds after Ctrl-C in which members should end: a call of C code cannot be cancelled
 _NOT_ERRORS = (Goexit, Cancelled, KeyboardInterrupt, SystemExit)
+
+
+class Shared(NamedTuple):
+    """What a group is in shared memory. A member takes it along as a plain tuple, which the core carries without a pickle."""
+
+    members: WaitGroup  # counts the active ones
+    free: Semaphore  # as many units as members may still start
+    flags: Atomic  # and the limit
+    errors: Chan[list[Goroutine[Any]]]  # of the Cell that holds a promise for each
+    node: Chan[None]  # of the context
 
 
 @public
@@ -117,7 +124,7 @@ class Group:
         if limit is not None:
             free.acquire(_ENDLESS - limit)
         flags = Atomic(0 if limit is None else limit + 1 << _FLAGS)
-        self._shared: Shared = (WaitGroup(), free, flags, Cell[list[Goroutine[Any]]]([]).ch, node)
+        self._shared = Shared(WaitGroup(), free, flags, Cell[list[Goroutine[Any]]]([]).ch, node)
         self._here = _here(self._shared)
 
     # -- members
@@ -133,38 +140,38 @@ class Group:
             TypeError: f is not callable.
             RuntimeError: the group's block has been left.
         """
-        self._shared[1].acquire()
+        self._shared.free.acquire()
         return self._start(f, args, kwargs, sys._getframe(1), False)
 
     def try_go(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T] | None:
         """As go(), without waiting: None if there is no free place."""
-        if not self._shared[1].try_acquire():
+        if not self._shared.free.try_acquire():
             return None
         return self._start(f, args, kwargs, sys._getframe(1), False)
 
     def local(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
         """As go(), in this process: nothing is copied, the member shares memory with its creator, as for go.local()."""
-        self._shared[1].acquire()
+        self._shared.free.acquire()
         return self._start(f, args, kwargs, sys._getframe(1), True)
 
     def _start(
         self, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType, local: bool
     ) -> Goroutine[Any]:
         """Start a member whose slot is taken."""
-        members, free, flags, _, _ = self._shared
+        shared = self._shared
         member: Goroutine[Any]
         try:
-            members.add(1)
+            shared.members.add(1)
             try:
                 # Read after add(): a block that is left meanwhile counts this member, or its flag is seen here.
-                state = flags.load()
+                state = shared.flags.load()
                 if state & _ENDED:
                     raise RuntimeError("go on a Group whose block has ended")
                 if local:
                     if f is None or not callable(f):
                         member = spawn_local(f, args, kwargs, "", frame)  # says what is wrong
-                    call = self._shared, (f, args, kwargs)
-                    member = spawn_local(run_member, call, {}, name_of(f), frame, None, _told(self._shared))
+                    call = shared, (f, args, kwargs)
+                    member = spawn_local(run_member, call, {}, name_of(f), frame, None, _told(shared))
                 else:
                     member = spawn(
                         f,
@@ -173,13 +180,13 @@ class Group:
                         name_of(f),
                         -1,
                         frame,
-                        Waiting("group", self._shared, _told(self._shared)),
+                        Waiting("group", tuple(shared), _told(shared)),
                     )
             except BaseException:
-                members.done()
+                shared.members.done()
                 raise
         except BaseException:
-            free.release()
+            shared.free.release()
             raise
         if state & _BLOCK:
             self._here.add(member)
@@ -197,20 +204,20 @@ class Group:
             TimeoutError: some have not ended in time; they go on.
             BaseException: what the first member that failed raised.
         """
-        members, _, flags, errors, node = self._shared
+        shared = self._shared
         until = None if timeout is None else monotonic() + timeout
         while True:
             try:
-                members.wait(None if until is None else until - monotonic())
+                shared.members.wait(None if until is None else until - monotonic())
                 break
             except Cancelled as exc:
                 if exc is not self._here.interrupt:
                     raise  # else it is the first error that we wait for
-        if not flags.load() & _BLOCK:
-            _core.context_cancel(node, _CANCELED, None)
-        noted = Cell.of(errors).load()
+        if not shared.flags.load() & _BLOCK:
+            _core.context_cancel(shared.node, _CANCELED, None)
+        noted = Cell.of(shared.errors).load()
         error: BaseException | None
-        if noted or members._lost[1]:
+        if noted or shared.members._lost[1]:
             error = self._here.raised = noted[0].exception() if noted else self._here.lost()[0]
             assert error is not None
             try:
@@ -221,7 +228,7 @@ class Group:
     @property
     def limit(self) -> int | None:
         """How many members may be active at a time; None: any number."""
-        limit = self._shared[2].load() >> _FLAGS
+        limit = self._shared.flags.load() >> _FLAGS
         return limit - 1 if limit else None
 
     def set_limit(self, limit: int | None) -> None:
@@ -234,23 +241,23 @@ class Group:
             RuntimeError: ``errgroup: modify limit while %d goroutines in the group are still active``.
         """
         limit = _checked_limit(limit)
-        members, free, flags, _, _ = self._shared
+        shared = self._shared
         old = self.limit
         more = (_ENDLESS if limit is None else limit) - (_ENDLESS if old is None else old)
-        active = members.count
-        if active or (more < 0 and not free.try_acquire(-more)):
+        active = shared.members.count
+        if active or (more < 0 and not shared.free.try_acquire(-more)):
             raise RuntimeError(
                 f"errgroup: modify limit while {active or 1} goroutines in the group are still active"
             )
         if more > 0:
-            free.release(more)
+            shared.free.release(more)
         new = 0 if limit is None else limit + 1
-        flags.add((new << _FLAGS) - (flags.load() >> _FLAGS << _FLAGS))
+        shared.flags.add((new << _FLAGS) - (shared.flags.load() >> _FLAGS << _FLAGS))
 
     # -- as a block
 
     def __enter__(self) -> Group:
-        if self._shared[2].or_(_BLOCK) & _BLOCK:
+        if self._shared.flags.or_(_BLOCK) & _BLOCK:
             raise RuntimeError("a Group can be a with block only once")
         here = self._here
         if _core.on_scheduler_thread():
@@ -309,7 +316,9 @@ class Group:
         try:
             while True:
                 try:
-                    self._shared[0].wait(timeout=None if give_up is None else max(0.0, give_up - monotonic()))
+                    self._shared.members.wait(
+                        timeout=None if give_up is None else max(0.0, give_up - monotonic())
+                    )
                     if outside is None:
                         waits.sleep(0)  # Ctrl-C may have met the last member, and is for us
                     return outside
@@ -331,34 +340,33 @@ class Group:
 
     def _stop(self, cause: BaseException) -> None:
         """Cancel everything in this block."""
-        _, _, flags, _, node = self._shared
-        flags.or_(_STOPPING)
-        _core.context_cancel(node, _CANCELED, failure.pack(cause))
+        self._shared.flags.or_(_STOPPING)
+        _core.context_cancel(self._shared.node, _CANCELED, failure.pack(cause))
         self._here.cancel()
 
     # -- as a value
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Group) and self._shared[0] == other._shared[0]
+        return isinstance(other, Group) and self._shared.members == other._shared.members
 
     def __hash__(self) -> int:
-        return hash(self._shared[0])
+        return hash(self._shared.members)
 
     def __reduce__(self) -> Any:
-        return _restore, (self._shared, self.ctx)
+        return _restore, (tuple(self._shared), self.ctx)
 
     def __repr__(self) -> str:
         try:
             limit = "" if self.limit is None else f" of {self.limit}"
-            return f"<Group of {self._shared[0].count}{limit} active>"
+            return f"<Group of {self._shared.members.count}{limit} active>"
         except RuntimeError:
             return "<Group of a runtime that stopped>"
 
 
-def _restore(shared: Shared, ctx: Context) -> Group:
+def _restore(shared: tuple[Any, ...], ctx: Context) -> Group:
     group = Group.__new__(Group)
-    group._shared = shared
-    group._here = _here(shared)
+    group._shared = Shared(*shared)
+    group._here = _here(group._shared)
     group.ctx = ctx
     return group
 
@@ -379,13 +387,12 @@ def _is_from_outside(exc: BaseException, me: G | None) -> bool:
 
 
 def _told(shared: Shared) -> tuple[WaitGroup, Semaphore, Any]:
-    members, free, _, _, node = shared
-    return members, free, node
+    return shared.members, shared.free, shared.node
 
 
-def run_member(shared: Shared, call: Any) -> Any:
+def run_member(shared: tuple[Any, ...], call: Any) -> Any:
     """The body of a member: the call, and the bookkeeping. What it raises is an error of the group, so not a panic."""
-    _, _, flags, errors, node = shared
+    _, _, flags, errors, node = shared  # as Shared
     block = scheduler.current.block
     try:
         if scheduler.current.cancelled or flags.load() & _STOPPING:
@@ -474,11 +481,11 @@ class _Here:
             self._watcher = spawn_local(self._watch, (), {}, "goproc.Group", sys._getframe())
 
     def _watch(self) -> None:
-        members, _, flags, _, node = self._shared
-        node.recv_ok()
-        if flags.load() & _ENDED or (members.count == 0 and self.body is None):
+        shared = self._shared
+        shared.node.recv_ok()
+        if shared.flags.load() & _ENDED or (shared.members.count == 0 and self.body is None):
             return
-        flags.or_(_STOPPING)
+        shared.flags.or_(_STOPPING)
         self.cancel()
 
     def cancel(self) -> None:
@@ -493,7 +500,7 @@ class _Here:
 
     def lost(self) -> list[BaseException]:
         """Return a WorkerDied for each member that was lost with its process, in full for those that this process started."""
-        death, count = self._shared[0]._lost
+        death, count = self._shared.members._lost
         if not count:
             return []
         ended = [m for m in self._members if m._state == _core.G_FAILED]
@@ -514,7 +521,7 @@ _known: WeakValueDictionary[WaitGroup, _Here] = WeakValueDictionary()
 
 def _here(shared: Shared) -> _Here:
     """All copies of a group in a process share what the process knows of it."""
-    here = _known.get(shared[0])
+    here = _known.get(shared.members)
     if here is None:
-        here = _known[shared[0]] = _Here(shared)
+        here = _known[shared.members] = _Here(shared)
     return here
