@@ -133,6 +133,7 @@ def stored(
         lost: how often this goroutine had been lost before, and had started again.
     """
     from goproc._pickling import failure
+    from goproc._pickling.packed import Packed
     from goproc._proc import fatal
 
     reason = describe(status)
@@ -156,7 +157,7 @@ def stored(
     )
     if timed_out == 2:
         exc = _time_is_over(exc, f"goroutine {id_} ({name})", f"proc {proc} (pid {pid})")
-    return fatal.Failure(failure.pack(exc), labels, name, parent).store()
+    return fatal.Failure(Packed(*failure.pack(exc)), labels, name, parent).store()
 
 
 def _because(facts: tuple[Any, ...] | None) -> str:

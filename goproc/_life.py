@@ -12,6 +12,7 @@ from goproc import _time_limit
 from goproc._call_options import Limits
 from goproc._labels import format_labels
 from goproc._pickling import calls, functions, homes, module_frames, variables
+from goproc._pickling.packed import Packed
 from goproc._proc import fatal, forked, sigint, stdio
 from goproc._sched import scheduler
 from goproc._sched.g import G
@@ -241,7 +242,7 @@ def _end_briefly(g: G, exc: BaseException, failed: fatal.Failure, quiet: bool) -
     """Store the text of an exception; if memory is too full even for that, that there was one. True if it is wanted."""
     from goproc._pickling import failure
 
-    short = failed._replace(packed=failure.pack_briefly(exc))
+    short = failed._replace(packed=Packed(*failure.pack_briefly(exc)))
     try:
         return _core.task_done(g.block, g.object, True, short.store(), quiet)
     except BaseException:
@@ -259,7 +260,7 @@ def _explain_missing(g: G, exc: NameError | KeyError) -> None:
 def _failure(g: G, exc: BaseException) -> fatal.Failure:
     from goproc._pickling import failure
 
-    return fatal.Failure(failure.pack(exc), format_labels(g.labels), g.name, g.parent)
+    return fatal.Failure(Packed(*failure.pack(exc)), format_labels(g.labels), g.name, g.parent)
 
 
 # The reference of the goroutine whose KeyboardInterrupt main is to be told of, and the id of that exception: the

@@ -21,6 +21,7 @@ from goproc._pickling.exceptions import (
 )
 from goproc._pickling.node_reader import load
 from goproc._pickling.nodes import Nodes, Told
+from goproc._pickling.packed import Packed
 from goproc.errors import RemoteError
 
 TYPE_CHECKING = False
@@ -28,20 +29,21 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
-    # (pickle of all or the number in it, type name, text, frames, cause, context, suppress_context, members or None)
-    Packed = tuple[Any, ...]
+    Stored = tuple[Any, ...]  # the items of a Packed
 
 _CHAIN = 16  # causes of causes, groups in groups, that a report shows
 _TEXT = 1000  # characters of the text of an exception that has to be short
 _NOTE = "Traceback of the goroutine (most recent call last):\n"
 
 
-def pack(exc: BaseException) -> Packed:
+def pack(exc: BaseException) -> Stored:
     """Make a message of plain builtins from an exception.
 
-    Never raises, whatever the exception is made of. Item 0 is the pickle or None, 1 the name of the type,
-    2 the text, 3 the traceback's frames as text. If the exception holds channels or their kin, item 0 is a tuple of
+    Never raises, whatever the exception is made of. If the exception holds channels or their kin, `pickle` is a tuple of
     the pickle and these, since only a message on its way carries them.
+
+    Returns:
+        The items of a Packed.
     """
     try:
         numbers = Nodes(_tell)
@@ -60,13 +62,13 @@ def pack(exc: BaseException) -> Packed:
         return None, *told[1:]
 
 
-def pack_briefly(exc: BaseException) -> Packed:
+def pack_briefly(exc: BaseException) -> Stored:
     """Make a short message from an exception whose own one is larger than memory allows."""
     name = type(exc).__qualname__
     return pack(RemoteError(name, _text(exc)[:_TEXT], "", "it is larger than memory allows"))
 
 
-def _pack(exc: BaseException, depth: int, numbers: Nodes, seen: set[int]) -> Packed:
+def _pack(exc: BaseException, depth: int, numbers: Nodes, seen: set[int]) -> Stored:
     number = numbers.number(exc)
     if id(exc) in seen:  # a member of several groups is told of once
         return number, _name(type(exc)), _text(exc), "", None, None, False, None
@@ -90,7 +92,7 @@ def _tell(exc: BaseException) -> Told:
     return Told(_name(type(exc)), _text(exc), _frames(exc))
 
 
-def unpack(packed: Packed, noted: bool = True) -> BaseException:
+def unpack(packed: Stored, noted: bool = True) -> BaseException:
     """Return the exception of a message made by `pack`.
 
     Its causes and members are restored. The remote frames are a note on it, so that a traceback printed locally shows
@@ -114,27 +116,27 @@ def unpack(packed: Packed, noted: bool = True) -> BaseException:
     return found[0]
 
 
-def _collect(packed: Packed, told: dict[int, Told]) -> None:
+def _collect(packed: Stored, told: dict[int, Told]) -> None:
     """Note by number what a message tells of each exception."""
-    number, name, text, frames, cause, context, _, members = packed
-    told.setdefault(number, Told(name, text, frames))
-    for part in (cause, context, *(members or ())):
+    own = Packed(*packed)
+    told.setdefault(own.pickle, Told(own.kind, own.text, own.frames))
+    for part in (own.cause, own.context, *(own.members or ())):
         if part is not None:
             _collect(part, told)
 
 
-def _stand_in(packed: Packed) -> BaseException:
+def _stand_in(packed: Stored) -> BaseException:
     """Return what stands for an exception of which there are only the texts."""
-    _, name, text, frames, cause, context, suppress, members = packed
-    exc: BaseException = RemoteError(name, text, frames)
-    if members:
-        exc = BaseExceptionGroup(text, [_stand_in(member) for member in members])
-    if cause is not None:
-        exc.__cause__ = _stand_in(cause)
-    if context is not None:
-        exc.__context__ = _stand_in(context)
-    exc.__suppress_context__ = suppress
-    _note(exc, frames)
+    own = Packed(*packed)
+    exc: BaseException = RemoteError(own.kind, own.text, own.frames)
+    if own.members:
+        exc = BaseExceptionGroup(own.text, [_stand_in(member) for member in own.members])
+    if own.cause is not None:
+        exc.__cause__ = _stand_in(own.cause)
+    if own.context is not None:
+        exc.__context__ = _stand_in(own.context)
+    exc.__suppress_context__ = own.suppress_context
+    _note(exc, own.frames)
     return exc
 
 

@@ -17,6 +17,7 @@ import sys
 from textwrap import indent
 from typing import Any, NamedTuple
 
+from goproc._pickling.packed import ITEMS, Packed
 from goproc._proc import last_words, stdio
 from goproc.errors import OutOfSharedMemory
 from goproc.shm import _core
@@ -25,7 +26,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PACKED = 8  # items of an exception as pickling.failure packs it
 BY_SIGNAL = 0x100  # status of a program that ends by a signal, beside its number
 POLICIES = ("report", "panic", "ignore")  # for failures that nobody reads: GOPROC_UNREAD
 
@@ -36,7 +36,7 @@ silent = False  # nobody reads the program's output: it says nothing more
 class Failure(NamedTuple):
     """The outcome of a goroutine that failed, as it is stored: a packed exception and what a report says beside it."""
 
-    packed: tuple[Any, ...]
+    packed: Packed
     labels: str
     name: str
     parent: int
@@ -50,7 +50,7 @@ class Failure(NamedTuple):
         """
         if stored is None:
             stored = _lost()
-        return cls(stored[:PACKED], *(stored[PACKED:] or ("", "", 0)))
+        return cls(Packed(*stored[:ITEMS]), *(stored[ITEMS:] or ("", "", 0)))
 
     def store(self) -> tuple[Any, ...]:
         """Return the flat tuple that read() takes: shared memory carries plain tuples without pickling them."""
@@ -119,11 +119,15 @@ _CONTEXT = "\n\nDuring handling of the above exception, another exception occurr
 
 
 def _traceback(packed: tuple[Any, ...]) -> str:
-    _, kind, text, frames, cause, context, _, members = packed
-    before = _traceback(cause) + _CAUSE if cause else _traceback(context) + _CONTEXT if context else ""
-    last = f"{kind}: {text}" if text else kind
-    own = f"Traceback (most recent call last):\n{frames}{last}" if frames else last
-    for number, member in enumerate(members or (), 1):
+    exc = Packed(*packed)
+    before = ""
+    if exc.cause:
+        before = _traceback(exc.cause) + _CAUSE
+    elif exc.context:
+        before = _traceback(exc.context) + _CONTEXT
+    last = f"{exc.kind}: {exc.text}" if exc.text else exc.kind
+    own = f"Traceback (most recent call last):\n{exc.frames}{last}" if exc.frames else last
+    for number, member in enumerate(exc.members or (), 1):
         own += f"\n  ---------------- {number} ----------------\n{indent(_traceback(member), '  ')}"
     return before + own
 
@@ -236,7 +240,7 @@ def unread(id_: int, stored: tuple[Any, ...] | None, site: int) -> None:
         # In a host that survives the panic the runtime goes, and the dealloc that called would find it gone.
         later = call_later if _core.survives() else _call
         later(
-            lambda: panic(failure.packed[2], id_, failure.traceback(), failure.parent, site, failure.labels)
+            lambda: panic(failure.packed.text, id_, failure.traceback(), failure.parent, site, failure.labels)
         )
     else:
         report(describe_unread(id_, failure, site))
@@ -291,7 +295,7 @@ _BRIEF_MOST = 10
 
 def _brief(unread: tuple[int, tuple[Any, ...] | None, int]) -> str:
     failure = Failure.read(unread[1])
-    _, kind, text = failure.packed[:3]
+    kind, text = failure.packed.kind, failure.packed.text
     return f"goroutine {unread[0]} ({failure.name}) failed and nobody read its result: {kind}: {text}\n"
 
 

@@ -1,0 +1,21 @@
+"""The items of a packed exception. Shared memory carries the plain tuple; readers name its items by `Packed(*stored)`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Packed(NamedTuple):
+    """An exception as plain builtins, as failure.pack() makes it."""
+
+    pickle: Any  # bytes; a tuple of bytes and handles; None if there is none. Below the top: its number in that pickle
+    kind: str  # the name of its type
+    text: str
+    frames: str  # of the traceback, as text
+    cause: tuple[Any, ...] | None
+    context: tuple[Any, ...] | None
+    suppress_context: bool
+    members: tuple[tuple[Any, ...], ...] | None  # of a group
+
+
+ITEMS = len(Packed._fields)
