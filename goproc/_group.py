@@ -268,32 +268,11 @@ class Group:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> Literal[False]:
-        members, _, flags, errors, node = self._shared
-        here = self._here
-        me, here.body = here.body, None
-        if me is not None and me.interrupt is not None and me.interrupt is here.interrupt:
-            me.interrupt = None  # the body ended before it could be told
-        own: list[BaseException] = []  # what the body adds to the errors
-        outside: BaseException | None = None  # what stops this block, and is not for it to catch
-        if exc is not None and exc is not here.interrupt:
-            if _is_from_outside(exc, me):
-                outside = exc
-            elif exc is not here.raised:
-                own.append(exc)
-            self._stop(exc)
+        me = self._leave_body()
+        own, outside = self._take(exc, me)
         outside = self._join(me, outside)
-        flags.or_(_ENDED)
-        scheduler.shield(1)
-        try:
-            members.wait()  # for who came between the last end and the flag
-            _core.context_cancel(node, _CANCELED, None)
-            lost = here.lost()
-            here.leave()
-        finally:
-            scheduler.shield(-1)
-        failed = own + [error for p in Cell.of(errors).load() if (error := p.exception()) is not None]
-        failed += lost
-        if not failed and outside is None and flags.load() & _STOPPING:
+        failed = own + self._settle()
+        if not failed and outside is None and self._shared.flags.load() & _STOPPING:
             # The members were stopped by the end of the context around this group.
             why = context.cause(self.ctx)
             assert why is not None
@@ -308,6 +287,44 @@ class Group:
         if group is not None:
             raise group from None
         return False
+
+    def _leave_body(self) -> G | None:
+        """Note that the body has ended; return its goroutine. An interrupt that has not reached the body is dropped."""
+        here = self._here
+        me, here.body = here.body, None
+        if me is not None and me.interrupt is not None and me.interrupt is here.interrupt:
+            me.interrupt = None
+        return me
+
+    def _take(
+        self, exc: BaseException | None, me: G | None
+    ) -> tuple[list[BaseException], BaseException | None]:
+        """Cancel the members if the body has raised something of its own.
+
+        Returns:
+            What the body adds to the errors, and what stops this block from outside, which is not for it to catch.
+        """
+        here = self._here
+        if exc is None or exc is here.interrupt:
+            return [], None
+        outside = exc if _is_from_outside(exc, me) else None
+        self._stop(exc)
+        return [exc] if outside is None and exc is not here.raised else [], outside
+
+    def _settle(self) -> list[BaseException]:
+        """End the block once all members have ended; return their errors, those of lost members last."""
+        shared, here = self._shared, self._here
+        shared.flags.or_(_ENDED)
+        scheduler.shield(1)
+        try:
+            shared.members.wait()  # for members that came between the last end and the flag
+            _core.context_cancel(shared.node, _CANCELED, None)
+            lost = here.lost()
+            here.leave()
+        finally:
+            scheduler.shield(-1)
+        errors = [error for p in Cell.of(shared.errors).load() if (error := p.exception()) is not None]
+        return errors + lost
 
     def _join(self, me: G | None, outside: BaseException | None) -> BaseException | None:
         """Wait for all members, also when told to stop; return what told us first."""
