@@ -12,6 +12,7 @@ from goproc import _time_limit
 from goproc._call_options import Limits
 from goproc._labels import format_labels
 from goproc._pickling import calls, functions, homes, module_frames, variables
+from goproc._pickling.call_shapes import WITH
 from goproc._pickling.packed import Packed
 from goproc._proc import fatal, forked, sigint, stdio
 from goproc._sched import scheduler
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 bodies: dict[str, Body] = {}  # by the word that stands before such a call
 find_body: Callable[[str], None] | None = None  # adds to `bodies` what is not in it yet
-# Before a call that comes with labels, values of its creator's context, or limits. large.py looks into such a tuple, too.
-WITH = "with"
 
 on_begin: Callable[[], None] | None = None  # called in a worker before a goroutine begins
 on_levels: Callable[[int], None] | None = None  # in a worker: makes levels those of this process

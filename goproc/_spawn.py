@@ -16,8 +16,9 @@ from goproc import _time_limit
 from goproc._call_options import Limits
 from goproc._goroutine import Goroutine
 from goproc._labels import format_labels
-from goproc._life import WITH, start_local
+from goproc._life import start_local
 from goproc._pickling import calls, variables
+from goproc._pickling.call_shapes import WITH
 from goproc._proc import fatal
 from goproc._sched import scheduler
 from goproc._sched.g import G

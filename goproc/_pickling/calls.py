@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from types import CellType, FunctionType
 
+from goproc._pickling.call_shapes import ARGS, CELLS, EXTRA, GLOBALS, KWARGS, LOOPS, SHARED, WITH_LOOPS
 from goproc._pickling.carried import has_copies, has_copy
 from goproc._pickling.entries import arrived, bring_back
 from goproc._pickling.functions import by_code, by_ref, load_template, template_of
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
+    from goproc._pickling.call_shapes import Message
     from goproc._pickling.templates import Template
 
-    Payload = tuple[Any, ...]
 
 # What cannot share anything with a function: scalars and, added when first met, handles.
 _leaves: set[type] = {int, float, bool, str, bytes, complex, type(None), ContextVar}
@@ -44,17 +45,16 @@ def _plain(values: Iterable[Any], depth: int = 0) -> bool:
     return True
 
 
-def plain(payload: Payload) -> bool:
+def plain(payload: Message) -> bool:
     """Tell whether a message of pack_call() consists of leaves only, which every process can read."""
     return _plain(payload)
 
 
-def pack_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Payload:
+def pack_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Message:
     """Make the message that starts a goroutine.
 
     Returns:
-        `(ref, args, kwargs)` or `(ref, args, kwargs, globals, cells, extra)`, with None for what is empty, or
-        `(0, function, args, kwargs)` where the function has to be pickled together with its arguments.
+        One of the shapes in call_shapes.py.
 
     Raises:
         TypeError: if `function` cannot be called.
@@ -109,7 +109,7 @@ def _composed(
     kwargs: Mapping[str, Any],
     dynamic: tuple[Any, ...] | None,
     cells: tuple[Any, ...] | None,
-) -> Payload:
+) -> Message:
     """Make the message of a function whose arguments share nothing with it."""
     if template.simple:
         return template.ref, args, kwargs or None
@@ -142,7 +142,7 @@ def _pack_shared(
     kwargs: Mapping[str, Any],
     dynamic: tuple[Any, ...] | None,
     cells: tuple[Any, ...] | None,
-) -> Payload:
+) -> Message:
     """Pickle the function with its arguments, unless what is not plain is known to travel by itself.
 
     That is what there are copies of in shared memory, and the function itself in a cell of its own.
@@ -170,18 +170,18 @@ def _checked_template_of(function: FunctionType) -> Template:
         raise explain(function, error, function.__name__) from error
 
 
-def shares_globals(payload: Payload) -> bool:
+def shares_globals(payload: Message) -> bool:
     """Return True if the function of a message runs over globals that other calls have, too."""
-    return len(payload) == 3
+    return len(payload) == SHARED
 
 
-def _bring_back(template: Template, payload: Payload) -> None:
+def _bring_back(template: Template, payload: Message) -> None:
     """Have the classes of a call be as of its `go` line."""
-    values = payload[1]
-    if payload[2]:
-        values = *values, *payload[2].values()
-    if len(payload) > 3:
-        values = *values, *(payload[3] or ()), *(payload[4] or ())
+    values = payload[ARGS]
+    if payload[KWARGS]:
+        values = *values, *payload[KWARGS].values()
+    if len(payload) > SHARED:
+        values = *values, *(payload[GLOBALS] or ()), *(payload[CELLS] or ())
     bring_back(template.classes, values)
 
 
@@ -197,26 +197,27 @@ def _bring_back_whole(function: Any, args: tuple[Any, ...], kwargs: Mapping[str,
     bring_back(template.classes, values)
 
 
-def unpack_call(payload: Payload) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+def unpack_call(payload: Message) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     """Return the callable and the arguments of a message made by `pack_call`.
 
     Cost: 0.3 to 1 us for a definition used before, 20 to 100 us the first time in a process.
     """
     ref = payload[0]
     if ref == 0:
+        _, function, args, kwargs = payload
         if arrived:
-            _bring_back_whole(*payload[1:])
-        return payload[1], payload[2], payload[3] or {}
+            _bring_back_whole(function, args, kwargs)
+        return function, args, kwargs or {}
     template = by_ref.get(ref) or load_template(ref)
     if arrived:
         _bring_back(template, payload)
-    if len(payload) == 3:
-        return template.function, payload[1], payload[2] or {}
-    cells = payload[4]
+    if len(payload) == SHARED:
+        return template.function, payload[ARGS], payload[KWARGS] or {}
+    cells = payload[CELLS]
     if cells is not None:
         cells = tuple([CellType(value) for value in cells])
-    function = template.build(payload[3], cells, payload[5])
-    if len(payload) == 7:
-        for index in payload[6]:
+    function = template.build(payload[GLOBALS], cells, payload[EXTRA])
+    if len(payload) == WITH_LOOPS:
+        for index in payload[LOOPS]:
             cells[index].cell_contents = function
-    return function, payload[1], payload[2] or {}
+    return function, payload[ARGS], payload[KWARGS] or {}

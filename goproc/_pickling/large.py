@@ -6,6 +6,17 @@ from functools import partial
 from types import FunctionType, MethodType, ModuleType
 
 from goproc._pickling import functions, store
+from goproc._pickling.call_shapes import (
+    ARGS,
+    CELLS,
+    EXTRA,
+    FUNCTION,
+    GLOBALS,
+    LENGTHS,
+    SHARED,
+    WHOLE,
+    inner_call,
+)
 from goproc._pickling.copies import CONSTANT, HEAPTYPE, LEAVES, guard_of, is_buffer, is_plain
 from goproc._pickling.names import cell_contents, names_of
 from goproc._pickling.statics import LRU, importable, is_handle, library
@@ -20,8 +31,6 @@ if TYPE_CHECKING:
     Child = tuple[str, Any]
 
 LARGE = 1_000_000  # bytes: smaller objects are part of each message
-# Where the call is in what _spawn.py makes of it, and _life.py opens.
-_AROUND_CALLS = {"with": 1, "wg": 2, "group": 2}
 VISITED = 2_000  # objects looked at in one large message
 _FEW = 64  # of a container with more elements none is looked at by itself
 _SEEN = 256  # objects remembered that made one message large
@@ -33,24 +42,24 @@ _seen: dict[tuple[int, ...], None] = store.cache({})
 
 def roots(call: Any) -> Iterator[tuple[str, Any, bool]]:
     """Yield the parts of a message: the name, the object, and True if it is likely to be sent again."""
-    if len(call) == 4:
-        yield "", call[1], True
-    elif len(call) > 3:
+    if len(call) == WHOLE:
+        yield "", call[FUNCTION], True
+    elif len(call) > SHARED:
         template = functions.by_ref[call[0]]
         yield from (
             (f"global {name}", value, True)
-            for name, value in zip(template.dynamic, call[3] or (), strict=False)
+            for name, value in zip(template.dynamic, call[GLOBALS] or (), strict=False)
         )
         names = template.code.co_freevars
         yield from (
             (f"closure variable {name}", value, True)
-            for name, value in zip(names, call[4] or (), strict=False)
+            for name, value in zip(names, call[CELLS] or (), strict=False)
         )
-        for name, value in call[5] or ():
+        for name, value in call[EXTRA] or ():
             yield from (
                 (label, part, True) for label, part in _attribute_children(template.code, name, value)
             )
-    args, kwargs = (call[2], call[3]) if len(call) == 4 else (call[1], call[2])
+    args, kwargs = call[2:] if len(call) == WHOLE else call[ARGS:GLOBALS]
     yield from ((f"argument {index}", value, False) for index, value in enumerate(args, 1))
     yield from ((f"argument {name}", value, False) for name, value in (kwargs or {}).items())
 
@@ -96,13 +105,14 @@ def reached(roots: Iterable[tuple[str, Any, bool]]) -> list[Child]:
 
 def opened(obj: Any) -> tuple[Any, ...] | None:
     """Return the message of pack_call() that `obj` is or contains, if any."""
-    while type(obj) is tuple and len(obj) > 2 and type(obj[0]) is str and obj[0] in _AROUND_CALLS:
-        obj = obj[_AROUND_CALLS[obj[0]]]
-    if type(obj) is not tuple or len(obj) not in (3, 4, 6, 7) or type(obj[0]) is not int:
+    while (inner := inner_call(obj)) is not None:
+        obj = inner
+    if type(obj) is not tuple or len(obj) not in LENGTHS or type(obj[0]) is not int:
         return None
-    if len(obj) == 4:
-        return obj if obj[0] == 0 and callable(obj[1]) and type(obj[2]) is tuple else None
-    if type(obj[1]) is not tuple:
+    if len(obj) == WHOLE:
+        ref, function, args, _ = obj
+        return obj if ref == 0 and callable(function) and type(args) is tuple else None
+    if type(obj[ARGS]) is not tuple:
         return None
     try:
         functions.load_template(obj[0])
@@ -113,9 +123,9 @@ def opened(obj: Any) -> tuple[Any, ...] | None:
 
 def name_of(call: tuple[Any, ...]) -> str:
     """The name of the function of a call."""
-    if len(call) != 4:
+    if len(call) != WHOLE:
         return functions.by_ref[call[0]].code.co_name
-    return getattr(call[1], "__name__", None) or type(call[1]).__name__
+    return getattr(call[FUNCTION], "__name__", None) or type(call[FUNCTION]).__name__
 
 
 def is_code(obj: Any) -> bool:

@@ -13,6 +13,7 @@ import sys
 from typing import NamedTuple
 
 from goproc._pickling import functions, large
+from goproc._pickling.call_shapes import FUNCTION, WHOLE
 from goproc._pickling.carried import MARK, Entry, entries, let_go, users_frame
 from goproc._pickling.copies import check_of, kept
 from goproc.errors import SharedWrite
@@ -45,7 +46,7 @@ class _User(NamedTuple):
         if call is None:
             frame = users_frame()
             return cls(frame.f_code.co_name, frame.f_code.co_filename, frame.f_lineno)
-        function = call[1] if len(call) == 4 else functions.by_ref[call[0]]
+        function = call[FUNCTION] if len(call) == WHOLE else functions.by_ref[call[0]]
         code = getattr(function, "__code__", None) or getattr(function, "code", None)
         file, line = (code.co_filename, code.co_firstlineno) if code is not None else ("<goroutine>", 0)
         return cls(large.name_of(call), file, line)
