@@ -182,10 +182,10 @@ class Group:
                         frame,
                         Waiting("group", tuple(shared), _told(shared)),
                     )
-            except BaseException:
+            except BaseException:  # whatever it is, there is no such member
                 shared.members.done()
                 raise
-        except BaseException:
+        except BaseException:  # whatever it is, the place is free again
             shared.free.release()
             raise
         if state & _BLOCK:
@@ -339,7 +339,7 @@ class Group:
                     if outside is None:
                         waits.sleep(0)  # Ctrl-C may have met the last member, and is for us
                     return outside
-                except BaseException as exc:
+                except BaseException as exc:  # whatever ends the wait ends the block
                     if isinstance(outside, KeyboardInterrupt) and isinstance(
                         exc, (KeyboardInterrupt, TimeoutError)
                     ):
@@ -419,7 +419,7 @@ def run_member(shared: tuple[Any, ...], call: Any) -> Any:
     except _NOT_ERRORS as exc:
         forked.leave(exc)
         raise
-    except BaseException as exc:
+    except BaseException as exc:  # whatever the call has raised is an error of the group
         forked.leave(exc)
         scheduler.shield(1)
         try:

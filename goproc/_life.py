@@ -90,7 +90,7 @@ def _start(g: G) -> None:
             f, args, kwargs = _open(g, call)
         if limits is not None:
             f, args, kwargs = _time_limit.run, (Limits(*limits), f, args, kwargs), None
-    except BaseException as exc:
+    except BaseException as exc:  # whatever it is, it is the outcome of the goroutine
         scheduler.started.pop(g.object, None)
         _end_failed(g, exc)
         return
@@ -162,7 +162,7 @@ def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> 
     except Told as told:
         _end_failed(g, told.exc, quiet=True)
         return
-    except BaseException as exc:
+    except BaseException as exc:  # whatever the call has raised is the outcome of the goroutine
         _end_failed(g, exc)
         return
     finally:
@@ -244,7 +244,7 @@ def _end_briefly(g: G, exc: BaseException, failed: fatal.Failure, quiet: bool) -
     short = failed._replace(packed=Packed(*failure.pack_briefly(exc)))
     try:
         return _core.task_done(g.block, g.object, True, short.store(), quiet)
-    except BaseException:
+    except BaseException:  # memory is too full for any text
         return _core.task_done(g.block, g.object, True, None, quiet)
 
 

@@ -164,7 +164,7 @@ def _checked_template_of(function: FunctionType) -> Template:
         return template_of(function)
     except (PickleError, OutOfSharedMemory):
         raise
-    except Exception as error:
+    except Exception as error:  # pickling may raise anything: explain() makes a PickleError of it
         from goproc._pickling.diagnose import explain
 
         raise explain(function, error, function.__name__) from error

@@ -159,7 +159,7 @@ def _pickled(cls: type, entry: ClassEntry) -> tuple[ClassPickler, bytes]:
             return definition, definition.dump_class()
         except OutOfSharedMemory:
             raise
-        except Exception as error:
+        except Exception as error:  # pickling may raise anything: tried once more with less
             failure = failure or error
             if not hints and not find_caches(cls):
                 raise error if isinstance(error, NotStatic) else failure from None
@@ -334,7 +334,7 @@ def _is_refused(cls: type, value: Any) -> bool:
         trial.dump(value)
     except OutOfSharedMemory:
         raise
-    except Exception:
+    except Exception:  # pickling may raise anything: the value is not static
         return True
     return False
 

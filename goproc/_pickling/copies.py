@@ -140,7 +140,7 @@ def measure(obj: Any) -> Measured | None:
 
     try:
         return Measured(Pickled(*dump(obj, make)), tuple(made[0].classes))
-    except Exception:
+    except Exception:  # pickling may raise anything: the message itself will say so
         return None
 
 
@@ -152,7 +152,7 @@ def size_without_known(obj: Any) -> int:
     """Return the bytes that the object takes in a message, without those that there are copies of; 0 if it cannot have a copy."""
     try:
         return Pickled(*dump(obj, _SizePickler)).bytes
-    except Exception:
+    except Exception:  # pickling may raise anything: the message itself will say so
         return 0
 
 
@@ -168,7 +168,7 @@ def objects_in(obj: Any) -> set[int]:
 
     try:
         dump(obj, Collector)
-    except Exception:
+    except Exception:  # pickling may raise anything: the message itself will say so
         return set()
     return found
 

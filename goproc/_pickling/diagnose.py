@@ -103,7 +103,7 @@ def _failure(obj: Any) -> Exception | None:
         dump(obj, _Probe)
     except OutOfSharedMemory:  # while the definitions of its parts were stored: no reason to refuse it
         return None
-    except Exception as error:
+    except Exception as error:  # pickling may raise anything: that is what the search is for
         return error
     return None
 
@@ -213,7 +213,7 @@ def _instance_children(node: Any) -> Iterator[Child]:
         return
     try:
         reduced = node.__reduce_ex__(5)
-    except Exception:
+    except Exception:  # a method of the user's, which may raise anything
         reduced = None
     if not isinstance(reduced, tuple):
         yield from ((f".{name}", value) for name, value in list(getattr(node, "__dict__", {}).items()))
@@ -242,7 +242,7 @@ def _instance_children(node: Any) -> Iterator[Child]:
 def _short(key: Any) -> str:
     try:
         text = repr(key)
-    except Exception:
+    except Exception:  # a __repr__ may raise anything
         text = f"<{type(key).__name__}>"
     return text if len(text) <= 40 else text[:37] + "..."
 

@@ -51,7 +51,7 @@ def quietly(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return f(*args, **kwargs)
     except KeyboardInterrupt:  # more likely the user's than the object's
         raise
-    except BaseException:
+    except BaseException:  # code of the user's may raise anything
         return None
 
 

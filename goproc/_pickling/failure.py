@@ -58,7 +58,7 @@ def pack(exc: BaseException) -> Stored:
         return (blob, *numbers.handles) if numbers.handles else blob, *told[1:]
     except KeyboardInterrupt:
         raise
-    except BaseException:
+    except BaseException:  # no memory or no stack is left
         return None, *told[1:]
 
 
@@ -174,7 +174,7 @@ def _strip(tb: TracebackType | None, skip_files: tuple[str, ...]) -> TracebackTy
 def _frames(exc: BaseException) -> str:
     try:
         return "".join(traceback.format_tb(_strip(traceback_of.__get__(exc), (PACKAGE,))))
-    except Exception:
+    except Exception:  # no memory is left, or a source file cannot be read as text
         return ""
 
 
@@ -183,7 +183,7 @@ def _name(kind: type) -> str:
         module = kind.__module__
         name = kind.__qualname__ if module in ("builtins", "__main__") else f"{module}.{kind.__qualname__}"
         return str.__str__(name)
-    except Exception:
+    except Exception:  # a metaclass may raise anything
         return type.__name__.__get__(kind)  # type: ignore[attr-defined, no-any-return]
 
 
@@ -193,5 +193,5 @@ def _text(exc: BaseException) -> str:
         return str.__str__(str(exc))
     except KeyboardInterrupt:
         raise
-    except BaseException:
+    except BaseException:  # a __str__ may raise anything
         return f"<{type(exc).__name__} whose text cannot be made>"

@@ -125,12 +125,12 @@ def _is_imported(value: Any) -> bool:
 def _dump(template: Template, function: FunctionType) -> bytes:
     try:
         return pickler.dump(_TemplatePickler, template.fields())
-    except Exception:
+    except Exception:  # pickling may raise anything: tried once more without the annotations
         pass
     if _strip_hints(template):
         try:
             return pickler.dump(_TemplatePickler, template.fields())
-        except Exception:
+        except Exception:  # pickling may raise anything: see below
             pass
     # Something in a constant is not static after all, or cannot be pickled: the message will tell.
     template.volatile |= set(template.statics)

@@ -234,7 +234,7 @@ def _length(obj: Any) -> int:
     """Return the length of an object; 0 if it has none, or does not say, as the sparse matrices of SciPy."""
     try:
         return len(obj)
-    except Exception:
+    except Exception:  # a __len__ may raise anything
         return 0
 
 

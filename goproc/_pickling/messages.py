@@ -44,7 +44,7 @@ def dumps(obj: Any) -> tuple[bytes, list[Buffer]]:
         return dump_message(obj)
     except OutOfSharedMemory:
         raise
-    except Exception as error:
+    except Exception as error:  # pickling may raise anything
         failure = error
     # Two things are put off until a pickle fails: the import of cloudpickle, which knows many a type that pickle
     # refuses, and a second look at what was importable once.
@@ -56,7 +56,7 @@ def dumps(obj: Any) -> tuple[bytes, list[Buffer]]:
             return dump_message(obj)
         except OutOfSharedMemory:
             raise
-        except Exception as error:
+        except Exception as error:  # pickling may raise anything: explained below
             failure = error
     from goproc._pickling.diagnose import explain
 

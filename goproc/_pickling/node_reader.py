@@ -85,7 +85,7 @@ class _Reader:
             exceptions.fill(exc, State(*self._load(state)))
         except (_Broken, KeyboardInterrupt):
             raise
-        except BaseException:
+        except BaseException:  # a __setstate__ may raise anything
             return False
         return True
 
@@ -99,7 +99,7 @@ class _Reader:
                 exc = self._made[number] = self._new(number, self._nodes[number])
             except (_Broken, KeyboardInterrupt):
                 raise
-            except BaseException:
+            except BaseException:  # a constructor may raise anything
                 raise _Broken(number) from None
             finally:
                 self._making.discard(number)

@@ -111,7 +111,7 @@ def refusal(obj: Any) -> str | None:
 
     try:
         _core.as_pickling(_try_dump, obj)
-    except Exception as error:
+    except Exception as error:  # pickling may raise anything: it is the answer
         return f"{type(error).__name__}: {error}"
     return None
 
@@ -238,7 +238,7 @@ def _new(cls: Any, *args: Any) -> Any:
     """
     try:
         return cls.__new__(cls, *args)
-    except Exception:
+    except Exception:  # a __new__ of the user's may raise anything
         kind = next(base for base in cls.__mro__ if type(base.__new__) is not FunctionType)
         return kind.__new__(cls)
 

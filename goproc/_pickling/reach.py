@@ -124,7 +124,7 @@ def _is_static(value: Any) -> bool:
         return is_static(value)
     except OutOfSharedMemory:
         raise
-    except Exception:
+    except Exception:  # pickling may raise anything
         return False
 
 

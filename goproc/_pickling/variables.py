@@ -138,13 +138,13 @@ def pack(context: Context) -> list[Any] | None:
             packed.append(dump_in_band(item))
         except OutOfSharedMemory:
             raise
-        except Exception:
+        except Exception:  # pickling may raise anything
             try:  # handles can only be pickled in the message that brings them
                 _core.as_pickling(dump_in_band, item)
                 packed.append(item)
             except OutOfSharedMemory:
                 raise
-            except Exception:
+            except Exception:  # it cannot be pickled: such values are left out
                 pass
     return packed or None
 

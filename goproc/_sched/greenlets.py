@@ -92,8 +92,8 @@ def _nothing() -> None:
 
 
 def may_end(mine: greenlet) -> bool:
-    """Return True if a greenlet that is done is to end; False if it is to be kept."""
-    return len(spare) >= KEPT and mine is not _youngest
+    """Return True if a greenlet that is done may end, as `KEPT` others are spare."""
+    return mine is not _youngest
 
 
 def end_into(mine: greenlet, g: G) -> None:

@@ -32,6 +32,9 @@ from greenlet import getcurrent
 
 from goproc._sched import greenlets, timers
 from goproc._sched.g import G
+from goproc._sched.greenlets import KEPT, for_goroutine, spare
+from goproc._sched.timers import add as add_timer
+from goproc._sched.timers import forget as forget_timer
 from goproc._sched.timers import heap
 from goproc.errors import Cancelled, DeadlineExceeded, GoprocError, RuntimeStopped
 from goproc.shm import _core
@@ -201,8 +204,8 @@ def schedule(ready: bool = False) -> None:
         g = _next()
         if g is not me:
             current = g
-            (g.greenlet or greenlets.for_goroutine(g)).switch()
-    except BaseException:
+            (g.greenlet or for_goroutine(g)).switch()
+    except BaseException:  # a signal's handler, or the end of the runtime: `me` runs on
         me.parked = False
         _put_back(me)
         raise
@@ -222,7 +225,7 @@ def _schedule_beside_loop(ready: bool) -> None:
         looping = False
         loops.leave()
         schedule(ready)
-    except BaseException:
+    except BaseException:  # as in schedule()
         me.parked = False
         _put_back(me)
         raise
@@ -305,16 +308,16 @@ def run_goroutines() -> None:
             current = g
             if g.greenlet is None:
                 continue
-            if greenlets.may_end(mine):
+            if len(spare) >= KEPT and greenlets.may_end(mine):
                 greenlets.end_into(mine, g)
                 return
-            greenlets.spare.append(mine)
+            spare.append(mine)
             _door.parent = g.greenlet
             _door.switch()
         except BaseException:  # it goes to main, the parent of all
             _put_back(None)
-            if mine in greenlets.spare:
-                greenlets.spare.remove(mine)
+            if mine in spare:
+                spare.remove(mine)
             raise
 
 
@@ -426,7 +429,7 @@ def _attend(flags: int) -> None:
     if flags & _core.DRAIN_LOOK:
         try:
             _look_around()
-        except BaseException:
+        except BaseException:  # a signal's handler: the rest is looked at in the next turn
             _core.wake()
             raise
     if heap and heap[0][0] <= monotonic():
@@ -530,7 +533,7 @@ def park(
     try:
         me.ticket += 1
         if until is not None:
-            timers.add(until, me)
+            add_timer(until, me)
         _core.bind(slot, me)
         me.parked = me.gave = True
         me.reason = reason
@@ -540,8 +543,8 @@ def park(
             schedule()
         elif (g := _next()) is not me:
             current = g
-            return (g.greenlet or greenlets.for_goroutine(g)).switch, me, until is not None
-    except BaseException:
+            return (g.greenlet or for_goroutine(g)).switch, me, until is not None
+    except BaseException:  # as in schedule()
         current = me
         me.parked = scheduling = False
         _put_back(me)
@@ -551,7 +554,7 @@ def park(
     told = me.told
     me.waits_on = None
     if until is not None and told:
-        timers.forget()
+        forget_timer()
     return told
 
 
@@ -575,7 +578,7 @@ def parked(me: G, timed: bool, failed: bool) -> bool:
     told = me.told
     me.waits_on = None
     if timed and told and not failed:
-        timers.forget()
+        forget_timer()
     return told
 
 
@@ -592,7 +595,7 @@ def _park_whole(slot: int, until: float | None, reason: str, handle: object) -> 
             return begun
         switch, _, timed = begun
         switch()
-    except BaseException:
+    except BaseException:  # as in schedule()
         current = me
         me.parked = scheduling = False
         _put_back(me)
@@ -601,7 +604,7 @@ def _park_whole(slot: int, until: float | None, reason: str, handle: object) -> 
     told = me.told
     me.waits_on = None
     if timed and told:
-        timers.forget()
+        forget_timer()
     return told
 
 
@@ -656,7 +659,7 @@ def preempt(seconds: float) -> None:
     g.ticket += 1
     g.since = monotonic()
     g.reason = "runnable"
-    timers.add(g.since + seconds, g)
+    add_timer(g.since + seconds, g)
     never_gave = not g.gave
     preempted[g] = g.ticket
     _unfinished += never_gave

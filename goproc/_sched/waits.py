@@ -8,6 +8,7 @@ from time import sleep as _thread_sleep
 
 from goproc._public import public
 from goproc._sched import scheduler, timers
+from goproc._sched.scheduler import checkpoint, give_turn, nested, schedule
 from goproc.shm import _core
 
 __goproc_frames__ = "scheduler"
@@ -28,8 +29,8 @@ def yield_now() -> None:
         _thread_sleep(0)
         return
     _core.check_park()
-    scheduler.give_turn()
-    scheduler.checkpoint()
+    give_turn()
+    checkpoint()
 
 
 @public
@@ -51,15 +52,15 @@ def sleep(seconds: float) -> None:
             _thread_sleep(min(seconds, threading.TIMEOUT_MAX))
         return
     if scheduler.scheduling:
-        scheduler.nested(sleep, seconds)
+        nested(sleep, seconds)
         return
     _core.check_park()
     until = monotonic() + seconds
-    scheduler.checkpoint()
+    checkpoint()
     while (now := monotonic()) < until:
         _wait("sleep", now, until)
         _core.running(scheduler.current.id)
-        scheduler.checkpoint()
+        checkpoint()
 
 
 def pause(reason: str) -> None:
@@ -72,11 +73,11 @@ def pause(reason: str) -> None:
         BaseException: what the goroutine was interrupted with, or DeadlineExceeded.
     """
     if scheduler.scheduling:
-        scheduler.nested(pause, reason)
+        nested(pause, reason)
         return
-    scheduler.checkpoint()
+    checkpoint()
     _wait(reason, monotonic())
-    scheduler.checkpoint()
+    checkpoint()
 
 
 def resume(g: G) -> None:
@@ -100,7 +101,7 @@ def _wait(reason: str, now: float, until: float | None = None) -> None:
         g.parked = g.gave = True
         g.reason = reason
         g.since = now
-        scheduler.schedule()
-    except BaseException:
+        schedule()
+    except BaseException:  # what schedule() has let through
         scheduler.scheduling = False
         raise
