@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 from collections.abc import Iterator
@@ -241,7 +242,7 @@ def test_a_death_is_reported(run: Run) -> None:
 
 
 OPTIONS = ("--memory", "16M")
-PATH = {"PYTHONPATH": os.path.dirname(os.path.abspath(__file__))}
+PATH = {"PYTHONPATH": os.path.dirname(inspect.getfile(fill))}
 
 
 def test_the_reserve_comes_back(full: Full) -> None:
