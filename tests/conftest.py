@@ -21,6 +21,7 @@ from typing import Any
 
 import programs
 import pytest
+from slow import is_slow
 from watch import MARK, descendants, dumpable, loaded, read, watchdog
 
 SECONDS = 60.0
@@ -36,6 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", f"watchdog(seconds): how long the test may take, in place of {SECONDS:.0f}"
     )
+    config.addinivalue_line("markers", "slow: the test is in a file that takes long (tests/support/slow.py)")
     os.environ[MARK] = str(os.getpid())
     # Programs start as they do for a user, whose Python keeps compiled modules: it halves the time of this suite.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -73,6 +75,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from distribution import WholeFiles
 
     return WholeFiles(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(tests) and is_slow(item.path, tests):
+            item.add_marker("slow")
 
 
 def pytest_collection_finish() -> None:
