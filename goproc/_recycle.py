@@ -59,3 +59,5 @@ def recycle(proc: int, timeout: float | None = None) -> None:
     except BaseException:
         _core.retire(proc, False)
         raise
+    if _core.proc_facts(proc)[1] == GONE:  # it had died, and its repair was under way
+        raise gone(proc, f"recycle({proc})")
