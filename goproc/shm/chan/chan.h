@@ -122,7 +122,7 @@ struct gp_object *gp_context_origin(struct gp_object *c);                     /*
 enum gp_result gp_sync_step(struct gp_object *o, struct gp_case *c);
 void gp_sync_settle(struct gp_object *o);                                     /* a waiter left: who is behind it may go */
 static inline _Atomic int64_t *gp_shares(const struct gp_object *o) { /* of a semaphore or rwmutex; NULL: they are not counted */
-    return o->ring ? (_Atomic int64_t *)gp_payload(o->ring) : NULL;
+    return o->ring ? (_Atomic int64_t *)((char *)gp_at(o->ring) + GP_BLOCK_HEAD) : NULL; /* the block is not GP_BLOCK_ALIGNED */
 }
 int64_t gp_shares_sum(const struct gp_object *o);
 /* whole operations; false: not locked, or more than was taken */

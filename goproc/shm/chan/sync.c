@@ -33,15 +33,17 @@ static void add_share(struct gp_object *o, int64_t n) {
     gp_order();
 }
 
+static int64_t take_from(_Atomic int64_t *share, int64_t n) {
+    int64_t has = gp_get(share), part = has < n ? has : n;
+    gp_set(share, has - part);
+    return part;
+}
+
 static void take_share(struct gp_object *o, int64_t n) {
     _Atomic int64_t *shares = gp_shares(o);
     if (!shares) return;
-    for (uint32_t i = 0; n > 0 && i < gp.nprocs; i++) { /* its own first */
-        uint32_t p = (gp.proc + i) % gp.nprocs;
-        int64_t has = gp_get(&shares[p]), part = has < n ? has : n;
-        gp_set(&shares[p], has - part);
-        n -= part;
-    }
+    n -= take_from(&shares[gp.proc], n); /* its own first: mostly that is all */
+    for (uint32_t p = 0; GP_UNLIKELY(n > 0) && p < gp.nprocs; p++) n -= take_from(&shares[p], n);
     gp_order();
 }
 
