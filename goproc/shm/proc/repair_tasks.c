@@ -15,19 +15,31 @@ struct search {
     gp_ref *found;
     uint32_t n, room;
     bool short_of_memory, cancelled;
+    uint64_t *waiting; /* numbers of the goroutines that were blocked, sorted; NULL: no memory for them */
+    uint32_t n_waiting;
 };
 
 static struct gp_task *task_at(gp_ref ref) { return (struct gp_task *)((char *)gp_at(ref) + GP_BLOCK_HEAD); }
 
 /* ---- the lost */
 
-static bool blocked(uint32_t proc, uint64_t id) {
-    uint32_t n = gp_get(&gp_proc_at(proc)->waiters_used);
-    for (uint32_t i = 0; i < n; i++) {
-        struct gp_waiter *w = gp_waiter_at(proc, i);
-        if (gp_get(&w->goroutine) == id && GP_W_TAG(gp_get(&w->state)) != GP_W_IDLE) return true;
+static int compare(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void find_waiting(struct search *s) {
+    uint32_t n = gp_get(&gp_proc_at(s->d->proc)->waiters_used);
+    s->waiting = malloc((n + 1) * sizeof *s->waiting);
+    for (uint32_t i = 0; s->waiting && i < n; i++) {
+        const struct gp_waiter *w = gp_waiter_at(s->d->proc, i);
+        if (GP_W_TAG(gp_get(&w->state)) != GP_W_IDLE) s->waiting[s->n_waiting++] = gp_get(&w->goroutine);
     }
-    return false;
+    if (s->waiting) qsort(s->waiting, s->n_waiting, sizeof *s->waiting, compare);
+}
+
+static bool blocked(const struct search *s, uint64_t id) {
+    return s->waiting && bsearch(&id, s->waiting, s->n_waiting, sizeof id, compare);
 }
 
 /* The text of a site ends with the word "statement" where the code drops the handle at once. */
@@ -252,8 +264,8 @@ static void list(const struct search *s) {
         struct gp_task *t = task_at(s->found[i]);
         uint32_t started = gp_get(&t->started);
         bool lost = started == GP_STARTED || (started == GP_UNSTARTED && is_pinned(t) && !s->d->replaced);
-        if (started == GP_STARTED && has_retries(t, s)) gp_death_again(s->d->death, t, blocked(s->d->proc, t->id));
-        else if (lost) gp_death_add(s->d->death, t, blocked(s->d->proc, t->id));
+        if (started == GP_STARTED && has_retries(t, s)) gp_death_again(s->d->death, t, blocked(s, t->id));
+        else if (lost) gp_death_add(s->d->death, t, blocked(s, t->id));
         else if (started == GP_UNSTARTED) gp_death_moved(s->d->death);
     }
     gp_death_end(s->d->death);
@@ -261,6 +273,7 @@ static void list(const struct search *s) {
 
 bool gp_repair_tasks(struct gp_dead *d, const struct gp_death *how) {
     struct search s = {.d = d, .how = how};
+    find_waiting(&s);
     bool goes_on = d->replaced || take_pinned(&s);
     bool listed = false;
     do { /* again if there was no memory for all: those that are done have another tag */
@@ -272,6 +285,7 @@ bool gp_repair_tasks(struct gp_dead *d, const struct gp_death *how) {
         for (uint32_t i = 0; i < s.n && goes_on; i++) goes_on = end_one(s.found[i], &s);
     } while (s.short_of_memory && s.n > 0 && goes_on);
     free(s.found);
+    free(s.waiting);
     if (goes_on && s.cancelled) goes_on = gp_repair_lock(&gp.head->tree) && gp_repair_tree();
     return goes_on;
 }
