@@ -61,7 +61,9 @@ STOPPED += [("zygote", "host"), ("zygote", "zygote"), ("zygote", "keeper"), ("al
 @pytest.mark.parametrize("how", ["goproc", "python"])
 @pytest.mark.parametrize(("stopped", "killed"), STOPPED)
 def test_one_is_killed(start: Start, stopped: str | None, killed: str, how: str) -> None:
-    with start(SLEEPERS, how=how) as program:
+    # with another policy the program goes on without its zygote: tests/recovery/test_zygote_died.py
+    env = {"GOPROC_ON_DEATH": "exit"} if killed == "zygote" else None
+    with start(SLEEPERS, how=how, env=env) as program:
         ready(program)
         victims = pids(program, killed)
         if stopped is not None:

@@ -410,10 +410,10 @@ WORKER = """
     from types import ModuleType
     core, scheduler = ModuleType("goproc.shm._core"), ModuleType("goproc._sched.scheduler")
     calls = []
-    core.die_with_parent = lambda pid: calls.append(("parent", pid == config["zygote_pid"]))
+    core.die_with_parent = lambda pid, keeper: calls.append(("parent", pid == config["zygote_pid"]))
     core.set_name = lambda name: calls.append(("name", name))
     core.output_lock_note = core.output_lock = core.output_lock_there = core.output_unlock = lambda *args: None
-    core.attach = lambda memfd, proc: calls.append(("attach", proc))
+    core.attach = lambda memfd, proc, zygote: calls.append(("attach", proc))
     def run_worker():
         {run}
     scheduler.run_worker = run_worker

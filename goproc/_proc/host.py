@@ -89,6 +89,8 @@ class _Runtime:
         self.thread: threading.Thread | None = None  # that runs goroutines, if it is none of the user's
         self.interrupted = False  # Ctrl-C ends it
         self._zygote: early.Zygote | None = None
+        self._config: launch.Config | None = None
+        self._dead_zygotes: list[early.Zygote] = []  # their keepers live as long as their workers
         self._sigint: sigint.Delivery | None = None
         self.hooked = False  # main is its main goroutine
 
@@ -130,9 +132,31 @@ class _Runtime:
         extra = {"logs": _logs_host.open_lines(settings), "setup": self.setup.for_workers()}
         if self.setup.gpus:
             early.leave()
-        self._zygote = _zygote(launch.host_config(1 + self.procs, pinning, extra, settings=settings), memfd)
+        self._config = launch.host_config(1 + self.procs, pinning, extra, settings=settings)
+        _core.start_zygotes()
+        self._zygote = _zygote(self._config, memfd)
         _core.start_coroner(*self._zygote)
         stdio.install_host(memfd, getcurrent, 1 + self.procs)
+
+    def replace_zygote(self) -> None:
+        """Start another zygote if the last one has died."""
+        lost = _core.zygote_lost()
+        if lost is None or self._config is None or self._zygote is None:
+            return
+        number, memfd, adopted = lost
+        config: launch.Config = {**self._config, "zygote": number, "adopted": adopted}
+        try:
+            if memfd < 0:
+                raise OSError("the program has closed the descriptor of shared memory")
+            new = launch.spawn(config, memfd)
+        except BaseException as error:
+            _core.zygote_failed()  # the coroner ends the program
+            if isinstance(error, Exception):
+                return
+            raise
+        self._dead_zygotes.append(self._zygote)
+        self._zygote = new
+        _core.start_coroner(*new)
 
     def stop(self) -> list[Any]:
         """End every process but this one; return the greenlets of goroutines that had not ended."""
@@ -147,6 +171,9 @@ class _Runtime:
         if self._zygote:
             _quit(self._zygote, interrupted)
         self._zygote = None
+        for old in self._dead_zygotes:
+            _end_keeper(old)
+        self._dead_zygotes.clear()
         _logs_host.close_lines()
         _core.stop_coroner()
         stdio.uninstall_host()
@@ -229,9 +256,25 @@ def _quit(zygote: early.Zygote, interrupted: bool) -> None:
     if not _core.tell_zygote(INTERRUPTED if interrupted else QUIT):
         _send(zygote.pid, signal.SIGTERM)  # it means QUIT, where the program has closed the socket
     if not launch.wait_for_end(zygote, _QUIT_SECONDS):
+        _send_keeper(zygote)
         _send(zygote.pid, signal.SIGKILL)
         launch.wait_for_end(zygote, _QUIT_SECONDS)
     _keeper.release_sigchld()
+
+
+def _end_keeper(dead: early.Zygote) -> None:
+    """Wait for the keeper of a zygote that has died: its workers have ended, or are killed now."""
+    _keeper.hold_sigchld()
+    if not launch.wait_for_end(dead, _THREAD_SECONDS):
+        _send_keeper(dead)
+        launch.wait_for_end(dead, _QUIT_SECONDS)
+    _keeper.release_sigchld()
+
+
+def _send_keeper(zygote: early.Zygote) -> None:
+    """Have the keeper kill the workers, once there is no zygote."""
+    if zygote.keeper != zygote.pid:
+        _send(zygote.keeper, signal.SIGUSR1)
 
 
 def _send(pid: int, number: int) -> None:
@@ -595,5 +638,11 @@ def leave(new: _Runtime, kind: type[BaseException] | None, exc: BaseException | 
         scheduler.raise_interrupt()  # it came while the runtime stopped
 
 
+def _replace_zygote() -> None:
+    if _running is not None:
+        _running.replace_zygote()
+
+
 early.find()
 scheduler.on_lost = _forget_lost
+scheduler.on_nudge.append(_replace_zygote)

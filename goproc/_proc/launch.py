@@ -62,6 +62,9 @@ if TYPE_CHECKING:
         preload: list[str]  # modules to import before the first fork; those that fail are skipped
         entry: str  # module:function that is a worker's life, called with (proc, config, memfd)
         zygote_pid: int  # filled in by the zygote
+        keeper_pid: int  # the same: its parent, or 0 if that is the host
+        zygote: int  # its number: 1, and one more for each that takes the place of one that died
+        adopted: list[int]  # pids of the workers of those that died
         crashes: int  # filled in by the zygote: the file of _crashes.py, or -1
         authkey: bytes  # of multiprocessing, if the host has loaded it
         surroundings: Surroundings
@@ -143,6 +146,9 @@ def host_config(
         "preload": preload,
         "entry": _ENTRY,
         "zygote_pid": 0,
+        "keeper_pid": 0,
+        "zygote": 1,
+        "adopted": [],
         "crashes": -1,
         "authkey": authkey,
         "surroundings": {

@@ -66,7 +66,9 @@ def _become(proc: int, config: Config, memfd: int) -> None:
     from goproc.shm import _core
 
     try:
-        _core.die_with_parent(config["zygote_pid"])  # first: from here on we cannot be left behind
+        _core.die_with_parent(
+            config["zygote_pid"], config["keeper_pid"]
+        )  # first: from here on we cannot be left behind
     except OSError:
         # It died before that: the program is over, and there is nothing to add to its report.
         os._exit(EXIT_FAILED)
@@ -85,7 +87,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
         multiprocessing.current_process().authkey = config["authkey"]
     reseed(sys.modules)
     stdio.install_worker(memfd, getcurrent, config["codecs"])
-    _core.attach(memfd, proc)
+    _core.attach(memfd, proc, config["zygote"])
     store.connect(_core.definition_put, _core.definition_get)
     if config["interpreter"] is not None:
         interpreter.apply(config["interpreter"])

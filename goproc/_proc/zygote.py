@@ -24,6 +24,9 @@ the host dies, the keeper continues it.
 At the end it also ends the programs that goroutines have started and left (descendants.py). It is a subreaper: those of a
 worker that was killed become its own children.
 
+If it dies itself, its workers go on, as children of the keeper, and the host starts another zygote (number 2, 3, ...),
+which is told of them: it signals them at the end, and the coroner sees how they end.
+
     host ----------------- control, SOCK_SEQPACKET --------------- zygote ---- worker 1 .. N-1
          b"G": fork, with descriptors   <IIii (kind, proc, pid, value)
          b"F" and a proc: fork its replacement
@@ -337,6 +340,7 @@ class _Zygote:
         self.control = control
         self.memfd = memfd
         self.workers: dict[int, int] = {}  # pid -> proc, of those not reaped yet
+        self.adopted: dict[int, int] = {}  # pid -> pidfd, of the workers of a zygote that died
         self.unsent: list[bytes] = []  # records the host has had no room for
         self.quit = False
         self.interrupted = False
@@ -364,13 +368,16 @@ class _Zygote:
         _keeper.adopt_orphans()
 
         self.config["zygote_pid"] = os.getpid()
+        self.config["keeper_pid"] = self.keeper if self.keeper != self.config["host_pid"] else 0
+        self.adopted = {pid: fd for pid in self.config["adopted"] if (fd := _pidfd(pid)) >= 0}
         self.entry = self._entry()
         self.pipe = (self.wake, wake_end)
         self.crashes = Crashes()
         self.config["crashes"] = self.crashes.fd
         gc.freeze()  # a collection in a worker must not write to, and so copy, the pages it shares with us
-        for proc in range(1, self.config["procs"]):
-            self._fork(proc)
+        if self.config["zygote"] == 1:  # else the coroner says which are missing
+            for proc in range(1, self.config["procs"]):
+                self._fork(proc)
 
         poll = select.poll()
         poll.register(self.control, select.POLLIN)
@@ -466,7 +473,7 @@ class _Zygote:
             for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGURG, signal.SIGALRM):
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, signal.SIGTERM))
-            for fd in (self.control, self.host, self.parent, *self.pipe):
+            for fd in (self.control, self.host, self.parent, *self.pipe, *self.adopted.values()):
                 if fd >= 0:
                     os.close(fd)
             self.entry(proc, self.config, self.memfd)
@@ -553,6 +560,8 @@ class _Zygote:
         self.ending = True
         for pid in self.workers:
             _kill(pid, number)
+        for fd in self.adopted.values():
+            _signal(fd, number)
         self._wait_for_workers(grace)
 
     def _await_exit_handlers(self, seconds: float) -> None:
@@ -562,6 +571,9 @@ class _Zygote:
         from goproc._proc import descendants
 
         silent = [pid for pid, proc in self.workers.items() if not _runs_exit_handlers(pid, proc)]
+        for pid, fd in self.adopted.items():
+            if not _runs_exit_handlers(pid, None):
+                _signal(fd, signal.SIGKILL)
         if silent:
             session = None if self.interrupted else os.getsid(0)
             programs = descendants.find_of_stopped(*silent, session=session)
@@ -577,14 +589,22 @@ class _Zygote:
         import time
 
         end = None if grace is None else time.monotonic() + grace
-        while self.workers:
+        while self._any_worker():
             self._reap()
             self._send()
             left = None if end is None else end - time.monotonic()
-            if not self.workers or (left is not None and (left <= 0 or self._host_gone())):
+            if not self._any_worker() or (left is not None and (left <= 0 or self._host_gone())):
                 break
             self._doze(min(left, 0.1) if left is not None else 0.1)
         self._send()
+
+    def _any_worker(self) -> bool:
+        import select
+
+        if self.adopted:
+            ended = select.select(list(self.adopted.values()), [], [], 0)[0]
+            self.adopted = {pid: fd for pid, fd in self.adopted.items() if fd not in ended}
+        return bool(self.workers or self.adopted)
 
     def _host_gone(self) -> bool:
         import select
@@ -612,13 +632,23 @@ def _kill(pid: int, number: int) -> None:
         pass
 
 
-def _runs_exit_handlers(pid: int, proc: int) -> bool:
+def _signal(pidfd: int, number: int) -> None:
+    import signal
+
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except OSError:
+        pass
+
+
+def _runs_exit_handlers(pid: int, proc: int | None) -> bool:
     """True if a worker says so by its name. A descriptor of ours in the worker could be closed by the program."""
     from goproc._proc.worker import LEAVES
 
     try:
         with open(f"/proc/{pid}/comm", "rb") as file:
-            return file.read().rstrip(b"\n") == LEAVES % proc
+            name = file.read().rstrip(b"\n")
+            return name == LEAVES % proc if proc is not None else name.endswith(LEAVES.rpartition(b"%d")[2])
     except OSError:
         return False
 

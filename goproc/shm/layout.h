@@ -374,7 +374,10 @@ struct gp_proc {
     /* line 0: who (host and zygote write) */
     _Atomic uint32_t state, incarnation;
     _Atomic int32_t pid;
-    uint32_t pad0[13];
+    uint32_t pad0;
+    _Atomic uint64_t claim;      /* number of a zygote << 32 | pid of the worker that it has forked, 0 = none yet. The worker
+                                    stores the pid by CAS before it does anything else here (COMMIT); the coroner the rest */
+    uint32_t pad00[10];
     /* line 1: park (any proc writes) */
     _Atomic uint32_t park;       /* enum gp_park; PARKED -> NOTIFIED by the one waker that then wakes the futex */
     _Atomic uint32_t rescan;     /* set by others: look around; and at every own waiter's state, if header.scans has changed */
@@ -435,7 +438,11 @@ struct gp_header {
     _Atomic uint32_t failed;     /* errno of a fork that failed, with the proc in failed_proc */
     _Atomic uint32_t failed_proc;
     _Atomic uint32_t full;       /* +1 whenever a process has no memory left: the others look for garbage */
-    uint32_t pad1[9];
+    _Atomic uint32_t zygotes;    /* number of the zygote that forks workers now: 1, 2, ... */
+    _Atomic uint32_t zygote_lost;/* 1: it has died, and the host is to start another */
+    uint32_t pad1;
+    _Atomic uint64_t repair_ns;  /* what the coroner took for the repair of the last death; the program went on meanwhile */
+    uint32_t pad1b[4];
     _Atomic uint64_t idle[GP_MAX_PROCS / 64]; /* bit p: proc p is parked, or about to be. A worker wants work then; the host
                                                  (bit 0, beside workers) takes none */
     _Atomic uint64_t searching[GP_MAX_PROCS / 64]; /* workers that look for work without being parked, or are woken to do so:

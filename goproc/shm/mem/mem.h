@@ -94,6 +94,7 @@ static inline uint64_t gp_my_tag(void) { return GP_TAG(GP_TAG_PROC, ((uint64_t)(
 
 /* ---- segment.c */
 int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu);      /* memfd, or -errno */
+extern uint32_t gp_zygote;                 /* the number of the zygote that has forked this worker; 0: none has */
 int gp_attach(int memfd, uint32_t proc);                             /* 0 or -errno; others do not see this proc yet */
 void gp_go_live(void);                                               /* they do: all that attaches has */
 int gp_observe(int memfd);                                           /* to read another program's: owns and holds nothing */

@@ -222,11 +222,21 @@ int gp_observe(int memfd) {
     return 0;
 }
 
+uint32_t gp_zygote;
+
+/* False: the zygote that has forked this worker has died since, and the place is for a worker of another one. */
+static bool claim_place(void) {
+    uint64_t none = (uint64_t)gp_zygote << 32, mine = none | (uint32_t)getpid();
+    if (gp_zygote == 0) return true; /* a process that no zygote has forked */
+    return atomic_compare_exchange_strong(&gp.my->claim, &none, mine);
+}
+
 int gp_attach(int memfd, uint32_t proc) {
     int err = adopt(memfd, proc);
     if (err < 0) return err;
     gp.arena = gp.heap_at + proc * gp.arena_bytes;
     gp.my = gp_proc_at(proc);
+    if (!claim_place()) _exit(0);
     gp.part = gp_part_at(proc);
     atomic_store(&gp.lost, false);
     uint32_t incarnation = gp_get(&gp.my->incarnation) + 1;

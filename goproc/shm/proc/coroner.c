@@ -39,9 +39,11 @@ struct record {
 
 #define LOOK_MS 100                   /* between two looks at what is overdue */
 #define RECORD_NS 1000000000ULL       /* for the zygote to say how a worker ended */
+#define ZOMBIE_NS 200000000ULL        /* for a worker without a zygote to be seen as a zombie, see keeper.c */
 #define CLAIMANT_NS 5000000000ULL     /* for a worker that has claimed the end of the program, to end */
 #define INTERRUPTED_MS 3000           /* for the zygote to end the workers after Ctrl-C, with the programs that they started */
 #define STARTS_MOST 5                 /* times in a row that a worker may end before it can begin a goroutine */
+#define SHORT_NS 1000000000ULL        /* a short life of a zygote */
 #define INSIST_NS 50000000ULL
 
 static struct {
@@ -50,6 +52,9 @@ static struct {
     struct gp_fd control;
     pid_t zygote, keeper; /* the keeper is the parent of the zygote and ends after it */
     _Atomic uint32_t ready, stop; /* the thread has its descriptors; it is to end */
+    _Atomic uint32_t next;        /* it is to end, as one takes its place that has the control socket of another zygote */
+    _Atomic uint32_t given_up;    /* there is no other zygote to be had */
+    _Atomic uint32_t dead;        /* the zygote is */
 } coroner = {.control = {.fd = -1}};
 
 /* State of the coroner's thread alone */
@@ -70,21 +75,38 @@ static struct {
     bool over;                   /* nothing is to be watched any more */
     struct record late;          /* a death that waits for the report of another worker, until `late_until`; kind 0: none */
     uint64_t late_until;
+    bool alone;                  /* the zygote has died, and there is no other one yet */
+    uint64_t took[GP_MAX_PROCS]; /* ns; for the repair so far */
+    uint64_t since;              /* ns; when the thread began to watch this zygote */
+    unsigned short_lives;        /* zygotes in a row that died soon, and had forked nobody */
+    bool adopted[GP_MAX_PROCS];  /* the keeper's child, as its zygote has died: nobody tells how it ends */
     struct gp_dead end;          /* the program ends because of this death: that has been claimed, and is to be reported */
 } mine;
 
-static int parent; /* of a process that is to die with it */
+static _Atomic int parent, heir; /* of a process that is to die with it; its parent from then on that this one dies */
 
-int gp_die_with_parent(int ppid) {
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return -errno;
-    parent = ppid;
+/* The kernel sends PDEATHSIG at the death of any parent, also if another one follows: so there is none while there is an heir.
+ * The keeper kills its children when the host dies, and the zygote does so; should both have been killed, the child sees it. */
+int gp_die_with_parent(int ppid, int keeper) {
+    if (prctl(PR_SET_PDEATHSIG, keeper ? 0 : SIGKILL) < 0) return -errno;
+    atomic_store(&parent, ppid);
+    atomic_store(&heir, keeper); /* in this order: see follow_parent() */
     return getppid() == ppid ? 0 : -ESRCH; /* it died before the prctl */
 }
 
+/* Two threads may come here at once. */
+static void follow_parent(void) {
+    int before = atomic_load(&parent), next = atomic_load(&heir), now = getppid();
+    if (!next || now == before) return;
+    if (now != next || gp_die_with_parent(next, 0) < 0) _exit(0);
+}
+
 void gp_still_die_with_parent(void) {
-    int number;
-    if (!parent || prctl(PR_GET_PDEATHSIG, &number) < 0 || number == SIGKILL) return;
-    if (gp_die_with_parent(parent) == -ESRCH) _exit(0);
+    int number, mine = atomic_load(&parent);
+    if (!mine) return;
+    follow_parent();
+    if (atomic_load(&heir) || prctl(PR_GET_PDEATHSIG, &number) < 0 || number == SIGKILL) return;
+    if (gp_die_with_parent(atomic_load(&parent), 0) == -ESRCH) _exit(0);
 }
 
 static bool zygote_ends(int ms) {
@@ -96,13 +118,33 @@ static bool zygote_ends(int ms) {
     return false;
 }
 
+/* The keeper of a zygote that is killed kills the workers. */
+static void kill_zygote(void) {
+    if (coroner.keeper != coroner.zygote) kill(coroner.keeper, SIGUSR1);
+    if (!atomic_load(&coroner.dead)) kill(coroner.zygote, SIGKILL); /* without a keeper PDEATHSIG takes its workers with it */
+}
+
+/* Workers whose zygote has died */
+static void kill_adopted(void) {
+    for (uint32_t p = 1; p < gp.nprocs; p++) {
+        const struct gp_proc *w = gp_proc_at(p);
+        uint64_t claim = gp_get(&w->claim);
+        bool lives = gp_acquire(&w->state) <= GP_P_LIVE && (uint32_t)claim;
+        bool adopted = atomic_load(&coroner.dead) || claim >> 32 < gp_get(&gp.head->zygotes);
+        if (lives && adopted) kill((pid_t)(uint32_t)claim, SIGKILL);
+    }
+}
+
 /* Closing the control socket tells the zygote to kill every worker at once; its own exit says that they are gone. */
 static void kill_workers(void) {
     if (coroner.zygote <= 0) return;
-    if (gp_fd_is(&coroner.control)) shutdown(coroner.control.fd, SHUT_RDWR);
-    else kill(coroner.zygote, SIGKILL);
+    kill_adopted();
+    if (!atomic_load(&coroner.dead) && gp_fd_is(&coroner.control)) shutdown(coroner.control.fd, SHUT_RDWR);
+    else kill_zygote();
     kill(coroner.zygote, SIGCONT); /* it may be stopped */
-    if (!zygote_ends(1000)) kill(coroner.zygote, SIGKILL); /* PDEATHSIG takes its workers with it */
+    if (zygote_ends(1000)) return;
+    kill_zygote();
+    zygote_ends(1000);
 }
 
 static bool tell(const void *order, size_t n) {
@@ -254,14 +296,16 @@ static void claim_end(uint32_t proc) {
 
 static void note(uint32_t proc) {
     if (mine.noted[proc]) return;
+    uint64_t begun = gp_now();
     mine.noted[proc] = true;
     claim_end(proc);
     gp_repair_note(proc);
+    mine.took[proc] = gp_now() - begun;
 }
 
 static void replace(uint32_t proc) {
     uint8_t order[] = {'F', (uint8_t)proc};
-    mine.owed[proc] = !tell(order, sizeof order);
+    mine.owed[proc] = mine.alone || !tell(order, sizeof order);
 }
 
 static bool timed_out(const struct record *r) {
@@ -329,7 +373,9 @@ static bool carry_on(const struct record *r) {
     mine.pids[proc] = 0;
     mine.memory[proc] = 0;
     dead.replaced = how.retired || gp.head->on_death == GP_DEATH_RESTART;
+    uint64_t begun = gp_now();
     if (!gp_repair(&dead, &how, notice)) return !mine.over;
+    gp_set(&gp.head->repair_ns, mine.took[proc] + gp_now() - begun);
     if (dead.panics) return claim() ? true : panic(&dead, &how); /* else another process ends the program already */
     mine.noted[proc] = false;
     if (dead.replaced) replace(proc);
@@ -397,11 +443,19 @@ static void follow(uint32_t proc, pid_t pid) {
     gp_set(&gp_proc_at(proc)->pid, pid);
     forget(proc);
     mine.pids[proc] = pid;
+    mine.adopted[proc] = false;
     if (mine.own_table) mine.fds[2 + proc].fd = gp_pidfd(pid);
 }
 
+/* The same of a worker that the keeper may have reaped already. */
+static void follow_adopted(uint32_t proc, pid_t pid) {
+    follow(proc, pid);
+    mine.adopted[proc] = true;
+    if (mine.fds[2 + proc].fd < 0) mine.gone[proc] = gp_now();
+}
+
 /* How a process ended that the zygote has not waited for; -1: not known. */
-static int status_of_zombie(pid_t pid) {
+static int status_of_zombie(pid_t pid, bool adopted) {
     char path[24], text[1024];
     snprintf(path, sizeof path, "%d/stat", (int)pid);
     int fd = openat(mine.proc_folder, path, O_RDONLY | O_CLOEXEC);
@@ -410,7 +464,7 @@ static int status_of_zombie(pid_t pid) {
     if (n <= 0) return -1;
     text[n] = 0;
     const char *at = strrchr(text, ')'), *last = strrchr(text, ' ');
-    if (!at || !last || at[2] != 'Z' || atoi(at + 4) != coroner.zygote) return -1;
+    if (!at || !last || at[2] != 'Z' || (!adopted && atoi(at + 4) != coroner.zygote)) return -1;
     int status = atoi(last); /* 0 also where the kernel does not tell */
     return status ? status : -1;
 }
@@ -433,9 +487,11 @@ static bool look_at(uint32_t proc) {
     if (!mine.told[proc]) {
         uint64_t gone = mine.gone[proc], now = gp_now();
         if (!gone) return true;
-        if ((carrying_on(proc) || mine.end.proc == proc) && now < gone + RECORD_NS) return true; /* the record says more than the kernel */
-        r.value = status_of_zombie(r.pid);
-        if (r.value < 0 && now < gone + RECORD_NS) return true;
+        bool told_of = !mine.adopted[proc]; /* the record says more than the kernel */
+        if (told_of && (carrying_on(proc) || mine.end.proc == proc) && now < gone + RECORD_NS) return true;
+        r.value = status_of_zombie(r.pid, !told_of);
+        if (r.value < 0 && !told_of && retired(proc)) r.value = 0;
+        if (r.value < 0 && now < gone + (told_of ? RECORD_NS : ZOMBIE_NS)) return true;
     }
     mine.told[proc] = false;
     forget(proc);
@@ -452,7 +508,7 @@ static bool look_at_workers(void) {
 }
 
 static bool overdue(void) {
-    bool any = mine.late.kind != 0;
+    bool any = mine.late.kind != 0 || mine.alone;
     for (uint32_t proc = 1; proc < gp.nprocs; proc++) any = any || mine.gone[proc] || mine.told[proc] || mine.owed[proc];
     return any;
 }
@@ -461,8 +517,11 @@ static bool overdue(void) {
 
 static void take(const struct record *r) {
     if (r->proc == 0 || r->proc >= gp.nprocs) return;
-    if (r->kind == STARTED) follow(r->proc, r->pid);
-    else if (r->kind != FORK_FAILED && r->pid != mine.pids[r->proc]) return; /* its death is an old story */
+    if (r->kind == STARTED) {
+        mine.short_lives = 0;
+        follow(r->proc, r->pid);
+    }
+    if (r->kind != FORK_FAILED && r->pid != mine.pids[r->proc]) return; /* its death is an old story */
     if (r->kind == MEMORY) mine.memory[r->proc] = (uint64_t)(uint32_t)r->value << 10;
     if (r->kind == DIED) {
         mine.told[r->proc] = true;
@@ -482,9 +541,65 @@ static void take_stack(pid_t pid, const char *text, size_t n) {
     mine.stack_of = pid;
 }
 
+/* The workers of the zygote that has died go on. One that had not come so far as to claim its place does not: see claim. */
+static void adopt_workers(void) {
+    uint32_t number = gp_get(&gp.head->zygotes) + 1;
+    for (uint32_t proc = 1; proc < gp.nprocs; proc++) {
+        struct gp_proc *p = gp_proc_at(proc);
+        uint64_t claim = atomic_load(&p->claim);
+        if (gp_get(&p->state) > GP_P_LIVE) continue; /* dead, and its repair is under way; or gone for ever */
+        bool none = !(uint32_t)claim && atomic_compare_exchange_strong(&p->claim, &claim, (uint64_t)number << 32);
+        if (none) {
+            forget(proc);
+            mine.owed[proc] = true;
+        } else if (!mine.told[proc] && !mine.gone[proc]) {
+            follow_adopted(proc, (pid_t)(uint32_t)claim);
+        } else {
+            mine.adopted[proc] = true;
+        }
+    }
+    gp_set(&gp.head->zygotes, number);
+}
+
+/* The keeper is a child of this process, and may be a zombie. */
+static bool keeper_lives(void) {
+    siginfo_t info = {0};
+    if (coroner.keeper == coroner.zygote) return false;
+    return waitid(P_PID, (id_t)coroner.keeper, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 && info.si_pid == 0;
+}
+
+static bool may_replace_zygote(void) {
+    const struct gp_header *h = gp.head;
+    mine.short_lives = gp_now() < mine.since + SHORT_NS ? mine.short_lives + 1 : 0;
+    if (h->on_death == GP_DEATH_EXIT || gp_get(&h->fatal) || gp_get(&h->stop) || !gp_get(&h->zygotes)) return false;
+    return mine.own_table && mine.short_lives < STARTS_MOST && keeper_lives();
+}
+
+/* The zygote is gone: have the host start another. false: nothing is to be watched any more */
+static bool lose_zygote(void) {
+    static const char text[] = "goproc: the process that starts the workers (the zygote) died; another one is started\n";
+    struct gp_header *h = gp.head;
+    atomic_store(&coroner.dead, 1);
+    if (!may_replace_zygote()) {
+        on_lost(report_zygote);
+        return false;
+    }
+    for (int i = 0; i < 2; i++) {
+        if (mine.fds[i].fd >= 0) close(mine.fds[i].fd);
+        mine.fds[i].fd = -1;
+    }
+    mine.alone = true;
+    adopt_workers();
+    if (!h->quiet_deaths) gp_say(text, sizeof text - 1);
+    gp_set(&h->zygote_lost, 1);
+    gp_nudge(0);
+    gp_monitor_interrupt();
+    return true;
+}
+
 /* false: nothing is to be watched any more */
 static bool read_records(void) {
-    for (;;) {
+    while (!mine.alone) {
         static struct {
             struct record r;
             char text[GP_STACK];
@@ -497,14 +612,14 @@ static bool read_records(void) {
         ssize_t n = recv(coroner.control.fd, &letter, sizeof letter, MSG_DONTWAIT);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno == EAGAIN && !mine.fds[1].revents) return true;
-        if (n <= 0) { /* the zygote is gone, and its workers with it */
-            on_lost(report_zygote);
-            return false;
-        }
+        if (n <= 0) return lose_zygote();
         if (n < (ssize_t)sizeof *r) continue;
         take(r);
         if (r->kind == STACK) take_stack(r->pid, letter.text, (size_t)n - sizeof *r);
     }
+    if (!atomic_load(&coroner.given_up)) return true;
+    on_lost(report_zygote);
+    return false;
 }
 
 static int look(int ms) {
@@ -521,7 +636,7 @@ static bool notice(void) {
 }
 
 static void watch(void) {
-    for (;;) {
+    while (!atomic_load(&coroner.next)) {
         if (look(overdue() ? LOOK_MS : -1) < 0) continue; /* EINTR */
         if (!read_records() || !look_at_workers()) return;
     }
@@ -531,21 +646,40 @@ static void *run(void *unused) {
     (void)unused;
     prctl(PR_SET_NAME, "goproc-coroner");
     gp_own_thread(GP_OWN_CORONER, true);
-    memset(&mine, 0, sizeof mine);
+    bool succeeds = mine.alone; /* one that had lost its zygote */
+    if (!succeeds) memset(&mine, 0, sizeof mine);
+    mine.alone = false;
+    mine.since = gp_now();
     mine.own_table = gp_fd_own_table(coroner.control.fd);
     mine.proc_folder = mine.own_table ? open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
     for (uint32_t i = 0; i < 2 + GP_MAX_PROCS; i++) mine.fds[i] = (struct pollfd){.fd = -1, .events = POLLIN};
     mine.fds[0].fd = coroner.control.fd;
     mine.fds[1].fd = mine.own_table ? gp_pidfd(coroner.zygote) : -1;
+    for (uint32_t proc = 1; succeeds && proc < gp.nprocs; proc++)
+        if (mine.adopted[proc] && !mine.gone[proc]) follow_adopted(proc, mine.pids[proc]);
     atomic_store(&coroner.ready, 1);
     gp_futex_wake(&coroner.ready, 1);
     watch();
-    insist();
+    if (!atomic_load(&coroner.next)) insist();
     gp_own_thread(GP_OWN_CORONER, false);
     return NULL;
 }
 
+static void end_thread(void) {
+    atomic_store(&coroner.next, 1); /* seen within LOOK_MS: it has no zygote */
+    pthread_join(coroner.thread, NULL);
+    atomic_store(&coroner.next, 0);
+    coroner.running = false;
+    gp_fd_close(&coroner.control);
+}
+
+void gp_coroner_give_up(void) { atomic_store(&coroner.given_up, 1); }
+
 int gp_coroner_start(int control, int zygote_pid, int keeper_pid) {
+    if (coroner.running) end_thread();
+    else mine.alone = false;
+    atomic_store(&coroner.given_up, 0);
+    atomic_store(&coroner.dead, 0);
     int err = gp_fd_note(&coroner.control, control);
     if (err < 0) return err;
     coroner.zygote = zygote_pid;
@@ -566,7 +700,7 @@ void gp_coroner_stop(void) {
     if (coroner.running) {
         atomic_store(&coroner.stop, 1);
         if (gp_fd_is(&coroner.control)) shutdown(coroner.control.fd, SHUT_RDWR); /* the coroner sees that */
-        else if (waitpid(coroner.keeper, NULL, WNOHANG | __WALL) == 0) kill(coroner.zygote, SIGKILL); /* or that */
+        else if (waitpid(coroner.keeper, NULL, WNOHANG | __WALL) == 0) kill_zygote(); /* or that */
         gp_futex_wake(&coroner.stop, 1);
         pthread_join(coroner.thread, NULL);
     }

@@ -76,6 +76,7 @@ static void sleep_idle(uint64_t now, uint64_t until_ns) {
     }
     bool capped = !until_ns || until_ns > cap;
     long r = until_ns ? gp_futex_wait(&gp.my->park, GP_PARKED, capped ? cap : until_ns) : gp_idle_wait(cap);
+    if (r == -ETIMEDOUT) gp_still_die_with_parent();
     /* The belt ended it, and there is work: was a wake-up lost? Unless its waker is between the bit and the bell. */
     if (r == -ETIMEDOUT && capped && gp_inbox_pending() &&
         gp_futex_wait(&gp.my->park, GP_PARKED, gp_now() + BELT_NS) == -ETIMEDOUT && gp_get(&gp.my->park) == GP_PARKED)

@@ -8,10 +8,15 @@
  *
  * The keeper is cloned without a signal for its end: the kernel hides such a child from wait() and sends no SIGCHLD. It
  * runs in the memory of the host, as a child of vfork() does, and costs none of its own. It has no open files. It waits for
- * two signals, which are blocked, as all others are:
+ * three signals, which are blocked, as all others are:
  *
- *     SIGCHLD   The zygote has ended. If that was not in order, the keeper kills what the workers have left, and ends.
- *     SIGCONT   The host is dead, perhaps. If so, the keeper continues the zygote, which then ends the program.
+ *     SIGCHLD   The zygote has ended. If that was not in order, its workers are the keeper's children now, and go on.
+ *     SIGCONT   The host is dead, perhaps. If so, the keeper continues the zygote, which then ends the program. Without a
+ *               zygote it kills the workers itself, and what they have left.
+ *     SIGUSR1   The host has the program end: the same, once there is no zygote.
+ *
+ * The keeper ends when it has no child any more. How a worker of its has ended is to be read in /proc by the coroner: the
+ * keeper waits for that before it reaps.
  *
  * Both, the keeper and the zygote, have the kernel send them SIGCONT when their parent dies. It reaches a stopped process.
  *
@@ -43,6 +48,7 @@
 
 #define STACK 65536u
 #define FIRST_FREE 10 /* descriptors from here on are none of the zygote's */
+#define REAP_NS 300000000 /* for the coroner to read how a worker has ended */
 #define KILL_ROUNDS 2000
 #define FAILED 70
 
@@ -70,11 +76,12 @@ static struct start *started; /* keepers that live */
 
 /* ---- system calls without the C library */
 
-static inline long call(long number, long a, long b, long c, long d) {
+static inline long call5(long number, long a, long b, long c, long d, long e) {
 #if defined(__x86_64__)
     register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
     long result;
-    __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
+    __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8) : "rcx", "r11", "memory");
     return result;
 #elif defined(__aarch64__)
     register long x8 __asm__("x8") = number;
@@ -82,12 +89,15 @@ static inline long call(long number, long a, long b, long c, long d) {
     register long x1 __asm__("x1") = b;
     register long x2 __asm__("x2") = c;
     register long x3 __asm__("x3") = d;
-    __asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3) : "memory");
+    register long x4 __asm__("x4") = e;
+    __asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4) : "memory");
     return x0;
 #else
 #error "goproc runs on x86-64 and AArch64"
 #endif
 }
+
+static inline long call(long number, long a, long b, long c, long d) { return call5(number, a, b, c, d, 0); }
 
 static void wait_until_set(_Atomic uint32_t *word) {
     while (!atomic_load(word)) call(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, 0, 0);
@@ -131,21 +141,49 @@ static void end_orphans(void) {
     }
 }
 
-static void watch(pid_t zygote, pid_t host) {
-    const uint64_t signals = 1ULL << (SIGCHLD - 1) | 1ULL << (SIGCONT - 1);
-    bool told = false;
+static const uint64_t signals = 1ULL << (SIGCHLD - 1) | 1ULL << (SIGCONT - 1) | 1ULL << (SIGUSR1 - 1);
+static const struct timespec shown = {0, REAP_NS}, at_once = {0, 0};
+
+static long next_signal(const struct timespec *limit) { return call(SYS_rt_sigtimedwait, (long)&signals, 0, (long)limit, 8); }
+
+static bool is_gone(pid_t host) { return call(SYS_getppid, 0, 0, 0, 0) != host; }
+
+/* Until the zygote has ended; its status. `over`: the program is to end */
+static int await_zygote(pid_t zygote, pid_t host, bool *over) {
     int status = 0;
     for (;;) {
         long ended = call(SYS_wait4, zygote, (long)&status, WNOHANG, 0);
-        if (ended == zygote || ended == -ECHILD) break;
-        if (!told && call(SYS_getppid, 0, 0, 0, 0) != host) {
-            told = true;
+        if (ended == zygote || ended == -ECHILD) return status;
+        if (!*over && is_gone(host)) {
+            *over = true;
             call(SYS_kill, zygote, SIGTERM, 0, 0);
             call(SYS_kill, zygote, SIGCONT, 0, 0);
         }
-        call(SYS_rt_sigtimedwait, (long)&signals, 0, 0, 8);
+        if (next_signal(0) == SIGUSR1) *over = true;
     }
-    if (!WIFEXITED(status) || WEXITSTATUS(status)) end_orphans();
+}
+
+/* With the workers of a zygote that has died, until they have ended. */
+static void keep_workers(pid_t host, bool over) {
+    for (;;) {
+        siginfo_t info = {0};
+        if (over || is_gone(host)) {
+            end_orphans();
+            return;
+        }
+        if (call5(SYS_waitid, P_ALL, 0, (long)&info, WEXITED | WNOHANG | WNOWAIT | __WALL, 0) < 0) return; /* none is left */
+        if (info.si_pid) {
+            call(SYS_nanosleep, (long)&shown, 0, 0, 0);
+            call(SYS_wait4, info.si_pid, 0, WNOHANG | __WALL, 0);
+        }
+        over = next_signal(info.si_pid ? &at_once : 0) == SIGUSR1;
+    }
+}
+
+static void watch(pid_t zygote, pid_t host) {
+    bool over = false;
+    int status = await_zygote(zygote, host, &over);
+    if (!WIFEXITED(status) || WEXITSTATUS(status)) keep_workers(host, over);
     for (;;) call(SYS_exit_group, WIFEXITED(status) ? WEXITSTATUS(status) : FAILED, 0, 0, 0);
 }
 

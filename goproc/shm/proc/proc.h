@@ -86,13 +86,14 @@ uint32_t gp_call_begin(const struct gp_message *m, const uint8_t **at); /* at mo
 /* ---- coroner.c */
 #define GP_BY_SIGNAL 0x100 /* a status: the process is to end by the signal whose number stands beside this */
 _Noreturn void gp_leave(int status);
-int gp_coroner_start(int control, int zygote_pid, int keeper_pid);
+int gp_coroner_start(int control, int zygote_pid, int keeper_pid); /* again: the zygote that takes the place of one that died */
+void gp_coroner_give_up(void);                               /* there is no other zygote to be had */
 void gp_coroner_stop(void);                                  /* the zygote has ended, or the runtime is lost */
 bool gp_coroner_tell(const char *order);                     /* a letter to the zygote; false: it cannot be told */
 bool gp_fatal_claim(const char *reason);                     /* true for the first caller, which then reports and ends the program */
 void gp_fatal_exit(int status);                              /* after gp_fatal_claim: ends every process; a host that survives: the others */
 void gp_interrupted_exit(const char *text, size_t n);        /* from a signal's handler; returns if that is not to be */
-int gp_die_with_parent(int ppid);
+int gp_die_with_parent(int ppid, int keeper);                /* keeper: it goes on with that as its parent; 0: there is none */
 void gp_still_die_with_parent(void);                         /* a change of the user undoes it, for each thread */
 
 #endif

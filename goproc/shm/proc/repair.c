@@ -118,6 +118,7 @@ static void reset(const struct gp_dead *d) {
     gp_set(&p->queue.looked, 0);
     gp_set(&p->dumps, 0);
     gp_set(&p->pid, 0);
+    gp_set(&p->claim, (uint64_t)gp_get(&gp.head->zygotes) << 32);
     gp_order();
     gp_set(&p->retire, GP_STAYS);
     gp_set(&p->doomed, 0); /* in this order: see doom() */

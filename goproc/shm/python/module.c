@@ -52,8 +52,9 @@ static PyObject *core_create(PyObject *module, PyObject *args) {
 static PyObject *core_attach(PyObject *module, PyObject *args) {
     (void)module;
     int fd;
-    unsigned proc;
-    if (!PyArg_ParseTuple(args, "iI:attach", &fd, &proc)) return NULL;
+    unsigned proc, zygote = 0;
+    if (!PyArg_ParseTuple(args, "iI|I:attach", &fd, &proc, &zygote)) return NULL;
+    gp_zygote = zygote;
     int err = gp_attach(fd, proc);
     if (err == 0) err = gp_waiters_attach();
     if (err < 0) return os_error(err, "cannot map goproc's shared memory");
@@ -125,6 +126,43 @@ static PyObject *core_start_coroner(PyObject *module, PyObject *args) {
     if (!PyArg_ParseTuple(args, "iii:start_coroner", &control, &zygote, &keeper)) return NULL;
     int err = gp_coroner_start(control, zygote, keeper);
     if (err < 0) return os_error(err, "cannot start goproc's coroner thread");
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_start_zygotes(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    gp_set(&gp.head->zygotes, 1);
+    for (uint32_t p = 1; p < gp.nprocs; p++) gp_set(&gp_proc_at(p)->claim, 1ULL << 32);
+    Py_RETURN_NONE;
+}
+
+/* None, or what another zygote needs: its number, the segment's descriptor, the pids of the workers that it has not forked */
+static PyObject *core_zygote_lost(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    if (!gp.base || gp.proc != 0 || !gp_get(&gp.head->zygote_lost) || !atomic_exchange(&gp.head->zygote_lost, 0)) Py_RETURN_NONE;
+    PyObject *pids = PyList_New(0);
+    for (uint32_t p = 1; pids && p < gp.nprocs; p++) {
+        uint32_t pid = (uint32_t)gp_get(&gp_proc_at(p)->claim);
+        PyObject *one = PyLong_FromUnsignedLong(pid);
+        if (!one || (pid && gp_get(&gp_proc_at(p)->state) <= GP_P_LIVE && PyList_Append(pids, one) < 0)) Py_CLEAR(pids);
+        Py_XDECREF(one);
+    }
+    if (!pids) return NULL;
+    return Py_BuildValue("IiN", gp_get(&gp.head->zygotes), gp_memfd_valid() ? gp.memfd : -1, pids);
+}
+
+static PyObject *core_repair_ns(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyLong_FromUnsignedLongLong(gp.base ? gp_get(&gp.head->repair_ns) : 0);
+}
+
+static PyObject *core_zygote_failed(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    gp_coroner_give_up();
     Py_RETURN_NONE;
 }
 
@@ -299,11 +337,11 @@ static PyObject *core_unread(PyObject *module, PyObject *unused) {
     return gp.base ? handles_unread() : PyList_New(0);
 }
 
-static PyObject *core_die_with_parent(PyObject *module, PyObject *arg) {
+static PyObject *core_die_with_parent(PyObject *module, PyObject *args) {
     (void)module;
-    long ppid = PyLong_AsLong(arg);
-    if (ppid == -1 && PyErr_Occurred()) return NULL;
-    int err = gp_die_with_parent((int)ppid);
+    int ppid, keeper;
+    if (!PyArg_ParseTuple(args, "ii:die_with_parent", &ppid, &keeper)) return NULL;
+    int err = gp_die_with_parent(ppid, keeper);
     if (err < 0) return os_error(err, "the parent process is gone");
     Py_RETURN_NONE;
 }
@@ -381,7 +419,7 @@ static PyObject *core_make_nil(PyObject *module, PyObject *unused) {
 
 static PyMethodDef functions[] = {
     {"create", core_create, METH_VARARGS, PyDoc_STR("create(procs, memory, cpus): make a segment; return its memfd.")},
-    {"attach", core_attach, METH_VARARGS, PyDoc_STR("attach(memfd, proc): map the segment and become proc.")},
+    {"attach", core_attach, METH_VARARGS, PyDoc_STR("attach(memfd, proc, zygote=0): map the segment and become proc; a worker of the zygote with that number.")},
     {"detach", core_detach, METH_NOARGS, PyDoc_STR("Unmap the segment; handles become unusable.")},
     {"attached", core_attached, METH_NOARGS, PyDoc_STR("Is a runtime attached to this process?")},
     {"ensure", core_ensure, METH_NOARGS, PyDoc_STR("Start the runtime with the defaults unless one is attached.")},
@@ -390,6 +428,11 @@ static PyMethodDef functions[] = {
     {"stopping", core_stopping, METH_NOARGS, PyDoc_STR("Has stop() been called?")},
     {"failed", core_failed, METH_NOARGS, PyDoc_STR("(proc, errno) of a fork that failed, or None.")},
     {"start_coroner", core_start_coroner, METH_VARARGS, PyDoc_STR("start_coroner(control, zygote pid, keeper pid): it owns the socket from now on.")},
+    {"start_zygotes", core_start_zygotes, METH_NOARGS, PyDoc_STR("The first zygote is about to fork the workers.")},
+    {"zygote_lost", core_zygote_lost, METH_NOARGS,
+     PyDoc_STR("None, or once after the zygote died: (number of the next one, descriptor of the segment or -1, pids of workers).")},
+    {"repair_ns", core_repair_ns, METH_NOARGS, PyDoc_STR("What the coroner took for the repair of the last death, ns.")},
+    {"zygote_failed", core_zygote_failed, METH_NOARGS, PyDoc_STR("There is no other zygote to be had: the program ends.")},
     {"stop_coroner", core_stop_coroner, METH_NOARGS, PyDoc_STR("Wait for the coroner, after the zygote has ended; close the control socket.")},
     {"tell_zygote", core_tell_zygote, METH_O, PyDoc_STR("Send the zygote a letter; false: the program has closed the socket.")},
     {"say", core_say, METH_O, PyDoc_STR("Write bytes to standard error; give up if nobody reads for some seconds.")},
@@ -415,7 +458,9 @@ static PyMethodDef functions[] = {
     {"for_end", (PyCFunction)(void (*)(void))memory_for_end, METH_FASTCALL,
      PyDoc_STR("for_end(function, *args): call a function that may use the memory set aside for ends: failures, reports, releases.")},
     {"unread", core_unread, METH_NOARGS, PyDoc_STR("(id, failure, site) of failed goroutines that nobody has read, and whose handles are here or in no process.")},
-    {"die_with_parent", core_die_with_parent, METH_O, PyDoc_STR("SIGKILL me when my parent, which must be ppid, dies.")},
+    {"die_with_parent", core_die_with_parent, METH_VARARGS,
+     PyDoc_STR("die_with_parent(ppid, keeper): end when my parent, which must be ppid, dies; if the keeper, unless that is 0, is my "
+               "parent then, when that dies.")},
     {"set_name", core_set_name, METH_O, PyDoc_STR("Name of this process in ps and top, at most 15 bytes.")},
     {"connect", (PyCFunction)(void (*)(void))core_connect, METH_VARARGS | METH_KEYWORDS, PyDoc_STR("Set hooks by name.")},
     {"keep", core_keep, METH_O, PyDoc_STR("Let an object outlive the interpreter: its finalizers never run.")},

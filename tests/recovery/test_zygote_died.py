@@ -1,0 +1,181 @@
+"""The zygote dies: its workers go on, another one is started, and workers that die later are seen and replaced."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from programs import Run, Start, ok
+
+LOUD = True
+LINE = "goproc: the process that starts the workers (the zygote) died; another one is started\n"
+
+# The zygote is the parent of a worker that it has forked.
+WHERE = """
+    import os, signal, time
+    import goproc
+    from goproc import chan, go, kill, sleep
+    def where(): return os.getpid(), os.getppid()
+    def at(p):
+        while True:
+            try: return go.on(p)(where).result(20)
+            except goproc.WorkerDied: pass
+    def kill_zygote(p=1):
+        pid, zygote = at(p)
+        os.kill(zygote, signal.SIGKILL)
+        while os.getpid() and at(p) == (pid, zygote): sleep(0.001)
+        return pid
+"""
+
+
+def test_workers_go_on_and_are_replaced_later(run: Run) -> None:
+    script = f"""{WHERE}
+    def echo(a, b):
+        for v in a: b.send((os.getpid(), v))
+    a, b = chan(), chan()
+    g = go.on(1)(echo, a, b)
+    a.send(1)
+    first = b.recv()
+    other = at(2)[0]
+    pid = kill_zygote()
+    a.send(2)
+    assert (first, b.recv()) == ((pid, 1), (pid, 2)), "its state is gone"
+    assert at(2)[0] == other
+    kill(1)
+    try: g.result(20)
+    except goproc.WorkerDied as e: assert (e.proc, e.pid, e.signal) == (1, pid, 9), vars(e)
+    else: raise AssertionError
+    new, zygote = at(1)
+    assert new != pid and at(2)[0] == other and zygote != at(2)[1]
+    print("goes on")
+    """
+    done = run(script, "--procs", "2")
+    assert (done.status, done.out) == (0, "goes on\n"), done
+    assert done.err.startswith(LINE) and done.err.count("\n") == 2 and "killed by signal 9" in done.err, done
+
+
+def test_again_and_again(run: Run) -> None:
+    """Each of the zygotes has workers of its own in the end, and all end with the program."""
+    script = f"""{WHERE}
+    import atexit
+    def hooked(): atexit.register(print, "handler", flush=True)
+    last = 1  # the worker that was forked last
+    for p in (1, 2, 3):
+        kill_zygote(last)
+        kill(p)
+        at(p)
+        last = p
+    assert len({{at(p)[1] for p in (1, 2, 3)}}) == 3
+    for p in (1, 2, 3): go.on(p)(hooked).result()
+    print("end", flush=True)
+    """
+    done = run(script, "--procs", "3", env={"GOPROC_QUIET_DEATHS": "1"})
+    assert ok(done) == "end\nhandler\nhandler\nhandler\n"
+
+
+@pytest.mark.parametrize("what", ["main computes", "main sleeps", "main waits"])
+def test_whatever_main_does(run: Run, what: str) -> None:
+    script = f"""{WHERE}
+    def killer(ch):
+        pid, zygote = where()
+        os.kill(zygote, signal.SIGKILL)
+        while where()[1] == zygote: time.sleep(0.001)
+        ch.send(pid)
+        time.sleep(0.3)
+        os.kill(pid, signal.SIGKILL)
+    what = {what!r}
+    ch = chan()
+    g = go.on(1)(killer, ch)
+    end = time.monotonic() + 1.0
+    if what == "main waits": ch.recv()
+    if what == "main sleeps": go.local(ch.recv); time.sleep(1)
+    if what == "main computes":
+        go.local(ch.recv)
+        while time.monotonic() < end: pass
+    try: g.result(20)
+    except goproc.WorkerDied: pass
+    assert at(1)
+    print("goes on")
+    """
+    assert ok(run(script, env={"GOPROC_QUIET_DEATHS": "1"})) == "goes on\n"
+
+
+def test_exit_handlers_of_workers_run_all_the_same(run: Run) -> None:
+    script = f"""{WHERE}
+    import atexit
+    def hooked(): atexit.register(print, "handler", flush=True)
+    go.on(1)(hooked).result()
+    kill_zygote()
+    """
+    assert ok(run(script, "--procs", "1", env={"GOPROC_QUIET_DEATHS": "1"})) == "handler\n"
+
+
+def test_a_panic_ends_all(run: Run) -> None:
+    script = f"""{WHERE}
+    kill_zygote()
+    def fail(): raise ValueError("boom")
+    go.on(2)(fail)
+    time.sleep(20)
+    """
+    done = run(script, "--procs", "2", env={"GOPROC_QUIET_DEATHS": "1"})
+    assert done.status == 2 and done.err.startswith("panic: boom"), done
+
+
+@pytest.mark.parametrize("then", ["host", "zygote, host", "host, zygote", "keeper", "keeper, zygote"])
+def test_nothing_is_left(start: Start, then: str) -> None:
+    script = f"""{WHERE}
+    def burn():
+        while True: pass
+    def idle(): chan().recv()
+    g = go.on(1)(burn)
+    h = go.on(2)(idle)
+    keeper = int(open(f"/proc/{{at(3)[1]}}/stat").read().rpartition(")")[2].split()[1])
+    print("keeper", keeper, flush=True)
+    kill_zygote(3)
+    kill(3)
+    print("zygote", at(3)[1], flush=True)
+    print("ready", flush=True)
+    g.join()
+    """
+    with start(script, procs=4, env={"GOPROC_QUIET_DEATHS": "1"}) as program:
+        program.wait_for("ready")
+        words = program.texts()[0].split()
+        pids = {"host": program.pid, "keeper": int(words[1]), "zygote": int(words[3])}
+        for who in then.split(", "):
+            try:
+                program.kill(pids[who])
+            except ProcessLookupError:
+                pass
+        done = program.wait(5)  # checks that no process is left
+    assert done.status != 0, done
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_at_any_moment(start: Start, turn: int) -> None:
+    """Zygotes and workers are killed at random; what the program computes is right, and it ends as it should."""
+    seed = random.randrange(1 << 32)
+    script = f"""{WHERE}
+    import random
+    dice = random.Random({seed})
+    def square(n): return n * n
+    def one(n):
+        while True:
+            try: return go.opts(retries=5)(square, n).result(20)
+            except goproc.WorkerDied: pass
+    zygotes = set()
+    for round in range(6):
+        sleep(dice.random() * 0.05)
+        p = dice.choice([1, 2, 3])
+        pid, zygote = at(p)
+        for victim in dice.sample([pid, zygote], 2):
+            if dice.random() < 0.7:
+                try: os.kill(victim, signal.SIGKILL)
+                except ProcessLookupError: pass
+            sleep(dice.random() * 0.02)
+        assert [one(n) for n in range(20)] == [n * n for n in range(20)]
+    assert all(at(p) for p in (1, 2, 3))
+    print("right")
+    """
+    with start(script, procs=4, env={"GOPROC_QUIET_DEATHS": "1"}) as program:
+        done = program.wait(30)
+    assert (done.status, done.out, done.err) == (0, "right\n", ""), (seed, done)
