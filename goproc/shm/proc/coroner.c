@@ -14,7 +14,10 @@
  * A host that belongs to a prompt, a notebook, a test run or a server survives the end (header.survives): the workers are
  * killed, and `gp.lost` tells the host's scheduler to forget the runtime.
  *
- * The thread ends when the zygote has ended, or its socket. So the host needs no descriptor to wake it.
+ * If the zygote dies, its workers go on as children of the keeper, and the host starts another one. Meanwhile this thread
+ * watches and repairs, and replaces nobody. A new thread takes its place, and what it knows, with the socket of the new zygote.
+ *
+ * The thread ends when the zygote has ended in order, or its socket. So the host needs no descriptor to wake it.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
