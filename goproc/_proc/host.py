@@ -53,6 +53,7 @@ T = TypeVar("T")
 
 _MEMORY_MOST = 8 << 30
 _QUIT_SECONDS = LIMIT + 1.0
+_LOOK_SECONDS = 0.05  # in which a zygote that lives has mostly ended, and one that was killed is gone
 _THREAD_SECONDS = 0.2
 
 _running: _Runtime | None = None
@@ -255,7 +256,11 @@ def _quit(zygote: early.Zygote, interrupted: bool) -> None:
     _keeper.hold_sigchld()
     if not _core.tell_zygote(INTERRUPTED if interrupted else QUIT):
         _send(zygote.pid, signal.SIGTERM)  # it means QUIT, where the program has closed the socket
-    if not launch.wait_for_end(zygote, _QUIT_SECONDS):
+    ended = launch.wait_for_end(zygote, _LOOK_SECONDS)
+    if not ended and not _send(zygote.pid, 0):  # it has died, and the keeper is there for the workers
+        for pid in filter(None, _core.pids()[1:]):
+            _send(pid, signal.SIGTERM)
+    if not ended and not launch.wait_for_end(zygote, _QUIT_SECONDS):
         _send_keeper(zygote)
         _send(zygote.pid, signal.SIGKILL)
         launch.wait_for_end(zygote, _QUIT_SECONDS)
@@ -277,11 +282,13 @@ def _send_keeper(zygote: early.Zygote) -> None:
         _send(zygote.keeper, signal.SIGUSR1)
 
 
-def _send(pid: int, number: int) -> None:
+def _send(pid: int, number: int) -> bool:
+    """Return False if the process has ended."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
-        pass  # it has ended
+        return False
+    return True
 
 
 def _owned_by_another() -> bool:

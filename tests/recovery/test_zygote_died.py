@@ -179,3 +179,20 @@ def test_at_any_moment(start: Start, turn: int) -> None:
     with start(script, procs=4, env={"GOPROC_QUIET_DEATHS": "1"}) as program:
         done = program.wait(30)
     assert (done.status, done.out, done.err) == (0, "right\n", ""), (seed, done)
+
+
+@pytest.mark.parametrize("idle", [True, False])
+def test_main_returns_at_that_moment(run: Run, idle: bool) -> None:
+    """No other zygote is started any more: the workers end all the same, and run their exit handlers."""
+    script = f"""{WHERE}
+    import atexit
+    def work(started, idle):
+        atexit.register(print, "handler", flush=True)
+        started.send(where())
+        while not idle: pass
+    started = chan()
+    g = go.on(1)(work, started, {idle})
+    os.kill(started.recv()[1], signal.SIGKILL)
+    """
+    done = run(script, "--procs", "1", env={"GOPROC_QUIET_DEATHS": "1"})
+    assert ok(done) == "handler\n"

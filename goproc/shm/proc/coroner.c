@@ -434,7 +434,7 @@ static void on_lost(void (*say)(void)) {
 
 /* Main may be where it cannot be told: tell it again until the host has left the runtime. */
 static void insist(void) {
-    while (atomic_load(&gp.lost) && !gp_get(&coroner.stop)) {
+    while (atomic_load(&gp.lost) && !gp_get(&coroner.stop) && !gp_get(&coroner.next)) {
         gp_futex_wait(&coroner.stop, 0, gp_now() + INSIST_NS);
         gp_monitor_interrupt();
     }
@@ -639,7 +639,7 @@ static bool notice(void) {
 }
 
 static void watch(void) {
-    while (!atomic_load(&coroner.next)) {
+    while (!atomic_load(&coroner.next) && !(mine.alone && gp_get(&coroner.stop))) { /* no zygote's end will tell it to stop */
         if (look(overdue() ? LOOK_MS : -1) < 0) continue; /* EINTR */
         if (!read_records() || !look_at_workers()) return;
     }

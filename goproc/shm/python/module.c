@@ -141,7 +141,8 @@ static PyObject *core_start_zygotes(PyObject *module, PyObject *unused) {
 static PyObject *core_zygote_lost(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
-    if (!gp.base || gp.proc != 0 || !gp_get(&gp.head->zygote_lost) || !atomic_exchange(&gp.head->zygote_lost, 0)) Py_RETURN_NONE;
+    if (!gp.base || gp.proc != 0 || !gp_get(&gp.head->zygote_lost)) Py_RETURN_NONE;
+    if (gp_get(&gp.head->stop) || gp_get(&gp.head->fatal) || !atomic_exchange(&gp.head->zygote_lost, 0)) Py_RETURN_NONE;
     PyObject *pids = PyList_New(0);
     for (uint32_t p = 1; pids && p < gp.nprocs; p++) {
         uint32_t pid = (uint32_t)gp_get(&gp_proc_at(p)->claim);
