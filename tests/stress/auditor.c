@@ -1,0 +1,244 @@
+/* auditor.c - looks at the segment of a running program from outside, and checks its invariants.
+ *
+ *     auditor SEGMENT SECONDS PATIENCE       SEGMENT: /proc/PID/fd/N of the host
+ *
+ * The segment is mapped read-only, so the program does not notice. Two invariants hold between any two instructions, and are
+ * checked at once: the counts of a channel, and that a lock has a living owner or one whose death is not repaired. The others
+ * hold whenever an operation ends or a death is repaired. A single look from outside has no instant of its own: it may see
+ * the middle of an operation. So what contradicts these must be there in each look, with the same value, for PATIENCE seconds.
+ *
+ * The letters I1 ... are those of the invariants in docs/recovery.md's terms: I1 owners of locks, I2 journals, I3 counts of
+ * channels, I4 queues of waiters, I5 links, I8 owners of blocks, I9 and I10 wake-ups.
+ *
+ * Prints a line for each finding, and at the end: looks, objects, blocks, deaths. The status is 1 if there were findings.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "chan/chan.h"
+#include "mem/pages.h"
+#include "proc/proc.h"
+
+#define LOOK_NS 20000000L
+#define MOST 65536u
+#define NS 1000000000ULL
+
+struct suspicion {
+    const char *what;
+    uint64_t where, value;
+    uint64_t since;
+};
+static struct suspicion before[MOST], now_seen[MOST];
+static uint32_t before_n, now_n, findings;
+static uint64_t look_at, patience;
+static uint64_t looks, objects, blocks, definitions;
+
+static void report(const char *what, uint64_t where, uint64_t value) {
+    printf("%s: at %#" PRIx64 ", value %#" PRIx64 "\n", what, where, value);
+    fflush(stdout);
+    findings++;
+}
+
+static void suspect(const char *what, uint64_t where, uint64_t value) {
+    uint64_t since = look_at;
+    for (uint32_t i = 0; i < before_n; i++)
+        if (before[i].what == what && before[i].where == where && before[i].value == value) since = before[i].since;
+    if (look_at - since > patience) report(what, where, value);
+    else if (now_n < MOST) now_seen[now_n++] = (struct suspicion){what, where, value, since};
+}
+
+/* ---- I1, I2: locks */
+
+static bool same_incarnation(uint32_t word, uint32_t proc) {
+    return (word >> 10 & 0x1fffff) == (gp_acquire(&gp_proc_at(proc)->incarnation) & 0x1fffff);
+}
+
+static bool journal_has(uint32_t proc, gp_ref line) {
+    struct gp_journal *j = &gp_proc_at(proc)->journal;
+    uint32_t n = gp_acquire(&j->nlocks);
+    if (gp_get(&j->spill)) return true; /* a select over many channels lists them in a block of its own */
+    for (uint32_t i = 0; i < n && i < GP_JOURNAL_LOCKS; i++)
+        if (gp_get(&j->locks[i]) == line) return true;
+    return false;
+}
+
+static void check_lock(_Atomic uint32_t *word, gp_ref line) {
+    uint32_t owner = gp_acquire(word);
+    if ((owner & ~GP_LOCK_WAITERS) == 0) return;
+    uint32_t proc = (owner & 0x3ff) - 1;
+    if (proc >= gp.nprocs) {
+        report("I1: a lock has no owner", (uint64_t)((char *)word - gp.base), owner);
+        return;
+    }
+    bool current = same_incarnation(owner, proc), listed = !line || journal_has(proc, line);
+    if (!current) suspect("I1: the owner of a lock is gone", (uint64_t)((char *)word - gp.base), owner);
+    if (!listed) suspect("I2: a lock is not in its owner's journal", (uint64_t)((char *)word - gp.base), owner);
+    suspect("I11: a lock is not released", (uint64_t)((char *)word - gp.base), owner);
+}
+
+/* ---- I3, I4, I5: channels and queues */
+
+static void check_counts(struct gp_object *o) {
+    uint32_t gen = gp_acquire(&o->gen), cap = o->cap;
+    uint64_t tail = gp_acquire(&o->tail), head = gp_acquire(&o->head), later = gp_acquire(&o->tail);
+    if (gp_acquire(&o->kind) != GP_KIND_CHAN || gp_acquire(&o->gen) != gen) return; /* it went meanwhile */
+    if (cap == 0 || gp_get(&o->flags) & (GP_OBJ_LAZY | GP_OBJ_ONCE)) return;
+    if (head > later || (tail > head && tail - head > cap)) report("I3: the counts of a channel", gp_ref_of(o), tail - head);
+}
+
+/* Return how many waiters of a queue are WAITING. */
+static uint32_t check_queue(struct gp_object *o, uint32_t first) {
+    uint32_t waiting = 0, length = 0;
+    for (uint32_t sd = first; sd; length++) {
+        if (!gp_sudog_check(sd) || length > 1000000) {
+            suspect("I5: a queue of waiters", gp_ref_of(o), sd);
+            break;
+        }
+        struct gp_sudog *s = gp_sudog_at(sd);
+        uint32_t proc = s->proc, index = s->waiter;
+        if (s->object != gp_ref_of(o)) suspect("I5: a foreign waiter in a queue", gp_ref_of(o), sd);
+        if (proc < gp.nprocs && index < gp.waiters) {
+            uint64_t state = gp_acquire(&gp_waiter_at(proc, index)->state);
+            waiting += GP_W_TAG(state) == GP_W_WAITING && GP_W_EPOCH(state) == s->epoch;
+        }
+        sd = gp_acquire(&s->next);
+    }
+    return waiting;
+}
+
+static void check_channel(struct gp_object *o) {
+    uint64_t moves = gp_acquire(&o->head) << 32 ^ gp_acquire(&o->tail);
+    uint32_t receivers = check_queue(o, gp_get(&o->recvq_first)), senders = 0;
+    uint16_t flags = gp_get(&o->flags);
+    if (!(flags & GP_OBJ_CONTEXT)) senders = check_queue(o, gp_get(&o->sendq_first));
+    if (flags & (GP_OBJ_LAZY | GP_OBJ_ONCE)) return;
+    if (receivers && gp_get(&o->tail) > gp_get(&o->head)) suspect("I4: a receiver waits, and there is a value", gp_ref_of(o), moves);
+    if (senders && gp_get(&o->tail) - gp_get(&o->head) < o->cap) suspect("I4: a sender waits, and there is room", gp_ref_of(o), moves);
+    if ((flags & GP_OBJ_CLOSED) && (receivers || senders)) suspect("I4: somebody waits on a closed channel", gp_ref_of(o), moves);
+    if (o->cap == 0 && receivers && senders && receivers + senders > 2)
+        suspect("I4: senders and receivers wait", gp_ref_of(o), (uint64_t)receivers << 32 | senders);
+}
+
+/* ---- I8: owners of blocks */
+
+static void check_owner(struct gp_block *b) {
+    uint64_t tag = gp_acquire(&b->tag), value = GP_TAG_VALUE(tag);
+    switch (GP_TAG_KIND(tag)) {
+    case GP_TAG_PROC: {
+        uint32_t proc = (uint32_t)(value & 0xffff) - 1;
+        if (proc >= gp.nprocs) suspect("I8: a block of no process", gp_ref_of(b), tag);
+        else if ((uint32_t)(value >> 16) != gp_acquire(&gp_proc_at(proc)->incarnation))
+            suspect("I8: a block of the dead", gp_ref_of(b), tag);
+        break;
+    }
+    case GP_TAG_CHAN:
+    case GP_TAG_RESULT: {
+        struct gp_object *o = gp_at((gp_ref)value);
+        if (!gp_object_check((gp_ref)value)) suspect("I8: a block of no object", gp_ref_of(b), tag);
+        else if (gp_acquire(&o->kind) == 0)
+            suspect("I8: a block of an object that is gone", gp_ref_of(b), tag);
+        break;
+    }
+    case GP_TAG_PART:
+        if (gp_tag((gp_ref)value) == 0) suspect("I8: a part of no block", gp_ref_of(b), tag);
+        break;
+    case GP_TAG_FREE: case GP_TAG_QUEUE: case GP_TAG_DEFINITION: case GP_TAG_TAKEN: break;
+    default: suspect("I8: no owner has this tag", gp_ref_of(b), tag);
+    }
+}
+
+static void visit(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
+    (void)bytes;
+    (void)arg;
+    if (!object) {
+        if (GP_TAG_KIND(gp_acquire(&b->tag)) == GP_TAG_DEFINITION) definitions++;
+        else blocks++;
+        check_owner(b);
+        return;
+    }
+    struct gp_object *o = (struct gp_object *)b;
+    objects++;
+    check_lock(&o->lock, gp_ref_of(o));
+    if (gp_acquire(&o->kind) == GP_KIND_CHAN) {
+        check_counts(o);
+        check_channel(o);
+    }
+}
+
+/* ---- I9, I10: wake-ups */
+
+static void check_wakeups(uint32_t p) {
+    struct gp_proc *proc = gp_proc_at(p);
+    if (gp_acquire(&proc->state) != GP_P_LIVE) return;
+    bool parked = gp_acquire(&proc->park) == GP_PARKED;
+    uint64_t act = gp_acquire(&proc->act), inbox = gp_acquire(&proc->inbox);
+    if (parked && inbox) suspect("I10: a process sleeps, and its inbox is not empty", p, act);
+    uint32_t used = gp_acquire(&proc->waiters_used);
+    for (uint32_t i = 0; parked && i < used && i < gp.waiters; i++) {
+        struct gp_waiter *w = gp_waiter_at(p, i);
+        uint64_t state = gp_acquire(&w->state);
+        if (gp_get(&w->thread) == GP_GOROUTINE && (GP_W_TAG(state) == GP_W_FIRED || GP_W_TAG(state) == GP_W_CLOSED))
+            suspect("I9: a goroutine was not woken", (uint64_t)p << 32 | i, state ^ act << 32);
+    }
+    if (gp_get(&proc->missed)) suspect("a wake-up was missed", p, gp_get(&proc->missed));
+}
+
+static void look(void) {
+    objects = blocks = definitions = 0;
+    now_n = 0;
+    look_at = gp_now();
+    check_lock(&gp.head->tree.lock, gp_ref_of(&gp.head->tree));
+    _Atomic uint32_t *words[] = {&gp.head->collecting, &gp.head->reclaiming, &gp.head->dumping};
+    for (unsigned i = 0; i < 3; i++) check_lock(words[i], 0);
+    for (uint32_t p = 0; p < gp.nprocs; p++) {
+        check_lock(&gp_proc_at(p)->queue.lock, gp_ref_of(&gp_proc_at(p)->queue));
+        check_wakeups(p);
+    }
+    gp_heap_each(visit, NULL);
+    memcpy(before, now_seen, now_n * sizeof *before);
+    before_n = now_n;
+    looks++;
+}
+
+static void map(const char *path) {
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0) exit((perror(path), 2));
+    gp.bytes = (uint64_t)st.st_size;
+    gp.base = mmap(NULL, gp.bytes, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (gp.base == MAP_FAILED) exit((perror("mmap"), 2));
+    close(fd);
+    struct gp_header *h = gp.head = (struct gp_header *)gp.base;
+    if (h->magic != GP_MAGIC || h->abi != GP_ABI) exit((fprintf(stderr, "%s: no segment of this ABI\n", path), 2));
+    gp.nprocs = h->nprocs;
+    gp.arena_bytes = h->arena_bytes;
+    gp.heap_at = h->heap_at;
+    gp.part_bytes = h->part_bytes;
+    gp.parts_at = h->parts_at;
+    gp.waiters = h->waiters;
+    gp.selects = h->selects;
+    gp.sudogs_at = gp_part_sudogs(h->waiters);
+    gp.proc = GP_OBSERVER;
+}
+
+int main(int argc, char **argv) {
+    if (argc != 4) return 2;
+    map(argv[1]);
+    uint64_t end = gp_now() + (uint64_t)(atof(argv[2]) * 1e9);
+    patience = (uint64_t)(atof(argv[3]) * 1e9);
+    struct timespec pause = {0, LOOK_NS};
+    while (gp_now() < end && findings < 20 && !gp_get(&gp.head->stop)) {
+        look();
+        nanosleep(&pause, NULL);
+    }
+    printf("%" PRIu64 " looks, %" PRIu64 " objects, %" PRIu64 " blocks, %" PRIu64 " deaths, %u findings\n", looks, objects,
+           blocks, gp_get(&gp.head->deaths), findings);
+    return findings != 0;
+}
