@@ -54,6 +54,7 @@ class RemoteError(GoprocError):
         reason: names the parts that cannot be pickled.
         arguments: its ``args``, with None in place of those that cannot be pickled.
         attributes: by name, its attributes that can be pickled.
+        kinds: the full names of its type and of the bases of that, up to Exception.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class RemoteError(GoprocError):
         reason: str = "",
         arguments: tuple[Any, ...] = (),
         attributes: dict[str, Any] | None = None,
+        kinds: tuple[str, ...] = (),
     ) -> None:
         super().__init__(type_name, text, traceback)
         self.type_name = type_name
@@ -72,6 +74,15 @@ class RemoteError(GoprocError):
         self.reason = reason
         self.arguments = arguments
         self.attributes = {} if attributes is None else attributes
+        self.kinds = kinds
+
+    def stands_for(self, kind: type[BaseException]) -> bool:
+        """Return True if the exception is of a type or of one derived from that. The names of the types are compared.
+
+        Args:
+            kind: the type.
+        """
+        return kind is BaseException or f"{kind.__module__}.{kind.__qualname__}" in self.kinds
 
     def __str__(self) -> str:
         told = f"{self.type_name}: {self.text}" if self.text else self.type_name

@@ -329,7 +329,8 @@ def pmap(
         progress: True, a description, or a tqdm class.
         timeout: seconds for one call; it is cancelled then, and killed a second later.
         retries: how many attempts follow the first one that fails.
-        retry_on: the exceptions that another attempt follows.
+        retry_on: the exceptions that another attempt follows. One that cannot be pickled, so that it comes as a
+            RemoteError, is matched by the names of its type and its bases.
         delay: seconds before another attempt, or a function of the number of the one that failed.
         on_error: "raise" the first failure; "return" the Failure in place of the result; "skip" the item; or a channel
             that gets the Failures.

@@ -10,7 +10,7 @@ from math import isfinite
 from typing import Any, NamedTuple
 
 from goproc._public import public
-from goproc.errors import TaskTimeout, WorkerDied
+from goproc.errors import RemoteError, TaskTimeout, WorkerDied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,8 +54,15 @@ class Policy(NamedTuple):
     on_error: Any  # one of ON_ERROR, or a channel that gets the Failures
 
     def allows(self, error: BaseException, attempts: int) -> bool:
-        """Return True if another attempt follows the one that failed, which was number `attempts`, from 1."""
-        return attempts <= self.retries and isinstance(error, self.retry_on)
+        """Return True if another attempt follows the one that failed, which was number `attempts`, from 1.
+
+        An exception that cannot be pickled comes as a RemoteError, which is taken for the type that it stands for.
+        """
+        if attempts > self.retries:
+            return False
+        if isinstance(error, self.retry_on):
+            return True
+        return isinstance(error, RemoteError) and any(map(error.stands_for, self.retry_on))
 
     def pause(self, attempts: int) -> float:
         """Return the seconds to wait after attempt number `attempts` has failed.

@@ -20,7 +20,7 @@ from goproc._pickling.exceptions import (
     traceback_of,
 )
 from goproc._pickling.node_reader import load
-from goproc._pickling.nodes import Nodes, Told
+from goproc._pickling.nodes import Nodes, Told, kinds_of
 from goproc._pickling.packed import Packed
 from goproc.errors import RemoteError
 
@@ -64,8 +64,8 @@ def pack(exc: BaseException) -> Stored:
 
 def pack_briefly(exc: BaseException) -> Stored:
     """Make a short message from an exception whose own one is larger than memory allows."""
-    name = type(exc).__qualname__
-    return pack(RemoteError(name, _text(exc)[:_TEXT], "", "it is larger than memory allows"))
+    name, kinds = type(exc).__qualname__, kinds_of(type(exc))
+    return pack(RemoteError(name, _text(exc)[:_TEXT], "", "it is larger than memory allows", kinds=kinds))
 
 
 def _pack(exc: BaseException, depth: int, numbers: Nodes, seen: set[int]) -> Stored:

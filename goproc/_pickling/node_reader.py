@@ -144,7 +144,7 @@ class _Reader:
         arguments = tuple([None if blob is None else self._lenient(blob) for blob in remains.args])
         attributes = {name: self._lenient(blob) for name, blob in remains.attributes.items()}
         if node.members is None:
-            return RemoteError(*told, remains.reason, arguments, attributes)
+            return RemoteError(*told, remains.reason, arguments, attributes, remains.kinds)
         group = BaseExceptionGroup(node.message, [self._make(member) for member in node.members])
         dict_of(group).update(attributes)
         if remains.reason:

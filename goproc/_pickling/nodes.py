@@ -39,11 +39,12 @@ class Told(NamedTuple):
 
 
 class Remains(NamedTuple):
-    """The parts of an exception that can be pickled, and the names of the others."""
+    """The parts of an exception that can be pickled, the names of the others, and those of its type and its bases."""
 
     reason: str
     args: tuple[bytes | None, ...]
     attributes: dict[str, bytes]
+    kinds: tuple[str, ...] = ()
 
 
 class Node(NamedTuple):
@@ -209,7 +210,7 @@ class Nodes:
             blob = self._part(f"attribute {name!r}", value, missing)
             if blob is not None:
                 attributes[name] = blob
-        return Remains(_listed(missing), tuple(args), attributes)
+        return Remains(_listed(missing), tuple(args), attributes, kinds_of(type(exc)))
 
     def _part(self, title: str, value: Any, missing: list[str]) -> bytes | None:
         blob = self._try(value)
@@ -217,6 +218,16 @@ class Nodes:
             # The search for the reason may take long, and no more are listed.
             missing.append(_describe(title, value) if len(missing) < _LISTED else title)
         return blob
+
+
+def kinds_of(kind: type[BaseException]) -> tuple[str, ...]:
+    """Return the full names of a type of exceptions and of its bases."""
+    bases = type.__dict__["__mro__"].__get__(kind)
+    return tuple([name for base in bases[:-2] if (name := quietly(_full_name, base)) is not None])
+
+
+def _full_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 class _NodePickler(Pickler):
