@@ -56,7 +56,8 @@ class Executor(_base.Executor):
     Args:
         max_workers: how many calls run at once, each in a process of its own. Default: one for each worker, `procs()`. If
             this is the first use of goproc, so many workers start. A runtime that runs already gets no more: with fewer
-            workers than `max_workers`, as many calls run at once as there are workers.
+            workers than `max_workers`, as many calls run at once as there are workers. Start it with enough of them first:
+            ``goproc run --procs 8``, or ``with runtime(procs=8):``.
         mp_context: accepted, so that it can stand where a ProcessPoolExecutor stood; unused.
         initializer: called in each process before its first call. Calls see the globals of the script that it has set. If
             it raises, the Executor is broken.
