@@ -535,7 +535,7 @@ def test_a_program_that_uses_up_its_files(tmp_path: Path) -> None:
     # every module must be there before the files are used up
     script = script.replace(
         "        import os\n",
-        "        import os, goproc._wiring, goproc._runtime, _socket, marshal, signal\n",
+        "        import os, goproc._wiring, goproc._go, goproc._runtime, _socket, marshal, signal\n",
         1,
     )
     done = limited(tmp_path, script, "RLIMIT_NOFILE", 64)
