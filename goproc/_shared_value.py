@@ -4,9 +4,9 @@ It is a channel of one buffered value. To have the value in hand is to hold the 
 go on. Rejected: a Mutex beside a value. The value would need a place in shared memory of its own, and that place is a
 channel again.
 
-While the value is out its holder neither waits nor can be interrupted, so that it always comes back. Not so if the
-process dies in between, which is a few microseconds: who asks for it then waits until the program ends, and by default
-the death of a process ends it.
+While a process has the value, it neither waits nor can be interrupted, so the value comes back. A process that is killed
+in these few microseconds takes the value with it: the channel stays empty, and each later update() waits until the
+program ends or its timeout() block is over.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ R = TypeVar("R")
 
 
 class Cell(Generic[T]):
-    """A variable shared by all processes. Sent to another goroutine it stays the same variable.
+    """A variable shared by all processes. A cell that is sent to another goroutine stays the same variable.
 
     Args:
         value: its first value. Values are copied, as over a channel.
@@ -42,22 +42,30 @@ class Cell(Generic[T]):
 
     @classmethod
     def of(cls, ch: Chan[T]) -> Cell[T]:
-        """The cell that is on this channel: a channel alone travels faster."""
+        """Return the cell whose value is in `ch`: a channel alone travels faster."""
         cell: Cell[T] = cls.__new__(cls)
         cell._ch = ch
         return cell
 
     @property
     def ch(self) -> Chan[T]:
-        """The channel it is on."""
+        """The channel that holds the value."""
         return self._ch
 
     def update(self, change: Callable[[T], tuple[T, R]]) -> R:
         """Replace the value.
 
         Args:
-            change: from the value makes the next one and the result of this call. It must not block, and not change
-                the value in place. If it raises, or the next value cannot be copied, the value stays as it was.
+            change: takes the value, and returns the next value and the result of update(). `change` must not block, and
+                must not change the value in place. If `change` raises, or the next value cannot be copied, the value
+                stays as it was.
+
+        Returns:
+            The result that `change` returned.
+
+        Raises:
+            PickleError: the next value cannot be copied.
+            Exception: raised by `change`.
         """
         scheduler.shield(1)
         try:

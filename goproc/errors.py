@@ -49,7 +49,7 @@ class RemoteError(GoprocError):
 
     Attributes:
         type_name: the qualified name of its type.
-        text: what ``str()`` of it gave.
+        text: its ``str()``.
         traceback: its traceback as text.
         reason: names the parts that cannot be pickled.
         arguments: its ``args``, with None in place of those that cannot be pickled.
@@ -90,7 +90,7 @@ class RemoteError(GoprocError):
 
 
 class OutOfSharedMemory(GoprocError, MemoryError):
-    """A value, channel or goroutine does not fit: says how much was asked, how much is free, what raises the limit."""
+    """A value, channel or goroutine does not fit. The message says how much was asked, and how to raise the limit."""
 
 
 class WorkerDied(GoprocError):
@@ -147,14 +147,14 @@ class OwnerDied(GoprocError):
 
 
 class Canceled(GoprocError):
-    """What err() of a context is after its cancel function, or that of a context above it, was called."""
+    """err() of a context after its cancel function, or that of a context above it, was called."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*(args or ("context canceled",)))
 
 
 class DeadlineExceeded(GoprocError, TimeoutError):
-    """What err() of a context is after its deadline, and what goproc operations in a timeout() block raise then."""
+    """err() of a context after its deadline. Operations of goproc in a timeout() block raise it when the time is over."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*(args or ("context deadline exceeded",)))
@@ -165,11 +165,11 @@ class RuntimeStopped(GoprocError, RuntimeError):
 
 
 class CopiedAgain(RuntimeWarning):
-    """Something large that goroutines use changes between their ``go`` lines, and is copied each time."""
+    """A large object that goroutines use changes between their ``go`` lines, and is copied each time."""
 
 
 class SharedWrite(RuntimeWarning):
-    """A goroutine wrote to something large that the goroutines of its process share. It was read anew for the next."""
+    """A goroutine wrote to a large object that the goroutines of its process share. The next one gets a fresh copy."""
 
 
 class Cancelled(BaseException):

@@ -1,8 +1,8 @@
 """A rate limiter, as golang.org/x/time/rate: a bucket of tokens that fills at a steady rate, for all processes.
 
-The bucket is never filled by anybody. It is a note of how many tokens there were at some time; whoever comes next
-works out how many there are now. The number may be negative: those are tokens that are reserved, and paid for by
-waiting. One note in a shared variable, so every process sees the same bucket; no goroutine and no timer.
+Nothing fills the bucket. The bucket is a note of how many tokens there were at some time, and each call computes from
+it how many there are now. The number may be negative: these tokens are reserved, and their holders wait for them. The
+note is one shared variable, so every process sees the same bucket, and there is no goroutine and no timer.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _FOR_EVER = 1e9  # seconds, which every clock can count
 
 
 def every(seconds: float) -> float:
-    """Return the rate of one event in that time. ``every(0)`` is no limit."""
+    """Return the rate of one event in `seconds`. ``every(0)`` is no limit."""
     return 1 / seconds if seconds > 0 else inf
 
 
 class _Bucket(NamedTuple):
-    """What is known of the bucket. Times are monotonic seconds."""
+    """The state of the bucket at the time `at`. Times are monotonic seconds."""
 
     rate: float
     burst: int
@@ -50,18 +50,18 @@ def _grown(rate: float, seconds: float) -> float:
 
 
 def _time_for(rate: float, tokens: float) -> float:
-    """How long the bucket takes to gain that many tokens."""
+    """Return the seconds in which the bucket gains `tokens`."""
     if tokens <= 0:
         return 0.0
     return tokens / rate if rate > 0 else inf
 
 
 class Reservation:
-    """Permission to act, perhaps later: what Limiter.reserve() returns.
+    """The permission for some events, now or at a later time. Limiter.reserve() returns it.
 
     Attributes:
-        ok: whether it could be granted at all.
-        at: when one may act, in ``time.monotonic()`` seconds; infinity if it was not granted.
+        ok: True if the permission is given. False: the events are more than the burst.
+        at: the time from which the events may happen, in ``time.monotonic()`` seconds; infinity if `ok` is False.
     """
 
     __slots__ = ("_limiter", "_rate", "_tokens", "at", "ok")
@@ -75,13 +75,13 @@ class Reservation:
 
     @property
     def delay(self) -> float:
-        """Seconds to wait from now before acting: 0.0 if there is no need to, infinity if it was not granted."""
+        """The seconds from now until `at`: 0.0 if that has passed, infinity if `ok` is False."""
         return max(self.at - monotonic(), 0.0) if self.ok else inf
 
     def cancel(self) -> None:
-        """Give the tokens back: one is not going to act. What others have reserved since is not changed by that.
+        """Give the tokens back, for events that will not happen. Later reservations of others stay as they are.
 
-        Does nothing once the time to act has come.
+        After the time `at` cancel() does nothing.
         """
         if self.ok and self._tokens:
             self._limiter._bucket.update(self._undo)
@@ -91,12 +91,12 @@ class Reservation:
         now = monotonic()
         if b.rate == inf or self.at < now:
             return b, None
-        # Others who came after have been told to wait for tokens that come after ours: those are spent.
+        # Later reservations wait for tokens that come after ours. These tokens are spent, and do not go back.
         back = self._tokens - _grown(self._rate, b.last - self.at)
         if back <= 0:
             return b, None
         last = b.last
-        if last == self.at:  # nobody did: the latest is the one before us
+        if last == self.at:  # ours is the latest: now the one before us is
             before = self.at - _time_for(self._rate, self._tokens)
             last = before if before >= now else last
         return b._replace(
@@ -115,12 +115,15 @@ class Reservation:
 class Limiter:
     """Lets events happen at a rate: up to ``burst`` at once, ``rate`` a second in the long run.
 
-    It can be sent to goroutines: all of them, in all processes, share the one bucket.
+    A limiter can be sent to goroutines. All processes share its one bucket.
 
     Args:
-        rate: events a second; ``rate.inf`` allows all, 0 no more than the first ``burst``; ``rate.every(s)`` is one
-            in s seconds.
+        rate: events a second. ``rate.inf`` allows all events, 0 only the first ``burst``, and ``rate.every(s)`` one in
+            s seconds.
         burst: the size of the bucket, which is full at first.
+
+    Raises:
+        TypeError, ValueError: rate or burst is no number, or is negative.
 
     Cost: about 3 us an operation.
     """
@@ -135,14 +138,14 @@ class Limiter:
     # -- asking
 
     def allow(self, n: int = 1) -> bool:
-        """Tell whether n events may happen now, and count them if so."""
+        """Return True if n events may happen now, and take their tokens. Never wait."""
         return self._reserve(n, 0.0).ok
 
     def reserve(self, n: int = 1) -> Reservation:
-        """Take n tokens, also some that are yet to come, and say how long to wait for them.
+        """Take n tokens, of now or of the future, without waiting for them.
 
         Returns:
-            The reservation. It is not ``ok`` if n is more than the burst.
+            The reservation, which says how long to wait. Its ``ok`` is False if n is more than the burst.
         """
         return self._reserve(n, inf)
 
@@ -151,9 +154,9 @@ class Limiter:
 
         Args:
             n: at most the burst.
-            ctx: a context that ends the wait; what was reserved is given back then.
-            timeout: seconds to wait at most. When that, the deadline of ctx or that of a ``context.timeout()`` block is
-                too short, this raises at once and takes nothing.
+            ctx: a context that ends the wait; then the tokens go back.
+            timeout: seconds to wait at most. If the tokens come after this time, after the deadline of ctx or after that
+                of a ``context.timeout()`` block, wait() raises at once and takes no token.
 
         Raises:
             ValueError: ``rate: Wait(n=%d) exceeds limiter's burst %d``.
@@ -183,7 +186,7 @@ class Limiter:
             raise
 
     def tokens(self) -> float:
-        """The tokens in the bucket now; negative if some are reserved ahead."""
+        """Return the tokens in the bucket now; negative if some are reserved ahead."""
         return self._bucket.load().tokens_at(monotonic())
 
     def _reserve(self, n: int, patience: float) -> Reservation:
@@ -197,7 +200,7 @@ class Limiter:
             delay = _time_for(b.rate, -tokens)
             if n > b.burst or delay > patience:
                 return b, Reservation(self, False, inf, 0, b.rate)
-            # A later reservation never acts before an earlier one: times come from one note, not from many clocks.
+            # All times come from one note, so a later reservation never acts before an earlier one.
             return b._replace(tokens=tokens, at=max(now, b.at), last=now + delay), Reservation(
                 self, True, now + delay, n, b.rate
             )
@@ -217,7 +220,7 @@ class Limiter:
         return self._bucket.load().burst
 
     def set_limit(self, rate: float) -> None:
-        """Change the rate, from now on. Those who wait already wait as long as they were told."""
+        """Change the rate, from now on. Calls that wait already keep their time."""
         rate = _checked_rate(rate)
         self._bucket.update(lambda b: (_settled(b)._replace(rate=rate), None))
 
@@ -250,13 +253,13 @@ def _restore(bucket: Cell[_Bucket]) -> Limiter:
 
 
 def _settled(b: _Bucket) -> _Bucket:
-    """The same bucket, noted now."""
+    """Return the same bucket with the tokens of now."""
     now = monotonic()
     return b._replace(tokens=b.tokens_at(now), at=max(now, b.at))
 
 
 def _time_left(ctx: AnyContext | None, timeout: float | None) -> float:
-    """For how long the caller is ready to wait."""
+    """Return the seconds that the caller may wait: the least of `timeout`, the context's and the block's deadline."""
     left = inf
     if timeout is not None:
         if timeout != timeout:
@@ -271,7 +274,7 @@ def _time_left(ctx: AnyContext | None, timeout: float | None) -> float:
 
 
 def _sleep_unless(ctx: AnyContext, delay: float) -> None:
-    """Sleep; raise the error of a context that ends meanwhile."""
+    """Sleep. Raise the error of `ctx` if that ends meanwhile."""
     from goproc._select import select
 
     try:

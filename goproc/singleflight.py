@@ -1,14 +1,15 @@
-"""Calls of which one at a time is enough: golang.org/x/sync's singleflight, for all processes.
+"""Calls that run once at a time for each key: golang.org/x/sync's singleflight, for all processes.
 
     flights = singleflight.Group()
     value, shared = flights.do("user 7", load_user, 7)     # in any number of goroutines: load_user runs once
 
-What is in flight is a note in a shared variable: for each key, where the result will be (a promise: written once, read
-by any number of processes) and how many wait for it. The caller who finds no note makes one and runs the function
-himself, so the function is not copied and needs no place to run; the others wait for the promise. The value travels
-only if somebody does. All keys of a Group are in the one variable: it is meant for tens of calls at a time, not for
-thousands. Should the process that runs a call die, those who wait for it wait until the program ends, and by default
-it ends then.
+The calls in flight are a note in a shared variable. For each key the note has a promise of the result (written once, read
+by any number of processes) and the number of callers that wait for the promise. A caller that finds no note makes one and
+runs the function itself, so the function is not copied. The other callers wait for the promise. The value is copied only
+if a caller waits. All keys of a Group are in one variable: a Group is meant for tens of calls at a time, not for thousands.
+
+If the process that runs a call dies, the promise is never kept: the callers of that key wait until the program ends, or a
+timeout() block around do() is over. forget() lets later callers run the function again.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ __all__ = ["Group", "Result"]
 
 
 class Result(NamedTuple, Generic[T]):
-    """What comes over the channel of do_chan().
+    """The message on the channel of do_chan().
 
     Attributes:
         value: what the function returned, None if it raised.
         error: what it raised, else None.
-        shared: whether the value went to more than one caller.
+        shared: True if the value went to more than one caller.
     """
 
     value: T | None
@@ -65,7 +66,7 @@ class _Call(NamedTuple):
 
 
 class _Calls(NamedTuple):
-    """What is in flight."""
+    """The calls in flight."""
 
     by_key: dict[Any, _Call]
     forgotten: tuple[_Call, ...]  # no new callers, but it still has to answer those it had
@@ -78,7 +79,7 @@ class _Calls(NamedTuple):
 
 
 class Group:
-    """A space of keys. It can be sent to goroutines: a key is the same key in all processes.
+    """A set of keys with calls in flight. A Group can be sent to goroutines; its keys are the same in all processes.
 
     Cost: a call that nobody joins takes about 10 us more than the function.
     """
@@ -89,20 +90,21 @@ class Group:
         self._calls: Cell[_Calls] = Cell(_Calls({}, ()))
 
     def do(self, key: Hashable, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> tuple[T, bool]:
-        """Call ``f(*args, **kwargs)``, unless a call of this key is under way: then wait for that one's result.
+        """Call ``f(*args, **kwargs)``, unless a call of this key is under way: then wait for the result of that call.
 
-        What f raises is raised in every caller, and Goexit ends every caller's goroutine. If the goroutine that runs f
-        is cancelled, one of those who wait runs it again.
+        Every caller gets the exception of f, and a goexit() in f ends the goroutine of every caller. If the goroutine that
+        runs f is cancelled, one of the callers that wait runs f again.
 
         Args:
-            key: what the call is about; it is copied.
+            key: names the call; the key is copied.
             f: runs in the calling goroutine.
 
         Returns:
-            The value, and whether it went to more than one caller. The others get copies of the value.
+            (value, shared). `shared` is True if the value went to more than one caller; the others get copies.
 
         Raises:
-            PickleError: the value cannot be copied. The caller who ran f is not affected.
+            Exception: raised by f.
+            PickleError: the value cannot be copied. The caller that ran f still gets it.
         """
         while True:
             promise, is_first = self._join(key, None)
@@ -121,20 +123,20 @@ class Group:
     def do_chan(
         self, key: Hashable, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> RecvChan[Result[T]]:
-        """As do(), without waiting: f runs in a goroutine of this process, if it has to.
+        """As do(), without waiting: if no call is under way, f runs in a goroutine of this process.
 
-        An exception of f is the result's ``error``. What is no Exception is a panic: it ends the program, since a caller
-        who does not look at the channel would never learn of it.
+        An Exception of f is the ``error`` of the result. Any other BaseException is a panic and ends the program, as a
+        caller that does not look at the channel would never learn of it.
 
         Returns:
-            A channel that will have one Result. It is not closed.
+            A channel that gets one Result. The channel is not closed.
         """
         ch: Chan[Result[T]] = chan(1)
         self._start(key, ch, f, args, kwargs, sys._getframe(1))
         return ch.rx
 
     def forget(self, key: Hashable) -> None:
-        """Have the next call of the key run its function, instead of joining a call under way."""
+        """Let the next call of `key` run its function, also while another call of the key is under way."""
 
         def change(calls: _Calls) -> tuple[_Calls, None]:
             call = calls.by_key.get(key)
@@ -147,7 +149,7 @@ class Group:
     # -- how
 
     def _join(self, key: Any, ch: Chan[Any] | None) -> tuple[Goroutine[Any], bool]:
-        """Join the call of a key that is under way, or begin one; tell which."""
+        """Join the call of `key` that is under way, or begin one. Return its promise, and True if it begins here."""
 
         def change(calls: _Calls) -> tuple[_Calls, tuple[Goroutine[Any], bool]]:
             call = calls.by_key.get(key)
@@ -164,7 +166,7 @@ class Group:
         return self._calls.update(change)
 
     def _end(self, key: Any, promise: Goroutine[Any]) -> _Call:
-        """Take a call out: from here on nobody joins it."""
+        """Remove the call from the note, and return it. No caller joins it from now on."""
 
         def change(calls: _Calls) -> tuple[_Calls, _Call]:
             call = calls.find(key, promise)
@@ -241,7 +243,7 @@ class Group:
                     continue
                 except Exception as error:  # it cannot be copied
                     exc = error
-            # By way of what is known to arrive: not every exception can be copied either.
+            # Not every exception can be copied: the packed form can.
             _core.for_end(ch.try_send, Result(None, failure.unpack(failure.pack(exc)), call.callers > 1))
 
     def __reduce__(self) -> Any:

@@ -33,8 +33,8 @@ T = TypeVar("T")
 class WaitGroup(_core.WaitGroup):
     """Waits for a number of goroutines to finish, as Go's `sync.WaitGroup`.
 
-    ``add()`` before each goroutine, ``done()`` at its end, ``wait()`` until all have; or ``wg.go(f, ...)``, which does
-    the first two. It can be used again once it has reached zero.
+    ``add()`` counts a goroutine before its start, ``done()`` at its end, and ``wait()`` waits until all have ended.
+    ``wg.go(f, ...)`` starts a goroutine and does both. A group whose counter has reached zero can be used again.
     """
 
     __slots__ = ()
@@ -43,7 +43,14 @@ class WaitGroup(_core.WaitGroup):
     def go(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Goroutine[None]:
         """Run ``f(*args, **kwargs)`` as a goroutine that this group waits for.
 
-        If it panics the counter is left alone, so that wait() cannot return before the program ends.
+        If the goroutine panics, the counter stays, so that wait() cannot return before the program ends.
+
+        Returns:
+            The handle of the goroutine.
+
+        Raises:
+            PickleError: f or an argument cannot be copied.
+            TypeError: f is not callable.
         """
         _core.refuse_stale(self)
         # The core adds one to the counter in the step that creates the goroutine.
@@ -85,7 +92,8 @@ class Atomic(_core.Atomic):
     """An int of 64 bits, or a bool, shared by all processes; every operation is one indivisible step.
 
     ``Atomic(0)`` holds an int, ``Atomic(False)`` a bool. Sequentially consistent, as Go's `sync/atomic`.
-    Cost: about 0.05 us, and a cache miss when another process used it last.
+
+    Cost: about 0.05 us, and a cache miss if another process has used the Atomic last.
     """
 
     __slots__ = ()
@@ -101,8 +109,9 @@ class Atomic(_core.Atomic):
 class Mutex(_core.Mutex):
     """Mutual exclusion, as Go's `sync.Mutex`: one goroutine at a time, of any process.
 
-    ``with m:`` locks it. It belongs to nobody: any goroutine may unlock it, and one that locks it twice waits for ever.
-    Who has waited for more than a millisecond is next; before that a running process may be faster.
+    ``with m:`` locks the mutex. A mutex has no owner: any goroutine may unlock it, and a goroutine that locks it twice
+    waits for ever. A goroutine that has waited for more than a millisecond is next. Before that a goroutine that runs
+    may get the mutex first.
     """
 
     __slots__ = ()
@@ -116,7 +125,7 @@ class Mutex(_core.Mutex):
 
 
 def _enter(lock: Any) -> None:
-    """Lock it for a ``with`` block. One that is not entered leaves it free: nobody would unlock it."""
+    """Lock `lock` for a ``with`` block. If that raises, the block is not entered, and the lock stays free."""
     try:
         lock.lock()
     except OwnerDied:
@@ -181,8 +190,8 @@ class _Writer(_Reader):
 class RWMutex(_core.RWMutex):
     """Many readers or one writer, as Go's `sync.RWMutex`: ``with m.reader:``, ``with m.writer:``.
 
-    A writer that waits holds off new readers, so it is not starved; readers that waited for a writer all go when it
-    ends. Not recursive: a second rlock() of one goroutine can wait for a writer that waits for the first.
+    A writer that waits holds off new readers, so that it gets its turn. When a writer unlocks, all readers that waited for
+    it go. The lock is not recursive: a second rlock() of one goroutine can wait for a writer that waits for the first.
     """
 
     __slots__ = ()
@@ -225,13 +234,13 @@ class Cond(_core.Cond):
 
     @property
     def mutex(self) -> Any:
-        """The lock, Go's `L`."""
+        """The lock of the condition, Go's `L`."""
         return _Reader(self._lock) if self._reader else self._lock
 
     def wait(self, timeout: float | None = None) -> None:
         """Unlock the mutex, sleep until signal() or broadcast(), lock it again.
 
-        The lock is held again also when this raises.
+        The mutex is locked again also when wait() raises.
 
         Args:
             timeout: seconds to sleep at most, without the time to lock again; None waits for ever.
@@ -267,17 +276,20 @@ class Once(_core.Once):
     def do(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         """Call ``f(*args, **kwargs)`` if this is the first do(); return when the first one's has returned.
 
-        It counts as done also when f raises; the exception goes to this caller. From within f it waits for itself. If the
-        goroutine that is doing it is cancelled, or its process dies, the next caller does it.
+        The call counts as done also if f raises; this caller gets the exception. A do() inside f waits for itself. If the
+        goroutine that runs f is cancelled, or its process dies, the next caller runs f.
 
-        Cost: about 0.1 us once it is done.
+        Raises:
+            Exception: raised by f, in the caller that ran it.
+
+        Cost: about 0.1 us once the call is done.
         """
         if self._done():
             return
         try:
             self._lock()
         except OwnerDied:
-            pass  # it is ours now; whoever was doing it did not get to its end, so it is done again
+            pass  # the lock is ours now. Its last holder died before the end of f, so f runs again
         try:
             if not self._done():
                 try:
@@ -299,7 +311,7 @@ class Once(_core.Once):
 
 
 class _OnceCall:
-    """What once_func() and once_value() return: the call, or its result once there is one, in any process."""
+    """The function that once_func() and once_value() return: holds the call, and its result once there is one."""
 
     def __init__(self, f: Callable[..., Any] | None, keeps: bool, once: Once, result: Any) -> None:
         self._f = f
@@ -312,7 +324,7 @@ class _OnceCall:
         if not self._once._done():
             raised: list[BaseException] = []
             self._once.do(self._call, raised)
-            self._f = None  # what it holds on to can go, also when it raised
+            self._f = None  # frees the objects that f refers to, also if f raised
             if raised:
                 try:
                     raise raised[0]
@@ -392,7 +404,7 @@ class Barrier(_core.Barrier):
     """A place where n goroutines of any processes wait for each other, again and again.
 
     Args:
-        n: how many it takes.
+        n: how many goroutines must wait before all of them go on.
     """
 
     __slots__ = ()

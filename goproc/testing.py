@@ -46,8 +46,8 @@ def until_waiting(
         timeout: seconds.
 
     Raises:
-        AssertionError: the time is over. The text says who was waiting then.
-        TypeError: `handle` is nothing that goroutines wait for.
+        AssertionError: the time is over. The text says how many were waiting then.
+        TypeError: goroutines cannot wait for `handle`.
 
     A select counts at each of its channels. So does a plain thread that is blocked.
 
@@ -86,7 +86,7 @@ def _until(condition: Callable[[], bool], timeout: float, told: Callable[[], str
 
 @contextlib.contextmanager
 def assert_no_leaks(*, timeout: float = 5.0) -> Iterator[None]:
-    """``with assert_no_leaks():`` what the block starts has ended at its end.
+    """``with assert_no_leaks():`` all that the block starts has ended when the block ends.
 
     Args:
         timeout: seconds for goroutines, processes and descriptors to go, which takes a moment.
@@ -142,7 +142,7 @@ def _goroutine(id_: int, name: str, proc: int) -> str:
 
 
 def _more(what: str, now: dict[Any, str], before: dict[Any, str]) -> list[str]:
-    """Return what is new, if there is more: one that took the place of another is none too many."""
+    """Return the new entries if there are more than before. An entry that replaces another is no leak."""
     if len(now) <= len(before):
         return []
     return [f"{what} {key}: {text}" for key, text in now.items() if before.get(key) != text]
