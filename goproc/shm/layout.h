@@ -229,7 +229,7 @@ struct gp_waiter {               /* 64 bytes: one blocked goroutine (or thread) 
     _Atomic uint64_t state;      /* epoch:40 | case:16 | tag:8; leaves WAITING exactly once per epoch, by one CAS, by the holder
                                     of the fired case's lock or (to CANCELLED) by its own proc. Low word is a thread's futex. */
     _Atomic uint32_t thread;     /* enum gp_thread: a goroutine is told through the inbox, a plain thread sleeps on `state` */
-    _Atomic uint32_t rethink;    /* 1: it was told although it goes on waiting, as the time at which that ends has changed */
+    _Atomic uint32_t rethink;    /* 1: wake only to compute the deadline again (a timer was reset); the waiter stays queued */
     _Atomic uint64_t goroutine;  /* its number, for reports */
     _Atomic uint32_t watch;      /* GP_WATCHED: the waiter of this proc that collects this one; constant while armed */
     _Atomic uint32_t next;       /* GP_WATCHED, fired: the one that fired before it, + 1; 0 = none. Its teller writes */

@@ -138,7 +138,7 @@ int gp_waitgroup_add(struct gp_object *o, int64_t n, int64_t *now);           /*
 bool gp_held(struct gp_object *o);                                              /* is there a handle anywhere, or may there be? */
 bool gp_unheld(struct gp_object *o);                                            /* no process has a handle; a message may */
 bool gp_outcome_unread(const struct gp_object *o);                              /* failed, and nobody has heard of it */
-bool gp_garbage_dropped(void);       /* has a dropped message listed such a one, or a copy, that no process holds? Once. */
+bool gp_garbage_dropped(void);       /* true once after a dropped message held the last reference to a copy, or to a failed goroutine that nobody has read */
 bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref block); /* false: no handle is left */
 void gp_copy_begin(struct gp_object *o, gp_ref block);                              /* the block is to hold its message */
 void gp_copy_fill(struct gp_object *o, const struct gp_message *m, uint64_t bytes); /* that it takes of memory */

@@ -232,8 +232,8 @@ static bool deadline(PyObject *timeout, uint64_t *until) {
 
 static void nap(uint32_t ns) { gp_wait_ns(ns); }
 
-/* Somebody who takes it again and again does so at a third of the cost while its lines stay in its cache; each look of ours
- * takes one away. So while its turns come fast, which `tail` counts, stay away and see only whether they still do. */
+/* A process that takes the mutex again and again pays a third while the cache lines stay with it; each look of ours takes a
+ * line away. So while o->tail (it counts the turns) grows fast, look only every LOCK_AWAY_NS. */
 static uint64_t stay_away(const struct gp_object *o) {
     uint64_t turn = gp_get(&o->tail), before, spent = 0;
     do {
@@ -327,14 +327,15 @@ static void give_back(struct gp_select *s, uint32_t waiter) {
     }
 }
 
-/* Nothing raised: it is to be tried again. */
+/* The wait ended without its operation: raise why, and return -1. Return 0 if there is no reason: the caller tries again. */
 static int expire(struct wait_spec *w, uint64_t until) {
     PyObject *r = PyObject_CallFunctionObjArgs(hooks.expire, w->reason, until && gp_now() >= until ? Py_True : Py_False, NULL);
     Py_XDECREF(r);
     return r ? 0 : -1;
 }
 
-/* False: it was not locked, at least not that way; then it still is to be released, and not to be locked again. */
+/* Return false, with an exception, if the lock was not held in that mode. w->release stays set then, which tells the caller
+ * not to lock it again. */
 static bool release_lock(struct wait_spec *w) {
     struct gp_object *lock = w->release;
     bool rw = gp_get(&lock->kind) == GP_KIND_RWMUTEX;
