@@ -134,12 +134,12 @@ class Engine:
 
     @property
     def over(self) -> bool:
-        """Whether nothing is left to be yielded."""
+        """True if nothing is left to be yielded."""
         return not self.ready and not self._unfinished()
 
     @property
     def at_once(self) -> bool:
-        """Whether a result is ready, and may be yielded with no item drawn: items that take long keep a worker busy."""
+        """True if a result is ready, and may be yielded with no item drawn: items that take long keep a worker busy."""
         return bool(self.ready) and (self.pace.short or self.source.over)
 
     # -- drawing

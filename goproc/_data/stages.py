@@ -62,12 +62,12 @@ class Options(NamedTuple):
 
     @property
     def survives(self) -> bool:
-        """Whether the stage goes on after the death of a process."""
+        """True if the stage goes on after the death of a process."""
         return self.policy.retries > 0 or self.policy.on_error != "raise"
 
     @property
     def plain(self) -> bool:
-        """Whether a loop over a channel is all that the stage needs."""
+        """True if the stage needs only a loop over a channel."""
         rest = (self.policy.timeout, self.threads, self.key, self.init, self.exit, self.limit)
         return not self.survives and all(option is None for option in rest)
 

@@ -131,7 +131,7 @@ class Pace:
 
     @property
     def short(self) -> bool:
-        """Whether items take so little time that there is no hurry to draw the next one."""
+        """True if items take so little time that there is no hurry to draw the next one."""
         return 0.0 < self._seconds < SHORT_SECONDS
 
     def note(self, items: int, seconds: float) -> None:

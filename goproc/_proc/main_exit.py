@@ -103,7 +103,7 @@ def interactive() -> bool:
 
 
 def _uncaught(tb: TracebackType | None) -> bool:
-    """Has the exception ended main? Programs that caught one call sys.excepthook too, to have it printed.
+    """True if the exception has ended main. Programs that caught one call sys.excepthook too, to have it printed.
 
     Then the frame that caught it still runs: it is the first of the traceback, unless they cut that off (consoles do);
     in main its module is among the callers.

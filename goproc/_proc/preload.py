@@ -287,7 +287,7 @@ def flush() -> None:
 
 
 def threads() -> int:
-    """How many threads this process has, also those that Python does not know."""
+    """Return the number of threads of this process, also those that Python does not know."""
     return len(os.listdir("/proc/self/task"))
 
 

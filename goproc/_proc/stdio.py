@@ -484,7 +484,7 @@ def after_write(frame: FrameType | None, action: Callable[[], None]) -> None:
 
 
 def _act() -> None:
-    """What was put off. Once: it may write as well."""
+    """Do the actions that were put off, each once: an action may write as well."""
     global _deferred
     action, _deferred = _deferred, None
     if action is not None:

@@ -120,7 +120,7 @@ def blas_defaults(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def blas_single_threaded(environ: Mapping[str, str]) -> bool:
-    """Whether importing a numeric library under ``environ`` starts no threads of its own."""
+    """True if importing a numeric library under ``environ`` starts no threads of its own."""
     return all(environ.get(name, "1") in ("", "1") for name in _THREAD_VARIABLES)
 
 
@@ -143,7 +143,7 @@ def cpu_quota(root: str = "/") -> float | None:
 
 
 def effective_cpus(root: str = "/", cpus: Sequence[int] | None = None) -> int:
-    """How many processes this one can keep busy: affinity mask and cgroup quota, and nothing the user said.
+    """Return how many CPUs this process may use, by affinity mask and cgroup quota. The user's settings do not count.
 
     Args:
         root: where the file system starts (for tests).

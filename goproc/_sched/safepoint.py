@@ -81,7 +81,7 @@ def _kind(frame: FrameType) -> str:
 
 
 def _is_lock(value: Any) -> bool:
-    """Is it a lock, or something of the modules that make them?"""
+    """True for a lock, and for an object of the modules that make locks."""
     if value is threading or value is _thread:
         return True
     if not isinstance(value, (type, FunctionType, BuiltinFunctionType)):
