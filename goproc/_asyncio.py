@@ -101,7 +101,7 @@ def _call(loop: asyncio.AbstractEventLoop, function: Any, *args: Any) -> None:
 
 
 async def _give_turn() -> None:
-    """Before an operation: let the other tasks run now and then, where none has to wait."""
+    """Let the other tasks run, once in `_TURN` operations that need not wait."""
     global _in_a_row
     _in_a_row += 1
     if _in_a_row >= _TURN:
@@ -159,7 +159,7 @@ async def _wait(
 
 
 def _cancel_later(loop: asyncio.AbstractEventLoop, args: tuple[Any, ...]) -> None:
-    """Cancel the running task at its next wait: its operation is done, and its value is not to be lost."""
+    """Cancel the running task at its next wait. Its operation is done, and the value must not be lost."""
     task = asyncio.current_task(loop)
     if task is not None:
         loop.call_soon(_cancel_again, task, args)
@@ -168,7 +168,7 @@ def _cancel_later(loop: asyncio.AbstractEventLoop, args: tuple[Any, ...]) -> Non
 def _cancel_again(task: asyncio.Task[Any], args: tuple[Any, ...]) -> None:
     if (
         not task.done() and task.cancelling()
-    ):  # else who cancelled it, such as asyncio.timeout(), has taken it back
+    ):  # else the cancellation, such as that of asyncio.timeout(), was taken back
         task.uncancel()
         task.cancel(*args)
 

@@ -1,7 +1,8 @@
 """Deaths of workers: what becomes of a goroutine that was lost with its process, and how to kill a worker.
 
-The coroner (shm/coroner.c) learns of a death, repairs shared memory and leaves a record there, the last 32 of which are
-kept. A goroutine that was lost has an outcome that names the record. Whoever reads that outcome makes a WorkerDied of it.
+The coroner (shm/proc/coroner.c) learns of a death, repairs shared memory and writes a record of the death there. The last
+32 records are kept. The outcome of a lost goroutine names the record, and a process that reads the outcome makes a
+WorkerDied of it.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def stored(
     labels: str,
     lost: int,
 ) -> tuple[Any, ...]:
-    """Return what a goroutine that failed with this WorkerDied would have stored. The core calls it.
+    """Return the stored failure of a goroutine that was lost: the same as if it had raised WorkerDied. The core calls it.
 
     Args:
         timed_out: 1 if the process was killed because the time of one of its goroutines was over; 2 if of this goroutine.
@@ -161,7 +162,7 @@ def stored(
 
 
 def _because(facts: tuple[Any, ...] | None) -> str:
-    """Return for whose sake a process was killed."""
+    """Return, as text, the goroutine whose limit of time was the reason to kill the process."""
     late, call = (facts[11], facts[12]) if facts else (0, "")
     return (
         f", as goroutine {late} had not ended in time: {call}"

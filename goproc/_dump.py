@@ -1,9 +1,9 @@
 """Reports on all goroutines of all processes: dump(), SIGQUIT, and the end by deadlock. In Go's format.
 
-Only a process itself knows the stacks of its goroutines. So whoever wants a dump asks the others by a signal, whose
-handler runs between two bytecodes, also while a goroutine computes and while the scheduler sleeps; each formats its
-own goroutines and publishes the text in shared memory (goproc/shm/python/dump.c). The signal is SIGQUIT for a worker, which
-also interrupts a system call, and that of time slices for the host, where SIGQUIT is the user's.
+Only a process itself knows the stacks of its goroutines. So the process that wants a dump sends a signal to the others.
+The handler of the signal runs between two bytecodes, also while a goroutine computes and while the scheduler sleeps. It
+formats the goroutines of its process and publishes the text in shared memory (goproc/shm/python/dump.c). A worker gets
+SIGQUIT, which also interrupts a system call. The host gets the signal of time slices, as SIGQUIT there is the user's.
 
 What does not work, and what is done about it:
 
@@ -12,8 +12,8 @@ What does not work, and what is done about it:
 - To run code of the program's while formatting. A handler may come at any bytecode, with a goroutine half-way through
   anything. Only the handles of goproc are asked for their repr, as if a message were being pickled: then nothing
   switches, and nothing blocks.
-- To trust that all is well. A report is wanted most when things are broken, so each goroutine is formatted by itself,
-  and one that cannot be is said to be so.
+- To trust that all is well. A report is wanted most when things are broken, so each goroutine is formatted by itself. For
+  a goroutine that cannot be shown the report says so.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def parts(active: FrameType | None) -> list[Part]:
 
 def _describe(g: G, active: FrameType | None, lines: dict[tuple[str, int | None, str], str] | None) -> str:
     foreign = g is scheduler.main and scheduler.in_thread_of_its_own()
-    if foreign:  # what the program calls main runs in a thread that runs no goroutines
+    if foreign:  # the program's main runs in a thread that runs no goroutines
         status, frame = "running", sys._current_frames().get(threading.main_thread().ident or 0)
     else:
         status, frame = _status(g), _frame_of(g, active)
@@ -128,7 +128,7 @@ def _frame_of(g: G, active: FrameType | None) -> FrameType | None:
 
 
 def _stack(frame: FrameType | None, lines: dict[tuple[str, int | None, str], str]) -> str:
-    """The frames as in a traceback, without those of goproc's own at either end."""
+    """Return the frames as in a traceback, without goproc's own at either end."""
     frames: list[FrameType] = []
     while frame is not None:
         frames.append(frame)
@@ -194,13 +194,16 @@ def dump(file: Writable | None = None) -> str | None:
     """Describe all goroutines of all processes: state, what each waits on, stack, and where it was created.
 
     Args:
-        file: where to write it; left out, it is returned.
+        file: an open text file that gets the text. Without one dump() returns the text.
 
     Returns:
-        The text: a paragraph for each goroutine, which begins with ``goroutine N [state]:``. The caller's comes first.
+        The text, or None if `file` was given: a paragraph for each goroutine, which begins with ``goroutine N [state]:``.
+        The caller's comes first.
 
-    From any goroutine or thread. A process that does not answer within a second, because it is in C code or stopped,
-    is reported with what shared memory tells. Cost: about 1 ms, and 10 us for each goroutine.
+    dump() can be called from any goroutine or thread. For a process that does not answer within a second, because it is in
+    C code or stopped, the text has only what shared memory tells.
+
+    Cost: about 1 ms, and 10 us for each goroutine.
     """
     text = everything(sys._getframe())
     if file is None:
@@ -210,7 +213,7 @@ def dump(file: Writable | None = None) -> str | None:
 
 
 def everything(active: FrameType) -> str:
-    """The text of a dump.
+    """Return the text of a dump.
 
     Args:
         active: the frame of the caller.
@@ -268,7 +271,7 @@ def _ask(proc: int) -> None:
 
 
 def _scheduler_frame() -> FrameType | None:
-    """The frame of the thread that runs goroutines, as seen from another one."""
+    """Return the frame of the thread that runs goroutines, from another thread."""
     return sys._current_frames().get(scheduler.thread)
 
 
@@ -279,10 +282,10 @@ def answer(frame: FrameType | None) -> bool:
     """Publish the part of this process, if somebody waits for it. From a signal's handler, or the scheduler.
 
     Args:
-        frame: what was interrupted.
+        frame: the frame that was interrupted.
 
     Returns:
-        Whether a request waits for answers, of this process or of others.
+        True if a request waits for answers, of this process or of others.
     """
     global _answered
     request = _core.dump_wanted()
@@ -358,7 +361,7 @@ def deadlock() -> bool:
         interrupted instead.
     """
     if not _core.others_asleep(False):
-        return False  # a signal's handler has woken somebody: whoever is idle last looks again
+        return False  # a signal's handler has woken a goroutine: the process that is idle last looks again
     if veto():
         timers.call_at(monotonic() + 1, _nothing)  # a pending timer holds off the detector until then
         return False
@@ -407,9 +410,9 @@ own_handlers: list[object] = [
 
 
 def veto() -> bool:
-    """May a signal still wake a goroutine: has the program a handler of its own, or a timer that sends one?
+    """Return True if a signal may still wake a goroutine: the program has a handler of its own, or a timer of signals.
 
-    GOPROC_DEADLOCK=0 answers yes: for programs that are woken by what Python does not know, such as a thread of C code.
+    True also with GOPROC_DEADLOCK=0, for programs that are woken by something unknown to Python, such as a thread of C.
     """
     if os.environ.get("GOPROC_DEADLOCK") == "0":
         return True
@@ -424,7 +427,7 @@ def veto() -> bool:
     return any(_handles_signals(pid) for pid in _core.pids()[1:])
 
 
-#: What a worker has handlers for without the program's doing; the faults are faulthandler's, which wake nobody.
+#: Signals for which each worker has handlers of goproc's; those for faults are faulthandler's, which wake nobody.
 _WORKERS_OWN = {signal.SIGCONT, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGURG} | {
     signal.SIGSEGV,
     signal.SIGBUS,
@@ -435,7 +438,7 @@ _WORKERS_OWN = {signal.SIGCONT, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, s
 
 
 def _handles_signals(pid: int) -> bool:
-    """Has the program set a handler in this worker? The kernel knows; to ask the worker would wake it."""
+    """Return True if the program has set a handler in this worker. Asks the kernel: a question would wake the worker."""
     try:
         with open(f"/proc/{pid}/status") as file:
             caught = next((int(line.split()[1], 16) for line in file if line.startswith("SigCgt:")), 0)

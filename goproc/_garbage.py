@@ -1,6 +1,7 @@
 """Garbage that holds shared memory: objects that refer to each other wait for Python's collector, which counts objects.
 
-It knows nothing of the arrays that they hold. So before a program is told that the memory is full, each process looks.
+The collector knows nothing of the size of the arrays that they hold. So before an operation raises OutOfSharedMemory, each
+process collects its garbage.
 """
 
 from __future__ import annotations

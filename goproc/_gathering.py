@@ -1,6 +1,6 @@
 """The collecting half of a dump: ask every process for its goroutines, and make one text of what they answer.
 
-Who collects is a process of the program (_dump.py), or a command that only looks at its shared memory (cli/dump.py).
+The collector is a process of the program (_dump.py), or a command that only looks at its shared memory (cli/dump.py).
 Nothing of the scheduler is imported.
 """
 
@@ -67,7 +67,7 @@ class Collector:
         """A request of this number was made."""
 
     def own(self) -> Iterable[Part]:
-        """The goroutines of the collecting process; called while the others prepare their answers."""
+        """Return the goroutines of the collecting process; called while the others prepare their answers."""
         return ()
 
     def collect(self, nested: bool = False) -> Answers:
@@ -120,7 +120,7 @@ def _can_answer(proc: int) -> bool:
 
 
 def assemble(answers: Answers, first: int) -> str:
-    """The text of a dump: answers, goroutines that only shared memory knows, and the processes that did not answer.
+    """Return the text of a dump: answers, goroutines that only shared memory knows, processes that did not answer.
 
     Args:
         first: the number of the goroutine to begin with; 0: they come in the order of their numbers.
@@ -147,7 +147,7 @@ def assemble(answers: Answers, first: int) -> str:
 
 
 def silence(proc: int, pid: int) -> str:
-    """A line that says that a process did not answer, and why, as far as the kernel knows."""
+    """Return a line that says that a process did not answer, and why, as far as the kernel knows."""
     return f"{place(proc, pid)} did not answer within {ANSWER_SECONDS:g} s: {_process_state(pid)}"
 
 

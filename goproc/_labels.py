@@ -1,4 +1,4 @@
-"""How the labels of a goroutine are written: as in Go's tracebacks, ``{job: x, note: "two words"}``."""
+"""Labels of goroutines as text, in the form of Go's tracebacks: ``{job: x, note: "two words"}``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def format_labels(labels: Mapping[str, str] | None) -> str:
-    """Labels as they stand in the header of a goroutine, with a space before them; nothing if there are none."""
+    """Return the labels as the header of a goroutine has them, with a space before them; "" if there are none."""
     if not labels:
         return ""
     return " {" + ", ".join([f"{_quoted(k)}: {_quoted(v)}" for k, v in sorted(labels.items())]) + "}"
@@ -29,7 +29,7 @@ _ESCAPES = {
 
 
 def _quoted(text: str) -> str:
-    """Text as Go's strconv.Quote has it, unless it is plain."""
+    """Return the text as it is if it is plain, else as Go's strconv.Quote has it."""
     if text and _PLAIN.issuperset(text):
         return text
     return (

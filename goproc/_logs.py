@@ -130,7 +130,7 @@ def _note_own(logger: Any, name: str, item: Any) -> None:
 
 
 def _is_import() -> bool:
-    """Return True if a module does it that is being imported: it does the same in the script."""
+    """Return True if the caller is a module under import: the script imports the module, too, and gets the same."""
     frame: Any = sys._getframe(2)
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
@@ -157,10 +157,10 @@ def _forget() -> None:
 
 
 def use_levels(ref: int) -> None:
-    """Make the levels of a goroutine that begins those of this process.
+    """Set the levels of this process to those of a goroutine that begins.
 
     Args:
-        ref: where they are.
+        ref: the definition that holds them.
     """
     global _levels
     if ref == _spawn.levels:
@@ -176,7 +176,7 @@ def use_levels(ref: int) -> None:
 
 
 def _note_change() -> None:
-    """A goroutine has changed levels: they hold until another one begins."""
+    """Note that a goroutine has changed levels. They hold until another goroutine begins."""
     _life.on_begin = _apply
 
 
@@ -374,7 +374,7 @@ def _send_late() -> None:
 
 
 def _send(message: Any) -> bool:
-    """Send a message, also where a goroutine is to be interrupted; False if that would have to wait where nobody may."""
+    """Send a message, also while an interrupt is pending. Return False if it has to wait, and waiting is not allowed here."""
     lines: Any = _lines
     if lines.try_send(message):
         return True
@@ -448,8 +448,8 @@ def _wait_for_host() -> bool:
 def settle() -> None:
     """Wait until the script has handled what the running goroutine has logged; from a thread, all that this process has.
 
-    At the end of a goroutine it happens by itself. This is for those who hand over a result before: a call of theirs is one
-    of many in a goroutine.
+    A goroutine settles by itself at its end. The caller of settle() hands over a result earlier: its call is one of many in
+    the same goroutine.
 
     Cost: nothing if nothing was logged since.
     """

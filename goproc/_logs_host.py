@@ -76,7 +76,7 @@ def _meet_logging(logging: Any) -> None:
 
 
 def look() -> None:
-    """A worker has asked for it: begin to listen if that has not been done yet. From the scheduler."""
+    """Start the thread if records have come and it does not run. The scheduler calls this when a worker nudges it."""
     if _lines is not None and _thread is None and len(_lines):
         while _take_one():
             pass
@@ -200,7 +200,7 @@ _NONE = 1 << 30
 
 
 def _handle(message: Any) -> None:
-    """Do what a message says. Nothing is raised: nobody is there to be told."""
+    """Handle a message. An exception goes to the thread's excepthook: no caller is there to get it."""
     try:
         if type(message) is tuple:  # FLUSH
             message[1].send(None)
@@ -230,10 +230,10 @@ def _handle_record(
 
     Args:
         name: of the logger.
-        handled: a handler of the worker has handled it, so that it does not need the last resort.
-        fields: its attributes that are plain.
-        message, args: those of the call, if they are plain. Else:
-        text, pickled: the message with its arguments as text, and both, pickled.
+        handled: True if a handler of the worker has handled the record, so that it does not need the last resort.
+        fields: its attributes that are plain values.
+        message, args: those of the call, if they are plain values.
+        text, pickled: if they are not: the formatted message, and the pickle of message and args.
         others: pickles of further attributes.
         packed: its exception.
         values: of contextvars.

@@ -1,4 +1,4 @@
-"""The mark of what users see: tracebacks and pickles name it as `goproc.name`, and not as where its file lies."""
+"""The mark of public names: tracebacks and pickles say `goproc.name`, and not the name of the module in which it lies."""
 
 from __future__ import annotations
 

@@ -28,7 +28,11 @@ def check_name(text: str, source: str) -> str:
 
 
 def check_function(init: Any) -> Any:
-    """Return what runtime(init=...) was given, if it can be called or names a function."""
+    """Return `init` if it can be called or names a function.
+
+    Raises:
+        TypeError, ValueError: `init` is neither.
+    """
     if isinstance(init, str):
         return check_name(init, "runtime(init=...)")
     if init is not None and not callable(init):
@@ -232,7 +236,7 @@ def _address(copy: Any) -> tuple[int, int, int, int]:
 
 
 def call_given(init: Any) -> None:
-    """In a worker: call the function that for_workers() tells of."""
+    """In a worker: call the function that for_workers() has packed."""
     from goproc.shm import _core
 
     if init is not None:

@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 @public
 class Shared(Generic[T]):
-    """A handle on an object in shared memory: what `share` returns.
+    """A handle on an object in shared memory. `share` returns it.
 
-    It can be sent to other goroutines, kept in globals and captured by closures. The memory is given back when no process
-    and no message refers to it any more.
+    A handle can be sent to other goroutines, kept in globals and captured by closures. The memory is given back when no
+    process and no message refers to the object any more.
     """
 
     # Not a subclass of Copy: the arrays of `_value` hold the copy, and must not hold what holds them.
@@ -60,7 +60,7 @@ class Shared(Generic[T]):
 def share(obj: T) -> Shared[T]:
     """Copy an object to shared memory, once for all processes.
 
-    ``go`` finds by itself what is large and does not change. Sharing it by hand saves the comparison at each ``go``.
+    ``go`` shares large objects by itself, and compares them at each ``go`` line. share() saves this comparison.
 
     Args:
         obj: anything that can be sent. Later changes of it are not seen by the handle.

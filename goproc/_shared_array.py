@@ -56,7 +56,7 @@ def _memory_of(copy: Any) -> _Memory:
 
 
 class SharedArray(np.ndarray[Any, Any]):
-    """An array in shared memory: what `shared_array` returns. Sent to a goroutine it stays the same memory, and so do its slices.
+    """An array in shared memory, made by `shared_array`. A goroutine that gets it, or a slice of it, uses the same memory.
 
     Arrays that are computed from it (``a + 1``, ``a.copy()``) are arrays of their own.
     """
@@ -109,9 +109,9 @@ def shared_array(shape: int | tuple[int, ...], dtype: DTypeLike = float) -> Shar
         def fill(i):
             out[i] = work(rows[i])
 
-    Nobody waits for anybody. Goroutines that write the same elements at the same time, or read elements that another one
-    writes, need a lock, a channel or a join between them: ``out[i] += 1`` in two processes loses an addition. Elements
-    that one goroutine alone writes, and others read after it has ended, need nothing.
+    The array has no lock. Goroutines that write the same elements at the same time, or read elements that another one
+    writes, need a lock, a channel or a join between them: ``out[i] += 1`` in two processes may lose an addition. Elements
+    that one goroutine alone writes, and others read after it has ended, need none.
 
     Args:
         shape: as for numpy.zeros().
@@ -122,7 +122,7 @@ def shared_array(shape: int | tuple[int, ...], dtype: DTypeLike = float) -> Shar
         well. The memory is given back when no process and no message refers to it any more.
 
     Raises:
-        ValueError: the shape or the dtype cannot be had.
+        ValueError: a length is negative, or the elements are Python objects.
         OutOfSharedMemory: there is no room for it.
 
     Cost: zeroing the memory; sending it takes some us, whatever its size.

@@ -1,6 +1,6 @@
-"""Blocks that change what the goroutine in them may wait for: ``with timeout(5):``, deadline() and shield().
+"""Blocks that limit how long a goroutine may wait: ``with timeout(5):``, deadline() and shield().
 
-A deadline belongs to the goroutine, not to an operation: the scheduler holds every wait against it.
+A deadline belongs to the goroutine, not to an operation: the scheduler compares every wait with it.
 """
 
 from __future__ import annotations
@@ -29,15 +29,17 @@ def check_time(t: Any, what: str) -> float:
 
 
 class _Entered:
-    """What ``with`` blocks over one object have entered it and not left; several goroutines may be in it at once."""
+    """The saved state of every goroutine that is inside a ``with`` over this object."""
 
     __slots__ = ("_inside",)
 
     def __init__(self) -> None:
-        self._inside: list[tuple[G, float | None, int]] = []  # which goroutine, its deadline and depth before
+        self._inside: list[
+            tuple[G, float | None, int]
+        ] = []  # the goroutine, and its deadline and depth outside
 
     def _leave(self) -> tuple[G, float | None, int]:
-        """What to put back: of the goroutine that leaves; of the last where another does, as for a generator closed late."""
+        """Pop the entry of the goroutine that leaves. If it has none (a generator closed by another), pop the newest."""
         g = scheduler.current
         entries = self._inside
         last = next((i for i in reversed(range(len(entries))) if entries[i][0] is g), -1)
@@ -71,7 +73,7 @@ class _Block(_Entered):
 
 
 class _Timeout(_Block):
-    """Counts from where the block is entered."""
+    """A block whose time begins when a goroutine enters it."""
 
     __slots__ = ()
 
@@ -106,22 +108,27 @@ def _this_goroutine() -> G:
 def timeout(seconds: float) -> _Block:
     """``with timeout(5):``: goproc operations in the block that would block raise DeadlineExceeded after that time.
 
-    Blocks nest: the earliest deadline counts, and leaving a block restores the outer one. What does not block is not
-    interrupted, and neither is Python code; an operation may have its own ``timeout=`` as well.
+    Blocks nest: the earliest deadline counts, and leaving a block restores the outer one. An operation that need not wait
+    is not interrupted, and neither is Python code. An operation may have its own ``timeout=`` as well.
 
     Args:
         seconds: counted from where the block is entered; infinity sets no limit.
 
     Raises:
-        ValueError: it is NaN.
-        RuntimeError: entered in a thread that is not a goroutine's.
+        TypeError: seconds is no number.
+        ValueError: seconds is NaN.
+        RuntimeError: the block is entered in a thread of the program's own.
     """
     seconds = check_time(seconds, "timeout()")
     return _Timeout(None if seconds == float("inf") else seconds)
 
 
 def deadline(t: float) -> _Block:
-    """``with deadline(t):``: as timeout(), until a time in ``time.monotonic()`` seconds."""
+    """``with deadline(t):``: as timeout(), until the time `t` in ``time.monotonic()`` seconds.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: as timeout().
+    """
     t = check_time(t, "deadline()")
     return _Block(None if t == float("inf") else t)
 
@@ -129,7 +136,7 @@ def deadline(t: float) -> _Block:
 def shield() -> _Shield:
     """``with shield():``: in the block, neither a deadline from outside it nor Goroutine.cancel() interrupts.
 
-    For cleaning up. What was held back is raised by the first operation after the block that blocks. A timeout() or
-    deadline() inside it counts: ``with shield(), timeout(1):`` cleans up for a second at most.
+    For cleaning up. The first operation after the block that blocks raises the exception that was held back. A timeout() or
+    deadline() inside the block counts: ``with shield(), timeout(1):`` cleans up for a second at most.
     """
     return _Shield()

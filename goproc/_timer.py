@@ -1,12 +1,11 @@
 """Timers and tickers, with the semantics of Go 1.23: a channel that has a value at a certain time.
 
-A timer costs nothing while nobody waits for it. No process keeps it in a heap: its channel knows when it is due, and
-whoever receives from it looks at the clock, or sleeps until then. So a timer can be made, sent, waited for, stopped
-and set again by any process, there is no value left over from before stop() or reset(), and one that is dropped is gone.
+A timer costs nothing while no goroutine waits for it. No process keeps it in a heap: its channel knows when it is due, and
+a receive looks at the clock, or sleeps until then. So any process can make, send, wait for, stop and reset a timer. No
+value from before stop() or reset() is left over, and a timer that is dropped is gone.
 
-A timer that calls a function needs somebody to call it: the process that made it, which has an alarm for it in its
-scheduler. Should another process set such a timer, the core nudges its owner, which then looks at all of those that
-have left the process.
+The process that made a timer of after_func() calls its function: its scheduler has an alarm for the timer. If another
+process sets such a timer, the core nudges the process that made it, which then looks at all its timers that were sent.
 
 Times are ``time.monotonic()`` seconds, which mean the same in every process of a machine.
 """
@@ -41,7 +40,7 @@ _LEAST = 1e-9  # of intervals: less is none in the core
 
 
 def _seconds(seconds: Any, what: str) -> float:
-    """Check a duration; what is too long for a clock is for ever."""
+    """Return a duration that is checked, from 0 to `_MOST`: a longer one means for ever."""
     if not isinstance(seconds, (int, float)):
         raise TypeError(f"{what} takes seconds as a number, not {type(seconds).__name__}")
     if seconds != seconds:
@@ -62,9 +61,9 @@ def _new(when: float, period: float = 0.0, func: bool = False) -> Chan[float]:
 
 
 class _Call:
-    """What a timer calls, in the process that made it.
+    """The function of a timer of after_func(), in the process that made the timer.
 
-    An alarm refers to it while it is pending, and the Timer does: when both are gone, so is this.
+    The Timer refers to the call, and so does an alarm while it is pending. When both are gone, so is the call.
     """
 
     __slots__ = ("_alarm", "_args", "_ch", "_context", "_f", "_kwargs", "_origin")
@@ -86,7 +85,7 @@ class _Call:
         self._alarm: Any = None
 
     def look(self) -> None:
-        """Set the alarm to what the timer says. From any thread."""
+        """Set the alarm to the time of the timer. From any thread."""
         if _core.on_scheduler_thread():
             self._arm()
         else:
@@ -102,7 +101,9 @@ class _Call:
 
     def _ring(self) -> None:
         self._alarm = None
-        if _core.timer_take(self._ch) is None:  # stopped or set anew, and nobody has told us yet
+        if (
+            _core.timer_take(self._ch) is None
+        ):  # another process has stopped or reset it, and its nudge is under way
             self._arm()
             return
         self._context.run(spawn_local, self._f, self._args, self._kwargs, name_of(self._f), self._origin)
@@ -112,7 +113,7 @@ _shared: dict[Chan[float], _Call] = {}  # of timers of this process that others 
 
 
 def _rescan() -> None:
-    """Another process has stopped or set a timer of this one, and does not say which. For the scheduler."""
+    """Another process has stopped or set some timer of this process: look at all. The scheduler calls this."""
     for ch, call in list(_shared.items()):
         try:
             call._arm()
@@ -124,12 +125,12 @@ scheduler.on_nudge.append(_rescan)
 
 
 class _Timed:
-    """What Timer and Ticker share: a channel, by which they are equal, and pickling."""
+    """The common part of Timer and Ticker: a channel, by which they are equal, and pickling."""
 
     __slots__ = ("_call", "_ch", "_func")
 
     _ch: Chan[float]
-    _call: _Call | None  # what it calls; None in other processes than the one that made it
+    _call: _Call | None  # of after_func(), in the process that made the timer; else None
     _func: bool
 
     def _set_up(self, ch: Chan[float], call: _Call | None, func: bool) -> None:
@@ -143,7 +144,7 @@ class _Timed:
         return None if self._func else self._ch.rx
 
     def __goproc_case__(self) -> RecvChan[float] | None:
-        """Return what a select receives from where the timer stands for it."""
+        """Return the channel for which the timer stands in a select."""
         return self.c
 
     def _set(self, when: float | None, period: float = 0.0) -> bool:
@@ -207,11 +208,11 @@ class Timer(_Timed):
         self._set_up(_new(monotonic() + _seconds(seconds, "Timer()")), None, False)
 
     def stop(self) -> bool:
-        """Keep it from firing.
+        """Keep the timer from firing.
 
         Returns:
-            True if it was pending, or had fired and its value was not received; False if it had been received, its
-            function was started, or it was stopped.
+            True if the timer was pending, or had fired and its value was not received. False if the value had been
+            received, the function of the timer was started, or the timer was stopped.
 
         Raises:
             RuntimeError: ``time: Stop called on uninitialized Timer``.
@@ -221,13 +222,13 @@ class Timer(_Timed):
         return self._set(None)
 
     def reset(self, seconds: float) -> bool:
-        """Have it fire after that time from now, whatever it did before; those who wait for it go on waiting.
+        """Have the timer fire `seconds` from now, also if it has fired. Goroutines that wait for it go on waiting.
 
         Args:
             seconds: as for Timer().
 
         Returns:
-            What stop() would have.
+            The same as stop().
 
         Raises:
             RuntimeError: ``time: Reset called on uninitialized Timer``.
@@ -242,8 +243,8 @@ class Timer(_Timed):
 class Ticker(_Timed):
     """Fires again and again: its channel ``c`` has a value, the time it was due, after every interval.
 
-    At most one tick is pending: who receives too slowly loses ticks, and the next one is at a multiple of the interval
-    all the same. stop() does not close the channel. Like a Timer, it can be sent, and is a case for select().
+    At most one tick is pending: a receiver that is too slow loses ticks, and the next tick is still at a multiple of the
+    interval. stop() does not close the channel. Like a Timer, a Ticker can be sent, and is a case for select().
 
     Args:
         seconds: the interval.
@@ -259,14 +260,14 @@ class Ticker(_Timed):
         self._set_up(_new(monotonic() + period, period), None, False)
 
     def stop(self) -> bool:
-        """Have no more ticks, the pending one included. Returns whether it was running."""
+        """End the ticks; a pending tick is dropped. Return True if the ticker was running."""
         return hasattr(self, "_ch") and self._set(None)
 
     def reset(self, seconds: float) -> bool:
         """Start anew with another interval; the next tick is one interval from now.
 
         Returns:
-            Whether it was running.
+            True if the ticker was running.
 
         Raises:
             ValueError: ``non-positive interval for Ticker.Reset``, or it is NaN.
@@ -303,11 +304,12 @@ def after_func(seconds: float, f: Callable[P, Any], /, *args: P.args, **kwargs: 
 
     Args:
         seconds: as for Timer().
-        f: nothing is copied: it shares memory with its creator, and runs in the same contextvars.
+        f: the function, with its arguments. Nothing is copied: f shares memory with its creator, and runs in the same
+            contextvars.
 
     Returns:
-        Its timer, whose ``c`` is None. stop() returns False once the function was started, and does not wait for it;
-        reset() has it called again. Both work in any process; a timer that was sent to another stays in memory.
+        The timer, whose ``c`` is None. stop() returns False once the function was started, and does not wait for its end.
+        reset() has the function called again. Both work in any process; a timer that was sent to another one stays in memory.
 
     Raises:
         ValueError: seconds is NaN.

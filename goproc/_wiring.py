@@ -1,7 +1,7 @@
 """The map of policy and mechanism: here the C core and the scheduler learn of what is above them.
 
-The core imports this module at its first need, and no other. What is said in place, by connect(), is which class of Python
-stands for which object of the core: chan= beside Chan, mutex= beside Mutex, and so on.
+The core imports this module at its first need, and no other. The classes that stand for objects of the core call connect()
+in their own modules: chan= beside Chan, mutex= beside Mutex, and so on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from goproc.shm import _core
 
 
 def _find_body(kind: str) -> None:
-    """Import what runs the members of groups: a process that has made no group of its own may be given one."""
+    """Import the body of members of groups: a process that has made no group may get a member of one."""
     from goproc import _group as _group
 
 

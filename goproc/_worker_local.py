@@ -30,10 +30,10 @@ _MISSING: Any = object()
 
 
 class WorkerLocal(Generic[T]):
-    """A value that each process has of its own: what `worker_local` returns. Call it to get the value.
+    """A value that each process has of its own. `worker_local` returns it; call it to get the value.
 
-    It can be sent to other goroutines, kept in globals and captured by closures: there it stands for the value of the
-    process where it is called.
+    It can be sent to other goroutines, kept in globals and captured by closures. A call returns the value of the process
+    where the call is made.
     """
 
     __slots__ = ("_blob", "_factory", "_id", "_making", "_value")
@@ -46,7 +46,7 @@ class WorkerLocal(Generic[T]):
         self._id = id_
         self._blob = blob  # the factory, pickled
         self._value: T = _MISSING
-        self._making: int | None = None  # who makes the value
+        self._making: int | None = None  # number of the goroutine or thread that makes the value
 
     def __call__(self) -> T:
         """Return the value of this process. The first call makes it; others wait meanwhile.
