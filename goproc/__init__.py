@@ -75,7 +75,6 @@ if TYPE_CHECKING:
     from goproc._timer import after_func as after_func
     from goproc._timer import tick as tick
     from goproc._worker_local import worker_local as worker_local
-    from goproc.errors import Canceled as Canceled
     from goproc.errors import Cancelled as Cancelled
     from goproc.errors import ChanClosed as ChanClosed
     from goproc.errors import CopiedAgain as CopiedAgain
@@ -130,7 +129,6 @@ _HOMES = {
     "goproc._timer": ("Ticker", "Timer", "after", "after_func", "tick"),
     "goproc._worker_local": ("worker_local",),
     "goproc.errors": (
-        "Canceled",
         "Cancelled",
         "ChanClosed",
         "CopiedAgain",

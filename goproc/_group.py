@@ -27,7 +27,7 @@ from weakref import WeakValueDictionary
 
 from goproc import _deaths, context
 from goproc._goroutine import Goroutine
-from goproc._life import Goexit, Told, bodies, open_call
+from goproc._life import Goexit, Reported, bodies, open_call
 from goproc._pickling import failure
 from goproc._proc import fatal, forked
 from goproc._public import public
@@ -410,7 +410,7 @@ def _told(shared: Shared) -> tuple[WaitGroup, Semaphore, Any]:
 def run_member(shared: tuple[Any, ...], call: Any) -> Any:
     """The body of a member: the call, and the bookkeeping. What it raises is an error of the group, so not a panic."""
     _, _, flags, errors, node = shared  # as Shared
-    block = scheduler.current.block
+    task = scheduler.current.task
     try:
         if scheduler.current.cancelled or flags.load() & _STOPPING:
             raise Cancelled
@@ -426,12 +426,12 @@ def run_member(shared: tuple[Any, ...], call: Any) -> Any:
             _core.for_end(_note, flags, errors, node, exc)
         finally:
             scheduler.shield(-1)
-        raise Told(exc) from None
+        raise Reported(exc) from None
     finally:
         forked.leave(None)
         scheduler.shield(1)
         try:
-            _core.task_leave(block)  # gives its place back, and counts down
+            _core.task_leave(task)  # gives its place back, and counts down
         finally:
             scheduler.shield(-1)
 

@@ -41,7 +41,7 @@ class Goexit(BaseException):
     """Raised by goexit(); ends the goroutine, running its ``finally`` blocks."""
 
 
-class Told(BaseException):
+class Reported(BaseException):
     """Raised around an exception that somebody has been told of: it is the outcome of the goroutine, and no panic."""
 
     def __init__(self, exc: BaseException) -> None:
@@ -54,9 +54,9 @@ class Told(BaseException):
 
 def make(task: tuple[Any, ...]) -> G:
     """The G of a task that this process has claimed."""
-    block, ref, id_, parent, site, name, call, error = task
+    ref_of_task, ref, id_, parent, site, name, call, error = task  # as task_next() in the core makes it
     g = G(id_, name, _start)
-    g.object, g.block, g.parent, g.site = ref, block, parent, site
+    g.object, g.task, g.parent, g.site = ref, ref_of_task, parent, site
     g.call = error if error is not None else call
     scheduler.started[ref] = g
     return g
@@ -159,8 +159,8 @@ def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> 
             value = f(args[0], args[1])
     except Goexit:
         pass
-    except Told as told:
-        _end_failed(g, told.exc, quiet=True)
+    except Reported as reported:
+        _end_failed(g, reported.exc, quiet=True)
         return
     except BaseException as exc:  # whatever the call has raised is the outcome of the goroutine
         _end_failed(g, exc)
@@ -173,7 +173,7 @@ def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> 
     if on_end is not None:
         on_end(g.id)
     try:
-        _core.task_done(g.block, g.object, False, value, False)
+        _core.task_done(g.task, g.object, False, value, False)
     except BaseException as exc:  # it worked, but its result cannot be read; nobody may want to
         if isinstance(exc, (PickleError, OutOfSharedMemory)):
             exc = type(exc)(f"the result of {g.name}: {exc}")
@@ -207,7 +207,7 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
     failed = _failure(g, exc) if wanted or not quiet else None
     if wanted and failed is not None:
         try:
-            if _core.task_done(g.block, g.object, True, failed.store(), quiet):
+            if _core.task_done(g.task, g.object, True, failed.store(), quiet):
                 return
         except BaseException:  # the exception drags along more than memory allows
             if _end_briefly(g, exc, failed, quiet):
@@ -216,7 +216,7 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
         # Before the goroutine has ended: main may wait for that, and then end the program.
         _tell_unread(g, exc, failed)
     if not wanted:
-        _core.task_done(g.block, g.object, True, None, quiet)
+        _core.task_done(g.task, g.object, True, None, quiet)
 
 
 def _tell_unread(g: G, exc: BaseException, failed: fatal.Failure) -> None:
@@ -243,9 +243,9 @@ def _end_briefly(g: G, exc: BaseException, failed: fatal.Failure, quiet: bool) -
 
     short = failed._replace(packed=Packed(*failure.pack_briefly(exc)))
     try:
-        return _core.task_done(g.block, g.object, True, short.store(), quiet)
+        return _core.task_done(g.task, g.object, True, short.store(), quiet)
     except BaseException:  # memory is too full for any text
-        return _core.task_done(g.block, g.object, True, None, quiet)
+        return _core.task_done(g.task, g.object, True, None, quiet)
 
 
 def _explain_missing(g: G, exc: NameError | KeyError) -> None:

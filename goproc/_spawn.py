@@ -205,7 +205,7 @@ def spawn_local(
     g.call = f, args, kwargs or None
     if limits is not None:
         g.call = _time_limit.run, (limits, f, args, kwargs), None
-    g.object, g.block, g.parent, g.site = ref, block, parent, site
+    g.object, g.task, g.parent, g.site = ref, block, parent, site
     g.context = copy_context()
     if labels:
         g.labels = handle._labels = labels

@@ -123,7 +123,7 @@ def _not_again(what: str, handle: Any, died: WorkerDied) -> WorkerDied:
 
 def run(limits: Limits, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
     """The body of a goroutine with limits."""
-    if limits.retries and (pid := _core.task_lost(scheduler.current.block)):
+    if limits.retries and (pid := _core.task_lost(scheduler.current.task)):
         _refuse_lost(pid, f, args, kwargs)
     if limits.timeout == inf:
         return f(*args, **(kwargs or {}))

@@ -66,22 +66,22 @@ class WaitGroup(_core.WaitGroup):
 
 def _run_counted(_: WaitGroup, call: Any) -> Any:
     """The body of a goroutine of WaitGroup.go()."""
-    block = scheduler.current.block
+    task = scheduler.current.task
     try:
         if scheduler.current.cancelled:
             raise Cancelled
         f, args, kwargs = open_call(call)
         value = f(*args, **kwargs)
     except (Goexit, Cancelled):
-        _core.task_leave(block)
+        _core.task_leave(task)
         raise
     except BaseException as exc:
         forked.leave(exc)
         if _core.task_wanted(scheduler.current.object):
-            _core.task_leave(block)  # the exception is kept for a handle: nothing will end the program
+            _core.task_leave(task)  # the exception is kept for a handle: nothing will end the program
         raise
     forked.leave(None)
-    _core.task_leave(block)
+    _core.task_leave(task)
     return value
 
 

@@ -71,7 +71,7 @@ def pack_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappi
             )
         return 0, function, args, kwargs or None
     template = by_code.get(id(function.__code__))
-    if template is None or not template.fits(function):
+    if template is None or not template.matches(function):
         template = _checked_template_of(function)
     if template.simple and not template.reads_state:
         return template.ref, args, kwargs or None
@@ -80,8 +80,8 @@ def pack_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappi
     shared = args
     try:
         if template.dynamic:
-            if template.single is not None:
-                dynamic = (function.__globals__[template.single],)
+            if template.only_dynamic is not None:
+                dynamic = (function.__globals__[template.only_dynamic],)
             else:
                 dynamic = template.fetch(function.__globals__)
             shared = dynamic + args
@@ -117,8 +117,8 @@ def _composed(
     if (
         function.__dict__
         or function.__kwdefaults__ is not template.kwdefaults
-        or template.moving_defaults
-        or template.moving_title
+        or template.defaults_vary
+        or template.name_varies
     ):
         extra = template.extra(function)
         if extra is not None and not _travels_alone(extra):

@@ -37,7 +37,7 @@ known_importable: set[FunctionType] = store.cache(set())
 def template_of(function: FunctionType) -> Template:
     """Return the template of a function, made anew if it no longer says what the function is."""
     template = by_code.get(id(function.__code__))
-    if template is not None and template.fits(function):
+    if template is not None and template.matches(function):
         return template
     with store.lock:
         return _new_template(function, template)
@@ -92,9 +92,9 @@ def _new_template(function: FunctionType, old: Template | None) -> Template:
         template = Template()
         if old is not None and old.owner is None:
             template.volatile = old.volatile | old.moved(function.__globals__)
-            template.moving_defaults = old.moving_defaults or old.defaults is not function.__defaults__
+            template.defaults_vary = old.defaults_vary or old.defaults is not function.__defaults__
             names = old.title, old.qualname
-            template.moving_title = old.moving_title or names != (function.__name__, function.__qualname__)
+            template.name_varies = old.name_varies or names != (function.__name__, function.__qualname__)
         reach.fill(template, function)
         blob = _dump(template, function)
         _note_own(template, function)
@@ -250,7 +250,7 @@ def _new_function(
         namespace.setdefault(name, value)
     if home is not None:
         namespace[home] = function
-    for name in template.selfs:
+    for name in template.self_names:
         namespace[name] = function
     for member in template.members:
         if member.name not in namespace:

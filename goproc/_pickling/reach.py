@@ -28,7 +28,7 @@ class _Slice:
         self.volatile = volatile
         self.statics: dict[str, Any] = {}
         self.dynamic: list[str] = []
-        self.selfs: list[str] = []
+        self.self_names: list[str] = []
         self.absent: list[str] = []
         self.omitted: dict[str, str] = {}
         self.watched: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ class _Slice:
         elif name in self.volatile or name in self.rebound:
             self.dynamic.append(name)
         elif self.namespace[name] is self.function:
-            self.selfs.append(name)
+            self.self_names.append(name)
         elif is_static(self.namespace[name]):
             self.statics[name] = self.namespace[name]
         else:
@@ -77,7 +77,7 @@ class _Slice:
 
     def add_mentioned(self) -> None:
         """Add the globals that texts and annotations name, or all if the code reflects, as far as they can be pickled."""
-        known = {*self.statics, *self.dynamic, *self.selfs, *self.absent, *self.hard}
+        known = {*self.statics, *self.dynamic, *self.self_names, *self.absent, *self.hard}
         todo = self._mentioned(self.reached, [self.function, *self.members])
         for name in todo:
             if name in known or (name.startswith("__") and name.endswith("__")):
@@ -109,7 +109,7 @@ class _Slice:
             return
         value = self.namespace[name]
         if value is self.function:
-            self.selfs.append(name)
+            self.self_names.append(name)
         elif name not in self.rebound and name not in self.volatile and _is_static(value):
             self.statics[name] = value
         elif (reason := pickler.refusal(value)) is None:
@@ -142,7 +142,7 @@ def fill(t: Template, function: FunctionType) -> None:
     """Fill in the template: find out how each global that the function can reach is to travel."""
     _head(t, function)
     t.base, t.statics, t.omitted, t.size, t.watched = {}, {}, {}, 0, ()
-    t.dynamic, t.selfs, t.absent, t.members, t.modules = (), (), (), (), ()
+    t.dynamic, t.self_names, t.absent, t.members, t.modules = (), (), (), (), ()
     t.library = library(function.__globals__)
     t.home = t.library is None and homes.only_here(function.__globals__.get("__name__", ""))
     reached, rebound = [names_of(t.code)], frozenset[str]()
@@ -152,7 +152,7 @@ def fill(t: Template, function: FunctionType) -> None:
         found = _Slice(function, t.volatile)
         found.add_mentioned()
         t.statics, t.omitted, t.size, t.watched = found.statics, found.omitted, found.size, found.watched
-        t.dynamic, t.selfs = tuple(found.dynamic), tuple(found.selfs)
+        t.dynamic, t.self_names = tuple(found.dynamic), tuple(found.self_names)
         t.absent, t.members = tuple(found.absent), tuple(found.members)
         reached, rebound = found.reached, found.rebound
         _carry_modules(t, reached)
@@ -172,19 +172,19 @@ def _carry_modules(t: Template, reached: list[names.Names]) -> None:
 def _decide(t: Template, function: FunctionType, reached: list[names.Names], rebound: frozenset[str]) -> None:
     """Decide which parts calls can share."""
     # Nor may calls share the functions of a namespace if one keeps attributes on them.
-    keeps = bool(t.selfs or t.members) and any(code.sets_attributes for code in reached)
+    keeps = bool(t.self_names or t.members) and any(code.sets_attributes for code in reached)
     apart = keeps or any(code.reflects for code in reached)
     t.simple = not (
         t.dynamic
         or apart
         or rebound
         or function.__closure__ is not None
-        or t.moving_defaults
-        or t.moving_title
+        or t.defaults_vary
+        or t.name_varies
         or function.__kwdefaults__ is not t.kwdefaults
         or function.__dict__
     )
-    differs = {*t.dynamic, *rebound} if t.simple else {*t.dynamic, *rebound, *t.selfs}
+    differs = {*t.dynamic, *rebound} if t.simple else {*t.dynamic, *rebound, *t.self_names}
     t.fresh = apart or bool(differs)
     # A member needs to be built anew with each namespace if what it can reach differs from call to call.
     while grown := {
@@ -216,7 +216,7 @@ def _identify(t: Template, function: FunctionType, differs: set[str]) -> None:
     """
     members = {member.name: member for member in t.members}
     met = {name: _met(t, member) for name, member in members.items()}
-    met.update(dict.fromkeys(t.selfs, _met(t, t)))
+    met.update(dict.fromkeys(t.self_names, _met(t, t)))
     rebound = Rebound(function.__globals__)
     state = {name for name, value in t.statics.items() if rebound.may_be(name, value)}
     state |= {name for name in t.absent if not hasattr(builtins, name) and rebound.may_be(name, None)}
@@ -258,7 +258,7 @@ def _parts(
     for name in reach:
         if name in t.statics:
             parts += [name, t.statics[name]]
-        elif name in t.selfs:
+        elif name in t.self_names:
             parts += [name, *t.parts()]
         elif name in members:
             parts += [name, *members[name].parts()]
@@ -334,8 +334,8 @@ def _head(t: Template, function: FunctionType) -> None:
     """Fill in all but what concerns the globals."""
     t.code = function.__code__
     t.title = function.__name__
-    t.moving_defaults = t.moving_defaults or not is_static(function.__defaults__)
-    t.defaults = None if t.moving_defaults else function.__defaults__
+    t.defaults_vary = t.defaults_vary or not is_static(function.__defaults__)
+    t.defaults = None if t.defaults_vary else function.__defaults__
     t.kwdefaults = function.__kwdefaults__ if static_kwdefaults(function) else None
     t.attributes = tuple(
         [pair for pair in attributes_of(function) if pair[0] != "__kwdefaults__" or pair[1] is t.kwdefaults]

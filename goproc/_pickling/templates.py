@@ -151,7 +151,7 @@ class Member(Body):
         self.attributes = attributes_of(function)
         return self
 
-    def fits(self, namespace: dict[str, Any]) -> bool:
+    def matches(self, namespace: dict[str, Any]) -> bool:
         value = namespace.get(self.name)
         if self.cached is not None:
             if type(value) is not LRU or wrappers.cached(value).uid != self.cached.uid:
@@ -189,14 +189,14 @@ _STORED = (
     "base",
     "statics",
     "dynamic",
-    "selfs",
+    "self_names",
     "members",
     "absent",
     "fresh",
     "library",
     "submodules",
-    "moving_defaults",
-    "moving_title",
+    "defaults_vary",
+    "name_varies",
     "simple",
     "omitted",
     "home",
@@ -210,7 +210,7 @@ class Template(Body):
     """The sender makes it from a function, the receiver from its blob.
 
     Invariants: `statics` holds only what `is_static` accepts; every name in `dynamic` is fetched at each use;
-    the sets of names in statics, dynamic, selfs, members and absent are disjoint.
+    the sets of names in statics, dynamic, self_names, members and absent are disjoint.
     """
 
     __slots__ = (
@@ -223,12 +223,12 @@ class Template(Body):
         "fresh_wrappers",
         "full_title",
         "function",
-        "linked",
+        "needs_slow_check",
         "maker",
         "namespace",
         "owner",
         "ref",
-        "single",
+        "only_dynamic",
         "size",
         "volatile",
         "watched",
@@ -239,14 +239,14 @@ class Template(Body):
     base: dict[str, Any]  # __name__ and the like
     statics: dict[str, Any]
     dynamic: tuple[str, ...]
-    selfs: tuple[str, ...]  # the names under which the function finds itself
+    self_names: tuple[str, ...]  # the names under which the function finds itself
     members: tuple[Member, ...]
     absent: tuple[str, ...]  # names found in builtins, or nowhere
     fresh: bool  # each call needs a namespace of its own
     library: str | None
     submodules: tuple[str, ...]
-    moving_defaults: bool  # defaults are part of the snapshot
-    moving_title: bool  # name and doc are: functions made by one decorator share their code
+    defaults_vary: bool  # defaults are part of the snapshot
+    name_varies: bool  # name and doc are: functions made by one decorator share their code
     simple: bool  # there is no snapshot at all
     home: bool  # its module travels by value
     reads_state: bool  # something else in the same message could rebind what it reads
@@ -254,13 +254,13 @@ class Template(Body):
     modules: tuple[str, ...]  # names of those that the code imports and messages carry
     # What `prepare` makes of it.
     namespace: dict[str, Any]
-    single: str | None  # the name in `dynamic`, if there is only one
+    only_dynamic: str | None  # the name in `dynamic`, if there is only one
     fetch: Callable[[Any], tuple[Any, ...]]  # gets the values of `dynamic`, if there are more
     cached_members: list[Member]
     fresh_members: list[Member]
     fresh_wrappers: bool  # some of them are wrappers
     bindings: Bindings
-    linked: bool  # `fits` has more to check than most
+    needs_slow_check: bool  # `matches` has more to check than most
     ref: Ref
 
     def __init__(self) -> None:
@@ -268,7 +268,7 @@ class Template(Body):
         # The sender's: the function that it is made from.
         self.maker: Callable[[], FunctionType | None] = type(None)
         self.owner: Any = None  # the importable function: only that object may use this template
-        self.moving_defaults = self.moving_title = False
+        self.defaults_vary = self.name_varies = False
         # The sender's: names found rebound, mentioned names that are no globals yet, the number of globals if it counts.
         self.volatile: set[str] = set()
         self.watched: tuple[str, ...] = ()
@@ -315,7 +315,7 @@ class Template(Body):
     def prepare(self) -> None:
         """Make the shared namespace and what the hot paths use."""
         self.full_title = self.qualname
-        self.single = self.dynamic[0] if len(self.dynamic) == 1 else None
+        self.only_dynamic = self.dynamic[0] if len(self.dynamic) == 1 else None
         if len(self.dynamic) > 1:
             self.fetch = itemgetter(*self.dynamic)
         self.cached_members = [m for m in self.members if m.cached is not None]
@@ -324,7 +324,7 @@ class Template(Body):
         self.members = tuple(sorted(self.members, key=lambda m: (m.cached is not None, m.home != m.name)))
         self.fresh_members = [m for m in self.members if m.fresh]
         self.fresh_wrappers = any(m.cached is not None for m in self.fresh_members)
-        self.linked = bool(self.cached_members or self.selfs or self.library is not None)
+        self.needs_slow_check = bool(self.cached_members or self.self_names or self.library is not None)
         if self.library is not None:
             self.namespace = importlib.import_module(self.library).__dict__
         else:
@@ -336,17 +336,17 @@ class Template(Body):
             self.refresh_wrappers(self.namespace)
         if self.simple:
             self.function = identities.shared(self.uid, partial(self.build, None, None, None))
-            self.namespace.update(dict.fromkeys(self.selfs, self.function))
+            self.namespace.update(dict.fromkeys(self.self_names, self.function))
         self._bind([])
 
     def _bind(self, details: list[Detail]) -> None:
-        """Give the core all that `fits` compares by identity."""
+        """Give the core all that `matches` compares by identity."""
         own: dict[str, Any] = {}
         if self.simple:
             own["kwdefaults"] = self.kwdefaults
-        if not self.moving_defaults:
+        if not self.defaults_vary:
             own["defaults"] = self.defaults
-        if not self.moving_title:
+        if not self.name_varies:
             own.update(title=self.title, qualname=self.full_title)
         plain = [m for m in self.members if m.cached is None]
         self.bindings = Bindings(
@@ -379,13 +379,13 @@ class Template(Body):
             if member.cached is not None:
                 wrappers.refresh(member.cached, namespace)
 
-    def fits(self, function: Any) -> bool:
+    def matches(self, function: Any) -> bool:
         """Tell whether the template still says what `function` is."""
         if self.owner is not None:
             return self.owner is function and not homes.registered(function.__module__)
         return (
             self.bindings.fits(function)
-            and (not self.linked or self._links_fit(function, function.__globals__))
+            and (not self.needs_slow_check or self._links_fit(function, function.__globals__))
             and (not self.classes or self._classes_fit())
         )
 
@@ -400,9 +400,9 @@ class Template(Body):
         if self.library is not None and self.namespace is not namespace:
             return False
         for member in self.cached_members:
-            if not member.fits(namespace):
+            if not member.matches(namespace):
                 return False
-        for name in self.selfs:  # noqa: SIM110 (hot)
+        for name in self.self_names:  # noqa: SIM110 (hot)
             if namespace.get(name) is not function:
                 return False
         return True
@@ -418,16 +418,16 @@ class Template(Body):
         """The names that no longer stand for what they did."""
         moved = {name for name, value in self.statics.items() if namespace.get(name, self) is not value}
         moved |= {name for name in self.absent if name in namespace}
-        return moved | {member.name for member in self.members if not member.fits(namespace)}
+        return moved | {member.name for member in self.members if not member.matches(namespace)}
 
     def extra(self, function: FunctionType) -> Attributes | None:
         """The attributes in the snapshot of `function`, which only some functions have."""
         found: list[tuple[str, Any]] = list(function.__dict__.items())
-        if self.moving_defaults:
+        if self.defaults_vary:
             found.append(("__defaults__", function.__defaults__))
         if function.__kwdefaults__ is not self.kwdefaults:
             found.append(("__kwdefaults__", function.__kwdefaults__))
-        if self.moving_title:
+        if self.name_varies:
             found += [(name, getattr(function, name)) for name in _TITLE]
         return tuple(found) or None
 
@@ -441,8 +441,8 @@ class Template(Body):
         namespace = self.namespace
         if self.fresh:
             namespace = namespace.copy()
-            if self.single is not None:
-                namespace[self.single] = dynamic[0]  # type: ignore[index]
+            if self.only_dynamic is not None:
+                namespace[self.only_dynamic] = dynamic[0]  # type: ignore[index]
             elif dynamic is not None:
                 namespace.update(zip(self.dynamic, dynamic))  # noqa: B905 (hot; equal by construction)
             for member in self.fresh_members:
@@ -450,7 +450,7 @@ class Template(Body):
             if self.fresh_wrappers:
                 self.refresh_wrappers(namespace)
         function = self.make(namespace, cells)
-        for name in self.selfs:
+        for name in self.self_names:
             namespace[name] = function
         if extra is not None:
             set_attributes(function, extra)

@@ -10,35 +10,9 @@ if TYPE_CHECKING:
 
 
 class G:
-    """A started goroutine of this process, as its scheduler sees it.
-
-    Attributes:
-        id: its number; main is 1.
-        greenlet: what it runs on; None until its first turn.
-        entry: what to run at its first turn.
-        parked: it waits, and nobody has made it ready yet.
-        gave: it has given its turn away since it began: it has blocked, yielded, or offered its turn after many operations.
-        told: it was made ready by the operation it waits for, not by a timeout or an interrupt.
-        ticket: counts its parks, so that a timer of an earlier one is recognised as stale.
-        interrupt: an exception to be raised at its next blocking point.
-        cancelled: cancel() has reached it.
-        reason: what it waits for, in Go's words.
-        waits_on: the channel or other handle it waits for, or None.
-        since: when it parked last, in monotonic seconds.
-        deadline: when its operations that block raise DeadlineExceeded, or None.
-        shielded: while positive no interrupt reaches it.
-        depth: of shields in which the deadline was set; in a further one it does not count.
-        labels: what dumps and panics say about it, beside its name.
-        whole: its slices do not end: it makes the calls of a map.
-        object: ref of its outcome in shared memory; 0 for main, unless somebody asked for its handle.
-        block: ref of its task in shared memory, kept until it ends.
-        call: what to call, until its first turn.
-        private: the globals that only its function runs over, if they came in its message.
-        function: what it calls, if that came in a message; None before its first turn.
-    """
+    """A started goroutine of this process, as its scheduler sees it."""
 
     __slots__ = (
-        "block",
         "call",
         "cancelled",
         "context",
@@ -60,6 +34,7 @@ class G:
         "shielded",
         "since",
         "site",
+        "task",
         "ticket",
         "told",
         "waits_on",
@@ -67,32 +42,40 @@ class G:
     )
 
     def __init__(self, id: int, name: str, entry: Callable[[G], None] | None = None) -> None:
-        self.id = id
-        self.name = name
-        self.entry = entry
-        self.greenlet: Any = None
-        self.context: Context | None = None
-        self.parked = False
-        self.gave = False
-        self.told = False
-        self.ticket = 0
-        self.interrupt: BaseException | None = None
-        self.cancelled = False
-        self.reason = ""
-        self.waits_on: object = None
-        self.object = 0
-        self.block = 0
-        self.call: Any = None
-        self.function: Any = None
-        self.private: dict[str, Any] | None = None
-        self.parent = 0
-        self.site = 0
-        self.since = 0.0
-        self.deadline: float | None = None
-        self.shielded = 0
-        self.depth = 0
-        self.labels: dict[str, str] | None = None
-        self.whole = False
+        self.id = id  # main is 1
+        self.name = name  # of go.opts(), else of its function
+        self.entry = entry  # run at its first turn
+        self.greenlet: Any = None  # None until its first turn
+        self.context: Context | None = None  # its contextvars
+        self.labels: dict[str, str] | None = None  # shown by dumps and panics beside the name
+        # -- how it waits
+        self.parked = False  # it waits, and nothing has made it ready yet
+        self.gave = False  # it has blocked, yielded, or offered its turn since it began
+        self.told = False  # the operation it waited for made it ready, not a timeout or an interrupt
+        self.ticket = 0  # counts its parks, so that the timer of an earlier one is recognised as stale
+        self.reason = ""  # of its wait, in Go's words
+        self.waits_on: object = None  # the channel or other handle of its wait
+        self.since = 0.0  # the monotonic time at which it parked last
+        # -- how its waits end
+        self.interrupt: BaseException | None = None  # raised at its next blocking point
+        self.cancelled = False  # cancel() has reached it
+        self.deadline: float | None = None  # from this time on, operations that block raise DeadlineExceeded
+        self.shielded = 0  # while positive, no interrupt reaches it
+        self.depth = (
+            0  # of shields in which the deadline was set; in a further one the deadline does not count
+        )
+        # -- what it is in shared memory, each a ref
+        self.object = 0  # its outcome; 0 for main, unless its handle was asked for
+        self.task = 0  # its task, kept until it ends
+        self.site = 0  # the place where it was created
+        self.parent = 0  # the id of its creator
+        # -- what it runs
+        self.call: Any = None  # until its first turn
+        self.function: Any = None  # from its first turn on, if the function came in a message
+        self.private: dict[str, Any] | None = (
+            None  # the globals of its function alone, if they came in its message
+        )
+        self.whole = False  # its slices do not end: it makes the calls of a map
 
     def limit(self) -> float | None:
         """The deadline that counts where it is now."""
