@@ -123,7 +123,7 @@ def test_a_call_that_runs_is_no_deadlock_and_an_idle_thread_hides_none(run: Run)
     script = """
         import time
         from goproc import blocking, chan
-        blocking(time.sleep, 0.3)
+        blocking(time.sleep, 0.3)  # the length of the call
         print("no deadlock", flush=True)
         chan().recv()
     """
@@ -138,7 +138,7 @@ def test_a_thread_that_sends_wakes_a_goroutine(run: Run) -> None:
         from goproc import blocking, chan, go
         ch = chan()
         def call(ch):
-            time.sleep(0.2)
+            time.sleep(0.2)  # the length of the call
             ch.send("from the thread")
         go.on(1)(blocking, call, ch)
         print(ch.recv())

@@ -90,7 +90,7 @@ def test_kill_the_host(start: Start, doing: str) -> None:
 @pytest.mark.parametrize("delay", [0.0, 0.03, 0.06, 0.08, 0.1, 0.12, 0.15])
 def test_kill_the_host_while_it_starts(start: Start, delay: float) -> None:
     with start(DOING["streaming"], procs=4, how="python") as program:
-        time.sleep(delay)
+        time.sleep(delay)  # the moment of the death: any will do
         program.kill()
         assert program.wait().status == -signal.SIGKILL
 
@@ -152,7 +152,7 @@ def test_the_zygote_is_killed_before_it_forks(start: Start) -> None:
         def killed(*args):
             zygote = launched(*args)
             os.kill(zygote.pid, signal.SIGKILL)
-            time.sleep(0.1)
+            time.sleep(0.1)  # nothing to wait on: the host may notice the death meanwhile, or not yet
             return zygote
         launch.launch = killed
         go(int).result()
@@ -237,7 +237,7 @@ def test_nothing_hangs_on_a_dead_worker(run: Run, main: str) -> None:
             t.start()
             t.join()
         def dies():
-            time.sleep(0.1)
+            time.sleep(0.1)  # nothing to wait on: main is in its wait by then, or about to be
             os.kill(os.getpid(), signal.SIGKILL)
         ch, wg = chan(), WaitGroup()
         wg.add(1)

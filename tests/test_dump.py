@@ -367,7 +367,7 @@ STUCK = """
     go.on(1)(stuck, 10**9 if sys.argv[1] == "computes" else 0)
     ready.recv()
     if sys.argv[1] == "computes":
-        time.sleep(0.05)
+        time.sleep(0.05)  # nothing to wait on: from here to the middle of the computation
     else:
         os.kill(goproc.shm._core.pids()[1], signal.SIGSTOP)
     text = goproc.dump()
@@ -502,7 +502,7 @@ BUSY = """
 def test_M06_sigquit(tmp_path: Path, main: str, group: bool) -> None:
     with start(tmp_path, BUSY.replace("MAIN", main), procs=3) as program:
         program.wait_for("ready")
-        time.sleep(0.05)
+        time.sleep(0.05)  # nothing to wait on: from the line to the call after it
         if group:  # a terminal's ^\
             os.killpg(program.pid, signal.SIGQUIT)
         else:
@@ -578,7 +578,7 @@ def test_sigquit_while_it_starts(tmp_path: Path) -> None:
     for delay in (0.0, 0.02, 0.05, 0.1):
         with start(tmp_path, script, how="python") as program:
             program.wait_for("begun")
-            time.sleep(delay)
+            time.sleep(delay)  # the moment of the signal: any will do
             os.killpg(program.pid, signal.SIGQUIT)
             done = program.wait()
         assert done.status in (2, -signal.SIGQUIT), done

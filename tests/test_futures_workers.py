@@ -108,7 +108,7 @@ def test_pending_calls_are_finished_at_the_end_of_the_program(run: Run) -> None:
         from goproc.futures import Executor
 
         def work(i):
-            time.sleep(0.1)
+            time.sleep(0.1)  # the length of the call
             print("done", i)
 
         executor = Executor(2)

@@ -54,7 +54,7 @@ def test_ctrl_c(start: Start, where: str) -> None:
     """
     with start(script) as program:
         program.wait_for("ready")
-        time.sleep(0.05)
+        time.sleep(0.05)  # nothing to wait on: from the line to the wait after it
         program.interrupt()
         done = program.wait(2.0)
     assert done.status == 130, done
@@ -76,7 +76,7 @@ def test_ctrl_c_while_it_starts(start: Start, delay: float) -> None:
     """
     with start(script, how="python") as program:
         program.wait_for("begun")
-        time.sleep(delay)
+        time.sleep(delay)  # the moment of the signal: any will do
         program.interrupt()
         done = program.wait(2.0)
     assert done.status in (130, -signal.SIGINT), done
@@ -185,10 +185,10 @@ def test_ctrl_c_is_an_exception_in_main(start: Start) -> None:
     """
     with start(script) as program:
         program.wait_for("ready")
-        time.sleep(0.05)
+        time.sleep(0.05)  # nothing to wait on: from the line to the wait after it
         program.interrupt()
         program.wait_for("again")
-        time.sleep(0.05)
+        time.sleep(0.05)  # as above
         program.interrupt()
         done = program.wait()
     assert (done.status, done.err) == (0, ""), done
@@ -214,7 +214,7 @@ def test_ctrl_c_runs_mains_finally_blocks_and_atexit(start: Start) -> None:
     """
     with start(script) as program:
         program.wait_for("ready")
-        time.sleep(0.1)
+        time.sleep(0.1)  # nothing to wait on: from the line to the wait after it
         program.interrupt()
         done = program.wait(2.0)
     assert (done.status, done.out) == (130, "ready\nfinally\natexit\n"), done
@@ -255,7 +255,7 @@ def test_ctrl_c_twice(start: Start, main: str) -> None:
     """
     with start(script) as program:
         program.wait_for("ready")
-        time.sleep(0.05)
+        time.sleep(0.05)  # nothing to wait on: from the line to the wait after it
         program.interrupt()
         program.wait_for("cleaning up")
         program.interrupt()
@@ -303,7 +303,7 @@ def test_ctrl_c_against_a_goroutine_that_swallows_it(start: Start) -> None:
     """
     with start(script) as program:
         program.wait_for("ready")
-        time.sleep(0.05)
+        time.sleep(0.05)  # nothing to wait on: from the line to the wait after it
         program.interrupt()
         done = program.wait(2.0)  # its slice ends, and main hears of it
     assert (done.status, done.out) == (130, "ready\n")

@@ -37,7 +37,7 @@ SEEN = {
 
 def press(program: Program, times: int, pause: float = 0.4) -> None:
     for n in range(times):
-        time.sleep(pause if n else 0.1)
+        time.sleep(pause if n else 0.1)  # nothing to wait on: the loop in C has no sign of its own
         try:
             program.interrupt()
         except ProcessLookupError:
@@ -53,7 +53,7 @@ def test_python_does_not_see_it(start: Start, where: str, procs: int, presses: i
         if "ready" in line:
             program.wait_for("ready")
         else:
-            time.sleep(2.0)
+            time.sleep(2.0)  # nothing to wait on: a loop in C says nothing
         press(program, presses + (where == "in a finally block"))
         done = program.wait(15)
     assert done.status == 130, done

@@ -55,7 +55,7 @@ def test_an_exception_ends_the_others_and_the_next_call_works(run: Run) -> None:
         def work(i):
             if i == 3:
                 raise KeyError("the third")
-            time.sleep(0.01)
+            time.sleep(0.01)  # the length of the call
             return i
 
         try:

@@ -233,7 +233,7 @@ def test_a_thread_that_waits_hears_of_the_end(run: Run) -> None:
         with goproc.runtime(procs=2):
             threads = [threading.Thread(target=wait, args=(chan(),)) for _ in range(3)]
             for t in threads: t.start()
-            time.sleep(0.1)
+            time.sleep(0.1)  # nothing to wait on: the threads wait by then, or are about to
         for t in threads: t.join(5)
         print([t.is_alive() for t in threads])
     """

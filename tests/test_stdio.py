@@ -350,7 +350,7 @@ def test_a_writer_killed_in_the_middle_leaves_no_lock() -> None:
                 os._exit(0)
             return pid
         first = child("x" * 1_000_000)    # blocks in the full pipe, with the lock
-        time.sleep(0.3)
+        time.sleep(0.3)  # nothing to wait on: it blocks in a system call
         second = child("second")          # waits for the lock
         time.sleep(0.2)
         assert os.waitpid(first, os.WNOHANG) == os.waitpid(second, os.WNOHANG) == (0, 0)
@@ -506,7 +506,7 @@ def test_a_fork_of_the_user_gets_a_lock_of_its_own() -> None:
         print("child")      # waits for the parent
         os._exit(0)
     import time
-    time.sleep(0.2)
+    time.sleep(0.2)  # nothing to wait on: the child waits for the lock by then, or about to
     sys.__stdout__.write("parent\\n")
     fcntl.flock(stdio._lock_fd, fcntl.LOCK_UN)
     os.waitpid(pid, 0)

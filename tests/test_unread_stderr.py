@@ -57,7 +57,7 @@ def test_another_process_waits_for_the_reader(run: Run) -> None:
         begun.send(1)
         print("y" * 10000, file=sys.stderr)
     def fail():
-        time.sleep(0.3)
+        time.sleep(0.3)  # nothing to wait on: stderr is full by then
         raise ValueError("x")
     begun = chan()
     go.on(2)(shout, begun)

@@ -340,7 +340,7 @@ def test_sigint_has_no_effect(start: Start, capfd: pytest.CaptureFixture[str]) -
     os.kill(z.pid, signal.SIGINT)  # while it imports
     z.wait_started(2)
     os.kill(z.pid, signal.SIGINT)
-    time.sleep(0.1)
+    time.sleep(0.1)  # nothing is to happen
     os.write(z.control, zygote.QUIT)
     assert z.wait_ended() == 0
     assert capfd.readouterr().err == ""
@@ -358,7 +358,7 @@ def test_hang_up_kills_all(start: Start) -> None:
 def test_a_host_that_does_not_read_blocks_nobody(start: Start) -> None:
     """More records than the socket holds; then everything comes, in order."""
     z = start("leave", procs=256)
-    time.sleep(1.5)
+    time.sleep(1.5)  # nothing to wait on: the socket is full by then
     z.read(lambda: len(z.of(zygote.DIED)) == 255, 30)
     assert len(z.of(zygote.STARTED)) == 255
 

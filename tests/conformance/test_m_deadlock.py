@@ -448,7 +448,7 @@ def test_M06_sigquit(tmp_path, procs):
         """
     with start(tmp_path, script, procs=procs) as program:
         program.wait_for("ready")
-        time.sleep(0.1)
+        time.sleep(0.1)  # nothing to wait on: from the line to the wait after it
         program.kill(number=signal.SIGQUIT)
         done = program.wait()
     title, _, text = done.err.partition("\n\n")

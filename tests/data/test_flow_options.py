@@ -72,7 +72,7 @@ def test_failed_call_is_tried_again(runtime2):
 
 def test_calls_run_in_threads(runtime2):
     def here(x):
-        time.sleep(0.01)
+        time.sleep(0.01)  # the length of the call: all threads get one
         return threading.get_ident(), os.getpid()
 
     places = set(flow(range(40)).map(here, threads=5))

@@ -293,7 +293,7 @@ def test_interrupt_ends_a_map_once(run: Run) -> None:
         + textwrap.dedent("""
         def f(x):
             if x == 3: os.kill(host, signal.SIGINT)
-            time.sleep(0.05)
+            time.sleep(0.05)  # the length of the call
             return x
         host = os.getpid()
         for _ in pmap(f, range(1000)): pass

@@ -241,7 +241,7 @@ def test_a_call_that_takes_too_long_is_cancelled_where_it_blocks():
 def test_a_call_that_ends_too_late_has_timed_out():
     def f(x):
         if x == 1:
-            time.sleep(0.3)
+            time.sleep(0.3)  # longer than the limit
         return x
 
     found = list(pmap(f, range(3), timeout=0.1, on_error="return"))

@@ -86,7 +86,7 @@ def test_a_handler_in_a_worker_may_be_run_from_outside(tmp_path: Path) -> None:
         """
     with start(tmp_path, script) as program:
         program.wait_for("ready")
-        time.sleep(0.3)
+        time.sleep(0.3)  # nothing is to happen
         assert program.texts()[1] == ""
         program.kill(program.worker(1), signal.SIGUSR1)
         done = program.wait()

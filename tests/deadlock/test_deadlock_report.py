@@ -63,7 +63,7 @@ def test_a_deadlock_while_a_worker_is_stopped_is_none(tmp_path: Path) -> None:
         program.wait_for("ready")
         worker = program.worker(1)
         assert eventually(lambda: _state(worker) == "T")
-        time.sleep(0.3)
+        time.sleep(0.3)  # nothing is to happen
         assert program.texts()[1] == ""
         program.kill(worker, signal.SIGCONT)
         done = program.wait()
@@ -169,7 +169,7 @@ def test_the_report_can_be_switched_off(tmp_path: Path) -> None:
     """
     with start(tmp_path, script) as program:
         program.wait_for("ready")
-        time.sleep(0.5)
+        time.sleep(0.5)  # nothing is to happen
         assert program.process.poll() is None
         program.kill()
         program.wait()

@@ -262,7 +262,7 @@ def test_killed_for_another_reason(run: Run) -> None:
 def test_nobody_is_killed_in_the_host(run: Run) -> None:
     text = """
     def work():
-        time.sleep(0.4)
+        time.sleep(0.4)  # longer than the limit
         return os.getpid()
     assert go.opts(timeout=0.05, grace=0.05).local(work).result() == os.getpid()
     show(go.opts(timeout=0.05, grace=0.05).local(chan().recv).exception())

@@ -216,7 +216,7 @@ def test_kill_at(run: Run) -> None:
         def saved():
             _core.kill_at(time.monotonic() + 0.05)
             _core.kill_at(0)
-            time.sleep(0.3)
+            time.sleep(0.3)  # nothing is to happen
             return "saved"
         try: go(hang, 0.1).result(15)
         except goproc.WorkerDied as e: assert e.timed_out and e.signal == 9, vars(e)
