@@ -379,7 +379,8 @@ def test_a_closed_map_yields_nothing_more():
     assert list(results) == []
 
 
-def test_close_ends_calls_that_block():
+def map_whose_calls_wait():
+    """Return a map of which two calls wait for ever, and the channel in which they say that they have ended."""
     ended = chan(4)
 
     def wait(x):
@@ -394,25 +395,17 @@ def test_close_ends_calls_that_block():
     next(m)
     while m.stats().running < 2:
         time.sleep(0.001)
+    return m, ended
+
+
+def test_close_ends_calls_that_block():
+    m, ended = map_whose_calls_wait()
     m.close()
     assert len(ended) == 2
 
 
 def test_a_map_that_is_dropped_ends_its_calls():
-    ended = chan(4)
-
-    def wait(x):
-        if x == 0:
-            return x
-        try:
-            chan().recv()
-        finally:
-            ended.send(x)
-
-    m = pmap(wait, range(3), chunk=1)
-    next(m)
-    while m.stats().running < 2:
-        time.sleep(0.001)
+    m, ended = map_whose_calls_wait()
     del m
     assert sorted([ended.recv(timeout=30), ended.recv(timeout=30)]) == [1, 2]
 
