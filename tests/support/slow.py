@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-FOLDERS = {"model", "recovery", "stress", "torture"}
+FOLDERS = {"model", "preload", "recovery", "stress", "torture"}
 FILES = {
     "deadlock/test_deadlock.py",
     "deadlock/test_idle_threads.py",
@@ -40,7 +40,6 @@ FILES = {
     "test_nothing_to_import.py",
     "test_panic.py",
     "test_placement.py",
-    "test_preload.py",
     "test_runtimes.py",
     "test_survivors.py",
     "test_testing.py",
