@@ -24,6 +24,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from peek import until
 from programs import ok
 
 from goproc import Atomic, WaitGroup, _goroutine, _spawn, chan, go, proc, sleep, yield_now
@@ -57,17 +58,18 @@ def test_a_goroutine_that_never_blocks_ends_before_the_next_begins(runtime1, kin
 
 def test_others_are_left_to_other_workers(runtime2):
     """One worker computes until the other one has done all that was queued."""
-    begun, done = chan(), WaitGroup()
+    computes, done = Atomic(0), WaitGroup()
     done.add(20)
 
-    def hog(begun, done):
-        begun.send(proc())
+    def hog(computes, done):
+        computes.store(proc())  # without a wait: a worker whose goroutine waits may begin another
         while done.count:
             busy(1000)
         return proc()
 
-    g = go(hog, begun, done)
-    home = begun.recv(timeout=50)
+    g = go(hog, computes, done)
+    until(computes.load)
+    home = computes.load()
 
     def task(done):
         done.done()

@@ -71,6 +71,8 @@ def test_results_are_recorded_before_they_are_yielded_and_ahead_of_their_turn(db
     reader.start()
     while not (m._engine is not None and m.stats().done == 5):
         sleep(0.005)
+    while recorded() < 5:  # stats() counts what has come and is about to be recorded
+        sleep(0.005)
     assert recorded() == 5 and not found
     gate.send(None)
     while reader.is_alive():
@@ -224,21 +226,22 @@ def test_kill_9_loses_no_recorded_result(start: Start, run: Run, tmp_path) -> No
             with open("calls", "a") as file: file.write(f"{x}\\n")
             time.sleep(0.002)
             return x * x
-        print("begins", flush=True)
-        found = list(pmap(f, range(600), checkpoint="job.db"))
+        found = []
+        for value in pmap(f, range(600), checkpoint="job.db"):
+            found.append(value)
+            if len(found) in (50, 250): print(len(found), "found", flush=True)
         print(found == [x * x for x in range(600)])
     """
     calls = tmp_path / "calls"
-    for seconds in (0.3, 0.5):
+    for found in (50, 250):
         with start(script) as program:
-            program.wait_for("begins")
-            time.sleep(seconds)
+            program.wait_for(f"{found} found")
             program.kill()
             program.wait()
     with closing(sqlite3.connect(tmp_path / "job.db")) as look:
         assert look.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         recorded = look.execute("SELECT count(*) FROM item WHERE state = 'done'").fetchone()[0]
     before = len(calls.read_text().splitlines())
-    assert 0 < recorded <= before
-    assert ok(run(script)) == "begins\nTrue\n"
+    assert 250 <= recorded <= before
+    assert ok(run(script)) == "50 found\n250 found\nTrue\n"
     assert len(calls.read_text().splitlines()) - before == 600 - recorded

@@ -68,10 +68,10 @@ def test_source_is_not_far_ahead_of_a_stage_that_waits(runtime2, workers):
         gate.recv_ok()
 
     g = go.local(flow(source()).map(same).map(same, workers).each(wait).run)
-    before = -1
-    while before != len(drawn):  # until the source stands
+    before = 0
+    while before != len(drawn) or not drawn:  # until the source stands
         before = len(drawn)
         sleep(0.05)
-    assert 1 <= len(drawn) <= 3 + 3 * workers + 3
+    assert len(drawn) <= 3 + 3 * workers + 3
     gate.close()
     assert g.result()[-1].out == 100

@@ -7,6 +7,7 @@ import threading
 from typing import NamedTuple
 
 import pytest
+from peek import until
 
 import goproc
 from goproc import chan, flow, go, num_goroutine, sleep
@@ -229,7 +230,7 @@ def test_two_goroutines_cannot_be_in_one_run(place):
     gate = chan()
     results = iter(flow(gate).map(inc))
     waiting = go.local(next, results)
-    sleep(0.01)  # nothing to wait on: the other goroutine is in next() by then
+    until(lambda: results._running)
     with pytest.raises(RuntimeError, match="another goroutine"):
         next(results)
     gate.send(1)
