@@ -237,18 +237,19 @@ static PyObject *task_next(PyObject *module, PyObject *const *args, Py_ssize_t n
     return r < 0 ? NULL : Py_NewRef(Py_True);
 }
 
-/* Put an outcome into the block that was set aside for it. 0, or -1 and an exception: the value does not fit in memory, or
- * cannot be copied. */
-static int store_outcome(gp_ref block, gp_ref object, PyObject *value, bool failed) {
-    struct gp_message m;
+/* Make the message of an outcome. 0, or -1 and an exception: the value does not fit in memory, or cannot be copied. */
+static int encode_outcome(PyObject *value, bool failed, struct gp_message *m) {
     message_keeps = true;
-    int r = failed ? message_encode_for(GP_FOR_ENDS, value, &m) : message_encode(value, &m);
+    int r = failed ? message_encode_for(GP_FOR_ENDS, value, m) : message_encode(value, m);
     message_keeps = false;
-    if (r < 0) return -1;
-    memcpy(gp_payload(block), &m, sizeof m); /* first: what this process has in its task goes with that, should it die */
+    return r < 0 ? -1 : 0;
+}
+
+/* Put an outcome into the block that was set aside for it. */
+static void store_outcome(gp_ref block, gp_ref object, const struct gp_message *m) {
+    memcpy(gp_payload(block), m, sizeof *m); /* first: what this process has in its task goes with that, should it die */
     gp_order();
-    if (m.block) gp_own(m.block, GP_TAG(GP_TAG_RESULT, object));
-    return 0;
+    if (m->block) gp_own(m->block, GP_TAG(GP_TAG_RESULT, object));
 }
 
 static void drop_result(gp_ref block) {
@@ -256,9 +257,11 @@ static void drop_result(gp_ref block) {
     gp_free(block);
 }
 
+static bool has_call(const struct gp_task *t) { return gp_get(&t->retries) > 0 || t->call.block; }
+
 /* The call of a task that could have run again. Its place is needed for the outcome. */
 static void drop_call(struct gp_task *t) {
-    if (gp_get(&t->retries) == 0 && !t->call.block) return;
+    if (!has_call(t)) return;
     gp_set(&t->retries, 0); /* COMMIT: it does not start again */
     gp_order();
     struct gp_message call = t->call;
@@ -317,9 +320,16 @@ static PyObject *task_done(PyObject *module, PyObject *const *args, Py_ssize_t n
     if (PyErr_Occurred()) return NULL;
     if (!gp.base) Py_RETURN_TRUE;
     struct gp_object *o = gp_at(object);
-    drop_call(task_at(task));
     bool keeps = args[3] != Py_None && gp_held(o);
-    if (keeps && store_outcome(task, object, args[3], failed) < 0) return NULL;
+    struct gp_message m;
+    if (keeps && encode_outcome(args[3], failed, &m) < 0) {
+        if (!has_call(task_at(task)) || !PyErr_ExceptionMatches(PyExc_MemoryError)) return NULL;
+        PyErr_Clear();
+        drop_call(task_at(task)); /* in the memory of its arguments there may be room */
+        if (encode_outcome(args[3], failed, &m) < 0) return NULL;
+    }
+    drop_call(task_at(task)); /* late: until then it starts again should this process die */
+    if (keeps) store_outcome(task, object, &m);
     if (args[4] == Py_True) atomic_store(&o->value, 1);
     count_started(-1); /* before anybody is told, who may start the next one at once */
     bool wanted = gp_outcome_set(o, failed ? GP_G_FAILED : GP_G_OK, keeps ? task : 0);
@@ -386,7 +396,9 @@ static PyObject *promise_set(PyObject *module, PyObject *const *args, Py_ssize_t
     if (gp_acquire(&o->state) >= GP_G_OK) return PyErr_Format(PyExc_RuntimeError, "the promise is kept already");
     gp_ref block = o->task;
     if (!block) return PyErr_Format(PyExc_RuntimeError, "promise_set() needs a promise");
-    if (store_outcome(block, gp_ref_of(o), args[2], failed) < 0) return NULL;
+    struct gp_message m;
+    if (encode_outcome(args[2], failed, &m) < 0) return NULL;
+    store_outcome(block, gp_ref_of(o), &m);
     if (!gp_promise_keep(o, failed ? GP_G_FAILED : GP_G_OK, block)) { /* broken meanwhile: the block stays the object's */
         struct gp_message *lost = (struct gp_message *)gp_payload(block);
         gp_message_drop(lost);
