@@ -171,7 +171,9 @@ class Program:
             ) from None
         ended = time.monotonic()
         looks = 0  # a machine so busy that we hardly get to look is no proof
-        while left := self.alive() or self.alive():  # one that forks and ends while we look hides its child once
+        while (
+            left := self.alive() or self.alive()
+        ):  # one that forks and ends while we look hides its child once
             if time.monotonic() - ended > gone and looks > 20:
                 raise AssertionError(f"left {gone} s after its end: {left}, {self.texts()}")
             looks += 1
