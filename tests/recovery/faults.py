@@ -43,8 +43,8 @@ FAULTS = {
     ),
     "what was fired stays in its queue": Fault(
         LOCKS,
-        "if (gp_repair_linked(o, sd)) gp_unlink(o, sd);\n    gp_tell_now",
-        "gp_tell_now",
+        "    if (gp_repair_linked(o, sd)) gp_unlink(o, sd);\n}\n\n/* Its task",
+        "}\n\n/* Its task",
         "send to a receiver",
     ),
     "a grant is forgotten": Fault(

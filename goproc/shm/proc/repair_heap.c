@@ -87,6 +87,23 @@ static bool was_lost(const struct gp_object *o) {
            ((const struct gp_message *)gp_payload(o->ring))->codec == GP_CODEC_DEATH;
 }
 
+/* A goroutine that the dead one was creating: its task is gone, and was in no ring. */
+static bool never_begins(const struct gp_object *o) {
+    uint64_t capacity;
+    return gp_acquire(&o->state) == GP_G_QUEUED && !(o->task && gp_block_check(o->task, &capacity));
+}
+
+/* One that had ended in the dead process, which was freeing the object: all others that ran there have an outcome by now. */
+static bool ran_there(const struct gp_object *o, const struct gp_dead *d) {
+    return gp_acquire(&o->state) == GP_G_RUNNING && gp_get(&o->proc) == d->proc + 1;
+}
+
+/* True if an object without a holder was the dead one's alone: it died before it had a handle, or a task in a ring, or between
+ * the end of its last handle and that of the object. Of one that runs the runner finds out. */
+static bool knew_alone(const struct gp_object *o, const struct gp_dead *d) {
+    if (gp_acquire(&o->tag) != d->tag || gp_get(&o->flags) & GP_OBJ_SHARED) return false;
+    return gp_get(&o->kind) != GP_KIND_GOROUTINE || gp_outcome_over(o) || never_begins(o) || ran_there(o, d);
+}
 
 static void forget_holder(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
     const struct gp_dead *d = arg;
@@ -102,8 +119,10 @@ static void forget_holder(struct gp_block *b, bool object, uint64_t bytes, void 
     bool held = gp_get(&o->holders[d->proc / 64]) & bit;
     if (held) atomic_fetch_and(&o->holders[d->proc / 64], ~bit);
     take_back(o, d);
-    if (!held || !gp_unheld(o) || (kind == GP_KIND_GOROUTINE && !gp_outcome_over(o))) return;
-    if (kind == GP_KIND_GOROUTINE && was_lost(o)) gp_set(&o->value, 1); /* whoever would have read that is gone, too */
+    bool alone = knew_alone(o, d);
+    if (!gp_unheld(o) || (!alone && (!held || (kind == GP_KIND_GOROUTINE && !gp_outcome_over(o))))) return;
+    if (kind == GP_KIND_GOROUTINE && !gp_outcome_over(o)) gp_set(&o->state, GP_G_FAILED);
+    if (kind == GP_KIND_GOROUTINE && (alone || was_lost(o))) gp_set(&o->value, 1); /* whoever would have read that is gone, too */
     /* no process has a handle, and none will drop the last one: it is the collector's */
     atomic_fetch_or(&o->flags, GP_OBJ_SHARED);
     atomic_fetch_add(&gp.head->collect, 1);

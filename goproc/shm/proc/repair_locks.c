@@ -214,7 +214,6 @@ static void redo_fired(const struct gp_dead *d, const struct gp_journal *j, stru
     }
     if (op == GP_OP_HANDOFF && gp_get(&o->flags) & GP_OBJ_ONCE) atomic_fetch_or(&o->flags, GP_OBJ_DONE);
     if (gp_repair_linked(o, sd)) gp_unlink(o, sd);
-    gp_tell_now(proc, gp_sudog_at(sd)->waiter);
 }
 
 /* Its task is the dead one's as before, and so lost; a promise is not kept. */
@@ -238,8 +237,11 @@ static void redo(const struct gp_dead *d, const struct gp_journal *j, struct gp_
         if (gp_get(&o->value) == (int64_t)gp_get(&j->d)) gp_set(&t->tracker[which], (uint32_t)gp_get(&j->e));
     } else if (op != GP_OP_NONE && gp_sudog_check((uint32_t)gp_get(&j->b))) {
         struct gp_sudog *s = gp_sudog_at((uint32_t)gp_get(&j->b));
-        if (fired(j)) redo_fired(d, j, o, op);
+        uint32_t proc = s->proc, waiter = s->waiter;
+        bool won = fired(j);
+        if (won) redo_fired(d, j, o, op);
         if (!gp_repair_linked(o, (uint32_t)gp_get(&j->b))) s->linked = 0; /* its owner must not unlink it again */
+        if (won) gp_tell_now(proc, waiter); /* last: from here on the owner may queue it elsewhere */
     }
 }
 

@@ -333,10 +333,10 @@ static PyObject *task_done(PyObject *module, PyObject *const *args, Py_ssize_t n
     if (args[4] == Py_True) atomic_store(&o->value, 1);
     count_started(-1); /* before anybody is told, who may start the next one at once */
     bool wanted = gp_outcome_set(o, failed ? GP_G_FAILED : GP_G_OK, keeps ? task : 0);
+    if (!wanted) gp_object_free(o); /* first: should this process die before the end of this, the task leads to the object */
     if (!wanted && keeps) drop_result(task);
     else if (!keeps) gp_free(task); /* else it is the handles' */
-    if (!wanted) gp_object_free(o);
-    else if (failed && gp_outcome_unread(o) && gp_unheld(o)) collect_now(); /* its handle was in a message once, and is gone:
+    if (wanted && failed && gp_outcome_unread(o) && gp_unheld(o)) collect_now(); /* its handle was in a message once, and is gone:
                                                                                perhaps nobody will ever read this */
     return PyBool_FromLong(wanted);
 }
