@@ -8,8 +8,8 @@ by any number of processes) and the number of callers that wait for the promise.
 runs the function itself, so the function is not copied. The other callers wait for the promise. The value is copied only
 if a caller waits. All keys of a Group are in one variable: a Group is meant for tens of calls at a time, not for thousands.
 
-If the process that runs a call dies, the promise is never kept: the callers of that key wait until the program ends, or a
-timeout() block around do() is over. forget() lets later callers run the function again.
+If the process that runs a call dies, the call fails: its callers get WorkerDied, and the next caller of the key runs its
+function.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from goproc._pickling import failure
 from goproc._proc import fatal
 from goproc._shared_value import Cell
 from goproc._spawn import origin, spawn_local
-from goproc.errors import Cancelled
+from goproc.errors import Cancelled, WorkerDied
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -71,11 +71,11 @@ class _Calls(NamedTuple):
     by_key: dict[Any, _Call]
     forgotten: tuple[_Call, ...]  # no new callers, but it still has to answer those it had
 
-    def find(self, key: Any, promise: Goroutine[Any]) -> _Call:
+    def find(self, key: Any, promise: Goroutine[Any]) -> _Call | None:
         call = self.by_key.get(key)
         if call is not None and call.promise == promise:
             return call
-        return next(call for call in self.forgotten if call.promise == promise)
+        return next((call for call in self.forgotten if call.promise == promise), None)
 
 
 class Group:
@@ -105,12 +105,13 @@ class Group:
         Raises:
             Exception: raised by f.
             PickleError: the value cannot be copied. The caller that ran f still gets it.
+            WorkerDied: the process of the caller that ran f died.
         """
         while True:
             promise, is_first = self._join(key, None)
             if is_first:
                 return self._run(key, promise, f, args, kwargs)
-            error = promise.exception()
+            error = self._error_of(key, promise)
             if error is None:
                 return promise.result(), True
             if isinstance(error, Cancelled):
@@ -153,10 +154,12 @@ class Group:
 
         def change(calls: _Calls) -> tuple[_Calls, tuple[Goroutine[Any], bool]]:
             call = calls.by_key.get(key)
-            is_first = call is None
+            is_first = call is None or call.promise.state == "died"
             if call is None:
-                call = _Call(_core.promise_new(Goroutine))
-            elif ch is None:
+                call = _Call(_core.promise_here(Goroutine))
+            elif is_first:  # nobody has told its channels yet
+                call = _Call(_core.promise_here(Goroutine), len(call.channels), 0, call.channels)
+            else:
                 call = call._replace(waiting=call.waiting + 1)
             if ch is not None:
                 call = call._replace(channels=(*call.channels, ch))
@@ -165,11 +168,30 @@ class Group:
 
         return self._calls.update(change)
 
-    def _end(self, key: Any, promise: Goroutine[Any]) -> _Call:
-        """Remove the call from the note, and return it. No caller joins it from now on."""
+    def _error_of(self, key: Any, promise: Goroutine[Any]) -> BaseException | None:
+        """Wait for the call that another caller runs. Return the exception of the call, or None."""
+        promise._join(None)
+        if promise.state != "died":
+            return promise.exception()
+        error = WorkerDied(f"singleflight: the process that ran the call of {key!r} died")
+        call = self._remove(key, promise)
+        if call is not None:  # the first to learn of the death tells the channels
+            self._answer(call, None, error)
+        return error
 
-        def change(calls: _Calls) -> tuple[_Calls, _Call]:
+    def _end(self, key: Any, promise: Goroutine[Any]) -> _Call:
+        """Remove the call that this goroutine runs from the note, and return it."""
+        call = self._remove(key, promise)
+        assert call is not None, "a call is removed by its runner, or after the death of that"
+        return call
+
+    def _remove(self, key: Any, promise: Goroutine[Any]) -> _Call | None:
+        """Remove a call from the note, and return it; None if it has been removed. No caller joins it from now on."""
+
+        def change(calls: _Calls) -> tuple[_Calls, _Call | None]:
             call = calls.find(key, promise)
+            if call is None:
+                return calls, None
             if calls.by_key.get(key) is call:
                 return calls._replace(by_key=_without(calls.by_key, key)), call
             return _Calls(calls.by_key, tuple([c for c in calls.forgotten if c is not call])), call
@@ -218,9 +240,11 @@ class Group:
         frame: FrameType,
     ) -> None:
         promise, is_first = self._join(key, ch)
+        name = getattr(f, "__qualname__", type(f).__qualname__)
         if is_first:
-            name = getattr(f, "__qualname__", type(f).__qualname__)
             spawn_local(self._run_alone, (key, promise, f, args, kwargs), {}, name, origin(frame))
+        else:  # the runner tells the channel, unless its process dies
+            spawn_local(self._error_of, (key, promise), {}, name, origin(frame))
 
     def _run_alone(
         self,

@@ -105,6 +105,14 @@ static bool knew_alone(const struct gp_object *o, const struct gp_dead *d) {
     return gp_get(&o->kind) != GP_KIND_GOROUTINE || gp_outcome_over(o) || never_begins(o) || ran_there(o, d);
 }
 
+/* A promise that the dead one was to keep: whoever waits for it learns of the death. */
+static void break_promise(struct gp_object *o, const struct gp_dead *d) {
+    if (!(gp_get(&o->flags) & GP_OBJ_PROMISE) || !ran_there(o, d) || !gp_repair_lock(o)) return;
+    gp_release(&o->state, GP_G_DEAD); /* COMMIT */
+    gp_repair_settle(o);
+    gp_repair_unlock(o);
+}
+
 static void forget_holder(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
     const struct gp_dead *d = arg;
     (void)bytes;
@@ -119,6 +127,7 @@ static void forget_holder(struct gp_block *b, bool object, uint64_t bytes, void 
     bool held = gp_get(&o->holders[d->proc / 64]) & bit;
     if (held) atomic_fetch_and(&o->holders[d->proc / 64], ~bit);
     take_back(o, d);
+    if (kind == GP_KIND_GOROUTINE) break_promise(o, d);
     bool alone = knew_alone(o, d);
     if (!gp_unheld(o) || (!alone && (!held || (kind == GP_KIND_GOROUTINE && !gp_outcome_over(o))))) return;
     if (kind == GP_KIND_GOROUTINE && !gp_outcome_over(o)) gp_set(&o->state, GP_G_FAILED);

@@ -342,7 +342,7 @@ static PyObject *task_done(PyObject *module, PyObject *const *args, Py_ssize_t n
 }
 
 /* A promise: a result without a goroutine, set once and read by any number of processes. */
-static PyObject *new_promise(PyObject *type, enum gp_goroutine_state state) {
+static PyObject *new_promise(PyObject *type, enum gp_goroutine_state state, uint32_t proc) {
     if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, &OutcomeType))
         return PyErr_Format(PyExc_TypeError, "a promise is made of a subclass of Outcome");
     Handle *h = (Handle *)handle_new((PyTypeObject *)type, GP_KIND_GOROUTINE);
@@ -358,6 +358,7 @@ static PyObject *new_promise(PyObject *type, enum gp_goroutine_state state) {
     memset(gp_payload(block), 0, sizeof(struct gp_message));
     gp_own(block, GP_TAG(GP_TAG_RESULT, h->ref)); /* it outlives its creator */
     o->task = block;
+    gp_set(&o->proc, proc);
     atomic_fetch_or(&o->flags, GP_OBJ_PROMISE);
     gp_release(&o->state, state);
     return (PyObject *)h;
@@ -365,12 +366,17 @@ static PyObject *new_promise(PyObject *type, enum gp_goroutine_state state) {
 
 static PyObject *promise_new(PyObject *module, PyObject *type) {
     (void)module;
-    return new_promise(type, GP_G_RUNNING);
+    return new_promise(type, GP_G_RUNNING, 0);
+}
+
+static PyObject *promise_here(PyObject *module, PyObject *type) {
+    (void)module;
+    return new_promise(type, GP_G_RUNNING, gp.proc + 1);
 }
 
 static PyObject *promise_queued(PyObject *module, PyObject *type) {
     (void)module;
-    return new_promise(type, GP_G_QUEUED);
+    return new_promise(type, GP_G_QUEUED, 0);
 }
 
 static PyObject *promise_claim(PyObject *module, PyObject *promise) {
@@ -450,6 +456,7 @@ PyMethodDef task_functions[] = {
     {"task_cancelled", task_cancelled, METH_O, PyDoc_STR("Has cancel() been called on this goroutine?")},
     {"task_done", (PyCFunction)(void (*)(void))task_done, METH_FASTCALL, PyDoc_STR("Store an outcome; False: nobody holds a handle. Quiet: no panic if it is never read.")},
     {"promise_new", promise_new, METH_O, PyDoc_STR("A result without a goroutine.")},
+    {"promise_here", promise_here, METH_O, PyDoc_STR("A promise that this process is to keep: it dies with it.")},
     {"promise_queued", promise_queued, METH_O, PyDoc_STR("A promise that nobody has claimed.")},
     {"promise_claim", promise_claim, METH_O, PyDoc_STR("Claim a queued promise; False: somebody has, or it has an outcome.")},
     {"promise_break", promise_break, METH_O, PyDoc_STR("End a promise without a value, as a death does; False: it has an outcome.")},
