@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,15 @@ def test_another_user_gets_another_zygote(run: Run, install: Any) -> None:
 
 
 @pytest.mark.parametrize("change", ["os.setsid()", "os.setpgid(0, 0)"])
-def test_another_session_or_group_gets_another_zygote(run: Run, install: Any, change: str) -> None:
-    text = script("", f"{change}\nprint(go.on(1)(os.getpgrp).result() == os.getpid())")
-    assert ok(run(text, env=install(), start_new_session=False)) == "True\n"
+def test_another_session_or_group_gets_another_zygote(
+    run: Run, install: Any, tmp_path: Path, change: str
+) -> None:
+    """The program is not the first of its session, which can have no other. Its group is not that of the tests: where a
+    process of this is stopped, the end of a child in it, whose parent has left it, hangs all of it up."""
+    inner = tmp_path / "inner.py"
+    inner.write_text(
+        textwrap.dedent(script("", f"{change}\nprint(go.on(1)(os.getpgrp).result() == os.getpid())"))
+    )
+    command = ["-m", "goproc", "run", str(inner), "--procs", "1"]
+    text = f"import subprocess, sys\nsys.exit(subprocess.run([sys.executable, *{command}]).returncode)"
+    assert ok(run(text, env=install(), how="python")) == "True\n"
