@@ -25,6 +25,7 @@
 #include "chan/chan.h"
 #include "mem/pages.h"
 #include "proc/proc.h"
+#include "proc/repair.h"
 
 #define LOOK_NS 20000000L
 #define MOST 65536u
@@ -72,6 +73,10 @@ static bool journal_has(uint32_t proc, gp_ref line) {
 static void check_lock(_Atomic uint32_t *word, gp_ref line) {
     uint32_t owner = gp_acquire(word);
     if ((owner & ~GP_LOCK_WAITERS) == 0) return;
+    if ((owner & ~GP_LOCK_WAITERS) == GP_CORONER_WORD) { /* during a repair */
+        suspect("I11: the coroner does not release a lock", (uint64_t)((char *)word - gp.base), owner);
+        return;
+    }
     uint32_t proc = (owner & 0x3ff) - 1;
     if (proc >= gp.nprocs) {
         report("I1: a lock has no owner", (uint64_t)((char *)word - gp.base), owner);
