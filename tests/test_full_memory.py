@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import signal
 from collections.abc import Iterator
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from peek import until, until_waiting
 from programs import Run
 
 import goproc
-from goproc import Cancelled, Group, OutOfSharedMemory, chan, context, go, sync
+from goproc import Cancelled, Group, OutOfSharedMemory, chan, context, go, sleep, sync
 from goproc.shm import _core
 
 ON_BOTH = pytest.mark.parametrize("proc", [0, 1])
@@ -202,6 +204,41 @@ def test_the_figure_is_what_can_be_had(full: Full) -> None:
     with pytest.raises(OutOfSharedMemory, match="0 of 16777216 are free"):
         full.box.send(b"x" * 1_000_000)
     full.drain()
+
+
+class Ring:
+    """Holds itself and a channel: garbage that only Python's collector finds."""
+
+    def __init__(self, box: Any) -> None:
+        self.box, self.ring = box, self
+
+
+def ring(c: Any, ready: Any, drop: Any) -> None:
+    gc.disable()
+    kept = Ring(c)
+    ready.send(fill(c, (1000, 57)))  # in messages too small for a search
+    drop.recv()
+    del kept, c
+    ready.send(0)
+
+
+def test_garbage_made_after_an_error_is_found_at_once(full: Full) -> None:
+    """A search that found nothing delays no later one that would find garbage, here and in other processes."""
+    for proc in (1, 0):
+        ready, drop = chan(), chan()
+        g = go.on(proc)(ring, chan(1 << 16), ready, drop)
+        assert ready.recv() > 0
+        began = monotonic()
+        with pytest.raises(OutOfSharedMemory):
+            full.box.send(b"x" * (4 << 20))
+        took = monotonic() - began
+        drop.send(None)
+        ready.recv()
+        sleep(took)  # the rest after a search is no longer than the search
+        full.box.send(b"x" * (4 << 20))
+        full.drain()
+        g.result(20)
+        go.on(proc)(gc.enable).result(20)
 
 
 FILL = """

@@ -22,7 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from greenlet import getcurrent
 
-from goproc import _deaths, _dump, _goroutine, _life, _logs_host, _setup, _spawn, errors
+from goproc import _deaths, _dump, _garbage, _goroutine, _life, _logs_host, _setup, _spawn, errors
 from goproc._pickling import homes, store
 from goproc._proc import (
     early,
@@ -182,6 +182,7 @@ class _Runtime:
         left = scheduler.stop()
         store.disconnect()
         _goroutine.forget()
+        _garbage.forget()
         _spawn.forget()
         _core.detach()
         return left

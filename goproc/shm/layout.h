@@ -26,7 +26,7 @@
 #include <stdint.h>
 
 #define GP_MAGIC 0x31636f72706f67ULL /* "goproc1" */
-#define GP_ABI 9u                    /* raised with every change of this file */
+#define GP_ABI 10u                   /* raised with every change of this file */
 #define GP_LINE 64u
 #define GP_MAX_PROCS 256u
 #define GP_OBSERVER GP_MAX_PROCS     /* in place of a proc's number: a command that looks at the segment from outside */
@@ -390,7 +390,7 @@ struct gp_proc {
     _Atomic uint64_t committed;  /* bytes of its arena and partition backed by memory */
     _Atomic uint64_t threads;    /* changes << 32 | plain threads blocked for ever in an operation; any proc writes */
     _Atomic uint32_t foreign;    /* Python threads beside the scheduler's, when it or one of them last blocked */
-    uint32_t pad2;
+    _Atomic uint32_t searched;   /* the latest header.full for which it has looked for garbage */
     /* threads.c: all threads beside the scheduler's sleep for as long as `act` and `threads` have these values */
     _Atomic uint64_t asleep_act, asleep_threads;
     uint32_t pad3[2];

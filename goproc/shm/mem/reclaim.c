@@ -30,6 +30,7 @@ static long barrier(int command) { return syscall(SYS_membarrier, command, 0, 0)
 
 void gp_reclaim_attach(void) {
     gp_set(&gp.my->fenced, barrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED) == 0);
+    gp_set(&gp.my->searched, gp_get(&gp.head->full)); /* a new process has no garbage */
 }
 
 /* ---- what is free */

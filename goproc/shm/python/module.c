@@ -325,6 +325,28 @@ static PyObject *core_full(PyObject *module, PyObject *tell) {
     return PyLong_FromUnsignedLong(count);
 }
 
+/* This process has looked for garbage because of a request, the number that core_full() returned. */
+static PyObject *core_searched(PyObject *module, PyObject *request) {
+    (void)module;
+    unsigned long count = PyLong_AsUnsignedLong(request);
+    if (PyErr_Occurred()) return NULL;
+    if (gp.base) gp_release(&gp.my->searched, (uint32_t)count);
+    Py_RETURN_NONE;
+}
+
+/* True if each other process that runs has looked for garbage because of this request or of a later one. */
+static PyObject *core_all_searched(PyObject *module, PyObject *request) {
+    (void)module;
+    unsigned long count = PyLong_AsUnsignedLong(request);
+    if (PyErr_Occurred()) return NULL;
+    for (uint32_t p = 0; gp.base && p < gp.nprocs; p++) {
+        struct gp_proc *other = gp_proc_at(p);
+        if (p == gp.proc || gp_get(&other->state) != GP_P_LIVE) continue;
+        if ((int32_t)(gp_acquire(&other->searched) - (uint32_t)count) < 0) Py_RETURN_FALSE;
+    }
+    Py_RETURN_TRUE;
+}
+
 static PyObject *core_collect(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
@@ -451,6 +473,8 @@ static PyMethodDef functions[] = {
     {"census", core_census, METH_NOARGS, PyDoc_STR("Live blocks, objects and bytes of the segment, and counters.")},
     {"memory_use", core_memory_use, METH_NOARGS, PyDoc_STR("The part of the memory limit that is taken, from 0 to 1.")},
     {"full", core_full, METH_O, PyDoc_STR("How often a process had no memory left. True: once more; have the others look for garbage.")},
+    {"searched", core_searched, METH_O, PyDoc_STR("This process has looked for garbage because of that request.")},
+    {"all_searched", core_all_searched, METH_O, PyDoc_STR("True if the other processes have looked for garbage because of that request.")},
     {"collect", core_collect, METH_NOARGS, PyDoc_STR("Free shared objects that nobody refers to; return how many.")},
     {"reference", buffers_reference, METH_O,
      PyDoc_STR("reference($module, memory, /)\n--\n\nWhat stands in a message for large memory that is in shared memory already; None if it is not, or has changed.")},
