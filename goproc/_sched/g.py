@@ -1,4 +1,4 @@
-"""G, the scheduler's record of a goroutine: as `g` in Go's runtime."""
+"""G, the scheduler's record of a goroutine; Go's runtime calls its own `g`, too."""
 
 from __future__ import annotations
 
@@ -42,41 +42,42 @@ class G:
     )
 
     def __init__(self, id: int, name: str, entry: Callable[[G], None] | None = None) -> None:
-        self.id = id  # main is 1
-        self.name = name  # of go.opts(), else of its function
-        self.entry = entry  # run at its first turn
+        self.id = id  # main has 1
+        self.name = name  # the name given to go.opts(), else the function's
+        self.entry = entry  # the function of its first turn
         self.greenlet: Any = None  # None until its first turn
-        self.context: Context | None = None  # its contextvars
+        self.context: Context | None = None  # the contextvars of the goroutine
         self.labels: dict[str, str] | None = None  # shown by dumps and panics beside the name
         # -- how it waits
-        self.parked = False  # it waits, and nothing has made it ready yet
-        self.gave = False  # it has blocked, yielded, or offered its turn since it began
-        self.told = False  # the operation it waited for made it ready, not a timeout or an interrupt
-        self.ticket = 0  # counts its parks, so that the timer of an earlier one is recognised as stale
-        self.reason = ""  # of its wait, in Go's words
+        self.parked = False  # True while it waits and nothing has made it ready
+        self.gave = False  # True once it has blocked, yielded, or offered its turn
+        self.told = False  # True if the operation it waited for made it ready, not a timeout or an interrupt
+        self.ticket = 0  # counts its parks, so that the timer of an earlier park is recognised as stale
+        self.reason = ""  # the reason of its wait, in Go's words
         self.waits_on: object = None  # the channel or other handle of its wait
         self.since = 0.0  # the monotonic time at which it parked last
         # -- how its waits end
         self.interrupt: BaseException | None = None  # raised at its next blocking point
-        self.cancelled = False  # cancel() has reached it
+        self.cancelled = False  # True once cancel() has reached it
         self.deadline: float | None = None  # from this time on, operations that block raise DeadlineExceeded
         self.shielded = 0  # while positive, no interrupt reaches it
         self.depth = (
-            0  # of shields in which the deadline was set; in a further one the deadline does not count
+            # the number of shields in which the deadline was set; inside a further shield the deadline does not count
+            0
         )
         # -- what it is in shared memory, each a ref
-        self.object = 0  # its outcome; 0 for main, unless its handle was asked for
-        self.task = 0  # its task, kept until it ends
-        self.site = 0  # the place where it was created
+        self.object = 0  # the ref of its outcome; 0 for main, unless the program has asked for main's handle
+        self.task = 0  # the ref of its task, kept until it ends
+        self.site = 0  # the ref of the place where it was created
         self.parent = 0  # the id of its creator
         # -- what it runs
-        self.call: Any = None  # until its first turn
-        self.function: Any = None  # from its first turn on, if the function came in a message
+        self.call: Any = None  # its call, until its first turn
+        self.function: Any = None  # its function, from the first turn on, if the function came in a message
         self.private: dict[str, Any] | None = (
             None  # the globals of its function alone, if they came in its message
         )
-        self.whole = False  # its slices do not end: it makes the calls of a map
+        self.whole = False  # True if no slice of it ends: it makes the calls of a map
 
     def limit(self) -> float | None:
-        """The deadline that counts where it is now."""
+        """Return the deadline that counts inside the present shields."""
         return self.deadline if self.shielded <= self.depth else None

@@ -1,6 +1,6 @@
-"""The greenlets that goroutines run on: where new ones come from, and where those go that are done.
+"""The greenlets that goroutines run on: making, keeping and ending them.
 
-A finished greenlet is kept and runs further goroutines: creating one and its C stack costs more than what most
+A finished greenlet is kept and runs further goroutines: making a greenlet and its C stack costs more than most
 goroutines do.
 """
 
@@ -22,17 +22,19 @@ if TYPE_CHECKING:
     from goproc._sched.g import G
 
 KEPT = 256  # greenlets that wait for further goroutines
-# Greenlets that end, 50 MB of saved stacks: then it pays to give them back to the system.
+# The number of ended greenlets, 50 MB of saved stacks, from which on it pays to give their memory back to the system.
 _TRIM_AFTER = 16_384
 
 spare: list[Any] = []  # done with their goroutines, and kept
-root: Any = None  # the greenlet of main, or of the scheduler of a worker: the parent of all
+# The greenlet of main, or of the scheduler of a worker; the parent of all others
+root: Any = None
 _breeder: Any = None
-_youngest: Any = None  # the breeder started it last, and refers to it until it starts another: it never ends
-# A dead greenlet, which hands every switch on to its parent: a spare one that switches through it refers to no greenlet that
-# may end meanwhile.
+# The greenlet that the breeder started last; the breeder refers to it until the next one, so that it never ends
+_youngest: Any = None
+# A dead greenlet, which hands every switch on to its parent. A spare greenlet that switches through it refers to no
+# greenlet that may end meanwhile.
 _door: Any = None
-_to_trim = 0  # greenlets that ended since malloc gave their memory back
+_to_trim = 0  # greenlets that have ended since malloc gave their memory back
 _ended: weakref.ref[Any] | None = None  # the greenlet that ended last
 
 
@@ -40,7 +42,7 @@ def start(body: Callable[[], None]) -> Any:
     """Begin with the calling greenlet as the root.
 
     Args:
-        body: of every goroutine's greenlet.
+        body: the function that every goroutine's greenlet runs.
 
     Returns:
         The door.
@@ -57,7 +59,7 @@ def start(body: Callable[[], None]) -> Any:
 
 
 def stop() -> list[Any]:
-    """Forget the greenlets that no goroutine has; return them."""
+    """Forget the greenlets that have no goroutine; return them."""
     global _youngest
     left = [*spare, _breeder]
     spare.clear()
@@ -66,7 +68,7 @@ def stop() -> list[Any]:
 
 
 def for_goroutine(g: G) -> Any:
-    """Return what to switch to for the first turn of a goroutine."""
+    """Return the greenlet to switch to for the first turn of a goroutine."""
     if not spare:
         return _breeder
     g.greenlet = spare.pop()
@@ -74,10 +76,10 @@ def for_goroutine(g: G) -> Any:
 
 
 def _breed(run: Callable[[], None]) -> None:
-    """The body of the one greenlet that starts others.
+    """The body of the breeder, the one greenlet that starts others.
 
-    A greenlet begins with the recursion depth of the one that starts it. Goroutines which block start others; started
-    from there each would stand on all its predecessors, and the two hundredth would not have a frame left.
+    A greenlet begins with the recursion depth of its starter. Goroutines that block start others. If each were the
+    starter of the next, the depths would add up, and the two hundredth goroutine would not have a frame left.
     """
     global _youngest
     root.switch()
@@ -88,7 +90,7 @@ def _breed(run: Callable[[], None]) -> None:
 
 
 def _nothing() -> None:
-    """The body of the greenlet that is dead from the first."""
+    """The body of the dead greenlet."""
 
 
 def may_end(mine: greenlet) -> bool:
@@ -97,16 +99,16 @@ def may_end(mine: greenlet) -> bool:
 
 
 def end_into(mine: greenlet, g: G) -> None:
-    """Have the greenlet of a goroutine go on when `mine` ends, which the caller is about to do.
+    """Have the greenlet of a goroutine go on when `mine` ends, right after this call.
 
-    A greenlet that ends continues its parent. A dead one would keep that parent, which may die in its turn: whoever
-    refers to the first of such a chain keeps all of it, and freeing the chain recurses once for each. So the parent of
-    the one that ended before is the root again.
+    A greenlet that ends continues its parent. A dead greenlet keeps its parent, which may die in its turn: a
+    reference to the first of such a chain keeps the whole chain, and freeing the chain recurses once for each
+    greenlet. So the parent of the greenlet that ended before is set to the root again.
     """
     global _ended, _to_trim
     _to_trim += 1
     before = _ended() if _ended is not None else None
-    if before is not None:  # anybody still refers to it
+    if before is not None:  # something still refers to that greenlet
         before.parent = root
     if _door.parent is mine:
         _door.parent = root

@@ -1,12 +1,12 @@
 """Event loops of asyncio in goroutines: each goroutine has a running loop of its own, or none.
 
-asyncio keeps for each thread which loop runs, and all goroutines of a process share a thread. A goroutine that blocks
-within a coroutine takes the state of asyncio with it: the scheduler puts it aside before others run, and back after.
-Goroutines without a loop pay nothing for that: the function by which a loop says that it runs is replaced by one that
-tells the scheduler as well.
+asyncio keeps the running loop of each thread, and all goroutines of a process share a thread. A goroutine that blocks
+within a coroutine takes the state of asyncio with it: the scheduler puts the state aside before others run, and back
+after. Goroutines without a loop pay nothing for that. The function by which a loop says that it runs is replaced by
+one that tells the scheduler as well.
 
-A loop that has nothing to do waits for its descriptors and timers. Other goroutines of the process get a turn every
-SLICE meanwhile, and cancel() and Ctrl-C are noticed. (A loop of uvloop keeps the process while it waits.)
+A loop that has nothing to do waits for its descriptors and timers. Meanwhile other goroutines of the process get a
+turn every SLICE, and the loop notices cancel() and Ctrl-C. (A loop of uvloop keeps the process while it waits.)
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SLICE = 0.01  # seconds; as in slices.py
-_original: Callable[[Any], None] | None = None  # asyncio's own _set_running_loop, once it is replaced
+_original: Callable[[Any], None] | None = None  # asyncio's own _set_running_loop, once that is replaced
 
 
 # -- noticing loops ------------------------------------------------------------------------------------------
@@ -51,7 +51,8 @@ def watch() -> bool:
 
 
 class _Finder:
-    """Finds no module, but is asked for each one that is imported after asyncio.events, such as those that keep its functions."""
+    """A finder that finds no module. The import system asks it for modules that are imported after asyncio.events,
+    such as those that keep functions of asyncio.events."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         if _original is None:
@@ -82,12 +83,12 @@ def _replace(events: Any) -> None:
     if hasattr(asyncio, "_set_running_loop"):
         asyncio._set_running_loop = _set_running_loop
     uvloop: Any = sys.modules.get("uvloop")
-    if hasattr(uvloop, "Loop"):  # else it is being imported, and will find the new function
+    if hasattr(uvloop, "Loop"):  # else uvloop is being imported, and will find the new function
         _replace_run(uvloop.Loop)
 
 
 def _replace_run(kind: Any) -> None:
-    """Notice the loops of a class that has kept asyncio's own function."""
+    """Notice the loops of a class that has kept asyncio's own _set_running_loop."""
     original = kind.run_forever
 
     def run_forever(self: Any) -> None:
@@ -115,12 +116,12 @@ class _Waits:
 
     def __init__(self, select: Callable[[float | None], Any], ready: Any) -> None:
         self._select = select
-        # The loop's callbacks: a signal's handler may add one, as that of a notebook's kernel does.
+        # The loop's callbacks: a signal's handler may add one, as in a notebook's kernel.
         self._ready = ready
-        self._given = 0.0  # when others had their turn last
+        self._given = 0.0  # the time at which others had their turn last
 
     def __call__(self, timeout: float | None = None) -> Any:
-        """Return the events of select(), having let others run while there was none."""
+        """Return the events of select(); let other goroutines run while there is none."""
         if get_ident() != scheduler.thread or scheduler.scheduling or not _core.attached():
             return self._select(timeout)
         until = inf if timeout is None else monotonic() + timeout
@@ -134,7 +135,7 @@ class _Waits:
                 scheduler.give_turn()
             scheduler.meet_interrupt()
             if not _core.attached():
-                # The runtime has ended by itself; its operations tell those who wait for them.
+                # The runtime has ended by itself: its operations tell the tasks that wait for them.
                 return events if events or self._ready else self._select(timeout)
             if events or self._ready or monotonic() >= until:
                 return events
@@ -151,13 +152,13 @@ def _share_waits(loop: Any) -> None:
 
 
 class State(NamedTuple):
-    """The state that asyncio, and Python for it, keep for a thread."""
+    """The state that asyncio, and Python for asyncio, keep for a thread."""
 
     running: Any  # the loop that runs
-    task: Any  # the one it runs now
-    chosen: dict[str, Any]  # attributes of the event loop policy: the loop of set_event_loop()
-    hooks: Any  # for asynchronous generators
-    depth: int  # of the origins of coroutines, in debug mode
+    task: Any  # the task that `running` runs now
+    chosen: dict[str, Any]  # attributes of the event loop policy, such as the loop of set_event_loop()
+    hooks: Any  # the hooks for asynchronous generators
+    depth: int  # the depth to which debug mode tracks the origins of coroutines
     wakeup: int | None  # the descriptor of set_wakeup_fd(); None in a thread that has no signals
 
 
@@ -178,7 +179,7 @@ def state() -> State:
 
 
 def leave() -> None:
-    """Make the state that of a goroutine which has no loop."""
+    """Give the thread the state of a goroutine without a loop."""
     running = sys.modules["asyncio.events"]._get_running_loop()
     if running is not None and sys.modules["asyncio.tasks"].current_task(running) is not None:
         _set_task(running, None)
@@ -186,9 +187,10 @@ def leave() -> None:
 
 
 def _wakeup_fd(kind: type) -> int | None:
-    """Return the wake-up descriptor, and take it away if a loop of this kind does not stand the one of another loop.
+    """Return the wake-up descriptor. Take it away first if a loop of this kind does not tolerate another loop's
+    descriptor.
 
-    uvloop puts the descriptor that it has found back at its end, when the other loop may be closed. A loop of asyncio
+    uvloop restores the descriptor at its end, when the loop that owns the descriptor may be closed. A loop of asyncio
     keeps its own meanwhile, as it learns of signals in no other way.
     """
     try:
@@ -201,7 +203,7 @@ def _wakeup_fd(kind: type) -> int | None:
 
 
 def enter(state: State) -> None:
-    """Make the state that of the goroutine which runs now."""
+    """Give the thread the state of the goroutine that runs now."""
     _set(state)
     if state.task is not None:
         _set_task(state.running, state.task)
@@ -218,12 +220,12 @@ def _set(state: State) -> None:
     if state.wakeup is not None:
         try:
             signal.set_wakeup_fd(state.wakeup, warn_on_full_buffer=False)
-        except (ValueError, OSError):  # the loop has closed it
+        except (ValueError, OSError):  # the loop has closed the descriptor
             pass
 
 
 def _set_task(loop: Any, task: Any) -> None:
-    """From 3.12 on a loop can be told which task it runs; before, nobody else can be mistaken for it."""
+    """Tell the loop which task it runs. Python 3.11 needs no call: asyncio finds the task by its loop."""
     swap = getattr(sys.modules["asyncio.tasks"], "_swap_current_task", None)
     if swap is not None:
         swap(loop, task)

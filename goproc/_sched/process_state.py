@@ -1,11 +1,12 @@
 """State of the process that goroutines may change for a while: streams, warnings filters, folder, random numbers.
 
 At the end of a time slice the scheduler lets another goroutine of the process run. A goroutine that has redirected
-``sys.stdout`` or seeded ``random`` would find the state of the other one when its turn comes again. So the scheduler
-compares the state with the one it noted before the turn, and does not end the slice of a goroutine that has changed it.
+``sys.stdout`` or seeded ``random`` would find the other goroutine's state when its turn comes again. So the scheduler
+compares the state with the state noted before the turn. It does not end the slice of a goroutine that has changed the
+state.
 
-State of contextvars (the decimal context, ``np.errstate``) belongs to each goroutine and does not count. Nor does what
-costs too much to compare: one comparison takes about 10 us, and 6 us more where pandas is loaded.
+Contextvars (the decimal context, ``np.errstate``) belong to each goroutine and do not count. State that costs too
+much to compare does not count either: one comparison takes about 10 us, and 6 us more where pandas is loaded.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from goproc.shm import _core
 
 
 class ProcessState(NamedTuple):
-    """One reading. Two readings are equal if nothing has changed between them, or all was put back."""
+    """One reading. Two readings are equal if nothing has changed between them, or every change was undone."""
 
     streams: tuple[int, int, int]
     warnings: tuple[int, int, int]
@@ -32,9 +33,9 @@ class ProcessState(NamedTuple):
 
 
 def read() -> ProcessState:
-    """Return the present state. The state of a module counts only where the module is loaded.
+    """Return the present state. A module counts only if the module is loaded.
 
-    Nothing here lets go of the GIL: see _core.folder().
+    No step here lets go of the GIL: see _core.folder().
     """
     modules = sys.modules
     return ProcessState(
@@ -55,7 +56,8 @@ def _random(module: Any) -> object:
 
 
 def _numpy(module: Any) -> object:
-    """The state of NumPy's global generator: 2.5 KB at an address that NumPy gives, if the generator is the usual one."""
+    """Return the state of NumPy's global generator, 2.5 KB at an address that NumPy gives, if it is the usual
+    generator."""
     generator = getattr(getattr(module, "_rand", None), "_bit_generator", None)
     if generator is None:
         return None

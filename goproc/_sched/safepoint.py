@@ -1,10 +1,10 @@
-"""Where a goroutine may be left between two bytecodes, at the end of its time slice, and where Ctrl-C may be raised.
+"""The points between two bytecodes at which a goroutine may be left when its slice ends, or Ctrl-C may be raised.
 
-A goroutine that is left in a library may hold a lock that belongs to the whole thread (logging's, the import system's),
-and the next one would walk through it, or stop on it for ever. So not where any module on its stack knows locks; most of
-what computes knows none (json, csv, re, statistics, NumPy). Not within goproc itself either, nor in what goproc called,
-or while a message is pickled. A native lock of the program's own may be held: who then blocks on it is interrupted in
-turn, and the holder goes on.
+A goroutine that is left inside a library may hold a lock that belongs to the whole thread (logging's, the import
+system's): the next goroutine would walk through the lock, or wait for it for ever. So a goroutine is not left while a
+module on its stack knows locks. Most modules that compute know none (json, csv, re, statistics, NumPy). Nor is it
+left within goproc, in functions that goproc calls, or while a message is pickled. The program's own code may hold a
+native lock: a goroutine that blocks on the lock is interrupted in turn, and the holder goes on.
 """
 
 from __future__ import annotations
@@ -24,20 +24,21 @@ if TYPE_CHECKING:
 _LIBRARY = os.path.dirname(os.__file__) + os.sep
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
-_OWN = {"scheduler": "scheduler", "tool": "tool"}  # by the marks of _frames.py
+_OWN = {"scheduler": "scheduler", "tool": "tool"}  # kinds by the marks of _frames.py
 
-# By file name: "user", "goproc", "tool" (of goproc), "scheduler", "library", or "lockless": a library that knows no locks
+# The kind of each file: "user", "goproc", "tool" (of goproc), "scheduler", "library", or "lockless", a library
+# without locks
 _kinds: dict[str, str] = {}
 
 
 def is_safepoint(frame: FrameType | None, bottom: CodeType) -> bool:
-    """Tell whether a goroutine may be left where it is: in the program's own code, or in a lockless library it called.
+    """Return True if a goroutine may be left at `frame`: in the program's code, or in a lockless library under it.
 
     Args:
         frame: the innermost one.
-        bottom: what every goroutine's stack begins with; main's has none.
+        bottom: the frame at the bottom of every goroutine's stack; main's stack has none.
     """
-    innermost = True  # but for lockless libraries
+    innermost = True  # frames of lockless libraries do not count
     while frame is not None:
         code = frame.f_code
         if code is bottom:
@@ -52,9 +53,9 @@ def is_safepoint(frame: FrameType | None, bottom: CodeType) -> bool:
 
 
 def may_raise(frame: FrameType | None) -> bool:
-    """Tell whether a signal's handler may raise where it is: in code of the program, or in a library that it called.
+    """Return True if a signal's handler may raise at `frame`: in the program's code, or in a library under it.
 
-    Not in goproc's own, which would lose count of what it has begun, nor in a library that goproc called.
+    goproc's own code would lose count of its steps, and so would goproc's caller be in a library that goproc calls.
     """
     while frame is not None:
         kind = _kinds.get(frame.f_code.co_filename) or _kind(frame)
@@ -72,7 +73,7 @@ def _kind(frame: FrameType) -> str:
         kind = _OWN.get(_frames.mark(frame), "goproc")
     elif name.startswith((_LIBRARY, "<frozen ")) or any(part in name for part in _INSTALLED):
         if getattr(frame.f_globals.get("__spec__"), "_initializing", False):
-            return "library"  # it may still import some
+            return "library"  # the module may still import a module with locks
         kind = "library" if any(map(_is_lock, list(frame.f_globals.values()))) else "lockless"
     else:
         kind = "user"
@@ -81,7 +82,7 @@ def _kind(frame: FrameType) -> str:
 
 
 def _is_lock(value: Any) -> bool:
-    """True for a lock, and for an object of the modules that make locks."""
+    """Return True for a lock, and for an object of the modules that make locks."""
     if value is threading or value is _thread:
         return True
     if not isinstance(value, (type, FunctionType, BuiltinFunctionType)):

@@ -1,10 +1,10 @@
 """The scheduler: one per process, on greenlets, on one thread.
 
-A goroutine that has to wait parks: it is left out of the run queue, and its greenlet switches straight to the next
-ready one. There is no hub greenlet: whoever parks looks for work itself, and sleeps in the core when there is none,
-so that a goroutine which is alone in its process blocks and goes on without a single switch.
+A goroutine that has to wait parks: it leaves the run queue, and its greenlet switches straight to the next ready one.
+There is no hub greenlet. A goroutine that parks looks for work itself, and sleeps in the core when there is none. So
+a goroutine which is alone in its process blocks and goes on without a single switch.
 
-What can be run, in order of a look around:
+The scheduler looks for work in this order:
 
 - goroutines told through the process's inbox (a channel operation of any process completed theirs);
 - goroutines whose sleep or timeout is over;
@@ -12,9 +12,9 @@ What can be run, in order of a look around:
 - a goroutine whose time slice ended (slices.py);
 - an unstarted goroutine: a task of this process, else one stolen from another.
 
-A goroutine of `go.local` belongs to its process and is in the run queue from the first. While a goroutine waits that was
-preempted at the end of its slice and has never given its turn away, no task begins: a goroutine that never blocks runs to
-its end first. The host beside workers takes no tasks but those that `go.on(0)` has put there.
+A goroutine of `go.local` belongs to its process and is in the run queue from the first. No task begins while a
+goroutine waits that was preempted at the end of its slice and has never given its turn away: a goroutine that never
+blocks runs to its end first. The host beside workers takes no tasks but those that `go.on(0)` has put there.
 
 A started goroutine never leaves its process.
 """
@@ -55,14 +55,15 @@ _HELD_NAP = 0.005  # seconds
 runq: deque[G] = deque()  # ready goroutines, and those of go.local that have not started
 # Goroutines that wait since their slice ended, with their tickets of that moment.
 preempted: dict[G, int] = {}
-_unfinished = 0  # of those, the ones that have never given their turn away: no task begins before they end
+# The preempted goroutines that have never given their turn away: no task begins before they end
+_unfinished = 0
 main = G(1, "main")
 current: G = main
-# By ref of the outcome: goroutines of this process that have started and not ended, and those of go.local.
+# Goroutines of this process that have started and not ended, and those of go.local, by the ref of their outcome.
 started: dict[int, G] = {}
-thread = 0  # the ident of the one that runs goroutines
+thread = 0  # the ident of the thread that runs goroutines
 idling = False  # inside _core.idle: no Python code of any goroutine runs
-# From a goroutine's last step before it lets others run until the first step of the one that runs.
+# True from a goroutine's last step before it lets others run until the first step of the next one.
 scheduling = False
 held_until = 0.0  # no task begins before this time: Ctrl-C has come
 looping = False  # an event loop of asyncio runs in the running goroutine: see loops.py
@@ -76,12 +77,13 @@ on_dump: Callable[[FrameType | None], object] | None = None
 on_deadlock: Callable[[], object] | None = None  # called when all goroutines of all processes are asleep
 # Ends a child that a goroutine has forked; set in such a child alone.
 end_child: Callable[[BaseException | None], object] | None = None
-# Called before the process sleeps until a time, or None; returns the time to use.
+# Called before the process sleeps, with the time until which it sleeps, or None; returns the time to use.
 on_idle: Callable[[float | None], float | None] | None = None
 on_retire: Callable[[], None] | None = None  # called to end a worker that is to be replaced
 on_nudge: list[Callable[[], None]] = []  # called when another process has asked this one to look around
 
-# Popped from the run queue and not yet switched to: a handler that raises meanwhile puts it back. Later, the one that runs.
+# The goroutine popped from the run queue and not yet switched to: if a handler raises meanwhile, _put_back() queues
+# the goroutine again. After the switch: the running goroutine.
 _taken: G | None = None
 _claimed: list[Any] = []  # a task taken from the core, then the G made of it, on its way to run
 _turn = 0
@@ -100,7 +102,7 @@ def start(make: Callable[[Any], G], name: str, leave: Callable[[], None] | None 
     Args:
         make: turns a task claimed from the core into a G.
         name: of the goroutine that runs now.
-        leave: ends the process once the runtime has stopped; None where the caller of stop() goes on (the host).
+        leave: ends the process once the runtime has stopped; None in the host, where the caller of stop() goes on.
     """
     global main, current, scheduling, looping, clock, thread, _door, _make, _leave, _newest, _taken
     from goproc._sched import loops
@@ -145,7 +147,7 @@ def run_worker() -> None:
     global scheduling
     while True:
         scheduling = True
-        # It is the scheduler itself, not a goroutine: only a signal's handler makes it ready.
+        # `current` is the scheduler itself, not a goroutine: only a signal's handler makes it ready.
         current.parked = True
         schedule()
 
@@ -155,14 +157,14 @@ class _Left(BaseException):
 
 
 def leave_thread() -> None:
-    """`leave` of run_thread(): back to where it began; other greenlets stay where they are."""
+    """The `leave` of run_thread(): switch back to the caller of run_thread(); other greenlets stay where they are."""
     if getcurrent() is greenlets.root:
         raise _Left
     greenlets.root.switch()
 
 
 def in_thread_of_its_own() -> bool:
-    """Do goroutines run in a thread that none of the program's own code has, so that main is another one?"""
+    """True if goroutines run in a thread that runs no code of the program, so that main is another thread."""
     return _leave is leave_thread
 
 
@@ -181,14 +183,16 @@ def run_thread() -> None:
 # -- giving up the processor ---------------------------------------------------------------------------------
 
 
-# A signal's handler can raise at nearly any bytecode, also here, with a goroutine in hand. Nothing may be lost then, and
-# nobody may be in two places: hence the order of steps below, and `_taken` and `_claimed`, which say what is in hand.
+# A signal's handler can raise at nearly any bytecode, also here, with a goroutine in hand. No goroutine may be lost
+# then, and none may be in two places. Hence the order of the steps below; `_taken` and `_claimed` name the goroutine
+# in hand.
 
 
 def schedule(ready: bool = False) -> None:
-    """Run others until the current goroutine has its turn again: it has parked, or is `ready` and queues itself.
+    """Run other goroutines until the current one has its turn again.
 
-    The caller has said that it is `scheduling`, before its first step.
+    The current goroutine has parked, or is `ready` and is queued here. The caller has set `scheduling` before its
+    first step.
     """
     global current, scheduling
     if looping:
@@ -205,7 +209,7 @@ def schedule(ready: bool = False) -> None:
         if g is not me:
             current = g
             (g.greenlet or for_goroutine(g)).switch()
-    except BaseException:  # a signal's handler, or the end of the runtime: `me` runs on
+    except BaseException:  # a signal's handler raised, or the runtime ended: `me` runs on
         me.parked = False
         _put_back(me)
         raise
@@ -215,7 +219,7 @@ def schedule(ready: bool = False) -> None:
 
 
 def _schedule_beside_loop(ready: bool) -> None:
-    """As schedule(), for a goroutine in which an event loop of asyncio runs: the others must not find it."""
+    """As schedule(), for a goroutine in which an event loop of asyncio runs: the loop is put aside while others run."""
     global looping
     from goproc._sched import loops
 
@@ -235,7 +239,7 @@ def _schedule_beside_loop(ready: bool) -> None:
 
 
 def _schedule_timed(ready: bool) -> None:
-    """As schedule(), for a goroutine whose time is limited: while others run, it does not keep the process."""
+    """As schedule(), for a goroutine whose time is limited: the clock stands still while others run."""
     global clock
     mine, clock = clock, None
     assert mine is not None
@@ -248,11 +252,11 @@ def _schedule_timed(ready: bool) -> None:
 
 
 def nested(block: Callable[..., Any], *args: Any) -> Any:
-    """Block although the scheduler is at work: in a signal's handler, or a finalizer that the collector runs.
+    """Block while the scheduler is at work: in a signal's handler, or in a finalizer that the collector runs.
 
-    While the process is idle that is possible. The goroutine that looks for work here has two waits then, and who tells
-    it cannot say for which: the outer one is looked at again afterwards (see _next). Anywhere else the scheduler has
-    somebody in hand.
+    A goroutine can block here only while the process is idle. It has two waits then, and a waker cannot say which one
+    has ended; so _idle() looks at the outer wait again afterwards. Anywhere else the scheduler has a goroutine in
+    hand, and the operation raises RuntimeError.
     """
     global scheduling, idling
     g = current
@@ -272,7 +276,7 @@ def nested(block: Callable[..., Any], *args: Any) -> Any:
 
 
 def _put_back(me: G | None) -> None:
-    """An exception goes through the scheduler: `me` runs on with it, and what was about to run stays ready."""
+    """Let `me` run on with the exception that goes through the scheduler; queue the goroutine in hand again."""
     global _taken
     if _taken is not None and _taken is not me:
         runq.appendleft(_taken)
@@ -282,22 +286,22 @@ def _put_back(me: G | None) -> None:
 
 
 def run_goroutines() -> None:
-    """The body of every goroutine's greenlet: run one after the other."""
+    """The body of every goroutine's greenlet: run goroutines one after the other."""
     global current, scheduling, _taken
     mine = getcurrent()
-    nobody = None  # looks for work between two of them; a signal's handler may come then, and block
+    nobody = None  # stands for the search between two goroutines: a signal's handler may block then
     while True:
         g = current
         g.greenlet = mine
         scheduling = False
         g.entry(g)  # type: ignore[misc]
         scheduling = True
-        _taken = None  # it has ended: whatever is raised from here on, it does not go on
+        _taken = None  # g has ended: no exception from here on makes it run again
         g.greenlet = g.entry = g.context = None
         if not _core.attached():
             if end_child is not None:
                 end_child(None)
-            return  # the runtime stopped, and whoever stopped it unwinds what is left
+            return  # the runtime stopped; the caller of stop() unwinds the remaining greenlets
         if nobody is None:
             nobody = G(0, "")
             nobody.greenlet = mine
@@ -314,7 +318,7 @@ def run_goroutines() -> None:
             spare.append(mine)
             _door.parent = g.greenlet
             _door.switch()
-        except BaseException:  # it goes to main, the parent of all
+        except BaseException:  # the exception goes to main, the parent of all
             _put_back(None)
             if mine in spare:
                 spare.remove(mine)
@@ -322,7 +326,7 @@ def run_goroutines() -> None:
 
 
 def _next() -> G:
-    """Find the goroutine to run next; sleep until there is one."""
+    """Return the goroutine to run next; sleep until there is one."""
     global _turn, _newest, _taken
     while True:
         flags = _core.drain()
@@ -359,7 +363,7 @@ def _next() -> G:
 
 
 def _retire() -> None:
-    """This worker has nothing to do, and is to be replaced: leave, unless that is not wanted any more."""
+    """Leave this worker, which is to be replaced and has nothing to do, unless the replacement was called off."""
     global retiring
     retiring = False
     if _core.retiring(True) and on_retire is not None:
@@ -389,10 +393,10 @@ def _rested() -> G | None:
 
 
 def _idle() -> None:
-    """Sleep until there may be something to do, or the first timer is due."""
+    """Sleep until work arrives or the first timer is due."""
     global idling
     greenlets.trim()
-    if held_until:  # tasks may wait, so the core would not sleep
+    if held_until:  # held tasks may wait in the ring, and with them the core would not sleep
         _thread_sleep(_HELD_NAP)
         if held_until <= monotonic():
             release()
@@ -407,7 +411,7 @@ def _idle() -> None:
     idling = True
     try:
         _core.idle(until)
-    except BaseException as exc:  # a signal's handler raised: for main, whoever happens to look for work here
+    except BaseException as exc:  # a signal's handler raised: the exception is for main
         interrupt(main, exc)
     finally:
         idling = False
@@ -418,7 +422,7 @@ def _idle() -> None:
 
 
 def poll() -> None:
-    """Put into the run queue what has become ready."""
+    """Put the goroutines that have become ready into the run queue."""
     flags = _core.drain()
     if flags or heap:
         _attend(flags)
@@ -429,7 +433,7 @@ def _attend(flags: int) -> None:
     if flags & _core.DRAIN_LOOK:
         try:
             _look_around()
-        except BaseException:  # a signal's handler: the rest is looked at in the next turn
+        except BaseException:  # a signal's handler raised: the next turn looks at the rest
             _core.wake()
             raise
     if heap and heap[0][0] <= monotonic():
@@ -437,12 +441,12 @@ def _attend(flags: int) -> None:
 
 
 def _look_around() -> None:
-    """Somebody asked this process to: cancelled goroutines, callbacks of other threads, a worker that did not start."""
+    """Answer a nudge: look for cancelled goroutines, callbacks of other threads, a worker that did not start."""
     global retiring
     retiring = _core.retiring(False)
     for ref, g in (*started.items(), (main.object, main)):
         if ref and not g.cancelled and _core.task_cancelled(ref):
-            g.cancelled = True  # once: what it does to clean up may block
+            g.cancelled = True  # once: a goroutine that cleans up may block
             interrupt(g, Cancelled())
     while _posted:
         _posted.popleft()()
@@ -450,7 +454,7 @@ def _look_around() -> None:
         notice_loss()
     if _core.dump_wanted():
         answer_dump(sys._getframe())
-    # A signal's handler may have made somebody ready since.
+    # A signal's handler may have made a goroutine ready since.
     if _core.take_asleep() and not runq and on_deadlock is not None:
         on_deadlock()
     for look in on_nudge:
@@ -468,7 +472,7 @@ def _look_around() -> None:
 
 
 def notice_loss() -> None:
-    """The runtime has ended by a panic or a death, and this process survives it: main is told where it blocks next."""
+    """Tell main, where it blocks next, that the runtime has ended by a panic or a death which this process survives."""
     if in_thread_of_its_own():
         if on_lost is not None:
             on_lost()
@@ -480,7 +484,7 @@ _posted: deque[Callable[[], None]] = deque()
 
 
 def post(callback: Callable[[], None]) -> None:
-    """Have the scheduler's thread call this soon. From any thread."""
+    """Have the scheduler's thread call `callback` soon. For any thread."""
     _posted.append(callback)
     _core.wake()
 
@@ -500,7 +504,7 @@ def enqueue(g: G) -> None:
 
 
 def newest_first() -> None:
-    """The goroutine created last runs first when its creator blocks, the others in their order: Go's `runnext`."""
+    """Start the goroutine created last first when its creator blocks, and the others in their order: Go's `runnext`."""
     global _newest
     _newest = True
 
@@ -511,12 +515,13 @@ def newest_first() -> None:
 def park(
     slot: int, until: float | None, reason: str, handle: object
 ) -> bool | tuple[Callable[[], Any], G, bool]:
-    """Have the running goroutine wait in a waiter slot of the core, until something completes or a monotonic time has come.
+    """Have the running goroutine wait in a waiter slot of the core until an operation fires it, or until a monotonic
+    time.
 
     Returns:
-        True if the waiter was told, False if not: then expire() says why. Where another goroutine is to run meanwhile:
-        what to call for that, and the first two arguments of parked(), which is to be called then. The core does both,
-        since a frame of Python's would be a part of what each goroutine costs that waits.
+        True if the waiter was fired; False if not: expire() raises the reason. If another goroutine is to run
+        meanwhile, a tuple: the function to call for the switch, and the first two arguments of parked(), to be called
+        after. The core makes both calls, since a frame of Python would add to the cost of each waiting goroutine.
     """
     global current, scheduling
     if scheduling:
@@ -549,7 +554,7 @@ def park(
         me.parked = scheduling = False
         _put_back(me)
         raise
-    # As parked(), which would begin with a bytecode at which a signal's handler can raise.
+    # As in parked(). A call of parked() would begin with a bytecode at which a signal's handler can raise.
     scheduling = False
     told = me.told
     me.waits_on = None
@@ -559,11 +564,11 @@ def park(
 
 
 def parked(me: G, timed: bool, failed: bool) -> bool:
-    """Go on after a wait. The core does the same itself where nothing was timed and nothing failed.
+    """Go on after a wait. If nothing was timed and nothing failed, the core does the same itself.
 
     Args:
         me: the goroutine that has waited.
-        timed: True if there is a timer, which may be stale now.
+        timed: True if the wait has a timer, which may be stale now.
         failed: True if an exception goes through the scheduler.
 
     Returns:
@@ -585,7 +590,7 @@ def parked(me: G, timed: bool, failed: bool) -> bool:
 def _park_whole(slot: int, until: float | None, reason: str, handle: object) -> bool:
     """As park(), until the wait is over.
 
-    The end is written out as in park() and parked(): in the first bytecode of a function a signal's handler can raise.
+    The last lines repeat park() and parked(): in the first bytecode of a function a signal's handler can raise.
     """
     global current, scheduling
     me = current
@@ -609,7 +614,9 @@ def _park_whole(slot: int, until: float | None, reason: str, handle: object) -> 
 
 
 def expire(reason: str, over: bool) -> None:
-    """Raise what ended a wait that nobody ended by an operation; return if there is nothing: look again, then.
+    """Raise the reason of a wait that ended without its operation: Cancelled, DeadlineExceeded or TimeoutError.
+
+    Return on a spurious wake-up: the caller looks again.
 
     Args:
         reason: what was waited for.
@@ -622,10 +629,11 @@ def expire(reason: str, over: bool) -> None:
 
 
 def offer_turn(may_raise: bool) -> None:
-    """Let others have a turn, if there are any. The core calls it in the course of many operations that do not block.
+    """Let other goroutines have a turn if any are ready. The core calls it in the course of operations that do not
+    block.
 
     Args:
-        may_raise: the operation is one that can block, so an interrupt or a deadline may end it.
+        may_raise: True if the operation can block, so that an interrupt or a deadline may end it.
     """
     if may_raise:
         checkpoint()
@@ -635,10 +643,10 @@ def offer_turn(may_raise: bool) -> None:
 
 
 def give_turn() -> None:
-    """Let others run if any are ready, or may begin."""
+    """Let other goroutines run if any are ready or may begin."""
     global scheduling
     if scheduling:
-        return  # in a signal's handler or a finalizer: others get their turn at once anyway
+        return  # in a signal's handler or a finalizer: others get their turn right after it
     scheduling = current.gave = True
     try:
         poll()
@@ -649,7 +657,7 @@ def give_turn() -> None:
 
 
 def preempt(seconds: float) -> None:
-    """Let ready goroutines run until none is left, or for a time. The slice of the running one has ended.
+    """End the slice of the running goroutine: let ready goroutines run until none is left, or for a time.
 
     Args:
         seconds: the running goroutine is ready again after this time. Until then the others share the process.
@@ -685,7 +693,7 @@ def answer_dump(frame: FrameType | None) -> None:
 
 
 def checkpoint() -> None:
-    """Raise what the running goroutine was interrupted with, or DeadlineExceeded past its deadline."""
+    """Raise the exception that interrupts the running goroutine, or DeadlineExceeded past its deadline."""
     g = current
     if g.interrupt is not None and not g.shielded:
         raise_interrupt()
@@ -694,9 +702,10 @@ def checkpoint() -> None:
 
 
 def meet_interrupt() -> None:
-    """Raise what the running goroutine was interrupted with, as an operation that blocks does. For a loop that waits.
+    """Raise the exception that interrupts the running goroutine, as a blocking operation does. For an event loop that
+    waits.
 
-    Not that the runtime has ended: that concerns the tasks that use it, and not the loop. It is forgotten.
+    The end of the runtime is not raised but forgotten: it concerns the tasks that use the runtime, and not the loop.
     """
     if current.interrupt is None or current.shielded:
         return
@@ -708,12 +717,12 @@ def meet_interrupt() -> None:
 
 
 def nothing_ready() -> bool:
-    """Tell whether no other goroutine of this process is ready, or will be by the clock alone."""
+    """Return True if no other goroutine of this process is ready, or will be by the clock alone."""
     return not (runq or _claimed or preempted) and not any(map(timers.is_live, heap))
 
 
 def raise_interrupt() -> None:
-    """Raise what the running goroutine was interrupted with, if anything."""
+    """Raise the exception that interrupts the running goroutine, if there is one."""
     exc, current.interrupt = current.interrupt, None
     if exc is not None:
         if type(exc) is RuntimeStopped and on_lost is not None:

@@ -36,9 +36,9 @@ SLICE = 0.01  # seconds that a goroutine keeps its process if others wait; monit
 # come from an earlier short turn (see note_state); without this limit others would wait until the goroutine ends.
 LONGEST = 10.0
 
-_handler: Callable[[int, FrameType | None], None] | None = None  # the one that start() has installed
+_handler: Callable[[int, FrameType | None], None] | None = None  # the handler that start() has installed
 _before: ProcessState | None = None  # the state of the process when it was last noted between two turns
-# The goroutine that keeps the process, as it has changed the state, and its ticket.
+# The goroutine that keeps the process because it has changed the state, and its ticket.
 _kept: tuple[G, int] | None = None
 _kept_since = 0.0
 
@@ -58,7 +58,7 @@ def start() -> None:
         try:
             _core.start_monitor(signal.SIGURG)
         except OSError:
-            pass  # no thread is to be had: then goroutines keep the process until they block
+            pass  # no thread is to be had: goroutines keep the process until they block
         note_state()
         scheduler.between_turns = note_state
     _core.dump_ready(True)
@@ -86,11 +86,11 @@ def on_asked(number: int, frame: FrameType | None) -> None:
 
 
 def note_state() -> None:
-    """Note the state of the process between two turns.
+    """Note the state of the process between two turns, to compare the state after a long turn with it.
 
-    The scheduler calls it at the first switch after each tick of the kernel's clock (1 to 10 ms), so that the many short
-    turns of a process cost nothing. If a short turn has changed the state, the next long turn
-    is blamed for the change and keeps the process.
+    The scheduler calls it at the first switch after each tick of the kernel's clock (1 to 10 ms), so that the many
+    short turns of a process cost nothing. If a short turn has changed the state, the next long turn is blamed for the
+    change and keeps the process.
     """
     global _before
     _core.slice_noted()
@@ -118,7 +118,7 @@ def on_slice_end(number: int, frame: FrameType | None) -> None:
     scheduler.scheduling = True
     try:
         scheduler.poll()
-        _core.running(g.id)  # poll() leaves that open
+        _core.running(g.id)  # poll() leaves the id unset
         if not scheduler.runq:
             _core.slice_end(timers.heap[0][0] if timers.heap else inf)
         elif not _keeps_process(g):
@@ -128,11 +128,11 @@ def on_slice_end(number: int, frame: FrameType | None) -> None:
     if _core.lost() is not None:
         _meet_loss(frame)
     if g is scheduler.main and isinstance(g.interrupt, KeyboardInterrupt):
-        scheduler.raise_interrupt()  # Ctrl-C met another goroutine meanwhile; main may not block for long
+        scheduler.raise_interrupt()  # Ctrl-C has interrupted main meanwhile, and main may not block for long
 
 
 def _meet_loss(frame: FrameType | None) -> None:
-    """The runtime has ended by itself: forget it now if main runs code of its own, else main is told where it blocks."""
+    """Tell main that the runtime has ended by itself: now if main runs its own code, else where main blocks next."""
     here = scheduler.current is scheduler.main and not scheduler.main.parked
     here = here and not scheduler.scheduling and _core.may_switch() and may_raise(frame)
     if here and scheduler.on_lost is not None:

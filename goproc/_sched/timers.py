@@ -1,7 +1,8 @@
 """The timers of a process: a heap of the times at which waits end and alarms ring.
 
 A goroutine that is made ready before its time leaves its entry behind. The entry is stale then: the goroutine is not
-parked, or has another ticket. Stale entries go when they are the majority, or when they come to the top of the heap.
+parked, or has another ticket. Stale entries are removed when they are the majority, or when they come to the top of
+the heap.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
     # (when, order, whom, its ticket then). A tuple, since the heap compares entries in C; `order` differs in all of them.
     Entry = tuple[float, int, "G | Alarm", int]
 
-heap: list[Entry] = []  # the core looks at its size
+heap: list[Entry] = []  # the core reads its size
 _order = itertools.count()
-_stale = 0  # entries whose wait ended before, about
+_stale = 0  # about how many entries are stale
 
 
 class Alarm:
-    """A callback of call_at(); stands in the heap where a parked goroutine would."""
+    """A callback of call_at(); it stands in the heap where a parked goroutine would."""
 
     __slots__ = ("callback", "parked", "ticket")
 
@@ -37,15 +38,16 @@ class Alarm:
         self.ticket = 0
 
     def cancel(self) -> None:
-        """Do not call it any more."""
+        """Call the callback no more."""
         if self.parked:
             self.parked = False
-            del self.callback  # the entry of the heap may stay until it is due: not what it refers to
+            # the entry may stay in the heap until it is due, but must not keep the callback's objects
+            del self.callback
             forget()
 
 
 def call_at(when: float, callback: Callable[[], None]) -> Alarm:
-    """Have the scheduler call something at a monotonic time. From the scheduler's thread.
+    """Have the scheduler call `callback` at a monotonic time. For the scheduler's thread only.
 
     Args:
         when: seconds of time.monotonic().
@@ -64,7 +66,7 @@ def clear() -> None:
 
 
 def add(when: float, whom: G | Alarm) -> None:
-    """Have the wait that `whom` begins end at a time."""
+    """End the wait that `whom` begins at a time."""
     heappush(heap, (when, next(_order), whom, whom.ticket))
 
 
@@ -75,7 +77,7 @@ def is_live(entry: Entry) -> bool:
 
 
 def forget() -> None:
-    """One more entry of the heap is stale. They go when they are the majority, so that each costs O(log n) at most."""
+    """Count one more stale entry. Stale entries are removed when they are the majority: O(log n) at most for each."""
     global _stale
     _stale += 1
     if _stale > 64 and 2 * _stale > len(heap):
@@ -85,14 +87,14 @@ def forget() -> None:
 
 
 def next_due() -> float | None:
-    """Return when the first wait ends, None if none has a time. Stale entries before it go: nothing comes of them."""
+    """Return the time at which the first wait ends; None if no wait has one. Remove the stale entries before it."""
     while heap and not is_live(heap[0]):
         heappop(heap)
     return heap[0][0] if heap else None
 
 
 def expire(ready: Callable[[G], None]) -> None:
-    """End the waits whose time is over: call alarms, and `ready` for goroutines."""
+    """End the waits whose time is over: call the alarms, and call `ready` with each goroutine."""
     now = monotonic()
     while heap and heap[0][0] <= now:
         whom = heap[0][2]

@@ -1,4 +1,4 @@
-"""Waits that need nothing of the core: sleep(), yield_now(), and a pause until somebody in this process says so."""
+"""Waits that need nothing of the core: sleep(), yield_now(), and a pause until this process calls resume()."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def sleep(seconds: float) -> None:
     """Pause this goroutine for a time; others of its process run meanwhile.
 
     Args:
-        seconds: at most this accurate: the process may be busy with another goroutine. Zero or less returns at once.
+        seconds: the time. The pause may be longer, as the process may be busy with another goroutine. Zero or less
+            returns at once.
 
     Raises:
         Cancelled: this goroutine was cancelled.
@@ -64,13 +65,13 @@ def sleep(seconds: float) -> None:
 
 
 def pause(reason: str) -> None:
-    """Park the running goroutine until resume(). It may return early: the caller looks whether that was it.
+    """Park the running goroutine until resume(). It may return early: the caller checks its own condition.
 
     Args:
-        reason: what it waits for, in reports.
+        reason: the reason of the wait, for reports.
 
     Raises:
-        BaseException: what the goroutine was interrupted with, or DeadlineExceeded.
+        BaseException: the exception that interrupts the goroutine, or DeadlineExceeded.
     """
     if scheduler.scheduling:
         nested(pause, reason)
@@ -81,7 +82,7 @@ def pause(reason: str) -> None:
 
 
 def resume(g: G) -> None:
-    """Make a goroutine ready that is in pause(). From the scheduler's thread, by post() from another."""
+    """Make a goroutine ready that is in pause(). For the scheduler's thread; other threads post() it."""
     if g.parked:
         g.parked = False
         g.told = True
@@ -89,7 +90,7 @@ def resume(g: G) -> None:
 
 
 def _wait(reason: str, now: float, until: float | None = None) -> None:
-    """Park the running goroutine until it is made ready, or until a time or its deadline has come."""
+    """Park the running goroutine until resume(), until a time or until its deadline."""
     g = scheduler.current
     scheduler.scheduling = True
     try:
@@ -102,6 +103,6 @@ def _wait(reason: str, now: float, until: float | None = None) -> None:
         g.reason = reason
         g.since = now
         schedule()
-    except BaseException:  # what schedule() has let through
+    except BaseException:  # schedule() has let an exception through
         scheduler.scheduling = False
         raise
