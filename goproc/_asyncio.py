@@ -166,9 +166,8 @@ def _cancel_later(loop: asyncio.AbstractEventLoop, args: tuple[Any, ...]) -> Non
 
 
 def _cancel_again(task: asyncio.Task[Any], args: tuple[Any, ...]) -> None:
-    if (
-        not task.done() and task.cancelling()
-    ):  # else the cancellation, such as that of asyncio.timeout(), was taken back
+    # Without a request left, the cancellation, such as that of asyncio.timeout(), was taken back.
+    if not task.done() and task.cancelling():
         task.uncancel()
         task.cancel(*args)
 

@@ -53,9 +53,8 @@ class Completions(Generic[T]):
         self._place = 0  # of the next item of `_source`
         self._drawn = 0  # handles drawn so far, each once
         self._out: set[Goroutine[T]] = set()  # handles drawn and not yielded
-        self._ready: deque[Goroutine[T]] = (
-            deque()
-        )  # of these, handles of goroutines that had ended when drawn
+        # Handles of `_out` whose goroutines had ended when drawn.
+        self._ready: deque[Goroutine[T]] = deque()
         self._error: Exception | None = None  # raised by `_source`, and not yet by next()
         self._running = False
 

@@ -46,9 +46,8 @@ class Levels(NamedTuple):
     """The script's configuration of logging and warnings, as far as workers need it. Plain values: marshal carries them."""
 
     disable: int
-    levels: (
-        dict[str, int] | None
-    )  # of the loggers that have one, by name; None: the script has not imported logging
+    # Levels of the loggers that have one, by name; None: the script has not imported logging.
+    levels: dict[str, int] | None
     handled: list[str]  # loggers that have handlers
     names: dict[int, str]  # of levels
     filters: list[tuple[Any, ...]] | None  # of warnings; None if they are those of the start

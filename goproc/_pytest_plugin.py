@@ -36,9 +36,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "goproc(procs, seconds): how many workers the test's `runtime` has, how long it may take"
     )
-    config.stash[_watchdog_key] = Watchdog(
-        os.dup(2)
-    )  # capturing has not begun: this is the real standard error
+    # Capturing has not begun: descriptor 2 is the real standard error.
+    config.stash[_watchdog_key] = Watchdog(os.dup(2))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

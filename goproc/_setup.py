@@ -137,9 +137,8 @@ def find_gpus(chosen: str, environ: Mapping[str, str], source: str) -> list[str]
     names = chosen.split(",")
     if allowed is None or all(name in allowed for name in names):
         return names
-    if all(
-        name.isdigit() and int(name) < len(allowed) for name in names
-    ):  # places in the list, as CUDA counts
+    # Places in the list, as CUDA counts.
+    if all(name.isdigit() and int(name) < len(allowed) for name in names):
         return [allowed[int(name)] for name in names]
     raise ValueError(f"{source}: {chosen!r} is not among the GPUs of {VISIBLE}={visible}")
 

@@ -84,9 +84,8 @@ def _before_fork() -> None:
     for shared in list(_known.values()):
         try:
             _ = shared.value
-        except (
-            Exception
-        ):  # the runtime has stopped, or reading runs code that fails: the child gets the error, too
+        except Exception:
+            # The runtime has stopped, or reading runs code that fails: the child gets the error, too.
             pass
 
 

@@ -101,9 +101,8 @@ class _Call:
 
     def _ring(self) -> None:
         self._alarm = None
-        if (
-            _core.timer_take(self._ch) is None
-        ):  # another process has stopped or reset it, and its nudge is under way
+        # None: another process has stopped or reset the timer, and its nudge is under way.
+        if _core.timer_take(self._ch) is None:
             self._arm()
             return
         self._context.run(spawn_local, self._f, self._args, self._kwargs, name_of(self._f), self._origin)

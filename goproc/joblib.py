@@ -157,9 +157,8 @@ class _Threads:
 
     def __call__(self) -> Any:
         names = [os.fsencode(name) for name in ParallelBackendBase.MAX_NUM_THREADS_VARS]
-        before = {
-            name: os.environb.get(name) for name in names
-        }  # as bytes: those that goproc has set are marked
+        # As bytes, since goproc marks the variables that it has set.
+        before = {name: os.environb.get(name) for name in names}
         os.environb.update(dict.fromkeys(names, b"%d" % self.threads))  # for libraries that it imports
         limits = _limits(self.threads)
         try:

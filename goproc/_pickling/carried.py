@@ -136,9 +136,8 @@ class _Entries(dict[int, Entry]):
             return
         _core.copied_remove(key)
         loaded = getattr(entry.copy, "_loaded", None)
-        if (
-            loaded is not None and id(loaded.value) != key
-        ):  # the object is gone: nobody will send the copy again
+        # If the object is gone, no message will need its copy again.
+        if loaded is not None and id(loaded.value) != key:
             let_go(entry.copy)
 
     def sweep_after_collection(self, phase: str, info: dict[str, int]) -> None:
@@ -158,9 +157,8 @@ class _Entries(dict[int, Entry]):
 
 
 entries = store.cache(_Entries())
-calls_with_all: dict[str, int] = store.cache(
-    {}
-)  # large calls that were sent whole, by the name of the function
+# Large calls that were sent whole, by the name of the function.
+calls_with_all: dict[str, int] = store.cache({})
 
 
 def let_go(copy: Copy) -> None:

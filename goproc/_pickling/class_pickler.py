@@ -156,10 +156,11 @@ class ClassPickler(pickler.Pickler):
         if is_handle(kind):
             raise NotStatic("a handle")
         if kind is MethodType and not importable(_class_of(obj.__self__)):
+            # The method could not be found by its name before the class is filled.
             return MethodType, (
                 obj.__func__,
                 obj.__self__,
-            )  # by its name it could not be found before the class is filled
+            )
         return super().reducer_override(obj)
 
     def _reduce_class(self, cls: type) -> Any:

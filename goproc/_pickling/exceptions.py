@@ -297,11 +297,8 @@ def fill(exc: BaseException, state: State) -> None:
     for (place, name), value in state.members.items():
         try:
             cls.__mro__[place].__dict__[name].__set__(exc, value)
-        except (
-            AttributeError,
-            TypeError,
-            LookupError,
-        ):  # a class in C keeps it to itself, or the class has changed
+        except (AttributeError, TypeError, LookupError):
+            # A class in C keeps the attribute to itself, or the class has changed.
             quietly(object.__setattr__, exc, name, value)
     if state.attributes:
         dict_of(exc).update(state.attributes)

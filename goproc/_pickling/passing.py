@@ -28,9 +28,8 @@ class Passing:
             return []
         self._met.append(cls)
         passed = []
-        for _ in range(
-            2 if len(self._met) > _MOST else 0
-        ):  # two for each new one: so the old ones come to an end
+        # Two old objects for each new one, so that the old ones come to an end.
+        for _ in range(2 if len(self._met) > _MOST else 0):
             oldest = self._met.popleft()
             if _is_global(oldest):
                 self._met.append(oldest)

@@ -44,9 +44,8 @@ class Received(NamedTuple):
 _MOST = 256  # wrappers received, of which a process keeps the latest
 
 _own: WeakKeyDictionary[Any, Cached] = WeakKeyDictionary()  # the wrappers of the script, in its process
-_by_uid: WeakValueDictionary[str, Any] = store.cache(
-    WeakValueDictionary()
-)  # those of them that have been sent
+# The script's wrappers that have been sent.
+_by_uid: WeakValueDictionary[str, Any] = store.cache(WeakValueDictionary())
 _received: dict[str, Received] = store.cache({})
 _sent_on: WeakKeyDictionary[Any, Cached] = WeakKeyDictionary()  # received ones
 

@@ -1,7 +1,7 @@
-"""Programs that goroutines of a worker have started: none of them outlives the program.
+"""Programs that goroutines of a worker have started: none of them outlives the program, except daemons.
 
-But a daemon does, a process which was started to outlive its parent: it has a session of its own, or its parent has ended.
-(At Ctrl-C a session of its own is no protection: shells and pools have one.)
+A daemon is a process that was started to outlive its parent: it has a session of its own, or its parent has ended. (At
+Ctrl-C a session of its own is no protection: shells and pools have one.)
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_BY_THEMSELVES = 0.1  # seconds: most have got SIGINT from the terminal
+_BY_THEMSELVES = 0.1  # seconds: most processes have got SIGINT from the terminal
 _AT_SIGNAL = 0.4
-_HELPERS = (b"resource_tracker", b"multiprocessing.forkserver")  # they end with the worker
+_HELPERS = (b"resource_tracker", b"multiprocessing.forkserver")  # these end with the worker
 
 
 class Process(NamedTuple):
-    """A process, and its start: by both it is known again."""
+    """A process, identified by its pid and the time of its start."""
 
     pid: int
     start: str
@@ -35,11 +35,11 @@ class _Entry(NamedTuple):
 
 
 def find(*pids: int, session: int | None = None) -> list[Process]:
-    """Return the processes that descend from some processes and have not ended, each one before its children.
+    """Return the live descendants of processes, each of them before its own children.
 
     Args:
         pids: the ancestors.
-        session: leave out what is in another session than this one, and what descends from that.
+        session: leave out processes of other sessions, and the descendants of those.
     """
     entries = {int(name): entry for name in os.listdir("/proc") if name.isdigit() and (entry := _entry(name))}
     found: list[Process] = []
@@ -56,14 +56,14 @@ def find(*pids: int, session: int | None = None) -> list[Process]:
 
 
 def find_of_stopped(*pids: int, session: int | None = None) -> list[Process]:
-    """Stop processes, so that they start no others, and return those that descend from them; see find()."""
+    """Stop processes, so that they start no others, and return their descendants as find() does."""
     for pid in pids:
         _send(pid, signal.SIGSTOP)
     return find(*pids, session=session)
 
 
 def any_child() -> bool:
-    """Return True if this process has a child, alive or not waited for. It costs one system call."""
+    """Return True if this process has a child, alive or not waited for. Cost: one system call."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -78,9 +78,9 @@ def parent_of(pid: int) -> int:
 
 
 def end_interrupted(processes: list[Process]) -> None:
-    """End processes because of Ctrl-C, by SIGINT if that does it.
+    """End processes because of Ctrl-C: by SIGINT, and by SIGKILL where they do not answer.
 
-    A parent gets a signal before its children, so that it does not go on to the next one when a child ends.
+    A parent gets a signal before its children, so that it does not start its next child when one ends.
     """
     _wait(lambda: not any(map(_lives, processes)), _BY_THEMSELVES)
     for process in filter(_lives, processes):
@@ -90,7 +90,7 @@ def end_interrupted(processes: list[Process]) -> None:
 
 
 def end(processes: list[Process], session: int) -> None:
-    """End processes, and their descendants in a session, by SIGTERM if that does it."""
+    """End processes, and their descendants in a session: by SIGTERM, and by SIGKILL where they do not answer."""
     stopped = _stop(processes, session)
     for process in stopped:
         _send(process.pid, signal.SIGTERM)
@@ -101,13 +101,13 @@ def end(processes: list[Process], session: int) -> None:
 
 
 def kill(processes: list[Process], session: int | None = None) -> None:
-    """Kill processes, and their descendants in a session, or in all."""
+    """Kill processes and their descendants, in one session or in all."""
     for process in _stop(processes, session):
         _send(process.pid, signal.SIGKILL)
 
 
 def _stop(processes: list[Process], session: int | None) -> list[Process]:
-    """Stop those that still live and what they have started meanwhile, and return all."""
+    """Stop the processes that still live and the ones that they have started meanwhile; return all of them."""
     stopped: list[Process] = []
     new = list(filter(_lives, processes))
     while new:
@@ -142,7 +142,7 @@ def _entry(name: str) -> _Entry | None:
         with open(f"/proc/{name}/stat") as file:
             fields = file.read().rpartition(")")[2].split()
         return _Entry(int(fields[1]), fields[0], fields[19], int(fields[3]))
-    except (OSError, ValueError, IndexError):  # it has ended
+    except (OSError, ValueError, IndexError):  # the process has ended
         return None
 
 

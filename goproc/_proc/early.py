@@ -1,14 +1,16 @@
-"""The zygote that ``goproc run`` starts beside the script, and how the script's process comes by it.
+"""The zygote that ``goproc run`` starts beside the script, and the ways by which the script's process finds it.
 
     goproc run                       (exec)  python script.py
       └─ spawns the zygote ────────────────────────┴─ takes the zygote at the first use of goproc
 
-The process stays the same one, so the keeper of the zygote is its child all along. It learns of the zygote from an option
-of the interpreter, ``-X goproc=FD.PID.KEEPER``: programs that the script starts do not inherit that, as they would a variable of the
-environment. The option is believed only if the descriptor is a socket which this very process has made.
+The exec keeps the process, so the keeper of the zygote stays its child. The process learns of the zygote from an option
+of the interpreter, ``-X goproc=FD.PID.KEEPER``. Programs that the script starts do not inherit the option, as they
+would a variable of the environment. The option is believed only if the descriptor is a socket which this very process
+has made.
 
-A script can change what a process inherits before it uses goproc. Some of that is set anew for the zygote (align), some
-travels with the configuration (launch.Surroundings); if the rest differs, the zygote is given up and another started.
+A script can change the state that its children inherit before it uses goproc. Some of that state is set anew for the
+zygote (align), some travels with the configuration (launch.Surroundings). If the rest differs, the zygote is given up
+and another one started.
 """
 
 from __future__ import annotations
@@ -22,22 +24,24 @@ if TYPE_CHECKING:
     from typing import NamedTuple
 
     class Zygote(NamedTuple):
-        """A zygote as its host knows it."""
+        """A zygote as the host knows it."""
 
-        control: int  # our end of the control socket
+        control: int  # the host's end of the control socket
         pid: int
-        keeper: int  # its parent, and our child, which lives as long as the zygote: see shm/proc/keeper.c
+        # Pid of the keeper, the zygote's parent and the host's child; it lives as long as the zygote: see
+        # shm/proc/keeper.c
+        keeper: int
 else:
     from collections import namedtuple
 
     Zygote = namedtuple("Zygote", "control pid keeper")
 
 OPTION = "goproc"
-_LOWEST_FD = 100  # of the control socket: no script counts on descriptors so high to be free
-_DESCRIPTORS = 16  # that the zygote needs, with some to import by
+_LOWEST_FD = 100  # for the control socket: no script counts on so high a descriptor to be free
+_DESCRIPTORS = 16  # the descriptors that the zygote needs, with some to import by
 
-_early: Zygote | None = None  # has been started, and not been told to fork yet
-# Device and inode of its socket: the program may close it, and have another file under its number.
+_early: Zygote | None = None  # the zygote that was started, until it is told to fork
+# Device and inode of the control socket: the program may close it, and open another file under its number.
 _file = (0, 0)
 
 
@@ -48,11 +52,11 @@ def start(words: Sequence[str], environ: Mapping[str, str], flags: Sequence[str]
     """Start the zygote; return the options by which the script's process will find it.
 
     Args:
-        words: what Python is to be started with, after its own options.
+        words: the command that starts Python, after its own options.
         environ: the environment of the script.
         flags: the options of the script's interpreter.
 
-    No zygote is no error: the script's process starts one when it needs it.
+    A zygote that cannot be started is no error: the script's process starts one when needed.
     """
     import fcntl
 
@@ -66,7 +70,7 @@ def start(words: Sequence[str], environ: Mapping[str, str], flags: Sequence[str]
     try:
         kept = fcntl.fcntl(zygote.control, fcntl.F_DUPFD, _LOWEST_FD)
     except OSError:
-        return []  # it ends when it sees that the socket is closed, or this process gone
+        return []  # the zygote ends when it sees that the socket is closed, or that this process has ended
     finally:
         os.close(zygote.control)
     return ["-X", f"{OPTION}={kept}.{zygote.pid}.{zygote.keeper}"]
@@ -75,7 +79,7 @@ def start(words: Sequence[str], environ: Mapping[str, str], flags: Sequence[str]
 def start_here() -> None:
     """Start the zygote of this process ahead of its first use, with the imports of its script, unless there is one.
 
-    For modules that are imported because goproc will be used, and by programs that import much.
+    For modules whose import means that goproc will be used, and for programs that import much.
     """
     global _early, _file
     from goproc._proc import launch
@@ -92,7 +96,7 @@ def start_here() -> None:
 
 
 def _program() -> list[str]:
-    """Return the words that Python runs this program with; none at a prompt, in a notebook or for `-c`."""
+    """Return the words by which Python runs this program; none at a prompt, in a notebook or for `-c`."""
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
     if spec is not None:
@@ -121,7 +125,7 @@ def _script_path(words: Sequence[str]) -> list[str]:
 
 
 def find() -> None:
-    """Take note of the zygote that was started for this process, if any; no program started from here inherits it."""
+    """Note the zygote that was started for this process, if any. Programs started from here do not inherit it."""
     global _early, _file
     text = sys._xoptions.pop(OPTION, None)
     if not isinstance(text, str):
@@ -137,7 +141,9 @@ def find() -> None:
 
 
 def claim() -> Zygote | None:
-    """Return the early zygote if it can serve this process as it is now. The caller owns it from then on; a second call returns None."""
+    """Return the early zygote if it fits this process as it is now, else None; a second call returns None.
+
+    The caller owns the zygote from then on."""
     global _early
     early, _early = _early, None
     if early is None:
@@ -150,7 +156,7 @@ def claim() -> Zygote | None:
 
 
 def leave() -> None:
-    """Give the early zygote up: workers must not inherit what it has imported ahead."""
+    """Give the early zygote up: workers must not inherit its imports."""
     global _early
     early, _early = _early, None
     if early is not None:
@@ -170,18 +176,18 @@ def give_up(early: Zygote) -> None:
         if maker is None or maker[0] != os.getpid():
             return  # this process is a child of the zygote's owner
     elif _keeper.ended(early.keeper) is not None:
-        return  # it is such a child, or the zygote has ended
+        return  # this process is such a child, or the zygote has ended
     _keeper.hold_sigchld()
     try:
         os.kill(early.pid, signal.SIGKILL)
     except (PermissionError, ProcessLookupError):
-        pass  # it has gone, or it goes by itself, now that the socket is closed
+        pass  # the zygote has ended, or ends by itself, now that the socket is closed
     launch.wait_for_end(early, 1.0)
     _keeper.release_sigchld()
 
 
 def _is_there(early: Zygote) -> bool:
-    """False if the program has closed the socket."""
+    """True if the control socket is still open: the program may have closed it."""
     try:
         return _identity(early.control) == _file
     except OSError:
@@ -194,7 +200,7 @@ def _identity(fd: int) -> tuple[int, int]:
 
 
 def _maker(fd: int) -> tuple[int, ...] | None:
-    """The process, user and group that made a socket pair of the zygote's kind; None if ``fd`` is something else."""
+    """Return the process, user and group that made a socket pair like the zygote's; None for any other ``fd``."""
     import _socket
     import struct
 
@@ -216,7 +222,7 @@ def _maker(fd: int) -> tuple[int, ...] | None:
 def _fits(zygote: Zygote) -> bool:
     """True if the zygote lives, in this process's session and group, and has its limits, CPUs and priority now.
 
-    Under a limit that it cannot work with, one that is started anew says which limit that is.
+    Where a limit is too low for it, the zygote that is started instead raises an error that names the limit.
     """
     import resource
 

@@ -1,7 +1,7 @@
-"""The end of a program for processes that end by os._exit(): they run exit handlers and write out buffered files.
+"""The last steps of a process that ends by os._exit(): exit handlers, and buffered files.
 
-Python itself would go on to wait for threads and to take modules and objects apart. Suspended goroutines would be unwound,
-which must not happen (Go's rule), and native libraries may wait for ever.
+Python's own end would also wait for threads, and take modules and objects apart. That would unwind suspended
+goroutines, which must not happen (Go's rule), and native libraries may wait for ever.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-_CALLS_LIMIT = 1.0  # of these, for libraries that wait for their threads
+_CALLS_LIMIT = 1.0  # seconds of LIMIT, for libraries that wait for their threads
 
 
 def run() -> None:
-    """Run the functions registered with atexit, then write out what streams and files hold back. Raise nothing."""
+    """Run the functions registered with atexit, then write out the buffers of streams and files. Raise nothing."""
     try:
         atexit._run_exitfuncs()
     except BaseException:
@@ -38,9 +38,11 @@ def run() -> None:
 
 
 def end_pools() -> None:
-    """Make the calls by which concurrent.futures and others end their threads and processes, as Python does before atexit.
+    """Call the functions by which concurrent.futures and others end their threads and processes.
 
-    From the main thread. A call that waits for a busy thread is left after a while.
+    Python makes these calls before those of atexit.
+
+    For the main thread. A call that waits for a busy thread is left after a while.
     """
     calls: list[Any] = list(threading._threading_atexits)  # type: ignore[attr-defined]
     if not calls:
@@ -57,12 +59,12 @@ def end_pools() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-        if limit:  # of the whole end
+        if limit:  # the limit of the whole end goes on
             signal.setitimer(signal.ITIMER_REAL, max(limit - _CALLS_LIMIT, 0.1))
 
 
 class _Waited(BaseException):
-    """Time is up."""
+    """Raised in a call whose time is over."""
 
 
 def _stop_waiting(number: int, frame: FrameType | None) -> None:
@@ -70,14 +72,13 @@ def _stop_waiting(number: int, frame: FrameType | None) -> None:
 
 
 def flush_files() -> None:
-    """Write out the buffers of all open files of Python's."""
+    """Write out the buffers of all open files of Python."""
     if not _may_hold_files():
         return
     kinds = _with_subclasses((io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom))
     found = [obj for obj in gc.get_objects() if type(obj) in kinds]
-    found.sort(
-        key=lambda file: not isinstance(file, io.TextIOWrapper)
-    )  # text first: it goes to a buffer below
+    # Text files first: they write to a buffer below.
+    found.sort(key=lambda file: not isinstance(file, io.TextIOWrapper))
     for file in found:
         try:
             file.flush()
@@ -86,9 +87,9 @@ def flush_files() -> None:
 
 
 def _may_hold_files() -> bool:
-    """Return False if no descriptor but the standard ones leads to something that is written to by way of a buffer.
+    """Return False if no descriptor but the standard ones leads to a file that is written through a buffer.
 
-    To look at all objects of a process takes seconds where there are millions.
+    flush_files() looks at all objects of the process, which takes seconds where there are millions.
     """
     try:
         numbers = [int(name) for name in os.listdir("/proc/self/fd")]

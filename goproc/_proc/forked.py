@@ -1,7 +1,7 @@
-"""Children that goroutines make by os.fork(): such a child has no runtime, and ends where its goroutine ends.
+"""Children that goroutines make by os.fork(): such a child has no runtime, and ends when its goroutine ends.
 
-Python alone would unwind the child into the scheduler, which cannot run there. A child is in doubt about one more thing:
-exit handlers that it has inherited. Those of a worker stay the worker's (a TemporaryDirectory would be gone for both).
+Python alone would unwind the child into the scheduler, which cannot run there. Exit handlers that the child inherits
+belong to its parent: if the child ran them, a TemporaryDirectory would be gone for both.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-is_child = False  # a goroutine, or the script, has forked this process
+is_child = False  # True in a child that a goroutine or the script has forked
 
 
 def enter() -> None:
-    """Note that this process is such a child."""
+    """Note that this process is a forked child."""
     global is_child
     is_child = True
 
 
 def forget_exit_handlers() -> None:
-    """Leave the exit handlers that exist to the parent. Those that the child registers from now on are its own."""
+    """Leave the present exit handlers to the parent. Those that the child registers from now on are its own."""
     import atexit
 
     atexit._clear()
     util: Any = loaded("multiprocessing.util")
     if util is not None:
-        atexit.register(util._exit_function)  # it knows by itself what belongs to which process
+        atexit.register(util._exit_function)  # this handler itself tells the objects of the processes apart
     weakref: Any = loaded("weakref")
     if weakref is not None:
         finalize = weakref.finalize
@@ -44,7 +44,7 @@ def forget_exit_handlers() -> None:
 
 
 def leave(exc: BaseException | None) -> None:
-    """End this process, by `end`, if it is a child that one of its parent's goroutines has forked."""
+    """End this process by `end` if a goroutine of the parent has forked it."""
     if is_child and not _core.attached():
         end(exc)
 
@@ -53,7 +53,7 @@ def end(exc: BaseException | None) -> NoReturn:
     """End this process as Python ends a program.
 
     Args:
-        exc: raised by the function of the goroutine; None if the function has returned.
+        exc: the exception of the goroutine's function; None if the function has returned.
     """
     import atexit
 
@@ -69,7 +69,7 @@ def end(exc: BaseException | None) -> NoReturn:
 
 
 def _status(exc: BaseException | None) -> int:
-    """Report the exception, and return the status that Python gives a program which ends by it."""
+    """Report the exception, and return the exit status that Python gives to a program which it ends."""
     if exc is None:
         return 0
     if isinstance(exc, SystemExit):

@@ -166,9 +166,8 @@ class _Runtime:
         homes.show_to_goroutines(False)
         _core.stop()
         if self.thread and self.thread is not threading.current_thread():
-            self.thread.join(
-                _THREAD_SECONDS
-            )  # unless a goroutine computes: then it finds itself without a runtime
+            # If a goroutine computes for longer, it finds itself without a runtime.
+            self.thread.join(_THREAD_SECONDS)
         if self._zygote:
             _quit(self._zygote, interrupted)
         self._zygote = None
@@ -587,9 +586,8 @@ def _at_exit() -> None:
     _ended = True
     if _running is None:
         return
-    if (
-        not _core.attached()
-    ):  # a child that the user forked: what its goroutines would clean up is the parent's
+    # In a child that the user forked: the cleaning up of the goroutines is the parent's.
+    if not _core.attached():
         _core.keep(scheduler.stop())
         return
     main_exit.end_output()

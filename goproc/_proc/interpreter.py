@@ -1,4 +1,4 @@
-"""The settings of the interpreter that a script makes before its first goroutine, and that hold in its workers, too.
+"""Settings of the interpreter that a script makes before its first goroutine. They hold in the workers, too.
 
 These are the filters of `warnings`, the reducers of `copyreg`, and the limit of digits of `sys.set_int_max_str_digits`.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, TypedDict
 
     class Settings(TypedDict):
-        """Plain values, because marshal carries them."""
+        """The settings, as plain values, because marshal carries them."""
 
         digits: int
         filters: list[tuple[Any, ...]]  # action, message, module and name of the category, module, line
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def settings() -> Settings:
-    """Return the settings of this process that a new one does not have."""
+    """Return the settings of this process that differ from those of a new process."""
     return {"digits": sys.get_int_max_str_digits(), "filters": filters(), "reducers": _reducers()}
 
 
 def apply(found: Settings) -> None:
-    """Make the settings of another process those of this one."""
+    """Give this process the settings of another."""
     import pickle
 
     sys.set_int_max_str_digits(found["digits"])
@@ -36,7 +36,8 @@ def apply(found: Settings) -> None:
         try:
             kind, function = pickle.loads(reducer)
             copyreg.pickle(kind, function)
-        except Exception:  # a module that only the script can import: pickling an object of it says so
+        # Only the script can import the module: an error follows where an object of the type is pickled
+        except Exception:
             pass
 
 
@@ -54,7 +55,7 @@ def filters() -> list[tuple[Any, ...]]:
 
 
 class _Later(type):
-    """A category of warnings from a module that need not be imported yet: its subclasses are those of that one."""
+    """A category of warnings whose module is not imported here yet. Its subclasses are those of that category."""
 
     def __subclasscheck__(cls, other: type) -> bool:
         category = getattr(sys.modules.get(cls.__module__), cls.__name__, None)
@@ -62,7 +63,7 @@ class _Later(type):
 
 
 def set_filters(found: list[tuple[Any, ...]]) -> None:
-    """Make the filters of another process, as filters() returns them, those of this one."""
+    """Give this process the filters of another, as filters() returns them."""
     if found == filters():
         return
     warnings.resetwarnings()
@@ -86,6 +87,7 @@ def _reducers() -> list[bytes]:
             continue
         try:
             pickled.append(dump_in_band((kind, function)))
-        except Exception:  # it holds something that cannot be sent: pickling an object of it says so
+        # The reducer holds something that cannot be sent: an error follows where an object of the type is pickled
+        except Exception:
             pass
     return pickled

@@ -1,8 +1,8 @@
 """Standard error of a program that ends: no reader holds up the end.
 
-A pipe may be full, with nobody who reads it. A write to it would wait for ever, and the program with it. So what is
-written after the end of the program has been claimed goes out within some seconds, or is lost. It does not wait for
-another process or thread either that is in the middle of a line which nobody reads.
+A pipe may be full and have no reader at work: a write would wait for ever, and the program with it. So text that is
+written after the end of the program was claimed goes out within some seconds, or is lost. The write does not wait for
+another process or thread either that is in the middle of a line.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
 
-_LOCK_SECONDS = 0.3  # a line that is being read is out by then
+_LOCK_SECONDS = 0.3  # a line that has a reader is out by then
 _PAUSE = 0.01
 
 _limited = False
 
 
 class _LastLines(stdio._Lines):
-    """The way out to standard error from limit() on."""
+    """The standard error stream of a process after limit()."""
 
     __slots__ = ()
 
@@ -38,7 +38,7 @@ class _LastLines(stdio._Lines):
 
 
 def _lock_soon() -> bool:
-    """Take the output lock if it is free before long, and return True if it was."""
+    """Take the output lock; return False if it is not free soon."""
     for _ in range(int(_LOCK_SECONDS / _PAUSE)):
         locked = _core.output_lock(False)
         if locked is not None:
@@ -48,7 +48,7 @@ def _lock_soon() -> bool:
 
 
 def limit() -> None:
-    """Let no write to standard error wait for long from now on."""
+    """From now on, let no write to standard error wait for long."""
     global _limited
     _limited = True
     for lines in stdio._active:

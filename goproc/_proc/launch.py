@@ -30,9 +30,8 @@ if TYPE_CHECKING:
         argv: list[str]  # sys.argv
         flags: list[str]  # interpreter_flags()
         preload: list[str]  # modules to import first; those that fail are skipped
-        program: list[
-            str
-        ]  # the words that Python runs the script with, whose imports are imported ahead; or none
+        # The words of the script's command line; the script's imports are imported ahead. Or none.
+        program: list[str]
         statements: list[tuple[str, tuple[str, ...]]]  # in place of the script's imports: these
         early: bool  # the order to fork may be far away
 
@@ -53,9 +52,8 @@ if TYPE_CHECKING:
         host_pid: int
         path: list[str]  # sys.path
         argv: list[str]  # sys.argv
-        main: dict[
-            str, str | None
-        ]  # of the module __main__: its file, doc, package, and the name in its spec
+        # File, doc, package and spec's name of the module __main__.
+        main: dict[str, str | None]
         interpreter: interpreter.Settings | None
         recursion_limit: int
         codecs: list[tuple[str, str] | None]  # (encoding, errors) of stdout and stderr

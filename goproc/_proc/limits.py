@@ -1,4 +1,4 @@
-"""Errors of the start that name the limit which is too low, and what to do.
+"""Errors of the start that name the limit which is too low, and the remedy.
 
 The system says "too many open files" or "resource temporarily unavailable". The limits on memory are named by the core.
 """
@@ -10,7 +10,7 @@ import os
 
 
 def named(error: OSError) -> OSError:
-    """Return an error that says which limit of the process is reached; the same one if it is none that is known."""
+    """Return an error that names the limit which the process has reached; `error` itself if that is unknown."""
     if error.errno == errno.EMFILE:
         limit = f"RLIMIT_NOFILE (ulimit -n) is {_value('SC_OPEN_MAX')}"
         advice = "raise it, or have the program close files before it uses goproc"

@@ -1,6 +1,6 @@
 """The life of a worker process, from the fork to its exit.
 
-The zygote calls main() in the child. What a worker must be when the scheduler takes over:
+The zygote calls main() in the child. When the scheduler takes over, these hold for a worker:
 
 - it dies when its parent does, whatever happens to either;
 - the signals of a terminal are the host's to answer. At SIGINT no goroutine begins here for a while (sigint.py), and
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from goproc._proc.launch import Config
 
-LEAVES = b"goproc-%d ends"  # name of a worker that runs its exit handlers; at most 15 bytes
-EXIT_FAILED = 70  # EX_SOFTWARE: goproc itself failed here, not the user's program
+LEAVES = b"goproc-%d ends"  # the name of a worker that runs its exit handlers; at most 15 bytes
+EXIT_FAILED = 70  # EX_SOFTWARE: goproc itself failed here, not the program
 
 
 def main(proc: int, config: Config, memfd: int) -> NoReturn:
@@ -66,11 +66,10 @@ def _become(proc: int, config: Config, memfd: int) -> None:
     from goproc.shm import _core
 
     try:
-        _core.die_with_parent(
-            config["zygote_pid"], config["keeper_pid"]
-        )  # first: from here on we cannot be left behind
+        # First: from here on this worker cannot outlive its parents.
+        _core.die_with_parent(config["zygote_pid"], config["keeper_pid"])
     except OSError:
-        # It died before that: the program is over, and there is nothing to add to its report.
+        # The zygote died before that: the program is over, and there is nothing to add to its report.
         os._exit(EXIT_FAILED)
     _core.set_name(b"goproc-%d" % proc)
     _proc = proc
@@ -119,7 +118,7 @@ def _on_interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _hold() -> None:
-    """Begin no goroutine for a time: Ctrl-C has come."""
+    """Begin no goroutine for a time, because of Ctrl-C."""
     global _was_held
     from time import monotonic
 
@@ -153,7 +152,7 @@ def _terminate() -> NoReturn:
     from goproc._proc import exit_handlers
     from goproc.shm import _core
 
-    # Not from the zygote, at the end: die of it, so that the report can name the signal.
+    # A SIGTERM that does not come from the zygote at the end: die of it, so that the report can name the signal.
     if not _core.stopping():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGALRM, _die)
@@ -171,7 +170,7 @@ def _die(number: int = 0, frame: FrameType | None = None) -> NoReturn:
 
 
 def _in_forked_child() -> None:
-    """A goroutine forked (os.fork, multiprocessing): its child answers signals as any process does."""
+    """Let the child that a goroutine has forked (os.fork, multiprocessing) answer signals as any process does."""
     from goproc._proc import forked, host, inherited
 
     inherited.give_back()
@@ -183,7 +182,7 @@ def _in_forked_child() -> None:
 
 
 def _retire() -> NoReturn:
-    """End this process, which is to be replaced, in order. It has as much time as at the end of the program."""
+    """End this worker, which is to be replaced, in order. It has as much time as at the end of the program."""
     from goproc._proc import exit_handlers
 
     signal.signal(signal.SIGALRM, _end_now)
@@ -196,13 +195,12 @@ def _end_now(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _leave() -> NoReturn:
-    """End this process in order. The zygote allows exit handlers exit_handlers.LIMIT seconds, if it sees that they run."""
+    """End this process in order. The zygote allows exit_handlers.LIMIT seconds if it sees that exit handlers run."""
     if _leaving:
         from goproc.errors import RuntimeStopped
 
-        raise RuntimeStopped(
-            "the goproc runtime stopped"
-        )  # an exit handler waits in an operation of goproc's
+        # An exit handler waits in an operation of goproc.
+        raise RuntimeStopped("the goproc runtime stopped")
     signal.signal(signal.SIGTERM, _on_late_signal)
     try:
         _run_exit_handlers()
@@ -222,11 +220,11 @@ def _run_exit_handlers() -> None:
 
     _leaving = True
     _core.set_name(LEAVES % _proc)
-    scheduler.scheduling = False  # whatever was interrupted: nothing comes back to it
+    scheduler.scheduling = False  # the interrupted goroutine does not go on
     interrupted = _was_held and scheduler.held_until > 0
     _flush()
     if interrupted:
-        _end_programs(True)  # first: multiprocessing waits for its processes
+        _end_programs(True)  # before end_pools(), in which multiprocessing waits for its processes
     exit_handlers.end_pools()
     exit_handlers.run()
     _flush()
@@ -248,7 +246,7 @@ def _flush() -> None:
     from goproc._proc import stdio
 
     stdio.flush_all()
-    for stream in (sys.__stdout__, sys.__stderr__):  # what C code or an early import may have kept
+    for stream in (sys.__stdout__, sys.__stderr__):  # C code or an early import may have kept these
         try:
             if stream is not None:
                 stream.flush()
@@ -257,7 +255,7 @@ def _flush() -> None:
 
 
 def _fresh_main(attributes: Mapping[str, str | None]) -> None:
-    """A home for the script's definitions in place of the zygote's `__main__`, whose names would be found in their stead."""
+    """Make a `__main__` for the script's definitions in place of the zygote's own, whose names they must not find."""
     from importlib.machinery import ModuleSpec
 
     from goproc._pickling import homes
@@ -283,12 +281,12 @@ def reseed(names: Container[str]) -> None:
     """
     for name in ("random", "numpy.random"):
         seed = getattr(sys.modules.get(name), "seed", None) if name in names else None
-        if seed is not None:  # a module of the program's own may have the name
+        if seed is not None:  # a module of the program may have that name
             seed()
 
 
 def _report(proc: int) -> None:
-    """The reason of our end, in one write, so that several workers that fail alike stay readable."""
+    """Print the reason of this worker's end in one write, so that several workers that fail alike stay readable."""
     import traceback
 
     text = f"goproc: worker {proc} (pid {os.getpid()}) failed:\n{traceback.format_exc()}"

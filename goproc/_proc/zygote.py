@@ -7,32 +7,33 @@ Things that don't work:
 - Starting every worker with exec. Each would import Python, greenlet and cloudpickle anew, 60 ms of CPU a
   worker.
 
-So the host starts one process (no code of the user's runs between fork and exec), which
-imports what workers need, once, and forks them: under a millisecond each, and its memory is shared with them.
-It never maps the segment, starts no thread and runs nothing of the user's.
+So the host starts one process, the zygote, with no code of the user's between fork and exec. The zygote imports what
+workers need, once, and forks them: each fork takes under a millisecond, and the workers share its memory. The zygote
+never maps the segment, starts no thread and runs no code of the user's.
 
-`goproc run` starts it beside the script (early.py). Until the script uses goproc, it imports the installed modules that
-the script imports (preload.py). The order to fork says what the host is by then: its folder, its standard streams and
-so on. If an import has started a thread, or the environment has changed since, the process begins again by exec.
+`goproc run` starts the zygote beside the script (early.py). Until the script uses goproc, the zygote imports the
+installed modules that the script imports (preload.py). The order to fork describes the host as it is then: its folder,
+its standard streams and so on. If an import has started a thread, or the environment has changed since, the zygote
+begins again by exec.
 
-It is also the workers' parent: they ask the kernel to die with it (PDEATHSIG), it reaps them and tells the
-host of each death. It must not outlive the host either, which it sees in two ways: a pidfd of the host (the
-sure one), and the end of the control socket (kept open by any child the user forked, hence only the second). Its own
-parent is the keeper (shm/proc/keeper.c), so that the program has no child that it did not start; if the zygote is stopped when
+The zygote is also the parent of the workers. They ask the kernel to die with it (PDEATHSIG); it reaps them and tells
+the host of each death. The zygote must not outlive the host either. It sees the host's end by a pidfd of the host, and
+by the end of the control socket (less surely: a child that the user forked keeps the socket open). Its own parent is
+the keeper (shm/proc/keeper.c), so that the program has no child that it did not start. If the zygote is stopped when
 the host dies, the keeper continues it.
 
-At the end it also ends the programs that goroutines have started and left (descendants.py). It is a subreaper: those of a
-worker that was killed become its own children.
+At the end the zygote also ends the programs that goroutines have started and left (descendants.py). It is a subreaper:
+the programs of a killed worker become its own children.
 
-If it dies itself, its workers go on, as children of the keeper, and the host starts another zygote (number 2, 3, ...),
-which is told of them: it signals them at the end, and the coroner sees how they end.
+If the zygote itself dies, its workers go on, as children of the keeper. The host starts another zygote (number 2, 3,
+...) and tells it of them. The new zygote signals them at the end; the coroner sees how they end.
 
     host ----------------- control, SOCK_SEQPACKET --------------- zygote ---- worker 1 .. N-1
          b"G": fork, with descriptors   <IIii (kind, proc, pid, value)
          b"F" and a proc: fork its replacement
          b"Q": quit; b"I": quit, because of Ctrl-C
 
-This file is imported by every host, so only builtin modules at the top.
+Every host imports this file, so only builtin modules stand at the top.
 """
 
 from __future__ import annotations
@@ -52,15 +53,17 @@ if TYPE_CHECKING:
     from goproc._proc.launch import Config, Plan
     from goproc._proc.preload import Importer, Statement
 
-# MEMORY and STACK come before DIED: KiB that it had resident at most; lines of text behind the record.
+# MEMORY and STACK come before DIED. MEMORY: the most KiB that the worker had resident. STACK: lines of text behind the
+# record.
 STARTED, DIED, FORK_FAILED, MEMORY, STACK = 1, 2, 3, 4, 5
 RECORD = struct.Struct("<IIii")
 QUIT = b"Q"
 INTERRUPTED = b"I"
 ORDER = b"G"
 FORK = b"F"
-_READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_")  # variables, by Python itself or the C library
-GRACE = 0.2  # seconds between SIGTERM and SIGKILL, for a worker that does not answer
+# Prefixes of the variables that Python itself or the C library reads
+_READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_")
+GRACE = 0.2  # seconds between SIGTERM and SIGKILL for a worker that does not answer
 LIMIT = 2.0  # seconds from SIGTERM on for a worker that runs its exit handlers
 
 
@@ -68,14 +71,16 @@ def main(plan: Plan, control: int, order: Sequence[int]) -> NoReturn:
     """The life of the zygote: import, fork, then watch until the workers have gone. Does not return.
 
     Args:
-        plan: what to import, and for whom.
-        control: our end of the control socket.
+        plan: the imports, and the settings of the host.
+        control: the zygote's end of the control socket.
         order: descriptors of the segment and of the configuration, if the order to fork has come already.
     """
     status = 70
     try:
         status = _live(plan, control, order)
-    except BaseException:  # whatever it is, the workers die with us, and the host sees the socket close
+    except (
+        BaseException
+    ):  # for any error: the workers die with the zygote, and the host sees the socket close
         import traceback
 
         sys.stderr.write("goproc: the process that starts the workers failed:\n")
@@ -88,7 +93,8 @@ def main(plan: Plan, control: int, order: Sequence[int]) -> NoReturn:
 def _live(plan: Plan, control: int, order: Sequence[int]) -> int:
     import signal
 
-    for number in (signal.SIGINT, signal.SIGQUIT):  # a terminal sends them to all; the host alone answers
+    # A terminal sends these to all processes; the host alone answers them
+    for number in (signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the keeper sends it when the host is dead
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT, signal.SIGQUIT])
@@ -110,9 +116,9 @@ class _Beginning:
     def __init__(self, plan: Plan, control: int) -> None:
         self.plan = plan
         self.control = control
-        self.environ = dict(os.environ)  # before any import had a chance to change it
+        self.environ = dict(os.environ)  # as it was before any import could change it
         self.importer: Importer | None = None
-        self._base: set[str] = set()  # modules that are no risk
+        self._base: set[str] = set()  # modules that cannot start a thread or read the environment
 
     def import_base(self) -> None:
         import gc
@@ -121,11 +127,15 @@ class _Beginning:
 
         early = bool(self.plan["early"])
         if early:
-            sys.dont_write_bytecode = True  # it may be killed at any time; the script writes the same files
+            sys.dont_write_bytecode = (
+                True  # the zygote may be killed at any time, and the script writes the same files
+            )
         inherited.install()
-        gc.disable()  # nothing to collect, and it is a fifth of the time
+        gc.disable()  # there is nothing to collect, and looking for it takes a fifth of the time
         _import(self.plan["preload"])
-        from goproc._sched import loops  # now: it keeps functions that inherited.install() replaces
+        from goproc._sched import (
+            loops,
+        )  # before inherited.install(), which replaces functions that this module keeps
 
         loops.watch()
         if early:
@@ -156,7 +166,7 @@ class _Beginning:
                     self._begin_again(self.environ, self.importer.done, ())
 
     def _receive(self) -> tuple[int, int] | None:
-        """Read the order, take over the standard streams and the folder that come with it."""
+        """Read the order; take over the standard streams and the folder that come with it."""
         import _socket
 
         sock = _socket.socket(fileno=self.control)
@@ -169,7 +179,7 @@ class _Beginning:
             return None
         finally:
             sock.detach()
-        if flags & _socket.MSG_CTRUNC:  # the kernel has put in what there was room for
+        if flags & _socket.MSG_CTRUNC:  # the kernel has passed only the descriptors that there was room for
             limit = os.sysconf("SC_OPEN_MAX")
             raise OSError(24, f"Too many open files: RLIMIT_NOFILE (ulimit -n) is {limit}; raise it")
         if text[:1] != ORDER or not rights:
@@ -181,7 +191,7 @@ class _Beginning:
         return memfd, source
 
     def obey(self, memfd: int, source: int) -> Config:
-        """Return the configuration of workers once this process is fit to fork them. May begin again instead."""
+        """Return the configuration of workers once this process is fit to fork them, or begin again by exec."""
         import gc
 
         with open(os.dup(source), "rb") as file:
@@ -204,7 +214,7 @@ class _Beginning:
         return config
 
     def _fits(self, config: Config) -> bool:
-        """True if what was imported is what the host's own imports would give now, and no thread was started."""
+        """True if the host's own imports would give the same modules now, and no thread was started."""
         from goproc._proc import launch, preload
 
         surroundings = config["surroundings"]
@@ -221,7 +231,7 @@ class _Beginning:
         return self._take_environment(surroundings["environ"])
 
     def _take_environment(self, environ: Mapping[str, str]) -> bool:
-        """Make the host's environment this process's; return False if an import may have seen another.
+        """Make the host's environment that of this process; return False if an import may have seen another.
 
         A variable is the same if it has not changed since the start, or if the imports have set it here too.
         """
@@ -248,11 +258,11 @@ class _Beginning:
     def _begin_again(
         self, environ: Mapping[str, str], statements: Sequence[Statement], order: Sequence[int]
     ) -> NoReturn:
-        """Become a new zygote, with nothing of what was imported.
+        """Become a new zygote, without any of the imports.
 
         Args:
-            environ: its environment.
-            statements: what it is to import ahead.
+            environ: the environment of the new zygote.
+            statements: the imports that it makes ahead.
             order: descriptors of the segment and the configuration, if it is to fork at once.
         """
         from goproc._proc import launch
@@ -268,7 +278,7 @@ class _Beginning:
         }
         source = launch.memory_file(marshal.dumps(plan))  # type: ignore[arg-type]
         for fd in launch.inheritable():
-            os.set_inheritable(fd, False)  # what an import has left open
+            os.set_inheritable(fd, False)  # a descriptor that an import has left open
         for fd in (self.control, source, *order):
             os.set_inheritable(fd, True)
         words = [*plan["flags"], "-c", launch.BOOTSTRAP, *map(str, (self.control, source, *order))]
@@ -287,11 +297,11 @@ def _import(names: Iterable[str]) -> None:
         except Exception:
             if name.startswith("goproc."):
                 raise
-            # Somebody else's module: the goroutine that needs it gets the error.
+            # A module of the program's or of others: the goroutine that needs it gets the error.
 
 
 def _take_over(streams: Mapping[int, int], folder: Sequence[int]) -> None:
-    """Make descriptors the standard streams, and a folder (if there is one) the current one."""
+    """Make descriptors the standard streams, and a folder, if given, the current one."""
     for stream in (sys.__stdout__, sys.__stderr__):
         if stream is not None:
             stream.flush()
@@ -306,7 +316,7 @@ def _take_over(streams: Mapping[int, int], folder: Sequence[int]) -> None:
 
 
 def _set_ignored(numbers: Sequence[int]) -> None:
-    """Ignore the signals that the host ignores: what is ignored is inherited."""
+    """Ignore the signals that the host ignores: workers inherit that."""
     import signal
 
     for number in range(1, signal.NSIG):
@@ -318,7 +328,7 @@ def _set_ignored(numbers: Sequence[int]) -> None:
 
 
 def _found(name: str, path: Sequence[str]) -> str | None:
-    """The file that an import of a top-level module would take from a search path."""
+    """Return the file that an import of a top-level module would take from a search path."""
     from importlib.machinery import PathFinder
 
     if name in sys.builtin_module_names:
@@ -339,15 +349,17 @@ class _Zygote:
         self.config = config
         self.control = control
         self.memfd = memfd
-        self.workers: dict[int, int] = {}  # pid -> proc, of those not reaped yet
+        self.workers: dict[int, int] = {}  # pid -> proc, of workers that are not reaped yet
         self.adopted: dict[int, int] = {}  # pid -> pidfd, of the workers of a zygote that died
-        self.unsent: list[bytes] = []  # records the host has had no room for
+        self.unsent: list[bytes] = []  # records that did not fit into the socket of the host
         self.quit = False
         self.interrupted = False
-        self.orphaned = False  # the host is gone
+        self.orphaned = False  # the host has ended
         self.keeper = os.getppid()
         self.ending = False  # workers have been told to end, or are killed
-        self.worker_died = False  # before that, and not in order: what it had started is left
+        self.worker_died = (
+            False  # a worker died before that, and not in order: programs that it had started are left
+        )
 
     def run(self) -> int:
         import gc
@@ -361,7 +373,7 @@ class _Zygote:
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, _note)
         signal.signal(signal.SIGTERM, _note)
-        for number in (signal.SIGINT, signal.SIGQUIT):  # an import may have changed that
+        for number in (signal.SIGINT, signal.SIGQUIT):  # an import may have changed these
             signal.signal(number, signal.SIG_IGN)
         self.host = self._watch_host()
         self.parent = _pidfd(self.keeper)
@@ -374,8 +386,9 @@ class _Zygote:
         self.pipe = (self.wake, wake_end)
         self.crashes = Crashes()
         self.config["crashes"] = self.crashes.fd
-        gc.freeze()  # a collection in a worker must not write to, and so copy, the pages it shares with us
-        if self.config["zygote"] == 1:  # else the coroner says which are missing
+        # A collection in a worker must not write to the pages that it shares with the zygote, and so copy them
+        gc.freeze()
+        if self.config["zygote"] == 1:  # the coroner tells later zygotes which workers are missing
             for proc in range(1, self.config["procs"]):
                 self._fork(proc)
 
@@ -399,9 +412,9 @@ class _Zygote:
                     self._orders()
             if self.host < 0 and not self._host_lives():
                 self.orphaned = True
-        self._reap()  # the host may know of a death before: it has a pidfd of each worker
+        self._reap()  # the host has a pidfd of each worker, and may know of a death before the zygote
         if not self.orphaned:
-            if self.interrupted:  # a worker may have not heard of Ctrl-C
+            if self.interrupted:  # a worker may not have heard of Ctrl-C
                 for pid in self.workers:
                     _kill(pid, signal.SIGINT)
             self._stop(signal.SIGTERM, GRACE)
@@ -410,7 +423,7 @@ class _Zygote:
         return 0
 
     def _kill_all(self) -> None:
-        """Kill the workers that are left, and the programs that nobody else ends."""
+        """Kill the workers that are left, and the programs whose workers were killed."""
         import signal
 
         from goproc._proc import descendants
@@ -423,9 +436,9 @@ class _Zygote:
         descendants.kill(programs, session)
 
     def _watch_host(self) -> int:
-        """A pidfd of the host, or -1 (old kernel, sandbox): then we look once in a while."""
+        """Return a pidfd of the host, or -1 (old kernel, sandbox): the zygote then polls twice a second."""
         fd = _pidfd(self.config["host_pid"])
-        if not self._host_lives():  # it died before, and the pidfd may be another process's
+        if not self._host_lives():  # the host died before, and the pidfd may be another process's
             self.orphaned = True
         return fd
 
@@ -448,7 +461,7 @@ class _Zygote:
             return
         import signal
 
-        # A signal that hit the child before it let go of our wake-up pipe would be taken for one of ours.
+        # A signal that hit the child before it closed the zygote's wake-up pipe would reach the zygote as its own.
         block = (signal.SIGTERM, signal.SIGCHLD)
         signal.pthread_sigmask(signal.SIG_BLOCK, block)
         try:
@@ -462,7 +475,7 @@ class _Zygote:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, block)
         self.workers[pid] = proc
         self.unsent.append(RECORD.pack(STARTED, proc, pid, 0))
-        self._send()  # at once: the first worker can have work while we fork the second
+        self._send()  # at once: the first worker can have work while the zygote forks the second
 
     def _become_worker(self, proc: int) -> NoReturn:
         import signal
@@ -498,7 +511,7 @@ class _Zygote:
         self._reap()
 
     def _reap(self) -> None:
-        """Collect every worker that ended, and put its death in the queue for the host."""
+        """Reap every worker that has ended, and queue a record of its death for the host."""
         while self.workers:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -524,7 +537,9 @@ class _Zygote:
             except BlockingIOError:
                 return
             except ConnectionResetError:
-                continue  # the host has left records unread; what it wrote before it closed its end is read next
+                # The host has left records unread; the next read gives the orders that it wrote before it closed its
+                # end
+                continue
             except OSError:
                 order = b""
             if order in (QUIT, INTERRUPTED):
@@ -539,13 +554,13 @@ class _Zygote:
                 return
 
     def _send(self) -> None:
-        """Send what the host has room for; never wait for it (it may be stopped, or busy for minutes)."""
+        """Send records while the socket has room. Never wait for the host: it may be stopped, or busy for minutes."""
         while self.unsent:
             try:
                 os.write(self.control, self.unsent[0])
             except BlockingIOError:
                 return
-            except OSError:  # the host has closed its end: in order, if it has said so before
+            except OSError:  # the host has closed its end; if it did so in order, it has sent QUIT before
                 self.unsent.clear()
                 if not self.quit:
                     self._orders()
@@ -553,9 +568,9 @@ class _Zygote:
             del self.unsent[0]
 
     def _stop(self, number: int, grace: float | None) -> None:
-        """Send the workers a signal and reap them, for ``grace`` seconds (None: until all have gone).
+        """Send the workers a signal and reap them for `grace` seconds; with None, until all have ended.
 
-        Once we are told to quit it no longer matters whether the host is there, but that it has no use for exit handlers.
+        Once the zygote has been told to quit, the host's end means only that nothing waits for the exit handlers.
         """
         self.ending = True
         for pid in self.workers:
@@ -642,7 +657,7 @@ def _signal(pidfd: int, number: int) -> None:
 
 
 def _runs_exit_handlers(pid: int, proc: int | None) -> bool:
-    """True if a worker says so by its name. A descriptor of ours in the worker could be closed by the program."""
+    """True if the worker's name says that it runs its exit handlers. A descriptor could be closed by the program."""
     from goproc._proc.worker import LEAVES
 
     try:
@@ -654,4 +669,4 @@ def _runs_exit_handlers(pid: int, proc: int | None) -> bool:
 
 
 def _note(number: int, frame: object) -> None:
-    """Needed only for Python to write the signal's number to the wake-up descriptor."""
+    """Do nothing: only with a handler does Python write the signal's number to the wake-up descriptor."""

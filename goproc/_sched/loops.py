@@ -51,8 +51,10 @@ def watch() -> bool:
 
 
 class _Finder:
-    """A finder that finds no module. The import system asks it for modules that are imported after asyncio.events,
-    such as those that keep functions of asyncio.events."""
+    """A finder that finds no module; it sees the imports after asyncio.events.
+
+    Such a module may have taken functions of asyncio.events for itself.
+    """
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         if _original is None:
@@ -187,8 +189,7 @@ def leave() -> None:
 
 
 def _wakeup_fd(kind: type) -> int | None:
-    """Return the wake-up descriptor. Take it away first if a loop of this kind does not tolerate another loop's
-    descriptor.
+    """Return the wake-up descriptor; take it away first if a loop of this kind does not tolerate another loop's.
 
     uvloop restores the descriptor at its end, when the loop that owns the descriptor may be closed. A loop of asyncio
     keeps its own meanwhile, as it learns of signals in no other way.

@@ -56,8 +56,7 @@ def _random(module: Any) -> object:
 
 
 def _numpy(module: Any) -> object:
-    """Return the state of NumPy's global generator, 2.5 KB at an address that NumPy gives, if it is the usual
-    generator."""
+    """Return the state of NumPy's global generator, which takes 2.5 KB; None if NumPy has none."""
     generator = getattr(getattr(module, "_rand", None), "_bit_generator", None)
     if generator is None:
         return None

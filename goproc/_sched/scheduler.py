@@ -515,8 +515,7 @@ def newest_first() -> None:
 def park(
     slot: int, until: float | None, reason: str, handle: object
 ) -> bool | tuple[Callable[[], Any], G, bool]:
-    """Have the running goroutine wait in a waiter slot of the core until an operation fires it, or until a monotonic
-    time.
+    """Park the running goroutine in a waiter slot of the core until an operation fires it, or until a monotonic time.
 
     Returns:
         True if the waiter was fired; False if not: expire() raises the reason. If another goroutine is to run
@@ -629,8 +628,7 @@ def expire(reason: str, over: bool) -> None:
 
 
 def offer_turn(may_raise: bool) -> None:
-    """Let other goroutines have a turn if any are ready. The core calls it in the course of operations that do not
-    block.
+    """Let other goroutines have a turn if any are ready. The core calls it within operations that do not block.
 
     Args:
         may_raise: True if the operation can block, so that an interrupt or a deadline may end it.
@@ -702,8 +700,7 @@ def checkpoint() -> None:
 
 
 def meet_interrupt() -> None:
-    """Raise the exception that interrupts the running goroutine, as a blocking operation does. For an event loop that
-    waits.
+    """Raise the exception that interrupts the running goroutine, as a blocking operation does. For an event loop.
 
     The end of the runtime is not raised but forgotten: it concerns the tasks that use the runtime, and not the loop.
     """

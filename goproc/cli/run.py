@@ -241,8 +241,7 @@ def _start_zygote(python: Sequence[str], environ: Mapping[str, str], flags: Sequ
         procs = parse_procs(environ["GOPROC_PROCS"], "GOPROC_PROCS")
     else:
         procs = default_procs()
-    if procs == 0 or environ.get(
-        "GOPROC_GPUS"
-    ):  # what it imports ahead would look for GPUs before each worker has its own
+    # A zygote that imports ahead would look for GPUs before each worker has its own.
+    if procs == 0 or environ.get("GOPROC_GPUS"):
         return []
     return early.start(python, environ, flags)
