@@ -1,11 +1,11 @@
-"""Ends of the program that are not main's return, and failures that nobody reads.
+"""The ends of the program other than main's return, and failures that are never read.
 
 A goroutine that fails panics if its creator has kept no handle. The first panic is reported, and the program ends with
 status 2. Where
 a prompt, a notebook, a test run or a server owns the process, only the runtime ends (see host.survives()).
 
-A goroutine that fails while a handle exists leaves its failure to the handle. A failure that nobody reads is reported
-when the last handle goes, and the program goes on.
+A goroutine that fails while a handle exists leaves its failure to the handle. A failure that is still unread when the
+last handle goes is reported, and the program goes on.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-BY_SIGNAL = 0x100  # status of a program that ends by a signal, beside its number
-POLICIES = ("report", "panic", "ignore")  # for failures that nobody reads: GOPROC_UNREAD
+BY_SIGNAL = 0x100  # beside its number, the status of a program that ends by a signal
+POLICIES = ("report", "panic", "ignore")  # values of GOPROC_UNREAD, for failures that are never read
 
 
-silent = False  # nobody reads the program's output: it says nothing more
+silent = False  # True once the program's output has no reader: goproc prints nothing more
 
 
 class Failure(NamedTuple):
-    """The outcome of a goroutine that failed, as it is stored: a packed exception and what a report says beside it."""
+    """The stored outcome of a goroutine that failed: a packed exception, and facts that a report prints beside it."""
 
     packed: Packed
     labels: str
@@ -46,7 +46,7 @@ class Failure(NamedTuple):
         """Take a stored outcome apart. Promises store the packed exception alone.
 
         Args:
-            stored: None where memory was too full for any more than that there is a failure.
+            stored: None where the memory had room for the mere fact of a failure only.
         """
         if stored is None:
             stored = _lost()
@@ -57,7 +57,7 @@ class Failure(NamedTuple):
         return *self.packed, self.labels, self.name, self.parent
 
     def traceback(self) -> str:
-        """Return the frames, type and text of the exception, and of those that it came from, as Python prints them."""
+        """Return the frames, type and text of the exception and of its causes, as Python prints them."""
         return _traceback(self.packed)
 
 
@@ -76,7 +76,7 @@ def set_failure(promise: Any, exc: BaseException) -> tuple[Any, ...] | None:
     """Make an exception the outcome of a promise. It is shortened or left out where memory is short.
 
     Returns:
-        What is stored.
+        The stored form.
     """
     from goproc._pickling import failure
 
@@ -100,7 +100,7 @@ class Site(NamedTuple):
 
     @classmethod
     def read(cls, ref: int) -> Site | None:
-        """Return the site that a reference means; None if the creator has noted none."""
+        """Return the site at a ref; None if the creator has noted none."""
         try:
             text = _core.definition_get(ref).decode("utf-8", "replace") if ref else ""
         except Exception:  # the runtime has stopped
@@ -110,7 +110,7 @@ class Site(NamedTuple):
         return cls(function, place, statement != "") if text else None
 
     def store(self) -> str:
-        """Return the text that read() takes."""
+        """Return the text that read() parses."""
         return "\n".join([self.function, self.place, "statement" if self.statement else ""])
 
 
@@ -140,7 +140,7 @@ def first_line(exc: BaseException) -> str:
 
 
 def claim(reason: str) -> bool:
-    """Return True if this process may report and end the program: the first may. No reader holds up its report."""
+    """Return True if this process is the first to claim the end: it may report. No reader holds up its report."""
     if not _core.fatal_claim(reason):
         return False
     if not _core.survives():
@@ -152,7 +152,7 @@ def claim(reason: str) -> bool:
 
 
 def panic(text: str, id_: int, frames: str, parent: int, site: int, labels: str) -> None:
-    """Report an exception nobody can read, as Go does, and end the program with status 2. Once: the first wins.
+    """Report an exception that no handle can read, as Go does, and end the program with status 2. The first panic wins.
 
     Returns only in a host that survives (see end()).
     """
@@ -168,13 +168,13 @@ def panic(text: str, id_: int, frames: str, parent: int, site: int, labels: str)
 def end(status: int) -> None:
     """End every process of the program, after a successful _core.fatal_claim().
 
-    Returns in a host that survives: its workers are gone, and main is told at its next use of goproc.
+    Return only in a host that survives: its workers have ended, and main is told at its next use of goproc.
     """
     _core.fatal_exit(status)
 
 
 def created_by(parent: int, site: int) -> str:
-    """Return the last lines of a goroutine in a report: where it was created."""
+    """Return the last lines of a goroutine in a report: the place where it was created."""
     where = Site.read(site)
     if where is None:
         return ""
@@ -184,7 +184,7 @@ def created_by(parent: int, site: int) -> str:
 
 
 def exit_program(exc: SystemExit) -> None:
-    """sys.exit() in a goroutine ends the program, as os.Exit does in Go. Returns only in a host that survives."""
+    """End the program because of sys.exit() in a goroutine, as os.Exit does. Returns only in a host that survives."""
     if not claim("sys.exit() in a goroutine"):
         wait_for_the_end()
         return
@@ -209,7 +209,7 @@ def broke(exc: BaseException) -> bool:
 
 
 def end_broken() -> None:
-    """End the program as other programs end: silently, by SIGPIPE. For a goroutine that could not write."""
+    """End the program silently, by SIGPIPE, as other programs end. For a goroutine that could not write its output."""
     if not claim("nobody reads the output"):
         wait_for_the_end()
     end(BY_SIGNAL | signal.SIGPIPE)
@@ -224,10 +224,10 @@ def unread_policy() -> str:
 
 
 def unread(id_: int, stored: tuple[Any, ...] | None, site: int) -> None:
-    """Deal with a failure that nobody can read any more. The core calls it where the last handle goes after the failure.
+    """Deal with a failure that no handle can read any more. The core calls it when the last handle goes.
 
-    A goroutine whose creator has kept no handle panics. The time at which the handle was dropped, before or after the
-    failure, does not matter: otherwise the speed of the worker would decide.
+    A goroutine whose creator has kept no handle panics. The handle may have been dropped before or after the failure:
+    the outcome must not depend on the speed of the worker.
     """
     failure = Failure.read(stored)
     policy = unread_policy()
@@ -237,7 +237,7 @@ def unread(id_: int, stored: tuple[Any, ...] | None, site: int) -> None:
     if policy == "ignore":
         return
     if policy == "panic":
-        # In a host that survives the panic the runtime goes, and the dealloc that called would find it gone.
+        # In a host that survives, the panic removes the runtime, which the calling dealloc still uses.
         later = call_later if _core.survives() else _call
         later(
             lambda: panic(failure.packed.text, id_, failure.traceback(), failure.parent, site, failure.labels)
@@ -251,12 +251,12 @@ def _call(f: Callable[[], None]) -> None:
 
 
 call_later: Callable[[Callable[[], None]], None] = (
-    _call  # has the scheduler call a function; the host sets it
+    _call  # has the scheduler call a function; the host sets this
 )
 
 
 def describe_unread(id_: int, failure: Failure, site: int) -> str:
-    """Return the report on a failure that nobody has read."""
+    """Return the report on an unread failure."""
     name = f" ({failure.name})" if failure.name else ""
     return (
         f"goroutine {id_}{name} failed and nobody read its result{failure.labels}:\n"
@@ -265,18 +265,18 @@ def describe_unread(id_: int, failure: Failure, site: int) -> str:
 
 
 def report_unread(briefly: bool) -> bool:
-    """Deal with all failures of goroutines that nobody has read, at the end of a runtime.
+    """Deal with all unread failures of goroutines, at the end of a runtime.
 
     Args:
-        briefly: a line each: main has failed itself, and its traceback is what counts.
+        briefly: print one line for each: main has failed itself, and its traceback is the important one.
 
     Returns:
-        True if there was one that counts.
+        True if there was a failure that changes the exit status.
     """
     policy = "ignore" if silent else unread_policy()
     found = [] if policy == "ignore" else unread_failures()
     if found:
-        gc.collect()  # a handle that only a cycle of references keeps was dropped before: its report is due first
+        gc.collect()  # a handle in a cycle of references was dropped before: its report is due first
         found = unread_failures()
     if found and policy == "panic":
         unread(*found[0])
@@ -300,7 +300,7 @@ def _brief(unread: tuple[int, tuple[Any, ...] | None, int]) -> str:
 
 
 def unread_failures() -> list[tuple[int, tuple[Any, ...] | None, int]]:
-    """Return (id, stored failure, site) of each failed goroutine whose result nobody has read, in order."""
+    """Return (id, stored failure, site) of each failed goroutine with an unread result, in order."""
     return sorted(_core.unread(), key=lambda found: found[0])
 
 
@@ -330,14 +330,14 @@ _PATIENCE = 3.0
 
 
 def wait_for_the_end() -> None:
-    """Wait while another process ends the program, this process included. Returns at once in a host that survives."""
+    """Wait while a process, maybe this one, ends the program. Return at once in a host that survives."""
     import time
 
     if _core.survives():
         return
 
-    # Main may be at its exit handlers, its panic reported. Should one of them wait for a goroutine of this process, it
-    # waits in vain: then the program ends without the rest of them.
+    # Main may be at its exit handlers, with its panic reported. If one of them waits for a goroutine of this process,
+    # that wait is in vain: the program ends without the remaining handlers.
     patience = _PATIENCE
     while True:
         time.sleep(0.1)

@@ -5,9 +5,9 @@
     coroner thread (C, no GIL)
            └───────────── one memfd segment, mapped by every proc ─────────────┘
 
-It starts at the first use of goproc and stops when the program ends; ``with runtime(procs=4):`` bounds it instead.
-Workers come up in the background: goroutines are queued from the first moment, and a process takes them once it is
-there.
+The runtime starts at the first use of goproc and stops when the program ends; ``with runtime(procs=4):`` bounds it
+instead. Workers come up in the background: goroutines are queued from the first moment, and a process takes them once
+it is there.
 """
 
 from __future__ import annotations
@@ -53,14 +53,17 @@ T = TypeVar("T")
 
 _MEMORY_MOST = 8 << 30
 _QUIT_SECONDS = LIMIT + 1.0
-_LOOK_SECONDS = 0.05  # in which a zygote that lives has mostly ended, and one that was killed is gone
+# Seconds after which a zygote that was told to end has mostly ended, and a killed one is certainly gone
+_LOOK_SECONDS = 0.05
 _THREAD_SECONDS = 0.2
 
 _running: _Runtime | None = None
-_leaving: threading.Thread | None = None  # ran the goroutines of a runtime that ended by itself
-_ended = False  # the program is at its end: nothing starts any more
-_unwinding = False  # a runtime is being left: what its goroutines do at their end must not start another
-_forked = False  # this is a child that the program forked: nothing starts here
+# The thread that ran the goroutines of a runtime that ended by itself
+_leaving: threading.Thread | None = None
+_ended = False  # True at the end of the program: no runtime starts any more
+# True while a runtime is left: goroutines that clean up meanwhile must not start another one
+_unwinding = False
+_forked = False  # True in a child that the program forked: no runtime starts here
 _lock = threading.Lock()
 
 
@@ -68,7 +71,7 @@ class _Runtime:
     """One life of the runtime in the host process.
 
     Args:
-        procs: how many workers; 0: goroutines run in this process.
+        procs: the number of workers; 0: goroutines run in this process.
         on_death: one of _deaths.POLICIES.
     """
 
@@ -87,13 +90,15 @@ class _Runtime:
         self.pin = pin
         self.on_death = on_death
         self.quiet_deaths = quiet_deaths
-        self.thread: threading.Thread | None = None  # that runs goroutines, if it is none of the user's
-        self.interrupted = False  # Ctrl-C ends it
+        # The thread that runs goroutines, unless a thread of the user's does
+        self.thread: threading.Thread | None = None
+        self.interrupted = False  # True if Ctrl-C ends the runtime
         self._zygote: early.Zygote | None = None
         self._config: launch.Config | None = None
-        self._dead_zygotes: list[early.Zygote] = []  # their keepers live as long as their workers
+        # Each has a keeper, which lives as long as the zygote's workers
+        self._dead_zygotes: list[early.Zygote] = []
         self._sigint: sigint.Delivery | None = None
-        self.hooked = False  # main is its main goroutine
+        self.hooked = False  # True if main is the main goroutine of this runtime
 
     def start(self) -> None:
         attached = False
@@ -112,8 +117,9 @@ class _Runtime:
                     _setup.call(self.setup.init)
                 if self.procs > 0:
                     self._start_workers(memfd)
-                _load_for_failures()  # while the workers start
-                slices.start()  # after the standard streams are goproc's: the state of the process is noted
+                _load_for_failures()  # now, while the workers start
+                # Now that the standard streams are goproc's: this notes the state of the process
+                slices.start()
         except BaseException as exc:
             if attached:
                 self.stop()
@@ -213,13 +219,13 @@ class _Runtime:
 
 
 def _zygote(config: launch.Config, memfd: int) -> early.Zygote:
-    """Have the workers forked, by the zygote that is there already or by a new one. Returns as launch.spawn() does."""
+    """Have the workers forked, by the early zygote or by a new one. Return as launch.spawn() does."""
     found = early.claim()
     if found is not None:
         try:
             launch.order(found, config, memfd)
             return found
-        except OSError:  # it has just ended
+        except OSError:  # the early zygote has just ended
             early.give_up(found)
     try:
         return launch.spawn(config, memfd)
@@ -228,7 +234,7 @@ def _zygote(config: launch.Config, memfd: int) -> early.Zygote:
 
 
 def _end_unborn(error: OSError) -> NoReturn:
-    """End the program, as the coroner does, where the zygote is killed before it has been told to fork the workers."""
+    """End the program, as the coroner does, because the zygote was killed before it was told to fork the workers."""
     text = "goproc's zygote process died (killed?) before the workers"
     if _owned_by_another():
         raise RuntimeError(text) from error
@@ -244,20 +250,24 @@ def _load_for_failures() -> None:
 
 
 def _open_standard_streams() -> None:
-    """What the shell closed becomes /dev/null, as in Go: or the segment would be, say, where reports are written."""
+    """Open /dev/null in place of standard streams that the shell has closed, as Go does.
+
+    Otherwise the segment, say, would get descriptor 2, and reports would be written into it.
+    """
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free: fd itself
+            # The lowest free descriptor is fd itself
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def _quit(zygote: early.Zygote, interrupted: bool) -> None:
     _keeper.hold_sigchld()
     if not _core.tell_zygote(INTERRUPTED if interrupted else QUIT):
-        _send(zygote.pid, signal.SIGTERM)  # it means QUIT, where the program has closed the socket
+        _send(zygote.pid, signal.SIGTERM)  # SIGTERM means QUIT where the program has closed the socket
     ended = launch.wait_for_end(zygote, _LOOK_SECONDS)
-    if not ended and not _send(zygote.pid, 0):  # it has died, and the keeper is there for the workers
+    if not ended and not _send(zygote.pid, 0):  # the zygote has died, and the keeper is there for the workers
         for pid in filter(None, _core.pids()[1:]):
             _send(pid, signal.SIGTERM)
     if not ended and not launch.wait_for_end(zygote, _QUIT_SECONDS):
@@ -268,7 +278,7 @@ def _quit(zygote: early.Zygote, interrupted: bool) -> None:
 
 
 def _end_keeper(dead: early.Zygote) -> None:
-    """Wait for the keeper of a zygote that has died: its workers have ended, or are killed now."""
+    """Wait for the keeper of a zygote that has died. Its workers have ended, or are killed now."""
     _keeper.hold_sigchld()
     if not launch.wait_for_end(dead, _THREAD_SECONDS):
         _send_keeper(dead)
@@ -283,7 +293,7 @@ def _send_keeper(zygote: early.Zygote) -> None:
 
 
 def _send(pid: int, number: int) -> bool:
-    """Return False if the process has ended."""
+    """Send a signal; return False if the process has ended."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
@@ -309,7 +319,7 @@ def _owned_by_another() -> bool:
 
 
 def _default_memory() -> int:
-    """A quarter of what the machine or the container has, at most 8 GiB."""
+    """Return a quarter of the memory that the machine or the container has, at most 8 GiB."""
     have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
@@ -359,12 +369,12 @@ def configured(
 
 
 def may_start() -> bool:
-    """Return True if this process may have a runtime: it is no fork of one that has, and not at its end."""
+    """Return True if this process may have a runtime: it is no fork of a process with one, and not at its end."""
     return not (_forked or _ended)
 
 
 def prepare() -> None:
-    """Start the zygote of the runtime to come, if this program may have one: its workers then share what it imports."""
+    """Start the zygote of the runtime to come, if this program may have one: its workers then share its imports."""
     if may_start() and not _core.attached() and not _owned_by_another():
         early.start_here()
 
@@ -373,10 +383,10 @@ def ensure(procs_at_least: int = 0) -> None:
     """Start the runtime with the defaults unless it runs.
 
     Args:
-        procs_at_least: so many workers start where the defaults are fewer, and not none.
+        procs_at_least: the number of workers to start where the default is smaller, and not 0.
 
-    The main thread runs goroutines whenever its own code blocks. Any other thread may end and take the scheduler with
-    it, so a runtime that is first used by one gets a thread of its own for goroutines.
+    The main thread runs goroutines whenever its own code blocks. Any other thread may end, and take the scheduler with
+    it. So if another thread is the first to use the runtime, the goroutines get a thread of their own.
     """
     _core.check_fork()
     if _core.lost() is not None:
@@ -431,10 +441,10 @@ def _start(new: _Runtime) -> None:
 
 
 def _leave_lost() -> None:
-    """Forget a runtime that has ended by a panic or a death, if that can be done here: the next use starts another.
+    """Forget a runtime that has ended by a panic or a death, if this goroutine may: the next use starts another.
 
     Raises:
-        RuntimeStopped: goroutines of this process belong to it, and main alone can end them.
+        RuntimeStopped: goroutines of this process belong to the runtime, and main alone can end them.
     """
     runtime = _running
     if runtime is None:
@@ -466,7 +476,7 @@ def _unwind(greenlets: list[Any]) -> None:
     try:
         for greenlet in greenlets:
             if not greenlet.dead:
-                greenlet.throw()  # GreenletExit
+                greenlet.throw()  # raises GreenletExit there
     finally:
         _unwinding = False
 
@@ -479,7 +489,7 @@ def _stop() -> list[Any]:
 
 
 def forbid() -> None:
-    """Let no runtime start in this process: it is the zygote, and a module that it imports may use goproc."""
+    """Let no runtime start in this process: it is the zygote, and one of its imports may use goproc."""
     global _forked
     _forked = True
 
@@ -495,11 +505,11 @@ _forks_watched = False
 
 
 def in_forked_child() -> None:
-    """The program forked. Its child has no runtime, and must not stop its parent's when it ends."""
+    """Begin in a child that the program forked: it has no runtime, and must not stop its parent's when it ends."""
     global _running, _forked, _lock
     forked.enter()
     scheduler.end_child = forked.end
-    _lock = threading.Lock()  # another thread may have held it
+    _lock = threading.Lock()  # another thread of the parent may have held the lock
     old, _running = _running, None
     _forked = _forked or old is not None or _core.proc() > 0
     if old is not None:
@@ -517,19 +527,20 @@ def _watch_end_of_main() -> None:
 
 
 _end_watched = False
-_end_call: object = None  # Python's entry for _at_end_of_main
+_end_call: object = None  # the entry that Python keeps for _at_end_of_main
 
 
 def _at_end_of_main() -> None:
-    """Main has returned, and Python is about to wait for the program's threads.
+    """Answer the end of main, before Python waits for the program's threads.
 
-    Ctrl-C may have met another goroutine, and main has ended before it came to block: it is not to be lost. And a thread
-    that is blocked in an operation which nobody can end any more is to be reported, not to be waited for.
+    Ctrl-C may have met another goroutine, and main has ended before it blocked: the interrupt must not be lost. A
+    thread may be blocked in an operation that nothing can end any more: that is to be reported, and not waited for.
 
     Libraries end their threads in exit calls like this one: concurrent.futures wakes the idle threads of its pools and
-    joins them. Python makes the calls in reverse order of registration, so those of libraries that were imported before
-    the runtime started come after this one. A thread makes them here: the threads they join may need goroutines. Where
-    no thread can be started any more, goroutines run until nothing else can go on, and then Python makes the calls.
+    joins them. Python makes the calls in reverse order of registration, so the calls of libraries that were imported
+    before the runtime started come after this one. A thread makes them here, because the threads that they join may
+    need goroutines. Where Python starts no thread any more, goroutines run until none can go on, and then Python makes
+    the calls.
     """
     if _running is None or not _core.attached() or not _core.on_scheduler_thread():
         return
@@ -581,12 +592,12 @@ def _do_nothing() -> None:
 
 
 def _at_exit() -> None:
-    """Main has returned. As in Go the other goroutines are gone: their ``finally`` blocks do not run."""
+    """Drop the other goroutines when main has returned, as Go does: their ``finally`` blocks do not run."""
     global _ended
     _ended = True
     if _running is None:
         return
-    # In a child that the user forked: the cleaning up of the goroutines is the parent's.
+    # In a child that the user forked: the goroutines are the parent's, and the parent cleans up after them.
     if not _core.attached():
         _core.keep(scheduler.stop())
         return
@@ -597,20 +608,21 @@ def _at_exit() -> None:
         _end_with(2)
     left = _stop()
     if left:
-        # A greenlet that is collected runs its finally blocks: it must outlive the interpreter.
+        # A greenlet that is collected runs its finally blocks, so these must outlive the interpreter.
         _core.keep(left)
 
 
 def _end_with(status: int) -> None:
     """Have the program end with a status in place of 0."""
-    if not _core.exit_status(status):  # the C library has no on_exit(): what other exit handlers do is lost
+    # The C library has no on_exit(): the exit handlers that have not run yet are lost
+    if not _core.exit_status(status):
         fatal.flush()
         fatal.claim("unread failures")
         fatal.end(status)
 
 
 def enter(new: _Runtime) -> None:
-    """Start a runtime, if none runs."""
+    """Start a runtime if none runs."""
     _core.check_fork()
     if _core.attached():
         where = "" if _core.proc() == 0 else f" (this is proc {_core.proc()}: start it in the main program)"
@@ -623,12 +635,12 @@ def leave(new: _Runtime, kind: type[BaseException] | None, exc: BaseException | 
 
     Args:
         new: the runtime.
-        kind, exc: what the block raises, or None.
+        kind, exc: the exception that leaves the block, or None.
     """
     if _running is not new:
         return
     if kind is _life.Goexit and new.hooked and not main_exit.interactive():
-        return  # main is about to be gone, but what it started goes on: see main_exit.py
+        return  # main ends by goexit(), but its goroutines go on: see main_exit.py
     if not _core.on_scheduler_thread() or scheduler.current is not scheduler.main:
         raise RuntimeError("the goproc runtime must be left where it was entered: in its main goroutine")
     if exc is not None and new.hooked:
@@ -641,7 +653,7 @@ def leave(new: _Runtime, kind: type[BaseException] | None, exc: BaseException | 
         _end_with(2)
     _unwind(_stop())
     if kind is None and isinstance(scheduler.main.interrupt, KeyboardInterrupt):
-        scheduler.raise_interrupt()  # it came while the runtime stopped
+        scheduler.raise_interrupt()  # Ctrl-C came while the runtime stopped
 
 
 def _replace_zygote() -> None:

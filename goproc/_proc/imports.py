@@ -1,11 +1,10 @@
-"""The import statements of a script, read from its source. Nothing of the script is run.
+"""The import statements of a script, read from its source. No code of the script runs.
 
 The zygote imports installed modules before the script has asked for them. It must not import the user's own modules,
-which could do anything; it reads those as well, and finds the installed modules that they import.
+whose code could do anything: it reads their source as well, and finds the installed modules that they import.
 
-A statement counts if Python certainly comes through it, or may: at the top level of a module, also inside ``if``,
-``try``, ``with`` or a loop. It does not count inside a function, a class, ``if TYPE_CHECKING`` or
-``if __name__ == "__main__"``.
+A statement counts if Python certainly executes it, or may: at the top level of a module, also inside ``if``, ``try``,
+``with`` or a loop. It does not count inside a function, a class, ``if TYPE_CHECKING`` or ``if __name__ == "__main__"``.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-MOST_FILES = 200  # of the user's that are read
+MOST_FILES = 200  # the number of the user's files that are read
 LARGEST_FILE = 1 << 20  # bytes
-_DEEPEST = 50  # user modules that import one another in a chain
+_DEEPEST = 50  # the longest chain of user modules that import one another
 
 _LIBRARY = os.path.dirname(os.__file__) + os.sep
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
@@ -31,11 +30,10 @@ _LEFT_OUT = ("goproc", "__future__", "__main__")
 
 
 def of_program(words: Sequence[str]) -> list[Statement]:
-    """Return what a program imports of installed modules, in the order in which it does.
+    """Return the installed modules that a program imports, in the program's order.
 
     Args:
-        words: how Python is started: ``[script]``, ``["-m", module]`` or ``["-"]``. sys.path is already as the program
-            finds it.
+        words: the program: ``[script]``, ``["-m", module]`` or ``["-"]``. sys.path is already as the program finds it.
     """
     reader = _Reader()
     if words[:1] == ["-m"] and len(words) > 1:
@@ -53,7 +51,7 @@ class _Reader:
         self._depth = 0
 
     def read_program_module(self, name: str) -> None:
-        """Read the file that ``python -m name`` runs, and the packages it is in."""
+        """Read the file that ``python -m name`` runs, and the packages that the file is in."""
         parents = name.split(".")[:-1]
         for count in range(1, len(parents) + 1):
             self._read_module(".".join(parents[:count]))
@@ -65,10 +63,10 @@ class _Reader:
             self.read_file(path, ".".join(parents))
 
     def read_file(self, path: str, package: str) -> None:
-        """Note the imports of a file of the user's.
+        """Note the imports of a user's file.
 
         Args:
-            package: the one that its relative imports start from.
+            package: the package from which its relative imports start.
         """
         if path in self._read or len(self._read) >= MOST_FILES or self._depth >= _DEEPEST:
             return
@@ -80,7 +78,7 @@ class _Reader:
             for statement in _statements(ast.parse(source).body, package):
                 self._note(statement)
         except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-            pass  # the script's own import of this file says what is wrong with it
+            pass  # the script's own import of this file raises the error
         finally:
             self._depth -= 1
 
@@ -94,7 +92,7 @@ class _Reader:
         parts = statement.module.split(".")
         for count in range(1, len(parts) + 1):
             self._read_module(".".join(parts[:count]))
-        for name in statement.names:  # each may be a module of the package
+        for name in statement.names:  # each name may be a module of the package
             self._read_module(f"{statement.module}.{name}")
 
     def _read_module(self, name: str) -> None:
@@ -156,7 +154,7 @@ def _is_installed(top: str) -> bool:
 
 
 def _origin(top: str) -> str | None:
-    """The file of a top-level module, or the folder of one without a file."""
+    """Return the file of a top-level module, or the folder of a module without a file."""
     try:
         spec = find_spec(top)
     except (ImportError, ValueError, AttributeError):
@@ -169,7 +167,7 @@ def _origin(top: str) -> str | None:
 
 
 def _file_of(name: str) -> str | None:
-    """The source file of a module, found without an import of the packages that it is in."""
+    """Return the source file of a module without importing the packages that it is in."""
     top, *rest = name.split(".")
     try:
         spec = find_spec(top)

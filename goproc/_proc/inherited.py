@@ -1,8 +1,8 @@
-"""Programs, processes and threads that a goroutine starts inherit the same as if the script had started them.
+"""Programs, processes and threads that a goroutine starts inherit the same state as if the script had started them.
 
-A worker is bound to one CPU, and its libraries are told to use one thread each (topology.blas_defaults). Both are for
-the goroutines of the worker alone. Neither can be seen at the start of a program by documented means (an at-fork function
-does not run for subprocess, which uses vfork), so the functions of Python that start something are replaced in workers:
+A worker is bound to one CPU, and its libraries are told to use one thread each (topology.blas_defaults). Both settings
+are for the goroutines of the worker alone. No documented hook sees the start of every program (subprocess uses vfork,
+and then an at-fork function does not run). So the functions of Python that start something are replaced in workers:
 
 - the calling thread may use the CPUs of the script while such a function runs;
 - the variables are left out of the environment that is passed on, where it came from os.environ. A goroutine that sets
@@ -23,16 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
-_MARK = b"01"  # how a variable of ours is encoded: still a 1 to those who only read it
+_MARK = b"01"  # the encoding of a variable that goproc has set: its readers still see a 1
 
-_cpu: int | None = None  # that this process is bound to
-_cpus: set[int] = set()  # that the script may use
+_cpu: int | None = None  # the CPU that this process is bound to
+_cpus: set[int] = set()  # the CPUs that the script may use
 on_interrupt: Callable[[], None] | None = None  # called when Ctrl-C has ended a shell
-_variables: dict[bytes, bytes | None] = {}  # those of ours, and their values in the script
+# The variables that goproc has set, with their values in the script
+_variables: dict[bytes, bytes | None] = {}
 
 
 class _Text(str):
-    """A variable of ours, as os.environ gives it. It is known again in a copy of the environment."""
+    """A variable that goproc has set, as os.environ gives it. A copy of the environment keeps the mark."""
 
     __slots__ = ()
 
@@ -44,7 +45,7 @@ class _Text(str):
 
 
 class _Bytes(bytes):
-    """A variable of ours, as os.environ holds it."""
+    """A variable that goproc has set, as os.environ holds it."""
 
     __slots__ = ()
 
@@ -65,11 +66,11 @@ def bind(cpu: int | None) -> None:
         os.sched_setaffinity(0, {cpu})
         _cpu = cpu
     except OSError:
-        pass  # the mask was narrowed since; to run anywhere is no error
+        pass  # the mask was narrowed since; the process may run on any CPU of it
 
 
 def mark_variables(names: Iterable[str], script: Mapping[str, str]) -> None:
-    """Note which variables of os.environ are ours.
+    """Note the variables of os.environ that goproc has set.
 
     Args:
         names: of the variables.
@@ -92,7 +93,7 @@ def mark_variables(names: Iterable[str], script: Mapping[str, str]) -> None:
 
 
 def give_back() -> None:
-    """Make this process, a child that a goroutine has forked, what a child of the script would be."""
+    """Give this process, a child that a goroutine has forked, the CPUs and variables of a child of the script."""
     global _cpu
     if _cpu is not None and _sched_getaffinity(0) == {_cpu}:
         try:
@@ -111,7 +112,7 @@ def give_back() -> None:
 
 
 def _ours() -> list[bytes]:
-    """Return the names of the variables that are still ours."""
+    """Return the names of the variables that goproc has set and the program has not."""
     data: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
     return [key for key in _variables if type(data.get(key)) is _Bytes]
 
@@ -141,9 +142,11 @@ class _Unbound:
 
 
 def install() -> None:
-    """Replace the functions of this process that start something. They do what they did until bind() and the like are called.
+    """Replace the functions of this process that start something. Before bind() and the like, they act as the
+    originals.
 
-    The zygote calls it before it imports any module that might keep one of the functions; workers inherit it.
+    The zygote calls this before it imports any module that might keep one of the functions; workers inherit the new
+    ones.
     """
     import _posixsubprocess
     import _thread
@@ -219,7 +222,7 @@ def _execve(original: Callable[..., Any], path: Any, argv: Any, env: Any) -> Any
 
 
 def _mapped(env: Any) -> Any:
-    """Return the environment for os.posix_spawn() and os.execve() without the variables of ours; from 3.13 on None is one."""
+    """Return the environment for os.posix_spawn() and os.execve() without goproc's variables. None stays None (3.13)."""
     if env is None and _ours():
         env = os.environ
     if not _variables or not hasattr(env, "items"):
@@ -235,7 +238,7 @@ def _mapped(env: Any) -> Any:
 
 
 def _system(original: Callable[..., Any], command: Any) -> Any:
-    """Replace os.system(): the shell forgets the variables, as the C library passes its own environment on."""
+    """Replace os.system(): the variables are taken out of the C environment, which the C library passes on."""
     words = []
     for key in _ours():
         value = _variables[key]
@@ -250,7 +253,7 @@ def _system(original: Callable[..., Any], command: Any) -> Any:
 
 
 def _getaffinity(original: Callable[..., Any], pid: int, /) -> Any:
-    """Replace os.sched_getaffinity(): who asks for the CPUs of this process is going to start something."""
+    """Replace os.sched_getaffinity(): a caller that asks for the CPUs of this process is going to start something."""
     found = original(pid)
     if _cpu is not None and pid in (0, os.getpid()) and found == {_cpu}:
         return set(_cpus)

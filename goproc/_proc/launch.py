@@ -1,9 +1,9 @@
 """Starting the zygote, and telling it to fork: the host's side of zygote.py.
 
-The zygote is started with a plan, which holds only what is known before the script runs. The order to fork comes later,
-or at once, and carries the rest (Config) with the descriptors that the workers inherit.
+The zygote is started with a plan, which holds the facts that are known before the script runs. The order to fork comes
+later, or at once, and carries the rest (Config) with the descriptors that the workers inherit.
 
-This file is imported by every host, so only builtin modules at the top.
+Every host imports this file, so only builtin modules stand at the top.
 """
 
 from __future__ import annotations
@@ -30,25 +30,27 @@ if TYPE_CHECKING:
         argv: list[str]  # sys.argv
         flags: list[str]  # interpreter_flags()
         preload: list[str]  # modules to import first; those that fail are skipped
-        # The words of the script's command line; the script's imports are imported ahead. Or none.
+        # The words of the script's command line, or none. The zygote imports ahead the modules that this script
+        # imports.
         program: list[str]
-        statements: list[tuple[str, tuple[str, ...]]]  # in place of the script's imports: these
-        early: bool  # the order to fork may be far away
+        # If not empty, the zygote makes these imports ahead and does not read the script
+        statements: list[tuple[str, tuple[str, ...]]]
+        early: bool  # True if the order to fork may be far away
 
     class Surroundings(TypedDict):
         """The state of the host that its workers must have, as if the host had just started the zygote."""
 
         environ: dict[str, str]
         umask: int
-        ignored: list[int]  # signals
+        ignored: list[int]  # numbers of signals
         flags: list[str]
-        origins: dict[str, str | None]  # of the host's top-level modules: their files
+        origins: dict[str, str | None]  # the file of each top-level module of the host
 
     class Config(TypedDict):
         """The host's order to the zygote and every worker. The values are plain, because marshal carries them."""
 
-        procs: int  # how many processes, the host included
-        pinning: list[int | None]  # CPU of each proc
+        procs: int  # the number of processes, the host included
+        pinning: list[int | None]  # the CPU of each proc
         host_pid: int
         path: list[str]  # sys.path
         argv: list[str]  # sys.argv
@@ -58,15 +60,16 @@ if TYPE_CHECKING:
         recursion_limit: int
         codecs: list[tuple[str, str] | None]  # (encoding, errors) of stdout and stderr
         preload: list[str]  # modules to import before the first fork; those that fail are skipped
-        entry: str  # module:function that is a worker's life, called with (proc, config, memfd)
+        entry: str  # module:function, the life of a worker; called with (proc, config, memfd)
         zygote_pid: int  # filled in by the zygote
-        keeper_pid: int  # the same: its parent, or 0 if that is the host
-        zygote: int  # its number: 1, and one more for each that takes the place of one that died
-        adopted: list[int]  # pids of the workers of those that died
+        keeper_pid: int  # filled in by the zygote: its parent, or 0 if that is the host
+        # The number of the zygote: 1, and one more for each that takes the place of a dead one
+        zygote: int
+        adopted: list[int]  # pids of the workers of dead zygotes
         crashes: int  # filled in by the zygote: the file of _crashes.py, or -1
-        authkey: bytes  # of multiprocessing, if the host has loaded it
+        authkey: bytes  # multiprocessing's, if the host has loaded that
         surroundings: Surroundings
-        extra: dict[str, Any]  # the runtime's own
+        extra: dict[str, Any]  # for the runtime's own use
 
 
 _ENTRY = "goproc._proc.worker:main"
@@ -79,7 +82,7 @@ FAILURES = [
     "goproc._proc.descendants",
     "_blake2",
 ]
-# What the entry point imports anyway, and what unpickling a function by value needs.
+# Modules that the entry point imports anyway, and modules that unpickling a function by value needs.
 _PRELOAD = [
     "greenlet",
     "cloudpickle",
@@ -94,7 +97,7 @@ _PRELOAD = [
     *FAILURES,
 ]
 
-# The host's sys.path is there before anything of ours is looked up: goproc is found where the host found it.
+# sys.path is the host's before any module of goproc is looked up, so that goproc is found where the host found it.
 BOOTSTRAP = (
     "import marshal, sys\n"
     "control, source, *order = map(int, sys.argv[1:])\n"
@@ -112,17 +115,17 @@ def host_config(
     environ: Mapping[str, str] | None = None,
     settings: interpreter.Settings | None = None,
 ) -> Config:
-    """The configuration of this process's workers.
+    """Return the configuration of this process's workers.
 
     Args:
-        procs: how many processes, the host included.
+        procs: the number of processes, the host included.
         pinning: the CPU of each proc, or None (topology.plan_pinning).
-        extra: plain values (what marshal takes) for the worker's own use, found in ``config["extra"]``.
+        extra: plain values (those that marshal takes) for the worker's own use, found in ``config["extra"]``.
         environ: the environment the workers will have; os.environ when left out.
-        settings: those of the interpreter that the workers are to have.
+        settings: the settings of the interpreter that the workers are to have.
     """
     preload = list(_PRELOAD)
-    # By it a process proves to a multiprocessing.Manager that it belongs to the program.
+    # The key by which a process proves to a multiprocessing.Manager that it belongs to the program.
     multiprocessing = loaded("multiprocessing.process")
     authkey = bytes(multiprocessing.current_process().authkey) if multiprocessing else b""
     if authkey:
@@ -161,12 +164,12 @@ def host_config(
 
 
 def plan(path: Sequence[str], words: Sequence[str], flags: Sequence[str]) -> Plan:
-    """The plan of a zygote that is started beside the script.
+    """Return the plan of a zygote that is started beside the script.
 
     Args:
         path: sys.path as the script will find it.
-        words: what Python is started with, after its own options.
-        flags: the options themselves.
+        words: the words of the script's command line, after Python's own options.
+        flags: Python's own options.
     """
     return {
         "path": list(path),
@@ -180,7 +183,7 @@ def plan(path: Sequence[str], words: Sequence[str], flags: Sequence[str]) -> Pla
 
 
 def spawn(config: Config, memfd: int) -> Zygote:
-    """Start the zygote. Returns as soon as it exists; the workers report as STARTED when they do.
+    """Start the zygote. Return as soon as it exists; the workers report as STARTED once they run.
 
     Args:
         config: from host_config().
@@ -191,7 +194,7 @@ def spawn(config: Config, memfd: int) -> Zygote:
         wait_for_end() in the end (or the keeper stays behind as a zombie).
 
     Raises:
-        OSError: no process, descriptor or memory to be had.
+        OSError: there is no process, descriptor or memory to be had.
         RuntimeError: Python does not know its own executable (it is embedded in another program).
 
     Cost: about 1 ms here; the zygote itself needs some 60 ms to import and then 1 ms a worker.
@@ -219,9 +222,9 @@ def launch(plan: Plan, environ: Mapping[str, str], quiet: bool = False) -> Zygot
     """Start a zygote that waits for the order to fork. Returns and raises as spawn() does.
 
     Args:
-        quiet: it has no standard streams until the order brings them: nobody may see that it imports.
+        quiet: give the zygote no standard streams before the order brings them, so that its imports print nothing.
     """
-    # `socket` and `threading` take milliseconds to import, and all of the command line waits for this.
+    # `socket` and `threading` take milliseconds to import, and the whole command line waits for this.
     import _socket
     import _thread
 
@@ -245,12 +248,13 @@ def launch(plan: Plan, environ: Mapping[str, str], quiet: bool = False) -> Zygot
             _encoded(f"{name}={value}" for name, value in variables.items()),
             theirs.fileno(),
             source,
-            # Descriptors the shell handed us to inherit are no business of the workers: they would keep pipes open.
+            # The workers do not inherit descriptors that the shell gave the host to inherit: they would keep pipes
+            # open.
             tuple(inheritable()),
             max(open_descriptors(), default=1 << 16),
-            # A stream that is closed, too: the next file anyone opens there would be taken for it.
+            # A closed stream is opened, too: the next file that is opened there would be taken for the stream.
             sum(1 << fd for fd in (0, 1, 2) if quiet or not _is_passed_on(fd)),
-            _thread.get_native_id() != os.getpid(),  # another thread than main may end
+            _thread.get_native_id() != os.getpid(),  # a thread other than main may end
         )
     except BaseException:
         ours.close()
@@ -267,7 +271,7 @@ def _encoded(words: Iterable[str]) -> tuple[bytes, ...]:
 
 
 def wait_for_end(zygote: Zygote, seconds: float | None) -> bool:
-    """Wait for the end of a zygote that has been told to end. Return False if it lives on after some time."""
+    """Wait for the end of a zygote that was told to end. Return False if it lives on after some time."""
     from time import monotonic, sleep
 
     from goproc.shm import _keeper
@@ -302,7 +306,8 @@ def order(zygote: Zygote, config: Config, memfd: int) -> None:
         try:
             opened.append(os.open(".", os.O_PATH | os.O_CLOEXEC))
         except OSError:
-            pass  # not to be entered any more, by this user; the zygote is in the folder that it was started in
+            # This user may not enter the folder any more; the zygote keeps the folder in which it was started
+            pass
         streams = [fd for fd in (0, 1, 2) if _is_open(fd)]
         passed = [memfd, opened[0], *streams, *opened[1:]]
         rights = struct.pack(f"{len(passed)}i", *passed)
@@ -315,14 +320,14 @@ def order(zygote: Zygote, config: Config, memfd: int) -> None:
         sock.detach()
         for fd in opened:
             os.close(fd)
-    # It may be in the middle of an import: see preload.py. Before it can be, the signal has no effect.
+    # The zygote may be in the middle of an import: see preload.py. Before its first import the signal has no effect.
     os.kill(zygote.pid, signal.SIGURG)
 
 
 def interpreter_flags() -> list[str]:
-    """The options to start a Python that behaves like this one: ``-O``, ``-W``, ``-X``, ``-I`` and so on.
+    """Return the options to start a Python that behaves like this one: ``-O``, ``-W``, ``-X``, ``-I`` and so on.
 
-    Those that only concern how a program is run (``-c``, ``-m``, ``-i``, ``-u``) are not among them.
+    Options that only select the program or its mode (``-c``, ``-m``, ``-i``, ``-u``) are not among them.
     """
     flags = sys.flags
     words: list[str] = []
@@ -334,7 +339,7 @@ def interpreter_flags() -> list[str]:
         letters |= {"E": flags.ignore_environment, "s": flags.no_user_site, "P": int(flags.safe_path)}
     words += ["-" + letter * min(int(count), 3) for letter, count in letters.items() if count]
     for name, value in sys._xoptions.items():
-        if name not in ("importtime", OPTION):  # meant for the program, not for us
+        if name not in ("importtime", OPTION):  # these are meant for the program, not for the zygote
             words += ["-X", name if value is True else f"{name}={value}"]
     for option in sys.warnoptions:
         words.append(f"-W{option}")
@@ -342,7 +347,7 @@ def interpreter_flags() -> list[str]:
 
 
 def origins() -> dict[str, str | None]:
-    """The files of this process's top-level modules."""
+    """Return the files of this process's top-level modules."""
     found = {}
     for name, module in list(sys.modules.items()):
         if "." not in name and name != "__main__":
@@ -366,7 +371,7 @@ def _main_attributes() -> dict[str, str | None]:
 
 
 def _umask() -> int:
-    """Read without a moment in which another thread would create a file with the wrong one."""
+    """Return the umask without a moment in which another thread would create a file with a wrong one."""
     try:
         with open("/proc/self/status") as file:
             for line in file:
@@ -394,12 +399,12 @@ def _is_open(fd: int) -> bool:
 
 
 def _is_passed_on(fd: int) -> bool:
-    """True if a program that is started has this descriptor. A daemon may have opened its streams by os.open()."""
+    """True if programs that this process starts inherit the descriptor. A daemon may have used os.open() for it."""
     return _is_open(fd) and os.get_inheritable(fd)
 
 
 def memory_file(data: bytes) -> int:
-    """A descriptor to read ``data`` from: holds any amount, unlike a pipe or a datagram, and has no name."""
+    """Return a descriptor from which ``data`` can be read. It takes any amount, unlike a pipe, and has no name."""
     try:
         # The second flag is MFD_NOEXEC_SEAL, which some systems demand.
         fd = os.memfd_create("goproc-config", os.MFD_CLOEXEC | 0x8)
@@ -429,6 +434,6 @@ def inheritable() -> list[int]:
         try:
             if fd > 2 and os.get_inheritable(fd):
                 found.append(fd)
-        except OSError:  # the one listdir itself had open
+        except OSError:  # the descriptor that listdir itself used
             continue
     return found

@@ -1,8 +1,8 @@
-"""The end of main by an exception that nobody catches, by goexit(), or because nobody reads its output.
+"""The end of main by an uncaught exception, by goexit(), or because its output has no reader.
 
-All ways to write a program end alike: with the runtime started by its first use, in ``with runtime():``, in run() and in
-main(). Where an exception leaves such a block, the runtime stops before Python knows that nobody catches it. So the
-exception is marked, and sys.excepthook stays goproc's.
+All ways to write a program end alike: with the runtime started by its first use, in ``with runtime():``, in run() and
+in main(). When an exception leaves such a block, the runtime stops before Python knows that the exception is uncaught.
+So the exception is marked, and sys.excepthook stays goproc's.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ if TYPE_CHECKING:
     from goproc._proc.sigint import Delivery
 
 _MARK = "_goproc_left"
-_BROKEN = 128 + signal.SIGPIPE  # status, where the signal does not end the process
+_BROKEN = 128 + signal.SIGPIPE  # the status where the signal does not end the process
 
 
 class _Left(NamedTuple):
     """The state of a runtime at the moment when an exception left its block."""
 
-    answers: bool  # goproc answered Ctrl-C
-    ended: int  # goroutines of this process that ended with the runtime
+    answers: bool  # True if goproc answered Ctrl-C
+    ended: int  # the number of goroutines of this process that ended with the runtime
 
 
 hidden: set[CodeType] = set()  # functions of goproc that call main
-_installed = False  # a runtime runs, and main is its main goroutine
-_kept = False  # it runs no more, but an exception of main's may still be under way
-_before: Any = None  # sys.excepthook as it was
-_delivery: Delivery | None = None  # answers Ctrl-C in the runtime that runs
+_installed = False  # True while a runtime runs whose main goroutine is main
+_kept = False  # True after its end, while an exception of main's may still be under way
+_before: Any = None  # sys.excepthook as it was before
+_delivery: Delivery | None = None  # the Delivery that answers Ctrl-C in the runtime
 
 
 def install(delivery: Delivery | None) -> None:
-    """Answer exceptions that nobody catches, while a runtime runs.
+    """Answer uncaught exceptions while a runtime runs.
 
     Args:
-        delivery: what answers Ctrl-C there, if goproc does.
+        delivery: answers Ctrl-C there, if goproc does.
     """
     global _installed, _kept, _before, _delivery
     _delivery, _installed, _kept = delivery, True, False
@@ -76,7 +76,7 @@ def leave(exc: BaseException) -> None:
 
 
 def _excepthook(kind: type[BaseException], exc: BaseException, tb: TracebackType | None) -> None:
-    """An exception that nobody caught ends main."""
+    """End main by an uncaught exception."""
     hook = _before or sys.__excepthook__
     left: _Left | None = getattr(exc, _MARK, None)
     if not (_installed or left) or interactive() or not _uncaught(tb):
@@ -89,7 +89,7 @@ def _excepthook(kind: type[BaseException], exc: BaseException, tb: TracebackType
         _end_panicked(hook, exc)
     elif _delivery is not None or (left is not None and left.answers):
         end_interrupted(left.ended if left is not None else None)
-    else:  # the user's own way of answering Ctrl-C
+    else:  # the program has its own way of answering Ctrl-C
         hook(kind, exc, tb)
 
 
@@ -103,10 +103,10 @@ def interactive() -> bool:
 
 
 def _uncaught(tb: TracebackType | None) -> bool:
-    """True if the exception has ended main. Programs that caught one call sys.excepthook too, to have it printed.
+    """True if the exception has ended main; programs also call sys.excepthook to print an exception that they caught.
 
-    Then the frame that caught it still runs: it is the first of the traceback, unless they cut that off (consoles do);
-    in main its module is among the callers.
+    The frame that caught an exception still runs: it is the first frame of the traceback, unless the program has cut it
+    off (consoles do). In main, its module is among the callers.
     """
     if threading.current_thread() is not threading.main_thread() or getcurrent().parent is not None:
         return False  # a goroutine's greenlet has a parent
@@ -131,7 +131,7 @@ def _without_hidden(tb: TracebackType | None) -> TracebackType | None:
 
 
 def _end_panicked(hook: Any, exc: BaseException) -> NoReturn:
-    """Main's own panic: the report, then the end of a Python program, in order, but with status 2."""
+    """End main's own panic: print the report, then end as a Python program does, in order, but with status 2."""
     if not fatal.claim("panic in goroutine 1"):
         fatal.wait_for_the_end()
     exc.__traceback__ = _without_hidden(exc.__traceback__)
@@ -146,22 +146,22 @@ def _end_panicked(hook: Any, exc: BaseException) -> NoReturn:
 
 
 def _outlive_main(hook: Any) -> NoReturn:
-    """Main called goexit(): the program goes on without it, until nothing is left that could run."""
+    """Let the program go on after main called goexit(), until no goroutine is left that could run."""
     _goroutine.end_main()
     try:
         _core.park_forever("goexit", None)
         raise AssertionError("an endless wait ended")
     except KeyboardInterrupt:
         end_interrupted()
-    except BaseException as exc:  # what nobody but main could be told: a worker that did not start
+    except BaseException as exc:  # only main could be told of this error: a worker that did not start
         _end_panicked(hook, exc)
 
 
 def end_interrupted(count: int | None = None) -> NoReturn:
-    """Ctrl-C ends the program: one line, status 130, in order (atexit handlers, output), but without waiting.
+    """End the program because of Ctrl-C: one line, status 130, atexit handlers and output in order, but no waiting.
 
     Args:
-        count: goroutines of this process that have ended already; otherwise those that run count.
+        count: goroutines of this process that have ended already; None: count those that run.
     """
     if count is None:
         count = len(scheduler.started)
@@ -178,7 +178,7 @@ def end_interrupted(count: int | None = None) -> NoReturn:
 
 def _run_exit_handlers() -> None:
     """Run the exit handlers, as Python does at the end of a program, but do not wait for threads."""
-    scheduler.scheduling = False  # even if it was interrupted at work: nothing comes back to it
+    scheduler.scheduling = False  # the interrupted goroutine does not go on
     exit_handlers.run()
 
 
@@ -192,7 +192,7 @@ def _end_in_order() -> None:
 
 
 def _end_unread() -> NoReturn:
-    """Main could not write: the program ends as ending.end_broken() has it, but exit handlers run."""
+    """End the program as fatal.end_broken() does, but with exit handlers, since main could not write."""
     if not fatal.claim("nobody reads the output"):
         fatal.wait_for_the_end()
     fatal.silent = True
@@ -204,7 +204,7 @@ def _end_unread() -> NoReturn:
 
 
 def end_output() -> None:
-    """Have the program end by SIGPIPE, once main has returned, if nobody reads what it has written."""
+    """Have the program end by SIGPIPE, once main has returned, if its output has no reader."""
     if stdio.flush_output() or _core.survives():
         return
     if _core.exit_status(fatal.BY_SIGNAL | signal.SIGPIPE):

@@ -1,21 +1,21 @@
-"""Imports that the zygote does ahead of need, which can be left in the middle and be finished in a worker.
+"""Imports that the zygote makes ahead of need. They can stop in the middle and be finished in a worker.
 
 The zygote imports the script's modules in a greenlet of their own, the importer. When the host wants its workers, the
-importer gives way at once, and the workers are forked, each with the importer as it is at that moment.
+importer gives way at once. The workers are forked, each with the importer as it is at that moment.
 
     zygote, main greenlet    waits for GO ------------- forks the workers
     zygote, importer         import numpy; import pan|
     worker                                            |... a goroutine needs pandas: |das  -> the goroutine goes on
 
 The importer gives way when a signal says that the host has sent something (ring): between two statements of a module,
-or before the next module is loaded. A function that is being called may hold a lock, so it is left only if it goes on
-for long.
+or before the next module is loaded. A function may hold a lock, so the importer leaves a function only if the call goes
+on for long.
 
-In a worker a module that is half imported must not be seen, nor imported a second time beside the importer. So all such
-modules, and everything in their packages, are taken out of sys.modules (hide), and whoever imports one of them comes to
-the import system's slow path, which is replaced (_find_and_load): it continues the importer as far as needed. A module that
-the importer was about to load is not in sys.modules yet; the frames of the import system name it. Only this thread can continue the importer, so a worker
-finishes all imports before it starts a thread.
+In a worker no code may see a half imported module, or import it a second time beside the importer. So all such modules,
+and everything in their packages, are taken out of sys.modules (hide). An import of one of them comes to the import
+system's slow path, which is replaced (_find_and_load): it continues the importer as far as needed. A module that the
+importer was about to load is not in sys.modules yet; the frames of the import system name it. Only this thread can
+continue the importer, so a worker finishes all imports before it starts a thread.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from types import FrameType, ModuleType
 
 RETRY = 0.002  # seconds until the importer is asked again to give way
-PATIENT = 25  # times it is asked before it is taken out of a function as well
-EVERYTHING = ""  # to be finished: as far as the importer goes
+PATIENT = 25  # the number of requests after which the importer leaves a function as well
+EVERYTHING = ""  # in place of a module's name: all modules that the importer has begun
 _STARTERS = ("start_new_thread", "start_joinable_thread", "_start_new_thread", "_start_joinable_thread")
 
 
@@ -51,11 +51,11 @@ class Statement(NamedTuple):
 
 
 class Importer:
-    """The modules of one program, on their way into this process.
+    """The importer of the modules of one program into this process.
 
     Attributes:
         done: the statements that were executed.
-        unfit: an import has started a thread, so this process can no longer fork.
+        unfit: True if an import has started a thread, so that this process can no longer fork.
     """
 
     def __init__(self, statements: Callable[[], Sequence[Statement]]) -> None:
@@ -68,10 +68,11 @@ class Importer:
         self._watched = True
         self._rung = False
         self._asked = 0
-        self._forking = False  # from here on it is continued only by those that need a module
+        self._forking = False  # from here on only a goroutine that needs a module continues the importer
         self._wanted = EVERYTHING
-        self._busy = False  # being continued for a goroutine
-        self._hidden: dict[str, ModuleType | None] = {}  # None: the importer was about to load it
+        self._busy = False  # True while the importer is continued for a goroutine
+        # Name -> module; None if the importer was about to load it
+        self._hidden: dict[str, ModuleType | None] = {}
         self._replaced: list[tuple[Any, str, Any]] = []
 
     @property
@@ -82,18 +83,18 @@ class Importer:
     # -- in the zygote
 
     def watch(self) -> None:
-        """Have the importer give way when SIGURG comes, which has no effect before."""
+        """Have the importer give way at SIGURG, which has no effect before this call."""
         signal.signal(signal.SIGURG, self._ring)
         signal.signal(signal.SIGALRM, self._ring)
         sys.meta_path.insert(0, self)
 
     def unwatch(self) -> None:
-        """Answer the bell no more. The handlers stay: a signal that is under way must not meet none."""
+        """Answer SIGURG no more. The handler stays installed: a signal may be under way."""
         self._watched = False
         signal.setitimer(signal.ITIMER_REAL, 0)
 
     def work(self) -> None:
-        """Import until there is no more to import, or until the bell rings."""
+        """Import until no statement is left, or until the host rings."""
         self._greenlet.parent = getcurrent()
         self._greenlet.switch()
         self._rung = False
@@ -107,10 +108,10 @@ class Importer:
             if self._rung:
                 self._give_way()
             if self._forking:
-                return  # in a worker each goroutine imports what it needs
+                return  # in a worker each goroutine imports the modules that it needs
             try:
                 statement.execute()
-            except BaseException:  # also SystemExit: the script, or a goroutine, meets the error by itself
+            except BaseException:  # SystemExit, too: the script, or a goroutine, meets the error by itself
                 continue
             if threads() > 1:
                 self.unfit = True
@@ -118,7 +119,7 @@ class Importer:
             self.done.append(statement)
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
-        """The handler of the bell. It runs between two bytecodes of the importer, or while a call of the system waits."""
+        """Handle SIGURG, the bell: between two bytecodes of the importer, or while a system call waits."""
         if not self._watched:
             return
         self._rung = True
@@ -136,7 +137,7 @@ class Importer:
             self._give_way()
 
     def _give_way(self) -> None:
-        # The import system's own lock would keep every other thread of a worker from importing anything.
+        # The import system's own lock would keep the other threads of a worker from importing anything.
         count = 0
         while _imp.lock_held():
             _imp.release_lock()
@@ -146,7 +147,7 @@ class Importer:
             _imp.acquire_lock()
 
     def prepare_fork(self) -> None:
-        """Make this process, and so its children, one in which half imported modules are out of sight."""
+        """Hide half imported modules from this process and its children."""
         self._forking = True
         if self.over or not self._begun():
             self._leave()
@@ -165,14 +166,14 @@ class Importer:
     # -- in a worker
 
     def finish(self, wanted: str) -> None:
-        """Continue the imports until a module is there, or has turned out to fail.
+        """Continue the imports until a module is there, or has failed.
 
         Args:
-            wanted: its name; EVERYTHING for what was begun when the workers were forked.
+            wanted: the module's name; EVERYTHING: all modules that were begun when the workers were forked.
         """
         from goproc._sched import waits
 
-        while self._busy:  # an import that blocked in an operation of goproc's
+        while self._busy:  # an import of it has blocked in an operation of goproc
             waits.yield_now()
         if self.over:
             return
@@ -198,12 +199,15 @@ class Importer:
         self.on_finished([name for name in hidden if name in sys.modules])
 
     def _enough(self, frame: FrameType | None) -> bool:
-        """Return True if the importer, of which this is the innermost frame, is through with the wanted module."""
+        """Return True if the importer is through with the wanted module.
+
+        `frame` is the importer's innermost frame.
+        """
         return self._wanted != EVERYTHING and self._wanted not in _under_way(frame)
 
     def _finding(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def _find_and_load(name: str, import_: Any) -> Any:
-            while (wanted := find(name)) is not None:  # a package, then the module in it
+            while (wanted := find(name)) is not None:  # first a package, then the module in it
                 finish(wanted)
             return original(name, import_)
 
@@ -216,7 +220,7 @@ class Importer:
     def _starting(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def start(*args: Any, **kwargs: Any) -> Any:
             if getcurrent() is self._greenlet:
-                self._wanted = EVERYTHING  # not to be left halfway beside a thread
+                self._wanted = EVERYTHING  # the importer must not be left halfway beside a thread
             elif _thread.get_ident() == self._thread:
                 self.finish(EVERYTHING)
             return original(*args, **kwargs)
@@ -224,16 +228,19 @@ class Importer:
         return start
 
     def _hidden_by(self, name: str) -> str | None:
-        """The outermost hidden module that a name is in, or None. Only this thread can continue the importer."""
+        """Return the outermost hidden module that a name is in, or None.
+
+        Only this thread can continue the importer.
+        """
         if not self._hidden or getcurrent() is self._greenlet or _thread.get_ident() != self._thread:
             return None
         return next((prefix for prefix in _prefixes(name) if prefix in self._hidden), None)
 
     def _hide(self, others: Sequence[str] | set[str]) -> None:
-        """Take half imported modules, and what is in their packages, out of sys.modules.
+        """Take half imported modules, and everything in their packages, out of sys.modules.
 
         Args:
-            others: modules which somebody else is about to import, and which stay.
+            others: modules that another thread is about to import; they stay.
         """
         broken = {
             name for name in (*_initialising(), *_under_way(self._greenlet.gr_frame)) if name not in others
@@ -248,7 +255,7 @@ class Importer:
         setattr(owner, name, value)
 
     def _leave(self) -> None:
-        """Nothing is left to finish: the import system is again as it was."""
+        """Restore the import system when nothing is left to finish."""
         while self._replaced:
             owner, name, value = self._replaced.pop()
             setattr(owner, name, value)
@@ -257,7 +264,7 @@ class Importer:
 
 
 class _Quiet:
-    """Descriptors 1 and 2 lead nowhere until end(): the script's own import has shown the banner of a module."""
+    """Point descriptors 1 and 2 to /dev/null until end(): the script's own import has shown the banner of a module."""
 
     def __init__(self) -> None:
         self._kept: list[tuple[int, int]] = []
@@ -277,7 +284,7 @@ class _Quiet:
 
 
 def flush() -> None:
-    """Write out what a module may have left in the streams that Python began with."""
+    """Write out the text that a module may have left in the streams that Python began with."""
     for stream in (sys.__stdout__, sys.__stderr__):
         try:
             if stream is not None:
@@ -292,11 +299,12 @@ def threads() -> int:
 
 
 def of_program(words: Sequence[str]) -> Importer:
-    """An importer of what a program imports; see imports.of_program."""
+    """Return an importer of the modules that a program imports; see imports.of_program."""
 
     def statements() -> Sequence[Statement]:
         from goproc._proc import (
-            imports,  # it takes a while: not before the order to fork, if that is there already
+            # Reading the source takes a while: it begins after the order to fork if that is there already
+            imports,
         )
 
         return imports.of_program(words)
@@ -312,7 +320,7 @@ def _may_leave(frame: FrameType | None, at_last: bool) -> bool:
     """Return True if no running function can hold a lock: each frame is a module's top level, or the import system's.
 
     Args:
-        at_last: allow functions of modules too.
+        at_last: True to allow functions of modules, too.
     """
     if frame is None or _is_import_system(frame):
         return False
@@ -328,7 +336,7 @@ def _is_import_system(frame: FrameType) -> bool:
 
 
 def _under_way(frame: FrameType | None) -> set[str]:
-    """Return the names of the modules that the import system is loading, or about to load, in a frame or its callers."""
+    """Return the names of the modules that the import system loads, or is about to load, in a frame or its callers."""
     found = set()
     while frame is not None:
         if frame.f_code.co_name == "_find_and_load_unlocked" and _is_import_system(frame):
@@ -346,7 +354,7 @@ def _is_initialising(module: object) -> bool:
 
 
 def _prefixes(name: str) -> Iterator[str]:
-    """``a``, ``a.b`` and ``a.b.c`` for ``a.b.c``."""
+    """Yield ``a``, ``a.b`` and ``a.b.c`` for ``a.b.c``."""
     end = name.find(".")
     while end >= 0:
         yield name[:end]

@@ -1,9 +1,9 @@
-"""Ctrl-C while the runtime is there.
+"""Ctrl-C while the runtime runs.
 
-Python raises KeyboardInterrupt at whichever bytecode is next, in whichever goroutine runs: in the middle of goproc's own
-bookkeeping, or in a __del__ that drops it. Neither may be.
+Python raises KeyboardInterrupt at the next bytecode, in the goroutine that runs: in the middle of goproc's own
+bookkeeping, or in a __del__, which drops it. Neither must happen.
 
-Where main's thread comes to no bytecode at all, the core ends the program (shm/python/interrupt.c).
+If main's thread comes to no bytecode at all, the core ends the program (shm/python/interrupt.c).
 """
 
 from __future__ import annotations
@@ -26,29 +26,30 @@ if TYPE_CHECKING:
 
     from goproc._sched.g import G
 
-_FORCE = 5  # signals of ours in vain, about 0.5 s, after which what holds the process is interrupted wherever it is
+# After so many signals in vain, about 0.5 s, the code that keeps the process is interrupted at any point
+_FORCE = 5
 
-# Workers begin no goroutine between Ctrl-C and the moment at which main uses goproc again. A worker forgets it by itself:
-# the program may have its own way of answering the signal.
-HOLD = 1.5  # seconds from a SIGINT on
-_HOLD_AGAIN = 0.4  # seconds between two signals that renew it
-_HOLD_AFTER = 2.0  # seconds for which main may go on without goproc, once it has heard
+# Workers begin no goroutine between Ctrl-C and the moment at which main uses goproc again. A worker ends this hold by
+# itself: the program may have its own way to answer the signal.
+HOLD = 1.5  # seconds from the last SIGINT
+_HOLD_AGAIN = 0.4  # seconds between two signals that renew the hold
+_HOLD_AFTER = 2.0  # seconds for which main may go on without goproc, once it has met KeyboardInterrupt
 
 thrown: BaseException | None = (
-    None  # what interrupted a goroutine last, for main to have its turn: main knows already
+    None  # interrupts another goroutine so that main gets its turn: main has its own interrupt already
 )
 
 
 class Delivery:
-    """Answers SIGINT while the runtime is there: main is to hear of it, whoever runs, at a place where it does no harm.
+    """Answers SIGINT while the runtime runs: main meets KeyboardInterrupt, at a place where that does no harm.
 
-    KeyboardInterrupt is raised where it comes if that is main, in the program's own code. Anywhere else main is
-    interrupted as by cancel(), at its next operation that blocks; goroutines that compute make room at the end of their
-    slice. As neither need happen, the signal is sent again and again until main has heard. From some time on what
-    holds the process is itself interrupted, so that time.sleep() ends, say.
+    KeyboardInterrupt is raised at once if main runs, in the program's own code. Otherwise main is interrupted as by
+    cancel(), at its next operation that blocks; goroutines that compute make room at the end of their slice. Since
+    neither need happen, the signal is sent again and again until main has met the exception. After some time the code
+    that keeps the process is itself interrupted, so that time.sleep() ends, say.
 
     Args:
-        twice: called at the second Ctrl-C if main has not heard of the first. Does not return.
+        twice: called at the second Ctrl-C if main has not met the first. Does not return.
     """
 
     def __init__(self, twice: Callable[[], NoReturn]) -> None:
@@ -56,12 +57,12 @@ class Delivery:
         self._insisting = False
         self._tries = 0
         self._holding = False
-        self.over = False  # the program ends: workers are not released
+        self.over = False  # True at the end of the program: workers are not released
         self._before: Any = None
         self._hook_before: Any = None
 
     def install(self) -> None:
-        """In the main thread, where Python's own handler was, or that of asyncio.run()."""
+        """Take the place of Python's own handler, or of asyncio.run()'s. In the main thread."""
         self._before = signal.signal(signal.SIGINT, self.on_signal)
         _core.interrupts_watch()
         self._hook_before = sys.unraisablehook
@@ -71,7 +72,7 @@ class Delivery:
         return bool(signal.getsignal(signal.SIGINT) == self.on_signal)
 
     def remove(self) -> None:
-        """Put back what was there, unless somebody has installed something else since."""
+        """Restore the former handler, unless the program has installed another one since."""
         _core.interrupts_leave()
         self.over = self._holding = False
         if self.installed():
@@ -85,7 +86,7 @@ class Delivery:
         main = scheduler.main
         if not pressed:
             if not _pending(main):
-                return  # main has heard meanwhile
+                return  # main has met the exception meanwhile
             self._tries += 1
         elif _pending(main):
             self._twice()
@@ -103,7 +104,7 @@ class Delivery:
         self._insist()
 
     def hold_for_ever(self) -> None:
-        """Ctrl-C ends the program: no worker begins another goroutine."""
+        """End the program's goroutines because of Ctrl-C: no worker begins another one."""
         self.over = True
         self._hold_workers()
 
@@ -121,7 +122,7 @@ class Delivery:
             self._holding = False
 
     def _look_at_main(self) -> None:
-        """Release the workers if main waits in an operation of goproc's, after it has heard of Ctrl-C."""
+        """Release the workers if main waits in an operation of goproc after it has met the exception."""
         main = scheduler.main
         if self.over or not self._holding:
             return
@@ -179,9 +180,10 @@ def _pending(main: G) -> bool:
 
 
 def replaceable(handler: Any) -> bool:
-    """Return True if Delivery may take the place of a handler: Python's own, or one that asyncio.run() has installed.
+    """Return True if Delivery may take the place of a handler: Python's own, or one of asyncio.run().
 
-    The latter cancels the task that runs, which main does not notice while it waits in an operation of goproc's.
+    asyncio.run()'s handler cancels the running task, and main does not notice that while it waits in an operation of
+    goproc.
     """
     return handler is signal.default_int_handler or _runner(handler) is not None
 
@@ -193,7 +195,7 @@ def _runner(handler: Any) -> Any:
 
 
 def _still_good(handler: Any) -> Any:
-    """Return Python's own handler in place of that of a Runner which does not run any more."""
+    """Return Python's own handler in place of that of a Runner which has ended."""
     runner = _runner(handler)
     if runner is not None and not (runner._loop is not None and runner._loop.is_running()):
         return signal.default_int_handler

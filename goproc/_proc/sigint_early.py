@@ -1,8 +1,8 @@
-"""Ctrl-C while goproc loads and starts: it waits.
+"""Ctrl-C while goproc loads and starts: KeyboardInterrupt waits until the start is over.
 
-Python raises KeyboardInterrupt at whichever bytecode is next. If that belongs to a weakref callback or a __del__, the
-exception is printed as ignored, and the program goes on as if nothing had been pressed; the import system runs such a
-callback for every module. What comes after the start is in sigint.py.
+Python raises KeyboardInterrupt at the next bytecode. If that belongs to a weakref callback or a __del__, the exception
+is printed as ignored, and the program goes on as if nothing had been pressed; the import system runs such a callback
+for every module. Once the runtime runs, sigint.py answers Ctrl-C.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class held:
-    """``with held():`` a Ctrl-C waits for the end of the block; a second one does not.
+    """``with held():`` a first Ctrl-C waits for the end of the block; a second one does not.
 
-    Only where Python's own handler is installed, and in the main thread, which is the only one that has handlers.
+    This takes effect only in the main thread, the only one with signal handlers, and in place of Python's own handler.
     """
 
     __slots__ = ("_came", "_holds")
@@ -31,7 +31,7 @@ class held:
                 _signal.signal(_signal.SIGINT, self._hold)
                 self._holds = True
             except ValueError:
-                pass  # another thread
+                pass  # another thread than main
         return self
 
     def __exit__(self, *exc: object) -> None:

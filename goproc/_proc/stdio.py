@@ -1,6 +1,6 @@
 """Standard output of a program that is several processes: whole lines, never torn.
 
-Every process writes to the same descriptors 1 and 2. What goes wrong with Python's own streams there:
+Every process writes to the same descriptors 1 and 2. Python's own streams do this wrong:
 
 - They hold text back (8 KiB) when the target is a pipe or a file, so that a worker's lines come out in lumps,
   in the wrong order, and are lost when it dies. Here a line goes out with the ``print`` that ends it.
@@ -41,38 +41,37 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-# An unfinished line may grow to this size before it is written as it is. No terminal line comes near; a
-# program that writes binary data without newlines must not fill the memory.
+# An unfinished line may grow to this size before it is written as it is. No line of a terminal comes near. A program
+# that writes binary data without newlines must not fill the memory.
 _MAX_PARTIAL = 8 << 20
 
 _lock_fd = -1
-_mutex = RLock()  # a signal handler that prints may have interrupted a print
-_emitting: bytes | None = None  # what the holder of _mutex writes to a pipe
-_postponed: list[tuple[_Lines, bytes]] = []  # what a signal handler printed meanwhile
+_mutex = RLock()  # reentrant: a signal handler that prints may have interrupted a print
+_emitting: bytes | None = None  # the data that the holder of _mutex writes to a pipe
+_postponed: list[tuple[_Lines, bytes]] = []  # lines that a signal handler has printed meanwhile
 _active: list[_Lines] = []
 _deferred: Callable[[], None] | None = None
 
 
 class _Lines:
-    """The one way out to a descriptor, shared by the text stream and its ``.buffer``."""
+    """The one way to a descriptor, shared by the text stream and its ``.buffer``."""
 
     __slots__ = ("broken", "current", "fd", "locked", "partial", "through")
 
     def __init__(self, fd: int, current: Callable[[], Hashable]) -> None:
         self.fd = fd
         self.current = current
-        # Unfinished line of each goroutine. A key is used by one thread only, so a single dict operation is
-        # all the protection it needs.
+        # The unfinished line of each goroutine. Only one thread uses a key, so a single dict operation needs no lock.
         self.partial: dict[Hashable, list[bytes]] = {}
         self.through = False
-        self.broken = False  # something was not written, as nobody reads it
+        self.broken = False  # a write failed, as the descriptor has no reader
         mode = os.fstat(fd).st_mode
         self.locked = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
     def add(self, data: bytes) -> None:
         try:
             key = self.current()
-        except RuntimeError:  # a __del__ that prints when greenlet has already been taken down
+        except RuntimeError:  # greenlet has been taken down already, and a __del__ prints
             key = None
         end = data.rfind(b"\n") + 1
         if end:
@@ -90,8 +89,7 @@ class _Lines:
                 self.partial[key] = [data]
             return
         parts.append(data)
-        # The usual unfinished line is a few words: its length is worth adding up only when it is long in some
-        # way.
+        # The usual unfinished line is a few words. Its length is added up only when a piece or their number is large.
         if (len(parts) & 1023 == 0 or len(data) >= 65536) and sum(map(len, parts)) >= _MAX_PARTIAL:
             self._release(key, b"", b"")
 
@@ -103,7 +101,7 @@ class _Lines:
     def flush(self) -> None:
         if not self.partial:
             return
-        if sys.is_finalizing():  # Python's last call, and there are no goroutines any more
+        if sys.is_finalizing():  # Python's last call: there are no goroutines any more
             for key in list(self.partial):
                 self.finish(key)
         else:
@@ -126,9 +124,10 @@ class _Lines:
                 self._write(data)
                 return
             with _mutex:
-                if _emitting is not None and len(_emitting) > select.PIPE_BUF:  # a part of it may be out
+                # A part of it may be out already
+                if _emitting is not None and len(_emitting) > select.PIPE_BUF:
                     _postponed.append((self, data))
-                else:  # a line that a signal handler has interrupted is written whole or not yet
+                else:  # a line that a signal handler has interrupted is out as a whole, or not at all
                     self._emit_locked(data)
         finally:
             if _postponed and _emitting is None:
@@ -139,8 +138,8 @@ class _Lines:
     def _emit_locked(self, data: bytes) -> None:
         global _emitting
         interrupted, _emitting = _emitting, data
-        # The lock is taken inside the try: a KeyboardInterrupt raised as flock returns must not leave it locked.
-        # To unlock what was not locked does no harm.
+        # flock stands inside the try: a KeyboardInterrupt that is raised as flock returns must not leave the lock
+        # taken. To unlock a free lock does no harm.
         try:
             self._lock()
             self._write(data)
@@ -156,7 +155,7 @@ class _Lines:
                 return
         except (OSError, ValueError):
             pass
-        self.locked = False  # no /proc, or the program closed descriptors it does not know
+        self.locked = False  # there is no /proc, or the program has closed goproc's descriptors
 
     def _write(self, data: bytes) -> None:
         try:
@@ -164,13 +163,13 @@ class _Lines:
         except BlockingIOError:
             done = 0
         except BrokenPipeError:
-            self.broken = True  # Python itself drops the error of the flush at the end of a script
+            self.broken = True  # Python itself drops the error of its flush at the end of a script
             raise
         if done == len(data):
             return
         rest = memoryview(data)[done:]
         while rest:
-            # Someone made the descriptor non-blocking (ssh and Node do that to a shared terminal or pipe).
+            # The descriptor is non-blocking: ssh and Node set that on a terminal or pipe that they share with others.
             poll = select.poll()
             poll.register(self.fd, select.POLLOUT)
             poll.poll()
@@ -191,7 +190,7 @@ class BinaryStream(io.BufferedIOBase):
 
     @property
     def raw(self) -> io.FileIO:
-        """The descriptor itself, with no lines and no lock."""
+        """The descriptor itself, without lines and without the lock."""
         return io.FileIO(self._lines.fd, "wb", closefd=False)
 
     def write(self, data: ReadableBuffer, /) -> int:
@@ -222,10 +221,10 @@ class BinaryStream(io.BufferedIOBase):
 
 
 class TextStream(io.TextIOBase):
-    """``sys.stdout`` or ``sys.stderr``: what io.TextIOWrapper offers for writing, line by line.
+    """``sys.stdout`` or ``sys.stderr``: the writing side of io.TextIOWrapper, line by line.
 
-    Cost: a ``print`` is what it is with a line-buffered TextIOWrapper, plus two system calls (lock, unlock)
-    on a pipe.
+    Cost: a ``print`` costs what it does with a line-buffered TextIOWrapper. On a pipe it makes two more system calls
+    (lock, unlock).
     """
 
     mode = "w"
@@ -240,7 +239,7 @@ class TextStream(io.TextIOBase):
         self._set_encoding(encoding, errors)
 
     def _set_encoding(self, encoding: str, errors: str) -> None:
-        "".encode(encoding, errors)  # an unknown name is an error here and not at the next print
+        "".encode(encoding, errors)  # raises here for an unknown name, and not at the next print
         self._encoding, self._errors = encoding, errors
         newline = self._newline
         self._encode: Callable[[str], bytes]
@@ -264,19 +263,19 @@ class TextStream(io.TextIOBase):
             self.write(line)
 
     def flush(self) -> None:
-        """Write this goroutine's unfinished line; those of others are theirs to flush."""
+        """Write this goroutine's unfinished line. The other goroutines flush their own."""
         if self.closed:
             raise ValueError("I/O operation on closed file.")
         self._lines.flush()
 
     def close(self) -> None:
-        """Flush and refuse further writes. The descriptor itself stays open, others may use it."""
+        """Flush and refuse further writes. The descriptor stays open, as others may use it."""
         if self.closed:
             return
         try:
-            super().close()  # flushes
+            super().close()  # this flushes
         finally:
-            # Shadows the method, so that write() need not ask each time.
+            # The attribute shadows the method, so that write() need not check for a closed stream each time.
             self.write = self._refuse  # type: ignore[method-assign]
             self.buffer.close()
 
@@ -292,9 +291,9 @@ class TextStream(io.TextIOBase):
         line_buffering: bool | None = None,
         write_through: bool | None = None,
     ) -> None:
-        """As io.TextIOWrapper.reconfigure, except that the stream stays line-buffered whatever is asked.
+        """As io.TextIOWrapper.reconfigure, except that the stream stays line-buffered.
 
-        ``write_through=True`` sends every piece out as it is written, and so gives up whole lines.
+        ``write_through=True`` writes every piece at once, and so gives up whole lines.
         """
         if newline is not None:
             if newline not in ("", "\n", "\r", "\r\n"):
@@ -329,7 +328,7 @@ class TextStream(io.TextIOBase):
         return True
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A closure or a logging handler may hold the stream: in another process it means the stream there.
+        # A closure or a logging handler may hold the stream: in another process the reference means the stream there.
         return (_standard_stream, (self.name[1:-1],))
 
     def __repr__(self) -> str:
@@ -349,14 +348,13 @@ _host_saved: list[tuple[str, TextIO, bool, TextStream]] = []
 def install_worker(
     memfd: int, current: Callable[[], Hashable], codecs: Iterable[tuple[str, str] | None] = ()
 ) -> None:
-    """Replace sys.stdout and sys.stderr of a worker. One that is closed (None) stays so.
+    """Replace sys.stdout and sys.stderr of a worker. A closed stream (None) stays closed.
 
     Args:
         memfd: the segment, whose inode carries the output lock.
-        current: gives the running goroutine (any hashable, the same until ``finish``); greenlet.getcurrent
-            will do.
-        codecs: (encoding, errors) of stdout and of stderr as the host has them; its own where left out or
-            None.
+        current: returns the running goroutine (any hashable, the same until ``finish``), such as greenlet.getcurrent.
+        codecs: (encoding, errors) of stdout and of stderr as the host has them; where left out or None, those of this
+            process.
     """
     _open_lock(memfd)
     codec = [*codecs, None, None]
@@ -370,8 +368,8 @@ def install_worker(
 def install_host(memfd: int, current: Callable[[], Hashable], procs: int) -> None:
     """Replace the host's sys.stdout and sys.stderr where they are still Python's own, on descriptors 1 and 2.
 
-    Not when there is one process only, and not a stream that the user, pytest or a notebook kernel put there.
-    The old object stays in use by whoever holds it, so it is switched to line buffering to keep the order of
+    A program of one process keeps its streams, and so does a stream that the user, pytest or a notebook kernel has set.
+    Code may go on to use the old stream object, so that is switched to line buffering, which keeps the order of the
     lines.
     """
     if procs < 2 or _host_saved:
@@ -384,17 +382,17 @@ def install_host(memfd: int, current: Callable[[], Hashable], procs: int) -> Non
             if old.closed or old.fileno() != index + 1:
                 continue
             new = TextStream(_Lines(index + 1, current), f"<{name}>", old.encoding, old.errors or "strict")
-        except OSError:  # the descriptor was closed underneath
+        except OSError:  # the program has closed the descriptor
             continue
         if _lock_fd < 0:
             _open_lock(memfd)
         _host_saved.append((name, old, old.line_buffering, new))
-        old.reconfigure(line_buffering=True)  # flushes as well
+        old.reconfigure(line_buffering=True)  # this flushes as well
         _activate(name, new)
 
 
 def uninstall_host() -> None:
-    """Flush everything and give the host its own streams back. A stream put there since stays."""
+    """Flush everything and give the host its own streams back. A stream that was set since then stays."""
     global _lock_fd
     flush_all()
     for name, old, line_buffering, new in _host_saved:
@@ -403,7 +401,7 @@ def uninstall_host() -> None:
         if not old.closed:
             old.reconfigure(line_buffering=line_buffering)  # type: ignore[attr-defined]
         _active.remove(new._lines)
-        new._lines.locked = False  # whoever still holds it may write to it
+        new._lines.locked = False  # code that holds the stream may go on to write to it
     _host_saved.clear()
     if _lock_fd >= 0:
         _core.output_lock_close()
@@ -411,19 +409,19 @@ def uninstall_host() -> None:
 
 
 def flush_output() -> bool:
-    """Write out what standard output holds back; return False if that, or something before, has found no reader."""
+    """Write out the buffer of standard output; return False if this write or an earlier one has found no reader."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
         return not is_unread(1)
     except (OSError, ValueError):
-        pass  # Python says so
+        pass  # Python itself reports the error
     return not any(lines.fd == 1 and lines.broken for lines in _active) or not is_unread(1)
 
 
 def is_unread(fd: int) -> bool:
-    """Return True if a descriptor leads to a pipe or a socket that nobody reads any more."""
+    """Return True if a descriptor leads to a pipe or a socket that has no reader any more."""
     poll = select.poll()
     poll.register(fd, 0)
     try:
@@ -433,21 +431,20 @@ def is_unread(fd: int) -> bool:
 
 
 def finish(key: Hashable) -> None:
-    """The goroutine ``key`` ended: its unfinished lines go out as they are. Errors of the descriptor are
-    dropped.
+    """Write the unfinished lines of the goroutine ``key``, which has ended. Drop errors of the descriptor.
 
-    To be called at the end of every goroutine, so it costs next to nothing when there are none.
+    Called at the end of every goroutine, so it costs next to nothing when there are no such lines.
     """
     for lines in _active:
         if lines.partial:
             try:
                 lines.finish(key)
             except OSError:
-                pass  # nobody is left to raise it to
+                pass  # no code is left that could catch it
 
 
 def flush_all() -> None:
-    """Write the unfinished lines of all goroutines of this process. Errors of the descriptor are dropped."""
+    """Write the unfinished lines of all goroutines of this process. Drop errors of the descriptor."""
     for lines in _active:
         for key in list(lines.partial):
             try:
@@ -461,7 +458,7 @@ def flush_all() -> None:
 
 
 def _write_postponed() -> None:
-    """Write the lines that signal handlers have printed while a long line was written."""
+    """Write the lines that signal handlers have printed during the write of a long line."""
     with _mutex:
         while _postponed:
             lines, data = _postponed.pop(0)
@@ -469,10 +466,10 @@ def _write_postponed() -> None:
 
 
 def after_write(frame: FrameType | None, action: Callable[[], None]) -> None:
-    """Call ``action``, or have it called as soon as the line being written is out.
+    """Call ``action`` now, or after the line that is being written.
 
-    For a signal handler that ends the process: ``frame`` is what it interrupted, which may be half-way
-    through a line.
+    For a signal handler that ends the process: ``frame`` is the frame that it interrupted, maybe in the middle of a
+    line.
     """
     global _deferred
     while frame is not None:
@@ -484,7 +481,7 @@ def after_write(frame: FrameType | None, action: Callable[[], None]) -> None:
 
 
 def _act() -> None:
-    """Do the actions that were put off, each once: an action may write as well."""
+    """Call the actions that were put off, each once; an action may write as well."""
     global _deferred
     action, _deferred = _deferred, None
     if action is not None:
@@ -503,12 +500,11 @@ def _activate(name: str, stream: TextStream) -> None:
 
 def _open_lock(memfd: int) -> None:
     global _lock_fd, _at_fork
-    # flock belongs to the open file description: a duplicate of memfd would be one lock for all the
-    # processes.
+    # flock belongs to the open file description: duplicates of memfd would share one lock among all processes.
     try:
         _lock_fd = os.open(f"/proc/self/fd/{memfd}", os.O_RDWR | os.O_CLOEXEC)
     except OSError:
-        _lock_fd = -1  # without /proc long lines in a pipe are not protected
+        _lock_fd = -1  # without /proc, long lines in a pipe are not protected
     _core.output_lock_note(_lock_fd)
     if not _at_fork:
         _at_fork = True
@@ -516,7 +512,7 @@ def _open_lock(memfd: int) -> None:
 
 
 def _reopen_lock() -> None:
-    """The user forked: the child gets a lock of its own, or it would share and prolong its parent's."""
+    """Give a child that the user forked a lock of its own: it would share its parent's, and prolong that."""
     global _lock_fd, _mutex, _emitting
     _mutex, _emitting = RLock(), None
     _postponed.clear()

@@ -1,14 +1,14 @@
-"""How many processes to run, and on which CPUs.
+"""The number of processes to run, and the CPU of each.
 
-Everything here is a pure function of the file system root and the environment it is given, so that a test can
+Every function here depends only on the root of the file system and the environment that it is given, so that a test can
 describe any machine as a handful of files.
 
-Two limits count, as in Go since 1.25: the affinity mask (which CPUs) and the cgroup quota (how much CPU
-time). A quota of 2.5 CPUs gives 3 processes, since 2 could not use it up; a quota below 2 still gives 2,
-because one process that waits would leave its share unused. Unlike Go, which looks at the innermost cgroup
-only, an outer group with a smaller quota counts too: it throttles just the same.
+Two limits count, as in Go since 1.25: the affinity mask (which CPUs) and the cgroup quota (how much CPU time). A quota
+of 2.5 CPUs gives 3 processes, since 2 could not use it up. A quota below 2 still gives 2, because a single process that
+waits would leave its share unused. Go looks at the innermost cgroup only. Here an outer group with a smaller quota
+counts, too, since it throttles just the same.
 
-Nothing heavy is imported: the command line and every ``import goproc`` come through here.
+The command line and every ``import goproc`` import this file, so it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-MAX_PROCS = 255  # workers: with the host 256 processes, as many as the bitmaps of layout.h have bits
+MAX_PROCS = 255  # the most workers: with the host 256 processes, one for each bit of the bitmaps in layout.h
 
-# One thread per process: the parallelism comes from the processes. See LESSONS 21 for what happens otherwise.
+# One thread per process: the parallelism comes from the processes. If the libraries of each worker started a thread per
+# CPU, the threads would fight for the CPUs.
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -44,18 +45,17 @@ def parse_procs(value: str | int, source: str) -> int:
     """Return the number of workers that ``value`` asks for.
 
     Args:
-        value: what the user wrote.
-        source: where it was written (``--procs``, ``GOPROC_PROCS``, ``runtime(procs=...)``); named in the
-            error.
+        value: the user's text or number.
+        source: the place of the setting (``--procs``, ``GOPROC_PROCS``, ``runtime(procs=...)``), for the error.
 
     Raises:
-        ValueError: not a whole number from 0 to 255. Go ignores a GOMAXPROCS it cannot read; we do not,
-            because a program that quietly runs on the wrong number of cores is found out much later.
+        ValueError: `value` is not a whole number from 0 to 255. Go ignores a GOMAXPROCS that it cannot read. goproc
+            does not, because a program that quietly runs on the wrong number of cores is found out much later.
     """
     hint = f"give a whole number from 0 to {MAX_PROCS}, or leave it out to use every CPU this process may use"
     if isinstance(value, str):
         text = value.strip()
-        # int() also takes '1_0', '+4' and the digits of other scripts; none of them is meant here.
+        # int() also takes '1_0', '+4' and the digits of other scripts.
         number = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
         if number is None and text.startswith("-") and text[1:].isascii() and text[1:].isdigit():
             raise ValueError(f"{source}: {value!r} is negative: {hint}")
@@ -71,10 +71,10 @@ def parse_procs(value: str | int, source: str) -> int:
 
 
 def parse_on_death(value: str, source: str = "--on-death") -> str:
-    """The policy for deaths of workers that ``value`` names.
+    """Return the policy for deaths of workers that ``value`` names.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is no policy of that name.
     """
     if value not in ON_DEATH:
         raise ValueError(f"{source}: {value!r} is not a policy: give one of {', '.join(ON_DEATH)}")
@@ -82,10 +82,10 @@ def parse_on_death(value: str, source: str = "--on-death") -> str:
 
 
 def parse_memory(value: str | int, source: str = "--memory") -> int:
-    """The number of bytes that ``value`` asks for: ``512M``, ``1.5G``, ``2GiB``, or plain bytes.
+    """Return the number of bytes that ``value`` asks for: ``512M``, ``1.5G``, ``2GiB``, or plain bytes.
 
     Raises:
-        ValueError: not a positive size.
+        ValueError: `value` is not a positive size.
     """
     hint = "give a size such as 512M or 4G (units K, M, G, T of 1024)"
     if isinstance(value, int) and not isinstance(value, bool):
@@ -111,16 +111,16 @@ def parse_memory(value: str | int, source: str = "--memory") -> int:
 
 
 def blas_defaults(environ: Mapping[str, str]) -> dict[str, str]:
-    """The thread variables of BLAS, OpenMP and Numba to add to a worker's environment.
+    """Return the thread variables of BLAS, OpenMP and Numba to add to a worker's environment.
 
-    Only those the user did not set. They must be there before the worker imports anything, as the libraries
-    read them once.
+    Variables that the user has set are left out. The rest must be set before the worker imports anything, as the
+    libraries read them once.
     """
     return {name: "1" for name in _THREAD_VARIABLES if not environ.get(name)}
 
 
 def blas_single_threaded(environ: Mapping[str, str]) -> bool:
-    """True if importing a numeric library under ``environ`` starts no threads of its own."""
+    """True if an import of a numeric library under ``environ`` starts no threads."""
     return all(environ.get(name, "1") in ("", "1") for name in _THREAD_VARIABLES)
 
 
@@ -128,26 +128,28 @@ def blas_single_threaded(environ: Mapping[str, str]) -> bool:
 
 
 def allowed_cpus() -> list[int]:
-    """The CPUs of this process's affinity mask, in ascending order."""
+    """Return the CPUs of this process's affinity mask, in ascending order."""
     return sorted(os.sched_getaffinity(0))
 
 
 def cpu_quota(root: str = "/") -> float | None:
-    """The CPU time this process's cgroups allow it, in CPUs; None if they set no limit.
+    """Return the CPU time that this process's cgroups allow it, in CPUs; None if they set no limit.
 
-    Reads cgroup v2 (``cpu.max``) and v1 (``cpu.cfs_quota_us``), or both on a hybrid system, and takes the
-    smallest limit from the process's own group up to the mount point. Whatever cannot be read sets no limit.
+    The function reads cgroup v2 (``cpu.max``) and v1 (``cpu.cfs_quota_us``), or both on a hybrid system. It takes the
+    smallest limit from the process's own group up to the mount point. A file that cannot be read sets no limit.
     """
     limits = [limit for group in _cgroup_folders(root) if (limit := _group_quota(group)) is not None]
     return min(limits, default=None)
 
 
 def effective_cpus(root: str = "/", cpus: Sequence[int] | None = None) -> int:
-    """Return how many CPUs this process may use, by affinity mask and cgroup quota. The user's settings do not count.
+    """Return the number of CPUs that this process may use, by affinity mask and cgroup quota.
+
+    Settings of the user do not count.
 
     Args:
         root: where the file system starts (for tests).
-        cpus: the affinity mask; this process's own when left out.
+        cpus: the affinity mask; by default this process's own.
     """
     count = len(allowed_cpus() if cpus is None else cpus)
     quota = cpu_quota(root)
@@ -159,18 +161,18 @@ def effective_cpus(root: str = "/", cpus: Sequence[int] | None = None) -> int:
 def default_procs(
     root: str = "/", environ: Mapping[str, str] | None = None, cpus: Sequence[int] | None = None
 ) -> int:
-    """The number of processes when the user named none: effective_cpus(), within what SLURM allots."""
+    """Return the default number of processes: effective_cpus(), within the CPUs that SLURM allots."""
     count = min(effective_cpus(root, cpus), MAX_PROCS)
     slurm = (os.environ if environ is None else environ).get("SLURM_CPUS_PER_TASK", "")
-    # Set by the batch system and not by the user: a value we cannot read is not worth refusing to run.
+    # The batch system sets these, not the user: an unreadable value is no reason to refuse to run.
     if slurm.isascii() and slurm.isdigit() and len(slurm) < 20 and int(slurm) > 0:
         count = min(count, int(slurm))
     return count
 
 
 def _cgroup_folders(root: str) -> Iterable[str]:
-    """The folders of this process's cgroups that can hold a CPU limit, the innermost first."""
-    groups: dict[str, str] = {}  # file system type -> path of our group, as the kernel shows it to us
+    """Return the folders of this process's cgroups that can hold a CPU limit, the innermost first."""
+    groups: dict[str, str] = {}  # file system type -> path of this process's group, as the kernel shows it
     for line in _read(root, "proc/self/cgroup").splitlines():
         fields = line.split(":", 2)
         if len(fields) == 3:
@@ -187,7 +189,7 @@ def _cgroup_folders(root: str) -> Iterable[str]:
         if kind == "cgroup" and "cpu" not in filesystem[2].split(","):
             continue
         top, point, group = _unescape(mount[3]), _unescape(mount[4]), groups[kind]
-        # Inside a container without a cgroup namespace our path begins with the mounted subtree's own path.
+        # Inside a container without a cgroup namespace the path begins with the path of the mounted subtree.
         if top != "/" and (group + "/").startswith(top + "/"):
             group = group[len(top) :]
         elif top != "/":
@@ -218,7 +220,7 @@ def _read(folder: str, name: str) -> str:
 
 
 def _unescape(path: str) -> str:
-    """mountinfo writes space, tab, newline and backslash as octal."""
+    """Replace the octal codes by which mountinfo writes space, tab, newline and backslash."""
     for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         path = path.replace(code, char)
     return path
@@ -228,11 +230,12 @@ def _unescape(path: str) -> str:
 
 
 def spread_cpus(cpus: Iterable[int], root: str = "/") -> list[int]:
-    """``cpus`` with one hardware thread of every core first, then the second ones, and so on.
+    """Return ``cpus`` with one hardware thread of every core first, then the second ones, and so on.
 
-    Two processes on the two threads of one core get little more than half of it each, so that comes last.
+    Two processes on the two threads of one core get little more than half of the core each, so that comes last.
     """
-    seen: dict[str, int] = {}  # core, named by the list of its threads -> how many of them we had already
+    # The list of a core's threads, which names the core -> the number of its threads seen so far
+    seen: dict[str, int] = {}
     ranked: list[tuple[int, int]] = []
     for cpu in sorted(cpus):
         folder = f"sys/devices/system/cpu/cpu{cpu}/topology"
@@ -246,13 +249,13 @@ def spread_cpus(cpus: Iterable[int], root: str = "/") -> list[int]:
 def plan_pinning(procs: int, cpus: Sequence[int], quota: float | None) -> list[int | None]:
     """Return the CPU of each process, by its number; None for a process that stays free to move.
 
-    The host is the user's own process and is never pinned: goproc may be a small part of what it does, and its
-    threads would all inherit the pin. Beside workers it only coordinates. Each worker gets a core. When the workers do
-    not all fit, or the quota stops them before they fill their cores, none is pinned: a pinned process that shares its
-    core loses whole time slices which the kernel would have given it elsewhere.
+    The host is the user's own process and is never pinned: goproc may be a small part of its work, and all its threads
+    would inherit the pin. Beside workers it only coordinates. Each worker gets a core. If the workers do not all fit,
+    or the quota stops them before they fill their cores, no worker is pinned: a pinned process that shares its core
+    loses whole time slices which the kernel would have given it elsewhere.
 
     Args:
-        procs: how many workers.
+        procs: the number of workers.
         cpus: the allowed CPUs in the order of preference (see spread_cpus).
         quota: cpu_quota().
     """
