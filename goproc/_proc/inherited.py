@@ -142,8 +142,7 @@ class _Unbound:
 
 
 def install() -> None:
-    """Replace the functions of this process that start something. Before bind() and the like, they act as the
-    originals.
+    """Replace the functions of this process that start something. Before bind() they act as the originals do.
 
     The zygote calls this before it imports any module that might keep one of the functions; workers inherit the new
     ones.
@@ -222,7 +221,10 @@ def _execve(original: Callable[..., Any], path: Any, argv: Any, env: Any) -> Any
 
 
 def _mapped(env: Any) -> Any:
-    """Return the environment for os.posix_spawn() and os.execve() without goproc's variables. None stays None (3.13)."""
+    """Return the environment for os.posix_spawn() and os.execve() without goproc's variables.
+
+    From Python 3.13 on None is an environment, too.
+    """
     if env is None and _ours():
         env = os.environ
     if not _variables or not hasattr(env, "items"):
