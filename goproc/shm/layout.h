@@ -247,7 +247,7 @@ enum gp_thread {
     GP_WATCHED,        /* nobody sleeps in it: it goes to the waiter `watch`, see watch.c */
 };
 struct gp_sudog {                /* 128 bytes: one case of one blocked operation */
-    gp_ref object;               /* 0 = unused */
+    _Atomic gp_ref object;       /* 0 = unused; the coroner reads it without the lock of that object */
     uint32_t gen;
     uint32_t waiter;             /* index into the waiters of `proc` */
     uint16_t proc;
@@ -255,7 +255,7 @@ struct gp_sudog {                /* 128 bytes: one case of one blocked operation
     uint64_t epoch;              /* of the waiter, when this was linked; another value = stale */
     _Atomic uint32_t next, prev; /* sudog references: proc << 24 | index + 1; written under the object's lock */
     uint32_t send;               /* 1 on sendq, 0 on recvq */
-    uint32_t linked;             /* 1 while reachable from its queue (own proc, or the lock holder) */
+    _Atomic uint32_t linked;     /* 1 while reachable from its queue (own proc, or the lock holder); stored after `object` */
     uint64_t n;                  /* semaphore: units wanted; barrier: its place, set when it is released */
     uint64_t since;              /* mutex: when the wait began, ns: decides on hand-off */
     uint64_t rest;

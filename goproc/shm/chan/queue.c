@@ -12,7 +12,7 @@ void gp_enqueue_first(struct gp_object *o, uint32_t sd) {
     gp_set(&s->next, next);
     gp_set(&s->prev, 0);
     s->send = 0;
-    s->linked = 1;
+    gp_release(&s->linked, 1); /* who reads this without the lock finds the object of this time, or a later one */
     gp_order();
     gp_set(&o->recvq_first, sd); /* COMMIT */
     gp_order();
@@ -28,7 +28,7 @@ void gp_enqueue(struct gp_object *o, uint32_t sd, bool send) {
     gp_set(&s->next, 0);
     gp_set(&s->prev, tail);
     s->send = send;
-    s->linked = 1;
+    gp_release(&s->linked, 1); /* who reads this without the lock finds the object of this time, or a later one */
     gp_order();
     gp_set(tail ? &gp_sudog_at(tail)->next : first, sd); /* COMMIT */
     gp_order();
@@ -38,14 +38,14 @@ void gp_enqueue(struct gp_object *o, uint32_t sd, bool send) {
 void gp_unlink(struct gp_object *o, uint32_t sd) {
     struct gp_sudog *s = gp_sudog_at(sd);
     GP_ASSERT(gp_locked(o));
-    if (!s->linked) return;
+    if (!gp_get(&s->linked)) return;
     _Atomic uint32_t *first = s->send ? &o->sendq_first : &o->recvq_first;
     _Atomic uint32_t *last = s->send ? &o->sendq_last : &o->recvq_last;
     uint32_t next = gp_get(&s->next), prev = gp_get(&s->prev);
     gp_set(prev ? &gp_sudog_at(prev)->next : first, next); /* COMMIT */
     gp_order();
     gp_set(next ? &gp_sudog_at(next)->prev : last, prev);
-    s->linked = 0;
+    gp_set(&s->linked, 0);
 }
 
 bool gp_fire(struct gp_object *o, uint32_t sd, unsigned tag) {

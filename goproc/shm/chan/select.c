@@ -47,7 +47,7 @@ static enum gp_result step(struct gp_case *c) {
 
 static void queue(struct gp_case *c, uint32_t waiter, uint32_t number) {
     struct gp_sudog *s = gp_sudog_at(c->sudog);
-    s->object = gp_ref_of(c->o);
+    gp_set(&s->object, gp_ref_of(c->o));
     s->gen = gp_get(&c->o->gen);
     s->waiter = waiter;
     s->proc = (uint16_t)gp.proc;
@@ -211,7 +211,7 @@ void gp_case_settled(struct gp_case *c, uint32_t waiter, bool told) {
         gp_unlock(c->o);
         gp_untell(waiter); /* the teller has set the bit by now; left behind it would speak of the slot's next use */
     }
-    s->object = 0;
+    gp_set(&s->object, 0);
     c->n = s->n;
     if (c->kind == GP_RECV) c->m = s->msg;
 }
@@ -220,12 +220,12 @@ void gp_case_abandon(struct gp_case *c) {
     if (!c->o) return;
     struct gp_sudog *s = gp_sudog_at(c->sudog);
     gp_lock(c->o);
-    if (s->linked) {
+    if (gp_get(&s->linked)) {
         gp_unlink(c->o, c->sudog);
         if (c->kind >= GP_LOCK) gp_sync_settle(c->o);
     }
     gp_unlock(c->o);
-    s->object = 0;
+    gp_set(&s->object, 0);
     gp_ring();
 }
 

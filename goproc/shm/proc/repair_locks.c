@@ -60,7 +60,7 @@ static void rebuild(_Atomic uint32_t *first, _Atomic uint32_t *last) {
     uint32_t prev = 0, n = 0;
     for (uint32_t sd = gp_get(first); sd && gp_sudog_check(sd) && n < MOST_LINKS; sd = gp_get(&gp_sudog_at(sd)->next), n++) {
         gp_set(&gp_sudog_at(sd)->prev, prev);
-        gp_sudog_at(sd)->linked = 1;
+        gp_set(&gp_sudog_at(sd)->linked, 1);
         prev = sd;
     }
     gp_set(last, prev);
@@ -82,7 +82,9 @@ bool gp_repair_linked(const struct gp_object *o, uint32_t sd) {
     if (gp_get(&o->recvq_first) == sd || (has_senders(o) && gp_get(&o->sendq_first) == sd)) return true;
     if (!prev || !gp_sudog_check(prev)) return false;
     const struct gp_sudog *p = gp_sudog_at(prev);
-    return p->object == s->object && p->linked && gp_get(&p->next) == sd;
+    /* `prev` of one that is in no queue is stale: p may wait elsewhere by now, under another lock. Then it is linked anew, and
+     * that is read first: with it come its object, and its next one, of that time. */
+    return gp_acquire(&p->linked) && gp_get(&p->object) == gp_get(&s->object) && gp_get(&p->next) == sd;
 }
 
 /* ---- what can go on */

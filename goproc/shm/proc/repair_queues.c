@@ -20,7 +20,7 @@ static bool signal_is_lost(const struct gp_object *o, const struct gp_sudog *s) 
 
 static bool leave(uint32_t sd) {
     struct gp_sudog *s = gp_sudog_at(sd);
-    gp_ref ref = s->object;
+    gp_ref ref = gp_get(&s->object);
     if (!ref || !gp_object_check(ref)) return true;
     struct gp_object *o = gp_at(ref);
     if (!gp_repair_lock(o)) return false; /* also if it is in no queue: who fired it may still be there */
@@ -30,7 +30,7 @@ static bool leave(uint32_t sd) {
         gp_repair_settle(o);
     }
     gp_repair_unlock(o);
-    s->object = 0;
+    gp_set(&s->object, 0);
     return true;
 }
 
