@@ -33,6 +33,7 @@ _QUEUED = 16_384  # calls that are in shared memory and have not begun, at most
 _FULL = 0.5  # part of the shared memory that calls fill ahead: results need some, too
 _NAP = 0.002  # seconds between two looks whether calls that did not fit into shared memory do now
 _BRIEFLY = 0.05  # seconds in which a goroutine that waits sees that it is cancelled
+_TOLD = 2.0  # seconds in which it is known how a process died, at most
 _GRACE = 10.0  # seconds that a killed process takes to end, at most, on a machine that has much to do
 
 _numbers = itertools.count(1)
@@ -236,10 +237,27 @@ class Pool:
         self._sweep_at = max(1024, 2 * len(self.futures))
 
     def why_broken(self) -> BaseException:
-        """Return the exception of a call that the broken pool has lost."""
+        """Return the exception of a call that the broken pool has lost.
+
+        A call that was lost with its process can be read before the watcher has seen the end of the runner there. The
+        runner's handle tells how the process died. At most _TOLD seconds pass until it does.
+        """
         from goproc._executor.broken import BrokenExecutor
 
-        return BrokenExecutor(self._why or "a worker of the Executor died")
+        until = monotonic() + _TOLD
+        while not (why := self._why or self._why_a_runner_ended()) and monotonic() < until:
+            waits.sleep(0.001)
+        return BrokenExecutor(why or "a worker of the Executor died")
+
+    def _why_a_runner_ended(self) -> str:
+        """Return why one of the runners has ended; empty if all of them run, or have ended in order."""
+        try:
+            for handle, proc in list(self.runners.items()):
+                if handle._state >= _core.G_OK and (error := handle.exception(0)) is not None:
+                    return processes.reason(error, proc)
+        except RuntimeStopped as stopped:
+            return str(stopped)
+        return ""
 
     # -- runners ------------------------------------------------------------------------------------------------------
 
@@ -270,13 +288,14 @@ class Pool:
         return {pids[proc]: proc for proc in list(self.runners.values()) if pids[proc] > 0}
 
     def _on_runner(self, handle: Any) -> None:
-        proc = self.runners.pop(handle)
+        proc = self.runners[handle]
         processes.load[proc] -= 1
         try:
             how = handle.result(0)
         except BaseException as exc:
             self.break_(processes.reason(exc, proc))
-            return
+            how = runner.ENDED
+        del self.runners[handle]  # not before the pool is broken: see why_broken()
         if how == runner.USED_UP and not self.broken:
             self._start_runner()
 

@@ -31,6 +31,10 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def do_nothing() -> None:
+    pass
+
+
 def announced(begun: Any) -> None:
     begun.send(os.getpid())
     time.sleep(60)
@@ -148,3 +152,23 @@ def test_a_program_ends_after_a_death(run: Run) -> None:
         print(Executor(2).submit(abs, -2).result())
     """)
     assert (done.status, done.out) == (0, "broken\n2\n"), done
+
+
+def test_the_error_says_how_the_process_died_before_the_watcher_knows(
+    workers2: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    executor, held, gate = Executor(1), threading.Event(), threading.Event()
+
+    def hold_the_watcher(_: Any) -> None:
+        held.set()
+        gate.wait(30)
+
+    try:
+        executor._submit(do_nothing, hold_the_watcher)
+        assert held.wait(20)
+        with pytest.raises(BrokenExecutor, match="signal 9"):
+            executor.submit(die).result(20)
+    finally:
+        gate.set()
+    executor.shutdown()
+    capfd.readouterr()
