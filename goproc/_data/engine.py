@@ -158,7 +158,7 @@ class Engine:
 
     def _room(self) -> int:
         """Return how many items may be drawn now."""
-        return self.pace.ahead - (self.tally.drawn - self.order.passed + len(self.ready))
+        return self.pace.ahead - (self.tally.drawn - self.order.passed + self.order.held())
 
     def _can_wait(self) -> bool:
         """Return True if there is time until a whole chunk may be drawn."""

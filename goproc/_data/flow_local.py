@@ -331,7 +331,7 @@ class StageEngine(Engine):
 
     def _room(self) -> int:
         order: Ordered | Unordered = self.order
-        return self.pace.ahead - (self.tally.drawn - order.passed + len(self.ready))
+        return self.pace.ahead - (self.tally.drawn - order.passed + order.held())
 
     def _draw(self) -> None:
         while not self.source.over and (room := self._room()) > 0:

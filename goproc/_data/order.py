@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from itertools import chain
 from typing import Any
 
 TYPE_CHECKING = False
@@ -19,16 +18,39 @@ class Unordered:
         passed: items that are in `ready`, were yielded, or are left out.
     """
 
-    __slots__ = ("_extend", "passed", "ready")
+    __slots__ = ("_extend", "_left_out", "_skipped", "passed", "ready")
 
     def __init__(self, spread: bool = False) -> None:
         # spread: results are collections, and their members are yielded
         self.ready: deque[Any] = deque()
         self.passed = 0
+        self._skipped = 0  # of `passed`: items that are left out
+        # Of those that are left out while earlier results are ready: how many results are put before them.
+        self._left_out: deque[int] = deque()
         self._extend = self._extend_spread if spread else self.ready.extend
 
     def _extend_spread(self, values: Iterable[Any]) -> None:
-        self.ready.extend(chain.from_iterable(values))
+        put = self.passed - self._skipped
+        for value in values:
+            if value:
+                self.ready.extend(value)
+                put += 1
+            else:
+                self._skip(put)
+
+    def _skip(self, put: int) -> None:
+        self._left_out.append(put)
+        self._skipped += 1
+
+    def held(self) -> int:
+        """Return how many of the items passed are not yielded: their results are ready, or they are left out behind such."""
+        ready = len(self.ready)
+        left_out = self._left_out
+        if left_out:
+            yielded = self.passed - self._skipped - ready
+            while left_out and left_out[0] <= yielded:
+                left_out.popleft()
+        return ready + len(left_out)
 
     def put(self, indices: Sequence[int], values: list[Any]) -> None:
         """Take the results of items."""
@@ -37,6 +59,7 @@ class Unordered:
 
     def leave_out(self, index: int) -> None:
         """An item has no result that is yielded."""
+        self._skip(self.passed - self._skipped)
         self.passed += 1
 
 
@@ -66,8 +89,11 @@ class Ordered(Unordered):
             return
         early = self._early
         while True:
-            self._extend(values)
-            self.passed += len(values) or 1
+            if values:
+                self._extend(values)
+                self.passed += len(values)
+            else:
+                super().leave_out(first)
             if self.passed not in early:
                 return
             values = early.pop(self.passed)
