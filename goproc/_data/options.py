@@ -7,6 +7,7 @@ from typing import Any
 
 from goproc._data.job import Job
 from goproc._data.policy import Policy, checked_count, checked_function
+from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ class Options:
             _maybe_count(recycle, f"{where}: recycle="),
             _checked_memory(where, memory),
         )
-        if not self.ordered and self.ahead is not None and self.workers is not None:
-            self.check_ahead(self.workers)
+        if not self.ordered and self.ahead is not None:
+            self.check_ahead(self.workers or (self.threads or 1) * (_workers() or 1))
 
     def check_ahead(self, lanes: int) -> None:
         """Raise ValueError if an unordered map cannot use all of its workers."""
@@ -84,6 +85,15 @@ class Options:
                 f"{self.where}: ahead={self.ahead} lets {self.ahead} of {lanes} calls run at once: "
                 "in an unordered map it is at least their number (workers=)"
             )
+
+
+def _workers() -> int:
+    """Return the number of workers. Where the runtime has not started: those that it will have."""
+    if _core.attached():
+        return _core.procs() - 1
+    from goproc._proc import host
+
+    return host.configured().procs
 
 
 def _maybe_count(value: Any, name: str) -> int | None:
