@@ -153,6 +153,7 @@ def stored(
         status,
         memory=memory,
         goroutines=tuple((lost[0], lost[1]) for lost in facts[8]) if facts else (),
+        running=facts[10] if facts else 0,
         timed_out=timed_out > 0,
         started=not unstarted,
     )

@@ -104,6 +104,7 @@ class WorkerDied(GoprocError):
         reason: how it ended, in words.
         memory: bytes that it had resident at most; 0 if that is not known.
         goroutines: (id, name) of the goroutines that were lost with it, the first 120 of them.
+        running: the id of the goroutine that ran at that moment; 0 if none did, or that is not known.
         timed_out: True if it was killed because the time of a goroutine was over.
         started: False if the goroutine had not begun: it was for that worker alone, and that is not replaced.
     """
@@ -119,6 +120,7 @@ class WorkerDied(GoprocError):
         reason: str = "",
         memory: int = 0,
         goroutines: tuple[tuple[int, str], ...] = (),
+        running: int = 0,
         timed_out: bool = False,
         started: bool = True,
     ) -> None:
@@ -130,6 +132,7 @@ class WorkerDied(GoprocError):
         self.reason = reason
         self.memory = memory
         self.goroutines = goroutines
+        self.running = running
         self.timed_out = timed_out
         self.started = started
 

@@ -54,12 +54,14 @@ class Way(NamedTuple):
         chunks: numbers of chunks, with their items.
         running: the count of the item whose call runs, from 1; 0 if none does.
         began: when that call began, in microseconds of the monotonic clock.
+        goroutine: the id of the goroutine that makes the calls.
     """
 
     number: int
     chunks: Chan[tuple[int, list[Any]]]
     running: Atomic
     began: Atomic
+    goroutine: Atomic
 
 
 class Done(NamedTuple):

@@ -63,6 +63,7 @@ class Lane:
         """Serve chunks until the channel is closed, or the station ends."""
         here = self.g = scheduler.current
         here.whole = True
+        self.way.goroutine.store(here.id)
         if self.station.job.init is not None:
             states.enter(here, self.station.state)
         try:

@@ -18,7 +18,7 @@ from typing import Any
 
 from goproc._channel import chan
 from goproc._data.job import End, Job, Way
-from goproc._data.station import serve
+from goproc._data.station import GRACE_SECONDS, serve
 from goproc._spawn import spawn_beside
 from goproc.errors import ChanClosed, OutOfSharedMemory, PickleError, TaskTimeout, WorkerDied
 from goproc.shm import _core
@@ -178,7 +178,7 @@ class Lanes:
         self.places = list(dict.fromkeys(procs))  # the process of each station
         self.handles: list[Goroutine[End] | None] = [None] * len(self.places)
         self.lanes = [
-            Lane(Way(number, chan(self.cap), Atomic(0), Atomic(0)), proc, self.places.index(proc))
+            Lane(Way(number, chan(self.cap), Atomic(0), Atomic(0), Atomic(0)), proc, self.places.index(proc))
             for number, proc in enumerate(procs)
         ]
         self.usable = self.lanes  # but for those whose process has died and is not replaced
@@ -307,8 +307,7 @@ class Lanes:
         if getattr(error, "timed_out", False) and self.job.timeout is None:
             ran = set()  # the process was killed for a call of another map
         if getattr(error, "timed_out", False) and ran:
-            first = min((lane for lane in lanes if id(lane) in ran), key=lambda lane: lane.way.began.load())
-            ran = {id(first)}
+            ran = {id(_too_slow([lane for lane in lanes if id(lane) in ran], error))}
             error = _timed_out(self.job.timeout, error)
         lost: list[Lost] = []
         back: list[Chunk] = []
@@ -376,6 +375,19 @@ def _about_job(job: Job, error: PickleError) -> PickleError:
         except Exception as cause:
             return explain(part, cause.__cause__ or cause, getattr(part, "__name__", name))
     return error
+
+
+def _too_slow(lanes: list[Lane], error: Any) -> Lane:
+    """Return the lane whose call a process was killed for: that which kept the others from running, else the oldest.
+
+    One that kept them from that has run at least since the time of the oldest was over.
+    """
+    running = getattr(error, "running", 0)
+    latest = (monotonic() - GRACE_SECONDS) * 1e6
+    for lane in lanes:
+        if running and lane.way.goroutine.load() == running and lane.way.began.load() <= latest:
+            return lane
+    return min(lanes, key=lambda lane: lane.way.began.load())
 
 
 def _timed_out(timeout: float | None, error: BaseException | None) -> TaskTimeout:

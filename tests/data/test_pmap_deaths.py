@@ -301,3 +301,17 @@ def test_interrupt_ends_a_map_once(run: Run) -> None:
     )
     assert done.status == 130 and done.seconds < 20
     assert "Traceback" not in done.err or done.err.count("KeyboardInterrupt") <= 2
+
+
+def test_the_call_that_blocks_its_process_fails_not_one_beside_it(lines):
+    program = """
+    def f(x):
+        if x == 3: time.sleep(60)  # an older call shares the process, and cannot go on
+        sleep(0.2)
+        return x
+
+    m = pmap(f, range(16), workers=8, timeout=1, on_error="return")
+    found = list(m)
+    print([x.index for x in found if isinstance(x, Failure)], told(found)[3], m.stats().retried)
+    """
+    assert lines(program) == ["[3] TaskTimeout 0"]
