@@ -18,7 +18,7 @@ from typing import Any
 
 from goproc._channel import chan
 from goproc._data.job import End, Job, Way
-from goproc._data.station import GRACE_SECONDS, serve
+from goproc._data.station import serve
 from goproc._spawn import spawn_beside
 from goproc.errors import ChanClosed, OutOfSharedMemory, PickleError, TaskTimeout, WorkerDied
 from goproc.shm import _core
@@ -307,7 +307,8 @@ class Lanes:
         if getattr(error, "timed_out", False) and self.job.timeout is None:
             ran = set()  # the process was killed for a call of another map
         if getattr(error, "timed_out", False) and ran:
-            ran = {id(_too_slow([lane for lane in lanes if id(lane) in ran], error))}
+            assert self.job.timeout is not None
+            ran = {id(_too_slow([lane for lane in lanes if id(lane) in ran], error, self.job.timeout))}
             error = _timed_out(self.job.timeout, error)
         lost: list[Lost] = []
         back: list[Chunk] = []
@@ -377,20 +378,22 @@ def _about_job(job: Job, error: PickleError) -> PickleError:
     return error
 
 
-def _too_slow(lanes: list[Lane], error: Any) -> Lane:
-    """Return the lane whose call a process was killed for: that which kept the others from running, else the oldest.
+def _too_slow(lanes: list[Lane], error: Any, timeout: float) -> Lane:
+    """Return the lane whose call a process was killed for: the call that ran then and kept the oldest one from ending.
 
-    One that kept them from that has run at least since the time of the oldest was over.
+    The time of the oldest call was over first. If another call blocked the process then, the oldest one could not be
+    cancelled. Where no such call ran the oldest one is to blame.
     """
+    oldest = min(lanes, key=lambda lane: lane.way.began.load())
+    over = oldest.way.began.load() + timeout * 1e6
     running = getattr(error, "running", 0)
-    latest = (monotonic() - GRACE_SECONDS) * 1e6
     for lane in lanes:
-        if running and lane.way.goroutine.load() == running and lane.way.began.load() <= latest:
+        if running and lane.way.goroutine.load() == running and lane.way.began.load() <= over:
             return lane
-    return min(lanes, key=lambda lane: lane.way.began.load())
+    return oldest
 
 
-def _timed_out(timeout: float | None, error: BaseException | None) -> TaskTimeout:
+def _timed_out(timeout: float, error: BaseException | None) -> TaskTimeout:
     late = TaskTimeout(f"the call took longer than timeout={timeout:g} s, and its process was killed")
     late.__cause__ = error
     return late

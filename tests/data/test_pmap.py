@@ -6,8 +6,9 @@ import time
 from itertools import count
 
 import pytest
+from peek import until
 
-from goproc import Failure, Limiter, PMap, chan, go, pmap, proc, sleep, worker_state
+from goproc import Atomic, Failure, Limiter, PMap, chan, go, pmap, proc, sleep, worker_state
 from goproc._sched import scheduler
 
 pytestmark = pytest.mark.usefixtures("runtime2")
@@ -90,11 +91,21 @@ def test_drawn_minus_yielded_is_at_most_ahead(ordered, ahead, chunk):
 
 @pytest.mark.parametrize("ahead", [1, 3, 20])
 def test_as_many_items_are_drawn_as_ahead_allows(ahead):
-    source = Source(300)
-    m = pmap(lambda x: sleep(0.003), source, ahead=ahead, chunk=1)
+    source, opened = Source(300), Atomic(0)
+
+    def f(x):
+        while opened.load() <= x:
+            sleep(0.001)
+
+    m = pmap(f, source, ahead=ahead, chunk=1)
     for yielded in range(15):
-        next(m)
+        # No result is ready, so next() draws as much as it may, however long that takes.
+        waiting = go.local(next, m)
+        until(lambda expected=yielded + ahead: source.drawn >= expected)
         assert source.drawn - yielded == ahead
+        opened.add(1)
+        waiting.result(20)
+    opened.store(300)
     m.close()
 
 
@@ -135,13 +146,18 @@ def test_an_exception_of_the_iterable_comes_after_the_results_before_it():
 
 
 def test_unordered_yields_what_is_done_first():
+    gate = chan()
+
     def slow_first(x):
-        sleep(0.3 if x == 0 else 0)
+        if x == 0:
+            gate.recv_ok()
         return x
 
-    found = list(pmap(slow_first, range(8), ordered=False))
-    assert sorted(found) == list(range(8))
+    m = pmap(slow_first, range(8), ordered=False)
+    found = [next(m)]
     assert found[0] != 0
+    gate.close()
+    assert sorted([*found, *m]) == list(range(8))
 
 
 def test_a_slow_source_does_not_hold_up_the_first_result():
