@@ -451,6 +451,7 @@ class Engine:
             except WorkerDied:  # all of its items are finished
                 continue
             if end.error is not None:
+                self.fatal = True
                 raise raisable(failure.unpack(end.error))
 
     def cancel(self) -> None:

@@ -276,6 +276,9 @@ class Flow(Generic[T]):
         self._newest = run._book
         try:
             run._drain(bars)
+        except BaseException as exc:
+            run._cut(exc)
+            raise
         finally:
             if bars is not None:
                 bars.close()

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from goproc._data.flow_plan import Edge
 from goproc._data.flow_run import CLOSE_SECONDS, Run
 from goproc._data.flow_stats import StageStats
+from goproc._data.tracebacks import cut
 from goproc.errors import DeadlineExceeded
 from goproc.shm import _core
 
@@ -67,6 +68,7 @@ class FlowRun(Generic[T]):
         "_run",
         "_running",
         "_thread",
+        "_told",
     )
 
     def __init__(self, of: Flow[T], discards: bool = False) -> None:
@@ -77,6 +79,7 @@ class FlowRun(Generic[T]):
         self._recv: Any = None
         self._over = False
         self._running = False
+        self._told = False  # the exception that ended the run is that of a function, or of the source
         self._book = Book()
         self._thread: ThreadPoolExecutor | None = None  # waits for an `async for`
         self._pending: asyncio.Future[Any] | None = None
@@ -98,9 +101,11 @@ class FlowRun(Generic[T]):
                 self._final.yielded += 1  # type: ignore[union-attr]
                 return value  # type: ignore[no-any-return]
             self._finish()
-        except DeadlineExceeded:
+        except DeadlineExceeded as exc:
+            cut(exc)
             raise  # of this next(): the run goes on
-        except BaseException:
+        except BaseException as exc:
+            self._cut(exc)
             self._leave()
             raise
         finally:
@@ -124,7 +129,13 @@ class FlowRun(Generic[T]):
         try:
             run.finish()
         finally:
+            self._told = run.told
             self._end(run)
+
+    def _cut(self, exc: BaseException) -> None:
+        """An exception leaves next(): its traceback is to show the line that has called that."""
+        self._told = self._told or (self._run is not None and self._run.told)
+        cut(exc, self._told)
 
     def _leave(self) -> None:
         """An exception leaves next(): end the run, if it has not ended."""
@@ -164,7 +175,8 @@ class FlowRun(Generic[T]):
             self._finish()
             if bars is not None:
                 bars.update(self.stats())
-        except BaseException:
+        except BaseException as exc:
+            self._cut(exc)
             run = self._run
             if run is not None:
                 run.stop(CLOSE_SECONDS)
@@ -224,13 +236,29 @@ class FlowRun(Generic[T]):
                 from concurrent.futures import ThreadPoolExecutor
 
                 self._thread = ThreadPoolExecutor(1, "goproc-flow")
-            self._pending = asyncio.get_running_loop().run_in_executor(self._thread, next, self, _END)
-        value = await asyncio.shield(self._pending)  # a cancelled task loses no value: the next one gets it
+            self._pending = asyncio.get_running_loop().run_in_executor(self._thread, self._next_or_error)
+        # A cancelled task loses no value: the next one gets it.
+        value, error = await asyncio.shield(self._pending)
         self._pending = None
+        if error is not None:
+            try:
+                raise error
+            except BaseException as exc:
+                self._cut(exc)
+                raise
+            finally:
+                del error
         if value is _END:
             self._thread = None
             raise StopAsyncIteration
         return value  # type: ignore[no-any-return]
+
+    def _next_or_error(self) -> tuple[Any, BaseException | None]:
+        """Return what next() returns, or _END, and what it raises: that is raised where no frames of a thread are."""
+        try:
+            return next(self, _END), None
+        except BaseException as exc:
+            return None, exc
 
     async def aclose(self) -> None:
         """As close(), for ``async for``."""

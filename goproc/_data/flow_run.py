@@ -68,6 +68,7 @@ class Run:
         self.replaced: dict[int, BaseException] = {}  # the deaths of workers that had no item in hand
         self.watcher: Helper | None = None
         self.over = False
+        self.told = False  # the failure is that of a function, or of the source
         self._halt: Chan[None] = chan()  # closed to end a thread that receives from a channel of the user's
         self.first = Atomic(0)  # the number of the worker that failed first
         self._numbers = 0
@@ -298,6 +299,7 @@ class Run:
         for shared in self.plan.shared:
             error: BaseException | None = shared.failure()
             if error is not None:
+                self.told = True
                 return error
         return None
 
@@ -316,11 +318,13 @@ class Run:
         if number in self.helpers:
             node, helper = self.helpers[number]
             error = helper.error
+            self.told = node.kind == FEED or (node.kind == POOL and self.engines[node].fatal)
             if error is None or node.kind == FEED:
                 return error
             error.add_note(f"in the stage {node.name!r} of the flow")
             return error
         worker = self.workers[number]
+        self.told = True
         if number in self.died:
             error = self.died[number]
             error.add_note(f"in the stage {worker.node.name!r} of the flow")

@@ -235,7 +235,7 @@ class Lanes:
             queue.appendleft(chunk)
             return False
         if len(chunk.items) == 1:
-            self.unsendable.append((chunk, error))
+            self.unsendable.append((chunk, _about_item(chunk.items[0], error)))
             return True
         for at in reversed(range(len(chunk.items))):
             queue.appendleft(chunk.part(at, at + 1))
@@ -376,6 +376,17 @@ def _about_job(job: Job, error: PickleError) -> PickleError:
         except Exception as cause:
             return explain(part, cause.__cause__ or cause, getattr(part, "__name__", name))
     return error
+
+
+def _about_item(item: Any, error: Exception) -> Exception:
+    """Return the exception for an item that cannot be sent: it names the path from the item to what is to blame."""
+    if not isinstance(error, PickleError):
+        return error
+    from goproc._pickling.diagnose import explain
+
+    found = explain(item, error.__cause__ or error, "the item")
+    found.__cause__ = error.__cause__
+    return found
 
 
 def _too_slow(lanes: list[Lane], error: Any, timeout: float) -> Lane:

@@ -10,6 +10,7 @@ from goproc._data.lanes import placed
 from goproc._data.options import Options, total_of
 from goproc._data.policy import RETRY_ON, policy
 from goproc._data.tally import Stats, Tally
+from goproc._data.tracebacks import cut
 from goproc._public import public
 from goproc.errors import DeadlineExceeded
 from goproc.shm import _core
@@ -35,13 +36,14 @@ class PMap(_core.Results, Generic[T]):
     One goroutine or thread at a time can be in it. ``close()``, or leaving a ``with`` block over it, cancels what runs.
     """
 
-    __slots__ = ("__weakref__", "_engine", "_options", "_over", "_running", "_stats", "_waiter")
+    __slots__ = ("__weakref__", "_engine", "_options", "_over", "_running", "_stats", "_told", "_waiter")
 
     def __init__(self, options: Options) -> None:
         self._options: Options | None = options
         self._engine: Engine | None = None
         self._over = False
         self._running = False
+        self._told = False  # the exception that ended the map is that of a function, or of an iterable
         self._stats = Tally().stats(0)
         self._waiter: Any = None  # of an `async for`: a thread that waits
 
@@ -75,6 +77,7 @@ class PMap(_core.Results, Generic[T]):
         except StopIteration:
             raise
         except BaseException as exc:
+            self._cut(exc)
             if self._ends_map(exc):
                 self._end()
             raise
@@ -103,6 +106,7 @@ class PMap(_core.Results, Generic[T]):
         except StopAsyncIteration:
             raise
         except BaseException as exc:
+            self._cut(exc)
             if engine is not None and self._ends_map(exc):
                 await in_thread(engine.cancel)
                 self._close_up(engine)
@@ -183,6 +187,7 @@ class PMap(_core.Results, Generic[T]):
         error = engine.source.error
         self._close_up(engine)
         if error is not None:
+            self._told = True
             try:
                 raise error
             finally:
@@ -193,6 +198,12 @@ class PMap(_core.Results, Generic[T]):
         engine = self._engine
         interrupt = not isinstance(exc, Exception) or isinstance(exc, DeadlineExceeded)
         return not interrupt or (engine is not None and engine.fatal)
+
+    def _cut(self, exc: BaseException) -> None:
+        """An exception leaves next(): its traceback is to show the line that has called that."""
+        engine = self._engine
+        self._told = self._told or (engine is not None and engine.fatal)
+        cut(exc, self._told)
 
     def _close_up(self, engine: Engine) -> None:
         self._over = True
@@ -244,6 +255,8 @@ class PMap(_core.Results, Generic[T]):
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.close()
+        if exc is not None:
+            cut(exc, self._told)  # where a function of goproc has used the map
 
     def __del__(self) -> None:
         engine = self._engine

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from goproc._data.pmap import PMap, options
 from goproc._data.policy import checked_function
+from goproc._data.tracebacks import cut
 from goproc._public import public
 
 TYPE_CHECKING = False
@@ -92,6 +93,10 @@ def _sorted(
         while len(names) > _AT_ONCE:
             names = _merge_some(names, order, place, workers)
         readers = [_Reader(name) for name in names]
+    except BaseException as exc:
+        trace = exc.__traceback__
+        cut(exc, trace is None or trace.tb_next is None)  # a map has cut all but this frame off
+        raise
     finally:
         shutil.rmtree(
             place, ignore_errors=True
