@@ -49,6 +49,7 @@ void gp_enqueue_first(struct gp_object *o, uint32_t sd); /* on recvq, before all
 void gp_unlink(struct gp_object *o, uint32_t sd);
 uint32_t gp_queued(const struct gp_object *o, bool send); /* how many wait; a select that another case ended does not */
 bool gp_fire(struct gp_object *o, uint32_t sd, unsigned tag); /* the one CAS of a waiter; unlinks in either case */
+bool gp_fire_one(struct gp_object *o, uint32_t sd, unsigned tag); /* a whole step: journal, fire, unlink, tell; false: another was first */
 /* `tag` to every waiter of the object. `pausing`: lets go of the lock now and then, where newcomers cannot queue any
  * more; enters and leaves with the lock held */
 void gp_fire_all(struct gp_object *o, unsigned tag, bool pausing);

@@ -95,19 +95,24 @@ bool gp_grant(struct gp_object *o, uint32_t sd, int64_t value) {
     return won;
 }
 
+bool gp_fire_one(struct gp_object *o, uint32_t sd, unsigned tag) {
+    struct gp_sudog *s = gp_sudog_at(sd);
+    uint32_t proc = s->proc, waiter = s->waiter;
+    gp_intent(GP_OP_FIRE, gp_ref_of(o), sd, 0, s->epoch, 0);
+    bool won = gp_fire(o, sd, tag); /* COMMIT */
+    if (won) gp_unlink(o, sd);
+    gp_done(); /* before the peer can move on (rule O1) */
+    if (won) gp_tell(proc, waiter);
+    return won;
+}
+
 void gp_fire_all(struct gp_object *o, unsigned tag, bool pausing) {
     uint32_t fired = 0, gen = gp_get(&o->gen);
     for (;;) {
         uint32_t sd = gp_get(&o->recvq_first);
         if (!sd) sd = gp_get(&o->sendq_first);
         if (!sd) return;
-        struct gp_sudog *s = gp_sudog_at(sd);
-        uint32_t proc = s->proc, waiter = s->waiter;
-        gp_intent(GP_OP_FIRE, gp_ref_of(o), sd, 0, s->epoch, 0);
-        bool won = gp_fire(o, sd, tag);
-        if (won) gp_unlink(o, sd);
-        gp_done(); /* before the peer can move on (rule O1) */
-        if (won) gp_tell(proc, waiter);
+        gp_fire_one(o, sd, tag);
         if (pausing && ++fired % 32 == 0) {
             gp_unlock(o);
             gp_ring();

@@ -115,19 +115,9 @@ bool gp_rwmutex_unlock(struct gp_object *o, bool reader) {
 
 static void wake_first(struct gp_object *o) { /* to try again; the lock is free */
     for (uint32_t sd; (sd = gp_get(&o->recvq_first)) != 0;) {
-        struct gp_sudog *s = gp_sudog_at(sd);
-        uint32_t proc = s->proc, waiter = s->waiter;
-        gp_intent(GP_OP_FIRE, gp_ref_of(o), sd, 0, s->epoch, 0);
-        bool won = gp_fire(o, sd, GP_W_RETRY);
-        if (won) {
-            atomic_fetch_or(&o->flags, GP_OBJ_WOKEN); /* others of its flags are set without the lock */
-            gp_unlink(o, sd);
-        }
-        gp_done();
-        if (won) {
-            gp_tell(proc, waiter);
-            return;
-        }
+        if (!gp_fire_one(o, sd, GP_W_RETRY)) continue;
+        atomic_fetch_or(&o->flags, GP_OBJ_WOKEN); /* others of its flags are set without the lock */
+        return;
     }
 }
 
@@ -223,18 +213,8 @@ void gp_cond_signal(struct gp_object *o, bool all) {
     if (all) {
         gp_fire_all(o, GP_W_FIRED, false); /* who waits again meanwhile does so after this lock */
     } else {
-        for (uint32_t sd; (sd = gp_get(&o->recvq_first)) != 0;) {
-            struct gp_sudog *s = gp_sudog_at(sd);
-            uint32_t proc = s->proc, waiter = s->waiter;
-            gp_intent(GP_OP_FIRE, gp_ref_of(o), sd, 0, s->epoch, 0);
-            bool won = gp_fire(o, sd, GP_W_FIRED); /* COMMIT */
-            if (won) gp_unlink(o, sd);
-            gp_done();
-            if (won) {
-                gp_tell(proc, waiter);
-                break;
-            }
-        }
+        uint32_t sd;
+        while ((sd = gp_get(&o->recvq_first)) != 0 && !gp_fire_one(o, sd, GP_W_FIRED)) {}
     }
     gp_unlock(o);
     gp_ring();

@@ -28,18 +28,13 @@ static void tell_all(struct gp_object *c) {
     for (uint32_t next, sd = gp_get(&c->recvq_first); sd; sd = next) {
         struct gp_sudog *s = gp_sudog_at(sd);
         struct gp_waiter *w = gp_waiter_at(s->proc, s->waiter);
-        uint32_t proc = s->proc, waiter = s->waiter;
         next = gp_get(&s->next);
         if (!gp_get(&w->thread)) {
             atomic_store(&w->rethink, 1);
-            gp_tell(proc, waiter);
+            gp_tell(s->proc, s->waiter);
             continue;
         }
-        gp_intent(GP_OP_FIRE, gp_ref_of(c), sd, 0, s->epoch, 0);
-        bool won = gp_fire(c, sd, GP_W_RETRY);
-        if (won) gp_unlink(c, sd);
-        gp_done();
-        if (won) gp_tell(proc, waiter);
+        gp_fire_one(c, sd, GP_W_RETRY);
     }
 }
 
