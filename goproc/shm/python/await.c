@@ -467,7 +467,7 @@ static PyObject *awaits_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 }
 
 static PyMethodDef awaits_methods[] = {
-    {"start", (PyCFunction)(void (*)(void))awaits_start, METH_FASTCALL,
+    {"start", METHOD(awaits_start), METH_FASTCALL,
      PyDoc_STR("start(cases, token): begin an operation, done at once or pending. Raises as select().")},
     {"take", (PyCFunction)awaits_take, METH_NOARGS,
      PyDoc_STR("(operation, token) of one that is done, or whose `due` has changed; None if there is none.")},

@@ -156,7 +156,7 @@ static PyObject *context_children(PyObject *module, PyObject *node) {
 }
 
 PyMethodDef clock_functions[] = {
-    {"timer_new", (PyCFunction)(void (*)(void))timer_new, METH_VARARGS | METH_KEYWORDS,
+    {"timer_new", METHOD(timer_new), METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("timer_new(when, period=0, func=False): a channel that gives the time `when` once that has come.")},
     {"timer_set", timer_set, METH_VARARGS, PyDoc_STR("timer_set(timer, when, period=0): stop (None) or reset; was it active?")},
     {"timer_when", timer_when, METH_O, PyDoc_STR("When the timer is due; None: it is not active.")},

@@ -114,7 +114,7 @@ static PyMethodDef copy_methods[] = {
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, NULL},
     {"_load", (PyCFunction)copy_load, METH_O,
      PyDoc_STR("The value, read anew. True: its buffers are private and writable; False: read-only, in shared memory.")},
-    {"_same", (PyCFunction)(void (*)(void))copy_same, METH_FASTCALL,
+    {"_same", METHOD(copy_same), METH_FASTCALL,
      PyDoc_STR("_same(body | None, buffers): True if a pickle and its buffers are those of the copy, byte for byte.")},
     {NULL, NULL, 0, NULL},
 };

@@ -523,7 +523,7 @@ static PyObject *copied_known(PyObject *module, PyObject *object) {
 }
 
 PyMethodDef guard_functions[] = {
-    {"guard", (PyCFunction)(void (*)(void))guard_new, METH_FASTCALL,
+    {"guard", METHOD(guard_new), METH_FASTCALL,
      PyDoc_STR("guard(value, types of leaves, types of dicts, is_plain(class)): a Guard; None if the value holds what a "
                "guard does not know.")},
     {"copied_add", copied_add, METH_O, PyDoc_STR("There is a copy of the object with this id.")},

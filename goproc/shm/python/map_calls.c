@@ -144,7 +144,7 @@ static PyObject *results_next(Results *self) {
 }
 
 static PyMethodDef results_methods[] = {
-    {"_attach", (PyCFunction)(void (*)(void))results_attach, METH_FASTCALL,
+    {"_attach", METHOD(results_attach), METH_FASTCALL,
      PyDoc_STR("Yield from a deque while a channel is empty; without arguments: leave everything to _more().")},
     {NULL, NULL, 0, NULL},
 };
@@ -165,7 +165,7 @@ PyTypeObject ResultsType = {
 };
 
 PyMethodDef map_functions[] = {
-    {"map_calls", (PyCFunction)(void (*)(void))map_calls, METH_FASTCALL,
+    {"map_calls", METHOD(map_calls), METH_FASTCALL,
      PyDoc_STR("Call f for items[from:to], append the results to out, and keep the count of the item in the Atomic running,\n"
                "and when its call began (us) in the Atomic since.\n\n"
                "Ends early if a call fails, or patience seconds after the first has ended. Returns (done, seconds of work,\n"

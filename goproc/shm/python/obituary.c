@@ -169,11 +169,11 @@ PyMethodDef death_functions[] = {
     {"death", core_death, METH_O,
      PyDoc_STR("(proc, pid, status, memory, timed out, when, lost, moved, goroutines, again, running, late, call) of a death by "
                "its number; None: it is not kept.")},
-    {"retire", (PyCFunction)(void (*)(void))core_retire, METH_FASTCALL,
+    {"retire", METHOD(core_retire), METH_FASTCALL,
      PyDoc_STR("retire(proc, flag): have a worker leave when it has nothing to do, or not. False: it leaves already, or was not to.")},
     {"retiring", core_retiring, METH_O, PyDoc_STR("Is this worker to leave when it has nothing to do? With True: it does so now; is that still wanted?")},
     {"kill", core_kill, METH_O, PyDoc_STR("Kill a worker; False: none is there at this moment.")},
-    {"kill_at", (PyCFunction)(void (*)(void))core_kill_at, METH_FASTCALL,
+    {"kill_at", METHOD(core_kill_at), METH_FASTCALL,
      PyDoc_STR("kill_at(seconds, object): have the kernel kill this process at a monotonic time, for the goroutine with that outcome; "
                "0: never. The last call counts.")},
     {NULL, NULL, 0, NULL},

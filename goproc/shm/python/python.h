@@ -195,7 +195,8 @@ extern PyMethodDef guard_functions[], task_functions[], select_functions[], cloc
 int channel_need(Handle *h, unsigned dir);                            /* may it be used that way? 0, else -1 and an exception */
 PyObject *channel_closed(const char *text);
 extern PyCFunction channel_send_method, channel_recv_method, channel_recv_ok_method, semaphore_acquire_method, waitgroup_wait_method;
-#define FAST(f) (PyCFunction)(void (*)(void))(f), METH_FASTCALL | METH_KEYWORDS
+/* A function of any signature as the one that tables of methods and slots have; the flags beside it say which it is. */
+#define METHOD(f) ((PyCFunction)(void (*)(void))(f))
 
 enum drained { DRAIN_LOOK = 1, DRAIN_TICKED = 2, DRAIN_STOPS = 4 }; /* flags of drain() */
 

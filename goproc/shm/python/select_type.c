@@ -416,7 +416,7 @@ static void selector_dealloc(Selector *self) {
 }
 
 static PyMethodDef selector_methods[] = {
-    {"select", FAST(selector_select),
+    {"select", METHOD(selector_select), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("select($self, /, timeout=None)\n--\n\nAs select() over the cases of this Selector.\n\n"
                "Raises:\n    RuntimeError: another goroutine is in it.")},
     {NULL, NULL, 0, NULL},
@@ -491,9 +491,9 @@ int select_types_ready(PyObject *module) {
 }
 
 PyMethodDef select_functions[] = {
-    {"refuse_stale", (PyCFunction)(void (*)(void))core_refuse_stale, METH_FASTCALL,
+    {"refuse_stale", METHOD(core_refuse_stale), METH_FASTCALL,
      PyDoc_STR("Raise RuntimeStopped if one of the objects is a handle, or a method of one, and no runtime runs.")},
-    {"select", FAST(core_select),
+    {"select", METHOD(core_select), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("select($module, /, *cases, timeout=None)\n--\n\n"
                "Wait until one of several operations can be done, do that one, and tell which: Go's select.\n\n"
                "Args:\n    cases: each a channel or its recv (receive), (ch.send, value) (send), a goroutine's handle or a WaitGroup\n"

@@ -94,7 +94,7 @@ static PyObject *mutex_enter(Handle *self) {
 static PyObject *mutex_exit(Handle *self) { return mutex_unlock(self, NULL); }
 
 static PyMethodDef mutex_methods[] = {
-    {"lock", FAST(mutex_lock),
+    {"lock", METHOD(mutex_lock), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("lock($self, /, timeout=None)\n--\n\nBlock until the mutex is free, and take it.\n\n"
                "Raises:\n    TimeoutError: time is up; it is not held.\n"
                "    OwnerDied: the process that held it died; it is held now, once told.\n\n"
@@ -111,19 +111,18 @@ static PyGetSetDef mutex_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-#define SYNC_TYPE(object, name)                  \
-    PyTypeObject object = {                      \
-        PyVarObject_HEAD_INIT(NULL, 0)           \
-        .tp_name = "goproc.shm._core." name,     \
-        .tp_base = &HandleType,                  \
-        .tp_basicsize = sizeof(Handle),          \
-        .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+/* The initializer of a type; what follows the name are its own slots. */
+#define SYNC_TYPE(name, ...)                                 \
+    {                                                        \
+        PyVarObject_HEAD_INIT(NULL, 0)                       \
+        .tp_name = "goproc.shm._core." name,                 \
+        .tp_base = &HandleType,                              \
+        .tp_basicsize = sizeof(Handle),                      \
+        .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, \
+        __VA_ARGS__                                          \
+    }
 
-SYNC_TYPE(MutexType, "Mutex")
-    .tp_new = mutex_new,
-    .tp_methods = mutex_methods,
-    .tp_getset = mutex_getset,
-};
+PyTypeObject MutexType = SYNC_TYPE("Mutex", .tp_new = mutex_new, .tp_methods = mutex_methods, .tp_getset = mutex_getset);
 
 /* ---- Once: a mutex that remembers that it is done; policy is Python's (goproc/sync.py) */
 
@@ -146,17 +145,14 @@ static PyObject *once_finish(Handle *self, PyObject *unused) {
 }
 
 static PyMethodDef once_methods[] = {
-    {"_lock", FAST(mutex_lock), NULL},
+    {"_lock", METHOD(mutex_lock), METH_FASTCALL | METH_KEYWORDS, NULL},
     {"_unlock", (PyCFunction)mutex_unlock, METH_NOARGS, NULL},
     {"_done", (PyCFunction)once_done, METH_NOARGS, PyDoc_STR("Has it been done?")},
     {"_finish", (PyCFunction)once_finish, METH_NOARGS, PyDoc_STR("From now on it has.")},
     {NULL, NULL, 0, NULL},
 };
 
-SYNC_TYPE(OnceType, "Once")
-    .tp_new = once_new,
-    .tp_methods = once_methods,
-};
+PyTypeObject OnceType = SYNC_TYPE("Once", .tp_new = once_new, .tp_methods = once_methods);
 
 /* ---- RWMutex */
 
@@ -209,14 +205,14 @@ static PyObject *rwmutex_runlock(Handle *self, PyObject *unused) {
 }
 
 static PyMethodDef rwmutex_methods[] = {
-    {"lock", FAST(rwmutex_lock),
+    {"lock", METHOD(rwmutex_lock), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("lock($self, /, timeout=None)\n--\n\nBlock until nobody reads or writes, and lock for writing. From now on new readers wait.\n\n"
                "Raises:\n    TimeoutError: time is up.\n    OwnerDied: the process of the writer that held it died; it is held now.")},
     {"try_lock", (PyCFunction)mutex_try_lock, METH_NOARGS,
      PyDoc_STR("try_lock($self, /)\n--\n\nLock for writing if that is possible at once; tell whether it was.")},
     {"unlock", (PyCFunction)rwmutex_unlock, METH_NOARGS,
      PyDoc_STR("unlock($self, /)\n--\n\nEnd writing.\n\nRaises:\n    RuntimeError: sync: Unlock of unlocked RWMutex")},
-    {"rlock", FAST(rwmutex_rlock),
+    {"rlock", METHOD(rwmutex_rlock), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("rlock($self, /, timeout=None)\n--\n\nBlock until nobody writes or waits to, and lock for reading; many can at a time.\n\n"
                "Raises:\n    TimeoutError: time is up.\n    OwnerDied: the process of the writer that held it died; it is held now.")},
     {"try_rlock", (PyCFunction)rwmutex_try_rlock, METH_NOARGS,
@@ -226,10 +222,7 @@ static PyMethodDef rwmutex_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-SYNC_TYPE(RWMutexType, "RWMutex")
-    .tp_new = rwmutex_new,
-    .tp_methods = rwmutex_methods,
-};
+PyTypeObject RWMutexType = SYNC_TYPE("RWMutex", .tp_new = rwmutex_new, .tp_methods = rwmutex_methods);
 
 /* ---- Cond */
 
@@ -299,7 +292,7 @@ static PyObject *cond_broadcast(Handle *self, PyObject *unused) {
 }
 
 static PyMethodDef cond_methods[] = {
-    {"_wait", (PyCFunction)(void (*)(void))cond_wait, METH_FASTCALL, PyDoc_STR("_wait(mutex, reader, timeout): unlock, sleep until told, lock again.")},
+    {"_wait", METHOD(cond_wait), METH_FASTCALL, PyDoc_STR("_wait(mutex, reader, timeout): unlock, sleep until told, lock again.")},
     {"signal", (PyCFunction)cond_signal, METH_NOARGS,
      PyDoc_STR("signal($self, /)\n--\n\nWake the goroutine that has waited longest, if there is one. The lock need not be held.")},
     {"broadcast", (PyCFunction)cond_broadcast, METH_NOARGS,
@@ -307,10 +300,7 @@ static PyMethodDef cond_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-SYNC_TYPE(CondType, "Cond")
-    .tp_new = cond_new,
-    .tp_methods = cond_methods,
-};
+PyTypeObject CondType = SYNC_TYPE("Cond", .tp_new = cond_new, .tp_methods = cond_methods);
 
 /* ---- Semaphore */
 
@@ -447,18 +437,18 @@ static PyObject *semaphore_free(Handle *self, void *unused) {
     return o ? PyLong_FromLongLong(gp_acquire(&o->value)) : NULL;
 }
 
-PyCFunction semaphore_acquire_method = (PyCFunction)(void (*)(void))semaphore_acquire;
+PyCFunction semaphore_acquire_method = METHOD(semaphore_acquire);
 
 static PyMethodDef semaphore_methods[] = {
-    {"acquire", FAST(semaphore_acquire),
+    {"acquire", METHOD(semaphore_acquire), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("acquire($self, /, n=1, timeout=None, ctx=None)\n--\n\n"
                "Take n units; block until they are free. First come, first served: a large acquire is not overtaken.\n\n"
                "Args:\n    n: more than there are in all waits for ctx or the timeout only, and is in nobody's way.\n"
                "    ctx: a context; once it is done this raises its error, even if units are free.\n\n"
                "Raises:\n    TimeoutError: time is up.\n    Canceled, DeadlineExceeded: ctx is done.")},
-    {"try_acquire", (PyCFunction)(void (*)(void))semaphore_try_acquire, METH_VARARGS | METH_KEYWORDS,
+    {"try_acquire", METHOD(semaphore_try_acquire), METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("try_acquire($self, /, n=1)\n--\n\nTake n units if they are free and nobody waits; tell whether they were.")},
-    {"release", (PyCFunction)(void (*)(void))semaphore_release, METH_VARARGS | METH_KEYWORDS,
+    {"release", METHOD(semaphore_release), METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("release($self, /, n=1)\n--\n\nGive n units back.\n\nRaises:\n    ValueError: semaphore: released more than held")},
     {NULL, NULL, 0, NULL},
 };
@@ -468,11 +458,7 @@ static PyGetSetDef semaphore_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-SYNC_TYPE(SemaphoreType, "Semaphore")
-    .tp_new = semaphore_new,
-    .tp_methods = semaphore_methods,
-    .tp_getset = semaphore_getset,
-};
+PyTypeObject SemaphoreType = SYNC_TYPE("Semaphore", .tp_new = semaphore_new, .tp_methods = semaphore_methods, .tp_getset = semaphore_getset);
 
 /* ---- Barrier */
 
@@ -506,7 +492,7 @@ static PyObject *barrier_parties(Handle *self, void *unused) {
 }
 
 static PyMethodDef barrier_methods[] = {
-    {"wait", FAST(barrier_wait),
+    {"wait", METHOD(barrier_wait), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("wait($self, /, timeout=None)\n--\n\nBlock until n goroutines wait here, then all go on. It can be used again at once.\n\n"
                "Returns:\n    a place from 0 to n - 1, another one for each; n - 1 is the last to have come.\n\n"
                "Raises:\n    TimeoutError: time is up; this goroutine no longer counts as waiting.")},
@@ -518,11 +504,7 @@ static PyGetSetDef barrier_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-SYNC_TYPE(BarrierType, "Barrier")
-    .tp_new = barrier_new,
-    .tp_methods = barrier_methods,
-    .tp_getset = barrier_getset,
-};
+PyTypeObject BarrierType = SYNC_TYPE("Barrier", .tp_new = barrier_new, .tp_methods = barrier_methods, .tp_getset = barrier_getset);
 
 int sync_types_ready(void) { /* after PyType_Ready() */
     if (with_methods_add(&MutexType, mutex_enter, mutex_exit) < 0) return -1;

@@ -259,7 +259,7 @@ static PyMethodDef chan_methods[] = {
     {"__copy__", chan_copy, METH_NOARGS, NULL},
     {"__deepcopy__", chan_copy, METH_O, NULL},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, NULL},
-    {"send", FAST(chan_send),
+    {"send", METHOD(chan_send), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("send($self, value, /, timeout=None)\n--\n\n"
                "Send a copy of value; block until a receiver takes it or the buffer has room.\n\n"
                "Args:\n    value: anything that can be pickled; None, bool, int, float, short str and bytes and small\n"
@@ -269,11 +269,11 @@ static PyMethodDef chan_methods[] = {
                "    TimeoutError: time is up; nothing was sent.\n    PickleError: value cannot be copied; names the path to the culprit.\n"
                "    OutOfSharedMemory: value is larger than what memory allows.\n\n"
                "Cost: about 0.1 us for a small value when nobody has to wait.")},
-    {"recv", FAST(chan_recv),
+    {"recv", METHOD(chan_recv), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("recv($self, /, timeout=None)\n--\n\n"
                "Receive the next value; block until there is one.\n\n"
                "Raises:\n    ChanClosed: the channel is closed and drained.\n    TimeoutError: time is up.")},
-    {"recv_ok", FAST(chan_recv_ok),
+    {"recv_ok", METHOD(chan_recv_ok), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("recv_ok($self, /, timeout=None)\n--\n\n"
                "Receive as Go's `v, ok = <-c`: (value, True), or (None, False) once closed and drained.\n\n"
                "Raises:\n    TimeoutError: time is up.")},
@@ -283,11 +283,11 @@ static PyMethodDef chan_methods[] = {
     {"try_recv", (PyCFunction)chan_try_recv, METH_NOARGS,
      PyDoc_STR("try_recv($self, /)\n--\n\nReceive if that is possible at once: (value, True), else (None, False).\n\n"
                "Raises:\n    ChanClosed: the channel is closed and drained.\n\nCost: a failing poll takes no lock.")},
-    {"send_many", FAST(chan_send_many),
+    {"send_many", METHOD(chan_send_many), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("send_many($self, values, /, timeout=None)\n--\n\n"
                "Send each value of an iterable, blocking as send() does; return how many there were.\n\n"
                "When one fails (closed, not picklable, timeout for that value), those before it have been sent.")},
-    {"recv_many", FAST(chan_recv_many),
+    {"recv_many", METHOD(chan_recv_many), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("recv_many($self, n, /, timeout=None)\n--\n\n"
                "Block for one value, then take what is there without blocking: a list of 1 to n values.\n\n"
                "The list is empty once the channel is closed and drained.")},
@@ -330,8 +330,8 @@ PyTypeObject ChannelType = {
     .tp_getset = chan_getset,
 };
 
-PyCFunction channel_send_method = (PyCFunction)(void (*)(void))chan_send, channel_recv_method = (PyCFunction)(void (*)(void))chan_recv,
-            channel_recv_ok_method = (PyCFunction)(void (*)(void))chan_recv_ok;
+PyCFunction channel_send_method = METHOD(chan_send), channel_recv_method = METHOD(chan_recv),
+            channel_recv_ok_method = METHOD(chan_recv_ok);
 
 /* ---- WaitGroup */
 
@@ -375,7 +375,7 @@ static PyObject *wg_wait(Handle *self, PyObject *const *args, Py_ssize_t nargs, 
     Py_RETURN_NONE;
 }
 
-PyCFunction waitgroup_wait_method = (PyCFunction)(void (*)(void))wg_wait;
+PyCFunction waitgroup_wait_method = METHOD(wg_wait);
 
 static PyObject *wg_count(Handle *self, void *unused) {
     (void)unused;
@@ -390,11 +390,11 @@ static PyObject *wg_lost(Handle *self, void *unused) {
 }
 
 static PyMethodDef wg_methods[] = {
-    {"add", (PyCFunction)(void (*)(void))wg_add, METH_VARARGS | METH_KEYWORDS,
+    {"add", METHOD(wg_add), METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("add($self, /, n=1)\n--\n\nAdd n (may be negative) to the counter; at zero every waiter is released.\n\n"
                "Raises:\n    ValueError: the counter would become negative; it keeps its value.")},
     {"done", (PyCFunction)wg_done, METH_NOARGS, PyDoc_STR("done($self, /)\n--\n\nadd(-1).")},
-    {"wait", FAST(wg_wait),
+    {"wait", METHOD(wg_wait), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("wait($self, /, timeout=None)\n--\n\nBlock until the counter is zero.\n\nRaises:\n    TimeoutError: time is up.")},
     {NULL, NULL, 0, NULL},
 };
@@ -521,9 +521,9 @@ static PyMethodDef atomic_methods[] = {
     {"load", (PyCFunction)atomic_load_, METH_NOARGS, PyDoc_STR("load($self, /)\n--\n\nThe value.")},
     {"store", (PyCFunction)atomic_store_, METH_O, PyDoc_STR("store($self, value, /)\n--\n\nSet the value.")},
     {"swap", (PyCFunction)atomic_swap_, METH_O, PyDoc_STR("swap($self, value, /)\n--\n\nSet the value; return the old one.")},
-    {"cas", (PyCFunction)(void (*)(void))atomic_cas_, METH_FASTCALL,
+    {"cas", METHOD(atomic_cas_), METH_FASTCALL,
      PyDoc_STR("cas($self, old, new, /)\n--\n\nSet the value to new if it is old; tell whether it was.")},
-    {"add", (PyCFunction)(void (*)(void))atomic_add_, METH_VARARGS | METH_KEYWORDS,
+    {"add", METHOD(atomic_add_), METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("add($self, /, n=1)\n--\n\nAdd n; return the new value.\n\nRaises:\n    OverflowError: it would not fit 64 bits.")},
     {"and_", (PyCFunction)atomic_and_, METH_O, PyDoc_STR("and_($self, mask, /)\n--\n\nvalue &= mask; return the old value.")},
     {"or_", (PyCFunction)atomic_or_, METH_O, PyDoc_STR("or_($self, mask, /)\n--\n\nvalue |= mask; return the old value.")},
@@ -597,7 +597,7 @@ static PyMethodDef outcome_methods[] = {
     {"cancel", (PyCFunction)outcome_cancel, METH_NOARGS,
      PyDoc_STR("cancel($self, /)\n--\n\nRaise Cancelled in the goroutine at its next blocking point.\n\n"
                "Returns whether this call did it: False if it has ended or was cancelled before.")},
-    {"_join", FAST(outcome_wait), PyDoc_STR("Block until the goroutine ended.")},
+    {"_join", METHOD(outcome_wait), METH_FASTCALL | METH_KEYWORDS, PyDoc_STR("Block until the goroutine ended.")},
     {"_take", (PyCFunction)outcome_take, METH_NOARGS, PyDoc_STR("(state, value) of an ended goroutine; marks it as read.")},
     {NULL, NULL, 0, NULL},
 };

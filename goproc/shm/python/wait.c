@@ -744,7 +744,7 @@ static PyObject *core_others_asleep(PyObject *module, PyObject *again) {
 }
 
 PyMethodDef wait_functions[] = {
-    {"bind", (PyCFunction)(void (*)(void))core_bind, METH_FASTCALL, PyDoc_STR("The goroutine that waits in this slot.")},
+    {"bind", METHOD(core_bind), METH_FASTCALL, PyDoc_STR("The goroutine that waits in this slot.")},
     {"drain", core_drain, METH_NOARGS, PyDoc_STR("Queue the goroutines told through the inbox. DRAIN_LOOK: this process was asked to look around; DRAIN_TICKED: "
                "the kernel's clock has ticked since slice_noted(); DRAIN_STOPS: stopping() is true.")},
     {"idle", core_idle, METH_O, PyDoc_STR("Sleep until there may be something to do, or the monotonic deadline.")},
@@ -755,7 +755,7 @@ PyMethodDef wait_functions[] = {
     {"trim", core_trim, METH_NOARGS, PyDoc_STR("Give memory that malloc has free back to the system.")},
     {"untrack", core_untrack, METH_O, PyDoc_STR("Hide an object from the garbage collector.")},
     {"on_scheduler_thread", core_on_scheduler_thread, METH_NOARGS, NULL},
-    {"park_forever", (PyCFunction)(void (*)(void))core_park_forever, METH_FASTCALL,
+    {"park_forever", METHOD(core_park_forever), METH_FASTCALL,
      PyDoc_STR("Block until the timeout: raises TimeoutError or what interrupts it.")},
     {"start_monitor", core_start_monitor, METH_O, PyDoc_STR("Have the handler of a signal called when a goroutine keeps this thread for long.")},
     {"stop_monitor", core_stop_monitor, METH_NOARGS, NULL},

@@ -210,7 +210,7 @@ static PyMethodDef watch_methods[] = {
     {"add", (PyCFunction)watch_add, METH_O, PyDoc_STR("Watch one more goroutine; False: it has ended, and is not watched.")},
     {"ended", (PyCFunction)watch_ended, METH_NOARGS, PyDoc_STR("True if take() has one to return.")},
     {"take", (PyCFunction)watch_take, METH_NOARGS, PyDoc_STR("The goroutine that ended first of those not taken yet, or None.")},
-    {"wait", FAST(watch_wait), PyDoc_STR("Wait until take() has one to return; False: time is up.")},
+    {"wait", METHOD(watch_wait), METH_FASTCALL | METH_KEYWORDS, PyDoc_STR("Wait until take() has one to return; False: time is up.")},
     {"close", (PyCFunction)watch_close, METH_NOARGS, PyDoc_STR("Watch nothing any more.")},
     {NULL, NULL, 0, NULL},
 };
