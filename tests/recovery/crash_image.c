@@ -452,7 +452,7 @@ static void be_replacement(char *image) {
     _exit(failures ? 1 : 0);
 }
 
-/* The peer looks at its waiters, as look_at_waiters() in wait.c does: each that was fired is in the stack, once. */
+/* The peer looks at its waiters, as look_at_waiters() in scheduler_calls.c does: each that was fired is in the stack, once. */
 static void check_watched(char *image) {
     uint32_t fired = 0, pushed = 0;
     see(image, PEER);

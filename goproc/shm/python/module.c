@@ -517,7 +517,7 @@ PyMODINIT_FUNC PyInit__core(void) {
     if (!reason_##name && !(reason_##name = PyUnicode_InternFromString(text))) return NULL;
     REASONS(MAKE)
     PyObject *m = PyModule_Create(&definition);
-    if (!m || PyModule_AddFunctions(m, task_functions) < 0 || PyModule_AddFunctions(m, wait_functions) < 0 ||
+    if (!m || PyModule_AddFunctions(m, task_functions) < 0 || PyModule_AddFunctions(m, scheduler_functions) < 0 ||
         PyModule_AddFunctions(m, stack_functions) < 0 ||
         PyModule_AddFunctions(m, select_functions) < 0 || PyModule_AddFunctions(m, clock_functions) < 0 ||
         PyModule_AddFunctions(m, dump_functions) < 0 || PyModule_AddFunctions(m, death_functions) < 0 || PyModule_AddFunctions(m, guard_functions) < 0 ||

@@ -145,9 +145,23 @@ PyObject *raise_no_waiter(int64_t error, uint32_t cases);             /* of gp_w
 void wait_forever(struct wait_spec *w);                               /* always an exception */
 int tick(void);        /* before each operation, so that a loop of them lets others run: 0, or -1 and an exception */
 int checkpoint(void);  /* the same for one that can block: what ends a block may end it here, too */
+bool wait_stack_short(void); /* the scheduler could not run: too few of Python's frames are left */
+bool wait_allowed(void);     /* may the running goroutine park? Else an exception */
+
+/* ---- spinning.c */
+int64_t spin_for_case(struct gp_select *s, enum gp_result *r); /* the case that was done, or -1 */
+void spin_for_fired(const struct gp_waiter *state);
+
+/* ---- timeouts.c */
 int parse_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, Py_ssize_t at, const char *name,
                   PyObject **timeout);
-extern PyMethodDef wait_functions[];
+bool timeout_until(PyObject *timeout, uint64_t *until); /* ns, 0: for ever; false: an exception */
+uint64_t time_ns(PyObject *time);                       /* of time.monotonic(), or None: 0; 0 and an exception */
+
+/* ---- scheduler_calls.c */
+void scheduler_unbind(uint32_t waiter); /* no goroutine waits there any more */
+uint32_t threads_beside(void);          /* Python threads beside the scheduler's; each may do anything, unless it is blocked */
+extern PyMethodDef scheduler_functions[];
 
 /* ---- select_type.c: for await.c, too */
 struct item {

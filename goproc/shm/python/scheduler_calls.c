@@ -1,0 +1,317 @@
+/* scheduler_calls.c - what the scheduler calls: who waits where, who is ready, idling, and the end of time slices. */
+#include <limits.h>
+#include <malloc.h>
+#include <unistd.h>
+
+#include "python.h"
+#include <structmember.h>
+
+/* ---- parking and idling */
+
+static PyObject **parked; /* by waiter: the goroutine that waits there, as the scheduler sees it */
+static uint32_t parked_cap;
+
+void scheduler_unbind(uint32_t waiter) {
+    if (waiter < parked_cap) Py_CLEAR(parked[waiter]);
+}
+
+/* Python threads beside the scheduler's; each may do anything, unless it is blocked in an operation */
+uint32_t threads_beside(void) {
+    uint32_t n = 0;
+    for (PyThreadState *t = PyInterpreterState_ThreadHead(PyInterpreterState_Get()); t; t = PyThreadState_Next(t)) n++;
+    return n - 1;
+}
+
+/* After a wait that the core has no part in */
+static PyObject *core_running(PyObject *module, PyObject *id) {
+    (void)module;
+    unsigned long long number = PyLong_AsUnsignedLongLong(id);
+    if (PyErr_Occurred()) return NULL;
+    if (gp.base) gp_set(&gp.my->running, number);
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_check_park(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    if (!wait_allowed()) return NULL;
+    Py_RETURN_NONE;
+}
+
+/* For reports on this process's death. `id` is a slot of the class, so it is where its descriptor says. */
+static uint64_t id_of(PyObject *g) {
+    static PyTypeObject *type;
+    static Py_ssize_t offset;
+    if (GP_UNLIKELY(type != Py_TYPE(g))) {
+        PyObject *slot = PyObject_GetAttrString((PyObject *)Py_TYPE(g), "id");
+        offset = slot && Py_IS_TYPE(slot, &PyMemberDescr_Type) ? ((PyMemberDescrObject *)slot)->d_member->offset : 0;
+        type = Py_TYPE(g);
+        Py_XDECREF(slot);
+        PyErr_Clear();
+    }
+    PyObject *id = offset ? *(PyObject **)((char *)g + offset) : NULL;
+    return id && PyLong_Check(id) ? PyLong_AsUnsignedLongLongMask(id) : 0;
+}
+
+static PyObject *core_bind(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
+    (void)module;
+    if (nargs != 2) return PyErr_Format(PyExc_TypeError, "bind(slot, goroutine)");
+    unsigned long slot = PyLong_AsUnsignedLong(args[0]);
+    if (slot == (unsigned long)-1 && PyErr_Occurred()) return NULL;
+    if (slot >= gp.waiters) return PyErr_Format(PyExc_ValueError, "no waiter %lu", slot);
+    if (slot >= parked_cap) {
+        uint32_t cap = parked_cap ? parked_cap : 256;
+        while (cap <= slot) cap *= 2;
+        PyObject **v = PyMem_Realloc(parked, cap * sizeof *v);
+        if (!v) return PyErr_NoMemory();
+        memset(v + parked_cap, 0, (cap - parked_cap) * sizeof *v);
+        parked = v;
+        parked_cap = cap;
+    }
+    gp_set(&gp_waiter_at(gp.proc, (uint32_t)slot)->goroutine, id_of(args[1]));
+    PyObject *old = parked[slot];
+    parked[slot] = Py_NewRef(args[1]);
+    Py_XDECREF(old);
+    Py_RETURN_NONE;
+}
+
+/* g.parked: False, g.told, and into the run queue; without a bytecode in between, where a signal could come */
+static int make_ready(PyObject *g, bool told, bool next) {
+    static PyObject *parked_, *told_;
+    if (!told_ && (!(parked_ = PyUnicode_InternFromString("parked")) || !(told_ = PyUnicode_InternFromString("told")))) return -1;
+    PyObject *waits = PyObject_GetAttr(g, parked_);
+    if (!waits) return -1;
+    Py_DECREF(waits);
+    if (waits != Py_True) return 0; /* something else was faster */
+    if (PyObject_SetAttr(g, parked_, Py_False) < 0 || PyObject_SetAttr(g, told_, told ? Py_True : Py_False) < 0) return -1;
+    PyObject *r = PyObject_CallOneArg(next ? hooks.ready_next : hooks.ready, g);
+    Py_XDECREF(r);
+    return r ? 0 : -1;
+}
+
+/* A process has died, perhaps after it fired one of our waiters and before it told. `told` stays false: rule O2. */
+static int look_at_waiters(void) {
+    static uint64_t run;
+    static uint32_t seen;
+    uint32_t scans = gp_acquire(&gp.head->scans), n = gp_get(&gp.my->waiters_used);
+    if (run != gp.run) seen = 0;
+    run = gp.run;
+    if (scans == seen) return 0;
+    seen = scans;
+    gp_threads_recount();
+    for (uint32_t i = 0; i < n; i++) {
+        struct gp_waiter *w = gp_waiter_at(gp.proc, i);
+        unsigned tag = GP_W_TAG(gp_acquire(&w->state));
+        if (tag == GP_W_IDLE || tag == GP_W_WAITING) continue;
+        if (gp_get(&w->thread) == GP_WATCHED) gp_watched_again(i);
+        else if (gp_get(&w->thread)) gp_futex_wake((_Atomic uint32_t *)&w->state, INT_MAX);
+        else if (i < parked_cap && parked[i] && make_ready(parked[i], false, false) < 0) return -1;
+    }
+    return 0;
+}
+
+static PyObject *core_drain(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    gp_set(&gp_polls, gp_get(&gp_polls) + 1);
+    int64_t heir = -1;
+    gp_slice_quiet(0);
+    if (gp.base) {
+        heir = gp_heir();
+        if (heir < 0 || !gp_slice_inherit()) {
+            heir = -1;
+            gp_set(&gp_slices, gp_get(&gp_slices) + 1);
+        }
+    }
+    if (!gp.base) return PyLong_FromLong(DRAIN_STOPS);
+    gp_set(&gp.my->running, 0); /* whoever runs next says so, but for one that has yielded */
+    long flags = (gp_slice_ticked() ? DRAIN_TICKED : 0) | (gp_get(&gp.head->stop) ? DRAIN_STOPS : 0);
+    if (GP_LIKELY(!gp_inbox_pending() && !gp_get(&gp.my->rescan))) return PyLong_FromLong(flags);
+    uint32_t told[1024];
+    int n;
+    while (gp_inbox_pending() && (n = gp_drain(told, 1024)) > 0)
+        for (int i = 0; i < n; i++) {
+            unsigned tag = GP_W_TAG(gp_acquire(&gp_waiter_at(gp.proc, told[i])->state));
+            /* a late bit may meet a waiter that has gone on to wait for something else, or for nothing */
+            if (tag == GP_W_IDLE || told[i] >= parked_cap || !parked[told[i]]) continue;
+            if (tag == GP_W_WAITING && !atomic_exchange(&gp_waiter_at(gp.proc, told[i])->rethink, 0)) continue;
+            if (make_ready(parked[told[i]], true, told[i] == heir) < 0) return NULL;
+        }
+    if (gp_get(&gp.my->rescan)) {
+        atomic_store(&gp.my->rescan, 0);
+        if (look_at_waiters() < 0) return NULL;
+        flags |= DRAIN_LOOK;
+    }
+    return PyLong_FromLong(flags);
+}
+
+/* The process has nothing to do: what is garbage, and what is free, goes back to the system. */
+static void trim(void) {
+    if (gp_drops_settled()) collect_now();
+    if (!gp.base) return;
+    if (!gp_get(&gp.my->fenced)) { /* no thread of this process may allocate meanwhile */
+        gp_heap_trim(gp_something_to_do);
+        return;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    gp_heap_trim(gp_something_to_do);
+    Py_END_ALLOW_THREADS
+}
+
+static PyObject *core_idle(PyObject *module, PyObject *deadline) {
+    (void)module;
+    uint64_t until = time_ns(deadline);
+    if (PyErr_Occurred()) return NULL;
+    if (!gp.base) Py_RETURN_NONE;
+    gp_release(&gp.my->foreign, threads_beside());
+    Py_BEGIN_ALLOW_THREADS
+    gp_idle(until);
+    Py_END_ALLOW_THREADS
+    if (gp.base && gp_heap_look()) trim();
+    if (PyErr_CheckSignals() < 0) return NULL;
+    Py_RETURN_NONE;
+}
+
+/* malloc keeps what is free below its topmost block */
+static PyObject *core_trim(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+#ifdef __GLIBC__
+    Py_BEGIN_ALLOW_THREADS
+    malloc_trim(0);
+    Py_END_ALLOW_THREADS
+#endif
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_wake(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    if (gp.base) gp_nudge(gp.proc);
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_scheduler_thread(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    scheduler_thread = PyThread_get_thread_ident();
+    for (uint32_t i = 0; i < parked_cap; i++) scheduler_unbind(i); /* goroutines of a runtime that has stopped */
+    Py_RETURN_NONE;
+}
+
+/* The scheduler keeps one dead greenlet: it is no part of any cycle, and no finding for those who look for dead ones. */
+static PyObject *core_untrack(PyObject *module, PyObject *object) {
+    (void)module;
+    if (PyObject_GC_IsTracked(object)) PyObject_GC_UnTrack(object);
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_on_scheduler_thread(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyBool_FromLong(PyThread_get_thread_ident() == scheduler_thread);
+}
+
+static PyObject *core_park_forever(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
+    (void)module;
+    if (nargs != 2 || !PyUnicode_Check(args[0]))
+        return PyErr_Format(PyExc_TypeError, "park_forever(reason, timeout)");
+    if (handle_ready() < 0) return NULL;
+    struct wait_spec w = {.timeout = args[1] == Py_None ? NULL : args[1], .reason = args[0]};
+    wait_forever(&w);
+    return NULL;
+}
+
+/* ---- time slices */
+
+static bool somebody_waits(void) { /* called without the GIL: sizes may be stale, and then the next slice sees it */
+    return gp_inbox_pending() || gp_get(&gp.my->rescan) || (hooks.runq && Py_SIZE(hooks.runq) > 0) ||
+           (hooks.timers && Py_SIZE(hooks.timers) > 0 && gp_slice_timers());
+}
+
+static void request(int number) { PyErr_SetInterruptEx(number); }
+
+static PyObject *core_start_monitor(PyObject *module, PyObject *arg) {
+    (void)module;
+    long number = PyLong_AsLong(arg);
+    if (number == -1 && PyErr_Occurred()) return NULL;
+    int err = gp_monitor_start((int)number, request, somebody_waits);
+    if (err < 0) return PyErr_Format(PyExc_OSError, "cannot start goproc's monitor thread: error %d", -err);
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_stop_monitor(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    gp_monitor_stop(); /* it never waits for the GIL */
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_may_switch(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyBool_FromLong(gp.base && PyThread_get_thread_ident() == scheduler_thread && !message_in_progress() &&
+                           !wait_stack_short());
+}
+
+static PyObject *core_slice_end(PyObject *module, PyObject *next) {
+    (void)module;
+    if (next == Py_None) gp_slice_refused();
+    else gp_slice_quiet(time_ns(next));
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *core_slice_noted(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    gp_slice_noted();
+    Py_RETURN_NONE;
+}
+
+/* os.getcwd() without letting go of the GIL: a thread that waits for the GIL asks for it after 5 ms without a release, so
+ * a release every few milliseconds, at which this thread takes it back at once, keeps the other one waiting for ever */
+static PyObject *core_folder(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    char path[4096];
+    return PyUnicode_DecodeFSDefault(getcwd(path, sizeof path) ? path : "");
+}
+
+static PyObject *core_take_asleep(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyBool_FromLong(gp.base && gp.proc == 0 && atomic_exchange(&gp.head->asleep, 0) && !gp_worker_ended());
+}
+
+static PyObject *core_others_asleep(PyObject *module, PyObject *again) {
+    (void)module;
+    if (!gp.base) Py_RETURN_FALSE;
+    gp_release(&gp.my->foreign, threads_beside());
+    return PyBool_FromLong(gp_others_asleep(again == Py_True));
+}
+
+PyMethodDef scheduler_functions[] = {
+    {"bind", METHOD(core_bind), METH_FASTCALL, PyDoc_STR("The goroutine that waits in this slot.")},
+    {"drain", core_drain, METH_NOARGS, PyDoc_STR("Queue the goroutines told through the inbox. DRAIN_LOOK: this process was asked to look around; DRAIN_TICKED: "
+               "the kernel's clock has ticked since slice_noted(); DRAIN_STOPS: stopping() is true.")},
+    {"idle", core_idle, METH_O, PyDoc_STR("Sleep until there may be something to do, or the monotonic deadline.")},
+    {"running", core_running, METH_O, PyDoc_STR("The goroutine of this number runs, for reports.")},
+    {"check_park", core_check_park, METH_NOARGS, PyDoc_STR("Raise where a goroutine cannot park: too deep a stack, or in the middle of pickling.")},
+    {"wake", core_wake, METH_NOARGS, PyDoc_STR("Make this process's scheduler look around; from any thread.")},
+    {"use_this_thread", core_scheduler_thread, METH_NOARGS, PyDoc_STR("Goroutines run on the calling thread.")},
+    {"trim", core_trim, METH_NOARGS, PyDoc_STR("Give memory that malloc has free back to the system.")},
+    {"untrack", core_untrack, METH_O, PyDoc_STR("Hide an object from the garbage collector.")},
+    {"on_scheduler_thread", core_on_scheduler_thread, METH_NOARGS, NULL},
+    {"park_forever", METHOD(core_park_forever), METH_FASTCALL,
+     PyDoc_STR("Block until the timeout: raises TimeoutError or what interrupts it.")},
+    {"start_monitor", core_start_monitor, METH_O, PyDoc_STR("Have the handler of a signal called when a goroutine keeps this thread for long.")},
+    {"stop_monitor", core_stop_monitor, METH_NOARGS, NULL},
+    {"may_switch", core_may_switch, METH_NOARGS, PyDoc_STR("Is this a place, in C, where a goroutine can let others run?")},
+    {"slice_noted", core_slice_noted, METH_NOARGS, PyDoc_STR("The state of the process is noted: DRAIN_TICKED comes again after the next tick.")},
+    {"folder", core_folder, METH_NOARGS, PyDoc_STR("The working directory, \"\" if it was removed. Keeps the GIL.")},
+    {"slice_end", core_slice_end, METH_O, PyDoc_STR("The request for a turn came to nothing: None, not here; else when the next timer is due.")},
+    {"others_asleep", core_others_asleep, METH_O,
+     PyDoc_STR("Is nothing under way, and all asleep but the caller; True: and were since it was asked with False?")},
+    {"take_asleep", core_take_asleep, METH_NOARGS, PyDoc_STR("In the host: were all goroutines found asleep? Once.")},
+    {NULL, NULL, 0, NULL},
+};
