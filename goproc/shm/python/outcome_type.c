@@ -28,8 +28,7 @@ static PyObject *wg_add(Handle *self, PyObject *args, PyObject *kwargs) {
     return wg_change(self, n);
 }
 
-static PyObject *wg_done(Handle *self, PyObject *unused) {
-    (void)unused;
+static PyObject *wg_done(Handle *self, PyObject *Py_UNUSED(unused)) {
     return wg_change(self, -1);
 }
 
@@ -39,20 +38,18 @@ static PyObject *wg_wait(Handle *self, PyObject *const *args, Py_ssize_t nargs, 
     struct gp_object *o = handle_object(self);
     if (!o) return NULL;
     struct wait_spec w = {.handle = (PyObject *)self, .timeout = timeout, .reason = reason_waitgroup};
-    if (wait_done(self, o, &w) < 0) return NULL;
+    if (wait_done(o, &w) < 0) return NULL;
     Py_RETURN_NONE;
 }
 
 PyCFunction waitgroup_wait_method = METHOD(wg_wait);
 
-static PyObject *wg_count(Handle *self, void *unused) {
-    (void)unused;
+static PyObject *wg_count(Handle *self, void *Py_UNUSED(unused)) {
     struct gp_object *o = handle_object(self);
     return o && tick() == 0 ? PyLong_FromLongLong(gp_acquire(&o->value)) : NULL;
 }
 
-static PyObject *wg_lost(Handle *self, void *unused) {
-    (void)unused;
+static PyObject *wg_lost(Handle *self, void *Py_UNUSED(unused)) {
     struct gp_object *o = handle_object(self);
     return o ? Py_BuildValue("(KK)", (unsigned long long)gp_acquire(&o->head), (unsigned long long)gp_get(&o->tail)) : NULL;
 }
@@ -91,12 +88,11 @@ static PyObject *outcome_wait(Handle *self, PyObject *const *args, Py_ssize_t na
     struct gp_object *o = handle_object(self);
     if (!o) return NULL;
     struct wait_spec w = {.handle = (PyObject *)self, .timeout = timeout, .reason = reason_join};
-    if (wait_done(self, o, &w) < 0) return NULL;
+    if (wait_done(o, &w) < 0) return NULL;
     Py_RETURN_NONE;
 }
 
-static PyObject *outcome_take(Handle *self, PyObject *unused) {
-    (void)unused;
+static PyObject *outcome_take(Handle *self, PyObject *Py_UNUSED(unused)) {
     struct gp_object *o = handle_object(self);
     if (!o) return NULL;
     uint32_t state = gp_acquire(&o->state);
@@ -106,26 +102,22 @@ static PyObject *outcome_take(Handle *self, PyObject *unused) {
     return v ? Py_BuildValue("(IN)", state, v) : NULL;
 }
 
-static PyObject *outcome_id(Handle *self, void *unused) {
-    (void)unused;
+static PyObject *outcome_id(Handle *self, void *Py_UNUSED(unused)) {
     struct gp_object *o = handle_object(self);
     return o ? PyLong_FromUnsignedLongLong(gp_get(&o->id)) : NULL;
 }
 
-static PyObject *outcome_state(Handle *self, void *unused) {
-    (void)unused;
+static PyObject *outcome_state(Handle *self, void *Py_UNUSED(unused)) {
     struct gp_object *o = handle_object(self);
     return o && tick() == 0 ? PyLong_FromUnsignedLong(gp_acquire(&o->state)) : NULL;
 }
 
-static PyObject *outcome_proc(Handle *self, void *unused) {
-    (void)unused;
+static PyObject *outcome_proc(Handle *self, void *Py_UNUSED(unused)) {
     struct gp_object *o = handle_object(self);
     return o ? PyLong_FromLong((long)gp_acquire(&o->proc) - 1) : NULL;
 }
 
-static PyObject *outcome_cancel(Handle *self, PyObject *unused) {
-    (void)unused;
+static PyObject *outcome_cancel(Handle *self, PyObject *Py_UNUSED(unused)) {
     struct gp_object *o = handle_object(self);
     if (!o) return NULL;
     uint16_t before = atomic_fetch_or(&o->flags, GP_OBJ_CANCEL);

@@ -139,7 +139,7 @@ struct wait_spec {
 };
 int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r); /* position; -1: an exception */
 enum gp_result wait_case(struct gp_case *c, struct wait_spec *w);     /* GP_BLOCK: an exception; c->m of a send is still to be dropped */
-int wait_done(Handle *h, struct gp_object *o, struct wait_spec *w);   /* wait group at zero, goroutine ended */
+int wait_done(struct gp_object *o, struct wait_spec *w);              /* wait group at zero, goroutine ended */
 int wait_fired(uint32_t waiter, struct wait_spec *w);                 /* a collecting waiter: 1 something fired, 0 time is up, -1 an exception */
 PyObject *raise_no_waiter(int64_t error, uint32_t cases);             /* of gp_waiter_alloc() or gp_sudog_alloc(); 1 case: no select */
 void wait_forever(struct wait_spec *w);                               /* always an exception */

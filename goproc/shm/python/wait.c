@@ -210,82 +210,135 @@ static bool release_lock(struct wait_spec *w) {
     return false;
 }
 
-int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r) {
-    bool goroutine = PyThread_get_thread_ident() == scheduler_thread;
-    uint64_t until, run = gp.run;
-    int64_t chosen;
-    if (!timeout_until(w->timeout, &until) || !may_park() || (goroutine && stack_error())) return -1;
-    if (goroutine && !w->release && PyObject_Size(hooks.runq) == 0 && (chosen = spin_for_case(s, r)) >= 0) return chosen;
-    int64_t slot = gp_waiter_alloc(!goroutine);
+/* ---- the operation: queue_or_take, park_until_fired, settle; again where a mutex or a timer says so */
+
+struct wait {
+    struct gp_select *s;
+    struct wait_spec *w;
+    enum gp_result *r;    /* of the case that was done */
+    int64_t chosen;       /* its position */
+    uint32_t waiter;
+    bool goroutine;       /* else it is a plain thread */
+    uint64_t until, run;  /* ns, 0: for ever; the runtime in which the wait began */
+};
+
+enum park_end {
+    PARK_TOLD,    /* somebody has fired the waiter, and told so */
+    PARK_ENDED,   /* something else: time is up, an interrupt, or the waiter was fired before it slept */
+    PARK_RAISED,  /* an exception is set */
+    PARK_TIMER,   /* the clock: a timer's case is done, `chosen` */
+    PARK_STOPPED, /* the runtime has stopped, and an exception is set */
+};
+
+enum wait_end { WAIT_DONE, WAIT_AGAIN, WAIT_FAILED, WAIT_STOPPED };
+
+static bool stopped(const struct wait *x) { return x->run != gp.run || !gp.base; }
+
+/* Take a waiter, and what several cases need beside it. False: there is none, and an exception is set. */
+static bool take_waiter(struct wait *x) {
+    struct gp_select *s = x->s;
+    int64_t slot = gp_waiter_alloc(!x->goroutine);
     if (slot < 0) {
         raise_no_waiter(slot, 1);
-        return -1;
+        return false;
     }
-    uint32_t waiter = (uint32_t)slot;
+    x->waiter = (uint32_t)slot;
     int64_t error = s->n > 1 ? select_prepare(s) : 0;
-    if (error < 0) {
-        give_back(s, waiter);
-        raise_no_waiter(error, s->n);
-        return -1;
-    }
-    for (;;) {
-        if (s->n == 1) chosen = (*r = gp_case_try_or_wait(&s->cases[0], waiter)) == GP_BLOCK ? -1 : 0;
-        else chosen = gp_select(s, waiter, r);
-        if (chosen >= 0) break;
-        int told = 0;
-        bool ok = !w->release || release_lock(w);
-        struct gp_waiter *state = gp_waiter_at(gp.proc, waiter);
-        /* told while it still waits: a timer was set anew */
-        while (ok && GP_W_TAG(gp_acquire(&state->state)) == GP_W_WAITING) {
-            uint64_t due = earliest_due(s), when = due && (!until || due < until) ? due : until;
-            if (goroutine) ticks = TICKS;
-            told = goroutine ? park(w, waiter, when) : sleep_thread(waiter, when);
-            if (run != gp.run || !gp.base) { /* it stopped under us */
-                if (!PyErr_Occurred()) raise_stopped("the goproc runtime stopped", run);
-                return -1;
-            }
-            if (told == 0 && due && gp_now() >= due) { /* and whoever is late for it keeps its place in the other queues */
-                if ((chosen = gp_select_due(s, waiter)) >= 0) break;
-            } else if (told != 1) break;
+    if (error == 0) return true;
+    give_back(s, x->waiter);
+    raise_no_waiter(error, s->n);
+    return false;
+}
+
+/* One step over all queues: do a case that can be done, else wait in each. True: it is done. */
+static bool queue_or_take(struct wait *x) {
+    struct gp_select *s = x->s;
+    if (s->n == 1) x->chosen = (*x->r = gp_case_try_or_wait(&s->cases[0], x->waiter)) == GP_BLOCK ? -1 : 0;
+    else x->chosen = gp_select(s, x->waiter, x->r);
+    return x->chosen >= 0;
+}
+
+static enum park_end park_until_fired(struct wait *x) {
+    if (x->w->release && !release_lock(x->w)) return PARK_RAISED;
+    const struct gp_waiter *state = gp_waiter_at(gp.proc, x->waiter);
+    int told = 0;
+    /* told while it still waits: a timer was set anew */
+    while (GP_W_TAG(gp_acquire(&state->state)) == GP_W_WAITING) {
+        uint64_t due = earliest_due(x->s), when = due && (!x->until || due < x->until) ? due : x->until;
+        if (x->goroutine) ticks = TICKS;
+        told = x->goroutine ? park(x->w, x->waiter, when) : sleep_thread(x->waiter, when);
+        if (stopped(x)) {
+            if (!PyErr_Occurred()) raise_stopped("the goproc runtime stopped", x->run);
+            return PARK_STOPPED;
         }
-        if (chosen >= 0) {
-            *r = GP_OK;
-            for (uint32_t i = 0; i < s->n; i++) gp_case_abandon(&s->cases[i]);
+        if (told == 0 && due && gp_now() >= due) { /* whoever is late for it keeps its place in the other queues */
+            if ((x->chosen = gp_select_due(x->s, x->waiter)) >= 0) return PARK_TIMER;
+        } else if (told != 1) {
             break;
         }
-        if (!ok) told = -1;
-        if (gp_case_cancel(&s->cases[0], waiter)) { /* a barrier is always alone */
-            for (uint32_t i = 0; i < s->n; i++) gp_case_abandon(&s->cases[i]);
-            if (told < 0) break;
-            if (expire(w, until) < 0) {
-                if (run != gp.run || !gp.base) return -1; /* the exception says that the runtime has ended, and it was left */
-                break;
-            }
-            continue;
-        }
-        uint64_t end = gp_acquire(&state->state);
-        uint32_t k = s->n == 1 ? 0 : GP_W_CASE(end);
-        struct gp_case *c = &s->cases[k];
-        gp_case_settled(c, waiter, told == 1);
-        for (uint32_t i = 0; s->n > 1 && i < s->n; i++)
-            if (i != k) gp_case_abandon(&s->cases[i]);
-        if (GP_W_TAG(end) == GP_W_RETRY) {
-            c->woken = c->kind == GP_LOCK;
-            if (!goroutine) gp_thread_runs(state); /* told before it slept: else its next sleep would not count as one */
-            if (told >= 0) continue;
-            if (c->woken) gp_mutex_pass(c->o);
-            break;
-        }
-        *r = GP_W_TAG(end) == GP_W_CLOSED && c->kind <= GP_RECV ? GP_CLOSED : GP_OK;
-        if (told >= 0) {
-            chosen = k;
-        } else if (*r == GP_OK) { /* it happened, but an exception is on its way */
-            gp_case_undo(c);
-        }
-        break;
     }
-    give_back(s, waiter);
-    return chosen;
+    return told == 1 ? PARK_TOLD : told == 0 ? PARK_ENDED : PARK_RAISED;
+}
+
+static void abandon(struct gp_select *s, int64_t but) {
+    for (uint32_t i = 0; i < s->n; i++)
+        if (i != but) gp_case_abandon(&s->cases[i]);
+}
+
+/* Nobody has fired the waiter, and now nobody can. */
+static enum wait_end give_up(struct wait *x, enum park_end how) {
+    abandon(x->s, -1);
+    if (how == PARK_RAISED) return WAIT_FAILED;
+    if (expire(x->w, x->until) == 0) return WAIT_AGAIN;
+    return stopped(x) ? WAIT_STOPPED : WAIT_FAILED; /* stopped: the exception says that it has ended, and it was left */
+}
+
+/* Somebody has fired the waiter: take what the operation brought, or try again where that is what it was told. */
+static enum wait_end take_fired(struct wait *x, enum park_end how) {
+    struct gp_waiter *state = gp_waiter_at(gp.proc, x->waiter);
+    uint64_t end = gp_acquire(&state->state);
+    uint32_t k = x->s->n == 1 ? 0 : GP_W_CASE(end);
+    struct gp_case *c = &x->s->cases[k];
+    gp_case_settled(c, x->waiter, how == PARK_TOLD);
+    abandon(x->s, k);
+    if (GP_W_TAG(end) == GP_W_RETRY) {
+        c->woken = c->kind == GP_LOCK;
+        if (!x->goroutine) gp_thread_runs(state); /* told before it slept: else its next sleep would not count as one */
+        if (how != PARK_RAISED) return WAIT_AGAIN;
+        if (c->woken) gp_mutex_pass(c->o);
+        return WAIT_FAILED;
+    }
+    *x->r = GP_W_TAG(end) == GP_W_CLOSED && c->kind <= GP_RECV ? GP_CLOSED : GP_OK;
+    if (how != PARK_RAISED) {
+        x->chosen = k;
+        return WAIT_DONE;
+    }
+    if (*x->r == GP_OK) gp_case_undo(c); /* it happened, but an exception is on its way */
+    return WAIT_FAILED;
+}
+
+static enum wait_end settle(struct wait *x, enum park_end how) {
+    if (how == PARK_STOPPED) return WAIT_STOPPED;
+    if (how == PARK_TIMER) {
+        *x->r = GP_OK;
+        abandon(x->s, -1);
+        return WAIT_DONE;
+    }
+    /* the waiter is that of all cases; a barrier, which counts who waits, is always alone */
+    return gp_case_cancel(&x->s->cases[0], x->waiter) ? give_up(x, how) : take_fired(x, how);
+}
+
+int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r) {
+    struct wait x = {.s = s, .w = w, .r = r, .run = gp.run, .goroutine = PyThread_get_thread_ident() == scheduler_thread};
+    if (!timeout_until(w->timeout, &x.until) || !may_park() || (x.goroutine && stack_error())) return -1;
+    if (x.goroutine && !w->release && PyObject_Size(hooks.runq) == 0 && (x.chosen = spin_for_case(s, r)) >= 0) return x.chosen;
+    if (!take_waiter(&x)) return -1;
+    enum wait_end end;
+    do end = queue_or_take(&x) ? WAIT_DONE : settle(&x, park_until_fired(&x));
+    while (end == WAIT_AGAIN);
+    if (end == WAIT_STOPPED) return -1; /* the waiter has gone with the runtime */
+    give_back(s, x.waiter);
+    return end == WAIT_DONE ? x.chosen : -1;
 }
 
 int wait_fired(uint32_t waiter, struct wait_spec *w) {
@@ -325,8 +378,7 @@ enum gp_result wait_case(struct gp_case *c, struct wait_spec *w) {
     return wait_cases(&s, w, &r) < 0 ? GP_BLOCK : r;
 }
 
-int wait_done(Handle *h, struct gp_object *o, struct wait_spec *w) {
-    (void)h;
+int wait_done(struct gp_object *o, struct wait_spec *w) {
     if (gp_is_done(o)) return 0;
     struct gp_case c = {.o = o, .kind = GP_DONE};
     return wait_case(&c, w) == GP_BLOCK ? -1 : 0;
