@@ -7,9 +7,14 @@ This file is the whole public surface. Names are loaded at their first use, so t
 
 from __future__ import annotations
 
+import sys as _sys
+
 from goproc import _isolation, _logging_hook
+from goproc._proc.sigint_early import end_in_one_line as _end_in_one_line
 from goproc._proc.sigint_early import held as _interrupts_held
 
+if "goproc" in _sys._xoptions:  # see _proc/early.py
+    _end_in_one_line()
 _isolation.begin()
 _logging_hook.when_loaded(lambda logging: None)
 

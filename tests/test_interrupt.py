@@ -655,3 +655,39 @@ def test_goroutines_begin_again_where_the_program_answers_ctrl_c_itself(start: S
         program.interrupt()
         done = program.wait(10.0)
     assert (done.status, done.out, done.err) == (0, "ready\n[0, 0, 0, 0]\n", ""), done
+
+
+@pytest.mark.parametrize("line", ["import goproc", "from goproc import go"])
+def test_ctrl_c_in_an_import_of_a_program_of_goproc_run(start: Start, line: str) -> None:
+    """Before the runtime runs the program ends as it does later: with one line, and in order."""
+    script = f"""
+        import atexit, sys, time
+        atexit.register(print, "at exit")
+        {line}
+        class Slow:
+            def find_spec(self, name, path=None, target=None):
+                if name == "imports_much":
+                    sys.stdout.write("importing\\n")
+                    sys.stdout.flush()
+                    time.sleep(60)
+        sys.meta_path.insert(0, Slow())
+        import imports_much
+    """
+    with start(script) as program:
+        program.wait_for("importing")
+        program.interrupt()
+        done = program.wait(5.0)
+    assert (done.status, done.out) == (130, "importing\nat exit\n"), done
+    assert done.err == "goproc: interrupted (Ctrl-C)\n", done
+
+
+def test_ctrl_c_in_an_import_with_a_hook_of_the_program(start: Start) -> None:
+    script = """
+        import sys
+        sys.excepthook = lambda kind, exc, tb: print("hook", kind.__name__)
+        import goproc
+        raise KeyboardInterrupt
+    """
+    with start(script) as program:
+        done = program.wait(5.0)
+    assert done.out == "hook KeyboardInterrupt\n", done

@@ -1,23 +1,27 @@
-"""Ctrl-C while goproc loads and starts: KeyboardInterrupt waits until the start is over.
+"""Ctrl-C before the runtime runs: it waits while goproc loads and starts, and ends a program of `goproc run` in one line.
 
-Python raises KeyboardInterrupt at the next bytecode. If that belongs to a weakref callback or a __del__, the exception
-is printed as ignored, and the program goes on as if nothing had been pressed; the import system runs such a callback
-for every module. Once the runtime runs, sigint.py answers Ctrl-C.
+Python raises KeyboardInterrupt at whichever bytecode is next. If that belongs to a weakref callback or a __del__, the
+exception is printed as ignored, and the program goes on as if nothing had been pressed; the import system runs such a
+callback for every module. What comes after the start is in sigint.py.
 """
 
 from __future__ import annotations
+
+import sys
 
 import _signal  # type: ignore[import-not-found]  # builtin, and loaded: `signal` would be a dozen imports, unprotected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import FrameType
+    from types import FrameType, TracebackType
+
+LINE = "goproc: interrupted (Ctrl-C)\n"
 
 
 class held:
-    """``with held():`` a first Ctrl-C waits for the end of the block; a second one does not.
+    """``with held():`` a Ctrl-C waits for the end of the block; a second one does not.
 
-    This takes effect only in the main thread, the only one with signal handlers, and in place of Python's own handler.
+    Only where Python's own handler is installed, and in the main thread, which is the only one that has handlers.
     """
 
     __slots__ = ("_came", "_holds")
@@ -31,7 +35,7 @@ class held:
                 _signal.signal(_signal.SIGINT, self._hold)
                 self._holds = True
             except ValueError:
-                pass  # another thread than main
+                pass  # another thread
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -44,3 +48,24 @@ class held:
         if self._came:
             raise KeyboardInterrupt
         self._came = True
+
+
+def end_in_one_line() -> None:
+    """Have a Ctrl-C that nobody catches end the program with one line and status 130, also before the runtime runs.
+
+    For programs of `goproc run`. The runtime has a hook of its own, see main_exit.py. A hook of the program's stays.
+    """
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _excepthook
+
+
+def _excepthook(kind: type[BaseException], exc: BaseException, tb: TracebackType | None) -> None:
+    called_by_python = sys._getframe().f_back is None
+    goes_on = hasattr(sys, "ps1") or bool(sys.flags.inspect)
+    if kind is not KeyboardInterrupt or not called_by_python or goes_on:
+        sys.__excepthook__(kind, exc, tb)
+        return
+    _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+    if sys.stderr is not None:
+        sys.stderr.write(LINE)
+    raise SystemExit(130)

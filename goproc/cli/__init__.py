@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from goproc._proc.sigint_early import LINE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{command}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        sys.stderr.write(LINE)
         return 130
 
 
