@@ -37,8 +37,7 @@ static PyObject *atomic_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     return (PyObject *)h;
 }
 
-static PyObject *atomic_load_(Handle *self, PyObject *unused) {
-    (void)unused;
+static PyObject *atomic_load_(Handle *self, PyObject *Py_UNUSED(unused)) {
     struct gp_object *o = handle_object(self);
     if (!o || tick() < 0) return NULL; /* a loop that polls lets others run */
     return atomic_result(o, atomic_load(&o->value));

@@ -212,8 +212,7 @@ static void op_dealloc(Awaited *op) {
     Py_TYPE(op)->tp_free(op);
 }
 
-static PyObject *op_result(Awaited *op, PyObject *unused) {
-    (void)unused;
+static PyObject *op_result(Awaited *op, PyObject *Py_UNUSED(unused)) {
     if (op->state != OP_DONE) {
         PyErr_SetString(PyExc_RuntimeError, "the operation has no result to give");
         return NULL;
@@ -223,16 +222,14 @@ static PyObject *op_result(Awaited *op, PyObject *unused) {
     return select_result(op->items, &op->s, op->chosen, op->r);
 }
 
-static PyObject *op_cancel(Awaited *op, PyObject *unused) {
-    (void)unused;
+static PyObject *op_cancel(Awaited *op, PyObject *Py_UNUSED(unused)) {
     if (op->state == OP_PENDING && !live(op->run)) Py_RETURN_TRUE;
     bool cancelled = cancel(op);
     if (cancelled) Py_CLEAR(op->token);
     return PyBool_FromLong(cancelled);
 }
 
-static PyObject *op_look(Awaited *op, PyObject *unused) {
-    (void)unused;
+static PyObject *op_look(Awaited *op, PyObject *Py_UNUSED(unused)) {
     if (op->state == OP_PENDING && !live(op->run)) return stopped();
     if (op->state == OP_PENDING) {
         int64_t chosen = gp_select_due(&op->s, op->waiter);
@@ -248,13 +245,11 @@ static PyObject *op_look(Awaited *op, PyObject *unused) {
     return PyBool_FromLong(op->state >= OP_DONE);
 }
 
-static PyObject *op_done(Awaited *op, void *unused) {
-    (void)unused;
+static PyObject *op_done(Awaited *op, void *Py_UNUSED(unused)) {
     return PyBool_FromLong(op->state >= OP_DONE);
 }
 
-static PyObject *op_due(Awaited *op, void *unused) {
-    (void)unused;
+static PyObject *op_due(Awaited *op, void *Py_UNUSED(unused)) {
     uint64_t due = 0;
     for (uint32_t i = 0; op->state == OP_PENDING && live(op->run) && i < op->s.n; i++) {
         uint64_t t = gp_case_due(&op->s.cases[i]);
@@ -369,8 +364,7 @@ static PyObject *awaits_start(Awaits *self, PyObject *const *args, Py_ssize_t na
 
 /* ---- taking */
 
-static PyObject *awaits_take(Awaits *self, PyObject *unused) {
-    (void)unused;
+static PyObject *awaits_take(Awaits *self, PyObject *Py_UNUSED(unused)) {
     if (self->collector < 0) Py_RETURN_NONE;
     if (!live(self->run)) return stopped();
     if (!self->touched) collect(self);
@@ -384,8 +378,7 @@ static PyObject *awaits_take(Awaits *self, PyObject *unused) {
     return Py_BuildValue("(NN)", op, token);
 }
 
-static PyObject *awaits_wait(Awaits *self, PyObject *unused) {
-    (void)unused;
+static PyObject *awaits_wait(Awaits *self, PyObject *Py_UNUSED(unused)) {
     if (self->busy) {
         PyErr_SetString(PyExc_RuntimeError, "another thread waits in this set");
         return NULL;
@@ -402,14 +395,12 @@ static PyObject *awaits_wait(Awaits *self, PyObject *unused) {
     return r < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-static PyObject *awaits_len(Awaits *self, void *unused) {
-    (void)unused;
+static PyObject *awaits_len(Awaits *self, void *Py_UNUSED(unused)) {
     return PyLong_FromUnsignedLong(self->n);
 }
 
 /* The tokens of all that are pending: after the end of the runtime, which left them behind. */
-static PyObject *awaits_drop(Awaits *self, PyObject *unused) {
-    (void)unused;
+static PyObject *awaits_drop(Awaits *self, PyObject *Py_UNUSED(unused)) {
     PyObject *tokens = PyList_New(0);
     for (uint32_t i = 0; tokens && i < self->n; i++)
         if (self->pending[i]->token && PyList_Append(tokens, self->pending[i]->token) < 0) Py_CLEAR(tokens);

@@ -244,9 +244,7 @@ static void reference_dealloc(Reference *r) {
     PyObject_Free(r);
 }
 
-static PyObject *reference_nbytes(PyObject *self, void *unused) {
-    (void)self;
-    (void)unused;
+static PyObject *reference_nbytes(PyObject *Py_UNUSED(self), void *Py_UNUSED(unused)) {
     return PyLong_FromLong(0);
 }
 
@@ -351,8 +349,7 @@ static PyObject *reference_to(Shown *s, const char *at, Py_ssize_t len) {
     return reference_new(part);
 }
 
-PyObject *buffers_reference(PyObject *module, PyObject *memory) {
-    (void)module;
+PyObject *buffers_reference(PyObject *Py_UNUSED(module), PyObject *memory) {
     Py_buffer view;
     if (!gp.base) Py_RETURN_NONE;
     if (PyObject_GetBuffer(memory, &view, PyBUF_SIMPLE) < 0) return NULL;

@@ -127,8 +127,7 @@ static PyObject *chan_try_send(Handle *self, PyObject *v) {
     return PyBool_FromLong(r == GP_OK);
 }
 
-static PyObject *chan_try_recv(Handle *self, PyObject *unused) {
-    (void)unused;
+static PyObject *chan_try_recv(Handle *self, PyObject *Py_UNUSED(unused)) {
     if (tick() < 0 || channel_need(self, DIR_RECV) < 0) return NULL;
     if (self->ref == 0) return pair(Py_NewRef(Py_None), 0);
     struct gp_object *o = handle_object(self);
@@ -185,8 +184,7 @@ static PyObject *chan_recv_many(Handle *self, PyObject *const *args, Py_ssize_t 
     return NULL;
 }
 
-static PyObject *chan_close(Handle *self, PyObject *unused) {
-    (void)unused;
+static PyObject *chan_close(Handle *self, PyObject *Py_UNUSED(unused)) {
     if (!(self->dir & DIR_SEND)) {
         PyErr_SetString(PyExc_TypeError, "cannot close receive-only channel");
         return NULL;
@@ -217,20 +215,15 @@ static Py_ssize_t chan_len(Handle *self) {
     return (Py_ssize_t)(n > o->cap ? o->cap : n); /* the two loads are not one instant */
 }
 
-static int chan_bool(Handle *self) { /* a channel is not false because it is empty */
-    (void)self;
-    return 1;
-}
+static int chan_bool(Handle *Py_UNUSED(self)) { return 1; } /* a channel is not false because it is empty */
 
-static PyObject *chan_get_cap(Handle *self, void *unused) {
-    (void)unused;
+static PyObject *chan_get_cap(Handle *self, void *Py_UNUSED(unused)) {
     if (self->ref == 0) return PyLong_FromLong(0);
     struct gp_object *o = handle_object(self);
     return o ? PyLong_FromUnsignedLong(o->cap) : NULL;
 }
 
-static PyObject *chan_get_closed(Handle *self, void *unused) {
-    (void)unused;
+static PyObject *chan_get_closed(Handle *self, void *Py_UNUSED(unused)) {
     if (self->ref == 0) Py_RETURN_FALSE;
     struct gp_object *o = tick() < 0 ? NULL : handle_object(self);
     if (!o) return NULL;
@@ -240,13 +233,10 @@ static PyObject *chan_get_closed(Handle *self, void *unused) {
 
 static PyObject *chan_get_view(Handle *self, void *dir) { return handle_view(self, (unsigned)(uintptr_t)dir); }
 
-static PyObject *chan_copy(PyObject *self, PyObject *unused) { /* a reference: its copy refers to the same channel */
-    (void)unused;
-    return Py_NewRef(self);
-}
+/* A channel is a reference: its copy refers to the same one. */
+static PyObject *chan_copy(PyObject *self, PyObject *Py_UNUSED(unused)) { return Py_NewRef(self); }
 
-static PyObject *chan_send_once(Handle *self, PyObject *unused) {
-    (void)unused;
+static PyObject *chan_send_once(Handle *self, PyObject *Py_UNUSED(unused)) {
     struct gp_object *o = self->ref ? handle_object(self) : NULL;
     if (o) atomic_fetch_or(&o->flags, GP_OBJ_ONCE);
     return o || !PyErr_Occurred() ? Py_NewRef(Py_None) : NULL;
@@ -295,8 +285,7 @@ static PyMethodDef chan_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 /* A channel of one message: has that been sent? The answer is right also where the sender was killed. */
-static PyObject *chan_get_sent(Handle *self, void *unused) {
-    (void)unused;
+static PyObject *chan_get_sent(Handle *self, void *Py_UNUSED(unused)) {
     struct gp_object *o = self->ref ? handle_object(self) : NULL;
     if (!o) return PyErr_Occurred() ? NULL : Py_NewRef(Py_False);
     return PyBool_FromLong(gp_acquire(&o->tail) > 0 || gp_get(&o->flags) & GP_OBJ_DONE);

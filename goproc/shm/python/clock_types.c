@@ -34,8 +34,7 @@ static struct gp_object *object_of(PyObject *v, unsigned flag, const char *what)
 
 /* ---- timers */
 
-static PyObject *timer_new(PyObject *module, PyObject *args, PyObject *kwargs) {
-    (void)module;
+static PyObject *timer_new(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs) {
     static char *names[] = {"when", "period", "func", NULL};
     PyObject *at;
     double period = 0;
@@ -52,8 +51,7 @@ static PyObject *timer_new(PyObject *module, PyObject *args, PyObject *kwargs) {
     return (PyObject *)h;
 }
 
-static PyObject *timer_set(PyObject *module, PyObject *args) {
-    (void)module;
+static PyObject *timer_set(PyObject *Py_UNUSED(module), PyObject *args) {
     PyObject *timer, *at;
     double period = 0;
     int64_t when;
@@ -63,14 +61,12 @@ static PyObject *timer_set(PyObject *module, PyObject *args) {
     return PyBool_FromLong(gp_timer_set(o, when, period > 0 && period < 9e9 ? (uint64_t)(period * 1e9) : 0));
 }
 
-static PyObject *timer_when(PyObject *module, PyObject *timer) {
-    (void)module;
+static PyObject *timer_when(PyObject *Py_UNUSED(module), PyObject *timer) {
     struct gp_object *o = object_of(timer, GP_OBJ_TIMER, "a timer");
     return o ? seconds_or_none(gp_get(&o->value)) : NULL;
 }
 
-static PyObject *timer_take(PyObject *module, PyObject *timer) {
-    (void)module;
+static PyObject *timer_take(PyObject *Py_UNUSED(module), PyObject *timer) {
     struct gp_object *o = object_of(timer, GP_OBJ_TIMER, "a timer");
     if (!o) return NULL;
     struct gp_case c = {.o = o, .kind = GP_RECV};
@@ -81,8 +77,7 @@ static PyObject *timer_take(PyObject *module, PyObject *timer) {
 
 #define CONTEXT "a context's channel"
 
-static PyObject *context_new(PyObject *module, PyObject *args) {
-    (void)module;
+static PyObject *context_new(PyObject *Py_UNUSED(module), PyObject *args) {
     PyObject *above, *at;
     int64_t due;
     struct gp_object *parent = NULL;
@@ -96,8 +91,7 @@ static PyObject *context_new(PyObject *module, PyObject *args) {
     return (PyObject *)h;
 }
 
-static PyObject *context_cancel(PyObject *module, PyObject *args) {
-    (void)module;
+static PyObject *context_cancel(PyObject *Py_UNUSED(module), PyObject *args) {
     PyObject *node, *cause;
     int code;
     if (!PyArg_ParseTuple(args, "OiO:context_cancel", &node, &code, &cause)) return NULL;
@@ -122,15 +116,13 @@ static PyObject *context_cancel(PyObject *module, PyObject *args) {
     return PyBool_FromLong(first);
 }
 
-static PyObject *context_state(PyObject *module, PyObject *node) {
-    (void)module;
+static PyObject *context_state(PyObject *Py_UNUSED(module), PyObject *node) {
     struct gp_object *o = tick() < 0 ? NULL : object_of(node, GP_OBJ_CONTEXT, CONTEXT);
     if (!o) return NULL;
     return PyLong_FromLongLong(gp_context_expire(o) ? gp_get(&o->value) : GP_LIVE);
 }
 
-static PyObject *context_cause(PyObject *module, PyObject *node) {
-    (void)module;
+static PyObject *context_cause(PyObject *Py_UNUSED(module), PyObject *node) {
     struct gp_object *o = object_of(node, GP_OBJ_CONTEXT, CONTEXT);
     if (!o) return NULL;
     o = gp_context_origin(o);
@@ -138,14 +130,12 @@ static PyObject *context_cause(PyObject *module, PyObject *node) {
     return ring ? message_decode((struct gp_message *)gp_payload(ring), true) : Py_NewRef(Py_None);
 }
 
-static PyObject *context_deadline(PyObject *module, PyObject *node) {
-    (void)module;
+static PyObject *context_deadline(PyObject *Py_UNUSED(module), PyObject *node) {
     struct gp_object *o = object_of(node, GP_OBJ_CONTEXT, CONTEXT);
     return o ? seconds_or_none((int64_t)gp_get(&o->due)) : NULL;
 }
 
-static PyObject *context_children(PyObject *module, PyObject *node) {
-    (void)module;
+static PyObject *context_children(PyObject *Py_UNUSED(module), PyObject *node) {
     struct gp_object *o = object_of(node, GP_OBJ_CONTEXT, CONTEXT);
     if (!o) return NULL;
     unsigned long n = 0;

@@ -32,8 +32,7 @@ static void share(Handle *h) {
 
 bool message_in_progress(void) { return handle_log.on; }
 
-PyObject *message_as_pickling(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
-    (void)module;
+PyObject *message_as_pickling(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
     if (nargs < 1) return PyErr_Format(PyExc_TypeError, "as_pickling(function, *args)");
     bool was_on = handle_log.on;
     uint32_t first = handle_log.n;

@@ -90,20 +90,17 @@ static PyObject *copy_same(Handle *self, PyObject *const *args, Py_ssize_t nargs
     Py_RETURN_TRUE;
 }
 
-static PyObject *copy_bytes(Handle *self, void *unused) {
-    (void)unused;
+static PyObject *copy_bytes(Handle *self, void *Py_UNUSED(unused)) {
     struct gp_object *o = handle_object(self);
     return o ? PyLong_FromLongLong(gp_get(&o->value)) : NULL;
 }
 
-static PyObject *copy_maker(Handle *self, void *unused) {
-    (void)unused;
+static PyObject *copy_maker(Handle *self, void *Py_UNUSED(unused)) {
     struct gp_object *o = handle_object(self);
     return o ? PyLong_FromUnsignedLong(gp_get(&o->proc) - 1) : NULL;
 }
 
-static PyObject *copy_kept(Handle *self, void *unused) {
-    (void)unused;
+static PyObject *copy_kept(Handle *self, void *Py_UNUSED(unused)) {
     struct gp_object *o = handle_object(self);
     if (!o) return NULL;
     uint32_t maker = gp_get(&o->proc) - 1;

@@ -23,14 +23,11 @@ static bool live_task(struct gp_block *b, bool object) {
     return kind == GP_TAG_PROC || kind == GP_TAG_QUEUE;
 }
 
-static void count(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
-    (void)bytes;
+static void count(struct gp_block *b, bool object, uint64_t Py_UNUSED(bytes), void *arg) {
     if (live_task(b, object)) ++*(uint64_t *)arg;
 }
 
-static PyObject *num_goroutine(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *num_goroutine(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (!gp.base) return PyLong_FromLong(gp.forked ? 0 : 1);
     uint64_t n = gp_get(&gp.head->main_gone) ? 0 : 1;
     gp_heap_each(count, &n);
@@ -57,17 +54,14 @@ static void list(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
     Py_XDECREF(labels);
 }
 
-static PyObject *goroutines(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *goroutines(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     PyObject *all = PyList_New(0);
     if (gp.base && all) gp_heap_each(list, &all);
     return all;
 }
 
 /* (pid, state, park word, does a signal make it answer) of a proc */
-static PyObject *proc_facts(PyObject *module, PyObject *arg) {
-    (void)module;
+static PyObject *proc_facts(PyObject *Py_UNUSED(module), PyObject *arg) {
     unsigned long p = PyLong_AsUnsignedLong(arg);
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
     if (p >= gp.nprocs) return PyErr_Format(PyExc_ValueError, "no proc %lu", p);
@@ -81,8 +75,7 @@ static PyObject *proc_facts(PyObject *module, PyObject *arg) {
 /* Observers exclude each other by a lock of the file: if one finds the word of one, that was killed. */
 static bool abandoned(uint32_t word) { return gp.proc == GP_OBSERVER && word == gp.me; }
 
-static PyObject *observe(PyObject *module, PyObject *fd) {
-    (void)module;
+static PyObject *observe(PyObject *Py_UNUSED(module), PyObject *fd) {
     long memfd = PyLong_AsLong(fd);
     if (memfd == -1 && PyErr_Occurred()) return NULL;
     if (gp.base) return PyErr_Format(PyExc_RuntimeError, "a runtime is attached already");
@@ -92,8 +85,7 @@ static PyObject *observe(PyObject *module, PyObject *fd) {
     return PyErr_SetFromErrno(PyExc_OSError);
 }
 
-static PyObject *dump_begin(PyObject *module, PyObject *force) {
-    (void)module;
+static PyObject *dump_begin(PyObject *Py_UNUSED(module), PyObject *force) {
     if (handle_ready() < 0) return NULL;
     struct gp_header *h = gp.head;
     uint32_t free_word = 0;
@@ -105,8 +97,7 @@ static PyObject *dump_begin(PyObject *module, PyObject *force) {
     return PyLong_FromUnsignedLong(n);
 }
 
-static PyObject *dump_end(PyObject *module, PyObject *arg) {
-    (void)module;
+static PyObject *dump_end(PyObject *Py_UNUSED(module), PyObject *arg) {
     unsigned long n = PyLong_AsUnsignedLong(arg);
     if (PyErr_Occurred()) return NULL;
     if (!gp.base) Py_RETURN_NONE;
@@ -116,14 +107,11 @@ static PyObject *dump_end(PyObject *module, PyObject *arg) {
     Py_RETURN_NONE;
 }
 
-static PyObject *dump_wanted(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *dump_wanted(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     return PyLong_FromUnsignedLong(gp.base ? atomic_load(&gp.head->dump_wanted) : 0);
 }
 
-static PyObject *dump_ready(PyObject *module, PyObject *flag) {
-    (void)module;
+static PyObject *dump_ready(PyObject *Py_UNUSED(module), PyObject *flag) {
     if (gp.base) gp_release(&gp.my->dumps, flag == Py_True ? 1 : 0);
     Py_RETURN_NONE;
 }
@@ -149,8 +137,7 @@ static void publish(uint64_t answer) {
     drop(old);
 }
 
-static PyObject *dump_answer(PyObject *module, PyObject *args) {
-    (void)module;
+static PyObject *dump_answer(PyObject *Py_UNUSED(module), PyObject *args) {
     unsigned n;
     const char *text;
     Py_ssize_t len;
@@ -164,8 +151,7 @@ static PyObject *dump_answer(PyObject *module, PyObject *args) {
 
 /* None: no answer yet; b"": it had no memory to write one. An answer to another request is left where it is: that may be
  * the current one, which was made by force beside ours. */
-static PyObject *dump_take(PyObject *module, PyObject *args) {
-    (void)module;
+static PyObject *dump_take(PyObject *Py_UNUSED(module), PyObject *args) {
     unsigned p, n;
     if (!PyArg_ParseTuple(args, "II:dump_take", &p, &n)) return NULL;
     if (!gp.base || p >= gp.nprocs) Py_RETURN_NONE;
@@ -180,8 +166,7 @@ static PyObject *dump_take(PyObject *module, PyObject *args) {
     return answer;
 }
 
-static PyObject *nudge(PyObject *module, PyObject *arg) {
-    (void)module;
+static PyObject *nudge(PyObject *Py_UNUSED(module), PyObject *arg) {
     unsigned long p = PyLong_AsUnsignedLong(arg);
     if (PyErr_Occurred()) return NULL;
     if (gp.base && p < gp.nprocs) gp_nudge((uint32_t)p);
@@ -191,9 +176,7 @@ static PyObject *nudge(PyObject *module, PyObject *arg) {
 /* ---- what a new goroutine inherits */
 
 /* `go` asks it each time: does the runtime run, and has the creator's context no values? */
-static PyObject *bare(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *bare(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (!gp.base) Py_RETURN_FALSE;
     PyObject *context = PyThreadState_Get()->context;
     if (!context) Py_RETURN_TRUE;
@@ -203,8 +186,7 @@ static PyObject *bare(PyObject *module, PyObject *unused) {
 
 /* ---- handles on goroutines that run */
 
-static PyObject *task_handle(PyObject *module, PyObject *object) {
-    (void)module;
+static PyObject *task_handle(PyObject *Py_UNUSED(module), PyObject *object) {
     gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(object);
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
     if (!gp_object_check(ref)) return PyErr_Format(PyExc_RuntimeError, "no such goroutine");
@@ -212,8 +194,7 @@ static PyObject *task_handle(PyObject *module, PyObject *object) {
 }
 
 /* Main has no task. Its outcome is made when somebody wants a handle on it. */
-static PyObject *main_handle(PyObject *module, PyObject *type) {
-    (void)module;
+static PyObject *main_handle(PyObject *Py_UNUSED(module), PyObject *type) {
     if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, &OutcomeType))
         return PyErr_Format(PyExc_TypeError, "the argument must be a subclass of Outcome");
     Handle *h = (Handle *)handle_new((PyTypeObject *)type, GP_KIND_GOROUTINE);
@@ -226,8 +207,7 @@ static PyObject *main_handle(PyObject *module, PyObject *type) {
 }
 
 /* main called goexit(); object: of its handle, or 0 */
-static PyObject *main_ended(PyObject *module, PyObject *object) {
-    (void)module;
+static PyObject *main_ended(PyObject *Py_UNUSED(module), PyObject *object) {
     gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(object);
     if (PyErr_Occurred()) return NULL;
     if (!gp.base) Py_RETURN_NONE;
@@ -236,34 +216,25 @@ static PyObject *main_ended(PyObject *module, PyObject *object) {
     Py_RETURN_NONE;
 }
 
-static PyObject *main_gone(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *main_gone(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     return PyBool_FromLong(gp.base && gp_get(&gp.head->main_gone));
 }
 
-static PyObject *fatal_reported(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *fatal_reported(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (gp.base) atomic_store(&gp.head->ending, 1);
     Py_RETURN_NONE;
 }
 
-static PyObject *fatal_ending(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *fatal_ending(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     return PyBool_FromLong(gp.base && gp_get(&gp.head->ending));
 }
 
-static PyObject *fatal_take(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *fatal_take(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     uint32_t mains = 1;
     return PyBool_FromLong(gp.base && atomic_compare_exchange_strong(&gp.head->fatal, &mains, gp.proc + 1));
 }
 
-static PyObject *waiting(PyObject *module, PyObject *handle) {
-    (void)module;
+static PyObject *waiting(PyObject *Py_UNUSED(module), PyObject *handle) {
     if (!PyObject_TypeCheck(handle, &HandleType))
         return PyErr_Format(PyExc_TypeError, "a channel, a goroutine or a sync object, not %.100s", Py_TYPE(handle)->tp_name);
     if (!((Handle *)handle)->ref) return Py_BuildValue("(II)", 0u, 0u); /* nobody is woken by nil: it has no queue */

@@ -100,8 +100,7 @@ static int set_trackers(gp_ref task, PyObject *who) {
     return 0;
 }
 
-static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
-    (void)module;
+static PyObject *task_new(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
     if (nargs < 6 || nargs > 10)
         return PyErr_Format(PyExc_TypeError, "task_new(type, call, name, site, parent, proc, labels, trackers, always, retries)");
     unsigned long site = PyLong_AsUnsignedLong(args[3]);
@@ -161,8 +160,7 @@ static PyObject *task_new(PyObject *module, PyObject *const *args, Py_ssize_t na
 }
 
 /* go.local: (handle, task) of a goroutine that its creator's scheduler starts itself */
-static PyObject *task_local(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
-    (void)module;
+static PyObject *task_local(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
     if (nargs < 4 || nargs > 6) return PyErr_Format(PyExc_TypeError, "task_local(type, name, site, parent, labels, trackers)");
     unsigned long site = PyLong_AsUnsignedLong(args[2]);
     unsigned long long parent = PyLong_AsUnsignedLongLong(args[3]);
@@ -187,8 +185,7 @@ static void show_call(struct gp_task *t, const struct gp_message *call) {
     t->call.len = (uint8_t)n;
 }
 
-static PyObject *task_next(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
-    (void)module;
+static PyObject *task_next(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
     if (nargs != 3 || !PyList_Check(args[0])) return PyErr_Format(PyExc_TypeError, "task_next(list, newest, steal)");
     if (!gp.base) Py_RETURN_FALSE;
     gp_ref ref = gp_task_pop(args[1] == Py_True);
@@ -272,15 +269,13 @@ static void drop_call(struct gp_task *t) {
     gp_message_drop(&call);
 }
 
-static PyObject *task_lost(PyObject *module, PyObject *task) {
-    (void)module;
+static PyObject *task_lost(PyObject *Py_UNUSED(module), PyObject *task) {
     gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(task);
     if (PyErr_Occurred()) return NULL;
     return PyLong_FromLong(gp.base && ref && gp_get(&task_at(ref)->lost) ? task_at(ref)->lost_with : 0);
 }
 
-static PyObject *task_started(PyObject *module, PyObject *object) {
-    (void)module;
+static PyObject *task_started(PyObject *Py_UNUSED(module), PyObject *object) {
     gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(object);
     if (PyErr_Occurred()) return NULL;
     if (!gp.base) Py_RETURN_NONE;
@@ -290,30 +285,26 @@ static PyObject *task_started(PyObject *module, PyObject *object) {
     Py_RETURN_NONE;
 }
 
-static PyObject *task_leave(PyObject *module, PyObject *block) {
-    (void)module;
+static PyObject *task_leave(PyObject *Py_UNUSED(module), PyObject *block) {
     gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(block);
     if (PyErr_Occurred()) return NULL;
     if (gp.base && gp_task_leave(ref) < 0) return PyErr_Format(PyExc_ValueError, "sync: negative WaitGroup counter");
     Py_RETURN_NONE;
 }
 
-static PyObject *task_wanted(PyObject *module, PyObject *object) {
-    (void)module;
+static PyObject *task_wanted(PyObject *Py_UNUSED(module), PyObject *object) {
     gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(object);
     if (PyErr_Occurred()) return NULL;
     return PyBool_FromLong(gp.base && gp_held(gp_at(ref)));
 }
 
-static PyObject *task_cancelled(PyObject *module, PyObject *object) {
-    (void)module;
+static PyObject *task_cancelled(PyObject *Py_UNUSED(module), PyObject *object) {
     gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(object);
     if (PyErr_Occurred()) return NULL;
     return PyBool_FromLong(gp.base && (gp_get(&((struct gp_object *)gp_at(ref))->flags) & GP_OBJ_CANCEL));
 }
 
-static PyObject *task_done(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
-    (void)module;
+static PyObject *task_done(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
     if (nargs != 5) return PyErr_Format(PyExc_TypeError, "task_done(task, object, failed, value, quiet)");
     gp_ref task = (gp_ref)PyLong_AsUnsignedLong(args[0]), object = (gp_ref)PyLong_AsUnsignedLong(args[1]);
     int failed = PyObject_IsTrue(args[2]);
@@ -364,37 +355,31 @@ static PyObject *new_promise(PyObject *type, enum gp_goroutine_state state, uint
     return (PyObject *)h;
 }
 
-static PyObject *promise_new(PyObject *module, PyObject *type) {
-    (void)module;
+static PyObject *promise_new(PyObject *Py_UNUSED(module), PyObject *type) {
     return new_promise(type, GP_G_RUNNING, 0);
 }
 
-static PyObject *promise_here(PyObject *module, PyObject *type) {
-    (void)module;
+static PyObject *promise_here(PyObject *Py_UNUSED(module), PyObject *type) {
     return new_promise(type, GP_G_RUNNING, gp.proc + 1);
 }
 
-static PyObject *promise_queued(PyObject *module, PyObject *type) {
-    (void)module;
+static PyObject *promise_queued(PyObject *Py_UNUSED(module), PyObject *type) {
     return new_promise(type, GP_G_QUEUED, 0);
 }
 
-static PyObject *promise_claim(PyObject *module, PyObject *promise) {
-    (void)module;
+static PyObject *promise_claim(PyObject *Py_UNUSED(module), PyObject *promise) {
     if (!PyObject_TypeCheck(promise, &OutcomeType)) return PyErr_Format(PyExc_TypeError, "promise_claim(promise)");
     struct gp_object *o = handle_object((Handle *)promise);
     return o ? PyBool_FromLong(gp_promise_claim(o)) : NULL;
 }
 
-static PyObject *promise_break(PyObject *module, PyObject *promise) {
-    (void)module;
+static PyObject *promise_break(PyObject *Py_UNUSED(module), PyObject *promise) {
     if (!PyObject_TypeCheck(promise, &OutcomeType)) return PyErr_Format(PyExc_TypeError, "promise_break(promise)");
     struct gp_object *o = handle_object((Handle *)promise);
     return o ? PyBool_FromLong(gp_promise_keep(o, GP_G_DEAD, 0)) : NULL;
 }
 
-static PyObject *promise_set(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
-    (void)module;
+static PyObject *promise_set(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
     if (nargs != 3 || !PyObject_TypeCheck(args[0], &OutcomeType)) return PyErr_Format(PyExc_TypeError, "promise_set(promise, failed, value)");
     int failed = PyObject_IsTrue(args[1]);
     struct gp_object *o = failed < 0 ? NULL : handle_object((Handle *)args[0]);
@@ -414,8 +399,7 @@ static PyObject *promise_set(PyObject *module, PyObject *const *args, Py_ssize_t
     Py_RETURN_NONE;
 }
 
-static PyObject *definition_put(PyObject *module, PyObject *blob) {
-    (void)module;
+static PyObject *definition_put(PyObject *Py_UNUSED(module), PyObject *blob) {
     if (!PyBytes_Check(blob)) return PyErr_Format(PyExc_TypeError, "definition_put(bytes)");
     if (handle_ready() < 0) return NULL;
     gp_ref ref = alloc_for(GP_FOR_TASKS, (uint64_t)PyBytes_GET_SIZE(blob), 0);
@@ -425,8 +409,7 @@ static PyObject *definition_put(PyObject *module, PyObject *blob) {
     return PyLong_FromUnsignedLong(ref);
 }
 
-static PyObject *definition_get(PyObject *module, PyObject *arg) {
-    (void)module;
+static PyObject *definition_get(PyObject *Py_UNUSED(module), PyObject *arg) {
     unsigned long ref = PyLong_AsUnsignedLong(arg);
     uint64_t capacity;
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
@@ -435,8 +418,7 @@ static PyObject *definition_get(PyObject *module, PyObject *arg) {
     return PyBytes_FromStringAndSize(gp_payload((gp_ref)ref), (Py_ssize_t)gp_len((gp_ref)ref));
 }
 
-static PyObject *core_reserve(PyObject *module, PyObject *flag) {
-    (void)module;
+static PyObject *core_reserve(PyObject *Py_UNUSED(module), PyObject *flag) {
     int reserved = PyObject_IsTrue(flag);
     if (reserved < 0) return NULL;
     gp_reserved = reserved;

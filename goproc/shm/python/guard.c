@@ -81,15 +81,14 @@ static void pointers_free(struct pointers *t) {
 
 #if PY_VERSION_HEX < 0x030C0000
 
-static bool dict_says(PyObject *dict) {
-    (void)dict;
+static bool dict_says(PyObject *Py_UNUSED(dict)) {
     return true;
 }
 static int dict_watch(PyObject *dict, uint64_t *since) {
     *since = ((PyDictObject *)dict)->ma_version_tag; /* no two states of dicts have the same */
     return 0;
 }
-static void dict_unwatch(PyObject *dict) { (void)dict; }
+static void dict_unwatch(PyObject *Py_UNUSED(dict)) {}
 static bool dict_same(PyObject *dict, uint64_t since) { return ((PyDictObject *)dict)->ma_version_tag == since; }
 
 #else
@@ -101,10 +100,7 @@ static struct pointers watched; /* dict -> when it was changed last */
 /* An object's dict may share its values with the object (3.13), and an attribute that is set there tells no watcher. */
 static bool dict_says(PyObject *dict) { return ((PyDictObject *)dict)->ma_values == NULL; }
 
-static int on_change(PyDict_WatchEvent event, PyObject *dict, PyObject *key, PyObject *value) {
-    (void)event;
-    (void)key;
-    (void)value;
+static int on_change(PyDict_WatchEvent Py_UNUSED(event), PyObject *dict, PyObject *Py_UNUSED(key), PyObject *Py_UNUSED(value)) {
     struct pointer *p = pointer_find(&watched, dict);
     if (p) p->value = ++changes;
     return 0;
@@ -380,8 +376,7 @@ static int walk_tuple(struct walk *w, PyObject *tuple) {
     return go;
 }
 
-static PyObject *guard_new(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
-    (void)module;
+static PyObject *guard_new(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
     if (nargs != 4 || !PyTuple_Check(args[1]) || !PyTuple_Check(args[2]))
         return PyErr_Format(PyExc_TypeError, "guard(value, types of leaves, types of dicts, is plain)");
     Guard *g = PyObject_New(Guard, &GuardType);
@@ -426,8 +421,7 @@ static bool record_same(const struct record *r) {
            memcmp(s->table, r->items, ((size_t)s->mask + 1) * sizeof *s->table) == 0;
 }
 
-static PyObject *guard_unchanged(Guard *g, PyObject *unused) {
-    (void)unused;
+static PyObject *guard_unchanged(Guard *g, PyObject *Py_UNUSED(unused)) {
     for (size_t i = 0; i < g->n; i++)
         if (!record_same(&g->v[i])) Py_RETURN_FALSE;
     Py_RETURN_TRUE;
@@ -454,8 +448,7 @@ static PyMethodDef guard_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyObject *guard_flat(Guard *g, void *unused) {
-    (void)unused;
+static PyObject *guard_flat(Guard *g, void *Py_UNUSED(unused)) {
     return PyBool_FromLong(g->n <= 1);
 }
 
@@ -485,16 +478,14 @@ PyTypeObject GuardType = {
 
 static struct pointers copied;
 
-static PyObject *copied_add(PyObject *module, PyObject *id) {
-    (void)module;
+static PyObject *copied_add(PyObject *Py_UNUSED(module), PyObject *id) {
     void *key = PyLong_AsVoidPtr(id);
     if (!key && PyErr_Occurred()) return NULL;
     if (!pointer_find(&copied, key) && !pointer_put(&copied, key)) return NULL;
     Py_RETURN_NONE;
 }
 
-static PyObject *copied_remove(PyObject *module, PyObject *id) {
-    (void)module;
+static PyObject *copied_remove(PyObject *Py_UNUSED(module), PyObject *id) {
     void *key = PyLong_AsVoidPtr(id);
     if (!key && PyErr_Occurred()) return NULL;
     struct pointer *p = pointer_find(&copied, key);
@@ -502,23 +493,19 @@ static PyObject *copied_remove(PyObject *module, PyObject *id) {
     Py_RETURN_NONE;
 }
 
-static PyObject *copied_clear(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *copied_clear(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     pointers_free(&copied);
     Py_RETURN_NONE;
 }
 
 /* persistent_id of the pickler of messages: the hook says what stands for an object that there is a copy of */
-static PyObject *copied_id(PyObject *module, PyObject *object) {
-    (void)module;
+static PyObject *copied_id(PyObject *Py_UNUSED(module), PyObject *object) {
     if (GP_LIKELY(!pointer_find(&copied, object))) Py_RETURN_NONE;
     return PyObject_CallOneArg(hooks.refer, object);
 }
 
 /* persistent_id of a pickler that is to leave out what there are copies of */
-static PyObject *copied_known(PyObject *module, PyObject *object) {
-    (void)module;
+static PyObject *copied_known(PyObject *Py_UNUSED(module), PyObject *object) {
     return Py_NewRef(pointer_find(&copied, object) ? Py_True : Py_None);
 }
 

@@ -302,8 +302,7 @@ static PyObject *handle_compare(PyObject *a, PyObject *b, int op) {
     return PyBool_FromLong(same == (op == Py_EQ));
 }
 
-static PyObject *handle_reduce(Handle *h, PyObject *unused) {
-    (void)unused;
+static PyObject *handle_reduce(Handle *h, PyObject *Py_UNUSED(unused)) {
     if (h->ref && !handle_object(h)) return NULL;
     if (h->ref && !message_log_handle(h)) {
         PyErr_Format(PyExc_TypeError,
@@ -325,8 +324,7 @@ PyObject *handle_view(Handle *h, unsigned dir) {
     return NULL;
 }
 
-static PyObject *handle_ref(Handle *h, void *unused) {
-    (void)unused;
+static PyObject *handle_ref(Handle *h, void *Py_UNUSED(unused)) {
     return PyLong_FromUnsignedLong(h->ref);
 }
 

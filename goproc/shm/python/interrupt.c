@@ -125,9 +125,7 @@ static void forget_timer(void) {
     watch.timed = false;
 }
 
-static PyObject *interrupts_watch(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *interrupts_watch(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     forget_timer();
     watch.pid = getpid();
     atomic_store(&watch.presses, 0);
@@ -139,9 +137,7 @@ static PyObject *interrupts_watch(PyObject *module, PyObject *unused) {
     Py_RETURN_NONE;
 }
 
-static PyObject *interrupts_leave(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *interrupts_leave(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     struct sigaction now;
     if (atomic_exchange(&watch.mode, OFF) == OFF) Py_RETURN_NONE;
     forget_timer();
@@ -150,9 +146,7 @@ static PyObject *interrupts_leave(PyObject *module, PyObject *unused) {
     Py_RETURN_NONE;
 }
 
-static PyObject *interrupts_exit(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *interrupts_exit(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     set_timer(0);
     atomic_store(&watch.since, gp_now());
     atomic_store(&watch.mode, EXITS);
@@ -161,9 +155,7 @@ static PyObject *interrupts_exit(PyObject *module, PyObject *unused) {
     Py_RETURN_NONE;
 }
 
-static PyObject *interrupts_take(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *interrupts_take(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (atomic_load(&watch.mode) == WATCHED) stand_before();
     set_timer(0);
     uint32_t presses = atomic_load(&watch.presses), new = presses - atomic_exchange(&watch.seen, presses);
@@ -171,9 +163,7 @@ static PyObject *interrupts_take(PyObject *module, PyObject *unused) {
     return PyBool_FromLong(new > 0 || repeats == 0);
 }
 
-static PyObject *interrupts_repeat(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *interrupts_repeat(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (atomic_load(&watch.mode) != WATCHED || getpid() != watch.pid) Py_RETURN_NONE;
     stand_before();
     siginfo_t info = {.si_signo = SIGINT, .si_code = SI_QUEUE};

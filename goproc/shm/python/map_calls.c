@@ -57,8 +57,7 @@ static uint64_t make_calls(struct calls *c, PyObject *f, bool starred, PyObject 
     return now;
 }
 
-static PyObject *map_calls(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
-    (void)module;
+static PyObject *map_calls(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
     if (nargs != 10 || !PyList_Check(args[2]) || !PyList_Check(args[5]) || !PyObject_TypeCheck(args[6], &AtomicType) ||
         !PyObject_TypeCheck(args[7], &AtomicType))
         return PyErr_Format(PyExc_TypeError, "map_calls(f, starred, items, from, to, out, running, since, count, patience) takes "

@@ -69,8 +69,7 @@ int message_encode_for(enum gp_purpose purpose, PyObject *v, struct gp_message *
     return r;
 }
 
-PyObject *memory_for_end(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
-    (void)module;
+PyObject *memory_for_end(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
     if (nargs < 1) return PyErr_Format(PyExc_TypeError, "for_end(function, *args)");
     enum gp_purpose before = gp_purpose;
     gp_purpose = GP_FOR_ENDS;

@@ -37,8 +37,7 @@ static bool limit_error(int err, unsigned procs) {
     return true;
 }
 
-static PyObject *core_create(PyObject *module, PyObject *args) {
-    (void)module;
+static PyObject *core_create(PyObject *Py_UNUSED(module), PyObject *args) {
     unsigned procs, ncpu;
     unsigned long long memory;
     if (!PyArg_ParseTuple(args, "IKI:create", &procs, &memory, &ncpu)) return NULL;
@@ -49,8 +48,7 @@ static PyObject *core_create(PyObject *module, PyObject *args) {
     return limit_error(fd, procs) ? NULL : os_error(fd, "cannot create goproc's shared memory");
 }
 
-static PyObject *core_attach(PyObject *module, PyObject *args) {
-    (void)module;
+static PyObject *core_attach(PyObject *Py_UNUSED(module), PyObject *args) {
     int fd;
     unsigned proc, zygote = 0;
     if (!PyArg_ParseTuple(args, "iI|I:attach", &fd, &proc, &zygote)) return NULL;
@@ -65,9 +63,7 @@ static PyObject *core_attach(PyObject *module, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-static PyObject *core_detach(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_detach(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (gp.base) {
         gp_monitor_stop();
         gp_coroner_stop();
@@ -78,28 +74,20 @@ static PyObject *core_detach(PyObject *module, PyObject *unused) {
     Py_RETURN_NONE;
 }
 
-static PyObject *core_attached(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_attached(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     return PyBool_FromLong(gp.base != NULL);
 }
 
-static PyObject *core_ensure(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_ensure(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     return handle_ready() < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-static PyObject *core_check_fork(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_check_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (gp.forked && handle_ready() < 0) return NULL;
     Py_RETURN_NONE;
 }
 
-static PyObject *core_stop(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (gp.base) {
         atomic_store(&gp.head->stop, 1);
         for (uint32_t p = 0; p < gp.nprocs; p++) gp_ring_proc(p);
@@ -107,21 +95,16 @@ static PyObject *core_stop(PyObject *module, PyObject *unused) {
     Py_RETURN_NONE;
 }
 
-static PyObject *core_stopping(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_stopping(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     return PyBool_FromLong(!gp.base || gp_get(&gp.head->stop));
 }
 
-static PyObject *core_failed(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_failed(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (GP_LIKELY(!gp.base || !gp_get(&gp.head->failed))) Py_RETURN_NONE;
     return Py_BuildValue("(II)", gp_get(&gp.head->failed_proc), gp_get(&gp.head->failed));
 }
 
-static PyObject *core_start_coroner(PyObject *module, PyObject *args) {
-    (void)module;
+static PyObject *core_start_coroner(PyObject *Py_UNUSED(module), PyObject *args) {
     int control, zygote, keeper;
     if (!PyArg_ParseTuple(args, "iii:start_coroner", &control, &zygote, &keeper)) return NULL;
     int err = gp_coroner_start(control, zygote, keeper);
@@ -129,18 +112,14 @@ static PyObject *core_start_coroner(PyObject *module, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-static PyObject *core_start_zygotes(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_start_zygotes(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     gp_set(&gp.head->zygotes, 1);
     for (uint32_t p = 1; p < gp.nprocs; p++) gp_set(&gp_proc_at(p)->claim, 1ULL << 32);
     Py_RETURN_NONE;
 }
 
 /* None, or what another zygote needs: its number, the segment's descriptor, the pids of the workers that it has not forked */
-static PyObject *core_zygote_lost(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_zygote_lost(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (!gp.base || gp.proc != 0 || !gp_get(&gp.head->zygote_lost)) Py_RETURN_NONE;
     if (gp_get(&gp.head->stop) || gp_get(&gp.head->fatal) || !atomic_exchange(&gp.head->zygote_lost, 0)) Py_RETURN_NONE;
     PyObject *pids = PyList_New(0);
@@ -154,36 +133,28 @@ static PyObject *core_zygote_lost(PyObject *module, PyObject *unused) {
     return Py_BuildValue("IiN", gp_get(&gp.head->zygotes), gp_memfd_valid() ? gp.memfd : -1, pids);
 }
 
-static PyObject *core_repair_ns(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_repair_ns(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     return PyLong_FromUnsignedLongLong(gp.base ? gp_get(&gp.head->repair_ns) : 0);
 }
 
-static PyObject *core_zygote_failed(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_zygote_failed(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     gp_coroner_give_up();
     Py_RETURN_NONE;
 }
 
-static PyObject *core_stop_coroner(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_stop_coroner(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     Py_BEGIN_ALLOW_THREADS
     gp_coroner_stop();
     Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
 }
 
-static PyObject *core_tell_zygote(PyObject *module, PyObject *order) {
-    (void)module;
+static PyObject *core_tell_zygote(PyObject *Py_UNUSED(module), PyObject *order) {
     const char *letter = PyBytes_AsString(order);
     return letter ? PyBool_FromLong(gp_coroner_tell(letter)) : NULL;
 }
 
-static PyObject *core_say(PyObject *module, PyObject *arg) {
-    (void)module;
+static PyObject *core_say(PyObject *Py_UNUSED(module), PyObject *arg) {
     char *text;
     Py_ssize_t n;
     if (PyBytes_AsStringAndSize(arg, &text, &n) < 0) return NULL;
@@ -193,8 +164,7 @@ static PyObject *core_say(PyObject *module, PyObject *arg) {
     Py_RETURN_NONE;
 }
 
-static PyObject *core_fatal_claim(PyObject *module, PyObject *reason) {
-    (void)module;
+static PyObject *core_fatal_claim(PyObject *Py_UNUSED(module), PyObject *reason) {
     PyObject *text = PyUnicode_AsEncodedString(reason, "utf-8", "backslashreplace");
     if (!text) return NULL;
     bool mine = !gp.base || gp_fatal_claim(PyBytes_AS_STRING(text));
@@ -202,8 +172,7 @@ static PyObject *core_fatal_claim(PyObject *module, PyObject *reason) {
     return PyBool_FromLong(mine);
 }
 
-static PyObject *core_fatal_exit(PyObject *module, PyObject *arg) {
-    (void)module;
+static PyObject *core_fatal_exit(PyObject *Py_UNUSED(module), PyObject *arg) {
     long status = PyLong_AsLong(arg);
     if (status == -1 && PyErr_Occurred()) return NULL;
     if (!gp.base) gp_leave((int)status);
@@ -213,35 +182,28 @@ static PyObject *core_fatal_exit(PyObject *module, PyObject *arg) {
     Py_RETURN_NONE;
 }
 
-static PyObject *core_set_survives(PyObject *module, PyObject *flag) {
-    (void)module;
+static PyObject *core_set_survives(PyObject *Py_UNUSED(module), PyObject *flag) {
     if (gp.base) gp_set(&gp.head->survives, flag == Py_True);
     Py_RETURN_NONE;
 }
 
-static PyObject *core_set_on_death(PyObject *module, PyObject *arg) {
-    (void)module;
+static PyObject *core_set_on_death(PyObject *Py_UNUSED(module), PyObject *arg) {
     unsigned long policy = PyLong_AsUnsignedLong(arg);
     if (PyErr_Occurred()) return NULL;
     if (gp.base) gp.head->on_death = (uint32_t)policy;
     Py_RETURN_NONE;
 }
 
-static PyObject *core_set_quiet_deaths(PyObject *module, PyObject *flag) {
-    (void)module;
+static PyObject *core_set_quiet_deaths(PyObject *Py_UNUSED(module), PyObject *flag) {
     if (gp.base) gp.head->quiet_deaths = flag == Py_True;
     Py_RETURN_NONE;
 }
 
-static PyObject *core_survives(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_survives(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     return PyBool_FromLong(gp.base && gp.proc == 0 && gp_get(&gp.head->survives));
 }
 
-static PyObject *core_lost(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_lost(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (GP_LIKELY(!atomic_load(&gp.lost)) || !gp.base) Py_RETURN_NONE;
     return PyUnicode_DecodeUTF8(gp.head->reason, (Py_ssize_t)strnlen(gp.head->reason, GP_REASON), "replace");
 }
@@ -254,8 +216,7 @@ static void end_with(int status, void *wanted) {
 }
 #endif
 
-static PyObject *core_exit_status(PyObject *module, PyObject *arg) {
-    (void)module;
+static PyObject *core_exit_status(PyObject *Py_UNUSED(module), PyObject *arg) {
     long status = PyLong_AsLong(arg);
     if (status == -1 && PyErr_Occurred()) return NULL;
 #ifdef __GLIBC__
@@ -266,21 +227,15 @@ static PyObject *core_exit_status(PyObject *module, PyObject *arg) {
 
 /* ---- facts */
 
-static PyObject *core_proc(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_proc(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     return PyLong_FromUnsignedLong(gp.base ? gp.proc : 0);
 }
 
-static PyObject *core_procs(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_procs(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     return PyLong_FromUnsignedLong(gp.base ? gp.nprocs : 0);
 }
 
-static PyObject *core_pids(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_pids(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     PyObject *list = PyList_New(0);
     for (uint32_t p = 0; list && gp.base && p < gp.nprocs; p++) {
         PyObject *pid = PyLong_FromLong(gp_get(&gp_proc_at(p)->pid));
@@ -290,9 +245,7 @@ static PyObject *core_pids(PyObject *module, PyObject *unused) {
     return list;
 }
 
-static PyObject *core_census(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_census(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (handle_ready() < 0) return NULL;
     struct gp_heap_stats s;
     gp_heap_census(&s);
@@ -308,15 +261,12 @@ static PyObject *core_census(PyObject *module, PyObject *unused) {
                          (unsigned long long)missed, "queued", (unsigned long long)queued, "handles", handles_live());
 }
 
-static PyObject *core_memory_use(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_memory_use(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (handle_ready() < 0) return NULL;
     return PyFloat_FromDouble((double)gp_committed() / (double)gp.head->memory);
 }
 
-static PyObject *core_full(PyObject *module, PyObject *tell) {
-    (void)module;
+static PyObject *core_full(PyObject *Py_UNUSED(module), PyObject *tell) {
     if (!gp.base) return PyLong_FromLong(0);
     if (tell != Py_True) return PyLong_FromUnsignedLong(gp_get(&gp.head->full));
     uint32_t count = atomic_fetch_add(&gp.head->full, 1) + 1;
@@ -326,8 +276,7 @@ static PyObject *core_full(PyObject *module, PyObject *tell) {
 }
 
 /* This process has looked for garbage because of a request, the number that core_full() returned. */
-static PyObject *core_searched(PyObject *module, PyObject *request) {
-    (void)module;
+static PyObject *core_searched(PyObject *Py_UNUSED(module), PyObject *request) {
     unsigned long count = PyLong_AsUnsignedLong(request);
     if (PyErr_Occurred()) return NULL;
     if (gp.base) gp_release(&gp.my->searched, (uint32_t)count);
@@ -335,8 +284,7 @@ static PyObject *core_searched(PyObject *module, PyObject *request) {
 }
 
 /* True if each other process that runs has looked for garbage because of this request or of a later one. */
-static PyObject *core_all_searched(PyObject *module, PyObject *request) {
-    (void)module;
+static PyObject *core_all_searched(PyObject *Py_UNUSED(module), PyObject *request) {
     unsigned long count = PyLong_AsUnsignedLong(request);
     if (PyErr_Occurred()) return NULL;
     for (uint32_t p = 0; gp.base && p < gp.nprocs; p++) {
@@ -347,21 +295,16 @@ static PyObject *core_all_searched(PyObject *module, PyObject *request) {
     Py_RETURN_TRUE;
 }
 
-static PyObject *core_collect(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_collect(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (handle_ready() < 0) return NULL;
     return PyLong_FromUnsignedLong(collect_now());
 }
 
-static PyObject *core_unread(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_unread(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     return gp.base ? handles_unread() : PyList_New(0);
 }
 
-static PyObject *core_die_with_parent(PyObject *module, PyObject *args) {
-    (void)module;
+static PyObject *core_die_with_parent(PyObject *Py_UNUSED(module), PyObject *args) {
     int ppid, keeper;
     if (!PyArg_ParseTuple(args, "ii:die_with_parent", &ppid, &keeper)) return NULL;
     int err = gp_die_with_parent(ppid, keeper);
@@ -369,8 +312,7 @@ static PyObject *core_die_with_parent(PyObject *module, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-static PyObject *core_set_name(PyObject *module, PyObject *arg) {
-    (void)module;
+static PyObject *core_set_name(PyObject *Py_UNUSED(module), PyObject *arg) {
     const char *name = PyBytes_AsString(arg);
     if (!name) return NULL;
     prctl(PR_SET_NAME, name);
@@ -379,8 +321,7 @@ static PyObject *core_set_name(PyObject *module, PyObject *arg) {
 
 /* ---- hooks */
 
-static PyObject *core_connect(PyObject *module, PyObject *args, PyObject *kwargs) {
-    (void)module;
+static PyObject *core_connect(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs) {
     if (PyTuple_GET_SIZE(args)) return PyErr_Format(PyExc_TypeError, "connect() takes keyword arguments");
     struct {
         const char *name;
@@ -418,14 +359,12 @@ static PyObject *core_connect(PyObject *module, PyObject *args, PyObject *kwargs
     Py_RETURN_NONE;
 }
 
-static PyObject *core_keep(PyObject *module, PyObject *object) {
-    (void)module;
+static PyObject *core_keep(PyObject *Py_UNUSED(module), PyObject *object) {
     Py_INCREF(object); /* for ever */
     Py_RETURN_NONE;
 }
 
-static PyObject *core_handle(PyObject *module, PyObject *args) {
-    (void)module;
+static PyObject *core_handle(PyObject *Py_UNUSED(module), PyObject *args) {
     unsigned ref, gen, kind, dir;
     if (!PyArg_ParseTuple(args, "IIII:_handle", &ref, &gen, &kind, &dir)) return NULL;
     if (handle_ready() < 0) return NULL;
@@ -433,9 +372,7 @@ static PyObject *core_handle(PyObject *module, PyObject *args) {
     return handle_for(ref, gen, kind, dir);
 }
 
-static PyObject *core_make_nil(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_make_nil(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (!hooks.types[GP_KIND_CHAN]) return PyErr_Format(PyExc_RuntimeError, "connect(chan=...) first");
     return handle_for(0, 0, GP_KIND_CHAN, DIR_BOTH);
 }

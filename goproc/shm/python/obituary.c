@@ -43,17 +43,14 @@ static PyObject *death_facts(uint64_t number) {
     return facts;
 }
 
-static PyObject *core_death(PyObject *module, PyObject *arg) {
-    (void)module;
+static PyObject *core_death(PyObject *Py_UNUSED(module), PyObject *arg) {
     unsigned long long number = PyLong_AsUnsignedLongLong(arg);
     if (PyErr_Occurred()) return NULL;
     if (!gp.base) Py_RETURN_NONE;
     return death_facts(number);
 }
 
-static PyObject *core_deaths(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_deaths(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     return PyLong_FromUnsignedLongLong(gp.base ? gp_acquire(&gp.head->deaths) : 0);
 }
 
@@ -93,8 +90,7 @@ static void doom(struct gp_proc *p, pid_t pid) {
     if (atomic_load(&p->pid) != pid) atomic_store(&p->doomed, 0); /* it was repaired before */
 }
 
-static PyObject *core_kill(PyObject *module, PyObject *arg) {
-    (void)module;
+static PyObject *core_kill(PyObject *Py_UNUSED(module), PyObject *arg) {
     unsigned long p = PyLong_AsUnsignedLong(arg);
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
     if (p == 0 || p >= gp.nprocs) return PyErr_Format(PyExc_ValueError, "no worker %lu", p);
@@ -113,8 +109,7 @@ static PyObject *core_kill(PyObject *module, PyObject *arg) {
 }
 
 /* (proc, flag): have a worker take no more goroutines, and leave when it has none; or no more. False: it leaves already. */
-static PyObject *core_retire(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
-    (void)module;
+static PyObject *core_retire(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
     unsigned long p = nargs == 2 ? PyLong_AsUnsignedLong(args[0]) : 0;
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
     if (p == 0 || p >= gp.nprocs) return PyErr_Format(PyExc_ValueError, "no worker %lu", p);
@@ -127,8 +122,7 @@ static PyObject *core_retire(PyObject *module, PyObject *const *args, Py_ssize_t
 }
 
 /* Of this worker: is it to leave when it has nothing to do? True as the argument: it leaves now, if it still is to. */
-static PyObject *core_retiring(PyObject *module, PyObject *now) {
-    (void)module;
+static PyObject *core_retiring(PyObject *Py_UNUSED(module), PyObject *now) {
     if (!gp.base || gp.proc == 0) Py_RETURN_FALSE;
     uint16_t from = GP_RETIRES;
     if (now == Py_True) return PyBool_FromLong(atomic_compare_exchange_strong(&gp.my->retire, &from, GP_LEAVES));
@@ -136,8 +130,7 @@ static PyObject *core_retiring(PyObject *module, PyObject *now) {
 }
 
 /* A timer of the kernel's, so that it goes off whatever this process does by then. */
-static PyObject *core_kill_at(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
-    (void)module;
+static PyObject *core_kill_at(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
     if (nargs < 1 || nargs > 2) return PyErr_Format(PyExc_TypeError, "kill_at(seconds, object)");
     static timer_t timer;
     static pid_t maker; /* a forked child has no timers */

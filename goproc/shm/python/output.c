@@ -12,8 +12,7 @@
 
 static struct gp_fd lock = {.fd = -1};
 
-static PyObject *output_lock_note(PyObject *module, PyObject *arg) {
-    (void)module;
+static PyObject *output_lock_note(PyObject *Py_UNUSED(module), PyObject *arg) {
     long fd = PyLong_AsLong(arg);
     if (fd == -1 && PyErr_Occurred()) return NULL;
     if (fd < 0) lock.fd = -1;
@@ -21,17 +20,13 @@ static PyObject *output_lock_note(PyObject *module, PyObject *arg) {
     Py_RETURN_NONE;
 }
 
-static PyObject *output_lock_close(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *output_lock_close(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     gp_fd_close(&lock);
     Py_RETURN_NONE;
 }
 
 /* flock belongs to the open file, which a forked child shares with its parent: so it opens the segment once more. */
-static PyObject *output_lock_again(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *output_lock_again(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     char path[40];
     snprintf(path, sizeof path, "/proc/self/fd/%d", lock.fd);
     return PyLong_FromLong(gp_fd_is(&lock) ? open(path, O_RDWR | O_CLOEXEC) : -1);
@@ -39,8 +34,7 @@ static PyObject *output_lock_again(PyObject *module, PyObject *unused) {
 
 static int lock_now(int flags) { return flock(lock.fd, LOCK_EX | flags) == 0 ? 0 : -errno; }
 
-static PyObject *output_lock(PyObject *module, PyObject *wait) {
-    (void)module;
+static PyObject *output_lock(PyObject *Py_UNUSED(module), PyObject *wait) {
     if (!gp_fd_is(&lock)) Py_RETURN_FALSE;
     int err = lock_now(LOCK_NB);
     while (wait == Py_True && (err == -EWOULDBLOCK || err == -EINTR)) {
@@ -54,15 +48,11 @@ static PyObject *output_lock(PyObject *module, PyObject *wait) {
     return PyBool_FromLong(err == 0);
 }
 
-static PyObject *output_lock_there(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *output_lock_there(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     return PyBool_FromLong(gp_fd_is(&lock));
 }
 
-static PyObject *output_unlock(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *output_unlock(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (gp_fd_is(&lock)) flock(lock.fd, LOCK_UN);
     Py_RETURN_NONE;
 }

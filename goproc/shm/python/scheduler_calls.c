@@ -23,17 +23,14 @@ uint32_t threads_beside(void) {
 }
 
 /* After a wait that the core has no part in */
-static PyObject *core_running(PyObject *module, PyObject *id) {
-    (void)module;
+static PyObject *core_running(PyObject *Py_UNUSED(module), PyObject *id) {
     unsigned long long number = PyLong_AsUnsignedLongLong(id);
     if (PyErr_Occurred()) return NULL;
     if (gp.base) gp_set(&gp.my->running, number);
     Py_RETURN_NONE;
 }
 
-static PyObject *core_check_park(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_check_park(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (!wait_allowed()) return NULL;
     Py_RETURN_NONE;
 }
@@ -53,8 +50,7 @@ static uint64_t id_of(PyObject *g) {
     return id && PyLong_Check(id) ? PyLong_AsUnsignedLongLongMask(id) : 0;
 }
 
-static PyObject *core_bind(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
-    (void)module;
+static PyObject *core_bind(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
     if (nargs != 2) return PyErr_Format(PyExc_TypeError, "bind(slot, goroutine)");
     unsigned long slot = PyLong_AsUnsignedLong(args[0]);
     if (slot == (unsigned long)-1 && PyErr_Occurred()) return NULL;
@@ -110,9 +106,7 @@ static int look_at_waiters(void) {
     return 0;
 }
 
-static PyObject *core_drain(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_drain(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     gp_set(&gp_polls, gp_get(&gp_polls) + 1);
     int64_t heir = -1;
     gp_slice_quiet(0);
@@ -158,8 +152,7 @@ static void trim(void) {
     Py_END_ALLOW_THREADS
 }
 
-static PyObject *core_idle(PyObject *module, PyObject *deadline) {
-    (void)module;
+static PyObject *core_idle(PyObject *Py_UNUSED(module), PyObject *deadline) {
     uint64_t until = time_ns(deadline);
     if (PyErr_Occurred()) return NULL;
     if (!gp.base) Py_RETURN_NONE;
@@ -173,9 +166,7 @@ static PyObject *core_idle(PyObject *module, PyObject *deadline) {
 }
 
 /* malloc keeps what is free below its topmost block */
-static PyObject *core_trim(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_trim(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
 #ifdef __GLIBC__
     Py_BEGIN_ALLOW_THREADS
     malloc_trim(0);
@@ -184,36 +175,28 @@ static PyObject *core_trim(PyObject *module, PyObject *unused) {
     Py_RETURN_NONE;
 }
 
-static PyObject *core_wake(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_wake(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (gp.base) gp_nudge(gp.proc);
     Py_RETURN_NONE;
 }
 
-static PyObject *core_scheduler_thread(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_scheduler_thread(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     scheduler_thread = PyThread_get_thread_ident();
     for (uint32_t i = 0; i < parked_cap; i++) scheduler_unbind(i); /* goroutines of a runtime that has stopped */
     Py_RETURN_NONE;
 }
 
 /* The scheduler keeps one dead greenlet: it is no part of any cycle, and no finding for those who look for dead ones. */
-static PyObject *core_untrack(PyObject *module, PyObject *object) {
-    (void)module;
+static PyObject *core_untrack(PyObject *Py_UNUSED(module), PyObject *object) {
     if (PyObject_GC_IsTracked(object)) PyObject_GC_UnTrack(object);
     Py_RETURN_NONE;
 }
 
-static PyObject *core_on_scheduler_thread(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_on_scheduler_thread(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     return PyBool_FromLong(PyThread_get_thread_ident() == scheduler_thread);
 }
 
-static PyObject *core_park_forever(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
-    (void)module;
+static PyObject *core_park_forever(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
     if (nargs != 2 || !PyUnicode_Check(args[0]))
         return PyErr_Format(PyExc_TypeError, "park_forever(reason, timeout)");
     if (handle_ready() < 0) return NULL;
@@ -231,8 +214,7 @@ static bool somebody_waits(void) { /* called without the GIL: sizes may be stale
 
 static void request(int number) { PyErr_SetInterruptEx(number); }
 
-static PyObject *core_start_monitor(PyObject *module, PyObject *arg) {
-    (void)module;
+static PyObject *core_start_monitor(PyObject *Py_UNUSED(module), PyObject *arg) {
     long number = PyLong_AsLong(arg);
     if (number == -1 && PyErr_Occurred()) return NULL;
     int err = gp_monitor_start((int)number, request, somebody_waits);
@@ -240,51 +222,39 @@ static PyObject *core_start_monitor(PyObject *module, PyObject *arg) {
     Py_RETURN_NONE;
 }
 
-static PyObject *core_stop_monitor(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_stop_monitor(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     gp_monitor_stop(); /* it never waits for the GIL */
     Py_RETURN_NONE;
 }
 
-static PyObject *core_may_switch(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_may_switch(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     return PyBool_FromLong(gp.base && PyThread_get_thread_ident() == scheduler_thread && !message_in_progress() &&
                            !wait_stack_short());
 }
 
-static PyObject *core_slice_end(PyObject *module, PyObject *next) {
-    (void)module;
+static PyObject *core_slice_end(PyObject *Py_UNUSED(module), PyObject *next) {
     if (next == Py_None) gp_slice_refused();
     else gp_slice_quiet(time_ns(next));
     return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
 
-static PyObject *core_slice_noted(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_slice_noted(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     gp_slice_noted();
     Py_RETURN_NONE;
 }
 
 /* os.getcwd() without letting go of the GIL: a thread that waits for the GIL asks for it after 5 ms without a release, so
  * a release every few milliseconds, at which this thread takes it back at once, keeps the other one waiting for ever */
-static PyObject *core_folder(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_folder(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     char path[4096];
     return PyUnicode_DecodeFSDefault(getcwd(path, sizeof path) ? path : "");
 }
 
-static PyObject *core_take_asleep(PyObject *module, PyObject *unused) {
-    (void)module;
-    (void)unused;
+static PyObject *core_take_asleep(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     return PyBool_FromLong(gp.base && gp.proc == 0 && atomic_exchange(&gp.head->asleep, 0) && !gp_worker_ended());
 }
 
-static PyObject *core_others_asleep(PyObject *module, PyObject *again) {
-    (void)module;
+static PyObject *core_others_asleep(PyObject *Py_UNUSED(module), PyObject *again) {
     if (!gp.base) Py_RETURN_FALSE;
     gp_release(&gp.my->foreign, threads_beside());
     return PyBool_FromLong(gp_others_asleep(again == Py_True));

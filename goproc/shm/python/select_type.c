@@ -83,8 +83,7 @@ int select_parse(PyObject *arg, Py_ssize_t number, struct item *it, PyObject **k
 }
 
 /* refuse_stale(*objects): the same for handles, and for methods of handles, whatever they are used for */
-static PyObject *core_refuse_stale(PyObject *module, PyObject *const *args, Py_ssize_t n) {
-    (void)module;
+static PyObject *core_refuse_stale(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n) {
     for (Py_ssize_t i = 0; !gp.base && i < n; i++) {
         PyObject *o = PyCFunction_Check(args[i]) ? PyCFunction_GET_SELF(args[i]) :
                       PyMethod_Check(args[i]) ? PyMethod_GET_SELF(args[i]) : args[i];
@@ -225,8 +224,7 @@ static PyObject *two_defaults(void) {
     return NULL;
 }
 
-static PyObject *core_select(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
-    (void)module;
+static PyObject *core_select(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     struct item small_items[SMALL], *items = small_items;
     struct gp_case small_cases[SMALL];
     uint32_t orders[2 * SMALL];
@@ -447,14 +445,11 @@ PyTypeObject SelectorType = {
 
 /* ---- default and Selected */
 
-static PyObject *default_repr(PyObject *self) {
-    (void)self;
+static PyObject *default_repr(PyObject *Py_UNUSED(self)) {
     return PyUnicode_FromString("goproc.default");
 }
 
-static PyObject *default_reduce(PyObject *self, PyObject *unused) {
-    (void)self;
-    (void)unused;
+static PyObject *default_reduce(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(unused)) {
     return PyUnicode_FromString("default");
 }
 

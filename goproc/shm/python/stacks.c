@@ -46,8 +46,7 @@ static void keep_chunks(void) {
 
 /* ---- the first chunk of a goroutine's greenlet */
 
-static PyObject *run(PyObject *body, PyObject *unused) {
-    (void)unused;
+static PyObject *run(PyObject *body, PyObject *Py_UNUSED(unused)) {
     PyThreadState *t = PyThreadState_Get();
     if (t->datastack_chunk) return PyObject_CallNoArgs(body); /* no greenlet that begins */
     char *memory = malloc(SMALL_BYTES + 16);
@@ -72,16 +71,14 @@ static PyObject *run(PyObject *body, PyObject *unused) {
 
 static PyMethodDef run_method = {"run", run, METH_NOARGS, NULL};
 
-static PyObject *on_small_stack(PyObject *module, PyObject *body) {
-    (void)module;
+static PyObject *on_small_stack(PyObject *Py_UNUSED(module), PyObject *body) {
     keep_chunks();
     return PyCFunction_New(&run_method, body);
 }
 
 #else
 
-static PyObject *on_small_stack(PyObject *module, PyObject *body) {
-    (void)module;
+static PyObject *on_small_stack(PyObject *Py_UNUSED(module), PyObject *body) {
     return Py_NewRef(body);
 }
 

@@ -51,8 +51,7 @@ static PyObject *misuse(const char *text) {
     return NULL;
 }
 
-static PyObject *is_locked(Handle *self, void *unused) {
-    (void)unused;
+static PyObject *is_locked(Handle *self, void *Py_UNUSED(unused)) {
     struct gp_object *o = tick() < 0 ? NULL : handle_object(self);
     return o ? PyBool_FromLong(gp_acquire(&o->value) != 0) : NULL;
 }
@@ -67,13 +66,11 @@ static PyObject *mutex_lock(Handle *self, PyObject *const *args, Py_ssize_t narg
     return take_with_timeout(self, args, nargs, kwnames, GP_LOCK, reason_lock, "lock()");
 }
 
-static PyObject *mutex_try_lock(Handle *self, PyObject *unused) {
-    (void)unused;
+static PyObject *mutex_try_lock(Handle *self, PyObject *Py_UNUSED(unused)) {
     return try_take(self, GP_LOCK, 0);
 }
 
-static PyObject *mutex_unlock(Handle *self, PyObject *unused) {
-    (void)unused;
+static PyObject *mutex_unlock(Handle *self, PyObject *Py_UNUSED(unused)) {
     struct gp_object *o = handle_object(self);
     if (!o) return NULL;
     if (!gp_mutex_unlock(o)) return misuse("sync: unlock of unlocked mutex");
@@ -130,14 +127,12 @@ static PyObject *once_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     return no_arguments(type, args, kwargs, ":Once", GP_KIND_ONCE);
 }
 
-static PyObject *once_done(Handle *self, PyObject *unused) {
-    (void)unused;
+static PyObject *once_done(Handle *self, PyObject *Py_UNUSED(unused)) {
     struct gp_object *o = handle_object(self);
     return o ? PyBool_FromLong(gp_acquire(&o->flags) & GP_OBJ_DONE) : NULL;
 }
 
-static PyObject *once_finish(Handle *self, PyObject *unused) {
-    (void)unused;
+static PyObject *once_finish(Handle *self, PyObject *Py_UNUSED(unused)) {
     struct gp_object *o = handle_object(self);
     if (!o) return NULL;
     atomic_fetch_or(&o->flags, GP_OBJ_DONE);
@@ -183,21 +178,18 @@ static PyObject *rwmutex_rlock(Handle *self, PyObject *const *args, Py_ssize_t n
     return take_with_timeout(self, args, nargs, kwnames, GP_RLOCK, reason_rlock, "rlock()");
 }
 
-static PyObject *rwmutex_try_rlock(Handle *self, PyObject *unused) {
-    (void)unused;
+static PyObject *rwmutex_try_rlock(Handle *self, PyObject *Py_UNUSED(unused)) {
     return try_take(self, GP_RLOCK, 0);
 }
 
-static PyObject *rwmutex_unlock(Handle *self, PyObject *unused) {
-    (void)unused;
+static PyObject *rwmutex_unlock(Handle *self, PyObject *Py_UNUSED(unused)) {
     struct gp_object *o = handle_object(self);
     if (!o) return NULL;
     if (!gp_rwmutex_unlock(o, false)) return misuse("sync: Unlock of unlocked RWMutex");
     Py_RETURN_NONE;
 }
 
-static PyObject *rwmutex_runlock(Handle *self, PyObject *unused) {
-    (void)unused;
+static PyObject *rwmutex_runlock(Handle *self, PyObject *Py_UNUSED(unused)) {
     struct gp_object *o = handle_object(self);
     if (!o) return NULL;
     if (!gp_rwmutex_unlock(o, true)) return misuse("sync: RUnlock of unlocked RWMutex");
@@ -226,9 +218,7 @@ PyTypeObject RWMutexType = SYNC_TYPE("RWMutex", .tp_new = rwmutex_new, .tp_metho
 
 /* ---- Cond */
 
-static PyObject *cond_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    (void)args;
-    (void)kwargs;
+static PyObject *cond_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs)) {
     return handle_new(type, GP_KIND_COND);
 }
 
@@ -281,13 +271,11 @@ static PyObject *cond_fire(Handle *self, bool all) {
     Py_RETURN_NONE;
 }
 
-static PyObject *cond_signal(Handle *self, PyObject *unused) {
-    (void)unused;
+static PyObject *cond_signal(Handle *self, PyObject *Py_UNUSED(unused)) {
     return cond_fire(self, false);
 }
 
-static PyObject *cond_broadcast(Handle *self, PyObject *unused) {
-    (void)unused;
+static PyObject *cond_broadcast(Handle *self, PyObject *Py_UNUSED(unused)) {
     return cond_fire(self, true);
 }
 
@@ -425,14 +413,12 @@ static PyObject *semaphore_exit(Handle *self) {
     return NULL;
 }
 
-static PyObject *semaphore_size(Handle *self, void *unused) {
-    (void)unused;
+static PyObject *semaphore_size(Handle *self, void *Py_UNUSED(unused)) {
     struct gp_object *o = handle_object(self);
     return o ? PyLong_FromUnsignedLongLong(gp_get(&o->size)) : NULL;
 }
 
-static PyObject *semaphore_free(Handle *self, void *unused) {
-    (void)unused;
+static PyObject *semaphore_free(Handle *self, void *Py_UNUSED(unused)) {
     struct gp_object *o = tick() < 0 ? NULL : handle_object(self);
     return o ? PyLong_FromLongLong(gp_acquire(&o->value)) : NULL;
 }
@@ -485,8 +471,7 @@ static PyObject *barrier_wait(Handle *self, PyObject *const *args, Py_ssize_t na
     return PyLong_FromUnsignedLongLong(c.n);
 }
 
-static PyObject *barrier_parties(Handle *self, void *unused) {
-    (void)unused;
+static PyObject *barrier_parties(Handle *self, void *Py_UNUSED(unused)) {
     struct gp_object *o = handle_object(self);
     return o ? PyLong_FromUnsignedLong(o->cap) : NULL;
 }

@@ -124,13 +124,11 @@ static int usable(Watch *self) { /* nothing added yet is no error */
     return self->collector < 0 ? 0 : ready(self);
 }
 
-static PyObject *watch_ended(Watch *self, PyObject *unused) {
-    (void)unused;
+static PyObject *watch_ended(Watch *self, PyObject *Py_UNUSED(unused)) {
     return checkpoint() < 0 || usable(self) < 0 ? NULL : PyBool_FromLong(any_ended(self));
 }
 
-static PyObject *watch_take(Watch *self, PyObject *unused) {
-    (void)unused;
+static PyObject *watch_take(Watch *self, PyObject *Py_UNUSED(unused)) {
     if (checkpoint() < 0 || usable(self) < 0) return NULL;
     if (self->n_ended == 0 && self->collector >= 0) collect(self);
     if (self->n_ended == 0) Py_RETURN_NONE;
@@ -179,8 +177,7 @@ static int watch_clear(Watch *self) {
     return 0;
 }
 
-static PyObject *watch_close(Watch *self, PyObject *unused) {
-    (void)unused;
+static PyObject *watch_close(Watch *self, PyObject *Py_UNUSED(unused)) {
     if (self->busy && live(self)) return usable(self) < 0 ? NULL : Py_NewRef(Py_None);
     watch_clear(self);
     Py_RETURN_NONE;

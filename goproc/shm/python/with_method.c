@@ -34,9 +34,7 @@ static PyObject *call(const WithMethod *m, PyObject *self, PyObject *kwnames) {
     return m->call((Handle *)self);
 }
 
-static PyObject *bound_call(Bound *b, PyObject *const *args, size_t nargs, PyObject *kwnames) {
-    (void)args;
-    (void)nargs;
+static PyObject *bound_call(Bound *b, PyObject *const *Py_UNUSED(args), size_t Py_UNUSED(nargs), PyObject *kwnames) {
     return call(b->method, b->self, kwnames);
 }
 
@@ -51,8 +49,7 @@ static PyObject *bound_repr(Bound *b) {
     return PyUnicode_FromFormat("<method '%s' of %R>", b->method->name, b->self);
 }
 
-static PyObject *bind(PyObject *method, PyObject *self, PyObject *type) {
-    (void)type;
+static PyObject *bind(PyObject *method, PyObject *self, PyObject *Py_UNUSED(type)) {
     WithMethod *m = (WithMethod *)method;
     if (!self) return Py_NewRef(method);
     if (!PyObject_TypeCheck(self, m->of))
