@@ -17,10 +17,11 @@ from time import monotonic
 from typing import Any
 
 from goproc._channel import chan
+from goproc._data.blame import about_item, about_job, timed_out, too_slow
 from goproc._data.job import End, Job, Way
 from goproc._data.station import serve
 from goproc._spawn import spawn_beside
-from goproc.errors import ChanClosed, OutOfSharedMemory, PickleError, TaskTimeout, WorkerDied
+from goproc.errors import ChanClosed, OutOfSharedMemory, PickleError, WorkerDied
 from goproc.shm import _core
 from goproc.sync import Atomic
 
@@ -235,7 +236,7 @@ class Lanes:
             queue.appendleft(chunk)
             return False
         if len(chunk.items) == 1:
-            self.unsendable.append((chunk, _about_item(chunk.items[0], error)))
+            self.unsendable.append((chunk, about_item(chunk.items[0], error)))
             return True
         for at in reversed(range(len(chunk.items))):
             queue.appendleft(chunk.part(at, at + 1))
@@ -259,7 +260,7 @@ class Lanes:
             self.usable = usable
             return False
         except PickleError as error:
-            raise _about_job(self.job, error) from error.__cause__
+            raise about_job(self.job, error) from error.__cause__
         return True
 
     def balance(self) -> None:
@@ -308,8 +309,8 @@ class Lanes:
             ran = set()  # the process was killed for a call of another map
         if getattr(error, "timed_out", False) and ran:
             assert self.job.timeout is not None
-            ran = {id(_too_slow([lane for lane in lanes if id(lane) in ran], error, self.job.timeout))}
-            error = _timed_out(self.job.timeout, error)
+            ran = {id(too_slow([lane for lane in lanes if id(lane) in ran], error, self.job.timeout))}
+            error = timed_out(self.job.timeout, error)
         lost: list[Lost] = []
         back: list[Chunk] = []
         for lane in lanes:
@@ -363,51 +364,6 @@ class Lanes:
 
 def _work(lane: Lane) -> int:
     return lane.given
-
-
-def _about_job(job: Job, error: PickleError) -> PickleError:
-    """Return the exception for a map that cannot be sent: it names the path from the function to what is to blame."""
-    from goproc._pickling.diagnose import explain
-    from goproc._pickling.messages import dumps
-
-    for name, part in (("f", job.f), ("init", job.init), ("exit", job.exit)):
-        try:
-            dumps(part)
-        except Exception as cause:
-            return explain(part, cause.__cause__ or cause, getattr(part, "__name__", name))
-    return error
-
-
-def _about_item(item: Any, error: Exception) -> Exception:
-    """Return the exception for an item that cannot be sent: it names the path from the item to what is to blame."""
-    if not isinstance(error, PickleError):
-        return error
-    from goproc._pickling.diagnose import explain
-
-    found = explain(item, error.__cause__ or error, "the item")
-    found.__cause__ = error.__cause__
-    return found
-
-
-def _too_slow(lanes: list[Lane], error: Any, timeout: float) -> Lane:
-    """Return the lane whose call a process was killed for: the call that ran then and kept the oldest one from ending.
-
-    The time of the oldest call was over first. If another call blocked the process then, the oldest one could not be
-    cancelled. Where no such call ran the oldest one is to blame.
-    """
-    oldest = min(lanes, key=lambda lane: lane.way.began.load())
-    over = oldest.way.began.load() + timeout * 1e6
-    running = getattr(error, "running", 0)
-    for lane in lanes:
-        if running and lane.way.goroutine.load() == running and lane.way.began.load() <= over:
-            return lane
-    return oldest
-
-
-def _timed_out(timeout: float, error: BaseException | None) -> TaskTimeout:
-    late = TaskTimeout(f"the call took longer than timeout={timeout:g} s, and its process was killed")
-    late.__cause__ = error
-    return late
 
 
 def placed(workers: int | None, threads: int | None) -> list[int]:

@@ -7,9 +7,8 @@ callback for every module. What comes after the start is in sigint.py.
 
 from __future__ import annotations
 
-import sys
-
 import _signal  # type: ignore[import-not-found]  # builtin, and loaded: `signal` would be a dozen imports, unprotected
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
