@@ -173,38 +173,40 @@ PyObject *select_result(const struct item *items, struct gp_select *s, int64_t c
     return selected(number, message_decode(&c->m, false), true);
 }
 
+enum { NONE_READY = -1, RAISED = -2 };
+
+/* Do a case that can be done at once: its position, or one of the above. */
+static int64_t try_cases(struct gp_select *s, enum gp_result *r) {
+    if (s->n == 0) return NONE_READY;
+    if (s->n == 1 && s->cases[0].o) return (*r = gp_case_try(&s->cases[0])) == GP_BLOCK ? NONE_READY : 0;
+    if (s->n >= GP_JOURNAL_LOCKS && !s->spill && !(s->spill = alloc_for(GP_FOR_TABLES, 4ULL * s->n, 0))) {
+        raise_memory(4ULL * s->n, "a select over so many channels");
+        return RAISED;
+    }
+    return gp_select(s, -1, r);
+}
+
+static int64_t wait_for_case(const struct item *items, struct gp_select *s, PyObject *timeout, enum gp_result *r) {
+    struct gp_case none = {.kind = GP_FOREVER};
+    struct gp_select forever = {.cases = &none, .n = 1};
+    struct wait_spec w = {.timeout = timeout, .reason = s->n ? reason_select : reason_select_none,
+                          .handle = s->n == 1 ? (PyObject *)items[0].target : NULL};
+    return wait_cases(s->n ? s : &forever, &w, r);
+}
+
 static PyObject *perform(struct item *items, struct gp_select *s, Py_ssize_t default_at, PyObject *timeout) {
-    struct gp_case *cases = s->cases;
     uint64_t run = gp.run;
-    uint32_t n = s->n;
     enum gp_result r = GP_BLOCK;
     if (select_fill(items, s) < 0) return NULL;
-    int64_t chosen = -1;
-    if (n == 1 && cases[0].o) {
-        r = gp_case_try(&cases[0]);
-        chosen = r == GP_BLOCK ? -1 : 0;
-    } else if (n > 0) {
-        if (n >= GP_JOURNAL_LOCKS && !s->spill && !(s->spill = alloc_for(GP_FOR_TABLES, 4ULL * n, 0))) {
-            select_drop_values(cases, n, -1);
-            return raise_memory(4ULL * n, "a select over so many channels");
-        }
-        chosen = gp_select(s, -1, &r);
-    }
-    if (chosen < 0 && default_at >= 0) {
-        select_drop_values(cases, n, -1);
+    int64_t chosen = try_cases(s, &r);
+    if (chosen == NONE_READY && default_at >= 0) {
+        select_drop_values(s->cases, s->n, -1);
         return selected(default_at, Py_NewRef(Py_None), false);
     }
-    if (chosen < 0) {
-        struct gp_case none = {.kind = GP_FOREVER};
-        struct gp_select forever = {.cases = &none, .n = 1};
-        struct wait_spec w = {.timeout = timeout, .reason = n ? reason_select : reason_select_none,
-                              .handle = n == 1 ? (PyObject *)items[0].target : NULL};
-        chosen = wait_cases(n ? s : &forever, &w, &r);
-    }
+    if (chosen == NONE_READY) chosen = wait_for_case(items, s, timeout, &r);
     if (!gp.base || run != gp.run) return NULL;
-    select_drop_values(cases, n, r == GP_OK ? chosen : -1);
-    if (chosen < 0) return NULL;
-    return select_result(items, s, chosen, r);
+    select_drop_values(s->cases, s->n, r == GP_OK ? chosen : -1);
+    return chosen < 0 ? NULL : select_result(items, s, chosen, r);
 }
 
 static PyObject *only_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, PyObject **timeout) {
@@ -224,52 +226,69 @@ static PyObject *two_defaults(void) {
     return NULL;
 }
 
+/* What one select() needs: on the stack for a few cases, else from the heap. */
+struct select_frame {
+    struct item *items, few_items[SMALL];
+    struct gp_case few_cases[SMALL];
+    uint32_t few_orders[2 * SMALL];
+    struct gp_select s;
+    PyObject *kept;        /* list of channels that parsing has made, or NULL */
+    Py_ssize_t default_at; /* -1: there is no default case */
+    uint64_t run;
+};
+
+static int frame_init(struct select_frame *f, Py_ssize_t count) {
+    f->items = f->few_items;
+    f->s = (struct gp_select){.cases = f->few_cases, .poll = f->few_orders, .lock = f->few_orders + SMALL};
+    f->kept = NULL;
+    f->default_at = -1;
+    f->run = gp.run;
+    if (GP_LIKELY(count <= SMALL)) return 0;
+    f->items = PyMem_Malloc((size_t)count * sizeof *f->items);
+    f->s.cases = PyMem_Malloc((size_t)count * sizeof *f->s.cases);
+    f->s.poll = PyMem_Malloc(2 * (size_t)count * sizeof *f->s.poll);
+    f->s.lock = f->s.poll + count;
+    if (f->items && f->s.cases && f->s.poll) return 0;
+    PyErr_NoMemory();
+    return -1;
+}
+
+static int frame_keep(struct select_frame *f, PyObject *made) { /* takes the reference */
+    int r = f->kept || (f->kept = PyList_New(0)) ? PyList_Append(f->kept, made) : -1;
+    Py_DECREF(made);
+    return r;
+}
+
+static int frame_parse(struct select_frame *f, PyObject *const *args, Py_ssize_t count) {
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *made = NULL;
+        int r = select_parse(args[i], i, &f->items[f->s.n], &made);
+        if ((made && frame_keep(f, made) < 0) || r < 0) return -1;
+        if (r == 0) f->s.n++;
+        else if (f->default_at >= 0) return two_defaults() ? 0 : -1;
+        else f->default_at = i;
+    }
+    return 0;
+}
+
+static void frame_clear(struct select_frame *f) {
+    if (f->s.spill && gp.base && f->run == gp.run) gp_free(f->s.spill);
+    Py_XDECREF(f->kept);
+    if (GP_LIKELY(f->s.cases == f->few_cases)) return;
+    PyMem_Free(f->items);
+    PyMem_Free(f->s.cases);
+    PyMem_Free(f->s.poll);
+}
+
 static PyObject *core_select(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
-    struct item small_items[SMALL], *items = small_items;
-    struct gp_case small_cases[SMALL];
-    uint32_t orders[2 * SMALL];
-    struct gp_select s = {.cases = small_cases, .poll = orders, .lock = orders + SMALL};
-    PyObject *timeout, *result = NULL, *kept = NULL;
-    Py_ssize_t default_at = -1;
+    struct select_frame f;
+    PyObject *timeout, *result = NULL;
     if (!only_timeout(args, nargs, kwnames, &timeout) || checkpoint() < 0 || refuse_stale(args, nargs) < 0 ||
         handle_ready() < 0)
         return NULL;
-    uint64_t run = gp.run;
     if (nargs > MOST) return too_many();
-    if (GP_UNLIKELY(nargs > SMALL)) {
-        items = PyMem_Malloc((size_t)nargs * sizeof *items);
-        s.cases = PyMem_Malloc((size_t)nargs * sizeof *s.cases);
-        s.poll = PyMem_Malloc(2 * (size_t)nargs * sizeof *s.poll);
-        s.lock = s.poll + nargs;
-        if (!items || !s.cases || !s.poll) {
-            PyErr_NoMemory();
-            goto end;
-        }
-    }
-    for (Py_ssize_t i = 0; i < nargs; i++) {
-        PyObject *keep = NULL;
-        int r = select_parse(args[i], i, &items[s.n], &keep);
-        if (keep) {
-            if ((kept || (kept = PyList_New(0))) && PyList_Append(kept, keep) < 0) r = -1;
-            Py_DECREF(keep);
-            if (!kept) r = -1;
-        }
-        if (r < 0) goto end;
-        if (r == 0) s.n++;
-        else if (default_at >= 0) {
-            two_defaults();
-            goto end;
-        } else default_at = i;
-    }
-    result = perform(items, &s, default_at, timeout);
-end:
-    if (s.spill && gp.base && run == gp.run) gp_free(s.spill);
-    Py_XDECREF(kept);
-    if (nargs > SMALL) {
-        PyMem_Free(items);
-        PyMem_Free(s.cases);
-        PyMem_Free(s.poll);
-    }
+    if (frame_init(&f, nargs) == 0 && frame_parse(&f, args, nargs) == 0) result = perform(f.items, &f.s, f.default_at, timeout);
+    frame_clear(&f);
     return result;
 }
 

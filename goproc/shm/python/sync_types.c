@@ -320,63 +320,80 @@ static PyObject *semaphore_new(PyTypeObject *type, PyObject *args, PyObject *kwa
     return n < ENDLESS ? with_shares((PyObject *)h, "a Semaphore") : (PyObject *)h;
 }
 
-static PyObject *semaphore_acquire(Handle *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
-    PyObject *given[3] = {NULL, NULL, NULL}, *timeout = NULL; /* n, timeout, ctx */
+struct acquire {
+    uint64_t n;
+    PyObject *timeout, *ctx; /* borrowed; NULL: none */
+};
+
+static int acquire_arguments(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, struct acquire *a) {
+    PyObject *given[3] = {NULL, NULL, NULL};
     static const char *names[] = {"n", "timeout", "ctx"};
-    if (nargs > 3) return PyErr_Format(PyExc_TypeError, "acquire() takes n, timeout= and ctx=");
+    if (nargs > 3) {
+        PyErr_Format(PyExc_TypeError, "acquire() takes n, timeout= and ctx=");
+        return -1;
+    }
     for (Py_ssize_t i = 0; i < nargs; i++) given[i] = args[i];
     for (Py_ssize_t i = 0; kwnames && i < PyTuple_GET_SIZE(kwnames); i++) {
         PyObject *name = PyTuple_GET_ITEM(kwnames, i);
         int k = 0;
         while (k < 3 && PyUnicode_CompareWithASCIIString(name, names[k]) != 0) k++;
-        if (k == 3 || given[k]) return PyErr_Format(PyExc_TypeError, "acquire() got an unexpected argument '%U'", name);
+        if (k == 3 || given[k]) {
+            PyErr_Format(PyExc_TypeError, "acquire() got an unexpected argument '%U'", name);
+            return -1;
+        }
         given[k] = args[nargs + i];
     }
-    uint64_t n;
-    if (units(given[0], &n, "acquire()") < 0 || parse_timeout(&given[1], given[1] ? 1 : 0, NULL, 0, "acquire()", &timeout) < 0)
-        return NULL;
-    struct gp_object *o = checkpoint() < 0 ? NULL : handle_object(self);
-    if (!o) return NULL;
-    PyObject *ctx = given[2] == Py_None ? NULL : given[2], *channel = NULL;
-    struct gp_case cases[2] = {{.o = n > gp_get(&o->size) ? NULL : o, .kind = GP_ACQUIRE, .n = n, .number = 1}};
-    uint32_t poll[2], lock[2];
-    struct gp_select s = {.cases = cases, .n = 1, .poll = poll, .lock = lock};
-    if (ctx) {
-        channel = PyObject_CallOneArg(hooks.case_of, ctx);
-        if (channel && channel == Py_None) PyErr_Format(PyExc_TypeError, "acquire(): ctx must be a Context, not %.100s", Py_TYPE(ctx)->tp_name);
-        if (!channel || channel == Py_None) {
-            Py_XDECREF(channel);
-            return NULL;
-        }
-        if (((Handle *)channel)->ref) {
-            struct gp_object *done = handle_object((Handle *)channel);
-            if (!done) goto fail;
-            cases[1] = (struct gp_case){.o = done, .kind = GP_RECV, .number = 0};
-            if (gp_case_try(&cases[1]) != GP_BLOCK) goto cancelled; /* it wins, even if units are free */
-            s.n = 2;
-        }
-    }
-    enum gp_result r = gp_case_try(&cases[0]);
-    int64_t chosen = 0;
-    if (r == GP_BLOCK) {
-        struct wait_spec w = {.handle = (PyObject *)self, .timeout = timeout, .reason = reason_acquire};
-        chosen = wait_cases(&s, &w, &r);
-    }
-    if (chosen < 0) goto fail;
-    if (chosen == 1) goto cancelled;
-    if (s.n == 2 && gp_case_try(&cases[1]) != GP_BLOCK) { /* done meanwhile, and this process too busy to see it */
-        gp_semaphore_release(o, n);
-        goto cancelled;
-    }
-    Py_XDECREF(channel);
-    Py_RETURN_NONE;
-cancelled:;
+    a->ctx = given[2] == Py_None ? NULL : given[2];
+    if (units(given[0], &a->n, "acquire()") < 0) return -1;
+    return parse_timeout(&given[1], given[1] ? 1 : 0, NULL, 0, "acquire()", &a->timeout);
+}
+
+/* Return the channel that a context closes at its end, a new reference; NULL: an exception. */
+static PyObject *end_of(PyObject *ctx) {
+    PyObject *channel = PyObject_CallOneArg(hooks.case_of, ctx);
+    if (channel != Py_None) return channel;
+    Py_DECREF(channel);
+    return PyErr_Format(PyExc_TypeError, "acquire(): ctx must be a Context, not %.100s", Py_TYPE(ctx)->tp_name);
+}
+
+static PyObject *raise_end_of(PyObject *ctx) {
     PyObject *error = PyObject_CallMethod(ctx, "err", NULL);
     if (error) PyErr_SetObject((PyObject *)Py_TYPE(error), error);
     Py_XDECREF(error);
-fail:
-    Py_XDECREF(channel);
     return NULL;
+}
+
+/* Take the units, unless the channel `end` is closed first, or was: that wins, even if units are free.
+ * 0: they are taken, 1: it is closed, -1: an exception */
+static int acquire(Handle *self, struct gp_object *o, const struct acquire *a, struct gp_object *end) {
+    struct gp_case cases[2] = {{.o = a->n > gp_get(&o->size) ? NULL : o, .kind = GP_ACQUIRE, .n = a->n, .number = 1},
+                               {.o = end, .kind = GP_RECV, .number = 0}};
+    uint32_t poll[2], lock[2];
+    struct gp_select s = {.cases = cases, .n = end ? 2 : 1, .poll = poll, .lock = lock};
+    if (end && gp_case_try(&cases[1]) != GP_BLOCK) return 1;
+    enum gp_result r = gp_case_try(&cases[0]);
+    if (r == GP_BLOCK) {
+        struct wait_spec w = {.handle = (PyObject *)self, .timeout = a->timeout, .reason = reason_acquire};
+        int64_t chosen = wait_cases(&s, &w, &r);
+        if (chosen != 0) return (int)chosen;
+    }
+    if (!end || gp_case_try(&cases[1]) == GP_BLOCK) return 0;
+    gp_semaphore_release(o, a->n); /* closed meanwhile, and this process was too busy to see it */
+    return 1;
+}
+
+static PyObject *semaphore_acquire(Handle *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+    struct acquire a;
+    if (acquire_arguments(args, nargs, kwnames, &a) < 0) return NULL;
+    struct gp_object *o = checkpoint() < 0 ? NULL : handle_object(self), *end = NULL;
+    PyObject *channel = o && a.ctx ? end_of(a.ctx) : NULL;
+    if (!o || (a.ctx && !channel)) return NULL;
+    int ended = -1;
+    if (!channel || !((Handle *)channel)->ref || (end = handle_object((Handle *)channel))) ended = acquire(self, o, &a, end);
+    Py_XDECREF(channel);
+    if (ended == 1) return raise_end_of(a.ctx);
+    if (ended < 0) return NULL;
+    Py_RETURN_NONE;
 }
 
 static PyObject *semaphore_try_acquire(Handle *self, PyObject *args, PyObject *kwargs) {
