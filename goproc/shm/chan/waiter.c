@@ -34,13 +34,7 @@ int64_t gp_waiter_alloc(bool thread) {
             gp_commit_upto(at + GP_PART_WAITERS, &slots.waiters_done, 64 * n, 64 * most) < 0 ||
             gp_commit_upto(at + gp.sudogs_at, &slots.sudogs_done, 128 * n, 128 * most) < 0)
             return -ENOMEM;
-        if (slots.fresh == slots.cap_free) {
-            uint32_t cap = slots.cap_free ? 2 * slots.cap_free : 256;
-            uint32_t *v = realloc(slots.free_waiters, cap * sizeof *v);
-            if (!v) return -ENOMEM;
-            slots.free_waiters = v;
-            slots.cap_free = cap;
-        }
+        if (!gp_grow(&slots.free_waiters, slots.fresh, &slots.cap_free, 256, sizeof *slots.free_waiters)) return -ENOMEM;
         i = slots.fresh++;
         gp_set(&gp.my->waiters_used, slots.fresh);
     }
@@ -77,13 +71,7 @@ int64_t gp_sudog_alloc(void) {
         uint64_t at = gp.parts_at + gp.proc * gp.part_bytes + gp.sudogs_at + 128ULL * gp.waiters;
         if (slots.fresh_sudogs == gp.selects) return -ENOSPC;
         if (gp_commit_upto(at, &slots.more_done, 128ULL * (slots.fresh_sudogs + 1), 128ULL * gp.selects) < 0) return -ENOMEM;
-        if (slots.fresh_sudogs == slots.cap_free_sudogs) {
-            uint32_t cap = slots.cap_free_sudogs ? 2 * slots.cap_free_sudogs : 256;
-            uint32_t *v = realloc(slots.free_sudogs, cap * sizeof *v);
-            if (!v) return -ENOMEM;
-            slots.free_sudogs = v;
-            slots.cap_free_sudogs = cap;
-        }
+        if (!gp_grow(&slots.free_sudogs, slots.fresh_sudogs, &slots.cap_free_sudogs, 256, sizeof *slots.free_sudogs)) return -ENOMEM;
         i = slots.fresh_sudogs++;
         gp_set(&gp.my->sudogs_used, slots.fresh_sudogs);
     }

@@ -36,13 +36,7 @@ static struct pool pools[GP_CLASS_COUNT];
 static uint8_t class_of[GP_LARGEST / GP_LINE + 1];
 
 static bool room_for_page(struct pool *p) {
-    if (p->npages < p->pages_cap) return true;
-    uint32_t cap = p->pages_cap ? 2 * p->pages_cap : 16;
-    uint32_t *v = realloc(p->pages, cap * sizeof *v);
-    if (!v) return false;
-    p->pages = v;
-    p->pages_cap = cap;
-    return true;
+    return gp_grow(&p->pages, p->npages, &p->pages_cap, 16, sizeof *p->pages);
 }
 
 static bool add_page(uint32_t page, uint32_t cls) {
@@ -143,13 +137,7 @@ static enum gp_content take_pages(uint32_t pages, uint32_t *page) {
 /* ---- blocks */
 
 static bool push_free(struct pool *p, gp_ref ref) {
-    if (p->n == p->cap) {
-        uint32_t cap = p->cap ? 2 * p->cap : 256;
-        gp_ref *v = realloc(p->free, cap * sizeof *v);
-        if (!v) return false; /* found again by a later sweep */
-        p->free = v;
-        p->cap = cap;
-    }
+    if (!gp_grow(&p->free, p->n, &p->cap, 256, sizeof *p->free)) return false; /* found again by a later sweep */
     p->free[p->n++] = ref;
     return true;
 }

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
 
@@ -64,6 +65,17 @@ struct gp_self {
     bool forked;             /* true in a child the user forked: nothing may be touched */
 };
 extern struct gp_self gp;
+
+/* Make room for one element more in an array of malloc's that has n of *cap. False: no memory, and the array is as it was. */
+static inline bool gp_grow(void *array, uint32_t n, uint32_t *cap, uint32_t first, size_t size) {
+    if (n < *cap) return true;
+    uint32_t more = *cap ? 2 * *cap : first;
+    void *v = realloc(*(void **)array, more * size);
+    if (!v) return false;
+    *(void **)array = v;
+    *cap = more;
+    return true;
+}
 
 /* ---- access */
 #define gp_get(p) atomic_load_explicit((p), memory_order_relaxed)

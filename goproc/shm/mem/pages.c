@@ -32,13 +32,7 @@ static struct {
 } heap;
 
 static bool push(struct runs *r, struct run x) {
-    if (r->n == r->cap) {
-        uint32_t cap = r->cap ? 2 * r->cap : 64;
-        struct run *v = realloc(r->v, cap * sizeof *v);
-        if (!v) return false;
-        r->v = v;
-        r->cap = cap;
-    }
+    if (!gp_grow(&r->v, r->n, &r->cap, 64, sizeof *r->v)) return false;
     r->v[r->n++] = x;
     return true;
 }
