@@ -1,8 +1,7 @@
 /* layout.h - the one definition of the shared segment: structs, sizes, and the invariant of every field.
  *
- * One sealed memfd is mapped by every proc, at any address. Nothing in it is a pointer: a place in the
- * segment is a `ref`, its offset divided by 64 (GP_LINE), so 32 bits reach 256 GiB and ref 0 (the header)
- * serves as "none".
+ * Every proc maps one sealed memfd, at any address. The segment holds no pointers. A place in it is a `ref`, its offset
+ * divided by 64 (GP_LINE). So 32 bits reach 256 GiB, and ref 0 (the header) serves as "none".
  *
  *   header      4 KiB
  *   procs       GP_MAX_PROCS x 4 KiB        one per proc: park word, journal, task queue, counters
@@ -13,10 +12,10 @@
  *
  * The segment is sparse. A range is backed with memory before its first use, so a full machine gives an error, never SIGBUS.
  *
- * Crash rule: a killed proc has executed a prefix of its instruction stream. Every transition becomes visible
- * by ONE atomic store or CAS (marked COMMIT where it happens); what precedes it is private or unreachable,
- * what follows can be redone from the proc's journal record. Stores therefore go through the gp_set/gp_get
- * helpers (atomics), which also keep the compiler from reordering them where the order matters.
+ * Crash rule: a killed proc has executed a prefix of its instruction stream. Every transition becomes visible by ONE
+ * atomic store or CAS (marked COMMIT in the code). The stores before it are private or unreachable; the coroner redoes
+ * the stores after it from the proc's journal record (repair.c). Stores therefore go through the gp_set/gp_get helpers
+ * (atomics), which also keep the compiler from reordering them where the order matters.
  */
 #ifndef GP_LAYOUT_H
 #define GP_LAYOUT_H
@@ -29,22 +28,22 @@
 #define GP_ABI 10u                   /* raised with every change of this file */
 #define GP_LINE 64u
 #define GP_MAX_PROCS 256u
-#define GP_OBSERVER GP_MAX_PROCS     /* in place of a proc's number: a command that looks at the segment from outside */
+#define GP_OBSERVER GP_MAX_PROCS     /* in place of a proc's number: a command that reads the segment from outside */
 #define GP_PROC_BYTES 4096u
-/* The most that the tables of a proc hold. The segment is sparse and they take memory as they fill, so only the address
- * space is a reason for less: see gp_header. */
+/* The most that the tables of a proc hold. The segment is sparse, and the tables take memory only as they fill: only the
+ * address space is a reason for smaller ones, see gp_header. */
 #define GP_WAITERS 2097152u          /* goroutines of one proc that can be blocked at once: 64 * 64 * 512, see GP_INBOX_LINE */
 #define GP_SELECTS 8388608u          /* sudogs of one proc for the cases of its selects */
 #define GP_RING_TASKS 8388608u       /* unstarted goroutines queued on one proc; in the host's queue, for any worker */
-#define GP_LEAST 262144u             /* of each, where address space is short */
+#define GP_LEAST 262144u             /* the least size of each table, where address space is short */
 #define GP_INBOX_LINE 512u           /* waiters whose inbox bits are in one line, and have one bit in a middle word */
 #define GP_PAGE 65536u
 #define GP_JOURNAL_LOCKS 64u
 #define GP_INLINE 56u
 #define GP_REASON 256u
-#define GP_FATAL_OTHER 0xffffu       /* in place of a proc + 1: the coroner, or who ends the program without Python */
-#define GP_STATUS 0x1ff              /* of exit_status: the status itself, or a signal beside GP_BY_SIGNAL */
-#define GP_FATAL_SAID 0x200          /* beside the status: the report is out */
+#define GP_FATAL_OTHER 0xffffu       /* in place of proc + 1: the coroner, or a process that ends the program without Python */
+#define GP_STATUS 0x1ff              /* the bits of exit_status for the status itself, or for a signal beside GP_BY_SIGNAL */
+#define GP_FATAL_SAID 0x200          /* a bit of exit_status: the report is out */
 
 typedef uint32_t gp_ref;
 
@@ -52,18 +51,20 @@ typedef uint32_t gp_ref;
 enum gp_tag_kind {
     GP_TAG_FREE = 0,
     GP_TAG_PROC = 1,   /* value: incarnation << 16 | proc + 1     */
-    GP_TAG_CHAN = 2,   /* value: ref of the channel whose ring holds it */
-    GP_TAG_PART = 3,   /* value: ref of the block it is a buffer of; it lives and dies with that block */
-    GP_TAG_QUEUE = 4,  /* a task no proc has claimed yet */
-    GP_TAG_RESULT = 5, /* value: ref of the goroutine object whose outcome it holds */
-    GP_TAG_DEFINITION = 6, /* lives as long as the segment */
-    GP_TAG_TAKEN = 7,  /* a FREE extent: who has stored this, the arena's owner or a proc that gives it back, has it */
+    GP_TAG_CHAN = 2,   /* value: ref of the channel whose ring holds the block */
+    GP_TAG_PART = 3,   /* value: ref of the block whose buffer this is; the buffer lives and dies with that block */
+    GP_TAG_QUEUE = 4,  /* a task that no proc has claimed */
+    GP_TAG_RESULT = 5, /* value: ref of the goroutine object whose outcome the block holds */
+    GP_TAG_DEFINITION = 6, /* the block lives as long as the segment */
+    GP_TAG_TAKEN = 7,  /* a FREE extent, reserved by the process that stored this tag: the arena's owner, or one that gives
+                        * memory back */
 };
 #define GP_TAG(kind, value) (((uint64_t)(kind) << 56) | (uint64_t)(value))
 #define GP_TAG_KIND(tag) ((unsigned)((tag) >> 56))
 #define GP_TAG_VALUE(tag) ((tag) & ((1ULL << 56) - 1))
 
-/* ---- a message: the slot of a ring, the cargo of a sudog. Copied once, then checked, then used. */
+/* ---- a message: the slot of a ring, or the cargo of a sudog. A receiver copies a message once, checks the copy, and
+ * uses that. */
 enum gp_codec {
     GP_CODEC_NONE = 0,
     GP_CODEC_FALSE,
@@ -72,7 +73,7 @@ enum gp_codec {
     GP_CODEC_FLOAT,  /* double */
     GP_CODEC_STR,    /* UTF-8 */
     GP_CODEC_BYTES,
-    GP_CODEC_PLAIN,  /* nested tuples, lists, dicts of the above and of handles: see codec.c */
+    GP_CODEC_PLAIN,  /* nested tuples, lists and dicts of the above and of handles: see codec.c */
     GP_CODEC_PICKLE, /* always in a block: struct gp_pickle, then the pickle */
     GP_CODEC_DEATH,  /* struct gp_obituary: the outcome of a goroutine that was lost with its process */
     GP_CODECS
@@ -87,11 +88,11 @@ struct gp_message {
 
 /* ---- heap */
 struct gp_block {            /* at the start of every block and extent */
-    _Atomic uint64_t tag;    /* owner; FREE means the arena's owner may reuse it */
+    _Atomic uint64_t tag;    /* the owner; FREE: the arena's owner may reuse the block */
     _Atomic uint64_t len;    /* GP_BLOCK_* flags << 56 | payload bytes; written by the owner */
 };
 #define GP_BLOCK_HEAD 16u
-#define GP_BLOCK_ALIGNED 1u  /* payload starts at byte 64, not 16: for buffers that are mapped by their reader */
+#define GP_BLOCK_ALIGNED 1u  /* payload starts at byte 64, not 16: for buffers that their reader maps */
 #define GP_BLOCK_HANDLES 2u  /* payload starts with u32 count and as many object refs (struct gp_handles) */
 #define GP_BLOCK_TASK 4u     /* payload is a struct gp_task */
 #define GP_BLOCK_REFERENCE 8u /* payload is a struct gp_reference; a PART block */
@@ -101,16 +102,17 @@ struct gp_handles {
     gp_ref object[];
 };
 struct gp_pickle {           /* payload of GP_CODEC_PICKLE, after the handles if there are any */
-    uint32_t buffers;        /* out-of-band buffers: as many refs of PART blocks follow */
+    uint32_t buffers;        /* out-of-band buffers: so many refs of PART blocks follow */
     uint32_t pad;
     uint64_t main;           /* bytes of the pickle, which follows the refs */
     gp_ref buffer[];
 };
 
-struct gp_reference {        /* a buffer of a pickle that is memory of a copy; the message lists that among its handles */
+struct gp_reference {        /* a buffer of a pickle that lies in the memory of a copy; the message lists the copy among its
+                              * handles */
     gp_ref object;           /* the copy */
     uint32_t gen;
-    gp_ref block;            /* of its message, or a PART of it */
+    gp_ref block;            /* the block of the copy's message, or a PART of that */
     uint32_t pad;
     uint64_t offset, len;    /* in the payload of `block` */
 };
@@ -118,23 +120,23 @@ struct gp_reference {        /* a buffer of a pickle that is memory of a copy; t
 enum {
     GP_CLASS_OBJECT = 1,
     GP_CLASS_FIRST = 2,   /* the first of the size classes, see heap.c */
-    GP_CLASS_IDLE = 59,   /* free, with memory */
-    GP_CLASS_HOLE = 60,   /* free, without */
-    GP_CLASS_TAKING = 61, /* somebody gives it back to the system: | what it was << 8 | proc + 1 << 16 */
-    GP_CLASS_EXTENT = 62, /* the first page of one */
-    GP_CLASS_INNER = 63,  /* further pages of an extent; a page that its owner is about to use */
+    GP_CLASS_IDLE = 59,   /* a free page with memory */
+    GP_CLASS_HOLE = 60,   /* a free page without memory */
+    GP_CLASS_TAKING = 61, /* a page that a process gives back to the system: | its former class << 8 | proc + 1 << 16 */
+    GP_CLASS_EXTENT = 62, /* the first page of an extent */
+    GP_CLASS_INNER = 63,  /* a further page of an extent; or a page that its owner is about to use */
 };
 struct gp_page {             /* one per 64 KiB page of an arena; pages.h says who may change it */
     _Atomic uint32_t cls;    /* 0 = never used */
     _Atomic uint32_t pages;  /* of an extent: its length in pages */
-    _Atomic uint32_t gen;    /* where its next objects begin: at the highest that an object here has had */
+    _Atomic uint32_t gen;    /* the gen of the next objects here: the highest gen that an object in this page has had */
     uint32_t pad;
 };
 
 /* ---- objects: channels, wait groups, atomics, goroutine outcomes. 128 bytes in pages of their own class. `gen` survives
- * reuse, also where the page was something else meanwhile (gp_page.gen), so that a stale handle is always recognised. */
+ * reuse, and gp_page.gen keeps it while the page is used otherwise. So a stale handle is always recognised. */
 enum gp_kind {
-    GP_KIND_CHAN = 1, /* also timers (GP_OBJ_TIMER) and contexts (GP_OBJ_CONTEXT): both are what one receives from */
+    GP_KIND_CHAN = 1, /* also timers (GP_OBJ_TIMER) and contexts (GP_OBJ_CONTEXT), from which one can receive */
     GP_KIND_WAITGROUP,
     GP_KIND_ATOMIC,
     GP_KIND_GOROUTINE,
@@ -144,7 +146,7 @@ enum gp_kind {
     GP_KIND_COND,
     GP_KIND_SEMAPHORE,
     GP_KIND_BARRIER,
-    GP_KIND_COPY,     /* ring: its message; value: how many bytes that takes; proc: who made it, plus 1 */
+    GP_KIND_COPY,     /* ring: its message; value: the bytes that the message takes; proc: its maker + 1 */
     GP_KINDS
 };
 enum gp_object_flags {
@@ -152,99 +154,106 @@ enum gp_object_flags {
     GP_OBJ_SHARED = 2,  /* a handle was put into a message: only the collector may free the object */
     GP_OBJ_BOOL = 4,    /* atomic: holds a bool */
     GP_OBJ_CANCEL = 8,  /* goroutine: cancel() was called */
-    GP_OBJ_TIMER = 16,  /* channel: a timer; nobody sends, a receive at or after `value` makes the message itself */
+    GP_OBJ_TIMER = 16,  /* channel: a timer, to which no one sends: a receive at or after `value` makes the message itself */
     GP_OBJ_CONTEXT = 32, /* channel: a node of the tree of contexts; closed when it is done */
-    GP_OBJ_WOKEN = 64,  /* mutex: a waiter was told to try again and has not yet; the coroner clears it for a dead one */
+    GP_OBJ_WOKEN = 64,  /* mutex: a waiter was told to try again and has not tried; the coroner clears the flag for a dead
+                         * waiter */
     GP_OBJ_DONE = 128,  /* once: its function has run; channel of one message (GP_OBJ_ONCE): a waiting receiver has got it */
-    GP_OBJ_INHERITED = 512, /* context: its end came from its parent's, and so does the cause */
-    GP_OBJ_PROMISE = 1024, /* goroutine: there is none, only an outcome that somebody sets */
-    GP_OBJ_ONCE = 2048, /* channel: whoever sends looks first whether its one message was sent */
     GP_OBJ_FUNC = 256,  /* timer: proc `owner` runs a function when it is due, and is nudged when it changes */
+    GP_OBJ_INHERITED = 512, /* context: it ended with its parent, and has its parent's cause */
+    GP_OBJ_PROMISE = 1024, /* goroutine: an outcome without a goroutine, which the program sets */
+    GP_OBJ_ONCE = 2048, /* channel: a sender checks first whether the one message was sent */
 };
-#define GP_OBJ_LAZY (GP_OBJ_TIMER | GP_OBJ_CONTEXT) /* becomes ready by the clock alone: whoever waits for it looks */
+#define GP_OBJ_LAZY (GP_OBJ_TIMER | GP_OBJ_CONTEXT) /* the clock alone makes such an object ready: its waiters watch the time */
 enum gp_goroutine_state { GP_G_QUEUED = 0, GP_G_RUNNING, GP_G_OK, GP_G_FAILED, GP_G_DEAD };
 
 struct gp_object {
-    /* line 0: all that an uncontended operation touches */
+    /* line 0: the fields that an uncontended operation touches */
     _Atomic uint64_t tag;        /* as in gp_block; PROC(creator) while live */
-    _Atomic uint32_t gen;        /* +1 at every release; a handle is valid iff its gen is equal */
+    _Atomic uint32_t gen;        /* +1 at every release; a handle is valid iff it has the same gen */
     _Atomic uint16_t kind;       /* enum gp_kind */
     _Atomic uint16_t flags;      /* enum gp_object_flags */
-    _Atomic uint32_t lock;       /* 0 = free, else WAITERS:1 | incarnation:21 | proc+1:10; only its holder (or the coroner
-                                    for a dead holder) writes the fields below */
-    uint32_t cap;                /* channel: capacity; constant */
-    _Atomic uint64_t head, tail; /* channel: messages taken / put since creation; 0 <= tail - head <= cap; wait group: number
-                                    of the last death that it was told of, and how many goroutines it has lost; semaphore: head is
-                                    units that came back from the dead, and that the living may give back once more */
+    _Atomic uint32_t lock;       /* 0 = free, else WAITERS:1 | incarnation:21 | proc+1:10. Only the holder (or the coroner for
+                                  * a dead holder) writes the fields below */
+    uint32_t cap;                /* channel: capacity; barrier: parties; constant */
+    /* channel: messages taken / put since creation; 0 <= tail - head <= cap. mutex: tail counts the times it was locked:
+     * see spin_for_lock(). wait group: number of the last death that it was told of / goroutines that it has lost.
+     * semaphore: head is the units that came back from the dead, which the living may give back once more */
+    _Atomic uint64_t head, tail;
     _Atomic uint32_t recvq_first, recvq_last; /* sudogs, FIFO; `next` from first is the truth, `last` and `prev` are caches */
-    _Atomic uint32_t sendq_first; /* at least one of the two queues has no WAITING entry (but for a select on both) */
+    _Atomic uint32_t sendq_first; /* at least one of the two queues has no WAITING entry, except for a select on both */
     union {
         _Atomic uint32_t sendq_last;
-        _Atomic uint32_t ctx_pins; /* context: children that exist; it is not freed before them. Under the tree's lock */
+        _Atomic uint32_t ctx_pins; /* context: its children that exist; they are freed before it. Under the tree's lock */
     };
     gp_ref ring;                 /* channel: block with cap messages; goroutine: its outcome; context: the cause; rwmutex and
-                                    semaphore: block with an int64 for each proc, how many readers or units are its: sync.c */
+                                  * semaphore: block with an int64 for each proc, the readers or units of that proc: sync.c */
     union {
         _Atomic uint32_t state;    /* goroutine: enum gp_goroutine_state; copy: GP_G_OK once it has its message */
         _Atomic uint32_t ctx_prev; /* context: sibling, while it is in its parent's list; under the tree's lock */
     };
     /* line 1 */
     _Atomic uint64_t holders[GP_MAX_PROCS / 64]; /* bit p: proc p has at least one handle */
-    _Atomic int64_t value;       /* under the lock, but for atomics: wait group: counter; atomic: the value; goroutine: 1 once
-                                    its outcome was read; mutex: 1 = locked; rwmutex: readers, -1 = a writer; semaphore: units
-                                    free; barrier: how many wait; timer: when it is due, ns, 0 = never; context: enum gp_done */
+    /* under the lock, except in atomics. wait group: counter; atomic: the value; goroutine: 1 once its outcome was read;
+     * mutex: 1 = locked; rwmutex: readers, -1 = a writer; semaphore: free units; barrier: arrived parties; timer: the
+     * time at which it is due, ns, 0 = never; context: enum gp_done; copy: bytes of its message */
+    _Atomic int64_t value;
     union {
         _Atomic uint64_t id;     /* goroutine: its number; main is 1 */
-        _Atomic uint64_t size;   /* semaphore: units in all; constant */
+        _Atomic uint64_t size;   /* semaphore: all its units, free or taken; constant */
         _Atomic uint64_t period; /* timer: ns between ticks, 0 = once */
         _Atomic uint64_t due;    /* context: the earliest deadline of it and its ancestors, ns, 0 = none; constant */
     };
-    _Atomic uint32_t holders_version; /* +1 whenever a holder bit is set: the collector's double collect */
+    _Atomic uint32_t holders_version; /* +1 whenever a holder bit is set: for the collector's double collect */
     union {
         gp_ref task;                 /* goroutine: its task block, while it is queued or running; promise: the block for its
-                                        outcome, until that is set */
-        _Atomic uint32_t ctx_parent; /* context: for its whole life; 0 = none */
+                                      * outcome, until that is set */
+        _Atomic uint32_t ctx_parent; /* context: its parent, for its whole life; 0 = none */
     };
     union {
-        _Atomic uint32_t proc;      /* goroutine: proc + 1 that runs it */
-        _Atomic uint32_t owner;     /* locks: lock word of the process that holds it, 0 = none; func timer: proc + 1 */
+        _Atomic uint32_t proc;      /* goroutine: proc + 1 on which it runs; copy: proc + 1 of its maker */
+        _Atomic uint32_t owner;     /* locks: lock word of the holder's process, 0 = none; func timer: proc + 1 of its function */
         _Atomic uint32_t ctx_child; /* context: first of its children that are not done; under the tree's lock */
     };
     union {
-        gp_ref site;               /* goroutine: where it was created, as in gp_task */
-        _Atomic uint32_t ctx_next; /* context: sibling */
+        gp_ref site;               /* goroutine: the place where it was created, as in gp_task */
+        _Atomic uint32_t ctx_next; /* context: sibling; under the tree's lock */
     };
 };
-enum gp_done { GP_LIVE = 0, GP_CANCELED = 1, GP_DEADLINE = 2 }; /* further codes are Python's */
+enum gp_done { GP_LIVE = 0, GP_CANCELED = 1, GP_DEADLINE = 2 }; /* Python adds further codes */
 
 /* ---- waiting */
-enum gp_wait_tag { GP_W_IDLE = 0, GP_W_WAITING, GP_W_FIRED, GP_W_CLOSED, GP_W_CANCELLED, GP_W_DEAD,
-                   GP_W_RETRY /* nothing was done: look again, something has changed */ };
+enum gp_wait_tag { GP_W_IDLE = 0, GP_W_WAITING, GP_W_FIRED, GP_W_CLOSED, GP_W_CANCELLED,
+                   GP_W_DEAD /* the runtime has stopped, or the waiter's process has died */,
+                   GP_W_RETRY /* the operation has not happened; a change was made, so the waiter looks again */ };
 #define GP_W(epoch, cas, tag) (((uint64_t)(epoch) << 24) | ((uint64_t)(cas) << 8) | (uint64_t)(tag))
 #define GP_W_TAG(state) ((unsigned)((state) & 0xff))
 #define GP_W_CASE(state) ((unsigned)(((state) >> 8) & 0xffff))
 #define GP_W_EPOCH(state) ((uint64_t)((state) >> 24))
 
 struct gp_waiter {               /* 64 bytes: one blocked goroutine (or thread) */
-    _Atomic uint64_t state;      /* epoch:40 | case:16 | tag:8; leaves WAITING exactly once per epoch, by one CAS, by the holder
-                                    of the fired case's lock or (to CANCELLED) by its own proc. Low word is a thread's futex. */
+    _Atomic uint64_t state;      /* epoch:40 | case:16 | tag:8. It leaves WAITING exactly once per epoch, by one CAS: of the
+                                  * holder of the fired case's lock, or (to CANCELLED) of its own proc. The low word is the
+                                  * futex of a plain thread */
     _Atomic uint32_t thread;     /* enum gp_thread: a goroutine is told through the inbox, a plain thread sleeps on `state` */
     _Atomic uint32_t rethink;    /* 1: wake only to compute the deadline again (a timer was reset); the waiter stays queued */
-    _Atomic uint64_t goroutine;  /* its number, for reports */
+    _Atomic uint64_t goroutine;  /* the number of the blocked goroutine, for reports */
     _Atomic uint32_t watch;      /* GP_WATCHED: the waiter of this proc that collects this one; constant while armed */
-    _Atomic uint32_t next;       /* GP_WATCHED, fired: the one that fired before it, + 1; 0 = none. Its teller writes */
-    _Atomic uint32_t fired;      /* of a collecting waiter: the one that fired last, + 1; 0 = none. Tellers push, it takes all */
-    uint32_t place;              /* GP_WATCHED: index in the list of the collector (own proc) */
-    _Atomic uint32_t teller;     /* lock word of a process. GP_WATCHED: that pushes it, or has; 0 = none yet */
+    _Atomic uint32_t next;       /* GP_WATCHED, fired: the waiter that fired before it, + 1; 0 = none. The teller writes it */
+    _Atomic uint32_t fired;      /* of a collecting waiter: the watched waiter that fired last, + 1; 0 = none. Tellers push,
+                                  * the collector takes all */
+    uint32_t place;              /* GP_WATCHED: its index in the collector's list (own proc) */
+    _Atomic uint32_t teller;     /* lock word of a process. GP_WATCHED: the process that pushes it, or has pushed it; 0 = none
+                                  * so far */
     uint32_t rest[5];
 };
 enum gp_thread {
     GP_GOROUTINE = 0,
     GP_THREAD,         /* not in gp_proc.threads: it runs, or its wait ends by itself */
-    GP_THREAD_BLOCKED, /* counted in gp_proc.threads; whoever moves it on from this uncounts it */
-    GP_THREAD_TELLING, /* the process `teller` moves it on, and may not have uncounted it yet */
+    GP_THREAD_BLOCKED, /* counted in gp_proc.threads; the process that ends this state uncounts the thread */
+    GP_THREAD_TELLING, /* the process `teller` ends the wait, and may not have uncounted the thread so far */
     GP_THREAD_TOLD,
-    GP_WATCHED,        /* nobody sleeps in it: it goes to the waiter `watch`, see watch.c */
+    GP_WATCHED,        /* no goroutine sleeps in it: its end is passed to the waiter `watch`, see watch.c */
 };
 struct gp_sudog {                /* 128 bytes: one case of one blocked operation */
     _Atomic gp_ref object;       /* 0 = unused; the coroner reads it without the lock of that object */
@@ -252,87 +261,89 @@ struct gp_sudog {                /* 128 bytes: one case of one blocked operation
     uint32_t waiter;             /* index into the waiters of `proc` */
     uint16_t proc;
     uint16_t cas;                /* case number in a select, else 0 */
-    uint64_t epoch;              /* of the waiter, when this was linked; another value = stale */
+    uint64_t epoch;              /* the waiter's epoch when this was linked; another value = stale */
     _Atomic uint32_t next, prev; /* sudog references: proc << 24 | index + 1; written under the object's lock */
     uint32_t send;               /* 1 on sendq, 0 on recvq */
     _Atomic uint32_t linked;     /* 1 while reachable from its queue (own proc, or the lock holder); stored after `object` */
-    uint64_t n;                  /* semaphore: units wanted; barrier: its place, set when it is released */
-    uint64_t since;              /* mutex: when the wait began, ns: decides on hand-off */
+    uint64_t n;                  /* semaphore: units wanted; barrier: the place of arrival, set when the barrier is released */
+    uint64_t since;              /* mutex: the time at which the wait began, ns, for the decision on a hand-off */
     uint64_t rest;
-    struct gp_message msg;       /* sender: what it offers; receiver: written by the sender before its COMMIT */
+    struct gp_message msg;       /* sender: the message it offers; receiver: the sender writes it before its COMMIT */
 };
 #define GP_SUDOG_BITS 24u
 
-/* ---- tasks: goroutines that have not started. A heap block (GP_BLOCK_TASK); its tag is the truth about who has it,
- * the rings only hold hints. It stays allocated, owned by its proc, until the goroutine ends; then it goes, or holds the
- * outcome for the handles. */
+/* ---- tasks: goroutines that have not started. A task is a heap block (GP_BLOCK_TASK). Its tag is the truth about its
+ * owner; the rings only hold hints. The block stays allocated, owned by its proc, until the goroutine ends. Then it is
+ * freed, or holds the outcome for the handles. */
 #define GP_TASK_NAME 60u
-#define GP_TASK_LABELS 8192u         /* bytes of labels that reports show */
+#define GP_TASK_LABELS 8192u         /* bytes of the labels that reports show */
 enum gp_tracker {
-    GP_TRACK_COUNT,  /* a wait group, which counts it */
-    GP_TRACK_PLACE,  /* a semaphore, of which it has a unit */
-    GP_TRACK_GROUP,  /* a context, which is cancelled if it fails */
+    GP_TRACK_COUNT,  /* a wait group, which counts the goroutine */
+    GP_TRACK_PLACE,  /* a semaphore, of which the goroutine has a unit */
+    GP_TRACK_GROUP,  /* a context, which is cancelled if the goroutine fails */
     GP_TRACKERS
 };
 struct gp_task {
-    struct gp_message call;      /* what to call, and once it has begun, the first bytes of that; where the goroutine has ended, its outcome: that then needs no memory */
+    struct gp_message call;      /* the call; once the goroutine has begun, the first bytes of the call; after its end, the
+                                  * outcome, which then needs no memory */
     uint64_t id;                 /* goroutine number */
     uint64_t parent;             /* number of the goroutine that created it */
-    gp_ref object;               /* its outcome */
+    gp_ref object;               /* the goroutine's outcome */
     uint32_t gen;
-    gp_ref site;                 /* where it was created: a DEFINITION block with text */
-    uint16_t creator;            /* proc */
+    gp_ref site;                 /* the place where it was created: a DEFINITION block with text */
+    uint16_t creator;            /* the proc that created it */
     uint16_t pinned;             /* enum gp_pinned */
-    _Atomic uint32_t started;    /* enum gp_started: what becomes of it when its proc dies */
-    _Atomic uint32_t tracker[GP_TRACKERS]; /* who is to be told of its end, also where its process dies; 0: told, or nobody */
+    _Atomic uint32_t started;    /* enum gp_started: decides the goroutine's fate when its proc dies */
+    _Atomic uint32_t tracker[GP_TRACKERS]; /* the objects to tell of its end, also if its process dies; 0: told, or none */
     char name[GP_TASK_NAME];     /* UTF-8, cut, NUL-terminated */
-    _Atomic uint16_t retries;    /* how often it may be started again after it was lost with its process; while it is not 0,
-                                    `call` stays as it is */
-    _Atomic uint16_t lost;       /* how often it was */
-    int32_t lost_with;           /* pid of the last of these processes */
-};                               /* behind it, as far as the block goes: its labels as a report has them */
+    _Atomic uint16_t retries;    /* how often it may start again after it was lost with its process; while this is not 0,
+                                  * `call` stays as it is */
+    _Atomic uint16_t lost;       /* how often it was lost so far */
+    int32_t lost_with;           /* pid of the last process that it was lost with */
+};                               /* behind it, up to the end of the block: the labels as a report shows them */
 
 enum gp_pinned { GP_ANYWHERE = 0, GP_PINNED /* go.on: never stolen */, GP_LOCAL, /* go.local: shares memory with its creator */
                  GP_PINNED_ALWAYS /* as GP_PINNED; it begins in a reserved process, too (tasks.c) */ };
 enum gp_started { GP_UNSTARTED = 0, GP_STARTED, GP_UNMADE /* its creator has not filled it in yet */ };
 
-/* ---- deaths: written by the coroner, for whoever reads the outcome of a lost goroutine, and for the line on stderr */
+/* ---- deaths: the coroner writes them, for readers of a lost goroutine's outcome, and for the line on stderr */
 #define GP_DEATHS 32u                /* the last ones are kept */
 #define GP_DEATH_BYTES 8192u
 #define GP_CALL 128u                 /* bytes of a call in a short form */
-#define GP_DEATH_GOROUTINES 120u     /* that are listed; more are only counted */
+#define GP_DEATH_GOROUTINES 120u     /* goroutines that are listed; further ones are only counted */
 struct gp_obituary {                 /* inline in a message */
-    uint64_t death;                  /* its number: 1, 2, ... */
-    uint64_t memory;                 /* bytes that the process had resident at most, 0: not known */
+    uint64_t death;                  /* the number of the death: 1, 2, ... */
+    uint64_t memory;                 /* the most bytes that the process had resident, 0: not known */
     int32_t pid, status;             /* as of wait(); -1: not known */
-    gp_ref task;                     /* of the goroutine: its name, labels and creator */
+    gp_ref task;                     /* the goroutine's task, with its name, labels and creator */
     uint16_t proc;
-    uint8_t timed_out;               /* 1: it was killed at the time that it had asked for, see gp_proc.kill_at; 2: for this goroutine */
+    uint8_t timed_out;               /* 1: killed at the time that it had asked for, see gp_proc.kill_at; 2: the same, because
+                                      * of this goroutine */
     uint8_t unstarted;               /* 1: pinned to the process, and not begun there */
 };
-struct gp_lost {                     /* a goroutine */
+struct gp_lost {                     /* a goroutine that was lost */
     uint64_t id;
     uint32_t started;                /* 0: it was pinned and had not begun */
     uint32_t waited;                 /* 1: it was blocked in an operation; 0: it ran, or was ready to */
     char name[48];                   /* UTF-8, cut, NUL-terminated */
 };
 struct gp_death {
-    _Atomic uint64_t number;         /* 0: nothing, or it is being written */
+    _Atomic uint64_t number;         /* 0: no death, or one that is being written */
     uint64_t when;                   /* ns, CLOCK_MONOTONIC */
     uint64_t memory;
     int32_t pid, status;
     uint32_t proc, incarnation;
     uint32_t timed_out;
-    uint32_t lost;                   /* goroutines; the first of them are in the list */
+    uint32_t lost;                   /* the number of lost goroutines; the first of them are in the list */
     uint32_t moved;                  /* goroutines that had not begun, and run elsewhere */
     uint32_t again;                  /* goroutines that had begun, and start again elsewhere */
-    uint32_t retired;                /* 1: it has ended in order, to be replaced: no death, and no record is written */
+    uint32_t retired;                /* 1: it has ended in order, to be replaced: not a death, and no record is written */
     gp_ref overdue;                  /* the outcome of the goroutine that it was killed for, 0: none */
-    uint32_t candidates;             /* goroutines that may have run at that moment */
+    uint32_t candidates;             /* the number of goroutines that may have run at that moment */
     uint64_t candidate;              /* the number of the first of these */
-    uint64_t running;                /* the number of the one that ran, 0: none, or not known */
-    uint64_t late;                   /* the number of the one that it was killed for, 0: none */
-    char call[GP_CALL];              /* of the one that ran: its name and arguments, NUL-terminated */
+    uint64_t running;                /* the number of the goroutine that ran, 0: none, or not known */
+    uint64_t late;                   /* the number of the goroutine that it was killed for, 0: none */
+    char call[GP_CALL];              /* the name and arguments of the goroutine that ran, NUL-terminated */
     struct gp_lost goroutine[];
 };
 
@@ -349,24 +360,24 @@ enum gp_op {
     GP_OP_PROMOTE, /* a=channel b=sudog c=block d=epoch, e=tail */
     GP_OP_TAKE,    /* a=channel b=sudog c=block d=epoch */
     GP_OP_FIRE,    /* a=object b=sudog d=epoch: closing, wait group at zero, goroutine ended */
-    GP_OP_TRACK,   /* a=wait group or semaphore b=enum gp_tracker c=task d=value then e=what the task's tracker is then */
+    GP_OP_TRACK,   /* a=wait group or semaphore b=enum gp_tracker c=task d=value after it e=the task's tracker after it */
     GP_OP_OUTCOME, /* a=goroutine c=its task, or the block of a promise d=state once it has ended */
-    GP_OP_GRANT,   /* a=lock or semaphore b=sudog d=epoch e=value once granted: redo is value = e, owner = b's process */
+    GP_OP_GRANT,   /* a=lock or semaphore b=sudog d=epoch e=value once granted. To redo it: value = e, owner = b's process */
 };
 struct gp_journal {              /* op != NONE => the lock of `a` is held by this proc */
     _Atomic uint32_t op, nlocks; /* locks[0..nlocks) are held, or being tried, or being released */
     _Atomic uint64_t a, b, c, d, e;
-    _Atomic uint32_t spill;      /* 0, or a block of refs: further lines whose locks are held, being tried or released */
+    _Atomic uint32_t spill;      /* 0, or a block of refs: further lines with locks that are held, being tried or released */
     uint32_t pad[3];
-    _Atomic uint32_t locks[GP_JOURNAL_LOCKS]; /* refs of the lines whose lock word (byte 16) is meant */
+    _Atomic uint32_t locks[GP_JOURNAL_LOCKS]; /* refs of the lines with the lock words (at byte 16) */
 };
 struct gp_queue {                /* one line; the lock word is at byte 16 as in gp_object */
     uint64_t pad0, pad1;
     _Atomic uint32_t lock;
-    _Atomic uint32_t head, tail;               /* stealable ring: numbers of tasks: see slots */
+    _Atomic uint32_t head, tail;               /* stealable ring of task numbers: see slots */
     _Atomic uint32_t pinned_head, pinned_tail; /* go.on ring */
     _Atomic uint32_t started;                  /* goroutines of this proc that have started and not ended; own proc writes */
-    _Atomic uint32_t slots[2];                 /* of the two rings, that is to say their modulus: 0, or a power of two */
+    _Atomic uint32_t slots[2];                 /* the sizes of the two rings, the moduli of the numbers: 0, or a power of two */
     _Atomic uint32_t looked;                   /* 1: this proc has begun to take tasks */
     uint32_t pad2[3];
 };
@@ -375,105 +386,113 @@ struct gp_proc {
     _Atomic uint32_t state, incarnation;
     _Atomic int32_t pid;
     uint32_t pad0;
-    _Atomic uint64_t claim;      /* number of a zygote << 32 | pid of the worker that it has forked, 0 = none yet. The worker
-                                    stores the pid by CAS before it does anything else here (COMMIT); the coroner the rest */
+    _Atomic uint64_t claim;      /* number of a zygote << 32 | pid of the worker that it has forked, 0 = no worker. The worker
+                                  * stores the pid by CAS before its first step here (COMMIT); the coroner stores the rest */
     uint32_t pad00[10];
     /* line 1: park (any proc writes) */
     _Atomic uint32_t park;       /* enum gp_park; PARKED -> NOTIFIED by the one waker that then wakes the futex */
-    _Atomic uint32_t rescan;     /* set by others: look around; and at every own waiter's state, if header.scans has changed */
-    _Atomic uint64_t inbox;      /* top bitmap level: which of the 64 middle words may be non-zero. A hint: waiter.state is the truth */
+    _Atomic uint32_t rescan;     /* others set it: look around, and at every own waiter's state if header.scans has changed */
+    _Atomic uint64_t inbox;      /* top bitmap level: the bits of those of the 64 middle words that may be non-zero. A hint:
+                                  * waiter.state is the truth */
     uint32_t pad1[12];
     /* line 2: for the deadlock detector (own proc writes) */
     _Atomic uint64_t act;        /* even = active, odd = quiescent; +1 at every change */
-    _Atomic uint32_t ext;        /* 1: a timer will make it run */
+    _Atomic uint32_t ext;        /* 1: a timer will make this proc run */
     _Atomic uint32_t missed;     /* sleeps that ended by their time cap and found work: must stay 0 */
-    _Atomic uint64_t committed;  /* bytes of its arena and partition backed by memory */
+    _Atomic uint64_t committed;  /* bytes of its arena and partition that memory backs */
     _Atomic uint64_t threads;    /* changes << 32 | plain threads blocked for ever in an operation; any proc writes */
-    _Atomic uint32_t foreign;    /* Python threads beside the scheduler's, when it or one of them last blocked */
-    _Atomic uint32_t searched;   /* the latest header.full for which it has looked for garbage */
-    /* threads.c: all threads beside the scheduler's sleep for as long as `act` and `threads` have these values */
+    _Atomic uint32_t foreign;    /* Python threads beside the scheduler's, counted when one of them or the scheduler last
+                                  * blocked */
+    _Atomic uint32_t searched;   /* the latest header.full for which this proc has looked for garbage */
+    /* threads.c: all threads beside the scheduler's sleep while `act` and `threads` have these values */
     _Atomic uint64_t asleep_act, asleep_threads;
     uint32_t pad3[2];
     /* line 3: for reclaim.c (own proc writes, but for the last) */
-    _Atomic uint64_t heap_moves; /* +1 whenever it takes pages, or looks for FREE blocks in them */
-    _Atomic uint64_t heap_freed; /* blocks that it has released */
+    _Atomic uint64_t heap_moves; /* +1 whenever this proc takes pages, or looks for FREE blocks in them */
+    _Atomic uint64_t heap_freed; /* blocks that this proc has released */
     _Atomic uint32_t fenced;     /* 1: the kernel can put a fence into this process */
     uint32_t pad4;
-    _Atomic uint64_t heap_moves_seen; /* by the last look whether its arena is in use */
+    _Atomic uint64_t heap_moves_seen; /* heap_moves at the last check whether the arena is in use */
     /* the rest of the line is for the coroner (own proc writes) */
-    _Atomic uint32_t waiters_used, sudogs_used; /* records of its partition that have ever been in use */
-    _Atomic uint64_t kill_at;    /* ns; a timer of the kernel's kills it then; 0: none */
-    _Atomic uint64_t running;    /* number of the goroutine that runs; 0: not known, or none */
-    _Atomic uint32_t kill_for;   /* the outcome of the goroutine that kill_at is about */
-    _Atomic uint16_t doomed;     /* 1: it was told to die, by _core.kill(); any proc writes */
-    _Atomic uint16_t retire;     /* enum gp_retire; others exchange the first two, it goes on to the third by CAS */
+    _Atomic uint32_t waiters_used, sudogs_used; /* records of its partition that were ever in use */
+    _Atomic uint64_t kill_at;    /* ns; at this time a timer of the kernel kills the process; 0: no time */
+    _Atomic uint64_t running;    /* the number of the goroutine that runs; 0: not known, or none */
+    _Atomic uint32_t kill_for;   /* the outcome of the goroutine that kill_at is for */
+    _Atomic uint16_t doomed;     /* 1: _core.kill() has told it to die; any proc writes */
+    _Atomic uint16_t retire;     /* enum gp_retire; others exchange the first two values, this proc sets the third by CAS */
     struct gp_journal journal;   /* 5 lines, own proc writes */
-    struct gp_queue queue;       /* line-aligned by what precedes it */
+    struct gp_queue queue;       /* the fields before it keep it line-aligned */
     /* reports, see dump.c */
-    _Atomic uint64_t dump;       /* request << 32 | block with the answer; who made that request exchanges 0 for it and frees the block */
-    _Atomic uint32_t dumps;      /* 1: a signal makes this process answer (worker: SIGQUIT, host: SIGURG); else it must not be sent */
+    _Atomic uint64_t dump;       /* request << 32 | block with the answer; the proc that made the request exchanges 0 for it
+                                  * and frees the block */
+    _Atomic uint32_t dumps;      /* 1: a signal makes this process answer (worker: SIGQUIT, host: SIGURG); 0: no signal may be
+                                  * sent */
 };
 
 struct gp_header {
     /* constants, written before any other proc attaches */
     uint64_t magic;
     uint32_t abi, nprocs;
-    uint64_t bytes;              /* of the segment */
+    uint64_t bytes;              /* size of the segment */
     uint64_t procs_at, parts_at, part_bytes, heap_at, arena_bytes; /* offsets and strides */
     uint64_t memory;             /* limit on committed bytes, all procs together */
-    uint32_t ncpu;               /* CPUs the program may use: decides whether spinning is allowed */
+    uint32_t ncpu;               /* CPUs that the program may use: with one, no proc spins */
     uint32_t on_death;
     uint8_t nonce[16];
-    uint32_t waiters;            /* of each proc: a multiple of GP_INBOX_LINE */
-    uint32_t selects;            /* sudogs beyond those that belong to the waiter of the same index */
-    uint32_t ring_tasks;         /* the most slots of each of its two queues: a power of two */
+    uint32_t waiters;            /* of each proc; a multiple of GP_INBOX_LINE */
+    uint32_t selects;            /* sudogs of each proc, beyond the one sudog of each waiter */
+    uint32_t ring_tasks;         /* the most slots of each of the two queues of a proc: a power of two */
     uint32_t quiet_deaths;       /* 1: no line on stderr for a worker that died */
     uint8_t pad0[16];
     /* line 2 on: mutable */
-    _Atomic uint32_t crash_epoch;/* odd = repair running */
+    _Atomic uint32_t crash_epoch;/* odd = a repair is under way */
     _Atomic uint32_t stop;       /* 1: every proc leaves */
-    _Atomic uint32_t fatal;      /* who reports and ends the program: proc + 1, or GP_FATAL_OTHER; set once by CAS, so that
-                                    there is one coherent report. May pass from a proc on to one that ends it in its place */
-    _Atomic int32_t exit_status; /* what the program ends with once `fatal` is set; GP_FATAL_SAID: the report is out */
+    _Atomic uint32_t fatal;      /* proc + 1 of the process that reports and ends the program, or GP_FATAL_OTHER; set once by
+                                  * CAS, so that there is one coherent report. A proc may pass it on to another that ends the
+                                  * program in its place */
+    _Atomic int32_t exit_status; /* the status of the program's end once `fatal` is set; GP_FATAL_SAID: the report is out */
     _Atomic uint32_t failed;     /* errno of a fork that failed, with the proc in failed_proc */
     _Atomic uint32_t failed_proc;
-    _Atomic uint32_t full;       /* +1 whenever a process has no memory left: the others look for garbage */
+    _Atomic uint32_t full;       /* +1 whenever a process runs out of memory: the others look for garbage */
     _Atomic uint32_t zygotes;    /* number of the zygote that forks workers now: 1, 2, ... */
-    _Atomic uint32_t zygote_lost;/* 1: it has died, and the host is to start another */
+    _Atomic uint32_t zygote_lost;/* 1: the zygote has died, and the host is to start another */
     uint32_t pad1;
-    _Atomic uint64_t repair_ns;  /* what the coroner took for the repair of the last death; the program went on meanwhile */
+    _Atomic uint64_t repair_ns;  /* the time that the coroner took for the last repair; the program went on meanwhile */
     uint32_t pad1b[4];
     _Atomic uint64_t idle[GP_MAX_PROCS / 64]; /* bit p: proc p is parked, or about to be. A worker wants work then; the host
-                                                 (bit 0, beside workers) takes none */
-    _Atomic uint64_t searching[GP_MAX_PROCS / 64]; /* workers that look for work without being parked, or are woken to do so:
-                                                      at most one is woken per submission */
-    _Atomic uint32_t live;       /* procs that are attached: those without an idle bit run */
-    _Atomic uint32_t scans;      /* +1 by the coroner: every proc is to look at its own waiters, some may not have been told */
-    _Atomic uint64_t deaths;     /* so far; the number of the last one */
+                                               * (bit 0, beside workers) takes none */
+    _Atomic uint64_t searching[GP_MAX_PROCS / 64]; /* bit p: worker p looks for work without being parked, or is woken to do
+                                                    * so: at most one is woken per submission */
+    _Atomic uint32_t live;       /* attached procs: those without an idle bit run */
+    _Atomic uint32_t scans;      /* +1 by the coroner: every proc is to look at its own waiters, as some may not have been told */
+    _Atomic uint64_t deaths;     /* the number of deaths so far, which is the number of the last one */
     uint32_t pad2[12];
-    _Atomic uint64_t next_id;    /* goroutine numbers, handed out in batches */
-    _Atomic uint64_t collect;    /* weight of all handles of shared objects dropped so far */
+    _Atomic uint64_t next_id;    /* the next goroutine number; procs take batches */
+    _Atomic uint64_t collect;    /* weight of all dropped handles of shared objects */
     _Atomic uint64_t collected;  /* that weight at the start of the last collection */
-    _Atomic uint32_t collect_after; /* how much more makes the next one worth it; 0: not set yet */
+    _Atomic uint32_t collect_after; /* the further weight that makes the next collection worth its time; 0: not set */
     _Atomic uint32_t collecting; /* lock word of the one process that collects, else 0 */
-    _Atomic uint32_t asleep;     /* 1: all goroutines are; the host is to report it */
+    _Atomic uint32_t asleep;     /* 1: all goroutines are asleep, and the host is to report it */
     _Atomic uint32_t reclaiming; /* lock word of the one process that gives free memory back to the system, else 0 */
     _Atomic uint64_t collect_seen; /* `collect`, at the last look of an idle process */
-    _Atomic uint64_t heap_trimmed; /* when an idle process last looked for free memory, ns */
-    _Atomic uint64_t heap_settled; /* moves, releases and drops of all procs by then, if it has given all of it back */
+    _Atomic uint64_t heap_trimmed; /* the time at which an idle process last looked for free memory, ns */
+    _Atomic uint64_t heap_settled; /* moves, releases and drops of all procs at that time, if the process gave all free memory
+                                    * back */
     struct {                     /* a line of its own: the lock word at byte 16 guards the links of all contexts */
         uint64_t pad0, pad1;
         _Atomic uint32_t lock;
         uint32_t pad2[11];
     } tree;
     /* reports, see dump.c */
-    _Atomic uint32_t main_gone;  /* 1: main called goexit(), the program goes on without it */
-    _Atomic uint32_t ending;     /* 1: main has reported its panic and runs exit handlers: who waits for the end may lose patience */
+    _Atomic uint32_t main_gone;  /* 1: main has called goexit(), and the program goes on without it */
+    _Atomic uint32_t ending;     /* 1: main has reported its panic and runs exit handlers: a process that waits for the end may
+                                  * stop waiting */
     _Atomic uint32_t dumping;    /* lock word of the process that collects a dump, else 0 */
     _Atomic uint32_t dump_last;  /* number of the last request for a dump */
     _Atomic uint32_t dump_wanted;/* the request that waits for answers, else 0 */
     _Atomic uint32_t survives;   /* 1: the host goes on when the runtime ends by a panic or a death */
-    char reason[GP_REASON];      /* of that end, in words; written by the process that has set `fatal`, NUL-terminated */
+    char reason[GP_REASON];      /* the reason of that end, in words, NUL-terminated; the process that has set `fatal` writes
+                                  * it */
 };
 
 #define GP_DEATHS_AT (4096ULL + (uint64_t)GP_MAX_PROCS * GP_PROC_BYTES)
@@ -483,10 +502,10 @@ struct gp_header {
 #define GP_PART_INBOX 4096u                            /* GP_WAITERS bits, a line of 8 words for each bit of a middle word */
 #define GP_PART_WAITERS (GP_PART_INBOX + GP_WAITERS / 8)
 static inline uint64_t gp_part_sudogs(uint32_t waiters) { return GP_PART_WAITERS + 64ULL * waiters; }
-static inline uint64_t gp_part_tasks(uint32_t waiters, uint32_t selects) { /* ring_tasks refs, stealable */
+static inline uint64_t gp_part_tasks(uint32_t waiters, uint32_t selects) { /* ring_tasks refs of stealable tasks */
     return gp_part_sudogs(waiters) + 128ULL * ((uint64_t)waiters + selects);
 }
-static inline uint64_t gp_part_pinned(uint32_t waiters, uint32_t selects, uint32_t ring_tasks) { /* as many, go.on */
+static inline uint64_t gp_part_pinned(uint32_t waiters, uint32_t selects, uint32_t ring_tasks) { /* the same for go.on */
     return gp_part_tasks(waiters, selects) + 4ULL * ring_tasks;
 }
 static inline uint64_t gp_part_end(uint32_t waiters, uint32_t selects, uint32_t ring_tasks) {
