@@ -1,4 +1,4 @@
-/* invariant.h - invariants that a build with GOPROC_DEBUG=1 checks as it runs. Any other build has nothing of them. */
+/* invariant.h - invariants that a build with GOPROC_DEBUG=1 checks as it runs. Any other build leaves the checks out. */
 #ifndef GP_INVARIANT_H
 #define GP_INVARIANT_H
 

@@ -1,4 +1,5 @@
-/* chan.h - the floor of channels: who waits, for what, and how they are told. It knows of no process but how to tell one. */
+/* chan.h - the floor of channels: waiters, their cases, and the ways to tell them. It knows no process but as the address
+ * of gp_tell(). */
 #ifndef GP_CHAN_H
 #define GP_CHAN_H
 
@@ -19,27 +20,32 @@ static inline bool gp_sudog_check(uint32_t sd) {
 
 int64_t gp_waiter_alloc(bool thread);      /* index, or -ENOMEM, or -ENOSPC: all gp.waiters are in use */
 void gp_waiter_release(uint32_t i);
-int64_t gp_sudog_alloc(void);              /* a reference, or as above; for selects: a waiter has one of its own */
+/* a reference, or an error as above; for selects: each waiter has one sudog of its own */
+int64_t gp_sudog_alloc(void);
 void gp_sudog_release(uint32_t sd);
-void gp_thread_blocks(struct gp_waiter *w); /* a plain thread is about to sleep, for ever if nobody tells it */
-void gp_thread_runs(struct gp_waiter *w);  /* it goes on, told or not */
+void gp_thread_blocks(struct gp_waiter *w); /* a plain thread is about to sleep until it is told, maybe for ever */
+void gp_thread_runs(struct gp_waiter *w);  /* the thread goes on, told or not */
 void gp_waiter_arm(uint32_t i);            /* a new epoch, WAITING; before any sudog is linked */
-bool gp_waiter_cancel(uint32_t i);         /* WAITING -> CANCELLED; false: somebody fired it first */
-void gp_tell(uint32_t proc, uint32_t i);   /* after a state CAS: inbox bit, or note the thread; rung by gp_ring() */
-void gp_threads_recount(void);              /* a process has died: my blocked threads */
-void gp_watched(uint32_t i, uint32_t collector); /* nobody sleeps in my waiter: it goes to that one */
-void gp_watched_again(uint32_t i);         /* a process has died: was my waiter fired, and not pushed? */
-bool gp_word_died(uint32_t word);          /* is this the lock word of a dead process? */
-void gp_tell_now(uint32_t proc, uint32_t i); /* the same at once: for the coroner's thread */
-void gp_untell(uint32_t i);                /* own waiter, which was fired and did not wait to be told: no late bit for its next use */
-void gp_ring(void);                        /* wake what gp_tell noted; call it with no lock held */
-int64_t gp_heir(void);                     /* the only waiter of this process that it has told itself since the last call, or -1 */
+bool gp_waiter_cancel(uint32_t i);         /* WAITING -> CANCELLED; false: the waiter was fired first */
+/* after a CAS of the state: set the inbox bit, or note the thread; gp_ring() wakes it */
+void gp_tell(uint32_t proc, uint32_t i);
+void gp_threads_recount(void);              /* a process has died: count my blocked threads again */
+void gp_watched(uint32_t i, uint32_t collector); /* my waiter i is watched: its end is passed to `collector` */
+void gp_watched_again(uint32_t i);         /* a process has died: push my waiter i if it was fired and not pushed */
+bool gp_word_died(uint32_t word);          /* true for the lock word of a dead process */
+void gp_tell_now(uint32_t proc, uint32_t i); /* gp_tell() and gp_ring() in one: for the coroner's thread */
+/* own waiter, fired while it did not wait for its bit: take back the bit, which would reach its next use */
+void gp_untell(uint32_t i);
+void gp_ring(void);                        /* wake the processes that gp_tell() noted; call it without locks */
+/* the only waiter of this process that it has told itself since the last call, or -1 */
+int64_t gp_heir(void);
 void gp_ring_proc(uint32_t proc);
-void gp_nudge(uint32_t proc);              /* its scheduler looks around: rescan */
+void gp_nudge(uint32_t proc);              /* set `rescan` of a proc: its scheduler looks around */
 int gp_drain(uint32_t *out, int max);      /* own inbox: waiter indices that were told */
 bool gp_inbox_pending(void);
-bool gp_thread_wait(struct gp_waiter *w, uint64_t until_ns); /* until state leaves WAITING; false: time is up. No GIL needed */
-void gp_release_threads(void);             /* the runtime stops: no thread of this process may go on sleeping */
+/* wait until state leaves WAITING; false: time is up. Needs no GIL */
+bool gp_thread_wait(struct gp_waiter *w, uint64_t until_ns);
+void gp_release_threads(void);             /* wake all threads of this process: the runtime stops */
 int gp_waiters_attach(void);               /* 0 or -errno */
 void gp_tell_attach(void);
 
@@ -47,20 +53,21 @@ void gp_tell_attach(void);
 void gp_enqueue(struct gp_object *o, uint32_t sd, bool send);
 void gp_enqueue_first(struct gp_object *o, uint32_t sd); /* on recvq, before all others */
 void gp_unlink(struct gp_object *o, uint32_t sd);
-uint32_t gp_queued(const struct gp_object *o, bool send); /* how many wait; a select that another case ended does not */
+/* the number of waiters; a select that another case ended does not count */
+uint32_t gp_queued(const struct gp_object *o, bool send);
 bool gp_fire(struct gp_object *o, uint32_t sd, unsigned tag); /* the one CAS of a waiter; unlinks in either case */
 bool gp_fire_one(struct gp_object *o, uint32_t sd, unsigned tag); /* a whole step: journal, fire, unlink, tell; false: another was first */
 /* `tag` to every waiter of the object. `pausing`: lets go of the lock now and then, where newcomers cannot queue any
  * more; enters and leaves with the lock held */
 void gp_fire_all(struct gp_object *o, unsigned tag, bool pausing);
 void gp_add_share(struct gp_object *o, const struct gp_sudog *s);
-bool gp_grant(struct gp_object *o, uint32_t sd, int64_t value); /* fire, and value is what the object has then */
+bool gp_grant(struct gp_object *o, uint32_t sd, int64_t value); /* fire, and set the object's value to `value` */
 
 /* ---- select.c: one operation on one object is a case; to block is to wait for the first of some cases */
 enum gp_result { GP_BLOCK, GP_OK, GP_CLOSED, GP_OWNER_DIED };
 enum gp_op_kind {
     GP_SEND, GP_RECV,
-    GP_DONE,      /* wait group at zero, goroutine ended */
+    GP_DONE,      /* wait group at zero, or goroutine ended */
     GP_LOCK,      /* mutex; rwmutex: for writing */
     GP_RLOCK,     /* rwmutex: for reading */
     GP_ACQUIRE,   /* n units of a semaphore */
@@ -70,65 +77,74 @@ enum gp_op_kind {
 };
 struct gp_case {
     struct gp_object *o;     /* NULL: never ready */
-    uint32_t number;         /* what the caller calls it */
-    uint32_t sudog;          /* while it waits */
+    uint32_t number;         /* the caller's number for the case */
+    uint32_t sudog;          /* the sudog of the case while it waits */
     uint8_t kind;            /* enum gp_op_kind */
-    bool woken;              /* mutex: it was told to try again, and has not yet */
+    bool woken;              /* mutex: it was told to try again, and has not tried */
     uint64_t n, since;
-    struct gp_message m;     /* send: what is offered; receive: what came, owned by the caller */
+    struct gp_message m;     /* send: the message offered; receive: the message that came, owned by the caller */
 };
 struct gp_select {
     struct gp_case *cases;
     uint32_t n;
-    uint32_t *poll, *lock;   /* room for n each: the orders in which they are examined, and locked */
+    uint32_t *poll, *lock;   /* room for n each: the orders of examining and of locking */
     gp_ref spill;            /* block with room for n refs, if n >= GP_JOURNAL_LOCKS */
     bool sorted;             /* `lock` is in order */
 };
 enum gp_result gp_case_try(struct gp_case *c);                  /* non-blocking */
-enum gp_result gp_case_try_or_wait(struct gp_case *c, uint32_t waiter); /* GP_BLOCK: it is queued */
-/* some case in a random order: its position, *r GP_OK or GP_CLOSED. -1: none is ready; with a waiter, all are queued then */
+enum gp_result gp_case_try_or_wait(struct gp_case *c, uint32_t waiter); /* GP_BLOCK: the case is queued */
+/* try the cases in a random order: the position of the one that happened, with *r GP_OK or GP_CLOSED; -1: none is ready,
+ * and with a waiter all are queued now */
 int64_t gp_select(struct gp_select *s, int64_t waiter, enum gp_result *r);
-int64_t gp_select_due(struct gp_select *s, uint32_t waiter); /* queued: a timer whose time has come, taken, or -1 */
-/* after a park. The caller's waiter has left WAITING, or gp_waiter_cancel() was won. */
-void gp_case_settled(struct gp_case *c, uint32_t waiter, bool told);  /* it was fired: take the message. !told: rule O2 */
-bool gp_case_cancel(struct gp_case *c, uint32_t waiter); /* the waiter of the operation gives up; false: it was told */
-void gp_case_abandon(struct gp_case *c);                        /* out of its queue, if it is still in it */
-void gp_case_undo(struct gp_case *c);                           /* it happened, but nobody wants it: give back, or drop */
-uint64_t gp_case_due(const struct gp_case *c);                  /* ns: when the clock alone may make it ready; 0: never */
+/* of queued cases: the position of a timer whose time has come, taken; or -1 */
+int64_t gp_select_due(struct gp_select *s, uint32_t waiter);
+/* after a park: the caller's waiter has left WAITING, or the caller won gp_waiter_cancel() */
+/* told: the case was fired, so take the message. !told: rule O2 */
+void gp_case_settled(struct gp_case *c, uint32_t waiter, bool told);
+bool gp_case_cancel(struct gp_case *c, uint32_t waiter); /* the operation of the waiter gives up; false: it was told */
+void gp_case_abandon(struct gp_case *c);                        /* take the case out of its queue, if it is still in it */
+/* the operation happened but was not wanted: give back its object or drop its message */
+void gp_case_undo(struct gp_case *c);
+/* ns: the time at which the clock alone may make it ready; 0: never */
+uint64_t gp_case_due(const struct gp_case *c);
 uint32_t gp_random(uint32_t below);
 
 /* ---- channel.c */
 enum gp_result gp_chan_send(struct gp_object *c, const struct gp_message *m);  /* non-blocking */
-enum gp_result gp_chan_recv(struct gp_object *c, struct gp_message *m);        /* non-blocking; m is owned by the caller */
-enum gp_result gp_chan_put(struct gp_object *c, const struct gp_message *m);   /* the same under the lock, not rung */
+enum gp_result gp_chan_recv(struct gp_object *c, struct gp_message *m);        /* non-blocking; the caller owns m */
+enum gp_result gp_chan_put(struct gp_object *c, const struct gp_message *m);   /* the same under the lock, without gp_ring() */
 enum gp_result gp_chan_take(struct gp_object *c, struct gp_message *m);
 bool gp_chan_close(struct gp_object *c);                                      /* false: was closed */
-bool gp_spin_until(const struct gp_case *cases, uint32_t n);                  /* worth trying again? */
+bool gp_spin_until(const struct gp_case *cases, uint32_t n);                  /* true: it is worth trying again */
 void gp_chan_drop(struct gp_object *c);                                       /* free ring and messages of a dead channel */
-void gp_outcome_drop(struct gp_object *o);                                    /* free what a goroutine, promise or context has left */
+/* free the outcome of a goroutine, promise or context */
+void gp_outcome_drop(struct gp_object *o);
 void gp_message_drop(const struct gp_message *m);
 
 /* ---- timer.c: channels that the clock sends on */
 enum gp_result gp_timer_take(struct gp_object *c, struct gp_message *m);      /* under the lock */
-bool gp_timer_set(struct gp_object *c, int64_t when, uint64_t period);        /* 0 stops; was it active? */
+bool gp_timer_set(struct gp_object *c, int64_t when, uint64_t period);        /* 0 stops; true: it was active */
 
 /* ---- context.c */
 void gp_context_link(struct gp_object *c, struct gp_object *parent, uint64_t due);
-bool gp_context_cancel(struct gp_object *c, int64_t code, gp_ref cause);      /* the tree below too; false: was done */
-bool gp_context_expire(struct gp_object *c);                                  /* fire a deadline that has passed; is it done? */
+/* the tree below, too; false: it was done already */
+bool gp_context_cancel(struct gp_object *c, int64_t code, gp_ref cause);
+/* fire a deadline that has passed; true: it is done */
+bool gp_context_expire(struct gp_object *c);
 bool gp_context_unlink(struct gp_object *c);                                  /* before it is freed; false: it has children */
-struct gp_object *gp_context_origin(struct gp_object *c);                     /* where its end began */
+struct gp_object *gp_context_origin(struct gp_object *c);                     /* the context in which the end of c began */
 
 /* ---- sync.c: under the lock */
 enum gp_result gp_sync_step(struct gp_object *o, struct gp_case *c);
-void gp_sync_settle(struct gp_object *o);                                     /* a waiter left: who is behind it may go */
-static inline _Atomic int64_t *gp_shares(const struct gp_object *o) { /* of a semaphore or rwmutex; NULL: they are not counted */
+void gp_sync_settle(struct gp_object *o);                                     /* a waiter has left: grant to the ones behind it */
+/* of a semaphore or rwmutex; NULL: the shares of procs are not counted */
+static inline _Atomic int64_t *gp_shares(const struct gp_object *o) {
     return o->ring ? (_Atomic int64_t *)((char *)gp_at(o->ring) + GP_BLOCK_HEAD) : NULL; /* the block is not GP_BLOCK_ALIGNED */
 }
 int64_t gp_shares_sum(const struct gp_object *o);
-/* whole operations; false: not locked, or more than was taken */
+/* whole operations; false: not locked, or more units than were taken */
 bool gp_mutex_unlock(struct gp_object *o);
-void gp_mutex_pass(struct gp_object *o);                                      /* I was told to try again, and will not */
+void gp_mutex_pass(struct gp_object *o);                                      /* the caller was told to try again, and will not */
 bool gp_rwmutex_unlock(struct gp_object *o, bool reader);
 bool gp_semaphore_release(struct gp_object *o, uint64_t n);
 void gp_cond_signal(struct gp_object *o, bool all);
@@ -136,16 +152,20 @@ void gp_cond_signal(struct gp_object *o, bool all);
 /* wait groups and goroutine outcomes */
 bool gp_is_done(const struct gp_object *o);                                   /* of a wait group or goroutine */
 int gp_waitgroup_add(struct gp_object *o, int64_t n, int64_t *now);           /* 0, -ERANGE negative, -EOVERFLOW */
-bool gp_held(struct gp_object *o);                                              /* is there a handle anywhere, or may there be? */
-bool gp_unheld(struct gp_object *o);                                            /* no process has a handle; a message may */
-bool gp_outcome_unread(const struct gp_object *o);                              /* failed, and nobody has heard of it */
-bool gp_garbage_dropped(void);       /* true once after a dropped message held the last reference to a copy, or to a failed goroutine that nobody has read */
+/* true if a handle exists anywhere, or may exist */
+bool gp_held(struct gp_object *o);
+/* no process has a handle; a message may have one */
+bool gp_unheld(struct gp_object *o);
+bool gp_outcome_unread(const struct gp_object *o);                              /* failed, and the failure is unread */
+/* true once after a dropped message held the last reference to a copy, or to a failed goroutine with an unread outcome */
+bool gp_garbage_dropped(void);
 bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref block); /* false: no handle is left */
-void gp_copy_begin(struct gp_object *o, gp_ref block);                              /* the block is to hold its message */
-void gp_copy_fill(struct gp_object *o, const struct gp_message *m, uint64_t bytes); /* that it takes of memory */
-bool gp_promise_claim(struct gp_object *o); /* true: it was queued, and nobody else will keep it but who breaks it */
+void gp_copy_begin(struct gp_object *o, gp_ref block);                              /* the block is to hold the copy's message */
+void gp_copy_fill(struct gp_object *o, const struct gp_message *m, uint64_t bytes); /* `bytes`: the memory of the copy */
+bool gp_promise_claim(struct gp_object *o); /* true: it was queued, and the caller alone may keep it (but it can be broken) */
 bool gp_promise_keep(struct gp_object *o, enum gp_goroutine_state state, gp_ref block); /* false: it has an outcome already */
-bool gp_outcome_over(const struct gp_object *o); /* no goroutine refers to it: it has ended, or there never was one */
-bool gp_outcome_release(struct gp_object *o); /* my last handle went; true: the object is ended and mine to free */
+bool gp_outcome_over(const struct gp_object *o); /* no goroutine refers to it: the goroutine has ended, or there was none */
+/* the caller's last handle went; true: the object is ended, and the caller frees it */
+bool gp_outcome_release(struct gp_object *o);
 
 #endif

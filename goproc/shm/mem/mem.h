@@ -1,7 +1,7 @@
 /* mem.h - the lowest floor: this process's view of the segment, blocks and objects in it, locks, the journal. It knows no
  * goroutine.
  *
- * No floor but the highest knows Python, except that callers hold the GIL from lock to unlock: one journal per process.
+ * No floor but the highest knows Python. Callers hold the GIL from lock to unlock, though: a process has one journal.
  */
 #ifndef GP_MEM_H
 #define GP_MEM_H
@@ -16,28 +16,28 @@
 #include "layout.h"
 
 enum gp_shortage {
-    GP_SHORT_LIMIT,          /* of the runtime */
+    GP_SHORT_LIMIT,          /* the limit of the runtime */
     GP_SHORT_SYSTEM,         /* the system has no memory */
     GP_SHORT_ARENA,          /* the address space of this process's arena */
     GP_SHORT_DESCRIPTOR,     /* the kernel needs the segment's descriptor, and the program has closed it */
 };
 
 /* ---- this process's view; private memory */
-struct gp_mapping {          /* outlives the runtime while a buffer still maps one of its blocks */
+struct gp_mapping {          /* the mapping of the segment; it outlives the runtime while a buffer maps one of its blocks */
     char *base;
     uint64_t bytes;
     uint64_t users;
-    char *image;             /* private copies of what Python shows of it, for forked children: held.c */
-    bool inherited;          /* true in a child the user forked: the segment is not there, and is not to be unmapped */
+    char *image;             /* private copies of the memory that Python objects show, for forked children: held.c */
+    bool inherited;          /* true in a child the user forked: the segment is not mapped there, and must not be unmapped */
 };
 struct gp_held {             /* memory that a Python object shows */
     struct gp_held *next, **at; /* `at` is NULL in a forked child, whose memory is its own */
-    struct gp_mapping *mapping; /* of the segment; NULL: the memory is a private mapping of it */
+    struct gp_mapping *mapping; /* the mapping of the segment; NULL: the memory is a private mapping of a part of it */
     char *data;
     uint64_t len;
-    bool constant;           /* nobody writes there */
-    bool copied;             /* before an earlier fork */
-    bool lost;               /* in a forked child, for want of memory */
+    bool constant;           /* no process writes there */
+    bool copied;             /* copied before an earlier fork */
+    bool lost;               /* lost in a forked child, for want of memory */
 };
 struct gp_self {
     char *base;              /* the mapping, or NULL when no runtime is attached */
@@ -54,15 +54,15 @@ struct gp_self {
     uint64_t arena_bytes;
     uint64_t heap_at;        /* offsets below this are not heap */
     uint64_t part_bytes, parts_at;
-    uint32_t waiters, selects, ring_tasks;     /* what the tables of a partition hold */
+    uint32_t waiters, selects, ring_tasks;     /* sizes of the tables of a partition */
     uint64_t sudogs_at, tasks_at, pinned_at;   /* offsets in a partition */
     struct gp_mapping *mapping;
-    uint64_t attached;       /* when, ns */
+    uint64_t attached;       /* the time of the attach, ns */
     int memfd;               /* the program may have closed it: gp_memfd_valid() */
     uint64_t memfd_dev, memfd_ino;
-    enum gp_shortage shortage; /* why the last range was not to be had */
+    enum gp_shortage shortage; /* the reason why the last range could not be backed */
     _Atomic bool lost;       /* the runtime has ended by itself, and this process, the host, survives it */
-    bool forked;             /* true in a child the user forked: nothing may be touched */
+    bool forked;             /* true in a child the user forked: it must touch nothing */
 };
 extern struct gp_self gp;
 
@@ -82,7 +82,7 @@ static inline bool gp_grow(void *array, uint32_t n, uint32_t *cap, uint32_t firs
 #define gp_set(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
 #define gp_acquire(p) atomic_load_explicit((p), memory_order_acquire)
 #define gp_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
-/* program order of my own stores as the coroner sees them after my death: a compiler barrier is enough (prefix rule) */
+/* program order of my own stores, as the coroner sees them after my death: a compiler barrier is enough (prefix rule) */
 #define gp_order() atomic_signal_fence(memory_order_seq_cst)
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -106,29 +106,35 @@ static inline uint64_t gp_my_tag(void) { return GP_TAG(GP_TAG_PROC, ((uint64_t)(
 
 /* ---- segment.c */
 int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu);      /* memfd, or -errno */
-extern uint32_t gp_zygote;                 /* the number of the zygote that has forked this worker; 0: none has */
-int gp_attach(int memfd, uint32_t proc);                             /* 0 or -errno; others do not see this proc yet */
-void gp_go_live(void);                                               /* they do: all that attaches has */
-int gp_observe(int memfd);                                           /* to read another program's: owns and holds nothing */
+extern uint32_t gp_zygote;                 /* the number of the zygote that has forked this worker; 0: no zygote has */
+/* 0 or -errno; the other procs do not see this proc before gp_go_live() */
+int gp_attach(int memfd, uint32_t proc);
+/* let the others see this proc: all that attaches has attached */
+void gp_go_live(void);
+/* map another program's segment for reading: own and hold nothing */
+int gp_observe(int memfd);
 void gp_detach(void);
 void gp_mapping_release(struct gp_mapping *m);                       /* a view or the runtime no longer needs it */
-uint64_t gp_least_bytes(uint32_t nprocs);                            /* of address space, and of a file, for so many procs */
+/* the address space, and the size of a file, for so many procs */
+uint64_t gp_least_bytes(uint32_t nprocs);
 uint64_t gp_now(void);                                               /* CLOCK_MONOTONIC, ns */
 
 /* ---- backing.c */
 enum gp_purpose {
-    GP_FOR_VALUES, /* what the program sends and keeps: within the limit */
+    GP_FOR_VALUES, /* values that the program sends and keeps: within the limit */
     GP_FOR_TASKS,  /* a new goroutine, which may be the one that empties the channels: also from half of the reserve */
-    GP_FOR_TABLES, /* what coordination needs, a waiter, say: also from the reserve beyond the limit */
-    GP_FOR_ENDS,   /* what tells of an end, a failure, say: as tables */
+    GP_FOR_TABLES, /* records of coordination, such as a waiter: also from the reserve beyond the limit */
+    GP_FOR_ENDS,   /* records of an end, such as a failure: as tables */
 };
-extern _Thread_local enum gp_purpose gp_purpose; /* of the pages that this thread takes for blocks and objects */
-bool gp_memfd_valid(void);                                           /* is the descriptor still the segment's? */
-int gp_back(uint64_t offset, uint64_t bytes);                        /* with memory, whatever the limit: 0, -ENOMEM, -errno */
-bool gp_unback(uint64_t offset, uint64_t bytes);                     /* give it to the system; false: it cannot be */
+extern _Thread_local enum gp_purpose gp_purpose; /* the purpose of the pages that this thread takes for blocks and objects */
+bool gp_memfd_valid(void);                                           /* true if the descriptor is still the segment's */
+/* back with memory, whatever the limit: 0, -ENOMEM, -errno */
+int gp_back(uint64_t offset, uint64_t bytes);
+/* give a range back to the system; false: that is not possible */
+bool gp_unback(uint64_t offset, uint64_t bytes);
 int gp_commit_for(enum gp_purpose purpose, uint64_t offset, uint64_t bytes); /* back and count: 0, -ENOMEM, -errno */
-int gp_commit(uint64_t offset, uint64_t bytes);                      /* for tables */
-uint64_t gp_committed(void);                                         /* of all procs */
+int gp_commit(uint64_t offset, uint64_t bytes);                      /* back and count, for tables */
+uint64_t gp_committed(void);                                         /* the bytes of all procs */
 int gp_commit_upto(uint64_t start, uint64_t *done, uint64_t want, uint64_t limit); /* grow a prefix in steps */
 
 /* ---- held.c */
@@ -141,13 +147,14 @@ gp_ref gp_alloc(uint64_t payload, unsigned flags);                   /* 0: out o
 gp_ref gp_object_alloc(enum gp_kind kind);                           /* 0: out of memory */
 void gp_free(gp_ref ref);                                            /* release a block this process owns, and its parts */
 void gp_object_free(struct gp_object *o);
-bool gp_block_check(gp_ref ref, uint64_t *capacity);                 /* is this a live block? its payload capacity */
-bool gp_object_check(gp_ref ref);                                    /* could this be an object? */
+bool gp_block_check(gp_ref ref, uint64_t *capacity);                 /* true for a live block; *capacity: that of its payload */
+bool gp_object_check(gp_ref ref);                                    /* true if there may be an object at ref */
 void gp_heap_attach(void);
 void gp_heap_detach(void);
-void gp_heap_each(void (*visit)(struct gp_block *b, bool object, uint64_t bytes, void *arg), void *arg); /* live ones */
+/* call the function for live blocks and objects */
+void gp_heap_each(void (*visit)(struct gp_block *b, bool object, uint64_t bytes, void *arg), void *arg);
 struct gp_heap_stats { uint64_t blocks, objects, definitions, bytes; };
-void gp_heap_census(struct gp_heap_stats *out);                      /* live ones in all arenas: for tests */
+void gp_heap_census(struct gp_heap_stats *out);                      /* count the live ones in all arenas: for tests */
 
 static inline char *gp_payload(gp_ref ref) {
     struct gp_block *b = gp_at(ref);
@@ -162,21 +169,24 @@ static inline uint64_t gp_tag(gp_ref ref) { return gp_acquire(&((struct gp_block
 
 /* ---- reclaim.c */
 void gp_reclaim_attach(void);
-void gp_heap_reclaim(void);                                          /* all that is free, in all arenas, to the system */
-uint64_t gp_heap_patience(uint64_t now);                             /* ns until an idle process should look */
-bool gp_heap_look(void);                                             /* it does now: true if there may be memory to give back */
+void gp_heap_reclaim(void);                                          /* give all free memory of all arenas back to the system */
+uint64_t gp_heap_patience(uint64_t now);                             /* ns after which an idle process should look */
+/* the idle process looks now: true if there may be memory to give back */
+bool gp_heap_look(void);
 void gp_heap_look_again(void);                                       /* the next look is due at once */
-bool gp_drops_settled(void);                                         /* then: is a collection due, as nothing more is dropped? */
-void gp_heap_trim(bool (*enough)(void));                             /* then: as gp_heap_reclaim(), in arenas that are not in use */
+/* call it then: true if a collection is due, as no more handles are dropped */
+bool gp_drops_settled(void);
+/* call it then: as gp_heap_reclaim(), in arenas that are not in use */
+void gp_heap_trim(bool (*enough)(void));
 
 /* ---- lock.c */
 #define GP_LOCK_WAITERS 0x80000000u
 void gp_lock_slow(_Atomic uint32_t *word);
 void gp_unlock_wake(_Atomic uint32_t *word);
-long gp_futex_wait(_Atomic uint32_t *word, uint32_t expect, uint64_t until_ns); /* absolute; 0 = no limit */
+long gp_futex_wait(_Atomic uint32_t *word, uint32_t expect, uint64_t until_ns); /* until_ns is absolute; 0 = no limit */
 void gp_futex_wake(_Atomic uint32_t *word, int count);
 
-/* True while somebody holds the lock: this process, or the coroner for a dead one. */
+/* True while the lock is held: by this process, or by the coroner for a dead one. */
 static inline bool gp_locked(const void *line) {
     return (gp_get((const _Atomic uint32_t *)((const char *)line + 16)) & ~GP_LOCK_WAITERS) != 0;
 }
@@ -196,7 +206,7 @@ static inline void gp_lock(void *line) {
                                                              memory_order_relaxed)))
         gp_lock_slow(word);
 }
-/* The same for a line that journal.spill lists: of a select over more channels than the journal has room for. */
+/* The same for a line that journal.spill lists: in a select over more channels than the journal has room for. */
 static inline void gp_lock_spilled(void *line) {
     uint32_t free_word = 0;
     _Atomic uint32_t *word = (_Atomic uint32_t *)((char *)line + 16);
@@ -245,9 +255,10 @@ static inline void gp_done(void) {
 
 /* ---- spin.c */
 void gp_spin_attach(void);
-void gp_wait_ns(uint32_t ns);              /* busy, roughly */
-uint32_t gp_procs_running(void);           /* attached and not idle: they compute, or are blocked in a call of the system */
-bool gp_may_spin(void);                    /* is there a core for it? */
+void gp_wait_ns(uint32_t ns);              /* spin for about so long */
+/* the number of attached procs that are not idle: they compute, or are blocked in a system call */
+uint32_t gp_procs_running(void);
+bool gp_may_spin(void);                    /* true if there is a core to spin on */
 
 /* ---- descriptors.c */
 struct gp_fd {               /* a number, and the file that it led to */
@@ -256,10 +267,12 @@ struct gp_fd {               /* a number, and the file that it led to */
 };
 int gp_fd_note(struct gp_fd *f, int fd);    /* 0 or -errno */
 bool gp_fd_is(const struct gp_fd *f);       /* true if the number still leads to that file */
-void gp_fd_close(struct gp_fd *f);          /* unless the number is another file's by now */
-bool gp_fd_own_table(int kept);             /* the calling thread gets a table of its own with this one; false: it shares one */
+void gp_fd_close(struct gp_fd *f);          /* unless the number leads to another file by now */
+/* give the calling thread a table of descriptors of its own that has this one; false: it goes on to share one */
+bool gp_fd_own_table(int kept);
 int gp_pidfd(pid_t pid);                    /* -1: errno says why */
-bool gp_worker_ended(void);                 /* has a worker ended, as the kernel has it, whom the coroner has not repaired yet? */
-void gp_say(const char *text, size_t n);    /* to stderr; gives up if nobody reads for some seconds */
+/* true if the kernel reports the end of a worker that the coroner has not repaired so far */
+bool gp_worker_ended(void);
+void gp_say(const char *text, size_t n);    /* write to stderr; give up if no reader takes the text for some seconds */
 
 #endif

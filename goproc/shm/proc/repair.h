@@ -1,6 +1,6 @@
-/* repair.h - what the files of the coroner's repair share. Everything here runs in the coroner's thread.
+/* repair.h - the parts of the coroner's repair. All of it runs in the coroner's thread.
  *
- * A worker that died has left a prefix of its work (layout.h, crash rule). The repair makes that whole, in this order:
+ * A worker that died has left a prefix of its work (layout.h, crash rule). The repair completes that work, in this order:
  *
  *     1. repair_locks.c    the locks it held: the operation in its journal is finished, or was never begun; then the lock goes
  *     2. repair_queues.c   its goroutines leave the queues in which they waited
@@ -8,12 +8,12 @@
  *     4. repair_heap.c     its blocks are freed, its handles are forgotten
  *     5. repair.c          its place is made fit for a replacement
  *
- * The first step waits for nobody. It is done for every worker that has died before any later step goes on, and as soon as
- * a further one dies: a lock that a later step waits for may be held by a live process that waits for a lock of the dead.
+ * The first step waits for no process. It is done for every dead worker before any later step goes on, and as soon as a
+ * further worker dies: a later step may wait for a lock of a live process that itself waits for a lock of the dead.
  *
- * The coroner has a lock word of its own and no journal: it lives and dies with the host, and so does the segment. It shares
- * the host's process with the scheduler there, so it must not use what is private to that: its journal, its lists of
- * processes to ring (gp_tell, gp_ring), its free lists (gp_alloc, gp_free).
+ * The coroner has a lock word of its own and no journal: it lives and dies with the host, and so does the segment. It
+ * shares the host's process with the scheduler there. So it must not use the scheduler's private things: the journal, the
+ * lists of processes to ring (gp_tell, gp_ring), the free lists (gp_alloc, gp_free).
  */
 #ifndef GP_REPAIR_H
 #define GP_REPAIR_H
@@ -25,24 +25,25 @@
 struct gp_dead {
     uint32_t proc;
     uint32_t word;     /* its lock word */
-    uint64_t tag;      /* of what it owned */
-    uint64_t death;    /* number of the record; 0: there is no memory for one */
+    uint64_t tag;      /* the tag of its blocks */
+    uint64_t death;    /* the number of its record; 0: there is no memory for one */
     bool replaced;
-    bool panics;       /* nobody holds a handle of a goroutine that was lost */
+    bool panics;       /* a lost goroutine has no handle, so that its loss is a panic */
     struct gp_task panic; /* that goroutine, and its labels */
     char labels[256];
 };
 
 /* ---- repair.c */
 struct gp_dead gp_repair_dead(uint32_t proc);  /* for the steps */
-void gp_repair_note(uint32_t proc);            /* it has died: step 1 */
+void gp_repair_note(uint32_t proc);            /* the proc has died: step 1 */
 /* the other steps; false: the runtime ends meanwhile. `notice` looks for further deaths, and notes them */
 bool gp_repair(struct gp_dead *d, const struct gp_death *how, bool (*notice)(void));
-void gp_repair_over(void);                     /* no death is left that is not repaired */
-bool gp_repair_lock(void *line);               /* waits, and looks for further deaths meanwhile; false: the runtime ends */
+void gp_repair_over(void);                     /* every death is repaired */
+/* wait for a lock, and look for further deaths meanwhile; false: the runtime ends */
+bool gp_repair_lock(void *line);
 void gp_repair_unlock(void *line);
 void gp_repair_ring(void);                     /* every live proc looks at its own waiters */
-static inline bool gp_repair_died(uint32_t word) { /* is this the lock word of a dead process? */
+static inline bool gp_repair_died(uint32_t word) { /* true for the lock word of a dead process */
     uint32_t proc = (word & 1023) - 1;
     if (proc >= gp.nprocs) return false;
     const struct gp_proc *p = gp_proc_at(proc);
@@ -52,9 +53,10 @@ static inline bool gp_repair_died(uint32_t word) { /* is this the lock word of a
 
 /* ---- repair_locks.c */
 void gp_repair_locks(const struct gp_dead *d);
-void gp_repair_settle(struct gp_object *o);    /* under its lock: whoever can go on does */
-bool gp_repair_linked(const struct gp_object *o, uint32_t sd); /* under the lock, the queues being sound */
-bool gp_repair_fire_first(struct gp_object *o, unsigned tag); /* of those that wait to receive, or for the lock */
+void gp_repair_settle(struct gp_object *o);    /* under its lock: let every waiter go on that can */
+/* under the lock, once the queues are sound: true if sd is in one */
+bool gp_repair_linked(const struct gp_object *o, uint32_t sd);
+bool gp_repair_fire_first(struct gp_object *o, unsigned tag); /* fire the first waiter that wants to receive, or wants the lock */
 
 /* ---- repair_queues.c */
 bool gp_repair_queues(const struct gp_dead *d);
@@ -64,7 +66,8 @@ bool gp_repair_tree(void);
 
 /* ---- repair_tasks.c */
 bool gp_repair_tasks(struct gp_dead *d, const struct gp_death *how);
-bool gp_repair_panics(struct gp_dead *d);      /* before step 1: true if that will end in a panic for sure; `d` says which */
+/* before step 1: true if the repair will certainly end in a panic, which `d` describes */
+bool gp_repair_panics(struct gp_dead *d);
 
 /* ---- repair_heap.c */
 bool gp_repair_heap(const struct gp_dead *d);
@@ -74,11 +77,11 @@ void gp_repair_free_object(struct gp_object *o);
 /* ---- deaths.c */
 uint64_t gp_death_begin(const struct gp_death *how);            /* 0: no memory */
 void gp_death_add(uint64_t death, const struct gp_task *task, bool waited);
-void gp_death_again(uint64_t death, const struct gp_task *task, bool waited); /* it starts again */
+void gp_death_again(uint64_t death, const struct gp_task *task, bool waited); /* list a lost goroutine that starts again */
 void gp_death_moved(uint64_t death);
 void gp_death_end(uint64_t death);
 
-/* ---- death_line.c: what the program is told where it goes on */
+/* ---- death_line.c: the line that the program prints if it goes on */
 void gp_death_line(struct gp_text *t, const struct gp_death *d, bool replaced);
 
 #endif

@@ -1,4 +1,4 @@
-/* python.h - what the Python half of the core shares: handles, hooks, the codec.
+/* python.h - the Python half of the core: handles, hooks, the codec.
  *
  * Policy lives in Python and comes in through hooks: how to pickle, how to park a goroutine. The C side knows neither
  * greenlets nor cloudpickle.
@@ -17,11 +17,11 @@ typedef struct gp_handle {
     PyObject_HEAD
     gp_ref ref;               /* 0: the nil channel */
     uint32_t gen;
-    uint64_t run;             /* of the runtime it belongs to */
+    uint64_t run;             /* the run of the runtime that it belongs to */
     uint8_t kind, dir;
-    bool counted;             /* it is in the table and stands for this proc's holder bit */
-    bool passed_on;           /* a message that this proc has made lists the object: no garbage is left by this handle */
-    PyObject *whole;          /* a view's channel: keeps it held */
+    bool counted;             /* the handle is in the table and stands for this proc's holder bit */
+    bool passed_on;           /* a message of this proc lists the object: dropping this handle leaves no garbage */
+    PyObject *whole;          /* the channel of a view, which keeps that alive */
     PyObject *weak;
 } Handle;
 
@@ -29,25 +29,27 @@ typedef struct gp_handle {
 struct gp_hooks {
     PyObject *encode;   /* (obj) -> (bytes, [buffer, ...]) */
     PyObject *decode;   /* (memoryview, [buffer, ...]) -> obj */
-    PyObject *park;     /* (slot, until: monotonic s | None, reason, handle | None) -> told: bool, or what to call to wait, and whose wait it is */
-    PyObject *parked;   /* (goroutine, timed: bool, failed: bool) -> told: bool. After that call */
-    PyObject *scheduler; /* dict: its variables */
-    PyObject *expire;   /* (reason, time is up: bool) -> raises TimeoutError, or what the goroutine was interrupted with */
-    PyObject *shield;   /* (change: int) -> None: the running goroutine is not to be interrupted while the sum is positive */
-    PyObject *case_of;  /* (object) -> channel, or None: what a select over it waits for */
-    PyObject *offer_turn; /* (may raise: bool) -> None: many operations without a block: let others run */
+    PyObject *park;     /* (slot, until: monotonic s | None, reason, handle | None) -> told: bool; or the function that waits,
+                         * and its goroutine */
+    PyObject *parked;   /* (goroutine, timed: bool, failed: bool) -> told: bool. After that function */
+    PyObject *scheduler; /* dict: the scheduler's variables */
+    PyObject *expire;   /* (reason, time is up: bool) -> raises TimeoutError, or the exception that interrupts the goroutine */
+    PyObject *shield;   /* (change: int) -> None: while the sum is positive, nothing interrupts the running goroutine */
+    PyObject *case_of;  /* (object) -> the channel that a select over the object waits for, or None */
+    PyObject *offer_turn; /* (may raise: bool) -> None: many operations have not blocked: let others run */
     PyObject *start;    /* () -> None: start the runtime */
-    PyObject *refer;    /* (object) -> what stands in a message for an object that there is a copy of, or None */
+    PyObject *refer;    /* (object) -> its stand-in in a message if there is a copy of the object, or None */
     PyObject *full;     /* (attempt: int) -> bool: look for garbage, since the memory is full; False: give up */
-    PyObject *died;     /* (a death's number, facts of it and of a goroutine lost with it) -> what a failed goroutine stores */
-    PyObject *gone;     /* (proc) -> exception: a worker that has died and is not replaced */
-    PyObject *unread;   /* (id, failure, site) -> None: a failed goroutine's last handle died unread */
+    PyObject *died;     /* (a death's number, facts of it and of a goroutine lost with it) -> the outcome that a failed
+                         * goroutine stores */
+    PyObject *gone;     /* (proc) -> the exception for a worker that has died and is not replaced */
+    PyObject *unread;   /* (id, failure, site) -> None: the last handle of a failed goroutine has gone unread */
     PyObject *error, *chan_closed, *out_of_memory, *stopped, *owner_died; /* exception types */
     PyObject *runq;     /* deque: goroutines ready on this proc */
-    PyObject *ready, *ready_next; /* its append and appendleft */
-    PyObject *timers;   /* list: its heap of timers */
+    PyObject *ready, *ready_next; /* append and appendleft of runq */
+    PyObject *timers;   /* list: the scheduler's heap of timers */
     PyObject *progress_bars; /* frozenset: names of modules that take a length for the number of items to come */
-    PyObject *types[GP_KINDS]; /* what a decoded handle of that kind becomes */
+    PyObject *types[GP_KINDS]; /* the types of decoded handles, by kind */
     PyObject *views[4];        /* channel views by direction */
     PyObject *nil;             /* the nil channel */
 };
@@ -56,33 +58,43 @@ extern unsigned long scheduler_thread; /* PyThread ident of the thread that runs
 
 /* ---- handles.c */
 extern PyTypeObject HandleType;
-PyObject *handle_new(PyTypeObject *type, enum gp_kind kind);          /* with a new object */
+PyObject *handle_new(PyTypeObject *type, enum gp_kind kind);          /* a handle of a new object */
 PyObject *handle_for(gp_ref ref, uint32_t gen, enum gp_kind kind, unsigned dir);
-struct gp_object *handle_object(Handle *h);                           /* NULL and an exception if it cannot be used */
-int handles_connect(void);                                            /* the hooks are set, also if goproc.sync, say, was imported by itself */
-int handle_ready(void);                                               /* attached (started if need be), not forked: 0, else -1 */
+struct gp_object *handle_object(Handle *h);                           /* NULL and an exception if the handle cannot be used */
+/* have the hooks set, also if the program has imported goproc.sync, say, by itself */
+int handles_connect(void);
+/* 0 once attached (the runtime is started if needed) and not forked, else -1 */
+int handle_ready(void);
 PyObject *handle_view(Handle *h, unsigned dir);                       /* of a channel */
 void handles_forget(void);                                            /* at detach */
-void raise_stopped(const char *what, uint64_t run);                   /* RuntimeStopped, and why that run ended if it did so by itself */
+/* raise RuntimeStopped, with the reason if that run ended by itself */
+void raise_stopped(const char *what, uint64_t run);
 uint32_t handles_live(void);
-PyObject *handles_unread(void);                                       /* [(id, failure, site)] unread, held here or by no process */
-uint32_t collect_now(void);                                           /* shared objects that were garbage */
+/* [(id, failure, site)] of unread failures, held here or by no process */
+PyObject *handles_unread(void);
+uint32_t collect_now(void);                                           /* the number of shared objects that were garbage */
 
 /* ---- memory.c */
-gp_ref alloc_or_collect(uint64_t payload, unsigned flags);            /* gp_alloc; short of memory, after a collection */
+/* gp_alloc; if memory is short, once more after a collection */
+gp_ref alloc_or_collect(uint64_t payload, unsigned flags);
 gp_ref alloc_for(enum gp_purpose purpose, uint64_t payload, unsigned flags);
 gp_ref object_for(enum gp_purpose purpose, enum gp_kind kind);
 int message_encode_for(enum gp_purpose purpose, PyObject *v, struct gp_message *m);
-PyObject *memory_for_end(PyObject *module, PyObject *const *args, Py_ssize_t nargs); /* call it with the reserve */
-PyObject *raise_memory(uint64_t asked, const char *what);             /* and what was short; always NULL */
-bool only_memory_is_short(void);                                      /* the exception says no more than that: it is cleared */
+/* allocate(function, *arguments): call it with the reserve */
+PyObject *memory_for_end(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+/* raise OutOfSharedMemory, with the limit that is reached; always NULL */
+PyObject *raise_memory(uint64_t asked, const char *what);
+/* true if the exception says only that memory is short: it is cleared */
+bool only_memory_is_short(void);
 
 /* ---- codec.c */
 int message_encode(PyObject *v, struct gp_message *m);                /* 0, or -1 and an exception: nothing kept */
-PyObject *message_decode(const struct gp_message *m, bool keep);      /* frees its block, also on failure, unless keep */
-enum parts_use {          /* what becomes of the buffers of a pickle; of what is there by reference, a private View or a read-only one */
-    PARTS_TAKE,           /* they are the receiver's: Buffers */
-    PARTS_KEEP,           /* the message is to be read again: copied */
+/* frees the message's block, also on failure, unless keep */
+PyObject *message_decode(const struct gp_message *m, bool keep);
+/* the use of a pickle's buffers: buffers that are stored by reference become a private View or a read-only one */
+enum parts_use {
+    PARTS_TAKE,           /* the receiver gets them, as Buffers */
+    PARTS_KEEP,           /* they are copied, since the message is read again */
     PARTS_PRIVATE,        /* of a copy: Views, private and writable */
     PARTS_READONLY,       /* of a copy: Views, read only */
 };
@@ -94,18 +106,20 @@ struct message_parts {
     const gp_ref *buffer;
 };
 bool message_parts(const struct gp_message *m, struct message_parts *parts); /* false: it is no pickle */
-uint64_t message_bytes(const struct gp_message *m);                   /* of shared memory */
+uint64_t message_bytes(const struct gp_message *m);                   /* bytes of shared memory */
 bool message_log_handle(Handle *h);                                   /* a handle is being pickled into the current message */
-bool message_in_progress(void);                                       /* this thread is pickling */
-PyObject *message_as_pickling(PyObject *module, PyObject *const *args, Py_ssize_t nargs); /* call it as if pickling */
-extern _Thread_local bool message_keeps;                              /* what is encoded now may be read several times */
+bool message_in_progress(void);                                       /* true while this thread pickles */
+/* call a function as if this thread pickled */
+PyObject *message_as_pickling(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+/* the message that is encoded now may be read several times */
+extern _Thread_local bool message_keeps;
 
 /* ---- buffers.c */
 #define LARGE_BUFFER 8000000 /* bytes: smaller memory is copied about as fast as it is compared and mapped */
 struct shared_part {      /* a part of a block of a copy */
     PyObject *copy;
     gp_ref block;
-    uint64_t offset, len; /* in its payload */
+    uint64_t offset, len; /* in the block's payload */
 };
 typedef struct {
     PyObject_HEAD
@@ -115,27 +129,27 @@ extern PyTypeObject BufferType, ViewType, ReferenceType;
 PyObject *buffer_new(gp_ref part);
 PyObject *view_new(const struct shared_part *p, bool readonly);
 PyObject *buffers_reference(PyObject *module, PyObject *memory);      /* reference(memory) */
-PyObject *reference_to_copy(const Py_buffer *memory);                 /* which is made for it */
-gp_ref reference_write(const Reference *r);                           /* a block; 0 and an exception */
+PyObject *reference_to_copy(const Py_buffer *memory);                 /* the copy is made for it */
+gp_ref reference_write(const Reference *r);                           /* the block; 0 and an exception */
 bool reference_read(gp_ref part, struct shared_part *out);            /* `out` has a new reference to its copy */
 bool same_bytes(const void *a, const void *b, size_t n);
 bool part_is(const struct shared_part *p, const void *memory, uint64_t len);
 bool parts_equal(const struct shared_part *a, const struct shared_part *b);
-bool message_part(PyObject *copy, gp_ref part, struct shared_part *out); /* a buffer in the message of a copy; codec.c */
+bool message_part(PyObject *copy, gp_ref part, struct shared_part *out); /* for a buffer in the message of a copy; codec.c */
 
 /* ---- copy.c */
 extern PyTypeObject CopyType;
 Handle *copy_new_empty(PyTypeObject *type);
-void copy_fill(Handle *h, const struct gp_message *m);                /* the value of an empty one, once */
+void copy_fill(Handle *h, const struct gp_message *m);                /* give an empty copy its value, once */
 bool copy_has(Handle *h, gp_ref block);
 
-/* ---- wait.c: blocking operations; the caller has tried before */
+/* ---- wait.c: blocking operations; the caller has tried without blocking */
 struct wait_spec {
     PyObject *handle;         /* for reports; may be NULL */
     PyObject *timeout;        /* number or None/NULL */
     PyObject *reason;
-    struct gp_object *release; /* a lock to let go of once queued: a condition's */
-    bool reader;               /* it is held for reading */
+    struct gp_object *release; /* a lock to release once queued: that of a condition */
+    bool reader;               /* the lock is held for reading */
 };
 int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r); /* position; -1: an exception */
 enum gp_result wait_case(struct gp_case *c, struct wait_spec *w);     /* GP_BLOCK: an exception; c->m of a send is still to be dropped */
@@ -163,24 +177,25 @@ void scheduler_unbind(uint32_t waiter); /* no goroutine waits there any more */
 uint32_t threads_beside(void);          /* Python threads beside the scheduler's; each may do anything, unless it is blocked */
 extern PyMethodDef scheduler_functions[];
 
-/* ---- select_type.c: for await.c, too */
+/* ---- select_type.c: also for await.c */
 struct item {
     uint8_t kind;        /* enum gp_op_kind */
     Handle *target;
-    PyObject *value;     /* send: what; else NULL */
+    PyObject *value;     /* of a send; else NULL */
     uint64_t n;
-    uint32_t number;     /* among the arguments */
+    uint32_t number;     /* its place among the arguments */
 };
 int select_parse(PyObject *arg, Py_ssize_t number, struct item *it, PyObject **keep); /* 0 a case, 1 default, -1 an exception */
 int select_fill(const struct item *items, struct gp_select *s); /* the cases, with their messages: 0, else -1 and nothing kept */
 void select_drop_values(struct gp_case *cases, uint32_t n, int64_t but);
-int64_t select_prepare(struct gp_select *s);                          /* wait.c: what waiting for several cases takes: 0, -ENOMEM, -ENOSPC */
+/* wait.c: allocate for a wait on several cases: 0, -ENOMEM, -ENOSPC */
+int64_t select_prepare(struct gp_select *s);
 PyObject *select_result(const struct item *items, struct gp_select *s, int64_t chosen, enum gp_result r);
 
 /* ---- stacks.c */
 extern PyMethodDef stack_functions[];
 
-/* what a goroutine waits for, in Go's words */
+/* the reason of a goroutine's wait, in Go's words */
 #define REASONS(X)                                                                                                     \
     X(send, "chan send") X(recv, "chan receive") X(send_nil, "chan send (nil chan)")                                   \
     X(recv_nil, "chan receive (nil chan)") X(waitgroup, "sync.WaitGroup.Wait") X(join, "goroutine join")               \
@@ -206,7 +221,8 @@ int with_methods_add(PyTypeObject *type, with_function enter, with_function exit
 extern PyMethodDef map_functions[]; /* map_calls.c */
 extern PyTypeObject ResultsType;
 extern PyMethodDef guard_functions[], task_functions[], select_functions[], clock_functions[];
-int channel_need(Handle *h, unsigned dir);                            /* may it be used that way? 0, else -1 and an exception */
+/* 0 if the handle may be used that way, else -1 and an exception */
+int channel_need(Handle *h, unsigned dir);
 PyObject *channel_closed(const char *text);
 extern PyCFunction channel_send_method, channel_recv_method, channel_recv_ok_method, semaphore_acquire_method, waitgroup_wait_method;
 /* A function of any signature as the one that tables of methods and slots have; the flags beside it say which it is. */
@@ -215,8 +231,9 @@ extern PyCFunction channel_send_method, channel_recv_method, channel_recv_ok_met
 enum drained { DRAIN_LOOK = 1, DRAIN_TICKED = 2, DRAIN_STOPS = 4 }; /* flags of drain() */
 
 /* ---- obituary.c */
-PyObject *obituary_read(const struct gp_message *m);                  /* the outcome of a lost goroutine; NULL: damaged, or an exception */
-PyObject *raise_death(uint32_t proc);                                 /* a worker that is gone for good; always NULL */
+/* the outcome of a lost goroutine; NULL: damaged, or an exception */
+PyObject *obituary_read(const struct gp_message *m);
+PyObject *raise_death(uint32_t proc);                                 /* raise for a worker that is gone for good; always NULL */
 extern PyMethodDef death_functions[];
 
 /* ---- dump.c */
