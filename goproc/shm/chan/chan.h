@@ -56,9 +56,10 @@ void gp_unlink(struct gp_object *o, uint32_t sd);
 /* the number of waiters; a select that another case ended does not count */
 uint32_t gp_queued(const struct gp_object *o, bool send);
 bool gp_fire(struct gp_object *o, uint32_t sd, unsigned tag); /* the one CAS of a waiter; unlinks in either case */
-bool gp_fire_one(struct gp_object *o, uint32_t sd, unsigned tag); /* a whole step: journal, fire, unlink, tell; false: another was first */
-/* `tag` to every waiter of the object. `pausing`: lets go of the lock now and then, where newcomers cannot queue any
- * more; enters and leaves with the lock held */
+/* a whole step: journal, fire, unlink, tell; false: it was fired already */
+bool gp_fire_one(struct gp_object *o, uint32_t sd, unsigned tag);
+/* Fire every waiter of the object with `tag`. Call and return with the lock held. `pausing`: release the lock now and
+ * then, where newcomers cannot queue any more */
 void gp_fire_all(struct gp_object *o, unsigned tag, bool pausing);
 void gp_add_share(struct gp_object *o, const struct gp_sudog *s);
 bool gp_grant(struct gp_object *o, uint32_t sd, int64_t value); /* fire, and set the object's value to `value` */

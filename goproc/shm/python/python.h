@@ -151,16 +151,19 @@ struct wait_spec {
     struct gp_object *release; /* a lock to release once queued: that of a condition */
     bool reader;               /* the lock is held for reading */
 };
-int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r); /* position; -1: an exception */
-enum gp_result wait_case(struct gp_case *c, struct wait_spec *w);     /* GP_BLOCK: an exception; c->m of a send is still to be dropped */
-int wait_done(struct gp_object *o, struct wait_spec *w);              /* wait group at zero, goroutine ended */
-int wait_fired(uint32_t waiter, struct wait_spec *w);                 /* a collecting waiter: 1 something fired, 0 time is up, -1 an exception */
-PyObject *raise_no_waiter(int64_t error, uint32_t cases);             /* of gp_waiter_alloc() or gp_sudog_alloc(); 1 case: no select */
+int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r); /* the position; -1: an exception */
+/* GP_BLOCK: an exception; the caller still drops c->m of a send */
+enum gp_result wait_case(struct gp_case *c, struct wait_spec *w);
+int wait_done(struct gp_object *o, struct wait_spec *w);              /* of a wait group at zero, or a goroutine's end */
+/* a collecting waiter: 1 a watched waiter fired, 0 time is up, -1 an exception */
+int wait_fired(uint32_t waiter, struct wait_spec *w);
+/* the error of gp_waiter_alloc() or gp_sudog_alloc(); 1 case: no select */
+PyObject *raise_no_waiter(int64_t error, uint32_t cases);
 void wait_forever(struct wait_spec *w);                               /* always an exception */
-int tick(void);        /* before each operation, so that a loop of them lets others run: 0, or -1 and an exception */
-int checkpoint(void);  /* the same for one that can block: what ends a block may end it here, too */
-bool wait_stack_short(void); /* the scheduler could not run: too few of Python's frames are left */
-bool wait_allowed(void);     /* may the running goroutine park? Else an exception */
+int tick(void);        /* call it before each operation, so that a loop of them lets others run: 0, or -1 and an exception */
+int checkpoint(void);  /* the same before an operation that can block: an interrupt may end it here, too */
+bool wait_stack_short(void); /* true if too few frames of Python are left for the scheduler */
+bool wait_allowed(void);     /* true if the running goroutine may park; false: an exception */
 
 /* ---- spinning.c */
 int64_t spin_for_case(struct gp_select *s, enum gp_result *r); /* the case that was done, or -1 */
