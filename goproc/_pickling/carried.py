@@ -1,14 +1,13 @@
 """Large objects that do not change are copied to shared memory once, and given by reference from then on.
 
-When a message turns out large, `_learn` finds the objects that make it so: a global, what a closure captured, an argument,
-an attribute of a bound method's object. Each gets a copy in shared memory and an `Entry` in this process, and the pickler
-of messages puts a reference in its place wherever it meets it. Before it does, the entry sees whether the object is still
-what was copied: then the reference is right, else there is a new copy. So a message means the same as if it held
-everything.
+When a message turns out large, `_learn` finds the large objects in it: a global, the content of a closure, an argument,
+an attribute of a bound method's object. Each gets a copy in shared memory and an `Entry` in this process. From then on
+the pickler puts a reference in the object's place. Before that, the entry checks whether the object still equals its
+copy; if not, a new copy is made. So a message means the same as if it held everything.
 
-A part of an object is given by reference only if it is flat, leaves in one container, and objects of one message that
-share a container have one copy together: so no two copies hold the same list, and what is one object in the sender is one
-in the reader.
+A part of an object is given by reference only if it is flat: leaves in one container. Objects of one message that share
+a container have one copy together. So no two copies hold the same list, and one object in the sender is one object in
+the reader.
 """
 
 from __future__ import annotations
@@ -34,21 +33,21 @@ if TYPE_CHECKING:
     from goproc._pickling.copies import Check
     from goproc._pickling.wire import Buffer
 
-MARK = b"\0"  # before a pickle that holds references; no pickle begins with it
-_ENTRIES = 256  # objects that a process has copies of
-_WARN_AT = 3  # copies made since the first
+MARK = b"\0"  # stands before a pickle that holds references; no pickle begins with it
+_ENTRIES = 256  # the most objects that a process has copies of
+_WARN_AT = 3  # the number of copies after the first from which on a warning is given
 
 
 class Entry:
-    """An object, its copy, and what sees whether they are still the same.
+    """An object, its copy, and the check whether both are still the same.
 
     Attributes:
-        label: how the sender reaches it: "global TABLE".
-        function: what the goroutine runs that it was first met for, "" if it was a message.
-        classes: the script's, of objects in it: what they are by now comes with each message.
-        private: each message gets an object of its own, over private memory.
-        members: the objects that have the copy together, a tuple; None if it is alone.
-        copies: how many were made since the first.
+        label: the way by which the sender reaches the object: "global TABLE".
+        function: the goroutine's function for which it was first met, "" for a message.
+        classes: classes of the script whose objects are in it: their present state comes with each message.
+        private: True if each message gets an object of its own, over private memory.
+        members: a tuple of the objects that have the copy together; None for a single object.
+        copies: the number of copies after the first.
         serial: of the last message that referred to it.
     """
 
@@ -87,7 +86,7 @@ class Entry:
             self._obj = obj
 
     def adopt(self, fresh: Entry) -> None:
-        """Take the copy of another entry, and what belongs to it."""
+        """Take over the copy of another entry, and its check."""
         self.copy, self.check, self.private, self.classes = (
             fresh.copy,
             fresh.check,
@@ -100,16 +99,16 @@ class Entry:
         return self._obj() if type(self._obj) is weakref.ref else self._obj
 
     def shares(self, other: Entry) -> bool:
-        """Return True if both objects hold the same container or the same object of a class."""
+        """Return True if both objects hold the same container, or the same object of a class."""
         if type(self.check) is _core.Guard and type(other.check) is _core.Guard:
             return self.check.shares(other.check)
         return not copies.objects_in(self.obj).isdisjoint(copies.objects_in(other.obj))
 
     def unwanted(self) -> bool:
-        """Return True if nobody but the entry and its guard refers to the object."""
+        """Return True if only the entry and its guard refer to the object."""
         if type(self._obj) is weakref.ref:
             return False
-        held = 2  # the entry, and its members or what its check holds
+        held = 2  # references by the entry, and by its members or its check
         if type(self.check) is copies.Constant:
             held = 1
         elif type(self.check) is _core.Guard and type(self._obj) is not tuple:  # as a container
@@ -141,12 +140,12 @@ class _Entries(dict[int, Entry]):
             let_go(entry.copy)
 
     def sweep_after_collection(self, phase: str, info: dict[str, int]) -> None:
-        """Sweep whenever Python has looked for garbage itself: nothing tells when a list or a dict is dropped."""
+        """Sweep whenever Python has collected garbage: there is no notice when a list or a dict is dropped."""
         if self and phase == "stop" and info["generation"]:
             self.sweep()
 
     def sweep(self) -> None:
-        """Forget the objects that nobody else refers to any more."""
+        """Forget the objects to which no other reference is left."""
         for key, entry in list(self.items()):
             if entry.unwanted():
                 self.forget(key)
@@ -162,7 +161,7 @@ calls_with_all: dict[str, int] = store.cache({})
 
 
 def let_go(copy: Copy) -> None:
-    """Forget what this process has read of a copy."""
+    """Forget the object that this process has read from a copy."""
     copies.kept.pop(copy, None)
     loaded = getattr(copy, "_loaded", None)
     if loaded is not None:
@@ -171,16 +170,16 @@ def let_go(copy: Copy) -> None:
 
 
 def has_copies() -> bool:
-    """Return True if there are copies of anything in this process."""
+    """Return True if this process has copies of objects."""
     return bool(entries)
 
 
 def has_copy(obj: Any) -> bool:
-    """Return True if there is a copy of the object, which may have changed since."""
+    """Return True if there is a copy of the object. The object may have changed since."""
     return id(obj) in entries
 
 
-_serial = 0  # of messages that hold references
+_serial = 0  # the number of messages with references
 
 
 class _Local(threading.local):
@@ -197,7 +196,7 @@ class _ReferringPickler(Pickler):
 
 
 def refer(obj: Any) -> Any:
-    """Return what stands for an object in a message, or None. The C core asks, for an object that there is a copy of."""
+    """Return the stand-in for an object in a message, or None. The C core asks it for objects that have a copy."""
     references = _local.references
     if references is None:
         return None
@@ -238,14 +237,14 @@ def _renew(entry: Entry, obj: Any) -> bool:
 
 
 def _copied(obj: Any, label: str, function: str) -> Entry | None:
-    """Copy an object to shared memory; None if it is small, or cannot be copied by itself."""
+    """Copy an object to shared memory; None if it is small, or cannot be copied on its own."""
     kind = type(obj)
     guard = None if kind in copies.CONSTANT else copies.guard_of(obj)
     measured = copies.measure(obj)
     if measured is None or measured.pickled.bytes < large.LARGE:
         return None
     pickled = measured.pickled
-    if guard is not None and not guard.unchanged():  # pickling it changed it, or another thread did
+    if guard is not None and not guard.unchanged():  # pickling has changed the object, or another thread has
         return None
     try:
         copy = _make_copy(pickled)
@@ -271,7 +270,7 @@ def _make_copy(pickled: Pickled) -> Copy:
 
 
 def dump_message(obj: Any) -> tuple[bytes, list[Buffer]]:
-    """Pickle a message, with references for what there are copies of; raise whatever pickle raises."""
+    """Pickle a message, with references in place of objects that have copies; raise the errors of pickle."""
     pickled = _dump(obj) if entries else dump(obj)
     if not _is_large(pickled):
         return pickled
@@ -307,7 +306,7 @@ def _dump(obj: Any) -> tuple[bytes, list[Buffer]]:
 
 
 def _learn(obj: Any) -> bool:
-    """Copy what makes the message `obj` large. Return True if there was something."""
+    """Copy the objects that make the message `obj` large. Return True if there are such objects."""
     if not _core.attached():
         return False
     call = large.opened(obj)
@@ -323,7 +322,7 @@ def _learn(obj: Any) -> bool:
 
 
 def _join(found: list[Entry]) -> None:
-    """Give those of a message's objects that share something one copy together."""
+    """Give those of a message's objects that share a part one copy together."""
     groups: list[list[Entry]] = []
     for entry in found:
         if not entry.private and type(entry.check) is not copies.Constant:
@@ -343,7 +342,7 @@ def _copy_together(group: list[Entry]) -> None:
     group = [entry for key in objects if (entry := entries.get(key))]
     fresh = _copied(members, group[0].label, group[0].function)
     for entry in group:
-        if fresh is None:  # then they are sent whole
+        if fresh is None:  # they are sent as a whole then
             entries.forget(id(entry.obj))
         else:
             entry.adopt(fresh)
@@ -354,7 +353,7 @@ class _Search:
     """Copies the large objects of a message.
 
     Attributes:
-        found: their entries.
+        found: the entries of the copied objects.
     """
 
     def __init__(self, function: str) -> None:
@@ -368,7 +367,7 @@ class _Search:
             if id(child) not in entries and self._add(name, child)
         ]
         if copies.size_without_known(obj) >= large.LARGE and self._add(label, obj):
-            for piece in pieces:  # the copy of the whole has them, too
+            for piece in pieces:  # the copy of the whole has the pieces, too
                 self.found.remove(entries[id(piece)])
                 entries.forget(id(piece))
 
@@ -382,7 +381,7 @@ class _Search:
 
 
 def users_frame() -> FrameType:
-    """The frame of the user's code that is running."""
+    """Return the frame of the program's code that is running."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "goproc":
         frame = frame.f_back
@@ -390,7 +389,7 @@ def users_frame() -> FrameType:
 
 
 def _warn(text: str, category: type[Warning]) -> None:
-    """Warn at the line of the user's code that is running."""
+    """Warn at the running line of the program."""
     import warnings
 
     frame = users_frame()

@@ -1,4 +1,4 @@
-"""How a class travels: one object per process, known by an id that goes with it."""
+"""How a class travels: one object per process, known by an id that it carries."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ if TYPE_CHECKING:
 
 _by_ref: dict[Ref, type] = store.cache({})  # classes received
 _own_by_ref: weakref.WeakValueDictionary[Ref, type] = store.cache(weakref.WeakValueDictionary())
-_classes = Passing()  # in `entries`
-# Names of attributes that stay behind: a library has cached there something that cannot be pickled.
+_classes = Passing()  # the classes in `entries`
+# Names of attributes that stay behind: a library has cached there an object that cannot be pickled.
 left_out: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDictionary()
 # Names of globals in the groups of classes that may have to be left out.
 _unsettled: dict[ClassEntry, frozenset[str]] = store.cache({})
-# Above zero while the definition of a class is made, with the store locked.
+# Above zero while a class's definition is made, with the store locked.
 _defining = 0
 
 
 class _Loading(threading.local):
-    """Which class the blob being loaded defines: see `_set_class`."""
+    """The class that the blob being loaded defines: see `_set_class`."""
 
     uid: str | None = None
 
@@ -63,7 +63,7 @@ _loading = _Loading()
 
 
 def class_entry(cls: type) -> ClassEntry:
-    """Return how `cls` travels; finds out, and stores its definition, the first time."""
+    """Return the entry of `cls`. The first time, find out how it travels, and store its definition."""
     entry = entries.get(id(cls))
     if entry is None or (entry.uid is None and homes.registered(str(cls.__module__))):
         with store.lock:
@@ -82,7 +82,7 @@ def class_entry(cls: type) -> ClassEntry:
 
 
 def _settle() -> None:
-    """Leave out the globals that only texts in methods name and that cannot be pickled: now that all classes are known."""
+    """Now that all classes are known, leave out globals that only texts in methods name and that cannot be pickled."""
     while _unsettled and not _defining:
         entry, names = _unsettled.popitem()
         entry.groups = [
@@ -104,7 +104,7 @@ def _new_entry(cls: type) -> ClassEntry:
         if reduction is not NotImplemented and len(reduction) > 2:
             entry.uid = uid_of(cls)
             _define(cls, entry)
-        else:  # a type with no name in builtins, such as that of None
+        else:  # a type whose name is not in builtins, such as that of None
             entry.reduction = reduction
     return entry
 
@@ -136,7 +136,7 @@ def _define(cls: type, entry: ClassEntry) -> None:
         _unsettled[entry] = mentioned
     entry.uses, entry.inside = [Use.of(used) for used in definition.uses], definition.inside
     entry.guards = [scope.guard() for scope in definition.scopes.values()]
-    entry.watch_all(cls)  # last: pickling may have added to the class (the caches of abc)
+    entry.watch_all(cls)  # last, as pickling may have added to the class (the caches of abc)
     entry.settle()
     _own_by_ref[ref] = cls
 
@@ -144,7 +144,8 @@ def _define(cls: type, entry: ClassEntry) -> None:
 def _pickled(cls: type, entry: ClassEntry) -> tuple[ClassPickler, bytes]:
     """Pickle the definition of a class.
 
-    An annotation, or what a library has cached on the class, is no reason to refuse the class: those stay behind.
+    An annotation, or an object that a library has cached on the class, is no reason to refuse the class: it stays
+        behind.
 
     Raises:
         NotStatic: the class has to be sent whole.
@@ -159,7 +160,7 @@ def _pickled(cls: type, entry: ClassEntry) -> tuple[ClassPickler, bytes]:
             return definition, definition.dump_class()
         except OutOfSharedMemory:
             raise
-        except Exception as error:  # pickling may raise anything: tried once more with less
+        except Exception as error:  # pickling may raise anything: a second try leaves more out
             failure = failure or error
             if not hints and not find_caches(cls):
                 raise error if isinstance(error, NotStatic) else failure from None
@@ -167,7 +168,7 @@ def _pickled(cls: type, entry: ClassEntry) -> tuple[ClassPickler, bytes]:
 
 
 def is_static_class(cls: type) -> bool:
-    """Tell whether the reference of a class is all that messages carry of it."""
+    """Return True if messages carry only the reference of a class."""
     if id(cls) not in entries:
         if importable(cls):
             return True
@@ -180,7 +181,7 @@ statics.static_class = is_static_class
 
 
 def forget_importable() -> None:
-    """Look again at what was found importable: a module may have been reloaded since."""
+    """Check the classes that were found importable again: a module may have been reloaded since."""
     for key, entry in list(entries.items()):
         if entry.uid is None:
             entries.pop(key, None)
@@ -205,7 +206,7 @@ def _reduce_class(_: Pickler, cls: type) -> Any:
 
 
 def reduce_known(cls: type) -> Any:
-    """Reduce a class for those to whom a message brings it, too; None if it has to be taken as any other."""
+    """Reduce a class for readers to which a message brings it, too; None if the class is reduced as any other."""
     if importable(cls):
         return None
     entry = class_entry(cls)
@@ -213,24 +214,25 @@ def reduce_known(cls: type) -> Any:
 
 
 def _known_class(uid: str, ref: Ref) -> type:
-    """Return a class as it is in this process, whose definition may be a later one."""
+    """Return a class as it is in this process. Its definition may be a later one."""
     return class_of(uid) or load_class(ref)
 
 
 class _Definitions(NamedTuple):
-    """The part of a class that is applied before the other attributes are loaded: those may need it to be loaded."""
+    """The part of a class that is applied before its other attributes, which may need it to be loaded."""
 
     cls: type
     uid: str
     attributes: dict[str, Any]
-    home: bool  # its module travels by value
+    home: bool  # the module of the class travels by value
 
 
 def inline_class(cls: type, without: Container[str] = ()) -> Any:
-    """Reduce the whole class, as cloudpickle does, but let a process that has it keep its own.
+    """Reduce the whole class, as cloudpickle does, but let a process that has the class keep its own.
 
-    And with its slots, which cloudpickle makes attributes of: an object could not come back from there. The methods are
-    applied first: an instance in a set on the class has to be hashed when the set is loaded.
+    The slots of the class are kept; cloudpickle makes attributes of them, and an object could not come back from there.
+    The methods are applied first: if a set on the class holds an instance, the set needs the instance's hash when it is
+    loaded.
 
     Args:
         cls: the class.
@@ -251,7 +253,7 @@ def inline_class(cls: type, without: Container[str] = ()) -> Any:
 
 
 def _parts_of(cls: Any) -> tuple[tuple[Any, ...], dict[str, Any], list[State]]:
-    """Return the arguments that make a class, its attributes, and those of its members if it is an enumeration."""
+    """Return the arguments that make a class, its attributes, and the state of its members if it is an enumeration."""
     _, args, (attributes, _), *_ = reduce_by_cloudpickle(cls)
     if is_enumeration(cls):
         from goproc._pickling import enumerations
@@ -262,7 +264,7 @@ def _parts_of(cls: Any) -> tuple[tuple[Any, ...], dict[str, Any], list[State]]:
         kept = {"_member_type_": cls._member_type_, **enumerations.kept_by(cls), **members}
         return args, {**attributes, **kept}, enumerations.states_of(cls)
     metaclass, name, bases, namespace, tracker, *_ = args
-    if "__slots__" in cls.__dict__ and NamedTuple not in bases:  # which brings its own
+    if "__slots__" in cls.__dict__ and NamedTuple not in bases:  # a NamedTuple brings its own
         namespace = {**namespace, "__slots__": cls.__dict__["__slots__"]}
     if structs.is_struct(cls):
         del namespace["__slots__"]
@@ -271,25 +273,25 @@ def _parts_of(cls: Any) -> tuple[tuple[Any, ...], dict[str, Any], list[State]]:
 
 
 class _Content:
-    """Stands for an attribute of a class that pickles as that attribute of the class."""
+    """A stand-in for an attribute of a class that pickles as a lookup of that attribute."""
 
     __slots__ = ("value",)
 
     def __init__(self, value: Any) -> None:
         self.value = value
 
-    def __get__(self, obj: Any, owner: Any = None) -> Any:  # a descriptor, as the value is
+    def __get__(self, obj: Any, owner: Any = None) -> Any:  # a descriptor, as the value is one
         raise AssertionError
 
 
 def _is_found_in(cls: type, value: Any) -> bool:
-    """Return True if a descriptor pickles as an attribute of `cls`, which cannot be looked up before it is made."""
+    """Return True if a descriptor pickles as a lookup in `cls`, which is not possible before `cls` is made."""
     kind: Any = type(value)
     if type(kind.__reduce__) is not FunctionType or not hasattr(kind, "__get__"):
         return False
     try:
         reduced = value.__reduce_ex__(5)
-    except Exception:  # pickling it will say so
+    except Exception:  # pickling the descriptor raises the error
         return False
     return isinstance(reduced, tuple) and len(reduced) > 1 and any(part is cls for part in reduced[1])
 
@@ -309,10 +311,10 @@ def _reduce_definitions(_: Pickler, definitions: _Definitions) -> Any:
 
 
 def find_caches(cls: type) -> bool:
-    """Leave out the attributes of a class that cannot be pickled and have names that are no user's: a library's caches.
+    """Leave out attributes of a class that cannot be pickled and whose names no user writes: a library's caches.
 
     Returns:
-        True if there are any that were not left out before.
+        True if this call has left out more than before.
     """
     before = left_out.get(cls, frozenset())
     found = {
@@ -325,8 +327,9 @@ def find_caches(cls: type) -> bool:
 
 
 def _is_refused(cls: type, value: Any) -> bool:
-    """Return True if the value of an attribute of `cls` cannot be pickled, whatever else may be wrong with `cls`."""
-    if type(value) is GetSetDescriptorType:  # such as that of `__dict__`: no part of the definition
+    """Return True if the value of an attribute of `cls` cannot be pickled, apart from `cls` itself."""
+    # The descriptor of `__dict__` or the like: no part of the definition
+    if type(value) is GetSetDescriptorType:
         return False
     trial = _Trial(pickler.Sink(), 5)
     trial.cls = cls
@@ -364,9 +367,9 @@ def _make_class(uid: str, args: tuple[Any, ...]) -> type:
 
 
 def _set_definitions(cls: type, uid: str, attributes: dict[str, Any], home: bool) -> bool:
-    """Apply the definitions to a class just made, or bring one received before up to date; never touch one's own.
+    """Apply the definitions to a new class, or bring one received before up to date; leave this process's own alone.
 
-    A class that has arrived by itself, too, is not filled as a part of another's definition: its own definition and its
+    A class that has also arrived by itself is not filled as a part of another definition: its own definition and its
     own messages keep it up to date, over namespaces of their own.
 
     Returns:
@@ -396,7 +399,7 @@ def load_class(ref: Ref) -> type:
     """Return the class behind `ref`, loaded once per process."""
     cls = _by_ref.get(ref) or _own_by_ref.get(ref)
     if cls is not None:
-        if _loading.uid is None:  # a message refers to it: what it has more of the class follows
+        if _loading.uid is None:  # a message refers to the class: the rest of the class follows there
             entry = arrived.get(id(cls))
             if entry is not None:
                 entry.overridden = []

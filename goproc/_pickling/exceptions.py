@@ -1,10 +1,10 @@
 """An exception is taken apart, and made again without its constructor.
 
-Pickle calls the class of an exception with `args`. For a class whose `__init__` takes other arguments that call fails,
-or makes another exception. Here `__new__` makes the copy, and the copy gets the state of the original: `args`, the
-members that built-in bases keep in C (`errno`, `filename`, `start`), the slots and the `__dict__`.
+Pickle calls the class of an exception with `args`. If the class has an `__init__` with other arguments, that call
+fails, or makes another exception. Here `__new__` makes the copy. Then the copy gets the state of the original: `args`,
+the members that built-in bases keep in C (`errno`, `filename`, `start`), the slots and the `__dict__`.
 
-A class with a `__reduce__`, `__getstate__` or `__setstate__` of its own is pickled by these.
+A class with its own `__reduce__`, `__getstate__` or `__setstate__` is pickled by these.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _BUILTIN: frozenset[type] = frozenset(
     [object, *(c for c in vars(builtins).values() if isinstance(c, type) and issubclass(c, BaseException))]
 )
 _ATOMS = frozenset({str, int, float, bool, bytes, type(None)})
-# Modules that write a __getstate__ and a __setstate__, which know of slots alone.
+# Modules that write a __getstate__ and a __setstate__ which handle only slots.
 _GENERATORS = ("dataclasses", "attr._make")
-_OBJECT_LIMIT = 64 * 1024  # bytes of what AttributeError.obj may add to a message
+_OBJECT_LIMIT = 64 * 1024  # the most bytes that AttributeError.obj may add to a message
 
-# The attributes by their descriptors, since a class may replace `__setattr__` or `__getattribute__`.
+# The descriptors of the attributes, since a class may replace `__setattr__` or `__getattribute__`.
 args_of = BaseException.__dict__["args"]
 dict_of = BaseException.__dict__["__dict__"].__get__
 cause_of = BaseException.__dict__["__cause__"]
@@ -46,28 +46,28 @@ message_of = BaseExceptionGroup.__dict__["message"].__get__
 
 
 def quietly(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a function that may run code of the user. Return None if it raises."""
+    """Call a function that may run code of the program. Return None if it raises."""
     try:
         return f(*args, **kwargs)
-    except KeyboardInterrupt:  # more likely the user's than the object's
+    except KeyboardInterrupt:  # more likely the user's Ctrl-C than the object's
         raise
-    except BaseException:  # code of the user's may raise anything
+    except BaseException:  # code of the program may raise anything
         return None
 
 
 class Shape(NamedTuple):
-    """The facts about a class that making a copy of its exceptions needs."""
+    """The facts about a class that are needed to copy its exceptions."""
 
-    base: Any  # the nearest base whose __new__ is not written in Python
-    members: tuple[Member, ...]  # slots, and what built-in bases keep in C
-    own_new: bool  # also one in C that is not Python's
+    base: Any  # the nearest base with a __new__ that is not written in Python
+    members: tuple[Member, ...]  # slots, and members that built-in bases keep in C
+    own_new: bool  # True also for a __new__ in C that is not Python's
     own_reduce: bool
     own_getstate: bool
     own_setstate: bool
-    fits: bool  # __reduce__ knows __init__: no class below the one that has it replaces the constructor
+    fits: bool  # __reduce__ fits __init__: no class below the one that defines it replaces the constructor
 
 
-# With the number of names in the class: a class that is just arriving may get its methods later.
+# The key has the number of names in the class: a class that is just arriving may get its methods later.
 _shapes: WeakKeyDictionary[type, tuple[int, Shape]] = WeakKeyDictionary()
 
 
@@ -98,7 +98,7 @@ def _shape(cls: type) -> Shape:
 
 
 def _own(cls: type, name: str) -> int | None:
-    """Return the place of the class that defines a method, None if it is a built-in one or written by a decorator."""
+    """Return the place of the class that defines a method; None for a built-in one, or for a decorator's."""
     for place, owner in enumerate(cls.__mro__):
         if name in owner.__dict__:
             module = getattr(owner.__dict__[name], "__globals__", {}).get("__name__")
@@ -110,7 +110,7 @@ def _own(cls: type, name: str) -> int | None:
 def _members(owner: type) -> list[str]:
     if owner in (BaseException, BaseExceptionGroup, ExceptionGroup, object):
         return []
-    # A property of a class in C may be anything. Those of the built-in ones are plain state.
+    # A property of a class in C may be anything. The properties of the built-in classes are plain state.
     kinds = (MemberDescriptorType, GetSetDescriptorType) if owner in _BUILTIN else (MemberDescriptorType,)
     return [name for name, value in owner.__dict__.items() if isinstance(value, kinds)]
 
@@ -119,18 +119,18 @@ def _members(owner: type) -> list[str]:
 
 
 class State(NamedTuple):
-    """Everything that a copy gets after it was made. Travels as a plain tuple."""
+    """Everything that a copy gets after it was made. It travels as a plain tuple."""
 
     args: tuple[Any, ...]
     members: dict[Member, Any]
     attributes: dict[str, Any] | None
     own: tuple[Any, ...] = ()  # empty, or the argument of __setstate__
-    notes: Any = None  # beside `own`, which may leave them out
+    notes: Any = None  # the notes, in case `own` leaves them out
     obj: bytes | None = None  # the pickled AttributeError.obj
 
 
 def is_plain(exc: BaseException) -> bool:
-    """Return True if pickle itself copies the exception right: a built-in class, simple arguments, nothing else."""
+    """Return True if pickle itself copies the exception right: a built-in class, simple arguments, no more."""
     kind = type(exc)
     if kind not in _BUILTIN or dict_of(exc) or kind in copyreg.dispatch_table:
         return False
@@ -151,14 +151,14 @@ def is_linked(exc: BaseException) -> bool:
 
 
 def pickles_itself(exc: BaseException) -> bool:
-    """Return True if the class, or somebody for the class, says how it is pickled."""
+    """Return True if the class, or a reducer for the class, defines how it is pickled."""
     return shape_of(type(exc)).own_reduce or type(exc) in copyreg.dispatch_table
 
 
 def reduce_by_class(of: Any, exc: BaseException) -> Any:
-    """Reduce an exception in the way its class says, with what a class written in C knows nothing of: its attributes.
+    """Reduce an exception in the way of its class, and add attributes that a class written in C leaves out.
 
-    The notes are the interpreter's. They are added whatever the class says.
+    The notes belong to the interpreter. They are added in every case.
     """
     if type(exc) in copyreg.dispatch_table:
         return NotImplemented
@@ -175,7 +175,7 @@ def reduce_by_class(of: Any, exc: BaseException) -> Any:
 
 
 def _complete(exc: Any, parts: tuple[tuple[Any, ...], dict[str, Any], tuple[Any, ...] | None]) -> None:
-    """Give an exception the state that its class has said, and what else it had."""
+    """Give an exception the state that its class has pickled, and its other attributes."""
     own, attributes, args = parts
     for state in own:
         exc.__setstate__(state)
@@ -185,9 +185,9 @@ def _complete(exc: Any, parts: tuple[tuple[Any, ...], dict[str, Any], tuple[Any,
 
 
 def call_of(exc: BaseException) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Return the arguments for the class's own `__new__`; None if it has none or is a group's.
+    """Return the arguments for the class's own `__new__`; None if it has none, or only that of a group.
 
-    The message of a group cannot be changed later, and a `__new__` may change what it is given.
+    The message of a group cannot be changed later, and a `__new__` may change its argument.
     """
     cls: Any = type(exc)
     if not shape_of(cls).own_new or issubclass(cls, BaseExceptionGroup):
@@ -205,7 +205,7 @@ def state_of(exc: BaseException, own: bool = True) -> State:
 
     Args:
         exc: the exception.
-        own: by its own `__getstate__` or `__setstate__`, if it has one.
+        own: True to use its own `__getstate__` or `__setstate__`, if it has one.
     """
     cls: Any = type(exc)
     shape = shape_of(cls)
@@ -234,7 +234,7 @@ ABSENT = object()  # no value
 
 
 def member_value(exc: BaseException, place: int, name: str) -> Any:
-    """Return the value of a slot or a C member; `ABSENT` if it has none, or one that a new object has anyway."""
+    """Return the value of a slot or a C member; `ABSENT` if it has none, or the one that a new object has."""
     owner = type(exc).__mro__[place]
     try:
         value = owner.__dict__[name].__get__(exc)
@@ -243,8 +243,8 @@ def member_value(exc: BaseException, place: int, name: str) -> Any:
     if owner is AttributeError and name == "obj":
         return ABSENT
     if value is None and owner in _BUILTIN:
-        # An attribute that nobody has set reads as None, too. That matters for these alone: the interpreter reads `value` without a
-        # look at NULL, and the text of an OSError made from a number and a text has both.
+        # An attribute that was never set reads as None, too. That matters for these alone: the interpreter reads
+        # `value` without checking for NULL, and the text of an OSError made from a number and a text has both.
         args = args_of.__get__(exc)
         given = {"errno": args[:1], "strerror": args[1:2]}.get(name) if 2 <= len(args) <= 5 else None
         return None if owner is StopIteration or (owner is OSError and given == (None,)) else ABSENT
@@ -261,7 +261,7 @@ def attributes_of(exc: BaseException) -> Iterator[tuple[str, Any]]:
 
 
 def _pickle_obj(exc: BaseException) -> bytes | None:
-    """Pickle the object that has no such attribute. It may be anything, and whatever hinders it is no failure."""
+    """Pickle the object that lacks the attribute. It may be anything, so no error in it is a failure."""
     obj = AttributeError.__dict__["obj"].__get__(exc)
     if obj is None:
         return None
@@ -276,7 +276,8 @@ def make(cls: Any, call: tuple[tuple[Any, ...], dict[str, Any]] | None) -> BaseE
 
     Args:
         cls: its class.
-        call: the arguments of the class's own `__new__`, if it has one. Where that fails the built-in one does.
+        call: the arguments of the class's own `__new__`, if it has one. If that fails, the built-in `__new__` makes the
+            object.
     """
     if call is not None:
         args, kwargs = call
@@ -291,7 +292,7 @@ def make_group(cls: Any, message: str, members: Any) -> BaseException:
 
 
 def fill(exc: BaseException, state: State) -> None:
-    """Give a copy its state, past the `__setattr__` of its class, which may refuse."""
+    """Give a copy its state, without the `__setattr__` of its class, which may refuse."""
     cls: Any = type(exc)
     args_of.__set__(exc, state.args)
     for (place, name), value in state.members.items():
@@ -312,7 +313,7 @@ def fill(exc: BaseException, state: State) -> None:
 
 
 def _set_state(exc: BaseException, state: Any) -> None:
-    """Do what pickle does with the outcome of `__getstate__` where a class has no `__setstate__`."""
+    """Set the state of `__getstate__` as pickle does for a class without `__setstate__`."""
     slots: dict[str, Any] = {}
     if isinstance(state, tuple) and len(state) == 2:
         state, slots = state
@@ -326,4 +327,4 @@ def link(
 ) -> None:
     cause_of.__set__(exc, cause)
     context_of.__set__(exc, context)
-    suppress_of.__set__(exc, suppress)  # last: a cause sets it
+    suppress_of.__set__(exc, suppress)  # last, as setting a cause sets it

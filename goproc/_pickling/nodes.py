@@ -1,11 +1,12 @@
 """An exception with all exceptions that it leads to: causes, contexts, members of groups, arguments, attributes.
 
-Each of them is a node with a number, pickled by itself. An exception inside the pickle of another one is sent as a
-number, so that cycles and shared exceptions arrive as they were, and one that cannot be pickled harms no other.
+Each of them is a node with a number, and is pickled by itself. Inside the pickle of another node an exception is sent
+as its number. So cycles and shared exceptions arrive as they were, and an exception that cannot be pickled harms no
+other.
 
-The sender calls no constructor. Where a pickle holds more than builtins the sender loads it once, since what cannot be
-loaded must not surprise the reader. An exception whose class pickles itself is not loaded: making it may have effects.
-It is sent in both ways, and the reader takes the second if the first fails.
+The sender calls no constructor. If a pickle holds more than builtins, the sender loads it once, so that a pickle that
+cannot be loaded does not surprise the reader. An exception whose class pickles itself is not loaded, as that may have
+effects: it is sent in both ways, and the reader takes the second if the first fails.
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-MOST = 1000  # nodes of one failure: the links of others are dropped
+MOST = 1000  # nodes of one failure; links to further exceptions are dropped
 
 
 class Told(NamedTuple):
-    """The facts that a reader gets of an exception that it cannot have."""
+    """The facts that a reader gets of an exception that cannot be made there."""
 
-    name: str  # of the type
+    name: str  # the name of the type
     text: str
     frames: str
 
 
 class Remains(NamedTuple):
-    """The parts of an exception that can be pickled, the names of the others, and those of its type and its bases."""
+    """The parts of an exception that can be pickled, the names of the others, and the names of its type and bases."""
 
     reason: str
     args: tuple[bytes | None, ...]
@@ -48,14 +49,14 @@ class Remains(NamedTuple):
 
 
 class Node(NamedTuple):
-    """One exception. Travels as a plain tuple of builtins, as all records of this file do."""
+    """One exception. It travels as a plain tuple of builtins, as all records of this file do."""
 
-    plain: BaseException | None = None  # one that pickle itself copies right
+    plain: BaseException | None = None  # an exception that pickle itself copies right
     kind: bytes = b""
-    call: bytes | None = None  # arguments for its class's own __new__
-    states: list[bytes] | None = None  # each is tried if the ones before it fail, as a __setstate__ may
-    own: bytes | None = None  # the pickle that the class makes
-    notes: tuple[str, ...] = ()  # of one that pickles itself
+    call: bytes | None = None  # the arguments for its class's own __new__
+    states: list[bytes] | None = None  # one after the other is tried, as a __setstate__ may fail
+    own: bytes | None = None  # the pickle that the class itself makes
+    notes: tuple[str, ...] = ()  # the notes of an exception that pickles itself
     message: str = ""
     members: tuple[int, ...] | None = None
     remains: tuple[Any, ...] | None = None
@@ -73,10 +74,10 @@ class Nodes:
         self._nodes: list[BaseException] = []
         self._numbers: dict[int, int] = {}
         self._told = 0
-        self.handles: list[Any] = []  # those that the exceptions hold, by the number in the pickle
+        self.handles: list[Any] = []  # the handles that the exceptions hold, by their numbers in the pickle
 
     def number(self, exc: BaseException) -> int:
-        """Return the number of an exception, a new one if it has none."""
+        """Return the number of an exception; give it a new one if it has none."""
         number = self._numbers.get(id(exc))
         if number is None:
             number = self._numbers[id(exc)] = len(self._nodes)
@@ -84,23 +85,23 @@ class Nodes:
         return number
 
     def told(self) -> None:
-        """Note that the reader is told otherwise of all exceptions numbered so far."""
+        """Note that the reader gets the facts of all exceptions numbered so far in another way."""
         self._told = len(self._nodes)
 
     def pickle(self) -> bytes:
-        """Return the pickle of all nodes. Those found on the way get the numbers that follow."""
+        """Return the pickle of all nodes. Exceptions that are found on the way get the next numbers."""
         if len(self._nodes) == 1:
             exc = self._nodes[0]
             blob = None if exceptions.is_linked(exc) else self._alone(exc)
             if blob is not None:
                 return blob
         records = []
-        for number, exc in enumerate(self._nodes):  # grows while it is read
+        for number, exc in enumerate(self._nodes):  # the list grows meanwhile
             records.append(tuple(self._node(number, exc)))
         return pickle.dumps(records, 5)
 
     def _alone(self, exc: BaseException) -> bytes | None:
-        """Return the pickle of an exception that leads to no other and holds builtins alone, else None."""
+        """Return the pickle of an exception without links that holds builtins alone, else None."""
         if exceptions.is_plain(exc):
             return pickle.dumps(exc, 5)
         if exceptions.pickles_itself(exc) or exceptions.has_own_state(exc):
@@ -131,7 +132,7 @@ class Nodes:
         return self.number(exc)
 
     def _body(self, exc: BaseException) -> dict[str, Any]:
-        """Return the fields of a node that say how to make the exception."""
+        """Return the fields of a node that tell how to make the exception."""
         if exceptions.is_plain(exc):
             return {"plain": exc}
         body: dict[str, Any] = {}
@@ -155,7 +156,7 @@ class Nodes:
         return {"kind": kind, "states": states, "call": None if call is None else self._try(call)}
 
     def _by_class(self, exc: BaseException) -> dict[str, Any] | None:
-        """Pickle an exception in the way of its class. The reader finds out whether that can be loaded."""
+        """Pickle an exception in the way of its class. Only the reader finds out whether that can be loaded."""
         made = quietly(self._dump, exc, exc)
         return None if made is None else {"own": made[0], "notes": _notes(exc)}
 
@@ -170,7 +171,7 @@ class Nodes:
         return states
 
     def _try(self, value: Any) -> bytes | None:
-        """Return the pickle of a value, None if it cannot be pickled or not be loaded."""
+        """Return the pickle of a value; None if the value cannot be pickled or loaded."""
         blob: bytes | None = quietly(self._verified, value)
         return blob
 
@@ -185,7 +186,7 @@ class Nodes:
             return self._dump_once(value, root)
         except (RecursionError, MemoryError):
             raise
-        except Exception:  # once more with all that is put off until a pickle fails: see messages.dumps
+        except Exception:  # once more with the steps that wait until a pickle fails: see messages.dumps
             learn_cloudpickle()
             functions.known_importable.clear()
             classes.forget_importable()
@@ -198,7 +199,7 @@ class Nodes:
         return b"".join(sink), made.foreign
 
     def _remains(self, exc: BaseException) -> Remains:
-        """Return what can be pickled of an exception that as a whole cannot."""
+        """Return the parts that can be pickled of an exception that as a whole cannot."""
         missing: list[str] = []
         if self._try(type(exc)) is None:
             missing.append(_describe("its class", type(exc)))
@@ -215,7 +216,7 @@ class Nodes:
     def _part(self, title: str, value: Any, missing: list[str]) -> bytes | None:
         blob = self._try(value)
         if blob is None:
-            # The search for the reason may take long, and no more are listed.
+            # The search for the reason may take long, so only so many are listed.
             missing.append(_describe(title, value) if len(missing) < _LISTED else title)
         return blob
 
@@ -239,7 +240,7 @@ class _NodePickler(Pickler):
         self._root = root  # the exception that is pickled itself, in the way of its class or by the rule
         self._by_class = by_class
         self.foreign = (
-            False  # there is more than builtins, exceptions, classes and functions of modules in it
+            False  # True if it holds more than builtins, exceptions, and classes and functions of modules
         )
 
     def reducer_override(self, obj: Any) -> Any:
@@ -263,24 +264,24 @@ class _NodePickler(Pickler):
 
 
 def node_of(number: int) -> BaseException:
-    """Stand for an exception inside the pickle of another one. `NodeUnpickler` puts its own function in the place."""
+    """Stand for an exception inside the pickle of another one. `NodeUnpickler` calls its own function instead."""
     raise pickle.UnpicklingError("an exception outside of a failure")
 
 
 def handle_of(number: int) -> Any:
-    """Stand for a channel or its kin inside the pickle of an exception."""
+    """Stand for a channel or another handle inside the pickle of an exception."""
     raise pickle.UnpicklingError("a handle outside of a failure")
 
 
 def _class(cls: type[BaseException]) -> bytes:
-    """Return the pickle of a class: not one of the nodes, since its attributes may hold exceptions of that class."""
+    """Return the pickle of a class. It is no node, since its attributes may hold exceptions of that class."""
     blob = dump_in_band(cls)
     pickle.loads(blob)
     return blob
 
 
 class NodeUnpickler(pickle.Unpickler):
-    """Loads a part of an exception, with the exceptions and handles in it from functions that take their number."""
+    """Loads a part of an exception; the exceptions and handles in it come from functions that take their numbers."""
 
     def __init__(
         self, blob: bytes, node: Callable[[int], BaseException], handle: Callable[[int], Any]
@@ -295,7 +296,7 @@ class NodeUnpickler(pickle.Unpickler):
 
 
 def _notes(exc: BaseException) -> tuple[str, ...]:
-    """Return the notes that are strings, for a reader whose way to make the exception may leave them out."""
+    """Return the notes that are strings, for a reader that may have to make the exception without them."""
     notes = dict_of(exc).get("__notes__")
     if not isinstance(notes, list):
         return ()
@@ -316,7 +317,7 @@ def _listed(missing: list[str]) -> str:
 
 
 def _describe(title: str, value: Any) -> str:
-    """Name a part that cannot be pickled, with the way to the innermost object that is the reason."""
+    """Describe a part that cannot be pickled, with the path to the innermost object that is the reason."""
     from goproc._pickling import diagnose
 
     found = quietly(diagnose.descend, value)

@@ -1,8 +1,8 @@
 """The pickler of messages.
 
-It asks Python about every object that is not a basic one, so what it does with a type is looked up in one dictionary,
-filled the first time the type is met.  cloudpickle is imported when the first object needs it: a program that sends
-plain data never does.
+The pickler asks Python about every object that is not a basic one. So the treatment of a type is found once, when the
+type is first met, and then looked up in one dictionary. cloudpickle is imported when the first object needs it: a
+program that sends plain data never does.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     Closure = tuple[CellType, ...] | None
     Reducer = Callable[[Any, Any], Any]
 
-reducers: dict[type, Reducer] = {}  # for these types and no subclasses; `type` stands for every class
+reducers: dict[type, Reducer] = {}  # for these types, not for their subclasses; `type` stands for every class
 _policy: dict[type, Reducer | None] = {}  # None: pickle's own way is right
-_classes = Passing()  # in `_policy`
+_classes = Passing()  # classes in `_policy`
 
 
 def _decide(kind: type) -> Reducer | None:
@@ -47,7 +47,7 @@ def _decide(kind: type) -> Reducer | None:
 
 
 class Sink(list[bytes]):
-    """The file of a pickler: collects what is written without a copy."""
+    """The file of a pickler: it keeps the written pieces without copying them."""
 
     __slots__ = ()
     write = list.append
@@ -75,13 +75,13 @@ class Pickler(pickle.Pickler):
         return NotImplemented if reducer is None else reducer(self, obj)
 
     def namespace(self, source: dict[str, Any]) -> dict[str, Any]:
-        """The dictionary that stands for `source`, empty while pickled, the same one for the whole message."""
+        """Return the dictionary for `source`: empty while it is pickled, and the same one for the whole message."""
         if self._namespaces is None:
             self._namespaces = {}
         return self._namespaces.setdefault(id(source), ({}, source))[0]
 
     def cells(self, closure: Closure, own: bool = True) -> tuple[Closure, list[tuple[CellType, Any]] | None]:
-        """Return the cells, which pickle as empty ones, and the contents of those not met in this message yet."""
+        """Return the cells, which pickle as empty ones, and the contents of those that are new in this message."""
         if closure is None:
             return None, None
         if self._cells is None:
@@ -94,7 +94,7 @@ class Pickler(pickle.Pickler):
         return closure, contents or None
 
     def contents(self, cell: CellType, own: bool) -> tuple[Any, ...]:
-        """What to send of the cell: nothing or one object; `own` if its function is not a library's."""
+        """Return the content of the cell to send: nothing or one object. `own`: its function is not a library's."""
         return cell_contents(cell)
 
 
@@ -111,7 +111,7 @@ def refusal(obj: Any) -> str | None:
 
     try:
         _core.as_pickling(_try_dump, obj)
-    except Exception as error:  # pickling may raise anything: it is the answer
+    except Exception as error:  # pickling may raise anything: the error is the answer
         return f"{type(error).__name__}: {error}"
     return None
 
@@ -122,7 +122,7 @@ def _try_dump(obj: Any) -> None:
 
 @functools.cache
 def learn_cloudpickle() -> None:
-    """Import cloudpickle and use what it knows of types that pickle refuses."""
+    """Import cloudpickle and take over its ways for types that pickle refuses."""
     import cloudpickle  # noqa: F401
 
     _policy.clear()
@@ -180,7 +180,7 @@ def _reducer_for(kind: type) -> Reducer | None:
 
 
 def _reduce_by_new(pickler: Pickler, obj: Any) -> Any:
-    """Reduce an object of a class of the script with a `__new__`, as pickle does."""
+    """Reduce an object of a script's class with a `__new__`, as pickle does."""
     make, args, *rest = obj.__reduce_ex__(5)
     if make is copyreg.__newobj__:  # type: ignore[attr-defined]
         make = _new
@@ -194,7 +194,7 @@ _BEFORE = frozenset({int, float, bool, str, bytes, type(None)})
 
 
 def _reduce_hashed(_: Pickler, obj: Any) -> Any:
-    """Reduce an object of a class of the script with a `__hash__`: it may be in a set that it holds itself."""
+    """Reduce an object of a script's class with a `__hash__`: the object may be in a set that it holds itself."""
     for value in getattr(obj, "__dict__", {}).values():
         if type(value) not in _BEFORE:
             break
@@ -205,7 +205,7 @@ def _reduce_hashed(_: Pickler, obj: Any) -> Any:
 
 
 class _First(NamedTuple):
-    """The attributes of an object that are set before its others are loaded: those may need its hash."""
+    """The attributes of an object that are set before its others are loaded, since those may need its hash."""
 
     obj: Any
     attributes: dict[str, Any]
@@ -233,12 +233,12 @@ def _set_others(obj: Any, state: tuple[None, dict[str, Any]]) -> None:
 def _new(cls: Any, *args: Any) -> Any:
     """Make an object by the script's `__new__`.
 
-    It fails if it looks for an attribute of the class that holds this very object, the only one of its class: then the
-    attributes of the object are all that there is to be made.
+    The call fails if `__new__` reads an attribute of the class that holds this very object, as a singleton does. Then
+    the object is made without it, and gets its attributes.
     """
     try:
         return cls.__new__(cls, *args)
-    except Exception:  # a __new__ of the user's may raise anything
+    except Exception:  # a __new__ of the program may raise anything
         kind = next(base for base in cls.__mro__ if type(base.__new__) is not FunctionType)
         return kind.__new__(cls)
 
@@ -254,7 +254,7 @@ def _reduce_sentinel(_: Pickler, obj: Any) -> Any:
 
 
 def _reduce_custom(_: Pickler, obj: Any) -> Any:
-    """Reduce by the type's own method; by its content where that gives a name in a module that only this process has."""
+    """Reduce by the type's own method; by content if that gives a name in a module which only this process has."""
     module = getattr(obj, "__module__", None)
     if not isinstance(module, str) or not only_here(module):
         return NotImplemented
@@ -262,8 +262,8 @@ def _reduce_custom(_: Pickler, obj: Any) -> Any:
     return _by_content(obj) if isinstance(reduced, str) else reduced
 
 
-# Objects that pickle as a name of such a module: one for each name in a process, so that a marker is itself everywhere and
-# a cache that a decorator keeps is filled once. By the uid that its creator has given it.
+# Objects that pickle as a name in such a module: one object for each name in a process, so that a marker is itself
+# everywhere, and the cache of a decorator is filled once. Their creator gives them a uid, which is the key.
 _uids: dict[int, tuple[Any, str]] = store.cache({})
 _named: dict[str, Any] = store.cache({})
 _table = store.Threshold()
@@ -278,7 +278,7 @@ def _keep_named(uid: str, obj: Any) -> None:
 
 
 def _forget_unused() -> None:
-    """Forget the objects that nobody else refers to any more."""
+    """Forget the objects to which no other reference is left."""
     for uid in list(_named):
         obj = _named[uid]
         if sys.getrefcount(obj) <= _HELD:
@@ -287,7 +287,7 @@ def _forget_unused() -> None:
 
 
 def _by_content(obj: Any) -> Any:
-    """Reduce an object as if its class had no method for that: what a decorator returns pickles as the function's name."""
+    """Reduce an object as if its class had no method for that, which would give the name of a function."""
     kind = type(obj)
     args, kwargs = (), {}
     if hasattr(kind, "__getnewargs_ex__"):
@@ -327,7 +327,7 @@ def _call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def _reduce_curry(_: Pickler, curry: Any) -> Any:
-    """Reduce a function curried by toolz: as a decorator it pickles as the function's name."""
+    """Reduce a function curried by toolz: as the result of a decorator it pickles as the function's name."""
     return _call, (type(curry), (curry.func, *curry.args), curry.keywords or {})
 
 
@@ -369,10 +369,10 @@ def fill_cells(contents: list[tuple[CellType, Any]] | None) -> None:
 
 
 def _reduce_code(_: Pickler, code: CodeType) -> Any:
-    """Reduce a code object whole: its file and lines are what a traceback shows. All processes are of one Python."""
+    """Reduce a code object as a whole: a traceback shows its file and lines. All processes run the same Python."""
     try:
         return marshal.loads, (marshal.dumps(code),)
-    except ValueError:  # code made by hand, with a constant that only pickle knows
+    except ValueError:  # code made by hand, with a constant that only pickle can take
         learn_cloudpickle()
         reduced = loaded("cloudpickle").Pickler.dispatch_table[CodeType](code)
         return _code_of_file, (reduced[0], reduced[1], code.co_filename)
@@ -384,7 +384,7 @@ def _code_of_file(make: Any, args: tuple[Any, ...], filename: str) -> CodeType:
 
 
 def _reduce_bound_method(_: Pickler, method: MethodType) -> Any:
-    """Reduce a bound method by the class that holds it: by name alone `super().run` would become `self.run`."""
+    """Reduce a bound method by the class that holds it: by its name alone `super().run` would become `self.run`."""
     function, owner = method.__func__, method.__self__
     name = getattr(function, "__name__", None)
     if isinstance(name, str):
@@ -404,9 +404,10 @@ def _bind(cls: type, name: str, owner: Any) -> Any:
 
 
 def _reduce_lru_cache(_: Pickler, wrapper: Any) -> Any:
-    """Reduce what `lru_cache` returns: importable by reference, else the function inside and an empty cache.
+    """Reduce an object of `lru_cache`: by reference if importable, else as the function inside and an empty cache.
 
-    A wrapper of a module's function is one object in each process, and so is its cache. (A class is one object itself.)
+    A wrapper of a module's function is one object in each process, and so is its cache. (A wrapped class is one object
+    anyway.)
     """
     if importable(wrapper):
         return NotImplemented
@@ -428,7 +429,7 @@ def _receive_wrapper(cached: wrappers.Cached, function: FunctionType, name: str 
 
 
 def _over(function: FunctionType, namespace: dict[str, Any]) -> FunctionType:
-    """Return a function like the given one over another namespace."""
+    """Return a copy of a function over another namespace."""
     made = FunctionType(
         function.__code__, namespace, function.__name__, function.__defaults__, function.__closure__
     )
@@ -438,7 +439,7 @@ def _over(function: FunctionType, namespace: dict[str, Any]) -> FunctionType:
 
 
 def _reduce_cached_property(_: Pickler, obj: Any) -> Any:
-    """Made anew, since on some versions of Python it holds a lock."""
+    """Reduce a cached_property so that it is made anew: on some versions of Python it holds a lock."""
     return _make_cached_property, (obj.func, obj.attrname)
 
 
@@ -449,7 +450,7 @@ def _make_cached_property(function: Any, name: str | None) -> Any:
 
 
 def _reduce_stream(_: Pickler, stream: TextIOWrapper) -> Any:
-    """Reduce a standard stream by its name: the script may have kept the one that goproc has replaced since."""
+    """Reduce a standard stream by its name: the script may have kept a stream that goproc has replaced since."""
     for name in ("stdout", "stderr", "stdin"):
         if stream is getattr(sys, name) or stream is getattr(sys, f"__{name}__"):
             return getattr, (sys, name)

@@ -1,4 +1,4 @@
-"""The template of a function, as the package's docstring has it: what the sender checks and the receiver builds from."""
+"""The template of a function: the sender checks it and the receiver builds from it; see the package's docstring."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
     Attributes = tuple[tuple[str, Any], ...]
 
-# In `dynamic`: makes a function travel inside its message, where there is room for more than globals.
+# In `dynamic` this name makes a function travel inside its message, where there is room for more than globals.
 NO_GLOBAL = "no global"
 _TITLE = ("__name__", "__qualname__", "__doc__", "__module__")
 
 
 def attributes_of(function: FunctionType) -> Attributes:
-    """What FunctionType does not set by itself, or sets from the code object and may have been changed since."""
+    """Return the attributes that FunctionType does not set, and those from the code that may have changed since."""
     code = function.__code__
     found: list[tuple[str, Any]] = []
     if function.__qualname__ != code.co_qualname:
@@ -63,7 +63,7 @@ def _is_home(function: FunctionType) -> bool:
 
 
 def home_of(function: FunctionType) -> str | None:
-    """Return the name that a function has among its globals: its own if it is that, else the first."""
+    """Return the name of a function among its globals: its own name if that leads to it, else the first that does."""
     if _is_home(function):
         return function.__name__
     namespace = function.__globals__
@@ -71,9 +71,9 @@ def home_of(function: FunctionType) -> str | None:
 
 
 class Detail(NamedTuple):
-    """A dictionary of a function that may be changed in place: its annotations or its keyword defaults, as they were."""
+    """A dictionary of a function that may be changed in place (annotations, keyword defaults), as it was."""
 
-    name: str | None  # of the global that the function is; None: it is the template's
+    name: str | None  # the name of the global that is the function; None: the template's own function
     annotations: bool
     known: dict[str, Any]
     copy: dict[str, Any]
@@ -89,7 +89,7 @@ class Body:
 
     __slots__ = ("attributes", "code", "defaults", "title", "uid")
 
-    uid: str  # see identities; "" for a function that reaches what can change
+    uid: str  # see identities; "" for a function that reaches something that can change
     code: CodeType
     title: str
     defaults: tuple[Any, ...] | None
@@ -120,14 +120,14 @@ class Member(Body):
     __slots__ = ("cached", "fresh", "home", "name", "stateful")
 
     name: str
-    home: str  # one of the names that the function has among the globals, the same for all of them
-    stateful: bool  # it reads what something else in the same message could rebind
-    cached: wrappers.Cached | None  # if the function is inside a wrapper of lru_cache
-    fresh: bool  # each namespace needs one of its own
+    home: str  # one of the function's names among the globals, the same for all of them
+    stateful: bool  # it reads a global that another object of the same message could rebind
+    cached: wrappers.Cached | None  # set if the function is inside a wrapper of lru_cache
+    fresh: bool  # each namespace needs a copy of its own
 
     @classmethod
     def of(cls, name: str, value: Any, namespace: dict[str, Any]) -> Member | None:
-        """Make a member of what `name` stands for in `namespace`, if that can be one."""
+        """Make a member of the function under `name` in `namespace`; None if that cannot be one."""
         cached, function = None, value
         if type(value) is LRU:
             function = value.__wrapped__
@@ -179,7 +179,7 @@ class Member(Body):
     def share(self, namespace: dict[str, Any]) -> Any:
         """Return the function that all calls share."""
         function = identities.shared(self.uid, partial(self.build, namespace))
-        if self.uid:  # another template has made it, of its own copy of the code
+        if self.uid:  # another template has made the function, from its own copy of the code
             self.code, self.defaults = function.__code__, function.__defaults__
         return function
 
@@ -207,7 +207,7 @@ _FIELDS = (*Body.__slots__, *_STORED)
 
 
 class Template(Body):
-    """The sender makes it from a function, the receiver from its blob.
+    """A template. The sender makes it from a function, the receiver from its blob.
 
     Invariants: `statics` holds only what `is_static` accepts; every name in `dynamic` is fetched at each use;
     the sets of names in statics, dynamic, self_names, members and absent are disjoint.
@@ -234,42 +234,46 @@ class Template(Body):
         "watched",
     )
 
-    # What is in the blob.
-    kwdefaults: dict[str, Any] | None  # those in `attributes`
+    # The fields of the blob.
+    kwdefaults: dict[str, Any] | None  # the keyword defaults among `attributes`
     base: dict[str, Any]  # __name__ and the like
     statics: dict[str, Any]
     dynamic: tuple[str, ...]
     self_names: tuple[str, ...]  # the names under which the function finds itself
     members: tuple[Member, ...]
-    absent: tuple[str, ...]  # names found in builtins, or nowhere
+    absent: tuple[str, ...]  # names that are found in builtins, or nowhere
     fresh: bool  # each call needs a namespace of its own
     library: str | None
     submodules: tuple[str, ...]
-    defaults_vary: bool  # defaults are part of the snapshot
-    name_varies: bool  # name and doc are: functions made by one decorator share their code
-    simple: bool  # there is no snapshot at all
-    home: bool  # its module travels by value
-    reads_state: bool  # something else in the same message could rebind what it reads
-    omitted: dict[str, str]  # globals that the code only mentions and that cannot be pickled, and why
-    modules: tuple[str, ...]  # names of those that the code imports and messages carry
-    # What `prepare` makes of it.
+    defaults_vary: bool  # the defaults are part of the snapshot
+    # Name and doc are part of the snapshot: functions made by one decorator share their code
+    name_varies: bool
+    simple: bool  # there is no snapshot
+    home: bool  # the function's module travels by value
+    reads_state: bool  # another object of the same message could rebind a global that it reads
+    # Globals that the code only mentions and that cannot be pickled, with the reasons
+    omitted: dict[str, str]
+    modules: tuple[str, ...]  # names of modules that the code imports and messages carry
+    # Fields that `prepare` sets.
     namespace: dict[str, Any]
-    only_dynamic: str | None  # the name in `dynamic`, if there is only one
-    fetch: Callable[[Any], tuple[Any, ...]]  # gets the values of `dynamic`, if there are more
+    only_dynamic: str | None  # the name in `dynamic`, if there is exactly one
+    fetch: Callable[[Any], tuple[Any, ...]]  # returns the values of `dynamic`, if there are several
     cached_members: list[Member]
     fresh_members: list[Member]
-    fresh_wrappers: bool  # some of them are wrappers
+    fresh_wrappers: bool  # some members are wrappers
     bindings: Bindings
-    needs_slow_check: bool  # `matches` has more to check than most
+    needs_slow_check: bool  # `matches` has more to check than for most functions
     ref: Ref
 
     def __init__(self) -> None:
-        self.function: Any = None  # the importable function itself, or the built one if it has no snapshot
-        # The sender's: the function that it is made from.
+        # The importable function, or the one that was built if there is no snapshot
+        self.function: Any = None
+        # Fields of the sender. The function that the template is made from:
         self.maker: Callable[[], FunctionType | None] = type(None)
         self.owner: Any = None  # the importable function: only that object may use this template
         self.defaults_vary = self.name_varies = False
-        # The sender's: names found rebound, mentioned names that are no globals yet, the number of globals if it counts.
+        # Names that were found rebound, mentioned names that are no globals so far, and the number of globals if that
+        # counts.
         self.volatile: set[str] = set()
         self.watched: tuple[str, ...] = ()
         self.size = 0
@@ -299,7 +303,7 @@ class Template(Body):
         return self
 
     def receive(self) -> None:
-        """Let the functions that all calls share be found by their names: see homes."""
+        """Let the shared functions be found by their names: see homes."""
         if not self.home:
             return
         if self.simple:
@@ -309,18 +313,17 @@ class Template(Body):
                 homes.receive(self.namespace[member.name], member.name)
 
     def fields(self) -> tuple[Any, ...]:
-        """What goes into the blob."""
+        """Return the fields of the blob."""
         return tuple([getattr(self, name) for name in _FIELDS])
 
     def prepare(self) -> None:
-        """Make the shared namespace and what the hot paths use."""
+        """Make the shared namespace, and the fields that the hot paths use."""
         self.full_title = self.qualname
         self.only_dynamic = self.dynamic[0] if len(self.dynamic) == 1 else None
         if len(self.dynamic) > 1:
             self.fetch = itemgetter(*self.dynamic)
         self.cached_members = [m for m in self.members if m.cached is not None]
-        # Second names of functions after the first. Wrappers last: they have globals of their own, copied from those
-        # that are there.
+        # Second names of functions come after the first. Wrappers come last: they have copies of the globals.
         self.members = tuple(sorted(self.members, key=lambda m: (m.cached is not None, m.home != m.name)))
         self.fresh_members = [m for m in self.members if m.fresh]
         self.fresh_wrappers = any(m.cached is not None for m in self.fresh_members)
@@ -328,7 +331,7 @@ class Template(Body):
         if self.library is not None:
             self.namespace = importlib.import_module(self.library).__dict__
         else:
-            # C code that imports looks for them here
+            # C code that imports looks for builtins here
             self.namespace = {"__builtins__": builtins, **self.base, **self.statics}
             for member in self.members:
                 if not member.fresh:
@@ -340,7 +343,7 @@ class Template(Body):
         self._bind([])
 
     def _bind(self, details: list[Detail]) -> None:
-        """Give the core all that `matches` compares by identity."""
+        """Give the core everything that `matches` compares by identity."""
         own: dict[str, Any] = {}
         if self.simple:
             own["kwdefaults"] = self.kwdefaults
@@ -360,7 +363,7 @@ class Template(Body):
         )
 
     def watch(self, function: FunctionType) -> None:
-        """Remember what the function was made from that may change in itself."""
+        """Remember the parts of the function that may change in place."""
         details = Detail.of(None, function)
         for member in self.members:
             if member.cached is None:
@@ -374,13 +377,13 @@ class Template(Body):
         self.classes = [(cls, entry.ref) for cls, entry in known if entry.uid is not None]
 
     def refresh_wrappers(self, namespace: dict[str, Any]) -> None:
-        """Bring the globals of the wrappers in a namespace up to date with it."""
+        """Bring the globals of the wrappers in a namespace up to date with that namespace."""
         for member in self.cached_members:
             if member.cached is not None:
                 wrappers.refresh(member.cached, namespace)
 
     def matches(self, function: Any) -> bool:
-        """Tell whether the template still says what `function` is."""
+        """Return True if the template still describes `function`."""
         if self.owner is not None:
             return self.owner is function and not homes.registered(function.__module__)
         return (
@@ -390,7 +393,7 @@ class Template(Body):
         )
 
     def stands_for(self, function: FunctionType) -> bool:
-        """Return True if what is loaded from the template is to be this function, no other of the same code."""
+        """Return True if the template describes this very function, and no other of the same code."""
         maker = self.maker()
         if maker is None:
             self.maker = weakref.ref(function)
@@ -415,13 +418,13 @@ class Template(Body):
         return True
 
     def moved(self, namespace: dict[str, Any]) -> set[str]:
-        """The names that no longer stand for what they did."""
+        """Return the names that no longer lead to the same objects."""
         moved = {name for name, value in self.statics.items() if namespace.get(name, self) is not value}
         moved |= {name for name in self.absent if name in namespace}
         return moved | {member.name for member in self.members if not member.matches(namespace)}
 
     def extra(self, function: FunctionType) -> Attributes | None:
-        """The attributes in the snapshot of `function`, which only some functions have."""
+        """Return the attributes in the snapshot of `function`, which only some functions have."""
         found: list[tuple[str, Any]] = list(function.__dict__.items())
         if self.defaults_vary:
             found.append(("__defaults__", function.__defaults__))
