@@ -1,4 +1,4 @@
-"""Pickles that are not to become large, nor to take long."""
+"""Pickles with a limit on their size and on the time that they take."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class TooLarge(Exception):
-    """The pickle has more bytes than it may have, or holds an object that may be large."""
+    """Raised if the pickle has more bytes than its limit, or holds an object that may be large."""
 
 
 class _Pickler(Pickler):
-    """Refuses objects of installed libraries: a model or a table may be copied whole before a byte is written."""
+    """Refuses objects of installed libraries: a model or a table might be copied whole before a byte is written."""
 
     def reducer_override(self, obj: Any) -> Any:
         module = sys.modules.get(type(obj).__module__)
@@ -26,7 +26,7 @@ class _Pickler(Pickler):
 
 
 class _Sink:
-    """The file of a pickler that gives up on what is large."""
+    """The file of a pickler that gives up beyond a limit."""
 
     def __init__(self, limit: int) -> None:
         self.parts: list[bytes] = []
@@ -40,10 +40,10 @@ class _Sink:
 
 
 def dump_bounded(obj: Any, limit: int) -> bytes:
-    """Pickle an object as messages do, with nothing out of band.
+    """Pickle an object as messages do, with no buffer out of band.
 
     Raises:
-        TooLarge: it has more than `limit` bytes, of which little more were pickled, or objects of installed libraries.
+        TooLarge: the pickle has more than `limit` bytes (few more are made), or objects of installed libraries.
     """
     sink = _Sink(limit)
     _Pickler(sink, 5).dump(obj)

@@ -1,7 +1,7 @@
 """The shapes of the message that starts a goroutine.
 
-The core carries exact tuples without a pickle, and to make a named tuple takes a tenth of the time of `go`. So each shape
-is a plain tuple, and the names of its items are here.
+The core carries exact tuples without a pickle, and making a named tuple takes a tenth of the time of `go`. So each
+shape is a plain tuple, and this file names its items.
 
 A call:
 
@@ -11,7 +11,7 @@ A call:
     (ref, args, kwargs, globals, cells, extra, loops)         and the cells of these numbers hold the function itself
     (0, function, args, kwargs)                               the function is pickled together with its arguments
 
-`ref` is that of the function's template; None stands for what is empty. Around a call:
+`ref` is that of the function's template; None stands for an empty item. These shapes hold a call:
 
     (WITH, call, labels, values, levels, limits)              what the goroutine has beside its call
     (kind, tracker, call)                                     `kind` names the body in _life.py that runs the call for those
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
     Message = tuple[Any, ...]
 
-ARGS, KWARGS, GLOBALS, CELLS, EXTRA, LOOPS = range(1, 7)  # items of a call with a ref
-FUNCTION = 1  # item of a call without a ref
-LENGTHS = SHARED, WHOLE, OWN, WITH_LOOPS = 3, 4, 6, 7  # by these calls are told apart
+ARGS, KWARGS, GLOBALS, CELLS, EXTRA, LOOPS = range(1, 7)  # the items of a call with a ref
+FUNCTION = 1  # the item of a call without a ref
+LENGTHS = SHARED, WHOLE, OWN, WITH_LOOPS = 3, 4, 6, 7  # the lengths by which calls are told apart
 WITH = "with"
 _CALL_IN = {WITH: 1, "wg": 2, "group": 2}
 
 
 def inner_call(message: Any) -> Any:
-    """Return the call that `message` stands around, None if `message` is a call itself, or something else."""
+    """Return the call that `message` holds; None if `message` is a call itself, or something else."""
     if type(message) is not tuple or len(message) < 3 or type(message[0]) is not str:
         return None
     place = _CALL_IN.get(message[0])

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from goproc._pickling.templates import Template
 
 
-# What cannot share anything with a function: scalars and, added when first met, handles.
+# Types that share no state with a function: scalars and, added when first met, handles.
 _leaves: set[type] = {int, float, bool, str, bytes, complex, type(None), ContextVar}
 
 
 def _plain(values: Iterable[Any], depth: int = 0) -> bool:
-    """Tell whether the values are leaves, or small containers of leaves."""
+    """Return True if the values are leaves, or small containers of leaves."""
     for value in values:
         kind = type(value)
         if kind in _leaves:
@@ -46,7 +46,7 @@ def _plain(values: Iterable[Any], depth: int = 0) -> bool:
 
 
 def plain(payload: Message) -> bool:
-    """Tell whether a message of pack_call() consists of leaves only, which every process can read."""
+    """Return True if a message of pack_call() consists of leaves only, which every process can read."""
     return _plain(payload)
 
 
@@ -57,10 +57,10 @@ def pack_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappi
         One of the shapes in call_shapes.py.
 
     Raises:
-        TypeError: if `function` cannot be called.
-        PickleError: if the function's definition cannot be pickled.
+        TypeError: `function` cannot be called.
+        PickleError: the function's definition cannot be pickled.
 
-    Cost: 0.5 to 1 us for a definition used before, 50 to 500 us the first time.
+    Cost: 0.5 to 1 us for a definition that was used before, 50 to 500 us the first time.
     """
     if type(function) is not FunctionType:
         if function is None:
@@ -76,7 +76,7 @@ def pack_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappi
     if template.simple and not template.reads_state:
         return template.ref, args, kwargs or None
     dynamic = cells = None
-    # What may share state with the function: what is not plain is pickled together with it.
+    # Arguments that are not plain may share state with the function: they are pickled together with it.
     shared = args
     try:
         if template.dynamic:
@@ -143,9 +143,9 @@ def _pack_shared(
     dynamic: tuple[Any, ...] | None,
     cells: tuple[Any, ...] | None,
 ) -> Message:
-    """Pickle the function with its arguments, unless what is not plain is known to travel by itself.
+    """Pickle the function with its arguments, unless those that are not plain are known to travel alone.
 
-    That is what there are copies of in shared memory, and the function itself in a cell of its own.
+    Objects with copies in shared memory travel alone, and so does the function itself in a cell of its own.
     """
     values = *(cells or ()), *(dynamic or ()), *args, *kwargs.values()
     if has_copies() and _plain([value for value in values if not has_copy(value)]):
@@ -159,7 +159,7 @@ def _pack_shared(
 
 
 def _checked_template_of(function: FunctionType) -> Template:
-    """`template_of`, with errors that say where in the function the trouble is."""
+    """As template_of(), with errors that name the place in the function."""
     try:
         return template_of(function)
     except (PickleError, OutOfSharedMemory):
@@ -171,12 +171,12 @@ def _checked_template_of(function: FunctionType) -> Template:
 
 
 def shares_globals(payload: Message) -> bool:
-    """Return True if the function of a message runs over globals that other calls have, too."""
+    """Return True if the function of a message runs over globals that it shares with other calls."""
     return len(payload) == SHARED
 
 
 def _bring_back(template: Template, payload: Message) -> None:
-    """Have the classes of a call be as of its `go` line."""
+    """Give the classes of a call their state as of its `go` line."""
     values = payload[ARGS]
     if payload[KWARGS]:
         values = *values, *payload[KWARGS].values()
@@ -186,7 +186,7 @@ def _bring_back(template: Template, payload: Message) -> None:
 
 
 def _bring_back_whole(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> None:
-    """Have the classes of a call be as of its `go` line, where the function came as an object."""
+    """Give the classes of a call their state as of its `go` line, if the function came as an object."""
     values = [getattr(function, "__self__", None), *args, *(kwargs or {}).values()]
     function = getattr(function, "__func__", function)
     template = by_code.get(id(getattr(function, "__code__", None)))
@@ -200,7 +200,7 @@ def _bring_back_whole(function: Any, args: tuple[Any, ...], kwargs: Mapping[str,
 def unpack_call(payload: Message) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     """Return the callable and the arguments of a message made by `pack_call`.
 
-    Cost: 0.3 to 1 us for a definition used before, 20 to 100 us the first time in a process.
+    Cost: 0.3 to 1 us for a definition that was used before, 20 to 100 us the first time in a process.
     """
     ref = payload[0]
     if ref == 0:

@@ -1,8 +1,8 @@
-"""A sender notices here that a class has changed since its definition was made.
+"""The check whether a class has changed since its definition was made. The sender makes it.
 
-A definition holds the attributes of a class that cannot change in themselves: methods, immutable values, and small lists,
-dicts and sets of such values, of which a copy is kept to compare with. An attribute that can change in other ways is
-*state*, as is one that was found changed: messages carry it.
+A definition holds the attributes of a class that cannot change in place: methods, immutable values, and small lists,
+dicts and sets of such values. Of the containers a copy is kept for the comparison. An attribute that can change in
+other ways is *state*, and so is one that was found changed: messages carry it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
     Namespace = dict[str, Any]
 
-# Attributes that a metaclass keeps: of classes of `abc`, and of enumerations.
+# Attributes that a metaclass keeps: that of `abc`, and that of enumerations.
 REGISTRY = "_abc_impl"
 _KEPT = frozenset({REGISTRY, "_member_map_"}) | enumerations.KEPT
-_MOST = 1000  # elements of a container that a definition holds
+_MOST = 1000  # the most elements of a container in a definition
 
 
 def is_definition(name: str, value: Any) -> bool:
-    """Return True if an attribute of a class belongs to its definition by its nature, whatever is in it."""
+    """Return True if an attribute of a class belongs to its definition by its kind, whatever its content is."""
     return (
         _is_special(name)
         or is_enumeration(type(value))
@@ -51,13 +51,13 @@ def _is_small(value: Any) -> bool:
 
 
 def _containers_of(enumeration: type) -> list[Any]:
-    """Return the containers that hold what an enumeration's members have."""
+    """Return the containers that hold the attributes of an enumeration's members."""
     found = _states(enumeration)
     return found + [value for state in found for value in state.values() if type(value) in (list, dict, set)]
 
 
 def can_be_watched(enumeration: type) -> bool:
-    """Return True if a change of what the members have would be seen."""
+    """Return True if a change in the members' attributes would be noticed."""
     return all(_is_watched(value) for state in _states(enumeration) for value in state.values())
 
 
@@ -76,26 +76,26 @@ def _cannot_change(value: Any) -> bool:
 
 
 class Guard:
-    """Names of a namespace that must still stand for what they did, and names that must not be there.
+    """Names of a namespace that must still lead to the same objects, and names that must be absent.
 
-    And the number of all of its names, if it is not -1.
+    Also the number of all its names, unless that is -1.
     """
 
     def __init__(self, namespace: Namespace, expected: Namespace, absent: set[str], size: int) -> None:
         self.namespace = namespace
         self.expected = expected
         self.absent = absent
-        # A method of the core, of the namespace: the guards of a class are asked each time that it is sent.
+        # A method of the core, bound to the namespace: a class calls its guards each time that it is sent.
         self.holds = Bindings(tuple(expected), tuple(expected.values()), absent=tuple(absent), size=size).hold
 
     def moved(self) -> set[str]:
-        """Return the names that no longer stand for what they did."""
+        """Return the names that no longer lead to the same objects."""
         changed = {n for n, v in self.expected.items() if self.namespace.get(n, self) is not v}
         return changed | {n for n in self.absent if n in self.namespace}
 
 
 class Watch:
-    """The attributes of a class that its definition holds, as they were."""
+    """The attributes of a class that its definition holds, as they were then."""
 
     def __init__(self, cls: type, state: Iterable[str]) -> None:
         attributes = dict(cls.__dict__)
@@ -116,7 +116,7 @@ class Watch:
     def _bind(self, size: int) -> None:
         values = tuple(self._attributes.values())
         self._size = size
-        # A method of the core, of the class.
+        # A method of the core, bound to the class.
         self._hold = Bindings(
             tuple(self._attributes),
             values,
@@ -136,7 +136,7 @@ class Watch:
         return {name for name in self._changed(cls) if not is_definition(name, cls.__dict__[name])}
 
     def differing(self, cls: type) -> set[str]:
-        """Return the names of all attributes that differ, but for those that Python and libraries keep on a class."""
+        """Return the names of all attributes that differ, except those that Python and libraries keep on a class."""
         names = self._changed(cls) | {name for name in self._attributes if name not in cls.__dict__}
         found = {
             name for name in names if not _is_special(name) or type(cls.__dict__.get(name)) is FunctionType
@@ -156,7 +156,7 @@ class Watch:
         }
 
     def restore(self, cls: type, kept: Container[str]) -> None:
-        """Give a class the attributes that it had, but for some."""
+        """Give a class the attributes that it had then, except some."""
         for value, copy in self._copies:
             if not _same(value, copy):
                 _refill(value, copy)
@@ -169,12 +169,12 @@ class Watch:
                 type.__delattr__(cls, name)
         if cls.__bases__ is not self._bases:
             type.__setattr__(cls, "__bases__", self._bases)
-            self._bases = cls.__bases__  # an equal tuple
+            self._bases = cls.__bases__  # this is an equal tuple
         cls.__qualname__ = self._title
         self._keep_special(cls)
 
     def _keep_special(self, cls: type) -> None:
-        """Take what Python and libraries have kept on the class since for a part of it."""
+        """Accept the attributes that Python and libraries have added to the class as a part of it."""
         found = {name: value for name, value in cls.__dict__.items() if _is_special(name)}
         self._attributes.update({name: value for name, value in found.items() if name not in self._state})
         if self._registry is not None:
@@ -182,7 +182,7 @@ class Watch:
         self._bind(len(self._attributes) + self._carried(cls))
 
     def resize(self, cls: type) -> None:
-        """Expect as many attributes as there are, if some that messages carry have come or gone."""
+        """Expect the present number of attributes, after some that messages carry were added or removed."""
         size = len(self._attributes) + self._carried(cls)
         if size != self._size:
             self._bind(size)
@@ -230,7 +230,7 @@ def _refill(container: Any, copy: Any) -> None:
 
 
 def _same(value: Any, copy: Any) -> bool:
-    """Return True if a container holds the very objects that its copy does."""
+    """Return True if a container holds the same objects as its copy."""
     if len(value) != len(copy):
         return False
     if type(value) is set:

@@ -1,4 +1,4 @@
-"""Pickles the definition of a class."""
+"""The pickler of a class's definition."""
 
 from __future__ import annotations
 
@@ -40,12 +40,13 @@ if TYPE_CHECKING:
 class Scope:
     """A namespace that methods of the class run over.
 
-    Every global they use is either in the definition, and then watched for a change, or dynamic: in the messages.
+    Each global that the methods use is either in the definition, and then watched for a change, or dynamic: in the
+        messages.
 
     Attributes:
         mentioned: names of dynamic globals that only texts name: they travel if they can be pickled.
         hints: names in annotations that are texts.
-        size: the number of globals, if code of the class gets at them as a whole, else -1.
+        size: the number of globals, if code of the class reads them as a whole, else -1.
     """
 
     def __init__(self, source: dict[str, Any]) -> None:
@@ -62,7 +63,7 @@ class Scope:
 
 
 class ClassPickler(pickler.Pickler):
-    """Pickles one class, with everything it refers to that has no definition of its own."""
+    """Pickles one class, and every class and function in it that has no definition of its own."""
 
     def __init__(self, root: type, entry: ClassEntry, hints: bool) -> None:
         self.sink = pickler.Sink()
@@ -81,9 +82,9 @@ class ClassPickler(pickler.Pickler):
         self.modules: dict[str, None] = {}
 
     def dump_class(self) -> bytes:
-        """Return the blob: the id of the class, the class, and what messages have to carry beside it.
+        """Return the blob: the id of the class, the class, and the parts of it that messages carry.
 
-        The version makes another blob of a class that has become again what it was: receivers load it anew.
+        The version makes a new blob of a class that has returned to an earlier state, so that receivers load it anew.
         """
         pickler.learn_cloudpickle()
         self.dump((uid_of_class(self.root), self._version))
@@ -97,16 +98,16 @@ class ClassPickler(pickler.Pickler):
             self._dump_hinted()
         except OutOfSharedMemory:
             raise
-        except Exception:  # one of them cannot be part of a definition; nobody may want it
+        except Exception:  # one of them cannot be part of a definition, and may never be needed
             del self.sink[written:]
             self.dump({})
             self.dump(([], {}))
         return b"".join(self.sink)
 
     def _dump_hinted(self) -> None:
-        """Dump the globals that annotations of methods name, and the namespaces which `typing` looks for them in.
+        """Pickle the globals that annotations of methods name, and the namespaces in which `typing` looks for them.
 
-        They are no part of the class: it does not change when they do.
+        They are no part of the class: a change of them does not change it.
         """
         found = {name: value for scope in self.scopes.values() for name, value in self._hinted(scope).items()}
         namespaces = [self.namespace(scope.source) for scope in self.scopes.values()]
@@ -128,7 +129,9 @@ class ClassPickler(pickler.Pickler):
         return found
 
     def _companions(self) -> dict[str, Any]:
-        """Return the globals that annotations name in texts: `typing.get_type_hints()` looks for them in the module."""
+        """Return the globals that annotations name in texts, for `typing.get_type_hints()`, which looks in the
+        module.
+        """
         namespace = getattr(sys.modules.get(self.root.__module__), "__dict__", {})
         found: dict[str, Any] = {}
         todo = [self.root]
@@ -156,7 +159,7 @@ class ClassPickler(pickler.Pickler):
         if is_handle(kind):
             raise NotStatic("a handle")
         if kind is MethodType and not importable(_class_of(obj.__self__)):
-            # The method could not be found by its name before the class is filled.
+            # The method cannot be found by its name before the class is filled.
             return MethodType, (
                 obj.__func__,
                 obj.__self__,
@@ -193,14 +196,14 @@ class ClassPickler(pickler.Pickler):
 
     def contents(self, cell: CellType, own: bool) -> tuple[Any, ...]:
         found = cell_contents(cell)
-        # The cells of a library's wrappers are its own affair; those of the user's methods are state.
+        # The cells of a library's wrappers belong to the library; the cells of the program's methods are state.
         if any(not _is_definition(value) and (own or is_handle(type(value))) for value in found):
             self.state_cells.append(cell)
             return ()
         return found
 
     def _reduce_method(self, function: FunctionType) -> Any:
-        """Reduce a function met in a class body: whole, but for the dynamic globals."""
+        """Reduce a function in a class body: as a whole, without the dynamic globals."""
         if importable(function):
             return NotImplemented
         names = names_of(function.__code__)
@@ -237,7 +240,7 @@ class ClassPickler(pickler.Pickler):
         return self.scopes.setdefault(id(source), Scope(source))
 
     def _statics(self, source: dict[str, Any], used: tuple[str, ...]) -> dict[str, Any]:
-        """Return the globals that belong to the definition, and note the others as dynamic."""
+        """Return the globals that belong to the definition; note the others as dynamic."""
         scope = self._scope(source)
         statics = {name: source[name] for name in BASE_GLOBALS if isinstance(source.get(name), str)}
         for name in used:
@@ -250,7 +253,7 @@ class ClassPickler(pickler.Pickler):
         return statics
 
     def _mentioned(self, source: dict[str, Any], function: FunctionType) -> dict[str, Any]:
-        """Return those of the globals in texts that belong to the definition, and note the others."""
+        """Return the globals named in texts that belong to the definition; note the others."""
         scope, code = self._scope(source), names_of(function.__code__)
         scope.hints |= identifiers(text_hints(function))
         found = mentioned(source, [code], [], code.reaches_all)
@@ -270,7 +273,7 @@ class ClassPickler(pickler.Pickler):
         return statics
 
     def _is_alone(self, value: Any) -> bool:
-        """Return True if a value can be in the definition of the class with nothing else that could be refused."""
+        """Return True if a value can be in the definition of the class, and brings no part that could be refused."""
         if type(value) is FunctionType and not importable(value):
             return is_alone(value)
         return is_plain(value) or (value is self.root and _belongs(value))
@@ -285,7 +288,7 @@ def _is_definition(value: Any) -> bool:
 
 
 def _belongs(value: Any) -> bool:
-    """Tell whether the value of a global belongs to the definition of the class."""
+    """Return True if the value of a global belongs to the definition of the class."""
     if isinstance(value, type):
         entry = entries.get(id(value))
         return entry is None or not entry.stateful
@@ -308,7 +311,7 @@ def _new_method(
 
 def _set_method(function: Any, state: tuple[Any, ...]) -> None:
     statics, contents, attributes, imports = state
-    for name, value in statics.items():  # the function may be there already, over globals that have them
+    for name, value in statics.items():  # the namespace may be there already, with these globals
         function.__globals__.setdefault(name, value)
     function.__module__ = function.__globals__.get("__name__")
     if "." not in function.__qualname__:

@@ -1,6 +1,6 @@
-"""A copy of an object in shared memory, and what sees whether the object is still the same.
+"""A copy of an object in shared memory, and the check whether the object has changed since.
 
-How that is seen must be exact. There are three checks:
+The check must be exact. There are three kinds:
 
     nothing to see    it cannot change: str, bytes
     a guard           containers over leaves that cannot change: the C core compares pointers and versions
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 LEAVES: tuple[type, ...] = (range, type(Ellipsis))
-# By name, so that nothing is imported.
+# Types are given by name, so that no module is imported.
 _LEAVES_OF = (
     ("datetime", ("date", "datetime", "time", "timedelta")),
     ("decimal", ("Decimal",)),
@@ -47,23 +47,23 @@ HEAPTYPE = 1 << 9  # the flag of a type made by a class statement
 _PLAIN_STATE = ("__reduce_ex__", "__reduce__", "__getstate__")
 _DICT = vars(type("Any", (), {}))["__dict__"]
 _SHARED = frozenset({list, dict, set, bytearray})
-CONSTANT = frozenset({bytes, str})  # may be large, and cannot change
+CONSTANT = frozenset({bytes, str})  # types of objects that may be large and cannot change
 
 
 class Copy(_core.Copy):
-    """A copy in shared memory, and what this process has read of it."""
+    """A copy in shared memory, and the object that this process has read from it."""
 
     __slots__ = ("_loaded",)
     _loaded: Loaded
     __goproc_handle__ = True
 
 
-# The copies that this process has read for its goroutines, each with the message that named it last.
+# Copies that this process has read for its goroutines, each with the number of the message that named it last.
 kept: dict[Copy, int] = store.cache({})
 
 
 class Constant:
-    """The check of what cannot change."""
+    """The check of an object that cannot change."""
 
     __slots__ = ()
 
@@ -72,7 +72,7 @@ class Constant:
 
 
 class SamePickle:
-    """The check of anything: its pickle is the same as before, and its buffers are those of the copy."""
+    """The check of any object: its pickle is the same as before, and its buffers are those of the copy."""
 
     __slots__ = ("_body", "_copy", "_obj", "classes")
 
@@ -99,13 +99,13 @@ def _digest(body: bytes) -> bytes:
 
 
 class _NotCarried(Exception):
-    """Raised where a copy would hold something that belongs to a message."""
+    """Raised where a copy would hold a part that belongs to a single message."""
 
 
 class CopyPickler(Pickler):
-    """Pickles a copy, which holds no handles: nobody would see how long it needs them.
+    """Pickles a copy. A copy holds no handles: goproc could not tell how long it needs them.
 
-    Nor does it hold what messages carry of a class: that is as of each message, and may be a handle.
+    A copy also leaves out the parts of a class that messages carry: they are as of each message, and may be handles.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -124,14 +124,14 @@ class CopyPickler(Pickler):
 
 
 class Measured(NamedTuple):
-    """The pickle of an object for a copy, and the script's classes in it."""
+    """The pickle of an object for a copy, and the classes of the script in it."""
 
     pickled: Pickled
     classes: tuple[type, ...]
 
 
 def measure(obj: Any) -> Measured | None:
-    """Pickle the object for a copy; None if that cannot be."""
+    """Pickle the object for a copy; None if that is not possible."""
     made: list[CopyPickler] = []
 
     def make(*args: Any, **kwargs: Any) -> CopyPickler:
@@ -140,7 +140,7 @@ def measure(obj: Any) -> Measured | None:
 
     try:
         return Measured(Pickled(*dump(obj, make)), tuple(made[0].classes))
-    except Exception:  # pickling may raise anything: the message itself will say so
+    except Exception:  # pickling may raise anything: pickling the message raises it again
         return None
 
 
@@ -149,15 +149,15 @@ class _SizePickler(CopyPickler):
 
 
 def size_without_known(obj: Any) -> int:
-    """Return the bytes that the object takes in a message, without those that there are copies of; 0 if it cannot have a copy."""
+    """Return the bytes of the object in a message, without parts that have copies; 0 if it cannot have a copy."""
     try:
         return Pickled(*dump(obj, _SizePickler)).bytes
-    except Exception:  # pickling may raise anything: the message itself will say so
+    except Exception:  # pickling may raise anything: pickling the message raises it again
         return 0
 
 
 def objects_in(obj: Any) -> set[int]:
-    """The ids of the containers, and of the objects of classes, that pickle meets in an object."""
+    """Return the ids of the containers, and of the objects of classes, that pickle meets in an object."""
     found: set[int] = set()
 
     class Collector(CopyPickler):
@@ -168,7 +168,7 @@ def objects_in(obj: Any) -> set[int]:
 
     try:
         dump(obj, Collector)
-    except Exception:  # pickling may raise anything: the message itself will say so
+    except Exception:  # pickling may raise anything: pickling the message raises it again
         return set()
     return found
 
@@ -190,7 +190,7 @@ def guard_of(obj: Any) -> _core.Guard | None:
 
 
 def is_plain(kind: type) -> bool:
-    """Return True if pickle takes the objects of a class for their attributes, and nothing else."""
+    """Return True if pickle takes an object of the class for its attributes and nothing else."""
     return (
         all(base is object or (base.__flags__ & HEAPTYPE and _has_own_dict(base)) for base in kind.__mro__)
         and all(getattr(kind, name) is getattr(object, name) for name in _PLAIN_STATE)
@@ -202,7 +202,7 @@ def is_plain(kind: type) -> bool:
 
 
 def _has_own_dict(base: type) -> bool:
-    """Return True if a class defines neither slots nor a `__dict__` of its own making."""
+    """Return True if a class defines neither slots nor its own `__dict__`."""
     return "__slots__" not in vars(base) and isinstance(
         vars(base).get("__dict__", _DICT), GetSetDescriptorType
     )
@@ -229,7 +229,7 @@ def check_of(value: Any, copy: Copy) -> Check | None:
 
 
 def is_buffer(kind: type) -> bool:
-    """Return True for the types of which each message gets an object of its own, over private memory."""
+    """Return True for the types whose objects each message gets anew, over private memory."""
     if kind is bytearray or (kind.__module__, kind.__name__) == ("array", "array"):
         return True
     numpy = sys.modules.get("numpy")

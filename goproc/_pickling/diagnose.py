@@ -1,7 +1,7 @@
-"""Find the object that cannot be pickled, and the way to it.
+"""The search for the object that cannot be pickled, and for the path to it.
 
-Runs only after a failure, so it may be slow: it pickles the children of the object one by one and goes down into the
-first that fails by itself.  Bounded in depth, in the number of trials and in time.
+The search runs only after a failure, so it may be slow. It pickles the children of the object one by one and goes down
+into the first that fails by itself. Depth, number of trials and time are limited.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def explain(obj: Any, error: BaseException, root: str) -> PickleError:
     """Return the PickleError for `error`, met while `obj` was pickled.
 
     Args:
-        obj: what was to be pickled.
-        error: what pickle raised.
-        root: what `obj` is to the user, the first word of the path.
+        obj: the object that pickle refused.
+        error: the exception of pickle.
+        root: the user's word for `obj`, which begins the path.
     """
     if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
         return PickleError(
@@ -54,7 +54,7 @@ def explain(obj: Any, error: BaseException, root: str) -> PickleError:
 def explain_call(
     error: PickleError, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> PickleError:
-    """Retell an error met while a packed call was encoded in the words of the call: `argument 2 of f -> ...`."""
+    """Translate an error in the encoding of a packed call into the words of the call: `argument 2 of f -> ...`."""
     name = getattr(function, "__name__", None) or type(function).__name__
     candidates = [(name, function)]
     candidates += [(f"argument {index} of {name}", value) for index, value in enumerate(args, 1)]
@@ -69,7 +69,7 @@ def explain_call(
 def explain_memory(
     error: OutOfSharedMemory, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> OutOfSharedMemory:
-    """Retell the lack of memory for a call, with what it is that is large."""
+    """Translate a lack of memory for a call, and name the large objects in the call."""
     name = getattr(function, "__name__", None) or type(function).__name__
     found = [
         (size, label, value)
@@ -87,7 +87,7 @@ def explain_memory(
 
 
 class _Probe(Pickler):
-    """Pickles as messages do, but takes handles: they refuse with a TypeError unless a message is on its way."""
+    """Pickles as messages do, and accepts handles, which otherwise refuse with a TypeError outside of a message."""
 
     def reducer_override(self, obj: Any) -> Any:
         if is_handle(type(obj)):
@@ -101,9 +101,10 @@ class _Probe(Pickler):
 def _failure(obj: Any) -> Exception | None:
     try:
         dump(obj, _Probe)
-    except OutOfSharedMemory:  # while the definitions of its parts were stored: no reason to refuse it
+    # There was no room for the definitions of its parts, which is no reason to refuse it
+    except OutOfSharedMemory:
         return None
-    except Exception as error:  # pickling may raise anything: that is what the search is for
+    except Exception as error:  # pickling may raise anything: the search is for this error
         return error
     return None
 
@@ -112,7 +113,7 @@ def descend(node: Any) -> tuple[list[str], Any]:
     """Return the path to the innermost object that fails by itself, and the object."""
     path: list[str] = []
     seen = {id(node)}
-    keep = [node]  # what reduce methods made must live while its id is in `seen`
+    keep = [node]  # objects made by reduce methods must live while their ids are in `seen`
     trials = 0
     end = time.monotonic() + _SECONDS
     while len(path) < _DEPTH:
@@ -136,7 +137,7 @@ def descend(node: Any) -> tuple[list[str], Any]:
 def _children(node: Any) -> Iterator[Child]:
     try:
         yield from _known_children(node)
-    except Exception:  # a reduce method or a property that raises has said all it can
+    except Exception:  # a reduce method or a property raises: there is nothing more to learn
         return
 
 
@@ -207,13 +208,13 @@ def _exception_children(exc: BaseException) -> Iterator[Child]:
 
 
 def _instance_children(node: Any) -> Iterator[Child]:
-    """What pickle would take from the object; where it refuses at once, what the object has."""
+    """Yield the parts that pickle takes from the object; if it refuses at once, the object's own attributes."""
     if issubclass(type(node), BaseException) and not exceptions.pickles_itself(node):
         yield from _exception_children(node)
         return
     try:
         reduced = node.__reduce_ex__(5)
-    except Exception:  # a method of the user's, which may raise anything
+    except Exception:  # a method of the program may raise anything
         reduced = None
     if not isinstance(reduced, tuple):
         yield from ((f".{name}", value) for name, value in list(getattr(node, "__dict__", {}).items()))

@@ -1,4 +1,4 @@
-"""The entries of classes that travel by value: how each travels, and the state that its definition was made from."""
+"""The entries of classes that travel by value: the way of each, and the state from which its definition was made."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     Namespace = dict[str, Any]
 
 entries: dict[int, ClassEntry] = store.cache({})  # by the id of the class
-arrived: dict[int, ClassEntry] = store.cache({})  # those of them that another process has made
+arrived: dict[int, ClassEntry] = store.cache({})  # those that another process has made
 
 
 class Inside(NamedTuple):
-    """A class that the definition of another one holds whole.
+    """A class that the definition of another class holds as a whole.
 
     Attributes:
         cls: the class.
-        names: of its attributes that messages carry.
+        names: the names of its attributes that messages carry.
     """
 
     cls: type
@@ -41,7 +41,7 @@ def _holds(watch: Watch, part: Inside) -> bool:
 
 
 class Use(NamedTuple):
-    """A class with a definition of its own that another definition refers to, and the version that it had."""
+    """A class with its own definition to which another definition refers, and the version that it had then."""
 
     cls: type
     version: int
@@ -57,30 +57,30 @@ class Use(NamedTuple):
 
 
 class ClassEntry:
-    """How one class travels.
+    """The way in which one class travels.
 
     Attributes:
-        uid: known in every process that has the class; None if it travels by reference.
-        reduction: the reference, then.
-        ref: of its definition in the blob store.
-        inline: it is always sent whole.
-        received: another process has created it; only that one may redefine it.
+        uid: known in every process that has the class; None if the class travels by reference.
+        reduction: in that case, the reference.
+        ref: the ref of its definition in the blob store.
+        inline: True if it is always sent as a whole.
+        received: True if another process has created it; only that process may redefine it.
         groups: the namespaces its methods run over, each with the names that messages carry.
-        cells: those whose content messages carry.
+        cells: the cells whose contents messages carry.
         modules: names of modules that methods import and that no other process has.
-        parts: stateful classes it is made of, such as its bases.
-        checking: the entry is in use: classes may refer to each other.
-        companions: what its annotations name, kept for those who look for it by name.
+        parts: the stateful classes that it is made of, such as its bases.
+        checking: True while the entry is in use: classes may refer to each other.
+        companions: the objects that its annotations name, kept for lookups by name.
         state: names of the attributes that messages carry.
-        inside: the classes that its definition holds whole.
+        inside: the classes that its definition holds as a whole.
         uses: other classes that the definition refers to, with their definitions.
-        stateful: messages have to carry more than the reference.
-        watch, watches, guards: what the definition was made from: the class, those inside, and globals.
+        stateful: True if messages have to carry more than the reference.
+        watch, watches, guards: the state from which the definition was made: of the class, of those inside, of globals.
         version: counts the changes of the class itself, not those of classes that it uses.
-        volatile: global names that were rebound.
-        overridden: names of the attributes, of the class and of those inside, that the last message set in place of
-            the definition's.
-        defined: `state`, the names of those inside, and `parts`, as they came with the definition.
+        volatile: names of globals that were rebound.
+        overridden: names of attributes, of the class and of those inside, that the last message set against the
+            definition.
+        defined: `state`, the names of those inside, and `parts`, as the definition had them.
     """
 
     __slots__ = (
@@ -141,12 +141,12 @@ class ClassEntry:
         self.stateful = bool(self.inline or self.groups or self.cells or self.parts or self.modules or named)
 
     def watch_all(self, cls: type) -> None:
-        """Watch the class, and those inside of its definition, for changes from now on."""
+        """From now on, watch the class, and the classes inside its definition, for changes."""
         self.watch = Watch(cls, self.state)
         self.watches = [Watch(part.cls, part.names) for part in self.inside]
 
     def changed(self, cls: type) -> bool:
-        """Return True if the definition no longer says what the class is."""
+        """Return True if the definition no longer describes the class."""
         if self.watch is None or self.inline or self.checking:
             return False
         if self._fails(self.watch, cls):
@@ -170,14 +170,14 @@ class ClassEntry:
     # -- of a class that has arrived
 
     def arrive(self, cls: type) -> None:
-        """Take the class for what its definition says, now that it is filled."""
+        """Take the class, now filled, as its definition describes it."""
         self.watch_all(cls)
         assert self.watch is not None
         inside = [frozenset(part.names) for part in self.inside]
         self.defined = Defined(frozenset(self.state), inside, self.parts, self.watch, self.watches)
 
     def override(self, cls: type) -> None:
-        """Have messages carry what goroutines of this process have changed."""
+        """Have messages carry the changes that goroutines of this process have made."""
         assert self.watch is not None
         self.version += 1
         self.state |= self.watch.differing(cls)
@@ -190,15 +190,15 @@ class ClassEntry:
         self.settle()
 
     def carried(self, cls: type) -> list[Carried]:
-        """Return what messages carry of the attributes of the class and of those inside."""
+        """Return the attributes, of the class and of those inside, that messages carry."""
         return [Carried.of(cls, self.state), *[Carried.of(part.cls, part.names) for part in self.inside]]
 
     def set_carried(self, cls: type, carried: list[Carried], own: Container[type]) -> None:
-        """Set what a message carries, but nothing of a class that this process has defined.
+        """Set the attributes that a message carries, except on classes that this process has defined.
 
         Args:
             cls: the class.
-            carried: for the class and those inside.
+            carried: the attributes of the class and of those inside.
             own: the classes that other processes have defined.
         """
         for owner, part in zip([cls, *[part.cls for part in self.inside]], carried, strict=True):
@@ -214,18 +214,18 @@ class ClassEntry:
         self.defined.watch.resize(cls)
 
     def is_intact(self, cls: type) -> bool:
-        """Return True if there is nothing to bring back, for a class that refers to no other one."""
+        """Return True if no change has to be undone, for a class that refers to no other one."""
         defined = self.defined
         return defined is None or (
             self.watch is defined.watch and not self.uses and not self.inside and defined.watch.holds(cls)
         )
 
     def restore(self, cls: type, overridden: bool) -> None:
-        """Bring a class back to what has arrived of it: goroutines may have written to it.
+        """Undo the changes of goroutines: give a class the state that has arrived.
 
         Args:
             cls: the class.
-            overridden: the message had more of it than its definition.
+            overridden: True if the message had more of the class than its definition.
         """
         defined = self.defined
         if defined is None or self.checking:
@@ -259,7 +259,7 @@ class ClassEntry:
     # -- of a class of this process
 
     def note_changes(self, cls: type) -> None:
-        """Have messages carry what can change in itself, and what has been found to change."""
+        """Have messages carry the attributes that can change in place, and those that were found changed."""
         self.volatile = self.volatile.union(*[guard.moved() for guard in self.guards])
         if self.watch is None or self._fails(self.watch, cls):
             self.version += 1
@@ -272,7 +272,9 @@ class ClassEntry:
 
 
 class Defined(NamedTuple):
-    """The parts of an unchanged class that messages carry, as its definition named them, and the watches that see a change."""
+    """The parts of an unchanged class that messages carry, as its definition named them, and the watches for a
+    change.
+    """
 
     state: frozenset[str]
     inside: list[frozenset[str]]
@@ -282,13 +284,13 @@ class Defined(NamedTuple):
 
 
 def attributes_of(cls: type) -> dict[str, Any]:
-    """Return the attributes that cloudpickle would send; of an enumeration not the members."""
+    """Return the attributes that cloudpickle would send, without the members of an enumeration."""
     attributes: dict[str, Any] = reduce_by_cloudpickle(cls)[2][0]
     return attributes
 
 
 def state_names(cls: type) -> set[str]:
-    """Return the names of the attributes that can change in themselves."""
+    """Return the names of the attributes that can change in place."""
     return {name for name, value in attributes_of(cls).items() if is_state(name, value)}
 
 
@@ -297,7 +299,7 @@ class Carried(NamedTuple):
 
     Attributes:
         attributes: their values.
-        gone: names of those that the class has no longer.
+        gone: names of attributes that the class has no longer.
     """
 
     attributes: dict[str, Any]
@@ -321,11 +323,11 @@ class Carried(NamedTuple):
 
 
 def bring_back(classes: Iterable[tuple[type, Ref]], values: Iterable[Any]) -> None:
-    """Undo what goroutines have written to classes that a call uses: they are as of its `go` line.
+    """Undo the changes of goroutines to classes that a call uses: they get their state as of its `go` line.
 
     Args:
-        classes: those of which the call carries nothing but the reference of the definition.
-        values: what it carries: classes, and objects of classes.
+        classes: those of which the call carries only the reference of the definition.
+        values: classes, and objects of classes, that the call carries.
     """
     for cls, _ in classes:
         entry = arrived.get(id(cls))

@@ -1,7 +1,7 @@
-"""Enumerations: a member is itself in every process, with the attributes that it has where the enumeration was made.
+"""Enumerations: a member is one object in every process, with the attributes that it has in the enumeration's own.
 
-Messages refer to a member by its name. The definition of an enumeration has what makes the members without their
-attributes, so that these may refer to any member; then come the attributes.
+Messages refer to a member by its name. The definition of an enumeration first makes the members without their
+attributes, so that the attributes may refer to any member; then it sets the attributes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KEPT = frozenset(
         "_unhashable_values_map_",
     }
 )
-_PASSING = "_inverted_"  # a flag keeps there what `~` gave
+_PASSING = "_inverted_"  # a flag keeps the result of `~` there
 
 
 class Members(NamedTuple):
@@ -35,7 +35,8 @@ class Members(NamedTuple):
 
     Attributes:
         kind: the class that makes the objects: `object`, or a library's such as `int`.
-        items: the name, the name of the first member with the same value, and the arguments of `kind.__new__`.
+        items: for each member its name, the name of the first member with the same value, and arguments of
+            `kind.__new__`.
     """
 
     kind: type
@@ -57,7 +58,7 @@ class Members(NamedTuple):
         for name, first, args in self.items:
             if name == first:
                 found[name] = self.kind.__new__(enumeration, *args)
-                found[name]._name_ = name  # its hash
+                found[name]._name_ = name  # the hash needs this
             else:
                 found[name] = found[first]
         return found
@@ -97,9 +98,9 @@ def attributes_of(member: Any) -> dict[str, Any]:
 
 
 def kept_by(enumeration: Any) -> dict[str, Any]:
-    """Return the attributes of an enumeration by which its metaclass finds the members.
+    """Return the attributes of an enumeration in which its metaclass keeps the members.
 
-    What flags were combined to is found again.
+    Combinations of flags are left out: they are found again.
     """
     members = set(map(id, enumeration._member_map_.values()))
     found = {name: vars(enumeration)[name] for name in KEPT if name in vars(enumeration)}
@@ -121,7 +122,7 @@ def _set_state(enumeration: Any, name: str, attributes: dict[str, Any]) -> None:
 
 
 def reduce_member(_: pickler.Pickler, member: Any) -> Any:
-    """Reduce a member by its name; a combination of flags, which has none, by its value."""
+    """Reduce a member by its name; a combination of flags, which has no name, by its value."""
     enumeration = type(member)
     if enumeration._member_map_.get(member._name_) is member:
         return _member, (enumeration, member._name_)
