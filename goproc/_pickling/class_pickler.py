@@ -129,9 +129,7 @@ class ClassPickler(pickler.Pickler):
         return found
 
     def _companions(self) -> dict[str, Any]:
-        """Return the globals that annotations name in texts, for `typing.get_type_hints()`, which looks in the
-        module.
-        """
+        """Return the globals that annotations name in texts: `typing.get_type_hints()` looks for them in the module."""
         namespace = getattr(sys.modules.get(self.root.__module__), "__dict__", {})
         found: dict[str, Any] = {}
         todo = [self.root]

@@ -272,9 +272,7 @@ class ClassEntry:
 
 
 class Defined(NamedTuple):
-    """The parts of an unchanged class that messages carry, as its definition named them, and the watches for a
-    change.
-    """
+    """The parts of an unchanged class that messages carry, by its definition, and the watches for a change."""
 
     state: frozenset[str]
     inside: list[frozenset[str]]

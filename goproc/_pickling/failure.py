@@ -1,8 +1,8 @@
 """Failures: an exception as a message of plain builtins, with the texts that a report needs.
 
-The message has two halves. A pickle holds the exception and all that it leads to, see `nodes`. Beside it stand the
-names, texts and tracebacks of the exception, its causes and members: a report reads them without making an exception,
-and an exception that cannot be made in the reader is told by them.
+The message has two halves. A pickle holds the exception and all exceptions that it leads to, see `nodes`. Beside the
+pickle stand the names, texts and tracebacks of the exception, its causes and members. A report reads these without
+making an exception; a reader that cannot make an exception uses them, too.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
     Stored = tuple[Any, ...]  # the items of a Packed
 
-_CHAIN = 16  # causes of causes, groups in groups, that a report shows
-_TEXT = 1000  # characters of the text of an exception that has to be short
+_CHAIN = 16  # the most causes of causes, or groups in groups, that a report shows
+_TEXT = 1000  # the most characters of the text of an exception that has to be short
 _NOTE = "Traceback of the goroutine (most recent call last):\n"
 
 
 def pack(exc: BaseException) -> Stored:
     """Make a message of plain builtins from an exception.
 
-    Never raises, whatever the exception is made of. If the exception holds channels or their kin, `pickle` is a tuple of
-    the pickle and these, since only a message on its way carries them.
+    Never raises. If the exception holds channels or other handles, `pickle` is a tuple of the pickle and the handles,
+    since only a message on its way carries handles.
 
     Returns:
         The items of a Packed.
@@ -49,7 +49,7 @@ def pack(exc: BaseException) -> Stored:
         numbers = Nodes(_tell)
         told = _pack(exc, 0, numbers, set())
         numbers.told()
-    except KeyboardInterrupt:  # more likely the user's than the exception's
+    except KeyboardInterrupt:  # more likely the user's Ctrl-C than the exception's
         raise
     except BaseException:  # no memory or no stack is left
         return None, type(exc).__name__, "", "", None, None, False, None
@@ -63,14 +63,14 @@ def pack(exc: BaseException) -> Stored:
 
 
 def pack_briefly(exc: BaseException) -> Stored:
-    """Make a short message from an exception whose own one is larger than memory allows."""
+    """Make a short message from an exception for which the memory has no more room."""
     name, kinds = type(exc).__qualname__, kinds_of(type(exc))
     return pack(RemoteError(name, _text(exc)[:_TEXT], "", "it is larger than memory allows", kinds=kinds))
 
 
 def _pack(exc: BaseException, depth: int, numbers: Nodes, seen: set[int]) -> Stored:
     number = numbers.number(exc)
-    if id(exc) in seen:  # a member of several groups is told of once
+    if id(exc) in seen:  # a member of several groups is described once
         return number, _name(type(exc)), _text(exc), "", None, None, False, None
     seen.add(id(exc))
     name, text, frames = _tell(exc)
@@ -95,12 +95,12 @@ def _tell(exc: BaseException) -> Told:
 def unpack(packed: Stored, noted: bool = True) -> BaseException:
     """Return the exception of a message made by `pack`.
 
-    Its causes and members are restored. The remote frames are a note on it, so that a traceback printed locally shows
-    the local raise and then, once, where it happened. What could not be pickled is a `RemoteError`.
+    Its causes and members are restored. A note on the exception has the remote frames: a traceback that is printed here
+    shows the local raise, and then, once, the remote place. A part that could not be pickled is a `RemoteError`.
 
     Args:
         packed: the message.
-        noted: False: the exceptions get no notes of the remote frames, as the caller shows them in another way.
+        noted: False to leave out the notes, if the caller shows the remote frames in another way.
     """
     blob, *rest = packed
     if blob is None:
@@ -117,7 +117,7 @@ def unpack(packed: Stored, noted: bool = True) -> BaseException:
 
 
 def _collect(packed: Stored, told: dict[int, Told]) -> None:
-    """Note by number what a message tells of each exception."""
+    """Note by number the facts in a message about each exception."""
     own = Packed(*packed)
     told.setdefault(own.pickle, Told(own.kind, own.text, own.frames))
     for part in (own.cause, own.context, *(own.members or ())):
@@ -126,7 +126,7 @@ def _collect(packed: Stored, told: dict[int, Told]) -> None:
 
 
 def _stand_in(packed: Stored) -> BaseException:
-    """Return what stands for an exception of which there are only the texts."""
+    """Return the stand-in for an exception of which only the texts have arrived."""
     own = Packed(*packed)
     exc: BaseException = RemoteError(own.kind, own.text, own.frames)
     if own.members:
@@ -141,7 +141,7 @@ def _stand_in(packed: Stored) -> BaseException:
 
 
 def _note(exc: BaseException, frames: str) -> None:
-    """Add the remote frames to the notes, past the `__setattr__` of the class."""
+    """Add the remote frames to the notes, without the `__setattr__` of the class."""
     if not frames:
         return
     attributes = dict_of(exc)
@@ -151,15 +151,15 @@ def _note(exc: BaseException, frames: str) -> None:
 
 
 def format_traceback(exc: BaseException, skip_files: tuple[str, ...] = (PACKAGE,)) -> str:
-    """Return what Python would print for `exc`, without the frames that only started the goroutine.
+    """Return the text that Python would print for `exc`, without the frames that only started the goroutine.
 
     Args:
         exc: the exception.
-        skip_files: frames from files whose name starts with one of these are dropped at the top.
+        skip_files: beginnings of file names; frames at the top from such files are left out.
     """
     try:
         lines = traceback.format_exception(type(exc), exc, _strip(exc.__traceback__, skip_files))
-    except Exception:  # a __str__ or a __cause__ that raises, or a chain too deep to format
+    except Exception:  # a __str__ or a __cause__ raises, or the chain is too deep to format
         lines = ["Traceback (most recent call last):\n", _frames(exc), f"{_name(type(exc))}: {_text(exc)}\n"]
     return "".join(lines)
 
@@ -188,7 +188,7 @@ def _name(kind: type) -> str:
 
 
 def _text(exc: BaseException) -> str:
-    """Return the text of an exception as a plain string, also where its `__str__` fails."""
+    """Return the text of an exception as a plain string, even if its `__str__` fails."""
     try:
         return str.__str__(str(exc))
     except KeyboardInterrupt:

@@ -1,10 +1,10 @@
-"""Frames and arrays whose own pickles would copy their memory into the message: they travel with their buffers out of band.
+"""Frames and arrays whose own pickles would copy their memory: here they travel with buffers out of band.
 
     NumPy     arrays of dates and times, which the buffer protocol does not know: as arrays of integers
     polars    writes its own format: as Arrow data, which shares memory with it, where PyArrow is installed
     PyArrow   a slice pickles all that it is a slice of: as an IPC stream, which holds the slice alone
 
-What pandas, PyArrow and SciPy pickle otherwise is out of band already.
+Other objects of pandas, PyArrow and SciPy pickle their buffers out of band themselves.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
     Reducer = Callable[[Any, Any], Any]
 
-_LARGE = 1 << 20  # bytes of a polars frame from which on it pays to import PyArrow, here and in the reader
-_WASTE = 1 << 16  # bytes that a pickle of a slice may hold in vain
-# Types of polars that are the same after a way through Arrow, beside those made of them.
+# The bytes of a polars frame from which on an import of PyArrow pays, here and in the reader
+_LARGE = 1 << 20
+_WASTE = 1 << 16  # the bytes that a pickle of a slice may waste
+# Types of polars that Arrow preserves; types made of them are preserved, too.
 _SAME_IN_ARROW = frozenset(
     {
         "Int8",
@@ -45,7 +46,7 @@ _SAME_IN_ARROW = frozenset(
 
 
 def reducer_of(kind: type) -> Reducer | None:
-    """Return the reducer for a type of NumPy, polars or PyArrow; None if its own one is right."""
+    """Return the reducer for a type of NumPy, polars or PyArrow; None if the type's own one is right."""
     library = kind.__module__.partition(".")[0]
     found = _reducers.get((library, kind.__name__))
     if found is not None and _is_public(kind):
@@ -56,7 +57,7 @@ def reducer_of(kind: type) -> Reducer | None:
 
 
 def _is_public(kind: type) -> bool:
-    """Return True for the type itself, and not for a class of the same name somewhere in the library."""
+    """Return True for the public type, and False for a class of the same name elsewhere in the library."""
     module = sys.modules.get(kind.__module__.partition(".")[0])
     return getattr(module, kind.__name__, None) is kind
 
@@ -86,7 +87,7 @@ def _reduce_polars(_: Any, obj: Any) -> Any:
 
 
 def _arrow_of(obj: Any) -> Any:
-    """Return the Arrow data of a frame or series, if possible without a copy; None where that is not worth it, or not the same."""
+    """Return the Arrow data of a frame or series, mostly without a copy; None if that does not pay, or is not exact."""
     size = obj.estimated_size()
     if size < OUT_OF_BAND or (loaded("pyarrow") is None and (size < _LARGE or find_spec("pyarrow") is None)):
         return None
@@ -99,7 +100,7 @@ def _arrow_of(obj: Any) -> Any:
         if found.get_total_buffer_size() > 2 * size + _WASTE:  # a slice of texts refers to all of them
             found = obj.to_arrow(compat_level=level.oldest())
         return found
-    except Exception:  # a version of either that cannot do it
+    except Exception:  # a version of either library that cannot convert it
         return None
 
 

@@ -1,4 +1,4 @@
-"""How a function travels: templates are made, stored, loaded and cached here; and functions inside a message."""
+"""How a function travels: making, storing, loading and caching templates, and functions inside a message."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ if TYPE_CHECKING:
 
     from goproc._pickling.store import Ref
 
-# Code made by eval() would fill the sender's caches: they are dropped when they get this large.
+# Code made by eval() would fill the sender's caches: they are emptied at this size.
 _CACHED_CODES = 1024
 
-by_code: dict[int, Template] = store.cache({})  # sender: id(code) -> the latest template made from that code
-by_ref: dict[Ref, Template] = store.cache({})  # receiver
-# Functions found importable, met in messages; forgotten when a pickle fails.
+# Of the sender: id(code) -> the latest template made from that code
+by_code: dict[int, Template] = store.cache({})
+by_ref: dict[Ref, Template] = store.cache({})  # of the receiver
+# Importable functions that were met in messages. A failing pickle empties the table.
 known_importable: set[FunctionType] = store.cache(set())
 
 
 def template_of(function: FunctionType) -> Template:
-    """Return the template of a function, made anew if it no longer says what the function is."""
+    """Return the template of a function. Make a new one if the present one no longer describes the function."""
     template = by_code.get(id(function.__code__))
     if template is not None and template.matches(function):
         return template
@@ -51,7 +52,7 @@ def load_template(ref: Ref) -> Template:
             loaded = pickle.loads(store.get(ref))
             make = Template.load if type(loaded) is tuple else Template.of_importable
             template = make(loaded)
-            # What was received is sent on under the same reference.
+            # A function that was received is sent on under the same reference.
             _remember(template, ref)
     return template
 
@@ -70,7 +71,7 @@ def _remember(template: Template, ref: Ref) -> None:
 
 
 class _TemplatePickler(Pickler):
-    """Pickles a template: nothing in it may be state that changes, or a handle."""
+    """Pickles a template: no part of it may be state that changes, or a handle."""
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
@@ -106,7 +107,10 @@ def _new_template(function: FunctionType, old: Template | None) -> Template:
 
 
 def _note_own(template: Template, function: FunctionType) -> None:
-    """Let functions that come back to this process be its own; those that use only what is imported are it for goroutines, too."""
+    """Have functions that come back to this process be its own.
+
+    Goroutines get the function itself, too, if it uses only importable objects.
+    """
     namespace = function.__globals__
     found = [(member, namespace[member.name]) for member in template.members if member.cached is None]
     for body, own in ((template, function), *found):
@@ -125,14 +129,14 @@ def _is_imported(value: Any) -> bool:
 def _dump(template: Template, function: FunctionType) -> bytes:
     try:
         return pickler.dump(_TemplatePickler, template.fields())
-    except Exception:  # pickling may raise anything: tried once more without the annotations
+    except Exception:  # pickling may raise anything: the second try is without the annotations
         pass
     if _strip_hints(template):
         try:
             return pickler.dump(_TemplatePickler, template.fields())
         except Exception:  # pickling may raise anything: see below
             pass
-    # Something in a constant is not static after all, or cannot be pickled: the message will tell.
+    # A part of a constant is not static, or cannot be pickled: the message will raise the error.
     template.volatile |= set(template.statics)
     reach.fill(template, function)
     _strip_hints(template)
@@ -140,7 +144,7 @@ def _dump(template: Template, function: FunctionType) -> bytes:
 
 
 def _strip_hints(template: Template) -> bool:
-    """Forget the annotations, if there are any: they may name anything, and are not worth an error."""
+    """Drop the annotations, if there are any: they may name anything, and are no reason for an error."""
     stripped = False
     for body in (template, *template.members):
         kept = tuple([pair for pair in body.attributes if pair[0] != "__annotations__"])
@@ -150,7 +154,7 @@ def _strip_hints(template: Template) -> bool:
 
 
 def why_missing(function: Any, name: object) -> str | None:
-    """Return why a global that a function's code only mentions did not travel with it; None if that is not so."""
+    """Return the reason why a global that a function's code only mentions did not travel; None if it did."""
     template = by_code.get(id(getattr(function, "__code__", None)))
     return template.omitted.get(name) if template is not None and isinstance(name, str) else None
 
@@ -159,9 +163,9 @@ def why_missing(function: Any, name: object) -> str | None:
 
 
 def _reduce_function(message: Pickler, function: FunctionType) -> Any:
-    """Reduce a function met in a message; all functions of a message share one namespace per module.
+    """Reduce a function in a message; all functions of a message share one namespace per module.
 
-    Where other functions of the module are in the message, one that has no state is looked for among theirs, too.
+    If the message has other functions of the module, a function without state is looked for among theirs, too.
     """
     if function in known_importable and not homes.registered(function.__module__):
         return NotImplemented
@@ -190,7 +194,7 @@ def _reduce_function(message: Pickler, function: FunctionType) -> Any:
 
 
 def _holder(function: FunctionType) -> type | None:
-    """Return the class of the script that has a function under its name, if messages refer to the class."""
+    """Return the class of the script that has a function under its name, if messages refer to that class."""
     path, _, name = function.__qualname__.rpartition(".")
     found: Any = sys.modules.get(function.__module__)
     for part in path.split("."):
@@ -219,13 +223,13 @@ def _load_copy(ref: Ref) -> Any:
 
 
 def _present(template: Template, namespace: dict[str, Any] | None, home: str | None) -> Any:
-    """Return the function of a template if it is in a namespace already."""
+    """Return the function of a template if the namespace has it already."""
     present = None if namespace is None or home is None else namespace.get(home)
     return present if type(present) is FunctionType and present.__code__ == template.code else None
 
 
 def _own(template: Template) -> Any:
-    """Return the function that has come back here, if it is still what it was."""
+    """Return this process's own function that has come back, if it has not changed."""
     function = identities.own(template.uid)
     return function if function is not None and template_of(function).uid == template.uid else None
 
@@ -243,8 +247,9 @@ def _new_function(
     found = _present(template, namespace, home) or (_own(template) if back else None)
     if found is not None:
         return found
-    namespace["__builtins__"] = builtins  # C code that imports, as NumPy's methods do, looks for them there
-    namespace.update(template.base)  # first, since a function takes the name of its module from them
+    # C code that imports, such as NumPy's methods, looks for builtins there
+    namespace["__builtins__"] = builtins
+    namespace.update(template.base)  # first, since a function takes the name of its module from these
     function = template.make(namespace, cells)
     for name, value in template.statics.items():
         namespace.setdefault(name, value)

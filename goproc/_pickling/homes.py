@@ -1,10 +1,10 @@
-"""The modules whose definitions travel by value, and what stands for such a module in a process that has not run it.
+"""Modules whose definitions travel by value, and the stand-ins for such modules in processes that have not run them.
 
 No other process can import `__main__`, or a module that the script made at run time or loaded from a path of its own.
-Their functions and classes travel by value. In a process that receives some of them a `Home` is in `sys.modules` under
-the module's name: pickle, `typing.get_type_hints()` and dataclasses look there for a definition by its name.
+Their functions and classes travel by value. A process that receives one has a `Home` in `sys.modules` under the
+module's name: pickle, `typing.get_type_hints()` and dataclasses look there for a definition by its name.
 
-The globals of a module are a snapshot that each goroutine has of its own. So the attributes of a home are, in this order:
+The globals of a module are a snapshot, and each goroutine has its own. So the attributes of a home are, in this order:
 the globals that the running goroutine reaches, the classes and functions of the module that this process has received,
 the globals of its other goroutines, and those of the methods of its classes.
 """
@@ -39,19 +39,20 @@ _ANSWERS = 4096
 _answers: dict[str, Answer] = {}
 _received: dict[str, WeakValueDictionary[str, Any]] = {}
 _installed: dict[str, ModuleType] = {}
-_mentioned: dict[str, dict[str, Any]] = {}  # by annotations
+_mentioned: dict[str, dict[str, Any]] = {}  # the objects that annotations name
 
-# Set by the part of goproc that runs goroutines.
-running: Callable[[], dict[str, Any] | None] = type(None)  # return the globals of the running goroutine
-all_of_them: Callable[[], Iterable[dict[str, Any]]] = tuple  # return those of all goroutines of this process
+# The part of goproc that runs goroutines sets these two.
+running: Callable[[], dict[str, Any] | None] = type(None)  # returns the globals of the running goroutine
+# Returns the globals of all goroutines of this process
+all_of_them: Callable[[], Iterable[dict[str, Any]]] = tuple
 
-# Of a module object, also where `__dict__` is something else.
+# The namespace of a module object, even if its `__dict__` is replaced.
 _attributes: Callable[[ModuleType], dict[str, Any]] = getattr(vars(ModuleType)["__dict__"], "__get__")  # noqa: B009
 _registry: Container[str] = ()
 
 
 def registered(name: str) -> bool:
-    """Return True if the program has told cloudpickle that the module, or its package, is to travel by value."""
+    """Return True if the program has asked cloudpickle to send the module, or its package, by value."""
     global _registry
     if _registry == ():
         _registry = getattr(loaded("cloudpickle.cloudpickle"), "_PICKLE_BY_VALUE_MODULES", ())
@@ -62,7 +63,7 @@ def registered(name: str) -> bool:
 
 
 def only_here(name: str) -> bool:
-    """Return True if no other process can import the module `name`, or is to do that."""
+    """Return True if no other process can import the module `name`, or if it has to travel by value."""
     if name in MAIN or registered(name):
         return True
     module = sys.modules.get(name)
@@ -70,22 +71,22 @@ def only_here(name: str) -> bool:
         return True
     answer = _answers.get(name)
     if answer is None or answer.module is not module:
-        if len(_answers) >= _ANSWERS:  # modules made at run time, over and over
+        if len(_answers) >= _ANSWERS:  # the program makes modules at run time, again and again
             _answers.clear()
         answer = _answers[name] = Answer(module, type(module) is Home or not _is_found(name, module))
     return answer.only_here
 
 
 def _is_found(name: str, module: ModuleType) -> bool:
-    """Return True if an import in another process leads to `module`.
+    """Return True if an import in another process finds `module`.
 
-    Only the top-level package is looked for: some packages make modules of theirs when they are imported.
+    Only the top-level package is looked for: some packages make their modules when they are imported.
     """
     top, _, inner = name.partition(".")
     if top in sys.builtin_module_names or top in sys.stdlib_module_names or top.startswith("_cython_"):
-        return True  # Cython's modules of shared types are made by whichever of its modules is imported first
+        return True  # the first import of any module of Cython's makes its modules of shared types
     if top == "goproc":
-        return True  # every process has it, also where it could not be found any more, as after os.chroot()
+        return True  # every process has it, even if it could not be found any more, as after os.chroot()
     if inner and top in sys.modules:
         return not only_here(top)
     spec = _find(top)
@@ -93,7 +94,7 @@ def _is_found(name: str, module: ModuleType) -> bool:
         return False
     try:
         here, there = module.__file__, spec.origin
-    except Exception:  # no file, or an object of a class of its own
+    except Exception:  # the module has no file, or is an object of its own class
         return True
     if not isinstance(here, str) or not there or not spec.has_location:
         return True
@@ -135,7 +136,7 @@ class Home(ModuleType):
 
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
-        """All attributes, in a new dictionary."""
+        """Return all attributes, in a new dictionary."""
         received, mentioned = self._known()
         found: dict[str, Any] = {}
         for namespace in self._of_classes():
@@ -165,9 +166,9 @@ class Home(ModuleType):
 
 
 class Script(ModuleType):
-    """`__main__` in the process of the script, as a goroutine sees it: a copy of a function is found by its name.
+    """`__main__` in the process of the script, as a goroutine sees it: copies of functions are found by their names.
 
-    Goroutines that came in a message have globals of their own there, too. For others this is the module as it is.
+    Goroutines that came in a message have their own globals there, too. For others this is the module itself.
     """
 
     def __getattribute__(self, name: str) -> Any:
@@ -189,7 +190,7 @@ class Script(ModuleType):
 
 
 def show_to_goroutines(shown: bool) -> None:
-    """Have the attributes of the script's `__main__` depend on which goroutine asks, or no longer."""
+    """Have the attributes of the script's `__main__` depend on the goroutine that asks, or no longer."""
     module = sys.modules.get("__main__")
     plain, ours = (ModuleType, Script) if shown else (Script, ModuleType)
     if type(module) is plain:
@@ -197,13 +198,13 @@ def show_to_goroutines(shown: bool) -> None:
 
 
 def provide(name: str) -> None:
-    """Have a module under `name`, if there is none."""
+    """Make a home under `name` if `sys.modules` has no such module."""
     if name not in sys.modules:
         sys.modules[name] = Home(name)
 
 
 def install(modules: Iterable[ModuleType]) -> None:
-    """Let code import modules that came by value. One that this process has made itself stays."""
+    """Let code import modules that came by value. A module that this process has made itself stays."""
     for module in modules:
         name = module.__name__
         present = sys.modules.get(name)
@@ -212,13 +213,13 @@ def install(modules: Iterable[ModuleType]) -> None:
 
 
 def receive(definition: Any, name: str | None = None) -> None:
-    """Make a function or class of a module that travels by value an attribute of the home of that module.
+    """Make a function or class of a module that travels by value an attribute of the module's home.
 
     Nothing happens in the process of the script, which has its modules.
 
     Args:
         definition: the function or class.
-        name: that of the global, if another than its own.
+        name: the name of the global, if it differs from the definition's own.
     """
     module = definition.__module__
     name = name or definition.__qualname__
@@ -229,7 +230,7 @@ def receive(definition: Any, name: str | None = None) -> None:
 
 
 def mention(module: object, found: dict[str, Any]) -> None:
-    """Make what annotations name, and is not a class of the module, an attribute of the module's home, too."""
+    """Make objects that annotations name, other than classes of the module, attributes of the module's home, too."""
     if isinstance(module, str) and type(sys.modules.get(module)) is Home:
         kept = {
             name: value
@@ -240,7 +241,7 @@ def mention(module: object, found: dict[str, Any]) -> None:
 
 
 def namespace_of(function: Any) -> dict[str, Any] | None:
-    """Return the globals that the code of a callable runs over, if they are those of a module that travels by value."""
+    """Return the globals of a callable's code, if they are those of a module that travels by value."""
     for _ in range(16):
         if type(function) is FunctionType:
             namespace: dict[str, Any] = function.__globals__
@@ -262,9 +263,10 @@ def namespace_of(function: Any) -> dict[str, Any] | None:
 
 
 def release(namespace: dict[str, Any]) -> None:
-    """Empty the globals of a goroutine that has ended, if nothing else can reach them.
+    """Empty the globals of a goroutine that has ended, if no other object can reach them.
 
-    They and the functions over them refer to each other, and all that they hold would wait for the cyclic collector.
+    The globals and the functions over them refer to each other. Without this, all their objects would wait for the
+    cyclic collector.
     """
     functions = _functions_over(namespace)
     if _count(namespace, functions) <= _NONE + _EACH * len(functions):
@@ -284,7 +286,7 @@ def _count(namespace: dict[str, Any], functions: list[FunctionType]) -> int:
 
 
 def _count_alone(functions: int) -> int:
-    """Return the count of globals that only release() and its caller refer to: versions of Python count differently."""
+    """Return the count of references to globals that only release() and its caller have: versions of Python differ."""
     namespace: dict[str, Any] = {}
     for number in range(functions):
         namespace[str(number)] = FunctionType(_count_alone.__code__, namespace)
@@ -297,4 +299,5 @@ def _count_in_release(namespace: dict[str, Any]) -> int:
 
 
 _NONE = _count_alone(0)
-_EACH = _count_alone(1) - _NONE  # a function refers to its globals, and is referred to by them and the list
+# The references by one function: to its globals, and by these and the list to the function
+_EACH = _count_alone(1) - _NONE

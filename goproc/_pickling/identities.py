@@ -1,8 +1,8 @@
 """Identities: copies of a function with one identity are one object.
 
-A function that reaches only what cannot change has a uid, which its creator gives it: one for each state of its definition.
-A process has one function for each uid, by whichever way it arrived: as the function of a goroutine, as a function that
-another one calls, in an argument. Where the uid comes back to its creator it stands for the function of the script.
+A function that reaches only constant objects has a uid, which its creator gives it: one for each state of its
+definition. A process has one function for each uid, however the function arrived: as a goroutine's, as one that another
+function calls, or in an argument. Back in the creator's process the uid stands for the function of the script.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _MOST = 4096  # code made by eval() would fill the memory
 
 
 class Definition(NamedTuple):
-    """A function and all that it reaches, as they were when it got its uid.
+    """A function and all objects that it reaches, as they were when it got its uid.
 
     Attributes:
-        code: that of the function, kept since its id is a key.
-        parts: all objects that the function is made of and that it reaches; None if another process gave the uid.
+        code: the function's code, kept because its id is a key.
+        parts: the objects that the function is made of and that it reaches; None if another process gave the uid.
     """
 
     code: CodeType
@@ -43,11 +43,11 @@ _shared: weakref.WeakValueDictionary[str, FunctionType] = store.cache(weakref.We
 
 
 def uid_of(code: CodeType, parts: list[Any]) -> str:
-    """Return the uid of a function with this code, another one if its parts are not what they were.
+    """Return the uid of a function with this code. If its parts have changed, the uid is a new one.
 
     Args:
-        code: that of the function.
-        parts: the objects that it is made of and that it reaches, in an order which depends on nothing else.
+        code: the function's code.
+        parts: the objects that the function is made of and that it reaches, in an order that depends on nothing else.
     """
     known = _by_code.get(id(code))
     if known is None or not (known.parts is None or _same(known.parts, parts)):
@@ -73,7 +73,7 @@ def receive(code: CodeType, uid: str) -> None:
 
 
 def is_original(function: FunctionType) -> bool:
-    """Return True if a function is no copy: its globals are those of its module."""
+    """Return True if a function is no copy: its globals are its module's."""
     module = sys.modules.get(function.__module__)
     return getattr(module, "__dict__", None) is function.__globals__
 
@@ -82,9 +82,9 @@ def note(uid: str, function: FunctionType, shared: bool) -> None:
     """Let the uid stand for a function of the script when it comes back.
 
     Args:
-        uid: of the function.
-        function: itself.
-        shared: goroutines of this process get it, too: copies could not be told from it.
+        uid: the function's uid.
+        function: the function.
+        shared: True if goroutines of this process get the function itself, as a copy would not differ from it.
     """
     if uid and is_original(function):
         _own[uid] = function
@@ -93,16 +93,16 @@ def note(uid: str, function: FunctionType, shared: bool) -> None:
 
 
 def own(uid: str) -> FunctionType | None:
-    """Return the function of the script that the uid stands for."""
+    """Return the function of the script for the uid."""
     return _own.get(uid)
 
 
 def shared(uid: str, make: Callable[[], Any]) -> Any:
-    """Return the function that stands for the uid in the goroutines of this process.
+    """Return the function for the uid in the goroutines of this process.
 
     Args:
-        uid: of the function, "" if it has none.
-        make: makes the function, if it is the first time.
+        uid: the function's uid, "" if it has none.
+        make: makes the function the first time.
     """
     if not uid:
         return make()
@@ -119,7 +119,7 @@ def is_shared(function: FunctionType) -> bool:
 
 
 def is_of(function: FunctionType, namespace: dict[str, Any]) -> bool:
-    """Return True if a function runs over a namespace; or could, since it is shared and of the same module."""
+    """Return True if a function runs over a namespace; or could, as it is shared and of the same module."""
     return function.__globals__ is namespace or (
         function.__module__ == namespace.get("__name__") and is_shared(function)
     )

@@ -1,4 +1,4 @@
-"""The search for the objects that make a message large and may have a copy of their own."""
+"""The search for the objects that make a message large and may get copies of their own."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     Child = tuple[str, Any]
 
-LARGE = 1_000_000  # bytes: smaller objects are part of each message
-VISITED = 2_000  # objects looked at in one large message
-_FEW = 64  # of a container with more elements none is looked at by itself
-_SEEN = 256  # objects remembered that made one message large
+LARGE = 1_000_000  # the bytes below which an object is part of each message
+VISITED = 2_000  # the most objects that are examined in one large message
+_FEW = 64  # the most elements of a container whose elements are examined one by one
+_SEEN = 256  # the number of objects remembered that have made one message large
 _SMALL = frozenset({int, float, bool, complex, type(None), *LEAVES})
 
 
@@ -41,7 +41,7 @@ _seen: dict[tuple[int, ...], None] = store.cache({})
 
 
 def roots(call: Any) -> Iterator[tuple[str, Any, bool]]:
-    """Yield the parts of a message: the name, the object, and True if it is likely to be sent again."""
+    """Yield the parts of a message: the name, the object, and True if it will probably be sent again."""
     if len(call) == WHOLE:
         yield "", call[FUNCTION], True
     elif len(call) > SHARED:
@@ -65,7 +65,7 @@ def roots(call: Any) -> Iterator[tuple[str, Any, bool]]:
 
 
 def named(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[Child]:
-    """The objects that a call reaches by name, those of the functions that its function uses included."""
+    """Return the objects that a call reaches by name, also by way of the functions that its function uses."""
     todo, seen = [function], {id(function)}
     for code in todo:
         for name, child in code_children(code):
@@ -80,12 +80,13 @@ def named(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> It
 
 
 def reached(roots: Iterable[tuple[str, Any, bool]]) -> list[Child]:
-    """Return the objects of a message that may be large: the roots, and what their functions and classes use.
+    """Return the objects of a message that may be large: the roots, and those that their functions and classes use.
 
-    Those whose class a message defines come last: in a message by itself each would have all that its methods use.
+    Objects whose class a message defines come last: sent alone, each would bring everything that its methods use.
 
     Args:
-        roots: (name, object, whether it is likely to be sent again). Else it counts the second time that it is met.
+        roots: (name, object, True if it will probably be sent again). Other objects count the second time that they are
+            met.
     """
     todo = list(roots)
     seen: set[int] = set()
@@ -104,7 +105,7 @@ def reached(roots: Iterable[tuple[str, Any, bool]]) -> list[Child]:
 
 
 def opened(obj: Any) -> tuple[Any, ...] | None:
-    """Return the message of pack_call() that `obj` is or contains, if any."""
+    """Return the message of pack_call() that `obj` is or contains, if there is one."""
     while (inner := inner_call(obj)) is not None:
         obj = inner
     if type(obj) is not tuple or len(obj) not in LENGTHS or type(obj[0]) is not int:
@@ -116,13 +117,13 @@ def opened(obj: Any) -> tuple[Any, ...] | None:
         return None
     try:
         functions.load_template(obj[0])
-    except Exception:  # it only looks like one
+    except Exception:  # it only looks like a message
         return None
     return obj
 
 
 def name_of(call: tuple[Any, ...]) -> str:
-    """The name of the function of a call."""
+    """Return the name of the function of a call."""
     if len(call) != WHOLE:
         return functions.by_ref[call[0]].code.co_name
     return getattr(call[FUNCTION], "__name__", None) or type(call[FUNCTION]).__name__
@@ -135,7 +136,7 @@ def is_code(obj: Any) -> bool:
 
 
 def code_children(obj: Any) -> Iterator[Child]:
-    """The objects that travel with a function or a class, with their names where they have one."""
+    """Return the objects that travel with a function or a class, with their names if they have any."""
     if isinstance(obj, FunctionType):
         if not importable(obj):
             yield from _function_children(obj)
@@ -174,7 +175,7 @@ def _function_children(function: FunctionType) -> Iterator[Child]:
 
 
 def _attribute_children(code: CodeType, name: str, value: Any) -> Iterator[Child]:
-    """The content of an attribute of a function: defaults by the names of their parameters."""
+    """Return the content of an attribute of a function: defaults by the names of their parameters."""
     if name == "__kwdefaults__":
         yield from ((f"default of {key}", default) for key, default in (value or {}).items())
     elif name == "__defaults__":
@@ -185,7 +186,7 @@ def _attribute_children(code: CodeType, name: str, value: Any) -> Iterator[Child
 
 
 def _children(obj: Any) -> list[Child]:
-    """The parts of a small container, or of an object that pickle takes as its attributes."""
+    """Return the parts of a small container, or of an object that pickle takes for its attributes."""
     kind = type(obj)
     if (kind is list or kind is tuple) and len(obj) <= _FEW:
         return [(f"[{index}]", value) for index, value in enumerate(obj)]
@@ -197,7 +198,7 @@ def _children(obj: Any) -> list[Child]:
 
 
 def flat_parts(label: str, obj: Any) -> Iterator[Child]:
-    """The parts of an object that are flat and may be large."""
+    """Return the parts of an object that are flat and may be large."""
     todo, seen = [(label, obj)], {id(obj)}
     for name, part in todo:
         for step, child in _children(part):
@@ -211,7 +212,7 @@ def flat_parts(label: str, obj: Any) -> Iterator[Child]:
 
 
 def _is_flat(obj: Any) -> bool:
-    """Return True for a container of leaves, or a buffer: it shares nothing that can change with other objects."""
+    """Return True for a container of leaves, or a buffer: it shares no part that can change with other objects."""
     if type(obj) in CONSTANT or is_buffer(type(obj)):
         return not getattr(getattr(obj, "dtype", None), "hasobject", False)
     guard = guard_of(obj)
@@ -231,7 +232,7 @@ def _pays(obj: Any) -> bool:
 
 
 def _length(obj: Any) -> int:
-    """Return the length of an object; 0 if it has none, or does not say, as the sparse matrices of SciPy."""
+    """Return the length of an object; 0 if it has none, or raises, as the sparse matrices of SciPy do."""
     try:
         return len(obj)
     except Exception:  # a __len__ may raise anything
@@ -239,7 +240,7 @@ def _length(obj: Any) -> int:
 
 
 def _seen_before(obj: Any) -> bool:
-    """Return True if a message was large because of this object once already, as far as its address and ends can tell."""
+    """Return True if this object has made a message large once before, as far as its address and ends can tell."""
     ends: tuple[int, ...] = ()
     if type(obj) in (list, tuple) and obj:
         ends = (id(obj[0]), id(obj[-1]), id(obj[len(obj) // 2]))

@@ -1,8 +1,8 @@
 """Makes a class that has arrived, as it is in the process that sent it.
 
-The class statement ran hooks there: `__init_subclass__` of the bases, `__new__` and `__init__` of the metaclass. What they
-did to the class, and to the registries of the script, travels. So the hooks of the script do not run again. Those of a
-library do: each process has a library of its own, with registries of its own.
+The class statement ran hooks there: `__init_subclass__` of the bases, `__new__` and `__init__` of the metaclass. Their
+changes to the class, and to the registries of the script, travel. So the hooks of the script do not run again. The
+hooks of a library do: each process has its own copy of the library, with its own registries.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _uids: weakref.WeakKeyDictionary[type, str] = store.cache(weakref.WeakKeyDiction
 
 
 class Received:
-    """The progress of a class of which this process is not the creator.
+    """The state of a class that another process has created.
 
     Attributes:
-        filled: it has all attributes of a definition.
-        names: those of the attributes.
+        filled: True if it has all attributes of a definition.
+        names: the names of the attributes.
     """
 
     __slots__ = ("filled", "names")
@@ -84,10 +84,10 @@ def make_class(
     Args:
         meta: its metaclass.
         name: its name.
-        bases: its bases, or what `__orig_bases__` has.
-        namespace: attributes that it must have when it is made.
+        bases: its bases, or those in `__orig_bases__`.
+        namespace: the attributes that it must have when it is made.
         tracker: the name by which cloudpickle knows it.
-        members: those of an enumeration; None for other classes.
+        members: the members of an enumeration; None for other classes.
         struct: the fields and options of a class of msgspec; None for other classes.
     """
     from cloudpickle import cloudpickle
@@ -116,7 +116,7 @@ def make_class(
 def _make_enumeration(
     meta: Any, name: str, bases: tuple[type, ...], namespace: dict[str, Any], members: Members
 ) -> type:
-    """Make an enumeration with members that have no attributes yet, so that these may refer to any of them.
+    """Make an enumeration whose members have no attributes so far, so that the attributes may refer to any member.
 
     The metaclass would make the members from their values once more, with the script's `__new__` and `__init__`.
     """
@@ -127,13 +127,13 @@ def _make_enumeration(
 
 
 def _library(cls: type, name: str) -> Any:
-    """Return an attribute of the first class in the bases of `cls` that is not the script's."""
+    """Return an attribute of the first base of `cls` that is not a class of the script."""
     return getattr(next(base for base in cls.__mro__ if base not in _uids and name in vars(base)), name)
 
 
 @contextlib.contextmanager
 def _quiet(bases: Iterable[type]) -> Iterator[None]:
-    """Have the script's `__init_subclass__` not run in this thread."""
+    """Suppress the script's `__init_subclass__` in this thread."""
     owners = {
         base for cls in bases for base in cls.__mro__ if "__init_subclass__" in vars(base) and base in _uids
     }
@@ -152,7 +152,7 @@ def _quiet(bases: Iterable[type]) -> Iterator[None]:
 
 
 def _passing_on(owner: Any, hook: Any, thread: int) -> Any:
-    """Return a hook that does nothing in a thread but to call the next one, which may be a library's."""
+    """Return a hook that in a thread does nothing but call the next hook, which may be a library's."""
 
     def __init_subclass__(cls: Any, /, **kwargs: Any) -> None:
         if threading.get_ident() == thread:
@@ -164,28 +164,29 @@ def _passing_on(owner: Any, hook: Any, thread: int) -> Any:
 
 
 def set_attributes(cls: type, attributes: Mapping[str, Any]) -> None:
-    """Set attributes of a class as its metaclass does it if that is a library's, else as `type` does."""
+    """Set attributes of a class: by its metaclass if that is a library's, else as `type` does."""
     put = type.__setattr__
     if "_member_map_" not in vars(cls):
         put = _library(type(cls), "__setattr__")
     for name, value in attributes.items():
         if name != "_abc_impl":
             put(cls, name, value)
-    if sys.version_info >= (3, 13) and "__firstlineno__" in attributes:  # which any other assignment removes
+    # Any other assignment removes this one
+    if sys.version_info >= (3, 13) and "__firstlineno__" in attributes:
         put(cls, "__firstlineno__", attributes["__firstlineno__"])
     for subclass in attributes.get("_abc_impl", ()):
         ABCMeta.register(cls, subclass)  # type: ignore[arg-type]
 
 
 def delete_attributes(cls: type, names: Iterable[str]) -> None:
-    """Delete attributes of a class, but for those that it must have."""
+    """Delete attributes of a class, except those that it must have."""
     for name in names:
         if name in cls.__dict__ and name not in _NEEDED:
             type.__delattr__(cls, name)
 
 
 def set_bases(cls: type, bases: tuple[Any, ...]) -> None:
-    """Give a class received before other bases, if they have changed."""
+    """Give a class that was received before its new bases, if they have changed."""
     resolved = types.resolve_bases(bases)
     if cls.__bases__ != resolved:
         type.__setattr__(cls, "__bases__", resolved)

@@ -1,7 +1,7 @@
-"""A `numpy.memmap` travels as the name of its file and its place there, without its content.
+"""A `numpy.memmap` travels as the name of its file and its position there, without its content.
 
-That is exact only for a file that can still be found by that name, and for a mapping that shows the file: one that is
-copy-on-write may hold changes of its own, so it travels by its contents, as any array does.
+That is exact only if the file can still be found by its name, and if the mapping shows the file. A copy-on-write
+mapping may hold changes of its own, so its array travels by content, as any array does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def reduce_memmap(_: Pickler, array: Any) -> Any:
-    """Reduce a contiguous array over a mapped file to the file and a place there."""
+    """Reduce a contiguous array over a mapped file to the file and the position there."""
     place = _place(array)
     if place is None:
         return NotImplemented
@@ -27,7 +27,7 @@ def reduce_memmap(_: Pickler, array: Any) -> Any:
 
 
 def _place(array: Any) -> tuple[str, int] | None:
-    """Return the file that the array lies in and the offset there; None if that cannot be told or is not all of it."""
+    """Return the file that the array lies in and the offset there; None if the file does not cover the array."""
     if array.mode not in ("r", "r+", "w+") or not array.filename or not array.size or not array.flags.forc:
         return None
     base = array
@@ -48,7 +48,7 @@ def _place(array: Any) -> tuple[str, int] | None:
 
 
 def _mapping_at(address: int) -> tuple[int, int, int] | None:
-    """Return (offset in the file, device, inode) of what is mapped at an address."""
+    """Return (offset in the file, device, inode) of the mapping at an address."""
     with open("/proc/self/maps") as maps:
         for line in maps:
             span, _, offset, device, inode = line.split(maxsplit=5)[:5]

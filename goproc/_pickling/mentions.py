@@ -1,4 +1,4 @@
-"""The globals that code may reach by a text only, as eval() does and libraries that look into the globals of their caller."""
+"""Globals that code may reach by a text only, as in eval() or in libraries that read the globals of their caller."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from goproc._pickling.names import Names
 
-WATCHED = 4  # as many names of texts that are no globals yet are watched, for each function or class
+WATCHED = 4  # the most names in texts that are no globals so far and are watched, for each function or class
 _OF_SHELLS = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})  # IPython's own globals
 
 
 class Mentions(NamedTuple):
-    """Names in texts: those of globals, and the others."""
+    """The names in texts that are globals, and the other names."""
 
     names: list[str]
     absent: set[str]
@@ -36,8 +36,8 @@ def mentioned(
     Args:
         namespace: the globals.
         codes: the code.
-        hints: more texts, annotations.
-        reflects: the code can reach any global.
+        hints: further texts, of annotations.
+        reflects: True if the code can reach any global.
     """
     found = names.identifiers(hints).union(*[code.mentioned for code in codes])
     dotted = names.identifiers(hints, names.DOT).union(*[code.dotted for code in codes])
@@ -45,7 +45,7 @@ def mentioned(
     found = found.union(*[known.intersection(namespace) for known in attributes])
 
     def is_meant(name: str, value: Any) -> bool:
-        if is_handle(type(value)):  # it would keep alive what it stands for
+        if is_handle(type(value)):  # it would keep its shared object alive
             return reflects and name in found
         if type(value) is ModuleType and not reflects:  # an import may take long
             return name in dotted
@@ -66,7 +66,7 @@ def _gets_at_module(code: Names, namespace: Mapping[str, Any]) -> bool:
 
 
 def modules(codes: Sequence[Names]) -> list[str]:
-    """Return the names of modules that some code imports and that no other process has; but for `__main__`."""
+    """Return the names of modules that some code imports and that no other process has, without `__main__`."""
     found: dict[str, None] = {}
     for code in codes:
         for path in sorted(code.imports):

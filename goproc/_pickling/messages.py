@@ -1,5 +1,7 @@
-"""Messages: protocol 5, large buffers out of band, functions and classes of `__main__` and nested ones by value,
-everything else as pickle and cloudpickle have it."""
+"""Messages: pickles of protocol 5, with large buffers out of band.
+
+Functions and classes of `__main__`, and nested ones, travel by value, everything else as pickle and cloudpickle have
+it."""
 
 from __future__ import annotations
 
@@ -26,12 +28,12 @@ def dumps(obj: Any) -> tuple[bytes, list[Buffer]]:
         obj: anything. A Pickled is taken as it is, a Whole without references to copies.
 
     Returns:
-        The pickle, and the contiguous buffers of 16 KiB and more, which are not in it.  They are views of the
-        object's own memory: copy them before the object changes. What shared memory holds already is a Reference.
+        The pickle, and the contiguous buffers of 16 KiB and more, which are not in it. These are views of the object's
+        own memory: copy them before the object changes. A buffer that shared memory holds already is a Reference.
 
     Raises:
         PickleError: names the path to the object that cannot be pickled; its `__cause__` is the original error.
-        OutOfSharedMemory: there is no room for the definition of a class or function that is in it.
+        OutOfSharedMemory: there is no room for the definition of a class or function in it.
 
     Cost: about 2 us more than `pickle.dumps`.
     """
@@ -46,8 +48,8 @@ def dumps(obj: Any) -> tuple[bytes, list[Buffer]]:
         raise
     except Exception as error:  # pickling may raise anything
         failure = error
-    # Two things are put off until a pickle fails: the import of cloudpickle, which knows many a type that pickle
-    # refuses, and a second look at what was importable once.
+    # Two steps wait until a pickle fails: the import of cloudpickle, which knows many types that pickle refuses, and a
+    # second look at functions that were importable before.
     if not isinstance(failure, RecursionError):
         pickler.learn_cloudpickle()
         functions.known_importable.clear()
@@ -56,7 +58,7 @@ def dumps(obj: Any) -> tuple[bytes, list[Buffer]]:
             return dump_message(obj)
         except OutOfSharedMemory:
             raise
-        except Exception as error:  # pickling may raise anything: explained below
+        except Exception as error:  # pickling may raise anything: the error is explained below
             failure = error
     from goproc._pickling.diagnose import explain
 

@@ -1,7 +1,7 @@
-"""A frame of the module below that of a goroutine's function, for libraries that look for names up the stack.
+"""A frame of the module below the frame of a goroutine's function, for libraries that look for names up the stack.
 
-`polars.sql("select ... from frame")` looks for `frame` among the local variables of all callers. The last of them is the
-module, in a script; a goroutine has none.
+`polars.sql("select ... from frame")` looks for `frame` among the local variables of all callers. In a script the last
+caller is the module; a goroutine has none.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LIBRARY = "polars"
 
 
 def wanted(function: Any) -> bool:
-    """Return True if a function may call a library that looks for the names of its module that way."""
+    """Return True if a function may call a library that looks for the names of its module in that way."""
     if type(function) is not FunctionType:
         return False
     code = names_of(function.__code__)
@@ -30,7 +30,7 @@ def wanted(function: Any) -> bool:
 
 
 def called_by_module(function: FunctionType) -> Any:
-    """Return what calls the function from a frame whose local variables are the function's globals."""
+    """Return a function that calls `function` from a frame with the function's globals as local variables."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         thunk = functools.partial(function, *args, **kwargs)
@@ -41,5 +41,5 @@ def called_by_module(function: FunctionType) -> Any:
 
 
 _PLACE = 1.5
-# The call of a constant, as an expression of a module. (A plain `1.5()` would be warned of.)
+# The call of a constant, as an expression of a module. (Python would warn of a plain `1.5()`.)
 _CALL = compile(f"(None or {_PLACE})()", __file__, "eval")

@@ -1,4 +1,4 @@
-"""What a code object refers to."""
+"""The names to which a code object refers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from types import CellType
     from typing import Any
 
-_NEWLOCALS = 0x02  # the flag of a code object that the body of a class does not have
+_NEWLOCALS = 0x02  # a flag of code objects, which the body of a class does not have
 _REBIND = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
 _READ = frozenset({"LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"})
 # The body of a class reads globals by LOAD_NAME, since it looks in its own namespace first.
@@ -22,10 +22,10 @@ _READ_IN_BODY = _READ | {"LOAD_NAME"}
 _CONSTANT = frozenset({"LOAD_CONST", "RETURN_CONST"})
 _OF_CALLS = frozenset({"CALL_KW", "IMPORT_NAME"})
 _FRAMES = frozenset({"_getframe", "currentframe", "f_globals"})
-_BY_NAME = frozenset({"modules", "import_module", "__import__"})  # what gets a module by its name
-DOT = r"\s*\."  # what follows an identifier where an attribute is meant
-_LONGEST = 100_000  # characters of a text that are looked through
-# Code that names one of these can reach any global.
+_BY_NAME = frozenset({"modules", "import_module", "__import__"})  # names that lead to a module by its name
+DOT = r"\s*\."  # follows an identifier whose attribute is meant
+_LONGEST = 100_000  # the most characters of a text that are searched
+# Code with one of these names can reach any global.
 REFLECTION = frozenset({"globals", "exec", "eval", "vars"})
 
 known: dict[int, Names] = store.cache({})  # by the id of the code
@@ -36,12 +36,12 @@ class Names:
 
     Attributes:
         used: the globals that the code reads or binds.
-        rebound: those that it binds or deletes.
+        rebound: the globals that it binds or deletes.
         attributes: names that may be attributes.
         mentioned: identifiers in its text constants, by which eval() or a library may look for a global.
-        imports: names of modules that it imports, or may import where it does so by a text.
-        dotted: those of them that a dot follows, as where an attribute of a module is meant.
-        reflects: True if the code gets at the globals as a whole.
+        imports: names of modules that it imports, or that its texts name where it may import by a text.
+        dotted: those of `imports` that a dot follows, as before an attribute.
+        reflects: True if the code reads the globals as a whole.
         reaches_all: the same, but for `vars`, which methods call with an object.
         sets_attributes: True if it sets attributes.
     """
@@ -100,7 +100,7 @@ class Names:
 
 
 def _texts(code: CodeType) -> list[str]:
-    """Return the text constants that the code uses as values: no docstring, no names of keywords and of what it imports."""
+    """Return the text constants that the code uses as values: no docstrings, names of keywords, or names of imports."""
     import dis
 
     found: list[str] = []
@@ -121,7 +121,7 @@ def _strings(constant: Any) -> list[str]:
 
 
 def identifiers(texts: Iterable[str], before: str = "") -> frozenset[str]:
-    """Return the identifiers in some texts that a pattern follows; of very long texts, those in their beginnings."""
+    """Return the identifiers in some texts that a pattern follows; of a very long text only its beginning counts."""
     import re
 
     pattern = re.compile(rf"\b([^\W\d]\w*){before}")
@@ -136,7 +136,7 @@ def names_of(code: CodeType) -> Names:
 
 
 def submodules(values: Iterable[Any], attributes: frozenset[str]) -> tuple[str, ...]:
-    """Modules to import because `package.module` appears in the code, where only `package` is a global."""
+    """Return the modules to import because `package.module` appears in the code, where only `package` is a global."""
     found = []
     for value in values:
         if isinstance(value, ModuleType) and getattr(value, "__path__", None) is not None:
@@ -150,7 +150,7 @@ def submodules(values: Iterable[Any], attributes: frozenset[str]) -> tuple[str, 
 
 
 def cell_contents(cell: CellType) -> tuple[Any, ...]:
-    """What is in the cell, or nothing if it is empty."""
+    """Return the content of the cell, or an empty tuple."""
     try:
         return (cell.cell_contents,)
     except ValueError:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _Broken(Exception):
-    """A node cannot be made here."""
+    """Raised if a node cannot be made here."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -28,10 +28,9 @@ def load(blob: bytes, *handles: Any, told: dict[int, Told]) -> list[BaseExceptio
     Args:
         blob: the pickle.
         handles: the channels and their kin that it refers to.
-        told: by number, what is known of some. What the pickle tells of the others is added.
+        told: by number, the known facts about some of them. The facts in the pickle about the others are added.
 
-    An exception that this process cannot make, for want of a module that only the sender can import, is a
-    `RemoteError`.
+    An exception that this process cannot make, because only the sender can import a module, is a `RemoteError`.
     """
     records = pickle.loads(blob)
     if isinstance(records, BaseException):
@@ -43,11 +42,14 @@ def load(blob: bytes, *handles: Any, told: dict[int, Told]) -> list[BaseExceptio
         try:
             return _Reader(nodes, handles, told, broken).read()
         except _Broken as error:
-            broken.add(error.number)  # others may hold the exception already: all are made anew
+            broken.add(error.number)  # other exceptions may hold it already: all are made anew
 
 
 class _Reader:
-    """Makes the exceptions of one failure. First they are made, then they get their state, since that may have cycles."""
+    """Makes the exceptions of one failure.
+
+    First they are all made, then they get their state, since that may have cycles.
+    """
 
     def __init__(
         self, nodes: list[Node], handles: tuple[Any, ...], told: dict[int, Told], broken: set[int]
@@ -58,7 +60,7 @@ class _Reader:
         self._broken = broken
         self._made: dict[int, BaseException] = {}
         self._making: set[int] = set()
-        self._whole: set[int] = set()  # those that need no state, or are about to get it
+        self._whole: set[int] = set()  # the exceptions that need no state, or are about to get it
 
     def read(self) -> list[BaseException]:
         found = [self._get(number) for number in range(len(self._nodes))]
@@ -122,8 +124,7 @@ class _Reader:
         return exceptions.make(cls, None if node.call is None else quietly(self._load, node.call))
 
     def _by_class(self, number: int, node: Node) -> BaseException | None:
-        """Return what the pickle of the class makes; None if it fails or makes something else, and there is
-        another way."""
+        """Return the object that the class's pickle makes; None if that fails and there is another way."""
         exc = quietly(self._load, node.own)
         if not isinstance(exc, BaseException):
             return None

@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 class Packed(NamedTuple):
     """An exception as plain builtins, as failure.pack() makes it."""
 
-    pickle: Any  # bytes; a tuple of bytes and handles; None if there is none. Below the top: its number in that pickle
+    # Bytes; a tuple of bytes and handles; None if there is none. Below the top: the number in that pickle
+    pickle: Any
     kind: str  # the name of its type
     text: str
-    frames: str  # of the traceback, as text
+    frames: str  # the frames of the traceback, as text
     cause: tuple[Any, ...] | None
     context: tuple[Any, ...] | None
     suppress_context: bool
-    members: tuple[tuple[Any, ...], ...] | None  # of a group
+    members: tuple[tuple[Any, ...], ...] | None  # the members of a group
 
 
 ITEMS = len(Packed._fields)

@@ -1,4 +1,4 @@
-"""Classes that a program makes and forgets: what is cached about them must not keep them alive."""
+"""Classes that a program makes and forgets: the caches about them must not keep them alive."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Passing:
         """Note a class that is new in the cache.
 
         Returns:
-            Classes that the cache is to forget: beyond a hundred, those that their module has not, or no longer, by
-            their name.
+            Classes that the cache is to forget: beyond a hundred, those that their module does not have under their
+            name.
         """
         module = getattr(cls, "__module__", None)
         if not isinstance(module, str) or not only_here(module):

@@ -1,4 +1,4 @@
-"""Objects of wrapt, which refuse to be pickled: they travel as what they wrap, and the attributes of their own."""
+"""Objects of wrapt, which refuse to be pickled. They travel as the wrapped object and their own attributes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# The classes of wrapt that take more than what they wrap.
+# The classes of wrapt that take more than the wrapped object.
 _PARTIAL, _BOUND, _FUNCTION = "PartialCallableObjectProxy", "BoundFunctionWrapper", "FunctionWrapper"
 
 
 def is_proxy(kind: type) -> bool:
-    """Return True if objects of a class are proxies of wrapt that have no way of their own to be pickled."""
+    """Return True for classes of proxies of wrapt that define no way to be pickled."""
     base = _base()
     return base is not None and issubclass(kind, base) and _way(kind) == _way(base)
 
@@ -34,7 +34,7 @@ def _way(kind: type) -> tuple[Any, Any]:
 
 
 def name_in_wrapt(cls: type) -> str | None:
-    """Return the name of a class of wrapt's C code, which says that it is of another module."""
+    """Return the name of a class of wrapt's C code, whose `__module__` names another module."""
     wrapt = sys.modules.get("wrapt")
     if wrapt is None or cls.__module__ not in ("builtins", "_wrappers", "wrapt._wrappers"):
         return None
@@ -47,13 +47,13 @@ def class_in_wrapt(name: str) -> Any:
 
 
 def reduce_proxy(_: Any, proxy: Any) -> Any:
-    """Reduce a proxy by what it wraps; a bound one by that which it is bound from."""
+    """Reduce a proxy by its wrapped object; a bound one by the object that it is bound from."""
     kind = type(proxy)
     name = _maker(kind)
     if name == _BOUND:
         return _bind, (proxy._self_parent, proxy._self_instance, getattr(proxy, "_self_owner", None))
     wrapped = proxy.__wrapped__
-    # Its attributes, and the arguments of a partial: no name leads to them, as `__dict__` is that of what it wraps.
+    # Its own attributes, and the arguments of a partial, which `__dict__` does not show: that is the wrapped object's.
     held = [part for part in gc.get_referents(proxy) if part is not wrapped]
     own, keywords = ([part for part in held if type(part) is dict] + [{}, {}])[:2]
     args: tuple[Any, ...] = (wrapped,)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Slice:
-    """The way in which each global that a function can reach is to travel."""
+    """The way in which each global that a function can reach travels."""
 
     def __init__(self, function: FunctionType, volatile: set[str]) -> None:
         self.function = function
@@ -35,7 +35,7 @@ class _Slice:
         self.size = 0
         self.reached = [names_of(function.__code__)]
         self.hard = self._members([function])
-        # A `global` statement in any member concerns all.
+        # A `global` statement in any member concerns all members.
         self.rebound = frozenset[str]().union(*[code.rebound for code in self.reached])
         self.members: list[Member] = []
         for name in dict.fromkeys([name for code in self.reached for name in code.used]):
@@ -76,7 +76,7 @@ class _Slice:
     # -- globals by which the code may be named in a text only
 
     def add_mentioned(self) -> None:
-        """Add the globals that texts and annotations name, or all if the code reflects, as far as they can be pickled."""
+        """Add the globals that texts and annotations name, or all if the code reflects, if they can be pickled."""
         known = {*self.statics, *self.dynamic, *self.self_names, *self.absent, *self.hard}
         todo = self._mentioned(self.reached, [self.function, *self.members])
         for name in todo:
@@ -119,7 +119,7 @@ class _Slice:
 
 
 def _is_static(value: Any) -> bool:
-    """As is_static(); False for what cannot be pickled: nobody may want it."""
+    """As is_static(), but False for a value that cannot be pickled and may never be needed."""
     try:
         return is_static(value)
     except OutOfSharedMemory:
@@ -139,7 +139,7 @@ def text_hints(body: FunctionType | Member) -> list[str]:
 
 
 def fill(t: Template, function: FunctionType) -> None:
-    """Fill in the template: find out how each global that the function can reach is to travel."""
+    """Fill in the template: decide how each global that the function can reach travels."""
     _head(t, function)
     t.base, t.statics, t.omitted, t.size, t.watched = {}, {}, {}, 0, ()
     t.dynamic, t.self_names, t.absent, t.members, t.modules = (), (), (), (), ()
@@ -160,7 +160,7 @@ def fill(t: Template, function: FunctionType) -> None:
 
 
 def _carry_modules(t: Template, reached: list[names.Names]) -> None:
-    """Have messages carry the modules that the code imports and that no other process has, if they can be pickled."""
+    """Have messages carry the modules that the code imports and no other process has, if they can be pickled."""
     found = mentions.modules(reached)
     reasons = {name: pickler.refusal(sys.modules[name]) for name in found}
     t.omitted.update({name: reason for name, reason in reasons.items() if reason is not None})
@@ -171,7 +171,7 @@ def _carry_modules(t: Template, reached: list[names.Names]) -> None:
 
 def _decide(t: Template, function: FunctionType, reached: list[names.Names], rebound: frozenset[str]) -> None:
     """Decide which parts calls can share."""
-    # Nor may calls share the functions of a namespace if one keeps attributes on them.
+    # Calls do not share the functions of a namespace either if one of them keeps attributes.
     keeps = bool(t.self_names or t.members) and any(code.sets_attributes for code in reached)
     apart = keeps or any(code.reflects for code in reached)
     t.simple = not (
@@ -186,7 +186,7 @@ def _decide(t: Template, function: FunctionType, reached: list[names.Names], reb
     )
     differs = {*t.dynamic, *rebound} if t.simple else {*t.dynamic, *rebound, *t.self_names}
     t.fresh = apart or bool(differs)
-    # A member needs to be built anew with each namespace if what it can reach differs from call to call.
+    # A member is built anew with each namespace if the objects that it reaches differ from call to call.
     while grown := {
         m.name for m in t.members if m.name not in differs and not differs.isdisjoint(_met(t, m))
     }:
@@ -200,19 +200,19 @@ def _decide(t: Template, function: FunctionType, reached: list[names.Names], reb
 
 
 def _met(t: Template, body: Template | Member) -> tuple[str, ...]:
-    """Return the names of globals by which the code of a function reaches something, those in its texts among them."""
+    """Return the names of globals in the code of a function, those in its texts included."""
     code = names_of(body.code)
     meant = [name for name in code.mentioned if type(t.statics.get(name)) is not ModuleType]
     return *code.used, *sorted(meant)
 
 
 def _identify(t: Template, function: FunctionType, differs: set[str]) -> None:
-    """Give uids to the functions that reach only what cannot change, and note what they read that could be rebound.
+    """Give uids to the functions that reach only constant objects, and note rebindable globals that they read.
 
     Args:
         t: the template.
-        function: that it is made from.
-        differs: the names that do not mean the same for each call.
+        function: the function that the template is made from.
+        differs: the names that differ from call to call.
     """
     members = {member.name: member for member in t.members}
     met = {name: _met(t, member) for name, member in members.items()}
@@ -236,8 +236,8 @@ def _reach(names: Iterable[str], met: Mapping[str, Iterable[str]]) -> dict[str, 
     """Return the names of all globals that a function reaches, also by way of other functions.
 
     Args:
-        names: those that its own code meets.
-        met: the same of other functions, by their names.
+        names: the names in its own code.
+        met: the names in the code of other functions, by the functions' names.
     """
     found = dict.fromkeys(names)
     todo = [name for name in found if name in met]
@@ -266,7 +266,7 @@ def _parts(
 
 
 def uid_of(function: FunctionType) -> str:
-    """Return the uid of a function of a module, which reaches no class whose state messages carry; "" if it has none."""
+    """Return the uid of a function of a module that reaches no class with carried state; "" if it has none."""
     reached = _walk(function)
     if reached is None:
         return ""
@@ -320,7 +320,7 @@ def _named(code: names.Names, namespace: Mapping[str, Any]) -> list[str]:
 
 
 def copy_reached(function: FunctionType, namespace: dict[str, Any]) -> None:
-    """Give a namespace the globals that a shared function reaches: another function of it may be sent on with that one."""
+    """Give a namespace the globals that a shared function reaches: another function there may be sent on with it."""
     source = function.__globals__
     todo = list(names_of(function.__code__).used)
     for name in todo:
@@ -331,7 +331,7 @@ def copy_reached(function: FunctionType, namespace: dict[str, Any]) -> None:
 
 
 def _head(t: Template, function: FunctionType) -> None:
-    """Fill in all but what concerns the globals."""
+    """Fill in all fields but those about the globals."""
     t.code = function.__code__
     t.title = function.__name__
     t.defaults_vary = t.defaults_vary or not is_static(function.__defaults__)

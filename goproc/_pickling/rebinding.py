@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _STORES = tuple([opcode.opmap[name] for name in ("STORE_GLOBAL", "DELETE_GLOBAL")])
 _STORES_IN_DICT = tuple([opcode.opmap[name] for name in ("STORE_SUBSCR", "DELETE_SUBSCR")])
 _WRITERS = frozenset({"update", "setdefault", "pop", "clear", "exec"})
-# Wrappers of a function, and the attribute of each that holds it.
+# Wrappers of a function, with the attribute that holds the function.
 _AROUND: dict[type, str] = {
     LRU: "__wrapped__",
     staticmethod: "__func__",
@@ -26,14 +26,15 @@ _AROUND: dict[type, str] = {
     functools.partial: "func",
     functools.cached_property: "func",
 }
-_CALLABLE = (ModuleType, FunctionType, BuiltinFunctionType, type)  # nobody rebinds these by globals()
+# Code that writes to globals() does not rebind these
+_CALLABLE = (ModuleType, FunctionType, BuiltinFunctionType, type)
 
 
 class Rebound:
     """The globals that code of a module may rebind.
 
     Attributes:
-        names: those that `global` statements name.
+        names: those in `global` statements.
         any: True if the code of the module writes to `globals()`.
     """
 
@@ -46,7 +47,7 @@ class Rebound:
             self.any = self.any or _uses(code, _writes_to_globals)
 
     def may_be(self, name: str, value: Any) -> bool:
-        """Return True if a global that has this value now may be rebound."""
+        """Return True if a global with this value may be rebound."""
         return name in self.names or (self.any and not isinstance(value, _CALLABLE))
 
 
@@ -84,7 +85,7 @@ def _codes(namespace: Mapping[str, Any]) -> list[CodeType]:
 
 
 def _inside(value: Any) -> Any:
-    """Return the function that decorators are around."""
+    """Return the function inside its decorators."""
     for _ in range(16):
         link = _AROUND.get(type(value))
         if link is not None:

@@ -1,8 +1,8 @@
-"""Reading messages that hold references.
+"""The reading of messages that hold references.
 
-An array gets private memory for each message: pages of the copy, mapped copy-on-write. Anything else is read once per
-process, and shared by its goroutines. Before the next one gets it, a check says whether one of them wrote to it: then it
-is read anew, and a warning says so.
+An array gets private memory for each message: pages of the copy, mapped copy-on-write. Any other object is read once
+per process, and its goroutines share it. Before the next goroutine gets the object, a check tells whether an earlier
+one wrote to it. If so, it is read anew, and a warning is given.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
     from goproc._pickling.copies import Check, Copy
 
-_KEPT = 64  # copies that a process has read
-_RECENT = 8  # messages: a copy that none of them named goes, unless its maker still has it
+_KEPT = 64  # the number of copies that a process keeps as read
+_RECENT = 8  # the number of messages after which an unnamed copy goes, unless its maker still has it
 
-_serial = 0  # of messages that hold references
-# The writes that were warned of, as the module warnings has it.
+_serial = 0  # the number of messages with references
+# The writes that a warning was given for, as the module warnings keeps them.
 _warned: dict[str | tuple[str, type[Warning], int], int] = {}
 
 
 class _User(NamedTuple):
-    """The function of a goroutine, and where it is defined."""
+    """The function of a goroutine, and the place of its definition."""
 
     name: str
     file: str
@@ -42,7 +42,7 @@ class _User(NamedTuple):
 
     @classmethod
     def of(cls, call: tuple[Any, ...] | None) -> _User:
-        """The user of a message; the receiver, if it is no call."""
+        """Return the user of a message: the receiver if it is no call."""
         if call is None:
             frame = users_frame()
             return cls(frame.f_code.co_name, frame.f_code.co_filename, frame.f_lineno)
@@ -56,8 +56,8 @@ class Loaded:
     """A copy as a process has read it, for all its goroutines.
 
     Attributes:
-        check: sees whether a goroutine wrote to it; None if that cannot be seen: then it is not shared.
-        users: who got it since the last look.
+        check: notices a write of a goroutine; None if that is not possible: then the object is not shared.
+        users: the goroutines' functions that got it since the last check.
     """
 
     __slots__ = ("check", "users", "value")
@@ -69,7 +69,7 @@ class Loaded:
 
 
 class _Resolver(pickle.Unpickler):
-    """Reads a message that holds references. What is named twice in it is one object."""
+    """Reads a message that holds references. An object that the message names twice is one object."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -94,7 +94,7 @@ class _Resolver(pickle.Unpickler):
             if loaded.check is None:
                 return loaded.value
             copy._loaded = loaded
-            kept[copy] = _serial  # first: to make room for the entry may be to let go of this copy
+            kept[copy] = _serial  # first: making room for the entry may drop this copy
             entries.add(Entry(loaded.value, label, "", copy, loaded.check, False))
         else:
             kept[copy] = _serial
@@ -124,7 +124,7 @@ def _drop_old() -> None:
 
 
 def let_go_unused() -> None:
-    """Forget what this process has read of copies that no more messages will name."""
+    """Forget the objects read from copies that no further message will name."""
     if entries:
         entries.sweep()
     for copy in list(kept):
@@ -149,5 +149,5 @@ def _warn_of_write(loaded: Loaded, label: str) -> None:
     place = found[0].file, found[0].line
     try:
         warnings.warn_explicit(text, SharedWrite, *place, registry=_warned)
-    except SharedWrite as warning:  # a filter makes it an error: not one of the goroutine that finds it
+    except SharedWrite as warning:  # a filter makes it an error, but not one of the goroutine that finds it
         print(warnings.formatwarning(warning, SharedWrite, *place), end="", file=sys.stderr)

@@ -1,6 +1,6 @@
-"""An exception inside a message. Beside its state it brings its cause and context, which pickle leaves out.
+"""Exceptions inside a message. Beside its state an exception brings its cause and context, which pickle leaves out.
 
-A class that says itself how it is pickled has its way: nothing is added.
+A class that defines how it is pickled is pickled in its own way: nothing is added.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def reduce_exception(of: Any, exc: BaseException) -> Any:
     """Reduce an exception met in a message.
 
-    Its causes and contexts are packed like those of a goroutine's failure: one that cannot be pickled, or a chain
-    without end, does not keep the exception from being sent.
+    Its causes and contexts are packed like those of a goroutine's failure. So a cause that cannot be pickled, or a
+    chain without end, does not prevent the exception from being sent.
     """
     linked = exceptions.is_linked(exc)
     if not linked and exceptions.is_plain(exc):
@@ -30,7 +30,7 @@ def reduce_exception(of: Any, exc: BaseException) -> Any:
 
 
 def reduce_by_rule(exc: BaseException, links: tuple[Any, ...] | None) -> Any:
-    """Reduce an exception by its class and state, whatever its class says."""
+    """Reduce an exception by its class and state, even if its class defines another way."""
     if issubclass(type(exc), BaseExceptionGroup):
         made: Any = exceptions.make_group, (type(exc), exceptions.message_of(exc), exceptions.members_of(exc))
     else:
@@ -39,7 +39,7 @@ def reduce_by_rule(exc: BaseException, links: tuple[Any, ...] | None) -> Any:
 
 
 def _calls_another_constructor(exc: BaseException) -> bool:
-    """Return True if `__reduce__` of a base calls the class, whose constructor is newer and takes other arguments."""
+    """Return True if a base's `__reduce__` calls the class, but the constructor is a newer one with other arguments."""
     if shape_of(type(exc)).fits or type(exc) in copyreg.dispatch_table:
         return False
     reduced = exc.__reduce_ex__(5)

@@ -1,4 +1,4 @@
-"""What a definition may hold: what is importable, and what is immutable and the same in every process."""
+"""The objects that a definition may hold: importable ones, and immutable ones that are the same in every process."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-BASE_GLOBALS = ("__name__", "__package__", "__file__", "__path__")  # in every namespace made from a module
+# These are in every namespace made from a module
+BASE_GLOBALS = ("__name__", "__package__", "__file__", "__path__")
 LRU = type(functools.lru_cache(lambda: None))
 
 _STDLIB = os.path.dirname(os.__file__) + os.sep
 _ATOMS = frozenset({int, float, bool, str, bytes, complex, type(None), type(Ellipsis), range})
-# Immutable, and cheaper to bake into a template than to ship each time; by name, so that nothing is imported.
+# Immutable types that are cheaper in a template than in each message; by name, so that no module is imported.
 _STATIC_TYPES = {
     "re": {"Pattern"},
     "decimal": {"Decimal", "Context"},
@@ -43,21 +44,21 @@ _STATIC_TYPES = {
 
 
 class NotStatic(Exception):
-    """Raised inside a definition's pickle by something that must not be baked into a blob."""
+    """Raised inside a definition's pickle by an object that must not be part of a blob."""
 
 
 def is_handle(kind: type) -> bool:
-    """Tell whether objects of this type stand for something in shared memory: channels and their kin."""
+    """Return True if objects of this type stand for an object in shared memory: channels and other handles."""
     return getattr(kind, "__goproc_handle__", False)
 
 
 def importable(obj: Any) -> bool:
-    """Return True if the module and the qualified name of the function or class lead to it in every process."""
+    """Return True if module and qualified name lead to the function or class in every process."""
     module_name = getattr(obj, "__module__", None)
     if isinstance(module_name, str) and only_here(module_name):
         return False
     if module_name is None:
-        # A rare case: cloudpickle knows it best. Asked for a reducer it says NotImplemented for "by reference".
+        # A rare case, which cloudpickle decides: asked for a reducer it says NotImplemented for "by reference".
         return reduce_by_cloudpickle(obj) is NotImplemented
     found: Any = sys.modules.get(module_name)
     try:
@@ -78,14 +79,14 @@ def _cloudpickler() -> Any:
 
 
 def reduce_by_cloudpickle(obj: Any) -> Any:
-    """Return what cloudpickle's pickler would do with `obj`: a reduce tuple or NotImplemented."""
+    """Return the reduction of cloudpickle's pickler for `obj`: a reduce tuple or NotImplemented."""
     name = proxies.name_in_wrapt(obj) if isinstance(obj, type) else None
     if name is not None:
         return proxies.class_in_wrapt, (name,)
     module = sys.modules.get(getattr(obj, "__module__", None) or "")
     if module is None or module.__name__ in MAIN or not only_here(module.__name__):
         return _cloudpickler().reducer_override(obj)
-    import cloudpickle  # it takes any module in sys.modules for one that others can import, unless told otherwise
+    import cloudpickle  # cloudpickle takes any module in sys.modules for importable, unless told otherwise
 
     if module.__name__ in cloudpickle.list_registry_pickle_by_value():
         return _cloudpickler().reducer_override(obj)
@@ -96,12 +97,13 @@ def reduce_by_cloudpickle(obj: Any) -> Any:
         cloudpickle.unregister_pickle_by_value(module)
 
 
-# Tells whether the reference of a class is all that messages carry of it. `classes` knows also those that travel by value.
+# Returns True if messages carry only the reference of a class. `classes` sets the function for those that travel by
+# value.
 static_class: Callable[[type], bool] = importable
 
 
 def is_static(value: Any, depth: int = 0) -> bool:
-    """Tell whether `value` is immutable and the same in every process, so that a template may hold it."""
+    """Return True if `value` is immutable and the same in every process, so that a template may hold it."""
     kind = type(value)
     if kind in _ATOMS:
         return True
@@ -140,8 +142,8 @@ def is_enumeration(kind: type) -> bool:
 def library(namespace: dict[str, Any]) -> str | None:
     """Return the module's name if `namespace` is that of an installed library.
 
-    A function nested in a library (the wrapper a decorator returns) runs over the library's own globals in the
-    receiver, as its importable neighbours do; a copy of them would drag in locks, caches and registries.
+    A function nested in a library (the wrapper that a decorator returns) runs over the library's own globals in the
+    receiver, as its importable neighbours do. A copy of the globals would bring locks, caches and registries.
     """
     name = namespace.get("__name__")
     if not isinstance(name, str) or only_here(name):

@@ -1,4 +1,4 @@
-"""The blob store, where templates and the definitions of classes are kept, and the caches that end with it."""
+"""The blob store, which keeps templates and the definitions of classes, and the caches that end with the store."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     Cache = TypeVar("Cache", bound=Clearable)
 
-# The reference of a blob; the blob itself where it is not stored.
+# The reference of a blob; the blob itself if it is not stored.
 Ref = int | bytes
 
-# A blob is never freed, nor what processes have made of it. So what is made anew again and again is sent inline: beyond so
-# many definitions of one name, and beyond so many of all.
+# A blob is never freed, nor are the objects that processes have made of it. So a definition that is made again and
+# again is sent inline: beyond so many definitions of one name, and beyond so many of all.
 _BLOBS_PER_NAME = 64
 _BLOBS = 2048
-_FULL = 256  # objects in a table, up to which nothing is looked for in it
+_FULL = 256  # the size up to which a table is not searched
 
 lock = threading.RLock()  # held while a definition is made or loaded
 
@@ -33,19 +33,19 @@ _caches: list[Clearable] = []
 
 
 def cache(empty: Cache) -> Cache:
-    """Return `empty`, which `disconnect` is to clear from now on."""
+    """Return `empty`, which `disconnect` clears from now on."""
     _caches.append(empty)
     return empty
 
 
 _refs: dict[bytes, int] = cache({})  # digest of a blob -> its reference
-_blobs: dict[tuple[str, str], int] = cache({})  # how many definitions one name has had
+_blobs: dict[tuple[str, str], int] = cache({})  # the number of definitions that one name has had
 
 
 class Threshold:
-    """Says when a table of objects is to be looked through for those that nobody else refers to any more.
+    """Tells when to look through a table of objects for those to which no other reference is left.
 
-    It is where the table has twice as many as the last look left.
+    The next look is due when the table has twice as many objects as the last look has left.
     """
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ def connect(put: Callable[[bytes], int], get: Callable[[int], bytes]) -> None:
 
 
 def disconnect() -> None:
-    """Forget the blob store and everything cached from it; definitions then travel inside their messages."""
+    """Forget the blob store and all caches about it; definitions then travel inside their messages."""
     global _put, _get
     with lock:
         _put = _get = None
@@ -80,10 +80,10 @@ def disconnect() -> None:
 
 
 def digest_of(data: bytes, size: int) -> bytes:
-    """Return a digest of so many bytes. Not by `hashlib`, whose import loads OpenSSL, and may be the first in a failure."""
+    """Return a digest of so many bytes. `hashlib` would load OpenSSL, perhaps for the first time in a failure."""
     try:
         from _blake2 import blake2b
-    except ImportError:  # a Python that has been built without it
+    except ImportError:  # Python was built without it
         from hashlib import blake2b
     return blake2b(data, digest_size=size).digest()
 
@@ -93,7 +93,7 @@ def put(blob: bytes, name: tuple[str, str]) -> Ref:
 
     Args:
         blob: a definition.
-        name: what is defined: the blobs of one name are limited in number.
+        name: the name of the definition: the blobs of one name are limited in number.
     """
     if _put is None:
         return blob

@@ -1,4 +1,4 @@
-"""Classes of msgspec: their metaclass takes fields, defaults and options when a class is made, and never again."""
+"""Classes of msgspec: their metaclass takes fields, defaults and options only when a class is made."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Field(NamedTuple):
 
     Attributes:
         encoded: its name in a message of msgspec.
-        default: the keyword arguments of `msgspec.field` for its default, none if it is required.
+        default: the keyword arguments of `msgspec.field` for its default; none if the field is required.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Struct(NamedTuple):
         return cls(own, options)
 
     def fill(self, namespace: dict[str, Any]) -> None:
-        """Put the fields into the body of a class. Their types may refer to the class: they are set once it is made."""
+        """Put the fields into the body of a class. Their types may refer to the class, so they are set later."""
         make = loaded("msgspec").field
         namespace["__annotations__"] = {field.name: Any for field in self.fields}
         for field in self.fields:

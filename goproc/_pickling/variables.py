@@ -1,8 +1,9 @@
-"""ContextVars that cross processes, and the values of its creator's context that a goroutine starts with.
+"""ContextVars that cross processes, and the values with which a goroutine starts, from its creator's context.
 
-A ContextVar is an identity, so its copy must be the same variable wherever it arrives. One that a module or a class of a
-module holds is looked up there. Any other (of the script, in a closure) gets a number when it is first pickled, and each process makes
-its own variable for that number once; back in the process it comes from it is the one it was.
+A ContextVar is an identity, so its copy must be the same variable wherever it arrives. A variable that a module or a
+class of a module holds is looked up there. Any other (of the script, in a closure) gets a number when it is first
+pickled, and each process makes its own variable for that number once. Back in its own process it is the original
+variable.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _numbers = itertools.count(1)
 
 
 _table = store.Threshold()
-_HELD = 5  # references to a variable in _forget_unused(): two tables, the list, the loop, the call
+_HELD = 5  # the references to a variable in _forget_unused(): two tables, the list, the loop, the call
 
 
 def _keep(var: ContextVar[Any], reduced: Reduced) -> Reduced:
@@ -42,7 +43,7 @@ def _keep(var: ContextVar[Any], reduced: Reduced) -> Reduced:
 
 
 def _forget_unused() -> None:
-    """Forget variables that no code and no context has any more: if one arrives again, a new one is as good."""
+    """Forget variables that no code and no context refers to: if one arrives again, a new one serves as well."""
     for var in list(_reduced):
         if sys.getrefcount(var) <= _HELD:
             reduced = _reduced.pop(var)
@@ -61,7 +62,8 @@ def _reduce(_: pickler.Pickler, var: ContextVar[Any]) -> Reduced:
 def _find(var: ContextVar[Any]) -> Reduced:
     if var.name == "decimal_context" and "decimal" in sys.modules and var is _of_decimal():
         return _of_decimal, ()
-    for search in (_by_its_name, _by_any_name, _in_classes):  # nearly always it is called what it says it is
+    # Nearly always it has the name under which it is held
+    for search in (_by_its_name, _by_any_name, _in_classes):
         for name, module in list(sys.modules.items()):
             namespace = getattr(module, "__dict__", None)
             if not isinstance(namespace, dict):
@@ -105,7 +107,7 @@ def _import(module: str, path: str) -> Any:
 
 
 def _of_decimal() -> Any:
-    """The variable that decimal, being written in C, keeps to itself: precision and rounding of the context."""
+    """Return the variable that decimal, written in C, keeps to itself: precision and rounding of the context."""
     import decimal
 
     context = Context()
@@ -126,11 +128,11 @@ def _variable(id_: tuple[int, int], name: str, *default: Any) -> ContextVar[Any]
 
 
 def pack(context: Context) -> list[Any] | None:
-    """Return what a message is to hold of a context: pickles of variables and values, or the two themselves.
+    """Return a context for a message: pickles of variables and values, or the two themselves.
 
-    What cannot be pickled is left out: a library may keep anything there, and it is not the goroutine's doing.
+    A value that cannot be pickled is left out: a library may keep anything there, without the goroutine's knowledge.
 
-    Cost: nothing if it is empty, else about 5 us a variable.
+    Cost: nothing for an empty context, else about 5 us a variable.
     """
     packed: list[Any] = []
     for item in context.items():
@@ -139,7 +141,7 @@ def pack(context: Context) -> list[Any] | None:
         except OutOfSharedMemory:
             raise
         except Exception:  # pickling may raise anything
-            try:  # handles can only be pickled in the message that brings them
+            try:  # handles can only be pickled in the message that carries them
                 _core.as_pickling(dump_in_band, item)
                 packed.append(item)
             except OutOfSharedMemory:
@@ -155,7 +157,7 @@ def unpack(packed: Sequence[Any]) -> None:
         try:
             var, value = pickle.loads(item) if isinstance(item, bytes) else item
             var.set(value)
-        except Exception:  # a module that only its creator can import
+        except Exception:  # only the creator can import the module
             pass
 
 

@@ -1,7 +1,8 @@
-"""Weak containers: registries of objects that somebody else keeps alive.
+"""Weak containers: registries of objects that other code keeps alive.
 
-In the process that receives one that is nobody, as a rule: a goroutine has what it reaches, and may reach the objects by the
-container only. So a container that has arrived holds what it arrived with. What is added to it later it holds weakly.
+In the process that receives the container, usually no other code does: a goroutine has only the objects that it
+reaches, maybe by the container alone. So a container that has arrived holds the objects with which it arrived. Objects
+that are added later it holds weakly.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-_HELD = "_goproc_held"  # among the attributes of a container
+_HELD = "_goproc_held"  # an attribute of the container
 
 
 def _reduce_set(_: pickler.Pickler, obj: Any) -> Any:
@@ -28,7 +29,7 @@ def _reduce_dict(fill: Any, _: pickler.Pickler, obj: Any) -> Any:
 
 
 def _hold(container: Any, objects: Iterable[Any]) -> None:
-    """Keep the objects with the container. A process keeps a class by itself, or shall forget it."""
+    """Keep the objects with the container, except classes: a process keeps a class by itself, or is to forget it."""
     container.__dict__[_HELD] = [obj for obj in objects if not isinstance(obj, type)]
 
 

@@ -21,7 +21,7 @@ OUT_OF_BAND = 16 * 1024
 class Pickled(NamedTuple):
     """A pickle, and the contiguous buffers of 16 KiB and more, which are not in it.
 
-    They are views of the object's memory; References to those that shared memory holds already.
+    The buffers are views of the object's memory; References to buffers that shared memory holds already.
     """
 
     body: bytes
@@ -33,7 +33,7 @@ class Pickled(NamedTuple):
 
 
 class Whole:
-    """A value that is to be pickled with everything in it."""
+    """A value to be pickled with everything in it."""
 
     __slots__ = ("value",)
 
@@ -42,7 +42,7 @@ class Whole:
 
 
 def dump(obj: Any, kind: Callable[..., pickler.Pickler] = pickler.Pickler) -> tuple[bytes, list[Buffer]]:
-    """Pickle `obj`; raise whatever pickle raises."""
+    """Pickle `obj`; raise the errors of pickle."""
     sink = pickler.Sink()
     buffers: list[Buffer] = []
 

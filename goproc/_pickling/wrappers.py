@@ -1,8 +1,8 @@
-"""Functions of the script inside `functools.lru_cache`: one wrapper for each in a process, so that its cache is filled once.
+"""Functions of the script inside `functools.lru_cache`: each has one wrapper in a process, and so one cache.
 
-A wrapper is known by a uid, which its creator gives it. In another process it is made when it first arrives, over globals
-of its own: the goroutines that call it have each their own. Those are then as of the message that arrived last: whoever
-has set the globals that came with a message calls `refresh_all`.
+A wrapper has a uid, which its creator gives it. Another process makes the wrapper when it first arrives, over globals
+of the wrapper's own, since each goroutine that calls it has its own. These globals are then those of the message that
+arrived last: code that has set the globals of a message calls `refresh_all`.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class Cached(NamedTuple):
 
 
 class Received(NamedTuple):
-    """A wrapper made in this process, its globals, and those that its function can reach."""
+    """A wrapper made in this process, its globals, and the globals that its function can reach."""
 
     wrapper: Any
     namespace: Namespace
     reach: frozenset[str]
 
 
-_MOST = 256  # wrappers received, of which a process keeps the latest
+_MOST = 256  # the number of received wrappers that a process keeps
 
 _own: WeakKeyDictionary[Any, Cached] = WeakKeyDictionary()  # the wrappers of the script, in its process
 # The script's wrappers that have been sent.
@@ -51,7 +51,7 @@ _sent_on: WeakKeyDictionary[Any, Cached] = WeakKeyDictionary()  # received ones
 
 
 def cached(wrapper: Any) -> Cached:
-    """Return what messages hold of a wrapper beside its function."""
+    """Return the part of a wrapper, beside its function, that messages hold."""
     known = _own.get(wrapper) or _sent_on.get(wrapper)
     if known is None:
         parameters = wrapper.cache_parameters()
@@ -70,12 +70,12 @@ def here(cached: Cached) -> Any:
 def receive(
     cached: Cached, make: Callable[[Namespace], FunctionType], name: str | None, namespace: Namespace
 ) -> Any:
-    """Return the wrapper of this process; make it if it is the first time, else bring its globals up to date.
+    """Return the wrapper of this process. Make it the first time, else bring its globals up to date.
 
     Args:
-        cached: what the message holds of it.
+        cached: the message's part of it.
         make: makes the function inside over a namespace.
-        name: that of the wrapper among the globals, or None.
+        name: the name of the wrapper among the globals, or None.
         namespace: the globals that came with the message.
     """
     known = here(cached)
@@ -105,7 +105,7 @@ def refresh_all(namespace: Namespace) -> None:
     """Bring the globals of all wrappers in a namespace up to date with it."""
     if _received:
         for value in list(namespace.values()):
-            while type(value) is FunctionType:  # a decorator that uses `functools.wraps` is around it
+            while type(value) is FunctionType:  # a decorator with `functools.wraps` is around it
                 value = value.__dict__.get("__wrapped__")
             if type(value) is LRU and value in _sent_on:
                 refresh(_sent_on[value], namespace)
