@@ -3,8 +3,8 @@
 A goroutine that calls into the system (a socket, a disk, a driver) keeps its process until the call returns. `blocking`
 gives the call to a thread of the same process. The goroutine waits like in any other operation, and others run.
 
-Threads are made as they are needed, up to a limit, and kept. An idle one waits for a lock without a time-out, so that it
-does not hold off the report of a deadlock (goproc/shm/proc/threads.c). A thread that runs a call does hold it off.
+Threads are made as they are needed, up to a limit, and kept. An idle thread waits for a lock without a time-out, so
+that it does not delay the report of a deadlock (goproc/shm/proc/threads.c). A thread that runs a call delays it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class _Job:
         context: the contextvars of the goroutine, copied.
         g: the goroutine, while it waits.
         done: the thread has returned from the call; the goroutine reads `value` and `error`.
-        dropped: nobody wants the outcome any more.
+        dropped: True if the outcome is not needed any more.
     """
 
     __slots__ = ("args", "context", "done", "dropped", "error", "f", "g", "id", "kwargs", "value")
@@ -119,7 +119,7 @@ class Threads:
     def run(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Make a call in a thread. The calling goroutine waits, and others of its process run.
 
-        Elsewhere than in a goroutine the call is made where it is: that is a thread of its own already.
+        Outside of goroutines the call is made in place: its thread is one of its own already.
 
         Raises:
             BaseException: the exception of the call, with the traceback of the thread.
@@ -163,7 +163,7 @@ class Threads:
 
 
 class _Crew:
-    """The threads of a pool. They do not refer to the pool, so that one which nobody has any more ends them."""
+    """The threads of a pool. They do not refer to the pool, so that a pool without references ends them."""
 
     def __init__(self) -> None:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
@@ -215,20 +215,21 @@ _shared = Threads(LIMIT)
 def blocking(f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Call ``f(*args, **kwargs)`` in a thread of this process, and wait for its result while other goroutines run.
 
-    For calls that wait in the system or in a driver, where goproc cannot see it: a database, requests, a large file. The
-    call shares memory with its goroutine, nothing is copied; contextvars are those of the goroutine. It does not run
-    faster than without: Python code of one process takes turns.
+    This is for calls that wait in the system or in a driver, unseen by goproc: a database, requests, a large file. The
+    call shares memory with its goroutine, and nothing is copied; it has the goroutine's contextvars. It runs no faster
+    than without: the Python code of one process takes turns.
 
     Args:
-        f: the function, with its arguments. In it operations of goproc work as in any thread.
+        f: the function, with its arguments. It may use operations of goproc as any thread may.
 
     Returns:
         The result of the call.
 
     Raises:
         BaseException: the exception of the call, with its traceback.
-        Cancelled, DeadlineExceeded, KeyboardInterrupt: the goroutine is not to wait any longer. A call that has begun cannot
-            be stopped: it goes on in its thread, and its outcome is dropped. One that has not begun is not made.
+        Cancelled, DeadlineExceeded, KeyboardInterrupt: the wait of the goroutine was interrupted. A call that has begun
+            cannot be stopped: it goes on in its thread, and its outcome is dropped. A call that has not begun is not
+            made.
 
     At most 64 calls run at once in one process, others wait for their turn. A call that runs does not count as a deadlock.
 

@@ -24,7 +24,7 @@ class Child:
     """A goroutine under a Supervisor, over all its restarts.
 
     Attributes:
-        name: what reports call it.
+        name: its name in reports.
         restart: "permanent", "transient" or "temporary".
         goroutine: the handle of the goroutine that runs now, or ran last.
         restarts: how often it was started again.
@@ -93,7 +93,7 @@ def describe_end(child: Child, reason: BaseException | None) -> str:
 
 
 def end_or_kill(g: Goroutine[Any], seconds: float | None) -> None:
-    """Wait for the end of a goroutine that was cancelled; end its worker if it takes too long.
+    """Wait for the end of a cancelled goroutine; end its worker if that takes too long.
 
     A goroutine that still waits for a worker is left alone: when its turn comes it ends at once.
     """
@@ -119,7 +119,8 @@ def _run_child(call: Goroutine[Any], supervisor: Goroutine[Any] | None) -> Any:
             with ended:
                 return _call(call)
         finally:
-            link.join()  # and its handle is kept until then: lost with its process, it would be a panic
+            # Its handle is kept until then: without one, its loss with a process would be a panic
+            link.join()
     return _call(call)
 
 
@@ -129,7 +130,8 @@ def _call(call: Goroutine[Any]) -> Any:
 
 
 def _follow(child: Goroutine[Any], supervisor: Goroutine[Any], ended: Chan[None]) -> None:
-    """Cancel a child when its supervisor has ended before it."""
+    """Cancel a child if its supervisor has ended first."""
     if select(supervisor, ended).index == 0:
-        supervisor.exception()  # read: it was lost with its process, and the line about that death tells of it
+        # This reads the failure: the supervisor was lost with its process, and the line about that death reports it
+        supervisor.exception()
         child.cancel()

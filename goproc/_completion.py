@@ -55,7 +55,7 @@ class Completions(Generic[T]):
         self._out: set[Goroutine[T]] = set()  # handles drawn and not yielded
         # Handles of `_out` whose goroutines had ended when drawn.
         self._ready: deque[Goroutine[T]] = deque()
-        self._error: Exception | None = None  # raised by `_source`, and not yet by next()
+        self._error: Exception | None = None  # the error of `_source`, until next() raises it
         self._running = False
 
     def __iter__(self) -> Completions[T]:
@@ -161,9 +161,9 @@ def as_completed(
             print(g.result())
 
     Args:
-        handles: a collection of handles, or any iterable of them. A collection is taken whole. From an iterable handles
-            are drawn as they are needed, so it may be endless: ``as_completed(go(f, x) for x in source)``. It advances
-            only within next(), in the goroutine that calls that.
+        handles: a collection of handles, or any iterable of them. A collection is taken as a whole. From an iterable,
+            handles are drawn as they are needed, so it may be endless: ``as_completed(go(f, x) for x in source)``. It
+            advances only within next(), in the goroutine that calls next().
         timeout: seconds from this call; None waits for ever.
         ahead: how many handles at most are drawn from an iterable and not yielded yet.
 
@@ -173,12 +173,12 @@ def as_completed(
         like any other: ``result()`` raises its error. close(), or leaving the loop, drops the handles. An unread failure is reported when its last handle is dropped.
 
     Raises:
-        TypeError: an item is no handle: names its position. A collection is checked by this call, an iterable by the
-            next() that draws the item; that next() loses nothing, and the one after it goes on.
+        TypeError: an item is no handle; the message names its position. A collection is checked by this call, an
+            iterable by the next() that draws the item. That next() loses no handle, and the one after it goes on.
         TimeoutError: by next(): time is up, and none is ready; says how many of how many are unfinished.
         RuntimeStopped: by next(): the runtime of the goroutines stopped.
         OutOfSharedMemory: by next(): more goroutines are watched than a process can wait for, about 260 000.
-        Exception: by next(): what the iterable raised, as it is, once the handles that are ready are yielded.
+        Exception: by next(): the iterable's own exception, unchanged, after the handles that are ready.
 
     Cost: about 1 us for each handle, however many there are.
     """

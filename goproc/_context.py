@@ -1,4 +1,4 @@
-"""Context: the class, the chain of layers that it is, and the way it is sent."""
+"""The class Context, its chain of layers, and the way in which it is sent."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from goproc._channel import Chan, RecvChan
 
-    # (the layer below or None, kind, subject, value); the kind says what the subject is, and VALUE alone has a value.
-    # A plain tuple: to make a record with a class of its own costs a tenth of what it costs to derive a context.
+    # (the layer below or None, kind, subject, value); the kind tells the meaning of the subject, and only VALUE has a
+    # value. A plain tuple: a record of a class of its own would cost a tenth more at each derived context.
     Layer = tuple[Any, str, Any, Any]
 
 CANCELED, DEADLINE, STOPPED = 1, 2, 3  # how a node ended
@@ -34,13 +34,13 @@ FREE = "free"  # without_cancel
 
 @runtime_checkable
 class AnyContext(Protocol):
-    """What every context has, also one of a class that is not goproc's."""
+    """The methods of every context, also of a class that is not goproc's."""
 
     def done(self) -> Any:
         """The channel that is closed when the context ends; nil if it never does."""
 
     def err(self) -> BaseException | None:
-        """None while it is live, else why it ended."""
+        """None while the context is live, else the reason of its end."""
 
     def deadline(self) -> float | None:
         """When it ends at the latest, in ``time.monotonic()`` seconds."""
@@ -59,20 +59,20 @@ SELF = _Self()
 class Context:
     """A context, as Go's `context.Context`; made by background() and the with_ functions.
 
-    It can be passed to goroutines and sent over channels: it is a reference to the shared node, and the values are
-    copied. It equals, and hashes like, every other handle of the same context. It is a case for select(): ready when
-    the context is done.
+    A context can be passed to goroutines and sent over channels: it refers to the shared node, and the values are
+    copied. It equals every other handle of the same context, and has the same hash. As a case for select() it is ready
+    when it is done.
     """
 
-    # When a context goes, so do its slots, in the order of their names; a node that goes before its parent's is freed
-    # at once, and else waits for the collector. So what holds the nodes above has to come after `_node` and `_id`.
+    # When a context goes, its slots go in the order of their names. A node that goes before its parent's is freed at
+    # once; otherwise it waits for the collector. So the slots that hold the nodes above come after `_node` and `_id`.
     __slots__ = ("__weakref__", "_foreign", "_id", "_layer", "_node", "_parent", "_why")
 
     _node: Chan[None] | None  # of the cancellation tree; None: never done, or as _foreign is
     _foreign: AnyContext | None  # the next one of another class, going up; without_cancel() hides it
     _layer: Layer
     _id: object  # the node if it is this context's own, else a number
-    _parent: Context | None  # whose node is the one above; only where it was derived
+    _parent: Context | None  # the context with the node above; only where this one was derived
     _why: BaseException | None  # the cause given to the deadline that a node ends by
 
     def __init__(self) -> None:
@@ -205,7 +205,7 @@ def new_id() -> object:
 
 
 def _named(thing: object) -> str:
-    """As Go: what has a text of its own gives it, of everything else only the type is told."""
+    """Describe a value as Go does: by its own text if it has one, else by its type."""
     if isinstance(thing, str) or thing is None:
         return str(thing)
     kind = type(thing)

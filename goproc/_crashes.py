@@ -1,7 +1,8 @@
 """The Python stack of a worker that crashes, for the report on its death.
 
-Python's faulthandler writes it while the process dies. It goes into a file in memory that the zygote has made, where each
-worker has a region of its own. The zygote, which waits for the ends of workers, reads it and sends it to the host.
+Python's faulthandler writes the stack while the process dies. The zygote has made a file in memory for it, in which
+each worker has a region of its own. The zygote, which waits for the ends of workers, reads the stack and sends it to
+the host.
 
 A program that has enabled faulthandler itself keeps its own: the stack is on stderr then, and not in the report.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import faulthandler
 import os
 
-_REGION = 1 << 16  # bytes between the regions of two workers; only what is written takes memory
+_REGION = 1 << 16  # bytes between the regions of two workers; only written parts take memory
 _MOST = 6000  # bytes of a stack that are sent
 _FRAME = b"  File "
 _OURS = os.path.dirname(__file__).encode() + b"/"
@@ -27,7 +28,7 @@ class Crashes:
             self.fd = _without_seal()
 
     def stack(self, proc: int) -> bytes:
-        """Return what a worker has written, as lines of text, and forget it. Empty: it did not crash."""
+        """Return the lines that a worker has written, and forget them. Empty: it did not crash."""
         if self.fd < 0:
             return b""
         try:
@@ -61,7 +62,7 @@ def _shorten(text: bytes) -> bytes:
 
 
 def note(fd: int, proc: int) -> None:
-    """Have the stack of this worker written to its region when it crashes."""
+    """Have faulthandler write the stack of this worker to its region when it crashes."""
     if fd < 0 or faulthandler.is_enabled():
         return
     try:

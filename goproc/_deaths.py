@@ -1,4 +1,4 @@
-"""Deaths of workers: what becomes of a goroutine that was lost with its process, and how to kill a worker.
+"""Deaths of workers: the outcomes of goroutines that are lost with their process, and killing a worker.
 
 The coroner (shm/proc/coroner.c) learns of a death, repairs shared memory and writes a record of the death there. The last
 32 records are kept. The outcome of a lost goroutine names the record, and a process that reads the outcome makes a
@@ -32,7 +32,7 @@ class Lost(NamedTuple):
     id: int
     name: str
     started: bool  # False: it was pinned to the process, and had not begun
-    waited: bool  # it was blocked in an operation; False: it ran, or was ready to
+    waited: bool  # True: it was blocked in an operation; False: it ran, or was ready to
 
 
 class Death(NamedTuple):
@@ -42,7 +42,7 @@ class Death(NamedTuple):
     pid: int
     status: int  # as os.wait() has it; -1: not known
     memory: int  # bytes resident at most; 0: not known
-    timed_out: bool  # it was killed at the time that it had asked for: _core.kill_at()
+    timed_out: bool  # True if it was killed at the time that it had asked for: _core.kill_at()
     when: float  # time.monotonic()
     lost: int  # goroutines; the first of them are in the list
     moved: int  # goroutines that had been taken by the process, had not begun, and run elsewhere
@@ -54,7 +54,8 @@ class Death(NamedTuple):
 
 
 def death(number: int) -> Death | None:
-    """Return the record of a death by its number (the first is 1); None if it is not kept any more, or not there yet."""
+    """Return the record of a death by its number (the first is 1); None if there is no record, or no longer one.
+    """
     facts = _core.death(number)
     return None if facts is None else Death(*facts)._replace(goroutines=tuple(Lost(*one) for one in facts[8]))
 
@@ -65,7 +66,7 @@ def deaths() -> int:
 
 
 def describe(status: int) -> str:
-    """Return in words how a process ended, by its status as os.wait() has it."""
+    """Return a description of a process's end, by its status from os.wait()."""
     if status < 0:
         return "ended; how is not known"
     number = status & 0x7F
@@ -82,7 +83,7 @@ def gone(proc: int, use: str = "") -> WorkerDied:
     """Return the exception for a use of a worker that has died and is not replaced.
 
     Args:
-        use: what the user has called; default: go.on().
+        use: the function that the user has called; default: go.on().
     """
     last = next((d for n in range(deaths(), 0, -1) if (d := death(n)) is None or d.proc == proc), None)
     how = f" (pid {last.pid}: it {describe(last.status)})" if last else ""
@@ -127,7 +128,7 @@ def stored(
     labels: str,
     lost: int,
 ) -> tuple[Any, ...]:
-    """Return the stored failure of a goroutine that was lost: the same as if it had raised WorkerDied. The core calls it.
+    """Return the stored failure of a lost goroutine, as if it had raised WorkerDied. The core calls it.
 
     Args:
         timed_out: 1 if the process was killed because the time of one of its goroutines was over; 2 if of this goroutine.
@@ -163,7 +164,7 @@ def stored(
 
 
 def _because(facts: tuple[Any, ...] | None) -> str:
-    """Return, as text, the goroutine whose limit of time was the reason to kill the process."""
+    """Return, as text, the goroutine whose time limit was the reason to kill the process."""
     late, call = (facts[11], facts[12]) if facts else (0, "")
     return (
         f", as goroutine {late} had not ended in time: {call}"
@@ -188,7 +189,7 @@ def check_worker(proc: int, name: str, done: str) -> None:
     """Raise TypeError or ValueError, of a function with that name, if `proc` is not the number of a worker.
 
     Args:
-        done: what the function does to it, in "only workers can be ...".
+        done: the caller's action as a participle, for "only workers can be ...".
     """
     if not isinstance(proc, int) or isinstance(proc, bool):
         raise TypeError(f"{name}() takes the number of a worker, not {type(proc).__name__}")
@@ -207,11 +208,11 @@ def check_worker(proc: int, name: str, done: str) -> None:
 def kill(proc: int) -> None:
     """Kill a worker, as `kill -9` does. Its goroutines are lost, and their handles get WorkerDied.
 
-    Returns at once; what follows is up to the policy (``--on-death``). A worker that has just died, and whose replacement
-    is not there yet, is not killed again.
+    Returns at once; the policy decides about the rest (``--on-death``). A worker that has just died, and has no
+    replacement so far, is not killed again.
 
     Args:
-        proc: its number: 1 to procs(). A goroutine may kill the worker that it runs on.
+        proc: the number of the worker: 1 to procs(). A goroutine may kill the worker that it runs on.
 
     Raises:
         TypeError: proc is no whole number.

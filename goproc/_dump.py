@@ -5,7 +5,7 @@ The handler of the signal runs between two bytecodes, also while a goroutine com
 formats the goroutines of its process and publishes the text in shared memory (goproc/shm/python/dump.c). A worker gets
 SIGQUIT, which also interrupts a system call. The host gets the signal of time slices, as SIGQUIT there is the user's.
 
-What does not work, and what is done about it:
+These ways do not work; each has its answer:
 
 - To wait for every process. One may be in C code for minutes, or stopped. It has a second, then it is reported as one
   that did not answer, with what its task blocks in shared memory tell of its goroutines.
@@ -139,7 +139,7 @@ def _stack(frame: FrameType | None, lines: dict[tuple[str, int | None, str], str
     while shown:
         last = len(shown) - 1
         while last and shown[last].f_code.co_filename.startswith("<frozen importlib"):
-            last -= 1  # an import of goproc's own is no more the program's than what imports
+            last -= 1  # an import by goproc counts no more as the program's than the module that it imports
         if not _frames.is_own(shown[last]):
             break
         del shown[last:]
@@ -191,7 +191,7 @@ if TYPE_CHECKING:
 
 @public
 def dump(file: Writable | None = None) -> str | None:
-    """Describe all goroutines of all processes: state, what each waits on, stack, and where it was created.
+    """Return a description of all goroutines of all processes: state, reason of the wait, stack, place of creation.
 
     Args:
         file: an open text file that gets the text. Without one dump() returns the text.
@@ -200,8 +200,8 @@ def dump(file: Writable | None = None) -> str | None:
         The text, or None if `file` was given: a paragraph for each goroutine, which begins with ``goroutine N [state]:``.
         The caller's comes first.
 
-    dump() can be called from any goroutine or thread. For a process that does not answer within a second, because it is in
-    C code or stopped, the text has only what shared memory tells.
+    dump() can be called from any goroutine or thread. If a process does not answer within a second, because it is in C
+    code or stopped, the text has only the facts in shared memory.
 
     Cost: about 1 ms, and 10 us for each goroutine.
     """
@@ -279,7 +279,7 @@ def _scheduler_frame() -> FrameType | None:
 
 
 def answer(frame: FrameType | None) -> bool:
-    """Publish the part of this process, if somebody waits for it. From a signal's handler, or the scheduler.
+    """Publish the part of this process, if a process waits for it. From a signal's handler, or the scheduler.
 
     Args:
         frame: the frame that was interrupted.
@@ -307,7 +307,7 @@ def answer(frame: FrameType | None) -> bool:
 
 
 def on_worker_quit(number: int, frame: FrameType | None) -> None:
-    """SIGQUIT in a worker. A terminal sends it to all processes; then it is the host that reports."""
+    """Handle SIGQUIT in a worker. A terminal sends it to all processes; then the host makes the report."""
     answer(frame)
 
 
@@ -337,7 +337,7 @@ def _end(title: str, frame: FrameType | None) -> NoReturn:
 
 
 def _unread() -> str:
-    """Describe failures that nobody has read: the cause of a deadlock is often among them."""
+    """Describe unread failures: the cause of a deadlock is often among them."""
     try:
         found = fatal.unread_failures()
         return "".join(
@@ -427,7 +427,8 @@ def veto() -> bool:
     return any(_handles_signals(pid) for pid in _core.pids()[1:])
 
 
-#: Signals for which each worker has handlers of goproc's; those for faults are faulthandler's, which wake nobody.
+# : Signals for which each worker has handlers of goproc's. The handlers for faults are faulthandler's, which wake no
+# goroutine.
 _WORKERS_OWN = {signal.SIGCONT, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGURG} | {
     signal.SIGSEGV,
     signal.SIGBUS,

@@ -1,4 +1,4 @@
-"""The collecting half of a dump: ask every process for its goroutines, and make one text of what they answer.
+"""The collecting half of a dump: ask every process for its goroutines, and make one text of the answers.
 
 The collector is a process of the program (_dump.py), or a command that only looks at its shared memory (cli/dump.py).
 Nothing of the scheduler is imported.
@@ -74,7 +74,8 @@ class Collector:
         """Have every process describe its goroutines.
 
         Args:
-            nested: the caller interrupted a collection of this process: take its place, do not wait for its end.
+            nested: True if the caller has interrupted a collection of this process: take its place, do not wait for its
+                end.
         """
         deadline = monotonic() + ANSWER_SECONDS
         request = _core.dump_begin(nested)
@@ -114,7 +115,7 @@ class Collector:
 
 
 def _can_answer(proc: int) -> bool:
-    """True if a process has come so far that it may have goroutines."""
+    """True if the start of the process has gone so far that it may have goroutines."""
     pid, _, _, ready = _core.proc_facts(proc)
     return pid != 0 and (ready or proc == 0)
 

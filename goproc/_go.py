@@ -23,7 +23,7 @@ P = ParamSpec("P")
 
 
 class _Placed:
-    """``go`` with options: what go.on(), go.opts() return."""
+    """``go`` with options, as go.on() and go.opts() return it."""
 
     __slots__ = ("_labels", "_limits", "_name", "_proc")
 
@@ -64,7 +64,7 @@ class _Placed:
         return _Placed(checked_name(name) or self._name, self._proc, both, limits)
 
     def local(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
-        """As go.local(). It cannot run again elsewhere: it shares memory with its creator.
+        """As go.local(). The goroutine cannot run again elsewhere: it shares memory with its creator.
 
         Raises:
             ValueError: the options have retries.
@@ -100,10 +100,10 @@ def _known_procs() -> str:
 class _Go:
     """``go(f, *args, **kwargs)``: run a call as a goroutine.
 
-    The function and its arguments are copied now (functions and classes of ``__main__``, lambdas and closures too;
-    channels, sync objects and handles stay references to the shared thing). The goroutine runs on a worker. It starts
-    with the contextvars of its creator; values that cannot be pickled are left out. A ContextVar is known everywhere by
-    the module that holds it; one of the script, by the copies of it that goroutines get.
+    The function and its arguments are copied now: also functions and classes of ``__main__``, lambdas and closures.
+    Channels, sync objects and handles stay references to the shared object. The goroutine runs on a worker. It starts
+    with the contextvars of its creator; values that cannot be pickled are left out. Every process knows a ContextVar by
+    the module that holds it, and one of the script by the copies that goroutines get.
 
     Returns:
         Its handle, which may be dropped.
@@ -111,7 +111,7 @@ class _Go:
     Raises:
         PickleError: something cannot be copied; the message names the path to it.
         TypeError: f is not callable.
-        OutOfSharedMemory: the arguments are larger than what memory allows.
+        OutOfSharedMemory: the arguments do not fit into the shared memory.
 
     Cost: about 2 us, and 2 us more where it runs. The first use of a function costs about 50 us more.
     """
@@ -126,14 +126,14 @@ class _Go:
         return spawn(f, args, kwargs, getattr(f, "__qualname__", "") or name_of(f), -1, sys._getframe(1))  # type: ignore[no-any-return]
 
     def local(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
-        """Run a call as a goroutine of this process: nothing is copied, it shares memory with its creator.
+        """Run a call as a goroutine of this process: nothing is copied, and both share memory.
 
         Its result is still copied when it is read. contextvars are inherited.
         """
         return spawn_local(f, args, kwargs, name_of(f), sys._getframe(1))  # type: ignore[no-any-return]
 
     def on(self, proc: int) -> _Placed:
-        """``go.on(proc)(f, ...)``: run it on that process; it is not taken by another.
+        """``go.on(proc)(f, ...)``: run the goroutine on that process; no other process takes it.
 
         Raises:
             ValueError: there is no such proc.
@@ -152,16 +152,16 @@ class _Go:
         """``go.opts(name=..., labels={...})(f, ...)``: options, apart from the keyword arguments of f.
 
         Args:
-            name: what reports call the goroutine; default: the name of its function.
+            name: the name of the goroutine in reports; default: the name of its function.
             labels: text by name, shown in dumps and panics. The goroutines it creates inherit them.
-            timeout: seconds from the start of the goroutine after which it is cancelled, at its next blocking point.
+            timeout: seconds from the start of the goroutine, after which it is cancelled at its next blocking point.
                 Its handle raises TaskTimeout.
-            grace: seconds after that in which it may clean up; default: 1. A goroutine that has not ended by then, because
-                it computes, hangs in C code or waits, ends with its worker: this is killed and replaced. Goroutines that
-                ran there, too, are lost (WorkerDied). In the host nothing is killed.
-            retries: how often the goroutine runs again, elsewhere, after it was lost with its process. It begins anew each
-                time, with the arguments of the ``go`` line: its function must bear that. What it raises itself, or a
-                timeout, is no loss. Its handle shows "queued" until it runs again.
+            grace: seconds after that for cleaning up; default: 1. A goroutine that has not ended by then, because it
+                computes, hangs in C code or waits, ends with its worker, which is killed and replaced. Other goroutines
+                on this worker are lost (WorkerDied). In the host nothing is killed.
+            retries: how often the goroutine runs again, elsewhere, after it was lost with its process. Each run begins
+                anew with the arguments of the ``go`` line, so the function must tolerate several runs. An exception of
+                its own, or a timeout, is no loss. Its handle shows "queued" until it runs again.
 
         Raises:
             TypeError: a name is not a string, a time or a number is none. Values of labels are turned into text.

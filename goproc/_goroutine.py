@@ -1,4 +1,4 @@
-"""The handle of a goroutine, and what a goroutine may ask of itself: current() and goexit()."""
+"""The handle of a goroutine, and the functions that concern the running one: current() and goexit()."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _POP_TOP = opcode.opmap["POP_TOP"]
 
 @public
 class Goroutine(_core.Outcome[T]):
-    """A handle on a goroutine: what `go` returns.
+    """A handle on a goroutine; `go` returns it.
 
-    Keeping it is optional. While a handle exists, anywhere, an exception of the goroutine is kept for ``result()``;
-    without one an exception is a panic and ends the program. A failure that nobody has read when the last handle goes is
-    reported on stderr (GOPROC_UNREAD=panic and =ignore change that). A handle can be sent to other goroutines, and all
-    of them can read the result.
+    The program may drop the handle. While a handle exists, anywhere, an exception of the goroutine is kept for
+    ``result()``. Without one an exception is a panic and ends the program. If a failure is unread when the last handle
+    goes, it is reported on stderr (GOPROC_UNREAD=panic and =ignore change that). A handle can be sent to other
+    goroutines, and all of them can read the result.
 
     Attributes:
         id: its number, unique in this run; main is 1.
@@ -58,7 +58,7 @@ class Goroutine(_core.Outcome[T]):
 
     @property
     def name(self) -> str:
-        """What it was named by ``go.opts(name=...)``, else the name of its function."""
+        """The name given to ``go.opts(name=...)``, else the name of its function."""
         return getattr(self, "_name", "") or f"goroutine {self.id}"
 
     @property
@@ -78,7 +78,7 @@ class Goroutine(_core.Outcome[T]):
             timeout: seconds to wait at most; None waits for ever.
 
         Raises:
-            TimeoutError: it has not ended in time; it goes on running.
+            TimeoutError: the goroutine has not ended in time. It goes on running.
         """
         if not hasattr(self, "_outcome"):
             self._join(timeout)
@@ -94,10 +94,10 @@ class Goroutine(_core.Outcome[T]):
 
         Raises:
             TimeoutError: the goroutine has not ended in time.
-            BaseException: the exception of the function, with the goroutine's traceback as a note; RemoteError in place
+            BaseException: the exception of the function, with the goroutine's traceback as a note. RemoteError in place
                 of an exception that cannot be pickled, Cancelled if the goroutine was cancelled, WorkerDied if its
-                process died. Each call raises an object of its own: one that the handle kept would keep, by its
-                traceback, the frames of the caller alive, and with them this handle.
+                process died. Each call raises a new object: a kept one would keep, by its traceback, the frames of the
+                caller alive, and with them this handle.
         """
         value, failed = self._read(timeout)
         if failed is not None:
@@ -155,10 +155,11 @@ def _exception(failed: fatal.Failure) -> BaseException:
 def goexit() -> NoReturn:
     """End this goroutine; its ``finally`` blocks run. Its handle's result is None.
 
-    In main the program goes on without it. When no goroutine is left that could run it ends with status 2, as in Go.
+    In main, the program goes on without main. When no goroutine is left that could run, it ends with status 2, as in
+    Go.
     """
     if not _core.attached() and threading.current_thread() is threading.main_thread():
-        _core.ensure()  # else nobody would know that main ended in this way
+        _core.ensure()  # else no process would know that main ended in this way
     raise Goexit
 
 
@@ -174,7 +175,7 @@ def current() -> Goroutine[Any]:
     Raises:
         RuntimeError: the calling thread is one that runs no goroutines.
 
-    Cost: about 0.5 us. While a goroutine's own handle exists, it counts as one that could read its exception.
+    Cost: about 0.5 us. While a goroutine's own handle exists, it counts as a handle that may read the exception.
     """
     if not _core.attached():
         _core.check_fork()
@@ -205,7 +206,7 @@ def _handle_of_main(main: G) -> Goroutine[Any]:
 
 
 def end_main() -> None:
-    """Main called goexit(): who waits for it goes on."""
+    """Tell the goroutines that wait for main's end that main called goexit()."""
     _core.main_ended(0 if _main_handle is None else _main_handle._ref)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from goproc._channel import RecvChan
     from goproc._done import Done
 
-    # What a steward watches: starts the work, stops it when the channel closes, beats at least once an interval.
+    # The work that a steward watches: it starts, stops when the channel closes, and beats at least once an interval.
     Ward: TypeAlias = Callable[[Chan[Any], float], Chan[Any]]
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ _log = logging.getLogger("goproc.steward")
 
 
 def pulse(beats: Chan[None]) -> None:
-    """Beat: tell that one is alive to whoever listens just now. Never blocks."""
+    """Beat: tell a goroutine that listens at this moment that this one is alive. Never blocks."""
     beats.try_send(None)
 
 
@@ -44,13 +44,13 @@ def heartbeat(
 
     Args:
         done: stops it, after the call that is under way.
-        values: what the stage consumes.
-        f: runs in a goroutine anywhere. While it computes there are no beats: that is what they are for.
-        interval: seconds between beats while it waits for a value or for somebody to take a result; silence for twice as
-            long means that it hangs in f. None: a beat at the beginning of each call of f.
+        values: the input of the stage.
+        f: runs in a goroutine anywhere. While it computes there are no beats, so that a hang is noticed.
+        interval: seconds between beats while the stage waits for a value or for a receiver of its result; silence for
+            twice as long means that it hangs in f. None: one beat at the beginning of each call of f.
 
     Returns:
-        The beats and the results. Nobody has to listen to the beats. Both are closed at the end.
+        The beats and the results. The beats may be ignored. Both channels are closed at the end.
 
         >>> from goproc import chan, patterns
         >>> with chan() as done:
@@ -59,7 +59,8 @@ def heartbeat(
         ...     list(results)
         [-1, -2, -3]
     """
-    # A beat at the beginning of a call waits for a listener who is late; of those that say "now" an old one is a lie.
+    # A beat at the beginning of a call waits for a late listener. A beat that means "now" does not: an old one would be
+    # false.
     beats: Chan[None] = chan(1 if interval is None else 0)
     out: Chan[R] = chan()
     go(_beat_and_work, done_of(done), values, f, interval, beats, out)
@@ -101,7 +102,7 @@ def replicated(done: Done, handlers: Sequence[Callable[..., R]], *args: Any) -> 
         done: gives up.
         handlers: each runs in a goroutine, anywhere. Those that are not needed any more are cancelled: they end where
             they next block.
-        args: what all are called with.
+        args: the arguments of all the calls.
 
     Raises:
         ExceptionGroup: all of them failed.
@@ -137,7 +138,7 @@ def replicated(done: Done, handlers: Sequence[Callable[..., R]], *args: Any) -> 
 
 
 def _ignore(running: Sequence[Goroutine[Any]]) -> None:
-    """Read outcomes that nobody asks for: a failure among them is no panic."""
+    """Read outcomes that the caller ignores, so that a failure among them is no panic."""
     for g in running:
         g.exception()
 
@@ -145,12 +146,13 @@ def _ignore(running: Sequence[Goroutine[Any]]) -> None:
 def steward(
     timeout: float, ward: Ward, log: Callable[[str], None] | None = None
 ) -> Callable[[Done, float], RecvChan[None]]:
-    """Watch over a goroutine, and start it anew when it does not show that it is alive: healing.
+    """Watch over a goroutine, and start it anew when it stops beating: healing.
 
     Args:
         timeout: seconds of silence after which the ward is stopped and started again. One that has ended is silent.
-        ward: ``ward(done, interval)`` starts the work, beats at least once an interval, stops when ``done`` is closed, and
-            returns the channel of its beats at once. Parameters and results of the work are what it closes over.
+        ward: ``ward(done, interval)`` starts the work and returns the channel of its beats at once. The work beats at
+            least once an interval and stops when ``done`` is closed. Its parameters and results are in the closure of
+            `ward`.
         log: is told of restarts; None: the logger ``goproc.steward``.
 
     Returns:

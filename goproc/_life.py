@@ -1,6 +1,6 @@
-"""The life of a goroutine in its process: it is made of a task, starts, runs, and ends with an outcome.
+"""The life of a goroutine in its process: made of a task, it starts, runs, and ends with an outcome.
 
-Whoever is told of the end of a goroutine has a body for it in `bodies`: a function that runs the call for them.
+Each kind of object that is told of the end of a goroutine has a body in `bodies`: a function that runs the call for it.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    # Runs a call for those who wait for its end: (who waits, call) -> its result. They are told even if it cannot begin.
+    # The bodies by kind: (object to tell, call) -> result of the call. The object is told even if the call cannot
+    # begin.
     Body = Callable[[Any, Any], Any]
 
 bodies: dict[str, Body] = {}  # by the word that stands before such a call
-find_body: Callable[[str], None] | None = None  # adds to `bodies` what is not in it yet
+find_body: Callable[[str], None] | None = None  # adds a missing body to `bodies`
 
 on_begin: Callable[[], None] | None = None  # called in a worker before a goroutine begins
 on_levels: Callable[[int], None] | None = None  # in a worker: makes levels those of this process
@@ -42,7 +43,7 @@ class Goexit(BaseException):
 
 
 class Reported(BaseException):
-    """Raised around an exception that somebody has been told of: it is the outcome of the goroutine, and no panic."""
+    """Raised around an exception that was reported already: it is the outcome of the goroutine, and no panic."""
 
     def __init__(self, exc: BaseException) -> None:
         super().__init__(exc)
@@ -68,7 +69,7 @@ def _start(g: G) -> None:
     try:
         if on_begin is not None:
             on_begin()
-        if isinstance(call, BaseException):  # its arguments could not be read: that is its outcome
+        if isinstance(call, BaseException):  # its arguments could not be read: that error is its outcome
             raise call
         limits = None
         if call[0] == WITH:
@@ -90,7 +91,7 @@ def _start(g: G) -> None:
             f, args, kwargs = _open(g, call)
         if limits is not None:
             f, args, kwargs = _time_limit.run, (Limits(*limits), f, args, kwargs), None
-    except BaseException as exc:  # whatever it is, it is the outcome of the goroutine
+    except BaseException as exc:  # any exception is the outcome of the goroutine
         scheduler.started.pop(g.object, None)
         _end_failed(g, exc)
         return
@@ -121,7 +122,7 @@ def start_local(g: G) -> None:
 
 
 def open_call(call: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """The callable and the arguments of a call that somebody waits for."""
+    """Return the callable and the arguments of a call whose end is tracked."""
     if isinstance(call, _core.Outcome):
         envelope: Any = call
         call = envelope.result()
@@ -145,8 +146,8 @@ def _body_of(kind: str) -> Body:
 def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
     """Run a goroutine to its end. Lets nothing through."""
     value: Any = None
-    # A greenlet has a context of its own. To set it saves what Context.run() takes of the stack, and so of the memory of a
-    # parked goroutine; so does a call with its arguments written out, which Python makes in the same C frame.
+    # A greenlet has a context of its own. Setting it saves the stack of Context.run(), and so memory of a parked
+    # goroutine. So does a call with its arguments written out, which Python makes in the same C frame.
     g.greenlet.gr_context = g.context
     try:
         if kwargs or len(args) > 2:
@@ -162,7 +163,7 @@ def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> 
     except Reported as reported:
         _end_failed(g, reported.exc, quiet=True)
         return
-    except BaseException as exc:  # whatever the call has raised is the outcome of the goroutine
+    except BaseException as exc:  # any exception of the call is the outcome of the goroutine
         _end_failed(g, exc)
         return
     finally:
@@ -174,19 +175,19 @@ def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> 
         on_end(g.id)
     try:
         _core.task_done(g.task, g.object, False, value, False)
-    except BaseException as exc:  # it worked, but its result cannot be read; nobody may want to
+    except BaseException as exc:  # the call succeeded, but its result cannot be read, and may never be needed
         if isinstance(exc, (PickleError, OutOfSharedMemory)):
             exc = type(exc)(f"the result of {g.name}: {exc}")
         _end_failed(g, exc, quiet=True)
 
 
 def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
-    """Store the exception of a goroutine for its handle. Report it if the handle was dropped; panic if the creator kept none.
+    """Store the exception of a goroutine for its handle. Without a handle, report it, or panic if there was none.
 
     Args:
         g: the goroutine.
         exc: raised by its function.
-        quiet: somebody has been told already.
+        quiet: True if the exception was reported already.
     """
     forked.leave(exc)
     if on_end is not None:
@@ -220,7 +221,7 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
 
 
 def _tell_unread(g: G, exc: BaseException, failed: fatal.Failure) -> None:
-    """Report the exception of a goroutine that nobody can read; panic if its creator has kept no handle."""
+    """Report the exception of a goroutine that no handle can read; panic if its creator has kept none."""
     from goproc._pickling import failure
 
     where = fatal.Site.read(g.site)
@@ -262,8 +263,8 @@ def _failure(g: G, exc: BaseException) -> fatal.Failure:
     return fatal.Failure(Packed(*failure.pack(exc)), format_labels(g.labels), g.name, g.parent)
 
 
-# The reference of the goroutine whose KeyboardInterrupt main is to be told of, and the id of that exception: the
-# exception itself would keep the frames of the goroutine alive.
+# The ref of the goroutine whose KeyboardInterrupt main has to meet, and the id of that exception: the exception itself
+# would keep the frames of the goroutine alive.
 _interrupting = (0, 0)
 
 
@@ -274,7 +275,7 @@ def _interrupt_main(g: G, exc: KeyboardInterrupt) -> None:
 
 
 def hear(ref: int) -> None:
-    """Drop what is to interrupt main if main has read it as the outcome of the goroutine that raised it."""
+    """Drop the interrupt of main if main has read it as the outcome of the goroutine that raised it."""
     pending = scheduler.main.interrupt
     if pending is not None and _interrupting == (ref, id(pending)):
         scheduler.main.interrupt = None

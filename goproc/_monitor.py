@@ -1,8 +1,8 @@
 """monitor(): a message when a goroutine ends, however that is. Erlang's monitors.
 
-The message comes from a goroutine of its own, which waits for the end of the other. It has retries: when its process dies it
-runs again elsewhere. It must not send a second message then, so it looks first whether the channel has had one: the core knows,
-whatever instruction the process died at.
+The message comes from a goroutine of its own, which waits for the end of the other. It has retries: when its process
+dies it runs again elsewhere. To send no second message then, it first asks the core whether the channel has had one.
+The core knows that, at whatever instruction the process died.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Down:
 
     Attributes:
         goroutine: its handle.
-        reason: None if its function returned, else its exception: WorkerDied where it was lost with its process.
+        reason: None if its function returned, else its exception; WorkerDied if it was lost with its process.
     """
 
     __slots__ = ("goroutine",)
@@ -68,8 +68,8 @@ def _restore(g: Goroutine[Any], name: str) -> Down:
 def monitor(g: Goroutine[Any]) -> RecvChan[Down]:
     """Return a channel that gets exactly one message, a Down, when a goroutine has ended.
 
-    The message comes also if the goroutine has ended already, and if its process dies. It counts as reading the failure of
-    the goroutine. Each call gives a channel of its own.
+    The message comes also if the goroutine has ended already, and if its process dies. It counts as reading the failure
+    of the goroutine. Each call returns a channel of its own.
 
     Args:
         g: a handle, as `go` returns it.
@@ -88,10 +88,11 @@ def monitor(g: Goroutine[Any]) -> RecvChan[Down]:
 
 
 def _tell(down: Down, downs: Chan[Down]) -> None:
-    """The body of the goroutine that waits. A Down as its argument, and no handle: it starts again also where the one that it
-    waits for was lost with the same process.
+    """The body of the goroutine that waits for `down.goroutine`.
+
+    Its argument is no handle, so that it can start again even if both goroutines were lost with one process.
     """
     down.goroutine.join()
-    down.goroutine.exception()  # read: its failure is nobody else's to report
+    down.goroutine.exception()  # this reads the failure, which is then not reported elsewhere
     if not downs._sent:
         downs.send(down)

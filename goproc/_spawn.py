@@ -1,8 +1,8 @@
 """The creation of goroutines: a call becomes a task in shared memory, or a G of this process.
 
-The call is serialised at once, in the caller, wherever the goroutine will run: what a call means never depends on
-placement, and what cannot be copied is reported at the `go` line. Then it is a task in shared memory, which this
-process starts when its running goroutine blocks, unless an idle process takes it first.
+The call is serialised at once, in the caller, wherever the goroutine will run: the meaning of a call never depends on
+its placement, and an object that cannot be copied is reported at the `go` line. The call is then a task in shared
+memory. This process starts it when its running goroutine blocks, unless an idle process takes it first.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ before_go: Callable[[], None] | None = None
 levels = 0  # where the levels are that hold for goroutines started here; 0: they are as they were at first
 
 _sites: dict[tuple[int, int], tuple[object, int]] = {}
-_site_texts: dict[str, int] = {}  # the references, by what is stored there
+_site_texts: dict[str, int] = {}  # the refs of the stored texts
 
 
 def _site(frame: FrameType, alone: bool = False) -> int:
@@ -52,7 +52,7 @@ def _site(frame: FrameType, alone: bool = False) -> int:
 
     Args:
         frame: of the code that creates it.
-        alone: nobody gets a handle; else the code tells whether it drops the handle at once.
+        alone: True if no handle is made; else the code tells whether it drops the handle at once.
     """
     code = frame.f_code
     key = (id(code), ~frame.f_lasti if alone else frame.f_lasti)
@@ -141,7 +141,7 @@ def spawn(
 
 
 def _inherited(own: dict[str, str] | None) -> dict[str, str] | None:
-    """Labels of a new goroutine: its creator's, and its own."""
+    """Return the labels of a new goroutine: its creator's, and its own."""
     creators = scheduler.current.labels
     if not creators or not _core.on_scheduler_thread():
         return own
@@ -149,7 +149,7 @@ def _inherited(own: dict[str, str] | None) -> dict[str, str] | None:
 
 
 class Waiting(NamedTuple):
-    """Somebody who waits for the end of a goroutine.
+    """An object that is told of the end of a goroutine.
 
     Attributes:
         kind: of the body in `bodies` that runs it.
@@ -164,7 +164,7 @@ class Waiting(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Where a goroutine comes from, noted before it is created: a timer's function, say, is started by nobody in particular."""
+    """The origin of a goroutine, noted before it is created: a timer's function, say, has no creator when it starts."""
 
     site: int
     parent: int
@@ -223,12 +223,14 @@ def spawn_local(
 
 
 def spawn_beside(proc: int, name: str, f: Any, *args: Any) -> Any:
-    """As ``go.on(proc)(f, *args)``, for a goroutine that begins in a reserved process, too: it waits for its turn itself."""
+    """As ``go.on(proc)(f, *args)``, for a goroutine that begins in a reserved process, too, and waits there by itself.
+    """
     return spawn(f, args, {}, name, proc, sys._getframe(1), always=True)
 
 
 def closed_call(call: Any) -> Any:
-    """The same call in an envelope, unless reading it cannot fail: who is to be told of the end must be readable."""
+    """Return the call in a promise, unless reading it cannot fail: the objects to tell of its end stay readable.
+    """
     if calls.plain(call):
         return call
     envelope = _core.promise_new(Goroutine)

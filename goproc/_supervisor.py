@@ -1,11 +1,11 @@
 """Supervisor: goroutines that are started again when they fail. Erlang/OTP's supervisors.
 
-A goroutine of the supervisor's process waits for the end of any child, and decides. Children are goroutines like any other,
-on any process. What a child is called with is stored once, at its start: each restart gets that.
+A goroutine in the supervisor's process waits for the end of any child, and decides. Children are goroutines like any
+other, on any process. The call of a child is stored once, at its start, and each restart makes the same call.
 
-When the process of a supervisor dies, nobody would end its children any more, and whoever starts the supervisor again would
-have them twice. So each child of a supervisor that is not in the host (with which everything ends) waits for the end of the
-supervisor's goroutine, too, and is cancelled then.
+When the process of a supervisor dies, its children would go on, and a second start of the supervisor would double them.
+So each child of a supervisor outside of the host (with which everything ends) also waits for the end of the
+supervisor's goroutine, and is cancelled then.
 """
 
 from __future__ import annotations
@@ -83,18 +83,18 @@ class Supervisor:
             sup.opts(restart="transient")(load, path)           # only after a failure
             sup.wait()
 
-    Children start in the order of the calls. At the end of the block they end in the reverse order: each is cancelled and has
-    `shutdown` seconds to clean up; a child that has not ended by then is killed with its worker, if it is on one.
+    Children start in the order of the calls. At the end of the block they end in the reverse order. Each is cancelled
+    and has `shutdown` seconds to clean up. A child on a worker that has not ended by then is killed with its worker.
 
-    A child fails by an exception, or is lost with its process (WorkerDied). A child that was cancelled, or called goexit(),
-    has ended without a failure. The supervisor says in a line on stderr why it starts a child again.
+    A child fails by an exception, or is lost with its process (WorkerDied). A child that was cancelled, or called
+    goexit(), has ended without a failure. For each restart the supervisor prints a line on stderr with the reason.
 
     Args:
         strategy: which children are started again when one is: "one_for_one", that one; "one_for_all", all; "rest_for_one",
             that one and those that were started after it. The others are ended first, in reverse order. Among them, transient
             children that had ended are started again, and temporary ones are not.
-        restarts: how many restarts there may be in `within` seconds. One more, and the supervisor gives up: it ends all
-            children, interrupts the body of its block where it waits, and TooManyRestarts is raised there.
+        restarts: the most restarts within `within` seconds. At one more the supervisor gives up: it ends all children,
+            interrupts the body of its block where that waits, and raises TooManyRestarts there.
         within: seconds.
         shutdown: seconds that a child has to end; None: any time.
         quiet: say nothing on stderr.
@@ -102,8 +102,8 @@ class Supervisor:
     Raises:
         ValueError: there is no such strategy; a number is negative or NaN.
 
-    A supervisor may also be used without a block: stop() ends it. It belongs to the process that made it. If that dies, its
-    children are cancelled.
+    A supervisor may also be used without a block: stop() ends it. It belongs to the process that made it. If that
+    process dies, the children are cancelled.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Supervisor:
         self._times: deque[float] = deque()  # of the last restarts
         self._loop: Goroutine[None] | None = None
         self._news: Chan[None] = Chan(1)  # a message: a child is new, or the supervisor is to end
-        self._lock = Mutex()  # whoever starts and ends children has it
+        self._lock = Mutex()  # held while children are started and ended
         self._active = WaitGroup()  # counts the children that run or are to run again
         self._stopping = False
         self._error: TooManyRestarts | None = None
@@ -161,10 +161,10 @@ class Supervisor:
         """``sup.opts(restart="transient")(f, ...)``: go() with options.
 
         Args:
-            name: what reports call the child; default: the name of its function.
+            name: the name of the child in reports; default: the name of its function.
             labels: as for go.opts().
-            restart: "permanent": it is always started again. "transient": if it fails. "temporary": never.
-            shutdown: seconds that it has to end; None: any time. Default: as the supervisor has it.
+            restart: "permanent": always start it again. "transient": if it fails. "temporary": never.
+            shutdown: seconds for its end; None: any time. Default: the supervisor's.
             proc: run it on that process.
 
         Raises:

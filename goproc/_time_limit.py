@@ -1,11 +1,12 @@
 """Goroutines with a limit of time: ``go.opts(timeout=s, grace=g)``.
 
-After `timeout` seconds the scheduler cancels the goroutine, as Goroutine.cancel() does. It has `grace` seconds to clean up.
-A goroutine that does not end keeps its process: it computes, or it hangs in C code, and the scheduler gets no turn. So the
-process asks the coroner, a thread of the host, to kill it at a given time, and takes the wish back when the goroutine ends.
+After `timeout` seconds the scheduler cancels the goroutine, as Goroutine.cancel() does. The goroutine has `grace`
+seconds to clean up. If it computes or hangs in C code, it keeps its process, and the scheduler gets no turn. So the
+process asks the coroner, a thread of the host, to kill it at a given time, and takes the request back when the
+goroutine ends.
 
-A process has one such wish, for the goroutine that runs. While that goroutine waits, another may run for long, and the one
-that waits must not bring the death of the other: so the wish is taken back whenever the goroutine gives its turn away.
+A process has one such request, for the goroutine that runs. While that goroutine waits, another may run for long, and
+must not be killed for the first: so the request is taken back whenever the goroutine gives its turn away.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """The limit of time of one goroutine, from its start to its end.
+    """The time limit of one goroutine, from its start to its end.
 
     Attributes:
         interrupt: the exception that has cancelled the goroutine; None before its time is over.
@@ -44,7 +45,7 @@ class Clock:
         self.interrupt: Cancelled | None = None
 
     def run(self) -> None:
-        """The goroutine has its turn: from now on it may keep the process."""
+        """Begin to count: the goroutine has its turn, and may keep the process."""
         if self._last != inf and _core.proc() != 0:
             _core.kill_at(self._last, self._g.object)
 
@@ -59,7 +60,7 @@ class Clock:
             self._alarm.cancel()
         self.pause()
         if self.interrupt is not None and self._g.interrupt is self.interrupt:
-            self._g.interrupt = None  # it has ended before it met a blocking point
+            self._g.interrupt = None  # the goroutine has ended before it met a blocking point
 
     def _cancel(self) -> None:
         """The goroutine's time is over. The scheduler calls this, in the goroutine's turn or in another's."""
@@ -73,7 +74,7 @@ class Clock:
         scheduler.interrupt(self._g, self.interrupt)
 
     def _kill(self) -> None:
-        """The goroutine waits although it was cancelled: its clean-up does not end."""
+        """Kill the process of a goroutine that waits although it was cancelled: its clean-up does not end."""
         self._alarm = None
         if _core.proc() != 0:
             _core.kill_at(monotonic(), self._g.object)

@@ -1,4 +1,4 @@
-"""The map of policy and mechanism: here the C core and the scheduler learn of what is above them.
+"""The map of policy and mechanism: here the C core and the scheduler learn of the modules above them.
 
 The core imports this module at its first need, and no other. The classes that stand for objects of the core call connect()
 in their own modules: chan= beside Chan, mutex= beside Mutex, and so on.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from goproc import _deaths, _dump, _garbage, _life, _select, errors
 from goproc import _runtime as _runtime
-from goproc import _share as _share  # it is there before a program has used up its descriptors
+from goproc import _share as _share  # imported while the program still has descriptors
 from goproc import sync as sync
 from goproc._pickling import carried, messages
 from goproc._proc import fatal, host
@@ -40,10 +40,10 @@ _core.connect(
     encode=messages.dumps,
     decode=messages.loads,
     refer=carried.refer,
-    # what happens to failures that nobody reads, and when memory is full
+    # for failures that are never read, and for full memory
     unread=fatal.unread,
     full=_garbage.search,
-    # what happens to goroutines whose process has died
+    # for goroutines whose process has died
     died=_deaths.stored,
     gone=_deaths.gone,
     # exceptions
