@@ -4,8 +4,8 @@ They work in any event loop and any thread. An operation that has to wait does s
 without a goroutine or a thread of its own. One thread of the process sleeps until any is done, and tells the loops. The
 task that waits has a plain asyncio future.
 
-When a task is cancelled its operation is, too, unless that is done already: then the value belongs to the task. So the
-operation returns it, and the task is cancelled at its next wait.
+When a task is cancelled, its operation is cancelled, too. If the operation is done already, its value belongs to the
+task: so the operation returns it, and the task is cancelled at its next wait.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _wake_all(waiters: list[_Waiter]) -> None:
 def _call(loop: asyncio.AbstractEventLoop, function: Any, *args: Any) -> None:
     try:
         loop.call_soon_threadsafe(function, *args)
-    except RuntimeError:  # it is closed, and its tasks are gone
+    except RuntimeError:  # the loop is closed, and its tasks are gone
         pass
 
 
@@ -227,8 +227,8 @@ async def aselect(*cases: Any, timeout: float | None = None) -> Selected:
         Selected(index, value, ok), as select().
 
     Raises:
-        asyncio.CancelledError: the task was cancelled, and nothing was done. Where the operation was done at that moment its
-            result is returned, so that no value is lost, and the task is cancelled at its next wait.
+        asyncio.CancelledError: the task was cancelled, and no case happened. If a case happened at that very moment,
+            its result is returned, so that no value is lost, and the task is cancelled at its next wait.
         ChanClosed, TimeoutError, PickleError, TypeError, ValueError: as select().
         RuntimeError: no event loop runs.
 

@@ -17,8 +17,8 @@ class Limits(NamedTuple):
     """The options that go.opts(timeout=..., grace=..., retries=...) has set for one call."""
 
     timeout: float  # seconds from its start; infinity: no limit
-    grace: float  # seconds from its cancellation to the end of its process
-    retries: int  # how often it may run again after it was lost with its process
+    grace: float  # seconds from the cancellation to the end of the process
+    retries: int  # the number of further runs after the goroutine was lost with its process
 
 
 _NONE = Limits(inf, GRACE, 0)
@@ -54,7 +54,7 @@ def checked_seconds(value: Any, what: str) -> float:
 
     Args:
         value: given by the user; infinity is allowed.
-        what: names the argument in the error.
+        what: the name of the argument in the error.
     """
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise TypeError(f"{what} takes seconds as a number, not {type(value).__name__}")

@@ -1,6 +1,6 @@
-"""Channels: what goroutines talk over.
+"""Channels, which carry values between goroutines.
 
-The operations are in the C core (goproc/shm); here are their names in Python and what needs no speed.
+The operations are in the C core (goproc/shm); this file has their names in Python, and parts that need no speed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
 
-# Modules that take the len() of what they iterate over for the number of items to come.
+# Modules that take the len() of an iterable for the number of its items.
 _PROGRESS_BARS = frozenset(
     {
         "alive_progress.core.progress",
@@ -89,10 +89,10 @@ else:
         Made by ``chan(cap)``. With capacity 0 a send meets a receive (rendezvous); otherwise up to ``cap`` values are
         buffered. Values and waiting goroutines are served first in, first out. Every value is copied.
 
-        A handle is itself a value: it can be sent over channels and passed to goroutines, compares equal to and hashes
-        like every other handle of the same channel, and the channel is freed when nobody holds one any more.
-        ``for v in ch`` receives until the channel is closed and drained; ``with ch:`` closes it at the end; ``len(ch)`` is
-        the number of buffered values at some instant. A progress bar over a channel (``tqdm(ch)``) has no total.
+        A handle is itself a value. It can be sent over channels and passed to goroutines. It equals every other handle
+        of the same channel, and has the same hash. The channel is freed when its last handle is gone. ``for v in ch``
+        receives until the channel is closed and drained. ``with ch:`` closes it at the end. ``len(ch)`` is the number
+        of buffered values at some instant. A progress bar over a channel (``tqdm(ch)``) has no total.
         """
 
         __slots__ = ()
@@ -109,8 +109,8 @@ else:
         def arecv(self, timeout: float | None = None) -> Any:
             """``await ch.arecv()``: recv() in a coroutine, while other tasks of its event loop run.
 
-            A task that is cancelled receives nothing. If it had received a value at that moment, the value is returned, and
-            the task is cancelled at its next wait.
+            A task that is cancelled receives nothing. If it received a value at that very moment, the call returns the
+            value, and the task is cancelled at its next wait.
 
             Args:
                 timeout: seconds to wait at most; None waits for ever.
@@ -126,11 +126,11 @@ else:
         def asend(self, value: Any, /, timeout: float | None = None) -> Any:
             """``await ch.asend(value)``: send() in a coroutine, while other tasks of its event loop run.
 
-            A task that is cancelled has sent nothing. If it had sent the value at that moment, the call returns, and the task
-            is cancelled at its next wait.
+            A task that is cancelled has sent nothing. If it sent the value at that very moment, the call returns, and
+            the task is cancelled at its next wait.
 
             Args:
-                value: what to send.
+                value: the value to send; it is copied.
                 timeout: seconds to wait at most; None waits for ever.
 
             Raises:
@@ -192,7 +192,7 @@ class _Make:
     """``chan(cap=0)`` and ``chan[T](cap)``: make a channel.
 
     Args:
-        cap: how many values it buffers; 0 makes every send wait for its receiver.
+        cap: the number of values that it buffers; 0 makes every send wait for its receiver.
 
     Raises:
         ValueError: ``makechan: size out of range``.

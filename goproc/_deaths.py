@@ -54,8 +54,7 @@ class Death(NamedTuple):
 
 
 def death(number: int) -> Death | None:
-    """Return the record of a death by its number (the first is 1); None if there is no record, or no longer one.
-    """
+    """Return the record of a death by its number (the first is 1); None if there is no record, or no longer one."""
     facts = _core.death(number)
     return None if facts is None else Death(*facts)._replace(goroutines=tuple(Lost(*one) for one in facts[8]))
 

@@ -1,4 +1,4 @@
-"""``done``, the first argument of the patterns: a channel that is closed to stop what runs, or a context."""
+"""``done``, the first argument of the patterns: a channel that is closed to stop a stage, or a context."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The frames of goproc's own: which they are, and what may happen in them.
+"""The kinds of goproc's own frames, and the rules for each kind.
 
-A module, or the package that it is in, says by a global ``__goproc_frames__`` how its frames are to be taken:
+A module, or its package, has a global ``__goproc_frames__`` that gives the kind of its frames:
 
     "scheduler"  the switch between goroutines: a stack may lie on it, and nothing is raised in it
     "machinery"  runs goroutines, or reports on them: nobody wants to see it in a stack

@@ -65,8 +65,8 @@ _rested = 0.0  # no search begins before that time
 def search(attempt: int) -> bool:
     """Look for garbage in this process, then have the others do so. Called by the core, whose heap is full.
 
-    A search that finds nothing is followed by a rest of the same length, so that operations which fail one after the
-    other do not keep all processes busy with it.
+    A search that finds nothing is followed by a rest of the same length. So operations that fail one after the other do
+    not keep all processes busy with searches.
 
     Args:
         attempt: 0 for the first time, 1 for the second.

@@ -1,21 +1,22 @@
 """Groups: goroutines that belong together. golang.org/x/sync's errgroup, and as a ``with`` block a nursery.
 
-What a group is, is in shared memory, so that it is the same group in every process: a WaitGroup counts the members, a
-Semaphore of practically endless units has as many free as members may still start, a few flags are an Atomic, the
-errors are a shared variable that holds a promise for each (a promise: a result that is written once), and the context
-is a node of the cancellation tree. A Group object is only these handles; each member's task takes them along.
+The state of a group is in shared memory, so that it is the same group in every process. A WaitGroup counts the members.
+A Semaphore of practically endless units has as many free as members may still start. An Atomic holds a few flags. A
+shared variable holds a promise for each error (a promise is a result that is written once). The context is a node of
+the cancellation tree. A Group object is only these handles; the task of each member takes them along.
 
 Every member does its own bookkeeping when it ends, in the process where it ran: note the error, cancel the context,
-give the slot back, count down. So nobody has to watch it, and wait() is a plain WaitGroup.wait(). It does that whatever
-happens: also if it was cancelled before it began, and if its arguments cannot be read. For a member whose process dies the
-coroner does it, which knows the member's trackers from its task (shm/layout.h): it counts down, gives the slot back, and
-cancels the context. It notes no error; the WaitGroup has the number of the death, and wait() makes an error of that.
+give the slot back, count down. So no goroutine watches it, and wait() is a plain WaitGroup.wait(). The bookkeeping is
+done in every case: also if the member was cancelled before it began, and if its arguments cannot be read. If the
+process of a member dies, the coroner does it, which finds the member's trackers in its task (shm/layout.h): it counts
+down, gives the slot back, and cancels the context. It notes no error; the WaitGroup has the number of the death, and
+wait() makes an error of that.
 
-Who cancels the members when the first fails? Goroutine.cancel() needs handles, and those are where the members were
-started. They could be in a shared list; every go() would copy it. Instead each process remembers those it started, and
-has one goroutine that waits for the end of the context and then cancels them. It costs one goroutine for each process
-that starts members of a block, for the time of the block; outside of a block nothing is remembered, and nothing is
-cancelled but the context, as in Go.
+The first failure cancels the members. Goroutine.cancel() needs handles, and each process has only those of the members
+that it started. A shared list of handles would be copied by every go(). Instead each process remembers the members that
+it started, and has one goroutine that waits for the end of the context and then cancels them. That costs one goroutine
+for each process that starts members of a block, for the time of the block. Outside of a block nothing is remembered,
+and only the context is cancelled, as in Go.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ _NOT_ERRORS = (Goexit, Cancelled, KeyboardInterrupt, SystemExit)
 
 
 class Shared(NamedTuple):
-    """What a group is in shared memory. A member takes it along as a plain tuple, which the core carries without a pickle."""
+    """The state of a group in shared memory. A member takes it along as a plain tuple, which the core carries without a
+    pickle.
+    """
 
     members: WaitGroup  # counts the active ones
     free: Semaphore  # as many units as members may still start
@@ -78,7 +81,7 @@ class Shared(NamedTuple):
 
 @public
 class Group:
-    """Goroutines that belong together: whoever waits for them gets their errors.
+    """Goroutines that belong together: the goroutine that waits for them gets their errors.
 
     As errgroup::
 
@@ -93,17 +96,17 @@ class Group:
             g.go(produce, ch)
             g.go(consume, ch)           # ExceptionGroup of all errors
 
-    In a block, the first error cancels ``ctx``, cancel()s the other members, wherever they run, and interrupts the
-    body of the block where it waits. So does an exception of the body, which is then one of the errors, and the end of
-    the context the group was made from. Being cancelled is not an error. What stops the block from outside (cancel() of
-    its goroutine, a deadline around it, Ctrl-C) leaves it as it is, once all members have ended; their errors are its
-    ``__cause__``.
+    In a block, the first error cancels ``ctx``, cancels the other members, wherever they run, and interrupts the body
+    of the block where it waits. An exception of the body does the same, and is then one of the errors. So does the end
+    of the context from which the group was made. Being cancelled is not an error. If something stops the block from
+    outside (cancel() of its goroutine, a deadline around it, Ctrl-C), that exception leaves the block unchanged, once
+    all members have ended; their errors are its ``__cause__``.
 
     A group can be passed to goroutines, which can start members, too: it is the same group in every process.
 
     Args:
         limit: how many members may be active at a time; go() waits for a free place. None: any number; 0: none.
-        ctx: what the context of the group is derived from.
+        ctx: the context from which the context of the group is derived.
 
     Attributes:
         ctx: a context, cancelled by the first error with that error as its cause, or at the end of wait() or the block.
@@ -133,7 +136,7 @@ class Group:
         """Run a call as a goroutine of this group, as `go` does; wait for a free place first if there is a limit.
 
         Returns:
-            Its handle. If f raises, result() raises that as well; nobody has to read it.
+            The handle of the member. If f raises, result() raises that exception as well; it need not be read.
 
         Raises:
             PickleError: something cannot be copied.
@@ -169,7 +172,8 @@ class Group:
                     raise RuntimeError("go on a Group whose block has ended")
                 if local:
                     if f is None or not callable(f):
-                        member = spawn_local(f, args, kwargs, "", frame)  # says what is wrong
+                        # Raises the error that names the cause
+                        member = spawn_local(f, args, kwargs, "", frame)
                     call = shared, (f, args, kwargs)
                     member = spawn_local(run_member, call, {}, name_of(f), frame, None, _told(shared))
                 else:
@@ -182,10 +186,10 @@ class Group:
                         frame,
                         Waiting("group", tuple(shared), _told(shared)),
                     )
-            except BaseException:  # whatever it is, there is no such member
+            except BaseException:  # after any exception there is no such member
                 shared.members.done()
                 raise
-        except BaseException:  # whatever it is, the place is free again
+        except BaseException:  # after any exception the place is free again
             shared.free.release()
             raise
         if state & _BLOCK:
@@ -202,7 +206,7 @@ class Group:
 
         Raises:
             TimeoutError: some have not ended in time; they go on.
-            BaseException: what the first member that failed raised.
+            BaseException: the exception of the first member that failed.
         """
         shared = self._shared
         until = None if timeout is None else monotonic() + timeout
@@ -227,7 +231,7 @@ class Group:
 
     @property
     def limit(self) -> int | None:
-        """How many members may be active at a time; None: any number."""
+        """The most members that may be active at a time; None: any number."""
         limit = self._shared.flags.load() >> _FLAGS
         return limit - 1 if limit else None
 
@@ -302,7 +306,8 @@ class Group:
         """Cancel the members if the body has raised something of its own.
 
         Returns:
-            What the body adds to the errors, and what stops this block from outside, which is not for it to catch.
+            The error that the body adds, and the exception that stops this block from outside, which the block does not
+            catch.
         """
         here = self._here
         if exc is None or exc is here.interrupt:
@@ -327,7 +332,7 @@ class Group:
         return errors + lost
 
     def _join(self, me: G | None, outside: BaseException | None) -> BaseException | None:
-        """Wait for all members, also when told to stop; return what told us first."""
+        """Wait for all members, even if something stops the wait; return the first exception that did."""
         deadline = None if me is None else me.deadline
         give_up = monotonic() + _PATIENCE if isinstance(outside, KeyboardInterrupt) else None
         try:
@@ -339,7 +344,7 @@ class Group:
                     if outside is None:
                         waits.sleep(0)  # Ctrl-C may have met the last member, and is for us
                     return outside
-                except BaseException as exc:  # whatever ends the wait ends the block
+                except BaseException as exc:  # any exception that ends the wait ends the block
                     if isinstance(outside, KeyboardInterrupt) and isinstance(
                         exc, (KeyboardInterrupt, TimeoutError)
                     ):
@@ -350,7 +355,7 @@ class Group:
                         give_up = monotonic() + _PATIENCE
                     self._stop(exc)
                     if me is not None:
-                        me.deadline = None  # it has passed: it would end every further wait at once
+                        me.deadline = None  # it has passed, and would end every further wait at once
         finally:
             if me is not None:
                 me.deadline = deadline
@@ -395,7 +400,7 @@ def _checked_limit(limit: Any) -> int | None:
 
 
 def _is_from_outside(exc: BaseException, me: G | None) -> bool:
-    if isinstance(exc, DeadlineExceeded):  # of a context.timeout() around the block, or within it?
+    if isinstance(exc, DeadlineExceeded):  # it comes from a context.timeout(), around the block or within it
         return me is not None and me.deadline is not None and me.deadline <= monotonic()
     return isinstance(exc, (Cancelled, Goexit, KeyboardInterrupt, SystemExit, GeneratorExit))
 
@@ -408,7 +413,9 @@ def _told(shared: Shared) -> tuple[WaitGroup, Semaphore, Any]:
 
 
 def run_member(shared: tuple[Any, ...], call: Any) -> Any:
-    """The body of a member: the call, and the bookkeeping. What it raises is an error of the group, so not a panic."""
+    """The body of a member: the call, and the bookkeeping. An exception of the call is an error of the group, not a
+    panic.
+    """
     _, _, flags, errors, node = shared  # as Shared
     task = scheduler.current.task
     try:
@@ -419,7 +426,7 @@ def run_member(shared: tuple[Any, ...], call: Any) -> Any:
     except _NOT_ERRORS as exc:
         forked.leave(exc)
         raise
-    except BaseException as exc:  # whatever the call has raised is an error of the group
+    except BaseException as exc:  # any exception of the call is an error of the group
         forked.leave(exc)
         scheduler.shield(1)
         try:
@@ -443,7 +450,7 @@ def _note(flags: Atomic, errors: Chan[list[Goroutine[Any]]], node: Chan[None], e
     in_block = flags.load() & _BLOCK
     error = _core.promise_new(Goroutine)
     packed = fatal.set_failure(error, exc)
-    # Outside of a block nobody asks for more than the first.
+    # Outside of a block only the first error is asked for.
     Cell.of(errors).update(lambda noted: ([*noted, error] if in_block or not noted else noted, None))
     if in_block:
         flags.or_(_STOPPING)
@@ -454,12 +461,12 @@ def _note(flags: Atomic, errors: Chan[list[Goroutine[Any]]], node: Chan[None], e
 
 
 class _Here:
-    """What one process knows of a group: the members it started in a block, and the body if it is here.
+    """The facts about a group in one process: the members that it started in a block, and the body if it runs here.
 
     Attributes:
         body: the goroutine in the body of the block.
-        interrupt: what it was interrupted with.
-        raised: what wait() raised: not to be counted again if it leaves the block.
+        interrupt: the exception that interrupts the body.
+        raised: the exception of wait(), which is not counted again if it leaves the block.
     """
 
     __slots__ = (
@@ -537,7 +544,7 @@ _known: WeakValueDictionary[WaitGroup, _Here] = WeakValueDictionary()
 
 
 def _here(shared: Shared) -> _Here:
-    """All copies of a group in a process share what the process knows of it."""
+    """All copies of a group in a process share its _Here."""
     here = _known.get(shared.members)
     if here is None:
         here = _known[shared.members] = _Here(shared)

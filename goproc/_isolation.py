@@ -1,8 +1,8 @@
 """Imports of goproc's own where a file beside the script has the name of a module of Python's.
 
-Python looks for every module beside the script first. A script select.py, or a module queue.py of the program's own, takes the
-place of Python's module for everybody: a library that needs that one fails, or runs the script a second time. Without
-goproc the program would not have noticed. So where there are such files, and only there:
+Python looks for every module beside the script first. A script select.py, or a module queue.py of the program, takes
+the place of Python's module for all code: a library that needs Python's fails, or runs the script a second time.
+Without goproc the program would not have noticed. So if there are such files, and only then:
 
 - what goproc and the libraries that it needs import is looked for beside the script last;
 - modules of those names that they have imported are theirs alone. The program's own imports find its own files.
@@ -74,7 +74,7 @@ def _modules(entries: Iterable[str]) -> Iterable[str]:
 
 
 def loaded(name: str) -> Any:
-    """Return a module of Python's or of a library if it is loaded, and no other of that name; None if it is not."""
+    """Return a module of Python's or of a library if it is loaded; None for another module of that name."""
     module = sys.modules.get(name)
     if name.partition(".")[0] not in _names or (module is not None and not _is_theirs(module)):
         return module
@@ -134,7 +134,7 @@ def _is_theirs(module: Any) -> bool:
 
 
 def _is_private(name: str) -> bool:
-    """Return True for what the program must not find: it has a module of this name, which is not the script itself."""
+    """Return True for modules hidden from the program: it has one of this name, which is not the script itself."""
     script = getattr(sys.modules.get("__main__"), "__file__", None) or ""
     top = name.partition(".")[0]
     return name not in _loaded and os.path.abspath(script) != os.path.join(_folder, top + ".py")

@@ -29,7 +29,7 @@ _ESCAPES = {
 
 
 def _quoted(text: str) -> str:
-    """Return the text as it is if it is plain, else as Go's strconv.Quote has it."""
+    """Return the text itself if it is plain, else quoted as Go's strconv.Quote does."""
     if text and _PLAIN.issuperset(text):
         return text
     return (

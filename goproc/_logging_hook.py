@@ -1,8 +1,7 @@
 """Notices that the program imports logging, which goproc itself does not import.
 
-From then on each record says which goroutine of which process it comes from, and a worker hands its records to the script
-(goproc/_logs.py). This file is imported by every host and by the command line, so it imports nothing that Python has not
-loaded.
+From then on each record has its goroutine and process, and a worker hands its records to the script (goproc/_logs.py).
+Every host and the command line import this file, so it imports only modules that Python has loaded.
 """
 
 from __future__ import annotations

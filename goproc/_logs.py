@@ -1,8 +1,8 @@
 """Log records and warnings of workers: they reach the handlers of the script, as if they had been emitted there.
 
-A worker gives each record to a channel, and the host's thread in _logs_host.py hands it to the logger of the same name.
-Filters, handlers and formatters are those of the script. The worker knows the script's levels, so a record that nobody
-wants is not even made.
+A worker sends each record over a channel, and the host's thread in _logs_host.py hands it to the logger of the same
+name. Filters, handlers and formatters are those of the script. The worker knows the script's levels, so a record below
+them is not even made.
 
 A goroutine that has logged ends when the script has handled its records: the result of a call comes after them. A
 goroutine that has not logged pays nothing. Handlers that a goroutine adds to a logger of its worker are called there, too.
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 RECORD, WARNING, FLUSH, END = range(4)  # kinds of messages
 READY = 1  # bit of the board: the host's thread runs
 CAPACITY = 1024
-_LARGEST = 1 << 20  # bytes of a pickle in a record; what is larger is sent as text
+_LARGEST = 1 << 20  # the most bytes of a pickle in a record; larger objects are sent as text
 _PATIENCE = 0.2  # seconds for a host that has not begun to listen
 _LAST_PATIENCE = 1.0  # seconds for a full channel once the runtime has stopped
 _PLAIN = frozenset({str, int, float, bool, type(None), bytes})
@@ -62,7 +62,7 @@ _handled = 0  # of those, so many the script has handled for certain
 _last: dict[int, int] = {}  # by goroutine, the number of its last message; 0: of threads
 _levels: Levels | None = None  # those that are to hold here
 _set_here: set[str] = set()  # loggers that have a level by that, or by a goroutine
-_standing_in: dict[str, Any] = {}  # by logger, what stands there for the script's handlers
+_standing_in: dict[str, Any] = {}  # by logger, the stand-ins for the script's handlers
 
 
 def connect(lines: tuple[int, int], board: tuple[int, int], levels: tuple[Any, ...] | None) -> None:
@@ -84,7 +84,7 @@ def connect(lines: tuple[int, int], board: tuple[int, int], levels: tuple[Any, .
 
 
 def place() -> tuple[int, int]:
-    """Return the numbers of the running goroutine and of its process. In a thread of blocking() it is the one that waits."""
+    """Return the numbers of the running goroutine and its process; in a thread of blocking(), the waiting goroutine."""
     if not _core.attached():
         return 1, 0
     proc = _core.proc()
@@ -122,7 +122,7 @@ def _begin_forwarding(logging: Any) -> None:
 
 
 def _note_own(logger: Any, name: str, item: Any) -> None:
-    """Note what a goroutine has added to a logger."""
+    """Note the handlers and filters that a goroutine has added to a logger."""
     own = logger.__dict__.setdefault(name, [])
     if item not in own and not _is_import():
         own.append(item)
@@ -139,7 +139,7 @@ def _is_import() -> bool:
 
 
 def _forget() -> None:
-    """The goroutine forked: its child is a process of its own, and logs by itself."""
+    """Begin in a child that a goroutine has forked: it is a process of its own, and logs by itself."""
     global _lines
     if hook.forward is not None:
         logging = hook.loaded()
@@ -233,7 +233,7 @@ def _forward(logger: Any, record: Any) -> bool:
     if manager is not logging.root.manager or (
         logger is not logging.root and manager.loggerDict.get(logger.name) is not logger
     ):
-        return False  # nobody else can find it
+        return False  # no other code can find the logger
     record.processName = f"goproc-{_core.proc()}"
     for filter in logger.__dict__.get("_goproc_filters", ()):
         if filter in logger.filters:
@@ -261,7 +261,7 @@ def _call_own_handlers(logger: Any, record: Any) -> bool:
 
 
 def _encode(record: Any, logger: str, handled: bool) -> bytes:
-    """Return the message of a record. What marshal does not carry is pickled, and what cannot be pickled becomes text."""
+    """Return the message of a record. Objects that marshal does not carry are pickled, or become text."""
     fields = dict(record.__dict__)
     error = fields.pop("exc_info", None)
     packed = (
@@ -445,10 +445,10 @@ def _wait_for_host() -> bool:
 
 
 def settle() -> None:
-    """Wait until the script has handled what the running goroutine has logged; from a thread, all that this process has.
+    """Wait until the script has handled the records of the running goroutine; in a thread, those of this process.
 
-    A goroutine settles by itself at its end. The caller of settle() hands over a result earlier: its call is one of many in
-    the same goroutine.
+    A goroutine settles by itself at its end. The caller of settle() hands over a result earlier: its call is one of
+    many in the same goroutine.
 
     Cost: nothing if nothing was logged since.
     """

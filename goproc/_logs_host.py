@@ -92,7 +92,7 @@ def _start_thread() -> None:
 
 
 def close_lines() -> None:
-    """Take what is left, at the end of a runtime. The workers have ended."""
+    """Take the remaining records, at the end of a runtime. The workers have ended."""
     global _lines, _board, _thread
     lines, thread = _lines, _thread
     hook.on_change = None
@@ -295,7 +295,7 @@ def _show_warning(blob: bytes | None, text: str, kind: str, filename: str, line:
 
 
 def _registry_of(filename: str) -> tuple[str, dict[Any, Any]]:
-    """Return the name of the module that is in a file, and where it keeps which warnings it has given."""
+    """Return the name of a file's module, and the registry of the warnings that it has given."""
     for name, module in list(sys.modules.items()):
         if getattr(module, "__file__", None) == filename:
             return name, vars(module).setdefault("__warningregistry__", {})

@@ -1,4 +1,4 @@
-"""The ways in which a context ends: by its node of the tree, and by that of a context of another class above it."""
+"""The two ways in which a context ends: by its node of the tree, and by a context of another class above it."""
 
 from __future__ import annotations
 
@@ -97,8 +97,9 @@ def end(node: Chan[None], code: int, packed: object) -> bool:
     return first
 
 
-# Registrations with after_func methods of other classes: to be taken back when the node ends first. Other processes
-# cannot, and a deadline calls nobody, so what has ended by itself is dropped when there is twice as much as before.
+# Registrations with after_func methods of other classes, to be taken back when the node ends first. Other processes
+# cannot do that, and a deadline calls no function. So registrations of nodes that ended by themselves are dropped when
+# the table has doubled.
 _stops: dict[Chan[None], Callable[[], Any]] = {}
 _stops_full = 64
 
@@ -106,7 +107,7 @@ _stops_full = 64
 def _keep(node: Chan[None], stop: Callable[[], Any]) -> None:
     global _stops_full
     _stops[node] = stop
-    if _core.context_state(node):  # it ended while it was registered, or by its deadline
+    if _core.context_state(node):  # the node ended during the registration, or by its deadline
         _stops.pop(node, None)
         stop()
     if len(_stops) > _stops_full:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 _GRACE = 20.0  # seconds for the watchdog's report: then faulthandler ends the process, also if a thread keeps the GIL
-_SECONDS = 5.0  # for what a test has started to go
+_SECONDS = 5.0  # the time in which goroutines and processes of a test have to end
 _HUNG = 70  # the status of a session that the watchdog has ended
 
 _failed = pytest.StashKey[bool]()
@@ -98,7 +98,7 @@ class _Runtimes:
 
 
 def _wait_for_workers() -> None:
-    """Wait until every process is there: one that appears later would be taken for one that a test has left."""
+    """Wait until every process is there: a later one would be taken for one that a test has left."""
     import goproc
 
     for handle in [goproc.go.on(proc)(os.getpid) for proc in goproc.workers()]:
@@ -115,7 +115,7 @@ def runtime(request: pytest.FixtureRequest) -> Iterator[Any]:
     before = Snapshot.take()
     yield running
     if request.node.stash.get(_failed, False):
-        _runtimes.stop()  # the failure is reported; what the test has left goes with the runtime
+        _runtimes.stop()  # the failure is reported; the goroutines that the test has left go with the runtime
         return
     try:
         check(before, _SECONDS)

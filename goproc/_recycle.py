@@ -17,14 +17,14 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1  # seconds between two looks whether t
 
 @public
 def recycle(proc: int, timeout: float | None = None) -> None:
-    """Replace a worker by a fresh process of the same number, when what runs there has ended.
+    """Replace a worker by a fresh process of the same number, once its goroutines have ended.
 
-    For a worker that has grown, by a library that leaks memory, say. It begins no more goroutines: those that are queued
-    there run elsewhere, those of ``go.on(proc)`` on the new process. When the last one that it has begun has ended, its exit
-    handlers run, and it ends. That is no death: nothing is lost, and nothing is said on stderr.
+    For a worker that has grown, by a library that leaks memory, say. It begins no more goroutines: those in its queue
+    run elsewhere, those of ``go.on(proc)`` on the new process. When its last goroutine has ended, the worker runs its
+    exit handlers and ends. That is no death: nothing is lost, and nothing is printed on stderr.
 
-    Returns when the old process has ended. Called by a goroutine of that worker it returns at once, as it would wait for
-    itself.
+    Returns when the old process has ended. A goroutine of that worker gets no wait: recycle() returns at once, as it
+    would wait for itself.
 
     Args:
         proc: the number of the worker: 1 to procs().
@@ -59,5 +59,5 @@ def recycle(proc: int, timeout: float | None = None) -> None:
     except BaseException:
         _core.retire(proc, False)
         raise
-    if _core.proc_facts(proc)[1] == GONE:  # it had died, and its repair was under way
+    if _core.proc_facts(proc)[1] == GONE:  # the worker had died, and its repair was under way
         raise gone(proc, f"recycle({proc})")

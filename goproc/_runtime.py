@@ -34,8 +34,8 @@ class runtime:
             raise WorkerDied, one without a handle is a panic. "restart": the worker is replaced; "continue": it is not;
             "exit": the program ends with a report and status 2. Default: GOPROC_ON_DEATH, else "restart".
         init: called without arguments in each process, the host included, before its first goroutine; a function or
-            "module:function". Default: GOPROC_INIT. If it fails in the host, `with` raises that; in a worker the program
-            ends as by a panic.
+            "module:function". Default: GOPROC_INIT. If it fails in the host, `with` raises its exception. If it fails
+            in a worker, the program ends as by a panic.
         gpus: "auto" or numbers such as "0,1": CUDA_VISIBLE_DEVICES in each worker is one of them, in turn. Default:
             GOPROC_GPUS. Where CUDA_VISIBLE_DEVICES is set, "auto" means the GPUs in it. The host keeps all.
         per_gpu: at most so many workers on each GPU; it is also the default of procs. Default: GOPROC_PER_GPU.
@@ -47,8 +47,8 @@ class runtime:
         RuntimeError: a runtime runs already; a program has one.
         OSError: processes or memory are not to be had.
 
-    At the end of the block goroutines that have not ended are gone: those of this process are unwound (their
-    ``finally`` blocks run, goproc operations in them raise), the workers are ended. Channels and handles of the
+    At the end of the block, goroutines that have not ended are gone. Those of this process are unwound: their
+    ``finally`` blocks run, and goproc operations in them raise. The workers are ended. Channels and handles of the
     runtime cannot be used any more.
     """
 
@@ -109,11 +109,11 @@ def main(
     memory: int | str | None = None,
     pin: bool | None = None,
 ) -> Any:
-    """``@goproc.main`` before the last function of a script: call it there, as the main goroutine, if it is the script.
+    """``@goproc.main`` before the last function of a script calls the function there, as the main goroutine.
 
-    Where the file is imported instead, the function is left alone. It replaces the usual last two lines of a script
-    (``if __name__ ...``), and bounds the runtime: when the function returns, the program ends with what it returned as
-    its status, as sys.exit() has it.
+    If the file is imported, the function is left alone. The decorator replaces the usual last two lines of a script
+    (``if __name__ ...``), and bounds the runtime: when the function returns, the program ends. Its exit status is the
+    function's result, as for sys.exit().
 
     Args:
         f: takes no arguments; procs, memory and pin as for runtime(), given as ``@goproc.main(procs=4)``.

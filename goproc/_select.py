@@ -1,6 +1,7 @@
 """select: the first of several operations. (Not select.py: a submodule of the function's name would hide it.)
 
-The operation is in the C core (goproc/shm/chan/select.c); here is what it does not know: what else one can wait for.
+The operation is in the C core (goproc/shm/chan/select.c); this file finds the channels of other objects that can be
+cases.
 """
 
 from __future__ import annotations

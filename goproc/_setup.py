@@ -1,4 +1,4 @@
-"""The set-up of a process before its first goroutine: the function of ``--init``, and the choice of its GPU."""
+"""The set-up of a process before its first goroutine: the function of ``--init``, and the choice of a GPU."""
 
 from __future__ import annotations
 

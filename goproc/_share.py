@@ -22,7 +22,7 @@ class Shared(Generic[T]):
     process and no message refers to the object any more.
     """
 
-    # Not a subclass of Copy: the arrays of `_value` hold the copy, and must not hold what holds them.
+    # Not a subclass of Copy: the arrays of `_value` hold the copy, which must not hold them.
     __slots__ = ("__weakref__", "_copy", "_value")
     _copy: Copy
     _value: T
@@ -33,7 +33,7 @@ class Shared(Generic[T]):
 
     @property
     def value(self) -> T:
-        """The object as it was when it was shared: the same one at every call in one process, and not the original.
+        """The object as it was when it was shared: the same object at every call in one process, and not the original.
 
         Its arrays of 16 KiB and more are read-only views of the shared memory. The rest can be changed, but that is seen by
         the goroutines of this process only.
@@ -70,7 +70,7 @@ def share(obj: T) -> Shared[T]:
 
     Raises:
         PickleError: the object cannot be copied; the message names the path to the culprit.
-        OutOfSharedMemory: it is larger than what memory allows.
+        OutOfSharedMemory: the object does not fit into the shared memory.
     """
     return _shared(Copy(Whole(obj)))
 

@@ -27,7 +27,7 @@ __all__ = ["SharedArray", "shared_array"]
 
 
 class _Memory:
-    """Shared memory as it is mapped in this process, writable. The buffers of arrays refer to it."""
+    """Shared memory, mapped and writable in this process. The buffers of arrays refer to it."""
 
     __slots__ = ("__weakref__", "address", "bytes", "copy", "view")
 
@@ -110,16 +110,16 @@ def shared_array(shape: int | tuple[int, ...], dtype: DTypeLike = float) -> Shar
             out[i] = work(rows[i])
 
     The array has no lock. Goroutines that write the same elements at the same time, or read elements that another one
-    writes, need a lock, a channel or a join between them: ``out[i] += 1`` in two processes may lose an addition. Elements
-    that one goroutine alone writes, and others read after it has ended, need none.
+    writes, need a lock, a channel or a join between them: ``out[i] += 1`` in two processes may lose an addition.
+    Elements that only one goroutine writes, and others read after its end, need none.
 
     Args:
         shape: as for numpy.zeros().
         dtype: the type of the elements; Python objects cannot be shared.
 
     Returns:
-        A numpy.ndarray. It can be sent to goroutines and over channels, and be a global of the script; slices of it as
-        well. The memory is given back when no process and no message refers to it any more.
+        A numpy.ndarray. The array and its slices can be sent to goroutines and over channels, and be globals of the
+        script. The memory is given back when no process and no message refers to it any more.
 
     Raises:
         ValueError: a length is negative, or the elements are Python objects.

@@ -1,8 +1,8 @@
-"""A shared variable for what is written in Python: any value, seen by all processes, changed by one at a time.
+"""A shared variable for goproc's own Python code: any value, seen by all processes, changed by one at a time.
 
-It is a channel of one buffered value. To have the value in hand is to hold the lock; putting it back lets the next one
-go on. Rejected: a Mutex beside a value. The value would need a place in shared memory of its own, and that place is a
-channel again.
+The variable is a channel of one buffered value. A process that has received the value holds the lock; sending it back
+lets the next one go on. Rejected: a Mutex beside a value. The value would need a place of its own in shared memory, and
+that place is a channel again.
 
 While a process has the value, it neither waits nor can be interrupted, so the value comes back. A process that is killed
 in these few microseconds takes the value with it: the channel stays empty, and each later update() waits until the
@@ -31,7 +31,7 @@ class Cell(Generic[T]):
     Args:
         value: its first value. Values are copied, as over a channel.
 
-    Cost: update() takes about 1 us and what copying the value costs, twice.
+    Cost: update() takes about 1 us and twice the cost of copying the value.
     """
 
     __slots__ = ("_ch",)
@@ -42,7 +42,7 @@ class Cell(Generic[T]):
 
     @classmethod
     def of(cls, ch: Chan[T]) -> Cell[T]:
-        """Return the cell whose value is in `ch`: a channel alone travels faster."""
+        """Return the cell whose value is in `ch`: a channel alone is sent faster."""
         cell: Cell[T] = cls.__new__(cls)
         cell._ch = ch
         return cell

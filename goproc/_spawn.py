@@ -223,14 +223,12 @@ def spawn_local(
 
 
 def spawn_beside(proc: int, name: str, f: Any, *args: Any) -> Any:
-    """As ``go.on(proc)(f, *args)``, for a goroutine that begins in a reserved process, too, and waits there by itself.
-    """
+    """As ``go.on(proc)(f, *args)``, for a goroutine that begins in a reserved process, too, and waits there by itself."""
     return spawn(f, args, {}, name, proc, sys._getframe(1), always=True)
 
 
 def closed_call(call: Any) -> Any:
-    """Return the call in a promise, unless reading it cannot fail: the objects to tell of its end stay readable.
-    """
+    """Return the call in a promise, unless reading it cannot fail: the objects to tell of its end stay readable."""
     if calls.plain(call):
         return call
     envelope = _core.promise_new(Goroutine)

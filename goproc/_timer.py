@@ -1,8 +1,8 @@
 """Timers and tickers, with the semantics of Go 1.23: a channel that has a value at a certain time.
 
-A timer costs nothing while no goroutine waits for it. No process keeps it in a heap: its channel knows when it is due, and
-a receive looks at the clock, or sleeps until then. So any process can make, send, wait for, stop and reset a timer. No
-value from before stop() or reset() is left over, and a timer that is dropped is gone.
+A timer costs nothing while no goroutine waits for it. No process keeps it in a heap: its channel has the time at which
+it is due, and a receive compares the clock, or sleeps until then. So any process can make, send, wait for, stop and
+reset a timer. After stop() or reset() no earlier value is left, and a timer that is dropped is gone.
 
 The process that made a timer of after_func() calls its function: its scheduler has an alarm for the timer. If another
 process sets such a timer, the core nudges the process that made it, which then looks at all its timers that were sent.
@@ -198,7 +198,7 @@ class Timer(_Timed):
     Raises:
         ValueError: seconds is NaN.
 
-    Cost: about 0.5 us; nothing while it is pending, and nothing is left of it when it is dropped.
+    Cost: about 0.5 us; nothing while it is pending, and nothing after it is dropped.
     """
 
     __slots__ = ()
@@ -240,7 +240,7 @@ class Timer(_Timed):
 
 @public
 class Ticker(_Timed):
-    """Fires again and again: its channel ``c`` has a value, the time it was due, after every interval.
+    """Fires again and again: after every interval its channel ``c`` has a value, the time at which it was due.
 
     At most one tick is pending: a receiver that is too slow loses ticks, and the next tick is still at a multiple of the
     interval. stop() does not close the channel. Like a Timer, a Ticker can be sent, and is a case for select().
@@ -303,12 +303,13 @@ def after_func(seconds: float, f: Callable[P, Any], /, *args: P.args, **kwargs: 
 
     Args:
         seconds: as for Timer().
-        f: the function, with its arguments. Nothing is copied: f shares memory with its creator, and runs in the same
+        f: the function, with its arguments. Nothing is copied: f shares memory with its creator, and has the same
             contextvars.
 
     Returns:
-        The timer, whose ``c`` is None. stop() returns False once the function was started, and does not wait for its end.
-        reset() has the function called again. Both work in any process; a timer that was sent to another one stays in memory.
+        The timer, whose ``c`` is None. stop() returns False once the function was started, and does not wait for its
+        end. reset() has the function called again. Both work in any process. A timer that was sent to another process
+        stays in memory.
 
     Raises:
         ValueError: seconds is NaN.

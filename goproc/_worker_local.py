@@ -30,7 +30,7 @@ _MISSING: Any = object()
 
 
 class WorkerLocal(Generic[T]):
-    """A value that each process has of its own. `worker_local` returns it; call it to get the value.
+    """A value that each process makes for itself. `worker_local` returns it; call it to get the value.
 
     It can be sent to other goroutines, kept in globals and captured by closures. A call returns the value of the process
     where the call is made.
@@ -131,9 +131,9 @@ def worker_local(factory: Callable[[], T]) -> WorkerLocal[T]:
             return connection().execute(f"select count(*) from {table}").fetchone()
 
     Args:
-        factory: makes the value, without arguments. It runs once in each process that needs the value, the host included.
-            Goroutines and threads of the process share the value. If it has a method ``close()``, that is called when
-            the process ends in order.
+        factory: makes the value, without arguments. It runs once in each process that needs the value, the host
+            included. Goroutines and threads of the process share the value. If the value has a method ``close()``,
+            goproc calls it when the process ends in order.
 
     Returns:
         A callable that returns the value of the process where it is called.

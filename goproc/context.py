@@ -1,14 +1,15 @@
 """Contexts: cancellation, deadlines and request-scoped values that follow a call across goroutines and processes.
 
-A context is a value that refers to a node of the cancellation tree in shared memory. Derived contexts hang their node
-below their parent's; cancelling one marks and closes everything below it before the call returns, whichever processes
-wait there. The node is at the same time the channel that done() returns, and asking whether it is done is one load.
-Values, and what a context is called, are no part of the tree: they are a chain of layers in Python, which a context
-takes along, copied, when it is sent.
+A context is a value that refers to a node of the cancellation tree in shared memory. The node of a derived context is
+below its parent's node. Cancelling a context marks and closes every node below before the call returns, for waiters in
+any process. The node is also the channel that done() returns, and checking whether it is done is one load. Values, and
+the text of a context, are no part of the tree: they are a chain of layers in Python, of which a sent context takes a
+copy along.
 
-Nobody watches deadlines. A node knows its own, and whoever looks at it or waits for it acts on one that has passed. So
-the cause given to a deadline cannot be delivered by who notices: it travels with the contexts below that deadline,
-and cause() picks it when the core says that a deadline, and nothing else, ended the context.
+No process watches deadlines. A node knows its deadline. An operation that looks at the node or waits for it acts on a
+deadline that has passed. So this operation cannot deliver the cause of the deadline: the cause travels with the
+contexts below the deadline, and cause() picks it when the core says that a deadline, and nothing else, ended the
+context.
 
 Any object with the methods done, err, deadline and value is a context, too. One that passes on the done channel of a
 context from here is its equal; for others a goroutine, or their own method after_func, hands their end on.
@@ -77,7 +78,7 @@ __all__ = [
     "without_cancel",
 ]
 
-_NEVER = 4e9  # seconds; a later deadline means none: the core's nanoseconds end at 9.2e9 s
+_NEVER = 4e9  # seconds; a later deadline means none, since the core's nanoseconds end at 9.2e9 s
 
 
 # -- roots ---------------------------------------------------------------------------------------------------
@@ -87,7 +88,7 @@ _todo = make(None, None, (None, ROOT, "context.TODO", None), None, "todo")
 
 
 def background() -> Context:
-    """Return the context that is never done, has no deadline and no values: what others are derived from."""
+    """Return the context that is never done, has no deadline and no values: the root of other contexts."""
     return _background
 
 
@@ -100,7 +101,7 @@ def todo() -> Context:
 
 
 class CancelFunc:
-    """Cancels a context, and all derived from it, before it returns; further calls do nothing.
+    """Cancels a context, and all contexts derived from it, before it returns; further calls do nothing.
 
     It can be sent to goroutines and called in any process.
     """
@@ -127,7 +128,7 @@ class CancelCauseFunc(CancelFunc):
         """Cancel.
 
         Args:
-            cause: what cause() of the context returns from now on; None: a Canceled.
+            cause: the exception that cause() of the context returns from now on; None: a Canceled.
         """
         check_cause(cause)
         end(self._node, CANCELED, None if cause is None else failure.pack(cause))
@@ -154,7 +155,7 @@ def with_cancel(parent: AnyContext) -> tuple[Context, CancelFunc]:
     """Derive a context that is done when its cancel function is called or its parent is done.
 
     Args:
-        parent: what it is derived from.
+        parent: the context from which the new one is derived.
 
     Returns:
         The context, and the function that cancels it.
@@ -180,9 +181,10 @@ def with_deadline(
     """Derive a context that is done at a certain time, unless it is earlier.
 
     Args:
-        parent: what it is derived from. If its deadline is earlier, the result is that of with_cancel().
+        parent: the context from which the new one is derived. If its deadline is earlier, the result is that of
+            with_cancel().
         t: when, in ``time.monotonic()`` seconds. A time that has passed: the context is done already.
-        cause: what cause() returns if it was this deadline that ended the context; None: a DeadlineExceeded.
+        cause: the exception that cause() returns if this deadline ends the context; None: a DeadlineExceeded.
 
     Returns:
         The context, and the function that cancels it.
@@ -201,10 +203,10 @@ def with_timeout(
 
 
 def with_value(parent: AnyContext, key: Any, value: Any) -> Context:
-    """Derive a context in which a key has a value. For what belongs to a request, not for optional arguments.
+    """Derive a context in which a key has a value. For data of a request, not for optional arguments.
 
     Args:
-        parent: what it is derived from.
+        parent: the context from which the new one is derived.
         key: anything hashable but None. Keys of different types differ: a class of one's own keeps out of the way.
         value: it is copied when the context is sent to another goroutine.
 
@@ -226,7 +228,7 @@ def with_value(parent: AnyContext, key: Any, value: Any) -> Context:
 
 
 def without_cancel(parent: AnyContext) -> Context:
-    """Derive a context with the same values that is not done when its parent is: it has no deadline and no cause.
+    """Derive a context with the same values that goes on when its parent is done: without deadline and cause.
 
     Raises:
         ValueError: ``cannot create context from nil parent``.
@@ -237,14 +239,14 @@ def without_cancel(parent: AnyContext) -> Context:
 
 
 def after_func(ctx: AnyContext, f: Callable[[], Any]) -> StopFunc:
-    """Run a function in its own goroutine once a context is done: at once, if it is.
+    """Run a function in its own goroutine once a context is done: at once if the context is done already.
 
     Args:
         ctx: the context.
         f: called without arguments, in this process, sharing its memory.
 
     Returns:
-        The function that takes it back; it does not wait for f.
+        The function that takes the call back; it does not wait for f.
 
     Raises:
         ValueError: ``cannot create context from nil parent``.
@@ -254,7 +256,7 @@ def after_func(ctx: AnyContext, f: Callable[[], Any]) -> StopFunc:
     frame = sys._getframe(1)
     node, _ = hang(ctx, None, frame)
     if can_end(ctx):
-        # It waits rather than to be called by who cancels, because that may be any process.
+        # The goroutine waits for the end. The canceller cannot call f, as it may be any process.
         spawn_local(wait_and_run, (node, f), {}, "context.after_func", origin(frame))
     return StopFunc(node, ctx)
 
@@ -271,5 +273,5 @@ def _until(
     t = max(float(t), 0.0)  # all that is past is the same
     node, _ = hang(parent, t, frame)
     if t <= monotonic():
-        _core.context_state(node)  # acts on the deadline: whoever looks at the channel finds it closed
+        _core.context_state(node)  # this acts on the deadline: the channel is closed for every reader
     return derived(parent, node, UNTIL, t, cause), CancelFunc(node, parent)

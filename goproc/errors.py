@@ -99,7 +99,7 @@ class WorkerDied(GoprocError):
     Attributes:
         proc: the number of the worker; its replacement has the same.
         pid: its process id.
-        signal: the number of the signal that killed it; None if it ended by itself, or that is not known.
+        signal: the number of the signal that killed it; None if it ended by itself, or the signal is not known.
         status: the exit status of a worker that ended by itself, else None.
         reason: how it ended, in words.
         memory: bytes that it had resident at most; 0 if that is not known.
@@ -138,26 +138,26 @@ class WorkerDied(GoprocError):
 
 
 class TaskTimeout(GoprocError, TimeoutError):
-    """A goroutine of ``go.opts(timeout=...)``, or a call of pmap, took longer. It was cancelled, or lost with its process."""
+    """A goroutine of ``go.opts(timeout=...)``, or a call of pmap, took too long: it was cancelled, or killed."""
 
 
 class TooManyRestarts(GoprocError):
-    """A Supervisor had to start its children again more often than it may. Its ``__cause__`` is the last failure."""
+    """A Supervisor had to start its children again too often. Its ``__cause__`` is the last failure."""
 
 
 class OwnerDied(GoprocError):
-    """The process that held this lock died. The lock is held by the caller now; what it guards may be half changed."""
+    """The process that held this lock died. The caller holds the lock now; the guarded data may be half changed."""
 
 
 class Canceled(GoprocError):
-    """err() of a context after its cancel function, or that of a context above it, was called."""
+    """The err() of a context after its cancel function was called, or that of a context above."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*(args or ("context canceled",)))
 
 
 class DeadlineExceeded(GoprocError, TimeoutError):
-    """err() of a context after its deadline. Operations of goproc in a timeout() block raise it when the time is over."""
+    """The err() of a context after its deadline. In a timeout() block, goproc's operations raise it after the time."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*(args or ("context deadline exceeded",)))
@@ -178,5 +178,6 @@ class SharedWrite(RuntimeWarning):
 class Cancelled(BaseException):
     """Raised in a goroutine at its next blocking point after ``cancel()``.
 
-    A BaseException, so that ``except Exception`` does not swallow it. A goroutine that lets it through ends quietly.
+    This is a BaseException, so that ``except Exception`` does not swallow it. A goroutine that lets it through ends
+    quietly.
     """

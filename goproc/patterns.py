@@ -1,10 +1,10 @@
 """The patterns of the book "Concurrency in Go", as functions on channels.
 
-They have a shape in common. The first argument of a stage is ``done``: a channel that is closed to stop it (or a
-context; None or nil: never). A stage returns the channel it sends on, receive-only: it owns it, and closes it when its
-input ends or ``done`` is closed. Each waits for ``done`` around every send and receive, so when that is closed no
-goroutine is left, whoever else has gone away. Close ``done`` also when the results so far are enough: a stage whose
-output nobody receives waits for that.
+All stages have the same form. The first argument is ``done``: a channel that is closed to stop the stage (or a context;
+None or nil: never). A stage returns the receive-only view of the channel that it sends on. The stage owns this channel,
+and closes it when its input ends or ``done`` is closed. It waits for ``done`` around every send and receive, so when
+``done`` is closed no goroutine is left, even if other stages have ended before. Close ``done`` also when the program
+has results enough: a stage whose output is not received waits for that.
 
     >>> from goproc import chan, patterns
     >>> done = chan()
@@ -14,9 +14,9 @@ output nobody receives waits for that.
     ...     list(patterns.take(done, squares, 5))
     [1, 4, 9, 16, 25]
 
-Where things run: what only moves values is a goroutine of the calling process (go.local), the functions given to these
-are goroutines like any other (go): on any process, copied, with a snapshot of what they close over. Hence an exception
-of such a function is a panic, as in every goroutine without a handle; what may fail returns its error as a value.
+A stage that only moves values is a goroutine of the calling process (go.local). The functions given to stages are
+goroutines like any other (go): on any process, copied, with a snapshot of their closures. So an exception of such a
+function is a panic, as in every goroutine without a handle. A function that may fail returns its error as a value.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def _over_and_over(values: Sequence[T]) -> Iterable[T]:
 
 
 def repeat_fn(done: Done, f: Callable[[], T]) -> RecvChan[T]:
-    """Send what f returns, calling it over and over, until ``done`` is closed.
+    """Send the results of f, called over and over, until ``done`` is closed.
 
     Args:
         done: stops it.
@@ -209,7 +209,7 @@ def stage(
 
     Args:
         done: stops it, after the call that is under way.
-        values: what the stage consumes.
+        values: the input of the stage.
         f: runs in goroutines anywhere.
         workers: how many of them. The results come in order only from one.
         cap: how many results may wait to be received.

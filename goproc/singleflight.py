@@ -46,8 +46,8 @@ class Result(NamedTuple, Generic[T]):
     """The message on the channel of do_chan().
 
     Attributes:
-        value: what the function returned, None if it raised.
-        error: what it raised, else None.
+        value: the result of the function, None if it raised.
+        error: the exception of the function, else None.
         shared: True if the value went to more than one caller.
     """
 
@@ -59,7 +59,7 @@ class Result(NamedTuple, Generic[T]):
 class _Call(NamedTuple):
     """A call in flight."""
 
-    promise: Goroutine[Any]  # where those who wait find the result
+    promise: Goroutine[Any]  # the callers that wait find the result here
     callers: int = 0
     waiting: int = 0  # those of them that wait for the promise
     channels: tuple[Chan[Any], ...] = ()  # of do_chan()
@@ -69,7 +69,7 @@ class _Calls(NamedTuple):
     """The calls in flight."""
 
     by_key: dict[Any, _Call]
-    forgotten: tuple[_Call, ...]  # no new callers, but it still has to answer those it had
+    forgotten: tuple[_Call, ...]  # calls that take no new callers, but still have to answer those they had
 
     def find(self, key: Any, promise: Goroutine[Any]) -> _Call | None:
         call = self.by_key.get(key)
@@ -81,7 +81,7 @@ class _Calls(NamedTuple):
 class Group:
     """A set of keys with calls in flight. A Group can be sent to goroutines; its keys are the same in all processes.
 
-    Cost: a call that nobody joins takes about 10 us more than the function.
+    Cost: a call that no other caller joins takes about 10 us more than the function.
     """
 
     __slots__ = ("_calls",)
@@ -157,7 +157,7 @@ class Group:
             is_first = call is None or call.promise.state == "died"
             if call is None:
                 call = _Call(_core.promise_here(Goroutine))
-            elif is_first:  # nobody has told its channels yet
+            elif is_first:  # no caller has told the call's channels so far
                 call = _Call(_core.promise_here(Goroutine), len(call.channels), 0, call.channels)
             else:
                 call = call._replace(waiting=call.waiting + 1)

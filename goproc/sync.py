@@ -1,8 +1,9 @@
 """Synchronisation across processes, beside channels: Go's sync, its semaphore, and a barrier.
 
-The operations are in the C core (goproc/shm/chan/sync.c); here are their names in Python and what needs no speed. Every
-object is a handle: copies of it in other goroutines and processes are references to the one thing. All that blocks
-takes ``timeout=`` in seconds and raises TimeoutError; a goroutine that blocks lets the others of its process run.
+The operations are in the C core (goproc/shm/chan/sync.c); this file has their names in Python, and parts that need no
+speed. Every object is a handle: its copies in other goroutines and processes refer to the same object. Every operation
+that blocks takes ``timeout=`` in seconds and raises TimeoutError. A goroutine that blocks lets the others of its
+process run.
 """
 
 from __future__ import annotations
@@ -110,8 +111,8 @@ class Mutex(_core.Mutex):
     """Mutual exclusion, as Go's `sync.Mutex`: one goroutine at a time, of any process.
 
     ``with m:`` locks the mutex. A mutex has no owner: any goroutine may unlock it, and a goroutine that locks it twice
-    waits for ever. A goroutine that has waited for more than a millisecond is next. Before that a goroutine that runs
-    may get the mutex first.
+    waits for ever. A goroutine that has waited for more than a millisecond is next. Before that, a running goroutine
+    may overtake it.
     """
 
     __slots__ = ()
@@ -215,7 +216,7 @@ class Cond(_core.Cond):
     """A condition to wait for, as Go's `sync.Cond`: first in, first out, and no spurious wake-ups.
 
     Args:
-        mutex: the lock that wait() lets go of while it waits: a Mutex, or an RWMutex or one of its sides.
+        mutex: the lock that wait() releases while it waits: a Mutex, or an RWMutex or one of its sides.
     """
 
     __slots__ = ("_lock", "_reader")
@@ -246,7 +247,7 @@ class Cond(_core.Cond):
             timeout: seconds to sleep at most, without the time to lock again; None waits for ever.
 
         Raises:
-            TimeoutError: nobody signalled in time.
+            TimeoutError: no signal came in time.
             RuntimeError: the mutex is not locked.
         """
         self._wait(self._lock, self._reader, timeout)

@@ -42,7 +42,7 @@ def until_waiting(
     Args:
         handle: a channel, a goroutine, or an object of ``goproc.sync``.
         receivers: exactly how many receive, or wait for something else than to send. Left out: any number.
-        senders: exactly how many send. Left out: any number. If both are left out, until there is anybody.
+        senders: the exact number of senders. Left out: any number. If both are left out, wait for any waiter.
         timeout: seconds.
 
     Raises:
@@ -95,7 +95,7 @@ def assert_no_leaks(*, timeout: float = 5.0) -> Iterator[None]:
         AssertionError: more goroutines (of any process), processes or open descriptors are there than before the block.
             The text names them, and has the stacks of goroutines. An exception that leaves the block takes precedence.
 
-    If the block starts the runtime and it goes on, by the first use of goproc, its processes and descriptors do not count.
+    If the first use of goproc in the block starts the runtime, the runtime's processes and descriptors do not count.
 
     Cost: it takes 10 ms to see that nothing is left.
     """
@@ -129,7 +129,7 @@ class Snapshot(NamedTuple):
         return cls(running, goroutines, _processes(), _descriptors())
 
     def beyond(self, before: Snapshot) -> list[str]:
-        """Return, in words, what there is more of than before."""
+        """Return, in words, the resources that exist beyond the earlier ones."""
         left = [text for id_, text in self.goroutines.items() if id_ not in before.goroutines]
         if self.running == before.running:
             left += _more("process", self.processes, before.processes)

@@ -1,9 +1,9 @@
-"""``goproc dump``: show what the goroutines of a running program do; the program goes on.
+"""``goproc dump``: show the goroutines of a running program, which goes on.
 
 The program's shared memory is a memfd that each of its processes has open. The command maps it through /proc/PID/fd,
-makes a request for a dump there as a process of the program would (goproc/shm/python/dump.c), and puts the answers together
-itself. So the program neither waits for the command nor writes to it: each process stores the text of its own goroutines
-in shared memory, and the command takes it from there.
+and makes a request for a dump there as a process of the program would (goproc/shm/python/dump.c). Then it puts the
+answers together itself. So the program neither waits for the command nor writes to it: each process stores the text of
+its own goroutines in shared memory, and the command reads it there.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _parse(words: Sequence[str]) -> int:
 
 
 def _write(text: str) -> bool:
-    """Write to standard output; False if nobody reads it any more."""
+    """Write to standard output; return False if that has no reader any more."""
     data = text.encode("utf-8", "backslashreplace")
     try:
         while data:
@@ -176,10 +176,10 @@ def _open_own(pid: int) -> int:
 
 
 def _open_of_host(pid: int) -> int:
-    """Open the shared memory of a program whose zygote or keeper the process is.
+    """Open the shared memory of a program by the pid of its zygote or keeper.
 
-    These two have not got it open. The host has, which is the parent of the keeper, and the workers, whose parent is the
-    zygote.
+    These two processes have not opened it. The host, the keeper's parent, has, and so have the workers, the zygote's
+    children.
     """
     host, fd = _parent(pid), -1
     for _ in range(2):
@@ -269,7 +269,7 @@ def _map(pid: int, fd: int) -> None:
 
 
 def _send(pid: int, number: int, inode: os.stat_result) -> None:
-    """Send a signal to a process of the program, if it still is one and has a handler for it.
+    """Send a signal to a process of the program, if it still is one and has a handler for the signal.
 
     The number of a process that ended may be another's by now. So the process is held fast by a pidfd first, and looked
     at then.

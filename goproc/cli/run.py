@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         """A command line taken apart."""
 
         settings: dict[str, str]  # environment variables
-        python: list[str]  # what Python is started with, after its own options
+        python: list[str]  # the words after Python's own options
         help: bool
 else:
     from collections import namedtuple
@@ -81,7 +81,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def split(words: Sequence[str]) -> Command:
-    """Take the command line apart: our options, the program, and what is the program's own.
+    """Split the command line: goproc's options, the program, and the program's arguments.
 
     Raises:
         UsageError: an option is unknown, lacks its value or has a bad one; there is no program.
@@ -182,7 +182,7 @@ def _unknown(word: str) -> str:
 
 
 def check_environment(environ: Mapping[str, str], settings: Mapping[str, str]) -> None:
-    """Refuse a GOPROC_* variable that the program would choke on later, unless an option overrides it."""
+    """Refuse a GOPROC_* variable that would make the program fail later, unless an option overrides it."""
     for option in _VALUED:
         variable = "GOPROC_" + option[2:].replace("-", "_").upper()
         if variable in environ and variable not in settings:
