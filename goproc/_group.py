@@ -68,9 +68,7 @@ _NOT_ERRORS = (Goexit, Cancelled, KeyboardInterrupt, SystemExit)
 
 
 class Shared(NamedTuple):
-    """The state of a group in shared memory. A member takes it along as a plain tuple, which the core carries without a
-    pickle.
-    """
+    """The state of a group in shared memory. A member takes it along as a plain tuple, which needs no pickle."""
 
     members: WaitGroup  # counts the active ones
     free: Semaphore  # as many units as members may still start
@@ -172,7 +170,7 @@ class Group:
                     raise RuntimeError("go on a Group whose block has ended")
                 if local:
                     if f is None or not callable(f):
-                        # Raises the error that names the cause
+                        # This raises the error that names the cause.
                         member = spawn_local(f, args, kwargs, "", frame)
                     call = shared, (f, args, kwargs)
                     member = spawn_local(run_member, call, {}, name_of(f), frame, None, _told(shared))
@@ -400,7 +398,7 @@ def _checked_limit(limit: Any) -> int | None:
 
 
 def _is_from_outside(exc: BaseException, me: G | None) -> bool:
-    if isinstance(exc, DeadlineExceeded):  # it comes from a context.timeout(), around the block or within it
+    if isinstance(exc, DeadlineExceeded):  # the context.timeout() may be around the block or within it
         return me is not None and me.deadline is not None and me.deadline <= monotonic()
     return isinstance(exc, (Cancelled, Goexit, KeyboardInterrupt, SystemExit, GeneratorExit))
 
@@ -413,9 +411,7 @@ def _told(shared: Shared) -> tuple[WaitGroup, Semaphore, Any]:
 
 
 def run_member(shared: tuple[Any, ...], call: Any) -> Any:
-    """The body of a member: the call, and the bookkeeping. An exception of the call is an error of the group, not a
-    panic.
-    """
+    """The body of a member: the call, and the bookkeeping. An exception of the call is the group's, and no panic."""
     _, _, flags, errors, node = shared  # as Shared
     task = scheduler.current.task
     try:
