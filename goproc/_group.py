@@ -398,7 +398,7 @@ def _checked_limit(limit: Any) -> int | None:
 
 
 def _is_from_outside(exc: BaseException, me: G | None) -> bool:
-    if isinstance(exc, DeadlineExceeded):  # the context.timeout() may be around the block or within it
+    if isinstance(exc, DeadlineExceeded):  # True if the timeout is around the block, not within it
         return me is not None and me.deadline is not None and me.deadline <= monotonic()
     return isinstance(exc, (Cancelled, Goexit, KeyboardInterrupt, SystemExit, GeneratorExit))
 
