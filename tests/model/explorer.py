@@ -17,7 +17,7 @@ in its body goes over a range or a fixed sequence without doubles; and local var
 Deaths. While `kills` are left, a process that may die can do so at every node. Its generator goes no further. `Process.dies`
 says what the kernel does then.
 
-Fewer states, with the same ends. A step is `private` if no live process but the one that takes it can see or change what it is
+Fewer states, with the same ends. First, a step is `private` if no live process but the one that takes it can see or change what it is
 about: a store to the own journal, say, which is read after the death of its process only. It commutes with all steps
 of all others. So where a process is at a private step, the explorer lets this process alone go on: it takes the step, or it
 dies before it. That leaves out no end of an execution. Take any execution from there to its end: the process takes the step in it,
@@ -52,9 +52,10 @@ class Step:
         ready: True if the step can be taken; None: always.
         options: what can happen here, each in its turn: the world decides, not the process.
         private: no other live process can tell when it is taken.
+        pure: it changes nothing.
     """
 
-    __slots__ = ("options", "private", "ready", "run", "text")
+    __slots__ = ("options", "private", "pure", "ready", "run", "text")
 
     def __init__(
         self,
@@ -63,12 +64,14 @@ class Step:
         ready: Callable[[bytes], bool] | None = None,
         options: Callable[[bytes], Sequence[Any]] | None = None,
         private: bool = False,
+        pure: bool = False,
     ) -> None:
         self.text = text
         self.run = run
         self.ready = ready
         self.options = options
         self.private = private
+        self.pure = pure
 
 
 class Process(NamedTuple):
@@ -196,25 +199,48 @@ class Explorer:
         self._processes[process].dies(new)  # type: ignore[misc]
         return bytes(new)
 
-    def _steps(self, state: bytes, p: int, node: Node) -> Iterator[tuple[bytes, int, Node, Any]]:
+    def _steps(
+        self, state: bytes, p: int, node: Node, log: list[Move] | None = None
+    ) -> Iterator[tuple[bytes, int, Node, Any]]:
         step = node.step
         assert step is not None
         if step.ready is not None and not step.ready(state):
             return
-        options: Iterable[Any] = (None,) if step.options is None else step.options(state)
-        at = self._at + 2 * p
+        options: Iterable[Any] = _ONE if step.options is None else step.options(state)
         for option in options:
             new = bytearray(state)
+            result = self._take(new, p, node, option, log)
+            yield bytes(new), p, node, result
+
+    def _take(self, new: bytearray, p: int, node: Node, option: Any, log: list[Move] | None) -> Any:
+        """Take a step, and those after it at which nothing else can happen. Return the result of the first."""
+        first = _NONE
+        immortal = not new[self._kills_at] or self._processes[p].dies is None
+        while True:
+            step = node.step
+            assert step is not None
             try:
                 result = step.run(new, p) if step.options is None else step.run(new, p, option)
+                number = node.children.get(result)
+                if number is None:
+                    number = self._after(p, node, result)
             except Violation as wrong:
                 raise _Found(str(wrong), Move(self._processes[p].name, node.place, step.text, None)) from None
-            number = node.children.get(result)
-            if number is None:
-                number = self._after(p, node, result)
-            new[at] = number >> 8
-            new[at + 1] = number & 255
-            yield bytes(new), p, node, result
+            if log is not None:
+                log.append(self._move(p, node, result))
+            if first is _NONE:
+                first = result
+            if number <= DEAD:
+                break
+            node = self._nodes[number]
+            following = node.step
+            assert following is not None
+            if not following.private or following.options is not None or not (immortal or following.pure):
+                break
+        at = self._at + 2 * p
+        new[at] = number >> 8
+        new[at + 1] = number & 255
+        return first
 
     def _end(self, state: bytes) -> None:
         waiting = set()
@@ -253,15 +279,26 @@ class Explorer:
         return Result(len(seen), moves, ends, not level, "", ())
 
     def _trace(self, seen: dict[bytes, bytes | None], state: bytes) -> tuple[Move, ...]:
-        trace = []
+        trace: list[Move] = []
         before = seen[state]
         while before is not None:
-            for new, p, node, result in self._moves(before):
-                if new == state:
-                    trace.append(self._move(p, node, result))
-                    break
+            trace[:0] = self._between(before, state)
             state, before = before, seen[before]
-        return tuple(reversed(trace))
+        return tuple(trace)
+
+    def _between(self, before: bytes, after: bytes) -> list[Move]:
+        """Return the steps from a state to one of the next."""
+        for new, p, node, result in self._moves(before):
+            if new != after:
+                continue
+            if result is _DIES:
+                return [self._move(p, node, result)]
+            log: list[Move] = []
+            for again, _, _, _ in self._steps(before, p, node, log):
+                if again == after:
+                    return log
+                log.clear()
+        raise AssertionError("no step leads there")
 
     def _move(self, p: int, node: Node, result: Any) -> Move:
         assert node.step is not None
@@ -271,6 +308,8 @@ class Explorer:
 
 
 _DIES = object()
+_NONE = object()
+_ONE = (None,)
 
 
 class _Found(Exception):

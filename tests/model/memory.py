@@ -36,21 +36,21 @@ class Cell:
         self._private = private or guard is not None
         self._guard = guard
 
-    def _step(self, text: str, run: Callable[[bytearray], object]) -> Step:
+    def _step(self, text: str, run: Callable[[bytearray], object], pure: bool = False) -> Step:
         guard = self._guard
         if guard is None:
-            return Step(text, lambda s, me: run(s), private=self._private)
+            return Step(text, lambda s, me: run(s), private=self._private, pure=pure)
 
         def guarded(s: bytearray, me: int) -> object:
             guard(s, me)
             return run(s)
 
-        return Step(text, guarded, private=self._private)
+        return Step(text, guarded, private=self._private, pure=pure)
 
     def load(self) -> Step:
         """gp_get, gp_acquire: the result is the value."""
         at = self.at
-        return self._step(f"read {self.name}", lambda s: s[at])
+        return self._step(f"read {self.name}", lambda s: s[at], pure=True)
 
     def peek(self) -> Step:
         """Read it without the lock that guards it."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from model import sync_objects
-from model.channels import gp_own
+from model.channels import gp_own, tell_all
 from model.explorer import Step
 from model.memory import note
-from model.waiting import gp_fire, gp_tell, gp_unlink
+from model.queues import gp_fire, gp_tell, gp_unlink
 from model.world import (
     CHAN,
     CLOSED,
+    DEAD,
     FREE,
+    GONE,
+    LIVE,
     Object,
     Op,
     Proc,
@@ -25,14 +28,6 @@ from model.world import (
 # ---- firing
 
 
-def fire(w: World, o: Object, sd: int, tag: Tag):
-    won = yield from gp_fire(w, o, sd, tag)
-    if won:
-        yield from gp_unlink(w, o, sd)
-        yield from gp_tell(w, sd)
-    return won
-
-
 def fire_all(w: World, o: Object, tag: Tag):
     while True:
         sd = yield o.recvq_first.load()
@@ -40,16 +35,7 @@ def fire_all(w: World, o: Object, tag: Tag):
             sd = yield o.sendq_first.load()
         if not sd:
             return
-        yield from fire(w, o, sd, tag)
-
-
-def fire_first(w: World, o: Object, tag: Tag):
-    while True:
-        sd = yield o.recvq_first.load()
-        if not sd:
-            return False
-        if (yield from fire(w, o, sd, tag)):
-            return True
+        yield from sync_objects.fire(w, o, sd, tag)
 
 
 # ---- queues
@@ -110,7 +96,10 @@ def gp_repair_settle(w: World, o: Object):
             yield from fire_all(w, o, Tag.CLOSED)
         else:
             yield from promote(w, o)
-    elif o.kind != "timer":
+    elif o.kind == "timer":
+        if w.keeps("a repair tells those who wait for a timer"):
+            yield from tell_all(w, o)
+    else:
         yield from sync_objects.repair_settle(w, o)
 
 
@@ -119,7 +108,7 @@ def gp_repair_settle(w: World, o: Object):
 
 def fired(w: World, p: Proc, sd: int):
     s = w.sudog(sd)
-    state = yield w.owner(sd).state.load()
+    state = yield w.owner(sd).waiter.load()
     epoch = yield p.d.load()
     case = yield s.case.load()
     return (
@@ -224,6 +213,7 @@ def notice_deaths(w: World):
         p = w.procs[i]
         if (yield p.dead.load()) and not (yield w.noted[i].load()):
             yield w.noted[i].store(1)
+            yield p.state.store(DEAD)
             yield from gp_repair_locks(w, p)
             if w.keeps("all look at their waiters after step 1"):
                 yield from gp_repair_ring(w, p)
@@ -251,9 +241,9 @@ def gp_repair_lock(w: World, o: Object):
 
 
 def end_waiter(w: World, p: Proc):
-    state = yield p.state.load()
+    state = yield p.waiter.load()
     if tag_of(state) == Tag.WAITING and w.keeps("waiters of the dead are ended first"):
-        yield p.state.cas(state, waits(epoch_of(state), 0, Tag.DEAD))
+        yield p.waiter.cas(state, waits(epoch_of(state), 0, Tag.DEAD))
 
 
 def leave(w: World, sd: int):
@@ -281,7 +271,7 @@ def gp_repair_heap(w: World, p: Proc):
         if (yield w.blocks[i].tag.load()) == p.word:
             yield w.blocks[i].tag.store(FREE)
     for i in range(len(w.objects)):
-        yield from sync_objects.take_back(w, p, w.objects[i])
+        yield from sync_objects.take_back(w, p, w.objects[i], gp_repair_lock)
 
 
 def coroner(w: World):
@@ -298,11 +288,15 @@ def coroner(w: World):
             if not (yield w.noted[i].load()) or (yield w.repaired[i].load()):
                 continue
             p = w.procs[i]
+            if not w.replaces:
+                yield p.state.store(GONE)
             if w.keeps("blocks of the dead are freed after its queues"):
                 yield from gp_repair_queues(w, p)
                 yield from gp_repair_heap(w, p)
             else:
                 yield from gp_repair_heap(w, p)
                 yield from gp_repair_queues(w, p)
+            yield p.incarnation.store(1)
+            yield p.state.store(LIVE if w.replaces else GONE)
             yield from gp_repair_ring(w, p)
             yield w.repaired[i].store(1)

@@ -1,153 +1,14 @@
-"""How one waits: chan/queue.c, chan/waiter.c, chan/select.c, and what of chan/tell.c and python/wait.c decides over a wait.
+"""How one waits: chan/select.c, chan/waiter.c and python/wait.c.
 
-An inbox is one bit here, and who has set it has woken its process: doorbell.py has the levels of the inbox and the sleep. A
-wait may end by its time, or by an exception (Goroutine.cancel), whenever the configuration allows that.
+A wait may end by its time, or by an exception (Goroutine.cancel), whenever the configuration allows that.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from model import channels, sync_objects
 from model.explorer import Step
-from model.world import (
-    Object,
-    Op,
-    Proc,
-    Tag,
-    case_of,
-    epoch_of,
-    gp_done,
-    gp_intent,
-    gp_lock,
-    gp_unlock,
-    tag_of,
-    waits,
-)
-
-BLOCK, OK, IS_CLOSED, OWNER_DIED = "block", "ok", "closed", "owner died"  # enum gp_result
-TIME, INTERRUPT = "time", "interrupt"  # how a wait may end that nobody has fired
-
-
-class Case(NamedTuple):
-    """struct gp_case: one operation on one object. `block` is the message of a send; `n` units of a semaphore."""
-
-    kind: str  # "send", "recv", "lock", "acquire", "done"
-    o: Object
-    block: int = 0
-    n: int = 0
-
-
-# ---- queue.c
-
-
-def gp_enqueue(p: Proc, o: Object, sd: int, send: int):
-    s = p.w.sudog(sd)
-    tail = yield o.last(send).load()
-    yield s.next.store(0)
-    yield s.prev.store(tail)
-    yield s.send.store(send)
-    yield s.linked.store(1)
-    yield (p.w.sudog(tail).next if tail else o.first(send)).store(sd)  # COMMIT
-    yield o.last(send).store(sd)
-
-
-def gp_enqueue_first(p: Proc, o: Object, sd: int):
-    s = p.w.sudog(sd)
-    after = yield o.recvq_first.load()
-    yield s.next.store(after)
-    yield s.prev.store(0)
-    yield s.send.store(0)
-    yield s.linked.store(1)
-    yield o.recvq_first.store(sd)  # COMMIT
-    yield (p.w.sudog(after).prev if after else o.recvq_last).store(sd)
-
-
-def gp_unlink(w: Any, o: Object, sd: int):
-    s = w.sudog(sd)
-    if not (yield s.linked.load()):
-        return
-    send = yield s.send.load()
-    after = yield s.next.load()
-    before = yield s.prev.load()
-    yield (w.sudog(before).next if before else o.first(send)).store(after)  # COMMIT
-    yield (w.sudog(after).prev if after else o.last(send)).store(before)
-    yield s.linked.store(0)
-
-
-def gp_fire(w: Any, o: Object, sd: int, tag: Tag, handed: tuple[int, int] = (0, 0)):
-    """The one CAS of a waiter. `handed`: for the checks, a block and the process that has it if this wins."""
-    won = yield fire_step(w, sd, tag, handed)
-    if not won:
-        yield from gp_unlink(w, o, sd)
-    return won
-
-
-def fire_step(w: Any, sd: int, tag: Tag, handed: tuple[int, int]) -> Step:
-    s, p = w.sudog(sd), w.owner(sd)
-    state, epoch, case = p.state.at, s.epoch.at, s.case.at
-    block, to = handed
-    note = w.blocks[block - 1].to.at if block else 0
-
-    def run(m: bytearray, me: int) -> bool:
-        if m[state] != waits(m[epoch], 0, Tag.WAITING):
-            return False
-        m[state] = waits(m[epoch], m[case], tag)
-        if block:
-            m[note] = to
-        return True
-
-    return Step(f"waiter of {p.name}: WAITING => {tag.name}, for sudog {w.show_sudog(sd)}?", run)
-
-
-def gp_tell(w: Any, sd: int):
-    yield w.owner(sd).told.store(1)
-
-
-def gp_grant(p: Proc, o: Object, sd: int, value: int):
-    w = p.w
-    epoch = yield w.sudog(sd).epoch.load()
-    yield from gp_intent(p, Op.GRANT, o, sd, 0, epoch, value)
-    won = yield from gp_fire(w, o, sd, Tag.FIRED)  # COMMIT
-    if won:
-        yield from sync_objects.gp_add_share(w, o, sd)
-        yield o.value.store(value)
-        if o.kind != "semaphore":
-            yield o.owner.store(w.owner(sd).word)
-        yield from gp_unlink(w, o, sd)
-    yield from gp_done(p)
-    if won:
-        yield from gp_tell(w, sd)
-    return won
-
-
-def gp_fire_all(p: Proc, o: Object, tag: Tag):
-    w = p.w
-    while True:
-        sd = yield o.recvq_first.load()
-        if not sd:
-            sd = yield o.sendq_first.load()
-        if not sd:
-            return
-        epoch = yield w.sudog(sd).epoch.load()
-        yield from gp_intent(p, Op.FIRE, o, sd, 0, epoch)
-        won = yield from gp_fire(w, o, sd, tag)
-        if won:
-            yield from gp_unlink(w, o, sd)
-        yield from close_and_tell(p, sd, won)
-
-
-def close_and_tell(p: Proc, sd: int, won: bool):
-    """Rule O1: the journal is closed before the peer can move on."""
-    if p.w.keeps("O1: the journal is closed before the peer is told"):
-        yield from gp_done(p)
-        if won:
-            yield from gp_tell(p.w, sd)
-    else:
-        if won:
-            yield from gp_tell(p.w, sd)
-        yield from gp_done(p)
-
+from model.queues import BLOCK, INTERRUPT, IS_CLOSED, OK, TIME, Case, gp_enqueue, gp_enqueue_first, gp_unlink
+from model.world import Object, Proc, Tag, case_of, epoch_of, gp_lock, gp_unlock, tag_of, waits
 
 # ---- select.c
 
@@ -165,7 +26,7 @@ def queue(p: Proc, case: Case, sd: int, number: int, again: bool):
     s, o = p.w.sudog(sd), case.o
     yield s.object.store(o.number)
     yield s.case.store(number)
-    state = yield p.state.load()
+    state = yield p.waiter.load()
     yield s.epoch.store(epoch_of(state))
     if case.n:
         yield s.n.store(case.n)
@@ -178,13 +39,13 @@ def queue(p: Proc, case: Case, sd: int, number: int, again: bool):
 
 
 def gp_waiter_arm(p: Proc):
-    state = yield p.state.load()
-    yield p.state.store(waits(epoch_of(state) + 1, 0, Tag.WAITING))
+    state = yield p.waiter.load()
+    yield p.waiter.store(waits(epoch_of(state) + 1, 0, Tag.WAITING))
 
 
 def gp_waiter_cancel(p: Proc):
-    seen = yield p.state.load()
-    return tag_of(seen) == Tag.WAITING and (yield p.state.cas(seen, waits(epoch_of(seen), 0, Tag.CANCELLED)))
+    seen = yield p.waiter.load()
+    return tag_of(seen) == Tag.WAITING and (yield p.waiter.cas(seen, waits(epoch_of(seen), 0, Tag.CANCELLED)))
 
 
 def in_order(cases: tuple[Case, ...]) -> tuple[Object, ...]:
@@ -296,13 +157,13 @@ def core_drain(p: Proc):
     """-1: the goroutine is not made ready; else what `told` is."""
     ready = -1
     if (yield p.told.exchange(0)):
-        tag = tag_of((yield p.state.load()))
+        tag = tag_of((yield p.waiter.load()))
         late = tag == Tag.IDLE or (tag == Tag.WAITING and not (yield p.rethink.exchange(0)))
         if not late:
             ready = 1
     if (yield p.rescan.load()):
         yield p.rescan.store(0)
-        tag = tag_of((yield p.state.load()))
+        tag = tag_of((yield p.waiter.load()))
         if tag not in (Tag.IDLE, Tag.WAITING) and ready < 0:
             ready = 0
     return ready
@@ -329,7 +190,7 @@ def wait_cases(p: Proc, cases: tuple[Case, ...], ends: frozenset[str] = frozense
         if chosen >= 0:
             break
         told = 0
-        while tag_of((yield p.state.load())) == Tag.WAITING:
+        while tag_of((yield p.waiter.load())) == Tag.WAITING:
             due = yield from earliest_due(cases)
             told = yield from park(p, due, ends)
             if told == 0 and due and (yield p.w.now.load()) >= due:
@@ -346,7 +207,7 @@ def wait_cases(p: Proc, cases: tuple[Case, ...], ends: frozenset[str] = frozense
             yield from abandon_all(p, cases, sudogs)
             r = INTERRUPT if told < 0 else TIME
             break
-        end = yield p.state.load()
+        end = yield p.waiter.load()
         k = case_of(end)
         block = yield from gp_case_settled(p, cases[k], sudogs[k], told == 1 and not timed)
         yield from abandon_all(p, cases, sudogs, k)
@@ -366,6 +227,6 @@ def wait_cases(p: Proc, cases: tuple[Case, ...], ends: frozenset[str] = frozense
     if timed:
         yield p.rethink.store(0)
         yield p.told.store(0)
-    state = yield p.state.load()
-    yield p.state.store(waits(epoch_of(state), 0, Tag.IDLE))  # gp_waiter_release
+    state = yield p.waiter.load()
+    yield p.waiter.store(waits(epoch_of(state), 0, Tag.IDLE))  # gp_waiter_release
     return chosen, r, block

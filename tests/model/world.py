@@ -15,7 +15,9 @@ from model.memory import Cell, Memory, note
 
 FREE, CHAN = 0, 64  # tags of blocks: below CHAN the number of a process, from there on a channel
 
-CLOSED, TIMER, WOKEN = 1, 2, 4  # flags of objects
+CLOSED, WOKEN = 1, 2  # flags of objects
+
+LIVE, DEAD, GONE = 0, 1, 2  # enum gp_proc_state
 
 
 class Tag(IntEnum):
@@ -108,11 +110,14 @@ class Proc:
         self.index = index
         self.name = name
         cell = w.memory.cell
-        self.dead = cell(f"{name}.dead")
+        self.dead = cell(f"{name}: is dead, as the kernel knows")
+        self.state = cell(f"{name}.state", show=("LIVE", "DEAD", "GONE").__getitem__)
+        self.incarnation = cell(f"{name}.incarnation")
         self.rescan = cell(f"{name}.rescan")
         self.told = cell(f"inbox of {name}")
-        self.state = cell(f"waiter of {name}", show=_show_state)
+        self.waiter = cell(f"waiter of {name}", show=_show_state)
         self.rethink = cell(f"{name}.rethink")
+        self.units = cell(f"{name} has units")  # for the checks
         self.op = cell(f"{name}.journal.op", show=lambda n: Op(n).name, private=True)
         self.a, self.b, self.c, self.d, self.e = (cell(f"{name}.journal.{x}", private=True) for x in "abcde")
         self.nlocks = cell(f"{name}.journal.nlocks", private=True)
@@ -131,11 +136,12 @@ class Proc:
 class Object:
     """struct gp_object: a channel or a sync object. All fields but `flags` and a timer's `value` are guarded by the lock."""
 
-    def __init__(self, w: World, kind: str, cap: int, timer: bool = False) -> None:
+    def __init__(self, w: World, kind: str, cap: int = 0, size: int = 0, value: int = 0) -> None:
         self.w = w
         self.kind = kind
         self.cap = cap
-        self.timer = timer
+        self.size = size
+        self.timer = timer = kind == "timer"
         self.number = len(w.objects) + 1
         self.name = f"{kind} {self.number}"
 
@@ -148,7 +154,10 @@ class Object:
 
         self.lock = w.memory.cell(f"{self.name}.lock", show=w.show_process)
         self.flags = w.memory.cell(f"{self.name}.flags")
-        self.value = w.memory.cell(f"{self.name}.value") if timer else cell("value")
+        self.value = w.memory.cell(f"{self.name}.value") if timer else cell("value", value)
+        self.owner = cell("owner", show=w.show_process)
+        self.shares = [cell(f"share of {p.name}") for p in w.procs] if size else []
+        self.inside = w.memory.cell(f"{self.name}: is locked by", show=w.show_process)  # for the checks
         self.head, self.tail = cell("head"), cell("tail")
         self.recvq_first, self.recvq_last = (
             cell("recvq_first", show=w.show_sudog),
@@ -188,14 +197,22 @@ class World:
         sudogs: of each process.
         locks: that a process holds at most.
         blocks: of messages.
-        faults: rules of the protocol that are taken out: see faults.py.
+        faults: rules of the protocol that are taken out: see rules.py.
+        replaces: the policy is `restart`, not `continue`. What the replacement does is not modelled.
     """
 
     def __init__(
-        self, workers: int, sudogs: int, locks: int, blocks: int = 0, faults: frozenset[str] = frozenset()
+        self,
+        workers: int,
+        sudogs: int,
+        locks: int,
+        blocks: int = 0,
+        faults: frozenset[str] = frozenset(),
+        replaces: bool = True,
     ) -> None:
         self.memory = Memory()
         self.faults = faults
+        self.replaces = replaces
         self.names = ["ABCDEFG"[i] for i in range(workers)] + ["coroner", "clock"]
         self.sudogs: list[Sudog] = []
         self.objects: list[Object] = []
@@ -224,9 +241,12 @@ class World:
     def owner(self, sudog: int) -> Proc:
         return self.procs[self.sudogs[sudog - 1].proc]
 
-    def channel(self, cap: int = 0, timer: bool = False) -> Object:
-        self.objects.append(Object(self, "timer" if timer else "channel", cap, timer))
+    def new(self, kind: str, cap: int = 0, size: int = 0, value: int = 0) -> Object:
+        self.objects.append(Object(self, kind, cap, size, value))
         return self.objects[-1]
+
+    def channel(self, cap: int = 0) -> Object:
+        return self.new("channel", cap)
 
     def is_dead(self, s: bytes, word: int) -> bool:
         return 0 < word <= len(self.procs) and s[self.procs[word - 1].dead.at] != 0

@@ -1,0 +1,121 @@
+"""What must hold at an end of an execution of goroutines: nobody can go on."""
+
+from __future__ import annotations
+
+from model.explorer import Violation
+from model.world import CHAN, CLOSED, Block, Object, Proc, Tag, World, tag_of
+
+
+def check(w: World, s: bytes, waiting_now: frozenset[str]) -> None:
+    """Called where nobody can go on: see Explorer."""
+    dead = {p.word for p in w.procs if s[p.dead.at]}
+    for o in w.objects:
+        if s[o.lock.at]:
+            raise Violation(f"{o.name} is locked by {w.show_process(s[o.lock.at])}")
+        check_waiters(w, s, o)
+    for p in w.procs:
+        if p.word not in dead and p.name in waiting_now:
+            check_asleep(w, s, p)
+    for b in w.blocks:
+        check_block(w, s, b, dead, waiting_now)
+
+
+def queued(w: World, s: bytes, first: int) -> list[int]:
+    found = []
+    while first and len(found) <= len(w.sudogs):
+        found.append(first)
+        first = s[w.sudog(first).next.at]
+    return found
+
+
+def check_asleep(w: World, s: bytes, p: Proc) -> None:
+    if tag_of(s[p.waiter.at]) != Tag.WAITING:
+        raise Violation(f"{p.name} sleeps for ever: its waiter is {tag_of(s[p.waiter.at]).name}")
+    if not any(s[sd.linked.at] for sd in p.sudogs):
+        raise Violation(f"{p.name} waits, and is in no queue")
+
+
+def check_waiters(w: World, s: bytes, o: Object) -> None:
+    queues = [queued(w, s, s[o.first(send).at]) for send in (0, 1)]
+    for send in (0, 1):
+        for sd in queues[send]:
+            p = w.owner(sd)
+            if s[p.dead.at]:
+                raise Violation(f"{p.name} is dead, and in a queue of {o.name}")
+            if (
+                not s[w.sudog(sd).linked.at]
+                or s[w.sudog(sd).object.at] != o.number
+                or s[w.sudog(sd).send.at] != send
+            ):
+                raise Violation(f"sudog {w.show_sudog(sd)} is in a queue of {o.name}, and says otherwise")
+            if tag_of(s[p.waiter.at]) != Tag.WAITING:
+                raise Violation(
+                    f"{p.name} is in a queue of {o.name}, and its waiter is {tag_of(s[p.waiter.at]).name}"
+                )
+        if s[o.last(send).at] != (queues[send][-1] if queues[send] else 0):
+            raise Violation(
+                f"the last of a queue of {o.name} is {w.show_sudog(s[o.last(send).at])}, not the last in its chain"
+            )
+    if o.kind in ("channel", "timer"):
+        check_channel(w, s, o, *queues)
+    else:
+        check_sync(w, s, o, queues[0])
+
+
+def check_sync(w: World, s: bytes, o: Object, queue: list[int]) -> None:
+    """All give back what they take: so nobody waits for a lock or for units at the end."""
+    if o.kind == "group":
+        if queue and not s[o.value.at]:
+            raise Violation(f"{w.owner(queue[0]).name} waits for {o.name}, which is at zero")
+        return
+    if queue:
+        raise Violation(f"{w.owner(queue[0]).name} waits for {o.name}, and nobody alive has it")
+    if o.kind == "semaphore" and (s[o.value.at] != o.size or any(s[share.at] for share in o.shares)):
+        shares = [s[share.at] for share in o.shares]
+        raise Violation(
+            f"{s[o.value.at]} units of {o.name} are free at the end, of {o.size}; shares: {shares}"
+        )
+    if o.kind == "mutex" and s[o.value.at] and not w.is_dead(s, s[o.owner.at]):
+        raise Violation(f"{o.name} is locked at the end, by {w.show_process(s[o.owner.at])}")
+
+
+def check_channel(w: World, s: bytes, c: Object, receivers: list[int], senders: list[int]) -> None:
+    used = s[c.tail.at] - s[c.head.at]
+    if not 0 <= used <= c.cap:
+        raise Violation(f"{c.name} holds {used} messages of {c.cap}")
+    if receivers and used:
+        raise Violation(f"{w.owner(receivers[0]).name} waits to receive, and {c.name} holds a message")
+    if senders and used < c.cap:
+        raise Violation(f"{w.owner(senders[0]).name} waits to send, and {c.name} has room")
+    if any(w.owner(r) is not w.owner(x) for r in receivers for x in senders):
+        raise Violation(f"a sender and a receiver wait for {c.name}")
+    if s[c.flags.at] & CLOSED and (receivers or senders):
+        raise Violation(f"{c.name} is closed, and somebody waits for it")
+    if c.timer and receivers and 0 < s[c.value.at] <= s[w.now.at]:
+        raise Violation(f"{w.owner(receivers[0]).name} waits for {c.name}, which is due")
+
+
+def check_block(w: World, s: bytes, b: Block, dead: set[int], waiting_now: frozenset[str]) -> None:
+    tag = s[b.tag.at]
+    places = [
+        (c, i)
+        for c in w.objects
+        if c.cap
+        for i in range(s[c.head.at], s[c.tail.at])
+        if s[c.slots[i % c.cap].at] == b.number
+    ]
+    if len(places) > 1:
+        raise Violation(f"{b.name} is in the buffer twice")
+    if places and tag != CHAN + places[0][0].number:
+        raise Violation(
+            f"{b.name} is in the buffer of {places[0][0].name}, and its tag says {w.show_tag(tag)}"
+        )
+    if tag > CHAN and not places:
+        raise Violation(f"{b.name} leaks: its tag says {w.show_tag(tag)}, which does not hold it")
+    if tag in dead:
+        raise Violation(f"{b.name} leaks: it belongs to {w.show_process(tag)}, who is dead")
+    if 0 < tag < CHAN and w.names[tag - 1] not in waiting_now:
+        raise Violation(f"{b.name} leaks: {w.show_process(tag)} has ended and still has it")
+    sent, to = s[b.sent.at], s[b.to.at]
+    if sent and sent not in dead and not places and not s[b.got.at] and to not in dead:
+        raise Violation(f"{b.name} is lost: {w.show_process(sent)} was told that it is sent")
