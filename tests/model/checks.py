@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from model import tasks
 from model.explorer import Violation
+from model.sync_objects import is_done
 from model.world import CHAN, CLOSED, Block, Object, Proc, Tag, World, tag_of
 
 
@@ -12,9 +14,11 @@ def check(w: World, s: bytes, waiting_now: frozenset[str]) -> None:
     for o in w.objects:
         if s[o.lock.at]:
             raise Violation(f"{o.name} is locked by {w.show_process(s[o.lock.at])}")
-        check_waiters(w, s, o)
+        if o.kind != "queue":
+            check_waiters(w, s, o)
+    tasks.check(w, s, dead)
     for p in w.procs:
-        if p.word not in dead and p.name in waiting_now:
+        if p.word not in dead and p.name not in w.takers and p.name in waiting_now:
             check_asleep(w, s, p)
     for b in w.blocks:
         check_block(w, s, b, dead, waiting_now)
@@ -64,9 +68,9 @@ def check_waiters(w: World, s: bytes, o: Object) -> None:
 
 def check_sync(w: World, s: bytes, o: Object, queue: list[int]) -> None:
     """All give back what they take: so nobody waits for a lock or for units at the end."""
-    if o.kind == "group":
-        if queue and not s[o.value.at]:
-            raise Violation(f"{w.owner(queue[0]).name} waits for {o.name}, which is at zero")
+    if o.kind in ("group", "outcome"):
+        if queue and is_done(o, s[o.value.at]):
+            raise Violation(f"{w.owner(queue[0]).name} waits for {o.name}, which is done")
         return
     if queue:
         raise Violation(f"{w.owner(queue[0]).name} waits for {o.name}, and nobody alive has it")
@@ -100,7 +104,7 @@ def check_block(w: World, s: bytes, b: Block, dead: set[int], waiting_now: froze
     places = [
         (c, i)
         for c in w.objects
-        if c.cap
+        if c.kind == "channel"
         for i in range(s[c.head.at], s[c.tail.at])
         if s[c.slots[i % c.cap].at] == b.number
     ]

@@ -10,6 +10,7 @@ from model import channels, checks, programs, repair
 from model.explorer import Explorer, Process, Result
 from model.programs import Do
 from model.queues import INTERRUPT, TIME, Case
+from model.tasks import Task
 from model.world import Object, World
 
 
@@ -97,7 +98,7 @@ def waiting_on(
     kills: int,
     sudogs: int = 1,
     locks: int = 1,
-    blocks: int = 1,
+    blocks: int = 0,
     ticks: int = 0,
     replaces: bool = True,
 ) -> None:
@@ -193,20 +194,20 @@ def timer_due(w: World) -> Bodies:
     ]
 
 
-waiting_on("channel: a send and a receive, 2 die", rendezvous, workers=2, kills=2)
+waiting_on("channel: a send and a receive, 2 die", rendezvous, workers=2, kills=2, blocks=1)
 waiting_on("channel: with a buffer, 2 die", buffered, workers=2, kills=2, blocks=2)
 waiting_on("channel: two senders, a buffer", two_senders, workers=3, kills=1, blocks=2)
 waiting_on("channel: closed with a sender", closing, workers=3, kills=1, blocks=2)
-waiting_on("channel: closed with receivers", closing_receivers, workers=3, kills=1)
+waiting_on("channel: closed with receivers", closing_receivers, workers=3, kills=1, blocks=1)
 waiting_on("channel: waits that time out", times, workers=2, kills=1, blocks=2)
 waiting_on("channel: waits that are interrupted", interrupts, workers=2, kills=1, blocks=2)
-waiting_on("channel: a block is passed on", passed_on, workers=3, kills=1)
+waiting_on("channel: a block is passed on", passed_on, workers=3, kills=1, blocks=1)
 waiting_on("select: two receives, two senders", select_receive, 3, 1, sudogs=3, locks=2, blocks=2)
 waiting_on("select: two sends, two receivers", select_send, 3, 1, sudogs=3, locks=2, blocks=2)
 waiting_on("select: two that meet", selects_meet, workers=2, kills=2, sudogs=3, locks=2, blocks=2)
-waiting_on("select: one that is interrupted", select_interrupted, 2, 1, sudogs=3, locks=2)
+waiting_on("select: one that is interrupted", select_interrupted, 2, 1, sudogs=3, locks=2, blocks=1)
 waiting_on("select: a timer that is reset, no death", timer_reset, 3, 0, sudogs=3, locks=2, blocks=2, ticks=2)
-waiting_on("select: a timer that becomes due", timer_due, 2, 1, sudogs=3, locks=2, ticks=1)
+waiting_on("select: a timer that becomes due", timer_due, 2, 1, sudogs=3, locks=2, ticks=1, blocks=1)
 
 # ---- locks, semaphores, wait groups
 
@@ -242,3 +243,52 @@ waiting_on("mutex: three take it", mutex_of_three, workers=3, kills=1)
 waiting_on("semaphore: one unit, 2 die", semaphore_of_two, workers=2, kills=2)
 waiting_on("semaphore: two units", semaphore, workers=3, kills=1)
 waiting_on("wait group", wait_group, workers=3, kills=1)
+
+# ---- tasks
+
+
+def tasks_world(w: World, takers: str, tasks: int) -> Object:
+    """Queues of the processes and the host, some tasks, and a wait group for them."""
+    w.takers = frozenset(takers)
+    group = w.new("group")
+    w.queues = [w.new("queue", cap=2) for _ in range(len(w.procs) + 1)]
+    w.tasks = [Task(w, i + 1, w.new("outcome")) for i in range(tasks)]
+    return group
+
+
+def go(w: World, task: int, queue: int, group: Object | None = None, retries: int = 0) -> Do:
+    return Do("go", o=w.queues[queue], n=retries, then=group, task=w.tasks[task - 1])
+
+
+WORK = Do("work")
+
+
+def counted_task(w: World) -> Bodies:
+    group = tasks_world(w, "B", 1)
+    return [(go(w, 1, 1, group), done(group)), (WORK,)]
+
+
+def stolen_tasks(w: World) -> Bodies:
+    tasks_world(w, "B", 2)
+    return [(go(w, 1, 0), go(w, 2, 0)), (WORK,)]
+
+
+def both_work(w: World) -> Bodies:
+    group = tasks_world(w, "AB", 1)
+    return [(go(w, 1, 1, group), WORK), (WORK,)]
+
+
+def retried_task(w: World) -> Bodies:
+    tasks_world(w, "B", 1)
+    return [(go(w, 1, 2, None, 1), done(w.tasks[0].outcome)), (WORK,)]
+
+
+def two_workers(w: World) -> Bodies:
+    group = tasks_world(w, "BC", 1)
+    return [(go(w, 1, 1, group), done(group)), (WORK,), (WORK,)]
+
+
+waiting_on("tasks: one that is counted, 2 die", counted_task, workers=2, kills=2)
+waiting_on("tasks: two that are stolen, 2 die", stolen_tasks, workers=2, kills=2)
+waiting_on("tasks: two processes that take one", both_work, workers=2, kills=1)
+waiting_on("tasks: one that may start again", retried_task, workers=2, kills=1)

@@ -47,6 +47,10 @@ class Cell:
 
         return Step(text, guarded, private=self._private, pure=pure)
 
+    def shown(self, s: bytes) -> str:
+        """Return its value in words."""
+        return self._show(s[self.at])
+
     def load(self) -> Step:
         """gp_get, gp_acquire: the result is the value."""
         at = self.at

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from model import channels, sync_objects, waiting
+from model import channels, sync_objects, tasks, waiting
 from model.explorer import Step, Steps, Violation
 from model.memory import Cell, note
 from model.queues import INTERRUPT, IS_CLOSED, OK, OWNER_DIED, Case
+from model.tasks import Task
 from model.world import FREE, Block, Object, Proc, World
 
 
@@ -15,15 +16,17 @@ class Do(NamedTuple):
     """An operation of a program.
 
     `cases`: one, or those of a select; a lock or units that it gets it gives back. `ends`: how the wait may end by itself.
-    `then`: a channel on which the block that was received is sent on. `n`: what is added to a wait group, or when a timer is due.
+    `then`: a channel on which the block that was received is sent on, or the wait group of a new task, whose queue is `o`.
+    `n`: what is added to a wait group, when a timer is due, or the retries of a task.
     """
 
-    what: str  # "wait", "close", "set", "add"
+    what: str  # "wait", "close", "set", "add", "go", "work"
     cases: tuple[Case, ...] = ()
     o: Object | None = None
     n: int = 0
     ends: frozenset[str] = frozenset()
     then: Object | None = None
+    task: Task | None = None
 
 
 def goroutine(p: Proc, program: tuple[Do, ...]) -> Steps:
@@ -38,6 +41,10 @@ def goroutine(p: Proc, program: tuple[Do, ...]) -> Steps:
             yield from channels.gp_timer_set(p, do.o, do.n)
         elif do.what == "add":
             yield from sync_objects.gp_waitgroup_add(p, do.o, do.n)
+        elif do.what == "go":
+            yield from tasks.go(p, do.task, do.o, do.then, do.n)
+        elif do.what == "work":
+            yield from tasks.worker(p)
 
 
 def wait(p: Proc, cases: tuple[Case, ...], ends: frozenset[str], then: Object | None) -> Steps:

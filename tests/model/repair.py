@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model import sync_objects
+from model import sync_objects, tasks
 from model.channels import gp_own, tell_all
 from model.explorer import Step
 from model.memory import note
@@ -156,6 +156,8 @@ def redo(w: World, p: Proc, o: Object):
             and w.keeps("redo: a block that was got is the dead one's")
         ):
             yield from gp_own(w, block, p.word)
+    elif op in (Op.TRACK, Op.OUTCOME):
+        yield from tasks.redo(w, p, o, op)
     elif op != Op.NONE:
         sd = yield p.b.load()
         if not sd:
@@ -173,6 +175,10 @@ def redo(w: World, p: Proc, o: Object):
 
 
 def make_sound(w: World, p: Proc, o: Object):
+    if o.kind == "queue":
+        if w.keeps("a repair restores the ring"):
+            yield from tasks.restore_ring(w, o)
+        return
     if w.keeps("a repair rebuilds the queues"):
         yield from rebuild(w, o, 0)
         yield from rebuild(w, o, 1)
@@ -270,6 +276,7 @@ def gp_repair_heap(w: World, p: Proc):
     for i in range(len(w.blocks)):
         if (yield w.blocks[i].tag.load()) == p.word:
             yield w.blocks[i].tag.store(FREE)
+    yield from tasks.gp_repair_heap(w, p)
     for i in range(len(w.objects)):
         yield from sync_objects.take_back(w, p, w.objects[i], gp_repair_lock)
 
@@ -292,6 +299,7 @@ def coroner(w: World):
                 yield p.state.store(GONE)
             if w.keeps("blocks of the dead are freed after its queues"):
                 yield from gp_repair_queues(w, p)
+                yield from tasks.gp_repair_tasks(w, p, gp_repair_lock)
                 yield from gp_repair_heap(w, p)
             else:
                 yield from gp_repair_heap(w, p)

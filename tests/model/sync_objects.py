@@ -203,7 +203,12 @@ def gp_sync_step(p: Proc, case: Case, woken: bool):
         return (yield from mutex_step(p, case.o, woken))
     if case.kind == "acquire":
         return (yield from semaphore_step(p, case.o, case.n))
-    return BLOCK if (yield case.o.value.load()) else OK
+    return OK if is_done(case.o, (yield case.o.value.load())) else BLOCK
+
+
+def is_done(o: Object, value: int) -> bool:
+    """gp_is_done: of a wait group its count, of an outcome its state."""
+    return value >= 2 if o.kind == "outcome" else not value
 
 
 def gp_sync_settle(p: Proc, o: Object):
@@ -274,7 +279,7 @@ def repair_settle(w: World, o: Object):
         yield from settle_mutex(w, o)
     elif o.kind == "semaphore":
         yield from settle_semaphore(w, o)
-    elif not (yield o.value.load()):
+    elif is_done(o, (yield o.value.load())):
         while (yield from fire_first(w, o, Tag.CLOSED)):
             pass
 

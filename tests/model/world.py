@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
+from typing import Any
 
 from model.explorer import Step, Violation
 from model.memory import Cell, Memory, note
@@ -154,6 +155,7 @@ class Object:
 
         self.lock = w.memory.cell(f"{self.name}.lock", show=w.show_process)
         self.flags = w.memory.cell(f"{self.name}.flags")
+        self.holders = w.memory.cell(f"{self.name}.holders")
         self.value = w.memory.cell(f"{self.name}.value") if timer else cell("value", value)
         self.owner = cell("owner", show=w.show_process)
         self.shares = [cell(f"share of {p.name}") for p in w.procs] if size else []
@@ -216,6 +218,9 @@ class World:
         self.names = ["ABCDEFG"[i] for i in range(workers)] + ["coroner", "clock"]
         self.sudogs: list[Sudog] = []
         self.objects: list[Object] = []
+        self.queues: list[Object] = []  # of the processes, and the host's
+        self.tasks: list[Any] = []
+        self.takers: frozenset[str] = frozenset()  # names of processes that take tasks
         self.procs = [Proc(self, i, self.names[i], sudogs, locks) for i in range(workers)]
         self.blocks = [Block(self, i + 1) for i in range(blocks)]
         self.noted = [
@@ -244,6 +249,12 @@ class World:
     def new(self, kind: str, cap: int = 0, size: int = 0, value: int = 0) -> Object:
         self.objects.append(Object(self, kind, cap, size, value))
         return self.objects[-1]
+
+    def settle(self, o: Object):
+        """gp_repair_settle, which is above the files that need it."""
+        from model.repair import gp_repair_settle
+
+        yield from gp_repair_settle(self, o)
 
     def channel(self, cap: int = 0) -> Object:
         return self.new("channel", cap)
@@ -357,6 +368,8 @@ def gp_intent(p: Proc, op: Op, o: Object, b: int = 0, c: int = 0, d: int = 0, e:
 def gp_done(p: Proc):
     """It has been done. The operands mean nothing from here on, and equal states are to look equal: they go."""
     places = (p.op.at, p.a.at, p.b.at, p.c.at, p.d.at, p.e.at)
+    if not p.w.keeps("the operands of a record come before its op"):
+        places = (p.op.at,)  # they are read there
 
     def run(s: bytearray) -> None:
         for at in places:
