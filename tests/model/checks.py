@@ -35,6 +35,14 @@ def queued(w: World, s: bytes, first: int) -> list[int]:
 def check_asleep(w: World, s: bytes, p: Proc) -> None:
     if tag_of(s[p.waiter.at]) != Tag.WAITING:
         raise Violation(f"{p.name} sleeps for ever: its waiter is {tag_of(s[p.waiter.at]).name}")
+    for sd in p.sudogs:
+        o = s[sd.object.at]
+        if (
+            o
+            and s[sd.linked.at]
+            and sd.number not in queued(w, s, s[w.objects[o - 1].first(s[sd.send.at]).at])
+        ):
+            raise Violation(f"{p.name} is not in the queue of {w.objects[o - 1].name} any more")
     if not any(s[sd.linked.at] for sd in p.sudogs):
         raise Violation(f"{p.name} waits, and is in no queue")
 

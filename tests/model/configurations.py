@@ -118,7 +118,7 @@ def rendezvous(w: World) -> Bodies:
 
 def buffered(w: World) -> Bodies:
     c = w.channel(1)
-    return [(send(c, 1), send(c, 2)), (recv(c),)]
+    return [(send(c, 1), send(c, 2)), (recv(c), recv(c))]
 
 
 def two_senders(w: World) -> Bodies:
@@ -161,7 +161,7 @@ def times(w: World) -> Bodies:
 
 def interrupts(w: World) -> Bodies:
     c = w.channel(1)
-    return [(send(c, 1), send(c, 2, INTERRUPT)), (recv(c, INTERRUPT),)]
+    return [(send(c, 1), send(c, 2, INTERRUPT)), (recv(c, INTERRUPT), recv(c))]
 
 
 def select_interrupted(w: World) -> Bodies:

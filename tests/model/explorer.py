@@ -261,8 +261,8 @@ class Explorer:
                 following = []
                 for state in level:
                     last = True
-                    for new, _, _, _ in self._moves(state):
-                        last = False
+                    for new, _, _, result in self._moves(state):
+                        last = last and result is _DIES  # nobody has to die
                         moves += 1
                         if new not in seen:
                             seen[new] = state

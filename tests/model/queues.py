@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from model.explorer import Step
-from model.world import Object, Op, Proc, Tag, World, gp_done, gp_intent, waits
+from model.explorer import Step, Violation
+from model.world import Object, Op, Proc, Sudog, Tag, World, gp_done, gp_intent, waits
 
 BLOCK, OK, IS_CLOSED, OWNER_DIED = "block", "ok", "closed", "owner died"  # enum gp_result
 TIME, INTERRUPT = "time", "interrupt"  # how a wait may end that nobody has fired
@@ -25,6 +25,7 @@ class Case(NamedTuple):
 
 def gp_enqueue(p: Proc, o: Object, sd: int, send: int):
     s = p.w.sudog(sd)
+    yield not_linked(s)
     tail = yield o.last(send).load()
     yield s.next.store(0)
     yield s.prev.store(tail)
@@ -34,8 +35,19 @@ def gp_enqueue(p: Proc, o: Object, sd: int, send: int):
     yield o.last(send).store(sd)
 
 
+def not_linked(s: Sudog) -> Step:
+    """The GP_ASSERT of gp_enqueue."""
+
+    def run(m: bytearray, me: int) -> None:
+        if m[s.linked.at]:
+            raise Violation("a sudog is to be queued that is linked already")
+
+    return Step("it is not linked", run, private=True, pure=True)
+
+
 def gp_enqueue_first(p: Proc, o: Object, sd: int):
     s = p.w.sudog(sd)
+    yield not_linked(s)
     after = yield o.recvq_first.load()
     yield s.next.store(after)
     yield s.prev.store(0)

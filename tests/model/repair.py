@@ -208,6 +208,8 @@ def gp_repair_locks(w: World, p: Proc):
 
 
 def gp_repair_ring(w: World, dead: Proc):
+    if not w.keeps("all look at their waiters after a death"):
+        return
     for i in range(len(w.procs)):
         if w.procs[i] is not dead:
             yield w.procs[i].rescan.store(1)
@@ -221,8 +223,7 @@ def notice_deaths(w: World):
             yield w.noted[i].store(1)
             yield p.state.store(DEAD)
             yield from gp_repair_locks(w, p)
-            if w.keeps("all look at their waiters after step 1"):
-                yield from gp_repair_ring(w, p)
+            yield from gp_repair_ring(w, p)
 
 
 def unnoted(w: World, s: bytes) -> bool:
