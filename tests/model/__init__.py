@@ -1,1 +1,25 @@
-"""The protocol model: what the C core does to shared memory, step by step, in every order and with deaths at every step."""
+"""The protocol model: what the C core does to shared memory, one access a step, in every order and with deaths at every step.
+
+To read it begin with channels.py beside goproc/shm/chan/channel.c. A function of the model has the name of the function of C that
+it stands for, and its accesses in the same order; each `yield` is one. A function that is static in C keeps its name, too.
+
+    memory.py, world.py   mem/mem.h (locks, journal), layout.h
+    queues.py             chan/queue.c, gp_tell of chan/tell.c
+    channels.py           chan/channel.c, chan/timer.c
+    sync_objects.py       chan/sync.c, gp_waitgroup_add; of proc/repair_locks.c and repair_heap.c what is about these objects
+    waiting.py            chan/select.c, chan/waiter.c; of python/wait.c: wait_cases, park, core_drain
+    tasks.py              proc/tasks.c, python/goroutines.c, gp_outcome_set, proc/repair_tasks.c
+    repair.py             proc/coroner.c, proc/repair.c, repair_locks.c, repair_queues.c, repair_heap.c
+
+    explorer.py           finds all states
+    programs.py           goroutines that use the objects, and what they write down
+    checks.py             what must hold where nobody can go on
+    building.py, *_cases.py, cases.py   the configurations
+    rules.py              what the protocol rests on: without any of these rules some configuration goes wrong
+
+What is simpler than in C: memory is sequentially consistent (tests/torture has ThreadSanitizer for the rest). A process has one
+goroutine at a time. References are small numbers, and there are no generations: handles.py has those. The operands of a
+journal record are stored in one step, as they mean nothing before its `op` is. An epoch or a count does not wrap.
+
+`python -m model` in tests/ explores the configurations whose names contain its argument, with rules taken out that further arguments name.
+"""

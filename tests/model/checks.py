@@ -18,7 +18,7 @@ def check(w: World, s: bytes, waiting_now: frozenset[str]) -> None:
             check_waiters(w, s, o)
     tasks.check(w, s, dead)
     for p in w.procs:
-        if p.word not in dead and p.name not in w.takers and p.name in waiting_now:
+        if p.word not in dead and p.name not in w.idlers and p.name in waiting_now:
             check_asleep(w, s, p)
     for b in w.blocks:
         check_block(w, s, b, dead, waiting_now)
@@ -75,20 +75,27 @@ def check_waiters(w: World, s: bytes, o: Object) -> None:
 
 
 def check_sync(w: World, s: bytes, o: Object, queue: list[int]) -> None:
-    """All give back what they take: so nobody waits for a lock or for units at the end."""
     if o.kind in ("group", "outcome"):
         if queue and is_done(o, s[o.value.at]):
             raise Violation(f"{w.owner(queue[0]).name} waits for {o.name}, which is done")
         return
-    if queue:
+    if o.kind == "semaphore":
+        check_semaphore(w, s, o, queue)
+    elif s[o.value.at] and not s[o.owner.at]:
+        raise Violation(f"{o.name} is locked, and has no owner")
+    elif queue and (not s[o.value.at] or w.is_dead(s, s[o.owner.at])):
         raise Violation(f"{w.owner(queue[0]).name} waits for {o.name}, and nobody alive has it")
-    if o.kind == "semaphore" and (s[o.value.at] != o.size or any(s[share.at] for share in o.shares)):
-        shares = [s[share.at] for share in o.shares]
+
+
+def check_semaphore(w: World, s: bytes, o: Object, queue: list[int]) -> None:
+    free, shares = s[o.value.at], [s[share.at] for share in o.shares]
+    has = [0 if s[p.dead.at] else s[p.units.at] for p in w.procs]
+    if shares != has or free != o.size - sum(has):
         raise Violation(
-            f"{s[o.value.at]} units of {o.name} are free at the end, of {o.size}; shares: {shares}"
+            f"{free} of {o.size} units of {o.name} are free, processes have {has}, and the shares are {shares}"
         )
-    if o.kind == "mutex" and s[o.value.at] and not w.is_dead(s, s[o.owner.at]):
-        raise Violation(f"{o.name} is locked at the end, by {w.show_process(s[o.owner.at])}")
+    if queue and s[w.sudog(queue[0]).n.at] <= free:
+        raise Violation(f"{w.owner(queue[0]).name} waits for units of {o.name} that are free")
 
 
 def check_channel(w: World, s: bytes, c: Object, receivers: list[int], senders: list[int]) -> None:

@@ -105,7 +105,6 @@ class Result(NamedTuple):
     states: int
     moves: int
     ends: int
-    whole: bool  # all states were seen
     violation: str
     trace: tuple[Move, ...]
 
@@ -128,8 +127,9 @@ class Explorer:
         kills: int,
         check: Callable[[bytes, frozenset[str]], None],
     ) -> None:
+        self.reduces = True  # False: every interleaving is a state of its own, to compare with
         self._processes = processes
-        self._check = check
+        self.check = check
         self._nodes: list[Node] = [Node(None, (), "has ended"), Node(None, (), "is dead")]
         self._known: list[dict[Any, int]] = [{} for _ in processes]
         self._at = len(memory)  # of the first node in a state
@@ -183,7 +183,7 @@ class Explorer:
             if number <= DEAD:
                 continue
             node = self._nodes[number]
-            if node.step.private:  # type: ignore[union-attr]
+            if self.reduces and node.step.private:  # type: ignore[union-attr]
                 active = [(p, node)]
                 break
             active.append((p, node))
@@ -235,7 +235,8 @@ class Explorer:
             node = self._nodes[number]
             following = node.step
             assert following is not None
-            if not following.private or following.options is not None or not (immortal or following.pure):
+            alone = self.reduces and following.private and following.options is None
+            if not alone or not (immortal or following.pure):
                 break
         at = self._at + 2 * p
         new[at] = number >> 8
@@ -248,18 +249,23 @@ class Explorer:
             at = self._at + 2 * p
             if state[at] << 8 | state[at + 1] > DEAD:
                 waiting.add(process.name)
-        self._check(state, frozenset(waiting))
+        self.check(state[: self._at], frozenset(waiting))
 
-    def explore(self, most: int = 1 << 62) -> Result:
-        """Visit states, nearest first, until all are seen, one is wrong, or there are `most`."""
+    def explore(self, deep: bool = False) -> Result:
+        """Visit states until all are seen, or one is wrong.
+
+        Args:
+            deep: the newest first, which mostly finds something wrong sooner; else the nearest to the start first, which finds
+                the shortest way to it.
+        """
         seen: dict[bytes, bytes | None] = {self._start: None}
         level = [self._start]
         moves = ends = 0
         state = self._start
         try:
-            while level and len(seen) < most:
-                following = []
-                for state in level:
+            while level:
+                following = level if deep else []
+                for state in _emptied(level) if deep else level:
                     last = True
                     for new, _, _, result in self._moves(state):
                         last = last and result is _DIES  # nobody has to die
@@ -273,10 +279,10 @@ class Explorer:
                 level = following
         except _Found as found:
             trace = (*self._trace(seen, state), found.move)
-            return Result(len(seen), moves, ends, False, found.text, trace)
+            return Result(len(seen), moves, ends, found.text, trace)
         except Violation as wrong:
-            return Result(len(seen), moves, ends, False, str(wrong), self._trace(seen, state))
-        return Result(len(seen), moves, ends, not level, "", ())
+            return Result(len(seen), moves, ends, str(wrong), self._trace(seen, state))
+        return Result(len(seen), moves, ends, "", ())
 
     def _trace(self, seen: dict[bytes, bytes | None], state: bytes) -> tuple[Move, ...]:
         trace: list[Move] = []
@@ -317,6 +323,11 @@ class _Found(Exception):
         super().__init__(text)
         self.text = text
         self.move = move
+
+
+def _emptied(stack: list[bytes]) -> Iterator[bytes]:
+    while stack:
+        yield stack.pop()
 
 
 def _frames(generator: Any) -> Iterator[Any]:

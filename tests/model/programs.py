@@ -20,7 +20,7 @@ class Do(NamedTuple):
     `n`: what is added to a wait group, when a timer is due, or the retries of a task.
     """
 
-    what: str  # "wait", "close", "set", "add", "go", "work"
+    what: str  # "wait", "close", "set", "keep", "unlock", "hang", "add", "go", "work"
     cases: tuple[Case, ...] = ()
     o: Object | None = None
     n: int = 0
@@ -33,8 +33,13 @@ def goroutine(p: Proc, program: tuple[Do, ...]) -> Steps:
     """Run a program, and look after its blocks and locks as Python code would."""
     for i in range(len(program)):
         do = program[i]
-        if do.what == "wait":
-            yield from wait(p, do.cases, do.ends, do.then)
+        if do.what in ("wait", "keep"):
+            yield from wait(p, do.cases, do.ends, do.then, do.what == "keep")
+        elif do.what == "unlock":
+            yield do.o.inside.store(0)
+            yield from sync_objects.gp_mutex_unlock(p, do.o)
+        elif do.what == "hang":
+            yield Step(f"{p.name} goes on", lambda s, me: None, ready=lambda s: False)
         elif do.what == "close":
             yield from channels.gp_chan_close(p, do.o)
         elif do.what == "set":
@@ -47,7 +52,9 @@ def goroutine(p: Proc, program: tuple[Do, ...]) -> Steps:
             yield from tasks.worker(p)
 
 
-def wait(p: Proc, cases: tuple[Case, ...], ends: frozenset[str], then: Object | None) -> Steps:
+def wait(
+    p: Proc, cases: tuple[Case, ...], ends: frozenset[str], then: Object | None, keeps: bool = False
+) -> Steps:
     w = p.w
     yield note(f"{p.name} fills its blocks", lambda s: own_all(w, p, cases, s))
     chosen, r, block = yield from waiting.wait_cases(p, cases, ends)
@@ -64,10 +71,10 @@ def wait(p: Proc, cases: tuple[Case, ...], ends: frozenset[str], then: Object | 
     if block and then is not None:
         yield from wait(p, (Case("send", then, block),), frozenset(), None)
     if r in (OK, OWNER_DIED) and cases[chosen].kind in ("lock", "acquire"):
-        yield from critical(p, cases[chosen], r)
+        yield from critical(p, cases[chosen], r, keeps)
 
 
-def critical(p: Proc, case: Case, r: str) -> Steps:
+def critical(p: Proc, case: Case, r: str, keeps: bool) -> Steps:
     """What a lock or units are taken for."""
     o = case.o
     if case.kind == "lock":
@@ -76,6 +83,8 @@ def critical(p: Proc, case: Case, r: str) -> Steps:
         yield from sync_objects.gp_mutex_unlock(p, o)
         return
     yield enter_some(p, o, case.n)
+    if keeps:
+        return
     yield p.units.store(0)
     if not (yield from sync_objects.gp_semaphore_release(p, o, case.n)):
         raise Violation(f"{p.name} cannot give back what it has taken of {o.name}")

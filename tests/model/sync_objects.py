@@ -155,12 +155,8 @@ def semaphore_step(p: Proc, o: Object, n: int):
     value = yield o.value.load()
     if (yield o.recvq_first.load()) or n > value:
         return BLOCK
-    if p.w.keeps("a share changes before the value"):
-        yield from add_share(p, o, n)
-        yield o.value.store(value - n)  # COMMIT
-    else:
-        yield o.value.store(value - n)
-        yield from add_share(p, o, n)
+    yield from add_share(p, o, n)
+    yield o.value.store(value - n)  # COMMIT
     return OK
 
 

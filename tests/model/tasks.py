@@ -10,7 +10,6 @@ from __future__ import annotations
 from enum import IntEnum
 
 from model.explorer import Step, Steps, Violation
-from model.memory import note
 from model.queues import gp_fire_all
 from model.world import FREE, Object, Op, Proc, Tag, World, gp_done, gp_intent, gp_lock, gp_unlock
 
@@ -24,6 +23,8 @@ class Started(IntEnum):
     UNSTARTED = 1
     STARTED = 2
 
+
+CALL, OUTCOME = 1, 2  # what is in the place of a task's call
 
 QUEUED, RUNNING, DONE, LOST = 0, 1, 2, 3  # enum gp_goroutine_state; LOST is GP_G_FAILED with an obituary
 
@@ -39,6 +40,9 @@ class Task:
         self.started = w.memory.cell(f"{self.name}.started", show=lambda n: Started(n).name)
         self.count = w.memory.cell(f"{self.name}.tracker", show=w.show_object)
         self.retries = w.memory.cell(f"{self.name}.retries")
+        self.call = w.memory.cell(
+            f"{self.name}.call", show=("nothing", "the call", "the outcome").__getitem__
+        )
         self.begun = w.memory.cell(f"{self.name}: was begun by", show=w.show_process)
         self.made = w.memory.cell(f"{self.name}: will run")
 
@@ -145,6 +149,7 @@ def go(p: Proc, task: Task, q: Object, count: Object | None, retries: int) -> St
 
     def make(s: bytearray, me: int) -> None:
         s[task.tag.at] = p.word
+        s[task.call.at] = CALL
         s[task.outcome.holders.at] |= 1 << p.index
 
     yield Step(f"{p.name} makes {task.name}: UNMADE", make)
@@ -164,6 +169,8 @@ def go(p: Proc, task: Task, q: Object, count: Object | None, retries: int) -> St
 def run(p: Proc, task: Task) -> Steps:
     """task_next, and the end of the goroutine."""
     yield begin(p, task)  # COMMIT: if this process dies, it is lost, or starts again
+    if not (yield task.retries.load()):
+        yield task.call.store(0)
     yield from set_state(p, task)
     if p.w.keeps("a goroutine leaves its group before it has an outcome"):
         yield from leave(p, task)
@@ -180,6 +187,8 @@ def begin(p: Proc, task: Task) -> Step:
             raise Violation(f"{task.name} is begun by {p.name}, and was by {p.w.show_process(before)}")
         if s[task.tag.at] != p.word:
             raise Violation(f"{p.name} begins {task.name}, whose tag is {task.tag.shown(s)}")
+        if s[task.call.at] != CALL:
+            raise Violation(f"{p.name} begins {task.name}, which has no call any more")
         s[task.begun.at] = p.word
         s[task.started.at] = Started.STARTED
 
@@ -205,6 +214,7 @@ def leave(p: Proc, task: Task) -> Steps:
 def task_done(p: Proc, task: Task) -> Steps:
     if (yield task.retries.load()) and p.w.keeps("a goroutine with an outcome does not start again"):
         yield task.retries.store(0)  # COMMIT: it does not start again
+    yield task.call.store(OUTCOME)  # store_outcome
     wanted = yield from gp_outcome_set(p, task)
     if not wanted:
         yield task.tag.store(FREE)
@@ -355,14 +365,15 @@ def gp_repair_heap(w: World, p: Proc) -> Steps:
 
 
 def check(w: World, s: bytes, dead: set[int]) -> None:
-    workers = [p for p in w.procs if p.word not in dead and p.name in w.takers]
+    workers = [p for p in w.procs if p.word not in dead and p.name in w.idlers]
     for q in w.queues:
         if workers and s[q.head.at] != s[q.tail.at]:
             raise Violation(f"a task is in {q.name}, and {workers[0].name} sleeps")
     for task in w.tasks:
         check_task(w, s, task, dead, bool(workers))
-    for o in w.objects:
-        counted = sum(s[task.count.at] == o.number for task in w.tasks)
+    for o in w.objects if w.tasks else ():
+        alive = [task for task in w.tasks if 0 < s[task.tag.at] < RESULT and s[task.tag.at] not in dead]
+        counted = sum(s[task.count.at] == o.number for task in alive)
         if o.kind == "group" and s[o.value.at] != counted:
             raise Violation(f"{o.name} counts {s[o.value.at]}, and {counted} goroutines are in it")
 
@@ -384,5 +395,7 @@ def check_task(w: World, s: bytes, task: Task, dead: set[int], served: bool) -> 
         raise Violation(f"{task.name} is lost: it never ran")
     if begun and begun not in dead and state != DONE and s[task.outcome.holders.at]:
         raise Violation(f"{task.name} has run to its end, and its outcome is {state}")
+    if state >= DONE and s[task.outcome.holders.at] and tag != RESULT + task.outcome.number:
+        raise Violation(f"the outcome of {task.name} is gone: its tag is {task.tag.shown(s)}")
     if begun in dead and state < DONE and not places and s[task.outcome.holders.at]:
         raise Violation(f"{task.name} is lost with {w.show_process(begun)}, and nobody is told")

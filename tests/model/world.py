@@ -220,7 +220,7 @@ class World:
         self.objects: list[Object] = []
         self.queues: list[Object] = []  # of the processes, and the host's
         self.tasks: list[Any] = []
-        self.takers: frozenset[str] = frozenset()  # names of processes that take tasks
+        self.idlers: frozenset[str] = frozenset()  # names of processes that may wait for ever: for tasks, say
         self.procs = [Proc(self, i, self.names[i], sudogs, locks) for i in range(workers)]
         self.blocks = [Block(self, i + 1) for i in range(blocks)]
         self.noted = [

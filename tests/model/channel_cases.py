@@ -1,0 +1,133 @@
+"""Channels, selects, timers."""
+
+from __future__ import annotations
+
+from model.building import Bodies, close, recv, select, send, set_timer, waiting_on
+from model.queues import INTERRUPT, TIME, Case
+from model.world import World
+
+# ---- channels
+
+
+def rendezvous(w: World) -> Bodies:
+    c = w.channel()
+    return [(send(c, 1),), (recv(c),)]
+
+
+def buffered(w: World) -> Bodies:
+    c = w.channel(1)
+    return [(send(c, 1), send(c, 2)), (recv(c), recv(c))]
+
+
+def two_senders(w: World) -> Bodies:
+    c = w.channel(1)
+    return [(send(c, 1),), (send(c, 2),), (recv(c),)]
+
+
+def closing(w: World) -> Bodies:
+    c = w.channel(1)
+    return [(send(c, 1), send(c, 2)), (recv(c),), (close(c),)]
+
+
+def closing_receivers(w: World) -> Bodies:
+    c = w.channel()
+    return [(recv(c),), (recv(c),), (close(c),)]
+
+
+def select_receive(w: World) -> Bodies:
+    c, d = w.channel(), w.channel()
+    return [(select(Case("recv", c), Case("recv", d)),), (send(c, 1),), (send(d, 2),)]
+
+
+def select_send(w: World) -> Bodies:
+    c, d = w.channel(), w.channel(1)
+    return [(select(Case("send", c, 1), Case("send", d, 2)),), (recv(c),), (recv(d),)]
+
+
+def selects_meet(w: World) -> Bodies:
+    c, d = w.channel(), w.channel()
+    return [
+        (select(Case("send", c, 1), Case("recv", d)),),
+        (select(Case("recv", c), Case("send", d, 2)),),
+    ]
+
+
+def times(w: World) -> Bodies:
+    c = w.channel()
+    return [(send(c, 1, TIME), send(c, 2)), (recv(c, TIME),)]
+
+
+def interrupts(w: World) -> Bodies:
+    c = w.channel(1)
+    return [(send(c, 1), send(c, 2, INTERRUPT)), (recv(c, INTERRUPT), recv(c))]
+
+
+def select_interrupted(w: World) -> Bodies:
+    c, d = w.channel(), w.channel()
+    return [
+        (select(Case("recv", c), Case("recv", d), ends=frozenset({INTERRUPT})),),
+        (send(c, 1),),
+    ]
+
+
+def passed_on(w: World) -> Bodies:
+    c, d = w.channel(), w.channel(1)
+    return [(send(c, 1),), (recv(c, then=d),), (recv(d),)]
+
+
+def timer_reset(w: World) -> Bodies:
+    t, c, d = w.new("timer"), w.channel(), w.channel()
+    return [
+        (select(Case("recv", t), Case("recv", c)), recv(d)),
+        (set_timer(t, 2),),
+        (send(c, 1), send(d, 2)),
+    ]
+
+
+def timer_due(w: World) -> Bodies:
+    t, c = w.new("timer"), w.channel()
+    return [
+        (select(Case("recv", t), Case("recv", c)),),
+        (set_timer(t, 1), send(c, 1, TIME)),
+    ]
+
+
+# Where two processes do the same, one of them dies: the other is like it.
+
+waiting_on("channel: a send and a receive, 2 die", rendezvous, 2, blocks=1)
+waiting_on("channel: with a buffer, 2 die", buffered, 2, blocks=2)
+waiting_on("channel: two senders, a buffer", two_senders, 1, workers=3, blocks=2, mortal="AC")
+waiting_on("channel: closed with a sender", closing, 1, workers=3, blocks=2)
+waiting_on("channel: closed with receivers", closing_receivers, 1, workers=3, mortal="AC")
+waiting_on("channel: waits that time out", times, 1, blocks=2)
+waiting_on("channel: waits that are interrupted", interrupts, 1, blocks=2)
+waiting_on("channel: a block is passed on by one that dies", passed_on, 1, workers=3, blocks=1, mortal="B")
+waiting_on("select: two receives, and two senders", select_receive, 0, workers=3, sudogs=3, locks=2, blocks=2)
+waiting_on(
+    "select: two sends, by one that dies", select_send, 1, workers=3, sudogs=3, locks=2, blocks=2, mortal="A"
+)
+waiting_on("select: two that meet", selects_meet, 2, sudogs=3, locks=2, blocks=2)
+waiting_on("select: one that is interrupted", select_interrupted, 1, sudogs=3, locks=2, blocks=1)
+waiting_on("select: a timer that is reset", timer_reset, 0, workers=3, sudogs=3, locks=2, blocks=2, ticks=2)
+waiting_on("select: a timer that becomes due", timer_due, 1, sudogs=3, locks=2, blocks=1, ticks=1)
+
+waiting_on("channel: a block is passed on", passed_on, 1, workers=3, blocks=1, long=True)
+waiting_on("channel: closed with a sender, 2 die", closing, 2, workers=3, blocks=2, long=True)
+waiting_on(
+    "select: two receives, 1 dies", select_receive, 1, workers=3, sudogs=3, locks=2, blocks=2, long=True
+)
+waiting_on(
+    "select: two receives, 2 die", select_receive, 2, workers=3, sudogs=3, locks=2, blocks=2, long=True
+)
+waiting_on("select: two sends", select_send, 1, workers=3, sudogs=3, locks=2, blocks=2, long=True)
+waiting_on(
+    "select: a timer that is reset, 1 dies",
+    timer_reset,
+    1,
+    workers=3,
+    sudogs=3,
+    locks=2,
+    blocks=2,
+    ticks=2,
+    long=True,
+)

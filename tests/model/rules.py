@@ -1,0 +1,93 @@
+"""The rules that the protocol rests on, each with a configuration that goes wrong without it.
+
+A name stands in the source of the model where the rule is kept: `if w.keeps("...")`. Those of the journal's records and their
+operands are made up there: "the journal has PROMOTE.e".
+"""
+
+from __future__ import annotations
+
+RENDEZVOUS = "channel: a send and a receive, 2 die"
+BUFFER = "channel: with a buffer, 2 die"
+TASK = "tasks: one that is counted, 2 die"
+HANDED = "mutex: handed over"
+
+RULES = {
+    # -- the journal: its records and their operands
+    "the journal has HANDOFF": RENDEZVOUS,
+    "the journal has HANDOFF.b": RENDEZVOUS,
+    "the journal has HANDOFF.c": RENDEZVOUS,
+    "the journal has HANDOFF.d": RENDEZVOUS,
+    "the journal has TAKE": RENDEZVOUS,
+    "the journal has TAKE.b": RENDEZVOUS,
+    "the journal has TAKE.c": RENDEZVOUS,
+    "the journal has TAKE.d": RENDEZVOUS,
+    "the journal has BUFPUT": BUFFER,
+    "the journal has BUFPUT.c": BUFFER,
+    "the journal has BUFPUT.d": BUFFER,
+    "the journal has BUFGET": BUFFER,
+    "the journal has BUFGET.c": BUFFER,
+    "the journal has BUFGET.d": BUFFER,
+    "the journal has PROMOTE": BUFFER,
+    "the journal has PROMOTE.b": BUFFER,
+    "the journal has PROMOTE.c": BUFFER,
+    "the journal has PROMOTE.d": BUFFER,
+    "the journal has PROMOTE.e": BUFFER,
+    "the journal has FIRE": HANDED,
+    "the journal has FIRE.b": HANDED,
+    "the journal has GRANT": HANDED,
+    "the journal has GRANT.b": HANDED,
+    "the journal has GRANT.d": HANDED,
+    "the journal has GRANT.e": HANDED,
+    "the journal has TRACK": TASK,
+    "the journal has TRACK.c": TASK,
+    "the journal has TRACK.d": TASK,
+    "the journal has TRACK.e": TASK,
+    "the journal has OUTCOME": TASK,
+    "the journal has OUTCOME.c": TASK,
+    "the journal has OUTCOME.d": TASK,
+    "the operands of a record come before its op": BUFFER,
+    # -- locks
+    "a lock is announced before it is tried": RENDEZVOUS,
+    "a lock is let go before it is forgotten": RENDEZVOUS,
+    "R1: step 1 of all deaths comes before any wait": "select: two that meet",
+    # -- orders of the living
+    "O1: the journal is closed before the peer is told": RENDEZVOUS,
+    "O2: who was not told takes the lock of the fired case": RENDEZVOUS,
+    "who was not told takes the bit back": BUFFER,
+    "a wait with a timer does not count as told": "select: a timer that is reset",
+    "a put is committed before its block is the channel's": BUFFER,
+    "a locked mutex always has an owner": "mutex: two take it, 2 die",
+    "who was woken and gives up wakes another": "mutex: of the dead",
+    "who gives up wakes another for a lock of the dead": "mutex: of the dead",
+    "who leaves a semaphore lets those behind go": "semaphore: one gives up in front",
+    "a task is the queue's after it is in the ring": TASK,
+    "a task is claimed before the ring lets it go": TASK,
+    "stolen tasks are the thief's before the ring lets them go": TASK,
+    "a goroutine leaves its group before it has an outcome": TASK,
+    "a goroutine with an outcome does not start again": "tasks: two processes that take one",
+    # -- the repair
+    "a repair redoes what was committed": RENDEZVOUS,
+    "redo: a block that was handed off is the receiver's": RENDEZVOUS,
+    "redo: a block that was taken is the dead one's": RENDEZVOUS,
+    "redo: a block that was put is the channel's": BUFFER,
+    "redo: a block that was got is the dead one's": BUFFER,
+    "redo: a block that moved up is the channel's": BUFFER,
+    "redo: the tail goes on when a sender has moved up": BUFFER,
+    "redo: who was fired leaves the queue": RENDEZVOUS,
+    "redo: who is in no queue is not linked": BUFFER,
+    "redo: what was granted is taken": HANDED,
+    "redo: a task that was counted says so": TASK,
+    "redo: a task without an outcome is the dead one's": TASK,
+    "a repair rebuilds the queues": RENDEZVOUS,
+    "a repair restores the ring": TASK,
+    "a repair makes true what holds at rest": BUFFER,
+    "a repair tells those who wait for a timer": "select: a timer that becomes due",
+    "the value follows the shares": "semaphore: one unit, 2 die",
+    "all look at their waiters after a death": BUFFER,
+    "blocks of the dead are freed after its queues": RENDEZVOUS,
+    "what the dead had of objects comes back": "mutex: two take it, 2 die",
+    "a process that is not replaced is dead before it is repaired": "mutex: the dead are not replaced",
+    "a task of the dead that had not begun runs elsewhere": TASK,
+    "a task of the dead that was not made is not counted": TASK,
+    "the group of a lost goroutine is told": TASK,
+}
