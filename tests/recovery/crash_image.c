@@ -200,8 +200,16 @@ static void check_context(const struct gp_object *c) {
         wrong("a context goes on whose parent has ended");
 }
 
+static void check_timer(const struct gp_object *c) {
+    for (uint32_t sd = gp_get(&c->recvq_first); sd; sd = gp_get(&gp_sudog_at(sd)->next)) {
+        const struct gp_sudog *s = gp_sudog_at(sd);
+        if (gp_get(&c->value) && !gp_get(&gp_waiter_at(s->proc, s->waiter)->rethink)) wrong("a timer was set, and a waiter does not know");
+    }
+}
+
 static void check_channel(const struct gp_object *c) {
     if (gp_get(&c->flags) & GP_OBJ_CONTEXT) check_context(c);
+    if (gp_get(&c->flags) & GP_OBJ_TIMER) check_timer(c);
     uint64_t head = gp_get(&c->head), tail = gp_get(&c->tail);
     uint32_t receivers, senders = 0;
     check_queue(c, false, &receivers);

@@ -50,6 +50,9 @@ FAULTS = {
     "a grant is forgotten": Fault(
         LOCKS, "gp_set(&o->value, (int64_t)gp_get(&j->e));", "", "rwmutex, runlock, writers wait"
     ),
+    "a timer is set, and only some are told": Fault(
+        LOCKS, "if (gp_get(&c->flags) & GP_OBJ_TIMER) tell_of_timer(c);", "if (false) tell_of_timer(c);", "timer, set"
+    ),
     "an outcome is set half": Fault(
         LOCKS, "if (gp_get(&o->state) != gp_get(&j->d)) undo_outcome(d, j, o);", ";", "outcome"
     ),

@@ -107,8 +107,24 @@ static void promote(struct gp_object *c) {
     }
 }
 
+/* The dead one may have set the timer, and told only some of those who wait for it. */
+static void tell_of_timer(struct gp_object *c) {
+    for (uint32_t next, sd = gp_get(&c->recvq_first); sd; sd = next) {
+        struct gp_sudog *s = gp_sudog_at(sd);
+        struct gp_waiter *w = gp_waiter_at(s->proc, s->waiter);
+        next = gp_get(&s->next);
+        if (gp_get(&w->thread)) {
+            fire(c, sd, GP_W_RETRY);
+            continue;
+        }
+        atomic_store(&w->rethink, 1);
+        gp_tell_now(s->proc, s->waiter);
+    }
+}
+
 static void settle_channel(struct gp_object *c) {
-    if (gp_get(&c->flags) & GP_OBJ_CLOSED) fire_all(c, GP_W_CLOSED);
+    if (gp_get(&c->flags) & GP_OBJ_TIMER) tell_of_timer(c);
+    else if (gp_get(&c->flags) & GP_OBJ_CLOSED) fire_all(c, GP_W_CLOSED);
     else if (!(gp_get(&c->flags) & GP_OBJ_LAZY)) promote(c);
 }
 
