@@ -35,7 +35,8 @@ bool gp_word_died(uint32_t word) {
     uint32_t proc = (word & 1023) - 1;
     if (proc >= gp.nprocs) return true;
     const struct gp_proc *p = gp_proc_at(proc);
-    return (gp_get(&p->incarnation) & 0x1fffff) != word >> 10 || gp_get(&p->state) == GP_P_DEAD;
+    uint32_t state = gp_get(&p->state); /* one that is not replaced is gone before its repair is over */
+    return (gp_get(&p->incarnation) & 0x1fffff) != word >> 10 || state == GP_P_DEAD || state == GP_P_GONE;
 }
 
 /* ---- plain threads. For the deadlock detector each blocked one is counted in its process; whoever takes the waiter out
