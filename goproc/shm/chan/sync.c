@@ -161,7 +161,7 @@ bool gp_mutex_unlock(struct gp_object *o) {
 void gp_mutex_pass(struct gp_object *o) {
     gp_lock(o);
     not_woken(o);
-    if (gp_get(&o->value) == 0) wake_first(o);
+    if (gp_get(&o->value) == 0 || owner_died(o)) wake_first(o);
     gp_unlock(o);
     gp_ring();
 }
