@@ -1,14 +1,14 @@
 /* channel.c - the channel protocol: Go's hchan (runtime/chan.go) in shared memory, with a journal.
  *
- * One lock, a ring, and two FIFO queues of waiting sudogs. As in Go: satisfy a waiter, else use the buffer, else wait;
- * a value for a waiting receiver goes straight into its sudog; a receive from a full channel moves the first waiting
- * sender's value into the ring. The woken side needs no acknowledgement: the winner of the CAS on waiter.state has
- * decided the operation, in one step, for both.
+ * One lock, a ring, and two FIFO queues of waiting sudogs. As in Go, an operation satisfies a waiter, else uses the
+ * buffer, else waits. A value for a waiting receiver goes straight into its sudog. A receive from a full channel moves
+ * the first waiting sender's value into the ring. The woken side needs no acknowledgement: the winner of the CAS on
+ * waiter.state has decided the operation, in one step, for both sides.
  *
  * Every transition is: journal the intent, ONE atomic COMMIT, finish (owner tag, unlink), clear the journal, tell the
- * peer. Two orders carry the recovery: (O1) the journal is cleared before the inbox bit is set, so a peer never runs
- * ahead of a record that speaks of its sudog; (O2) a goroutine that leaves park by any way but its inbox bit takes the
- * lock of the fired case once before it reads its sudog, which waits for a peer (or the coroner) to finish.
+ * peer. Two orders carry the recovery. (O1) The journal is cleared before the inbox bit is set, so a peer never runs
+ * ahead of a record about its sudog. (O2) A goroutine that leaves park in any way but by its inbox bit takes the lock of
+ * the fired case once before it reads its sudog: so it waits until a peer (or the coroner) has finished.
  *
  * Rejected: lock-free rings (a producer killed between claim and publish stops every consumer; select, rendezvous and
  * close need the lock path anyway) and robust mutexes (see lock.c). Under the lock: no Python, no allocation, no
@@ -22,7 +22,7 @@ static uint64_t proc_tag(uint32_t proc) {
     return GP_TAG(GP_TAG_PROC, ((uint64_t)(gp_get(&gp_proc_at(proc)->incarnation) & 0x1fffff) << 16) | (proc + 1));
 }
 
-/* The invariant whenever the lock is free: the ring is within its bounds; who could go on does not wait. */
+/* The invariant whenever the lock is free: the ring is within its bounds, and no waiter waits that could go on. */
 static inline bool consistent(const struct gp_object *c) {
     uint64_t used = gp_get(&c->tail) - gp_get(&c->head);
     if (used > c->cap) return false;
@@ -64,7 +64,7 @@ enum gp_result gp_chan_put(struct gp_object *c, const struct gp_message *m) {
     return GP_OK;
 }
 
-/* What still waits to send when the channel is closed is lost, as in Go, also while close() is on its way through them. */
+/* Senders that still wait when the channel is closed lose their values, as in Go, also while close() goes through them. */
 static uint32_t first_sender(const struct gp_object *c) {
     return gp_get(&c->flags) & GP_OBJ_CLOSED ? 0 : gp_get(&c->sendq_first);
 }
@@ -108,7 +108,7 @@ enum gp_result gp_chan_take(struct gp_object *c, struct gp_message *m) {
     for (uint32_t sd; (sd = first_sender(c)) != 0;) {
         struct gp_sudog *s = gp_sudog_at(sd);
         uint32_t proc = s->proc, waiter = s->waiter;
-        *m = s->msg; /* before the CAS: after it the sender may reuse its sudog */
+        *m = s->msg; /* before the CAS, after which the sender may reuse its sudog */
         gp_intent(GP_OP_TAKE, self, sd, m->block, s->epoch, 0);
         bool won = gp_fire(c, sd, GP_W_FIRED); /* COMMIT */
         if (won) {
@@ -211,13 +211,13 @@ void gp_chan_drop(struct gp_object *c) {
 
 void gp_outcome_drop(struct gp_object *o) {
     uint64_t owner = GP_TAG(GP_TAG_RESULT, gp_ref_of(o));
-    gp_ref block = o->ring ? o->ring : gp_get(&o->flags) & GP_OBJ_PROMISE ? o->task : 0; /* a promise that nobody has kept */
+    gp_ref block = o->ring ? o->ring : gp_get(&o->flags) & GP_OBJ_PROMISE ? o->task : 0; /* a promise without an outcome */
     if (!block || gp_tag(block) != owner) return;
     drop_of((struct gp_message *)gp_payload(block), owner);
     gp_free(block);
 }
 
-/* ---- copies. Until it is filled only its maker knows of it: should that die, all that has the copy's tag goes with it. */
+/* ---- copies. Until a copy is filled, only its maker knows it: if the maker dies, all blocks with the copy's tag go with it. */
 
 void gp_copy_begin(struct gp_object *o, gp_ref block) {
     memset(gp_payload(block), 0, sizeof(struct gp_message));

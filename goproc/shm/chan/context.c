@@ -1,15 +1,15 @@
 /* context.c - the tree of contexts: a node is a channel that is closed when the context is done.
  *
- * Go's propagation (context.go) is synchronous: when cancel returns, everything below is done. Here the nodes are in
+ * Go's propagation (context.go) is synchronous: when cancel returns, every context below is done. Here the nodes are in
  * shared memory, and one lock for all trees guards their links; it comes before the lock of any channel. Whether a
  * context is done is one load of its flags, since an end is written into every node below.
  *
- * Nothing runs for a deadline: each node has the earliest one of it and its ancestors, and who looks at a node, or waits
- * for it, ends the topmost one that has passed, so that all processes see the same end.
+ * No thread runs for a deadline. Each node has the earliest deadline of itself and its ancestors. An operation that looks
+ * at a node, or waits for it, ends the topmost node whose deadline has passed, so that all processes see the same end.
  *
- * A child pins its parent (ctx_pins), which is thus there for as long as an end can come from it or a cause be asked of
- * it. A process that dies in the middle of a cancel leaves a node that is done with children that are not: the rule
- * to repair it is to go on.
+ * A child pins its parent (ctx_pins), which is thus there for as long as an end can come from it, or its cause is needed.
+ * A process that dies in the middle of a cancel leaves a node that is done with children that are not: the repair goes on
+ * with the cancel.
  */
 #include "chan/chan.h"
 
@@ -34,14 +34,14 @@ static void finish(struct gp_object *c, int64_t code, unsigned inherited) {
     gp_lock(c);
     if (!is_done(c)) {
         gp_set(&c->value, code);
-        /* not a load and a store: its only process, which knows nothing of this, may put it into a message right now */
+        /* an atomic OR, not a load and a store: the only process with a handle may put it into a message at this moment */
         atomic_fetch_or(&c->flags, (uint16_t)(GP_OBJ_CLOSED | inherited)); /* COMMIT */
         gp_fire_all(c, GP_W_CLOSED, false);
     }
     gp_unlock(c);
 }
 
-/* A child's parent has ended: so does the child, by a deadline of its own if that came first and nobody looked. */
+/* A child's parent has ended, and so does the child: by its own deadline if that came first and was not noticed. */
 static void follow(struct gp_object *c, struct gp_object *parent, uint64_t now) {
     uint64_t due = gp_get(&c->due);
     if (due && due <= now && due != gp_get(&parent->due)) finish(c, GP_DEADLINE, 0);

@@ -12,7 +12,7 @@ void gp_enqueue_first(struct gp_object *o, uint32_t sd) {
     gp_set(&s->next, next);
     gp_set(&s->prev, 0);
     s->send = 0;
-    gp_release(&s->linked, 1); /* who reads this without the lock finds the object of this time, or a later one */
+    gp_release(&s->linked, 1); /* a reader without the lock, which sees this, finds the present object or a later one */
     gp_order();
     gp_set(&o->recvq_first, sd); /* COMMIT */
     gp_order();
@@ -28,7 +28,7 @@ void gp_enqueue(struct gp_object *o, uint32_t sd, bool send) {
     gp_set(&s->next, 0);
     gp_set(&s->prev, tail);
     s->send = send;
-    gp_release(&s->linked, 1); /* who reads this without the lock finds the object of this time, or a later one */
+    gp_release(&s->linked, 1); /* a reader without the lock, which sees this, finds the present object or a later one */
     gp_order();
     gp_set(tail ? &gp_sudog_at(tail)->next : first, sd); /* COMMIT */
     gp_order();
@@ -56,7 +56,7 @@ bool gp_fire(struct gp_object *o, uint32_t sd, unsigned tag) {
     bool won = atomic_compare_exchange_strong_explicit(&w->state, &expect, GP_W(s->epoch, s->cas, tag),
                                                        memory_order_acq_rel, memory_order_acquire); /* COMMIT */
     gp_order();
-    if (!won) gp_unlink(o, sd); /* a select that another case won; its owner would unlink it later */
+    if (!won) gp_unlink(o, sd); /* another case of the select has won; its owner would unlink this one later */
     return won;
 }
 
@@ -117,7 +117,7 @@ void gp_fire_all(struct gp_object *o, unsigned tag, bool pausing) {
             gp_unlock(o);
             gp_ring();
             gp_lock(o);
-            /* an outcome may have been freed by the last who waited for it: then this is another's object, or nobody's */
+            /* the last waiter may have freed an outcome: the object is another one then, or none */
             if (gp_get(&o->gen) != gen) return;
         }
     }

@@ -1,9 +1,9 @@
 /* select.c - operations that may have to wait, one or the first of several: Go's select (runtime/select.go).
  *
- * A case is one operation on one object. With all locks held, taken in ascending order of ref, the cases are examined
- * in random order and the first that is ready is done: so the choice is uniform among the ready ones, and "none is
- * ready" holds at one instant. Otherwise one sudog a case is queued under the same locks, and whoever wins the CAS on
- * the waiter's state has decided for that case; the losers are unlinked afterwards, in O(1) each.
+ * A case is one operation on one object. All locks are taken in ascending order of ref. With all of them held, the cases
+ * are examined in random order, and the first that is ready is done: so the choice is uniform among the ready ones, and
+ * "none is ready" holds at one instant. Otherwise one sudog for each case is queued under the same locks. The winner of
+ * the CAS on the waiter's state has decided for its case; the other sudogs are unlinked afterwards, in O(1) each.
  *
  * As in Go a select with a send and a receive on one channel does not meet itself: cases are examined before any is
  * queued. Cases of one channel are queued in random order, so that they have equal chances after a block, too.
@@ -188,7 +188,7 @@ int64_t gp_select_due(struct gp_select *s, uint32_t waiter) {
         struct gp_case *c = &s->cases[k];
         uint64_t due = gp_case_due(c);
         if (!due || gp_now() < due) continue;
-        look_at_the_clock(c); /* a context tells all who wait for it, this waiter, too */
+        look_at_the_clock(c); /* a context tells all its waiters, this one too */
         if (!(gp_get(&c->o->flags) & GP_OBJ_TIMER)) continue;
         gp_lock(c->o);
         due = gp_case_due(c);
@@ -229,7 +229,8 @@ void gp_case_abandon(struct gp_case *c) {
     gp_ring();
 }
 
-/* A barrier lets all go that it counts: nobody may give up between the count and that. So this takes its lock first. */
+/* A barrier releases all the waiters that it counts, so none may give up between the count and the release. So this takes
+ * the lock of the barrier first. */
 bool gp_case_cancel(struct gp_case *c, uint32_t waiter) {
     if (c->kind != GP_ARRIVE) return gp_waiter_cancel(waiter);
     gp_lock(c->o);

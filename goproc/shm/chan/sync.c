@@ -1,24 +1,24 @@
-/* sync.c - mutex, read-write mutex, condition, semaphore, barrier: what Go's sync and x/sync/semaphore do, in shared
- * memory, on the queues that channels have.
+/* sync.c - mutex, read-write mutex, condition, semaphore, barrier: Go's sync and x/sync/semaphore in shared memory, on
+ * the queues of channels.
  *
- * A mutex is Go's (sync/mutex.go): in normal use a running process may take it before the one that was woken, since to
- * hand it to a sleeper would make everybody wait for that wake-up; a waiter of more than a millisecond is handed it
- * directly. At most one waiter at a time is awake and trying (GP_OBJ_WOKEN), and one that fails waits in front again.
- * All others hand over directly and serve in order: a pending writer stops new readers, readers that waited for a
- * writer all go when it ends, and a large acquire at the head of a semaphore's queue is not overtaken.
+ * A mutex is Go's (sync/mutex.go). In normal use a running process may take it before the woken one, since handing it to
+ * a sleeper would make all others wait for that wake-up. A waiter of more than a millisecond is handed it directly. At
+ * most one waiter at a time is awake and trying (GP_OBJ_WOKEN); if it fails it waits in front again. All other objects
+ * hand over directly and serve in order: a pending writer stops new readers, readers that waited for a writer all go when
+ * the writer ends, and a large acquire at the head of a semaphore's queue is not overtaken.
  *
- * Each change is one store of `value`; when it belongs to a waiter, the CAS on the waiter is the COMMIT and the journal
- * (GP_OP_GRANT) has the value. A process that dies with a lock is told from `owner`: a mutex or writer's lock whose owner
- * is not the live incarnation of its process goes to the next taker, with GP_OWNER_DIED.
+ * Each change is one store of `value`. When it belongs to a waiter, the CAS on the waiter is the COMMIT and the journal
+ * (GP_OP_GRANT) has the value. `owner` shows whether a process has died with a lock: if the owner of a mutex or of a
+ * writer's lock is not the live incarnation of its process, the lock goes to the next taker, with GP_OWNER_DIED.
  */
 #include "chan/chan.h"
 
 #define STARVING_NS 1000000ULL
 
-/* ---- shares: how many readers or units are whose, so that those of a dead process can be taken back
+/* ---- shares: the readers or units of each proc, so that those of a dead process can be taken back
  *
- * A share changes before `value` does where it grows, and where it shrinks. So if a process dies in between with the lock,
- * `value` is made anew from the shares. Who gives back what another process has taken takes it from that one's share. */
+ * A share changes before `value` does, up or down. So if a process dies in between with the lock, `value` is computed
+ * anew from the shares. A process that gives back units of another process takes them from that one's share. */
 
 int64_t gp_shares_sum(const struct gp_object *o) {
     const _Atomic int64_t *shares = gp_shares(o);
@@ -168,7 +168,7 @@ void gp_mutex_pass(struct gp_object *o) {
 
 /* ---- semaphore */
 
-/* the first of the queue, if it gets what it wants: in any of its cases, should it be a select that has several here */
+/* the first of the queue, if it can have its lock: for a select that has several cases here, in any of them */
 static uint32_t servable(struct gp_object *o) {
     int64_t free_units = gp_get(&o->value);
     uint32_t sd = gp_get(&o->recvq_first);
@@ -211,7 +211,7 @@ bool gp_semaphore_release(struct gp_object *o, uint64_t n) {
 void gp_cond_signal(struct gp_object *o, bool all) {
     gp_lock(o);
     if (all) {
-        gp_fire_all(o, GP_W_FIRED, false); /* who waits again meanwhile does so after this lock */
+        gp_fire_all(o, GP_W_FIRED, false); /* a goroutine that waits again meanwhile does so after this lock */
     } else {
         uint32_t sd;
         while ((sd = gp_get(&o->recvq_first)) != 0 && !gp_fire_one(o, sd, GP_W_FIRED)) {}

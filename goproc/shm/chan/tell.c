@@ -1,8 +1,8 @@
 /* tell.c - how a blocked goroutine is told, and how a proc that sleeps does not miss it.
  *
- * A waker wins the CAS on waiter.state, sets the waiter's bit in its proc's inbox, and, with no lock held, rings
- * the proc. The inbox is a bitmap: setting a bit twice is harmless, it cannot overflow, and it is only a hint, the
- * waiter's state is the truth. The lost-wake-up argument is Dekker's:
+ * A waker wins the CAS on waiter.state, sets the waiter's bit in its proc's inbox, and, without any lock, rings the proc.
+ * The inbox is a bitmap: setting a bit twice is harmless, and it cannot overflow. It is only a hint: the waiter's state
+ * is the truth. Dekker's argument shows that no wake-up is lost:
  *
  *     waker: bit |= ..., top |= ... (seq_cst);  read park        sleeper: park = PARKED (seq_cst);  read top; sleep
  *
@@ -39,13 +39,13 @@ bool gp_word_died(uint32_t word) {
     return (gp_get(&p->incarnation) & 0x1fffff) != word >> 10 || state == GP_P_DEAD || state == GP_P_GONE;
 }
 
-/* ---- plain threads. For the deadlock detector each blocked one is counted in its process; whoever takes the waiter out
- * of GP_THREAD_BLOCKED, the teller or the thread itself, uncounts it, so a thread that was told counts as running from
- * before its teller can go idle. The two words do not change at once, and whoever changes them can be held up in between
- * for long, or die there: so in between it must not count. It is marked first and counted then, and uncounted before the
- * mark goes; a count that is too low for a while only delays a report. After the death of a process each other one counts
- * its threads anew, as the dead one may have been a teller. Each change moves the upper half, too: two threads that wake each other in
- * turn must not look asleep to a detector that reads one after the other. */
+/* ---- plain threads. For the deadlock detector each blocked one is counted in its process. The teller or the thread
+ * itself takes the waiter out of GP_THREAD_BLOCKED, and uncounts it. So a thread that was told counts as running before
+ * its teller can go idle. The mark and the count do not change at once, and the process that changes them can be held up
+ * in between, or die: so in between the thread must not count. The mark is set first, then the count; the uncount comes
+ * before the mark goes. A count that is too low for a while only delays a report. After the death of a process every
+ * other one counts its threads anew, as the dead one may have been a teller. Each change also moves the upper half: two
+ * threads that wake each other in turn must not look asleep to a detector that reads one after the other. */
 
 static void count_thread(uint32_t proc, int change) {
     atomic_fetch_add(&gp_proc_at(proc)->threads, (1ULL << 32) + (uint64_t)(int64_t)change);
@@ -58,7 +58,7 @@ void gp_thread_blocks(struct gp_waiter *w) {
 
 void gp_thread_runs(struct gp_waiter *w) {
     count_thread(gp.proc, -1);
-    if (atomic_exchange(&w->thread, GP_THREAD) != GP_THREAD_BLOCKED) count_thread(gp.proc, 1); /* its teller has done it */
+    if (atomic_exchange(&w->thread, GP_THREAD) != GP_THREAD_BLOCKED) count_thread(gp.proc, 1); /* its teller has done this */
 }
 
 /* False: a teller that lives is about to change the count. None of the threads changes its mark meanwhile. */
@@ -96,9 +96,9 @@ static void fire_collector(uint32_t proc, uint32_t collector, void (*tell)(uint3
         tell(proc, collector);
 }
 
-/* Push the waiter i on the stack of its collector, then fire that. The collector arms itself before it looks at the stack:
- * one of the two sees the other. The waiter says first who pushes it: should that process die on the way, the collector's
- * finds the waiter fired, and not in the stack. */
+/* Push the waiter i on the stack of its collector, then fire the collector. The collector arms itself before it looks at
+ * the stack, so one of the two sees the other. The waiter first notes the process that pushes it: if that process dies on
+ * the way, the collector's process finds the waiter fired, and not in the stack. */
 static void tell_collector(uint32_t proc, uint32_t i, void (*tell)(uint32_t proc, uint32_t i)) {
     struct gp_waiter *w = gp_waiter_at(proc, i);
     uint32_t collector = gp_get(&w->watch), nobody = 0;

@@ -1,9 +1,9 @@
 /* timer.c - timers: channels on which the clock sends.
  *
- * Nothing runs for a timer. Its channel holds the time at which it is due, and a receive at or after that time takes it;
- * whoever blocks on it parks until then (gp_case_due), in its own process. So a timer that nobody waits for costs
- * nothing and needs no stop, it cannot be late because its maker is busy, and it outlives its maker. The channel looks
- * unbuffered, and there is never a stale value, as since Go 1.23: stop and reset change `value` under the lock.
+ * No thread runs for a timer. Its channel holds the time at which it is due, and a receive at or after that time takes
+ * it. A goroutine that blocks on it parks until then (gp_case_due), in its own process. So a timer without a waiter costs
+ * nothing and needs no stop, a busy maker does not make it late, and it outlives its maker. The channel looks unbuffered,
+ * and there is never a stale value, as since Go 1.23: stop and reset change `value` under the lock.
  */
 #include "chan/chan.h"
 
@@ -22,8 +22,8 @@ enum gp_result gp_timer_take(struct gp_object *c, struct gp_message *m) {
     return GP_OK;
 }
 
-/* Those who wait for it go on waiting, each in its place of every queue it is in: they only learn that the time is another.
- * Not so a plain thread, which sleeps on the state of its waiter: it looks again from the start. */
+/* Goroutines that wait for it go on waiting, each in its place of every queue: they only learn of the new time. A plain
+ * thread, which sleeps on the state of its waiter, looks again from the start. */
 static void tell_all(struct gp_object *c) {
     for (uint32_t next, sd = gp_get(&c->recvq_first); sd; sd = next) {
         struct gp_sudog *s = gp_sudog_at(sd);

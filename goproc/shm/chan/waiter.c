@@ -1,4 +1,4 @@
-/* waiter.c - the records of those who are blocked: each has a waiter, and a sudog for each thing that it waits for. */
+/* waiter.c - the records of blocked goroutines and threads: each has a waiter, and a sudog for each object that it waits for. */
 #define _GNU_SOURCE
 #include <limits.h>
 #include <stdlib.h>

@@ -3,9 +3,9 @@
  * The segment is sparse. A range is backed before its first use, since a first touch of a page that the system cannot
  * supply would be SIGBUS.
  *
- * Both calls work on the mapping. The program may close a descriptor it does not know, and open a file of its own under
- * the number: then a call by number would change that file. Only where the kernel cannot do it on the mapping (before
- * Linux 5.14, or for locked memory) is the descriptor used, after a look at whether it still is the segment's.
+ * Both calls work on the mapping. The program may close a descriptor that it does not know, and open a file of its own
+ * under the number: a call by number would then change that file. The descriptor is used only where the kernel cannot act
+ * on the mapping (before Linux 5.14, or for locked memory), after a check that it still is the segment's.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -21,7 +21,8 @@
 
 #define GP_STEP_MIN (64ULL << 10) /* a committed prefix grows by its own size, within these */
 #define GP_STEP_MAX (4ULL << 20)
-#define GP_RESERVE (2ULL << 20)   /* per proc, beyond the limit: for what must not fail because messages fill the memory */
+/* for each proc, beyond the limit: for tables and ends, which must not fail because messages fill the memory */
+#define GP_RESERVE (2ULL << 20)
 
 _Thread_local enum gp_purpose gp_purpose = GP_FOR_VALUES;
 
@@ -90,7 +91,7 @@ int gp_commit_upto(uint64_t start, uint64_t *done, uint64_t want, uint64_t limit
     uint64_t to = round_up(want, step / GP_STEP_MIN * GP_STEP_MIN);
     if (to > limit) to = limit;
     int err = gp_commit(start + *done, to - *done);
-    if (err == -ENOMEM && want < to) { /* the last bit of memory: take just what is needed */
+    if (err == -ENOMEM && want < to) { /* the last bit of memory: take only the needed part */
         to = round_up(want, 4096);
         if (to > limit) to = limit;
         err = gp_commit(start + *done, to - *done);

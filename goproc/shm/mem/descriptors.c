@@ -1,10 +1,10 @@
-/* descriptors.c - descriptors that the program may have closed or replaced, and writes that end although nobody reads.
+/* descriptors.c - descriptors that the program may have closed or replaced, and writes that end even without a reader.
  *
- * A number means another file once the program has closed it. So a number that is kept is used only after fstat() has said
- * that it still leads to the file it was noted for (gp_fd_is).
+ * Once the program has closed a descriptor, its number may lead to another file. So a kept number is used only after
+ * fstat() has shown that it still leads to the file it was noted for (gp_fd_is).
  *
- * A thread of goproc's may have a table of descriptors of its own (gp_fd_own_table): there no number changes. Such a
- * thread holds none of the program's files open, and gets the standard error stream of the process when it needs it.
+ * A thread of goproc may have a table of descriptors of its own (gp_fd_own_table), in which no number changes. Such a
+ * thread holds none of the program's files open, and gets the process's standard error stream when it needs that.
  *
  * Nothing here allocates, and a signal's handler may call it.
  */
@@ -78,8 +78,8 @@ bool gp_fd_own_table(int kept) {
 
 int gp_pidfd(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 
-/* Has a process ended, or will it before it does anything else? A signal that kills is pending first, and then the process
- * is exiting for a while, before its descriptor tells. */
+/* True if a process has ended, or will before its next step. A killing signal is pending first; then the process is
+ * exiting for a while; only then does its descriptor tell. */
 static bool ends(pid_t pid) {
     char path[32], text[1024];
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);

@@ -1,14 +1,14 @@
 /* heap.c - blocks, extents and objects.
  *
- * Every proc allocates from its own arena only, so there is no lock and nothing to journal: the store of an owner
- * tag is the allocation, and the store of FREE, by whoever owns the block then, is the release. There are no remote
- * free lists: when a proc runs out of known free blocks of a class it sweeps the tags of its pages of that class,
- * as a lazily sweeping collector does. All that is private here can be rebuilt from page descriptors and tags.
+ * Every proc allocates from its own arena only, so there is no lock and nothing to journal: the store of an owner tag is
+ * the allocation, and the store of FREE, by the block's owner at that time, is the release. There are no remote free
+ * lists. When a proc runs out of known free blocks of a class, it sweeps the tags of its pages of that class, as a lazily
+ * sweeping collector does. Page descriptors and tags suffice to rebuild all private tables here.
  *
  * Size classes step by about a third (64 ... 32768 bytes); larger blocks are extents, runs of whole 64 KiB pages. A page
- * whose blocks are all FREE can become anything else. Any process may have given it to the system meanwhile (reclaim.c):
- * so a known free block is taken only if its page still has the class, and the blocks that a pool knows of a page are
- * forgotten before that page gets a new use.
+ * whose blocks are all FREE can get any other use. Any process may have given it to the system meanwhile (reclaim.c). So
+ * a known free block is taken only if its page still has the class, and a pool forgets the blocks of a page before that
+ * page gets a new use.
  */
 #include <stdlib.h>
 
@@ -19,7 +19,8 @@ const uint32_t gp_class_bytes[GP_CLASS_COUNT] = {
     64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768,
 };
 _Static_assert(GP_CLASS_FIRST + 18 == GP_CLASS_COUNT, "a size for each class");
-#define FRESH_MOST 64u   /* pages, or an eighth of what is in use, are taken anew before free ones of other sizes are looked for */
+/* pages, or an eighth of those in use, that are taken anew before free pages of other sizes are looked for */
+#define FRESH_MOST 64u
 
 #define RESERVED_MOST (256u << 10) /* bytes: nothing larger comes from the reserve */
 
@@ -137,7 +138,7 @@ static enum gp_content take_pages(uint32_t pages, uint32_t *page) {
 /* ---- blocks */
 
 static bool push_free(struct pool *p, gp_ref ref) {
-    if (!gp_grow(&p->free, p->n, &p->cap, 256, sizeof *p->free)) return false; /* found again by a later sweep */
+    if (!gp_grow(&p->free, p->n, &p->cap, 256, sizeof *p->free)) return false; /* a later sweep finds it again */
     p->free[p->n++] = ref;
     return true;
 }
@@ -220,8 +221,8 @@ static gp_ref extent(uint64_t total) {
         gp_pages_free(page, (uint32_t)pages, false);
         return 0;
     }
-    /* old payload may lie where the tag goes: a sweep that sees the descriptor must not take it for an owner, and nobody
-     * may take the extent for a FREE one */
+    /* old payload may lie where the tag goes: a sweep that sees the descriptor must not take it for an owner, and no
+     * process may take the extent for a FREE one */
     struct gp_block *b = (struct gp_block *)gp_page_start(gp.arena, page);
     gp_set(&b->len, 0);
     gp_release(&b->tag, gp_my_tag());
@@ -281,7 +282,7 @@ gp_ref gp_object_alloc(enum gp_kind kind) {
     gp_set(&o->proc, 0);
     o->site = 0;
     gp_order();
-    gp_set(&o->kind, kind); /* until then it is nothing: a collector passes it by */
+    gp_set(&o->kind, kind); /* before this it is no object: a collector skips it */
     return ref;
 }
 
@@ -297,7 +298,7 @@ void gp_object_free(struct gp_object *o) {
     gp_free(gp_ref_of(o));
 }
 
-/* ---- checks of what came out of shared memory */
+/* ---- checks of refs that come from shared memory */
 
 static struct gp_page *page_of(gp_ref ref, uint64_t *offset) {
     uint64_t at = (uint64_t)ref * GP_LINE;

@@ -1,16 +1,17 @@
 /* held.c - memory of the segment that Python objects show: arrays, frames, memoryviews. A child that the program forks has it.
  *
- * The segment itself is not there in such a child (MADV_DONTFORK): the child must not take part in it. It gets the pages that
- * objects show as private memory at the same addresses, with what they hold at the time of the fork. From then on it has
- * nothing to do with the segment: it keeps what it reads whatever the parent does, and what it writes or drops is its own.
+ * The segment itself is not mapped in such a child (MADV_DONTFORK): the child must not take part in it. The child gets
+ * the pages that its objects show as private memory at the same addresses, with their content at the time of the fork.
+ * From then on it is independent of the segment: it keeps its content whatever the parent does, and its writes and drops
+ * are its own.
  *
- * The parent copies, before the fork: afterwards it could write, or free what it shows, before the child has read it. The
- * copies are kept as an image of the segment, of which only the pages that are shown are backed. All children share the
- * image's pages with the parent until one of the two writes there. The next fork compares, and copies what has changed.
+ * The parent copies before the fork: afterwards it could write to the memory, or free it, before the child has read it.
+ * The copies are kept as an image of the segment, in which only the shown pages are backed. All children share the
+ * image's pages with the parent until one of them writes there. The next fork compares, and copies the changed pages.
  * Where the address space is too small for an image, each fork makes its own copies.
  *
- * A private mapping of the segment (copy.c) is inherited as it is, and shows the segment where nothing was written. Before
- * the first fork all of its pages are made private.
+ * A private mapping of the segment (copy.c) is inherited as it is, and shows the segment where nothing was written.
+ * Before the first fork all its pages are made private.
  *
  * Nothing is done where nothing is shown. vfork() and posix_spawn(), which subprocess uses, do not come by here.
  */
@@ -57,7 +58,7 @@ void gp_hold(struct gp_held *held, struct gp_mapping *mapping, char *data, uint6
     pthread_mutex_unlock(&lock);
 }
 
-/* Only what is constant is shown by several objects. */
+/* Only constant memory is shown by several objects. */
 static bool is_shown(const struct gp_held *held) {
     for (const struct gp_held *h = held->constant ? first : NULL; h; h = h->next)
         if (h->data == held->data) return true;

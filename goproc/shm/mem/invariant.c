@@ -1,4 +1,4 @@
-/* invariant.c - the end of a process that finds an invariant broken: what, where, and a core dump. */
+/* invariant.c - the end of a process that finds an invariant broken, with its text and place, and a core dump. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>

@@ -1,8 +1,8 @@
 /* lock.c - the slow half of the owner-tagged futex lock, and the futex calls.
  *
  * Why not a robust pthread mutex: it tells only the next locker of a death, wakes no parked goroutine, and its kill
- * windows have been wrong in libc and kernel more than once. Here the owner IS the lock word, so a lock without an
- * owner cannot exist, and the coroner, which is needed anyway, is the only one to release it for the dead.
+ * windows have been wrong in libc and kernel more than once. Here the owner IS the lock word, so a lock without an owner
+ * cannot exist. Only the coroner, which is needed anyway, releases a lock for the dead.
  */
 #define _GNU_SOURCE
 #include <limits.h>
@@ -15,7 +15,7 @@
 
 #define AWAY_NS 900
 #define LOOK_NS 300
-#define LOCK_SPIN_NS 20000ULL       /* about what sleeping and waking costs */
+#define LOCK_SPIN_NS 20000ULL       /* about the cost of sleeping and waking */
 #define LOCK_SLEEP_NS 100000000ULL /* a belt: every sleep on a lock ends and looks again */
 
 long gp_futex_wait(_Atomic uint32_t *word, uint32_t expect, uint64_t until_ns) {
@@ -44,7 +44,8 @@ void gp_lock_slow(_Atomic uint32_t *word) {
     for (;;) {
         uint32_t seen = gp_get(word);
         if (seen == 0) {
-            /* others may sleep: whoever comes this way hands the duty to wake them on (a plain take would drop it) */
+            /* others may sleep: a process that takes the lock this way keeps the duty to wake them (a plain take would
+             * drop it) */
             if (atomic_compare_exchange_strong_explicit(word, &seen, gp.me | GP_LOCK_WAITERS, memory_order_acquire,
                                                         memory_order_relaxed))
                 return;

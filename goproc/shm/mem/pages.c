@@ -15,7 +15,7 @@
 
 struct run { /* pages of my arena */
     uint32_t page, pages;
-    bool hole; /* given back to the system: all of it, for sure; else it may have been */
+    bool hole; /* all of it was certainly given back to the system; false: parts may have been */
 };
 struct runs {
     struct run *v;

@@ -1,8 +1,8 @@
-/* reclaim.c - memory that is free goes back to the system, in whoever's arena it is.
+/* reclaim.c - free memory goes back to the system, in any process's arena.
  *
  * That happens under pressure, before an allocation fails, and when a process is idle. Only the owner of an arena
- * allocates there, and it may be computing, or stopped: so nobody is asked. Whoever reclaims marks a page TAKING, makes
- * sure that nothing lives there, and gives it back.
+ * allocates there, and the owner may be computing, or stopped: so it is not asked. A process that reclaims marks a page
+ * TAKING, checks that no block lives there, and gives the page back.
  *
  * The owner allocates a small block by one store, its tag, and then looks at the class of the page once more. With the
  * taker's side that is Dekker's:
@@ -21,7 +21,7 @@
 #include "pages.h"
 
 #define WINDOW 1024u           /* pages that are looked at before those found are given back */
-#define TRIM_NS 300000000ULL   /* an arena of which little was used for so long gives back what is free: */
+#define TRIM_NS 300000000ULL   /* after so long with little use an arena gives its free memory back: */
 #define IN_USE 16u             /* less than this part of its pages; of a small one, none */
 #define LOCK_LOOKS 100u        /* of 1 ms, at the lock of a process that collects */
 #define WAIT_LOOKS 1000u       /* of 1 ms, at that of a process that reclaims */
@@ -33,10 +33,10 @@ void gp_reclaim_attach(void) {
     gp_set(&gp.my->searched, gp_get(&gp.head->full)); /* a new process has no garbage */
 }
 
-/* ---- what is free */
+/* ---- finding free pages */
 
-/* A FREE extent belongs to whoever stores TAKEN first. Its owner may have handed it out meanwhile, with its tag before its
- * class: so the class is looked at after the tag was stored, and then the tag again. */
+/* A FREE extent belongs to the process that stores TAKEN first. The owner of the arena may have handed the extent out
+ * meanwhile; it stores the tag before the class. So the class is read after the tag was stored, and then the tag again. */
 bool gp_extent_take(struct gp_page *d, struct gp_block *b) {
     uint64_t free_tag = 0, taken = GP_TAG(GP_TAG_TAKEN, gp.proc + 1);
     if (gp_acquire(&d->cls) != GP_CLASS_EXTENT || gp_acquire(&b->tag) != 0 ||
@@ -107,7 +107,8 @@ static uint32_t length(const struct gp_page *d, uint32_t origin) {
     return origin == GP_CLASS_EXTENT ? gp_get((_Atomic uint32_t *)&d->pages) : 1;
 }
 
-/* Mark what seems free. `to` ends behind the last extent, or where no page was ever used. True if it has small blocks. */
+/* Mark the pages that seem free. `to` ends behind the last extent, or where no page was ever used. True if there are
+ * small blocks. */
 static bool mark(struct window *w) {
     bool small = false;
     for (uint32_t page = w->from; page < w->to; page++) {
@@ -134,7 +135,7 @@ static void restore(const struct window *w, uint32_t page, uint32_t origin) {
     gp_release(&gp_page_at(w->arena, page)->cls, origin);
 }
 
-/* Pages that I am taking become holes; if the system does not take them, what they were. */
+/* Make pages holes that this process is taking; if the system does not take them, give them their former class. */
 static uint64_t give(const struct window *w, uint32_t page, uint32_t end) {
     uint64_t bytes = (uint64_t)(end - page) * GP_PAGE;
     if (bytes == 0) return 0;

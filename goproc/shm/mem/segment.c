@@ -1,7 +1,7 @@
 /* segment.c - creating and mapping the shared segment.
  *
- * A memfd has no name (nothing to leak, no /dev/shm limit) and is freed by the kernel with its last user. It is
- * created sparse and sealed against resizing.
+ * A memfd has no name (nothing to leak, no /dev/shm limit), and the kernel frees it with its last user. It is created
+ * sparse and sealed against resizing.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -24,7 +24,7 @@
 
 struct gp_self gp = {.memfd = -1};
 
-#define GP_MAX_BYTES (256ULL << 30) /* what a 32-bit ref reaches */
+#define GP_MAX_BYTES (256ULL << 30) /* the reach of a 32-bit ref */
 #define GP_MAX_ARENA (16ULL << 30)
 #define GP_MIN_ARENA (64ULL << 20)  /* of address space */
 #define GP_PROCS_AT 4096ULL
@@ -105,7 +105,7 @@ static int resize(int fd, uint64_t bytes) {
     return ftruncate(fd, (off_t)bytes) < 0 ? -errno : 0;
 }
 
-/* How a segment is divided. */
+/* The parts of a segment. */
 struct shape {
     uint32_t waiters, selects, ring_tasks;
     uint64_t part_bytes, heap_at, arena;
@@ -258,7 +258,7 @@ void gp_detach(void) {
     if (!gp.base) return;
     gp_set(&gp.my->state, GP_P_GONE);
     gp_heap_detach();
-    if (gp_memfd_valid()) close(gp.memfd); /* else the program has closed it: the number may be of a file of its own */
+    if (gp_memfd_valid()) close(gp.memfd); /* else the program has closed it, and the number may lead to a file of its own */
     gp.memfd = -1;
     gp.my = NULL;
     gp.head = NULL;

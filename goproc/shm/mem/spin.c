@@ -1,4 +1,4 @@
-/* spin.c - waiting without sleeping: only when there is a core for it (ski rental: at most what the sleep would have cost). */
+/* spin.c - waiting without sleeping, only if there is a core for it (ski rental: at most the cost of the sleep). */
 #include "mem/mem.h"
 
 static uint32_t pauses_per_us = 20;

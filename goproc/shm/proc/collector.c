@@ -1,26 +1,27 @@
 /* collector.c - frees channels and other objects that no process can reach any more.
  *
- * There are no counts that a crash could spoil. A process that has a handle has its bit in object.holders; a handle in
- * flight is listed in its message's block (GP_BLOCK_HANDLES). Objects without a holder are the candidates. What is in the
- * buffer of a candidate, or in its outcome, can be reached only through it; any other block that lists a candidate keeps it.
- * So a candidate lives if such a block lists it, or one in a candidate that lives. The others are garbage, also those that
- * hold each other in their buffers.
+ * There are no counts that a crash could spoil. A process that has a handle has its bit in object.holders. A handle in
+ * flight is listed in its message's block (GP_BLOCK_HANDLES). Objects without a holder are the candidates. The blocks in
+ * the buffer of a candidate, or in its outcome, can be reached only through the candidate; any other block that lists a
+ * candidate keeps it. So a candidate lives if such a block lists it, or one in a living candidate. The others are
+ * garbage, also those that hold each other in their buffers.
  *
  * There is never a moment with neither bit nor block: a sender keeps its bit until the block is complete, a receiver sets
  * its bit before it frees the block. The scan takes time, so it is a double collect: mask zero, scan, mask zero again and
- * holders_version unchanged; whoever held the object meanwhile has raised the version. A candidate that fails the second
- * look lives, and with it what is in it: a process may have taken that out.
+ * holders_version unchanged. A process that held the object meanwhile has raised the version. A candidate that fails the
+ * second look lives, and with it the objects in it, which a process may have taken out.
  *
  * Objects that were never put into a message do not come here: they die with their handle.
  *
- * A context goes after its children. Those that must wait for others of the same pass are looked at until none is left
- * that can go; the newest first, since a child is mostly made after its parent, and further on in memory. As a context may
- * have to stay, what its cause lists stays, too.
+ * A context goes after its children. Those that must wait for others of the same pass are examined until none is left
+ * that can go; the newest first, since a child is mostly made after its parent, and lies further on in memory. As a
+ * context may have to stay, the objects that its cause lists stay, too.
  *
- * A failed goroutine whose last handle is gone, unread, is a panic, and that is not to wait until enough was dropped: who
- * drops such a handle, or a message that lists it, collects at once. Its failure is read then: what it lists stays.
+ * A failed goroutine whose last handle is gone, unread, is a panic, which is not delayed until enough was dropped: the
+ * process that drops such a handle, or a message that lists it, collects at once. Its failure is read then, so the
+ * objects that it lists stay.
  *
- * Whichever process notices that enough was dropped does it; the lock word in the header keeps it to one at a time.
+ * The process that notices that enough was dropped collects; the lock word in the header allows one at a time.
  */
 #include <stdlib.h>
 
@@ -33,10 +34,10 @@
 struct candidate {
     gp_ref ref;
     uint32_t version;
-    uint32_t first; /* of its edges, + 1; 0: it has none */
+    uint32_t first; /* the first of its edges, + 1; 0: it has none */
     bool lives;
 };
-struct edge {       /* what a candidate holds lists another one: positions in the list of candidates */
+struct edge {       /* a block in one candidate lists another one: positions in the list of candidates */
     uint32_t to;
     uint32_t next;  /* edge of the same candidate, + 1; 0 = none */
 };
@@ -47,7 +48,7 @@ struct list {
 struct scan {
     struct list candidates; /* by ref: the order of the scan */
     struct list edges;
-    struct list todo;       /* candidates that live, whose edges are to be followed */
+    struct list todo;       /* candidates that live, with edges still to follow */
     uint32_t seen;          /* blocks and objects that the scan has looked at */
     bool failed;            /* no memory: nothing is known */
 };
@@ -92,7 +93,7 @@ static uint32_t find(struct scan *s, gp_ref ref) {
     return lo < s->candidates.n && candidate_at(s, lo)->ref == ref ? lo : NOBODY;
 }
 
-/* The candidate without which nobody can reach what a block lists. */
+/* The candidate through which alone a block's list can be reached. */
 static uint32_t container(struct scan *s, uint64_t tag) {
     unsigned kind = GP_TAG_KIND(tag);
     uint32_t i = kind == GP_TAG_CHAN || kind == GP_TAG_RESULT ? find(s, (gp_ref)GP_TAG_VALUE(tag)) : NOBODY;
@@ -114,7 +115,7 @@ static void mark(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
     if (object || !(len >> 56 & GP_BLOCK_HANDLES)) return;
     uint64_t head = len >> 56 & GP_BLOCK_ALIGNED ? 64 : GP_BLOCK_HEAD;
     const struct gp_handles *list = (const struct gp_handles *)((char *)b + head);
-    uint32_t n = list->count, in = container(s, tag); /* may be half written: then its writer still holds what it will list */
+    uint32_t n = list->count, in = container(s, tag); /* the list may be half written: then its writer still holds the objects */
     for (uint32_t i = 0; i < n && head + 4 + 4ULL * (i + 1) <= bytes; i++) {
         uint32_t to = find(s, list->object[i]);
         if (to == NOBODY) continue;
@@ -141,7 +142,7 @@ static void follow_edges(struct scan *s) {
     }
 }
 
-/* After it a candidate that does not live is garbage for ever: nobody has a way to it. */
+/* After this a candidate that does not live is garbage for ever: no way leads to it. */
 static void find_garbage(struct scan *s) {
     gp_heap_each(find_candidates, s);
     if (s->candidates.n == 0) return;
@@ -179,7 +180,7 @@ static uint32_t sweep(struct scan *s, void (*ended)(struct gp_object *o)) {
 uint32_t gp_collect(void (*ended)(struct gp_object *o)) {
     struct gp_header *h = gp.head;
     uint32_t free_word = 0, freed = 0;
-    if (!atomic_compare_exchange_strong(&h->collecting, &free_word, gp.me)) return 0; /* somebody does it already */
+    if (!atomic_compare_exchange_strong(&h->collecting, &free_word, gp.me)) return 0; /* another process collects already */
     gp_set(&h->collected, gp_get(&h->collect));
     struct scan s = {{.size = sizeof(struct candidate)}, {.size = sizeof(struct edge)}, {.size = sizeof(uint32_t)}, 0, false};
     find_garbage(&s);
@@ -210,7 +211,7 @@ static void find_unread(struct gp_block *b, bool object, uint64_t bytes, void *a
 void gp_unread_each(void (*found)(struct gp_object *o, void *arg), void *arg) {
     struct search s = {found, arg};
     uint32_t free_word = 0;
-    /* no collection may free what is found before `found` holds it; one takes milliseconds */
+    /* no collection may free an object before `found` holds it; a collection takes milliseconds */
     for (int i = 0; i < 1000; i++, free_word = 0) {
         if (atomic_compare_exchange_strong(&gp.head->collecting, &free_word, gp.me)) {
             gp_heap_each(find_unread, &s);

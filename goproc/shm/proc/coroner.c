@@ -1,21 +1,24 @@
 /* coroner.c - the one place where a death becomes known, and where the program is ended.
  *
- * A thread of the host that never takes the GIL: Python code in the host may hold that for seconds. It reads the
- * zygote's reports from the control socket, and has a pidfd of each worker: the zygote may be stopped. Who is dead is decided
- * by the kernel alone; never by a heartbeat: a slow process is not a dead one.
+ * A thread of the host that never takes the GIL: Python code in the host may hold that for seconds. It reads the zygote's
+ * reports from the control socket, and has a pidfd of each worker, since the zygote may be stopped. The kernel alone
+ * decides that a process is dead, and never a heartbeat: a slow process is not a dead one.
  *
- * The thread has descriptors of its own, which the program can neither close nor replace. Where the system forbids that, it
- * shares the program's, checks the socket before each use, and ends the program if the number leads elsewhere.
+ * The thread has descriptors of its own, which the program can neither close nor replace. Where the system forbids that,
+ * it shares the program's descriptors, checks the socket before each use, and ends the program if the number leads
+ * elsewhere.
  *
- * The policy `exit`: a worker that dies ends the program with one report that names it, its signal and its goroutines.
- * Nobody can hang on what it held, because nobody outlives it. The order is: claim header.fatal, so that nobody else reports
- * what comes of the death; end the workers; then write, for a limited time, as perhaps nobody reads.
+ * The policy `exit`: a worker that dies ends the program with one report that names it, its signal and its goroutines. No
+ * process can hang on the dead one's objects, because none outlives it. The order is: claim header.fatal, so that no
+ * other process reports the consequences of the death; end the workers; then write, for a limited time, as there may be
+ * no reader.
  *
  * A host that belongs to a prompt, a notebook, a test run or a server survives the end (header.survives): the workers are
  * killed, and `gp.lost` tells the host's scheduler to forget the runtime.
  *
  * If the zygote dies, its workers go on as children of the keeper, and the host starts another one. Meanwhile this thread
- * watches and repairs, and replaces nobody. A new thread takes its place, and what it knows, with the socket of the new zygote.
+ * watches and repairs, and replaces no worker. A new thread takes its place, and its records, with the socket of the new
+ * zygote.
  *
  * The thread ends when the zygote has ended in order, or its socket. So the host needs no descriptor to wake it.
  */
@@ -40,7 +43,7 @@ struct record {
 };
 #define GP_STACK 8192 /* bytes of text behind a STACK record */
 
-#define LOOK_MS 100                   /* between two looks at what is overdue */
+#define LOOK_MS 100                   /* between two checks for overdue workers */
 #define RECORD_NS 1000000000ULL       /* for the zygote to say how a worker ended */
 #define ZOMBIE_NS 200000000ULL        /* for a worker without a zygote to be seen as a zombie, see keeper.c */
 #define CLAIMANT_NS 5000000000ULL     /* for a worker that has claimed the end of the program, to end */
@@ -54,8 +57,8 @@ static struct {
     bool running;
     struct gp_fd control;
     pid_t zygote, keeper; /* the keeper is the parent of the zygote and ends after it */
-    _Atomic uint32_t ready, stop; /* the thread has its descriptors; it is to end */
-    _Atomic uint32_t next;        /* it is to end, as one takes its place that has the control socket of another zygote */
+    _Atomic uint32_t ready, stop; /* ready: the thread has its descriptors; stop: it is to end */
+    _Atomic uint32_t next;        /* it is to end, as a thread with the control socket of another zygote takes its place */
     _Atomic uint32_t given_up;    /* there is no other zygote to be had */
     _Atomic uint32_t dead;        /* the zygote is */
 } coroner = {.control = {.fd = -1}};
@@ -66,7 +69,7 @@ static struct {
     int proc_folder; /* /proc, which a chroot would hide; -1: none */
     struct pollfd fds[2 + GP_MAX_PROCS]; /* the control socket, the zygote, and at 2 + proc a worker; a negative fd: none */
     pid_t pids[GP_MAX_PROCS];
-    uint64_t gone[GP_MAX_PROCS]; /* ns; when a worker was seen to have ended that nobody has told of; 0: none */
+    uint64_t gone[GP_MAX_PROCS]; /* ns; the time at which a worker was seen to have ended without a report; 0: none */
     bool noted[GP_MAX_PROCS];    /* it has died, and step 1 of its repair is done */
     bool told[GP_MAX_PROCS];     /* the zygote has told of it, with this status: */
     int status[GP_MAX_PROCS];
@@ -81,15 +84,16 @@ static struct {
     bool alone;                  /* the zygote has died, and there is no other one yet */
     uint64_t took[GP_MAX_PROCS]; /* ns; for the repair so far */
     uint64_t since;              /* ns; when the thread began to watch this zygote */
-    unsigned short_lives;        /* zygotes in a row that died soon, and had forked nobody */
-    bool adopted[GP_MAX_PROCS];  /* the keeper's child, as its zygote has died: nobody tells how it ends */
+    unsigned short_lives;        /* zygotes in a row that died soon, without a fork */
+    bool adopted[GP_MAX_PROCS];  /* a child of the keeper, as its zygote has died: no report tells how it ends */
     struct gp_dead end;          /* the program ends because of this death: that has been claimed, and is to be reported */
 } mine;
 
-static _Atomic int parent, heir; /* of a process that is to die with it; its parent from then on that this one dies */
+static _Atomic int parent, heir; /* of a process that is to die with them: its parent, and its parent after that one's death */
 
-/* The kernel sends PDEATHSIG at the death of any parent, also if another one follows: so there is none while there is an heir.
- * The keeper kills its children when the host dies, and the zygote does so; should both have been killed, the child sees it. */
+/* The kernel sends PDEATHSIG at the death of any parent, also if another one follows: so there is none while there is an
+ * heir. The keeper kills its children when the host dies, and so does the zygote; if both were killed, the child itself
+ * notices. */
 int gp_die_with_parent(int ppid, int keeper) {
     if (prctl(PR_SET_PDEATHSIG, keeper ? 0 : SIGKILL) < 0) return -errno;
     atomic_store(&parent, ppid);
@@ -124,10 +128,10 @@ static bool zygote_ends(int ms) {
 /* The keeper of a zygote that is killed kills the workers. */
 static void kill_zygote(void) {
     if (coroner.keeper != coroner.zygote) kill(coroner.keeper, SIGUSR1);
-    if (!atomic_load(&coroner.dead)) kill(coroner.zygote, SIGKILL); /* without a keeper PDEATHSIG takes its workers with it */
+    if (!atomic_load(&coroner.dead)) kill(coroner.zygote, SIGKILL); /* without a keeper, PDEATHSIG takes its workers with it */
 }
 
-/* Workers whose zygote has died */
+/* Workers whose zygote has died. */
 static void kill_adopted(void) {
     for (uint32_t p = 1; p < gp.nprocs; p++) {
         const struct gp_proc *w = gp_proc_at(p);
@@ -226,7 +230,7 @@ bool gp_fatal_claim(const char *reason) {
     return true;
 }
 
-/* 0: the end of the program is the coroner's to report; else what `fatal` was already. */
+/* 0: the coroner is to report the end of the program; else the former value of `fatal`. */
 static uint32_t claim(void) {
     uint32_t by = 0;
     return atomic_compare_exchange_strong(&gp.head->fatal, &by, GP_FATAL_OTHER) ? 0 : by;
@@ -289,8 +293,8 @@ static bool carrying_on(uint32_t proc) {
 
 static bool last_one(uint32_t proc);
 
-/* If the program ends because of the death, claim that before anybody can meet what the dead one held: who takes a lock of
- * its gets OwnerDied, and must not be the one that reports. */
+/* If the program ends because of the death, claim that before any process can meet the dead one's locks: a process that
+ * takes one gets OwnerDied, and must not be the one that reports. */
 static void claim_end(uint32_t proc) {
     struct gp_dead d = gp_repair_dead(proc);
     bool ends = gp_repair_panics(&d) || (last_one(proc) && !retired(proc));
@@ -332,7 +336,7 @@ static void say_death(const struct gp_dead *dead) {
     gp_say(buffer, (size_t)(t.at - buffer));
 }
 
-/* It ends again and again before it can begin a goroutine: it would go on like that for ever. */
+/* It ends again and again before it can begin a goroutine, and would go on like that for ever. */
 static bool in_a_loop(const struct record *r) {
     const struct gp_proc *p = gp_proc_at(r->proc);
     if (gp_get(&p->queue.looked)) mine.starts[r->proc] = 0;
@@ -340,7 +344,7 @@ static bool in_a_loop(const struct record *r) {
     return mine.starts[r->proc] >= STARTS_MOST;
 }
 
-/* Nobody is left who could run a goroutine. */
+/* No process is left that could run a goroutine. */
 static bool last_one(uint32_t proc) {
     if (gp.head->on_death == GP_DEATH_RESTART) return false;
     for (uint32_t p = 1; p < gp.nprocs; p++)
@@ -412,7 +416,7 @@ static bool on_death(const struct record *r) {
     int status = gp_get(&h->exit_status);
     if (by == GP_FATAL_OTHER || (by == 1 && !gp_get(&h->ending))) return true; /* the host is about to end everything */
     if (by > 1 && by != r->proc + 1 && !(status & GP_FATAL_SAID) && wait_for_claimant(r)) return true;
-    gp_set(&gp_proc_at(r->proc)->state, GP_P_DEAD); /* after the claim: who meets it must not report in its own way */
+    gp_set(&gp_proc_at(r->proc)->state, GP_P_DEAD); /* after the claim: a process that meets it must not report in its own way */
     bool said = by == 1 || (by && status & GP_FATAL_SAID);
     status = by > 1 && said ? status & GP_STATUS : 2;
     kill_workers();
@@ -432,7 +436,7 @@ static void on_lost(void (*say)(void)) {
     leave(said ? status & GP_STATUS : 2);
 }
 
-/* Main may be where it cannot be told: tell it again until the host has left the runtime. */
+/* Main may be where no signal reaches it: tell it again until the host has left the runtime. */
 static void insist(void) {
     while (atomic_load(&gp.lost) && !gp_get(&coroner.stop) && !gp_get(&coroner.next)) {
         gp_futex_wait(&coroner.stop, 0, gp_now() + INSIST_NS);
@@ -457,7 +461,7 @@ static void follow_adopted(uint32_t proc, pid_t pid) {
     if (mine.fds[2 + proc].fd < 0) mine.gone[proc] = gp_now();
 }
 
-/* How a process ended that the zygote has not waited for; -1: not known. */
+/* The status of a process that the zygote has not waited for; -1: not known. */
 static int status_of_zombie(pid_t pid, bool adopted) {
     char path[24], text[1024];
     snprintf(path, sizeof path, "%d/stat", (int)pid);
@@ -544,7 +548,7 @@ static void take_stack(pid_t pid, const char *text, size_t n) {
     mine.stack_of = pid;
 }
 
-/* The workers of the zygote that has died go on. One that had not come so far as to claim its place does not: see claim. */
+/* The workers of the dead zygote go on, except one that had not claimed its place: see claim. */
 static void adopt_workers(void) {
     uint32_t number = gp_get(&gp.head->zygotes) + 1;
     for (uint32_t proc = 1; proc < gp.nprocs; proc++) {
@@ -630,9 +634,10 @@ static int look(int ms) {
     return poll(mine.fds, 2 + gp.nprocs, ms);
 }
 
-/* In the midst of a repair, which waits for a lock: somebody else may have died with another one. */
+/* In the midst of a repair, which waits for a lock: a process that holds it may have died meanwhile. */
 static bool notice(void) {
-    if (gp_get(&gp.head->stop) || gp_get(&coroner.stop) || gp_get(&gp.head->fatal)) return false; /* nobody is repaired any more */
+    /* no further process is repaired */
+    if (gp_get(&gp.head->stop) || gp_get(&coroner.stop) || gp_get(&gp.head->fatal)) return false;
     if (look(0) >= 0 && !read_records()) mine.over = true;
     note_the_dead();
     return !mine.over;

@@ -1,17 +1,18 @@
 /* deadlock.c - "all goroutines are asleep": termination detection by double collect (Dijkstra and Safra; Mattern).
  *
- * Who goes idle makes its `act` odd and then looks at the others; the last one to do so sees all of them odd. To have
- * seen each process idle is not to have seen all idle at once, and a wake-up may be under way. So: read all `act` (all
- * odd, nothing outside pending), find every inbox and task queue empty, read all `act` again. Unchanged values mean that
- * each process was idle over an interval, and all intervals share the moment between the two readings. What was posted
- * before that moment has been seen in the middle: a poster posts before its own `act` turns odd, or, if it is a plain
- * thread, before it is counted as blocked. Nobody runs at that moment and nothing outside can start anything, so it stays
- * that way: no time-out is needed, and no false report is possible.
+ * A process that goes idle makes its `act` odd and then reads the others'; the last one to do so sees all of them odd.
+ * Having seen each process idle is not having seen all idle at once, and a wake-up may be under way. So: read all `act`
+ * (all odd, nothing outside pending), find every inbox and task queue empty, read all `act` again. Unchanged values mean
+ * that each process was idle over an interval, and all intervals share the moment between the two readings. A wake-up
+ * posted before that moment was seen in the middle: a poster posts before its own `act` turns odd, or, if it is a plain
+ * thread, before it is counted as blocked. No goroutine runs at that moment and nothing outside can start one, so it
+ * stays that way: no time-out is needed, and no false report is possible.
  *
- * Outside are timers (ext), plain threads that are not blocked in an operation (foreign, threads) and, asked by the host
- * before it reports, signal handlers. A process that waits in a system call is not idle in this sense. Plain threads that
- * sleep until another thread of their process wakes them are not outside (threads.c): the process publishes that it has
- * seen all of them asleep, for one value each of `act` and `threads`, and both words are compared with these here.
+ * Outside are timers (ext), plain threads that are not blocked in an operation (foreign, threads) and signal handlers,
+ * for which the host asks before it reports. A process that waits in a system call is not idle in this sense. Plain
+ * threads that sleep until another thread of their process wakes them are not outside (threads.c): the process publishes
+ * that it has seen all of them asleep, for one value each of `act` and `threads`, and both words are compared with these
+ * here.
  */
 #include "proc/proc.h"
 
@@ -33,7 +34,7 @@ static bool seen_asleep(const struct gp_proc *w, uint32_t p) {
     return atomic_load(&w->asleep_act) == act[p] && atomic_load(&w->asleep_threads) == threads[p];
 }
 
-/* A worker that died and is not replaced. While it is repaired, and until its replacement is there, it counts as running. */
+/* A worker that died and is not replaced. During its repair, and until its replacement is there, it counts as running. */
 static bool gone(const struct gp_proc *w) { return gp_acquire(&w->state) == GP_P_GONE; }
 
 static bool idle_all(uint32_t but) {
@@ -41,7 +42,7 @@ static bool idle_all(uint32_t but) {
         struct gp_proc *w = gp_proc_at(p);
         act[p] = atomic_load(&w->act);
         if (gone(w)) continue;
-        if (gp_get(&w->doomed) || gp_get(&w->kill_at)) return false; /* its death will wake somebody */
+        if (gp_get(&w->doomed) || gp_get(&w->kill_at)) return false; /* its death will wake a goroutine */
         if (gp_acquire(&w->state) != GP_P_LIVE || (p != but && (!(act[p] & 1) || gp_get(&w->ext)))) return false;
         threads[p] = atomic_load(&w->threads);
         if (some_run(w, threads[p]) && !(p == but ? gp_threads_asleep() : seen_asleep(w, p))) return false;
@@ -81,8 +82,8 @@ void gp_report_if_asleep(void) {
     if (gp_all_asleep() && atomic_compare_exchange_strong(&gp.head->asleep, &no, 1)) gp_nudge(0);
 }
 
-/* For the host, between being told that all sleep and saying so: it asks for the handlers of signals, and one that ran
- * before it was asked for may have woken somebody and be gone. So it looks before and after. */
+/* For the host, between being told that all sleep and reporting that. It asks for the handlers of signals. One that ran
+ * before may have woken a goroutine and be gone, so the host checks before and after. */
 bool gp_others_asleep(bool again) {
     if (again ? gp_threads_run(gp.proc) && !gp_threads_asleep() : !idle_all(gp.proc)) return false;
     return nothing_pending() && unchanged();

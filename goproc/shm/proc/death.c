@@ -14,7 +14,7 @@
     } while (0)
 
 struct census {
-    uint64_t owner, queue; /* tags: of what it ran, and of what waited in its queues */
+    uint64_t owner, queue; /* tags: of its goroutines, and of the tasks in its queues */
     uint32_t lost;
     struct gp_text *text;
 };
@@ -79,7 +79,7 @@ void gp_end_text(struct gp_text *t, int status) {
     }
 }
 
-/* Where a goroutine was created: "function\nplace\n..." */
+/* The place where a goroutine was created: "function\nplace\n..." */
 static void say_site(struct gp_text *t, gp_ref site, uint64_t parent) {
     uint64_t capacity;
     if (!site || !gp_block_check(site, &capacity)) return;

@@ -26,7 +26,7 @@ uint64_t gp_death_begin(const struct gp_death *how) {
     return number;
 }
 
-/* Is it the one that ran? Where that is not known, it is the one that could have run, if there is just one. */
+/* True if it is the one that ran, or, where that is not known, the only one that could have run. */
 static void note_running(struct gp_death *r, const struct gp_task *task, bool waited) {
     bool late = r->overdue && r->overdue == task->object;
     if (gp_get(&task->started) != GP_STARTED || (r->late && !late)) return;

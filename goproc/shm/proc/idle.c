@@ -1,9 +1,9 @@
-/* idle.c - how a proc sleeps when there is nothing to run: it searches a while, then waits for its bell. See chan/tell.c. */
+/* idle.c - the sleep of a proc without work: it searches a while, then waits for its bell. See chan/tell.c. */
 #include "proc/proc.h"
 
 #define BELT_NS 1000000000ULL    /* no sleep is longer: one that then finds work counts in `missed`, which must stay 0 */
 #define PATIENCE_NS 10000000ULL   /* a unit of patience: see tasks.c */
-#define IDLE_SPIN_NS 20000ULL    /* about what waking a sleeping process costs: then spinning loses at most half */
+#define IDLE_SPIN_NS 20000ULL    /* about the cost of waking a sleeping process: then spinning loses at most half */
 
 static uint32_t patience_left; /* units for which tasks were left to other workers */
 
@@ -34,8 +34,8 @@ void gp_searches(uint32_t proc, bool yes) {
     else atomic_fetch_and_explicit(word, ~bit, memory_order_seq_cst);
 }
 
-/* Look for work without sleeping. A worker is counted in `searching` meanwhile, so that submitters of tasks need not wake
- * anybody. */
+/* Look for work without sleeping. Meanwhile a worker is counted in `searching`, so that submitters of tasks need not wake
+ * another. */
 static bool search(uint64_t until_ns) {
     bool counted = gp_takes_tasks() && !gp_reserved;
     if (!gp_may_spin() || (counted && 2 * searchers() >= gp_procs_running())) return false;
@@ -53,7 +53,7 @@ static bool search(uint64_t until_ns) {
     return found;
 }
 
-/* Give back what memory is free, asleep as before for everybody else. False if that takes the GIL. */
+/* Give back free memory; to all others this process stays asleep. False if that takes the GIL. */
 static bool tend_heap(void) {
     if (!gp_heap_look()) return true;
     if (gp_drops_settled() || !gp_get(&gp.my->fenced)) {
@@ -77,7 +77,7 @@ static void sleep_idle(uint64_t now, uint64_t until_ns) {
     bool capped = !until_ns || until_ns > cap;
     long r = until_ns ? gp_futex_wait(&gp.my->park, GP_PARKED, capped ? cap : until_ns) : gp_idle_wait(cap);
     if (r == -ETIMEDOUT) gp_still_die_with_parent();
-    /* The belt ended it, and there is work: was a wake-up lost? Unless its waker is between the bit and the bell. */
+    /* The belt ended the sleep, and there is work: a wake-up was lost, unless its waker is between the bit and the bell. */
     if (r == -ETIMEDOUT && capped && gp_inbox_pending() &&
         gp_futex_wait(&gp.my->park, GP_PARKED, gp_now() + BELT_NS) == -ETIMEDOUT && gp_get(&gp.my->park) == GP_PARKED)
         gp_set(&gp.my->missed, gp_get(&gp.my->missed) + 1);
@@ -87,11 +87,11 @@ void gp_idle(uint64_t until_ns) {
     struct gp_proc *my = gp.my;
     struct gp_header *h = gp.head;
     uint64_t now = gp_now(), timer_ns = until_ns;
-    uint64_t bit = gp_reserved ? 0 : 1ULL << (gp.proc % 64); /* who is reserved is not woken for tasks of others */
+    uint64_t bit = gp_reserved ? 0 : 1ULL << (gp.proc % 64); /* a reserved process is not woken for tasks of others */
     _Atomic uint64_t *idle = &h->idle[gp.proc / 64];
     if (gp_something_to_do() || (until_ns && now >= until_ns)) return;
     if (search(until_ns && until_ns < now + IDLE_SPIN_NS ? until_ns : now + IDLE_SPIN_NS)) {
-        /* submitters relied on this search: if there is more to do than it takes, somebody must know */
+        /* submitters relied on this search: if there is more work than it takes, another must search */
         if (gp_takes_tasks() && gp_task_elsewhere()) gp_wake_one();
         return;
     }
@@ -109,10 +109,11 @@ void gp_idle(uint64_t until_ns) {
     gp_set(&my->park, GP_RUN);
     gp_monitor_wake();
     if (waits && gp_now() >= now + PATIENCE_NS) patience_left++;
-    /* whoever cleared the bit chose this worker and counted it as searching; its search ends with the steal that follows,
-     * unless something of its own came at the same time: then another must search, submitters relied on this one */
+    /* the process that cleared the bit chose this worker and counted it as searching. Its search ends with the steal that
+     * follows. If something of its own came at the same time, another must search, as submitters relied on this search */
     bool chosen = bit && !(atomic_fetch_and_explicit(idle, ~bit, memory_order_seq_cst) & bit);
-    if (gp_get(&h->searching[gp.proc / 64]) & bit) gp_searches(gp.proc, false); /* also where who would choose it has died */
+    if (gp_get(&h->searching[gp.proc / 64]) & bit) gp_searches(gp.proc, false); /* also if the process that would choose it has
+                                                                                 * died */
     if (chosen) {
         if ((own_work() || (timer_ns && gp_now() >= timer_ns)) && gp_task_elsewhere()) gp_wake_one();
     }

@@ -1,27 +1,28 @@
 /* keeper.c - starts the zygote as a child of the keeper, which is a child of the host that the program cannot see.
  *
- * The program may wait for any child (os.wait(), waitpid(-1)), count SIGCHLD, or have both done by a library. A zygote that
- * was a child of the host would show there. A zygote whose parent has ended would not die with the host: a process can ask
- * the kernel for a signal when its parent dies, and only then; and a stopped zygote cannot see by itself that the host is gone.
+ * The program may wait for any child (os.wait(), waitpid(-1)), count SIGCHLD, or have a library do both. A zygote that
+ * was a child of the host would show there. A zygote whose parent has ended would not die with the host: a process can
+ * ask the kernel for a signal only at the death of its parent, and a stopped zygote cannot see by itself that the host is
+ * gone.
  *
  *     host --- keeper --- zygote --- workers
  *
  * The keeper is cloned without a signal for its end: the kernel hides such a child from wait() and sends no SIGCHLD. It
- * runs in the memory of the host, as a child of vfork() does, and costs none of its own. It has no open files. It waits for
- * three signals, which are blocked, as all others are:
+ * runs in the memory of the host, as a child of vfork() does, and costs none of its own. It has no open files. All
+ * signals are blocked; it waits for three of them:
  *
  *     SIGCHLD   The zygote has ended. If that was not in order, its workers are the keeper's children now, and go on.
  *     SIGCONT   The host is dead, perhaps. If so, the keeper continues the zygote, which then ends the program. Without a
  *               zygote it kills the workers itself, and what they have left.
  *     SIGUSR1   The host has the program end: the same, once there is no zygote.
  *
- * The keeper ends when it has no child any more. How a worker of its has ended is to be read in /proc by the coroner: the
+ * The keeper ends when it has no child any more. The coroner reads in /proc how a worker of the keeper has ended: the
  * keeper waits for that before it reaps.
  *
  * Both, the keeper and the zygote, have the kernel send them SIGCONT when their parent dies. It reaches a stopped process.
  *
- * The keeper has the thread-local storage of the thread that cloned it. While that thread waits for it, the keeper may use
- * the C library. From then on it makes system calls by itself: those of the library could write errno.
+ * The keeper has the thread-local storage of the thread that cloned it. While that thread waits for it, the keeper may
+ * use the C library. After that it makes system calls by itself: those of the library could write errno.
  */
 #define _GNU_SOURCE
 #define PY_SSIZE_T_CLEAN
@@ -63,7 +64,7 @@ struct start {
     pid_t host, keeper, zygote;
     int error;
     _Atomic uint32_t ready;    /* the keeper has started the zygote, or failed to */
-    _Atomic uint32_t spawned;  /* the same, as seen by who has started the thread */
+    _Atomic uint32_t spawned;  /* the same, for the thread that started this one */
     _Atomic uint32_t finished; /* the thread may end */
     bool threaded;             /* a thread of its own is the keeper's parent */
     pthread_t thread;

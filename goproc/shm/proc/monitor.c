@@ -1,23 +1,23 @@
 /* monitor.c - time slices: a thread that sees when a goroutine keeps its process, and asks for a turn for the others.
  *
- * What Go's sysmon does (runtime/proc.go, retake), with Python's means. Every 10 ms it looks whether the scheduler has
- * looked for work since the last time. If not, and if others wait to run, it has a Python signal handler called in the
- * scheduler's thread, which switches to another one (goproc/_sched/slices.py, on_slice_end). That needs no real signal
- * while bytecode runs: the handler is marked as due, and no system call is interrupted. Only if that had no effect
- * for another 10 ms the thread is in C code, perhaps blocked in a lock or a read that another goroutine of this process
- * is to end: then a real SIGURG (as Go uses, ignored by default) gets it out of there. Not with SA_RESTART: a wait for a
- * lock would go on. Where the handler finds nothing to run it says so (gp_slice_quiet), and is asked when the next timer
- * is due.
+ * This is Go's sysmon (runtime/proc.go, retake) by Python's means. Every 10 ms the thread checks whether the scheduler
+ * has looked for work since the last time. If not, and if others wait to run, it has a Python signal handler called in
+ * the scheduler's thread, which switches to another goroutine (goproc/_sched/slices.py, on_slice_end). While bytecode
+ * runs, that needs no real signal: the handler is marked as due, and no system call is interrupted. If that has no effect
+ * for another 10 ms, the thread is in C code, perhaps blocked in a lock or a read that another goroutine of this process
+ * is to end: then a real SIGURG (as in Go, ignored by default) interrupts it. It has no SA_RESTART, with which a wait for
+ * a lock would go on. If the handler finds nothing to run it reports that (gp_slice_quiet), and is asked again when the
+ * next timer is due.
  *
- * Where it may not switch it says that, too (gp_slice_refused). It is mostly in a library, which the program calls in a
- * loop: in each round some hundred nanoseconds are the program's own. So it is asked again at random moments, many times
- * in a row (insist), and if all of them are refused, after a pause.
+ * The handler also reports if it may not switch (gp_slice_refused). Mostly the goroutine is then in a library, which the
+ * program calls in a loop: in each round some hundred nanoseconds are the program's own. So the handler is asked again at
+ * random moments, many times in a row (insist), and if all of them are refused, after a pause.
  *
- * As in Go a goroutine that has just been made ready by one which then blocks runs next, in what is left of that one's
- * slice: so goroutines that take turns share the slices of one, however short their turns are, and do not get a whole
- * queue's worth of others in between. It is the slice that is watched here, and it ends for all of them (gp_slice_inherit).
+ * As in Go, a goroutine that was made ready by one which then blocks runs next, in the rest of that one's slice. So
+ * goroutines that take turns share the slices of one, however short their turns are, and do not run between a whole queue
+ * of others. The slice is watched here, and ends for all of them (gp_slice_inherit).
  *
- * The thread takes no GIL. While the process is idle for long it sleeps, and is woken with it.
+ * The thread takes no GIL. While the process is idle for long, the thread sleeps, and is woken with the process.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -65,7 +65,7 @@ void gp_slice_noted(void) { monitor.noted = coarse_ns(); }
 
 static bool idle(void) { return atomic_load(&gp.my->act) & 1; }
 
-/* did it look for work? */
+/* True if the scheduler has looked for work. */
 static bool insist(uint32_t polls) {
     uint32_t x = (uint32_t)gp_now() | 1;
     for (int i = 0; i < TRIES; i++) {

@@ -1,4 +1,4 @@
-/* repair.c - the order of a repair (repair.h says what it is), the coroner's locks, and the place of the dead process. */
+/* repair.c - the order of a repair (see repair.h), the coroner's locks, and the place of the dead process. */
 #include <limits.h>
 
 #include "mem/pages.h"
@@ -23,7 +23,7 @@ bool gp_repair_lock(void *line) {
     _Atomic uint32_t *word = word_of(line);
     for (;;) {
         uint32_t seen = gp_get(word);
-        if (seen == 0) { /* with WAITERS, as lock.c has it for those who may not be alone */
+        if (seen == 0) { /* with WAITERS, as in lock.c for a process that may not be alone */
             if (atomic_compare_exchange_strong(word, &seen, GP_CORONER_WORD | GP_LOCK_WAITERS)) return true;
             continue;
         }
@@ -67,8 +67,8 @@ static void repair_header(const struct gp_dead *d) {
 
 /* ---- the place of the dead one */
 
-/* Its tables of waiters are given back to the system. Where the system does not take them, their contents do no harm: no
- * queue refers to them any more, and epochs go on. But what it was told of does not concern its replacement. */
+/* Its tables of waiters are given back to the system. If the system does not take them, their contents do no harm: no
+ * queue refers to them any more, and epochs go on. But the things it was told do not concern its replacement. */
 static void empty_partition(uint32_t proc) {
     uint64_t at = gp.parts_at + proc * gp.part_bytes, used = gp_get(&gp_proc_at(proc)->waiters_used);
     if (gp_unback(at, gp.tasks_at / GP_PAGE * GP_PAGE)) return;
@@ -86,7 +86,7 @@ static uint64_t committed_by(uint32_t proc) {
     return bytes + gp_pages_described(page);
 }
 
-/* Nobody gives pages back meanwhile: that would change what is being counted. */
+/* No process gives pages back meanwhile, which would change the sum. */
 static bool recount(uint32_t proc) {
     for (uint32_t i = 0; i < LOOKS; i++) {
         uint32_t none = 0;

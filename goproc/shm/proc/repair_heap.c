@@ -1,7 +1,7 @@
-/* repair_heap.c - step 4: what a dead process owned in all arenas is free, and its handles are forgotten.
+/* repair_heap.c - step 4: the blocks of a dead process in all arenas are freed, and its handles are forgotten.
  *
- * An owner tag is the truth about a block. A PART lives and dies with the block that it is a buffer of, so it is looked at
- * while that block still says whose it was.
+ * An owner tag is the truth about a block. A PART lives and dies with the block whose buffer it is, so it is examined
+ * while that block still names its owner.
  */
 #include "mem/pages.h"
 #include "repair.h"
@@ -10,7 +10,7 @@
 
 /* ---- blocks */
 
-/* A copy that the dead one was making: nobody else knows of it. */
+/* A copy that the dead process was making: no other process knows it. */
 static bool unfinished(const struct gp_object *o, const struct gp_dead *d) {
     return gp_get(&o->kind) == GP_KIND_COPY && gp_acquire(&o->tag) == d->tag && gp_acquire(&o->state) != GP_G_OK;
 }
@@ -35,7 +35,7 @@ static void free_part(struct gp_block *b, bool object, uint64_t bytes, void *arg
     (void)bytes;
     uint64_t tag = gp_acquire(&b->tag);
     if (object || GP_TAG_KIND(tag) != GP_TAG_PART || !belongs(arg, tag)) return;
-    gp_release(&b->tag, ((const struct gp_dead *)arg)->tag); /* its buffers, if it has any, are looked at later or were */
+    gp_release(&b->tag, ((const struct gp_dead *)arg)->tag); /* its buffers, if it has any, are examined later or were already */
 }
 
 static void free_block(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
@@ -55,7 +55,7 @@ void gp_repair_free_object(struct gp_object *o) {
 
 static int64_t share(const struct gp_object *o, uint32_t proc) { return gp_shares(o) ? gp_get(&gp_shares(o)[proc]) : 0; }
 
-/* Does anybody wait for what the dead one had? Or, a mutex, has it been woken, and died before it tried again? */
+/* True if a waiter waits for the dead one's lock or units; or, for a mutex, if the dead one was woken and has not tried again. */
 static bool concerns(const struct gp_object *o, const struct gp_dead *d) {
     switch (gp_get(&o->kind)) {
     case GP_KIND_MUTEX:
@@ -66,7 +66,7 @@ static bool concerns(const struct gp_object *o, const struct gp_dead *d) {
     }
 }
 
-/* Readers and units of the dead come back, and whoever waited for it goes on. */
+/* Take back the readers and units of the dead; let the waiters go on. */
 static void take_back(struct gp_object *o, const struct gp_dead *d) {
     if (!concerns(o, d) || !gp_repair_lock(o)) return;
     bool semaphore = gp_get(&o->kind) == GP_KIND_SEMAPHORE;
@@ -80,7 +80,7 @@ static void take_back(struct gp_object *o, const struct gp_dead *d) {
     gp_repair_unlock(o);
 }
 
-/* Is it the outcome of a goroutine that was lost with its process? */
+/* True for the outcome of a goroutine that was lost with its process. */
 static bool was_lost(const struct gp_object *o) {
     uint64_t capacity;
     return gp_acquire(&o->state) == GP_G_FAILED && o->ring && gp_block_check(o->ring, &capacity) &&
@@ -98,14 +98,15 @@ static bool ran_there(const struct gp_object *o, const struct gp_dead *d) {
     return gp_acquire(&o->state) == GP_G_RUNNING && gp_get(&o->proc) == d->proc + 1;
 }
 
-/* True if an object without a holder was the dead one's alone: it died before it had a handle, or a task in a ring, or between
- * the end of its last handle and that of the object. Of one that runs the runner finds out. */
+/* True if an object without a holder was the dead one's alone: the process died before the object had a handle, or a task
+ * in a ring, or between the end of its last handle and that of the object. The process that runs a goroutine finds out
+ * about its own. */
 static bool knew_alone(const struct gp_object *o, const struct gp_dead *d) {
     if (gp_acquire(&o->tag) != d->tag || gp_get(&o->flags) & GP_OBJ_SHARED) return false;
     return gp_get(&o->kind) != GP_KIND_GOROUTINE || gp_outcome_over(o) || never_begins(o) || ran_there(o, d);
 }
 
-/* A promise that the dead one was to keep: whoever waits for it learns of the death. */
+/* A promise that the dead one was to keep: its waiters learn of the death. */
 static void break_promise(struct gp_object *o, const struct gp_dead *d) {
     if (!(gp_get(&o->flags) & GP_OBJ_PROMISE) || !ran_there(o, d) || !gp_repair_lock(o)) return;
     gp_release(&o->state, GP_G_DEAD); /* COMMIT */
@@ -121,7 +122,7 @@ static void forget_holder(struct gp_block *b, bool object, uint64_t bytes, void 
     uint32_t kind = gp_get(&o->kind);
     uint64_t bit = 1ULL << (d->proc % 64);
     if (kind == 0 || unfinished(o, d)) {
-        if (gp_acquire(&o->tag) == d->tag) gp_repair_free_object(o); /* it died while it made it */
+        if (gp_acquire(&o->tag) == d->tag) gp_repair_free_object(o); /* it died while it made the object */
         return;
     }
     bool held = gp_get(&o->holders[d->proc / 64]) & bit;
@@ -131,13 +132,13 @@ static void forget_holder(struct gp_block *b, bool object, uint64_t bytes, void 
     bool alone = knew_alone(o, d);
     if (!gp_unheld(o) || (!alone && (!held || (kind == GP_KIND_GOROUTINE && !gp_outcome_over(o))))) return;
     if (kind == GP_KIND_GOROUTINE && !gp_outcome_over(o)) gp_set(&o->state, GP_G_FAILED);
-    if (kind == GP_KIND_GOROUTINE && (alone || was_lost(o))) gp_set(&o->value, 1); /* whoever would have read that is gone, too */
+    if (kind == GP_KIND_GOROUTINE && (alone || was_lost(o))) gp_set(&o->value, 1); /* the reader of the outcome is gone, too */
     /* no process has a handle, and none will drop the last one: it is the collector's */
     atomic_fetch_or(&o->flags, GP_OBJ_SHARED);
     atomic_fetch_add(&gp.head->collect, 1);
 }
 
-/* ---- pages that it was giving back to the system, in whoever's arena */
+/* ---- pages that it was giving back to the system, in any arena */
 
 static void restore(uint64_t arena, uint32_t page, uint32_t origin) {
     struct gp_page *d = gp_page_at(arena, page);

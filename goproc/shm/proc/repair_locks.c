@@ -1,12 +1,12 @@
 /* repair_locks.c - step 1: the locks of a dead process, and the operation that it was in the middle of.
  *
- * Its journal says what it was about to do. Whether the COMMIT was made is told from what that stored: if so, the rest is
- * done here, as the operation would have; if not, nothing had happened. Then what holds for the object at rest is made
- * true again, also where the process died between two operations under one lock: a receive that has made room, say, and
- * has not moved up the first waiting sender yet.
+ * The journal of the dead process names the operation that it was about to do. The stores of the operation show whether
+ * the COMMIT was made. If so, the rest is done here, as the operation would have; if not, nothing had happened. Then the
+ * rules for the object at rest are restored, also if the process died between two operations under one lock: a receive
+ * that has made room, say, and has not moved up the first waiting sender.
  *
- * Nothing here waits. Whoever sleeps for a lock that the dead one knew of is woken: it may have been woken as the next, or
- * died between the release and the wake.
+ * Nothing here waits. Every sleeper for a lock that the dead one knew of is woken: that one may have been woken as the
+ * next, or have died between the release and the wake.
  */
 #include <limits.h>
 
@@ -82,12 +82,12 @@ bool gp_repair_linked(const struct gp_object *o, uint32_t sd) {
     if (gp_get(&o->recvq_first) == sd || (has_senders(o) && gp_get(&o->sendq_first) == sd)) return true;
     if (!prev || !gp_sudog_check(prev)) return false;
     const struct gp_sudog *p = gp_sudog_at(prev);
-    /* `prev` of one that is in no queue is stale: p may wait elsewhere by now, under another lock. Then it is linked anew, and
-     * that is read first: with it come its object, and its next one, of that time. */
+    /* `prev` of a sudog in no queue is stale: p may be in another queue now, under another lock. Then it has been linked
+     * anew, and `linked` is read first: with it come its object, and its next sudog, of that time. */
     return gp_acquire(&p->linked) && gp_get(&p->object) == gp_get(&s->object) && gp_get(&p->next) == sd;
 }
 
-/* ---- what can go on */
+/* ---- waiters that can go on */
 
 static struct gp_message *slots(const struct gp_object *c) { return (struct gp_message *)((char *)gp_at(c->ring) + 64); }
 
@@ -130,7 +130,8 @@ static void settle_channel(struct gp_object *c) {
 
 static void settle_mutex(struct gp_object *o) {
     bool dead = gp_get(&o->value) != 0 && gp_repair_died(gp_get(&o->owner));
-    atomic_fetch_and(&o->flags, (uint16_t)~GP_OBJ_WOKEN); /* who was woken may be the dead one; one too many does no harm */
+    atomic_fetch_and(&o->flags, (uint16_t)~GP_OBJ_WOKEN); /* the dead one may be the one that was woken; one wake too many does
+                                                           * no harm */
     if ((gp_get(&o->value) == 0 || dead) && gp_repair_fire_first(o, GP_W_RETRY)) atomic_fetch_or(&o->flags, GP_OBJ_WOKEN);
 }
 
@@ -156,7 +157,7 @@ static void settle_semaphore(struct gp_object *o) {
     }
 }
 
-/* As long as anybody is counted, `value` is not 0: if it is, all that still wait are to go. */
+/* While a waiter is counted, `value` is not 0: if it is 0, all that still wait are to go. */
 static void settle_barrier(struct gp_object *o) {
     if (gp_get(&o->value) == 0) {
         fire_all(o, GP_W_FIRED);
@@ -185,7 +186,7 @@ void gp_repair_settle(struct gp_object *o) {
 
 /* ---- the journal */
 
-/* Has the dead one fired this waiter? It held the lock of the only case that says so. */
+/* True if the dead one has fired this waiter. It held the lock of the only case that shows this. */
 static bool fired(const struct gp_journal *j) {
     const struct gp_sudog *s = gp_sudog_at((uint32_t)gp_get(&j->b));
     uint64_t state = gp_acquire(&gp_waiter_at(s->proc, s->waiter)->state);
@@ -294,7 +295,7 @@ static void let_go(const struct gp_dead *d, const struct gp_journal *j, gp_ref r
     bool tree = ref == gp_ref_of(&gp.head->tree);
     if (!tree && !is_object(ref) && (uint64_t)ref * GP_LINE >= gp.parts_at) return; /* no line with a lock */
     if ((gp_get(word) & ~GP_LOCK_WAITERS) == d->word) {
-        if (tree) { /* its repair takes other locks: it is for the second step */
+        if (tree) { /* its repair takes other locks, so it is part of the second step */
             atomic_store(word, GP_CORONER_WORD | GP_LOCK_WAITERS);
             return;
         }

@@ -1,7 +1,7 @@
 /* repair_queues.c - step 2: the goroutines of a dead process leave the queues in which they waited. */
 #include "repair.h"
 
-/* No peer is to hand anything to a waiter of the dead any more. What has been handed over is lost with it. */
+/* Peers are to hand nothing to a waiter of the dead any more. Messages that were handed over are lost with it. */
 static void end_waiters(uint32_t proc, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
         struct gp_waiter *w = gp_waiter_at(proc, i);
@@ -23,7 +23,7 @@ static bool leave(uint32_t sd) {
     gp_ref ref = gp_get(&s->object);
     if (!ref || !gp_object_check(ref)) return true;
     struct gp_object *o = gp_at(ref);
-    if (!gp_repair_lock(o)) return false; /* also if it is in no queue: who fired it may still be there */
+    if (!gp_repair_lock(o)) return false; /* also if it is in no queue: the process that fired it may still be there */
     if (gp_get(&o->gen) == s->gen) {
         if (gp_repair_linked(o, sd)) gp_unlink(o, sd);
         else if (signal_is_lost(o, s)) gp_repair_fire_first(o, GP_W_FIRED);

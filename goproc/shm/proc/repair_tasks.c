@@ -1,9 +1,9 @@
 /* repair_tasks.c - step 3: the goroutines of a dead process.
  *
- * Those that had begun are lost: their outcome is an obituary, from which a reader makes WorkerDied. If nobody can read
- * that, and the code that created the goroutine has kept no handle, it is a panic; if the only handles died with the same
- * process, nobody asks. Those that had not begun run elsewhere, with one exception: a pinned one runs on the replacement,
- * and is lost if there is none.
+ * Goroutines that had begun are lost: their outcome is an obituary, from which a reader makes WorkerDied. If no handle
+ * can read the outcome, and the code that created the goroutine has kept none, it is a panic; if the only handles died
+ * with the same process, it is not. Goroutines that had not begun run elsewhere, with one exception: a pinned one runs on
+ * the replacement, and is lost if there is none.
  */
 #include <stdlib.h>
 
@@ -61,8 +61,8 @@ static void panic(struct gp_dead *d, gp_ref ref) {
     d->labels[n] = 0;
 }
 
-/* True if the loss of the task is a panic, whatever else is lost: there is no handle of its goroutine, and never was one
- * outside of it. Nothing is changed, and no lock is waited for. */
+/* True if the loss of the task is a panic, whatever else is lost: its goroutine has no handle, and never had one outside
+ * of it. Nothing is changed, and no lock is waited for. */
 static bool is_panic(gp_ref ref) {
     const struct gp_task *t = task_at(ref);
     if (gp_get(&t->started) != GP_STARTED || gp_get(&t->retries) || gp_get(&t->tracker[GP_TRACK_GROUP])) return false;
@@ -97,7 +97,7 @@ static void set_outcome(struct gp_object *o, gp_ref ref, bool told, const struct
     gp_own(ref, GP_TAG(GP_TAG_RESULT, gp_ref_of(o)));
     o->ring = ref;
     o->task = 0;
-    if (told) gp_set(&o->value, 1); /* its group tells of it, or its handles died: nobody has to read this */
+    if (told) gp_set(&o->value, 1); /* its group reports it, or its handles died: it need not be read */
     gp_release(&o->state, GP_G_FAILED); /* COMMIT */
     gp_repair_settle(o);
 }
@@ -106,7 +106,7 @@ static struct gp_object *tracker(gp_ref ref, enum gp_kind kind) {
     return ref && gp_object_check(ref) && gp_get(&((struct gp_object *)gp_at(ref))->kind) == kind ? gp_at(ref) : NULL;
 }
 
-/* Do for the goroutine the work of its end. The tree of contexts follows when all are done. */
+/* Do the steps of the goroutine's end. The tree of contexts follows when all are done. */
 static bool tell_trackers(const uint32_t refs[GP_TRACKERS], struct search *s) {
     struct gp_object *node = tracker(refs[GP_TRACK_GROUP], GP_KIND_CHAN), *place = tracker(refs[GP_TRACK_PLACE], GP_KIND_SEMAPHORE),
                      *count = tracker(refs[GP_TRACK_COUNT], GP_KIND_WAITGROUP);
@@ -145,7 +145,7 @@ static void take_trackers(struct gp_task *t, uint32_t refs[GP_TRACKERS]) {
 static bool end_task(gp_ref ref, bool member, struct search *s);
 
 static bool lose(gp_ref ref, struct search *s) {
-    uint32_t refs[GP_TRACKERS]; /* the task is its handles' once its end is known */
+    uint32_t refs[GP_TRACKERS]; /* the task belongs to the handles once its end is known */
     take_trackers(task_at(ref), refs);
     return end_task(ref, refs[GP_TRACK_GROUP] != 0, s) && tell_trackers(refs, s);
 }
@@ -163,9 +163,9 @@ static bool end_task(gp_ref ref, bool member, struct search *s) {
     if (!gp_repair_lock(o)) return false;
     uint64_t before = atomic_fetch_and(&o->holders[s->d->proc / 64], ~bit);
     if (gp_acquire(&o->state) >= GP_G_OK) {
-        gp_own(ref, s->d->tag); /* it had ended, and its process with it before that was all */
+        gp_own(ref, s->d->tag); /* the goroutine had ended, and its process died before the end was complete */
     } else if (gp_held(o)) {
-        set_outcome(o, ref, member || gp_unheld(o), s); /* a handle may be on its way: it can be read, and need not */
+        set_outcome(o, ref, member || gp_unheld(o), s); /* a handle may be on its way: the outcome can be read, but need not be */
     } else {
         if (!(before & bit) && !member && is_statement(t->site)) panic(s->d, ref);
         gp_own(ref, s->d->tag);
@@ -204,7 +204,7 @@ static bool move(gp_ref ref, struct search *s) {
     bool pinned = is_pinned(task_at(ref));
     int err = gp_task_push_again(ref, pinned ? s->d->proc : 0, pinned);
     if (err == -EINTR) return false;
-    return err == 0 || lose(ref, s); /* no memory for a place in the ring, or nobody is to come to this one */
+    return err == 0 || lose(ref, s); /* there is no memory for a place in the ring, or no process will take it from this one */
 }
 
 /* `go` had not returned: it goes with all that the dead one owned, but may be counted already. */
@@ -243,7 +243,7 @@ static bool end_one(gp_ref ref, struct search *s) {
     }
 }
 
-/* Nobody takes the place of the dead: what is pinned to it is lost. Its state says so by now, and no more is put there. */
+/* The dead has no replacement: tasks pinned to it are lost. Its state shows that by now, and no more are put there. */
 static bool take_pinned(const struct search *s) {
     struct gp_queue *q = &gp_proc_at(s->d->proc)->queue;
     for (;;) {

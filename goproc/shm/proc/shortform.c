@@ -1,9 +1,8 @@
 /* shortform.c - a call in a few words, for the line about a death: `load('a.txt', 3, deep=True)`.
  *
- * The process that ran the call is gone, and what it was called with went into that process. But a message whose values are
- * plain (codec.c) is readable without Python, and its first bytes stay in the task. So this reads the beginning of such a
- * message, and ends with `...` where the bytes end. The bytes may be damaged: nothing is read beyond their end, and nothing
- * is trusted.
+ * The process that ran the call is gone, and with it the arguments. But a message of plain values (codec.c) can be read
+ * without Python, and its first bytes stay in the task. So this reads the beginning of such a message, and ends with
+ * `...` where the bytes end. The bytes may be damaged: nothing is read beyond their end, and nothing is trusted.
  */
 #include <stdio.h>
 

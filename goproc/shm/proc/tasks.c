@@ -1,8 +1,8 @@
 /* tasks.c - unstarted goroutines: a FIFO per proc, where a new one is put, and stealing.
  *
- * A task is a heap block; its owner tag (QUEUE until a proc claims it) is the truth, a ring only holds hints. The ring
- * is guarded by the same owner-tagged lock as a channel: at 5 ns against microseconds of serialising, a lock-free
- * deque would gain nothing and its thief window would lose tasks with the thief. Only what has not started moves
+ * A task is a heap block. Its owner tag (QUEUE until a proc claims it) is the truth; a ring only holds hints. The ring is
+ * guarded by the same owner-tagged lock as a channel. At 5 ns against microseconds of serialising, a lock-free deque
+ * would gain nothing, and in its window a thief that dies would take tasks with it. Only unstarted goroutines move
  * between procs.
  *
  * The host runs none of them, unless it is the only process. Its ring is the queue for any worker.
@@ -24,9 +24,9 @@
  * next worker that runs dry, handed over by the next process that goes to sleep, or seen by the monitor of one that runs,
  * if nothing was taken from its ring for 10 ms.
  *
- * A process is reserved while it makes a call that has it to itself (a call of a map). Then it begins only tasks that it has
- * created itself, which the call may wait for, and those of GP_PINNED_ALWAYS, and it takes none from others. Its own ring gets
- * what it creates.
+ * A process is reserved while it makes a call that has it to itself (a call of a map). Then it begins only tasks that it
+ * has created itself, for which the call may wait, and those of GP_PINNED_ALWAYS, and it takes none from others. Tasks
+ * that it creates go to its own ring.
  */
 #include "repair.h"
 
@@ -68,7 +68,7 @@ static bool find_allowed(bool pinned, uint32_t head, uint32_t tail, uint32_t *at
     return false;
 }
 
-/* How many tasks may begin in a reserved process, or 1 for any number. */
+/* The number of tasks that may begin in a reserved process; 1 stands for any number. */
 static uint32_t count_allowed(void) {
     struct gp_queue *q = &gp.my->queue;
     uint32_t at;
@@ -80,14 +80,14 @@ static uint32_t count_allowed(void) {
     return found;
 }
 
-/* ---- A ring has as many slots as it needed once, and tasks go round in these. It grows by doubling. */
+/* ---- A ring has as many slots as it once needed, and tasks go round in these. It grows by doubling. */
 
 static uint32_t next_size(uint32_t slots) {
     uint32_t next = slots ? 2 * slots : GP_PAGE / sizeof(gp_ref);
     return next < gp.ring_tasks ? next : gp.ring_tasks;
 }
 
-/* Not under a lock: memory for what a ring of so many slots grows by. 0 or -errno. */
+/* Not under a lock: back the memory by which a ring of so many slots grows. 0 or -errno. */
 static int commit_growth(uint32_t proc, bool pinned, uint32_t slots) {
     uint64_t at = gp.parts_at + proc * gp.part_bytes + (pinned ? gp.pinned_at : gp.tasks_at);
     return gp_commit(at + sizeof(gp_ref) * (uint64_t)slots, sizeof(gp_ref) * (uint64_t)(next_size(slots) - slots));
@@ -98,7 +98,7 @@ static void uncount_growth(uint32_t slots) {
     atomic_fetch_sub(&gp.my->committed, sizeof(gp_ref) * (uint64_t)(next_size(slots) - slots));
 }
 
-/* Under the lock, with memory. Of the tasks queued, those whose place is another in the larger ring are copied there. */
+/* Under the lock, with memory: copy the queued tasks whose place is another one in the larger ring. */
 static void grow(uint32_t proc, bool pinned, uint32_t head, uint32_t tail) {
     struct gp_queue *q = queue_of(proc);
     uint32_t slots = gp_get(&q->slots[pinned]), more = next_size(slots);
@@ -145,8 +145,8 @@ static inline int push(gp_ref task, uint32_t proc, bool pinned, bool coroner) {
 int gp_task_push(gp_ref task, uint32_t proc, bool pinned) { return push(task, proc, pinned, false); }
 int gp_task_push_again(gp_ref task, uint32_t proc, bool pinned) { return push(task, proc, pinned, true); }
 
-/* ---- who is told of a goroutine's end. The change of the count and that of the task are one step, for the coroner: it tells
- * in place of a dead process, and must not tell twice. */
+/* ---- the objects that are told of a goroutine's end. The change of the count and that of the task are one step for the
+ * coroner, which tells in place of a dead process, and must not tell twice. */
 
 static struct gp_task *task_at(gp_ref ref) { return (struct gp_task *)((char *)gp_at(ref) + GP_BLOCK_HEAD); }
 
@@ -236,9 +236,9 @@ static bool crowded(void) {
     return running >= gp.ncpu && running > (host_waits() ? 0 : 1);
 }
 
-static bool left; /* a submission of mine has woken nobody since I slept last */
+static bool left; /* a submission of this process has woken no worker since its last sleep */
 
-/* May a submission wake a worker? With more workers than cores always: their tasks are expected to block. */
+/* True if a submission may wake a worker. With more workers than cores always: their tasks are expected to block. */
 static bool may_wake(void) {
     static uint64_t last;
     if (!crowded() || gp.nprocs - 1 > gp.ncpu) return true;
@@ -251,7 +251,7 @@ static bool may_wake(void) {
     return true;
 }
 
-/* Wake an idle worker, and count it as searching on its behalf. */
+/* Wake an idle worker, and count it as searching for it. */
 static void wake_any(void) {
     struct gp_header *h = gp.head;
     for (unsigned k = 0; k <= (gp.nprocs - 1) / 64; k++) {
@@ -346,8 +346,8 @@ static gp_ref take_first(bool pinned) {
     return task;
 }
 
-/* As gp_task_pop(), while this process is reserved. Those in front of the task, and behind it, go through the ring once, which
- * leaves them in their order: a task in the middle cannot be taken by one store. */
+/* As gp_task_pop(), while this process is reserved. The tasks before and behind the chosen one go through the ring once,
+ * which keeps their order: one store cannot take a task from the middle. */
 static gp_ref pop_allowed(void) {
     gp_ref task = 0;
     if (!count_allowed()) return 0;
@@ -365,7 +365,7 @@ static gp_ref pop_allowed(void) {
 
 gp_ref gp_task_pop(bool newest) {
     struct gp_queue *q = &gp.my->queue;
-    if (!gp_get(&q->looked)) gp_set(&q->looked, 1); /* the line is read by those who search */
+    if (!gp_get(&q->looked)) gp_set(&q->looked, 1); /* searching procs read this line */
     if (gp_reserved) return pop_allowed();
     if (gp_task_count() == 0) return 0;
     gp_ref task = 0;
@@ -432,13 +432,13 @@ bool gp_task_steal(void) {
         uint32_t head = gp_get(&q->head), n = share(victim, gp_get(&q->tail) - head);
         for (uint32_t i = 0; i < n; i++) gp_own(got[i] = *slot(victim, false, head + i), gp_my_tag());
         gp_order();
-        gp_release(&q->head, head + n); /* COMMIT: they are in no ring now, but their tags say whose they are */
+        gp_release(&q->head, head + n); /* COMMIT: they are in no ring now, but their tags name their owner */
         gp_unlock(q);
         for (uint32_t i = 0; i < n; i++)
             while (gp_task_push(got[i], gp.proc, false) < 0) gp_pause(); /* own ring is empty: it cannot be full */
         if (n == 0) continue;
         gp_patience_over();
-        if (queued(q) > 0) gp_wake_one(); /* what is left needs another worker */
+        if (queued(q) > 0) gp_wake_one(); /* the remaining tasks need another worker */
         return true;
     }
     return false;

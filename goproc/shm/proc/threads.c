@@ -20,15 +20,16 @@
  * A plain thread that is blocked for ever in an operation of goproc waits for a futex in shared memory. Its waiter says
  * GP_THREAD_BLOCKED, and gp_proc.threads changes when it is told.
  *
- * How long that holds. From that instant on only two things can start a thread of this process: the scheduler's thread,
- * which changes `act` before it does anything, and an operation that tells a blocked plain thread, which changes
- * `threads` before its process can go idle. So a look is published with the values of both words that it has seen, and
- * is true for as long as they have these values (deadlock.c compares). Nobody has to withdraw it. Signals start nothing
- * but Python's handlers; the host asks for those before it reports.
+ * How long that holds: after that instant only two things can start a thread of this process. The scheduler's thread
+ * changes `act` before it does anything, and an operation that tells a blocked plain thread changes `threads` before its
+ * process can go idle. So a look is published with the values of both words that it has seen, and is true for as long as
+ * they have these values (deadlock.c compares). No process has to withdraw it. Signals start only Python's handlers; the
+ * host asks for those before it reports.
  *
  * A look costs some 70 us for each thread. So a process looks when it has been idle for FIRST_PAUSE_NS, and waits for
- * twice as long after a look in vain. The longest sleep of gp_idle() ends what was published. Then the process looks again
- * at once: with many processes the times of which one of them has nothing published must be short, or never all have.
+ * twice as long after a look in vain. The longest sleep of gp_idle() ends a published look. Then the process looks again
+ * at once: with many processes the times without a published look must be short, or there is never a moment at which all
+ * have one.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -174,7 +175,7 @@ static void *look_apart(void *asleep) {
     return NULL;
 }
 
-/* The program has used up its descriptors: a thread looks that has a table of its own. */
+/* The program has used up its descriptors: a thread with a table of its own looks. */
 static bool look_without_descriptors(void) {
     pthread_t thread;
     sigset_t all, before;
