@@ -1,10 +1,11 @@
 /* await.c - operations that a loop of asyncio waits for: many at once, each the first of several cases.
  *
  * A goroutine or a thread that waits sleeps in the waiter of its operation. A task of a loop must not sleep, so its
- * operation waits by itself: its waiter is one in which nobody sleeps (GP_WATCHED, see watch.c), and whoever fires it
- * pushes it on the stack of the set's one collecting waiter. A thread sleeps there, and has the loop take what is done.
+ * operation waits by itself. No goroutine sleeps in its waiter (GP_WATCHED, see watch.c): the process that fires it
+ * pushes it on the stack of the set's one collecting waiter. A thread sleeps there, and has the loop take the operations
+ * that are done.
  *
- * An operation is done when it is fired: from then on a value that was received belongs to it, until result() gives it
+ * An operation is done when it is fired. From then on a received value belongs to the operation, until result() gives it
  * away or the operation is dropped. cancel() tells which came first.
  *
  * Everything here runs under the GIL, in any thread of the process.
@@ -17,7 +18,7 @@ typedef struct awaited {
     PyObject_HEAD
     struct awaits *set;       /* while it is pending */
     PyObject *token;          /* the caller's: take() gives it back */
-    PyObject *given, *kept;   /* the cases as they were given, and what they hold: keep the targets alive */
+    PyObject *given, *kept;   /* the cases as they were given, and their objects: they keep the targets alive */
     struct item *items;
     struct gp_select s;
     uint64_t run;             /* of the runtime it belongs to */
@@ -120,7 +121,7 @@ static void finish(Awaited *op, int64_t chosen, enum gp_result r) {
     op->state = OP_DONE;
 }
 
-/* Try it, and queue it where nothing is ready. The case that was done, or -1. */
+/* Try it, and queue it if nothing is ready. The case that was done, or -1. */
 static int64_t try_or_wait(Awaited *op, enum gp_result *r) {
     if (op->s.n == 1) return (*r = gp_case_try_or_wait(&op->s.cases[0], op->waiter)) == GP_BLOCK ? -1 : 0;
     return gp_select(&op->s, op->waiter, r);
@@ -182,7 +183,7 @@ static bool cancel(Awaited *op) {
 
 /* ---- Awaited */
 
-static void op_forget(Awaited *op) { /* what it has of shared memory */
+static void op_forget(Awaited *op) { /* its parts of shared memory */
     if (op->state == OP_DONE && live(op->run) && op->r == GP_OK && op->s.cases[op->chosen].kind == GP_RECV)
         gp_message_drop(&op->s.cases[op->chosen].m);
     op->state = op->state == OP_CANCELLED ? OP_CANCELLED : OP_READ;
@@ -336,14 +337,14 @@ static int begin(Awaits *self, Awaited *op) {
     op->run = gp.run;
     op->waiter = (uint32_t)slot;
     int64_t error = op->s.n > 1 ? select_prepare(&op->s) : 0;
-    if (error < 0 || make_room(self) < 0) { /* the room last: what comes before may run anything, also another start() */
+    if (error < 0 || make_room(self) < 0) { /* room last: the steps before may run any code, also another start() */
         give_back(op);
         select_drop_values(op->s.cases, op->s.n, -1);
         if (error < 0) raise_no_waiter(error, op->s.n);
         return -1;
     }
     gp_watched(op->waiter, (uint32_t)self->collector);
-    enter(self, op); /* its place is known before anybody can fire it */
+    enter(self, op); /* its place is known before it can be fired */
     enum gp_result r = GP_BLOCK;
     int64_t chosen = try_or_wait(op, &r);
     if (chosen < 0) return 0;

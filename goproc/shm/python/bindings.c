@@ -1,8 +1,8 @@
-/* bindings.c - sees whether names still stand for what they did, which the sender of a function asks at each `go`.
+/* bindings.c - the check whether names still lead to the same objects, which the sender of a function makes at each `go`.
  *
  * A Bindings knows the names of a namespace (a function's globals, the attributes of a class) with the objects that they
- * stood for, names that were not there, plain functions with their parts, and small containers with a copy of each. All
- * is compared by identity: no code of the program runs but that of the equality of sets, whose elements cannot change.
+ * led to, names that were absent, plain functions with their parts, and small containers with a copy of each. All are
+ * compared by identity: no code of the program runs but the equality of sets, whose elements cannot change.
  */
 #include "python.h"
 
@@ -12,8 +12,8 @@ typedef struct {
     PyObject *absent;         /* tuple of names */
     PyObject *functions;      /* tuple of tuples: name, code, defaults, name and qualified name of the function */
     PyObject *copies;         /* tuple of pairs: a list, dict or set, and its copy */
-    PyObject *details;        /* tuple of tuples: name of a function, None for that of fits(); true: its annotations,
-                                 false: its keyword defaults; that dict, and its copy */
+    PyObject *details;        /* tuple of tuples: name of a function, None for the function of fits(); true: its annotations,
+                               * false: its keyword defaults; that dict, and its copy */
     Py_ssize_t size;          /* how many names there are; -1: any number */
     PyObject *defaults, *kwdefaults, *title, *qualname; /* of the function for fits(); NULL: anything goes */
     PyObject *bases;          /* of the class for hold(), with its qualified name; NULL: anything goes */

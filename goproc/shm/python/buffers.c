@@ -1,18 +1,19 @@
 /* buffers.c - memory of the segment as Python memory: arrays, frames and memoryviews lie in it.
  *
- * A Buffer is a part of a message as its receiver gets it: a block of the segment that is the receiver's, who writes there.
+ * A Buffer is a part of a message as its receiver gets it: a block of the segment that the receiver owns and may write
+ * to.
  *
- * A View shows memory of a copy (copy.c), which stays as it is. The View is the segment itself, read only, or the same pages
- * once more and privately (MAP_PRIVATE): a write then costs the pages written, and nobody else sees it. Such a mapping shows
- * the segment's pages where nothing was written. So it keeps the handle of the copy.
+ * A View shows memory of a copy (copy.c), which stays as it is. The View is the segment itself, read only, or the same
+ * pages mapped once more and privately (MAP_PRIVATE): a write then costs the pages written, and no other process sees it.
+ * Such a mapping shows the segment's pages where nothing was written, so it keeps the handle of the copy.
  *
- * A Reference stands in a message for large memory that is in the segment already, or for a part of it: the message lists the
- * handle of the copy, and its reader gets a View. Where the memory was written to since, there is no Reference: the message
- * has the memory itself.
+ * A Reference stands in a message for large memory that is in the segment already, or for a part of it: the message lists
+ * the handle of the copy, and its reader gets a View. If the memory was written to since, there is no Reference: the
+ * message has the memory itself.
  *
- * The first Reference into a Buffer makes a copy of its block, which is not copied for that. From then on the block is to stay
- * as it is. So the process gets a private mapping of the block in the place of the segment, at the address that the Buffer
- * has, and a second mapping shows the block as it is. When the Buffer goes, the segment comes back to its place.
+ * The first Reference into a Buffer makes a copy of its block without copying it. From then on the block must stay as it
+ * is. So the process puts a private mapping of the block in the place of the segment, at the address of the Buffer, and a
+ * second mapping shows the block itself. When the Buffer goes, the segment comes back to its place.
  */
 #define _GNU_SOURCE
 #include <sys/mman.h>
@@ -37,7 +38,7 @@ typedef struct shown {
     bool readonly;
     char *map;                  /* a private mapping of the block's pages, or of some */
     size_t map_bytes;
-    char *original;             /* of a Buffer whose private mapping is in the place of the segment: the segment's pages */
+    char *original;             /* of a Buffer with a private mapping in the place of the segment: the segment's pages */
     struct shown *next, **at;   /* in the list of large ones */
 } Shown;
 
@@ -63,7 +64,7 @@ static bool is_current(const Shown *s) { return gp.base && s->run == gp.run; }
 
 /* ---- the life of both */
 
-/* The segment takes its place again. False: it cannot. */
+/* The segment takes its place again. False: that is not possible. */
 static bool restore_segment(Shown *s) {
     return mremap(s->original, s->map_bytes, s->map_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, s->map) != MAP_FAILED;
 }
@@ -71,7 +72,8 @@ static bool restore_segment(Shown *s) {
 static void leave_place(Shown *s) {
     if (gp.forked) munmap(s->map, s->map_bytes); /* and the segment's pages are not here */
     else if (!is_current(s)) munmap(s->original, s->map_bytes); /* the rest goes with the mapping of the segment */
-    else if (!restore_segment(s)) s->copy = NULL; /* the block is kept for ever: nobody may use what cannot be reached here */
+    else if (!restore_segment(s)) s->copy = NULL; /* the block is kept for ever: no process may use memory that cannot be
+                                                   * reached here */
 }
 
 static void shown_dealloc(Shown *s) {
@@ -284,7 +286,7 @@ static void fill(Handle *copy, gp_ref block) {
     copy_fill(copy, &m);
 }
 
-/* Put a private mapping in the place of the block. False: the system does not allow it, and all is as it was. */
+/* Put a private mapping in the place of the block. False: the system does not allow it, and nothing has changed. */
 static bool replace_segment(Shown *s) {
     size_t page = page_bytes();
     char *place = gp_at(s->block);
@@ -312,13 +314,13 @@ static bool replace_segment(Shown *s) {
     return true;
 }
 
-/* Make a copy of the block of a Buffer, with what is in it now. 1; 0: that cannot be; -1: an exception. */
+/* Make a copy of the block of a Buffer, with its present content. 1; 0: that is not possible; -1: an exception. */
 static int give_block(Shown *s) {
     Handle *copy = copy_new_of_memory();
     if (!copy) return only_memory_is_short() ? 0 : -1;
     int r = 0;
     if (!s->copy) { /* else a finalizer has sent it, which ran meanwhile */
-        gp_own(s->block, GP_TAG(GP_TAG_RESULT, copy->ref)); /* as long as it can be reached by its place */
+        gp_own(s->block, GP_TAG(GP_TAG_RESULT, copy->ref)); /* while it can be reached by its place */
         if (replace_segment(s)) {
             fill(copy, s->block);
             s->copy = Py_NewRef(copy);
@@ -338,7 +340,7 @@ static Shown *find(const char *at, Py_ssize_t len) {
 }
 
 static PyObject *reference_to(Shown *s, const char *at, Py_ssize_t len) {
-    bool given = s->copy == NULL; /* then it is as it is now */
+    bool given = s->copy == NULL; /* then its content is the present one */
     if (given) {
         int r = give_block(s);
         if (r < 0) return NULL;

@@ -284,7 +284,7 @@ static PyMethodDef chan_methods[] = {
                "senders raise ChanClosed.\n\nRaises:\n    ChanClosed: it is closed already, or nil.")},
     {NULL, NULL, 0, NULL},
 };
-/* A channel of one message: has that been sent? The answer is right also where the sender was killed. */
+/* True if the message of a channel of one message was sent. That is right also if the sender was killed. */
 static PyObject *chan_get_sent(Handle *self, void *Py_UNUSED(unused)) {
     struct gp_object *o = self->ref ? handle_object(self) : NULL;
     if (!o) return PyErr_Occurred() ? NULL : Py_NewRef(Py_False);

@@ -4,7 +4,7 @@
 
 #include "python.h"
 
-static bool parse_time(PyObject *v, int64_t *ns) { /* None: 0; at once for what is past, never beyond 292 years */
+static bool parse_time(PyObject *v, int64_t *ns) { /* None: 0; at once for a time in the past, never beyond 292 years */
     *ns = 0;
     if (v == Py_None) return true;
     double seconds = PyFloat_AsDouble(v);

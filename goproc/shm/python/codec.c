@@ -1,13 +1,13 @@
 /* codec.c - Python values to messages and back.
  *
- * What programs send most never meets pickle: None, bools, 64-bit ints, floats, and short str and bytes go inline in
- * the 64-byte message, and so do small tuples, lists and dicts of those and of channel handles ("plain": a one-byte
+ * The values that programs send most never meet pickle. None, bools, 64-bit ints, floats, and short str and bytes go
+ * inline in the 64-byte message. So do small tuples, lists and dicts of those and of channel handles ("plain": a one-byte
  * type, then the value; exact types only, and no list or dict twice, because identity inside a message must survive).
- * Everything else goes through the encode hook (pickle protocol 5) into a block; buffers it hands out of band get a
- * block each, which the receiver maps (Buffer below) instead of copying.
+ * Everything else goes through the encode hook (pickle protocol 5) into a block. Buffers that the hook hands out of band
+ * get a block each, which the receiver maps (Buffer below) instead of copying.
  *
- * A message that carries handles is always in a block that lists them, so that the collector can find them.
- * Whatever is read from shared memory is copied once, then checked, then used.
+ * A message that carries handles is always in a block that lists them, so that the collector can find them. Data from
+ * shared memory is copied once, then checked, then used.
  */
 #include "python.h"
 
@@ -167,7 +167,7 @@ static bool plain(struct plain *p, PyObject *v, int depth) {
     }
     if (PyObject_TypeCheck(v, &HandleType) && !PyObject_TypeCheck(v, &CondType)) { /* a Cond has its mutex with it */
         Handle *h = (Handle *)v;
-        if ((h->ref && h->run != gp.run) || p->end - p->at < 11) return false; /* a stale one: pickling says what is wrong */
+        if ((h->ref && h->run != gp.run) || p->end - p->at < 11) return false; /* a stale handle: pickling raises the error */
         *p->at++ = 'c';
         *p->at++ = h->kind;
         *p->at++ = h->dir;
@@ -247,7 +247,7 @@ static PyObject *pickled_parts(PyObject *v, bool keeps, uint32_t *handles) {
 static int encode_pickled(PyObject *v, struct gp_message *m) {
     uint32_t first = handle_log.n, handles;
     bool keeps = message_keeps;
-    message_keeps = false; /* of what is sent while this is pickled */
+    message_keeps = false; /* for a message that is sent during this pickling */
     PyObject *parts = pickled_parts(v, keeps, &handles);
     if (!parts) return -1;
     PyObject *body = PyTuple_GET_ITEM(parts, 0), *buffers = PyTuple_GET_ITEM(parts, 1);
@@ -474,7 +474,7 @@ static PyObject *decode_pickled(gp_ref block, char *at, uint64_t len, enum parts
     }
     view = PyMemoryView_FromMemory(at + skip, (Py_ssize_t)head.main, PyBUF_READ);
     if (view) v = PyObject_CallFunctionObjArgs(hooks.decode, view, buffers, NULL);
-    if (view) { /* the block is about to be reused: nobody may keep looking at it */
+    if (view) { /* the block is about to be reused: no code may go on to read it */
         PyObject *type, *value, *trace;
         PyErr_Fetch(&type, &value, &trace);
         PyObject *r = PyObject_CallMethod(view, "release", NULL);
@@ -500,7 +500,7 @@ static PyObject *decode_at(const struct gp_message *m, char *at, uint64_t len, e
     }
 }
 
-/* what comes after the handles in the block of a message; NULL: it is damaged */
+/* the position after the handles in the block of a message; NULL: it is damaged */
 static char *content(const struct gp_message *m, uint64_t *len) {
     uint64_t capacity, skip = 0;
     if (!gp_block_check(m->block, &capacity)) return NULL;

@@ -1,21 +1,21 @@
-/* dump.c - what reports need of shared memory: who is there, and the answers of other processes.
+/* dump.c - shared memory for reports: the processes that are there, and the answers of other processes.
  *
- * A dump of all goroutines is put together by whoever asks for it. Only a process itself knows the stacks of its
- * goroutines, so each writes its part and publishes it in its gp_proc; the requester takes it from there. The number of
- * the request goes with it in one word, so that a late answer to an earlier request is never taken for one to this.
- * Nobody waits for anybody without a limit: a process that computes in C code, or is stopped, is reported as such, with
- * what its task blocks tell.
+ * The process that asks for a dump of all goroutines puts it together. Only a process itself knows the stacks of its
+ * goroutines. So each writes its part and publishes it in its gp_proc; the requester takes it from there. The number of
+ * the request goes with it in one word, so that a late answer to an earlier request is never taken for one to this. No
+ * process waits for another without a limit: a process that computes in C code, or is stopped, is reported as such, with
+ * the facts in its task blocks.
  *
- * The requester is a process of the program, or an observer: a command that maps the segment and is no proc. It stores only
- * into the words of requests and answers, `rescan` and `park`, and frees the blocks it takes. If it is killed, its request
- * stands until the next one, which waits for it as for any other, a second at most.
+ * The requester is a process of the program, or an observer: a command that maps the segment and is no proc. It stores
+ * only into the words of requests and answers, `rescan` and `park`, and frees the blocks that it takes. If it is killed,
+ * its request stands until the next one, which waits for it as for any other, a second at most.
  *
  *     requester: dump_wanted = n; signal                process: n = dump_wanted; write; dump = n << 32 | block
  *                poll: number == n? block = exchange(dump, 0)    (frees what an earlier request left there)
  */
 #include "python.h"
 
-/* ---- who is there */
+/* ---- the processes that are there */
 
 static bool live_task(struct gp_block *b, bool object) {
     if (object || !(gp_get(&b->len) >> 56 & GP_BLOCK_TASK)) return false;
@@ -149,8 +149,8 @@ static PyObject *dump_answer(PyObject *Py_UNUSED(module), PyObject *args) {
     return PyBool_FromLong(ref != 0);
 }
 
-/* None: no answer yet; b"": it had no memory to write one. An answer to another request is left where it is: that may be
- * the current one, which was made by force beside ours. */
+/* None: no answer so far; b"": the process had no memory to write one. An answer to another request is left where it is:
+ * that may be the current one, which was made by force beside this one. */
 static PyObject *dump_take(PyObject *Py_UNUSED(module), PyObject *args) {
     unsigned p, n;
     if (!PyArg_ParseTuple(args, "II:dump_take", &p, &n)) return NULL;
@@ -173,9 +173,9 @@ static PyObject *nudge(PyObject *Py_UNUSED(module), PyObject *arg) {
     Py_RETURN_NONE;
 }
 
-/* ---- what a new goroutine inherits */
+/* ---- the state that a new goroutine inherits */
 
-/* `go` asks it each time: does the runtime run, and has the creator's context no values? */
+/* `go` asks it each time: True if the runtime runs and the creator's context has no values. */
 static PyObject *bare(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (!gp.base) Py_RETURN_FALSE;
     PyObject *context = PyThreadState_Get()->context;
@@ -193,7 +193,7 @@ static PyObject *task_handle(PyObject *Py_UNUSED(module), PyObject *object) {
     return handle_for(ref, gp_get(&((struct gp_object *)gp_at(ref))->gen), GP_KIND_GOROUTINE, DIR_BOTH);
 }
 
-/* Main has no task. Its outcome is made when somebody wants a handle on it. */
+/* Main has no task. Its outcome is made when a handle on main is asked for. */
 static PyObject *main_handle(PyObject *Py_UNUSED(module), PyObject *type) {
     if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, &OutcomeType))
         return PyErr_Format(PyExc_TypeError, "the argument must be a subclass of Outcome");
@@ -237,7 +237,7 @@ static PyObject *fatal_take(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
 static PyObject *waiting(PyObject *Py_UNUSED(module), PyObject *handle) {
     if (!PyObject_TypeCheck(handle, &HandleType))
         return PyErr_Format(PyExc_TypeError, "a channel, a goroutine or a sync object, not %.100s", Py_TYPE(handle)->tp_name);
-    if (!((Handle *)handle)->ref) return Py_BuildValue("(II)", 0u, 0u); /* nobody is woken by nil: it has no queue */
+    if (!((Handle *)handle)->ref) return Py_BuildValue("(II)", 0u, 0u); /* nil has no queue, so no goroutine is woken by it */
     struct gp_object *o = handle_object((Handle *)handle);
     if (!o) return NULL;
     gp_lock(o);

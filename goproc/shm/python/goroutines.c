@@ -62,7 +62,7 @@ static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned
     return h;
 }
 
-static PyObject *give_up(Handle *h, gp_ref task) { /* nobody has seen it yet: handle, object and task go */
+static PyObject *give_up(Handle *h, gp_ref task) { /* nothing refers to it so far: handle, object and task go */
     gp_free(task);
     gp_set(&((struct gp_object *)gp_at(h->ref))->state, GP_G_DEAD);
     Py_DECREF(h);
@@ -120,7 +120,7 @@ static PyObject *task_new(PyObject *Py_UNUSED(module), PyObject *const *args, Py
         return NULL;
     }
     struct gp_task *t = task_at(task);
-    if (call.block) gp_own(call.block, GP_TAG(GP_TAG_PART, task)); /* it goes where the task goes, whoever dies */
+    if (call.block) gp_own(call.block, GP_TAG(GP_TAG_PART, task)); /* a part of the task, whichever process dies */
     t->call = call;
     bool always = nargs > 8 && args[8] == Py_True;
     t->pinned = always ? GP_PINNED_ALWAYS : pinned ? GP_PINNED : GP_ANYWHERE;
@@ -211,7 +211,7 @@ static PyObject *task_next(PyObject *Py_UNUSED(module), PyObject *const *args, P
     gp_set(&o->proc, gp.proc + 1);
     gp_release(&o->state, GP_G_RUNNING);
     PyObject *payload = message_decode(&call, keep), *error = Py_NewRef(Py_None);
-    if (!payload) { /* the goroutine has been created: what is wrong is its outcome, not the scheduler's */
+    if (!payload) { /* the goroutine has been created: the error is its outcome, not the scheduler's */
         PyObject *type, *value, *trace;
         PyErr_Fetch(&type, &value, &trace);
         PyErr_NormalizeException(&type, &value, &trace);
@@ -244,7 +244,7 @@ static int encode_outcome(PyObject *value, bool failed, struct gp_message *m) {
 
 /* Put an outcome into the block that was set aside for it. */
 static void store_outcome(gp_ref block, gp_ref object, const struct gp_message *m) {
-    memcpy(gp_payload(block), m, sizeof *m); /* first: what this process has in its task goes with that, should it die */
+    memcpy(gp_payload(block), m, sizeof *m); /* first: if this process dies, the content of its task goes with it */
     gp_order();
     if (m->block) gp_own(m->block, GP_TAG(GP_TAG_RESULT, object));
 }
@@ -322,13 +322,13 @@ static PyObject *task_done(PyObject *Py_UNUSED(module), PyObject *const *args, P
     drop_call(task_at(task)); /* late: until then it starts again should this process die */
     if (keeps) store_outcome(task, object, &m);
     if (args[4] == Py_True) atomic_store(&o->value, 1);
-    count_started(-1); /* before anybody is told, who may start the next one at once */
+    count_started(-1); /* before the tellers, which may start the next one at once */
     bool wanted = gp_outcome_set(o, failed ? GP_G_FAILED : GP_G_OK, keeps ? task : 0);
     if (!wanted) gp_object_free(o); /* first: should this process die before the end of this, the task leads to the object */
     if (!wanted && keeps) drop_result(task);
     else if (!keeps) gp_free(task); /* else it is the handles' */
-    if (wanted && failed && gp_outcome_unread(o) && gp_unheld(o)) collect_now(); /* its handle was in a message once, and is gone:
-                                                                               perhaps nobody will ever read this */
+    if (wanted && failed && gp_outcome_unread(o) && gp_unheld(o)) collect_now(); /* its handle was in a message once, and is
+                                                                                  * gone: the failure may stay unread for ever */
     return PyBool_FromLong(wanted);
 }
 
@@ -345,7 +345,7 @@ static PyObject *new_promise(PyObject *type, enum gp_goroutine_state state, uint
     }
     struct gp_object *o = gp_at(h->ref);
     gp_set(&o->id, next_id());
-    gp_set(&o->value, 1); /* nobody has to read it */
+    gp_set(&o->value, 1); /* it need not be read */
     memset(gp_payload(block), 0, sizeof(struct gp_message));
     gp_own(block, GP_TAG(GP_TAG_RESULT, h->ref)); /* it outlives its creator */
     o->task = block;

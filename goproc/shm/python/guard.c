@@ -1,10 +1,10 @@
 /* guard.c - sees whether a value that was copied has changed since, without copying it again.
  *
- * A guard knows the containers of a value: lists, dicts, sets and objects that are but their attributes, however deep,
- * over leaves that cannot change. Of a list it keeps the pointers of the elements, of a set its table, and compares. Of a
- * dict it keeps the version (3.11), or has the interpreter say when it is changed (watchers, from 3.12 on), or, of an
- * object's, the entries; of an object its class and its dict. It holds what it points to, so that no other object can come to lie there. What a guard does
- * not know it refuses: then the pickles are compared.
+ * A guard knows the containers of a value: lists, dicts, sets and objects that consist of their attributes, however deep,
+ * over leaves that cannot change. Of a list it keeps the pointers of the elements, of a set its table, and compares them.
+ * Of a dict it keeps the version (3.11), or has the interpreter report a change (watchers, from 3.12 on); of an object's
+ * dict it keeps the entries; of an object its class and its dict. It holds the objects that it points to, so that no
+ * other object can come to lie there. It refuses any other kind of value: then the pickles are compared.
  *
  * And the table of the objects that a process has copies of, which the pickler asks about every object of a message.
  */
@@ -77,7 +77,7 @@ static void pointers_free(struct pointers *t) {
     memset(t, 0, sizeof *t);
 }
 
-/* ---- dicts: has it been changed since? */
+/* ---- the check whether a dict has changed */
 
 #if PY_VERSION_HEX < 0x030C0000
 
@@ -184,7 +184,7 @@ struct walk {
     PyObject *dicts;       /* a tuple of subclasses of dict that are but their entries and, perhaps, a default_factory */
     PyObject *is_plain;    /* (class) -> whether its objects are but their attributes */
     struct pointers seen;
-    PyObject **todo;       /* borrowed: what is walked holds it */
+    PyObject **todo;       /* borrowed: the object that is walked holds them */
     size_t n, cap;
 };
 
@@ -498,13 +498,13 @@ static PyObject *copied_clear(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(u
     Py_RETURN_NONE;
 }
 
-/* persistent_id of the pickler of messages: the hook says what stands for an object that there is a copy of */
+/* persistent_id of the pickler of messages: the hook returns the stand-in for an object that has a copy */
 static PyObject *copied_id(PyObject *Py_UNUSED(module), PyObject *object) {
     if (GP_LIKELY(!pointer_find(&copied, object))) Py_RETURN_NONE;
     return PyObject_CallOneArg(hooks.refer, object);
 }
 
-/* persistent_id of a pickler that is to leave out what there are copies of */
+/* persistent_id of a pickler that leaves out objects that have copies */
 static PyObject *copied_known(PyObject *Py_UNUSED(module), PyObject *object) {
     return Py_NewRef(pointer_find(&copied, object) ? Py_True : Py_None);
 }

@@ -1,8 +1,8 @@
 /* handles.c - Python's references to objects in the segment.
  *
- * One Python object per shared object and process, so `is` and identity survive a round trip, and its life is the
- * process's holder bit: set when it is made, cleared when it dies. An object that was never put into a message is
- * freed with its handle; one that was may be in flight, so it is left to the collector.
+ * There is one Python object for each shared object in a process, so `is` and identity survive a round trip. Its life is
+ * the process's holder bit: set when the handle is made, cleared when it dies. An object that was never put into a
+ * message is freed with its handle. One that was may be in flight, so it is left to the collector.
  */
 #include "python.h"
 
@@ -65,7 +65,7 @@ static void erase(Handle *h) {
     table.used--;
 }
 
-/* why the last runtime that ended by itself did so, for those who use what belonged to it */
+/* the reason why the last runtime ended by itself, for users of its objects */
 static struct {
     uint64_t run;
     char reason[GP_REASON];
@@ -199,8 +199,8 @@ PyObject *handle_for(gp_ref ref, uint32_t gen, enum gp_kind kind, unsigned dir) 
     return v;
 }
 
-/* An ended goroutine's object goes: its result with it, and an exception that nobody has read becomes a panic. A copy's
- * goes with its value, which is kept like a result. */
+/* An ended goroutine's object goes: its result with it, and an unread exception becomes a panic. A copy's object goes
+ * with its value, which is kept like a result. */
 static void drop_outcome(struct gp_object *o) {
     if (gp_get(&o->kind) == GP_KIND_GOROUTINE && gp_get(&o->state) == GP_G_FAILED && gp_get(&o->value) == 0) {
         PyObject *failure = o->ring ? message_decode((struct gp_message *)gp_payload(o->ring), true) : Py_NewRef(Py_None);
@@ -238,7 +238,7 @@ PyObject *handles_unread(void) {
 uint32_t collect_now(void) {
     uint32_t freed = 0, more;
     do freed += more = gp_collect(drop_outcome);
-    while (gp_garbage_dropped() && more); /* among what was freed was the last message with something */
+    while (gp_garbage_dropped() && more); /* the freed objects included the last message with a handle */
     return freed;
 }
 

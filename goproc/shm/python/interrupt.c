@@ -1,14 +1,14 @@
 /* interrupt.c - Ctrl-C that Python does not come to see.
  *
- * Python calls its handlers between two bytecodes of the main thread. A call of C code that does not return, or goes on
- * after EINTR, lets none of them come: the program would run on whatever is pressed. So a handler in C stands before
- * Python's. It counts the presses of Ctrl-C, and Python's handler (goproc/_proc/sigint.py) says which it has seen. The program ends
- * with status 130 if one has not been seen for two seconds, or at a second one. A program that answers Ctrl-C in Python,
+ * Python calls its handlers between two bytecodes of the main thread. While a call of C code does not return, or goes on
+ * after EINTR, none of them runs: the program would go on at any key. So a handler in C stands before Python's. It counts
+ * the presses of Ctrl-C, and Python's handler (goproc/_proc/sigint.py) reports those that it has seen. The program ends
+ * with status 130 if a press was not seen for two seconds, or at a second press. A program that answers Ctrl-C in Python,
  * however long it takes, sees it, and is left alone.
  *
- * The time is kept by a timer of the system, whose signal is SIGINT with a mark: that needs no thread and no descriptor.
- * It ticks often and counts, since a program that was stopped meanwhile has not had the time. Repetitions by which
- * sigint.py makes itself heard have the same mark, so that none is taken for a press.
+ * A timer of the system keeps the time, and its signal is SIGINT with a mark: that needs no thread and no descriptor. It
+ * ticks often and counts, since a program that was stopped meanwhile has not had the time. The repetitions of sigint.py
+ * have the same mark, so that none is taken for a press.
  *
  * A handler that the program has installed replaces this one, and nothing is watched any more.
  */
@@ -100,7 +100,7 @@ static void on_signal(int number, siginfo_t *info, void *context) {
     else if (watch.before.sa_handler != SIG_IGN && watch.before.sa_handler != SIG_DFL) watch.before.sa_handler(number);
 }
 
-/* ---- what sigint.py calls */
+/* ---- functions for sigint.py */
 
 static bool is_ours(const struct sigaction *action) { return action->sa_flags & SA_SIGINFO && action->sa_sigaction == on_signal; }
 

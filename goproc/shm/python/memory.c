@@ -1,7 +1,7 @@
-/* memory.c - allocation as the Python half uses it: what is garbage goes first, and a failure says what was short.
+/* memory.c - allocation for the Python half: garbage goes first, and a failure names the limit that was reached.
  *
- * What must not fail, the end of a goroutine above all, is written with the purpose GP_FOR_ENDS: it may use the reserve
- * beyond the limit, so that messages which fill the memory do not take it from reports and failures.
+ * Objects that must not fail, above all the end of a goroutine, are written with the purpose GP_FOR_ENDS. It may use the
+ * reserve beyond the limit, so that messages which fill the memory leave room for reports and failures.
  */
 #include "python.h"
 
@@ -29,7 +29,7 @@ gp_ref alloc_for(enum gp_purpose purpose, uint64_t payload, unsigned flags) {
     return GP_LIKELY(ref != 0) ? ref : under_pressure(purpose, 0, payload, flags);
 }
 
-#define LARGE_PAYLOAD 65536 /* what is smaller is asked for in the midst of operations, where no code of the program may run */
+#define LARGE_PAYLOAD 65536 /* smaller blocks are asked for in the midst of operations, where no code of the program may run */
 
 /* True if another look at the heap is worth it: Python looks for garbage here and in the other processes. */
 static bool look_for_garbage(long attempt) {

@@ -118,7 +118,7 @@ static PyObject *core_start_zygotes(PyObject *Py_UNUSED(module), PyObject *Py_UN
     Py_RETURN_NONE;
 }
 
-/* None, or what another zygote needs: its number, the segment's descriptor, the pids of the workers that it has not forked */
+/* None, or the needs of another zygote: its number, the segment's descriptor, the pids of the workers that it has not forked */
 static PyObject *core_zygote_lost(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (!gp.base || gp.proc != 0 || !gp_get(&gp.head->zygote_lost)) Py_RETURN_NONE;
     if (gp_get(&gp.head->stop) || gp_get(&gp.head->fatal) || !atomic_exchange(&gp.head->zygote_lost, 0)) Py_RETURN_NONE;

@@ -54,7 +54,7 @@ static PyObject *core_deaths(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(un
     return PyLong_FromUnsignedLongLong(gp.base ? gp_acquire(&gp.head->deaths) : 0);
 }
 
-/* The outcome of a goroutine that was lost: what hooks.died makes of it is what a failed goroutine stores. */
+/* The outcome of a goroutine that was lost: hooks.died makes the failure that it stores. */
 PyObject *obituary_read(const struct gp_message *m) {
     struct gp_obituary o;
     memcpy(&o, m->data, sizeof o);
@@ -97,7 +97,7 @@ static PyObject *core_kill(PyObject *Py_UNUSED(module), PyObject *arg) {
     struct gp_proc *proc = gp_proc_at((uint32_t)p);
     pid_t pid = gp_get(&proc->pid);
     int fd = pid > 0 ? gp_pidfd(pid) : -1;
-    /* the number may be another process's by now; if it still is the worker's after the descriptor is there, that is its own */
+    /* the number may be another process's by now; if it is the worker's after the descriptor is open, the descriptor is right */
     bool there = pid > 0 && gp_get(&proc->pid) == pid && gp_get(&proc->state) <= GP_P_LIVE;
     if (there) doom(proc, pid);
     int r = !there ? 0 : fd >= 0 ? (int)syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) : kill(pid, SIGKILL);
@@ -108,7 +108,7 @@ static PyObject *core_kill(PyObject *Py_UNUSED(module), PyObject *arg) {
     return PyBool_FromLong(there && r == 0);
 }
 
-/* (proc, flag): have a worker take no more goroutines, and leave when it has none; or no more. False: it leaves already. */
+/* (proc, flag): have a worker take no more goroutines, and leave when it has none; or call that off. False: it leaves already. */
 static PyObject *core_retire(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
     unsigned long p = nargs == 2 ? PyLong_AsUnsignedLong(args[0]) : 0;
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
@@ -121,7 +121,7 @@ static PyObject *core_retire(PyObject *Py_UNUSED(module), PyObject *const *args,
     return PyBool_FromLong(done || (asked && from == GP_RETIRES));
 }
 
-/* Of this worker: is it to leave when it has nothing to do? True as the argument: it leaves now, if it still is to. */
+/* Of this worker: True if it is to leave when it has nothing to do. With a true argument: it leaves now, if that still holds. */
 static PyObject *core_retiring(PyObject *Py_UNUSED(module), PyObject *now) {
     if (!gp.base || gp.proc == 0) Py_RETURN_FALSE;
     uint16_t from = GP_RETIRES;
@@ -129,7 +129,7 @@ static PyObject *core_retiring(PyObject *Py_UNUSED(module), PyObject *now) {
     return PyBool_FromLong(gp_get(&gp.my->retire) == GP_RETIRES);
 }
 
-/* A timer of the kernel's, so that it goes off whatever this process does by then. */
+/* A timer of the kernel, which goes off whatever this process does by then. */
 static PyObject *core_kill_at(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
     if (nargs < 1 || nargs > 2) return PyErr_Format(PyExc_TypeError, "kill_at(seconds, object)");
     static timer_t timer;

@@ -1,4 +1,5 @@
-/* outcome_type.c - the Python types of wait groups, and of outcomes of goroutines: what is waited for until it is done. */
+/* outcome_type.c - the Python types of wait groups, and of outcomes of goroutines: objects that one waits for until they
+ * are done. */
 #include "python.h"
 
 /* ---- WaitGroup */
@@ -80,7 +81,7 @@ PyTypeObject WaitGroupType = {
     .tp_getset = wg_getset,
 };
 
-/* ---- Outcome: what a Goroutine handle is underneath */
+/* ---- Outcome: the base of a Goroutine handle */
 
 static PyObject *outcome_wait(Handle *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     PyObject *timeout;
@@ -97,7 +98,7 @@ static PyObject *outcome_take(Handle *self, PyObject *Py_UNUSED(unused)) {
     if (!o) return NULL;
     uint32_t state = gp_acquire(&o->state);
     if (state < GP_G_OK) return PyErr_Format(PyExc_RuntimeError, "the goroutine has not ended");
-    atomic_store(&o->value, 1); /* somebody has seen it */
+    atomic_store(&o->value, 1); /* the outcome was read */
     PyObject *v = o->ring ? message_decode((struct gp_message *)gp_payload(o->ring), true) : Py_NewRef(Py_None);
     return v ? Py_BuildValue("(IN)", state, v) : NULL;
 }
@@ -122,7 +123,7 @@ static PyObject *outcome_cancel(Handle *self, PyObject *Py_UNUSED(unused)) {
     if (!o) return NULL;
     uint16_t before = atomic_fetch_or(&o->flags, GP_OBJ_CANCEL);
     if (before & GP_OBJ_CANCEL || gp_acquire(&o->state) >= GP_G_OK) Py_RETURN_FALSE;
-    uint32_t proc = gp_get(&o->proc); /* 0: not started; whoever starts it sees the flag */
+    uint32_t proc = gp_get(&o->proc); /* 0: not started; the process that starts it sees the flag */
     if (proc && proc <= gp.nprocs) gp_nudge(proc - 1);
     Py_RETURN_TRUE;
 }

@@ -1,7 +1,7 @@
 /* output.c - the lock around a line that is written to a pipe: flock on the segment, by a descriptor of each process.
  *
- * The program may have closed that descriptor, or opened a file of its own under its number, and locked that. So the number
- * is looked at before each use; if it leads elsewhere there is no lock any more.
+ * The program may have closed that descriptor, or opened a file of its own under its number, and locked that. So the
+ * number is checked before each use. If it leads elsewhere there is no lock any more.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-/* scheduler_calls.c - what the scheduler calls: who waits where, who is ready, idling, and the end of time slices. */
+/* scheduler_calls.c - the functions that the scheduler calls: the goroutines of waiters, idling, and the end of time slices. */
 #include <limits.h>
 #include <malloc.h>
 #include <unistd.h>
@@ -35,7 +35,7 @@ static PyObject *core_check_park(PyObject *Py_UNUSED(module), PyObject *Py_UNUSE
     Py_RETURN_NONE;
 }
 
-/* For reports on this process's death. `id` is a slot of the class, so it is where its descriptor says. */
+/* For reports on this process's death. `id` is a slot of the class, so it lies at the offset of its descriptor. */
 static uint64_t id_of(PyObject *g) {
     static PyTypeObject *type;
     static Py_ssize_t offset;
@@ -85,7 +85,7 @@ static int make_ready(PyObject *g, bool told, bool next) {
     return r ? 0 : -1;
 }
 
-/* A process has died, perhaps after it fired one of our waiters and before it told. `told` stays false: rule O2. */
+/* A process has died, perhaps after it fired a waiter of this process and before it told. `told` stays false: rule O2. */
 static int look_at_waiters(void) {
     static uint64_t run;
     static uint32_t seen;
@@ -118,7 +118,7 @@ static PyObject *core_drain(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
         }
     }
     if (!gp.base) return PyLong_FromLong(DRAIN_STOPS);
-    gp_set(&gp.my->running, 0); /* whoever runs next says so, but for one that has yielded */
+    gp_set(&gp.my->running, 0); /* the next goroutine sets it, except one that has yielded */
     long flags = (gp_slice_ticked() ? DRAIN_TICKED : 0) | (gp_get(&gp.head->stop) ? DRAIN_STOPS : 0);
     if (GP_LIKELY(!gp_inbox_pending() && !gp_get(&gp.my->rescan))) return PyLong_FromLong(flags);
     uint32_t told[1024];
@@ -139,7 +139,7 @@ static PyObject *core_drain(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
     return PyLong_FromLong(flags);
 }
 
-/* The process has nothing to do: what is garbage, and what is free, goes back to the system. */
+/* The process has nothing to do: garbage and free memory go back to the system. */
 static void trim(void) {
     if (gp_drops_settled()) collect_now();
     if (!gp.base) return;
@@ -165,7 +165,7 @@ static PyObject *core_idle(PyObject *Py_UNUSED(module), PyObject *deadline) {
     Py_RETURN_NONE;
 }
 
-/* malloc keeps what is free below its topmost block */
+/* malloc keeps free memory below its topmost block */
 static PyObject *core_trim(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
 #ifdef __GLIBC__
     Py_BEGIN_ALLOW_THREADS
@@ -186,7 +186,7 @@ static PyObject *core_scheduler_thread(PyObject *Py_UNUSED(module), PyObject *Py
     Py_RETURN_NONE;
 }
 
-/* The scheduler keeps one dead greenlet: it is no part of any cycle, and no finding for those who look for dead ones. */
+/* The scheduler keeps one dead greenlet. It is in no cycle, so no search for dead greenlets needs to find it. */
 static PyObject *core_untrack(PyObject *Py_UNUSED(module), PyObject *object) {
     if (PyObject_GC_IsTracked(object)) PyObject_GC_UnTrack(object);
     Py_RETURN_NONE;
@@ -243,8 +243,8 @@ static PyObject *core_slice_noted(PyObject *Py_UNUSED(module), PyObject *Py_UNUS
     Py_RETURN_NONE;
 }
 
-/* os.getcwd() without letting go of the GIL: a thread that waits for the GIL asks for it after 5 ms without a release, so
- * a release every few milliseconds, at which this thread takes it back at once, keeps the other one waiting for ever */
+/* os.getcwd() without letting go of the GIL. A thread that waits for the GIL asks for it after 5 ms without a release. A
+ * release every few milliseconds, at which this thread takes it back at once, would keep the other one waiting for ever */
 static PyObject *core_folder(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     char path[4096];
     return PyUnicode_DecodeFSDefault(getcwd(path, sizeof path) ? path : "");

@@ -1,4 +1,4 @@
-/* select_type.c - select as Python sees it: what its arguments mean, and the form that keeps them.
+/* select_type.c - select for Python: its arguments, and the form that keeps them.
  *
  * A case is recognised without calling anything: a channel, a bound method of one (`ch.recv`), a pair of such a method
  * and a value. Values to be sent are serialised before any lock is taken, and dropped again if another case wins.
@@ -13,7 +13,7 @@
 static PyTypeObject *selected_type;
 static PyObject *default_case; /* goproc.default */
 
-/* ---- what an argument means */
+/* ---- the meaning of an argument */
 
 /* The slot is inherited; PyObject_TypeCheck() would walk the bases of goproc.Chan, of which most are. */
 static bool is_channel(PyObject *x) {
@@ -82,7 +82,7 @@ int select_parse(PyObject *arg, Py_ssize_t number, struct item *it, PyObject **k
     return channel_need(it->target, DIR_RECV);
 }
 
-/* refuse_stale(*objects): the same for handles, and for methods of handles, whatever they are used for */
+/* refuse_stale(*objects): the same for handles, and for methods of handles, in any use */
 static PyObject *core_refuse_stale(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n) {
     for (Py_ssize_t i = 0; !gp.base && i < n; i++) {
         PyObject *o = PyCFunction_Check(args[i]) ? PyCFunction_GET_SELF(args[i]) :
@@ -92,7 +92,7 @@ static PyObject *core_refuse_stale(PyObject *Py_UNUSED(module), PyObject *const 
     Py_RETURN_NONE;
 }
 
-/* Where no runtime runs, each handle is of one that has stopped. To raise that must not start another. */
+/* Where no runtime runs, each handle is of one that has stopped. Raising that must not start another runtime. */
 static int refuse_stale(PyObject *const *args, Py_ssize_t n) {
     for (Py_ssize_t i = 0; GP_UNLIKELY(!gp.base) && i < n; i++) {
         struct item it = {.target = NULL};
@@ -112,7 +112,7 @@ static int refuse_stale_list(PyObject *cases) {
 /* ---- doing it */
 
 /* PyStructSequence_New() and its destructor look up the number of fields in the type's dict, four times an object: that
- * was a quarter of a select. So both are done here, as they do it otherwise. */
+ * was a quarter of a select. So both are done here in the same way, without the lookups. */
 #define FIELDS 3
 
 static PyObject *selected(Py_ssize_t index, PyObject *value, bool ok) { /* takes the reference to value */
@@ -226,7 +226,7 @@ static PyObject *two_defaults(void) {
     return NULL;
 }
 
-/* What one select() needs: on the stack for a few cases, else from the heap. */
+/* The memory of one select(): on the stack for a few cases, else from the heap. */
 struct select_frame {
     struct item *items, few_items[SMALL];
     struct gp_case few_cases[SMALL];
@@ -297,7 +297,7 @@ static PyObject *core_select(PyObject *Py_UNUSED(module), PyObject *const *args,
 typedef struct {
     PyObject_HEAD
     PyObject *given;      /* list: the arguments */
-    PyObject *kept;       /* list: what parse() made of them, or None */
+    PyObject *kept;       /* list: the results of parse() for them, or None */
     struct item *items;   /* of those that are not default, in order */
     struct gp_select s;
     Py_ssize_t default_at;

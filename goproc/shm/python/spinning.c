@@ -16,8 +16,8 @@
 
 static void nap(uint32_t ns) { gp_wait_ns(ns); }
 
-/* A process that takes the mutex again and again pays a third while the cache lines stay with it; each look of ours takes a
- * line away. So while o->tail (it counts the turns) grows fast, look only every LOCK_AWAY_NS. */
+/* A process that takes the mutex again and again pays a third while the cache lines stay with it; each look of this one
+ * takes a line away. So while o->tail (it counts the turns) grows fast, look only every LOCK_AWAY_NS. */
 static uint64_t stay_away(const struct gp_object *o) {
     uint64_t turn = gp_get(&o->tail), before, spent = 0;
     do {
@@ -29,7 +29,7 @@ static uint64_t stay_away(const struct gp_object *o) {
     return spent;
 }
 
-/* Somebody who holds it for longer than between two looks gives no such turns: then be there when it lets go. */
+/* A holder that keeps it for longer than between two looks gives no such turns: then keep looking until it lets go. */
 static enum gp_result spin_for_lock(struct gp_case *c) {
     struct gp_object *o = c->o;
     uint64_t until = gp_now() + LOCK_SPIN_NS, turn = gp_get(&o->tail);

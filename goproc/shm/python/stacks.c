@@ -1,9 +1,9 @@
 /* stacks.c - small stacks for the Python frames of goroutines.
  *
- * CPython gives a greenlet a chunk of 16 KiB for its frames, of pages of its own: a parked goroutine, whose frames take
- * a KiB, costs a page of 4 KiB and two calls of the system. So a goroutine's greenlet begins on a chunk from malloc,
- * which CPython continues with one of 16 KiB where it is used up. A function that is called just there again and again
- * takes and gives back that chunk with each call; so a few are kept.
+ * CPython gives a greenlet a chunk of 16 KiB for its frames, of pages of its own: a parked goroutine, whose frames take a
+ * KiB, costs a page of 4 KiB and two system calls. So a goroutine's greenlet begins on a chunk from malloc, and CPython
+ * adds one of 16 KiB when it is used up. If a function is called at just that point again and again, each call takes that
+ * chunk and gives it back; so a few are kept.
  *
  * The chunk is CPython's, with a smaller size in its head. CPython never frees the first chunk of a stack, and greenlet
  * finds none: it is taken away before the greenlet ends.

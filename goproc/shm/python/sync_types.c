@@ -79,7 +79,7 @@ static PyObject *mutex_unlock(Handle *self, PyObject *Py_UNUSED(unused)) {
 
 static PyObject *mutex_enter(Handle *self) {
     if (take(self, GP_LOCK, NULL, reason_lock) == 0) return Py_NewRef((PyObject *)self);
-    if (PyErr_ExceptionMatches(hooks.owner_died)) { /* the block is not entered, so nobody would unlock it */
+    if (PyErr_ExceptionMatches(hooks.owner_died)) { /* the block is not entered, so it would stay locked */
         struct gp_object *o = gp_at(self->ref);
         PyErr_SetString(hooks.owner_died, "the process that held this Mutex died; it is free again, and what it guards may "
                         "be half changed");
@@ -108,7 +108,7 @@ static PyGetSetDef mutex_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-/* The initializer of a type; what follows the name are its own slots. */
+/* The initializer of a type; the type's own slots follow the name. */
 #define SYNC_TYPE(name, ...)                                 \
     {                                                        \
         PyVarObject_HEAD_INIT(NULL, 0)                       \
@@ -222,7 +222,7 @@ static PyObject *cond_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObjec
     return handle_new(type, GP_KIND_COND);
 }
 
-#define RAISES 3 /* exceptions that a wait for the lock outlives: who presses Ctrl-C more often wants to get out */
+#define RAISES 3 /* exceptions that a wait for the lock outlives: at more presses of Ctrl-C the user wants to get out */
 
 /* Queued, then unlocked: a signal that comes after the unlock finds the waiter, as with Go's tickets. */
 static PyObject *cond_wait(Handle *self, PyObject *const *args, Py_ssize_t nargs) {
@@ -246,7 +246,7 @@ static PyObject *cond_wait(Handle *self, PyObject *const *args, Py_ssize_t nargs
     Py_XDECREF(r);
     PyObject *reason = reader ? reason_rlock : rw ? reason_wlock : reason_lock;
     int locked = r ? take(mutex, reader ? GP_RLOCK : GP_LOCK, NULL, reason) : -1;
-    /* a signal's handler can raise all the same: that waits, too, or the caller would unlock what somebody else has */
+    /* a signal's handler can raise here, too: that waits, or the caller would unlock a lock of another goroutine */
     for (int i = 0; r && locked < 0 && i < RAISES && gp.base && mutex->run == gp.run && !PyErr_ExceptionMatches(hooks.owner_died); i++) {
         if (type) PyErr_Clear();
         else PyErr_Fetch(&type, &value, &trace);
@@ -305,7 +305,7 @@ static int units(PyObject *v, uint64_t *n, const char *name) {
     return 0;
 }
 
-#define ENDLESS (1ULL << 59) /* as the places of a Group: they are taken and given back by whoever */
+#define ENDLESS (1ULL << 59) /* for the places of a Group, which any process takes and gives back */
 
 static PyObject *semaphore_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"n", NULL};

@@ -12,7 +12,8 @@ unsigned long scheduler_thread;
 
 static int ticks = TICKS;
 
-/* Python's frames left. An error for want of frames in the middle of the scheduler would lose what it has in hand. */
+/* The least number of Python's frames left. An error for want of frames in the middle of the scheduler would lose the
+ * goroutine in hand. */
 bool wait_stack_short(void) {
     PyThreadState *t = PyThreadState_Get();
 #if PY_VERSION_HEX >= 0x030C0000
@@ -55,8 +56,8 @@ bool wait_allowed(void) { return !stack_error() && may_park(); }
 
 /* ---- the parts of an operation */
 
-/* The steps of a goroutine that waits. Python has two: `park` finds who runs meanwhile, `parked` comes after it. Between
- * them is no frame of Python's: each would be a part of what a parked goroutine costs. */
+/* The steps of a goroutine that waits. Python has two: `park` finds the goroutine to run meanwhile, `parked` comes after
+ * it. No frame of Python's lies between them: it would add to the cost of each parked goroutine. */
 
 /* A new reference: a bool if the wait is over already, else (switch, goroutine, timed). NULL: an exception */
 static PyObject *park_begin(struct wait_spec *w, uint32_t waiter, uint64_t until) {
@@ -223,7 +224,7 @@ struct wait {
 };
 
 enum park_end {
-    PARK_TOLD,    /* somebody has fired the waiter, and told so */
+    PARK_TOLD,    /* the waiter was fired, and told */
     PARK_ENDED,   /* something else: time is up, an interrupt, or the waiter was fired before it slept */
     PARK_RAISED,  /* an exception is set */
     PARK_TIMER,   /* the clock: a timer's case is done, `chosen` */
@@ -234,7 +235,7 @@ enum wait_end { WAIT_DONE, WAIT_AGAIN, WAIT_FAILED, WAIT_STOPPED };
 
 static bool stopped(const struct wait *x) { return x->run != gp.run || !gp.base; }
 
-/* Take a waiter, and what several cases need beside it. False: there is none, and an exception is set. */
+/* Take a waiter, and for several cases more records. False: there is none, and an exception is set. */
 static bool take_waiter(struct wait *x) {
     struct gp_select *s = x->s;
     int64_t slot = gp_waiter_alloc(!x->goroutine);
@@ -271,7 +272,7 @@ static enum park_end park_until_fired(struct wait *x) {
             if (!PyErr_Occurred()) raise_stopped("the goproc runtime stopped", x->run);
             return PARK_STOPPED;
         }
-        if (told == 0 && due && gp_now() >= due) { /* whoever is late for it keeps its place in the other queues */
+        if (told == 0 && due && gp_now() >= due) { /* a waiter that is late for it keeps its place in the other queues */
             if ((x->chosen = gp_select_due(x->s, x->waiter)) >= 0) return PARK_TIMER;
         } else if (told != 1) {
             break;
@@ -285,7 +286,7 @@ static void abandon(struct gp_select *s, int64_t but) {
         if (i != but) gp_case_abandon(&s->cases[i]);
 }
 
-/* Nobody has fired the waiter, and now nobody can. */
+/* The waiter was not fired, and now it cannot be. */
 static enum wait_end give_up(struct wait *x, enum park_end how) {
     abandon(x->s, -1);
     if (how == PARK_RAISED) return WAIT_FAILED;
@@ -293,7 +294,7 @@ static enum wait_end give_up(struct wait *x, enum park_end how) {
     return stopped(x) ? WAIT_STOPPED : WAIT_FAILED; /* stopped: the exception says that it has ended, and it was left */
 }
 
-/* Somebody has fired the waiter: take what the operation brought, or try again where that is what it was told. */
+/* The waiter was fired: take the result of the operation, or try again if the teller asks for that. */
 static enum wait_end take_fired(struct wait *x, enum park_end how) {
     struct gp_waiter *state = gp_waiter_at(gp.proc, x->waiter);
     uint64_t end = gp_acquire(&state->state);
@@ -324,7 +325,7 @@ static enum wait_end settle(struct wait *x, enum park_end how) {
         abandon(x->s, -1);
         return WAIT_DONE;
     }
-    /* the waiter is that of all cases; a barrier, which counts who waits, is always alone */
+    /* the waiter is that of all cases; a barrier, which counts its waiters, is always alone */
     return gp_case_cancel(&x->s->cases[0], x->waiter) ? give_up(x, how) : take_fired(x, how);
 }
 

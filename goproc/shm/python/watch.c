@@ -1,15 +1,16 @@
-/* watch.c - waiting for any of many goroutines to end, again and again: what as_completed() is made of.
+/* watch.c - waiting for any of many goroutines to end, again and again: the base of as_completed().
  *
- * A select queues at each of its n outcomes and leaves all of them when one has ended, so n ends cost n * n. A Watch stays
- * queued. Each outcome has a waiter of its own in it, in which nobody sleeps (GP_WATCHED): whoever ends the goroutine
- * fires that waiter as any other, and pushes it on the stack of the Watch's one collecting waiter. The caller takes the
- * whole stack at once, so an end costs O(1) on either side, and ends that come while the caller is busy come as a batch.
+ * A select queues at each of its n outcomes and leaves all of them when one has ended, so n ends cost n * n. A Watch
+ * stays queued. Each outcome has a waiter of its own in it, in which no goroutine sleeps (GP_WATCHED). The process that
+ * ends the goroutine fires that waiter as any other, and pushes it on the stack of the Watch's one collecting waiter. The
+ * caller takes the whole stack at once. So an end costs O(1) on either side, and ends that come while the caller is busy
+ * come as a batch.
  *
  *     end of a goroutine: CAS waiter -> FIRED; push it; CAS collector -> FIRED; tell     all under the outcome's lock
  *     caller:             arm the collector; is the stack empty? sleep                   (the Dekker of tell.c)
  *
- * Whoever has popped a waiter takes the lock of its outcome once: then its teller is done with it and with the collector,
- * and both may be used for something else. The truth is in the state of the waiters; the stack is complete but for tellers
+ * A process that has popped a waiter takes the lock of its outcome once: then its teller is done with it and with the
+ * collector, and both may be used again. The truth is in the state of the waiters. The stack is complete but for tellers
  * that have died between their CAS and their push: after a death this process looks for these (gp_watched_again()).
  */
 #include "python.h"

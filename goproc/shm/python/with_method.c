@@ -1,7 +1,8 @@
 /* with_method.c - __enter__ and __exit__ that `with` can bind cheaply.
  *
- * `with m:` looks both up, binds them to m, calls them and drops them. Bound built-in functions are objects of the garbage
- * collector, and making two of them takes longer than to lock and to unlock. Here what is bound comes from a free list.
+ * `with m:` looks both methods up, binds them to m, calls them and drops them. Bound built-in functions are objects of
+ * the garbage collector, and making two of them takes longer than locking and unlocking. Here bound methods come from a
+ * free list.
  */
 #include "python.h"
 
@@ -26,7 +27,7 @@ static PyTypeObject WithMethodType, BoundType;
 static Bound *spare[SPARE];
 static int spares;
 
-/* ---- bound: what `with` calls */
+/* ---- bound: the method that `with` calls */
 
 /* The arguments after self: none, or three that say how the block ended, which is all one to a lock. */
 static PyObject *call(const WithMethod *m, PyObject *self, PyObject *kwnames) {
