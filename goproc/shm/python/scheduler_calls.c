@@ -186,7 +186,7 @@ static PyObject *core_scheduler_thread(PyObject *Py_UNUSED(module), PyObject *Py
     Py_RETURN_NONE;
 }
 
-/* The scheduler keeps one dead greenlet. It is in no cycle, so no search for dead greenlets needs to find it. */
+/* The scheduler keeps one dead greenlet. It is in no cycle, and a search for dead ones is not to find it. */
 static PyObject *core_untrack(PyObject *Py_UNUSED(module), PyObject *object) {
     if (PyObject_GC_IsTracked(object)) PyObject_GC_UnTrack(object);
     Py_RETURN_NONE;
