@@ -7,13 +7,13 @@ SIGQUIT, which also interrupts a system call. The host gets the signal of time s
 
 These ways do not work; each has its answer:
 
-- To wait for every process. One may be in C code for minutes, or stopped. It has a second, then it is reported as one
-  that did not answer, with what its task blocks in shared memory tell of its goroutines.
-- To run code of the program's while formatting. A handler may come at any bytecode, with a goroutine half-way through
-  anything. Only the handles of goproc are asked for their repr, as if a message were being pickled: then nothing
+- Waiting for every process. A process may be in C code for minutes, or stopped. After a second the report says that it
+  did not answer, and lists its goroutines from its task blocks in shared memory.
+- Running code of the program while formatting. The handler may come at any bytecode, with a goroutine in the middle of
+  any step. Only the handles of goproc are asked for their repr, as if a message were being pickled: then nothing
   switches, and nothing blocks.
-- To trust that all is well. A report is wanted most when things are broken, so each goroutine is formatted by itself. For
-  a goroutine that cannot be shown the report says so.
+- Trusting the state of the process. A report is needed most when the program is broken. So each goroutine is formatted
+  by itself, and the report names those that cannot be shown.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 A module, or its package, has a global ``__goproc_frames__`` that gives the kind of its frames:
 
     "scheduler"  the switch between goroutines: a stack may lie on it, and nothing is raised in it
-    "machinery"  runs goroutines, or reports on them: nobody wants to see it in a stack
-    "tool"       keeps no account of anything: an exception may come there as anywhere in a library
+    "machinery"  runs goroutines, or reports on them: stacks are shown without it
+    "tool"       keeps no state between its steps: an exception may come there as in any library
 
 A module without the mark is like any other of goproc's.
 """

@@ -4,12 +4,12 @@ Python looks for every module beside the script first. A script select.py, or a 
 the place of Python's module for all code: a library that needs Python's fails, or runs the script a second time.
 Without goproc the program would not have noticed. So if there are such files, and only then:
 
-- what goproc and the libraries that it needs import is looked for beside the script last;
+- goproc and the libraries that it needs look beside the script last for the modules that they import;
 - modules of those names that they have imported are theirs alone. The program's own imports find its own files.
 
-Their modules have an `__import__` of their own, by which the statements in them come here.
+Their modules have an `__import__` of their own, which brings their import statements here.
 
-This file is imported by every host and by the command line, so it imports nothing that Python has not loaded.
+Every host and the command line import this file, so it imports only modules that Python has loaded.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def shared_array(shape: int | tuple[int, ...], dtype: DTypeLike = float) -> Shar
         ValueError: a length is negative, or the elements are Python objects.
         OutOfSharedMemory: there is no room for it.
 
-    Cost: zeroing the memory; sending it takes some us, whatever its size.
+    Cost: zeroing the memory; sending it takes some us, for any size.
     """
     kind = np.dtype(dtype)
     if kind.hasobject:

@@ -5,7 +5,7 @@
     │   ├── ChanClosed            send on, close of, or receive from a closed channel
     │   ├── PickleError           a value cannot be copied to another goroutine (also a pickle.PicklingError)
     │   ├── RemoteError           stands for an exception that cannot be pickled
-    │   ├── OutOfSharedMemory     a value does not fit in what memory allows (also a MemoryError)
+    │   ├── OutOfSharedMemory     a value does not fit in the shared memory (also a MemoryError)
     │   ├── WorkerDied            a goroutine was lost with its process
     │   ├── TaskTimeout           a goroutine, or a call of pmap, took longer than its timeout (also a TimeoutError)
     │   ├── TooManyRestarts       a Supervisor has given up

@@ -7,8 +7,8 @@
         for future in goproc.as_completed(futures):
             print(future.result())
 
-It takes the place of ProcessPoolExecutor, with the rules of goproc: functions of the script, lambdas and closures need no
-``if __name__ == "__main__"``, and a channel may be an argument.
+An Executor takes the place of a ProcessPoolExecutor, with the rules of goproc. Functions of the script, lambdas and
+closures need no ``if __name__ == "__main__"``, and a channel may be an argument.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class Executor(_base.Executor):
     """Runs calls on the workers of goproc, one at a time in each process: concurrent.futures.Executor.
 
     Args:
-        max_workers: how many calls run at once, each in a process of its own. Default: one for each worker, `procs()`. If
-            this is the first use of goproc, so many workers start. A runtime that runs already gets no more: with fewer
-            workers than `max_workers`, as many calls run at once as there are workers. Start it with enough of them first:
-            ``goproc run --procs 8``, or ``with runtime(procs=8):``.
+        max_workers: the number of calls that run at once, each in a process of its own. Default: one for each worker,
+            `procs()`. If this is the first use of goproc, so many workers start. A runtime that runs already gets no
+            more: with fewer workers than `max_workers`, as many calls run at once as there are workers. Start it with
+            enough of them first: ``goproc run --procs 8``, or ``with runtime(procs=8):``.
         mp_context: accepted, so that it can stand where a ProcessPoolExecutor stood; unused.
         initializer: called in each process before its first call. Calls see the globals of the script that it has set. If
             it raises, the Executor is broken.
@@ -69,9 +69,9 @@ class Executor(_base.Executor):
         TypeError: an argument is of the wrong type.
         ValueError: a number is out of its range.
 
-    The processes are the workers of the runtime, which goroutines and other Executors use as well. The death of a process
-    breaks the Executor: every call that has not ended fails with BrokenExecutor, a BrokenProcessPool. Another Executor can
-    be made at once. When the program ends, what has been submitted is finished first.
+    The processes are the workers of the runtime, which goroutines and other Executors use as well. The death of a
+    process breaks the Executor: every call that has not ended fails with BrokenExecutor, a BrokenProcessPool. Another
+    Executor can be made at once. When the program ends, the submitted calls are finished first.
 
     Cost: submit() and result() take about 3 us for a small call, and a call that goes there and back alone about 10 us.
     """
@@ -143,7 +143,7 @@ class Executor(_base.Executor):
             iterables: they are drawn now; with `buffersize` they are drawn as results are taken.
             timeout: seconds from this call until the last result is there; then next() raises TimeoutError.
             chunksize: so many calls travel together. An exception fails the calls of its chunk.
-            buffersize: so many results, or chunks of results, at most are ahead of what was taken. Default: all.
+            buffersize: the most results, or chunks of results, that are ahead of the caller. Default: all.
 
         Returns:
             An iterator. After an exception of a call it goes on with the next. When it is closed or dropped, the calls that

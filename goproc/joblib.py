@@ -22,7 +22,7 @@ from typing import Any
 
 from goproc._proc import host
 
-host.prepare()  # the process that the workers are forked from imports what this one imports, at the same time
+host.prepare()  # the zygote imports the same modules as this process, at the same time
 
 from joblib import register_parallel_backend
 from joblib._parallel_backends import (
@@ -49,8 +49,9 @@ _idle: list[Executor] = []  # that no Parallel uses now
 class GoprocBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
     """The backend that joblib knows as "goproc".
 
-    ``n_jobs`` is how many batches of calls run at once, each alone in its process; -1 means one for each worker. Parallel
-    within a call runs in threads, as with joblib's own backends. In a goroutine that is on a worker, it runs one after the other.
+    ``n_jobs`` is the number of batches of calls that run at once, each alone in its process; -1 means one for each
+    worker. Parallel within a call runs in threads, as with joblib's own backends. In a goroutine on a worker, it makes
+    one call after the other.
     """
 
     supports_retrieve_callback = True
@@ -123,7 +124,7 @@ class GoprocBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
             func = _Threads(func, self.inner_max_num_threads)
         return self._workers._submit(func, callback)  # type: ignore[union-attr]
 
-    apply_async = submit  # what joblib 1.3 and 1.4 call
+    apply_async = submit  # joblib 1.3 and 1.4 call this name
 
     def retrieve_result_callback(self, out: Future[Any]) -> Any:
         """Return the results of a batch, or raise its exception."""

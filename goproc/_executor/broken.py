@@ -8,7 +8,7 @@ from goproc.errors import GoprocError, PickleError
 
 
 class BrokenExecutor(GoprocError, BrokenProcessPool):
-    """A worker of the Executor died, or its initializer failed. All its futures fail with this; make a new Executor."""
+    """A worker of the Executor died, or its initializer failed. All its futures fail: make a new Executor."""
 
 
 class UnreadableCall(PickleError, BrokenProcessPool):

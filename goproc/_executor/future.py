@@ -65,9 +65,9 @@ class _Promise(_core.Outcome[T], _BaseFuture[T]):  # type: ignore[misc]  # both 
 class Future(_Promise[T]):
     """The future of a call that an Executor makes: a concurrent.futures.Future that fits into goproc, too.
 
-    ``result()`` and ``exception()`` park the goroutine that calls them, and the others of its process go on. A future is
-    a case of `select`, can be awaited, is taken by goproc.as_completed(), and arrives in another goroutine as a handle
-    on the call. Everything that takes a concurrent.futures.Future takes it.
+    ``result()`` and ``exception()`` park the goroutine that calls them, and the others of its process go on. A future
+    is a case of `select`, can be awaited, and can be given to goproc.as_completed(). In another goroutine it arrives as
+    a handle on the call. Everything that takes a concurrent.futures.Future takes it.
 
     Without an Executor, ``Future()`` is one that the program itself sets.
     """
@@ -97,14 +97,14 @@ class Future(_Promise[T]):
         Raises:
             TimeoutError: the call has not ended in time; it goes on.
             concurrent.futures.CancelledError: it was cancelled.
-            BaseException: what the call raised, with the worker's traceback as its ``__cause__``.
+            BaseException: the exception of the call, with the worker's traceback as its ``__cause__``.
         """
         if not self.done():
             self._join(timeout)
         return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Return the exception of the call, or None. Arguments and what it raises are those of result()."""
+        """Return the exception of the call, or None. Args and Raises are those of result()."""
         if not self.done():
             self._join(timeout)
         return super().exception(0)
@@ -136,7 +136,7 @@ class CallFuture(Future[T]):
 
     Attributes:
         _pool: makes the call.
-        _end: the end of the call once somebody in this process has read it.
+        _end: the end of the call, once this process has read it.
         _told: the state that waiters and callbacks have been told of; None before. Used once there are any.
     """
 
@@ -203,7 +203,7 @@ class CallFuture(Future[T]):
         return self._read()
 
     def _read(self) -> End:
-        """Read the outcome, which is there; the first to do so decides what object the result is."""
+        """Read the outcome, which is there. The first reader makes the object that the result is."""
         end = self._end
         if end is None:
             end = self.__dict__.setdefault("_end", self._taken())
@@ -258,7 +258,7 @@ class CallFuture(Future[T]):
         return RUNNING if self._condition_made is not None else FINISHED
 
     def tell(self) -> None:
-        """The call has ended: tell those who wait in ways that are not goproc's, and make the callbacks."""
+        """Tell the waiters of concurrent.futures and asyncio of the end of the call, and make the callbacks."""
         end = self._read()
         if self.__dict__.setdefault("_teller", token := object()) is not token:
             return

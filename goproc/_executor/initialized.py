@@ -1,7 +1,7 @@
 """The globals that an initializer has set: the calls of its process see them, as in a process of a ProcessPoolExecutor.
 
-The functions of a script come by value, each message with globals of its own. So what an initializer writes there would be
-seen by nothing else.
+The functions of a script come by value, each message with globals of its own. So the calls would not see the globals
+that an initializer writes.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class Initialized:
         self._before.clear()
 
     def give(self, functions: Iterable[Any]) -> list[_Kept]:
-        """Set these globals for a call. Functions that are the same for all calls get back what they had by take_back().
+        """Set these globals for a call. take_back() restores the globals of functions that all calls share.
 
         Args:
             functions: those that the call begins with, and other objects.
 
         Returns:
-            What the globals were.
+            The former globals.
         """
         kept: list[_Kept] = []
         if self._namespace is not None and self._set:
@@ -108,7 +108,7 @@ def _enclosed(function: Any) -> list[Any]:
 
 
 def _members(value: Any) -> Any:
-    """Return what tells if a container, or an object, has been changed in place."""
+    """Return the content that shows whether a container, or an object, was changed in place."""
     if isinstance(value, type | FunctionType | ModuleType):
         return None
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The host's side of an Executor: its runners, its futures, and the thread that watches over both."""
+"""The host's side of an Executor: its runners, its futures, and the thread that watches both."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ class Pool:
         self.broken = ""  # why all calls have been lost
         self._why = ""  # the same, from before they have
         self.closed = False
-        self._open = False  # it has begun, and nothing has ended it
+        self._open = False  # the pool has begun, and nothing has ended it
         self.size = 0
         self.runners: dict[Any, int] = {}  # the handle of each runner that has not ended, and its process
         self.started = 0
         self.thread: threading.Thread | None = None
         self.waiting: deque[Waiting] = deque()
-        self.futures: dict[int, weakref.ref[CallFuture[Any]]] = {}  # those whose end nobody has read
+        self.futures: dict[int, weakref.ref[CallFuture[Any]]] = {}  # futures with an unread end
         self._sweep_at = 1024
         self._watch: Any = None
         self._tasks: Any = None
@@ -121,7 +121,7 @@ class Pool:
         return future
 
     def _begin(self) -> None:
-        """Make what the pool needs at its first call, or say why it takes none."""
+        """Start the runners and the watcher at the first call, or raise the reason why the pool takes none."""
         while not self._lock.acquire(blocking=False):  # a goroutine of this thread may have it
             waits.yield_now()
         try:
@@ -226,7 +226,7 @@ class Pool:
             return False
 
     def unread(self) -> list[CallFuture[Any]]:
-        """Return the futures whose end nobody has read, in the order of submission."""
+        """Return the futures with an unread end, in the order of submission."""
         found = [ref() for ref in list(self.futures.values())]
         return [future for future in found if future is not None and future._end is None]
 
@@ -240,7 +240,7 @@ class Pool:
         """Return the exception of a call that the broken pool has lost.
 
         A call that was lost with its process can be read before the watcher has seen the end of the runner there. The
-        runner's handle tells how the process died. At most _TOLD seconds pass until it does.
+        runner's handle tells how the process died; for that this waits at most _TOLD seconds.
         """
         from goproc._executor.broken import BrokenExecutor
 
@@ -413,7 +413,7 @@ class Pool:
 
         Args:
             number: the signal.
-            alone: leave a process in which other goroutines run; its call goes on, and nobody reads the result.
+            alone: True to spare a process in which other goroutines run; its call goes on, and its result stays unread.
         """
         self._open = False
         self._close_tasks()
@@ -448,7 +448,7 @@ class Pool:
 
 
 def finish_all() -> None:
-    """The interpreter ends: finish what has been submitted."""
+    """Finish the submitted calls, as the interpreter ends."""
     global exiting
     exiting = True
     for pool in list(_live):

@@ -17,7 +17,7 @@ load: Counter[int] = Counter()  # runners of this process's pools, by the proces
 
 
 class Process(NamedTuple):
-    """A process that makes calls: what other libraries use of the values of ProcessPoolExecutor._processes."""
+    """A process that makes calls, with the attributes that other libraries read in ProcessPoolExecutor._processes."""
 
     pid: int
 

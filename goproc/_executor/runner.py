@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from goproc._sched.g import G
     from goproc.sync import Semaphore
 
-ENDED, USED_UP = "ended", "used up"  # what run() returns
+ENDED, USED_UP = "ended", "used up"  # results of run()
 
 
 class InitializerFailed(Exception):
@@ -39,7 +39,7 @@ def run(
     """Make the calls that come over a channel, until it is closed or the process has made as many as it may.
 
     Args:
-        tasks: brings (promise, call) pairs. A promise that somebody has claimed is that of a call that was cancelled.
+        tasks: brings (promise, call) pairs. A promise that is claimed already belongs to a cancelled call.
         initializer: called once, with `initargs`, before the first call.
         initargs: its arguments.
         calls_at_most: then the process is to be replaced.

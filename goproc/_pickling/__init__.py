@@ -4,8 +4,8 @@ A function that travels by value is a *template* and a *snapshot*:
 
     template   code, names, and the static globals: modules, importable objects, constants, classes; no mutable
                state. Stored once in the blob store, after that a message holds only its small reference.
-    snapshot   closure cells, defaults, mutable globals, channel handles: shipped with each message, so that what
-               a goroutine sees never depends on where it runs or on what was cached.
+    snapshot   closure cells, defaults, mutable globals, channel handles: shipped with each message, so that
+               the state of a goroutine never depends on its process or on a cache.
 
 The functions of one module refer to each other through its globals. A template therefore holds a *slice* of the module:
 the function, every plain function that it can reach by global names (its members), and the objects to which these

@@ -13,9 +13,9 @@ A call:
 
 `ref` is that of the function's template; None stands for an empty item. These shapes hold a call:
 
-    (WITH, call, labels, values, levels, limits)              what the goroutine has beside its call
-    (kind, tracker, call)                                     `kind` names the body in _life.py that runs the call for those
-                                                              who wait for its end; the call may be in a promise
+    (WITH, call, labels, values, levels, limits)              the other attributes of the goroutine
+    (kind, tracker, call)                                     `kind` names the body in _life.py that runs the call and
+                                                              tells the tracker of its end; the call may be in a promise
 """
 
 from __future__ import annotations

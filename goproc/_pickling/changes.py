@@ -29,7 +29,7 @@ _MOST = 1000  # the most elements of a container in a definition
 
 
 def is_definition(name: str, value: Any) -> bool:
-    """Return True if an attribute of a class belongs to its definition by its kind, whatever its content is."""
+    """Return True if an attribute of a class belongs to its definition by its kind alone."""
     return (
         _is_special(name)
         or is_enumeration(type(value))

@@ -209,7 +209,7 @@ _FIELDS = (*Body.__slots__, *_STORED)
 class Template(Body):
     """A template. The sender makes it from a function, the receiver from its blob.
 
-    Invariants: `statics` holds only what `is_static` accepts; every name in `dynamic` is fetched at each use;
+    Invariants: `statics` holds only values that `is_static` accepts; every name in `dynamic` is fetched at each use;
     the sets of names in statics, dynamic, self_names, members and absent are disjoint.
     """
 

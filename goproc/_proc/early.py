@@ -79,7 +79,7 @@ def start(words: Sequence[str], environ: Mapping[str, str], flags: Sequence[str]
 def start_here() -> None:
     """Start the zygote of this process ahead of its first use, with the imports of its script, unless there is one.
 
-    For modules whose import means that goproc will be used, and for programs that import much.
+    For modules whose import means that goproc is about to be used, and for programs that import much.
     """
     global _early, _file
     from goproc._proc import launch

@@ -73,8 +73,8 @@ if TYPE_CHECKING:
 
 
 _ENTRY = "goproc._proc.worker:main"
-#: What ends and failures need. It is there before the program has code that fails: by then there may be no descriptor left to
-#: import by, no memory, or no file, as after os.chroot().
+# : Modules that ends and failures need. They are loaded before the program has code that fails: by then there may be no
+# descriptor for an import, no memory, or no file, as after os.chroot().
 FAILURES = [
     "goproc._pickling.failure",
     "goproc._pickling.diagnose",

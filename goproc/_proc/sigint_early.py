@@ -1,8 +1,8 @@
 """Ctrl-C before the runtime runs: it waits while goproc loads and starts, and ends a program of `goproc run` in one line.
 
-Python raises KeyboardInterrupt at whichever bytecode is next. If that belongs to a weakref callback or a __del__, the
-exception is printed as ignored, and the program goes on as if nothing had been pressed; the import system runs such a
-callback for every module. What comes after the start is in sigint.py.
+Python raises KeyboardInterrupt at the next bytecode. If that belongs to a weakref callback or a __del__, the exception
+is printed as ignored, and the program goes on as if nothing had been pressed; the import system runs such a callback
+for every module. After the start, sigint.py answers Ctrl-C.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class held:
 
 
 def end_in_one_line() -> None:
-    """Have a Ctrl-C that nobody catches end the program with one line and status 130, also before the runtime runs.
+    """Have an uncaught Ctrl-C end the program with one line and status 130, also before the runtime runs.
 
     For programs of `goproc run`. The runtime has a hook of its own, see main_exit.py. A hook of the program's stays.
     """

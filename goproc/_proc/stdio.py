@@ -2,21 +2,20 @@
 
 Every process writes to the same descriptors 1 and 2. Python's own streams do this wrong:
 
-- They hold text back (8 KiB) when the target is a pipe or a file, so that a worker's lines come out in lumps,
-  in the wrong order, and are lost when it dies. Here a line goes out with the ``print`` that ends it.
-- ``print(a, b)`` is four writes. Two goroutines that print at once would mix them, in one process as well.
-  Here each goroutine has its own unfinished line, which others never see: it goes out with its newline, with
-  ``flush()``, at the end of the goroutine, or at exit.
-- A write to a pipe is atomic only up to PIPE_BUF (4096) bytes: a longer one can be cut by others when the
-  pipe is full. A lock held during the write prevents it, and all must take it, the short ones too. It is an
-  flock on the segment's memfd, through an open file description of our own: the kernel releases it if we are
-  killed, so it can never be orphaned. (A thread mutex comes before it, as an flock does not exclude the
-  threads of one process.)
+- They buffer text (8 KiB) when the target is a pipe or a file. So a worker's lines come out in lumps, in the wrong
+  order, and are lost when it dies. Here a line goes out with the ``print`` that ends it.
+- ``print(a, b)`` is four writes. Two goroutines that print at once would mix them, in one process as well. Here each
+  goroutine has its own unfinished line, which others never see: it goes out with its newline, with ``flush()``, at the
+  end of the goroutine, or at exit.
+- A write to a pipe is atomic only up to PIPE_BUF (4096) bytes. Other writers can cut a longer one when the pipe is full.
+  A lock held during the write prevents that; short writes must take it, too. The lock is an flock on the segment's
+  memfd, through an open file description of this process: the kernel releases it if the process is killed. (A thread
+  mutex comes before it, as an flock does not exclude the threads of one process.)
 - On a terminal or a regular file the kernel serialises whole writes itself, so there is no lock.
 
-Text is encoded when it is written, so that an error is raised there, and ``.buffer`` shares the unfinished
-line with the text: the two never get out of order. ``python -u`` does not make partial lines visible earlier;
-that would tear every ``print`` with two arguments.
+Text is encoded when it is written, so that the write raises the error. ``.buffer`` shares the unfinished line with the
+text, so the two never get out of order. ``python -u`` does not show partial lines earlier: that would tear every
+``print`` with two arguments.
 """
 
 from __future__ import annotations

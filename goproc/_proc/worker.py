@@ -2,14 +2,13 @@
 
 The zygote calls main() in the child. When the scheduler takes over, these hold for a worker:
 
-- it dies when its parent does, whatever happens to either;
-- the signals of a terminal are the host's to answer. At SIGINT no goroutine begins here for a while (sigint.py), and
-  SIGCONT of the host says that they may. SIGINT is caught and not ignored,
-  because what is ignored stays ignored in the programs that a goroutine starts, and Ctrl-C must end those. SIGQUIT
-  makes it describe its goroutines, if another process has asked for that;
+- it dies with its parent, in every case;
+- the host answers the signals of a terminal. At SIGINT no goroutine begins here for a while (sigint.py), until the host
+  sends SIGCONT. SIGINT is caught and not ignored: an ignored signal stays ignored in the programs that a goroutine
+  starts, and Ctrl-C must end those. SIGQUIT makes the worker describe its goroutines, if another process has asked;
 - SIGTERM ends it in order: exit handlers run, and its output is written;
-- ``__main__`` is a home (_pickling/homes.py) for what the script defines, which arrives by value. The user's file is never
-  run again.
+- ``__main__`` is a home (_pickling/homes.py) for the script's definitions, which arrive by value. The user's file is
+  never run again.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def _live(plan: Plan, control: int, order: Sequence[int]) -> int:
 
 
 class _Beginning:
-    """The zygote until it forks: it imports, waits for the order, and becomes what the host is by then."""
+    """The zygote until it forks: it imports, waits for the order, and takes over the present state of the host."""
 
     def __init__(self, plan: Plan, control: int) -> None:
         self.plan = plan
@@ -151,7 +151,7 @@ class _Beginning:
         self._base = set(sys.modules)
 
     def wait_for_order(self) -> tuple[int, int] | None:
-        """Import what the script imports until the order comes; return it, or None if the host is gone."""
+        """Import the script's modules until the order comes; return the order, or None if the host is gone."""
         import select
 
         poll = select.poll()

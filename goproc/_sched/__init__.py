@@ -1,1 +1,1 @@
-"""The scheduler of one process, and what it needs. It touches the core only: its clients are told to it."""
+"""The scheduler of one process. It uses the core only, and gets the functions of its clients from them."""

@@ -618,7 +618,7 @@ def expire(reason: str, over: bool) -> None:
     Return on a spurious wake-up: the caller looks again.
 
     Args:
-        reason: what was waited for.
+        reason: the reason of the wait.
         over: the operation's own time is up.
     """
     if _core.on_scheduler_thread():

@@ -126,7 +126,7 @@ enum {
     GP_CLASS_EXTENT = 62, /* the first page of an extent */
     GP_CLASS_INNER = 63,  /* a further page of an extent; or a page that its owner is about to use */
 };
-struct gp_page {             /* one per 64 KiB page of an arena; pages.h says who may change it */
+struct gp_page {             /* one per 64 KiB page of an arena; pages.h has the rules for changing it */
     _Atomic uint32_t cls;    /* 0 = never used */
     _Atomic uint32_t pages;  /* of an extent: its length in pages */
     _Atomic uint32_t gen;    /* the gen of the next objects here: the highest gen that an object in this page has had */
@@ -382,7 +382,7 @@ struct gp_queue {                /* one line; the lock word is at byte 16 as in 
     uint32_t pad2[3];
 };
 struct gp_proc {
-    /* line 0: who (host and zygote write) */
+    /* line 0: identity (host and zygote write) */
     _Atomic uint32_t state, incarnation;
     _Atomic int32_t pid;
     uint32_t pad0;

@@ -233,7 +233,7 @@ static enum gp_result arrive(struct gp_object *o, struct gp_case *c) {
     return GP_OK;
 }
 
-/* ---- what select.c calls */
+/* ---- functions for select.c */
 
 enum gp_result gp_sync_step(struct gp_object *o, struct gp_case *c) {
     bool rw = gp_get(&o->kind) == GP_KIND_RWMUTEX;

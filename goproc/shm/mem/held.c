@@ -45,7 +45,7 @@ static uint64_t page_bytes(void) { return (uint64_t)sysconf(_SC_PAGESIZE); }
 static char *page_of(const char *p) { return (char *)((uintptr_t)p & ~(uintptr_t)(page_bytes() - 1)); }
 static char *page_after(const char *p) { return page_of(p + page_bytes() - 1); }
 
-/* ---- what is held */
+/* ---- the list of held memory */
 
 void gp_hold(struct gp_held *held, struct gp_mapping *mapping, char *data, uint64_t len, bool constant) {
     *held = (struct gp_held){.mapping = mapping, .data = data, .len = len, .constant = constant};

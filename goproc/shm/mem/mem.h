@@ -128,7 +128,7 @@ enum gp_purpose {
 };
 extern _Thread_local enum gp_purpose gp_purpose; /* the purpose of the pages that this thread takes for blocks and objects */
 bool gp_memfd_valid(void);                                           /* true if the descriptor is still the segment's */
-/* back with memory, whatever the limit: 0, -ENOMEM, -errno */
+/* back with memory, regardless of the limit: 0, -ENOMEM, -errno */
 int gp_back(uint64_t offset, uint64_t bytes);
 /* give a range back to the system; false: that is not possible */
 bool gp_unback(uint64_t offset, uint64_t bytes);

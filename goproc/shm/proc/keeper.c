@@ -12,14 +12,14 @@
  * signals are blocked; it waits for three of them:
  *
  *     SIGCHLD   The zygote has ended. If that was not in order, its workers are the keeper's children now, and go on.
- *     SIGCONT   The host is dead, perhaps. If so, the keeper continues the zygote, which then ends the program. Without a
- *               zygote it kills the workers itself, and what they have left.
- *     SIGUSR1   The host has the program end: the same, once there is no zygote.
+ *     SIGCONT   The host may be dead. If so, the keeper continues the zygote, which then ends the program. Without a zygote
+ *               the keeper itself kills the workers, and the programs that they have left.
+ *     SIGUSR1   The host ends the program: the keeper does the same, once there is no zygote.
  *
  * The keeper ends when it has no child any more. The coroner reads in /proc how a worker of the keeper has ended: the
  * keeper waits for that before it reaps.
  *
- * Both, the keeper and the zygote, have the kernel send them SIGCONT when their parent dies. It reaches a stopped process.
+ * The kernel sends SIGCONT to the keeper and to the zygote when their parent dies. It reaches a stopped process, too.
  *
  * The keeper has the thread-local storage of the thread that cloned it. While that thread waits for it, the keeper may
  * use the C library. After that it makes system calls by itself: those of the library could write errno.

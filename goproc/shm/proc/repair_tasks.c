@@ -61,8 +61,8 @@ static void panic(struct gp_dead *d, gp_ref ref) {
     d->labels[n] = 0;
 }
 
-/* True if the loss of the task is a panic, whatever else is lost: its goroutine has no handle, and never had one outside
- * of it. Nothing is changed, and no lock is waited for. */
+/* True if the loss of the task is certainly a panic: its goroutine has no handle, and never had one outside of the dead
+ * process. Nothing is changed, and no lock is waited for. */
 static bool is_panic(gp_ref ref) {
     const struct gp_task *t = task_at(ref);
     if (gp_get(&t->started) != GP_STARTED || gp_get(&t->retries) || gp_get(&t->tracker[GP_TRACK_GROUP])) return false;

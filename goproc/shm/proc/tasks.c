@@ -5,7 +5,7 @@
  * would gain nothing, and in its window a thief that dies would take tasks with it. Only unstarted goroutines move
  * between procs.
  *
- * The host runs none of them, unless it is the only process. Its ring is the queue for any worker.
+ * The host runs no task, unless it is the only process. Its ring is the queue for any worker.
  *
  * A started goroutine never moves, so the placement of long-lived ones decides how a program uses its cores. The
  * creator puts a new task into the ring of the worker with the smallest load, which is the number of goroutines that
@@ -18,11 +18,11 @@
  *   - from any other worker that runs after 10 ms: this one has blocked goroutines of its own, and the task may be
  *     begun there first;
  *   - from a worker that was woken for the task after 50 ms: the kernel does not let it run, or it is stopped.
- * As in Go a submission wakes one idle proc, and only if nobody is searching already (runtime/proc.go, wakep). Where the
- * host and workers take all cores it wakes none: the host makes one process more than there are cores, and a program that
- * creates short tasks would wake the last worker for each, to take the time of the others. Such a task is taken by the
- * next worker that runs dry, handed over by the next process that goes to sleep, or seen by the monitor of one that runs,
- * if nothing was taken from its ring for 10 ms.
+ * As in Go a submission wakes one idle proc, and only if no proc is searching already (runtime/proc.go, wakep). If the
+ * host and workers take all cores, a submission wakes none: with the host there is one process more than cores, and a
+ * program that creates short tasks would wake the last worker for each, which takes the time of the others. Such a task
+ * is taken by the next worker that runs dry, handed over by the next process that goes to sleep, or seen by the monitor
+ * of one that runs, if nothing was taken from its ring for 10 ms.
  *
  * A process is reserved while it makes a call that has it to itself (a call of a map). Then it begins only tasks that it
  * has created itself, for which the call may wait, and those of GP_PINNED_ALWAYS, and it takes none from others. Tasks

@@ -158,7 +158,7 @@ static void collect(Awaits *self) {
     }
 }
 
-/* True: nothing was done, and nothing will be. False: it is done. */
+/* True: the operation has not happened, and will not happen. False: it is done. */
 static bool cancel(Awaited *op) {
     while (op->state == OP_PENDING) {
         Awaits *set = op->set;

@@ -185,7 +185,7 @@ static bool plain(struct plain *p, PyObject *v, int depth) {
 
 /* ---- pickled values */
 
-_Thread_local bool message_keeps; /* what is encoded may be read several times: large buffers are Views then */
+_Thread_local bool message_keeps; /* the message that is encoded may be read several times: its large buffers become Views */
 
 /* Put references in the place of large buffers. */
 static int refer_to_copies(PyObject *buffers) {

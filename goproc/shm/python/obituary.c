@@ -129,7 +129,7 @@ static PyObject *core_retiring(PyObject *Py_UNUSED(module), PyObject *now) {
     return PyBool_FromLong(gp_get(&gp.my->retire) == GP_RETIRES);
 }
 
-/* A timer of the kernel, which goes off whatever this process does by then. */
+/* A timer of the kernel, which goes off in any state of this process. */
 static PyObject *core_kill_at(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
     if (nargs < 1 || nargs > 2) return PyErr_Format(PyExc_TypeError, "kill_at(seconds, object)");
     static timer_t timer;

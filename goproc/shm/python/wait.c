@@ -1,4 +1,4 @@
-/* wait.c - operations that may block: perhaps spin, queue, park, and see what became of it.
+/* wait.c - operations that may block: perhaps spin, queue, park, then settle the outcome.
  *
  * On the scheduler's thread a goroutine parks through the park hook, which runs others meanwhile; any other thread
  * sleeps on its waiter's state word without the GIL.
