@@ -9,8 +9,8 @@
  *
  * A started goroutine never moves, so the placement of long-lived ones decides how a program uses its cores. The
  * creator puts a new task into the ring of the worker with the smallest load, which is the number of goroutines that
- * have started there or are queued there. So N tasks on idle workers come to N workers, and 2N come to each two. From
- * PLENTY on the load says nothing any more: tasks go to the creator's own ring, and workers fetch them as they run dry.
+ * have started there or are queued there. So of N tasks each of N idle workers gets one, and of 2N each gets two.
+ * From PLENTY on the load is no guide any more: tasks go to the creator's ring, and workers fetch them as they run dry.
  *
  * Stealing corrects the placement, and must not undo it. A worker that has nothing to run takes a task
  *   - from the host's ring at once: a fair share of a long queue, else one;
