@@ -243,7 +243,14 @@ def derived(
 
 
 def cause(ctx: AnyContext) -> BaseException | None:
-    """Return why a context is done: None while it is not, the cause that was given, else the same as err()."""
+    """Return the reason why a context is done: the cause that was given, else the same as err().
+
+    Args:
+        ctx: the context.
+
+    Returns:
+        The cause; None while the context is not done.
+    """
     if not isinstance(ctx, Context) or ctx._node is None:
         check_parent(ctx)
         inside = ctx.value(SELF)

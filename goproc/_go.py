@@ -105,8 +105,12 @@ class _Go:
     with the contextvars of its creator; values that cannot be pickled are left out. Every process knows a ContextVar by
     the module that holds it, and one of the script by the copies that goroutines get.
 
+    Args:
+        f: the function.
+        args, kwargs: its arguments.
+
     Returns:
-        Its handle, which may be dropped.
+        The handle of the goroutine, which may be dropped.
 
     Raises:
         PickleError: something cannot be copied; the message names the path to it.

@@ -126,6 +126,9 @@ def timeout(seconds: float) -> _Block:
 def deadline(t: float) -> _Block:
     """``with deadline(t):``: as timeout(), until the time `t` in ``time.monotonic()`` seconds.
 
+    Args:
+        t: the deadline; infinity sets no limit.
+
     Raises:
         TypeError, ValueError, RuntimeError: as timeout().
     """

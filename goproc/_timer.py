@@ -290,7 +290,14 @@ def after(seconds: float) -> RecvChan[float]:
 
 @public
 def tick(seconds: float) -> RecvChan[float]:
-    """Return the channel of a Ticker; nil if the interval is not positive."""
+    """Return the channel of a Ticker; nil if the interval is not positive.
+
+    Args:
+        seconds: the interval.
+
+    Raises:
+        ValueError: seconds is NaN.
+    """
     period = _seconds(seconds, "tick()")
     if seconds <= 0:
         return nil.rx

@@ -170,7 +170,17 @@ def with_cancel(parent: AnyContext) -> tuple[Context, CancelFunc]:
 
 
 def with_cancel_cause(parent: AnyContext) -> tuple[Context, CancelCauseFunc]:
-    """As with_cancel(), with a cancel function that takes the cause: an exception for cause() to return."""
+    """As with_cancel(), with a cancel function that takes the cause.
+
+    Args:
+        parent: the context from which the new one is derived.
+
+    Returns:
+        The context, and the function that cancels it: ``cancel(cause)`` takes the exception that cause() returns.
+
+    Raises:
+        ValueError: ``cannot create context from nil parent``.
+    """
     node, why = hang(parent, None, sys._getframe(1))
     return derived(parent, node, CANCEL, None, why), CancelCauseFunc(node, parent)
 
@@ -178,12 +188,12 @@ def with_cancel_cause(parent: AnyContext) -> tuple[Context, CancelCauseFunc]:
 def with_deadline(
     parent: AnyContext, t: float, cause: BaseException | None = None
 ) -> tuple[Context, CancelFunc]:
-    """Derive a context that is done at a certain time, unless it is earlier.
+    """Derive a context that is done at a certain time, if not before.
 
     Args:
         parent: the context from which the new one is derived. If its deadline is earlier, the result is that of
             with_cancel().
-        t: when, in ``time.monotonic()`` seconds. A time that has passed: the context is done already.
+        t: the deadline in ``time.monotonic()`` seconds. After a time that has passed the context is done already.
         cause: the exception that cause() returns if this deadline ends the context; None: a DeadlineExceeded.
 
     Returns:
@@ -198,7 +208,19 @@ def with_deadline(
 def with_timeout(
     parent: AnyContext, seconds: float, cause: BaseException | None = None
 ) -> tuple[Context, CancelFunc]:
-    """As with_deadline(), with the time counted from now."""
+    """As with_deadline(), with the time counted from now.
+
+    Args:
+        parent: the context from which the new one is derived.
+        seconds: from now until the context is done; infinity sets no limit.
+        cause: as for with_deadline().
+
+    Returns:
+        The context, and the function that cancels it.
+
+    Raises:
+        ValueError: ``cannot create context from nil parent``, or seconds is NaN.
+    """
     return _until(parent, monotonic() + check_time(seconds, "with_timeout()"), cause, sys._getframe(1))
 
 
@@ -229,6 +251,9 @@ def with_value(parent: AnyContext, key: Any, value: Any) -> Context:
 
 def without_cancel(parent: AnyContext) -> Context:
     """Derive a context with the same values that goes on when its parent is done: without deadline and cause.
+
+    Args:
+        parent: the context from which the new one is derived.
 
     Raises:
         ValueError: ``cannot create context from nil parent``.

@@ -360,7 +360,15 @@ class _OnceCall:
 def once_func(f: Callable[[], Any]) -> Callable[[], None]:
     """Return a function that calls f at its first call, and does nothing afterwards; Go's `sync.OnceFunc`.
 
-    The function can be passed to goroutines of any process: f runs once in all. If it raised, every call raises that.
+    The function can be passed to goroutines of any process: f runs once in all.
+
+    Args:
+        f: called without arguments, by the first caller.
+
+    Raises:
+        TypeError: f is not callable.
+
+    If f raises an exception, every call of the function raises that exception.
     """
     call: Callable[[], None] = _once(f, False)
     return call
@@ -370,7 +378,15 @@ def once_value(f: Callable[[], T]) -> Callable[[], T]:
     """Return a function that calls f at its first call and returns that value ever after; Go's `sync.OnceValue`.
 
     The function can be passed to goroutines of any process: f runs once in all, and each process gets its own copy of
-    the value. If f raised, every call raises that. f is let go of after the first call.
+    the value. After the first call the function keeps no reference to f.
+
+    Args:
+        f: called without arguments, by the first caller.
+
+    Raises:
+        TypeError: f is not callable.
+
+    If f raises an exception, every call of the function raises that exception.
     """
     call: Callable[[], T] = _once(f, True)
     return call

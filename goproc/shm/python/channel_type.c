@@ -249,39 +249,46 @@ static PyMethodDef chan_methods[] = {
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, NULL},
     {"send", METHOD(chan_send), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("send($self, value, /, timeout=None)\n--\n\n"
-               "Send a copy of value; block until a receiver takes it or the buffer has room.\n\n"
+               "Send a copy of value; block until a receiver takes it, or the buffer has room.\n\n"
                "Args:\n    value: anything that can be pickled; None, bool, int, float, short str and bytes and small\n"
                "        tuples, lists and dicts of those never meet pickle.\n"
                "    timeout: seconds to wait at most; None waits for ever.\n\n"
                "Raises:\n    ChanClosed: the channel is closed, or was closed while this waited.\n"
                "    TimeoutError: time is up; nothing was sent.\n    PickleError: value cannot be copied; names the path to the culprit.\n"
-               "    OutOfSharedMemory: value is larger than what memory allows.\n\n"
-               "Cost: about 0.1 us for a small value when nobody has to wait.")},
+               "    OutOfSharedMemory: value does not fit into the shared memory.\n\n"
+               "Cost: about 0.1 us for a small value if the call does not block.")},
     {"recv", METHOD(chan_recv), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("recv($self, /, timeout=None)\n--\n\n"
                "Receive the next value; block until there is one.\n\n"
+               "Args:\n    timeout: seconds to wait at most; None waits for ever.\n\n"
                "Raises:\n    ChanClosed: the channel is closed and drained.\n    TimeoutError: time is up.")},
     {"recv_ok", METHOD(chan_recv_ok), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("recv_ok($self, /, timeout=None)\n--\n\n"
                "Receive as Go's `v, ok = <-c`: (value, True), or (None, False) once closed and drained.\n\n"
+               "Args:\n    timeout: seconds to wait at most; None waits for ever.\n\n"
                "Raises:\n    TimeoutError: time is up.")},
     {"try_send", (PyCFunction)chan_try_send, METH_O,
-     PyDoc_STR("try_send($self, value, /)\n--\n\nSend if that is possible at once; tell whether it was.\n\n"
+     PyDoc_STR("try_send($self, value, /)\n--\n\nSend if that is possible at once. Return True if the value was sent.\n\n"
                "Raises:\n    ChanClosed: the channel is closed.")},
     {"try_recv", (PyCFunction)chan_try_recv, METH_NOARGS,
      PyDoc_STR("try_recv($self, /)\n--\n\nReceive if that is possible at once: (value, True), else (None, False).\n\n"
                "Raises:\n    ChanClosed: the channel is closed and drained.\n\nCost: a failing poll takes no lock.")},
     {"send_many", METHOD(chan_send_many), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("send_many($self, values, /, timeout=None)\n--\n\n"
-               "Send each value of an iterable, blocking as send() does; return how many there were.\n\n"
-               "When one fails (closed, not picklable, timeout for that value), those before it have been sent.")},
+               "Send each value of an iterable, blocking as send() does; return their number.\n\n"
+               "Args:\n    values: any iterable.\n    timeout: seconds to wait at most for each value; None waits for ever.\n\n"
+               "Raises:\n    ChanClosed, TimeoutError, PickleError, OutOfSharedMemory: as send(), for one value. The values before\n"
+               "        that one have been sent.")},
     {"recv_many", METHOD(chan_recv_many), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("recv_many($self, n, /, timeout=None)\n--\n\n"
-               "Block for one value, then take what is there without blocking: a list of 1 to n values.\n\n"
-               "The list is empty once the channel is closed and drained.")},
+               "Block for one value, then take the values that are there without blocking: a list of 1 to n values.\n\n"
+               "Args:\n    n: the most values.\n    timeout: seconds to wait at most for the first one; None waits for ever.\n\n"
+               "Returns:\n    The values. The list is empty once the channel is closed and drained.\n\n"
+               "Raises:\n    TimeoutError: time is up.")},
     {"close", (PyCFunction)chan_close, METH_NOARGS,
-     PyDoc_STR("close($self, /)\n--\n\nNo more values will be sent. Receivers drain the buffer, then see the end; blocked\n"
-               "senders raise ChanClosed.\n\nRaises:\n    ChanClosed: it is closed already, or nil.")},
+     PyDoc_STR("close($self, /)\n--\n\nClose the channel: no more values can be sent.\n\n"
+               "Receivers drain the buffer, then see the end. Blocked senders raise ChanClosed.\n\n"
+               "Raises:\n    ChanClosed: the channel is closed already, or nil.")},
     {NULL, NULL, 0, NULL},
 };
 /* True if the message of a channel of one message was sent. That is right also if the sender was killed. */
@@ -292,9 +299,9 @@ static PyObject *chan_get_sent(Handle *self, void *Py_UNUSED(unused)) {
 }
 
 static PyGetSetDef chan_getset[] = {
-    {"_sent", (getter)chan_get_sent, NULL, PyDoc_STR("Was the one message of this channel sent? See _send_once()."), NULL},
+    {"_sent", (getter)chan_get_sent, NULL, PyDoc_STR("True if the one message of this channel was sent. See _send_once()."), NULL},
     {"cap", (getter)chan_get_cap, NULL, PyDoc_STR("The capacity of the buffer; 0: unbuffered."), NULL},
-    {"closed", (getter)chan_get_closed, NULL, PyDoc_STR("Whether close() was called."), NULL},
+    {"closed", (getter)chan_get_closed, NULL, PyDoc_STR("True once close() was called."), NULL},
     {"tx", (getter)chan_get_view, NULL, PyDoc_STR("The send-only view; equal to the channel."), (void *)DIR_SEND},
     {"rx", (getter)chan_get_view, NULL, PyDoc_STR("The receive-only view; equal to the channel."), (void *)DIR_RECV},
     {NULL, NULL, NULL, NULL, NULL},

@@ -61,11 +61,13 @@ static PyMethodDef wg_methods[] = {
                "Raises:\n    ValueError: the counter would become negative; it keeps its value.")},
     {"done", (PyCFunction)wg_done, METH_NOARGS, PyDoc_STR("done($self, /)\n--\n\nadd(-1).")},
     {"wait", METHOD(wg_wait), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("wait($self, /, timeout=None)\n--\n\nBlock until the counter is zero.\n\nRaises:\n    TimeoutError: time is up.")},
+     PyDoc_STR("wait($self, /, timeout=None)\n--\n\nBlock until the counter is zero.\n\n"
+               "Args:\n    timeout: seconds to wait at most; None waits for ever.\n\n"
+               "Raises:\n    TimeoutError: time is up.")},
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef wg_getset[] = {
-    {"_lost", (getter)wg_lost, NULL, PyDoc_STR("(number of the last death that took counted goroutines along, how many in all)."), NULL},
+    {"_lost", (getter)wg_lost, NULL, PyDoc_STR("(number of the last death that took counted goroutines along, number of all goroutines lost)."), NULL},
     {"count", (getter)wg_count, NULL, PyDoc_STR("The counter, at some instant."), NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -132,7 +134,7 @@ static PyMethodDef outcome_methods[] = {
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, NULL},
     {"cancel", (PyCFunction)outcome_cancel, METH_NOARGS,
      PyDoc_STR("cancel($self, /)\n--\n\nRaise Cancelled in the goroutine at its next blocking point.\n\n"
-               "Returns whether this call did it: False if it has ended or was cancelled before.")},
+               "Returns:\n    True if this call cancelled it; False if it has ended, or was cancelled before.")},
     {"_join", METHOD(outcome_wait), METH_FASTCALL | METH_KEYWORDS, PyDoc_STR("Block until the goroutine ended.")},
     {"_take", (PyCFunction)outcome_take, METH_NOARGS, PyDoc_STR("(state, value) of an ended goroutine; marks it as read.")},
     {NULL, NULL, 0, NULL},

@@ -435,7 +435,8 @@ static void selector_dealloc(Selector *self) {
 static PyMethodDef selector_methods[] = {
     {"select", METHOD(selector_select), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("select($self, /, timeout=None)\n--\n\nAs select() over the cases of this Selector.\n\n"
-               "Raises:\n    RuntimeError: another goroutine is in it.")},
+               "Args:\n    timeout: seconds to wait at most; None waits for ever.\n\n"
+               "Raises:\n    RuntimeError: another goroutine uses this Selector.")},
     {NULL, NULL, 0, NULL},
 };
 static PySequenceMethods selector_sequence = {
@@ -477,7 +478,7 @@ static PyMethodDef default_methods[] = {{"__reduce__", default_reduce, METH_NOAR
 static PyTypeObject DefaultType = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "goproc.Default",
-    .tp_doc = PyDoc_STR("The type of goproc.default: the case of a select that is chosen when no other is ready."),
+    .tp_doc = PyDoc_STR("The type of goproc.default, the case of a select that is chosen if no other is ready."),
     .tp_basicsize = sizeof(PyObject),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_repr = default_repr,
@@ -509,15 +510,15 @@ PyMethodDef select_functions[] = {
      PyDoc_STR("Raise RuntimeStopped if one of the objects is a handle, or a method of one, and no runtime runs.")},
     {"select", METHOD(core_select), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("select($module, /, *cases, timeout=None)\n--\n\n"
-               "Wait until one of several operations can be done, do that one, and tell which: Go's select.\n\n"
+               "Wait until one of several operations is possible, and do that one: Go's select.\n\n"
                "Args:\n    cases: each a channel or its recv (receive), (ch.send, value) (send), a goroutine's handle or a WaitGroup\n"
                "        (ready when ended or at zero), (sem.acquire, n), a Timer, Ticker or Context, or default: chosen when no\n"
                "        other case is ready at that instant. Nil channels are never ready. Without a case it blocks for ever.\n"
                "    timeout: seconds to wait at most; None waits for ever.\n\n"
-               "Returns:\n    Selected(index, value, ok): the case's place among the arguments, the value received, and whether there was\n"
-               "    one (False: the channel is closed and drained, or it was default).\n\n"
+               "Returns:\n    Selected(index, value, ok): the case's place among the arguments, the received value, and True if there\n"
+               "    was one (False: the channel is closed and drained, or the case was default).\n\n"
                "Raises:\n    ChanClosed: a send case was chosen whose channel is closed.\n    TimeoutError: time is up; nothing was done.\n"
-               "    PickleError, OutOfSharedMemory: as send(); nothing was done.\n    TypeError, ValueError: a case is none.\n\n"
+               "    PickleError, OutOfSharedMemory: as send(); nothing was done.\n    TypeError, ValueError: an argument is no case.\n\n"
                "The choice is uniformly random among the ready cases, and one atomic step across all processes; a channel may\n"
                "be in several cases, and in selects at its other end.\n\n"
                "Cost: about 0.15 us for two ready cases; to block, about 0.1 us more a case than a receive. See Selector.")},

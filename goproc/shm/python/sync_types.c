@@ -93,18 +93,19 @@ static PyObject *mutex_exit(Handle *self) { return mutex_unlock(self, NULL); }
 static PyMethodDef mutex_methods[] = {
     {"lock", METHOD(mutex_lock), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("lock($self, /, timeout=None)\n--\n\nBlock until the mutex is free, and take it.\n\n"
-               "Raises:\n    TimeoutError: time is up; it is not held.\n"
-               "    OwnerDied: the process that held it died; it is held now, once told.\n\n"
-               "Cost: about 0.1 us when it is free.")},
+               "Args:\n    timeout: seconds to wait at most; None waits for ever.\n\n"
+               "Raises:\n    TimeoutError: time is up; the caller does not hold the mutex.\n"
+               "    OwnerDied: the process of its holder died. The caller holds the mutex now; the next one is not told.\n\n"
+               "Cost: about 0.1 us if the mutex is free.")},
     {"try_lock", (PyCFunction)mutex_try_lock, METH_NOARGS,
-     PyDoc_STR("try_lock($self, /)\n--\n\nTake the mutex if it is free; tell whether it was.")},
+     PyDoc_STR("try_lock($self, /)\n--\n\nTake the mutex if it is free. Return True if it was.")},
     {"unlock", (PyCFunction)mutex_unlock, METH_NOARGS,
-     PyDoc_STR("unlock($self, /)\n--\n\nLet go of the mutex; any goroutine may, as in Go.\n\n"
+     PyDoc_STR("unlock($self, /)\n--\n\nRelease the mutex. Any goroutine may, as in Go.\n\n"
                "Raises:\n    RuntimeError: sync: unlock of unlocked mutex")},
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef mutex_getset[] = {
-    {"locked", (getter)is_locked, NULL, PyDoc_STR("Whether somebody holds it, at some instant."), NULL},
+    {"locked", (getter)is_locked, NULL, PyDoc_STR("True if the mutex is held, at some instant."), NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -198,17 +199,19 @@ static PyObject *rwmutex_runlock(Handle *self, PyObject *Py_UNUSED(unused)) {
 
 static PyMethodDef rwmutex_methods[] = {
     {"lock", METHOD(rwmutex_lock), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("lock($self, /, timeout=None)\n--\n\nBlock until nobody reads or writes, and lock for writing. From now on new readers wait.\n\n"
+     PyDoc_STR("lock($self, /, timeout=None)\n--\n\nBlock until there is no reader and no writer, and lock for writing. Meanwhile new readers wait.\n\n"
+               "Args:\n    timeout: seconds to wait at most; None waits for ever.\n\n"
                "Raises:\n    TimeoutError: time is up.\n    OwnerDied: the process of the writer that held it died; it is held now.")},
     {"try_lock", (PyCFunction)mutex_try_lock, METH_NOARGS,
-     PyDoc_STR("try_lock($self, /)\n--\n\nLock for writing if that is possible at once; tell whether it was.")},
+     PyDoc_STR("try_lock($self, /)\n--\n\nLock for writing if that is possible at once. Return True if it was.")},
     {"unlock", (PyCFunction)rwmutex_unlock, METH_NOARGS,
      PyDoc_STR("unlock($self, /)\n--\n\nEnd writing.\n\nRaises:\n    RuntimeError: sync: Unlock of unlocked RWMutex")},
     {"rlock", METHOD(rwmutex_rlock), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("rlock($self, /, timeout=None)\n--\n\nBlock until nobody writes or waits to, and lock for reading; many can at a time.\n\n"
+     PyDoc_STR("rlock($self, /, timeout=None)\n--\n\nBlock until no writer holds the lock or waits for it, and lock for reading, beside other readers.\n\n"
+               "Args:\n    timeout: seconds to wait at most; None waits for ever.\n\n"
                "Raises:\n    TimeoutError: time is up.\n    OwnerDied: the process of the writer that held it died; it is held now.")},
     {"try_rlock", (PyCFunction)rwmutex_try_rlock, METH_NOARGS,
-     PyDoc_STR("try_rlock($self, /)\n--\n\nLock for reading if that is possible at once; tell whether it was.")},
+     PyDoc_STR("try_rlock($self, /)\n--\n\nLock for reading if that is possible at once. Return True if it was.")},
     {"runlock", (PyCFunction)rwmutex_runlock, METH_NOARGS,
      PyDoc_STR("runlock($self, /)\n--\n\nEnd reading.\n\nRaises:\n    RuntimeError: sync: RUnlock of unlocked RWMutex")},
     {NULL, NULL, 0, NULL},
@@ -446,18 +449,19 @@ static PyMethodDef semaphore_methods[] = {
     {"acquire", METHOD(semaphore_acquire), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("acquire($self, /, n=1, timeout=None, ctx=None)\n--\n\n"
                "Take n units; block until they are free. First come, first served: a large acquire is not overtaken.\n\n"
-               "Args:\n    n: more than there are in all waits for ctx or the timeout only, and is in nobody's way.\n"
-               "    ctx: a context; once it is done this raises its error, even if units are free.\n\n"
+               "Args:\n    n: units. If they are more than all there are, the call waits for ctx or the timeout only, and holds up no other.\n"
+               "    timeout: seconds to wait at most; None waits for ever.\n"
+               "    ctx: a context. Once it is done, the call raises its error, even if units are free.\n\n"
                "Raises:\n    TimeoutError: time is up.\n    Canceled, DeadlineExceeded: ctx is done.")},
     {"try_acquire", METHOD(semaphore_try_acquire), METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("try_acquire($self, /, n=1)\n--\n\nTake n units if they are free and nobody waits; tell whether they were.")},
+     PyDoc_STR("try_acquire($self, /, n=1)\n--\n\nTake n units if they are free and no goroutine waits. Return True if they were taken.")},
     {"release", METHOD(semaphore_release), METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("release($self, /, n=1)\n--\n\nGive n units back.\n\nRaises:\n    ValueError: semaphore: released more than held")},
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef semaphore_getset[] = {
-    {"size", (getter)semaphore_size, NULL, PyDoc_STR("Units in all."), NULL},
-    {"free", (getter)semaphore_free, NULL, PyDoc_STR("Units free, at some instant."), NULL},
+    {"size", (getter)semaphore_size, NULL, PyDoc_STR("All units, free or taken."), NULL},
+    {"free", (getter)semaphore_free, NULL, PyDoc_STR("The free units, at some instant."), NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -495,14 +499,15 @@ static PyObject *barrier_parties(Handle *self, void *Py_UNUSED(unused)) {
 
 static PyMethodDef barrier_methods[] = {
     {"wait", METHOD(barrier_wait), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("wait($self, /, timeout=None)\n--\n\nBlock until n goroutines wait here, then all go on. It can be used again at once.\n\n"
-               "Returns:\n    a place from 0 to n - 1, another one for each; n - 1 is the last to have come.\n\n"
+     PyDoc_STR("wait($self, /, timeout=None)\n--\n\nBlock until n goroutines wait here; then all go on. The barrier can be used again at once.\n\n"
+               "Args:\n    timeout: seconds to wait at most; None waits for ever.\n\n"
+               "Returns:\n    A place from 0 to n - 1, a different one for each goroutine; n - 1 is the last that came.\n\n"
                "Raises:\n    TimeoutError: time is up; this goroutine no longer counts as waiting.")},
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef barrier_getset[] = {
-    {"parties", (getter)barrier_parties, NULL, PyDoc_STR("How many goroutines it takes."), NULL},
-    {"waiting", (getter)semaphore_free, NULL, PyDoc_STR("How many wait, at some instant."), NULL},
+    {"parties", (getter)barrier_parties, NULL, PyDoc_STR("The number of goroutines that it waits for."), NULL},
+    {"waiting", (getter)semaphore_free, NULL, PyDoc_STR("The number of waiting goroutines, at some instant."), NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
