@@ -108,6 +108,9 @@ class Context:
     def value(self, key: Any) -> Any:
         """Return the value stored by with_value() under a key of the same type that is equal, else None.
 
+        Args:
+            key: as given to with_value().
+
         Cost: a look at each context above this one, up to where the key is.
         """
         if key is SELF:

@@ -133,6 +133,10 @@ class Group:
     def go(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
         """Run a call as a goroutine of this group, as `go` does; wait for a free place first if there is a limit.
 
+        Args:
+            f: the function.
+            args, kwargs: its arguments.
+
         Returns:
             The handle of the member. If f raises, result() raises that exception as well; it need not be read.
 

@@ -142,6 +142,10 @@ class Supervisor:
     def go(self, f: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Child:
         """Start a permanent child that calls ``f(*args, **kwargs)``. The arguments are copied, once for all restarts.
 
+        Args:
+            f: the function.
+            args, kwargs: its arguments.
+
         Raises:
             PickleError: something cannot be copied.
             TypeError: f is not callable.

@@ -265,6 +265,9 @@ class Ticker(_Timed):
     def reset(self, seconds: float) -> bool:
         """Start anew with another interval; the next tick is one interval from now.
 
+        Args:
+            seconds: the new interval.
+
         Returns:
             True if the ticker was running.
 

@@ -97,6 +97,10 @@ class Executor(_base.Executor):
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Have a worker call ``fn(*args, **kwargs)``. The function and its arguments are copied now.
 
+        Args:
+            fn: the function.
+            args, kwargs: its arguments.
+
         Returns:
             The future of the call. If something cannot be copied, the future fails with PickleError, which names the path.
 
@@ -125,7 +129,12 @@ class Executor(_base.Executor):
         return (setup.workers, setup.initializer) == (max_workers, initializer)
 
     def submit_many(self, fn: Callable[..., T], /, *iterables: Iterable[Any]) -> list[Future[T]]:
-        """Submit a call for each item of an iterable, or for each tuple of several, as map() does; return the futures."""
+        """Submit a call for each item of an iterable, or for each tuple of several, as map() does; return the futures.
+
+        Args:
+            fn: the function.
+            iterables: one, or several that are read in step.
+        """
         return [self.submit(fn, *args) for args in zip(*iterables, strict=False)]
 
     def map(

@@ -98,6 +98,10 @@ def _close_with_first(channels: Sequence[RecvChan[Any] | AnyContext], out: Chan[
 def or_done(done: Done, values: RecvChan[T]) -> RecvChan[T]:
     """Pass values on until their channel or ``done`` is closed: so that a plain ``for`` loop can be stopped.
 
+    Args:
+        done: stops it.
+        values: a channel; it may never be closed.
+
     >>> from goproc import chan, patterns
     >>> done, never_closed = chan(), chan(2)
     >>> never_closed.send_many("ab")
@@ -136,6 +140,10 @@ def _generate(done: RecvChan[Any], out: Chan[T], values: Iterable[T]) -> None:
 
 def repeat(done: Done, *values: T) -> RecvChan[T]:
     """Send the values over and over, until ``done`` is closed.
+
+    Args:
+        done: stops it.
+        values: are sent in this order, again and again.
 
     >>> from goproc import chan, patterns
     >>> with chan() as done:
@@ -253,6 +261,11 @@ def _close_after(wg: WaitGroup, out: Chan[Any]) -> None:
 def pipeline(done: Done, values: Chan[Any], *functions: Callable[[Any], Any]) -> RecvChan[Any]:
     """Chain stages: send each value through all functions. Each function is a goroutine of its own.
 
+    Args:
+        done: stops it.
+        values: the input of the first function.
+        functions: run in goroutines anywhere.
+
     >>> from goproc import chan, patterns
     >>> with chan() as done:
     ...     words = patterns.generate(done, ["10", "20"])
@@ -295,6 +308,10 @@ def fan_in(done: Done, *channels: RecvChan[T]) -> RecvChan[T]:
     """Join channels into one, in the order in which values happen to come; closed when all of them are.
 
     One goroutine with a Selector does it, where the book has one for each channel.
+
+    Args:
+        done: stops it.
+        channels: any number of channels.
     """
     out: Chan[T] = chan()
     go.local(_fan_in, done_of(done), out, channels)
@@ -318,6 +335,10 @@ def _fan_in(done: RecvChan[Any], out: Chan[T], channels: Sequence[RecvChan[T]]) 
 
 def tee(done: Done, values: RecvChan[T]) -> tuple[RecvChan[T], RecvChan[T]]:
     """Send every value to two channels. The next one is not received before both have taken it.
+
+    Args:
+        done: stops it.
+        values: the channel to copy.
 
     >>> from goproc import chan, patterns
     >>> with chan() as done:
@@ -344,6 +365,10 @@ def _tee(done: RecvChan[Any], values: RecvChan[T], one: Chan[T], other: Chan[T])
 
 def bridge(done: Done, channels: RecvChan[RecvChan[T]]) -> RecvChan[T]:
     """Make one channel from a channel of channels: the values of the first until it is closed, then those of the next.
+
+    Args:
+        done: stops it.
+        channels: a channel of channels.
 
     >>> from goproc import chan, patterns
     >>> with chan() as done:
@@ -397,6 +422,10 @@ class MultiLimiter:
 
     def wait(self, n: int = 1, ctx: AnyContext | None = None) -> None:
         """Block until all of them let n events happen; the strictest is asked first.
+
+        Args:
+            n: the number of events.
+            ctx: a context that ends the wait.
 
         Raises:
             ValueError, DeadlineExceeded, Canceled: as Limiter.wait().

@@ -26,7 +26,11 @@ _FOR_EVER = 1e9  # seconds, which every clock can count
 
 
 def every(seconds: float) -> float:
-    """Return the rate of one event in `seconds`. ``every(0)`` is no limit."""
+    """Return the rate of one event in `seconds`. ``every(0)`` is no limit.
+
+    Args:
+        seconds: the interval between two events.
+    """
     return 1 / seconds if seconds > 0 else inf
 
 
@@ -138,11 +142,18 @@ class Limiter:
     # -- asking
 
     def allow(self, n: int = 1) -> bool:
-        """Return True if n events may happen now, and take their tokens. Never wait."""
+        """Return True if n events may happen now, and take their tokens. Never wait.
+
+        Args:
+            n: the number of events.
+        """
         return self._reserve(n, 0.0).ok
 
     def reserve(self, n: int = 1) -> Reservation:
         """Take n tokens, of now or of the future, without waiting for them.
+
+        Args:
+            n: the number of events.
 
         Returns:
             The reservation, which says how long to wait. Its ``ok`` is False if n is more than the burst.
@@ -220,12 +231,20 @@ class Limiter:
         return self._bucket.load().burst
 
     def set_limit(self, rate: float) -> None:
-        """Change the rate, from now on. Calls that wait already keep their time."""
+        """Change the rate, from now on. Calls that wait already keep their time.
+
+        Args:
+            rate: events a second.
+        """
         rate = _checked_rate(rate)
         self._bucket.update(lambda b: (_settled(b)._replace(rate=rate), None))
 
     def set_burst(self, burst: int) -> None:
-        """Change the size of the bucket, from now on."""
+        """Change the size of the bucket, from now on.
+
+        Args:
+            burst: the size of the bucket.
+        """
         burst = _checked_count(burst, "burst")
         self._bucket.update(lambda b: (_settled(b)._replace(burst=burst), None))
 

@@ -137,7 +137,11 @@ class Group:
         return ch.rx
 
     def forget(self, key: Hashable) -> None:
-        """Let the next call of `key` run its function, also while another call of the key is under way."""
+        """Let the next call of `key` run its function, also while another call of the key is under way.
+
+        Args:
+            key: the name of the call.
+        """
 
         def change(calls: _Calls) -> tuple[_Calls, None]:
             call = calls.by_key.get(key)

@@ -46,6 +46,10 @@ class WaitGroup(_core.WaitGroup):
 
         If the goroutine panics, the counter stays, so that wait() cannot return before the program ends.
 
+        Args:
+            f: the function.
+            args, kwargs: its arguments.
+
         Returns:
             The handle of the goroutine.
 
@@ -279,6 +283,10 @@ class Once(_core.Once):
 
         The call counts as done also if f raises; this caller gets the exception. A do() inside f waits for itself. If the
         goroutine that runs f is cancelled, or its process dies, the next caller runs f.
+
+        Args:
+            f: the function.
+            args, kwargs: its arguments.
 
         Raises:
             Exception: raised by f, in the caller that ran it.
