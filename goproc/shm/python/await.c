@@ -261,9 +261,9 @@ static PyObject *op_due(Awaited *op, void *Py_UNUSED(unused)) {
 }
 
 static PyMethodDef op_methods[] = {
-    {"result", (PyCFunction)op_result, METH_NOARGS, PyDoc_STR("Selected, once: what was done. Raises as select().")},
+    {"result", (PyCFunction)op_result, METH_NOARGS, PyDoc_STR("Return the Selected, once. Raises as select().")},
     {"cancel", (PyCFunction)op_cancel, METH_NOARGS, PyDoc_STR("True: nothing was done, nor will be. False: it was done before.")},
-    {"look", (PyCFunction)op_look, METH_NOARGS, PyDoc_STR("Do what is due by the clock; True if the operation is done.")},
+    {"look", (PyCFunction)op_look, METH_NOARGS, PyDoc_STR("Do the cases that are due by the clock; True if the operation is done.")},
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef op_getset[] = {
@@ -462,13 +462,13 @@ static PyMethodDef awaits_methods[] = {
     {"start", METHOD(awaits_start), METH_FASTCALL,
      PyDoc_STR("start(cases, token): begin an operation, done at once or pending. Raises as select().")},
     {"take", (PyCFunction)awaits_take, METH_NOARGS,
-     PyDoc_STR("(operation, token) of one that is done, or whose `due` has changed; None if there is none.")},
+     PyDoc_STR("(operation, token) of an operation that is done, or has a new `due`; None if there is none.")},
     {"wait", (PyCFunction)awaits_wait, METH_NOARGS, PyDoc_STR("Sleep until take() has something to return. For one thread.")},
     {"drop", (PyCFunction)awaits_drop, METH_NOARGS, PyDoc_STR("Give all pending operations up; return their tokens.")},
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef awaits_getset[] = {
-    {"pending", (getter)awaits_len, NULL, PyDoc_STR("How many operations are pending."), NULL},
+    {"pending", (getter)awaits_len, NULL, PyDoc_STR("The number of pending operations."), NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -229,7 +229,7 @@ static PyMethodDef bindings_methods[] = {
 PyTypeObject BindingsType = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "goproc.shm._core.Bindings",
-    .tp_doc = PyDoc_STR("Names of a namespace, and what they stood for."),
+    .tp_doc = PyDoc_STR("Names of a namespace, and the objects that they led to."),
     .tp_basicsize = sizeof(Bindings),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .tp_new = bindings_new,

@@ -148,7 +148,7 @@ static PyObject *context_children(PyObject *Py_UNUSED(module), PyObject *node) {
 PyMethodDef clock_functions[] = {
     {"timer_new", METHOD(timer_new), METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("timer_new(when, period=0, func=False): a channel that gives the time `when` once that has come.")},
-    {"timer_set", timer_set, METH_VARARGS, PyDoc_STR("timer_set(timer, when, period=0): stop (None) or reset; was it active?")},
+    {"timer_set", timer_set, METH_VARARGS, PyDoc_STR("timer_set(timer, when, period=0): stop (None) or reset; True if it was active.")},
     {"timer_when", timer_when, METH_O, PyDoc_STR("When the timer is due; None: it is not active.")},
     {"timer_take", timer_take, METH_O, PyDoc_STR("Its value, if it is due, else None.")},
     {"context_new", context_new, METH_VARARGS, PyDoc_STR("context_new(parent, deadline): a node of the tree, which is its done channel.")},
@@ -156,6 +156,6 @@ PyMethodDef clock_functions[] = {
     {"context_state", context_state, METH_O, PyDoc_STR("0: it is live; else the code it ended with.")},
     {"context_cause", context_cause, METH_O, PyDoc_STR("The cause given where its end began, or None.")},
     {"context_deadline", context_deadline, METH_O, PyDoc_STR("The earliest deadline of it and its ancestors, or None.")},
-    {"context_children", context_children, METH_O, PyDoc_STR("How many children are in its list.")},
+    {"context_children", context_children, METH_O, PyDoc_STR("The number of children in its list.")},
     {NULL, NULL, 0, NULL},
 };

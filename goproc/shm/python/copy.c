@@ -116,7 +116,7 @@ static PyMethodDef copy_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef copy_getset[] = {
-    {"_bytes", (getter)copy_bytes, NULL, PyDoc_STR("What it takes of shared memory."), NULL},
+    {"_bytes", (getter)copy_bytes, NULL, PyDoc_STR("The bytes of shared memory that it takes."), NULL},
     {"_maker", (getter)copy_maker, NULL, PyDoc_STR("The proc that made it."), NULL},
     {"_kept", (getter)copy_kept, NULL, PyDoc_STR("True if the proc that made it still has a handle of it."), NULL},
     {NULL, NULL, NULL, NULL, NULL},

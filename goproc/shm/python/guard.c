@@ -458,14 +458,14 @@ static PyGetSetDef guard_getset[] = {
 };
 
 static PyMemberDef guard_members[] = {
-    {"classes", T_OBJECT, offsetof(Guard, classes), READONLY, PyDoc_STR("class -> whether its objects are but their attributes.")},
+    {"classes", T_OBJECT, offsetof(Guard, classes), READONLY, PyDoc_STR("class -> True if its objects consist of their attributes.")},
     {NULL, 0, 0, 0, NULL},
 };
 
 PyTypeObject GuardType = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "goproc.shm._core.Guard",
-    .tp_doc = PyDoc_STR("Sees whether the containers of a value have been changed since."),
+    .tp_doc = PyDoc_STR("Tells if the containers of a value have been changed since."),
     .tp_basicsize = sizeof(Guard),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .tp_dealloc = (destructor)guard_dealloc,
@@ -511,12 +511,12 @@ static PyObject *copied_known(PyObject *Py_UNUSED(module), PyObject *object) {
 
 PyMethodDef guard_functions[] = {
     {"guard", METHOD(guard_new), METH_FASTCALL,
-     PyDoc_STR("guard(value, types of leaves, types of dicts, is_plain(class)): a Guard; None if the value holds what a "
+     PyDoc_STR("guard(value, types of leaves, types of dicts, is_plain(class)): a Guard; None if the value holds objects that a "
                "guard does not know.")},
     {"copied_add", copied_add, METH_O, PyDoc_STR("There is a copy of the object with this id.")},
     {"copied_remove", copied_remove, METH_O, PyDoc_STR("There is none any more.")},
     {"copied_clear", copied_clear, METH_NOARGS, PyDoc_STR("There are none any more.")},
     {"copied_known", copied_known, METH_O, PyDoc_STR("True if there is a copy of the object, else None.")},
-    {"copied_id", copied_id, METH_O, PyDoc_STR("What stands for an object in a message; None: it is pickled.")},
+    {"copied_id", copied_id, METH_O, PyDoc_STR("The stand-in for an object in a message; None: it is pickled.")},
     {NULL, NULL, 0, NULL},
 };

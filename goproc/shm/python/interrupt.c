@@ -180,7 +180,7 @@ PyMethodDef interrupt_functions[] = {
     {"interrupts_leave", interrupts_leave, METH_NOARGS, PyDoc_STR("Undo interrupts_watch().")},
     {"interrupts_exit", interrupts_exit, METH_NOARGS, PyDoc_STR("Exit handlers run: ignore Ctrl-C for two seconds, then end the program at one.")},
     {"interrupts_take", interrupts_take, METH_NOARGS,
-     PyDoc_STR("Python's handler has seen what has come. False: nothing but signals of interrupts_repeat().")},
+     PyDoc_STR("Note that Python's handler has seen the signal. False: there were only signals of interrupts_repeat().")},
     {"interrupts_repeat", interrupts_repeat, METH_NOARGS, PyDoc_STR("Have Python's handler called once more.")},
     {NULL, NULL, 0, NULL},
 };

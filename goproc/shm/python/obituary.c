@@ -158,13 +158,13 @@ static PyObject *core_kill_at(PyObject *Py_UNUSED(module), PyObject *const *args
 }
 
 PyMethodDef death_functions[] = {
-    {"deaths", core_deaths, METH_NOARGS, PyDoc_STR("How many workers have died; the number of the last death.")},
+    {"deaths", core_deaths, METH_NOARGS, PyDoc_STR("The number of deaths of workers, which is that of the last one.")},
     {"death", core_death, METH_O,
      PyDoc_STR("(proc, pid, status, memory, timed out, when, lost, moved, goroutines, again, running, late, call) of a death by "
                "its number; None: it is not kept.")},
     {"retire", METHOD(core_retire), METH_FASTCALL,
      PyDoc_STR("retire(proc, flag): have a worker leave when it has nothing to do, or not. False: it leaves already, or was not to.")},
-    {"retiring", core_retiring, METH_O, PyDoc_STR("Is this worker to leave when it has nothing to do? With True: it does so now; is that still wanted?")},
+    {"retiring", core_retiring, METH_O, PyDoc_STR("True if this worker is to leave when it has nothing to do. With True as argument: it leaves now, if that still holds.")},
     {"kill", core_kill, METH_O, PyDoc_STR("Kill a worker; False: none is there at this moment.")},
     {"kill_at", METHOD(core_kill_at), METH_FASTCALL,
      PyDoc_STR("kill_at(seconds, object): have the kernel kill this process at a monotonic time, for the goroutine with that outcome; "

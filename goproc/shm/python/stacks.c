@@ -85,6 +85,6 @@ static PyObject *on_small_stack(PyObject *Py_UNUSED(module), PyObject *body) {
 #endif
 
 PyMethodDef stack_functions[] = {
-    {"on_small_stack", on_small_stack, METH_O, PyDoc_STR("What to run in a greenlet in place of a function: the same on a small stack.")},
+    {"on_small_stack", on_small_stack, METH_O, PyDoc_STR("The function to run in a greenlet in place of another: the same one, on a small stack.")},
     {NULL, NULL, 0, NULL},
 };

@@ -143,7 +143,7 @@ static PyObject *once_finish(Handle *self, PyObject *Py_UNUSED(unused)) {
 static PyMethodDef once_methods[] = {
     {"_lock", METHOD(mutex_lock), METH_FASTCALL | METH_KEYWORDS, NULL},
     {"_unlock", (PyCFunction)mutex_unlock, METH_NOARGS, NULL},
-    {"_done", (PyCFunction)once_done, METH_NOARGS, PyDoc_STR("Has it been done?")},
+    {"_done", (PyCFunction)once_done, METH_NOARGS, PyDoc_STR("True once the call was made.")},
     {"_finish", (PyCFunction)once_finish, METH_NOARGS, PyDoc_STR("From now on it has.")},
     {NULL, NULL, 0, NULL},
 };
