@@ -67,7 +67,7 @@ def _waits() -> _core.Awaits:
 
 
 def _serve(waits: _core.Awaits) -> None:
-    """The life of the thread: tell each loop which of its operations are done."""
+    """Tell each loop which of its operations are done, for the life of the thread."""
     while True:
         ready: dict[asyncio.AbstractEventLoop, list[_Waiter]] = {}
         try:

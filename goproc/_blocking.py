@@ -155,7 +155,7 @@ class Threads:
         self._crew.dismiss()
 
     def forget(self) -> None:
-        """The process has forked: in the child there are no threads."""
+        """Forget the threads in the child of a fork, which has none of them."""
         self._crew = _Crew()
 
     def __del__(self) -> None:

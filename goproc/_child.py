@@ -111,7 +111,7 @@ def end_or_kill(g: Goroutine[Any], seconds: float | None) -> None:
 
 
 def _run_child(call: Goroutine[Any], supervisor: Goroutine[Any] | None) -> Any:
-    """The body of a child."""
+    """Run the call of a child. The body of its goroutine."""
     if supervisor is not None:
         ended: Chan[None] = Chan()
         link = go.opts(name="goproc.Supervisor.link").local(_follow, current(), supervisor, ended)

@@ -134,7 +134,7 @@ class Completions(Generic[T]):
         return self._watch.take()  # type: ignore[no-any-return]
 
     def _wait(self) -> Goroutine[T]:
-        """Nothing is ready: raise the exception that ended the iterable, or wait for the next end."""
+        """Raise the exception that ended the iterable, or wait for the next end, as nothing is ready."""
         error, self._error = self._error, None
         if error is not None:
             try:

@@ -37,7 +37,7 @@ class AnyContext(Protocol):
     """The methods of every context, also of a class that is not goproc's."""
 
     def done(self) -> Any:
-        """The channel that is closed when the context ends; nil if it never does."""
+        """Return the channel that is closed when the context ends; nil if it never does."""
 
     def err(self) -> BaseException | None:
         """None while the context is live, else the reason of its end."""
@@ -46,7 +46,7 @@ class AnyContext(Protocol):
         """When it ends at the latest, in ``time.monotonic()`` seconds."""
 
     def value(self, key: Any) -> Any:
-        """The value stored under a key, None if there is none."""
+        """Return the value stored under a key, None if there is none."""
 
 
 class _Self:

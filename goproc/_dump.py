@@ -312,7 +312,7 @@ def on_worker_quit(number: int, frame: FrameType | None) -> None:
 
 
 def on_host_quit(number: int, frame: FrameType | None) -> None:
-    """SIGQUIT in the host: a dump, and the end of the program."""
+    """Handle SIGQUIT in the host: write a dump and end the program."""
     from goproc._proc import stdio
 
     stdio.after_write(frame, lambda: _quit(frame))
@@ -354,7 +354,7 @@ def _unread() -> str:
 
 
 def deadlock() -> bool:
-    """All goroutines of all processes are asleep: report it and end the program. Called by the host's scheduler.
+    """Report that all goroutines of all processes are asleep, and end the program. The host's scheduler calls this.
 
     Returns:
         False if something that the detector does not see may still wake one; True at a prompt, where main is
@@ -381,7 +381,7 @@ def deadlock() -> bool:
 
 
 def threads_asleep() -> None:
-    """Main has returned, and this process has nothing to run: if its threads wait for ever, say so and end the program.
+    """End the program with a report if main has returned and the threads of this process wait for ever.
 
     Returns if one of them may still go on, or a goroutine elsewhere may wake it.
     """

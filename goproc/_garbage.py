@@ -94,7 +94,7 @@ def search(attempt: int) -> bool:
 
 
 def forget() -> None:
-    """The runtime stops: the rest after a search does not hold for the next one."""
+    """Forget the rest after a search, as the runtime stops."""
     global _search, _answered, _rested
     _search, _answered, _rested = None, 0, 0.0
 

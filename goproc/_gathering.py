@@ -64,7 +64,7 @@ class Collector:
         raise NotImplementedError
 
     def begun(self, request: int) -> None:
-        """A request of this number was made."""
+        """Note that a request of this number was made."""
 
     def own(self) -> Iterable[Part]:
         """Return the goroutines of the collecting process; called while the others prepare their answers."""

@@ -170,7 +170,7 @@ _main_handle: Goroutine[Any] | None = None  # kept, since main has no other outc
 
 @public
 def current() -> Goroutine[Any]:
-    """The handle of the running goroutine; of main in the code of the script.
+    """Return the handle of the running goroutine; of main in the code of the script.
 
     Raises:
         RuntimeError: the calling thread is one that runs no goroutines.
@@ -211,7 +211,7 @@ def end_main() -> None:
 
 
 def forget() -> None:
-    """The runtime stops: references into its segment mean nothing any more."""
+    """Forget the references into the segment, as the runtime stops."""
     global _main_handle
     _main_handle = None
 

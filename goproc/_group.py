@@ -415,7 +415,7 @@ def _told(shared: Shared) -> tuple[WaitGroup, Semaphore, Any]:
 
 
 def run_member(shared: tuple[Any, ...], call: Any) -> Any:
-    """The body of a member: the call, and the bookkeeping. An exception of the call is the group's, and no panic."""
+    """Make the call of a member, and do the bookkeeping. An exception of the call is the group's, and no panic."""
     _, _, flags, errors, node = shared  # as Shared
     task = scheduler.current.task
     try:
@@ -532,7 +532,7 @@ class _Here:
         return [*known, *(_deaths.of_a_member(death) for _ in range(count - len(known)))]
 
     def leave(self) -> None:
-        """The block is over, and its context has ended: see the last of everybody off."""
+        """Wait for the remaining members and the watcher: the block is over, and its context has ended."""
         for member in self._members:
             member.join()
         self._members = []
@@ -544,7 +544,7 @@ _known: WeakValueDictionary[WaitGroup, _Here] = WeakValueDictionary()
 
 
 def _here(shared: Shared) -> _Here:
-    """All copies of a group in a process share its _Here."""
+    """Return the _Here that all copies of the group in this process share."""
     here = _known.get(shared.members)
     if here is None:
         here = _known[shared.members] = _Here(shared)

@@ -54,7 +54,7 @@ class Reported(BaseException):
 
 
 def make(task: tuple[Any, ...]) -> G:
-    """The G of a task that this process has claimed."""
+    """Return the G of a task that this process has claimed."""
     ref_of_task, ref, id_, parent, site, name, call, error = task  # as task_next() in the core makes it
     g = G(id_, name, _start)
     g.object, g.task, g.parent, g.site = ref, ref_of_task, parent, site
@@ -64,7 +64,7 @@ def make(task: tuple[Any, ...]) -> G:
 
 
 def _start(g: G) -> None:
-    """The first turn of a goroutine that came as a task."""
+    """Run the first turn of a goroutine that came as a task."""
     call, g.call = g.call, None
     try:
         if on_begin is not None:
@@ -115,7 +115,7 @@ def _open(g: G, call: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...], dict[str, 
 
 
 def start_local(g: G) -> None:
-    """The first turn of a goroutine of go.local."""
+    """Run the first turn of a goroutine of go.local."""
     (f, args, kwargs), g.call = g.call, None
     _core.task_started(g.object)
     _run(g, f, args, kwargs)

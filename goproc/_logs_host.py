@@ -111,7 +111,7 @@ def close_lines() -> None:
 
 
 def _serve(lines: Chan[Any]) -> None:
-    """The life of the thread: handle one message after the other."""
+    """Handle one message after the other, for the life of the thread."""
     try:
         while True:
             message = lines.recv()

@@ -88,7 +88,7 @@ def monitor(g: Goroutine[Any]) -> RecvChan[Down]:
 
 
 def _tell(down: Down, downs: Chan[Down]) -> None:
-    """The body of the goroutine that waits for `down.goroutine`.
+    """Wait for `down.goroutine` and send the message. The body of the monitor's goroutine.
 
     Its argument is no handle, so that it can start again even if both goroutines were lost with one process.
     """

@@ -52,7 +52,7 @@ def hang(
 
 
 def _known(ctx: AnyContext) -> Context | None:
-    """The context of this module that is done exactly when ``ctx`` is, if there is one."""
+    """Return the context of this module that is done exactly when ``ctx`` is, if there is one."""
     if isinstance(ctx, Context) and (ctx._node is not None or ctx._foreign is None):
         return ctx
     inside = ctx.value(SELF)
@@ -67,7 +67,7 @@ def can_end(ctx: AnyContext) -> bool:
 
 
 def _follow(foreign: AnyContext, node: Chan[None]) -> None:
-    """A context of another class has ended: so does the node that hangs on it."""
+    """End the node below a context of another class that has ended."""
     _stops.pop(node, None)
     by_time = isinstance(foreign.err(), TimeoutError)
     why = cause(foreign)

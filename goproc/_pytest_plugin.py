@@ -110,7 +110,7 @@ _runtimes = _Runtimes()
 
 @pytest.fixture
 def runtime(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A runtime, perhaps used by an earlier test. The test fails if it leaves something behind."""
+    """Provide a runtime, perhaps used by an earlier test. The test fails if it leaves something behind."""
     running = _runtimes.get(int(_asked(request.node, "procs", request.config.getini("goproc_procs"))))
     before = Snapshot.take()
     yield running

@@ -16,7 +16,7 @@ __all__ = ["Selected", "Selector", "default", "select"]
 
 
 def case_of(obj: Any) -> Any:
-    """The channel that a case stands for which is neither a channel nor a method of one: a timer's, a context's.
+    """Return the channel of a case that is neither a channel nor a method of one: a timer's, a context's.
 
     Returns:
         None if it is no case.

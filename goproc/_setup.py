@@ -235,7 +235,7 @@ def _address(copy: Any) -> tuple[int, int, int, int]:
 
 
 def call_given(init: Any) -> None:
-    """In a worker: call the function that for_workers() has packed."""
+    """Call the function that for_workers() has packed. In a worker."""
     from goproc.shm import _core
 
     if init is not None:

@@ -262,6 +262,6 @@ def _label_bytes(labels: Mapping[str, str]) -> bytes:
 
 
 def forget() -> None:
-    """The runtime stops: references into its segment mean nothing any more."""
+    """Forget the references into the segment, as the runtime stops."""
     _sites.clear()
     _site_texts.clear()

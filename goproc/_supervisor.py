@@ -205,7 +205,7 @@ class Supervisor:
             self._active.add(1)
 
     def _forget(self, child: Child) -> None:
-        """A child has ended for good."""
+        """Forget a child that has ended for good."""
         if child._alive:
             child._alive = False
             self._active.done()

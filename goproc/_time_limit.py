@@ -45,17 +45,17 @@ class Clock:
         self.interrupt: Cancelled | None = None
 
     def run(self) -> None:
-        """Begin to count: the goroutine has its turn, and may keep the process."""
+        """Ask for the kill after the last moment: the goroutine has its turn, and may keep the process."""
         if self._last != inf and _core.proc() != 0:
             _core.kill_at(self._last, self._g.object)
 
     def pause(self) -> None:
-        """The goroutine gives its turn away."""
+        """Take the request back: the goroutine gives its turn away."""
         if self._last != inf and _core.proc() != 0:
             _core.kill_at(0.0, 0)
 
     def end(self) -> None:
-        """The goroutine has ended."""
+        """End the limit with its goroutine."""
         if self._alarm is not None:
             self._alarm.cancel()
         self.pause()
@@ -63,7 +63,7 @@ class Clock:
             self._g.interrupt = None  # the goroutine has ended before it met a blocking point
 
     def _cancel(self) -> None:
-        """The goroutine's time is over. The scheduler calls this, in the goroutine's turn or in another's."""
+        """Cancel the goroutine, as its time is over. The scheduler calls this in any goroutine's turn."""
         self.interrupt = Cancelled()
         self._alarm = None
         if self._grace != inf:
@@ -123,7 +123,7 @@ def _not_again(what: str, handle: Any, died: WorkerDied) -> WorkerDied:
 
 
 def run(limits: Limits, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
-    """The body of a goroutine with limits."""
+    """Run the call of a goroutine with limits. The body of that goroutine."""
     if limits.retries and (pid := _core.task_lost(scheduler.current.task)):
         _refuse_lost(pid, f, args, kwargs)
     if limits.timeout == inf:

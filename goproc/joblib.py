@@ -131,7 +131,7 @@ class GoprocBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         return out.result()
 
     def terminate(self) -> None:
-        """The Parallel is over. The workers stay."""
+        """End the Parallel. The workers stay."""
         self._release()
         self.reset_batch_stats()
 
@@ -141,7 +141,7 @@ class GoprocBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
             _idle.append(executor)
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
-        """A call has failed: end those that run, and forget the others."""
+        """End the calls that run after one has failed, and forget the others."""
         executor, self._workers = self._workers, None
         if executor is not None:
             executor.kill_workers()

@@ -70,7 +70,7 @@ class WaitGroup(_core.WaitGroup):
 
 
 def _run_counted(_: WaitGroup, call: Any) -> Any:
-    """The body of a goroutine of WaitGroup.go()."""
+    """Make the call of a goroutine of WaitGroup.go(). The body of that goroutine."""
     task = scheduler.current.task
     try:
         if scheduler.current.cancelled:

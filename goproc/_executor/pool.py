@@ -208,14 +208,14 @@ class Pool:
             raise
 
     def give_slot(self) -> None:
-        """A call has ended without having been made."""
+        """Free the slot of a call that has ended without having been made."""
         if self._slots is not None:
             self._slots.release()
 
     # -- futures ------------------------------------------------------------------------------------------------------
 
     def forget(self, future: CallFuture[Any]) -> None:
-        """The end of a call has been read: the pool has nothing more to do for its future."""
+        """Forget the future of a call, as its end was read."""
         self.futures.pop(id(future), None)
 
     def watch(self, future: CallFuture[Any]) -> bool:
@@ -345,7 +345,7 @@ class Pool:
             self.waiting.popleft()
 
     def _end_stopped(self, stopped: RuntimeStopped) -> None:
-        """The runtime has stopped, and the calls are lost with it."""
+        """Fail the calls that are lost with the stopped runtime."""
         self.broken = self._why = str(stopped)
         self._open = False
         self.waiting.clear()

@@ -68,7 +68,7 @@ LIMIT = 2.0  # seconds from SIGTERM on for a worker that runs its exit handlers
 
 
 def main(plan: Plan, control: int, order: Sequence[int]) -> NoReturn:
-    """The life of the zygote: import, fork, then watch until the workers have gone. Does not return.
+    """Run the zygote: import, fork, then watch until the workers have gone. Does not return.
 
     Args:
         plan: the imports, and the settings of the host.

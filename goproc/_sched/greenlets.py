@@ -76,7 +76,7 @@ def for_goroutine(g: G) -> Any:
 
 
 def _breed(run: Callable[[], None]) -> None:
-    """The body of the breeder, the one greenlet that starts others.
+    """Start greenlets. The body of the breeder, the one greenlet that starts others.
 
     A greenlet begins with the recursion depth of its starter. Goroutines that block start others. If each were the
     starter of the next, the depths would add up, and the two hundredth goroutine would not have a frame left.
@@ -90,7 +90,7 @@ def _breed(run: Callable[[], None]) -> None:
 
 
 def _nothing() -> None:
-    """The body of the dead greenlet."""
+    """Do nothing. The body of the dead greenlet."""
 
 
 def may_end(mine: greenlet) -> bool:

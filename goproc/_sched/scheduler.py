@@ -157,7 +157,7 @@ class _Left(BaseException):
 
 
 def leave_thread() -> None:
-    """The `leave` of run_thread(): switch back to the caller of run_thread(); other greenlets stay where they are."""
+    """Switch back to the caller of run_thread(), whose `leave` this is. Other greenlets stay where they are."""
     if getcurrent() is greenlets.root:
         raise _Left
     greenlets.root.switch()
@@ -239,7 +239,7 @@ def _schedule_beside_loop(ready: bool) -> None:
 
 
 def _schedule_timed(ready: bool) -> None:
-    """As schedule(), for a goroutine whose time is limited: the clock stands still while others run."""
+    """As schedule(), for a goroutine whose time is limited: no kill is asked for while others run."""
     global clock
     mine, clock = clock, None
     assert mine is not None
@@ -286,7 +286,7 @@ def _put_back(me: G | None) -> None:
 
 
 def run_goroutines() -> None:
-    """The body of every goroutine's greenlet: run goroutines one after the other."""
+    """Run goroutines one after the other. The body of every goroutine's greenlet."""
     global current, scheduling, _taken
     mine = getcurrent()
     nobody = None  # stands for the search between two goroutines: a signal's handler may block then

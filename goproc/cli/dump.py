@@ -204,7 +204,7 @@ def _is_above_worker(pid: int, inode: os.stat_result) -> bool:
 
 
 def _descriptors(pid: int) -> Iterator[str]:
-    """The paths in /proc of the descriptors that are shared memory of goproc."""
+    """Return the paths in /proc of the descriptors that are shared memory of goproc."""
     folder = f"/proc/{pid}/fd"
     for name in os.listdir(folder):
         path = f"{folder}/{name}"

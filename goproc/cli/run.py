@@ -155,7 +155,7 @@ _EXAMPLES = {
 
 
 def _check(option: str, value: str, source: str) -> tuple[str, str]:
-    """The environment variable of ``option`` and its text for ``value``."""
+    """Return the environment variable of ``option`` and its text for ``value``."""
     try:
         if option == "--procs":
             return "GOPROC_PROCS", str(parse_procs(value, source))
