@@ -163,7 +163,7 @@ def goexit() -> NoReturn:
     raise Goexit
 
 
-# -- who am I ------------------------------------------------------------------------------------------------
+# -- identity ------------------------------------------------------------------------------------------------
 
 _main_handle: Goroutine[Any] | None = None  # kept, since main has no other outcome
 

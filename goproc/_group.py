@@ -407,7 +407,7 @@ def _is_from_outside(exc: BaseException, me: G | None) -> bool:
     return isinstance(exc, (Cancelled, Goexit, KeyboardInterrupt, SystemExit, GeneratorExit))
 
 
-# -- what members do -----------------------------------------------------------------------------------------
+# -- the work of members -------------------------------------------------------------------------------------
 
 
 def _told(shared: Shared) -> tuple[WaitGroup, Semaphore, Any]:
@@ -457,7 +457,7 @@ def _note(flags: Atomic, errors: Chan[list[Goroutine[Any]]], node: Chan[None], e
     _core.context_cancel(node, _CANCELED, packed)
 
 
-# -- what a process knows ------------------------------------------------------------------------------------
+# -- the knowledge of one process ----------------------------------------------------------------------------
 
 
 class _Here:

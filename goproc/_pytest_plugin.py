@@ -70,7 +70,7 @@ def _asked(item: pytest.Item, name: str, default: Any) -> Any:
     return default if marker is None else marker.kwargs.get(name, default)
 
 
-# -- the fixture -----------------------------------------------------------------------------------------------
+# -- the fixture ---------------------------------------------------------------------------------------------
 
 
 class _Runtimes:
@@ -124,7 +124,7 @@ def runtime(request: pytest.FixtureRequest) -> Iterator[Any]:
         raise
 
 
-# -- the watchdog ----------------------------------------------------------------------------------------------
+# -- the watchdog --------------------------------------------------------------------------------------------
 
 
 class Watchdog:

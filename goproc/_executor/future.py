@@ -152,7 +152,7 @@ class CallFuture(Future[T]):
     def __init__(self) -> None:
         raise TypeError("Executor.submit() makes it")
 
-    # -- what goroutines use: nothing but the promise -----------------------------------------------------------------
+    # -- for goroutines: the promise alone -------------------------------------------------------------------
 
     def result(self, timeout: float | None = None) -> T:
         end = self._end
@@ -227,7 +227,7 @@ class CallFuture(Future[T]):
             return End(None, self._pool.why_broken())
         return End(None, _exception(stored))
 
-    # -- what concurrent.futures and asyncio use: the condition, the waiters and the callbacks --------------------------
+    # -- for concurrent.futures and asyncio: the condition, the waiters and the callbacks --------------------
 
     @property
     def _condition(self) -> threading.Condition:  # type: ignore[override]

@@ -83,7 +83,7 @@ class Pool:
         self._slots: Any = None
         self._lock = threading.Lock()
 
-    # -- submitting ---------------------------------------------------------------------------------------------------
+    # -- submitting ------------------------------------------------------------------------------------------
 
     def submit(
         self,
@@ -212,7 +212,7 @@ class Pool:
         if self._slots is not None:
             self._slots.release()
 
-    # -- futures ------------------------------------------------------------------------------------------------------
+    # -- futures ---------------------------------------------------------------------------------------------
 
     def forget(self, future: CallFuture[Any]) -> None:
         """Forget the future of a call, as its end was read."""
@@ -259,7 +259,7 @@ class Pool:
             return str(stopped)
         return ""
 
-    # -- runners ------------------------------------------------------------------------------------------------------
+    # -- runners ---------------------------------------------------------------------------------------------
 
     def _start_runner(self) -> None:
         self.started += 1
@@ -299,7 +299,7 @@ class Pool:
         if how == runner.USED_UP and not self.broken:
             self._start_runner()
 
-    # -- the watcher --------------------------------------------------------------------------------------------------
+    # -- the watcher -----------------------------------------------------------------------------------------
 
     def _hang_bell(self) -> None:
         self._bell = _core.promise_new(Goroutine)
@@ -355,7 +355,7 @@ class Pool:
             if future._condition_made is not None:
                 future.tell()
 
-    # -- the end ------------------------------------------------------------------------------------------------------
+    # -- the end ---------------------------------------------------------------------------------------------
 
     def close(self, cancel: bool = False) -> None:
         """Take no more calls; those that were submitted are made, unless they are to be cancelled."""

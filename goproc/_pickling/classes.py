@@ -59,7 +59,7 @@ class _Loading(threading.local):
 _loading = _Loading()
 
 
-# -- The sender -------------------------------------------------------------------------------------------------------
+# -- the sender ----------------------------------------------------------------------------------------------
 
 
 def class_entry(cls: type) -> ClassEntry:
@@ -352,7 +352,7 @@ class _Trial(pickler.Pickler):
         return (str, ("the class",)) if obj is self.cls else super().reducer_override(obj)
 
 
-# -- The receiver -----------------------------------------------------------------------------------------------------
+# -- the receiver --------------------------------------------------------------------------------------------
 
 
 def _make_class(uid: str, args: tuple[Any, ...]) -> type:

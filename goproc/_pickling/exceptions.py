@@ -115,7 +115,7 @@ def _members(owner: type) -> list[str]:
     return [name for name, value in owner.__dict__.items() if isinstance(value, kinds)]
 
 
-# -- The sender -------------------------------------------------------------------------------------------------------
+# -- the sender ----------------------------------------------------------------------------------------------
 
 
 class State(NamedTuple):
@@ -268,7 +268,7 @@ def _pickle_obj(exc: BaseException) -> bytes | None:
     return quietly(dump_bounded, obj, _OBJECT_LIMIT)  # type: ignore[no-any-return]
 
 
-# -- The receiver -----------------------------------------------------------------------------------------------------
+# -- the receiver --------------------------------------------------------------------------------------------
 
 
 def make(cls: Any, call: tuple[tuple[Any, ...], dict[str, Any]] | None) -> BaseException:

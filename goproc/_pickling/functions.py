@@ -67,7 +67,7 @@ def _remember(template: Template, ref: Ref) -> None:
         by_ref[ref] = template
 
 
-# -- Making a template ------------------------------------------------------------------------------------------------
+# -- making a template ---------------------------------------------------------------------------------------
 
 
 class _TemplatePickler(Pickler):
@@ -159,7 +159,7 @@ def why_missing(function: Any, name: object) -> str | None:
     return template.omitted.get(name) if template is not None and isinstance(name, str) else None
 
 
-# -- Functions inside a message ---------------------------------------------------------------------------------------
+# -- functions inside a message ------------------------------------------------------------------------------
 
 
 def _reduce_function(message: Pickler, function: FunctionType) -> Any:

@@ -128,7 +128,7 @@ def learn_cloudpickle() -> None:
     _policy.clear()
 
 
-# -- What is done with a type -----------------------------------------------------------------------------------------
+# -- the treatment of each type ------------------------------------------------------------------------------
 
 
 def _reducer_for(kind: type) -> Reducer | None:

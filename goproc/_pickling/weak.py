@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-_HELD = "_goproc_held"  # an attribute of the container
+_HELD = "_goproc_held"  # the attribute of a container that keeps its objects
 
 
 def _reduce_set(_: pickler.Pickler, obj: Any) -> Any:

@@ -121,7 +121,7 @@ def _script_path(words: Sequence[str]) -> list[str]:
     return [first, *sys.path[1:]]
 
 
-# -- in the script's process -----------------------------------------------------------------------------------
+# -- in the script's process ---------------------------------------------------------------------------------
 
 
 def find() -> None:

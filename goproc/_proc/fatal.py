@@ -198,7 +198,7 @@ def exit_program(exc: SystemExit) -> None:
     end(status)
 
 
-# -- output that nobody reads --------------------------------------------------------------------------------
+# -- output without a reader ---------------------------------------------------------------------------------
 
 
 def broke(exc: BaseException) -> bool:

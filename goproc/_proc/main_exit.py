@@ -188,7 +188,7 @@ def _end_in_order() -> None:
     _run_exit_handlers()
 
 
-# -- output that nobody reads ----------------------------------------------------------------------------------
+# -- output without a reader ---------------------------------------------------------------------------------
 
 
 def _end_unread() -> NoReturn:

@@ -38,7 +38,7 @@ ON_DEATH = ("restart", "continue", "exit")  # policies when a worker dies
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
-# -- what the user asked for ---------------------------------------------------------------------------------
+# -- the user's settings -------------------------------------------------------------------------------------
 
 
 def parse_procs(value: str | int, source: str) -> int:
@@ -124,7 +124,7 @@ def blas_single_threaded(environ: Mapping[str, str]) -> bool:
     return all(environ.get(name, "1") in ("", "1") for name in _THREAD_VARIABLES)
 
 
-# -- what the machine has ------------------------------------------------------------------------------------
+# -- the machine's CPUs --------------------------------------------------------------------------------------
 
 
 def allowed_cpus() -> list[int]:

@@ -118,7 +118,7 @@ class _Beginning:
         self.control = control
         self.environ = dict(os.environ)  # as it was before any import could change it
         self.importer: Importer | None = None
-        self._base: set[str] = set()  # modules that cannot start a thread or read the environment
+        self._base: set[str] = set()  # modules that import_base() has loaded: they are no risk
 
     def import_base(self) -> None:
         import gc

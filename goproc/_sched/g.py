@@ -48,7 +48,7 @@ class G:
         self.greenlet: Any = None  # None until its first turn
         self.context: Context | None = None  # the contextvars of the goroutine
         self.labels: dict[str, str] | None = None  # shown by dumps and panics beside the name
-        # -- how it waits
+        # -- its wait
         self.parked = False  # True while it waits and nothing has made it ready
         self.gave = False  # True once it has blocked, yielded, or offered its turn
         self.told = False  # True if the operation it waited for made it ready, not a timeout or an interrupt
@@ -56,7 +56,7 @@ class G:
         self.reason = ""  # the reason of its wait, in Go's words
         self.waits_on: object = None  # the channel or other handle of its wait
         self.since = 0.0  # the monotonic time at which it parked last
-        # -- how its waits end
+        # -- the ends of its waits
         self.interrupt: BaseException | None = None  # raised at its next blocking point
         self.cancelled = False  # True once cancel() has reached it
         self.deadline: float | None = None  # from this time on, operations that block raise DeadlineExceeded
@@ -65,12 +65,12 @@ class G:
             # the number of shields in which the deadline was set; inside a further shield the deadline does not count
             0
         )
-        # -- what it is in shared memory, each a ref
+        # -- its parts in shared memory, each a ref
         self.object = 0  # the ref of its outcome; 0 for main, unless the program has asked for main's handle
         self.task = 0  # the ref of its task, kept until it ends
         self.site = 0  # the ref of the place where it was created
         self.parent = 0  # the id of its creator
-        # -- what it runs
+        # -- its call
         self.call: Any = None  # its call, until its first turn
         self.function: Any = None  # its function, from the first turn on, if the function came in a message
         self.private: dict[str, Any] | None = (
