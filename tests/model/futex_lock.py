@@ -69,7 +69,9 @@ class Locked:
         return rule not in self.faults
 
     def show(self, word: int) -> str:
-        return (self.names[(word & 127) - 1] if word & 127 else "free") + (" + WAITERS" if word & WAITERS else "")
+        return (self.names[(word & 127) - 1] if word & 127 else "free") + (
+            " + WAITERS" if word & WAITERS else ""
+        )
 
     def dies(self, me: int):
         def run(s: bytearray) -> None:

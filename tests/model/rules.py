@@ -10,6 +10,8 @@ RENDEZVOUS = "channel: a send and a receive, 2 die"
 BUFFER = "channel: with a buffer, 2 die"
 TASK = "tasks: one that is counted, 2 die"
 HANDED = "mutex: handed over"
+LOCK = "lock: three processes, 2 die"
+BELL = "doorbell: two tellers, 2 die"
 
 RULES = {
     # -- the journal: its records and their operands
@@ -49,6 +51,10 @@ RULES = {
     # -- locks
     "a lock is announced before it is tried": RENDEZVOUS,
     "a lock is let go before it is forgotten": RENDEZVOUS,
+    "who waited for a lock takes it with WAITERS": LOCK,
+    "who sleeps for a lock says so": LOCK,
+    "a lock is forgotten after its sleepers are woken": LOCK,
+    "all who sleep for a lock of the dead are woken": LOCK,
     "R1: step 1 of all deaths comes before any wait": "select: two that meet",
     # -- orders of the living
     "O1: the journal is closed before the peer is told": RENDEZVOUS,
@@ -90,4 +96,15 @@ RULES = {
     "a task of the dead that had not begun runs elsewhere": TASK,
     "a task of the dead that was not made is not counted": TASK,
     "the group of a lost goroutine is told": TASK,
+    # -- the doorbell, and the detector of deadlocks
+    "the lower levels of an inbox come before the upper": BELL,
+    "an inbox is drained from the upper level down": BELL,
+    "park is set before the last look": BELL,
+    "who parks looks once more": BELL,
+    "all processes are nudged after a death": BELL,
+    "the number of a scan is raised before the nudge": BELL,
+    "a process is woken after a death whatever its park word says": BELL,
+    "a thread is marked before it is counted": "detector: a thread that is told",
+    "the detector looks twice": "detector: three that post in turn",
+    "a process is active before it drains": "detector: three that post in turn",
 }
