@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from model import (
-    channel_cases,
-    detector,
-    doorbell,
-    futex_lock,
-    lock_cases,
-    task_cases,
-)  # they register theirs
+from importlib import import_module
+
 from model.configurations import CONFIGURATIONS, Configuration
 
-__all__ = [
-    "CONFIGURATIONS",
-    "Configuration",
-    "channel_cases",
-    "detector",
-    "doorbell",
-    "futex_lock",
-    "lock_cases",
-    "task_cases",
-]
+__all__ = ["CONFIGURATIONS", "Configuration"]
+
+REGISTER = ("channel_cases", "lock_cases", "task_cases", "futex_lock", "doorbell", "detector", "collection")
+
+for name in REGISTER:
+    import_module(f"model.{name}")

@@ -37,7 +37,7 @@ class Futex:
 
     def wake(self, all_of_them: bool = False) -> Step:
         """gp_futex_wake: of several sleepers any one may be the first."""
-        places = [cell.at for cell in self.sleeps]
+        places = tuple(cell.at for cell in self.sleeps)
 
         def options(s: bytes) -> list[int]:
             asleep = [i for i, at in enumerate(places) if s[at]]
@@ -115,7 +115,7 @@ def gp_unlock(w: Locked, me: int) -> Steps:
 
 
 def enter(w: Locked, me: int) -> Step:
-    inside, dead = w.inside.at, [cell.at for cell in w.dead]
+    inside, dead = w.inside.at, tuple(cell.at for cell in w.dead)
 
     def run(s: bytearray, _: int) -> None:
         if s[inside] and not s[dead[s[inside] - 1]]:

@@ -12,6 +12,7 @@ TASK = "tasks: one that is counted, 2 die"
 HANDED = "mutex: handed over"
 LOCK = "lock: three processes, 2 die"
 BELL = "doorbell: two tellers, 2 die"
+HANDLE = "collector: a handle in a message"
 
 RULES = {
     # -- the journal: its records and their operands
@@ -107,4 +108,15 @@ RULES = {
     "a thread is marked before it is counted": "detector: a thread that is told",
     "the detector looks twice": "detector: three that post in turn",
     "a process is active before it drains": "detector: three that post in turn",
+    # -- handles, and the collector
+    "an object in a message is the collector's": HANDLE,
+    "a sender holds an object until its message is complete": HANDLE,
+    "a receiver holds an object before it frees the message": HANDLE,
+    "who frees an object owns it": HANDLE,
+    "the collector looks twice": HANDLE,
+    "the collector's lock goes with the dead": HANDLE,
+    "handles of the dead are forgotten": HANDLE,
+    "a holder raises the version": "collector: a handle that is passed on",
+    "the version is read before the holders": "collector: a handle that is passed on",
+    "what is in an object that lives, lives": "collector: an object in another's buffer",
 }
