@@ -9,16 +9,21 @@ it stands for, and its accesses in the same order; each `yield` is one. A functi
     sync_objects.py       chan/sync.c, gp_waitgroup_add; of proc/repair_locks.c and repair_heap.c what is about these objects
     waiting.py            chan/select.c, chan/waiter.c; of python/wait.c: wait_cases, park, core_drain
     tasks.py              proc/tasks.c, python/goroutines.c, gp_outcome_set, proc/repair_tasks.c
+    futex_lock.py         gp_lock, gp_unlock, mem/lock.c, let_go of proc/repair_locks.c
+    doorbell.py           chan/tell.c, proc/idle.c, gp_repair_ring of proc/repair.c
+    detector.py           proc/deadlock.c, and the counts of threads of chan/tell.c
+    collection.py         python/handles.c, proc/collector.c, objects in proc/repair_heap.c
+    extents.py            mem/heap.c, mem/pages.c, mem/reclaim.c, restore_pages of proc/repair_heap.c
     repair.py             proc/coroner.c, proc/repair.c, repair_locks.c, repair_queues.c, repair_heap.c
 
     explorer.py           finds all states
     programs.py           goroutines that use the objects, and what they write down
     checks.py             what must hold where nobody can go on
-    building.py, *_cases.py, cases.py   the configurations
+    building.py, *_cases.py, cases.py   the configurations; futex_lock.py and those below it have their own
     rules.py              what the protocol rests on: without any of these rules some configuration goes wrong
 
-What is simpler than in C: memory is sequentially consistent (tests/torture has ThreadSanitizer for the rest). A process has one
-goroutine at a time. References are small numbers, and there are no generations: handles.py has those. The operands of a
+What is simpler than in C: memory is sequentially consistent but in extents.py (tests/torture has ThreadSanitizer for the rest). A process has one
+goroutine at a time. References are small numbers, and there are no generations but in collection.py. The operands of a
 journal record are stored in one step, as they mean nothing before its `op` is. An epoch or a count does not wrap.
 
 `python -m model` in tests/ explores the configurations whose names contain its argument, with rules taken out that further arguments name.

@@ -8,7 +8,16 @@ from model.configurations import CONFIGURATIONS, Configuration
 
 __all__ = ["CONFIGURATIONS", "Configuration"]
 
-REGISTER = ("channel_cases", "lock_cases", "task_cases", "futex_lock", "doorbell", "detector", "collection")
+REGISTER = (
+    "channel_cases",
+    "lock_cases",
+    "task_cases",
+    "futex_lock",
+    "doorbell",
+    "detector",
+    "collection",
+    "extents",
+)
 
 for name in REGISTER:
     import_module(f"model.{name}")

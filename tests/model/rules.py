@@ -13,6 +13,7 @@ HANDED = "mutex: handed over"
 LOCK = "lock: three processes, 2 die"
 BELL = "doorbell: two tellers, 2 die"
 HANDLE = "collector: a handle in a message"
+EXTENTS = "pages: an extent that is given back, 2 die"
 
 RULES = {
     # -- the journal: its records and their operands
@@ -119,4 +120,15 @@ RULES = {
     "a holder raises the version": "collector: a handle that is passed on",
     "the version is read before the holders": "collector: a handle that is passed on",
     "what is in an object that lives, lives": "collector: an object in another's buffer",
+    # -- pages and extents
+    "who allocates a block looks at its page once more": "pages: a page of blocks",
+    "the taker puts a fence into all processes": "pages: a page of blocks",
+    "the taker looks at the blocks once more": "pages: a page of blocks",
+    "a hole gets memory before it is used": EXTENTS,
+    "an extent has its owner before it is one": EXTENTS,
+    "who takes an extent looks at it once more": EXTENTS,
+    "the reclaimer's lock goes with the dead": EXTENTS,
+    "a page that the dead one was taking is restored": EXTENTS,
+    "a page gets its memory back before it is restored": EXTENTS,
+    "an extent that the dead one has taken is free": EXTENTS,
 }
