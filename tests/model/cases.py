@@ -12,6 +12,7 @@ REGISTER = (
     "channel_cases",
     "lock_cases",
     "task_cases",
+    "context_cases",
     "futex_lock",
     "doorbell",
     "detector",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model import tasks
+from model import contexts, tasks
 from model.explorer import Violation
 from model.sync_objects import is_done
 from model.world import CHAN, CLOSED, Block, Object, Proc, Tag, World, tag_of
@@ -14,9 +14,10 @@ def check(w: World, s: bytes, waiting_now: frozenset[str]) -> None:
     for o in w.objects:
         if s[o.lock.at]:
             raise Violation(f"{o.name} is locked by {w.show_process(s[o.lock.at])}")
-        if o.kind != "queue":
+        if o.kind not in ("queue", "tree"):
             check_waiters(w, s, o)
     tasks.check(w, s, dead)
+    contexts.check(w, s)
     for p in w.procs:
         if p.word not in dead and p.name not in w.idlers and p.name in waiting_now:
             check_asleep(w, s, p)
@@ -68,7 +69,7 @@ def check_waiters(w: World, s: bytes, o: Object) -> None:
             raise Violation(
                 f"the last of a queue of {o.name} is {w.show_sudog(s[o.last(send).at])}, not the last in its chain"
             )
-    if o.kind in ("channel", "timer"):
+    if o.kind in ("channel", "timer", "context"):
         check_channel(w, s, o, *queues)
     else:
         check_sync(w, s, o, queues[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from model import channels, sync_objects, tasks, waiting
+from model import channels, contexts, sync_objects, tasks, waiting
 from model.explorer import Step, Steps, Violation
 from model.memory import Cell, note
 from model.queues import INTERRUPT, IS_CLOSED, OK, OWNER_DIED, Case
@@ -20,7 +20,7 @@ class Do(NamedTuple):
     `n`: what is added to a wait group, when a timer is due, or the retries of a task.
     """
 
-    what: str  # "wait", "close", "set", "keep", "unlock", "hang", "add", "go", "work"
+    what: str  # "wait", "close", "set", "keep", "unlock", "hang", "add", "go", "work", "cancel", "unlink"
     cases: tuple[Case, ...] = ()
     o: Object | None = None
     n: int = 0
@@ -46,6 +46,10 @@ def goroutine(p: Proc, program: tuple[Do, ...]) -> Steps:
             yield from channels.gp_timer_set(p, do.o, do.n)
         elif do.what == "add":
             yield from sync_objects.gp_waitgroup_add(p, do.o, do.n)
+        elif do.what == "cancel":
+            yield from contexts.gp_context_cancel(p, do.o)
+        elif do.what == "unlink":
+            yield from contexts.gp_context_unlink(p, do.o)
         elif do.what == "go":
             yield from tasks.go(p, do.task, do.o, do.then, do.n)
         elif do.what == "work":

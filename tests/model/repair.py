@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model import sync_objects, tasks
+from model import contexts, sync_objects, tasks
 from model.channels import gp_own, tell_all
 from model.explorer import Step
 from model.memory import note
@@ -91,10 +91,10 @@ def promote(w: World, c: Object):
 def gp_repair_settle(w: World, o: Object):
     if not w.keeps("a repair makes true what holds at rest"):
         return
-    if o.kind == "channel":
+    if o.kind in ("channel", "context"):
         if (yield o.flags.load()) & CLOSED:
             yield from fire_all(w, o, Tag.CLOSED)
-        else:
+        elif o.kind == "channel":
             yield from promote(w, o)
     elif o.kind == "timer":
         if w.keeps("a repair tells those who wait for a timer"):
@@ -195,7 +195,9 @@ def gp_repair_locks(w: World, p: Proc):
         if not number:
             continue
         o = w.objects[number - 1]
-        if (yield o.lock.load()) == p.word:
+        if (yield o.lock.load()) == p.word and o.kind == "tree":
+            yield o.lock.store(w.coroner + 1)  # its repair takes other locks: it is for a later step
+        elif (yield o.lock.load()) == p.word:
             yield from make_sound(w, p, o)
             yield o.lock.store(0)
     places = (p.op.at, p.a.at, p.b.at, p.c.at, p.d.at, p.e.at, p.nlocks.at, *(lock.at for lock in p.locks))
@@ -300,6 +302,7 @@ def coroner(w: World):
                 yield p.state.store(GONE)
             if w.keeps("blocks of the dead are freed after its queues"):
                 yield from gp_repair_queues(w, p)
+                yield from contexts.gp_repair_tree(w, gp_repair_lock)
                 yield from tasks.gp_repair_tasks(w, p, gp_repair_lock)
                 yield from gp_repair_heap(w, p)
             else:

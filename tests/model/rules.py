@@ -14,6 +14,7 @@ LOCK = "lock: three processes, 2 die"
 BELL = "doorbell: two tellers, 2 die"
 HANDLE = "collector: a handle in a message"
 EXTENTS = "pages: an extent that is given back, 2 die"
+CANCEL = "context: cancelled, one waits below, 2 die"
 
 RULES = {
     # -- the journal: its records and their operands
@@ -131,4 +132,8 @@ RULES = {
     "a page that the dead one was taking is restored": EXTENTS,
     "a page gets its memory back before it is restored": EXTENTS,
     "an extent that the dead one has taken is free": EXTENTS,
+    # -- contexts
+    "a cancel that the dead one has begun goes on": CANCEL,
+    "the lists of children are made anew": CANCEL,
+    "the lock of the tree is let go": CANCEL,
 }

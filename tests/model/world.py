@@ -140,6 +140,7 @@ class Object:
     def __init__(self, w: World, kind: str, cap: int = 0, size: int = 0, value: int = 0) -> None:
         self.w = w
         self.kind = kind
+        self.links: Any = None  # of a context
         self.cap = cap
         self.size = size
         self.timer = timer = kind == "timer"
@@ -218,6 +219,7 @@ class World:
         self.names = ["ABCDEFG"[i] for i in range(workers)] + ["coroner", "clock"]
         self.sudogs: list[Sudog] = []
         self.objects: list[Object] = []
+        self.tree: Object | None = None  # whose lock guards the links of contexts
         self.queues: list[Object] = []  # of the processes, and the host's
         self.tasks: list[Any] = []
         self.idlers: frozenset[str] = frozenset()  # names of processes that may wait for ever: for tasks, say
