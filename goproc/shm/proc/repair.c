@@ -41,8 +41,11 @@ void gp_repair_unlock(void *line) {
 
 void gp_repair_ring(void) {
     atomic_fetch_add(&gp.head->scans, 1);
-    for (uint32_t p = 0; p < gp.nprocs; p++)
-        if (gp_get(&gp_proc_at(p)->state) == GP_P_LIVE) gp_nudge(p);
+    for (uint32_t p = 0; p < gp.nprocs; p++) {
+        if (gp_get(&gp_proc_at(p)->state) != GP_P_LIVE) continue;
+        gp_nudge(p);
+        gp_futex_wake(&gp_proc_at(p)->park, 1); /* the dead one may have stored NOTIFIED, and nobody else wakes then */
+    }
 }
 
 /* ---- the header */
