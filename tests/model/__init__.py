@@ -6,7 +6,7 @@ it stands for, and its accesses in the same order; each `yield` is one. A functi
     memory.py, world.py   mem/mem.h (locks, journal), layout.h
     queues.py             chan/queue.c, gp_tell of chan/tell.c
     channels.py           chan/channel.c, chan/timer.c
-    sync_objects.py       chan/sync.c, gp_waitgroup_add; of proc/repair_locks.c and repair_heap.c what is about these objects
+    sync_objects.py, rwmutex.py   chan/sync.c, gp_waitgroup_add; of proc/repair_locks.c and repair_heap.c what is about these objects
     waiting.py            chan/select.c, chan/waiter.c; of python/wait.c: wait_cases, park, core_drain
     tasks.py              proc/tasks.c, python/goroutines.c, gp_outcome_set, proc/repair_tasks.c
     contexts.py           chan/context.c, proc/repair_tree.c

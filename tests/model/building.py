@@ -39,6 +39,14 @@ def lock(o: Object, *ends: str) -> Do:
     return Do("wait", (Case("lock", o),), ends=frozenset(ends))
 
 
+def rlock(o: Object, *ends: str) -> Do:
+    return Do("wait", (Case("rlock", o),), ends=frozenset(ends))
+
+
+def signalled(o: Object, *ends: str) -> Do:
+    return Do("wait", (Case("signal", o),), ends=frozenset(ends))
+
+
 def acquire(o: Object, n: int, *ends: str) -> Do:
     return Do("wait", (Case("acquire", o, n=n),), ends=frozenset(ends))
 

@@ -72,20 +72,43 @@ def check_waiters(w: World, s: bytes, o: Object) -> None:
     if o.kind in ("channel", "timer", "context"):
         check_channel(w, s, o, *queues)
     else:
-        check_sync(w, s, o, queues[0])
+        check_sync(w, s, o, *queues)
 
 
-def check_sync(w: World, s: bytes, o: Object, queue: list[int]) -> None:
+def check_sync(w: World, s: bytes, o: Object, queue: list[int], writers: list[int]) -> None:
     if o.kind in ("group", "outcome"):
         if queue and is_done(o, s[o.value.at]):
             raise Violation(f"{w.owner(queue[0]).name} waits for {o.name}, which is done")
         return
     if o.kind == "semaphore":
         check_semaphore(w, s, o, queue)
+    elif o.kind == "cond":
+        if queue and 0 < s[o.inside.at] < 128:
+            raise Violation(f"a signal of {o.name} is lost, and {w.owner(queue[0]).name} waits")
+    elif o.kind == "rwmutex":
+        check_rwmutex(w, s, o, queue, writers)
     elif s[o.value.at] and not s[o.owner.at]:
         raise Violation(f"{o.name} is locked, and has no owner")
     elif queue and (not s[o.value.at] or w.is_dead(s, s[o.owner.at])):
         raise Violation(f"{w.owner(queue[0]).name} waits for {o.name}, and nobody alive has it")
+
+
+def check_rwmutex(w: World, s: bytes, o: Object, readers: list[int], writers: list[int]) -> None:
+    value, shares = s[o.value.at], [s[share.at] for share in o.shares]
+    read = [int(s[p.units.at] == 1 and not s[p.dead.at]) for p in w.procs]
+    if shares != read or (value != 255 and value != sum(read)):
+        raise Violation(
+            f"{value} have {o.name} at the end, the shares are {shares}, and it is read by {read}"
+        )
+    free = not value or (value == 255 and w.is_dead(s, s[o.owner.at]))
+    if value == 255 and not free:
+        raise Violation(f"{o.name} is locked at the end")
+    if free and (readers or writers):
+        raise Violation(
+            f"{w.owner((readers or writers)[0]).name} waits for {o.name}, and nobody alive has it"
+        )
+    if readers and not writers:
+        raise Violation(f"{w.owner(readers[0]).name} waits to read with {o.name}, and others do")
 
 
 def check_semaphore(w: World, s: bytes, o: Object, queue: list[int]) -> None:

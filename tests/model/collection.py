@@ -379,5 +379,10 @@ def sends_last(h: Heap, me: int) -> Steps:
 on_heap("collector: a handle in a message", {"O": 0b001}, 1, [sends, receives, gp_collect], 1)
 on_heap("collector: a handle that is passed on", {"O": 0b001}, 2, [sends_last, passes_on, gp_collect], 1)
 on_heap(
-    "collector: an object in another's buffer", {"P": 0b001, "O": 0b001}, 2, [fills, takes_out, gp_collect], 1
+    "collector: an object in another's buffer",
+    {"P": 0b001, "O": 0b001},
+    2,
+    [fills, takes_out, gp_collect],
+    1,
+    "C",
 )

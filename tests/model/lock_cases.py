@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.building import Bodies, acquire, add, done, lock, waiting_on
+from model.building import Bodies, acquire, add, done, lock, rlock, signalled, waiting_on
 from model.programs import Do
 from model.queues import INTERRUPT, TIME, Case
 from model.world import Object, World
@@ -60,6 +60,31 @@ def wait_group(w: World) -> Bodies:
     return [(done(group),), (add(group, -1),), (add(group, -1),)]
 
 
+def readers_and_writer(w: World) -> Bodies:
+    rw = w.new("rwmutex")
+    return [(lock(rw),), (rlock(rw),), (rlock(rw),)]
+
+
+def writer_gives_up(w: World) -> Bodies:
+    rw = w.new("rwmutex")
+    return [(Do("keep", (Case("rlock", rw),)),), (lock(rw, INTERRUPT),), (rlock(rw),)]
+
+
+def reader_and_writer(w: World) -> Bodies:
+    rw = w.new("rwmutex")
+    return [(lock(rw),), (rlock(rw),)]
+
+
+def condition(w: World) -> Bodies:
+    cond = w.new("cond")
+    return [(Do("signal", o=cond),), (signalled(cond),), (signalled(cond),)]
+
+
+def condition_left(w: World) -> Bodies:
+    cond = w.new("cond")
+    return [(Do("signal", o=cond),), (signalled(cond),), (signalled(cond, INTERRUPT),)]
+
+
 waiting_on("mutex: two take it, 2 die", mutex, 2)
 waiting_on("mutex: the dead are not replaced", mutex, 1, replaces=False)
 waiting_on("mutex: of the dead", mutex_of_the_dead, 1, workers=3, mortal="A")
@@ -70,3 +95,12 @@ waiting_on("wait group", wait_group, 1, workers=3, mortal="AB")
 waiting_on("mutex: handed over", handed_over, 1, workers=3, mortal="A", long=True)
 waiting_on("mutex: three take it", mutex_of_three, 1, workers=3, long=True)
 waiting_on("semaphore: two units", semaphore, 1, workers=3, long=True)
+
+waiting_on("rwmutex: a reader and a writer, 2 die", reader_and_writer, 2)
+waiting_on("rwmutex: the dead are not replaced", reader_and_writer, 1, replaces=False)
+waiting_on("rwmutex: a writer gives up", writer_gives_up, 0, workers=3)
+waiting_on("condition: a signal, two wait", condition, 1, workers=3, mortal="B")
+waiting_on("condition: who is signalled gives up", condition_left, 0, workers=3)
+
+waiting_on("rwmutex: two readers and a writer", readers_and_writer, 1, workers=3, long=True)
+waiting_on("condition: a signal, two wait, 2 die", condition, 2, workers=3, mortal="AB", long=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from model import channels, contexts, sync_objects, tasks, waiting
+from model import channels, contexts, rwmutex, sync_objects, tasks, waiting
 from model.explorer import Step, Steps, Violation
 from model.memory import Cell, note
 from model.queues import INTERRUPT, IS_CLOSED, OK, OWNER_DIED, Case
@@ -20,7 +20,7 @@ class Do(NamedTuple):
     `n`: what is added to a wait group, when a timer is due, or the retries of a task.
     """
 
-    what: str  # "wait", "close", "set", "keep", "unlock", "hang", "add", "go", "work", "cancel", "unlink"
+    what: str  # "wait", "close", "set", "keep", "unlock", "hang", "add", "go", "work", "cancel", "unlink", "signal"
     cases: tuple[Case, ...] = ()
     o: Object | None = None
     n: int = 0
@@ -50,10 +50,17 @@ def goroutine(p: Proc, program: tuple[Do, ...]) -> Steps:
             yield from contexts.gp_context_cancel(p, do.o)
         elif do.what == "unlink":
             yield from contexts.gp_context_unlink(p, do.o)
+        elif do.what == "signal":
+            yield from signal(p, do.o)
         elif do.what == "go":
             yield from tasks.go(p, do.task, do.o, do.then, do.n)
         elif do.what == "work":
             yield from tasks.worker(p)
+
+
+def signal(p: Proc, o: Object) -> Steps:
+    if (yield from sync_objects.gp_cond_signal(p, o)):
+        yield o.inside.add(1)
 
 
 def wait(
@@ -74,13 +81,20 @@ def wait(
         yield from use(p, w.blocks[block - 1])
     if block and then is not None:
         yield from wait(p, (Case("send", then, block),), frozenset(), None)
-    if r in (OK, OWNER_DIED) and cases[chosen].kind in ("lock", "acquire"):
+    if r in (OK, OWNER_DIED) and cases[chosen].kind in ("lock", "rlock", "acquire"):
         yield from critical(p, cases[chosen], r, keeps)
 
 
 def critical(p: Proc, case: Case, r: str, keeps: bool) -> Steps:
     """What a lock or units are taken for."""
     o = case.o
+    if o.kind == "rwmutex":
+        yield enter_with_readers(p, o, case.kind == "rlock", r)
+        if keeps:
+            return
+        yield p.units.store(0)
+        yield from rwmutex.gp_rwmutex_unlock(p, o, case.kind == "rlock")
+        return
     if case.kind == "lock":
         yield enter(p, o, r)
         yield o.inside.store(0)
@@ -108,6 +122,26 @@ def enter(p: Proc, o: Object, r: str) -> Step:
         s[o.inside.at] = p.word
 
     return Step(f"{p.name} is in {o.name}", run)
+
+
+def enter_with_readers(p: Proc, o: Object, reader: bool, r: str) -> Step:
+    """`units` of a process: 1 while it reads, WRITER while it writes."""
+    w = p.w
+
+    def run(s: bytearray, me: int) -> None:
+        inside = {q.name: s[q.units.at] for q in w.procs if s[q.units.at] and not s[q.dead.at]}
+        if inside and (not reader or rwmutex.WRITER in inside.values()):
+            raise Violation(f"{p.name} {'reads' if reader else 'writes'}, and inside are {inside}")
+        died = [q for q in w.procs if s[q.dead.at] and s[q.units.at] == rwmutex.WRITER]
+        if died and not s[o.inside.at] and r != OWNER_DIED:
+            raise Violation(
+                f"{p.name} has {o.name} after {died[0].name}, who died as it wrote, and is not told"
+            )
+        if r == OWNER_DIED:
+            s[o.inside.at] = 1  # one is told
+        s[p.units.at] = 1 if reader else rwmutex.WRITER
+
+    return Step(f"{p.name} {'reads' if reader else 'writes'}", run)
 
 
 def enter_some(p: Proc, o: Object, n: int) -> Step:

@@ -17,7 +17,7 @@ TIME, INTERRUPT = "time", "interrupt"  # how a wait may end that nobody has fire
 class Case(NamedTuple):
     """struct gp_case: one operation on one object. `block` is the message of a send; `n` units of a semaphore."""
 
-    kind: str  # "send", "recv", "lock", "acquire", "done"
+    kind: str  # "send", "recv", "lock", "rlock", "acquire", "signal", "done"
     o: Object
     block: int = 0
     n: int = 0
@@ -99,11 +99,13 @@ def gp_tell(w: World, sd: int):
 
 
 def gp_add_share(w: World, o: Object, sd: int):
-    """Granted units belong to the waiter's process."""
+    """A granted reader lock, or units, belong to the waiter's process."""
+    s = w.sudog(sd)
     if o.kind == "semaphore":
-        s = w.sudog(sd)
         n = yield s.n.load()
         yield o.shares[s.proc].add(n)
+    elif o.kind == "rwmutex" and not (yield s.send.load()):
+        yield o.shares[s.proc].add(1)
 
 
 def gp_grant(p: Proc, o: Object, sd: int, value: int):

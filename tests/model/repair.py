@@ -17,6 +17,7 @@ from model.world import (
     Object,
     Op,
     Proc,
+    Sudog,
     Tag,
     World,
     case_of,
@@ -255,6 +256,16 @@ def end_waiter(w: World, p: Proc):
         yield p.waiter.cas(state, waits(epoch_of(state), 0, Tag.DEAD))
 
 
+def signal_is_lost(w: World, s: Sudog):
+    """It was signalled, and has not gone on: another one is to."""
+    state = yield w.procs[s.proc].waiter.load()
+    epoch = yield s.epoch.load()
+    case = yield s.case.load()
+    return state == waits(epoch, case, Tag.FIRED) and w.keeps(
+        "a signal that the dead one has got goes to another"
+    )
+
+
 def leave(w: World, sd: int):
     s = w.sudog(sd)
     number = yield s.object.load()
@@ -264,6 +275,9 @@ def leave(w: World, sd: int):
     yield from gp_repair_lock(w, o)
     if (yield from gp_repair_linked(w, o, sd)):
         yield from gp_unlink(w, o, sd)
+    elif o.kind == "cond" and (yield from signal_is_lost(w, s)):
+        somebody = yield from sync_objects.fire_first(w, o, Tag.FIRED)
+        yield o.inside.add(0 if somebody else -1)  # for the checks
     yield from gp_repair_settle(w, o)
     yield o.lock.store(0)
     yield s.object.store(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from model import rwmutex
 from model.explorer import Step
 from model.queues import (
     BLOCK,
@@ -178,6 +179,28 @@ def gp_semaphore_release(p: Proc, o: Object, n: int):
     return ok
 
 
+# ---- condition
+
+
+def gp_cond_signal(p: Proc, o: Object):
+    """True if somebody was signalled."""
+    w = p.w
+    won = False
+    yield from gp_lock(p, o)
+    while not won:
+        sd = yield o.recvq_first.load()
+        if not sd:
+            break
+        epoch = yield w.sudog(sd).epoch.load()
+        yield from gp_intent(p, Op.FIRE, o, sd, 0, epoch)
+        won = yield from gp_fire(w, o, sd, Tag.FIRED)  # COMMIT
+        if won:
+            yield from gp_unlink(w, o, sd)
+        yield from close_and_tell(p, sd, won)
+    yield from gp_unlock(p, o)
+    return won
+
+
 # ---- wait group
 
 
@@ -195,8 +218,12 @@ def gp_waitgroup_add(p: Proc, o: Object, n: int):
 
 
 def gp_sync_step(p: Proc, case: Case, woken: bool):
+    if case.o.kind == "rwmutex":
+        return (yield from rwmutex.rwmutex_step(p, case.o, case.kind == "rlock"))
     if case.kind == "lock":
         return (yield from mutex_step(p, case.o, woken))
+    if case.kind == "signal":
+        return BLOCK
     if case.kind == "acquire":
         return (yield from semaphore_step(p, case.o, case.n))
     return OK if is_done(case.o, (yield case.o.value.load())) else BLOCK
@@ -210,11 +237,18 @@ def is_done(o: Object, value: int) -> bool:
 def gp_sync_settle(p: Proc, o: Object):
     if o.kind == "semaphore" and p.w.keeps("who leaves a semaphore lets those behind go"):
         yield from serve(p, o)
+    if o.kind == "rwmutex":
+        yield from rwmutex.gp_sync_settle(p, o)
 
 
 def gp_case_undo(p: Proc, case: Case):
-    if case.kind == "lock":
+    if case.o.kind == "rwmutex":
+        yield from rwmutex.gp_rwmutex_unlock(p, case.o, case.kind == "rlock")
+    elif case.kind == "lock":
         yield from gp_mutex_unlock(p, case.o)
+    elif case.kind == "signal" and p.w.keeps("who was signalled and gives up signals another"):
+        if not (yield from gp_cond_signal(p, case.o)):
+            yield case.o.inside.add(-1)  # for the checks: nobody else was there
     elif case.kind == "acquire":
         yield from gp_semaphore_release(p, case.o, case.n)
 
@@ -275,6 +309,10 @@ def repair_settle(w: World, o: Object):
         yield from settle_mutex(w, o)
     elif o.kind == "semaphore":
         yield from settle_semaphore(w, o)
+    elif o.kind == "rwmutex":
+        yield from rwmutex.settle_rwmutex(w, o)
+    elif o.kind == "cond":
+        return
     elif is_done(o, (yield o.value.load())):
         while (yield from fire_first(w, o, Tag.CLOSED)):
             pass
@@ -290,21 +328,34 @@ def shares_sum(o: Object):
 
 def redo_grant(w: World, p: Proc, o: Object, sd: int):
     value = yield p.e.load()
-    if o.kind == "semaphore":
+    if o.shares:
         total = yield from shares_sum(o)
-        if total != o.size - value:
+        if total != shared(o, value) and w.keeps("redo: a share that was granted is counted"):
             yield from gp_add_share(w, o, sd)
     if w.keeps("redo: what was granted is taken"):
         yield o.value.store(value)
-        if o.kind == "mutex":
+        if o.kind != "semaphore":
             yield o.owner.store(w.owner(sd).word)
+
+
+def shared(o: Object, value: int) -> int:
+    """The sum of the shares where `value` is this."""
+    if o.kind == "semaphore":
+        return o.size - value
+    return 0 if value == rwmutex.WRITER else value
 
 
 def follow_shares(w: World, o: Object):
     """The dead one may have changed a share, and not `value` yet."""
-    if o.kind == "semaphore" and w.keeps("the value follows the shares"):
-        total = yield from shares_sum(o)
+    if not o.shares or not w.keeps("the value follows the shares"):
+        return
+    total = yield from shares_sum(o)
+    if o.kind == "semaphore":
         yield o.value.store(o.size - total)
+        return
+    value = yield o.value.load()
+    if total > 0 or 0 < value < rwmutex.WRITER:
+        yield o.value.store(total)
 
 
 # ---- repair_heap.c
@@ -315,9 +366,9 @@ def concerns(w: World, p: Proc, o: Object):
         if (yield o.flags.load()) & WOKEN:
             return True
         return (yield o.owner.peek()) == p.word
-    if o.kind == "semaphore":
-        return (yield o.shares[p.index].peek())
-    return False
+    if o.shares and (yield o.shares[p.index].peek()):
+        return True
+    return o.kind == "rwmutex" and (yield o.owner.peek()) == p.word
 
 
 def take_back(w: World, p: Proc, o: Object, lock):
@@ -325,12 +376,15 @@ def take_back(w: World, p: Proc, o: Object, lock):
     if not w.keeps("what the dead had of objects comes back") or not (yield from concerns(w, p, o)):
         return
     yield from lock(w, o)
-    if o.kind == "semaphore":
-        n = yield o.shares[p.index].load()
-        value = yield o.value.load()
-        back = yield o.head.load()
+    n = (yield o.shares[p.index].load()) if o.shares else 0
+    value = yield o.value.load()
+    if n:
         yield o.shares[p.index].store(0)
+    if n and o.kind == "semaphore":
+        back = yield o.head.load()
         yield o.head.store(back + n)
         yield o.value.store(value + n)
+    elif n:
+        yield o.value.store(value - n)
     yield from repair_settle(w, o)
     yield o.lock.store(0)

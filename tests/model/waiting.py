@@ -8,7 +8,7 @@ from __future__ import annotations
 from model import channels, sync_objects
 from model.explorer import Step
 from model.queues import BLOCK, INTERRUPT, IS_CLOSED, OK, TIME, Case, gp_enqueue, gp_enqueue_first, gp_unlink
-from model.world import Object, Proc, Tag, case_of, epoch_of, gp_lock, gp_unlock, tag_of, waits
+from model.world import Object, Proc, Sudog, Tag, case_of, epoch_of, gp_lock, gp_unlock, tag_of, waits
 
 # ---- select.c
 
@@ -35,7 +35,8 @@ def queue(p: Proc, case: Case, sd: int, number: int, again: bool):
     if again and o.kind == "mutex":
         yield from gp_enqueue_first(p, o, sd)
     else:
-        yield from gp_enqueue(p, o, sd, int(case.kind == "send"))
+        writes = case.kind == "lock" and o.kind == "rwmutex"
+        yield from gp_enqueue(p, o, sd, int(case.kind == "send" or writes))
 
 
 def gp_waiter_arm(p: Proc):
@@ -99,7 +100,7 @@ def is_due(p: Proc, case: Case):
     return due != 0 and (yield p.w.now.load()) >= due
 
 
-def gp_case_settled(p: Proc, case: Case, sd: int, told: bool):
+def gp_case_settled(p: Proc, case: Case, sd: int, told: bool, undone: bool):
     """It was fired: the block that was received. Not told: rule O2."""
     w, s = p.w, p.w.sudog(sd)
     if not told and w.keeps("O2: who was not told takes the lock of the fired case"):
@@ -107,8 +108,19 @@ def gp_case_settled(p: Proc, case: Case, sd: int, told: bool):
         yield from gp_unlock(p, case.o)
         if w.keeps("who was not told takes the bit back"):
             yield p.told.store(0)
-    yield s.object.store(0)
+    yield consume(s, case) if case.kind == "signal" and not undone else s.object.store(0)
     return (yield s.message.load()) if case.kind == "recv" else 0
+
+
+def consume(s: Sudog, case: Case) -> Step:
+    """The store of `object`; the model writes down that a signal has come."""
+    o, signals = s.object.at, case.o.inside.at
+
+    def run(m: bytearray, me: int) -> None:
+        m[o] = 0
+        m[signals] = m[signals] - 1 & 255
+
+    return Step(f"{s.object.name} = -, a signal has come", run)
 
 
 def gp_case_abandon(p: Proc, case: Case, sd: int):
@@ -116,7 +128,7 @@ def gp_case_abandon(p: Proc, case: Case, sd: int):
     yield from gp_lock(p, o)
     if (yield s.linked.load()):
         yield from gp_unlink(p.w, o, sd)
-        if case.kind in ("lock", "acquire"):
+        if case.kind in ("lock", "rlock", "acquire", "signal"):
             yield from sync_objects.gp_sync_settle(p, o)
     yield from gp_unlock(p, o)
     yield s.object.store(0)
@@ -209,13 +221,14 @@ def wait_cases(p: Proc, cases: tuple[Case, ...], ends: frozenset[str] = frozense
             break
         end = yield p.waiter.load()
         k = case_of(end)
-        block = yield from gp_case_settled(p, cases[k], sudogs[k], told == 1 and not timed)
+        block = yield from gp_case_settled(p, cases[k], sudogs[k], told == 1 and not timed, told < 0)
         yield from abandon_all(p, cases, sudogs, k)
         if tag_of(end) == Tag.RETRY:
             again = True
             if told >= 0:
                 continue
-            yield from sync_objects.gp_mutex_pass(p, cases[k].o)
+            if cases[k].kind == "lock":
+                yield from sync_objects.gp_mutex_pass(p, cases[k].o)
             r = INTERRUPT
             break
         r = IS_CLOSED if tag_of(end) == Tag.CLOSED and cases[k].kind in ("send", "recv") else OK

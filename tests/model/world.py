@@ -159,7 +159,7 @@ class Object:
         self.holders = w.memory.cell(f"{self.name}.holders")
         self.value = w.memory.cell(f"{self.name}.value") if timer else cell("value", value)
         self.owner = cell("owner", show=w.show_process)
-        self.shares = [cell(f"share of {p.name}") for p in w.procs] if size else []
+        self.shares = [cell(f"share of {p.name}") for p in w.procs] if size or kind == "rwmutex" else []
         self.inside = w.memory.cell(f"{self.name}: is locked by", show=w.show_process)  # for the checks
         self.head, self.tail = cell("head"), cell("tail")
         self.recvq_first, self.recvq_last = (
