@@ -85,7 +85,7 @@ class Collector:
         deadline = max(deadline, monotonic() + 2 * _ASK_AGAIN_SECONDS)
         try:
             self.begun(request)
-            asked = {p for p in range(_core.procs()) if p != self.me and _can_answer(p)}
+            asked = {p for p in range(_core.places()) if p != self.me and _can_answer(p)}
             silent = set(asked)
             for p in asked:
                 self.ask(p)

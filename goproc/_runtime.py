@@ -80,6 +80,34 @@ class runtime:
         """Return the number of workers."""
         return self._new.procs
 
+    @staticmethod
+    def resize(procs: int, timeout: float | None = None) -> None:
+        """Give the running runtime more or fewer workers: ``goproc.runtime.resize(8)``. In the process of the script.
+
+        New workers get the next numbers; each is set up (init, GPU) as those at the start. When there are fewer, the
+        highest numbers go: such a worker begins no more goroutines, those that are queued there run elsewhere, those of
+        ``go.on(proc)`` first. When all that it has begun has ended, its exit handlers run, and it ends. That is no death:
+        nothing is lost. Meanwhile procs() counts it no more, and ``go.on(proc)`` knows it no more.
+
+        Returns when the new workers are there, or the others have ended. Workers are bound to CPUs anew: where there is
+        one for each.
+
+        Args:
+            procs: how many workers there are to be: at least 1. The most is what the runtime was started with, or 32 if
+                that is more (fewer where memory= is above 7 GiB: 28 at 8 GiB).
+            timeout: seconds to wait at most; None waits for ever.
+
+        Raises:
+            TypeError: procs or timeout is no number.
+            ValueError: procs is not in that range, or more than fit on the GPUs (per_gpu).
+            RuntimeError: no runtime runs, it was started with --procs 0, or this is a worker.
+            TimeoutError: not all have come, or ended. The change goes on without the caller.
+            GoprocError: a worker could not be forked. There are as many as before.
+
+        Cost: some 10 ms for a new worker.
+        """
+        host.resize(procs, timeout)
+
 
 @public
 def run(

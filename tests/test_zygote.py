@@ -420,6 +420,8 @@ WORKER = """
     core.definition_put = core.definition_get = None
     core.stopping = lambda: True
     core.dump_ready = lambda yes: None
+    core.cpu = lambda: min(os.sched_getaffinity(0))
+    scheduler.on_nudge = []
     scheduler.start = lambda make, name, leave: calls.append(("start", name))
     names = ("_life", "_wiring", "_pickling.store", "_dump", "_sched.slices")
     life, wiring, store, report, slices = (ModuleType("goproc." + n) for n in names)

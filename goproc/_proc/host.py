@@ -32,6 +32,7 @@ from goproc._proc import (
     launch,
     limits,
     main_exit,
+    resizing,
     sigint,
     sigint_early,
     stdio,
@@ -140,10 +141,22 @@ class _Runtime:
         if self.setup.gpus:
             early.leave()
         self._config = launch.host_config(1 + self.procs, pinning, extra, settings=settings)
+        for proc, cpu in enumerate(pinning):
+            _core.set_cpu(proc, cpu)
         _core.start_zygotes()
         self._zygote = _zygote(self._config, memfd)
         _core.start_coroner(*self._zygote)
         stdio.install_host(memfd, getcurrent, 1 + self.procs)
+
+    def resize(self, procs: int, timeout: float | None) -> None:
+        """Have so many workers, and wait until they have come, or the others have gone."""
+        resizing.check_room(procs, self.setup)
+        change = resizing.Resize(procs, self.pin)
+        change.begin()
+        try:
+            change.wait(timeout)
+        finally:
+            self.procs = _core.procs() - 1
 
     def replace_zygote(self) -> None:
         """Start another zygote if the last one has died."""
@@ -656,6 +669,21 @@ def leave(new: _Runtime, kind: type[BaseException] | None, exc: BaseException | 
         scheduler.raise_interrupt()  # Ctrl-C came while the runtime stopped
 
 
+def resize(procs: Any, timeout: Any) -> None:
+    """As runtime.resize()."""
+    procs, timeout = resizing.check_number(procs), resizing.checked_timeout(timeout)
+    _core.check_fork()
+    if _core.proc() != 0:
+        raise RuntimeError(
+            f"resize({procs}) on proc {_core.proc()}: the process of the script resizes the runtime, in main, go.local or go.on(0)"
+        )
+    if _running is None:
+        raise RuntimeError(
+            f"resize({procs}): no goproc runtime runs; runtime(procs={procs}) starts one of that size"
+        )
+    _running.resize(procs, timeout)
+
+
 def _replace_zygote() -> None:
     if _running is not None:
         _running.replace_zygote()
@@ -663,4 +691,4 @@ def _replace_zygote() -> None:
 
 early.find()
 scheduler.on_lost = _forget_lost
-scheduler.on_nudge.append(_replace_zygote)
+scheduler.on_nudge += [_replace_zygote, resizing.follow]

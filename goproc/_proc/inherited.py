@@ -69,6 +69,24 @@ def bind(cpu: int | None) -> None:
         pass  # the mask was narrowed since; the process may run on any CPU of it
 
 
+def bind_again() -> None:
+    """Follow the host, which may have chosen another CPU for this process, or none. Not where the program has chosen one."""
+    global _cpu
+    from goproc.shm import _core
+
+    cpu = _core.cpu()
+    if cpu == _cpu:
+        return
+    if _cpu is not None and _sched_getaffinity(0) == {_cpu}:
+        try:
+            os.sched_setaffinity(0, _cpus)
+        except OSError:
+            return
+        _cpu = None
+    if _cpu is None:
+        bind(cpu)
+
+
 def mark_variables(names: Iterable[str], script: Mapping[str, str]) -> None:
     """Note the variables of os.environ that goproc has set.
 

@@ -75,7 +75,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
     _crashes.note(config["crashes"], proc)
     _signals()
     inherited.on_interrupt = _hold
-    inherited.bind(config["pinning"][proc])
+    inherited.bind(config["pinning"][proc] if proc < config["procs"] else None)
     script = config["surroundings"]["environ"]
     inherited.mark_variables(topology.blas_defaults(script), script)
     _fresh_main(config["main"])
@@ -86,6 +86,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
     reseed(sys.modules)
     stdio.install_worker(memfd, getcurrent, config["codecs"])
     _core.attach(memfd, proc, config["zygote"])
+    inherited.bind_again()  # a resize may have changed it
     store.connect(_core.definition_put, _core.definition_get)
     if config["interpreter"] is not None:
         interpreter.apply(config["interpreter"])
@@ -95,6 +96,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
         _logs.connect(**config["extra"]["logs"])
     scheduler.start(_life.make, "scheduler", _leave)
     scheduler.on_retire = _retire
+    scheduler.on_nudge.append(inherited.bind_again)
     slices.start()
     signal.signal(signal.SIGQUIT, _dump.on_worker_quit)
     _core.dump_ready(True)

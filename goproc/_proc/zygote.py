@@ -30,7 +30,8 @@ If the zygote itself dies, its workers go on, as children of the keeper. The hos
 
     host ----------------- control, SOCK_SEQPACKET --------------- zygote ---- worker 1 .. N-1
          b"G": fork, with descriptors   <IIii (kind, proc, pid, value)
-         b"F" and a proc: fork its replacement
+         b"F" and a proc: fork a worker for its place
+         b"W": answer, so that the coroner wakes
          b"Q": quit; b"I": quit, because of Ctrl-C
 
 Every host imports this file, so only builtin modules stand at the top.
@@ -55,12 +56,13 @@ if TYPE_CHECKING:
 
 # MEMORY and STACK come before DIED. MEMORY: the most KiB that the worker had resident. STACK: lines of text behind the
 # record.
-STARTED, DIED, FORK_FAILED, MEMORY, STACK = 1, 2, 3, 4, 5
+STARTED, DIED, FORK_FAILED, MEMORY, STACK, WOKEN = 1, 2, 3, 4, 5, 6
 RECORD = struct.Struct("<IIii")
 QUIT = b"Q"
 INTERRUPTED = b"I"
 ORDER = b"G"
 FORK = b"F"
+WAKE = b"W"
 # Prefixes of the variables that Python itself or the C library reads
 _READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_")
 GRACE = 0.2  # seconds between SIGTERM and SIGKILL for a worker that does not answer
@@ -548,6 +550,9 @@ class _Zygote:
                 return
             if order[:1] == FORK and len(order) == 2:
                 self._fork(order[1])
+                continue
+            if order == WAKE:
+                self.unsent.append(RECORD.pack(WOKEN, 0, 0, 0))
                 continue
             if not order:
                 self.orphaned = True

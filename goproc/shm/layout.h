@@ -349,7 +349,8 @@ struct gp_death {
 
 /* ---- procs */
 enum gp_on_death { GP_DEATH_EXIT = 0, GP_DEATH_RESTART, GP_DEATH_CONTINUE };
-enum gp_proc_state { GP_P_FREE = 0, GP_P_STARTING, GP_P_LIVE, GP_P_DEAD, GP_P_GONE };
+enum gp_proc_state { GP_P_FREE = 0, GP_P_STARTING, GP_P_LIVE, GP_P_DEAD, GP_P_GONE, GP_P_WANTED /* the coroner has it forked */ };
+enum gp_drop { GP_KEPT = 0, GP_DROPPED /* it retires, and nobody takes its place */, GP_DROPPED_GONE /* the coroner has seen it end */ };
 enum gp_retire { GP_STAYS = 0, GP_RETIRES /* takes no goroutines; leaves when it has none */, GP_LEAVES /* runs its exit handlers */ };
 enum gp_park { GP_RUN = 0, GP_SPIN, GP_PARKED, GP_NOTIFIED };
 enum gp_op {
@@ -388,7 +389,11 @@ struct gp_proc {
     uint32_t pad0;
     _Atomic uint64_t claim;      /* number of a zygote << 32 | pid of the worker that it has forked, 0 = no worker. The worker
                                   * stores the pid by CAS before its first step here (COMMIT); the coroner stores the rest */
-    uint32_t pad00[10];
+    _Atomic uint32_t drop;       /* enum gp_drop: the host stores the first two, the coroner the third by CAS. See resize.c */
+    _Atomic uint32_t grown;      /* 1: a resize has made this worker, and the worker has not come to life */
+    _Atomic uint32_t unborn;     /* errno of the failed fork for that; 0: no fork has failed */
+    _Atomic uint32_t cpu;        /* the CPU that the worker is to be bound to, + 1; 0: no CPU. The host stores it */
+    uint32_t pad00[6];
     /* line 1: park (any proc writes) */
     _Atomic uint32_t park;       /* enum gp_park; PARKED -> NOTIFIED by the one waker that then wakes the futex */
     _Atomic uint32_t rescan;     /* others set it: look around, and at every own waiter's state if header.scans has changed */
@@ -432,7 +437,8 @@ struct gp_proc {
 struct gp_header {
     /* constants, written before any other proc attaches */
     uint64_t magic;
-    uint32_t abi, nprocs;
+    uint32_t abi;
+    _Atomic uint32_t nprocs;     /* places that are, or have been, in use: the number grows up to `room` and never shrinks */
     uint64_t bytes;              /* size of the segment */
     uint64_t procs_at, parts_at, part_bytes, heap_at, arena_bytes; /* offsets and strides */
     uint64_t memory;             /* limit on committed bytes, all procs together */
@@ -443,7 +449,9 @@ struct gp_header {
     uint32_t selects;            /* sudogs of each proc, beyond the one sudog of each waiter */
     uint32_t ring_tasks;         /* the most slots of each of the two queues of a proc: a power of two */
     uint32_t quiet_deaths;       /* 1: no line on stderr for a worker that died */
-    uint8_t pad0[16];
+    uint32_t room;               /* places that the segment is laid out for */
+    _Atomic uint32_t workers;    /* that the program has: 1 to this number. The host stores it: resize.c */
+    uint8_t pad0[8];
     /* line 2 on: mutable */
     _Atomic uint32_t crash_epoch;/* odd = a repair is under way */
     _Atomic uint32_t stop;       /* 1: every proc leaves */

@@ -162,7 +162,7 @@ FAULTS = {
     ),
     "its units are lost": Fault(HEAP, "gp_set(&gp_shares(o)[d->proc], 0);", "", "semaphore, release"),
     "pages that it was taking stay so": Fault(
-        HEAP, "for (uint32_t p = 0; p < gp.nprocs; p++) restore_pages(d, p);", "", "reclaim"
+        HEAP, "for (uint32_t p = 0; p < gp_places(); p++) restore_pages(d, p);", "", "reclaim"
     ),
     "a task in its hands is lost": Fault(
         TASKS, "case GP_UNSTARTED: return move(ref, s);", "case GP_UNSTARTED: return true;", "task, steal"

@@ -78,7 +78,7 @@ static void check_lock(_Atomic uint32_t *word, gp_ref line) {
         return;
     }
     uint32_t proc = (owner & 0x3ff) - 1;
-    if (proc >= gp.nprocs) {
+    if (proc >= gp_places()) {
         report("I1: a lock has no owner", (uint64_t)((char *)word - gp.base), owner);
         return;
     }
@@ -109,7 +109,7 @@ static uint32_t check_queue(struct gp_object *o, uint32_t first) {
         struct gp_sudog *s = gp_sudog_at(sd);
         uint32_t proc = s->proc, index = s->waiter;
         if (s->object != gp_ref_of(o)) suspect("I5: a foreign waiter in a queue", gp_ref_of(o), sd);
-        if (proc < gp.nprocs && index < gp.waiters) {
+        if (proc < gp_places() && index < gp.waiters) {
             uint64_t state = gp_acquire(&gp_waiter_at(proc, index)->state);
             waiting += GP_W_TAG(state) == GP_W_WAITING && GP_W_EPOCH(state) == s->epoch;
         }
@@ -138,7 +138,7 @@ static void check_owner(struct gp_block *b) {
     switch (GP_TAG_KIND(tag)) {
     case GP_TAG_PROC: {
         uint32_t proc = (uint32_t)(value & 0xffff) - 1;
-        if (proc >= gp.nprocs) suspect("I8: a block of no process", gp_ref_of(b), tag);
+        if (proc >= gp_places()) suspect("I8: a block of no process", gp_ref_of(b), tag);
         else if ((uint32_t)(value >> 16) != gp_acquire(&gp_proc_at(proc)->incarnation))
             suspect("I8: a block of the dead", gp_ref_of(b), tag);
         break;
@@ -202,7 +202,7 @@ static void look(void) {
     check_lock(&gp.head->tree.lock, gp_ref_of(&gp.head->tree));
     _Atomic uint32_t *words[] = {&gp.head->collecting, &gp.head->reclaiming, &gp.head->dumping};
     for (unsigned i = 0; i < 3; i++) check_lock(words[i], 0);
-    for (uint32_t p = 0; p < gp.nprocs; p++) {
+    for (uint32_t p = 0; p < gp_places(); p++) {
         check_lock(&gp_proc_at(p)->queue.lock, gp_ref_of(&gp_proc_at(p)->queue));
         check_wakeups(p);
     }
@@ -222,7 +222,7 @@ static void map(const char *path) {
     close(fd);
     struct gp_header *h = gp.head = (struct gp_header *)gp.base;
     if (h->magic != GP_MAGIC || h->abi != GP_ABI) exit((fprintf(stderr, "%s: no segment of this ABI\n", path), 2));
-    gp.nprocs = h->nprocs;
+    gp.room = h->room;
     gp.arena_bytes = h->arena_bytes;
     gp.heap_at = h->heap_at;
     gp.part_bytes = h->part_bytes;

@@ -15,7 +15,7 @@ static inline struct gp_sudog *gp_sudog_at(uint32_t sd) { /* sd: a sudog referen
 static inline uint32_t gp_sudog_ref(uint32_t proc, uint32_t i) { return proc << GP_SUDOG_BITS | (i + 1); }
 static inline bool gp_sudog_check(uint32_t sd) {
     uint32_t i = sd & ((1u << GP_SUDOG_BITS) - 1);
-    return (sd >> GP_SUDOG_BITS) < gp.nprocs && i >= 1 && i <= gp.waiters + gp.selects;
+    return (sd >> GP_SUDOG_BITS) < gp_places() && i >= 1 && i <= gp.waiters + gp.selects;
 }
 
 int64_t gp_waiter_alloc(bool thread);      /* index, or -ENOMEM, or -ENOSPC: all gp.waiters are in use */

@@ -256,7 +256,7 @@ int gp_waitgroup_add(struct gp_object *o, int64_t n, int64_t *now) {
 }
 
 bool gp_unheld(struct gp_object *o) {
-    for (unsigned k = 0; k <= (gp.nprocs - 1) / 64; k++)
+    for (unsigned k = 0; k <= (gp.room - 1) / 64; k++)
         if (atomic_load_explicit(&o->holders[k], memory_order_seq_cst)) return false;
     return true;
 }

@@ -23,7 +23,7 @@
 int64_t gp_shares_sum(const struct gp_object *o) {
     const _Atomic int64_t *shares = gp_shares(o);
     int64_t sum = 0;
-    for (uint32_t p = 0; shares && p < gp.nprocs; p++) sum += gp_get(&shares[p]);
+    for (uint32_t p = 0; shares && p < gp.room; p++) sum += gp_get(&shares[p]);
     return sum;
 }
 
@@ -43,7 +43,7 @@ static void take_share(struct gp_object *o, int64_t n) {
     _Atomic int64_t *shares = gp_shares(o);
     if (!shares) return;
     n -= take_from(&shares[gp.proc], n); /* its own first: mostly that is all */
-    for (uint32_t p = 0; GP_UNLIKELY(n > 0) && p < gp.nprocs; p++) n -= take_from(&shares[p], n);
+    for (uint32_t p = 0; GP_UNLIKELY(n > 0) && p < gp.room; p++) n -= take_from(&shares[p], n);
     gp_order();
 }
 

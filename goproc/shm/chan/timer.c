@@ -47,6 +47,6 @@ bool gp_timer_set(struct gp_object *c, int64_t when, uint64_t period) {
     gp_unlock(c);
     gp_ring();
     uint32_t owner = gp_get(&c->owner);
-    if (gp_get(&c->flags) & GP_OBJ_FUNC && owner - 1 < gp.nprocs && owner - 1 != gp.proc) gp_nudge(owner - 1);
+    if (gp_get(&c->flags) & GP_OBJ_FUNC && owner - 1 < gp_places() && owner - 1 != gp.proc) gp_nudge(owner - 1);
     return active;
 }

@@ -65,14 +65,14 @@ bool gp_unback(uint64_t offset, uint64_t bytes) {
 
 uint64_t gp_committed(void) {
     uint64_t sum = 0;
-    for (uint32_t p = 0; p < gp.nprocs; p++) sum += gp_get(&gp_proc_at(p)->committed);
+    for (uint32_t p = 0; p < gp_places(); p++) sum += gp_get(&gp_proc_at(p)->committed);
     return sum;
 }
 
 int gp_commit_for(enum gp_purpose purpose, uint64_t offset, uint64_t bytes) {
     static const uint64_t beyond[] = {[GP_FOR_VALUES] = 0, [GP_FOR_TASKS] = GP_RESERVE / 2, [GP_FOR_TABLES] = GP_RESERVE,
                                       [GP_FOR_ENDS] = GP_RESERVE};
-    uint64_t limit = gp.head->memory + beyond[purpose] * gp.nprocs;
+    uint64_t limit = gp.head->memory + beyond[purpose] * gp_places();
     gp.shortage = GP_SHORT_LIMIT;
     if (gp_committed() + bytes > limit) return -ENOMEM;
     atomic_fetch_add(&gp.my->committed, bytes);

@@ -101,7 +101,7 @@ static bool ends(pid_t pid) {
 }
 
 bool gp_worker_ended(void) {
-    for (uint32_t p = 1; p < gp.nprocs; p++) {
+    for (uint32_t p = 1; p < gp_places(); p++) {
         const struct gp_proc *w = gp_proc_at(p);
         pid_t pid = gp_get(&w->pid);
         if (pid > 0 && (gp_get(&w->state) == GP_P_DEAD || (gp_get(&w->state) == GP_P_LIVE && ends(pid)))) return true;

@@ -338,7 +338,7 @@ bool gp_object_check(gp_ref ref) {
 }
 
 void gp_heap_each(void (*visit)(struct gp_block *b, bool object, uint64_t bytes, void *arg), void *arg) {
-    for (uint32_t p = 0; p < gp.nprocs; p++) {
+    for (uint32_t p = 0; p < gp_places(); p++) {
         uint64_t arena = gp.heap_at + p * gp.arena_bytes;
         for (uint32_t page = gp_first_page(); page < gp.arena_bytes / GP_PAGE; page++) {
             uint32_t cls = gp_page_class(gp_page_at(arena, page));

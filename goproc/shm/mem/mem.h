@@ -44,7 +44,7 @@ struct gp_self {
     uint64_t bytes;
     uint64_t run;            /* +1 at every attach: handles of an earlier runtime are refused */
     uint32_t proc;           /* my number; 0 is the host */
-    uint32_t nprocs;
+    uint32_t room;           /* places in the segment: constant, unlike gp_places() */
     uint32_t me;             /* my lock word: incarnation << 10 | proc + 1 */
     uint32_t ncpu;
     struct gp_header *head;
@@ -101,11 +101,16 @@ static inline gp_ref gp_ref_of(const void *p) { return (gp_ref)(((uint64_t)((con
 static inline struct gp_proc *gp_proc_at(uint32_t p) {
     return (struct gp_proc *)(gp.base + 4096u + (uint64_t)p * GP_PROC_BYTES);
 }
+/* Places that are or have been in use, the host's included. More may come at any time (resize.c), and none goes. */
+static inline uint32_t gp_places(void) { return gp_acquire(&gp.head->nprocs); }
+static inline uint32_t gp_workers(void) { return gp_get(&gp.head->workers); } /* that the program has now */
 static inline char *gp_part_at(uint32_t p) { return gp.base + gp.parts_at + (uint64_t)p * gp.part_bytes; }
 static inline uint64_t gp_my_tag(void) { return GP_TAG(GP_TAG_PROC, ((uint64_t)(gp.me >> 10) << 16) | (gp.proc + 1)); }
 
 /* ---- segment.c */
-int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu);      /* memfd, or -errno */
+int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu);      /* memfd, or -errno; with room for no more procs */
+int gp_create_with_room(uint32_t nprocs, uint64_t memory, uint32_t ncpu); /* with room for as many procs as do these no harm */
+int gp_back_place(uint32_t proc);                                    /* memory for the struct gp_proc: 0, -ENOMEM, -errno */
 extern uint32_t gp_zygote;                 /* the number of the zygote that has forked this worker; 0: no zygote has */
 /* 0 or -errno; the other procs do not see this proc before gp_go_live() */
 int gp_attach(int memfd, uint32_t proc);

@@ -200,7 +200,7 @@ static void reclaim_arena(uint32_t proc, bool objects, bool (*enough)(void)) {
 void gp_heap_reclaim(void) {
     if (!wait_for_reclaimer()) return;
     bool objects = wait_for_collector();
-    for (uint32_t p = 0; p < gp.nprocs; p++) reclaim_arena(p, objects, NULL);
+    for (uint32_t p = 0; p < gp_places(); p++) reclaim_arena(p, objects, NULL);
     if (objects) gp_collect_unlock();
     gp_release(&gp.head->reclaiming, 0);
 }
@@ -212,7 +212,7 @@ static bool look_again;
 
 static uint64_t changes(void) {
     uint64_t sum = 1 + gp_get(&gp.head->collect); /* 0: nothing was ever settled */
-    for (uint32_t p = 0; p < gp.nprocs; p++) sum += gp_get(&gp_proc_at(p)->heap_moves) + gp_get(&gp_proc_at(p)->heap_freed);
+    for (uint32_t p = 0; p < gp_places(); p++) sum += gp_get(&gp_proc_at(p)->heap_moves) + gp_get(&gp_proc_at(p)->heap_freed);
     return sum;
 }
 
@@ -249,7 +249,7 @@ void gp_heap_trim(bool (*enough)(void)) {
     uint32_t free_word = 0;
     if (!atomic_compare_exchange_strong(&h->reclaiming, &free_word, gp.me)) return;
     bool objects = gp_collect_lock(), quiet = objects && gp_get(&h->collected) == gp_get(&h->collect);
-    for (uint32_t p = 0; p < gp.nprocs; p++) {
+    for (uint32_t p = 0; p < gp_places(); p++) {
         struct gp_proc *proc = gp_proc_at(p);
         uint64_t moves = gp_get(&proc->heap_moves), since = moves - gp_get(&proc->heap_moves_seen);
         if (since <= gp_get(&proc->committed) / GP_PAGE / IN_USE) reclaim_arena(p, objects, enough);

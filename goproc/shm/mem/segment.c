@@ -27,6 +27,7 @@ struct gp_self gp = {.memfd = -1};
 #define GP_MAX_BYTES (256ULL << 30) /* the reach of a 32-bit ref */
 #define GP_MAX_ARENA (16ULL << 30)
 #define GP_MIN_ARENA (64ULL << 20)  /* of address space */
+#define ROOM_MOST 33u /* places, where there is address space: 32 workers, each with two million cases of selects */
 #define GP_PROCS_AT 4096ULL
 #define GP_PARTS_AT ((GP_DEATHS_AT + GP_DEATHS * GP_DEATH_BYTES + GP_PAGE - 1) / GP_PAGE * GP_PAGE)
 
@@ -37,6 +38,7 @@ uint64_t gp_now(void) {
 }
 
 static uint64_t round_up(uint64_t n, uint64_t to) { return (n + to - 1) / to * to; }
+static uint64_t lesser(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 static int open_memfd(void) {
     unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
@@ -140,21 +142,36 @@ uint64_t gp_least_bytes(uint32_t nprocs) {
     return bytes_of(&s, nprocs);
 }
 
-int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu) {
+/* A program may get more workers than it has begun with (resize.c): there is room for as many as leave each an arena that
+ * holds all the memory that the program may use. */
+static uint32_t room_for(uint32_t nprocs, uint64_t memory) {
+    uint64_t now = shape_of(nprocs, 0).arena, enough = memory < now ? memory : now;
+    uint32_t room = nprocs > 1 && nprocs < ROOM_MOST ? ROOM_MOST : nprocs;
+    while (room > nprocs && shape_of(room, 0).arena < enough) room--;
+    return room;
+}
+
+static int create(uint32_t nprocs, uint32_t room, uint64_t memory, uint32_t ncpu) {
     struct shape s;
     int fd = open_memfd();
     if (fd < 0) return fd;
     int err;
     /* limits on address space and on files (ulimit -v, -f; some containers) are met with smaller tables and arenas */
     for (unsigned halvings = 0;; halvings++) {
-        s = shape_of(nprocs, halvings);
-        uint64_t bytes = bytes_of(&s, nprocs);
+        s = shape_of(room, halvings);
+        if (room > nprocs) s.arena = lesser(s.arena, round_up(2 * memory + GP_MIN_ARENA, GP_PAGE));
+        uint64_t bytes = bytes_of(&s, room);
         if ((err = resize(fd, bytes)) < 0) {
             if (err != -EFBIG && err != -EINVAL) break;
         } else if ((err = map(fd, bytes)) == 0 || err != -ENOMEM) {
             break;
         }
-        if (s.arena <= GP_MIN_ARENA) break;
+        if (room > nprocs) {
+            room = nprocs;
+            halvings = -1u; /* again from the start, without room for more */
+        } else if (s.arena <= GP_MIN_ARENA) {
+            break;
+        }
     }
     if (err == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) err = -errno;
     if (err == 0) err = gp_back(0, GP_PROCS_AT + (uint64_t)nprocs * GP_PROC_BYTES);
@@ -166,7 +183,9 @@ int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu) {
     }
     struct gp_header *h = gp.head;
     h->abi = GP_ABI;
-    h->nprocs = nprocs;
+    gp_set(&h->nprocs, nprocs);
+    gp_set(&h->workers, nprocs - 1);
+    h->room = room;
     h->bytes = gp.bytes;
     h->procs_at = GP_PROCS_AT;
     h->parts_at = GP_PARTS_AT;
@@ -186,6 +205,13 @@ int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu) {
     return fd;
 }
 
+int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu) { return create(nprocs, nprocs, memory, ncpu); }
+int gp_create_with_room(uint32_t nprocs, uint64_t memory, uint32_t ncpu) {
+    return create(nprocs, room_for(nprocs, memory), memory, ncpu);
+}
+
+int gp_back_place(uint32_t proc) { return gp_back(GP_PROCS_AT + (uint64_t)proc * GP_PROC_BYTES, GP_PROC_BYTES); }
+
 static int adopt(int memfd, uint32_t proc) {
     struct stat st;
     if (fstat(memfd, &st) < 0) return -errno;
@@ -198,7 +224,7 @@ static int adopt(int memfd, uint32_t proc) {
     }
     gp.run++;
     gp.proc = proc;
-    gp.nprocs = h->nprocs;
+    gp.room = h->room;
     gp.ncpu = h->ncpu;
     gp.parts_at = h->parts_at;
     gp.part_bytes = h->part_bytes;
@@ -251,6 +277,7 @@ void gp_go_live(void) {
     gp.attached = gp_now();
     gp_set(&gp.my->pid, getpid());
     atomic_fetch_add(&gp.head->live, 1);
+    gp_set(&gp.my->grown, 0);
     gp_release(&gp.my->state, GP_P_LIVE);
 }
 

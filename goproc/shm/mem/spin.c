@@ -16,8 +16,8 @@ void gp_wait_ns(uint32_t ns) {
 
 uint32_t gp_procs_running(void) {
     uint32_t idle = 0, live = gp_get(&gp.head->live);
-    for (unsigned k = 0; k <= (gp.nprocs - 1) / 64; k++) idle += (uint32_t)__builtin_popcountll(gp_get(&gp.head->idle[k]));
+    for (unsigned k = 0; k <= (gp.room - 1) / 64; k++) idle += (uint32_t)__builtin_popcountll(gp_get(&gp.head->idle[k]));
     return live > idle ? live - idle : 0;
 }
 
-bool gp_may_spin(void) { return gp.nprocs > 1 && gp.ncpu > 1 && gp_procs_running() <= gp.ncpu; }
+bool gp_may_spin(void) { return gp.room > 1 && gp.ncpu > 1 && gp_procs_running() <= gp.ncpu; }

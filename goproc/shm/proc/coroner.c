@@ -36,7 +36,7 @@
 
 #include "repair.h"
 
-enum { STARTED = 1, DIED = 2, FORK_FAILED = 3, MEMORY = 4, STACK = 5 };
+enum { STARTED = 1, DIED = 2, FORK_FAILED = 3, MEMORY = 4, STACK = 5, WOKEN = 6 };
 struct record {
     uint32_t kind, proc;
     int32_t pid, value;
@@ -133,7 +133,7 @@ static void kill_zygote(void) {
 
 /* Workers whose zygote has died. */
 static void kill_adopted(void) {
-    for (uint32_t p = 1; p < gp.nprocs; p++) {
+    for (uint32_t p = 1; p < gp_places(); p++) {
         const struct gp_proc *w = gp_proc_at(p);
         uint64_t claim = gp_get(&w->claim);
         bool lives = gp_acquire(&w->state) <= GP_P_LIVE && (uint32_t)claim;
@@ -182,7 +182,7 @@ static void add_stack(struct gp_text *t, pid_t pid) {
 /* After the end of the workers */
 static void report(const char *text, size_t n) {
     static const char title[] = "fatal error: ";
-    for (uint32_t proc = 1; proc < gp.nprocs; proc++) forget(proc); /* to write needs a descriptor, and a limit may be low */
+    for (uint32_t proc = 1; proc < gp_places(); proc++) forget(proc); /* to write needs a descriptor, and a limit may be low */
     size_t skip = n >= sizeof title && memcmp(text, title, sizeof title - 1) == 0 ? sizeof title - 1 : 0;
     const char *line = text + skip, *end = memchr(text, '\n', n);
     give_reason(line, end ? (size_t)(end - line) : 0);
@@ -315,6 +315,16 @@ static void replace(uint32_t proc) {
     mine.owed[proc] = mine.alone || !tell(order, sizeof order);
 }
 
+/* A resize wants a worker: resize.c. */
+static void begin_wanted(uint32_t proc) {
+    struct gp_proc *p = gp_proc_at(proc);
+    if (gp_acquire(&p->state) != GP_P_WANTED) return;
+    gp_set(&p->claim, (uint64_t)gp_get(&gp.head->zygotes) << 32);
+    gp_release(&p->state, GP_P_STARTING);
+    mine.starts[proc] = 0;
+    replace(proc);
+}
+
 static bool timed_out(const struct record *r) {
     uint64_t at = gp_get(&gp_proc_at(r->proc)->kill_at);
     return at && WIFSIGNALED(r->value) && WTERMSIG(r->value) == SIGKILL && gp_now() >= at;
@@ -347,8 +357,8 @@ static bool in_a_loop(const struct record *r) {
 /* No process is left that could run a goroutine. */
 static bool last_one(uint32_t proc) {
     if (gp.head->on_death == GP_DEATH_RESTART) return false;
-    for (uint32_t p = 1; p < gp.nprocs; p++)
-        if (p != proc && gp_get(&gp_proc_at(p)->state) <= GP_P_LIVE) return false;
+    for (uint32_t p = 1; p < gp_places(); p++)
+        if (p != proc && (gp_get(&gp_proc_at(p)->state) <= GP_P_LIVE || gp_get(&gp_proc_at(p)->state) == GP_P_WANTED)) return false;
     return true;
 }
 
@@ -361,6 +371,14 @@ static struct gp_death death_of(const struct record *r) {
     how.retired = retired(r->proc) && r->value == 0;
     if (how.timed_out) how.overdue = gp_get(&p->kill_for);
     return how;
+}
+
+/* True if a resize has dropped it: nobody takes its place. The host may change its mind until then. */
+static bool drops(uint32_t proc) {
+    uint32_t dropped = GP_DROPPED;
+    struct gp_proc *p = gp_proc_at(proc);
+    bool waits = retired(proc) && gp_get(&p->queue.pinned_tail) != gp_get(&p->queue.pinned_head); /* for a replacement: recycle() */
+    return !waits && atomic_compare_exchange_strong(&p->drop, &dropped, GP_DROPPED_GONE);
 }
 
 /* After claim() */
@@ -379,7 +397,7 @@ static bool carry_on(const struct record *r) {
     forget(proc);
     mine.pids[proc] = 0;
     mine.memory[proc] = 0;
-    dead.replaced = how.retired || gp.head->on_death == GP_DEATH_RESTART;
+    dead.replaced = (how.retired || gp.head->on_death == GP_DEATH_RESTART) && !drops(proc);
     uint64_t begun = gp_now();
     if (!gp_repair(&dead, &how, notice)) return !mine.over;
     gp_set(&gp.head->repair_ns, mine.took[proc] + gp_now() - begun);
@@ -387,9 +405,10 @@ static bool carry_on(const struct record *r) {
     mine.noted[proc] = false;
     if (dead.replaced) replace(proc);
     say_death(&dead);
-    for (uint32_t p = 1; p < gp.nprocs; p++)
+    for (uint32_t p = 1; p < gp_places(); p++)
         if (mine.noted[p]) return true;
     gp_repair_over();
+    gp_nudge(0); /* see is_free() of resize.c */
     return true;
 }
 
@@ -478,7 +497,7 @@ static int status_of_zombie(pid_t pid, bool adopted) {
 
 /* The repair of locks must not wait for the answer how the process died. */
 static void note_the_dead(void) {
-    for (uint32_t proc = 1; proc < gp.nprocs; proc++) {
+    for (uint32_t proc = 1; proc < gp_places(); proc++) {
         struct pollfd *p = &mine.fds[2 + proc];
         if (p->fd >= 0 && p->revents) {
             forget(proc);
@@ -507,8 +526,9 @@ static bool look_at(uint32_t proc) {
 
 static bool look_at_workers(void) {
     note_the_dead();
-    for (uint32_t proc = 1; proc < gp.nprocs; proc++) {
+    for (uint32_t proc = 1; proc < gp_places(); proc++) {
         if (mine.owed[proc]) replace(proc);
+        begin_wanted(proc);
         if (!look_at(proc)) return false;
     }
     return !mine.late.kind || gp_now() < mine.late_until || on_death(&mine.late);
@@ -516,14 +536,14 @@ static bool look_at_workers(void) {
 
 static bool overdue(void) {
     bool any = mine.late.kind != 0 || mine.alone;
-    for (uint32_t proc = 1; proc < gp.nprocs; proc++) any = any || mine.gone[proc] || mine.told[proc] || mine.owed[proc];
+    for (uint32_t proc = 1; proc < gp_places(); proc++) any = any || mine.gone[proc] || mine.told[proc] || mine.owed[proc];
     return any;
 }
 
 /* ---- the zygote's records */
 
 static void take(const struct record *r) {
-    if (r->proc == 0 || r->proc >= gp.nprocs) return;
+    if (r->proc == 0 || r->proc >= gp_places()) return;
     if (r->kind == STARTED) {
         mine.short_lives = 0;
         follow(r->proc, r->pid);
@@ -534,7 +554,10 @@ static void take(const struct record *r) {
         mine.told[r->proc] = true;
         mine.status[r->proc] = r->value;
     }
-    if (r->kind == FORK_FAILED) {
+    if (r->kind == FORK_FAILED && gp_get(&gp_proc_at(r->proc)->grown)) {
+        gp_set(&gp_proc_at(r->proc)->unborn, (uint32_t)r->value); /* raised by resize() */
+        gp_nudge(0);
+    } else if (r->kind == FORK_FAILED) {
         gp_set(&gp.head->failed_proc, r->proc);
         gp_release(&gp.head->failed, (uint32_t)r->value); /* raised in the main goroutine */
         gp_nudge(0);
@@ -551,7 +574,7 @@ static void take_stack(pid_t pid, const char *text, size_t n) {
 /* The workers of the dead zygote go on, except one that had not claimed its place: see claim. */
 static void adopt_workers(void) {
     uint32_t number = gp_get(&gp.head->zygotes) + 1;
-    for (uint32_t proc = 1; proc < gp.nprocs; proc++) {
+    for (uint32_t proc = 1; proc < gp_places(); proc++) {
         struct gp_proc *p = gp_proc_at(proc);
         uint64_t claim = atomic_load(&p->claim);
         if (gp_get(&p->state) > GP_P_LIVE) continue; /* dead, and its repair is under way; or gone for ever */
@@ -630,8 +653,8 @@ static bool read_records(void) {
 }
 
 static int look(int ms) {
-    for (uint32_t i = 0; i < 2 + gp.nprocs; i++) mine.fds[i].revents = 0;
-    return poll(mine.fds, 2 + gp.nprocs, ms);
+    for (uint32_t i = 0; i < 2 + gp_places(); i++) mine.fds[i].revents = 0;
+    return poll(mine.fds, 2 + gp_places(), ms);
 }
 
 /* In the midst of a repair, which waits for a lock: a process that holds it may have died meanwhile. */
@@ -663,7 +686,7 @@ static void *run(void *unused) {
     for (uint32_t i = 0; i < 2 + GP_MAX_PROCS; i++) mine.fds[i] = (struct pollfd){.fd = -1, .events = POLLIN};
     mine.fds[0].fd = coroner.control.fd;
     mine.fds[1].fd = mine.own_table ? gp_pidfd(coroner.zygote) : -1;
-    for (uint32_t proc = 1; succeeds && proc < gp.nprocs; proc++)
+    for (uint32_t proc = 1; succeeds && proc < gp_places(); proc++)
         if (mine.adopted[proc] && !mine.gone[proc]) follow_adopted(proc, mine.pids[proc]);
     atomic_store(&coroner.ready, 1);
     gp_futex_wake(&coroner.ready, 1);

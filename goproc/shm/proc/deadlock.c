@@ -38,7 +38,7 @@ static bool seen_asleep(const struct gp_proc *w, uint32_t p) {
 static bool gone(const struct gp_proc *w) { return gp_acquire(&w->state) == GP_P_GONE; }
 
 static bool idle_all(uint32_t but) {
-    for (uint32_t p = 0; p < gp.nprocs; p++) {
+    for (uint32_t p = 0; p < gp_places(); p++) {
         struct gp_proc *w = gp_proc_at(p);
         act[p] = atomic_load(&w->act);
         if (gone(w)) continue;
@@ -52,7 +52,7 @@ static bool idle_all(uint32_t but) {
 
 static bool nothing_pending(void) {
     atomic_thread_fence(memory_order_seq_cst);
-    for (uint32_t p = 0; p < gp.nprocs; p++) {
+    for (uint32_t p = 0; p < gp_places(); p++) {
         struct gp_proc *w = gp_proc_at(p);
         struct gp_queue *q = &w->queue;
         if (!gone(w) && (atomic_load(&w->inbox) || atomic_load(&w->rescan) || gp_get(&w->park) == GP_NOTIFIED)) return false;
@@ -63,7 +63,7 @@ static bool nothing_pending(void) {
 
 static bool unchanged(void) {
     atomic_thread_fence(memory_order_seq_cst);
-    for (uint32_t p = 0; p < gp.nprocs; p++) {
+    for (uint32_t p = 0; p < gp_places(); p++) {
         struct gp_proc *w = gp_proc_at(p);
         if (!gone(w) && (atomic_load(&w->act) != act[p] || atomic_load(&w->threads) != threads[p])) return false;
     }

@@ -16,14 +16,14 @@ static bool own_work(void) {
 bool gp_something_to_do(void) { return own_work() || gp_get(&gp.head->stop) || gp_task_in_reach(); }
 
 bool gp_anybody_searches(void) {
-    for (unsigned k = 0; k <= (gp.nprocs - 1) / 64; k++)
+    for (unsigned k = 0; k <= (gp.room - 1) / 64; k++)
         if (gp_get(&gp.head->searching[k])) return true;
     return false;
 }
 
 static uint32_t searchers(void) {
     uint32_t n = 0;
-    for (unsigned k = 0; k <= (gp.nprocs - 1) / 64; k++) n += (uint32_t)__builtin_popcountll(gp_get(&gp.head->searching[k]));
+    for (unsigned k = 0; k <= (gp.room - 1) / 64; k++) n += (uint32_t)__builtin_popcountll(gp_get(&gp.head->searching[k]));
     return n;
 }
 

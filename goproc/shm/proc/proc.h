@@ -51,11 +51,17 @@ void gp_unread_each(void (*found)(struct gp_object *o, void *arg), void *arg);
 
 /* ---- tasks.c */
 /* The host leaves tasks to its workers, and a retiring worker leaves them to the others. */
-static inline bool gp_takes_tasks(void) { return (gp.proc != 0 && !gp_get(&gp.my->retire)) || gp.nprocs == 1; }
+static inline bool gp_takes_tasks(void) { return (gp.proc != 0 && !gp_get(&gp.my->retire)) || gp.room == 1; }
 void gp_task_retire(uint32_t proc);                         /* wake a worker to take the tasks queued on the proc */
+/* Nothing more is pinned to the proc. The proc may still run what was. */
+static inline bool gp_is_closed(uint32_t proc) {
+    const struct gp_proc *p = gp_proc_at(proc);
+    return gp_get(&p->state) == GP_P_GONE || atomic_load(&p->drop);
+}
+bool gp_task_none_pinned(uint32_t proc);                    /* of a closed proc: true if no pinned task is left */
 extern bool gp_reserved; /* the process makes a call that has it to itself: see tasks.c */
 uint32_t gp_task_place(void);                               /* the proc whose ring a new task goes to */
-int gp_task_push(gp_ref task, uint32_t proc, bool pinned);  /* 0; -EAGAIN: the ring is full; -ESRCH: the proc is gone */
+int gp_task_push(gp_ref task, uint32_t proc, bool pinned);  /* 0; -EAGAIN: the ring is full; -ESRCH: the proc is closed */
 int gp_task_push_again(gp_ref task, uint32_t proc, bool pinned); /* for the coroner: 0, -errno; -EINTR: the runtime ends */
 gp_ref gp_task_slot(uint32_t proc, bool pinned, uint32_t n); /* under the lock of the queue: the n-th task */
 int gp_task_enter(gp_ref task, struct gp_object *count);    /* a wait group counts the task: 0, -EOVERFLOW */
@@ -72,6 +78,11 @@ void gp_wake_one(void);                                     /* wake an idle work
 void gp_task_hand_over(void);                               /* wake workers for the remaining tasks: I sleep now */
 /* wake workers for tasks that no proc has taken since the last call */
 void gp_task_watch(void);
+
+/* ---- resize.c: for the host */
+int gp_resize(uint32_t workers);           /* 0, or -errno: no memory for a place. There is room for so many */
+bool gp_resized(void);                     /* make the places follow; true: all are as wanted */
+bool gp_unborn(uint32_t *proc, uint32_t *error); /* a worker that could not be forked for that, if there is one */
 
 /* ---- death.c */
 struct gp_text {             /* a text that grows up to `end` */

@@ -41,7 +41,7 @@ void gp_repair_unlock(void *line) {
 
 void gp_repair_ring(void) {
     atomic_fetch_add(&gp.head->scans, 1);
-    for (uint32_t p = 0; p < gp.nprocs; p++) {
+    for (uint32_t p = 0; p < gp_places(); p++) {
         if (gp_get(&gp_proc_at(p)->state) != GP_P_LIVE) continue;
         gp_nudge(p);
         gp_futex_wake(&gp_proc_at(p)->park, 1); /* the dead one may have stored NOTIFIED, and nobody else wakes then */
@@ -64,7 +64,7 @@ static void repair_header(const struct gp_dead *d) {
     drop_word(&h->dumping, d);
     atomic_fetch_and(&h->idle[d->proc / 64], ~bit);
     gp_searches(d->proc, false);
-    for (uint32_t p = 0; p < gp.nprocs; p++) live += gp_get(&gp_proc_at(p)->state) == GP_P_LIVE;
+    for (uint32_t p = 0; p < gp_places(); p++) live += gp_get(&gp_proc_at(p)->state) == GP_P_LIVE;
     atomic_store(&h->live, live);
 }
 

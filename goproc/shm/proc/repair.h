@@ -45,7 +45,7 @@ void gp_repair_unlock(void *line);
 void gp_repair_ring(void);                     /* every live proc looks at its own waiters */
 static inline bool gp_repair_died(uint32_t word) { /* true for the lock word of a dead process */
     uint32_t proc = (word & 1023) - 1;
-    if (proc >= gp.nprocs) return false;
+    if (proc >= gp_places()) return false;
     const struct gp_proc *p = gp_proc_at(proc);
     uint32_t state = gp_acquire(&p->state);
     return state == GP_P_DEAD || state == GP_P_GONE || (gp_get(&p->incarnation) & 0x1fffff) != (word & ~GP_LOCK_WAITERS) >> 10;

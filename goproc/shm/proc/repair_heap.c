@@ -161,7 +161,7 @@ static void restore_pages(const struct gp_dead *d, uint32_t proc) {
 }
 
 bool gp_repair_heap(const struct gp_dead *d) {
-    for (uint32_t p = 0; p < gp.nprocs; p++) restore_pages(d, p);
+    for (uint32_t p = 0; p < gp_places(); p++) restore_pages(d, p);
     gp_heap_each(free_part, (void *)(uintptr_t)d);
     gp_heap_each(free_block, (void *)(uintptr_t)d);
     gp_heap_each(forget_holder, (void *)(uintptr_t)d);

@@ -286,7 +286,7 @@ static void make_sound(const struct gp_dead *d, const struct gp_journal *j, gp_r
         gp_repair_settle(o);
         return;
     }
-    for (uint32_t p = 0; p < gp.nprocs; p++)
+    for (uint32_t p = 0; p < gp_places(); p++)
         if (gp_ref_of(&gp_proc_at(p)->queue) == ref) restore_ring(p);
 }
 

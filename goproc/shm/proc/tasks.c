@@ -122,7 +122,7 @@ static inline int push(gp_ref task, uint32_t proc, bool pinned, bool coroner) {
             slots = gp_get(&q->slots[pinned]);
             grown = -1;
         }
-        bool room = n < slots, refused = pinned && gp_get(&gp_proc_at(proc)->state) == GP_P_GONE;
+        bool room = n < slots, refused = pinned && gp_is_closed(proc);
         if (room && !refused) {
             *slot(proc, pinned, t) = task;
             gp_release(tail, t + 1); /* COMMIT */
@@ -140,6 +140,14 @@ static inline int push(gp_ref task, uint32_t proc, bool pinned, bool coroner) {
         if (err < 0) return err;
         grown = slots;
     }
+}
+
+bool gp_task_none_pinned(uint32_t proc) {
+    struct gp_queue *q = queue_of(proc);
+    gp_lock(q);
+    bool none = pinned(q) == 0;
+    gp_unlock(q);
+    return none;
 }
 
 int gp_task_push(gp_ref task, uint32_t proc, bool pinned) { return push(task, proc, pinned, false); }
@@ -198,7 +206,7 @@ static uint32_t readiness(uint32_t proc) {
 uint32_t gp_task_place(void) {
     static uint32_t skip, from;
     static uint64_t run;
-    uint32_t workers = gp.nprocs - 1, best = gp.proc, best_key = UINT32_MAX;
+    uint32_t workers = gp_workers(), best = gp.proc, best_key = UINT32_MAX;
     if (workers == 0) return 0;
     if (gp_reserved) return gp.proc;
     if (run != gp.run) {
@@ -241,7 +249,7 @@ static bool left; /* a submission of this process has woken no worker since its 
 /* True if a submission may wake a worker. With more workers than cores always: their tasks are expected to block. */
 static bool may_wake(void) {
     static uint64_t last;
-    if (!crowded() || gp.nprocs - 1 > gp.ncpu) return true;
+    if (!crowded() || gp_workers() > gp.ncpu) return true;
     uint64_t now = gp_now();
     if (now - last < CROWDED_NS) {
         left = true;
@@ -254,9 +262,9 @@ static bool may_wake(void) {
 /* Wake an idle worker, and count it as searching for it. */
 static void wake_any(void) {
     struct gp_header *h = gp.head;
-    for (unsigned k = 0; k <= (gp.nprocs - 1) / 64; k++) {
+    for (unsigned k = 0; k <= (gp.room - 1) / 64; k++) {
         uint64_t idle = gp_get(&h->idle[k]);
-        if (k == 0 && gp.nprocs > 1) idle &= ~1ULL; /* the host */
+        if (k == 0 && gp.room > 1) idle &= ~1ULL; /* the host */
         while (idle) {
             uint64_t bit = idle & -idle;
             uint32_t proc = k * 64 + (uint32_t)__builtin_ctzll(bit);
@@ -272,8 +280,8 @@ static void wake_any(void) {
 }
 
 static bool somebody_idle(void) {
-    uint64_t idle = gp_get(&gp.head->idle[0]) & (gp.nprocs > 1 ? ~1ULL : ~0ULL);
-    for (unsigned k = 1; k <= (gp.nprocs - 1) / 64; k++) idle |= gp_get(&gp.head->idle[k]);
+    uint64_t idle = gp_get(&gp.head->idle[0]) & (gp.room > 1 ? ~1ULL : ~0ULL);
+    for (unsigned k = 1; k <= (gp.room - 1) / 64; k++) idle |= gp_get(&gp.head->idle[k]);
     return idle != 0;
 }
 
@@ -294,7 +302,7 @@ void gp_task_hand_over(void) {
     bool others = false;
     if (gp_takes_tasks() ? !gp_task_elsewhere() : !left) return;
     left = false;
-    for (uint32_t p = 0; p < gp.nprocs; p++) {
+    for (uint32_t p = 0; p < gp_places(); p++) {
         if (p == gp.proc || queued(queue_of(p)) == 0) continue;
         if (p > 0 && sleeps(p)) gp_ring_proc(p);
         else others = true;
@@ -306,7 +314,7 @@ void gp_task_watch(void) {
     static uint64_t seen[GP_MAX_PROCS], run;
     bool known = run == gp.run;
     run = gp.run;
-    for (uint32_t p = 0; p < gp.nprocs; p++) {
+    for (uint32_t p = 0; p < gp_places(); p++) {
         const struct gp_queue *q = queue_of(p);
         uint64_t now = queued(q) > 0 ? 1 + (uint64_t)gp_get(&q->head) : 0;
         bool waits = known && now != 0 && now == seen[p];
@@ -326,7 +334,8 @@ void gp_task_retire(uint32_t proc) {
 
 uint32_t gp_task_count(void) {
     if (gp_reserved) return count_allowed();
-    return (gp_takes_tasks() ? queued(&gp.my->queue) : 0) + (gp_get(&gp.my->retire) ? 0 : pinned(&gp.my->queue));
+    bool leaves_pinned = gp_get(&gp.my->retire) && !gp_get(&gp.my->drop); /* for the one that takes its place */
+    return (gp_takes_tasks() ? queued(&gp.my->queue) : 0) + (leaves_pinned ? 0 : pinned(&gp.my->queue));
 }
 
 /* The task at the head of one of my rings, claimed; 0: none. */
@@ -401,21 +410,21 @@ static bool reaches(uint32_t victim, uint32_t mine) {
 bool gp_task_in_reach(void) {
     uint32_t mine = load_of(gp.proc);
     if (!gp_takes_tasks() || gp_reserved) return false;
-    for (uint32_t p = 0; p < gp.nprocs; p++)
+    for (uint32_t p = 0; p < gp_places(); p++)
         if (reaches(p, mine)) return true;
     return false;
 }
 
 bool gp_task_elsewhere(void) {
     if (!gp_takes_tasks() || gp_reserved) return false;
-    for (uint32_t p = 0; p < gp.nprocs; p++)
+    for (uint32_t p = 0; p < gp_places(); p++)
         if (p != gp.proc && queued(queue_of(p)) > 0) return true;
     return false;
 }
 
 static uint32_t share(uint32_t victim, uint32_t n) {
     if (n < LONG) return n < 1 ? n : 1;
-    uint32_t part = victim == 0 ? n / (2 * (gp.nprocs - 1)) : n / 2;
+    uint32_t part = victim == 0 ? n / (2 * gp_workers()) : n / 2;
     return part < 1 ? 1 : part < STEAL_MOST ? part : STEAL_MOST;
 }
 
@@ -424,8 +433,8 @@ bool gp_task_steal(void) {
     gp_ref got[STEAL_MOST];
     uint32_t mine = load_of(gp.proc);
     if (!gp_takes_tasks() || gp_reserved) return false;
-    for (uint32_t k = 0; k < gp.nprocs; k++) {
-        uint32_t victim = (gp.proc + ++turn) % gp.nprocs;
+    for (uint32_t k = 0; k < gp_places(); k++) {
+        uint32_t victim = (gp.proc + ++turn) % gp_places();
         struct gp_queue *q = queue_of(victim);
         if (!reaches(victim, mine)) continue;
         gp_lock(q);

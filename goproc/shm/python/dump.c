@@ -64,7 +64,7 @@ static PyObject *goroutines(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
 static PyObject *proc_facts(PyObject *Py_UNUSED(module), PyObject *arg) {
     unsigned long p = PyLong_AsUnsignedLong(arg);
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
-    if (p >= gp.nprocs) return PyErr_Format(PyExc_ValueError, "no proc %lu", p);
+    if (p >= gp_places()) return PyErr_Format(PyExc_ValueError, "no proc %lu", p);
     struct gp_proc *proc = gp_proc_at((uint32_t)p);
     return Py_BuildValue("(iIIN)", (int)gp_get(&proc->pid), gp_get(&proc->state), gp_get(&proc->park),
                          PyBool_FromLong(gp_acquire(&proc->dumps) != 0));
@@ -154,7 +154,7 @@ static PyObject *dump_answer(PyObject *Py_UNUSED(module), PyObject *args) {
 static PyObject *dump_take(PyObject *Py_UNUSED(module), PyObject *args) {
     unsigned p, n;
     if (!PyArg_ParseTuple(args, "II:dump_take", &p, &n)) return NULL;
-    if (!gp.base || p >= gp.nprocs) Py_RETURN_NONE;
+    if (!gp.base || p >= gp_places()) Py_RETURN_NONE;
     _Atomic uint64_t *word = &gp_proc_at(p)->dump;
     uint64_t got = gp_acquire(word);
     if (got >> 32 != n || !atomic_compare_exchange_strong(word, &got, 0)) Py_RETURN_NONE;
@@ -169,7 +169,7 @@ static PyObject *dump_take(PyObject *Py_UNUSED(module), PyObject *args) {
 static PyObject *nudge(PyObject *Py_UNUSED(module), PyObject *arg) {
     unsigned long p = PyLong_AsUnsignedLong(arg);
     if (PyErr_Occurred()) return NULL;
-    if (gp.base && p < gp.nprocs) gp_nudge((uint32_t)p);
+    if (gp.base && p < gp_places()) gp_nudge((uint32_t)p);
     Py_RETURN_NONE;
 }
 

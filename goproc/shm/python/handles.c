@@ -244,7 +244,7 @@ uint32_t collect_now(void) {
 
 /* A reader that keeps a copy for messages to come looks whether any process could still send one. */
 static void nudge_readers(struct gp_object *o) {
-    for (uint32_t p = 0; p < gp.nprocs; p++)
+    for (uint32_t p = 0; p < gp_places(); p++)
         if (p != gp.proc && atomic_load(&o->holders[p / 64]) >> (p % 64) & 1) gp_nudge(p);
 }
 

@@ -43,7 +43,7 @@ static PyObject *core_create(PyObject *Py_UNUSED(module), PyObject *args) {
     if (!PyArg_ParseTuple(args, "IKI:create", &procs, &memory, &ncpu)) return NULL;
     if (gp.base) return PyErr_Format(PyExc_RuntimeError, "a runtime is attached already");
     if (procs < 1 || procs > GP_MAX_PROCS) return PyErr_Format(PyExc_ValueError, "procs must be 1 to %u", GP_MAX_PROCS);
-    int fd = gp_create(procs, memory, ncpu);
+    int fd = gp_create_with_room(procs, memory, ncpu);
     if (fd >= 0) return PyLong_FromLong(fd);
     return limit_error(fd, procs) ? NULL : os_error(fd, "cannot create goproc's shared memory");
 }
@@ -90,7 +90,7 @@ static PyObject *core_check_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSE
 static PyObject *core_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (gp.base) {
         atomic_store(&gp.head->stop, 1);
-        for (uint32_t p = 0; p < gp.nprocs; p++) gp_ring_proc(p);
+        for (uint32_t p = 0; p < gp_places(); p++) gp_ring_proc(p);
     }
     Py_RETURN_NONE;
 }
@@ -114,7 +114,7 @@ static PyObject *core_start_coroner(PyObject *Py_UNUSED(module), PyObject *args)
 
 static PyObject *core_start_zygotes(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     gp_set(&gp.head->zygotes, 1);
-    for (uint32_t p = 1; p < gp.nprocs; p++) gp_set(&gp_proc_at(p)->claim, 1ULL << 32);
+    for (uint32_t p = 1; p < gp_places(); p++) gp_set(&gp_proc_at(p)->claim, 1ULL << 32);
     Py_RETURN_NONE;
 }
 
@@ -123,7 +123,7 @@ static PyObject *core_zygote_lost(PyObject *Py_UNUSED(module), PyObject *Py_UNUS
     if (!gp.base || gp.proc != 0 || !gp_get(&gp.head->zygote_lost)) Py_RETURN_NONE;
     if (gp_get(&gp.head->stop) || gp_get(&gp.head->fatal) || !atomic_exchange(&gp.head->zygote_lost, 0)) Py_RETURN_NONE;
     PyObject *pids = PyList_New(0);
-    for (uint32_t p = 1; pids && p < gp.nprocs; p++) {
+    for (uint32_t p = 1; pids && p < gp_places(); p++) {
         uint32_t pid = (uint32_t)gp_get(&gp_proc_at(p)->claim);
         PyObject *one = PyLong_FromUnsignedLong(pid);
         if (!one || (pid && gp_get(&gp_proc_at(p)->state) <= GP_P_LIVE && PyList_Append(pids, one) < 0)) Py_CLEAR(pids);
@@ -232,12 +232,12 @@ static PyObject *core_proc(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unus
 }
 
 static PyObject *core_procs(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
-    return PyLong_FromUnsignedLong(gp.base ? gp.nprocs : 0);
+    return PyLong_FromUnsignedLong(gp.base ? 1 + gp_workers() : 0);
 }
 
 static PyObject *core_pids(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     PyObject *list = PyList_New(0);
-    for (uint32_t p = 0; list && gp.base && p < gp.nprocs; p++) {
+    for (uint32_t p = 0; list && gp.base && p < gp_places(); p++) {
         PyObject *pid = PyLong_FromLong(gp_get(&gp_proc_at(p)->pid));
         if (!pid || PyList_Append(list, pid) < 0) Py_CLEAR(list);
         Py_XDECREF(pid);
@@ -250,7 +250,7 @@ static PyObject *core_census(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(un
     struct gp_heap_stats s;
     gp_heap_census(&s);
     uint64_t missed = 0, queued = 0;
-    for (uint32_t p = 0; p < gp.nprocs; p++) {
+    for (uint32_t p = 0; p < gp_places(); p++) {
         struct gp_queue *q = &gp_proc_at(p)->queue;
         missed += gp_get(&gp_proc_at(p)->missed);
         queued += gp_get(&q->tail) - gp_get(&q->head) + gp_get(&q->pinned_tail) - gp_get(&q->pinned_head);
@@ -270,7 +270,7 @@ static PyObject *core_full(PyObject *Py_UNUSED(module), PyObject *tell) {
     if (!gp.base) return PyLong_FromLong(0);
     if (tell != Py_True) return PyLong_FromUnsignedLong(gp_get(&gp.head->full));
     uint32_t count = atomic_fetch_add(&gp.head->full, 1) + 1;
-    for (uint32_t p = 0; p < gp.nprocs; p++)
+    for (uint32_t p = 0; p < gp_places(); p++)
         if (p != gp.proc) gp_nudge(p);
     return PyLong_FromUnsignedLong(count);
 }
@@ -287,7 +287,7 @@ static PyObject *core_searched(PyObject *Py_UNUSED(module), PyObject *request) {
 static PyObject *core_all_searched(PyObject *Py_UNUSED(module), PyObject *request) {
     unsigned long count = PyLong_AsUnsignedLong(request);
     if (PyErr_Occurred()) return NULL;
-    for (uint32_t p = 0; gp.base && p < gp.nprocs; p++) {
+    for (uint32_t p = 0; gp.base && p < gp_places(); p++) {
         struct gp_proc *other = gp_proc_at(p);
         if (p == gp.proc || gp_get(&other->state) != GP_P_LIVE) continue;
         if ((int32_t)(gp_acquire(&other->searched) - (uint32_t)count) < 0) Py_RETURN_FALSE;
@@ -458,7 +458,7 @@ PyMODINIT_FUNC PyInit__core(void) {
         PyModule_AddFunctions(m, stack_functions) < 0 ||
         PyModule_AddFunctions(m, select_functions) < 0 || PyModule_AddFunctions(m, clock_functions) < 0 ||
         PyModule_AddFunctions(m, dump_functions) < 0 || PyModule_AddFunctions(m, death_functions) < 0 || PyModule_AddFunctions(m, guard_functions) < 0 ||
-        PyModule_AddFunctions(m, map_functions) < 0 ||
+        PyModule_AddFunctions(m, map_functions) < 0 || PyModule_AddFunctions(m, resize_functions) < 0 ||
         PyModule_AddFunctions(m, output_functions) < 0 || PyModule_AddFunctions(m, interrupt_functions) < 0 || select_types_ready(m) < 0)
         return NULL;
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)

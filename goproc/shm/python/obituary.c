@@ -93,7 +93,7 @@ static void doom(struct gp_proc *p, pid_t pid) {
 static PyObject *core_kill(PyObject *Py_UNUSED(module), PyObject *arg) {
     unsigned long p = PyLong_AsUnsignedLong(arg);
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
-    if (p == 0 || p >= gp.nprocs) return PyErr_Format(PyExc_ValueError, "no worker %lu", p);
+    if (p == 0 || p >= gp_places()) return PyErr_Format(PyExc_ValueError, "no worker %lu", p);
     struct gp_proc *proc = gp_proc_at((uint32_t)p);
     pid_t pid = gp_get(&proc->pid);
     int fd = pid > 0 ? gp_pidfd(pid) : -1;
@@ -112,7 +112,7 @@ static PyObject *core_kill(PyObject *Py_UNUSED(module), PyObject *arg) {
 static PyObject *core_retire(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
     unsigned long p = nargs == 2 ? PyLong_AsUnsignedLong(args[0]) : 0;
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
-    if (p == 0 || p >= gp.nprocs) return PyErr_Format(PyExc_ValueError, "no worker %lu", p);
+    if (p == 0 || p >= gp_places()) return PyErr_Format(PyExc_ValueError, "no worker %lu", p);
     bool asked = args[1] == Py_True;
     uint16_t from = asked ? GP_STAYS : GP_RETIRES;
     bool done = atomic_compare_exchange_strong(&gp_proc_at((uint32_t)p)->retire, &from, asked ? GP_RETIRES : GP_STAYS);
@@ -125,6 +125,7 @@ static PyObject *core_retire(PyObject *Py_UNUSED(module), PyObject *const *args,
 static PyObject *core_retiring(PyObject *Py_UNUSED(module), PyObject *now) {
     if (!gp.base || gp.proc == 0) Py_RETURN_FALSE;
     uint16_t from = GP_RETIRES;
+    if (now == Py_True && gp_get(&gp.my->drop) && !gp_task_none_pinned(gp.proc)) Py_RETURN_FALSE; /* nobody else runs that */
     if (now == Py_True) return PyBool_FromLong(atomic_compare_exchange_strong(&gp.my->retire, &from, GP_LEAVES));
     return PyBool_FromLong(gp_get(&gp.my->retire) == GP_RETIRES);
 }

@@ -126,7 +126,7 @@ static PyObject *outcome_cancel(Handle *self, PyObject *Py_UNUSED(unused)) {
     uint16_t before = atomic_fetch_or(&o->flags, GP_OBJ_CANCEL);
     if (before & GP_OBJ_CANCEL || gp_acquire(&o->state) >= GP_G_OK) Py_RETURN_FALSE;
     uint32_t proc = gp_get(&o->proc); /* 0: not started; the process that starts it sees the flag */
-    if (proc && proc <= gp.nprocs) gp_nudge(proc - 1);
+    if (proc && proc <= gp_places()) gp_nudge(proc - 1);
     Py_RETURN_TRUE;
 }
 

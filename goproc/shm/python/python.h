@@ -221,6 +221,7 @@ int select_types_ready(PyObject *module);
 int sync_types_ready(void);
 typedef PyObject *(*with_function)(Handle *self);
 int with_methods_add(PyTypeObject *type, with_function enter, with_function exit); /* with_method.c */
+extern PyMethodDef resize_functions[]; /* resize_calls.c */
 extern PyMethodDef map_functions[]; /* map_calls.c */
 extern PyTypeObject ResultsType;
 extern PyMethodDef guard_functions[], task_functions[], select_functions[], clock_functions[];

@@ -156,12 +156,12 @@ PyTypeObject OnceType = SYNC_TYPE("Once", .tp_new = once_new, .tp_methods = once
 static PyObject *with_shares(PyObject *handle, const char *what) {
     if (!handle) return NULL;
     struct gp_object *o = gp_at(((Handle *)handle)->ref);
-    gp_ref block = alloc_or_collect(sizeof(int64_t) * gp.nprocs, 0);
+    gp_ref block = alloc_or_collect(sizeof(int64_t) * gp.room, 0);
     if (!block) {
         Py_DECREF(handle);
-        return raise_memory(sizeof(int64_t) * gp.nprocs, what);
+        return raise_memory(sizeof(int64_t) * gp.room, what);
     }
-    memset(gp_payload(block), 0, sizeof(int64_t) * gp.nprocs);
+    memset(gp_payload(block), 0, sizeof(int64_t) * gp.room);
     gp_own(block, GP_TAG(GP_TAG_CHAN, gp_ref_of(o)));
     o->ring = block;
     return handle;
