@@ -102,6 +102,8 @@ int64_t gp_select_due(struct gp_select *s, uint32_t waiter);
 /* after a park: the caller's waiter has left WAITING, or the caller won gp_waiter_cancel() */
 /* told: the case was fired, so take the message. !told: rule O2 */
 void gp_case_settled(struct gp_case *c, uint32_t waiter, bool told);
+/* true if a timer is among the cases: it may wake the waiter without firing it, and then `told` says nothing */
+bool gp_select_rethinks(const struct gp_select *s);
 bool gp_case_cancel(struct gp_case *c, uint32_t waiter); /* the operation of the waiter gives up; false: it was told */
 void gp_case_abandon(struct gp_case *c);                        /* take the case out of its queue, if it is still in it */
 /* the operation happened but was not wanted: give back its object or drop its message */

@@ -203,6 +203,14 @@ int64_t gp_select_due(struct gp_select *s, uint32_t waiter) {
 
 /* ---- after a park */
 
+static bool is_timer(const struct gp_case *c) { return c->o && c->kind == GP_RECV && gp_get(&c->o->flags) & GP_OBJ_TIMER; }
+
+bool gp_select_rethinks(const struct gp_select *s) {
+    for (uint32_t i = 0; i < s->n; i++)
+        if (is_timer(&s->cases[i])) return true;
+    return false;
+}
+
 void gp_case_settled(struct gp_case *c, uint32_t waiter, bool told) {
     if (!c->o) return;
     struct gp_sudog *s = gp_sudog_at(c->sudog);
@@ -225,6 +233,10 @@ void gp_case_abandon(struct gp_case *c) {
         if (c->kind >= GP_LOCK) gp_sync_settle(c->o);
     }
     gp_unlock(c->o);
+    if (is_timer(c)) { /* it tells its waiters without firing them: its note would speak of the slot's next use */
+        gp_set(&gp_waiter_at(gp.proc, s->waiter)->rethink, 0);
+        gp_untell(s->waiter);
+    }
     gp_set(&s->object, 0);
     gp_ring();
 }

@@ -300,7 +300,7 @@ static enum wait_end take_fired(struct wait *x, enum park_end how) {
     uint64_t end = gp_acquire(&state->state);
     uint32_t k = x->s->n == 1 ? 0 : GP_W_CASE(end);
     struct gp_case *c = &x->s->cases[k];
-    gp_case_settled(c, x->waiter, how == PARK_TOLD);
+    gp_case_settled(c, x->waiter, how == PARK_TOLD && !gp_select_rethinks(x->s));
     abandon(x->s, k);
     if (GP_W_TAG(end) == GP_W_RETRY) {
         c->woken = c->kind == GP_LOCK;
