@@ -165,33 +165,17 @@ class Group:
         """Start a member whose slot is taken."""
         shared = self._shared
         member: Goroutine[Any]
+        state = shared.flags.load()
         try:
-            shared.members.add(1)
-            try:
-                # Read after add(): a block that is left meanwhile counts this member, or its flag is seen here.
-                state = shared.flags.load()
-                if state & _ENDED:
-                    raise RuntimeError("go on a Group whose block has ended")
-                if local:
-                    if f is None or not callable(f):
-                        # This raises the error that names the cause.
-                        member = spawn_local(f, args, kwargs, "", frame)
-                    call = shared, (f, args, kwargs)
-                    member = spawn_local(run_member, call, {}, name_of(f), frame, None, _told(shared))
-                else:
-                    member = spawn(
-                        f,
-                        args,
-                        kwargs,
-                        name_of(f),
-                        -1,
-                        frame,
-                        Waiting("group", tuple(shared), _told(shared)),
-                    )
-            except BaseException:  # after any exception there is no such member
-                shared.members.done()
-                raise
-        except BaseException:  # after any exception the place is free again
+            if local:
+                if f is None or not callable(f):
+                    member = spawn_local(f, args, kwargs, "", frame)  # raises the error that names the cause
+                call = shared, (f, args, kwargs)
+                member = spawn_local(run_member, call, {}, name_of(f), frame, None, _told(shared))
+            else:
+                waiting = Waiting("group", tuple(shared), _told(shared))
+                member = spawn(f, args, kwargs, name_of(f), -1, frame, waiting)
+        except BaseException:  # there is no such member, and the place is free again
             shared.free.release()
             raise
         if state & _BLOCK:
@@ -410,8 +394,9 @@ def _is_from_outside(exc: BaseException, me: G | None) -> bool:
 # -- the work of members -------------------------------------------------------------------------------------
 
 
-def _told(shared: Shared) -> tuple[WaitGroup, Semaphore, Any]:
-    return shared.members, shared.free, shared.node
+def _told(shared: Shared) -> tuple[WaitGroup, Semaphore, Chan[None], Atomic, int]:
+    """Return what the core counts a member by and tells of its end. It refuses one where the block has ended."""
+    return shared.members, shared.free, shared.node, shared.flags, _ENDED
 
 
 def run_member(shared: tuple[Any, ...], call: Any) -> Any:

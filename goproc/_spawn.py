@@ -154,8 +154,8 @@ class Waiting(NamedTuple):
     Attributes:
         kind: of the body in `bodies` that runs it.
         tracker: the first argument of that body.
-        told: a WaitGroup, or the WaitGroup, Semaphore and context of a Group: the core tells them of the end, also
-            where the goroutine's process dies.
+        told: a WaitGroup, or _group._told(): the core counts the goroutine as it makes it, and tells of its end, also
+            where a process dies meanwhile.
     """
 
     kind: str
@@ -200,15 +200,19 @@ def spawn_local(
     if told is not None:
         text = *(text or (None,)), told
     handle, block, ref, id_ = _core.task_local(Goroutine, name, site, parent, *text)
-    handle._name = name
-    g = G(id_, name, start_local)
-    g.call = f, args, kwargs or None
-    if limits is not None:
-        g.call = _time_limit.run, (limits, f, args, kwargs), None
-    g.object, g.task, g.parent, g.site = ref, block, parent, site
-    g.context = copy_context()
-    if labels:
-        g.labels = handle._labels = labels
+    try:
+        handle._name = name
+        g = G(id_, name, start_local)
+        g.call = f, args, kwargs or None
+        if limits is not None:
+            g.call = _time_limit.run, (limits, f, args, kwargs), None
+        g.object, g.task, g.parent, g.site = ref, block, parent, site
+        g.context = copy_context()
+        if labels:
+            g.labels = handle._labels = labels
+    except BaseException:  # of a signal's handler: it does not come to run
+        _core.task_unmake(block)
+        raise
     if _core.on_scheduler_thread():
         scheduler.started[ref] = g
         scheduler.enqueue(g)

@@ -107,7 +107,7 @@ static struct gp_object *tracker(gp_ref ref, enum gp_kind kind) {
 }
 
 /* Do the steps of the goroutine's end. The tree of contexts follows when all are done. */
-static bool tell_trackers(const uint32_t refs[GP_TRACKERS], struct search *s) {
+static bool tell_trackers(const uint32_t refs[GP_TRACKERS], bool lost, struct search *s) {
     struct gp_object *node = tracker(refs[GP_TRACK_GROUP], GP_KIND_CHAN), *place = tracker(refs[GP_TRACK_PLACE], GP_KIND_SEMAPHORE),
                      *count = tracker(refs[GP_TRACK_COUNT], GP_KIND_WAITGROUP);
     if (node && gp_get(&node->flags) & GP_OBJ_CONTEXT && !(gp_get(&node->flags) & GP_OBJ_CLOSED)) {
@@ -126,8 +126,8 @@ static bool tell_trackers(const uint32_t refs[GP_TRACKERS], struct search *s) {
     }
     if (count) {
         if (!gp_repair_lock(count)) return false;
-        gp_set(&count->head, s->d->death);
-        gp_set(&count->tail, gp_get(&count->tail) + 1);
+        if (lost) gp_set(&count->head, s->d->death);
+        if (lost) gp_set(&count->tail, gp_get(&count->tail) + 1);
         if (gp_get(&count->value) > 0) gp_set(&count->value, gp_get(&count->value) - 1);
         gp_repair_settle(count);
         gp_repair_unlock(count);
@@ -147,7 +147,7 @@ static bool end_task(gp_ref ref, bool member, struct search *s);
 static bool lose(gp_ref ref, struct search *s) {
     uint32_t refs[GP_TRACKERS]; /* the task belongs to the handles once its end is known */
     take_trackers(task_at(ref), refs);
-    return end_task(ref, refs[GP_TRACK_GROUP] != 0, s) && tell_trackers(refs, s);
+    return end_task(ref, refs[GP_TRACK_GROUP] != 0, s) && tell_trackers(refs, true, s);
 }
 
 static bool end_task(gp_ref ref, bool member, struct search *s) {
@@ -212,7 +212,7 @@ static bool unmake(gp_ref ref, struct search *s) {
     uint32_t refs[GP_TRACKERS];
     take_trackers(task_at(ref), refs);
     refs[GP_TRACK_GROUP] = 0;
-    return tell_trackers(refs, s);
+    return tell_trackers(refs, false, s);
 }
 
 /* True if it is to start again: the code that created it has asked for that, and it has not ended. */

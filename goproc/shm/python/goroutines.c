@@ -74,30 +74,54 @@ static void count_started(int change) { /* this process alone writes the counter
     gp_set(n, gp_get(n) + (uint32_t)change);
 }
 
-/* None, a WaitGroup, which is to count the goroutine, or a tuple of one that has counted it, a Semaphore and a context.
- * 0, or -1 and an exception. */
+/* The task is not to be: nobody is told of its end. Its place in a group is its creator's again. */
+static void untrack(gp_ref task) {
+    gp_set(&task_at(task)->tracker[GP_TRACK_GROUP], 0);
+    gp_set(&task_at(task)->tracker[GP_TRACK_PLACE], 0);
+    gp_order();
+    gp_task_leave(task);
+}
+
+static int count_in(gp_ref task, PyObject *group) {
+    struct gp_object *o = handle_object((Handle *)group);
+    if (o && gp_task_enter(task, o) == 0) return 0;
+    if (o) PyErr_SetString(PyExc_OverflowError, "sync: WaitGroup counter overflow");
+    return -1;
+}
+
+enum { GROUP_FLAGS = GP_TRACKERS, GROUP_ENDED, GROUP_FACTS };
+
+/* A member: (WaitGroup, Semaphore, context, flags, mask). The flags are looked at once the member is counted: either a block
+ * that is left meanwhile waits for it, or its flag is seen here. */
+static int track_member(gp_ref task, PyObject *facts) {
+    struct gp_object *objects[GROUP_FLAGS + 1];
+    long ended = PyLong_AsLong(PyTuple_GET_ITEM(facts, GROUP_ENDED));
+    if (ended == -1 && PyErr_Occurred()) return -1;
+    for (int i = 0; i <= GROUP_FLAGS; i++) {
+        PyObject *one = PyTuple_GET_ITEM(facts, i);
+        objects[i] = PyObject_TypeCheck(one, &HandleType) ? handle_object((Handle *)one) : NULL;
+        if (!objects[i] && !PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "a tracker is a handle");
+        if (!objects[i]) return -1;
+    }
+    gp_set(&task_at(task)->tracker[GP_TRACK_GROUP], gp_ref_of(objects[GP_TRACK_GROUP]));
+    gp_set(&task_at(task)->tracker[GP_TRACK_PLACE], gp_ref_of(objects[GP_TRACK_PLACE]));
+    gp_order();
+    if (count_in(task, PyTuple_GET_ITEM(facts, GP_TRACK_COUNT)) < 0) return -1;
+    atomic_thread_fence(memory_order_seq_cst);
+    if (!(gp_get(&objects[GROUP_FLAGS]->value) & ended)) return 0;
+    untrack(task);
+    PyErr_SetString(PyExc_RuntimeError, "go on a Group whose block has ended");
+    return -1;
+}
+
+/* None, a WaitGroup, which counts the goroutine from here on, or the facts of track_member(). 0, or -1 and an exception. */
 static int set_trackers(gp_ref task, PyObject *who) {
     if (who == Py_None) return 0;
-    if (PyObject_TypeCheck(who, &WaitGroupType)) {
-        struct gp_object *o = handle_object((Handle *)who);
-        if (o && gp_task_enter(task, o) == 0) return 0;
-        if (o) PyErr_SetString(PyExc_OverflowError, "sync: WaitGroup counter overflow");
-        return -1;
-    }
-    if (!PyTuple_Check(who) || PyTuple_GET_SIZE(who) != GP_TRACKERS) {
-        PyErr_SetString(PyExc_TypeError, "trackers: None, a WaitGroup, or (WaitGroup, Semaphore, context)");
-        return -1;
-    }
-    gp_ref refs[GP_TRACKERS];
-    for (int i = 0; i < GP_TRACKERS; i++) {
-        PyObject *one = PyTuple_GET_ITEM(who, i);
-        struct gp_object *o = PyObject_TypeCheck(one, &HandleType) ? handle_object((Handle *)one) : NULL;
-        if (!o && !PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "a tracker is a handle");
-        if (!o) return -1;
-        refs[i] = gp_ref_of(o);
-    }
-    for (int i = GP_TRACKERS; i-- > 0;) gp_set(&task_at(task)->tracker[i], refs[i]); /* the count last: then it is one */
-    return 0;
+    if (PyObject_TypeCheck(who, &WaitGroupType)) return count_in(task, who);
+    if (PyTuple_Check(who) && PyTuple_GET_SIZE(who) == GROUP_FACTS && PyObject_TypeCheck(PyTuple_GET_ITEM(who, 0), &WaitGroupType))
+        return track_member(task, who);
+    PyErr_SetString(PyExc_TypeError, "trackers: None, a WaitGroup, or (WaitGroup, Semaphore, context, flags, mask)");
+    return -1;
 }
 
 static PyObject *task_new(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
@@ -151,7 +175,7 @@ static PyObject *task_new(PyObject *Py_UNUSED(module), PyObject *const *args, Py
         if (!PyErr_Occurred() && err == -ESRCH) raise_death(place);
         else if (!PyErr_Occurred()) raise_memory(GP_PAGE, "queueing a goroutine");
         gp_set(&t->started, GP_UNMADE);
-        if (nargs > 7 && PyObject_TypeCheck(args[7], &WaitGroupType)) gp_task_leave(task);
+        untrack(task);
         gp_message_drop(&call);
         return give_up(h, task);
     }
@@ -289,6 +313,13 @@ static PyObject *task_leave(PyObject *Py_UNUSED(module), PyObject *block) {
     gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(block);
     if (PyErr_Occurred()) return NULL;
     if (gp.base && gp_task_leave(ref) < 0) return PyErr_Format(PyExc_ValueError, "sync: negative WaitGroup counter");
+    Py_RETURN_NONE;
+}
+
+static PyObject *task_unmake(PyObject *Py_UNUSED(module), PyObject *block) {
+    gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(block);
+    if (PyErr_Occurred()) return NULL;
+    if (gp.base) untrack(ref);
     Py_RETURN_NONE;
 }
 
@@ -433,6 +464,7 @@ PyMethodDef task_functions[] = {
      PyDoc_STR("task_next(list, newest, steal): claim an unstarted goroutine into the list; True if there was one.")},
     {"task_started", task_started, METH_O, PyDoc_STR("A goroutine made by task_local has its first turn.")},
     {"task_leave", task_leave, METH_O, PyDoc_STR("Tell a running task's trackers of its end: a WaitGroup counts down, a Semaphore gets a unit back.")},
+    {"task_unmake", task_unmake, METH_O, PyDoc_STR("A task made by task_local does not come to run: its WaitGroup counts down, nobody else is told.")},
     {"task_lost", task_lost, METH_O, PyDoc_STR("Pid of the process with which this task was lost last; 0: it was not.")},
     {"task_wanted", task_wanted, METH_O, PyDoc_STR("True if some process may have a handle that can read this outcome.")},
     {"task_cancelled", task_cancelled, METH_O, PyDoc_STR("True if cancel() was called on this goroutine.")},
