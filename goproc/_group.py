@@ -37,7 +37,7 @@ from goproc._shared_value import Cell
 from goproc._spawn import Waiting, name_of, spawn, spawn_local
 from goproc.errors import Cancelled, DeadlineExceeded, WorkerDied
 from goproc.shm import _core
-from goproc.sync import Atomic, Semaphore, WaitGroup
+from goproc.sync import Atomic, Mutex, Semaphore, WaitGroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ class Shared(NamedTuple):
     members: WaitGroup  # counts the active ones
     free: Semaphore  # as many units as members may still start
     flags: Atomic  # and the limit
-    errors: Chan[list[Goroutine[Any]]]  # of the Cell that holds a promise for each
+    errors: Chan[list[Goroutine[Any]]]  # of the Cell that holds a promise for each, and
+    noting: Mutex  # its lock
     node: Chan[None]  # of the context
 
 
@@ -125,7 +126,7 @@ class Group:
         if limit is not None:
             free.acquire(_ENDLESS - limit)
         flags = Atomic(0 if limit is None else limit + 1 << _FLAGS)
-        self._shared = Shared(WaitGroup(), free, flags, Cell[list[Goroutine[Any]]]([]).ch, node)
+        self._shared = Shared(WaitGroup(), free, flags, *Cell[list[Goroutine[Any]]]([]).parts, node)
         self._here = _here(self._shared)
 
     # -- members
@@ -205,7 +206,7 @@ class Group:
                     raise  # else it is the first error that we wait for
         if not shared.flags.load() & _BLOCK:
             _core.context_cancel(shared.node, _CANCELED, None)
-        noted = Cell.of(shared.errors).load()
+        noted = Cell.of(shared.errors, shared.noting).load()
         error: BaseException | None
         if noted or shared.members._lost[1]:
             error = self._here.raised = noted[0].exception() if noted else self._here.lost()[0]
@@ -314,7 +315,8 @@ class Group:
             here.leave()
         finally:
             scheduler.shield(-1)
-        errors = [error for p in Cell.of(shared.errors).load() if (error := p.exception()) is not None]
+        noted = Cell.of(shared.errors, shared.noting).load()
+        errors = [error for p in noted if (error := p.exception()) is not None]
         return errors + lost
 
     def _join(self, me: G | None, outside: BaseException | None) -> BaseException | None:
@@ -401,7 +403,7 @@ def _told(shared: Shared) -> tuple[WaitGroup, Semaphore, Chan[None], Atomic, int
 
 def run_member(shared: tuple[Any, ...], call: Any) -> Any:
     """Make the call of a member, and do the bookkeeping. An exception of the call is the group's, and no panic."""
-    _, _, flags, errors, node = shared  # as Shared
+    _, _, flags, errors, noting, node = shared  # as Shared
     task = scheduler.current.task
     try:
         if scheduler.current.cancelled or flags.load() & _STOPPING:
@@ -415,7 +417,7 @@ def run_member(shared: tuple[Any, ...], call: Any) -> Any:
         forked.leave(exc)
         scheduler.shield(1)
         try:
-            _core.for_end(_note, flags, errors, node, exc)
+            _core.for_end(_note, flags, Cell.of(errors, noting), node, exc)
         finally:
             scheduler.shield(-1)
         raise Reported(exc) from None
@@ -431,12 +433,12 @@ def run_member(shared: tuple[Any, ...], call: Any) -> Any:
 bodies["group"] = run_member
 
 
-def _note(flags: Atomic, errors: Chan[list[Goroutine[Any]]], node: Chan[None], exc: BaseException) -> None:
+def _note(flags: Atomic, errors: Cell[list[Goroutine[Any]]], node: Chan[None], exc: BaseException) -> None:
     in_block = flags.load() & _BLOCK
     error = _core.promise_new(Goroutine)
     packed = fatal.set_failure(error, exc)
     # Outside of a block only the first error is asked for.
-    Cell.of(errors).update(lambda noted: ([*noted, error] if in_block or not noted else noted, None))
+    errors.update(lambda noted: ([*noted, error] if in_block or not noted else noted, None))
     if in_block:
         flags.or_(_STOPPING)
     _core.context_cancel(node, _CANCELED, packed)

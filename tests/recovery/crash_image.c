@@ -35,6 +35,7 @@ struct shared { /* by all processes of a scenario */
     uint32_t collector; /* of the peer: */
     bool watches, threads;
     bool counted;   /* object 0 counts one, and the tasks that it tracks */
+    bool cell;      /* object 0 is one, and is never empty */
 };
 
 static struct shared *shared;
@@ -391,6 +392,8 @@ static void check(uint64_t dead) {
     struct gp_header *h = gp.head;
     if (gp_get(&h->tree.lock) || gp_get(&h->collecting) || gp_get(&h->reclaiming)) wrong("a lock of the header is held");
     if ((gp_get(&h->idle[0]) | gp_get(&h->searching[0])) >> VICTIM & 1) wrong("the dead one counts as idle or searching");
+    uint64_t values = shared->cell ? gp_get(&object(0)->tail) - gp_get(&object(0)->head) : 1;
+    if (values < 1 || values > 2) wrong("a cell has %llu values", (unsigned long long)values);
     if (gp_get(&h->live) != 2) wrong("%u processes count as live", gp_get(&h->live));
 }
 
@@ -578,6 +581,19 @@ static void close_it(void) { gp_chan_close(object(0)); }
 static void select_receive(void) { select_for(GP_RECV, 3); }
 static void select_send(void) { select_for(GP_SEND, 3); }
 static void select_many(void) { select_for(GP_RECV, MANY); }
+
+static void a_cell(void) {
+    half();
+    shared->cell = true;
+}
+static void a_cell_of_two(void) { /* its owner has died in between */
+    full();
+    shared->cell = true;
+}
+static void set_cell(void) {
+    struct gp_message m = message(), old[2];
+    for (unsigned n = gp_cell_set(object(0), &m, old); n > 0; n--) gp_message_drop(&old[n - 1]);
+}
 
 static struct gp_case *mine;
 static uint32_t my_waiter;
@@ -845,6 +861,8 @@ static const struct scenario scenarios[] = {
     {"context, cancel", tree_of_contexts, peer_waits_for_end, nothing, cancel_tree},
     {"context, link", tree_of_contexts, nothing, nothing, link_context},
     {"copy", nothing, nothing, receive_buffer, copy_it},
+    {"cell, set", a_cell, nothing, nothing, set_cell},
+    {"cell, set after a death", a_cell_of_two, nothing, nothing, set_cell},
     {"timer, set", a_timer, peer_receives, nothing, set_timer},
     /* the peer waits for what the victim has: it is made to after the victim took it */
     {"give up in front", one_unbuffered, peers_receive, queue_mine, give_up_mine},
@@ -855,7 +873,7 @@ static const struct scenario scenarios[] = {
     {"rwmutex, runlock, writers wait", a_rwmutex, queue_lockers, read_lock, read_unlock},
     {"semaphore, release, others wait", a_semaphore, queue_acquirers, acquire_all, release_all},
 };
-enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0], LATE = 53 }; /* from here on the victim is first */
+enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0], LATE = 55 }; /* from here on the victim is first */
 
 /* ---- running one */
 

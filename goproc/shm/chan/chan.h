@@ -122,6 +122,9 @@ bool gp_spin_until(const struct gp_case *cases, uint32_t n);                  /*
 void gp_chan_drop(struct gp_object *c);                                       /* free ring and messages of a dead channel */
 /* free the outcome of a goroutine, promise or context */
 void gp_outcome_drop(struct gp_object *o);
+void gp_cell_get(struct gp_object *c, struct gp_message *m);                  /* a copy: the message stays in the cell */
+/* replace the message; the number of old messages, which the caller drops */
+unsigned gp_cell_set(struct gp_object *c, const struct gp_message *m, struct gp_message old[2]);
 void gp_message_drop(const struct gp_message *m);
 
 /* ---- timer.c: channels that the clock sends on */

@@ -156,6 +156,29 @@ bool gp_chan_close(struct gp_object *c) {
     return !(flags & GP_OBJ_CLOSED);
 }
 
+/* ---- cells: python/cell.c */
+
+void gp_cell_get(struct gp_object *c, struct gp_message *m) {
+    gp_lock(c);
+    uint64_t tail = gp_get(&c->tail);
+    if (tail == gp_get(&c->head)) *m = (struct gp_message){.codec = GP_CODEC_NONE};
+    else *m = slots(c)[(tail - 1) % c->cap];
+    gp_unlock(c);
+}
+
+static bool has_both(const struct gp_object *c) { return gp_get(&c->tail) - gp_get(&c->head) == c->cap; }
+
+unsigned gp_cell_set(struct gp_object *c, const struct gp_message *m, struct gp_message old[2]) {
+    unsigned n = 0;
+    gp_lock(c);
+    if (has_both(c)) gp_chan_take(c, &old[n++]); /* of an owner that has died in between */
+    gp_chan_put(c, m);
+    if (has_both(c)) gp_chan_take(c, &old[n++]);
+    gp_unlock(c);
+    gp_ring();
+    return n;
+}
+
 /* ---- the end of messages and channels */
 
 static bool garbage_dropped;

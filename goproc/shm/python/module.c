@@ -459,6 +459,7 @@ PyMODINIT_FUNC PyInit__core(void) {
         PyModule_AddFunctions(m, select_functions) < 0 || PyModule_AddFunctions(m, clock_functions) < 0 ||
         PyModule_AddFunctions(m, dump_functions) < 0 || PyModule_AddFunctions(m, death_functions) < 0 || PyModule_AddFunctions(m, guard_functions) < 0 ||
         PyModule_AddFunctions(m, map_functions) < 0 || PyModule_AddFunctions(m, resize_functions) < 0 ||
+        PyModule_AddFunctions(m, cell_functions) < 0 ||
         PyModule_AddFunctions(m, output_functions) < 0 || PyModule_AddFunctions(m, interrupt_functions) < 0 || select_types_ready(m) < 0)
         return NULL;
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)

@@ -224,6 +224,7 @@ int with_methods_add(PyTypeObject *type, with_function enter, with_function exit
 extern PyMethodDef resize_functions[]; /* resize_calls.c */
 extern PyMethodDef map_functions[]; /* map_calls.c */
 extern PyTypeObject ResultsType;
+extern PyMethodDef cell_functions[]; /* cell.c */
 extern PyMethodDef guard_functions[], task_functions[], select_functions[], clock_functions[];
 /* 0 if the handle may be used that way, else -1 and an exception */
 int channel_need(Handle *h, unsigned dir);
