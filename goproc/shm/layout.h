@@ -300,6 +300,8 @@ struct gp_task {
                                   * `call` stays as it is */
     _Atomic uint16_t lost;       /* how often it was lost so far */
     int32_t lost_with;           /* pid of the last process that it was lost with */
+    gp_ref spare;                /* a PART block for the outcome of a goroutine that may start again until that is known; 0: the
+                                  * outcome takes the place of `call` */
 };                               /* behind it, up to the end of the block: the labels as a report shows them */
 
 enum gp_pinned { GP_ANYWHERE = 0, GP_PINNED /* go.on: never stolen */, GP_LOCAL, /* go.local: shares memory with its creator */
@@ -362,7 +364,7 @@ enum gp_op {
     GP_OP_TAKE,    /* a=channel b=sudog c=block d=epoch */
     GP_OP_FIRE,    /* a=object b=sudog d=epoch: closing, wait group at zero, goroutine ended */
     GP_OP_TRACK,   /* a=wait group or semaphore b=enum gp_tracker c=task d=value after it e=the task's tracker after it */
-    GP_OP_OUTCOME, /* a=goroutine c=its task, or the block of a promise d=state once it has ended */
+    GP_OP_OUTCOME, /* a=goroutine c=the block of its outcome d=state once it has ended e=`task` before it */
     GP_OP_GRANT,   /* a=lock or semaphore b=sudog d=epoch e=value once granted. To redo it: value = e, owner = b's process */
 };
 struct gp_journal {              /* op != NONE => the lock of `a` is held by this proc */

@@ -35,6 +35,7 @@ struct shared { /* by all processes of a scenario */
     uint32_t collector; /* of the peer: */
     bool watches, threads;
     bool counted;   /* object 0 counts one, and the tasks that it tracks */
+    bool again;     /* the goroutine of object 0 has an outcome, or starts again */
     bool cell;      /* object 0 is one, and is never empty */
 };
 
@@ -265,6 +266,7 @@ static void check_object(struct gp_object *o) {
         wrong("somebody waits for units that are free");
     if (kind == GP_KIND_BARRIER && gp_get(&o->value) != (int64_t)waiting) wrong("a barrier counts %lld of %u", (long long)gp_get(&o->value), waiting);
     if ((kind == GP_KIND_GOROUTINE || kind == GP_KIND_COPY) && o->ring) note(o->ring);
+    if (kind == GP_KIND_GOROUTINE && shared->again && o->ring) note(((const struct gp_message *)gp_payload(o->ring))->block);
     if (kind == GP_KIND_COPY) check_copy(o);
 }
 
@@ -394,6 +396,8 @@ static void check(uint64_t dead) {
     if ((gp_get(&h->idle[0]) | gp_get(&h->searching[0])) >> VICTIM & 1) wrong("the dead one counts as idle or searching");
     uint64_t values = shared->cell ? gp_get(&object(0)->tail) - gp_get(&object(0)->head) : 1;
     if (values < 1 || values > 2) wrong("a cell has %llu values", (unsigned long long)values);
+    bool ended = gp_get(&object(0)->state) == GP_G_OK;
+    if (shared->again && tasks_seen != !ended) wrong("a goroutine has state %u, and is %u times in queues", gp_get(&object(0)->state), tasks_seen);
     if (gp_get(&h->live) != 2) wrong("%u processes count as live", gp_get(&h->live));
 }
 
@@ -768,6 +772,34 @@ static void begin_it(void) {
 }
 static void end_it(void) { gp_outcome_set(object(0), GP_G_OK, shared->task[0]); }
 
+/* Of a goroutine that starts again where it is lost: goroutines.c, task_done() */
+static void an_outcome_with_a_spare(void) {
+    an_outcome();
+    gp_ref task = shared->task[0], spare = gp_alloc(sizeof(struct gp_message), 0);
+    struct gp_task *t = (struct gp_task *)((char *)gp_at(task) + GP_BLOCK_HEAD);
+    memset(gp_payload(spare), 0, sizeof(struct gp_message));
+    gp_own(spare, GP_TAG(GP_TAG_PART, task));
+    t->spare = spare;
+    gp_set(&t->retries, 1);
+    shared->again = true;
+}
+static void end_with_a_spare(void) {
+    gp_ref task = shared->task[0];
+    struct gp_task *t = (struct gp_task *)((char *)gp_at(task) + GP_BLOCK_HEAD);
+    struct gp_message m = message(), call;
+    memcpy(gp_payload(t->spare), &m, sizeof m);
+    gp_order();
+    gp_own(m.block, GP_TAG(GP_TAG_RESULT, gp_ref_of(object(0))));
+    gp_outcome_set(object(0), GP_G_OK, t->spare);
+    gp_set(&t->retries, 0);
+    call = t->call;
+    gp_own(call.block, gp_my_tag());
+    t->call.block = 0;
+    gp_message_drop(&call);
+    t->spare = 0;
+    gp_free(task);
+}
+
 /* a buffer that was received becomes a copy: buffers.c, give_block() */
 static gp_ref buffer;
 static void receive_buffer(void) { buffer = gp_alloc(9000, GP_BLOCK_ALIGNED); }
@@ -851,6 +883,7 @@ static const struct scenario scenarios[] = {
     {"task, pop the newest", tasks_of_mine, nothing, nothing, pop_newest},
     {"task, counted", counted, nothing, nothing, enter_and_leave},
     {"outcome", an_outcome, peers_wait, begin_it, end_it},
+    {"outcome, or again", an_outcome_with_a_spare, peers_wait, begin_it, end_with_a_spare},
     {"send to a thread", one_unbuffered, threads_receive, nothing, send_once},
     {"close, threads", one_unbuffered, threads_receive, nothing, close_it},
     {"outcome, watched", an_outcome, peer_watches, begin_it, end_it},
@@ -873,7 +906,7 @@ static const struct scenario scenarios[] = {
     {"rwmutex, runlock, writers wait", a_rwmutex, queue_lockers, read_lock, read_unlock},
     {"semaphore, release, others wait", a_semaphore, queue_acquirers, acquire_all, release_all},
 };
-enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0], LATE = 55 }; /* from here on the victim is first */
+enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0], LATE = 56 }; /* from here on the victim is first */
 
 /* ---- running one */
 

@@ -56,6 +56,21 @@ FAULTS = {
     "an outcome is set half": Fault(
         LOCKS, "if (gp_get(&o->state) != gp_get(&j->d)) undo_outcome(d, j, o);", ";", "outcome"
     ),
+    "a spare block goes with a task that starts again": Fault(
+        LOCKS,
+        "own(j, gp_get(&j->c) == task ? d->tag : GP_TAG(GP_TAG_PART, task));",
+        "own(j, d->tag);",
+        "outcome, or again",
+    ),
+    "an outcome that did not come about is left in the spare block": Fault(
+        TASKS, "empty_spare(ref, s);\n    if (!s->how", "if (!s->how", "outcome, or again"
+    ),
+    "the old value goes before the new one is there": Fault(
+        "chan/channel.c",
+        "    gp_chan_put(c, m);\n    if (has_both(c)) gp_chan_take(c, &old[n++]);",
+        "    gp_chan_take(c, &old[n++]);\n    gp_chan_put(c, m);",
+        "cell, set",
+    ),
     "a count and its task differ": Fault(
         LOCKS,
         "if (gp_get(&o->value) == (int64_t)gp_get(&j->d)) gp_set(",

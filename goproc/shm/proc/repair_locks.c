@@ -235,11 +235,13 @@ static void redo_fired(const struct gp_dead *d, const struct gp_journal *j, stru
     if (gp_repair_linked(o, sd)) gp_unlink(o, sd);
 }
 
-/* Its task is the dead one's as before, and so lost; a promise is not kept. */
+/* Its task is the dead one's as before, and so lost, or starts again; a promise is not kept. */
 static void undo_outcome(const struct gp_dead *d, const struct gp_journal *j, struct gp_object *o) {
+    gp_ref task = (gp_ref)gp_get(&j->e);
     o->ring = 0;
-    if (gp_get(&j->c)) o->task = (gp_ref)gp_get(&j->c);
-    if (!(gp_get(&o->flags) & GP_OBJ_PROMISE)) own(j, d->tag);
+    if (task) o->task = task;
+    if (gp_get(&o->flags) & GP_OBJ_PROMISE) return;
+    own(j, gp_get(&j->c) == task ? d->tag : GP_TAG(GP_TAG_PART, task)); /* the task itself, or its spare */
 }
 
 static void redo(const struct gp_dead *d, const struct gp_journal *j, struct gp_object *o) {

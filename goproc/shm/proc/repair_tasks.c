@@ -142,6 +142,17 @@ static void take_trackers(struct gp_task *t, uint32_t refs[GP_TRACKERS]) {
     }
 }
 
+/* What the dead one had put into the spare block of a task, for an outcome that did not come about. */
+static void empty_spare(gp_ref ref, const struct search *s) {
+    struct gp_task *t = task_at(ref);
+    uint64_t capacity;
+    if (!t->spare || !gp_block_check(t->spare, &capacity) || gp_tag(t->spare) != GP_TAG(GP_TAG_PART, ref)) return;
+    struct gp_message *m = (struct gp_message *)gp_payload(t->spare);
+    bool made = m->block && gp_block_check(m->block, &capacity) && gp_tag(m->block) == GP_TAG(GP_TAG_RESULT, t->object);
+    if (made) gp_own(m->block, s->d->tag); /* it goes with all the dead one owned */
+    m->block = 0;
+}
+
 static bool end_task(gp_ref ref, bool member, struct search *s);
 
 static bool lose(gp_ref ref, struct search *s) {
@@ -156,6 +167,9 @@ static bool end_task(gp_ref ref, bool member, struct search *s) {
     uint64_t bit = 1ULL << (s->d->proc % 64);
     if (t->call.block) gp_own(t->call.block, s->d->tag); /* it goes with all the dead one owned */
     t->call.block = 0;
+    empty_spare(ref, s);
+    if (t->spare && gp_tag(t->spare) == GP_TAG(GP_TAG_PART, ref)) gp_own(t->spare, s->d->tag);
+    t->spare = 0;
     if (!o || gp_get(&o->gen) != t->gen || gp_get(&o->kind) != GP_KIND_GOROUTINE) {
         gp_own(ref, s->d->tag);
         return true;
@@ -226,6 +240,7 @@ static bool has_retries(const struct gp_task *t, const struct search *s) {
 static bool start_again(gp_ref ref, struct search *s) {
     struct gp_task *t = task_at(ref);
     struct gp_object *o = gp_at(t->object);
+    empty_spare(ref, s);
     if (!s->how->timed_out) gp_set(&t->retries, (uint16_t)(gp_get(&t->retries) - 1)); /* else another one is to blame */
     gp_set(&t->lost, (uint16_t)(gp_get(&t->lost) + 1));
     t->lost_with = s->how->pid;

@@ -58,12 +58,19 @@ static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned
     memset(&t->call, 0, sizeof t->call);
     gp_set(&t->retries, 0);
     gp_set(&t->lost, 0);
+    t->spare = 0;
     if (extra) memcpy(t + 1, PyBytes_AS_STRING(labels), extra);
     return h;
 }
 
-static PyObject *give_up(Handle *h, gp_ref task) { /* nothing refers to it so far: handle, object and task go */
+static void free_task(gp_ref task) {
+    gp_ref spare = task_at(task)->spare;
+    if (spare) gp_free(spare);
     gp_free(task);
+}
+
+static PyObject *give_up(Handle *h, gp_ref task) { /* nothing refers to it so far: handle, object and task go */
+    free_task(task);
     gp_set(&((struct gp_object *)gp_at(h->ref))->state, GP_G_DEAD);
     Py_DECREF(h);
     return NULL;
@@ -124,6 +131,19 @@ static int set_trackers(gp_ref task, PyObject *who) {
     return -1;
 }
 
+/* A task that may start again needs its call until its outcome is known: a place for that apart. */
+static int set_aside(gp_ref task) {
+    gp_ref spare = alloc_for(GP_FOR_TASKS, sizeof(struct gp_message), 0);
+    if (!spare) {
+        raise_memory(sizeof(struct gp_message), "a goroutine with retries");
+        return -1;
+    }
+    memset(gp_payload(spare), 0, sizeof(struct gp_message));
+    gp_own(spare, GP_TAG(GP_TAG_PART, task));
+    task_at(task)->spare = spare;
+    return 0;
+}
+
 static PyObject *task_new(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
     if (nargs < 6 || nargs > 10)
         return PyErr_Format(PyExc_TypeError, "task_new(type, call, name, site, parent, proc, labels, trackers, always, retries)");
@@ -148,7 +168,7 @@ static PyObject *task_new(PyObject *Py_UNUSED(module), PyObject *const *args, Py
     t->call = call;
     bool always = nargs > 8 && args[8] == Py_True;
     t->pinned = always ? GP_PINNED_ALWAYS : pinned ? GP_PINNED : GP_ANYWHERE;
-    if (nargs > 7 && set_trackers(task, args[7]) < 0) {
+    if ((retries && set_aside(task) < 0) || (nargs > 7 && set_trackers(task, args[7]) < 0)) {
         gp_message_drop(&call);
         return give_up(h, task);
     }
@@ -280,7 +300,7 @@ static void drop_result(gp_ref block) {
 
 static bool has_call(const struct gp_task *t) { return gp_get(&t->retries) > 0 || t->call.block; }
 
-/* The call of a task that could have run again. Its place is needed for the outcome. */
+/* The call of a task that could have run again. */
 static void drop_call(struct gp_task *t) {
     if (!has_call(t)) return;
     gp_set(&t->retries, 0); /* COMMIT: it does not start again */
@@ -350,14 +370,16 @@ static PyObject *task_done(PyObject *Py_UNUSED(module), PyObject *const *args, P
         drop_call(task_at(task)); /* in the memory of its arguments there may be room */
         if (encode_outcome(args[3], failed, &m) < 0) return NULL;
     }
-    drop_call(task_at(task)); /* late: until then it starts again should this process die */
-    if (keeps) store_outcome(task, object, &m);
+    gp_ref spare = task_at(task)->spare, block = !keeps ? 0 : spare ? spare : task;
+    if (keeps) store_outcome(block, object, &m);
     if (args[4] == Py_True) atomic_store(&o->value, 1);
     count_started(-1); /* before the tellers, which may start the next one at once */
-    bool wanted = gp_outcome_set(o, failed ? GP_G_FAILED : GP_G_OK, keeps ? task : 0);
+    bool wanted = gp_outcome_set(o, failed ? GP_G_FAILED : GP_G_OK, block);
+    if (spare) drop_call(task_at(task)); /* late: until now it starts again should this process die */
     if (!wanted) gp_object_free(o); /* first: should this process die before the end of this, the task leads to the object */
-    if (!wanted && keeps) drop_result(task);
-    else if (!keeps) gp_free(task); /* else it is the handles' */
+    if (!wanted && keeps) drop_result(block);
+    if (keeps && spare) task_at(task)->spare = 0; /* it is the handles', or gone */
+    if (block != task) free_task(task);           /* else that is */
     if (wanted && failed && gp_outcome_unread(o) && gp_unheld(o)) collect_now(); /* its handle was in a message once, and is
                                                                                   * gone: the failure may stay unread for ever */
     return PyBool_FromLong(wanted);
