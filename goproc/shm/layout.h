@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 #define GP_MAGIC 0x31636f72706f67ULL /* "goproc1" */
-#define GP_ABI 10u                   /* raised with every change of this file */
+#define GP_ABI 11u                   /* raised with every change of this file */
 #define GP_LINE 64u
 #define GP_MAX_PROCS 256u
 #define GP_OBSERVER GP_MAX_PROCS     /* in place of a proc's number: a command that reads the segment from outside */
