@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 import pytest
 from programs import Run, Start, ok
@@ -458,3 +459,43 @@ def test_more_room_by_starting_with_more(run: Run) -> None:
     print(procs(), go.on(40)(goproc.proc).result())
     """
     assert output(run, text, procs=40) == "40 40\n"
+
+
+FORK_FAILS = """
+import errno, os
+real = os.fork
+def fork():
+    if os.path.exists({flag!r}): raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+    return real()
+os.fork = fork
+"""
+
+
+def test_a_worker_that_cannot_be_forked(run: Run, tmp_path: Path) -> None:
+    flag, site = str(tmp_path / "flag"), tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(FORK_FAILS.format(flag=flag))  # for the zygote
+    text = f"""
+    from goproc import GoprocError
+    flag = {flag!r}
+    pids()
+    open(flag, "w").close()
+    for n in (4, 3):
+        try: runtime.resize(n)
+        except GoprocError as error: print(error)
+    try: go.local(runtime.resize, 4).result()
+    except GoprocError: print(procs(), go.on(2)(int).result())
+    os.remove(flag)
+    runtime.resize(4)
+    print([go.on(p)(goproc.proc).result() for p in workers()])
+    """
+    failed = (
+        "resize(): proc 3 could not be started: fork: Resource temporarily unavailable; raise the limit on processes "
+        "(ulimit -u). There are 2 workers, as before"
+    )
+    assert output(run, text, env={"PYTHONPATH": str(site)}).splitlines() == [
+        failed,
+        failed,
+        "2 0",
+        "[1, 2, 3, 4]",
+    ]
