@@ -56,7 +56,6 @@ def recycle(proc: int, timeout: float | None = None) -> None:
                 )
             waits.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
-            _core.retire(proc, True)  # a resize may have taken that back
     except BaseException:
         _core.retire(proc, False)
         raise

@@ -14,6 +14,8 @@
  */
 #include "proc/proc.h"
 
+static bool retired_here[GP_MAX_PROCS]; /* the drop has made it retire, and not recycle() */
+
 static bool wanted(uint32_t proc) { return proc <= gp_workers(); }
 
 /* ---- one place */
@@ -47,12 +49,18 @@ static void drop(uint32_t proc) {
         if (state == GP_P_GONE) atomic_store(&p->drop, GP_DROPPED_GONE);
         return;
     }
-    if (seen != GP_DROPPED) atomic_store(&p->drop, GP_DROPPED); /* nothing more is pinned there */
+    if (seen != GP_DROPPED) {
+        retired_here[proc] = false;
+        atomic_store(&p->drop, GP_DROPPED); /* nothing more is pinned there */
+    }
     if (gp_get(&p->unborn) && gp_task_none_pinned(proc)) {
         give_up(p);
         return;
     }
-    if (atomic_compare_exchange_strong(&p->retire, &stays, GP_RETIRES)) gp_task_retire(proc);
+    if (atomic_compare_exchange_strong(&p->retire, &stays, GP_RETIRES)) {
+        retired_here[proc] = true;
+        gp_task_retire(proc);
+    }
     gp_nudge(proc);
 }
 
@@ -62,7 +70,7 @@ static void keep(uint32_t proc) {
     uint16_t retires = GP_RETIRES;
     if (gp_get(&p->drop) == GP_KEPT) return;
     if (atomic_compare_exchange_strong(&p->drop, &dropped, GP_KEPT)) {
-        atomic_compare_exchange_strong(&p->retire, &retires, GP_STAYS); /* else it leaves, and is replaced */
+        if (retired_here[proc]) atomic_compare_exchange_strong(&p->retire, &retires, GP_STAYS); /* else it leaves, and is replaced */
         gp_nudge(proc);
     } else if (is_free(p)) {
         want(proc);
