@@ -8,7 +8,8 @@
  * Every transition is: journal the intent, ONE atomic COMMIT, finish (owner tag, unlink), clear the journal, tell the
  * peer. Two orders carry the recovery. (O1) The journal is cleared before the inbox bit is set, so a peer never runs
  * ahead of a record about its sudog. (O2) A goroutine that leaves park in any way but by its inbox bit takes the lock of
- * the fired case once before it reads its sudog: so it waits until a peer (or the coroner) has finished.
+ * the fired case once before it reads its sudog: so it waits until a peer (or the coroner) has finished. A goroutine
+ * that also waits for a timer does so in any case, as the bit may be the timer's.
  *
  * Rejected: lock-free rings (a producer killed between claim and publish stops every consumer; select, rendezvous and
  * close need the lock path anyway) and robust mutexes (see lock.c). Under the lock: no Python, no allocation, no
