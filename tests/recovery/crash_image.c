@@ -36,6 +36,7 @@ struct shared { /* by all processes of a scenario */
     bool watches, threads;
     bool counted;   /* object 0 counts one, and the tasks that it tracks */
     bool again;     /* the goroutine of object 0 has an outcome, or starts again */
+    bool sleeps;    /* the peer does */
     bool cell;      /* object 0 is one, and is never empty */
 };
 
@@ -55,6 +56,13 @@ static void wrong(const char *format, ...) {
     printf("\n");
     fflush(stdout);
     if (getenv("FIRST")) _exit(1); /* the first one will do; the children die with this process */
+}
+
+static const _Atomic uint32_t *woken; /* the last word that was woken */
+void __real_gp_futex_wake(_Atomic uint32_t *word, int count);
+void __wrap_gp_futex_wake(_Atomic uint32_t *word, int count) {
+    woken = word;
+    __real_gp_futex_wake(word, count);
 }
 
 static struct gp_object *object(int i) { return gp_at(shared->object[i]); }
@@ -468,6 +476,16 @@ static void be_replacement(char *image) {
 }
 
 /* The peer looks at its waiters, as look_at_waiters() in scheduler_calls.c does: each that was fired is in the stack, once. */
+static void check_passed(char *image) {
+    struct gp_object *o = object(0);
+    bool free = gp_get(&o->value) == 0 || gp_repair_died(gp_get(&o->owner));
+    uint32_t first = gp_get(&o->recvq_first);
+    see(image, PEER);
+    if (!free || !first || !(gp_get(&o->flags) & GP_OBJ_WOKEN)) return;
+    gp_mutex_pass(o); /* the one that was woken gives up: the next one is */
+    if (gp_get(&o->recvq_first) == first) wrong("nobody is woken in place of one that has given up");
+}
+
 static void check_watched(char *image) {
     uint32_t fired = 0, pushed = 0;
     see(image, PEER);
@@ -501,7 +519,9 @@ static void examine(char *real, char *image, uint64_t bytes, bool replace) {
     uint64_t dead = GP_TAG(GP_TAG_PROC, (uint64_t)(gp_get(&gp_proc_at(VICTIM)->incarnation) & 0x1fffff) << 16 | (VICTIM + 1));
     struct gp_death how = {.proc = VICTIM, .pid = 1, .status = SIGKILL};
     struct gp_dead d = {.replaced = true};
+    woken = NULL;
     gp_repair_note(VICTIM);
+    if (shared->sleeps && woken != &gp_proc_at(PEER)->park) wrong("the peer sleeps on");
     if (!gp_repair(&d, &how, never)) wrong("the repair has ended early");
     gp_repair_over();
     check(dead);
@@ -516,6 +536,7 @@ static void examine(char *real, char *image, uint64_t bytes, bool replace) {
         waitpid(pid, &status, 0);
         if (status) wrong("the replacement ended with status %x", status);
     }
+    if (gp_get(&object(0)->kind) == GP_KIND_MUTEX) check_passed(image);
     if (shared->watches) check_watched(image);
     if (shared->threads) check_threads(image);
     see(image, 0);
@@ -554,6 +575,11 @@ static void half(void) {
 }
 static void peer_receives(void) { wait_for(0, GP_RECV, 0); }
 static void peer_sends(void) { wait_for(0, GP_SEND, 0); }
+static void peer_sleeps(void) {
+    peer_receives();
+    gp_set(&gp.my->park, GP_PARKED);
+    shared->sleeps = true;
+}
 static void peers_receive(void) {
     for (int i = 0; i < 3; i++) peer_receives();
 }
@@ -844,6 +870,7 @@ static const struct scenario scenarios[] = {
     {"send, buffered", one_buffered, nothing, nothing, send_once},
     {"send to a receiver", one_buffered, peer_receives, nothing, send_once},
     {"send to a receiver, unbuffered", one_unbuffered, peers_receive, nothing, send_once},
+    {"send to one that sleeps", one_unbuffered, peer_sleeps, nothing, send_once},
     {"send past one that gave up", one_unbuffered, peer_gave_up, nothing, send_once},
     {"send to a select", three_unbuffered, peer_selects_receive, nothing, send_once},
     {"send and wait", one_unbuffered, nothing, nothing, wait_to_send},
@@ -906,7 +933,7 @@ static const struct scenario scenarios[] = {
     {"rwmutex, runlock, writers wait", a_rwmutex, queue_lockers, read_lock, read_unlock},
     {"semaphore, release, others wait", a_semaphore, queue_acquirers, acquire_all, release_all},
 };
-enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0], LATE = 56 }; /* from here on the victim is first */
+enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0], LATE = 57 }; /* from here on the victim is first */
 
 /* ---- running one */
 

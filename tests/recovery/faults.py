@@ -51,7 +51,10 @@ FAULTS = {
         LOCKS, "gp_set(&o->value, (int64_t)gp_get(&j->e));", "", "rwmutex, runlock, writers wait"
     ),
     "a timer is set, and only some are told": Fault(
-        LOCKS, "if (gp_get(&c->flags) & GP_OBJ_TIMER) tell_of_timer(c);", "if (false) tell_of_timer(c);", "timer, set"
+        LOCKS,
+        "if (gp_get(&c->flags) & GP_OBJ_TIMER) tell_of_timer(c);",
+        "if (false) tell_of_timer(c);",
+        "timer, set",
     ),
     "an outcome is set half": Fault(
         LOCKS, "if (gp_get(&o->state) != gp_get(&j->d)) undo_outcome(d, j, o);", ";", "outcome"
@@ -70,6 +73,18 @@ FAULTS = {
         "    gp_chan_put(c, m);\n    if (has_both(c)) gp_chan_take(c, &old[n++]);",
         "    gp_chan_take(c, &old[n++]);\n    gp_chan_put(c, m);",
         "cell, set",
+    ),
+    "a dead waker lets its sleeper sleep": Fault(
+        REPAIR,
+        "        gp_futex_wake(&gp_proc_at(p)->park, 1);",
+        "",
+        "send to one that sleeps",
+    ),
+    "one that gives up keeps a dead one's mutex from all": Fault(
+        "chan/sync.c",
+        "if (gp_get(&o->value) == 0 || owner_died(o)) wake_first(o);\n    gp_unlock(o);",
+        "if (gp_get(&o->value) == 0) wake_first(o);\n    gp_unlock(o);",
+        "mutex, unlock, others wait",
     ),
     "a count and its task differ": Fault(
         LOCKS,

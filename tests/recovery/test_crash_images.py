@@ -43,7 +43,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
         HERE / "crash_image.c",
         *sources,
         "-lpthread",
-        "-Wl,-z,now",
+        "-Wl,-z,now,--wrap=gp_futex_wake",
         "-o",
         built,
     ]  # no look-up of symbols among the steps

@@ -57,7 +57,14 @@ class Built:
             changed = self.files if file.suffix == ".h" else [file]
             compile_all(self.shm, changed, self.objects)
             program = self.folder / "crash_image"
-            line = ["cc", *map(str, self.objects.glob("*.o")), "-lpthread", "-Wl,-z,now", "-o", str(program)]
+            line = [
+                "cc",
+                *map(str, self.objects.glob("*.o")),
+                "-lpthread",
+                "-Wl,-z,now,--wrap=gp_futex_wake",
+                "-o",
+                str(program),
+            ]
             subprocess.run(line, check=True)
             names = fault.scenarios.split("|")
             every = "7" if {"collect", "memory", "reclaim", "select over 70"} & set(names) else "1"

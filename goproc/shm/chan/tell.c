@@ -35,8 +35,8 @@ bool gp_word_died(uint32_t word) {
     uint32_t proc = (word & 1023) - 1;
     if (proc >= gp_places()) return true;
     const struct gp_proc *p = gp_proc_at(proc);
-    uint32_t state = gp_get(&p->state); /* one that is not replaced is gone before its repair is over */
-    return (gp_get(&p->incarnation) & 0x1fffff) != word >> 10 || state == GP_P_DEAD || state == GP_P_GONE;
+    uint32_t state = gp_acquire(&p->state); /* before the incarnation: the repair raises that first */
+    return state == GP_P_DEAD || state == GP_P_GONE || (gp_get(&p->incarnation) & 0x1fffff) != word >> 10;
 }
 
 /* ---- plain threads. For the deadlock detector each blocked one is counted in its process. The teller or the thread
