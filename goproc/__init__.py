@@ -1,6 +1,7 @@
 """goproc: Go's concurrency for Python, with real parallelism.
 
-``go(f, x)`` runs a call as a goroutine on any core, ``chan(n)`` makes a channel that all of them can use. See README.md.
+``go(f, x)`` runs a call as a goroutine on any core, ``chan(n)`` makes a channel that all of them can use. See
+README.md.
 
 This file is the whole public surface. Names are loaded at their first use, so that ``import goproc`` costs little.
 """

@@ -1,8 +1,8 @@
 """Operations of goproc in coroutines: ``await g``, ``ch.arecv()``, ``ch.asend()``, ``aselect()``.
 
-They work in any event loop and any thread. An operation that has to wait does so in shared memory (goproc/shm/python/await.c),
-without a goroutine or a thread of its own. One thread of the process sleeps until any is done, and tells the loops. The
-task that waits has a plain asyncio future.
+They work in any event loop and any thread. An operation that has to wait does so in shared memory
+(goproc/shm/python/await.c), without a goroutine or a thread of its own. One thread of the process sleeps until any is
+done, and tells the loops. The task that waits has a plain asyncio future.
 
 When a task is cancelled, its operation is cancelled, too. If the operation is done already, its value belongs to the
 task: so the operation returns it, and the task is cancelled at its next wait.

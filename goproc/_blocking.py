@@ -231,7 +231,8 @@ def blocking(f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
             cannot be stopped: it goes on in its thread, and its outcome is dropped. A call that has not begun is not
             made.
 
-    At most 64 calls run at once in one process, others wait for their turn. A call that runs does not count as a deadlock.
+    At most 64 calls run at once in one process, others wait for their turn. A call that runs does not count as a
+    deadlock.
 
     Cost: about 50 us.
     """

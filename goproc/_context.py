@@ -269,7 +269,8 @@ def cause(ctx: AnyContext) -> BaseException | None:
         return failure.unpack(packed)
     if code != DEADLINE:
         return Canceled()
-    # No cause is recorded: the nearest deadline above ended the context, and `_why` is the cause given to that deadline.
+    # No cause is recorded: the nearest deadline above ended the context, and `_why` is the cause given to that
+    # deadline.
     return DeadlineExceeded() if ctx._why is None else ctx._why
 
 

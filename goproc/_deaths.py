@@ -1,7 +1,7 @@
 """Deaths of workers: the outcomes of goroutines that are lost with their process, and killing a worker.
 
-The coroner (shm/proc/coroner.c) learns of a death, repairs shared memory and writes a record of the death there. The last
-32 records are kept. The outcome of a lost goroutine names the record, and a process that reads the outcome makes a
+The coroner (shm/proc/coroner.c) learns of a death, repairs shared memory and writes a record of the death there. The
+last 32 records are kept. The outcome of a lost goroutine names the record, and a process that reads the outcome makes a
 WorkerDied of it.
 """
 
@@ -134,7 +134,8 @@ def stored(
     """Return the stored failure of a lost goroutine, as if it had raised WorkerDied. The core calls it.
 
     Args:
-        timed_out: 1 if the process was killed because the time of one of its goroutines was over; 2 if of this goroutine.
+        timed_out: 1 if the process was killed because the time of one of its goroutines was over; 2 if of this
+            goroutine.
         lost: how often this goroutine had been lost before, and had started again.
     """
     from goproc._pickling import failure

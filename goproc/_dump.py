@@ -197,8 +197,8 @@ def dump(file: Writable | None = None) -> str | None:
         file: an open text file that gets the text. Without one dump() returns the text.
 
     Returns:
-        The text, or None if `file` was given: a paragraph for each goroutine, which begins with ``goroutine N [state]:``.
-        The caller's comes first.
+        The text, or None if `file` was given: a paragraph for each goroutine, which begins with ``goroutine N
+        [state]:``. The caller's comes first.
 
     dump() can be called from any goroutine or thread. If a process does not answer within a second, because it is in C
     code or stopped, the text has only the facts in shared memory.
@@ -439,7 +439,7 @@ _WORKERS_OWN = {signal.SIGCONT, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, s
 
 
 def _handles_signals(pid: int) -> bool:
-    """Return True if the program has set a handler in this worker. Asks the kernel: a question would wake the worker."""
+    """Return True if the program has set a handler in this worker, as the kernel shows without waking the worker."""
     try:
         with open(f"/proc/{pid}/status") as file:
             caught = next((int(line.split()[1], 16) for line in file if line.startswith("SigCgt:")), 0)

@@ -1,7 +1,7 @@
 """Garbage that holds shared memory: objects that refer to each other wait for Python's collector, which counts objects.
 
-The collector knows nothing of the size of the arrays that they hold. So before an operation raises OutOfSharedMemory, each
-process collects its garbage.
+The collector knows nothing of the size of the arrays that they hold. So before an operation raises OutOfSharedMemory,
+each process collects its garbage.
 """
 
 from __future__ import annotations

@@ -510,7 +510,7 @@ class _Here:
             scheduler.interrupt(body, self.interrupt)
 
     def lost(self) -> list[BaseException]:
-        """Return a WorkerDied for each member that was lost with its process, in full for those that this process started."""
+        """Return a WorkerDied for each member that was lost with its process; in full for those of this process."""
         death, count = self._shared.members._lost
         if not count:
             return []

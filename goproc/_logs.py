@@ -5,7 +5,8 @@ name. Filters, handlers and formatters are those of the script. The worker knows
 them is not even made.
 
 A goroutine that has logged ends when the script has handled its records: the result of a call comes after them. A
-goroutine that has not logged pays nothing. Handlers that a goroutine adds to a logger of its worker are called there, too.
+goroutine that has not logged pays nothing. Handlers that a goroutine adds to a logger of its worker are called there,
+too.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _PLAIN = frozenset({str, int, float, bool, type(None), bytes})
 
 
 class Levels(NamedTuple):
-    """The script's configuration of logging and warnings, as far as workers need it. Plain values: marshal carries them."""
+    """The script's configuration of logging and warnings that workers need. Plain values: marshal carries them."""
 
     disable: int
     # Levels of the loggers that have one, by name; None: the script has not imported logging.
@@ -373,7 +374,7 @@ def _send_late() -> None:
 
 
 def _send(message: Any) -> bool:
-    """Send a message, also while an interrupt is pending. Return False if it has to wait, and waiting is not allowed here."""
+    """Send a message, also while an interrupt is pending. Return False if it has to wait where waiting is not allowed."""
     lines: Any = _lines
     if lines.try_send(message):
         return True
@@ -431,7 +432,7 @@ def _flush() -> bool:
 
 
 def _wait_for_host() -> bool:
-    """Return True if the host's thread runs. It may begin late, if the script has not imported logging: see _logs_host.py."""
+    """Return True if the host's thread runs. It may begin late: see _logs_host.py."""
     for _ in range(int(_PATIENCE / 0.005)):
         if _board.load() & READY:
             return True

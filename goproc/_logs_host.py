@@ -1,4 +1,4 @@
-"""The host's side of _logs.py: a thread that takes the records and warnings of workers and hands them to the script's loggers.
+"""The host's side of _logs.py: a thread that hands the records and warnings of workers to the script's loggers.
 
 The thread begins when the runtime starts, if the script has imported logging. Else it begins when the first record
 arrives, as soon as main waits in an operation.

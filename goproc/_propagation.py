@@ -27,7 +27,7 @@ def _new_node(parent: Chan[None] | None, until: float | None) -> Chan[None]:
 def hang(
     parent: AnyContext, until: float | None, frame: FrameType
 ) -> tuple[Chan[None], BaseException | None]:
-    """Make a node below that of `parent`; return (the node, the cause to report if the deadline of `parent` ends it)."""
+    """Make a node below that of `parent`; return it, with the cause to report if the deadline of `parent` ends it."""
     check_parent(parent)
     known = _known(parent)
     if known is not None:

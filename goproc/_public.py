@@ -1,4 +1,4 @@
-"""The mark of public names: tracebacks and pickles say `goproc.name`, and not the name of the module in which it lies."""
+"""The mark of public names: tracebacks and pickles say `goproc.name`, and not the name of its module."""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ class runtime:
         gpus: "auto" or numbers such as "0,1": CUDA_VISIBLE_DEVICES in each worker is one of them, in turn. Default:
             GOPROC_GPUS. Where CUDA_VISIBLE_DEVICES is set, "auto" means the GPUs in it. The host keeps all.
         per_gpu: at most so many workers on each GPU; it is also the default of procs. Default: GOPROC_PER_GPU.
-        quiet_deaths: say nothing on stderr about a worker that died, where the program goes on. Default: a line for each
-            death, unless GOPROC_QUIET_DEATHS=1.
+        quiet_deaths: say nothing on stderr about a worker that died, where the program goes on. Default: a line for
+            each death, unless GOPROC_QUIET_DEATHS=1.
 
     Raises:
         TypeError, ValueError: an argument is wrong or out of range.

@@ -35,8 +35,8 @@ class Shared(Generic[T]):
     def value(self) -> T:
         """The object as it was when it was shared: the same object at every call in one process, and not the original.
 
-        Its arrays of 16 KiB and more are read-only views of the shared memory. The rest can be changed, but that is seen by
-        the goroutines of this process only.
+        Its arrays of 16 KiB and more are read-only views of the shared memory. The rest can be changed, but that is
+        seen by the goroutines of this process only.
 
         Cost: the first call in a process reads the object; arrays are not copied.
         """

@@ -56,7 +56,7 @@ def _memory_of(copy: Any) -> _Memory:
 
 
 class SharedArray(np.ndarray[Any, Any]):
-    """An array in shared memory, made by `shared_array`. A goroutine that gets it, or a slice of it, uses the same memory.
+    """An array in shared memory, made by `shared_array`. A goroutine that gets it, or a slice, uses the same memory.
 
     Arrays that are computed from it (``a + 1``, ``a.copy()``) are arrays of their own.
     """

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 _POP_TOP = opcode.opmap["POP_TOP"]
 
-# Code that is made at run time, over and over, would fill the tables of the places where goroutines are created. So much
-# code is kept, and the texts of so many places are stored, which is for ever.
+# Code that is made at run time, over and over, would fill the tables of the places where goroutines are created. So
+# much code is kept, and the texts of so many places are stored, which is for ever.
 _KEPT_SITES = 1024
 _MOST_SITES = 4096
 
@@ -227,7 +227,7 @@ def spawn_local(
 
 
 def spawn_beside(proc: int, name: str, f: Any, *args: Any) -> Any:
-    """As ``go.on(proc)(f, *args)``, for a goroutine that begins in a reserved process, too, and waits there by itself."""
+    """As ``go.on(proc)(f, *args)``, for a goroutine that begins in a reserved process, too, and waits there."""
     return spawn(f, args, {}, name, proc, sys._getframe(1), always=True)
 
 

@@ -90,9 +90,9 @@ class Supervisor:
     goexit(), has ended without a failure. For each restart the supervisor prints a line on stderr with the reason.
 
     Args:
-        strategy: which children are started again when one is: "one_for_one", that one; "one_for_all", all; "rest_for_one",
-            that one and those that were started after it. The others are ended first, in reverse order. Among them, transient
-            children that had ended are started again, and temporary ones are not.
+        strategy: which children are started again when one is: "one_for_one", that one; "one_for_all", all;
+            "rest_for_one", that one and those that were started after it. The others are ended first, in reverse order.
+            Among them, transient children that had ended are started again, and temporary ones are not.
         restarts: the most restarts within `within` seconds. At one more the supervisor gives up: it ends all children,
             interrupts the body of its block where that waits, and raises TooManyRestarts there.
         within: seconds.

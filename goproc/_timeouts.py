@@ -39,7 +39,7 @@ class _Entered:
         ] = []  # the goroutine, and its deadline and depth outside
 
     def _leave(self) -> tuple[G, float | None, int]:
-        """Pop the entry of the goroutine that leaves. If it has none (a generator closed by another), pop the newest."""
+        """Pop the entry of the leaving goroutine. If it has none (a generator closed by another), pop the newest."""
         g = scheduler.current
         entries = self._inside
         last = next((i for i in reversed(range(len(entries))) if entries[i][0] is g), -1)
@@ -108,8 +108,8 @@ def _this_goroutine() -> G:
 def timeout(seconds: float) -> _Block:
     """``with timeout(5):``: goproc operations in the block that would block raise DeadlineExceeded after that time.
 
-    Blocks nest: the earliest deadline counts, and leaving a block restores the outer one. An operation that need not wait
-    is not interrupted, and neither is Python code. An operation may have its own ``timeout=`` as well.
+    Blocks nest: the earliest deadline counts, and leaving a block restores the outer one. An operation that need not
+    wait is not interrupted, and neither is Python code. An operation may have its own ``timeout=`` as well.
 
     Args:
         seconds: counted from where the block is entered; infinity sets no limit.
@@ -139,7 +139,7 @@ def deadline(t: float) -> _Block:
 def shield() -> _Shield:
     """``with shield():``: in the block, neither a deadline from outside it nor Goroutine.cancel() interrupts.
 
-    For cleaning up. The first operation after the block that blocks raises the exception that was held back. A timeout() or
-    deadline() inside the block counts: ``with shield(), timeout(1):`` cleans up for a second at most.
+    For cleaning up. The first operation after the block that blocks raises the exception that was held back. A
+    timeout() or deadline() inside the block counts: ``with shield(), timeout(1):`` cleans up for a second at most.
     """
     return _Shield()

@@ -242,8 +242,8 @@ class Timer(_Timed):
 class Ticker(_Timed):
     """Fires again and again: after every interval its channel ``c`` has a value, the time at which it was due.
 
-    At most one tick is pending: a receiver that is too slow loses ticks, and the next tick is still at a multiple of the
-    interval. stop() does not close the channel. Like a Timer, a Ticker can be sent, and is a case for select().
+    At most one tick is pending: a receiver that is too slow loses ticks, and the next tick is still at a multiple of
+    the interval. stop() does not close the channel. Like a Timer, a Ticker can be sent, and is a case for select().
 
     Args:
         seconds: the interval.

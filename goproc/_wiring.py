@@ -1,7 +1,7 @@
 """The map of policy and mechanism: here the C core and the scheduler learn of the modules above them.
 
-The core imports this module at its first need, and no other. The classes that stand for objects of the core call connect()
-in their own modules: chan= beside Chan, mutex= beside Mutex, and so on.
+The core imports this module at its first need, and no other. The classes that stand for objects of the core call
+connect() in their own modules: chan= beside Chan, mutex= beside Mutex, and so on.
 """
 
 from __future__ import annotations

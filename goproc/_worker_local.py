@@ -32,8 +32,8 @@ _MISSING: Any = object()
 class WorkerLocal(Generic[T]):
     """A value that each process makes for itself. `worker_local` returns it; call it to get the value.
 
-    It can be sent to other goroutines, kept in globals and captured by closures. A call returns the value of the process
-    where the call is made.
+    It can be sent to other goroutines, kept in globals and captured by closures. A call returns the value of the
+    process where the call is made.
     """
 
     __slots__ = ("_blob", "_factory", "_id", "_making", "_value")

@@ -59,8 +59,8 @@ class Executor(_base.Executor):
             more: with fewer workers than `max_workers`, as many calls run at once as there are workers. Start it with
             enough of them first: ``goproc run --procs 8``, or ``with runtime(procs=8):``.
         mp_context: accepted, so that it can stand where a ProcessPoolExecutor stood; unused.
-        initializer: called in each process before its first call. Calls see the globals of the script that it has set. If
-            it raises, the Executor is broken.
+        initializer: called in each process before its first call. Calls see the globals of the script that it has set.
+            If it raises, the Executor is broken.
         initargs: the arguments of `initializer`.
         max_tasks_per_child: a process is replaced after so many calls.
         max_pending: submit() blocks while so many calls have been submitted and not ended. Default: no limit.
@@ -102,7 +102,8 @@ class Executor(_base.Executor):
             args, kwargs: its arguments.
 
         Returns:
-            The future of the call. If something cannot be copied, the future fails with PickleError, which names the path.
+            The future of the call. If something cannot be copied, the future fails with PickleError, which names the
+            path.
 
         Raises:
             TypeError: `fn` is not callable.
@@ -155,8 +156,8 @@ class Executor(_base.Executor):
             buffersize: the most results, or chunks of results, that are ahead of the caller. Default: all.
 
         Returns:
-            An iterator. After an exception of a call it goes on with the next. When it is closed or dropped, the calls that
-            have not begun are cancelled.
+            An iterator. After an exception of a call it goes on with the next. When it is closed or dropped, the calls
+            that have not begun are cancelled.
         """
         if buffersize is not None and not isinstance(buffersize, int):
             raise TypeError("buffersize must be an integer or None")
@@ -184,7 +185,7 @@ class Executor(_base.Executor):
                 pool.wait()
 
     def terminate_workers(self) -> None:
-        """End the calls that run, by SIGTERM to their processes, and fail all that have not ended with BrokenExecutor."""
+        """End the calls that run, by SIGTERM to their processes; fail all that have not ended with BrokenExecutor."""
         self._pool.kill("terminate_workers() was called", signal.SIGTERM)  # type: ignore[union-attr]
 
     def kill_workers(self) -> None:

@@ -166,8 +166,8 @@ class Limiter:
         Args:
             n: at most the burst.
             ctx: a context that ends the wait; then the tokens go back.
-            timeout: seconds to wait at most. If the tokens come after this time, after the deadline of ctx or after that
-                of a ``context.timeout()`` block, wait() raises at once and takes no token.
+            timeout: seconds to wait at most. If the tokens come after this time, after the deadline of ctx or after
+                that of a ``context.timeout()`` block, wait() raises at once and takes no token.
 
         Raises:
             ValueError: ``rate: Wait(n=%d) exceeds limiter's burst %d``.

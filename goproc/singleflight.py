@@ -3,13 +3,14 @@
     flights = singleflight.Group()
     value, shared = flights.do("user 7", load_user, 7)     # in any number of goroutines: load_user runs once
 
-The calls in flight are a note in a shared variable. For each key the note has a promise of the result (written once, read
-by any number of processes) and the number of callers that wait for the promise. A caller that finds no note makes one and
-runs the function itself, so the function is not copied. The other callers wait for the promise. The value is copied only
-if a caller waits. All keys of a Group are in one variable: a Group is meant for tens of calls at a time, not for thousands.
+The calls in flight are a note in a shared variable. For each key the note has a promise of the result (written once,
+read by any number of processes) and the number of callers that wait for the promise. A caller that finds no note makes
+one and runs the function itself, so the function is not copied. The other callers wait for the promise. The value is
+copied only if a caller waits. All keys of a Group are in one variable: a Group is meant for tens of calls at a time,
+not for thousands.
 
-If the process that runs a call dies, the call fails: its callers get WorkerDied, and the next caller of the key runs its
-function.
+If the process that runs a call dies, the call fails: its callers get WorkerDied, and the next caller of the key runs
+its function.
 """
 
 from __future__ import annotations
@@ -92,8 +93,8 @@ class Group:
     def do(self, key: Hashable, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> tuple[T, bool]:
         """Call ``f(*args, **kwargs)``, unless a call of this key is under way: then wait for the result of that call.
 
-        Every caller gets the exception of f, and a goexit() in f ends the goroutine of every caller. If the goroutine that
-        runs f is cancelled, one of the callers that wait runs f again.
+        Every caller gets the exception of f, and a goexit() in f ends the goroutine of every caller. If the goroutine
+        that runs f is cancelled, one of the callers that wait runs f again.
 
         Args:
             key: names the call; the key is copied.

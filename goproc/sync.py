@@ -195,8 +195,9 @@ class _Writer(_Reader):
 class RWMutex(_core.RWMutex):
     """Many readers or one writer, as Go's `sync.RWMutex`: ``with m.reader:``, ``with m.writer:``.
 
-    A writer that waits holds off new readers, so that it gets its turn. When a writer unlocks, all readers that waited for
-    it go. The lock is not recursive: a second rlock() of one goroutine can wait for a writer that waits for the first.
+    A writer that waits holds off new readers, so that it gets its turn. When a writer unlocks, all readers that waited
+    for it go. The lock is not recursive: a second rlock() of one goroutine can wait for a writer that waits for the
+    first.
     """
 
     __slots__ = ()
@@ -281,8 +282,8 @@ class Once(_core.Once):
     def do(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         """Call ``f(*args, **kwargs)`` if this is the first do(); return when the first one's has returned.
 
-        The call counts as done also if f raises; this caller gets the exception. A do() inside f waits for itself. If the
-        goroutine that runs f is cancelled, or its process dies, the next caller runs f.
+        The call counts as done also if f raises; this caller gets the exception. A do() inside f waits for itself. If
+        the goroutine that runs f is cancelled, or its process dies, the next caller runs f.
 
         Args:
             f: the function.

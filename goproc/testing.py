@@ -2,8 +2,8 @@
 
     from goproc.testing import assert_no_leaks, until_waiting
 
-A test cannot ask a goroutine whether it is blocked, and a sleep() only hopes so. until_waiting() looks at the queue of the
-channel, whichever process the goroutine is in.
+A test cannot ask a goroutine whether it is blocked, and a sleep() only hopes so. until_waiting() looks at the queue of
+the channel, whichever process the goroutine is in.
 
 pytest has more of it by one line in conftest.py, ``pytest_plugins = ["goproc.testing"]``:
 

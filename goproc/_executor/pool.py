@@ -61,7 +61,7 @@ class Waiting(NamedTuple):
 
 
 class Pool:
-    """The state that an Executor, its futures and its watcher share. It does not know the Executor, which may be dropped."""
+    """The state that an Executor, its futures and its watcher share. It does not refer to the Executor."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
@@ -280,7 +280,7 @@ class Pool:
             self._on_runner(handle)
 
     def processes(self) -> dict[int, int]:
-        """Return the process ids of the runners, with the numbers of their processes, once the runners have begun there."""
+        """Return the process ids of the runners that have begun, with the numbers of their processes."""
         until = monotonic() + _GRACE
         while any(handle._state == _core.G_QUEUED for handle in list(self.runners)) and monotonic() < until:
             waits.sleep(0.001)
@@ -389,7 +389,7 @@ class Pool:
         self.thread.join()
 
     def break_(self, why: str) -> None:
-        """Lose all calls: a worker has died. Those that run on other workers end, too, as far as they are alone there."""
+        """Lose all calls, as a worker has died. Calls that are alone on other workers end, too."""
         if not self._why:
             self._why = why
             self._end_runners(alone=True)

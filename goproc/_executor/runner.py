@@ -130,7 +130,7 @@ def _answer(g: G, promise: Any, call: Any, initialized: Initialized | None) -> N
 
 
 def _tidy_up(g: G) -> None:
-    """Leave nothing of a call to the next one: its unfinished lines, its records on their way to the script, its globals."""
+    """Leave nothing of a call to the next: its unfinished lines, its records that are under way, its globals."""
     g.function = None
     stdio.finish(g.greenlet)
     if _life.on_end is not None:

@@ -1,4 +1,4 @@
-"""The items of a packed exception. Shared memory carries the plain tuple; readers name its items by `Packed(*stored)`."""
+"""The items of a packed exception. Shared memory carries the plain tuple; readers use `Packed(*stored)`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C before the runtime runs: it waits while goproc loads and starts, and ends a program of `goproc run` in one line.
+"""Ctrl-C before the runtime runs: it waits while goproc starts, and ends a program of `goproc run` in one line.
 
 Python raises KeyboardInterrupt at the next bytecode. If that belongs to a weakref callback or a __del__, the exception
 is printed as ignored, and the program goes on as if nothing had been pressed; the import system runs such a callback

@@ -19,7 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    # (when, order, whom, its ticket then). A tuple, since the heap compares entries in C; `order` differs in all of them.
+    # (when, order, whom, its ticket then). A tuple, since the heap compares entries in C; `order` differs in all of
+    # them.
     Entry = tuple[float, int, "G | Alarm", int]
 
 heap: list[Entry] = []  # the core reads its size
