@@ -6,6 +6,7 @@ import ast
 import importlib
 import importlib.util
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -115,3 +116,14 @@ def test_no_file_of_the_core_includes_a_header_of_a_higher_floor() -> None:
         floor = FLOORS.index(file.parent.name)
         for included in re.findall(r'#include "(\w+)/', file.read_text()):
             assert FLOORS.index(included) <= floor, (file, included)
+
+
+def test_each_module_is_in_a_layer_of_the_import_contract() -> None:
+    contract = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = [re.split("[:|]", layer) for layer in contract["contracts"][0]["layers"]]
+    named = [name.strip() for layer in layers for name in layer]
+    files = (file.relative_to(PACKAGE.parent).with_suffix("") for file in PACKAGE.rglob("*.py"))
+    modules = {".".join(file.parts) for file in files if file.name != "__init__"}
+    assert sorted(m for m in modules if not any(f"{m}.".startswith(f"{name}.") for name in named)) == []
+    assert sorted(name for name in named if not exists(name)) == []
+    assert len(named) == len(set(named))
