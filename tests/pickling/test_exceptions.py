@@ -1,4 +1,4 @@
-"""Exceptions as users and libraries define them arrive as what was raised: see zoo.py."""
+"""Exceptions as users and libraries define them arrive as what was raised: see the package zoo."""
 
 from __future__ import annotations
 
@@ -128,6 +128,6 @@ print(len(CASES))
 
 
 def test_classes_of_the_script(tmp_path: Path) -> None:
-    script = Path(zoo.__file__).read_text() + MAIN
+    script = zoo.script() + MAIN
     done = programs.run(tmp_path, script)
     assert programs.ok(done) == f"{len(zoo.CASES)}\n"
