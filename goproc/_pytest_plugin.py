@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import faulthandler
 import os
-import signal
-import threading
-import time
-import traceback
 from typing import Any
 
 import pytest
 
+from goproc._watchdog import Watchdog
 from goproc.testing import Snapshot, check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-_GRACE = 20.0  # seconds for the watchdog's report: then faulthandler ends the process, also if a thread keeps the GIL
 _SECONDS = 5.0  # the time in which goroutines and processes of a test have to end
-_HUNG = 70  # the status of a session that the watchdog has ended
 
 _failed = pytest.StashKey[bool]()
-_watchdog_key = pytest.StashKey["Watchdog"]()
+_watchdog_key = pytest.StashKey[Watchdog]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,7 +37,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     _runtimes.stop()
     watchdog = config.stash.get(_watchdog_key, None)
     if watchdog is not None:
-        watchdog.stop()
+        watchdog.disarm()
+        os.close(watchdog.stderr)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -122,71 +116,3 @@ def runtime(request: pytest.FixtureRequest) -> Iterator[Any]:
     except AssertionError:
         _runtimes.stop()
         raise
-
-
-# -- the watchdog --------------------------------------------------------------------------------------------
-
-
-class Watchdog:
-    """Ends the process, with every stack, when a test takes too long: a hang must not look like a slow machine."""
-
-    def __init__(self, stderr: int) -> None:
-        self._stderr = stderr
-        self._changed = threading.Condition()
-        self._deadline: float | None = None
-        self._name = ""
-        self._thread: threading.Thread | None = None
-
-    def arm(self, name: str, seconds: float) -> None:
-        if seconds <= 0:
-            return
-        with self._changed:
-            self._name, self._deadline = name, time.monotonic() + seconds
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="goproc watchdog", daemon=True)
-                self._thread.start()
-            self._changed.notify()
-        faulthandler.dump_traceback_later(seconds + _GRACE, exit=True, file=self._stderr)
-
-    def disarm(self) -> None:
-        faulthandler.cancel_dump_traceback_later()
-        with self._changed:
-            self._deadline = None
-            self._changed.notify()
-
-    def stop(self) -> None:
-        self.disarm()
-        os.close(self._stderr)
-
-    def _watch(self) -> None:
-        with self._changed:
-            while self._deadline is None or time.monotonic() < self._deadline:
-                self._changed.wait(None if self._deadline is None else self._deadline - time.monotonic())
-        try:
-            self._report()
-        finally:
-            _kill_children()
-            os._exit(_HUNG)
-
-    def _report(self) -> None:
-        import goproc
-        from goproc.shm import _core
-
-        self._say(f"\n\n===== {self._name}: time is up =====\n\n-- threads of process {os.getpid()}")
-        faulthandler.dump_traceback(file=self._stderr, all_threads=True)
-        if _core.attached():
-            try:
-                self._say(f"\n-- goroutines\n{goproc.dump()}")
-            except Exception:
-                self._say(traceback.format_exc())
-
-    def _say(self, text: str) -> None:
-        os.write(self._stderr, (text.rstrip("\n") + "\n").encode("utf-8", "backslashreplace"))
-
-
-def _kill_children() -> None:
-    import psutil
-
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            process.send_signal(signal.SIGKILL)

@@ -53,7 +53,6 @@ def pytest_configure(config: pytest.Config) -> None:
     # Capturing is suspended at this point: this is the real standard error.
     watchdog.stderr = os.dup(2)
     watchdog.directory = Path(tempfile.mkdtemp(prefix="goproc-tests-"))
-    watchdog.start()
     if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
         from distribution import Silence
 

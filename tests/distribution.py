@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from watch import Watchdog
+from watch import SuiteWatchdog
 from xdist.scheduler import LoadFileScheduling
 
 FEW = 2  # a process holds back its last test until it has another or is told that there is none
@@ -54,7 +54,7 @@ class Silence:
     them.
     """
 
-    def __init__(self, watchdog: Watchdog, seconds: float) -> None:
+    def __init__(self, watchdog: SuiteWatchdog, seconds: float) -> None:
         self.watchdog = watchdog
         self.seconds = seconds
         self.begun: dict[str, None] = {}  # tests that have not ended

@@ -20,7 +20,6 @@ def pytest_configure(config):
     if not hasattr(config, "workerinput"):
         os.environ[MARK] = str(os.getpid())
         watchdog.stderr = os.dup(2)
-        watchdog.start()
         global silence
         silence = Silence(watchdog, 40)
         config.pluginmanager.register(silence)

@@ -1,33 +1,29 @@
-"""The watchdog of tests: it ends a process in which a test takes too long, with all that can be seen of it.
+"""The watchdog of these tests: goproc's own, which also looks at all processes that the tests have started.
 
-It is a plain thread. When a test takes too long it prints every stack it can get at, in this process and in the workers,
-ends the processes that this one started, and this one: a hang must never look like a slow machine. Should the hung thread
-hold the GIL, no thread of Python runs, and faulthandler's own timer ends the process.
+It uses nothing of goproc that could itself hang: goroutines are described from the scheduler's tables.
 """
 
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import importlib.util
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 import traceback
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-GRACE = 20.0  # for a part of the watchdog's own report, before faulthandler ends the process
+from goproc._watchdog import GRACE, Watchdog
+
 LONGEST = 60.0  # for what is reported of other processes
 MARK = "TEST_SESSION_OF_GOPROC"  # in the environment of all that descends from this process
-
-STATUS_HUNG = 70
 
 
 def loaded(name: str) -> Any:
@@ -37,77 +33,40 @@ def loaded(name: str) -> Any:
     return module
 
 
-class Watchdog(threading.Thread):
-    """Ends the process with every stack it can get when a test takes too long."""
+class SuiteWatchdog(Watchdog):
+    """Reports, beside its own process, all that descend from it, and ends them."""
 
     def __init__(self) -> None:
-        super().__init__(name="watchdog", daemon=True)
-        self.stderr = 2
-        self.directory: Path | None = (
-            None  # workers that can dump themselves have a file here, named by their pid
-        )
-        self._changed = threading.Condition()
-        self._deadline: float | None = None
-        self._name = ""
+        super().__init__()
+        # Workers that can dump themselves have a file here, named by their pid.
+        self.directory: Path | None = None
 
-    def arm(self, name: str, seconds: float) -> None:
-        with self._changed:
-            self._name, self._deadline = name, time.monotonic() + seconds
-            self._changed.notify()
-        faulthandler.dump_traceback_later(seconds + GRACE, exit=True, file=self.stderr)
+    def reports(self) -> Iterable[Callable[[], None]]:
+        return self._threads, self._goroutines, self._memory, self._processes
 
-    def disarm(self) -> None:
-        faulthandler.cancel_dump_traceback_later()
-        with self._changed:
-            self._deadline = None
-            self._changed.notify()
-
-    def run(self) -> None:
-        with self._changed:
-            while self._deadline is None or time.monotonic() < self._deadline:
-                self._changed.wait(None if self._deadline is None else self._deadline - time.monotonic())
-        self.bark()
-
-    def bark(self) -> None:
-        try:
-            self._say(f"\n\n===== {self._name}: time is up =====")
-            for report in (self._threads, self._goroutines, self._memory, self._processes):
-                try:
-                    report()
-                except Exception:
-                    self._say(traceback.format_exc())
-        finally:
-            for pid in all_below():
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
-            self._say("===== end of the report =====")
-            os._exit(STATUS_HUNG)
-
-    def _say(self, text: str) -> None:
-        os.write(self.stderr, (text.rstrip("\n") + "\n").encode("utf-8", "backslashreplace"))
-
-    def _threads(self) -> None:
-        self._say(f"\n-- threads of process {os.getpid()}")
-        faulthandler.dump_traceback(file=self.stderr, all_threads=True)
+    def kill_children(self) -> None:
+        for pid in all_below():
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
 
     def _goroutines(self) -> None:
         scheduler = loaded("goproc._sched.scheduler")
         if scheduler is not None:
-            self._say("\n-- goroutines of this process\n" + describe_goroutines(scheduler))
+            self.say("\n-- goroutines of this process\n" + describe_goroutines(scheduler))
 
     def _memory(self) -> None:
         core = loaded("goproc.shm._core")
         if core is not None and core.attached():
-            self._say(f"\n-- census: {core.census()}\n   pids: {core.pids()}")
+            self.say(f"\n-- census: {core.census()}\n   pids: {core.pids()}")
 
     def _processes(self) -> None:
         until = time.monotonic() + LONGEST
         for pid in descendants():
             if time.monotonic() > until:
-                self._say("\n-- further processes are left out")
+                self.say("\n-- further processes are left out")
                 return
-            faulthandler.dump_traceback_later(GRACE, exit=True, file=self.stderr)
-            self._say(f"\n-- process {pid}: {read(f'/proc/{pid}/cmdline').replace(chr(0), ' ')}")
+            self._bound(GRACE)
+            self.say(f"\n-- process {pid}: {read(f'/proc/{pid}/cmdline').replace(chr(0), ' ')}")
             kept = (
                 "Name",
                 "State",
@@ -120,21 +79,21 @@ class Watchdog(threading.Thread):
                 "nonvoluntary",
             )
             status = [line for line in read(f"/proc/{pid}/status").splitlines() if line.startswith(kept)]
-            self._say("; ".join(" ".join(line.split()) for line in status))
-            self._say(f"wchan: {read(f'/proc/{pid}/wchan')}  syscall: {read(f'/proc/{pid}/syscall').strip()}")
+            self.say("; ".join(" ".join(line.split()) for line in status))
+            self.say(f"wchan: {read(f'/proc/{pid}/wchan')}  syscall: {read(f'/proc/{pid}/syscall').strip()}")
             dump = self.directory / str(pid) if self.directory else None
             if dump is not None and dump.exists():
                 os.kill(pid, signal.SIGUSR2)  # its goroutines, if Python code can still run there
                 time.sleep(0.3)
                 os.kill(pid, signal.SIGUSR1)  # its stack in any case
                 time.sleep(0.2)
-                self._say(dump.read_text(errors="replace") or "(it wrote nothing)")
+                self.say(dump.read_text(errors="replace") or "(it wrote nothing)")
             if shutil.which("gdb"):
                 command = ["gdb", "-p", str(pid), "-batch", "-nx", "-ex", "thread apply all bt 12"]
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     found = subprocess.run(command, capture_output=True, text=True, timeout=8)
                     lines = [line for line in found.stdout.splitlines() if line.startswith(("#", "Thread"))]
-                    self._say("\n".join(lines[:60]))
+                    self.say("\n".join(lines[:60]))
 
 
 def describe_goroutines(scheduler: Any) -> str:
@@ -164,7 +123,7 @@ def read(path: str) -> str:
         return f"({error.strerror})"
 
 
-watchdog = Watchdog()
+watchdog = SuiteWatchdog()
 
 
 def dumpable(directory: str) -> None:
