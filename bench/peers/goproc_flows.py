@@ -19,7 +19,7 @@ def step(x: int) -> int:
     return x + 1
 
 
-def flow_of_stages(count: int, buffer: int) -> dict[str, Any]:
+def flow_of_stages(count: int, buffer: int | None) -> dict[str, Any]:
     """``flow(range(count)).map(step).map(step).map(step).map(step)``."""
 
     def run(n: int) -> None:

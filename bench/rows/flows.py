@@ -14,17 +14,18 @@ def _own(name: str, function: str, **arguments: Any) -> Peer:
     return Peer(name, f"{_GOPROC}:{function}", arguments=arguments, requires=("goproc",))
 
 
-def _pipeline(name: str, buffer: int, count: int) -> Row:
+def _pipeline(name: str, buffer: int | None, count: int) -> Row:
+    how = "default arguments" if buffer is None else f"a buffer of {buffer}"
     return Row(
         name=f"flow-{name}",
-        title=f"a flow of 4 stages, one worker each, a buffer of {buffer}; 2 processes, per item",
+        title=f"a flow of 4 stages, one worker each, {how}; 2 processes, per item",
         peers=(
             _own("goproc", "flow_of_stages", count=count, buffer=buffer),
-            _own("by hand", "stages_by_hand", count=count, buffer=buffer),
+            _own("by hand", "stages_by_hand", count=count, buffer=buffer or 2),
             Peer(
                 _PYPELN,
                 "bench.peers.pypeln_stages:processes",
-                arguments={"count": 2_000, "buffer": buffer},
+                arguments={"count": 5_000, "buffer": buffer or 0},
                 requires=("pypeln",),
             ),
         ),
@@ -33,7 +34,8 @@ def _pipeline(name: str, buffer: int, count: int) -> Row:
 
 
 ROWS = (
-    _pipeline("default", 2, 20_000),
+    _pipeline("default", None, 100_000),
+    _pipeline("narrow", 2, 20_000),
     _pipeline("buffered", 512, 100_000),
     Row(
         name="progress",

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from itertools import chain
+from time import monotonic_ns
 from typing import Any, NamedTuple
 
+from goproc._pickling.messages import dumps
 from goproc.errors import ChanClosed, RuntimeStopped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from goproc._channel import Chan
     from goproc.sync import Atomic
 
     Emit = Callable[[Any], object]
+
+
+WIDE = 256  # values that an edge holds that has grown
+FETCHED = 64  # of these, or of a large buffer: values that the consumer takes at once
+_ITEMS = 4096  # that pass an edge before it can grow
+_FAST_NS = 500_000  # an edge grows where each of them takes less
+_SMALL = 4096  # bytes of a pickled value of an edge that grows
 
 
 class Out(NamedTuple):
@@ -23,11 +33,76 @@ class Out(NamedTuple):
         ch: its channel.
         writers: how many workers send to it and have not left.
         discards: nobody reads the values, so they are not sent; the edge tells of the end.
+        wide: the channel that takes the place of `ch` if the edge grows; None if it does not.
     """
 
     ch: Chan[Any]
     writers: Atomic
     discards: bool = False
+    wide: Chan[Any] | None = None
+
+
+class Growth:
+    """Has an edge grow when many small values have passed it in a short time.
+
+    A channel keeps its size, so an edge that may grow has two. Its one writer closes the narrow one and sends to the wide
+    one from then on. The readers go over when the narrow one is closed and empty, so the order stays.
+
+    Args:
+        out: the edge, with a wide channel that is not in use.
+    """
+
+    def __init__(self, out: Out) -> None:
+        self._out = out
+        self._items = 0  # at the last look
+        self._since = monotonic_ns()
+
+    def due(self, items: int, now: int, value: Any) -> bool:
+        """Return True if the edge is to grow.
+
+        Args:
+            items: that the writer has sent or handled so far.
+            now: the time.
+            value: one of those that it sends.
+        """
+        n = items - self._items
+        if n < _ITEMS:
+            return False
+        fast = now - self._since < n * _FAST_NS
+        self._items, self._since = items, now
+        return fast and _is_small(value)
+
+    def grow(self) -> Emit:
+        """Close the narrow channel. Return the function that sends to the wide one."""
+        assert self._out.wide is not None
+        close_edge(self._out.ch)
+        return self._out.wide.send
+
+
+def growth(outs: tuple[Out, ...]) -> Growth | None:
+    """Return what has the edge grow that a worker sends to; None if it does not grow, or has grown."""
+    out = outs[0]
+    return None if out.wide is None or out.ch.closed else Growth(out)
+
+
+def _is_small(value: Any) -> bool:
+    try:
+        pickled, buffers = dumps(value)
+    except Exception:  # a channel, which only a message on its way carries
+        return False
+    return len(pickled) <= _SMALL and not buffers
+
+
+def values_of(ch: Chan[Any], wide: Chan[Any] | None) -> Iterator[Any]:
+    """Return an iterator of the values of an edge."""
+    return iter(ch) if wide is None else chain(ch, wide)
+
+
+def close_both(ch: Chan[Any], wide: Chan[Any] | None, drain: bool = False) -> None:
+    """Close the channels of an edge: the narrow one first, as a writer takes its end for growth."""
+    close_edge(ch, drain)
+    if wide is not None:
+        close_edge(wide, drain)
 
 
 def close_edge(ch: Chan[Any], drain: bool = False) -> None:
@@ -47,7 +122,7 @@ def leave(outs: tuple[Out, ...]) -> None:
     """A worker sends no more. The last one closes the edges."""
     for out in outs:
         if out.writers.add(-1) == 0:
-            close_edge(out.ch)
+            close_both(out.ch, out.wide)
 
 
 def sender(outs: tuple[Out, ...]) -> Emit:
@@ -55,7 +130,8 @@ def sender(outs: tuple[Out, ...]) -> Emit:
     if outs[0].discards:
         return _discard
     if len(outs) == 1:
-        return outs[0].ch.send
+        ch, wide = outs[0].ch, outs[0].wide
+        return wide.send if wide is not None and ch.closed else ch.send
     return Branches(outs).send
 
 

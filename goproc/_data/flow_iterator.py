@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from typing import Any, Generic, TypeVar
 
+from goproc._data.flow_edges import FETCHED
 from goproc._data.flow_plan import Edge
 from goproc._data.flow_run import CLOSE_SECONDS, Run
 from goproc._data.flow_stats import StageStats
 from goproc._data.tracebacks import cut
-from goproc.errors import DeadlineExceeded
+from goproc.errors import ChanClosed, DeadlineExceeded
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -50,7 +52,7 @@ class Book:
         return self._last if run is None else run.records()
 
 
-class FlowRun(Generic[T]):
+class FlowRun(_core.Results, Generic[T]):
     """One run of a flow: an iterator of its results, and an asynchronous one.
 
     ``close()``, or leaving a ``with`` block over it, ends the run early. So does dropping it.
@@ -60,15 +62,20 @@ class FlowRun(Generic[T]):
         "__weakref__",
         "_book",
         "_discards",
+        "_fetches",
         "_final",
         "_flow",
+        "_late",
         "_over",
         "_pending",
+        "_ready",
         "_recv",
         "_run",
         "_running",
         "_thread",
         "_told",
+        "_try_recv",
+        "_wide",
     )
 
     def __init__(self, of: Flow[T], discards: bool = False) -> None:
@@ -77,6 +84,11 @@ class FlowRun(Generic[T]):
         self._run: Run | None = None
         self._final: Edge | None = None
         self._recv: Any = None
+        self._try_recv: Any = None
+        self._wide: Any = None  # the wide channel of the last edge; None if there is none, or it is in use
+        self._ready: deque[Any] = deque()  # values that were taken ahead
+        self._fetches = 0  # how many are taken at once
+        self._late: Exception | None = None  # raised when these are yielded: why the next one cannot be read
         self._over = False
         self._running = False
         self._told = False  # the exception that ended the run is that of a function, or of the source
@@ -84,10 +96,12 @@ class FlowRun(Generic[T]):
         self._thread: ThreadPoolExecutor | None = None  # waits for an `async for`
         self._pending: asyncio.Future[Any] | None = None
 
-    def __iter__(self) -> Self:
-        return self
+    if TYPE_CHECKING:
 
-    def __next__(self) -> T:
+        def __next__(self) -> T: ...
+
+    def _more(self) -> T:
+        """next(), where no value is ready."""
         if self._running:
             raise RuntimeError("another goroutine is in this flow: each needs a run of its own")
         if self._over:
@@ -96,9 +110,18 @@ class FlowRun(Generic[T]):
         try:
             if self._recv is None:
                 self._start()
+            if self._ready:
+                return self._ready.popleft()  # type: ignore[no-any-return]
+            if self._late is not None:
+                raise self._late
             value, there = self._recv()
+            if not there and self._wide is not None:  # the edge has grown, or has come to its end
+                self._take_from(self._wide, FETCHED)
+                value, there = self._recv()
             if there:
                 self._final.yielded += 1  # type: ignore[union-attr]
+                if self._fetches:
+                    self._fetch()
                 return value  # type: ignore[no-any-return]
             self._finish()
         except DeadlineExceeded as exc:
@@ -121,7 +144,28 @@ class FlowRun(Generic[T]):
         self._final = final
         self._book.open(self._run)
         self._run.start()
-        self._recv = final.ch.recv_ok
+        self._take_from(final.ch, final.fetched)
+        self._wide = final.open().wide
+
+    def _take_from(self, ch: Any, fetches: int) -> None:
+        self._recv, self._try_recv, self._fetches, self._wide = ch.recv_ok, ch.try_recv, fetches, None
+        if fetches:
+            assert self._run is not None
+            self._attach(self._ready, self._run.halt)
+
+    def _fetch(self) -> None:
+        """Take the values that are there: next() yields them without a look at the edge."""
+        put, try_recv = self._ready.append, self._try_recv
+        try:
+            for _ in range(self._fetches):
+                value, there = try_recv()
+                if not there:
+                    return
+                put(value)
+        except ChanClosed:
+            return
+        except Exception as exc:
+            self._late = exc
 
     def _finish(self) -> None:
         run = self._run
@@ -141,6 +185,7 @@ class FlowRun(Generic[T]):
         """An exception leaves next(): end the run, if it has not ended."""
         run = self._run
         self._over = True
+        self._ready.clear()
         if run is not None:
             run.abandon()
             self._end(run)
@@ -149,7 +194,8 @@ class FlowRun(Generic[T]):
         self._over = True
         self._book.close(run)
         self._run = None
-        self._recv = None
+        self._recv = self._try_recv = self._wide = None
+        self._attach()
 
     def _drain(self, bars: Any) -> None:
         """Run to the end, and drop the values."""
@@ -204,6 +250,7 @@ class FlowRun(Generic[T]):
         self._over = True
         run = self._run
         self._flow = None
+        self._ready.clear()
         if run is not None:
             run.stop(CLOSE_SECONDS)
             self._end(run)
@@ -232,6 +279,8 @@ class FlowRun(Generic[T]):
         import asyncio
 
         if self._pending is None:
+            if self._ready and not self._running:
+                return self._ready.popleft()  # type: ignore[no-any-return]
             if self._thread is None:
                 from concurrent.futures import ThreadPoolExecutor
 

@@ -15,7 +15,7 @@ from greenlet import GreenletExit
 
 from goproc._data.board import FAILED, OUT, PASSED, TAKEN, WORK
 from goproc._data.engine import Engine, Plan
-from goproc._data.flow_edges import Out, close_edge, leave, sender
+from goproc._data.flow_edges import Out, close_both, growth, leave, sender
 from goproc._data.flow_worker import short_repr
 from goproc._data.job import Job
 from goproc._data.lanes import placed
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from goproc.rate import Limiter
 
     Counted = Callable[[Iterator[Any], int, memoryview], Iterator[Any]]
+
+
+_LOOK = 512  # values that a feed sends between two looks whether its edge is to grow
 
 
 class Helper:
@@ -89,9 +92,7 @@ class Helper:
 # -- feeds ---------------------------------------------------------------------------------------------------
 
 
-def feed(
-    values: Iterator[Any], source: Chan[Any] | None, outs: tuple[Out, ...], row: memoryview | None
-) -> None:
+def feed(values: Iterator[Any], source: Out | None, outs: tuple[Out, ...], row: memoryview | None) -> None:
     """Send the values of an iterator until it ends or nobody wants more.
 
     Args:
@@ -103,19 +104,19 @@ def feed(
     Raises:
         BaseException: what the iterator raised, or why a value cannot be sent.
     """
+    sent = 0
     try:
-        send = sender(outs)
-        while True:
-            try:
-                value = next(values)
-            except StopIteration:
-                return
+        send, grows = sender(outs), growth(outs)
+        for value in values:
             try:
                 send(value)
             except ChanClosed:
                 return
+            sent += 1
             if row is not None:
-                row[OUT] += 1
+                row[OUT] = sent
+            if grows is not None and not sent % _LOOK and grows.due(sent, monotonic_ns(), value):
+                send, grows = grows.grow(), None
     finally:
         del values
         _end(source, outs)
@@ -155,7 +156,7 @@ def batch_within(source: Chan[Any], outs: tuple[Out, ...], n: int, within: float
     except ChanClosed:
         return
     finally:
-        _end(source, outs)
+        _end(Out(source, outs[0].writers), outs)
 
 
 def _send_batch(send: Callable[[Any], object], batch: list[Any], row: memoryview) -> None:
@@ -165,11 +166,11 @@ def _send_batch(send: Callable[[Any], object], batch: list[Any], row: memoryview
     batch.clear()
 
 
-def _end(source: Chan[Any] | None, outs: tuple[Out, ...]) -> None:
+def _end(source: Out | None, outs: tuple[Out, ...]) -> None:
     scheduler.shield(1)
     try:
         if source is not None:
-            close_edge(source, drain=True)
+            close_both(source.ch, source.wide, drain=True)
         leave(outs)
     except RuntimeStopped:
         pass
@@ -401,7 +402,7 @@ def pool(engine: StageEngine, outs: tuple[Out, ...], kind: int, row: memoryview)
                 pass
             finally:
                 scheduler.shield(-1)
-        _end(engine.edge, outs)
+        _end(Out(engine.edge, outs[0].writers), outs)
 
 
 def _values(result: Any, kind: int) -> tuple[Any, ...] | list[Any]:

@@ -6,7 +6,7 @@ the process of the consumer. The meaning stays, and a hop from process to proces
 
 The bound: the edges before the nodes have `buffer` places each, by default two for each call that runs at once. The places
 of the edge to the consumer, and the item that a feed holds while it waits, are taken from these. So no more than the sum of
-`buffer` and workers are in flight.
+`buffer` and workers are in flight. With the default an edge that many small items pass in a short time grows to WIDE places.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from goproc._channel import chan
-from goproc._data.flow_edges import Out
+from goproc._data.flow_edges import FETCHED, WIDE, Out
 from goproc._data.stages import BATCH, CALLING, FILTER, MERGE, SKIP, STAGE, TAKE, TEE, THROTTLE, Stage
 from goproc.sync import Atomic
 
@@ -39,11 +39,15 @@ class Edge:
         after: the name of the stage that receives from it.
         yielded: values that the consumer has received.
         discards: nobody reads the values.
+        fetched: of its places, those for values that the consumer takes at once.
+        elastic: it may grow, if its writer and its readers can go over to another channel.
     """
 
     def __init__(self, cap: int, after: str, discards: bool = False) -> None:
         self.cap = cap
         self.discards = discards
+        self.fetched = 0
+        self.elastic = False
         self.after = after
         self.nodes: list[Node] = []
         self.reader: Node | None = None
@@ -54,8 +58,24 @@ class Edge:
     def open(self) -> Out:
         """Return its channel, made at the first call."""
         if self._out is None:
-            self._out = Out(chan(self.cap), Atomic(self.writers), self.discards)
+            wide = chan(WIDE - (FETCHED if self.reader is None else 0)) if self._grows() else None
+            self._out = Out(chan(self.cap), Atomic(self.writers), self.discards, wide)
         return self._out
+
+    def _grows(self) -> bool:
+        reads = self.reader is None or self.reader.kind in (FEED, LOOP)
+        return (
+            self.elastic
+            and reads
+            and not self.discards
+            and self.writers == 1
+            and self.nodes[0].kind in (FEED, LOOP)
+        )
+
+    def queued(self) -> int:
+        """Return how many values are in it."""
+        out = self.open()
+        return len(out.ch) + (0 if out.wide is None else len(out.wide))
 
     @property
     def ch(self) -> Chan[Any]:
@@ -154,6 +174,7 @@ class Plan:
         buffer = flow._buffer
         for node in chain[1:]:
             node.source = Edge(node.stages[0].edge(buffer), node.stages[0].name)
+            node.source.elastic = buffer is None
         self._connect(flow, chain, outs)
         _share_places(chain, final, buffer, flow._iterable is not None)
         for node in chain:
@@ -256,6 +277,8 @@ def _is_careful(flow: Flow[Any]) -> bool:
 def _share_places(chain: list[Node], final: Edge | None, buffer: int | None, holds: bool) -> None:
     """Take the places of the last edge, and the one for the item that a feed holds, from those of the other edges."""
     edges = [node.source for node in chain if node.source is not None and node.source is not final]
+    if final is not None:
+        final.elastic = buffer is None
     places = sum(edge.cap for edge in edges)
     taken = 1 if holds else 0
     if final is not None and not final.discards:
@@ -265,6 +288,9 @@ def _share_places(chain: list[Node], final: Edge | None, buffer: int | None, hol
         else:
             final.cap = max(0, (2 if buffer is None else buffer) - taken)
             taken = 0
+        if final.cap >= 2 * FETCHED:
+            final.fetched = FETCHED
+            final.cap -= FETCHED
     for _ in range(taken):
         largest = max(edges, key=lambda edge: edge.cap, default=None)
         if largest is None or largest.cap == 0:

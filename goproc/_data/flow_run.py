@@ -10,7 +10,7 @@ from typing import Any
 from goproc._channel import chan
 from goproc._completion import as_completed
 from goproc._data.board import Board
-from goproc._data.flow_edges import Out, close_edge, leave
+from goproc._data.flow_edges import Out, close_both, close_edge, leave, values_of
 from goproc._data.flow_local import Helper, StageEngine, batch_within, counted, feed, pool, received
 from goproc._data.flow_plan import FEED, LOOP, PLAIN, POOL, WITHIN, Edge, Node, Plan
 from goproc._data.flow_stats import StageStats, not_taken, stage_stats
@@ -69,7 +69,9 @@ class Run:
         self.watcher: Helper | None = None
         self.over = False
         self.told = False  # the failure is that of a function, or of the source
-        self._halt: Chan[None] = chan()  # closed to end a thread that receives from a channel of the user's
+        self.halt: Chan[None] = (
+            chan()
+        )  # has no value; closed to end a thread that receives from a channel of the user's
         self.first = Atomic(0)  # the number of the worker that failed first
         self._numbers = 0
 
@@ -122,16 +124,16 @@ class Run:
         edge = node.source
         values: Iterator[Any]
         if edge is not None:
-            values = iter(edge.ch)
+            values = values_of(edge.ch, edge.open().wide)
         elif isinstance(node.iterable, _core.Channel) and not _core.on_scheduler_thread():
-            values = received(node.iterable, self._halt)  # type: ignore[arg-type]
+            values = received(node.iterable, self.halt)  # type: ignore[arg-type]
         else:
             values = iter(node.iterable)
         node.iterable = None
         for at, stage in enumerate(node.stages):
             values = counted(stage, values, self.board.row(node.row + at))
         row = None if node.stages else self.board.row(node.row)
-        return partial(feed, values, None if edge is None else edge.ch, outs, row)
+        return partial(feed, values, None if edge is None else edge.open(), outs, row)
 
     def _first_to_fail(self, number: int, body: Any) -> None:
         try:
@@ -153,7 +155,8 @@ class Run:
         for worker in range(node.workers):
             number = self._next_number()
             row = node.row + worker * node.width
-            told = Work(steps, node.source.ch, outs, turns, place, row, number, self.first)
+            source = node.source.open()
+            told = Work(steps, source.ch, source.wide, outs, turns, place, row, number, self.first)
             self.workers[number] = Worker(node, told, self._go(node, told))
 
     def _go(self, node: Node, told: Work) -> Goroutine[Fault | None]:
@@ -187,7 +190,7 @@ class Run:
         self.died[number] = error
         if error.timed_out and self.engines:
             # The time of a call in a stage beside it was over. That call's failure ends the flow.
-            close_edge(told.source, drain=True)
+            close_both(told.source, told.wide, drain=True)
             leave(told.outs)
         else:
             self.first.cas(0, number)
@@ -202,7 +205,7 @@ class Run:
         try:
             for node in self.plan.nodes:
                 for edge in (*node.outs, *([node.source] if node.source is not None else [])):
-                    close_edge(edge.ch)
+                    close_both(edge.ch, edge.open().wide)
             self._cancel()
         except RuntimeStopped:
             pass
@@ -251,7 +254,7 @@ class Run:
 
     def _cancel(self, kind: int | None = None) -> None:
         """Cancel the goroutines of all nodes, or of those of a kind."""
-        close_edge(self._halt)
+        close_edge(self.halt)
         for worker in self.workers.values():
             if kind is None:
                 worker.handle.cancel()

@@ -97,7 +97,7 @@ def stage_stats(record: Record, board: Board, engines: dict[Node, StageEngine], 
 
 def _length(edge: Edge) -> int:
     try:
-        return len(edge.ch)
+        return edge.queued()
     except RuntimeError:  # the runtime has stopped
         return 0
 

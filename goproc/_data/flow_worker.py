@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from greenlet import GreenletExit
 
 from goproc._data.board import FAILED, OUT, PASSED, TAKEN, WAIT_IN, WAIT_OUT, WORK, Place, map_row
-from goproc._data.flow_edges import Out, close_edge, leave, sender
+from goproc._data.flow_edges import Growth, Out, close_both, close_edge, growth, leave, sender, values_of
 from goproc._data.flow_steps import STEPS, Step, StepFailed
 from goproc._data.stages import FILTER, FLAT_MAP, MAP, TAKE
 from goproc._life import Goexit
@@ -64,7 +64,8 @@ class Work(NamedTuple):
 
     Attributes:
         steps: the stages that it runs: the first calls for items of the edge, the others for results of the one before.
-        source: the edge that it receives from.
+        source: the channel of the edge that it receives from.
+        wide: the channel that takes its place if the edge grows, or None.
         outs: the edges that it sends to: one, or those of a tee().
         turns: keeps the order among several workers; None where there is one, or no order is asked for.
         place: of the board.
@@ -75,6 +76,7 @@ class Work(NamedTuple):
 
     steps: tuple[Step, ...]
     source: Chan[Any]
+    wide: Chan[Any] | None
     outs: tuple[Out, ...]
     turns: Turns | None
     place: Place
@@ -152,6 +154,7 @@ class _Worker:
         self.row = map_row(told.place, told.row)
         self.work = self.wait_in = self.wait_out = 0
         self.note_at = 0  # when the times are written to the board next
+        self.growth: Growth | None = None if told.turns is not None else growth(told.outs)
         self.enough = False  # a take() has all that it wants
 
     # -- loops
@@ -168,7 +171,7 @@ class _Worker:
             raise ChanClosed("take(0)")
         row, clock = self.row, monotonic_ns
         before = clock()
-        for item in told.source:
+        for item in values_of(told.source, told.wide):
             row[TAKEN] += 1
             began = clock()
             result = self._call(step.f, item)
@@ -185,6 +188,7 @@ class _Worker:
             self.wait_out += before - ended
             if before > self.note_at:
                 self.note_times(before)
+                emit = self._grown(emit, row[TAKEN], before, item)
             if self.enough:
                 raise ChanClosed("take() has all that it wants")
 
@@ -195,7 +199,7 @@ class _Worker:
         work = wait_in = wait_out = 0
         before = due = clock()
         try:
-            for item in self.told.source:
+            for item in values_of(self.told.source, self.told.wide):
                 taken += 1
                 row[TAKEN] = taken
                 began = clock()
@@ -213,9 +217,17 @@ class _Worker:
                 if before > due:
                     due = before + _NOTE_NS
                     row[OUT], row[WORK], row[WAIT_IN], row[WAIT_OUT] = taken, work, wait_in, wait_out
+                    emit = self._grown(emit, taken, before, result)
         finally:
             row[OUT] = row[PASSED]
             self.work, self.wait_in, self.wait_out = work, wait_in, wait_out
+
+    def _grown(self, emit: Emit, taken: int, now: int, value: Any) -> Emit:
+        """Return the function for the results of the first step: another one if the edge grows now."""
+        if self.growth is None or not self.growth.due(taken, now, value):
+            return emit
+        send, self.growth = self.growth.grow(), None
+        return self._emitter(send)
 
     def _call(self, f: Any, item: Any) -> Any:
         try:
@@ -273,6 +285,8 @@ class _Worker:
     def _take(self, turns: Turns) -> tuple[Any, int]:
         with turns.taking:
             item, there = self.told.source.recv_ok()
+            if not there and self.told.wide is not None:
+                item, there = self.told.wide.recv_ok()
             return item, turns.tickets.add(1) - 1 if there else -1
 
     def _pass_on(self, turns: Turns, ticket: int, results: tuple[Any, ...], send: Emit) -> None:
@@ -336,7 +350,7 @@ class _Worker:
         """Have the stages above end."""
         scheduler.shield(1)
         try:
-            close_edge(self.told.source, drain=True)
+            close_both(self.told.source, self.told.wide, drain=True)
         finally:
             scheduler.shield(-1)
 
