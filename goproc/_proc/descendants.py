@@ -41,7 +41,11 @@ def find(*pids: int, session: int | None = None) -> list[Process]:
         pids: the ancestors.
         session: leave out processes of other sessions, and the descendants of those.
     """
-    entries = {int(name): entry for name in os.listdir("/proc") if name.isdigit() and (entry := _entry(name))}
+    try:
+        names = os.listdir("/proc")
+    except OSError:  # no descriptor is left: the workers end all the same
+        return []
+    entries = {int(name): entry for name in names if name.isdigit() and (entry := _entry(name))}
     found: list[Process] = []
     parents = set(pids)
     while parents:

@@ -66,6 +66,7 @@ WAKE = b"W"
 # Prefixes of the variables that Python itself or the C library reads
 _READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_")
 GRACE = 0.2  # seconds between SIGTERM and SIGKILL for a worker that does not answer
+_AT_THE_END = ("resource", "goproc._proc.descendants")  # modules; os.wait4() imports the first
 LIMIT = 2.0  # seconds from SIGTERM on for a worker that runs its exit handlers
 
 
@@ -393,6 +394,7 @@ class _Zygote:
         if self.config["zygote"] == 1:  # the coroner tells later zygotes which workers are missing
             for proc in range(1, self.config["procs"]):
                 self._fork(proc)
+        _import(_AT_THE_END)  # at the end there may be no descriptor to read a module with
 
         poll = select.poll()
         poll.register(self.control, select.POLLIN)
@@ -414,6 +416,7 @@ class _Zygote:
                     self._orders()
             if self.host < 0 and not self._host_lives():
                 self.orphaned = True
+        os.close(self.memfd)  # nobody is forked any more, and the reader of /proc needs a descriptor
         self._reap()  # the host has a pidfd of each worker, and may know of a death before the zygote
         if not self.orphaned:
             if self.interrupted:  # a worker may not have heard of Ctrl-C
