@@ -56,8 +56,6 @@ enum gp_tag_kind {
     GP_TAG_QUEUE = 4,  /* a task that no proc has claimed */
     GP_TAG_RESULT = 5, /* value: ref of the goroutine object whose outcome the block holds */
     GP_TAG_DEFINITION = 6, /* the block lives as long as the segment */
-    GP_TAG_TAKEN = 7,  /* a FREE extent, reserved by the process that stored this tag: the arena's owner, or one that gives
-                        * memory back */
 };
 #define GP_TAG(kind, value) (((uint64_t)(kind) << 56) | (uint64_t)(value))
 #define GP_TAG_KIND(tag) ((unsigned)((tag) >> 56))

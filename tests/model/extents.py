@@ -17,10 +17,10 @@ from model.configurations import register
 from model.explorer import Explorer, Process, Step, Steps, Violation
 from model.memory import Memory
 
-# classes of the page; TAKING + what it was: X takes it
-IDLE, HOLE, INNER, SMALL, EXTENT, TAKING = 0, 1, 2, 3, 4, 8
+# classes of the page; TAKING + what it was: X takes it, or O with BY_OWNER
+IDLE, HOLE, INNER, SMALL, EXTENT, TAKING, BY_OWNER = 0, 1, 2, 3, 4, 8, 16
 NAMES = ("IDLE", "HOLE", "INNER", "SMALL", "EXTENT")
-FREE, OWNED, READ, TAKEN_X, TAKEN_O = 0, 1, 2, 3, 4  # tags: O's, R's
+FREE, OWNED, READ = 0, 1, 2  # tags: O's, R's
 
 
 class Page:
@@ -30,7 +30,7 @@ class Page:
         self.faults = faults
         memory = self.memory = Memory()
         self.cls = memory.cell("page.cls", show=lambda n: ("TAKING " if n & TAKING else "") + NAMES[n & 7])
-        self.tag = memory.cell("block.tag", show=("FREE", "O", "R", "TAKEN by X", "TAKEN by O").__getitem__)
+        self.tag = memory.cell("block.tag", show=("FREE", "O", "R").__getitem__)
         self.buffer = memory.cell("buffer of O's processor")  # 0: empty; else a tag + 1
         self.backed = memory.cell("page is backed", 1)
         self.content = memory.cell("content")
@@ -119,20 +119,22 @@ def extent(w: Page) -> Steps:
         yield w.tag.store(OWNED)
 
 
-def gp_extent_take(w: Page, taken: int) -> Steps:
-    if (yield w.cls.load()) != EXTENT or (yield w.tag.load()) != FREE or not (yield w.tag.cas(FREE, taken)):
+def gp_extent_take(w: Page, taking: int) -> Steps:
+    if (
+        (yield w.cls.load()) != EXTENT
+        or (yield w.tag.load()) != FREE
+        or not (yield w.cls.cas(EXTENT, taking))
+    ):
         return False
-    if not w.keeps("who takes an extent looks at it once more"):
+    if not w.keeps("who takes an extent looks at it once more") or (yield w.tag.load()) == FREE:
         return True
-    if (yield w.cls.load()) == EXTENT and (yield w.tag.load()) == taken:
-        return True
-    yield w.tag.cas(taken, FREE)
+    yield w.cls.store(EXTENT)  # it is another one
     return False
 
 
 def harvest(w: Page) -> Steps:
     """gp_pages_harvest: an extent that R has freed becomes a free page."""
-    if (yield from gp_extent_take(w, TAKEN_O)):
+    if (yield from gp_extent_take(w, TAKING + EXTENT + BY_OWNER)):
         yield w.cls.store(IDLE)
 
 
@@ -217,8 +219,7 @@ def reclaimer(w: Page, rounds: int) -> Steps:
 def mark(w: Page) -> Steps:
     """The class that the page had before X began to take it; -1: it is in use."""
     cls = yield w.cls.load()
-    if cls == EXTENT and (yield from gp_extent_take(w, TAKEN_X)):
-        yield w.cls.store(TAKING + EXTENT)
+    if cls == EXTENT and (yield from gp_extent_take(w, TAKING + EXTENT)):
         return EXTENT
     free = cls == IDLE or (cls == SMALL and (yield w.tag.load()) == FREE)
     return cls if free and (yield w.cls.cas(cls, TAKING + cls)) else -1
@@ -258,18 +259,14 @@ def coroner(w: Page) -> Steps:
 def restore_pages(w: Page) -> Steps:
     """Pages that X was giving back become what they were."""
     cls = yield w.cls.load()
-    if cls & TAKING and w.keeps("a page that the dead one was taking is restored"):
+    if cls & TAKING and not cls & BY_OWNER and w.keeps("a page that the dead one was taking is restored"):
         if w.keeps("a page gets its memory back before it is restored"):
             yield w.backed.store(1)
-        if cls == TAKING + EXTENT:
-            yield w.tag.store(FREE)
         yield w.cls.store(cls - TAKING)
-    elif cls == EXTENT and w.keeps("an extent that the dead one has taken is free"):
-        yield w.tag.cas(TAKEN_X, FREE)
 
 
 def check(w: Page, s: bytes, waiting: frozenset[str]) -> None:
-    if s[w.cls.at] & TAKING or s[w.tag.at] == TAKEN_X:
+    if s[w.cls.at] & TAKING:
         raise Violation("the page leaks: it is being taken, by a process that is dead")
     if s[w.reclaiming.at]:
         raise Violation("nobody can give memory back any more")

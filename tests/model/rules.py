@@ -135,7 +135,6 @@ RULES = {
     "the reclaimer's lock goes with the dead": EXTENTS,
     "a page that the dead one was taking is restored": EXTENTS,
     "a page gets its memory back before it is restored": EXTENTS,
-    "an extent that the dead one has taken is free": EXTENTS,
     # -- contexts
     "a cancel that the dead one has begun goes on": CANCEL,
     "the lists of children are made anew": CANCEL,

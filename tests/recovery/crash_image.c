@@ -311,7 +311,6 @@ static void visit_block(struct gp_block *b, bool is_object, uint64_t bytes, void
     if (kind == GP_TAG_QUEUE && seen(ref) != 1) wrong("task %x is %u times in queues", ref, seen(ref));
     if (kind == GP_TAG_RESULT && seen(ref) != 1) wrong("outcome %x is there %u times", ref, seen(ref));
     if (kind == GP_TAG_PART && gp_tag((gp_ref)GP_TAG_VALUE(tag)) == 0) wrong("block %x is a part of nothing", ref);
-    if (kind == GP_TAG_TAKEN) wrong("extent %x is taken", ref);
 }
 
 static void check_queue_of_tasks(uint32_t proc) {

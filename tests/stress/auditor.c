@@ -154,7 +154,7 @@ static void check_owner(struct gp_block *b) {
     case GP_TAG_PART:
         if (gp_tag((gp_ref)value) == 0) suspect("I8: a part of no block", gp_ref_of(b), tag);
         break;
-    case GP_TAG_FREE: case GP_TAG_QUEUE: case GP_TAG_DEFINITION: case GP_TAG_TAKEN: break;
+    case GP_TAG_FREE: case GP_TAG_QUEUE: case GP_TAG_DEFINITION: break;
     default: suspect("I8: no owner has this tag", gp_ref_of(b), tag);
     }
 }

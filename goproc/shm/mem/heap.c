@@ -343,7 +343,6 @@ void gp_heap_each(void (*visit)(struct gp_block *b, bool object, uint64_t bytes,
         for (uint32_t page = gp_first_page(); page < gp.arena_bytes / GP_PAGE; page++) {
             uint32_t cls = gp_page_class(gp_page_at(arena, page));
             if (cls == 0) break; /* pages are taken in order */
-            if (cls == GP_CLASS_EXTENT && gp_get(&gp_page_at(arena, page)->cls) != cls) continue; /* it is free, and goes */
             char *start = gp.base + arena + (uint64_t)page * GP_PAGE;
             uint32_t step = cls < GP_CLASS_COUNT ? gp_class_bytes[cls] : GP_PAGE;
             bool begins = cls < GP_CLASS_COUNT || cls == GP_CLASS_EXTENT;

@@ -6,10 +6,10 @@
  *     IDLE -> INNER, a size class, EXTENT      owner: hands it out
  *     HOLE -> the same                         owner: backs it with memory first
  *     a size class -> IDLE                     owner: all its blocks are FREE
- *     EXTENT -> IDLE                           owner: has stored TAKEN as its tag
+ *     EXTENT -> TAKING -> IDLE                 owner: it is FREE
  *     IDLE, a size class, EXTENT -> TAKING -> HOLE or what it was     anybody, see reclaim.c
  *
- * All but the second and the last arrow begin with a CAS, of `cls` or, for an extent, of its tag. A page of objects
+ * All but the second begin with a CAS of `cls`: a tag belongs to a page only while the class stays. A page of objects
  * changes its use only under the collector's lock (header.collecting): so a scan of objects meets only objects there.
  */
 #ifndef GP_PAGES_H
@@ -57,7 +57,7 @@ void gp_pages_seen(void);
 uint32_t gp_pages_used(void);                      /* pages that were ever used */
 
 /* ---- reclaim.c */
-bool gp_extent_take(struct gp_page *d, struct gp_block *b); /* make a FREE extent the caller's */
+bool gp_extent_take(struct gp_page *d, const struct gp_block *b); /* make a FREE extent TAKING, and the caller's */
 bool gp_page_empty(uint64_t arena, uint32_t page, uint32_t cls); /* true if all blocks of the page are FREE */
 void gp_page_keep_gen(uint64_t arena, uint32_t page); /* of a page of objects: let its next objects begin with the highest gen */
 bool gp_collect_lock(void);                        /* false: a process collects already, perhaps this one */

@@ -35,15 +35,15 @@ void gp_reclaim_attach(void) {
 
 /* ---- finding free pages */
 
-/* A FREE extent belongs to the process that stores TAKEN first. The owner of the arena may have handed the extent out
- * meanwhile; it stores the tag before the class. So the class is read after the tag was stored, and then the tag again. */
-bool gp_extent_take(struct gp_page *d, struct gp_block *b) {
-    uint64_t free_tag = 0, taken = GP_TAG(GP_TAG_TAKEN, gp.proc + 1);
-    if (gp_acquire(&d->cls) != GP_CLASS_EXTENT || gp_acquire(&b->tag) != 0 ||
-        !atomic_compare_exchange_strong(&b->tag, &free_tag, taken))
+/* A FREE extent belongs to the process that makes its class TAKING first. By then the page may begin another extent, which is
+ * in use: so the tag is read again. The tag is not written: the page may be in the middle of a payload by then. */
+bool gp_extent_take(struct gp_page *d, const struct gp_block *b) {
+    uint32_t cls = gp_acquire(&d->cls);
+    if (cls != GP_CLASS_EXTENT || gp_acquire(&b->tag) != 0 ||
+        !atomic_compare_exchange_strong(&d->cls, &cls, GP_TAKING(GP_CLASS_EXTENT)))
         return false;
-    if (gp_acquire(&d->cls) == GP_CLASS_EXTENT && gp_acquire(&b->tag) == taken) return true;
-    atomic_compare_exchange_strong(&b->tag, &taken, 0);
+    if (gp_acquire(&b->tag) == 0) return true;
+    gp_release(&d->cls, GP_CLASS_EXTENT);
     return false;
 }
 
@@ -119,7 +119,6 @@ static bool mark(struct window *w) {
         } else if (cls == GP_CLASS_IDLE) {
             atomic_compare_exchange_strong(&d->cls, &cls, GP_TAKING(cls));
         } else if (cls == GP_CLASS_EXTENT && gp_extent_take(d, (struct gp_block *)gp_page_start(w->arena, page))) {
-            gp_release(&d->cls, GP_TAKING(cls));
             page += length(d, cls) - 1;
             if (page >= w->to) w->to = page + 1;
         } else if (cls < GP_CLASS_COUNT && (cls == GP_CLASS_OBJECT ? w->objects : w->small) &&
@@ -131,7 +130,6 @@ static bool mark(struct window *w) {
 }
 
 static void restore(const struct window *w, uint32_t page, uint32_t origin) {
-    if (origin == GP_CLASS_EXTENT) gp_set(&((struct gp_block *)gp_page_start(w->arena, page))->tag, 0);
     gp_release(&gp_page_at(w->arena, page)->cls, origin);
 }
 

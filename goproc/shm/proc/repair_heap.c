@@ -142,21 +142,17 @@ static void forget_holder(struct gp_block *b, bool object, uint64_t bytes, void 
 
 static void restore(uint64_t arena, uint32_t page, uint32_t origin) {
     struct gp_page *d = gp_page_at(arena, page);
-    struct gp_block *b = (struct gp_block *)gp_page_start(arena, page);
     uint64_t pages = origin == GP_CLASS_EXTENT ? gp_get(&d->pages) : 1;
     gp_back((uint64_t)(gp_page_start(arena, page) - gp.base), pages * GP_PAGE); /* its memory may be gone already */
-    if (origin == GP_CLASS_EXTENT) gp_set(&b->tag, 0);
     gp_release(&d->cls, origin);
 }
 
 static void restore_pages(const struct gp_dead *d, uint32_t proc) {
-    uint64_t arena = gp_arena_at(proc), taken = GP_TAG(GP_TAG_TAKEN, d->proc + 1);
+    uint64_t arena = gp_arena_at(proc);
     for (uint32_t page = gp_first_page(); page < gp.arena_bytes / GP_PAGE; page++) {
         uint32_t cls = gp_acquire(&gp_page_at(arena, page)->cls), origin = gp_page_class(gp_page_at(arena, page));
-        struct gp_block *b = (struct gp_block *)gp_page_start(arena, page);
         if (cls == 0) return;
         if (cls != origin && cls >> 16 == d->proc + 1) restore(arena, page, origin);
-        else if (cls == GP_CLASS_EXTENT && gp_acquire(&b->tag) == taken) gp_release(&b->tag, 0);
     }
 }
 
