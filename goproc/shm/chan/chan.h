@@ -137,7 +137,7 @@ void gp_context_link(struct gp_object *c, struct gp_object *parent, uint64_t due
 bool gp_context_cancel(struct gp_object *c, int64_t code, gp_ref cause);
 /* fire a deadline that has passed; true: it is done */
 bool gp_context_expire(struct gp_object *c);
-bool gp_context_unlink(struct gp_object *c);                                  /* before it is freed; false: it has children */
+bool gp_context_unlink(struct gp_object *c);                                  /* before it is freed, as a channel; false: it has children */
 struct gp_object *gp_context_origin(struct gp_object *c);                     /* the context in which the end of c began */
 
 /* ---- sync.c: under the lock */

@@ -225,11 +225,11 @@ static void drop_of(const struct gp_message *m, uint64_t owner) {
 
 void gp_chan_drop(struct gp_object *c) {
     uint64_t owner = GP_TAG(GP_TAG_CHAN, gp_ref_of(c));
-    if (gp_get(&c->flags) & GP_OBJ_CONTEXT) {
-        gp_outcome_drop(c);
-    } else if (c->ring && gp_tag(c->ring) == owner) {
+    if (c->ring && gp_tag(c->ring) == owner) {
         for (uint64_t i = gp_get(&c->head); i != gp_get(&c->tail); i++) drop_of(&slots(c)[i % c->cap], owner);
         gp_free(c->ring);
+    } else {
+        gp_outcome_drop(c); /* the cause of a context */
     }
 }
 

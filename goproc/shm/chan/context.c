@@ -49,7 +49,7 @@ static void follow(struct gp_object *c, struct gp_object *parent, uint64_t now) 
 }
 
 void gp_context_link(struct gp_object *c, struct gp_object *parent, uint64_t due) {
-    gp_set(&c->flags, GP_OBJ_CONTEXT);
+    gp_release(&c->flags, GP_OBJ_CONTEXT); /* the coroner may look at all contexts: this one is new and whole */
     if (!parent) {
         gp_set(&c->due, due);
         return;
@@ -121,6 +121,8 @@ bool gp_context_unlink(struct gp_object *c) {
         gp_set(&c->ctx_parent, 0);
         gp_set(&parent->ctx_pins, gp_get(&parent->ctx_pins) - 1);
     }
+    /* under the lock: from here on the coroner, which repairs the tree with that lock, writes nothing here */
+    if (alone) atomic_fetch_and(&c->flags, (uint16_t)~GP_OBJ_CONTEXT);
     gp_unlock(&gp.head->tree);
     return alone;
 }

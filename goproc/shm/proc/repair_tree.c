@@ -6,7 +6,7 @@
 #include "repair.h"
 
 static bool is_context(const struct gp_object *o) {
-    return gp_get(&o->kind) == GP_KIND_CHAN && gp_get(&o->flags) & GP_OBJ_CONTEXT;
+    return gp_get(&o->kind) == GP_KIND_CHAN && gp_acquire(&o->flags) & GP_OBJ_CONTEXT;
 }
 static bool is_done(const struct gp_object *c) { return gp_acquire(&c->flags) & GP_OBJ_CLOSED; }
 
