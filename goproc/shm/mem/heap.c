@@ -337,6 +337,10 @@ bool gp_object_check(gp_ref ref) {
     return d && gp_page_class(d) == GP_CLASS_OBJECT && offset % sizeof(struct gp_object) == 0;
 }
 
+/* The owner of a page may give it another use under a scan. Then this is the middle of something else, and not a tag that is
+ * looked for: that of a dead process, or one of a block which nobody can free meanwhile. */
+static uint64_t scanned_tag(const struct gp_block *b) { return gp_acquire(&b->tag); }
+
 void gp_heap_each(void (*visit)(struct gp_block *b, bool object, uint64_t bytes, void *arg), void *arg) {
     for (uint32_t p = 0; p < gp_places(); p++) {
         uint64_t arena = gp.heap_at + p * gp.arena_bytes;
@@ -348,7 +352,7 @@ void gp_heap_each(void (*visit)(struct gp_block *b, bool object, uint64_t bytes,
             bool begins = cls < GP_CLASS_COUNT || cls == GP_CLASS_EXTENT;
             for (uint32_t at = 0; begins && at + step <= GP_PAGE; at += step) {
                 struct gp_block *b = (struct gp_block *)(start + at);
-                if (gp_acquire(&b->tag) == 0) continue;
+                if (scanned_tag(b) == 0) continue;
                 visit(b, cls == GP_CLASS_OBJECT,
                       cls == GP_CLASS_EXTENT ? (uint64_t)gp_get(&gp_page_at(arena, page)->pages) * GP_PAGE : step, arg);
             }

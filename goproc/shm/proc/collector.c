@@ -109,7 +109,7 @@ static void keep(struct scan *s, uint32_t i) {
     c->lives = true;
 }
 
-static void mark(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
+static void mark_listed(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
     struct scan *s = arg;
     uint64_t tag = gp_acquire(&b->tag), len = gp_get(&b->len);
     if (object || !(len >> 56 & GP_BLOCK_HANDLES)) return;
@@ -146,7 +146,7 @@ static void follow_edges(struct scan *s) {
 static void find_garbage(struct scan *s) {
     gp_heap_each(find_candidates, s);
     if (s->candidates.n == 0) return;
-    gp_heap_each(mark, s);
+    gp_heap_each(mark_listed, s);
     for (uint32_t i = 0; i < s->candidates.n; i++)
         if (!unchanged(candidate_at(s, i))) keep(s, i);
     follow_edges(s);

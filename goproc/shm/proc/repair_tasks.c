@@ -194,7 +194,7 @@ static bool end_task(gp_ref ref, bool member, struct search *s) {
 
 /* ---- all of them */
 
-static void find(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
+static void find_tasks(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
     struct search *s = arg;
     if (object || !(gp_get(&b->len) >> 56 & GP_BLOCK_TASK) || bytes < GP_BLOCK_HEAD + sizeof(struct gp_task)) return;
     if (gp_get(&b->tag) != s->d->tag) return;
@@ -294,7 +294,7 @@ bool gp_repair_tasks(struct gp_dead *d, const struct gp_death *how) {
     do { /* again if there was no memory for all: those that are done have another tag */
         s.n = 0;
         s.short_of_memory = false;
-        gp_heap_each(find, &s);
+        gp_heap_each(find_tasks, &s);
         if (!listed) list(&s);
         listed = true;
         for (uint32_t i = 0; i < s.n && goes_on; i++) goes_on = end_one(s.found[i], &s);
