@@ -2,10 +2,12 @@
 #ifndef RACE_H
 #define RACE_H
 
+#include "extras.h"
 #include "world.h"
 
 struct race {
     struct ledger *ledger;
+    struct extras extras;
     int memfd;
     uint64_t seed;                /* the host's */
     uint64_t seeds[PROCS];        /* of the world of each worker */

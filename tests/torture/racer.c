@@ -1,4 +1,4 @@
-/* racer.c - one proc of races.c. Each proc has a copy of this file, of world.c and of the core, of which only `race` has a
+/* racer.c - one proc of races.c. Each proc has a copy of this file, of world.c, extras.c and the core, of which only `race` has a
  * name that the others see.
  */
 #define _GNU_SOURCE
@@ -43,10 +43,14 @@ static void work(struct race *r, uint32_t proc) {
     fd = dup(r->memfd); /* gp_detach() closes it */
     if (!world_attach(fd, proc)) abort();
     world_enter(r->seeds[proc]);
+    extras_enter(r->seeds[proc] ^ 0x9E3779B97F4A7C15ULL);
     left = r->dies_after[proc];
-    while (world_turn())
+    while (world_turn()) {
         if (gp_get(&ledger->stop)) left = -1;
+        else extras_turn();
+    }
     left = -1;
+    extras_leave();
     gp_detach();
     fd = -1;
 }
@@ -119,6 +123,7 @@ static void host(struct race *r) {
     if (r->memfd < 0 || !world_attach(dup(r->memfd), HOST)) abort();
     gp.head->on_death = GP_DEATH_RESTART;
     world_make();
+    extras_make();
     for (uint32_t p = 1; p < PROCS; p++) start(p);
     while (gp_now() < r->until && !atomic_load(&ledger->wrongs)) {
         usleep(500);
@@ -135,6 +140,7 @@ static void host(struct race *r) {
 void race(struct race *r, uint32_t proc);
 void race(struct race *r, uint32_t proc) {
     ledger = r->ledger;
+    extras = &r->extras;
     if (proc == HOST) host(r);
     else work(r, proc);
 }

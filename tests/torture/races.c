@@ -2,8 +2,8 @@
  *
  *     races ROUNDS SECONDS [SEED]      each round with a segment of its own, every second one with deaths
  *
- * A proc has its own copy of all that is private to a process: racer.c, world.c and the core are linked once for each, under
- * other names. The segment is mapped once, so that a word of it has one address: all copies get the mapping of the first.
+ * A proc has its own copy of all that is private to a process: racer.c, world.c, extras.c and the core are linked once for each,
+ * under other names. The segment is mapped once, so that a word of it has one address: all copies get the mapping of the first.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -99,7 +99,7 @@ int main(int argc, char **argv) {
     int rounds = argc > 1 ? atoi(argv[1]) : 2;
     double seconds = argc > 2 ? atof(argv[2]) : 2;
     uint64_t seed = argc > 3 ? strtoull(argv[3], NULL, 10) : now() / 1000;
-    uint64_t received = 0, began = 0, joined = 0, stolen = 0;
+    uint64_t received = 0, began = 0, joined = 0, stolen = 0, passed = 0, collected = 0, cancelled = 0, waits = 0;
     long died = 0;
     for (int i = 0; i < rounds; i++) {
         struct ledger *ledger = calloc(1, sizeof *ledger);
@@ -110,9 +110,12 @@ int main(int argc, char **argv) {
         copies[HOST](&r, HOST);
         if (failed(ledger, seed)) return 1;
         received += ledger->received, began += ledger->began, joined += ledger->joined, stolen += ledger->stolen;
-        died += r.died;
+        died += r.died, passed += r.extras.passed, collected += r.extras.collected, cancelled += r.extras.cancelled;
+        waits += r.extras.waits;
         free(ledger);
     }
+    printf("%llu handles passed on, %llu objects collected, %llu contexts cancelled, %llu waits of threads\n",
+           (unsigned long long)passed, (unsigned long long)collected, (unsigned long long)cancelled, (unsigned long long)waits);
     printf("%llu messages received, %llu tasks begun, %llu joined, %llu steals, %ld deaths; 0 wrong\n",
            (unsigned long long)received, (unsigned long long)began, (unsigned long long)joined, (unsigned long long)stolen, died);
     return 0;

@@ -59,7 +59,7 @@ def copies(folder: Path, objects: list[Path]) -> list[Path]:
 def command(tmp_path_factory: pytest.TempPathFactory) -> list[str | Path]:
     folder = tmp_path_factory.mktemp("races")
     words = prefix(folder)
-    sources = [*core(), HERE / "world.c", HERE / "racer.c"]
+    sources = [*core(), HERE / "world.c", HERE / "extras.c", HERE / "racer.c"]
     one_mapping = ["-Dmmap=race_mmap", "-Dmunmap=race_munmap"]
     objects = copies(folder, compiled(folder, sources, [SANITIZER, *one_mapping]))
     objects += compiled(folder, [HERE / "races.c"], [SANITIZER])
