@@ -15,6 +15,10 @@ from goproc._sched import waits
 from goproc.errors import TaskTimeout, WorkerDied
 from goproc.shm import _core
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = ["kill"]
 
 POLICIES = {
@@ -223,5 +227,18 @@ def kill(proc: int) -> None:
         ValueError: there is no such worker. The host, proc 0, is none.
     """
     check_worker(proc, "kill", "killed")
-    while not _core.kill(proc) and _core.proc_facts(proc)[1] == STARTING:
+    _insist(_core.kill, proc)
+
+
+def end_process(proc: int) -> None:
+    """Kill a worker in which a call that nobody wants any more does not end. The process of the script is left alone.
+
+    A line on stderr tells of it only where goroutines of others are lost.
+    """
+    if proc > 0:
+        _insist(_core.end, proc)
+
+
+def _insist(kill: Callable[[int], bool], proc: int) -> None:
+    while not kill(proc) and _core.proc_facts(proc)[1] == STARTING:
         waits.sleep(0.001)  # its process id is not known yet

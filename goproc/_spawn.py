@@ -233,10 +233,13 @@ def spawn_beside(proc: int, name: str, f: Any, *args: Any) -> Any:
 
 def closed_call(call: Any) -> Any:
     """Return the call in a promise, unless reading it cannot fail: the objects to tell of its end stay readable."""
-    if calls.plain(call):
-        return call
+    return call if calls.plain(call) else enclosed(call)
+
+
+def enclosed(value: Any) -> Any:
+    """Return a promise that holds a value. Every process can read the promise; result() reads the value."""
     envelope = _core.promise_new(Goroutine)
-    _core.promise_set(envelope, False, call)
+    _core.promise_set(envelope, False, value)
     return envelope
 
 

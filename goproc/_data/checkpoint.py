@@ -85,6 +85,8 @@ class Checkpoint:
         if not isinstance(path, (str, bytes, os.PathLike)):
             raise TypeError(f"checkpoint= is the path of a file, not {type(path).__name__}")
         self.path: str = os.fsdecode(path)
+        if not self.path:
+            raise ValueError("checkpoint= is the path of a file, not an empty one")
         self._f = f
         self._id = id
         self._given: set[str] = set()  # names that id= has returned

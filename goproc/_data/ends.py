@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import Any
 
-from goproc._data.lanes import end_process
+from goproc._deaths import end_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from goproc._channel import chan
 from goproc._data import turns
 from goproc._data.ends import CLOSE_SECONDS, raisable, reap, short
-from goproc._data.job import BROKEN, DONE, FAILED, INIT_FAILED, RECYCLED, WAKE, Job
+from goproc._data.job import BROKEN, DONE, FAILED, INIT_FAILED, RECYCLED, UNREADABLE, WAKE, Job
 from goproc._data.keys import Keys
 from goproc._data.lanes import Chunk, Lanes, Lost
 from goproc._data.order import Ordered, Unordered
@@ -25,7 +25,7 @@ from goproc._data.tally import Pace, Stats, Tally
 from goproc._go import go
 from goproc._pickling import failure
 from goproc._select import Selector
-from goproc.errors import ChanClosed, RuntimeStopped, WorkerDied
+from goproc.errors import ChanClosed, PickleError, RuntimeStopped, WorkerDied
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -254,6 +254,8 @@ class Engine:
             self._read_done(*message[1:])
         elif kind == FAILED:
             self._read_failed(*message[1:])
+        elif kind == UNREADABLE:
+            self._read_refused(*message[1:])
         elif kind == BROKEN:
             self.fatal = True
             raise message[1]
@@ -286,6 +288,18 @@ class Engine:
             self.tally.note_slow(index, seconds)
             self._fail(Lost.of(chunk, start, number, failure.unpack(error), seconds))
         self.pace.note(1, seconds)
+
+    def _read_refused(self, number: int, error: tuple[Any, ...]) -> None:
+        """A lane could not read its next chunk: an item for which a process cannot do that has failed."""
+        chunk = self.lanes.lanes[number].refused()
+        if len(chunk.items) > 1:
+            for single in reversed(chunk.singles()):
+                self.lanes.give(single, first=True)
+            return
+        cause = failure.unpack(error)
+        exc = PickleError(f"the item cannot be read by the worker: {type(cause).__name__}: {cause}")
+        exc.__cause__ = cause
+        self._fail(Lost.of(chunk, 0, number, exc))
 
     def _show(self) -> None:
         if self.progress is not None:
@@ -429,12 +443,21 @@ class Engine:
         if self.receiving.acquire(blocking=False):
             try:
                 if not self.closed:
-                    self.receive()
+                    self._receive_for_stats()
                 waiting = sum(len(message[2]) for message in list(self.inbox) if message[0] == DONE)
             finally:
                 self.receiving.release()
         running = sum(lane.running() for lane in self.lanes.lanes)
         return self.tally.stats(running, waiting)
+
+    def _receive_for_stats(self) -> None:
+        """As receive(). What cannot be read is for next() to raise."""
+        try:
+            self.receive()
+        except (ChanClosed, RuntimeStopped):
+            raise
+        except Exception as exc:
+            self.inbox.append((BROKEN, exc))
 
     # -- the end
 

@@ -17,6 +17,7 @@ from goproc._data.flow_stats import StageStats, not_taken, stage_stats
 from goproc._data.flow_steps import Step
 from goproc._data.flow_worker import Fault, Turns, Work, run_stage, work
 from goproc._data.stages import MERGE, STAGE, TAKE, THROTTLE, Stage
+from goproc._deaths import end_process
 from goproc._go import go
 from goproc._goroutine import Goroutine
 from goproc._pickling import failure
@@ -278,13 +279,10 @@ class Run:
 
     def _kill(self) -> None:
         """Kill the processes in which calls do not react."""
-        import goproc
-
-        kill = getattr(goproc, "kill", None)
         for worker in self.workers.values():
             proc = worker.handle._proc
-            if kill is not None and worker.handle.state == "running" and proc > 0:
-                kill(proc)
+            if worker.handle.state == "running" and proc > 0:
+                end_process(proc)
                 worker.handle.join()
 
     def failure(self) -> BaseException | None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from goproc.rate import Limiter
     from goproc.sync import Atomic
 
-DONE, FAILED, WAKE, BROKEN = range(4)  # kinds of messages; the last two are of the host itself
+DONE, FAILED, UNREADABLE, WAKE, BROKEN = range(5)  # kinds of messages; the last two are of the host itself
 ENDED, INIT_FAILED, EXIT_FAILED, RECYCLED = range(4)  # how a station ended
 
 
@@ -51,14 +51,14 @@ class Way(NamedTuple):
 
     Attributes:
         number: of the lane.
-        chunks: numbers of chunks, with their items.
+        chunks: numbers of chunks, with their items, which may be in an envelope: see Chunk.message().
         running: the count of the item whose call runs, from 1; 0 if none does.
         began: when that call began, in microseconds of the monotonic clock.
         goroutine: the id of the goroutine that makes the calls.
     """
 
     number: int
-    chunks: Chan[tuple[int, list[Any]]]
+    chunks: Chan[tuple[int, Any]]
     running: Atomic
     began: Atomic
     goroutine: Atomic
@@ -92,6 +92,14 @@ class Failed(NamedTuple):
     error: tuple[Any, ...]
     seconds: float
     wait: float
+
+
+class Unreadable(NamedTuple):
+    """The next chunk of a lane cannot be read in its process: `error` is the exception, packed."""
+
+    kind: int
+    lane: int
+    error: tuple[Any, ...]
 
 
 class End(NamedTuple):

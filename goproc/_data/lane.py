@@ -8,7 +8,7 @@ from typing import Any
 
 from goproc import _logs
 from goproc._data import states, turns
-from goproc._data.job import DONE, FAILED, Done, Way
+from goproc._data.job import DONE, FAILED, UNREADABLE, Done, Way
 from goproc._life import Goexit
 from goproc._pickling import failure
 from goproc._sched import scheduler, timers
@@ -96,6 +96,8 @@ class Lane:
             if not there or chunk is None:
                 return
             items = chunk[1]
+            if type(items) is not list and (items := self._opened(items)) is None:
+                continue
             self.wait += monotonic() - since
             if len(items) > 1 and self.flusher is None:
                 self.flusher = _Flusher(self)
@@ -111,6 +113,17 @@ class Lane:
                     self.station.watch_time()
                 if self.flusher is not None:
                     self.flusher.pause()
+
+    def _opened(self, envelope: Any) -> Any:
+        """Return the items in an envelope; None if they cannot be read: the host parts the chunk, or fails its item."""
+        try:
+            return envelope.result()
+        except RuntimeStopped:
+            raise
+        except Exception as exc:
+            self.flush()
+            self._send((UNREADABLE, self.way.number, failure.pack(exc)))
+        return None
 
     def _run(self, items: list[Any]) -> bool:
         """Run a chunk. Return False if no further item may begin."""

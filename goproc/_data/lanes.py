@@ -19,8 +19,9 @@ from typing import Any
 from goproc._channel import chan
 from goproc._data.blame import about_item, about_job, timed_out, too_slow
 from goproc._data.job import End, Job, Way
+from goproc._data.policy import MOST_CALLS
 from goproc._data.station import serve
-from goproc._spawn import spawn_beside
+from goproc._spawn import enclosed, spawn_beside
 from goproc.errors import ChanClosed, OutOfSharedMemory, PickleError, WorkerDied
 from goproc.shm import _core
 from goproc.sync import Atomic
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from goproc._goroutine import Goroutine
 
+_LEAVES = frozenset({int, float, bool, str, bytes, type(None)})  # every process can read them
 _MOST_CHUNKS = 1024  # that wait in one lane's channel
 _FRUITLESS = 3  # processes of a lane that die one after the other and finish no item
 
@@ -74,19 +76,23 @@ class Chunk:
         names = None if self.names is None else self.names[start:stop]
         return Chunk(self.indices[start:stop], self.items[start:stop], self.attempts, self.lane, names)
 
+    def singles(self) -> list[Chunk]:
+        """Return a chunk for each item."""
+        return [self.part(at, at + 1) for at in range(len(self.items))]
+
     def picked(self, positions: list[int], lane: int) -> Chunk:
         """Return a chunk of the items at some positions, for a lane."""
         names = None if self.names is None else [self.names[p] for p in positions]
         items = [self.items[p] for p in positions]
         return Chunk([self.indices[p] for p in positions], items, self.attempts, lane, names)
 
-    def message(self) -> tuple[int, list[Any]]:
-        """Return what is sent to a lane."""
-        if self.names is None:
-            return self.number, self.items
-        attempts = self.attempts + 1
-        pairs = zip(self.names, self.items, strict=True)
-        return self.number, [((name, attempts), item) for name, item in pairs]
+    def message(self) -> tuple[int, Any]:
+        """Return what is sent to a lane: the number, which can always be read, and the items, in an envelope if need be."""
+        items: list[Any] = self.items
+        if self.names is not None:
+            attempts = self.attempts + 1
+            items = [((name, attempts), item) for name, item in zip(self.names, items, strict=True)]
+        return self.number, items if _LEAVES.issuperset(map(type, items)) else enclosed(items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +158,12 @@ class Lane:
                 self.chunks.popleft()
                 self.given -= stop
             yield chunk, start, stop
+
+    def refused(self) -> Chunk:
+        """Return the chunk that is next, and that the lane could not read. It is the lane's no more."""
+        chunk = self.chunks.popleft()
+        self.given -= len(chunk.items)
+        return chunk
 
     def take_back(self) -> Chunk | None:
         """Take the chunk that is next back from its channel, if it has not begun."""
@@ -238,8 +250,7 @@ class Lanes:
         if len(chunk.items) == 1:
             self.unsendable.append((chunk, about_item(chunk.items[0], error)))
             return True
-        for at in reversed(range(len(chunk.items))):
-            queue.appendleft(chunk.part(at, at + 1))
+        queue.extendleft(reversed(chunk.singles()))
         return True
 
     def _start(self, station: int) -> bool:
@@ -375,14 +386,10 @@ def placed(workers: int | None, threads: int | None) -> list[int]:
     places = places[turn:] + places[:turn]
     each = threads or 1
     lanes = workers if workers is not None else each * len(places)
+    if lanes > MOST_CALLS:
+        raise ValueError(
+            f"threads={each} in each of {len(places)} processes are more than {MOST_CALLS} calls at once"
+        )
     if threads is not None and workers is not None:
         places = places[: max(1, -(-workers // threads))]
     return [places[i % len(places)] for i in range(lanes)]
-
-
-def end_process(proc: int) -> None:
-    """Kill a process that serves a map; it is replaced. The process of the script is left alone."""
-    from goproc._deaths import kill
-
-    if proc > 0:
-        kill(proc)

@@ -6,7 +6,7 @@ from operator import length_hint
 from typing import Any
 
 from goproc._data.job import Job
-from goproc._data.policy import Policy, checked_count, checked_function
+from goproc._data.policy import Policy, checked_calls, checked_count, checked_function
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -50,8 +50,8 @@ class Options:
         self.policy = rules
         self.ordered = bool(ordered)
         self.ahead = _maybe_count(ahead, f"{where}: ahead=")
-        self.workers = _maybe_count(workers, f"{where}: workers=")
-        self.threads = _maybe_count(threads, f"{where}: threads=")
+        self.workers = checked_calls(workers, f"{where}: workers=")
+        self.threads = checked_calls(threads, f"{where}: threads=")
         self.total = None if total is None else checked_count(total, f"{where}: total=", least=0)
         self.chunk = _checked_chunk(where, chunk)
         for name, function in (("init", init), ("exit", exit), ("key", key), ("id", id)):

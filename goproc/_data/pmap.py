@@ -368,7 +368,11 @@ def pmap(
     Cost: about 0.3 us an item where items are short, and 30 us for each chunk.
     """
     given = {name: value for name, value in locals().items() if name not in ("f", "iterables")}
-    return PMap(options("pmap()", f, iterables, given))
+    try:
+        return PMap(options("pmap()", f, iterables, given))
+    except Exception as exc:
+        cut(exc)
+        raise
 
 
 def options(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 RETRY_ON: tuple[type[BaseException], ...] = (WorkerDied, TaskTimeout)
 ON_ERROR = ("raise", "return", "skip")
+MOST_CALLS = 10_000  # that run at once in a map, or in a stage of a flow
 
 
 @public
@@ -123,14 +124,21 @@ def checked_seconds(value: Any, name: str) -> float:
     return seconds
 
 
-def checked_count(value: Any, name: str, least: int = 1) -> int:
-    """Return a whole number that is at least `least`."""
+def checked_count(value: Any, name: str, least: int = 1, most: int | None = None) -> int:
+    """Return a whole number from `least` to `most`."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} is a whole number, not {type(value).__name__}")
     count: int = value.__index__()
     if count < least:
         raise ValueError(f"{name} is at least {least}, not {count}")
+    if most is not None and count > most:
+        raise ValueError(f"{name} is at most {most}, not {count}")
     return count
+
+
+def checked_calls(value: Any, name: str, least: int = 1) -> int | None:
+    """Return a number of calls that run at once, or None for the default."""
+    return None if value is None else checked_count(value, name, least, MOST_CALLS)
 
 
 def checked_function(f: Any, where: str) -> None:

@@ -180,7 +180,7 @@ def _open_view(make: Callable[..., Any] | None, total: int | None, description: 
         return _Bar(progress_bars.notebook_bar(total, description))
     if sys.stderr is None:
         return _Text(None, description)
-    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+    if hasattr(sys.stderr, "isatty") and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         return _Bar(progress_bars.terminal_bar(total, description))
     _tqdm()  # a missing one is reported on every kind of output
     return _Text(sys.stderr, description)
@@ -226,8 +226,11 @@ class _Text(_View):
         parts = [self._description] if self._description else []
         parts.append(f"{counts.done}/{total}")
         parts += [f"{name}={count}" for name, count in counts.postfix().items()]
-        self._file.write(", ".join(parts) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(", ".join(parts) + "\n")
+            self._file.flush()
+        except (OSError, ValueError):
+            self._file = None  # nobody reads it any more: the map goes on
 
 
 # -- counts of a map that runs on a worker -------------------------------------------------------------------

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from goproc._data.policy import Policy, checked_count, checked_function, checked_seconds, policy
+from goproc._data.policy import (
+    MOST_CALLS,
+    Policy,
+    checked_calls,
+    checked_count,
+    checked_function,
+    checked_seconds,
+    policy,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,7 +99,8 @@ def calling_stage(
     checked_function(f, where)
     given = _checked_options(where, **options)
     own = kind != FILTER or workers is not None or not given.plain
-    count = 1 if workers is None else checked_count(workers, f"{where}: workers=", least=0)
+    calls = checked_calls(workers, f"{where}: workers=", least=0)
+    count = 1 if calls is None else calls
     if count == 0 and not given.plain:
         raise ValueError(
             f"{where}: with workers=0 the function is called in this process, and takes no options"
@@ -102,7 +111,7 @@ def calling_stage(
 def plain_stage(f: Any, workers: int) -> Stage:
     """Return the stage of stage()."""
     checked_function(f, "flow: stage()")
-    count = checked_count(workers, "flow: stage(): workers=")
+    count = checked_count(workers, "flow: stage(): workers=", most=MOST_CALLS)
     return Stage(STAGE, name_of(f), f, count, True)
 
 
@@ -145,7 +154,6 @@ def _checked_options(
             raise TypeError(f"{where}: {name}= is a function, not {type(function).__name__}")
     if limit is not None and not hasattr(limit, "wait"):
         raise TypeError(f"{where}: limit= is a Limiter, not {type(limit).__name__}")
-    if threads is not None:
-        threads = checked_count(threads, f"{where}: threads=")
+    threads = checked_calls(threads, f"{where}: threads=")
     rules = policy(where, timeout, retries, retry_on, delay, on_error)
     return Options(rules, threads, bool(ordered), key, init, exit, limit)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from goproc._frames import is_own
 from goproc.errors import GoprocError
 
-_ON_PURPOSE = (GoprocError, OSError, ValueError)  # what goproc raises to tell the user something
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
 
 
 def cut(exc: BaseException, told: bool = False) -> None:
@@ -13,14 +15,30 @@ def cut(exc: BaseException, told: bool = False) -> None:
 
     The caller raises it again by a bare ``raise``, which adds no frame: the line of the user's code that has called goproc
     is next. Frames of the user's behind those of goproc, as of an iterable, stay. So do all frames of an exception that
-    nobody has raised on purpose, which a report of a defect needs.
+    no statement has raised, which a report of a defect needs.
 
     Args:
         exc: the exception.
         told: True for the exception of a function of the user's, with notes that tell where it was raised.
     """
-    rest = exc.__traceback__
+    rest = last = exc.__traceback__
     while rest is not None and is_own(rest.tb_frame):
-        rest = rest.tb_next
-    if rest is not None or told or isinstance(exc, _ON_PURPOSE) or not isinstance(exc, Exception):
+        last, rest = rest, rest.tb_next
+    if rest is not None or told or _is_told(exc, last):
         exc.__traceback__ = rest
+
+
+def _is_told(exc: BaseException, last: TracebackType | None) -> bool:
+    """Return True if goproc tells the user something by an exception: it is no defect of goproc's.
+
+    Args:
+        exc: the exception.
+        last: its innermost frame, which is one of goproc's.
+    """
+    if isinstance(exc, AssertionError):
+        return False
+    if isinstance(exc, (GoprocError, OSError)) or not isinstance(exc, Exception):
+        return True
+    from opcode import opmap
+
+    return last is not None and last.tb_frame.f_code.co_code[last.tb_lasti] == opmap["RAISE_VARARGS"]

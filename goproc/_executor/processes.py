@@ -49,6 +49,8 @@ def others(proc: int, runner_id: int) -> bool:
 
 def send_signal(proc: int, number: int) -> bool:
     """Send a signal to a process of the runtime; return False if there is none: it starts, or has just died."""
+    if number == signal.SIGKILL:
+        return _core.end(proc)
     pid = _core.pids()[proc]
     if pid <= 0:
         return False

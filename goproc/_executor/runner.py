@@ -121,8 +121,12 @@ def _answer(g: G, promise: Any, call: Any, initialized: Initialized | None) -> N
     del args, kwargs, call
     try:
         _core.promise_set(promise, False, value)
-    except (PickleError, OutOfSharedMemory) as exc:
-        _fail(promise, type(exc)(f"the result of {name_of(f)}: {exc}"))
+    except PickleError as exc:
+        from goproc._pickling.diagnose import explain
+
+        _fail(promise, explain(value, exc.__cause__ or exc, f"the result of {name_of(f)}"))
+    except OutOfSharedMemory as exc:
+        _fail(promise, OutOfSharedMemory(f"the result of {name_of(f)}: {exc}"))
     except RuntimeError:
         pass  # it has been broken meanwhile
     except BaseException as exc:  # raised by a __reduce__ of the result

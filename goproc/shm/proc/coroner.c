@@ -336,11 +336,12 @@ static uint64_t running(uint32_t proc) {
     return gp_get(&p->act) & 1 ? UINT64_MAX : gp_get(&p->running);
 }
 
-static void say_death(const struct gp_dead *dead) {
+/* quiet: a map or the like has ended its own goroutine there. Whoever has lost another one is told. */
+static void say_death(const struct gp_dead *dead, bool quiet) {
     static char buffer[GP_STACK + 2048];
     const struct gp_death *d = dead->death ? gp_death_at(dead->death) : NULL;
     struct gp_text t = {buffer, buffer + sizeof buffer};
-    if (!d || gp.head->quiet_deaths) return;
+    if (!d || gp.head->quiet_deaths || (quiet && d->lost <= 1)) return;
     gp_death_line(&t, d, dead->replaced);
     add_stack(&t, d->pid);
     gp_say(buffer, (size_t)(t.at - buffer));
@@ -398,13 +399,14 @@ static bool carry_on(const struct record *r) {
     mine.pids[proc] = 0;
     mine.memory[proc] = 0;
     dead.replaced = (how.retired || gp.head->on_death == GP_DEATH_RESTART) && !drops(proc);
+    bool quiet = gp_get(&gp_proc_at(proc)->doomed) == GP_DOOMED_QUIETLY;
     uint64_t begun = gp_now();
     if (!gp_repair(&dead, &how, notice)) return !mine.over;
     gp_set(&gp.head->repair_ns, mine.took[proc] + gp_now() - begun);
     if (dead.panics) return claim() ? true : panic(&dead, &how); /* else another process ends the program already */
     mine.noted[proc] = false;
     if (dead.replaced) replace(proc);
-    say_death(&dead);
+    say_death(&dead, quiet);
     for (uint32_t p = 1; p < gp_places(); p++)
         if (mine.noted[p]) return true;
     gp_repair_over();

@@ -124,7 +124,7 @@ static void reset(const struct gp_dead *d) {
     gp_set(&p->claim, (uint64_t)gp_get(&gp.head->zygotes) << 32);
     gp_order();
     gp_set(&p->retire, GP_STAYS);
-    gp_set(&p->doomed, 0); /* in this order: see doom() */
+    gp_set(&p->doomed, GP_LIVES); /* in this order: see doom() */
     gp_set(&p->incarnation, gp_get(&p->incarnation) + 1);
     gp_order();
     gp_release(&p->state, d->replaced ? GP_P_STARTING : GP_P_GONE);

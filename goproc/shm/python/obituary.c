@@ -85,12 +85,12 @@ PyObject *raise_death(uint32_t proc) {
 /* ---- killing */
 
 /* Until a worker that is told to die has been repaired, its goroutines are not asleep for ever. */
-static void doom(struct gp_proc *p, pid_t pid) {
-    atomic_store(&p->doomed, 1);
-    if (atomic_load(&p->pid) != pid) atomic_store(&p->doomed, 0); /* it was repaired before */
+static void doom(struct gp_proc *p, pid_t pid, enum gp_doomed how) {
+    atomic_store(&p->doomed, how);
+    if (atomic_load(&p->pid) != pid) atomic_store(&p->doomed, GP_LIVES); /* it was repaired before */
 }
 
-static PyObject *core_kill(PyObject *Py_UNUSED(module), PyObject *arg) {
+static PyObject *kill_worker(PyObject *arg, enum gp_doomed how) {
     unsigned long p = PyLong_AsUnsignedLong(arg);
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
     if (p == 0 || p >= gp_places()) return PyErr_Format(PyExc_ValueError, "no worker %lu", p);
@@ -99,7 +99,7 @@ static PyObject *core_kill(PyObject *Py_UNUSED(module), PyObject *arg) {
     int fd = pid > 0 ? gp_pidfd(pid) : -1;
     /* the number may be another process's by now; if it is the worker's after the descriptor is open, the descriptor is right */
     bool there = pid > 0 && gp_get(&proc->pid) == pid && gp_get(&proc->state) <= GP_P_LIVE;
-    if (there) doom(proc, pid);
+    if (there) doom(proc, pid, how);
     int r = !there ? 0 : fd >= 0 ? (int)syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) : kill(pid, SIGKILL);
     int error = errno;
     if (fd >= 0) close(fd);
@@ -107,6 +107,10 @@ static PyObject *core_kill(PyObject *Py_UNUSED(module), PyObject *arg) {
     if (r < 0 && errno != ESRCH) return PyErr_SetFromErrno(PyExc_OSError);
     return PyBool_FromLong(there && r == 0);
 }
+
+static PyObject *core_kill(PyObject *Py_UNUSED(module), PyObject *arg) { return kill_worker(arg, GP_DOOMED); }
+
+static PyObject *core_end(PyObject *Py_UNUSED(module), PyObject *arg) { return kill_worker(arg, GP_DOOMED_QUIETLY); }
 
 /* (proc, flag): have a worker take no more goroutines, and leave when it has none; or call that off. False: it leaves already. */
 static PyObject *core_retire(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
@@ -167,6 +171,7 @@ PyMethodDef death_functions[] = {
      PyDoc_STR("retire(proc, flag): have a worker leave when it has nothing to do, or not. False: it leaves already, or was not to.")},
     {"retiring", core_retiring, METH_O, PyDoc_STR("True if this worker is to leave when it has nothing to do. With True as argument: it leaves now, if that still holds.")},
     {"kill", core_kill, METH_O, PyDoc_STR("Kill a worker; False: none is there at this moment.")},
+    {"end", core_end, METH_O, PyDoc_STR("Kill a worker whose goroutine nobody wants any more. A line tells of it only if others are lost.")},
     {"kill_at", METHOD(core_kill_at), METH_FASTCALL,
      PyDoc_STR("kill_at(seconds, object): have the kernel kill this process at a monotonic time, for the goroutine with that outcome; "
                "0: never. The last call counts.")},
