@@ -14,24 +14,39 @@ if TYPE_CHECKING:
 
 def about_job(job: Job, error: PickleError) -> PickleError:
     """Return the exception for a map that cannot be sent: it names the path from the function to what is to blame."""
+    parts = (("f", job.f), ("init", job.init), ("exit", job.exit))
+    found = (about_function(part, getattr(part, "__name__", name)) for name, part in parts)
+    return next(filter(None, found), error)
+
+
+def about_function(f: Any, name: str) -> PickleError | None:
+    """Return the exception for a function that cannot be sent: it names the path to what is to blame. None: it can be."""
     from goproc._pickling.diagnose import explain
     from goproc._pickling.messages import dumps
 
-    for name, part in (("f", job.f), ("init", job.init), ("exit", job.exit)):
-        try:
-            dumps(part)
-        except Exception as cause:
-            return explain(part, cause.__cause__ or cause, getattr(part, "__name__", name))
-    return error
+    try:
+        dumps(f)
+    except Exception as error:
+        cause = error.__cause__ or error
+        found = explain(f, cause, name)
+        found.__cause__ = cause
+        return found
+    return None
 
 
-def about_item(item: Any, error: Exception) -> Exception:
-    """Return the exception for an item that cannot be sent: it names the path from the item to what is to blame."""
+def about_value(value: Any, error: Exception, what: str) -> Exception:
+    """Return the exception for a value that cannot be sent: it names the path from the value to what is to blame.
+
+    Args:
+        value: the value.
+        error: what the attempt to send it has raised.
+        what: what the value is to the user, as in "the item".
+    """
     if not isinstance(error, PickleError):
         return error
     from goproc._pickling.diagnose import explain
 
-    found = explain(item, error.__cause__ or error, "the item")
+    found = explain(value, error.__cause__ or error, what)
     found.__cause__ = error.__cause__
     return found
 

@@ -29,6 +29,7 @@ import os
 import pickle
 import sqlite3
 import sys
+from contextlib import contextmanager
 from time import time
 from typing import Any, NamedTuple
 
@@ -37,7 +38,7 @@ from goproc._public import public
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 __all__ = ["Checkpoint", "Record", "checkpoint_reset"]
 
@@ -111,8 +112,9 @@ class Checkpoint:
         try:
             self._db = _connected(self.path)
             self._writer = _connected(self.path)
-            self._check_maker()
-            self._filled = self._db.execute("SELECT 1 FROM item LIMIT 1").fetchone() is not None
+            with _named(self.path):
+                self._check_maker()
+                self._filled = self._db.execute("SELECT 1 FROM item LIMIT 1").fetchone() is not None
         except BaseException:
             self.close()
             raise
@@ -191,10 +193,11 @@ class Checkpoint:
         for at in range(0, len(names) if self._filled else 0, _MOST_NAMES):
             some = names[at : at + _MOST_NAMES]
             marks = ",".join("?" * len(some))
-            rows = self._db.execute(
-                f"SELECT id, result FROM item WHERE state = 'done' AND id IN ({marks})", some
-            )
-            found.update(rows)
+            with _named(self.path):
+                rows = self._db.execute(
+                    f"SELECT id, result FROM item WHERE state = 'done' AND id IN ({marks})", some
+                )
+                found.update(rows)
         return found
 
     def record(self, records: Iterable[Record]) -> None:
@@ -205,7 +208,7 @@ class Checkpoint:
             (r.id, "failed" if r.result is None else "done", r.result, r.error, r.attempts, r.seconds, now)
             for r in records
         ]
-        with self._writer:
+        with _named(self.path), self._writer:
             self._writer.executemany("INSERT OR REPLACE INTO item VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
 
@@ -278,20 +281,34 @@ def _check_is_database(path: str) -> None:
         raise ValueError(f"checkpoint {path!r} is no SQLite database: give the path of a new file")
 
 
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Have an error of the database name the file.
+
+    Raises:
+        OSError: it cannot be read or written, as on a full disk.
+        ValueError: it is damaged.
+    """
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise OSError(f"checkpoint {path!r}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise ValueError(f"checkpoint {path!r} is damaged, or no SQLite database: {error}") from error
+
+
 def _connected(path: str) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=30.0, check_same_thread=False)
     try:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
-        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if tables and not {"map", "item"} <= tables:
-            raise ValueError(
-                f"checkpoint {path!r} is a database of something else, with the tables {sorted(tables)}"
-            )
-        db.executescript(_SCHEMA)
-    except sqlite3.DatabaseError as error:
-        db.close()
-        raise ValueError(f"checkpoint {path!r} is damaged, or no SQLite database: {error}") from error
+        with _named(path):
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
+            tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if tables and not {"map", "item"} <= tables:
+                raise ValueError(
+                    f"checkpoint {path!r} is a database of something else, with the tables {sorted(tables)}"
+                )
+            db.executescript(_SCHEMA)
     except BaseException:
         db.close()
         raise

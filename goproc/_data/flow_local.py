@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from greenlet import GreenletExit
 
+from goproc._data.blame import about_value
 from goproc._data.board import FAILED, OUT, PASSED, TAKEN, WORK
 from goproc._data.engine import Engine, Plan
 from goproc._data.flow_edges import Out, close_both, growth, leave, sender
@@ -23,7 +24,7 @@ from goproc._data.stages import BATCH, CALLING, EACH, FILTER, FLAT_MAP, MAP, SKI
 from goproc._go import go
 from goproc._sched import scheduler
 from goproc._select import Selector
-from goproc.errors import Cancelled, ChanClosed, RuntimeStopped
+from goproc.errors import Cancelled, ChanClosed, PickleError, RuntimeStopped
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -112,6 +113,8 @@ def feed(values: Iterator[Any], source: Out | None, outs: tuple[Out, ...], row: 
                 send(value)
             except ChanClosed:
                 return
+            except PickleError as exc:
+                raise about_value(value, exc, f"item {sent} of the source") from exc.__cause__
             sent += 1
             if row is not None:
                 row[OUT] = sent

@@ -9,20 +9,22 @@ from typing import Any
 
 from goproc._channel import chan
 from goproc._completion import as_completed
+from goproc._data.blame import about_function
 from goproc._data.board import Board
 from goproc._data.flow_edges import Out, close_both, close_edge, leave, values_of
 from goproc._data.flow_local import Helper, StageEngine, batch_within, counted, feed, pool, received
+from goproc._data.flow_plain import run_stage
 from goproc._data.flow_plan import FEED, LOOP, PLAIN, POOL, WITHIN, Edge, Node, Plan
 from goproc._data.flow_stats import StageStats, not_taken, stage_stats
 from goproc._data.flow_steps import Step
-from goproc._data.flow_worker import Fault, Turns, Work, run_stage, work
+from goproc._data.flow_worker import Fault, Turns, Work, work
 from goproc._data.stages import MERGE, STAGE, TAKE, THROTTLE, Stage
 from goproc._deaths import end_process
 from goproc._go import go
 from goproc._goroutine import Goroutine
 from goproc._pickling import failure
 from goproc._sched import scheduler
-from goproc.errors import Cancelled, RuntimeStopped, WorkerDied
+from goproc.errors import Cancelled, PickleError, RuntimeStopped, WorkerDied
 from goproc.shm import _core
 from goproc.sync import Atomic, Mutex, Semaphore
 
@@ -162,7 +164,10 @@ class Run:
 
     def _go(self, node: Node, told: Work) -> Goroutine[Fault | None]:
         started = go.opts(name=node.stages[0].name)
-        return started(run_stage if node.kind == PLAIN else work, told)
+        try:
+            return started(run_stage if node.kind == PLAIN else work, told)
+        except PickleError as error:
+            raise _about_stages(node.stages) or error from None
 
     # -- deaths
 
@@ -367,6 +372,16 @@ def _known_length(source: Any) -> int | None:
     except Exception:
         return None
     return length if length >= 0 else None
+
+
+def _about_stages(stages: list[Stage]) -> PickleError | None:
+    """Return the exception for the first stage whose function cannot be sent."""
+    for stage in stages:
+        error = about_function(stage.f, stage.name)
+        if error is not None:
+            error.add_note(f"in the stage {stage.name!r} of the flow")
+            return error
+    return None
 
 
 def _joiner(helper: Helper) -> Any:

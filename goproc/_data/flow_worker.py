@@ -14,14 +14,15 @@ from typing import Any, NamedTuple
 
 from greenlet import GreenletExit
 
+from goproc._data.blame import about_value
 from goproc._data.board import FAILED, OUT, PASSED, TAKEN, WAIT_IN, WAIT_OUT, WORK, Place, map_row
-from goproc._data.flow_edges import Growth, Out, close_both, close_edge, growth, leave, sender, values_of
+from goproc._data.flow_edges import Growth, Out, close_both, growth, leave, sender, values_of
 from goproc._data.flow_steps import STEPS, Step, StepFailed
 from goproc._data.stages import FILTER, FLAT_MAP, MAP, TAKE
 from goproc._life import Goexit
 from goproc._pickling import failure
 from goproc._sched import scheduler
-from goproc.errors import Cancelled, ChanClosed, OwnerDied, RuntimeStopped
+from goproc.errors import Cancelled, ChanClosed, OwnerDied, PickleError, RuntimeStopped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def short_repr(item: Any) -> str:
     return text if len(text) <= _REPR else text[: _REPR - 3] + "..."
 
 
-def _is_cancelled(error: BaseException) -> bool:
+def is_cancelled(error: BaseException) -> bool:
     return isinstance(error, Cancelled) and scheduler.current.cancelled
 
 
@@ -126,7 +127,7 @@ def work(told: Work) -> Fault | None:
         except (OwnerDied, RuntimeStopped):  # the flow ends: the death of a worker is told by its own handle
             pass
         except StepFailed as failed:
-            if isinstance(failed.error, GreenletExit) or _is_cancelled(failed.error):
+            if isinstance(failed.error, GreenletExit) or is_cancelled(failed.error):
                 raise failed.error from None
             return worker.fail(failed.step, failed.item, failed.error)
         except Exception as exc:  # a result that cannot be sent
@@ -179,7 +180,11 @@ class _Worker:
             if step.kind == FLAT_MAP:
                 self._emit_values(result, item, emit)
             elif step.kind != FILTER or result:
-                emit(result if step.kind == MAP else item)
+                value = result if step.kind == MAP else item
+                try:
+                    emit(value)
+                except PickleError as exc:
+                    raise self._unsendable(value, item, exc) from None
                 row[OUT] += 1
             row[PASSED] += 1
             self.wait_in += began - before
@@ -208,7 +213,10 @@ class _Worker:
                 except BaseException as exc:
                     raise StepFailed(0, item, exc) from None
                 ended = clock()
-                emit(result)
+                try:
+                    emit(result)
+                except PickleError as exc:
+                    raise self._unsendable(result, item, exc) from None
                 row[PASSED] = taken
                 wait_in += began - before
                 work += ended - began
@@ -239,10 +247,17 @@ class _Worker:
         """Emit what a flat_map() function yields, as it is yielded."""
         row = self.row
         for value in _values(result, item):
-            emit(value)
+            try:
+                emit(value)
+            except PickleError as exc:
+                raise self._unsendable(value, item, exc) from None
             row[OUT] += 1
             if self.enough:
                 return
+
+    def _unsendable(self, value: Any, item: Any, error: PickleError) -> StepFailed:
+        """Return the failure of the last step for a value that cannot be sent."""
+        return StepFailed(len(self.told.steps) - 1, item, about_value(value, error, "the result"))
 
     def serve_in_turn(self, turns: Turns) -> None:
         """Receive with a ticket, call, and send in the order of the tickets."""
@@ -318,7 +333,10 @@ class _Worker:
                 if not there or ready is None:
                     return
             for value in ready:
-                send(value)
+                try:
+                    send(value)
+                except PickleError as exc:
+                    raise self._unsendable(value, None, exc) from None
             ready = None
             turn += 1
             turns.turn.store(turn)
@@ -378,48 +396,3 @@ def _values(result: Any, item: Any) -> Any:
         except BaseException as exc:
             raise StepFailed(0, item, exc) from None
         yield value
-
-
-# -- stages that are plain goroutines ------------------------------------------------------------------------
-
-
-def run_stage(told: Work) -> Fault | None:
-    """Run the function of stage(). The body of a worker's goroutine."""
-    (step,) = told.steps
-    (out,) = told.outs
-    row = map_row(told.place, told.row)
-    assert step.f is not None
-    began = monotonic_ns()
-    row[TAKEN] = 1
-    try:
-        step.f(told.source.rx, out.ch.tx)
-    except ChanClosed as exc:
-        if not out.ch.closed:
-            return _stage_failed(told, exc)
-    except GreenletExit:
-        raise
-    except BaseException as exc:
-        if _is_cancelled(exc):
-            raise
-        return _stage_failed(told, exc)
-    finally:
-        row[WORK] = monotonic_ns() - began
-        row[PASSED] = 1
-        scheduler.shield(1)
-        try:
-            if out.writers.add(-1) == 0:
-                close_edge(out.ch)
-                close_edge(told.source, drain=True)
-        except RuntimeStopped:
-            pass
-        finally:
-            scheduler.shield(-1)
-    return None
-
-
-def _stage_failed(told: Work, error: BaseException) -> Fault:
-    if isinstance(error, Goexit):
-        error = RuntimeError("the call ended its goroutine by goexit()")
-    told.first.cas(0, told.number)
-    close_edge(told.source, drain=True)
-    return Fault(0, None, failure.pack(error))

@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Any
 
 from goproc._channel import chan
-from goproc._data.blame import about_item, about_job, timed_out, too_slow
+from goproc._data.blame import about_job, about_value, timed_out, too_slow
 from goproc._data.job import End, Job, Way
 from goproc._data.policy import MOST_CALLS
 from goproc._data.station import serve
@@ -248,7 +248,7 @@ class Lanes:
             queue.appendleft(chunk)
             return False
         if len(chunk.items) == 1:
-            self.unsendable.append((chunk, about_item(chunk.items[0], error)))
+            self.unsendable.append((chunk, about_value(chunk.items[0], error, "the item")))
             return True
         queue.extendleft(reversed(chunk.singles()))
         return True

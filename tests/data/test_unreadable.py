@@ -175,3 +175,72 @@ def test_ctrl_c_ends_calls_of_joblib_with_one_line(start: Start) -> None:
         done = program.wait(10.0)
     assert done.status == 130, done
     assert done.err == "goproc: interrupted (Ctrl-C)\n", done
+
+
+# -- flows, checkpoints ----------------------------------------------------------------------------------------------
+
+
+LOCK = threading.Lock()
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        lambda f: f.map(lambda x: [threading.Lock()]),
+        lambda f: f.map(lambda x: [threading.Lock()], 2),
+        lambda f: f.map(lambda x: [threading.Lock()], 2, ordered=False).map(name),
+        lambda f: f.flat_map(lambda x: [[threading.Lock()]]),
+    ],
+)
+def test_a_result_of_a_flow_that_cannot_be_sent_is_named(runtime2: Any, stages: Any) -> None:
+    with pytest.raises(PickleError, match=r"cannot pickle the result -> \[0\] -> _thread.lock") as raised:
+        list(stages(flow([7, 7, 7])))
+    assert raised.value.__notes__[-1].startswith("in the stage '<lambda>' of the flow")
+
+
+def test_a_result_of_a_flow_that_cannot_be_sent_is_told_with_its_item(runtime2: Any) -> None:
+    with pytest.raises(PickleError) as raised:
+        flow([7]).map(lambda x: threading.Lock()).map(name).run()
+    assert raised.value.__notes__[-1] == "in the stage '<lambda>' of the flow, item 7"
+
+
+def test_a_function_of_a_flow_that_cannot_be_sent_is_named(runtime2: Any) -> None:
+    with pytest.raises(
+        PickleError, match=r"cannot pickle <lambda> -> global 'LOCK' -> _thread.lock"
+    ) as raised:
+        list(flow([7]).map(name).map(lambda x: LOCK))
+    assert raised.value.__notes__[-1] == "in the stage '<lambda>' of the flow"
+
+
+def test_an_item_of_a_flow_that_cannot_be_sent_is_named(runtime2: Any) -> None:
+    with pytest.raises(PickleError, match=r"cannot pickle item 1 of the source -> \['x'\] -> _thread.lock"):
+        list(flow([1, {"x": LOCK}]).map(name))
+
+
+def double(x: int) -> int:
+    return 2 * x
+
+
+def test_a_damaged_checkpoint_is_named(runtime2: Any, tmp_path: Any) -> None:
+    path = tmp_path / "job.db"
+    list(pmap(double, range(1000), checkpoint=path))
+    with open(path, "r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 8192)
+    with pytest.raises(ValueError, match=r"checkpoint '.*job.db' is damaged"):
+        list(pmap(double, range(1000), checkpoint=path))
+
+
+def test_the_line_about_a_call_that_took_too_long(run: Run) -> None:
+    done = run(
+        """
+        import time
+        from goproc import pmap
+        print(list(pmap(lambda x: time.sleep(60), range(1), timeout=0.1, on_error="skip")))
+        """,
+        procs=1,
+    )
+    assert (done.status, done.out) == (0, "[]\n"), done
+    assert "was killed while it ran goroutine" in done.err, done
+    assert ", as a call had not ended in time; the worker is replaced" in done.err, done
+    assert "memory" not in done.err

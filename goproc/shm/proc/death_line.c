@@ -18,9 +18,12 @@ static void say_cause(struct gp_text *t, const struct gp_death *d) {
         SAY(t, "was killed, as goroutine %llu had not ended in time: %s", (unsigned long long)d->late, d->call);
         return;
     }
-    gp_end_text(t, d->status);
+    if (d->timed_out) SAY(t, "was killed");
+    else gp_end_text(t, d->status);
     if (d->running) SAY(t, " while it ran goroutine %llu: %s", (unsigned long long)d->running, d->call);
-    if (d->status >= 0 && WIFSIGNALED(d->status) && WTERMSIG(d->status) == SIGKILL) {
+    if (d->timed_out) {
+        SAY(t, ", as a call had not ended in time");
+    } else if (d->status >= 0 && WIFSIGNALED(d->status) && WTERMSIG(d->status) == SIGKILL) {
         SAY(t, " (if nobody sent that, the kernel did for want of memory");
         if (d->memory) SAY(t, "; it had %llu MiB at most", (unsigned long long)(d->memory >> 20));
         SAY(t, ")");

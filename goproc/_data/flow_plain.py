@@ -1,0 +1,57 @@
+"""Stages of a flow that are plain goroutines: ``stage(f)``, where f receives from one edge and sends to the next."""
+
+from __future__ import annotations
+
+from time import monotonic_ns
+
+from greenlet import GreenletExit
+
+from goproc._data.board import PASSED, TAKEN, WORK, map_row
+from goproc._data.flow_edges import close_edge
+from goproc._data.flow_worker import Fault, Work, is_cancelled
+from goproc._life import Goexit
+from goproc._pickling import failure
+from goproc._sched import scheduler
+from goproc.errors import ChanClosed, RuntimeStopped
+
+
+def run_stage(told: Work) -> Fault | None:
+    """Run the function of stage(). The body of a worker's goroutine."""
+    (step,) = told.steps
+    (out,) = told.outs
+    row = map_row(told.place, told.row)
+    assert step.f is not None
+    began = monotonic_ns()
+    row[TAKEN] = 1
+    try:
+        step.f(told.source.rx, out.ch.tx)
+    except ChanClosed as exc:
+        if not out.ch.closed:
+            return _stage_failed(told, exc)
+    except GreenletExit:
+        raise
+    except BaseException as exc:
+        if is_cancelled(exc):
+            raise
+        return _stage_failed(told, exc)
+    finally:
+        row[WORK] = monotonic_ns() - began
+        row[PASSED] = 1
+        scheduler.shield(1)
+        try:
+            if out.writers.add(-1) == 0:
+                close_edge(out.ch)
+                close_edge(told.source, drain=True)
+        except RuntimeStopped:
+            pass
+        finally:
+            scheduler.shield(-1)
+    return None
+
+
+def _stage_failed(told: Work, error: BaseException) -> Fault:
+    if isinstance(error, Goexit):
+        error = RuntimeError("the call ended its goroutine by goexit()")
+    told.first.cas(0, told.number)
+    close_edge(told.source, drain=True)
+    return Fault(0, None, failure.pack(error))
