@@ -187,7 +187,7 @@ class FlowRun(_core.Results, Generic[T]):
         self._over = True
         self._ready.clear()
         if run is not None:
-            run.abandon()
+            run.leave()
             self._end(run)
 
     def _end(self, run: Run) -> None:
@@ -266,7 +266,7 @@ class FlowRun(_core.Results, Generic[T]):
     def __del__(self) -> None:
         run = self._run
         if run is not None and not self._over and _core.attached():
-            run.abandon()
+            run.leave()
         if self._thread is not None:
             self._thread.shutdown(wait=False)
 

@@ -216,6 +216,23 @@ class Run:
         except RuntimeStopped:
             pass
 
+    def leave(self) -> None:
+        """Close all edges, and cancel what runs. A goroutine kills the processes of calls that do not end in time."""
+        self.abandon()
+        try:
+            if any(worker.handle.state == "running" for worker in self.workers.values()):
+                go.local(self._reap)
+        except RuntimeStopped:
+            pass
+
+    def _reap(self) -> None:
+        until = monotonic() + CLOSE_SECONDS
+        try:
+            for worker in self.workers.values():
+                worker.handle.join(max(0.0, until - monotonic()))
+        except TimeoutError:
+            self._kill()
+
     def stop(self, seconds: float) -> None:
         """Close all edges, cancel what runs, and wait for its end. Kill the processes of calls that do not react."""
         self.abandon()
@@ -283,12 +300,15 @@ class Run:
         return True
 
     def _kill(self) -> None:
-        """Kill the processes in which calls do not react."""
+        """Kill the processes in which calls do not react. Nobody wants to hear how the goroutines there have ended."""
+        killed = set()
         for worker in self.workers.values():
-            proc = worker.handle._proc
-            if worker.handle.state == "running" and proc > 0:
+            handle, proc = worker.handle, worker.handle._proc
+            if handle.state == "running" and proc > 0 and proc not in killed:
+                killed.add(proc)
                 end_process(proc)
-                worker.handle.join()
+            if proc in killed or handle._state >= _core.G_OK:
+                handle.exception()
 
     def failure(self) -> BaseException | None:
         """Return the first failure, to be raised. All goroutines have ended."""

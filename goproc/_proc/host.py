@@ -535,7 +535,10 @@ def _watch_end_of_main() -> None:
     global _end_watched, _end_call
     if not _end_watched:
         _end_watched = True
-        threading._register_atexit(_at_end_of_main)  # type: ignore[attr-defined]
+        try:
+            threading._register_atexit(_at_end_of_main)  # type: ignore[attr-defined]
+        except RuntimeError:
+            return  # main has returned, and Python waits for the thread that uses goproc for the first time
         _end_call = threading._threading_atexits[-1]  # type: ignore[attr-defined]
 
 
