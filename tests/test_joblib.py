@@ -141,3 +141,21 @@ def test_a_grid_search(run: Run) -> None:
         limit=90,
     )
     assert ok(done) == "True\n"
+
+
+def test_a_call_may_write_to_its_array_and_nobody_else_sees_that(run: Run) -> None:
+    done = run("""
+        import numpy
+        import goproc.joblib
+        from joblib import Parallel, delayed, parallel_config
+        array = numpy.zeros(200_000)
+
+        def write(x):
+            before = float(x[0])
+            x[0] = 1
+            return before
+
+        with parallel_config("goproc", n_jobs=2):
+            print(Parallel()(delayed(write)(array) for _ in range(8)) == [0.0] * 8, array[0])
+    """)
+    assert ok(done) == "True 0.0\n"
