@@ -654,9 +654,19 @@ static bool read_records(void) {
     return false;
 }
 
+/* poll() refuses more descriptors than RLIMIT_NOFILE, and the program may have lowered that: this function polls one after the
+ * other. With a limit of 0 only the records of the zygote tell of deaths. */
+static int look_singly(int ms) {
+    int found = 0;
+    for (uint32_t i = 0; i < 2 + gp_places(); i++) found += mine.fds[i].fd >= 0 && poll(&mine.fds[i], 1, 0) > 0;
+    if (!found && ms) poll(NULL, 0, LOOK_MS);
+    return found;
+}
+
 static int look(int ms) {
     for (uint32_t i = 0; i < 2 + gp_places(); i++) mine.fds[i].revents = 0;
-    return poll(mine.fds, 2 + gp_places(), ms);
+    int found = poll(mine.fds, 2 + gp_places(), ms);
+    return found < 0 && errno == EINVAL ? look_singly(ms) : found;
 }
 
 /* In the midst of a repair, which waits for a lock: a process that holds it may have died meanwhile. */
