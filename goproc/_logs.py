@@ -28,6 +28,7 @@ from goproc import _logging_hook as hook
 from goproc._channel import Chan, chan
 from goproc._pickling import variables
 from goproc._sched import scheduler, waits
+from goproc.errors import OutOfSharedMemory
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -361,16 +362,41 @@ def _put(message: bytes, id_: int) -> None:
     _life.on_end = _settle
     if _late:
         _send_late()
-    if _late or not _send(message):
+    if _late or not _deliver(message):
         _late.append(message)
 
 
 def _send_late() -> None:
     while _late:
         message = _late.popleft()
-        if not _send(message):
+        if not _deliver(message):
             _late.appendleft(message)
             return
+
+
+def _deliver(message: bytes) -> bool:
+    """Send a record or warning. Return False if it has to wait, and waiting is not allowed here.
+
+    A goroutine that logs while shared memory is full does not fail: standard error tells of the lost record.
+    """
+    try:
+        return _send(message)
+    except OutOfSharedMemory as error:
+        try:
+            sys.stderr.write(f"goproc: proc {_core.proc()} could not log {_brief(message)}: {error}\n")
+        except (OSError, ValueError, AttributeError):  # standard error is full, closed or None
+            pass
+        return True
+
+
+def _brief(message: bytes) -> str:
+    """Return the beginning of the text of a record or warning."""
+    kind, *fields = marshal.loads(message)
+    if kind == WARNING:
+        return repr(fields[1][:500])
+    logger, _, _, words, args, text = fields[:6]
+    said = repr(words if text is None else text)[:500]
+    return f"{said} {repr(args)[:500]} ({logger})" if args else f"{said} ({logger})"
 
 
 def _send(message: Any) -> bool:
