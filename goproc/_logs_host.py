@@ -86,8 +86,12 @@ def look() -> None:
 def _start_thread() -> None:
     global _thread
     if _thread is None:
-        _thread = threading.Thread(target=_serve, args=(_lines,), name="goproc-logs", daemon=True)
-        _thread.start()
+        thread = threading.Thread(target=_serve, args=(_lines,), name="goproc-logs", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no thread left: look() takes the records, and tries again
+            return
+        _thread = thread
         _board.or_(READY)
 
 
