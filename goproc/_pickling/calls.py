@@ -10,7 +10,7 @@ from goproc._pickling.carried import has_copies, has_copy
 from goproc._pickling.entries import arrived, bring_back
 from goproc._pickling.functions import by_code, by_ref, load_template, template_of
 from goproc._pickling.statics import is_handle
-from goproc.errors import OutOfSharedMemory, PickleError
+from goproc.errors import PickleError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def _checked_template_of(function: FunctionType) -> Template:
     """As template_of(), with errors that name the place in the function."""
     try:
         return template_of(function)
-    except (PickleError, OutOfSharedMemory):
+    except (PickleError, MemoryError):
         raise
     except Exception as error:  # pickling may raise anything: explain() makes a PickleError of it
         from goproc._pickling.diagnose import explain

@@ -12,7 +12,6 @@ from goproc._pickling import weak as weak
 from goproc._pickling.wire import OUT_OF_BAND as OUT_OF_BAND
 from goproc._pickling.wire import Pickled, Whole
 from goproc._pickling.wire import dump as dump
-from goproc.errors import OutOfSharedMemory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +32,8 @@ def dumps(obj: Any) -> tuple[bytes, list[Buffer]]:
 
     Raises:
         PickleError: names the path to the object that cannot be pickled; its `__cause__` is the original error.
-        OutOfSharedMemory: there is no room for the definition of a class or function in it.
+        OutOfSharedMemory: there is no room for the definition of a class or function that is in it.
+        MemoryError: this process has no memory for the copy.
 
     Cost: about 2 us more than `pickle.dumps`.
     """
@@ -44,7 +44,7 @@ def dumps(obj: Any) -> tuple[bytes, list[Buffer]]:
         obj, dump_message = obj.value, dump
     try:
         return dump_message(obj)
-    except OutOfSharedMemory:
+    except MemoryError:  # OutOfSharedMemory, or this process has no memory for the copy
         raise
     except Exception as error:  # pickling may raise anything
         failure = error
@@ -56,7 +56,7 @@ def dumps(obj: Any) -> tuple[bytes, list[Buffer]]:
         classes.forget_importable()
         try:
             return dump_message(obj)
-        except OutOfSharedMemory:
+        except MemoryError:
             raise
         except Exception as error:  # pickling may raise anything: the error is explained below
             failure = error
