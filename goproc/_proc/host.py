@@ -170,6 +170,9 @@ class _Runtime:
                 raise OSError("the program has closed the descriptor of shared memory")
             new = launch.spawn(config, memfd)
         except BaseException as error:
+            if isinstance(error, OSError):
+                named = limits.named(error)
+                fatal.report(f"goproc: no zygote takes its place: {named.strerror or named}\n")
             _core.zygote_failed()  # the coroner ends the program
             if isinstance(error, Exception):
                 return
