@@ -1,6 +1,6 @@
 """The program of test_kills.py: every kind of work at once, while workers are killed. Prints what it saw as JSON.
 
-    kills.py KILLS SEED
+    kills.py POLICY DEATHS SEED      POLICY: restart, continue
 
 Nothing here may hang: each operation has a time limit that is never reached unless something is lost. What the living tell
 each other is counted, so that a value that is lost or comes twice is seen.
@@ -13,13 +13,17 @@ import json
 import random
 import sys
 import time
+from collections import Counter
+
+from peek import repairs
 
 import goproc
 from goproc import Group, Mutex, RWMutex, Semaphore, WaitGroup, chan, go, select, sleep
-from goproc.errors import Cancelled, ChanClosed, OwnerDied, WorkerDied
+from goproc.errors import Cancelled, OwnerDied, WorkerDied
 from goproc.shm import _core
 
 LIMIT = 60  # seconds: a hang
+MOST = 4  # blocks, and objects, that a runtime has of its own
 
 
 def echo(a, b):
@@ -126,28 +130,59 @@ def bystander(ch, n):
     return n
 
 
-def main():
-    kills, seed = int(sys.argv[1]), int(sys.argv[2])
-    dice = random.Random(seed)
-    m, s, rw = Mutex(), Semaphore(3), RWMutex()
-    ledger = Ledger()
-    seen = {"ok": 0, "died": 0, "other": []}
-    kinds = [
-        (ping, 20),
-        (locked, m, s, rw, 20),
-        (grouped, 5),
-        (counted, 5),
-        (big, 5),
-        (bystander, ledger.ch, 20),
-    ]
-    begun = time.monotonic()
-    killed = 0
-    while killed < kills:
+class Killer:
+    """Kills one worker, two at once, or a second one in the midst of the repair after the first."""
+
+    CROWD = 300  # waiting goroutines that make a repair take a millisecond
+
+    def __init__(self, dice, replaced):
+        self.dice = dice
+        self.killed = {"alone": 0, "together": 0, "in_repair": 0}
+        self.replaced = replaced
+        self.dead = set()
+
+    def living(self):
+        return [p for p in goproc.workers() if p not in self.dead]
+
+    def choose(self, count):
+        chosen = self.dice.sample(self.living(), count)
+        if not self.replaced:
+            self.dead.update(chosen)
+        return chosen
+
+    def kill(self):
+        how = self.dice.choice(["alone", "together", "in_repair"]) if len(self.living()) > 2 else "alone"
+        if how == "in_repair":
+            how = self.kill_in_repair(*self.choose(2))
+        else:
+            for p in self.choose(1 if how == "alone" else 2):
+                goproc.kill(p)
+        self.killed[how] += 1
+
+    def kill_in_repair(self, first, second):
+        """Kill the second worker while the coroner repairs what the first has left. Return "together" if that was missed."""
+        gate = chan()
+        crowd = [go.on(first)(gate.recv_ok) for _ in range(self.CROWD)]
+        sleep(0.02)  # nothing to wait on: any number of them will do, and the worker may be computing
+        before = repairs()
+        goproc.kill(first)
+        end = time.monotonic() + 0.05
+        while repairs() == before and time.monotonic() < end:
+            pass
+        goproc.kill(second)
+        met = before % 2 == 0 and repairs() == before + 1
+        gate.close()
+        for g in crowd:
+            assert isinstance(g.exception(LIMIT), WorkerDied | None)
+        return "in_repair" if met else "together"
+
+
+def use(kinds, dice, killer, wanted, seen):
+    """Run goroutines of all kinds and kill workers, until so many have died."""
+    while _core.deaths() < wanted and len(killer.living()) > 1:
         handles = [go(*dice.choice(kinds)) for _ in range(dice.randrange(1, 8))]
-        for _ in range(dice.choice([1, 1, 1, 2])):
-            sleep(dice.random() * 0.006)
-            goproc.kill(dice.choice(goproc.workers()))
-            killed += 1
+        sleep(dice.random() * 0.006)
+        killer.kill()
         for g in handles:
             try:
                 g.result(LIMIT)
@@ -160,43 +195,73 @@ def main():
                 seen["died"] += 1
             except Exception as error:
                 seen["other"].append(f"{g!r}: {error!r}")
-        del handles, g
+
+
+def take_all(m, s, rw):
+    """Take each lock: what the dead held is free."""
+    for take in (m.lock, s.acquire, s.acquire, s.acquire, rw.lock):
+        try:
+            take(timeout=LIMIT)
+        except OwnerDied:
+            pass
+    m.unlock()
+    rw.unlock()
+
+
+def census(workers):
+    """Count what is left in shared memory, once what is released at a collection has had its time."""
+    for _ in range(30):
+        gc.collect()
+        for p in workers:
+            go.opts(retries=9).on(p)(gc.collect).join()
+        _core.collect()
+        left = _core.census()
+        if left["blocks"] <= MOST and left["objects"] <= MOST:
+            break
+        sleep(0.02)
+    return left
+
+
+def one(dice, killer, wanted, seen):
+    """Use a runtime until so many workers have died or one is left, look whether all is well, and return who was killed how."""
+    m, s, rw = Mutex(), Semaphore(3), RWMutex()
+    ledger = Ledger()
+    kinds = [
+        (ping, 20),
+        (locked, m, s, rw, 20),
+        (grouped, 5),
+        (counted, 5),
+        (big, 5),
+        (bystander, ledger.ch, 20),
+    ]
+    use(kinds, dice, killer, wanted, seen)
     ledger.over = True
     ledger.writer.result(LIMIT)
     ledger.reader.result(LIMIT)
-    # Everything works after that, on each worker, and what the dead held is free.
-    for p in goproc.workers():
-        assert go.on(p)(ping, 5).result(LIMIT) == 5
-    try:
-        m.lock(timeout=LIMIT)
-    except OwnerDied:
-        pass
-    m.unlock()
-    for _ in range(3):
-        s.acquire(timeout=LIMIT)
-    try:
-        rw.lock(timeout=LIMIT)
-    except OwnerDied:
-        pass
-    seen |= {
-        "sent": ledger.sent,
-        "received": ledger.received,
-        "wrong": ledger.wrong,
-        "deaths": _core.deaths(),
-    }
-    seen["seconds"] = time.monotonic() - begun
+    for p in killer.living():
+        assert go.opts(retries=9).on(p)(ping, 5).result(LIMIT) == 5  # the last kill may just come
+    take_all(m, s, rw)
+    seen["sent"] += ledger.sent
+    seen["received"] += ledger.received
+    seen["wrong"] += ledger.wrong
+    seen["deaths"] += _core.deaths()
     del ledger, m, s, rw, kinds
-    for _ in range(3):
-        gc.collect()
-        for p in goproc.workers():
-            go.on(p)(gc.collect).join()
-        _core.collect()
-        sleep(0.1)
-    seen["census"] = _core.census()
-    print(json.dumps(seen))
+    seen["census"].append(census(killer.living()))
+    return killer.killed
 
 
-try:
-    main()
-except ChanClosed:
-    raise
+def main():
+    policy, deaths, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    dice = random.Random(seed)
+    killed = Counter()
+    seen = {"ok": 0, "died": 0, "other": [], "sent": 0, "received": 0, "wrong": 0, "deaths": 0, "census": []}
+    if policy == "restart":
+        with goproc.runtime(procs=3):
+            killed.update(one(dice, Killer(dice, True), deaths, seen))
+    while policy == "continue" and seen["deaths"] < deaths:
+        with goproc.runtime(procs=8, on_death="continue"):
+            killed.update(one(dice, Killer(dice, False), 8, seen))
+    print(json.dumps(seen | killed))
+
+
+main()

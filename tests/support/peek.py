@@ -39,6 +39,7 @@ def until(condition: Any, seconds: float = 20, what: Any = lambda: "") -> None:
 # -- the segment itself, for a test that writes into it ------------------------------------------------------------------
 
 _MAGIC = 0x31636F72706F67
+_CRASH_EPOCH = "128xI"  # its place in the header, which layout.h asserts
 
 
 def _base() -> int:
@@ -52,6 +53,11 @@ def _base() -> int:
     if not _last:
         raise RuntimeError("no running runtime is mapped, or the layout has changed")
     return _last
+
+
+def repairs() -> int:
+    """Return twice the number of repairs after deaths that have ended, and 1 more while there is one: `crash_epoch`."""
+    return _read(_base(), _CRASH_EPOCH)
 
 
 _last = 0  # where it was the last time: a poll must not read all mappings again and again
