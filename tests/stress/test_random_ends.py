@@ -1,6 +1,6 @@
 """Ends at random moments: nothing outlives the program, and what starts and stops a thousand times leaves nothing.
 
---long does each a thousand times.
+--long does each a thousand times in place of 50.
 """
 
 from __future__ import annotations
@@ -9,11 +9,16 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
-from programs import Run, Start
+from programs import Run, start
 
 pytestmark = pytest.mark.watchdog(3 * 3600)  # of the long form; each program has a limit of its own
+
+AT_ONCE = 4  # programs
 
 BUSY = """
     import os, sys
@@ -48,25 +53,36 @@ def a_moment(dice: random.Random) -> float:
     return dice.random() * dice.choice((0.1, 0.4, 0.8))
 
 
+def at_random_moments(folder: Path, long: bool, end: Callable[[Path, int], None]) -> None:
+    """Call `end` with a folder and a seed for each of many programs, some of which run at once."""
+    count = 500 if long else 25
+    folders = [folder / str(number) for number in range(count)]
+    for each in folders:
+        each.mkdir()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(end, folders, [random.randrange(1 << 30) for _ in range(count)]))
+
+
 @pytest.mark.parametrize("how", ["goproc", "python"])
-def test_the_host_is_killed(start: Start, how: str, long: bool) -> None:
-    for _ in range(500 if long else 7):
-        seed = random.randrange(1 << 30)
-        files = shared_files()
-        with start(BUSY, how=how) as program:
+def test_the_host_is_killed(tmp_path: Path, how: str, long: bool) -> None:
+    def end(folder: Path, seed: int) -> None:
+        with start(folder, BUSY, how=how) as program:
             time.sleep(a_moment(random.Random(seed)))  # nothing to wait on: the moment is to be any
             program.kill()
             done = program.wait(10, gone=3.0)
         assert done.status == -signal.SIGKILL, (seed, done)
-        assert shared_files() <= files, seed
+
+    files = shared_files()
+    at_random_moments(tmp_path, long, end)
+    assert shared_files() <= files
 
 
 @pytest.mark.parametrize("how", ["goproc", "python"])
-def test_ctrl_c(start: Start, how: str, long: bool) -> None:
+def test_ctrl_c(tmp_path: Path, how: str, long: bool) -> None:
     """Ctrl-C goes to all processes of the group, the host ends with status 130 or of the signal."""
-    for _ in range(500 if long else 7):
-        seed = random.randrange(1 << 30)
-        with start(BUSY, how=how) as program:
+
+    def end(folder: Path, seed: int) -> None:
+        with start(folder, BUSY, how=how) as program:
             program.wait_for("begun")
             time.sleep(a_moment(random.Random(seed)))  # nothing to wait on: the moment is to be any
             program.interrupt()
@@ -75,6 +91,8 @@ def test_ctrl_c(start: Start, how: str, long: bool) -> None:
         assert done.err == "goproc: interrupted (Ctrl-C)\n" or "\nKeyboardInterrupt" in done.err, (seed, done)
         assert "Exception ignored" not in done.err, (seed, done)
         assert "panic" not in done.err and "was killed" not in done.err, (seed, done)
+
+    at_random_moments(tmp_path, long, end)
 
 
 def test_forks_inside_goroutines(run: Run, long: bool) -> None:
@@ -109,7 +127,7 @@ def test_forks_inside_goroutines(run: Run, long: bool) -> None:
         census = _core.census()
         assert census["missed_wakeups"] == 0, census
     """
-    done = run(text, str(1000 if long else 12), limit=600)
+    done = run(text, str(1000 if long else 50), limit=600)
     assert (done.status, done.out, done.err) == (0, "", ""), done
 
 
@@ -141,5 +159,5 @@ def test_start_and_stop(run: Run, long: bool) -> None:
         for n in range(int(sys.argv[1])): use(n)
         assert look() == before, (before, look())
     """
-    done = run(text, str(1000 if long else 12), how="python", procs=None, limit=1200, options=["-Walways"])
+    done = run(text, str(1000 if long else 50), how="python", procs=None, limit=1200, options=["-Walways"])
     assert (done.status, done.out, done.err) == (0, "", ""), done
