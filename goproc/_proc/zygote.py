@@ -66,6 +66,8 @@ WAKE = b"W"
 # Prefixes of the variables that Python itself or the C library reads
 _READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_")
 GRACE = 0.2  # seconds between SIGTERM and SIGKILL for a worker that does not answer
+PATIENCE = 2.0  # seconds for the fork of a replacement
+AGAIN_MS = 50  # between two of its attempts
 _AT_THE_END = ("resource", "goproc._proc.descendants")  # modules; os.wait4() imports the first
 LIMIT = 2.0  # seconds from SIGTERM on for a worker that runs its exit handlers
 
@@ -354,6 +356,7 @@ class _Zygote:
         self.memfd = memfd
         self.workers: dict[int, int] = {}  # pid -> proc, of workers that are not reaped yet
         self.adopted: dict[int, int] = {}  # pid -> pidfd, of the workers of a zygote that died
+        self.owed: dict[int, float] = {}  # proc -> until when its fork is tried again
         self.unsent: list[bytes] = []  # records that did not fit into the socket of the host
         self.quit = False
         self.interrupted = False
@@ -407,13 +410,15 @@ class _Zygote:
             if self.quit or self.orphaned:
                 break
             poll.modify(self.control, select.POLLIN | (select.POLLOUT if self.unsent else 0))
-            for fd, event in poll.poll(None if self.host >= 0 else 500):
+            for fd, event in poll.poll(AGAIN_MS if self.owed else None if self.host >= 0 else 500):
                 if fd == self.wake:
                     self._signals()
                 elif fd in (self.host, self.parent):
                     self.orphaned = True
                 elif fd == self.control and event & ~select.POLLOUT:
                     self._orders()
+            for proc in list(self.owed):
+                self._fork(proc)
             if self.host < 0 and not self._host_lives():
                 self.orphaned = True
         os.close(self.memfd)  # nobody is forked any more, and the reader of /proc needs a descriptor
@@ -474,13 +479,25 @@ class _Zygote:
             if pid == 0:
                 self._become_worker(proc)
         except OSError as error:
-            self.unsent.append(RECORD.pack(FORK_FAILED, proc, 0, error.errno or 0))
+            if not self._tries_again(proc):
+                self.unsent.append(RECORD.pack(FORK_FAILED, proc, 0, error.errno or 0))
             return
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, block)
+        self.owed.pop(proc, None)
         self.workers[pid] = proc
         self.unsent.append(RECORD.pack(STARTED, proc, pid, 0))
         self._send()  # at once: the first worker can have work while the zygote forks the second
+
+    def _tries_again(self, proc: int) -> bool:
+        """Return True if a fork that has failed is tried once more: that of a replacement, for some time."""
+        import time
+
+        until = self.owed.get(proc, 0.0)
+        if time.monotonic() < until:
+            return True
+        self.owed.pop(proc, None)
+        return False
 
     def _become_worker(self, proc: int) -> NoReturn:
         import signal
@@ -536,6 +553,8 @@ class _Zygote:
                 self.unsent.append(RECORD.pack(DIED, proc, pid, status))
 
     def _orders(self) -> None:
+        import time
+
         while True:
             try:
                 order = os.read(self.control, 64)
@@ -552,6 +571,7 @@ class _Zygote:
                 self.interrupted = order == INTERRUPTED
                 return
             if order[:1] == FORK and len(order) == 2:
+                self.owed[order[1]] = time.monotonic() + PATIENCE
                 self._fork(order[1])
                 continue
             if order == WAKE:
