@@ -1,15 +1,10 @@
-"""scikit-learn under joblib with goproc's backend. Run as a script: the first import starts the process of the workers."""
+"""scikit-learn under joblib with goproc's backend. Run as a script: its first import lets the workers share the others."""
 
 from __future__ import annotations
 
 import sys
 
-import sklearn.datasets
-import sklearn.ensemble
-import sklearn.linear_model
-import sklearn.model_selection  # noqa: F401 (as the script of a user does, at its top)
-
-import goproc.joblib  # noqa: F401 (it makes the backend known)
+import goproc.joblib  # noqa: F401 (before scikit-learn, as the documentation says and a sorter of imports does)
 from bench.measure import report
 from bench.peers.learning import main
 
