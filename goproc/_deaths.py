@@ -82,16 +82,15 @@ def describe(status: int) -> str:
     return f"was killed by signal {number} ({name})"
 
 
-def gone(proc: int, use: str = "") -> WorkerDied | ValueError:
-    """Return the exception for a use of a worker that has died and is not replaced, or that has gone by a resize.
+def gone(proc: int, use: str = "") -> WorkerDied:
+    """Return the exception for a use of a worker that is not there any more: it has died and is not replaced, or has gone by a resize.
 
     Args:
-        use: the function that the user has called; default: go.on().
+        use: what the user has called; default: go.on().
     """
     if proc >= _core.procs():
-        return ValueError(
-            f"{use or f'go.on({proc})'}: there are {_core.procs() - 1} workers by now (runtime.resize())"
-        )
+        text = f"{use or f'go.on({proc})'}: worker {proc} has gone by runtime.resize(); there are {_core.procs() - 1}"
+        return _worker_died(text, proc, 0, -1, started=False)
     last = next((d for n in range(deaths(), 0, -1) if (d := death(n)) is None or d.proc == proc), None)
     how = f" (pid {last.pid}: it {describe(last.status)})" if last else ""
     text = f"{use or f'go.on({proc})'}: worker {proc} has died{how}, and is not replaced (on_death=continue)"

@@ -193,6 +193,25 @@ def test_queued_goroutines_go_elsewhere_and_pinned_ones_run_there(run: Run) -> N
     assert output(run, text, procs=3) == ""
 
 
+def test_placed_before_it_went(run: Run) -> None:
+    """A use of go.on() from before says where the worker is; one that is wanted again takes goroutines."""
+    text = """
+    there = go.on(2)
+    runtime.resize(1)
+    try: there(int)
+    except WorkerDied as error: print(error, error.proc)
+    runtime.resize(2)
+    for _ in range(20):
+        try: runtime.resize(1, timeout=0)
+        except TimeoutError: pass
+        waits = go.local(runtime.resize, 2)
+        while procs() != 2: goproc.yield_now()
+        assert there(goproc.proc).result() == 2
+        waits.result()
+    """
+    assert output(run, text) == "go.on(2): worker 2 has gone by runtime.resize(); there are 1 2\n"
+
+
 def test_timers_keep_the_process(run: Run) -> None:
     text = """
     fired = chan(1)
@@ -405,7 +424,7 @@ def test_main_returns_meanwhile(run: Run) -> None:
     ready.recv()
     go.local(runtime.resize, 1)
     go.local(runtime.resize, 8)
-    sleep(0)
+    goproc.yield_now()
     """
     assert output(run, text) == ""
 

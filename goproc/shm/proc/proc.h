@@ -61,7 +61,7 @@ static inline bool gp_is_closed(uint32_t proc) {
 bool gp_task_none_pinned(uint32_t proc);                    /* of a closed proc: true if no pinned task is left */
 extern bool gp_reserved; /* the process makes a call that has it to itself: see tasks.c */
 uint32_t gp_task_place(void);                               /* the proc whose ring a new task goes to */
-int gp_task_push(gp_ref task, uint32_t proc, bool pinned);  /* 0; -EAGAIN: the ring is full; -ESRCH: the proc is closed */
+int gp_task_push(gp_ref task, uint32_t proc, bool pinned);  /* 0; -EAGAIN: later; -ESRCH: the proc is closed */
 int gp_task_push_again(gp_ref task, uint32_t proc, bool pinned); /* for the coroner: 0, -errno; -EINTR: the runtime ends */
 gp_ref gp_task_slot(uint32_t proc, bool pinned, uint32_t n); /* under the lock of the queue: the n-th task */
 int gp_task_enter(gp_ref task, struct gp_object *count);    /* a wait group counts the task: 0, -EOVERFLOW */

@@ -133,7 +133,7 @@ static inline int push(gp_ref task, uint32_t proc, bool pinned, bool coroner) {
         else gp_unlock(q);
         if (grown >= 0) uncount_growth((uint32_t)grown);
         grown = -1;
-        if (refused) return -ESRCH;
+        if (refused) return proc <= gp_workers() && atomic_load(&gp_proc_at(proc)->drop) ? -EAGAIN : -ESRCH; /* wanted again */
         if (room) return 0;
         if (slots >= gp.ring_tasks) return -EAGAIN;
         int err = commit_growth(proc, pinned, slots);

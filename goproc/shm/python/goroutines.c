@@ -152,8 +152,7 @@ static PyObject *task_new(PyObject *Py_UNUSED(module), PyObject *const *args, Py
     long proc = PyLong_AsLong(args[5]);
     unsigned long retries = nargs > 9 ? PyLong_AsUnsignedLong(args[9]) : 0;
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
-    if (proc > (long)gp_workers())
-        return PyErr_Format(PyExc_ValueError, "go.on(%ld): the last worker is %u", proc, gp_workers());
+    if (proc > (long)gp_workers()) return raise_death((uint32_t)proc);
     bool pinned = proc >= 0;
     struct gp_message call;
     if (message_encode_for(GP_FOR_TASKS, args[1], &call) < 0) return NULL;

@@ -118,6 +118,7 @@ static PyObject *core_retire(PyObject *Py_UNUSED(module), PyObject *const *args,
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
     if (p == 0 || p >= gp_places()) return PyErr_Format(PyExc_ValueError, "no worker %lu", p);
     bool asked = args[1] == Py_True;
+    if (!asked && atomic_load(&gp_proc_at((uint32_t)p)->drop)) Py_RETURN_FALSE; /* a resize wants it gone */
     uint16_t from = asked ? GP_STAYS : GP_RETIRES;
     bool done = atomic_compare_exchange_strong(&gp_proc_at((uint32_t)p)->retire, &from, asked ? GP_RETIRES : GP_STAYS);
     if (asked) gp_task_retire((uint32_t)p);
