@@ -98,6 +98,7 @@ RULES = {
     "all look at their waiters after a death": BUFFER,
     "blocks of the dead are freed after its queues": RENDEZVOUS,
     "what the dead had of objects comes back": "mutex: two take it, 2 die",
+    "the state of a process is read before its incarnation": "mutex: two take it, 2 die",
     "a process that is not replaced is dead before it is repaired": "mutex: the dead are not replaced",
     "a signal that the dead one has got goes to another": "condition: a signal, two wait",
     "a task of the dead that had not begun runs elsewhere": TASK,

@@ -17,7 +17,7 @@ from model.queues import (
     gp_tell,
     gp_unlink,
 )
-from model.world import DEAD, WOKEN, Object, Op, Proc, Tag, World, gp_intent, gp_lock, gp_unlock
+from model.world import DEAD, GONE, WOKEN, Object, Op, Proc, Tag, World, gp_intent, gp_lock, gp_unlock
 
 # ---- shares of a semaphore: how many units are whose
 
@@ -43,19 +43,20 @@ def owner_died(w: World, o: Object):
     word = yield o.owner.load()
     if not word:
         return False
-    return (yield gp_word_died(w, word))
+    return (yield from gp_word_died(w, word))
 
 
-def gp_word_died(w: World, word: int) -> Step:
-    """tell.c: another incarnation, or a state that says so."""
+def gp_word_died(w: World, word: int):
+    """tell.c: a state that says so, or another incarnation, which a repair raises before it changes the state again."""
     p = w.procs[word - 1]
-    state, incarnation = p.state.at, p.incarnation.at
+    if w.keeps("the state of a process is read before its incarnation"):
+        state = yield p.state.load()
+        incarnation = yield p.incarnation.load()
+    else:
+        incarnation = yield p.incarnation.load()
+        state = yield p.state.load()
     gone = w.keeps("a process that is not replaced is dead before it is repaired")
-
-    def run(s: bytearray, me: int) -> bool:
-        return s[incarnation] != 0 or s[state] == DEAD or (gone and s[state] > DEAD)
-
-    return Step(f"is {p.name} dead?", run)
+    return state == DEAD or (gone and state == GONE) or incarnation != 0
 
 
 # ---- mutex
