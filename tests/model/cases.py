@@ -18,6 +18,7 @@ REGISTER = (
     "detector",
     "collection",
     "extents",
+    "watching",
 )
 
 for name in REGISTER:

@@ -15,6 +15,7 @@ BELL = "doorbell: two tellers, 2 die"
 HANDLE = "collector: a handle in a message"
 EXTENTS = "pages: an extent that is given back, 2 die"
 CANCEL = "context: cancelled, one waits below, 2 die"
+WATCHED = "watching: two that end, 2 die"
 
 RULES = {
     # -- the journal: its records and their operands
@@ -115,6 +116,12 @@ RULES = {
     "a thread is marked before it is counted": "detector: a thread that is told",
     "the detector looks twice": "detector: three that post in turn",
     "a process is active before it drains": "detector: three that post in turn",
+    # -- many waits of one goroutine
+    "a waiter is pushed before its collector is fired": WATCHED,
+    "what a dead teller has not pushed is pushed": WATCHED,
+    "what a dead teller has pushed is not pushed again": WATCHED,
+    "who collects takes the lock of what was fired": WATCHED,
+    "a collector is armed before it looks": WATCHED,
     # -- handles, and the collector
     "an object in a message is the collector's": HANDLE,
     "a sender holds an object until its message is complete": HANDLE,
