@@ -51,6 +51,7 @@ RULES = {
     "the journal has OUTCOME": TASK,
     "the journal has OUTCOME.c": TASK,
     "the journal has OUTCOME.d": TASK,
+    "the journal has OUTCOME.e": TASK,
     "the operands of a record come before its op": BUFFER,
     # -- locks
     "a lock is announced before it is tried": RENDEZVOUS,
@@ -76,6 +77,7 @@ RULES = {
     "a task is claimed before the ring lets it go": TASK,
     "stolen tasks are the thief's before the ring lets them go": TASK,
     "a goroutine leaves its group before it has an outcome": TASK,
+    "an outcome leaves its place to the call of a goroutine that may start again": "tasks: two processes that take one",
     "a goroutine with an outcome does not start again": "tasks: two processes that take one",
     # -- the repair
     "a repair redoes what was committed": RENDEZVOUS,

@@ -24,6 +24,9 @@ class Started(IntEnum):
     STARTED = 2
 
 
+SPARE = 64  # in a journal: the spare block of a task, + its number
+PART, SPARE_RESULT = 1, 2  # tags of that block: the task's, the outcome's
+
 CALL, OUTCOME = 1, 2  # what is in the place of a task's call
 
 QUEUED, RUNNING, DONE, LOST = 0, 1, 2, 3  # enum gp_goroutine_state; LOST is GP_G_FAILED with an obituary
@@ -40,6 +43,7 @@ class Task:
         self.started = w.memory.cell(f"{self.name}.started", show=lambda n: Started(n).name)
         self.count = w.memory.cell(f"{self.name}.tracker", show=w.show_object)
         self.retries = w.memory.cell(f"{self.name}.retries")
+        self.spare = w.memory.cell(f"{self.name}.spare.tag", show=("FREE", "PART", "RESULT").__getitem__)
         self.call = w.memory.cell(
             f"{self.name}.call", show=("nothing", "the call", "the outcome").__getitem__
         )
@@ -156,6 +160,8 @@ def go(p: Proc, task: Task, q: Object, count: Object | None, retries: int) -> St
     if count is not None:
         yield from track(p, task, count, 1, count.number)
     if retries:
+        if p.w.keeps("an outcome leaves its place to the call of a goroutine that may start again"):
+            yield task.spare.store(PART)
         yield task.retries.store(retries)
 
     def commit(s: bytearray, me: int) -> None:
@@ -212,21 +218,27 @@ def leave(p: Proc, task: Task) -> Steps:
 
 
 def task_done(p: Proc, task: Task) -> Steps:
-    if (yield task.retries.load()) and p.w.keeps("a goroutine with an outcome does not start again"):
-        yield task.retries.store(0)  # COMMIT: it does not start again
-    yield task.call.store(OUTCOME)  # store_outcome
-    wanted = yield from gp_outcome_set(p, task)
-    if not wanted:
+    spare = yield task.spare.load()
+    if not spare:
+        yield task.call.store(OUTCOME)  # store_outcome
+    wanted = yield from gp_outcome_set(p, task, spare != 0)
+    if spare:  # drop_call
+        yield task.retries.store(0)
+        yield task.call.store(0)
+        if not wanted:
+            yield task.spare.store(FREE)
+    if spare or not wanted:
         yield task.tag.store(FREE)
 
 
-def gp_outcome_set(p: Proc, task: Task) -> Steps:
+def gp_outcome_set(p: Proc, task: Task, spare: bool) -> Steps:
     o = task.outcome
     yield from gp_lock(p, o)
     wanted = yield o.holders.load()
     if wanted:
-        yield from gp_intent(p, Op.OUTCOME, o, 0, task.number, DONE)
-        yield task.tag.store(RESULT + o.number)
+        block = task.number + (SPARE if spare else 0)
+        yield from gp_intent(p, Op.OUTCOME, o, 0, block, DONE, task.number)
+        yield (task.spare.store(SPARE_RESULT) if spare else task.tag.store(RESULT + o.number))
         yield o.value.store(DONE)  # COMMIT
         yield from gp_done(p)
         yield from gp_fire_all(p, o, Tag.CLOSED)
@@ -270,17 +282,21 @@ def restore_ring(w: World, q: Object) -> Steps:
 
 
 def redo(w: World, p: Proc, o: Object, op: Op) -> Steps:
-    number = yield p.c.load()
+    block = yield p.c.load()
     then = yield p.d.load()
-    if not number:
-        return
-    task = w.tasks[number - 1]
+    task = yield p.e.load()
     value = yield o.value.load()
     if op == Op.OUTCOME and value != then and w.keeps("redo: a task without an outcome is the dead one's"):
-        yield task.tag.store(p.word)
-    if op == Op.TRACK and value == then and w.keeps("redo: a task that was counted says so"):
-        tracker = yield p.e.load()
-        yield task.count.store(tracker)
+        yield from undo_outcome(w, p, block, task)
+    if op == Op.TRACK and block and value == then and w.keeps("redo: a task that was counted says so"):
+        yield w.tasks[block - 1].count.store(task)
+
+
+def undo_outcome(w: World, p: Proc, block: int, task: int) -> Steps:
+    if block and block == task:
+        yield w.tasks[task - 1].tag.store(p.word)
+    elif block > SPARE:
+        yield w.tasks[block - SPARE - 1].spare.store(PART)
 
 
 def gp_repair_tasks(w: World, p: Proc, lock) -> Steps:
@@ -298,7 +314,7 @@ def end_one(w: World, p: Proc, task: Task, lock) -> Steps:
     elif started == Started.UNMADE:
         if w.keeps("a task of the dead that was not made is not counted"):
             yield from tell_trackers(w, task, lock)
-    elif (yield task.retries.load()) and (yield task.outcome.value.peek()) < DONE:
+    elif (yield task.retries.load()) and (yield from may_start(w, task)):
         yield task.retries.add(-1)
         yield task.started.store(Started.UNSTARTED)
         yield reset(task)
@@ -307,8 +323,15 @@ def end_one(w: World, p: Proc, task: Task, lock) -> Steps:
         yield from lose(w, p, task, lock)
 
 
+def may_start(w: World, task: Task) -> Steps:
+    state = yield task.outcome.value.peek()
+    return state < DONE or not w.keeps("a goroutine with an outcome does not start again")
+
+
 def reset(task: Task) -> Step:
     def run(s: bytearray, me: int) -> None:
+        if s[task.outcome.value.at] >= DONE:
+            raise Violation(f"{task.name} is to start again, and has an outcome")
         s[task.outcome.value.at] = QUEUED
 
     return Step(f"{task.outcome.name}.state = QUEUED", run)
@@ -323,6 +346,7 @@ def push_again(w: World, task: Task, lock) -> Steps:
 
 def lose(w: World, p: Proc, task: Task, lock) -> Steps:
     o = task.outcome
+    yield task.spare.cas(PART, FREE)
     yield from lock(w, o)
     yield o.holders.clear_bits(1 << p.index)
     if (yield o.value.load()) >= DONE:
@@ -357,6 +381,7 @@ def gp_repair_heap(w: World, p: Proc) -> Steps:
     for i in range(len(w.tasks)):
         task = w.tasks[i]
         if (yield task.tag.load()) == p.word:
+            yield task.spare.cas(PART, FREE)
             yield task.tag.store(FREE)
         yield task.outcome.holders.clear_bits(1 << p.index)
 
@@ -395,7 +420,10 @@ def check_task(w: World, s: bytes, task: Task, dead: set[int], served: bool) -> 
         raise Violation(f"{task.name} is lost: it never ran")
     if begun and begun not in dead and state != DONE and s[task.outcome.holders.at]:
         raise Violation(f"{task.name} has run to its end, and its outcome is {state}")
-    if state >= DONE and s[task.outcome.holders.at] and tag != RESULT + task.outcome.number:
+    has_outcome = tag == RESULT + task.outcome.number or s[task.spare.at] == SPARE_RESULT
+    if s[task.spare.at] == PART and (tag == FREE or tag >= RESULT):
+        raise Violation(f"the spare block of {task.name} leaks")
+    if state >= DONE and s[task.outcome.holders.at] and not has_outcome:
         raise Violation(f"the outcome of {task.name} is gone: its tag is {task.tag.shown(s)}")
     if begun in dead and state < DONE and not places and s[task.outcome.holders.at]:
         raise Violation(f"{task.name} is lost with {w.show_process(begun)}, and nobody is told")
