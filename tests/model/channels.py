@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.explorer import Step
+from model.explorer import Step, Steps
 from model.queues import (
     BLOCK,
     IS_CLOSED,
@@ -30,11 +30,11 @@ from model.world import (
 # ---- one step each, under the lock
 
 
-def gp_own(w: World, block: int, tag: int):
+def gp_own(w: World, block: int, tag: int) -> Steps:
     yield w.blocks[block - 1].tag.store(tag)
 
 
-def gp_chan_put(p: Proc, c: Object, block: int):
+def gp_chan_put(p: Proc, c: Object, block: int) -> Steps:
     w = p.w
     if (yield c.flags.load()) & CLOSED:
         return IS_CLOSED
@@ -69,7 +69,7 @@ def gp_chan_put(p: Proc, c: Object, block: int):
     return OK
 
 
-def promote(p: Proc, c: Object):
+def promote(p: Proc, c: Object) -> Steps:
     """After a receive made room."""
     w = p.w
     while True:
@@ -92,13 +92,13 @@ def promote(p: Proc, c: Object):
         yield from close_and_tell(p, sd, won)
 
 
-def first_sender(c: Object):
+def first_sender(c: Object) -> Steps:
     if (yield c.flags.load()) & CLOSED:
         return 0
     return (yield c.sendq_first.load())
 
 
-def gp_chan_take(p: Proc, c: Object):
+def gp_chan_take(p: Proc, c: Object) -> Steps:
     w = p.w
     if c.timer:
         return (yield from gp_timer_take(p, c)), 0
@@ -143,7 +143,7 @@ def store_and_hand(w: World, c: Object, head: int, block: int, word: int) -> Ste
 # ---- operations
 
 
-def gp_chan_close(p: Proc, c: Object):
+def gp_chan_close(p: Proc, c: Object) -> Steps:
     yield from gp_lock(p, c)
     flags = yield c.flags.load()
     if not flags & CLOSED:
@@ -155,7 +155,7 @@ def gp_chan_close(p: Proc, c: Object):
 # ---- timer.c
 
 
-def gp_timer_take(p: Proc, c: Object):
+def gp_timer_take(p: Proc, c: Object) -> Steps:
     due = yield c.value.load()
     if not due or (yield p.w.now.load()) < due:
         return BLOCK
@@ -163,7 +163,7 @@ def gp_timer_take(p: Proc, c: Object):
     return OK
 
 
-def tell_all(w: World, c: Object):
+def tell_all(w: World, c: Object) -> Steps:
     """Those who wait go on waiting, and learn that the time is another."""
     sd = yield c.recvq_first.load()
     while sd:
@@ -173,7 +173,7 @@ def tell_all(w: World, c: Object):
         sd = after
 
 
-def gp_timer_set(p: Proc, c: Object, due: int):
+def gp_timer_set(p: Proc, c: Object, due: int) -> Steps:
     w = p.w
     yield from gp_lock(p, c)
     yield c.value.store(due)  # COMMIT
@@ -181,6 +181,6 @@ def gp_timer_set(p: Proc, c: Object, due: int):
     yield from gp_unlock(p, c)
 
 
-def clock(w: World, ticks: int):
+def clock(w: World, ticks: int) -> Steps:
     for now in range(1, ticks + 1):
         yield w.now.store(now)

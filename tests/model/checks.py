@@ -26,7 +26,7 @@ def check(w: World, s: bytes, waiting_now: frozenset[str]) -> None:
 
 
 def queued(w: World, s: bytes, first: int) -> list[int]:
-    found = []
+    found: list[int] = []
     while first and len(found) <= len(w.sudogs):
         found.append(first)
         first = s[w.sudog(first).next.at]

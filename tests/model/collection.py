@@ -58,7 +58,7 @@ class Heap:
     def keeps(self, rule: str) -> bool:
         return rule not in self.faults
 
-    def reachable(self, s: bytes, thing: Thing) -> bool:
+    def reachable(self, s: bytes | bytearray, thing: Thing) -> bool:
         """Return True if a live process holds it, or a message lists it that somebody has or can take."""
         if any(s[thing.holders.at] >> i & 1 and not s[dead.at] for i, dead in enumerate(self.dead)):
             return True
@@ -329,7 +329,7 @@ def on_heap(
         names = "ABC"[: len(doings)]
         h = Heap(names, held_by, blocks, faults)
 
-        def dies(i: int):
+        def dies(i: int) -> Callable[[bytearray], None]:
             def run(s: bytearray) -> None:
                 s[h.dead[i].at] = 1
 

@@ -16,7 +16,7 @@ class Links:
     def __init__(self, w: World, o: Object, tree: Object, parent: Object | None) -> None:
         self.parent = parent
 
-        def guard(s: bytes, me: int) -> None:
+        def guard(s: bytes | bytearray, me: int) -> None:
             if not w.holds(s, me, tree):
                 raise Violation(f"{w.names[me]} uses links of {o.name}, and has no lock of the tree")
 
@@ -168,7 +168,8 @@ def check(w: World, s: bytes) -> None:
             raise Violation(f"{parent.name} is done, and a child of it is not")
         if s[parent.links.pins.at] != len(children):
             raise Violation(f"{parent.name} counts {s[parent.links.pins.at]} children of {len(children)}")
-        listed, at, before = [], s[parent.links.child.at], 0
+        listed: list[int] = []
+        at, before = s[parent.links.child.at], 0
         while at and len(listed) < 8:
             if s[w.objects[at - 1].links.prev.at] != before:
                 raise Violation(f"the list of children of {parent.name} does not lead back")

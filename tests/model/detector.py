@@ -152,7 +152,7 @@ def gp_idle(w: Idle, p: int) -> Steps:
     if not (yield w.inbox[p].load()):
         if (yield from gp_all_asleep(w)):
             yield report(w)
-        yield Step("the bell, or the timer", lambda s, me: None, ready=lambda s: s[inbox] or s[ext])
+        yield Step("the bell, or the timer", lambda s, me: None, ready=lambda s: s[inbox] + s[ext] > 0)
     if w.keeps("a process is active before it drains"):
         yield w.act[p].add(1)
         yield w.ext[p].store(0)

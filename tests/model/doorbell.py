@@ -6,6 +6,7 @@ belt of a second: every wake-up has to come.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from model.configurations import register
@@ -179,7 +180,7 @@ def on_bell(name: str, tellers: str, waiters: int, kills: int) -> None:
     def explorer(faults: frozenset[str]) -> Explorer:
         w = Bell(tellers, waiters, faults)
 
-        def dies(i: int):
+        def dies(i: int) -> Callable[[bytearray], None]:
             def run(s: bytearray) -> None:
                 s[w.dead[i].at] = 1
 

@@ -5,6 +5,7 @@ A sleeper wakes when it is woken, and not by time: the belts of the core are not
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from model.configurations import register
@@ -73,7 +74,7 @@ class Locked:
             " + WAITERS" if word & WAITERS else ""
         )
 
-    def dies(self, me: int):
+    def dies(self, me: int) -> Callable[[bytearray], None]:
         def run(s: bytearray) -> None:
             s[self.dead[me].at] = 1
             s[self.futex.sleeps[me].at] = 0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from model.explorer import Step
 
-Guard = Callable[[bytes, int], None]  # raises Violation if this process may not use the cell now
+Guard = Callable[[bytes | bytearray, int], None]  # raises Violation if this process may not use the cell now
 
 
 class Cell:
@@ -47,7 +47,7 @@ class Cell:
 
         return Step(text, guarded, private=self._private, pure=pure)
 
-    def shown(self, s: bytes) -> str:
+    def shown(self, s: bytes | bytearray) -> str:
         """Return its value in words."""
         return self._show(s[self.at])
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from model import channels, contexts, rwmutex, sync_objects, tasks, waiting
 from model.explorer import Step, Steps, Violation
 from model.memory import Cell, note
 from model.queues import INTERRUPT, IS_CLOSED, OK, OWNER_DIED, Case
-from model.tasks import Task
 from model.world import FREE, Block, Object, Proc, World
 
 
@@ -22,11 +21,11 @@ class Do(NamedTuple):
 
     what: str  # "wait", "close", "set", "keep", "unlock", "hang", "add", "go", "work", "cancel", "unlink", "signal"
     cases: tuple[Case, ...] = ()
-    o: Object | None = None
+    o: Any = None  # Object
     n: int = 0
     ends: frozenset[str] = frozenset()
-    then: Object | None = None
-    task: Task | None = None
+    then: Any = None  # Object
+    task: Any = None  # Task
 
 
 def goroutine(p: Proc, program: tuple[Do, ...]) -> Steps:
@@ -165,12 +164,12 @@ def own_all(w: World, p: Proc, cases: tuple[Case, ...], s: bytearray) -> None:
             s[w.blocks[case.block - 1].tag.at] = p.word
 
 
-def check_mine(p: Proc, b: Block, s: bytes) -> None:
+def check_mine(p: Proc, b: Block, s: bytes | bytearray) -> None:
     if s[b.tag.at] != p.word:
         raise Violation(f"{p.name} has {b.name}, whose tag says {p.w.show_tag(s[b.tag.at])}")
 
 
-def use(p: Proc, b: Block):
+def use(p: Proc, b: Block) -> Steps:
     """The receiver decodes the message and frees its block."""
 
     def run(s: bytearray, me: int) -> None:
@@ -185,7 +184,7 @@ def use(p: Proc, b: Block):
     yield b.tag.store(FREE)
 
 
-def drop(p: Proc, b: Block):
+def drop(p: Proc, b: Block) -> Steps:
     """The sender still has the block, and frees it."""
 
     def run(s: bytearray, me: int) -> None:

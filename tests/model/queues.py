@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from model.explorer import Step, Violation
+from model.explorer import Step, Steps, Violation
 from model.world import Object, Op, Proc, Sudog, Tag, World, gp_done, gp_intent, waits
 
 BLOCK, OK, IS_CLOSED, OWNER_DIED = "block", "ok", "closed", "owner died"  # enum gp_result
@@ -23,7 +23,7 @@ class Case(NamedTuple):
     n: int = 0
 
 
-def gp_enqueue(p: Proc, o: Object, sd: int, send: int):
+def gp_enqueue(p: Proc, o: Object, sd: int, send: int) -> Steps:
     s = p.w.sudog(sd)
     yield not_linked(s)
     tail = yield o.last(send).load()
@@ -45,7 +45,7 @@ def not_linked(s: Sudog) -> Step:
     return Step("it is not linked", run, private=True, pure=True)
 
 
-def gp_enqueue_first(p: Proc, o: Object, sd: int):
+def gp_enqueue_first(p: Proc, o: Object, sd: int) -> Steps:
     s = p.w.sudog(sd)
     yield not_linked(s)
     after = yield o.recvq_first.load()
@@ -57,7 +57,7 @@ def gp_enqueue_first(p: Proc, o: Object, sd: int):
     yield (p.w.sudog(after).prev if after else o.recvq_last).store(sd)
 
 
-def gp_unlink(w: World, o: Object, sd: int):
+def gp_unlink(w: World, o: Object, sd: int) -> Steps:
     s = w.sudog(sd)
     if not (yield s.linked.load()):
         return
@@ -69,7 +69,7 @@ def gp_unlink(w: World, o: Object, sd: int):
     yield s.linked.store(0)
 
 
-def gp_fire(w: World, o: Object, sd: int, tag: Tag, handed: tuple[int, int] = (0, 0)):
+def gp_fire(w: World, o: Object, sd: int, tag: Tag, handed: tuple[int, int] = (0, 0)) -> Steps:
     """The one CAS of a waiter. `handed`: for the checks, a block and the process that has it if this wins."""
     won = yield fire_step(w, sd, tag, handed)
     if not won:
@@ -94,11 +94,11 @@ def fire_step(w: World, sd: int, tag: Tag, handed: tuple[int, int]) -> Step:
     return Step(f"waiter of {p.name}: WAITING => {tag.name}, for sudog {w.show_sudog(sd)}?", run)
 
 
-def gp_tell(w: World, sd: int):
+def gp_tell(w: World, sd: int) -> Steps:
     yield w.owner(sd).told.store(1)
 
 
-def gp_add_share(w: World, o: Object, sd: int):
+def gp_add_share(w: World, o: Object, sd: int) -> Steps:
     """A granted reader lock, or units, belong to the waiter's process."""
     s = w.sudog(sd)
     if o.kind == "semaphore":
@@ -108,7 +108,7 @@ def gp_add_share(w: World, o: Object, sd: int):
         yield o.shares[s.proc].add(1)
 
 
-def gp_grant(p: Proc, o: Object, sd: int, value: int):
+def gp_grant(p: Proc, o: Object, sd: int, value: int) -> Steps:
     w = p.w
     epoch = yield w.sudog(sd).epoch.load()
     yield from gp_intent(p, Op.GRANT, o, sd, 0, epoch, value)
@@ -125,7 +125,7 @@ def gp_grant(p: Proc, o: Object, sd: int, value: int):
     return won
 
 
-def gp_fire_all(p: Proc, o: Object, tag: Tag):
+def gp_fire_all(p: Proc, o: Object, tag: Tag) -> Steps:
     w = p.w
     while True:
         sd = yield o.recvq_first.load()
@@ -141,7 +141,7 @@ def gp_fire_all(p: Proc, o: Object, tag: Tag):
         yield from close_and_tell(p, sd, won)
 
 
-def close_and_tell(p: Proc, sd: int, won: bool):
+def close_and_tell(p: Proc, sd: int, won: bool) -> Steps:
     """Rule O1: the journal is closed before the peer can move on."""
     if p.w.keeps("O1: the journal is closed before the peer is told"):
         yield from gp_done(p)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from model import contexts, sync_objects, tasks
 from model.channels import gp_own, tell_all
-from model.explorer import Step
+from model.explorer import Step, Steps
 from model.memory import note
 from model.queues import gp_fire, gp_tell, gp_unlink
 from model.world import (
@@ -29,7 +29,7 @@ from model.world import (
 # ---- firing
 
 
-def fire_all(w: World, o: Object, tag: Tag):
+def fire_all(w: World, o: Object, tag: Tag) -> Steps:
     while True:
         sd = yield o.recvq_first.load()
         if not sd:
@@ -42,7 +42,7 @@ def fire_all(w: World, o: Object, tag: Tag):
 # ---- queues
 
 
-def rebuild(w: World, o: Object, send: int):
+def rebuild(w: World, o: Object, send: int) -> Steps:
     before = 0
     sd = yield o.first(send).load()
     while sd:
@@ -53,7 +53,7 @@ def rebuild(w: World, o: Object, send: int):
     yield o.last(send).store(before)
 
 
-def gp_repair_linked(w: World, o: Object, sd: int):
+def gp_repair_linked(w: World, o: Object, sd: int) -> Steps:
     s = w.sudog(sd)
     before = yield s.prev.peek()
     if (yield o.recvq_first.load()) == sd or (yield o.sendq_first.load()) == sd:
@@ -70,7 +70,7 @@ def gp_repair_linked(w: World, o: Object, sd: int):
 # ---- what can go on
 
 
-def promote(w: World, c: Object):
+def promote(w: World, c: Object) -> Steps:
     while True:
         sd = yield c.sendq_first.load()
         if not sd:
@@ -89,7 +89,7 @@ def promote(w: World, c: Object):
         yield from gp_tell(w, sd)
 
 
-def gp_repair_settle(w: World, o: Object):
+def gp_repair_settle(w: World, o: Object) -> Steps:
     if not w.keeps("a repair makes true what holds at rest"):
         return
     if o.kind in ("channel", "context"):
@@ -107,7 +107,7 @@ def gp_repair_settle(w: World, o: Object):
 # ---- the journal
 
 
-def fired(w: World, p: Proc, sd: int):
+def fired(w: World, p: Proc, sd: int) -> Steps:
     s = w.sudog(sd)
     state = yield w.owner(sd).waiter.load()
     epoch = yield p.d.load()
@@ -119,7 +119,7 @@ def fired(w: World, p: Proc, sd: int):
     )
 
 
-def redo_fired(w: World, p: Proc, o: Object, op: Op, sd: int):
+def redo_fired(w: World, p: Proc, o: Object, op: Op, sd: int) -> Steps:
     block = yield p.c.load()
     if op == Op.HANDOFF and w.keeps("redo: a block that was handed off is the receiver's"):
         if block:
@@ -139,7 +139,7 @@ def redo_fired(w: World, p: Proc, o: Object, op: Op, sd: int):
         yield from gp_unlink(w, o, sd)
 
 
-def redo(w: World, p: Proc, o: Object):
+def redo(w: World, p: Proc, o: Object) -> Steps:
     op = Op((yield p.op.load()))
     block = yield p.c.load()
     count = yield p.d.load()
@@ -175,7 +175,7 @@ def redo(w: World, p: Proc, o: Object):
 # ---- the steps
 
 
-def make_sound(w: World, p: Proc, o: Object):
+def make_sound(w: World, p: Proc, o: Object) -> Steps:
     if o.kind == "queue":
         if w.keeps("a repair restores the ring"):
             yield from tasks.restore_ring(w, o)
@@ -189,7 +189,7 @@ def make_sound(w: World, p: Proc, o: Object):
     yield from gp_repair_settle(w, o)
 
 
-def gp_repair_locks(w: World, p: Proc):
+def gp_repair_locks(w: World, p: Proc) -> Steps:
     n = yield p.nlocks.load()
     for i in range(n - 1, -1, -1):
         number = yield p.locks[i].load()
@@ -210,7 +210,7 @@ def gp_repair_locks(w: World, p: Proc):
     yield note(f"the journal of {p.name} is emptied", run)
 
 
-def gp_repair_ring(w: World, dead: Proc):
+def gp_repair_ring(w: World, dead: Proc) -> Steps:
     if not w.keeps("all look at their waiters after a death"):
         return
     for i in range(len(w.procs)):
@@ -218,7 +218,7 @@ def gp_repair_ring(w: World, dead: Proc):
             yield w.procs[i].rescan.store(1)
 
 
-def notice_deaths(w: World):
+def notice_deaths(w: World) -> Steps:
     """Step 1 for every process that has died by now."""
     for i in range(len(w.procs)):
         p = w.procs[i]
@@ -233,7 +233,7 @@ def unnoted(w: World, s: bytes) -> bool:
     return any(s[p.dead.at] and not s[w.noted[p.index].at] for p in w.procs)
 
 
-def gp_repair_lock(w: World, o: Object):
+def gp_repair_lock(w: World, o: Object) -> Steps:
     """Rule R1: while it waits it looks for further deaths."""
     at = o.lock.at
 
@@ -250,13 +250,13 @@ def gp_repair_lock(w: World, o: Object):
         yield from notice_deaths(w)
 
 
-def end_waiter(w: World, p: Proc):
+def end_waiter(w: World, p: Proc) -> Steps:
     state = yield p.waiter.load()
     if tag_of(state) == Tag.WAITING:
         yield p.waiter.cas(state, waits(epoch_of(state), 0, Tag.DEAD))
 
 
-def signal_is_lost(w: World, s: Sudog):
+def signal_is_lost(w: World, s: Sudog) -> Steps:
     """It was signalled, and has not gone on: another one is to."""
     state = yield w.procs[s.proc].waiter.load()
     epoch = yield s.epoch.load()
@@ -266,7 +266,7 @@ def signal_is_lost(w: World, s: Sudog):
     )
 
 
-def leave(w: World, sd: int):
+def leave(w: World, sd: int) -> Steps:
     s = w.sudog(sd)
     number = yield s.object.load()
     if not number:
@@ -283,13 +283,13 @@ def leave(w: World, sd: int):
     yield s.object.store(0)
 
 
-def gp_repair_queues(w: World, p: Proc):
+def gp_repair_queues(w: World, p: Proc) -> Steps:
     yield from end_waiter(w, p)
     for i in range(len(p.sudogs)):
         yield from leave(w, p.sudogs[i].number)
 
 
-def gp_repair_heap(w: World, p: Proc):
+def gp_repair_heap(w: World, p: Proc) -> Steps:
     for i in range(len(w.blocks)):
         if (yield w.blocks[i].tag.load()) == p.word:
             yield w.blocks[i].tag.store(FREE)
@@ -298,7 +298,7 @@ def gp_repair_heap(w: World, p: Proc):
         yield from sync_objects.take_back(w, p, w.objects[i], gp_repair_lock)
 
 
-def coroner(w: World):
+def coroner(w: World) -> Steps:
     """coroner.c: step 1 of whoever has died, then the other steps, one process after the other."""
     places = tuple((p.dead.at, w.repaired[p.index].at) for p in w.procs)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from model import rwmutex
-from model.explorer import Step
+from model.explorer import Step, Steps
 from model.queues import (
     BLOCK,
     OK,
@@ -22,11 +24,11 @@ from model.world import DEAD, GONE, WOKEN, Object, Op, Proc, Tag, World, gp_inte
 # ---- shares of a semaphore: how many units are whose
 
 
-def add_share(p: Proc, o: Object, n: int):
+def add_share(p: Proc, o: Object, n: int) -> Steps:
     yield o.shares[p.index].add(n)
 
 
-def take_share(p: Proc, o: Object, n: int):
+def take_share(p: Proc, o: Object, n: int) -> Steps:
     """A process that gives back what another one has taken takes it from that one's share."""
     places = (p.index, *(i for i in range(len(o.shares)) if i != p.index))
     for i in range(len(places)):
@@ -39,14 +41,14 @@ def take_share(p: Proc, o: Object, n: int):
             return
 
 
-def owner_died(w: World, o: Object):
+def owner_died(w: World, o: Object) -> Steps:
     word = yield o.owner.load()
     if not word:
         return False
     return (yield from gp_word_died(w, word))
 
 
-def gp_word_died(w: World, word: int):
+def gp_word_died(w: World, word: int) -> Steps:
     """tell.c: a state that says so, or another incarnation, which a repair raises before it changes the state again."""
     p = w.procs[word - 1]
     if w.keeps("the state of a process is read before its incarnation"):
@@ -62,11 +64,11 @@ def gp_word_died(w: World, word: int):
 # ---- mutex
 
 
-def own(p: Proc, o: Object):
+def own(p: Proc, o: Object) -> Steps:
     yield o.owner.store(p.word)
 
 
-def wake_first(p: Proc, o: Object):
+def wake_first(p: Proc, o: Object) -> Steps:
     w = p.w
     while True:
         sd = yield o.recvq_first.load()
@@ -83,7 +85,7 @@ def wake_first(p: Proc, o: Object):
             return
 
 
-def mutex_step(p: Proc, o: Object, woken: bool):
+def mutex_step(p: Proc, o: Object, woken: bool) -> Steps:
     r = OK
     if woken:
         yield o.flags.clear_bits(WOKEN)
@@ -110,7 +112,7 @@ def has_starved(o: Object, sd: int) -> Step:
     )
 
 
-def gp_mutex_unlock(p: Proc, o: Object):
+def gp_mutex_unlock(p: Proc, o: Object) -> Steps:
     yield from gp_lock(p, o)
     handed = False
     if (yield o.value.load()):
@@ -127,7 +129,7 @@ def gp_mutex_unlock(p: Proc, o: Object):
     yield from gp_unlock(p, o)
 
 
-def gp_mutex_pass(p: Proc, o: Object):
+def gp_mutex_pass(p: Proc, o: Object) -> Steps:
     yield from gp_lock(p, o)
     yield o.flags.clear_bits(WOKEN)
     free = not (yield o.value.load())
@@ -141,7 +143,7 @@ def gp_mutex_pass(p: Proc, o: Object):
 # ---- semaphore
 
 
-def serve(p: Proc, o: Object):
+def serve(p: Proc, o: Object) -> Steps:
     while True:
         sd = yield o.recvq_first.load()
         if not sd:
@@ -153,7 +155,7 @@ def serve(p: Proc, o: Object):
         yield from gp_grant(p, o, sd, free - n)
 
 
-def semaphore_step(p: Proc, o: Object, n: int):
+def semaphore_step(p: Proc, o: Object, n: int) -> Steps:
     value = yield o.value.load()
     if (yield o.recvq_first.load()) or n > value:
         return BLOCK
@@ -162,7 +164,7 @@ def semaphore_step(p: Proc, o: Object, n: int):
     return OK
 
 
-def gp_semaphore_release(p: Proc, o: Object, n: int):
+def gp_semaphore_release(p: Proc, o: Object, n: int) -> Steps:
     yield from gp_lock(p, o)
     value = yield o.value.load()
     back = yield o.head.load()
@@ -183,7 +185,7 @@ def gp_semaphore_release(p: Proc, o: Object, n: int):
 # ---- condition
 
 
-def gp_cond_signal(p: Proc, o: Object):
+def gp_cond_signal(p: Proc, o: Object) -> Steps:
     """True if somebody was signalled."""
     w = p.w
     won = False
@@ -205,7 +207,7 @@ def gp_cond_signal(p: Proc, o: Object):
 # ---- wait group
 
 
-def gp_waitgroup_add(p: Proc, o: Object, n: int):
+def gp_waitgroup_add(p: Proc, o: Object, n: int) -> Steps:
     yield from gp_lock(p, o)
     value = yield o.value.load()
     if value + n >= 0:
@@ -218,7 +220,7 @@ def gp_waitgroup_add(p: Proc, o: Object, n: int):
 # ---- what select.c and wait.c call
 
 
-def gp_sync_step(p: Proc, case: Case, woken: bool):
+def gp_sync_step(p: Proc, case: Case, woken: bool) -> Steps:
     if case.o.kind == "rwmutex":
         return (yield from rwmutex.rwmutex_step(p, case.o, case.kind == "rlock"))
     if case.kind == "lock":
@@ -235,14 +237,14 @@ def is_done(o: Object, value: int) -> bool:
     return value >= 2 if o.kind == "outcome" else not value
 
 
-def gp_sync_settle(p: Proc, o: Object):
+def gp_sync_settle(p: Proc, o: Object) -> Steps:
     if o.kind == "semaphore" and p.w.keeps("who leaves a semaphore lets those behind go"):
         yield from serve(p, o)
     if o.kind == "rwmutex":
         yield from rwmutex.gp_sync_settle(p, o)
 
 
-def gp_case_undo(p: Proc, case: Case):
+def gp_case_undo(p: Proc, case: Case) -> Steps:
     if case.o.kind == "rwmutex":
         yield from rwmutex.gp_rwmutex_unlock(p, case.o, case.kind == "rlock")
     elif case.kind == "lock":
@@ -257,7 +259,7 @@ def gp_case_undo(p: Proc, case: Case):
 # ---- the coroner's part: repair_locks.c
 
 
-def fire(w: World, o: Object, sd: int, tag: Tag):
+def fire(w: World, o: Object, sd: int, tag: Tag) -> Steps:
     won = yield from gp_fire(w, o, sd, tag)
     if won:
         yield from gp_unlink(w, o, sd)
@@ -265,7 +267,7 @@ def fire(w: World, o: Object, sd: int, tag: Tag):
     return won
 
 
-def fire_first(w: World, o: Object, tag: Tag):
+def fire_first(w: World, o: Object, tag: Tag) -> Steps:
     while True:
         sd = yield o.recvq_first.load()
         if not sd:
@@ -274,7 +276,7 @@ def fire_first(w: World, o: Object, tag: Tag):
             return True
 
 
-def settle_mutex(w: World, o: Object):
+def settle_mutex(w: World, o: Object) -> Steps:
     locked = yield o.value.load()
     word = yield o.owner.load()
     dead = locked and word and (yield gp_repair_died(w, word))
@@ -288,7 +290,7 @@ def gp_repair_died(w: World, word: int) -> Step:
     return Step(f"is {p.name} dead?", lambda s, me: s[p.incarnation.at] != 0 or s[p.state.at] >= DEAD)
 
 
-def settle_semaphore(w: World, o: Object):
+def settle_semaphore(w: World, o: Object) -> Steps:
     while True:
         sd = yield o.recvq_first.load()
         if not sd:
@@ -305,7 +307,7 @@ def settle_semaphore(w: World, o: Object):
             yield from gp_tell(w, sd)
 
 
-def repair_settle(w: World, o: Object):
+def repair_settle(w: World, o: Object) -> Steps:
     if o.kind == "mutex":
         yield from settle_mutex(w, o)
     elif o.kind == "semaphore":
@@ -319,7 +321,7 @@ def repair_settle(w: World, o: Object):
             pass
 
 
-def shares_sum(o: Object):
+def shares_sum(o: Object) -> Steps:
     total = 0
     for i in range(len(o.shares)):
         share = yield o.shares[i].load()
@@ -327,7 +329,7 @@ def shares_sum(o: Object):
     return total
 
 
-def redo_grant(w: World, p: Proc, o: Object, sd: int):
+def redo_grant(w: World, p: Proc, o: Object, sd: int) -> Steps:
     value = yield p.e.load()
     if o.shares:
         total = yield from shares_sum(o)
@@ -346,7 +348,7 @@ def shared(o: Object, value: int) -> int:
     return 0 if value == rwmutex.WRITER else value
 
 
-def follow_shares(w: World, o: Object):
+def follow_shares(w: World, o: Object) -> Steps:
     """The dead one may have changed a share, and not `value` yet."""
     if not o.shares or not w.keeps("the value follows the shares"):
         return
@@ -362,7 +364,7 @@ def follow_shares(w: World, o: Object):
 # ---- repair_heap.c
 
 
-def concerns(w: World, p: Proc, o: Object):
+def concerns(w: World, p: Proc, o: Object) -> Steps:
     if o.kind == "mutex":
         if (yield o.flags.load()) & WOKEN:
             return True
@@ -372,7 +374,7 @@ def concerns(w: World, p: Proc, o: Object):
     return o.kind == "rwmutex" and (yield o.owner.peek()) == p.word
 
 
-def take_back(w: World, p: Proc, o: Object, lock):
+def take_back(w: World, p: Proc, o: Object, lock: Callable[[World, Object], Steps]) -> Steps:
     """Units of the dead come back, and whoever waited for it goes on. `lock`: the coroner's."""
     if not w.keeps("what the dead had of objects comes back") or not (yield from concerns(w, p, o)):
         return

@@ -7,6 +7,7 @@ the configuration that says where tasks are put. The code of a task is empty.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 
 from model.explorer import Step, Steps, Violation
@@ -14,6 +15,9 @@ from model.queues import gp_fire_all
 from model.world import FREE, Object, Op, Proc, Tag, World, gp_done, gp_intent, gp_lock, gp_unlock
 
 QUEUE, RESULT = 32, 128  # tags of tasks: QUEUE + the number of a queue, RESULT + the number of an outcome
+
+
+Lock = Callable[[World, Object], Steps]  # the coroner's
 
 
 class Started(IntEnum):
@@ -51,7 +55,7 @@ class Task:
         self.made = w.memory.cell(f"{self.name}: will run")
 
 
-def show_tag(w: World):
+def show_tag(w: World) -> Callable[[int], str]:
     def show(tag: int) -> str:
         if tag == FREE:
             return "FREE"
@@ -299,14 +303,14 @@ def undo_outcome(w: World, p: Proc, block: int, task: int) -> Steps:
         yield w.tasks[block - SPARE - 1].spare.store(PART)
 
 
-def gp_repair_tasks(w: World, p: Proc, lock) -> Steps:
+def gp_repair_tasks(w: World, p: Proc, lock: Lock) -> Steps:
     for i in range(len(w.tasks)):
         task = w.tasks[i]
         if (yield task.tag.load()) == p.word:
             yield from end_one(w, p, task, lock)
 
 
-def end_one(w: World, p: Proc, task: Task, lock) -> Steps:
+def end_one(w: World, p: Proc, task: Task, lock: Lock) -> Steps:
     started = yield task.started.load()
     if started == Started.UNSTARTED:
         if w.keeps("a task of the dead that had not begun runs elsewhere"):
@@ -337,14 +341,14 @@ def reset(task: Task) -> Step:
     return Step(f"{task.outcome.name}.state = QUEUED", run)
 
 
-def push_again(w: World, task: Task, lock) -> Steps:
+def push_again(w: World, task: Task, lock: Lock) -> Steps:
     q = w.queues[-1]  # the host's
     yield from lock(w, q)
     yield from put(w, task, q)
     yield q.lock.store(0)
 
 
-def lose(w: World, p: Proc, task: Task, lock) -> Steps:
+def lose(w: World, p: Proc, task: Task, lock: Lock) -> Steps:
     o = task.outcome
     yield task.spare.cas(PART, FREE)
     yield from lock(w, o)
@@ -363,7 +367,7 @@ def lose(w: World, p: Proc, task: Task, lock) -> Steps:
         yield from tell_trackers(w, task, lock)
 
 
-def tell_trackers(w: World, task: Task, lock) -> Steps:
+def tell_trackers(w: World, task: Task, lock: Lock) -> Steps:
     number = yield task.count.load()
     yield task.count.store(0)
     if not number:

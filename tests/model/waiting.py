@@ -6,14 +6,14 @@ A wait may end by its time, or by an exception (Goroutine.cancel), whenever the 
 from __future__ import annotations
 
 from model import channels, sync_objects
-from model.explorer import Step
+from model.explorer import Step, Steps
 from model.queues import BLOCK, INTERRUPT, IS_CLOSED, OK, TIME, Case, gp_enqueue, gp_enqueue_first, gp_unlink
 from model.world import Object, Proc, Sudog, Tag, case_of, epoch_of, gp_lock, gp_unlock, tag_of, waits
 
 # ---- select.c
 
 
-def step(p: Proc, case: Case, woken: bool = False):
+def step(p: Proc, case: Case, woken: bool = False) -> Steps:
     """One case, under its object's lock: what came of it, and the block that was received."""
     if case.kind == "send":
         return (yield from channels.gp_chan_put(p, case.o, case.block)), 0
@@ -22,7 +22,7 @@ def step(p: Proc, case: Case, woken: bool = False):
     return (yield from sync_objects.gp_sync_step(p, case, woken)), 0
 
 
-def queue(p: Proc, case: Case, sd: int, number: int, again: bool):
+def queue(p: Proc, case: Case, sd: int, number: int, again: bool) -> Steps:
     s, o = p.w.sudog(sd), case.o
     yield s.object.store(o.number)
     yield s.case.store(number)
@@ -39,12 +39,12 @@ def queue(p: Proc, case: Case, sd: int, number: int, again: bool):
         yield from gp_enqueue(p, o, sd, int(case.kind == "send" or writes))
 
 
-def gp_waiter_arm(p: Proc):
+def gp_waiter_arm(p: Proc) -> Steps:
     state = yield p.waiter.load()
     yield p.waiter.store(waits(epoch_of(state) + 1, 0, Tag.WAITING))
 
 
-def gp_waiter_cancel(p: Proc):
+def gp_waiter_cancel(p: Proc) -> Steps:
     seen = yield p.waiter.load()
     return tag_of(seen) == Tag.WAITING and (yield p.waiter.cas(seen, waits(epoch_of(seen), 0, Tag.CANCELLED)))
 
@@ -54,7 +54,7 @@ def in_order(cases: tuple[Case, ...]) -> tuple[Object, ...]:
     return tuple(sorted({case.o for case in cases}, key=lambda o: o.number))
 
 
-def gp_select(p: Proc, cases: tuple[Case, ...], sudogs: tuple[int, ...], again: bool):
+def gp_select(p: Proc, cases: tuple[Case, ...], sudogs: tuple[int, ...], again: bool) -> Steps:
     """gp_case_try_or_wait and gp_select: the case that was done, or -1; what came of it; a block.
 
     The cases are looked at in their order. The core shuffles them; a configuration has them the other way round, too.
@@ -77,7 +77,7 @@ def gp_select(p: Proc, cases: tuple[Case, ...], sudogs: tuple[int, ...], again: 
     return chosen, r, block
 
 
-def gp_select_due(p: Proc, cases: tuple[Case, ...]):
+def gp_select_due(p: Proc, cases: tuple[Case, ...]) -> Steps:
     for i in range(len(cases)):
         o = cases[i].o
         if not (yield from is_due(p, cases[i])):
@@ -92,7 +92,7 @@ def gp_select_due(p: Proc, cases: tuple[Case, ...]):
     return -1
 
 
-def is_due(p: Proc, case: Case):
+def is_due(p: Proc, case: Case) -> Steps:
     """gp_case_due, and whether that time has come."""
     if case.kind != "recv" or not case.o.timer:
         return False
@@ -100,7 +100,7 @@ def is_due(p: Proc, case: Case):
     return due != 0 and (yield p.w.now.load()) >= due
 
 
-def gp_case_settled(p: Proc, case: Case, sd: int, told: bool, undone: bool):
+def gp_case_settled(p: Proc, case: Case, sd: int, told: bool, undone: bool) -> Steps:
     """It was fired: the block that was received. Not told: rule O2."""
     w, s = p.w, p.w.sudog(sd)
     if not told and w.keeps("O2: who was not told takes the lock of the fired case"):
@@ -123,7 +123,7 @@ def consume(s: Sudog, case: Case) -> Step:
     return Step(f"{s.object.name} = -, a signal has come", run)
 
 
-def gp_case_abandon(p: Proc, case: Case, sd: int):
+def gp_case_abandon(p: Proc, case: Case, sd: int) -> Steps:
     s, o = p.w.sudog(sd), case.o
     yield from gp_lock(p, o)
     if (yield s.linked.load()):
@@ -134,7 +134,7 @@ def gp_case_abandon(p: Proc, case: Case, sd: int):
     yield s.object.store(0)
 
 
-def abandon_all(p: Proc, cases: tuple[Case, ...], sudogs: tuple[int, ...], but: int = -1):
+def abandon_all(p: Proc, cases: tuple[Case, ...], sudogs: tuple[int, ...], but: int = -1) -> Steps:
     for i in range(len(cases)):
         if i != but:
             yield from gp_case_abandon(p, cases[i], sudogs[i])
@@ -154,7 +154,7 @@ def sleep(p: Proc, due: int, ends: frozenset[str]) -> Step:
     return Step(f"{p.name} sleeps", lambda s, me, option: option, options=options)
 
 
-def park(p: Proc, due: int, ends: frozenset[str]):
+def park(p: Proc, due: int, ends: frozenset[str]) -> Steps:
     """The scheduler's turn: 1 told through the inbox; 0 not, time is up or woken some other way; -1 an exception."""
     while True:
         why = yield sleep(p, due, ends)
@@ -165,7 +165,7 @@ def park(p: Proc, due: int, ends: frozenset[str]):
             return ready
 
 
-def core_drain(p: Proc):
+def core_drain(p: Proc) -> Steps:
     """-1: the goroutine is not made ready; else what `told` is."""
     ready = -1
     if (yield p.told.exchange(0)):
@@ -181,7 +181,7 @@ def core_drain(p: Proc):
     return ready
 
 
-def earliest_due(cases: tuple[Case, ...]):
+def earliest_due(cases: tuple[Case, ...]) -> Steps:
     due = 0
     for i in range(len(cases)):
         if cases[i].kind == "recv" and cases[i].o.timer:
@@ -189,7 +189,7 @@ def earliest_due(cases: tuple[Case, ...]):
     return due
 
 
-def wait_cases(p: Proc, cases: tuple[Case, ...], ends: frozenset[str] = frozenset()):
+def wait_cases(p: Proc, cases: tuple[Case, ...], ends: frozenset[str] = frozenset()) -> Steps:
     """The position of the case that was done, or -1; what came of it, or how the wait ended; a block.
 
     With a position and INTERRUPT it was done, and an exception is on its way.

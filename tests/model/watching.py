@@ -7,6 +7,7 @@ waiters and the collecting one. A and B fire one each, under the lock of what is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from model.configurations import register
@@ -149,7 +150,7 @@ def watcher(w: Stack) -> Steps:
             some = yield w.fired.load()
             yield w.collector.store(WAITING)
         while not some:
-            yield Step("S sleeps", lambda s, me: None, ready=lambda s: s[told] or s[rescan])
+            yield Step("S sleeps", lambda s, me: None, ready=lambda s: s[told] + s[rescan] > 0)
             yield from core_drain(w)
             some = (yield w.collector.load()) == FIRED
         yield w.collector.store(IDLE)
@@ -184,7 +185,7 @@ def on_stack(name: str, kills: int) -> None:
     def explorer(faults: frozenset[str]) -> Explorer:
         w = Stack(faults)
 
-        def dies(i: int):
+        def dies(i: int) -> Callable[[bytearray], None]:
             def run(s: bytearray) -> None:
                 s[w.dead[i].at] = 1
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any
 
-from model.explorer import Step, Violation
+from model.explorer import Step, Steps, Violation
 from model.memory import Cell, Memory, note
 
 FREE, CHAN = 0, 64  # tags of blocks: below CHAN the number of a process, from there on a channel
@@ -82,7 +82,7 @@ class Sudog:
         self.number = number
         self.proc = proc
 
-        def guard(s: bytes, me: int) -> None:
+        def guard(s: bytes | bytearray, me: int) -> None:
             o = s[self.object.at]
             if o and not w.holds(s, me, w.objects[o - 1]):
                 raise Violation(
@@ -147,7 +147,7 @@ class Object:
         self.number = len(w.objects) + 1
         self.name = f"{kind} {self.number}"
 
-        def guard(s: bytes, me: int) -> None:
+        def guard(s: bytes | bytearray, me: int) -> None:
             if not w.holds(s, me, self):
                 raise Violation(f"{w.names[me]} uses {self.name}, and has no lock of it")
 
@@ -219,7 +219,7 @@ class World:
         self.names = ["ABCDEFG"[i] for i in range(workers)] + ["coroner", "clock"]
         self.sudogs: list[Sudog] = []
         self.objects: list[Object] = []
-        self.tree: Object | None = None  # whose lock guards the links of contexts
+        self.tree: Any = None  # whose lock guards the links of contexts
         self.queues: list[Object] = []  # of the processes, and the host's
         self.tasks: list[Any] = []
         self.idlers: frozenset[str] = frozenset()  # names of processes that may wait for ever: for tasks, say
@@ -252,7 +252,7 @@ class World:
         self.objects.append(Object(self, kind, cap, size, value))
         return self.objects[-1]
 
-    def settle(self, o: Object):
+    def settle(self, o: Object) -> Steps:
         """gp_repair_settle, which is above the files that need it."""
         from model.repair import gp_repair_settle
 
@@ -261,10 +261,10 @@ class World:
     def channel(self, cap: int = 0) -> Object:
         return self.new("channel", cap)
 
-    def is_dead(self, s: bytes, word: int) -> bool:
+    def is_dead(self, s: bytes | bytearray, word: int) -> bool:
         return 0 < word <= len(self.procs) and s[self.procs[word - 1].dead.at] != 0
 
-    def holds(self, s: bytes, me: int, o: Object) -> bool:
+    def holds(self, s: bytes | bytearray, me: int, o: Object) -> bool:
         """Return True if the lock is this process's, or a dead one's and this is the coroner."""
         word = s[o.lock.at]
         return word == me + 1 or (me == self.coroner and self.is_dead(s, word))
@@ -302,7 +302,7 @@ class World:
 # ---- mem.h: the owner-tagged lock, as if a sleeper could not miss its release (futex_lock.py has the rest), and the journal
 
 
-def gp_lock(p: Proc, o: Object):
+def gp_lock(p: Proc, o: Object) -> Steps:
     n = yield p.nlocks.load()
     if p.w.keeps("a lock is announced before it is tried"):
         yield p.locks[n].store(o.number)
@@ -314,7 +314,7 @@ def gp_lock(p: Proc, o: Object):
         yield p.nlocks.store(n + 1)
 
 
-def gp_unlock(p: Proc, o: Object):
+def gp_unlock(p: Proc, o: Object) -> Steps:
     n = yield p.nlocks.load()
     if p.w.keeps("a lock is let go before it is forgotten"):
         yield release(o)
@@ -344,7 +344,7 @@ def release(o: Object) -> Step:
     return Step(f"unlock {o.name}", run)
 
 
-def gp_intent(p: Proc, op: Op, o: Object, b: int = 0, c: int = 0, d: int = 0, e: int = 0):
+def gp_intent(p: Proc, op: Op, o: Object, b: int = 0, c: int = 0, d: int = 0, e: int = 0) -> Steps:
     """What is about to be done. While `op` is NONE the operands mean nothing, so their stores are one step here."""
     w = p.w
     if not w.keeps(f"the journal has {op.name}"):
@@ -367,9 +367,9 @@ def gp_intent(p: Proc, op: Op, o: Object, b: int = 0, c: int = 0, d: int = 0, e:
         yield operands
 
 
-def gp_done(p: Proc):
+def gp_done(p: Proc) -> Steps:
     """It has been done. The operands mean nothing from here on, and equal states are to look equal: they go."""
-    places = (p.op.at, p.a.at, p.b.at, p.c.at, p.d.at, p.e.at)
+    places: tuple[int, ...] = (p.op.at, p.a.at, p.b.at, p.c.at, p.d.at, p.e.at)
     if not p.w.keeps("the operands of a record come before its op"):
         places = (p.op.at,)  # they are read there
 
