@@ -20,7 +20,7 @@ from model.memory import Memory
 # classes of the page; TAKING + what it was: X takes it, or O with BY_OWNER
 IDLE, HOLE, INNER, SMALL, EXTENT, TAKING, BY_OWNER = 0, 1, 2, 3, 4, 8, 16
 NAMES = ("IDLE", "HOLE", "INNER", "SMALL", "EXTENT")
-FREE, OWNED, READ = 0, 1, 2  # tags: O's, R's
+FREE, OWNED, READ, TAKEN = 0, 1, 2, 3  # tags: O's, R's
 
 
 class Page:
@@ -30,10 +30,11 @@ class Page:
         self.faults = faults
         memory = self.memory = Memory()
         self.cls = memory.cell("page.cls", show=lambda n: ("TAKING " if n & TAKING else "") + NAMES[n & 7])
-        self.tag = memory.cell("block.tag", show=("FREE", "O", "R").__getitem__)
+        self.tag = memory.cell("block.tag", show=("FREE", "O", "R", "TAKEN").__getitem__)
         self.buffer = memory.cell("buffer of O's processor")  # 0: empty; else a tag + 1
         self.backed = memory.cell("page is backed", 1)
         self.content = memory.cell("content")
+        self.given = memory.cell("R has the extent before, and this page in it")
         self.reclaiming = memory.cell("header.reclaiming")
         self.dead = [memory.cell(f"{name}: is dead, as the kernel knows") for name in "RX"]
         self.repaired = [memory.cell(f"{name} is repaired") for name in "RX"]
@@ -120,15 +121,27 @@ def extent(w: Page) -> Steps:
 
 
 def gp_extent_take(w: Page, taking: int) -> Steps:
-    if (
-        (yield w.cls.load()) != EXTENT
-        or (yield w.tag.load()) != FREE
-        or not (yield w.cls.cas(EXTENT, taking))
-    ):
+    if (yield w.cls.load()) != EXTENT or (yield w.tag.load()) != FREE:
+        return False
+    if not w.keeps("a free extent is claimed by its class, not by its tag"):
+        return (yield from take_by_tag(w, taking))
+    if not (yield w.cls.cas(EXTENT, taking)):
         return False
     if not w.keeps("who takes an extent looks at it once more") or (yield w.tag.load()) == FREE:
         return True
     yield w.cls.store(EXTENT)  # it is another one
+    return False
+
+
+def take_by_tag(w: Page, taking: int) -> Steps:
+    """The place of the tag may be in the middle of a payload by now, and be zero."""
+    if not (yield w.tag.cas(FREE, TAKEN)):
+        return False
+    if (yield w.cls.load()) == EXTENT and (yield w.tag.load()) == TAKEN:
+        yield w.cls.store(taking)
+        yield w.tag.store(FREE)
+        return True
+    yield w.tag.cas(TAKEN, FREE)
     return False
 
 
@@ -151,6 +164,8 @@ def write(w: Page, value: int) -> Step:
 
 def read(w: Page, who: str, value: int) -> Step:
     def run(s: bytearray, me: int) -> None:
+        if s[w.given.at] and s[w.tag.at] != 0:
+            raise Violation(f"{who} reads {s[w.tag.at]} where its payload is 0")
         if s[w.content.at] != value or not s[w.backed.at]:
             raise Violation(f"{who} reads {s[w.content.at]}, and has {value}")
 
@@ -158,19 +173,25 @@ def read(w: Page, who: str, value: int) -> Step:
 
 
 def owner_of_extents(w: Page, rounds: int) -> Steps:
-    """Hand the page out to R, and have it back."""
-    free = w.cls.at, w.tag.at
+    """Hand the page out to R, and have it back: as an extent, and as a page in the middle of another."""
+    cls, tag, given = w.cls.at, w.tag.at, w.given.at
     for n in range(1, rounds + 1):
         while not (yield from claim(w)):
             yield Step(
                 "the page may be free",
                 lambda s, me: None,
-                ready=lambda s: s[free[0]] != EXTENT or s[free[1]] == FREE,
+                ready=lambda s: s[cls] != EXTENT or s[tag] == FREE,
             )
             yield from harvest(w)
-        yield from extent(w)
-        yield write(w, n)
-        yield w.tag.store(READ)
+        if n % 2:
+            yield from extent(w)
+            yield write(w, n)
+            yield w.tag.store(READ)
+        else:
+            yield write(w, n)
+            yield w.given.store(1)
+            yield Step("R has read it", lambda s, me: None, ready=lambda s: not s[given])
+            yield w.cls.store(IDLE)
 
 
 def owner_of_blocks(w: Page, rounds: int) -> Steps:
@@ -191,11 +212,14 @@ def owner_of_blocks(w: Page, rounds: int) -> Steps:
 
 
 def reader(w: Page, rounds: int) -> Steps:
-    tag = w.tag.at
+    tag, given = w.tag.at, w.given.at
     for n in range(1, rounds + 1):
-        yield Step("R has the extent", lambda s, me: None, ready=lambda s: s[tag] == READ)
+        yield Step("R has the page", lambda s, me: None, ready=lambda s: s[tag] == READ or s[given] == 1)
         yield read(w, "R", n)
-        yield w.tag.store(FREE)
+        if n % 2:
+            yield w.tag.store(FREE)
+        else:
+            yield w.given.store(0)
 
 
 def reclaimer(w: Page, rounds: int) -> Steps:
@@ -253,6 +277,7 @@ def coroner(w: Page) -> Steps:
             yield w.repaired[1].store(1)
         if (yield w.dead[0].load()) and not (yield w.repaired[0].load()):
             yield w.tag.cas(READ, FREE)
+            yield w.given.store(0)
             yield w.repaired[0].store(1)
 
 
@@ -270,7 +295,7 @@ def check(w: Page, s: bytes, waiting: frozenset[str]) -> None:
         raise Violation("the page leaks: it is being taken, by a process that is dead")
     if s[w.reclaiming.at]:
         raise Violation("nobody can give memory back any more")
-    if "O" in waiting and s[w.cls.at] != EXTENT:
+    if "O" in waiting and s[w.cls.at] not in (EXTENT, INNER):
         raise Violation("O waits for a page that is free")
     if s[w.cls.at] in (IDLE, SMALL, EXTENT) and not s[w.backed.at]:
         raise Violation("the page has no memory, and does not say so")
@@ -301,5 +326,5 @@ def on_page(
     register(name, explorer)
 
 
-on_page("pages: an extent that is given back, 2 die", owner_of_extents, 2, 2)
+on_page("pages: an extent that is given back, 2 die", owner_of_extents, 3, 2)
 on_page("pages: a page of blocks", owner_of_blocks, 2, 1, readers=False)

@@ -141,6 +141,7 @@ RULES = {
     "the taker looks at the blocks once more": "pages: a page of blocks",
     "a hole gets memory before it is used": EXTENTS,
     "an extent has its owner before it is one": EXTENTS,
+    "a free extent is claimed by its class, not by its tag": EXTENTS,
     "who takes an extent looks at it once more": EXTENTS,
     "the reclaimer's lock goes with the dead": EXTENTS,
     "a page that the dead one was taking is restored": EXTENTS,
