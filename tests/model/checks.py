@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model import contexts, tasks
+from model import contexts, promises, tasks
 from model.explorer import Violation
 from model.sync_objects import is_done
 from model.world import CHAN, CLOSED, Block, Object, Proc, Tag, World, tag_of
@@ -18,6 +18,7 @@ def check(w: World, s: bytes, waiting_now: frozenset[str]) -> None:
             check_waiters(w, s, o)
     tasks.check(w, s, dead)
     contexts.check(w, s)
+    promises.check(w, s)
     for p in w.procs:
         if p.word not in dead and p.name not in w.idlers and p.name in waiting_now:
             check_asleep(w, s, p)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from model import channels, contexts, rwmutex, sync_objects, tasks, waiting
+from model import channels, contexts, promises, rwmutex, sync_objects, tasks, waiting
 from model.explorer import Step, Steps, Violation
 from model.memory import Cell, note
 from model.queues import INTERRUPT, IS_CLOSED, OK, OWNER_DIED, Case
@@ -19,7 +19,7 @@ class Do(NamedTuple):
     `n`: what is added to a wait group, when a timer is due, or the retries of a task.
     """
 
-    what: str  # "wait", "close", "set", "keep", "unlock", "hang", "add", "go", "work", "cancel", "unlink", "signal"
+    what: str  # "wait", "close", "set", "keep", "unlock", "hang", "add", "go", "work", "cancel", "unlink", "signal", "claim", "give up"
     cases: tuple[Case, ...] = ()
     o: Any = None  # Object
     n: int = 0
@@ -49,6 +49,10 @@ def goroutine(p: Proc, program: tuple[Do, ...]) -> Steps:
             yield from contexts.gp_context_cancel(p, do.o)
         elif do.what == "unlink":
             yield from contexts.gp_context_unlink(p, do.o)
+        elif do.what == "claim":
+            yield from promises.run(p, do.o)
+        elif do.what == "give up":
+            yield from promises.give_up(p, do.o)
         elif do.what == "signal":
             yield from signal(p, do.o)
         elif do.what == "go":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model import contexts, sync_objects, tasks
+from model import contexts, promises, sync_objects, tasks
 from model.channels import gp_own, tell_all
 from model.explorer import Step, Steps
 from model.memory import note
@@ -294,6 +294,7 @@ def gp_repair_heap(w: World, p: Proc) -> Steps:
         if (yield w.blocks[i].tag.load()) == p.word:
             yield w.blocks[i].tag.store(FREE)
     yield from tasks.gp_repair_heap(w, p)
+    yield from promises.break_promises(w, p, gp_repair_lock)
     for i in range(len(w.objects)):
         yield from sync_objects.take_back(w, p, w.objects[i], gp_repair_lock)
 

@@ -104,6 +104,7 @@ RULES = {
     "the state of a process is read before its incarnation": "mutex: two take it, 2 die",
     "a process that is not replaced is dead before it is repaired": "mutex: the dead are not replaced",
     "a signal that the dead one has got goes to another": "condition: a signal, two wait",
+    "a promise that the dead one had begun to claim is broken": "promise: claimed and kept, 2 die",
     "a task of the dead that had not begun runs elsewhere": TASK,
     "a task of the dead that was not made is not counted": TASK,
     "the group of a lost goroutine is told": TASK,

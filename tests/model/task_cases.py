@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from model.building import Bodies, done, waiting_on
 from model.programs import Do
+from model.promises import new_promise
 from model.tasks import Task
 from model.world import Object, World
 
@@ -51,6 +52,18 @@ def two_workers(w: World) -> Bodies:
     return [(go(w, 1, 1, group), done(group)), (WORK,), (WORK,)]
 
 
+def promised(w: World) -> Bodies:
+    promise = new_promise(w)
+    return [(Do("claim", o=promise),), (done(promise),)]
+
+
+def promised_to_two(w: World) -> Bodies:
+    promise = new_promise(w)
+    return [(Do("claim", o=promise),), (Do("give up", o=promise), done(promise))]
+
+
+waiting_on("promise: claimed and kept, 2 die", promised, 2)
+waiting_on("promise: claimed and given up, 2 die", promised_to_two, 2)
 waiting_on("tasks: one that is counted, 2 die", counted_task, 2)
 waiting_on("tasks: two that are stolen, 2 die", stolen_tasks, 2)
 waiting_on("tasks: two processes that take one", both_work, 1)

@@ -141,6 +141,7 @@ class Object:
         self.w = w
         self.kind = kind
         self.links: Any = None  # of a context
+        self.claimed: Any = None  # `proc` of a promise
         self.cap = cap
         self.size = size
         self.timer = timer = kind == "timer"
