@@ -19,14 +19,17 @@ M = 63  # the number of the channel M
 
 
 class Thing:
-    """struct gp_object: a channel to which handles refer. `gen` is 0 while the object of the configuration lives."""
+    """struct gp_object: a channel to which handles refer. `gen` is 0 while the object of the configuration lives.
+
+    One that nobody holds at the start is made by a process.
+    """
 
     def __init__(self, memory: Memory, number: int, name: str, held_by: int) -> None:
         self.number = number
         self.name = name
-        self.tag = memory.cell(f"{name}.tag", 1)
+        self.tag = memory.cell(f"{name}.tag", int(held_by > 0))
         self.gen = memory.cell(f"{name}.gen")
-        self.kind = memory.cell(f"{name}.kind", 1)
+        self.kind = memory.cell(f"{name}.kind", int(held_by > 0))
         self.flags = memory.cell(f"{name}.flags", SHARED if held_by.bit_count() > 1 else 0)
         self.holders = memory.cell(f"{name}.holders", held_by, show=bin)
         self.version = memory.cell(f"{name}.holders_version")
@@ -81,6 +84,13 @@ def hold(h: Heap, me: int, thing: Thing) -> Steps:
     yield thing.holders.set_bits(1 << me)
     if h.keeps("a holder raises the version"):
         yield thing.version.add(1)
+
+
+def make(h: Heap, me: int, thing: Thing) -> Steps:
+    """gp_object_alloc and handle_new."""
+    yield thing.tag.store(me + 1)
+    yield thing.kind.store(1)
+    yield from hold(h, me, thing)
 
 
 def use(h: Heap, me: int, thing: Thing) -> Step:
@@ -266,7 +276,8 @@ def coroner(h: Heap) -> Steps:
 
 def forget_holder(h: Heap, dead: int, thing: Thing) -> Steps:
     if not (yield thing.kind.load()):
-        if (yield thing.tag.load()) == dead + 1:
+        mine = (yield thing.tag.load()) == dead + 1
+        if mine and h.keeps("half an object of the dead is freed"):
             yield from gp_repair_free_object(thing)
         return
     if (yield thing.tag.load()) == dead + 1 and (yield thing.gen.load()):
@@ -276,6 +287,7 @@ def forget_holder(h: Heap, dead: int, thing: Thing) -> Steps:
     if held and h.keeps("handles of the dead are forgotten"):
         yield thing.holders.clear_bits(1 << dead)
     alone = (yield thing.tag.load()) == dead + 1 and not (yield thing.flags.load()) & SHARED
+    alone = alone and h.keeps("an object that only the dead one knew is the collector's")
     if not (yield thing.holders.load()) and (held or alone):
         yield thing.flags.set_bits(SHARED)
 
@@ -352,6 +364,11 @@ def sends(h: Heap, me: int) -> Steps:
     yield from send(h, me, h.things[0], h.blocks[0], M)
 
 
+def makes(h: Heap, me: int) -> Steps:
+    yield from make(h, me, h.things[0])
+    yield from send(h, me, h.things[0], h.blocks[0], M)
+
+
 def receives(h: Heap, me: int) -> Steps:
     yield from receive(h, me, M)
 
@@ -377,6 +394,7 @@ def sends_last(h: Heap, me: int) -> Steps:
 
 
 on_heap("collector: a handle in a message", {"O": 0b001}, 1, [sends, receives, gp_collect], 1)
+on_heap("collector: an object that is made, 2 die", {"O": 0}, 1, [makes, receives], 2)
 on_heap("collector: a handle that is passed on", {"O": 0b001}, 2, [sends_last, passes_on, gp_collect], 1)
 on_heap(
     "collector: an object in another's buffer",
