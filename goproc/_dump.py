@@ -197,8 +197,8 @@ def dump(file: Writable | None = None) -> str | None:
         file: an open text file that gets the text. Without one dump() returns the text.
 
     Returns:
-        The text, or None if `file` was given: a paragraph for each goroutine, which begins with ``goroutine N
-        [state]:``. The caller's comes first.
+        The text, or None if `file` was given: a paragraph for each goroutine, the caller's first. Each begins with
+        ``goroutine N [state]:``.
 
     dump() can be called from any goroutine or thread. If a process does not answer within a second, because it is in C
     code or stopped, the text has only the facts in shared memory.
