@@ -23,21 +23,22 @@ from __future__ import annotations
 
 import sys
 from time import monotonic
-from typing import Any, NamedTuple, ParamSpec, TypeVar
-from weakref import WeakValueDictionary
+from typing import Any, ParamSpec, TypeVar
 
-from goproc import _deaths, context
+from goproc import context
 from goproc._goroutine import Goroutine
-from goproc._life import Goexit, Reported, bodies, open_call
+from goproc._group_here import here_of
+from goproc._group_members import run_member
+from goproc._group_state import BLOCK, CANCELED, ENDED, ENDLESS, FLAG_BITS, STOPPING, Shared, told
+from goproc._life import Goexit
 from goproc._pickling import failure
-from goproc._proc import fatal, forked
 from goproc._public import public
 from goproc._sched import scheduler, waits
 from goproc._shared_value import Cell
 from goproc._spawn import Waiting, name_of, spawn, spawn_local
-from goproc.errors import Cancelled, DeadlineExceeded, WorkerDied
+from goproc.errors import Cancelled, DeadlineExceeded
 from goproc.shm import _core
-from goproc.sync import Atomic, Mutex, Semaphore, WaitGroup
+from goproc.sync import Atomic, Semaphore, WaitGroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
     from typing import Literal
 
-    from goproc._channel import Chan
     from goproc._sched.g import G
     from goproc.context import AnyContext, Context
 
@@ -54,28 +54,7 @@ P = ParamSpec("P")
 
 __all__ = ["Group"]
 
-_ENDLESS = 1 << 60
-
-# Bits of the flags; above them, the limit plus one, or 0 for none.
-_BLOCK = 1  # it is used as a with block
-_STOPPING = 2  # of a block: members are being cancelled, those that have not begun do not
-_ENDED = 4  # the block has been left
-_FLAGS = 3
-
-_CANCELED = 1  # the code of a context that was cancelled
 _PATIENCE = 1.0  # seconds after Ctrl-C in which members should end: a call of C code cannot be cancelled
-_NOT_ERRORS = (Goexit, Cancelled, KeyboardInterrupt, SystemExit)
-
-
-class Shared(NamedTuple):
-    """The state of a group in shared memory. A member takes it along as a plain tuple, which needs no pickle."""
-
-    members: WaitGroup  # counts the active ones
-    free: Semaphore  # as many units as members may still start
-    flags: Atomic  # and the limit
-    errors: Chan[list[Goroutine[Any]]]  # of the Cell that holds a promise for each, and
-    noting: Mutex  # its lock
-    node: Chan[None]  # of the context
 
 
 @public
@@ -122,12 +101,12 @@ class Group:
         self.ctx, _ = context.with_cancel_cause(context.background() if ctx is None else ctx)
         node = self.ctx._node
         assert node is not None
-        free = Semaphore(_ENDLESS)
+        free = Semaphore(ENDLESS)
         if limit is not None:
-            free.acquire(_ENDLESS - limit)
-        flags = Atomic(0 if limit is None else limit + 1 << _FLAGS)
+            free.acquire(ENDLESS - limit)
+        flags = Atomic(0 if limit is None else limit + 1 << FLAG_BITS)
         self._shared = Shared(WaitGroup(), free, flags, *Cell[list[Goroutine[Any]]]([]).parts, node)
-        self._here = _here(self._shared)
+        self._here = here_of(self._shared)
 
     # -- members
 
@@ -172,14 +151,14 @@ class Group:
                 if f is None or not callable(f):
                     member = spawn_local(f, args, kwargs, "", frame)  # raises the error that names the cause
                 call = shared, (f, args, kwargs)
-                member = spawn_local(run_member, call, {}, name_of(f), frame, None, _told(shared))
+                member = spawn_local(run_member, call, {}, name_of(f), frame, None, told(shared))
             else:
-                waiting = Waiting("group", tuple(shared), _told(shared))
+                waiting = Waiting("group", tuple(shared), told(shared))
                 member = spawn(f, args, kwargs, name_of(f), -1, frame, waiting)
         except BaseException:  # there is no such member, and the place is free again
             shared.free.release()
             raise
-        if state & _BLOCK:
+        if state & BLOCK:
             self._here.add(member)
         return member
 
@@ -204,8 +183,8 @@ class Group:
             except Cancelled as exc:
                 if exc is not self._here.interrupt:
                     raise  # else it is the first error that we wait for
-        if not shared.flags.load() & _BLOCK:
-            _core.context_cancel(shared.node, _CANCELED, None)
+        if not shared.flags.load() & BLOCK:
+            _core.context_cancel(shared.node, CANCELED, None)
         noted = Cell.of(shared.errors, shared.noting).load()
         error: BaseException | None
         if noted or shared.members._lost[1]:
@@ -219,7 +198,7 @@ class Group:
     @property
     def limit(self) -> int | None:
         """The most members that may be active at a time; None: any number."""
-        limit = self._shared.flags.load() >> _FLAGS
+        limit = self._shared.flags.load() >> FLAG_BITS
         return limit - 1 if limit else None
 
     def set_limit(self, limit: int | None) -> None:
@@ -234,7 +213,7 @@ class Group:
         limit = _checked_limit(limit)
         shared = self._shared
         old = self.limit
-        more = (_ENDLESS if limit is None else limit) - (_ENDLESS if old is None else old)
+        more = (ENDLESS if limit is None else limit) - (ENDLESS if old is None else old)
         active = shared.members.count
         if active or (more < 0 and not shared.free.try_acquire(-more)):
             raise RuntimeError(
@@ -243,12 +222,12 @@ class Group:
         if more > 0:
             shared.free.release(more)
         new = 0 if limit is None else limit + 1
-        shared.flags.add((new << _FLAGS) - (shared.flags.load() >> _FLAGS << _FLAGS))
+        shared.flags.add((new << FLAG_BITS) - (shared.flags.load() >> FLAG_BITS << FLAG_BITS))
 
     # -- as a block
 
     def __enter__(self) -> Group:
-        if self._shared.flags.or_(_BLOCK) & _BLOCK:
+        if self._shared.flags.or_(BLOCK) & BLOCK:
             raise RuntimeError("a Group can be a with block only once")
         here = self._here
         if _core.on_scheduler_thread():
@@ -263,7 +242,7 @@ class Group:
         own, outside = self._take(exc, me)
         outside = self._join(me, outside)
         failed = own + self._settle()
-        if not failed and outside is None and self._shared.flags.load() & _STOPPING:
+        if not failed and outside is None and self._shared.flags.load() & STOPPING:
             # The members were stopped by the end of the context around this group.
             why = context.cause(self.ctx)
             assert why is not None
@@ -306,11 +285,11 @@ class Group:
     def _settle(self) -> list[BaseException]:
         """End the block once all members have ended; return their errors, those of lost members last."""
         shared, here = self._shared, self._here
-        shared.flags.or_(_ENDED)
+        shared.flags.or_(ENDED)
         scheduler.shield(1)
         try:
             shared.members.wait()  # for members that came between the last end and the flag
-            _core.context_cancel(shared.node, _CANCELED, None)
+            _core.context_cancel(shared.node, CANCELED, None)
             lost = here.lost()
             here.leave()
         finally:
@@ -350,8 +329,8 @@ class Group:
 
     def _stop(self, cause: BaseException) -> None:
         """Cancel everything in this block."""
-        self._shared.flags.or_(_STOPPING)
-        _core.context_cancel(self._shared.node, _CANCELED, failure.pack(cause))
+        self._shared.flags.or_(STOPPING)
+        _core.context_cancel(self._shared.node, CANCELED, failure.pack(cause))
         self._here.cancel()
 
     # -- as a value
@@ -376,7 +355,7 @@ class Group:
 def _restore(shared: tuple[Any, ...], ctx: Context) -> Group:
     group = Group.__new__(Group)
     group._shared = Shared(*shared)
-    group._here = _here(group._shared)
+    group._here = here_of(group._shared)
     group.ctx = ctx
     return group
 
@@ -384,155 +363,10 @@ def _restore(shared: tuple[Any, ...], ctx: Context) -> Group:
 def _checked_limit(limit: Any) -> int | None:
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
         raise TypeError(f"the limit of a Group is a number of goroutines, not {type(limit).__name__}")
-    return None if limit is None or limit < 0 else min(limit, _ENDLESS >> 8)
+    return None if limit is None or limit < 0 else min(limit, ENDLESS >> 8)
 
 
 def _is_from_outside(exc: BaseException, me: G | None) -> bool:
     if isinstance(exc, DeadlineExceeded):  # True if the timeout is around the block, not within it
         return me is not None and me.deadline is not None and me.deadline <= monotonic()
     return isinstance(exc, (Cancelled, Goexit, KeyboardInterrupt, SystemExit, GeneratorExit))
-
-
-# -- the work of members -------------------------------------------------------------------------------------
-
-
-def _told(shared: Shared) -> tuple[WaitGroup, Semaphore, Chan[None], Atomic, int]:
-    """Return what the core counts a member by and tells of its end. It refuses one where the block has ended."""
-    return shared.members, shared.free, shared.node, shared.flags, _ENDED
-
-
-def run_member(shared: tuple[Any, ...], call: Any) -> Any:
-    """Make the call of a member, and do the bookkeeping. An exception of the call is the group's, and no panic."""
-    _, _, flags, errors, noting, node = shared  # as Shared
-    task = scheduler.current.task
-    try:
-        if scheduler.current.cancelled or flags.load() & _STOPPING:
-            raise Cancelled
-        f, args, kwargs = open_call(call)
-        return f(*args, **kwargs)
-    except _NOT_ERRORS as exc:
-        forked.leave(exc)
-        raise
-    except BaseException as exc:  # any exception of the call is an error of the group
-        forked.leave(exc)
-        scheduler.shield(1)
-        try:
-            _core.for_end(_note, flags, Cell.of(errors, noting), node, exc)
-        finally:
-            scheduler.shield(-1)
-        raise Reported(exc) from None
-    finally:
-        forked.leave(None)
-        scheduler.shield(1)
-        try:
-            _core.task_leave(task)  # gives its place back, and counts down
-        finally:
-            scheduler.shield(-1)
-
-
-bodies["group"] = run_member
-
-
-def _note(flags: Atomic, errors: Cell[list[Goroutine[Any]]], node: Chan[None], exc: BaseException) -> None:
-    in_block = flags.load() & _BLOCK
-    error = _core.promise_new(Goroutine)
-    packed = fatal.set_failure(error, exc)
-    # Outside of a block only the first error is asked for.
-    errors.update(lambda noted: ([*noted, error] if in_block or not noted else noted, None))
-    if in_block:
-        flags.or_(_STOPPING)
-    _core.context_cancel(node, _CANCELED, packed)
-
-
-# -- the knowledge of one process ----------------------------------------------------------------------------
-
-
-class _Here:
-    """The facts about a group in one process: the members that it started in a block, and the body if it runs here.
-
-    Attributes:
-        body: the goroutine in the body of the block.
-        interrupt: the exception that interrupts the body.
-        raised: the exception of wait(), which is not counted again if it leaves the block.
-    """
-
-    __slots__ = (
-        "__weakref__",
-        "_full",
-        "_members",
-        "_shared",
-        "_stopped",
-        "_watcher",
-        "body",
-        "interrupt",
-        "raised",
-    )
-
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
-        self._members: list[Goroutine[Any]] = []
-        self._full = 64
-        self._stopped = False
-        self._watcher: Goroutine[None] | None = None
-        self.body: G | None = None
-        self.interrupt: BaseException | None = None
-        self.raised: BaseException | None = None
-
-    def add(self, member: Goroutine[Any]) -> None:
-        if len(self._members) >= self._full:  # those that have ended go when they may be half of all
-            self._members = [m for m in self._members if m._state < _core.G_OK]
-            self._full = max(64, 2 * len(self._members))
-        self._members.append(member)
-        self.watch()
-        if self._stopped:
-            member.cancel()
-
-    def watch(self) -> None:
-        if self._watcher is None:
-            self._watcher = spawn_local(self._watch, (), {}, "goproc.Group", sys._getframe())
-
-    def _watch(self) -> None:
-        shared = self._shared
-        shared.node.recv_ok()
-        if shared.flags.load() & _ENDED or (shared.members.count == 0 and self.body is None):
-            return
-        shared.flags.or_(_STOPPING)
-        self.cancel()
-
-    def cancel(self) -> None:
-        """Cancel the members that this process started, and interrupt the body."""
-        self._stopped = True
-        for member in self._members:
-            member.cancel()
-        body = self.body
-        if body is not None and self.interrupt is None and body.interrupt is None:
-            self.interrupt = Cancelled()
-            scheduler.interrupt(body, self.interrupt)
-
-    def lost(self) -> list[BaseException]:
-        """Return a WorkerDied for each member that was lost with its process; in full for those of this process."""
-        death, count = self._shared.members._lost
-        if not count:
-            return []
-        ended = [m for m in self._members if m._state == _core.G_FAILED]
-        known = [exc for m in ended if isinstance(exc := m.exception(), WorkerDied)][:count]
-        return [*known, *(_deaths.of_a_member(death) for _ in range(count - len(known)))]
-
-    def leave(self) -> None:
-        """Wait for the remaining members and the watcher: the block is over, and its context has ended."""
-        for member in self._members:
-            member.join()
-        self._members = []
-        if self._watcher is not None:
-            self._watcher.join()
-
-
-_known: WeakValueDictionary[WaitGroup, _Here] = WeakValueDictionary()
-
-
-def _here(shared: Shared) -> _Here:
-    """Return the _Here that all copies of the group in this process share."""
-    here = _known.get(shared.members)
-    if here is None:
-        here = _known[shared.members] = _Here(shared)
-    return here
