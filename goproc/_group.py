@@ -27,16 +27,16 @@ from typing import Any, ParamSpec, TypeVar
 
 from goproc import context
 from goproc._goroutine import Goroutine
+from goproc._group_ending import Ending
 from goproc._group_here import here_of
 from goproc._group_members import run_member
 from goproc._group_state import BLOCK, CANCELED, ENDED, ENDLESS, FLAG_BITS, STOPPING, Shared, told
-from goproc._life import Goexit
 from goproc._pickling import failure
 from goproc._public import public
 from goproc._sched import scheduler, waits
 from goproc._shared_value import Cell
 from goproc._spawn import Waiting, name_of, spawn, spawn_local
-from goproc.errors import Cancelled, DeadlineExceeded
+from goproc.errors import Cancelled
 from goproc.shm import _core
 from goproc.sync import Atomic, Semaphore, WaitGroup
 
@@ -239,24 +239,22 @@ class Group:
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> Literal[False]:
         me = self._leave_body()
-        own, outside = self._take(exc, me)
-        outside = self._join(me, outside)
-        failed = own + self._settle()
-        if not failed and outside is None and self._shared.flags.load() & STOPPING:
+        ending = Ending(exc, me, self._here)
+        if ending.cause is not None:
+            self._stop(ending.cause)
+        self._join(me, ending)
+        ending.errors += self._settle()
+        if not ending.errors and ending.outside is None and self._shared.flags.load() & STOPPING:
             # The members were stopped by the end of the context around this group.
             why = context.cause(self.ctx)
             assert why is not None
-            failed.append(why)
-        group = BaseExceptionGroup("errors in a Group of goroutines", failed) if failed else None
-        if outside is not None:
-            if group is not None and outside.__cause__ is None:
-                outside.__cause__ = group
-            if outside is exc:
-                return False
-            raise outside
-        if group is not None:
-            raise group from None
-        return False
+            ending.errors.append(why)
+        raised = ending.exception()
+        if raised is None or raised is exc:
+            return False
+        if raised is ending.outside:
+            raise raised
+        raise raised from None
 
     def _leave_body(self) -> G | None:
         """Note that the body has ended; return its goroutine. An interrupt that has not reached the body is dropped."""
@@ -265,22 +263,6 @@ class Group:
         if me is not None and me.interrupt is not None and me.interrupt is here.interrupt:
             me.interrupt = None
         return me
-
-    def _take(
-        self, exc: BaseException | None, me: G | None
-    ) -> tuple[list[BaseException], BaseException | None]:
-        """Cancel the members if the body has raised something of its own.
-
-        Returns:
-            The error that the body adds, and the exception that stops this block from outside, which the block does not
-            catch.
-        """
-        here = self._here
-        if exc is None or exc is here.interrupt:
-            return [], None
-        outside = exc if _is_from_outside(exc, me) else None
-        self._stop(exc)
-        return [exc] if outside is None and exc is not here.raised else [], outside
 
     def _settle(self) -> list[BaseException]:
         """End the block once all members have ended; return their errors, those of lost members last."""
@@ -298,27 +280,26 @@ class Group:
         errors = [error for p in noted if (error := p.exception()) is not None]
         return errors + lost
 
-    def _join(self, me: G | None, outside: BaseException | None) -> BaseException | None:
-        """Wait for all members, even if something stops the wait; return the first exception that did."""
+    def _join(self, me: G | None, ending: Ending) -> None:
+        """Wait for all members, even if something stops the wait: the first exception that does becomes `ending.outside`."""
         deadline = None if me is None else me.deadline
-        give_up = monotonic() + _PATIENCE if isinstance(outside, KeyboardInterrupt) else None
+        give_up = monotonic() + _PATIENCE if ending.interrupted else None
         try:
             while True:
                 try:
                     self._shared.members.wait(
                         timeout=None if give_up is None else max(0.0, give_up - monotonic())
                     )
-                    if outside is None:
+                    if ending.outside is None:
                         waits.sleep(0)  # Ctrl-C may have met the last member, and is for us
-                    return outside
+                    return
                 except BaseException as exc:  # any exception that ends the wait ends the block
-                    if isinstance(outside, KeyboardInterrupt) and isinstance(
-                        exc, (KeyboardInterrupt, TimeoutError)
-                    ):
-                        raise outside from None  # asked twice, or for long: the members do not react
-                    if outside is None:
-                        outside = exc
-                    if give_up is None and isinstance(outside, KeyboardInterrupt):
+                    if ending.interrupted and isinstance(exc, (KeyboardInterrupt, TimeoutError)):
+                        assert ending.outside is not None
+                        raise ending.outside from None  # asked twice, or for long: the members do not react
+                    if ending.outside is None:
+                        ending.outside = exc
+                    if give_up is None and ending.interrupted:
                         give_up = monotonic() + _PATIENCE
                     self._stop(exc)
                     if me is not None:
@@ -364,9 +345,3 @@ def _checked_limit(limit: Any) -> int | None:
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
         raise TypeError(f"the limit of a Group is a number of goroutines, not {type(limit).__name__}")
     return None if limit is None or limit < 0 else min(limit, ENDLESS >> 8)
-
-
-def _is_from_outside(exc: BaseException, me: G | None) -> bool:
-    if isinstance(exc, DeadlineExceeded):  # True if the timeout is around the block, not within it
-        return me is not None and me.deadline is not None and me.deadline <= monotonic()
-    return isinstance(exc, (Cancelled, Goexit, KeyboardInterrupt, SystemExit, GeneratorExit))

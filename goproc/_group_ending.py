@@ -1,0 +1,68 @@
+"""The end of a group's block: which exceptions are errors of the group, and which one stops the block from outside."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from goproc._life import Goexit
+from goproc.errors import Cancelled, DeadlineExceeded
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from goproc._group_here import Here
+    from goproc._sched.g import G
+
+_FROM_OUTSIDE = (Cancelled, Goexit, KeyboardInterrupt, SystemExit, GeneratorExit)
+
+
+class Ending:
+    """Sorts what is raised while a block ends.
+
+    ===========================================================  ========================================
+    an exception that leaves the body                            its place
+    ===========================================================  ========================================
+    the interrupt by which a member's error has ended the body   none: that error is among the members'
+    the error that wait() has raised                             none, too, but it stops the members
+    Cancelled, Goexit, Ctrl-C, the end of the program or of a    `outside`: it is not for the block to
+    generator, a deadline around the block                       catch
+    any other                                                    `errors`, as the first
+    ===========================================================  ========================================
+
+    Attributes:
+        cause: why the members are to be stopped; None: the body gives no reason.
+        errors: what the block raises as a group.
+        outside: what stops the block from outside, from the body or from the wait for the members; the first counts.
+    """
+
+    __slots__ = ("cause", "errors", "outside")
+
+    def __init__(self, exc: BaseException | None, me: G | None, here: Here) -> None:
+        self.cause = None if exc is here.interrupt else exc
+        self.errors: list[BaseException] = []
+        self.outside: BaseException | None = None
+        if self.cause is None:
+            return
+        if _is_from_outside(self.cause, me):
+            self.outside = exc
+        elif exc is not here.raised:
+            self.errors.append(self.cause)
+
+    @property
+    def interrupted(self) -> bool:
+        """True if Ctrl-C stops the block."""
+        return isinstance(self.outside, KeyboardInterrupt)
+
+    def exception(self) -> BaseException | None:
+        """Return what the block raises: what stops it from outside, with the errors as its cause, else their group."""
+        group = BaseExceptionGroup("errors in a Group of goroutines", self.errors) if self.errors else None
+        if self.outside is None:
+            return group
+        if group is not None and self.outside.__cause__ is None:
+            self.outside.__cause__ = group
+        return self.outside
+
+
+def _is_from_outside(exc: BaseException, me: G | None) -> bool:
+    if isinstance(exc, DeadlineExceeded):  # True if the timeout is around the block, not within it
+        return me is not None and me.deadline is not None and me.deadline <= monotonic()
+    return isinstance(exc, _FROM_OUTSIDE)
