@@ -32,7 +32,7 @@ from goproc._gathering import one_line, place
 from goproc._labels import format_labels
 from goproc._proc import fatal
 from goproc._public import public
-from goproc._sched import scheduler, slices, timers
+from goproc._sched import own_thread, scheduler, slices, timers
 from goproc.shm import _core
 from goproc.shm._core import num_goroutine as num_goroutine
 
@@ -86,7 +86,7 @@ def parts(active: FrameType | None) -> list[Part]:
 
 
 def _describe(g: G, active: FrameType | None, lines: dict[tuple[str, int | None, str], str] | None) -> str:
-    foreign = g is scheduler.main and scheduler.in_thread_of_its_own()
+    foreign = g is scheduler.main and own_thread.is_used()
     if foreign:  # the program's main runs in a thread that runs no goroutines
         status, frame = "running", sys._current_frames().get(threading.main_thread().ident or 0)
     else:
@@ -370,7 +370,7 @@ def deadlock() -> bool:
     alone = _core.main_gone() and _core.num_goroutine() == 0
     title = "no goroutines (main called runtime.Goexit)" if alone else "all goroutines are asleep"
     title = f"fatal error: {title} - deadlock!"
-    if _core.survives() and not scheduler.in_thread_of_its_own():
+    if _core.survives() and not own_thread.is_used():
         scheduler.interrupt(
             scheduler.main, RuntimeError(f"{title}\n\n{everything(sys._getframe())}{_unread()}")
         )

@@ -27,7 +27,7 @@ from goproc import _life, _spawn
 from goproc import _logging_hook as hook
 from goproc._channel import Chan, chan
 from goproc._pickling import variables
-from goproc._sched import scheduler, waits
+from goproc._sched import own_thread, scheduler, waits
 from goproc.errors import OutOfSharedMemory
 from goproc.shm import _core
 
@@ -90,7 +90,7 @@ def place() -> tuple[int, int]:
     if not _core.attached():
         return 1, 0
     proc = _core.proc()
-    if _core.on_scheduler_thread() and (proc or not scheduler.in_thread_of_its_own()):
+    if _core.on_scheduler_thread() and (proc or not own_thread.is_used()):
         return scheduler.current.id, proc
     if proc == 0 and get_ident() == main_thread().ident:
         return 1, 0

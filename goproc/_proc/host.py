@@ -39,7 +39,7 @@ from goproc._proc import (
     topology,
 )
 from goproc._proc.zygote import INTERRUPTED, LIMIT, QUIT
-from goproc._sched import scheduler, slices, waits
+from goproc._sched import own_thread, scheduler, slices, waits
 from goproc.shm import _core, _keeper
 
 __goproc_frames__ = "machinery"
@@ -113,7 +113,7 @@ class _Runtime:
                 _core.set_quiet_deaths(self.quiet_deaths)
                 _core.set_survives(self.thread is not None or _owned_by_another())
                 store.connect(_core.definition_put, _core.definition_get)
-                scheduler.start(_life.make, "main", scheduler.leave_thread if self.thread else None)
+                scheduler.start(_life.make, "main", own_thread.leave if self.thread else None)
                 if self.setup.init is not None:
                     _setup.call(self.setup.init)
                 if self.procs > 0:
@@ -427,7 +427,7 @@ def ensure(procs_at_least: int = 0) -> None:
             failed.append(exc)
         started.set()
         if not failed and _running is new:
-            scheduler.run_thread()
+            own_thread.run()
 
     new.thread = threading.Thread(target=life, name="goproc-scheduler", daemon=True)
     new.thread.start()

@@ -19,6 +19,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from goproc._sched import scheduler
+from goproc.errors import RuntimeStopped
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -135,12 +136,26 @@ class _Waits:
             if (others and not events) or monotonic() >= min(until, self._given + SLICE):
                 self._given = monotonic()
                 scheduler.give_turn()
-            scheduler.meet_interrupt()
+            _meet_interrupt()
             if not _core.attached():
                 # The runtime has ended by itself: its operations tell the tasks that wait for them.
                 return events if events or self._ready else self._select(timeout)
             if events or self._ready or monotonic() >= until:
                 return events
+
+
+def _meet_interrupt() -> None:
+    """Raise the exception that interrupts the running goroutine, as a blocking operation does. For an event loop.
+
+    The end of the runtime is not raised but forgotten: it concerns the tasks that use the runtime, and not the loop.
+    """
+    if scheduler.current.interrupt is None or scheduler.current.shielded:
+        return
+    if type(scheduler.current.interrupt) is RuntimeStopped and scheduler.on_lost is not None:
+        scheduler.current.interrupt = None
+        scheduler.on_lost()
+    else:
+        scheduler.raise_interrupt()
 
 
 def _share_waits(loop: Any) -> None:
@@ -236,3 +251,20 @@ def _policy() -> dict[str, Any]:
     """Return the attributes that the event loop policy has in this thread."""
     policy = getattr(sys.modules["asyncio.events"], "_event_loop_policy", None)
     return getattr(getattr(policy, "_local", None), "__dict__", {})
+
+
+def schedule_beside(ready: bool) -> None:
+    """As scheduler.schedule(), for a goroutine in which an event loop of asyncio runs: the loop is put aside while others run."""
+    me = scheduler.current
+    mine = state()
+    try:
+        scheduler.looping = False
+        leave()
+        scheduler.schedule(ready)
+    except BaseException:  # as there
+        me.parked = False
+        scheduler.put_back(me)
+        raise
+    finally:
+        scheduler.looping = True
+        enter(mine)

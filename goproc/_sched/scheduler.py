@@ -21,8 +21,6 @@ A started goroutine never leaves its process.
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 from collections import deque
 from time import monotonic
@@ -36,7 +34,7 @@ from goproc._sched.greenlets import KEPT, for_goroutine, spare
 from goproc._sched.timers import add as add_timer
 from goproc._sched.timers import forget as forget_timer
 from goproc._sched.timers import heap
-from goproc.errors import Cancelled, DeadlineExceeded, GoprocError, RuntimeStopped
+from goproc.errors import DeadlineExceeded, RuntimeStopped
 from goproc.shm import _core
 
 __goproc_frames__ = "scheduler"
@@ -56,7 +54,7 @@ runq: deque[G] = deque()  # ready goroutines, and those of go.local that have no
 # Goroutines that wait since their slice ended, with their tickets of that moment.
 preempted: dict[G, int] = {}
 # The preempted goroutines that have never given their turn away: no task begins before they end
-_unfinished = 0
+unfinished = 0
 main = G(1, "main")
 current: G = main
 # Goroutines of this process that have started and not ended, and those of go.local, by the ref of their outcome.
@@ -79,10 +77,13 @@ on_deadlock: Callable[[], object] | None = None  # called when all goroutines of
 end_child: Callable[[BaseException | None], object] | None = None
 # Called before the process sleeps, with the time until which it sleeps, or None; returns the time to use.
 on_idle: Callable[[float | None], float | None] | None = None
+leave: Callable[[], None] | None = None  # called when the runtime stops under a parked scheduler (workers)
+# Called when this process was nudged: notices.look_around().
+on_look: Callable[[], None] | None = None
 on_retire: Callable[[], None] | None = None  # called to end a worker that is to be replaced
 on_nudge: list[Callable[[], None]] = []  # called when another process has asked this one to look around
 
-# The goroutine popped from the run queue and not yet switched to: if a handler raises meanwhile, _put_back() queues
+# The goroutine popped from the run queue and not yet switched to: if a handler raises meanwhile, put_back() queues
 # the goroutine again. After the switch: the running goroutine.
 _taken: G | None = None
 _claimed: list[Any] = []  # a task taken from the core, then the G made of it, on its way to run
@@ -90,22 +91,21 @@ _turn = 0
 _newest = False
 _door: Any = None  # see greenlets.py
 _make: Callable[[Any], G] | None = None  # a claimed task -> its G
-_leave: Callable[[], None] | None = None  # called when the runtime stops under a parked scheduler (workers)
 
 
 # -- life ----------------------------------------------------------------------------------------------------
 
 
-def start(make: Callable[[Any], G], name: str, leave: Callable[[], None] | None = None) -> None:
+def start(make: Callable[[Any], G], name: str, end: Callable[[], None] | None = None) -> None:
     """Make the calling thread this process's scheduler, and its running code a goroutine.
 
     Args:
         make: turns a task claimed from the core into a G.
         name: of the goroutine that runs now.
-        leave: ends the process once the runtime has stopped; None in the host, where the caller of stop() goes on.
+        end: ends the process once the runtime has stopped; None in the host, where the caller of stop() goes on.
     """
-    global main, current, scheduling, looping, clock, thread, _door, _make, _leave, _newest, _taken
-    from goproc._sched import loops
+    global main, current, scheduling, looping, clock, thread, leave, on_look, _door, _make, _newest, _taken
+    from goproc._sched import loops, notices
 
     _forget_goroutines()
     _taken = clock = None
@@ -117,7 +117,8 @@ def start(make: Callable[[Any], G], name: str, leave: Callable[[], None] | None 
     _door = greenlets.start(run_goroutines)
     main = current = G(1, name)
     main.greenlet = greenlets.root
-    _make, _leave = make, leave
+    _make, leave = make, end
+    on_look = notices.look_around
     _newest = False
 
 
@@ -126,16 +127,16 @@ def stop() -> list[Any]:
     left = [g.greenlet for g in started.values() if g.greenlet is not None and g is not current]
     left += greenlets.stop()
     _forget_goroutines()
-    _posted.clear()
+    posted.clear()
     return left
 
 
 def _forget_goroutines() -> None:
     """Empty all tables of goroutines."""
-    global _unfinished
+    global unfinished
     runq.clear()
     preempted.clear()
-    _unfinished = 0
+    unfinished = 0
     release()
     _claimed.clear()
     started.clear()
@@ -150,34 +151,6 @@ def run_worker() -> None:
         # `current` is the scheduler itself, not a goroutine: only a signal's handler makes it ready.
         current.parked = True
         schedule()
-
-
-class _Left(BaseException):
-    """The runtime stopped: ends run_thread()."""
-
-
-def leave_thread() -> None:
-    """Switch back to the caller of run_thread(), whose `leave` this is. Other greenlets stay where they are."""
-    if getcurrent() is greenlets.root:
-        raise _Left
-    greenlets.root.switch()
-
-
-def in_thread_of_its_own() -> bool:
-    """True if goroutines run in a thread that runs no code of the program, so that main is another thread."""
-    return _leave is leave_thread
-
-
-def run_thread() -> None:
-    """As run_worker(), in a thread of the host; returns when the runtime stops."""
-    global scheduling
-    try:
-        while not _core.stopping():
-            scheduling = True
-            current.parked = True
-            schedule()
-    except _Left:
-        pass
 
 
 # -- giving up the processor ---------------------------------------------------------------------------------
@@ -196,7 +169,9 @@ def schedule(ready: bool = False) -> None:
     """
     global current, scheduling
     if looping:
-        _schedule_beside_loop(ready)
+        from goproc._sched import loops
+
+        loops.schedule_beside(ready)
         return
     if clock is not None:
         _schedule_timed(ready)
@@ -211,31 +186,11 @@ def schedule(ready: bool = False) -> None:
             (g.greenlet or for_goroutine(g)).switch()
     except BaseException:  # a signal's handler raised, or the runtime ended: `me` runs on
         me.parked = False
-        _put_back(me)
+        put_back(me)
         raise
     finally:
         current = me
         scheduling = False
-
-
-def _schedule_beside_loop(ready: bool) -> None:
-    """As schedule(), for a goroutine in which an event loop of asyncio runs: the loop is put aside while others run."""
-    global looping
-    from goproc._sched import loops
-
-    me = current
-    mine = loops.state()
-    try:
-        looping = False
-        loops.leave()
-        schedule(ready)
-    except BaseException:  # as in schedule()
-        me.parked = False
-        _put_back(me)
-        raise
-    finally:
-        looping = True
-        loops.enter(mine)
 
 
 def _schedule_timed(ready: bool) -> None:
@@ -275,7 +230,7 @@ def nested(block: Callable[..., Any], *args: Any) -> Any:
         g.ticket += 1
 
 
-def _put_back(me: G | None) -> None:
+def put_back(me: G | None) -> None:
     """Let `me` run on with the exception that goes through the scheduler; queue the goroutine in hand again."""
     global _taken
     if _taken is not None and _taken is not me:
@@ -319,7 +274,7 @@ def run_goroutines() -> None:
             _door.parent = g.greenlet
             _door.switch()
         except BaseException:  # the exception goes to main, the parent of all
-            _put_back(None)
+            put_back(None)
             if mine in spare:
                 spare.remove(mine)
             raise
@@ -352,11 +307,11 @@ def _next() -> G:
         if preempted and (g := _rested()) is not None:
             return g
         newest, _newest = _newest, False
-        if not _unfinished and not held_until and _core.task_next(_claimed, newest, True):
+        if not unfinished and not held_until and _core.task_next(_claimed, newest, True):
             continue
         if flags & _core.DRAIN_STOPS:
-            if _leave is not None:
-                _leave()
+            if leave is not None:
+                leave()
             if not _core.attached():
                 raise RuntimeStopped("the goproc runtime stopped")
         _idle()
@@ -372,7 +327,7 @@ def _retire() -> None:
 
 def _may_begin() -> bool:
     """Return True if a task may begin in this process now."""
-    return not _unfinished and not held_until
+    return not unfinished and not held_until
 
 
 def release() -> None:
@@ -432,7 +387,7 @@ def _attend(flags: int) -> None:
     """Look around if the flags of _core.drain() say so, and end the waits whose time is over."""
     if flags & _core.DRAIN_LOOK:
         try:
-            _look_around()
+            on_look()  # type: ignore[misc]
         except BaseException:  # a signal's handler raised: the next turn looks at the rest
             _core.wake()
             raise
@@ -440,52 +395,12 @@ def _attend(flags: int) -> None:
         timers.expire(runq.append)
 
 
-def _look_around() -> None:
-    """Answer a nudge: look for cancelled goroutines, callbacks of other threads, a worker that did not start."""
-    global retiring
-    retiring = _core.retiring(False)
-    for ref, g in (*started.items(), (main.object, main)):
-        if ref and not g.cancelled and _core.task_cancelled(ref):
-            g.cancelled = True  # once: a goroutine that cleans up may block
-            interrupt(g, Cancelled())
-    while _posted:
-        _posted.popleft()()
-    if _core.lost() is not None:
-        notice_loss()
-    if _core.dump_wanted():
-        answer_dump(sys._getframe())
-    # A signal's handler may have made a goroutine ready since.
-    if _core.take_asleep() and not runq and on_deadlock is not None:
-        on_deadlock()
-    for look in on_nudge:
-        look()
-    failed = _core.failed()
-    if failed is not None and _core.proc() == 0 and main.interrupt is None:
-        proc, error = failed
-        interrupt(
-            main,
-            GoprocError(
-                f"proc {proc} of {_core.procs() - 1} could not be started: fork: {os.strerror(error)}; "
-                f"use fewer (--procs, GOPROC_PROCS or runtime(procs=...)) or raise the limit on processes (ulimit -u)"
-            ),
-        )
-
-
-def notice_loss() -> None:
-    """Tell main, where it blocks next, that the runtime has ended by a panic or a death which this process survives."""
-    if in_thread_of_its_own():
-        if on_lost is not None:
-            on_lost()
-    elif not isinstance(main.interrupt, RuntimeStopped):
-        interrupt(main, RuntimeStopped(f"the goproc runtime ended: {_core.lost()}"))
-
-
-_posted: deque[Callable[[], None]] = deque()
+posted: deque[Callable[[], None]] = deque()
 
 
 def post(callback: Callable[[], None]) -> None:
     """Have the scheduler's thread call `callback` soon. For any thread."""
-    _posted.append(callback)
+    posted.append(callback)
     _core.wake()
 
 
@@ -551,7 +466,7 @@ def park(
     except BaseException:  # as in schedule()
         current = me
         me.parked = scheduling = False
-        _put_back(me)
+        put_back(me)
         raise
     # As in parked(). A call of parked() would begin with a bytecode at which a signal's handler can raise.
     scheduling = False
@@ -576,7 +491,7 @@ def parked(me: G, timed: bool, failed: bool) -> bool:
     global current, scheduling
     if failed:
         me.parked = False
-        _put_back(me)
+        put_back(me)
     current = me
     scheduling = False
     told = me.told
@@ -602,7 +517,7 @@ def _park_whole(slot: int, until: float | None, reason: str, handle: object) -> 
     except BaseException:  # as in schedule()
         current = me
         me.parked = scheduling = False
-        _put_back(me)
+        put_back(me)
         raise
     scheduling = False
     told = me.told
@@ -654,30 +569,6 @@ def give_turn() -> None:
         scheduling = False
 
 
-def preempt(seconds: float) -> None:
-    """End the slice of the running goroutine: let ready goroutines run until none is left, or for a time.
-
-    Args:
-        seconds: the running goroutine is ready again after this time. Until then the others share the process.
-    """
-    global _unfinished
-    g = current
-    g.ticket += 1
-    g.since = monotonic()
-    g.reason = "runnable"
-    add_timer(g.since + seconds, g)
-    never_gave = not g.gave
-    preempted[g] = g.ticket
-    _unfinished += never_gave
-    g.parked = True
-    try:
-        schedule()
-    finally:
-        preempted.pop(g, None)
-        _unfinished -= never_gave
-        _core.running(g.id)
-
-
 def shield(change: int) -> None:
     """Begin (1) or end (-1) a stretch in which the running goroutine is not interrupted."""
     if _core.on_scheduler_thread():
@@ -697,20 +588,6 @@ def checkpoint() -> None:
         raise_interrupt()
     if g.deadline is not None and (limit := g.limit()) is not None and limit <= monotonic():
         raise DeadlineExceeded("context deadline exceeded")
-
-
-def meet_interrupt() -> None:
-    """Raise the exception that interrupts the running goroutine, as a blocking operation does. For an event loop.
-
-    The end of the runtime is not raised but forgotten: it concerns the tasks that use the runtime, and not the loop.
-    """
-    if current.interrupt is None or current.shielded:
-        return
-    if type(current.interrupt) is RuntimeStopped and on_lost is not None:
-        current.interrupt = None
-        on_lost()
-    else:
-        raise_interrupt()
 
 
 def nothing_ready() -> bool:

@@ -17,7 +17,7 @@ import threading
 from math import inf
 from time import monotonic
 
-from goproc._sched import process_state, scheduler, timers
+from goproc._sched import notices, process_state, scheduler, timers
 from goproc._sched.process_state import ProcessState
 from goproc._sched.safepoint import is_safepoint, may_raise
 from goproc.shm import _core
@@ -122,7 +122,7 @@ def on_slice_end(number: int, frame: FrameType | None) -> None:
         if not scheduler.runq:
             _core.slice_end(timers.heap[0][0] if timers.heap else inf)
         elif not _keeps_process(g):
-            scheduler.preempt(SLICE)
+            _preempt(SLICE)
     finally:
         scheduler.scheduling = False
     if _core.lost() is not None:
@@ -138,7 +138,7 @@ def _meet_loss(frame: FrameType | None) -> None:
     if here and scheduler.on_lost is not None:
         scheduler.on_lost()
     else:
-        scheduler.notice_loss()
+        notices.notice_loss()
 
 
 def _keeps_process(g: G) -> bool:
@@ -150,3 +150,26 @@ def _keeps_process(g: G) -> bool:
     if _kept != (g, g.ticket):
         _kept, _kept_since = (g, g.ticket), monotonic()
     return monotonic() < _kept_since + LONGEST
+
+
+def _preempt(seconds: float) -> None:
+    """End the slice of the running goroutine: let ready goroutines run until none is left, or for a time.
+
+    Args:
+        seconds: the running goroutine is ready again after this time. Until then the others share the process.
+    """
+    g = scheduler.current
+    g.ticket += 1
+    g.since = monotonic()
+    g.reason = "runnable"
+    timers.add(g.since + seconds, g)
+    never_gave = not g.gave
+    scheduler.preempted[g] = g.ticket
+    scheduler.unfinished += never_gave
+    g.parked = True
+    try:
+        scheduler.schedule()
+    finally:
+        scheduler.preempted.pop(g, None)
+        scheduler.unfinished -= never_gave
+        _core.running(g.id)
