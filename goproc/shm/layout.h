@@ -445,7 +445,7 @@ struct gp_header {
     uint64_t memory;             /* limit on committed bytes, all procs together */
     uint32_t ncpu;               /* CPUs that the program may use: with one, no proc spins */
     uint32_t on_death;
-    uint8_t nonce[16];
+    uint8_t pad_of_head[16];
     uint32_t waiters;            /* of each proc; a multiple of GP_INBOX_LINE */
     uint32_t selects;            /* sudogs of each proc, beyond the one sudog of each waiter */
     uint32_t ring_tasks;         /* the most slots of each of the two queues of a proc: a power of two */

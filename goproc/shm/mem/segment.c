@@ -9,7 +9,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -197,7 +196,6 @@ static int create(uint32_t nprocs, uint32_t room, uint64_t memory, uint32_t ncpu
     h->ring_tasks = s.ring_tasks;
     h->memory = memory;
     h->ncpu = ncpu;
-    if (getrandom(h->nonce, sizeof h->nonce, 0) < 0) memset(h->nonce, 0, sizeof h->nonce);
     gp_set(&h->next_id, 1);
     for (uint32_t p = 0; p < nprocs; p++) gp_set(&gp_proc_at(p)->state, p ? GP_P_STARTING : GP_P_FREE);
     h->magic = GP_MAGIC;
