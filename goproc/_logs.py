@@ -283,7 +283,7 @@ def _encode(record: Any, logger: str, handled: bool) -> bytes:
         else:
             others[name] = blob
     values = None
-    if not _core.bare():
+    if not _core.context_empty():
         values = [item for item in variables.pack(copy_context()) or () if type(item) is bytes]
     return marshal.dumps((RECORD, logger, handled, fields, message, args, text, both, others, packed, values))
 

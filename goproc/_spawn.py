@@ -99,12 +99,12 @@ def spawn(
     always: bool = False,
     limits: Limits | None = None,
 ) -> Any:
-    bare = _core.bare()
-    if not bare and not _core.attached():
+    empty = _core.context_empty()
+    if not empty and not _core.attached():
         _core.refuse_stale(f, *args, *kwargs.values())
     call = calls.pack_call(f, args, kwargs)
     values = None
-    if not bare:
+    if not empty:
         _core.ensure()
         values = variables.pack(copy_context())
     if before_go is not None:

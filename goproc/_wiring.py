@@ -28,7 +28,7 @@ _core.connect(
     park=scheduler.park,
     parked=scheduler.parked,
     scheduler=vars(scheduler),
-    expire=scheduler.expire,
+    raise_wait_failure=scheduler.raise_wait_failure,
     offer_turn=scheduler.offer_turn,
     shield=scheduler.shield,
     runq=scheduler.runq,

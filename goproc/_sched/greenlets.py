@@ -28,7 +28,7 @@ _TRIM_AFTER = 16_384
 spare: list[Any] = []  # done with their goroutines, and kept
 # The greenlet of main, or of the scheduler of a worker; the parent of all others
 root: Any = None
-_breeder: Any = None
+_greenlet_factory: Any = None
 # The greenlet that the breeder started last; the breeder refers to it until the next one, so that it never ends
 _youngest: Any = None
 # A dead greenlet, which hands every switch on to its parent. A spare greenlet that switches through it refers to no
@@ -47,21 +47,21 @@ def start(body: Callable[[], None]) -> Any:
     Returns:
         The door.
     """
-    global root, _breeder, _door, _youngest
+    global root, _greenlet_factory, _door, _youngest
     root = getcurrent()
-    _breeder = greenlet(_breed, root)
+    _greenlet_factory = greenlet(_breed, root)
     _door = greenlet(_nothing, root)
     _door.switch()
     _core.untrack(_door)
     _youngest = None
-    _breeder.switch(body)
+    _greenlet_factory.switch(body)
     return _door
 
 
 def stop() -> list[Any]:
     """Forget the greenlets that have no goroutine; return them."""
     global _youngest
-    left = [*spare, _breeder]
+    left = [*spare, _greenlet_factory]
     spare.clear()
     _youngest = None
     return left
@@ -70,7 +70,7 @@ def stop() -> list[Any]:
 def for_goroutine(g: G) -> Any:
     """Return the greenlet to switch to for the first turn of a goroutine."""
     if not spare:
-        return _breeder
+        return _greenlet_factory
     g.greenlet = spare.pop()
     return g.greenlet
 

@@ -85,7 +85,7 @@ on_nudge: list[Callable[[], None]] = []  # called when another process has asked
 
 # The goroutine popped from the run queue and not yet switched to: if a handler raises meanwhile, put_back() queues
 # the goroutine again. After the switch: the running goroutine.
-_taken: G | None = None
+_in_hand: G | None = None
 _claimed: list[Any] = []  # a task taken from the core, then the G made of it, on its way to run
 _turn = 0
 _newest = False
@@ -104,11 +104,11 @@ def start(make: Callable[[Any], G], name: str, end: Callable[[], None] | None = 
         name: of the goroutine that runs now.
         end: ends the process once the runtime has stopped; None in the host, where the caller of stop() goes on.
     """
-    global main, current, scheduling, looping, clock, thread, leave, on_look, _door, _make, _newest, _taken
+    global main, current, scheduling, looping, clock, thread, leave, on_look, _door, _make, _newest, _in_hand
     from goproc._sched import loops, notices
 
     _forget_goroutines()
-    _taken = clock = None
+    _in_hand = clock = None
     scheduling = False
     _core.reserve(False)
     _core.use_this_thread()
@@ -157,7 +157,7 @@ def run_worker() -> None:
 
 
 # A signal's handler can raise at nearly any bytecode, also here, with a goroutine in hand. No goroutine may be lost
-# then, and none may be in two places. Hence the order of the steps below; `_taken` and `_claimed` name the goroutine
+# then, and none may be in two places. Hence the order of the steps below; `_in_hand` and `_claimed` name the goroutine
 # in hand.
 
 
@@ -232,17 +232,17 @@ def nested(block: Callable[..., Any], *args: Any) -> Any:
 
 def put_back(me: G | None) -> None:
     """Let `me` run on with the exception that goes through the scheduler; queue the goroutine in hand again."""
-    global _taken
-    if _taken is not None and _taken is not me:
-        runq.appendleft(_taken)
-    _taken = me
+    global _in_hand
+    if _in_hand is not None and _in_hand is not me:
+        runq.appendleft(_in_hand)
+    _in_hand = me
     if me is not None and me in runq:
         runq.remove(me)
 
 
 def run_goroutines() -> None:
     """Run goroutines one after the other. The body of every goroutine's greenlet."""
-    global current, scheduling, _taken
+    global current, scheduling, _in_hand
     mine = getcurrent()
     nobody = None  # stands for the search between two goroutines: a signal's handler may block then
     while True:
@@ -251,7 +251,7 @@ def run_goroutines() -> None:
         scheduling = False
         g.entry(g)  # type: ignore[misc]
         scheduling = True
-        _taken = None  # g has ended: no exception from here on makes it run again
+        _in_hand = None  # g has ended: no exception from here on makes it run again
         g.greenlet = g.entry = g.context = None
         if not _core.attached():
             if end_child is not None:
@@ -282,7 +282,7 @@ def run_goroutines() -> None:
 
 def _next() -> G:
     """Return the goroutine to run next; sleep until there is one."""
-    global _turn, _newest, _taken
+    global _turn, _newest, _in_hand
     while True:
         flags = _core.drain()
         if flags or heap:
@@ -294,16 +294,16 @@ def _next() -> G:
         if _claimed:
             if type(_claimed[0]) is not G:
                 _claimed[0] = _make(_claimed[0])  # type: ignore[misc]
-            _taken = _claimed[0]
+            _in_hand = _claimed[0]
             del _claimed[0]
-            return _taken
+            return _in_hand
         if runq:
             _turn += 1
             if _turn % FAIR == 0 and _may_begin() and _core.task_next(_claimed, False, False):
                 continue
-            _taken = runq[0]
+            _in_hand = runq[0]
             runq.popleft()
-            return _taken
+            return _in_hand
         if preempted and (g := _rested()) is not None:
             return g
         newest, _newest = _newest, False
@@ -338,11 +338,11 @@ def release() -> None:
 
 def _rested() -> G | None:
     """Return the goroutine whose slice ended first, unless it has been made ready meanwhile."""
-    global _taken
+    global _in_hand
     for g, ticket in preempted.items():
         if g.parked and g.ticket == ticket:
             g.parked = False
-            _taken = g
+            _in_hand = g
             return g
     return None
 
@@ -433,7 +433,7 @@ def park(
     """Park the running goroutine in a waiter slot of the core until an operation fires it, or until a monotonic time.
 
     Returns:
-        True if the waiter was fired; False if not: expire() raises the reason. If another goroutine is to run
+        True if the waiter was fired; False if not: raise_wait_failure() raises the reason. If another goroutine is to run
         meanwhile, a tuple: the function to call for the switch, and the first two arguments of parked(), to be called
         after. The core makes both calls, since a frame of Python would add to the cost of each waiting goroutine.
     """
@@ -527,7 +527,7 @@ def _park_whole(slot: int, until: float | None, reason: str, handle: object) -> 
     return told
 
 
-def expire(reason: str, over: bool) -> None:
+def raise_wait_failure(reason: str, over: bool) -> None:
     """Raise the reason of a wait that ended without its operation: Cancelled, DeadlineExceeded or TimeoutError.
 
     Return on a spurious wake-up: the caller looks again.

@@ -38,7 +38,7 @@ void gp_tell_now(uint32_t proc, uint32_t i); /* gp_tell() and gp_ring() in one: 
 void gp_untell(uint32_t i);
 void gp_ring(void);                        /* wake the processes that gp_tell() noted; call it without locks */
 /* the only waiter of this process that it has told itself since the last call, or -1 */
-int64_t gp_heir(void);
+int64_t gp_direct_wakee(void);
 void gp_ring_proc(uint32_t proc);
 void gp_nudge(uint32_t proc);              /* set `rescan` of a proc: its scheduler looks around */
 int gp_drain(uint32_t *out, int max);      /* own inbox: waiter indices that were told */

@@ -65,14 +65,14 @@ static void queue(struct gp_case *c, uint32_t waiter, uint32_t number) {
 
 /* ---- operations on one object */
 
-static void look_at_the_clock(struct gp_case *c) {
+static void expire_context(struct gp_case *c) {
     /* a context's deadline ends a whole tree, whose lock comes before that of any channel */
     if (c->kind == GP_RECV && gp_get(&c->o->flags) & GP_OBJ_CONTEXT) gp_context_expire(c->o);
 }
 
 enum gp_result gp_case_try(struct gp_case *c) {
     if (!c->o) return GP_BLOCK;
-    look_at_the_clock(c);
+    expire_context(c);
     gp_lock(c->o);
     enum gp_result r = step(c);
     gp_unlock(c->o);
@@ -85,7 +85,7 @@ enum gp_result gp_case_try_or_wait(struct gp_case *c, uint32_t waiter) {
         gp_waiter_arm(waiter);
         return GP_BLOCK;
     }
-    look_at_the_clock(c);
+    expire_context(c);
     c->sudog = gp_sudog_ref(gp.proc, waiter);
     gp_lock(c->o);
     enum gp_result r = step(c);
@@ -159,7 +159,7 @@ int64_t gp_select(struct gp_select *s, int64_t waiter, enum gp_result *r) {
     int64_t chosen = -1;
     for (uint32_t i = 0; i < s->n; i++) {
         s->poll[i] = i;
-        if (cases[i].o) look_at_the_clock(&cases[i]);
+        if (cases[i].o) expire_context(&cases[i]);
     }
     sort(s);
     lock_all(s);
@@ -188,7 +188,7 @@ int64_t gp_select_due(struct gp_select *s, uint32_t waiter) {
         struct gp_case *c = &s->cases[k];
         uint64_t due = gp_case_due(c);
         if (!due || gp_now() < due) continue;
-        look_at_the_clock(c); /* a context tells all its waiters, this one too */
+        expire_context(c); /* a context tells all its waiters, this one too */
         if (!(gp_get(&c->o->flags) & GP_OBJ_TIMER)) continue;
         gp_lock(c->o);
         due = gp_case_due(c);

@@ -121,13 +121,13 @@ static void wake_first(struct gp_object *o) { /* to try again; the lock is free 
     }
 }
 
-static void not_woken(struct gp_object *o) { atomic_fetch_and(&o->flags, (uint16_t)~GP_OBJ_WOKEN); }
+static void clear_woken(struct gp_object *o) { atomic_fetch_and(&o->flags, (uint16_t)~GP_OBJ_WOKEN); }
 
 static enum gp_result mutex_step(struct gp_object *o, struct gp_case *c) {
     enum gp_result r = GP_OK;
     if (c->woken) {
         c->woken = false;
-        not_woken(o);
+        clear_woken(o);
     }
     if (gp_get(&o->value) != 0) {
         if (!owner_died(o)) return GP_BLOCK;
@@ -160,7 +160,7 @@ bool gp_mutex_unlock(struct gp_object *o) {
 
 void gp_mutex_pass(struct gp_object *o) {
     gp_lock(o);
-    not_woken(o);
+    clear_woken(o);
     if (gp_get(&o->value) == 0 || owner_died(o)) wake_first(o);
     gp_unlock(o);
     gp_ring();
@@ -169,7 +169,7 @@ void gp_mutex_pass(struct gp_object *o) {
 /* ---- semaphore */
 
 /* the first of the queue, if it can have its lock: for a select that has several cases here, in any of them */
-static uint32_t servable(struct gp_object *o) {
+static uint32_t first_grantable(struct gp_object *o) {
     int64_t free_units = gp_get(&o->value);
     uint32_t sd = gp_get(&o->recvq_first);
     if (!sd) return 0;
@@ -183,7 +183,7 @@ static uint32_t servable(struct gp_object *o) {
 }
 
 static void serve(struct gp_object *o) {
-    for (uint32_t sd; (sd = servable(o)) != 0;) gp_grant(o, sd, gp_get(&o->value) - (int64_t)gp_sudog_at(sd)->n);
+    for (uint32_t sd; (sd = first_grantable(o)) != 0;) gp_grant(o, sd, gp_get(&o->value) - (int64_t)gp_sudog_at(sd)->n);
 }
 
 bool gp_semaphore_release(struct gp_object *o, uint64_t n) {

@@ -19,7 +19,7 @@ static struct {
     bool bells;
     _Atomic uint32_t *thread[1024];
     uint32_t threads;
-    int64_t heir;                     /* see gp_heir() */
+    int64_t heir;                     /* see gp_direct_wakee() */
 } told;
 
 #define RECOUNTS 100 /* of blocked threads, which others tell meanwhile */
@@ -183,7 +183,7 @@ void gp_untell(uint32_t i) {
     atomic_fetch_and_explicit(word, ~(1ULL << (i % 64)), memory_order_acq_rel);
 }
 
-int64_t gp_heir(void) {
+int64_t gp_direct_wakee(void) {
     int64_t i = told.heir;
     told.heir = NOBODY;
     return i < 0 ? -1 : i;

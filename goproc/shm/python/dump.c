@@ -176,7 +176,7 @@ static PyObject *nudge(PyObject *Py_UNUSED(module), PyObject *arg) {
 /* ---- the state that a new goroutine inherits */
 
 /* `go` asks it each time: True if the runtime runs and the creator's context has no values. */
-static PyObject *bare(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
+static PyObject *context_empty(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (!gp.base) Py_RETURN_FALSE;
     PyObject *context = PyThreadState_Get()->context;
     if (!context) Py_RETURN_TRUE;
@@ -264,7 +264,7 @@ PyMethodDef dump_functions[] = {
     {"dump_answer", dump_answer, METH_VARARGS, PyDoc_STR("dump_answer(request, bytes): publish; False: no memory.")},
     {"dump_take", dump_take, METH_VARARGS, PyDoc_STR("dump_take(proc, request): its answer, or None while there is none.")},
     {"nudge", nudge, METH_O, PyDoc_STR("Make a proc's scheduler look around.")},
-    {"bare", bare, METH_NOARGS, PyDoc_STR("True if a runtime runs and the current context is empty.")},
+    {"context_empty", context_empty, METH_NOARGS, PyDoc_STR("True if a runtime runs and the current context is empty.")},
     {"task_handle", task_handle, METH_O, PyDoc_STR("A handle on a goroutine of this process, which has not ended.")},
     {"main_handle", main_handle, METH_O, PyDoc_STR("main_handle(type): make the outcome of main.")},
     {"main_ended", main_ended, METH_O, PyDoc_STR("Main called goexit().")},

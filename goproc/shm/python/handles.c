@@ -14,17 +14,17 @@ static struct {
     uint32_t mask, used;
 } table;
 
-static uint32_t home(gp_ref ref) { return (ref * 2654435761u) & table.mask; }
+static uint32_t slot_of(gp_ref ref) { return (ref * 2654435761u) & table.mask; }
 
 static Handle *find(gp_ref ref) {
     if (!table.slot) return NULL;
-    for (uint32_t i = home(ref); table.slot[i]; i = (i + 1) & table.mask)
+    for (uint32_t i = slot_of(ref); table.slot[i]; i = (i + 1) & table.mask)
         if (table.slot[i]->ref == ref) return table.slot[i];
     return NULL;
 }
 
 static void put(Handle *h) {
-    uint32_t i = home(h->ref);
+    uint32_t i = slot_of(h->ref);
     while (table.slot[i]) i = (i + 1) & table.mask;
     table.slot[i] = h;
     table.used++;
@@ -50,12 +50,12 @@ static int insert(Handle *h) {
 }
 
 static void erase(Handle *h) {
-    uint32_t i = home(h->ref);
+    uint32_t i = slot_of(h->ref);
     while (table.slot[i] != h) i = (i + 1) & table.mask;
     for (uint32_t j = i;;) {
         j = (j + 1) & table.mask;
         if (!table.slot[j]) break;
-        uint32_t k = home(table.slot[j]->ref);
+        uint32_t k = slot_of(table.slot[j]->ref);
         if (((j - k) & table.mask) >= ((j - i) & table.mask)) {
             table.slot[i] = table.slot[j];
             i = j;

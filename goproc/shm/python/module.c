@@ -329,7 +329,7 @@ static PyObject *core_connect(PyObject *Py_UNUSED(module), PyObject *args, PyObj
     } known[] = {
         {"encode", &hooks.encode},           {"decode", &hooks.decode},
         {"park", &hooks.park},               {"parked", &hooks.parked},
-        {"expire", &hooks.expire},           {"scheduler", &hooks.scheduler},
+        {"raise_wait_failure", &hooks.raise_wait_failure}, {"scheduler", &hooks.scheduler},
         {"offer_turn", &hooks.offer_turn},      {"start", &hooks.start},
         {"copy", &hooks.types[GP_KIND_COPY]}, {"refer", &hooks.refer},
         {"unread", &hooks.unread},           {"chan_closed", &hooks.chan_closed},

@@ -33,7 +33,7 @@ struct gp_hooks {
                          * and its goroutine */
     PyObject *parked;   /* (goroutine, timed: bool, failed: bool) -> told: bool. After that function */
     PyObject *scheduler; /* dict: the scheduler's variables */
-    PyObject *expire;   /* (reason, time is up: bool) -> raises TimeoutError, or the exception that interrupts the goroutine */
+    PyObject *raise_wait_failure; /* (reason, time is up: bool) -> raises TimeoutError, or the exception that interrupts the goroutine */
     PyObject *shield;   /* (change: int) -> None: while the sum is positive, nothing interrupts the running goroutine */
     PyObject *case_of;  /* (object) -> the channel that a select over the object waits for, or None */
     PyObject *offer_turn; /* (may raise: bool) -> None: many operations have not blocked: let others run */

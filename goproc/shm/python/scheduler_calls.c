@@ -111,7 +111,7 @@ static PyObject *core_drain(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
     int64_t heir = -1;
     gp_slice_quiet(0);
     if (gp.base) {
-        heir = gp_heir();
+        heir = gp_direct_wakee();
         if (heir < 0 || !gp_slice_inherit()) {
             heir = -1;
             gp_set(&gp_slices, gp_get(&gp_slices) + 1);

@@ -190,8 +190,8 @@ static void give_back(struct gp_select *s, uint32_t waiter) {
 }
 
 /* The wait ended without its operation: raise why, and return -1. Return 0 if there is no reason: the caller tries again. */
-static int expire(struct wait_spec *w, uint64_t until) {
-    PyObject *r = PyObject_CallFunctionObjArgs(hooks.expire, w->reason, until && gp_now() >= until ? Py_True : Py_False, NULL);
+static int raise_failure(struct wait_spec *w, uint64_t until) {
+    PyObject *r = PyObject_CallFunctionObjArgs(hooks.raise_wait_failure, w->reason, until && gp_now() >= until ? Py_True : Py_False, NULL);
     Py_XDECREF(r);
     return r ? 0 : -1;
 }
@@ -290,7 +290,7 @@ static void abandon(struct gp_select *s, int64_t but) {
 static enum wait_end give_up(struct wait *x, enum park_end how) {
     abandon(x->s, -1);
     if (how == PARK_RAISED) return WAIT_FAILED;
-    if (expire(x->w, x->until) == 0) return WAIT_AGAIN;
+    if (raise_failure(x->w, x->until) == 0) return WAIT_AGAIN;
     return stopped(x) ? WAIT_STOPPED : WAIT_FAILED; /* stopped: the exception says that it has ended, and it was left */
 }
 
@@ -366,7 +366,7 @@ int wait_fired(uint32_t waiter, struct wait_spec *w) {
         gp_set(&state->state, GP_W(GP_W_EPOCH(gp_get(&state->state)), 0, GP_W_IDLE)); /* a late inbox bit means nothing */
         if (told < 0) return -1;
         if (gp_get(&state->fired)) return 1;
-        PyObject *r = PyObject_CallFunctionObjArgs(hooks.expire, w->reason, Py_False, NULL);
+        PyObject *r = PyObject_CallFunctionObjArgs(hooks.raise_wait_failure, w->reason, Py_False, NULL);
         Py_XDECREF(r);
         if (!r) return -1;
         if (until && gp_now() >= until) return 0;
