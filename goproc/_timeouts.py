@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["deadline", "shield", "timeout"]
 
+FOR_EVER = 4e9  # seconds: a longer time is none. It fits into the core's nanoseconds, which end at 9.2e9 s
+
 
 def check_time(t: Any, what: str) -> float:
     if not isinstance(t, (int, float)):

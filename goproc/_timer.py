@@ -21,6 +21,7 @@ from goproc._channel import nil
 from goproc._public import public
 from goproc._sched import scheduler, timers
 from goproc._spawn import Origin, name_of, origin, spawn_local
+from goproc._timeouts import FOR_EVER, check_time
 from goproc.errors import RuntimeStopped
 from goproc.shm import _core
 
@@ -35,17 +36,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Ticker", "Timer", "after", "after_func", "tick"]
 
-_MOST = 4e9  # seconds: more is for ever, and fits into the core's nanoseconds
 _LEAST = 1e-9  # of intervals: less is none in the core
 
 
 def _seconds(seconds: Any, what: str) -> float:
-    """Return a duration that is checked, from 0 to `_MOST`: a longer one means for ever."""
-    if not isinstance(seconds, (int, float)):
-        raise TypeError(f"{what} takes seconds as a number, not {type(seconds).__name__}")
-    if seconds != seconds:
-        raise ValueError(f"{what} takes seconds, not NaN")
-    return float(min(max(seconds, 0), _MOST))
+    """Return a duration that is checked, from 0 to `FOR_EVER`: a longer one means for ever."""
+    return float(min(max(check_time(seconds, what), 0), FOR_EVER))
 
 
 def _interval(seconds: Any, what: str, name: str) -> float:

@@ -44,7 +44,7 @@ from goproc._context import (
 from goproc._pickling import failure
 from goproc._propagation import can_end, end, hang, wait_and_run
 from goproc._spawn import origin, spawn_local
-from goproc._timeouts import check_time, deadline, shield, timeout
+from goproc._timeouts import FOR_EVER, check_time, deadline, shield, timeout
 from goproc.errors import Canceled, DeadlineExceeded
 from goproc.shm import _core
 
@@ -77,8 +77,6 @@ __all__ = [
     "with_value",
     "without_cancel",
 ]
-
-_NEVER = 4e9  # seconds; a later deadline means none, since the core's nanoseconds end at 9.2e9 s
 
 
 # -- roots ---------------------------------------------------------------------------------------------------
@@ -292,7 +290,7 @@ def _until(
     check_parent(parent)
     check_cause(cause)
     earlier = parent.deadline()
-    if t >= _NEVER or (earlier is not None and earlier < t):
+    if t >= FOR_EVER or (earlier is not None and earlier < t):
         node, why = hang(parent, None, frame)
         return derived(parent, node, CANCEL, None, why), CancelFunc(node, parent)
     t = max(float(t), 0.0)  # all that is past is the same

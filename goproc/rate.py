@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from goproc._sched import scheduler, waits
 from goproc._shared_value import Cell
+from goproc._timeouts import FOR_EVER
 from goproc.errors import DeadlineExceeded
 from goproc.shm import _core
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from goproc.context import AnyContext
 
 __all__ = ["Limiter", "Reservation", "every", "inf"]
-
-_FOR_EVER = 1e9  # seconds, which every clock can count
 
 
 def every(seconds: float) -> float:
@@ -189,9 +188,9 @@ class Limiter:
             return
         try:
             if ctx is None:
-                waits.sleep(min(delay, _FOR_EVER))
+                waits.sleep(min(delay, FOR_EVER))
             else:
-                _sleep_unless(ctx, min(delay, _FOR_EVER))
+                _sleep_unless(ctx, min(delay, FOR_EVER))
         except BaseException:
             reservation.cancel()
             raise

@@ -13,7 +13,7 @@ static bool parse_time(PyObject *v, int64_t *ns) { /* None: 0; at once for a tim
         PyErr_SetString(PyExc_ValueError, "a time is seconds, not NaN");
         return false;
     }
-    *ns = seconds <= 0 ? 1 : seconds >= 9e9 ? 0 : (int64_t)(seconds * 1e9);
+    *ns = seconds <= 0 ? 1 : seconds >= LATEST ? 0 : (int64_t)(seconds * 1e9);
     return true;
 }
 
@@ -44,7 +44,7 @@ static PyObject *timer_new(PyObject *Py_UNUSED(module), PyObject *args, PyObject
     Handle *h = (Handle *)handle_new((PyTypeObject *)hooks.types[GP_KIND_CHAN], GP_KIND_CHAN);
     if (!h) return NULL;
     struct gp_object *o = gp_at(h->ref);
-    gp_set(&o->period, period > 0 && period < 9e9 ? (uint64_t)(period * 1e9) : 0);
+    gp_set(&o->period, period > 0 && period < LATEST ? (uint64_t)(period * 1e9) : 0);
     gp_set(&o->value, when);
     if (func) gp_set(&o->owner, gp.proc + 1);
     gp_release(&o->flags, (uint16_t)(GP_OBJ_TIMER | (func ? GP_OBJ_FUNC : 0)));
@@ -58,7 +58,7 @@ static PyObject *timer_set(PyObject *Py_UNUSED(module), PyObject *args) {
     if (!PyArg_ParseTuple(args, "OO|d:timer_set", &timer, &at, &period) || !parse_time(at, &when)) return NULL;
     struct gp_object *o = object_of(timer, GP_OBJ_TIMER, "a timer");
     if (!o) return NULL;
-    return PyBool_FromLong(gp_timer_set(o, when, period > 0 && period < 9e9 ? (uint64_t)(period * 1e9) : 0));
+    return PyBool_FromLong(gp_timer_set(o, when, period > 0 && period < LATEST ? (uint64_t)(period * 1e9) : 0));
 }
 
 static PyObject *timer_when(PyObject *Py_UNUSED(module), PyObject *timer) {

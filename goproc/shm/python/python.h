@@ -170,6 +170,8 @@ int64_t spin_for_case(struct gp_select *s, enum gp_result *r); /* the case that 
 void spin_for_fired(const struct gp_waiter *state);
 
 /* ---- timeouts.c */
+#define FOR_EVER 4e9 /* seconds that a caller waits: more is for ever. Python has the same in _timeouts.py */
+#define LATEST 9e9   /* the last second of the core's clock, whose nanoseconds are an int64 */
 int parse_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, Py_ssize_t at, const char *name,
                   PyObject **timeout);
 bool timeout_until(PyObject *timeout, uint64_t *until); /* ns, 0: for ever; false: an exception */

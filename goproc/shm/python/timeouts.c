@@ -40,12 +40,12 @@ bool timeout_until(PyObject *timeout, uint64_t *until) {
     if (!timeout) return true;
     double seconds = PyFloat_AsDouble(timeout);
     if (seconds == -1 && PyErr_Occurred()) return false;
-    if (seconds < 1e9) *until = gp_now() + (seconds > 0 ? (uint64_t)(seconds * 1e9) : 0);
+    if (seconds < FOR_EVER) *until = gp_now() + (seconds > 0 ? (uint64_t)(seconds * 1e9) : 0);
     return true;
 }
 
 uint64_t time_ns(PyObject *deadline) { /* time.monotonic() seconds, or None */
     if (deadline == Py_None) return 0;
     double seconds = PyFloat_AsDouble(deadline);
-    return seconds <= 0 ? 1 : seconds > 1e9 ? 1000000000000000000ULL : (uint64_t)(seconds * 1e9); /* 0 would be: no timer */
+    return seconds <= 0 ? 1 : (uint64_t)((seconds < LATEST ? seconds : LATEST) * 1e9); /* 0 would be: no timer */
 }
