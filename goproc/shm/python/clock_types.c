@@ -105,14 +105,10 @@ static PyObject *context_cancel(PyObject *Py_UNUSED(module), PyObject *args) {
     } else if (cause != Py_None && !(block = alloc_for(GP_FOR_ENDS, sizeof m, 0))) {
         gp_message_drop(&m);
     } else if (block) {
-        memcpy(gp_payload(block), &m, sizeof m);
-        if (m.block) gp_own(m.block, GP_TAG(GP_TAG_RESULT, gp_ref_of(o)));
+        result_store(block, gp_ref_of(o), &m);
     }
     bool first = gp_context_cancel(o, code, block);
-    if (!first && block) {
-        gp_message_drop((struct gp_message *)gp_payload(block));
-        gp_free(block);
-    }
+    if (!first && block) result_drop(block);
     return PyBool_FromLong(first);
 }
 

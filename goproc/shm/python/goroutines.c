@@ -285,18 +285,6 @@ static int encode_outcome(PyObject *value, bool failed, struct gp_message *m) {
     return r < 0 ? -1 : 0;
 }
 
-/* Put an outcome into the block that was set aside for it. */
-static void store_outcome(gp_ref block, gp_ref object, const struct gp_message *m) {
-    memcpy(gp_payload(block), m, sizeof *m); /* first: if this process dies, the content of its task goes with it */
-    gp_order();
-    if (m->block) gp_own(m->block, GP_TAG(GP_TAG_RESULT, object));
-}
-
-static void drop_result(gp_ref block) {
-    gp_message_drop((struct gp_message *)gp_payload(block));
-    gp_free(block);
-}
-
 static bool has_call(const struct gp_task *t) { return gp_get(&t->retries) > 0 || t->call.block; }
 
 /* The call of a task that could have run again. */
@@ -370,13 +358,13 @@ static PyObject *task_done(PyObject *Py_UNUSED(module), PyObject *const *args, P
         if (encode_outcome(args[3], failed, &m) < 0) return NULL;
     }
     gp_ref spare = task_at(task)->spare, block = !keeps ? 0 : spare ? spare : task;
-    if (keeps) store_outcome(block, object, &m);
+    if (keeps) result_store(block, object, &m);
     if (args[4] == Py_True) atomic_store(&o->value, 1);
     count_started(-1); /* before the tellers, which may start the next one at once */
     bool wanted = gp_outcome_set(o, failed ? GP_G_FAILED : GP_G_OK, block);
     if (spare) drop_call(task_at(task)); /* late: until now it starts again should this process die */
     if (!wanted) gp_object_free(o); /* first: should this process die before the end of this, the task leads to the object */
-    if (!wanted && keeps) drop_result(block);
+    if (!wanted && keeps) result_drop(block);
     if (keeps && spare) task_at(task)->spare = 0; /* it is the handles', or gone */
     if (block != task) free_task(task);           /* else that is */
     if (wanted && failed && gp_outcome_unread(o) && gp_unheld(o)) collect_now(); /* its handle was in a message once, and is
@@ -441,7 +429,7 @@ static PyObject *promise_set(PyObject *Py_UNUSED(module), PyObject *const *args,
     if (!block) return PyErr_Format(PyExc_RuntimeError, "promise_set() needs a promise");
     struct gp_message m;
     if (encode_outcome(args[2], failed, &m) < 0) return NULL;
-    store_outcome(block, gp_ref_of(o), &m);
+    result_store(block, gp_ref_of(o), &m);
     if (!gp_promise_keep(o, failed ? GP_G_FAILED : GP_G_OK, block)) { /* broken meanwhile: the block stays the object's */
         struct gp_message *lost = (struct gp_message *)gp_payload(block);
         gp_message_drop(lost);

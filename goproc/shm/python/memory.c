@@ -119,3 +119,17 @@ PyObject *raise_memory(uint64_t asked, const char *what) {
     Py_XDECREF(text);
     return NULL;
 }
+
+/* ---- results */
+
+/* Put what an object is to keep, an outcome or a cause, into the block that was set aside for it. */
+void result_store(gp_ref block, gp_ref object, const struct gp_message *m) {
+    memcpy(gp_payload(block), m, sizeof *m); /* first: if this process dies, the content of its task goes with it */
+    gp_order();
+    if (m->block) gp_own(m->block, GP_TAG(GP_TAG_RESULT, object));
+}
+
+void result_drop(gp_ref block) {
+    gp_message_drop((struct gp_message *)gp_payload(block));
+    gp_free(block);
+}

@@ -86,6 +86,10 @@ PyObject *memory_for_end(PyObject *module, PyObject *const *args, Py_ssize_t nar
 PyObject *raise_memory(uint64_t asked, const char *what);
 /* true if the exception says only that memory is short: it is cleared */
 bool only_memory_is_short(void);
+/* the block becomes the object's, with its outcome or cause */
+void result_store(gp_ref block, gp_ref object, const struct gp_message *m);
+/* frees the block and its message */
+void result_drop(gp_ref block);
 
 /* ---- codec.c */
 int message_encode(PyObject *v, struct gp_message *m);                /* 0, or -1 and an exception: nothing kept */
