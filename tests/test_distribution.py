@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+SUPPORT = Path(__file__).parent / "support"
 CONFTEST = f"""
 import os, sys
 import pytest
-sys.path.insert(0, {str(HERE)!r})
+sys.path.insert(0, {str(SUPPORT)!r})
 from watch import MARK, watchdog
 from distribution import Silence, WholeFiles
 silence = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from test_interactive import needs_kernel, notebook
+from tests.test_interactive import needs_kernel, notebook
 
 
 @needs_kernel

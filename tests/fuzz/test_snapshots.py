@@ -15,10 +15,10 @@ import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_programs import examples
 
 from goproc import chan, go
 from goproc._pickling import carried, large
+from tests.fuzz.test_programs import examples
 
 
 class Box:
