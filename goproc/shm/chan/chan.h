@@ -155,7 +155,7 @@ bool gp_rwmutex_unlock(struct gp_object *o, bool reader);
 bool gp_semaphore_release(struct gp_object *o, uint64_t n);
 void gp_cond_signal(struct gp_object *o, bool all);
 
-/* wait groups and goroutine outcomes */
+/* ---- outcome.c: outcomes of goroutines, promises and copies; wait groups */
 bool gp_is_done(const struct gp_object *o);                                   /* of a wait group or goroutine */
 int gp_waitgroup_add(struct gp_object *o, int64_t n, int64_t *now);           /* 0, -ERANGE negative, -EOVERFLOW */
 /* true if a handle exists anywhere, or may exist */

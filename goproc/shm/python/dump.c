@@ -70,6 +70,18 @@ static PyObject *proc_facts(PyObject *Py_UNUSED(module), PyObject *arg) {
                          PyBool_FromLong(gp_acquire(&proc->dumps) != 0));
 }
 
+static PyObject *waiting(PyObject *Py_UNUSED(module), PyObject *handle) {
+    if (!PyObject_TypeCheck(handle, &HandleType))
+        return PyErr_Format(PyExc_TypeError, "a channel, a goroutine or a sync object, not %.100s", Py_TYPE(handle)->tp_name);
+    if (!((Handle *)handle)->ref) return Py_BuildValue("(II)", 0u, 0u); /* nil has no queue, so no goroutine is woken by it */
+    struct gp_object *o = handle_object((Handle *)handle);
+    if (!o) return NULL;
+    gp_lock(o);
+    uint32_t receivers = gp_queued(o, false), senders = gp_queued(o, true);
+    gp_unlock(o);
+    return Py_BuildValue("(II)", receivers, senders);
+}
+
 /* ---- requests and answers */
 
 /* Observers exclude each other by a lock of the file: if one finds the word of one, that was killed. */
@@ -173,79 +185,6 @@ static PyObject *nudge(PyObject *Py_UNUSED(module), PyObject *arg) {
     Py_RETURN_NONE;
 }
 
-/* ---- the state that a new goroutine inherits */
-
-/* `go` asks it each time: True if the runtime runs and the creator's context has no values. */
-static PyObject *context_empty(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
-    if (!gp.base) Py_RETURN_FALSE;
-    PyObject *context = PyThreadState_Get()->context;
-    if (!context) Py_RETURN_TRUE;
-    Py_ssize_t n = PyObject_Size(context);
-    return n < 0 ? NULL : PyBool_FromLong(n == 0);
-}
-
-/* ---- handles on goroutines that run */
-
-static PyObject *task_handle(PyObject *Py_UNUSED(module), PyObject *object) {
-    gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(object);
-    if (PyErr_Occurred() || handle_ready() < 0) return NULL;
-    if (!gp_object_check(ref)) return PyErr_Format(PyExc_RuntimeError, "no such goroutine");
-    return handle_for(ref, gp_get(&((struct gp_object *)gp_at(ref))->gen), GP_KIND_GOROUTINE, DIR_BOTH);
-}
-
-/* Main has no task. Its outcome is made when a handle on main is asked for. */
-static PyObject *main_handle(PyObject *Py_UNUSED(module), PyObject *type) {
-    if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, &OutcomeType))
-        return PyErr_Format(PyExc_TypeError, "the argument must be a subclass of Outcome");
-    Handle *h = (Handle *)handle_new((PyTypeObject *)type, GP_KIND_GOROUTINE);
-    if (!h) return NULL;
-    struct gp_object *o = gp_at(h->ref);
-    gp_set(&o->id, 1);
-    gp_set(&o->proc, gp.proc + 1);
-    gp_release(&o->state, GP_G_RUNNING);
-    return (PyObject *)h;
-}
-
-/* main called goexit(); object: of its handle, or 0 */
-static PyObject *main_ended(PyObject *Py_UNUSED(module), PyObject *object) {
-    gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(object);
-    if (PyErr_Occurred()) return NULL;
-    if (!gp.base) Py_RETURN_NONE;
-    atomic_store(&gp.head->main_gone, 1);
-    if (ref) gp_outcome_set(gp_at(ref), GP_G_OK, 0);
-    Py_RETURN_NONE;
-}
-
-static PyObject *main_gone(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
-    return PyBool_FromLong(gp.base && gp_get(&gp.head->main_gone));
-}
-
-static PyObject *fatal_reported(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
-    if (gp.base) atomic_store(&gp.head->ending, 1);
-    Py_RETURN_NONE;
-}
-
-static PyObject *fatal_ending(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
-    return PyBool_FromLong(gp.base && gp_get(&gp.head->ending));
-}
-
-static PyObject *fatal_take(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
-    uint32_t mains = 1;
-    return PyBool_FromLong(gp.base && atomic_compare_exchange_strong(&gp.head->fatal, &mains, gp.proc + 1));
-}
-
-static PyObject *waiting(PyObject *Py_UNUSED(module), PyObject *handle) {
-    if (!PyObject_TypeCheck(handle, &HandleType))
-        return PyErr_Format(PyExc_TypeError, "a channel, a goroutine or a sync object, not %.100s", Py_TYPE(handle)->tp_name);
-    if (!((Handle *)handle)->ref) return Py_BuildValue("(II)", 0u, 0u); /* nil has no queue, so no goroutine is woken by it */
-    struct gp_object *o = handle_object((Handle *)handle);
-    if (!o) return NULL;
-    gp_lock(o);
-    uint32_t receivers = gp_queued(o, false), senders = gp_queued(o, true);
-    gp_unlock(o);
-    return Py_BuildValue("(II)", receivers, senders);
-}
-
 PyMethodDef dump_functions[] = {
     {"num_goroutine", num_goroutine, METH_NOARGS,
      PyDoc_STR("num_goroutine($module, /)\n--\n\nHow many goroutines of all processes have not ended, main included.\n\n"
@@ -264,13 +203,5 @@ PyMethodDef dump_functions[] = {
     {"dump_answer", dump_answer, METH_VARARGS, PyDoc_STR("dump_answer(request, bytes): publish; False: no memory.")},
     {"dump_take", dump_take, METH_VARARGS, PyDoc_STR("dump_take(proc, request): its answer, or None while there is none.")},
     {"nudge", nudge, METH_O, PyDoc_STR("Make a proc's scheduler look around.")},
-    {"context_empty", context_empty, METH_NOARGS, PyDoc_STR("True if a runtime runs and the current context is empty.")},
-    {"task_handle", task_handle, METH_O, PyDoc_STR("A handle on a goroutine of this process, which has not ended.")},
-    {"main_handle", main_handle, METH_O, PyDoc_STR("main_handle(type): make the outcome of main.")},
-    {"main_ended", main_ended, METH_O, PyDoc_STR("Main called goexit().")},
-    {"main_gone", main_gone, METH_NOARGS, NULL},
-    {"fatal_reported", fatal_reported, METH_NOARGS, PyDoc_STR("Main's panic is out; now its exit handlers run.")},
-    {"fatal_ending", fatal_ending, METH_NOARGS, PyDoc_STR("True if main's exit handlers run.")},
-    {"fatal_take", fatal_take, METH_NOARGS, PyDoc_STR("Take the end of the program over from main; the first may.")},
     {NULL, NULL, 0, NULL},
 };

@@ -465,6 +465,26 @@ static PyObject *core_reserve(PyObject *Py_UNUSED(module), PyObject *flag) {
     Py_RETURN_NONE;
 }
 
+/* ---- the state that a new goroutine inherits */
+
+/* `go` asks it each time: True if the runtime runs and the creator's context has no values. */
+static PyObject *context_empty(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
+    if (!gp.base) Py_RETURN_FALSE;
+    PyObject *context = PyThreadState_Get()->context;
+    if (!context) Py_RETURN_TRUE;
+    Py_ssize_t n = PyObject_Size(context);
+    return n < 0 ? NULL : PyBool_FromLong(n == 0);
+}
+
+/* ---- handles on goroutines that run */
+
+static PyObject *task_handle(PyObject *Py_UNUSED(module), PyObject *object) {
+    gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(object);
+    if (PyErr_Occurred() || handle_ready() < 0) return NULL;
+    if (!gp_object_check(ref)) return PyErr_Format(PyExc_RuntimeError, "no such goroutine");
+    return handle_for(ref, gp_get(&((struct gp_object *)gp_at(ref))->gen), GP_KIND_GOROUTINE, DIR_BOTH);
+}
+
 PyMethodDef task_functions[] = {
     {"reserve", core_reserve, METH_O, PyDoc_STR("Begin to keep this process for the running goroutine, and the goroutines that it creates; or end that.")},
     {"task_new", METHOD(task_new), METH_FASTCALL, PyDoc_STR("Queue a goroutine; return its handle.")},
@@ -486,5 +506,7 @@ PyMethodDef task_functions[] = {
     {"promise_set", METHOD(promise_set), METH_FASTCALL, PyDoc_STR("promise_set(promise, failed, value): once.")},
     {"definition_put", definition_put, METH_O, PyDoc_STR("Keep bytes for the life of the runtime; return a reference.")},
     {"definition_get", definition_get, METH_O, PyDoc_STR("The bytes of a reference.")},
+    {"context_empty", context_empty, METH_NOARGS, PyDoc_STR("True if a runtime runs and the current context is empty.")},
+    {"task_handle", task_handle, METH_O, PyDoc_STR("A handle on a goroutine of this process, which has not ended.")},
     {NULL, NULL, 0, NULL},
 };

@@ -454,14 +454,12 @@ PyMODINIT_FUNC PyInit__core(void) {
     if (!reason_##name && !(reason_##name = PyUnicode_InternFromString(text))) return NULL;
     REASONS(MAKE)
     PyObject *m = PyModule_Create(&definition);
-    if (!m || PyModule_AddFunctions(m, task_functions) < 0 || PyModule_AddFunctions(m, scheduler_functions) < 0 ||
-        PyModule_AddFunctions(m, stack_functions) < 0 ||
-        PyModule_AddFunctions(m, select_functions) < 0 || PyModule_AddFunctions(m, clock_functions) < 0 ||
-        PyModule_AddFunctions(m, dump_functions) < 0 || PyModule_AddFunctions(m, death_functions) < 0 || PyModule_AddFunctions(m, guard_functions) < 0 ||
-        PyModule_AddFunctions(m, map_functions) < 0 || PyModule_AddFunctions(m, resize_functions) < 0 ||
-        PyModule_AddFunctions(m, cell_functions) < 0 ||
-        PyModule_AddFunctions(m, output_functions) < 0 || PyModule_AddFunctions(m, interrupt_functions) < 0 || select_types_ready(m) < 0)
-        return NULL;
+    PyMethodDef *const functions[] = {task_functions, scheduler_functions, stack_functions, select_functions, clock_functions,
+                                      dump_functions, end_functions, death_functions, guard_functions, map_functions, resize_functions,
+                                      cell_functions, output_functions, interrupt_functions};
+    for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++)
+        if (!m || PyModule_AddFunctions(m, functions[i]) < 0) return NULL;
+    if (select_types_ready(m) < 0) return NULL;
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
         if (PyType_Ready(types[i].type) < 0 || PyModule_AddObjectRef(m, types[i].name, (PyObject *)types[i].type) < 0) return NULL;
     if (sync_types_ready() < 0) return NULL;

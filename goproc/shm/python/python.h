@@ -247,8 +247,8 @@ PyObject *obituary_read(const struct gp_message *m);
 PyObject *raise_death(uint32_t proc);                                 /* raise for a worker that is gone for good; always NULL */
 extern PyMethodDef death_functions[];
 
-/* ---- dump.c */
-extern PyMethodDef dump_functions[];
+/* ---- dump.c, ends.c */
+extern PyMethodDef dump_functions[], end_functions[];
 extern PyMethodDef output_functions[], interrupt_functions[];
 
 #endif

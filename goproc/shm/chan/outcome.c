@@ -1,0 +1,108 @@
+/* outcome.c - what is done once and for all: outcomes of goroutines, promises, copies; and wait groups, which use the same
+ * queues.
+ */
+#include "chan/chan.h"
+
+/* ---- copies. Until a copy is filled, only its maker knows it: if the maker dies, all blocks with the copy's tag go with it. */
+
+void gp_copy_begin(struct gp_object *o, gp_ref block) {
+    memset(gp_payload(block), 0, sizeof(struct gp_message));
+    gp_own(block, GP_TAG(GP_TAG_RESULT, gp_ref_of(o)));
+    gp_set(&o->proc, gp.proc + 1);
+    o->ring = block;
+}
+
+void gp_copy_fill(struct gp_object *o, const struct gp_message *m, uint64_t bytes) {
+    if (m->block) gp_own(m->block, GP_TAG(GP_TAG_RESULT, gp_ref_of(o)));
+    memcpy(gp_payload(o->ring), m, sizeof *m);
+    gp_set(&o->value, (int64_t)bytes);
+    gp_release(&o->state, GP_G_OK); /* COMMIT */
+}
+
+/* ---- wait groups and outcomes of goroutines: the same queues, fired all at once */
+
+bool gp_is_done(const struct gp_object *o) {
+    return gp_get(&o->kind) == GP_KIND_WAITGROUP ? gp_get(&o->value) == 0 : gp_acquire(&o->state) >= GP_G_OK;
+}
+
+int gp_waitgroup_add(struct gp_object *o, int64_t n, int64_t *now) {
+    int err = 0;
+    gp_lock(o);
+    int64_t count;
+    if (__builtin_add_overflow(gp_get(&o->value), n, &count)) err = -EOVERFLOW;
+    else if (count < 0) err = -ERANGE;
+    else {
+        gp_set(&o->value, count); /* COMMIT */
+        if (count == 0) gp_fire_all(o, GP_W_CLOSED, false); /* at zero newcomers do not queue, but after the next add they would */
+        *now = count;
+    }
+    gp_unlock(o);
+    gp_ring();
+    return err;
+}
+
+bool gp_unheld(struct gp_object *o) {
+    for (unsigned k = 0; k <= (gp.room - 1) / 64; k++)
+        if (atomic_load_explicit(&o->holders[k], memory_order_seq_cst)) return false;
+    return true;
+}
+
+bool gp_held(struct gp_object *o) { return gp_get(&o->flags) & GP_OBJ_SHARED || !gp_unheld(o); }
+
+bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref block) {
+    gp_lock(o);
+    bool wanted = gp_held(o);
+    if (wanted) {
+        gp_intent(GP_OP_OUTCOME, gp_ref_of(o), 0, block, state, o->task);
+        if (block) gp_own(block, GP_TAG(GP_TAG_RESULT, gp_ref_of(o)));
+        o->ring = block;
+        o->task = 0;
+        gp_release(&o->state, state); /* COMMIT */
+        gp_done();
+        gp_fire_all(o, GP_W_CLOSED, true);
+    }
+    gp_unlock(o);
+    gp_ring();
+    return wanted;
+}
+
+bool gp_promise_claim(struct gp_object *o) {
+    uint32_t nobody = 0, queued = GP_G_QUEUED;
+    if (!atomic_compare_exchange_strong(&o->proc, &nobody, gp.proc + 1)) return false; /* COMMIT: it ends with this process */
+    return atomic_compare_exchange_strong(&o->state, &queued, GP_G_RUNNING); /* unless it has been broken */
+}
+
+bool gp_promise_keep(struct gp_object *o, enum gp_goroutine_state state, gp_ref block) {
+    gp_lock(o);
+    bool first = gp_acquire(&o->state) < GP_G_OK;
+    if (first) {
+        gp_intent(GP_OP_OUTCOME, gp_ref_of(o), 0, block, state, o->task);
+        if (block) {
+            gp_own(block, GP_TAG(GP_TAG_RESULT, gp_ref_of(o)));
+            o->ring = block;
+            o->task = 0;
+        }
+        gp_release(&o->state, state); /* COMMIT */
+        gp_done();
+        gp_fire_all(o, GP_W_CLOSED, true);
+    }
+    gp_unlock(o);
+    gp_ring();
+    return first;
+}
+
+bool gp_outcome_over(const struct gp_object *o) {
+    return gp_acquire(&o->state) >= GP_G_OK || gp_get(&o->flags) & GP_OBJ_PROMISE;
+}
+
+bool gp_outcome_unread(const struct gp_object *o) {
+    return gp_get(&o->kind) == GP_KIND_GOROUTINE && gp_acquire(&o->state) == GP_G_FAILED && gp_get(&o->value) == 0;
+}
+
+bool gp_outcome_release(struct gp_object *o) {
+    gp_lock(o);
+    atomic_fetch_and_explicit(&o->holders[gp.proc / 64], ~(1ULL << (gp.proc % 64)), memory_order_acq_rel);
+    bool last = !gp_held(o) && gp_outcome_over(o); /* else its proc finds out when the goroutine ends */
+    gp_unlock(o);
+    return last;
+}
