@@ -105,7 +105,7 @@ def start(make: Callable[[Any], G], name: str, end: Callable[[], None] | None = 
         end: ends the process once the runtime has stopped; None in the host, where the caller of stop() goes on.
     """
     global main, current, scheduling, looping, clock, thread, leave, on_look, _door, _make, _newest, _in_hand
-    from goproc._sched import loops, notices
+    from goproc._sched import loops, nested, notices  # noqa: F401 (a signal's handler needs `nested`)
 
     _forget_goroutines()
     _in_hand = clock = None
@@ -204,30 +204,6 @@ def _schedule_timed(ready: bool) -> None:
     finally:
         clock = mine
         mine.run()
-
-
-def nested(block: Callable[..., Any], *args: Any) -> Any:
-    """Block while the scheduler is at work: in a signal's handler, or in a finalizer that the collector runs.
-
-    A goroutine can block here only while the process is idle. It has two waits then, and a waker cannot say which one
-    has ended; so _idle() looks at the outer wait again afterwards. Anywhere else the scheduler has a goroutine in
-    hand, and the operation raises RuntimeError.
-    """
-    global scheduling, idling
-    g = current
-    if not (idling and g.parked):
-        raise RuntimeError(
-            "a goproc operation that would block, in a signal handler or __del__ that came in the middle of a switch of "
-            "goroutines: use what does not block there (try_send, a buffered channel)"
-        )
-    outer = g.reason, g.waits_on, g.since
-    scheduling = idling = g.parked = False
-    try:
-        return block(*args)
-    finally:
-        scheduling = idling = g.parked = True
-        g.reason, g.waits_on, g.since = outer
-        g.ticket += 1
 
 
 def put_back(me: G | None) -> None:
@@ -370,7 +346,7 @@ def _idle() -> None:
         interrupt(main, exc)
     finally:
         idling = False
-    if me.ticket != ticket and me.parked and me.id:  # a signal's handler has blocked: see nested()
+    if me.ticket != ticket and me.parked and me.id:  # a signal's handler has blocked: see nested.py
         me.parked = False
         me.told = True
         runq.append(me)
@@ -439,7 +415,9 @@ def park(
     """
     global current, scheduling
     if scheduling:
-        return nested(_park_whole, slot, until, reason, handle)  # type: ignore[no-any-return]
+        from goproc._sched import nested
+
+        return nested.park(slot, until, reason, handle)
     me = current
     if me.interrupt is not None and not me.shielded:
         return False
@@ -497,32 +475,6 @@ def parked(me: G, timed: bool, failed: bool) -> bool:
     told = me.told
     me.waits_on = None
     if timed and told and not failed:
-        forget_timer()
-    return told
-
-
-def _park_whole(slot: int, until: float | None, reason: str, handle: object) -> bool:
-    """As park(), until the wait is over.
-
-    The last lines repeat park() and parked(): in the first bytecode of a function a signal's handler can raise.
-    """
-    global current, scheduling
-    me = current
-    try:
-        begun = park(slot, until, reason, handle)
-        if isinstance(begun, bool):
-            return begun
-        switch, _, timed = begun
-        switch()
-    except BaseException:  # as in schedule()
-        current = me
-        me.parked = scheduling = False
-        put_back(me)
-        raise
-    scheduling = False
-    told = me.told
-    me.waits_on = None
-    if timed and told:
         forget_timer()
     return told
 

@@ -7,8 +7,8 @@ from time import monotonic
 from time import sleep as _thread_sleep
 
 from goproc._public import public
-from goproc._sched import scheduler, timers
-from goproc._sched.scheduler import checkpoint, give_turn, nested, schedule
+from goproc._sched import nested, scheduler, timers
+from goproc._sched.scheduler import checkpoint, give_turn, schedule
 from goproc.shm import _core
 
 __goproc_frames__ = "scheduler"
@@ -53,7 +53,7 @@ def sleep(seconds: float) -> None:
             _thread_sleep(min(seconds, threading.TIMEOUT_MAX))
         return
     if scheduler.scheduling:
-        nested(sleep, seconds)
+        nested.call(sleep, seconds)
         return
     _core.check_park()
     until = monotonic() + seconds
@@ -74,7 +74,7 @@ def pause(reason: str) -> None:
         BaseException: the exception that interrupts the goroutine, or DeadlineExceeded.
     """
     if scheduler.scheduling:
-        nested(pause, reason)
+        nested.call(pause, reason)
         return
     checkpoint()
     _wait(reason, monotonic())
