@@ -186,7 +186,7 @@ void scheduler_unbind(uint32_t waiter); /* no goroutine waits there any more */
 uint32_t threads_beside(void);          /* Python threads beside the scheduler's; each may do anything, unless it is blocked */
 extern PyMethodDef scheduler_functions[];
 
-/* ---- select_type.c: also for await.c */
+/* ---- select_type.c: also for selector.c and await.c */
 struct item {
     uint8_t kind;        /* enum gp_op_kind */
     Handle *target;
@@ -199,6 +199,12 @@ int select_fill(const struct item *items, struct gp_select *s); /* the cases, wi
 void select_drop_values(struct gp_case *cases, uint32_t n, int64_t but);
 /* wait.c: allocate for a wait on several cases: 0, -ENOMEM, -ENOSPC */
 int64_t select_prepare(struct gp_select *s);
+#define SELECT_MOST 65536 /* cases */
+PyObject *select_too_many(void);
+PyObject *select_two_defaults(void);
+/* raise RuntimeStopped for a handle of a runtime that has stopped, and start no other runtime: -1 */
+int select_refuse_stale(PyObject *const *args, Py_ssize_t n);
+PyObject *select_perform(struct item *items, struct gp_select *s, Py_ssize_t default_at, PyObject *timeout);
 PyObject *select_result(const struct item *items, struct gp_select *s, int64_t chosen, enum gp_result r);
 
 /* ---- stacks.c */
@@ -220,7 +226,7 @@ extern PyTypeObject BindingsType;                                      /* bindin
 extern PyTypeObject GuardType;                                         /* guard.c */
 extern PyTypeObject ChannelType, WaitGroupType, AtomicType, OutcomeType;
 extern PyTypeObject MutexType, OnceType, RWMutexType, CondType, SemaphoreType, BarrierType; /* sync_types.c */
-extern PyTypeObject SelectorType;                                     /* select_type.c */
+extern PyTypeObject SelectorType;                                     /* selector.c */
 extern PyTypeObject WatchType;                                        /* watch.c */
 extern PyTypeObject AwaitsType, AwaitedType;                          /* await.c */
 int select_types_ready(PyObject *module);
