@@ -91,7 +91,9 @@ void result_store(gp_ref block, gp_ref object, const struct gp_message *m);
 /* frees the block and its message */
 void result_drop(gp_ref block);
 
-/* ---- codec.c */
+/* ---- codec.c, decode.c */
+#define PLAIN_DEPTH 8 /* of tuples, lists and dicts that travel without a pickle */
+static inline uint64_t handles_bytes(uint32_t n) { return n ? (sizeof(struct gp_handles) + 4ULL * n + 7) / 8 * 8 : 0; }
 int message_encode(PyObject *v, struct gp_message *m);                /* 0, or -1 and an exception: nothing kept */
 /* frees the message's block, also on failure, unless keep */
 PyObject *message_decode(const struct gp_message *m, bool keep);
@@ -139,7 +141,7 @@ bool reference_read(gp_ref part, struct shared_part *out);            /* `out` h
 bool same_bytes(const void *a, const void *b, size_t n);
 bool part_is(const struct shared_part *p, const void *memory, uint64_t len);
 bool parts_equal(const struct shared_part *a, const struct shared_part *b);
-bool message_part(PyObject *copy, gp_ref part, struct shared_part *out); /* for a buffer in the message of a copy; codec.c */
+bool message_part(PyObject *copy, gp_ref part, struct shared_part *out); /* for a buffer in the message of a copy; decode.c */
 
 /* ---- copy.c */
 extern PyTypeObject CopyType;
