@@ -1,4 +1,4 @@
-/* coroner.c - the one place where a death becomes known, and where the program is ended.
+/* coroner.c - the place where deaths become known, and where the program is ended.
  *
  * A thread of the host that never takes the GIL: Python code in the host may hold that for seconds. It reads the zygote's
  * reports from the control socket, and has a pidfd of each worker, since the zygote may be stopped. The kernel alone
@@ -41,14 +41,15 @@ struct record {
     uint32_t kind, proc;
     int32_t pid, value;
 };
-#define GP_STACK 8192 /* bytes of text behind a STACK record */
+#define GP_STACK 8192 /* bytes of text after a STACK record */
 
 #define LOOK_MS 100                   /* between two checks for overdue workers */
-#define RECORD_NS 1000000000ULL       /* for the zygote to say how a worker ended */
-#define ZOMBIE_NS 200000000ULL        /* for a worker without a zygote to be seen as a zombie, see keeper.c */
-#define CLAIMANT_NS 5000000000ULL     /* for a worker that has claimed the end of the program, to end */
-#define INTERRUPTED_MS 3000           /* for the zygote to end the workers after Ctrl-C, with the programs that they started */
-#define STARTS_MOST 5                 /* times in a row that a worker may end before it can begin a goroutine */
+#define RECORD_NS 1000000000ULL       /* the time in which the zygote must report how a worker ended */
+#define ZOMBIE_NS 200000000ULL        /* the time after which a worker without a zygote is seen as a zombie, see keeper.c */
+#define CLAIMANT_NS 5000000000ULL     /* the time in which a worker that has claimed the end of the program must end */
+/* the time in which the zygote must end the workers after Ctrl-C, with the programs that they started */
+#define INTERRUPTED_MS 3000
+#define STARTS_MOST 5                 /* the times in a row that a worker may end before it can begin a goroutine */
 #define SHORT_NS 1000000000ULL        /* a short life of a zygote */
 #define INSIST_NS 50000000ULL
 
@@ -60,7 +61,7 @@ static struct {
     _Atomic uint32_t ready, stop; /* ready: the thread has its descriptors; stop: it is to end */
     _Atomic uint32_t next;        /* it is to end, as a thread with the control socket of another zygote takes its place */
     _Atomic uint32_t given_up;    /* there is no other zygote to be had */
-    _Atomic uint32_t dead;        /* the zygote is */
+    _Atomic uint32_t dead;        /* the zygote is dead */
 } coroner = {.control = {.fd = -1}};
 
 /* State of the coroner's thread alone */
@@ -71,22 +72,22 @@ static struct {
     pid_t pids[GP_MAX_PROCS];
     uint64_t gone[GP_MAX_PROCS]; /* ns; the time at which a worker was seen to have ended without a report; 0: none */
     bool noted[GP_MAX_PROCS];    /* it has died, and step 1 of its repair is done */
-    bool told[GP_MAX_PROCS];     /* the zygote has told of it, with this status: */
+    bool told[GP_MAX_PROCS];     /* the zygote has reported the death, with this status: */
     int status[GP_MAX_PROCS];
-    uint64_t memory[GP_MAX_PROCS]; /* that it had at most, bytes; 0: not known */
-    bool owed[GP_MAX_PROCS];     /* a replacement that the zygote could not be told to fork yet */
-    unsigned starts[GP_MAX_PROCS]; /* deaths in a row before it could begin a goroutine */
-    char stack[GP_STACK];        /* lines of text: of the crash that was told of last, in this process: */
+    uint64_t memory[GP_MAX_PROCS]; /* the most bytes that the worker had; 0: not known */
+    bool owed[GP_MAX_PROCS];     /* a replacement is due, but the zygote could not be told to fork it */
+    unsigned starts[GP_MAX_PROCS]; /* deaths in a row before the worker could begin a goroutine */
+    char stack[GP_STACK];        /* lines of text: of the last reported crash, in this process: */
     pid_t stack_of;
-    bool over;                   /* nothing is to be watched any more */
+    bool over;                   /* the watch is over */
     struct record late;          /* a death that waits for the report of another worker, until `late_until`; kind 0: none */
     uint64_t late_until;
     bool alone;                  /* the zygote has died, and there is no other one yet */
-    uint64_t took[GP_MAX_PROCS]; /* ns; for the repair so far */
-    uint64_t since;              /* ns; when the thread began to watch this zygote */
+    uint64_t took[GP_MAX_PROCS]; /* ns; the time that the repair has taken so far */
+    uint64_t since;              /* ns; the time at which the thread began to watch this zygote */
     unsigned short_lives;        /* zygotes in a row that died soon, without a fork */
     bool adopted[GP_MAX_PROCS];  /* a child of the keeper, as its zygote has died: no report tells how it ends */
-    struct gp_dead end;          /* the program ends because of this death: that has been claimed, and is to be reported */
+    struct gp_dead end;          /* the death because of which the program ends: that is claimed, and is to be reported */
 } mine;
 
 static _Atomic int parent, heir; /* of a process that is to die with them: its parent, and its parent after that one's death */
@@ -98,10 +99,10 @@ int gp_die_with_parent(int ppid, int keeper) {
     if (prctl(PR_SET_PDEATHSIG, keeper ? 0 : SIGKILL) < 0) return -errno;
     atomic_store(&parent, ppid);
     atomic_store(&heir, keeper); /* in this order: see follow_parent() */
-    return getppid() == ppid ? 0 : -ESRCH; /* it died before the prctl */
+    return getppid() == ppid ? 0 : -ESRCH; /* the parent died before the prctl */
 }
 
-/* Two threads may come here at once. */
+/* Two threads may be here at once. */
 static void follow_parent(void) {
     int before = atomic_load(&parent), next = atomic_load(&heir), now = getppid();
     if (!next || now == before) return;
@@ -248,7 +249,7 @@ void gp_leave(int status) {
     _exit(128 + number);
 }
 
-/* Of the host: returns if the host survives */
+/* For the host: returns if the host survives */
 static void leave(int status) {
     if (!gp_get(&gp.head->survives)) gp_leave(status);
     atomic_store(&gp.lost, true);
@@ -351,7 +352,7 @@ static void say_death(const struct gp_dead *dead, bool quiet) {
 static bool in_a_loop(const struct record *r) {
     const struct gp_proc *p = gp_proc_at(r->proc);
     if (gp_get(&p->queue.looked)) mine.starts[r->proc] = 0;
-    else if (!gp_get(&p->doomed)) mine.starts[r->proc]++; /* else the program has killed it */
+    else if (!gp_get(&p->doomed)) mine.starts[r->proc]++; /* else the program itself has killed it */
     return mine.starts[r->proc] >= STARTS_MOST;
 }
 
@@ -390,7 +391,7 @@ static bool panic(const struct gp_dead *d, const struct gp_death *how) {
     return false;
 }
 
-/* false: nothing is to be watched any more */
+/* false: the watch is over */
 static bool carry_on(const struct record *r) {
     static struct gp_dead dead;
     uint32_t proc = r->proc;
@@ -425,7 +426,7 @@ static bool end_claimed(const struct record *r) {
     return false;
 }
 
-/* false: nothing is to be watched any more */
+/* false: the watch is over */
 static bool on_death(const struct record *r) {
     struct gp_header *h = gp.head;
     if (gp_get(&h->stop)) return true;
@@ -465,7 +466,7 @@ static void insist(void) {
     }
 }
 
-/* ---- workers, as the kernel knows them */
+/* ---- workers, as the kernel reports them */
 
 static void follow(uint32_t proc, pid_t pid) {
     gp_set(&gp_proc_at(proc)->pid, pid);
@@ -493,7 +494,7 @@ static int status_of_zombie(pid_t pid, bool adopted) {
     text[n] = 0;
     const char *at = strrchr(text, ')'), *last = strrchr(text, ' ');
     if (!at || !last || at[2] != 'Z' || (!adopted && atoi(at + 4) != coroner.zygote)) return -1;
-    int status = atoi(last); /* 0 also where the kernel does not tell */
+    int status = atoi(last); /* 0 also if the kernel does not report it */
     return status ? status : -1;
 }
 
@@ -509,7 +510,7 @@ static void note_the_dead(void) {
     }
 }
 
-/* false: nothing is to be watched any more */
+/* false: the watch is over */
 static bool look_at(uint32_t proc) {
     struct record r = {.kind = DIED, .proc = proc, .pid = mine.pids[proc], .value = mine.status[proc]};
     if (!mine.told[proc]) {
@@ -550,7 +551,7 @@ static void take(const struct record *r) {
         mine.short_lives = 0;
         follow(r->proc, r->pid);
     }
-    if (r->kind != FORK_FAILED && r->pid != mine.pids[r->proc]) return; /* its death is an old story */
+    if (r->kind != FORK_FAILED && r->pid != mine.pids[r->proc]) return; /* its death is known already */
     if (r->kind == MEMORY) mine.memory[r->proc] = (uint64_t)(uint32_t)r->value << 10;
     if (r->kind == DIED) {
         mine.told[r->proc] = true;
@@ -607,7 +608,7 @@ static bool may_replace_zygote(void) {
     return mine.own_table && mine.short_lives < STARTS_MOST && keeper_lives();
 }
 
-/* The zygote is gone: have the host start another. false: nothing is to be watched any more */
+/* The zygote has died: have the host start another. false: the watch is over */
 static bool lose_zygote(void) {
     static const char text[] = "goproc: the process that starts the workers (the zygote) died; another one is started\n";
     struct gp_header *h = gp.head;
@@ -629,7 +630,7 @@ static bool lose_zygote(void) {
     return true;
 }
 
-/* false: nothing is to be watched any more */
+/* false: the watch is over */
 static bool read_records(void) {
     while (!mine.alone) {
         static struct {
@@ -709,7 +710,7 @@ static void *run(void *unused) {
 }
 
 static void end_thread(void) {
-    atomic_store(&coroner.next, 1); /* seen within LOOK_MS: it has no zygote */
+    atomic_store(&coroner.next, 1); /* it is seen within LOOK_MS: there is no zygote */
     pthread_join(coroner.thread, NULL);
     atomic_store(&coroner.next, 0);
     coroner.running = false;
