@@ -170,8 +170,8 @@ def as_completed(
     Returns:
         An iterator. Goroutines that have ended already come first. A handle that is given twice is yielded once; if an
         iterable gives it again after it was yielded, it is yielded again. A failed or cancelled goroutine is yielded
-        like any other: ``result()`` raises its error. close(), or leaving the loop, drops the handles. An unread
-            failure is reported when its last handle is dropped.
+        like any other: ``result()`` raises its error. close(), or leaving the loop, drops the handles. An unread failure
+        is reported when its last handle is dropped.
 
     Raises:
         TypeError: an item is no handle; the message names its position. A collection is checked by this call, an
