@@ -41,7 +41,7 @@ class Scope:
     """A namespace that methods of the class run over.
 
     Each global that the methods use is either in the definition, and then watched for a change, or dynamic: in the
-        messages.
+    messages.
 
     Attributes:
         mentioned: names of dynamic globals that only texts name: they travel if they can be pickled.

@@ -145,7 +145,7 @@ def _pickled(cls: type, entry: ClassEntry) -> tuple[ClassPickler, bytes]:
     """Pickle the definition of a class.
 
     An annotation, or an object that a library has cached on the class, is no reason to refuse the class: it stays
-        behind.
+    behind.
 
     Raises:
         NotStatic: the class has to be sent whole.
