@@ -119,7 +119,7 @@ def _run_child(call: Goroutine[Any], supervisor: Goroutine[Any] | None) -> Any:
             with ended:
                 return _call(call)
         finally:
-            # Its handle is kept until then: without one, its loss with a process would be a panic
+            # Its handle is kept until then: without one, its loss with a process would be a panic.
             link.join()
     return _call(call)
 
@@ -132,6 +132,6 @@ def _call(call: Goroutine[Any]) -> Any:
 def _follow(child: Goroutine[Any], supervisor: Goroutine[Any], ended: Chan[None]) -> None:
     """Cancel a child if its supervisor has ended first."""
     if select(supervisor, ended).index == 0:
-        # This reads the failure: the supervisor was lost with its process, and the line about that death reports it
+        # This reads the failure: the supervisor was lost with its process, and the line about that death reports it.
         supervisor.exception()
         child.cancel()

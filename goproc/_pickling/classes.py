@@ -328,7 +328,7 @@ def find_caches(cls: type) -> bool:
 
 def _is_refused(cls: type, value: Any) -> bool:
     """Return True if the value of an attribute of `cls` cannot be pickled, apart from `cls` itself."""
-    # The descriptor of `__dict__` or the like: no part of the definition
+    # The descriptor of `__dict__` or the like: no part of the definition.
     if type(value) is GetSetDescriptorType:
         return False
     trial = _Trial(pickler.Sink(), 5)

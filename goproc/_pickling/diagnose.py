@@ -101,8 +101,8 @@ class _Probe(Pickler):
 def _failure(obj: Any) -> Exception | None:
     try:
         dump(obj, _Probe)
-    # There was no room for the definitions of its parts, which is no reason to refuse it
     except OutOfSharedMemory:
+        # There was no room for the definitions of its parts, which is no reason to refuse it.
         return None
     except Exception as error:  # pickling may raise anything: the search is for this error
         return error

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Reducer = Callable[[Any, Any], Any]
 
-# The bytes of a polars frame from which on an import of PyArrow pays, here and in the reader
+# The bytes of a polars frame from which on an import of PyArrow pays, here and in the reader.
 _LARGE = 1 << 20
 _WASTE = 1 << 16  # the bytes that a pickle of a slice may waste
 # Types of polars that Arrow preserves; types made of them are preserved, too.

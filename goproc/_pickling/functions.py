@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Code made by eval() would fill the sender's caches: they are emptied at this size.
 _CACHED_CODES = 1024
 
-# Of the sender: id(code) -> the latest template made from that code
+# Of the sender: id(code) -> the latest template made from that code.
 by_code: dict[int, Template] = store.cache({})
 by_ref: dict[Ref, Template] = store.cache({})  # of the receiver
 # Importable functions that were met in messages. A failing pickle empties the table.
@@ -247,7 +247,7 @@ def _new_function(
     found = _present(template, namespace, home) or (_own(template) if back else None)
     if found is not None:
         return found
-    # C code that imports, such as NumPy's methods, looks for builtins there
+    # C code that imports, such as NumPy's methods, looks for builtins there.
     namespace["__builtins__"] = builtins
     namespace.update(template.base)  # first, since a function takes the name of its module from these
     function = template.make(namespace, cells)

@@ -43,7 +43,7 @@ _mentioned: dict[str, dict[str, Any]] = {}  # the objects that annotations name
 
 # The part of goproc that runs goroutines sets these two.
 running: Callable[[], dict[str, Any] | None] = type(None)  # returns the globals of the running goroutine
-# Returns the globals of all goroutines of this process
+# Returns the globals of all goroutines of this process.
 all_of_them: Callable[[], Iterable[dict[str, Any]]] = tuple
 
 # The namespace of a module object, even if its `__dict__` is replaced.
@@ -299,5 +299,5 @@ def _count_in_release(namespace: dict[str, Any]) -> int:
 
 
 _NONE = _count_alone(0)
-# The references by one function: to its globals, and by these and the list to the function
+# The references by one function: to its globals, and by these and the list to the function.
 _EACH = _count_alone(1) - _NONE

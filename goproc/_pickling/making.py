@@ -171,7 +171,7 @@ def set_attributes(cls: type, attributes: Mapping[str, Any]) -> None:
     for name, value in attributes.items():
         if name != "_abc_impl":
             put(cls, name, value)
-    # Any other assignment removes this one
+    # Any other assignment removes this one.
     if sys.version_info >= (3, 13) and "__firstlineno__" in attributes:
         put(cls, "__firstlineno__", attributes["__firstlineno__"])
     for subclass in attributes.get("_abc_impl", ()):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 class Packed(NamedTuple):
     """An exception as plain builtins, as failure.pack() makes it."""
 
-    # Bytes; a tuple of bytes and handles; None if there is none. Below the top: the number in that pickle
+    # Bytes; a tuple of bytes and handles; None if there is none. Below the top: the number in that pickle.
     pickle: Any
     kind: str  # the name of its type
     text: str

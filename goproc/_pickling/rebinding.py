@@ -26,7 +26,7 @@ _AROUND: dict[type, str] = {
     functools.partial: "func",
     functools.cached_property: "func",
 }
-# Code that writes to globals() does not rebind these
+# Code that writes to globals() does not rebind these.
 _CALLABLE = (ModuleType, FunctionType, BuiltinFunctionType, type)
 
 

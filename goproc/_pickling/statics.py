@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-# These are in every namespace made from a module
+# These are in every namespace made from a module.
 BASE_GLOBALS = ("__name__", "__package__", "__file__", "__path__")
 LRU = type(functools.lru_cache(lambda: None))
 

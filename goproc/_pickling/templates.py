@@ -246,12 +246,12 @@ class Template(Body):
     library: str | None
     submodules: tuple[str, ...]
     defaults_vary: bool  # the defaults are part of the snapshot
-    # Name and doc are part of the snapshot: functions made by one decorator share their code
+    # Name and doc are part of the snapshot: functions made by one decorator share their code.
     name_varies: bool
     simple: bool  # there is no snapshot
     home: bool  # the function's module travels by value
     reads_state: bool  # another object of the same message could rebind a global that it reads
-    # Globals that the code only mentions and that cannot be pickled, with the reasons
+    # Globals that the code only mentions and that cannot be pickled, with the reasons.
     omitted: dict[str, str]
     modules: tuple[str, ...]  # names of modules that the code imports and messages carry
     # Fields that `prepare` sets.
@@ -266,7 +266,7 @@ class Template(Body):
     ref: Ref
 
     def __init__(self) -> None:
-        # The importable function, or the one that was built if there is no snapshot
+        # The importable function, or the one that was built if there is no snapshot.
         self.function: Any = None
         # Fields of the sender. The function that the template is made from:
         self.maker: Callable[[], FunctionType | None] = type(None)
@@ -331,7 +331,7 @@ class Template(Body):
         if self.library is not None:
             self.namespace = importlib.import_module(self.library).__dict__
         else:
-            # C code that imports looks for builtins here
+            # C code that imports looks for builtins here.
             self.namespace = {"__builtins__": builtins, **self.base, **self.statics}
             for member in self.members:
                 if not member.fresh:

@@ -62,7 +62,7 @@ def _reduce(_: pickler.Pickler, var: ContextVar[Any]) -> Reduced:
 def _find(var: ContextVar[Any]) -> Reduced:
     if var.name == "decimal_context" and "decimal" in sys.modules and var is _of_decimal():
         return _of_decimal, ()
-    # Nearly always it has the name under which it is held
+    # Nearly always it has the name under which it is held.
     for search in (_by_its_name, _by_any_name, _in_classes):
         for name, module in list(sys.modules.items()):
             namespace = getattr(module, "__dict__", None)

@@ -54,15 +54,15 @@ T = TypeVar("T")
 
 _MEMORY_MOST = 8 << 30
 _QUIT_SECONDS = LIMIT + 1.0
-# Seconds after which a zygote that was told to end has mostly ended, and a killed one is certainly gone
+# Seconds after which a zygote that was told to end has mostly ended, and a killed one is certainly gone.
 _LOOK_SECONDS = 0.05
 _THREAD_SECONDS = 0.2
 
 _running: _Runtime | None = None
-# The thread that ran the goroutines of a runtime that ended by itself
+# The thread that ran the goroutines of a runtime that ended by itself.
 _leaving: threading.Thread | None = None
 _ended = False  # True at the end of the program: no runtime starts any more
-# True while a runtime is left: goroutines that clean up meanwhile must not start another one
+# True while a runtime is left: goroutines that clean up meanwhile must not start another one.
 _unwinding = False
 _forked = False  # True in a child that the program forked: no runtime starts here
 _lock = threading.Lock()
@@ -91,12 +91,12 @@ class _Runtime:
         self.pin = pin
         self.on_death = on_death
         self.quiet_deaths = quiet_deaths
-        # The thread that runs goroutines, unless a thread of the user's does
+        # The thread that runs goroutines, unless a thread of the user's does.
         self.thread: threading.Thread | None = None
         self.interrupted = False  # True if Ctrl-C ends the runtime
         self._zygote: early.Zygote | None = None
         self._config: launch.Config | None = None
-        # Each has a keeper, which lives as long as the zygote's workers
+        # Each has a keeper, which lives as long as the zygote's workers.
         self._dead_zygotes: list[early.Zygote] = []
         self._sigint: sigint.Delivery | None = None
         self.hooked = False  # True if main is the main goroutine of this runtime
@@ -119,7 +119,7 @@ class _Runtime:
                 if self.procs > 0:
                     self._start_workers(memfd)
                 _load_for_failures()  # now, while the workers start
-                # Now that the standard streams are goproc's: this notes the state of the process
+                # Now that the standard streams are goproc's: this notes the state of the process.
                 slices.start()
         except BaseException as exc:
             if attached:
@@ -274,7 +274,7 @@ def _open_standard_streams() -> None:
         try:
             os.fstat(fd)
         except OSError:
-            # The lowest free descriptor is fd itself
+            # The lowest free descriptor is fd itself.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
@@ -633,7 +633,7 @@ def _at_exit() -> None:
 
 def _end_with(status: int) -> None:
     """Have the program end with a status in place of 0."""
-    # The C library has no on_exit(): the exit handlers that have not run yet are lost
+    # The C library has no on_exit(): the exit handlers that have not run yet are lost.
     if not _core.exit_status(status):
         fatal.flush()
         fatal.claim("unread failures")

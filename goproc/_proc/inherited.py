@@ -28,7 +28,7 @@ _MARK = b"01"  # the encoding of a variable that goproc has set: its readers sti
 _cpu: int | None = None  # the CPU that this process is bound to
 _cpus: set[int] = set()  # the CPUs that the script may use
 on_interrupt: Callable[[], None] | None = None  # called when Ctrl-C has ended a shell
-# The variables that goproc has set, with their values in the script
+# The variables that goproc has set, with their values in the script.
 _variables: dict[bytes, bytes | None] = {}
 
 

@@ -36,8 +36,8 @@ def apply(found: Settings) -> None:
         try:
             kind, function = pickle.loads(reducer)
             copyreg.pickle(kind, function)
-        # Only the script can import the module: an error follows where an object of the type is pickled
         except Exception:
+            # Only the script can import the module: an error follows where an object of the type is pickled.
             pass
 
 
@@ -87,7 +87,7 @@ def _reducers() -> list[bytes]:
             continue
         try:
             pickled.append(dump_in_band((kind, function)))
-        # The reducer holds something that cannot be sent: an error follows where an object of the type is pickled
         except Exception:
+            # The reducer holds something that cannot be sent: an error follows where an object of the type is pickled.
             pass
     return pickled

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         # The words of the script's command line, or none. The zygote imports ahead the modules that this script
         # imports.
         program: list[str]
-        # If not empty, the zygote makes these imports ahead and does not read the script
+        # If not empty, the zygote makes these imports ahead and does not read the script.
         statements: list[tuple[str, tuple[str, ...]]]
         early: bool  # True if the order to fork may be far away
 
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
         entry: str  # module:function, the life of a worker; called with (proc, config, memfd)
         zygote_pid: int  # filled in by the zygote
         keeper_pid: int  # filled in by the zygote: its parent, or 0 if that is the host
-        # The number of the zygote: 1, and one more for each that takes the place of a dead one
+        # The number of the zygote: 1, and one more for each that takes the place of a dead one.
         zygote: int
         adopted: list[int]  # pids of the workers of dead zygotes
         crashes: int  # filled in by the zygote: the file of _crashes.py, or -1
@@ -306,7 +306,7 @@ def order(zygote: Zygote, config: Config, memfd: int) -> None:
         try:
             opened.append(os.open(".", os.O_PATH | os.O_CLOEXEC))
         except OSError:
-            # This user may not enter the folder any more; the zygote keeps the folder in which it was started
+            # This user may not enter the folder any more; the zygote keeps the folder in which it was started.
             pass
         streams = [fd for fd in (0, 1, 2) if _is_open(fd)]
         passed = [memfd, opened[0], *streams, *opened[1:]]

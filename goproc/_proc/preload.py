@@ -71,7 +71,7 @@ class Importer:
         self._forking = False  # from here on only a goroutine that needs a module continues the importer
         self._wanted = EVERYTHING
         self._busy = False  # True while the importer is continued for a goroutine
-        # Name -> module; None if the importer was about to load it
+        # Name -> module; None if the importer was about to load it.
         self._hidden: dict[str, ModuleType | None] = {}
         self._replaced: list[tuple[Any, str, Any]] = []
 
@@ -303,7 +303,7 @@ def of_program(words: Sequence[str]) -> Importer:
 
     def statements() -> Sequence[Statement]:
         from goproc._proc import (
-            # Reading the source takes a while: it begins after the order to fork if that is there already
+            # Reading the source takes a while: it begins after the order to fork if that is there already.
             imports,
         )
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from goproc._sched.g import G
 
-# After so many signals in vain, about 0.5 s, the code that keeps the process is interrupted at any point
+# After so many signals in vain, about 0.5 s, the code that keeps the process is interrupted at any point.
 _FORCE = 5
 
 # Workers begin no goroutine between Ctrl-C and the moment at which main uses goproc again. A worker ends this hold by

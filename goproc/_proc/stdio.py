@@ -123,7 +123,7 @@ class _Lines:
                 self._write(data)
                 return
             with _mutex:
-                # A part of it may be out already
+                # A part of it may be out already.
                 if _emitting is not None and len(_emitting) > select.PIPE_BUF:
                     _postponed.append((self, data))
                 else:  # a line that a signal handler has interrupted is out as a whole, or not at all

@@ -234,7 +234,7 @@ def spread_cpus(cpus: Iterable[int], root: str = "/") -> list[int]:
 
     Two processes on the two threads of one core get little more than half of the core each, so that comes last.
     """
-    # The list of a core's threads, which names the core -> the number of its threads seen so far
+    # The list of a core's threads, which names the core -> the number of its threads seen so far.
     seen: dict[str, int] = {}
     ranked: list[tuple[int, int]] = []
     for cpu in sorted(cpus):

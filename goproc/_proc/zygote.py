@@ -98,7 +98,7 @@ def main(plan: Plan, control: int, order: Sequence[int]) -> NoReturn:
 def _live(plan: Plan, control: int, order: Sequence[int]) -> int:
     import signal
 
-    # A terminal sends these to all processes; the host alone answers them
+    # A terminal sends these to all processes; the host alone answers them.
     for number in (signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the keeper sends it when the host is dead
@@ -392,7 +392,7 @@ class _Zygote:
         self.pipe = (self.wake, wake_end)
         self.crashes = Crashes()
         self.config["crashes"] = self.crashes.fd
-        # A collection in a worker must not write to the pages that it shares with the zygote, and so copy them
+        # A collection in a worker must not write to the pages that it shares with the zygote, and so copy them.
         gc.freeze()
         if self.config["zygote"] == 1:  # the coroner tells later zygotes which workers are missing
             for proc in range(1, self.config["procs"]):
@@ -562,7 +562,7 @@ class _Zygote:
                 return
             except ConnectionResetError:
                 # The host has left records unread; the next read gives the orders that it wrote before it closed its
-                # end
+                # end.
                 continue
             except OSError:
                 order = b""

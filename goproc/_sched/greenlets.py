@@ -26,7 +26,7 @@ KEPT = 256  # greenlets that wait for further goroutines
 _TRIM_AFTER = 16_384
 
 spare: list[Any] = []  # done with their goroutines, and kept
-# The greenlet of main, or of the scheduler of a worker; the parent of all others
+# The greenlet of main, or of the scheduler of a worker; the parent of all others.
 root: Any = None
 _greenlet_factory: Any = None
 # The greenlet that the breeder started last; the breeder refers to it until the next one, so that it never ends

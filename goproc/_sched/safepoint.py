@@ -26,8 +26,8 @@ _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
 
 _OWN = {"scheduler": "scheduler", "tool": "tool"}  # kinds by the marks of _frames.py
 
-# The kind of each file: "user", "goproc", "tool" (of goproc), "scheduler", "library", or "lockless", a library
-# without locks
+# The kind of each file: "user", "goproc", "tool" (of goproc), "scheduler", "library", or "lockless", a library without
+# locks.
 _kinds: dict[str, str] = {}
 
 
