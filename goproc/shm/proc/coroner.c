@@ -521,6 +521,7 @@ static bool look_at(uint32_t proc) {
         r.value = status_of_zombie(r.pid, !told_of);
         if (r.value < 0 && !told_of && retired(proc)) r.value = 0;
         if (r.value < 0 && now < gone + (told_of ? RECORD_NS : ZOMBIE_NS)) return true;
+        if (r.value < 0 && retired(proc)) r.value = 0; /* it had no goroutine any more: nothing is lost, however it has ended */
     }
     mine.told[proc] = false;
     forget(proc);
