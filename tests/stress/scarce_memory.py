@@ -104,7 +104,7 @@ ADDRESSES = [
     kill(1)
     go.on(1)(int).result(20)
     """,
-        err=rf"{DEATH}(.*cannot map goproc's shared memory: .*){{5}}fatal error: .*It is the 5th time[^\n]*\n",
+        err=rf"{DEATH}(.*?cannot map goproc's shared memory: ){{5}}.*?fatal error: .*It is the 5th time[^\n]*\n",
         status=2,
     ),
     Scenario(
