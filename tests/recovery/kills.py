@@ -14,16 +14,17 @@ import random
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 
 from peek import repairs
 
 import goproc
 from goproc import Group, Mutex, RWMutex, Semaphore, WaitGroup, chan, go, select, sleep
-from goproc.errors import Cancelled, OwnerDied, WorkerDied
+from goproc.errors import Cancelled, ChanClosed, OwnerDied, WorkerDied
 from goproc.shm import _core
 
 LIMIT = 60  # seconds: a hang
-MOST = 4  # blocks, and objects, that a runtime has of its own
+BLOCKS, OBJECTS = 1, 2  # that a runtime has of its own
 
 
 def echo(a, b):
@@ -31,9 +32,10 @@ def echo(a, b):
         b.send(x)
 
 
-def ping(n):
+def ping(opened, n):
     """Rendezvous with a partner, through a select with its handle."""
     a, b = chan(), chan()
+    opened.send((a, b), timeout=LIMIT)
     g = go(echo, a, b)
     for i in range(n):
         if select((a.send, i), g, timeout=LIMIT).index == 1:
@@ -208,6 +210,14 @@ def take_all(m, s, rw):
     rw.unlock()
 
 
+def close_all(opened):
+    """Close the channels on which a goroutine may still wait for a partner that is lost."""
+    while len(opened):
+        for ch in opened.recv():
+            with suppress(ChanClosed):
+                ch.close()
+
+
 def census(workers):
     """Count what is left in shared memory, once what is released at a collection has had its time."""
     for _ in range(30):
@@ -216,7 +226,7 @@ def census(workers):
             go.opts(retries=9).on(p)(gc.collect).join()
         _core.collect()
         left = _core.census()
-        if left["blocks"] <= MOST and left["objects"] <= MOST:
+        if left["blocks"] <= BLOCKS and left["objects"] <= OBJECTS:
             break
         sleep(0.02)
     return left
@@ -225,9 +235,9 @@ def census(workers):
 def one(dice, killer, wanted, seen):
     """Use a runtime until so many workers have died or one is left, look whether all is well, and return who was killed how."""
     m, s, rw = Mutex(), Semaphore(3), RWMutex()
-    ledger = Ledger()
+    ledger, opened = Ledger(), chan(1 << 16)
     kinds = [
-        (ping, 20),
+        (ping, opened, 20),
         (locked, m, s, rw, 20),
         (grouped, 5),
         (counted, 5),
@@ -239,13 +249,14 @@ def one(dice, killer, wanted, seen):
     ledger.writer.result(LIMIT)
     ledger.reader.result(LIMIT)
     for p in killer.living():
-        assert go.opts(retries=9).on(p)(ping, 5).result(LIMIT) == 5  # the last kill may just come
+        assert go.opts(retries=9).on(p)(ping, opened, 5).result(LIMIT) == 5  # the last kill may just come
     take_all(m, s, rw)
+    close_all(opened)
     seen["sent"] += ledger.sent
     seen["received"] += ledger.received
     seen["wrong"] += ledger.wrong
     seen["deaths"] += _core.deaths()
-    del ledger, m, s, rw, kinds
+    del ledger, m, s, rw, kinds, opened
     seen["census"].append(census(killer.living()))
     return killer.killed
 

@@ -41,8 +41,8 @@ ADDRESSES = [
         return failed, len(again.recv())
     started()
     ch, again = chan(1), chan(1)
-    ch.send(["x" * 1000] * 4 + [bytearray(40 << 20)])
-    again.send(bytearray(40 << 20))
+    ch.send(["x" * 1000] * 4 + [bytes(40 << 20)])
+    again.send(bytes(40 << 20))
     print(go.on(1)(work, ch, again).result(20))
     everything_works()
     """,
