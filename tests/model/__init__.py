@@ -6,10 +6,10 @@ it stands for, and its accesses in the same order; each `yield` is one. A functi
     memory.py, world.py   mem/mem.h (locks, journal), layout.h
     queues.py             chan/queue.c, gp_tell of chan/tell.c
     channels.py           chan/channel.c, chan/timer.c
-    sync_objects.py, rwmutex.py   chan/sync.c, gp_waitgroup_add; of proc/repair_locks.c and repair_heap.c what is about these objects
-    waiting.py            chan/select.c, chan/waiter.c; of python/wait.c: wait_cases, park, core_drain
-    tasks.py              proc/tasks.c, python/goroutines.c, gp_outcome_set, proc/repair_tasks.c
-    promises.py           gp_promise_claim, gp_promise_keep of chan/channel.c, break_promise of proc/repair_heap.c
+    sync_objects.py, rwmutex.py   chan/sync.c, gp_waitgroup_add of chan/outcome.c; of proc/repair_locks.c and repair_heap.c what is about these objects
+    waiting.py            chan/select.c, chan/waiter.c; python/wait.c; core_drain of python/scheduler_calls.c
+    tasks.py              proc/tasks.c, python/goroutines.c, gp_outcome_set of chan/outcome.c, proc/repair_tasks.c
+    promises.py           gp_promise_claim, gp_promise_keep of chan/outcome.c, break_promise of proc/repair_heap.c
     contexts.py           chan/context.c, proc/repair_tree.c
     futex_lock.py         gp_lock, gp_unlock, mem/lock.c, let_go of proc/repair_locks.c
     doorbell.py           chan/tell.c, proc/idle.c, gp_repair_ring of proc/repair.c

@@ -1,4 +1,4 @@
-"""Promises: outcomes without a goroutine. gp_promise_claim and gp_promise_keep of chan/channel.c, break_promise of
+"""Promises: outcomes without a goroutine. gp_promise_claim and gp_promise_keep of chan/outcome.c, break_promise of
 proc/repair_heap.c.
 
 A promise is queued until a process claims it; that process keeps it, and who breaks it first ends it without a value.

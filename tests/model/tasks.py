@@ -1,4 +1,4 @@
-"""Goroutines that have not started, and their ends: proc/tasks.c, python/goroutines.c, gp_outcome_set of chan/channel.c, and
+"""Goroutines that have not started, and their ends: proc/tasks.c, python/goroutines.c, gp_outcome_set of chan/outcome.c, and
 proc/repair_tasks.c.
 
 Where a new task is put, and how long a thief has patience, decide only who takes a task; here anybody may take any, and it is
