@@ -270,6 +270,9 @@ static void check_object(struct gp_object *o) {
         wrong("nobody is woken for a mutex that is free");
     if (kind == GP_KIND_WAITGROUP && waiting && gp_get(&o->value) == 0) wrong("somebody waits for a wait group at zero");
     if (kind == GP_KIND_GOROUTINE && waiting && gp_is_done(o)) wrong("somebody waits for an end that has come");
+    bool promise = gp_get(&o->flags) & GP_OBJ_PROMISE;
+    if (promise && !o->ring) note(o->task);
+    if (promise && gp_get(&o->proc) == VICTIM + 1 && !gp_is_done(o)) wrong("a promise of the dead one is not broken");
     if (kind == GP_KIND_SEMAPHORE && waiting && (int64_t)gp_sudog_at(gp_get(&o->recvq_first))->n <= gp_get(&o->value))
         wrong("somebody waits for units that are free");
     if (kind == GP_KIND_BARRIER && gp_get(&o->value) != (int64_t)waiting) wrong("a barrier counts %lld of %u", (long long)gp_get(&o->value), waiting);
@@ -797,6 +800,20 @@ static void begin_it(void) {
 }
 static void end_it(void) { gp_outcome_set(object(0), GP_G_OK, shared->task[0]); }
 
+/* As goroutines.c, new_promise(), has it. */
+static void a_promise(void) {
+    shared->object[0] = new_object(GP_KIND_GOROUTINE, 0);
+    gp_ref block = gp_alloc(sizeof(struct gp_message), 0);
+    memset(gp_payload(block), 0, sizeof(struct gp_message));
+    gp_own(block, GP_TAG(GP_TAG_RESULT, gp_ref_of(object(0))));
+    gp_set(&object(0)->value, 1);
+    object(0)->task = block;
+    atomic_fetch_or(&object(0)->flags, GP_OBJ_PROMISE);
+}
+static void claim_and_keep(void) {
+    if (gp_promise_claim(object(0))) gp_promise_keep(object(0), GP_G_OK, object(0)->task);
+}
+
 /* Of a goroutine that starts again where it is lost: goroutines.c, task_done() */
 static void an_outcome_with_a_spare(void) {
     an_outcome();
@@ -910,6 +927,7 @@ static const struct scenario scenarios[] = {
     {"task, counted", counted, nothing, nothing, enter_and_leave},
     {"outcome", an_outcome, peers_wait, begin_it, end_it},
     {"outcome, or again", an_outcome_with_a_spare, peers_wait, begin_it, end_with_a_spare},
+    {"promise", a_promise, peers_wait, nothing, claim_and_keep},
     {"send to a thread", one_unbuffered, threads_receive, nothing, send_once},
     {"close, threads", one_unbuffered, threads_receive, nothing, close_it},
     {"outcome, watched", an_outcome, peer_watches, begin_it, end_it},
@@ -932,7 +950,7 @@ static const struct scenario scenarios[] = {
     {"rwmutex, runlock, writers wait", a_rwmutex, queue_lockers, read_lock, read_unlock},
     {"semaphore, release, others wait", a_semaphore, queue_acquirers, acquire_all, release_all},
 };
-enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0], LATE = 57 }; /* from here on the victim is first */
+enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0], LATE = 58 }; /* from here on the victim is first */
 
 /* ---- running one */
 

@@ -190,6 +190,12 @@ FAULTS = {
     "its handles count": Fault(
         HEAP, "if (held) atomic_fetch_and(&o->holders[d->proc / 64], ~bit);", "", "send, buffered"
     ),
+    "a promise that is half claimed stays": Fault(
+        HEAP,
+        "return gp_acquire(&o->state) < GP_G_OK && gp_get(&o->proc) == d->proc + 1;",
+        "return ran_there(o, d);",
+        "promise",
+    ),
     "its units are lost": Fault(HEAP, "gp_set(&gp_shares(o)[d->proc], 0);", "", "semaphore, release"),
     "pages that it was taking stay so": Fault(
         HEAP, "for (uint32_t p = 0; p < gp_places(); p++) restore_pages(d, p);", "", "reclaim"

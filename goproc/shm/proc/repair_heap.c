@@ -106,9 +106,14 @@ static bool knew_alone(const struct gp_object *o, const struct gp_dead *d) {
     return gp_get(&o->kind) != GP_KIND_GOROUTINE || gp_outcome_over(o) || never_begins(o) || ran_there(o, d);
 }
 
-/* A promise that the dead one was to keep: its waiters learn of the death. */
+/* True if the dead one was to keep the promise: it had claimed it, or was between the two stores of gp_promise_claim(). */
+static bool was_to_keep(const struct gp_object *o, const struct gp_dead *d) {
+    return gp_acquire(&o->state) < GP_G_OK && gp_get(&o->proc) == d->proc + 1;
+}
+
+/* A promise that the dead one was to keep: whoever waits for it learns of the death. */
 static void break_promise(struct gp_object *o, const struct gp_dead *d) {
-    if (!(gp_get(&o->flags) & GP_OBJ_PROMISE) || !ran_there(o, d) || !gp_repair_lock(o)) return;
+    if (!(gp_get(&o->flags) & GP_OBJ_PROMISE) || !was_to_keep(o, d) || !gp_repair_lock(o)) return;
     gp_release(&o->state, GP_G_DEAD); /* COMMIT */
     gp_repair_settle(o);
     gp_repair_unlock(o);
