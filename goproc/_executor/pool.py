@@ -141,8 +141,8 @@ class Pool:
 
     def usable(self) -> bool:
         """Return True if the pool takes calls."""
-        if self.broken or self.closed:
-            return False
+        if self.broken or self.closed or self._why_a_runner_ended():
+            return False  # the watcher may not have seen the end of a runner yet
         try:
             return self._ended is None or self._ended._state == _core.G_RUNNING
         except RuntimeStopped:
@@ -427,6 +427,7 @@ class Pool:
             if proc and not (alone and processes.others(proc, handle.id)):
                 killed = processes.send_signal(proc, number)
                 processes.ends(handle, monotonic() + (_GRACE if killed else _BRIEFLY))
+                _await_others(proc)
 
     def _lose(self) -> None:
         self.broken, self._open = self._why, False
@@ -445,6 +446,15 @@ class Pool:
                 pass
         except ChanClosed:
             pass  # it is empty
+
+
+def _await_others(proc: int) -> None:
+    """Wait until the death of a process is known of the runners of other pools that were on it: usable() asks them."""
+    until = monotonic() + _BRIEFLY
+    for pool in list(_live):
+        for handle, where in list(pool.runners.items()):
+            if where == proc:
+                processes.ends(handle, until)
 
 
 def finish_all() -> None:

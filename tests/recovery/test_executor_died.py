@@ -172,3 +172,30 @@ def test_the_error_says_how_the_process_died_before_the_watcher_knows(
         gate.set()
     executor.shutdown()
     capfd.readouterr()
+
+
+def test_an_executor_whose_process_another_one_has_killed_is_not_usable(
+    workers2: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """joblib takes an idle Executor for the next Parallel, and its watcher may not know of the death yet."""
+    mine, other = Executor(2), Executor(2)
+    held, gate, begun = threading.Event(), threading.Event(), chan(2)
+
+    def hold_the_watcher(_: Any) -> None:
+        held.set()
+        gate.wait(30)
+
+    try:
+        assert list(other.map(abs, range(8))) == list(range(8))
+        other._submit(do_nothing, hold_the_watcher)
+        assert held.wait(20) and other._usable()
+        mine.submit_many(announced, [begun, begun])
+        begun.recv(20)
+        begun.recv(20)
+        mine.kill_workers()
+        assert not other._broken and not other._usable()
+    finally:
+        gate.set()
+    mine.shutdown()
+    other.shutdown()
+    capfd.readouterr()
