@@ -86,7 +86,7 @@ def gone(proc: int, use: str = "") -> WorkerDied:
     """Return the exception for a use of a worker that is not there any more: it has died and is not replaced, or has gone by a resize.
 
     Args:
-        use: what the user has called; default: go.on().
+        use: the function that the user has called; default: go.on().
     """
     if proc >= _core.procs():
         text = f"{use or f'go.on({proc})'}: worker {proc} has gone by runtime.resize(); there are {_core.procs() - 1}"
@@ -230,7 +230,7 @@ def kill(proc: int) -> None:
 
 
 def end_process(proc: int) -> None:
-    """Kill a worker in which a call that nobody wants any more does not end. The process of the script is left alone.
+    """Kill a worker in which an abandoned call does not end. The process of the script is left alone.
 
     A line on stderr tells of it only where goroutines of others are lost.
     """

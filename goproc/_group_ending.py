@@ -16,7 +16,7 @@ _FROM_OUTSIDE = (Cancelled, Goexit, KeyboardInterrupt, SystemExit, GeneratorExit
 
 
 class Ending:
-    """Sorts what is raised while a block ends.
+    """Sorts the exceptions that are raised while a block ends.
 
     ===========================================================  ========================================
     an exception that leaves the body                            its place
@@ -29,9 +29,10 @@ class Ending:
     ===========================================================  ========================================
 
     Attributes:
-        cause: why the members are to be stopped; None: the body gives no reason.
-        errors: what the block raises as a group.
-        outside: what stops the block from outside, from the body or from the wait for the members; the first counts.
+        cause: the reason to stop the members; None: the body gives no reason.
+        errors: the exceptions that the block raises as a group.
+        outside: the exception that stops the block from outside, in the body or in the wait for the members; the first
+            counts.
     """
 
     __slots__ = ("cause", "errors", "outside")
@@ -53,7 +54,7 @@ class Ending:
         return isinstance(self.outside, KeyboardInterrupt)
 
     def exception(self) -> BaseException | None:
-        """Return what the block raises: what stops it from outside, with the errors as its cause, else their group."""
+        """Return the exception that the block raises: `outside` with the errors as its cause, else their group."""
         group = BaseExceptionGroup("errors in a Group of goroutines", self.errors) if self.errors else None
         if self.outside is None:
             return group

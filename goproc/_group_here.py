@@ -1,4 +1,4 @@
-"""What one process knows of a group: the members that it has started in a block, and the body."""
+"""The facts about a group in one process: the members that it has started in a block, and the body."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The body of a member of a group: the call, and what each member does by itself when it ends."""
+"""The body of a member of a group: the call, and the steps of each member at its end."""
 
 from __future__ import annotations
 

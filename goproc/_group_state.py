@@ -34,5 +34,5 @@ class Shared(NamedTuple):
 
 
 def told(shared: Shared) -> tuple[WaitGroup, Semaphore, Chan[None], Atomic, int]:
-    """Return what the core counts a member by and tells of its end. It refuses one where the block has ended."""
+    """Return the objects by which the core counts a member and tells of its end. Refuse one if the block has ended."""
     return shared.members, shared.free, shared.node, shared.flags, ENDED

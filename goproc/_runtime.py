@@ -93,8 +93,8 @@ class runtime:
         one for each.
 
         Args:
-            procs: how many workers there are to be: at least 1. The most is what the runtime was started with, or 32 if
-                that is more (fewer where memory= is above 7 GiB: 28 at 8 GiB).
+            procs: the number of workers, at least 1. The most is the number with which the runtime was started, or 32
+                if that is more (fewer where memory= is above 7 GiB: 28 at 8 GiB).
             timeout: seconds to wait at most; None waits for ever.
 
         Raises:

@@ -83,9 +83,8 @@ def main(plan: Plan, control: int, order: Sequence[int]) -> NoReturn:
     status = 70
     try:
         status = _live(plan, control, order)
-    except (
-        BaseException
-    ):  # for any error: the workers die with the zygote, and the host sees the socket close
+    except BaseException:
+        # For any error: the workers die with the zygote, and the host sees the socket close.
         import traceback
 
         sys.stderr.write("goproc: the process that starts the workers failed:\n")
@@ -132,15 +131,13 @@ class _Beginning:
 
         early = bool(self.plan["early"])
         if early:
-            sys.dont_write_bytecode = (
-                True  # the zygote may be killed at any time, and the script writes the same files
-            )
+            # The zygote may be killed at any time, and the script writes the same files.
+            sys.dont_write_bytecode = True
         inherited.install()
         gc.disable()  # there is nothing to collect, and looking for it takes a fifth of the time
         _import(self.plan["preload"])
-        from goproc._sched import (
-            loops,
-        )  # before inherited.install(), which replaces functions that this module keeps
+        # Now, after inherited.install(): `loops` keeps functions that this replaces.
+        from goproc._sched import loops
 
         loops.watch()
         if early:
@@ -421,7 +418,7 @@ class _Zygote:
                 self._fork(proc)
             if self.host < 0 and not self._host_lives():
                 self.orphaned = True
-        os.close(self.memfd)  # nobody is forked any more, and the reader of /proc needs a descriptor
+        os.close(self.memfd)  # no worker is forked any more, and the reader of /proc needs a descriptor
         self._reap()  # the host has a pidfd of each worker, and may know of a death before the zygote
         if not self.orphaned:
             if self.interrupted:  # a worker may not have heard of Ctrl-C

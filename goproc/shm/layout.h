@@ -351,7 +351,7 @@ struct gp_death {
 enum gp_on_death { GP_DEATH_EXIT = 0, GP_DEATH_RESTART, GP_DEATH_CONTINUE };
 enum gp_doomed { GP_LIVES = 0, GP_DOOMED, GP_DOOMED_QUIETLY }; /* by _core.kill(), by _core.end() */
 enum gp_proc_state { GP_P_FREE = 0, GP_P_STARTING, GP_P_LIVE, GP_P_DEAD, GP_P_GONE, GP_P_WANTED /* the coroner has it forked */ };
-enum gp_drop { GP_KEPT = 0, GP_DROPPED /* it retires, and nobody takes its place */, GP_DROPPED_GONE /* the coroner has seen it end */ };
+enum gp_drop { GP_KEPT = 0, GP_DROPPED /* it retires, and gets no replacement */, GP_DROPPED_GONE /* the coroner has seen it end */ };
 enum gp_retire { GP_STAYS = 0, GP_RETIRES /* takes no goroutines; leaves when it has none */, GP_LEAVES /* runs its exit handlers */ };
 enum gp_park { GP_RUN = 0, GP_SPIN, GP_PARKED, GP_NOTIFIED };
 enum gp_op {
@@ -424,7 +424,7 @@ struct gp_proc {
     _Atomic uint64_t kill_at;    /* ns; at this time a timer of the kernel kills the process; 0: no time */
     _Atomic uint64_t running;    /* the number of the goroutine that runs; 0: not known, or none */
     _Atomic uint32_t kill_for;   /* the outcome of the goroutine that kill_at is for */
-    _Atomic uint16_t doomed;     /* enum gp_doomed: somebody has told it to die; any proc writes */
+    _Atomic uint16_t doomed;     /* enum gp_doomed: it was told to die; any proc writes */
     _Atomic uint16_t retire;     /* enum gp_retire; others exchange the first two values, this proc sets the third by CAS */
     struct gp_journal journal;   /* 5 lines, own proc writes */
     struct gp_queue queue;       /* the fields before it keep it line-aligned */

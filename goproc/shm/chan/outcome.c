@@ -1,5 +1,5 @@
-/* outcome.c - what is done once and for all: outcomes of goroutines, promises, copies; and wait groups, which use the same
- * queues.
+/* outcome.c - objects that are done once and for all: outcomes of goroutines, promises, copies; and wait groups, which
+ * use the same queues.
  */
 #include "chan/chan.h"
 

@@ -337,8 +337,8 @@ bool gp_object_check(gp_ref ref) {
     return d && gp_page_class(d) == GP_CLASS_OBJECT && offset % sizeof(struct gp_object) == 0;
 }
 
-/* The owner of a page may give it another use under a scan. Then this is the middle of something else, and not a tag that is
- * looked for: that of a dead process, or one of a block which nobody can free meanwhile. */
+/* The owner of a page may give it another use during a scan. Then these bytes are the middle of another block, and no tag
+ * that a scan looks for: that of a dead process, or of a block that cannot be freed meanwhile. */
 static uint64_t scanned_tag(const struct gp_block *b) { return gp_acquire(&b->tag); }
 
 void gp_heap_each(void (*visit)(struct gp_block *b, bool object, uint64_t bytes, void *arg), void *arg) {

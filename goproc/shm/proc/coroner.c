@@ -337,7 +337,7 @@ static uint64_t running(uint32_t proc) {
     return gp_get(&p->act) & 1 ? UINT64_MAX : gp_get(&p->running);
 }
 
-/* quiet: a map or the like has ended its own goroutine there. Whoever has lost another one is told. */
+/* quiet: a map or the like has ended its own goroutine there. If another one was lost, the death is reported. */
 static void say_death(const struct gp_dead *dead, bool quiet) {
     static char buffer[GP_STACK + 2048];
     const struct gp_death *d = dead->death ? gp_death_at(dead->death) : NULL;
@@ -375,7 +375,7 @@ static struct gp_death death_of(const struct record *r) {
     return how;
 }
 
-/* True if a resize has dropped it: nobody takes its place. The host may change its mind until then. */
+/* True if a resize has dropped it: it gets no replacement. The host may change its mind until then. */
 static bool drops(uint32_t proc) {
     uint32_t dropped = GP_DROPPED;
     struct gp_proc *p = gp_proc_at(proc);

@@ -53,7 +53,7 @@ void gp_unread_each(void (*found)(struct gp_object *o, void *arg), void *arg);
 /* The host leaves tasks to its workers, and a retiring worker leaves them to the others. */
 static inline bool gp_takes_tasks(void) { return (gp.proc != 0 && !gp_get(&gp.my->retire)) || gp.room == 1; }
 void gp_task_retire(uint32_t proc);                         /* wake a worker to take the tasks queued on the proc */
-/* Nothing more is pinned to the proc. The proc may still run what was. */
+/* Nothing more is pinned to the proc. It may still run the tasks that were. */
 static inline bool gp_is_closed(uint32_t proc) {
     const struct gp_proc *p = gp_proc_at(proc);
     return gp_get(&p->state) == GP_P_GONE || atomic_load(&p->drop);

@@ -44,7 +44,8 @@ void gp_repair_ring(void) {
     for (uint32_t p = 0; p < gp_places(); p++) {
         if (gp_get(&gp_proc_at(p)->state) != GP_P_LIVE) continue;
         gp_nudge(p);
-        gp_futex_wake(&gp_proc_at(p)->park, 1); /* the dead one may have stored NOTIFIED, and nobody else wakes then */
+        gp_futex_wake(&gp_proc_at(p)->park, 1); /* the dead one may have stored NOTIFIED, and then no other process wakes the
+                                                 * sleeper */
     }
 }
 

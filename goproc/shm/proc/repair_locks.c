@@ -107,7 +107,7 @@ static void promote(struct gp_object *c) {
     }
 }
 
-/* The dead one may have set the timer, and told only some of those who wait for it. */
+/* The dead one may have set the timer, and told only some of its waiters. */
 static void tell_of_timer(struct gp_object *c) {
     for (uint32_t next, sd = gp_get(&c->recvq_first); sd; sd = next) {
         struct gp_sudog *s = gp_sudog_at(sd);

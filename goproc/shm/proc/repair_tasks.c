@@ -142,7 +142,7 @@ static void take_trackers(struct gp_task *t, uint32_t refs[GP_TRACKERS]) {
     }
 }
 
-/* What the dead one had put into the spare block of a task, for an outcome that did not come about. */
+/* The content that the dead one had put into the spare block of a task, for an outcome that did not come about. */
 static void empty_spare(gp_ref ref, const struct search *s) {
     struct gp_task *t = task_at(ref);
     uint64_t capacity;

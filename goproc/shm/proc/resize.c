@@ -1,15 +1,15 @@
 /* resize.c - more or fewer workers while the program runs.
  *
- * `header.workers` says how many are wanted. The host stores it, and makes the places follow, now and whenever something has
- * changed there. A place above that number is dropped: it takes no goroutine any more, runs what it has begun and what
- * was pinned to it before, and leaves; the coroner has nobody take its place. A place below it that nobody has is WANTED: the
- * coroner has the zygote fork a worker for it. The truth is in the places, so that a death of anybody on the way, the zygote
- * included, changes nothing but what the next look finds.
+ * `header.workers` is the wanted number of workers. The host stores it, and makes the places follow, now and whenever a
+ * place has changed. A place above that number is dropped: it takes no goroutine any more, runs those that it has begun
+ * and those that were pinned to it before, and leaves; the coroner does not replace it. A place below that number without
+ * a worker is WANTED: the coroner has the zygote fork one for it. The truth is in the places, so that a death on the way,
+ * also of the zygote, changes only the result of the next look.
  *
  *     drop:  KEPT -> DROPPED (host) -> DROPPED_GONE (coroner, when it has ended) -> KEPT (host, which wants it again)
  *                    DROPPED -> KEPT (host, by CAS): it stays, or is replaced if it is on its way out
  *
- * Places are never given up: what a worker has allocated outlives it. So a place that was dropped is taken again, and the
+ * Places are never given up: the blocks of a worker outlive it. So a place that was dropped is taken again, and the
  * number of places grows up to header.room.
  */
 #include "proc/proc.h"
@@ -29,7 +29,7 @@ static void want(uint32_t proc) {
     gp_release(&p->state, GP_P_WANTED); /* COMMIT: from here on it is the coroner's */
 }
 
-/* Nobody has the place, and the repair of the last who did is over. */
+/* The place has no worker, and the repair of its last one is over. */
 static bool is_free(const struct gp_proc *p) {
     return gp_acquire(&p->state) == GP_P_GONE && !(atomic_load(&gp.head->crash_epoch) & 1); /* in this order */
 }

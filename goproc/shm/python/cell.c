@@ -1,7 +1,7 @@
-/* cell.c - the value of a shared variable (_shared_value.py): a channel of two, which always has one message. Its owner, who has
- * the lock of the variable, reads the message where it is, and puts the next one behind it before the old one goes: should
- * the owner die at any moment, the newest is a whole value. A death between the two steps leaves both; the next owner
- * lets go of the old one.
+/* cell.c - the value of a shared variable (_shared_value.py): a channel of two, which always has one message. Its owner,
+ * who has the lock of the variable, reads the message in place, and puts the next one behind it before the old one goes:
+ * if the owner dies at any moment, the newest is a whole value. A death between the two steps leaves both; the next owner
+ * drops the old one.
  */
 #include "python.h"
 
@@ -17,7 +17,7 @@ static PyObject *cell_get(PyObject *Py_UNUSED(module), PyObject *arg) {
     if (!o) return NULL;
     struct gp_message m;
     gp_cell_get(o, &m);
-    return message_decode(&m, true); /* nobody but the caller, the owner, replaces it */
+    return message_decode(&m, true); /* no process but the caller, the owner, replaces it */
 }
 
 static PyObject *cell_set(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {

@@ -1,4 +1,4 @@
-/* ends.c - the end of main, and who ends the program. */
+/* ends.c - the end of main, and the process that ends the program. */
 #include "python.h"
 
 /* Main has no task. Its outcome is made when a handle on main is asked for. */

@@ -81,7 +81,7 @@ static void count_started(int change) { /* this process alone writes the counter
     gp_set(n, gp_get(n) + (uint32_t)change);
 }
 
-/* The task is not to be: nobody is told of its end. Its place in a group is its creator's again. */
+/* The task is called off: no object is told of its end. Its place in a group is its creator's again. */
 static void untrack(gp_ref task) {
     gp_set(&task_at(task)->tracker[GP_TRACK_GROUP], 0);
     gp_set(&task_at(task)->tracker[GP_TRACK_PLACE], 0);

@@ -122,7 +122,7 @@ PyObject *raise_memory(uint64_t asked, const char *what) {
 
 /* ---- results */
 
-/* Put what an object is to keep, an outcome or a cause, into the block that was set aside for it. */
+/* Put the content that an object is to keep, an outcome or a cause, into the block that was set aside for it. */
 void result_store(gp_ref block, gp_ref object, const struct gp_message *m) {
     memcpy(gp_payload(block), m, sizeof *m); /* first: if this process dies, the content of its task goes with it */
     gp_order();

@@ -1,4 +1,4 @@
-/* sync_types.h - what the types over sync.c share. */
+/* sync_types.h - the common parts of the types over sync.c. */
 #ifndef GP_SYNC_TYPES_H
 #define GP_SYNC_TYPES_H
 
