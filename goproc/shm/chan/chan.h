@@ -6,16 +6,30 @@
 #include "mem/mem.h"
 
 /* ---- waiter.c, tell.c */
-static inline struct gp_waiter *gp_waiter_at(uint32_t proc, uint32_t i) {
+/* What the segment says of waiters and sudogs is checked: gp_..._at(). Those of this process, and what has been checked just
+ * before, are known. */
+static inline struct gp_waiter *gp_waiter_known(uint32_t proc, uint32_t i) {
     return (struct gp_waiter *)(gp_part_at(proc) + GP_PART_WAITERS) + i;
 }
-static inline struct gp_sudog *gp_sudog_at(uint32_t sd) { /* sd: a sudog reference, not 0 */
-    return (struct gp_sudog *)(gp_part_at(sd >> GP_SUDOG_BITS) + gp.sudogs_at) + (sd & ((1u << GP_SUDOG_BITS) - 1)) - 1;
+static inline struct gp_waiter *gp_waiter_at(uint32_t proc, uint32_t i) {
+    if (GP_UNLIKELY(proc >= gp.room || i >= gp.waiters)) gp_damaged("a waiter", (uint64_t)proc << 32 | i);
+    return gp_waiter_known(proc, i);
 }
 static inline uint32_t gp_sudog_ref(uint32_t proc, uint32_t i) { return proc << GP_SUDOG_BITS | (i + 1); }
 static inline bool gp_sudog_check(uint32_t sd) {
     uint32_t i = sd & ((1u << GP_SUDOG_BITS) - 1);
-    return (sd >> GP_SUDOG_BITS) < gp_places() && i >= 1 && i <= gp.waiters + gp.selects;
+    return (sd >> GP_SUDOG_BITS) < gp.room && i - 1 < gp.waiters + gp.selects;
+}
+static inline struct gp_sudog *gp_sudog_known(uint32_t sd) { /* sd: a sudog reference, not 0 */
+    return (struct gp_sudog *)(gp_part_at(sd >> GP_SUDOG_BITS) + gp.sudogs_at) + (sd & ((1u << GP_SUDOG_BITS) - 1)) - 1;
+}
+static inline struct gp_sudog *gp_sudog_at(uint32_t sd) {
+    if (GP_UNLIKELY(!gp_sudog_check(sd))) gp_damaged("a place in a queue", sd);
+    return gp_sudog_known(sd);
+}
+/* Counts the steps along a queue: it is not longer than all who could wait. */
+static inline void gp_count_step(uint64_t *steps) {
+    if (GP_UNLIKELY(++*steps > (uint64_t)gp.room * (gp.waiters + gp.selects))) gp_damaged("a queue without an end", *steps);
 }
 
 int64_t gp_waiter_alloc(bool thread);      /* index, or -ENOMEM, or -ENOSPC: all gp.waiters are in use */
@@ -99,6 +113,12 @@ enum gp_result gp_case_try_or_wait(struct gp_case *c, uint32_t waiter); /* GP_BL
 int64_t gp_select(struct gp_select *s, int64_t waiter, enum gp_result *r);
 /* of queued cases: the position of a timer whose time has come, taken; or -1 */
 int64_t gp_select_due(struct gp_select *s, uint32_t waiter);
+/* which of the n cases of a select happened, by the state of its waiter */
+static inline uint32_t gp_won(uint64_t state, uint32_t n) {
+    uint32_t k = n == 1 ? 0 : GP_W_CASE(state);
+    if (GP_UNLIKELY(k >= n)) gp_damaged("a case of a select", k);
+    return k;
+}
 /* after a park: the caller's waiter has left WAITING, or the caller won gp_waiter_cancel() */
 /* told: the case was fired, so take the message. !told: rule O2 */
 void gp_case_settled(struct gp_case *c, uint32_t waiter, bool told);
@@ -113,6 +133,15 @@ uint64_t gp_case_due(const struct gp_case *c);
 uint32_t gp_random(uint32_t below);
 
 /* ---- channel.c */
+static inline struct gp_message *gp_slots(const struct gp_object *c) { /* message n is in slot n % cap */
+    gp_check_lines(c->ring, c->cap);
+    return (struct gp_message *)((char *)gp_at(c->ring) + 64);
+}
+static inline uint64_t gp_buffered(const struct gp_object *c) { /* under the lock */
+    uint64_t used = gp_get(&c->tail) - gp_get(&c->head);
+    if (GP_UNLIKELY(used > c->cap)) gp_damaged("a number of messages", used);
+    return used;
+}
 enum gp_result gp_chan_send(struct gp_object *c, const struct gp_message *m);  /* non-blocking */
 enum gp_result gp_chan_recv(struct gp_object *c, struct gp_message *m);        /* non-blocking; the caller owns m */
 enum gp_result gp_chan_put(struct gp_object *c, const struct gp_message *m);   /* the same under the lock, without gp_ring() */
@@ -126,6 +155,10 @@ void gp_cell_get(struct gp_object *c, struct gp_message *m);                  /*
 /* replace the message; the number of old messages, which the caller drops */
 unsigned gp_cell_set(struct gp_object *c, const struct gp_message *m, struct gp_message old[2]);
 void gp_message_drop(const struct gp_message *m);
+static inline struct gp_message *gp_stored(gp_ref block) { /* the message that an outcome, a copy or a cause is kept in */
+    gp_check_lines(block, 1);
+    return (struct gp_message *)gp_payload(block);
+}
 
 /* ---- timer.c: channels that the clock sends on */
 enum gp_result gp_timer_take(struct gp_object *c, struct gp_message *m);      /* under the lock */
@@ -145,7 +178,9 @@ enum gp_result gp_sync_step(struct gp_object *o, struct gp_case *c);
 void gp_sync_settle(struct gp_object *o);                                     /* a waiter has left: grant to the ones behind it */
 /* of a semaphore or rwmutex; NULL: the shares of procs are not counted */
 static inline _Atomic int64_t *gp_shares(const struct gp_object *o) {
-    return o->ring ? (_Atomic int64_t *)((char *)gp_at(o->ring) + GP_BLOCK_HEAD) : NULL; /* the block is not GP_BLOCK_ALIGNED */
+    if (!o->ring) return NULL;
+    gp_check_lines(o->ring, (GP_BLOCK_HEAD + sizeof(int64_t) * gp.room) / GP_LINE);
+    return (_Atomic int64_t *)((char *)gp_at(o->ring) + GP_BLOCK_HEAD); /* the block is not GP_BLOCK_ALIGNED */
 }
 int64_t gp_shares_sum(const struct gp_object *o);
 /* whole operations; false: not locked, or more units than were taken */

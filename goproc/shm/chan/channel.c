@@ -17,8 +17,6 @@
  */
 #include "chan/chan.h"
 
-static struct gp_message *slots(const struct gp_object *c) { return (struct gp_message *)((char *)gp_at(c->ring) + 64); }
-
 static uint64_t proc_tag(uint32_t proc) {
     return GP_TAG(GP_TAG_PROC, ((uint64_t)(gp_get(&gp_proc_at(proc)->incarnation) & 0x1fffff) << 16) | (proc + 1));
 }
@@ -56,12 +54,13 @@ enum gp_result gp_chan_put(struct gp_object *c, const struct gp_message *m) {
     }
     uint64_t head = gp_get(&c->head), tail = gp_get(&c->tail);
     if (tail - head >= c->cap) return GP_BLOCK;
-    slots(c)[tail % c->cap] = *m;
+    struct gp_message *slots = gp_slots(c);
+    slots[tail % c->cap] = *m;
     gp_intent(GP_OP_BUFPUT, self, 0, m->block, tail, 0);
     gp_release(&c->tail, tail + 1); /* COMMIT */
     if (m->block) gp_own(m->block, GP_TAG(GP_TAG_CHAN, self));
     gp_done();
-    __builtin_prefetch(&slots(c)[(tail + 2) % c->cap], 1);
+    __builtin_prefetch(&slots[(tail + 2) % c->cap], 1);
     return GP_OK;
 }
 
@@ -79,7 +78,7 @@ static void promote(struct gp_object *c) {
         struct gp_sudog *s = gp_sudog_at(sd);
         uint32_t proc = s->proc, waiter = s->waiter;
         gp_ref block = s->msg.block;
-        slots(c)[tail % c->cap] = s->msg;
+        gp_slots(c)[tail % c->cap] = s->msg;
         gp_intent(GP_OP_PROMOTE, self, sd, block, s->epoch, tail);
         bool won = gp_fire(c, sd, GP_W_FIRED); /* COMMIT: the sender is told "sent" */
         if (won) {
@@ -96,13 +95,14 @@ enum gp_result gp_chan_take(struct gp_object *c, struct gp_message *m) {
     gp_ref self = gp_ref_of(c);
     GP_ASSERT(gp_locked(c) && consistent(c));
     uint64_t head = gp_get(&c->head);
-    if (GP_LIKELY(head != gp_get(&c->tail))) {
-        *m = slots(c)[head % c->cap];
+    if (GP_LIKELY(gp_buffered(c) != 0)) {
+        const struct gp_message *slots = gp_slots(c);
+        *m = slots[head % c->cap];
         gp_intent(GP_OP_BUFGET, self, 0, m->block, head, 0);
         gp_release(&c->head, head + 1); /* COMMIT */
         if (m->block) gp_own(m->block, gp_my_tag());
         gp_done();
-        __builtin_prefetch(&slots(c)[(head + 2) % c->cap]);
+        __builtin_prefetch(&slots[(head + 2) % c->cap]);
         if (GP_UNLIKELY(gp_get(&c->sendq_first) != 0)) promote(c);
         return GP_OK;
     }
@@ -163,7 +163,7 @@ void gp_cell_get(struct gp_object *c, struct gp_message *m) {
     gp_lock(c);
     uint64_t tail = gp_get(&c->tail);
     if (tail == gp_get(&c->head)) *m = (struct gp_message){.codec = GP_CODEC_NONE};
-    else *m = slots(c)[(tail - 1) % c->cap];
+    else *m = gp_slots(c)[(tail - 1) % c->cap];
     gp_unlock(c);
 }
 
@@ -226,7 +226,7 @@ static void drop_of(const struct gp_message *m, uint64_t owner) {
 void gp_chan_drop(struct gp_object *c) {
     uint64_t owner = GP_TAG(GP_TAG_CHAN, gp_ref_of(c));
     if (c->ring && gp_tag(c->ring) == owner) {
-        for (uint64_t i = gp_get(&c->head); i != gp_get(&c->tail); i++) drop_of(&slots(c)[i % c->cap], owner);
+        for (uint64_t i = gp_get(&c->head), n = gp_buffered(c); n > 0; i++, n--) drop_of(&gp_slots(c)[i % c->cap], owner);
         gp_free(c->ring);
     } else {
         gp_outcome_drop(c); /* the cause of a context */
@@ -237,6 +237,6 @@ void gp_outcome_drop(struct gp_object *o) {
     uint64_t owner = GP_TAG(GP_TAG_RESULT, gp_ref_of(o));
     gp_ref block = o->ring ? o->ring : gp_get(&o->flags) & GP_OBJ_PROMISE ? o->task : 0; /* a promise without an outcome */
     if (!block || gp_tag(block) != owner) return;
-    drop_of((struct gp_message *)gp_payload(block), owner);
+    drop_of(gp_stored(block), owner);
     gp_free(block);
 }

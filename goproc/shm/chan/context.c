@@ -13,7 +13,14 @@
  */
 #include "chan/chan.h"
 
-static struct gp_object *at(uint32_t ref) { return ref ? gp_at(ref) : NULL; }
+static struct gp_object *at(uint32_t ref) {
+    if (ref && !gp_object_check(ref)) gp_damaged("a context", ref);
+    return ref ? gp_at(ref) : NULL;
+}
+/* Counts the steps up a tree: a path has no more nodes than there may be objects. */
+static void count_step(uint64_t *steps) {
+    if (++*steps > gp.bytes / sizeof(struct gp_object)) gp_damaged("a tree of contexts without a root", *steps);
+}
 static bool is_done(const struct gp_object *c) { return gp_acquire(&c->flags) & GP_OBJ_CLOSED; }
 
 static bool listed(const struct gp_object *c, const struct gp_object *parent) {
@@ -24,8 +31,10 @@ static void unlist(struct gp_object *c) {
     struct gp_object *parent = at(gp_get(&c->ctx_parent));
     if (!listed(c, parent)) return;
     uint32_t next = gp_get(&c->ctx_next), prev = gp_get(&c->ctx_prev);
-    gp_set(prev ? &((struct gp_object *)gp_at(prev))->ctx_next : &parent->ctx_child, next);
-    if (next) gp_set(&((struct gp_object *)gp_at(next))->ctx_prev, prev);
+    _Atomic uint32_t *before = prev ? &at(prev)->ctx_next : &parent->ctx_child;
+    if (gp_get(before) != gp_ref_of(c)) gp_damaged("a link of contexts", prev);
+    gp_set(before, next);
+    if (next) gp_set(&at(next)->ctx_prev, prev);
     gp_set(&c->ctx_next, 0);
     gp_set(&c->ctx_prev, 0);
 }
@@ -67,7 +76,7 @@ void gp_context_link(struct gp_object *c, struct gp_object *parent, uint64_t due
         gp_set(&c->ctx_prev, 0);
         gp_order();
         gp_set(&parent->ctx_child, gp_ref_of(c)); /* COMMIT */
-        if (next) gp_set(&((struct gp_object *)gp_at(next))->ctx_prev, gp_ref_of(c));
+        if (next) gp_set(&at(next)->ctx_prev, gp_ref_of(c));
     }
     gp_unlock(&gp.head->tree);
 }
@@ -86,6 +95,7 @@ bool gp_context_cancel(struct gp_object *c, int64_t code, gp_ref cause) {
         for (struct gp_object *n = c;;) {
             struct gp_object *child = at(gp_get(&n->ctx_child));
             if (child) {
+                if (child == c || at(gp_get(&child->ctx_parent)) != n) gp_damaged("a child of a context", gp_ref_of(child));
                 follow(child, n, now);
                 n = child;
             } else if (n == c) {
@@ -107,7 +117,9 @@ bool gp_context_expire(struct gp_object *c) {
     if (is_done(c)) return true;
     uint64_t due = gp_get(&c->due), now;
     if (!due || (now = gp_now()) < due) return false;
-    for (struct gp_object *up; (up = at(gp_get(&c->ctx_parent))) && gp_get(&up->due) && gp_get(&up->due) <= now;) c = up;
+    uint64_t steps = 0;
+    for (struct gp_object *up; (up = at(gp_get(&c->ctx_parent))) && gp_get(&up->due) && gp_get(&up->due) <= now; c = up)
+        count_step(&steps);
     gp_context_cancel(c, GP_DEADLINE, 0);
     return true;
 }
@@ -128,6 +140,8 @@ bool gp_context_unlink(struct gp_object *c) {
 }
 
 struct gp_object *gp_context_origin(struct gp_object *c) {
-    for (struct gp_object *up; gp_acquire(&c->flags) & GP_OBJ_INHERITED && (up = at(gp_get(&c->ctx_parent)));) c = up;
+    uint64_t steps = 0;
+    for (struct gp_object *up; gp_acquire(&c->flags) & GP_OBJ_INHERITED && (up = at(gp_get(&c->ctx_parent))); c = up)
+        count_step(&steps);
     return c;
 }

@@ -6,7 +6,7 @@
 #include "chan/chan.h"
 
 void gp_enqueue_first(struct gp_object *o, uint32_t sd) {
-    struct gp_sudog *s = gp_sudog_at(sd);
+    struct gp_sudog *s = gp_sudog_known(sd);
     GP_ASSERT(gp_locked(o) && !s->linked);
     uint32_t next = gp_get(&o->recvq_first);
     gp_set(&s->next, next);
@@ -22,7 +22,7 @@ void gp_enqueue_first(struct gp_object *o, uint32_t sd) {
 void gp_enqueue(struct gp_object *o, uint32_t sd, bool send) {
     _Atomic uint32_t *first = send ? &o->sendq_first : &o->recvq_first;
     _Atomic uint32_t *last = send ? &o->sendq_last : &o->recvq_last;
-    struct gp_sudog *s = gp_sudog_at(sd);
+    struct gp_sudog *s = gp_sudog_known(sd);
     GP_ASSERT(gp_locked(o) && !s->linked && s->object == gp_ref_of(o));
     uint32_t tail = gp_get(last);
     gp_set(&s->next, 0);
@@ -36,22 +36,25 @@ void gp_enqueue(struct gp_object *o, uint32_t sd, bool send) {
 }
 
 void gp_unlink(struct gp_object *o, uint32_t sd) {
-    struct gp_sudog *s = gp_sudog_at(sd);
+    struct gp_sudog *s = gp_sudog_known(sd);
     GP_ASSERT(gp_locked(o));
     if (!gp_get(&s->linked)) return;
     _Atomic uint32_t *first = s->send ? &o->sendq_first : &o->recvq_first;
     _Atomic uint32_t *last = s->send ? &o->sendq_last : &o->recvq_last;
     uint32_t next = gp_get(&s->next), prev = gp_get(&s->prev);
-    gp_set(prev ? &gp_sudog_at(prev)->next : first, next); /* COMMIT */
+    if (prev) first = &gp_sudog_at(prev)->next;
+    if (GP_UNLIKELY(gp_get(first) != sd)) gp_damaged("a link of a queue", prev);
+    gp_set(first, next); /* COMMIT */
     gp_order();
     gp_set(next ? &gp_sudog_at(next)->prev : last, prev);
     gp_set(&s->linked, 0);
 }
 
 bool gp_fire(struct gp_object *o, uint32_t sd, unsigned tag) {
-    struct gp_sudog *s = gp_sudog_at(sd);
+    struct gp_sudog *s = gp_sudog_known(sd);
     struct gp_waiter *w = gp_waiter_at(s->proc, s->waiter);
     GP_ASSERT(gp_locked(o) && s->object == gp_ref_of(o) && GP_W_EPOCH(gp_get(&w->state)) >= s->epoch);
+    if (GP_UNLIKELY(!gp_get(&s->linked) || gp_get(&s->object) != gp_ref_of(o))) gp_damaged("a waiter in a queue", sd);
     uint64_t expect = GP_W(s->epoch, 0, GP_W_WAITING);
     bool won = atomic_compare_exchange_strong_explicit(&w->state, &expect, GP_W(s->epoch, s->cas, tag),
                                                        memory_order_acq_rel, memory_order_acquire); /* COMMIT */
@@ -62,7 +65,8 @@ bool gp_fire(struct gp_object *o, uint32_t sd, unsigned tag) {
 
 uint32_t gp_queued(const struct gp_object *o, bool send) {
     uint32_t n = 0, sd = gp_get(send ? &o->sendq_first : &o->recvq_first);
-    for (; sd; sd = gp_get(&gp_sudog_at(sd)->next)) {
+    for (uint64_t steps = 0; sd; sd = gp_get(&gp_sudog_at(sd)->next)) {
+        gp_count_step(&steps);
         const struct gp_sudog *s = gp_sudog_at(sd);
         n += gp_acquire(&gp_waiter_at(s->proc, s->waiter)->state) == GP_W(s->epoch, 0, GP_W_WAITING);
     }

@@ -46,13 +46,13 @@ static enum gp_result step(struct gp_case *c) {
 }
 
 static void queue(struct gp_case *c, uint32_t waiter, uint32_t number) {
-    struct gp_sudog *s = gp_sudog_at(c->sudog);
+    struct gp_sudog *s = gp_sudog_known(c->sudog);
     gp_set(&s->object, gp_ref_of(c->o));
     s->gen = gp_get(&c->o->gen);
     s->waiter = waiter;
     s->proc = (uint16_t)gp.proc;
     s->cas = (uint16_t)number;
-    s->epoch = GP_W_EPOCH(gp_get(&gp_waiter_at(gp.proc, waiter)->state));
+    s->epoch = GP_W_EPOCH(gp_get(&gp_waiter_known(gp.proc, waiter)->state));
     s->n = c->n;
     bool again = c->since != 0;
     if (c->kind == GP_LOCK && !again) c->since = gp_now();
@@ -213,7 +213,7 @@ bool gp_select_rethinks(const struct gp_select *s) {
 
 void gp_case_settled(struct gp_case *c, uint32_t waiter, bool told) {
     if (!c->o) return;
-    struct gp_sudog *s = gp_sudog_at(c->sudog);
+    struct gp_sudog *s = gp_sudog_known(c->sudog);
     if (!told) { /* rule O2 */
         gp_lock(c->o);
         gp_unlock(c->o);
@@ -226,7 +226,7 @@ void gp_case_settled(struct gp_case *c, uint32_t waiter, bool told) {
 
 void gp_case_abandon(struct gp_case *c) {
     if (!c->o) return;
-    struct gp_sudog *s = gp_sudog_at(c->sudog);
+    struct gp_sudog *s = gp_sudog_known(c->sudog);
     gp_lock(c->o);
     if (gp_get(&s->linked)) {
         gp_unlink(c->o, c->sudog);

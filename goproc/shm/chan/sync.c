@@ -174,7 +174,8 @@ static uint32_t first_grantable(struct gp_object *o) {
     uint32_t sd = gp_get(&o->recvq_first);
     if (!sd) return 0;
     uint32_t proc = gp_sudog_at(sd)->proc, waiter = gp_sudog_at(sd)->waiter;
-    for (; sd; sd = gp_get(&gp_sudog_at(sd)->next)) {
+    for (uint64_t steps = 0; sd; sd = gp_get(&gp_sudog_at(sd)->next)) {
+        gp_count_step(&steps);
         struct gp_sudog *s = gp_sudog_at(sd);
         if (s->proc != proc || s->waiter != waiter) return 0;
         if ((int64_t)s->n <= free_units) return sd;
@@ -226,7 +227,10 @@ static enum gp_result arrive(struct gp_object *o, struct gp_case *c) {
     int64_t before = gp_get(&o->value);
     if (before + 1 < (int64_t)o->cap) return GP_BLOCK; /* queue() follows; see gp_sync_step */
     uint64_t place = 0;
-    for (uint32_t sd = gp_get(&o->recvq_first); sd; sd = gp_get(&gp_sudog_at(sd)->next)) gp_sudog_at(sd)->n = place++;
+    for (uint32_t sd = gp_get(&o->recvq_first); sd; sd = gp_get(&gp_sudog_at(sd)->next)) {
+        gp_sudog_at(sd)->n = place;
+        gp_count_step(&place);
+    }
     c->n = place;
     gp_set(&o->value, 0); /* COMMIT: the next round begins */
     gp_fire_all(o, GP_W_FIRED, false);

@@ -115,7 +115,7 @@ void gp_watched(uint32_t i, uint32_t collector) {
 
 static bool in_stack(const struct gp_waiter *c, uint32_t i) {
     uint32_t at = gp_acquire(&c->fired);
-    while (at && at != i + 1) at = gp_get(&gp_waiter_at(gp.proc, at - 1)->next);
+    for (uint64_t steps = 0; at && at != i + 1; at = gp_get(&gp_waiter_at(gp.proc, at - 1)->next)) gp_count_step(&steps);
     return at != 0;
 }
 
@@ -159,7 +159,7 @@ void gp_tell_now(uint32_t proc, uint32_t i) {
 }
 
 void gp_tell(uint32_t proc, uint32_t i) {
-    struct gp_waiter *w = gp_waiter_at(proc, i);
+    struct gp_waiter *w = gp_waiter_known(proc, i);
     if (gp_get(&w->thread)) {
         if (gp_get(&w->thread) == GP_WATCHED) {
             tell_collector(proc, i, gp_tell);

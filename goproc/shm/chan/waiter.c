@@ -38,25 +38,25 @@ int64_t gp_waiter_alloc(bool thread) {
         i = slots.fresh++;
         gp_set(&gp.my->waiters_used, slots.fresh);
     }
-    gp_set(&gp_waiter_at(gp.proc, i)->thread, thread);
+    gp_set(&gp_waiter_known(gp.proc, i)->thread, thread);
     return i;
 }
 
 void gp_waiter_release(uint32_t i) {
-    struct gp_waiter *w = gp_waiter_at(gp.proc, i);
+    struct gp_waiter *w = gp_waiter_known(gp.proc, i);
     GP_ASSERT(GP_W_TAG(gp_get(&w->state)) != GP_W_WAITING && i < slots.fresh);
     gp_set(&w->state, GP_W(GP_W_EPOCH(gp_get(&w->state)), 0, GP_W_IDLE));
     slots.free_waiters[slots.n_free++] = i; /* cap_free >= fresh */
 }
 
 void gp_waiter_arm(uint32_t i) {
-    struct gp_waiter *w = gp_waiter_at(gp.proc, i);
+    struct gp_waiter *w = gp_waiter_known(gp.proc, i);
     GP_ASSERT(GP_W_TAG(gp_get(&w->state)) != GP_W_WAITING);
     gp_set(&w->state, GP_W(GP_W_EPOCH(gp_get(&w->state)) + 1, 0, GP_W_WAITING));
 }
 
 bool gp_waiter_cancel(uint32_t i) {
-    struct gp_waiter *w = gp_waiter_at(gp.proc, i);
+    struct gp_waiter *w = gp_waiter_known(gp.proc, i);
     uint64_t seen = gp_get(&w->state);
     return GP_W_TAG(seen) == GP_W_WAITING &&
            atomic_compare_exchange_strong_explicit(&w->state, &seen, GP_W(GP_W_EPOCH(seen), 0, GP_W_CANCELLED),
@@ -97,7 +97,7 @@ bool gp_thread_wait(struct gp_waiter *w, uint64_t until_ns) {
 
 void gp_release_threads(void) {
     for (uint32_t i = 0; i < slots.fresh; i++) {
-        struct gp_waiter *w = gp_waiter_at(gp.proc, i);
+        struct gp_waiter *w = gp_waiter_known(gp.proc, i);
         uint64_t seen = gp_get(&w->state);
         if (!gp_get(&w->thread) || GP_W_TAG(seen) != GP_W_WAITING) continue;
         if (atomic_compare_exchange_strong(&w->state, &seen, GP_W(GP_W_EPOCH(seen), 0, GP_W_DEAD)))

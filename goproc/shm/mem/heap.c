@@ -254,6 +254,7 @@ static bool mine(gp_ref ref) {
 }
 
 void gp_free(gp_ref ref) {
+    gp_check_lines(ref, 0);
     struct gp_block *b = gp_at(ref);
     if (GP_LIKELY(gp.my != NULL)) gp_set(&gp.my->heap_freed, gp_get(&gp.my->heap_freed) + 1); /* an observer is no proc */
     gp_release(&b->tag, 0); /* COMMIT of the release; after it another proc may reuse the block */

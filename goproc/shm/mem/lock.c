@@ -26,6 +26,37 @@ long gp_futex_wait(_Atomic uint32_t *word, uint32_t expect, uint64_t until_ns) {
 
 void gp_futex_wake(_Atomic uint32_t *word, int count) { syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0); }
 
+/* ---- a lock word that names nobody who has the lock would be waited for for ever */
+
+#define LOST_LOOKS 1000u /* a process that takes the lock again and again, and is asked in between, is not seen so often in a row */
+
+static bool lists(const struct gp_proc *p, gp_ref line) {
+    const struct gp_journal *j = &p->journal;
+    uint32_t n = gp_acquire(&j->nlocks);
+    if (gp_get(&j->spill)) return true; /* it has many */
+    for (uint32_t i = 0; i < n && i < GP_JOURNAL_LOCKS; i++)
+        if (gp_get(&j->locks[i]) == line) return true;
+    return false;
+}
+
+static bool is_holder(uint32_t holder, gp_ref line) {
+    uint32_t proc = (holder & 1023) - 1;
+    if (proc >= gp.room) return false;
+    const struct gp_proc *p = gp_proc_at(proc);
+    return (gp_get(&p->incarnation) & 0x1fffff) == holder >> 10 && lists(p, line);
+}
+
+void gp_check_holder(_Atomic uint32_t *word, bool coroner) {
+    uint32_t holder = gp_acquire(word) & ~GP_LOCK_WAITERS;
+    gp_ref line = gp_ref_of((char *)word - 16);
+    for (uint32_t i = 0; i < LOST_LOOKS; i++) {
+        if (!coroner && gp_acquire(&gp.head->crash_epoch) & 1) return; /* the holder has died, perhaps, and is being repaired */
+        bool own = holder == gp.me && !coroner; /* no operation takes a lock twice; the coroner waits beside its host's */
+        if (holder == 0 || (!own && is_holder(holder, line)) || (gp_acquire(word) & ~GP_LOCK_WAITERS) != holder) return;
+    }
+    gp_damaged("the holder of a lock", holder);
+}
+
 void gp_lock_slow(_Atomic uint32_t *word) {
     if (gp_may_spin()) {
         /* The holder does several operations while the lines of the channel are in its cache, at a tenth of the cost of
@@ -55,7 +86,7 @@ void gp_lock_slow(_Atomic uint32_t *word) {
             !atomic_compare_exchange_strong_explicit(word, &seen, seen | GP_LOCK_WAITERS, memory_order_relaxed,
                                                      memory_order_relaxed))
             continue;
-        gp_futex_wait(word, seen | GP_LOCK_WAITERS, gp_now() + LOCK_SLEEP_NS);
+        if (gp_futex_wait(word, seen | GP_LOCK_WAITERS, gp_now() + LOCK_SLEEP_NS) == -ETIMEDOUT) gp_check_holder(word, false);
     }
 }
 

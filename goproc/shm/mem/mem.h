@@ -53,6 +53,7 @@ struct gp_self {
     uint64_t arena;          /* offset of my arena */
     uint64_t arena_bytes;
     uint64_t heap_at;        /* offsets below this are not heap */
+    uint32_t heap_first, heap_lines; /* references to the heap begin there, and are so many */
     uint64_t part_bytes, parts_at;
     uint32_t waiters, selects, ring_tasks;     /* sizes of the tables of a partition */
     uint64_t sudogs_at, tasks_at, pinned_at;   /* offsets in a partition */
@@ -106,6 +107,14 @@ static inline uint32_t gp_places(void) { return gp_acquire(&gp.head->nprocs); }
 static inline uint32_t gp_workers(void) { return gp_get(&gp.head->workers); } /* that the program has now */
 static inline char *gp_part_at(uint32_t p) { return gp.base + gp.parts_at + (uint64_t)p * gp.part_bytes; }
 static inline uint64_t gp_my_tag(void) { return GP_TAG(GP_TAG_PROC, ((uint64_t)(gp.me >> 10) << 16) | (gp.proc + 1)); }
+
+/* ---- damage.c: what is read from the segment, and cannot be, ends the program */
+_Noreturn void gp_damaged(const char *what, uint64_t value) __attribute__((cold));
+extern void (*gp_damage_ends)(const char *text, size_t n); /* reports, and ends the processes; may return */
+/* End the program unless the lines [ref, ref + more] are in the heap. */
+static inline void gp_check_lines(gp_ref ref, uint64_t more) {
+    if (GP_UNLIKELY((uint64_t)(gp_ref)(ref - gp.heap_first) + more >= gp.heap_lines)) gp_damaged("a block", ref);
+}
 
 /* ---- segment.c */
 int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu);      /* memfd, or -errno; with room for no more procs */
@@ -169,8 +178,14 @@ static inline uint64_t gp_len(gp_ref ref) {
     return gp_get(&((struct gp_block *)gp_at(ref))->len) & ((1ULL << 56) - 1);
 }
 static inline unsigned gp_flags(gp_ref ref) { return (unsigned)(gp_get(&((struct gp_block *)gp_at(ref))->len) >> 56); }
-static inline void gp_own(gp_ref ref, uint64_t tag) { gp_set(&((struct gp_block *)gp_at(ref))->tag, tag); }
-static inline uint64_t gp_tag(gp_ref ref) { return gp_acquire(&((struct gp_block *)gp_at(ref))->tag); }
+static inline void gp_own(gp_ref ref, uint64_t tag) {
+    gp_check_lines(ref, 0);
+    gp_set(&((struct gp_block *)gp_at(ref))->tag, tag);
+}
+static inline uint64_t gp_tag(gp_ref ref) {
+    gp_check_lines(ref, 0);
+    return gp_acquire(&((struct gp_block *)gp_at(ref))->tag);
+}
 
 /* ---- reclaim.c */
 void gp_reclaim_attach(void);
@@ -188,6 +203,8 @@ void gp_heap_trim(bool (*enough)(void));
 #define GP_LOCK_WAITERS 0x80000000u
 void gp_lock_slow(_Atomic uint32_t *word);
 void gp_unlock_wake(_Atomic uint32_t *word);
+/* after a long wait: end the program if no process has the lock */
+void gp_check_holder(_Atomic uint32_t *word, bool coroner);
 long gp_futex_wait(_Atomic uint32_t *word, uint32_t expect, uint64_t until_ns); /* until_ns is absolute; 0 = no limit */
 void gp_futex_wake(_Atomic uint32_t *word, int count);
 

@@ -72,7 +72,7 @@ void gp_pages_inherit(bool (*small)(uint32_t page, uint32_t cls)) {
     for (uint32_t page = heap.next_page, n; page < heap.last_page; page += n) {
         struct gp_page *d = gp_page_at(gp.arena, page);
         uint32_t cls = gp_page_class(d);
-        n = cls == GP_CLASS_EXTENT ? gp_get(&d->pages) : 1;
+        n = cls == GP_CLASS_EXTENT ? gp_extent_pages(gp.arena, page) : 1;
         if (cls == 0) break; /* pages are taken in order */
         if (cls == GP_CLASS_INNER) set_class(page, 1, cls = GP_CLASS_IDLE); /* claimed, and not used yet */
         if (cls == GP_CLASS_EXTENT) gp_extent_note(page, n);

@@ -37,6 +37,12 @@ static inline uint32_t gp_page_class(const struct gp_page *d) {
     return (cls & 0xff) == GP_CLASS_TAKING ? cls >> 8 & 0xff : cls;
 }
 
+static inline uint32_t gp_extent_pages(uint64_t arena, uint32_t page) { /* the length of the extent that begins there */
+    uint32_t pages = gp_get(&gp_page_at(arena, page)->pages);
+    if (GP_UNLIKELY(pages == 0 || pages > gp.arena_bytes / GP_PAGE - page)) gp_damaged("an extent's length", pages);
+    return pages;
+}
+
 /* ---- pages.c: for this process's own arena */
 enum gp_content { GP_NOTHING, GP_OLD, GP_ZERO };   /* the content of pages that were taken; NOTHING: there were no pages */
 void gp_pages_attach(void);

@@ -103,8 +103,8 @@ struct window {
     bool small, objects; /* may be looked at */
 };
 
-static uint32_t length(const struct gp_page *d, uint32_t origin) {
-    return origin == GP_CLASS_EXTENT ? gp_get((_Atomic uint32_t *)&d->pages) : 1;
+static uint32_t length(const struct window *w, uint32_t page, uint32_t origin) {
+    return origin == GP_CLASS_EXTENT ? gp_extent_pages(w->arena, page) : 1;
 }
 
 /* Mark the pages that seem free. `to` ends behind the last extent, or where no page was ever used. True if there are
@@ -119,7 +119,7 @@ static bool mark(struct window *w) {
         } else if (cls == GP_CLASS_IDLE) {
             atomic_compare_exchange_strong(&d->cls, &cls, GP_TAKING(cls));
         } else if (cls == GP_CLASS_EXTENT && gp_extent_take(d, (struct gp_block *)gp_page_start(w->arena, page))) {
-            page += length(d, cls) - 1;
+            page += length(w, page, cls) - 1;
             if (page >= w->to) w->to = page + 1;
         } else if (cls < GP_CLASS_COUNT && (cls == GP_CLASS_OBJECT ? w->objects : w->small) &&
                    gp_page_empty(w->arena, page, cls)) {
@@ -144,7 +144,7 @@ static uint64_t give(const struct window *w, uint32_t page, uint32_t end) {
     }
     for (uint32_t n; page < end; page += n) {
         uint32_t origin = gp_page_class(gp_page_at(w->arena, page));
-        n = length(gp_page_at(w->arena, page), origin);
+        n = length(w, page, origin);
         restore(w, page, origin);
     }
     return 0;
@@ -161,7 +161,7 @@ static uint64_t give_marked(const struct window *w) {
             restore(w, page, origin); /* the owner was first */
             mine = false;
         } else if (mine) {
-            n = length(d, origin);
+            n = length(w, page, origin);
             if (origin == GP_CLASS_OBJECT) gp_page_keep_gen(w->arena, page);
         }
         if (!mine) {

@@ -210,13 +210,22 @@ int gp_create_with_room(uint32_t nprocs, uint64_t memory, uint32_t ncpu) {
 
 int gp_back_place(uint32_t proc) { return gp_back(GP_PROCS_AT + (uint64_t)proc * GP_PROC_BYTES, GP_PROC_BYTES); }
 
+/* A process may attach when the program has run for long. */
+static bool is_sound(const struct gp_header *h) {
+    return h->bytes == gp.bytes && gp_get(&h->nprocs) >= 1 && gp_get(&h->nprocs) <= h->room && h->room <= GP_MAX_PROCS && h->waiters <= GP_WAITERS && h->selects <= GP_SELECTS &&
+           h->ring_tasks <= GP_RING_TASKS && gp_part_end(h->waiters, h->selects, h->ring_tasks) <= h->part_bytes &&
+           h->procs_at == GP_PROCS_AT && h->parts_at == GP_PARTS_AT && h->arena_bytes >= GP_PAGE && h->arena_bytes <= GP_MAX_ARENA &&
+           h->part_bytes <= GP_MAX_BYTES && h->heap_at % GP_PAGE == 0 && h->arena_bytes % GP_PAGE == 0 &&
+           h->parts_at + h->part_bytes * h->room <= h->heap_at && h->heap_at + h->arena_bytes * h->room <= h->bytes;
+}
+
 static int adopt(int memfd, uint32_t proc) {
     struct stat st;
     if (fstat(memfd, &st) < 0) return -errno;
     int err = map(memfd, (uint64_t)st.st_size);
     if (err < 0) return err;
     struct gp_header *h = gp.head;
-    if (h->magic != GP_MAGIC || h->abi != GP_ABI || h->bytes != gp.bytes || (proc >= h->nprocs && proc != GP_OBSERVER)) {
+    if (h->magic != GP_MAGIC || h->abi != GP_ABI || !is_sound(h) || (proc >= h->nprocs && proc != GP_OBSERVER)) {
         unmap();
         return -EPROTO;
     }
@@ -233,6 +242,8 @@ static int adopt(int memfd, uint32_t proc) {
     gp.tasks_at = gp_part_tasks(gp.waiters, gp.selects);
     gp.pinned_at = gp_part_pinned(gp.waiters, gp.selects, gp.ring_tasks);
     gp.heap_at = h->heap_at;
+    gp.heap_first = (uint32_t)(h->heap_at / GP_LINE);
+    gp.heap_lines = (uint32_t)((h->bytes - h->heap_at) / GP_LINE);
     gp.arena_bytes = h->arena_bytes;
     gp.forked = false;
     return 0;

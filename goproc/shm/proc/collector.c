@@ -23,7 +23,9 @@
  *
  * The process that notices that enough was dropped collects; the lock word in the header allows one at a time.
  */
+#define _GNU_SOURCE
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "proc/proc.h"
 
@@ -218,7 +220,7 @@ void gp_unread_each(void (*found)(struct gp_object *o, void *arg), void *arg) {
             gp_release(&gp.head->collecting, 0);
             return;
         }
-        gp_wait_ns(1000000);
+        usleep(1000);
     }
 }
 

@@ -46,6 +46,7 @@ struct record {
 #define LOOK_MS 100                   /* between two checks for overdue workers */
 #define RECORD_NS 1000000000ULL       /* the time in which the zygote must report how a worker ended */
 #define ZOMBIE_NS 200000000ULL        /* the time after which a worker without a zygote is seen as a zombie, see keeper.c */
+#define CLAIMANT_LOOKS 100            /* of 10 ms, at a report that another process is about to make */
 #define CLAIMANT_NS 5000000000ULL     /* the time in which a worker that has claimed the end of the program must end */
 /* the time in which the zygote must end the workers after Ctrl-C, with the programs that they started */
 #define INTERRUPTED_MS 3000
@@ -263,6 +264,23 @@ void gp_fatal_exit(int status) {
     if (gp.proc != 0) _exit(status); /* the exit reaches the coroner, which ends the rest */
     kill_workers();
     leave(status);
+}
+
+/* Of any process: see mem/damage.c. A host ends even if it survives other ends: its thread is in the midst of an operation, and
+ * cannot go on. */
+void gp_damage_exit(const char *text, size_t n) {
+    static const char title[] = "fatal error: ";
+    uint32_t none = 0;
+    if (atomic_compare_exchange_strong(&gp.head->fatal, &none, gp.proc + 1)) {
+        const char *end = memchr(text, '\n', n);
+        give_reason(text + sizeof title - 1, (size_t)(end ? end - text : (ptrdiff_t)n) - (sizeof title - 1));
+        gp_set(&gp.head->exit_status, GP_FATAL_SAID | 2);
+        gp_say(text, n);
+    } else {
+        for (int i = 0; i < CLAIMANT_LOOKS && !(gp_get(&gp.head->exit_status) & GP_FATAL_SAID); i++) usleep(10000);
+    }
+    if (gp.proc == 0) kill_workers();
+    gp_leave(2);
 }
 
 void gp_interrupted_exit(const char *text, size_t n) {

@@ -64,6 +64,7 @@ uint32_t gp_task_place(void);                               /* the proc whose ri
 int gp_task_push(gp_ref task, uint32_t proc, bool pinned);  /* 0; -EAGAIN: later; -ESRCH: the proc is closed */
 int gp_task_push_again(gp_ref task, uint32_t proc, bool pinned); /* for the coroner: 0, -errno; -EINTR: the runtime ends */
 gp_ref gp_task_slot(uint32_t proc, bool pinned, uint32_t n); /* under the lock of the queue: the n-th task */
+uint32_t gp_task_queued(uint32_t proc, bool pinned);        /* the same: how many there are */
 int gp_task_enter(gp_ref task, struct gp_object *count);    /* a wait group counts the task: 0, -EOVERFLOW */
 /* tell the task's trackers of its end; -ERANGE: the wait group did not count it */
 int gp_task_leave(gp_ref task);
@@ -115,6 +116,8 @@ bool gp_coroner_tell(const char *order);                     /* send a letter to
 bool gp_fatal_claim(const char *reason);                     /* true for the first caller, which then reports and ends the program */
 /* after gp_fatal_claim: end every process; in a host that survives: all others */
 void gp_fatal_exit(int status);
+/* the end of a program whose segment is damaged, for gp_damage_ends; does not return */
+void gp_damage_exit(const char *text, size_t n);
 /* from a signal's handler; returns if the host survives, or the coroner ends the program */
 void gp_interrupted_exit(const char *text, size_t n);
 /* keeper: the process goes on while that is its parent; 0: there is no keeper */

@@ -5,6 +5,7 @@
 #include "repair.h"
 
 #define LOOK_NS 1000000ULL   /* between two looks for further deaths, while a lock is not to be had */
+#define CHECK_LOOKS 100u     /* at the same lock: then the coroner asks whether anybody has it */
 #define LOOKS 1000u          /* at the lock of a process that gives memory back */
 
 static bool (*notice_deaths)(void);
@@ -21,15 +22,17 @@ static _Atomic uint32_t *word_of(void *line) { return (_Atomic uint32_t *)((char
 
 bool gp_repair_lock(void *line) {
     _Atomic uint32_t *word = word_of(line);
-    for (;;) {
+    for (uint32_t looks = 0;;) {
         uint32_t seen = gp_get(word);
         if (seen == 0) { /* with WAITERS, as in lock.c for a process that may not be alone */
             if (atomic_compare_exchange_strong(word, &seen, GP_CORONER_WORD | GP_LOCK_WAITERS)) return true;
             continue;
         }
+        if ((seen & ~GP_LOCK_WAITERS) == GP_CORONER_WORD) return true; /* the tree's: a further death has brought it */
         if (!(seen & GP_LOCK_WAITERS) && !atomic_compare_exchange_strong(word, &seen, seen | GP_LOCK_WAITERS)) continue;
         gp_futex_wait(word, seen | GP_LOCK_WAITERS, gp_now() + LOOK_NS);
         if (!notice_deaths()) return false;
+        if (++looks % CHECK_LOOKS == 0) gp_check_holder(word, true);
     }
 }
 

@@ -147,7 +147,7 @@ static void forget_holder(struct gp_block *b, bool object, uint64_t bytes, void 
 
 static void restore(uint64_t arena, uint32_t page, uint32_t origin) {
     struct gp_page *d = gp_page_at(arena, page);
-    uint64_t pages = origin == GP_CLASS_EXTENT ? gp_get(&d->pages) : 1;
+    uint64_t pages = origin == GP_CLASS_EXTENT ? gp_extent_pages(arena, page) : 1;
     gp_back((uint64_t)(gp_page_start(arena, page) - gp.base), pages * GP_PAGE); /* its memory may be gone already */
     gp_release(&d->cls, origin);
 }

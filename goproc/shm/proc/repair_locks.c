@@ -12,8 +12,6 @@
 
 #include "repair.h"
 
-#define MOST_LINKS (GP_WAITERS + GP_SELECTS)
-
 /* ---- firing */
 
 static uint32_t owner_word(uint32_t proc) { return (gp_get(&gp_proc_at(proc)->incarnation) & 0x1fffff) << 10 | (proc + 1); }
@@ -57,8 +55,10 @@ static bool grant(struct gp_object *o, uint32_t sd, int64_t value) {
 /* ---- queues: `next` from the first on is the truth */
 
 static void rebuild(_Atomic uint32_t *first, _Atomic uint32_t *last) {
-    uint32_t prev = 0, n = 0;
-    for (uint32_t sd = gp_get(first); sd && gp_sudog_check(sd) && n < MOST_LINKS; sd = gp_get(&gp_sudog_at(sd)->next), n++) {
+    uint32_t prev = 0;
+    uint64_t steps = 0;
+    for (uint32_t sd = gp_get(first); sd; sd = gp_get(&gp_sudog_at(sd)->next)) {
+        gp_count_step(&steps);
         gp_set(&gp_sudog_at(sd)->prev, prev);
         gp_set(&gp_sudog_at(sd)->linked, 1);
         prev = sd;
@@ -89,15 +89,13 @@ bool gp_repair_linked(const struct gp_object *o, uint32_t sd) {
 
 /* ---- waiters that can go on */
 
-static struct gp_message *slots(const struct gp_object *c) { return (struct gp_message *)((char *)gp_at(c->ring) + 64); }
-
 static void promote(struct gp_object *c) {
     for (uint32_t sd; (sd = gp_get(&c->sendq_first)) != 0;) {
         uint64_t tail = gp_get(&c->tail);
-        if (tail - gp_get(&c->head) >= c->cap) return;
+        if (gp_buffered(c) >= c->cap) return;
         struct gp_sudog *s = gp_sudog_at(sd);
         uint32_t proc = s->proc, waiter = s->waiter;
-        slots(c)[tail % c->cap] = s->msg;
+        gp_slots(c)[tail % c->cap] = s->msg;
         gp_ref block = s->msg.block;
         if (!gp_fire(c, sd, GP_W_FIRED)) continue;
         gp_release(&c->tail, tail + 1);
@@ -163,9 +161,9 @@ static void settle_barrier(struct gp_object *o) {
         fire_all(o, GP_W_FIRED);
         return;
     }
-    int64_t n = 0;
-    for (uint32_t sd = gp_get(&o->recvq_first); sd; sd = gp_get(&gp_sudog_at(sd)->next)) n++;
-    gp_set(&o->value, n);
+    uint64_t n = 0;
+    for (uint32_t sd = gp_get(&o->recvq_first); sd; sd = gp_get(&gp_sudog_at(sd)->next)) gp_count_step(&n);
+    gp_set(&o->value, (int64_t)n);
 }
 
 void gp_repair_settle(struct gp_object *o) {
@@ -254,6 +252,8 @@ static void redo(const struct gp_dead *d, const struct gp_journal *j, struct gp_
         if (gp_get(&o->state) != gp_get(&j->d)) undo_outcome(d, j, o);
     } else if (op == GP_OP_TRACK) {
         uint32_t which = (uint32_t)gp_get(&j->b);
+        uint64_t capacity;
+        if (which >= GP_TRACKERS || !gp_block_check((gp_ref)gp_get(&j->c), &capacity)) gp_damaged("a journal", gp_get(&j->c));
         struct gp_task *t = (struct gp_task *)((char *)gp_at((gp_ref)gp_get(&j->c)) + GP_BLOCK_HEAD);
         if (gp_get(&o->value) == (int64_t)gp_get(&j->d)) gp_set(&t->tracker[which], (uint32_t)gp_get(&j->e));
     } else if (op != GP_OP_NONE && gp_sudog_check((uint32_t)gp_get(&j->b))) {
@@ -273,6 +273,8 @@ static bool is_object(gp_ref ref) { return (uint64_t)ref * GP_LINE >= gp.heap_at
 /* A task that the dead one has put into a ring, or was about to take out of it, belongs to the queue. */
 static void restore_ring(uint32_t proc) {
     struct gp_queue *q = &gp_proc_at(proc)->queue;
+    gp_task_queued(proc, false);
+    gp_task_queued(proc, true);
     for (uint32_t n = gp_get(&q->head); n != gp_get(&q->tail); n++)
         gp_own(gp_task_slot(proc, false, n), GP_TAG(GP_TAG_QUEUE, proc + 1));
     for (uint32_t n = gp_get(&q->pinned_head); n != gp_get(&q->pinned_tail); n++)

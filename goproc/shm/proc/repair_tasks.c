@@ -264,7 +264,7 @@ static bool take_pinned(const struct search *s) {
     for (;;) {
         if (!gp_repair_lock(q)) return false;
         uint32_t head = gp_get(&q->pinned_head);
-        bool any = head != gp_get(&q->pinned_tail);
+        bool any = gp_task_queued(s->d->proc, true) > 0;
         gp_ref ref = any ? gp_task_slot(s->d->proc, true, head) : 0;
         if (any) gp_own(ref, s->d->tag);
         if (any) gp_set(&q->pinned_head, head + 1);

@@ -49,10 +49,27 @@ static uint32_t pinned(const struct gp_queue *q) { return gp_get(&q->pinned_tail
 
 /* Under the lock: where the n-th task of a proc is. */
 static gp_ref *slot(uint32_t proc, bool pinned, uint32_t n) {
-    return ring(proc, pinned) + (n & (gp_get(&queue_of(proc)->slots[pinned]) - 1));
+    uint32_t mask = gp_get(&queue_of(proc)->slots[pinned]) - 1;
+    if (GP_UNLIKELY(mask >= gp.ring_tasks)) gp_damaged("a queue's size", mask);
+    return ring(proc, pinned) + (n & mask);
 }
 
 gp_ref gp_task_slot(uint32_t proc, bool pinned, uint32_t n) { return *slot(proc, pinned, n); }
+
+uint32_t gp_task_queued(uint32_t proc, bool which) {
+    const struct gp_queue *q = queue_of(proc);
+    uint32_t n = which ? pinned(q) : queued(q);
+    if (GP_UNLIKELY(n > gp_get(&q->slots[which]))) gp_damaged("a queue's length", n);
+    return n;
+}
+
+/* What a ring says is a task. */
+static gp_ref checked(gp_ref task) {
+    uint64_t capacity;
+    if (GP_UNLIKELY(!gp_block_check(task, &capacity) || !(gp_flags(task) & GP_BLOCK_TASK) || capacity < sizeof(struct gp_task)))
+        gp_damaged("a task", task);
+    return task;
+}
 
 bool gp_reserved;
 
@@ -63,8 +80,9 @@ static bool may_begin(gp_ref task) {
 
 /* Under the lock of my queue, while I am reserved: the first task that may begin. */
 static bool find_allowed(bool pinned, uint32_t head, uint32_t tail, uint32_t *at) {
+    gp_task_queued(gp.proc, pinned);
     for (*at = head; *at != tail; ++*at)
-        if (may_begin(*slot(gp.proc, pinned, *at))) return true;
+        if (may_begin(checked(*slot(gp.proc, pinned, *at)))) return true;
     return false;
 }
 
@@ -111,12 +129,12 @@ static void grow(uint32_t proc, bool pinned, uint32_t head, uint32_t tail) {
 
 static inline int push(gp_ref task, uint32_t proc, bool pinned, bool coroner) {
     struct gp_queue *q = queue_of(proc);
-    _Atomic uint32_t *head = pinned ? &q->pinned_head : &q->head, *tail = pinned ? &q->pinned_tail : &q->tail;
+    _Atomic uint32_t *tail = pinned ? &q->pinned_tail : &q->tail;
     int64_t grown = -1; /* the slots of the ring for whose growth this proc has memory */
     for (;;) {
         if (!coroner) gp_lock(q);
         else if (!gp_repair_lock(q)) return -EINTR;
-        uint32_t t = gp_get(tail), n = t - gp_get(head), slots = gp_get(&q->slots[pinned]);
+        uint32_t t = gp_get(tail), n = gp_task_queued(proc, pinned), slots = gp_get(&q->slots[pinned]);
         if (n == slots && grown == slots) {
             grow(proc, pinned, t - n, t);
             slots = gp_get(&q->slots[pinned]);
@@ -180,10 +198,15 @@ static int track(gp_ref task, enum gp_tracker which, struct gp_object *o, int64_
 
 int gp_task_enter(gp_ref task, struct gp_object *count) { return track(task, GP_TRACK_COUNT, count, 1, gp_ref_of(count)); }
 
+static struct gp_object *tracker_at(gp_ref ref) {
+    if (GP_UNLIKELY(!gp_object_check(ref))) gp_damaged("a tracker of a task", ref);
+    return gp_at(ref);
+}
+
 int gp_task_leave(gp_ref task) {
     gp_ref place = gp_get(&task_at(task)->tracker[GP_TRACK_PLACE]), count = gp_get(&task_at(task)->tracker[GP_TRACK_COUNT]);
-    if (place) track(task, GP_TRACK_PLACE, gp_at(place), 1, 0);
-    return count ? track(task, GP_TRACK_COUNT, gp_at(count), -1, 0) : 0;
+    if (place) track(task, GP_TRACK_PLACE, tracker_at(place), 1, 0);
+    return count ? track(task, GP_TRACK_COUNT, tracker_at(count), -1, 0) : 0;
 }
 
 /* ---- placement */
@@ -346,7 +369,7 @@ static gp_ref take_first(bool pinned) {
     gp_lock(q);
     uint32_t head = gp_get(first);
     if (head != gp_get(pinned ? &q->pinned_tail : &q->tail)) {
-        task = *slot(gp.proc, pinned, head);
+        task = checked(*slot(gp.proc, pinned, head));
         gp_own(task, gp_my_tag()); /* COMMIT of the claim */
         gp_order();
         gp_set(first, head + 1);
@@ -381,12 +404,12 @@ gp_ref gp_task_pop(bool newest) {
     gp_lock(q);
     uint32_t head = gp_get(&q->pinned_head), tail = gp_get(&q->pinned_tail);
     if (head != tail) {
-        task = *slot(gp.proc, true, head);
+        task = checked(*slot(gp.proc, true, head));
         gp_own(task, gp_my_tag()); /* COMMIT of the claim */
         gp_order();
         gp_set(&q->pinned_head, head + 1);
     } else if (gp_takes_tasks() && (head = gp_get(&q->head)) != (tail = gp_get(&q->tail))) {
-        task = *slot(gp.proc, false, newest ? tail - 1 : head);
+        task = checked(*slot(gp.proc, false, newest ? tail - 1 : head));
         gp_own(task, gp_my_tag()); /* COMMIT of the claim */
         gp_order();
         if (newest) gp_set(&q->tail, tail - 1);
@@ -439,7 +462,7 @@ bool gp_task_steal(void) {
         if (!reaches(victim, mine)) continue;
         gp_lock(q);
         uint32_t head = gp_get(&q->head), n = share(victim, gp_get(&q->tail) - head);
-        for (uint32_t i = 0; i < n; i++) gp_own(got[i] = *slot(victim, false, head + i), gp_my_tag());
+        for (uint32_t i = 0; i < n; i++) gp_own(got[i] = checked(*slot(victim, false, head + i)), gp_my_tag());
         gp_order();
         gp_release(&q->head, head + n); /* COMMIT: they are in no ring now, but their tags name their owner */
         gp_unlock(q);

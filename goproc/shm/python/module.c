@@ -58,6 +58,7 @@ static PyObject *core_attach(PyObject *Py_UNUSED(module), PyObject *args) {
     if (err < 0) return os_error(err, "cannot map goproc's shared memory");
     gp_tell_attach();
     gp_idle_attach();
+    gp_damage_ends = gp_damage_exit;
     gp_go_live();
     scheduler_thread = PyThread_get_thread_ident();
     Py_RETURN_NONE;
