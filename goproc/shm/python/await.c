@@ -135,7 +135,7 @@ static void abandon(Awaited *op, int64_t but) {
 /* It was fired: done, or (a timer was set anew) queued again. */
 static void settle(Awaited *op) {
     uint64_t end = gp_acquire(&gp_waiter_at(gp.proc, op->waiter)->state);
-    uint32_t k = op->s.n == 1 ? 0 : GP_W_CASE(end);
+    uint32_t k = gp_won(end, op->s.n);
     struct gp_case *c = &op->s.cases[k];
     enum gp_result r = GP_W_TAG(end) == GP_W_CLOSED && c->kind <= GP_RECV ? GP_CLOSED : GP_OK;
     int64_t chosen = k;
@@ -151,6 +151,7 @@ static void collect(Awaits *self) {
     struct gp_waiter *collector = gp_waiter_at(gp.proc, (uint32_t)self->collector);
     for (uint32_t top = atomic_exchange(&collector->fired, 0); top;) {
         struct gp_waiter *waiter = gp_waiter_at(gp.proc, top - 1);
+        if (waiter->place >= self->n) gp_damaged("a place in a set of waiters", waiter->place);
         Awaited *op = self->pending[waiter->place];
         top = gp_get(&waiter->next);
         touch(self, op);
@@ -173,7 +174,7 @@ static bool cancel(Awaited *op) {
             return true;
         }
         uint64_t end = gp_acquire(&gp_waiter_at(gp.proc, op->waiter)->state);
-        struct gp_object *o = op->s.cases[op->s.n == 1 ? 0 : GP_W_CASE(end)].o;
+        struct gp_object *o = op->s.cases[gp_won(end, op->s.n)].o;
         gp_lock(o); /* then it is on the stack */
         gp_unlock(o);
         collect(set);

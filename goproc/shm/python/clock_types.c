@@ -123,7 +123,7 @@ static PyObject *context_cause(PyObject *Py_UNUSED(module), PyObject *node) {
     if (!o) return NULL;
     o = gp_context_origin(o);
     gp_ref ring = gp_acquire(&o->flags) & GP_OBJ_CLOSED ? o->ring : 0;
-    return ring ? message_decode((struct gp_message *)gp_payload(ring), true) : Py_NewRef(Py_None);
+    return ring ? message_decode(gp_stored(ring), true) : Py_NewRef(Py_None);
 }
 
 static PyObject *context_deadline(PyObject *Py_UNUSED(module), PyObject *node) {
@@ -136,7 +136,7 @@ static PyObject *context_children(PyObject *Py_UNUSED(module), PyObject *node) {
     if (!o) return NULL;
     unsigned long n = 0;
     gp_lock(&gp.head->tree);
-    for (uint32_t ref = gp_get(&o->ctx_child); ref; ref = gp_get(&((struct gp_object *)gp_at(ref))->ctx_next)) n++;
+    for (uint32_t ref = gp_get(&o->ctx_child); ref && gp_object_check(ref); ref = gp_get(&((struct gp_object *)gp_at(ref))->ctx_next)) n++;
     gp_unlock(&gp.head->tree);
     return PyLong_FromUnsignedLong(n);
 }

@@ -36,7 +36,7 @@ static PyObject *copy_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
 static struct gp_message *message_of(Handle *self) {
     struct gp_object *o = handle_object(self);
     if (o && !o->ring) PyErr_SetString(PyExc_RuntimeError, "a shared copy without a value (this is a bug in goproc)");
-    return o && o->ring ? (struct gp_message *)gp_payload(o->ring) : NULL;
+    return o && o->ring ? gp_stored(o->ring) : NULL;
 }
 
 static PyObject *copy_load(Handle *self, PyObject *private) {

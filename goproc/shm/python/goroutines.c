@@ -238,6 +238,7 @@ static PyObject *task_next(PyObject *Py_UNUSED(module), PyObject *const *args, P
         return PyErr_Format(PyExc_RuntimeError, "a task queue in shared memory is damaged");
     struct gp_task *t = task_at(ref);
     struct gp_message call = t->call;
+    if (!gp_object_check(t->object)) gp_damaged("the outcome of a task", t->object);
     struct gp_object *o = gp_at(t->object);
     bool keep = gp_get(&t->retries) > 0;
     gp_set(&t->started, GP_STARTED); /* COMMIT: if this process dies, it is lost, or starts again */

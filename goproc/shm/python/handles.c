@@ -203,7 +203,7 @@ PyObject *handle_for(gp_ref ref, uint32_t gen, enum gp_kind kind, unsigned dir) 
  * with its value, which is kept like a result. */
 static void drop_outcome(struct gp_object *o) {
     if (gp_get(&o->kind) == GP_KIND_GOROUTINE && gp_get(&o->state) == GP_G_FAILED && gp_get(&o->value) == 0) {
-        PyObject *failure = o->ring ? message_decode((struct gp_message *)gp_payload(o->ring), true) : Py_NewRef(Py_None);
+        PyObject *failure = o->ring ? message_decode(gp_stored(o->ring), true) : Py_NewRef(Py_None);
         PyObject *r = failure ? PyObject_CallFunction(hooks.unread, "KOk", (unsigned long long)gp_get(&o->id), failure,
                                                           (unsigned long)o->site) : NULL;
         if (!r) PyErr_WriteUnraisable(NULL);
@@ -226,7 +226,7 @@ PyObject *handles_unread(void) {
     for (Py_ssize_t i = 0; list && i < PyList_GET_SIZE(held); i++) {
         struct gp_object *o = gp_at(((Handle *)PyList_GET_ITEM(held, i))->ref);
         if (!gp_outcome_unread(o)) continue;
-        PyObject *failure = o->ring ? message_decode((struct gp_message *)gp_payload(o->ring), true) : Py_NewRef(Py_None);
+        PyObject *failure = o->ring ? message_decode(gp_stored(o->ring), true) : Py_NewRef(Py_None);
         PyObject *entry = failure ? Py_BuildValue("(KNk)", (unsigned long long)gp_get(&o->id), failure, (unsigned long)o->site) : NULL;
         if (!entry || PyList_Append(list, entry) < 0) Py_CLEAR(list);
         Py_XDECREF(entry);

@@ -101,7 +101,7 @@ static PyObject *outcome_take(Handle *self, PyObject *Py_UNUSED(unused)) {
     uint32_t state = gp_acquire(&o->state);
     if (state < GP_G_OK) return PyErr_Format(PyExc_RuntimeError, "the goroutine has not ended");
     atomic_store(&o->value, 1); /* the outcome was read */
-    PyObject *v = o->ring ? message_decode((struct gp_message *)gp_payload(o->ring), true) : Py_NewRef(Py_None);
+    PyObject *v = o->ring ? message_decode(gp_stored(o->ring), true) : Py_NewRef(Py_None);
     return v ? Py_BuildValue("(IN)", state, v) : NULL;
 }
 

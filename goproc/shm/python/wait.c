@@ -298,7 +298,7 @@ static enum wait_end give_up(struct wait *x, enum park_end how) {
 static enum wait_end take_fired(struct wait *x, enum park_end how) {
     struct gp_waiter *state = gp_waiter_at(gp.proc, x->waiter);
     uint64_t end = gp_acquire(&state->state);
-    uint32_t k = x->s->n == 1 ? 0 : GP_W_CASE(end);
+    uint32_t k = gp_won(end, x->s->n);
     struct gp_case *c = &x->s->cases[k];
     gp_case_settled(c, x->waiter, how == PARK_TOLD && !gp_select_rethinks(x->s));
     abandon(x->s, k);

@@ -102,6 +102,7 @@ static void collect(Watch *self) {
     struct gp_waiter *collector = gp_waiter_at(gp.proc, (uint32_t)self->collector);
     for (uint32_t top = atomic_exchange(&collector->fired, 0); top;) {
         struct gp_waiter *waiter = gp_waiter_at(gp.proc, top - 1);
+        if (waiter->place >= self->n) gp_damaged("a place in a set of waiters", waiter->place);
         struct watched *w = &self->pending[waiter->place];
         top = gp_get(&waiter->next);
         struct gp_case c = case_of(w);
