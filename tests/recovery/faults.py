@@ -221,7 +221,7 @@ FAULTS = {
     ),
     "stolen tasks are nobody's": Fault(
         "proc/tasks.c",
-        "gp_own(got[i] = *slot(victim, false, head + i), gp_my_tag());",
+        "gp_own(got[i] = checked(*slot(victim, false, head + i)), gp_my_tag());",
         "got[i] = *slot(victim, false, head + i);",
         "task, steal",
     ),

@@ -1,0 +1,50 @@
+"""A program whose shared memory is damaged ends with a report, whoever finds it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from programs import Run
+
+SPOIL = """
+    import ctypes
+    from goproc import Mutex, chan, go, select
+
+    def spoil(handle, at, value):
+        with open("/proc/self/maps") as maps:
+            base = min(int(line.split("-")[0], 16) for line in maps if "memfd:goproc" in line)
+        ctypes.c_uint64.from_address(base + 64 * handle._ref + at).value = value
+
+    TAIL, RECEIVERS = 32, 40
+"""
+REPORT = re.compile(
+    r"fatal error: proc (\d) \(pid \d+\) found goproc's shared memory damaged: ([\w ]+) that cannot be \(\w+\)\n"
+    r"C code that writes beyond its memory does that, in any process of the program: an extension module, say\.\n"
+)
+
+
+@pytest.mark.parametrize("how", ["goproc", "python"])
+@pytest.mark.parametrize("proc", [0, 1])
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        ("c.send(1); spoil(c, TAIL, 10**6); c.recv()", "a number of messages"),
+        ("spoil(c, RECEIVERS, 0xFF000001); c.send(1)", "a place in a queue"),
+        ("spoil(c, RECEIVERS, 0xFF000001); c.close()", "a place in a queue"),
+    ],
+)
+def test_the_program_ends_with_a_report(run: Run, how: str, proc: int, damage: str, what: str) -> None:
+    script = f"""{SPOIL}
+    c = chan(4)
+
+    def damages():
+        {damage}
+
+    go.on({proc})(damages).join()
+    print("not reached")
+    """
+    done = run(script, how=how)
+    assert (done.status, done.out) == (2, ""), done
+    found = REPORT.fullmatch(done.err)
+    assert found and found.groups() == (str(proc), what), done.err
