@@ -68,9 +68,14 @@ void gp_page_keep_gen(uint64_t arena, uint32_t page) {
 
 /* ---- the collector's lock */
 
+/* Pages of objects change under it. Not while a dead process is repaired: the coroner writes into objects that it finds. It
+ * makes crash_epoch odd, and looks at the lock then: one of the two sees the other. */
 bool gp_collect_lock(void) {
     uint32_t free_word = 0;
-    return atomic_compare_exchange_strong(&gp.head->collecting, &free_word, gp.me);
+    if (!atomic_compare_exchange_strong(&gp.head->collecting, &free_word, gp.me)) return false;
+    if (!(atomic_load(&gp.head->crash_epoch) & 1)) return true;
+    gp_collect_unlock();
+    return false;
 }
 
 void gp_collect_unlock(void) { gp_release(&gp.head->collecting, 0); }

@@ -1,11 +1,15 @@
 /* repair.c - the order of a repair (see repair.h), the coroner's locks, and the place of the dead process. */
+#define _GNU_SOURCE
 #include <limits.h>
+#include <unistd.h>
 
 #include "mem/pages.h"
 #include "repair.h"
 
 #define LOOK_NS 1000000ULL   /* between two looks for further deaths, while a lock is not to be had */
 #define CHECK_LOOKS 100u     /* at the same lock: then the coroner asks whether anybody has it */
+#define PAGE_LOOKS 20u
+#define PAGE_LOOK_US 100
 #define LOOKS 1000u          /* at the lock of a process that gives memory back */
 
 static bool (*notice_deaths)(void);
@@ -70,6 +74,12 @@ static void repair_header(const struct gp_dead *d) {
     gp_searches(d->proc, false);
     for (uint32_t p = 0; p < gp_places(); p++) live += gp_get(&gp_proc_at(p)->state) == GP_P_LIVE;
     atomic_store(&h->live, live);
+}
+
+/* Let who had begun to change pages of objects end that (gp_collect_lock). It waits for nobody. A collection may hold the same
+ * lock for longer, and wait for the coroner: so this has an end. */
+static void wait_for_pages(void) {
+    for (uint32_t i = 0; i < PAGE_LOOKS && atomic_load(&gp.head->collecting); i++) usleep(PAGE_LOOK_US);
 }
 
 /* ---- the place of the dead one */
@@ -151,6 +161,7 @@ bool gp_repair(struct gp_dead *d, const struct gp_death *how, bool (*notice)(voi
     notice_deaths = notice;
     d->death = how->retired ? 0 : gp_death_begin(how);
     repair_header(d);
+    wait_for_pages();
     atomic_exchange(&gp_proc_at(d->proc)->dump, 0); /* its block is freed with the others */
     if (!replaced) gp_release(&gp_proc_at(d->proc)->state, GP_P_GONE); /* nothing more is pinned to it */
     if (!gp_repair_queues(d) || !gp_repair_tree() || !gp_repair_tasks(d, how)) return false;
