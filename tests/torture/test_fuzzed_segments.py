@@ -18,7 +18,7 @@ pytestmark = pytest.mark.watchdog(200)
 SANITIZER = "-fsanitize=address"
 FLAGS = [SANITIZER, "-O1", "-fno-omit-frame-pointer", "-Wno-unused-function", "-Dmadvise=fuzz_madvise"]
 OPTIONS = "exitcode=77 detect_leaks=0 allocator_may_return_null=1"
-CASES = HERE / "fuzz_cases.txt"  # each was a finding once, or ends with a report
+CASES = HERE / "fuzz_cases.txt"  # each led to a crash or a loop before the core checked what it reads
 PIECE = 2000  # random cases of one program
 CPU_SECONDS = 7200.0
 
@@ -65,8 +65,8 @@ def test_saved_cases(program: Path) -> None:
 
 
 def test_random_cases(program: Path) -> None:
-    cases, reports, _ = fuzz(program, 200, 1)
-    assert cases == 200 and reports > 0
+    cases, reports, _ = fuzz(program, 100, 1)
+    assert cases == 100 and reports > 0
 
 
 @pytest.mark.watchdog(6 * 3600)
