@@ -187,7 +187,7 @@ def test_ctrl_c_after_a_runtime_that_began_in_a_coroutine(start: Start) -> None:
         print(signal.getsignal(signal.SIGINT) is signal.default_int_handler, flush=True)
         time.sleep(60)
     """
-    with start(script, procs=None) as program:
+    with start(script, procs=None, how="python") as program:
         program.wait_for("True")
         program.interrupt()
         done = program.wait(5.0)

@@ -42,14 +42,17 @@ def test_the_first_failure_is_raised_with_the_traceback_of_the_worker_and_the_it
 
 
 def test_a_failure_is_raised_before_results_that_are_earlier():
-    gate = chan()
+    begin, gate = chan(), chan()
 
     def f(x):
+        if x == 0:
+            begin.recv()  # next() waits, and has drawn all items before
         if x == 5:
             gate.recv()
             raise ValueError(x)
         return x
 
+    go.local(begin.send, None)
     m = pmap(f, range(6), ahead=6, chunk=1)
     assert next(m) == 0
     gate.send(None)
