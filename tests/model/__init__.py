@@ -6,7 +6,8 @@ it stands for, and its accesses in the same order; each `yield` is one. A functi
     memory.py, world.py   mem/mem.h (locks, journal), layout.h
     queues.py             chan/queue.c, gp_tell of chan/tell.c
     channels.py           chan/channel.c, chan/timer.c
-    sync_objects.py, rwmutex.py   chan/sync.c, gp_waitgroup_add of chan/outcome.c; of proc/repair_locks.c and repair_heap.c what is about these objects
+    sync_objects.py, rwmutex.py   chan/sync.c, gp_waitgroup_add of chan/outcome.c; what proc/repair_locks.c and repair_heap.c
+                          do for these objects
     waiting.py            chan/select.c, chan/waiter.c; python/wait.c; core_drain of python/scheduler_calls.c
     tasks.py              proc/tasks.c, python/goroutines.c, gp_outcome_set of chan/outcome.c, proc/repair_tasks.c
     promises.py           gp_promise_claim, gp_promise_keep of chan/outcome.c, break_promise of proc/repair_heap.c
@@ -25,9 +26,11 @@ it stands for, and its accesses in the same order; each `yield` is one. A functi
     building.py, *_cases.py, cases.py   the configurations; futex_lock.py and those below it have their own
     rules.py              what the protocol rests on: without any of these rules some configuration goes wrong
 
-What is simpler than in C: memory is sequentially consistent but in extents.py (tests/torture has ThreadSanitizer for the rest). A process has one
-goroutine at a time. References are small numbers, and there are no generations but in collection.py. The operands of a
-journal record are stored in one step, as they mean nothing before its `op` is. An epoch or a count does not wrap.
+What is simpler than in C: memory is sequentially consistent but in extents.py (tests/torture has ThreadSanitizer for the
+rest). A process has one goroutine at a time. References are small numbers, and there are no generations but in collection.py.
+The operands of a journal record are stored in one step, as they mean nothing before its `op` is. An epoch or a count does not
+wrap.
 
-`python -m model` in tests/ explores the configurations whose names contain its argument, with rules taken out that further arguments name.
+`python -m model` in tests/ explores the configurations whose names contain its first argument. Further arguments are rules
+that are taken out.
 """

@@ -163,7 +163,7 @@ def gp_idle(w: Idle, p: int) -> Steps:
 
 
 def check(w: Idle, threads: str, s: bytes, waiting: frozenset[str]) -> None:
-    """The last process to go idle says it. Where a plain thread was the last, the next look will: each idle process has one a second."""
+    """The last process to go idle says it. Where a plain thread was the last, a later look does: there is one each second."""
     if s[w.asleep.at]:
         return
     seen = all(s[act.at] & 1 for act in w.act) and not any(s[cell.at] for cell in (*w.inbox, *w.ext))

@@ -1,30 +1,31 @@
 """The explorer: all interleavings of some processes over one shared memory, with deaths at any step.
 
-A process is a generator. It yields a `Step` for each access to shared memory, and is sent the result of that access. What it does
-between two yields is private to it. So a protocol is written as in C, one line an access.
+A process is a generator. It yields a `Step` for each access to shared memory, and is sent the result of that access. What it
+does between two yields is private to it. So a protocol is written as in C, one line an access.
 
-A state must be copied, and a generator cannot be. But the results that a generator has been sent decide what it does next. The
-explorer runs a generator once along each list of results, and makes a `Node` of each place where it waits for a result. So the
-steps of a process become a graph of nodes, which grows as the exploration meets new results. Two lists of results that lead to
-the same lines with the same local variables lead to the same node. A state is a string of bytes: the shared memory, and the
-node of each process. To take a step is to apply it to a copy of these bytes, and to follow one edge of the graph.
+A state must be copied, and a generator cannot be. But the results that a generator has been sent decide what it does next.
+The explorer runs a generator once along each list of results, and makes a `Node` of each place where it waits for a result.
+So the steps of a process become a graph of nodes, which grows as the exploration meets new results. Two lists of results that
+lead to the same lines with the same local variables lead to the same node. A state is a string of bytes: the shared memory,
+and the node of each process. To take a step is to apply it to a copy of these bytes, and to follow one edge of the graph.
 
-Three rules follow for the source of a process; test_explorer.py checks the first two. No value is half computed at a yield: the
-yield is the right side of an assignment, a condition, a statement, or the last part of an expression. A `for` with a yield in its body
-goes over a range. Local variables hold numbers, strings, tuples of these, or records that live as long as the configuration.
+Three rules follow for the source of a process; test_explorer.py checks the first two. No value is half computed at a yield:
+the yield is the right side of an assignment, a condition, a statement, or the last part of an expression. A `for` with a
+yield in its body goes over a range. Local variables hold numbers, strings, tuples of these, or records that live as long as
+the configuration.
 
 Deaths. While `kills` are left, a process that may die can do so at every node. Its generator goes no further. `Process.dies`
 does what the kernel does then.
 
-Fewer states, with the same ends. A step is `private` if no other live process can see it or change what it is about: a store to
-the own journal, which is read only after the death of its process, or an access to a field by the holder of the lock that guards
-it. Such a step can always be taken, and commutes with all steps and deaths of others. So where a process is at a private step, the
-explorer lets only this process go on: it takes the step, or it dies before it. Every execution that runs to an end takes
-that step, or that death; what others do before it can as well come after it, with the same end. And where a process cannot die any more, or
-the private step is `pure` (a read), so that a death before it and one after it leave the same memory, the step is taken together with the one
-before it. A field that a lock guards tests at each access that the process holds the lock, so that a protocol that breaks this
-rule is found out. What is wrong is looked for at the ends, or in steps themselves. test_explorer.py compares the ends
-with those of all interleavings.
+Fewer states, with the same ends. A step is `private` if no other live process can see it or change what it is about: a store
+to the own journal, which is read only after the death of its process, or an access to a field by the holder of the lock that
+guards it. Such a step can always be taken, and commutes with all steps and deaths of others. So where a process is at a
+private step, the explorer lets only this process go on: it takes the step, or it dies before it. Every execution that runs to
+an end takes that step, or that death; what others do before it can as well come after it, with the same end. And where a
+process cannot die any more, or the private step is `pure` (a read), so that a death before it and one after it leave the same
+memory, the step is taken together with the one before it. A field that a lock guards tests at each access that the process
+holds the lock, so that a protocol that breaks this rule is found out. What is wrong is looked for at the ends, or in steps
+themselves. test_explorer.py compares the ends with those of all interleavings.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Free memory goes back to the system, in whoever's arena it is: mem/heap.c, mem/pages.c, mem/reclaim.c, and restore_pages of
 proc/repair_heap.c.
 
-There is one page. O, its owner, hands it out as an extent, or as a page of blocks of which there is one; R gets what it holds, reads it, and
-frees it; X takes what is free and gives it to the system, and may die at any step.
+There is one page. O, its owner, hands it out as an extent, or as a page of blocks of which there is one; R gets what it
+holds, reads it, and frees it; X takes what is free and gives it to the system, and may die at any step.
 
-Here alone memory is not sequentially consistent: the store with which O allocates a small block may stay in the buffer of
-O's processor, while O reads on, until the processor writes it, or a fence has it written. So the rule of the fence can be seen.
+Here alone memory is not sequentially consistent: the store with which O allocates a small block may stay in the buffer of O's
+processor, while O reads on, until the processor writes it, or a fence has it written. So the rule of the fence can be seen.
 """
 
 from __future__ import annotations

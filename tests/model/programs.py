@@ -19,7 +19,7 @@ class Do(NamedTuple):
     `n`: what is added to a wait group, when a timer is due, or the retries of a task.
     """
 
-    what: str  # "wait", "close", "set", "keep", "unlock", "hang", "add", "go", "work", "cancel", "unlink", "signal", "claim", "give up"
+    what: str  # see goroutine()
     cases: tuple[Case, ...] = ()
     o: Any = None  # Object
     n: int = 0

@@ -1,4 +1,4 @@
-"""Mutexes, semaphores and wait groups: chan/sync.c, gp_waitgroup_add of chan/outcome.c, and what of proc/repair_*.c is about them."""
+"""Mutexes, semaphores, conditions and wait groups: chan/sync.c, gp_waitgroup_add of chan/outcome.c, and their repair."""
 
 from __future__ import annotations
 
