@@ -140,8 +140,6 @@ def enter_with_readers(p: Proc, o: Object, reader: bool, r: str) -> Step:
             raise Violation(
                 f"{p.name} has {o.name} after {died[0].name}, who died as it wrote, and is not told"
             )
-        if r == OWNER_DIED:
-            s[o.inside.at] = 1  # one is told
         s[p.units.at] = 1 if reader else rwmutex.WRITER
 
     return Step(f"{p.name} {'reads' if reader else 'writes'}", run)

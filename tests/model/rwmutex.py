@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from model import sync_objects
-from model.explorer import Steps
+from model.explorer import Step, Steps
+from model.memory import note
 from model.queues import BLOCK, OK, OWNER_DIED, gp_add_share, gp_fire, gp_grant, gp_tell, gp_unlink
 from model.world import Object, Proc, Tag, World, gp_lock, gp_unlock
 
@@ -47,14 +48,26 @@ def rwmutex_step(p: Proc, o: Object, reader: bool) -> Steps:
         if value == WRITER or ((yield o.sendq_first.load()) and r == OK):
             return BLOCK
         yield from sync_objects.add_share(p, o, 1)
+        yield tell(o, r)
         yield o.value.store(value + 1)
         yield o.owner.store(0)
         return r
     if value:
         return BLOCK
     yield from sync_objects.own(p, o)
+    yield tell(o, r)
     yield o.value.store(WRITER)
     return r
+
+
+def tell(o: Object, r: str) -> Step:
+    """For the checks: the next taker is told of a writer that died, and nobody after it."""
+    at = o.inside.at
+
+    def run(s: bytearray) -> None:
+        s[at] = s[at] or r == OWNER_DIED
+
+    return note(f"{r}: the next taker of {o.name}", run)
 
 
 def gp_rwmutex_unlock(p: Proc, o: Object, reader: bool) -> Steps:
