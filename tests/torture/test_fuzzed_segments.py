@@ -40,7 +40,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fuzz")
     need_sanitizer(folder)
     objects = compiled(folder, [*core(), HERE / "fuzz_segment.c"], FLAGS)
-    return linked(folder / "fuzz_segment", objects, [SANITIZER])
+    return linked(folder / "fuzz_segment", objects, [SANITIZER, "-Wl,--wrap=gp_futex_wake"])
 
 
 def fuzz(program: Path, *arguments: object) -> tuple[int, int, float]:
