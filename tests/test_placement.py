@@ -256,3 +256,34 @@ def test_a_server_is_no_main(run: Run) -> None:
 
 def test_workers_are_public():
     assert "workers" in goproc.__all__ and "as_completed" in goproc.__all__
+
+
+def test_a_thread_submits_while_all_processes_sleep(run: Run) -> None:
+    """From 16 goroutines on each worker on, tasks go to the queue of the host, whose scheduler sleeps and takes none.
+
+    Where no worker was woken for them, each round took a second or more.
+    """
+    script = """
+        import threading
+        from goproc import chan, go
+        begun, gate, done, end = chan(), chan(), chan(100), chan()
+        def waits():
+            begun.send(None)
+            gate.recv_ok()
+        def submit():
+            for _ in range(200):
+                for _ in range(16):
+                    go(done.send, None)
+                for _ in range(16):
+                    done.recv()
+            end.send(None)
+        for _ in range(40):
+            go(waits)
+        for _ in range(40):
+            begun.recv()
+        threading.Thread(target=submit).start()
+        end.recv()
+        gate.close()
+        print("all")
+    """
+    assert ok(run(script)) == "all\n"

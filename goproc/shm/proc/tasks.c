@@ -269,10 +269,11 @@ static bool crowded(void) {
 
 static bool left; /* a submission of this process has woken no worker since its last sleep */
 
-/* True if a submission may wake a worker. With more workers than cores always: their tasks are expected to block. */
+/* True if a submission may wake a worker. With more workers than cores always: their tasks are expected to block. So, too, if
+ * the scheduler of this process sleeps and a plain thread submits: no sleep of the scheduler follows that hands the task over. */
 static bool may_wake(void) {
     static uint64_t last;
-    if (!crowded() || gp_workers() > gp.ncpu) return true;
+    if (!crowded() || gp_workers() > gp.ncpu || gp_get(&gp.my->park) != GP_RUN) return true;
     uint64_t now = gp_now();
     if (now - last < CROWDED_NS) {
         left = true;
@@ -317,6 +318,7 @@ void gp_task_announce(uint32_t proc, bool pinned) {
     atomic_thread_fence(memory_order_seq_cst); /* the task is visible before we look whether its proc sleeps */
     uint32_t park = gp_get(&gp_proc_at(proc)->park);
     if (pinned) gp_ring_proc(proc);
+    else if (proc == 0 && gp.room > 1) gp_wake_one(); /* the host takes no task, whatever its scheduler does */
     else if (park == GP_PARKED && may_wake()) gp_ring_proc(proc);
     else if (park == GP_RUN) gp_wake_one();
 }
