@@ -42,7 +42,8 @@ def auditor(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     with ThreadPoolExecutor(2) as pool:
         objects = list(pool.map(compiled, sources))
-    subprocess.run(["cc", *objects, "-lpthread", "-o", folder / "auditor"], check=True)
+    wrapped = "-Wl,--wrap=gp_damaged"
+    subprocess.run(["cc", *objects, wrapped, "-lpthread", "-o", folder / "auditor"], check=True)
     return folder / "auditor"
 
 
