@@ -70,7 +70,7 @@ static void sleep_idle(uint64_t now, uint64_t until_ns) {
     gp_report_if_asleep();
     while ((patience = gp_heap_patience(now)) < BELT_NS && (!until_ns || now + patience < until_ns)) {
         long r = until_ns ? gp_futex_wait(&gp.my->park, GP_PARKED, now + patience) : gp_idle_wait(now + patience);
-        if (r != -ETIMEDOUT || !tend_heap() || gp_something_to_do()) return;
+        if (r != -ETIMEDOUT || !tend_heap()) return;
         now = gp_now();
         cap = now + BELT_NS;
     }
