@@ -1,4 +1,4 @@
-"""How a class travels: one object per process, known by an id that it carries."""
+"""Classes travel as one object per process, known by an id that the class carries."""
 
 from __future__ import annotations
 

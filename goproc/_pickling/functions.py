@@ -1,4 +1,4 @@
-"""How a function travels: making, storing, loading and caching templates, and functions inside a message."""
+"""Functions travel as templates, which are made, stored, loaded and cached here, and as parts of a message."""
 
 from __future__ import annotations
 

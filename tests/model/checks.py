@@ -1,4 +1,4 @@
-"""What must hold at an end of an execution of goroutines: nobody can go on."""
+"""Conditions that hold at an end of an execution of goroutines, where no goroutine can go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a process that sleeps is woken: chan/tell.c and proc/idle.c, with the levels of the inbox, the park word and the nudge.
+"""The waking of a process that sleeps: chan/tell.c and proc/idle.c, with the levels of the inbox, the park word and the nudge.
 
 S has goroutines that wait; others fire their waiters, set their bits and ring, and may die at any step. S sleeps without its
 belt of a second: every wake-up has to come.

@@ -89,7 +89,7 @@ def wait(
 
 
 def critical(p: Proc, case: Case, r: str, keeps: bool) -> Steps:
-    """What a lock or units are taken for."""
+    """The purpose for which a lock or units are taken."""
     o = case.o
     if o.kind == "rwmutex":
         yield enter_with_readers(p, o, case.kind == "rlock", r)

@@ -276,7 +276,7 @@ def worker(p: Proc) -> Steps:
 
 
 def restore_ring(w: World, q: Object) -> Steps:
-    """What the dead one has put into the ring, or was about to take out of it, is the queue's."""
+    """A task that the dead process has put into the ring, or was about to take out, belongs to the queue."""
     head = yield q.head.load()
     tail = yield q.tail.load()
     ring = numbers(q, head, tail)

@@ -1,4 +1,4 @@
-"""How one waits: chan/select.c, chan/waiter.c, python/wait.c, and core_drain of python/scheduler_calls.c.
+"""The wait of a goroutine: chan/select.c, chan/waiter.c, python/wait.c, and core_drain of python/scheduler_calls.c.
 
 A wait may end by its time, or by an exception (Goroutine.cancel), whenever the configuration allows that.
 """

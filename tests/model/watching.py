@@ -20,7 +20,7 @@ S = 3  # its word; that of A is 1, that of B is 2
 
 
 class Stack:
-    """What A, B and S share."""
+    """The memory that A, B and S share."""
 
     def __init__(self, faults: frozenset[str]) -> None:
         self.faults = faults

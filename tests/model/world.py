@@ -194,7 +194,7 @@ class Block:
 
 
 class World:
-    """What the processes of one configuration share.
+    """The memory that the processes of one configuration share.
 
     Args:
         workers: how many processes that work; the coroner comes after them.
@@ -346,7 +346,7 @@ def release(o: Object) -> Step:
 
 
 def gp_intent(p: Proc, op: Op, o: Object, b: int = 0, c: int = 0, d: int = 0, e: int = 0) -> Steps:
-    """What is about to be done. While `op` is NONE the operands mean nothing, so their stores are one step here."""
+    """The intent of an operation. While `op` is NONE the operands mean nothing, so their stores are one step here."""
     w = p.w
     if not w.keeps(f"the journal has {op.name}"):
         return

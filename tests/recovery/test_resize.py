@@ -119,7 +119,7 @@ def test_bound_to_cpus_where_there_is_one_for_each(run: Run) -> None:
 
 
 def test_locks_and_units_of_new_workers(run: Run) -> None:
-    """What the dead among them have is given back as with the first ones."""
+    """The units of the dead among them are given back as with the first ones."""
     text = """
     from goproc.sync import Mutex, Semaphore, RWMutex
     from goproc import OwnerDied

@@ -46,7 +46,7 @@ def test_again_and_again_beside_others(run: Run) -> None:
 
 
 def test_a_handle_in_the_value(run: Run) -> None:
-    """What the value refers to lives on, and goes with the value."""
+    """An object to which the value refers lives on, and goes with the value."""
     text = """
     from goproc.shm import _core
     cell = Cell([chan(1)])

@@ -1,4 +1,4 @@
-"""Is a recorded history of operations on Go channels linearizable?
+"""Decide whether a recorded history of operations on Go channels is linearizable.
 
 The search is that of J. M. Wing and C. Gong, "Testing and verifying concurrent objects" (Journal of Parallel and Distributed
 Computing 17, 1993), with the memory of configurations that G. Lowe added in "Testing for linearizability" (Concurrency and
@@ -74,7 +74,7 @@ class TooManySteps(Exception):
 
 
 class Configuration(NamedTuple):
-    """What the search has to know of the operations that it has placed: how many of each client's, and their outcome."""
+    """The operations that the search has placed: how many of each client, and their outcome."""
 
     placed: tuple[int, ...]
     state: State

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 
-# What modules made here may use.
+# The names that modules made here may use.
 TOOLS = """
 import os, sys, time
 

@@ -117,7 +117,7 @@ static bool died(uint32_t proc, int status) {
     return !in_order;
 }
 
-/* In the midst of a repair: who else has died? */
+/* In the midst of a repair: look for further deaths. */
 static bool notice(void) {
     int status;
     for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)

@@ -6,7 +6,7 @@
 #include "mem/mem.h"
 
 /* ---- waiter.c, tell.c */
-/* What the segment says of waiters and sudogs is checked: gp_..._at(). Those of this process, and what has been checked just
+/* The numbers of waiters and sudogs in the segment are checked: gp_..._at(). Those of this process, and what has been checked just
  * before, are known. */
 static inline struct gp_waiter *gp_waiter_known(uint32_t proc, uint32_t i) {
     return (struct gp_waiter *)(gp_part_at(proc) + GP_PART_WAITERS) + i;

@@ -63,7 +63,7 @@ uint32_t gp_task_queued(uint32_t proc, bool which) {
     return n;
 }
 
-/* What a ring says is a task. */
+/* A reference from a ring, which must be that of a task. */
 static gp_ref checked(gp_ref task) {
     uint64_t capacity;
     if (GP_UNLIKELY(!gp_block_check(task, &capacity) || !(gp_flags(task) & GP_BLOCK_TASK) || capacity < sizeof(struct gp_task)))
