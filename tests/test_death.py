@@ -162,6 +162,37 @@ def test_the_zygote_is_killed_before_it_forks(start: Start) -> None:
     assert done.status == 2 and done.err.startswith("fatal error: goproc's zygote process died"), done
 
 
+@pytest.mark.parametrize("microseconds", [0, 50, 100, 200, 400, 800, 1600])
+def test_the_keeper_is_killed_while_it_starts_the_zygote(run: Run, microseconds: int) -> None:
+    """The host waits for the keeper at that time. Whatever has become of the zygote, nothing of it is left."""
+    script = f"""
+        import os, subprocess, sys
+        KILLER = '''if True:
+            import os, signal, sys, time
+            host = int(sys.argv[1])
+            with open(f"/proc/{{host}}/task/{{host}}/children") as children:
+                print("ready", flush=True)
+                found = []
+                while not found:
+                    children.seek(0)
+                    found = [pid for pid in map(int, children.read().split()) if pid != os.getpid()]
+            end = time.perf_counter() + {microseconds} / 1e6  # at which instruction the keeper is then: any will do
+            while time.perf_counter() < end: pass
+            os.kill(found[0], signal.SIGKILL)
+        '''
+        killer = subprocess.Popen([sys.executable, "-c", KILLER, str(os.getpid())], stdout=subprocess.PIPE)
+        killer.stdout.readline()
+        from goproc import go
+        go(int).result()
+        killer.wait()
+        import time
+        time.sleep(10)  # until the coroner ends the program
+    """
+    done = run(script, how="python")
+    assert done.status == 2 and done.err.startswith("fatal error: goproc's zygote process died"), done
+    assert done.err.count("\n") == 1 and not done.out, done
+
+
 def test_all_workers_are_killed_at_once(start: Start) -> None:
     with start(DOING["idle"], procs=4, env=EXIT) as program:
         program.wait_for("ready")

@@ -57,6 +57,7 @@ _QUIT_SECONDS = LIMIT + 1.0
 # Seconds after which a zygote that was told to end has mostly ended, and a killed one is certainly gone.
 _LOOK_SECONDS = 0.05
 _THREAD_SECONDS = 0.2
+_BIRTHS = 5  # zygotes that are killed at their start before the program is given up
 
 _running: _Runtime | None = None
 # The thread that ran the goroutines of a runtime that ended by itself.
@@ -168,7 +169,7 @@ class _Runtime:
         try:
             if memfd < 0:
                 raise OSError("the program has closed the descriptor of shared memory")
-            new = launch.spawn(config, memfd)
+            new = _spawn_again(config, memfd)
         except BaseException as error:
             if isinstance(error, OSError):
                 named = limits.named(error)
@@ -247,6 +248,16 @@ def _zygote(config: launch.Config, memfd: int) -> early.Zygote:
         return launch.spawn(config, memfd)
     except (BrokenPipeError, ConnectionResetError) as error:
         _end_unborn(error)
+
+
+def _spawn_again(config: launch.Config, memfd: int) -> early.Zygote:
+    """Spawn the successor of a zygote. Repeat this if the new one, too, is killed before it knows the workers."""
+    for _ in range(_BIRTHS - 1):
+        try:
+            return launch.spawn(config, memfd)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+    return launch.spawn(config, memfd)
 
 
 def _end_unborn(error: OSError) -> NoReturn:

@@ -63,10 +63,13 @@ struct start {
     unsigned null; /* bits: standard streams that lead to /dev/null */
     pid_t host, keeper, zygote;
     int error;
-    _Atomic uint32_t ready;    /* the keeper has started the zygote, or failed to */
-    _Atomic uint32_t spawned;  /* the same, for the thread that started this one */
-    _Atomic uint32_t finished; /* the thread may end */
-    bool threaded;             /* a thread of its own is the keeper's parent */
+    /* The kernel writes 0 into both at the end of the process, too; into the second also at its exec. */
+    _Atomic uint32_t keeper_starts;  /* the keeper has neither started the zygote nor failed to */
+    _Atomic uint32_t zygote_borrows; /* the zygote runs in this memory */
+    bool ready;                      /* the keeper has not died before */
+    _Atomic uint32_t spawned;        /* the thread that starts the keeper has done so, or failed to */
+    _Atomic uint32_t finished;       /* the thread may end */
+    bool threaded;                   /* a thread of its own is the keeper's parent */
     pthread_t thread;
     struct start *next;
     char keeper_stack[STACK] __attribute__((aligned(64)));
@@ -107,6 +110,16 @@ static void wait_until_set(_Atomic uint32_t *word) {
 static void set(_Atomic uint32_t *word) {
     atomic_store(word, 1);
     call(SYS_futex, (long)word, FUTEX_WAKE_PRIVATE, 1, 0);
+}
+
+/* The kernel knows these words by their address alone: its own wake at the end of a process is not a private one. */
+static void wait_until_clear(_Atomic uint32_t *word) {
+    while (atomic_load(word)) call(SYS_futex, (long)word, FUTEX_WAIT, 1, 0);
+}
+
+static void clear(_Atomic uint32_t *word) {
+    atomic_store(word, 0);
+    call(SYS_futex, (long)word, FUTEX_WAKE, 1, 0);
 }
 
 /* ---- the keeper, once the zygote runs */
@@ -237,9 +250,11 @@ static int become_zygote(void *arg) {
 }
 
 static void start_zygote(struct start *s) {
-    s->zygote = clone(become_zygote, s->zygote_stack + STACK, CLONE_VM | CLONE_VFORK | SIGCHLD, s);
-    if (s->zygote < 0) s->error = errno;
-    else if (s->error) waitpid(s->zygote, NULL, 0);
+    const int flags = CLONE_VM | CLONE_VFORK | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD;
+    atomic_store(&s->zygote_borrows, 1);
+    pid_t pid = clone(become_zygote, s->zygote_stack + STACK, flags, s, &s->zygote, NULL, &s->zygote_borrows);
+    if (pid < 0) s->error = errno;
+    else if (s->error) waitpid(pid, NULL, 0);
 }
 
 static int keep(void *arg) {
@@ -255,19 +270,31 @@ static int keep(void *arg) {
     if (syscall(SYS_close_range, 0, ~0U, 0) < 0)
         for (int fd = 0; fd <= s->highest; fd++) close(fd);
     call(SYS_chdir, (long)"/", 0, 0, 0); /* or the folder could not be unmounted */
-    set(&s->ready);
+    s->ready = true;
+    clear(&s->keeper_starts);
     if (!failed) watch(zygote, host);
     for (;;) call(SYS_exit_group, FAILED, 0, 0, 0);
     return 0;
+}
+
+/* The keeper was killed before it was ready. Its zygote is an orphan, perhaps one in the memory of the host. */
+static void end_unkept(struct start *s) {
+    s->error = EPIPE;
+    if (s->zygote <= 0) return;
+    kill(s->zygote, SIGKILL);
+    wait_until_clear(&s->zygote_borrows);
+    waitpid(s->zygote, NULL, 0); /* where the host adopts orphans */
 }
 
 static void start_keeper(struct start *s) {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    s->keeper = clone(keep, s->keeper_stack + STACK, CLONE_VM, s);
+    atomic_store(&s->keeper_starts, 1);
+    s->keeper = clone(keep, s->keeper_stack + STACK, CLONE_VM | CLONE_CHILD_CLEARTID, s, NULL, NULL, &s->keeper_starts);
     if (s->keeper > 0) {
-        wait_until_set(&s->ready);
+        wait_until_clear(&s->keeper_starts);
+        if (!s->ready) end_unkept(s);
         if (s->error) waitpid(s->keeper, NULL, __WALL);
     } else { /* a sandbox that knows no such processes: then the zygote is a child like any other */
         start_zygote(s);
