@@ -36,8 +36,8 @@ WAITING = """
         stop.append(1)
         raise Stop
     signal.signal(signal.SIGUSR1, on_signal)
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         MAIN
     except Stop:
         AFTER
