@@ -166,7 +166,7 @@ def test_the_zygote_is_killed_before_it_forks(start: Start) -> None:
 def test_the_keeper_is_killed_while_it_starts_the_zygote(run: Run, microseconds: int) -> None:
     """The host waits for the keeper at that time. Whatever has become of the zygote, nothing of it is left."""
     script = f"""
-        import os, subprocess, sys
+        import os, signal, subprocess, sys
         KILLER = '''if True:
             import os, signal, sys, time
             host = int(sys.argv[1])
@@ -184,9 +184,7 @@ def test_the_keeper_is_killed_while_it_starts_the_zygote(run: Run, microseconds:
         killer.stdout.readline()
         from goproc import go
         go(int).result()
-        killer.wait()
-        import time
-        time.sleep(10)  # until the coroner ends the program
+        while True: signal.pause()  # until the coroner ends the program
     """
     done = run(script, how="python")
     assert done.status == 2 and done.err.startswith("fatal error: goproc's zygote process died"), done

@@ -63,10 +63,10 @@ struct start {
     unsigned null; /* bits: standard streams that lead to /dev/null */
     pid_t host, keeper, zygote;
     int error;
-    /* The kernel writes 0 into both at the end of the process, too; into the second also at its exec. */
+    /* The kernel clears each of these two words when its process ends, and the second one also at its exec. */
     _Atomic uint32_t keeper_starts;  /* the keeper has neither started the zygote nor failed to */
     _Atomic uint32_t zygote_borrows; /* the zygote runs in this memory */
-    bool ready;                      /* the keeper has not died before */
+    bool ready;                      /* the keeper itself has cleared the first word: it was not killed before */
     _Atomic uint32_t spawned;        /* the thread that starts the keeper has done so, or failed to */
     _Atomic uint32_t finished;       /* the thread may end */
     bool threaded;                   /* a thread of its own is the keeper's parent */
@@ -112,7 +112,7 @@ static void set(_Atomic uint32_t *word) {
     call(SYS_futex, (long)word, FUTEX_WAKE_PRIVATE, 1, 0);
 }
 
-/* The kernel knows these words by their address alone: its own wake at the end of a process is not a private one. */
+/* No private futex: the wake by the kernel, at the end of a process, is none either, and would not be noticed. */
 static void wait_until_clear(_Atomic uint32_t *word) {
     while (atomic_load(word)) call(SYS_futex, (long)word, FUTEX_WAIT, 1, 0);
 }
