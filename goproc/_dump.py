@@ -201,7 +201,7 @@ def dump(file: Writable | None = None) -> str | None:
         ``goroutine N [state]:``.
 
     dump() can be called from any goroutine or thread. If a process does not answer within a second, because it is in C
-    code or stopped, the text has only the facts in shared memory.
+    code or stopped, the text has only the facts in shared memory. A process that gets no CPU has 30 s.
 
     Cost: about 1 ms, and 10 us for each goroutine.
     """

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 1.0
 _ASK_AGAIN_SECONDS = 0.3
+_STARVED_SECONDS = 30.0  # a process that is ready to run and gets no CPU has as long as this
+_STARVED_LOOK_SECONDS = 0.02
+_CPU_TICKS = 10  # of CPU time: enough for an answer; usually 0.1 s
 _STATES = {
     "R": "it computes, in code that is not Python's",
     "S": "it waits in a system call, in code that is not Python's",
@@ -47,6 +50,18 @@ class Answers(NamedTuple):
     known: dict[int, str]
     asked: set[int]
     silent: set[int]
+
+
+class _CPU(NamedTuple):
+    """The kernel's record of a process.
+
+    Attributes:
+        state: the letter of the process's state; "" if there is no such process.
+        ticks: CPU time that all threads of the process have had, in clock ticks.
+    """
+
+    state: str
+    ticks: int
 
 
 class Collector:
@@ -77,7 +92,8 @@ class Collector:
             nested: True if the caller has interrupted a collection of this process: take its place, do not wait for its
                 end.
         """
-        deadline = monotonic() + ANSWER_SECONDS
+        start = monotonic()
+        deadline = start + ANSWER_SECONDS
         request = _core.dump_begin(nested)
         while not request:
             _thread_sleep(0.002)  # another process collects one; signals are handled meanwhile
@@ -91,27 +107,54 @@ class Collector:
                 self.ask(p)
             again = monotonic() + _ASK_AGAIN_SECONDS
             known = dict(self.own())
+            had: dict[int, int] = {}
             while silent:
-                for p in list(silent):
-                    answer = _core.dump_take(p, request)
-                    if answer is not None:
-                        silent.discard(p)
-                        known.update(marshal.loads(answer) if answer else ())
+                _take(request, silent, known)
                 now = monotonic()
                 if now > deadline:
-                    break
+                    if now > start + _STARVED_SECONDS or not _starved(silent, had):
+                        break
+                    deadline = now + _STARVED_LOOK_SECONDS
                 if now > again:
-                    again = deadline
-                    if _core.dump_wanted() != request:  # another collection has come in between
-                        request = _core.dump_begin(True)
-                        self.begun(request)
-                    for p in silent:
-                        self.ask(p)
+                    again = start + _STARVED_SECONDS
+                    had = {p: _cpu(_core.proc_facts(p)[0]).ticks for p in silent}
+                    request = self._ask_again(request, silent)
                 if silent:
                     _thread_sleep(0.0005)
             return Answers(known, asked, silent)
         finally:
             _core.dump_end(request)
+
+    def _ask_again(self, request: int, silent: set[int]) -> int:
+        """Ask the silent processes once more. Return the number of the request: another one if a collection came between."""
+        if _core.dump_wanted() != request:
+            request = _core.dump_begin(True)
+            self.begun(request)
+        for p in silent:
+            self.ask(p)
+        return request
+
+
+def _take(request: int, silent: set[int], known: dict[int, str]) -> None:
+    """Move the answers that are there into `known`, and their processes out of `silent`."""
+    for p in list(silent):
+        answer = _core.dump_take(p, request)
+        if answer is not None:
+            silent.discard(p)
+            known.update(marshal.loads(answer) if answer else ())
+
+
+def _starved(silent: set[int], had: dict[int, int]) -> bool:
+    """True if one of the processes is ready to run, and has had too little CPU time to answer.
+
+    Args:
+        had: the CPU time that each process had when it was asked, in clock ticks.
+    """
+    return any(_is_starved(_cpu(_core.proc_facts(p)[0]), had.get(p, 0)) for p in silent)
+
+
+def _is_starved(cpu: _CPU, had: int) -> bool:
+    return cpu.state == "R" and cpu.ticks - had < _CPU_TICKS
 
 
 def _can_answer(proc: int) -> bool:
@@ -153,12 +196,17 @@ def silence(proc: int, pid: int) -> str:
 
 
 def _process_state(pid: int) -> str:
+    letter = _cpu(pid).state
+    return _STATES.get(letter, f"its state is {letter}")
+
+
+def _cpu(pid: int) -> _CPU:
     try:
         with open(f"/proc/{pid}/stat") as file:
-            letter = file.read().rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        letter = ""
-    return _STATES.get(letter, f"its state is {letter}")
+            words = file.read().rpartition(")")[2].split()
+        return _CPU(words[0], int(words[11]) + int(words[12]))  # the words 3, 14 and 15 of proc_pid_stat(5)
+    except (OSError, IndexError, ValueError):
+        return _CPU("", 0)
 
 
 def place(proc: int, pid: int) -> str:

@@ -141,8 +141,28 @@ def test_goroutines_that_compute_everywhere(start: Start) -> None:
     """
     with start(script, procs=3) as program:
         program.wait_for("ready")
-        found = shown(program.pid)
-        assert [e.functions[-1] for e in found.values()] == ["burn"] * 4
+        assert eventually(lambda: [e.functions[-1] for e in shown(program.pid).values()] == ["burn"] * 4)
+
+
+def test_a_process_without_a_cpu(start: Start) -> None:
+    script = """
+        import os, subprocess, sys
+        from goproc import chan, go
+        ready = chan()
+        def burn():
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+            ready.send(os.getpid())
+            while True: pass
+        go(burn)
+        cpus = ",".join(map(str, os.sched_getaffinity(ready.recv())))
+        busy = f"import os; os.sched_setaffinity(0, [{cpus}])\\nwhile os.getppid() == {os.getpid()}: pass"
+        for _ in range(2): subprocess.Popen([sys.executable, "-c", busy])
+        print("ready", flush=True)
+        chan().recv()
+    """
+    with start(script, procs=1) as program:
+        program.wait_for("ready")
+        assert [e.functions for e in shown(program.pid).values()] == [["<module>"], ["burn"]]
 
 
 def test_before_any_goroutine(start: Start) -> None:

@@ -28,7 +28,7 @@ and where it was created. The program goes on.
 
 PID is the process id of the program, or of any of its processes. A process
 that does not answer within a second, because it is in C code or stopped, is
-reported with what shared memory tells.
+reported with what shared memory tells. A process that gets no CPU has 30 s.
 
 options:
   -h, --help         print this and stop
