@@ -176,9 +176,18 @@ def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> 
     try:
         _core.task_done(g.task, g.object, False, value, False)
     except BaseException as exc:  # the call succeeded, but its result cannot be read, and may never be needed
-        if isinstance(exc, (PickleError, OutOfSharedMemory)):
-            exc = type(exc)(f"the result of {g.name}: {exc}")
-        _end_failed(g, exc, quiet=True)
+        _end_failed(g, _about_result(g, value, exc), quiet=True)
+
+
+def _about_result(g: G, value: Any, error: BaseException) -> BaseException:
+    """Return the exception for a result that cannot be stored: it names the goroutine, and what is to blame."""
+    if isinstance(error, PickleError):
+        from goproc._pickling.diagnose import RESULT, explain
+
+        return _core.as_pickling(explain, value, error.__cause__ or error, f"{RESULT} of {g.name}")
+    if isinstance(error, OutOfSharedMemory):
+        return OutOfSharedMemory(f"the result of {g.name}: {error}")
+    return error
 
 
 def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:

@@ -133,7 +133,7 @@ def test_a_result_that_cannot_be_pickled(run: Run) -> None:
     """
     lines = ok(run(BEGIN + textwrap.dedent(script))).splitlines()
     for line in lines[:2]:
-        assert line.startswith("PickleError True | the result of bad: cannot pickle"), line
+        assert line.startswith("PickleError True | cannot pickle the result of bad -> "), line
         assert "['lock'] -> _thread.lock" in line and line.endswith(".result())")
     assert lines[2:] == ["0"]
 

@@ -53,6 +53,7 @@ Each file uses only those above it, except imports that run once per class, or a
     nodes            pickles an exception with all that it leads to
     node_reader      makes these exceptions again
     failure          the message of a failure      diagnose        names the object that cannot be pickled
+    advice           what to do in its place
 """
 
 __goproc_frames__ = "tool"

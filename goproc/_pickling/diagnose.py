@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from types import FunctionType, MethodType
 
 from goproc._pickling import carried, copies, exceptions, large
+from goproc._pickling.advice import advise, known
 from goproc._pickling.names import cell_contents, names_of
 from goproc._pickling.pickler import Pickler
 from goproc._pickling.statics import is_handle, library
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     Child = tuple[str, Any]
 
+RESULT = "the result"  # the beginning of the word for a result
+
 _DEPTH = 40
 _TRIALS = 5000
 _SECONDS = 2.0
@@ -36,19 +39,17 @@ def explain(obj: Any, error: BaseException, root: str) -> PickleError:
     Args:
         obj: the object that pickle refused.
         error: the exception of pickle.
-        root: the user's word for `obj`, which begins the path.
+        root: the user's word for `obj`, which begins the path. It begins with RESULT if `obj` is a result.
     """
     if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
         return PickleError(
             f"cannot pickle {root}: it is too deeply nested ({type(error).__name__})\n"
             "send it as a flat list, or in parts"
         )
-    path, culprit = descend(obj)
-    where = " -> ".join([root, *path, _title(culprit)])
-    return PickleError(
-        f"cannot pickle {where}: {_text(error)}\n"
-        "open it inside the goroutine that uses it, or send what it is made from (a path, an address, the arguments)"
-    )
+    labels, path = _search(obj)
+    where = " -> ".join([root, *labels, _title(path[-1])])
+    advice = advise(path, error, returned=root.startswith(RESULT))
+    return PickleError(f"cannot pickle {where}: {_text(error)}\n{advice}")
 
 
 def explain_call(
@@ -110,28 +111,36 @@ def _failure(obj: Any) -> Exception | None:
 
 
 def descend(node: Any) -> tuple[list[str], Any]:
-    """Return the path to the innermost object that fails by itself, and the object."""
-    path: list[str] = []
-    seen = {id(node)}
-    keep = [node]  # objects made by reduce methods must live while their ids are in `seen`
+    """Return the path to the innermost object that fails by itself, and the object.
+
+    The path ends at an object of a kind for which there is advice, as a thread: its parts tell the user nothing.
+    """
+    labels, path = _search(node)
+    return labels, path[-1]
+
+
+def _search(node: Any) -> tuple[list[str], list[Any]]:
+    """As descend(). Return the labels of the path, and all objects on it; the first is `node`."""
+    labels: list[str] = []
+    path = [node]
+    seen = {id(node)}  # of the objects in `path`, which keeps those alive that reduce methods have made
     trials = 0
     end = time.monotonic() + _SECONDS
-    while len(path) < _DEPTH:
-        for label, child in _children(node):
+    while len(labels) < _DEPTH and known(path[-1]) is None:
+        for label, child in _children(path[-1]):
             if id(child) in seen:
                 continue
             if trials > _TRIALS or time.monotonic() > end:
-                return path, node
+                return labels, path
             trials += 1
             if _failure(child) is not None:
-                path.append(label)
-                node = child
-                seen.add(id(node))
-                keep.append(node)
+                labels.append(label)
+                path.append(child)
+                seen.add(id(child))
                 break
         else:
             break
-    return path, node
+    return labels, path
 
 
 def _children(node: Any) -> Iterator[Child]:

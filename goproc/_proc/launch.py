@@ -77,6 +77,7 @@ _ENTRY = "goproc._proc.worker:main"
 # descriptor for an import, no memory, or no file, as after os.chroot().
 FAILURES = [
     "goproc._pickling.failure",
+    "goproc._pickling.advice",
     "goproc._pickling.diagnose",
     "goproc._pickling.class_pickler",
     "goproc._proc.descendants",

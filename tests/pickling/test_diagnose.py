@@ -172,7 +172,7 @@ def test_explain_call(wire):
             messages.dumps(calls.pack_call(function, args, kwargs))
         error = diagnose.explain_call(info.value, function, args, kwargs)
         assert str(error).startswith(f"cannot pickle {path}: TypeError: cannot pickle")
-        assert "inside the goroutine" in str(error)
+        assert "in the goroutine" in str(error)
     db.close()
 
 
