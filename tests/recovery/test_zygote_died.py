@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import sys
+from pathlib import Path
 
 import pytest
 from programs import Run, Start, ok
@@ -98,6 +100,32 @@ def test_whatever_main_does(run: Run, what: str) -> None:
     print("goes on")
     """
     assert ok(run(script, env={"GOPROC_QUIET_DEATHS": "1"})) == "goes on\n"
+
+
+def test_a_worker_dies_before_the_next_zygote_is_there(run: Run, tmp_path: Path) -> None:
+    """The coroner repairs the place of that worker once, and the replacement keeps the place."""
+    late = tmp_path / "late"
+    late.write_text(f'#!/bin/sh\nsleep 0.5\nexec {sys.executable} "$@"\n')
+    late.chmod(0o755)
+    script = f"""{WHERE}
+    import sys
+    def die(zygote):
+        os.kill(zygote, signal.SIGKILL)
+        while os.getppid() == zygote: pass
+        os.kill(os.getpid(), signal.SIGKILL)
+    pid, zygote = at(1)
+    sys.executable = {str(late)!r}  # zygotes come late from here on
+    try: go.on(1)(die, zygote).result(20)
+    except goproc.WorkerDied as e: assert e.pid == pid, e.pid
+    else: raise AssertionError
+    pids = {{at(1)[0]}}
+    end = time.monotonic() + 1
+    while time.monotonic() < end: pids.add(at(1)[0])
+    print(len(pids))
+    """
+    done = run(script, "--procs", "2")
+    assert (done.status, done.out) == (0, "1\n"), done
+    assert done.err.startswith(LINE) and done.err.count("\n") == 2 and "killed by signal 9" in done.err, done
 
 
 def test_exit_handlers_of_workers_run_all_the_same(run: Run) -> None:

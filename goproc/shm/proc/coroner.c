@@ -65,29 +65,39 @@ static struct {
     _Atomic uint32_t dead;        /* the zygote is dead */
 } coroner = {.control = {.fd = -1}};
 
+/* A process, as this thread knows it. All zero: the place has no process that has started, or its death is repaired. */
+struct process {
+    pid_t pid;
+    bool adopted;    /* its zygote has died: no report tells how it ends */
+    bool told;       /* the zygote has reported its death, with this status: */
+    int status;
+    uint64_t gone;   /* ns; the time at which it was seen to have ended without a report; 0: it was not */
+    uint64_t memory; /* the most bytes that it had; 0: not known */
+};
+
+/* A place for a worker, whichever process has it */
+struct place {
+    struct process process;
+    bool noted;      /* the process has died, and step 1 of its repair is done */
+    bool owed;       /* a replacement is due, but the zygote could not be told to fork it */
+    unsigned starts; /* deaths in a row before the worker could begin a goroutine */
+    uint64_t took;   /* ns; the time that the repair has taken so far */
+};
+
 /* State of the coroner's thread alone */
 static struct {
     bool own_table;
     int proc_folder; /* /proc, which a chroot would hide; -1: none */
     struct pollfd fds[2 + GP_MAX_PROCS]; /* the control socket, the zygote, and at 2 + proc a worker; a negative fd: none */
-    pid_t pids[GP_MAX_PROCS];
-    uint64_t gone[GP_MAX_PROCS]; /* ns; the time at which a worker was seen to have ended without a report; 0: none */
-    bool noted[GP_MAX_PROCS];    /* it has died, and step 1 of its repair is done */
-    bool told[GP_MAX_PROCS];     /* the zygote has reported the death, with this status: */
-    int status[GP_MAX_PROCS];
-    uint64_t memory[GP_MAX_PROCS]; /* the most bytes that the worker had; 0: not known */
-    bool owed[GP_MAX_PROCS];     /* a replacement is due, but the zygote could not be told to fork it */
-    unsigned starts[GP_MAX_PROCS]; /* deaths in a row before the worker could begin a goroutine */
+    struct place places[GP_MAX_PROCS];
     char stack[GP_STACK];        /* lines of text: of the last reported crash, in this process: */
     pid_t stack_of;
     bool over;                   /* the watch is over */
     struct record late;          /* a death that waits for the report of another worker, until `late_until`; kind 0: none */
     uint64_t late_until;
     bool alone;                  /* the zygote has died, and there is no other one yet */
-    uint64_t took[GP_MAX_PROCS]; /* ns; the time that the repair has taken so far */
     uint64_t since;              /* ns; the time at which the thread began to watch this zygote */
     unsigned short_lives;        /* zygotes in a row that died soon, without a fork */
-    bool adopted[GP_MAX_PROCS];  /* a child of the keeper, as its zygote has died: no report tells how it ends */
     struct gp_dead end;          /* the death because of which the program ends: that is claimed, and is to be reported */
 } mine;
 
@@ -170,11 +180,15 @@ static void give_reason(const char *text, size_t n) {
     gp.head->reason[n] = 0;
 }
 
-static void forget(uint32_t proc) {
+static void close_pidfd(uint32_t proc) {
     struct pollfd *p = &mine.fds[2 + proc];
     if (p->fd >= 0) close(p->fd);
     p->fd = -1;
-    mine.gone[proc] = 0;
+}
+
+static void forget(uint32_t proc) {
+    close_pidfd(proc);
+    mine.places[proc].process = (struct process){0};
 }
 
 static void add_stack(struct gp_text *t, pid_t pid) {
@@ -184,7 +198,7 @@ static void add_stack(struct gp_text *t, pid_t pid) {
 /* After the end of the workers */
 static void report(const char *text, size_t n) {
     static const char title[] = "fatal error: ";
-    for (uint32_t proc = 1; proc < gp_places(); proc++) forget(proc); /* to write needs a descriptor, and a limit may be low */
+    for (uint32_t proc = 1; proc < gp_places(); proc++) close_pidfd(proc); /* to write needs a descriptor, and a limit may be low */
     size_t skip = n >= sizeof title && memcmp(text, title, sizeof title - 1) == 0 ? sizeof title - 1 : 0;
     const char *line = text + skip, *end = memchr(text, '\n', n);
     give_reason(line, end ? (size_t)(end - line) : 0);
@@ -196,7 +210,8 @@ static void report_death(const struct record *r) {
     struct gp_text t = {buffer, buffer + sizeof buffer};
     gp_death_text(&t, r->proc, r->pid, r->value);
     add_stack(&t, r->pid);
-    if (mine.starts[r->proc] >= STARTS_MOST) gp_again_text(&t, mine.starts[r->proc]);
+    unsigned starts = mine.places[r->proc].starts;
+    if (starts >= STARTS_MOST) gp_again_text(&t, starts);
     else if (gp.head->on_death == GP_DEATH_CONTINUE) gp_last_text(&t);
     report(buffer, (size_t)(t.at - buffer));
 }
@@ -321,17 +336,18 @@ static void claim_end(uint32_t proc) {
 }
 
 static void note(uint32_t proc) {
-    if (mine.noted[proc]) return;
+    struct place *place = &mine.places[proc];
+    if (place->noted) return;
     uint64_t begun = gp_now();
-    mine.noted[proc] = true;
+    place->noted = true;
     claim_end(proc);
     gp_repair_note(proc);
-    mine.took[proc] = gp_now() - begun;
+    place->took = gp_now() - begun;
 }
 
 static void replace(uint32_t proc) {
     uint8_t order[] = {'F', (uint8_t)proc};
-    mine.owed[proc] = mine.alone || !tell(order, sizeof order);
+    mine.places[proc].owed = mine.alone || !tell(order, sizeof order);
 }
 
 /* A resize wants a worker: resize.c. */
@@ -340,7 +356,7 @@ static void begin_wanted(uint32_t proc) {
     if (gp_acquire(&p->state) != GP_P_WANTED) return;
     gp_set(&p->claim, (uint64_t)gp_get(&gp.head->zygotes) << 32);
     gp_release(&p->state, GP_P_STARTING);
-    mine.starts[proc] = 0;
+    mine.places[proc].starts = 0;
     replace(proc);
 }
 
@@ -369,9 +385,10 @@ static void say_death(const struct gp_dead *dead, bool quiet) {
 /* It ends again and again before it can begin a goroutine, and would go on like that for ever. */
 static bool in_a_loop(const struct record *r) {
     const struct gp_proc *p = gp_proc_at(r->proc);
-    if (gp_get(&p->queue.looked)) mine.starts[r->proc] = 0;
-    else if (!gp_get(&p->doomed)) mine.starts[r->proc]++; /* else the program itself has killed it */
-    return mine.starts[r->proc] >= STARTS_MOST;
+    unsigned *starts = &mine.places[r->proc].starts;
+    if (gp_get(&p->queue.looked)) *starts = 0;
+    else if (!gp_get(&p->doomed)) ++*starts; /* else the program itself has killed it */
+    return *starts >= STARTS_MOST;
 }
 
 /* No process is left that could run a goroutine. */
@@ -385,7 +402,7 @@ static bool last_one(uint32_t proc) {
 static struct gp_death death_of(const struct record *r) {
     const struct gp_proc *p = gp_proc_at(r->proc);
     struct gp_death how = {
-        .proc = r->proc, .pid = r->pid, .status = r->value, .when = gp_now(), .memory = mine.memory[r->proc],
+        .proc = r->proc, .pid = r->pid, .status = r->value, .when = gp_now(), .memory = mine.places[r->proc].process.memory,
         .incarnation = gp_get(&p->incarnation), .timed_out = timed_out(r), .running = running(r->proc),
     };
     how.retired = retired(r->proc) && r->value == 0;
@@ -415,19 +432,17 @@ static bool carry_on(const struct record *r) {
     uint32_t proc = r->proc;
     struct gp_death how = death_of(r);
     forget(proc);
-    mine.pids[proc] = 0;
-    mine.memory[proc] = 0;
     dead.replaced = (how.retired || gp.head->on_death == GP_DEATH_RESTART) && !drops(proc);
     bool quiet = gp_get(&gp_proc_at(proc)->doomed) == GP_DOOMED_QUIETLY;
     uint64_t begun = gp_now();
     if (!gp_repair(&dead, &how, notice)) return !mine.over;
-    gp_set(&gp.head->repair_ns, mine.took[proc] + gp_now() - begun);
+    gp_set(&gp.head->repair_ns, mine.places[proc].took + gp_now() - begun);
     if (dead.panics) return claim() ? true : panic(&dead, &how); /* else another process ends the program already */
-    mine.noted[proc] = false;
+    mine.places[proc].noted = false;
     if (dead.replaced) replace(proc);
     say_death(&dead, quiet);
     for (uint32_t p = 1; p < gp_places(); p++)
-        if (mine.noted[p]) return true;
+        if (mine.places[p].noted) return true;
     gp_repair_over();
     gp_nudge(0); /* see is_free() of resize.c */
     return true;
@@ -487,18 +502,18 @@ static void insist(void) {
 /* ---- workers, as the kernel reports them */
 
 static void follow(uint32_t proc, pid_t pid) {
-    gp_set(&gp_proc_at(proc)->pid, pid);
     forget(proc);
-    mine.pids[proc] = pid;
-    mine.adopted[proc] = false;
+    gp_set(&gp_proc_at(proc)->pid, pid);
+    mine.places[proc].process.pid = pid;
     if (mine.own_table) mine.fds[2 + proc].fd = gp_pidfd(pid);
 }
 
 /* The same of a worker that the keeper may have reaped already. */
 static void follow_adopted(uint32_t proc, pid_t pid) {
+    struct process *w = &mine.places[proc].process;
     follow(proc, pid);
-    mine.adopted[proc] = true;
-    if (mine.fds[2 + proc].fd < 0) mine.gone[proc] = gp_now();
+    w->adopted = true;
+    if (mine.fds[2 + proc].fd < 0) w->gone = gp_now();
 }
 
 /* The status of a process that the zygote has not waited for; -1: not known. */
@@ -519,37 +534,39 @@ static int status_of_zombie(pid_t pid, bool adopted) {
 /* The repair of locks must not wait for the answer how the process died. */
 static void note_the_dead(void) {
     for (uint32_t proc = 1; proc < gp_places(); proc++) {
-        struct pollfd *p = &mine.fds[2 + proc];
-        if (p->fd >= 0 && p->revents) {
-            forget(proc);
-            mine.gone[proc] = gp_now();
+        struct process *w = &mine.places[proc].process;
+        if (mine.fds[2 + proc].fd >= 0 && mine.fds[2 + proc].revents) {
+            close_pidfd(proc);
+            w->gone = gp_now();
         }
-        if ((mine.gone[proc] || mine.told[proc]) && carrying_on(proc)) note(proc);
+        if ((w->gone || w->told) && carrying_on(proc)) note(proc);
     }
 }
 
 /* false: the watch is over */
 static bool look_at(uint32_t proc) {
-    struct record r = {.kind = DIED, .proc = proc, .pid = mine.pids[proc], .value = mine.status[proc]};
-    if (!mine.told[proc]) {
-        uint64_t gone = mine.gone[proc], now = gp_now();
-        if (!gone) return true;
-        bool told_of = !mine.adopted[proc]; /* the record says more than the kernel */
-        if (told_of && (carrying_on(proc) || mine.end.proc == proc) && now < gone + RECORD_NS) return true;
+    struct process *w = &mine.places[proc].process;
+    struct record r = {.kind = DIED, .proc = proc, .pid = w->pid, .value = w->status};
+    if (!w->told) {
+        uint64_t now = gp_now();
+        if (!w->gone) return true;
+        bool told_of = !w->adopted; /* the record says more than the kernel */
+        if (told_of && (carrying_on(proc) || mine.end.proc == proc) && now < w->gone + RECORD_NS) return true;
         r.value = status_of_zombie(r.pid, !told_of);
         if (r.value < 0 && !told_of && retired(proc)) r.value = 0;
-        if (r.value < 0 && now < gone + (told_of ? RECORD_NS : ZOMBIE_NS)) return true;
+        if (r.value < 0 && now < w->gone + (told_of ? RECORD_NS : ZOMBIE_NS)) return true;
         if (r.value < 0 && retired(proc)) r.value = 0; /* it had no goroutine any more: nothing is lost, however it has ended */
     }
-    mine.told[proc] = false;
-    forget(proc);
+    close_pidfd(proc);
+    w->told = false;
+    w->gone = 0;
     return on_death(&r);
 }
 
 static bool look_at_workers(void) {
     note_the_dead();
     for (uint32_t proc = 1; proc < gp_places(); proc++) {
-        if (mine.owed[proc]) replace(proc);
+        if (mine.places[proc].owed) replace(proc);
         begin_wanted(proc);
         if (!look_at(proc)) return false;
     }
@@ -558,7 +575,10 @@ static bool look_at_workers(void) {
 
 static bool overdue(void) {
     bool any = mine.late.kind != 0 || mine.alone;
-    for (uint32_t proc = 1; proc < gp_places(); proc++) any = any || mine.gone[proc] || mine.told[proc] || mine.owed[proc];
+    for (uint32_t proc = 1; proc < gp_places(); proc++) {
+        const struct place *place = &mine.places[proc];
+        any = any || place->process.gone || place->process.told || place->owed;
+    }
     return any;
 }
 
@@ -570,11 +590,12 @@ static void take(const struct record *r) {
         mine.short_lives = 0;
         follow(r->proc, r->pid);
     }
-    if (r->kind != FORK_FAILED && r->pid != mine.pids[r->proc]) return; /* its death is known already */
-    if (r->kind == MEMORY) mine.memory[r->proc] = (uint64_t)(uint32_t)r->value << 10;
+    struct process *w = &mine.places[r->proc].process;
+    if (r->kind != FORK_FAILED && r->pid != w->pid) return; /* its death is known already */
+    if (r->kind == MEMORY) w->memory = (uint64_t)(uint32_t)r->value << 10;
     if (r->kind == DIED) {
-        mine.told[r->proc] = true;
-        mine.status[r->proc] = r->value;
+        w->told = true;
+        w->status = r->value;
     }
     if (r->kind == FORK_FAILED && gp_get(&gp_proc_at(r->proc)->grown)) {
         gp_set(&gp_proc_at(r->proc)->unborn, (uint32_t)r->value); /* raised by resize() */
@@ -593,21 +614,22 @@ static void take_stack(pid_t pid, const char *text, size_t n) {
     mine.stack_of = pid;
 }
 
-/* The workers of the dead zygote go on, except one that had not claimed its place: see claim. */
+/* The workers of the dead zygote go on, except one that had not claimed its place: see claim. A place that is being repaired
+ * gets its claim at the end of the repair. */
 static void adopt_workers(void) {
     uint32_t number = gp_get(&gp.head->zygotes) + 1;
     for (uint32_t proc = 1; proc < gp_places(); proc++) {
         struct gp_proc *p = gp_proc_at(proc);
+        struct place *place = &mine.places[proc];
         uint64_t claim = atomic_load(&p->claim);
+        place->process.adopted = place->process.pid != 0;
         if (gp_get(&p->state) > GP_P_LIVE) continue; /* dead, and its repair is under way; or gone for ever */
         bool none = !(uint32_t)claim && atomic_compare_exchange_strong(&p->claim, &claim, (uint64_t)number << 32);
         if (none) {
             forget(proc);
-            mine.owed[proc] = true;
-        } else if (!mine.told[proc] && !mine.gone[proc]) {
+            place->owed = true;
+        } else if (!place->process.told && !place->process.gone) {
             follow_adopted(proc, (pid_t)(uint32_t)claim);
-        } else {
-            mine.adopted[proc] = true;
         }
     }
     gp_set(&gp.head->zygotes, number);
@@ -718,8 +740,10 @@ static void *run(void *unused) {
     for (uint32_t i = 0; i < 2 + GP_MAX_PROCS; i++) mine.fds[i] = (struct pollfd){.fd = -1, .events = POLLIN};
     mine.fds[0].fd = coroner.control.fd;
     mine.fds[1].fd = mine.own_table ? gp_pidfd(coroner.zygote) : -1;
-    for (uint32_t proc = 1; succeeds && proc < gp_places(); proc++)
-        if (mine.adopted[proc] && !mine.gone[proc]) follow_adopted(proc, mine.pids[proc]);
+    for (uint32_t proc = 1; succeeds && proc < gp_places(); proc++) {
+        const struct process *w = &mine.places[proc].process;
+        if (w->adopted && !w->gone) follow_adopted(proc, w->pid);
+    }
     atomic_store(&coroner.ready, 1);
     gp_futex_wake(&coroner.ready, 1);
     watch();
