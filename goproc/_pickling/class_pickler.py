@@ -20,6 +20,7 @@ from goproc._pickling.statics import (
     LRU,
     NotStatic,
     importable,
+    is_class,
     is_enumeration,
     is_handle,
     is_static,
@@ -124,7 +125,7 @@ class ClassPickler(pickler.Pickler):
         found = {}
         for name in scope.hints:
             value = scope.source.get(name)
-            if name not in scope.expected and (isinstance(value, type) or type(value).__module__ == "typing"):
+            if name not in scope.expected and (is_class(value) or type(value).__module__ == "typing"):
                 found[name] = value
         return found
 
@@ -140,7 +141,7 @@ class ClassPickler(pickler.Pickler):
                 if name in found or not (_is_definition(value) or type(value).__module__ == "typing"):
                     continue
                 found[name] = value
-                if isinstance(value, type) and not importable(value):
+                if is_class(value) and not importable(value):
                     todo.append(value)
         return {name: value for name, value in found.items() if value is not None}
 
@@ -282,12 +283,12 @@ def _class_of(owner: Any) -> type:
 
 
 def _is_definition(value: Any) -> bool:
-    return type(value) is FunctionType or isinstance(value, type) or is_static(value)
+    return type(value) is FunctionType or is_class(value) or is_static(value)
 
 
 def _belongs(value: Any) -> bool:
     """Return True if the value of a global belongs to the definition of the class."""
-    if isinstance(value, type):
+    if is_class(value):
         entry = entries.get(id(value))
         return entry is None or not entry.stateful
     return type(value) is LRU or _is_definition(value)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from goproc._pickling import making, store
 from goproc._pickling.changes import REGISTRY, Guard, Watch, is_state, registered
-from goproc._pickling.statics import reduce_by_cloudpickle
+from goproc._pickling.statics import is_class, reduce_by_cloudpickle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -332,7 +332,7 @@ def bring_back(classes: Iterable[tuple[type, Ref]], values: Iterable[Any]) -> No
         if entry is not None and not entry.is_intact(cls):
             entry.restore(cls, False)
     for value in values:
-        cls = value if isinstance(value, type) else type(value)
+        cls = value if is_class(value) else type(value)
         entry = arrived.get(id(cls))
         if entry is not None and not entry.is_intact(cls):
             entry.restore(cls, True)

@@ -12,7 +12,7 @@ from goproc._pickling import homes, identities, names, pickler, reach, store, wr
 from goproc._pickling.classes import class_entry, is_static_class
 from goproc._pickling.names import names_of
 from goproc._pickling.pickler import Pickler
-from goproc._pickling.statics import NotStatic, importable, is_handle, is_static
+from goproc._pickling.statics import NotStatic, importable, is_class, is_handle, is_static
 from goproc._pickling.templates import (
     Template,
     home_of,
@@ -121,7 +121,7 @@ def _note_own(template: Template, function: FunctionType) -> None:
 
 def _is_imported(value: Any) -> bool:
     kind = type(value)
-    if kind is FunctionType or isinstance(value, type):
+    if kind is FunctionType or is_class(value):
         return importable(value)
     return kind in (ModuleType, BuiltinFunctionType) and is_static(value)
 

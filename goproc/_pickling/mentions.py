@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from goproc._pickling import names
 from goproc._pickling.homes import MAIN, only_here
-from goproc._pickling.statics import is_handle
+from goproc._pickling.statics import is_handle, is_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _gets_at_module(code: Names, namespace: Mapping[str, Any]) -> bool:
     name = namespace.get("__name__")
     if name in code.imports or "modules" in code.attributes:
         return True
-    modules = [value for used in code.used if isinstance(value := namespace.get(used), ModuleType)]
+    modules = [value for used in code.used if is_module(value := namespace.get(used))]
     return any(module.__name__ == name for module in modules)
 
 

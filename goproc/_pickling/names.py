@@ -139,7 +139,7 @@ def submodules(values: Iterable[Any], attributes: frozenset[str]) -> tuple[str, 
     """Return the modules to import because `package.module` appears in the code, where only `package` is a global."""
     found = []
     for value in values:
-        if isinstance(value, ModuleType) and getattr(value, "__path__", None) is not None:
+        if issubclass(type(value), ModuleType) and getattr(value, "__path__", None) is not None:
             prefix = value.__name__ + "."
             found += [
                 name

@@ -28,13 +28,15 @@ from goproc._pickling.statics import LRU, importable, is_enumeration, is_static
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
     from typing import Any
 
     Closure = tuple[CellType, ...] | None
     Reducer = Callable[[Any, Any], Any]
 
 reducers: dict[type, Reducer] = {}  # for these types, not for their subclasses; `type` stands for every class
+# For these types and for their subclasses that define no way to be pickled. The first that fits is taken.
+families: dict[type, Reducer] = {}
 _policy: dict[type, Reducer | None] = {}  # None: pickle's own way is right
 _classes = Passing()  # classes in `_policy`
 
@@ -66,6 +68,9 @@ class Pickler(pickle.Pickler):
     _namespaces: dict[int, tuple[dict[str, Any], Any]] | None = None
     _cells: dict[int, CellType] | None = None
     refers_to_methods = True  # by the name that they have in their class
+    # The ids of the objects that the message brings by other ways than weak references. None: not known so far.
+    strong: Container[int] | None = ()
+    has_weak = False  # the message has weak references; while `strong` is None it has none of their objects
 
     def reducer_override(self, obj: Any) -> Any:
         try:
@@ -73,6 +78,15 @@ class Pickler(pickle.Pickler):
         except KeyError:
             reducer = _decide(type(obj))
         return NotImplemented if reducer is None else reducer(self, obj)
+
+    def omits_weak(self, obj: Any) -> bool:
+        """Return True if the object of a weak reference stays behind in this pickle."""
+        self.has_weak = True
+        return self.strong is None and not isinstance(obj, type)
+
+    def only_weak(self, obj: Any) -> bool:
+        """Return True if only weak references bring an object."""
+        return self.strong is not None and id(obj) not in self.strong and not isinstance(obj, type)
 
     def namespace(self, source: dict[str, Any]) -> dict[str, Any]:
         """Return the dictionary for `source`: empty while it is pickled, and the same one for the whole message."""
@@ -135,6 +149,9 @@ def _reducer_for(kind: type) -> Reducer | None:
     reducer = reducers.get(type if issubclass(kind, type) else kind)
     if reducer is not None:
         return reducer
+    for base, reducer in families.items():
+        if issubclass(kind, base) and _is_plain(kind, base):
+            return reducer
     name = (kind.__module__ or "", kind.__name__)
     if proxies.is_proxy(kind):
         return proxies.reduce_proxy
@@ -177,6 +194,14 @@ def _reducer_for(kind: type) -> Reducer | None:
     if not (own_new or own_hash) or importable(kind):
         return None
     return _reduce_by_new if own_new else _reduce_hashed
+
+
+def _is_plain(kind: type, base: type) -> bool:
+    """Return True if a class is pickled as its base is."""
+    names = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
+    return kind not in copyreg.dispatch_table and all(
+        getattr(kind, name, None) is getattr(base, name, None) for name in names
+    )
 
 
 def _reduce_by_new(pickler: Pickler, obj: Any) -> Any:

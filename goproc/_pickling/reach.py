@@ -9,7 +9,7 @@ from types import FunctionType, ModuleType
 from goproc._pickling import homes, identities, mentions, names, pickler
 from goproc._pickling.names import cell_contents, names_of
 from goproc._pickling.rebinding import Rebound
-from goproc._pickling.statics import BASE_GLOBALS, LRU, importable, is_static, library
+from goproc._pickling.statics import BASE_GLOBALS, LRU, importable, is_class, is_static, library
 from goproc._pickling.templates import NO_GLOBAL, Member, Template, attributes_of, static_kwdefaults
 from goproc.errors import OutOfSharedMemory
 
@@ -287,7 +287,7 @@ def is_alone(function: FunctionType) -> bool:
 
 def is_plain(value: Any) -> bool:
     """Return True if a global is the same in every process, and no class of the script."""
-    return importable(value) if isinstance(value, type) else is_static(value)
+    return importable(value) if is_class(value) else is_static(value)
 
 
 def _walk(function: FunctionType) -> dict[str, tuple[Any, Member | None]] | None:
@@ -301,7 +301,7 @@ def _walk(function: FunctionType) -> dict[str, tuple[Any, Member | None]] | None
     for name in todo:
         value = namespace[name]
         member = Member.of(name, value, namespace) if type(value) in (FunctionType, LRU) else None
-        if member is None and not (isinstance(value, type) or is_static(value)):
+        if member is None and not (is_class(value) or is_static(value)):
             return None
         found[name] = value, member
         if member is not None:

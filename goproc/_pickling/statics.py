@@ -14,7 +14,7 @@ from goproc._pickling.homes import MAIN, only_here
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TypeGuard
 
 # These are in every namespace made from a module.
 BASE_GLOBALS = ("__name__", "__package__", "__file__", "__path__")
@@ -50,6 +50,16 @@ class NotStatic(Exception):
 def is_handle(kind: type) -> bool:
     """Return True if objects of this type stand for an object in shared memory: channels and other handles."""
     return getattr(kind, "__goproc_handle__", False)
+
+
+def is_class(value: Any) -> TypeGuard[type]:
+    """Return True for a class. `isinstance` would read `value.__class__`, which raises for a dead weak proxy."""
+    return issubclass(type(value), type)
+
+
+def is_module(value: Any) -> TypeGuard[ModuleType]:
+    """Return True for a module, without reading `value.__class__`."""
+    return issubclass(type(value), ModuleType)
 
 
 def importable(obj: Any) -> bool:
@@ -115,7 +125,7 @@ def is_static(value: Any, depth: int = 0) -> bool:
         return not only_here(value.__name__)
     if kind is FunctionType or kind is LRU:
         return importable(value)
-    if isinstance(value, type):
+    if issubclass(kind, type):
         return static_class(value)
     if kind is BuiltinFunctionType:
         owner = value.__self__
@@ -131,7 +141,7 @@ def is_static(value: Any, depth: int = 0) -> bool:
     numpy = sys.modules.get("numpy")
     if numpy is None:
         return False
-    return isinstance(value, numpy.dtype) or (isinstance(value, numpy.generic) and not value.dtype.hasobject)
+    return issubclass(kind, numpy.dtype) or (issubclass(kind, numpy.generic) and not value.dtype.hasobject)
 
 
 def is_enumeration(kind: type) -> bool:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from goproc._pickling import homes, identities, wrappers
 from goproc._pickling.classes import class_entry
-from goproc._pickling.statics import LRU, importable, is_static
+from goproc._pickling.statics import LRU, importable, is_class, is_static
 from goproc.shm._core import Bindings
 
 TYPE_CHECKING = False
@@ -372,7 +372,7 @@ class Template(Body):
         self._bind(details)
 
     def _note_classes(self) -> None:
-        classes = [value for value in self.statics.values() if isinstance(value, type)]
+        classes = [value for value in self.statics.values() if is_class(value)]
         known = [(cls, class_entry(cls)) for cls in classes]
         self.classes = [(cls, entry.ref) for cls, entry in known if entry.uid is not None]
 

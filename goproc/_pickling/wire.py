@@ -57,5 +57,15 @@ def dump(obj: Any, kind: Callable[..., pickler.Pickler] = pickler.Pickler) -> tu
         buffers.append(raw if reference is None else reference)
         return False
 
-    kind(sink, 5, buffer_callback=keep).dump(obj)
+    made = kind(sink, 5, buffer_callback=keep)
+    made.strong = None
+    made.dump(obj)
+    if made.has_weak:
+        # This time with the objects of weak references, now that the other objects of the message are known.
+        known = made.memo.copy()  # keeps the objects, so that their ids stay theirs
+        sink.clear()
+        buffers.clear()
+        made = kind(sink, 5, buffer_callback=keep)
+        made.strong = known
+        made.dump(obj)
     return b"".join(sink), buffers
