@@ -690,3 +690,37 @@ def test_a_class_without_a_module(run: Run) -> None:
         print(everywhere(lambda item: item.n, Nowhere(4)))
     """
     assert ok(run(script(text))) == "4\n"
+
+
+def test_a_new_type_of_the_script_is_one_object(run: Run) -> None:
+    text = """
+        from typing import NewType, Optional, get_type_hints
+        class Record: pass
+        UserId = NewType("UserId", int)
+        RecordId = NewType("RecordId", Record)
+        Inner = NewType("Inner", UserId)
+        NAMES = {UserId: "user", Inner: "inner"}
+        @dataclasses.dataclass
+        class Row:
+            user: UserId
+            record: "RecordId"
+        def parse(text: UserId, other: "Inner" = None) -> Optional[RecordId]: return UserId(int(text))
+        def f():
+            hints = get_type_hints(parse)
+            return (parse("5"), hints["text"] is UserId, hints["other"] is Inner, hints["return"] == Optional[RecordId],
+                    get_type_hints(Row) == {"user": UserId, "record": RecordId}, RecordId.__supertype__ is Record,
+                    Inner.__supertype__ is UserId, NAMES[UserId], repr(UserId), pickle.loads(pickle.dumps(UserId)) is UserId)
+        def same(kind): return kind is UserId, kind
+        print(everywhere(f))
+        print([found is UserId and there for there, found in [go.on(p)(same, UserId).result() for p in (0, 1, 2)]])
+        ch = chan(1)
+        ch.send({UserId: [UserId]})
+        def receive(): return ch.recv()[UserId][0] is UserId
+        print(go.on(1)(receive).result())
+        first, UserId = UserId, NewType("UserId", str)
+        def both(): return first.__supertype__, UserId.__supertype__
+        print(everywhere(both))
+    """
+    found = (5, *[True] * 6, "user", "__main__.UserId", True)
+    kinds = "(<class 'int'>, <class 'str'>)"
+    assert ok(run(script(text))) == f"{found}\n[True, True, True]\nTrue\n{kinds}\n"

@@ -157,8 +157,6 @@ def _reducer_for(kind: type) -> Reducer | None:
         return proxies.reduce_proxy
     if name in (("toolz.functoolz", "curry"), ("cytoolz.functoolz", "curry")):
         return _reduce_curry
-    if name == ("typing", "NewType"):
-        return lambda _, obj: (kind, (obj.__name__, obj.__supertype__))
     if name[0].partition(".")[0] == "numpy" and name[1] == "memmap":
         from goproc._pickling.mapped import reduce_memmap
 

@@ -136,6 +136,8 @@ def is_static(value: Any, depth: int = 0) -> bool:
         return True
     if is_enumeration(kind):
         return static_class(kind)
+    if (kind.__module__, kind.__name__) == ("typing", "NewType"):
+        return depth < 8 and is_static(value.__supertype__, depth + 1)
     if kind.__module__ in ("typing", "typing_extensions"):
         return kind.__name__.endswith(("Alias", "Form"))
     numpy = sys.modules.get("numpy")
