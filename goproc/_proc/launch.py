@@ -348,10 +348,14 @@ def interpreter_flags() -> list[str]:
 
 
 def origins() -> dict[str, str | None]:
-    """Return the files of this process's top-level modules."""
+    """Return the files of this process's top-level modules, without __main__.
+
+    multiprocessing enters __main__ a second time, as __mp_main__.
+    """
     found = {}
+    main = sys.modules.get("__main__")
     for name, module in list(sys.modules.items()):
-        if "." not in name and name != "__main__":
+        if "." not in name and module is not main:
             try:
                 origin = module.__spec__.origin  # type: ignore[union-attr]
             except Exception:  # no spec, or an object of a class of its own

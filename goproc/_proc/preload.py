@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 RETRY = 0.002  # seconds until the importer is asked again to give way
 PATIENT = 25  # the number of requests after which the importer leaves a function as well
+# Names of threads that end with a fork by intention. jemalloc, the allocator inside PyArrow, takes its own locks before a
+# fork, and its child does the work of the thread itself.
+_SAFE_TO_LOSE = (b"jemalloc_bg_thd",)
 EVERYTHING = ""  # in place of a module's name: all modules that the importer has begun
 _STARTERS = ("start_new_thread", "start_joinable_thread", "_start_new_thread", "_start_joinable_thread")
 
@@ -100,7 +103,7 @@ class Importer:
         self._rung = False
         self._asked = 0
         signal.setitimer(signal.ITIMER_REAL, 0)
-        if threads() > 1:
+        if not forkable():
             self.unfit = True
 
     def _run(self) -> None:
@@ -113,7 +116,7 @@ class Importer:
                 statement.execute()
             except BaseException:  # SystemExit, too: the script, or a goroutine, meets the error by itself
                 continue
-            if threads() > 1:
+            if not forkable():
                 self.unfit = True
                 return
             self.done.append(statement)
@@ -293,9 +296,21 @@ def flush() -> None:
             pass
 
 
-def threads() -> int:
-    """Return the number of threads of this process, also those that Python does not know."""
-    return len(os.listdir("/proc/self/task"))
+def forkable() -> bool:
+    """Return True if a child of this process can go on without the other threads, also those unknown to Python."""
+    others = os.listdir("/proc/self/task")
+    if len(others) > 1:
+        others.remove(str(_thread.get_native_id()))
+        return all(_thread_name(number) in _SAFE_TO_LOSE for number in others)
+    return True
+
+
+def _thread_name(number: str) -> bytes:
+    try:
+        with open(f"/proc/self/task/{number}/comm", "rb") as file:
+            return file.read().rstrip(b"\n")
+    except OSError:
+        return b""  # the thread has just ended: it may have left anything behind
 
 
 def of_program(words: Sequence[str]) -> Importer:

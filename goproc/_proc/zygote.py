@@ -220,7 +220,7 @@ class _Beginning:
         from goproc._proc import launch, preload
 
         surroundings = config["surroundings"]
-        if preload.threads() > 1 or surroundings["flags"] != self.plan["flags"]:
+        if not preload.forkable() or surroundings["flags"] != self.plan["flags"]:
             return False
         ours = launch.origins()
         theirs = surroundings["origins"]
@@ -467,12 +467,15 @@ class _Zygote:
         if self.quit or self.orphaned:
             return
         import signal
+        import warnings
 
         # A signal that hit the child before it closed the zygote's wake-up pipe would reach the zygote as its own.
         block = (signal.SIGTERM, signal.SIGCHLD)
         signal.pthread_sigmask(signal.SIG_BLOCK, block)
         try:
-            pid = os.fork()
+            # Python would warn of threads; here there are only those that preload.forkable() knows.
+            with warnings.catch_warnings(action="ignore"):
+                pid = os.fork()
             if pid == 0:
                 self._become_worker(proc)
         except OSError as error:

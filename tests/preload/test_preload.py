@@ -91,6 +91,28 @@ def test_ways_to_start(tmp_path: Path, install: Any, words: list[str]) -> None:
     assert (done.stdout, done.stderr) == (shared, "")
 
 
+def test_a_module_that_multiprocessing_has_entered_twice(tmp_path: Path, install: Any) -> None:
+    """multiprocessing enters __main__ as __mp_main__, too: another module in the zygote than in the program."""
+    env = install(heavy="import multiprocessing\npid = os.getpid()\nt.log('heavy')")
+    text = script(
+        "import heavy",
+        """
+        t.until(lambda: len(t.logged("heavy")) == 2)
+        print(go.on(1)(lambda: (heavy.pid == os.getppid(), heavy.pid == os.getpid())).result())
+        """,
+    )
+    (tmp_path / "module_of_test.py").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "goproc", "run", "-m", "module_of_test"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, **env},
+        timeout=30,
+    )
+    assert (done.stdout, done.stderr) == ("(True, False)\n", "")
+
+
 def test_a_second_runtime_works_without(run: Run, install: Any) -> None:
     env = install(heavy="pid = os.getpid()\nt.log('heavy')")
     text = script(

@@ -75,6 +75,31 @@ def test_a_module_that_starts_a_thread_is_not_imported_ahead(run: Run, install: 
     assert ok(run(text, env=env)) == "True True\n"
 
 
+@pytest.mark.parametrize("name, shared", [("jemalloc_bg_thd", True), ("jemalloc", False)])
+def test_the_thread_of_an_allocator_ends_with_a_fork(run: Run, install: Any, name: str, shared: bool) -> None:
+    """PyArrow, which pandas imports, has such a thread. Nothing warns of the forks."""
+    env = install(
+        heavy=f"""
+        import threading
+        allocator = threading.Thread(target=time.sleep, args=(60,), daemon=True)
+        allocator.start()
+        with open(f"/proc/self/task/{{allocator.native_id}}/comm", "w") as file:
+            file.write("{name}")
+        pid = os.getpid()
+        t.log("heavy")
+        """
+    )
+    text = script(
+        "import heavy",
+        """
+        t.until(lambda: len(t.logged("heavy")) == 2)
+        print(go.on(1)(lambda: heavy.pid == os.getppid()).result())
+        """,
+    )
+    done = run(text, env={**env, "PYTHONWARNINGS": "error"})
+    assert ok(done) == f"{shared}\n"
+
+
 def test_a_zygote_that_began_again_still_sees_changes(run: Run, install: Any) -> None:
     env = install(
         heavy="import threading\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
