@@ -15,17 +15,18 @@ from typing import Any, NamedTuple
 from goproc._channel import chan
 from goproc._data import turns
 from goproc._data.ends import CLOSE_SECONDS, raisable, reap, short
-from goproc._data.job import BROKEN, DONE, FAILED, INIT_FAILED, RECYCLED, UNREADABLE, WAKE, Job
+from goproc._data.job import BROKEN, DONE, FAILED, INIT_FAILED, RECYCLED, UNREAD, UNREADABLE, WAKE, Job
 from goproc._data.keys import Keys
 from goproc._data.lanes import Chunk, Lanes, Lost
 from goproc._data.order import Ordered, Unordered
 from goproc._data.policy import Failure, Policy
+from goproc._data.results import parted, unreadable
 from goproc._data.source import DRAW_SECONDS, Source
 from goproc._data.tally import Pace, Stats, Tally
 from goproc._go import go
 from goproc._pickling import failure
 from goproc._select import Selector
-from goproc.errors import ChanClosed, PickleError, RuntimeStopped, WorkerDied
+from goproc.errors import ChanClosed, RuntimeStopped, WorkerDied
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -198,8 +199,6 @@ class Engine:
         self, checkpoint: Checkpoint, indices: Sequence[int], items: list[Any]
     ) -> tuple[Sequence[int], list[Any], list[str]]:
         """Take the results that are recorded. Return the rest of the items, with their numbers and names."""
-        from goproc._data.checkpoint import unpacked_result
-
         names = checkpoint.names(items, self.plan.job.starred)
         found = checkpoint.find(names)
         if not found:
@@ -207,12 +206,23 @@ class Engine:
         rest = []
         for index, item, name in zip(indices, items, names, strict=True):
             if name in found:
-                self.order.put(range(index, index + 1), [unpacked_result(found[name])])
-                self.tally.done += 1
+                self._put_recorded(checkpoint, index, item, name, found[name])
             else:
                 rest.append((index, item, name))
         self._show()
         return [r[0] for r in rest], [r[1] for r in rest], [r[2] for r in rest]
+
+    def _put_recorded(self, checkpoint: Checkpoint, index: int, item: Any, name: str, blob: bytes) -> None:
+        from goproc._data.checkpoint import unpacked_result
+
+        try:
+            result = unpacked_result(blob)
+        except Exception as cause:
+            error = unreadable(f"the result in checkpoint {checkpoint.path!r}", cause, "this program")
+            self._fail(Lost(index, item, 0, -1, error, name))
+            return
+        self.order.put(range(index, index + 1), [result])
+        self.tally.done += 1
 
     def _refuse_unsendable(self) -> None:
         """Fail the items that cannot be sent to a worker."""
@@ -229,7 +239,7 @@ class Engine:
         while True:
             message, there = try_recv()
             if message is not None:  # a recorder has put its messages into the inbox, and sends None
-                self.inbox.append(message)
+                self.inbox.extend(parted(message))
             if not there:
                 return
 
@@ -254,6 +264,8 @@ class Engine:
             self._read_done(*message[1:])
         elif kind == FAILED:
             self._read_failed(*message[1:])
+        elif kind == UNREAD:
+            self._read_unread(*message[1:])
         elif kind == UNREADABLE:
             self._read_refused(*message[1:])
         elif kind == BROKEN:
@@ -281,12 +293,16 @@ class Engine:
             self.pace.note(at, work)
 
     def _read_failed(self, number: int, error: tuple[Any, ...], seconds: float, wait: float) -> None:
+        self.tally.note(self.lanes.lanes[number].proc, 0.0, wait)
+        self._read_unread(number, failure.unpack(error), seconds)
+
+    def _read_unread(self, number: int, error: BaseException, seconds: float) -> None:
+        """The next item of a lane has failed, or its result cannot be read here."""
         lane = self.lanes.lanes[number]
         for chunk, start, _ in lane.finish(1):
-            index = chunk.indices[start]
-            self.tally.note(lane.proc, seconds, wait)
-            self.tally.note_slow(index, seconds)
-            self._fail(Lost.of(chunk, start, number, failure.unpack(error), seconds))
+            self.tally.note(lane.proc, seconds, 0.0)
+            self.tally.note_slow(chunk.indices[start], seconds)
+            self._fail(Lost.of(chunk, start, number, error, seconds))
         self.pace.note(1, seconds)
 
     def _read_refused(self, number: int, error: tuple[Any, ...]) -> None:
@@ -296,9 +312,7 @@ class Engine:
             for single in reversed(chunk.singles()):
                 self.lanes.give(single, first=True)
             return
-        cause = failure.unpack(error)
-        exc = PickleError(f"the item cannot be read by the worker: {type(cause).__name__}: {cause}")
-        exc.__cause__ = cause
+        exc = unreadable("the item", failure.unpack(error), "the worker")
         self._fail(Lost.of(chunk, 0, number, exc))
 
     def _show(self) -> None:
@@ -317,7 +331,9 @@ class Engine:
         proc = self.lanes.lanes[lost.lane].proc if lost.lane >= 0 else _core.proc()
         failed = Failure(lost.item, lost.index, lost.error, lost.attempts, proc, lost.seconds)
         lost.error.add_note(f"item {lost.index}: {short(lost.item)}")
-        if self.recorder is not None and lost.name is not None:
+        if (
+            self.recorder is not None and lost.name is not None and lost.attempts
+        ):  # else its result is recorded
             from goproc._data.checkpoint import Record
 
             text = f"{type(lost.error).__name__}: {lost.error}"
@@ -391,7 +407,7 @@ class Engine:
         elif index > 0:
             self.ends.append(stations[index - 1])
         elif there and message is not None:
-            self.inbox.append(message)
+            self.inbox.extend(parted(message))
 
     def _keep_processes(self) -> None:
         """Go on with processes that cannot be replaced in time: other goroutines that have begun there do not end."""

@@ -20,6 +20,7 @@ from goproc._data.flow_edges import Out, close_both, growth, leave, sender
 from goproc._data.flow_worker import short_repr
 from goproc._data.job import Job
 from goproc._data.lanes import placed
+from goproc._data.results import parted
 from goproc._data.stages import BATCH, CALLING, EACH, FILTER, FLAT_MAP, MAP, SKIP, TAKE, THROTTLE, Stage
 from goproc._go import go
 from goproc._sched import scheduler
@@ -371,7 +372,7 @@ class StageEngine(Engine):
             self.ends.append(stations[index - 2])
         elif index == 1:
             if there and value is not None:
-                self.inbox.append(value)
+                self.inbox.extend(parted(value))
         elif there:
             self._dispatch([value])
         else:

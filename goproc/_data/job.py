@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from goproc.rate import Limiter
     from goproc.sync import Atomic
 
-DONE, FAILED, UNREADABLE, WAKE, BROKEN = range(5)  # kinds of messages; the last two are of the host itself
+# Kinds of messages; the last three are of the host itself.
+DONE, FAILED, UNREADABLE, UNREAD, WAKE, BROKEN = range(6)
 ENDED, INIT_FAILED, EXIT_FAILED, RECYCLED = range(4)  # how a station ended
 
 
@@ -68,7 +69,7 @@ class Done(NamedTuple):
     """The next items of a lane are finished.
 
     Attributes:
-        values: their results.
+        values: their results: Parts where one of them may be unreadable, see results.py.
         work: seconds in which they ran.
         wait: seconds in which the lane had no item.
         slowest: the position of the slowest in `values`; -1: it was sent before.

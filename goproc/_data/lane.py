@@ -6,11 +6,15 @@ import threading
 from time import monotonic
 from typing import Any
 
+from greenlet import GreenletExit
+
 from goproc import _logs
 from goproc._data import states, turns
 from goproc._data.job import DONE, FAILED, UNREADABLE, Done, Way
+from goproc._data.results import all_readable
 from goproc._life import Goexit
 from goproc._pickling import failure
+from goproc._pickling.salvage import Parts
 from goproc._sched import scheduler, timers
 from goproc.errors import (
     Cancelled,
@@ -173,7 +177,7 @@ class Lane:
             self.count += done
             self.flush()
             if error is not None:
-                if isinstance(error, Cancelled) and self.g.cancelled:
+                if self._is_cancelled(error):
                     raise error
                 self.count += 1
                 at += 1
@@ -201,7 +205,7 @@ class Lane:
         if self.station.job.timeout is not None:
             error = self._over(error, seconds)
         if error is not None:
-            if isinstance(error, Cancelled) and self.g.cancelled:
+            if self._is_cancelled(error):
                 raise error
             self._fail(error, seconds)
             return
@@ -249,7 +253,7 @@ class Lane:
             self.alarm.cancel()
             if self.cancel is not None and self.g.interrupt is self.cancel:
                 self.g.interrupt = None
-        if seconds <= timeout or (isinstance(error, Cancelled) and self.g.cancelled):
+        if seconds <= timeout or self._is_cancelled(error):
             return error
         late = TaskTimeout(f"the call took longer than timeout={timeout:g} s")
         if error is not None and error is not self.cancel:
@@ -294,7 +298,12 @@ class Lane:
             self.work = self.wait = self.seconds = 0.0
             self.sent += len(values)
             _logs.settle()
-            self._send(message)
+            done = Done(*message)
+            if self._try_to_send(done) is not None:
+                self._send_each(done)
+
+    def _is_cancelled(self, error: BaseException | None) -> bool:
+        return isinstance(error, Cancelled) and self.g.cancelled
 
     def _send(self, message: tuple[Any, ...]) -> None:
         scheduler_shielded = _core.on_scheduler_thread()
@@ -302,26 +311,36 @@ class Lane:
             scheduler.shield(1)
         try:
             self.station.job.results.send(message)
-        except (PickleError, OutOfSharedMemory) as error:
-            self._send_each(Done(*message), error)
         except ChanClosed:
             raise Cancelled from None  # the map was dropped
         finally:
             if scheduler_shielded:
                 scheduler.shield(-1)
 
-    def _send_each(self, done: Done, error: BaseException) -> None:
-        """Send results one by one: one of them cannot be sent, which is the failure of its item."""
-        results, share = self.station.job.results, done.work / len(done.values)
+    def _try_to_send(self, done: Done) -> BaseException | None:
+        """Send results. Return the exception if one of them cannot be sent."""
+        values = done.values if all_readable(done.values) else Parts(done.values)
+        try:
+            self._send((*done[:2], values, *done[3:]))
+        except (PickleError, MemoryError) as error:
+            return error
+        except (Exception, Cancelled, GreenletExit):  # of the runtime, or of this goroutine
+            raise
+        except BaseException as error:  # raised by a method of a result
+            return error
+        return None
+
+    def _send_each(self, done: Done) -> None:
+        """Send results one by one: one that cannot be sent is the failure of its item."""
+        share = done.work / len(done.values)
         wait = done.wait
         for position, value in enumerate(done.values):
             seconds = done.seconds if position == done.slowest else share
-            try:
-                results.send((DONE, done.lane, [value], share, wait, 0, seconds))
-            except (PickleError, OutOfSharedMemory) as exc:
+            error = self._try_to_send(Done(DONE, done.lane, [value], share, wait, 0, seconds))
+            if error is not None:
                 value = value[1] if self.station.job.named else value
-                told = failure.pack(_about_result(value, exc))
-                results.send((FAILED, done.lane, told, seconds, wait))
+                told = failure.pack(_about_result(value, error))
+                self._send((FAILED, done.lane, told, seconds, wait))
             wait = 0.0
 
     def _fail(self, error: BaseException, seconds: float) -> None:
@@ -344,10 +363,12 @@ class Lane:
             scheduler.shield(-1)
 
 
-def _about_result(value: Any, error: PickleError | OutOfSharedMemory) -> BaseException:
+def _about_result(value: Any, error: BaseException) -> BaseException:
     """Return the exception for a result that cannot be sent: it names the path to the part that is to blame."""
-    if isinstance(error, OutOfSharedMemory):
-        return OutOfSharedMemory(f"the result: {error}")
+    if isinstance(error, MemoryError):
+        return type(error)(f"the result: {error}")
+    if not isinstance(error, Exception):  # the search for the path would raise it again
+        return PickleError(f"cannot pickle the result: {type(error).__name__}: {error}")
     from goproc._pickling.diagnose import explain
 
     return explain(value, error.__cause__ or error, "the result")

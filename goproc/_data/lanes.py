@@ -20,6 +20,7 @@ from goproc._channel import chan
 from goproc._data.blame import about_job, about_value, timed_out, too_slow
 from goproc._data.job import End, Job, Way
 from goproc._data.policy import MOST_CALLS
+from goproc._data.results import all_readable
 from goproc._data.station import serve
 from goproc._spawn import enclosed, spawn_beside
 from goproc.errors import ChanClosed, OutOfSharedMemory, PickleError, WorkerDied
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from goproc._goroutine import Goroutine
 
-_LEAVES = frozenset({int, float, bool, str, bytes, type(None)})  # every process can read them
 _MOST_CHUNKS = 1024  # that wait in one lane's channel
 _FRUITLESS = 3  # processes of a lane that die one after the other and finish no item
 
@@ -92,7 +92,7 @@ class Chunk:
         if self.names is not None:
             attempts = self.attempts + 1
             items = [((name, attempts), item) for name, item in zip(self.names, items, strict=True)]
-        return self.number, items if _LEAVES.issuperset(map(type, items)) else enclosed(items)
+        return self.number, items if all_readable(items) else enclosed(items)
 
 
 @dataclass(frozen=True, slots=True)

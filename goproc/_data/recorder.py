@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from itertools import chain
 from typing import Any
 
 from goproc._channel import Chan, chan
 from goproc._data.checkpoint import Checkpoint, Record, packed_result
-from goproc._data.job import BROKEN, DONE, WAKE
-from goproc.errors import ChanClosed, RuntimeStopped
+from goproc._data.job import BROKEN, DONE, WAKE, Done
+from goproc._data.results import parted, told_apart
+from goproc.errors import ChanClosed, PickleError, RuntimeStopped
 
 _AT_ONCE = 256  # messages in one transaction
 _SECONDS = 10.0  # that the thread has to write what is left
@@ -84,11 +86,9 @@ class Recorder:
         records: list[Record] = []
         handed: list[tuple[Any, ...]] = []
         events: list[threading.Event] = []
-        for message in messages:
+        for message in chain.from_iterable(map(parted, messages)):
             if message[0] == DONE:
-                records += _records(message)
-                values = [value for _, value in message[2]]
-                handed.append((*message[:2], values, *message[3:]))
+                handed += _recorded(Done(*message), records)
             elif message[0] == WAKE:
                 events.append(self._met.pop(message[1]))
             else:
@@ -112,10 +112,28 @@ class Recorder:
             pass
 
 
-def _records(message: tuple[Any, ...]) -> list[Record]:
-    values, work, slowest, seconds = message[2], message[3], message[5], message[6]
-    mean = work / len(values)
-    return [
-        Record(name, packed_result(value), None, attempts, seconds if at == slowest else mean)
-        for at, ((name, attempts), value) in enumerate(values)
-    ]
+def _recorded(done: Done, records: list[Record]) -> list[tuple[Any, ...]]:
+    """Append the records of results. Return the messages without the names; UNREAD for what cannot be recorded."""
+    share = done.work / len(done.values)
+    errors: list[PickleError | None] = []
+    for at, ((name, attempts), value) in enumerate(done.values):
+        blob = _packed(value)
+        if isinstance(blob, bytes):
+            seconds = done.seconds if at == done.slowest else share
+            records.append(Record(name, blob, None, attempts, seconds))
+        errors.append(None if isinstance(blob, bytes) else blob)
+    unnamed = done._replace(values=[value for _, value in done.values])
+    return [unnamed] if errors.count(None) == len(errors) else told_apart(unnamed, errors)
+
+
+def _packed(value: Any) -> bytes | PickleError:
+    """Return the pickle of a result for the checkpoint, or the exception if there is none."""
+    try:
+        return packed_result(value)
+    except Exception as cause:
+        error = PickleError(
+            f"the result cannot be recorded in the checkpoint: {type(cause).__name__}: {cause}\n"
+            "return what it is made from (a path, an address, the arguments)"
+        )
+        error.__cause__ = cause
+        return error

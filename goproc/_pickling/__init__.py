@@ -48,6 +48,7 @@ Each file uses only those above it, except imports that run once per class, or a
     carried          gives large objects by reference
     calls            the message that starts a goroutine
     received         reads a message with references
+    salvage          lists of which each value is read by itself
     messages         any other message: dumps, loads
     bounded          pickles that are not to become large
     exceptions       takes an exception apart      sent_exceptions   exceptions inside a message

@@ -70,7 +70,23 @@ def dump_in_band(obj: Any) -> bytes:
 
 
 def loads(main: bytes | memoryview, buffers: list[Any]) -> Any:
-    """Load a message made by `dumps`; the buffers become the memory of the objects, with no copy."""
+    """Load a message made by `dumps`; the buffers become the memory of the objects, with no copy.
+
+    Raises:
+        Exception: a part of it cannot be read, and is not one of Parts.
+    """
+    try:
+        if main[:1] == carried.MARK:
+            return received.load_message(main, buffers)
+        return pickle.loads(main, buffers=buffers)
+    except Exception:
+        if _PARTS not in bytes(main):
+            raise
+    from goproc._pickling import salvage
+
     if main[:1] == carried.MARK:
-        return received.load_message(main, buffers)
-    return pickle.loads(main, buffers=buffers)
+        return salvage.load(main[len(carried.MARK) :], buffers, received.resolver())
+    return salvage.load(main, buffers, None)
+
+
+_PARTS = b"goproc._pickling.salvage"  # the module of Parts, which their pickle names

@@ -21,6 +21,7 @@ from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from goproc._pickling.copies import Check, Copy
@@ -115,6 +116,12 @@ def load_message(main: Any, buffers: list[Any]) -> Any:
                 loaded.users = [*loaded.users[-3:], user]
         _drop_old()
     return value
+
+
+def resolver() -> Callable[[Any], Any]:
+    """Return a function that returns the object for a reference in one message."""
+    resolve: Callable[[Any], Any] = _Resolver(io.BytesIO()).persistent_load
+    return resolve
 
 
 def _drop_old() -> None:

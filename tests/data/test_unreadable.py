@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import pickle
+import sqlite3
 import threading
+from contextlib import closing
 from typing import Any
 
 import pytest
 from programs import Run, Start
 
-from goproc import Failure, PickleError, flow, pfor, pmap
+from goproc import Failure, PickleError, chan, flow, pfor, pmap
 from goproc._data.policy import MOST_CALLS
 from goproc.futures import Executor
+from goproc.sync import Atomic
+
+np = pytest.importorskip("numpy")
 
 
 class Unreadable:
@@ -49,14 +57,150 @@ def test_an_item_that_the_worker_cannot_read_is_named(runtime2: Any) -> None:
     assert isinstance(raised.value.__cause__, ValueError)
 
 
-def test_a_result_that_this_process_cannot_read_ends_the_map(runtime2: Any) -> None:
+HOST = os.getpid()
+
+
+def made_elsewhere(x: int) -> Any:
+    if os.getpid() == HOST:
+        raise LookupError(f"{x} is not here")
+    return Elsewhere(x)
+
+
+class Elsewhere:
+    """Can be read by workers, and not by the script."""
+
+    def __init__(self, x: int) -> None:
+        self.x = x
+
+    def __reduce__(self) -> Any:
+        return made_elsewhere, (self.x,)
+
+
+class Interrupts:
+    """Cannot be pickled: that raises what is no Exception."""
+
+    def __reduce__(self) -> Any:
+        raise KeyboardInterrupt("in __reduce__")
+
+
+def every_third(x: int) -> Any:
+    """Return what the script can read, but for items 0, 3, 6 and so on."""
+    return {"x": [Elsewhere(x), np.zeros(5000)]} if x % 3 == 0 else (x, np.full(5000, x), chan(1))
+
+
+def numbers(found: list[Any]) -> list[Any]:
+    return [None if isinstance(value, Failure) else value[0] for value in found]
+
+
+@pytest.mark.parametrize("chunk", ["auto", 1, 30])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_result_that_this_process_cannot_read_fails_alone(runtime2: Any, chunk: Any, ordered: bool) -> None:
+    calls = Atomic(0)
+
+    def counted(x: int) -> Any:
+        calls.add(1)
+        return every_third(x)
+
+    m = pmap(counted, range(99), chunk=chunk, ordered=ordered, on_error="return")
+    found = list(m)
+    failed = [value for value in found if isinstance(value, Failure)]
+    if ordered:
+        assert numbers(found) == [x if x % 3 else None for x in range(99)]
+    assert sorted(x for x in numbers(found) if x is not None) == [x for x in range(99) if x % 3]
+    assert sorted(failure.item for failure in failed) == list(range(0, 99, 3))
+    for failure in failed:
+        assert isinstance(failure.error, PickleError) and isinstance(failure.error.__cause__, LookupError)
+        assert "the result cannot be read by the caller: LookupError" in str(failure.error)
+        assert failure.attempts == 1 and failure.proc in (1, 2)
+    assert calls.load() == 99
+    assert (m.stats().done, m.stats().failed) == (66, 33)
+
+
+def test_what_is_shared_by_results_that_cannot_be_read_is_told_for_each(runtime2: Any) -> None:
+    """Item 0 has a chunk of its own; the others come in one message, in which they are one object."""
+    one: list[Any] = []
+
+    def of(x: int) -> Any:
+        one[:] = one or [[Elsewhere(x)]]
+        return one if x % 2 else x
+
+    found = list(pmap(of, range(40), chunk=20, workers=1, on_error="skip"))
+    assert found == list(range(0, 40, 2))
+
+
+def test_a_result_that_cannot_be_read_is_raised_and_named(runtime2: Any) -> None:
     for read in (False, True):
-        m = pmap(lambda x: Unreadable(), range(3), ahead=1)
+        m = pmap(Elsewhere, range(3), ahead=1)
         if read:
             threading.Timer(0.01, m.stats).start()  # whoever receives it, next() raises it
-        with pytest.raises(ValueError, match="invalid literal"):
+        with pytest.raises(
+            PickleError, match="the result cannot be read by the caller: LookupError"
+        ) as raised:
             next(m)
+        assert raised.value.__notes__[-1] == "item 0: 0"
         assert list(m) == []
+
+
+def test_a_result_that_cannot_be_read_is_tried_again_and_goes_to_the_dead_letters(runtime2: Any) -> None:
+    letters = chan(10)
+    m = pmap(every_third, range(1, 5), retries=2, retry_on=PickleError, on_error=letters)
+    assert numbers(list(m)) == [1, 2, 4]
+    assert letters.try_recv()[0].attempts == 3
+    assert (m.stats().failed, m.stats().retried) == (1, 2)
+
+
+def test_a_result_that_cannot_be_read_in_an_async_for(runtime2: Any) -> None:
+    async def collected() -> list[Any]:
+        return [value async for value in pmap(every_third, range(4), on_error="return")]
+
+    assert numbers(asyncio.run(collected())) == [None, 1, 2, None]
+
+
+def test_a_result_whose_pickling_raises_what_is_no_exception_fails_alone(runtime2: Any) -> None:
+    found = list(pmap(lambda x: Interrupts() if x == 2 else x, range(5), on_error="return", chunk=5))
+    failed = found.pop(2)
+    assert found == [0, 1, 3, 4]
+    assert isinstance(failed.error, PickleError)
+    assert str(failed.error) == "cannot pickle the result: KeyboardInterrupt: in __reduce__"
+
+
+@pytest.mark.parametrize("method", ["map", "flat_map"])
+def test_a_result_of_a_stage_that_cannot_be_read_fails_alone(runtime2: Any, method: str) -> None:
+    def of(x: int) -> Any:
+        return every_third(x) if method == "map" else [every_third(x)]
+
+    found = list(getattr(flow(range(7)), method)(of, 2, on_error="return"))
+    assert numbers(found) == [None, 1, 2, None, 4, 5, None]
+
+
+def test_results_that_a_checkpoint_cannot_hold_fail_alone(runtime2: Any, tmp_path: Any) -> None:
+    def of(x: int) -> Any:
+        return [1, chan(1), Elsewhere(x), x][x % 4]
+
+    for _ in range(2):
+        m = pmap(of, range(12), checkpoint=tmp_path / "job.db", on_error="return", chunk=6)
+        found = list(m)
+        errors = [str(value.error) if isinstance(value, Failure) else value for value in found]
+        for at in range(0, 12, 4):
+            assert errors[at : at + 4 : 3] == [1, at + 3]
+            assert errors[at + 1].startswith("the result cannot be recorded in the checkpoint: TypeError")
+            assert errors[at + 2].startswith("the result cannot be read by the caller: LookupError")
+        assert (m.stats().done, m.stats().failed) == (6, 6)
+
+
+def test_a_recorded_result_that_cannot_be_read_is_a_failure_and_stays(runtime2: Any, tmp_path: Any) -> None:
+    path = str(tmp_path / "job.db")
+    assert list(pmap(abs, range(3), checkpoint=path)) == [0, 1, 2]
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE item SET result = ? WHERE result = ?", (b"no pickle", pickle.dumps(1, 5)))
+    for _ in range(2):
+        zero, failed, two = pmap(abs, range(3), checkpoint=path, on_error="return")
+        assert (zero, two) == (0, 2)
+        assert failed.attempts == 0 and failed.item == 1
+        assert f"the result in checkpoint {path!r} cannot be read by this program" in str(failed.error)
+    again = pmap(abs, range(3), checkpoint=path, retries=1, retry_on=PickleError)
+    assert list(again) == [0, 1, 2]
+    assert list(pmap(abs, range(3), checkpoint=path)) == [0, 1, 2]
 
 
 def test_a_result_of_an_executor_is_named_by_its_path(runtime2: Any) -> None:

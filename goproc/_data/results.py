@@ -1,0 +1,54 @@
+"""The results of items on their way from a lane to the host, which may be unable to read some of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from goproc._data.job import DONE, UNREAD, Done
+from goproc._pickling.salvage import Parts, Unread
+from goproc.errors import PickleError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LEAVES = frozenset({int, float, bool, str, bytes, type(None)})
+
+
+def all_readable(values: Iterable[Any]) -> bool:
+    """Return True if every process can read these values."""
+    return _LEAVES.issuperset(map(type, values))
+
+
+def parted(message: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """Return messages that tell the same as one of a lane: UNREAD tells of a result that could not be read."""
+    if message[0] != DONE or type(message[2]) is not Parts:
+        return [message]
+    done = Done(*message)
+    if all(type(value) is not Unread for value in done.values):
+        return [message]
+    errors = [
+        unreadable("the result", value.error, "the caller") if type(value) is Unread else None
+        for value in done.values
+    ]
+    return told_apart(done, errors)
+
+
+def told_apart(done: Done, errors: list[PickleError | None]) -> list[tuple[Any, ...]]:
+    """Return a message for each result: DONE, or UNREAD where there is an exception."""
+    share = done.work / len(done.values)
+    parts: list[tuple[Any, ...]] = []
+    for position, (value, error) in enumerate(zip(done.values, errors, strict=True)):
+        seconds = done.seconds if position == done.slowest else share
+        if error is None:
+            parts.append(Done(DONE, done.lane, [value], share, 0.0, 0, seconds))
+        else:
+            parts.append((UNREAD, done.lane, error, seconds))
+    return parts
+
+
+def unreadable(what: str, cause: BaseException, reader: str) -> PickleError:
+    """Return the exception for a value that a process cannot read."""
+    error = PickleError(f"{what} cannot be read by {reader}: {type(cause).__name__}: {cause}")
+    error.__cause__ = cause
+    return error
