@@ -20,6 +20,7 @@ from weakref import WeakSet
 
 from greenlet import getcurrent
 
+from goproc._misuse import not_callable
 from goproc._proc import forked, stdio
 from goproc._public import public
 from goproc._sched import scheduler, waits
@@ -127,9 +128,8 @@ class Threads:
                 One that has begun goes on, and its outcome is dropped.
         """
         if not callable(f):
-            raise TypeError(
-                f"blocking: {type(f).__name__!r} object is not callable (use blocking(f, *args), not blocking(f(*args)))"
-            )
+            said = f"blocking: {type(f).__name__!r} object is not callable"
+            raise not_callable(said, f, "use blocking(f, *args), not blocking(f(*args))")
         if forked.is_child:
             return f(*args, **kwargs)
         _core.ensure()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from goproc._misuse import not_callable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,7 +38,8 @@ def check_function(init: Any) -> Any:
     if isinstance(init, str):
         return check_name(init, "runtime(init=...)")
     if init is not None and not callable(init):
-        raise TypeError(f"runtime(init=...) takes a function without arguments, not {type(init).__name__}")
+        said = f"runtime(init=...) takes a function without arguments, not {type(init).__name__}"
+        raise not_callable(said, init, at="init")
     return init
 
 

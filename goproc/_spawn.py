@@ -17,6 +17,7 @@ from goproc._call_options import Limits
 from goproc._goroutine import Goroutine
 from goproc._labels import format_labels
 from goproc._life import start_local
+from goproc._misuse import not_callable
 from goproc._pickling import calls, variables
 from goproc._pickling.call_shapes import WITH
 from goproc._proc import fatal
@@ -186,9 +187,9 @@ def spawn_local(
     limits: Limits | None = None,
 ) -> Any:
     if f is None:
-        raise TypeError("go of nil func value")
+        raise not_callable("go of nil func value", None)
     if not callable(f):
-        raise TypeError(f"go.local: {type(f).__name__!r} object is not callable")
+        raise not_callable(f"go.local: {type(f).__name__!r} object is not callable", f)
     if not _core.attached():
         _core.refuse_stale(f, *args, *kwargs.values())
     _core.ensure()

@@ -18,6 +18,7 @@ from time import monotonic
 from typing import Any
 
 from goproc._channel import nil
+from goproc._misuse import not_callable
 from goproc._public import public
 from goproc._sched import scheduler, timers
 from goproc._spawn import Origin, name_of, origin, spawn_local
@@ -322,7 +323,7 @@ def after_func(seconds: float, f: Callable[P, Any], /, *args: P.args, **kwargs: 
         TypeError: f is not callable.
     """
     if not callable(f):
-        raise TypeError(f"after_func() takes a function, not {type(f).__name__}")
+        raise not_callable(f"after_func() takes a function, not {type(f).__name__}", f, at=1)
     ch = _new(monotonic() + _seconds(seconds, "after_func()"), 0.0, True)
     call = _Call(ch, f, args, kwargs, origin(sys._getframe(1)))
     timer = Timer.__new__(Timer)

@@ -9,6 +9,7 @@ import pickle
 import threading
 from typing import Any, Generic, TypeVar
 
+from goproc._misuse import not_callable
 from goproc._pickling import store
 from goproc._pickling.messages import dump_in_band
 from goproc._proc import forked
@@ -144,8 +145,6 @@ def worker_local(factory: Callable[[], T]) -> WorkerLocal[T]:
     Cost: a call takes about 0.1 us once the value is there.
     """
     if not callable(factory):
-        raise TypeError(
-            f"worker_local() takes a function that makes the value, not {type(factory).__name__} "
-            "(use worker_local(lambda: ...))"
-        )
+        said = f"worker_local() takes a function that makes the value, not {type(factory).__name__}"
+        raise not_callable(said, factory, "use worker_local(lambda: ...)", gets="nothing")
     return WorkerLocal(factory, (_core.proc(), next(_numbers)))

@@ -41,6 +41,7 @@ from goproc._context import (
     make,
     new_id,
 )
+from goproc._misuse import not_callable
 from goproc._pickling import failure
 from goproc._propagation import can_end, end, hang, wait_and_run
 from goproc._spawn import origin, spawn_local
@@ -275,7 +276,7 @@ def after_func(ctx: AnyContext, f: Callable[[], Any]) -> StopFunc:
         ValueError: ``cannot create context from nil parent``.
     """
     if not callable(f):
-        raise TypeError(f"after_func() takes a function, not {type(f).__name__}")
+        raise not_callable(f"after_func() takes a function, not {type(f).__name__}", f, at=1)
     frame = sys._getframe(1)
     node, _ = hang(ctx, None, frame)
     if can_end(ctx):

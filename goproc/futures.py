@@ -25,6 +25,7 @@ from typing import Any, ParamSpec, TypeVar
 from goproc._executor.future import Future
 from goproc._executor.pool import MOST, Pool, Setup
 from goproc._executor.processes import Process
+from goproc._misuse import not_callable
 from goproc._runtime import procs
 
 TYPE_CHECKING = False
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from goproc._executor.broken import BrokenExecutor as BrokenExecutor
     from goproc._executor.broken import UnreadableCall as UnreadableCall
+    from goproc._misuse import Gets
 
 __all__ = ["BrokenExecutor", "CancelledError", "Executor", "Future", "UnreadableCall"]
 
@@ -91,7 +93,7 @@ class Executor(_base.Executor):
         _check_count("max_tasks_per_child", max_tasks_per_child)
         _check_count("max_pending", max_pending)
         if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
+            raise not_callable("initializer must be a callable", initializer, at="initializer")
         self._pool = Pool(Setup(max_workers, initializer, tuple(initargs), max_tasks_per_child, max_pending))
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -110,10 +112,7 @@ class Executor(_base.Executor):
             RuntimeError: the Executor was shut down, or the program ends.
             BrokenExecutor: a worker of the Executor died, or its initializer failed.
         """
-        if not callable(fn):
-            raise TypeError(
-                f"Executor.submit() takes a function and its arguments: {type(fn).__name__!r} object is not callable"
-            )
+        _check_function("Executor.submit() takes a function and its arguments", fn)
         return self._pool.submit(fn, args, kwargs)  # type: ignore[union-attr]
 
     def _submit(self, fn: Callable[[], T], callback: Callable[[Future[T]], object] | None) -> Future[T]:
@@ -136,6 +135,7 @@ class Executor(_base.Executor):
             fn: the function.
             iterables: one, or several that are read in step.
         """
+        _check_function("Executor.submit_many() takes a function and iterables", fn, "items")
         return [self.submit(fn, *args) for args in zip(*iterables, strict=False)]
 
     def map(
@@ -159,6 +159,7 @@ class Executor(_base.Executor):
             An iterator. After an exception of a call it goes on with the next. When it is closed or dropped, the calls
             that have not begun are cancelled.
         """
+        _check_function("Executor.map() takes a function and iterables", fn, "items")
         if buffersize is not None and not isinstance(buffersize, int):
             raise TypeError("buffersize must be an integer or None")
         if buffersize is not None and buffersize < 1:
@@ -224,6 +225,11 @@ class Executor(_base.Executor):
     @property
     def _broken(self) -> str | bool:
         return False if self._pool is None else self._pool.broken or False
+
+
+def _check_function(said: str, fn: Any, gets: Gets = "arguments") -> None:
+    if not callable(fn):
+        raise not_callable(f"{said}: {type(fn).__name__!r} object is not callable", fn, gets=gets)
 
 
 def _check_count(name: str, value: int | None, most: int | None = None) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from goproc._data.job import Job
 from goproc._data.policy import Policy, checked_calls, checked_count, checked_function
+from goproc._misuse import not_callable
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -56,7 +57,9 @@ class Options:
         self.chunk = _checked_chunk(where, chunk)
         for name, function in (("init", init), ("exit", exit), ("key", key), ("id", id)):
             if function is not None and not callable(function):
-                raise TypeError(f"{where}: {name}= is a function, not {type(function).__name__}")
+                raise not_callable(
+                    f"{where}: {name}= is a function, not {type(function).__name__}", function, at=name
+                )
         if limit is not None and not hasattr(limit, "wait"):
             raise TypeError(f"{where}: limit= is a Limiter, not {type(limit).__name__}")
         self.key = key

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, NamedTuple
 
+from goproc._misuse import not_callable
 from goproc._public import public
 from goproc.errors import RemoteError, TaskTimeout, WorkerDied
 
@@ -141,10 +142,11 @@ def checked_calls(value: Any, name: str, least: int = 1) -> int | None:
     return None if value is None else checked_count(value, name, least, MOST_CALLS)
 
 
-def checked_function(f: Any, where: str) -> None:
-    """Raise TypeError unless `f` can be called."""
+def checked_function(f: Any, where: str, at: int | str = 0) -> None:
+    """Raise TypeError unless `f`, which is the argument `at` of the user's call, can be called."""
     if not callable(f):
-        raise TypeError(f"{where}: the function is not callable: {type(f).__name__!r} object")
+        said = f"{where}: the function is not callable: {type(f).__name__!r} object"
+        raise not_callable(said, f, at=at, gets="items")
 
 
 def _checked_types(retry_on: Any, where: str) -> tuple[type[BaseException], ...]:

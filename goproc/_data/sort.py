@@ -73,7 +73,7 @@ def psort(
         Exception: by next(): what the iterable, the key, or a comparison has raised.
     """
     if key is not None:
-        checked_function(key, "psort(): key=")
+        checked_function(key, "psort(): key=", at="key")
     checked = options("psort()", len, (iterable,), {"memory": memory, "workers": workers})
     budget = checked.job.memory or _DEFAULT_MEMORY
     return _sorted(iterable, Order(key, bool(reverse)), budget, workers, folder)

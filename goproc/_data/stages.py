@@ -13,6 +13,7 @@ from goproc._data.policy import (
     checked_seconds,
     policy,
 )
+from goproc._misuse import not_callable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,7 +152,9 @@ def _checked_options(
 ) -> Options:
     for name, function in (("key", key), ("init", init), ("exit", exit)):
         if function is not None and not callable(function):
-            raise TypeError(f"{where}: {name}= is a function, not {type(function).__name__}")
+            raise not_callable(
+                f"{where}: {name}= is a function, not {type(function).__name__}", function, at=name
+            )
     if limit is not None and not hasattr(limit, "wait"):
         raise TypeError(f"{where}: limit= is a Limiter, not {type(limit).__name__}")
     threads = checked_calls(threads, f"{where}: threads=")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from types import CellType, FunctionType
 
+from goproc._misuse import not_callable
 from goproc._pickling.call_shapes import ARGS, CELLS, EXTRA, GLOBALS, KWARGS, LOOPS, SHARED, WITH_LOOPS
 from goproc._pickling.carried import has_copies, has_copy
 from goproc._pickling.entries import arrived, bring_back
@@ -64,11 +65,10 @@ def pack_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappi
     """
     if type(function) is not FunctionType:
         if function is None:
-            raise TypeError("go of nil func value")
+            raise not_callable("go of nil func value", None)
         if not callable(function):
-            raise TypeError(
-                f"go: {type(function).__name__!r} object is not callable (use go(f, *args), not go(f(*args)))"
-            )
+            said = f"go: {type(function).__name__!r} object is not callable"
+            raise not_callable(said, function, "use go(f, *args), not go(f(*args))")
         return 0, function, args, kwargs or None
     template = by_code.get(id(function.__code__))
     if template is None or not template.matches(function):
