@@ -6,10 +6,12 @@ import random
 import sys
 from pathlib import Path
 
+import peek
 import pytest
 from programs import Run, Start, ok
 
 LOUD = True
+SUPPORT = Path(peek.__file__).parent
 LINE = "goproc: the process that starts the workers (the zygote) died; another one is started\n"
 
 # The zygote is the parent of a worker that it has forked.
@@ -126,6 +128,34 @@ def test_a_worker_dies_before_the_next_zygote_is_there(run: Run, tmp_path: Path)
     done = run(script, "--procs", "2")
     assert (done.status, done.out) == (0, "1\n"), done
     assert done.err.startswith(LINE) and done.err.count("\n") == 2 and "killed by signal 9" in done.err, done
+
+
+@pytest.mark.parametrize(("procs", "policy"), [("2", "restart"), ("1", "continue")])
+def test_the_zygote_dies_after_a_death_that_ends_the_program(run: Run, procs: str, policy: str) -> None:
+    """The zygote is stopped, so that it does not tell how the worker ended."""
+    script = f"""{WHERE}
+    import sys
+    sys.path.append({str(SUPPORT)!r})
+    from peek import repairs
+    def wait(ready):
+        ready.send(where())
+        while True: time.sleep(1)
+    ready = chan()
+    go.on(1)(wait, ready)
+    pid, zygote = ready.recv()
+    before = repairs()
+    os.kill(zygote, signal.SIGSTOP)
+    os.kill(pid, signal.SIGKILL)
+    while repairs() == before: pass  # until the coroner has claimed the end of the program
+    os.kill(zygote, signal.SIGKILL)
+    print(pid, flush=True)
+    chan().recv()
+    """
+    done = run(script, "--procs", procs, "--on-death", policy)
+    title = (
+        f"panic: goproc.errors.WorkerDied: proc 1 (pid {done.out.strip()}) was killed by signal 9 (SIGKILL)\n"
+    )
+    assert done.status == 2 and done.err.startswith(title) and done.err.count("panic") == 1, done
 
 
 def test_exit_handlers_of_workers_run_all_the_same(run: Run) -> None:

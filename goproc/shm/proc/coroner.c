@@ -649,21 +649,30 @@ static bool may_replace_zygote(void) {
     return mine.own_table && mine.short_lives < STARTS_MOST && keeper_lives();
 }
 
-/* The zygote has died: have the host start another. false: the watch is over */
-static bool lose_zygote(void) {
-    static const char text[] = "goproc: the process that starts the workers (the zygote) died; another one is started\n";
-    struct gp_header *h = gp.head;
-    atomic_store(&coroner.dead, 1);
-    if (!may_replace_zygote()) {
-        on_lost(report_zygote);
-        return false;
-    }
+/* The zygote has died. From now on this thread alone watches the workers. */
+static void go_on_alone(void) {
     for (int i = 0; i < 2; i++) {
         if (mine.fds[i].fd >= 0) close(mine.fds[i].fd);
         mine.fds[i].fd = -1;
     }
     mine.alone = true;
     adopt_workers();
+}
+
+/* Have the host start another zygote, or end the program. false: the watch is over */
+static bool lose_zygote(void) {
+    static const char text[] = "goproc: the process that starts the workers (the zygote) died; another one is started\n";
+    struct gp_header *h = gp.head;
+    atomic_store(&coroner.dead, 1);
+    if (mine.end.proc) { /* a dead worker ends the program: look_at() finds out without the zygote how that worker ended */
+        go_on_alone();
+        return true;
+    }
+    if (!may_replace_zygote()) {
+        on_lost(report_zygote);
+        return false;
+    }
+    go_on_alone();
     if (!h->quiet_deaths) gp_say(text, sizeof text - 1);
     gp_set(&h->zygote_lost, 1);
     gp_nudge(0);
