@@ -6,13 +6,14 @@ Each kind of object that is told of the end of a goroutine has a body in `bodies
 from __future__ import annotations
 
 import contextvars
+import sys
 from typing import Any
 
 from goproc import _time_limit
 from goproc._call_options import Limits
 from goproc._labels import format_labels
 from goproc._pickling import calls, functions, homes, module_frames, variables
-from goproc._pickling.call_shapes import WITH
+from goproc._pickling.call_shapes import SHARED, WITH
 from goproc._pickling.packed import Packed
 from goproc._proc import fatal, forked, sigint, stdio
 from goproc._sched import scheduler
@@ -53,10 +54,14 @@ class Reported(BaseException):
 # -- start ---------------------------------------------------------------------------------------------------
 
 
+_UNBORN = G(0, "")  # copied for each task: G() sets some thirty slots one by one
+
+
 def make(task: tuple[Any, ...]) -> G:
     """Return the G of a task that this process has claimed."""
     ref_of_task, ref, id_, parent, site, name, call, error = task  # as task_next() in the core makes it
-    g = G(id_, name, _start)
+    g = _core.twin(_UNBORN)
+    g.id, g.name, g.entry = id_, name, _start
     g.object, g.task, g.parent, g.site = ref, ref_of_task, parent, site
     g.call = error if error is not None else call
     scheduler.started[ref] = g
@@ -99,19 +104,25 @@ def _start(g: G) -> None:
     _run(g, f, args, kwargs)
     if g.private is not None:
         del f, args, kwargs
-        private, g.private = g.private, None
-        homes.release(private)
+        _core.release_namespace(g, "private")
 
 
 def _open(g: G, call: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """Return the callable and the arguments of a call that a goroutine makes first."""
-    opened = calls.unpack_call(call)
-    g.function = opened[0]
-    if not calls.shares_globals(call):
-        g.private = homes.namespace_of(g.function)
-        if module_frames.wanted(g.function):
-            return module_frames.called_by_module(g.function), *opened[1:]
-    return opened
+    f, args, kwargs, template = calls.unpack_call(call)
+    g.function = f
+    if template is None:
+        g.private = homes.namespace_of(f)
+    elif len(call) == SHARED:
+        return f, args, kwargs
+    else:
+        if template.fresh:
+            g.private = f.__globals__
+        if not template.imports_library and module_frames.LIBRARY not in sys.modules:
+            return f, args, kwargs
+    if module_frames.wanted(f):
+        return module_frames.called_by_module(f), args, kwargs  # type: ignore[arg-type]
+    return f, args, kwargs
 
 
 def start_local(g: G) -> None:

@@ -26,7 +26,7 @@ from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 MOST = _core.MAX_PROCS - 1  # workers
 _QUEUED = 16_384  # calls that are in shared memory and have not begun, at most
@@ -57,7 +57,7 @@ class Waiting(NamedTuple):
     future: CallFuture[Any]
     function: Callable[..., Any]
     args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
+    kwargs: dict[str, Any]
 
 
 class Pool:
@@ -89,7 +89,7 @@ class Pool:
         self,
         f: Callable[..., Any],
         args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
+        kwargs: dict[str, Any],
         callback: Callable[[Any], object] | None = None,
     ) -> CallFuture[Any]:
         """Have a runner make a call; see Executor.submit().
@@ -170,7 +170,7 @@ class Pool:
         self._open = True
 
     def _send(
-        self, future: CallFuture[Any], f: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self, future: CallFuture[Any], f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> bool:
         """Put a call into the channel, or fail it; return False if there is no room."""
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from goproc import _life
 from goproc._executor.initialized import Initialized, take_back
-from goproc._pickling import homes
 from goproc._proc import fatal, forked, stdio
 from goproc._sched import scheduler
 from goproc._spawn import name_of
@@ -139,9 +138,8 @@ def _tidy_up(g: G) -> None:
     stdio.finish(g.greenlet)
     if _life.on_end is not None:
         _settle()
-    private, g.private = g.private, None
-    if private is not None:
-        homes.release(private)
+    if g.private is not None:
+        _core.release_namespace(g, "private")
 
 
 def _settle() -> None:

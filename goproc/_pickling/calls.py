@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from types import CellType, FunctionType
 
 from goproc._misuse import not_callable
@@ -10,48 +9,19 @@ from goproc._pickling.call_shapes import ARGS, CELLS, EXTRA, GLOBALS, KWARGS, LO
 from goproc._pickling.carried import has_copies, has_copy
 from goproc._pickling.entries import arrived, bring_back
 from goproc._pickling.functions import by_code, by_ref, load_template, template_of
-from goproc._pickling.statics import is_handle
 from goproc.errors import PickleError
+from goproc.shm._core import plain as plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable
     from typing import Any
 
     from goproc._pickling.call_shapes import Message
     from goproc._pickling.templates import Template
 
 
-# Types that share no state with a function: scalars and, added when first met, handles.
-_leaves: set[type] = {int, float, bool, str, bytes, complex, type(None), ContextVar}
-
-
-def _plain(values: Iterable[Any], depth: int = 0) -> bool:
-    """Return True if the values are leaves, or small containers of leaves."""
-    for value in values:
-        kind = type(value)
-        if kind in _leaves:
-            continue
-        if kind is tuple or kind is list or kind is dict:
-            if depth > 2 or len(value) > 16:
-                return False
-            items = (*value, *value.values()) if kind is dict else value
-        elif is_handle(kind):
-            _leaves.add(kind)
-            continue
-        else:
-            return False
-        if not _plain(items, depth + 1):
-            return False
-    return True
-
-
-def plain(payload: Message) -> bool:
-    """Return True if a message of pack_call() consists of leaves only, which every process can read."""
-    return _plain(payload)
-
-
-def pack_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Message:
+def pack_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Message:
     """Make the message that starts a goroutine.
 
     Returns:
@@ -94,10 +64,7 @@ def pack_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappi
             shared = cells + shared
     except (KeyError, ValueError):  # a global that was deleted, an empty cell
         return 0, function, args, kwargs or None
-    for value in shared:
-        if type(value) not in _leaves and not _plain((value,)):
-            return _pack_shared(template, function, args, kwargs, dynamic, cells)
-    if kwargs and not _plain(kwargs.values()):
+    if not plain(shared) or (kwargs and not plain(kwargs)):
         return _pack_shared(template, function, args, kwargs, dynamic, cells)
     return _composed(template, function, args, kwargs, dynamic, cells)
 
@@ -106,7 +73,7 @@ def _composed(
     template: Template,
     function: FunctionType,
     args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
+    kwargs: dict[str, Any],
     dynamic: tuple[Any, ...] | None,
     cells: tuple[Any, ...] | None,
 ) -> Message:
@@ -130,7 +97,7 @@ def _travels_alone(extra: tuple[tuple[str, Any], ...]) -> bool:
     """Return True if the attributes and defaults of a function share nothing with its globals and arguments."""
     for _, value in extra:
         values = value if type(value) is tuple else value.values() if type(value) is dict else (value,)
-        if not _plain([part for part in values if not has_copy(part)]):
+        if not plain([part for part in values if not has_copy(part)]):
             return False
     return True
 
@@ -139,7 +106,7 @@ def _pack_shared(
     template: Template,
     function: FunctionType,
     args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
+    kwargs: dict[str, Any],
     dynamic: tuple[Any, ...] | None,
     cells: tuple[Any, ...] | None,
 ) -> Message:
@@ -148,12 +115,12 @@ def _pack_shared(
     Objects with copies in shared memory travel alone, and so does the function itself in a cell of its own.
     """
     values = *(cells or ()), *(dynamic or ()), *args, *kwargs.values()
-    if has_copies() and _plain([value for value in values if not has_copy(value)]):
+    if has_copies() and plain([value for value in values if not has_copy(value)]):
         return _composed(template, function, args, kwargs, dynamic, cells)
     loops = tuple([index for index, value in enumerate(cells or ()) if value is function])
     if cells is not None and loops:
         others = tuple([None if value is function else value for value in cells])
-        if _plain((*others, *(dynamic or ()), *args, *kwargs.values())):
+        if plain((*others, *(dynamic or ()), *args, *kwargs.values())):
             return template.ref, args, kwargs or None, dynamic, others, template.extra(function), loops
     return 0, function, args, kwargs or None
 
@@ -170,11 +137,6 @@ def _checked_template_of(function: FunctionType) -> Template:
         raise explain(function, error, function.__name__) from error
 
 
-def shares_globals(payload: Message) -> bool:
-    """Return True if the function of a message runs over globals that it shares with other calls."""
-    return len(payload) == SHARED
-
-
 def _bring_back(template: Template, payload: Message) -> None:
     """Give the classes of a call their state as of its `go` line."""
     values = payload[ARGS]
@@ -185,7 +147,7 @@ def _bring_back(template: Template, payload: Message) -> None:
     bring_back(template.classes, values)
 
 
-def _bring_back_whole(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> None:
+def _bring_back_whole(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
     """Give the classes of a call their state as of its `go` line, if the function came as an object."""
     values = [getattr(function, "__self__", None), *args, *(kwargs or {}).values()]
     function = getattr(function, "__func__", function)
@@ -197,8 +159,12 @@ def _bring_back_whole(function: Any, args: tuple[Any, ...], kwargs: Mapping[str,
     bring_back(template.classes, values)
 
 
-def unpack_call(payload: Message) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
-    """Return the callable and the arguments of a message made by `pack_call`.
+def unpack_call(
+    payload: Message,
+) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], Template | None]:
+    """Return the callable and the arguments of a message made by `pack_call`, and the template of the callable.
+
+    There is no template if the function came as an object.
 
     Cost: 0.3 to 1 us for a definition that was used before, 20 to 100 us the first time in a process.
     """
@@ -207,12 +173,12 @@ def unpack_call(payload: Message) -> tuple[Callable[..., Any], tuple[Any, ...], 
         _, function, args, kwargs = payload
         if arrived:
             _bring_back_whole(function, args, kwargs)
-        return function, args, kwargs or {}
+        return function, args, kwargs or {}, None
     template = by_ref.get(ref) or load_template(ref)
     if arrived:
         _bring_back(template, payload)
     if len(payload) == SHARED:
-        return template.function, payload[ARGS], payload[KWARGS] or {}
+        return template.function, payload[ARGS], payload[KWARGS] or {}, template
     cells = payload[CELLS]
     if cells is not None:
         cells = tuple([CellType(value) for value in cells])
@@ -220,4 +186,4 @@ def unpack_call(payload: Message) -> tuple[Callable[..., Any], tuple[Any, ...], 
     if len(payload) == WITH_LOOPS:
         for index in payload[LOOPS]:
             cells[index].cell_contents = function
-    return function, payload[ARGS], payload[KWARGS] or {}
+    return function, payload[ARGS], payload[KWARGS] or {}, template

@@ -14,19 +14,24 @@ from goproc._pickling.names import names_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import CodeType
     from typing import Any
 
-_LIBRARY = "polars"
+LIBRARY = "polars"
 
 
 def wanted(function: Any) -> bool:
     """Return True if a function may call a library that looks for the names of its module in that way."""
     if type(function) is not FunctionType:
         return False
-    code = names_of(function.__code__)
-    if _LIBRARY not in sys.modules and _LIBRARY not in code.imports:
+    code = function.__code__
+    if LIBRARY not in sys.modules and not imports_library(code):
         return False
-    return any(name in function.__globals__ for name in code.mentioned)
+    return any(name in function.__globals__ for name in names_of(code).mentioned)
+
+
+def imports_library(code: CodeType) -> bool:
+    return LIBRARY in names_of(code).imports
 
 
 def called_by_module(function: FunctionType) -> Any:

@@ -10,10 +10,10 @@ from operator import itemgetter
 from types import FunctionType
 from typing import NamedTuple
 
-from goproc._pickling import homes, identities, wrappers
+from goproc._pickling import homes, identities, module_frames, wrappers
 from goproc._pickling.classes import class_entry
 from goproc._pickling.statics import LRU, importable, is_class, is_static
-from goproc.shm._core import Bindings
+from goproc.shm._core import Bindings, make_function
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Body:
         return found
 
     def make(self, namespace: dict[str, Any], cells: tuple[CellType, ...] | None = None) -> Any:
-        function = FunctionType(self.code, namespace, self.title, self.defaults, cells)
+        function = make_function(self.code, namespace, self.title, self.defaults, cells)
         for name, value in self.attributes:
             setattr(function, name, value)
         return function
@@ -223,6 +223,7 @@ class Template(Body):
         "fresh_wrappers",
         "full_title",
         "function",
+        "imports_library",
         "needs_slow_check",
         "maker",
         "namespace",
@@ -261,6 +262,7 @@ class Template(Body):
     cached_members: list[Member]
     fresh_members: list[Member]
     fresh_wrappers: bool  # some members are wrappers
+    imports_library: bool  # a call of its own may need a frame of its module: see module_frames
     bindings: Bindings
     needs_slow_check: bool  # `matches` has more to check than for most functions
     ref: Ref
@@ -287,6 +289,7 @@ class Template(Body):
         self.owner = self.function = function
         self.simple, self.reads_state, self.omitted, self.home = True, False, {}, False
         self.uid, self.modules = "", ()
+        self.imports_library = True
         return self
 
     @classmethod
@@ -327,6 +330,7 @@ class Template(Body):
         self.members = tuple(sorted(self.members, key=lambda m: (m.cached is not None, m.home != m.name)))
         self.fresh_members = [m for m in self.members if m.fresh]
         self.fresh_wrappers = any(m.cached is not None for m in self.fresh_members)
+        self.imports_library = self.simple or module_frames.imports_library(self.code)
         self.needs_slow_check = bool(self.cached_members or self.self_names or self.library is not None)
         if self.library is not None:
             self.namespace = importlib.import_module(self.library).__dict__

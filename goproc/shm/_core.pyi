@@ -1,7 +1,7 @@
 """Types of the C core. Its functions are the runtime's own; users meet the classes, through goproc."""
 
 from collections.abc import Callable
-from types import CodeType
+from types import CellType, CodeType, FunctionType
 from typing import Any, Generic, Self, TypeVar
 
 T = TypeVar("T")
@@ -104,6 +104,17 @@ class Bindings:
     def hold(self, namespace: dict[str, Any] | type, /) -> bool: ...
     def fits(self, function: object, /) -> bool: ...
 
+def make_function(
+    code: CodeType,
+    namespace: dict[str, Any],
+    name: str,
+    defaults: tuple[Any, ...] | None,
+    cells: tuple[CellType, ...] | None,
+    /,
+) -> FunctionType: ...
+def twin(object: T, /) -> T: ...
+def plain(container: tuple[Any, ...] | list[Any] | dict[Any, Any], /) -> bool: ...
+def release_namespace(owner: object, name: str, /) -> None: ...
 def guard(
     value: object, leaves: tuple[type, ...], dicts: tuple[type, ...], is_plain: Callable[[type], bool], /
 ) -> Guard | None: ...

@@ -21,7 +21,7 @@ def test_importable_function_is_a_reference(wire):
     blob = wire.pack(textwrap.dedent, "  x")
     assert wire.call(blob) == "x"
     wire.hop()
-    f, _, _ = calls.unpack_call(messages.loads(*blob))
+    f, _, _, _ = calls.unpack_call(messages.loads(*blob))
     assert f is textwrap.dedent
 
 
@@ -44,7 +44,7 @@ def test_handles_stay_out_of_blobs(wire):
     payload = calls.pack_call(f, (1,), {})
     assert any(handle in part for part in payload if isinstance(part, tuple))
     assert all(b"Handle" not in blob for blob in wire.store.values())
-    function, args, kwargs = calls.unpack_call(payload)
+    function, args, kwargs, _ = calls.unpack_call(payload)
     assert function(*args, **kwargs) == 8
 
 
@@ -111,7 +111,7 @@ def test_sent_on_under_the_same_reference(wire):
 
     blob = wire.pack(f, 1)
     wire.hop()
-    g, _, _ = calls.unpack_call(messages.loads(*blob))
+    g, _, _, _ = calls.unpack_call(messages.loads(*blob))
     before = len(wire.store)
     blob = wire.pack(g, 2)
     assert len(wire.store) == before

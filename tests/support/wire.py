@@ -47,7 +47,7 @@ class Wire:
         return messages.dumps(calls.pack_call(f, args, kwargs))
 
     def call(self, blob: Any) -> Any:
-        f, args, kwargs = calls.unpack_call(messages.loads(*blob))
+        f, args, kwargs, _ = calls.unpack_call(messages.loads(*blob))
         return f(*args, **kwargs)
 
     def hop(self) -> None:
@@ -101,7 +101,7 @@ def run_main(source: str, receive: str, tmp_path: Path) -> str:
         def load(i):
             return messages.loads(sent[i], [])
         def run(i):
-            f, args, kwargs = calls.unpack_call(load(i))
+            f, args, kwargs, _ = calls.unpack_call(load(i))
             return f(*args, **kwargs)
     """
     script = tmp_path / "receiver.py"
