@@ -8,6 +8,7 @@ from __future__ import annotations
 import pickle
 
 from goproc._pickling import carried, classes, functions, pickler, received
+from goproc._pickling import remade as remade
 from goproc._pickling import weak as weak
 from goproc._pickling.wire import OUT_OF_BAND as OUT_OF_BAND
 from goproc._pickling.wire import Pickled, Whole

@@ -1,0 +1,52 @@
+"""Objects that are made again from the arguments of the call that made them, because Python refuses to pickle them.
+
+A `threading.local` arrives without the attributes of the sender's threads. A context manager of `contextlib` that has
+not been entered gets a new generator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copyreg
+import gc
+from _thread import _local
+
+from goproc._pickling import pickler
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def _reduce_local(_: pickler.Pickler, obj: Any) -> Any:
+    """Reduce a `threading.local` by the arguments for `__init__`, which it keeps for further threads."""
+    kind = type(obj)
+    held = gc.get_referents(obj)
+    # The slots come first, then the class, the arguments, keyword arguments if there are any, and the values.
+    first = max(place for place, part in enumerate(held) if part is kind) + 1
+    dicts = [part for part in held[first + 1 :] if type(part) is dict]
+    keywords = dicts[0] if len(dicts) > 1 else {}
+    slots = {name: getattr(obj, name) for name in copyreg._slotnames(kind) if hasattr(obj, name)}  # type: ignore[attr-defined]
+    return _new_local, (kind, held[first], keywords), (None, slots) if slots else None
+
+
+def _new_local(kind: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    return kind(*args, **keywords)
+
+
+def _reduce_manager(_: pickler.Pickler, manager: Any) -> Any:
+    """Reduce a context manager made by a generator function. One that has been entered is refused, as a generator is."""
+    try:
+        state = manager.func, manager.args, manager.kwds
+    except AttributeError:
+        return NotImplemented
+    return object.__new__, (type(manager),), state, None, None, _set_manager
+
+
+def _set_manager(manager: Any, state: tuple[Any, ...]) -> None:
+    manager.__init__(*state)
+
+
+pickler.families[_local] = _reduce_local
+pickler.families[contextlib._GeneratorContextManager] = _reduce_manager
+pickler.families[contextlib._AsyncGeneratorContextManager] = _reduce_manager
