@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import NamedTuple
 
+    from goproc._proc.follow import Follower
+
     class Zygote(NamedTuple):
         """A zygote as the host knows it."""
 
@@ -43,6 +45,7 @@ _DESCRIPTORS = 16  # the descriptors that the zygote needs, with some to import 
 _early: Zygote | None = None  # the zygote that was started, until it is told to fork
 # Device and inode of the control socket: the program may close it, and open another file under its number.
 _file = (0, 0)
+_follower: Follower | None = None  # it tells the zygote of the imports of this process
 
 
 # -- in `goproc run` -----------------------------------------------------------------------------------------
@@ -79,20 +82,23 @@ def start(words: Sequence[str], environ: Mapping[str, str], flags: Sequence[str]
 def start_here() -> None:
     """Start the zygote of this process ahead of its first use, with the imports of its script, unless there is one.
 
-    For modules whose import means that goproc is about to be used, and for programs that import much.
+    For modules whose import means that goproc is about to be used, and for programs that import much. Where there is no
+    script, the zygote follows this process.
     """
-    global _early, _file
-    from goproc._proc import launch
+    global _early, _file, _follower
+    from goproc._proc import follow, launch
 
-    words = _program()
-    if _early is not None or not words:
+    if _early is not None:
         return
+    words = _program()
     plan = launch.plan(sys.path, words, launch.interpreter_flags())
     try:
         zygote = launch.launch(plan, os.environ, quiet=True)
     except (OSError, RuntimeError):
         return  # the first use starts one
     _early, _file = zygote, _identity(zygote.control)
+    if not words:
+        _follower = follow.begin(zygote.control)
 
 
 def _program() -> list[str]:
@@ -144,8 +150,7 @@ def claim() -> Zygote | None:
     """Return the early zygote if it fits this process as it is now, else None; a second call returns None.
 
     The caller owns the zygote from then on."""
-    global _early
-    early, _early = _early, None
+    early = _take()
     if early is None:
         return None
     made = _is_there(early) and _maker(early.control) == (os.getpid(), os.geteuid(), os.getegid())
@@ -157,10 +162,18 @@ def claim() -> Zygote | None:
 
 def leave() -> None:
     """Give the early zygote up: workers must not inherit its imports."""
-    global _early
-    early, _early = _early, None
+    early = _take()
     if early is not None:
         give_up(early)
+
+
+def _take() -> Zygote | None:
+    global _early, _follower
+    early, _early = _early, None
+    follower, _follower = _follower, None
+    if follower is not None:
+        follower.end()
+    return early
 
 
 def give_up(early: Zygote) -> None:

@@ -336,8 +336,12 @@ def _owned_by_another() -> bool:
     ipython = modules.get("IPython")
     if ipython is not None and getattr(ipython, "get_ipython", lambda: None)() is not None:
         return True
+    return _in_test_run()
+
+
+def _in_test_run() -> bool:
     # Programs that a test starts inherit the variables, but are no test runs.
-    return "_pytest.config" in modules and (
+    return "_pytest.config" in sys.modules and (
         "PYTEST_VERSION" in os.environ or "PYTEST_CURRENT_TEST" in os.environ
     )
 
@@ -402,7 +406,7 @@ def may_start() -> bool:
 
 def prepare() -> None:
     """Start the zygote of the runtime to come, if this program may have one: its workers then share its imports."""
-    if may_start() and not _core.attached() and not _owned_by_another():
+    if may_start() and not _core.attached() and not _in_test_run():
         early.start_here()
 
 

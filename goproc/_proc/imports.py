@@ -18,7 +18,7 @@ from goproc._proc.preload import Statement
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 MOST_FILES = 200  # the number of the user's files that are read
 LARGEST_FILE = 1 << 20  # bytes
@@ -41,6 +41,14 @@ def of_program(words: Sequence[str]) -> list[Statement]:
     elif words and words[0] != "-":
         script = words[0]
         reader.read_file(os.path.join(script, "__main__.py") if os.path.isdir(script) else script, "")
+    return list(reader.found)
+
+
+def of_names(names: Iterable[str]) -> list[Statement]:
+    """Return the installed modules among those that a program has named, and those that its own modules import."""
+    reader = _Reader()
+    for name in names:
+        reader.note(Statement(name))
     return list(reader.found)
 
 
@@ -76,13 +84,13 @@ class _Reader:
             with open(path, "rb") as file:
                 source = file.read(LARGEST_FILE)
             for statement in _statements(ast.parse(source).body, package):
-                self._note(statement)
+                self.note(statement)
         except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
             pass  # the script's own import of this file raises the error
         finally:
             self._depth -= 1
 
-    def _note(self, statement: Statement) -> None:
+    def note(self, statement: Statement) -> None:
         top = statement.module.partition(".")[0]
         if top in _LEFT_OUT:
             return

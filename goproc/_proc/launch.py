@@ -35,6 +35,8 @@ if TYPE_CHECKING:
         program: list[str]
         # If not empty, the zygote makes these imports ahead and does not read the script.
         statements: list[tuple[str, tuple[str, ...]]]
+        # The socket that brings the names of the modules which the host imports (follow.py), or -1.
+        follow: int
         early: bool  # True if the order to fork may be far away
 
     class Surroundings(TypedDict):
@@ -169,16 +171,17 @@ def plan(path: Sequence[str], words: Sequence[str], flags: Sequence[str]) -> Pla
 
     Args:
         path: sys.path as the script will find it.
-        words: the words of the script's command line, after Python's own options.
+        words: the words of the script's command line, after Python's own options; none where there is no script.
         flags: Python's own options.
     """
     return {
         "path": list(path),
-        "argv": list(words[1:] if words[0] == "-m" else words),
+        "argv": list(words[1:] if words[:1] == ["-m"] else words),
         "flags": list(flags),
         "preload": _PRELOAD,
         "program": list(words),
         "statements": [],
+        "follow": -1,
         "early": True,
     }
 
@@ -207,6 +210,7 @@ def spawn(config: Config, memfd: int) -> Zygote:
         "preload": config["preload"],
         "program": [],
         "statements": [],
+        "follow": -1,
         "early": False,
     }
     zygote = launch(start, config["surroundings"]["environ"])

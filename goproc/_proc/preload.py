@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from greenlet import getcurrent, greenlet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import FrameType, ModuleType
 
 RETRY = 0.002  # seconds until the importer is asked again to give way
@@ -58,6 +58,7 @@ class Importer:
 
     Attributes:
         done: the statements that were executed.
+        open: True if add() may bring statements: the importer waits for them.
         unfit: True if an import has started a thread, so that this process can no longer fork.
     """
 
@@ -66,6 +67,9 @@ class Importer:
         self.unfit = False
         self.on_finished: Callable[[Sequence[str]], None] = lambda names: None
         self._statements = statements
+        self.open = False
+        self._added: list[Statement] = []
+        self._waits = False
         self._thread = _thread.get_ident()
         self._greenlet = greenlet(self._run)
         self._watched = True
@@ -82,6 +86,15 @@ class Importer:
     def over(self) -> bool:
         """True if nothing is left to import."""
         return bool(self._greenlet.dead)
+
+    @property
+    def busy(self) -> bool:
+        """True if there is a statement to execute."""
+        return not self.over and (not self._waits or bool(self._added))
+
+    def add(self, statements: Iterable[Statement]) -> None:
+        """Have the importer execute more statements after the others."""
+        self._added += statements
 
     # -- in the zygote
 
@@ -107,7 +120,7 @@ class Importer:
             self.unfit = True
 
     def _run(self) -> None:
-        for statement in self._statements():
+        for statement in self._all_statements():
             if self._rung:
                 self._give_way()
             if self._forking:
@@ -120,6 +133,16 @@ class Importer:
                 self.unfit = True
                 return
             self.done.append(statement)
+
+    def _all_statements(self) -> Iterator[Statement]:
+        yield from self._statements()
+        while self._added or self.open:
+            if self._added:
+                yield self._added.pop(0)
+            else:
+                self._waits = True
+                self._greenlet.parent.switch()
+                self._waits = False
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
         """Handle SIGURG, the bell: between two bytecodes of the importer, or while a system call waits."""
@@ -152,6 +175,9 @@ class Importer:
     def prepare_fork(self) -> None:
         """Hide half imported modules from this process and its children."""
         self._forking = True
+        self.open = False
+        if self._waits:
+            self._greenlet.switch()  # the importer ends
         if self.over or not self._begun():
             self._leave()
             return

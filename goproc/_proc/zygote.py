@@ -12,7 +12,8 @@ workers need, once, and forks them: each fork takes under a millisecond, and the
 never maps the segment, starts no thread and runs no code of the user's.
 
 `goproc run` starts the zygote beside the script (early.py). Until the script uses goproc, the zygote imports the
-installed modules that the script imports (preload.py). The order to fork describes the host as it is then: its folder,
+installed modules that the script imports (preload.py). Where there is no script, the host tells of its imports
+(follow.py). The order to fork describes the host as it is then: its folder,
 its standard streams and so on. If an import has started a thread, or the environment has changed since, the zygote
 begins again by exec.
 
@@ -29,6 +30,7 @@ If the zygote itself dies, its workers go on, as children of the keeper. The hos
 ...) and tells it of them. The new zygote signals them at the end; the coroner sees how they end.
 
     host ----------------- control, SOCK_SEQPACKET --------------- zygote ---- worker 1 .. N-1
+         b"M": import what the host imports, with a descriptor (follow.py)
          b"G": fork, with descriptors   <IIii (kind, proc, pid, value)
          b"F" and a proc: fork a worker for its place
          b"W": answer, so that the coroner wakes
@@ -63,6 +65,7 @@ INTERRUPTED = b"I"
 ORDER = b"G"
 FORK = b"F"
 WAKE = b"W"
+FOLLOW = b"M"
 # Prefixes of the variables that Python itself or the C library reads
 _READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_")
 GRACE = 0.2  # seconds between SIGTERM and SIGKILL for a worker that does not answer
@@ -122,6 +125,9 @@ class _Beginning:
         self.control = control
         self.environ = dict(os.environ)  # as it was before any import could change it
         self.importer: Importer | None = None
+        # The socket that brings the names of modules which the host imports, or -1; what came of the last name.
+        self._names = plan["follow"]
+        self._part = b""
         self._base: set[str] = set()  # modules that import_base() has loaded: they are no risk
 
     def import_base(self) -> None:
@@ -148,6 +154,7 @@ class _Beginning:
                 self.importer = preload.of_program(self.plan["program"])
             else:
                 self.importer = preload.of_statements(self.plan["statements"])
+                self.importer.open = True
             self.importer.on_finished = worker.reseed
             self.importer.watch()
         self._base = set(sys.modules)
@@ -156,19 +163,27 @@ class _Beginning:
         """Import the script's modules until the order comes; return the order, or None if the host is gone."""
         import select
 
-        poll = select.poll()
-        poll.register(self.control, select.POLLIN)
         while True:
-            busy = self.importer is not None and not self.importer.over
-            if poll.poll(0 if busy else None):
-                return self._receive()
+            poll = select.poll()
+            for fd in (self.control, self._names):
+                if fd >= 0:
+                    poll.register(fd, select.POLLIN)
+            busy = self.importer is not None and self.importer.busy
+            ready = [fd for fd, _ in poll.poll(0 if busy else None)]
+            if self.control in ready:
+                text, fds = self._receive()
+                if text[:1] != FOLLOW or not fds:
+                    return self._take_order(text, fds)
+                self._names = fds[0]
+            elif ready:
+                self._read_names()
             if self.importer is not None:
                 self.importer.work()
                 if self.importer.unfit:
                     self._begin_again(self.environ, self.importer.done, ())
 
-    def _receive(self) -> tuple[int, int] | None:
-        """Read the order; take over the standard streams and the folder that come with it."""
+    def _receive(self) -> tuple[bytes, list[int]]:
+        """Read a message and the descriptors that come with it; return nothing if the host is gone."""
         import _socket
 
         sock = _socket.socket(fileno=self.control)
@@ -178,19 +193,34 @@ class _Beginning:
                 64, _socket.CMSG_SPACE(6 * integer.size), _socket.MSG_CMSG_CLOEXEC
             )
         except ConnectionResetError:
-            return None
+            return b"", []
         finally:
             sock.detach()
         if flags & _socket.MSG_CTRUNC:  # the kernel has passed only the descriptors that there was room for
             limit = os.sysconf("SC_OPEN_MAX")
             raise OSError(24, f"Too many open files: RLIMIT_NOFILE (ulimit -n) is {limit}; raise it")
-        if text[:1] != ORDER or not rights:
+        data = rights[0][2] if rights else b""
+        return text, [fd for (fd,) in integer.iter_unpack(data[: len(data) // integer.size * integer.size])]
+
+    def _take_order(self, text: bytes, fds: Sequence[int]) -> tuple[int, int] | None:
+        """Take over the standard streams and the folder that come with the order; return its other descriptors."""
+        if text[:1] != ORDER or not fds:
             return None
-        data = rights[0][2]
-        fds = [fd for (fd,) in integer.iter_unpack(data[: len(data) // integer.size * integer.size])]
         memfd, source, *rest = fds
         _take_over(dict(zip(text[1:], rest, strict=False)), rest[len(text) - 1 :])
         return memfd, source
+
+    def _read_names(self) -> None:
+        """Read names of modules that the host imports, each with a line end."""
+        from goproc._proc import imports
+
+        data = os.read(self._names, 1 << 16)
+        *lines, self._part = (self._part + data).split(b"\n")
+        if not data:
+            os.close(self._names)
+            self._names = -1
+        if self.importer is not None:
+            self.importer.add(imports.of_names([line.decode("utf-8", "surrogatepass") for line in lines]))
 
     def obey(self, memfd: int, source: int) -> Config:
         """Return the configuration of workers once this process is fit to fork them, or begin again by exec."""
@@ -201,6 +231,9 @@ class _Beginning:
             config: Config = marshal.load(file)
         _set_ignored(config["surroundings"]["ignored"])
         os.umask(config["surroundings"]["umask"])
+        if self._names >= 0:
+            os.close(self._names)
+            self._names = -1
         if self.importer is not None:
             if not self._fits(config):
                 self.plan["flags"] = config["surroundings"]["flags"]
@@ -277,12 +310,14 @@ class _Beginning:
             "program": [],
             "statements": [(statement.module, statement.names) for statement in statements],
             "early": self.plan["early"] and not order,
+            "follow": -1 if order else self._names,
         }
         source = launch.memory_file(marshal.dumps(plan))  # type: ignore[arg-type]
         for fd in launch.inheritable():
             os.set_inheritable(fd, False)  # a descriptor that an import has left open
-        for fd in (self.control, source, *order):
-            os.set_inheritable(fd, True)
+        for fd in (self.control, source, plan["follow"], *order):
+            if fd >= 0:
+                os.set_inheritable(fd, True)
         words = [*plan["flags"], "-c", launch.BOOTSTRAP, *map(str, (self.control, source, *order))]
         os.execve(sys.executable, [sys.executable, *words], {**environ, **blas_defaults(environ)})
 
