@@ -67,7 +67,7 @@ class Run:
         self.workers: dict[int, Worker] = {}  # by number
         self.helpers: dict[int, tuple[Node, Helper]] = {}  # by number
         self.engines: dict[Node, StageEngine] = {}
-        self.died: dict[int, BaseException] = {}  # by number, the deaths that end the flow
+        self.died: dict[int, BaseException] = {}  # by number, the ends of workers that end the flow
         self.replaced: dict[int, BaseException] = {}  # the deaths of workers that had no item in hand
         self.watcher: Helper | None = None
         self.over = False
@@ -178,11 +178,15 @@ class Run:
             for handle in as_completed(list(pending)):
                 number = pending.pop(handle)
                 error = handle.exception()
-                if isinstance(error, WorkerDied) and not self.over:
-                    again = self._met_death(number, error)
-                    if again is not None:
-                        pending[again] = number
-                        break
+                if self.over or error is None:
+                    continue
+                if not isinstance(error, WorkerDied):
+                    self._ends_by(number, error)
+                    continue
+                again = self._met_death(number, error)
+                if again is not None:
+                    pending[again] = number
+                    break
 
     def _met_death(self, number: int, error: WorkerDied) -> Goroutine[Fault | None] | None:
         """A worker has died with its process. Return the handle of its successor if it had no item in hand."""
@@ -193,15 +197,20 @@ class Run:
             self.replaced[number] = error
             worker.handle = self._go(node, told)
             return worker.handle
-        self.died[number] = error
         if error.timed_out and self.engines:
             # The time of a call in a stage beside it was over. That call's failure ends the flow.
+            self.died[number] = error
             close_both(told.source, told.wide, drain=True)
             leave(told.outs)
         else:
-            self.first.cas(0, number)
-            self.abandon()
+            self._ends_by(number, error)
         return None
+
+    def _ends_by(self, number: int, error: BaseException) -> None:
+        """End the flow: a worker has not served its stage to the end."""
+        self.died[number] = error
+        self.first.cas(0, number)
+        self.abandon()
 
     # -- the end
 

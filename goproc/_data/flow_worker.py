@@ -130,7 +130,9 @@ def work(told: Work) -> Fault | None:
             if isinstance(failed.error, GreenletExit) or is_cancelled(failed.error):
                 raise failed.error from None
             return worker.fail(failed.step, failed.item, failed.error)
-        except Exception as exc:  # a result that cannot be sent
+        except (Cancelled, GreenletExit):
+            raise
+        except BaseException as exc:  # a result that cannot be sent, or an item that cannot be read
             return worker.fail(len(told.steps) - 1, None, exc)
     except Cancelled:
         worker.stop_source()

@@ -164,6 +164,23 @@ def test_a_result_whose_pickling_raises_what_is_no_exception_fails_alone(runtime
     assert str(failed.error) == "cannot pickle the result: KeyboardInterrupt: in __reduce__"
 
 
+@pytest.mark.parametrize(
+    "stages",
+    [
+        lambda f: f.map(lambda x: Interrupts() if x == 2 else x),
+        lambda f: f.map(lambda x: Interrupts() if x == 2 else x, 2),
+        lambda f: f.map(lambda x: Interrupts() if x == 2 else x, 2, ordered=False).map(name),
+        lambda f: f.flat_map(lambda x: [Interrupts() if x == 2 else x], 2).batch(2),
+    ],
+)
+def test_a_flow_does_not_lose_a_result_whose_pickling_raises_what_is_no_exception(
+    runtime2: Any, stages: Any
+) -> None:
+    with pytest.raises(RuntimeError, match="the function of the stage raised KeyboardInterrupt") as raised:
+        list(stages(flow(range(8))))
+    assert raised.value.__notes__[-1] == "in the stage '<lambda>' of the flow"
+
+
 @pytest.mark.parametrize("method", ["map", "flat_map"])
 def test_a_result_of_a_stage_that_cannot_be_read_fails_alone(runtime2: Any, method: str) -> None:
     def of(x: int) -> Any:
