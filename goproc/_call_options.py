@@ -81,8 +81,14 @@ def checked_name(name: str | None) -> str | None:
 
 
 def checked_labels(labels: Mapping[str, object] | None) -> dict[str, str]:
+    try:
+        given = dict(labels or {})
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"go.opts(labels=...) takes a dict of texts by name, not {type(labels).__name__}"
+        ) from None
     checked = {}
-    for key, value in dict(labels or {}).items():
+    for key, value in given.items():
         if not isinstance(key, str):
             raise TypeError(f"go.opts(labels=...): the names of labels are strings, not {type(key).__name__}")
         checked[key] = str(value)

@@ -8,6 +8,7 @@ from typing import ParamSpec, TypeVar
 from goproc._call_options import Limits, checked_labels, checked_limits, checked_name
 from goproc._public import public
 from goproc._spawn import name_of, spawn, spawn_local
+from goproc._tracebacks import cut, user_line
 from goproc.shm import _core
 
 __goproc_frames__ = "machinery"
@@ -41,13 +42,15 @@ class _Placed:
 
     def __call__(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
         name = self._name or name_of(f)
-        return spawn(  # type: ignore[no-any-return]
-            f, args, kwargs, name, self._proc, sys._getframe(1), None, self._labels, limits=self._limits
-        )
+        with user_line:
+            return spawn(  # type: ignore[no-any-return]
+                f, args, kwargs, name, self._proc, sys._getframe(1), None, self._labels, limits=self._limits
+            )
 
     def on(self, proc: int) -> _Placed:
         """As go.on()."""
-        return _Placed(self._name, checked_proc(proc), self._labels, self._limits)
+        with user_line:
+            return _Placed(self._name, checked_proc(proc), self._labels, self._limits)
 
     def opts(
         self,
@@ -59,9 +62,10 @@ class _Placed:
         retries: int | None = None,
     ) -> _Placed:
         """As go.opts()."""
-        both = {**(self._labels or {}), **checked_labels(labels)}
-        limits = checked_limits(self._limits, timeout, grace, retries)
-        return _Placed(checked_name(name) or self._name, self._proc, both, limits)
+        with user_line:
+            both = {**(self._labels or {}), **checked_labels(labels)}
+            limits = checked_limits(self._limits, timeout, grace, retries)
+            return _Placed(checked_name(name) or self._name, self._proc, both, limits)
 
     def local(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
         """As go.local(). The goroutine cannot run again elsewhere: it shares memory with its creator.
@@ -70,12 +74,13 @@ class _Placed:
             ValueError: the options have retries.
         """
         name = self._name or name_of(f)
-        if self._limits is not None and self._limits.retries:
-            raise ValueError(
-                f"go.local({name}) with retries={self._limits.retries}: it is lost with the memory that it shares, "
-                "and cannot run again; use go"
-            )
-        return spawn_local(f, args, kwargs, name, sys._getframe(1), self._labels, limits=self._limits)  # type: ignore[no-any-return]
+        with user_line:
+            if self._limits is not None and self._limits.retries:
+                raise ValueError(
+                    f"go.local({name}) with retries={self._limits.retries}: it is lost with the memory that it shares, "
+                    "and cannot run again; use go"
+                )
+            return spawn_local(f, args, kwargs, name, sys._getframe(1), self._labels, limits=self._limits)  # type: ignore[no-any-return]
 
 
 def checked_proc(proc: int) -> int:
@@ -127,14 +132,19 @@ class _Go:
         return "go"
 
     def __call__(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
-        return spawn(f, args, kwargs, getattr(f, "__qualname__", "") or name_of(f), -1, sys._getframe(1))  # type: ignore[no-any-return]
+        try:  # which costs nothing, as a `with` would
+            return spawn(f, args, kwargs, getattr(f, "__qualname__", "") or name_of(f), -1, sys._getframe(1))  # type: ignore[no-any-return]
+        except BaseException as exc:
+            cut(exc)
+            raise
 
     def local(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
         """Run a call as a goroutine of this process: nothing is copied, and both share memory.
 
         Its result is still copied when it is read. contextvars are inherited.
         """
-        return spawn_local(f, args, kwargs, name_of(f), sys._getframe(1))  # type: ignore[no-any-return]
+        with user_line:
+            return spawn_local(f, args, kwargs, name_of(f), sys._getframe(1))  # type: ignore[no-any-return]
 
     def on(self, proc: int) -> _Placed:
         """``go.on(proc)(f, ...)``: run the goroutine on that process; no other process takes it.
@@ -142,7 +152,8 @@ class _Go:
         Raises:
             ValueError: there is no such proc.
         """
-        return _Placed(None, checked_proc(proc))
+        with user_line:
+            return _Placed(None, checked_proc(proc))
 
     def opts(
         self,
@@ -173,8 +184,9 @@ class _Go:
 
         Cost: 3 us for a timeout; for retries the memory of the arguments until the goroutine ends.
         """
-        limits = checked_limits(None, timeout, grace, retries)
-        return _Placed(checked_name(name), -1, checked_labels(labels), limits)
+        with user_line:
+            limits = checked_limits(None, timeout, grace, retries)
+            return _Placed(checked_name(name), -1, checked_labels(labels), limits)
 
     def __repr__(self) -> str:
         return "go"

@@ -14,6 +14,7 @@ from goproc._proc import fatal
 from goproc._public import public
 from goproc._sched import scheduler
 from goproc._sched.g import G
+from goproc._tracebacks import cut, user_line
 from goproc.shm import _core
 
 __goproc_frames__ = "machinery"
@@ -81,7 +82,8 @@ class Goroutine(_core.Outcome[T]):
             TimeoutError: the goroutine has not ended in time. It goes on running.
         """
         if not hasattr(self, "_outcome"):
-            self._join(timeout)
+            with user_line:
+                self._join(timeout)
 
     def result(self, timeout: float | None = None) -> T:
         """Wait for the goroutine to end and return the result of its function.
@@ -99,9 +101,13 @@ class Goroutine(_core.Outcome[T]):
                 process died. Each call raises a new object: a kept one would keep, by its traceback, the frames of the
                 caller alive, and with them this handle.
         """
-        value, failed = self._read(timeout)
-        if failed is not None:
-            raise _exception(failed)
+        try:
+            value, failed = self._read(timeout)
+            if failed is not None:
+                raise _exception(failed)
+        except BaseException as exc:
+            cut(exc)
+            raise
         return value  # type: ignore[no-any-return]
 
     def exception(self, timeout: float | None = None) -> BaseException | None:

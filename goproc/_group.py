@@ -36,6 +36,7 @@ from goproc._public import public
 from goproc._sched import scheduler, waits
 from goproc._shared_value import Cell
 from goproc._spawn import Waiting, name_of, spawn, spawn_local
+from goproc._tracebacks import user_line
 from goproc.errors import Cancelled
 from goproc.shm import _core
 from goproc.sync import Atomic, Semaphore, WaitGroup
@@ -126,18 +127,21 @@ class Group:
             RuntimeError: the group's block has been left.
         """
         self._shared.free.acquire()
-        return self._start(f, args, kwargs, sys._getframe(1), False)
+        with user_line:
+            return self._start(f, args, kwargs, sys._getframe(1), False)
 
     def try_go(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T] | None:
         """As go(), without waiting: None if there is no free place."""
         if not self._shared.free.try_acquire():
             return None
-        return self._start(f, args, kwargs, sys._getframe(1), False)
+        with user_line:
+            return self._start(f, args, kwargs, sys._getframe(1), False)
 
     def local(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
         """As go(), in this process: nothing is copied, the member shares memory with its creator, as for go.local()."""
         self._shared.free.acquire()
-        return self._start(f, args, kwargs, sys._getframe(1), True)
+        with user_line:
+            return self._start(f, args, kwargs, sys._getframe(1), True)
 
     def _start(
         self, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType, local: bool

@@ -10,6 +10,7 @@ from goproc._pickling import store
 from goproc._pickling.copies import Copy
 from goproc._pickling.wire import Whole
 from goproc._public import public
+from goproc._tracebacks import user_line
 
 T = TypeVar("T")
 
@@ -72,7 +73,8 @@ def share(obj: T) -> Shared[T]:
         PickleError: the object cannot be copied; the message names the path to the culprit.
         OutOfSharedMemory: the object does not fit into the shared memory.
     """
-    return _shared(Copy(Whole(obj)))
+    with user_line:
+        return _shared(Copy(Whole(obj)))
 
 
 _known: WeakValueDictionary[Copy, Shared[Any]] = store.cache(WeakValueDictionary())

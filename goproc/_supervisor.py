@@ -24,6 +24,7 @@ from goproc._public import public
 from goproc._sched import scheduler
 from goproc._select import select
 from goproc._spawn import name_of, stored_call
+from goproc._tracebacks import cut, user_line
 from goproc.errors import Cancelled, TooManyRestarts
 from goproc.shm import _core
 from goproc.sync import Mutex, WaitGroup
@@ -67,7 +68,8 @@ class _Starter:
         self._labels = labels
 
     def __call__(self, f: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Child:
-        call = stored_call(f, args, kwargs)
+        with user_line:
+            call = stored_call(f, args, kwargs)
         name = self._name or name_of(f)
         child = Child(name, self._restart, self._shutdown, self._proc, self._labels, call)
         self._supervisor._add(child)
@@ -151,7 +153,12 @@ class Supervisor:
             TypeError: f is not callable.
             RuntimeError: the supervisor has ended.
         """
-        return self.opts()(f, *args, **kwargs)
+        try:
+            return self.opts()(f, *args, **kwargs)
+        except BaseException as exc:
+            trace = exc.__traceback__
+            cut(exc, trace is None or trace.tb_next is None)  # the call has cut all but this frame off
+            raise
 
     def opts(
         self,

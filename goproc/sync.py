@@ -16,6 +16,7 @@ from goproc._life import Goexit, bodies, open_call
 from goproc._proc import fatal, forked
 from goproc._sched import scheduler
 from goproc._spawn import Waiting, name_of, spawn
+from goproc._tracebacks import user_line
 from goproc.errors import Cancelled, OwnerDied
 from goproc.shm import _core
 
@@ -60,7 +61,8 @@ class WaitGroup(_core.WaitGroup):
         _core.refuse_stale(self)
         # The core adds one to the counter in the step that creates the goroutine.
         waiting = Waiting("wg", self, self)
-        return spawn(f, args, kwargs, name_of(f), -1, sys._getframe(1), waiting)  # type: ignore[no-any-return]
+        with user_line:
+            return spawn(f, args, kwargs, name_of(f), -1, sys._getframe(1), waiting)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         try:

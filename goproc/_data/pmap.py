@@ -10,8 +10,8 @@ from goproc._data.lanes import placed
 from goproc._data.options import Options, total_of
 from goproc._data.policy import RETRY_ON, policy
 from goproc._data.tally import Stats, Tally
-from goproc._data.tracebacks import cut
 from goproc._public import public
+from goproc._tracebacks import cut
 from goproc.errors import DeadlineExceeded
 from goproc.shm import _core
 

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from goproc._data.pmap import PMap, options
 from goproc._data.policy import checked_function
-from goproc._data.tracebacks import cut
 from goproc._public import public
+from goproc._tracebacks import cut
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

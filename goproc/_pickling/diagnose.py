@@ -11,17 +11,20 @@ import time
 from collections.abc import Mapping
 from types import FunctionType, MethodType
 
+from goproc._frames import is_own
 from goproc._pickling import carried, copies, exceptions, large
 from goproc._pickling.advice import advise, known
 from goproc._pickling.names import cell_contents, names_of
 from goproc._pickling.pickler import Pickler
 from goproc._pickling.statics import is_handle, library
 from goproc._pickling.wire import dump
+from goproc._tracebacks import is_told
 from goproc.errors import OutOfSharedMemory, PickleError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
     from typing import Any
 
     Child = tuple[str, Any]
@@ -38,7 +41,8 @@ def explain(obj: Any, error: BaseException, root: str) -> PickleError:
 
     Args:
         obj: the object that pickle refused.
-        error: the exception of pickle.
+        error: the exception of pickle. Frames that tell the user nothing are cut off its traceback: the caller makes it
+            the cause.
         root: the user's word for `obj`, which begins the path. It begins with RESULT if `obj` is a result.
     """
     if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
@@ -46,10 +50,27 @@ def explain(obj: Any, error: BaseException, root: str) -> PickleError:
             f"cannot pickle {root}: it is too deeply nested ({type(error).__name__})\n"
             "send it as a flat list, or in parts"
         )
+    _cut_pickler(error)
     labels, path = _search(obj)
     where = " -> ".join([root, *labels, _title(path[-1])])
     advice = advise(path, error, returned=root.startswith(RESULT))
     return PickleError(f"cannot pickle {where}: {_text(error)}\n{advice}")
+
+
+def _cut_pickler(error: BaseException) -> None:
+    """Cut the frames of pickling off the outer end of a traceback, up to the user's, as of a ``__reduce__``.
+
+    An exception that rises in goproc's own code keeps them all: it may be a defect.
+    """
+    rest = last = error.__traceback__
+    while rest is not None and (is_own(rest.tb_frame) or _is_of_cloudpickle(rest.tb_frame)):
+        last, rest = rest, rest.tb_next
+    if last is None or rest is not None or last.tb_frame.f_code is dump.__code__ or is_told(error, last):
+        error.__traceback__ = rest
+
+
+def _is_of_cloudpickle(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).startswith("cloudpickle.")
 
 
 def explain_call(

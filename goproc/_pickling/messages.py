@@ -13,6 +13,8 @@ from goproc._pickling import weak as weak
 from goproc._pickling.wire import OUT_OF_BAND as OUT_OF_BAND
 from goproc._pickling.wire import Pickled, Whole
 from goproc._pickling.wire import dump as dump
+from goproc._tracebacks import cut
+from goproc.errors import PickleError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +65,11 @@ def dumps(obj: Any) -> tuple[bytes, list[Buffer]]:
             failure = error
     from goproc._pickling.diagnose import explain
 
-    raise explain(obj, failure, "message") from failure
+    try:
+        raise explain(obj, failure, "message") from failure
+    except PickleError as error:
+        cut(error)
+        raise
 
 
 def dump_in_band(obj: Any) -> bytes:

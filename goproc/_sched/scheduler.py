@@ -491,7 +491,11 @@ def raise_wait_failure(reason: str, over: bool) -> None:
     if _core.on_scheduler_thread():
         checkpoint()
     if over:
-        raise TimeoutError(f"{reason}: timed out")
+        try:
+            raise TimeoutError(f"{reason}: timed out")
+        except TimeoutError as error:
+            error.__traceback__ = None  # the user's line alone is shown
+            raise
 
 
 def offer_turn(may_raise: bool) -> None:

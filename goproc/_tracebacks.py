@@ -1,9 +1,11 @@
-"""The tracebacks of exceptions that leave a map or a flow: the user's line, and no frames of goproc's behind it."""
+"""The tracebacks of exceptions that leave goproc: the user's line, and no frames of goproc's behind it."""
 
 from __future__ import annotations
 
 from goproc._frames import is_own
 from goproc.errors import GoprocError
+
+__goproc_frames__ = "tool"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,11 +26,29 @@ def cut(exc: BaseException, told: bool = False) -> None:
     rest = last = exc.__traceback__
     while rest is not None and is_own(rest.tb_frame):
         last, rest = rest, rest.tb_next
-    if rest is not None or told or _is_told(exc, last):
+    if rest is not None or told or is_told(exc, last):
         exc.__traceback__ = rest
 
 
-def _is_told(exc: BaseException, last: TracebackType | None) -> bool:
+class _UserLine:
+    """A block whose exceptions show the line that has called the function around the block, and none of goproc's."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if exc is not None:
+            cut(exc)
+
+
+user_line = _UserLine()
+
+
+def is_told(exc: BaseException, last: TracebackType | None) -> bool:
     """Return True if goproc tells the user something by an exception: it is no defect of goproc's.
 
     Args:
