@@ -306,6 +306,71 @@ def test_the_terminal_is_closed(terminal: Callable[..., Terminal], tmp_path: Pat
     assert session.wait().status == -signal.SIGHUP
 
 
+# -- the debugger on a terminal ------------------------------------------------------------------------------
+
+STOPS = """
+from goproc import go, pmap
+
+
+def double(x):
+    y = x * 2
+    {stop}
+    return y
+
+
+print("result", {call})
+"""
+
+
+@pytest.mark.parametrize("stop", ["breakpoint()", "import pdb; pdb.set_trace()"])
+@pytest.mark.parametrize(
+    ("call", "procs"),
+    [
+        ("double(21)", 2),
+        ("go.local(double, 21).result()", 2),
+        ("go.on(0)(double, 21).result()", 2),
+        ("go(double, 21).result()", 2),
+        ("go(double, 21).result()", 0),
+        ("next(pmap(double, [21]))", 2),
+    ],
+)
+def test_the_debugger(
+    terminal: Callable[..., Terminal], tmp_path: Path, call: str, procs: int, stop: str
+) -> None:
+    (tmp_path / "script.py").write_text(STOPS.format(call=call, stop=stop))
+    session = terminal("-m", "goproc", "run", "--procs", str(procs), "script.py")
+    session.wait_for("-> return y")
+    session.wait_for("(Pdb) ")
+    session.type("p ('y', y)\n")
+    session.wait_for("('y', 42)")
+    session.wait_for("(Pdb) ")
+    session.type("y = 5\n")
+    session.wait_for("(Pdb) ")
+    session.type("next\n")
+    session.wait_for("--Return--")
+    session.wait_for("(Pdb) ")
+    session.type("continue\n")
+    session.wait_for("result 5")
+    assert session.wait().status == 0
+
+
+def test_without_workers_goroutines_stop_one_after_the_other(
+    terminal: Callable[..., Terminal], tmp_path: Path
+) -> None:
+    (tmp_path / "script.py").write_text(
+        STOPS.format(call="list(pmap(double, range(3)))", stop="breakpoint()")
+    )
+    session = terminal("-m", "goproc", "run", "--procs", "0", "script.py")
+    for n in range(3):
+        session.wait_for("(Pdb) ")
+        session.type("p ('x', x)\n")
+        session.wait_for(f"('x', {n})")
+        session.wait_for("(Pdb) ")
+        session.type("continue\n")
+    session.wait_for("result [0, 2, 4]")
+    assert session.wait().status == 0
+
+
 # -- consoles inside programs --------------------------------------------------------------------------------
 
 
