@@ -145,3 +145,53 @@ def test_what_libraries_keep_on_a_class_stays(run: Run) -> None:
         print(go.on(1)(f).result(30), go.on(1)(g).result(30), go.on(1)(g).result(30), go.on(2)(g).result(30))
     """
     assert ok(run(script(text))) == "1 (True, 1) (True, 1) (False, 1)\n"
+
+
+def test_functions_that_use_one_class_see_its_changes_in_any_order(run: Run) -> None:
+    """Also a change that is undone, after another function has sent it: each function has its own check."""
+    text = """
+        class Part: n = 0
+        class C:
+            n, items, part = 0, [0], Part
+            def get(self): return C.n, C.items[0], C.part.n, Part.n
+        class Late: n = 0
+        def f(): return C().get()
+        def g(): return C().get(), Late.n
+        def h(): return [C.n, C.items[0], Part.n, Part.n]
+        def writes():
+            C.n = C.items[0] = Part.n = 9
+            Late.n = 9
+            return C().get()
+        wrong = []
+        for turn, (n, order) in enumerate(zip([0, 1, 0, 2, 0, 0, 2, 1], ["fgh", "f", "gh", "h", "fg", "fgh", "g", "hfg"])):
+            (setattr(C, "n", n), C.items.__setitem__(0, n), setattr(Part, "n", n))[turn % 3]
+            C.n, C.items[0], Part.n = (n, n, n) if turn % 2 else (n, C.items[0], Part.n)
+            for name in order:
+                function = globals()[name]
+                for p in (0, 1, 2):
+                    if go.on(p)(function).result(30) != function():
+                        wrong.append((turn, name, p))
+                if go.on(1)(writes).result(30) != (9, 9, 9, 9):
+                    wrong.append((turn, name, "writes"))
+        print(wrong)
+    """
+    assert ok(run(script(text))) == "[]\n"
+
+
+def test_a_class_that_arrives_as_an_argument_is_as_of_the_go_line(run: Run) -> None:
+    """The function reaches no class by itself: the arguments bring it, in any place."""
+    text = """
+        class C:
+            n = 1
+            def __init__(self, m=0): self.m = m
+            def get(self): return self.n
+        def write(c): (c if isinstance(c, type) else type(c)).n = 7
+        def read(*args, **kwargs): return [x.n for x in (*args, *kwargs.values())]
+        for send in (lambda f: go.on(1)(f, C), lambda f: go.on(1)(f, C()), lambda f: go.on(1)(f, c=C()) if f is read else go.on(1)(f, C)):
+            send(read).result(30)
+            send(write).result(30)
+            print(send(read).result(30), end=" ")
+        go.on(1)(write, C).result(30)
+        print(go.on(1)(C(3).get).result(30))
+    """
+    assert ok(run(script(text))) == "[1] [1] [1] 1\n"

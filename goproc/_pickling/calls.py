@@ -10,6 +10,7 @@ from goproc._pickling.carried import has_copies, has_copy
 from goproc._pickling.entries import arrived, bring_back
 from goproc._pickling.functions import by_code, by_ref, load_template, template_of
 from goproc.errors import PickleError
+from goproc.shm._core import brings
 from goproc.shm._core import plain as plain
 
 TYPE_CHECKING = False
@@ -144,7 +145,7 @@ def _bring_back(template: Template, payload: Message) -> None:
         values = *values, *payload[KWARGS].values()
     if len(payload) > SHARED:
         values = *values, *(payload[GLOBALS] or ()), *(payload[CELLS] or ())
-    bring_back(template.classes, values)
+    template.bring_back(values)
 
 
 def _bring_back_whole(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
@@ -175,7 +176,7 @@ def unpack_call(
             _bring_back_whole(function, args, kwargs)
         return function, args, kwargs or {}, None
     template = by_ref.get(ref) or load_template(ref)
-    if arrived:
+    if arrived and (not template.intact.unchanged() or brings(payload, arrived)):
         _bring_back(template, payload)
     if len(payload) == SHARED:
         return template.function, payload[ARGS], payload[KWARGS] or {}, template

@@ -13,12 +13,14 @@ from types import FunctionType
 
 from goproc._pickling import enumerations
 from goproc._pickling.statics import is_class, is_enumeration, is_static
-from goproc.shm._core import Bindings
+from goproc.shm._core import Bindings, redefined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Callable, Container, Iterable
     from typing import Any
+
+    Check = Bindings | Callable[[type], bool]
 
     Namespace = dict[str, Any]
 
@@ -82,8 +84,7 @@ class Guard:
         self.namespace = namespace
         self.expected = expected
         self.absent = absent
-        # A method of the core, bound to the namespace: a class calls its guards each time that it is sent.
-        self.holds = Bindings(tuple(expected), tuple(expected.values()), absent=tuple(absent), size=size).hold
+        self.bindings = Bindings(tuple(expected), tuple(expected.values()), absent=tuple(absent), size=size)
 
     def moved(self) -> set[str]:
         """Return the names that no longer lead to the same objects."""
@@ -113,8 +114,7 @@ class Watch:
     def _bind(self, size: int) -> None:
         values = tuple(self._attributes.values())
         self._size = size
-        # A method of the core, bound to the class.
-        self._hold = Bindings(
+        self._bindings = Bindings(
             tuple(self._attributes),
             values,
             copies=tuple(self._copies),
@@ -122,11 +122,15 @@ class Watch:
             title="",
             qualname=self._title,
             bases=self._bases,
-        ).hold
-        self.holds = self._hold if self._registry is None else self._hold_with_registry
+        )
+        redefined()
 
-    def _hold_with_registry(self, cls: type) -> bool:
-        return self._hold(cls) and self._registry is not None and self._registry.holds(cls)
+    def check(self) -> Check:
+        """Return the check for a Together."""
+        return self._bindings if self._registry is None else self.holds
+
+    def holds(self, cls: type) -> bool:
+        return self._bindings.hold(cls) and (self._registry is None or self._registry.holds(cls))
 
     def moved(self, cls: type) -> set[str]:
         """Return the names of changed attributes that messages can carry from now on."""

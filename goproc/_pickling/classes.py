@@ -117,7 +117,8 @@ def _define(cls: type, entry: ClassEntry) -> None:
     try:
         definition, blob = _pickled(cls, entry)
     except NotStatic:
-        entry.inline = entry.stateful = True
+        entry.inline = True
+        entry.settle()
         return
     finally:
         entry.checking = False
@@ -125,7 +126,7 @@ def _define(cls: type, entry: ClassEntry) -> None:
     ref = store.put(blob, (cls.__module__, cls.__qualname__))
     entry.inline = not isinstance(ref, int)
     if entry.inline:
-        entry.stateful = True
+        entry.settle()
         return
     entry.ref = ref
     entry.groups = [(scope.source, names) for scope, names in definition.groups()]

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from goproc._pickling import making, store
 from goproc._pickling.changes import REGISTRY, Guard, Watch, is_state, registered
 from goproc._pickling.statics import is_class, reduce_by_cloudpickle
+from goproc.shm import _core
+from goproc.shm._core import Together
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,9 +18,12 @@ if TYPE_CHECKING:
     from types import CellType
     from typing import Any
 
+    from goproc._pickling.changes import Check
     from goproc._pickling.store import Ref
 
     Namespace = dict[str, Any]
+
+NEVER = Together((), -1)  # in place of a check that was not made yet
 
 entries: dict[int, ClassEntry] = store.cache({})  # by the id of the class
 arrived: dict[int, ClassEntry] = store.cache({})  # those that another process has made
@@ -78,6 +83,7 @@ class ClassEntry:
         watch, watches, guards: the state from which the definition was made: of the class, of those inside, of globals.
         version: counts the changes of the class itself, not those of classes that it uses.
         volatile: names of globals that were rebound.
+        together: all checks of changed() as one.
         overridden: names of attributes, of the class and of those inside, that the last message set against the
             definition.
         defined: `state`, the names of those inside, and `parts`, as the definition had them.
@@ -101,6 +107,7 @@ class ClassEntry:
         "ref",
         "state",
         "stateful",
+        "together",
         "uid",
         "uses",
         "version",
@@ -134,11 +141,13 @@ class ClassEntry:
         self.checking = False
         self.overridden: list[set[str]] = []
         self.defined: Defined | None = None
+        self.together = NEVER
 
     def settle(self) -> None:
         """Find out whether messages have to carry more than the reference."""
         named = self.state or any(part.names for part in self.inside)
         self.stateful = bool(self.inline or self.groups or self.cells or self.parts or self.modules or named)
+        _core.redefined()
 
     def watch_all(self, cls: type) -> None:
         """From now on, watch the class, and the classes inside its definition, for changes."""
@@ -147,25 +156,38 @@ class ClassEntry:
 
     def changed(self, cls: type) -> bool:
         """Return True if the definition no longer describes the class."""
-        if self.watch is None or self.inline or self.checking:
+        if self.together.unchanged() or self.watch is None or self.inline or self.checking:
             return False
+        definitions = _core.definitions()
         if self._fails(self.watch, cls):
             return True
-        if not self.uses:
-            return False
         self.checking = True
         try:
-            return any(use.fails() for use in self.uses)
+            if any(use.fails() for use in self.uses):
+                return True
         finally:
             self.checking = False
+        self.together = checked_together([cls], definitions)
+        return False
 
     def _fails(self, watch: Watch, cls: type) -> bool:
         for guard in self.guards:
-            if not guard.holds(guard.namespace):
+            if not guard.bindings.hold(guard.namespace):
                 return True
         if not watch.holds(cls):
             return True
         return bool(self.watches) and not all(map(_holds, self.watches, self.inside))
+
+    def checks(self, cls: type) -> list[tuple[Check, Namespace | type]]:
+        """Return the checks of _fails()."""
+        if self.watch is None or self.inline:
+            return []
+        parts = zip(self.watches, self.inside, strict=True)
+        return [
+            *[(guard.bindings, guard.namespace) for guard in self.guards],
+            (self.watch.check(), cls),
+            *[(watch.check(), part.cls) for watch, part in parts],
+        ]
 
     # -- of a class that has arrived
 
@@ -269,6 +291,47 @@ class ClassEntry:
         for watch, part in zip(self.watches, self.inside, strict=True):
             moved = watch.moved(part.cls).intersection(attributes_of(part.cls))
             part.names.update(moved)
+
+
+def checked_together(classes: Iterable[type], definitions: int) -> Together:
+    """Return one check that tells whether any of some classes, or of those that they use, has changed.
+
+    Args:
+        classes: classes that have an entry and have not changed.
+        definitions: the number of definitions before that was found out.
+    """
+    todo, seen = list(classes), set[type]()
+    checks: list[tuple[Check, Namespace | type]] = []
+    for cls in todo:
+        entry = entries.get(id(cls))
+        if entry is not None and cls not in seen:
+            seen.add(cls)
+            checks += entry.checks(cls)
+            todo += [use.cls for use in entry.uses]
+    return Together(tuple(checks), definitions)
+
+
+def intact_together(classes: Iterable[type], definitions: int) -> Together:
+    """Return one check that tells whether goroutines have changed any of some classes, or of those that they use.
+
+    Args:
+        classes: classes that bring_back() has looked at.
+        definitions: the number of definitions before that.
+    """
+    todo, seen = list(classes), set[type]()
+    checks: list[tuple[Check, Namespace | type]] = []
+    for cls in todo:
+        entry = arrived.get(id(cls))
+        if entry is None or entry.defined is None or cls in seen:
+            continue
+        if entry.checking or entry.watch is not entry.defined.watch:
+            return NEVER
+        seen.add(cls)
+        checks.append((entry.defined.watch.check(), cls))
+        parts = zip(entry.defined.watches, entry.inside, strict=True)
+        checks += [(watch.check(), part.cls) for watch, part in parts]
+        todo += [use.cls for use in entry.uses]
+    return Together(tuple(checks), definitions)
 
 
 class Defined(NamedTuple):

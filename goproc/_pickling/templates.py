@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 from goproc._pickling import homes, identities, module_frames, wrappers
 from goproc._pickling.classes import class_entry
+from goproc._pickling.entries import NEVER, bring_back, checked_together, intact_together
 from goproc._pickling.statics import LRU, importable, is_class, is_static
+from goproc.shm import _core
 from goproc.shm._core import Bindings, make_function
 
 TYPE_CHECKING = False
@@ -224,6 +226,7 @@ class Template(Body):
         "full_title",
         "function",
         "imports_library",
+        "intact",
         "needs_slow_check",
         "maker",
         "namespace",
@@ -231,6 +234,7 @@ class Template(Body):
         "ref",
         "only_dynamic",
         "size",
+        "unchanged",
         "volatile",
         "watched",
     )
@@ -281,6 +285,9 @@ class Template(Body):
         self.size = 0
         # Classes in `statics` that travel by value, with their definitions.
         self.classes: list[tuple[type, Ref]] = []
+        # Checks of these classes: in the sender, that they have not changed; in the receiver, that no goroutine has
+        # changed them.
+        self.unchanged = self.intact = NEVER
 
     @classmethod
     def of_importable(cls, function: FunctionType) -> Template:
@@ -393,7 +400,7 @@ class Template(Body):
         return (
             self.bindings.fits(function)
             and (not self.needs_slow_check or self._links_fit(function, function.__globals__))
-            and (not self.classes or self._classes_fit())
+            and (not self.classes or self.unchanged.unchanged() or self._classes_fit())
         )
 
     def stands_for(self, function: FunctionType) -> bool:
@@ -415,11 +422,23 @@ class Template(Body):
         return True
 
     def _classes_fit(self) -> bool:
+        definitions = _core.definitions()
         for cls, ref in self.classes:
             entry = class_entry(cls)
             if entry.ref != ref or entry.stateful:
                 return False
+        self.unchanged = checked_together([cls for cls, _ in self.classes], definitions)
         return True
+
+    def bring_back(self, values: Iterable[Any]) -> None:
+        """Give the classes of a call their state as of its `go` line.
+
+        Args:
+            values: the arguments of the call, and others that it carries.
+        """
+        definitions = _core.definitions()
+        bring_back(self.classes, values)
+        self.intact = intact_together([cls for cls, _ in self.classes], definitions)
 
     def moved(self, namespace: dict[str, Any]) -> set[str]:
         """Return the names that no longer lead to the same objects."""

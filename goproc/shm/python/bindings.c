@@ -104,12 +104,18 @@ static bool same_class(Bindings *b, PyObject *class) {
            (!b->qualname || same_text(((PyHeapTypeObject *)class)->ht_qualname, b->qualname));
 }
 
-static PyObject *bindings_hold(Bindings *b, PyObject *namespace) {
-    if (!same_class(b, namespace)) Py_RETURN_FALSE;
+int bindings_hold(PyObject *bindings, PyObject *namespace) {
+    Bindings *b = (Bindings *)bindings;
+    if (!same_class(b, namespace)) return 0;
     PyObject *dict = dict_of(namespace);
-    if (!dict) return NULL;
+    if (!dict) return -1;
     int hold = hold_in(b, dict);
     Py_DECREF(dict);
+    return hold;
+}
+
+static PyObject *hold(PyObject *b, PyObject *namespace) {
+    int hold = bindings_hold(b, namespace);
     return hold < 0 ? NULL : PyBool_FromLong(hold);
 }
 
@@ -221,7 +227,7 @@ static PyObject *bindings_new(PyTypeObject *type, PyObject *args, PyObject *kwar
 }
 
 static PyMethodDef bindings_methods[] = {
-    {"hold", (PyCFunction)bindings_hold, METH_O, PyDoc_STR("True if all is so in a namespace, which is a dict or a class.")},
+    {"hold", hold, METH_O, PyDoc_STR("True if all is so in a namespace, which is a dict or a class.")},
     {"fits", (PyCFunction)bindings_fits, METH_O, PyDoc_STR("True if all is so in the globals of a function, and its own parts are the same.")},
     {NULL, NULL, 0, NULL},
 };

@@ -450,14 +450,14 @@ PyMODINIT_FUNC PyInit__core(void) {
                  {"Awaits", &AwaitsType},   {"Awaited", &AwaitedType},   {"Results", &ResultsType},
                  {"Watch", &WatchType},     {"Copy", &CopyType},       {"View", &ViewType},
                  {"Guard", &GuardType},        {"Reference", &ReferenceType},
-                 {"Bindings", &BindingsType}};
+                 {"Bindings", &BindingsType},  {"Together", &TogetherType}};
 #define MAKE(name, text) \
     if (!reason_##name && !(reason_##name = PyUnicode_InternFromString(text))) return NULL;
     REASONS(MAKE)
     PyObject *m = PyModule_Create(&definition);
     PyMethodDef *const functions[] = {task_functions, scheduler_functions, stack_functions, select_functions, clock_functions,
                                       dump_functions, end_functions, death_functions, guard_functions, map_functions, resize_functions,
-                                      cell_functions, output_functions, interrupt_functions, call_functions};
+                                      cell_functions, output_functions, interrupt_functions, call_functions, together_functions};
     for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++)
         if (!m || PyModule_AddFunctions(m, functions[i]) < 0) return NULL;
     if (select_types_ready(m) < 0) return NULL;

@@ -225,6 +225,10 @@ REASONS(DECLARE)
 
 /* ---- types */
 extern PyTypeObject BindingsType;                                      /* bindings.c */
+/* 1 if all is so in a dict or a class, else 0; -1 with an exception */
+int bindings_hold(PyObject *bindings, PyObject *namespace);
+extern PyTypeObject TogetherType;                                      /* together.c */
+extern PyMethodDef together_functions[];
 extern PyTypeObject GuardType;                                         /* guard.c */
 extern PyTypeObject ChannelType, WaitGroupType, AtomicType, OutcomeType;
 extern PyTypeObject MutexType, OnceType, RWMutexType, CondType, SemaphoreType, BarrierType; /* sync_types.c */
