@@ -195,3 +195,23 @@ def test_a_class_that_arrives_as_an_argument_is_as_of_the_go_line(run: Run) -> N
         print(go.on(1)(C(3).get).result(30))
     """
     assert ok(run(script(text))) == "[1] [1] [1] 1\n"
+
+
+def test_a_class_of_which_a_closure_holds_an_object_is_as_of_the_go_line(run: Run) -> None:
+    text = """
+        class C:
+            n = 1
+            def get(self): return self.n
+        def write(c): type(c).n = 7
+        def over(*values):
+            first, second = values
+            def closed(): return first.n, second and second.n
+            return closed
+        def bound(f): return lambda: f()
+        for f in (over(C(), None), over(C(), C()), over(C, C()), bound(C().get)):
+            go.on(1)(write, C()).result(30)
+            print(go.on(1)(f).result(30), end=" ")
+        go.on(1)(write, C()).result(30)
+        print(go.on(1)(lambda f: f(), C().get).result(30))
+    """
+    assert ok(run(script(text))) == "(1, None) (1, 1) (1, 1) 1 1\n"

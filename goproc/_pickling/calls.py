@@ -9,6 +9,7 @@ from goproc._pickling.call_shapes import ARGS, CELLS, EXTRA, GLOBALS, KWARGS, LO
 from goproc._pickling.carried import has_copies, has_copy
 from goproc._pickling.entries import arrived, bring_back
 from goproc._pickling.functions import by_code, by_ref, load_template, template_of
+from goproc._pickling.names import cell_contents
 from goproc.errors import PickleError
 from goproc.shm._core import brings
 from goproc.shm._core import plain as plain
@@ -152,6 +153,8 @@ def _bring_back_whole(function: Any, args: tuple[Any, ...], kwargs: dict[str, An
     """Give the classes of a call their state as of its `go` line, if the function came as an object."""
     values = [getattr(function, "__self__", None), *args, *(kwargs or {}).values()]
     function = getattr(function, "__func__", function)
+    for cell in getattr(function, "__closure__", None) or ():
+        values += cell_contents(cell)
     template = by_code.get(id(getattr(function, "__code__", None)))
     if template is None:
         bring_back((), values)

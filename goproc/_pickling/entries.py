@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from itertools import repeat
+from types import MethodType
 from typing import NamedTuple
 
 from goproc._pickling import making, store
@@ -395,6 +396,8 @@ def bring_back(classes: Iterable[tuple[type, Ref]], values: Iterable[Any]) -> No
         if entry is not None and not entry.is_intact(cls):
             entry.restore(cls, False)
     for value in values:
+        if type(value) is MethodType:
+            value = value.__self__
         cls = value if is_class(value) else type(value)
         entry = arrived.get(id(cls))
         if entry is not None and not entry.is_intact(cls):

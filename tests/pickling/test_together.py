@@ -17,6 +17,9 @@ def _now(*checks: Any) -> Together:
 class Thing:
     n = 1
 
+    def method(self) -> None:
+        """Do nothing."""
+
 
 def test_all_checks_count() -> None:
     namespace: dict[str, Any] = {"a": 1}
@@ -68,7 +71,7 @@ def test_its_arguments_are_checked(arguments: Any) -> None:
         Together(*arguments)
 
 
-@pytest.mark.parametrize("part", [(Thing,), (1, Thing()), {"k": Thing}, {"k": Thing()}])
+@pytest.mark.parametrize("part", [(Thing,), (1, Thing()), {"k": Thing}, {"k": Thing()}, (Thing().method,)])
 def test_a_message_brings_a_class(part: Any) -> None:
     table = {id(Thing): None}
     assert _core.brings((1, part, None), table) and not _core.brings((1, part, None), {id(int): None})

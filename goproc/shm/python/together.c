@@ -88,6 +88,7 @@ static PyObject *core_redefined(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED
 }
 
 static bool in_table(PyObject *table, PyObject *value) { /* or an exception */
+    if (PyMethod_Check(value)) value = PyMethod_GET_SELF(value);
     bool is_class = PyType_Check(value);
     if (!is_class && !PyType_HasFeature(Py_TYPE(value), Py_TPFLAGS_HEAPTYPE)) return false;
     PyObject *key = PyLong_FromVoidPtr(is_class ? value : (PyObject *)Py_TYPE(value));
@@ -122,7 +123,7 @@ PyMethodDef together_functions[] = {
     {"redefined", core_redefined, METH_NOARGS,
      PyDoc_STR("A definition of a class was made or given up: every Together counts no longer.")},
     {"brings", METHOD(core_brings), METH_FASTCALL,
-     PyDoc_STR("brings(message, table): true if a tuple or dict of the message has a class whose id is in the table, or an "
-               "object of such a class.")},
+     PyDoc_STR("brings(message, table): true if a tuple or dict of the message has a class whose id is in the table, an "
+               "object of such a class, or a method of one.")},
     {NULL, NULL, 0, NULL},
 };
