@@ -23,6 +23,7 @@ from greenlet import getcurrent
 from goproc._misuse import not_callable
 from goproc._proc import forked, stdio
 from goproc._public import public
+from goproc._raised import set_traceback
 from goproc._sched import scheduler, waits
 from goproc.shm import _core
 
@@ -79,7 +80,7 @@ class _Job:
         try:
             self.value = context.run(f, *args, **kwargs)  # type: ignore[union-attr, arg-type]
         except BaseException as exc:
-            exc.__traceback__ = exc.__traceback__.tb_next if exc.__traceback__ else None  # this frame
+            set_traceback(exc, exc.__traceback__.tb_next if exc.__traceback__ else None)  # without this frame
             self.error = exc
         del f, args, kwargs, context
         stdio.finish(getcurrent())

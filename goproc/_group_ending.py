@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import monotonic
 
 from goproc._life import Goexit
+from goproc._raised import set_cause
 from goproc.errors import Cancelled, DeadlineExceeded
 
 TYPE_CHECKING = False
@@ -59,7 +60,7 @@ class Ending:
         if self.outside is None:
             return group
         if group is not None and self.outside.__cause__ is None:
-            self.outside.__cause__ = group
+            set_cause(self.outside, group)
         return self.outside
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from goproc._frames import is_own
+from goproc._raised import set_traceback
 from goproc.errors import GoprocError
 
 __goproc_frames__ = "tool"
@@ -27,7 +28,7 @@ def cut(exc: BaseException, told: bool = False) -> None:
     while rest is not None and is_own(rest.tb_frame):
         last, rest = rest, rest.tb_next
     if rest is not None or told or is_told(exc, last):
-        exc.__traceback__ = rest
+        set_traceback(exc, rest)
 
 
 class _UserLine:

@@ -25,6 +25,7 @@ from goproc._data.source import DRAW_SECONDS, Source
 from goproc._data.tally import Pace, Stats, Tally
 from goproc._go import go
 from goproc._pickling import failure
+from goproc._raised import add_note
 from goproc._select import Selector
 from goproc.errors import ChanClosed, RuntimeStopped, WorkerDied
 from goproc.shm import _core
@@ -330,7 +331,7 @@ class Engine:
         self.tally.failed += 1
         proc = self.lanes.lanes[lost.lane].proc if lost.lane >= 0 else _core.proc()
         failed = Failure(lost.item, lost.index, lost.error, lost.attempts, proc, lost.seconds)
-        lost.error.add_note(f"item {lost.index}: {short(lost.item)}")
+        add_note(lost.error, f"item {lost.index}: {short(lost.item)}")
         if (
             self.recorder is not None and lost.name is not None and lost.attempts
         ):  # else its result is recorded

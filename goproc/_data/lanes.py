@@ -22,6 +22,7 @@ from goproc._data.job import End, Job, Way
 from goproc._data.policy import MOST_CALLS
 from goproc._data.results import all_readable
 from goproc._data.station import serve
+from goproc._raised import set_traceback
 from goproc._spawn import enclosed, spawn_beside
 from goproc.errors import ChanClosed, OutOfSharedMemory, PickleError, WorkerDied
 from goproc.shm import _core
@@ -299,9 +300,8 @@ class Lanes:
         try:
             return handle.result(), None
         except BaseException as exc:
-            return None, exc.with_traceback(
-                None
-            )  # whose frames would keep the map until the cyclic collector runs
+            set_traceback(exc, None)  # whose frames would keep the map until the cyclic collector runs
+            return None, exc
 
     def in_init(self, station: int) -> bool:
         """Return True if the station was in the map's init()."""

@@ -9,6 +9,7 @@ from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, 
 from typing import Any, NamedTuple, TypeVar
 
 from goproc._proc import fatal
+from goproc._raised import set_cause
 from goproc.errors import Cancelled, RuntimeStopped
 from goproc.shm import _core
 
@@ -320,5 +321,5 @@ def _exception(stored: Any) -> BaseException:
     failed = fatal.Failure.read(stored)
     error = failure.unpack(failed.packed, noted=False)
     text: Any = f'\n"""\n{failed.traceback()}\n"""'
-    error.__cause__ = _RemoteTraceback(text)
+    set_cause(error, _RemoteTraceback(text))
     return error

@@ -13,7 +13,6 @@ from goproc._frames import PACKAGE
 from goproc._pickling.exceptions import (
     cause_of,
     context_of,
-    dict_of,
     members_of,
     message_of,
     suppress_of,
@@ -22,6 +21,7 @@ from goproc._pickling.exceptions import (
 from goproc._pickling.node_reader import load
 from goproc._pickling.nodes import Nodes, Told, kinds_of
 from goproc._pickling.packed import Packed
+from goproc._raised import add_note
 from goproc.errors import RemoteError
 
 TYPE_CHECKING = False
@@ -141,13 +141,10 @@ def _stand_in(packed: Stored) -> BaseException:
 
 
 def _note(exc: BaseException, frames: str) -> None:
-    """Add the remote frames to the notes, without the `__setattr__` of the class."""
+    """Add the remote frames to the notes."""
     if not frames:
         return
-    attributes = dict_of(exc)
-    notes = attributes.get("__notes__")
-    before = [] if notes is None else notes if isinstance(notes, (list, tuple)) else [notes]
-    attributes["__notes__"] = [*before, _NOTE + frames.rstrip("\n")]
+    add_note(exc, _NOTE + frames.rstrip("\n"))
 
 
 def format_traceback(exc: BaseException, skip_files: tuple[str, ...] = (PACKAGE,)) -> str:

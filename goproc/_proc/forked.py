@@ -11,6 +11,7 @@ import sys
 
 from goproc._frames import is_own
 from goproc._isolation import loaded
+from goproc._raised import set_traceback
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -80,7 +81,7 @@ def _status(exc: BaseException | None) -> int:
     trace = exc.__traceback__
     while trace is not None and is_own(trace.tb_frame):
         trace = trace.tb_next
-    exc.__traceback__ = trace
+    set_traceback(exc, trace)
     try:
         sys.excepthook(type(exc), exc, trace)
     except BaseException:

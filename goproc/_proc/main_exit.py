@@ -17,6 +17,7 @@ from greenlet import getcurrent
 
 from goproc import _goroutine, _life
 from goproc._proc import exit_handlers, fatal, last_words, stdio
+from goproc._raised import set_traceback
 from goproc._sched import scheduler
 from goproc.shm import _core
 
@@ -134,7 +135,7 @@ def _end_panicked(hook: Any, exc: BaseException) -> NoReturn:
     """End main's own panic: print the report, then end as a Python program does, in order, but with status 2."""
     if not fatal.claim("panic in goroutine 1"):
         fatal.wait_for_the_end()
-    exc.__traceback__ = _without_hidden(exc.__traceback__)
+    set_traceback(exc, _without_hidden(exc.__traceback__))
     fatal.report(f"panic: {fatal.first_line(exc)}\n\ngoroutine 1 [running]:\n")
     try:
         hook(type(exc), exc, exc.__traceback__)
