@@ -178,7 +178,7 @@ class Run:
             for handle in as_completed(list(pending)):
                 number = pending.pop(handle)
                 error = handle.exception()
-                if self.over or error is None:
+                if self.over or error is None or isinstance(error, Cancelled):  # by _cancel()
                     continue
                 if not isinstance(error, WorkerDied):
                     self._ends_by(number, error)

@@ -279,3 +279,17 @@ def test_two_goroutines_cannot_be_in_one_run(place):
 def test_bad_argument_is_refused_at_its_line(make, error, text):
     with pytest.raises(error, match=text):
         make()
+
+
+def test_a_call_that_waits_when_take_has_all_that_it_wants_is_cancelled(runtime2):
+    waits, never = chan(), chan()
+
+    def wait(x):
+        if x == 0:
+            waits.recv()
+        if x == 3:
+            waits.send(None)
+            never.recv()
+        return x
+
+    assert list(flow(range(9)).map(wait, 4).take(3)) == [0, 1, 2]
