@@ -153,8 +153,9 @@ class Flow(Generic[T]):
         """Add a stage that hands on each value that ``f(item)`` yields.
 
         Args:
-            f: the function, a generator or one that returns an iterable. One worker, and several without order, hand a
-                value on when it is yielded. In order, and with options, all values of an item are collected first.
+            f: the function, a generator or one that returns an iterable. Values are handed on as they are yielded, and
+                back-pressure holds within an item. Of several workers in order, each keeps up to 128 values until it is
+                the turn of its item, and then waits. With options all values of an item are collected first.
             workers, threads, ordered, timeout, retries, retry_on, delay, on_error, key, init, exit, limit: as for map().
         """
         return self._with(calling_stage(FLAT_MAP, "flat_map", f, workers, _options(locals())))

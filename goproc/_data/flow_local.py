@@ -240,28 +240,34 @@ def _called(values: Iterator[Any], stage: Stage, row: memoryview) -> Iterator[An
     for value in values:
         row[TAKEN] += 1
         began = monotonic_ns()
-        try:
-            result = f(value)
-            results = _results_of(stage.kind, value, result)
-        except Exception as exc:
-            row[FAILED] += 1
-            exc.add_note(f"in the stage {stage.name!r} of the flow, item {short_repr(value)}")
-            if isinstance(exc, StopIteration):
-                raise RuntimeError("the function of the stage raised StopIteration") from exc
-            raise
+        result = _noting(stage, row, value, f, value)
+        if stage.kind == FLAT_MAP:
+            rest = _noting(stage, row, value, iter, result)
+            while (one := _noting(stage, row, value, next, rest, _END)) is not _END:
+                row[WORK] += monotonic_ns() - began
+                row[OUT] += 1
+                yield one
+                began = monotonic_ns()
         row[WORK] += monotonic_ns() - began
         row[PASSED] += 1
-        for one in results:
+        if stage.kind in (MAP, EACH) or (stage.kind == FILTER and result):
             row[OUT] += 1
-            yield one
+            yield result if stage.kind == MAP else value
 
 
-def _results_of(kind: int, value: Any, result: Any) -> tuple[Any, ...] | list[Any]:
-    if kind == FLAT_MAP:
-        return list(result)
-    if kind == FILTER:
-        return (value,) if result else ()
-    return (result if kind == MAP else value,)
+_END: Any = object()
+
+
+def _noting(stage: Stage, row: memoryview, value: Any, call: Callable[..., Any], *args: Any) -> Any:
+    """Make a call for the function of a stage. Its exception names the stage and the value."""
+    try:
+        return call(*args)
+    except Exception as exc:
+        row[FAILED] += 1
+        exc.add_note(f"in the stage {stage.name!r} of the flow, item {short_repr(value)}")
+        if isinstance(exc, StopIteration):
+            raise RuntimeError("the function of the stage raised StopIteration") from exc
+        raise
 
 
 def _throttled(values: Iterator[Any], limiter: Limiter, row: memoryview) -> Iterator[Any]:

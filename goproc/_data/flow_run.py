@@ -17,7 +17,8 @@ from goproc._data.flow_plain import run_stage
 from goproc._data.flow_plan import FEED, LOOP, PLAIN, POOL, WITHIN, Edge, Node, Plan
 from goproc._data.flow_stats import StageStats, not_taken, stage_stats
 from goproc._data.flow_steps import Step
-from goproc._data.flow_worker import Fault, Turns, Work, work
+from goproc._data.flow_turns import Turns
+from goproc._data.flow_worker import Fault, Work, work
 from goproc._data.stages import MERGE, STAGE, TAKE, THROTTLE, Stage
 from goproc._deaths import end_process
 from goproc._go import go

@@ -18,6 +18,7 @@ from goproc._data.blame import about_value
 from goproc._data.board import FAILED, OUT, PASSED, TAKEN, WAIT_IN, WAIT_OUT, WORK, Place, map_row
 from goproc._data.flow_edges import Growth, Out, close_both, growth, leave, sender, values_of
 from goproc._data.flow_steps import STEPS, Step, StepFailed
+from goproc._data.flow_turns import Line, Turns
 from goproc._data.stages import FILTER, FLAT_MAP, MAP, TAKE
 from goproc._life import Goexit
 from goproc._pickling import failure
@@ -29,35 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from goproc._channel import Chan
-    from goproc.sync import Atomic, Mutex, Semaphore
+    from goproc.sync import Atomic
 
     Emit = Callable[[Any], object]
 
 _REPR = 200  # characters of an item in a note
-
-
-class Turns(NamedTuple):
-    """Keeps the results of several workers in the order of their items.
-
-    A worker takes an item and its ticket together. It puts the results into the slot of the ticket. The worker that has
-    `emitting` sends what is in the slots, in the order of the tickets. An item is taken with a credit, which comes back
-    when its results are sent, so a slot is free when its ticket is drawn.
-
-    Attributes:
-        taking: held while an item is received and its ticket drawn.
-        tickets: drawn so far.
-        credit: how many more items may be taken.
-        emitting: held by the worker that sends.
-        turn: the ticket whose results are sent next.
-        slots: one channel for each ticket that can be out.
-    """
-
-    taking: Mutex
-    tickets: Atomic
-    credit: Semaphore
-    emitting: Mutex
-    turn: Atomic
-    slots: tuple[Chan[tuple[Any, ...]], ...]
 
 
 class Work(NamedTuple):
@@ -265,30 +242,31 @@ class _Worker:
         """Receive with a ticket, call, and send in the order of the tickets."""
         told, row = self.told, self.row
         kind, _, f, _ = told.steps[0]
-        send = sender(told.outs)
-        results: list[Any] = []
-        keep = self._emitter(results.append)
+        line = Line(turns, self._checked(sender(told.outs)))
+        keep = self._emitter(line.put)
         clock = monotonic_ns
         try:
             while True:
                 before = clock()
                 turns.credit.acquire()
-                item, ticket = self._take(turns)
-                if ticket < 0:
+                item, line.ticket = self._take(turns)
+                if line.ticket < 0:
                     return
                 row[TAKEN] += 1
                 began = clock()
                 result = self._call(f, item)
                 if kind == FLAT_MAP:
+                    line.waited = 0
                     for value in _values(result, item):
                         keep(value)
-                    row[OUT] += len(results)
+                        row[OUT] += 1
+                        line.pass_on()
+                    began += line.waited
                 elif kind != FILTER or result:
                     keep(result if kind == MAP else item)
                     row[OUT] += 1
                 ended = clock()
-                self._pass_on(turns, ticket, tuple(results), send)
-                results.clear()
+                line.pass_on(last=True)
                 row[PASSED] += 1
                 self.wait_in += began - before
                 self.work += ended - began
@@ -296,6 +274,9 @@ class _Worker:
                 self.wait_out += now - ended
                 if now > self.note_at:
                     self.note_times(now)
+        except BaseException:
+            line.break_off()
+            raise
         finally:
             turns.credit.release(len(turns.slots))  # nobody waits for a turn that does not come
 
@@ -306,43 +287,16 @@ class _Worker:
                 item, there = self.told.wide.recv_ok()
             return item, turns.tickets.add(1) - 1 if there else -1
 
-    def _pass_on(self, turns: Turns, ticket: int, results: tuple[Any, ...], send: Emit) -> None:
-        """Put results into their slot. Send what is in the slots, in turn, if nobody else does.
+    def _checked(self, send: Emit) -> Emit:
+        """Return a function that sends a result. One that cannot be sent is the failure of the last step."""
 
-        The worker that sends looks into the next slot once more after it has given up `emitting`. So results that are put
-        there while it looks are sent by it, or by the worker that has put them there.
-        """
-        slots = turns.slots
-        if turns.turn.load() == ticket and turns.emitting.try_lock():
+        def checked(value: Any) -> None:
             try:
-                self._send_in_turn(turns, send, results)
-            finally:
-                turns.emitting.unlock()
-        else:
-            slots[ticket % len(slots)].send(results)
-        while len(slots[turns.turn.load() % len(slots)]) and turns.emitting.try_lock():
-            try:
-                self._send_in_turn(turns, send)
-            finally:
-                turns.emitting.unlock()
+                send(value)
+            except PickleError as exc:
+                raise self._unsendable(value, None, exc) from None
 
-    def _send_in_turn(self, turns: Turns, send: Emit, ready: tuple[Any, ...] | None = None) -> None:
-        """Send the results whose turn it is: those given, then those in the slots."""
-        turn = turns.turn.load()
-        while True:
-            if ready is None:
-                ready, there = turns.slots[turn % len(turns.slots)].try_recv()
-                if not there or ready is None:
-                    return
-            for value in ready:
-                try:
-                    send(value)
-                except PickleError as exc:
-                    raise self._unsendable(value, None, exc) from None
-            ready = None
-            turn += 1
-            turns.turn.store(turn)
-            turns.credit.release()
+        return checked
 
     # -- steps after the first
 
