@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,39 @@ def test_checkers_see_what_programs_get() -> None:
     assert sorted(known) == goproc.__all__
     homes = {**goproc._HOME, **dict.fromkeys(goproc._MODULES, "goproc")}
     assert known == homes
+
+
+def test_the_list_is_written_out_for_checkers() -> None:
+    tree = ast.parse(Path(goproc.__file__).read_text())
+    lists = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets) == "__all__"
+    ]
+    assert ast.literal_eval(lists[0]) == goproc.__all__
+
+
+def test_a_star_gives_every_name() -> None:
+    namespace: dict[str, object] = {}
+    exec("from goproc import *", namespace)
+    assert {name: namespace.get(name) for name in goproc.__all__} == {
+        name: getattr(goproc, name) for name in goproc.__all__
+    }
+
+
+DOCS = [Path(__file__).parent.parent / "README.md", *(Path(__file__).parent.parent / "docs").glob("*.md")]
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_what_the_docs_import_is_public(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    imported = re.findall(r"^from (goproc[.\w]*) import ([\w, ]+)", text, re.MULTILINE)
+    for module, names in imported:
+        for name in names.replace(" ", "").split(","):
+            assert hasattr(importlib.import_module(module), name), f"from {module} import {name}"
+    for module, name in re.findall(r"\b(goproc(?:\.runtime)?)\.([a-z]\w+)\(", text):
+        owner = goproc.runtime if "." in module else goproc
+        assert hasattr(owner, name), f"{module}.{name}()"
 
 
 @pytest.mark.parametrize("name", goproc.__all__)
