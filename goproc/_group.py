@@ -104,7 +104,7 @@ class Group:
         assert node is not None
         free = Semaphore(ENDLESS)
         if limit is not None:
-            free.acquire(ENDLESS - limit)
+            free._limit(ENDLESS, limit)
         flags = Atomic(0 if limit is None else limit + 1 << FLAG_BITS)
         self._shared = Shared(WaitGroup(), free, flags, *Cell[list[Goroutine[Any]]]([]).parts, node)
         self._here = here_of(self._shared)
@@ -217,14 +217,12 @@ class Group:
         limit = _checked_limit(limit)
         shared = self._shared
         old = self.limit
-        more = (ENDLESS if limit is None else limit) - (ENDLESS if old is None else old)
         active = shared.members.count
-        if active or (more < 0 and not shared.free.try_acquire(-more)):
+        before, after = (ENDLESS if n is None else n for n in (old, limit))
+        if active or not shared.free._limit(before, after):
             raise RuntimeError(
                 f"errgroup: modify limit while {active or 1} goroutines in the group are still active"
             )
-        if more > 0:
-            shared.free.release(more)
         new = 0 if limit is None else limit + 1
         shared.flags.add((new << FLAG_BITS) - (shared.flags.load() >> FLAG_BITS << FLAG_BITS))
 

@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 #define GP_MAGIC 0x31636f72706f67ULL /* "goproc1" */
-#define GP_ABI 11u                   /* raised with every change of this file */
+#define GP_ABI 12u                   /* raised with every change of this file */
 #define GP_LINE 64u
 #define GP_MAX_PROCS 256u
 #define GP_OBSERVER GP_MAX_PROCS     /* in place of a proc's number: a command that reads the segment from outside */
@@ -176,7 +176,8 @@ struct gp_object {
     uint32_t cap;                /* channel: capacity; barrier: parties; constant */
     /* channel: messages taken / put since creation; 0 <= tail - head <= cap. mutex: tail counts the times it was locked:
      * see spin_for_lock(). wait group: number of the last death that it was told of / goroutines that it has lost.
-     * semaphore: head is the units that came back from the dead, which the living may give back once more */
+     * semaphore: head is the units that came back from the dead, which the living may give back once more; tail is the
+     * units that are in no proc's share: the places of a group's members, and those beyond its limit */
     _Atomic uint64_t head, tail;
     _Atomic uint32_t recvq_first, recvq_last; /* sudogs, FIFO; `next` from first is the truth, `last` and `prev` are caches */
     _Atomic uint32_t sendq_first; /* at least one of the two queues has no WAITING entry, except for a select on both */
@@ -277,7 +278,7 @@ struct gp_sudog {                /* 128 bytes: one case of one blocked operation
 #define GP_TASK_LABELS 8192u         /* bytes of the labels that reports show */
 enum gp_tracker {
     GP_TRACK_COUNT,  /* a wait group, which counts the goroutine */
-    GP_TRACK_PLACE,  /* a semaphore, of which the goroutine has a unit */
+    GP_TRACK_PLACE,  /* a semaphore, of which the goroutine has a unit, which its `tail` counts */
     GP_TRACK_GROUP,  /* a context, which is cancelled if the goroutine fails */
     GP_TRACKERS
 };
@@ -362,7 +363,8 @@ enum gp_op {
     GP_OP_PROMOTE, /* a=channel b=sudog c=block d=epoch, e=tail */
     GP_OP_TAKE,    /* a=channel b=sudog c=block d=epoch */
     GP_OP_FIRE,    /* a=object b=sudog d=epoch: closing, wait group at zero, goroutine ended */
-    GP_OP_TRACK,   /* a=wait group or semaphore b=enum gp_tracker c=task d=value after it e=the task's tracker after it */
+    GP_OP_TRACK,   /* a=wait group or semaphore b=enum gp_tracker c=task d=`value`, or `tail`, after it e=the task's tracker
+                    * after it */
     GP_OP_OUTCOME, /* a=goroutine c=the block of its outcome d=state once it has ended e=`task` before it */
     GP_OP_GRANT,   /* a=lock or semaphore b=sudog d=epoch e=value once granted. To redo it: value = e, owner = b's process */
 };

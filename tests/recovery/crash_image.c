@@ -35,6 +35,7 @@ struct shared { /* by all processes of a scenario */
     uint32_t collector; /* of the peer: */
     bool watches, threads;
     bool counted;   /* object 0 counts one, and the tasks that it tracks */
+    bool places;    /* object 0 is a semaphore: `tail` counts the tasks that have a unit */
     bool again;     /* the goroutine of object 0 has an outcome, or starts again */
     bool sleeps;    /* the peer does */
     bool cell;      /* object 0 is one, and is never empty */
@@ -157,7 +158,7 @@ struct count {
     gp_ref block;
     uint32_t seen;
 };
-static uint32_t tasks_seen, tasks_counted;
+static uint32_t tasks_seen, tasks_counted, tasks_placed;
 static struct count known[4096];
 static uint32_t n_known;
 
@@ -238,6 +239,7 @@ static void check_channel(const struct gp_object *c) {
 
 static void check_shares(const struct gp_object *o) {
     int64_t sum = gp_shares_sum(o), value = gp_get(&o->value);
+    if (gp_get(&o->kind) == GP_KIND_SEMAPHORE) sum += (int64_t)gp_get(&o->tail);
     if (gp_get(&gp_shares(o)[VICTIM])) wrong("the dead one has a share");
     if (gp_get(&o->kind) == GP_KIND_SEMAPHORE ? value + sum != (int64_t)gp_get(&o->size) : value >= 0 && value != sum)
         wrong("shares %lld, value %lld", (long long)sum, (long long)value);
@@ -325,6 +327,7 @@ static void check_queue_of_tasks(uint32_t proc) {
             const struct gp_task *t = (const struct gp_task *)((char *)gp_at(task) + GP_BLOCK_HEAD);
             tasks_seen++;
             tasks_counted += gp_get(&t->tracker[GP_TRACK_COUNT]) != 0;
+            tasks_placed += gp_get(&t->tracker[GP_TRACK_PLACE]) != 0;
             if (gp_tag(task) != GP_TAG(GP_TAG_QUEUE, proc + 1)) wrong("task %x in the queue of proc %u has another owner", task, proc);
             note(task);
         }
@@ -391,7 +394,7 @@ static void check_pages(void) {
 }
 
 static void check(uint64_t dead) {
-    n_known = tasks_seen = tasks_counted = 0;
+    n_known = tasks_seen = tasks_counted = tasks_placed = 0;
     for (uint32_t p = 0; p < PROCS; p++) check_queue_of_tasks(p);
     gp_heap_each(visit_object, NULL);
     gp_heap_each(visit_block, &dead);
@@ -401,6 +404,8 @@ static void check(uint64_t dead) {
     if (shared->tasks && tasks_seen != shared->tasks) wrong("%u tasks of %u", tasks_seen, shared->tasks);
     if (shared->counted && gp_get(&object(0)->value) != 1 + (int64_t)tasks_counted)
         wrong("%lld are counted, and %u tasks know", (long long)gp_get(&object(0)->value), tasks_counted);
+    if (shared->places && gp_get(&object(0)->tail) != tasks_placed)
+        wrong("%llu units are taken, and %u tasks have one", (unsigned long long)gp_get(&object(0)->tail), tasks_placed);
     struct gp_header *h = gp.head;
     if (gp_get(&h->tree.lock) || gp_get(&h->collecting) || gp_get(&h->reclaiming)) wrong("a lock of the header is held");
     if ((gp_get(&h->idle[0]) | gp_get(&h->searching[0])) >> VICTIM & 1) wrong("the dead one counts as idle or searching");
@@ -736,6 +741,42 @@ static void enter_and_leave(void) {
     gp_task_enter(task, object(0));
     gp_task_leave(task);
 }
+static void places(void) {
+    make_sync(GP_KIND_SEMAPHORE, 3);
+    shared->places = true;
+}
+static void two_unmade_tasks(void) {
+    for (int i = 0; i < 2; i++) {
+        shared->task[i] = new_task(false);
+        gp_set(&((struct gp_task *)gp_payload(shared->task[i]))->started, GP_UNMADE);
+    }
+}
+static void take_place_and_leave(void) {
+    acquire_it();
+    gp_task_take_place(shared->task[0], object(0));
+    gp_task_return_place(shared->task[0]);
+    gp_task_take_place(shared->task[1], object(0));
+    gp_task_leave(shared->task[1]);
+}
+static void take_places(void) {
+    for (int i = 0; i < 3; i++) {
+        take(GP_ACQUIRE, 1);
+        gp_task_take_place(shared->task[i] = new_task(false), object(0));
+    }
+}
+static void leave_places(void) {
+    gp_task_leave(shared->task[0]);
+    gp_task_leave(shared->task[1]);
+}
+static void limited(void) {
+    places();
+    shared->places = false;
+    gp_semaphore_limit(object(0), 3, 0);
+}
+static void set_limit(void) {
+    gp_semaphore_limit(object(0), 0, 2);
+    gp_semaphore_limit(object(0), 2, 1); /* refused: a unit is taken */
+}
 
 /* memory */
 static void alloc_free(void) {
@@ -925,6 +966,8 @@ static const struct scenario scenarios[] = {
     {"task, pop", tasks_of_mine, nothing, nothing, pop},
     {"task, pop the newest", tasks_of_mine, nothing, nothing, pop_newest},
     {"task, counted", counted, nothing, nothing, enter_and_leave},
+    {"place", places, nothing, two_unmade_tasks, take_place_and_leave},
+    {"limit", limited, queue_acquirers, nothing, set_limit},
     {"outcome", an_outcome, peers_wait, begin_it, end_it},
     {"outcome, or again", an_outcome_with_a_spare, peers_wait, begin_it, end_with_a_spare},
     {"promise", a_promise, peers_wait, nothing, claim_and_keep},
@@ -949,8 +992,9 @@ static const struct scenario scenarios[] = {
     {"rwmutex, unlock, writers wait", a_rwmutex, queue_lockers, lock_it, write_unlock},
     {"rwmutex, runlock, writers wait", a_rwmutex, queue_lockers, read_lock, read_unlock},
     {"semaphore, release, others wait", a_semaphore, queue_acquirers, acquire_all, release_all},
+    {"place, others wait", places, queue_acquirers, take_places, leave_places},
 };
-enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0], LATE = 58 }; /* from here on the victim is first */
+enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0], LATE = 60 }; /* from here on the victim is first */
 
 /* ---- running one */
 

@@ -56,6 +56,21 @@ FAULTS = {
         "if (false) tell_of_timer(c);",
         "timer, set",
     ),
+    "a place is taken, and its task does not know": Fault(
+        LOCKS,
+        "uint64_t count = which == GP_TRACK_PLACE ? gp_get(&o->tail) : (uint64_t)gp_get(&o->value);",
+        "uint64_t count = (uint64_t)gp_get(&o->value);",
+        "place|place, others wait",
+    ),
+    "the places of tasks are free": Fault(
+        LOCKS,
+        "gp_set(&o->value, (int64_t)(gp_get(&o->size) - gp_get(&o->tail)) - sum);",
+        "gp_set(&o->value, (int64_t)gp_get(&o->size) - sum);",
+        "place|place, others wait|limit",
+    ),
+    "the place of a task that is not made is lost": Fault(
+        TASKS, "gp_set(&place->tail, gp_get(&place->tail) - 1);", "", "place|place, others wait"
+    ),
     "an outcome is set half": Fault(
         LOCKS, "if (gp_get(&o->state) != gp_get(&j->d)) undo_outcome(d, j, o);", ";", "outcome"
     ),

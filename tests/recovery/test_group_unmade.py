@@ -63,3 +63,40 @@ def test_a_group_that_has_ended(run: Run) -> None:
     print(g._shared.members.count)
     """
     assert ok(run(HEAD + text)) == "go on a Group whose block has ended\n" * 3 + "0\n"
+
+
+@pytest.mark.parametrize("when", ["as the call is packed", "before", "after"])
+def test_the_places_come_back(run: Run, when: str) -> None:
+    text = f"""
+    g = Group(limit=1)
+    for _ in range(3): assert type(go.on(1)(start, g, {when!r}).exception()) is WorkerDied
+    with goproc.context.timeout(20):
+        print(g.go(sum, [1, 2]).result())
+        g.wait()
+    g.set_limit(2)
+    assert g.try_go(goproc.sleep, 0.1) and g.try_go(goproc.sleep, 0.1)
+    """
+    assert ok(run(HEAD + text)) == "3\n"
+
+
+def test_kills_at_random_moments(run: Run, long: bool) -> None:
+    text = f"""
+    import random
+    from goproc import sleep
+
+    def start_always(group, began):
+        began.send(None)
+        while True: group.go(int)
+
+    g = Group(limit=3)
+    for _ in range({300 if long else 60}):
+        began = chan()
+        lost = go.on(1)(start_always, g, began)
+        began.recv()
+        sleep(random.random() / 100)
+        goproc.kill(1)
+        lost.exception()
+        while g._shared.free.free < 3: sleep(0.001)  # else the program does not end
+    print(g.try_go(int) is not None)
+    """
+    assert ok(run(HEAD + text)) == "True\n"

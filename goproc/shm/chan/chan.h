@@ -183,11 +183,14 @@ static inline _Atomic int64_t *gp_shares(const struct gp_object *o) {
     return (_Atomic int64_t *)((char *)gp_at(o->ring) + GP_BLOCK_HEAD); /* the block is not GP_BLOCK_ALIGNED */
 }
 int64_t gp_shares_sum(const struct gp_object *o);
+void gp_share_add(struct gp_object *o, int64_t n);                            /* to this proc's share */
+void gp_share_take(struct gp_object *o, int64_t n);                           /* from this proc's share; the rest from others' */
 /* whole operations; false: not locked, or more units than were taken */
 bool gp_mutex_unlock(struct gp_object *o);
 void gp_mutex_pass(struct gp_object *o);                                      /* the caller was told to try again, and will not */
 bool gp_rwmutex_unlock(struct gp_object *o, bool reader);
 bool gp_semaphore_release(struct gp_object *o, uint64_t n);
+bool gp_semaphore_limit(struct gp_object *o, int64_t old, int64_t limit);     /* false: it has not `old` free units */
 void gp_cond_signal(struct gp_object *o, bool all);
 
 /* ---- outcome.c: outcomes of goroutines, promises and copies; wait groups */

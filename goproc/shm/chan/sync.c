@@ -18,7 +18,10 @@
 /* ---- shares: the readers or units of each proc, so that those of a dead process can be taken back
  *
  * A share changes before `value` does, up or down. So if a process dies in between with the lock, `value` is computed
- * anew from the shares. A process that gives back units of another process takes them from that one's share. */
+ * anew from the shares. A process that gives back units of another process takes them from that one's share.
+ *
+ * The units of a semaphore that no process has are in `tail`. A place of a group is in the share of the process that is in
+ * Group.go(), until the member has it: see tasks.c. */
 
 int64_t gp_shares_sum(const struct gp_object *o) {
     const _Atomic int64_t *shares = gp_shares(o);
@@ -27,7 +30,7 @@ int64_t gp_shares_sum(const struct gp_object *o) {
     return sum;
 }
 
-static void add_share(struct gp_object *o, int64_t n) {
+void gp_share_add(struct gp_object *o, int64_t n) {
     _Atomic int64_t *shares = gp_shares(o);
     if (GP_LIKELY(shares != NULL)) gp_set(&shares[gp.proc], gp_get(&shares[gp.proc]) + n);
     gp_order();
@@ -39,7 +42,7 @@ static int64_t take_from(_Atomic int64_t *share, int64_t n) {
     return part;
 }
 
-static void take_share(struct gp_object *o, int64_t n) {
+void gp_share_take(struct gp_object *o, int64_t n) {
     _Atomic int64_t *shares = gp_shares(o);
     if (!shares) return;
     n -= take_from(&shares[gp.proc], n); /* its own first: mostly that is all */
@@ -82,7 +85,7 @@ static enum gp_result rwmutex_step(struct gp_object *o, bool reader) {
     }
     if (reader) {
         if (value < 0 || (gp_get(&o->sendq_first) && r == GP_OK)) return GP_BLOCK;
-        add_share(o, 1);
+        gp_share_add(o, 1);
         gp_set(&o->value, value + 1);
         gp_set(&o->owner, 0);
         return r;
@@ -98,7 +101,7 @@ bool gp_rwmutex_unlock(struct gp_object *o, bool reader) {
     int64_t value = gp_get(&o->value);
     bool ok = reader ? value > 0 : value < 0;
     if (ok && reader) {
-        take_share(o, 1);
+        gp_share_take(o, 1);
         gp_set(&o->value, value - 1); /* COMMIT */
         if (value == 1) grant_writer(o);
     } else if (ok) {
@@ -198,8 +201,22 @@ bool gp_semaphore_release(struct gp_object *o, uint64_t n) {
         ok = true;
     }
     if (ok) {
-        take_share(o, (int64_t)n);
+        gp_share_take(o, (int64_t)n);
         gp_set(&o->value, (int64_t)(value + n)); /* COMMIT */
+        serve(o);
+    }
+    gp_unlock(o);
+    gp_ring();
+    return ok;
+}
+
+bool gp_semaphore_limit(struct gp_object *o, int64_t old, int64_t limit) {
+    gp_lock(o);
+    bool ok = gp_get(&o->value) == old;
+    if (ok) {
+        gp_set(&o->tail, gp_get(&o->size) - (uint64_t)limit); /* COMMIT: no process has a share */
+        gp_order();
+        gp_set(&o->value, limit);
         serve(o);
     }
     gp_unlock(o);
@@ -246,7 +263,7 @@ enum gp_result gp_sync_step(struct gp_object *o, struct gp_case *c) {
     case GP_RLOCK: return rwmutex_step(o, true);
     case GP_ACQUIRE:
         if (gp_get(&o->recvq_first) || (int64_t)c->n > gp_get(&o->value)) return GP_BLOCK;
-        add_share(o, (int64_t)c->n);
+        gp_share_add(o, (int64_t)c->n);
         gp_set(&o->value, gp_get(&o->value) - (int64_t)c->n); /* COMMIT */
         return GP_OK;
     case GP_ARRIVE: return arrive(o, c);

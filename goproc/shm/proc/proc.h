@@ -66,6 +66,9 @@ int gp_task_push_again(gp_ref task, uint32_t proc, bool pinned); /* for the coro
 gp_ref gp_task_slot(uint32_t proc, bool pinned, uint32_t n); /* under the lock of the queue: the n-th task */
 uint32_t gp_task_queued(uint32_t proc, bool pinned);        /* the same: how many there are */
 int gp_task_enter(gp_ref task, struct gp_object *count);    /* a wait group counts the task: 0, -EOVERFLOW */
+/* the unit in this process's share becomes the task's; the task's becomes this process's again */
+void gp_task_take_place(gp_ref task, struct gp_object *places);
+void gp_task_return_place(gp_ref task);
 /* tell the task's trackers of its end; -ERANGE: the wait group did not count it */
 int gp_task_leave(gp_ref task);
 void gp_task_announce(uint32_t proc, bool pinned);          /* after the push: wake the proc that is to take the task */

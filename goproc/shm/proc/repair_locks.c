@@ -200,7 +200,7 @@ static void own(const struct gp_journal *j, uint64_t tag) {
 
 /* The sum of the shares where `value` is this */
 static int64_t shared(int64_t value, const struct gp_object *o) {
-    if (gp_get(&o->kind) == GP_KIND_SEMAPHORE) return (int64_t)gp_get(&o->size) - value;
+    if (gp_get(&o->kind) == GP_KIND_SEMAPHORE) return (int64_t)(gp_get(&o->size) - gp_get(&o->tail)) - value;
     return value < 0 ? 0 : value;
 }
 
@@ -209,7 +209,7 @@ static void follow_shares(struct gp_object *o) {
     uint32_t kind = gp_get(&o->kind);
     if ((kind != GP_KIND_SEMAPHORE && kind != GP_KIND_RWMUTEX) || !gp_shares(o)) return;
     int64_t sum = gp_shares_sum(o);
-    if (kind == GP_KIND_SEMAPHORE) gp_set(&o->value, (int64_t)gp_get(&o->size) - sum);
+    if (kind == GP_KIND_SEMAPHORE) gp_set(&o->value, (int64_t)(gp_get(&o->size) - gp_get(&o->tail)) - sum);
     else if (sum > 0 || gp_get(&o->value) > 0) gp_set(&o->value, sum);
 }
 
@@ -255,7 +255,8 @@ static void redo(const struct gp_dead *d, const struct gp_journal *j, struct gp_
         uint64_t capacity;
         if (which >= GP_TRACKERS || !gp_block_check((gp_ref)gp_get(&j->c), &capacity)) gp_damaged("a journal", gp_get(&j->c));
         struct gp_task *t = (struct gp_task *)((char *)gp_at((gp_ref)gp_get(&j->c)) + GP_BLOCK_HEAD);
-        if (gp_get(&o->value) == (int64_t)gp_get(&j->d)) gp_set(&t->tracker[which], (uint32_t)gp_get(&j->e));
+        uint64_t count = which == GP_TRACK_PLACE ? gp_get(&o->tail) : (uint64_t)gp_get(&o->value);
+        if (count == gp_get(&j->d)) gp_set(&t->tracker[which], (uint32_t)gp_get(&j->e));
     } else if (op != GP_OP_NONE && gp_sudog_check((uint32_t)gp_get(&j->b))) {
         struct gp_sudog *s = gp_sudog_at((uint32_t)gp_get(&j->b));
         uint32_t proc = s->proc, waiter = s->waiter;

@@ -120,6 +120,7 @@ static bool tell_trackers(const uint32_t refs[GP_TRACKERS], bool lost, struct se
     }
     if (place) {
         if (!gp_repair_lock(place)) return false;
+        gp_set(&place->tail, gp_get(&place->tail) - 1);
         gp_set(&place->value, gp_get(&place->value) + 1);
         gp_repair_settle(place);
         gp_repair_unlock(place);

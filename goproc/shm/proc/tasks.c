@@ -176,37 +176,71 @@ int gp_task_push_again(gp_ref task, uint32_t proc, bool pinned) { return push(ta
 
 static struct gp_task *task_at(gp_ref ref) { return (struct gp_task *)((char *)gp_at(ref) + GP_BLOCK_HEAD); }
 
-static int track(gp_ref task, enum gp_tracker which, struct gp_object *o, int64_t change, gp_ref then) {
+/* Under the lock of a wait group or semaphore */
+static void track(gp_ref task, enum gp_tracker which, struct gp_object *o, uint64_t count, gp_ref then) {
+    gp_intent(GP_OP_TRACK, gp_ref_of(o), which, task, count, then);
+    if (which == GP_TRACK_PLACE) gp_set(&o->tail, count); /* COMMIT */
+    else gp_set(&o->value, (int64_t)count);               /* COMMIT */
+    gp_order();
+    gp_set(&task_at(task)->tracker[which], then);
+    gp_done();
+}
+
+static int count(gp_ref task, struct gp_object *o, int64_t change, gp_ref then) {
     int err = 0;
     int64_t value;
     gp_lock(o);
     if (__builtin_add_overflow(gp_get(&o->value), change, &value)) err = -EOVERFLOW;
     else if (value < 0) err = -ERANGE;
     if (err == 0) {
-        gp_intent(GP_OP_TRACK, gp_ref_of(o), which, task, (uint64_t)value, then);
-        gp_set(&o->value, value); /* COMMIT */
-        gp_order();
-        gp_set(&task_at(task)->tracker[which], then);
-        gp_done();
-        if (which == GP_TRACK_PLACE) gp_sync_settle(o);
-        else if (value == 0) gp_fire_all(o, GP_W_CLOSED, false);
+        track(task, GP_TRACK_COUNT, o, (uint64_t)value, then);
+        if (value == 0) gp_fire_all(o, GP_W_CLOSED, false);
     }
     gp_unlock(o);
     gp_ring();
     return err;
 }
 
-int gp_task_enter(gp_ref task, struct gp_object *count) { return track(task, GP_TRACK_COUNT, count, 1, gp_ref_of(count)); }
+int gp_task_enter(gp_ref task, struct gp_object *o) { return count(task, o, 1, gp_ref_of(o)); }
 
-static struct gp_object *tracker_at(gp_ref ref) {
-    if (GP_UNLIKELY(!gp_object_check(ref))) gp_damaged("a tracker of a task", ref);
-    return gp_at(ref);
+static struct gp_object *tracker_at(gp_ref task, enum gp_tracker which) {
+    gp_ref ref = gp_get(&task_at(task)->tracker[which]);
+    if (GP_UNLIKELY(ref && !gp_object_check(ref))) gp_damaged("a tracker of a task", ref);
+    return ref ? gp_at(ref) : NULL;
+}
+
+/* A place leaves its process's share after it has become the task's, and comes back to it before anybody can have it. If the
+ * process dies in between, `value` is made anew from `tail` and the shares of the living. */
+
+void gp_task_take_place(gp_ref task, struct gp_object *places) {
+    gp_lock(places);
+    track(task, GP_TRACK_PLACE, places, gp_get(&places->tail) + 1, gp_ref_of(places));
+    gp_share_take(places, 1);
+    gp_unlock(places);
+}
+
+void gp_task_return_place(gp_ref task) {
+    struct gp_object *places = tracker_at(task, GP_TRACK_PLACE);
+    if (!places) return;
+    gp_lock(places);
+    track(task, GP_TRACK_PLACE, places, gp_get(&places->tail) - 1, 0);
+    gp_share_add(places, 1);
+    gp_unlock(places);
+}
+
+static void free_place(gp_ref task, struct gp_object *places) {
+    gp_lock(places);
+    track(task, GP_TRACK_PLACE, places, gp_get(&places->tail) - 1, 0);
+    gp_set(&places->value, gp_get(&places->value) + 1);
+    gp_sync_settle(places);
+    gp_unlock(places);
+    gp_ring();
 }
 
 int gp_task_leave(gp_ref task) {
-    gp_ref place = gp_get(&task_at(task)->tracker[GP_TRACK_PLACE]), count = gp_get(&task_at(task)->tracker[GP_TRACK_COUNT]);
-    if (place) track(task, GP_TRACK_PLACE, tracker_at(place), 1, 0);
-    return count ? track(task, GP_TRACK_COUNT, tracker_at(count), -1, 0) : 0;
+    struct gp_object *places = tracker_at(task, GP_TRACK_PLACE), *counter = tracker_at(task, GP_TRACK_COUNT);
+    if (places) free_place(task, places);
+    return counter ? count(task, counter, -1, 0) : 0;
 }
 
 /* ---- placement */

@@ -84,8 +84,8 @@ static void count_started(int change) { /* this process alone writes the counter
 /* The task is called off: no object is told of its end. Its place in a group is its creator's again. */
 static void untrack(gp_ref task) {
     gp_set(&task_at(task)->tracker[GP_TRACK_GROUP], 0);
-    gp_set(&task_at(task)->tracker[GP_TRACK_PLACE], 0);
     gp_order();
+    gp_task_return_place(task);
     gp_task_leave(task);
 }
 
@@ -98,8 +98,9 @@ static int count_in(gp_ref task, PyObject *group) {
 
 enum { GROUP_FLAGS = GP_TRACKERS, GROUP_ENDED, GROUP_FACTS };
 
-/* A member: (WaitGroup, Semaphore, context, flags, mask). The flags are looked at once the member is counted: either a block
- * that is left meanwhile waits for it, or its flag is seen here. */
+/* A member: (WaitGroup, Semaphore, context, flags, mask). This process has a unit of the semaphore, which becomes the
+ * member's. The flags are looked at once the member is counted: either a block that is left meanwhile waits for it, or its
+ * flag is seen here. */
 static int track_member(gp_ref task, PyObject *facts) {
     struct gp_object *objects[GROUP_FLAGS + 1];
     long ended = PyLong_AsLong(PyTuple_GET_ITEM(facts, GROUP_ENDED));
@@ -111,14 +112,16 @@ static int track_member(gp_ref task, PyObject *facts) {
         if (!objects[i]) return -1;
     }
     gp_set(&task_at(task)->tracker[GP_TRACK_GROUP], gp_ref_of(objects[GP_TRACK_GROUP]));
-    gp_set(&task_at(task)->tracker[GP_TRACK_PLACE], gp_ref_of(objects[GP_TRACK_PLACE]));
     gp_order();
     if (count_in(task, PyTuple_GET_ITEM(facts, GP_TRACK_COUNT)) < 0) return -1;
     atomic_thread_fence(memory_order_seq_cst);
-    if (!(gp_get(&objects[GROUP_FLAGS]->value) & ended)) return 0;
-    untrack(task);
-    PyErr_SetString(PyExc_RuntimeError, "go on a Group whose block has ended");
-    return -1;
+    if (gp_get(&objects[GROUP_FLAGS]->value) & ended) {
+        untrack(task);
+        PyErr_SetString(PyExc_RuntimeError, "go on a Group whose block has ended");
+        return -1;
+    }
+    gp_task_take_place(task, objects[GP_TRACK_PLACE]);
+    return 0;
 }
 
 /* None, a WaitGroup, which counts the goroutine from here on, or the facts of track_member(). 0, or -1 and an exception. */
@@ -494,7 +497,7 @@ PyMethodDef task_functions[] = {
      PyDoc_STR("task_next(list, newest, steal): claim an unstarted goroutine into the list; True if there was one.")},
     {"task_started", task_started, METH_O, PyDoc_STR("A goroutine made by task_local has its first turn.")},
     {"task_leave", task_leave, METH_O, PyDoc_STR("Tell a running task's trackers of its end: a WaitGroup counts down, a Semaphore gets a unit back.")},
-    {"task_unmake", task_unmake, METH_O, PyDoc_STR("A task made by task_local does not come to run: its WaitGroup counts down, nobody else is told.")},
+    {"task_unmake", task_unmake, METH_O, PyDoc_STR("A task made by task_local does not come to run: its WaitGroup counts down, its unit is this process's again.")},
     {"task_lost", task_lost, METH_O, PyDoc_STR("Pid of the process with which this task was lost last; 0: it was not.")},
     {"task_wanted", task_wanted, METH_O, PyDoc_STR("True if some process may have a handle that can read this outcome.")},
     {"task_cancelled", task_cancelled, METH_O, PyDoc_STR("True if cancel() was called on this goroutine.")},

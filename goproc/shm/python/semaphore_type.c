@@ -16,8 +16,6 @@ static int units(PyObject *v, uint64_t *n, const char *name) {
     return 0;
 }
 
-#define ENDLESS (1ULL << 59) /* for the places of a Group, which any process takes and gives back */
-
 static PyObject *semaphore_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"n", NULL};
     PyObject *v;
@@ -28,7 +26,7 @@ static PyObject *semaphore_new(PyTypeObject *type, PyObject *args, PyObject *kwa
     struct gp_object *o = gp_at(h->ref);
     gp_set(&o->size, n);
     gp_set(&o->value, (int64_t)n);
-    return n < ENDLESS ? sync_with_shares((PyObject *)h, "a Semaphore") : (PyObject *)h;
+    return sync_with_shares((PyObject *)h, "a Semaphore");
 }
 
 struct acquire {
@@ -127,6 +125,13 @@ static PyObject *semaphore_release(Handle *self, PyObject *args, PyObject *kwarg
     return NULL;
 }
 
+static PyObject *semaphore_limit(Handle *self, PyObject *args) {
+    long long old, limit;
+    if (!PyArg_ParseTuple(args, "LL:_limit", &old, &limit)) return NULL;
+    struct gp_object *o = handle_object(self);
+    return o ? PyBool_FromLong(gp_semaphore_limit(o, old, limit)) : NULL;
+}
+
 static PyObject *semaphore_enter(Handle *self) {
     PyObject *r = semaphore_acquire(self, NULL, 0, NULL);
     Py_XDECREF(r);
@@ -165,6 +170,8 @@ static PyMethodDef semaphore_methods[] = {
      PyDoc_STR("try_acquire($self, /, n=1)\n--\n\nTake n units if they are free and no goroutine waits. Return True if they were taken.")},
     {"release", METHOD(semaphore_release), METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("release($self, /, n=1)\n--\n\nGive n units back.\n\nRaises:\n    ValueError: semaphore: released more than held")},
+    {"_limit", (PyCFunction)semaphore_limit, METH_VARARGS,
+     PyDoc_STR("_limit(old, limit): have so many free units; False: there are not `old` of them. No unit may be taken.")},
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef semaphore_getset[] = {
