@@ -93,7 +93,7 @@ class Group:
     Cost: about 5 us for a group, 2 us a member more than `go`.
     """
 
-    __slots__ = ("__weakref__", "_here", "_shared", "ctx")
+    __slots__ = ("__weakref__", "_here", "_shared", "_waiting", "ctx")
 
     ctx: Context
 
@@ -108,6 +108,7 @@ class Group:
         flags = Atomic(0 if limit is None else limit + 1 << FLAG_BITS)
         self._shared = Shared(WaitGroup(), free, flags, *Cell[list[Goroutine[Any]]]([]).parts, node)
         self._here = here_of(self._shared)
+        self._waiting: Waiting | None = None
 
     # -- members
 
@@ -157,8 +158,9 @@ class Group:
                 call = shared, (f, args, kwargs)
                 member = spawn_local(run_member, call, {}, name_of(f), frame, None, told(shared))
             else:
-                waiting = Waiting("group", tuple(shared), told(shared))
-                member = spawn(f, args, kwargs, name_of(f), -1, frame, waiting)
+                if self._waiting is None:
+                    self._waiting = Waiting("group", tuple(shared), told(shared))
+                member = spawn(f, args, kwargs, name_of(f), -1, frame, self._waiting)
         except BaseException:  # there is no such member, and the place is free again
             shared.free.release()
             raise
@@ -339,6 +341,7 @@ def _restore(shared: tuple[Any, ...], ctx: Context) -> Group:
     group = Group.__new__(Group)
     group._shared = Shared(*shared)
     group._here = here_of(group._shared)
+    group._waiting = None
     group.ctx = ctx
     return group
 
