@@ -145,6 +145,7 @@ class _Runtime:
         for proc, cpu in enumerate(pinning):
             _core.set_cpu(proc, cpu)
         _core.start_zygotes()
+        _core.start_successor(self._replace_zygote)
         self._zygote = _zygote(self._config, memfd)
         _core.start_coroner(*self._zygote)
         stdio.install_host(memfd, getcurrent, 1 + self.procs)
@@ -159,8 +160,11 @@ class _Runtime:
         finally:
             self.procs = _core.procs() - 1
 
-    def replace_zygote(self) -> None:
-        """Start another zygote if the last one has died."""
+    def _replace_zygote(self) -> None:
+        """Start another zygote if the last one has died. The thread of successor.c calls this.
+
+        stop() waits for the end of the call.
+        """
         lost = _core.zygote_lost()
         if lost is None or self._config is None or self._zygote is None:
             return
@@ -180,7 +184,10 @@ class _Runtime:
             raise
         self._dead_zygotes.append(self._zygote)
         self._zygote = new
-        _core.start_coroner(*new)
+        try:
+            _core.start_coroner(*new)
+        except OSError as error:  # no thread is to be had
+            _end_unwatched(error)
 
     def stop(self) -> list[Any]:
         """End every process but this one; return the greenlets of goroutines that had not ended."""
@@ -188,6 +195,7 @@ class _Runtime:
         self._remove_hooks()
         homes.show_to_goroutines(False)
         _core.stop()
+        _core.stop_successor()
         if self.thread and self.thread is not threading.current_thread():
             # If a goroutine computes for longer, it finds itself without a runtime.
             self.thread.join(_THREAD_SECONDS)
@@ -267,6 +275,14 @@ def _end_unborn(error: OSError) -> NoReturn:
         raise RuntimeError(text) from error
     fatal.report(f"fatal error: {text}\n")
     os._exit(2)
+
+
+def _end_unwatched(error: OSError) -> None:
+    """End the program: nothing watches the workers any more."""
+    text = f"goproc cannot watch its workers any more: {error.strerror}"
+    if _core.fatal_claim(text):
+        fatal.report(f"fatal error: {text}\n")
+        _core.fatal_exit(2)
 
 
 def _load_for_failures() -> None:
@@ -705,11 +721,6 @@ def resize(procs: Any, timeout: Any) -> None:
     _running.resize(procs, timeout)
 
 
-def _replace_zygote() -> None:
-    if _running is not None:
-        _running.replace_zygote()
-
-
 early.find()
 scheduler.on_lost = _forget_lost
-scheduler.on_nudge += [_replace_zygote, resizing.follow]
+scheduler.on_nudge.append(resizing.follow)

@@ -130,6 +130,27 @@ def test_a_worker_dies_before_the_next_zygote_is_there(run: Run, tmp_path: Path)
     assert done.err.startswith(LINE) and done.err.count("\n") == 2 and "killed by signal 9" in done.err, done
 
 
+@pytest.mark.parametrize("limit", ["20", ""])
+def test_main_is_in_a_library(run: Run, limit: str) -> None:
+    """Another zygote is started all the same: the library polls, or blocks, for what a replacement does."""
+    script = f"""{WHERE}
+    import subprocess
+    def die(zygote):
+        os.kill(zygote, signal.SIGKILL)
+        while os.getppid() == zygote: pass
+        os.kill(os.getpid(), signal.SIGKILL)
+    zygote = at(1)[1]
+    child = subprocess.Popen(["sleep", "60"])
+    g = go.on(1)(die, zygote)
+    h = go.on(1)(os.kill, child.pid, signal.SIGTERM)
+    print(child.wait({limit}))
+    try: g.result(20)
+    except goproc.WorkerDied: pass
+    h.result(20)
+    """
+    assert ok(run(script, env={"GOPROC_QUIET_DEATHS": "1"})) == "-15\n"
+
+
 @pytest.mark.parametrize(("procs", "policy"), [("2", "restart"), ("1", "continue")])
 def test_the_zygote_dies_after_a_death_that_ends_the_program(run: Run, procs: str, policy: str) -> None:
     """The zygote is stopped, so that it does not tell how the worker ended."""

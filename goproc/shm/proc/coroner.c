@@ -16,9 +16,9 @@
  * A host that belongs to a prompt, a notebook, a test run or a server survives the end (header.survives): the workers are
  * killed, and `gp.lost` tells the host's scheduler to forget the runtime.
  *
- * If the zygote dies, its workers go on as children of the keeper, and the host starts another one. Meanwhile this thread
- * watches and repairs, and replaces no worker. A new thread takes its place, and its records, with the socket of the new
- * zygote.
+ * If the zygote dies, its workers go on as children of the keeper, and the host starts another one (successor.c). Meanwhile
+ * this thread watches and repairs, and replaces no worker. A new thread takes its place, and its records, with the socket of
+ * the new zygote.
  *
  * The thread ends when the zygote has ended in order, or its socket. So the host needs no descriptor to wake it.
  */
@@ -675,8 +675,7 @@ static bool lose_zygote(void) {
     go_on_alone();
     if (!h->quiet_deaths) gp_say(text, sizeof text - 1);
     gp_set(&h->zygote_lost, 1);
-    gp_nudge(0);
-    gp_monitor_interrupt();
+    gp_successor_call();
     return true;
 }
 
@@ -755,25 +754,24 @@ static void *run(void *unused) {
     }
     atomic_store(&coroner.ready, 1);
     gp_futex_wake(&coroner.ready, 1);
-    watch();
+    if (!atomic_load(&gp.lost)) watch(); /* else the runtime has ended while the zygote was being started */
     if (!atomic_load(&coroner.next)) insist();
     gp_own_thread(GP_OWN_CORONER, false);
     return NULL;
 }
 
-static void end_thread(void) {
+void gp_coroner_await_end(void) {
+    if (!coroner.running) return;
     atomic_store(&coroner.next, 1); /* it is seen within LOOK_MS: there is no zygote */
     pthread_join(coroner.thread, NULL);
     atomic_store(&coroner.next, 0);
     coroner.running = false;
-    gp_fd_close(&coroner.control);
 }
 
 void gp_coroner_give_up(void) { atomic_store(&coroner.given_up, 1); }
 
 int gp_coroner_start(int control, int zygote_pid, int keeper_pid) {
-    if (coroner.running) end_thread();
-    else mine.alone = false;
+    gp_fd_close(&coroner.control);
     atomic_store(&coroner.given_up, 0);
     atomic_store(&coroner.dead, 0);
     int err = gp_fd_note(&coroner.control, control);
@@ -803,4 +801,5 @@ void gp_coroner_stop(void) {
     coroner.running = false;
     gp_fd_close(&coroner.control);
     coroner.zygote = coroner.keeper = 0;
+    mine.alone = false; /* the next thread watches another runtime */
 }

@@ -22,7 +22,7 @@ void gp_report_if_asleep(void);            /* have the host report it if all are
 bool gp_threads_run(uint32_t proc);
 
 /* ---- threads.c */
-enum gp_own_thread { GP_OWN_MONITOR, GP_OWN_CORONER, GP_OWN_LOOK, GP_OWN_THREADS };
+enum gp_own_thread { GP_OWN_MONITOR, GP_OWN_CORONER, GP_OWN_SUCCESSOR, GP_OWN_LOOK, GP_OWN_THREADS };
 /* the calling thread is goproc's: it never wakes another thread of this process */
 void gp_own_thread(enum gp_own_thread which, bool runs);
 bool gp_threads_asleep(void);              /* true if at some instant of this call all threads but the caller slept for ever */
@@ -111,7 +111,8 @@ uint32_t gp_call_begin(const struct gp_message *m, const uint8_t **at); /* at mo
 /* ---- coroner.c */
 #define GP_BY_SIGNAL 0x100 /* in a status: the process is to end by the signal whose number stands beside this */
 _Noreturn void gp_leave(int status);
-/* call it again for a zygote that takes the place of a dead one */
+/* wait for the end of the thread whose zygote has died: then gp_coroner_start() starts one for another zygote */
+void gp_coroner_await_end(void);
 int gp_coroner_start(int control, int zygote_pid, int keeper_pid);
 void gp_coroner_give_up(void);                               /* no other zygote is to be had */
 void gp_coroner_stop(void);                                  /* the zygote has ended, or the runtime is lost */
@@ -123,6 +124,13 @@ void gp_fatal_exit(int status);
 void gp_damage_exit(const char *text, size_t n);
 /* from a signal's handler; returns if the host survives, or the coroner ends the program */
 void gp_interrupted_exit(const char *text, size_t n);
+
+/* ---- successor.c */
+int gp_successor_start(void (*start_zygote)(void)); /* before the coroner */
+void gp_successor_call(void);                       /* the zygote is dead: have the function called */
+void gp_successor_stop(void);                       /* wait for the end of a call that is under way; no further one begins */
+
+/* ---- coroner.c, for each process */
 /* keeper: the process goes on while that is its parent; 0: there is no keeper */
 int gp_die_with_parent(int ppid, int keeper);
 /* call it in each thread after a change of the user, which cancels the request */

@@ -108,6 +108,9 @@ static PyObject *core_failed(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(un
 static PyObject *core_start_coroner(PyObject *Py_UNUSED(module), PyObject *args) {
     int control, zygote, keeper;
     if (!PyArg_ParseTuple(args, "iii:start_coroner", &control, &zygote, &keeper)) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    gp_coroner_await_end();
+    Py_END_ALLOW_THREADS
     int err = gp_coroner_start(control, zygote, keeper);
     if (err < 0) return os_error(err, "cannot start goproc's coroner thread");
     Py_RETURN_NONE;
@@ -132,6 +135,31 @@ static PyObject *core_zygote_lost(PyObject *Py_UNUSED(module), PyObject *Py_UNUS
     }
     if (!pids) return NULL;
     return Py_BuildValue("IiN", gp_get(&gp.head->zygotes), gp_memfd_valid() ? gp.memfd : -1, pids);
+}
+
+static PyObject *next_zygote; /* () -> None: start another zygote */
+
+static void call_next_zygote(void) {
+    PyGILState_STATE state = PyGILState_Ensure();
+    PyObject *result = PyObject_CallNoArgs(next_zygote);
+    if (!result) PyErr_WriteUnraisable(next_zygote);
+    Py_XDECREF(result);
+    PyGILState_Release(state);
+}
+
+static PyObject *core_start_successor(PyObject *Py_UNUSED(module), PyObject *function) {
+    Py_XSETREF(next_zygote, Py_NewRef(function));
+    int err = gp_successor_start(call_next_zygote);
+    if (err < 0) return os_error(err, "cannot start the thread for goproc's zygotes");
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_stop_successor(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
+    Py_BEGIN_ALLOW_THREADS
+    gp_successor_stop();
+    Py_END_ALLOW_THREADS
+    Py_CLEAR(next_zygote);
+    Py_RETURN_NONE;
 }
 
 static PyObject *core_repair_ns(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
@@ -389,6 +417,9 @@ static PyMethodDef functions[] = {
     {"stopping", core_stopping, METH_NOARGS, PyDoc_STR("True if stop() was called.")},
     {"failed", core_failed, METH_NOARGS, PyDoc_STR("(proc, errno) of a fork that failed, or None.")},
     {"start_coroner", core_start_coroner, METH_VARARGS, PyDoc_STR("start_coroner(control, zygote pid, keeper pid): it owns the socket from now on.")},
+    {"start_successor", core_start_successor, METH_O,
+     PyDoc_STR("start_successor(function): a thread calls the function whenever the zygote has died.")},
+    {"stop_successor", core_stop_successor, METH_NOARGS, PyDoc_STR("End that thread, after a call that is under way.")},
     {"start_zygotes", core_start_zygotes, METH_NOARGS, PyDoc_STR("The first zygote is about to fork the workers.")},
     {"zygote_lost", core_zygote_lost, METH_NOARGS,
      PyDoc_STR("None, or once after the zygote died: (number of the next one, descriptor of the segment or -1, pids of workers).")},
