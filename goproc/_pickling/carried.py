@@ -272,7 +272,7 @@ def _make_copy(pickled: Pickled) -> Copy:
 def dump_message(obj: Any) -> tuple[bytes, list[Buffer]]:
     """Pickle a message, with references in place of objects that have copies; raise the errors of pickle."""
     pickled = _dump(obj) if entries else dump(obj)
-    if not _is_large(pickled):
+    if not _is_large(pickled) or large.has_no_parts(obj):
         return pickled
     if _learn(obj):
         pickled = _dump(obj)
@@ -283,7 +283,8 @@ def dump_message(obj: Any) -> tuple[bytes, list[Buffer]]:
 
 
 def _is_large(pickled: tuple[bytes, list[Buffer]]) -> bool:
-    return len(pickled[0]) >= large.LARGE or (bool(pickled[1]) and Pickled(*pickled).bytes >= large.LARGE)
+    body, buffers = pickled
+    return len(body) >= large.LARGE or len(body) + sum([buffer.nbytes for buffer in buffers]) >= large.LARGE
 
 
 def _count_whole(function: str) -> None:

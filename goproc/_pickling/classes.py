@@ -65,12 +65,13 @@ _loading = _Loading()
 def class_entry(cls: type) -> ClassEntry:
     """Return the entry of `cls`. The first time, find out how it travels, and store its definition."""
     entry = entries.get(id(cls))
-    if entry is None or (entry.uid is None and homes.registered(str(cls.__module__))):
-        with store.lock:
-            entry = entries[id(cls)] = _new_entry(cls)
-            for passed in _classes.add(cls):
-                entries.pop(id(passed), None)
-            _settle()
+    if entry is None or entry.uid is None:
+        if entry is None or homes.registered(str(cls.__module__)):
+            with store.lock:
+                entry = entries[id(cls)] = _new_entry(cls)
+                for passed in _classes.add(cls):
+                    entries.pop(id(passed), None)
+                _settle()
     elif entry.changed(cls):
         with store.lock:
             if entry.received:

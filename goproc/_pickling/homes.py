@@ -48,14 +48,19 @@ all_of_them: Callable[[], Iterable[dict[str, Any]]] = tuple
 
 # The namespace of a module object, even if its `__dict__` is replaced.
 _attributes: Callable[[ModuleType], dict[str, Any]] = getattr(vars(ModuleType)["__dict__"], "__get__")  # noqa: B009
-_registry: Container[str] = ()
+_CLOUDPICKLE = "cloudpickle.cloudpickle"
+_registry: Container[str] | None = (
+    None  # names of the modules that the program has asked cloudpickle to send by value
+)
 
 
 def registered(name: str) -> bool:
     """Return True if the program has asked cloudpickle to send the module, or its package, by value."""
     global _registry
-    if _registry == ():
-        _registry = getattr(loaded("cloudpickle.cloudpickle"), "_PICKLE_BY_VALUE_MODULES", ())
+    if _registry is None:
+        if _CLOUDPICKLE not in sys.modules:
+            return False
+        _registry = getattr(loaded(_CLOUDPICKLE), "_PICKLE_BY_VALUE_MODULES", None)
     if not _registry:
         return False
     parts = name.split(".")

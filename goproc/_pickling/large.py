@@ -104,6 +104,13 @@ def reached(roots: Iterable[tuple[str, Any, bool]]) -> list[Child]:
     return sorted(found, key=lambda child: bool(type(child[1]).__flags__ & HEAPTYPE))
 
 
+def has_no_parts(message: Any) -> bool:
+    """Return True for an array below the size from which a copy pays: reached() would find nothing in it."""
+    kind = type(message)
+    size: int = getattr(message, "nbytes", _core.LARGE_BUFFER)
+    return size < _core.LARGE_BUFFER and is_buffer(kind) and not kind.__flags__ & HEAPTYPE
+
+
 def opened(obj: Any) -> tuple[Any, ...] | None:
     """Return the message of pack_call() that `obj` is or contains, if there is one."""
     while (inner := inner_call(obj)) is not None:

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 from wire import ROOT, run_main
 
-from goproc._pickling import messages
+from goproc._pickling import carried, large, messages
 from goproc.errors import PickleError
+from goproc.shm import _core
 
 pytestmark = pytest.mark.usefixtures("wire")
 
@@ -115,6 +116,34 @@ def test_threshold():
     numpy = pytest.importorskip("numpy", reason="NumPy is not installed")
     assert messages.dumps(numpy.zeros(16383, "u1"))[1] == []
     assert len(messages.dumps(numpy.zeros(16384, "u1"))[1]) == 1
+
+
+def test_an_array_below_the_size_from_which_a_copy_pays_is_not_searched(monkeypatch):
+    numpy = pytest.importorskip("numpy", reason="NumPy is not installed")
+
+    class Own(numpy.ndarray):
+        table = tuple(range(10))
+
+    searched = []
+    monkeypatch.setattr(carried, "_learn", lambda obj: bool(searched.append(obj)))
+    small = numpy.zeros(large.LARGE // 8 + 1)
+    objects = numpy.zeros(large.LARGE, dtype=object)
+    for array in (small, small[::-1], numpy.zeros(2 * large.LARGE, "i2")[::2]):
+        messages.dumps(array)
+        assert not searched and large.reached([("a message", array, False)]) == []
+    largest = numpy.zeros(_core.LARGE_BUFFER // 8)
+    others = [
+        largest,
+        [small],
+        {"a": small},
+        (small, small),
+        objects,
+        small.view(Own),
+        bytearray(2 * large.LARGE),
+    ]
+    for message in others:
+        messages.dumps(message)
+    assert [id(message) for message in searched] == [id(message) for message in others]
 
 
 def test_fortran_and_strided_arrays():
