@@ -167,6 +167,12 @@ def _reducer_for(kind: type) -> Reducer | None:
         found = reducer_of(kind)
         if found is not None:
             return found
+    if hasattr(kind, "__struct_config__") or name[0].startswith("msgspec."):
+        from goproc._pickling import structs
+
+        found = structs.reducer_of(kind)
+        if found is not None:
+            return found
     if name == ("_struct", "Struct"):
         return lambda _, obj: (kind, (obj.format,))
     if kind.__module__ == "dataclasses":
