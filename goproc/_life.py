@@ -5,6 +5,7 @@ Each kind of object that is told of the end of a goroutine has a body in `bodies
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import sys
 from typing import Any
@@ -18,7 +19,8 @@ from goproc._pickling.packed import Packed
 from goproc._proc import fatal, forked, sigint, stdio
 from goproc._sched import scheduler
 from goproc._sched.g import G
-from goproc.errors import Cancelled, OutOfSharedMemory, PickleError
+from goproc._tracebacks import cut
+from goproc.errors import Cancelled, GoprocError, OutOfSharedMemory, PickleError
 from goproc.shm import _core
 
 __goproc_frames__ = "machinery"
@@ -98,7 +100,7 @@ def _start(g: G) -> None:
             f, args, kwargs = _time_limit.run, (Limits(*limits), f, args, kwargs), None
     except BaseException as exc:  # any exception is the outcome of the goroutine
         scheduler.started.pop(g.object, None)
-        _end_failed(g, exc)
+        _end_failed(g, _unread(g, exc) if exc is call else exc)
         return
     del call
     _run(g, f, args, kwargs)
@@ -123,6 +125,18 @@ def _open(g: G, call: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...], dict[str, 
     if module_frames.wanted(f):
         return module_frames.called_by_module(f), args, kwargs  # type: ignore[arg-type]
     return f, args, kwargs
+
+
+def _unread(g: G, exc: BaseException) -> BaseException:
+    """Return the exception of a call that could not be read, with a note of that: the program has not raised it."""
+    if isinstance(exc, Exception) and not isinstance(exc, (GoprocError, MemoryError)):
+        cut(exc, told=True)
+        with contextlib.suppress(Exception):  # the class may keep notes in a way of its own
+            exc.add_note(
+                f"raised while the worker read the call of {g.name}: an object in its function or arguments cannot be made "
+                "again from its pickle (see __reduce__, __setstate__, __getattr__ and __init__ of its class)"
+            )
+    return exc
 
 
 def start_local(g: G) -> None:

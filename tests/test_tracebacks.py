@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import threading
 import traceback
 from collections.abc import Callable
@@ -145,3 +146,35 @@ def test_a_defect_of_goproc_keeps_its_lines(monkeypatch: pytest.MonkeyPatch) -> 
 def test_labels_that_are_no_dict() -> None:
     with pytest.raises(TypeError, match=r"^go.opts\(labels=...\) takes a dict of texts by name, not int$"):
         go.opts(labels=3)  # type: ignore[arg-type]
+
+
+class NotMadeAgain:
+    def __init__(self, part: Any) -> None:
+        self.part = part
+
+    def __reduce__(self) -> Any:
+        return NotMadeAgain, ()
+
+
+class Proxy:
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "functions"),
+    [(NotMadeAgain(1), TypeError, set()), (Proxy([]), RecursionError, {"__getattr__"})],
+)
+def test_a_call_that_a_worker_cannot_read_says_so(value: Any, kind: type, functions: set[str]) -> None:
+    for g in (go(same, value), go(lambda: value)):
+        with pytest.raises(kind) as raised:
+            g.result()
+        first, *rest = raised.value.__notes__
+        assert first.startswith(f"raised while the worker read the call of {g.name[:30]}")
+        assert own_lines(raised.value) == []
+        told = "\n".join(rest)
+        assert PACKAGE not in told
+        assert set(re.findall(r", in (\w+)", told)) == functions
