@@ -153,6 +153,36 @@ _HOMES = {
     "goproc.rate": ("Limiter",),
     "goproc.sync": ("Atomic", "Barrier", "Cond", "Mutex", "Once", "RWMutex", "Semaphore", "WaitGroup"),
 }
+# For names that users of other libraries try.
+_INSTEAD = {
+    "Array": "shared_array",
+    "Channel": "chan",
+    "Event": "a chan() that is closed",
+    "Executor": "goproc.futures.Executor",
+    "Lock": "Mutex",
+    "Manager": "a goroutine that owns the value, and a chan() to it",
+    "Parallel": "pmap, and goproc.joblib",
+    "Pool": "pmap and go",
+    "Process": "go",
+    "ProcessPoolExecutor": "goproc.futures.Executor",
+    "Queue": "chan",
+    "Thread": "go",
+    "Value": "Atomic",
+    "WorkerPool": "pmap",
+    "apply_async": "go",
+    "delayed": "pmap",
+    "gather": "as_completed",
+    "get": "result() of the handle that go returns",
+    "imap": "pmap",
+    "init": "runtime",
+    "map": "pmap",
+    "put": "share",
+    "remote": "go",
+    "spawn": "go",
+    "starmap": "pmap",
+    "submit": "go",
+    "wait": "as_completed, Group and select",
+}
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 _MODULES = ("context", "errors", "patterns", "rate", "singleflight", "sync", "testing")
 
@@ -247,7 +277,9 @@ __all__ = [
 def __getattr__(name: str) -> object:
     home = _HOME.get(name)
     if home is None and name not in _MODULES:
-        raise AttributeError(f"module 'goproc' has no attribute {name!r}")
+        instead = _INSTEAD.get(name)
+        hint = f"; goproc has {instead} for that (docs/coming-from.md)" if instead else ""
+        raise AttributeError(f"module 'goproc' has no attribute {name!r}{hint}")
     with _interrupts_held(), _isolation.isolated:
         import importlib
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar
 
 from goproc._public import public
+from goproc._tracebacks import user_line
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -187,6 +188,12 @@ def _repr(ch: Chan[Any], kind: str) -> str:
     return f"<{kind} {ch._ref:#x} {state}>"
 
 
+def _not_a_number(cap: Any) -> TypeError:
+    said = f"chan() takes the number of values that it buffers, not {type(cap).__name__}"
+    kind = getattr(cap, "__name__", None) if isinstance(cap, type) else None
+    return TypeError(f"{said}; write chan[{kind}](n) for a channel of this type" if kind else said)
+
+
 @public
 class _Make:
     """``chan(cap=0)`` and ``chan[T](cap)``: make a channel.
@@ -195,6 +202,7 @@ class _Make:
         cap: the number of values that it buffers; 0 makes every send wait for its receiver.
 
     Raises:
+        TypeError: ``cap`` is no whole number.
         ValueError: ``makechan: size out of range``.
         OutOfSharedMemory: the buffer (64 bytes a value) does not fit.
 
@@ -208,7 +216,12 @@ class _Make:
         return "chan"
 
     def __call__(self, cap: int = 0) -> Chan[Any]:
-        return Chan(cap)
+        try:
+            return Chan(cap)
+        except Exception as exc:
+            error = exc if hasattr(type(cap), "__index__") else _not_a_number(cap)
+        with user_line:
+            raise error.with_traceback(None)
 
     def __getitem__(self, item: type[T]) -> type[Chan[T]]:
         return Chan

@@ -256,9 +256,10 @@ class Group:
         raised = ending.exception()
         if raised is None or raised is exc:
             return False
-        if raised is ending.outside:
-            raise raised
-        raise raised from None
+        with user_line:
+            if raised is ending.outside:
+                raise raised
+            raise raised from None
 
     def _leave_body(self) -> G | None:
         """Note that the body has ended; return its goroutine. An interrupt that has not reached the body is dropped."""

@@ -122,6 +122,7 @@ def shared_array(shape: int | tuple[int, ...], dtype: DTypeLike = float) -> Shar
         script. The memory is given back when no process and no message refers to it any more.
 
     Raises:
+        TypeError: the shape is no whole number, and no tuple of them.
         ValueError: a length is negative, or the elements are Python objects.
         OutOfSharedMemory: there is no room for it.
 
@@ -132,7 +133,9 @@ def shared_array(shape: int | tuple[int, ...], dtype: DTypeLike = float) -> Shar
         raise ValueError(
             f"shared_array(dtype={kind}): Python objects cannot be shared; use numbers, bools or fixed bytes"
         )
-    lengths = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    lengths = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+    if not all(isinstance(length, (int, np.integer)) for length in lengths):
+        raise TypeError(f"shared_array(shape={shape!r}): the shape is a whole number, or a tuple of them")
     if any(length < 0 for length in lengths):
         raise ValueError(f"shared_array(shape={shape}): negative dimensions are not allowed")
     size = math.prod(map(int, lengths)) * kind.itemsize

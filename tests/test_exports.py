@@ -76,6 +76,20 @@ def test_another_name_is_an_attribute_error(name: str) -> None:
         getattr(goproc, name)
 
 
+@pytest.mark.parametrize("name", goproc._INSTEAD)
+def test_a_name_of_another_library_is_answered_with_goprocs(name: str) -> None:
+    assert name not in goproc.__all__
+    with pytest.raises(AttributeError, match=f"no attribute '{name}'; goproc has ") as raised:
+        getattr(goproc, name)
+    assert set(re.findall(r"\w+", str(raised.value))) & {
+        *goproc.__all__,
+        "futures",
+        "joblib",
+        "goroutine",
+        "result",
+    }
+
+
 @pytest.mark.parametrize("name", goproc._HOME)
 def test_where_a_file_lies_is_not_seen(name: str) -> None:
     value = getattr(goproc, name)

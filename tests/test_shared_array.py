@@ -95,6 +95,9 @@ def test_the_memory_is_given_back() -> None:
 def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="Python objects cannot be shared"):
         shared_array(3, object)
+    for shape in ("10", (2, "3"), 1.5, [None]):
+        with pytest.raises(TypeError, match=r"the shape is a whole number, or a tuple of them"):
+            shared_array(shape)
     with pytest.raises(ValueError, match="negative dimensions"):
         shared_array((2, -1))
     with pytest.raises(errors.OutOfSharedMemory):

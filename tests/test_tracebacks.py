@@ -42,6 +42,11 @@ def in_a_group(method: str, f: Any) -> None:
     getattr(group, method)(f, LOCK)
 
 
+def failing_group() -> None:
+    with Group() as group:
+        group.go(divide, 0)
+
+
 def supervised(f: Any) -> None:
     with Supervisor("one_for_one") as supervisor:
         supervisor.go(f, LOCK)
@@ -83,6 +88,9 @@ CASES: dict[str, Callable[[], Any]] = {
     "WaitGroup.go": lambda: WaitGroup().go(same, LOCK),
     "Supervisor.go": lambda: supervised(same),
     "Supervisor.go, not callable": lambda: supervised(3),
+    "Group, left": failing_group,
+    "chan, size": lambda: chan(-1),
+    "chan, type": lambda: chan(str),  # type: ignore[arg-type]
     "send": lambda: chan(1).send(LOCK),
     "try_send": lambda: chan(1).try_send({"a": LOCK}),
     "send_many": lambda: chan(1).send_many([LOCK]),
@@ -141,6 +149,20 @@ def test_a_defect_of_goproc_keeps_its_lines(monkeypatch: pytest.MonkeyPatch) -> 
         chan(1).send([goexit, object()])
     assert isinstance(raised.value.__cause__, KeyError)
     assert "broken" in own_lines(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("cap", "told"),
+    [
+        (int, r"not type; write chan\[int\]\(n\) for a channel of this type$"),
+        ("3", "not str$"),
+        (None, "not NoneType$"),
+        (1.5, "not float$"),
+    ],
+)
+def test_the_size_of_a_channel(cap: Any, told: str) -> None:
+    with pytest.raises(TypeError, match=r"^chan\(\) takes the number of values that it buffers, " + told):
+        chan(cap)
 
 
 def test_labels_that_are_no_dict() -> None:
