@@ -6,18 +6,33 @@ README.md.
 This file is the whole public surface. Names are loaded at their first use, so that ``import goproc`` costs little.
 """
 
-from __future__ import annotations
-
 import sys as _sys
 
-from goproc import _isolation, _logging_hook
-from goproc._proc.sigint_early import end_in_one_line as _end_in_one_line
-from goproc._proc.sigint_early import held as _interrupts_held
+from goproc import _isolation
 
 if "goproc" in _sys._xoptions:  # see _proc/early.py
+    from goproc._proc.sigint_early import end_in_one_line as _end_in_one_line
+
     _end_in_one_line()
+
+
+class _LoggingFinder:
+    """The finder that loads _logging_hook when the program imports logging."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> object:
+        if name != "logging":
+            return None
+        from goproc import _logging_hook
+
+        return _logging_hook.find(_LoggingFinder)
+
+
 _isolation.begin()
-_logging_hook.when_loaded(lambda logging: None)
+if _isolation.loaded("logging") is None:
+    _sys.meta_path.insert(0, _LoggingFinder)  # type: ignore[arg-type]
+else:
+    __import__("goproc._logging_hook")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -184,6 +199,7 @@ _INSTEAD = {
     "wait": "as_completed, Group and select",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
+_WITHOUT_WIRING = ("goproc._channel", "goproc._go", "goproc.errors")  # each of them imports little
 _MODULES = ("context", "errors", "patterns", "rate", "singleflight", "sync", "testing")
 
 # Written out, since type checkers do not run this file: `from goproc import *` gives these.
@@ -280,14 +296,16 @@ def __getattr__(name: str) -> object:
         instead = _INSTEAD.get(name)
         hint = f"; goproc has {instead} for that (docs/coming-from.md)" if instead else ""
         raise AttributeError(f"module 'goproc' has no attribute {name!r}{hint}")
-    with _interrupts_held(), _isolation.isolated:
-        import importlib
+    from goproc._proc.sigint_early import held
 
-        importlib.import_module("goproc._wiring")
-        if home is None:
-            value: object = importlib.import_module(f"goproc.{name}")
-        else:
-            value = getattr(importlib.import_module(home), name)
+    with held(), _isolation.isolated:
+        if home not in _WITHOUT_WIRING:
+            __import__("goproc._wiring")
+        module = home or f"goproc.{name}"
+        __import__(module)
+        value: object = _sys.modules[module]
+        if home is not None:
+            value = getattr(value, name)
         globals()[name] = value
     return value
 

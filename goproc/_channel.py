@@ -5,8 +5,6 @@ The operations are in the C core (goproc/shm); this file has their names in Pyth
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
-
 from goproc._public import public
 from goproc._tracebacks import user_line
 from goproc.shm import _core
@@ -15,11 +13,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
     from types import TracebackType
-    from typing import Self
+    from typing import Any, Generic, Self, TypeVar
 
-T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
-T_contra = TypeVar("T_contra", contravariant=True)
+    T = TypeVar("T")
+    T_co = TypeVar("T_co", covariant=True)
+    T_contra = TypeVar("T_contra", contravariant=True)
 
 # Modules that take the len() of an iterable for the number of its items.
 _PROGRESS_BARS = frozenset(

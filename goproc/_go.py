@@ -1,13 +1,14 @@
-"""``go``, and ``go`` with a place or options."""
+"""``go``, and ``go`` with a place or options.
+
+``from goproc import go`` imports this file, so it imports nothing heavy. The modules that it needs are loaded with the
+rest of the runtime, at the first call.
+"""
 
 from __future__ import annotations
 
 import sys
-from typing import ParamSpec, TypeVar
 
-from goproc._call_options import Limits, checked_labels, checked_limits, checked_name
 from goproc._public import public
-from goproc._spawn import name_of, spawn, spawn_local
 from goproc._tracebacks import cut, user_line
 from goproc.shm import _core
 
@@ -16,11 +17,34 @@ __goproc_frames__ = "machinery"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any, ParamSpec, TypeVar
 
+    from goproc._call_options import Limits, checked_labels, checked_limits, checked_name
     from goproc._goroutine import Goroutine
+    from goproc._spawn import name_of, spawn, spawn_local
 
-T = TypeVar("T")
-P = ParamSpec("P")
+    T = TypeVar("T")
+    P = ParamSpec("P")
+else:
+
+    def _at_first_call(name: str) -> Any:
+        """Return a stand-in for a function that _wiring puts in its place (connect)."""
+
+        def stand_in(*args: Any, **kwargs: Any) -> Any:
+            _core.begin()
+            return globals()[name](*args, **kwargs)
+
+        return stand_in
+
+    name_of, spawn, spawn_local, checked_labels, checked_limits, checked_name = map(
+        _at_first_call,
+        ("name_of", "spawn", "spawn_local", "checked_labels", "checked_limits", "checked_name"),
+    )
+
+
+def connect(**functions: Any) -> None:
+    """Put the functions in place that this file calls."""
+    globals().update(functions)
 
 
 class _Placed:

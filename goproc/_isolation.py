@@ -9,10 +9,9 @@ Without goproc the program would not have noticed. So if there are such files, a
 
 Their modules have an `__import__` of their own, which brings their import statements here.
 
-Every host and the command line import this file, so it imports only modules that Python has loaded.
+Every host and the command line import this file, so it imports only modules that Python has loaded. `__future__` is
+none of them.
 """
-
-from __future__ import annotations
 
 import _frozen_importlib_external as _external
 import builtins
@@ -27,14 +26,14 @@ if TYPE_CHECKING:
 _LIBRARIES = frozenset({"goproc", "greenlet", "cloudpickle", "psutil"})
 _SUFFIXES = (".py", ".pyc", ".so")
 
-_import: Any = builtins.__import__
-_builtins: dict[str, Any] = {}  # of the modules of the libraries
+_import: "Any" = builtins.__import__
+_builtins: "dict[str, Any]" = {}  # of the modules of the libraries
 _names: frozenset[str] = frozenset()  # files beside the script, by the modules that they hide
 _folder = ""
 _depth = 0
 _path: list[str] = []  # sys.path as the program has it, while an import of ours is under way
-_theirs: dict[str, Any] = {}  # the program's modules, meanwhile
-_ours: dict[str, Any] = {}  # our modules, at other times
+_theirs: "dict[str, Any]" = {}  # the program's modules, meanwhile
+_ours: "dict[str, Any]" = {}  # our modules, at other times
 
 
 def begin() -> None:
@@ -43,8 +42,7 @@ def begin() -> None:
     if sys.flags.safe_path or not sys.path:
         return
     _folder = os.path.abspath(sys.path[0])
-    hidden = (sys.stdlib_module_names | _LIBRARIES) - {"goproc"}
-    _names = frozenset(name for name in _modules(_entries(sys.path[0])) if name in hidden)
+    _names = frozenset(_modules(_entries(sys.path[0])))
     if _folder == os.path.dirname(os.path.abspath(os.__file__)):
         _names = frozenset()
     if _names:
@@ -52,7 +50,7 @@ def begin() -> None:
         sys.meta_path.insert(0, _Finder)
 
 
-def _entries(folder: str) -> Iterable[str]:
+def _entries(folder: str) -> "Iterable[str]":
     """Return the names in the folder. Python has read it, to look for goproc."""
     finder = sys.path_importer_cache.get(folder or os.getcwd())
     entries: Iterable[str] = getattr(finder, "_path_cache", ())
@@ -64,16 +62,19 @@ def _entries(folder: str) -> Iterable[str]:
     return list(entries)
 
 
-def _modules(entries: Iterable[str]) -> Iterable[str]:
+def _modules(entries: "Iterable[str]") -> "Iterable[str]":
+    """Yield the names of modules that hide one which goproc needs."""
     for entry in entries:
         name, dot, _ = entry.partition(".")
+        if name == "goproc" or (name not in sys.stdlib_module_names and name not in _LIBRARIES):
+            continue
         if (dot and entry.endswith(_SUFFIXES)) or (
             not dot and os.path.exists(os.path.join(_folder, name, "__init__.py"))
         ):
             yield name
 
 
-def loaded(name: str) -> Any:
+def loaded(name: str) -> "Any":
     """Return a module of Python's or of a library if it is loaded; None for another module of that name."""
     module = sys.modules.get(name)
     if name.partition(".")[0] not in _names or (module is not None and not _is_theirs(module)):
@@ -115,7 +116,7 @@ isolated = _Isolated()
 _loaded = frozenset(sys.modules)  # by Python itself, at its start: shared by all
 
 
-def _take(theirs: bool) -> dict[str, Any]:
+def _take(theirs: bool) -> "dict[str, Any]":
     """Take the modules that are the program's, or those that are not, out of sys.modules."""
     found = {}
     for name, module in list(sys.modules.items()):
@@ -128,7 +129,7 @@ def _take(theirs: bool) -> dict[str, Any]:
     return found
 
 
-def _is_theirs(module: Any) -> bool:
+def _is_theirs(module: "Any") -> bool:
     origin = getattr(getattr(module, "__spec__", None), "origin", None) or getattr(module, "__file__", None)
     return isinstance(origin, str) and os.path.abspath(origin).startswith(_folder + os.sep)
 
@@ -141,8 +142,8 @@ def _is_private(name: str) -> bool:
 
 
 def _import_isolated(
-    name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0
-) -> Any:
+    name: str, globals: "Any" = None, locals: "Any" = None, fromlist: "Any" = (), level: int = 0
+) -> "Any":
     if level == 0 and name in sys.modules and name.partition(".")[0] not in _names:
         return _import(name, globals, locals, fromlist, level)
     with isolated:
@@ -150,14 +151,14 @@ def _import_isolated(
 
 
 class _Loader(_external.SourceFileLoader):
-    def exec_module(self, module: Any) -> None:
+    def exec_module(self, module: "Any") -> None:
         module.__dict__["__builtins__"] = _builtins
         super().exec_module(module)
 
 
 class _Finder:
     @staticmethod
-    def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
+    def find_spec(name: str, path: "Any" = None, target: "Any" = None) -> "Any":
         if name.partition(".")[0] not in _LIBRARIES or (path is None and not _depth):
             return None
         spec = _external.PathFinder.find_spec(name, path, target)

@@ -1,7 +1,7 @@
 """Notices that the program imports logging, which goproc itself does not import.
 
 From then on each record has its goroutine and process, and a worker hands its records to the script (goproc/_logs.py).
-Every host and the command line import this file, so it imports only modules that Python has loaded.
+goproc/__init__.py loads this file as soon as the program imports logging.
 """
 
 from __future__ import annotations
@@ -30,11 +30,6 @@ def when_loaded(action: Callable[[Any], None]) -> None:
         action(_found)
         return
     _waiting.append(action)
-    module = _isolation.loaded("logging")
-    if module is not None and hasattr(module, "basicConfig"):  # it is complete
-        _meet(module)
-    elif not any(type(finder) is _Finder for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
 
 
 def loaded() -> Any:
@@ -42,20 +37,18 @@ def loaded() -> Any:
     return _found
 
 
-class _Finder:
-    """Finds logging as the other finders do, and learns when it is loaded."""
+def find(caller: Any) -> Any:
+    """Find logging as the other finders do, and learn when it is loaded.
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> Any:
-        if name != "logging":
-            return None
-        spec = next(filter(None, map(self._ask, list(sys.meta_path))), None)
-        if spec is not None and _is_pythons(spec):
-            _watch(spec.loader)
-            sys.meta_path.remove(self)
-        return spec
-
-    def _ask(self, finder: Any) -> Any:
-        return None if finder is self else finder.find_spec("logging", None)
+    Args:
+        caller: the finder of sys.meta_path that calls this function. It leaves sys.meta_path.
+    """
+    others = [finder for finder in list(sys.meta_path) if finder is not caller]
+    spec = next(filter(None, (finder.find_spec("logging", None) for finder in others)), None)
+    if spec is not None and _is_pythons(spec):
+        _watch(spec.loader)
+        sys.meta_path.remove(caller)
+    return spec
 
 
 def _is_pythons(spec: Any) -> bool:
@@ -102,3 +95,8 @@ def _mark_records(logging: Any) -> None:
 
     logging.Logger.handle = handle_marked
     logging.Manager._clear_cache = clear_cache_noted
+
+
+_module = _isolation.loaded("logging")
+if _module is not None and hasattr(_module, "basicConfig"):  # it is complete
+    _meet(_module)

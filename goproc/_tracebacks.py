@@ -1,10 +1,10 @@
-"""The tracebacks of exceptions that leave goproc: the user's line, and no frames of goproc's behind it."""
+"""The tracebacks of exceptions that leave goproc: the user's line, and no frames of goproc's behind it.
+
+``from goproc import go`` imports this file, so it imports nothing. The modules that it needs are loaded with the rest of
+the runtime.
+"""
 
 from __future__ import annotations
-
-from goproc._frames import is_own
-from goproc._raised import set_traceback
-from goproc.errors import GoprocError
 
 __goproc_frames__ = "tool"
 
@@ -24,6 +24,9 @@ def cut(exc: BaseException, told: bool = False) -> None:
         exc: the exception.
         told: True for the exception of a function of the user's, with notes that tell where it was raised.
     """
+    from goproc._frames import is_own
+    from goproc._raised import set_traceback
+
     rest = last = exc.__traceback__
     while rest is not None and is_own(rest.tb_frame):
         last, rest = rest, rest.tb_next
@@ -56,6 +59,8 @@ def is_told(exc: BaseException, last: TracebackType | None) -> bool:
         exc: the exception.
         last: its innermost frame, which is one of goproc's.
     """
+    from goproc.errors import GoprocError
+
     if isinstance(exc, AssertionError):
         return False
     if isinstance(exc, (GoprocError, OSError)) or not isinstance(exc, Exception):

@@ -1,12 +1,12 @@
 """The map of policy and mechanism: here the C core and the scheduler learn of the modules above them.
 
-The core imports this module at its first need, and no other. The classes that stand for objects of the core call
+The core imports this module at its first need (_proc/begin.py). The classes that stand for objects of the core call
 connect() in their own modules: chan= beside Chan, mutex= beside Mutex, and so on.
 """
 
 from __future__ import annotations
 
-from goproc import _deaths, _dump, _garbage, _life, _select, errors
+from goproc import _call_options, _deaths, _dump, _garbage, _go, _life, _select, _spawn, errors
 from goproc import _runtime as _runtime
 from goproc import _share as _share  # imported while the program still has descriptors
 from goproc import sync as sync
@@ -52,6 +52,14 @@ _core.connect(
     out_of_memory=errors.OutOfSharedMemory,
     owner_died=errors.OwnerDied,
     stopped=errors.RuntimeStopped,
+)
+_go.connect(
+    name_of=_spawn.name_of,
+    spawn=_spawn.spawn,
+    spawn_local=_spawn.spawn_local,
+    checked_labels=_call_options.checked_labels,
+    checked_limits=_call_options.checked_limits,
+    checked_name=_call_options.checked_name,
 )
 scheduler.on_dump = _dump.answer
 scheduler.on_deadlock = _dump.deadlock

@@ -162,10 +162,9 @@ def test_the_zygote_is_killed_before_it_forks(start: Start) -> None:
     assert done.status == 2 and done.err.startswith("fatal error: goproc's zygote process died"), done
 
 
-@pytest.mark.parametrize("microseconds", [0, 50, 100, 200, 400, 800, 1600])
-def test_the_keeper_is_killed_while_it_starts_the_zygote(run: Run, microseconds: int) -> None:
-    """The host waits for the keeper at that time. Whatever has become of the zygote, nothing of it is left."""
-    script = f"""
+def killed_keeper(microseconds: int, then: str) -> str:
+    """Return a script whose keeper is killed so long after its start."""
+    return f"""
         import os, signal, subprocess, sys
         KILLER = '''if True:
             import os, signal, sys, time
@@ -182,13 +181,40 @@ def test_the_keeper_is_killed_while_it_starts_the_zygote(run: Run, microseconds:
         '''
         killer = subprocess.Popen([sys.executable, "-c", KILLER, str(os.getpid())], stdout=subprocess.PIPE)
         killer.stdout.readline()
-        from goproc import go
-        go(int).result()
+        {then}
+    """
+
+
+_ZYGOTE_DIED = "fatal error: goproc's zygote process died"
+_MOMENTS = pytest.mark.parametrize("microseconds", [0, 50, 100, 200, 400, 800, 1600])
+
+
+@_MOMENTS
+def test_the_keeper_is_killed_while_it_starts_the_zygote(run: Run, microseconds: int) -> None:
+    """The host waits for the keeper at that time. Whatever has become of the zygote, nothing of it is left."""
+    then = """
+        import goproc
+        goproc.runtime().__enter__()
+        goproc.go(int).result()
         while True: signal.pause()  # until the coroner ends the program
     """
-    done = run(script, how="python")
-    assert done.status == 2 and done.err.startswith("fatal error: goproc's zygote process died"), done
+    done = run(killed_keeper(microseconds, then.strip()), how="python")
+    assert done.status == 2 and done.err.startswith(_ZYGOTE_DIED), done
     assert done.err.count("\n") == 1 and not done.out, done
+
+
+@_MOMENTS
+def test_the_keeper_is_killed_while_the_zygote_boots(run: Run, microseconds: int) -> None:
+    """The host imports its modules at that time, and starts another zygote; if it has given the order, the program ends."""
+    then = """
+        from goproc import go
+        print(go(int).result())
+    """
+    done = run(killed_keeper(microseconds, then.strip()), how="python")
+    if done.status == 0:
+        assert (done.out, done.err) == ("0\n", ""), done
+    else:
+        assert done.status == 2 and done.err.startswith(_ZYGOTE_DIED), done
 
 
 def test_all_workers_are_killed_at_once(start: Start) -> None:

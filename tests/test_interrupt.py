@@ -88,10 +88,10 @@ def test_ctrl_c_while_it_starts(start: Start, delay: float) -> None:
 
 
 def test_ctrl_c_while_goproc_loads(start: Start) -> None:
-    """At every module that loading goproc imports: Python would drop it in a callback of the import system."""
+    """At every module that the first use of goproc imports: Python would drop it in a callback of the import system."""
     script = """
         import signal, sys
-        import goproc
+        from goproc import go
         class Pressed:
             pressed = False
             def find_spec(self, name, path=None, target=None):
@@ -100,10 +100,9 @@ def test_ctrl_c_while_goproc_loads(start: Start) -> None:
                     Pressed.pressed = True
         sys.meta_path.insert(0, Pressed())
         try:
-            from goproc import go
+            go(int, "7")
         except KeyboardInterrupt:
             print(Pressed.pressed, "goproc._proc.host" in sys.modules, signal.getsignal(signal.SIGINT).__name__)
-        from goproc import go
         print(go(int, "7").result())
     """
     for module in ("goproc._proc.host", "greenlet", "goproc._sched.scheduler"):

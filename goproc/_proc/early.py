@@ -45,6 +45,8 @@ _DESCRIPTORS = 16  # the descriptors that the zygote needs, with some to import 
 _early: Zygote | None = None  # the zygote that was started, until it is told to fork
 # Device and inode of the control socket: the program may close it, and open another file under its number.
 _file = (0, 0)
+# The environment and the interpreter's options that a zygote of boot() has; else None.
+_booted: tuple[dict[str, str], list[str]] | None = None
 _follower: Follower | None = None  # it tells the zygote of the imports of this process
 
 
@@ -101,6 +103,36 @@ def start_here() -> None:
         _follower = follow.begin(zygote.control)
 
 
+def boot() -> None:
+    """Start the zygote that the first use of the runtime will need, where a zygote is certain to be needed."""
+    global _early, _file, _booted
+    environ = os.environ
+    if _early is not None or OPTION in sys._xoptions or environ.get("GOPROC_PROCS") == "0":
+        return
+    from goproc._proc import launch
+
+    try:
+        open_standard_streams()
+        zygote = launch.launch(launch.plan_of_this_process(), environ)
+    except (OSError, RuntimeError):
+        return  # the start of the runtime tries again, and reports the error
+    _early, _file = zygote, _identity(zygote.control)
+    _booted = dict(environ), launch.interpreter_flags()
+
+
+def open_standard_streams() -> None:
+    """Open /dev/null in place of standard streams that the shell has closed, as Go does.
+
+    Otherwise the segment, say, would get descriptor 2, and reports would be written into it.
+    """
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            # The lowest free descriptor is fd itself.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
 def _program() -> list[str]:
     """Return the words by which Python runs this program; none at a prompt, in a notebook or for `-c`."""
     main = sys.modules.get("__main__")
@@ -150,8 +182,15 @@ def claim() -> Zygote | None:
     """Return the early zygote if it fits this process as it is now, else None; a second call returns None.
 
     The caller owns the zygote from then on."""
+    global _booted
+    from goproc._proc import launch
+
     early = _take()
     if early is None:
+        return None
+    booted, _booted = _booted, None
+    if booted is not None and booted != (dict(os.environ), launch.interpreter_flags()):
+        give_up(early)
         return None
     made = _is_there(early) and _maker(early.control) == (os.getpid(), os.geteuid(), os.getegid())
     if made and _fits(early):

@@ -106,7 +106,7 @@ class _Runtime:
         attached = False
         try:
             with sigint_early.held():
-                _open_standard_streams()
+                early.open_standard_streams()
                 memfd = _core.create(1 + self.procs, self.memory, topology.effective_cpus())
                 _core.attach(memfd, 0)
                 attached = True
@@ -119,6 +119,8 @@ class _Runtime:
                     _setup.call(self.setup.init)
                 if self.procs > 0:
                     self._start_workers(memfd)
+                else:
+                    early.leave()
                 _load_for_failures()  # now, while the workers start
                 # Now that the standard streams are goproc's: this notes the state of the process.
                 slices.start()
@@ -290,19 +292,6 @@ def _load_for_failures() -> None:
 
     for name in launch.FAILURES:
         import_module(name)
-
-
-def _open_standard_streams() -> None:
-    """Open /dev/null in place of standard streams that the shell has closed, as Go does.
-
-    Otherwise the segment, say, would get descriptor 2, and reports would be written into it.
-    """
-    for fd in (0, 1, 2):
-        try:
-            os.fstat(fd)
-        except OSError:
-            # The lowest free descriptor is fd itself.
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def _quit(zygote: early.Zygote, interrupted: bool) -> None:

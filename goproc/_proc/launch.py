@@ -141,8 +141,8 @@ def host_config(
         "procs": procs,
         "pinning": list(pinning),
         "host_pid": os.getpid(),
-        "path": [str(entry) for entry in sys.path if isinstance(entry, (str, os.PathLike))],
-        "argv": [str(word) for word in getattr(sys, "argv", [""])],
+        "path": _search_path(),
+        "argv": _words(),
         "main": _main_attributes(),
         "interpreter": settings,
         "recursion_limit": sys.getrecursionlimit(),
@@ -186,6 +186,32 @@ def plan(path: Sequence[str], words: Sequence[str], flags: Sequence[str]) -> Pla
     }
 
 
+def plan_of_this_process() -> Plan:
+    """Return the plan of a zygote whose order to fork comes as soon as this process is ready."""
+    return _simple_plan(_search_path(), _words(), interpreter_flags(), _PRELOAD)
+
+
+def _simple_plan(path: list[str], argv: list[str], flags: list[str], preload: list[str]) -> Plan:
+    return {
+        "path": path,
+        "argv": argv,
+        "flags": flags,
+        "preload": preload,
+        "program": [],
+        "statements": [],
+        "follow": -1,
+        "early": False,
+    }
+
+
+def _search_path() -> list[str]:
+    return [str(entry) for entry in sys.path if isinstance(entry, (str, os.PathLike))]
+
+
+def _words() -> list[str]:
+    return [str(word) for word in getattr(sys, "argv", [""])]
+
+
 def spawn(config: Config, memfd: int) -> Zygote:
     """Start the zygote. Return as soon as it exists; the workers report as STARTED once they run.
 
@@ -203,17 +229,9 @@ def spawn(config: Config, memfd: int) -> Zygote:
 
     Cost: about 1 ms here; the zygote itself needs some 60 ms to import and then 1 ms a worker.
     """
-    start: Plan = {
-        "path": config["path"],
-        "argv": config["argv"],
-        "flags": config["surroundings"]["flags"],
-        "preload": config["preload"],
-        "program": [],
-        "statements": [],
-        "follow": -1,
-        "early": False,
-    }
-    zygote = launch(start, config["surroundings"]["environ"])
+    surroundings = config["surroundings"]
+    start = _simple_plan(config["path"], config["argv"], surroundings["flags"], config["preload"])
+    zygote = launch(start, surroundings["environ"])
     try:
         order(zygote, config, memfd)
     except OSError:

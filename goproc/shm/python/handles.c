@@ -87,12 +87,16 @@ void raise_stopped(const char *what, uint64_t run) {
 
 uint32_t handles_live(void) { return table.used; }
 
-int handles_connect(void) {
+static int import_for_hooks(const char *name) {
     if (GP_LIKELY(hooks.start != NULL)) return 0;
-    PyObject *wiring = PyImport_ImportModule("goproc._wiring");
-    Py_XDECREF(wiring);
-    return wiring ? 0 : -1;
+    PyObject *module = PyImport_ImportModule(name);
+    Py_XDECREF(module);
+    return module ? 0 : -1;
 }
+
+int handles_connect(void) { return import_for_hooks("goproc._wiring"); }
+
+int handles_begin(void) { return import_for_hooks("goproc._proc.begin"); }
 
 int handle_ready(void) {
     if (GP_LIKELY(gp.base != NULL && !atomic_load_explicit(&gp.lost, memory_order_relaxed))) return 0;
@@ -101,7 +105,7 @@ int handle_ready(void) {
                         "goproc cannot be used in a process made by os.fork(): start it with subprocess, or use go()");
         return -1;
     }
-    if (handles_connect() < 0) return -1;
+    if (handles_begin() < 0) return -1;
     PyObject *r = PyObject_CallNoArgs(hooks.start);
     if (!r) return -1;
     Py_DECREF(r);

@@ -83,6 +83,10 @@ static PyObject *core_ensure(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(un
     return handle_ready() < 0 ? NULL : Py_NewRef(Py_None);
 }
 
+static PyObject *core_begin(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
+    return handles_begin() < 0 ? NULL : Py_NewRef(Py_None);
+}
+
 static PyObject *core_check_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (gp.forked && handle_ready() < 0) return NULL;
     Py_RETURN_NONE;
@@ -411,6 +415,7 @@ static PyMethodDef functions[] = {
     {"attach", core_attach, METH_VARARGS, PyDoc_STR("attach(memfd, proc, zygote=0): map the segment and become proc; a worker of the zygote with that number.")},
     {"detach", core_detach, METH_NOARGS, PyDoc_STR("Unmap the segment; handles become unusable.")},
     {"attached", core_attached, METH_NOARGS, PyDoc_STR("True if a runtime is attached to this process.")},
+    {"begin", core_begin, METH_NOARGS, PyDoc_STR("Load what the runtime consists of, unless it is loaded.")},
     {"ensure", core_ensure, METH_NOARGS, PyDoc_STR("Start the runtime with the defaults unless one is attached.")},
     {"check_fork", core_check_fork, METH_NOARGS, PyDoc_STR("Raise if the user forked this process while a runtime ran.")},
     {"stop", core_stop, METH_NOARGS, PyDoc_STR("Tell every proc to leave.")},

@@ -63,6 +63,8 @@ PyObject *handle_for(gp_ref ref, uint32_t gen, enum gp_kind kind, unsigned dir);
 struct gp_object *handle_object(Handle *h);                           /* NULL and an exception if the handle cannot be used */
 /* have the hooks set, also if the program has imported goproc.sync, say, by itself */
 int handles_connect(void);
+/* the same where the runtime is about to be used: the zygote boots meanwhile */
+int handles_begin(void);
 /* 0 once attached (the runtime is started if needed) and not forked, else -1 */
 int handle_ready(void);
 PyObject *handle_view(Handle *h, unsigned dir);                       /* of a channel */

@@ -1,0 +1,136 @@
+"""What an import of goproc loads, and what its first use does meanwhile. Modules are counted by name: times vary."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from programs import Run, ok
+
+import goproc
+
+_LOADED = "import os, sys; before = set(sys.modules); {}; print(*sorted(set(sys.modules) - before))"
+_IMPORT = {"goproc", "goproc._isolation"}
+_NAMES = {
+    *_IMPORT,
+    "__future__",
+    "goproc._channel",
+    "goproc._go",
+    "goproc._proc",
+    "goproc._proc.sigint_early",
+    "goproc._public",
+    "goproc._tracebacks",
+    "goproc.shm",
+    "goproc.shm._core",
+}
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Return the modules that a statement loads in an interpreter that has loaded none but its own."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", _LOADED.format(statement)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(goproc.__path__[0]).parent)},
+        timeout=30,
+    )
+    assert done.returncode == 0, done
+    return set(done.stdout.split())
+
+
+def test_the_import_of_goproc() -> None:
+    assert loaded_by("import goproc") == _IMPORT
+
+
+def test_the_import_of_the_two_most_used_names() -> None:
+    assert loaded_by("from goproc import chan, go") == _NAMES
+
+
+def test_no_annotation_is_needed_to_subscribe_a_channel() -> None:
+    assert loaded_by("from goproc import Chan, chan; Chan[int], chan[int]") == _NAMES - {"goproc._go"}
+
+
+def test_the_zygote_boots_while_the_host_imports(run: Run) -> None:
+    done = run(
+        """
+        import sys
+        from goproc import go
+        class Look:
+            def find_spec(self, name, path=None, target=None):
+                if name in ("greenlet", "goproc._sched.scheduler", "goproc._proc.host"):
+                    from goproc._proc import early
+                    print(name, early._early is not None)
+        sys.meta_path.insert(0, Look())
+        print(go.on(1)(pow, 2, 3).result())
+        """,
+        how="python",
+    )
+    lines = ok(done).splitlines()
+    assert sorted(lines[:-1]) == [
+        f"{name} True" for name in ("goproc._proc.host", "goproc._sched.scheduler", "greenlet")
+    ]
+    assert lines[-1] == "8"
+
+
+def test_a_first_use_that_fails_leaves_no_zygote_with_an_old_environment(run: Run) -> None:
+    done = run(
+        """
+        import os
+        from goproc import go
+        try:
+            go(5)
+        except TypeError as error:
+            print(error)
+        from goproc._proc import early
+        first = early._early.pid
+        os.environ["VALUE"] = "1"
+        print(go.on(1)(os.getenv, "VALUE").result(), go.on(1)(os.getppid).result() != first)
+        """,
+        how="python",
+    )
+    assert ok(done).splitlines()[1:] == ["1 True"]
+
+
+def test_a_first_use_that_fails_and_a_second_in_the_same_environment(run: Run) -> None:
+    done = run(
+        """
+        import os
+        from goproc import go
+        try:
+            go(5)
+        except TypeError:
+            pass
+        from goproc._proc import early
+        first = early._early.pid
+        print(go.on(1)(os.getppid).result() == first)
+        """,
+        how="python",
+    )
+    assert ok(done) == "True\n"
+
+
+def test_a_first_use_that_fails_and_nothing_more(run: Run) -> None:
+    """The zygote ends with the program."""
+    done = run("from goproc import go\ntry:\n  go(5)\nexcept TypeError:\n  print('no')", how="python")
+    assert ok(done) == "no\n"
+
+
+def test_no_zygote_where_goroutines_run_in_this_process(run: Run) -> None:
+    done = run(
+        """
+        from goproc import go
+        from goproc._proc import early
+        try:
+            go(5)
+        except TypeError:
+            pass
+        print(early._early is None)
+        from goproc import runtime
+        with runtime(procs=0):
+            print(go(pow, 2, 3).result(), early._early)
+        """,
+        how="python",
+    )
+    assert ok(done) == "False\n8 None\n"
