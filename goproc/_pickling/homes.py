@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
+from _frozen_importlib_external import PathFinder
 from types import FunctionType, ModuleType
 from typing import NamedTuple
 from weakref import WeakValueDictionary
@@ -46,12 +47,22 @@ running: Callable[[], dict[str, Any] | None] = type(None)  # returns the globals
 # Returns the globals of all goroutines of this process.
 all_of_them: Callable[[], Iterable[dict[str, Any]]] = tuple
 
+_path: list[str] | None = None  # the sys.path with which workers begin; None if there are no workers
+_asked: set[str] = set()  # modules of finders and loaders, while it is being found out who can import them
+
 # The namespace of a module object, even if its `__dict__` is replaced.
 _attributes: Callable[[ModuleType], dict[str, Any]] = getattr(vars(ModuleType)["__dict__"], "__get__")  # noqa: B009
 _CLOUDPICKLE = "cloudpickle.cloudpickle"
 _registry: Container[str] | None = (
     None  # names of the modules that the program has asked cloudpickle to send by value
 )
+
+
+def begin(path: list[str]) -> None:
+    """Note the sys.path with which the workers of this runtime begin."""
+    global _path
+    _path = list(path)
+    _answers.clear()
 
 
 def registered(name: str) -> bool:
@@ -94,6 +105,8 @@ def _is_found(name: str, module: ModuleType) -> bool:
         return True  # every process has it, even if it could not be found any more, as after os.chroot()
     if inner and top in sys.modules:
         return not only_here(top)
+    if _is_of_script(getattr(getattr(module, "__spec__", None), "loader", None)):
+        return False
     spec = _find(top)
     if spec is None:
         return False
@@ -107,15 +120,34 @@ def _is_found(name: str, module: ModuleType) -> bool:
 
 
 def _find(top: str) -> Any:
-    """Return the spec that an import of a top-level module would use, or None."""
+    """Return the spec that an import of a top-level module would use in a worker, or None.
+
+    Workers have neither the finders and hooks of the script nor the folders that it has added to sys.path since.
+    """
     for finder in sys.meta_path:
+        if _is_of_script(finder):
+            continue
+        path = _path if finder is PathFinder else None
         try:
-            spec = finder.find_spec(top, None, None)
+            spec = finder.find_spec(top, path, None)
         except Exception:  # a finder without that method, or one that fails
             continue
-        if spec is not None:
+        if spec is not None and not _is_of_script(spec.loader):
             return spec
     return None
+
+
+def _is_of_script(found: Any) -> bool:
+    """Return True if the class of a finder or a loader is in a module that no other process can import."""
+    kind = found if isinstance(found, type) else type(found)
+    name = kind.__module__
+    if name in _asked or not isinstance(name, str):
+        return False
+    _asked.add(name)
+    try:
+        return only_here(name)
+    finally:
+        _asked.discard(name)
 
 
 # -- the receiver --------------------------------------------------------------------------------------------

@@ -144,6 +144,7 @@ class _Runtime:
         if self.setup.gpus:
             early.leave()
         self._config = launch.host_config(1 + self.procs, pinning, extra, settings=settings)
+        homes.begin(self._config["path"])
         for proc, cpu in enumerate(pinning):
             _core.set_cpu(proc, cpu)
         _core.start_zygotes()

@@ -59,7 +59,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
     from greenlet import getcurrent
 
     from goproc import _crashes, _dump, _life, _wiring  # noqa: F401 (it connects the core)
-    from goproc._pickling import store
+    from goproc._pickling import homes, store
     from goproc._proc import inherited, interpreter, stdio, topology
     from goproc._sched import scheduler, slices
     from goproc.shm import _core
@@ -79,6 +79,7 @@ def _become(proc: int, config: Config, memfd: int) -> None:
     script = config["surroundings"]["environ"]
     inherited.mark_variables(topology.blas_defaults(script), script)
     _fresh_main(config["main"])
+    homes.begin(config["path"])
     sys.setrecursionlimit(config["recursion_limit"])
     multiprocessing = loaded("multiprocessing.process")
     if multiprocessing and config["authkey"]:
