@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import programs
+import pytest
+
 import goproc
 
 ROOT = Path(__file__).parent.parent
@@ -62,3 +65,45 @@ def test_every_name_of_the_api_page_exists() -> None:
         assert any(hasattr(owner, name) for owner in owners), name
     for name in goproc.__all__:
         assert getattr(goproc, name) is not None
+
+
+CHANGES = """
+import json, os, sys, warnings
+
+from goproc import go
+
+
+def state():
+    try:
+        warnings.warn("careful")
+    except UserWarning:
+        strict = True
+    else:
+        strict = False
+    return os.path.basename(os.getcwd()), os.environ["COLOUR"], sys.path[-1], hasattr(json, "SIZE"), strict
+
+
+def change(name, action):
+    os.makedirs(name)
+    os.chdir(name)
+    os.environ["COLOUR"] = name
+    sys.path.append(name)
+    json.SIZE = 5
+    warnings.simplefilter(action)
+
+
+change("first", "ignore")
+print(go(state).result())
+change("second", "error")
+print(go(state).result(), state())
+"""
+
+
+@pytest.mark.parametrize("how", ["python", "goproc"])
+def test_the_limits_on_changes_of_the_script(tmp_path: Path, how: str) -> None:
+    done = programs.run(tmp_path, CHANGES, procs=1, how=how)
+    assert (done.status, done.err) == (0, "")
+    before, after, *host = done.out.replace(") (", ")\n(").splitlines()
+    assert before == "('first', 'first', 'first', False, False)"
+    assert after == "('first', 'first', 'first', False, True)"
+    assert host == ["('second', 'second', 'second', True, True)"]
