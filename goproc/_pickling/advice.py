@@ -107,7 +107,6 @@ _POINTER = Advice(
     "a pointer is valid in its process only: pass the value or the bytes that it points to",
     "return the value or the bytes that it points to",
 )
-_WEAK = Advice("a weak reference refers to an object of its process: pass the object", "return the object")
 _BY_NAME = Advice(
     "the object that holds this function pickles it by itself, by name: define the function with def at the top level of an "
     "installed module",
@@ -142,7 +141,6 @@ _KINDS = {
     "_thread": {
         "lock": _LOCK,
         "RLock": _LOCK,
-        "_local": _in_place("a threading.local", "goproc.worker_local(make), one value for each process"),
     },
     "threading": {
         "Thread": _THREAD,
@@ -173,7 +171,6 @@ _KINDS = {
     "tqdm.std": {"tqdm": _BAR},
     "mmap": {"mmap": _MAPPED},
     "_ctypes": dict.fromkeys(("_Pointer", "CFuncPtr"), _POINTER),
-    "weakref": {"ReferenceType": _WEAK},
     "sqlalchemy.engine.base": dict.fromkeys(("Connection", "Engine"), _DATABASE),
     "sqlalchemy.orm.session": {"Session": _DATABASE},
     "redis.client": {"Redis": _DATABASE},

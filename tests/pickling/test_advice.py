@@ -22,7 +22,6 @@ import subprocess
 import sys
 import threading
 import types
-import weakref
 import zipfile
 from collections.abc import Callable
 from typing import Any
@@ -70,7 +69,6 @@ KINDS: dict[str, tuple[Callable[[], Any], str]] = {
     "threading.Event": (threading.Event, "done.close()"),
     "threading.Semaphore": (threading.Semaphore, "goproc.Semaphore(n)"),
     "threading.Barrier": (lambda: threading.Barrier(2), "goproc.Barrier(n)"),
-    "_thread._local": (threading.local, "goproc.worker_local(make)"),
     "threading.Thread": (threading.Thread, "start it in the goroutine"),
     "sqlite3.Connection": (lambda: sqlite3.connect(":memory:"), "goproc.worker_local(connect)"),
     "sqlite3.Cursor": (lambda: cursor(), "goproc.worker_local(connect)"),
@@ -88,7 +86,6 @@ KINDS: dict[str, tuple[Callable[[], Any], str]] = {
     "asyncio.unix_events._UnixSelectorEventLoop": (asyncio.new_event_loop, "goproc.chan(n)"),
     "mmap.mmap": (lambda: mmap.mmap(-1, 10), "goproc.shared_array()"),
     "frame": (sys._getframe, "traceback.format_exc()"),
-    "weakref.ReferenceType": (lambda: weakref.ref(Service), "pass the object"),
 }
 
 
