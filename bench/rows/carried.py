@@ -9,6 +9,16 @@ _PEERS = "bench.peers.carried"
 _EXECUTOR = "Executor"
 _MEMCMP = "memcmp"
 _ENTRIES = 200_000
+# Kinds of functions: the name of a peer, and that of the function.
+_NO_GLOBAL = "goproc"
+_KINDS = {
+    _NO_GLOBAL: "none",
+    "annotations": "annotated",
+    "int": "number",
+    "int and list": "number_and_list",
+    "class": "a_class",
+    "class with attributes": "class_with_state",
+}
 _WAYS = ("argument", "closure", "default", "method", "channel")
 
 
@@ -55,6 +65,22 @@ ROWS = (
     ),
     _array(48, 1_000),
     _array(500, 200),
+    Row(
+        name="small globals",
+        title="CPU time of a goroutine of a script's function, by the globals that the function uses",
+        peers=tuple(
+            [
+                Peer(
+                    name,
+                    script="bench.peers.goproc_globals",
+                    arguments={"kind": kind, "count": 10_000},
+                    requires=("goproc",),
+                )
+                for name, kind in _KINDS.items()
+            ]
+        ),
+        targets=tuple([times_slower(_NO_GLOBAL, 1.5, subject=name) for name in _KINDS if name != _NO_GLOBAL]),
+    ),
     Row(
         name="forest",
         title="a random forest of 100 trees in a global, 200 goroutines that ask it, per goroutine",
