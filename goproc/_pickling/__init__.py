@@ -41,6 +41,7 @@ Each file uses only those above it, except imports that run once per class, or a
     wire             the bytes of a message         copies         a copy in shared memory, and whether it still holds
     making           makes a class that arrives    enumerations    the members of one
     entries          the facts in a process about classes that travel by value
+    generics         generic models of pydantic     structs         structs of msgspec
     classes          how a class travels           class_pickler   pickles the definition of one
     templates        the template of a function
     reach            the objects that a function reaches by its globals, and how each travels

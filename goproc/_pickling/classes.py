@@ -10,7 +10,7 @@ import weakref
 from types import FunctionType, GetSetDescriptorType
 from typing import NamedTuple
 
-from goproc._pickling import homes, pickler, statics, store, structs, wrappers
+from goproc._pickling import generics, homes, pickler, statics, store, structs, wrappers
 from goproc._pickling.changes import is_definition
 from goproc._pickling.entries import ClassEntry, Use, arrived, entries
 from goproc._pickling.making import (
@@ -101,6 +101,10 @@ def _is_carried(namespace: Mapping[str, Any], name: str) -> bool:
 def _new_entry(cls: type) -> ClassEntry:
     entry = ClassEntry(cls, None)
     if not importable(cls):
+        reduction = generics.reduce_model(cls)
+        if reduction is not None:  # its origin and arguments may change
+            entry.reduction, entry.stateful = reduction, True
+            return entry
         reduction = reduce_by_cloudpickle(cls)
         if reduction is not NotImplemented and len(reduction) > 2:
             entry.uid = uid_of(cls)
