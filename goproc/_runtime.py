@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from goproc._proc import host, main_exit
 from goproc._public import public
+from goproc._tracebacks import user_line
 from goproc.shm import _core
 
 __goproc_frames__ = "machinery"
@@ -67,7 +68,8 @@ class runtime:
         self._new = host.configured(procs, memory, pin, on_death, init, gpus, per_gpu, quiet_deaths)
 
     def __enter__(self) -> runtime:
-        host.enter(self._new)
+        with user_line:
+            host.enter(self._new)
         return self
 
     def __exit__(

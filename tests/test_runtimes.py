@@ -40,12 +40,15 @@ def test_fifty_runtimes_in_one_program_leave_nothing(run: Run) -> None:
 
 def test_a_runtime_inside_a_runtime(run: Run) -> None:
     script = """
+        import traceback
         import goproc
         from goproc import go, chan
         def try_it():
             try:
                 with goproc.runtime(procs=2): print("inside")
-            except RuntimeError as e: print(type(e).__name__, e, flush=True)
+            except RuntimeError as e:
+                lines = [frame.name for frame in traceback.extract_tb(e.__traceback__)]
+                print(type(e).__name__, e, lines, flush=True)
         with goproc.runtime(procs=3):
             try_it()
             go.on(1)(try_it).result()
@@ -57,12 +60,13 @@ def test_a_runtime_inside_a_runtime(run: Run) -> None:
         except RuntimeError as e: print(e)
     """
     lines = ok(run(script, procs=2)).splitlines()
-    assert lines[0] == lines[2] == "RuntimeError a goproc runtime runs already, procs=3"
-    assert lines[1].startswith(lines[0]) and "proc 1" in lines[1]
-    assert lines[3:] == [
-        "RuntimeError a goproc runtime runs already, procs=2",
-        lines[3].partition(" ")[2],
-    ]
+    said = "RuntimeError a goproc runtime runs already, procs="
+    assert lines[0] == lines[2]
+    assert lines[0].startswith(f"{said}3: it starts at the first use of goproc;")
+    assert lines[0].endswith("goproc.runtime.resize(n) ['try_it']")
+    assert lines[1] == f"{said}3 (this is proc 1: start it in the main program) ['try_it']"
+    assert lines[3].startswith(f"{said}2: ")
+    assert lines[4] == lines[3].removeprefix("RuntimeError ").removesuffix(" ['try_it']")
 
 
 def test_leaving_a_runtime_unwinds_its_goroutines(run: Run) -> None:

@@ -665,8 +665,14 @@ def enter(new: _Runtime) -> None:
     """Start a runtime if none runs."""
     _core.check_fork()
     if _core.attached():
-        where = "" if _core.proc() == 0 else f" (this is proc {_core.proc()}: start it in the main program)"
-        raise RuntimeError(f"a goproc runtime runs already, procs={_core.procs() - 1}{where}")
+        if _core.proc() != 0:
+            advice = f" (this is proc {_core.proc()}: start it in the main program)"
+        else:
+            advice = (
+                ": it starts at the first use of goproc; start another one before that, or change the number of its "
+                "workers by goproc.runtime.resize(n)"
+            )
+        raise RuntimeError(f"a goproc runtime runs already, procs={_core.procs() - 1}{advice}")
     _start(new)
 
 
