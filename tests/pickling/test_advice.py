@@ -22,6 +22,7 @@ import subprocess
 import sys
 import threading
 import types
+import weakref
 import zipfile
 from collections.abc import Callable
 from typing import Any
