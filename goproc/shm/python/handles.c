@@ -87,16 +87,21 @@ void raise_stopped(const char *what, uint64_t run) {
 
 uint32_t handles_live(void) { return table.used; }
 
-static int import_for_hooks(const char *name) {
+int handles_connect(void) {
     if (GP_LIKELY(hooks.start != NULL)) return 0;
-    PyObject *module = PyImport_ImportModule(name);
+    PyObject *module = PyImport_ImportModule("goproc._wiring");
     Py_XDECREF(module);
     return module ? 0 : -1;
 }
 
-int handles_connect(void) { return import_for_hooks("goproc._wiring"); }
-
-int handles_begin(void) { return import_for_hooks("goproc._proc.begin"); }
+int handles_begin(void) {
+    if (GP_LIKELY(hooks.start != NULL)) return 0;
+    PyObject *module = PyImport_ImportModule("goproc._proc.begin");
+    PyObject *r = module ? PyObject_CallMethod(module, "begin", NULL) : NULL;
+    Py_XDECREF(module);
+    Py_XDECREF(r);
+    return r ? 0 : -1;
+}
 
 int handle_ready(void) {
     if (GP_LIKELY(gp.base != NULL && !atomic_load_explicit(&gp.lost, memory_order_relaxed))) return 0;
