@@ -164,12 +164,12 @@ def test_the_zygote_dies_after_a_death_that_ends_the_program(run: Run, procs: st
     ready = chan()
     go.on(1)(wait, ready)
     pid, zygote = ready.recv()
+    print(pid, flush=True)
     before = repairs()
     os.kill(zygote, signal.SIGSTOP)
     os.kill(pid, signal.SIGKILL)
     while repairs() == before: pass  # until the coroner has claimed the end of the program
     os.kill(zygote, signal.SIGKILL)
-    print(pid, flush=True)
     chan().recv()
     """
     done = run(script, "--procs", procs, "--on-death", policy)
