@@ -533,6 +533,7 @@ _Static_assert(sizeof(struct gp_waiter) == 64 && sizeof(struct gp_sudog) == 128,
 _Static_assert(sizeof(struct gp_queue) == 64 && offsetof(struct gp_proc, queue) % 64 == 0, "queue is one line");
 _Static_assert(sizeof(struct gp_proc) <= GP_PROC_BYTES && sizeof(struct gp_header) <= 4096, "pages");
 _Static_assert(offsetof(struct gp_header, crash_epoch) == 128, "mutable part on its own lines");
+_Static_assert(offsetof(struct gp_proc, waiters_used) == 224, "tests overwrite it");
 _Static_assert(offsetof(struct gp_header, tree) % 64 == 0, "the tree's lock is one line");
 _Static_assert(GP_WAITERS + GP_SELECTS < (1u << GP_SUDOG_BITS), "sudog reference");
 _Static_assert(GP_MAX_PROCS <= (1u << (32 - GP_SUDOG_BITS)), "sudog reference");

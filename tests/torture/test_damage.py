@@ -48,3 +48,34 @@ def test_the_program_ends_with_a_report(run: Run, how: str, proc: int, damage: s
     assert (done.status, done.out) == (2, ""), done
     found = REPORT.fullmatch(done.err)
     assert found and found.groups() == (str(proc), what), done.err
+
+
+@pytest.mark.parametrize(
+    ("proc", "finder", "at", "what"),
+    [
+        (1, 0, 224, "a number of waiters"),
+        (2, 2, 224, "a number of waiters"),
+        (1, 0, 228, "a number of cases"),
+    ],
+)
+@pytest.mark.parametrize("value", [0x00FFFFFF, 0xFFFFFFFF])
+def test_numbers_of_records_are_spoiled(
+    run: Run, proc: int, finder: int, at: int, what: str, value: int
+) -> None:
+    """Proc 1 dies: the coroner reads its numbers in the repair. Proc 2 looks at its own waiters after that."""
+    script = f"""{SPOIL}
+    import goproc
+    def spoil_number(proc):
+        with open("/proc/self/maps") as maps:
+            base = min(int(line.split("-")[0], 16) for line in maps if "memfd:goproc" in line)
+        procs = ctypes.c_uint64.from_address(base + 24).value
+        ctypes.c_uint32.from_address(base + procs + 4096 * proc + {at}).value = {value}
+    go.on(1)(int).result(), go.on(2)(int).result()
+    spoil_number({proc})
+    goproc.kill(1)
+    goproc.sleep(20)
+    """
+    done = run(script, env={"GOPROC_QUIET_DEATHS": "1"})
+    assert (done.status, done.out) == (2, ""), done
+    found = REPORT.fullmatch(done.err)
+    assert found and found.groups() == (str(finder), what), done.err

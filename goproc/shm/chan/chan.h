@@ -32,6 +32,18 @@ static inline void gp_count_step(uint64_t *steps) {
     if (GP_UNLIKELY(++*steps > (uint64_t)gp.room * (gp.waiters + gp.selects))) gp_damaged("a queue without an end", *steps);
 }
 
+/* The numbers of records of a partition that were ever in use. */
+static inline uint32_t gp_waiters_used(const struct gp_proc *p) {
+    uint32_t n = gp_get(&p->waiters_used);
+    if (GP_UNLIKELY(n > gp.waiters)) gp_damaged("a number of waiters", n);
+    return n;
+}
+static inline uint32_t gp_sudogs_used(const struct gp_proc *p) {
+    uint32_t n = gp_get(&p->sudogs_used);
+    if (GP_UNLIKELY(n > gp.selects)) gp_damaged("a number of cases", n);
+    return n;
+}
+
 int64_t gp_waiter_alloc(bool thread);      /* index, or -ENOMEM, or -ENOSPC: all gp.waiters are in use */
 void gp_waiter_release(uint32_t i);
 /* a reference, or an error as above; for selects: each waiter has one sudog of its own */

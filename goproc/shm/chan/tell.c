@@ -64,7 +64,7 @@ void gp_thread_runs(struct gp_waiter *w) {
 /* False: a teller that lives is about to change the count. None of the threads changes its mark meanwhile. */
 static bool count_blocked(uint32_t *n) {
     *n = 0;
-    for (uint32_t i = 0, used = gp_get(&gp.my->waiters_used); i < used; i++) {
+    for (uint32_t i = 0, used = gp_waiters_used(gp.my); i < used; i++) {
         const struct gp_waiter *w = gp_waiter_at(gp.proc, i);
         uint32_t thread = gp_acquire(&w->thread);
         if (thread == GP_THREAD_TELLING && !gp_word_died(gp_get(&w->teller))) return false;

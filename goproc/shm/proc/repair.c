@@ -87,7 +87,7 @@ static void wait_for_pages(void) {
 /* Its tables of waiters are given back to the system. If the system does not take them, their contents do no harm: no
  * queue refers to them any more, and epochs go on. But the things it was told do not concern its replacement. */
 static void empty_partition(uint32_t proc) {
-    uint64_t at = gp.parts_at + proc * gp.part_bytes, used = gp_get(&gp_proc_at(proc)->waiters_used);
+    uint64_t at = gp.parts_at + proc * gp.part_bytes, used = gp_waiters_used(gp_proc_at(proc));
     if (gp_unback(at, gp.tasks_at / GP_PAGE * GP_PAGE)) return;
     memset(gp.base + at + GP_PART_INBOX_MID, 0, 64 * sizeof(uint64_t));
     memset(gp.base + at + GP_PART_INBOX, 0, (used + 511) / 512 * 64);

@@ -36,7 +36,7 @@ static bool leave(uint32_t sd) {
 
 bool gp_repair_queues(const struct gp_dead *d) {
     const struct gp_proc *p = gp_proc_at(d->proc);
-    uint32_t waiters = gp_get(&p->waiters_used), selects = gp_get(&p->sudogs_used);
+    uint32_t waiters = gp_waiters_used(p), selects = gp_sudogs_used(p);
     end_waiters(d->proc, waiters);
     for (uint32_t i = 0; i < waiters; i++)
         if (!leave(gp_sudog_ref(d->proc, i))) return false;

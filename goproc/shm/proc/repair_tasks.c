@@ -29,7 +29,7 @@ static int compare(const void *a, const void *b) {
 }
 
 static void find_waiting(struct search *s) {
-    uint32_t n = gp_get(&gp_proc_at(s->d->proc)->waiters_used);
+    uint32_t n = gp_waiters_used(gp_proc_at(s->d->proc));
     s->waiting = malloc((n + 1) * sizeof *s->waiting);
     for (uint32_t i = 0; s->waiting && i < n; i++) {
         const struct gp_waiter *w = gp_waiter_at(s->d->proc, i);

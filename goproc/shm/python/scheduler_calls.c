@@ -89,7 +89,7 @@ static int make_ready(PyObject *g, bool told, bool next) {
 static int look_at_waiters(void) {
     static uint64_t run;
     static uint32_t seen;
-    uint32_t scans = gp_acquire(&gp.head->scans), n = gp_get(&gp.my->waiters_used);
+    uint32_t scans = gp_acquire(&gp.head->scans), n = gp_waiters_used(gp.my);
     if (run != gp.run) seen = 0;
     run = gp.run;
     if (scans == seen) return 0;
