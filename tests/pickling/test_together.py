@@ -86,3 +86,85 @@ def test_brings_checks_its_arguments() -> None:
     for arguments in (((),), ([], {}), ((), [])):
         with pytest.raises(TypeError):
             _core.brings(*arguments)  # type: ignore[arg-type, call-arg]
+
+
+# -- the attributes of one class
+
+
+def _watched(cls: type) -> Bindings:
+    attributes = dict(cls.__dict__)
+    lists = tuple([(value, value.copy()) for value in attributes.values() if type(value) is list])
+    return Bindings(
+        tuple(attributes),
+        tuple(attributes.values()),
+        copies=lists,
+        size=len(attributes),
+        title="",
+        qualname=cls.__qualname__,
+        bases=cls.__bases__,
+    )
+
+
+def test_every_change_of_a_class_is_seen() -> None:
+    class Base:
+        n = 1
+
+    class Meta(type):
+        m = 1
+
+    class Child(Base, metaclass=Meta):
+        items = [1, 2]  # noqa: RUF012
+
+        def get(self) -> int:
+            return self.n
+
+    bindings = _watched(Child)
+    items, get = Child.items, Child.get
+    changes = [
+        (lambda: setattr(Child, "items", [1, 2]), lambda: setattr(Child, "items", items)),
+        (lambda: items.append(3), items.pop),
+        (lambda: items.__setitem__(0, 7), lambda: items.__setitem__(0, 1)),
+        (lambda: setattr(Child, "new", 1), lambda: delattr(Child, "new")),
+        (lambda: setattr(Child, "get", lambda self: 2), lambda: setattr(Child, "get", get)),
+        (lambda: setattr(Child, "__qualname__", "other"), lambda: setattr(Child, "__qualname__", qualname)),
+        (lambda: delattr(Child, "get"), lambda: setattr(Child, "get", get)),
+    ]
+    qualname = Child.__qualname__
+    for used in (False, True):  # Python numbers the state of a class when its attributes are looked up
+        for change, undo in changes:
+            for _ in range(3):
+                assert bindings.hold(Child) and bindings.hold(Child)
+                change()
+                if used:
+                    Child().n  # noqa: B018
+                assert not bindings.hold(Child) and not bindings.hold(Child)
+                undo()
+                if used:
+                    Child().n  # noqa: B018
+    Base.n, Meta.m = 2, 2
+    assert bindings.hold(Child)
+    other = type("Child", (Base,), {"items": items, "get": get})
+    assert not bindings.hold(other) and bindings.hold(Child) and not bindings.hold(Base)
+
+
+def test_a_class_that_changes_often_is_compared_still() -> None:
+    class Counter:
+        n = 0
+
+    bindings = _watched(Counter)
+    for i in range(1, 3000):  # Python numbers only so many states of a class
+        Counter.n = i
+        assert Counter.n == i and not bindings.hold(Counter)
+        Counter.n = 0
+        assert Counter.n == 0 and bindings.hold(Counter) and bindings.hold(Counter)
+
+
+def test_a_class_that_is_one_of_many_has_checks_of_its_own() -> None:
+    made = [type("C", (), {"n": 1}) for _ in range(20)]
+    bindings = [_watched(cls) for cls in made]
+    for turn in range(20):
+        for one, (check, cls) in enumerate(zip(bindings, made, strict=True)):
+            if one == turn:
+                cls.n = 2  # type: ignore[attr-defined]
+            assert check.hold(cls) == (one > turn)
+            assert not check.hold(made[one - 1])

@@ -17,6 +17,7 @@ typedef struct {
     Py_ssize_t size;          /* how many names there are; -1: any number */
     PyObject *defaults, *kwdefaults, *title, *qualname; /* of the function for fits(); NULL: anything goes */
     PyObject *bases;          /* of the class for hold(), with its qualified name; NULL: anything goes */
+    unsigned version;         /* of the class when the names of its dict were compared last; 0: they were not */
 } Bindings;
 
 static PyObject *dict_of(PyObject *namespace) { /* a new reference */
@@ -74,20 +75,26 @@ static int same_details(Bindings *b, PyObject *function, PyObject *dict) {
     return 1;
 }
 
-static int hold_in(Bindings *b, PyObject *dict) {
+/* As hold_in(), for the names and their values alone. */
+static int names_hold(Bindings *b, PyObject *dict) {
     if (b->size >= 0 && PyDict_GET_SIZE(dict) != b->size) return 0;
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(b->names); i++) {
         PyObject *now = PyDict_GetItemWithError(dict, PyTuple_GET_ITEM(b->names, i));
         if (!now || now != PyTuple_GET_ITEM(b->values, i)) return PyErr_Occurred() ? -1 : 0;
     }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(b->absent); i++) {
+        int found = PyDict_Contains(dict, PyTuple_GET_ITEM(b->absent, i));
+        if (found) return found < 0 ? -1 : 0;
+    }
+    return 1;
+}
+
+/* 1 if the functions and containers to which names lead are as they were, else 0; -1 with an exception */
+static int parts_hold(Bindings *b, PyObject *dict) {
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(b->functions); i++) {
         PyObject *parts = PyTuple_GET_ITEM(b->functions, i);
         PyObject *now = PyDict_GetItemWithError(dict, PyTuple_GET_ITEM(parts, 0));
         if (!same_function(now, parts)) return PyErr_Occurred() ? -1 : 0;
-    }
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(b->absent); i++) {
-        int found = PyDict_Contains(dict, PyTuple_GET_ITEM(b->absent, i));
-        if (found) return found < 0 ? -1 : 0;
     }
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(b->copies); i++) {
         PyObject *pair = PyTuple_GET_ITEM(b->copies, i);
@@ -95,6 +102,28 @@ static int hold_in(Bindings *b, PyObject *dict) {
         if (same <= 0) return same;
     }
     return 1;
+}
+
+static int hold_in(Bindings *b, PyObject *dict) {
+    int hold = names_hold(b, dict);
+    return hold > 0 ? parts_hold(b, dict) : hold;
+}
+
+/* The number that Python gives to a class after each change of its attributes; 0: the class has none now. */
+static unsigned version_of(PyObject *class) {
+    PyTypeObject *type = (PyTypeObject *)class;
+    return PyType_HasFeature(type, Py_TPFLAGS_VALID_VERSION_TAG) ? type->tp_version_tag : 0;
+}
+
+static int hold_in_class(Bindings *b, PyObject *class, PyObject *dict) {
+    if (!b->version || b->version != version_of(class)) {
+        b->version = 0;
+        int hold = names_hold(b, dict);
+        if (hold <= 0) return hold;
+        if (PyTuple_GET_SIZE(b->names)) _PyType_Lookup((PyTypeObject *)class, PyTuple_GET_ITEM(b->names, 0)); /* gives a number */
+        b->version = version_of(class);
+    }
+    return parts_hold(b, dict);
 }
 
 static bool same_class(Bindings *b, PyObject *class) {
@@ -109,7 +138,7 @@ int bindings_hold(PyObject *bindings, PyObject *namespace) {
     if (!same_class(b, namespace)) return 0;
     PyObject *dict = dict_of(namespace);
     if (!dict) return -1;
-    int hold = hold_in(b, dict);
+    int hold = PyType_Check(namespace) ? hold_in_class(b, namespace, dict) : hold_in(b, dict);
     Py_DECREF(dict);
     return hold;
 }
