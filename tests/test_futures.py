@@ -300,6 +300,59 @@ def test_those_who_wait_hear_of_a_cancelled_future(runtime2: Any) -> None:
         gate.close()
 
 
+def test_cancel_makes_the_callbacks_before_it_returns(runtime2: Any) -> None:
+    """In their order, and each once: as concurrent.futures does."""
+    gate, calls = chan(), []
+    with Executor(1) as executor, gate:
+        executor.submit(gate.recv_ok)
+        executor.submit(gate.recv_ok)
+        future = executor.submit(square, 2)
+        future.add_done_callback(lambda f: calls.append((f.done(), f.cancelled(), f.running())))
+        future.add_done_callback(lambda f: calls.append(f.cancel()))
+        assert future.cancel() and future.done()
+        expected = [(True, True, False), True]
+        assert calls == expected
+        future.add_done_callback(lambda f: calls.append("late"))
+        expected.append("late")
+        assert calls == expected
+        assert concurrent.futures.wait([future], 20).done == {future}
+        assert future._state == "CANCELLED_AND_NOTIFIED"
+        assert list(concurrent.futures.as_completed([future], 20)) == [future]
+    assert calls == expected
+
+
+def test_a_callback_that_is_added_to_a_cancelled_future_is_made_at_once(runtime2: Any) -> None:
+    gate, calls = chan(), []
+    with Executor(1) as executor, gate:
+        executor.submit(gate.recv_ok)
+        executor.submit(gate.recv_ok)
+        future = executor.submit(square, 2)
+        assert future.cancel() and future.done()
+        future.add_done_callback(calls.append)
+        assert calls == [future]
+
+
+def test_callbacks_that_are_added_while_a_future_is_cancelled_are_made_once(runtime2: Any) -> None:
+    gate = chan()
+    with Executor(1) as executor, gate:
+        executor.submit(gate.recv_ok)
+        executor.submit(gate.recv_ok)
+        for _ in range(100):
+            future, calls, ready = executor.submit(square, 2), [], threading.Barrier(2)
+
+            def add(future: Any = future, calls: Any = calls, ready: Any = ready) -> None:
+                ready.wait()
+                for n in range(10):
+                    future.add_done_callback(lambda f, n=n: calls.append(n))
+
+            thread = threading.Thread(target=add)
+            thread.start()
+            ready.wait()
+            assert future.cancel()
+            thread.join()
+            assert sorted(calls) == list(range(10))
+
+
 def test_shutdown_can_cancel_what_has_not_begun(runtime2: Any) -> None:
     gate, begun = chan(), chan(1)
     executor = Executor(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import CancelledError
 from concurrent.futures import Future as _BaseFuture
-from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
 from typing import Any, NamedTuple, TypeVar
 
 from goproc._proc import fatal
@@ -32,7 +32,7 @@ class End(NamedTuple):
     cancelled: bool = False
 
 
-CANCELLED = End(None, None, True)
+_NOT_BEGUN = End(None, None, True)
 _OK = _core.G_OK
 _new = tuple.__new__  # makes a named tuple without the call of its own __new__
 
@@ -176,7 +176,7 @@ class CallFuture(Future[T]):
 
     def done(self) -> bool:
         """Return True if the call has ended or was cancelled."""
-        return self._state_now() in (CANCELLED_AND_NOTIFIED, FINISHED)
+        return self._state_now() in (CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED)
 
     def running(self) -> bool:
         """Return True if a worker makes the call now."""
@@ -187,12 +187,22 @@ class CallFuture(Future[T]):
         return self._end is not None and bool(self._end.cancelled)
 
     def cancel(self) -> bool:
-        """Cancel the call unless a worker has begun it. Return True if it is cancelled."""
+        """Cancel the call unless a worker has begun it. Return True if it is cancelled.
+
+        The callbacks are made before it returns, as those of concurrent.futures are.
+        """
         if self._end is None and _core.promise_claim(self):
-            self.__dict__.setdefault("_end", CANCELLED)
+            self.__dict__.setdefault("_end", _NOT_BEGUN)
+            condition = self._condition_made
+            if condition is not None:
+                with condition:  # whoever adds a callback now finds the future cancelled, and makes it
+                    self._told = self._told or CANCELLED
+                    condition.notify_all()
             _keep_cancelled(self)
             self._pool.forget(self)
             self._pool.give_slot()
+            if condition is not None:
+                self._invoke_callbacks()  # type: ignore[attr-defined]
         return self.cancelled()
 
     def _wait(self, timeout: float | None) -> End:
@@ -248,8 +258,8 @@ class CallFuture(Future[T]):
     def _state_now(self) -> str:
         if self._told is not None:
             return self._told
-        if self._end is not None and self._condition_made is None:
-            return CANCELLED_AND_NOTIFIED if self._end.cancelled else FINISHED
+        if self._end is not None and (self._end.cancelled or self._condition_made is None):
+            return CANCELLED if self._end.cancelled else FINISHED
         try:
             state = _state_of(self)
         except RuntimeStopped:
@@ -276,7 +286,8 @@ class CallFuture(Future[T]):
                 else:
                     waiter.add_result(self)
             condition.notify_all()
-        self._invoke_callbacks()  # type: ignore[attr-defined]
+        if end is not _NOT_BEGUN:  # else cancel() makes the callbacks
+            self._invoke_callbacks()  # type: ignore[attr-defined]
 
     def fail(self, error: BaseException) -> None:
         """Give a call that no worker has got its end."""
