@@ -260,8 +260,12 @@ class PMap(_core.Results, Generic[T]):
 
     def __del__(self) -> None:
         engine = self._engine
-        if engine is not None and not self._over and _core.attached():
+        if engine is None or self._over:
+            return
+        if _core.attached():
             engine.abandon()
+        if engine.progress is not None:
+            engine.progress.drop()
 
     # -- what is known of it
 

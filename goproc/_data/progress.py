@@ -59,6 +59,7 @@ class Progress:
     def __init__(self, view: _View, total: int | None) -> None:
         self.total = total
         self._view: _View | None = view
+        view.waits = True
         self._closed = False
         self._counts = (0, 0, 0)
         self._due = monotonic() + view.seconds
@@ -78,6 +79,12 @@ class Progress:
             self._closed = True
             self._draw(last=True)
             self._view = None
+
+    def drop(self) -> None:
+        """As close(), without waiting: nobody refers to the map any more."""
+        if not self._closed and self._view is not None:
+            self._view.waits = False
+            self.close()
 
     def _draw(self, last: bool) -> None:
         view = self._view
@@ -159,10 +166,12 @@ class _View(ABC):
 
     Attributes:
         seconds: the time between two calls of show().
+        waits: end() may wait until the counts are seen.
     """
 
-    __slots__ = ()
+    __slots__ = ("waits",)
     seconds = _DRAW_SECONDS
+    waits: bool
 
     @abstractmethod
     def show(self, counts: Counts) -> None:
@@ -255,6 +264,10 @@ class _Sent(_View):
         self._counts.try_send(tuple(counts))  # where the host is behind, later counts will do
 
     def end(self, counts: Counts) -> None:
+        if not self.waits:
+            self._counts.try_send(tuple(counts))
+            self._counts.close()
+            return
         from goproc._sched import scheduler
 
         scheduler.shield(1)  # a map that is cancelled closes its bar as well

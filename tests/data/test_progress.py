@@ -5,8 +5,10 @@ import io
 import os
 import pty
 import sys
+import textwrap
 
 import pytest
+from peek import until
 from tqdm import tqdm
 
 from goproc import flow, go, pmap
@@ -45,6 +47,32 @@ def bars():
 def lines(capsys):
     """Return the lines on standard error since the last call."""
     return lambda: capsys.readouterr().err.splitlines()
+
+
+@pytest.fixture
+def run_on_terminal(tmp_path):
+    """Return a function that runs a script on a terminal, and returns what the script has written there."""
+
+    def run(text):
+        script = tmp_path / "script.py"
+        script.write_text(textwrap.dedent(text))
+        pid, fd = pty.fork()
+        if pid == 0:
+            os.environ.update(TERM="xterm", COLUMNS="60", PYTHONWARNINGS="error")
+            os.execv(sys.executable, [sys.executable, str(script)])
+        written = b""
+        try:
+            while piece := os.read(fd, 65536):
+                written += piece
+        except OSError:  # the other end is closed
+            pass
+        finally:
+            os.close(fd)
+            _, status = os.waitpid(pid, 0)
+        assert status == 0, written
+        return written.decode()
+
+    return run
 
 
 @pytest.mark.parametrize("nothing", [None, False])
@@ -179,6 +207,47 @@ def test_flow_prints_a_line_a_stage(runtime2, lines):
     assert lines() == ["load: inc, 6/6", "load: batch, 6/6"]
 
 
+@pytest.mark.parametrize("leave", ["del", "break", "close"])
+def test_the_bar_of_a_map_that_is_left_early_is_closed(runtime2, bars, leave):
+    results = pmap(inc, range(50), progress=Bar)
+    if leave == "break":
+        for _ in results:
+            break
+    else:
+        next(results)
+    if leave == "close":
+        results.close()
+    del results
+    (bar,) = bars
+    assert bar.disable  # as a bar of tqdm is that was closed
+    assert 1 <= bar.n < 50
+    assert not Bar._instances
+
+
+def test_the_bar_of_a_map_that_a_worker_drops_is_closed(runtime2, lines):
+    def first():
+        for value in pmap(inc, range(50), progress="left"):
+            return value
+
+    assert go(first).result() == 1
+    shown = []
+    until(lambda: shown.extend(lines()) or shown)  # the host draws it while the worker goes on
+    assert len(shown) == 1 and shown[0].startswith("left, ")
+
+
+@pytest.mark.parametrize("last", ["pass", "results.close()", "del results", "raise SystemExit"])
+def test_the_bar_of_a_map_that_is_never_finished_leaves_a_line(run_on_terminal, last):
+    """Also where the script ends while it has the map."""
+    written = run_on_terminal(f"""
+        from goproc import pmap
+        results = pmap(abs, range(50), progress="numbers")
+        next(results)
+        {last}
+    """)
+    assert written.count("\n") == 1 and written.endswith("\r\n")
+    assert "/50 [" in written
+
+
 def test_map_on_a_worker_is_shown_by_the_host(runtime2, lines):
     def count(name):
         return sum(pmap(inc, range(50), progress=name))
@@ -204,25 +273,9 @@ print("end")
 """
 
 
-def test_bars_on_a_terminal_stay_in_lines_of_their_own(tmp_path):
+def test_bars_on_a_terminal_stay_in_lines_of_their_own(run_on_terminal):
     """In the end a terminal shows each bar once, none with the rest of another behind it."""
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    pid, fd = pty.fork()
-    if pid == 0:
-        os.environ.update(TERM="xterm", COLUMNS="60", PYTHONWARNINGS="error")
-        os.execv(sys.executable, [sys.executable, str(script)])
-    written = b""
-    try:
-        while piece := os.read(fd, 65536):
-            written += piece
-    except OSError:  # the other end is closed
-        pass
-    finally:
-        os.close(fd)
-        _, status = os.waitpid(pid, 0)
-    assert status == 0, written
-    screen = shown(written.decode())
+    screen = shown(run_on_terminal(SCRIPT))
     assert [line.split(":")[0] for line in screen] == ["second", "third", "first", "end"]
     assert all(line.count("4/4") == 1 for line in screen[:3])
     assert "failed=1" in screen[2]
