@@ -23,8 +23,8 @@ LONG = {
 
 
 def names() -> list[str]:
-    text = (HERE / "crash_image.c").read_text()
-    table = text[text.index("scenarios[] = {") : text.index("enum { SCENARIOS")]
+    text = (HERE / "crash_scenarios.c").read_text()
+    table = text[text.index("scenarios[] = {") : text.index("const int n_scenarios")]
     return [line.split('"')[1] for line in table.splitlines() if line.strip().startswith('{"')]
 
 
@@ -40,7 +40,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     line = [
         "cc",
         *flags,
-        HERE / "crash_image.c",
+        *HERE.glob("crash_*.c"),
         *sources,
         "-lpthread",
         "-Wl,-z,now,--wrap=gp_futex_wake",

@@ -28,7 +28,7 @@ def compile_all(folder: Path, files: list[Path], objects: Path) -> None:
 
 
 class Built:
-    """The core and crash_image.c in a folder of their own, to be changed."""
+    """The core and the crash images in a folder of their own, to be changed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -39,9 +39,10 @@ class Built:
             shutil.copy(header, self.shm)
         tests = folder / "tests" / "recovery"
         tests.mkdir(parents=True)
-        shutil.copy(HERE / "crash_image.c", tests)
+        for file in HERE.glob("crash_*.[ch]"):
+            shutil.copy(file, tests)
         self.files = [f for floor in ("mem", "chan", "proc") for f in sorted((self.shm / floor).glob("*.c"))]
-        self.files = [*(f for f in self.files if f.stem != "keeper"), tests / "crash_image.c"]
+        self.files = [*(f for f in self.files if f.stem != "keeper"), *tests.glob("*.c")]
         self.objects = folder / "objects"
         self.objects.mkdir()
         compile_all(self.shm, self.files, self.objects)

@@ -387,7 +387,7 @@ static void begin(int index, long instructions, pid_t pids[PROCS]) {
     if (memfd < 0 || !attach(memfd, 0)) abort();
     s->host();
     for (int i = 0; i < 2; i++) {
-        uint32_t proc = (i == 0) == (index >= LATE) ? VICTIM : PEER;
+        uint32_t proc = (i == 0) == (index >= first_late) ? VICTIM : PEER;
         pids[proc] = spawn(memfd, proc, s);
         if (stopped(pids[proc], SIGSTOP)) abort();
     }
@@ -407,7 +407,7 @@ static void random_cases(long most) {
     while (cases < most) {
         pid_t pids[PROCS];
         draws = next++;
-        begin((int)draw(SCENARIOS), (long)draw(draw(3) ? 200 : STEPS_MOST), pids);
+        begin((int)draw((uint64_t)n_scenarios), (long)draw(draw(3) ? 200 : STEPS_MOST), pids);
         for (int i = 0; i < CASES_OF_A_STOP && cases < most; i++) try_case(draw(UINT64_MAX));
         end(pids);
     }
@@ -420,7 +420,7 @@ static void cases_of(FILE *file) {
         char *where = strchr(line, ';'), *seed = where ? strchr(where + 1, ';') : NULL;
         if (!seed) continue;
         *where = 0;
-        for (int i = 0; i < SCENARIOS; i++) {
+        for (int i = 0; i < n_scenarios; i++) {
             if (strcmp(scenarios[i].name, line) != 0) continue;
             begin(i, atol(where + 1), pids);
             try_case(strtoull(seed + 1, NULL, 10));

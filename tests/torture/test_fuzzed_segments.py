@@ -39,7 +39,9 @@ def need_sanitizer(folder: Path) -> None:
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fuzz")
     need_sanitizer(folder)
-    objects = compiled(folder, [*core(), HERE / "fuzz_segment.c"], FLAGS)
+    images = HERE.parent / "recovery"  # fuzz_segment.c has crash_image.c in it
+    sources = [HERE / "fuzz_segment.c", images / "crash_checks.c", images / "crash_scenarios.c"]
+    objects = compiled(folder, [*core(), *sources], FLAGS)
     return linked(folder / "fuzz_segment", objects, [SANITIZER, "-Wl,--wrap=gp_futex_wake"])
 
 
