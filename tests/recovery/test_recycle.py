@@ -5,23 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
-from programs import Run, ok
+from programs import Run
+from replacing import STARTED, output
 
 LOUD = True
-HEAD = """
-    import atexit, os, signal, threading, time
-    import goproc
-    from goproc import Atomic, WorkerDied, chan, go, kill, recycle, sleep
-
-    def hold(ready, gate):
-        ready.send(1)
-        return gate.recv()
-"""
 EACH_POLICY = pytest.mark.parametrize("policy", ["restart", "continue", "exit"])
-
-
-def output(run: Run, text: str, **options: object) -> str:
-    return ok(run(HEAD + text, **options))
 
 
 @EACH_POLICY
@@ -174,7 +162,7 @@ def test_killed_while_it_retires(run: Run) -> None:
     waits.result()
     print(type(g.exception()).__name__, go.on(1)(int).result())
     """
-    done = run(HEAD + text)
+    done = run(STARTED + text)
     assert (done.status, done.out) == (0, "WorkerDied 0\n"), done
     assert re.fullmatch(r"goproc: proc 1 \(pid \d+\) was killed .*; the worker is replaced\n", done.err), done
 
@@ -186,7 +174,7 @@ def test_a_worker_that_is_not_there_any_more(run: Run) -> None:
     try: recycle(1)
     except WorkerDied as error: print(error.proc, str(error).split(":")[0])
     """
-    done = run(HEAD + text, options=["--on-death", "continue"])
+    done = run(STARTED + text, options=["--on-death", "continue"])
     assert done.out == "1 recycle(1)\n", done
 
 

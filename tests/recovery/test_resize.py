@@ -8,35 +8,9 @@ from pathlib import Path
 
 import pytest
 from programs import Run, Start, ok
+from replacing import HEAD, STARTED, output
 
 LOUD = True
-HEAD = """
-    import atexit, os, signal, threading, time
-    import goproc
-    from goproc import Atomic, WorkerDied, chan, go, kill, procs, recycle, runtime, sleep, workers
-    from goproc.shm import _core
-
-    def hold(ready, gate):
-        ready.send(1)
-        return gate.recv()
-
-    def pids(): return [go.on(p)(os.getpid).result() for p in workers()]
-
-    def lives(pid):
-        try: os.kill(pid, 0)
-        except ProcessLookupError: return False
-        return True
-"""
-STARTED = (
-    HEAD
-    + """
-    procs()
-"""
-)
-
-
-def output(run: Run, text: str, **options: object) -> str:
-    return ok(run(STARTED + text, **options))
 
 
 # -- more ----------------------------------------------------------------------------------------------------
