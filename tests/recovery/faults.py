@@ -103,7 +103,7 @@ FAULTS = {
     ),
     "a count and its task differ": Fault(
         LOCKS,
-        "if (gp_get(&o->value) == (int64_t)gp_get(&j->d)) gp_set(",
+        "if (count == gp_get(&j->d)) gp_set(",
         "if (false) gp_set(",
         "task, counted",
     ),
