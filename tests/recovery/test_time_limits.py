@@ -8,7 +8,7 @@ import pytest
 from programs import Run, ok
 
 import goproc
-from goproc import TaskTimeout, chan, context, go, sleep
+from goproc import TaskTimeout, chan, context, go, pmap, sleep
 
 LOUD = True
 HEAD = """
@@ -77,6 +77,13 @@ def test_ends_in_time(runtime2: object) -> None:
     assert go.opts(timeout=float("inf"))(work).result() == "done"
     assert go.opts(timeout=30).opts(name="x")(work).name == "x"
     assert go.opts(timeout=0)(int).result() == 0  # it never waits
+
+
+@pytest.mark.parametrize("seconds", [1e9, 1e18, 1e300])
+def test_a_time_that_does_not_come(runtime1: object, seconds: float) -> None:
+    assert go.opts(timeout=seconds)(lambda: sleep(0.001)).result() is None
+    assert go.opts(timeout=0.05, grace=seconds)(int).result() == 0
+    assert list(pmap(int, ["1", "2"], timeout=seconds)) == [1, 2]
 
 
 def test_a_result_in_the_grace_counts(runtime2: object) -> None:

@@ -135,6 +135,8 @@ static PyObject *core_retiring(PyObject *Py_UNUSED(module), PyObject *now) {
     return PyBool_FromLong(gp_get(&gp.my->retire) == GP_RETIRES);
 }
 
+#define FAR_AWAY 1e9 /* seconds: a later time than that does not come */
+
 /* A timer of the kernel, which goes off in any state of this process. */
 static PyObject *core_kill_at(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
     if (nargs < 1 || nargs > 2) return PyErr_Format(PyExc_TypeError, "kill_at(seconds, object)");
@@ -144,16 +146,15 @@ static PyObject *core_kill_at(PyObject *Py_UNUSED(module), PyObject *const *args
     unsigned long object = nargs > 1 ? PyLong_AsUnsignedLong(args[1]) : 0;
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
     if (gp.proc == 0) return PyErr_Format(PyExc_ValueError, "kill_at(): the host is not killed");
-    if (!(seconds >= 0 && seconds < 1e9)) return PyErr_Format(PyExc_ValueError, "kill_at() takes a time.monotonic() time");
+    if (!(seconds >= 0)) return PyErr_Format(PyExc_ValueError, "kill_at() takes a time.monotonic() time");
+    uint64_t ns = seconds < FAR_AWAY ? (uint64_t)(seconds * 1e9) : 0;
     if (maker != getpid()) {
-        if (seconds == 0) Py_RETURN_NONE;
+        if (ns == 0) Py_RETURN_NONE;
         struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL};
         if (timer_create(CLOCK_MONOTONIC, &event, &timer) < 0) return PyErr_SetFromErrno(PyExc_OSError);
         maker = getpid();
     }
-    uint64_t ns = (uint64_t)(seconds * 1e9);
     struct itimerspec when = {.it_value = {(time_t)(ns / 1000000000ULL), (long)(ns % 1000000000ULL)}};
-    if (seconds > 0 && ns == 0) when.it_value.tv_nsec = 1;
     if (ns) {
         gp_set(&gp.my->kill_for, (gp_ref)object);
         gp_set(&gp.my->kill_at, ns);
@@ -175,6 +176,6 @@ PyMethodDef death_functions[] = {
     {"end", core_end, METH_O, PyDoc_STR("Kill a worker whose goroutine nobody wants any more. A line tells of it only if others are lost.")},
     {"kill_at", METHOD(core_kill_at), METH_FASTCALL,
      PyDoc_STR("kill_at(seconds, object): have the kernel kill this process at a monotonic time, for the goroutine with that outcome; "
-               "0: never. The last call counts.")},
+               "0, or a time after 1e9 s: never. The last call counts.")},
     {NULL, NULL, 0, NULL},
 };
