@@ -190,15 +190,21 @@ _MOMENTS = pytest.mark.parametrize("microseconds", [0, 50, 100, 200, 400, 800, 1
 
 
 @_MOMENTS
-def test_the_keeper_is_killed_while_it_starts_the_zygote(run: Run, microseconds: int) -> None:
+@pytest.mark.parametrize("policy", ["exit", "restart"])
+def test_the_keeper_is_killed_while_it_starts_the_zygote(run: Run, policy: str, microseconds: int) -> None:
     """The host waits for the keeper at that time. Whatever has become of the zygote, nothing of it is left."""
-    then = """
+    then = f"""
         import goproc
         goproc.runtime().__enter__()
         goproc.go(int).result()
-        while True: signal.pause()  # until the coroner ends the program
+        while {policy == "exit"}: signal.pause()  # until the coroner ends the program
+        print("goes on")
     """
-    done = run(killed_keeper(microseconds, then.strip()), how="python")
+    script = killed_keeper(microseconds, then.strip())
+    done = run(script, how="python", env={"GOPROC_ON_DEATH": policy, "GOPROC_QUIET_DEATHS": "1"})
+    if policy == "restart":
+        assert (done.status, done.out, done.err) == (0, "goes on\n", ""), done
+        return
     assert done.status == 2 and done.err.startswith(_ZYGOTE_DIED), done
     assert done.err.count("\n") == 1 and not done.out, done
 

@@ -61,8 +61,8 @@ STOPPED += [("zygote", "host"), ("zygote", "zygote"), ("zygote", "keeper"), ("al
 @pytest.mark.parametrize("how", ["goproc", "python"])
 @pytest.mark.parametrize(("stopped", "killed"), STOPPED)
 def test_one_is_killed(start: Start, stopped: str | None, killed: str, how: str) -> None:
-    # with another policy the program goes on without its zygote: tests/recovery/test_zygote_died.py
-    env = {"GOPROC_ON_DEATH": "exit"} if killed == "zygote" else None
+    # with another policy the program goes on without its zygote or keeper: tests/recovery
+    env = {"GOPROC_ON_DEATH": "exit"} if killed in ("zygote", "keeper") else None
     with start(SLEEPERS, how=how, env=env) as program:
         ready(program)
         victims = pids(program, killed)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import select
 import signal
 import sys
 import threading
@@ -57,6 +58,8 @@ _QUIT_SECONDS = LIMIT + 1.0
 # Seconds after which a zygote that was told to end has mostly ended, and a killed one is certainly gone.
 _LOOK_SECONDS = 0.05
 _THREAD_SECONDS = 0.2
+# The errors of an order to a zygote that has been killed
+_KILLED = (BrokenPipeError, ConnectionResetError, ProcessLookupError)
 _BIRTHS = 5  # zygotes that are killed at their start before the program is given up
 
 _running: _Runtime | None = None
@@ -144,6 +147,7 @@ class _Runtime:
         if self.setup.gpus:
             early.leave()
         self._config = launch.host_config(1 + self.procs, pinning, extra, settings=settings)
+        self._config["ends_with_keeper"] = self.on_death == "exit"
         homes.begin(self._config["path"])
         for proc, cpu in enumerate(pinning):
             _core.set_cpu(proc, cpu)
@@ -176,7 +180,7 @@ class _Runtime:
         try:
             if memfd < 0:
                 raise OSError("the program has closed the descriptor of shared memory")
-            new = _spawn_again(config, memfd)
+            new = _spawn_zygote(config, memfd, _BIRTHS)
         except BaseException as error:
             if isinstance(error, OSError):
                 named = limits.named(error)
@@ -256,17 +260,17 @@ def _zygote(config: launch.Config, memfd: int) -> early.Zygote:
         except OSError:  # the early zygote has just ended
             early.give_up(found)
     try:
-        return launch.spawn(config, memfd)
-    except (BrokenPipeError, ConnectionResetError) as error:
+        return _spawn_zygote(config, memfd, 1 if config["ends_with_keeper"] else _BIRTHS)
+    except _KILLED as error:
         _end_unborn(error)
 
 
-def _spawn_again(config: launch.Config, memfd: int) -> early.Zygote:
-    """Spawn the successor of a zygote. Repeat this if the new one, too, is killed before it knows the workers."""
-    for _ in range(_BIRTHS - 1):
+def _spawn_zygote(config: launch.Config, memfd: int, births: int) -> early.Zygote:
+    """Spawn a zygote. Repeat this if the zygote or its keeper is killed before the zygote has its order."""
+    for _ in range(births - 1):
         try:
             return launch.spawn(config, memfd)
-        except (BrokenPipeError, ConnectionResetError):
+        except _KILLED:
             pass
     return launch.spawn(config, memfd)
 
@@ -297,17 +301,49 @@ def _load_for_failures() -> None:
 
 def _quit(zygote: early.Zygote, interrupted: bool) -> None:
     _keeper.hold_sigchld()
-    if not _core.tell_zygote(INTERRUPTED if interrupted else QUIT):
-        _send(zygote.pid, signal.SIGTERM)  # SIGTERM means QUIT where the program has closed the socket
-    ended = launch.wait_for_end(zygote, _LOOK_SECONDS)
-    if not ended and not _send(zygote.pid, 0):  # the zygote has died, and the keeper is there for the workers
-        for pid in filter(None, _core.pids()[1:]):
-            _send(pid, signal.SIGTERM)
-    if not ended and not launch.wait_for_end(zygote, _QUIT_SECONDS):
-        _send_keeper(zygote)
-        _send(zygote.pid, signal.SIGKILL)
-        launch.wait_for_end(zygote, _QUIT_SECONDS)
+    with _Ending(zygote) as ending:
+        if not _core.tell_zygote(INTERRUPTED if interrupted else QUIT):
+            _send(zygote.pid, signal.SIGTERM)  # SIGTERM means QUIT where the program has closed the socket
+        ended = ending.wait(_LOOK_SECONDS)
+        if not ended and not _send(zygote.pid, 0):
+            # The zygote has died, and the keeper is there for the workers.
+            for pid in filter(None, _core.pids()[1:]):
+                _send(pid, signal.SIGTERM)
+        if not ended and not ending.wait(_QUIT_SECONDS):
+            _send_keeper(zygote)
+            _send(zygote.pid, signal.SIGKILL)
+            ending.wait(_QUIT_SECONDS)
     _keeper.release_sigchld()
+
+
+class _Ending:
+    """The end of a zygote and of its keeper. A keeper that was killed ends before its zygote."""
+
+    def __init__(self, zygote: early.Zygote) -> None:
+        self._zygote = zygote
+        self._pidfd = -1
+
+    def __enter__(self) -> _Ending:
+        try:
+            self._pidfd = os.pidfd_open(self._zygote.pid)
+        except OSError:
+            pass  # the zygote has ended, or there is no descriptor: then the end of the keeper counts
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+
+    def wait(self, seconds: float) -> bool:
+        """Return False if one of the two lives on after some time."""
+        return launch.wait_for_end(self._zygote, seconds) and self._zygote_ends(seconds)
+
+    def _zygote_ends(self, seconds: float) -> bool:
+        if self._pidfd < 0:
+            return True
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
 
 
 def _end_keeper(dead: early.Zygote) -> None:

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         keeper_pid: int  # filled in by the zygote: its parent, or 0 if that is the host
         # The number of the zygote: 1, and one more for each that takes the place of a dead one.
         zygote: int
+        ends_with_keeper: bool  # True: the death of the keeper ends the program
         adopted: list[int]  # pids of the workers of dead zygotes
         crashes: int  # filled in by the zygote: the file of _crashes.py, or -1
         authkey: bytes  # multiprocessing's, if the host has loaded that
@@ -152,6 +153,7 @@ def host_config(
         "zygote_pid": 0,
         "keeper_pid": 0,
         "zygote": 1,
+        "ends_with_keeper": True,
         "adopted": [],
         "crashes": -1,
         "authkey": authkey,
@@ -316,7 +318,8 @@ def order(zygote: Zygote, config: Config, memfd: int) -> None:
         memfd: the segment.
 
     Raises:
-        OSError: the zygote has ended (BrokenPipeError, ConnectionResetError); no descriptor or memory to be had.
+        OSError: the zygote has ended (BrokenPipeError, ConnectionResetError, ProcessLookupError); no descriptor or
+            memory to be had.
     """
     import _socket
     import signal

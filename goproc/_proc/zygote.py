@@ -27,7 +27,8 @@ At the end the zygote also ends the programs that goroutines have started and le
 the programs of a killed worker become its own children.
 
 If the zygote itself dies, its workers go on, as children of the keeper. The host starts another zygote (number 2, 3,
-...) and tells it of them. The new zygote signals them at the end; the coroner sees how they end.
+...) and tells it of them. The new zygote signals them at the end; the coroner sees how they end. If the keeper dies,
+the zygote goes on without a keeper, except with the policy `exit`.
 
     host ----------------- control, SOCK_SEQPACKET --------------- zygote ---- worker 1 .. N-1
          b"M": import what the host imports, with a descriptor (follow.py)
@@ -394,6 +395,7 @@ class _Zygote:
         self.interrupted = False
         self.orphaned = False  # the host has ended
         self.keeper = os.getppid()
+        self.kept = True  # False: the keeper has died, and the zygote goes on
         self.ending = False  # workers have been told to end, or are killed
         self.worker_died = (
             False  # a worker died before that, and not in order: programs that it had started are left
@@ -445,6 +447,8 @@ class _Zygote:
             for fd, event in poll.poll(AGAIN_MS if self.owed else None if self.host >= 0 else 500):
                 if fd == self.wake:
                     self._signals()
+                elif fd == self.parent and self._goes_on_unkept():
+                    poll.unregister(fd)
                 elif fd in (self.host, self.parent):
                     self.orphaned = True
                 elif fd == self.control and event & ~select.POLLOUT:
@@ -484,9 +488,22 @@ class _Zygote:
             self.orphaned = True
         return fd
 
+    def _goes_on_unkept(self) -> bool:
+        """Return True if the zygote goes on although its keeper has died.
+
+        The pidfd of the host alone tells of the host's end from then on.
+        """
+        if self.config["ends_with_keeper"] or self.host < 0 or self._host_gone():
+            return False
+        self.kept = False
+        self.config["keeper_pid"] = 0  # the next workers die with the zygote
+        return True
+
     def _host_lives(self) -> bool:
         from goproc._proc import descendants
 
+        if not self.kept:
+            return not self._host_gone()
         host = self.config["host_pid"]
         parent = os.getppid()
         return parent == host or (parent == self.keeper and descendants.parent_of(parent) == host)

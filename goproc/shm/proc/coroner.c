@@ -128,10 +128,21 @@ void gp_still_die_with_parent(void) {
     if (gp_die_with_parent(atomic_load(&parent), 0) == -ESRCH) _exit(0);
 }
 
+static bool keeper_has_ended(void) {
+    pid_t r = waitpid(coroner.keeper, NULL, WNOHANG | __WALL);
+    return r == coroner.keeper || (r < 0 && errno == ECHILD && kill(coroner.keeper, 0) < 0);
+}
+
+/* A keeper that was killed ends before its zygote. */
+static bool zygote_has_ended(void) {
+    if (!keeper_has_ended()) return false;
+    waitpid(coroner.zygote, NULL, WNOHANG | __WALL); /* where the host adopts orphans */
+    return atomic_load(&coroner.dead) || kill(coroner.zygote, 0) < 0;
+}
+
 static bool zygote_ends(int ms) {
     for (int i = 0; i < ms; i++) {
-        pid_t r = waitpid(coroner.keeper, NULL, WNOHANG | __WALL);
-        if (r == coroner.keeper || (r < 0 && errno == ECHILD && kill(coroner.keeper, 0) < 0)) return true;
+        if (zygote_has_ended()) return true;
         usleep(1000);
     }
     return false;
@@ -646,7 +657,7 @@ static bool may_replace_zygote(void) {
     const struct gp_header *h = gp.head;
     mine.short_lives = gp_now() < mine.since + SHORT_NS ? mine.short_lives + 1 : 0;
     if (h->on_death == GP_DEATH_EXIT || gp_get(&h->fatal) || gp_get(&h->stop) || !gp_get(&h->zygotes)) return false;
-    return mine.own_table && mine.short_lives < STARTS_MOST && keeper_lives();
+    return mine.own_table && mine.short_lives < STARTS_MOST;
 }
 
 /* The zygote has died. From now on this thread alone watches the workers. */
@@ -673,6 +684,7 @@ static bool lose_zygote(void) {
         return false;
     }
     go_on_alone();
+    if (!keeper_lives()) kill_adopted(); /* nobody would end them if the host died: they are replaced */
     if (!h->quiet_deaths) gp_say(text, sizeof text - 1);
     gp_set(&h->zygote_lost, 1);
     gp_successor_call();

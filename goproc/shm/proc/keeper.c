@@ -16,6 +16,9 @@
  *               the keeper itself kills the workers, and the programs that they have left.
  *     SIGUSR1   The host ends the program: the keeper does the same, once there is no zygote.
  *
+ * If the keeper dies, the zygote goes on without one (goproc/_proc/zygote.py). If the zygote dies after that, the coroner kills
+ * the workers.
+ *
  * The keeper ends when it has no child any more. The coroner reads in /proc how a worker of the keeper has ended: the
  * keeper waits for that before it reaps.
  *
