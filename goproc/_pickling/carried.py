@@ -272,6 +272,8 @@ def _make_copy(pickled: Pickled) -> Copy:
 def dump_message(obj: Any) -> tuple[bytes, list[Buffer]]:
     """Pickle a message, with references in place of objects that have copies; raise the errors of pickle."""
     pickled = _dump(obj) if entries else dump(obj)
+    if len(pickled[0]) < large.LARGE and not pickled[1]:
+        return pickled
     if not _is_large(pickled) or large.has_no_parts(obj):
         return pickled
     if _learn(obj):

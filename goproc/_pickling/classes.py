@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from goproc._pickling.store import Ref
 
 _by_ref: dict[Ref, type] = store.cache({})  # classes received
-_own_by_ref: weakref.WeakValueDictionary[Ref, type] = store.cache(weakref.WeakValueDictionary())
+# Classes of this process by their definitions. Entries of classes that are gone stay: the store limits their number.
+_own_by_ref: dict[Ref, weakref.ref[type]] = store.cache({})
 _classes = Passing()  # the classes in `entries`
 # Names of attributes that stay behind: a library has cached there an object that cannot be pickled.
 left_out: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDictionary()
@@ -144,7 +145,7 @@ def _define(cls: type, entry: ClassEntry) -> None:
     entry.guards = [scope.guard() for scope in definition.scopes.values()]
     entry.watch_all(cls)  # last, as pickling may have added to the class (the caches of abc)
     entry.settle()
-    _own_by_ref[ref] = cls
+    _own_by_ref[ref] = entry.gone
 
 
 def _pickled(cls: type, entry: ClassEntry) -> tuple[ClassPickler, bytes]:
@@ -195,7 +196,9 @@ def forget_importable() -> None:
 
 def _reduce_class(_: Pickler, cls: type) -> Any:
     """Reduce a class met in a message."""
-    entry = class_entry(cls)
+    entry = entries.get(id(cls))
+    if entry is None or not entry.together.unchanged():
+        entry = class_entry(cls)
     if entry.uid is None:
         return entry.reduction
     if entry.inline:
@@ -403,7 +406,10 @@ def _set_class(cls: type, state: tuple[Any, ...]) -> None:
 
 def load_class(ref: Ref) -> type:
     """Return the class behind `ref`, loaded once per process."""
-    cls = _by_ref.get(ref) or _own_by_ref.get(ref)
+    own = _own_by_ref.get(ref)
+    if own is not None and (cls := own()) is not None:
+        return cls
+    cls = _by_ref.get(ref)
     if cls is not None:
         if _loading.uid is None:  # a message refers to the class: the rest of the class follows there
             entry = arrived.get(id(cls))

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from goproc._pickling.wire import Buffer
 
 
+_MARK = carried.MARK[0]
+
+
 def dumps(obj: Any) -> tuple[bytes, list[Buffer]]:
     """Pickle a message.
 
@@ -83,7 +86,7 @@ def loads(main: bytes | memoryview, buffers: list[Any]) -> Any:
         Exception: a part of it cannot be read, and is not one of Parts.
     """
     try:
-        if main[:1] == carried.MARK:
+        if main[0] == _MARK:
             return received.load_message(main, buffers)
         return pickle.loads(main, buffers=buffers)
     except Exception:
@@ -91,7 +94,7 @@ def loads(main: bytes | memoryview, buffers: list[Any]) -> Any:
             raise
     from goproc._pickling import salvage
 
-    if main[:1] == carried.MARK:
+    if main[0] == _MARK:
         return salvage.load(main[len(carried.MARK) :], buffers, received.resolver())
     return salvage.load(main, buffers, None)
 
