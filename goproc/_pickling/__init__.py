@@ -37,7 +37,8 @@ Each file uses only those above it, except imports that run once per class, or a
     identities       copies of a function that are one object
     pickler          the pickler of messages: the treatment of each type
     weak             weak references and weak containers
-    remade           thread-locals and context managers
+    remade           thread-locals, context managers, descriptors
+    filling          objects that get their state past the methods of their class
     wire             the bytes of a message         copies         a copy in shared memory, and whether it still holds
     making           makes a class that arrives    enumerations    the members of one
     entries          the facts in a process about classes that travel by value

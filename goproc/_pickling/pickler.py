@@ -15,6 +15,7 @@ import marshal
 import os
 import pickle
 import sys
+from collections import deque
 from io import TextIOWrapper
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import NamedTuple
@@ -190,14 +191,24 @@ def _reducer_for(kind: type) -> Reducer | None:
         special = cloudpickle.Pickler.dispatch_table.get(kind)
         if special is not None and kind not in copyreg.dispatch_table:
             return lambda _, obj: special(obj)
+    if issubclass(kind, (set, frozenset, deque, bytearray)) and not importable(kind):
+        from goproc._pickling import filling
+
+        if filling.base_to_fill(kind) is not None:
+            return filling.reduce_collection
     plain: tuple[Any, Any] = (object.__reduce__, object.__reduce_ex__)
     if (kind.__reduce__, kind.__reduce_ex__) != plain:
         return _reduce_custom
-    own_new = type(kind.__new__) is FunctionType and not hasattr(kind, "__getnewargs__")
-    own_hash = type(kind.__hash__) is FunctionType and not hasattr(kind, "__setstate__")
-    if not (own_new or own_hash) or importable(kind):
+    if importable(kind):
         return None
-    return _reduce_by_new if own_new else _reduce_hashed
+    own_new = type(kind.__new__) is FunctionType
+    own_hash = type(kind.__hash__) is FunctionType and not hasattr(kind, "__setstate__")
+    if not own_hash:
+        from goproc._pickling import filling
+
+        if filling.needs_filling(kind):
+            return filling.reduce_to_fill
+    return _reduce_by_new if own_new else _reduce_hashed if own_hash else None
 
 
 def _is_plain(kind: type, base: type) -> bool:
@@ -211,8 +222,7 @@ def _is_plain(kind: type, base: type) -> bool:
 def _reduce_by_new(pickler: Pickler, obj: Any) -> Any:
     """Reduce an object of a script's class with a `__new__`, as pickle does."""
     make, args, *rest = obj.__reduce_ex__(5)
-    if make is copyreg.__newobj__:  # type: ignore[attr-defined]
-        make = _new
+    make = maker_for(type(obj), make)
     hashed = type(type(obj).__hash__) is FunctionType and not hasattr(obj, "__setstate__")
     if hashed and type(rest[0]) is dict:
         return _in_two_steps(obj, make, args, *rest)
@@ -259,6 +269,15 @@ def _set_others(obj: Any, state: tuple[None, dict[str, Any]]) -> None:
     obj.__dict__.update(state[1])
 
 
+def maker_for(kind: Any, make: Any) -> Any:
+    """Return the function in place of pickle's `__newobj__` for a class with a `__new__`; others as they are."""
+    if make is not copyreg.__newobj__:  # type: ignore[attr-defined]
+        return make
+    # A number, a text or a tuple gives its value as the argument; the class's own `__new__` may take other arguments.
+    of_value = type(getattr(kind, "__getnewargs__", _new)) is not FunctionType
+    return _new_of_value if of_value else _new
+
+
 def _new(cls: Any, *args: Any) -> Any:
     """Make an object by the script's `__new__`.
 
@@ -268,8 +287,17 @@ def _new(cls: Any, *args: Any) -> Any:
     try:
         return cls.__new__(cls, *args)
     except Exception:  # a __new__ of the program may raise anything
-        kind = next(base for base in cls.__mro__ if type(base.__new__) is not FunctionType)
-        return kind.__new__(cls)
+        base = _base_of(cls)
+        return base.__new__(cls, *(() if base is object else args))
+
+
+def _new_of_value(cls: Any, *args: Any) -> Any:
+    return _base_of(cls).__new__(cls, *args)
+
+
+def _base_of(cls: Any) -> Any:
+    """Return the first base whose `__new__` is not the script's."""
+    return next(base for base in cls.__mro__ if type(base.__new__) is not FunctionType)
 
 
 def _reduce_sentinel(_: Pickler, obj: Any) -> Any:
@@ -369,7 +397,7 @@ def _reduce_module(_: Pickler, module: ModuleType) -> Any:
     if known is module and (name in MAIN or type(module) is homes.Home):
         return _home, (name,)
     kept = {key: value for key, value in vars(module).items() if key not in _OF_IMPORT}
-    return _new_module, (name,), kept
+    return _new_module, (name, type(module)), kept, None, None, _fill_module
 
 
 _OF_IMPORT = frozenset({"__builtins__", "__loader__", "__spec__", "__cached__"})
@@ -380,10 +408,15 @@ def _home(name: str) -> ModuleType:
     return sys.modules[name]
 
 
-def _new_module(name: str) -> ModuleType:
-    module = ModuleType(name)
-    module.__dict__["__builtins__"] = builtins
+def _new_module(name: str, kind: Any) -> ModuleType:
+    module: ModuleType = kind.__new__(kind)
+    ModuleType.__init__(module, name)
+    vars(module)["__builtins__"] = builtins
     return module
+
+
+def _fill_module(module: ModuleType, attributes: dict[str, Any]) -> None:
+    vars(module).update(attributes)
 
 
 def _reduce_cell(pickler: Pickler, cell: CellType) -> Any:
@@ -490,6 +523,7 @@ def _reduce_stream(_: Pickler, stream: TextIOWrapper) -> Any:
 reducers[_First] = _reduce_first
 reducers[CellType] = _reduce_cell
 reducers[ModuleType] = reducers[homes.Home] = reducers[homes.Script] = _reduce_module
+families[ModuleType] = _reduce_module
 reducers[CodeType] = _reduce_code
 reducers[MethodType] = _reduce_bound_method
 reducers[LRU] = _reduce_lru_cache

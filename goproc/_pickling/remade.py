@@ -1,7 +1,7 @@
 """Objects that are made again from the arguments of the call that made them, because Python refuses to pickle them.
 
 A `threading.local` arrives without the attributes of the sender's threads. A context manager of `contextlib` that has
-not been entered gets a new generator.
+not been entered gets a new generator. A class may derive from `property`, `classmethod` or `staticmethod`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import copyreg
 import gc
 from _thread import _local
+from functools import partial
 
 from goproc._pickling import pickler
 
@@ -47,6 +48,35 @@ def _set_manager(manager: Any, state: tuple[Any, ...]) -> None:
     manager.__init__(*state)
 
 
+def _reduce_descriptor(base: Any, _: pickler.Pickler, obj: Any) -> Any:
+    """Reduce an object of a class derived from `base`, whose `__init__` may take anything."""
+    args = (obj.fget, obj.fset, obj.fdel, obj.__doc__) if base is property else (obj.__func__,)
+    return (
+        _new_descriptor,
+        (base, type(obj)),
+        (args, getattr(obj, "__dict__", None)),
+        None,
+        None,
+        _set_descriptor,
+    )
+
+
+def _new_descriptor(base: Any, kind: Any) -> Any:
+    return base.__new__(kind)
+
+
+def _set_descriptor(obj: Any, state: tuple[tuple[Any, ...], dict[str, Any] | None]) -> None:
+    args, attributes = state
+    base = next(base for base in _DESCRIPTORS if isinstance(obj, base))
+    base.__init__(obj, *args)
+    if attributes:
+        obj.__dict__.update(attributes)
+
+
+_DESCRIPTORS: tuple[Any, ...] = (property, classmethod, staticmethod)
+
+for _base in _DESCRIPTORS:
+    pickler.families[_base] = partial(_reduce_descriptor, _base)
 pickler.families[_local] = _reduce_local
 pickler.families[contextlib._GeneratorContextManager] = _reduce_manager
 pickler.families[contextlib._AsyncGeneratorContextManager] = _reduce_manager
