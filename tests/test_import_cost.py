@@ -74,6 +74,34 @@ def test_the_zygote_boots_while_the_host_imports(run: Run) -> None:
     assert lines[-1] == "8"
 
 
+def test_threads_that_use_goproc_at_once_start_one_zygote(run: Run) -> None:
+    done = run(
+        """
+        import threading
+        from goproc import go
+        from goproc._proc import launch
+        launched, both = [], threading.Barrier(2)
+        original = launch.launch
+        def counted(*args):
+            launched.append(args)
+            try:
+                both.wait(0.5)  # the other thread has that long to come here, too
+            except threading.BrokenBarrierError:
+                pass
+            return original(*args)
+        launch.launch = counted
+        results = []
+        def use(): results.append(go.on(1)(pow, 2, 3).result())
+        threads = [threading.Thread(target=use) for _ in range(2)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        print(results, len(launched))
+        """,
+        how="python",
+    )
+    assert ok(done) == "[8, 8] 1\n"
+
+
 def test_a_first_use_that_fails_leaves_no_zygote_with_an_old_environment(run: Run) -> None:
     done = run(
         """
