@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
+from goproc._data import unused
 from goproc._data.flow_iterator import Book, FlowRun
 from goproc._data.flow_stats import StageStats
 from goproc._data.flow_tee import Shared
@@ -52,7 +53,7 @@ class Flow(Generic[T]):
     by the engine of pmap, in which an item costs about 50 us.
     """
 
-    __slots__ = ("_branch", "_buffer", "_iterable", "_merged", "_newest", "_stages")
+    __slots__ = ("_branch", "_buffer", "_iterable", "_merged", "_newest", "_place", "_stages")
 
     def __init__(
         self,
@@ -68,8 +69,15 @@ class Flow(Generic[T]):
         self._buffer = buffer
         self._stages = stages
         self._newest: Book | None = None  # of the newest run
+        self._place = None if branch is not None else unused.place()  # None: the flow was used
+
+    def __del__(self) -> None:
+        place = getattr(self, "_place", None)
+        if place is not None:
+            unused.warn(place, repr(self).strip("<>"), "add .run() at its end, or iterate over it")
 
     def _with(self, stage: Stage) -> Flow[Any]:
+        self._place = None
         return Flow(self._iterable, self._merged, self._branch, self._buffer, (*self._stages, stage))
 
     # -- stages that call a function for each item
@@ -241,6 +249,8 @@ class Flow(Generic[T]):
         for other in flows:
             if not isinstance(other, Flow):
                 raise TypeError(f"flow: merge() takes flows, not {type(other).__name__}")
+        for merged in (self, *flows):
+            merged._place = None
         stage = Stage(MERGE, "merge", None, 1, False)
         return Flow(None, (self, *flows), None, self._buffer, (stage,))
 
@@ -248,6 +258,7 @@ class Flow(Generic[T]):
 
     def __iter__(self) -> FlowRun[T]:
         """Return an iterator of the results. The first next() starts the goroutines."""
+        self._place = None
         run: FlowRun[T] = FlowRun(self)
         self._newest = run._book
         return run
@@ -268,6 +279,7 @@ class Flow(Generic[T]):
         Raises:
             Exception: the failure of a stage, with its name as a note.
         """
+        self._place = None
         bars = None
         if progress is not None and progress is not False:
             from goproc._data.flow_bars import Bars
@@ -292,6 +304,7 @@ class Flow(Generic[T]):
     def __reduce__(self) -> Any:
         if self._branch is not None:
             raise TypeError("a branch of tee() cannot be sent to another process: send the flow before it")
+        self._place = None
         return Flow, (self._iterable, self._merged, None, self._buffer, self._stages)
 
     def __repr__(self) -> str:

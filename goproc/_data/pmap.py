@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-from goproc._data import turns
+from goproc._data import turns, unused
 from goproc._data.engine import Engine, Plan
 from goproc._data.lanes import placed
 from goproc._data.options import Options, total_of
@@ -36,10 +36,21 @@ class PMap(_core.Results, Generic[T]):
     One goroutine or thread at a time can be in it. ``close()``, or leaving a ``with`` block over it, cancels what runs.
     """
 
-    __slots__ = ("__weakref__", "_engine", "_options", "_over", "_running", "_stats", "_told", "_waiter")
+    __slots__ = (
+        "__weakref__",
+        "_engine",
+        "_options",
+        "_over",
+        "_place",
+        "_running",
+        "_stats",
+        "_told",
+        "_waiter",
+    )
 
     def __init__(self, options: Options) -> None:
         self._options: Options | None = options
+        self._place = unused.place()
         self._engine: Engine | None = None
         self._over = False
         self._running = False
@@ -260,6 +271,12 @@ class PMap(_core.Results, Generic[T]):
 
     def __del__(self) -> None:
         engine = self._engine
+        if engine is None and self._options is not None:
+            unused.warn(
+                self._place,
+                f"{self._options.where[:-1]}{self._options.name})",
+                "write `for result in ...` or `list(...)` around it, or pfor() where no results are needed",
+            )
         if engine is None or self._over:
             return
         if _core.attached():
