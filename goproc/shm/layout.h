@@ -137,7 +137,7 @@ enum gp_kind {
     GP_KIND_CHAN = 1, /* also timers (GP_OBJ_TIMER) and contexts (GP_OBJ_CONTEXT), from which one can receive */
     GP_KIND_WAITGROUP,
     GP_KIND_ATOMIC,
-    GP_KIND_GOROUTINE,
+    GP_KIND_OUTCOME,  /* of a goroutine; a promise (GP_OBJ_PROMISE), which has none */
     GP_KIND_MUTEX,
     GP_KIND_ONCE,     /* a mutex with GP_OBJ_DONE */
     GP_KIND_RWMUTEX,

@@ -120,15 +120,15 @@ static void check_object(struct gp_object *o) {
     if (kind == GP_KIND_MUTEX && waiting && (gp_get(&o->value) == 0 || gp_repair_died(gp_get(&o->owner))) && !(gp_get(&o->flags) & GP_OBJ_WOKEN))
         wrong("nobody is woken for a mutex that is free");
     if (kind == GP_KIND_WAITGROUP && waiting && gp_get(&o->value) == 0) wrong("somebody waits for a wait group at zero");
-    if (kind == GP_KIND_GOROUTINE && waiting && gp_is_done(o)) wrong("somebody waits for an end that has come");
+    if (kind == GP_KIND_OUTCOME && waiting && gp_is_done(o)) wrong("somebody waits for an end that has come");
     bool promise = gp_get(&o->flags) & GP_OBJ_PROMISE;
     if (promise && !o->ring) note(o->task);
     if (promise && gp_get(&o->proc) == VICTIM + 1 && !gp_is_done(o)) wrong("a promise of the dead one is not broken");
     if (kind == GP_KIND_SEMAPHORE && waiting && (int64_t)gp_sudog_at(gp_get(&o->recvq_first))->n <= gp_get(&o->value))
         wrong("somebody waits for units that are free");
     if (kind == GP_KIND_BARRIER && gp_get(&o->value) != (int64_t)waiting) wrong("a barrier counts %lld of %u", (long long)gp_get(&o->value), waiting);
-    if ((kind == GP_KIND_GOROUTINE || kind == GP_KIND_COPY) && o->ring) note(o->ring);
-    if (kind == GP_KIND_GOROUTINE && shared->again && o->ring) note(((const struct gp_message *)gp_payload(o->ring))->block);
+    if ((kind == GP_KIND_OUTCOME || kind == GP_KIND_COPY) && o->ring) note(o->ring);
+    if (kind == GP_KIND_OUTCOME && shared->again && o->ring) note(((const struct gp_message *)gp_payload(o->ring))->block);
     if (kind == GP_KIND_COPY) check_copy(o);
 }
 

@@ -116,7 +116,7 @@ void select_for(enum gp_op_kind kind, uint32_t n) {
 }
 
 gp_ref new_task(bool pinned) {
-    gp_ref ref = gp_alloc(sizeof(struct gp_task), GP_BLOCK_TASK), o = new_object(GP_KIND_GOROUTINE, 0);
+    gp_ref ref = gp_alloc(sizeof(struct gp_task), GP_BLOCK_TASK), o = new_object(GP_KIND_OUTCOME, 0);
     struct gp_task *t = (struct gp_task *)((char *)gp_at(ref) + GP_BLOCK_HEAD);
     memset(t, 0, sizeof *t);
     gp_set(&t->started, GP_UNMADE);

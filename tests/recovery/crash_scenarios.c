@@ -285,7 +285,7 @@ static void end_it(void) { gp_outcome_set(object(0), GP_G_OK, shared->task[0]); 
 
 /* As goroutines.c, new_promise(), has it. */
 static void a_promise(void) {
-    shared->object[0] = new_object(GP_KIND_GOROUTINE, 0);
+    shared->object[0] = new_object(GP_KIND_OUTCOME, 0);
     gp_ref block = gp_alloc(sizeof(struct gp_message), 0);
     memset(gp_payload(block), 0, sizeof(struct gp_message));
     gp_own(block, GP_TAG(GP_TAG_RESULT, gp_ref_of(object(0))));

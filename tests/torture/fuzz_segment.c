@@ -186,7 +186,7 @@ static void use_object(const struct known *k) {
         use_lock(o, GP_DONE, 0);
         gp_waitgroup_add(o, -1, &now);
         break;
-    case GP_KIND_GOROUTINE: use_goroutine(o); break;
+    case GP_KIND_OUTCOME: use_goroutine(o); break;
     case GP_KIND_MUTEX:
         use_lock(o, GP_LOCK, 0);
         gp_mutex_pass(o);

@@ -130,7 +130,7 @@ static void drop_handle(gp_ref ref) {
 static gp_ref go(bool joined) {
     uint32_t id = next_id();
     if (!id) return 0;
-    gp_ref object = gp_object_alloc(GP_KIND_GOROUTINE), ref = gp_alloc(sizeof(struct gp_task), GP_BLOCK_TASK);
+    gp_ref object = gp_object_alloc(GP_KIND_OUTCOME), ref = gp_alloc(sizeof(struct gp_task), GP_BLOCK_TASK);
     if (!object || !ref) return 0;
     struct gp_object *o = gp_at(object);
     struct gp_task *t = task_at(ref);
@@ -449,13 +449,13 @@ static void count_left(struct gp_block *b, bool object, uint64_t bytes, void *ar
     uint32_t *left = arg;
     uint64_t tag = gp_acquire(&b->tag);
     (void)bytes;
-    if (object ? gp_get(&((struct gp_object *)b)->kind) != GP_KIND_GOROUTINE : GP_TAG_KIND(tag) == GP_TAG_CHAN) return;
+    if (object ? gp_get(&((struct gp_object *)b)->kind) != GP_KIND_OUTCOME : GP_TAG_KIND(tag) == GP_TAG_CHAN) return;
     if (++*left < 4) wrong("%s %x is left, its tag is %llx, state or flags %llx", object ? "object" : "block", gp_ref_of(b), (unsigned long long)tag,
                            (unsigned long long)(object ? ((struct gp_object *)b)->state : gp_get(&b->len) >> 56));
 }
 
 static void end_outcome(struct gp_object *o) {
-    if (gp_get(&o->kind) == GP_KIND_GOROUTINE) gp_outcome_drop(o);
+    if (gp_get(&o->kind) == GP_KIND_OUTCOME) gp_outcome_drop(o);
 }
 
 static void check_ids(void) {

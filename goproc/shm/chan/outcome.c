@@ -96,7 +96,7 @@ bool gp_outcome_over(const struct gp_object *o) {
 }
 
 bool gp_outcome_unread(const struct gp_object *o) {
-    return gp_get(&o->kind) == GP_KIND_GOROUTINE && gp_acquire(&o->state) == GP_G_FAILED && gp_get(&o->value) == 0;
+    return gp_get(&o->kind) == GP_KIND_OUTCOME && gp_acquire(&o->state) == GP_G_FAILED && gp_get(&o->value) == 0;
 }
 
 bool gp_outcome_release(struct gp_object *o) {

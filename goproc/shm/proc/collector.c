@@ -80,7 +80,7 @@ static void find_candidates(struct gp_block *b, bool object, uint64_t bytes, voi
     struct gp_object *o = (struct gp_object *)b;
     uint32_t version = atomic_load_explicit(&o->holders_version, memory_order_seq_cst);
     if (!(gp_acquire(&o->flags) & GP_OBJ_SHARED) || !gp_unheld(o)) return;
-    if (gp_get(&o->kind) == GP_KIND_GOROUTINE && !gp_outcome_over(o)) return; /* its runner will look */
+    if (gp_get(&o->kind) == GP_KIND_OUTCOME && !gp_outcome_over(o)) return; /* its runner will look */
     struct candidate *c = push(s, &s->candidates);
     if (c) *c = (struct candidate){gp_ref_of(o), version, 0, false};
 }
@@ -157,7 +157,7 @@ static void find_garbage(struct scan *s) {
 static bool free_object(struct gp_object *o, void (*ended)(struct gp_object *o)) {
     if (gp_get(&o->flags) & GP_OBJ_CONTEXT && !gp_context_unlink(o)) return false; /* its children are still there */
     if (gp_get(&o->kind) == GP_KIND_CHAN) gp_chan_drop(o);
-    else if (gp_get(&o->kind) == GP_KIND_GOROUTINE || gp_get(&o->kind) == GP_KIND_COPY) ended(o);
+    else if (gp_get(&o->kind) == GP_KIND_OUTCOME || gp_get(&o->kind) == GP_KIND_COPY) ended(o);
     gp_object_free(o);
     return true;
 }

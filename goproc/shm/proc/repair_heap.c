@@ -103,7 +103,7 @@ static bool ran_there(const struct gp_object *o, const struct gp_dead *d) {
  * about its own. */
 static bool knew_alone(const struct gp_object *o, const struct gp_dead *d) {
     if (gp_acquire(&o->tag) != d->tag || gp_get(&o->flags) & GP_OBJ_SHARED) return false;
-    return gp_get(&o->kind) != GP_KIND_GOROUTINE || gp_outcome_over(o) || never_begins(o) || ran_there(o, d);
+    return gp_get(&o->kind) != GP_KIND_OUTCOME || gp_outcome_over(o) || never_begins(o) || ran_there(o, d);
 }
 
 /* True if the dead one was to keep the promise: it had claimed it, or was between the two stores of gp_promise_claim(). */
@@ -133,11 +133,11 @@ static void forget_holder(struct gp_block *b, bool object, uint64_t bytes, void 
     bool held = gp_get(&o->holders[d->proc / 64]) & bit;
     if (held) atomic_fetch_and(&o->holders[d->proc / 64], ~bit);
     take_back(o, d);
-    if (kind == GP_KIND_GOROUTINE) break_promise(o, d);
+    if (kind == GP_KIND_OUTCOME) break_promise(o, d);
     bool alone = knew_alone(o, d);
-    if (!gp_unheld(o) || (!alone && (!held || (kind == GP_KIND_GOROUTINE && !gp_outcome_over(o))))) return;
-    if (kind == GP_KIND_GOROUTINE && !gp_outcome_over(o)) gp_set(&o->state, GP_G_FAILED);
-    if (kind == GP_KIND_GOROUTINE && (alone || was_lost(o))) gp_set(&o->value, 1); /* the reader of the outcome is gone, too */
+    if (!gp_unheld(o) || (!alone && (!held || (kind == GP_KIND_OUTCOME && !gp_outcome_over(o))))) return;
+    if (kind == GP_KIND_OUTCOME && !gp_outcome_over(o)) gp_set(&o->state, GP_G_FAILED);
+    if (kind == GP_KIND_OUTCOME && (alone || was_lost(o))) gp_set(&o->value, 1); /* the reader of the outcome is gone, too */
     /* no process has a handle, and none will drop the last one: it is the collector's */
     atomic_fetch_or(&o->flags, GP_OBJ_SHARED);
     atomic_fetch_add(&gp.head->collect, 1);

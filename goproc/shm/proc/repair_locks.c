@@ -170,7 +170,7 @@ void gp_repair_settle(struct gp_object *o) {
     switch (gp_get(&o->kind)) {
     case GP_KIND_CHAN: settle_channel(o); break;
     case GP_KIND_WAITGROUP:
-    case GP_KIND_GOROUTINE:
+    case GP_KIND_OUTCOME:
         if (gp_is_done(o)) fire_all(o, GP_W_CLOSED);
         break;
     case GP_KIND_MUTEX:

@@ -68,7 +68,7 @@ static bool is_panic(gp_ref ref) {
     if (gp_get(&t->started) != GP_STARTED || gp_get(&t->retries) || gp_get(&t->tracker[GP_TRACK_GROUP])) return false;
     if (!is_statement(t->site) || !gp_object_check(t->object)) return false;
     struct gp_object *o = gp_at(t->object);
-    bool its_own = gp_get(&o->gen) == t->gen && gp_get(&o->kind) == GP_KIND_GOROUTINE;
+    bool its_own = gp_get(&o->gen) == t->gen && gp_get(&o->kind) == GP_KIND_OUTCOME;
     return its_own && gp_acquire(&o->state) < GP_G_OK && !gp_held(o);
 }
 
@@ -171,7 +171,7 @@ static bool end_task(gp_ref ref, bool member, struct search *s) {
     empty_spare(ref, s);
     if (t->spare && gp_tag(t->spare) == GP_TAG(GP_TAG_PART, ref)) gp_own(t->spare, s->d->tag);
     t->spare = 0;
-    if (!o || gp_get(&o->gen) != t->gen || gp_get(&o->kind) != GP_KIND_GOROUTINE) {
+    if (!o || gp_get(&o->gen) != t->gen || gp_get(&o->kind) != GP_KIND_OUTCOME) {
         gp_own(ref, s->d->tag);
         return true;
     }

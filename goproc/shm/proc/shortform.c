@@ -62,7 +62,7 @@ static const char *kind_name(uint8_t kind) {
     case GP_KIND_CHAN: return "<chan>";
     case GP_KIND_WAITGROUP: return "<WaitGroup>";
     case GP_KIND_ATOMIC: return "<Atomic>";
-    case GP_KIND_GOROUTINE: return "<Goroutine>";
+    case GP_KIND_OUTCOME: return "<Goroutine>";
     case GP_KIND_COPY: return "<shared>";
     default: return "<handle>";
     }

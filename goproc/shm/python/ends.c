@@ -5,7 +5,7 @@
 static PyObject *main_handle(PyObject *Py_UNUSED(module), PyObject *type) {
     if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, &OutcomeType))
         return PyErr_Format(PyExc_TypeError, "the argument must be a subclass of Outcome");
-    Handle *h = (Handle *)handle_new((PyTypeObject *)type, GP_KIND_GOROUTINE);
+    Handle *h = (Handle *)handle_new((PyTypeObject *)type, GP_KIND_OUTCOME);
     if (!h) return NULL;
     struct gp_object *o = gp_at(h->ref);
     gp_set(&o->id, 1);

@@ -27,7 +27,7 @@ static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned
     Py_ssize_t n;
     const char *text = PyUnicode_AsUTF8AndSize(name, &n);
     if (!text) return NULL;
-    Handle *h = (Handle *)handle_new((PyTypeObject *)type, GP_KIND_GOROUTINE);
+    Handle *h = (Handle *)handle_new((PyTypeObject *)type, GP_KIND_OUTCOME);
     if (!h) return NULL;
     size_t extra = labels && PyBytes_Check(labels) ? (size_t)PyBytes_GET_SIZE(labels) : 0;
     if (extra > GP_TASK_LABELS) extra = GP_TASK_LABELS;
@@ -380,7 +380,7 @@ static PyObject *task_done(PyObject *Py_UNUSED(module), PyObject *const *args, P
 static PyObject *new_promise(PyObject *type, enum gp_goroutine_state state, uint32_t proc) {
     if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, &OutcomeType))
         return PyErr_Format(PyExc_TypeError, "a promise is made of a subclass of Outcome");
-    Handle *h = (Handle *)handle_new((PyTypeObject *)type, GP_KIND_GOROUTINE);
+    Handle *h = (Handle *)handle_new((PyTypeObject *)type, GP_KIND_OUTCOME);
     if (!h) return NULL;
     gp_ref block = alloc_or_collect(sizeof(struct gp_message), 0); /* set aside: the outcome must not fail for want of it */
     if (!block) {
@@ -486,7 +486,7 @@ static PyObject *task_handle(PyObject *Py_UNUSED(module), PyObject *object) {
     gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(object);
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
     if (!gp_object_check(ref)) return PyErr_Format(PyExc_RuntimeError, "no such goroutine");
-    return handle_for(ref, gp_get(&((struct gp_object *)gp_at(ref))->gen), GP_KIND_GOROUTINE, DIR_BOTH);
+    return handle_for(ref, gp_get(&((struct gp_object *)gp_at(ref))->gen), GP_KIND_OUTCOME, DIR_BOTH);
 }
 
 PyMethodDef task_functions[] = {

@@ -164,7 +164,7 @@ static PyObject *make(PyTypeObject *type, gp_ref ref, uint32_t gen, enum gp_kind
 
 PyObject *handle_new(PyTypeObject *type, enum gp_kind kind) {
     if (handle_ready() < 0) return NULL;
-    gp_ref ref = object_for(kind == GP_KIND_GOROUTINE ? GP_FOR_TASKS : GP_FOR_VALUES, kind);
+    gp_ref ref = object_for(kind == GP_KIND_OUTCOME ? GP_FOR_TASKS : GP_FOR_VALUES, kind);
     if (!ref) return raise_memory(GP_PAGE, "a new channel or sync object");
     PyObject *h = make(type, ref, gp_get(&((struct gp_object *)gp_at(ref))->gen), kind);
     if (!h) gp_object_free(gp_at(ref));
@@ -211,7 +211,7 @@ PyObject *handle_for(gp_ref ref, uint32_t gen, enum gp_kind kind, unsigned dir) 
 /* An ended goroutine's object goes: its result with it, and an unread exception becomes a panic. A copy's object goes
  * with its value, which is kept like a result. */
 static void drop_outcome(struct gp_object *o) {
-    if (gp_get(&o->kind) == GP_KIND_GOROUTINE && gp_get(&o->state) == GP_G_FAILED && gp_get(&o->value) == 0) {
+    if (gp_get(&o->kind) == GP_KIND_OUTCOME && gp_get(&o->state) == GP_G_FAILED && gp_get(&o->value) == 0) {
         PyObject *failure = o->ring ? message_decode(gp_stored(o->ring), true) : Py_NewRef(Py_None);
         PyObject *r = failure ? PyObject_CallFunction(hooks.unread, "KOk", (unsigned long long)gp_get(&o->id), failure,
                                                           (unsigned long)o->site) : NULL;
@@ -223,7 +223,7 @@ static void drop_outcome(struct gp_object *o) {
 }
 
 static void hold_unread(struct gp_object *o, void *list) {
-    PyObject *h = PyErr_Occurred() ? NULL : handle_for(gp_ref_of(o), gp_get(&o->gen), GP_KIND_GOROUTINE, DIR_BOTH);
+    PyObject *h = PyErr_Occurred() ? NULL : handle_for(gp_ref_of(o), gp_get(&o->gen), GP_KIND_OUTCOME, DIR_BOTH);
     if (h) PyList_Append(list, h);
     Py_XDECREF(h);
 }
@@ -269,7 +269,7 @@ static void handle_dealloc(Handle *h) {
             atomic_fetch_and_explicit(&o->holders[gp.proc / 64], ~(1ULL << (gp.proc % 64)), memory_order_acq_rel);
             if (h->kind == GP_KIND_COPY) nudge_readers(o);
             if ((!h->passed_on && gp_dropped(o)) || (gp_outcome_unread(o) && gp_unheld(o))) collect_now();
-        } else if (h->kind == GP_KIND_GOROUTINE) {
+        } else if (h->kind == GP_KIND_OUTCOME) {
             if (gp_outcome_release(o)) {
                 drop_outcome(o);
                 gp_object_free(o);

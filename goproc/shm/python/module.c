@@ -374,7 +374,7 @@ static PyObject *core_connect(PyObject *Py_UNUSED(module), PyObject *args, PyObj
         {"semaphore", &hooks.types[GP_KIND_SEMAPHORE]}, {"barrier", &hooks.types[GP_KIND_BARRIER]},
         {"runq", &hooks.runq},               {"chan", &hooks.types[GP_KIND_CHAN]},
         {"waitgroup", &hooks.types[GP_KIND_WAITGROUP]}, {"atomic", &hooks.types[GP_KIND_ATOMIC]},
-        {"goroutine", &hooks.types[GP_KIND_GOROUTINE]}, {"send_view", &hooks.views[DIR_SEND]},
+        {"goroutine", &hooks.types[GP_KIND_OUTCOME]}, {"send_view", &hooks.views[DIR_SEND]},
         {"recv_view", &hooks.views[DIR_RECV]}, {"nil", &hooks.nil},
         {"ready", &hooks.ready},             {"ready_next", &hooks.ready_next},
         {"died", &hooks.died}, {"gone", &hooks.gone}, {"progress_bars", &hooks.progress_bars}, {"full", &hooks.full},
