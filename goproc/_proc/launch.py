@@ -297,11 +297,18 @@ def _encoded(words: Iterable[str]) -> tuple[bytes, ...]:
 
 def wait_for_end(zygote: Zygote, seconds: float | None) -> bool:
     """Wait for the end of a zygote that was told to end. Return False if it lives on after some time."""
+    import signal
     from time import monotonic, sleep
 
     from goproc.shm import _keeper
 
     limit = None if seconds is None else monotonic() + seconds
+    if _keeper.ended(zygote.keeper) is not None:
+        return True
+    try:
+        os.kill(zygote.keeper, signal.SIGCONT)  # a stopped keeper does not reap the zygote
+    except PermissionError:
+        pass  # the host has become somebody else
     while _keeper.ended(zygote.keeper) is None:
         if limit is not None and monotonic() > limit:
             return False

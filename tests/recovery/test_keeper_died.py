@@ -149,6 +149,28 @@ def test_nothing_is_left(start: Start, end: str) -> None:
     assert done.status == (-9 if end == "kill" else 2), done
 
 
+@pytest.mark.parametrize("end", ["pass", "raise ValueError", "go.on(1)(os.abort); sleep(20)"])
+def test_stopped_at_the_end(start: Start, end: str) -> None:
+    """The host continues the keeper. Without that it waits 2 s or more for each stopped keeper, and then kills the zygote."""
+    script = f"""{WHERE}
+    for _ in range(3):  # keepers of dead zygotes, too
+        pid, zygote = at(1)
+        keeper = parent_of(zygote)
+        os.kill(zygote, signal.SIGKILL)
+        while parent_of(pid) == zygote: pass
+        kill(1)
+        while at(1)[0] == pid: pass
+        os.kill(keeper, signal.SIGSTOP)
+    os.kill(parent_of(at(1)[1]), signal.SIGSTOP)
+    print("stopped", flush=True)
+    {end}
+    """
+    with start(script, "--procs", "2") as program:
+        program.wait_for("stopped")
+        done = program.wait(5)
+    assert done.status == (0 if end == "pass" else 2), done
+
+
 BIRTH = """#!/bin/sh
 echo >> {births}
 test $(wc -l < {births}) -le {deaths} && kill -9 {victim}

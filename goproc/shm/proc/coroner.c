@@ -171,7 +171,8 @@ static void kill_workers(void) {
     kill_adopted();
     if (!atomic_load(&coroner.dead) && gp_fd_is(&coroner.control)) shutdown(coroner.control.fd, SHUT_RDWR);
     else kill_zygote();
-    kill(coroner.zygote, SIGCONT); /* it may be stopped */
+    kill(coroner.zygote, SIGCONT); /* either may be stopped */
+    kill(coroner.keeper, SIGCONT);
     if (zygote_ends(1000)) return;
     kill_zygote();
     zygote_ends(1000);
