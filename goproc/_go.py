@@ -66,10 +66,13 @@ class _Placed:
 
     def __call__(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
         name = self._name or name_of(f)
-        with user_line:
+        try:  # as in _Go
             return spawn(  # type: ignore[no-any-return]
                 f, args, kwargs, name, self._proc, sys._getframe(1), None, self._labels, limits=self._limits
             )
+        except BaseException as exc:
+            cut(exc)
+            raise
 
     def on(self, proc: int) -> _Placed:
         """As go.on()."""
