@@ -90,3 +90,16 @@ def test_a_change_of_the_generic_model_is_seen(run: Run) -> None:
     print(seen)
     """
     assert programs.ok(run(script, procs=1)) == "[1, -1, -1]\n"
+
+
+def test_a_function_whose_arguments_are_validated(run: Run) -> None:
+    script = f"""{BEGIN}
+    from pydantic import validate_call
+    @validate_call
+    def total(tree: Tree[int], more: int = 1) -> int: return tree.value + more
+    class Holder:
+        @validate_call
+        def twice(self, value: int): return value * 2
+    print([go.on(proc)(total, {{"value": "2"}}, "3").result() for proc in (0, 1)], go.on(1)(Holder().twice, "4").result())
+    """
+    assert programs.ok(run(script, procs=1)) == "[5, 5] 8\n"

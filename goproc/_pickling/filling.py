@@ -1,4 +1,4 @@
-"""Objects of the script's classes that get their state past the methods of their class.
+"""Objects that get their state past the methods of their class.
 
 Python's pickle asks a new object for `__setstate__`, sets slots by `setattr`, and adds items by `append` and
 `__setitem__`. A class may define these, or `__getattr__`, for objects that have their attributes already. Sets and
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 _IN_THE_WAY = ("__getattr__", "__getattribute__", "__setattr__")
 COLLECTIONS = (set, frozenset, deque, bytearray)
 _OF_ITEMS = ("__setitem__", "append", "extend")
+
+
+def answers_anything(kind: type) -> bool:
+    """Return True if a class, which may be a library's, has a `__getattr__` that may fail for `__setstate__`."""
+    return type(getattr(kind, "__getattr__", None)) is FunctionType and not hasattr(kind, "__setstate__")
 
 
 def needs_filling(kind: type) -> bool:

@@ -199,15 +199,14 @@ def _reducer_for(kind: type) -> Reducer | None:
     plain: tuple[Any, Any] = (object.__reduce__, object.__reduce_ex__)
     if (kind.__reduce__, kind.__reduce_ex__) != plain:
         return _reduce_custom
+    from goproc._pickling import filling
+
     if importable(kind):
-        return None
+        return filling.reduce_to_fill if filling.answers_anything(kind) else None
     own_new = type(kind.__new__) is FunctionType
     own_hash = type(kind.__hash__) is FunctionType and not hasattr(kind, "__setstate__")
-    if not own_hash:
-        from goproc._pickling import filling
-
-        if filling.needs_filling(kind):
-            return filling.reduce_to_fill
+    if not own_hash and filling.needs_filling(kind):
+        return filling.reduce_to_fill
     return _reduce_by_new if own_new else _reduce_hashed if own_hash else None
 
 
