@@ -120,8 +120,8 @@ def test_a_global_of_the_script(run: Run) -> None:
 def test_without_numpy() -> None:
     program = (
         "import sys; sys.modules['numpy'] = None\n"
-        "import goproc\n"
-        "try: goproc.shared_array\n"
+        "from goproc import *\n"
+        "try: shared_array(3)\n"
         "except ImportError as exc: print(exc)"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
