@@ -58,10 +58,10 @@ _registry: Container[str] | None = (
 )
 
 
-def begin(path: list[str]) -> None:
-    """Note the sys.path with which the workers of this runtime begin."""
+def begin(path: list[str] | None) -> None:
+    """Note the sys.path with which the workers of this runtime begin; None: there are no workers any more."""
     global _path
-    _path = list(path)
+    _path = path
     _answers.clear()
 
 

@@ -201,6 +201,7 @@ class _Runtime:
         interrupted = self.interrupted or (self._sigint is not None and self._sigint.over)
         self._remove_hooks()
         homes.show_to_goroutines(False)
+        homes.begin(None)
         _core.stop()
         _core.stop_successor()
         if self.thread and self.thread is not threading.current_thread():
