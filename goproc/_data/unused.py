@@ -18,7 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType
 
-_DROP = opmap["POP_TOP"]  # the instruction that ends such a statement
+_DROP = opmap["POP_TOP"]  # the instruction that ends such a statement: it follows the call
+_CACHE = opmap["CACHE"]  # space between two instructions
 
 
 class Place(NamedTuple):
@@ -27,16 +28,28 @@ class Place(NamedTuple):
     Attributes:
         code: of the user's function.
         line: in its file.
+        instruction: the index in the code of the call that made the object.
     """
 
     code: CodeType
     line: int
+    instruction: int
 
 
 def place() -> Place:
     """Return the user's line that runs."""
     frame = users_frame()
-    return Place(frame.f_code, frame.f_lineno)
+    return Place(frame.f_code, frame.f_lineno, frame.f_lasti)
+
+
+def _drops_at_once(made: Place, instruction: int) -> bool:
+    """Return True if an instruction drops the result of the call that made an object.
+
+    A traceback may keep the object until the same function drops another value.
+    """
+    code = made.code.co_code
+    between = code[made.instruction + 2 : instruction : 2]
+    return instruction > made.instruction and code[instruction] == _DROP and set(between) <= {_CACHE}
 
 
 def warn(made: Place, what: str, advice: str) -> None:
@@ -50,7 +63,7 @@ def warn(made: Place, what: str, advice: str) -> None:
     frame = sys._getframe(1).f_back
     if frame is None or frame.f_code is not made.code or sys.is_finalizing():
         return
-    if frame.f_code.co_code[frame.f_lasti] != _DROP:
+    if not _drops_at_once(made, frame.f_lasti):
         return
     import warnings
 

@@ -71,12 +71,19 @@ def raises_beside_it() -> None:
     print(pmap(work, range(3)), [][1])
 
 
+def used_wrongly() -> None:
+    with pytest.raises(TypeError):
+        pmap(work, range(3)).__reduce__()
+    print()
+
+
 def test_no_warning_for_an_object_with_a_name_or_after_an_exception() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         handed_on()
         assigned_again()
         deleted()
+        used_wrongly()
         for fails in (raises, raises_beside_it):
             with pytest.raises(LookupError):
                 fails()
