@@ -178,17 +178,17 @@ class NotMadeAgain:
         return NotMadeAgain, ()
 
 
-class Proxy:
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
+class Refuses:
+    def __init__(self, number: int) -> None:
+        self.number = number
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
+    def __setstate__(self, state: Any) -> None:
+        raise LookupError("no")
 
 
 @pytest.mark.parametrize(
     ("value", "kind", "functions"),
-    [(NotMadeAgain(1), TypeError, set()), (Proxy([]), RecursionError, {"__getattr__"})],
+    [(NotMadeAgain(1), TypeError, set()), (Refuses(1), LookupError, {"__setstate__"})],
 )
 def test_a_call_that_a_worker_cannot_read_says_so(value: Any, kind: type, functions: set[str]) -> None:
     for g in (go(same, value), go(lambda: value)):
