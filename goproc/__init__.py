@@ -299,8 +299,7 @@ def __getattr__(name: str) -> object:
     from goproc._proc.sigint_early import held
 
     with held(), _isolation.isolated:
-        if home not in _WITHOUT_WIRING:
-            __import__("goproc._wiring")
+        __import__("goproc._wiring" if home not in _WITHOUT_WIRING else "goproc._proc.begin")
         module = home or f"goproc.{name}"
         __import__(module)
         value: object = _sys.modules[module]

@@ -1,10 +1,12 @@
 """The tracebacks of exceptions that leave goproc: the user's line, and no frames of goproc's behind it.
 
-``from goproc import go`` imports this file, so it imports nothing. The modules that it needs are loaded with the rest of
-the runtime.
+``from goproc import go`` imports this file, so it imports next to nothing. The modules that it needs are loaded with the
+rest of the runtime.
 """
 
 from __future__ import annotations
+
+import sys
 
 __goproc_frames__ = "tool"
 
@@ -24,6 +26,8 @@ def cut(exc: BaseException, told: bool = False) -> None:
         exc: the exception.
         told: True for the exception of a function of the user's, with notes that tell where it was raised.
     """
+    if "goproc._wiring" not in sys.modules:
+        return  # the runtime could not be loaded, for want of descriptors perhaps: no further module is read
     from goproc._frames import is_own
     from goproc._raised import set_traceback
 

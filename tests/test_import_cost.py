@@ -16,9 +16,12 @@ _IMPORT = {"goproc", "goproc._isolation"}
 _NAMES = {
     *_IMPORT,
     "__future__",
+    "errno",
     "goproc._channel",
     "goproc._go",
     "goproc._proc",
+    "goproc._proc.begin",
+    "goproc._proc.limits",
     "goproc._proc.sigint_early",
     "goproc._public",
     "goproc._tracebacks",

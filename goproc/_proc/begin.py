@@ -1,10 +1,14 @@
-"""The beginning of the runtime, at its first use: the zygote boots while this process imports the rest."""
+"""The beginning of the runtime, at its first use: the zygote boots while this process imports the rest.
+
+``from goproc import go`` imports this file, so that a program that has no descriptor left gets the right error.
+"""
 
 from __future__ import annotations
 
 import _thread
 
 from goproc._isolation import isolated
+from goproc._proc import limits
 from goproc._proc.sigint_early import held
 
 # Threads that use goproc for the first time at once begin one runtime. Reentrant, since a finder of the program's, which
@@ -14,14 +18,20 @@ _begun = False
 
 
 def begin() -> None:
-    """Start the zygote, and load what the runtime consists of. The core calls this."""
+    """Start the zygote, and load what the runtime consists of. The core calls this.
+
+    Raises:
+        OSError: a module cannot be read. The text names the limit that is too low, if one is.
+    """
     global _begun
     with held(), _lock, isolated:
         if _begun:
             return
-        from goproc._proc import early
+        try:
+            from goproc._proc import early
 
-        early.boot()
-        from goproc import _wiring as _wiring
-
+            early.boot()
+            from goproc import _wiring as _wiring
+        except OSError as error:
+            raise limits.named(error) from None
         _begun = True
