@@ -10,8 +10,8 @@ from goproc import _call_options, _deaths, _dump, _garbage, _go, _life, _select,
 from goproc import _runtime as _runtime
 from goproc import _share as _share  # imported while the program still has descriptors
 from goproc import sync as sync
-from goproc._proc import begin as begin  # for names that the program imports once it has no descriptor left
 from goproc._pickling import carried, messages
+from goproc._proc import begin as begin  # for names that the program imports once it has no descriptor left
 from goproc._proc import fatal, host
 from goproc._sched import scheduler, timers
 from goproc.shm import _core
