@@ -413,7 +413,8 @@ bool world_turn(void) {
         waits = waits || f->doing != NOTHING;
     }
     busy = take_task() || busy;
-    if (stop && !waits && !busy && gp_task_count() == 0) return false;
+    /* A proc may have left just before a task came into its queue: then the one that put the task there takes it back. */
+    if (stop && !waits && !busy && gp_task_count() == 0 && !gp_task_elsewhere()) return false;
     if (!busy) gp_idle(first);
     return true;
 }
