@@ -1,4 +1,4 @@
-"""What an import of goproc loads, and what its first use does meanwhile. Modules are counted by name: times vary."""
+"""The modules that an import of goproc loads, and those of its first use. They are compared by name: times vary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fixtures of pytest see of goroutines: the table of docs/workers.md."""
+"""Fixtures of pytest beside goroutines: the table of docs/workers.md."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from goproc._data.policy import MOST_CALLS
 from goproc.futures import Executor
 from goproc.sync import Atomic
 
-np = pytest.importorskip("numpy")
+np = pytest.importorskip("numpy", reason="NumPy is not installed")
 
 
 class Unreadable:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from preloading import GATE
 
-pytest.importorskip("joblib")
+pytest.importorskip("joblib", reason="joblib is not installed")
 
 _SHARED = "print(go.on(1)(lambda: heavy.pid == os.getppid()).result())\n"
 _BEGIN = "import os, tools_of_test as t\nfrom goproc import go\n"
