@@ -6,18 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import where
 from programs import Run, Start, ok
 
 # The keeper is the parent of a zygote.
-WHERE = """
-    import os, signal, subprocess, sys, time
-    import goproc
-    from goproc import chan, go, kill, sleep
-    def where(): return os.getpid(), os.getppid()
-    def at(p):
-        while True:
-            try: return go.on(p)(where).result(20)
-            except goproc.WorkerDied: pass
+WHERE = (
+    where.WHERE
+    + """
     def parent_of(pid):
         with open(f"/proc/{pid}/stat") as file: return int(file.read().rpartition(")")[2].split()[1])
     def kill_keeper(p=1):
@@ -27,6 +22,7 @@ WHERE = """
         while parent_of(zygote) == keeper: pass
         return zygote
 """
+)
 
 
 @pytest.mark.parametrize("policy", ["restart", "continue"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import peek
 import pytest
+import where
 from programs import Run, Start, ok
 
 LOUD = True
@@ -15,21 +16,16 @@ SUPPORT = Path(peek.__file__).parent
 LINE = "goproc: the process that starts the workers (the zygote) died; another one is started\n"
 
 # The zygote is the parent of a worker that it has forked.
-WHERE = """
-    import os, signal, time
-    import goproc
-    from goproc import chan, go, kill, sleep
-    def where(): return os.getpid(), os.getppid()
-    def at(p):
-        while True:
-            try: return go.on(p)(where).result(20)
-            except goproc.WorkerDied: pass
+WHERE = (
+    where.WHERE
+    + """
     def kill_zygote(p=1):
         pid, zygote = at(p)
         os.kill(zygote, signal.SIGKILL)
         while os.getpid() and at(p) == (pid, zygote): sleep(0.001)
         return pid
 """
+)
 
 
 def test_workers_go_on_and_are_replaced_later(run: Run) -> None:
