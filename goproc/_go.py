@@ -170,8 +170,12 @@ class _Go:
 
         Its result is still copied when it is read. contextvars are inherited.
         """
-        with user_line:
-            return spawn_local(f, args, kwargs, name_of(f), sys._getframe(1))  # type: ignore[no-any-return]
+        try:
+            name = getattr(f, "__qualname__", "") or name_of(f)
+            return spawn_local(f, args, kwargs, name, sys._getframe(1))  # type: ignore[no-any-return]
+        except BaseException as exc:
+            cut(exc)
+            raise
 
     def on(self, proc: int) -> _Placed:
         """``go.on(proc)(f, ...)``: run the goroutine on that process; no other process takes it.
@@ -179,8 +183,11 @@ class _Go:
         Raises:
             ValueError: there is no such proc.
         """
-        with user_line:
+        try:
             return _Placed(None, checked_proc(proc))
+        except BaseException as exc:
+            cut(exc)
+            raise
 
     def opts(
         self,
