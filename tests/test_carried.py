@@ -198,6 +198,50 @@ def test_an_array_is_in_shared_memory_once(runtime1):
     assert _core.census()["bytes"] - before < 2 * numbers.nbytes
 
 
+class Batch:
+    """A callable object that is made for one call, and has a pickle of its own."""
+
+    def __init__(self, numbers: Any, index: int) -> None:
+        self.items = [(numbers, index)]
+
+    def __reduce__(self) -> Any:
+        return Batch, self.items[0]
+
+    def __call__(self) -> float:
+        numbers, index = self.items[0]
+        return float(numbers[index].sum())
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("way", ["callable", "argument", "message"])
+def test_an_array_in_new_objects_is_copied_once(runtime1, way, order):
+    """The objects of the calls are new, as joblib's batches are. The array in them is the same one."""
+    numbers = numpy.asarray(numpy.arange(2_000_000.0).reshape(1000, 2000), order=order)
+    back: Any = chan(1)
+
+    def call(i: int) -> float:
+        batch = Batch(numbers, i)
+        if way == "callable":
+            return float(go(batch).result())
+        if way == "argument":
+            return float(go(lambda batch: batch(), batch).result())
+        back.send([batch])
+        return float(back.recv()[0]())
+
+    assert [call(i) for i in range(6)] == [float(numbers[i].sum()) for i in range(6)]
+    assert labels() == ["an array"]
+    numbers[3, 0] = -1e9
+    assert call(3) == float(numbers[3].sum())
+
+
+def test_new_arrays_in_new_objects_get_no_copies(runtime1):
+    for i in range(4):
+        numbers = numpy.full(1_500_000, float(i))
+        assert go(Batch(numbers, 5)).result() == i
+        del numbers
+    assert labels() == []
+
+
 def test_what_a_goroutine_writes_is_its_own(runtime1):
     numbers = numpy.zeros(1_000_000)
 

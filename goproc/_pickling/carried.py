@@ -276,7 +276,7 @@ def dump_message(obj: Any) -> tuple[bytes, list[Buffer]]:
         return pickled
     if not _is_large(pickled) or large.has_no_parts(obj):
         return pickled
-    if _learn(obj):
+    if _learn(obj, pickled[1]):
         pickled = _dump(obj)
     call = large.opened(obj)
     if call and _is_large(pickled):
@@ -308,13 +308,19 @@ def _dump(obj: Any) -> tuple[bytes, list[Buffer]]:
     return MARK + body if refers else body, buffers
 
 
-def _learn(obj: Any) -> bool:
-    """Copy the objects that make the message `obj` large. Return True if there are such objects."""
+def _learn(obj: Any, buffers: list[Buffer]) -> bool:
+    """Copy the objects that make the message `obj` large. Return True if there are such objects.
+
+    Args:
+        obj: the message.
+        buffers: those of its pickle.
+    """
     if not _core.attached():
         return False
     call = large.opened(obj)
     search = _Search(large.name_of(call) if call else "")
-    reached = large.reached(large.roots(call) if call else [("a message", obj, False)])
+    roots = large.roots(call) if call else [("a message", obj, False)]
+    reached = large.reached([*roots, *large.arrays_in(buffers)])
     for label, found in reached:
         if id(found) not in entries:
             search.copy(label, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from functools import partial
 from types import FunctionType, MethodType, ModuleType
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
 
+    from goproc._pickling.wire import Buffer
+
     Child = tuple[str, Any]
 
 LARGE = 1_000_000  # the bytes below which an object is part of each message
@@ -37,13 +40,14 @@ _SEEN = 256  # the number of objects remembered that have made one message large
 _SMALL = frozenset({int, float, bool, complex, type(None), *LEAVES})
 
 
-_seen: dict[tuple[int, ...], None] = store.cache({})
+# Weak references to the objects where their classes have such.
+_seen: dict[tuple[int, ...], weakref.ref[Any] | None] = store.cache({})
 
 
 def roots(call: Any) -> Iterator[tuple[str, Any, bool]]:
     """Yield the parts of a message: the name, the object, and True if it will probably be sent again."""
     if len(call) == WHOLE:
-        yield "", call[FUNCTION], True
+        yield "", call[FUNCTION], is_code(call[FUNCTION])  # a callable object may be made for this call alone
     elif len(call) > SHARED:
         template = functions.by_ref[call[0]]
         yield from (
@@ -62,6 +66,18 @@ def roots(call: Any) -> Iterator[tuple[str, Any, bool]]:
     args, kwargs = call[2:] if len(call) == WHOLE else call[ARGS:GLOBALS]
     yield from ((f"argument {index}", value, False) for index, value in enumerate(args, 1))
     yield from ((f"argument {name}", value, False) for name, value in (kwargs or {}).items())
+
+
+def arrays_in(buffers: Iterable[Buffer]) -> Iterator[tuple[str, Any, bool]]:
+    """Yield the arrays of a message whose copies pay, wherever in it they are, as roots() does."""
+    for buffer in buffers:
+        if buffer.nbytes < _core.LARGE_BUFFER or not isinstance(buffer, memoryview):
+            continue
+        array: Any = buffer.obj
+        base: Any = getattr(array, "base", None)
+        if type(base) is type(array) and base.nbytes == buffer.nbytes and base.flags.fnc:
+            array = base  # a Fortran array, whose buffer NumPy gives by a view
+        yield "an array", array, False
 
 
 def named(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[Child]:
@@ -247,14 +263,23 @@ def _length(obj: Any) -> int:
 
 
 def _seen_before(obj: Any) -> bool:
-    """Return True if this object has made a message large once before, as far as its address and ends can tell."""
+    """Return True if this object has made a message large once before.
+
+    For an object without weak references its address and its ends tell that. Another one may have the same.
+    """
     ends: tuple[int, ...] = ()
     if type(obj) in (list, tuple) and obj:
         ends = (id(obj[0]), id(obj[-1]), id(obj[len(obj) // 2]))
     mark = (id(obj), id(type(obj)), _length(obj), *ends)
     if mark in _seen:
-        return True
-    if len(_seen) >= _SEEN:
+        before = _seen[mark]
+        if before is None or before() is obj:
+            return True
+        del _seen[mark]
+    elif len(_seen) >= _SEEN:
         del _seen[next(iter(_seen))]
-    _seen[mark] = None
+    try:
+        _seen[mark] = weakref.ref(obj)
+    except TypeError:  # objects of the class have no weak references
+        _seen[mark] = None
     return False

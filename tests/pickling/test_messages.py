@@ -125,7 +125,7 @@ def test_an_array_below_the_size_from_which_a_copy_pays_is_not_searched(monkeypa
         table = tuple(range(10))
 
     searched = []
-    monkeypatch.setattr(carried, "_learn", lambda obj: bool(searched.append(obj)))
+    monkeypatch.setattr(carried, "_learn", lambda obj, _: bool(searched.append(obj)))
     small = numpy.zeros(large.LARGE // 8 + 1)
     objects = numpy.zeros(large.LARGE, dtype=object)
     for array in (small, small[::-1], numpy.zeros(2 * large.LARGE, "i2")[::2]):
