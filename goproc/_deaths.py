@@ -1,6 +1,6 @@
 """Deaths of workers: the outcomes of goroutines that are lost with their process, and killing a worker.
 
-The coroner (shm/proc/coroner.c) learns of a death, repairs shared memory and writes a record of the death there. The
+The coroner (shm/proc/coroner.h) learns of a death, repairs shared memory and writes a record of the death there. The
 last 32 records are kept. The outcome of a lost goroutine names the record, and a process that reads the outcome makes a
 WorkerDied of it.
 """

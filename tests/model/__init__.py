@@ -18,7 +18,7 @@ it stands for, and its accesses in the same order; each `yield` is one. A functi
     detector.py           proc/deadlock.c, and the counts of threads of chan/tell.c
     collection.py         python/handles.c, proc/collector.c, objects in proc/repair_heap.c
     extents.py            mem/heap.c, mem/pages.c, mem/reclaim.c, restore_pages of proc/repair_heap.c
-    repair.py             proc/coroner.c, proc/repair.c, repair_locks.c, repair_queues.c, repair_heap.c
+    repair.py             proc/verdict.c, proc/repair.c, repair_locks.c, repair_queues.c, repair_heap.c
 
     explorer.py           finds all states
     programs.py           goroutines that use the objects, and what they write down

@@ -300,7 +300,7 @@ def gp_repair_heap(w: World, p: Proc) -> Steps:
 
 
 def coroner(w: World) -> Steps:
-    """coroner.c: step 1 of whoever has died, then the other steps, one process after the other."""
+    """coroner.c, verdict.c: step 1 of whoever has died, then the other steps, one process after the other."""
     places = tuple((p.dead.at, w.repaired[p.index].at) for p in w.procs)
 
     def any_left(s: bytes) -> bool:

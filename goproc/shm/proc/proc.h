@@ -109,15 +109,20 @@ void gp_task_short_form(struct gp_text *t, const struct gp_task *task); /* of a 
 uint32_t gp_call_begin(const struct gp_message *m, const uint8_t **at); /* at most GP_INLINE bytes; 0: it is not plain */
 
 /* ---- coroner.c */
-#define GP_BY_SIGNAL 0x100 /* in a status: the process is to end by the signal whose number stands beside this */
-_Noreturn void gp_leave(int status);
 /* wait for the end of the thread whose zygote has died: then gp_coroner_start() starts one for another zygote */
 void gp_coroner_await_end(void);
 int gp_coroner_start(int control, int zygote_pid, int keeper_pid);
 void gp_coroner_give_up(void);                               /* no other zygote is to be had */
 void gp_coroner_stop(void);                                  /* the zygote has ended, or the runtime is lost */
+
+/* ---- records.c */
 bool gp_coroner_tell(const char *order);                     /* send a letter to the zygote; false: it cannot be told */
-bool gp_fatal_claim(const char *reason);                     /* true for the first caller, which then reports and ends the program */
+
+/* ---- ending.c */
+#define GP_BY_SIGNAL 0x100 /* in a status: the process is to end by the signal whose number stands beside this */
+_Noreturn void gp_leave(int status);
+/* true for the first caller, which then reports and ends the program */
+bool gp_fatal_claim(const char *reason);
 /* after gp_fatal_claim: end every process; in a host that survives: all others */
 void gp_fatal_exit(int status);
 /* the end of a program whose segment is damaged, for gp_damage_ends; does not return */
@@ -130,7 +135,7 @@ int gp_successor_start(void (*start_zygote)(void)); /* before the coroner */
 void gp_successor_call(void);                       /* the zygote is dead: have the function called */
 void gp_successor_stop(void);                       /* wait for the end of a call that is under way; no further one begins */
 
-/* ---- coroner.c, for each process */
+/* ---- parent.c */
 /* keeper: the process goes on while that is its parent; 0: there is no keeper */
 int gp_die_with_parent(int ppid, int keeper);
 /* call it in each thread after a change of the user, which cancels the request */
