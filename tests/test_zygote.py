@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 import goproc
-from goproc._proc import launch, zygote
+from goproc._proc import launch, letters
 from goproc.shm import _keeper
 
 ROOT = str(Path(goproc.__path__[0]).parent)
@@ -82,14 +82,14 @@ class Started:
                 data = os.read(self.control, 64)
                 if not data:
                     break
-                self.records.append(zygote.RECORD.unpack(data))
+                self.records.append(letters.RECORD.unpack(data))
 
     def of(self, kind: int) -> list[tuple[int, int, int, int]]:
         return [record for record in self.records if record[0] == kind]
 
     def wait_started(self, count: int) -> list[int]:
-        self.read(lambda: len(self.of(zygote.STARTED)) >= count)
-        return [pid for _, _, pid, _ in self.of(zygote.STARTED)]
+        self.read(lambda: len(self.of(letters.STARTED)) >= count)
+        return [pid for _, _, pid, _ in self.of(letters.STARTED)]
 
     def wait_ended(self, limit: float = LIMIT) -> int:
         end = time.monotonic() + limit
@@ -103,7 +103,7 @@ class Started:
         os.close(self.control)
         if self.status is None:
             self.wait_ended()
-        for _, _, pid, _ in self.of(zygote.STARTED):
+        for _, _, pid, _ in self.of(letters.STARTED):
             assert gone(pid, 1.0), f"worker {pid} is left"
 
 
@@ -161,7 +161,7 @@ def test_workers_are_the_hosts_alike(start: Start, monkeypatch: pytest.MonkeyPat
         z = start("tell", argv=sys.argv)
     finally:
         os.close(inherited)
-    z.read(lambda: len(z.of(zygote.DIED)) == 2)
+    z.read(lambda: len(z.of(letters.DIED)) == 2)
     for proc in (1, 2):
         seen = facts(z, proc)
         assert seen["proc"] == proc
@@ -175,13 +175,13 @@ def test_workers_are_the_hosts_alike(start: Start, monkeypatch: pytest.MonkeyPat
         # 0, 1, 2, the segment, the file for the stacks of crashes, and the folder being listed: no control socket, no
         # pidfd, no pipe of the zygote's
         assert len(seen["fds"]) == 6
-    assert [value for _, _, _, value in z.of(zygote.DIED)] == [0, 0]
+    assert [value for _, _, _, value in z.of(letters.DIED)] == [0, 0]
 
 
 def test_every_worker_reports(start: Start) -> None:
     z = start("sleep", procs=9)
     pids = z.wait_started(8)
-    assert [proc for _, proc, _, _ in z.of(zygote.STARTED)] == list(range(1, 9))
+    assert [proc for _, proc, _, _ in z.of(letters.STARTED)] == list(range(1, 9))
     assert len(set(pids)) == 8
     assert all(os.path.exists(f"/proc/{pid}") for pid in pids)
 
@@ -198,7 +198,7 @@ def test_descriptors_in_each_others_place(start: Start) -> None:
         os.close(fd)
     try:
         z = start("tell", procs=2)
-        z.read(lambda: len(z.of(zygote.DIED)) == 1)
+        z.read(lambda: len(z.of(letters.DIED)) == 1)
         assert facts(z, 1)["proc"] == 1
     finally:
         for fd in low[1::2]:
@@ -207,7 +207,7 @@ def test_descriptors_in_each_others_place(start: Start) -> None:
 
 def test_one_process_needs_no_worker(start: Start) -> None:
     z = start("sleep", procs=1)
-    os.write(z.control, zygote.QUIT)
+    os.write(z.control, letters.QUIT)
     assert z.wait_ended() == 0
     assert z.records == []
 
@@ -230,7 +230,7 @@ def test_fork_failure_is_reported_and_the_others_go_on(tmp_path: Path) -> None:
     code = f"""
         import os, sys
         sys.path.insert(0, {str(tmp_path)!r})
-        from goproc._proc import launch, zygote
+        from goproc._proc import launch, letters, zygote
         import _socket
         import marshal
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
@@ -249,7 +249,7 @@ def test_fork_failure_is_reported_and_the_others_go_on(tmp_path: Path) -> None:
             plan = dict(preload=[], program=[], statements=[], follow=-1, early=False)
             zygote.main(plan, theirs.fileno(), [memfd, launch.memory_file(marshal.dumps(config))])
         for _ in range(3):
-            print(*zygote.RECORD.unpack(ours.recv(64))[::3], flush=True)
+            print(*letters.RECORD.unpack(ours.recv(64))[::3], flush=True)
         ours.send(b"Q")
         print(os.waitpid(pid, 0)[1])
     """
@@ -269,10 +269,10 @@ def test_it_says_so_when_python_is_embedded(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_deaths_are_reported_with_their_status(start: Start) -> None:
     z = start("leave", procs=4)
-    z.read(lambda: len(z.of(zygote.DIED)) == 3)
-    codes = {proc: os.waitstatus_to_exitcode(value) for _, proc, _, value in z.of(zygote.DIED)}
+    z.read(lambda: len(z.of(letters.DIED)) == 3)
+    codes = {proc: os.waitstatus_to_exitcode(value) for _, proc, _, value in z.of(letters.DIED)}
     assert codes == {1: 11, 2: 12, 3: 13}
-    assert {r[2] for r in z.of(zygote.DIED)} == {r[2] for r in z.of(zygote.STARTED)}
+    assert {r[2] for r in z.of(letters.DIED)} == {r[2] for r in z.of(letters.STARTED)}
 
 
 def test_a_killed_worker_is_reported_at_once(start: Start) -> None:
@@ -280,15 +280,15 @@ def test_a_killed_worker_is_reported_at_once(start: Start) -> None:
     pids = z.wait_started(2)
     began = time.monotonic()
     os.kill(pids[1], signal.SIGKILL)
-    z.read(lambda: bool(z.of(zygote.DIED)))
+    z.read(lambda: bool(z.of(letters.DIED)))
     assert time.monotonic() - began < 1
-    assert z.of(zygote.DIED) == [(zygote.DIED, 2, pids[1], signal.SIGKILL)]
+    assert z.of(letters.DIED) == [(letters.DIED, 2, pids[1], signal.SIGKILL)]
 
 
 def test_an_entry_that_raises_ends_with_70(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
     z = start("fail", procs=2)
-    z.read(lambda: bool(z.of(zygote.DIED)))
-    assert os.waitstatus_to_exitcode(z.of(zygote.DIED)[0][3]) == 70
+    z.read(lambda: bool(z.of(letters.DIED)))
+    assert os.waitstatus_to_exitcode(z.of(letters.DIED)[0][3]) == 70
     assert "RuntimeError: no luck" in capfd.readouterr().err
 
 
@@ -296,12 +296,12 @@ def test_quit(start: Start) -> None:
     z = start("sleep")
     pids = z.wait_started(2)
     began = time.monotonic()
-    os.write(z.control, zygote.QUIT)
+    os.write(z.control, letters.QUIT)
     assert z.wait_ended() == 0
     assert time.monotonic() - began < 1
     assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
-    z.read(lambda: len(z.of(zygote.DIED)) == 2)
-    assert {value for _, _, _, value in z.of(zygote.DIED)} == {signal.SIGTERM}
+    z.read(lambda: len(z.of(letters.DIED)) == 2)
+    assert {value for _, _, _, value in z.of(letters.DIED)} == {signal.SIGTERM}
 
 
 def test_quit_kills_those_that_do_not_listen(start: Start) -> None:
@@ -311,17 +311,17 @@ def test_quit_kills_those_that_do_not_listen(start: Start) -> None:
     while os.fstat(z.memfd).st_size < 2 and time.monotonic() < end:
         time.sleep(0.01)
     began = time.monotonic()
-    os.write(z.control, zygote.QUIT)
+    os.write(z.control, letters.QUIT)
     assert z.wait_ended() == 0
     assert 0.15 < time.monotonic() - began < 1.5
-    z.read(lambda: len(z.of(zygote.DIED)) == 2)
-    assert {value for _, _, _, value in z.of(zygote.DIED)} == {signal.SIGKILL}
+    z.read(lambda: len(z.of(letters.DIED)) == 2)
+    assert {value for _, _, _, value in z.of(letters.DIED)} == {signal.SIGKILL}
 
 
 def test_quit_and_hang_up_at_once_is_still_in_order(start: Start) -> None:
     z = start("sleep")
     z.wait_started(2)
-    os.write(z.control, zygote.QUIT)
+    os.write(z.control, letters.QUIT)
     os.close(z.control)
     z.control = os.open(os.devnull, os.O_RDONLY)
     assert z.wait_ended() == 0
@@ -341,7 +341,7 @@ def test_sigint_has_no_effect(start: Start, capfd: pytest.CaptureFixture[str]) -
     z.wait_started(2)
     os.kill(z.pid, signal.SIGINT)
     time.sleep(0.1)  # nothing is to happen
-    os.write(z.control, zygote.QUIT)
+    os.write(z.control, letters.QUIT)
     assert z.wait_ended() == 0
     assert capfd.readouterr().err == ""
 
@@ -359,20 +359,20 @@ def test_a_host_that_does_not_read_blocks_nobody(start: Start) -> None:
     """More records than the socket holds; then everything comes, in order."""
     z = start("leave", procs=256)
     time.sleep(1.5)  # nothing to wait on: the socket is full by then
-    z.read(lambda: len(z.of(zygote.DIED)) == 255, 30)
-    assert len(z.of(zygote.STARTED)) == 255
+    z.read(lambda: len(z.of(letters.DIED)) == 255, 30)
+    assert len(z.of(letters.STARTED)) == 255
 
 
 HOST = """
     import os, sys, time
     sys.path.insert(0, {folder!r})
-    from goproc._proc import launch, zygote
+    from goproc._proc import launch, letters, zygote
     config = launch.host_config(3, [None] * 3)
     config.update(entry="workers_of_test:sleep", preload=[])
     memfd = os.memfd_create("x")
     control, pid, keeper = launch.spawn(config, memfd)
     os.set_blocking(control, True)
-    workers = [zygote.RECORD.unpack(os.read(control, 64))[2] for _ in range(2)]
+    workers = [letters.RECORD.unpack(os.read(control, 64))[2] for _ in range(2)]
     {more}
     print(pid, keeper, *workers, flush=True)
     time.sleep(60)

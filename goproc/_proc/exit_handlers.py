@@ -17,7 +17,7 @@ import sys
 import threading
 
 from goproc._proc import fatal
-from goproc._proc.zygote import LIMIT as LIMIT
+from goproc._proc.letters import LIMIT as LIMIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

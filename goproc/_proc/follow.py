@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 
-from goproc._proc.zygote import FOLLOW
+from goproc._proc.letters import FOLLOW
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ from goproc._proc import (
     stdio,
     topology,
 )
-from goproc._proc.zygote import INTERRUPTED, LIMIT, QUIT
+from goproc._proc.letters import INTERRUPTED, LIMIT, QUIT
 from goproc._sched import own_thread, scheduler, slices, waits
 from goproc.shm import _core, _keeper
 

@@ -14,7 +14,7 @@ import sys
 
 from goproc._isolation import loaded
 from goproc._proc.early import OPTION, Zygote
-from goproc._proc.zygote import ORDER
+from goproc._proc.letters import ORDER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from goproc._proc import topology
-from goproc._proc.zygote import WAKE
+from goproc._proc.letters import WAKE
 from goproc._sched import waits
 from goproc._timeouts import check_time
 from goproc.errors import GoprocError
