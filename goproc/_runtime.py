@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, ParamSpec, TypeVar
 
-from goproc._proc import host, main_exit
+from goproc._proc import configuration, host, main_exit
 from goproc._public import public
 from goproc._tracebacks import user_line
 from goproc.shm import _core
@@ -65,7 +65,7 @@ class runtime:
         per_gpu: int | None = None,
         quiet_deaths: bool | None = None,
     ) -> None:
-        self._new = host.configured(procs, memory, pin, on_death, init, gpus, per_gpu, quiet_deaths)
+        self._new = configuration.configured(procs, memory, pin, on_death, init, gpus, per_gpu, quiet_deaths)
 
     def __enter__(self) -> runtime:
         with user_line:

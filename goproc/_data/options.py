@@ -94,9 +94,9 @@ def _workers() -> int:
     """Return the number of workers. Where the runtime has not started: those that it will have."""
     if _core.attached():
         return _core.procs() - 1
-    from goproc._proc import host
+    from goproc._proc import configuration
 
-    return host.configured().procs
+    return configuration.configured().procs
 
 
 def _maybe_count(value: Any, name: str) -> int | None:
