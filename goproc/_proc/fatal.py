@@ -2,7 +2,7 @@
 
 A goroutine that fails panics if its creator has kept no handle. The first panic is reported, and the program ends with
 status 2. Where
-a prompt, a notebook, a test run or a server owns the process, only the runtime ends (see host.survives()).
+a prompt, a notebook, a test run or a server owns the process, only the runtime ends (see _core.survives()).
 
 A goroutine that fails while a handle exists leaves its failure to the handle. A failure that is still unread when the
 last handle goes is reported, and the program goes on.
