@@ -21,7 +21,7 @@ from weakref import WeakSet
 from greenlet import getcurrent
 
 from goproc._misuse import not_callable
-from goproc._proc import forked, stdio
+from goproc._proc import forked, line_output
 from goproc._public import public
 from goproc._raised import set_traceback
 from goproc._sched import scheduler, waits
@@ -83,7 +83,7 @@ class _Job:
             set_traceback(exc, exc.__traceback__.tb_next if exc.__traceback__ else None)  # without this frame
             self.error = exc
         del f, args, kwargs, context
-        stdio.finish(getcurrent())
+        line_output.finish(getcurrent())
         del acting[get_ident()]
         self.done = True
         if self.dropped:

@@ -313,9 +313,9 @@ def on_worker_quit(number: int, frame: FrameType | None) -> None:
 
 def on_host_quit(number: int, frame: FrameType | None) -> None:
     """Handle SIGQUIT in the host: write a dump and end the program."""
-    from goproc._proc import stdio
+    from goproc._proc import line_output
 
-    stdio.after_write(frame, lambda: _quit(frame))
+    line_output.after_write(frame, lambda: _quit(frame))
 
 
 def _quit(frame: FrameType | None) -> NoReturn:

@@ -16,7 +16,7 @@ from goproc._labels import format_labels
 from goproc._pickling import calls, functions, homes, module_frames, variables
 from goproc._pickling.call_shapes import SHARED, WITH
 from goproc._pickling.packed import Packed
-from goproc._proc import fatal, forked, sigint, stdio
+from goproc._proc import fatal, forked, line_output, sigint
 from goproc._sched import scheduler
 from goproc._sched.g import G
 from goproc._tracebacks import cut
@@ -193,7 +193,7 @@ def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> 
         return
     finally:
         scheduler.started.pop(g.object, None)
-        stdio.finish(g.greenlet)
+        line_output.finish(g.greenlet)
         g.greenlet.gr_context = None
     g.function = None
     if on_end is not None:

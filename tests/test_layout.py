@@ -17,7 +17,7 @@ import pytest
 import goproc
 from goproc import _channel, _dump, _frames, _goroutine
 from goproc._pickling import messages, store
-from goproc._proc import host, launch, stdio, worker
+from goproc._proc import host, launch, line_output, stdio, worker
 from goproc._sched import safepoint, scheduler, slices
 
 PACKAGE = Path(goproc.__file__).parent
@@ -87,6 +87,7 @@ MARKS = [
     (worker, "machinery", "goproc"),
     (_dump, "machinery", "goproc"),
     (stdio, "tool", "tool"),
+    (line_output, "tool", "tool"),
     (messages, "tool", "tool"),
     (store, "tool", "tool"),
     (_channel, "", "goproc"),

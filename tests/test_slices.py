@@ -28,7 +28,7 @@ from peek import until
 from programs import ok
 
 from goproc import Atomic, WaitGroup, _goroutine, _spawn, chan, go, proc, sleep, yield_now
-from goproc._proc import stdio
+from goproc._proc import line_output
 from goproc._sched import process_state, safepoint, scheduler, waits
 
 
@@ -288,7 +288,7 @@ def test_libraries_that_know_no_locks():
         assert kind(module) == "lockless", module
     for module in (logging, queue, threading, subprocess, concurrent.futures._base, asyncio.runners):
         assert kind(module) == "library", module
-    assert kind(scheduler) == "scheduler" and kind(stdio) == "tool" and kind(_goroutine) == "goproc"
+    assert kind(scheduler) == "scheduler" and kind(line_output) == "tool" and kind(_goroutine) == "goproc"
     assert kind(sys.modules[__name__]) == "user"
 
 
@@ -310,8 +310,8 @@ def frames(*functions):
         ([_spawn.origin, frames], False, False),
         ([json.loads, _spawn.origin, frames], False, False),
         ([frames, _spawn.origin, frames], True, True),
-        ([stdio.flush_all, frames], False, True),
-        ([json.loads, stdio.flush_all, frames], False, True),
+        ([line_output.flush_all, frames], False, True),
+        ([json.loads, line_output.flush_all, frames], False, True),
         ([waits.sleep, frames], False, False),
         ([frames, scheduler.run_goroutines], True, True),
         ([scheduler.run_goroutines], False, False),

@@ -20,7 +20,7 @@ from typing import IO
 import pytest
 
 import goproc
-from goproc._proc import stdio
+from goproc._proc import line_output, stdio
 
 ROOT = str(Path(goproc.__path__[0]).parent)
 LIMIT = 20.0
@@ -46,7 +46,7 @@ class Pipe:
         fcntl.fcntl(self.fd, fcntl.F_SETPIPE_SZ, 1 << 20)
         os.set_blocking(self.out, False)
         self.key: object = "main"
-        self.lines = stdio._Lines(self.fd, lambda: self.key)
+        self.lines = line_output.Lines(self.fd, lambda: self.key)
         self.stream = stdio.TextStream(self.lines, "<stdout>", "utf-8", "strict")
 
     def read(self) -> bytes:
@@ -60,9 +60,9 @@ class Pipe:
 def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipe]:
     memfd = os.memfd_create("lock")
     lock = os.open(f"/proc/self/fd/{memfd}", os.O_RDWR)
-    monkeypatch.setattr(stdio, "_lock_fd", lock)
+    monkeypatch.setattr(line_output, "_lock_fd", lock)
     one = Pipe()
-    monkeypatch.setattr(stdio, "_active", [one.lines])
+    monkeypatch.setattr(line_output, "active", [one.lines])
     yield one
     for fd in (one.out, one.fd, lock, memfd):
         try:
@@ -102,23 +102,23 @@ def test_flush_is_for_the_goroutine_that_calls_it(pipe: Pipe) -> None:
     pipe.stream.flush()
     assert pipe.read() == b"line of 2"
     pipe.stream.flush()
-    stdio.finish(1)
+    line_output.finish(1)
     assert pipe.read() == b"line of 1"
-    stdio.finish(1)
-    stdio.finish("never wrote")
+    line_output.finish(1)
+    line_output.finish("never wrote")
     assert pipe.read() == b""
 
 
 def test_flush_all(pipe: Pipe) -> None:
     for pipe.key in (3, 1, 2):
         pipe.stream.write(f"<{pipe.key}>")
-    stdio.flush_all()
+    line_output.flush_all()
     assert pipe.read() == b"<3><1><2>"
     assert pipe.lines.partial == {}
 
 
 def test_an_endless_line_does_not_fill_the_memory(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stdio, "_MAX_PARTIAL", 10_000)
+    monkeypatch.setattr(line_output, "_MAX_PARTIAL", 10_000)
     for _ in range(5000):
         pipe.stream.write("12345")
     assert len(pipe.read()) >= 15_000
@@ -228,10 +228,10 @@ def test_broken_pipe_is_an_exception_once(pipe: Pipe) -> None:
     with pytest.raises(BrokenPipeError):
         pipe.stream.write("x\n")
     pipe.stream.write("x")
-    stdio.flush_all()  # silent
+    line_output.flush_all()  # silent
     assert pipe.lines.partial == {}
     pipe.stream.write("x")
-    stdio.finish("main")
+    line_output.finish("main")
 
 
 def test_non_blocking_descriptor(pipe: Pipe) -> None:
@@ -249,7 +249,7 @@ def test_non_blocking_descriptor(pipe: Pipe) -> None:
 
 
 def test_without_a_lock_it_still_writes(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stdio, "_lock_fd", -1)
+    monkeypatch.setattr(line_output, "_lock_fd", -1)
     pipe.stream.write("x\n")
     assert pipe.read() == b"x\n" and not pipe.lines.locked
 
@@ -261,7 +261,7 @@ def test_without_a_lock_it_still_writes(pipe: Pipe, monkeypatch: pytest.MonkeyPa
 TORN = """
     import os, sys, threading
     from greenlet import getcurrent
-    from goproc._proc import stdio
+    from goproc._proc import line_output, stdio
     memfd = os.memfd_create("x")
     procs, count = 6, 60
     def write(who):
@@ -275,7 +275,7 @@ TORN = """
             stdio.install_worker(memfd, getcurrent)
             threads = [threading.Thread(target=write, args=(proc * 10 + t,)) for t in range(2)]
             [t.start() for t in threads], [t.join() for t in threads]
-            stdio.flush_all()
+            line_output.flush_all()
             os._exit(0)
     for proc in range(procs):
         assert os.wait()[1] == 0
@@ -338,7 +338,7 @@ def test_a_writer_killed_in_the_middle_leaves_no_lock() -> None:
         """
         import os, signal, sys, time
         from greenlet import getcurrent
-        from goproc._proc import stdio
+        from goproc._proc import line_output, stdio
         memfd = os.memfd_create("x")
         out, fd = os.pipe()
         os.dup2(fd, 1)
@@ -373,13 +373,13 @@ def test_sigterm_in_the_middle_of_a_line_lets_it_out_first() -> None:
     done = run_python(
         """
         import os, signal, sys, time
-        from goproc._proc import stdio
+        from goproc._proc import line_output, stdio
         memfd = os.memfd_create("x")
         key = 1
         stdio.install_worker(memfd, lambda: key)
-        signal.signal(signal.SIGTERM, lambda n, frame: stdio.after_write(frame, leave))
+        signal.signal(signal.SIGTERM, lambda n, frame: line_output.after_write(frame, leave))
         def leave():
-            stdio.flush_all()
+            line_output.flush_all()
             os._exit(0)
         sys.stdout.write("unfinished of another")
         key = 2
@@ -402,7 +402,7 @@ def test_sigterm_in_the_middle_of_a_line_lets_it_out_first() -> None:
 HOST = """
     import os, sys
     from greenlet import getcurrent
-    from goproc._proc import stdio
+    from goproc._proc import line_output, stdio
     memfd = os.memfd_create("x")
 """
 
@@ -500,7 +500,7 @@ def test_a_fork_of_the_user_gets_a_lock_of_its_own() -> None:
         + """
     import fcntl
     stdio.install_host(memfd, getcurrent, 2)
-    fcntl.flock(stdio._lock_fd, fcntl.LOCK_EX)
+    fcntl.flock(line_output._lock_fd, fcntl.LOCK_EX)
     pid = os.fork()
     if pid == 0:
         print("child")      # waits for the parent
@@ -508,7 +508,7 @@ def test_a_fork_of_the_user_gets_a_lock_of_its_own() -> None:
     import time
     time.sleep(0.2)  # nothing to wait on: the child waits for the lock by then, or about to
     sys.__stdout__.write("parent\\n")
-    fcntl.flock(stdio._lock_fd, fcntl.LOCK_UN)
+    fcntl.flock(line_output._lock_fd, fcntl.LOCK_UN)
     os.waitpid(pid, 0)
     """
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from goproc import _life
 from goproc._executor.initialized import Initialized, take_back
-from goproc._proc import fatal, forked, stdio
+from goproc._proc import fatal, forked, line_output
 from goproc._sched import scheduler
 from goproc._spawn import name_of
 from goproc.errors import Cancelled, OutOfSharedMemory, PickleError
@@ -135,7 +135,7 @@ def _answer(g: G, promise: Any, call: Any, initialized: Initialized | None) -> N
 def _tidy_up(g: G) -> None:
     """Leave nothing of a call to the next: its unfinished lines, its records that are under way, its globals."""
     g.function = None
-    stdio.finish(g.greenlet)
+    line_output.finish(g.greenlet)
     if _life.on_end is not None:
         _settle()
     if g.private is not None:

@@ -18,7 +18,7 @@ from textwrap import indent
 from typing import Any, NamedTuple
 
 from goproc._pickling.packed import ITEMS, Packed
-from goproc._proc import last_words, stdio
+from goproc._proc import last_words, line_output, stdio
 from goproc.errors import OutOfSharedMemory
 from goproc.shm import _core
 
@@ -317,7 +317,7 @@ def report(text: str) -> None:
 
 
 def flush() -> None:
-    stdio.flush_all()
+    line_output.flush_all()
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:

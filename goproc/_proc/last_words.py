@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 
-from goproc._proc import stdio
+from goproc._proc import line_output
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ _PAUSE = 0.01
 _limited = False
 
 
-class _LastLines(stdio._Lines):
+class _LastLines(line_output.Lines):
     """The standard error stream of a process after limit()."""
 
     __slots__ = ()
@@ -51,7 +51,7 @@ def limit() -> None:
     """From now on, let no write to standard error wait for long."""
     global _limited
     _limited = True
-    for lines in stdio._active:
+    for lines in line_output.active:
         if lines.fd == 2:
             lines.__class__ = _LastLines
 

@@ -145,9 +145,9 @@ def _on_late_signal(number: int, frame: FrameType | None) -> None:
 
 
 def _on_terminate(number: int, frame: FrameType | None) -> None:
-    from goproc._proc import stdio
+    from goproc._proc import line_output
 
-    stdio.after_write(frame, _terminate)
+    line_output.after_write(frame, _terminate)
 
 
 def _terminate() -> NoReturn:
@@ -245,9 +245,9 @@ def _end_programs(interrupted: bool) -> None:
 
 
 def _flush() -> None:
-    from goproc._proc import stdio
+    from goproc._proc import line_output
 
-    stdio.flush_all()
+    line_output.flush_all()
     for stream in (sys.__stdout__, sys.__stderr__):  # C code or an early import may have kept these
         try:
             if stream is not None:
