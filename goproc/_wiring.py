@@ -13,7 +13,7 @@ from goproc import sync as sync
 from goproc._pickling import carried, messages
 from goproc._proc import begin as begin  # for names that the program imports once it has no descriptor left
 from goproc._proc import fatal, host
-from goproc._sched import scheduler, timers
+from goproc._sched import checkpoints, scheduler, timers
 from goproc.shm import _core
 
 
@@ -29,8 +29,8 @@ _core.connect(
     park=scheduler.park,
     parked=scheduler.parked,
     scheduler=vars(scheduler),
-    raise_wait_failure=scheduler.raise_wait_failure,
-    offer_turn=scheduler.offer_turn,
+    raise_wait_failure=checkpoints.raise_wait_failure,
+    offer_turn=checkpoints.offer_turn,
     shield=scheduler.shield,
     runq=scheduler.runq,
     ready=scheduler.runq.append,

@@ -8,7 +8,7 @@ from typing import Any
 
 from goproc import _dump, errors
 from goproc._proc import main_exit
-from goproc._sched import scheduler, waits
+from goproc._sched import checkpoints, scheduler, waits
 from goproc.shm import _core
 
 __goproc_frames__ = "machinery"
@@ -50,7 +50,7 @@ def _at_end_of_main() -> None:
         return
     pause, look, look_at = 0.001, 0.01, 0.0
     try:
-        scheduler.raise_interrupt()
+        checkpoints.raise_interrupt()
         calls_made = _make_exit_calls()
         while any(not t.daemon and t is not threading.current_thread() for t in threading.enumerate()):
             if monotonic() >= look_at and scheduler.nothing_ready():

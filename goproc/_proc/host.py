@@ -15,7 +15,7 @@ from typing import Any
 from goproc import _life, errors
 from goproc._proc import configuration, early, exit_calls, fatal, forked, main_exit, owner, resizing
 from goproc._proc.processes import Runtime
-from goproc._sched import own_thread, scheduler
+from goproc._sched import checkpoints, own_thread, scheduler
 from goproc.shm import _core
 
 __goproc_frames__ = "machinery"
@@ -247,7 +247,7 @@ def leave(new: Runtime, kind: type[BaseException] | None, exc: BaseException | N
         _end_with(2)
     _unwind(_stop())
     if kind is None and isinstance(scheduler.main.interrupt, KeyboardInterrupt):
-        scheduler.raise_interrupt()  # Ctrl-C came while the runtime stopped
+        checkpoints.raise_interrupt()  # Ctrl-C came while the runtime stopped
 
 
 def resize(procs: Any, timeout: Any) -> None:

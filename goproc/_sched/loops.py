@@ -18,7 +18,7 @@ from math import inf
 from time import monotonic
 from typing import Any, NamedTuple
 
-from goproc._sched import scheduler
+from goproc._sched import checkpoints, scheduler
 from goproc.errors import RuntimeStopped
 from goproc.shm import _core
 
@@ -155,7 +155,7 @@ def _meet_interrupt() -> None:
         scheduler.current.interrupt = None
         scheduler.on_lost()
     else:
-        scheduler.raise_interrupt()
+        checkpoints.raise_interrupt()
 
 
 def _share_waits(loop: Any) -> None:

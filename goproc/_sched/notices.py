@@ -11,6 +11,10 @@ from goproc.shm import _core
 
 __goproc_frames__ = "scheduler"
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
 
 def look_around() -> None:
     """Answer a nudge: look for cancelled goroutines, callbacks of other threads, a worker that did not start."""
@@ -24,7 +28,7 @@ def look_around() -> None:
     if _core.lost() is not None:
         notice_loss()
     if _core.dump_wanted():
-        scheduler.answer_dump(sys._getframe())
+        answer_dump(sys._getframe())
     # A signal's handler may have made a goroutine ready since.
     if _core.take_asleep() and not scheduler.runq and scheduler.on_deadlock is not None:
         scheduler.on_deadlock()
@@ -40,6 +44,12 @@ def look_around() -> None:
                 f"use fewer (--procs, GOPROC_PROCS or runtime(procs=...)) or raise the limit on processes (ulimit -u)"
             ),
         )
+
+
+def answer_dump(frame: FrameType | None) -> None:
+    """Describe the goroutines of this process for the one that collects a dump."""
+    if scheduler.on_dump is not None:
+        scheduler.on_dump(frame)
 
 
 def notice_loss() -> None:

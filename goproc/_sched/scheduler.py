@@ -34,7 +34,7 @@ from goproc._sched.greenlets import KEPT, for_goroutine, spare
 from goproc._sched.timers import add as add_timer
 from goproc._sched.timers import forget as forget_timer
 from goproc._sched.timers import heap
-from goproc.errors import DeadlineExceeded, RuntimeStopped
+from goproc.errors import RuntimeStopped
 from goproc.shm import _core
 
 __goproc_frames__ = "scheduler"
@@ -479,38 +479,6 @@ def parked(me: G, timed: bool, failed: bool) -> bool:
     return told
 
 
-def raise_wait_failure(reason: str, over: bool) -> None:
-    """Raise the reason of a wait that ended without its operation: Cancelled, DeadlineExceeded or TimeoutError.
-
-    Return on a spurious wake-up: the caller looks again.
-
-    Args:
-        reason: the reason of the wait.
-        over: the operation's own time is up.
-    """
-    if _core.on_scheduler_thread():
-        checkpoint()
-    if over:
-        try:
-            raise TimeoutError(f"{reason}: timed out")
-        except TimeoutError as error:
-            error.__traceback__ = None  # the user's line alone is shown
-            raise
-
-
-def offer_turn(may_raise: bool) -> None:
-    """Let other goroutines have a turn if any are ready. The core calls it within operations that do not block.
-
-    Args:
-        may_raise: True if the operation can block, so that an interrupt or a deadline may end it.
-    """
-    if may_raise:
-        checkpoint()
-    give_turn()
-    if current is main and on_lost is not None and _core.lost() is not None:
-        on_lost()  # the operation finds that the runtime has stopped
-
-
 def give_turn() -> None:
     """Let other goroutines run if any are ready or may begin."""
     global scheduling
@@ -531,33 +499,6 @@ def shield(change: int) -> None:
         current.shielded += change
 
 
-def answer_dump(frame: FrameType | None) -> None:
-    """Describe the goroutines of this process for the one that collects a dump."""
-    if on_dump is not None:
-        on_dump(frame)
-
-
-def checkpoint() -> None:
-    """Raise the exception that interrupts the running goroutine, or DeadlineExceeded past its deadline."""
-    g = current
-    if g.interrupt is not None and not g.shielded:
-        raise_interrupt()
-    if g.deadline is not None and (limit := g.limit()) is not None and limit <= monotonic():
-        raise DeadlineExceeded("context deadline exceeded")
-
-
 def nothing_ready() -> bool:
     """Return True if no other goroutine of this process is ready, or will be by the clock alone."""
     return not (runq or _claimed or preempted) and not any(map(timers.is_live, heap))
-
-
-def raise_interrupt() -> None:
-    """Raise the exception that interrupts the running goroutine, if there is one."""
-    exc, current.interrupt = current.interrupt, None
-    if exc is not None:
-        if type(exc) is RuntimeStopped and on_lost is not None:
-            on_lost()
-        try:
-            raise exc
-        finally:
-            del exc  # a frame that refers to its own exception would keep everything above it alive

@@ -17,7 +17,7 @@ import threading
 from math import inf
 from time import monotonic
 
-from goproc._sched import notices, process_state, scheduler, timers
+from goproc._sched import checkpoints, notices, process_state, scheduler, timers
 from goproc._sched.process_state import ProcessState
 from goproc._sched.safepoint import is_safepoint, may_raise
 from goproc.shm import _core
@@ -80,7 +80,7 @@ def stop() -> None:
 def on_asked(number: int, frame: FrameType | None) -> None:
     """Handle SIGURG with GOPROC_PREEMPT=0: answer a request for a dump, or note that the runtime has ended."""
     if _core.dump_wanted():
-        scheduler.answer_dump(frame)
+        notices.answer_dump(frame)
     if _core.lost() is not None:
         _meet_loss(frame)
 
@@ -100,7 +100,7 @@ def note_state() -> None:
 def on_slice_end(number: int, frame: FrameType | None) -> None:
     """Handle SIGURG: end the slice of the running goroutine if another is ready, and answer a request for a dump."""
     if _core.dump_wanted():
-        scheduler.answer_dump(frame)
+        notices.answer_dump(frame)
     if _core.lost() is not None:
         _meet_loss(frame)
         return
@@ -128,7 +128,7 @@ def on_slice_end(number: int, frame: FrameType | None) -> None:
     if _core.lost() is not None:
         _meet_loss(frame)
     if g is scheduler.main and isinstance(g.interrupt, KeyboardInterrupt):
-        scheduler.raise_interrupt()  # Ctrl-C has interrupted main meanwhile, and main may not block for long
+        checkpoints.raise_interrupt()  # Ctrl-C has interrupted main meanwhile, and main may not block for long
 
 
 def _meet_loss(frame: FrameType | None) -> None:

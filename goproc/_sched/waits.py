@@ -8,7 +8,8 @@ from time import sleep as _thread_sleep
 
 from goproc._public import public
 from goproc._sched import nested, scheduler, timers
-from goproc._sched.scheduler import checkpoint, give_turn, schedule
+from goproc._sched.checkpoints import checkpoint
+from goproc._sched.scheduler import give_turn, schedule
 from goproc.shm import _core
 
 __goproc_frames__ = "scheduler"
