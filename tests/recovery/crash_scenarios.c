@@ -283,7 +283,7 @@ static void begin_it(void) {
 }
 static void end_it(void) { gp_outcome_set(object(0), GP_G_OK, shared->task[0]); }
 
-/* As goroutines.c, new_promise(), has it. */
+/* As promises.c, new_promise(), has it. */
 static void a_promise(void) {
     shared->object[0] = new_object(GP_KIND_OUTCOME, 0);
     gp_ref block = gp_alloc(sizeof(struct gp_message), 0);

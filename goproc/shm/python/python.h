@@ -262,6 +262,18 @@ PyObject *obituary_read(const struct gp_message *m);
 PyObject *raise_death(uint32_t proc);                                 /* raise for a worker that is gone for good; always NULL */
 extern PyMethodDef death_functions[];
 
+/* ---- module.c */
+PyObject *os_error(int err, const char *what); /* raise an OSError for -errno; always NULL */
+
+/* ---- goroutines.c */
+uint64_t next_id(void); /* the number of a new goroutine or promise */
+/* make the message of an outcome: 0, or -1 and an exception: the value does not fit in memory, or cannot be copied */
+int encode_outcome(PyObject *value, bool failed, struct gp_message *m);
+extern PyMethodDef promise_functions[]; /* promises.c */
+
+/* ---- process_calls.c, memory_calls.c */
+extern PyMethodDef process_functions[], memory_functions[];
+
 /* ---- dump.c, ends.c */
 extern PyMethodDef dump_functions[], end_functions[];
 extern PyMethodDef output_functions[], interrupt_functions[];
