@@ -47,147 +47,16 @@ def connect(**functions: Any) -> None:
     globals().update(functions)
 
 
-class _Placed:
-    """``go`` with options, as go.on() and go.opts() return it."""
-
-    __slots__ = ("_labels", "_limits", "_name", "_proc")
-
-    def __init__(
-        self,
-        name: str | None,
-        proc: int,
-        labels: dict[str, str] | None = None,
-        limits: Limits | None = None,
-    ) -> None:
-        self._name = name
-        self._proc = proc
-        self._labels = labels
-        self._limits = limits
-
-    def __call__(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
-        name = self._name or name_of(f)
-        try:  # as in _Go
-            return spawn(  # type: ignore[no-any-return]
-                f, args, kwargs, name, self._proc, sys._getframe(1), None, self._labels, limits=self._limits
-            )
-        except BaseException as exc:
-            cut(exc)
-            raise
-
-    def on(self, proc: int) -> _Placed:
-        """As go.on()."""
-        with user_line:
-            return _Placed(self._name, checked_proc(proc), self._labels, self._limits)
-
-    def opts(
-        self,
-        *,
-        name: str | None = None,
-        labels: Mapping[str, object] | None = None,
-        timeout: float | None = None,
-        grace: float | None = None,
-        retries: int | None = None,
-    ) -> _Placed:
-        """As go.opts()."""
-        with user_line:
-            both = {**(self._labels or {}), **checked_labels(labels)}
-            limits = checked_limits(self._limits, timeout, grace, retries)
-            return _Placed(checked_name(name) or self._name, self._proc, both, limits)
-
-    def local(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
-        """As go.local(). The goroutine cannot run again elsewhere: it shares memory with its creator.
-
-        Raises:
-            ValueError: the options have retries.
-        """
-        name = self._name or name_of(f)
-        with user_line:
-            if self._limits is not None and self._limits.retries:
-                raise ValueError(
-                    f"go.local({name}) with retries={self._limits.retries}: it is lost with the memory that it shares, "
-                    "and cannot run again; use go"
-                )
-            return spawn_local(f, args, kwargs, name, sys._getframe(1), self._labels, limits=self._limits)  # type: ignore[no-any-return]
-
-
-def checked_proc(proc: int) -> int:
-    if not isinstance(proc, int) or isinstance(proc, bool):
-        raise TypeError(f"go.on() takes the number of a proc, not {type(proc).__name__}")
-    _core.ensure()
-    if not 0 <= proc < _core.procs():
-        raise ValueError(f"go.on({proc}): {_known_procs()}")
-    return proc
-
-
-def _known_procs() -> str:
-    workers = _core.procs() - 1
-    if workers == 0:
-        return "there is only proc 0, the process of the script (--procs 0)"
-    return "there are proc 0, the host, and " + (
-        "the worker 1" if workers == 1 else f"the workers 1 to {workers}"
-    )
-
-
-@public
-class _Go:
-    """``go(f, *args, **kwargs)``: run a call as a goroutine.
-
-    The function and its arguments are copied now: also functions and classes of ``__main__``, lambdas and closures.
-    Channels, sync objects and handles stay references to the shared object. The goroutine runs on a worker. It starts
-    with the contextvars of its creator; values that cannot be pickled are left out. Every process knows a ContextVar by
-    the module that holds it, and one of the script by the copies that goroutines get.
-
-    Args:
-        f: the function.
-        args, kwargs: its arguments.
-
-    Returns:
-        The handle of the goroutine, which may be dropped.
-
-    Raises:
-        PickleError: something cannot be copied; the message names the path to it.
-        TypeError: f is not callable.
-        OutOfSharedMemory: the arguments do not fit into the shared memory.
-
-    Cost: about 2 us, and 2 us more where it runs. The first use of a function costs about 50 us more.
-    """
+class _Optional:
+    """Give a call options. The base of ``go``, which has none so far, and of ``go`` with options."""
 
     __slots__ = ()
-    __goproc_constant__ = True
 
-    def __reduce__(self) -> str:
-        return "go"
-
-    def __call__(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
-        try:  # which costs nothing, as a `with` would
-            return spawn(f, args, kwargs, getattr(f, "__qualname__", "") or name_of(f), -1, sys._getframe(1))  # type: ignore[no-any-return]
-        except BaseException as exc:
-            cut(exc)
-            raise
-
-    def local(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
-        """Run a call as a goroutine of this process: nothing is copied, and both share memory.
-
-        Its result is still copied when it is read. contextvars are inherited.
-        """
-        try:
-            name = getattr(f, "__qualname__", "") or name_of(f)
-            return spawn_local(f, args, kwargs, name, sys._getframe(1))  # type: ignore[no-any-return]
-        except BaseException as exc:
-            cut(exc)
-            raise
-
-    def on(self, proc: int) -> _Placed:
-        """``go.on(proc)(f, ...)``: run the goroutine on that process; no other process takes it.
-
-        Raises:
-            ValueError: there is no such proc.
-        """
-        try:
-            return _Placed(None, checked_proc(proc))
-        except BaseException as exc:
-            cut(exc)
-            raise
+    # The options so far
+    _name: str | None = None
+    _proc = -1
+    _labels: dict[str, str] | None = None
+    _limits: Limits | None = None
 
     def opts(
         self,
@@ -218,9 +87,143 @@ class _Go:
 
         Cost: 3 us for a timeout; for retries the memory of the arguments until the goroutine ends.
         """
+        try:  # as in _Go.__call__
+            limits = checked_limits(self._limits, timeout, grace, retries)
+            more = checked_labels(labels)
+            if self._labels:
+                more = {**self._labels, **more}
+            return _Placed(checked_name(name) or self._name, self._proc, more, limits)
+        except BaseException as exc:
+            cut(exc)
+            raise
+
+
+class _Placed(_Optional):
+    """``go`` with options, as go.on() and go.opts() return it."""
+
+    __slots__ = ("_labels", "_limits", "_name", "_proc")
+
+    def __init__(
+        self,
+        name: str | None,
+        proc: int,
+        labels: dict[str, str] | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self._name = name
+        self._proc = proc
+        self._labels = labels
+        self._limits = limits
+
+    def __call__(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
+        name = self._name or name_of(f)
+        try:  # as in _Go
+            return spawn(
+                f, args, kwargs, name, self._proc, sys._getframe(1), None, self._labels, limits=self._limits
+            )
+        except BaseException as exc:
+            cut(exc)
+            raise
+
+    def on(self, proc: int) -> _Placed:
+        """As go.on()."""
         with user_line:
-            limits = checked_limits(None, timeout, grace, retries)
-            return _Placed(checked_name(name), -1, checked_labels(labels), limits)
+            return _Placed(self._name, checked_proc(proc), self._labels, self._limits)
+
+    def local(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
+        """As go.local(). The goroutine cannot run again elsewhere: it shares memory with its creator.
+
+        Raises:
+            ValueError: the options have retries.
+        """
+        name = self._name or name_of(f)
+        with user_line:
+            if self._limits is not None and self._limits.retries:
+                raise ValueError(
+                    f"go.local({name}) with retries={self._limits.retries}: it is lost with the memory that it shares, "
+                    "and cannot run again; use go"
+                )
+            return spawn_local(f, args, kwargs, name, sys._getframe(1), self._labels, limits=self._limits)
+
+
+def checked_proc(proc: int) -> int:
+    if not isinstance(proc, int) or isinstance(proc, bool):
+        raise TypeError(f"go.on() takes the number of a proc, not {type(proc).__name__}")
+    _core.ensure()
+    if not 0 <= proc < _core.procs():
+        raise ValueError(f"go.on({proc}): {_known_procs()}")
+    return proc
+
+
+def _known_procs() -> str:
+    workers = _core.procs() - 1
+    if workers == 0:
+        return "there is only proc 0, the process of the script (--procs 0)"
+    return "there are proc 0, the host, and " + (
+        "the worker 1" if workers == 1 else f"the workers 1 to {workers}"
+    )
+
+
+@public
+class _Go(_Optional):
+    """``go(f, *args, **kwargs)``: run a call as a goroutine.
+
+    The function and its arguments are copied now: also functions and classes of ``__main__``, lambdas and closures.
+    Channels, sync objects and handles stay references to the shared object. The goroutine runs on a worker. It starts
+    with the contextvars of its creator; values that cannot be pickled are left out. Every process knows a ContextVar by
+    the module that holds it, and one of the script by the copies that goroutines get.
+
+    Args:
+        f: the function.
+        args, kwargs: its arguments.
+
+    Returns:
+        The handle of the goroutine, which may be dropped.
+
+    Raises:
+        PickleError: something cannot be copied; the message names the path to it.
+        TypeError: f is not callable.
+        OutOfSharedMemory: the arguments do not fit into the shared memory.
+
+    Cost: about 2 us, and 2 us more where it runs. The first use of a function costs about 50 us more.
+    """
+
+    __slots__ = ()
+    __goproc_constant__ = True
+
+    def __reduce__(self) -> str:
+        return "go"
+
+    def __call__(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
+        try:  # which costs nothing, as a `with` would
+            return spawn(f, args, kwargs, getattr(f, "__qualname__", "") or name_of(f), -1, sys._getframe(1))
+        except BaseException as exc:
+            cut(exc)
+            raise
+
+    def local(self, f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Goroutine[T]:
+        """Run a call as a goroutine of this process: nothing is copied, and both share memory.
+
+        Its result is still copied when it is read. contextvars are inherited.
+        """
+        try:
+            name = getattr(f, "__qualname__", "") or name_of(f)
+            return spawn_local(f, args, kwargs, name, sys._getframe(1))
+        except BaseException as exc:
+            cut(exc)
+            raise
+
+    def on(self, proc: int) -> _Placed:
+        """``go.on(proc)(f, ...)``: run the goroutine on that process; no other process takes it.
+
+        Raises:
+            ValueError: there is no such proc.
+        """
+        try:
+            return _Placed(None, checked_proc(proc))
+        except BaseException as exc:
+            cut(exc)
+            raise
 
     def __repr__(self) -> str:
         return "go"

@@ -99,7 +99,7 @@ def spawn(
     labels: dict[str, str] | None = None,
     always: bool = False,
     limits: Limits | None = None,
-) -> Any:
+) -> Goroutine[Any]:
     empty = _core.context_empty()
     if not empty and not _core.attached():
         _core.refuse_stale(f, *args, *kwargs.values())
@@ -185,7 +185,7 @@ def spawn_local(
     labels: dict[str, str] | None = None,
     told: Any = None,
     limits: Limits | None = None,
-) -> Any:
+) -> Goroutine[Any]:
     if f is None:
         raise not_callable("go of nil func value", None)
     if not callable(f):
@@ -227,7 +227,7 @@ def spawn_local(
     return handle
 
 
-def spawn_beside(proc: int, name: str, f: Any, *args: Any) -> Any:
+def spawn_beside(proc: int, name: str, f: Any, *args: Any) -> Goroutine[Any]:
     """As ``go.on(proc)(f, *args)``, for a goroutine that begins in a reserved process, too, and waits there."""
     return spawn(f, args, {}, name, proc, sys._getframe(1), always=True)
 

@@ -62,7 +62,7 @@ class WaitGroup(_core.WaitGroup):
         # The core adds one to the counter in the step that creates the goroutine.
         waiting = Waiting("wg", self, self)
         with user_line:
-            return spawn(f, args, kwargs, name_of(f), -1, sys._getframe(1), waiting)  # type: ignore[no-any-return]
+            return spawn(f, args, kwargs, name_of(f), -1, sys._getframe(1), waiting)
 
     def __repr__(self) -> str:
         try:
