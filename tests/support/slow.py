@@ -21,6 +21,8 @@ FILES = {
     "test_closed_descriptors.py",
     "test_death.py",
     "test_definitions.py",
+    "test_definitions_changed.py",
+    "test_definitions_of_classes.py",
     "test_dump.py",
     "test_dump_command.py",
     "test_examples.py",
