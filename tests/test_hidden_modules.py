@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 
 import programs
+import psutil
 import pytest
 
 PYTHONS = [
@@ -49,6 +50,95 @@ def run(folder: Path, name: str, how: str, text: str = SCRIPT) -> programs.Done:
     }[how]
     with programs.start_command(words, folder, programs.environment(GOPROC_PROCS="2")) as program:
         return program.wait()
+
+
+ITEM = """
+class Item:
+    def __init__(self, x): self.x = x
+    def __repr__(self): return f"Item({self.x})"
+def double(item): return Item(2 * item.x)
+"""
+
+MESSAGES = """
+import NAME as own
+from goproc import chan, go, pmap
+from goproc.futures import Executor
+class Local:
+    y = 1
+def there(item, cls):
+    assert isinstance(item, own.Item) and type(item) is own.Item, type(item)
+    import NAME
+    assert NAME is own
+    class Inner(cls):
+        pass
+    ch = chan(2)
+    ch.send(item)
+    ch.send(Inner)
+    return ch.recv(), own.double(item), ch.recv()().y
+def echo(here, back):
+    back.send(here.recv())
+if __name__ == "__main__":
+    print(*go.on(1)(there, own.Item(1), Local).result())
+    here, back = chan(1), chan(1)
+    here.send([own.Item(3), Local])
+    go.on(1)(echo, here, back)
+    items, cls = back.recv()
+    print(items, cls is Local, go.on(1)(own.double, own.Item(4)).result())
+    print(list(pmap(own.double, [own.Item(5)])))
+    with Executor(1) as pool:
+        print(pool.submit(own.double, own.Item(6)).result())
+    print(go.local(there, own.Item(7), Local).result())
+"""
+PRINTED = "Item(1) Item(2) 1\nItem(3) True Item(8)\n[Item(10)]\nItem(12)\n(Item(7), Item(14), 1)\n"
+
+
+@pytest.mark.parametrize("form", ["file", "package"])
+@pytest.mark.parametrize("how", ["goproc", "python"])
+@pytest.mark.parametrize("name", ["queue", "random", "datetime", "functools", "sync", *LIBRARIES])
+def test_values_of_a_module_of_that_name(tmp_path: Path, name: str, how: str, form: str) -> None:
+    """Functions, classes and objects of the program's module travel; classes by value do so beside it, too."""
+    if form == "package":
+        (tmp_path / name).mkdir()
+    (tmp_path / (f"{name}.py" if form == "file" else f"{name}/__init__.py")).write_text(ITEM)
+    assert programs.ok(run(tmp_path, "main.py", how, MESSAGES.replace("NAME", name))) == PRINTED
+
+
+def test_a_checkpoint_is_read_when_the_file_is_gone(tmp_path: Path) -> None:
+    """A file names functions of cloudpickle's. The program's own cloudpickle.py does not change their meaning."""
+    script = """
+    import goproc
+    def make(x):
+        with open("calls", "a") as file:
+            print(x, file=file)
+        class Inner:
+            y = x
+        return Inner
+    print([cls.y for cls in goproc.pmap(make, [3], checkpoint="done")])
+    """
+    other = tmp_path / "cloudpickle.py"
+    other.write_text("")
+    assert programs.ok(run(tmp_path, "main.py", "python", script)) == "[3]\n"
+    other.unlink()
+    assert programs.ok(run(tmp_path, "main.py", "python", script)) == "[3]\n"
+    assert (tmp_path / "calls").read_text() == "3\n"
+
+
+def test_a_module_of_an_installed_package_below_the_script(tmp_path: Path) -> None:
+    """A file beside the script is the program's; a library in a folder further down is no part of the program."""
+    (tmp_path / "psutil.py").write_text("MINE = 5\n")
+    libraries = tmp_path / ".venv" / "lib"
+    libraries.mkdir(parents=True)
+    (libraries / "psutil").symlink_to(Path(psutil.__file__).parent)
+    script = """
+    import os, sys
+    sys.path.insert(1, os.path.abspath(os.path.join(".venv", "lib")))
+    import goproc, psutil
+    from goproc._isolation import apart
+    def f():
+        return psutil.MINE, apart("psutil").__file__ == apart("psutil").__spec__.origin
+    print(psutil.MINE, apart("psutil").cpu_count() > 0, goproc.go.on(1)(f).result(), psutil.MINE)
+    """
+    assert programs.ok(run(tmp_path, "main.py", "python", script)) == "5 True (5, True) 5\n"
 
 
 @pytest.mark.parametrize("how", ["goproc", "python"])

@@ -45,8 +45,10 @@ class Beginning:
     def import_base(self) -> None:
         import gc
 
+        from goproc import _isolation
         from goproc._proc import inherited
 
+        _isolation.follow(self.plan["beside"])
         early = bool(self.plan["early"])
         if early:
             # The zygote may be killed at any time, and the script writes the same files.
@@ -150,6 +152,7 @@ class Beginning:
             if not self._fits(config):
                 self.plan["flags"] = config["surroundings"]["flags"]
                 self.plan["path"], self.plan["argv"] = config["path"], config["argv"]
+                self.plan["beside"] = config["beside"]
                 self._begin_again(config["surroundings"]["environ"], (), (memfd, source))
             self.importer.unwatch()
             self.importer.prepare_fork()
@@ -162,10 +165,13 @@ class Beginning:
 
     def _fits(self, config: Config) -> bool:
         """True if the host's own imports would give the same modules now, and no thread was started."""
+        from goproc import _isolation
         from goproc._proc import launch, preload
 
         surroundings = config["surroundings"]
         if not preload.forkable() or surroundings["flags"] != self.plan["flags"]:
+            return False
+        if config["beside"] != _isolation.beside():
             return False
         ours = launch.origins()
         theirs = surroundings["origins"]

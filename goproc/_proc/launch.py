@@ -12,7 +12,7 @@ import marshal
 import os
 import sys
 
-from goproc._isolation import loaded
+from goproc._isolation import beside, loaded, search_path
 from goproc._proc.early import OPTION, Zygote
 from goproc._proc.letters import ORDER
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         """The zygote's start arguments: plain values, because marshal carries them."""
 
         path: list[str]  # sys.path
+        beside: str | None  # for _isolation.follow()
         argv: list[str]  # sys.argv
         flags: list[str]  # interpreter_flags()
         preload: list[str]  # modules to import first; those that fail are skipped
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
         pinning: list[int | None]  # the CPU of each proc
         host_pid: int
         path: list[str]  # sys.path
+        beside: str  # for _isolation.follow()
         argv: list[str]  # sys.argv
         # File, doc, package and spec's name of the module __main__.
         main: dict[str, str | None]
@@ -143,6 +145,7 @@ def host_config(
         "pinning": list(pinning),
         "host_pid": os.getpid(),
         "path": _search_path(),
+        "beside": beside(),
         "argv": _words(),
         "main": _main_attributes(),
         "interpreter": settings,
@@ -178,6 +181,7 @@ def plan(path: Sequence[str], words: Sequence[str], flags: Sequence[str]) -> Pla
     """
     return {
         "path": list(path),
+        "beside": None,
         "argv": list(words[1:] if words[:1] == ["-m"] else words),
         "flags": list(flags),
         "preload": _PRELOAD,
@@ -196,6 +200,7 @@ def plan_of_this_process() -> Plan:
 def _simple_plan(path: list[str], argv: list[str], flags: list[str], preload: list[str]) -> Plan:
     return {
         "path": path,
+        "beside": beside(),
         "argv": argv,
         "flags": flags,
         "preload": preload,
@@ -207,7 +212,7 @@ def _simple_plan(path: list[str], argv: list[str], flags: list[str], preload: li
 
 
 def _search_path() -> list[str]:
-    return [str(entry) for entry in sys.path if isinstance(entry, (str, os.PathLike))]
+    return [str(entry) for entry in search_path() if isinstance(entry, (str, os.PathLike))]
 
 
 def _words() -> list[str]:

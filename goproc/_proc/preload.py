@@ -30,6 +30,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from greenlet import getcurrent, greenlet
 
+from goproc import _isolation
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import FrameType, ModuleType
@@ -168,7 +170,9 @@ class Importer:
         while _imp.lock_held():
             _imp.release_lock()
             count += 1
+        depth = _isolation.pause()
         self._greenlet.parent.switch()
+        _isolation.resume(depth)
         for _ in range(count):
             _imp.acquire_lock()
 

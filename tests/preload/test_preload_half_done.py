@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -171,3 +172,24 @@ def test_dropped_import_keeps_the_import_system_usable(run: Run, install: Any) -
         """,
     )
     assert ok(run(text, env=env)) == "(False, False, colorsys)\n".replace("colorsys", "'colorsys'")
+
+
+def test_the_program_finds_its_own_module_while_an_import_is_half_done(
+    run: Run, install: Any, tmp_path: Path
+) -> None:
+    """The zygote imports for goproc, which has Python's modules. Workers are the program's, which has its own."""
+    env = install(**HALF)
+    (tmp_path / "struct.py").write_text("MINE = 5\n")
+    text = script(
+        "import heavy",
+        """
+        t.until(lambda: t.logged("at-gate"))
+        def own():
+            import struct
+            return struct.MINE, "heavy" in sys.modules
+        print(go.on(1)(own).result())
+        t.open_gate("gate")
+        print(go.on(1)(lambda: heavy.after.pid == os.getpid()).result(), go.on(1)(own).result())
+        """,
+    )
+    assert ok(run(text, env=env)) == "(5, False)\nTrue (5, True)\n"
