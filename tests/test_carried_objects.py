@@ -133,3 +133,23 @@ for p in (0, 1):
     print(go.on(p)(lambda: A().get(3)).result(30), go.on(p)(lambda m: m is vars(A)["get"], vars(A)["get"]).result(30))
 """
     assert ok(run(text)) == "6 True\n" * 2
+
+
+def test_the_key_of_a_function_that_compares(run: Run) -> None:
+    done = run("""
+    import functools
+    from goproc import chan, go, pmap
+    def backwards(a, b): return sign * (b - a)
+    sign = 1
+    key = functools.cmp_to_key(backwards)
+    def by_global(values): return sorted(values, key=key)
+    def by_argument(values, key, one): return sorted(values, key=key), one.obj, key(4) < one
+    print(go.on(1)(by_global, [1, 3, 2]).result(), go.on(1)(by_argument, [1, 3, 2], key, key(3)).result())
+    sign = -1
+    print(go.on(1)(by_global, [1, 3, 2]).result(), go.on(1)(lambda: sorted([1, 3, 2], key=key)).result())
+    ch = chan(1)
+    ch.send({"key": key, "first": key(5)})
+    got = go.on(1)(ch.recv).result()
+    print(sorted([2, 1], key=got["key"]), got["first"].obj)
+    """)
+    assert ok(done) == "[3, 2, 1] ([3, 2, 1], 3, True)\n[1, 2, 3] [1, 2, 3]\n[1, 2] 5\n"

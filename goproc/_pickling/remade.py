@@ -1,13 +1,15 @@
 """Objects that are made again from the arguments of the call that made them, because Python refuses to pickle them.
 
 A `threading.local` arrives without the attributes of the sender's threads. A context manager of `contextlib` that has
-not been entered gets a new generator. A class may derive from `property`, `classmethod` or `staticmethod`.
+not been entered gets a new generator. A class may derive from `property`, `classmethod` or `staticmethod`. The result of
+`functools.cmp_to_key` has the function that compares, but no attribute for it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copyreg
+import functools
 import gc
 from _thread import _local
 from functools import partial
@@ -73,10 +75,23 @@ def _set_descriptor(obj: Any, state: tuple[tuple[Any, ...], dict[str, Any] | Non
         obj.__dict__.update(attributes)
 
 
+def _reduce_key(_: pickler.Pickler, key: Any) -> Any:
+    """Reduce a result of `cmp_to_key`, or a key that the result has made for a value."""
+    # The class, in some versions, then the function, and the value if there is one.
+    compare, *values = [part for part in gc.get_referents(key) if part is not _KEY]
+    return (_new_key, (compare, *values)) if values else (functools.cmp_to_key, (compare,))
+
+
+def _new_key(compare: Any, value: Any) -> Any:
+    return functools.cmp_to_key(compare)(value)
+
+
+_KEY: Any = type(functools.cmp_to_key(min))
 _DESCRIPTORS: tuple[Any, ...] = (property, classmethod, staticmethod)
 
 for _base in _DESCRIPTORS:
     pickler.families[_base] = partial(_reduce_descriptor, _base)
+pickler.reducers[_KEY] = _reduce_key
 pickler.families[_local] = _reduce_local
 pickler.families[contextlib._GeneratorContextManager] = _reduce_manager
 pickler.families[contextlib._AsyncGeneratorContextManager] = _reduce_manager
