@@ -76,6 +76,7 @@ class Pool:
         self.thread: threading.Thread | None = None
         self.waiting: deque[Waiting] = deque()
         self.futures: dict[int, weakref.ref[CallFuture[Any]]] = {}  # futures with an unread end
+        self._dropped = 0  # futures that were dropped with an unread end, and are not in the dict any more
         self._sweep_at = 1024
         self._watch: Any = None
         self._tasks: Any = None
@@ -103,6 +104,8 @@ class Pool:
         future: CallFuture[Any] = _core.promise_queued(CallFuture)
         future._pool = self
         futures = self.futures
+        if id(future) in futures:  # one that was dropped has left its place to this one
+            self._dropped += 1
         futures[id(future)] = weakref.ref(future)
         if len(futures) > self._sweep_at:
             self._sweep()
@@ -114,7 +117,7 @@ class Pool:
                 self._ring()
         if (
             self.started < self.size
-            and len(futures) > self.started
+            and len(futures) + self._dropped > self.started
             and (len(self._tasks) or not self.started)
         ):
             self._start_runner()  # none is idle, and there are more calls than runners
@@ -197,8 +200,9 @@ class Pool:
         return True
 
     def _any_in_flight(self) -> bool:
-        waiting = {id(entry.future) for entry in list(self.waiting)}
-        return any(not future.done() and id(future) not in waiting for future in self.unread()[:-1])
+        """Return True if a runner has a call, or will take one: room in shared memory comes with its end."""
+        idle, _ = _core.waiting(self._tasks)
+        return len(self._tasks) > 0 or len(self.runners) > idle
 
     def _take_slot(self) -> None:
         try:
@@ -234,6 +238,7 @@ class Pool:
         for key, ref in list(self.futures.items()):
             if ref() is None and self.futures.get(key) is ref:
                 del self.futures[key]
+                self._dropped += 1
         self._sweep_at = max(1024, 2 * len(self.futures))
 
     def why_broken(self) -> BaseException:
@@ -363,6 +368,7 @@ class Pool:
         if cancel:
             for future in reversed(self.unread()):  # the oldest may begin meanwhile
                 future.cancel()
+            self._cancel_dropped()
         if self._tasks is None:
             return
         if self.waiting:
@@ -371,6 +377,18 @@ class Pool:
             self._close_tasks()
         if not self.started:
             self._ring()
+
+    def _cancel_dropped(self) -> None:
+        """Cancel the calls that have not begun and whose futures were dropped."""
+        if self._tasks is None:
+            return
+        try:
+            while (got := self._tasks.try_recv())[1]:
+                promise, _ = got[0]
+                if _core.promise_claim(promise):
+                    self.give_slot()
+        except (ChanClosed, RuntimeStopped):
+            pass  # it is empty
 
     def _close_tasks(self) -> None:
         try:
