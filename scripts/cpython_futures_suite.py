@@ -1,22 +1,28 @@
 """Run CPython's own tests of concurrent.futures with goproc's Executor in place of its pools.
 
-    python scripts/cpython_futures_suite.py [-v] [-k PATTERN]
+    python scripts/cpython_futures_suite.py [-v] [-k PATTERN] [--tests FOLDER]
 
-The tests are those of the running Python (Lib/test/test_concurrent_futures, from Python 3.13 on a package). The classes
-that they make for each kind of pool are made for one: an Executor with 5 workers. EXCLUDED names the tests that do not
-apply, with the reason.
+The tests are those of the running Python, Lib/test/test_concurrent_futures. Some builds of Python have no tests: --tests
+names the folder Lib/test of another Python. The classes that the tests make for each kind of pool are made for one: an
+Executor with 5 workers. EXCLUDED names the tests that do not apply, with the reason.
 """
 
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import importlib
-import multiprocessing
+import importlib.util
+import multiprocessing.context
+import os
 import sys
+import tempfile
 import unittest
+from types import SimpleNamespace
 from typing import Any
 
 import goproc
+from goproc import chan
 from goproc.futures import Executor, Future
 
 SUITE = "test.test_concurrent_futures"
@@ -39,14 +45,34 @@ EXCLUDED = {
     "test_del_shutdown": _INTERNALS,
     "test_shutdown_no_wait": _INTERNALS,
     "test_python_finalization_error": _INTERNALS,
+    "test_processes_terminate": "waits for the end of the processes, which are workers of the runtime and go on",
     "test_cancel_futures": "expects a call to run that no worker could begin before shutdown() cancelled it: no call is taken ahead",
-    "test_processes_terminate": "shares a semaphore of multiprocessing, which only a child of its maker can take",
-    "test_saturation": "shares a semaphore of multiprocessing, which only a child of its maker can take",
-    "test_context_manager_shutdown": "makes a ProcessPoolExecutor by name",
-    "test_max_tasks_per_child": "makes a ProcessPoolExecutor for the start method spawn, by name",
     "test_max_tasks_per_child_defaults_to_spawn_context": "the start methods of multiprocessing do not apply",
-    "test_max_tasks_early_shutdown": "makes a ProcessPoolExecutor for the start method spawn, by name",
 }
+BY_NAME = ("test_context_manager_shutdown",)  # tests that make a ProcessPoolExecutor by its name
+
+
+class Permits:
+    """A semaphore that calls on goproc's workers can take. As those of multiprocessing it has no upper bound."""
+
+    def __init__(self, value: int) -> None:
+        self.permits = chan(1000)
+        for _ in range(value):
+            self.release()
+
+    def acquire(self) -> bool:
+        self.permits.recv()
+        return True
+
+    def release(self) -> None:
+        self.permits.send(None)
+
+
+class Context(multiprocessing.context.SpawnContext):
+    """A context of multiprocessing with semaphores for goproc's workers."""
+
+    def Semaphore(self, value: int = 1) -> Any:
+        return Permits(value)
 
 
 def adapt() -> None:
@@ -59,7 +85,7 @@ def adapt() -> None:
         executor_type = Executor
 
         def get_context(self) -> Any:
-            return multiprocessing.get_context("spawn")
+            return Context()
 
     made = util.create_executor_tests
 
@@ -82,9 +108,49 @@ def adapt_module(module: Any) -> None:
                 setattr(module, name, made)
     run = getattr(module, "assert_python_ok", None)
     if run is not None:  # programs that the test runs name the class they use
-        theirs, ours = "from concurrent.futures import Executor", "from goproc.futures import Executor"
-        module.assert_python_ok = lambda *args, **env: run(
-            *[arg.replace(theirs, ours) for arg in args], **env
+        module.assert_python_ok = lambda *args, **env: run(*[_adapted(arg) for arg in args], **env)
+    for case in vars(module).values():
+        for name in BY_NAME:
+            if isinstance(case, type) and name in vars(case):
+                setattr(case, name, _with_executor(getattr(case, name), module))
+
+
+def _adapted(argument: str) -> str:
+    """Return an argument of python; a program uses goproc's Executor and finds the tests."""
+    theirs, ours = "from concurrent.futures import Executor", "from goproc.futures import Executor"
+    if theirs not in argument:
+        return argument
+    return f"import sys; sys.path[:] = {sys.path!r}\n" + argument.replace(theirs, ours)
+
+
+def _with_executor(method: Any, module: Any) -> Any:
+    """Return a method of a test for which futures.ProcessPoolExecutor is goproc's Executor."""
+    ours = SimpleNamespace(ProcessPoolExecutor=Executor)
+
+    def test(case: unittest.TestCase) -> None:
+        module.futures = ours
+        try:
+            method(case)
+        finally:
+            module.futures = concurrent.futures
+
+    return test
+
+
+def find_tests(folder: str | None, links: str) -> None:
+    """Have "test" be the package of the tests.
+
+    Args:
+        folder: that package of another Python, or None.
+        links: an empty folder, for the path on which modules are found.
+    """
+    if folder is not None:
+        os.symlink(os.path.abspath(folder), os.path.join(links, "test"))
+        sys.path.insert(0, links)
+    if importlib.util.find_spec(SUITE) is None:
+        where = folder or f"the tests of {sys.executable}"
+        sys.exit(
+            f"no {SUITE} in {where}: name the folder of the tests of another Python, --tests .../lib/python3.13/test"
         )
 
 
@@ -116,7 +182,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-v", action="store_true", help="name each test")
     parser.add_argument("-k", default="", metavar="PATTERN", help="only tests whose id has this in it")
+    parser.add_argument("--tests", metavar="FOLDER", help="the folder Lib/test of another Python")
     options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as links:
+        find_tests(options.tests, links)
+        return run(options)
+
+
+def run(options: argparse.Namespace) -> int:
     with goproc.runtime(procs=WORKERS):
         tests, left_out = suite(options.k)
         result = unittest.TextTestRunner(verbosity=1 + options.v, stream=sys.stdout).run(tests)
