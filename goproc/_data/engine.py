@@ -485,7 +485,7 @@ class Engine:
             BaseException: what exit= has raised.
         """
         self.lanes.finish()
-        for handle in self.lanes.live():
+        for handle in self.lanes.begun():
             try:
                 end = handle.result()
             except WorkerDied:  # all of its items are finished
@@ -500,7 +500,7 @@ class Engine:
         self.source.close()
         try:
             self.lanes.finish()
-            live = self.lanes.live()
+            live = self.lanes.begun()
             for handle in live:
                 handle.cancel()
             self._await(live, monotonic() + CLOSE_SECONDS)
@@ -523,7 +523,7 @@ class Engine:
         self.closed = True
         try:
             self.lanes.finish()
-            live = self.lanes.live()
+            live = self.lanes.begun()
             for handle in live:
                 handle.cancel()
             self.results.close()

@@ -32,6 +32,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from goproc._channel import Chan
     from goproc._goroutine import Goroutine
 
 _MOST_CHUNKS = 1024  # that wait in one lane's channel
@@ -276,19 +277,29 @@ class Lanes:
         return True
 
     def balance(self) -> None:
-        """Give chunks that wait behind others to lanes that have nothing to do."""
+        """Give chunks that wait behind others, or for a busy process, to lanes that have nothing to do."""
         if self.backlog or self.kept_back:
             return
-        idle = [lane for lane in self.usable if not lane.chunks]
+        idle = [lane for lane in self.usable if not lane.chunks and not self._waits(lane.station)]
         for lane in idle:
-            longest = max(self.usable, key=_work)
-            if len(longest.chunks) < 2:
-                return
-            chunk = longest.take_back()
+            held_up = self._held_up()
+            chunk = None if held_up is None else held_up.take_back()
             if chunk is None:
                 return
             self.backlog.append(chunk)
             self._hand(lane, self.backlog)
+
+    def _held_up(self) -> Lane | None:
+        """Return a lane with a chunk that others can begin sooner."""
+        longest = max(self.usable, key=_work)
+        if len(longest.chunks) > 1:
+            return longest
+        return next((lane for lane in self.usable if lane.chunks and self._waits(lane.station)), None)
+
+    def _waits(self, station: int) -> bool:
+        """Return True if a station was started and has not begun: its process is busy with another goroutine."""
+        handle = self.handles[station]
+        return handle is not None and handle._state == _core.G_QUEUED
 
     # -- ends
 
@@ -334,8 +345,7 @@ class Lanes:
     def _recover_lane(
         self, lane: Lane, error: BaseException | None, ran: bool, lost: list[Lost]
     ) -> list[Chunk]:
-        while lane.way.chunks.try_recv()[1]:
-            pass
+        _drain(lane.way.chunks)
         position = lane.way.running.load() - lane.finished - 1 if ran else -1
         if error is not None and not ran and lane.chunks and lane.finished == 0:
             lane.fruitless += 1
@@ -368,13 +378,31 @@ class Lanes:
             except (ChanClosed, RuntimeError):
                 pass
 
-    def live(self) -> list[Goroutine[End]]:
-        """Return the handles of the stations that were started and not seen to end."""
-        return [handle for handle in self.handles if handle is not None]
+    def begun(self) -> list[Goroutine[End]]:
+        """Return the handles of the stations that have begun and were not seen to end. Called after finish().
+
+        The others wait for busy processes. Their chunks are taken back: when they begin they find none, and end.
+        """
+        for lane in self.lanes:
+            if self._waits(lane.station):
+                _drain(lane.way.chunks)
+        return [
+            handle
+            for station, handle in enumerate(self.handles)
+            if handle is not None and not self._waits(station)
+        ]
 
 
 def _work(lane: Lane) -> int:
     return lane.given
+
+
+def _drain(chunks: Chan[Any]) -> None:
+    try:
+        while chunks.try_recv()[1]:
+            pass
+    except ChanClosed:
+        pass  # it is closed, and empty
 
 
 def placed(workers: int | None, threads: int | None) -> list[int]:

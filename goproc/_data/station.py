@@ -36,6 +36,8 @@ _PAGE = 4096
 
 def serve(job: Job, ways: list[Way]) -> End:
     """Serve a map in this process until its channels are closed. The body of the station's goroutine."""
+    if all(way.chunks.closed and not len(way.chunks) for way in ways):
+        return End(ENDED)  # the process was busy until the map had ended
     return Station(job, ways).run()
 
 

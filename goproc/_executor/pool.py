@@ -337,12 +337,21 @@ class Pool:
                 ended.tell()
             elif ended is self._bell:
                 self._hang_bell()
-            else:
+            elif ended in self.runners:
                 self._on_runner(ended)
         if self.waiting and len(self._tasks) <= _QUEUED // 2:
             self._feed()
         if self.closed and not self.waiting:
             self._close_tasks()
+        if (self.closed or self.broken) and not self.waiting and not len(self._tasks):
+            self._leave_waiting_runners()
+
+    def _leave_waiting_runners(self) -> None:
+        """Forget the runners that wait for busy processes: when they begin they find no call, and end."""
+        for handle, proc in list(self.runners.items()):
+            if handle._state == _core.G_QUEUED:
+                del self.runners[handle]
+                processes.load[proc] -= 1
 
     def _feed(self) -> None:
         """Send the calls that have waited for room in shared memory."""
@@ -371,12 +380,9 @@ class Pool:
             self._cancel_dropped()
         if self._tasks is None:
             return
-        if self.waiting:
-            self._ring()
-        else:
+        if not self.waiting:
             self._close_tasks()
-        if not self.started:
-            self._ring()
+        self._ring()
 
     def _cancel_dropped(self) -> None:
         """Cancel the calls that have not begun and whose futures were dropped."""
@@ -436,10 +442,11 @@ class Pool:
         self._open = False
         self._close_tasks()
         self._drop_queued()
-        for handle in list(self.runners):
+        begun = [handle for handle in list(self.runners) if handle._state != _core.G_QUEUED]
+        for handle in begun:
             handle.cancel()
         until = monotonic() + _BRIEFLY
-        busy = [handle for handle in list(self.runners) if not processes.ends(handle, until)]
+        busy = [handle for handle in begun if not processes.ends(handle, until)]
         for handle in busy:
             proc = self.runners.get(handle)
             if proc and not (alone and processes.others(proc, handle.id)):

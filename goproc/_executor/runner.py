@@ -47,6 +47,8 @@ def run(
     Returns:
         USED_UP after as many calls, else ENDED.
     """
+    if tasks.closed and not len(tasks):
+        return ENDED  # the process was busy until the pool had ended
     initialized = None if initializer is None else _initialize(initializer, initargs)
     g = scheduler.current
     left = -1 if calls_at_most is None else calls_at_most
