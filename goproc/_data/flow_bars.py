@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from goproc._data.flow_stats import StageStats
@@ -37,6 +38,8 @@ class Bars:
             progress, name = self._progress, record.stage.name
             if isinstance(progress, str):
                 progress = f"{progress}: {name}" if progress else name
+            elif "desc" in getattr(progress, "keywords", ()):
+                progress = partial(progress, desc=f"{progress.keywords['desc']}: {name}")
             bar = open_progress(progress, total, name)
             assert bar is not None
             self._bars.append(bar)

@@ -184,7 +184,10 @@ class _View(ABC):
 def _open_view(make: Callable[..., Any] | None, total: int | None, description: str) -> _View:
     """Return the view for this process, which is the host."""
     if make is not None:
-        return _Bar(make(total=total, desc=description or None))
+        options = {"total": total, "desc": description or None}
+        for name in getattr(make, "keywords", ()):  # what a functools.partial sets is kept
+            options.pop(name, None)
+        return _Bar(make(**options))
     if progress_bars.in_notebook():
         return _Bar(progress_bars.notebook_bar(total, description))
     if sys.stderr is None:

@@ -129,6 +129,12 @@ def test_partial_of_a_class_is_used(bars):
     assert (bars[0].n, bars[0].unit) == (7, "file")
 
 
+def test_what_a_partial_of_a_class_sets_is_kept(runtime2, bars):
+    list(pmap(inc, range(3), progress=functools.partial(Bar, desc="files")))
+    flow(range(3)).map(inc).batch(2).run(progress=functools.partial(Bar, desc="load"))
+    assert [bar.desc for bar in bars] == ["files", "load: inc", "load: batch"]
+
+
 @pytest.mark.parametrize("wrong", [3, 1.5, int, [], tqdm.write, functools.partial(int)])
 def test_something_else_is_refused(wrong):
     with pytest.raises(TypeError, match="tqdm class"):
