@@ -34,11 +34,16 @@ def short(item: Any) -> str:
     return text if len(text) <= _REPR else text[: _REPR - 3] + "..."
 
 
-def raisable(error: BaseException) -> BaseException:
-    """Return what next() raises for an exception: not one that would end a loop or the program quietly."""
+def raisable(error: BaseException, of: str = "the function") -> BaseException:
+    """Return what next() raises for an exception: not one that would end a loop or the program quietly.
+
+    Args:
+        error: the exception.
+        of: what raised it, for the text.
+    """
     if isinstance(error, Exception) and not isinstance(error, (StopIteration, StopAsyncIteration)):
         return error
-    wrapped = RuntimeError(f"the function of the map raised {type(error).__name__}: {error}")
+    wrapped = RuntimeError(f"{of} of the map raised {type(error).__name__}: {error}")
     for note in getattr(error, "__notes__", ()):
         wrapped.add_note(note)
     wrapped.__cause__ = error

@@ -433,7 +433,7 @@ class Engine:
         if end is not None and end.how == INIT_FAILED:
             assert end.error is not None
             self.fatal = True
-            raise raisable(failure.unpack(end.error))
+            raise raisable(failure.unpack(end.error), "init=")
         if error is not None and not isinstance(error, WorkerDied):
             self.fatal = True
             raise raisable(error)
@@ -492,7 +492,7 @@ class Engine:
                 continue
             if end.error is not None:
                 self.fatal = True
-                raise raisable(failure.unpack(end.error))
+                raise raisable(failure.unpack(end.error), "exit=")
 
     def cancel(self) -> None:
         """Cancel what runs, and wait until no call runs any more. A process whose call does not react is killed."""

@@ -1,6 +1,7 @@
 """pmap: laziness, order, bounds, chunks, and what belongs to a map: init, exit, key, limit, stats."""
 
 import operator
+import sys
 import threading
 import time
 from itertools import count
@@ -274,6 +275,13 @@ def test_the_exception_of_exit_is_raised_at_the_end():
     assert [next(m), next(m), next(m)] == [0, 1, 4]
     with pytest.raises(OSError, match="cannot save"):
         next(m)
+
+
+def test_what_is_no_error_is_named_by_the_option_that_raised_it():
+    with pytest.raises(RuntimeError, match=r"init= of the map raised SystemExit: no database"):
+        list(pmap(square, range(3), init=lambda: sys.exit("no database")))
+    with pytest.raises(RuntimeError, match=r"exit= of the map raised SystemExit: cannot save"):
+        list(pmap(square, range(3), exit=lambda state: sys.exit("cannot save")))
 
 
 def test_worker_state_is_for_calls_of_the_map_only():
