@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from goproc.errors import PickleError, TaskTimeout
+from dataclasses import replace
+
+from goproc._data.ends import short
+from goproc._spawn import enclosed
+from goproc.errors import PickleError, RuntimeStopped, TaskTimeout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,6 +14,7 @@ if TYPE_CHECKING:
 
     from goproc._data.job import Job
     from goproc._data.lanes import Lane
+    from goproc._data.policy import Failure
 
 
 def about_job(job: Job, error: PickleError) -> PickleError:
@@ -49,6 +54,17 @@ def about_value(value: Any, error: Exception, what: str) -> Exception:
     found = explain(value, error.__cause__ or error, what)
     found.__cause__ = error.__cause__
     return found
+
+
+def portable(failed: Failure) -> Failure:
+    """Return a Failure that can be sent, and read: an item that is in the way of that is replaced by its repr(), shortened."""
+    try:
+        enclosed(failed).result()
+    except RuntimeStopped:
+        raise
+    except Exception:
+        return replace(failed, item=short(failed.item))
+    return failed
 
 
 def too_slow(lanes: list[Lane], error: Any, timeout: float) -> Lane:

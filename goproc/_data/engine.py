@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from goproc._channel import chan
 from goproc._data import turns
+from goproc._data.blame import portable
 from goproc._data.ends import CLOSE_SECONDS, raisable, reap, short
 from goproc._data.job import BROKEN, DONE, FAILED, INIT_FAILED, RECYCLED, UNREAD, UNREADABLE, WAKE, Job
 from goproc._data.keys import Keys
@@ -373,7 +374,7 @@ class Engine:
     def post(self) -> None:
         """Send dead letters. Blocks while the channel is full."""
         while self.letters:
-            self.policy.on_error.send(self.letters[0])
+            self.policy.on_error.send(portable(self.letters[0]))
             self.letters.popleft()
 
     # -- waiting

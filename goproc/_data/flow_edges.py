@@ -6,6 +6,7 @@ from itertools import chain
 from time import monotonic_ns
 from typing import Any, NamedTuple
 
+from goproc._data.flow_near import Near
 from goproc._pickling.messages import dumps
 from goproc.errors import ChanClosed, RuntimeStopped
 
@@ -30,13 +31,13 @@ class Out(NamedTuple):
     """An edge that workers send to.
 
     Attributes:
-        ch: its channel.
+        ch: its channel. It is Near only where nobody who uses the edge is in another process.
         writers: how many workers send to it and have not left.
         discards: nobody reads the values, so they are not sent; the edge tells of the end.
         wide: the channel that takes the place of `ch` if the edge grows; None if it does not.
     """
 
-    ch: Chan[Any]
+    ch: Chan[Any] | Near
     writers: Atomic
     discards: bool = False
     wide: Chan[Any] | None = None
@@ -93,19 +94,19 @@ def _is_small(value: Any) -> bool:
     return len(pickled) <= _SMALL and not buffers
 
 
-def values_of(ch: Chan[Any], wide: Chan[Any] | None) -> Iterator[Any]:
+def values_of(ch: Chan[Any] | Near, wide: Chan[Any] | None) -> Iterator[Any]:
     """Return an iterator of the values of an edge."""
     return iter(ch) if wide is None else chain(ch, wide)
 
 
-def close_both(ch: Chan[Any], wide: Chan[Any] | None, drain: bool = False) -> None:
+def close_both(ch: Chan[Any] | Near, wide: Chan[Any] | None, drain: bool = False) -> None:
     """Close the channels of an edge: the narrow one first, as a writer takes its end for growth."""
     close_edge(ch, drain)
     if wide is not None:
         close_edge(wide, drain)
 
 
-def close_edge(ch: Chan[Any], drain: bool = False) -> None:
+def close_edge(ch: Chan[Any] | Near, drain: bool = False) -> None:
     """Close the channel of an edge, which may be closed already. Drop what is in it if that is asked for."""
     try:
         ch.close()

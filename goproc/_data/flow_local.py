@@ -13,13 +13,15 @@ from typing import Any, NamedTuple
 
 from greenlet import GreenletExit
 
-from goproc._data.blame import about_value
+from goproc._data.blame import about_value, portable
 from goproc._data.board import FAILED, OUT, PASSED, TAKEN, WORK
 from goproc._data.engine import Engine, Plan
 from goproc._data.flow_edges import Out, close_both, growth, leave, sender
+from goproc._data.flow_near import Near
 from goproc._data.flow_worker import short_repr
 from goproc._data.job import Job
 from goproc._data.lanes import placed
+from goproc._data.policy import Failure
 from goproc._data.results import parted
 from goproc._data.stages import BATCH, CALLING, EACH, FILTER, FLAT_MAP, MAP, SKIP, TAKE, THROTTLE, Stage
 from goproc._go import go
@@ -108,7 +110,9 @@ def feed(values: Iterator[Any], source: Out | None, outs: tuple[Out, ...], row: 
     """
     sent = 0
     try:
-        send, grows = sender(outs), growth(outs)
+        ch = outs[0].ch
+        send = ch.send_copy if isinstance(ch, Near) else sender(outs)
+        grows = growth(outs)
         for value in values:
             try:
                 send(value)
@@ -136,7 +140,9 @@ def received(ch: Chan[Any], halt: Chan[None]) -> Iterator[Any]:
         yield value
 
 
-def batch_within(source: Chan[Any], outs: tuple[Out, ...], n: int, within: float, row: memoryview) -> None:
+def batch_within(
+    source: Chan[Any] | Near, outs: tuple[Out, ...], n: int, within: float, row: memoryview
+) -> None:
     """Send lists of n values, or of fewer when `within` seconds have passed since the first of them came."""
     send = sender(outs)
     batch: list[Any] = []
@@ -317,7 +323,7 @@ class StageEngine(Engine):
         ahead: how many items it may have in hand.
     """
 
-    def __init__(self, stage: Stage, edge: Chan[Any], ahead: int) -> None:
+    def __init__(self, stage: Stage, edge: Chan[Any] | Near, ahead: int) -> None:
         options, f = stage.options, stage.f
         assert options is not None and f is not None
         job = Job(
@@ -367,7 +373,8 @@ class StageEngine(Engine):
             return
         timeout = max(0.0, self.delayed[0].due - monotonic()) if self.delayed else None
         stations = [number for number, handle in enumerate(self.lanes.handles) if handle is not None]
-        selector = Selector(self.edge, self.door, *(self.lanes.handles[number] for number in stations))
+        edge = self.edge.numbers if isinstance(self.edge, Near) else self.edge
+        selector = Selector(edge, self.door, *(self.lanes.handles[number] for number in stations))
         try:
             index, value, there = selector.select(timeout)
         except TimeoutError:
@@ -380,7 +387,7 @@ class StageEngine(Engine):
             if there and value is not None:
                 self.inbox.extend(parted(value))
         elif there:
-            self._dispatch([value])
+            self._dispatch([self.edge.taken(value) if isinstance(self.edge, Near) else value])
         else:
             self.source.close()
 
@@ -388,6 +395,7 @@ class StageEngine(Engine):
 def pool(engine: StageEngine, outs: tuple[Out, ...], kind: int, row: memoryview) -> None:
     """Send the results of a stage that the engine of pmap runs."""
     send = sender(outs)
+    last = isinstance(outs[0].ch, Near) and outs[0].ch.last
     over = False
     try:
         while True:
@@ -397,7 +405,7 @@ def pool(engine: StageEngine, outs: tuple[Out, ...], kind: int, row: memoryview)
                 break
             for value in _values(engine.ready.popleft(), kind):
                 try:
-                    send(value)
+                    send(value if last or type(value) is not Failure else portable(value))
                 except ChanClosed:
                     return
                 row[OUT] += 1

@@ -8,6 +8,7 @@ from greenlet import GreenletExit
 
 from goproc._data.board import PASSED, TAKEN, WORK, map_row
 from goproc._data.flow_edges import close_edge
+from goproc._data.flow_near import Near
 from goproc._data.flow_worker import Fault, Work, is_cancelled
 from goproc._life import Goexit
 from goproc._pickling import failure
@@ -19,6 +20,7 @@ def run_stage(told: Work) -> Fault | None:
     """Run the function of stage(). The body of a worker's goroutine."""
     (step,) = told.steps
     (out,) = told.outs
+    assert not isinstance(out.ch, Near)  # whose ends are in one process
     row = map_row(told.place, told.row)
     assert step.f is not None
     began = monotonic_ns()

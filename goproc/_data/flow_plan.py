@@ -16,6 +16,7 @@ from typing import Any
 
 from goproc._channel import chan
 from goproc._data.flow_edges import FETCHED, WIDE, Out
+from goproc._data.flow_near import Near
 from goproc._data.stages import BATCH, CALLING, FILTER, MERGE, SKIP, STAGE, TAKE, TEE, THROTTLE, Stage
 from goproc.sync import Atomic
 
@@ -59,8 +60,19 @@ class Edge:
         """Return its channel, made at the first call."""
         if self._out is None:
             wide = chan(WIDE - (FETCHED if self.reader is None else 0)) if self._grows() else None
-            self._out = Out(chan(self.cap), Atomic(self.writers), self.discards, wide)
+            ch = Near(self.cap, self.reader is None) if self._is_near() else chan(self.cap)
+            self._out = Out(ch, Atomic(self.writers), self.discards, wide)
         return self._out
+
+    def _is_near(self) -> bool:
+        """Return True if both ends are in the process of the consumer, and one is a pool."""
+        here = (FEED, WITHIN, POOL)
+        ends = [*self.nodes, *([self.reader] if self.reader is not None else [])]
+        return (
+            all(node.kind in here for node in ends)
+            and any(node.kind == POOL for node in ends)
+            and all(len(node.outs) == 1 for node in self.nodes)
+        )
 
     def _grows(self) -> bool:
         reads = self.reader is None or self.reader.kind in (FEED, LOOP)
@@ -78,7 +90,7 @@ class Edge:
         return len(out.ch) + (0 if out.wide is None else len(out.wide))
 
     @property
-    def ch(self) -> Chan[Any]:
+    def ch(self) -> Chan[Any] | Near:
         """Its channel."""
         return self.open().ch
 

@@ -13,6 +13,7 @@ from goproc._data.blame import about_function
 from goproc._data.board import Board
 from goproc._data.flow_edges import Out, close_both, close_edge, leave, values_of
 from goproc._data.flow_local import Helper, StageEngine, batch_within, counted, feed, pool, received
+from goproc._data.flow_near import Near
 from goproc._data.flow_plain import run_stage
 from goproc._data.flow_plan import FEED, LOOP, PLAIN, POOL, WITHIN, Edge, Node, Plan
 from goproc._data.flow_stats import StageStats, not_taken, stage_stats
@@ -160,6 +161,7 @@ class Run:
             number = self._next_number()
             row = node.row + worker * node.width
             source = node.source.open()
+            assert not isinstance(source.ch, Near)  # whose ends are in one process
             told = Work(steps, source.ch, source.wide, outs, turns, place, row, number, self.first)
             self.workers[number] = Worker(node, told, self._go(node, told))
 

@@ -30,7 +30,9 @@ class Failure:
     """An item whose function failed for good: the last attempt raised, took too long, or lost its process.
 
     Attributes:
-        item: what the function was called with; a tuple where there are several iterables.
+        item: what the function was called with; a tuple where there are several iterables. Where the Failure is sent, to a
+            channel or to the next stage of a flow, an item that cannot be pickled or read is replaced by its repr(),
+            shortened.
         index: the number of the item, from 0.
         error: the exception of the last attempt, with the worker's traceback as a note.
         attempts: how often the function was called for this item.

@@ -405,3 +405,110 @@ def test_the_line_about_a_call_that_took_too_long(run: Run) -> None:
     assert "was killed while it ran goroutine" in done.err, done
     assert ", as a call had not ended in time; the worker is replaced" in done.err, done
     assert "memory" not in done.err
+
+
+# -- the source of a flow whose first stage goes on
+
+
+class ReadOnce:
+    """Can be sent once: the copy cannot be pickled."""
+
+    def __init__(self, sent: bool = False) -> None:
+        self.sent = sent
+
+    def __reduce__(self) -> Any:
+        if self.sent:
+            raise TypeError("sent before")
+        return ReadOnce, (True,)
+
+
+SHAPES: dict[str, Any] = {
+    "map": lambda f, end: f.map(name, on_error=end),
+    "two workers": lambda f, end: f.map(name, 2, on_error=end),
+    "unordered": lambda f, end: f.map(name, 2, on_error=end, ordered=False),
+    "threads": lambda f, end: f.map(name, threads=2, on_error=end),
+    "behind others": lambda f, end: f.skip(1).throttle(1e6).map(name, on_error=end),
+    "merged": lambda f, end: f.merge(flow([])).map(name, on_error=end),
+    "by retries": lambda f, end: f.map(name, on_error=end, retries=1, retry_on=PickleError),
+    "an edge of no places": lambda f, end: flow(f._iterable, 0).map(name, on_error=end),
+}
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_item_of_a_source_that_cannot_be_sent_is_a_failure_of_the_first_stage(
+    runtime2: Any, shape: str, threaded: bool
+) -> None:
+    source = [0, 1, {"x": LOCK}, Unreadable(), "x", [5]]
+
+    def check() -> None:
+        expected = sorted(["int"] * (1 if shape == "behind others" else 2) + ["list", "str"])
+        assert sorted(SHAPES[shape](flow(source), "skip")) == expected
+        found = list(SHAPES[shape](flow(source), "return"))
+        assert sorted(value for value in found if isinstance(value, str)) == expected
+        failed = sorted((value for value in found if isinstance(value, Failure)), key=lambda f: f.index)
+        assert failed[0].item is source[2] and failed[1].item is source[3]
+        assert "cannot pickle the item -> ['x'] -> _thread.lock" in str(failed[0].error)
+        assert "the item cannot be read by the worker: ValueError" in str(failed[1].error)
+        stages = SHAPES[shape](flow(source), "skip").run()
+        assert stages[-1].failed == 2 and stages[-1].out == len(expected)
+
+    if not threaded:
+        check()
+        return
+    raised: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            check()
+        except BaseException as exc:
+            raised.append(exc)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    assert not raised, raised
+
+
+def test_dead_letters_of_items_that_cannot_be_sent(runtime2: Any) -> None:
+    """The channel gets a copy of the Failure: the item in it is a text."""
+    source = [1, LOCK, Unreadable()]
+    for shape in (
+        lambda letters: pmap(name, source, on_error=letters),
+        lambda letters: flow(source).map(name, on_error=letters),
+    ):
+        letters = chan(3)
+        assert list(shape(letters)) == ["int"]
+        items = [letters.recv().item for _ in range(2)]
+        assert items[0] == repr(LOCK) and items[1].startswith("<") and "Unreadable object" in items[1]
+
+
+def test_the_next_stage_gets_the_failure_of_an_item_that_cannot_be_sent(runtime2: Any) -> None:
+    first = flow([LOCK, Unreadable(), 3]).map(name, on_error="return")
+    assert list(first.map(name)) == ["Failure", "Failure", "str"]
+    (batch,) = first.batch(3)
+    assert [type(value) for value in batch] == [Failure, Failure, str] and batch[0].item == repr(LOCK)
+    (batch,) = first.batch(3, within=60)
+    assert [type(value) for value in batch] == [Failure, Failure, str]
+
+
+def test_a_result_that_cannot_be_sent_on_is_a_failure_of_the_next_stage(runtime2: Any) -> None:
+    once = flow(range(2)).map(lambda x: ReadOnce() if x else x, on_error="skip")
+    assert [type(value) for value in once] == [int, ReadOnce]
+    found = list(once.map(name, on_error="return"))
+    assert found[0] == "int" and "cannot pickle the item" in str(found[1].error)
+    with pytest.raises(PickleError, match="cannot pickle the item") as raised:
+        once.map(name).run()
+    assert raised.value.__notes__[-1] == "in the stage 'name' of the flow"
+
+
+def test_a_source_may_change_what_it_has_yielded(runtime2: Any) -> None:
+    """A stage with options takes an item as it was yielded, as one without options does."""
+
+    def source() -> Any:
+        row = [0]
+        for number in range(20):
+            row[0] = number
+            yield row
+
+    assert list(flow(source()).map(lambda row: row[0], 2, on_error="skip")) == list(range(20))
