@@ -16,8 +16,9 @@ from goproc._channel import chan
 from goproc._data import turns
 from goproc._data.blame import portable
 from goproc._data.ends import CLOSE_SECONDS, raisable, reap, short
-from goproc._data.job import BROKEN, DONE, FAILED, INIT_FAILED, RECYCLED, UNREAD, UNREADABLE, WAKE, Job
+from goproc._data.job import BROKEN, DONE, FAILED, INIT_FAILED, PART, RECYCLED, UNREAD, UNREADABLE, WAKE, Job
 from goproc._data.keys import Keys
+from goproc._data.lane_parts import CREDITS, Grant
 from goproc._data.lanes import Chunk, Lanes, Lost
 from goproc._data.order import Ordered, Unordered
 from goproc._data.policy import Failure, Policy
@@ -26,6 +27,7 @@ from goproc._data.source import DRAW_SECONDS, Source
 from goproc._data.tally import Pace, Stats, Tally
 from goproc._go import go
 from goproc._pickling import failure
+from goproc._pickling.salvage import Unread
 from goproc._raised import add_note
 from goproc._select import Selector
 from goproc.errors import ChanClosed, RuntimeStopped, WorkerDied
@@ -73,7 +75,8 @@ class Engine:
         self.policy = plan.policy
         self.pace = Pace(plan.chunk, plan.ahead, len(plan.procs))
         most = plan.ahead or 4096
-        self.results = chan(min(most, 4096) + len(plan.procs))
+        parts = CREDITS if plan.job.parted else 0
+        self.results = chan(min(most, 4096) + len(plan.procs) * (1 + parts))
         job = plan.job._replace(results=self.results, named=plan.checkpoint is not None)
         self.lanes = Lanes(job, plan.procs, most)
         self.order = Ordered(plan.spread) if plan.ordered else Unordered(plan.spread)
@@ -266,6 +269,8 @@ class Engine:
             self._read_done(*message[1:])
         elif kind == FAILED:
             self._read_failed(*message[1:])
+        elif kind == PART:
+            self._read_part(*message[1:])
         elif kind == UNREAD:
             self._read_unread(*message[1:])
         elif kind == UNREADABLE:
@@ -278,6 +283,11 @@ class Engine:
         self, number: int, values: list[Any], work: float, wait: float, slowest: int, seconds: float
     ) -> None:
         lane = self.lanes.lanes[number]
+        if lane.broken is not None:
+            self._read_unread(number, lane.broken, seconds)
+            values = values[1:]
+            if not values:
+                return
         at = 0
         for chunk, start, stop in lane.finish(len(values)):
             n = stop - start
@@ -293,6 +303,22 @@ class Engine:
         self.tally.done += at
         if work:
             self.pace.note(at, work)
+
+    def _read_part(self, number: int, values: list[Any], credited: bool) -> None:
+        """Values of the next item of a lane have come. Where one cannot be read, the item has failed at its end."""
+        lane = self.lanes.lanes[number]
+        chunk = lane.chunks[0]
+        some = [] if lane.broken is not None else values
+        lane.partial = True
+        for at, value in enumerate(some):
+            if type(value) is Unread:
+                lane.broken = unreadable("the result", value.error, "the caller")
+                some = values[:at]
+                break
+        if credited:
+            assert lane.way.credit is not None
+            some = [*some, Grant(lane.way.credit)]
+        self.order.put_part(chunk.indices[chunk.settled], some)
 
     def _read_failed(self, number: int, error: tuple[Any, ...], seconds: float, wait: float) -> None:
         self.tally.note(self.lanes.lanes[number].proc, 0.0, wait)

@@ -163,7 +163,9 @@ class Flow(Generic[T]):
         Args:
             f: the function, a generator or one that returns an iterable. Values are handed on as they are yielded, and
                 back-pressure holds within an item. Of several workers in order, each keeps up to 128 values until it is
-                the turn of its item, and then waits. With options all values of an item are collected first.
+                the turn of its item, and then waits. With options it is 256 values; an item that fails, or whose process
+                dies, leaves the values that were handed on, and a Failure follows them. With retries all values of an
+                item are collected first, since a failed attempt must not have handed on any.
             workers, threads, ordered, timeout, retries, retry_on, delay, on_error, key, init, exit, limit: as for map().
         """
         return self._with(calling_stage(FLAT_MAP, "flat_map", f, workers, _options(locals())))

@@ -20,6 +20,7 @@ from goproc._data.flow_edges import Out, close_both, growth, leave, sender
 from goproc._data.flow_near import Near
 from goproc._data.flow_worker import short_repr
 from goproc._data.job import Job
+from goproc._data.lane_parts import Grant
 from goproc._data.lanes import placed
 from goproc._data.policy import Failure
 from goproc._data.results import parted
@@ -326,8 +327,9 @@ class StageEngine(Engine):
     def __init__(self, stage: Stage, edge: Chan[Any] | Near, ahead: int) -> None:
         options, f = stage.options, stage.f
         assert options is not None and f is not None
+        parted = stage.kind == FLAT_MAP and options.policy.retries == 0
         job = Job(
-            f if stage.kind == MAP else Call(stage.kind, f),
+            f if stage.kind == MAP or parted else Call(stage.kind, f),
             False,
             None,  # type: ignore[arg-type]  # Engine makes the channel
             options.init,
@@ -337,11 +339,12 @@ class StageEngine(Engine):
             options.threads or 0,
             None,
             None,
+            parted=parted,
         )
         places = placed(stage.calls, options.threads)
         self.edge = edge
         super().__init__(
-            Plan(job, options.policy, options.ordered, ahead, None, options.key, places),
+            Plan(job, options.policy, options.ordered, ahead, None, options.key, places, spread=parted),
             iter(()),
             None,
         )
@@ -368,6 +371,8 @@ class StageEngine(Engine):
 
     def wait(self) -> None:
         """Wait until an item or a result has come, a station has ended, or a delay is over. From any thread."""
+        if self.plan.job.parted and self.plan.ordered:
+            self._let_pass()
         if self.source.over or self._room() <= 0:
             super().wait()
             return
@@ -391,6 +396,16 @@ class StageEngine(Engine):
         else:
             self.source.close()
 
+    def _let_pass(self) -> None:
+        """Give credits where the item whose turn it is waits behind others: after the death of a process, it may."""
+        turn = self.order.passed
+        busy = [lane for lane in self.lanes.lanes if lane.chunks]
+        if any(lane.chunks[0].indices[lane.chunks[0].settled] == turn for lane in busy):
+            return
+        for lane in busy:
+            assert lane.way.credit is not None
+            Grant(lane.way.credit).give()
+
 
 def pool(engine: StageEngine, outs: tuple[Out, ...], kind: int, row: memoryview) -> None:
     """Send the results of a stage that the engine of pmap runs."""
@@ -403,7 +418,7 @@ def pool(engine: StageEngine, outs: tuple[Out, ...], kind: int, row: memoryview)
                 engine.go_on()
             if not engine.ready:
                 break
-            for value in _values(engine.ready.popleft(), kind):
+            for value in _ready(engine, kind):
                 try:
                     send(value if last or type(value) is not Failure else portable(value))
                 except ChanClosed:
@@ -423,9 +438,20 @@ def pool(engine: StageEngine, outs: tuple[Out, ...], kind: int, row: memoryview)
         _end(Out(engine.edge, outs[0].writers), outs)
 
 
+def _ready(engine: StageEngine, kind: int) -> Iterator[Any]:
+    """Yield the values of a result that is ready. Where results come in parts, of all that are ready."""
+    ready = engine.ready
+    yield from _values(ready.popleft(), kind)
+    while ready and engine.plan.job.parted:
+        yield from _values(ready.popleft(), kind)
+
+
 def _values(result: Any, kind: int) -> tuple[Any, ...] | list[Any]:
     if kind == FILTER and type(result) is Dropped:
         return ()
-    if kind == FLAT_MAP and type(result) is Many:
+    if type(result) is Many:
         return result.values
+    if type(result) is Grant:
+        result.give()
+        return ()
     return (result,)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from goproc.sync import Atomic
 
 # Kinds of messages; the last three are of the host itself.
-DONE, FAILED, UNREADABLE, UNREAD, WAKE, BROKEN = range(6)
+DONE, FAILED, UNREADABLE, PART, UNREAD, WAKE, BROKEN = range(7)
 ENDED, INIT_FAILED, EXIT_FAILED, RECYCLED = range(4)  # how a station ended
 
 
@@ -32,6 +32,7 @@ class Job(NamedTuple):
         recycle: items after which the station ends, or None.
         memory: bytes of the process beyond which the station ends, or None.
         named: items come with their names in a checkpoint, and their results are sent with them.
+        parted: results are iterables, of which the values are sent as they come.
     """
 
     f: Callable[..., Any]
@@ -45,6 +46,7 @@ class Job(NamedTuple):
     recycle: int | None
     memory: int | None
     named: bool = False
+    parted: bool = False
 
 
 class Way(NamedTuple):
@@ -56,6 +58,7 @@ class Way(NamedTuple):
         running: the count of the item whose call runs, from 1; 0 if none does.
         began: when that call began, in microseconds of the monotonic clock.
         goroutine: the id of the goroutine that makes the calls.
+        credit: has a value for each part of a result that may be sent; None if results are not sent in parts.
     """
 
     number: int
@@ -63,6 +66,7 @@ class Way(NamedTuple):
     running: Atomic
     began: Atomic
     goroutine: Atomic
+    credit: Chan[None] | None = None
 
 
 class Done(NamedTuple):
@@ -83,6 +87,19 @@ class Done(NamedTuple):
     wait: float
     slowest: int
     seconds: float
+
+
+class Part(NamedTuple):
+    """Values of the next item of a lane, which goes on: Parts where one of them may be unreadable.
+
+    Attributes:
+        credited: the host gives a credit back when they have been handed on.
+    """
+
+    kind: int
+    lane: int
+    values: list[Any]
+    credited: bool
 
 
 class Failed(NamedTuple):

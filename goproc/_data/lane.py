@@ -11,6 +11,7 @@ from greenlet import GreenletExit
 from goproc import _logs
 from goproc._data import states, turns
 from goproc._data.job import DONE, FAILED, UNREADABLE, Done, Way
+from goproc._data.lane_parts import PartSender, await_credit
 from goproc._data.results import all_readable
 from goproc._life import Goexit
 from goproc._pickling import failure
@@ -61,6 +62,9 @@ class Lane:
         self.cancel: BaseException | None = None  # what interrupts the running call when its time ends
         self.sending = threading.Lock()
         self.flusher: _Flusher | None = None
+        self.parts = PartSender(self) if station.job.parted else None
+        self.turn: turns.Turn | None = None
+        self.paused = 0.0  # seconds of the running call in which it had to wait for those who take its values
         self.g: G = scheduler.current
 
     def run(self) -> None:
@@ -103,7 +107,7 @@ class Lane:
             if type(items) is not list and (items := self._opened(items)) is None:
                 continue
             self.wait += monotonic() - since
-            if len(items) > 1 and self.flusher is None:
+            if (len(items) > 1 or self.parts is not None) and self.flusher is None:
                 self.flusher = _Flusher(self)
             if self.flusher is not None:
                 self.flusher.begin()
@@ -126,7 +130,7 @@ class Lane:
             raise
         except Exception as exc:
             self.flush()
-            self._send((UNREADABLE, self.way.number, failure.pack(exc)))
+            self.send((UNREADABLE, self.way.number, failure.pack(exc)))
         return None
 
     def _run(self, items: list[Any]) -> bool:
@@ -147,7 +151,7 @@ class Lane:
 
     def _run_part(self, items: list[Any]) -> bool:
         """Run items in one turn of the map in this process. Return False if no further item may begin."""
-        turn = turns.begin(self.station)
+        self.turn = turns.begin(self.station)
         try:
             if self.station.simple:
                 self._run_at_once(items)
@@ -158,7 +162,8 @@ class Lane:
                 self._run_item(item)
             return True
         finally:
-            turns.end(turn)
+            assert self.turn is not None
+            turns.end(self.turn)
             self.flush()
 
     def _run_at_once(self, items: list[Any]) -> None:
@@ -193,6 +198,7 @@ class Lane:
         self.way.running.store(self.count)
         began = monotonic()
         self.way.began.store(int(began * 1e6))
+        self.paused = 0.0
         if self.station.job.timeout is not None:
             self._limit(began)
         try:
@@ -201,7 +207,7 @@ class Lane:
         except BaseException as exc:
             error = exc
         finally:
-            seconds = monotonic() - began
+            seconds = monotonic() - began - self.paused
         if self.station.job.timeout is not None:
             error = self._over(error, seconds)
         if error is not None:
@@ -212,10 +218,19 @@ class Lane:
         self._keep(value if name is None else (name, value), seconds)
 
     def _call(self, item: Any) -> Any:
-        job, threads = self.station.job, self.station.threads
+        threads = self.station.threads
         if threads is not None:
             return threads.run(self._call_in_thread, item)
-        return job.f(*item) if job.starred else job.f(item)
+        return self._result(item)
+
+    def _result(self, item: Any) -> Any:
+        """Call the function. Return its result; nothing if that is sent in parts."""
+        job = self.station.job
+        result = job.f(*item) if job.starred else job.f(item)
+        if self.parts is None:
+            return result
+        self.parts.hand_on(result)
+        return ()
 
     def _call_in_thread(self, item: Any) -> Any:
         job, here = self.station.job, threading.get_ident()
@@ -223,7 +238,7 @@ class Lane:
         if job.init is not None:
             states.enter(here, self.station.state)
         try:
-            return job.f(*item) if job.starred else job.f(item)
+            return self._result(item)
         finally:
             turns.threads.discard(here)
             states.leave(here)
@@ -234,11 +249,34 @@ class Lane:
         """Have the call that begins now interrupted where it blocks, and its process killed, when its time is over."""
         timeout = self.station.job.timeout
         assert timeout is not None
-        self.ends_at = began + timeout
         self.cancel = None
+        self._start_clock(began + timeout)
+
+    def await_credit(self) -> None:
+        """Wait until a part of a result may be sent. The time of the call stands still."""
+        limited, since = self.ends_at, monotonic()
+        if limited:
+            self._stop_clock()
+        try:
+            await_credit(self)
+        finally:
+            waited = monotonic() - since
+            self.paused += waited
+            self.way.began.add(int(waited * 1e6))
+        if limited:
+            self._start_clock(limited + waited)
+
+    def _stop_clock(self) -> None:
+        self.ends_at = 0.0
         self.station.watch_time()
         if self.station.threads is None:
-            self.alarm = timers.call_at(self.ends_at, self._interrupt)
+            self.alarm.cancel()
+
+    def _start_clock(self, ends_at: float) -> None:
+        self.ends_at = ends_at
+        self.station.watch_time()
+        if self.station.threads is None:
+            self.alarm = timers.call_at(ends_at, self._interrupt)
 
     def _interrupt(self) -> None:
         self.cancel = Cancelled()
@@ -281,31 +319,36 @@ class Lane:
     def flush(self) -> None:
         """Send the results that are there, after the script has handled what their calls have logged."""
         with self.sending:
-            values = self.out[:]
-            if not values:
-                return
-            del self.out[: len(values)]
-            position = self.slowest - self.sent
-            message = (
-                DONE,
-                self.way.number,
-                values,
-                self.work,
-                self.wait,
-                position if 0 <= position < len(values) else -1,
-                self.seconds,
-            )
-            self.work = self.wait = self.seconds = 0.0
-            self.sent += len(values)
-            _logs.settle()
-            done = Done(*message)
-            if self._try_to_send(done) is not None:
-                self._send_each(done)
+            self.flush_now()
+
+    def flush_now(self) -> None:
+        """As flush(). The caller has `sending`."""
+        values = self.out[:]
+        if not values:
+            return
+        del self.out[: len(values)]
+        position = self.slowest - self.sent
+        message = (
+            DONE,
+            self.way.number,
+            values,
+            self.work,
+            self.wait,
+            position if 0 <= position < len(values) else -1,
+            self.seconds,
+        )
+        self.work = self.wait = self.seconds = 0.0
+        self.sent += len(values)
+        _logs.settle()
+        done = Done(*message)
+        if self._try_to_send(done) is not None:
+            self._send_each(done)
 
     def _is_cancelled(self, error: BaseException | None) -> bool:
         return isinstance(error, Cancelled) and self.g.cancelled
 
-    def _send(self, message: tuple[Any, ...]) -> None:
+    def send(self, message: tuple[Any, ...]) -> None:
+        """Send a message to the host."""
         scheduler_shielded = _core.on_scheduler_thread()
         if scheduler_shielded:
             scheduler.shield(1)
@@ -321,7 +364,7 @@ class Lane:
         """Send results. Return the exception if one of them cannot be sent."""
         values = done.values if all_readable(done.values) else Parts(done.values)
         try:
-            self._send((*done[:2], values, *done[3:]))
+            self.send((*done[:2], values, *done[3:]))
         except (PickleError, MemoryError) as error:
             return error
         except (Exception, Cancelled, GreenletExit):  # of the runtime, or of this goroutine
@@ -339,8 +382,8 @@ class Lane:
             error = self._try_to_send(Done(DONE, done.lane, [value], share, wait, 0, seconds))
             if error is not None:
                 value = value[1] if self.station.job.named else value
-                told = failure.pack(_about_result(value, error))
-                self._send((FAILED, done.lane, told, seconds, wait))
+                told = failure.pack(about_result(value, error))
+                self.send((FAILED, done.lane, told, seconds, wait))
             wait = 0.0
 
     def _fail(self, error: BaseException, seconds: float) -> None:
@@ -363,7 +406,7 @@ class Lane:
             scheduler.shield(-1)
 
 
-def _about_result(value: Any, error: BaseException) -> BaseException:
+def about_result(value: Any, error: BaseException) -> BaseException:
     """Return the exception for a result that cannot be sent: it names the path to the part that is to blame."""
     if isinstance(error, MemoryError):
         return type(error)(f"the result: {error}")
@@ -400,8 +443,12 @@ class _Flusher:
         while self._busy.wait() and not self._over:
             before = lane.sent if lane.out else -1
             sleep(_LOOK_SECONDS)
-            if lane.out and lane.sent == before and _core.attached():
-                try:
+            if not _core.attached():
+                continue
+            try:
+                if lane.out and lane.sent == before:
                     lane.flush()
-                except (Cancelled, RuntimeStopped):  # nobody wants results any more
-                    return
+                if lane.parts is not None:
+                    lane.parts.look()
+            except (Cancelled, RuntimeStopped):  # nobody wants results any more
+                return

@@ -19,6 +19,7 @@ from typing import Any
 from goproc._channel import chan
 from goproc._data.blame import about_job, about_value, timed_out, too_slow
 from goproc._data.job import End, Job, Way
+from goproc._data.lane_parts import CREDITS
 from goproc._data.policy import MOST_CALLS
 from goproc._data.results import all_readable
 from goproc._data.station import serve
@@ -131,7 +132,7 @@ class Lost:
 class Lane:
     """The host's record of a lane."""
 
-    __slots__ = ("chunks", "finished", "fruitless", "given", "proc", "station", "way")
+    __slots__ = ("broken", "chunks", "finished", "fruitless", "given", "partial", "proc", "station", "way")
 
     def __init__(self, way: Way, proc: int, station: int) -> None:
         self.way = way
@@ -141,6 +142,8 @@ class Lane:
         self.given = 0  # items in `chunks`, all of them
         self.finished = 0  # items since the station began
         self.fruitless = 0
+        self.partial = False  # values of its next item have come, which goes on
+        self.broken: PickleError | None = None  # why one of them cannot be read
 
     def running(self) -> bool:
         """Return True if a call runs, or its result is not here yet."""
@@ -150,6 +153,7 @@ class Lane:
         """Note that its next n items are finished. Yield their chunks, with the positions from and to."""
         self.finished += n
         self.fruitless = 0
+        self.partial, self.broken = False, None
         while n:
             chunk = self.chunks[0]
             start = chunk.settled
@@ -193,13 +197,19 @@ class Lanes:
         self.places = list(dict.fromkeys(procs))  # the process of each station
         self.handles: list[Goroutine[End] | None] = [None] * len(self.places)
         self.lanes = [
-            Lane(Way(number, chan(self.cap), Atomic(0), Atomic(0), Atomic(0)), proc, self.places.index(proc))
-            for number, proc in enumerate(procs)
+            Lane(self._way(number), proc, self.places.index(proc)) for number, proc in enumerate(procs)
         ]
         self.usable = self.lanes  # but for those whose process has died and is not replaced
         self.backlog: deque[Chunk] = deque()  # drawn, and given to no lane yet
         self.kept_back: dict[int, deque[Chunk]] = {}  # the same for chunks that must go to one lane
         self.unsendable: list[tuple[Chunk, Exception]] = []  # chunks of one item that cannot be copied
+
+    def _way(self, number: int) -> Way:
+        credit = None
+        if self.job.parted:
+            credit = chan(CREDITS)
+            fill(credit)
+        return Way(number, chan(self.cap), Atomic(0), Atomic(0), Atomic(0), credit)
 
     # -- giving
 
@@ -346,11 +356,16 @@ class Lanes:
         self, lane: Lane, error: BaseException | None, ran: bool, lost: list[Lost]
     ) -> list[Chunk]:
         _drain(lane.way.chunks)
+        partial, lane.partial, lane.broken = lane.partial, False, None
+        if lane.way.credit is not None:
+            fill(lane.way.credit)
         position = lane.way.running.load() - lane.finished - 1 if ran else -1
         if error is not None and not ran and lane.chunks and lane.finished == 0:
             lane.fruitless += 1
             if lane.fruitless >= _FRUITLESS:  # it dies while it reads its first item
                 position, lane.fruitless = 0, 0
+        if partial and error is not None:
+            position = 0  # what was handed on cannot be taken back: the item does not begin again
         back = []
         for chunk in lane.chunks:
             rest = chunk.part(chunk.settled)
@@ -373,10 +388,12 @@ class Lanes:
     def finish(self) -> None:
         """Tell all stations that no items come any more."""
         for lane in self.lanes:
-            try:
-                lane.way.chunks.close()
-            except (ChanClosed, RuntimeError):
-                pass
+            for channel in (lane.way.chunks, lane.way.credit):
+                try:
+                    if channel is not None:
+                        channel.close()
+                except (ChanClosed, RuntimeError):
+                    pass
 
     def begun(self) -> list[Goroutine[End]]:
         """Return the handles of the stations that have begun and were not seen to end. Called after finish().
@@ -391,6 +408,15 @@ class Lanes:
             for station, handle in enumerate(self.handles)
             if handle is not None and not self._waits(station)
         ]
+
+
+def fill(credit: Chan[None]) -> None:
+    """Give all credits to a lane that has no part on its way."""
+    try:
+        while credit.try_send(None):
+            pass
+    except ChanClosed:  # the map ends
+        pass
 
 
 def _work(lane: Lane) -> int:

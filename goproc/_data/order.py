@@ -57,6 +57,10 @@ class Unordered:
         self._extend(values)
         self.passed += len(values)
 
+    def put_part(self, index: int, values: list[Any]) -> None:
+        """Take values of an item that goes on: it is put, or left out, at its end."""
+        self.ready.extend(values)
+
     def leave_out(self, index: int) -> None:
         """An item has no result that is yielded."""
         self._skip(self.passed - self._skipped)
@@ -66,12 +70,13 @@ class Unordered:
 class Ordered(Unordered):
     """Yields in the order of the items. `passed` is the index of the item whose turn it is."""
 
-    __slots__ = ("_early",)
+    __slots__ = ("_early", "_parts")
 
     def __init__(self, spread: bool = False) -> None:
         super().__init__(spread)
         self._early: dict[int, list[Any]] = {}  # results by the index of the first of them
         # An item that is left out has an empty list; no other list is empty.
+        self._parts: dict[int, list[Any]] = {}  # values of items that go on, by their indices
 
     def put(self, indices: Sequence[int], values: list[Any]) -> None:
         if type(indices) is range:
@@ -79,6 +84,12 @@ class Ordered(Unordered):
         else:
             for index, value in zip(indices, values, strict=True):
                 self._put(index, [value])
+
+    def put_part(self, index: int, values: list[Any]) -> None:
+        if index == self.passed:
+            self.ready.extend(values)
+        else:
+            self._parts.setdefault(index, []).extend(values)
 
     def leave_out(self, index: int) -> None:
         self._put(index, [])
@@ -94,6 +105,8 @@ class Ordered(Unordered):
                 self.passed += len(values)
             else:
                 super().leave_out(first)
+            if self.passed in self._parts:
+                self.ready.extend(self._parts.pop(self.passed))
             if self.passed not in early:
                 return
             values = early.pop(self.passed)

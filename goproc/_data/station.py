@@ -49,7 +49,9 @@ class Station:
         self.lanes = [Lane(self, way) for way in ways]
         self.state: Any = None
         self.items = 0  # that have begun here, where that counts
-        self.simple = not (job.threads or job.named) and job.timeout is job.recycle is job.memory is None
+        self.simple = (
+            not (job.threads or job.named or job.parted) and job.timeout is job.recycle is job.memory is None
+        )
         self.ends = False  # no further item begins
         self.threads: Threads | None = None
 
