@@ -21,6 +21,7 @@ from goproc._public import public
 from goproc._sched import scheduler
 from goproc._sched.loops import SLICE
 from goproc._timeouts import check_time
+from goproc._tracebacks import coroutine_ends_at_user
 from goproc.errors import ChanClosed, RuntimeStopped
 from goproc.shm import _core
 
@@ -185,6 +186,7 @@ async def receive(ch: Chan[Any], timeout: float | None) -> tuple[Any, bool]:
     return found.value, found.ok
 
 
+@coroutine_ends_at_user
 async def arecv(ch: Chan[Any], timeout: float | None) -> Any:
     value, ok = await receive(ch, timeout)
     if not ok:
@@ -199,6 +201,7 @@ async def anext_of(ch: Chan[Any]) -> Any:
     return value
 
 
+@coroutine_ends_at_user
 async def asend(ch: Chan[Any], value: Any, timeout: float | None) -> None:
     await _give_turn()
     if len(ch) < ch.cap and ch.try_send(value):
@@ -206,6 +209,7 @@ async def asend(ch: Chan[Any], value: Any, timeout: float | None) -> None:
     await operate(((ch.send, value),), timeout, "chan send")
 
 
+@coroutine_ends_at_user
 async def result_of(g: Goroutine[Any]) -> Any:
     """As g.result()."""
     if g.state in ("queued", "running"):
@@ -214,6 +218,7 @@ async def result_of(g: Goroutine[Any]) -> Any:
 
 
 @public
+@coroutine_ends_at_user
 async def aselect(*cases: Any, timeout: float | None = None) -> Selected:
     """Wait for one of several operations in a coroutine, as select() does; other tasks of the event loop run meanwhile.
 

@@ -25,6 +25,7 @@ from goproc._proc import forked, line_output
 from goproc._public import public
 from goproc._raised import set_traceback
 from goproc._sched import scheduler, waits
+from goproc._tracebacks import function_line
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -237,7 +238,8 @@ def blocking(f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
 
     Cost: about 50 us.
     """
-    return _shared.run(f, *args, **kwargs)
+    with function_line:
+        return _shared.run(f, *args, **kwargs)
 
 
 def _after_fork() -> None:

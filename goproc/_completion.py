@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from goproc._goroutine import Goroutine
 from goproc._public import public
 from goproc._timeouts import check_time
+from goproc._tracebacks import ends_at_user
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -61,6 +62,7 @@ class Completions(Generic[T]):
     def __iter__(self) -> Completions[T]:
         return self
 
+    @ends_at_user
     def __next__(self) -> Goroutine[T]:
         self._enter()
         try:
@@ -150,6 +152,7 @@ class Completions(Generic[T]):
 
 
 @public
+@ends_at_user
 def as_completed(
     handles: Iterable[Goroutine[T]], timeout: float | None = None, *, ahead: int = _AHEAD
 ) -> Completions[T]:

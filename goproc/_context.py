@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from goproc._channel import nil
 from goproc._pickling import failure
+from goproc._tracebacks import ends_at_user
 from goproc.errors import Canceled, DeadlineExceeded
 from goproc.shm import _core
 
@@ -245,6 +246,7 @@ def derived(
     return make(node, parent, (foreign_layer(parent), kind, subject, None), why)
 
 
+@ends_at_user
 def cause(ctx: AnyContext) -> BaseException | None:
     """Return the reason why a context is done: the cause that was given, else the same as err().
 

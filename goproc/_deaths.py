@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from goproc._public import public
 from goproc._sched import waits
+from goproc._tracebacks import ends_at_user
 from goproc.errors import TaskTimeout, WorkerDied
 from goproc.shm import _core
 
@@ -212,6 +213,7 @@ def check_worker(proc: int, name: str, done: str) -> None:
 
 
 @public
+@ends_at_user
 def kill(proc: int) -> None:
     """Kill a worker, as `kill -9` does. Its goroutines are lost, and their handles get WorkerDied.
 

@@ -25,6 +25,8 @@ def done_of(done: Done) -> RecvChan[Any]:
         return nil
     if isinstance(done, _core.Channel):
         return done
+    if not hasattr(done, "done"):
+        raise TypeError(f"done is a channel, a context, or None, not {type(done).__name__}")
     return done.done()  # type: ignore[no-any-return]
 
 

@@ -33,6 +33,7 @@ from goproc._labels import format_labels
 from goproc._proc import fatal
 from goproc._public import public
 from goproc._sched import own_thread, scheduler, slices, timers
+from goproc._tracebacks import user_line
 from goproc.shm import _core
 from goproc.shm._core import num_goroutine as num_goroutine
 
@@ -205,6 +206,9 @@ def dump(file: Writable | None = None) -> str | None:
 
     Cost: about 1 ms, and 10 us for each goroutine.
     """
+    if file is not None and not hasattr(file, "write"):
+        with user_line:
+            raise TypeError(f"dump() takes an open text file, not {type(file).__name__}")
     text = everything(sys._getframe())
     if file is None:
         return text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import opcode
 import os
 import threading
+from types import NoneType
 from typing import Any, ParamSpec, TypeVar
 
 from goproc import _garbage
@@ -14,7 +15,7 @@ from goproc._proc import fatal
 from goproc._public import public
 from goproc._sched import scheduler
 from goproc._sched.g import G
-from goproc._tracebacks import cut, user_line
+from goproc._tracebacks import cut, function_line
 from goproc.shm import _core
 
 __goproc_frames__ = "machinery"
@@ -82,7 +83,7 @@ class Goroutine(_core.Outcome[T]):
             TimeoutError: the goroutine has not ended in time. It goes on running.
         """
         if not hasattr(self, "_outcome"):
-            with user_line:
+            with function_line:
                 self._join(timeout)
 
     def result(self, timeout: float | None = None) -> T:
@@ -106,7 +107,7 @@ class Goroutine(_core.Outcome[T]):
             if failed is not None:
                 raise _exception(failed)
         except BaseException as exc:
-            cut(exc)
+            cut(exc, isinstance(exc, TypeError) and not isinstance(timeout, (float, int, NoneType)))
             raise
         return value  # type: ignore[no-any-return]
 

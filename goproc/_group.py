@@ -26,6 +26,7 @@ from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 
 from goproc import context
+from goproc._context import check_parent
 from goproc._goroutine import Goroutine
 from goproc._group_ending import Ending
 from goproc._group_here import here_of
@@ -36,7 +37,8 @@ from goproc._public import public
 from goproc._sched import scheduler, waits
 from goproc._shared_value import Cell
 from goproc._spawn import Waiting, name_of, spawn, spawn_local
-from goproc._tracebacks import user_line
+from goproc._timeouts import check_time
+from goproc._tracebacks import ends_at_user, user_line
 from goproc.errors import Cancelled
 from goproc.shm import _core
 from goproc.sync import Atomic, Semaphore, WaitGroup
@@ -97,8 +99,11 @@ class Group:
 
     ctx: Context
 
+    @ends_at_user
     def __init__(self, limit: int | None = None, ctx: AnyContext | None = None) -> None:
         limit = _checked_limit(limit)
+        if ctx is not None:
+            check_parent(ctx)
         self.ctx, _ = context.with_cancel_cause(context.background() if ctx is None else ctx)
         node = self.ctx._node
         assert node is not None
@@ -170,6 +175,7 @@ class Group:
 
     # -- waiting
 
+    @ends_at_user
     def wait(self, timeout: float | None = None) -> None:
         """Wait until all members have ended, then raise the first error there was.
 
@@ -181,7 +187,7 @@ class Group:
             BaseException: the exception of the first member that failed.
         """
         shared = self._shared
-        until = None if timeout is None else monotonic() + timeout
+        until = None if timeout is None else monotonic() + check_time(timeout, "Group.wait(timeout=...)")
         while True:
             try:
                 shared.members.wait(None if until is None else until - monotonic())

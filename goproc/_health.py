@@ -13,6 +13,7 @@ from goproc._done import done_of
 from goproc._go import go
 from goproc._goroutine import Goroutine
 from goproc._select import Selector, select
+from goproc._tracebacks import ends_at_user
 from goproc.errors import Canceled
 
 TYPE_CHECKING = False
@@ -32,11 +33,15 @@ R = TypeVar("R")
 _log = logging.getLogger("goproc.steward")
 
 
+@ends_at_user
 def pulse(beats: Chan[None]) -> None:
     """Beat: tell a goroutine that listens at this moment that this one is alive. Never blocks."""
+    if not hasattr(beats, "try_send"):
+        raise TypeError(f"pulse() takes a channel, not {type(beats).__name__}")
     beats.try_send(None)
 
 
+@ends_at_user
 def heartbeat(
     done: Done, values: RecvChan[T], f: Callable[[T], R], interval: float | None = None
 ) -> tuple[RecvChan[None], RecvChan[R]]:
@@ -95,6 +100,7 @@ def _beat_and_work(
                 return
 
 
+@ends_at_user
 def replicated(done: Done, handlers: Sequence[Callable[..., R]], *args: Any) -> R:
     """Ask several equivalent handlers, return the first answer, and cancel the rest.
 
@@ -143,6 +149,7 @@ def _ignore(running: Sequence[Goroutine[Any]]) -> None:
         g.exception()
 
 
+@ends_at_user
 def steward(
     timeout: float, ward: Ward, log: Callable[[str], None] | None = None
 ) -> Callable[[Done, float], RecvChan[None]]:

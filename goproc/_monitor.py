@@ -14,6 +14,7 @@ from goproc._channel import Chan
 from goproc._go import go
 from goproc._goroutine import Goroutine
 from goproc._public import public
+from goproc._tracebacks import ends_at_user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def _restore(g: Goroutine[Any], name: str) -> Down:
 
 
 @public
+@ends_at_user
 def monitor(g: Goroutine[Any]) -> RecvChan[Down]:
     """Return a channel that gets exactly one message, a Down, when a goroutine has ended.
 

@@ -8,6 +8,7 @@ from goproc._deaths import GONE, check_worker, gone
 from goproc._public import public
 from goproc._sched import waits
 from goproc._timeouts import check_time
+from goproc._tracebacks import ends_at_user
 from goproc.shm import _core
 
 __all__ = ["recycle"]
@@ -16,6 +17,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1  # seconds between two looks whether t
 
 
 @public
+@ends_at_user
 def recycle(proc: int, timeout: float | None = None) -> None:
     """Replace a worker by a fresh process of the same number, once its goroutines have ended.
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Any, ParamSpec, TypeVar
 
+from goproc._misuse import not_callable
 from goproc._proc import configuration, host, main_exit
 from goproc._public import public
-from goproc._tracebacks import user_line
+from goproc._tracebacks import ends_at_user, function_line, user_line
 from goproc.shm import _core
 
 __goproc_frames__ = "machinery"
@@ -53,6 +54,7 @@ class runtime:
     runtime cannot be used any more.
     """
 
+    @ends_at_user
     def __init__(
         self,
         procs: int | None = None,
@@ -83,6 +85,7 @@ class runtime:
         return self._new.procs
 
     @staticmethod
+    @ends_at_user
     def resize(procs: int, timeout: float | None = None) -> None:
         """Give the running runtime more or fewer workers: ``goproc.runtime.resize(8)``. In the process of the script.
 
@@ -126,7 +129,7 @@ def run(
     Args:
         f: the function; procs, memory and pin as for runtime().
     """
-    with runtime(procs, memory=memory, pin=pin):
+    with function_line, runtime(procs, memory=memory, pin=pin):
         return f(*args, **kwargs)
 
 
@@ -150,6 +153,9 @@ def main(
     """
     if f is None:
         return lambda f: main(f, procs=procs, memory=memory, pin=pin)
+    if not callable(f):
+        with user_line:
+            raise not_callable(f"goproc.main: {type(f).__name__!r} object is not callable", f)
     if f.__module__ != "__main__" or _core.proc() != 0:
         return f
     sys.exit(run(f, procs=procs, memory=memory, pin=pin))

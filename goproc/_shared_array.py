@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from goproc._public import public
+from goproc._tracebacks import ends_at_user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ __all__ = ["shared_array"]
 
 
 @public
+@ends_at_user
 def shared_array(shape: int | tuple[int, ...], dtype: DTypeLike = float) -> SharedArray:
     """Make an array of zeros in shared memory. All processes may read and write it, at once.
 

@@ -94,7 +94,10 @@ def _array(
 
 def zeros(shape: Any, dtype: Any) -> SharedArray:
     """Make the array that shared_array() returns; see there."""
-    kind = np.dtype(dtype)
+    try:
+        kind = np.dtype(dtype)
+    except TypeError as exc:
+        raise TypeError(f"shared_array(dtype={dtype!r}): {exc}") from None
     if kind.hasobject:
         raise ValueError(
             f"shared_array(dtype={kind}): Python objects cannot be shared; use numbers, bools or fixed bytes"

@@ -24,7 +24,7 @@ from goproc._public import public
 from goproc._sched import scheduler
 from goproc._select import select
 from goproc._spawn import name_of, stored_call
-from goproc._tracebacks import cut, user_line
+from goproc._tracebacks import cut, ends_at_user, user_line
 from goproc.errors import Cancelled, TooManyRestarts
 from goproc.shm import _core
 from goproc.sync import Mutex, WaitGroup
@@ -108,6 +108,7 @@ class Supervisor:
     process dies, the children are cancelled.
     """
 
+    @ends_at_user
     def __init__(
         self,
         strategy: str = "one_for_one",

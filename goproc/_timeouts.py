@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any
 
 from goproc._sched import scheduler
+from goproc._tracebacks import ends_at_user
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -107,6 +108,7 @@ def _this_goroutine() -> G:
     return scheduler.current
 
 
+@ends_at_user
 def timeout(seconds: float) -> _Block:
     """``with timeout(5):``: goproc operations in the block that would block raise DeadlineExceeded after that time.
 
@@ -125,6 +127,7 @@ def timeout(seconds: float) -> _Block:
     return _Timeout(None if seconds == float("inf") else seconds)
 
 
+@ends_at_user
 def deadline(t: float) -> _Block:
     """``with deadline(t):``: as timeout(), until the time `t` in ``time.monotonic()`` seconds.
 

@@ -23,6 +23,7 @@ from goproc._public import public
 from goproc._sched import scheduler, timers
 from goproc._spawn import Origin, name_of, origin, spawn_local
 from goproc._timeouts import FOR_EVER, check_time
+from goproc._tracebacks import ends_at_user, user_line
 from goproc.errors import RuntimeStopped
 from goproc.shm import _core
 
@@ -200,9 +201,11 @@ class Timer(_Timed):
 
     __slots__ = ()
 
+    @ends_at_user
     def __init__(self, seconds: float) -> None:
         self._set_up(_new(monotonic() + _seconds(seconds, "Timer()")), None, False)
 
+    @ends_at_user
     def stop(self) -> bool:
         """Keep the timer from firing.
 
@@ -217,6 +220,7 @@ class Timer(_Timed):
             raise RuntimeError("time: Stop called on uninitialized Timer")
         return self._set(None)
 
+    @ends_at_user
     def reset(self, seconds: float) -> bool:
         """Have the timer fire `seconds` from now, also if it has fired. Goroutines that wait for it go on waiting.
 
@@ -251,6 +255,7 @@ class Ticker(_Timed):
 
     __slots__ = ()
 
+    @ends_at_user
     def __init__(self, seconds: float) -> None:
         period = _interval(seconds, "Ticker()", "NewTicker")
         self._set_up(_new(monotonic() + period, period), None, False)
@@ -259,6 +264,7 @@ class Ticker(_Timed):
         """End the ticks; a pending tick is dropped. Return True if the ticker was running."""
         return hasattr(self, "_ch") and self._set(None)
 
+    @ends_at_user
     def reset(self, seconds: float) -> bool:
         """Start anew with another interval; the next tick is one interval from now.
 
@@ -279,6 +285,7 @@ class Ticker(_Timed):
 
 
 @public
+@ends_at_user
 def after(seconds: float) -> RecvChan[float]:
     """Return a channel that has one value after a time: the time at which it was due. For select(), mostly.
 
@@ -289,6 +296,7 @@ def after(seconds: float) -> RecvChan[float]:
 
 
 @public
+@ends_at_user
 def tick(seconds: float) -> RecvChan[float]:
     """Return the channel of a Ticker; nil if the interval is not positive.
 
@@ -322,9 +330,10 @@ def after_func(seconds: float, f: Callable[P, Any], /, *args: P.args, **kwargs: 
         ValueError: seconds is NaN.
         TypeError: f is not callable.
     """
-    if not callable(f):
-        raise not_callable(f"after_func() takes a function, not {type(f).__name__}", f, at=1)
-    ch = _new(monotonic() + _seconds(seconds, "after_func()"), 0.0, True)
+    with user_line:
+        if not callable(f):
+            raise not_callable(f"after_func() takes a function, not {type(f).__name__}", f, at=1)
+        ch = _new(monotonic() + _seconds(seconds, "after_func()"), 0.0, True)
     call = _Call(ch, f, args, kwargs, origin(sys._getframe(1)))
     timer = Timer.__new__(Timer)
     timer._set_up(ch, call, True)

@@ -12,7 +12,12 @@ __goproc_frames__ = "tool"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
     from types import TracebackType
+    from typing import Any, ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
 
 
 def cut(exc: BaseException, told: bool = False) -> None:
@@ -54,6 +59,62 @@ class _UserLine:
 
 
 user_line = _UserLine()
+
+
+class _FunctionLine(_UserLine):
+    """As _UserLine, for a block that calls a function of the user's: its exceptions are told, also if C code raised them."""
+
+    __slots__ = ()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if exc is not None:
+            cut(exc, told=True)
+
+
+function_line = _FunctionLine()
+
+
+def ends_at_user(f: Callable[P, R]) -> Callable[P, R]:
+    """Return a function that calls f, and whose exceptions show the line that has called it, and none of goproc's."""
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return f(*args, **kwargs)
+        except BaseException as exc:
+            cut(exc, _is_outermost(exc))
+            raise
+
+    _name_as(f, call)
+    return call
+
+
+def coroutine_ends_at_user(f: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """As ends_at_user(), for a coroutine function: the line is the one that awaits the coroutine."""
+
+    async def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return await f(*args, **kwargs)
+        except BaseException as exc:
+            cut(exc, told=True)  # the core raises most of them
+            raise
+
+    _name_as(f, call)
+    return call
+
+
+def _is_outermost(exc: BaseException) -> bool:
+    """Return True if no further function was called: the arguments do not fit its parameters."""
+    trace = exc.__traceback__
+    return trace is None or trace.tb_next is None
+
+
+def _name_as(f: Any, call: Any) -> None:
+    """Give a function the names of another, as functools.wraps() does, which not every program has loaded."""
+    for name in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
+        setattr(call, name, getattr(f, name))
+    call.__wrapped__ = f
 
 
 def is_told(exc: BaseException, last: TracebackType | None) -> bool:

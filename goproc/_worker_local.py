@@ -14,6 +14,7 @@ from goproc._pickling import store
 from goproc._pickling.messages import dump_in_band
 from goproc._proc import forked
 from goproc._public import public
+from goproc._tracebacks import ends_at_user, function_line
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -57,7 +58,10 @@ class WorkerLocal(Generic[T]):
             Exception: raised by the factory. The next call tries again.
         """
         value = self._value
-        return value if value is not _MISSING else self._make()
+        if value is not _MISSING:
+            return value
+        with function_line:
+            return self._make()
 
     def _make(self) -> T:
         if forked.is_child:  # it has no runtime
@@ -123,6 +127,7 @@ def _local(id_: tuple[int, int], blob: bytes) -> WorkerLocal[Any]:
 
 
 @public
+@ends_at_user
 def worker_local(factory: Callable[[], T]) -> WorkerLocal[T]:
     """Have a value per process, made at its first use there.
 

@@ -46,6 +46,7 @@ from goproc._pickling import failure
 from goproc._propagation import can_end, end, hang, wait_and_run
 from goproc._spawn import origin, spawn_local
 from goproc._timeouts import FOR_EVER, check_time, deadline, shield, timeout
+from goproc._tracebacks import ends_at_user, user_line
 from goproc.errors import Canceled, DeadlineExceeded
 from goproc.shm import _core
 
@@ -123,6 +124,7 @@ class CancelCauseFunc(CancelFunc):
 
     __slots__ = ()
 
+    @ends_at_user
     def __call__(self, cause: BaseException | None = None) -> None:
         """Cancel.
 
@@ -164,7 +166,8 @@ def with_cancel(parent: AnyContext) -> tuple[Context, CancelFunc]:
 
     Cost: about 1 us, and as much for cancelling it.
     """
-    node, why = hang(parent, None, sys._getframe(1))
+    with user_line:
+        node, why = hang(parent, None, sys._getframe(1))
     return derived(parent, node, CANCEL, None, why), CancelFunc(node, parent)
 
 
@@ -180,7 +183,8 @@ def with_cancel_cause(parent: AnyContext) -> tuple[Context, CancelCauseFunc]:
     Raises:
         ValueError: ``cannot create context from nil parent``.
     """
-    node, why = hang(parent, None, sys._getframe(1))
+    with user_line:
+        node, why = hang(parent, None, sys._getframe(1))
     return derived(parent, node, CANCEL, None, why), CancelCauseFunc(node, parent)
 
 
@@ -201,7 +205,8 @@ def with_deadline(
     Raises:
         ValueError: ``cannot create context from nil parent``, or t is NaN.
     """
-    return _until(parent, check_time(t, "with_deadline()"), cause, sys._getframe(1))
+    with user_line:
+        return _until(parent, check_time(t, "with_deadline()"), cause, sys._getframe(1))
 
 
 def with_timeout(
@@ -220,9 +225,11 @@ def with_timeout(
     Raises:
         ValueError: ``cannot create context from nil parent``, or seconds is NaN.
     """
-    return _until(parent, monotonic() + check_time(seconds, "with_timeout()"), cause, sys._getframe(1))
+    with user_line:
+        return _until(parent, monotonic() + check_time(seconds, "with_timeout()"), cause, sys._getframe(1))
 
 
+@ends_at_user
 def with_value(parent: AnyContext, key: Any, value: Any) -> Context:
     """Derive a context in which a key has a value. For data of a request, not for optional arguments.
 
@@ -248,6 +255,7 @@ def with_value(parent: AnyContext, key: Any, value: Any) -> Context:
     return make(None, parent, (foreign_layer(parent), VALUE, key, value), None, new_id())
 
 
+@ends_at_user
 def without_cancel(parent: AnyContext) -> Context:
     """Derive a context with the same values that goes on when its parent is done: without deadline and cause.
 
@@ -275,10 +283,11 @@ def after_func(ctx: AnyContext, f: Callable[[], Any]) -> StopFunc:
     Raises:
         ValueError: ``cannot create context from nil parent``.
     """
-    if not callable(f):
-        raise not_callable(f"after_func() takes a function, not {type(f).__name__}", f, at=1)
     frame = sys._getframe(1)
-    node, _ = hang(ctx, None, frame)
+    with user_line:
+        if not callable(f):
+            raise not_callable(f"after_func() takes a function, not {type(f).__name__}", f, at=1)
+        node, _ = hang(ctx, None, frame)
     if can_end(ctx):
         # The goroutine waits for the end. The canceller cannot call f, as it may be any process.
         spawn_local(wait_and_run, (node, f), {}, "context.after_func", origin(frame))

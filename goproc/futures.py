@@ -27,6 +27,7 @@ from goproc._executor.pool import MOST, Pool, Setup
 from goproc._executor.processes import Process
 from goproc._misuse import not_callable
 from goproc._runtime import procs
+from goproc._tracebacks import cut, ends_at_user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Executor(_base.Executor):
     Cost: submit() and result() take about 3 us for a small call, and a call that goes there and back alone about 10 us.
     """
 
+    @ends_at_user
     def __init__(
         self,
         max_workers: int | None = None,
@@ -96,6 +98,7 @@ class Executor(_base.Executor):
             raise not_callable("initializer must be a callable", initializer, at="initializer")
         self._pool = Pool(Setup(max_workers, initializer, tuple(initargs), max_tasks_per_child, max_pending))
 
+    @ends_at_user
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Have a worker call ``fn(*args, **kwargs)``. The function and its arguments are copied now.
 
@@ -138,6 +141,7 @@ class Executor(_base.Executor):
         _check_function("Executor.submit_many() takes a function and iterables", fn, "items")
         return [self.submit(fn, *args) for args in zip(*iterables, strict=False)]
 
+    @ends_at_user
     def map(
         self,
         fn: Callable[..., T],
@@ -289,6 +293,7 @@ class _Results:
             future.cancel()
             if self._until is not None and isinstance(exc, TimeoutError) and not future.done():
                 self.close()
+            cut(exc, told=True)
             raise
         finally:
             del future

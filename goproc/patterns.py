@@ -28,6 +28,7 @@ from goproc._done import done_of, put
 from goproc._go import go
 from goproc._health import heartbeat, pulse, replicated, steward
 from goproc._select import Selector, select
+from goproc._tracebacks import ends_at_user, function_line
 from goproc.shm import _core
 from goproc.sync import WaitGroup
 
@@ -67,6 +68,7 @@ __all__ = [
 # -- done channels -------------------------------------------------------------------------------------------
 
 
+@ends_at_user
 def or_channel(*channels: RecvChan[Any] | AnyContext) -> RecvChan[Any]:
     """Combine channels into one that is closed as soon as any of them is closed or has a value.
 
@@ -83,8 +85,7 @@ def or_channel(*channels: RecvChan[Any] | AnyContext) -> RecvChan[Any]:
         (None, False)
     """
     if len(channels) <= 1:
-        only = channels[0] if channels else nil
-        return (only if isinstance(only, _core.Channel) else only.done()).rx
+        return done_of(channels[0] if channels else nil).rx
     out: Chan[Any] = chan()
     go.local(_close_with_first, channels, out)
     return out.rx
@@ -113,12 +114,14 @@ def or_done(done: Done, values: RecvChan[T]) -> RecvChan[T]:
     a
     b
     """
-    return take(done, values, -1)
+    with function_line:
+        return take(done, values, -1)
 
 
 # -- sources -------------------------------------------------------------------------------------------------
 
 
+@ends_at_user
 def generate(done: Done, values: Iterable[T]) -> RecvChan[T]:
     """Turn values into a channel: the head of a pipeline.
 
@@ -138,6 +141,7 @@ def _generate(done: RecvChan[Any], out: Chan[T], values: Iterable[T]) -> None:
                 return
 
 
+@ends_at_user
 def repeat(done: Done, *values: T) -> RecvChan[T]:
     """Send the values over and over, until ``done`` is closed.
 
@@ -160,6 +164,7 @@ def _over_and_over(values: Sequence[T]) -> Iterable[T]:
         yield from values
 
 
+@ends_at_user
 def repeat_fn(done: Done, f: Callable[[], T]) -> RecvChan[T]:
     """Send the results of f, called over and over, until ``done`` is closed.
 
@@ -188,6 +193,7 @@ def _repeat_fn(done: RecvChan[Any], out: Chan[T], f: Callable[[], T]) -> None:
 # -- stages --------------------------------------------------------------------------------------------------
 
 
+@ends_at_user
 def take(done: Done, values: RecvChan[T], n: int) -> RecvChan[T]:
     """Pass on the first n values, then close.
 
@@ -210,6 +216,7 @@ def _take(done: RecvChan[Any], out: Chan[T], values: RecvChan[T], n: int) -> Non
             n -= 1
 
 
+@ends_at_user
 def stage(
     done: Done, values: RecvChan[T], f: Callable[[T], R], workers: int = 1, cap: int = 0
 ) -> RecvChan[R]:
@@ -273,8 +280,9 @@ def pipeline(done: Done, values: Chan[Any], *functions: Callable[[Any], Any]) ->
     ['11', '21']
     """
     staged = values.rx
-    for f in functions:
-        staged = stage(done, staged, f)
+    with function_line:
+        for f in functions:
+            staged = stage(done, staged, f)
     return staged
 
 
@@ -301,9 +309,11 @@ def fan_out(
     if workers is None:
         _core.ensure()
         workers = max(1, _core.procs() - 1)
-    return [stage(done, values, f) for _ in range(workers)]
+    with function_line:
+        return [stage(done, values, f) for _ in range(workers)]
 
 
+@ends_at_user
 def fan_in(done: Done, *channels: RecvChan[T]) -> RecvChan[T]:
     """Join channels into one, in the order in which values happen to come; closed when all of them are.
 
@@ -333,6 +343,7 @@ def _fan_in(done: RecvChan[Any], out: Chan[T], channels: Sequence[RecvChan[T]]) 
                 return
 
 
+@ends_at_user
 def tee(done: Done, values: RecvChan[T]) -> tuple[RecvChan[T], RecvChan[T]]:
     """Send every value to two channels. The next one is not received before both have taken it.
 
@@ -363,6 +374,7 @@ def _tee(done: RecvChan[Any], values: RecvChan[T], one: Chan[T], other: Chan[T])
                 return
 
 
+@ends_at_user
 def bridge(done: Done, channels: RecvChan[RecvChan[T]]) -> RecvChan[T]:
     """Make one channel from a channel of channels: the values of the first until it is closed, then those of the next.
 
@@ -412,7 +424,11 @@ class MultiLimiter:
 
     __slots__ = ("_limiters",)
 
+    @ends_at_user
     def __init__(self, *limiters: Limiter | MultiLimiter) -> None:
+        for limiter in limiters:
+            if not hasattr(limiter, "wait") or not hasattr(limiter, "limit"):
+                raise TypeError(f"MultiLimiter() takes limiters, not {type(limiter).__name__}")
         self._limiters = sorted(limiters, key=lambda limiter: limiter.limit)
 
     @property
@@ -420,6 +436,7 @@ class MultiLimiter:
         """The rate of the strictest."""
         return self._limiters[0].limit if self._limiters else float("inf")
 
+    @ends_at_user
     def wait(self, n: int = 1, ctx: AnyContext | None = None) -> None:
         """Block until all of them let n events happen; the strictest is asked first.
 

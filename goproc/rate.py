@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from goproc._sched import scheduler, waits
 from goproc._shared_value import Cell
-from goproc._timeouts import FOR_EVER
+from goproc._timeouts import FOR_EVER, check_time
+from goproc._tracebacks import ends_at_user
 from goproc.errors import DeadlineExceeded
 from goproc.shm import _core
 
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
 __all__ = ["Limiter", "Reservation", "every", "inf"]
 
 
+@ends_at_user
 def every(seconds: float) -> float:
     """Return the rate of one event in `seconds`. ``every(0)`` is no limit.
 
     Args:
         seconds: the interval between two events.
     """
+    if not isinstance(seconds, (int, float)):
+        raise TypeError(f"every() takes seconds as a number, not {type(seconds).__name__}")
     return 1 / seconds if seconds > 0 else inf
 
 
@@ -133,6 +137,7 @@ class Limiter:
 
     __slots__ = ("_bucket",)
 
+    @ends_at_user
     def __init__(self, rate: float, burst: int = 1) -> None:
         now = monotonic()
         burst = _checked_count(burst, "burst")
@@ -140,6 +145,7 @@ class Limiter:
 
     # -- asking
 
+    @ends_at_user
     def allow(self, n: int = 1) -> bool:
         """Return True if n events may happen now, and take their tokens. Never wait.
 
@@ -148,6 +154,7 @@ class Limiter:
         """
         return self._reserve(n, 0.0).ok
 
+    @ends_at_user
     def reserve(self, n: int = 1) -> Reservation:
         """Take n tokens, of now or of the future, without waiting for them.
 
@@ -159,6 +166,7 @@ class Limiter:
         """
         return self._reserve(n, inf)
 
+    @ends_at_user
     def wait(self, n: int = 1, ctx: AnyContext | None = None, timeout: float | None = None) -> None:
         """Block until n events may happen.
 
@@ -229,6 +237,7 @@ class Limiter:
         """The size of the bucket."""
         return self._bucket.load().burst
 
+    @ends_at_user
     def set_limit(self, rate: float) -> None:
         """Change the rate, from now on. Calls that wait already keep their time.
 
@@ -238,6 +247,7 @@ class Limiter:
         rate = _checked_rate(rate)
         self._bucket.update(lambda b: (_settled(b)._replace(rate=rate), None))
 
+    @ends_at_user
     def set_burst(self, burst: int) -> None:
         """Change the size of the bucket, from now on.
 
@@ -280,9 +290,7 @@ def _time_left(ctx: AnyContext | None, timeout: float | None) -> float:
     """Return the seconds that the caller may wait: the least of `timeout`, the context's and the block's deadline."""
     left = inf
     if timeout is not None:
-        if timeout != timeout:
-            raise ValueError("wait() takes timeout= in seconds, not NaN")
-        left = timeout
+        left = check_time(timeout, "Limiter.wait(timeout=...)")
     until = None if ctx is None else ctx.deadline()
     own = scheduler.current.limit() if _core.on_scheduler_thread() else None
     for t in (until, own):

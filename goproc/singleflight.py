@@ -21,10 +21,12 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from goproc._channel import chan
 from goproc._goroutine import Goroutine
 from goproc._life import Goexit
+from goproc._misuse import not_callable
 from goproc._pickling import failure
 from goproc._proc import fatal
 from goproc._shared_value import Cell
 from goproc._spawn import origin, spawn_local
+from goproc._tracebacks import function_line, user_line
 from goproc.errors import Cancelled, WorkerDied
 from goproc.shm import _core
 
@@ -108,6 +110,13 @@ class Group:
             PickleError: the value cannot be copied. The caller that ran f still gets it.
             WorkerDied: the process of the caller that ran f died.
         """
+        with function_line:
+            return self._do(key, f, args, kwargs)
+
+    def _do(
+        self, key: Hashable, f: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[T, bool]:
+        _check(f, "do")
         while True:
             promise, is_first = self._join(key, None)
             if is_first:
@@ -133,6 +142,8 @@ class Group:
         Returns:
             A channel that gets one Result. The channel is not closed.
         """
+        with user_line:
+            _check(f, "do_chan")
         ch: Chan[Result[T]] = chan(1)
         self._start(key, ch, f, args, kwargs, sys._getframe(1))
         return ch.rx
@@ -277,6 +288,11 @@ class Group:
 
     def __reduce__(self) -> Any:
         return _restore, (self._calls,)
+
+
+def _check(f: Any, method: str) -> None:
+    if not callable(f):
+        raise not_callable(f"singleflight: {method}(): {type(f).__name__!r} object is not callable", f, at=1)
 
 
 def _without(by_key: dict[Any, _Call], key: Any) -> dict[Any, _Call]:

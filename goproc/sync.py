@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 from goproc._goroutine import Goroutine
 from goproc._life import Goexit, bodies, open_call
+from goproc._misuse import not_callable
 from goproc._proc import fatal, forked
 from goproc._sched import scheduler
 from goproc._spawn import Waiting, name_of, spawn
-from goproc._tracebacks import user_line
+from goproc._tracebacks import cut, ends_at_user, function_line, user_line
 from goproc.errors import Cancelled, OwnerDied
 from goproc.shm import _core
 
@@ -234,6 +235,7 @@ class Cond(_core.Cond):
             _core.refuse_stale(mutex._rw if isinstance(mutex, _Reader) else mutex)
         return super().__new__(cls)
 
+    @ends_at_user
     def __init__(self, mutex: Mutex | RWMutex | _Reader) -> None:
         self._reader = type(mutex) is _Reader
         self._lock: Any = mutex._rw if isinstance(mutex, _Reader) else mutex
@@ -257,7 +259,11 @@ class Cond(_core.Cond):
             TimeoutError: no signal came in time.
             RuntimeError: the mutex is not locked.
         """
-        self._wait(self._lock, self._reader, timeout)
+        try:
+            self._wait(self._lock, self._reader, timeout)
+        except BaseException as exc:
+            cut(exc, told=True)
+            raise
 
     def __reduce__(self) -> Any:
         return _cond, (_core.Handle.__reduce__(self), self.mutex)
@@ -298,6 +304,12 @@ class Once(_core.Once):
         """
         if self._done():
             return
+        with function_line:
+            self._do(f, args, kwargs)
+
+    def _do(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not callable(f):
+            raise not_callable(f"Once.do(): {type(f).__name__!r} object is not callable", f)
         try:
             self._lock()
         except OwnerDied:
@@ -338,10 +350,11 @@ class _OnceCall:
             self._once.do(self._call, raised)
             self._f = None  # frees the objects that f refers to, also if f raised
             if raised:
-                try:
-                    raise raised[0]
-                finally:
-                    raised.clear()
+                with function_line:
+                    try:
+                        raise raised[0]
+                    finally:
+                        raised.clear()
         self._f = None
         return self._result.result()
 
@@ -368,6 +381,7 @@ class _OnceCall:
         return _OnceCall, (self._f, self._keeps, self._once, self._result)
 
 
+@ends_at_user
 def once_func(f: Callable[[], Any]) -> Callable[[], None]:
     """Return a function that calls f at its first call, and does nothing afterwards; Go's `sync.OnceFunc`.
 
@@ -385,6 +399,7 @@ def once_func(f: Callable[[], Any]) -> Callable[[], None]:
     return call
 
 
+@ends_at_user
 def once_value(f: Callable[[], T]) -> Callable[[], T]:
     """Return a function that calls f at its first call and returns that value ever after; Go's `sync.OnceValue`.
 
@@ -405,7 +420,7 @@ def once_value(f: Callable[[], T]) -> Callable[[], T]:
 
 def _once(f: Any, keeps: bool) -> Any:
     if not callable(f):
-        raise TypeError(f"{type(f).__name__!r} object is not callable")
+        raise not_callable(f"{type(f).__name__!r} object is not callable", f, gets="nothing")
     return _OnceCall(f, keeps, Once(), _core.promise_new(Goroutine))
 
 

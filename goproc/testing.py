@@ -23,6 +23,7 @@ import sys
 import time
 from typing import Any, NamedTuple
 
+from goproc._tracebacks import function_line
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -53,6 +54,11 @@ def until_waiting(
 
     Cost: 0.5 us for a look; it looks some 2000 times a second.
     """
+    with function_line:
+        _until_waiting(handle, receivers, senders, timeout)
+
+
+def _until_waiting(handle: Any, receivers: int | None, senders: int | None, timeout: float) -> None:
     if receivers is None and senders is None:
         _until(lambda: any(_core.waiting(handle)), timeout, lambda: f"nobody waits on {handle!r}")
         return

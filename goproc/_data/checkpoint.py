@@ -35,6 +35,7 @@ from typing import Any, NamedTuple
 
 from goproc._data.fingerprint import fingerprint
 from goproc._public import public
+from goproc._tracebacks import ends_at_user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -316,6 +317,7 @@ def _connected(path: str) -> sqlite3.Connection:
 
 
 @public
+@ends_at_user
 def checkpoint_reset(path: str | bytes | os.PathLike[Any]) -> None:
     """Delete a checkpoint, so that the next map with it starts anew.
 
@@ -326,6 +328,8 @@ def checkpoint_reset(path: str | bytes | os.PathLike[Any]) -> None:
         ValueError: the file is no SQLite database: it is not deleted.
         RuntimeError: another program uses it.
     """
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise TypeError(f"checkpoint_reset() takes a path, not {type(path).__name__}")
     name = os.fsdecode(path)
     _check_is_database(name)
     if not os.path.exists(name):

@@ -26,6 +26,7 @@ from goproc._data.stages import (
     throttle_stage,
 )
 from goproc._public import public
+from goproc._tracebacks import ends_at_user, user_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Flow(Generic[T]):
 
     # -- stages that call a function for each item
 
+    @ends_at_user
     def map(
         self,
         f: Callable[[T], R],
@@ -115,6 +117,7 @@ class Flow(Generic[T]):
         """
         return self._with(calling_stage(MAP, "map", f, workers, _options(locals())))
 
+    @ends_at_user
     def filter(
         self,
         f: Callable[[T], Any],
@@ -141,6 +144,7 @@ class Flow(Generic[T]):
         """
         return self._with(calling_stage(FILTER, "filter", f, workers, _options(locals())))
 
+    @ends_at_user
     def flat_map(
         self,
         f: Callable[[T], Iterable[R]],
@@ -170,6 +174,7 @@ class Flow(Generic[T]):
         """
         return self._with(calling_stage(FLAT_MAP, "flat_map", f, workers, _options(locals())))
 
+    @ends_at_user
     def each(
         self,
         f: Callable[[T], object],
@@ -195,6 +200,7 @@ class Flow(Generic[T]):
         """
         return self._with(calling_stage(EACH, "each", f, workers, _options(locals())))
 
+    @ends_at_user
     def stage(self, f: Callable[[RecvChan[T], SendChan[R]], object], workers: int = 1) -> Flow[R]:
         """Add a stage that is a plain goroutine, or several: ``f(rx, tx)`` receives from one channel and sends to another.
 
@@ -209,6 +215,7 @@ class Flow(Generic[T]):
 
     # -- stages that count
 
+    @ends_at_user
     def batch(self, n: int, within: float | None = None) -> Flow[list[T]]:
         """Add a stage that hands on lists of n items. The last one may be shorter.
 
@@ -218,20 +225,24 @@ class Flow(Generic[T]):
         """
         return self._with(counting_stage(BATCH, "batch", n, 1, within))
 
+    @ends_at_user
     def take(self, n: int) -> Flow[T]:
         """Add a stage that hands on the first n items, and then ends the stages above it."""
         return self._with(counting_stage(TAKE, "take", n, 0))
 
+    @ends_at_user
     def skip(self, n: int) -> Flow[T]:
         """Add a stage that leaves out the first n items."""
         return self._with(counting_stage(SKIP, "skip", n, 0))
 
+    @ends_at_user
     def throttle(self, n: float) -> Flow[T]:
         """Add a stage that hands on at most n items a second."""
         return self._with(throttle_stage(n))
 
     # -- several flows
 
+    @ends_at_user
     def tee(self, n: int = 2) -> tuple[Flow[T], ...]:
         """Return n flows that all get every item of this one.
 
@@ -242,6 +253,7 @@ class Flow(Generic[T]):
         shared = Shared(self._with(stage), int(stage.n))
         return tuple(Flow(None, (), (shared, number), self._buffer) for number in range(shared.n))
 
+    @ends_at_user
     def merge(self, *flows: Flow[T]) -> Flow[T]:
         """Return the flow of the items of this one and of others, as they come.
 
@@ -286,7 +298,8 @@ class Flow(Generic[T]):
         if progress is not None and progress is not False:
             from goproc._data.flow_bars import Bars
 
-            bars = Bars(progress)
+            with user_line:
+                bars = Bars(progress)
         run: FlowRun[T] = FlowRun(self, discards=True)
         self._newest = run._book
         try:
@@ -319,6 +332,7 @@ def _options(given: dict[str, Any]) -> dict[str, Any]:
 
 
 @public
+@ends_at_user
 def flow(source: Iterable[T] | RecvChan[T], buffer: int | None = None) -> Flow[T]:
     """Make a pipeline: ``flow(source).map(parse, 4).filter(ok).batch(500).each(save).run()``.
 

@@ -11,6 +11,7 @@ from goproc._data.pmap import PMap, options
 from goproc._data.policy import checked_function
 from goproc._data.tally import CHUNK_SECONDS
 from goproc._public import public
+from goproc._tracebacks import ends_at_user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class PFilter(PMap[T]):
 
 
 @public
+@ends_at_user
 def pfilter(f: Callable[[T], Any], iterable: Iterable[T], **given: Any) -> PFilter[T]:
     """Call a function for each item, on all processes, and yield the items for which it returns true, in their order.
 
@@ -96,6 +98,7 @@ class _Effect(_Around):
 
 
 @public
+@ends_at_user
 def pfor(f: Callable[..., Any], *iterables: Iterable[Any], **given: Any) -> None:
     """Call a function for each item, on all processes, for its effect. Return when all calls have ended.
 
@@ -150,6 +153,7 @@ class _Blocks:
 
 
 @public
+@ends_at_user
 def preduce(
     f: Callable[[T, T], T],
     iterable: Iterable[T],
@@ -243,6 +247,7 @@ class _First(_Around):
 
 
 @public
+@ends_at_user
 def pmap_array(f: Callable[..., Any], a: NDArray[Any], axis: int = 0, **given: Any) -> NDArray[Any]:
     """Call a function for each slice of an array along an axis, on all processes, and return the array of the results.
 

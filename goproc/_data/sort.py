@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 from goproc._data.pmap import PMap, options
 from goproc._data.policy import checked_function
 from goproc._public import public
-from goproc._tracebacks import cut
+from goproc._tracebacks import cut, ends_at_user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Order(NamedTuple):
 
 
 @public
+@ends_at_user
 def psort(
     iterable: Iterable[T],
     *,

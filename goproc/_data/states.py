@@ -7,6 +7,7 @@ from typing import Any
 
 from goproc._public import public
 from goproc._sched import scheduler
+from goproc._tracebacks import ends_at_user
 from goproc.shm import _core
 
 _states: dict[object, Any] = {}  # by goroutine, or by the number of a thread
@@ -23,6 +24,7 @@ def leave(here: object) -> None:
 
 
 @public
+@ends_at_user
 def worker_state() -> Any:
     """Return what ``init`` of the map has returned in this process. For the function of the map and what it calls.
 

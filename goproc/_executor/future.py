@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from goproc._proc import fatal
 from goproc._raised import set_cause
+from goproc._tracebacks import function_line
 from goproc.errors import Cancelled, RuntimeStopped
 from goproc.shm import _core
 
@@ -162,10 +163,11 @@ class CallFuture(Future[T]):
         if end.cancelled:
             raise CancelledError
         if end.error is not None:
-            try:
-                raise end.error
-            finally:
-                del end, self  # the traceback holds this frame
+            with function_line:
+                try:
+                    raise end.error
+                finally:
+                    del end, self  # the traceback holds this frame
         return end.value  # type: ignore[no-any-return]
 
     def exception(self, timeout: float | None = None) -> BaseException | None:

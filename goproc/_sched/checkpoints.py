@@ -45,14 +45,14 @@ def raise_wait_failure(reason: str, over: bool) -> None:
         reason: the reason of the wait.
         over: the operation's own time is up.
     """
-    if _core.on_scheduler_thread():
-        checkpoint()
-    if over:
-        try:
+    try:
+        if _core.on_scheduler_thread():
+            checkpoint()
+        if over:
             raise TimeoutError(f"{reason}: timed out")
-        except TimeoutError as error:
-            error.__traceback__ = None  # the user's line alone is shown
-            raise
+    except TimeoutError as error:  # or DeadlineExceeded
+        error.__traceback__ = None  # the user's line alone is shown
+        raise
 
 
 def offer_turn(may_raise: bool) -> None:

@@ -10,6 +10,7 @@ from goproc._public import public
 from goproc._sched import nested, scheduler, timers
 from goproc._sched.checkpoints import checkpoint
 from goproc._sched.scheduler import give_turn, schedule
+from goproc._tracebacks import cut
 from goproc.shm import _core
 
 __goproc_frames__ = "scheduler"
@@ -30,8 +31,12 @@ def yield_now() -> None:
         _thread_sleep(0)
         return
     _core.check_park()
-    give_turn()
-    checkpoint()
+    try:
+        give_turn()
+        checkpoint()
+    except BaseException as exc:
+        cut(exc)
+        raise
 
 
 @public
@@ -45,6 +50,14 @@ def sleep(seconds: float) -> None:
     Raises:
         Cancelled: this goroutine was cancelled.
     """
+    try:
+        _sleep(seconds)
+    except BaseException as exc:
+        cut(exc)
+        raise
+
+
+def _sleep(seconds: float) -> None:
     if not isinstance(seconds, (int, float)):
         raise TypeError(f"sleep() takes seconds as a number, not {type(seconds).__name__}")
     if seconds != seconds:
@@ -54,7 +67,7 @@ def sleep(seconds: float) -> None:
             _thread_sleep(min(seconds, threading.TIMEOUT_MAX))
         return
     if scheduler.scheduling:
-        nested.call(sleep, seconds)
+        nested.call(_sleep, seconds)
         return
     _core.check_park()
     until = monotonic() + seconds
