@@ -1,4 +1,4 @@
-"""What every test has: a watchdog (watch.py), a check that nothing is left behind, and runtimes to share.
+"""The fixtures of every test: a watchdog (watch.py), a check that nothing is left behind, and runtimes to share.
 
 A test gets a runtime by asking for `runtime0` (goroutines run in this process), `runtime1`, `runtime2` or `runtime4`. It lives on for the next test that asks for
 the same size; a test that does not ask finds none running.
@@ -191,7 +191,7 @@ def start(tmp_path: Path) -> programs.Start:
 
 @pytest.fixture
 def long(request: pytest.FixtureRequest) -> bool:
-    """Was --long given?"""
+    """True with --long on the command line."""
     return bool(request.config.getoption("--long"))
 
 
@@ -231,7 +231,7 @@ class Snapshot:
         return core.census()  # type: ignore[no-any-return]
 
     def growth(self, before: Snapshot) -> list[str]:
-        """What there is more of than before, in words."""
+        """Return in words the things of which there are more than before."""
         found = []
         for pid in sorted(self.processes - before.processes):
             found.append(f"process {pid}: {read(f'/proc/{pid}/cmdline').replace(chr(0), ' ') or '(zombie)'}")
@@ -250,7 +250,7 @@ class Snapshot:
 
 
 def _settled(before: Snapshot) -> list[str]:
-    """What is left once all that comes by itself, or with a collection of cycles in some process, has come."""
+    """Wait for the ends that come by themselves or by a collection of cycles in some process; return the rest."""
     start = time.monotonic()
     ask = 0.03
     carried = loaded("goproc._pickling.carried")

@@ -140,7 +140,7 @@ def test_a_result_that_cannot_be_pickled(run: Run) -> None:
 
 @pytest.mark.parametrize("proc", [0, 1])
 def test_a_result_that_nobody_reads_need_not_be_pickled(run: Run, proc: int) -> None:
-    """Whether it has ended when its handle goes must make no difference."""
+    """The goroutine may have ended when its handle goes, or not: that makes no difference."""
     script = f"""
         def bad(): return threading.Lock()
         for i in range(3): go.on({proc})(bad)
@@ -263,7 +263,7 @@ def test_misuse(misuse: Callable[[str], str], call: str, error: str, text: str) 
 
 @pytest.fixture(scope="module")
 def misuse(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """What one program says to each call of test_misuse: it goes on after all of them."""
+    """Return the answer of one program to each call of test_misuse: it goes on after all of them."""
     marks = [mark for mark in test_misuse.pytestmark if mark.name == "parametrize"]  # type: ignore[attr-defined]
     calls = [call for call, _, _ in marks[0].args[1]]
     body = "".join(f"report(lambda: {call})\n" for call in calls) + "print(go.on(1)(int).result())\n"

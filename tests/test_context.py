@@ -20,7 +20,7 @@ INFINITY = float("inf")
 
 
 def state(ctx):
-    """What another process sees of a context."""
+    """Return a context's state as another process sees it."""
     return (
         type(ctx.err()).__name__,
         repr(context.cause(ctx)),

@@ -101,7 +101,7 @@ def test_definition_that_does_not_exist(runtime0, arg):
     ],
 )
 def test_handle_that_does_not_exist(runtime0, args):
-    """What a damaged message could contain is refused, not followed."""
+    """A ref that only a damaged message could contain is refused, not followed."""
     with pytest.raises((RuntimeError, ValueError)):
         _core._handle(*args)
 

@@ -97,7 +97,7 @@ def test_kill_the_host_while_it_starts(start: Start, delay: float) -> None:
 
 @EACH
 def test_kill_the_zygote(start: Start, doing: str) -> None:
-    """Where the policy is not `exit` the program goes on: tests/recovery/test_zygote_died.py."""
+    """With another policy than `exit` the program goes on: tests/recovery/test_zygote_died.py."""
     with start(DOING[doing], procs=3, env=EXIT) as program:
         program.wait_for("ready")
         program.kill(program.zygote())

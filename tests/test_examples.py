@@ -38,7 +38,7 @@ def run(command: list[str], cwd: Path) -> list[str]:
 
 
 def goproc_run(example: str, procs: int, *arguments: str, cwd: Path) -> list[str]:
-    """What ``goproc run example --procs N arguments`` prints."""
+    """Return the output of ``goproc run example --procs N arguments``."""
     return run(["-m", "goproc", "run", str(EXAMPLES / example), "--procs", str(procs), *arguments], cwd)
 
 

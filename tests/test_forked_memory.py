@@ -164,7 +164,7 @@ def test_a_child_that_drops_all_frees_nothing(run: Run) -> None:
 
 
 def test_one_value_shown_twice(run: Run) -> None:
-    """Where one of two views of the same memory is dropped, the next child still reads the other."""
+    """One of two views of the same memory is dropped: the next child still reads the other."""
     script = f"""{BEGIN}
     shared = goproc.share(np.arange(N))
     views = [shared._copy._load(False), shared._copy._load(False)]

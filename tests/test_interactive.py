@@ -43,7 +43,7 @@ def answers(done: Done) -> list[str]:
 
 
 def complaints(done: Done) -> str:
-    """What it wrote to its standard error, without the prompts."""
+    """Return the program's standard error without the prompts."""
     return re.sub(r"^(>>> |\.\.\. )+", "", done.err, flags=re.MULTILINE).strip()
 
 

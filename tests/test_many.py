@@ -232,7 +232,7 @@ def test_more_than_262_144_can_wait(run: Run) -> None:
 
 
 def test_a_full_table_is_named_and_is_no_want_of_memory(run: Run) -> None:
-    """Where address space is short the tables are as small as they get."""
+    """With little address space the tables are as small as they get."""
     script = program("""
         import resource
         resource.setrlimit(resource.RLIMIT_AS, (1200 << 20,) * 2)

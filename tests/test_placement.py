@@ -1,4 +1,4 @@
-"""Where goroutines run: on workers, the long-lived ones spread over them, and never in the process of the script."""
+"""The place of a goroutine: on workers, the long-lived ones spread over them, and never in the process of the script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the README says is what happens. Its two commands are run by .ci/run, from a fresh clone."""
+"""The README is true. Its two commands are run by .ci/run, from a fresh clone."""
 
 from __future__ import annotations
 

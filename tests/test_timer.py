@@ -28,7 +28,7 @@ def settle():
 
 
 def forget_shared():
-    """What was sent may be set by whoever has it, so it stays; here nobody has it any more."""
+    """Forget the timers that were sent. They stay, as other processes may set them; here no process has one any more."""
     from goproc import _timer
 
     _timer._shared.clear()

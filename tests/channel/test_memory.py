@@ -1,4 +1,4 @@
-"""What messages and channels take of shared memory is given back: at once where possible, and always in the end.
+"""Messages and channels give their shared memory back: at once where possible, and always in the end.
 
 `_core.census()` counts live blocks (messages, rings, results), objects (channels and so on) and definitions.
 """

@@ -1,4 +1,4 @@
-"""What the cases share: placements, capacities, and Go's own meaning of "blocks" and "does not block".
+"""The fixtures of all cases: placements, capacities, and Go's own meaning of "blocks" and "does not block".
 
 A case that takes `place` runs in one process, across two, and spread over all, with 0, 1, 2, 4 and 8 workers. One that takes
 `cap` runs for each capacity that Go's tests have and that can differ. A blocked goroutine is recognised by the

@@ -16,7 +16,7 @@ from goproc.shm import _core
 
 
 def near(count, n, p):
-    """Is this many of n within ten standard deviations of what probability p gives?"""
+    """True if the count, of n, is within ten standard deviations of the one that probability p gives."""
     return abs(count - n * p) <= 10 * (n * p * (1 - p)) ** 0.5
 
 

@@ -19,7 +19,7 @@ LONGEST = 2.0**63 / 1e9  # what a Go duration can hold, in seconds
 
 
 def pending(c):
-    """Whether a value can be received now; it is received."""
+    """Receive a value if one is there now; return True then."""
     return select(c, default).index == 0
 
 

@@ -92,7 +92,7 @@ sequential_ops = st.lists(
 
 
 def model(caps: list[int | None], ops: list[Any]) -> list[Any]:
-    """What must come out when nobody else uses the channels. A capacity of None is the nil channel."""
+    """Return the results of the operations where nobody else uses the channels. A capacity of None is the nil channel."""
     full = [deque() for _ in caps]  # type: ignore[var-annotated]
     closed = [False] * len(caps)
     out: list[Any] = []

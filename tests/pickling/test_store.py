@@ -1,4 +1,4 @@
-"""What goes into the blob store, and what does not."""
+"""The blob store: which values go into it, and which do not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is no select is refused before anything happens: nothing sent, nothing received, nothing queued, nothing leaked."""
+"""A wrong select is refused before anything happens: nothing is sent, received, queued or leaked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be a case, and what can go through one: every kind of value, handles, locks, timers, contexts."""
+"""Every kind of case, and every kind of value through one: handles, locks, timers, contexts."""
 
 from __future__ import annotations
 

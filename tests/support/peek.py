@@ -43,7 +43,7 @@ _CRASH_EPOCH = "128xI"  # its place in the header, which layout.h asserts
 
 
 def _base() -> int:
-    """Where the segment of the running runtime is mapped: the newest mapping, others may live on for an array."""
+    """Return the address of the segment of the running runtime: the newest mapping, as others may live on for an array."""
     global _last
     if not _runs(_last):
         with open("/proc/self/maps") as maps:

@@ -1,4 +1,4 @@
-"""Where the goroutines of a test run: one case list, every placement.
+"""The placements of a test's goroutines: one case list, every placement.
 
 What a channel means does not depend on which process its ends are in, so no case mentions a process: it asks the
 placement to start a sender, a receiver, or just anyone.

@@ -49,7 +49,7 @@ class Process(NamedTuple):
 
 
 class _Tail:
-    """What arrives on a pipe, collected by a thread so that the program never waits for us."""
+    """The bytes that arrive on a pipe, collected by a thread so that the program never waits for us."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.data = bytearray()
@@ -143,7 +143,7 @@ class Program:
         assert tail is not None and tail.wait(text, seconds), f"{text!r} did not come: {self.texts()}"
 
     def texts(self) -> tuple[str, str]:
-        """What it has written so far: (output, errors)."""
+        """Return the texts that the program has written so far: (output, errors)."""
         out, err = (t.data.decode("utf-8", "replace") if t is not None else "" for t in self._tails)
         return out, err
 
@@ -196,7 +196,7 @@ class Program:
         return self.process.wait(0.01)
 
     def _stacks(self) -> str:
-        """Where the kernel has each process: a word or two that says much about a hang."""
+        """Return the place of each process in the kernel: a word or two that says much about a hang."""
         lines = []
         for process in self.alive():
             try:
@@ -313,7 +313,7 @@ def run(
 
 
 def eventually(check: Callable[[], bool], seconds: float = 5.0) -> bool:
-    """Whether ``check`` becomes true in time."""
+    """Return True if ``check`` becomes true in time."""
     end = time.monotonic() + seconds
     while not check():
         if time.monotonic() > end:

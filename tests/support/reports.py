@@ -1,4 +1,4 @@
-"""What a dump or the report of a deadlock says, taken apart."""
+"""The text of a dump, or of the report of a deadlock, taken apart."""
 
 from __future__ import annotations
 

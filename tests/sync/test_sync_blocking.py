@@ -1,4 +1,4 @@
-"""What all that blocks has in common: timeouts, cancel(), threads; and that none of it harms the object.
+"""All operations that block: timeouts, cancel(), threads. None of these harms the object.
 
 One table says for each operation how to make an object on which it blocks, and how to end that.
 """
@@ -309,7 +309,7 @@ MAKERS = {
 
 @pytest.mark.parametrize("kind", MAKERS)
 def test_is_a_value(place, kind):
-    """What arrives is the same thing, whichever way it went."""
+    """The thing that arrives is the one that was sent, by whichever way."""
     thing, other, c = MAKERS[kind](), MAKERS[kind](), chan(1)
     assert place.anyone(lambda x: x, thing).result(10) == thing
     for message in (thing, [thing], {"k": (thing, thing)}):

@@ -33,7 +33,7 @@ def bury(lock):
 
 
 def taken(lock, name):
-    """What taking it raises; None if nothing."""
+    """Take the lock; return the text of the OwnerDied, or None."""
     try:
         assert getattr(lock, name)() is not False
     except OwnerDied as error:
