@@ -53,9 +53,8 @@ _asked: set[str] = set()  # modules of finders and loaders, while it is being fo
 # The namespace of a module object, even if its `__dict__` is replaced.
 _attributes: Callable[[ModuleType], dict[str, Any]] = getattr(vars(ModuleType)["__dict__"], "__get__")  # noqa: B009
 _CLOUDPICKLE = "cloudpickle.cloudpickle"
-_registry: Container[str] | None = (
-    None  # names of the modules that the program has asked cloudpickle to send by value
-)
+# Names of the modules that the program has asked cloudpickle to send by value
+_registry: Container[str] | None = None
 
 
 def begin(path: list[str] | None) -> None:

@@ -239,9 +239,8 @@ class _NodePickler(Pickler):
         self._nodes = nodes
         self._root = root  # the exception that is pickled itself, in the way of its class or by the rule
         self._by_class = by_class
-        self.foreign = (
-            False  # True if it holds more than builtins, exceptions, and classes and functions of modules
-        )
+        # True if it holds more than builtins, exceptions, and classes and functions of modules
+        self.foreign = False
 
     def reducer_override(self, obj: Any) -> Any:
         if issubclass(type(obj), BaseException):

@@ -35,9 +35,8 @@ HOLD = 1.5  # seconds from the last SIGINT
 _HOLD_AGAIN = 0.4  # seconds between two signals that renew the hold
 _HOLD_AFTER = 2.0  # seconds for which main may go on without goproc, once it has met KeyboardInterrupt
 
-thrown: BaseException | None = (
-    None  # interrupts another goroutine so that main gets its turn: main has its own interrupt already
-)
+# The exception that interrupts another goroutine, so that main gets its turn: main has its own interrupt already
+thrown: BaseException | None = None
 
 
 class Delivery:

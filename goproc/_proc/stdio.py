@@ -15,6 +15,7 @@ import io
 import os
 import select
 import sys
+from typing import Any, NamedTuple
 
 from goproc._proc import line_output
 from goproc._proc.line_output import Lines
@@ -24,7 +25,6 @@ __goproc_frames__ = "tool"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
-    from typing import Any, TextIO
 
     from _typeshed import ReadableBuffer
 
@@ -190,7 +190,16 @@ def _standard_stream(name: str, attribute: str | None = None) -> Any:
     return stream if attribute is None else getattr(stream, attribute)
 
 
-_host_saved: list[tuple[str, TextIO, bool, TextStream]] = []
+class _Replaced(NamedTuple):
+    """A stream of the host that has another in its place."""
+
+    name: str  # in sys
+    old: io.TextIOWrapper
+    line_buffering: bool  # as the old stream had it
+    new: TextStream
+
+
+_replaced: list[_Replaced] = []
 
 
 def install_worker(
@@ -220,7 +229,7 @@ def install_host(memfd: int, current: Callable[[], Hashable], procs: int) -> Non
     Code may go on to use the old stream object, so that is switched to line buffering, which keeps the order of the
     lines.
     """
-    if procs < 2 or _host_saved:
+    if procs < 2 or _replaced:
         return
     for index, name in enumerate(("stdout", "stderr")):
         old = getattr(sys, name)
@@ -233,7 +242,7 @@ def install_host(memfd: int, current: Callable[[], Hashable], procs: int) -> Non
         except OSError:  # the program has closed the descriptor
             continue
         line_output.open_lock(memfd)
-        _host_saved.append((name, old, old.line_buffering, new))
+        _replaced.append(_Replaced(name, old, old.line_buffering, new))
         old.reconfigure(line_buffering=True)  # this flushes as well
         _activate(name, new)
 
@@ -241,14 +250,14 @@ def install_host(memfd: int, current: Callable[[], Hashable], procs: int) -> Non
 def uninstall_host() -> None:
     """Flush everything and give the host its own streams back. A stream that was set since then stays."""
     line_output.flush_all()
-    for name, old, line_buffering, new in _host_saved:
+    for name, old, line_buffering, new in _replaced:
         if getattr(sys, name) is new:
             setattr(sys, name, old)
         if not old.closed:
-            old.reconfigure(line_buffering=line_buffering)  # type: ignore[attr-defined]
+            old.reconfigure(line_buffering=line_buffering)
         line_output.active.remove(new._lines)
         new._lines.locked = False  # code that holds the stream may go on to write to it
-    _host_saved.clear()
+    _replaced.clear()
     line_output.close_lock()
 
 

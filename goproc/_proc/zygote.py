@@ -129,9 +129,8 @@ class _Zygote:
         self.keeper = os.getppid()
         self.kept = True  # False: the keeper has died, and the zygote goes on
         self.ending = False  # workers have been told to end, or are killed
-        self.worker_died = (
-            False  # a worker died before that, and not in order: programs that it had started are left
-        )
+        # True if a worker died before that, and not in order: programs that it had started are left
+        self.worker_died = False
 
     def run(self) -> int:
         import gc

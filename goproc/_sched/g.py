@@ -61,10 +61,8 @@ class G:
         self.cancelled = False  # True once cancel() has reached it
         self.deadline: float | None = None  # from this time on, operations that block raise DeadlineExceeded
         self.shielded = 0  # while positive, no interrupt reaches it
-        self.depth = (
-            # the number of shields in which the deadline was set; inside a further shield the deadline does not count
-            0
-        )
+        # the number of shields in which the deadline was set; inside a further shield the deadline does not count
+        self.depth = 0
         # -- its parts in shared memory, each a ref
         self.object = 0  # the ref of its outcome; 0 for main, unless the program has asked for main's handle
         self.task = 0  # the ref of its task, kept until it ends
@@ -73,9 +71,8 @@ class G:
         # -- its call
         self.call: Any = None  # its call, until its first turn
         self.function: Any = None  # its function, from the first turn on, if the function came in a message
-        self.private: dict[str, Any] | None = (
-            None  # the globals of its function alone, if they came in its message
-        )
+        # the globals of its function alone, if they came in its message
+        self.private: dict[str, Any] | None = None
         self.whole = False  # True if no slice of it ends: it makes the calls of a map
 
     def limit(self) -> float | None:
