@@ -14,7 +14,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -211,14 +210,10 @@ int gp_coroner_start(int control, int zygote_pid, int keeper_pid) {
     gp_coroner.keeper = keeper_pid;
     atomic_store(&gp_coroner.ready, 0);
     atomic_store(&gp_coroner.stop, 0);
-    sigset_t all, before;
-    sigfillset(&all); /* signals are for the main thread: a futex wait there must end with EINTR */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    err = pthread_create(&gp_coroner.thread, NULL, run, NULL);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    err = gp_thread_start(&gp_coroner.thread, run, NULL);
     gp_coroner.running = err == 0;
     while (gp_coroner.running && !gp_acquire(&gp_coroner.ready)) gp_futex_wait(&gp_coroner.ready, 0, 0);
-    return -err;
+    return err;
 }
 
 void gp_coroner_stop(void) {

@@ -132,13 +132,9 @@ int gp_monitor_start(int signal, void (*request)(int signal), bool (*wanted)(voi
     atomic_store(&monitor.stop, 0);
     atomic_store(&monitor.asleep, 0);
     monitor.noted = 0;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int err = pthread_create(&monitor.thread, NULL, watch, NULL);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int err = gp_thread_start(&monitor.thread, watch, NULL);
     monitor.running = err == 0;
-    return -err;
+    return err;
 }
 
 void gp_monitor_wake(void) {

@@ -7,7 +7,6 @@
  */
 #define _GNU_SOURCE
 #include <pthread.h>
-#include <signal.h>
 #include <sys/prctl.h>
 
 #include "proc/proc.h"
@@ -39,13 +38,9 @@ int gp_successor_start(void (*start_zygote)(void)) {
     if (successor.running) return 0;
     successor.start_zygote = start_zygote;
     atomic_store(&successor.order, WAIT);
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int err = pthread_create(&successor.thread, NULL, wait_for_order, NULL);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int err = gp_thread_start(&successor.thread, wait_for_order, NULL);
     successor.running = err == 0;
-    return -err;
+    return err;
 }
 
 void gp_successor_call(void) {

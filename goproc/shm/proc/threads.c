@@ -67,6 +67,16 @@ static uint64_t pause_ns = FIRST_PAUSE_NS;
 
 void gp_own_thread(enum gp_own_thread which, bool runs) { gp_set(&own[which], runs ? (pid_t)syscall(SYS_gettid) : 0); }
 
+/* Signals are for the program's threads: a futex wait of the main thread must end with EINTR. */
+int gp_thread_start(pthread_t *thread, void *(*run)(void *), void *arg) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int err = pthread_create(thread, NULL, run, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return -err;
+}
+
 static bool is_own(pid_t tid) {
     for (int i = 0; i < GP_OWN_THREADS; i++)
         if (gp_get(&own[i]) == tid) return true;
@@ -178,13 +188,8 @@ static void *look_apart(void *asleep) {
 /* The program has used up its descriptors: a thread with a table of its own looks. */
 static bool look_without_descriptors(void) {
     pthread_t thread;
-    sigset_t all, before;
     bool asleep = false;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int err = pthread_create(&thread, NULL, look_apart, &asleep);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (err == 0) pthread_join(thread, NULL);
+    if (gp_thread_start(&thread, look_apart, &asleep) == 0) pthread_join(thread, NULL);
     return asleep;
 }
 

@@ -14,18 +14,19 @@ typedef struct {
     unsigned long long definitions;
 } Together;
 
+static int holds(PyObject *check, PyObject *namespace) { /* 1, 0, or -1 and an exception */
+    if (Py_IS_TYPE(check, &BindingsType)) return bindings_hold(check, namespace);
+    PyObject *result = PyObject_CallOneArg(check, namespace);
+    int hold = result ? PyObject_IsTrue(result) : -1;
+    Py_XDECREF(result);
+    return hold;
+}
+
 static PyObject *together_unchanged(Together *t, PyObject *Py_UNUSED(none)) {
     if (t->definitions != definitions) Py_RETURN_FALSE;
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(t->checks); i++) {
-        PyObject *check = PyTuple_GET_ITEM(PyTuple_GET_ITEM(t->checks, i), 0);
-        PyObject *namespace = PyTuple_GET_ITEM(PyTuple_GET_ITEM(t->checks, i), 1);
-        int hold;
-        if (Py_IS_TYPE(check, &BindingsType)) hold = bindings_hold(check, namespace);
-        else {
-            PyObject *result = PyObject_CallOneArg(check, namespace);
-            hold = result ? PyObject_IsTrue(result) : -1;
-            Py_XDECREF(result);
-        }
+        PyObject *pair = PyTuple_GET_ITEM(t->checks, i);
+        int hold = holds(PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
         if (hold < 0) return NULL;
         if (!hold) Py_RETURN_FALSE;
     }
