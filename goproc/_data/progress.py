@@ -192,10 +192,18 @@ def _open_view(make: Callable[..., Any] | None, total: int | None, description: 
         return _Bar(progress_bars.notebook_bar(total, description))
     if sys.stderr is None:
         return _Text(None, description)
-    if hasattr(sys.stderr, "isatty") and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+    if _on_terminal(sys.stderr) and os.environ.get("TERM") != "dumb":
         return _Bar(progress_bars.terminal_bar(total, description))
     _tqdm()  # a missing one is reported on every kind of output
     return _Text(sys.stderr, description)
+
+
+def _on_terminal(file: TextIO) -> bool:
+    """Return True if a file is a terminal. A script may have closed the file, or have put another object there."""
+    try:
+        return file.isatty()
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 class _Bar(_View):

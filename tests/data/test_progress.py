@@ -163,6 +163,14 @@ def test_stream_that_nobody_reads_does_not_end_a_map(monkeypatch):
     shown.close()
 
 
+def test_closed_stderr_does_not_end_a_map(runtime2, monkeypatch):
+    stderr = io.StringIO()
+    stderr.close()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    assert list(pmap(inc, [1, 2], progress=True)) == [2, 3]
+    assert [stage.out for stage in flow([1, 2]).map(inc, 1).run(progress=True)] == [2]
+
+
 def test_update_draws_at_most_ten_times_a_second():
     class View:
         seconds = 0.1
