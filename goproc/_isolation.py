@@ -75,7 +75,10 @@ def search_path() -> "list[Any]":
 
 def _look(folder: str) -> None:
     global _names, _folder
-    _folder = os.path.abspath(folder)
+    try:
+        _folder = os.path.abspath(folder)
+    except OSError:
+        return  # the current folder was deleted: no file is found there
     _names = frozenset(_modules(_entries(folder)))
     if _folder == os.path.dirname(os.path.abspath(os.__file__)):
         _names = frozenset()

@@ -187,3 +187,16 @@ def test_nothing_is_done_without_such_files() -> None:
     code = "import goproc, goproc._isolation as i; goproc.go; print(i._names, [f for f in __import__('sys').meta_path if f is i._Finder])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/", timeout=20)
     assert (done.stdout, done.stderr) == ("frozenset() []\n", "")
+
+
+def test_a_current_folder_that_was_deleted(tmp_path: Path) -> None:
+    """The current folder is the first of sys.path under `python -c`."""
+    text = "from goproc import go; print(go(lambda: 5).result())"
+    inside = (
+        f"import os, sys; os.rmdir('../folder'); os.execv(sys.executable, [sys.executable, '-c', {text!r}])"
+    )
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    environment = programs.environment(GOPROC_PROCS="1")
+    with programs.start_command([sys.executable, "-c", inside], folder, environment) as program:
+        assert programs.ok(program.wait()) == "5\n"
