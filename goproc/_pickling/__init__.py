@@ -35,6 +35,7 @@ Each file uses only those above it, except imports that run once per class, or a
     mentions         globals that code reaches by a text only
     wrappers         functions inside lru_cache, one in each process
     identities       copies of a function that are one object
+    foreign          libraries and types of ctypes
     pickler          the pickler of messages: the treatment of each type
     weak             weak references and weak containers
     remade           thread-locals, context managers, descriptors

@@ -12,6 +12,7 @@ from operator import is_
 from types import FunctionType
 
 from goproc._pickling import enumerations
+from goproc._pickling.foreign import are_fields
 from goproc._pickling.statics import is_class, is_enumeration, is_static
 from goproc.shm._core import Bindings, redefined
 
@@ -33,7 +34,11 @@ _MOST = 1000  # the most elements of a container in a definition
 def is_definition(name: str, value: Any) -> bool:
     """Return True if an attribute of a class belongs to its definition by its kind alone."""
     return (
-        _is_special(name) or is_enumeration(type(value)) or is_class(value) or hasattr(type(value), "__get__")
+        _is_special(name)
+        or is_enumeration(type(value))
+        or is_class(value)
+        or hasattr(type(value), "__get__")
+        or are_fields(name, value)
     )
 
 

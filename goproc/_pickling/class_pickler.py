@@ -7,7 +7,7 @@ import importlib
 import sys
 from types import FunctionType, MethodType
 
-from goproc._pickling import generics, homes, identities, pickler
+from goproc._pickling import foreign, generics, homes, identities, pickler
 from goproc._pickling.changes import Guard, can_be_watched
 from goproc._pickling.classes import class_entry, inline_class, load_class
 from goproc._pickling.entries import Inside, entries, state_names
@@ -173,6 +173,9 @@ class ClassPickler(pickler.Pickler):
         if entry is None:
             if importable(cls):
                 return NotImplemented
+            reduction = foreign.reduce_type(cls)
+            if reduction is not None:
+                return reduction
             # The origin has to be whole before it can be parametrized.
             if generics.origin_of(cls) not in (None, self.root, *[part.cls for part in self.inside]):
                 reduction = generics.reduce_model(cls)

@@ -10,7 +10,7 @@ import weakref
 from types import FunctionType, GetSetDescriptorType
 from typing import NamedTuple
 
-from goproc._pickling import generics, homes, pickler, statics, store, structs, wrappers
+from goproc._pickling import foreign, generics, homes, pickler, statics, store, structs, wrappers
 from goproc._pickling.changes import is_definition
 from goproc._pickling.entries import ClassEntry, Use, arrived, entries
 from goproc._pickling.making import (
@@ -102,7 +102,7 @@ def _is_carried(namespace: Mapping[str, Any], name: str) -> bool:
 def _new_entry(cls: type) -> ClassEntry:
     entry = ClassEntry(cls, None)
     if not importable(cls):
-        reduction = generics.reduce_model(cls)
+        reduction = generics.reduce_model(cls) or foreign.reduce_type(cls)
         if reduction is not None:  # its origin and arguments may change
             entry.reduction, entry.stateful = reduction, True
             return entry
@@ -251,10 +251,10 @@ def inline_class(cls: type, without: Container[str] = ()) -> Any:
     uid = uid_of(cls)
     definitions: dict[str, Any] = {}
     others: dict[str, Any] = {}
-    for key, value in attributes.items():
+    for key, value in foreign.without_fields(cls, attributes).items():
         if key not in without and key not in left_out.get(cls, ()):
             value = _Content(value) if _is_found_in(cls, value) else value
-            (definitions if is_definition(key, value) else others)[key] = value
+            (definitions if is_definition(key, value) and key != foreign.FIELDS else others)[key] = value
     if cls.__qualname__ != cls.__name__:
         definitions["__qualname__"] = cls.__qualname__
     first = _Definitions(cls, uid, definitions, _in_home(cls))

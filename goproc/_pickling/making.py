@@ -15,7 +15,7 @@ import types
 import weakref
 from abc import ABCMeta
 
-from goproc._pickling import store
+from goproc._pickling import foreign, store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def set_attributes(cls: type, attributes: Mapping[str, Any]) -> None:
     if "_member_map_" not in vars(cls):
         put = _library(type(cls), "__setattr__")
     for name, value in attributes.items():
-        if name != "_abc_impl":
+        if name != "_abc_impl" and not foreign.has_fields(cls, name):
             put(cls, name, value)
     # Any other assignment removes this one.
     if sys.version_info >= (3, 13) and "__firstlineno__" in attributes:
@@ -180,9 +180,10 @@ def set_attributes(cls: type, attributes: Mapping[str, Any]) -> None:
 
 def delete_attributes(cls: type, names: Iterable[str]) -> None:
     """Delete attributes of a class, except those that it must have."""
+    remove = _library(type(cls), "__delattr__") if foreign.is_type(cls) else type.__delattr__
     for name in names:
-        if name in cls.__dict__ and name not in _NEEDED:
-            type.__delattr__(cls, name)
+        if name in cls.__dict__ and name not in _NEEDED and not foreign.has_fields(cls, name):
+            remove(cls, name)
 
 
 def set_bases(cls: type, bases: tuple[Any, ...]) -> None:

@@ -174,6 +174,12 @@ def _reducer_for(kind: type) -> Reducer | None:
         found = structs.reducer_of(kind)
         if found is not None:
             return found
+    if name[0] == "ctypes":
+        from goproc._pickling import foreign
+
+        found = foreign.reducer_of(kind)
+        if found is not None:
+            return found
     if name == ("_struct", "Struct"):
         return lambda _, obj: (kind, (obj.format,))
     if kind.__module__ == "dataclasses":
