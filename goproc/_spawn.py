@@ -18,6 +18,7 @@ from goproc._goroutine import Goroutine
 from goproc._labels import format_labels
 from goproc._life import start_local
 from goproc._misuse import not_callable
+from goproc._other_names import refuse_args
 from goproc._pickling import calls, variables
 from goproc._pickling.call_shapes import WITH
 from goproc._proc import fatal
@@ -103,6 +104,8 @@ def spawn(
     empty = _core.context_empty()
     if not empty and not _core.attached():
         _core.refuse_stale(f, *args, *kwargs.values())
+    if "args" in kwargs:
+        refuse_args(f)
     call = calls.pack_call(f, args, kwargs)
     values = None
     if not empty:
@@ -190,6 +193,8 @@ def spawn_local(
         raise not_callable("go of nil func value", None)
     if not callable(f):
         raise not_callable(f"go.local: {type(f).__name__!r} object is not callable", f)
+    if "args" in kwargs:
+        refuse_args(f)
     if not _core.attached():
         _core.refuse_stale(f, *args, *kwargs.values())
     _core.ensure()

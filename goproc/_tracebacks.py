@@ -83,7 +83,12 @@ def ends_at_user(f: Callable[P, R]) -> Callable[P, R]:
         try:
             return f(*args, **kwargs)
         except BaseException as exc:
-            cut(exc, _is_outermost(exc))
+            outermost = _is_outermost(exc)
+            if outermost and isinstance(exc, TypeError):
+                from goproc._other_names import explain
+
+                explain(exc, f)
+            cut(exc, outermost)
             raise
 
     _name_as(f, call)

@@ -170,6 +170,12 @@ class Executor(_base.Executor):
             raise ValueError("buffersize must be None or > 0")
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
+        for number, source in enumerate(iterables, 1):
+            if not hasattr(type(source), "__iter__") and not hasattr(type(source), "__getitem__"):
+                by_name = "; timeout= and chunksize= are given by name" if number > 1 else ""
+                raise TypeError(
+                    f"Executor.map(): iterable {number}: {type(source).__name__!r} object is not iterable{by_name}"
+                )
         until = None if timeout is None else time.monotonic() + timeout
         calls: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
         if chunksize == 1:

@@ -143,7 +143,8 @@ def _checked_iterables(where: str, iterables: tuple[Any, ...]) -> tuple[Any, ...
     for number, source in enumerate(iterables, 1):
         if not hasattr(type(source), "__iter__") and not hasattr(type(source), "__getitem__"):
             which = "" if len(iterables) == 1 else f"iterable {number}: "
-            raise TypeError(f"{where}: {which}{type(source).__name__!r} object is not iterable")
+            by_name = "; options have names, as in workers=4" if number > 1 else ""
+            raise TypeError(f"{where}: {which}{type(source).__name__!r} object is not iterable{by_name}")
     return iterables
 
 

@@ -10,8 +10,9 @@ from goproc._data.lanes import placed
 from goproc._data.options import Options, total_of
 from goproc._data.policy import RETRY_ON, policy
 from goproc._data.tally import Stats, Tally
+from goproc._other_names import hint
 from goproc._public import public
-from goproc._tracebacks import cut
+from goproc._tracebacks import cut, ends_at_user
 from goproc.errors import DeadlineExceeded
 from goproc.shm import _core
 
@@ -322,6 +323,7 @@ def asyncio_shield(future: Any) -> Any:
 
 
 @public
+@ends_at_user
 def pmap(
     f: Callable[..., T],
     *iterables: Iterable[Any],
@@ -389,11 +391,7 @@ def pmap(
     Cost: about 0.3 us an item where items are short, and 30 us for each chunk.
     """
     given = {name: value for name, value in locals().items() if name not in ("f", "iterables")}
-    try:
-        return PMap(options("pmap()", f, iterables, given))
-    except Exception as exc:
-        cut(exc)
-        raise
+    return PMap(options("pmap()", f, iterables, given))
 
 
 def options(
@@ -409,11 +407,11 @@ def options(
     """
     for name in given:
         if name not in _DEFAULTS:
-            raise TypeError(f"{where} got an unexpected keyword argument {name!r}")
+            raise TypeError(f"{where} got an unexpected keyword argument {name!r}{hint(name, _DEFAULTS)}")
     every = {**_DEFAULTS, **given}
     rules = policy(where, **{name: every.pop(name) for name in _RULES})
     return Options(where, f, iterables, rules, **every)
 
 
-_DEFAULTS: dict[str, Any] = dict(pmap.__kwdefaults__ or {})
+_DEFAULTS: dict[str, Any] = dict(getattr(pmap, "__wrapped__").__kwdefaults__)  # noqa: B009
 _RULES = ("timeout", "retries", "retry_on", "delay", "on_error")
