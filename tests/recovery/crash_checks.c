@@ -43,7 +43,8 @@ static uint32_t check_queue(const struct gp_object *o, bool send, uint32_t *wait
             return n;
         }
         if (s->proc == VICTIM) wrong("the dead one waits at object %x", gp_ref_of(o));
-        if (s->object != gp_ref_of(o) || !s->linked || gp_get(&s->prev) != prev) wrong("a damaged queue at object %x", gp_ref_of(o));
+        if (s->object != gp_ref_of(o) || !s->linked || gp_get(&s->prev) != prev)
+            wrong("a damaged queue at object %x", gp_ref_of(o));
         if (GP_W_TAG(state) == GP_W_WAITING && GP_W_EPOCH(state) == s->epoch) ++*waiting;
         if (GP_W_TAG(state) >= GP_W_FIRED && GP_W_TAG(state) != GP_W_CANCELLED && GP_W_EPOCH(state) == s->epoch &&
             GP_W_CASE(state) == s->cas)
@@ -63,7 +64,8 @@ static void check_context(const struct gp_object *c) {
 static void check_timer(const struct gp_object *c) {
     for (uint32_t sd = gp_get(&c->recvq_first); sd; sd = gp_get(&gp_sudog_at(sd)->next)) {
         const struct gp_sudog *s = gp_sudog_at(sd);
-        if (gp_get(&c->value) && !gp_get(&gp_waiter_at(s->proc, s->waiter)->rethink)) wrong("a timer was set, and a waiter does not know");
+        if (gp_get(&c->value) && !gp_get(&gp_waiter_at(s->proc, s->waiter)->rethink))
+            wrong("a timer was set, and a waiter does not know");
     }
 }
 
@@ -117,7 +119,8 @@ static void check_object(struct gp_object *o) {
         check_queue(o, true, &writers);
         if (gp_get(&o->value) == 0 && writers + waiting) wrong("somebody waits for an rwmutex that is free");
     }
-    if (kind == GP_KIND_MUTEX && waiting && (gp_get(&o->value) == 0 || gp_repair_died(gp_get(&o->owner))) && !(gp_get(&o->flags) & GP_OBJ_WOKEN))
+    if (kind == GP_KIND_MUTEX && waiting && (gp_get(&o->value) == 0 || gp_repair_died(gp_get(&o->owner))) &&
+        !(gp_get(&o->flags) & GP_OBJ_WOKEN))
         wrong("nobody is woken for a mutex that is free");
     if (kind == GP_KIND_WAITGROUP && waiting && gp_get(&o->value) == 0) wrong("somebody waits for a wait group at zero");
     if (kind == GP_KIND_OUTCOME && waiting && gp_is_done(o)) wrong("somebody waits for an end that has come");
@@ -126,7 +129,8 @@ static void check_object(struct gp_object *o) {
     if (promise && gp_get(&o->proc) == VICTIM + 1 && !gp_is_done(o)) wrong("a promise of the dead one is not broken");
     if (kind == GP_KIND_SEMAPHORE && waiting && (int64_t)gp_sudog_at(gp_get(&o->recvq_first))->n <= gp_get(&o->value))
         wrong("somebody waits for units that are free");
-    if (kind == GP_KIND_BARRIER && gp_get(&o->value) != (int64_t)waiting) wrong("a barrier counts %lld of %u", (long long)gp_get(&o->value), waiting);
+    if (kind == GP_KIND_BARRIER && gp_get(&o->value) != (int64_t)waiting)
+        wrong("a barrier counts %lld of %u", (long long)gp_get(&o->value), waiting);
     if ((kind == GP_KIND_OUTCOME || kind == GP_KIND_COPY) && o->ring) note(o->ring);
     if (kind == GP_KIND_OUTCOME && shared->again && o->ring) note(((const struct gp_message *)gp_payload(o->ring))->block);
     if (kind == GP_KIND_COPY) check_copy(o);
@@ -177,7 +181,8 @@ static void check_queue_of_tasks(uint32_t proc) {
             tasks_seen++;
             tasks_counted += gp_get(&t->tracker[GP_TRACK_COUNT]) != 0;
             tasks_placed += gp_get(&t->tracker[GP_TRACK_PLACE]) != 0;
-            if (gp_tag(task) != GP_TAG(GP_TAG_QUEUE, proc + 1)) wrong("task %x in the queue of proc %u has another owner", task, proc);
+            if (gp_tag(task) != GP_TAG(GP_TAG_QUEUE, proc + 1))
+                wrong("task %x in the queue of proc %u has another owner", task, proc);
             note(task);
         }
 }
@@ -229,7 +234,8 @@ static void check_waiters(void) {
     for (uint32_t i = 0; i < gp_get(&gp_proc_at(PEER)->waiters_used); i++) {
         uint64_t state = gp_get(&gp_waiter_at(PEER, i)->state);
         unsigned tag = GP_W_TAG(state);
-        if (tag != GP_W_IDLE && tag != GP_W_WAITING && tag != GP_W_CANCELLED && !shared->threads && !told(PEER, i)) wrong("waiter %u is fired, and not told", i);
+        if (tag != GP_W_IDLE && tag != GP_W_WAITING && tag != GP_W_CANCELLED && !shared->threads && !told(PEER, i))
+            wrong("waiter %u is fired, and not told", i);
     }
 }
 
@@ -261,7 +267,8 @@ void check(uint64_t dead) {
     uint64_t values = shared->cell ? gp_get(&object(0)->tail) - gp_get(&object(0)->head) : 1;
     if (values < 1 || values > 2) wrong("a cell has %llu values", (unsigned long long)values);
     bool ended = gp_get(&object(0)->state) == GP_G_OK;
-    if (shared->again && tasks_seen != !ended) wrong("a goroutine has state %u, and is %u times in queues", gp_get(&object(0)->state), tasks_seen);
+    if (shared->again && tasks_seen != !ended)
+        wrong("a goroutine has state %u, and is %u times in queues", gp_get(&object(0)->state), tasks_seen);
     if (gp_get(&h->live) != 2) wrong("%u processes count as live", gp_get(&h->live));
 }
 

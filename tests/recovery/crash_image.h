@@ -11,7 +11,7 @@ enum { VICTIM = 1, PEER = 2, PROCS = 3, MANY = 70 };
 struct shared { /* by all processes of a scenario */
     gp_ref object[MANY + 8];
     gp_ref task[8];
-    uint64_t ids;       /* of messages made */
+    uint64_t ids; /* of messages made */
     uint32_t waiter[8];
     int peers;
     uint32_t tasks;     /* that are in queues whatever the victim does; 0: not known */

@@ -173,7 +173,10 @@ static void pop(void) {
     gp_task_pop(false);
     gp_task_pop(false);
 }
-static void pop_newest(void) { gp_task_pop(true); gp_task_pop(true); }
+static void pop_newest(void) {
+    gp_task_pop(true);
+    gp_task_pop(true);
+}
 static void counted(void) {
     a_waitgroup();
     shared->counted = true;

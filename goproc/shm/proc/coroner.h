@@ -25,7 +25,7 @@ struct coroner {
     pthread_t thread;
     bool running;
     struct gp_fd control;
-    pid_t zygote, keeper; /* the keeper is the parent of the zygote and ends after it */
+    pid_t zygote, keeper;         /* the keeper is the parent of the zygote and ends after it */
     _Atomic uint32_t ready, stop; /* ready: the thread has its descriptors; stop: it is to end */
     _Atomic uint32_t next;        /* it is to end, as a thread with the control socket of another zygote takes its place */
     _Atomic uint32_t given_up;    /* there is no other zygote to be had */
@@ -36,8 +36,8 @@ extern struct coroner gp_coroner;
 /* A process, as this thread knows it. All zero: the place has no process that has started, or its death is repaired. */
 struct process {
     pid_t pid;
-    bool adopted;    /* its zygote has died: no report tells how it ends */
-    bool told;       /* the zygote has reported its death, with this status: */
+    bool adopted; /* its zygote has died: no report tells how it ends */
+    bool told;    /* the zygote has reported its death, with this status: */
     int status;
     uint64_t gone;   /* ns; the time at which it was seen to have ended without a report; 0: it was not */
     uint64_t memory; /* the most bytes that it had; 0: not known */
@@ -55,18 +55,18 @@ struct place {
 /* State of the coroner's thread alone */
 struct watch {
     bool own_table;
-    int proc_folder; /* /proc, which a chroot would hide; -1: none */
+    int proc_folder;                     /* /proc, which a chroot would hide; -1: none */
     struct pollfd fds[2 + GP_MAX_PROCS]; /* the control socket, the zygote, and at 2 + proc a worker; a negative fd: none */
     struct place places[GP_MAX_PROCS];
-    char stack[GP_STACK];        /* lines of text: of the last reported crash, in this process: */
+    char stack[GP_STACK]; /* lines of text: of the last reported crash, in this process: */
     pid_t stack_of;
-    bool over;                   /* the watch is over */
-    struct record late;          /* a death that waits for the report of another worker, until `late_until`; kind 0: none */
+    bool over;          /* the watch is over */
+    struct record late; /* a death that waits for the report of another worker, until `late_until`; kind 0: none */
     uint64_t late_until;
-    bool alone;                  /* the zygote has died, and there is no other one yet */
-    uint64_t since;              /* ns; the time at which the thread began to watch this zygote */
-    unsigned short_lives;        /* zygotes in a row that died soon, without a fork */
-    struct gp_dead end;          /* the death because of which the program ends: that is claimed, and is to be reported */
+    bool alone;           /* the zygote has died, and there is no other one yet */
+    uint64_t since;       /* ns; the time at which the thread began to watch this zygote */
+    unsigned short_lives; /* zygotes in a row that died soon, without a fork */
+    struct gp_dead end;   /* the death because of which the program ends: that is claimed, and is to be reported */
 };
 extern struct watch gp_watch;
 
@@ -83,15 +83,15 @@ bool gp_coroner_read_records(void); /* false: the watch is over */
 
 /* ---- verdict.c */
 bool gp_coroner_retired(uint32_t proc);
-bool gp_coroner_carries_on(uint32_t proc);      /* true if the program goes on after a death there */
-void gp_coroner_note(uint32_t proc);            /* the process there has died: step 1 of its repair */
-void gp_coroner_replace(uint32_t proc);         /* have the zygote fork a worker for the place */
-void gp_coroner_begin_wanted(uint32_t proc);    /* the same if a resize wants one there */
+bool gp_coroner_carries_on(uint32_t proc);        /* true if the program goes on after a death there */
+void gp_coroner_note(uint32_t proc);              /* the process there has died: step 1 of its repair */
+void gp_coroner_replace(uint32_t proc);           /* have the zygote fork a worker for the place */
+void gp_coroner_begin_wanted(uint32_t proc);      /* the same if a resize wants one there */
 bool gp_coroner_on_death(const struct record *r); /* false: the watch is over */
-void gp_coroner_on_lost(void (*say)(void));     /* the workers cannot be watched any more, as `say` reports */
+void gp_coroner_on_lost(void (*say)(void));       /* the workers cannot be watched any more, as `say` reports */
 
 /* ---- ending.c */
-uint32_t gp_coroner_claim(void);                /* 0: the coroner is to report the end; else the former value of `fatal` */
+uint32_t gp_coroner_claim(void); /* 0: the coroner is to report the end; else the former value of `fatal` */
 void gp_coroner_kill_zygote(void);
 void gp_coroner_kill_adopted(void);
 void gp_coroner_kill_workers(void);
@@ -100,6 +100,6 @@ void gp_coroner_report_death(const struct record *r);
 void gp_coroner_report_panic(const struct gp_dead *d, const struct gp_death *how);
 void gp_coroner_report_zygote(void);
 void gp_coroner_report_socket(void);
-void gp_coroner_leave(int status);              /* returns if the host survives */
+void gp_coroner_leave(int status); /* returns if the host survives */
 
 #endif

@@ -34,7 +34,8 @@ bool gp_coroner_carries_on(uint32_t proc) {
 static bool last_one(uint32_t proc) {
     if (gp.head->on_death == GP_DEATH_RESTART) return false;
     for (uint32_t p = 1; p < gp_places(); p++)
-        if (p != proc && (gp_get(&gp_proc_at(p)->state) <= GP_P_LIVE || gp_get(&gp_proc_at(p)->state) == GP_P_WANTED)) return false;
+        if (p != proc && (gp_get(&gp_proc_at(p)->state) <= GP_P_LIVE || gp_get(&gp_proc_at(p)->state) == GP_P_WANTED))
+            return false;
     return true;
 }
 
@@ -105,8 +106,14 @@ static bool in_a_loop(const struct record *r) {
 static struct gp_death death_of(const struct record *r) {
     const struct gp_proc *p = gp_proc_at(r->proc);
     struct gp_death how = {
-        .proc = r->proc, .pid = r->pid, .status = r->value, .when = gp_now(), .memory = gp_watch.places[r->proc].process.memory,
-        .incarnation = gp_get(&p->incarnation), .timed_out = timed_out(r), .running = running(r->proc),
+        .proc = r->proc,
+        .pid = r->pid,
+        .status = r->value,
+        .when = gp_now(),
+        .memory = gp_watch.places[r->proc].process.memory,
+        .incarnation = gp_get(&p->incarnation),
+        .timed_out = timed_out(r),
+        .running = running(r->proc),
     };
     how.retired = gp_coroner_retired(r->proc) && r->value == 0;
     if (how.timed_out) how.overdue = gp_get(&p->kill_for);

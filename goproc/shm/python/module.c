@@ -128,24 +128,45 @@ static PyObject *core_connect(PyObject *Py_UNUSED(module), PyObject *args, PyObj
         const char *name;
         PyObject **at;
     } known[] = {
-        {"encode", &hooks.encode},           {"decode", &hooks.decode},
-        {"park", &hooks.park},               {"parked", &hooks.parked},
-        {"raise_wait_failure", &hooks.raise_wait_failure}, {"scheduler", &hooks.scheduler},
-        {"offer_turn", &hooks.offer_turn},      {"start", &hooks.start},
-        {"copy", &hooks.types[GP_KIND_COPY]}, {"refer", &hooks.refer},
-        {"unread", &hooks.unread},           {"chan_closed", &hooks.chan_closed},
-        {"error", &hooks.error}, {"out_of_memory", &hooks.out_of_memory}, {"stopped", &hooks.stopped},
-        {"shield", &hooks.shield},           {"case_of", &hooks.case_of},
-        {"owner_died", &hooks.owner_died},   {"timers", &hooks.timers},
-        {"mutex", &hooks.types[GP_KIND_MUTEX]}, {"once", &hooks.types[GP_KIND_ONCE]},
-        {"rwmutex", &hooks.types[GP_KIND_RWMUTEX]}, {"cond", &hooks.types[GP_KIND_COND]},
-        {"semaphore", &hooks.types[GP_KIND_SEMAPHORE]}, {"barrier", &hooks.types[GP_KIND_BARRIER]},
-        {"runq", &hooks.runq},               {"chan", &hooks.types[GP_KIND_CHAN]},
-        {"waitgroup", &hooks.types[GP_KIND_WAITGROUP]}, {"atomic", &hooks.types[GP_KIND_ATOMIC]},
-        {"goroutine", &hooks.types[GP_KIND_OUTCOME]}, {"send_view", &hooks.views[DIR_SEND]},
-        {"recv_view", &hooks.views[DIR_RECV]}, {"nil", &hooks.nil},
-        {"ready", &hooks.ready},             {"ready_next", &hooks.ready_next},
-        {"died", &hooks.died}, {"gone", &hooks.gone}, {"progress_bars", &hooks.progress_bars}, {"full", &hooks.full},
+        {"encode", &hooks.encode},
+        {"decode", &hooks.decode},
+        {"park", &hooks.park},
+        {"parked", &hooks.parked},
+        {"raise_wait_failure", &hooks.raise_wait_failure},
+        {"scheduler", &hooks.scheduler},
+        {"offer_turn", &hooks.offer_turn},
+        {"start", &hooks.start},
+        {"copy", &hooks.types[GP_KIND_COPY]},
+        {"refer", &hooks.refer},
+        {"unread", &hooks.unread},
+        {"chan_closed", &hooks.chan_closed},
+        {"error", &hooks.error},
+        {"out_of_memory", &hooks.out_of_memory},
+        {"stopped", &hooks.stopped},
+        {"shield", &hooks.shield},
+        {"case_of", &hooks.case_of},
+        {"owner_died", &hooks.owner_died},
+        {"timers", &hooks.timers},
+        {"mutex", &hooks.types[GP_KIND_MUTEX]},
+        {"once", &hooks.types[GP_KIND_ONCE]},
+        {"rwmutex", &hooks.types[GP_KIND_RWMUTEX]},
+        {"cond", &hooks.types[GP_KIND_COND]},
+        {"semaphore", &hooks.types[GP_KIND_SEMAPHORE]},
+        {"barrier", &hooks.types[GP_KIND_BARRIER]},
+        {"runq", &hooks.runq},
+        {"chan", &hooks.types[GP_KIND_CHAN]},
+        {"waitgroup", &hooks.types[GP_KIND_WAITGROUP]},
+        {"atomic", &hooks.types[GP_KIND_ATOMIC]},
+        {"goroutine", &hooks.types[GP_KIND_OUTCOME]},
+        {"send_view", &hooks.views[DIR_SEND]},
+        {"recv_view", &hooks.views[DIR_RECV]},
+        {"nil", &hooks.nil},
+        {"ready", &hooks.ready},
+        {"ready_next", &hooks.ready_next},
+        {"died", &hooks.died},
+        {"gone", &hooks.gone},
+        {"progress_bars", &hooks.progress_bars},
+        {"full", &hooks.full},
     };
     PyObject *key, *value;
     for (Py_ssize_t at = 0; kwargs && PyDict_Next(kwargs, &at, &key, &value);) {
@@ -180,7 +201,8 @@ static PyObject *core_make_nil(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(
 
 static PyMethodDef functions[] = {
     {"create", core_create, METH_VARARGS, PyDoc_STR("create(procs, memory, cpus): make a segment; return its memfd.")},
-    {"attach", core_attach, METH_VARARGS, PyDoc_STR("attach(memfd, proc, zygote=0): map the segment and become proc; a worker of the zygote with that number.")},
+    {"attach", core_attach, METH_VARARGS,
+     PyDoc_STR("attach(memfd, proc, zygote=0): map the segment and become proc; a worker of the zygote with that number.")},
     {"detach", core_detach, METH_NOARGS, PyDoc_STR("Unmap the segment; handles become unusable.")},
     {"attached", core_attached, METH_NOARGS, PyDoc_STR("True if a runtime is attached to this process.")},
     {"begin", core_begin, METH_NOARGS, PyDoc_STR("Load what the runtime consists of, unless it is loaded.")},
@@ -192,11 +214,13 @@ static PyMethodDef functions[] = {
     {"procs", core_procs, METH_NOARGS, PyDoc_STR("The number of procs; 0 without a runtime.")},
     {"pids", core_pids, METH_NOARGS, PyDoc_STR("Process ids by proc; 0: not started.")},
     {"reference", buffers_reference, METH_O,
-     PyDoc_STR("reference($module, memory, /)\n--\n\nWhat stands in a message for large memory that is in shared memory already; None if it is not, or has changed.")},
+     PyDoc_STR(
+         "reference($module, memory, /)\n--\n\nWhat stands in a message for large memory that is in shared memory already; None if it is not, or has changed.")},
     {"as_pickling", METHOD(message_as_pickling), METH_FASTCALL,
      PyDoc_STR("Call a function that pickles, outside of a message: handles let themselves be pickled, blocking is refused.")},
     {"for_end", METHOD(memory_for_end), METH_FASTCALL,
-     PyDoc_STR("for_end(function, *args): call a function that may use the memory set aside for ends: failures, reports, releases.")},
+     PyDoc_STR(
+         "for_end(function, *args): call a function that may use the memory set aside for ends: failures, reports, releases.")},
     {"connect", METHOD(core_connect), METH_VARARGS | METH_KEYWORDS, PyDoc_STR("Set hooks by name.")},
     {"keep", core_keep, METH_O, PyDoc_STR("Let an object outlive the interpreter: its finalizers never run.")},
     {"_handle", core_handle, METH_VARARGS, PyDoc_STR("Unpickle a handle.")},
@@ -215,22 +239,22 @@ PyMODINIT_FUNC PyInit__core(void) {
     struct {
         const char *name;
         PyTypeObject *type;
-    } types[] = {{"Handle", &HandleType},       {"Channel", &ChannelType}, {"WaitGroup", &WaitGroupType},
-                 {"Atomic", &AtomicType},       {"Outcome", &OutcomeType}, {"Buffer", &BufferType},
-                 {"Mutex", &MutexType},         {"Once", &OnceType},       {"RWMutex", &RWMutexType},
-                 {"Cond", &CondType},           {"Semaphore", &SemaphoreType}, {"Barrier", &BarrierType},
-                 {"Awaits", &AwaitsType},   {"Awaited", &AwaitedType},   {"Results", &ResultsType},
-                 {"Watch", &WatchType},     {"Copy", &CopyType},       {"View", &ViewType},
-                 {"Guard", &GuardType},        {"Reference", &ReferenceType},
-                 {"Bindings", &BindingsType},  {"Together", &TogetherType}};
+    } types[] = {
+        {"Handle", &HandleType},     {"Channel", &ChannelType},  {"WaitGroup", &WaitGroupType}, {"Atomic", &AtomicType},
+        {"Outcome", &OutcomeType},   {"Buffer", &BufferType},    {"Mutex", &MutexType},         {"Once", &OnceType},
+        {"RWMutex", &RWMutexType},   {"Cond", &CondType},        {"Semaphore", &SemaphoreType}, {"Barrier", &BarrierType},
+        {"Awaits", &AwaitsType},     {"Awaited", &AwaitedType},  {"Results", &ResultsType},     {"Watch", &WatchType},
+        {"Copy", &CopyType},         {"View", &ViewType},        {"Guard", &GuardType},         {"Reference", &ReferenceType},
+        {"Bindings", &BindingsType}, {"Together", &TogetherType}};
 #define MAKE(name, text) \
     if (!reason_##name && !(reason_##name = PyUnicode_InternFromString(text))) return NULL;
     REASONS(MAKE)
     PyObject *m = PyModule_Create(&definition);
-    PyMethodDef *const functions[] = {task_functions, scheduler_functions, stack_functions, select_functions, clock_functions,
-                                      dump_functions, end_functions, death_functions, guard_functions, map_functions, resize_functions,
-                                      cell_functions, output_functions, interrupt_functions, call_functions, together_functions,
-                                      process_functions, memory_functions, promise_functions};
+    PyMethodDef *const functions[] = {task_functions,    scheduler_functions, stack_functions,  select_functions,
+                                      clock_functions,   dump_functions,      end_functions,    death_functions,
+                                      guard_functions,   map_functions,       resize_functions, cell_functions,
+                                      output_functions,  interrupt_functions, call_functions,   together_functions,
+                                      process_functions, memory_functions,    promise_functions};
     for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++)
         if (!m || PyModule_AddFunctions(m, functions[i]) < 0) return NULL;
     if (select_types_ready(m) < 0) return NULL;

@@ -170,12 +170,17 @@ PyMethodDef death_functions[] = {
      PyDoc_STR("(proc, pid, status, memory, timed out, when, lost, moved, goroutines, again, running, late, call) of a death by "
                "its number; None: it is not kept.")},
     {"retire", METHOD(core_retire), METH_FASTCALL,
-     PyDoc_STR("retire(proc, flag): have a worker leave when it has nothing to do, or not. False: it leaves already, or was not to.")},
-    {"retiring", core_retiring, METH_O, PyDoc_STR("True if this worker is to leave when it has nothing to do. With True as argument: it leaves now, if that still holds.")},
+     PyDoc_STR(
+         "retire(proc, flag): have a worker leave when it has nothing to do, or not. False: it leaves already, or was not to.")},
+    {"retiring", core_retiring, METH_O,
+     PyDoc_STR(
+         "True if this worker is to leave when it has nothing to do. With True as argument: it leaves now, if that still holds.")},
     {"kill", core_kill, METH_O, PyDoc_STR("Kill a worker; False: none is there at this moment.")},
-    {"end", core_end, METH_O, PyDoc_STR("Kill a worker whose goroutine nobody wants any more. A line tells of it only if others are lost.")},
+    {"end", core_end, METH_O,
+     PyDoc_STR("Kill a worker whose goroutine nobody wants any more. A line tells of it only if others are lost.")},
     {"kill_at", METHOD(core_kill_at), METH_FASTCALL,
-     PyDoc_STR("kill_at(seconds, object): have the kernel kill this process at a monotonic time, for the goroutine with that outcome; "
-               "0, or a time after 1e9 s: never. The last call counts.")},
+     PyDoc_STR(
+         "kill_at(seconds, object): have the kernel kill this process at a monotonic time, for the goroutine with that outcome; "
+         "0, or a time after 1e9 s: never. The last call counts.")},
     {NULL, NULL, 0, NULL},
 };

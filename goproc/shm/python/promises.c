@@ -23,17 +23,13 @@ static PyObject *new_promise(PyObject *type, enum gp_goroutine_state state, uint
     return (PyObject *)h;
 }
 
-static PyObject *promise_new(PyObject *Py_UNUSED(module), PyObject *type) {
-    return new_promise(type, GP_G_RUNNING, 0);
-}
+static PyObject *promise_new(PyObject *Py_UNUSED(module), PyObject *type) { return new_promise(type, GP_G_RUNNING, 0); }
 
 static PyObject *promise_here(PyObject *Py_UNUSED(module), PyObject *type) {
     return new_promise(type, GP_G_RUNNING, gp.proc + 1);
 }
 
-static PyObject *promise_queued(PyObject *Py_UNUSED(module), PyObject *type) {
-    return new_promise(type, GP_G_QUEUED, 0);
-}
+static PyObject *promise_queued(PyObject *Py_UNUSED(module), PyObject *type) { return new_promise(type, GP_G_QUEUED, 0); }
 
 static PyObject *promise_claim(PyObject *Py_UNUSED(module), PyObject *promise) {
     if (!PyObject_TypeCheck(promise, &OutcomeType)) return PyErr_Format(PyExc_TypeError, "promise_claim(promise)");
@@ -48,7 +44,8 @@ static PyObject *promise_break(PyObject *Py_UNUSED(module), PyObject *promise) {
 }
 
 static PyObject *promise_set(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
-    if (nargs != 3 || !PyObject_TypeCheck(args[0], &OutcomeType)) return PyErr_Format(PyExc_TypeError, "promise_set(promise, failed, value)");
+    if (nargs != 3 || !PyObject_TypeCheck(args[0], &OutcomeType))
+        return PyErr_Format(PyExc_TypeError, "promise_set(promise, failed, value)");
     int failed = PyObject_IsTrue(args[1]);
     struct gp_object *o = failed < 0 ? NULL : handle_object((Handle *)args[0]);
     if (!o) return NULL;
@@ -72,7 +69,8 @@ PyMethodDef promise_functions[] = {
     {"promise_here", promise_here, METH_O, PyDoc_STR("A promise that this process is to keep: it dies with it.")},
     {"promise_queued", promise_queued, METH_O, PyDoc_STR("A promise that is not claimed.")},
     {"promise_claim", promise_claim, METH_O, PyDoc_STR("Claim a queued promise; False: it is claimed, or has an outcome.")},
-    {"promise_break", promise_break, METH_O, PyDoc_STR("End a promise without a value, as a death does; False: it has an outcome.")},
+    {"promise_break", promise_break, METH_O,
+     PyDoc_STR("End a promise without a value, as a death does; False: it has an outcome.")},
     {"promise_set", METHOD(promise_set), METH_FASTCALL, PyDoc_STR("promise_set(promise, failed, value): once.")},
     {NULL, NULL, 0, NULL},
 };

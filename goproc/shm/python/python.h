@@ -229,7 +229,7 @@ REASONS(DECLARE)
 extern PyTypeObject BindingsType;                                      /* bindings.c */
 /* 1 if all is so in a dict or a class, else 0; -1 with an exception */
 int bindings_hold(PyObject *bindings, PyObject *namespace);
-extern PyTypeObject TogetherType;                                      /* together.c */
+extern PyTypeObject TogetherType; /* together.c */
 extern PyMethodDef together_functions[];
 extern PyTypeObject GuardType;                                         /* guard.c */
 extern PyTypeObject ChannelType, WaitGroupType, AtomicType, OutcomeType;

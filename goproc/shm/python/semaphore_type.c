@@ -160,16 +160,19 @@ PyCFunction semaphore_acquire_method = METHOD(semaphore_acquire);
 
 static PyMethodDef semaphore_methods[] = {
     {"acquire", METHOD(semaphore_acquire), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("acquire($self, /, n=1, timeout=None, ctx=None)\n--\n\n"
-               "Take n units; block until they are free. First come, first served: a large acquire is not overtaken.\n\n"
-               "Args:\n    n: units. If they are more than all there are, the call waits for ctx or the timeout only, and holds up no other.\n"
-               "    timeout: seconds to wait at most; None waits for ever.\n"
-               "    ctx: a context. Once it is done, the call raises its error, even if units are free.\n\n"
-               "Raises:\n    TimeoutError: time is up.\n    Canceled, DeadlineExceeded: ctx is done.")},
+     PyDoc_STR(
+         "acquire($self, /, n=1, timeout=None, ctx=None)\n--\n\n"
+         "Take n units; block until they are free. First come, first served: a large acquire is not overtaken.\n\n"
+         "Args:\n    n: units. If they are more than all there are, the call waits for ctx or the timeout only, and holds up no other.\n"
+         "    timeout: seconds to wait at most; None waits for ever.\n"
+         "    ctx: a context. Once it is done, the call raises its error, even if units are free.\n\n"
+         "Raises:\n    TimeoutError: time is up.\n    Canceled, DeadlineExceeded: ctx is done.")},
     {"try_acquire", METHOD(semaphore_try_acquire), METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("try_acquire($self, /, n=1)\n--\n\nTake n units if they are free and no goroutine waits. Return True if they were taken.")},
+     PyDoc_STR(
+         "try_acquire($self, /, n=1)\n--\n\nTake n units if they are free and no goroutine waits. Return True if they were taken.")},
     {"release", METHOD(semaphore_release), METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("release($self, /, n=1)\n--\n\nGive n units back.\n\nRaises:\n    ValueError: semaphore: released more than held")},
+     PyDoc_STR(
+         "release($self, /, n=1)\n--\n\nGive n units back.\n\nRaises:\n    ValueError: semaphore: released more than held")},
     {"_limit", (PyCFunction)semaphore_limit, METH_VARARGS,
      PyDoc_STR("_limit(old, limit): have so many free units; False: there are not `old` of them. No unit may be taken.")},
     {NULL, NULL, 0, NULL},
