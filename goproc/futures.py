@@ -28,6 +28,7 @@ from goproc._executor.processes import Process
 from goproc._misuse import not_callable
 from goproc._runtime import procs
 from goproc._tracebacks import cut, ends_at_user
+from goproc.errors import RuntimeStopped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -322,7 +323,10 @@ class _Results:
             self._futures.popleft().cancel()
 
     def __del__(self) -> None:
-        self.close()
+        try:
+            self.close()
+        except RuntimeStopped:  # the calls have ended with their runtime
+            pass
 
 
 class _Flat:

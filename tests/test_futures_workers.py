@@ -102,6 +102,18 @@ def test_a_dropped_executor_finishes_its_calls(runtime2: Any) -> None:
     assert pool() is None
 
 
+def test_a_map_that_is_left_half_way_may_outlive_the_runtime(run: Run) -> None:
+    script = """
+        from goproc import runtime
+        from goproc.futures import Executor
+        for _ in range(2):
+            with runtime(procs=1), Executor(1) as executor:
+                results = executor.map(abs, [-1, -2, -3])
+                print(next(results))
+        """
+    assert ok(run(script)) == "1\n1\n"
+
+
 def test_pending_calls_are_finished_at_the_end_of_the_program(run: Run) -> None:
     done = run("""
         import time
