@@ -246,7 +246,7 @@ def test_fork_failure_is_reported_and_the_others_go_on(tmp_path: Path) -> None:
         if pid == 0:
             os.fork = fork
             ours.close()
-            plan = dict(preload=[], program=[], statements=[], follow=-1, early=False)
+            plan = dict(preload=[], program=[], statements=[], follow=-1, early=False, beside=None)
             zygote.main(plan, theirs.fileno(), [memfd, launch.memory_file(marshal.dumps(config))])
         for _ in range(3):
             print(*letters.RECORD.unpack(ours.recv(64))[::3], flush=True)
