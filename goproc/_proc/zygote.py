@@ -133,8 +133,14 @@ class _Zygote:
         self.worker_died = False
 
     def run(self) -> int:
+        self._begin()
+        self._serve()
+        self._end()
+        return 0
+
+    def _begin(self) -> None:
+        """Fork the workers, and prepare to serve."""
         import gc
-        import select
         import signal
 
         from goproc._crashes import Crashes
@@ -164,6 +170,10 @@ class _Zygote:
                 self._fork(proc)
         boot.import_all(_AT_THE_END)  # at the end there may be no descriptor to read a module with
 
+    def _serve(self) -> None:
+        """Obey the host, and tell it of deaths, until it quits or is gone."""
+        import select
+
         poll = select.poll()
         poll.register(self.control, select.POLLIN)
         poll.register(self.wake, select.POLLIN)
@@ -188,6 +198,11 @@ class _Zygote:
                 self._fork(proc)
             if self.host < 0 and not self._host_lives():
                 self.orphaned = True
+
+    def _end(self) -> None:
+        """Have the workers end, in order if the host waits for that."""
+        import signal
+
         os.close(self.memfd)  # no worker is forked any more, and the reader of /proc needs a descriptor
         self._reap()  # the host has a pidfd of each worker, and may know of a death before the zygote
         if not self.orphaned:
@@ -197,7 +212,6 @@ class _Zygote:
             self._stop(signal.SIGTERM, GRACE)
             self._await_exit_handlers(LIMIT - GRACE)
         self._kill_all()
-        return 0
 
     def _kill_all(self) -> None:
         """Kill the workers that are left, and the programs whose workers were killed."""
