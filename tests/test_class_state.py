@@ -215,3 +215,68 @@ def test_a_class_of_which_a_closure_holds_an_object_is_as_of_the_go_line(run: Ru
         print(go.on(1)(lambda f: f(), C().get).result(30))
     """
     assert ok(run(script(text))) == "(1, None) (1, 1) (1, 1) 1 1\n"
+
+
+@pytest.mark.parametrize(
+    "where", ["[[x]]", "{'k': {'in': x}}", "(1, [x])", "Box(x)", "Box([C])", "lambda: x"]
+)
+@pytest.mark.parametrize("how", ["argument", "keyword", "global", "cell"])
+def test_a_class_deep_inside_a_value(run: Run, where: str, how: str) -> None:
+    """An earlier goroutine has written to the class. The next one gets the class as of its `go` line."""
+    text = f"""
+    class C: items, n = [], 0
+    class Box:
+        def __init__(self, inner): self.inner = inner
+    def write(x):
+        C.n += 1
+        C.items.append(C.n)
+    x = C()
+    value = {where}
+    def find(value):
+        if callable(value) and not isinstance(value, type): return value()
+        if isinstance(value, Box): return find(value.inner)
+        if isinstance(value, dict): return find(list(value.values()))
+        return find(value[-1]) if isinstance(value, (list, tuple)) else value
+    if {how!r} == "argument":
+        def look(value): return getattr(find(value), "n"), getattr(find(value), "items")
+        call = lambda: go.on(1)(look, value)
+    elif {how!r} == "keyword":
+        def look(*, value): return getattr(find(value), "n"), getattr(find(value), "items")
+        call = lambda: go.on(1)(look, value=value)
+    elif {how!r} == "global":
+        def look(): return getattr(find(value), "n"), getattr(find(value), "items")
+        call = lambda: go.on(1)(look)
+    else:
+        def make(value):
+            return lambda: (getattr(find(value), "n"), getattr(find(value), "items"))
+        inner = make(value)
+        call = lambda: go.on(1)(inner)
+    for _ in range(2):
+        go.on(1)(write, x).result(30)
+        print(call().result(30))
+    """
+    assert ok(run(script(text), procs=1)) == "(0, [])\n(0, [])\n"
+
+
+def test_calls_that_do_not_reach_a_class_leave_its_state(run: Run) -> None:
+    """A goroutine has received objects of the class, and written to the class. Other calls arrive beside it."""
+    text = """
+    class C: n = 0
+    def plain(i): return i
+    def first(values): return values[0]
+    def f(ch, back):
+        ch.recv()
+        [[x]] = ch.recv()
+        C.n += 1
+        back.send(x.n)
+        ch.recv()
+        return x.n
+    ch, back = chan(), chan()
+    g = go.on(1)(f, ch, back)
+    ch.send([[C()]])
+    ch.send([[C()]])
+    print(back.recv(), [go.on(1)(plain, i).result() for i in (1, 2)], go.on(1)(first, [3]).result())
+    ch.send(0)
+    print(g.result())
+    """
+    assert ok(run(script(text), procs=1)) == "1 [1, 2] 3\n1\n"

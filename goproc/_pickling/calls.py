@@ -7,7 +7,7 @@ from types import CellType, FunctionType
 from goproc._misuse import not_callable
 from goproc._pickling.call_shapes import ARGS, CELLS, EXTRA, GLOBALS, KWARGS, LOOPS, SHARED, WITH_LOOPS
 from goproc._pickling.carried import has_copies, has_copy
-from goproc._pickling.entries import arrived, bring_back
+from goproc._pickling.entries import arrived, bring_back, read
 from goproc._pickling.functions import by_code, by_ref, load_template, template_of
 from goproc._pickling.names import cell_contents
 from goproc.errors import PickleError
@@ -178,8 +178,10 @@ def unpack_call(
         if arrived:
             _bring_back_whole(function, args, kwargs)
         return function, args, kwargs or {}, None
+    if read and plain(payload):
+        read.clear()  # no pickle: it was another message that referred to these classes
     template = by_ref.get(ref) or load_template(ref)
-    if arrived and (not template.intact.unchanged() or brings(payload, arrived)):
+    if arrived and (read or not template.intact.unchanged() or brings(payload, arrived)):
         _bring_back(template, payload)
     if len(payload) == SHARED:
         return template.function, payload[ARGS], payload[KWARGS] or {}, template

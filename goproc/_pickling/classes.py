@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from goproc._pickling import foreign, generics, homes, pickler, statics, store, structs, wrappers
 from goproc._pickling.changes import is_definition
-from goproc._pickling.entries import ClassEntry, Use, arrived, entries
+from goproc._pickling.entries import ClassEntry, Use, arrived, entries, read
 from goproc._pickling.making import (
     Received,
     class_of,
@@ -412,9 +412,10 @@ def load_class(ref: Ref) -> type:
     cls = _by_ref.get(ref)
     if cls is not None:
         if _loading.uid is None:  # a message refers to the class: the rest of the class follows there
-            entry = arrived.get(id(cls))
+            entry = arrived.get(key := id(cls))
             if entry is not None:
                 entry.overridden = []
+                read.add(key)
     else:
         with store.lock:
             unpickler = pickle.Unpickler(io.BytesIO(store.get(ref)))

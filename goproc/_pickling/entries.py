@@ -28,6 +28,7 @@ NEVER = Together((), -1)  # in place of a check that was not made yet
 
 entries: dict[int, ClassEntry] = store.cache({})  # by the id of the class
 arrived: dict[int, ClassEntry] = store.cache({})  # those that another process has made
+read: set[int] = store.cache(set())  # the keys in `arrived` of the classes that the latest message refers to
 
 
 class Inside(NamedTuple):
@@ -389,7 +390,7 @@ def bring_back(classes: Iterable[tuple[type, Ref]], values: Iterable[Any]) -> No
 
     Args:
         classes: those of which the call carries only the reference of the definition.
-        values: classes, and objects of classes, that the call carries.
+        values: classes, and objects of classes, that the call carries. Those deeper inside the values are in `read`.
     """
     for cls, _ in classes:
         entry = arrived.get(id(cls))
@@ -402,3 +403,9 @@ def bring_back(classes: Iterable[tuple[type, Ref]], values: Iterable[Any]) -> No
         entry = arrived.get(id(cls))
         if entry is not None and not entry.is_intact(cls):
             entry.restore(cls, True)
+    for key in read:
+        entry = arrived.get(key)
+        found = None if entry is None else entry.gone()
+        if entry is not None and found is not None and not entry.is_intact(found):
+            entry.restore(found, True)
+    read.clear()

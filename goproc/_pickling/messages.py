@@ -10,6 +10,7 @@ import pickle
 from goproc._pickling import carried, classes, functions, pickler, received
 from goproc._pickling import remade as remade
 from goproc._pickling import weak as weak
+from goproc._pickling.entries import read
 from goproc._pickling.wire import OUT_OF_BAND as OUT_OF_BAND
 from goproc._pickling.wire import Pickled, Whole
 from goproc._pickling.wire import dump as dump
@@ -85,6 +86,8 @@ def loads(main: bytes | memoryview, buffers: list[Any]) -> Any:
     Raises:
         Exception: a part of it cannot be read, and is not one of Parts.
     """
+    if read:
+        read.clear()
     try:
         if main[0] == _MARK:
             return received.load_message(main, buffers)
