@@ -65,6 +65,7 @@ class Plan(NamedTuple):
 
 
 _LEAVE_SECONDS = 1.0  # that a map waits for a process to be replaced
+_BUSY_SECONDS = 0.01  # between two looks whether items that wait for a busy process can go to an idle one
 
 
 class Engine:
@@ -96,6 +97,7 @@ class Engine:
             self.keys = Keys(plan.key, job.starred, self.lanes, self.policy.retries > 0)
         self.closed = False
         self.fatal = False  # what is raised now ends the map
+        self.held_up = False  # items wait for a busy process, and another one may be idle
         self.receiving = threading.Lock()
         self.recorder: Recorder | None = None
         self.door = self.results  # has a value when something has come
@@ -253,7 +255,8 @@ class Engine:
         inbox = self.inbox
         with self.receiving:
             self.receive()
-        some = bool(inbox)
+        some = bool(inbox) or self.held_up
+        self.held_up = False
         while inbox:
             self._read_one(inbox.popleft())
         if some:
@@ -417,6 +420,8 @@ class Engine:
         """Wait until something has come, a station has ended, or a delay is over. From any thread."""
         since = monotonic()
         dues = [*self.leaving.values(), *(delayed.due for delayed in self.delayed[:1])]
+        if self.lanes.uneven():
+            dues.append(since + _BUSY_SECONDS)
         timeout = max(0.0, min(dues) - since) if dues else None
         stations = [number for number, handle in enumerate(self.lanes.handles) if handle is not None]
         cases = [self.door, *(self.lanes.handles[number] for number in stations)]
@@ -429,6 +434,7 @@ class Engine:
             if timeout is None or monotonic() < since + timeout:
                 raise
             self._keep_processes()
+            self.held_up = self.lanes.uneven()
             return
         if index > len(stations):
             self.source.receive(message, there)

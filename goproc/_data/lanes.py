@@ -232,7 +232,7 @@ class Lanes:
     def spread(self) -> None:
         """Give what is kept here to lanes that have room."""
         while self.backlog:
-            lane = min(self.usable, key=_work)
+            lane = min(self.usable, key=self._precedence)
             if len(lane.chunks) >= self.cap or not self._hand(lane, self.backlog):
                 break
         for number, queue in self.kept_back.items():
@@ -298,6 +298,16 @@ class Lanes:
                 return
             self.backlog.append(chunk)
             self._hand(lane, self.backlog)
+
+    def uneven(self) -> bool:
+        """Return True if a chunk waits for a busy process, and another lane has none: balance() may be able to help."""
+        if self.backlog or self.kept_back or all(lane.chunks for lane in self.usable):
+            return False
+        return any(lane.chunks and self._waits(lane.station) for lane in self.usable)
+
+    def _precedence(self, lane: Lane) -> tuple[int, bool]:
+        """Return what tells which lane gets the next chunk: that with the least work, if equal one that has begun."""
+        return lane.given, self._waits(lane.station)
 
     def _held_up(self) -> Lane | None:
         """Return a lane with a chunk that others can begin sooner."""

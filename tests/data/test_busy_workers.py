@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from goproc import chan, go, pmap
+from goproc import chan, flow, go, pmap
 from goproc.context import timeout
 from goproc.futures import Executor
 from goproc.sync import Atomic
@@ -48,6 +48,19 @@ def test_a_map_ends_without_the_busy_worker(runtime2: Any, tmp_path: Path, optio
     for proc in 1, 2:  # each has the first item once
         with busy(proc, tmp_path), timeout(20):
             assert sorted(pmap(abs, range(100), **options)) == list(range(100))
+
+
+def test_a_single_item_goes_to_an_idle_worker(runtime2: Any, tmp_path: Path) -> None:
+    for proc in 1, 2:
+        with busy(proc, tmp_path), timeout(20):
+            assert [list(pmap(abs, [-1])) for _ in range(4)] == [[1]] * 4
+
+
+@pytest.mark.parametrize("options", [{"workers": 4, "threads": 2}, {"workers": 2, "timeout": 60}], ids=str)
+def test_a_flow_ends_without_the_busy_worker(runtime2: Any, tmp_path: Path, options: dict[str, Any]) -> None:
+    for proc in 1, 2:
+        with busy(proc, tmp_path), timeout(20):
+            assert sorted(flow(range(100)).map(abs, **options)) == list(range(100))
 
 
 def test_close_does_not_wait_for_the_busy_worker(runtime2: Any, tmp_path: Path) -> None:
