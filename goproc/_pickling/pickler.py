@@ -17,7 +17,7 @@ import pickle
 import sys
 from collections import deque
 from io import TextIOWrapper
-from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import NamedTuple
 
 from goproc._isolation import loaded
@@ -25,7 +25,7 @@ from goproc._pickling import homes, proxies, store, wrappers
 from goproc._pickling.homes import MAIN, only_here
 from goproc._pickling.names import cell_contents
 from goproc._pickling.passing import Passing
-from goproc._pickling.statics import LRU, importable, is_enumeration, is_static
+from goproc._pickling.statics import LRU, importable, is_enumeration, is_static, module_of_method
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -454,6 +454,9 @@ def _reduce_bound_method(_: Pickler, method: MethodType) -> Any:
     """Reduce a bound method by the class that holds it: by its name alone `super().run` would become `self.run`."""
     function, owner = method.__func__, method.__self__
     name = getattr(function, "__name__", None)
+    module = module_of_method(method)
+    if module is not None:
+        return getattr, (module, name)
     if isinstance(name, str):
         bound = getattr(owner, name, None)
         if type(bound) is MethodType and bound.__func__ is function:
@@ -468,6 +471,19 @@ def _reduce_bound_method(_: Pickler, method: MethodType) -> Any:
 
 def _bind(cls: type, name: str, owner: Any) -> Any:
     return MethodType(cls.__dict__[name], owner)
+
+
+def _reduce_builtin(_: Pickler, function: Any) -> Any:
+    module = module_of_method(function)
+    return NotImplemented if module is None else (getattr, (module, function.__name__))
+
+
+def _reduce_environment(_: Pickler, environment: Any) -> Any:
+    """Reduce `os.environ` by its name: programs that a goroutine starts see what it sets there."""
+    for name in ("environ", "environb"):
+        if environment is getattr(os, name):
+            return getattr, (os, name)
+    return NotImplemented
 
 
 def _reduce_lru_cache(_: Pickler, wrapper: Any) -> Any:
@@ -531,6 +547,8 @@ reducers[ModuleType] = reducers[homes.Home] = reducers[homes.Script] = _reduce_m
 families[ModuleType] = _reduce_module
 reducers[CodeType] = _reduce_code
 reducers[MethodType] = _reduce_bound_method
+reducers[BuiltinFunctionType] = _reduce_builtin
+reducers[type(os.environ)] = _reduce_environment
 reducers[LRU] = _reduce_lru_cache
 reducers[functools.cached_property] = _reduce_cached_property
 reducers[TextIOWrapper] = _reduce_stream

@@ -79,6 +79,21 @@ def importable(obj: Any) -> bool:
     return found is obj
 
 
+def module_of_method(method: Any) -> ModuleType | None:
+    """Return the module that has a bound method as a function of its own, or None: `random.random` is such a method.
+
+    The object of the method is the module's: each process has one, with a state of its own.
+    """
+    owner = method.__self__
+    if owner is None or is_module(owner) or is_class(owner):
+        return None
+    name = type(owner).__module__
+    module = sys.modules.get(name)
+    if module is None or vars(module).get(getattr(method, "__name__", "")) is not method:
+        return None
+    return None if only_here(name) else module
+
+
 @functools.cache
 def _cloudpickler() -> Any:
     import io
@@ -130,7 +145,10 @@ def is_static(value: Any, depth: int = 0) -> bool:
     if kind is BuiltinFunctionType:
         owner = value.__self__
         return (
-            owner is None or isinstance(owner, ModuleType) or (isinstance(owner, type) and importable(owner))
+            owner is None
+            or isinstance(owner, ModuleType)
+            or (isinstance(owner, type) and importable(owner))
+            or module_of_method(value) is not None
         )
     if kind.__name__ in _STATIC_TYPES.get(kind.__module__, ()):
         return True
