@@ -83,6 +83,62 @@ def test_all_are_stopped_and_two_killed(start: Start, first: str) -> None:
         program.wait(10, gone=3.0)
 
 
+IDLE = """
+    import sys
+    from goproc import go, sleep
+    go.on(1)(int).result(), go.on(2)(int).result()
+    go.on(1)({work})
+    print("ready", flush=True)
+    sleep(60)
+"""
+BUSY = "sum, range(10**12)"  # C code, in which a worker sees nothing
+
+
+@pytest.mark.parametrize("stopped", ["all", "host"])
+@pytest.mark.parametrize("work", ["sleep, 60", BUSY])
+def test_the_host_dies_after_zygote_and_keeper(start: Start, work: str, stopped: str) -> None:
+    """No process is left that could end the workers."""
+    with start(IDLE.format(work=work), env={"GOPROC_PREEMPT": "0"}) as program:
+        program.wait_for("ready")
+        zygote, keeper = pids(program, "zygote"), pids(program, "keeper")
+        signal_all(pids(program, stopped), signal.SIGSTOP)
+        signal_all([*zygote, *keeper, program.pid], signal.SIGKILL)
+        program.wait(10, gone=3.0)
+
+
+@pytest.mark.parametrize("all_of_it", [False, True])
+@pytest.mark.parametrize("how", ["goproc", "python"])
+def test_the_host_dies_after_the_keeper(start: Start, how: str, all_of_it: bool) -> None:
+    """The zygote is stopped, and has no parent that would continue it."""
+    with start(SLEEPERS, how=how) as program:
+        ready(program)
+        zygote, keeper = program.zygote(), pids(program, "keeper")[0]
+        program.kill(keeper)
+        assert programs.eventually(lambda: keeper not in pids_of_all(program), 5.0)
+        signal_all(pids(program, "all") if all_of_it else [zygote], signal.SIGSTOP)
+        program.kill()
+        program.wait(10, gone=3.0)
+
+
+def test_the_host_dies_after_two_zygotes_and_keepers(start: Start) -> None:
+    """Workers of the first zygote are there, and of the second one."""
+    with start(IDLE.format(work=BUSY), env={"GOPROC_PREEMPT": "0", "GOPROC_QUIET_DEATHS": "1"}) as program:
+        program.wait_for("ready")
+        first = program.zygote()
+        program.kill(first)
+        program.kill(program.worker(2))
+        assert programs.eventually(
+            lambda: any(p.name == "goproc-2" and p.parent != first for p in program.alive()), 10.0
+        )
+        alive = program.alive()
+        second = next(p.parent for p in alive if p.name == "goproc-2")
+        signal_all([p.pid for p in alive], signal.SIGSTOP)
+        signal_all(
+            [second, *(p.pid for p in alive if p.name == "goproc-keeper"), program.pid], signal.SIGKILL
+        )
+        program.wait(10, gone=3.0)
+
+
 @pytest.mark.parametrize("how", ["goproc", "python"])
 def test_an_early_zygote_that_is_stopped(start: Start, how: str) -> None:
     """The host dies before it has used goproc."""

@@ -13,7 +13,7 @@ import os
 import struct
 import sys
 
-from goproc._proc.letters import FOLLOW, ORDER
+from goproc._proc.letters import CONTINUE, END, FOLDER, FOLLOW, ORDER
 
 __goproc_frames__ = "machinery"
 
@@ -73,8 +73,8 @@ class Beginning:
             self.importer.watch()
         self._base = set(sys.modules)
 
-    def wait_for_order(self) -> tuple[int, int] | None:
-        """Import the script's modules until the order comes; return the order, or None if the host is gone."""
+    def wait_for_order(self) -> tuple[int, ...]:
+        """Import the script's modules until the order comes; return the order, or nothing if the host is gone."""
         import select
 
         while True:
@@ -104,7 +104,7 @@ class Beginning:
         integer = struct.Struct("i")
         try:
             text, rights, flags, _ = sock.recvmsg(
-                64, _socket.CMSG_SPACE(6 * integer.size), _socket.MSG_CMSG_CLOEXEC
+                64, _socket.CMSG_SPACE(8 * integer.size), _socket.MSG_CMSG_CLOEXEC
             )
         except ConnectionResetError:
             return b"", []
@@ -116,13 +116,16 @@ class Beginning:
         data = rights[0][2] if rights else b""
         return text, [fd for (fd,) in integer.iter_unpack(data[: len(data) // integer.size * integer.size])]
 
-    def _take_order(self, text: bytes, fds: Sequence[int]) -> tuple[int, int] | None:
+    def _take_order(self, text: bytes, fds: Sequence[int]) -> tuple[int, ...]:
         """Take over the standard streams and the folder that come with the order; return its other descriptors."""
         if text[:1] != ORDER or not fds:
-            return None
+            return ()
         memfd, source, *rest = fds
-        _take_over(dict(zip(text[1:], rest, strict=False)), rest[len(text) - 1 :])
-        return memfd, source
+        named = dict(zip(text[1:], rest, strict=False))
+        lifelines = [named.pop(name) for name in (CONTINUE, END) if name in named]
+        folder = [named.pop(FOLDER)] if FOLDER in named else []
+        _take_over(named, folder)
+        return memfd, source, *lifelines
 
     def _read_names(self) -> None:
         """Read names of modules that the host imports, each with a line end."""
@@ -136,10 +139,11 @@ class Beginning:
         if self.importer is not None:
             self.importer.add(imports.of_names([line.decode("utf-8", "surrogatepass") for line in lines]))
 
-    def obey(self, memfd: int, source: int) -> Config:
+    def obey(self, order: Sequence[int]) -> Config:
         """Return the configuration of workers once this process is fit to fork them, or begin again by exec."""
         import gc
 
+        source = order[1]
         with open(os.dup(source), "rb") as file:
             file.seek(0)
             config: Config = marshal.load(file)
@@ -153,7 +157,7 @@ class Beginning:
                 self.plan["flags"] = config["surroundings"]["flags"]
                 self.plan["path"], self.plan["argv"] = config["path"], config["argv"]
                 self.plan["beside"] = config["beside"]
-                self._begin_again(config["surroundings"]["environ"], (), (memfd, source))
+                self._begin_again(config["surroundings"]["environ"], (), order)
             self.importer.unwatch()
             self.importer.prepare_fork()
         os.close(source)
@@ -216,7 +220,7 @@ class Beginning:
         Args:
             environ: the environment of the new zygote.
             statements: the imports that it makes ahead.
-            order: descriptors of the segment and the configuration, if it is to fork at once.
+            order: as zygote.main() has it.
         """
         from goproc._proc import launch
         from goproc._proc.topology import blas_defaults

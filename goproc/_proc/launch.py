@@ -14,7 +14,7 @@ import sys
 
 from goproc._isolation import beside, loaded, search_path
 from goproc._proc.early import OPTION, Zygote
-from goproc._proc.letters import ORDER
+from goproc._proc.letters import CONTINUE, END, FOLDER, ORDER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -219,12 +219,13 @@ def _words() -> list[str]:
     return [str(word) for word in getattr(sys, "argv", [""])]
 
 
-def spawn(config: Config, memfd: int) -> Zygote:
+def spawn(config: Config, memfd: int, lifelines: Sequence[int] = ()) -> Zygote:
     """Start the zygote. Return as soon as it exists; the workers report as STARTED once they run.
 
     Args:
         config: from host_config().
         memfd: the segment.
+        lifelines: as order() has them.
 
     Returns:
         The zygote. The caller owns and closes the control socket, which is non-blocking and close-on-exec, and calls
@@ -240,7 +241,7 @@ def spawn(config: Config, memfd: int) -> Zygote:
     start = _simple_plan(config["path"], config["argv"], surroundings["flags"], config["preload"])
     zygote = launch(start, surroundings["environ"])
     try:
-        order(zygote, config, memfd)
+        order(zygote, config, memfd, lifelines)
     except OSError:
         os.close(zygote.control)
         wait_for_end(zygote, None)
@@ -321,13 +322,14 @@ def wait_for_end(zygote: Zygote, seconds: float | None) -> bool:
     return True
 
 
-def order(zygote: Zygote, config: Config, memfd: int) -> None:
+def order(zygote: Zygote, config: Config, memfd: int, lifelines: Sequence[int] = ()) -> None:
     """Tell the zygote to fork the workers.
 
     Args:
         zygote: from launch().
         config: from host_config().
         memfd: the segment.
+        lifelines: descriptors for CONTINUE and END, or none (shm/proc/lifeline.c).
 
     Raises:
         OSError: the zygote has ended (BrokenPipeError, ConnectionResetError, ProcessLookupError); no descriptor or
@@ -341,16 +343,18 @@ def order(zygote: Zygote, config: Config, memfd: int) -> None:
     sock = _socket.socket(fileno=zygote.control)
     try:
         opened.append(memory_file(marshal.dumps(config)))  # type: ignore[arg-type]
+        named = {fd: fd for fd in (0, 1, 2) if _is_open(fd)}
         try:
             opened.append(os.open(".", os.O_PATH | os.O_CLOEXEC))
+            named[FOLDER] = opened[-1]
         except OSError:
             # This user may not enter the folder any more; the zygote keeps the folder in which it was started.
             pass
-        streams = [fd for fd in (0, 1, 2) if _is_open(fd)]
-        passed = [memfd, opened[0], *streams, *opened[1:]]
+        named.update(zip((CONTINUE, END), lifelines, strict=False))
+        passed = [memfd, opened[0], *named.values()]
         rights = struct.pack(f"{len(passed)}i", *passed)
         sock.sendmsg(
-            [ORDER + bytes(streams)],
+            [ORDER + bytes(named)],
             [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)],
             _socket.MSG_NOSIGNAL,
         )

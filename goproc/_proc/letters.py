@@ -17,4 +17,6 @@ ORDER = b"G"
 FORK = b"F"
 WAKE = b"W"
 FOLLOW = b"M"
+# What comes with the order to fork, beside the standard streams, which have their numbers
+FOLDER, CONTINUE, END = 3, 4, 5
 LIMIT = 2.0  # seconds from SIGTERM on for a worker that runs its exit handlers

@@ -17,7 +17,7 @@ The zygote is also the parent of the workers. They ask the kernel to die with it
 the host of each death. The zygote must not outlive the host either. It sees the host's end by a pidfd of the host, and
 by the end of the control socket (less surely: a child that the user forked keeps the socket open). Its own parent is
 the keeper (shm/proc/keeper.c), so that the program has no child that it did not start. If the zygote is stopped when
-the host dies, the keeper continues it.
+the host dies, the keeper continues it, or the kernel does (shm/proc/lifeline.c).
 
 At the end the zygote also ends the programs that goroutines have started and left (descendants.py). It is a subreaper:
 the programs of a killed worker become its own children.
@@ -76,7 +76,8 @@ def main(plan: Plan, control: int, order: Sequence[int]) -> NoReturn:
     Args:
         plan: the imports, and the settings of the host.
         control: the zygote's end of the control socket.
-        order: descriptors of the segment and of the configuration, if the order to fork has come already.
+        order: the descriptors of the order to fork, if that has come already: the segment, the configuration, and,
+            where there are lifelines, CONTINUE and END (shm/proc/lifeline.c).
     """
     status = 70
     try:
@@ -105,20 +106,21 @@ def _live(plan: Plan, control: int, order: Sequence[int]) -> int:
         os.set_inheritable(fd, False)
     beginning = boot.Beginning(plan, control)
     beginning.import_base()
-    memfd, source = order or beginning.wait_for_order() or (-1, -1)
-    if memfd < 0:
+    order = order or beginning.wait_for_order()
+    if not order:
         return 0
-    config = beginning.obey(memfd, source)
-    return _Zygote(config, control, memfd).run()
+    config = beginning.obey(order)
+    return _Zygote(config, control, order[0], order[2:]).run()
 
 
 class _Zygote:
     """The zygote from the first fork to its end."""
 
-    def __init__(self, config: Config, control: int, memfd: int) -> None:
+    def __init__(self, config: Config, control: int, memfd: int, lifelines: Sequence[int]) -> None:
         self.config = config
         self.control = control
         self.memfd = memfd
+        self.lifelines = lifelines
         self.workers: dict[int, int] = {}  # pid -> proc, of workers that are not reaped yet
         self.adopted: dict[int, int] = {}  # pid -> pidfd, of the workers of a zygote that died
         self.owed: dict[int, float] = {}  # proc -> until when its fork is tried again
@@ -144,6 +146,7 @@ class _Zygote:
         import signal
 
         from goproc._crashes import Crashes
+        from goproc._proc import lifeline
         from goproc.shm import _keeper
 
         self.wake, wake_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -152,6 +155,8 @@ class _Zygote:
         signal.signal(signal.SIGTERM, _note)
         for number in (signal.SIGINT, signal.SIGQUIT):  # an import may have changed these
             signal.signal(number, signal.SIG_IGN)
+        if self.lifelines:
+            lifeline.continue_without_host(self.lifelines[0])  # from here on; the host may have died before
         self.host = self._watch_host()
         self.parent = _pidfd(self.keeper)
         _keeper.adopt_orphans()
@@ -299,8 +304,13 @@ class _Zygote:
     def _become_worker(self, proc: int) -> NoReturn:
         import signal
 
+        from goproc._proc import lifeline
+
         status = 70
         try:
+            if self.lifelines:
+                os.close(self.lifelines[0])
+                lifeline.end_without_parents(self.lifelines[1])
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGURG, signal.SIGALRM):
                 signal.signal(number, signal.SIG_DFL)

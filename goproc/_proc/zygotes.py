@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+from contextlib import contextmanager
 
 from goproc._proc import early, fatal, launch, owner
 from goproc._proc.letters import INTERRUPTED, LIMIT, QUIT
@@ -14,6 +15,7 @@ __goproc_frames__ = "machinery"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import NoReturn
 
 _QUIT_SECONDS = LIMIT + 1.0
@@ -30,7 +32,8 @@ def begin(config: launch.Config, memfd: int) -> early.Zygote:
     found = early.claim()
     if found is not None:
         try:
-            launch.order(found, config, memfd)
+            with _lifelines() as lifelines:
+                launch.order(found, config, memfd, lifelines)
             return found
         except OSError:  # the early zygote has just ended
             early.give_up(found)
@@ -42,12 +45,24 @@ def begin(config: launch.Config, memfd: int) -> early.Zygote:
 
 def spawn(config: launch.Config, memfd: int, births: int) -> early.Zygote:
     """Spawn a zygote. Repeat this if the zygote or its keeper is killed before the zygote has its order."""
-    for _ in range(births - 1):
-        try:
-            return launch.spawn(config, memfd)
-        except _KILLED:
-            pass
-    return launch.spawn(config, memfd)
+    with _lifelines() as lifelines:
+        for _ in range(births - 1):
+            try:
+                return launch.spawn(config, memfd, lifelines)
+            except _KILLED:
+                pass
+        return launch.spawn(config, memfd, lifelines)
+
+
+@contextmanager
+def _lifelines() -> Iterator[tuple[int, ...]]:
+    """Open what a zygote needs to end with this process, whoever is stopped or dead (shm/proc/lifeline.c)."""
+    found = _core.lifelines()
+    try:
+        yield found
+    finally:
+        for fd in found:
+            os.close(fd)
 
 
 def _end_unborn(error: OSError) -> NoReturn:

@@ -24,7 +24,7 @@ void gp_report_if_asleep(void);            /* have the host report it if all are
 bool gp_threads_run(uint32_t proc);
 
 /* ---- threads.c */
-enum gp_own_thread { GP_OWN_MONITOR, GP_OWN_CORONER, GP_OWN_SUCCESSOR, GP_OWN_LOOK, GP_OWN_THREADS };
+enum gp_own_thread { GP_OWN_MONITOR, GP_OWN_CORONER, GP_OWN_SUCCESSOR, GP_OWN_LIFELINE, GP_OWN_LOOK, GP_OWN_THREADS };
 /* the calling thread is goproc's: it never wakes another thread of this process */
 void gp_own_thread(enum gp_own_thread which, bool runs);
 int gp_thread_start(pthread_t *thread, void *(*run)(void *), void *arg); /* a thread that takes no signals: 0, -errno */
@@ -137,6 +137,10 @@ void gp_interrupted_exit(const char *text, size_t n);
 int gp_successor_start(void (*start_zygote)(void)); /* before the coroner */
 void gp_successor_call(void);                       /* the zygote is dead: have the function called */
 void gp_successor_stop(void);                       /* wait for the end of a call that is under way; no further one begins */
+
+/* ---- lifeline.c */
+bool gp_lifeline_open(int *to_continue, int *to_end); /* descriptors for a zygote; false: the system does not allow that */
+void gp_lifeline_stop(void);
 
 /* ---- parent.c */
 /* keeper: the process goes on while that is its parent; 0: there is no keeper */

@@ -64,6 +64,7 @@ static PyObject *core_detach(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(un
     if (gp.base) {
         gp_monitor_stop();
         gp_coroner_stop();
+        gp_lifeline_stop();
         gp_release_threads();
         handles_forget();
         gp_detach();

@@ -42,6 +42,11 @@ static PyObject *core_zygote_lost(PyObject *Py_UNUSED(module), PyObject *Py_UNUS
     return Py_BuildValue("IiN", gp_get(&gp.head->zygotes), gp_memfd_valid() ? gp.memfd : -1, pids);
 }
 
+static PyObject *core_lifelines(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
+    int to_continue, to_end;
+    return gp_lifeline_open(&to_continue, &to_end) ? Py_BuildValue("(ii)", to_continue, to_end) : PyTuple_New(0);
+}
+
 static PyObject *next_zygote; /* () -> None: start another zygote */
 
 static void call_next_zygote(void) {
@@ -79,6 +84,7 @@ static PyObject *core_zygote_failed(PyObject *Py_UNUSED(module), PyObject *Py_UN
 static PyObject *core_stop_coroner(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     Py_BEGIN_ALLOW_THREADS
     gp_coroner_stop();
+    gp_lifeline_stop();
     Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
 }
@@ -187,6 +193,8 @@ PyMethodDef process_functions[] = {
          "None, or once after the zygote died: (number of the next one, descriptor of the segment or -1, pids of workers).")},
     {"repair_ns", core_repair_ns, METH_NOARGS, PyDoc_STR("The time of the last repair, ns.")},
     {"zygote_failed", core_zygote_failed, METH_NOARGS, PyDoc_STR("There is no other zygote to be had: the program ends.")},
+    {"lifelines", core_lifelines, METH_NOARGS,
+     PyDoc_STR("Descriptors for a zygote, which the caller closes: (CONTINUE, END) of lifeline.c; () if the system forbids that.")},
     {"stop_coroner", core_stop_coroner, METH_NOARGS,
      PyDoc_STR("Wait for the coroner, after the zygote has ended; close the control socket.")},
     {"tell_zygote", core_tell_zygote, METH_O, PyDoc_STR("Send the zygote a letter; false: the program has closed the socket.")},
