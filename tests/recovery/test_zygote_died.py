@@ -278,3 +278,42 @@ def test_main_returns_at_that_moment(run: Run, idle: bool) -> None:
     """
     done = run(script, "--procs", "1", env={"GOPROC_QUIET_DEATHS": "1"})
     assert ok(done) == "handler\n"
+
+
+HALTS = """
+import os, signal
+def halt():
+    if os.path.exists("halt"): os.kill(os.getpid(), signal.SIGSTOP)
+os.register_at_fork(after_in_parent=halt)
+"""
+
+
+def test_stopped_right_after_a_fork(run: Run, tmp_path: Path) -> None:
+    """It has not told of the worker that it has forked. The worker's death is seen all the same, and only once."""
+    (tmp_path / "sitecustomize.py").write_text(HALTS)
+    script = f"""{WHERE}
+    from goproc._deaths import deaths
+    zygote = at(1)[1]
+    open("halt", "w").close()
+    kill(1)
+    pid = at(1)[0]
+    started = chan()
+    def work():
+        started.send(None)
+        chan().recv()
+    g = go.on(1)(work)
+    started.recv()
+    os.kill(pid, signal.SIGKILL)
+    try: g.result(20)
+    except goproc.WorkerDied as e: assert e.pid == pid
+    os.unlink("halt")
+    os.kill(zygote, signal.SIGCONT)
+    new = at(1)
+    assert new[0] != pid and new[1] == zygote
+    assert (at(1), deaths()) == (new, 2)
+    kill(1)
+    assert at(1)[0] != new[0] and deaths() == 3
+    print("goes on")
+    """
+    done = run(script, "--procs", "1", env={"PYTHONPATH": str(tmp_path), "GOPROC_QUIET_DEATHS": "1"})
+    assert ok(done) == "goes on\n"

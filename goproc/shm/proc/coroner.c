@@ -51,6 +51,20 @@ void gp_coroner_follow(uint32_t proc, pid_t pid) {
     if (gp_watch.own_table) gp_watch.fds[2 + proc].fd = gp_pidfd(pid);
 }
 
+/* A worker is to come, and the zygote has not told of its start. */
+static bool awaits(uint32_t proc) {
+    uint32_t state = gp_acquire(&gp_proc_at(proc)->state);
+    return !gp_watch.alone && !gp_watch.places[proc].process.pid && (state == GP_P_STARTING || state == GP_P_LIVE);
+}
+
+/* Follow a worker that has come by its claim: the zygote may have been stopped between the fork and its report. */
+static void meet(uint32_t proc) {
+    pid_t pid = (pid_t)(uint32_t)gp_get(&gp_proc_at(proc)->claim);
+    if (!pid || !awaits(proc)) return;
+    gp_watch.places[proc].met = pid;
+    gp_coroner_follow(proc, pid);
+}
+
 void gp_coroner_follow_adopted(uint32_t proc, pid_t pid) {
     struct process *w = &gp_watch.places[proc].process;
     gp_coroner_follow(proc, pid);
@@ -111,6 +125,7 @@ static bool look_at_workers(void) {
     for (uint32_t proc = 1; proc < gp_places(); proc++) {
         if (gp_watch.places[proc].owed) gp_coroner_replace(proc);
         gp_coroner_begin_wanted(proc);
+        meet(proc);
         if (!look_at(proc)) return false;
     }
     return !gp_watch.late.kind || gp_now() < gp_watch.late_until || gp_coroner_on_death(&gp_watch.late);
@@ -120,7 +135,7 @@ static bool overdue(void) {
     bool any = gp_watch.late.kind != 0 || gp_watch.alone;
     for (uint32_t proc = 1; proc < gp_places(); proc++) {
         const struct place *place = &gp_watch.places[proc];
-        any = any || place->process.gone || place->process.told || place->owed;
+        any = any || place->process.gone || place->process.told || place->owed || awaits(proc);
     }
     return any;
 }

@@ -48,6 +48,7 @@ struct place {
     struct process process;
     bool noted;      /* the process has died, and step 1 of its repair is done */
     bool owed;       /* a replacement is due, but the zygote could not be told to fork it */
+    pid_t met;       /* a worker that this thread has found by its claim; 0 once the zygote has told of its start */
     unsigned starts; /* deaths in a row before the worker could begin a goroutine */
     uint64_t took;   /* ns; the time that the repair has taken so far */
 };

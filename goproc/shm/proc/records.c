@@ -19,11 +19,20 @@ bool gp_coroner_tell_bytes(const void *order, size_t n) {
 
 bool gp_coroner_tell(const char *order) { return gp_coroner_tell_bytes(order, 1); }
 
+/* True if this thread follows it already, or has done so until it died; then another one may have its place. */
+static bool is_known(const struct record *started) {
+    struct place *place = &gp_watch.places[started->proc];
+    pid_t claimed = (pid_t)(uint32_t)gp_get(&gp_proc_at(started->proc)->claim);
+    bool met = place->met == started->pid;
+    if (met) place->met = 0;
+    return met || (claimed && claimed != started->pid);
+}
+
 static void take(const struct record *r) {
     if (r->proc == 0 || r->proc >= gp_places()) return;
     if (r->kind == STARTED) {
         gp_watch.short_lives = 0;
-        gp_coroner_follow(r->proc, r->pid);
+        if (!is_known(r)) gp_coroner_follow(r->proc, r->pid);
     }
     struct process *w = &gp_watch.places[r->proc].process;
     if (r->kind != FORK_FAILED && r->pid != w->pid) return; /* its death is known already */
@@ -58,6 +67,7 @@ static void adopt_workers(void) {
         struct place *place = &gp_watch.places[proc];
         uint64_t claim = atomic_load(&p->claim);
         place->process.adopted = place->process.pid != 0;
+        place->met = 0;
         if (gp_get(&p->state) > GP_P_LIVE) continue; /* dead, and its repair is under way; or gone for ever */
         bool none = !(uint32_t)claim && atomic_compare_exchange_strong(&p->claim, &claim, (uint64_t)number << 32);
         if (none) {
