@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from programs import Run, Start
+from programs import Run, Start, ok
 
 FILL = """
     import fcntl, os, signal, sys, time
@@ -66,6 +66,57 @@ def test_another_process_waits_for_the_reader(run: Run) -> None:
     sleep(60)
     """
     assert run(script, limit=20).status == 2
+
+
+DEATHS = """
+    def die(p, goroutines=1, name="lost"):
+        started = chan(goroutines)
+        def lost():
+            started.send(os.getpid())
+            chan().recv()
+        lost.__name__ = lost.__qualname__ = name
+        tasks = [go.on(p)(lost) for _ in range(goroutines)]
+        pid = [started.recv() for _ in tasks][0]
+        os.kill(pid, 9)
+        for g in tasks: assert g.exception(20).pid == pid
+        return f"goproc: proc {p} (pid {pid}) was killed by signal 9"
+"""
+
+
+def test_the_program_goes_on_while_nobody_reads_of_deaths(run: Run) -> None:
+    """The lines wait for the reader, and the coroner does not: it sees the next death, and replaces the workers."""
+    script = f"""{FILL}{DEATHS}
+    r = fill()
+    lines = [die(p) for p in (1, 2, 1, 2)]
+    text = ""
+    while text.count("\\n") < len(lines): text += os.read(r, 4096).decode()
+    print([text[4096:].splitlines()[i].startswith(line) for i, line in enumerate(lines)])
+    """
+    assert ok(run(script, limit=20)) == "[True, True, True, True]\n"
+
+
+def test_lines_about_deaths_for_which_there_is_no_room(run: Run) -> None:
+    script = f"""{FILL}{DEATHS}
+    r = fill()
+    deaths = 40
+    for _ in range(deaths): die(1, 9, "n" * 40)
+    text = ""
+    while " more lines" not in text or not text.endswith("\\n"): text += os.read(r, 4096).decode()
+    *lines, last = text[4096:].splitlines()
+    assert all(line.startswith("goproc: proc 1 (pid ") and line.endswith("is replaced") for line in lines), lines
+    assert last == f"goproc: {{deaths - len(lines)}} more lines about deaths; nobody has read standard error", last
+    assert len(lines) > 10
+    die(1)
+    assert os.read(r, 4096).startswith(b"goproc: proc 1 (pid ")
+    print("goes on")
+    """
+    assert ok(run(script, limit=25)) == "goes on\n"
+
+
+@pytest.mark.parametrize("policy", ["restart", "continue"])
+def test_main_returns_while_nobody_has_read_of_a_death(run: Run, policy: str) -> None:
+    script = f"{FILL}{DEATHS}\n    r = fill()\n    die(1)\n    print('returns')\n"
+    assert ok(run(script, limit=20, env={"GOPROC_ON_DEATH": policy})) == "returns\n"
 
 
 def test_a_slow_reader_gets_all(start: Start) -> None:

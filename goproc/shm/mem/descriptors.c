@@ -137,30 +137,40 @@ static ssize_t write_piece(int fd, const char *data, size_t n) {
     return done < 0 && errno == ENOTSOCK ? write(fd, data, n) : done;
 }
 
-static void write_until(int fd, const char *data, size_t n, uint64_t until_ns) {
+/* The number of bytes that are not written. An error that waiting does not end loses them. */
+static size_t write_until(int fd, const char *data, size_t n, uint64_t until_ns) {
     while (n > 0) {
         uint64_t now = gp_now();
         struct pollfd room = {.fd = fd, .events = POLLOUT};
         int ready = poll(&room, 1, now < until_ns ? (int)((until_ns - now) / 1000000) + 1 : 0);
-        if (ready == 0) return;
+        if (ready == 0) break;
         if (ready < 0 && errno == EINTR) continue;
         ssize_t done = write_piece(fd, data, n < SAY_BYTES ? n : SAY_BYTES);
-        if (done < 0 && errno != EINTR && errno != EAGAIN) return;
+        if (done < 0 && errno == EAGAIN && now >= until_ns) break;
+        if (done < 0 && errno != EINTR && errno != EAGAIN) return 0;
         if (done > 0) {
             data += done;
             n -= (size_t)done;
         }
     }
+    return n;
+}
+
+static size_t say(const char *text, size_t n, uint64_t until_ns) {
+    int fd = standard_error();
+    if (fd < 0) return 0;
+    int unblocked = open_unblocked(fd);
+    size_t left = write_until(unblocked >= 0 ? unblocked : fd, text, n, until_ns);
+    if (unblocked >= 0) close(unblocked);
+    if (own_table) close(fd);
+    return left;
 }
 
 void gp_say(const char *text, size_t n) {
     static _Atomic uint64_t waited_ns;
-    int fd = standard_error();
-    if (fd < 0) return;
-    int unblocked = open_unblocked(fd);
     uint64_t begun = gp_now(), waited = atomic_load(&waited_ns);
-    write_until(unblocked >= 0 ? unblocked : fd, text, n, begun + (waited < SAY_NS ? SAY_NS - waited : 0));
+    say(text, n, begun + (waited < SAY_NS ? SAY_NS - waited : 0));
     atomic_fetch_add(&waited_ns, gp_now() - begun);
-    if (unblocked >= 0) close(unblocked);
-    if (own_table) close(fd);
 }
+
+size_t gp_say_now(const char *text, size_t n) { return n - say(text, n, 0); }

@@ -296,5 +296,6 @@ int gp_pidfd(pid_t pid);                    /* -1: errno says why */
 /* true if the kernel reports the end of a worker that the coroner has not repaired so far */
 bool gp_worker_ended(void);
 void gp_say(const char *text, size_t n);    /* write to stderr; give up if no reader takes the text for some seconds */
+size_t gp_say_now(const char *text, size_t n); /* the same without waiting; return the number of bytes that are written or lost */
 
 #endif

@@ -132,7 +132,7 @@ static bool look_at_workers(void) {
 }
 
 static bool overdue(void) {
-    bool any = gp_watch.late.kind != 0 || gp_watch.alone;
+    bool any = gp_watch.late.kind != 0 || gp_watch.alone || gp_say_unsaid();
     for (uint32_t proc = 1; proc < gp_places(); proc++) {
         const struct place *place = &gp_watch.places[proc];
         any = any || place->process.gone || place->process.told || place->owed || awaits(proc);
@@ -200,6 +200,7 @@ static void *run(void *unused) {
     atomic_store(&gp_coroner.ready, 1);
     gp_futex_wake(&gp_coroner.ready, 1);
     if (!atomic_load(&gp.lost)) watch(); /* else the runtime has ended while the zygote was being started */
+    if (!atomic_load(&gp_coroner.next)) gp_say_last();
     if (!atomic_load(&gp_coroner.next)) insist();
     gp_own_thread(GP_OWN_CORONER, false);
     return NULL;

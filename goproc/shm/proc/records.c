@@ -119,7 +119,7 @@ static bool lose_zygote(void) {
     }
     go_on_alone();
     if (!keeper_lives()) gp_coroner_kill_adopted(); /* nobody would end them if the host died: they are replaced */
-    if (!h->quiet_deaths) gp_say(text, sizeof text - 1);
+    if (!h->quiet_deaths) gp_say_later(text, sizeof text - 1);
     gp_set(&h->zygote_lost, 1);
     gp_successor_call();
     return true;

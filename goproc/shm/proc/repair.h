@@ -84,4 +84,9 @@ void gp_death_end(uint64_t death);
 /* ---- death_line.c: the line that the program prints if it goes on */
 void gp_death_line(struct gp_text *t, const struct gp_death *d, bool replaced);
 
+/* ---- unsaid.c: lines on stderr, which wait there for its reader */
+void gp_say_later(const char *text, size_t n); /* now, if that is possible without waiting */
+bool gp_say_unsaid(void);                      /* write more of them; true: some are left */
+void gp_say_last(void);                        /* write the rest, or give up, as gp_say() */
+
 #endif

@@ -91,7 +91,7 @@ static void say_death(const struct gp_dead *dead, bool quiet) {
     if (!d || gp.head->quiet_deaths || (quiet && d->lost <= 1)) return;
     gp_death_line(&t, d, dead->replaced);
     gp_coroner_add_stack(&t, d->pid);
-    gp_say(buffer, (size_t)(t.at - buffer));
+    gp_say_later(buffer, (size_t)(t.at - buffer));
 }
 
 /* It ends again and again before it can begin a goroutine, and would go on like that for ever. */
@@ -185,7 +185,8 @@ bool gp_coroner_on_death(const struct record *r) {
     bool said = by == 1 || (by && status & GP_FATAL_SAID);
     status = by > 1 && said ? status & GP_STATUS : 2;
     gp_coroner_kill_workers();
-    if (!said) gp_coroner_report_death(r);
+    if (said) gp_say_last();
+    else gp_coroner_report_death(r);
     gp_coroner_leave(status);
     return false;
 }
@@ -197,6 +198,7 @@ void gp_coroner_on_lost(void (*say)(void)) {
     int status = gp_get(&gp.head->exit_status);
     bool said = by && status & GP_FATAL_SAID;
     gp_coroner_kill_workers();
-    if (!said) say();
+    if (said) gp_say_last();
+    else say();
     gp_coroner_leave(said ? status & GP_STATUS : 2);
 }
