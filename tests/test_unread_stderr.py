@@ -119,6 +119,34 @@ def test_main_returns_while_nobody_has_read_of_a_death(run: Run, policy: str) ->
     assert ok(run(script, limit=20, env={"GOPROC_ON_DEATH": policy})) == "returns\n"
 
 
+UNREAD = {
+    "main returns": ("g = go(fail); started.recv(); ended(g)", 2),
+    "the handle goes": ("g = go(fail); started.recv(); ended(g); g = None", 0),
+    "the handle goes on a worker": ("go.on(1)(drop).result()", 0),
+}
+
+
+@pytest.mark.parametrize("case", UNREAD)
+def test_failures_that_nobody_reads(run: Run, case: str) -> None:
+    line, status = UNREAD[case]
+    script = f"""{FILL}
+    r = fill()
+    started = chan(1)
+    def fail():
+        started.send(1)
+        raise ValueError("x")
+    def ended(g):
+        while g.state != "failed": sleep(0.001)
+    def drop():
+        g = go.on(2)(fail)
+        started.recv()
+        ended(g)
+    {line}
+    """
+    done = run(script, limit=20)
+    assert (done.status, done.err) == (status, ""), done
+
+
 def test_a_slow_reader_gets_all(start: Start) -> None:
     """The report fills the pipe several times; it goes out as the reader takes it."""
     script = """
