@@ -68,6 +68,39 @@ def test_another_process_waits_for_the_reader(run: Run) -> None:
     assert run(script, limit=20).status == 2
 
 
+HOLDERS = {
+    "a thread": """
+    import threading
+    from goproc._proc import line_output
+    threading.Thread(target=shout, daemon=True).start()
+    while line_output._emitting is None: sleep(0.001)
+    """,
+    "a worker": """
+    from goproc.shm import _core
+    go.on(2)(shout)
+    while _core.output_lock(False) is not None:
+        _core.output_unlock()
+        sleep(0.001)
+    """,
+}
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_the_end_of_a_line_on_standard_output(run: Run, holder: str) -> None:
+    """A thread or process is in the middle of a line for standard error, and its reader never comes."""
+    script = f"""{FILL}
+    r = fill()
+    go.on(2)(int).result()
+    def shout(): print("y" * 10000, file=sys.stderr)
+    {HOLDERS[holder]}
+    print("a line", end="")
+    go.local(int, "x")
+    sleep(60)
+    """
+    done = run(script, limit=20)
+    assert (done.status, done.out) == (2, "a line"), done
+
+
 DEATHS = """
     def die(p, goroutines=1, name="lost"):
         started = chan(goroutines)

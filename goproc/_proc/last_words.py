@@ -8,7 +8,6 @@ The write does not wait for another process or thread either that is in the midd
 from __future__ import annotations
 
 import sys
-import time
 
 from goproc._proc import line_output, stdio
 from goproc.shm import _core
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 _LOCK_SECONDS = 0.3  # a line that has a reader is out by then
-_PAUSE = 0.01
 
 
 class _LastLines(line_output.Lines):
@@ -31,7 +29,7 @@ class _LastLines(line_output.Lines):
 
 
 def _say(data: bytes, locks: bool) -> None:
-    locked = locks and _lock_soon()
+    locked = locks and line_output.lock_soon(_LOCK_SECONDS)
     try:
         _core.say(data)
     finally:
@@ -39,18 +37,9 @@ def _say(data: bytes, locks: bool) -> None:
             _core.output_unlock()
 
 
-def _lock_soon() -> bool:
-    """Take the output lock; return False if it is not free soon."""
-    for _ in range(int(_LOCK_SECONDS / _PAUSE)):
-        locked = _core.output_lock(False)
-        if locked is not None:
-            return locked
-        time.sleep(_PAUSE)
-    return False
-
-
 def limit() -> None:
-    """From now on, let no write to standard error wait for long, whoever writes."""
+    """From now on, let no write to standard error wait for long, and none to standard output for another write."""
+    line_output.wait_no_longer(_LOCK_SECONDS)
     for lines in line_output.active:
         if lines.fd == 2:
             lines.__class__ = _LastLines

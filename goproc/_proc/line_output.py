@@ -18,6 +18,7 @@ import select
 import stat
 import sys
 from _thread import RLock
+from time import sleep
 
 from goproc.shm import _core
 
@@ -34,6 +35,9 @@ _MAX_PARTIAL = 8 << 20
 
 _lock_fd = -1
 _mutex = RLock()  # reentrant: a signal handler that prints may have interrupted a print
+# Seconds that a write waits for another one, of a thread or process; -1: for ever. See wait_no_longer().
+_patience = -1.0
+_PAUSE = 0.01
 _emitting: bytes | None = None  # the data that the holder of _mutex writes to a pipe
 _postponed: list[tuple[Lines, bytes]] = []  # lines that a signal handler has printed meanwhile
 active: list[Lines] = []
@@ -110,12 +114,17 @@ class Lines:
             if not self.locked:
                 self._write(data)
                 return
-            with _mutex:
+            if not _mutex.acquire(True, _patience):
+                self._write(data)
+                return
+            try:
                 # A part of it may be out already.
                 if _emitting is not None and len(_emitting) > select.PIPE_BUF:
                     _postponed.append((self, data))
                 else:  # a line that a signal handler has interrupted is out as a whole, or not at all
                     self._emit_locked(data)
+            finally:
+                _mutex.release()
         finally:
             if _postponed and _emitting is None:
                 _write_postponed()
@@ -138,7 +147,10 @@ class Lines:
     def _lock(self) -> None:
         try:
             if _core.output_lock_there():
-                fcntl.flock(_lock_fd, fcntl.LOCK_EX)
+                if _patience < 0:
+                    fcntl.flock(_lock_fd, fcntl.LOCK_EX)
+                else:
+                    lock_soon()
                 return
         except (OSError, ValueError):
             pass
@@ -195,10 +207,30 @@ def flush_all() -> None:
 
 def _write_postponed() -> None:
     """Write the lines that signal handlers have printed during the write of a long line."""
-    with _mutex:
+    if not _postponed or not _mutex.acquire(True, _patience):
+        return
+    try:
         while _postponed:
             lines, data = _postponed.pop(0)
             lines._emit_locked(data)
+    finally:
+        _mutex.release()
+
+
+def wait_no_longer(seconds: float) -> None:
+    """From now on, let no write of this process wait longer for another write, which may never find a reader."""
+    global _patience
+    _patience = seconds
+
+
+def lock_soon(seconds: float | None = None) -> bool:
+    """Take the output lock; return False if it is not free soon."""
+    for _ in range(int((_patience if seconds is None else seconds) / _PAUSE)):
+        locked = _core.output_lock(False)
+        if locked is not None:
+            return locked
+        sleep(_PAUSE)
+    return False
 
 
 def after_write(frame: FrameType | None, action: Callable[[], None]) -> None:
