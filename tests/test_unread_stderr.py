@@ -180,6 +180,15 @@ def test_failures_that_nobody_reads(run: Run, case: str) -> None:
     assert (done.status, done.err) == (status, ""), done
 
 
+def test_progress_of_a_map(run: Run) -> None:
+    script = f"""{FILL}
+    from goproc import pmap
+    r = fill()
+    print(sum(pmap(abs, range(1000), progress=True)))
+    """
+    assert ok(run(script, limit=20)) == "499500\n"
+
+
 def test_a_slow_reader_gets_all(start: Start) -> None:
     """The report fills the pipe several times; it goes out as the reader takes it."""
     script = """

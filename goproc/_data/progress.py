@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from goproc._data import progress_bars
+from goproc._proc import last_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -247,8 +248,7 @@ class _Text(_View):
         parts.append(f"{counts.done}/{total}")
         parts += [f"{name}={count}" for name, count in counts.postfix().items()]
         try:
-            self._file.write(", ".join(parts) + "\n")
-            self._file.flush()
+            last_words.write(self._file, ", ".join(parts) + "\n")
         except (OSError, ValueError):
             self._file = None  # nobody reads it any more: the map goes on
 
