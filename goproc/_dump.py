@@ -27,7 +27,7 @@ from time import monotonic
 
 from greenlet import getcurrent
 
-from goproc import _frames, _gathering
+from goproc import _frames, _gathering, _notebook
 from goproc._gathering import one_line, place
 from goproc._labels import format_labels
 from goproc._proc import fatal
@@ -366,7 +366,7 @@ def deadlock() -> bool:
     """
     if not _core.others_asleep(False):
         return False  # a signal's handler has woken a goroutine: the process that is idle last looks again
-    if veto():
+    if veto() or not _notebook.ignore_kernel():
         timers.call_at(monotonic() + 1, _nothing)  # a pending timer holds off the detector until then
         return False
     if not _core.others_asleep(True) or scheduler.runq:

@@ -482,7 +482,7 @@ def test_a_notebook(tmp_path: Path) -> None:
         ("def f(x):\n    return 'redefined'\ngo.on(1)(f, 1).result()", 0.0),
         ("go.on(1)(lambda: 1 / 0).result()", 0.0),
         ("import threading\ngo(print, threading.Lock())", 0.0),
-        ("chan().recv()", 0.7),
+        ("from goproc import sleep\ngo(sleep, 100).result()", 0.7),
         ("while True: pass", 0.7),
         ("ch = chan(4)\nw = go.on(1)(lambda: [ch.send(i) for i in range(9)] and ch.close())\nlist(ch)", 0.0),
         ("g = go.on(1)(lambda: print('from a worker'))\ng.join()\nimport time; time.sleep(0.5)", 0.0),

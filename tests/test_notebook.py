@@ -90,3 +90,27 @@ def test_a_panic_is_shown_and_the_kernel_lives(tmp_path: Path) -> None:
     assert seen[3] == ("(1, True)", []), seen
     assert seen[4][1][0].startswith("RuntimeStopped"), seen
     assert seen[5] == ("(1, True)", []), seen
+
+
+@needs_kernel
+def test_a_deadlock_is_shown_in_the_cell(tmp_path: Path) -> None:
+    """The threads of the kernel poll, but none of them wakes a goroutine. One of the program's own may."""
+    cells = [
+        ("from goproc import chan, go, num_goroutine\ngo(pow, 2, 5).result()", 0.0),
+        ("chan().recv()", 0.0),
+        ("g = go(lambda: chan().recv())\ng.result()", 0.0),
+        ("go(pow, 2, 5).result()", 0.0),
+        (
+            "import threading, time\n"
+            "ch = chan()\n"
+            "threading.Thread(target=lambda: (time.sleep(1.5), ch.send('woken'))).start()\n"
+            "ch.recv()",
+            0.0,
+        ),
+    ]
+    seen = notebook(tmp_path, cells)
+    assert [seen[i] for i in (0, 3, 4)] == [("32", []), ("32", []), ("'woken'", [])], seen
+    for i in (1, 2):
+        (error,) = seen[i][1]
+        assert error.startswith("RuntimeError: fatal error: all goroutines are asleep - deadlock!"), seen[i]
+        assert "goroutine 1 [chan receive" in error or "goroutine 1 [goroutine join" in error, error

@@ -17,7 +17,7 @@ from typing import Any
 
 from greenlet import getcurrent
 
-from goproc import _deaths, _dump, _garbage, _goroutine, _life, _logs_host, _setup, _spawn
+from goproc import _deaths, _dump, _garbage, _goroutine, _life, _logs_host, _notebook, _setup, _spawn
 from goproc._pickling import homes, store
 from goproc._proc import (
     early,
@@ -87,6 +87,8 @@ class Runtime:
                 _core.set_quiet_deaths(self.quiet_deaths)
                 _core.set_survives(self.thread is not None or owner.is_another())
                 store.connect(_core.definition_put, _core.definition_get)
+                _notebook.forget()
+                _notebook.ignore_kernel()
                 scheduler.start(_life.make, "main", own_thread.leave if self.thread else None)
                 if self.setup.init is not None:
                     _setup.call(self.setup.init)

@@ -28,6 +28,10 @@ enum gp_own_thread { GP_OWN_MONITOR, GP_OWN_CORONER, GP_OWN_SUCCESSOR, GP_OWN_LI
 /* the calling thread is goproc's: it never wakes another thread of this process */
 void gp_own_thread(enum gp_own_thread which, bool runs);
 int gp_thread_start(pthread_t *thread, void *(*run)(void *), void *arg); /* a thread that takes no signals: 0, -errno */
+
+#define GP_MOST_IGNORED 64
+/* Threads that wake no goroutine, whatever they wait in. For the scheduler's thread. */
+void gp_ignore_threads(const pid_t *tids, int n);
 bool gp_threads_asleep(void);              /* true if at some instant of this call all threads but the caller slept for ever */
 long gp_idle_wait(uint64_t until_ns);      /* futex wait for my park word; meanwhile look at the threads and publish the result */
 

@@ -64,6 +64,8 @@ static struct task tasks[MOST_THREADS]; /* only the scheduler's thread looks */
 static _Atomic pid_t own[GP_OWN_THREADS];
 static pid_t caller;            /* the scheduler's thread */
 static uint64_t pause_ns = FIRST_PAUSE_NS;
+static pid_t ignored[GP_MOST_IGNORED]; /* threads of a notebook's kernel, which wake no goroutine */
+static int n_ignored;
 
 void gp_own_thread(enum gp_own_thread which, bool runs) { gp_set(&own[which], runs ? (pid_t)syscall(SYS_gettid) : 0); }
 
@@ -77,7 +79,13 @@ int gp_thread_start(pthread_t *thread, void *(*run)(void *), void *arg) {
     return -err;
 }
 
+void gp_ignore_threads(const pid_t *tids, int n) {
+    for (n_ignored = 0; n_ignored < n && n_ignored < GP_MOST_IGNORED; n_ignored++) ignored[n_ignored] = tids[n_ignored];
+}
+
 static bool is_own(pid_t tid) {
+    for (int i = 0; i < n_ignored; i++)
+        if (ignored[i] == tid) return true;
     for (int i = 0; i < GP_OWN_THREADS; i++)
         if (gp_get(&own[i]) == tid) return true;
     return tid == caller;
@@ -102,6 +110,12 @@ static bool number_after(const char *text, const char *name, uint64_t *number) {
     if (!at) return false;
     *number = strtoull(at + strlen(name), NULL, 10);
     return true;
+}
+
+/* A thread of ZeroMQ, in a program whose kernel has such: who waits for one of those does so in poll(). */
+static bool serves_kernel(const struct look *look, pid_t tid) {
+    char name[32];
+    return n_ignored > 0 && read_file(look, tid, "comm", name, sizeof name) && strncmp(name, "ZMQbg/", 6) == 0;
 }
 
 /* The name of a thread stands first in its status, with newlines escaped: no name can forge a line. */
@@ -143,7 +157,7 @@ static bool count_switches(struct look *look, DIR *folder) {
         pid_t tid = (pid_t)atoi(entry->d_name);
         char state;
         if (tid <= 0) continue; /* . and .. */
-        if (is_own(tid)) {
+        if (is_own(tid) || serves_kernel(look, tid)) {
             look->skipped++;
             continue;
         }

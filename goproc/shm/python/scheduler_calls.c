@@ -260,6 +260,18 @@ static PyObject *core_others_asleep(PyObject *Py_UNUSED(module), PyObject *again
     return PyBool_FromLong(gp_others_asleep(again == Py_True));
 }
 
+static PyObject *core_ignore_threads(PyObject *Py_UNUSED(module), PyObject *numbers) {
+    pid_t tids[GP_MOST_IGNORED];
+    if (!PyList_Check(numbers)) return PyErr_Format(PyExc_TypeError, "ignore_threads() takes a list");
+    int n = 0;
+    for (; n < PyList_GET_SIZE(numbers) && n < GP_MOST_IGNORED; n++) {
+        tids[n] = (pid_t)PyLong_AsLong(PyList_GET_ITEM(numbers, n));
+        if (PyErr_Occurred()) return NULL;
+    }
+    gp_ignore_threads(tids, n);
+    Py_RETURN_NONE;
+}
+
 PyMethodDef scheduler_functions[] = {
     {"bind", METHOD(core_bind), METH_FASTCALL, PyDoc_STR("The goroutine that waits in this slot.")},
     {"drain", core_drain, METH_NOARGS, PyDoc_STR("Queue the goroutines told through the inbox. DRAIN_LOOK: this process was asked to look around; DRAIN_TICKED: "
@@ -282,6 +294,7 @@ PyMethodDef scheduler_functions[] = {
     {"slice_end", core_slice_end, METH_O, PyDoc_STR("The request for a turn came to nothing: None, not here; else when the next timer is due.")},
     {"others_asleep", core_others_asleep, METH_O,
      PyDoc_STR("True if nothing is under way and all but the caller sleep. With True: and nothing has changed since the call with False.")},
+    {"ignore_threads", core_ignore_threads, METH_O, PyDoc_STR("The numbers of threads of this process that wake no goroutine.")},
     {"take_asleep", core_take_asleep, METH_NOARGS, PyDoc_STR("In the host: True, once, if all goroutines were found asleep.")},
     {NULL, NULL, 0, NULL},
 };
