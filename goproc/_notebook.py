@@ -11,8 +11,13 @@ import threading
 
 from goproc.shm import _core
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _PACKAGES = frozenset({"ipykernel", "IPython"})
 _ignored: list[int] = []
+_observed = False  # the end of the kernel is waited for
 
 
 def ignore_kernel() -> bool:
@@ -38,3 +43,13 @@ def _is_of_kernel(thread: threading.Thread) -> bool:
     if home == "threading":
         home = getattr(getattr(thread, "_target", None), "__module__", None) or ""
     return home.partition(".")[0] in _PACKAGES
+
+
+def end_quietly_with(quiet: Callable[[], object]) -> None:
+    """Call a function when the kernel shuts down, which sends SIGTERM to all of its descendants before it ends."""
+    global _observed
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
+    if shell is not None and "ipykernel" in sys.modules and not _observed:
+        _observed = True
+        shell.observe(lambda change: change["new"] and quiet(), "exit_now")

@@ -89,6 +89,7 @@ class Runtime:
                 store.connect(_core.definition_put, _core.definition_get)
                 _notebook.forget()
                 _notebook.ignore_kernel()
+                _notebook.end_quietly_with(_be_quiet)
                 scheduler.start(_life.make, "main", own_thread.leave if self.thread else None)
                 if self.setup.init is not None:
                     _setup.call(self.setup.init)
@@ -236,3 +237,9 @@ def _load_for_failures() -> None:
 
     for name in launch.FAILURES:
         import_module(name)
+
+
+def _be_quiet() -> None:
+    """The program ends, and with it the workers: nobody wants to hear of their deaths."""
+    if _core.attached():
+        _core.set_quiet_deaths(True)
