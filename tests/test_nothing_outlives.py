@@ -154,6 +154,23 @@ def test_an_early_zygote_that_is_stopped(start: Start, how: str) -> None:
         program.wait(10, gone=2.0)
 
 
+def test_an_early_zygote_without_a_keeper(start: Start) -> None:
+    """It is stopped before it has lifelines."""
+    script = """
+        import time
+        print("ready", flush=True)
+        time.sleep(60)
+    """
+    with start(script) as program:
+        program.wait_for("ready")
+        keeper = next(p.pid for p in program.alive() if p.name == "goproc-keeper")
+        program.kill(keeper)
+        assert programs.eventually(lambda: keeper not in pids_of_all(program), 5.0)
+        signal_all(pids_of_all(program), signal.SIGSTOP)
+        program.kill()
+        program.wait(10, gone=3.0)
+
+
 ENDS = {
     "returns": ("pass", 0),
     "exits": ("raise SystemExit(3)", 3),

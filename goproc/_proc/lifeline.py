@@ -12,10 +12,16 @@ from signal import SIGCONT, SIGKILL
 __goproc_frames__ = "machinery"
 
 
-def continue_without_host(to_continue: int) -> None:
-    """Have the kernel send this process SIGCONT at the death of the host. A stopped zygote goes on then."""
+def continue_without_host(to_continue: int, control: int) -> None:
+    """Have the kernel send this process SIGCONT at the death of the host. A stopped zygote goes on then.
+
+    Args:
+        to_continue: the reading end of the pipe.
+        control: the socket by which the kernel did so until now (shm/proc/keeper.c); each letter sent a SIGCONT, too.
+    """
     try:
         _signal_at_hangup(to_continue, SIGCONT)
+        fcntl(control, F_SETFL, os.O_NONBLOCK)
     except OSError:
         pass
 

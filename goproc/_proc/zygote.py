@@ -156,7 +156,8 @@ class _Zygote:
         for number in (signal.SIGINT, signal.SIGQUIT):  # an import may have changed these
             signal.signal(number, signal.SIG_IGN)
         if self.lifelines:
-            lifeline.continue_without_host(self.lifelines[0])  # from here on; the host may have died before
+            # from here on; the host may have died before
+            lifeline.continue_without_host(self.lifelines[0], self.control)
         self.host = self._watch_host()
         self.parent = _pidfd(self.keeper)
         _keeper.adopt_orphans()

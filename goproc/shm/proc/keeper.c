@@ -239,6 +239,13 @@ static bool pass_descriptors(const struct start *s) {
     return dup2(control, 3) >= 0 && dup2(source, 4) >= 0;
 }
 
+/* A zygote without a keeper may be stopped before it has its lifelines: lifeline.c. Until then the kernel continues it when the
+ * host's end of the control socket is closed. A system that knows no such signals goes without. */
+static void continue_at_hangup(int control) {
+    if (fcntl(control, F_SETSIG, SIGCONT) == 0 && fcntl(control, F_SETOWN, getpid()) == 0)
+        fcntl(control, F_SETFL, fcntl(control, F_GETFL) | O_ASYNC);
+}
+
 static int become_zygote(void *arg) {
     struct start *s = arg;
     sigset_t blocked;
@@ -246,8 +253,10 @@ static int become_zygote(void *arg) {
     sigaddset(&blocked, SIGINT); /* until it ignores them */
     sigaddset(&blocked, SIGQUIT);
     if (prctl(PR_SET_PDEATHSIG, SIGCONT) == 0 && open_null(s->null) && pass_descriptors(s) &&
-        sigprocmask(SIG_SETMASK, &blocked, NULL) == 0)
+        sigprocmask(SIG_SETMASK, &blocked, NULL) == 0) {
+        continue_at_hangup(3);
         execve(s->path, s->argv, s->envp);
+    }
     s->error = errno ? errno : EINVAL;
     _exit(127);
 }
