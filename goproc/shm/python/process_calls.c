@@ -194,7 +194,8 @@ PyMethodDef process_functions[] = {
     {"repair_ns", core_repair_ns, METH_NOARGS, PyDoc_STR("The time of the last repair, ns.")},
     {"zygote_failed", core_zygote_failed, METH_NOARGS, PyDoc_STR("There is no other zygote to be had: the program ends.")},
     {"lifelines", core_lifelines, METH_NOARGS,
-     PyDoc_STR("Descriptors for a zygote, which the caller closes: (CONTINUE, END) of lifeline.c; () if the system forbids that.")},
+     PyDoc_STR(
+         "Descriptors for a zygote, which the caller closes: (CONTINUE, END) of lifeline.c; () if the system forbids that.")},
     {"stop_coroner", core_stop_coroner, METH_NOARGS,
      PyDoc_STR("Wait for the coroner, after the zygote has ended; close the control socket.")},
     {"tell_zygote", core_tell_zygote, METH_O, PyDoc_STR("Send the zygote a letter; false: the program has closed the socket.")},
