@@ -284,6 +284,7 @@ HALTS = """
 import os, signal
 def halt():
     if os.path.exists("halt"): os.kill(os.getpid(), signal.SIGSTOP)
+    else: open("forked", "w").close()
 os.register_at_fork(after_in_parent=halt)
 """
 
@@ -294,6 +295,7 @@ def test_stopped_right_after_a_fork(run: Run, tmp_path: Path) -> None:
     script = f"""{WHERE}
     from goproc._deaths import deaths
     zygote = at(1)[1]
+    while not os.path.exists("forked"): sleep(0.001)  # the worker may be faster than the end of this fork
     open("halt", "w").close()
     kill(1)
     pid = at(1)[0]
