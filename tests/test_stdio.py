@@ -532,7 +532,7 @@ def test_ctrl_c_during_output_leaves_no_lock() -> None:
     done = run_python(
         HOST
         + """
-    import fcntl, signal, time
+    import fcntl, signal, threading, time
     stdio.install_host(memfd, getcurrent, 2)
     other = os.open(f"/proc/self/fd/{memfd}", os.O_RDWR)
     signal.signal(signal.SIGALRM, signal.default_int_handler)
@@ -546,10 +546,17 @@ def test_ctrl_c_during_output_leaves_no_lock() -> None:
             hits += 1
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
         fcntl.flock(other, fcntl.LOCK_UN)
-    sys.stderr.write(f"{hits > 50}\\n")
+    free = []
+    def look():
+        free.append(line_output._mutex.acquire(False))
+        if free[0]: line_output._mutex.release()
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    sys.stderr.write(f"{hits > 50} {free}\\n")
     """,
     )
-    assert done.stderr == b"True\n"
+    assert done.stderr == b"True [True]\n"
 
 
 # -- cost ----------------------------------------------------------------------------------------------------

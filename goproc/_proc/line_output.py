@@ -111,25 +111,20 @@ class Lines:
     def _emit(self, data: bytes) -> None:
         """Write all of ``data`` with nothing of another process or thread in between."""
         try:
-            if not self.locked:
+            if not self.locked or not _in_turn(self._emit_or_postpone, data):
                 self._write(data)
-                return
-            if not _mutex.acquire(True, _patience):
-                self._write(data)
-                return
-            try:
-                # A part of it may be out already.
-                if _emitting is not None and len(_emitting) > select.PIPE_BUF:
-                    _postponed.append((self, data))
-                else:  # a line that a signal handler has interrupted is out as a whole, or not at all
-                    self._emit_locked(data)
-            finally:
-                _mutex.release()
         finally:
             if _postponed and _emitting is None:
                 _write_postponed()
             if _deferred is not None and _emitting is None:
                 _act()
+
+    def _emit_or_postpone(self, data: bytes) -> None:
+        # A part of the interrupted line may be out already.
+        if _emitting is not None and len(_emitting) > select.PIPE_BUF:
+            _postponed.append((self, data))
+        else:  # a line that a signal handler has interrupted is out as a whole, or not at all
+            self._emit_locked(data)
 
     def _emit_locked(self, data: bytes) -> None:
         global _emitting
@@ -207,14 +202,30 @@ def flush_all() -> None:
 
 def _write_postponed() -> None:
     """Write the lines that signal handlers have printed during the write of a long line."""
-    if not _postponed or not _mutex.acquire(True, _patience):
-        return
+    if _postponed:
+        _in_turn(_emit_postponed)
+
+
+def _emit_postponed() -> None:
+    while _postponed:
+        lines, data = _postponed.pop(0)
+        lines._emit_locked(data)
+
+
+def _in_turn(emit: Callable[..., None], *args: bytes) -> bool:
+    """Call a function while no other thread writes. Return False if another thread writes for too long."""
+    if _patience < 0:
+        # Not acquire(): a KeyboardInterrupt that is raised as acquire() returns would leave the mutex taken.
+        with _mutex:
+            emit(*args)
+        return True
+    if not _mutex.acquire(True, _patience):
+        return False
     try:
-        while _postponed:
-            lines, data = _postponed.pop(0)
-            lines._emit_locked(data)
+        emit(*args)
     finally:
         _mutex.release()
+    return True
 
 
 def wait_no_longer(seconds: float) -> None:
