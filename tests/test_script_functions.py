@@ -269,8 +269,8 @@ def test_a_shared_function_is_sent_on_with_those_that_call_it(run: Run) -> None:
 def test_a_class_that_cannot_be_pickled_and_that_a_text_names(run: Run) -> None:
     """It is not there, which is no matter: the text may mean anything."""
     text = """
-        import ctypes
-        class Info(ctypes.Structure): _fields_ = [("a", ctypes.c_int)]
+        import threading
+        class Info: lock = threading.Lock()
         def f(): return "Info"
         def g(): return eval("Info")
         print(go.on(1)(f).result(30), type(go.on(1)(g).exception(30)).__name__)
