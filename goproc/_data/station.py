@@ -91,7 +91,9 @@ class Station:
         if self.job.threads:
             from goproc._blocking import Threads
 
-            self.threads = Threads(self.job.threads)
+            # More than were asked for where there are fewer processes than that: a call that waits for those who take
+            # its values must not keep the thread of the call whose turn it is.
+            self.threads = Threads(max(self.job.threads, len(self.lanes)))
         try:
             if len(self.lanes) == 1:
                 self.lanes[0].run()

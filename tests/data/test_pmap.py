@@ -223,6 +223,13 @@ def test_threads_run_calls_that_block_in_the_system_at_once():
     assert len(set(places)) == 8
 
 
+def test_so_many_calls_run_at_once_on_fewer_processes(runtime2):
+    from goproc import Barrier
+
+    barrier = Barrier(6)
+    assert list(pmap(lambda _: barrier.wait(30) >= 0, range(6), workers=6, threads=2)) == [True] * 6
+
+
 def test_init_runs_once_in_each_process_and_exit_gets_its_state():
     begun, ended = chan(8), chan(8)
 
