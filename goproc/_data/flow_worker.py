@@ -157,7 +157,7 @@ class _Worker:
             result = self._call(step.f, item)
             ended = clock()
             if step.kind == FLAT_MAP:
-                self._emit_values(result, item, emit)
+                emit = self._emit_values(result, item, emit)
             elif step.kind != FILTER or result:
                 value = result if step.kind == MAP else item
                 try:
@@ -172,7 +172,8 @@ class _Worker:
             self.wait_out += before - ended
             if before > self.note_at:
                 self.note_times(before)
-                emit = self._grown(emit, row[TAKEN], before, item)
+                if step.kind != FLAT_MAP:
+                    emit = self._grown(emit, row[TAKEN], before, item)
             if self.enough:
                 raise ChanClosed("take() has all that it wants")
 
@@ -222,8 +223,8 @@ class _Worker:
         except BaseException as exc:
             raise StepFailed(0, item, exc) from None
 
-    def _emit_values(self, result: Any, item: Any, emit: Emit) -> None:
-        """Emit what a flat_map() function yields, as it is yielded."""
+    def _emit_values(self, result: Any, item: Any, emit: Emit) -> Emit:
+        """Emit what a flat_map() function yields, as it is yielded. Return the function for the next results."""
         row = self.row
         for value in _values(result, item):
             try:
@@ -232,7 +233,10 @@ class _Worker:
                 raise self._unsendable(value, item, exc) from None
             row[OUT] += 1
             if self.enough:
-                return
+                break
+            if self.growth is not None and not row[OUT] % _LOOK:
+                emit = self._grown(emit, row[OUT], monotonic_ns(), value)
+        return emit
 
     def _unsendable(self, value: Any, item: Any, error: PickleError) -> StepFailed:
         """Return the failure of the last step for a value that cannot be sent."""
@@ -336,6 +340,7 @@ class _Worker:
 
 
 _NOTE_NS = 20_000_000
+_LOOK = 512  # results of a flat_map() between two looks whether its edge is to grow
 
 
 def _values(result: Any, item: Any) -> Any:

@@ -61,6 +61,22 @@ def test_the_default_grows_and_keeps_a_bound(runtime2: Any) -> None:
     assert 2 * 3 < most <= 2 * 3 + 3 * WIDE
 
 
+def test_the_edge_after_a_flat_map_grows_in_the_middle_of_an_item(runtime2: Any) -> None:
+    made = Atomic(0)
+
+    def numbers(n: int) -> Any:
+        flow_edges._FAST_NS = SECOND  # on the worker
+        for number in range(n):
+            made.add(1)
+            yield number
+
+    most = 0
+    for n, value in enumerate(flow([MANY]).flat_map(numbers), 1):
+        assert value == n - 1
+        most = max(most, made.load() - n)
+    assert n == MANY and 4 < most <= 2 + WIDE + flow_edges.FETCHED
+
+
 def test_a_buffer_that_is_given_does_not_grow(runtime2: Any) -> None:
     source = Source(MANY)
     assert ahead(source, flow(source, buffer=2).map(same).map(same)) <= 2 * 3
