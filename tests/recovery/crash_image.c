@@ -47,6 +47,11 @@ void __wrap_gp_futex_wake(_Atomic uint32_t *word, int count) {
     __real_gp_futex_wake(word, count);
 }
 
+/* The time by a system call, which is one step. The C library reads a page of the kernel's, and begins again when the kernel
+ * has written there meanwhile: a process that is stepped may not come to an end of that. */
+int __wrap_clock_gettime(clockid_t clock, struct timespec *time);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *time) { return (int)syscall(SYS_clock_gettime, clock, time); }
+
 /* ---- what the processes do */
 
 gp_ref new_object(enum gp_kind kind, uint32_t cap) {

@@ -43,7 +43,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *HERE.glob("crash_*.c"),
         *sources,
         "-lpthread",
-        "-Wl,-z,now,--wrap=gp_futex_wake",
+        "-Wl,-z,now,--wrap=gp_futex_wake,--wrap=clock_gettime",
         "-o",
         built,
     ]  # no look-up of symbols among the steps

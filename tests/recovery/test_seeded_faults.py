@@ -62,7 +62,7 @@ class Built:
                 "cc",
                 *map(str, self.objects.glob("*.o")),
                 "-lpthread",
-                "-Wl,-z,now,--wrap=gp_futex_wake",
+                "-Wl,-z,now,--wrap=gp_futex_wake,--wrap=clock_gettime",
                 "-o",
                 str(program),
             ]
