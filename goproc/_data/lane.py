@@ -341,7 +341,7 @@ class Lane:
         self.sent += len(values)
         _logs.settle()
         done = Done(*message)
-        if self._try_to_send(done) is not None:
+        if self._try_to_send_done(done) is not None:
             self._send_each(done)
 
     def _is_cancelled(self, error: BaseException | None) -> bool:
@@ -360,16 +360,20 @@ class Lane:
             if scheduler_shielded:
                 scheduler.shield(-1)
 
-    def _try_to_send(self, done: Done) -> BaseException | None:
+    def _try_to_send_done(self, done: Done) -> BaseException | None:
         """Send results. Return the exception if one of them cannot be sent."""
         values = done.values if all_readable(done.values) else Parts(done.values)
+        return self.try_to_send((*done[:2], values, *done[3:]))
+
+    def try_to_send(self, message: tuple[Any, ...]) -> BaseException | None:
+        """Send a message to the host. Return the exception if a value in it cannot be sent."""
         try:
-            self.send((*done[:2], values, *done[3:]))
+            self.send(message)
         except (PickleError, MemoryError) as error:
             return error
         except (Exception, Cancelled, GreenletExit):  # of the runtime, or of this goroutine
             raise
-        except BaseException as error:  # raised by a method of a result
+        except BaseException as error:  # raised by a method of a value
             return error
         return None
 
@@ -379,7 +383,7 @@ class Lane:
         wait = done.wait
         for position, value in enumerate(done.values):
             seconds = done.seconds if position == done.slowest else share
-            error = self._try_to_send(Done(DONE, done.lane, [value], share, wait, 0, seconds))
+            error = self._try_to_send_done(Done(DONE, done.lane, [value], share, wait, 0, seconds))
             if error is not None:
                 value = value[1] if self.station.job.named else value
                 told = failure.pack(about_result(value, error))

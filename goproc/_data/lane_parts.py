@@ -10,14 +10,12 @@ from __future__ import annotations
 from time import monotonic
 from typing import Any, NamedTuple
 
-from greenlet import GreenletExit
-
 from goproc import _logs
 from goproc._data import turns
 from goproc._data.job import PART
 from goproc._data.results import all_readable
 from goproc._pickling.salvage import Parts
-from goproc.errors import Cancelled, ChanClosed, PickleError
+from goproc.errors import Cancelled, ChanClosed
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -150,15 +148,9 @@ class PartSender:
             credited: a credit was taken for the message.
         """
         lane = self._lane
-        try:
-            lane.send((PART, lane.way.number, values if all_readable(values) else Parts(values), credited))
-        except (PickleError, MemoryError) as error:
-            return error
-        except (Exception, Cancelled, GreenletExit):  # of the runtime, or of this goroutine
-            raise
-        except BaseException as error:  # raised by a method of a value
-            return error
-        return None
+        return lane.try_to_send(
+            (PART, lane.way.number, values if all_readable(values) else Parts(values), credited)
+        )
 
 
 def await_credit(lane: Lane) -> None:
