@@ -23,7 +23,7 @@ import os
 import signal
 import sys
 import threading
-from time import monotonic
+from time import monotonic, process_time
 
 from greenlet import getcurrent
 
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 __all__ = ["dump", "num_goroutine"]
 
 _STACK_SECONDS = 0.5  # of ANSWER_SECONDS: after that goroutines are listed without their stacks
+_STACK_CPU_SECONDS = 0.05  # unless the process has not had as much CPU time as this
 _SHOWN_FRAMES = 100
 _LEFT_OUT = ("scheduler", "machinery")  # marks of frames, see _frames.py
 
@@ -72,14 +73,15 @@ def parts(active: FrameType | None) -> list[Part]:
     """
     found: list[Part] = []
     lines: dict[tuple[str, int | None, str], str] = {}
-    until = monotonic() + _STACK_SECONDS
+    late, late_cpu = monotonic() + _STACK_SECONDS, process_time() + _STACK_CPU_SECONDS
     main = scheduler.main
     everyone = list(scheduler.started.values())
     if _core.proc() == 0 and not _core.main_gone():
         everyone.insert(0, main)
     for g in everyone:
         try:
-            text = _describe(g, active, lines if monotonic() < until else None)
+            over = monotonic() >= late and process_time() >= late_cpu
+            text = _describe(g, active, None if over else lines)
         except Exception as exc:
             text = f"goroutine {g.id} [unknown]:\n  it cannot be shown: {type(exc).__name__}\n"
         found.append((g.id, text))

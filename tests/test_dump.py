@@ -66,6 +66,32 @@ def test_a_goroutine_that_waits(blocked: Any, proc: int) -> None:
     assert re.fullmatch(rf"\t{re.escape(__file__)}:\d+", place)
 
 
+@pytest.mark.parametrize("computes", [False, True])
+def test_stacks_are_left_out_after_a_time_with_cpu(blocked: Any, computes: bool) -> None:
+    """A process that gets no CPU shows all of its goroutines, however long that takes."""
+
+    class Loader:
+        def get_source(self, name: str) -> str:
+            time.sleep(_dump._STACK_SECONDS)  # the dump asks for the source: the process had no CPU meanwhile
+            end = time.process_time() + 2 * _dump._STACK_CPU_SECONDS
+            while computes and time.process_time() < end:
+                pass
+            return ""
+
+    names = {"__name__": "elsewhere", "__loader__": Loader()}
+    exec(compile("def waits(gate): gate.recv_ok()", f"elsewhere{computes}.py", "exec"), names)
+    gate = chan()
+    slow = go.local(names["waits"], gate)
+    until_waiting(gate, receivers=1)
+    other = blocked(0)
+    found = entries(dump())
+    gate.close()
+    slow.join()
+    assert found[slow.id].functions == ["waits"]
+    assert found[other.id].functions == ([] if computes else ["wait", "inner"])
+    assert ("  ...its stack is left out: there are too many" in found[other.id].lines) == computes
+
+
 def test_main_comes_first_and_runs(runtime2: Any) -> None:
     text = dump()
     assert text.startswith(f"goroutine 1 [running]:\n  main, proc 0 (pid {os.getpid()})\n")
