@@ -465,6 +465,16 @@ def test_the_runtime_has_not_started(start: Start) -> None:
     assert done.returncode == 1 and "or has not used goproc yet" in done.stderr
 
 
+def test_a_program_that_has_ended() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie
+        done = dump(process.pid)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"goproc dump: process {process.pid} has ended; its parent has not taken its exit status yet\n"
+    )
+
+
 def test_the_runtime_has_stopped(start: Start) -> None:
     script = (
         "import goproc, time\nwith goproc.runtime(procs=2): pass\nprint('ready', flush=True)\ntime.sleep(60)"

@@ -149,6 +149,8 @@ def _open(pid: int) -> int:
     fd = _open_own(pid)
     if fd < 0:
         fd = _open_of_host(pid)
+    if fd < 0 and _has_ended(pid):
+        raise DumpError(f"process {pid} has ended; its parent has not taken its exit status yet")
     if fd < 0:
         raise DumpError(
             f"process {pid} has no goproc runtime: it is no goproc program, or has not used goproc yet"
@@ -227,10 +229,23 @@ def _holders(inode: os.stat_result, pids: Sequence[int]) -> Iterator[int]:
 
 def _parent(pid: int) -> int:
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return int(file.read().rpartition(")")[2].split()[1])
+        return int(_facts(pid)[1])
     except (OSError, IndexError):
         return 0
+
+
+def _has_ended(pid: int) -> bool:
+    """Return True if a process is a zombie. The kernel has closed its descriptors."""
+    try:
+        return _facts(pid)[0] == "Z"
+    except (OSError, IndexError):
+        return False
+
+
+def _facts(pid: int) -> list[str]:
+    """Return the words of proc_pid_stat(5) from the third one on: the state, the parent, ..."""
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()
 
 
 def _children(pid: int) -> list[int]:
