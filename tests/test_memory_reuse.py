@@ -240,3 +240,22 @@ def test_memory_is_taken_beside_an_owner_that_allocates(small: None) -> None:
     assert [g.result(50) for g in owners] == [150] * 3
     done.store(True)
     assert all(g.result(50) > 0 for g in pressing)
+
+
+# -- memory of malloc ------------------------------------------------------------------------------------------------
+
+
+def _faults_of_arrays() -> int:
+    """Pages that the kernel gives to a function that makes and drops three arrays of 1 MB, over and over."""
+    import resource
+
+    for _ in range(3):
+        [bytearray(1 << 20) for _ in range(3)]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        [bytearray(1 << 20) for _ in range(3)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def test_arrays_that_a_worker_drops_are_used_for_the_next(runtime2: Any) -> None:
+    assert go.on(1)(_faults_of_arrays).result() < 3 * 256  # fewer than one round has pages

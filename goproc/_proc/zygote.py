@@ -67,6 +67,7 @@ if TYPE_CHECKING:
 GRACE = 0.2  # seconds between SIGTERM and SIGKILL for a worker that does not answer
 PATIENCE = 2.0  # seconds for the fork of a replacement
 AGAIN_MS = 50  # between two of its attempts
+_KEPT_BYTES = 4 << 20  # a block of up to this size stays with the worker that has freed it
 _AT_THE_END = ("resource", "goproc._proc.descendants")  # modules; os.wait4() imports the first
 
 
@@ -147,7 +148,7 @@ class _Zygote:
 
         from goproc._crashes import Crashes
         from goproc._proc import lifeline
-        from goproc.shm import _keeper
+        from goproc.shm import _core, _keeper
 
         self.wake, wake_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
@@ -169,6 +170,7 @@ class _Zygote:
         self.pipe = (self.wake, wake_end)
         self.crashes = Crashes()
         self.config["crashes"] = self.crashes.fd
+        _core.keep_freed(_KEPT_BYTES)
         # A collection in a worker must not write to the pages that it shares with the zygote, and so copy them.
         gc.freeze()
         if self.config["zygote"] == 1:  # the coroner tells later zygotes which workers are missing

@@ -175,6 +175,19 @@ static PyObject *core_trim(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unus
     Py_RETURN_NONE;
 }
 
+/* glibc keeps freed blocks for the next ones up to a size that grows with the largest block that was given back to the system.
+ * At its first size, 128 KB, a function that makes and drops arrays of a megabyte gets each of them from the system: the kernel
+ * clears as many pages as the function writes to. Children inherit the size. */
+static PyObject *core_keep_freed(PyObject *Py_UNUSED(module), PyObject *size) {
+    size_t n = PyLong_AsSize_t(size);
+    if (PyErr_Occurred()) return NULL;
+#ifdef __GLIBC__
+    void *volatile block = malloc(n);
+    free(block);
+#endif
+    Py_RETURN_NONE;
+}
+
 static PyObject *core_wake(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (gp.base) gp_nudge(gp.proc);
     Py_RETURN_NONE;
@@ -282,6 +295,8 @@ PyMethodDef scheduler_functions[] = {
     {"wake", core_wake, METH_NOARGS, PyDoc_STR("Make this process's scheduler look around; from any thread.")},
     {"use_this_thread", core_scheduler_thread, METH_NOARGS, PyDoc_STR("Goroutines run on the calling thread.")},
     {"trim", core_trim, METH_NOARGS, PyDoc_STR("Give memory that malloc has free back to the system.")},
+    {"keep_freed", core_keep_freed, METH_O,
+     PyDoc_STR("Let malloc keep freed blocks of up to so many bytes, in this process and its children.")},
     {"untrack", core_untrack, METH_O, PyDoc_STR("Hide an object from the garbage collector.")},
     {"on_scheduler_thread", core_on_scheduler_thread, METH_NOARGS, NULL},
     {"park_forever", METHOD(core_park_forever), METH_FASTCALL,
