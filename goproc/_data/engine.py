@@ -23,7 +23,7 @@ from goproc._data.lanes import Chunk, Lanes, Lost
 from goproc._data.order import Ordered, Unordered
 from goproc._data.policy import Failure, Policy
 from goproc._data.results import parted, unreadable
-from goproc._data.source import DRAW_SECONDS, Source
+from goproc._data.source import DRAW_SECONDS
 from goproc._data.tally import Pace, Stats, Tally
 from goproc._go import go
 from goproc._pickling import failure
@@ -35,11 +35,12 @@ from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from goproc._data.checkpoint import Checkpoint
     from goproc._data.progress import Progress
     from goproc._data.recorder import Recorder
+    from goproc._data.source import Source
 
 
 class Delayed(NamedTuple):
@@ -71,7 +72,7 @@ _BUSY_SECONDS = 0.01  # between two looks whether items that wait for a busy pro
 class Engine:
     """Runs one map. One goroutine or thread at a time calls it, but for stats()."""
 
-    def __init__(self, plan: Plan, source: Iterator[Any], progress: Progress | None) -> None:
+    def __init__(self, plan: Plan, source: Source, progress: Progress | None) -> None:
         self.plan = plan
         self.policy = plan.policy
         self.pace = Pace(plan.chunk, plan.ahead, len(plan.procs))
@@ -84,7 +85,7 @@ class Engine:
         self.ready = self.order.ready
         self.tally = Tally()
         self.progress = progress
-        self.source = Source(source)
+        self.source = source
         self.inbox: deque[tuple[Any, ...]] = deque()  # messages that were received and not read
         self.delayed: list[Delayed] = []  # a heap
         self.ends: deque[int] = deque()  # stations that were seen to have ended
@@ -157,9 +158,10 @@ class Engine:
         until = monotonic() + DRAW_SECONDS
         while not self.source.over:
             room = self._room()
-            if room <= 0 or (room < self.pace.chunk and self._can_wait()):
+            chunk = self.pace.chunk_of(self.source.left)
+            if room <= 0 or (room < chunk and self._can_wait()):
                 return
-            if not self._draw_chunk(min(self.pace.chunk, room)):
+            if not self._draw_chunk(min(chunk, room)):
                 return
             if monotonic() >= until and self._something_ready():
                 return
@@ -185,6 +187,7 @@ class Engine:
         try:
             self.source.draw(n, items)
         finally:
+            self.source.left = max(0, self.source.left - len(items))
             self._dispatch(items)
         return len(items)
 

@@ -24,6 +24,7 @@ from goproc._data.lane_parts import Grant
 from goproc._data.lanes import placed
 from goproc._data.policy import Failure
 from goproc._data.results import parted
+from goproc._data.source import Source
 from goproc._data.stages import BATCH, CALLING, EACH, FILTER, FLAT_MAP, MAP, SKIP, TAKE, THROTTLE, Stage
 from goproc._go import go
 from goproc._sched import scheduler
@@ -345,7 +346,7 @@ class StageEngine(Engine):
         self.edge = edge
         super().__init__(
             Plan(job, options.policy, options.ordered, ahead, None, options.key, places, spread=parted),
-            iter(()),
+            Source(iter(())),
             None,
         )
 

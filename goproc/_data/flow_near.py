@@ -10,9 +10,9 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from goproc._channel import chan
-from goproc._data.results import all_readable
 from goproc._spawn import enclosed
 from goproc.errors import OutOfSharedMemory, PickleError, RuntimeStopped
+from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Near:
 
     def send_copy(self, value: Any) -> None:
         """As send(), of the value as it is now: a source may change what it has yielded. One that cannot be copied is kept."""
-        if not all_readable((value,)):
+        if not _core.all_readable([value]):
             try:
                 value = Copied(enclosed(value), value)
             except (PickleError, OutOfSharedMemory):

@@ -12,7 +12,6 @@ from goproc import _logs
 from goproc._data import states, turns
 from goproc._data.job import DONE, FAILED, UNREADABLE, Done, Way
 from goproc._data.lane_parts import PartSender, await_credit
-from goproc._data.results import all_readable
 from goproc._life import Goexit
 from goproc._pickling import failure
 from goproc._pickling.salvage import Parts
@@ -362,7 +361,7 @@ class Lane:
 
     def _try_to_send_done(self, done: Done) -> BaseException | None:
         """Send results. Return the exception if one of them cannot be sent."""
-        values = done.values if all_readable(done.values) else Parts(done.values)
+        values = done.values if _core.all_readable(done.values) else Parts(done.values)
         return self.try_to_send((*done[:2], values, *done[3:]))
 
     def try_to_send(self, message: tuple[Any, ...]) -> BaseException | None:

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from goproc import _logs
 from goproc._data import turns
 from goproc._data.job import PART
-from goproc._data.results import all_readable
 from goproc._pickling.salvage import Parts
 from goproc.errors import Cancelled, ChanClosed
 from goproc.shm import _core
@@ -149,7 +148,7 @@ class PartSender:
         """
         lane = self._lane
         return lane.try_to_send(
-            (PART, lane.way.number, values if all_readable(values) else Parts(values), credited)
+            (PART, lane.way.number, values if _core.all_readable(values) else Parts(values), credited)
         )
 
 

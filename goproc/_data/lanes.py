@@ -21,7 +21,6 @@ from goproc._data.blame import about_job, about_value, timed_out, too_slow
 from goproc._data.job import End, Job, Way
 from goproc._data.lane_parts import CREDITS
 from goproc._data.policy import MOST_CALLS
-from goproc._data.results import all_readable
 from goproc._data.station import serve
 from goproc._raised import set_traceback
 from goproc._spawn import enclosed, spawn_beside
@@ -95,7 +94,7 @@ class Chunk:
         if self.names is not None:
             attempts = self.attempts + 1
             items = [((name, attempts), item) for name, item in zip(self.names, items, strict=True)]
-        return self.number, items if all_readable(items) else enclosed(items)
+        return self.number, items if _core.all_readable(items) else enclosed(items)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from goproc.rate import Limiter
 
@@ -151,10 +151,15 @@ def _checked_iterables(where: str, iterables: tuple[Any, ...]) -> tuple[Any, ...
 def total_of(options: Options) -> int | None:
     if options.total is not None:
         return options.total
+    return shortest(options.sources)
+
+
+def shortest(iterables: Sequence[Any]) -> int | None:
+    """Return the least of the lengths that iterables tell of themselves; None if none does."""
     known = []
-    for source in options.sources:
+    for iterable in iterables:
         try:
-            n = length_hint(source, -1)
+            n = length_hint(iterable, -1)
         except Exception:
             n = -1
         if n >= 0:

@@ -7,8 +7,9 @@ from typing import Any, Generic, TypeVar
 from goproc._data import turns, unused
 from goproc._data.engine import Engine, Plan
 from goproc._data.lanes import placed
-from goproc._data.options import Options, total_of
+from goproc._data.options import Options, shortest, total_of
 from goproc._data.policy import RETRY_ON, policy
+from goproc._data.source import Source
 from goproc._data.tally import Stats, Tally
 from goproc._other_names import hint
 from goproc._public import public
@@ -190,8 +191,9 @@ class PMap(_core.Results, Generic[T]):
             options.checkpoint,
             self._spread,
         )
-        source = iterators[0] if len(iterators) == 1 else zip(*iterators, strict=False)
-        self._engine = Engine(plan, source, progress)
+        iterator = iterators[0] if len(iterators) == 1 else zip(*iterators, strict=False)
+        left = options.total if options.total is not None else shortest(iterators)
+        self._engine = Engine(plan, Source(iterator, left), progress)
         return self._engine
 
     def _finish(self, engine: Engine) -> None:

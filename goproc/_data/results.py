@@ -8,17 +8,6 @@ from goproc._data.job import DONE, UNREAD, Done
 from goproc._pickling.salvage import Parts, Unread
 from goproc.errors import PickleError
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-_LEAVES = frozenset({int, float, bool, str, bytes, type(None)})
-
-
-def all_readable(values: Iterable[Any]) -> bool:
-    """Return True if every process can read these values."""
-    return _LEAVES.issuperset(map(type, values))
-
 
 def parted(message: tuple[Any, ...]) -> list[tuple[Any, ...]]:
     """Return messages that tell the same as one of a lane: UNREAD tells of a result that could not be read."""

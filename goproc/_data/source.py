@@ -22,19 +22,25 @@ class Source:
 
     A channel is no iterator that may block: its items are taken when they are there, so that results do not wait for them.
 
+    Args:
+        iterator: of the items, or a channel.
+        left: how many items it has, where that is known.
+
     Attributes:
+        left: how many items are not drawn yet; 0 where that is not known. It may be wrong.
         channel: the channel, if it is one.
         taken: items that were received from the channel while the map waited.
         over: nothing more comes.
         error: what the iterator has raised, or None.
     """
 
-    __slots__ = ("_iterator", "channel", "error", "over", "taken")
+    __slots__ = ("_iterator", "channel", "error", "left", "over", "taken")
 
-    def __init__(self, iterator: Iterator[Any]) -> None:
+    def __init__(self, iterator: Iterator[Any], left: int | None = None) -> None:
         self._iterator: Iterator[Any] | None = iterator
         self.channel: Chan[Any] | None = iterator if isinstance(iterator, Chan) else None
         self.taken: deque[Any] = deque()
+        self.left = 0 if left is None or self.channel is not None else left
         self.over = False
         self.error: Exception | None = None
 

@@ -10,7 +10,10 @@ CHUNK_SECONDS = 0.005
 MOST_AHEAD = 10_000
 SHORT_SECONDS = 0.001
 _SLOWEST = 10
-_GROWTH = 4
+_GROWTH = 4  # of a chunk, once its items are measured
+_EARLY_GROWTH = 16  # the same while a chunk takes less than
+_EARLY_SECONDS = 0.0003
+_LEAST_PART = 16  # of a chunk: the last chunks are not smaller than that
 
 
 class ProcSeconds(NamedTuple):
@@ -129,6 +132,19 @@ class Pace:
             return self._ahead
         return max(min(4 * self._lanes * self.chunk, MOST_AHEAD), self._lanes)
 
+    def chunk_of(self, left: int) -> int:
+        """Return the size of the next chunk.
+
+        Towards the end chunks become smaller, so that the calls on all lanes end at about the same time. (Guided
+        self-scheduling: Polychronopoulos and Kuck, IEEE Transactions on Computers C-36, 1987.)
+
+        Args:
+            left: how many items are not drawn yet; 0 where that is not known.
+        """
+        if not left or not self._measured:
+            return self.chunk
+        return min(self.chunk, max(-(-left // (2 * self._lanes)), -(-self.chunk // _LEAST_PART)))
+
     @property
     def short(self) -> bool:
         """True if items take so little time that there is no hurry to draw the next one."""
@@ -142,4 +158,5 @@ class Pace:
             return
         fitting = int(CHUNK_SECONDS / self._seconds) if self._seconds > 0 else self.chunk * _GROWTH
         most = (self._ahead or MOST_AHEAD) // (2 * self._lanes)
-        self.chunk = max(1, min(fitting, max(self.chunk, items * _GROWTH), most))
+        early = min(items * _EARLY_GROWTH, int(_EARLY_SECONDS / max(self._seconds, 1e-9)))
+        self.chunk = max(1, min(fitting, max(self.chunk, items * _GROWTH, early), most))

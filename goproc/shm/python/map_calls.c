@@ -80,6 +80,18 @@ static PyObject *map_calls(PyObject *Py_UNUSED(module), PyObject *const *args, P
     return Py_BuildValue("(ndndNd)", c.done, (double)c.work / 1e9, c.slowest, (double)c.longest / 1e9, error, last);
 }
 
+/* True if every process can read the values of a list: nothing has to be imported for them. */
+static PyObject *all_readable(PyObject *Py_UNUSED(module), PyObject *values) {
+    if (!PyList_Check(values)) return PyErr_Format(PyExc_TypeError, "all_readable(values) takes a list");
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(values); i++) {
+        PyObject *v = PyList_GET_ITEM(values, i);
+        if (!(PyLong_CheckExact(v) || PyFloat_CheckExact(v) || PyUnicode_CheckExact(v) || PyBytes_CheckExact(v) || v == Py_None ||
+              PyBool_Check(v)))
+            Py_RETURN_FALSE;
+    }
+    Py_RETURN_TRUE;
+}
+
 /* ---- iteration
  *
  * The base of the iterator over the results of a map. While results are ready, and nothing has come that may say otherwise (a
@@ -169,5 +181,6 @@ PyMethodDef map_functions[] = {
                "and when its call began (us) in the Atomic since.\n\n"
                "Ends early if a call fails, or patience seconds after the first has ended. Returns (done, seconds of work,\n"
                "position and seconds of the slowest, the exception of the next call or None, its seconds).")},
+    {"all_readable", all_readable, METH_O, PyDoc_STR("Return True if every process can read the values of a list.")},
     {NULL, NULL, 0, NULL},
 };
