@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from programs import Run, ok
 
 import goproc
@@ -165,3 +166,20 @@ def test_no_zygote_where_goroutines_run_in_this_process(run: Run) -> None:
         how="python",
     )
     assert ok(done) == "False\n8 None\n"
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_first_use_looks_for_no_garbage(run: Run, enabled: bool) -> None:
+    done = run(
+        f"""
+        import gc, sys
+        from goproc._proc.begin import begin
+        if not {enabled}: gc.disable()
+        looks = []
+        gc.callbacks.append(lambda phase, info: looks.append(phase))
+        before = len(sys.modules)
+        begin()
+        print(len(sys.modules) - before > 50, len(looks), gc.isenabled())
+        """
+    )
+    assert done.out == f"True 0 {enabled}\n", done
