@@ -125,7 +125,7 @@ print("done")
 
 
 def test_soak_says_what_grows(run: Run) -> None:
-    soak = Path(__file__).parent.parent / "scripts" / "soak.py"
+    soak = Path(__file__).parents[2] / "scripts" / "soak.py"
     script = f"""
         import runpy, sys
         sys.argv = ["soak", "--minutes", "0.01", "--every", "0.01", "--only", "messages", "timers"]

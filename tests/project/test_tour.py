@@ -9,7 +9,7 @@ from typing import NamedTuple
 import programs
 import pytest
 
-TOUR = Path(__file__).parent.parent / "docs" / "tour.md"
+TOUR = Path(__file__).parents[2] / "docs" / "tour.md"
 
 
 class Listing(NamedTuple):

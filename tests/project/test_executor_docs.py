@@ -9,7 +9,7 @@ from pathlib import Path
 import programs
 import pytest
 
-PAGE = (Path(__file__).parent.parent / "docs" / "executor-and-joblib.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "executor-and-joblib.md").read_text(encoding="utf-8")
 LISTINGS = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```\n", PAGE, re.MULTILINE | re.DOTALL)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.test_interactive import needs_kernel, notebook
+from tests.notebook.test_interactive import needs_kernel, notebook
 
 
 @needs_kernel

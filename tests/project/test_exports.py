@@ -48,7 +48,7 @@ def test_a_star_gives_every_name() -> None:
     }
 
 
-DOCS = [Path(__file__).parent.parent / "README.md", *(Path(__file__).parent.parent / "docs").glob("*.md")]
+DOCS = [Path(__file__).parents[2] / "README.md", *(Path(__file__).parents[2] / "docs").glob("*.md")]
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 TIMEOUT = 60
 
 on_every_number_of_procs = pytest.mark.parametrize("procs", [0, 1, 2, 4, 8])

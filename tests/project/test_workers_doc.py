@@ -8,7 +8,7 @@ from pathlib import Path
 import programs
 import pytest
 
-PAGE = Path(__file__).parent.parent / "docs" / "workers.md"
+PAGE = Path(__file__).parents[2] / "docs" / "workers.md"
 
 
 def listings() -> list[tuple[int, str, str]]:
