@@ -33,7 +33,7 @@ def test_before_the_first_goroutine_also_if_it_blocks(run: Run) -> None:
         logging.basicConfig(level=logging.INFO, format="%(proc)d %(message)s", stream=sys.stdout)
         def setup():
             ch = chan(1)
-            sleep(0.05)
+            sleep(0.05)  # it blocks, and others of its process could run
             ch.send(7)
             builtins.DONE = ch.recv()
             if proc() == 1: logging.info("set up")
@@ -126,7 +126,7 @@ LOCAL = """
         made = 0
         def __init__(self):
             Connection.made += 1
-            sleep(0.02)
+            sleep(0.02)  # it blocks, and another could begin to make one
             self.pid, self.uses = os.getpid(), 0
         def close(self): print("closed", proc(), flush=True)
     connection = worker_local(Connection)

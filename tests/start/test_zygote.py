@@ -9,6 +9,7 @@ import errno
 import os
 import select
 import signal
+import struct
 import subprocess
 import sys
 import textwrap
@@ -18,10 +19,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import programs
+import psutil
 import pytest
 
 import goproc
-from goproc._proc import launch, letters
+from goproc._proc import launch, letters, zygote
 from goproc.shm import _keeper
 
 ROOT = str(Path(goproc.__path__[0]).parent)
@@ -37,11 +40,15 @@ def sleep(proc, config, memfd):
 def stubborn(proc, config, memfd):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os.write(memfd, b"1")
+    os.pwrite(memfd, b"1", proc)
     time.sleep(60)
 
 def leave(proc, config, memfd):
     os._exit(10 + proc)
+
+def first_stays(proc, config, memfd):
+    os.pwrite(memfd, b"1", proc)
+    proc == 1 and time.sleep(60)
 
 def fail(proc, config, memfd):
     raise RuntimeError("no luck")
@@ -63,6 +70,57 @@ def tell(proc, config, memfd):
     os.pwrite(memfd, repr(facts).encode() + b"\\n", proc * 8192)
 """
 
+# A zygote that imports this module lives on the clock of the test. That stands still unless the test sets it, and
+# poll() has no time-outs: what the zygote does then, it does because of an event.
+CLOCK = """
+import mmap, os, select, struct, time
+
+with open(os.path.join(os.path.dirname(__file__), "clock"), "rb+") as file:
+    clock = mmap.mmap(file.fileno(), 16)
+
+def monotonic():
+    now, reads = struct.unpack("dQ", clock)
+    clock[8:] = struct.pack("Q", reads + 1)
+    return now
+
+class Poll:
+    def __init__(self, kind=select.poll):
+        self._poll = kind()
+        self.register, self.modify, self.unregister = self._poll.register, self._poll.modify, self._poll.unregister
+    def poll(self, timeout=None):
+        return self._poll.poll(0 if timeout == 0 else None)
+
+time.monotonic, select.poll = monotonic, Poll
+monotonic()
+"""
+
+
+class Clock:
+    """The clock of zygotes that import `clock_of_test`: what it shows, and how often they have looked at it."""
+
+    module = "clock_of_test"
+
+    def __init__(self, folder: Path) -> None:
+        (folder / f"{self.module}.py").write_text(CLOCK)
+        self._file = folder / "clock"
+        self._file.write_bytes(bytes(16))
+
+    def set(self, seconds: float) -> None:
+        with open(self._file, "rb+") as file:
+            file.write(struct.pack("d", seconds))
+
+    def reads(self) -> int:
+        return int(struct.unpack("8xQ", self._file.read_bytes())[0])
+
+    def wait_for_reads(self, count: int) -> None:
+        wanted = self.reads() + count
+        wait_until(lambda: self.reads() >= wanted, f"the zygote looks at the clock {count} times")
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> Clock:
+    return Clock(tmp_path)
+
 
 class Started:
     """A zygote, and what it has told us so far."""
@@ -74,8 +132,8 @@ class Started:
         self.records: list[tuple[int, int, int, int]] = []
         self.status: int | None = None
 
-    def read(self, done: Callable[[], bool], limit: float = LIMIT) -> None:
-        end = time.monotonic() + limit
+    def read(self, done: Callable[[], bool]) -> None:
+        end = time.monotonic() + LIMIT
         while not done():
             assert time.monotonic() < end, f"only {self.records}"
             if select.select([self.control], [], [], 0.1)[0]:
@@ -84,19 +142,28 @@ class Started:
                     break
                 self.records.append(letters.RECORD.unpack(data))
 
+    def read_what_is_there(self) -> None:
+        self.read(lambda: not select.select([self.control], [], [], 0)[0])
+
     def of(self, kind: int) -> list[tuple[int, int, int, int]]:
         return [record for record in self.records if record[0] == kind]
+
+    def marks(self) -> int:
+        """Count the workers that have left their mark in the segment."""
+        return os.pread(self.memfd, 256, 0).count(b"1")
 
     def wait_started(self, count: int) -> list[int]:
         self.read(lambda: len(self.of(letters.STARTED)) >= count)
         return [pid for _, _, pid, _ in self.of(letters.STARTED)]
 
-    def wait_ended(self, limit: float = LIMIT) -> int:
-        end = time.monotonic() + limit
-        while self.status is None:
+    def wait_ended(self) -> int:
+        def ended() -> bool:
             self.status = _keeper.ended(self.zygote.keeper)
-            assert time.monotonic() < end, "the zygote is still there"
-            time.sleep(0.005)
+            return self.status is not None
+
+        if self.status is None:
+            wait_until(ended, "the zygote ends")
+        assert self.status is not None
         return self.status
 
     def stop(self) -> None:
@@ -104,20 +171,21 @@ class Started:
         if self.status is None:
             self.wait_ended()
         for _, _, pid, _ in self.of(letters.STARTED):
-            assert gone(pid, 1.0), f"worker {pid} is left"
+            assert gone(pid), f"worker {pid} is left"
 
 
-def gone(pid: int, limit: float) -> bool:
-    end = time.monotonic() + limit
-    while time.monotonic() < end:
-        try:
-            with open(f"/proc/{pid}/stat") as file:
-                if file.read().rpartition(")")[2].split()[0] == "Z":
-                    return True  # only waits for a parent of its own to collect it
-        except OSError:
-            return True
-        time.sleep(0.01)
-    return False
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for a condition. LIMIT is for a zygote that hangs: no test depends on how long something takes."""
+    assert programs.eventually(condition, LIMIT), f"this did not come: {what}"
+
+
+def gone(pid: int) -> bool:
+    """True if a process has ended, though a parent of its own may still have to collect it."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 Start = Callable[..., Started]
@@ -275,13 +343,13 @@ def test_deaths_are_reported_with_their_status(start: Start) -> None:
     assert {r[2] for r in z.of(letters.DIED)} == {r[2] for r in z.of(letters.STARTED)}
 
 
-def test_a_killed_worker_is_reported_at_once(start: Start) -> None:
-    z = start("sleep")
+def test_a_killed_worker_is_reported_at_once(start: Start, clock: Clock) -> None:
+    """The death itself wakes the zygote: while time stands still, nothing else would."""
+    z = start("sleep", preload=[clock.module])
     pids = z.wait_started(2)
-    began = time.monotonic()
+    assert clock.reads() > 0
     os.kill(pids[1], signal.SIGKILL)
     z.read(lambda: bool(z.of(letters.DIED)))
-    assert time.monotonic() - began < 1
     assert z.of(letters.DIED) == [(letters.DIED, 2, pids[1], signal.SIGKILL)]
 
 
@@ -292,28 +360,31 @@ def test_an_entry_that_raises_ends_with_70(start: Start, capfd: pytest.CaptureFi
     assert "RuntimeError: no luck" in capfd.readouterr().err
 
 
-def test_quit(start: Start) -> None:
-    z = start("sleep")
+def test_quit(start: Start, clock: Clock) -> None:
+    """The zygote ends with its workers: while time stands still, it would wait for ever for a limit to pass."""
+    z = start("sleep", preload=[clock.module])
     pids = z.wait_started(2)
-    began = time.monotonic()
+    assert clock.reads() > 0
     os.write(z.control, letters.QUIT)
     assert z.wait_ended() == 0
-    assert time.monotonic() - began < 1
     assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
     z.read(lambda: len(z.of(letters.DIED)) == 2)
     assert {value for _, _, _, value in z.of(letters.DIED)} == {signal.SIGTERM}
 
 
-def test_quit_kills_those_that_do_not_listen(start: Start) -> None:
-    z = start("stubborn")
+def test_quit_kills_those_that_do_not_listen(start: Start, clock: Clock) -> None:
+    """They have the grace to end, and no more."""
+    z = start("stubborn", preload=[clock.module])
     z.wait_started(2)
-    end = time.monotonic() + LIMIT
-    while os.fstat(z.memfd).st_size < 2 and time.monotonic() < end:
-        time.sleep(0.01)
-    began = time.monotonic()
+    wait_until(lambda: z.marks() == 2, "both ignore SIGTERM")
     os.write(z.control, letters.QUIT)
+    clock.wait_for_reads(3)
+    clock.set(0.95 * zygote.GRACE)
+    clock.wait_for_reads(3)
+    z.read_what_is_there()
+    assert z.of(letters.DIED) == []
+    clock.set(zygote.GRACE)
     assert z.wait_ended() == 0
-    assert 0.15 < time.monotonic() - began < 1.5
     z.read(lambda: len(z.of(letters.DIED)) == 2)
     assert {value for _, _, _, value in z.of(letters.DIED)} == {signal.SIGKILL}
 
@@ -340,26 +411,34 @@ def test_sigint_has_no_effect(start: Start, capfd: pytest.CaptureFixture[str]) -
     os.kill(z.pid, signal.SIGINT)  # while it imports
     z.wait_started(2)
     os.kill(z.pid, signal.SIGINT)
-    time.sleep(0.1)  # nothing is to happen
     os.write(z.control, letters.QUIT)
     assert z.wait_ended() == 0
     assert capfd.readouterr().err == ""
 
 
-def test_hang_up_kills_all(start: Start) -> None:
-    z = start("stubborn")
+def test_hang_up_kills_all(start: Start, clock: Clock) -> None:
+    """At once: while time stands still, the zygote cannot have waited for them."""
+    z = start("stubborn", preload=[clock.module])
     pids = z.wait_started(2)
+    wait_until(lambda: z.marks() == 2, "both ignore SIGTERM")
+    assert clock.reads() > 0
     os.close(z.control)
     z.control = os.open(os.devnull, os.O_RDONLY)
-    assert z.wait_ended(1.5) == 0
-    assert all(gone(pid, 1) for pid in pids)
+    assert z.wait_ended() == 0
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
 
 
+@pytest.mark.watchdog(120)
 def test_a_host_that_does_not_read_blocks_nobody(start: Start) -> None:
-    """More records than the socket holds; then everything comes, in order."""
-    z = start("leave", procs=256)
-    time.sleep(1.5)  # nothing to wait on: the socket is full by then
-    z.read(lambda: len(z.of(letters.DIED)) == 255, 30)
+    """The zygote has more records than the socket holds, and goes on. Then everything comes, in order."""
+    z = start("first_stays", procs=256)
+    first = z.wait_started(1)[0]
+    parent = psutil.Process(z.pid)
+    wait_until(lambda: z.marks() == 255, "all workers run")
+    wait_until(lambda: [p.pid for p in parent.children()] == [first], "the zygote has collected all others")
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: not parent.children(), "the zygote has collected the last one")
+    z.read(lambda: len(z.of(letters.DIED)) == 255)
     assert len(z.of(letters.STARTED)) == 255
 
 
@@ -369,6 +448,10 @@ HOST = """
     from goproc._proc import launch, letters, zygote
     config = launch.host_config(3, [None] * 3)
     config.update(entry="workers_of_test:sleep", preload=[])
+    def forked_child():
+        for fd in range(3): os.close(fd)
+        while not os.path.exists({folder!r} + "/leave"): time.sleep(0.01)
+        os._exit(0)
     memfd = os.memfd_create("x")
     control, pid, keeper = launch.spawn(config, memfd)
     os.set_blocking(control, True)
@@ -379,13 +462,9 @@ HOST = """
 """
 
 
-@pytest.mark.parametrize(
-    "more",
-    ["", "os.fork() or (os.close(0), os.close(1), os.close(2), time.sleep(3), os._exit(0))"],
-    ids=["alone", "forked"],
-)
+@pytest.mark.parametrize("more", ["", "os.fork() or forked_child()"], ids=["alone", "forked"])
 def test_kill_9_of_the_host_leaves_nothing(tmp_path: Path, more: str) -> None:
-    """Also when a child the host forked keeps its end of the control socket open."""
+    """Also while a child that the host has forked keeps its end of the control socket open."""
     (tmp_path / "workers_of_test.py").write_text(WORKERS)
     code = textwrap.dedent(HOST).format(folder=str(tmp_path), more=more)
     host = subprocess.Popen(
@@ -395,11 +474,13 @@ def test_kill_9_of_the_host_leaves_nothing(tmp_path: Path, more: str) -> None:
     try:
         pids = [int(pid) for pid in host.stdout.readline().split()]
         assert len(pids) == 4
+        host.kill()
+        wait_until(lambda: all(map(gone, pids)), "all processes end")
     finally:
+        (tmp_path / "leave").touch()
         host.kill()
         host.wait(LIMIT)
         host.stdout.close()
-    assert all(gone(pid, 1.0) for pid in pids)
 
 
 # -- the worker's own start ----------------------------------------------------------------------------------
