@@ -5,7 +5,7 @@ The operations are in the C core (goproc/shm); this file has their names in Pyth
 
 from __future__ import annotations
 
-from goproc._public import public
+from goproc._public import of_stopped, public
 from goproc._tracebacks import user_line
 from goproc.shm import _core
 
@@ -182,7 +182,7 @@ def _repr(ch: Chan[Any], kind: str) -> str:
     try:
         state = f"{len(ch)}/{ch.cap}{' closed' if ch.closed else ''}"
     except RuntimeError:
-        state = "of a runtime that stopped"
+        return of_stopped(f"{kind} {ch._ref:#x}")
     return f"<{kind} {ch._ref:#x} {state}>"
 
 

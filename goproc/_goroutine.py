@@ -12,7 +12,7 @@ from goproc import _garbage
 from goproc._life import Goexit, hear
 from goproc._pickling import received
 from goproc._proc import fatal
-from goproc._public import public
+from goproc._public import of_stopped, public
 from goproc._sched import scheduler
 from goproc._sched.g import G
 from goproc._tracebacks import cut, function_line
@@ -149,7 +149,7 @@ class Goroutine(_core.Outcome[T]):
         try:
             return f"<Goroutine {self.id} {self.name} {self.state}>"
         except RuntimeError:
-            return "<Goroutine of a runtime that stopped>"
+            return of_stopped("Goroutine")
 
 
 def _exception(failed: fatal.Failure) -> BaseException:

@@ -33,7 +33,7 @@ from goproc._group_here import here_of
 from goproc._group_members import run_member
 from goproc._group_state import BLOCK, CANCELED, ENDED, ENDLESS, FLAG_BITS, STOPPING, Shared, told
 from goproc._pickling import failure
-from goproc._public import public
+from goproc._public import of_stopped, public
 from goproc._sched import scheduler, waits
 from goproc._shared_value import Cell
 from goproc._spawn import Waiting, name_of, spawn, spawn_local
@@ -341,7 +341,7 @@ class Group:
             limit = "" if self.limit is None else f" of {self.limit}"
             return f"<Group of {self._shared.members.count}{limit} active>"
         except RuntimeError:
-            return "<Group of a runtime that stopped>"
+            return of_stopped("Group")
 
 
 def _restore(shared: tuple[Any, ...], ctx: Context) -> Group:

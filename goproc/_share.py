@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 from goproc._pickling import store
 from goproc._pickling.copies import Copy
 from goproc._pickling.wire import Whole
-from goproc._public import public
+from goproc._public import of_stopped, public
 from goproc._tracebacks import user_line
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class Shared(Generic[T]):
         try:
             return f"<Shared {self._copy._bytes} bytes>"
         except RuntimeError:
-            return "<Shared of a runtime that stopped>"
+            return of_stopped("Shared")
 
 
 @public

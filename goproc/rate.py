@@ -11,6 +11,7 @@ from math import inf
 from time import monotonic
 from typing import Any, NamedTuple
 
+from goproc._public import of_stopped
 from goproc._sched import scheduler, waits
 from goproc._shared_value import Cell
 from goproc._timeouts import FOR_EVER, check_time
@@ -270,7 +271,7 @@ class Limiter:
         try:
             b = self._bucket.load()
         except RuntimeError:
-            return "<Limiter of a runtime that stopped>"
+            return of_stopped("Limiter")
         return f"<Limiter {b.rate:g}/s burst {b.burst}, {b.tokens_at(monotonic()):.2f} tokens>"
 
 

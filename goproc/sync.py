@@ -15,6 +15,7 @@ from goproc._goroutine import Goroutine
 from goproc._life import Goexit, bodies, open_call
 from goproc._misuse import not_callable
 from goproc._proc import fatal, forked
+from goproc._public import of_stopped
 from goproc._sched import scheduler
 from goproc._spawn import Waiting, name_of, spawn
 from goproc._tracebacks import cut, ends_at_user, function_line, user_line
@@ -69,7 +70,7 @@ class WaitGroup(_core.WaitGroup):
         try:
             return f"<WaitGroup {self._ref:#x} count={self.count}>"
         except RuntimeError:
-            return "<WaitGroup of a runtime that stopped>"
+            return of_stopped("WaitGroup")
 
 
 def _run_counted(_: WaitGroup, call: Any) -> Any:
@@ -111,7 +112,7 @@ class Atomic(_core.Atomic):
         try:
             return f"<Atomic {self.load()}>"
         except RuntimeError:
-            return "<Atomic of a runtime that stopped>"
+            return of_stopped("Atomic")
 
 
 class Mutex(_core.Mutex):
@@ -129,7 +130,7 @@ class Mutex(_core.Mutex):
         try:
             return f"<Mutex {self._ref:#x} {'locked' if self.locked else 'free'}>"
         except RuntimeError:
-            return "<Mutex of a runtime that stopped>"
+            return of_stopped("Mutex")
 
 
 def _enter(lock: Any) -> None:
@@ -331,7 +332,7 @@ class Once(_core.Once):
         try:
             return f"<Once {self._ref:#x} {'done' if self._done() else 'not done'}>"
         except RuntimeError:
-            return "<Once of a runtime that stopped>"
+            return of_stopped("Once")
 
 
 class _OnceCall:
@@ -440,7 +441,7 @@ class Semaphore(_core.Semaphore):
         try:
             return f"<Semaphore {self._ref:#x} {self.free} of {self.size} free>"
         except RuntimeError:
-            return "<Semaphore of a runtime that stopped>"
+            return of_stopped("Semaphore")
 
 
 class Barrier(_core.Barrier):
@@ -457,7 +458,7 @@ class Barrier(_core.Barrier):
         try:
             return f"<Barrier {self._ref:#x} {self.waiting} of {self.parties} wait>"
         except RuntimeError:
-            return "<Barrier of a runtime that stopped>"
+            return of_stopped("Barrier")
 
 
 def _cond(made: tuple[Callable[..., Any], tuple[Any, ...]], mutex: Any) -> Cond:
