@@ -37,6 +37,8 @@ Each file uses only those above it, except imports that run once per class, or a
     identities       copies of a function that are one object
     foreign          libraries and types of ctypes
     pickler          the pickler of messages: the treatment of each type
+    named            objects that pickle as a name which no other process knows
+    instances        objects of classes with a `__new__` or a `__hash__`
     weak             weak references and weak containers
     remade           thread-locals, context managers, descriptors
     filling          objects that get their state past the methods of their class

@@ -165,7 +165,7 @@ def reduce_by_class(of: Any, exc: BaseException) -> Any:
     in_c = not any(type(getattr(type(exc), name)) is FunctionType for name in ("__reduce__", "__reduce_ex__"))
     attributes = {name: value for name, value in dict_of(exc).items() if in_c or name == "__notes__"}
     if not in_c and not attributes:
-        return pickler._reduce_custom(of, exc)
+        return pickler.reduce_custom(of, exc)
     reduced = exc.__reduce_ex__(5)
     if not isinstance(reduced, tuple) or len(reduced) > 3:
         return reduced

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from types import FunctionType
 
-from goproc._pickling import pickler
+from goproc._pickling import instances, pickler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def needs_filling(kind: type) -> bool:
 def reduce_to_fill(_: pickler.Pickler, obj: Any) -> Any:
     make, args, *rest = obj.__reduce_ex__(5)
     state, items, pairs = (*rest, None, None, None)[:3]
-    make = pickler.maker_for(type(obj), make)
+    make = instances.maker_for(type(obj), make)
     parts = state, None if items is None else list(items), None if pairs is None else list(pairs)
     return make, args, parts, None, None, _fill
 

@@ -11,6 +11,8 @@ the globals of its other goroutines, and those of the methods of its classes.
 
 from __future__ import annotations
 
+import builtins
+import importlib
 import os
 import sys
 from _frozen_importlib_external import PathFinder
@@ -293,3 +295,37 @@ def namespace_of(function: Any) -> dict[str, Any] | None:
                 return None
         function = inner
     return None
+
+
+# -- a module inside a message -------------------------------------------------------------------------------
+
+
+def reduce_module(_: Any, module: ModuleType) -> Any:
+    """Reduce a module by its content where no other process can import it."""
+    name = module.__name__
+    known = sys.modules.get(name)
+    if known is not None and not only_here(name):
+        return importlib.import_module, (name,)
+    if known is module and (name in MAIN or type(module) is Home):
+        return _home, (name,)
+    kept = {key: value for key, value in vars(module).items() if key not in _OF_IMPORT}
+    return _new_module, (name, type(module)), kept, None, None, _fill_module
+
+
+_OF_IMPORT = frozenset({"__builtins__", "__loader__", "__spec__", "__cached__"})
+
+
+def _home(name: str) -> ModuleType:
+    provide(name)
+    return sys.modules[name]
+
+
+def _new_module(name: str, kind: Any) -> ModuleType:
+    module: ModuleType = kind.__new__(kind)
+    ModuleType.__init__(module, name)
+    vars(module)["__builtins__"] = builtins
+    return module
+
+
+def _fill_module(module: ModuleType, attributes: dict[str, Any]) -> None:
+    vars(module).update(attributes)

@@ -86,6 +86,17 @@ def _new_key(compare: Any, value: Any) -> Any:
     return functools.cmp_to_key(compare)(value)
 
 
+def _reduce_cached_property(_: pickler.Pickler, obj: Any) -> Any:
+    """Reduce a cached_property so that it is made anew: on some versions of Python it holds a lock."""
+    return _make_cached_property, (obj.func, obj.attrname)
+
+
+def _make_cached_property(function: Any, name: str | None) -> Any:
+    made = functools.cached_property(function)
+    made.attrname = name
+    return made
+
+
 _KEY: Any = type(functools.cmp_to_key(min))
 _DESCRIPTORS: tuple[Any, ...] = (property, classmethod, staticmethod)
 
@@ -95,3 +106,4 @@ pickler.reducers[_KEY] = _reduce_key
 pickler.families[_local] = _reduce_local
 pickler.families[contextlib._GeneratorContextManager] = _reduce_manager
 pickler.families[contextlib._AsyncGeneratorContextManager] = _reduce_manager
+pickler.reducers[functools.cached_property] = _reduce_cached_property

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from goproc._pickling import store
 from goproc._pickling.names import names_of
-from goproc._pickling.statics import LRU
+from goproc._pickling.statics import LRU, importable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,3 +122,41 @@ def _reach(function: FunctionType) -> frozenset[str]:
             found |= more
             todo += more
     return frozenset(found)
+
+
+# -- a wrapper inside a message ------------------------------------------------------------------------------
+
+
+def reduce_lru_cache(_: Any, wrapper: Any) -> Any:
+    """Reduce an object of `lru_cache`: by reference if importable, else as the function inside and an empty cache.
+
+    A wrapper of a module's function is one object in each process, and so is its cache. (A wrapped class is one object
+    anyway.)
+    """
+    if importable(wrapper):
+        return NotImplemented
+    function = wrapper.__wrapped__
+    if type(function) is FunctionType and function.__qualname__ == function.__name__:
+        name = function.__name__ if function.__globals__.get(function.__name__) is wrapper else None
+        return _receive_wrapper, (cached(wrapper), function, name)
+    parameters = wrapper.cache_parameters()
+    return _make_lru_cache, (function, parameters["maxsize"], parameters["typed"])
+
+
+def _make_lru_cache(function: Any, maxsize: int | None, typed: bool) -> Any:
+    return functools.lru_cache(maxsize, typed)(function)
+
+
+def _receive_wrapper(cached: Cached, function: FunctionType, name: str | None) -> Any:
+    make = functools.partial(_over, function)
+    return receive(cached, make, name, function.__globals__)
+
+
+def _over(function: FunctionType, namespace: dict[str, Any]) -> FunctionType:
+    """Return a copy of a function over another namespace."""
+    made = FunctionType(
+        function.__code__, namespace, function.__name__, function.__defaults__, function.__closure__
+    )
+    made.__kwdefaults__ = function.__kwdefaults__
+    made.__dict__.update(function.__dict__)
+    return made

@@ -63,16 +63,16 @@ def small():
     from goproc import _spawn as spawn
     from goproc._pickling import functions, store, wrappers
     spawn._KEPT_SITES = spawn._MOST_SITES = store._BLOBS = functions._CACHED_CODES = wrappers._MOST = store._FULL = 40
-    from goproc._pickling import pickler, variables
-    pickler._table.set(0); variables._table.set(0)
+    from goproc._pickling import named, variables
+    named._table.set(0); variables._table.set(0)
 
 def kept():
     from goproc import _spawn as spawn
-    from goproc._pickling import classes, functions, pickler, store, variables, wrappers
+    from goproc._pickling import classes, functions, named, pickler, store, variables, wrappers
     tables = (
         spawn._sites, spawn._site_texts, store._refs, store._blobs, functions.by_code, functions.by_ref,
-        classes.entries, classes._by_ref, wrappers._received, variables._reduced, variables._by_id, pickler._named,
-        pickler._uids, pickler._policy,
+        classes.entries, classes._by_ref, wrappers._received, variables._reduced, variables._by_id, named._named,
+        named._uids, pickler._policy,
     )
     return max(map(len, tables))
 """
