@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import itertools
 import signal
 import threading
@@ -15,7 +14,7 @@ from goproc import _runtime
 from goproc._channel import chan
 from goproc._executor import processes, runner
 from goproc._executor.future import CallFuture, End
-from goproc._go import go
+from goproc._executor.runners import Runners
 from goproc._goroutine import Goroutine
 from goproc._pickling.calls import pack_call, plain
 from goproc._proc import host
@@ -32,9 +31,7 @@ MOST = _core.MAX_PROCS - 1  # workers
 _QUEUED = 16_384  # calls that are in shared memory and have not begun, at most
 _FULL = 0.5  # part of the shared memory that calls fill ahead: results need some, too
 _NAP = 0.002  # seconds between two looks whether calls that did not fit into shared memory do now
-_BRIEFLY = 0.05  # seconds in which a goroutine that waits sees that it is cancelled
 _TOLD = 2.0  # seconds in which it is known how a process died, at most
-_GRACE = 10.0  # seconds that a killed process takes to end, at most, on a machine that has much to do
 
 _numbers = itertools.count(1)
 _live: weakref.WeakSet[Pool] = weakref.WeakSet()
@@ -71,8 +68,7 @@ class Pool:
         self.closed = False
         self._open = False  # the pool has begun, and nothing has ended it
         self.size = 0
-        self.runners: dict[Any, int] = {}  # the handle of each runner that has not ended, and its process
-        self.started = 0
+        self.runners = Runners(setup, self.name)
         self.thread: threading.Thread | None = None
         self.waiting: deque[Waiting] = deque()
         self.futures: dict[int, weakref.ref[CallFuture[Any]]] = {}  # futures with an unread end
@@ -116,9 +112,9 @@ class Pool:
             if len(self.waiting) == 1:
                 self._ring()
         if (
-            self.started < self.size
-            and len(futures) + self._dropped > self.started
-            and (len(self._tasks) or not self.started)
+            (started := self.runners.started) < self.size
+            and len(futures) + self._dropped > started
+            and (len(self._tasks) or not started)
         ):
             self._start_runner()  # none is idle, and there are more calls than runners
         return future
@@ -144,7 +140,7 @@ class Pool:
 
     def usable(self) -> bool:
         """Return True if the pool takes calls."""
-        if self.broken or self.closed or self._why_a_runner_ended():
+        if self.broken or self.closed or self.runners.why_ended():
             return False  # the watcher may not have seen the end of a runner yet
         try:
             return self._ended is None or self._ended._state == _core.G_RUNNING
@@ -166,6 +162,7 @@ class Pool:
         self._ended = _core.promise_new(Goroutine)
         self._hang_bell()
         tasks = chan(_QUEUED)
+        self.runners.begin(tasks.rx, self._slots)
         self.thread = threading.Thread(target=self._watch_over, name=f"goproc-{self.name}", daemon=True)
         self.thread.start()
         _live.add(self)
@@ -202,7 +199,7 @@ class Pool:
     def _any_in_flight(self) -> bool:
         """Return True if a runner has a call, or will take one: room in shared memory comes with its end."""
         idle, _ = _core.waiting(self._tasks)
-        return len(self._tasks) > 0 or len(self.runners) > idle
+        return len(self._tasks) > 0 or len(self.runners.procs) > idle
 
     def _take_slot(self) -> None:
         try:
@@ -250,57 +247,30 @@ class Pool:
         from goproc._executor.broken import BrokenExecutor
 
         until = monotonic() + _TOLD
-        while not (why := self._why or self._why_a_runner_ended()) and monotonic() < until:
+        while not (why := self._why or self.runners.why_ended()) and monotonic() < until:
             waits.sleep(0.001)
         return BrokenExecutor(why or "a worker of the Executor died")
-
-    def _why_a_runner_ended(self) -> str:
-        """Return why one of the runners has ended; empty if all of them run, or have ended in order."""
-        try:
-            for handle, proc in list(self.runners.items()):
-                if handle._state >= _core.G_OK and (error := handle.exception(0)) is not None:
-                    return processes.reason(error, proc)
-        except RuntimeStopped as stopped:
-            return str(stopped)
-        return ""
 
     # -- runners ---------------------------------------------------------------------------------------------
 
     def _start_runner(self) -> None:
-        self.started += 1
-        setup = self.setup
-        proc = processes.least_loaded()
-        processes.load[proc] += 1
-        start = go.opts(name=self.name).on(proc)
-        args = self._tasks.rx, setup.initializer, setup.initargs, setup.calls_at_most, self._slots
-        try:
-            # In an empty context: the calls to come are not those of the goroutine that makes the first.
-            handle = contextvars.Context().run(start, runner.run, *args)
-        except BaseException:
-            self.started -= 1
-            processes.load[proc] -= 1
-            raise
-        self.runners[handle] = proc
+        handle = self.runners.start()
         if not self._watch.add(handle):
             self._on_runner(handle)
 
     def processes(self) -> dict[int, int]:
         """Return the process ids of the runners that have begun, with the numbers of their processes."""
-        until = monotonic() + _GRACE
-        while any(handle._state == _core.G_QUEUED for handle in list(self.runners)) and monotonic() < until:
-            waits.sleep(0.001)
-        pids = _core.pids()
-        return {pids[proc]: proc for proc in list(self.runners.values()) if pids[proc] > 0}
+        return self.runners.pids()
 
     def _on_runner(self, handle: Any) -> None:
-        proc = self.runners[handle]
+        proc = self.runners.procs[handle]
         processes.load[proc] -= 1
         try:
             how = handle.result(0)
         except BaseException as exc:
             self.break_(processes.reason(exc, proc))
             how = runner.ENDED
-        del self.runners[handle]  # not before the pool is broken: see why_broken()
+        del self.runners.procs[handle]  # not before the pool is broken: see why_broken()
         if how == runner.USED_UP and not self.broken:
             self._start_runner()
 
@@ -320,7 +290,7 @@ class Pool:
     def _watch_over(self) -> None:
         """Run the watcher's thread, until the pool is closed and its runners have ended."""
         try:
-            while self.runners or not (self.closed or self.broken):
+            while self.runners.procs or not (self.closed or self.broken):
                 self._watch.wait(self._pause())
                 self._look()
             self._look()
@@ -337,21 +307,14 @@ class Pool:
                 ended.tell()
             elif ended is self._bell:
                 self._hang_bell()
-            elif ended in self.runners:
+            elif ended in self.runners.procs:
                 self._on_runner(ended)
         if self.waiting and len(self._tasks) <= _QUEUED // 2:
             self._feed()
         if self.closed and not self.waiting:
             self._close_tasks()
         if (self.closed or self.broken) and not self.waiting and not len(self._tasks):
-            self._leave_waiting_runners()
-
-    def _leave_waiting_runners(self) -> None:
-        """Forget the runners that wait for busy processes: when they begin they find no call, and end."""
-        for handle, proc in list(self.runners.items()):
-            if handle._state == _core.G_QUEUED:
-                del self.runners[handle]
-                processes.load[proc] -= 1
+            self.runners.leave_waiting()
 
     def _feed(self) -> None:
         """Send the calls that have waited for room in shared memory."""
@@ -363,7 +326,7 @@ class Pool:
         self.broken = self._why = str(stopped)
         self._open = False
         self.waiting.clear()
-        self.runners.clear()
+        self.runners.procs.clear()
         for future in self.unread():
             future._end = End(None, stopped)
             if future._condition_made is not None:
@@ -430,7 +393,7 @@ class Pool:
             self._end_runners(number)
             self._lose()
             if self.thread is not threading.current_thread():
-                processes.ends(self._ended, monotonic() + _GRACE)
+                processes.ends(self._ended, monotonic() + processes.GRACE)
 
     def _end_runners(self, number: int = signal.SIGKILL, alone: bool = False) -> None:
         """Cancel the runners, and end the processes of those that compute.
@@ -442,17 +405,7 @@ class Pool:
         self._open = False
         self._close_tasks()
         self._drop_queued()
-        begun = [handle for handle in list(self.runners) if handle._state != _core.G_QUEUED]
-        for handle in begun:
-            handle.cancel()
-        until = monotonic() + _BRIEFLY
-        busy = [handle for handle in begun if not processes.ends(handle, until)]
-        for handle in busy:
-            proc = self.runners.get(handle)
-            if proc and not (alone and processes.others(proc, handle.id)):
-                killed = processes.send_signal(proc, number)
-                processes.ends(handle, monotonic() + (_GRACE if killed else _BRIEFLY))
-                _await_others(proc)
+        self.runners.end(number, alone)
 
     def _lose(self) -> None:
         self.broken, self._open = self._why, False
@@ -471,15 +424,6 @@ class Pool:
                 pass
         except ChanClosed:
             pass  # it is empty
-
-
-def _await_others(proc: int) -> None:
-    """Wait until the death of a process is known of the runners of other pools that were on it: usable() asks them."""
-    until = monotonic() + _BRIEFLY
-    for pool in list(_live):
-        for handle, where in list(pool.runners.items()):
-            if where == proc:
-                processes.ends(handle, until)
 
 
 def finish_all() -> None:

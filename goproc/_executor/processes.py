@@ -13,6 +13,8 @@ from goproc._executor import runner
 from goproc.errors import WorkerDied
 from goproc.shm import _core
 
+GRACE = 10.0  # seconds that a killed process takes to end, at most, on a machine that has much to do
+
 load: Counter[int] = Counter()  # runners of this process's pools, by the process they run on
 
 
