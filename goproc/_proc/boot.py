@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import NoReturn
 
-    from goproc._proc.launch import Config, Plan
+    from goproc._proc.plans import Config, Plan
     from goproc._proc.preload import Importer, Statement
 
 # Prefixes of the variables that Python itself or the C library reads

@@ -9,7 +9,7 @@ would a variable of the environment. The option is believed only if the descript
 has made.
 
 A script can change the state that its children inherit before it uses goproc. Some of that state is set anew for the
-zygote (align), some travels with the configuration (launch.Surroundings). If the rest differs, the zygote is given up
+zygote (align), some travels with the configuration (plans.Surroundings). If the rest differs, the zygote is given up
 and another one started.
 """
 

@@ -39,6 +39,10 @@ from goproc.shm import _core
 
 __goproc_frames__ = "machinery"
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from goproc._proc import plans
+
 _THREAD_SECONDS = 0.2  # for the thread that runs goroutines to leave a runtime that stops
 
 
@@ -69,7 +73,7 @@ class Runtime:
         self.thread: threading.Thread | None = None
         self.interrupted = False  # True if Ctrl-C ends the runtime
         self._zygote: early.Zygote | None = None
-        self._config: launch.Config | None = None
+        self._config: plans.Config | None = None
         # Each has a keeper, which lives as long as the zygote's workers.
         self._dead_zygotes: list[early.Zygote] = []
         self._sigint: sigint.Delivery | None = None
@@ -149,7 +153,7 @@ class Runtime:
         if lost is None or self._config is None or self._zygote is None:
             return
         number, memfd, adopted = lost
-        config: launch.Config = {**self._config, "zygote": number, "adopted": adopted}
+        config: plans.Config = {**self._config, "zygote": number, "adopted": adopted}
         try:
             if memfd < 0:
                 raise OSError("the program has closed the descriptor of shared memory")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import NoReturn
 
-    from goproc._proc.launch import Config
+    from goproc._proc.plans import Config
 
 LEAVES = b"goproc-%d ends"  # the name of a worker that runs its exit handlers; at most 15 bytes
 EXIT_FAILED = 70  # EX_SOFTWARE: goproc itself failed here, not the program

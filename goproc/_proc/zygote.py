@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import NoReturn
 
-    from goproc._proc.launch import Config, Plan
+    from goproc._proc.plans import Config, Plan
 
 GRACE = 0.2  # seconds between SIGTERM and SIGKILL for a worker that does not answer
 PATIENCE = 2.0  # seconds for the fork of a replacement

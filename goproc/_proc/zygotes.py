@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import NoReturn
 
+    from goproc._proc import plans
+
 _QUIT_SECONDS = LIMIT + 1.0
 # Seconds after which a zygote that was told to end has mostly ended, and a killed one is certainly gone.
 _LOOK_SECONDS = 0.05
@@ -27,7 +29,7 @@ _KILLED = (BrokenPipeError, ConnectionResetError, ProcessLookupError)
 BIRTHS = 5  # zygotes that are killed at their start before the program is given up
 
 
-def begin(config: launch.Config, memfd: int) -> early.Zygote:
+def begin(config: plans.Config, memfd: int) -> early.Zygote:
     """Have the workers forked, by the early zygote or by a new one. Return as launch.spawn() does."""
     found = early.claim()
     if found is not None:
@@ -43,7 +45,7 @@ def begin(config: launch.Config, memfd: int) -> early.Zygote:
         _end_unborn(error)
 
 
-def spawn(config: launch.Config, memfd: int, births: int) -> early.Zygote:
+def spawn(config: plans.Config, memfd: int, births: int) -> early.Zygote:
     """Spawn a zygote. Repeat this if the zygote or its keeper is killed before the zygote has its order."""
     with _lifelines() as lifelines:
         for _ in range(births - 1):

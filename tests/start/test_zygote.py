@@ -24,7 +24,7 @@ import psutil
 import pytest
 
 import goproc
-from goproc._proc import launch, letters, zygote
+from goproc._proc import launch, letters, plans, zygote
 from goproc.shm import _keeper
 
 ROOT = str(Path(goproc.__path__[0]).parent)
@@ -125,7 +125,7 @@ def clock(tmp_path: Path) -> Clock:
 class Started:
     """A zygote, and what it has told us so far."""
 
-    def __init__(self, config: launch.Config, memfd: int) -> None:
+    def __init__(self, config: plans.Config, memfd: int) -> None:
         self.memfd = memfd
         self.zygote = launch.spawn(config, memfd)
         self.control, self.pid = self.zygote.control, self.zygote.pid
