@@ -19,8 +19,8 @@ by the end of the control socket (less surely: a child that the user forked keep
 the keeper (shm/proc/keeper.c), so that the program has no child that it did not start. If the zygote is stopped when
 the host dies, the keeper continues it, or the kernel does (shm/proc/lifeline.c).
 
-At the end the zygote also ends the programs that goroutines have started and left (descendants.py). It is a subreaper:
-the programs of a killed worker become its own children.
+At the end (zygote_end.py) the zygote also ends the programs that goroutines have started and left (descendants.py). It
+is a subreaper: the programs of a killed worker become its own children.
 
 If the zygote itself dies, its workers go on, as children of the keeper. The host starts another zygote (number 2, 3,
 ...) and tells it of them. The new zygote signals them at the end; the coroner sees how they end. If the keeper dies,
@@ -45,7 +45,6 @@ from goproc._proc.letters import (
     FORK,
     FORK_FAILED,
     INTERRUPTED,
-    LIMIT,
     MEMORY,
     QUIT,
     RECORD,
@@ -64,11 +63,10 @@ if TYPE_CHECKING:
 
     from goproc._proc.plans import Config, Plan
 
-GRACE = 0.2  # seconds between SIGTERM and SIGKILL for a worker that does not answer
 PATIENCE = 2.0  # seconds for the fork of a replacement
 AGAIN_MS = 50  # between two of its attempts
 _KEPT_BYTES = 4 << 20  # a block of up to this size stays with the worker that has freed it
-_AT_THE_END = ("resource", "goproc._proc.descendants")  # modules; os.wait4() imports the first
+_AT_THE_END = ("resource", "goproc._proc.zygote_end")  # modules; os.wait4() imports the first
 
 
 def main(plan: Plan, control: int, order: Sequence[int]) -> NoReturn:
@@ -111,10 +109,10 @@ def _live(plan: Plan, control: int, order: Sequence[int]) -> int:
     if not order:
         return 0
     config = beginning.obey(order)
-    return _Zygote(config, control, order[0], order[2:]).run()
+    return Zygote(config, control, order[0], order[2:]).run()
 
 
-class _Zygote:
+class Zygote:
     """The zygote from the first fork to its end."""
 
     def __init__(self, config: Config, control: int, memfd: int, lifelines: Sequence[int]) -> None:
@@ -138,7 +136,9 @@ class _Zygote:
     def run(self) -> int:
         self._begin()
         self._serve()
-        self._end()
+        from goproc._proc import zygote_end
+
+        zygote_end.end(self)
         return 0
 
     def _begin(self) -> None:
@@ -189,7 +189,7 @@ class _Zygote:
             if fd >= 0:
                 poll.register(fd, select.POLLIN)
         while not (self.quit or self.orphaned):
-            self._send()
+            self.send()
             if self.quit or self.orphaned:
                 break
             poll.modify(self.control, select.POLLIN | (select.POLLOUT if self.unsent else 0))
@@ -207,33 +207,6 @@ class _Zygote:
             if self.host < 0 and not self._host_lives():
                 self.orphaned = True
 
-    def _end(self) -> None:
-        """Have the workers end, in order if the host waits for that."""
-        import signal
-
-        os.close(self.memfd)  # no worker is forked any more, and the reader of /proc needs a descriptor
-        self._reap()  # the host has a pidfd of each worker, and may know of a death before the zygote
-        if not self.orphaned:
-            if self.interrupted:  # a worker may not have heard of Ctrl-C
-                for pid in self.workers:
-                    _kill(pid, signal.SIGINT)
-            self._stop(signal.SIGTERM, GRACE)
-            self._await_exit_handlers(LIMIT - GRACE)
-        self._kill_all()
-
-    def _kill_all(self) -> None:
-        """Kill the workers that are left, and the programs whose workers were killed."""
-        import signal
-
-        from goproc._proc import descendants
-
-        session = os.getsid(0)
-        programs = descendants.find_of_stopped(*self.workers, session=session) if self.workers else []
-        self._stop(signal.SIGKILL, None)
-        if self.worker_died:
-            programs += descendants.find(os.getpid(), session=session)
-        descendants.kill(programs, session)
-
     def _watch_host(self) -> int:
         """Return a pidfd of the host, or -1 (old kernel, sandbox): the zygote then polls twice a second."""
         fd = _pidfd(self.config["host_pid"])
@@ -246,7 +219,7 @@ class _Zygote:
 
         The pidfd of the host alone tells of the host's end from then on.
         """
-        if self.config["ends_with_keeper"] or self.host < 0 or self._host_gone():
+        if self.config["ends_with_keeper"] or self.host < 0 or self.host_gone():
             return False
         self.kept = False
         self.config["keeper_pid"] = 0  # the next workers die with the zygote
@@ -256,7 +229,7 @@ class _Zygote:
         from goproc._proc import descendants
 
         if not self.kept:
-            return not self._host_gone()
+            return not self.host_gone()
         host = self.config["host_pid"]
         parent = os.getppid()
         return parent == host or (parent == self.keeper and descendants.parent_of(parent) == host)
@@ -292,7 +265,7 @@ class _Zygote:
         self.owed.pop(proc, None)
         self.workers[pid] = proc
         self.unsent.append(RECORD.pack(STARTED, proc, pid, 0))
-        self._send()  # at once: the first worker can have work while the zygote forks the second
+        self.send()  # at once: the first worker can have work while the zygote forks the second
 
     def _tries_again(self, proc: int) -> bool:
         """Return True if a fork that has failed is tried once more: that of a replacement, for some time."""
@@ -340,10 +313,12 @@ class _Zygote:
         if signal.SIGTERM in numbers:
             self.quit = True
             self.orphaned = not self._host_lives()
-        self._reap()
+        self.reap()
 
-    def _reap(self) -> None:
+    def reap(self) -> None:
         """Reap every worker that has ended, and queue a record of its death for the host."""
+        from goproc._proc.zygote_end import runs_exit_handlers
+
         while self.workers:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -352,7 +327,7 @@ class _Zygote:
             if ended is None:
                 return
             proc = self.workers.pop(ended.si_pid, None)
-            if proc is not None and not self.ending and not _runs_exit_handlers(ended.si_pid, proc):
+            if proc is not None and not self.ending and not runs_exit_handlers(ended.si_pid, proc):
                 self.worker_died = True
             pid, status, usage = os.wait4(ended.si_pid, 0)
             if proc is not None:
@@ -391,7 +366,7 @@ class _Zygote:
                 self.orphaned = True
                 return
 
-    def _send(self) -> None:
+    def send(self) -> None:
         """Send records while the socket has room. Never wait for the host: it may be stopped, or busy for minutes."""
         while self.unsent:
             try:
@@ -405,70 +380,10 @@ class _Zygote:
                 return
             del self.unsent[0]
 
-    def _stop(self, number: int, grace: float | None) -> None:
-        """Send the workers a signal and reap them for `grace` seconds; with None, until all have ended.
-
-        Once the zygote has been told to quit, the host's end means only that nothing waits for the exit handlers.
-        """
-        self.ending = True
-        for pid in self.workers:
-            _kill(pid, number)
-        for fd in self.adopted.values():
-            _signal(fd, number)
-        self._wait_for_workers(grace)
-
-    def _await_exit_handlers(self, seconds: float) -> None:
-        """Kill the workers that have not answered SIGTERM, and wait for those that run their exit handlers."""
-        import signal
-
-        from goproc._proc import descendants
-
-        silent = [pid for pid, proc in self.workers.items() if not _runs_exit_handlers(pid, proc)]
-        for pid, fd in self.adopted.items():
-            if not _runs_exit_handlers(pid, None):
-                _signal(fd, signal.SIGKILL)
-        if silent:
-            session = None if self.interrupted else os.getsid(0)
-            programs = descendants.find_of_stopped(*silent, session=session)
-            for pid in silent:
-                _kill(pid, signal.SIGKILL)
-            if session is None:
-                descendants.end_interrupted(programs)
-            else:
-                descendants.end(programs, session)
-        self._wait_for_workers(seconds)
-
-    def _wait_for_workers(self, grace: float | None) -> None:
-        import time
-
-        end = None if grace is None else time.monotonic() + grace
-        while self._any_worker():
-            self._reap()
-            self._send()
-            left = None if end is None else end - time.monotonic()
-            if not self._any_worker() or (left is not None and (left <= 0 or self._host_gone())):
-                break
-            self._doze(min(left, 0.1) if left is not None else 0.1)
-        self._send()
-
-    def _any_worker(self) -> bool:
-        import select
-
-        if self.adopted:
-            ended = select.select(list(self.adopted.values()), [], [], 0)[0]
-            self.adopted = {pid: fd for pid, fd in self.adopted.items() if fd not in ended}
-        return bool(self.workers or self.adopted)
-
-    def _host_gone(self) -> bool:
+    def host_gone(self) -> bool:
         import select
 
         return self.host >= 0 and bool(select.select([self.host], [], [], 0)[0])
-
-    def _doze(self, seconds: float) -> None:
-        import select
-
-        if select.select([self.wake], [], [], seconds)[0]:
-            os.read(self.wake, 4096)
 
 
 def _pidfd(pid: int) -> int:
@@ -476,34 +391,6 @@ def _pidfd(pid: int) -> int:
         return os.pidfd_open(pid)
     except OSError:
         return -1
-
-
-def _kill(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-    except OSError:
-        pass
-
-
-def _signal(pidfd: int, number: int) -> None:
-    import signal
-
-    try:
-        signal.pidfd_send_signal(pidfd, number)
-    except OSError:
-        pass
-
-
-def _runs_exit_handlers(pid: int, proc: int | None) -> bool:
-    """True if the worker's name says that it runs its exit handlers. A descriptor could be closed by the program."""
-    from goproc._proc.worker import LEAVES
-
-    try:
-        with open(f"/proc/{pid}/comm", "rb") as file:
-            name = file.read().rstrip(b"\n")
-            return name == LEAVES % proc if proc is not None else name.endswith(LEAVES.rpartition(b"%d")[2])
-    except OSError:
-        return False
 
 
 def _note(number: int, frame: object) -> None:
