@@ -19,7 +19,7 @@ from goproc._pickling.exceptions import (
     traceback_of,
 )
 from goproc._pickling.node_reader import load
-from goproc._pickling.nodes import Nodes, Told, kinds_of
+from goproc._pickling.nodes import Facts, Nodes, kinds_of
 from goproc._pickling.packed import Packed
 from goproc._raised import add_note
 from goproc.errors import RemoteError
@@ -46,20 +46,20 @@ def pack(exc: BaseException) -> Stored:
         The items of a Packed.
     """
     try:
-        numbers = Nodes(_tell)
-        told = _pack(exc, 0, numbers, set())
-        numbers.told()
+        numbers = Nodes(_facts_of)
+        packed = _pack(exc, 0, numbers, set())
+        numbers.leave_out_facts()
     except KeyboardInterrupt:  # more likely the user's Ctrl-C than the exception's
         raise
     except BaseException:  # no memory or no stack is left
         return None, type(exc).__name__, "", "", None, None, False, None
     try:
         blob = numbers.pickle()
-        return (blob, *numbers.handles) if numbers.handles else blob, *told[1:]
+        return (blob, *numbers.handles) if numbers.handles else blob, *packed[1:]
     except KeyboardInterrupt:
         raise
     except BaseException:  # no memory or no stack is left
-        return None, *told[1:]
+        return None, *packed[1:]
 
 
 def pack_briefly(exc: BaseException) -> Stored:
@@ -73,7 +73,7 @@ def _pack(exc: BaseException, depth: int, numbers: Nodes, seen: set[int]) -> Sto
     if id(exc) in seen:  # a member of several groups is described once
         return number, _name(type(exc)), _text(exc), "", None, None, False, None
     seen.add(id(exc))
-    name, text, frames = _tell(exc)
+    name, text, frames = _facts_of(exc)
     members = cause = context = None
     if issubclass(type(exc), BaseExceptionGroup) and depth < _CHAIN:
         members = tuple([_pack(member, depth + 1, numbers, seen) for member in members_of(exc)])
@@ -88,8 +88,8 @@ def _pack(exc: BaseException, depth: int, numbers: Nodes, seen: set[int]) -> Sto
     return number, name, text, frames, cause, context, suppress, members
 
 
-def _tell(exc: BaseException) -> Told:
-    return Told(_name(type(exc)), _text(exc), _frames(exc))
+def _facts_of(exc: BaseException) -> Facts:
+    return Facts(_name(type(exc)), _text(exc), _frames(exc))
 
 
 def unpack(packed: Stored, noted: bool = True) -> BaseException:
@@ -105,24 +105,24 @@ def unpack(packed: Stored, noted: bool = True) -> BaseException:
     blob, *rest = packed
     if blob is None:
         return _stand_in(packed)
-    told: dict[int, Told] = {}
-    _collect((0, *rest), told)
+    facts: dict[int, Facts] = {}
+    _collect((0, *rest), facts)
     try:
-        found = load(*blob, told=told) if isinstance(blob, tuple) else load(blob, told=told)
+        found = load(*blob, facts=facts) if isinstance(blob, tuple) else load(blob, facts=facts)
     except Exception:  # no memory or no stack is left
         return _stand_in(packed)
     for number, exc in enumerate(found if noted else ()):
-        _note(exc, told[number].frames)
+        _note(exc, facts[number].frames)
     return found[0]
 
 
-def _collect(packed: Stored, told: dict[int, Told]) -> None:
+def _collect(packed: Stored, facts: dict[int, Facts]) -> None:
     """Note by number the facts in a message about each exception."""
     own = Packed(*packed)
-    told.setdefault(own.pickle, Told(own.kind, own.text, own.frames))
+    facts.setdefault(own.pickle, Facts(own.kind, own.text, own.frames))
     for part in (own.cause, own.context, *(own.members or ())):
         if part is not None:
-            _collect(part, told)
+            _collect(part, facts)
 
 
 def _stand_in(packed: Stored) -> BaseException:

@@ -6,7 +6,7 @@ import pickle
 
 from goproc._pickling import exceptions
 from goproc._pickling.exceptions import State, dict_of, quietly
-from goproc._pickling.nodes import Node, NodeUnpickler, Remains, Told
+from goproc._pickling.nodes import Facts, Node, NodeUnpickler, Remains
 from goproc.errors import RemoteError
 
 TYPE_CHECKING = False
@@ -22,13 +22,13 @@ class _Broken(Exception):
         self.number = number
 
 
-def load(blob: bytes, *handles: Any, told: dict[int, Told]) -> list[BaseException]:
+def load(blob: bytes, *handles: Any, facts: dict[int, Facts]) -> list[BaseException]:
     """Return the exceptions of a pickle made by `Nodes`, linked.
 
     Args:
         blob: the pickle.
         handles: the channels and their kin that it refers to.
-        told: by number, the known facts about some of them. The facts in the pickle about the others are added.
+        facts: by number, the known facts about some of them. The facts in the pickle about the others are added.
 
     An exception that this process cannot make, because only the sender can import a module, is a `RemoteError`.
     """
@@ -36,11 +36,11 @@ def load(blob: bytes, *handles: Any, told: dict[int, Told]) -> list[BaseExceptio
     if isinstance(records, BaseException):
         return [records]
     nodes = [Node(*record) for record in records]
-    told.update({number: Told(*node.told) for number, node in enumerate(nodes) if node.told is not None})
+    facts.update({number: Facts(*node.facts) for number, node in enumerate(nodes) if node.facts is not None})
     broken: set[int] = set()
     while True:
         try:
-            return _Reader(nodes, handles, told, broken).read()
+            return _Reader(nodes, handles, facts, broken).read()
         except _Broken as error:
             broken.add(error.number)  # other exceptions may hold it already: all are made anew
 
@@ -52,11 +52,11 @@ class _Reader:
     """
 
     def __init__(
-        self, nodes: list[Node], handles: tuple[Any, ...], told: dict[int, Told], broken: set[int]
+        self, nodes: list[Node], handles: tuple[Any, ...], facts: dict[int, Facts], broken: set[int]
     ) -> None:
         self._nodes = nodes
         self._handles = handles
-        self._told = told
+        self._facts = facts
         self._broken = broken
         self._made: dict[int, BaseException] = {}
         self._making: set[int] = set()
@@ -140,16 +140,16 @@ class _Reader:
         return NodeUnpickler(blob, self._get, self._handles.__getitem__).load()
 
     def _stand_in(self, number: int, node: Node) -> BaseException:
-        told = self._told[number]
+        facts = self._facts[number]
         remains = Remains(*node.remains) if node.remains is not None else Remains("", (), {})
         arguments = tuple([None if blob is None else self._lenient(blob) for blob in remains.args])
         attributes = {name: self._lenient(blob) for name, blob in remains.attributes.items()}
         if node.members is None:
-            return RemoteError(*told, remains.reason, arguments, attributes, remains.kinds)
+            return RemoteError(*facts, remains.reason, arguments, attributes, remains.kinds)
         group = BaseExceptionGroup(node.message, [self._make(member) for member in node.members])
         dict_of(group).update(attributes)
         if remains.reason:
-            group.add_note(f"This was a {told.name}: {remains.reason}")
+            group.add_note(f"This was a {facts.name}: {remains.reason}")
         return group
 
     def _lenient(self, blob: bytes) -> Any:

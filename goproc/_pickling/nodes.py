@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MOST = 1000  # nodes of one failure; links to further exceptions are dropped
 
 
-class Told(NamedTuple):
+class Facts(NamedTuple):
     """The facts that a reader gets of an exception that cannot be made there."""
 
     name: str  # the name of the type
@@ -63,17 +63,17 @@ class Node(NamedTuple):
     cause: int | None = None
     context: int | None = None
     suppress: bool = False
-    told: tuple[str, ...] | None = None
+    facts: tuple[str, ...] | None = None
 
 
 class Nodes:
     """Numbers exceptions, and pickles them."""
 
-    def __init__(self, tell: Callable[[BaseException], Told]) -> None:
-        self._tell = tell
+    def __init__(self, facts_of: Callable[[BaseException], Facts]) -> None:
+        self._facts_of = facts_of
         self._nodes: list[BaseException] = []
         self._numbers: dict[int, int] = {}
-        self._told = 0
+        self._known = 0  # the reader gets the facts of as many exceptions in another way
         self.handles: list[Any] = []  # the handles that the exceptions hold, by their numbers in the pickle
 
     def number(self, exc: BaseException) -> int:
@@ -84,9 +84,9 @@ class Nodes:
             self._nodes.append(exc)
         return number
 
-    def told(self) -> None:
-        """Note that the reader gets the facts of all exceptions numbered so far in another way."""
-        self._told = len(self._nodes)
+    def leave_out_facts(self) -> None:
+        """Leave out the facts of all exceptions numbered so far: the reader gets them in another way."""
+        self._known = len(self._nodes)
 
     def pickle(self) -> bytes:
         """Return the pickle of all nodes. Exceptions that are found on the way get the next numbers."""
@@ -123,7 +123,7 @@ class Nodes:
             cause=self._link(cause_of.__get__(exc)),
             context=self._link(context_of.__get__(exc)),
             suppress=suppress_of.__get__(exc),
-            told=tuple(self._tell(exc)) if number >= self._told else None,
+            facts=tuple(self._facts_of(exc)) if number >= self._known else None,
         )
 
     def _link(self, exc: BaseException | None) -> int | None:

@@ -264,7 +264,7 @@ def test_no_memory_for_the_pickle(monkeypatch, error):
     assert type(got) is RemoteError and got.text == "(1, 2)" and "in raised" in got.__notes__[0]
     assert got.__cause__.exceptions[0].type_name == "KeyError"
     with monkeypatch.context() as patched:
-        patched.setattr(failure, "_tell", fail)
+        patched.setattr(failure, "_facts_of", fail)
         packed = failure.pack(exc)
     assert failure.unpack(packed).type_name == "Fine"
 
