@@ -31,12 +31,12 @@ from goproc._goroutine import Goroutine
 from goproc._group_ending import Ending
 from goproc._group_here import here_of
 from goproc._group_members import run_member
-from goproc._group_state import BLOCK, CANCELED, ENDED, ENDLESS, FLAG_BITS, STOPPING, Shared, told
+from goproc._group_state import BLOCK, CANCELED, ENDED, ENDLESS, FLAG_BITS, STOPPING, Shared, trackers
 from goproc._pickling import failure
 from goproc._public import of_stopped, public
 from goproc._sched import scheduler, waits
 from goproc._shared_value import Cell
-from goproc._spawn import Waiting, name_of, spawn, spawn_local
+from goproc._spawn import Tracking, name_of, spawn, spawn_local
 from goproc._timeouts import check_time
 from goproc._tracebacks import ends_at_user, user_line
 from goproc.errors import Cancelled
@@ -95,7 +95,7 @@ class Group:
     Cost: about 5 us for a group, 2 us a member more than `go`.
     """
 
-    __slots__ = ("__weakref__", "_here", "_shared", "_waiting", "ctx")
+    __slots__ = ("__weakref__", "_here", "_shared", "_tracking", "ctx")
 
     ctx: Context
 
@@ -113,7 +113,7 @@ class Group:
         flags = Atomic(0 if limit is None else limit + 1 << FLAG_BITS)
         self._shared = Shared(WaitGroup(), free, flags, *Cell[list[Goroutine[Any]]]([]).parts, node)
         self._here = here_of(self._shared)
-        self._waiting: Waiting | None = None
+        self._tracking: Tracking | None = None
 
     # -- members
 
@@ -161,11 +161,11 @@ class Group:
                 if f is None or not callable(f):
                     member = spawn_local(f, args, kwargs, "", frame)  # raises the error that names the cause
                 call = shared, (f, args, kwargs)
-                member = spawn_local(run_member, call, {}, name_of(f), frame, None, told(shared))
+                member = spawn_local(run_member, call, {}, name_of(f), frame, None, trackers(shared))
             else:
-                if self._waiting is None:
-                    self._waiting = Waiting("group", tuple(shared), told(shared))
-                member = spawn(f, args, kwargs, name_of(f), -1, frame, self._waiting)
+                if self._tracking is None:
+                    self._tracking = Tracking("group", tuple(shared), trackers(shared))
+                member = spawn(f, args, kwargs, name_of(f), -1, frame, self._tracking)
         except BaseException:  # there is no such member, and the place is free again
             shared.free.release()
             raise
@@ -348,7 +348,7 @@ def _restore(shared: tuple[Any, ...], ctx: Context) -> Group:
     group = Group.__new__(Group)
     group._shared = Shared(*shared)
     group._here = here_of(group._shared)
-    group._waiting = None
+    group._tracking = None
     group.ctx = ctx
     return group
 

@@ -33,6 +33,6 @@ class Shared(NamedTuple):
     node: Chan[None]  # of the context
 
 
-def told(shared: Shared) -> tuple[WaitGroup, Semaphore, Chan[None], Atomic, int]:
+def trackers(shared: Shared) -> tuple[WaitGroup, Semaphore, Chan[None], Atomic, int]:
     """Return the objects by which the core counts a member and tells of its end. Refuse one if the block has ended."""
     return shared.members, shared.free, shared.node, shared.flags, ENDED

@@ -96,7 +96,7 @@ def spawn(
     name: str,
     proc: int,
     frame: FrameType,
-    waiting: Waiting | None = None,
+    tracking: Tracking | None = None,
     labels: dict[str, str] | None = None,
     always: bool = False,
     limits: Limits | None = None,
@@ -121,9 +121,9 @@ def spawn(
     if always:
         more = (*(more or (None,)), None, True)
     try:
-        if waiting is not None:
-            call = waiting.kind, waiting.tracker, closed_call(call)
-            more = *(more or (None,)), waiting.told
+        if tracking is not None:
+            call = tracking.kind, tracking.tracker, closed_call(call)
+            more = *(more or (None,)), tracking.trackers
         if labels or values or levels or limits:
             call = WITH, call, labels, values, levels, limits and tuple(limits)
             if limits is not None and limits.retries:
@@ -152,19 +152,19 @@ def _inherited(own: dict[str, str] | None) -> dict[str, str] | None:
     return {**creators, **own} if own else creators
 
 
-class Waiting(NamedTuple):
-    """An object that is told of the end of a goroutine.
+class Tracking(NamedTuple):
+    """How a goroutine is followed to its end, by a WaitGroup or a group.
 
     Attributes:
         kind: of the body in `bodies` that runs it.
         tracker: the first argument of that body.
-        told: a WaitGroup, or _group._told(): the core counts the goroutine as it makes it, and tells of its end, also
-            where a process dies meanwhile.
+        trackers: a WaitGroup, or _group_state.trackers(): the core counts the goroutine as it makes it, and tells of its
+            end, also where a process dies meanwhile.
     """
 
     kind: str
     tracker: Any
-    told: Any
+    trackers: Any
 
 
 class Origin(NamedTuple):
@@ -186,7 +186,7 @@ def spawn_local(
     name: str,
     frame: FrameType | Origin,
     labels: dict[str, str] | None = None,
-    told: Any = None,
+    trackers: Any = None,
     limits: Limits | None = None,
 ) -> Goroutine[Any]:
     if f is None:
@@ -203,8 +203,8 @@ def spawn_local(
     else:
         site, parent, labels = _site(frame), scheduler.current.id, _inherited(labels)  # type: ignore[arg-type]
     text: tuple[Any, ...] = (_label_bytes(labels),) if labels else ()
-    if told is not None:
-        text = *(text or (None,)), told
+    if trackers is not None:
+        text = *(text or (None,)), trackers
     handle, block, ref, id_ = _core.task_local(Goroutine, name, site, parent, *text)
     try:
         handle._name = name

@@ -17,7 +17,7 @@ from goproc._misuse import not_callable
 from goproc._proc import fatal, forked
 from goproc._public import of_stopped
 from goproc._sched import scheduler
-from goproc._spawn import Waiting, name_of, spawn
+from goproc._spawn import Tracking, name_of, spawn
 from goproc._tracebacks import cut, ends_at_user, function_line, user_line
 from goproc.errors import Cancelled, OwnerDied
 from goproc.shm import _core
@@ -62,9 +62,9 @@ class WaitGroup(_core.WaitGroup):
         """
         _core.refuse_stale(self)
         # The core adds one to the counter in the step that creates the goroutine.
-        waiting = Waiting("wg", self, self)
+        tracking = Tracking("wg", self, self)
         with user_line:
-            return spawn(f, args, kwargs, name_of(f), -1, sys._getframe(1), waiting)
+            return spawn(f, args, kwargs, name_of(f), -1, sys._getframe(1), tracking)
 
     def __repr__(self) -> str:
         try:
