@@ -63,14 +63,14 @@ def make(task: tuple[Any, ...]) -> G:
     """Return the G of a task that this process has claimed."""
     ref_of_task, ref, id_, parent, site, name, call, error = task  # as task_next() in the core makes it
     g = _core.twin(_UNBORN)
-    g.id, g.name, g.entry = id_, name, _start
+    g.id, g.name, g.entry = id_, name, _first_turn
     g.object, g.task, g.parent, g.site = ref, ref_of_task, parent, site
     g.call = error if error is not None else call
     scheduler.started[ref] = g
     return g
 
 
-def _start(g: G) -> None:
+def _first_turn(g: G) -> None:
     """Run the first turn of a goroutine that came as a task."""
     call, g.call = g.call, None
     try:
@@ -139,7 +139,7 @@ def _unread(g: G, exc: BaseException) -> BaseException:
     return exc
 
 
-def start_local(g: G) -> None:
+def first_turn_local(g: G) -> None:
     """Run the first turn of a goroutine of go.local."""
     (f, args, kwargs), g.call = g.call, None
     _core.task_started(g.object)

@@ -16,7 +16,7 @@ from goproc import _time_limit
 from goproc._call_options import Limits
 from goproc._goroutine import Goroutine
 from goproc._labels import format_labels
-from goproc._life import start_local
+from goproc._life import first_turn_local
 from goproc._misuse import not_callable
 from goproc._other_names import refuse_args
 from goproc._pickling import calls, variables
@@ -208,7 +208,7 @@ def spawn_local(
     handle, block, ref, id_ = _core.task_local(Goroutine, name, site, parent, *text)
     try:
         handle._name = name
-        g = G(id_, name, start_local)
+        g = G(id_, name, first_turn_local)
         g.call = f, args, kwargs or None
         if limits is not None:
             g.call = _time_limit.run, (limits, f, args, kwargs), None

@@ -34,7 +34,7 @@ def begin() -> None:
         try:
             from goproc._proc import early
 
-            early.boot()
+            early.launch_now()
             from goproc import _wiring as _wiring
         except OSError as error:
             raise limits.named(error) from None

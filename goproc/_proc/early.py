@@ -45,7 +45,7 @@ _DESCRIPTORS = 16  # the descriptors that the zygote needs, with some to import 
 _early: Zygote | None = None  # the zygote that was started, until it is told to fork
 # Device and inode of the control socket: the program may close it, and open another file under its number.
 _file = (0, 0)
-# The environment and the interpreter's options that a zygote of boot() has; else None.
+# The environment and the interpreter's options that a zygote of launch_now() has; else None.
 _booted: tuple[dict[str, str], list[str]] | None = None
 _follower: Follower | None = None  # it tells the zygote of the imports of this process
 
@@ -53,7 +53,7 @@ _follower: Follower | None = None  # it tells the zygote of the imports of this 
 # -- in `goproc run` -----------------------------------------------------------------------------------------
 
 
-def start(words: Sequence[str], environ: Mapping[str, str], flags: Sequence[str]) -> list[str]:
+def launch_for_script(words: Sequence[str], environ: Mapping[str, str], flags: Sequence[str]) -> list[str]:
     """Start the zygote; return the options by which the script's process will find it.
 
     Args:
@@ -81,7 +81,7 @@ def start(words: Sequence[str], environ: Mapping[str, str], flags: Sequence[str]
     return ["-X", f"{OPTION}={kept}.{zygote.pid}.{zygote.keeper}"]
 
 
-def start_here() -> None:
+def launch_ahead() -> None:
     """Start the zygote of this process ahead of its first use, with the imports of its script, unless there is one.
 
     For modules whose import means that goproc is about to be used, and for programs that import much. Where there is no
@@ -103,7 +103,7 @@ def start_here() -> None:
         _follower = follow.begin(zygote.control)
 
 
-def boot() -> None:
+def launch_now() -> None:
     """Start the zygote that the first use of the runtime will need, where a zygote is certain to be needed."""
     global _early, _file, _booted
     environ = os.environ

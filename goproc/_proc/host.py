@@ -38,7 +38,7 @@ def may_start() -> bool:
 def prepare() -> None:
     """Start the zygote of the runtime to come, if this program may have one: its workers then share its imports."""
     if may_start() and not _core.attached() and not owner.is_test_run():
-        early.start_here()
+        early.launch_ahead()
 
 
 def ensure(procs_at_least: int = 0) -> None:

@@ -166,7 +166,7 @@ def _words() -> list[str]:
     return [str(word) for word in getattr(sys, "argv", [""])]
 
 
-def spawn(config: Config, memfd: int, lifelines: Sequence[int] = ()) -> Zygote:
+def launch_and_order(config: Config, memfd: int, lifelines: Sequence[int] = ()) -> Zygote:
     """Start the zygote. Return as soon as it exists; the workers report as STARTED once they run.
 
     Args:
@@ -197,7 +197,7 @@ def spawn(config: Config, memfd: int, lifelines: Sequence[int] = ()) -> Zygote:
 
 
 def launch(plan: Plan, environ: Mapping[str, str], quiet: bool = False) -> Zygote:
-    """Start a zygote that waits for the order to fork. Returns and raises as spawn() does.
+    """Start a zygote that waits for the order to fork. Returns and raises as launch_and_order() does.
 
     Args:
         quiet: give the zygote no standard streams before the order brings them, so that its imports print nothing.

@@ -157,7 +157,7 @@ class Runtime:
         try:
             if memfd < 0:
                 raise OSError("the program has closed the descriptor of shared memory")
-            new = zygotes.spawn(config, memfd, zygotes.BIRTHS)
+            new = zygotes.launch_again(config, memfd, zygotes.BIRTHS)
         except BaseException as error:
             if isinstance(error, OSError):
                 named = limits.named(error)

@@ -30,7 +30,7 @@ BIRTHS = 5  # zygotes that are killed at their start before the program is given
 
 
 def begin(config: plans.Config, memfd: int) -> early.Zygote:
-    """Have the workers forked, by the early zygote or by a new one. Return as launch.spawn() does."""
+    """Have the workers forked, by the early zygote or by a new one. Return as launch.launch_and_order() does."""
     found = early.claim()
     if found is not None:
         try:
@@ -40,20 +40,20 @@ def begin(config: plans.Config, memfd: int) -> early.Zygote:
         except OSError:  # the early zygote has just ended
             early.give_up(found)
     try:
-        return spawn(config, memfd, 1 if config["ends_with_keeper"] else BIRTHS)
+        return launch_again(config, memfd, 1 if config["ends_with_keeper"] else BIRTHS)
     except _KILLED as error:
         _end_unborn(error)
 
 
-def spawn(config: plans.Config, memfd: int, births: int) -> early.Zygote:
-    """Spawn a zygote. Repeat this if the zygote or its keeper is killed before the zygote has its order."""
+def launch_again(config: plans.Config, memfd: int, births: int) -> early.Zygote:
+    """Start a zygote with its order. Repeat this if the zygote or its keeper is killed before the zygote has its order."""
     with _lifelines() as lifelines:
         for _ in range(births - 1):
             try:
-                return launch.spawn(config, memfd, lifelines)
+                return launch.launch_and_order(config, memfd, lifelines)
             except _KILLED:
                 pass
-        return launch.spawn(config, memfd, lifelines)
+        return launch.launch_and_order(config, memfd, lifelines)
 
 
 @contextmanager

@@ -244,4 +244,4 @@ def _start_zygote(python: Sequence[str], environ: Mapping[str, str], flags: Sequ
     # A zygote that imports ahead would look for GPUs before each worker has its own.
     if procs == 0 or environ.get("GOPROC_GPUS"):
         return []
-    return early.start(python, environ, flags)
+    return early.launch_for_script(python, environ, flags)

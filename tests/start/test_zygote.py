@@ -127,7 +127,7 @@ class Started:
 
     def __init__(self, config: plans.Config, memfd: int) -> None:
         self.memfd = memfd
-        self.zygote = launch.spawn(config, memfd)
+        self.zygote = launch.launch_and_order(config, memfd)
         self.control, self.pid = self.zygote.control, self.zygote.pid
         self.records: list[tuple[int, int, int, int]] = []
         self.status: int | None = None
@@ -329,7 +329,7 @@ def test_fork_failure_is_reported_and_the_others_go_on(tmp_path: Path) -> None:
 def test_it_says_so_when_python_is_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "")
     with pytest.raises(RuntimeError, match=r"sys\.executable"):
-        launch.spawn(launch.host_config(2, [None, None]), 0)
+        launch.launch_and_order(launch.host_config(2, [None, None]), 0)
 
 
 # -- ending --------------------------------------------------------------------------------------------------
@@ -453,7 +453,7 @@ HOST = """
         while not os.path.exists({folder!r} + "/leave"): time.sleep(0.01)
         os._exit(0)
     memfd = os.memfd_create("x")
-    control, pid, keeper = launch.spawn(config, memfd)
+    control, pid, keeper = launch.launch_and_order(config, memfd)
     os.set_blocking(control, True)
     workers = [letters.RECORD.unpack(os.read(control, 64))[2] for _ in range(2)]
     {more}
