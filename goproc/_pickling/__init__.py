@@ -47,6 +47,7 @@ Each file uses only those above it, except imports that run once per class, or a
     entries          the facts in a process about classes that travel by value
     generics         generic models of pydantic     structs         structs of msgspec
     classes          how a class travels           class_pickler   pickles the definition of one
+    class_caches     objects on a class that stay behind
     templates        the template of a function
     reach            the objects that a function reaches by its globals, and how each travels
     functions        makes, loads and caches templates; functions inside a message

@@ -7,7 +7,7 @@ import pickle
 import sys
 import threading
 import weakref
-from types import FunctionType, GetSetDescriptorType
+from types import FunctionType
 from typing import NamedTuple
 
 from goproc._pickling import foreign, generics, homes, pickler, statics, store, structs, wrappers
@@ -169,7 +169,11 @@ def _pickled(cls: type, entry: ClassEntry) -> tuple[ClassPickler, bytes]:
             raise
         except Exception as error:  # pickling may raise anything: a second try leaves more out
             failure = failure or error
-            if not hints and not find_caches(cls):
+            if hints:
+                continue
+            from goproc._pickling.class_caches import find_caches
+
+            if not find_caches(cls):
                 raise error if isinstance(error, NotStatic) else failure from None
     raise failure or AssertionError
 
@@ -317,48 +321,6 @@ def _in_home(cls: type) -> bool:
 
 def _reduce_definitions(_: Pickler, definitions: _Definitions) -> Any:
     return _set_definitions, tuple(definitions)
-
-
-def find_caches(cls: type) -> bool:
-    """Leave out attributes of a class that cannot be pickled and whose names no user writes: a library's caches.
-
-    Returns:
-        True if this call has left out more than before.
-    """
-    before = left_out.get(cls, frozenset())
-    found = {
-        name
-        for name, value in cls.__dict__.items()
-        if name.startswith("__") and name.endswith("__") and name not in before and _is_refused(cls, value)
-    }
-    left_out[cls] = before | found
-    return bool(found)
-
-
-def _is_refused(cls: type, value: Any) -> bool:
-    """Return True if the value of an attribute of `cls` cannot be pickled, apart from `cls` itself."""
-    # The descriptor of `__dict__` or the like: no part of the definition.
-    if type(value) is GetSetDescriptorType:
-        return False
-    trial = _Trial(pickler.Sink(), 5)
-    trial.cls = cls
-    try:
-        trial.dump(value)
-    except OutOfSharedMemory:
-        raise
-    except Exception:  # pickling may raise anything: the value is not static
-        return True
-    return False
-
-
-class _Trial(pickler.Pickler):
-    """Pickles the value of an attribute of a class, with a name in place of the class."""
-
-    cls: type
-    refers_to_methods = False
-
-    def reducer_override(self, obj: Any) -> Any:
-        return (str, ("the class",)) if obj is self.cls else super().reducer_override(obj)
 
 
 # -- the receiver --------------------------------------------------------------------------------------------
