@@ -48,7 +48,7 @@ Each file uses only those above it, except imports that run once per class, or a
     generics         generic models of pydantic     structs         structs of msgspec
     classes          how a class travels           class_pickler   pickles the definition of one
     class_caches     objects on a class that stay behind
-    templates        the template of a function
+    templates        the template of a function     members         the functions that a template is made of
     reach            the objects that a function reaches by its globals, and how each travels
     functions        makes, loads and caches templates; functions inside a message
     large            finds the objects that make a message large

@@ -12,6 +12,7 @@ from goproc._pickling.changes import Guard, can_be_watched
 from goproc._pickling.classes import class_entry, inline_class, load_class
 from goproc._pickling.entries import Inside, entries, state_names
 from goproc._pickling.making import uid_of as uid_of_class
+from goproc._pickling.members import attributes_of, home_of, set_attributes
 from goproc._pickling.mentions import WATCHED, mentioned, modules
 from goproc._pickling.names import cell_contents, identifiers, names_of, submodules
 from goproc._pickling.reach import copy_reached, is_alone, is_plain, text_hints, uid_of
@@ -27,7 +28,6 @@ from goproc._pickling.statics import (
     library,
     reduce_by_cloudpickle,
 )
-from goproc._pickling.templates import attributes_of, home_of, set_attributes
 from goproc.errors import OutOfSharedMemory
 
 TYPE_CHECKING = False

@@ -10,14 +10,11 @@ from types import BuiltinFunctionType, CellType, FunctionType, ModuleType
 
 from goproc._pickling import homes, identities, names, pickler, reach, store, wrappers
 from goproc._pickling.classes import class_entry, is_static_class
+from goproc._pickling.members import home_of, set_attributes
 from goproc._pickling.names import names_of
 from goproc._pickling.pickler import Pickler
 from goproc._pickling.statics import NotStatic, importable, is_class, is_handle, is_static
-from goproc._pickling.templates import (
-    Template,
-    home_of,
-    set_attributes,
-)
+from goproc._pickling.templates import Template
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

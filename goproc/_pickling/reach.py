@@ -7,10 +7,11 @@ import sys
 from types import FunctionType, ModuleType
 
 from goproc._pickling import homes, identities, mentions, names, pickler
+from goproc._pickling.members import Member, attributes_of, static_kwdefaults
 from goproc._pickling.names import cell_contents, names_of
 from goproc._pickling.rebinding import Rebound
 from goproc._pickling.statics import BASE_GLOBALS, LRU, importable, is_class, is_static, library
-from goproc._pickling.templates import NO_GLOBAL, Member, Template, attributes_of, static_kwdefaults
+from goproc._pickling.templates import NO_GLOBAL, Template
 from goproc.errors import OutOfSharedMemory
 
 TYPE_CHECKING = False
