@@ -11,7 +11,6 @@ import abc
 from operator import is_
 from types import FunctionType
 
-from goproc._pickling import enumerations
 from goproc._pickling.foreign import are_fields
 from goproc._pickling.statics import is_class, is_enumeration, is_static
 from goproc.shm._core import Bindings, redefined
@@ -25,9 +24,18 @@ if TYPE_CHECKING:
 
     Namespace = dict[str, Any]
 
-# Attributes that a metaclass keeps: that of `abc`, and that of enumerations.
+# Attributes that a metaclass keeps: that of `abc`, and those of enumerations.
 REGISTRY = "_abc_impl"
-_KEPT = frozenset({REGISTRY, "_member_map_"}) | enumerations.KEPT
+OF_ENUMERATIONS = frozenset(
+    {
+        "_member_names_",
+        "_value2member_map_",
+        "_unhashable_values_",
+        "_hashable_values_",
+        "_unhashable_values_map_",
+    }
+)
+_KEPT = frozenset({REGISTRY, "_member_map_"}) | OF_ENUMERATIONS
 _MOST = 1000  # the most elements of a container in a definition
 
 

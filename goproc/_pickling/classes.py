@@ -10,7 +10,7 @@ import weakref
 from types import FunctionType
 from typing import NamedTuple
 
-from goproc._pickling import foreign, generics, homes, pickler, statics, store, structs, wrappers
+from goproc._pickling import foreign, generics, homes, pickler, statics, store, wrappers
 from goproc._pickling.changes import is_definition
 from goproc._pickling.entries import ClassEntry, Use, arrived, entries, read
 from goproc._pickling.making import (
@@ -279,9 +279,12 @@ def _parts_of(cls: Any) -> tuple[tuple[Any, ...], dict[str, Any], list[State]]:
     metaclass, name, bases, namespace, tracker, *_ = args
     if "__slots__" in cls.__dict__ and NamedTuple not in bases:  # a NamedTuple brings its own
         namespace = {**namespace, "__slots__": cls.__dict__["__slots__"]}
-    if structs.is_struct(cls):
-        del namespace["__slots__"]
-        return (metaclass, name, bases, namespace, tracker, None, structs.Struct.of(cls)), attributes, []
+    if hasattr(cls, "__struct_config__"):
+        from goproc._pickling import structs
+
+        if structs.is_struct(cls):
+            del namespace["__slots__"]
+            return (metaclass, name, bases, namespace, tracker, None, structs.Struct.of(cls)), attributes, []
     return (metaclass, name, bases, namespace, tracker), attributes, []
 
 

@@ -11,22 +11,13 @@ import enum
 from typing import NamedTuple
 
 from goproc._pickling import making, pickler
+from goproc._pickling.changes import OF_ENUMERATIONS
 from goproc._pickling.statics import importable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Attributes of an enumeration that its metaclass keeps.
-KEPT = frozenset(
-    {
-        "_member_names_",
-        "_value2member_map_",
-        "_unhashable_values_",
-        "_hashable_values_",
-        "_unhashable_values_map_",
-    }
-)
 _PASSING = "_inverted_"  # a flag keeps the result of `~` there
 
 
@@ -103,7 +94,7 @@ def kept_by(enumeration: Any) -> dict[str, Any]:
     Combinations of flags are left out: they are found again.
     """
     members = set(map(id, enumeration._member_map_.values()))
-    found = {name: vars(enumeration)[name] for name in KEPT if name in vars(enumeration)}
+    found = {name: vars(enumeration)[name] for name in OF_ENUMERATIONS if name in vars(enumeration)}
     by_value = found.get("_value2member_map_", {})
     found["_value2member_map_"] = {
         value: member for value, member in by_value.items() if id(member) in members
