@@ -6,7 +6,7 @@ connect() in their own modules: chan= beside Chan, mutex= beside Mutex, and so o
 
 from __future__ import annotations
 
-from goproc import _call_options, _deaths, _dump, _garbage, _go, _life, _select, _spawn, errors
+from goproc import _call_options, _deaths, _dump, _garbage, _go, _last_reports, _life, _select, _spawn, errors
 from goproc import _runtime as _runtime
 from goproc import _share as _share  # imported while the program still has descriptors
 from goproc import sync as sync
@@ -63,6 +63,6 @@ _go.connect(
     checked_name=_call_options.checked_name,
 )
 scheduler.on_dump = _dump.answer
-scheduler.on_deadlock = _dump.deadlock
+scheduler.on_deadlock = _last_reports.deadlock
 fatal.call_later = scheduler.post
 _life.find_body = _find_body

@@ -6,7 +6,7 @@ import threading
 from time import monotonic
 from typing import Any
 
-from goproc import _dump, errors
+from goproc import _last_reports, errors
 from goproc._proc import main_exit
 from goproc._sched import checkpoints, scheduler, waits
 from goproc.shm import _core
@@ -57,7 +57,7 @@ def _at_end_of_main() -> None:
                 if not calls_made and _core.others_asleep(False):
                     return
                 if calls_made:
-                    _dump.threads_asleep()
+                    _last_reports.threads_asleep()
                 look_at = monotonic() + look
                 look = min(2 * look, 1.0)
             waits.sleep(pause)

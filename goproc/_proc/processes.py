@@ -17,7 +17,7 @@ from typing import Any
 
 from greenlet import getcurrent
 
-from goproc import _deaths, _dump, _garbage, _goroutine, _life, _logs_host, _notebook, _setup, _spawn
+from goproc import _deaths, _garbage, _goroutine, _last_reports, _life, _logs_host, _notebook, _setup, _spawn
 from goproc._pickling import homes, store
 from goproc._proc import (
     early,
@@ -210,18 +210,18 @@ class Runtime:
         if sigint.replaceable(signal.getsignal(signal.SIGINT)):
             self._sigint = sigint.Delivery(main_exit.end_interrupted)
             self._sigint.install()
-            _dump.own_handlers.append(self._sigint.on_signal)
+            _last_reports.own_handlers.append(self._sigint.on_signal)
         if signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL:
-            signal.signal(signal.SIGQUIT, _dump.on_host_quit)
+            signal.signal(signal.SIGQUIT, _last_reports.on_host_quit)
         self.hooked = True
         main_exit.install(self._sigint)
 
     def _remove_hooks(self) -> None:
         if self._sigint is not None:
-            _dump.own_handlers.remove(self._sigint.on_signal)
+            _last_reports.own_handlers.remove(self._sigint.on_signal)
             self._sigint.remove()
             self._sigint = None
-        if self.hooked and signal.getsignal(signal.SIGQUIT) is _dump.on_host_quit:
+        if self.hooked and signal.getsignal(signal.SIGQUIT) is _last_reports.on_host_quit:
             signal.signal(signal.SIGQUIT, signal.SIG_DFL)
         if self.hooked:
             main_exit.remove()
