@@ -56,6 +56,17 @@ def about_value(value: Any, error: Exception, what: str) -> Exception:
     return found
 
 
+def about_result(value: Any, error: BaseException) -> BaseException:
+    """Return the exception for a result that cannot be sent: it names the path to the part that is to blame."""
+    if isinstance(error, MemoryError):
+        return type(error)(f"the result: {error}")
+    if not isinstance(error, Exception):  # the search for the path would raise it again
+        return PickleError(f"cannot pickle the result: {type(error).__name__}: {error}")
+    from goproc._pickling.diagnose import explain
+
+    return explain(value, error.__cause__ or error, "the result")
+
+
 def portable(failed: Failure) -> Failure:
     """Return a Failure that can be sent, and read: an item that is in the way of that is replaced by its repr(), shortened."""
     try:

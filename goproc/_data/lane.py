@@ -10,6 +10,7 @@ from greenlet import GreenletExit
 
 from goproc import _logs
 from goproc._data import states, turns
+from goproc._data.flusher import Flusher
 from goproc._data.job import DONE, FAILED, UNREADABLE, Done, Way
 from goproc._data.lane_parts import PartSender, await_credit
 from goproc._life import Goexit
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from goproc._sched.g import G
 
 FLUSH_SECONDS = 0.002  # the age of a result at which a lane sends it, between two calls
-_LOOK_SECONDS = (
-    0.0023  # how often a thread looks for results that wait for a call to end: they are sent within 5 ms
-)
 _EAGER = 16  # the first results of a lane are sent one by one
 
 
@@ -60,7 +58,7 @@ class Lane:
         self.ends_at = 0.0  # when the time of the running call ends; 0: no call runs, or there is no limit
         self.cancel: BaseException | None = None  # what interrupts the running call when its time ends
         self.sending = threading.Lock()
-        self.flusher: _Flusher | None = None
+        self.flusher: Flusher | None = None
         self.parts = PartSender(self) if station.job.parted else None
         self.turn: turns.Turn | None = None
         self.paused = 0.0  # seconds of the running call in which it had to wait for those who take its values
@@ -107,7 +105,7 @@ class Lane:
                 continue
             self.wait += monotonic() - since
             if (len(items) > 1 or self.parts is not None) and self.flusher is None:
-                self.flusher = _Flusher(self)
+                self.flusher = Flusher(self)
             if self.flusher is not None:
                 self.flusher.begin()
             try:
@@ -384,9 +382,10 @@ class Lane:
             seconds = done.seconds if position == done.slowest else share
             error = self._try_to_send_done(Done(DONE, done.lane, [value], share, wait, 0, seconds))
             if error is not None:
+                from goproc._data.blame import about_result
+
                 value = value[1] if self.station.job.named else value
-                told = failure.pack(about_result(value, error))
-                self.send((FAILED, done.lane, told, seconds, wait))
+                self.send((FAILED, done.lane, failure.pack(about_result(value, error)), seconds, wait))
             wait = 0.0
 
     def _fail(self, error: BaseException, seconds: float) -> None:
@@ -407,51 +406,3 @@ class Lane:
             raise Cancelled from None
         finally:
             scheduler.shield(-1)
-
-
-def about_result(value: Any, error: BaseException) -> BaseException:
-    """Return the exception for a result that cannot be sent: it names the path to the part that is to blame."""
-    if isinstance(error, MemoryError):
-        return type(error)(f"the result: {error}")
-    if not isinstance(error, Exception):  # the search for the path would raise it again
-        return PickleError(f"cannot pickle the result: {type(error).__name__}: {error}")
-    from goproc._pickling.diagnose import explain
-
-    return explain(value, error.__cause__ or error, "the result")
-
-
-class _Flusher:
-    """A thread that sends results which wait for a long call to end."""
-
-    def __init__(self, lane: Lane) -> None:
-        self._lane = lane
-        self._busy = threading.Event()
-        self._over = False
-        threading.Thread(target=self._run, name="goproc-results", daemon=True).start()
-
-    def begin(self) -> None:
-        self._busy.set()
-
-    def pause(self) -> None:
-        self._busy.clear()
-
-    def end(self) -> None:
-        self._over = True
-        self._busy.set()
-
-    def _run(self) -> None:
-        from time import sleep
-
-        lane = self._lane
-        while self._busy.wait() and not self._over:
-            before = lane.sent if lane.out else -1
-            sleep(_LOOK_SECONDS)
-            if not _core.attached():
-                continue
-            try:
-                if lane.out and lane.sent == before:
-                    lane.flush()
-                if lane.parts is not None:
-                    lane.parts.look()
-            except (Cancelled, RuntimeStopped):  # nobody wants results any more
-                return

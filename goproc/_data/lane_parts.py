@@ -100,7 +100,7 @@ class PartSender:
                 return
         if at == 0:
             self._give_back()
-        from goproc._data.lane import about_result
+        from goproc._data.blame import about_result
 
         raise about_result(value, error)
 
