@@ -36,11 +36,11 @@ def not_callable(
     """
     try:
         call = _call_of(_caller())
-        told = "" if call is None else _told(call, obj, at, gets)
+        advice = "" if call is None else _advice(call, obj, at, gets)
     except Exception:  # the source is not that of the code, or not to be had
-        told = ""
-    if told:
-        return TypeError(f"{said}: {told}")
+        advice = ""
+    if advice:
+        return TypeError(f"{said}: {advice}")
     return TypeError(f"{said} ({usage})" if usage else said)
 
 
@@ -69,7 +69,7 @@ def _call_of(frame: FrameType | None) -> ast.Call | None:
     return call if isinstance(call, ast.Call) else None
 
 
-def _told(call: ast.Call, obj: Any, at: int | str, gets: Gets) -> str:
+def _advice(call: ast.Call, obj: Any, at: int | str, gets: Gets) -> str:
     """Return the sentence about a call whose argument is a call itself; "" if that is not so."""
     inner = _argument(call, at)
     if inner is None:

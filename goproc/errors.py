@@ -85,8 +85,8 @@ class RemoteError(GoprocError):
         return kind is BaseException or f"{kind.__module__}.{kind.__qualname__}" in self.kinds
 
     def __str__(self) -> str:
-        told = f"{self.type_name}: {self.text}" if self.text else self.type_name
-        return f"{told} ({self.reason})" if self.reason else told
+        said = f"{self.type_name}: {self.text}" if self.text else self.type_name
+        return f"{said} ({self.reason})" if self.reason else said
 
 
 class OutOfSharedMemory(GoprocError, MemoryError):

@@ -68,11 +68,11 @@ def _until_waiting(handle: Any, receivers: int | None, senders: int | None, time
         found = _core.waiting(handle)
         return all(want is None or want == is_ for want, is_ in zip(wanted, found, strict=True))
 
-    def told() -> str:
+    def situation() -> str:
         found = _core.waiting(handle)
         return f"{found[0]} receive and {found[1]} send on {handle!r}, not {_numbers(wanted)}"
 
-    _until(there, timeout, told)
+    _until(there, timeout, situation)
 
 
 def _numbers(wanted: tuple[int | None, int | None]) -> str:
@@ -80,13 +80,13 @@ def _numbers(wanted: tuple[int | None, int | None]) -> str:
     return f"{receivers} and {senders}"
 
 
-def _until(condition: Callable[[], bool], timeout: float, told: Callable[[], str]) -> None:
+def _until(condition: Callable[[], bool], timeout: float, situation: Callable[[], str]) -> None:
     from goproc import sleep
 
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"{told()}, after {timeout:g} s")
+            raise AssertionError(f"{situation()}, after {timeout:g} s")
         sleep(_PAUSE)
 
 
@@ -115,7 +115,7 @@ def check(before: Snapshot, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     while left := Snapshot.take().beyond(before):
         if time.monotonic() > deadline:
-            raise AssertionError(_told(left))
+            raise AssertionError(_report(left))
         _clean_up()
 
 
@@ -185,7 +185,7 @@ def _clean_up() -> None:
     goproc.sleep(0.002)
 
 
-def _told(left: list[str]) -> str:
+def _report(left: list[str]) -> str:
     import goproc
 
     text = "left behind:\n" + "".join(f"  {line}\n" for line in left)

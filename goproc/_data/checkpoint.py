@@ -138,14 +138,14 @@ class Checkpoint:
             raise ValueError(self._refusal(different, made, mine))
 
     def _refusal(self, different: list[str], made: dict[str, str], mine: dict[str, str]) -> str:
-        told = []
+        differences = []
         for key in different:
             if key in ("version", "python", "name"):
-                told.append(f"its {key} was {made.get(key)}, and is {mine[key]}")
+                differences.append(f"its {key} was {made.get(key)}, and is {mine[key]}")
             else:
-                told.append(f"its {_WORDS[key]} differ" + ("s" if key == "code" else ""))
+                differences.append(f"its {_WORDS[key]} differ" + ("s" if key == "code" else ""))
         return (
-            f"checkpoint {self.path!r} was made by another function: {'; '.join(told)}. "
+            f"checkpoint {self.path!r} was made by another function: {'; '.join(differences)}. "
             f"Use another file, or start anew with checkpoint_reset({self.path!r})"
         )
 

@@ -139,12 +139,12 @@ class CallFuture(Future[T]):
     Attributes:
         _pool: makes the call.
         _end: the end of the call, once this process has read it.
-        _told: the state that waiters and callbacks have been told of; None before. Used once there are any.
+        _announced: the state that waiters and callbacks know; None before. Used once there are any.
     """
 
     _pool: Pool
     _end: End | None = None
-    _told: str | None = None
+    _announced: str | None = None
     _condition_made: threading.Condition | None = None
     _waiters: list[Any]
     _done_callbacks: list[Callable[[Any], object]]
@@ -198,7 +198,7 @@ class CallFuture(Future[T]):
             condition = self._condition_made
             if condition is not None:
                 with condition:  # whoever adds a callback now finds the future cancelled, and makes it
-                    self._told = self._told or CANCELLED
+                    self._announced = self._announced or CANCELLED
                     condition.notify_all()
             _keep_cancelled(self)
             self._pool.forget(self)
@@ -258,8 +258,8 @@ class CallFuture(Future[T]):
         return condition
 
     def _state_now(self) -> str:
-        if self._told is not None:
-            return self._told
+        if self._announced is not None:
+            return self._announced
         if self._end is not None and (self._end.cancelled or self._condition_made is None):
             return CANCELLED if self._end.cancelled else FINISHED
         try:
@@ -279,7 +279,7 @@ class CallFuture(Future[T]):
         assert condition is not None
         with condition:
             self._result, self._exception = end.value, end.error
-            self._told = CANCELLED_AND_NOTIFIED if end.cancelled else FINISHED
+            self._announced = CANCELLED_AND_NOTIFIED if end.cancelled else FINISHED
             for waiter in self._waiters:
                 if end.cancelled:
                     waiter.add_cancelled(self)

@@ -31,7 +31,7 @@ MOST = _core.MAX_PROCS - 1  # workers
 _QUEUED = 16_384  # calls that are in shared memory and have not begun, at most
 _FULL = 0.5  # part of the shared memory that calls fill ahead: results need some, too
 _NAP = 0.002  # seconds between two looks whether calls that did not fit into shared memory do now
-_TOLD = 2.0  # seconds in which it is known how a process died, at most
+_CAUSE_SECONDS = 2.0  # seconds in which it is known how a process died, at most
 
 _numbers = itertools.count(1)
 _live: weakref.WeakSet[Pool] = weakref.WeakSet()
@@ -242,11 +242,11 @@ class Pool:
         """Return the exception of a call that the broken pool has lost.
 
         A call that was lost with its process can be read before the watcher has seen the end of the runner there. The
-        runner's handle tells how the process died; for that this waits at most _TOLD seconds.
+        runner's handle tells how the process died; for that this waits at most _CAUSE_SECONDS.
         """
         from goproc._executor.broken import BrokenExecutor
 
-        until = monotonic() + _TOLD
+        until = monotonic() + _CAUSE_SECONDS
         while not (why := self._why or self.runners.why_ended()) and monotonic() < until:
             waits.sleep(0.001)
         return BrokenExecutor(why or "a worker of the Executor died")
