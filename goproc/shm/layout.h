@@ -60,6 +60,24 @@ enum gp_tag_kind {
 #define GP_TAG(kind, value) (((uint64_t)(kind) << 56) | (uint64_t)(value))
 #define GP_TAG_KIND(tag) ((unsigned)((tag) >> 56))
 #define GP_TAG_VALUE(tag) ((tag) & ((1ULL << 56) - 1))
+/* The tag of a process, and the number of the proc in it. */
+static inline uint64_t gp_proc_tag(uint32_t incarnation, uint32_t proc) {
+    return GP_TAG(GP_TAG_PROC, (uint64_t)incarnation << 16 | (proc + 1));
+}
+static inline uint32_t gp_tag_proc(uint64_t tag) { return (uint32_t)(tag & 0xffff) - 1; }
+
+/* ---- lock words: 0 = free, else WAITERS:1 | incarnation:21 | proc + 1:10 of the process that has the lock. The word is
+ * at byte 16 of its line. */
+#define GP_LOCK_AT 16u
+#define GP_LOCK_WAITERS 0x80000000u
+#define GP_WORD_PROC_BITS 10u
+#define GP_WORD_PROC ((1u << GP_WORD_PROC_BITS) - 1)
+#define GP_INCARNATION 0x1fffffu /* the bits of an incarnation that words and tags have */
+static inline uint32_t gp_word(uint32_t incarnation, uint32_t proc) {
+    return (incarnation & GP_INCARNATION) << GP_WORD_PROC_BITS | (proc + 1);
+}
+static inline uint32_t gp_word_proc(uint32_t word) { return (word & GP_WORD_PROC) - 1; }
+static inline uint32_t gp_word_incarnation(uint32_t word) { return word >> GP_WORD_PROC_BITS & GP_INCARNATION; }
 
 /* ---- a message: the slot of a ring, or the cargo of a sudog. A receiver copies a message once, checks the copy, and
  * uses that. */
@@ -87,9 +105,10 @@ struct gp_message {
 /* ---- heap */
 struct gp_block {            /* at the start of every block and extent */
     _Atomic uint64_t tag;    /* the owner; FREE: the arena's owner may reuse the block */
-    _Atomic uint64_t len;    /* GP_BLOCK_* flags << 56 | payload bytes; written by the owner */
+    _Atomic uint64_t len;    /* GP_BLOCK_* flags << GP_BLOCK_FLAGS_AT | payload bytes; written by the owner */
 };
 #define GP_BLOCK_HEAD 16u
+#define GP_BLOCK_FLAGS_AT 56u
 #define GP_BLOCK_ALIGNED 1u  /* payload starts at byte 64, not 16: for buffers that their reader maps */
 #define GP_BLOCK_HANDLES 2u  /* payload starts with u32 count and as many object refs (struct gp_handles) */
 #define GP_BLOCK_TASK 4u     /* payload is a struct gp_task */
@@ -171,8 +190,7 @@ struct gp_object {
     _Atomic uint32_t gen;        /* +1 at every release; a handle is valid iff it has the same gen */
     _Atomic uint16_t kind;       /* enum gp_kind */
     _Atomic uint16_t flags;      /* enum gp_object_flags */
-    _Atomic uint32_t lock;       /* 0 = free, else WAITERS:1 | incarnation:21 | proc+1:10. Only the holder (or the coroner for
-                                  * a dead holder) writes the fields below */
+    _Atomic uint32_t lock;       /* a lock word. Only the holder, or the coroner for a dead holder, writes the fields below */
     uint32_t cap;                /* channel: capacity; barrier: parties; constant */
     /* channel: messages taken / put since creation; 0 <= tail - head <= cap. mutex: tail counts the times it was locked:
      * see spin_for_lock(). wait group: number of the last death that it was told of / goroutines that it has lost.
@@ -373,9 +391,9 @@ struct gp_journal {              /* op != NONE => the lock of `a` is held by thi
     _Atomic uint64_t a, b, c, d, e;
     _Atomic uint32_t spill;      /* 0, or a block of refs: further lines with locks that are held, being tried or released */
     uint32_t pad[3];
-    _Atomic uint32_t locks[GP_JOURNAL_LOCKS]; /* refs of the lines with the lock words (at byte 16) */
+    _Atomic uint32_t locks[GP_JOURNAL_LOCKS]; /* refs of the lines with the lock words */
 };
-struct gp_queue {                /* one line; the lock word is at byte 16 as in gp_object */
+struct gp_queue {                /* one line; the lock word is at GP_LOCK_AT as in gp_object */
     uint64_t pad0, pad1;
     _Atomic uint32_t lock;
     _Atomic uint32_t head, tail;               /* stealable ring of task numbers: see slots */
@@ -489,7 +507,7 @@ struct gp_header {
     _Atomic uint64_t heap_trimmed; /* the time at which an idle process last looked for free memory, ns */
     _Atomic uint64_t heap_settled; /* moves, releases and drops of all procs at that time, if the process gave all free memory
                                     * back */
-    struct {                     /* a line of its own: the lock word at byte 16 guards the links of all contexts */
+    struct {                     /* a line of its own: the lock word at GP_LOCK_AT guards the links of all contexts */
         uint64_t pad0, pad1;
         _Atomic uint32_t lock;
         uint32_t pad2[11];
@@ -527,7 +545,10 @@ _Static_assert(sizeof(struct gp_message) == 64, "a message is one line");
 _Static_assert(sizeof(struct gp_obituary) <= GP_INLINE, "an obituary is inline");
 _Static_assert(sizeof(struct gp_death) + GP_DEATH_GOROUTINES * sizeof(struct gp_lost) <= GP_DEATH_BYTES, "a death fits");
 _Static_assert(sizeof(struct gp_object) == 128, "an object is two lines");
-_Static_assert(offsetof(struct gp_object, lock) == 16 && offsetof(struct gp_queue, lock) == 16, "lock word at byte 16");
+_Static_assert(offsetof(struct gp_object, lock) == GP_LOCK_AT, "the lock word of an object");
+_Static_assert(offsetof(struct gp_queue, lock) == GP_LOCK_AT, "the lock word of a queue");
+_Static_assert(offsetof(struct gp_header, tree.lock) - offsetof(struct gp_header, tree) == GP_LOCK_AT, "the lock word of the tree");
+_Static_assert(GP_MAX_PROCS + 1 < GP_WORD_PROC, "a number for each proc, the observer and the coroner in a lock word");
 _Static_assert(offsetof(struct gp_object, holders) == 64, "line 0 is the hot one");
 _Static_assert(sizeof(struct gp_waiter) == 64 && sizeof(struct gp_sudog) == 128, "records fill lines");
 _Static_assert(sizeof(struct gp_queue) == 64 && offsetof(struct gp_proc, queue) % 64 == 0, "queue is one line");

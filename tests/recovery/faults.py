@@ -24,7 +24,7 @@ REPAIR = "proc/repair.c"
 FAULTS = {
     # -- the journal: what was to be redone
     "a hand-off is not finished": Fault(
-        LOCKS, "case GP_OP_HANDOFF: own(j, proc_tag(proc)); break;", "", "send to a receiver"
+        LOCKS, "case GP_OP_HANDOFF: own(j, gp_tag_of(proc)); break;", "", "send to a receiver"
     ),
     "a promotion does not advance the ring": Fault(
         LOCKS, "gp_release(&o->tail, gp_get(&j->e) + 1);", "", "receive and promote"

@@ -17,10 +17,6 @@
  */
 #include "chan/chan.h"
 
-static uint64_t proc_tag(uint32_t proc) {
-    return GP_TAG(GP_TAG_PROC, ((uint64_t)(gp_get(&gp_proc_at(proc)->incarnation) & 0x1fffff) << 16) | (proc + 1));
-}
-
 /* The invariant whenever the lock is free: the ring is within its bounds, and no waiter waits that could go on. */
 static inline bool consistent(const struct gp_object *c) {
     uint64_t used = gp_get(&c->tail) - gp_get(&c->head);
@@ -42,7 +38,7 @@ enum gp_result gp_chan_put(struct gp_object *c, const struct gp_message *m) {
         s->msg = *m; /* means nothing before the CAS */
         bool won = gp_fire(c, sd, GP_W_FIRED); /* COMMIT */
         if (won) {
-            if (m->block) gp_own(m->block, proc_tag(proc));
+            if (m->block) gp_own(m->block, gp_tag_of(proc));
             if (GP_UNLIKELY(gp_get(&c->flags) & GP_OBJ_ONCE)) atomic_fetch_or(&c->flags, GP_OBJ_DONE);
             gp_unlink(c, sd);
         }

@@ -85,7 +85,7 @@ void gp_add_share(struct gp_object *o, const struct gp_sudog *s) {
 bool gp_grant(struct gp_object *o, uint32_t sd, int64_t value) {
     struct gp_sudog *s = gp_sudog_at(sd);
     uint32_t proc = s->proc, waiter = s->waiter;
-    uint32_t owner = (gp_get(&gp_proc_at(proc)->incarnation) & 0x1fffff) << 10 | (proc + 1);
+    uint32_t owner = gp_word_of(proc);
     gp_intent(GP_OP_GRANT, gp_ref_of(o), sd, 0, s->epoch, (uint64_t)value);
     bool won = gp_fire(o, sd, GP_W_FIRED); /* COMMIT */
     if (won) {

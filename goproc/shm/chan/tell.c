@@ -32,11 +32,11 @@ void gp_tell_attach(void) {
 }
 
 bool gp_word_died(uint32_t word) {
-    uint32_t proc = (word & 1023) - 1;
+    uint32_t proc = gp_word_proc(word);
     if (proc >= gp_places()) return true;
     const struct gp_proc *p = gp_proc_at(proc);
     uint32_t state = gp_acquire(&p->state); /* before the incarnation: the repair raises that first */
-    return state == GP_P_DEAD || state == GP_P_GONE || (gp_get(&p->incarnation) & 0x1fffff) != word >> 10;
+    return state == GP_P_DEAD || state == GP_P_GONE || gp_incarnation_of(proc) != gp_word_incarnation(word);
 }
 
 /* ---- plain threads. For the deadlock detector each blocked one is counted in its process. The teller or the thread

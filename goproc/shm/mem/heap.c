@@ -53,7 +53,7 @@ void gp_heap_attach(void) {
         for (; i <= gp_class_bytes[c] / GP_LINE; i++) class_of[i] = (uint8_t)c;
     for (unsigned c = 0; c < GP_CLASS_COUNT; c++) pools[c].budget = 1;
     gp_pages_attach();
-    if ((gp.me >> 10) > 1) gp_pages_inherit(add_page); /* an earlier incarnation has left its arena */
+    if (gp_word_incarnation(gp.me) > 1) gp_pages_inherit(add_page); /* an earlier incarnation has left its arena */
     gp_reclaim_attach();
 }
 
@@ -232,7 +232,7 @@ static gp_ref extent(uint64_t total) {
 }
 
 gp_ref gp_alloc(uint64_t payload, unsigned flags) {
-    uint64_t total = payload + (flags & GP_BLOCK_ALIGNED ? 64 : GP_BLOCK_HEAD);
+    uint64_t total = payload + gp_head_bytes(flags);
     gp_ref ref;
     if (total <= GP_LARGEST) {
         ref = take(class_of[(total + GP_LINE - 1) / GP_LINE]);
@@ -240,11 +240,11 @@ gp_ref gp_alloc(uint64_t payload, unsigned flags) {
         flags |= GP_BLOCK_ALIGNED;
         enum gp_purpose purpose = gp_purpose;
         if (purpose == GP_FOR_TASKS || payload > RESERVED_MOST) gp_purpose = GP_FOR_VALUES; /* the reserve is for many */
-        ref = extent(payload + 64);
+        ref = extent(payload + gp_head_bytes(flags));
         gp_purpose = purpose;
     }
     if (!ref) return 0;
-    gp_set(&((struct gp_block *)gp_at(ref))->len, (uint64_t)flags << 56 | payload);
+    gp_set(&((struct gp_block *)gp_at(ref))->len, (uint64_t)flags << GP_BLOCK_FLAGS_AT | payload);
     return ref;
 }
 
@@ -326,7 +326,7 @@ bool gp_block_check(gp_ref ref, uint64_t *capacity) {
         total = gp_class_bytes[cls];
         if (offset + total > GP_PAGE) return false;
     }
-    uint64_t head = gp_flags(ref) & GP_BLOCK_ALIGNED ? 64 : GP_BLOCK_HEAD;
+    uint64_t head = gp_head_bytes(gp_flags(ref));
     if (total < head || gp_len(ref) > total - head || gp_tag(ref) == 0) return false;
     *capacity = total - head;
     return true;

@@ -40,15 +40,14 @@ static bool lists(const struct gp_proc *p, gp_ref line) {
 }
 
 static bool is_holder(uint32_t holder, gp_ref line) {
-    uint32_t proc = (holder & 1023) - 1;
+    uint32_t proc = gp_word_proc(holder);
     if (proc >= gp.room) return false;
-    const struct gp_proc *p = gp_proc_at(proc);
-    return (gp_get(&p->incarnation) & 0x1fffff) == holder >> 10 && lists(p, line);
+    return gp_incarnation_of(proc) == gp_word_incarnation(holder) && lists(gp_proc_at(proc), line);
 }
 
 void gp_check_holder(_Atomic uint32_t *word, bool coroner) {
     uint32_t holder = gp_acquire(word) & ~GP_LOCK_WAITERS;
-    gp_ref line = gp_ref_of((char *)word - 16);
+    gp_ref line = gp_ref_of((char *)word - GP_LOCK_AT);
     for (uint32_t i = 0; i < LOST_LOOKS; i++) {
         if (!coroner && gp_acquire(&gp.head->crash_epoch) & 1) return; /* the holder has died, perhaps, and is being repaired */
         bool own = holder == gp.me && !coroner; /* no operation takes a lock twice; the coroner waits beside its host's */

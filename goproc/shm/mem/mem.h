@@ -45,7 +45,7 @@ struct gp_self {
     uint64_t run;            /* +1 at every attach: handles of an earlier runtime are refused */
     uint32_t proc;           /* my number; 0 is the host */
     uint32_t room;           /* places in the segment: constant, unlike gp_places() */
-    uint32_t me;             /* my lock word: incarnation << 10 | proc + 1 */
+    uint32_t me;             /* my lock word */
     uint32_t ncpu;
     struct gp_header *head;
     struct gp_proc *my;
@@ -106,7 +106,11 @@ static inline struct gp_proc *gp_proc_at(uint32_t p) {
 static inline uint32_t gp_places(void) { return gp_acquire(&gp.head->nprocs); }
 static inline uint32_t gp_workers(void) { return gp_get(&gp.head->workers); } /* that the program has now */
 static inline char *gp_part_at(uint32_t p) { return gp.base + gp.parts_at + (uint64_t)p * gp.part_bytes; }
-static inline uint64_t gp_my_tag(void) { return GP_TAG(GP_TAG_PROC, ((uint64_t)(gp.me >> 10) << 16) | (gp.proc + 1)); }
+static inline uint64_t gp_my_tag(void) { return gp_proc_tag(gp.me >> GP_WORD_PROC_BITS, gp.proc); }
+/* The incarnation, the lock word and the tag of the process that a proc has now. */
+static inline uint32_t gp_incarnation_of(uint32_t proc) { return gp_get(&gp_proc_at(proc)->incarnation) & GP_INCARNATION; }
+static inline uint32_t gp_word_of(uint32_t proc) { return gp_word(gp_incarnation_of(proc), proc); }
+static inline uint64_t gp_tag_of(uint32_t proc) { return gp_proc_tag(gp_incarnation_of(proc), proc); }
 
 /* ---- damage.c: what is read from the segment, and cannot be, ends the program */
 _Noreturn void gp_damaged(const char *what, uint64_t value) __attribute__((cold));
@@ -170,14 +174,15 @@ void gp_heap_each(void (*visit)(struct gp_block *b, bool object, uint64_t bytes,
 struct gp_heap_stats { uint64_t blocks, objects, definitions, bytes; };
 void gp_heap_census(struct gp_heap_stats *out);                      /* count the live ones in all arenas: for tests */
 
+static inline unsigned gp_block_flags(const struct gp_block *b) { return (unsigned)(gp_get(&b->len) >> GP_BLOCK_FLAGS_AT); }
+static inline uint64_t gp_block_len(const struct gp_block *b) { return gp_get(&b->len) & ((1ULL << GP_BLOCK_FLAGS_AT) - 1); }
+static inline uint64_t gp_head_bytes(unsigned flags) { return flags & GP_BLOCK_ALIGNED ? GP_LINE : GP_BLOCK_HEAD; }
 static inline char *gp_payload(gp_ref ref) {
     struct gp_block *b = gp_at(ref);
-    return (char *)b + ((gp_get(&b->len) >> 56) & GP_BLOCK_ALIGNED ? 64 : GP_BLOCK_HEAD);
+    return (char *)b + gp_head_bytes(gp_block_flags(b));
 }
-static inline uint64_t gp_len(gp_ref ref) {
-    return gp_get(&((struct gp_block *)gp_at(ref))->len) & ((1ULL << 56) - 1);
-}
-static inline unsigned gp_flags(gp_ref ref) { return (unsigned)(gp_get(&((struct gp_block *)gp_at(ref))->len) >> 56); }
+static inline uint64_t gp_len(gp_ref ref) { return gp_block_len(gp_at(ref)); }
+static inline unsigned gp_flags(gp_ref ref) { return gp_block_flags(gp_at(ref)); }
 static inline void gp_own(gp_ref ref, uint64_t tag) {
     gp_check_lines(ref, 0);
     gp_set(&((struct gp_block *)gp_at(ref))->tag, tag);
@@ -200,7 +205,6 @@ bool gp_drops_settled(void);
 void gp_heap_trim(bool (*enough)(void));
 
 /* ---- lock.c */
-#define GP_LOCK_WAITERS 0x80000000u
 void gp_lock_slow(_Atomic uint32_t *word);
 void gp_unlock_wake(_Atomic uint32_t *word);
 /* after a long wait: end the program if no process has the lock */
@@ -208,16 +212,18 @@ void gp_check_holder(_Atomic uint32_t *word, bool coroner);
 long gp_futex_wait(_Atomic uint32_t *word, uint32_t expect, uint64_t until_ns); /* until_ns is absolute; 0 = no limit */
 void gp_futex_wake(_Atomic uint32_t *word, int count);
 
+static inline _Atomic uint32_t *gp_lock_word(void *line) { return (_Atomic uint32_t *)((char *)line + GP_LOCK_AT); }
+
 /* True while the lock is held: by this process, or by the coroner for a dead one. */
 static inline bool gp_locked(const void *line) {
-    return (gp_get((const _Atomic uint32_t *)((const char *)line + 16)) & ~GP_LOCK_WAITERS) != 0;
+    return (gp_get((const _Atomic uint32_t *)((const char *)line + GP_LOCK_AT)) & ~GP_LOCK_WAITERS) != 0;
 }
 
-/* `line` is an object or a queue: its lock word is at byte 16. Locks are taken in ascending order of ref. */
+/* `line` is an object, a queue or the tree of contexts. Locks are taken in ascending order of ref. */
 static inline void gp_lock(void *line) {
     struct gp_journal *j = &gp.my->journal;
     uint32_t n = gp_get(&j->nlocks), free_word = 0;
-    _Atomic uint32_t *word = (_Atomic uint32_t *)((char *)line + 16);
+    _Atomic uint32_t *word = gp_lock_word(line);
     GP_ASSERT(n < GP_JOURNAL_LOCKS);
     GP_ASSERT(n == 0 || gp_get(&j->locks[n - 1]) < gp_ref_of(line));
     gp_set(&j->locks[n], gp_ref_of(line)); /* before the attempt, as the kernel's list_op_pending */
@@ -231,13 +237,13 @@ static inline void gp_lock(void *line) {
 /* The same for a line that journal.spill lists: in a select over more channels than the journal has room for. */
 static inline void gp_lock_spilled(void *line) {
     uint32_t free_word = 0;
-    _Atomic uint32_t *word = (_Atomic uint32_t *)((char *)line + 16);
+    _Atomic uint32_t *word = gp_lock_word(line);
     if (GP_UNLIKELY(!atomic_compare_exchange_strong_explicit(word, &free_word, gp.me, memory_order_acquire,
                                                              memory_order_relaxed)))
         gp_lock_slow(word);
 }
 static inline void gp_unlock_spilled(void *line) {
-    _Atomic uint32_t *word = (_Atomic uint32_t *)((char *)line + 16);
+    _Atomic uint32_t *word = gp_lock_word(line);
     GP_ASSERT((gp_get(word) & ~GP_LOCK_WAITERS) == gp.me);
     gp_order();
     if (GP_UNLIKELY(atomic_exchange_explicit(word, 0, memory_order_release) & GP_LOCK_WAITERS)) gp_unlock_wake(word);
@@ -245,7 +251,7 @@ static inline void gp_unlock_spilled(void *line) {
 }
 static inline void gp_unlock(void *line) {
     struct gp_journal *j = &gp.my->journal;
-    _Atomic uint32_t *word = (_Atomic uint32_t *)((char *)line + 16);
+    _Atomic uint32_t *word = gp_lock_word(line);
     GP_ASSERT(gp_get(&j->op) == GP_OP_NONE);
     GP_ASSERT(gp_get(&j->nlocks) > 0);
     GP_ASSERT((gp_get(word) & ~GP_LOCK_WAITERS) == gp.me);

@@ -253,7 +253,7 @@ int gp_observe(int memfd) {
     int err = adopt(memfd, GP_OBSERVER);
     if (err < 0) return err;
     gp.arena = gp.bytes; /* no block is mine */
-    gp.me = 1u << 10 | (GP_OBSERVER + 1);
+    gp.me = gp_word(1, GP_OBSERVER);
     return 0;
 }
 
@@ -276,7 +276,7 @@ int gp_attach(int memfd, uint32_t proc) {
     atomic_store(&gp.lost, false);
     uint32_t incarnation = gp_get(&gp.my->incarnation) + 1;
     gp_set(&gp.my->incarnation, incarnation);
-    gp.me = (incarnation & 0x1fffff) << 10 | (proc + 1);
+    gp.me = gp_word(incarnation, proc);
     gp_spin_attach();
     gp_heap_attach();
     return 0;

@@ -113,9 +113,10 @@ static void keep(struct scan *s, uint32_t i) {
 
 static void mark_listed(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
     struct scan *s = arg;
-    uint64_t tag = gp_acquire(&b->tag), len = gp_get(&b->len);
-    if (object || !(len >> 56 & GP_BLOCK_HANDLES)) return;
-    uint64_t head = len >> 56 & GP_BLOCK_ALIGNED ? 64 : GP_BLOCK_HEAD;
+    uint64_t tag = gp_acquire(&b->tag);
+    unsigned flags = gp_block_flags(b);
+    if (object || !(flags & GP_BLOCK_HANDLES)) return;
+    uint64_t head = gp_head_bytes(flags);
     const struct gp_handles *list = (const struct gp_handles *)((char *)b + head);
     uint32_t n = list->count, in = container(s, tag); /* the list may be half written: then its writer still holds the objects */
     for (uint32_t i = 0; i < n && head + 4 + 4ULL * (i + 1) <= bytes; i++) {

@@ -22,7 +22,7 @@ struct census {
 static void list_goroutine(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
     struct census *c = arg;
     (void)bytes;
-    if (object || !(gp_get(&b->len) >> 56 & GP_BLOCK_TASK)) return;
+    if (object || !(gp_block_flags(b) & GP_BLOCK_TASK)) return;
     const struct gp_task *task = (const struct gp_task *)((char *)b + GP_BLOCK_HEAD);
     uint64_t tag = gp_get(&b->tag);
     bool waits = tag == c->queue && task->pinned; /* others would be taken by another proc */
@@ -110,8 +110,7 @@ void gp_last_text(struct gp_text *t) { SAY(t, "all workers have died, and on_dea
 void gp_death_text(struct gp_text *t, uint32_t proc, pid_t pid, int status) {
     static char goroutines[6144]; /* the coroner alone comes here */
     struct gp_text list = {goroutines, goroutines + sizeof goroutines};
-    uint32_t incarnation = gp_get(&gp_proc_at(proc)->incarnation) & 0x1fffff;
-    struct census c = {GP_TAG(GP_TAG_PROC, (uint64_t)incarnation << 16 | (proc + 1)), GP_TAG(GP_TAG_QUEUE, proc + 1), 0, &list};
+    struct census c = {gp_tag_of(proc), GP_TAG(GP_TAG_QUEUE, proc + 1), 0, &list};
     goroutines[0] = 0;
     gp_heap_each(list_goroutine, &c);
     say_how(t, proc, pid, status);

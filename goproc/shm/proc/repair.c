@@ -15,17 +15,13 @@
 static bool (*notice_deaths)(void);
 
 struct gp_dead gp_repair_dead(uint32_t proc) {
-    uint32_t incarnation = gp_get(&gp_proc_at(proc)->incarnation) & 0x1fffff;
-    return (struct gp_dead){.proc = proc, .word = incarnation << 10 | (proc + 1),
-                            .tag = GP_TAG(GP_TAG_PROC, (uint64_t)incarnation << 16 | (proc + 1))};
+    return (struct gp_dead){.proc = proc, .word = gp_word_of(proc), .tag = gp_tag_of(proc)};
 }
 
 /* ---- locks */
 
-static _Atomic uint32_t *word_of(void *line) { return (_Atomic uint32_t *)((char *)line + 16); }
-
 bool gp_repair_lock(void *line) {
-    _Atomic uint32_t *word = word_of(line);
+    _Atomic uint32_t *word = gp_lock_word(line);
     for (uint32_t looks = 0;;) {
         uint32_t seen = gp_get(word);
         if (seen == 0) { /* with WAITERS, as in lock.c for a process that may not be alone */
@@ -41,7 +37,7 @@ bool gp_repair_lock(void *line) {
 }
 
 void gp_repair_unlock(void *line) {
-    _Atomic uint32_t *word = word_of(line);
+    _Atomic uint32_t *word = gp_lock_word(line);
     atomic_exchange(word, 0);
     gp_futex_wake(word, INT_MAX);
 }

@@ -20,7 +20,7 @@
 
 #include "proc/proc.h"
 
-#define GP_CORONER_WORD (1u << 10 | 1023u) /* in a lock word; no proc has that number */
+#define GP_CORONER_WORD (1u << GP_WORD_PROC_BITS | GP_WORD_PROC) /* no proc has that number */
 
 struct gp_dead {
     uint32_t proc;
@@ -44,11 +44,10 @@ bool gp_repair_lock(void *line);
 void gp_repair_unlock(void *line);
 void gp_repair_ring(void);                     /* every live proc looks at its own waiters */
 static inline bool gp_repair_died(uint32_t word) { /* true for the lock word of a dead process */
-    uint32_t proc = (word & 1023) - 1;
+    uint32_t proc = gp_word_proc(word);
     if (proc >= gp_places()) return false;
-    const struct gp_proc *p = gp_proc_at(proc);
-    uint32_t state = gp_acquire(&p->state);
-    return state == GP_P_DEAD || state == GP_P_GONE || (gp_get(&p->incarnation) & 0x1fffff) != (word & ~GP_LOCK_WAITERS) >> 10;
+    uint32_t state = gp_acquire(&gp_proc_at(proc)->state);
+    return state == GP_P_DEAD || state == GP_P_GONE || gp_incarnation_of(proc) != gp_word_incarnation(word);
 }
 
 /* ---- repair_locks.c */

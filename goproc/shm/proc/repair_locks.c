@@ -14,12 +14,6 @@
 
 /* ---- firing */
 
-static uint32_t owner_word(uint32_t proc) { return (gp_get(&gp_proc_at(proc)->incarnation) & 0x1fffff) << 10 | (proc + 1); }
-
-static uint64_t proc_tag(uint32_t proc) {
-    return GP_TAG(GP_TAG_PROC, (uint64_t)(gp_get(&gp_proc_at(proc)->incarnation) & 0x1fffff) << 16 | (proc + 1));
-}
-
 static bool fire(struct gp_object *o, uint32_t sd, unsigned tag) {
     struct gp_sudog *s = gp_sudog_at(sd);
     uint32_t proc = s->proc, waiter = s->waiter;
@@ -46,7 +40,7 @@ static bool grant(struct gp_object *o, uint32_t sd, int64_t value) {
     if (!gp_fire(o, sd, GP_W_FIRED)) return false;
     gp_add_share(o, s);
     gp_set(&o->value, value);
-    if (gp_get(&o->kind) != GP_KIND_SEMAPHORE) gp_set(&o->owner, owner_word(proc));
+    if (gp_get(&o->kind) != GP_KIND_SEMAPHORE) gp_set(&o->owner, gp_word_of(proc));
     gp_unlink(o, sd);
     gp_tell_now(proc, waiter);
     return true;
@@ -216,7 +210,7 @@ static void follow_shares(struct gp_object *o) {
 static void redo_fired(const struct gp_dead *d, const struct gp_journal *j, struct gp_object *o, uint32_t op) {
     uint32_t sd = (uint32_t)gp_get(&j->b), proc = gp_sudog_at(sd)->proc;
     switch (op) {
-    case GP_OP_HANDOFF: own(j, proc_tag(proc)); break;
+    case GP_OP_HANDOFF: own(j, gp_tag_of(proc)); break;
     case GP_OP_TAKE: own(j, d->tag); break;
     case GP_OP_PROMOTE:
         gp_release(&o->tail, gp_get(&j->e) + 1);
@@ -225,7 +219,7 @@ static void redo_fired(const struct gp_dead *d, const struct gp_journal *j, stru
     case GP_OP_GRANT:
         if (gp_shares(o) && gp_shares_sum(o) != shared((int64_t)gp_get(&j->e), o)) gp_add_share(o, gp_sudog_at(sd));
         gp_set(&o->value, (int64_t)gp_get(&j->e));
-        if (gp_get(&o->kind) != GP_KIND_SEMAPHORE) gp_set(&o->owner, owner_word(proc));
+        if (gp_get(&o->kind) != GP_KIND_SEMAPHORE) gp_set(&o->owner, gp_word_of(proc));
         break;
     default: break;
     }
@@ -296,7 +290,7 @@ static void make_sound(const struct gp_dead *d, const struct gp_journal *j, gp_r
 }
 
 static void let_go(const struct gp_dead *d, const struct gp_journal *j, gp_ref ref) {
-    _Atomic uint32_t *word = (_Atomic uint32_t *)((char *)gp_at(ref) + 16);
+    _Atomic uint32_t *word = gp_lock_word(gp_at(ref));
     bool tree = ref == gp_ref_of(&gp.head->tree);
     if (!tree && !is_object(ref) && (uint64_t)ref * GP_LINE >= gp.parts_at) return; /* no line with a lock */
     if ((gp_get(word) & ~GP_LOCK_WAITERS) == d->word) {

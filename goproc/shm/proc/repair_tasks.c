@@ -74,7 +74,7 @@ static bool is_panic(gp_ref ref) {
 
 static void find_panic(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
     struct gp_dead *d = arg;
-    if (d->panics || object || !(gp_get(&b->len) >> 56 & GP_BLOCK_TASK) || bytes < GP_BLOCK_HEAD + sizeof(struct gp_task)) return;
+    if (d->panics || object || !(gp_block_flags(b) & GP_BLOCK_TASK) || bytes < GP_BLOCK_HEAD + sizeof(struct gp_task)) return;
     if (gp_get(&b->tag) == d->tag && is_panic(gp_ref_of(b))) panic(d, gp_ref_of(b));
 }
 
@@ -197,7 +197,7 @@ static bool end_task(gp_ref ref, bool member, struct search *s) {
 
 static void find_tasks(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
     struct search *s = arg;
-    if (object || !(gp_get(&b->len) >> 56 & GP_BLOCK_TASK) || bytes < GP_BLOCK_HEAD + sizeof(struct gp_task)) return;
+    if (object || !(gp_block_flags(b) & GP_BLOCK_TASK) || bytes < GP_BLOCK_HEAD + sizeof(struct gp_task)) return;
     if (gp_get(&b->tag) != s->d->tag) return;
     if (s->n == s->room) {
         uint32_t room = s->room ? 2 * s->room : 256;

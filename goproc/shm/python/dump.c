@@ -18,7 +18,7 @@
 /* ---- the processes that are there */
 
 static bool live_task(struct gp_block *b, bool object) {
-    if (object || !(gp_get(&b->len) >> 56 & GP_BLOCK_TASK)) return false;
+    if (object || !(gp_block_flags(b) & GP_BLOCK_TASK)) return false;
     unsigned kind = GP_TAG_KIND(gp_get(&b->tag));
     return kind == GP_TAG_PROC || kind == GP_TAG_QUEUE;
 }
@@ -37,12 +37,12 @@ static PyObject *num_goroutine(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(
 static void list(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
     PyObject **all = arg;
     if (!*all || !live_task(b, object) || bytes < GP_BLOCK_HEAD + sizeof(struct gp_task)) return;
-    uint64_t tag = gp_get(&b->tag), len = gp_get(&b->len) & ((1ULL << 56) - 1), room = bytes - GP_BLOCK_HEAD;
+    uint64_t tag = gp_get(&b->tag), len = gp_block_len(b), room = bytes - GP_BLOCK_HEAD;
     struct gp_task task; /* copied once, then used: it may be freed meanwhile, even used again */
     memcpy(&task, (char *)b + GP_BLOCK_HEAD, sizeof task);
     task.name[GP_TASK_NAME - 1] = 0;
     if (len > room) len = room;
-    long proc = GP_TAG_KIND(tag) == GP_TAG_PROC ? (long)(GP_TAG_VALUE(tag) & 0xffff) - 1 : -1;
+    long proc = GP_TAG_KIND(tag) == GP_TAG_PROC ? (long)gp_tag_proc(tag) : -1;
     PyObject *name = PyUnicode_DecodeUTF8(task.name, (Py_ssize_t)strlen(task.name), "ignore");
     PyObject *labels = PyUnicode_DecodeUTF8((char *)b + GP_BLOCK_HEAD + sizeof task,
                                             len > sizeof task ? (Py_ssize_t)(len - sizeof task) : 0, "ignore");

@@ -44,7 +44,7 @@ static enum gp_result spin_for_lock(struct gp_case *c) {
                 enum gp_result r = gp_case_try(c);
                 if (r != GP_BLOCK) return r;
             }
-        } else if ((gp_get(&o->owner) & 1023) == gp.proc + 1) {
+        } else if (gp_word_proc(gp_get(&o->owner)) == gp.proc) {
             break; /* held by a goroutine of this process */
         }
         nap(LOCK_LOOK_NS);
