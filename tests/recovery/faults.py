@@ -48,7 +48,7 @@ FAULTS = {
         "send to a receiver",
     ),
     "a grant is forgotten": Fault(
-        LOCKS, "gp_set(&o->value, (int64_t)gp_get(&j->e));", "", "rwmutex, runlock, writers wait"
+        LOCKS, "gp_set(&o->value, value_in(j));", "", "rwmutex, runlock, writers wait"
     ),
     "a timer is set, and only some are told": Fault(
         LOCKS,
@@ -76,7 +76,7 @@ FAULTS = {
     ),
     "a spare block goes with a task that starts again": Fault(
         LOCKS,
-        "own(j, gp_get(&j->c) == task ? d->tag : GP_TAG(GP_TAG_PART, task));",
+        "own(j, block_in(j) == task ? d->tag : GP_TAG(GP_TAG_PART, task));",
         "own(j, d->tag);",
         "outcome, or again",
     ),

@@ -34,7 +34,7 @@ enum gp_result gp_chan_put(struct gp_object *c, const struct gp_message *m) {
     for (uint32_t sd; GP_UNLIKELY((sd = gp_get(&c->recvq_first)) != 0);) {
         struct gp_sudog *s = gp_sudog_at(sd);
         uint32_t proc = s->proc, waiter = s->waiter;
-        gp_intent(GP_OP_HANDOFF, self, sd, m->block, s->epoch, 0);
+        gp_intent_handoff(self, sd, m->block, s->epoch);
         s->msg = *m; /* means nothing before the CAS */
         bool won = gp_fire(c, sd, GP_W_FIRED); /* COMMIT */
         if (won) {
@@ -52,7 +52,7 @@ enum gp_result gp_chan_put(struct gp_object *c, const struct gp_message *m) {
     if (tail - head >= c->cap) return GP_BLOCK;
     struct gp_message *slots = gp_slots(c);
     slots[tail % c->cap] = *m;
-    gp_intent(GP_OP_BUFPUT, self, 0, m->block, tail, 0);
+    gp_intent_bufput(self, m->block, tail);
     gp_release(&c->tail, tail + 1); /* COMMIT */
     if (m->block) gp_own(m->block, GP_TAG(GP_TAG_CHAN, self));
     gp_done();
@@ -75,7 +75,7 @@ static void promote(struct gp_object *c) {
         uint32_t proc = s->proc, waiter = s->waiter;
         gp_ref block = s->msg.block;
         gp_slots(c)[tail % c->cap] = s->msg;
-        gp_intent(GP_OP_PROMOTE, self, sd, block, s->epoch, tail);
+        gp_intent_promote(self, sd, block, s->epoch, tail);
         bool won = gp_fire(c, sd, GP_W_FIRED); /* COMMIT: the sender is told "sent" */
         if (won) {
             gp_release(&c->tail, tail + 1);
@@ -94,7 +94,7 @@ enum gp_result gp_chan_take(struct gp_object *c, struct gp_message *m) {
     if (GP_LIKELY(gp_buffered(c) != 0)) {
         const struct gp_message *slots = gp_slots(c);
         *m = slots[head % c->cap];
-        gp_intent(GP_OP_BUFGET, self, 0, m->block, head, 0);
+        gp_intent_bufget(self, m->block, head);
         gp_release(&c->head, head + 1); /* COMMIT */
         if (m->block) gp_own(m->block, gp_my_tag());
         gp_done();
@@ -106,7 +106,7 @@ enum gp_result gp_chan_take(struct gp_object *c, struct gp_message *m) {
         struct gp_sudog *s = gp_sudog_at(sd);
         uint32_t proc = s->proc, waiter = s->waiter;
         *m = s->msg; /* before the CAS, after which the sender may reuse its sudog */
-        gp_intent(GP_OP_TAKE, self, sd, m->block, s->epoch, 0);
+        gp_intent_take(self, sd, m->block, s->epoch);
         bool won = gp_fire(c, sd, GP_W_FIRED); /* COMMIT */
         if (won) {
             if (m->block) gp_own(m->block, gp_my_tag());

@@ -53,7 +53,7 @@ bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref b
     gp_lock(o);
     bool wanted = gp_held(o);
     if (wanted) {
-        gp_intent(GP_OP_OUTCOME, gp_ref_of(o), 0, block, state, o->task);
+        gp_intent_outcome(gp_ref_of(o), block, state, o->task);
         if (block) gp_own(block, GP_TAG(GP_TAG_RESULT, gp_ref_of(o)));
         o->ring = block;
         o->task = 0;
@@ -76,7 +76,7 @@ bool gp_promise_keep(struct gp_object *o, enum gp_goroutine_state state, gp_ref 
     gp_lock(o);
     bool first = gp_acquire(&o->state) < GP_G_OK;
     if (first) {
-        gp_intent(GP_OP_OUTCOME, gp_ref_of(o), 0, block, state, o->task);
+        gp_intent_outcome(gp_ref_of(o), block, state, o->task);
         if (block) {
             gp_own(block, GP_TAG(GP_TAG_RESULT, gp_ref_of(o)));
             o->ring = block;

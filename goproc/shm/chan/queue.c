@@ -86,7 +86,7 @@ bool gp_grant(struct gp_object *o, uint32_t sd, int64_t value) {
     struct gp_sudog *s = gp_sudog_at(sd);
     uint32_t proc = s->proc, waiter = s->waiter;
     uint32_t owner = gp_word_of(proc);
-    gp_intent(GP_OP_GRANT, gp_ref_of(o), sd, 0, s->epoch, (uint64_t)value);
+    gp_intent_grant(gp_ref_of(o), sd, s->epoch, value);
     bool won = gp_fire(o, sd, GP_W_FIRED); /* COMMIT */
     if (won) {
         gp_add_share(o, s);
@@ -102,7 +102,7 @@ bool gp_grant(struct gp_object *o, uint32_t sd, int64_t value) {
 bool gp_fire_one(struct gp_object *o, uint32_t sd, unsigned tag) {
     struct gp_sudog *s = gp_sudog_at(sd);
     uint32_t proc = s->proc, waiter = s->waiter;
-    gp_intent(GP_OP_FIRE, gp_ref_of(o), sd, 0, s->epoch, 0);
+    gp_intent_fire(gp_ref_of(o), sd, s->epoch);
     bool won = gp_fire(o, sd, tag); /* COMMIT */
     if (won) gp_unlink(o, sd);
     gp_done(); /* before the peer can move on (rule O1) */

@@ -261,7 +261,7 @@ static inline void gp_unlock(void *line) {
     gp_set(&j->nlocks, gp_get(&j->nlocks) - 1);
 }
 
-/* ---- journal: intent first, then the COMMIT, then gp_done */
+/* ---- journal: intent first, then the COMMIT, then gp_done. enum gp_op says what the operands of each operation are. */
 static inline void gp_intent(enum gp_op op, gp_ref a, uint32_t b, gp_ref c, uint64_t d, uint64_t e) {
     struct gp_journal *j = &gp.my->journal;
     GP_ASSERT(gp_get(&j->op) == GP_OP_NONE);
@@ -273,6 +273,33 @@ static inline void gp_intent(enum gp_op op, gp_ref a, uint32_t b, gp_ref c, uint
     gp_order();
     gp_set(&j->op, op);
     gp_order();
+}
+static inline void gp_intent_handoff(gp_ref channel, uint32_t sudog, gp_ref block, uint64_t epoch) {
+    gp_intent(GP_OP_HANDOFF, channel, sudog, block, epoch, 0);
+}
+static inline void gp_intent_bufput(gp_ref channel, gp_ref block, uint64_t tail) {
+    gp_intent(GP_OP_BUFPUT, channel, 0, block, tail, 0);
+}
+static inline void gp_intent_bufget(gp_ref channel, gp_ref block, uint64_t head) {
+    gp_intent(GP_OP_BUFGET, channel, 0, block, head, 0);
+}
+static inline void gp_intent_promote(gp_ref channel, uint32_t sudog, gp_ref block, uint64_t epoch, uint64_t tail) {
+    gp_intent(GP_OP_PROMOTE, channel, sudog, block, epoch, tail);
+}
+static inline void gp_intent_take(gp_ref channel, uint32_t sudog, gp_ref block, uint64_t epoch) {
+    gp_intent(GP_OP_TAKE, channel, sudog, block, epoch, 0);
+}
+static inline void gp_intent_fire(gp_ref object, uint32_t sudog, uint64_t epoch) {
+    gp_intent(GP_OP_FIRE, object, sudog, 0, epoch, 0);
+}
+static inline void gp_intent_track(gp_ref object, enum gp_tracker which, gp_ref task, uint64_t count, gp_ref tracker) {
+    gp_intent(GP_OP_TRACK, object, which, task, count, tracker);
+}
+static inline void gp_intent_outcome(gp_ref goroutine, gp_ref block, enum gp_goroutine_state state, gp_ref task) {
+    gp_intent(GP_OP_OUTCOME, goroutine, 0, block, state, task);
+}
+static inline void gp_intent_grant(gp_ref object, uint32_t sudog, uint64_t epoch, int64_t value) {
+    gp_intent(GP_OP_GRANT, object, sudog, 0, epoch, (uint64_t)value);
 }
 static inline void gp_done(void) {
     GP_ASSERT(gp_get(&gp.my->journal.op) != GP_OP_NONE);

@@ -57,6 +57,7 @@ uint32_t gp_collect(void (*ended)(struct gp_object *o));
 void gp_unread_each(void (*found)(struct gp_object *o, void *arg), void *arg);
 
 /* ---- tasks.c */
+static inline struct gp_task *gp_task_at(gp_ref task) { return (struct gp_task *)((char *)gp_at(task) + GP_BLOCK_HEAD); }
 /* The host leaves tasks to its workers, and a retiring worker leaves them to the others. */
 static inline bool gp_takes_tasks(void) { return (gp.proc != 0 && !gp_get(&gp.my->retire)) || gp.room == 1; }
 void gp_task_retire(uint32_t proc);                         /* wake a worker to take the tasks queued on the proc */

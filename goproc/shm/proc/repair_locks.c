@@ -176,20 +176,25 @@ void gp_repair_settle(struct gp_object *o) {
     }
 }
 
-/* ---- the journal */
+/* ---- the journal: enum gp_op says what the operands of each operation are */
 
-/* True if the dead one has fired this waiter. It held the lock of the only case that shows this. */
+static gp_ref object_in(const struct gp_journal *j) { return (gp_ref)gp_get(&j->a); }
+static uint32_t sudog_in(const struct gp_journal *j) { return (uint32_t)gp_get(&j->b); }
+static gp_ref block_in(const struct gp_journal *j) { return (gp_ref)gp_get(&j->c); }
+static uint64_t epoch_in(const struct gp_journal *j) { return gp_get(&j->d); }
+static int64_t value_in(const struct gp_journal *j) { return (int64_t)gp_get(&j->e); }
+
+/* True if the dead process has fired the waiter of its operation. It held the lock of the only case that shows this. */
 static bool fired(const struct gp_journal *j) {
-    const struct gp_sudog *s = gp_sudog_at((uint32_t)gp_get(&j->b));
+    const struct gp_sudog *s = gp_sudog_at(sudog_in(j));
     uint64_t state = gp_acquire(&gp_waiter_at(s->proc, s->waiter)->state);
     unsigned tag = GP_W_TAG(state);
-    return GP_W_EPOCH(state) == gp_get(&j->d) && GP_W_CASE(state) == s->cas &&
+    return GP_W_EPOCH(state) == epoch_in(j) && GP_W_CASE(state) == s->cas &&
            (tag == GP_W_FIRED || tag == GP_W_CLOSED || tag == GP_W_RETRY);
 }
 
 static void own(const struct gp_journal *j, uint64_t tag) {
-    gp_ref block = (gp_ref)gp_get(&j->c);
-    if (block) gp_own(block, tag);
+    if (block_in(j)) gp_own(block_in(j), tag);
 }
 
 /* The sum of the shares where `value` is this */
@@ -208,7 +213,7 @@ static void follow_shares(struct gp_object *o) {
 }
 
 static void redo_fired(const struct gp_dead *d, const struct gp_journal *j, struct gp_object *o, uint32_t op) {
-    uint32_t sd = (uint32_t)gp_get(&j->b), proc = gp_sudog_at(sd)->proc;
+    uint32_t sd = sudog_in(j), proc = gp_sudog_at(sd)->proc;
     switch (op) {
     case GP_OP_HANDOFF: own(j, gp_tag_of(proc)); break;
     case GP_OP_TAKE: own(j, d->tag); break;
@@ -217,8 +222,8 @@ static void redo_fired(const struct gp_dead *d, const struct gp_journal *j, stru
         own(j, GP_TAG(GP_TAG_CHAN, gp_ref_of(o)));
         break;
     case GP_OP_GRANT:
-        if (gp_shares(o) && gp_shares_sum(o) != shared((int64_t)gp_get(&j->e), o)) gp_add_share(o, gp_sudog_at(sd));
-        gp_set(&o->value, (int64_t)gp_get(&j->e));
+        if (gp_shares(o) && gp_shares_sum(o) != shared(value_in(j), o)) gp_add_share(o, gp_sudog_at(sd));
+        gp_set(&o->value, value_in(j));
         if (gp_get(&o->kind) != GP_KIND_SEMAPHORE) gp_set(&o->owner, gp_word_of(proc));
         break;
     default: break;
@@ -233,7 +238,27 @@ static void undo_outcome(const struct gp_dead *d, const struct gp_journal *j, st
     o->ring = 0;
     if (task) o->task = task;
     if (gp_get(&o->flags) & GP_OBJ_PROMISE) return;
-    own(j, gp_get(&j->c) == task ? d->tag : GP_TAG(GP_TAG_PART, task)); /* the task itself, or its spare */
+    own(j, block_in(j) == task ? d->tag : GP_TAG(GP_TAG_PART, task)); /* the task itself, or its spare */
+}
+
+static void redo_track(const struct gp_journal *j, struct gp_object *o) {
+    uint32_t which = (uint32_t)gp_get(&j->b);
+    gp_ref task = block_in(j);
+    uint64_t capacity;
+    if (which >= GP_TRACKERS || !gp_block_check(task, &capacity)) gp_damaged("a journal", task);
+    uint64_t count = which == GP_TRACK_PLACE ? gp_get(&o->tail) : (uint64_t)gp_get(&o->value);
+    if (count == gp_get(&j->d)) gp_set(&gp_task_at(task)->tracker[which], (uint32_t)gp_get(&j->e));
+}
+
+/* Finish an operation that ends with a wake-up, if the dead process has made its COMMIT. */
+static void redo_wake(const struct gp_dead *d, const struct gp_journal *j, struct gp_object *o, uint32_t op) {
+    if (!gp_sudog_check(sudog_in(j))) return;
+    struct gp_sudog *s = gp_sudog_at(sudog_in(j));
+    uint32_t proc = s->proc, waiter = s->waiter;
+    bool won = fired(j);
+    if (won) redo_fired(d, j, o, op);
+    if (!gp_repair_linked(o, sudog_in(j))) s->linked = 0; /* its owner must not unlink it again */
+    if (won) gp_tell_now(proc, waiter); /* last: from here on the owner may queue it elsewhere */
 }
 
 static void redo(const struct gp_dead *d, const struct gp_journal *j, struct gp_object *o) {
@@ -245,19 +270,9 @@ static void redo(const struct gp_dead *d, const struct gp_journal *j, struct gp_
     } else if (op == GP_OP_OUTCOME) {
         if (gp_get(&o->state) != gp_get(&j->d)) undo_outcome(d, j, o);
     } else if (op == GP_OP_TRACK) {
-        uint32_t which = (uint32_t)gp_get(&j->b);
-        uint64_t capacity;
-        if (which >= GP_TRACKERS || !gp_block_check((gp_ref)gp_get(&j->c), &capacity)) gp_damaged("a journal", gp_get(&j->c));
-        struct gp_task *t = (struct gp_task *)((char *)gp_at((gp_ref)gp_get(&j->c)) + GP_BLOCK_HEAD);
-        uint64_t count = which == GP_TRACK_PLACE ? gp_get(&o->tail) : (uint64_t)gp_get(&o->value);
-        if (count == gp_get(&j->d)) gp_set(&t->tracker[which], (uint32_t)gp_get(&j->e));
-    } else if (op != GP_OP_NONE && gp_sudog_check((uint32_t)gp_get(&j->b))) {
-        struct gp_sudog *s = gp_sudog_at((uint32_t)gp_get(&j->b));
-        uint32_t proc = s->proc, waiter = s->waiter;
-        bool won = fired(j);
-        if (won) redo_fired(d, j, o, op);
-        if (!gp_repair_linked(o, (uint32_t)gp_get(&j->b))) s->linked = 0; /* its owner must not unlink it again */
-        if (won) gp_tell_now(proc, waiter); /* last: from here on the owner may queue it elsewhere */
+        redo_track(j, o);
+    } else if (op != GP_OP_NONE) {
+        redo_wake(d, j, o, op);
     }
 }
 
@@ -280,7 +295,7 @@ static void make_sound(const struct gp_dead *d, const struct gp_journal *j, gp_r
     if (is_object(ref)) {
         struct gp_object *o = gp_at(ref);
         rebuild_queues(o);
-        if (gp_get(&j->a) == ref) redo(d, j, o);
+        if (object_in(j) == ref) redo(d, j, o);
         follow_shares(o);
         gp_repair_settle(o);
         return;

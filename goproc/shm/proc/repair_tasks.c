@@ -19,8 +19,6 @@ struct search {
     uint32_t n_waiting;
 };
 
-static struct gp_task *task_at(gp_ref ref) { return (struct gp_task *)((char *)gp_at(ref) + GP_BLOCK_HEAD); }
-
 /* ---- the lost */
 
 static int compare(const void *a, const void *b) {
@@ -54,17 +52,17 @@ static bool is_statement(gp_ref site) {
 static void panic(struct gp_dead *d, gp_ref ref) {
     if (d->panics) return;
     d->panics = true;
-    d->panic = *task_at(ref);
+    d->panic = *gp_task_at(ref);
     uint64_t n = gp_len(ref) - sizeof(struct gp_task);
     if (n > sizeof d->labels - 1) n = sizeof d->labels - 1;
-    memcpy(d->labels, task_at(ref) + 1, n);
+    memcpy(d->labels, gp_task_at(ref) + 1, n);
     d->labels[n] = 0;
 }
 
 /* True if the loss of the task is certainly a panic: its goroutine has no handle, and never had one outside of the dead
  * process. Nothing is changed, and no lock is waited for. */
 static bool is_panic(gp_ref ref) {
-    const struct gp_task *t = task_at(ref);
+    const struct gp_task *t = gp_task_at(ref);
     if (gp_get(&t->started) != GP_STARTED || gp_get(&t->retries) || gp_get(&t->tracker[GP_TRACK_GROUP])) return false;
     if (!is_statement(t->site) || !gp_object_check(t->object)) return false;
     struct gp_object *o = gp_at(t->object);
@@ -84,7 +82,7 @@ bool gp_repair_panics(struct gp_dead *d) {
 }
 
 static void set_outcome(struct gp_object *o, gp_ref ref, bool told, const struct search *s) {
-    struct gp_task *t = task_at(ref);
+    struct gp_task *t = gp_task_at(ref);
     struct gp_obituary obituary = {
         .death = s->d->death, .memory = s->how->memory, .pid = s->how->pid, .status = s->how->status, .task = ref,
         .proc = (uint16_t)s->d->proc, 
@@ -145,7 +143,7 @@ static void take_trackers(struct gp_task *t, uint32_t refs[GP_TRACKERS]) {
 
 /* The content that the dead one had put into the spare block of a task, for an outcome that did not come about. */
 static void empty_spare(gp_ref ref, const struct search *s) {
-    struct gp_task *t = task_at(ref);
+    struct gp_task *t = gp_task_at(ref);
     uint64_t capacity;
     if (!t->spare || !gp_block_check(t->spare, &capacity) || gp_tag(t->spare) != GP_TAG(GP_TAG_PART, ref)) return;
     struct gp_message *m = (struct gp_message *)gp_payload(t->spare);
@@ -158,12 +156,12 @@ static bool end_task(gp_ref ref, bool member, struct search *s);
 
 static bool lose(gp_ref ref, struct search *s) {
     uint32_t refs[GP_TRACKERS]; /* the task belongs to the handles once its end is known */
-    take_trackers(task_at(ref), refs);
+    take_trackers(gp_task_at(ref), refs);
     return end_task(ref, refs[GP_TRACK_GROUP] != 0, s) && tell_trackers(refs, true, s);
 }
 
 static bool end_task(gp_ref ref, bool member, struct search *s) {
-    struct gp_task *t = task_at(ref);
+    struct gp_task *t = gp_task_at(ref);
     struct gp_object *o = gp_object_check(t->object) ? gp_at(t->object) : NULL;
     uint64_t bit = 1ULL << (s->d->proc % 64);
     if (t->call.block) gp_own(t->call.block, s->d->tag); /* it goes with all the dead one owned */
@@ -216,7 +214,7 @@ static bool is_pinned(const struct gp_task *t) { return t->pinned == GP_PINNED |
 
 /* It was taken out of a ring, and had not begun. */
 static bool move(gp_ref ref, struct search *s) {
-    bool pinned = is_pinned(task_at(ref));
+    bool pinned = is_pinned(gp_task_at(ref));
     int err = gp_task_push_again(ref, pinned ? s->d->proc : 0, pinned);
     if (err == -EINTR) return false;
     return err == 0 || lose(ref, s); /* there is no memory for a place in the ring, or no process will take it from this one */
@@ -225,7 +223,7 @@ static bool move(gp_ref ref, struct search *s) {
 /* `go` had not returned: it goes with all that the dead one owned, but may be counted already. */
 static bool unmake(gp_ref ref, struct search *s) {
     uint32_t refs[GP_TRACKERS];
-    take_trackers(task_at(ref), refs);
+    take_trackers(gp_task_at(ref), refs);
     refs[GP_TRACK_GROUP] = 0;
     return tell_trackers(refs, false, s);
 }
@@ -239,7 +237,7 @@ static bool has_retries(const struct gp_task *t, const struct search *s) {
 }
 
 static bool start_again(gp_ref ref, struct search *s) {
-    struct gp_task *t = task_at(ref);
+    struct gp_task *t = gp_task_at(ref);
     struct gp_object *o = gp_at(t->object);
     empty_spare(ref, s);
     if (!s->how->timed_out) gp_set(&t->retries, (uint16_t)(gp_get(&t->retries) - 1)); /* else another one is to blame */
@@ -252,9 +250,9 @@ static bool start_again(gp_ref ref, struct search *s) {
 }
 
 static bool end_one(gp_ref ref, struct search *s) {
-    switch (gp_get(&task_at(ref)->started)) {
+    switch (gp_get(&gp_task_at(ref)->started)) {
     case GP_UNSTARTED: return move(ref, s);
-    case GP_STARTED: return has_retries(task_at(ref), s) ? start_again(ref, s) : lose(ref, s);
+    case GP_STARTED: return has_retries(gp_task_at(ref), s) ? start_again(ref, s) : lose(ref, s);
     default: return unmake(ref, s);
     }
 }
@@ -277,7 +275,7 @@ static bool take_pinned(const struct search *s) {
 /* The record names all before any of them tells of it: a reader of an outcome looks there. */
 static void list(const struct search *s) {
     for (uint32_t i = 0; i < s->n; i++) {
-        struct gp_task *t = task_at(s->found[i]);
+        struct gp_task *t = gp_task_at(s->found[i]);
         uint32_t started = gp_get(&t->started);
         bool lost = started == GP_STARTED || (started == GP_UNSTARTED && is_pinned(t) && !s->d->replaced);
         if (started == GP_STARTED && has_retries(t, s)) gp_death_again(s->d->death, t, blocked(s, t->id));

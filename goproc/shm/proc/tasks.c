@@ -174,15 +174,13 @@ int gp_task_push_again(gp_ref task, uint32_t proc, bool pinned) { return push(ta
 /* ---- the objects that are told of a goroutine's end. The change of the count and that of the task are one step for the
  * coroner, which tells in place of a dead process, and must not tell twice. */
 
-static struct gp_task *task_at(gp_ref ref) { return (struct gp_task *)((char *)gp_at(ref) + GP_BLOCK_HEAD); }
-
 /* Under the lock of a wait group or semaphore */
 static void track(gp_ref task, enum gp_tracker which, struct gp_object *o, uint64_t count, gp_ref then) {
-    gp_intent(GP_OP_TRACK, gp_ref_of(o), which, task, count, then);
+    gp_intent_track(gp_ref_of(o), which, task, count, then);
     if (which == GP_TRACK_PLACE) gp_set(&o->tail, count); /* COMMIT */
     else gp_set(&o->value, (int64_t)count);               /* COMMIT */
     gp_order();
-    gp_set(&task_at(task)->tracker[which], then);
+    gp_set(&gp_task_at(task)->tracker[which], then);
     gp_done();
 }
 
@@ -204,7 +202,7 @@ static int count(gp_ref task, struct gp_object *o, int64_t change, gp_ref then) 
 int gp_task_enter(gp_ref task, struct gp_object *o) { return count(task, o, 1, gp_ref_of(o)); }
 
 static struct gp_object *tracker_at(gp_ref task, enum gp_tracker which) {
-    gp_ref ref = gp_get(&task_at(task)->tracker[which]);
+    gp_ref ref = gp_get(&gp_task_at(task)->tracker[which]);
     if (GP_UNLIKELY(ref && !gp_object_check(ref))) gp_damaged("a tracker of a task", ref);
     return ref ? gp_at(ref) : NULL;
 }

@@ -15,8 +15,6 @@ uint64_t next_id(void) {
     return at++;
 }
 
-static struct gp_task *task_at(gp_ref ref) { return (struct gp_task *)((char *)gp_at(ref) + GP_BLOCK_HEAD); }
-
 /* (type, name, site, parent, labels as text or NULL) -> a handle with a new object, and its task block */
 static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned long long parent, PyObject *labels,
                     gp_ref *task) {
@@ -38,7 +36,7 @@ static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned
         return NULL;
     }
     struct gp_object *o = gp_at(h->ref);
-    struct gp_task *t = task_at(*task);
+    struct gp_task *t = gp_task_at(*task);
     uint64_t id = next_id();
     gp_set(&o->id, id);
     o->task = *task;
@@ -64,7 +62,7 @@ static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned
 }
 
 static void free_task(gp_ref task) {
-    gp_ref spare = task_at(task)->spare;
+    gp_ref spare = gp_task_at(task)->spare;
     if (spare) gp_free(spare);
     gp_free(task);
 }
@@ -83,7 +81,7 @@ static void count_started(int change) { /* this process alone writes the counter
 
 /* The task is called off: no object is told of its end. Its place in a group is its creator's again. */
 static void untrack(gp_ref task) {
-    gp_set(&task_at(task)->tracker[GP_TRACK_GROUP], 0);
+    gp_set(&gp_task_at(task)->tracker[GP_TRACK_GROUP], 0);
     gp_order();
     gp_task_return_place(task);
     gp_task_leave(task);
@@ -111,7 +109,7 @@ static int track_member(gp_ref task, PyObject *facts) {
         if (!objects[i] && !PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "a tracker is a handle");
         if (!objects[i]) return -1;
     }
-    gp_set(&task_at(task)->tracker[GP_TRACK_GROUP], gp_ref_of(objects[GP_TRACK_GROUP]));
+    gp_set(&gp_task_at(task)->tracker[GP_TRACK_GROUP], gp_ref_of(objects[GP_TRACK_GROUP]));
     gp_order();
     if (count_in(task, PyTuple_GET_ITEM(facts, GP_TRACK_COUNT)) < 0) return -1;
     atomic_thread_fence(memory_order_seq_cst);
@@ -143,7 +141,7 @@ static int set_aside(gp_ref task) {
     }
     memset(gp_payload(spare), 0, sizeof(struct gp_message));
     gp_own(spare, GP_TAG(GP_TAG_PART, task));
-    task_at(task)->spare = spare;
+    gp_task_at(task)->spare = spare;
     return 0;
 }
 
@@ -165,7 +163,7 @@ static PyObject *task_new(PyObject *Py_UNUSED(module), PyObject *const *args, Py
         gp_message_drop(&call);
         return NULL;
     }
-    struct gp_task *t = task_at(task);
+    struct gp_task *t = gp_task_at(task);
     if (call.block) gp_own(call.block, GP_TAG(GP_TAG_PART, task)); /* a part of the task, whichever process dies */
     t->call = call;
     bool always = nargs > 8 && args[8] == Py_True;
@@ -216,8 +214,8 @@ static PyObject *task_local(PyObject *Py_UNUSED(module), PyObject *const *args, 
     if (!h) return NULL;
     struct gp_object *o = gp_at(h->ref);
     if (nargs > 5 && set_trackers(task, args[5]) < 0) return give_up(h, task);
-    task_at(task)->pinned = GP_LOCAL;
-    gp_set(&task_at(task)->started, GP_STARTED);
+    gp_task_at(task)->pinned = GP_LOCAL;
+    gp_set(&gp_task_at(task)->started, GP_STARTED);
     gp_set(&o->proc, gp.proc + 1);
     count_started(1);
     return Py_BuildValue("(NkkK)", h, (unsigned long)task, (unsigned long)gp_ref_of(o), (unsigned long long)gp_get(&o->id));
@@ -239,7 +237,7 @@ static PyObject *task_next(PyObject *Py_UNUSED(module), PyObject *const *args, P
     uint64_t capacity;
     if (!gp_block_check(ref, &capacity) || capacity < sizeof(struct gp_task))
         return PyErr_Format(PyExc_RuntimeError, "a task queue in shared memory is damaged");
-    struct gp_task *t = task_at(ref);
+    struct gp_task *t = gp_task_at(ref);
     struct gp_message call = t->call;
     if (!gp_object_check(t->object)) gp_damaged("the outcome of a task", t->object);
     struct gp_object *o = gp_at(t->object);
@@ -306,7 +304,7 @@ static void drop_call(struct gp_task *t) {
 static PyObject *task_lost(PyObject *Py_UNUSED(module), PyObject *task) {
     gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(task);
     if (PyErr_Occurred()) return NULL;
-    return PyLong_FromLong(gp.base && ref && gp_get(&task_at(ref)->lost) ? task_at(ref)->lost_with : 0);
+    return PyLong_FromLong(gp.base && ref && gp_get(&gp_task_at(ref)->lost) ? gp_task_at(ref)->lost_with : 0);
 }
 
 static PyObject *task_started(PyObject *Py_UNUSED(module), PyObject *object) {
@@ -355,20 +353,20 @@ static PyObject *task_done(PyObject *Py_UNUSED(module), PyObject *const *args, P
     bool keeps = args[3] != Py_None && gp_held(o);
     struct gp_message m;
     if (keeps && encode_outcome(args[3], failed, &m) < 0) {
-        if (!has_call(task_at(task)) || !PyErr_ExceptionMatches(PyExc_MemoryError)) return NULL;
+        if (!has_call(gp_task_at(task)) || !PyErr_ExceptionMatches(PyExc_MemoryError)) return NULL;
         PyErr_Clear();
-        drop_call(task_at(task)); /* in the memory of its arguments there may be room */
+        drop_call(gp_task_at(task)); /* in the memory of its arguments there may be room */
         if (encode_outcome(args[3], failed, &m) < 0) return NULL;
     }
-    gp_ref spare = task_at(task)->spare, block = !keeps ? 0 : spare ? spare : task;
+    gp_ref spare = gp_task_at(task)->spare, block = !keeps ? 0 : spare ? spare : task;
     if (keeps) result_store(block, object, &m);
     if (args[4] == Py_True) atomic_store(&o->value, 1);
     count_started(-1); /* before the tellers, which may start the next one at once */
     bool wanted = gp_outcome_set(o, failed ? GP_G_FAILED : GP_G_OK, block);
-    if (spare) drop_call(task_at(task)); /* late: until now it starts again should this process die */
+    if (spare) drop_call(gp_task_at(task)); /* late: until now it starts again should this process die */
     if (!wanted) gp_object_free(o); /* first: should this process die before the end of this, the task leads to the object */
     if (!wanted && keeps) result_drop(block);
-    if (keeps && spare) task_at(task)->spare = 0; /* it is the handles', or gone */
+    if (keeps && spare) gp_task_at(task)->spare = 0; /* it is the handles', or gone */
     if (block != task) free_task(task);           /* else that is */
     if (wanted && failed && gp_outcome_unread(o) && gp_unheld(o)) collect_now(); /* its handle was in a message once, and is
                                                                                   * gone: the failure may stay unread for ever */

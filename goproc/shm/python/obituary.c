@@ -60,7 +60,7 @@ PyObject *obituary_read(const struct gp_message *m) {
     memcpy(&o, m->data, sizeof o);
     uint64_t capacity;
     if (m->len != sizeof o || !hooks.died || !gp_block_check(o.task, &capacity) || capacity < sizeof(struct gp_task)) return NULL;
-    const struct gp_task *t = (const struct gp_task *)((char *)gp_at(o.task) + GP_BLOCK_HEAD);
+    const struct gp_task *t = gp_task_at(o.task);
     uint64_t n = gp_len(o.task);
     PyObject *name = PyUnicode_DecodeUTF8(t->name, (Py_ssize_t)strnlen(t->name, sizeof t->name), "ignore");
     PyObject *labels = PyUnicode_DecodeUTF8((const char *)(t + 1), n > sizeof *t ? (Py_ssize_t)(n - sizeof *t) : 0, "ignore");
