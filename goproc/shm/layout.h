@@ -322,7 +322,7 @@ struct gp_task {
 };                               /* behind it, up to the end of the block: the labels as a report shows them */
 
 enum gp_pinned { GP_ANYWHERE = 0, GP_PINNED /* go.on: never stolen */, GP_LOCAL, /* go.local: shares memory with its creator */
-                 GP_PINNED_ALWAYS /* as GP_PINNED; it begins in a reserved process, too (tasks.c) */ };
+                 GP_PINNED_ALWAYS /* as GP_PINNED; it begins in a reserved process, too (taking.c) */ };
 enum gp_started { GP_UNSTARTED = 0, GP_STARTED, GP_UNMADE /* its creator has not filled it in yet */ };
 
 /* ---- deaths: the coroner writes them, for readers of a lost goroutine's outcome, and for the line on stderr */

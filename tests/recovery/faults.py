@@ -235,7 +235,7 @@ FAULTS = {
         "task, push",
     ),
     "stolen tasks are nobody's": Fault(
-        "proc/tasks.c",
+        "proc/taking.c",
         "gp_own(got[i] = checked(*slot(victim, false, head + i)), gp_my_tag());",
         "got[i] = *slot(victim, false, head + i);",
         "task, steal",

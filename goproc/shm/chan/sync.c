@@ -21,7 +21,7 @@
  * anew from the shares. A process that gives back units of another process takes them from that one's share.
  *
  * The units of a semaphore that no process has are in `tail`. A place of a group is in the share of the process that is in
- * Group.go(), until the member has it: see tasks.c. */
+ * Group.go(), until the member has it: see proc/trackers.c. */
 
 int64_t gp_shares_sum(const struct gp_object *o) {
     const _Atomic int64_t *shares = gp_shares(o);

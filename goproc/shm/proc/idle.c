@@ -2,7 +2,7 @@
 #include "proc/proc.h"
 
 #define BELT_NS 1000000000ULL    /* no sleep is longer: one that then finds work counts in `missed`, which must stay 0 */
-#define PATIENCE_NS 10000000ULL   /* a unit of patience: see tasks.c */
+#define PATIENCE_NS 10000000ULL   /* a unit of patience: see taking.c */
 #define IDLE_SPIN_NS 20000ULL    /* about the cost of waking a sleeping process: then spinning loses at most half */
 
 static uint32_t patience_left; /* units for which tasks were left to other workers */

@@ -56,40 +56,46 @@ uint32_t gp_collect(void (*ended)(struct gp_object *o));
 /* call `found` for unread outcomes that this process holds, or that no process holds */
 void gp_unread_each(void (*found)(struct gp_object *o, void *arg), void *arg);
 
-/* ---- tasks.c */
+/* ---- tasks.c: the rings */
 static inline struct gp_task *gp_task_at(gp_ref task) { return (struct gp_task *)((char *)gp_at(task) + GP_BLOCK_HEAD); }
-/* The host leaves tasks to its workers, and a retiring worker leaves them to the others. */
-static inline bool gp_takes_tasks(void) { return (gp.proc != 0 && !gp_get(&gp.my->retire)) || gp.room == 1; }
-void gp_task_retire(uint32_t proc);                         /* wake a worker to take the tasks queued on the proc */
 /* Nothing more is pinned to the proc. It may still run the tasks that were. */
 static inline bool gp_is_closed(uint32_t proc) {
     const struct gp_proc *p = gp_proc_at(proc);
     return gp_get(&p->state) == GP_P_GONE || atomic_load(&p->drop);
 }
-bool gp_task_none_pinned(uint32_t proc);                    /* of a closed proc: true if no pinned task is left */
-extern bool gp_reserved; /* the process makes a call that has it to itself: see tasks.c */
-uint32_t gp_task_place(void);                               /* the proc whose ring a new task goes to */
 int gp_task_push(gp_ref task, uint32_t proc, bool pinned);  /* 0; -EAGAIN: later; -ESRCH: the proc is closed */
 int gp_task_push_again(gp_ref task, uint32_t proc, bool pinned); /* for the coroner: 0, -errno; -EINTR: the runtime ends */
 gp_ref gp_task_slot(uint32_t proc, bool pinned, uint32_t n); /* under the lock of the queue: the n-th task */
 uint32_t gp_task_queued(uint32_t proc, bool pinned);        /* the same: how many there are */
-int gp_task_enter(gp_ref task, struct gp_object *count);    /* a wait group counts the task: 0, -EOVERFLOW */
-/* the unit in this process's share becomes the task's; the task's becomes this process's again */
-void gp_task_take_place(gp_ref task, struct gp_object *places);
-void gp_task_return_place(gp_ref task);
-/* tell the task's trackers of its end; -ERANGE: the wait group did not count it */
-int gp_task_leave(gp_ref task);
+bool gp_task_none_pinned(uint32_t proc);                    /* of a closed proc: true if no pinned task is left */
+
+/* ---- placing.c: where a new task goes, and who is woken for it */
+uint32_t gp_task_place(void);                               /* the proc whose ring a new task goes to */
 void gp_task_announce(uint32_t proc, bool pinned);          /* after the push: wake the proc that is to take the task */
+void gp_wake_one(void);                                     /* wake an idle worker, if none searches and a core is free */
+void gp_task_hand_over(void);                               /* wake workers for the remaining tasks: I sleep now */
+/* wake workers for tasks that no proc has taken since the last call */
+void gp_task_watch(void);
+void gp_task_retire(uint32_t proc);                         /* wake a worker to take the tasks queued on the proc */
+
+/* ---- taking.c: out of the rings */
+/* The host leaves tasks to its workers, and a retiring worker leaves them to the others. */
+static inline bool gp_takes_tasks(void) { return (gp.proc != 0 && !gp_get(&gp.my->retire)) || gp.room == 1; }
+extern bool gp_reserved; /* the process makes a call that has it to itself: see taking.c */
 gp_ref gp_task_pop(bool newest);                            /* claimed for this proc; 0: none */
 bool gp_task_steal(void);                                   /* move tasks of another ring to mine */
 uint32_t gp_task_count(void);                               /* the tasks in my rings that this proc may run */
 bool gp_task_in_reach(void);                                /* true if gp_task_steal() would find a task */
 /* true if any ring that I may steal from has a task, in reach or not */
 bool gp_task_elsewhere(void);
-void gp_wake_one(void);                                     /* wake an idle worker, if none searches and a core is free */
-void gp_task_hand_over(void);                               /* wake workers for the remaining tasks: I sleep now */
-/* wake workers for tasks that no proc has taken since the last call */
-void gp_task_watch(void);
+
+/* ---- trackers.c: the objects that are told of a goroutine's end */
+int gp_task_enter(gp_ref task, struct gp_object *count);    /* a wait group counts the task: 0, -EOVERFLOW */
+/* the unit in this process's share becomes the task's; the task's becomes this process's again */
+void gp_task_take_place(gp_ref task, struct gp_object *places);
+void gp_task_return_place(gp_ref task);
+/* tell the task's trackers of its end; -ERANGE: the wait group did not count it */
+int gp_task_leave(gp_ref task);
 
 /* ---- resize.c: for the host */
 int gp_resize(uint32_t workers);           /* 0, or -errno: no memory for a place. There is room for so many */
