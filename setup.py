@@ -6,7 +6,7 @@ from glob import glob
 from setuptools import Extension, setup
 
 FLOORS = ["mem", "chan", "proc", "python"]  # each uses those before it
-KEEPER = "goproc/shm/proc/keeper.c"
+KEEPER = sorted(glob("goproc/shm/keeper/*.c"))
 
 FLAGS = [
     "-std=c11",
@@ -24,12 +24,14 @@ setup(
     ext_modules=[
         Extension(
             "goproc.shm._core",
-            [file for floor in FLOORS for file in sorted(glob(f"goproc/shm/{floor}/*.c")) if file != KEEPER],
+            [file for floor in FLOORS for file in sorted(glob(f"goproc/shm/{floor}/*.c"))],
             include_dirs=["goproc/shm"],
             depends=sorted(glob("goproc/shm/*.h") + glob("goproc/shm/*/*.h")),
             extra_compile_args=FLAGS,
         ),
         # By itself, because `goproc run` needs it before the script, and nothing of the core.
-        Extension("goproc.shm._keeper", [KEEPER], extra_compile_args=FLAGS),
+        Extension(
+            "goproc.shm._keeper", KEEPER, depends=glob("goproc/shm/keeper/*.h"), extra_compile_args=FLAGS
+        ),
     ]
 )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         control: int  # the host's end of the control socket
         pid: int
         # Pid of the keeper, the zygote's parent and the host's child; it lives as long as the zygote: see
-        # shm/proc/keeper.c.
+        # shm/keeper/keeper.c.
         keeper: int
 else:
     from collections import namedtuple

@@ -17,7 +17,7 @@ def continue_without_host(to_continue: int, control: int) -> None:
 
     Args:
         to_continue: the reading end of the pipe.
-        control: the socket by which the kernel did so until now (shm/proc/keeper.c); each letter sent a SIGCONT, too.
+        control: the socket by which the kernel did so until now (shm/keeper/keeper.c); each letter sent a SIGCONT, too.
     """
     try:
         _signal_at_hangup(to_continue, SIGCONT)

@@ -16,7 +16,7 @@ Until it forks it imports what the program imports: boot.py.
 The zygote is also the parent of the workers. They ask the kernel to die with it (PDEATHSIG); it reaps them and tells
 the host of each death. The zygote must not outlive the host either. It sees the host's end by a pidfd of the host, and
 by the end of the control socket (less surely: a child that the user forked keeps the socket open). Its own parent is
-the keeper (shm/proc/keeper.c), so that the program has no child that it did not start. If the zygote is stopped when
+the keeper (shm/keeper/keeper.c), so that the program has no child that it did not start. If the zygote is stopped when
 the host dies, the keeper continues it, or the kernel does (shm/proc/lifeline.c).
 
 At the end (zygote_end.py) the zygote also ends the programs that goroutines have started and left (descendants.py). It

@@ -35,7 +35,6 @@ SHORT = [name for name in names() if name not in LONG]
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     built = tmp_path_factory.mktemp("crash_image") / "crash_image"
     sources = [*SHM.glob("mem/*.c"), *SHM.glob("chan/*.c"), *SHM.glob("proc/*.c")]
-    sources.remove(SHM / "proc" / "keeper.c")
     flags = ["-std=c11", "-g", "-O2", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Werror", f"-I{SHM}"]
     line = [
         "cc",

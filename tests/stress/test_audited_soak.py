@@ -32,7 +32,6 @@ def auditor(tmp_path_factory: pytest.TempPathFactory) -> Path:
         HERE / "auditor.c",
         *(f for floor in ("mem", "chan", "proc") for f in SHM.glob(f"{floor}/*.c")),
     ]
-    sources.remove(SHM / "proc" / "keeper.c")
     flags = ["-std=c11", "-g", "-O1", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Werror", f"-I{SHM}"]
 
     def compiled(source: Path) -> str:

@@ -36,12 +36,7 @@ def compiler() -> str:
 
 def core() -> list[Path]:
     """Return the files of the core that know no Python."""
-    return [
-        f
-        for floor in ("mem", "chan", "proc")
-        for f in sorted(SHM.glob(f"{floor}/*.c"))
-        if f.name != "keeper.c"
-    ]
+    return [f for floor in ("mem", "chan", "proc") for f in sorted(SHM.glob(f"{floor}/*.c"))]
 
 
 def compiled(folder: Path, sources: Sequence[Path], flags: Sequence[str] = ()) -> list[Path]:

@@ -25,7 +25,7 @@
 
 #define LOOK_MS 100             /* between two checks for overdue workers */
 #define RECORD_NS 1000000000ULL /* the time in which the zygote must report how a worker ended */
-#define ZOMBIE_NS 200000000ULL  /* the time after which a worker without a zygote is seen as a zombie, see keeper.c */
+#define ZOMBIE_NS 200000000ULL  /* the time after which a worker without a zygote is seen as a zombie, see keeper/keeper.c */
 #define INSIST_NS 50000000ULL   /* between two calls of main after a lost runtime */
 
 struct coroner gp_coroner = {.control = {.fd = -1}};

@@ -9,7 +9,7 @@
  *     END        the host and the zygotes   each worker     SIGKILL
  *
  * So a zygote ends the workers in its own way as long as there is one. Before it has its order to fork, the control socket
- * stands for the first pipe (keeper.c). goproc/_proc/lifeline.py is the side of the readers.
+ * stands for the first pipe (keeper/start.c). goproc/_proc/lifeline.py is the side of the readers.
  *
  * The program may close any descriptor of the host, and a child that it forks inherits them all. So a thread with a
  * table of its own holds the host's ends. Whoever starts a zygote opens them once more, by the thread's folder in /proc.
