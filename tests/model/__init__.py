@@ -14,7 +14,7 @@ it stands for, and its accesses in the same order; each `yield` is one. A functi
     contexts.py           chan/context.c, proc/repair_tree.c
     futex_lock.py         gp_lock, gp_unlock, mem/lock.c, let_go of proc/repair_locks.c
     doorbell.py           chan/tell.c, proc/idle.c, gp_repair_ring of proc/repair.c
-    watching.py           tell_collector, gp_watched_again of chan/tell.c, python/await.c
+    watching.py           tell_collector, gp_watched_again of chan/tell.c, python/await.c, awaited.c
     detector.py           proc/deadlock.c, and the counts of threads of chan/tell.c
     collection.py         python/handles.c, proc/collector.c, objects in proc/repair_heap.c
     extents.py            mem/heap.c, mem/pages.c, mem/reclaim.c, restore_pages of proc/repair_heap.c

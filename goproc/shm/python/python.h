@@ -190,7 +190,7 @@ void scheduler_unbind(uint32_t waiter); /* no goroutine waits there any more */
 uint32_t threads_beside(void);          /* Python threads beside the scheduler's; each may do anything, unless it is blocked */
 extern PyMethodDef scheduler_functions[];
 
-/* ---- select_type.c: also for selector.c and await.c */
+/* ---- select_type.c: also for selector.c, await.c and awaited.c */
 struct item {
     uint8_t kind;        /* enum gp_op_kind */
     Handle *target;
@@ -236,7 +236,7 @@ extern PyTypeObject ChannelType, WaitGroupType, AtomicType, OutcomeType;
 extern PyTypeObject MutexType, OnceType, RWMutexType, CondType, SemaphoreType, BarrierType; /* sync_types.c */
 extern PyTypeObject SelectorType;                                     /* selector.c */
 extern PyTypeObject WatchType;                                        /* watch.c */
-extern PyTypeObject AwaitsType, AwaitedType;                          /* await.c */
+extern PyTypeObject AwaitsType, AwaitedType;                          /* await.c, awaited.c */
 int select_types_ready(PyObject *module);
 int sync_types_ready(void);
 typedef PyObject *(*with_function)(Handle *self);
