@@ -253,9 +253,9 @@ PyMODINIT_FUNC PyInit__core(void) {
     PyObject *m = PyModule_Create(&definition);
     PyMethodDef *const functions[] = {task_functions,    scheduler_functions, stack_functions,  select_functions,
                                       clock_functions,   dump_functions,      end_functions,    death_functions,
-                                      guard_functions,   map_functions,       resize_functions, cell_functions,
-                                      output_functions,  interrupt_functions, call_functions,   together_functions,
-                                      process_functions, memory_functions,    promise_functions};
+                                      guard_functions,   copied_functions,    map_functions,    resize_functions,
+                                      cell_functions,    output_functions,    interrupt_functions, call_functions,
+                                      together_functions, process_functions,  memory_functions, promise_functions};
     for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++)
         if (!m || PyModule_AddFunctions(m, functions[i]) < 0) return NULL;
     if (select_types_ready(m) < 0) return NULL;

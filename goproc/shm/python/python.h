@@ -246,7 +246,7 @@ extern PyMethodDef map_functions[]; /* map_calls.c */
 extern PyTypeObject ResultsType;
 extern PyMethodDef cell_functions[]; /* cell.c */
 extern PyMethodDef call_functions[]; /* calls.c */
-extern PyMethodDef guard_functions[], task_functions[], select_functions[], clock_functions[];
+extern PyMethodDef guard_functions[], copied_functions[], task_functions[], select_functions[], clock_functions[];
 /* 0 if the handle may be used that way, else -1 and an exception */
 int channel_need(Handle *h, unsigned dir);
 PyObject *channel_closed(const char *text);
