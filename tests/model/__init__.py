@@ -9,7 +9,7 @@ it stands for, and its accesses in the same order; each `yield` is one. A functi
     sync_objects.py, rwmutex.py   chan/sync.c, gp_waitgroup_add of chan/outcome.c; what proc/repair_locks.c and repair_heap.c
                           do for these objects
     waiting.py            chan/select.c, chan/waiter.c; python/wait.c; core_drain of python/scheduler_calls.c
-    tasks.py              proc/tasks.c, taking.c, trackers.c, repair_tasks.c; python/goroutines.c; gp_outcome_set of chan/outcome.c
+    tasks.py              proc/tasks.c, taking.c, trackers.c, repair_tasks.c; python/goroutines.c, task_life.c; gp_outcome_set of chan/outcome.c
     promises.py           gp_promise_claim, gp_promise_keep of chan/outcome.c, break_promise of proc/repair_heap.c
     contexts.py           chan/context.c, proc/repair_tree.c
     futex_lock.py         gp_lock, gp_unlock, mem/lock.c, let_go of proc/repair_locks.c

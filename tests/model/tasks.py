@@ -1,5 +1,5 @@
 """Goroutines that have not started, and their ends: proc/tasks.c, taking.c, trackers.c and repair_tasks.c,
-python/goroutines.c, and gp_outcome_set of chan/outcome.c.
+python/goroutines.c and task_life.c, and gp_outcome_set of chan/outcome.c.
 
 Where a new task is put, and how long a thief has patience, decide only who takes a task; here anybody may take any, and it is
 the configuration that says where tasks are put. The code of a task is empty.

@@ -300,7 +300,7 @@ static void claim_and_keep(void) {
     if (gp_promise_claim(object(0))) gp_promise_keep(object(0), GP_G_OK, object(0)->task);
 }
 
-/* Of a goroutine that starts again where it is lost: goroutines.c, task_done() */
+/* Of a goroutine that starts again where it is lost: task_life.c, task_done() */
 static void an_outcome_with_a_spare(void) {
     an_outcome();
     gp_ref task = shared->task[0], spare = gp_alloc(sizeof(struct gp_message), 0);

@@ -251,7 +251,7 @@ PyMODINIT_FUNC PyInit__core(void) {
     if (!reason_##name && !(reason_##name = PyUnicode_InternFromString(text))) return NULL;
     REASONS(MAKE)
     PyObject *m = PyModule_Create(&definition);
-    PyMethodDef *const functions[] = {task_functions,    scheduler_functions, stack_functions,  select_functions,
+    PyMethodDef *const functions[] = {task_functions,    task_life_functions, scheduler_functions, stack_functions, select_functions,
                                       clock_functions,   dump_functions,      end_functions,    death_functions,
                                       guard_functions,   copied_functions,    map_functions,    resize_functions,
                                       cell_functions,    output_functions,    interrupt_functions, call_functions,

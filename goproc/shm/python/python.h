@@ -246,7 +246,7 @@ extern PyMethodDef map_functions[]; /* map_calls.c */
 extern PyTypeObject ResultsType;
 extern PyMethodDef cell_functions[]; /* cell.c */
 extern PyMethodDef call_functions[]; /* calls.c */
-extern PyMethodDef guard_functions[], copied_functions[], task_functions[], select_functions[], clock_functions[];
+extern PyMethodDef guard_functions[], copied_functions[], task_functions[], task_life_functions[], select_functions[], clock_functions[];
 /* 0 if the handle may be used that way, else -1 and an exception */
 int channel_need(Handle *h, unsigned dir);
 PyObject *channel_closed(const char *text);
@@ -267,6 +267,13 @@ PyObject *os_error(int err, const char *what); /* raise an OSError for -errno; a
 
 /* ---- goroutines.c */
 uint64_t next_id(void); /* the number of a new goroutine or promise */
+void task_free(gp_ref task);
+static inline void task_count_started(int change) { /* this process alone writes the counter */
+    _Atomic uint32_t *n = &gp.my->queue.started;
+    gp_set(n, gp_get(n) + (uint32_t)change);
+}
+
+/* ---- task_life.c */
 /* make the message of an outcome: 0, or -1 and an exception: the value does not fit in memory, or cannot be copied */
 int encode_outcome(PyObject *value, bool failed, struct gp_message *m);
 extern PyMethodDef promise_functions[]; /* promises.c */
