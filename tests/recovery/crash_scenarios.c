@@ -328,7 +328,7 @@ static void end_with_a_spare(void) {
     gp_free(task);
 }
 
-/* a buffer that was received becomes a copy: buffers.c, give_block() */
+/* a buffer that was received becomes a copy: references.c, give_block() */
 static gp_ref buffer;
 static void receive_buffer(void) { buffer = gp_alloc(9000, GP_BLOCK_ALIGNED); }
 static void copy_it(void) {

@@ -129,20 +129,23 @@ struct shared_part {      /* a part of a block of a copy */
     gp_ref block;
     uint64_t offset, len; /* in the block's payload */
 };
+extern PyTypeObject BufferType, ViewType;
+PyObject *buffer_new(gp_ref part);
+PyObject *view_new(const struct shared_part *p, bool readonly);
+bool same_bytes(const void *a, const void *b, size_t n);
+bool part_is(const struct shared_part *p, const void *memory, uint64_t len);
+bool parts_equal(const struct shared_part *a, const struct shared_part *b);
+
+/* ---- references.c */
 typedef struct {
     PyObject_HEAD
     struct shared_part part;
 } Reference;
-extern PyTypeObject BufferType, ViewType, ReferenceType;
-PyObject *buffer_new(gp_ref part);
-PyObject *view_new(const struct shared_part *p, bool readonly);
+extern PyTypeObject ReferenceType;
 PyObject *buffers_reference(PyObject *module, PyObject *memory);      /* reference(memory) */
 PyObject *reference_to_copy(const Py_buffer *memory);                 /* the copy is made for it */
 gp_ref reference_write(const Reference *r);                           /* the block; 0 and an exception */
 bool reference_read(gp_ref part, struct shared_part *out);            /* `out` has a new reference to its copy */
-bool same_bytes(const void *a, const void *b, size_t n);
-bool part_is(const struct shared_part *p, const void *memory, uint64_t len);
-bool parts_equal(const struct shared_part *a, const struct shared_part *b);
 bool message_part(PyObject *copy, gp_ref part, struct shared_part *out); /* for a buffer in the message of a copy; decode.c */
 
 /* ---- copy.c */
