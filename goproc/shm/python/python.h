@@ -206,9 +206,9 @@ int select_fill(const struct item *items, struct gp_select *s); /* the cases, wi
 void select_drop_values(struct gp_case *cases, uint32_t n, int64_t but);
 /* wait.c: allocate for a wait on several cases: 0, -ENOMEM, -ENOSPC */
 int64_t select_prepare(struct gp_select *s);
-#define SELECT_MOST 65536 /* cases */
-PyObject *select_too_many(void);
-PyObject *select_two_defaults(void);
+#define SELECT_MOST 65536 /* cases: the number of one has 16 bits in the state of a waiter */
+PyObject *select_too_many(void); /* raise ValueError: NULL */
+int select_two_defaults(void); /* raise ValueError: -1 */
 /* raise RuntimeStopped for a handle of a runtime that has stopped, and start no other runtime: -1 */
 int select_refuse_stale(PyObject *const *args, Py_ssize_t n);
 PyObject *select_perform(struct item *items, struct gp_select *s, Py_ssize_t default_at, PyObject *timeout);

@@ -7,7 +7,7 @@
 
 #include <structseq.h>
 
-#define SMALL 8
+#define FEW 8 /* cases whose memory is on the stack of select() */
 
 static PyTypeObject *selected_type;
 static PyObject *default_case; /* goproc.default */
@@ -21,9 +21,58 @@ static bool is_channel(PyObject *x) {
 
 static bool method_of(PyObject *f, PyCFunction is) { return PyCFunction_Check(f) && PyCFunction_GET_FUNCTION(f) == is; }
 
-static int bad_case(PyObject *arg, Py_ssize_t number, const char *why) {
+static int bad_case(PyObject *arg, Py_ssize_t number, const char *why) { /* -1, with an exception */
     PyErr_Format(PyExc_TypeError, "reflect.Select: invalid Dir: case %zd is %.100s %s", number, Py_TYPE(arg)->tp_name, why);
     return -1;
+}
+
+/* True for a pair of that method and a value. */
+static bool pair_of(PyObject *arg, PyCFunction is) {
+    return PyTuple_Check(arg) && PyTuple_GET_SIZE(arg) == 2 && method_of(PyTuple_GET_ITEM(arg, 0), is);
+}
+
+static int receive_case(struct item *it, PyObject *channel) {
+    it->kind = GP_RECV;
+    it->target = (Handle *)channel;
+    return channel_need(it->target, DIR_RECV);
+}
+
+static int send_case(struct item *it, PyObject *pair) {
+    it->kind = GP_SEND;
+    it->target = (Handle *)PyCFunction_GET_SELF(PyTuple_GET_ITEM(pair, 0));
+    it->value = PyTuple_GET_ITEM(pair, 1);
+    return channel_need(it->target, DIR_SEND);
+}
+
+static int done_case(struct item *it, PyObject *handle) {
+    it->kind = GP_DONE;
+    it->target = (Handle *)handle;
+    return 0;
+}
+
+static int acquire_case(struct item *it, PyObject *method, PyObject *units) {
+    it->kind = GP_ACQUIRE;
+    it->target = (Handle *)PyCFunction_GET_SELF(method);
+    long long n = units ? PyLong_AsLongLong(units) : 1;
+    if (n == -1 && PyErr_Occurred()) return -1;
+    if (n < 0) {
+        PyErr_Format(PyExc_ValueError, "select: case %u acquires a negative number of units", it->number);
+        return -1;
+    }
+    it->n = (uint64_t)n;
+    return 0;
+}
+
+/* A timer, a context or any other object that Python has a channel for. */
+static int other_case(struct item *it, PyObject *arg, PyObject **keep) {
+    PyObject *channel = handles_connect() < 0 ? NULL : PyObject_CallOneArg(hooks.case_of, arg);
+    if (!channel) return -1;
+    if (!PyObject_TypeCheck(channel, &ChannelType)) {
+        Py_DECREF(channel);
+        return bad_case(arg, it->number, "and none of ch, ch.recv, (ch.send, value), a goroutine, a timer, a context, default");
+    }
+    *keep = channel;
+    return receive_case(it, channel);
 }
 
 /* 0 a case, 1 default, -1 an exception. References are the caller's, but for *keep, which is a new one or NULL. */
@@ -31,54 +80,18 @@ int select_parse(PyObject *arg, Py_ssize_t number, struct item *it, PyObject **k
     it->value = NULL;
     it->n = 1;
     it->number = (uint32_t)number;
-    if (is_channel(arg)) {
-        it->kind = GP_RECV;
-        it->target = (Handle *)arg;
-    } else if (method_of(arg, channel_recv_method) || method_of(arg, channel_recv_ok_method)) {
-        it->kind = GP_RECV;
-        it->target = (Handle *)PyCFunction_GET_SELF(arg);
-    } else if (PyTuple_Check(arg) && PyTuple_GET_SIZE(arg) == 2 && method_of(PyTuple_GET_ITEM(arg, 0), channel_send_method)) {
-        it->kind = GP_SEND;
-        it->target = (Handle *)PyCFunction_GET_SELF(PyTuple_GET_ITEM(arg, 0));
-        it->value = PyTuple_GET_ITEM(arg, 1);
-        return channel_need(it->target, DIR_SEND);
-    } else if (arg == default_case) {
-        return 1;
-    } else if (PyObject_TypeCheck(arg, &OutcomeType) || PyObject_TypeCheck(arg, &WaitGroupType)) {
-        it->kind = GP_DONE;
-        it->target = (Handle *)arg;
-        return 0;
-    } else if (method_of(arg, waitgroup_wait_method)) {
-        it->kind = GP_DONE;
-        it->target = (Handle *)PyCFunction_GET_SELF(arg);
-        return 0;
-    } else if (method_of(arg, semaphore_acquire_method) ||
-               (PyTuple_Check(arg) && PyTuple_GET_SIZE(arg) == 2 && method_of(PyTuple_GET_ITEM(arg, 0), semaphore_acquire_method))) {
-        bool bare = !PyTuple_Check(arg);
-        it->kind = GP_ACQUIRE;
-        it->target = (Handle *)PyCFunction_GET_SELF(bare ? arg : PyTuple_GET_ITEM(arg, 0));
-        long long n = bare ? 1 : PyLong_AsLongLong(PyTuple_GET_ITEM(arg, 1));
-        if (n == -1 && PyErr_Occurred()) return -1;
-        if (n < 0) {
-            PyErr_Format(PyExc_ValueError, "select: case %zd acquires a negative number of units", number);
-            return -1;
-        }
-        it->n = (uint64_t)n;
-        return 0;
-    } else if (method_of(arg, channel_send_method)) {
+    if (is_channel(arg)) return receive_case(it, arg);
+    if (method_of(arg, channel_recv_method) || method_of(arg, channel_recv_ok_method))
+        return receive_case(it, PyCFunction_GET_SELF(arg));
+    if (pair_of(arg, channel_send_method)) return send_case(it, arg);
+    if (arg == default_case) return 1;
+    if (PyObject_TypeCheck(arg, &OutcomeType) || PyObject_TypeCheck(arg, &WaitGroupType)) return done_case(it, arg);
+    if (method_of(arg, waitgroup_wait_method)) return done_case(it, PyCFunction_GET_SELF(arg));
+    if (method_of(arg, semaphore_acquire_method)) return acquire_case(it, arg, NULL);
+    if (pair_of(arg, semaphore_acquire_method)) return acquire_case(it, PyTuple_GET_ITEM(arg, 0), PyTuple_GET_ITEM(arg, 1));
+    if (method_of(arg, channel_send_method))
         return bad_case(arg, number, "without a value: a send case is (ch.send, value)");
-    } else {
-        PyObject *channel = handles_connect() < 0 ? NULL : PyObject_CallOneArg(hooks.case_of, arg);
-        if (!channel) return -1;
-        if (!PyObject_TypeCheck(channel, &ChannelType)) {
-            Py_DECREF(channel);
-            return bad_case(arg, number, "and none of ch, ch.recv, (ch.send, value), a goroutine, a timer, a context, default");
-        }
-        *keep = channel;
-        it->kind = GP_RECV;
-        it->target = (Handle *)channel;
-    }
-    return channel_need(it->target, DIR_RECV);
+    return other_case(it, arg, keep);
 }
 
 /* refuse_stale(*objects): the same for handles, and for methods of handles, in any use */
@@ -204,11 +217,11 @@ PyObject *select_perform(struct item *items, struct gp_select *s, Py_ssize_t def
     return chosen < 0 ? NULL : select_result(items, s, chosen, r);
 }
 
-static PyObject *only_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, PyObject **timeout) {
+/* The timeout of a call of select(), whose positional arguments are its cases: 0, or -1 and an exception. */
+static int parse_keywords(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, PyObject **timeout) {
     *timeout = NULL;
-    if (!kwnames || PyTuple_GET_SIZE(kwnames) == 0) return Py_None;
-    PyObject *one[] = {args[nargs]};
-    return parse_timeout(one, 0, kwnames, 0, "select()", timeout) < 0 ? NULL : Py_None;
+    if (!kwnames || PyTuple_GET_SIZE(kwnames) == 0) return 0;
+    return parse_timeout(args + nargs, 0, kwnames, 0, "select()", timeout);
 }
 
 PyObject *select_too_many(void) {
@@ -216,35 +229,35 @@ PyObject *select_too_many(void) {
     return NULL;
 }
 
-PyObject *select_two_defaults(void) {
+int select_two_defaults(void) {
     PyErr_SetString(PyExc_ValueError, "reflect.Select: multiple default cases");
-    return NULL;
+    return -1;
 }
 
 /* The memory of one select(): on the stack for a few cases, else from the heap. */
 struct select_frame {
-    struct item *items, few_items[SMALL];
-    struct gp_case few_cases[SMALL];
-    uint32_t few_orders[2 * SMALL];
+    struct item *items, few_items[FEW];
+    struct gp_case few_cases[FEW];
+    uint32_t few_orders[2 * FEW]; /* of examining the cases, and of locking their objects */
     struct gp_select s;
     PyObject *kept;        /* list of channels that parsing has made, or NULL */
     Py_ssize_t default_at; /* -1: there is no default case */
-    uint64_t run;
+    uint64_t run;          /* the run of the runtime that `s.spill` belongs to */
 };
 
 static int frame_init(struct select_frame *f, Py_ssize_t count) {
     f->items = f->few_items;
-    f->s = (struct gp_select){.cases = f->few_cases, .poll = f->few_orders, .lock = f->few_orders + SMALL};
+    f->s = (struct gp_select){.cases = f->few_cases, .poll = f->few_orders, .lock = f->few_orders + FEW};
     f->kept = NULL;
     f->default_at = -1;
     f->run = gp.run;
-    if (GP_LIKELY(count <= SMALL)) return 0;
+    if (GP_LIKELY(count <= FEW)) return 0;
     f->items = PyMem_Malloc((size_t)count * sizeof *f->items);
     f->s.cases = PyMem_Malloc((size_t)count * sizeof *f->s.cases);
     f->s.poll = PyMem_Malloc(2 * (size_t)count * sizeof *f->s.poll);
     f->s.lock = f->s.poll + count;
     if (f->items && f->s.cases && f->s.poll) return 0;
-    PyErr_NoMemory();
+    PyErr_NoMemory(); /* frame_clear() frees the rest */
     return -1;
 }
 
@@ -260,7 +273,7 @@ static int frame_parse(struct select_frame *f, PyObject *const *args, Py_ssize_t
         int r = select_parse(args[i], i, &f->items[f->s.n], &made);
         if ((made && frame_keep(f, made) < 0) || r < 0) return -1;
         if (r == 0) f->s.n++;
-        else if (f->default_at >= 0) return select_two_defaults() ? 0 : -1;
+        else if (f->default_at >= 0) return select_two_defaults();
         else f->default_at = i;
     }
     return 0;
@@ -278,11 +291,11 @@ static void frame_clear(struct select_frame *f) {
 static PyObject *core_select(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     struct select_frame f;
     PyObject *timeout, *result = NULL;
-    if (!only_timeout(args, nargs, kwnames, &timeout) || checkpoint() < 0 || select_refuse_stale(args, nargs) < 0 ||
-        handle_ready() < 0)
-        return NULL;
+    if (parse_keywords(args, nargs, kwnames, &timeout) < 0 || checkpoint() < 0) return NULL;
+    if (select_refuse_stale(args, nargs) < 0 || handle_ready() < 0) return NULL;
     if (nargs > SELECT_MOST) return select_too_many();
-    if (frame_init(&f, nargs) == 0 && frame_parse(&f, args, nargs) == 0) result = select_perform(f.items, &f.s, f.default_at, timeout);
+    if (frame_init(&f, nargs) == 0 && frame_parse(&f, args, nargs) == 0)
+        result = select_perform(f.items, &f.s, f.default_at, timeout);
     frame_clear(&f);
     return result;
 }

@@ -25,7 +25,7 @@ static int parse_all(Selector *self) {
         int r = select_parse(PyList_GET_ITEM(self->given, i), i, &self->items[self->s.n], &keep);
         if (PyList_SetItem(self->kept, i, keep ? keep : Py_NewRef(Py_None)) < 0 || r < 0) return -1;
         if (r == 0) self->s.n++;
-        else if (self->default_at >= 0) return select_two_defaults() ? 0 : -1;
+        else if (self->default_at >= 0) return select_two_defaults();
         else self->default_at = i;
     }
     return 0;
