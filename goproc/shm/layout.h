@@ -29,6 +29,7 @@
 #define GP_LINE 64u
 #define GP_MAX_PROCS 256u
 #define GP_OBSERVER GP_MAX_PROCS     /* in place of a proc's number: a command that reads the segment from outside */
+#define GP_PROCS_AT 4096ULL          /* the header lies before it */
 #define GP_PROC_BYTES 4096u
 /* The most that the tables of a proc hold. The segment is sparse, and the tables take memory only as they fill: only the
  * address space is a reason for smaller ones, see gp_header. */
@@ -80,7 +81,7 @@ static inline uint32_t gp_word_proc(uint32_t word) { return (word & GP_WORD_PROC
 static inline uint32_t gp_word_incarnation(uint32_t word) { return word >> GP_WORD_PROC_BITS & GP_INCARNATION; }
 
 /* ---- a message: the slot of a ring, or the cargo of a sudog. A receiver copies a message once, checks the copy, and
- * uses that. */
+ * uses the copy. */
 enum gp_codec {
     GP_CODEC_NONE = 0,
     GP_CODEC_FALSE,
@@ -128,7 +129,7 @@ struct gp_pickle {           /* payload of GP_CODEC_PICKLE, after the handles if
 struct gp_reference {        /* a buffer of a pickle that lies in the memory of a copy; the message lists the copy among its
                               * handles */
     gp_ref object;           /* the copy */
-    uint32_t gen;
+    uint32_t gen;            /* of that object */
     gp_ref block;            /* the block of the copy's message, or a PART of that */
     uint32_t pad;
     uint64_t offset, len;    /* in the payload of `block` */
@@ -163,14 +164,14 @@ enum gp_kind {
     GP_KIND_COND,
     GP_KIND_SEMAPHORE,
     GP_KIND_BARRIER,
-    GP_KIND_COPY,     /* ring: its message; value: the bytes that the message takes; proc: its maker + 1 */
+    GP_KIND_COPY,     /* a value that was written once (copy.c) */
     GP_KINDS
 };
 enum gp_object_flags {
     GP_OBJ_CLOSED = 1,  /* channel: set once, under the lock; context: it is done */
     GP_OBJ_SHARED = 2,  /* a handle was put into a message: only the collector may free the object */
     GP_OBJ_BOOL = 4,    /* atomic: holds a bool */
-    GP_OBJ_CANCEL = 8,  /* goroutine: cancel() was called */
+    GP_OBJ_CANCEL = 8,  /* goroutine: its cancel() was called */
     GP_OBJ_TIMER = 16,  /* channel: a timer, to which no one sends: a receive at or after `value` makes the message itself */
     GP_OBJ_CONTEXT = 32, /* channel: a node of the tree of contexts; closed when it is done */
     GP_OBJ_WOKEN = 64,  /* mutex: a waiter was told to try again and has not tried; the coroner clears the flag for a dead
@@ -191,32 +192,38 @@ struct gp_object {
     _Atomic uint16_t kind;       /* enum gp_kind */
     _Atomic uint16_t flags;      /* enum gp_object_flags */
     _Atomic uint32_t lock;       /* a lock word. Only the holder, or the coroner for a dead holder, writes the fields below */
-    uint32_t cap;                /* channel: capacity; barrier: parties; constant */
-    /* channel: messages taken / put since creation; 0 <= tail - head <= cap. mutex: tail counts the times it was locked:
-     * see spin_for_lock(). wait group: number of the last death that it was told of / goroutines that it has lost.
-     * semaphore: head is the units that came back from the dead, which the living may give back once more; tail is the
-     * units that are in no proc's share: the places of a group's members, and those beyond its limit */
+    uint32_t cap;                /* channel: its capacity; barrier: the number of parties. Constant */
+    /* channel: head messages were taken so far, and tail messages put; 0 <= tail - head <= cap.
+     * mutex, once: tail is the number of times that it was locked, see spin_for_lock().
+     * wait group: head is the number of the last death that it was told of, tail the number of goroutines that it has lost.
+     * semaphore: head is the units that came back from the dead, which the living may give back once more. tail is the
+     * units that are in no proc's share: the places of a group's members, and those beyond the limit of the group */
     _Atomic uint64_t head, tail;
-    _Atomic uint32_t recvq_first, recvq_last; /* sudogs, FIFO; `next` from first is the truth, `last` and `prev` are caches */
-    _Atomic uint32_t sendq_first; /* at least one of the two queues has no WAITING entry, except for a select on both */
+    /* Two FIFOs of sudogs. sendq has the senders of a channel, and the writers that wait for an rwmutex; recvq has all other
+     * waiters. `next` from the first on is the truth; `last` and `prev` are caches. At least one of the two has no WAITING
+     * entry, except where a select waits in both. */
+    _Atomic uint32_t recvq_first, recvq_last;
+    _Atomic uint32_t sendq_first;
     union {
         _Atomic uint32_t sendq_last;
         _Atomic uint32_t ctx_pins; /* context: its children that exist; they are freed before it. Under the tree's lock */
     };
-    gp_ref ring;                 /* channel: block with cap messages; goroutine: its outcome; context: the cause; rwmutex and
-                                  * semaphore: block with an int64 for each proc, the readers or units of that proc: sync.c */
+    /* a block, or 0. channel: cap messages; goroutine, promise: the outcome; copy: the message; context: the cause of the
+     * end; rwmutex, semaphore: an int64 for each proc, the number of its readers or units (sync.c) */
+    gp_ref ring;
     union {
-        _Atomic uint32_t state;    /* goroutine: enum gp_goroutine_state; copy: GP_G_OK once it has its message */
+        _Atomic uint32_t state;    /* goroutine, promise: enum gp_goroutine_state; copy: GP_G_OK once it has its message */
         _Atomic uint32_t ctx_prev; /* context: sibling, while it is in its parent's list; under the tree's lock */
     };
     /* line 1 */
     _Atomic uint64_t holders[GP_MAX_PROCS / 64]; /* bit p: proc p has at least one handle */
-    /* under the lock, except in atomics. wait group: counter; atomic: the value; goroutine: 1 once its outcome was read;
-     * mutex: 1 = locked; rwmutex: readers, -1 = a writer; semaphore: free units; barrier: arrived parties; timer: the
-     * time at which it is due, ns, 0 = never; context: enum gp_done; copy: bytes of its message */
+    /* Written under the lock, except in atomics. wait group: the counter; atomic: the value; goroutine: 1 once its outcome was
+     * read; promise: 1, as its outcome need not be read; mutex, once: 1 = locked; rwmutex: the number of readers, -1 = a
+     * writer; semaphore: free units; barrier: arrived parties; timer: the time at which it is due, ns, 0 = never; context:
+     * enum gp_done; copy: the bytes of its message */
     _Atomic int64_t value;
     union {
-        _Atomic uint64_t id;     /* goroutine: its number; main is 1 */
+        _Atomic uint64_t id;     /* goroutine, promise: its number; main is 1 */
         _Atomic uint64_t size;   /* semaphore: all its units, free or taken; constant */
         _Atomic uint64_t period; /* timer: ns between ticks, 0 = once */
         _Atomic uint64_t due;    /* context: the earliest deadline of it and its ancestors, ns, 0 = none; constant */
@@ -228,7 +235,8 @@ struct gp_object {
         _Atomic uint32_t ctx_parent; /* context: its parent, for its whole life; 0 = none */
     };
     union {
-        _Atomic uint32_t proc;      /* goroutine: proc + 1 on which it runs; copy: proc + 1 of its maker */
+        _Atomic uint32_t proc;      /* proc + 1, 0 = none. goroutine: where it runs; promise: that is to keep it, and whose
+                                     * death breaks it; copy: its maker */
         _Atomic uint32_t owner;     /* locks: lock word of the holder's process, 0 = none; func timer: proc + 1 of its function */
         _Atomic uint32_t ctx_child; /* context: first of its children that are not done; under the tree's lock */
     };
@@ -240,9 +248,15 @@ struct gp_object {
 enum gp_done { GP_LIVE = 0, GP_CANCELED = 1, GP_DEADLINE = 2 }; /* Python adds further codes */
 
 /* ---- waiting */
-enum gp_wait_tag { GP_W_IDLE = 0, GP_W_WAITING, GP_W_FIRED, GP_W_CLOSED, GP_W_CANCELLED,
-                   GP_W_DEAD /* the runtime has stopped, or the waiter's process has died */,
-                   GP_W_RETRY /* the operation has not happened; a change was made, so the waiter looks again */ };
+enum gp_wait_tag {
+    GP_W_IDLE = 0,  /* not in use, or between two waits */
+    GP_W_WAITING,
+    GP_W_FIRED,     /* the operation of the case was done */
+    GP_W_CLOSED,    /* the object of the case is closed, or done */
+    GP_W_CANCELLED, /* the waiter gave up */
+    GP_W_DEAD,      /* the runtime has stopped, or the waiter's process has died */
+    GP_W_RETRY,     /* no operation was done; the object has changed, so the waiter looks again */
+};
 #define GP_W(epoch, cas, tag) (((uint64_t)(epoch) << 24) | ((uint64_t)(cas) << 8) | (uint64_t)(tag))
 #define GP_W_TAG(state) ((unsigned)((state) & 0xff))
 #define GP_W_CASE(state) ((unsigned)(((state) >> 8) & 0xffff))
@@ -274,7 +288,7 @@ enum gp_thread {
 };
 struct gp_sudog {                /* 128 bytes: one case of one blocked operation */
     _Atomic gp_ref object;       /* 0 = unused; the coroner reads it without the lock of that object */
-    uint32_t gen;
+    uint32_t gen;                /* of the object */
     uint32_t waiter;             /* index into the waiters of `proc` */
     uint16_t proc;
     uint16_t cas;                /* case number in a select, else 0 */
@@ -282,8 +296,8 @@ struct gp_sudog {                /* 128 bytes: one case of one blocked operation
     _Atomic uint32_t next, prev; /* sudog references: proc << 24 | index + 1; written under the object's lock */
     uint32_t send;               /* 1 on sendq, 0 on recvq */
     _Atomic uint32_t linked;     /* 1 while reachable from its queue (own proc, or the lock holder); stored after `object` */
-    uint64_t n;                  /* semaphore: units wanted; barrier: the place of arrival, set when the barrier is released */
-    uint64_t since;              /* mutex: the time at which the wait began, ns, for the decision on a hand-off */
+    uint64_t n;                  /* semaphore: the units wanted; barrier: the place of arrival, set at the release */
+    uint64_t since;              /* mutex: the time at which the wait began, ns, for the decision on a hand-off; 0: other objects */
     uint64_t rest;
     struct gp_message msg;       /* sender: the message it offers; receiver: the sender writes it before its COMMIT */
 };
@@ -306,7 +320,7 @@ struct gp_task {
     uint64_t id;                 /* goroutine number */
     uint64_t parent;             /* number of the goroutine that created it */
     gp_ref object;               /* the goroutine's outcome */
-    uint32_t gen;
+    uint32_t gen;                /* of that object */
     gp_ref site;                 /* the place where it was created: a DEFINITION block with text */
     uint16_t creator;            /* the proc that created it */
     uint16_t pinned;             /* enum gp_pinned */
@@ -321,9 +335,13 @@ struct gp_task {
                                   * outcome takes the place of `call` */
 };                               /* behind it, up to the end of the block: the labels as a report shows them */
 
-enum gp_pinned { GP_ANYWHERE = 0, GP_PINNED /* go.on: never stolen */, GP_LOCAL, /* go.local: shares memory with its creator */
-                 GP_PINNED_ALWAYS /* as GP_PINNED; it begins in a reserved process, too (taking.c) */ };
-enum gp_started { GP_UNSTARTED = 0, GP_STARTED, GP_UNMADE /* its creator has not filled it in yet */ };
+enum gp_pinned {
+    GP_ANYWHERE = 0,
+    GP_PINNED,        /* go.on: never stolen */
+    GP_LOCAL,         /* go.local: shares memory with its creator */
+    GP_PINNED_ALWAYS, /* as GP_PINNED; it begins in a reserved process, too (taking.c) */
+};
+enum gp_started { GP_UNSTARTED = 0, GP_STARTED, GP_UNMADE /* its creator is making it */ };
 
 /* ---- deaths: the coroner writes them, for readers of a lost goroutine's outcome, and for the line on stderr */
 #define GP_DEATHS 32u                /* the last ones are kept */
@@ -349,10 +367,10 @@ struct gp_lost {                     /* a goroutine that was lost */
 struct gp_death {
     _Atomic uint64_t number;         /* 0: no death, or one that is being written */
     uint64_t when;                   /* ns, CLOCK_MONOTONIC */
-    uint64_t memory;
+    uint64_t memory;                 /* as in gp_obituary, with the next line */
     int32_t pid, status;
     uint32_t proc, incarnation;
-    uint32_t timed_out;
+    uint32_t timed_out;              /* 1: killed at the time that the process had asked for */
     uint32_t lost;                   /* the number of lost goroutines; the first of them are in the list */
     uint32_t moved;                  /* goroutines that had not begun, and run elsewhere */
     uint32_t again;                  /* goroutines that had begun, and start again elsewhere */
@@ -368,12 +386,32 @@ struct gp_death {
 
 /* ---- procs */
 enum gp_on_death { GP_DEATH_EXIT = 0, GP_DEATH_RESTART, GP_DEATH_CONTINUE };
-enum gp_doomed { GP_LIVES = 0, GP_DOOMED, GP_DOOMED_QUIETLY }; /* by _core.kill(), by _core.end() */
-enum gp_proc_state { GP_P_FREE = 0, GP_P_STARTING, GP_P_LIVE, GP_P_DEAD, GP_P_GONE, GP_P_WANTED /* the coroner has it forked */ };
-enum gp_drop { GP_KEPT = 0, GP_DROPPED /* it retires, and gets no replacement */, GP_DROPPED_GONE /* the coroner has seen it end */ };
-enum gp_retire { GP_STAYS = 0, GP_RETIRES /* takes no goroutines; leaves when it has none */, GP_LEAVES /* runs its exit handlers */ };
-enum gp_park { GP_RUN = 0, GP_SPIN, GP_PARKED, GP_NOTIFIED };
-enum gp_op {
+enum gp_doomed { GP_LIVES = 0, GP_DOOMED /* by _core.kill() */, GP_DOOMED_QUIETLY /* by _core.end() */ };
+enum gp_proc_state {
+    GP_P_FREE = 0,
+    GP_P_STARTING, /* a worker is to come */
+    GP_P_LIVE,     /* attached */
+    GP_P_DEAD,     /* the coroner has seen its death, and repairs */
+    GP_P_GONE,     /* there is no process, and none is to come */
+    GP_P_WANTED,   /* a resize wants a worker here: the coroner has the zygote fork one */
+};
+enum gp_drop {
+    GP_KEPT = 0,
+    GP_DROPPED,      /* the worker retires, and gets no replacement */
+    GP_DROPPED_GONE, /* the coroner has seen it end */
+};
+enum gp_retire {
+    GP_STAYS = 0,
+    GP_RETIRES, /* the worker takes no goroutines, and leaves when it has none */
+    GP_LEAVES,  /* it runs its exit handlers */
+};
+enum gp_park {
+    GP_RUN = 0,
+    GP_SPIN,     /* it looks for work without sleeping */
+    GP_PARKED,   /* it sleeps, or is about to */
+    GP_NOTIFIED, /* a waker has chosen it, and wakes it */
+};
+enum gp_op { /* the operands of the journal, by operation: see gp_intent_...() in mem.h */
     GP_OP_NONE = 0,
     GP_OP_HANDOFF, /* a=channel b=sudog c=block d=epoch */
     GP_OP_BUFPUT,  /* a=channel c=block d=tail */
@@ -381,8 +419,8 @@ enum gp_op {
     GP_OP_PROMOTE, /* a=channel b=sudog c=block d=epoch, e=tail */
     GP_OP_TAKE,    /* a=channel b=sudog c=block d=epoch */
     GP_OP_FIRE,    /* a=object b=sudog d=epoch: closing, wait group at zero, goroutine ended */
-    GP_OP_TRACK,   /* a=wait group or semaphore b=enum gp_tracker c=task d=`value`, or `tail`, after it e=the task's tracker
-                    * after it */
+    GP_OP_TRACK,   /* a=wait group or semaphore b=enum gp_tracker c=task d=`value` (a semaphore's `tail`) after it
+                    * e=the task's tracker after it */
     GP_OP_OUTCOME, /* a=goroutine c=the block of its outcome d=state once it has ended e=`task` before it */
     GP_OP_GRANT,   /* a=lock or semaphore b=sudog d=epoch e=value once granted. To redo it: value = e, owner = b's process */
 };
@@ -404,9 +442,10 @@ struct gp_queue {                /* one line; the lock word is at GP_LOCK_AT as 
     uint32_t pad2[3];
 };
 struct gp_proc {
-    /* line 0: identity (host and zygote write) */
-    _Atomic uint32_t state, incarnation;
-    _Atomic int32_t pid;
+    /* line 0: identity */
+    _Atomic uint32_t state;      /* enum gp_proc_state: the process itself, the coroner and the host store it */
+    _Atomic uint32_t incarnation; /* raised by each process that attaches, and by each repair */
+    _Atomic int32_t pid;         /* 0: no process, or none that is known */
     uint32_t pad0;
     _Atomic uint64_t claim;      /* number of a zygote << 32 | pid of the worker that it has forked, 0 = no worker. The worker
                                   * stores the pid by CAS before its first step here (COMMIT); the coroner stores the rest */
@@ -464,7 +503,7 @@ struct gp_header {
     uint64_t procs_at, parts_at, part_bytes, heap_at, arena_bytes; /* offsets and strides */
     uint64_t memory;             /* limit on committed bytes, all procs together */
     uint32_t ncpu;               /* CPUs that the program may use: with one, no proc spins */
-    uint32_t on_death;
+    uint32_t on_death;           /* enum gp_on_death */
     uint8_t pad_of_head[16];
     uint32_t waiters;            /* of each proc; a multiple of GP_INBOX_LINE */
     uint32_t selects;            /* sudogs of each proc, beyond the one sudog of each waiter */
@@ -524,21 +563,23 @@ struct gp_header {
                                   * it */
 };
 
-#define GP_DEATHS_AT (4096ULL + (uint64_t)GP_MAX_PROCS * GP_PROC_BYTES)
+#define GP_DEATHS_AT (GP_PROCS_AT + (uint64_t)GP_MAX_PROCS * GP_PROC_BYTES)
 
 /* offsets inside a partition */
 #define GP_PART_INBOX_MID 0u                           /* 64 words */
 #define GP_PART_INBOX 4096u                            /* GP_WAITERS bits, a line of 8 words for each bit of a middle word */
 #define GP_PART_WAITERS (GP_PART_INBOX + GP_WAITERS / 8)
-static inline uint64_t gp_part_sudogs(uint32_t waiters) { return GP_PART_WAITERS + 64ULL * waiters; }
-static inline uint64_t gp_part_tasks(uint32_t waiters, uint32_t selects) { /* ring_tasks refs of stealable tasks */
-    return gp_part_sudogs(waiters) + 128ULL * ((uint64_t)waiters + selects);
+static inline uint64_t gp_part_sudogs(uint32_t waiters) { /* one for each waiter, then those for the cases of selects */
+    return GP_PART_WAITERS + sizeof(struct gp_waiter) * (uint64_t)waiters;
 }
-static inline uint64_t gp_part_pinned(uint32_t waiters, uint32_t selects, uint32_t ring_tasks) { /* the same for go.on */
-    return gp_part_tasks(waiters, selects) + 4ULL * ring_tasks;
+static inline uint64_t gp_part_tasks(uint32_t waiters, uint32_t selects) { /* ring_tasks refs of stealable tasks */
+    return gp_part_sudogs(waiters) + sizeof(struct gp_sudog) * ((uint64_t)waiters + selects);
+}
+static inline uint64_t gp_part_pinned(uint32_t waiters, uint32_t selects, uint32_t ring_tasks) { /* ring_tasks refs of pinned tasks */
+    return gp_part_tasks(waiters, selects) + sizeof(gp_ref) * (uint64_t)ring_tasks;
 }
 static inline uint64_t gp_part_end(uint32_t waiters, uint32_t selects, uint32_t ring_tasks) {
-    return gp_part_pinned(waiters, selects, ring_tasks) + 4ULL * ring_tasks;
+    return gp_part_pinned(waiters, selects, ring_tasks) + sizeof(gp_ref) * (uint64_t)ring_tasks;
 }
 
 _Static_assert(sizeof(struct gp_message) == 64, "a message is one line");
@@ -552,7 +593,7 @@ _Static_assert(GP_MAX_PROCS + 1 < GP_WORD_PROC, "a number for each proc, the obs
 _Static_assert(offsetof(struct gp_object, holders) == 64, "line 0 is the hot one");
 _Static_assert(sizeof(struct gp_waiter) == 64 && sizeof(struct gp_sudog) == 128, "records fill lines");
 _Static_assert(sizeof(struct gp_queue) == 64 && offsetof(struct gp_proc, queue) % 64 == 0, "queue is one line");
-_Static_assert(sizeof(struct gp_proc) <= GP_PROC_BYTES && sizeof(struct gp_header) <= 4096, "pages");
+_Static_assert(sizeof(struct gp_proc) <= GP_PROC_BYTES && sizeof(struct gp_header) <= GP_PROCS_AT, "pages");
 _Static_assert(offsetof(struct gp_header, crash_epoch) == 128, "mutable part on its own lines");
 _Static_assert(offsetof(struct gp_proc, waiters_used) == 224, "tests overwrite it");
 _Static_assert(offsetof(struct gp_header, tree) % 64 == 0, "the tree's lock is one line");

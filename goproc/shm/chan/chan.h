@@ -147,7 +147,7 @@ uint32_t gp_random(uint32_t below);
 /* ---- channel.c */
 static inline struct gp_message *gp_slots(const struct gp_object *c) { /* message n is in slot n % cap */
     gp_check_lines(c->ring, c->cap);
-    return (struct gp_message *)((char *)gp_at(c->ring) + 64);
+    return (struct gp_message *)((char *)gp_at(c->ring) + GP_LINE); /* the block is GP_BLOCK_ALIGNED */
 }
 static inline uint64_t gp_buffered(const struct gp_object *c) { /* under the lock */
     uint64_t used = gp_get(&c->tail) - gp_get(&c->head);

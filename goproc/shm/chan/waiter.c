@@ -5,7 +5,9 @@
 
 #include "chan/chan.h"
 
-#define BELT_NS 1000000000ULL    /* no sleep of a thread is longer: then it looks again */
+#define BELT_NS 1000000000ULL /* no sleep of a thread is longer: then the thread looks again */
+#define WAITER (uint64_t)sizeof(struct gp_waiter)
+#define SUDOG (uint64_t)sizeof(struct gp_sudog)
 
 static struct {
     uint32_t *free_waiters;
@@ -19,7 +21,7 @@ int gp_waiters_attach(void) {
     free(slots.free_waiters);
     free(slots.free_sudogs);
     memset(&slots, 0, sizeof slots);
-    return gp_commit_upto(gp.parts_at + gp.proc * gp.part_bytes, &slots.inbox_done, GP_PART_INBOX + 64, GP_PART_WAITERS);
+    return gp_commit_upto(gp.parts_at + gp.proc * gp.part_bytes, &slots.inbox_done, GP_PART_INBOX + GP_LINE, GP_PART_WAITERS);
 }
 
 int64_t gp_waiter_alloc(bool thread) {
@@ -31,8 +33,8 @@ int64_t gp_waiter_alloc(bool thread) {
         uint64_t n = slots.fresh + 1, most = gp.waiters;
         if (slots.fresh == gp.waiters) return -ENOSPC;
         if (gp_commit_upto(at, &slots.inbox_done, GP_PART_INBOX + (n + 7) / 8, GP_PART_WAITERS) < 0 ||
-            gp_commit_upto(at + GP_PART_WAITERS, &slots.waiters_done, 64 * n, 64 * most) < 0 ||
-            gp_commit_upto(at + gp.sudogs_at, &slots.sudogs_done, 128 * n, 128 * most) < 0)
+            gp_commit_upto(at + GP_PART_WAITERS, &slots.waiters_done, WAITER * n, WAITER * most) < 0 ||
+            gp_commit_upto(at + gp.sudogs_at, &slots.sudogs_done, SUDOG * n, SUDOG * most) < 0)
             return -ENOMEM;
         if (!gp_grow(&slots.free_waiters, slots.fresh, &slots.cap_free, 256, sizeof *slots.free_waiters)) return -ENOMEM;
         i = slots.fresh++;
@@ -68,9 +70,9 @@ int64_t gp_sudog_alloc(void) {
     if (slots.n_free_sudogs) {
         i = slots.free_sudogs[--slots.n_free_sudogs];
     } else {
-        uint64_t at = gp.parts_at + gp.proc * gp.part_bytes + gp.sudogs_at + 128ULL * gp.waiters;
+        uint64_t at = gp.parts_at + gp.proc * gp.part_bytes + gp.sudogs_at + SUDOG * gp.waiters;
         if (slots.fresh_sudogs == gp.selects) return -ENOSPC;
-        if (gp_commit_upto(at, &slots.more_done, 128ULL * (slots.fresh_sudogs + 1), 128ULL * gp.selects) < 0) return -ENOMEM;
+        if (gp_commit_upto(at, &slots.more_done, SUDOG * (slots.fresh_sudogs + 1), SUDOG * gp.selects) < 0) return -ENOMEM;
         if (!gp_grow(&slots.free_sudogs, slots.fresh_sudogs, &slots.cap_free_sudogs, 256, sizeof *slots.free_sudogs)) return -ENOMEM;
         i = slots.fresh_sudogs++;
         gp_set(&gp.my->sudogs_used, slots.fresh_sudogs);

@@ -100,7 +100,7 @@ static inline bool gp_grow(void *array, uint32_t n, uint32_t *cap, uint32_t firs
 static inline void *gp_at(gp_ref ref) { return gp.base + (uint64_t)ref * GP_LINE; }
 static inline gp_ref gp_ref_of(const void *p) { return (gp_ref)(((uint64_t)((const char *)p - gp.base)) / GP_LINE); }
 static inline struct gp_proc *gp_proc_at(uint32_t p) {
-    return (struct gp_proc *)(gp.base + 4096u + (uint64_t)p * GP_PROC_BYTES);
+    return (struct gp_proc *)(gp.base + GP_PROCS_AT + (uint64_t)p * GP_PROC_BYTES);
 }
 /* Places that are or have been in use, the host's included. More may come at any time (resize.c), and none goes. */
 static inline uint32_t gp_places(void) { return gp_acquire(&gp.head->nprocs); }

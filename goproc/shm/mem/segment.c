@@ -27,7 +27,6 @@ struct gp_self gp = {.memfd = -1};
 #define GP_MAX_ARENA (16ULL << 30)
 #define GP_MIN_ARENA (64ULL << 20)  /* of address space */
 #define ROOM_MOST 33u /* places, where there is address space: 32 workers, each with two million cases of selects */
-#define GP_PROCS_AT 4096ULL
 #define GP_PARTS_AT ((GP_DEATHS_AT + GP_DEATHS * GP_DEATH_BYTES + GP_PAGE - 1) / GP_PAGE * GP_PAGE)
 
 uint64_t gp_now(void) {
