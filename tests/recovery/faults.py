@@ -241,6 +241,6 @@ FAULTS = {
         "task, steal",
     ),
     "an object is freed before it is owned": Fault(
-        "mem/heap.c", "    gp_set(&o->tag, gp_my_tag()); /* should", "    /* should", "collect"
+        "mem/heap.c", "    gp_set(&o->tag, gp_my_tag()); /* if this", "    /* if this", "collect"
     ),
 }

@@ -3,7 +3,7 @@
  * The segment is sparse. A range is backed before its first use, since a first touch of a page that the system cannot
  * supply would be SIGBUS.
  *
- * Both calls work on the mapping. The program may close a descriptor that it does not know, and open a file of its own
+ * gp_back() and gp_unback() work on the mapping. The program may close a descriptor that it does not know, and open a file of its own
  * under the number: a call by number would then change that file. The descriptor is used only where the kernel cannot act
  * on the mapping (before Linux 5.14, or for locked memory), after a check that it still is the segment's.
  */

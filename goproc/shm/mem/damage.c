@@ -1,8 +1,8 @@
-/* damage.c - the end of a program whose segment says what cannot be.
+/* damage.c - the end of a program whose segment holds a value that cannot be right.
  *
  * Every process may write all of the segment, and so may C code that runs in one of them and writes beyond its memory. An index,
- * a length or a link is checked where a wrong one would lead out of the segment, or round and round. Nothing can be saved then:
- * what is wrong is not known, nor since when. The program ends with a report, and its status is 2.
+ * a length or a link is checked where a wrong one would lead out of the segment, or into an endless loop. Nothing can be saved
+ * then: nobody knows what else is wrong, or since when. The program ends with a report, and its status is 2.
  */
 #include <stdio.h>
 #include <unistd.h>

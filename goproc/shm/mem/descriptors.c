@@ -78,8 +78,8 @@ bool gp_fd_own_table(int kept) {
 
 int gp_pidfd(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 
-/* True if a process has ended, or will before its next step. A killing signal is pending first; then the process is
- * exiting for a while; only then does its descriptor tell. */
+/* True if a process has ended, or will end before its next step. First a signal that kills is pending. Then the process is
+ * exiting for a while. Only then does its descriptor tell of the end. */
 static bool ends(pid_t pid) {
     char path[32], text[1024];
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
@@ -123,7 +123,7 @@ static int standard_error(void) {
 
 /* ---- writing with a limit */
 
-/* The flag O_NONBLOCK belongs to the open file, which other programs share. So the file is opened once more. -1: as it is. */
+/* Open the file once more: the flag O_NONBLOCK belongs to an open file, which other programs share. -1: use `fd` itself. */
 static int open_unblocked(int fd) {
     struct stat st;
     if (fstat(fd, &st) < 0 || !(S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode))) return -1;
@@ -137,7 +137,7 @@ static ssize_t write_piece(int fd, const char *data, size_t n) {
     return done < 0 && errno == ENOTSOCK ? write(fd, data, n) : done;
 }
 
-/* The number of bytes that are not written. An error that waiting does not end loses them. */
+/* Return the number of bytes that are not written. After an error that waiting does not end, the rest is lost: return 0. */
 static size_t write_until(int fd, const char *data, size_t n, uint64_t until_ns) {
     while (n > 0) {
         uint64_t now = gp_now();

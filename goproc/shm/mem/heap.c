@@ -19,15 +19,16 @@ const uint32_t gp_class_bytes[GP_CLASS_COUNT] = {
     64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768,
 };
 _Static_assert(GP_CLASS_FIRST + 18 == GP_CLASS_COUNT, "a size for each class");
-/* pages, or an eighth of those in use, that are taken anew before free pages of other sizes are looked for */
+/* Pages that were never used are taken up to this number, or up to an eighth of the pages in use. Then the pages of all
+ * classes are searched for some that have become free. */
 #define FRESH_MOST 64u
 
 #define RESERVED_MOST (256u << 10) /* bytes: nothing larger comes from the reserve */
 
 struct pool {            /* one size class of my arena */
-    gp_ref *free;        /* blocks that were FREE; last released first, it is still in the cache */
+    gp_ref *free;        /* blocks that were FREE. The last one is taken first: it is still in the cache */
     uint32_t n, cap;
-    uint32_t *pages;     /* those of this class; another process may have taken some */
+    uint32_t *pages;     /* the pages of this class; another process may have taken some of them */
     uint32_t npages, pages_cap;
     uint32_t cursor;     /* next page to sweep */
     uint32_t budget;     /* pages to sweep before a new one is taken: doubles when sweeping pays, halves when not */
@@ -88,7 +89,7 @@ static void forget_blocks(struct pool *p, uint32_t cls) {
     p->n = n;
 }
 
-/* Pages of a pool that nothing lives in any more, or that another process has given to the system, become free runs. */
+/* Pages of a pool become free runs if no block lives there any more, or another process has given them to the system. */
 static void regain_pool(unsigned cls, bool objects) {
     struct pool *p = &pools[cls];
     uint32_t kept = p->npages;
@@ -174,7 +175,7 @@ static bool new_page(struct pool *p, unsigned cls) {
     return sweep_page(p, cls, page) > 0;
 }
 
-/* The pool knows no free block. */
+/* Find free blocks for a pool that knows none. False: out of memory. */
 static bool refill(struct pool *p, unsigned cls) {
     uint32_t bytes = gp_class_bytes[cls], enough = GP_PAGE / bytes / 8 + 1, found = 0;
     gp_heap_moved();
@@ -192,7 +193,7 @@ static bool refill(struct pool *p, unsigned cls) {
     return p->n > 0;
 }
 
-/* A block, tagged as mine. See reclaim.c for the two looks at the class. */
+/* Take a block, with the tag of this process; 0: out of memory. See reclaim.c for the two looks at the class. */
 static gp_ref take(unsigned cls) {
     struct pool *p = &pools[cls];
     uint64_t tag = gp_my_tag();
@@ -221,8 +222,8 @@ static gp_ref extent(uint64_t total) {
         gp_pages_free(page, (uint32_t)pages, false);
         return 0;
     }
-    /* old payload may lie where the tag goes: a sweep that sees the descriptor must not take it for an owner, and no
-     * process may take the extent for a FREE one */
+    /* Old payload may lie where the tag goes. So the tag is stored before the descriptor: a sweep must not take old payload
+     * for an owner, and no process may take the extent for a FREE one. */
     struct gp_block *b = (struct gp_block *)gp_page_start(gp.arena, page);
     gp_set(&b->len, 0);
     gp_release(&b->tag, gp_my_tag());
@@ -239,7 +240,7 @@ gp_ref gp_alloc(uint64_t payload, unsigned flags) {
     } else {
         flags |= GP_BLOCK_ALIGNED;
         enum gp_purpose purpose = gp_purpose;
-        if (purpose == GP_FOR_TASKS || payload > RESERVED_MOST) gp_purpose = GP_FOR_VALUES; /* the reserve is for many */
+        if (purpose == GP_FOR_TASKS || payload > RESERVED_MOST) gp_purpose = GP_FOR_VALUES; /* the reserve is for small blocks */
         ref = extent(payload + gp_head_bytes(flags));
         gp_purpose = purpose;
     }
@@ -283,14 +284,14 @@ gp_ref gp_object_alloc(enum gp_kind kind) {
     gp_set(&o->proc, 0);
     o->site = 0;
     gp_order();
-    gp_set(&o->kind, kind); /* before this it is no object: a collector skips it */
+    gp_set(&o->kind, kind); /* a collector skips it before this store */
     return ref;
 }
 
 void gp_object_free(struct gp_object *o) {
     uint32_t kind = gp_get(&o->kind);
     if ((kind == GP_KIND_SEMAPHORE || kind == GP_KIND_RWMUTEX) && o->ring) gp_free(o->ring);
-    gp_set(&o->tag, gp_my_tag()); /* should this process die before the end of this, the coroner ends it */
+    gp_set(&o->tag, gp_my_tag()); /* if this process dies before the end, the coroner frees the object */
     gp_order();
     gp_set(&o->gen, gp_get(&o->gen) + 1); /* stale handles fail from here on */
     gp_set(&o->kind, 0);
@@ -338,8 +339,8 @@ bool gp_object_check(gp_ref ref) {
     return d && gp_page_class(d) == GP_CLASS_OBJECT && offset % sizeof(struct gp_object) == 0;
 }
 
-/* The owner of a page may give it another use during a scan. Then these bytes are the middle of another block, and no tag
- * that a scan looks for: that of a dead process, or of a block that cannot be freed meanwhile. */
+/* The owner of a page may give the page another use during a scan. Then the word at `b` is in the middle of another block,
+ * and no tag. That does no harm: scans look for tags of a dead process, or of blocks that nobody can free meanwhile. */
 static uint64_t scanned_tag(const struct gp_block *b) { return gp_acquire(&b->tag); }
 
 void gp_heap_each(void (*visit)(struct gp_block *b, bool object, uint64_t bytes, void *arg), void *arg) {

@@ -1,4 +1,4 @@
-/* held.c - memory of the segment that Python objects show: arrays, frames, memoryviews. A child that the program forks has it.
+/* held.c - memory of the segment that Python objects show: arrays, frames, memoryviews. A forked child keeps it.
  *
  * The segment itself is not mapped in such a child (MADV_DONTFORK): the child must not take part in it. The child gets
  * the pages that its objects show as private memory at the same addresses, with their content at the time of the fork.
@@ -13,7 +13,8 @@
  * A private mapping of the segment (copy.c) is inherited as it is, and shows the segment where nothing was written.
  * Before the first fork all its pages are made private.
  *
- * Nothing is done where nothing is shown. vfork() and posix_spawn(), which subprocess uses, do not come by here.
+ * A fork costs nothing while no object shows such memory. vfork() and posix_spawn(), which subprocess uses, call none of
+ * these functions.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -65,7 +66,7 @@ static bool is_shown(const struct gp_held *held) {
     return false;
 }
 
-/* Give back the pages on which there is nothing else. */
+/* Give the pages of this memory back to the system, but for those that it shares with other memory. */
 static void drop_pages(const struct gp_held *held, char *base) {
     char *start = page_after(held->data), *end = page_of(held->data + held->len);
     if (start < end) madvise(base + (start - held->mapping->base), (size_t)(end - start), MADV_DONTNEED);

@@ -13,10 +13,10 @@
 
 #include "mem/mem.h"
 
-#define AWAY_NS 900
-#define LOOK_NS 300
+#define AWAY_NS 900                /* before the first look at a lock that was taken */
+#define LOOK_NS 300                /* between two looks */
 #define LOCK_SPIN_NS 20000ULL       /* about the cost of sleeping and waking */
-#define LOCK_SLEEP_NS 100000000ULL /* a belt: every sleep on a lock ends and looks again */
+#define LOCK_SLEEP_NS 100000000ULL /* the longest sleep: then the sleeper looks again */
 
 long gp_futex_wait(_Atomic uint32_t *word, uint32_t expect, uint64_t until_ns) {
     struct timespec t = {(time_t)(until_ns / 1000000000ULL), (long)(until_ns % 1000000000ULL)};
@@ -26,9 +26,10 @@ long gp_futex_wait(_Atomic uint32_t *word, uint32_t expect, uint64_t until_ns) {
 
 void gp_futex_wake(_Atomic uint32_t *word, int count) { syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0); }
 
-/* ---- a lock word that names nobody who has the lock would be waited for for ever */
+/* ---- the check whether any process has a lock: nobody would release one with a damaged word */
 
-#define LOST_LOOKS 1000u /* a process that takes the lock again and again, and is asked in between, is not seen so often in a row */
+/* Looks in a row that find no holder. They miss a process that takes the lock again and again, but not so often. */
+#define LOST_LOOKS 1000u
 
 static bool lists(const struct gp_proc *p, gp_ref line) {
     const struct gp_journal *j = &p->journal;
@@ -49,8 +50,8 @@ void gp_check_holder(_Atomic uint32_t *word, bool coroner) {
     uint32_t holder = gp_acquire(word) & ~GP_LOCK_WAITERS;
     gp_ref line = gp_ref_of((char *)word - GP_LOCK_AT);
     for (uint32_t i = 0; i < LOST_LOOKS; i++) {
-        if (!coroner && gp_acquire(&gp.head->crash_epoch) & 1) return; /* the holder has died, perhaps, and is being repaired */
-        bool own = holder == gp.me && !coroner; /* no operation takes a lock twice; the coroner waits beside its host's */
+        if (!coroner && gp_acquire(&gp.head->crash_epoch) & 1) return; /* the holder may have died */
+        bool own = holder == gp.me && !coroner; /* no operation takes a lock twice; the coroner is no part of one */
         if (holder == 0 || (!own && is_holder(holder, line)) || (gp_acquire(word) & ~GP_LOCK_WAITERS) != holder) return;
     }
     gp_damaged("the holder of a lock", holder);

@@ -67,7 +67,8 @@ struct gp_self {
 };
 extern struct gp_self gp;
 
-/* Make room for one element more in an array of malloc's that has n of *cap. False: no memory, and the array is as it was. */
+/* Make room for one more element in an array from malloc, which has n elements and room for *cap. False: there is no
+ * memory, and the array is unchanged. */
 static inline bool gp_grow(void *array, uint32_t n, uint32_t *cap, uint32_t first, size_t size) {
     if (n < *cap) return true;
     uint32_t more = *cap ? 2 * *cap : first;
@@ -112,7 +113,7 @@ static inline uint32_t gp_incarnation_of(uint32_t proc) { return gp_get(&gp_proc
 static inline uint32_t gp_word_of(uint32_t proc) { return gp_word(gp_incarnation_of(proc), proc); }
 static inline uint64_t gp_tag_of(uint32_t proc) { return gp_proc_tag(gp_incarnation_of(proc), proc); }
 
-/* ---- damage.c: what is read from the segment, and cannot be, ends the program */
+/* ---- damage.c: a value from the segment that cannot be right ends the program */
 _Noreturn void gp_damaged(const char *what, uint64_t value) __attribute__((cold));
 extern void (*gp_damage_ends)(const char *text, size_t n); /* reports, and ends the processes; may return */
 /* End the program unless the lines [ref, ref + more] are in the heap. */
@@ -122,12 +123,12 @@ static inline void gp_check_lines(gp_ref ref, uint64_t more) {
 
 /* ---- segment.c */
 int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu);      /* memfd, or -errno; with room for no more procs */
-int gp_create_with_room(uint32_t nprocs, uint64_t memory, uint32_t ncpu); /* with room for as many procs as do these no harm */
+int gp_create_with_room(uint32_t nprocs, uint64_t memory, uint32_t ncpu); /* the same, with room for procs to come */
 int gp_back_place(uint32_t proc);                                    /* memory for the struct gp_proc: 0, -ENOMEM, -errno */
 extern uint32_t gp_zygote;                 /* the number of the zygote that has forked this worker; 0: no zygote has */
 /* 0 or -errno; the other procs do not see this proc before gp_go_live() */
 int gp_attach(int memfd, uint32_t proc);
-/* let the others see this proc: all that attaches has attached */
+/* let the other procs see this one: each part of the core has attached */
 void gp_go_live(void);
 /* map another program's segment for reading: own and hold nothing */
 int gp_observe(int memfd);
@@ -163,7 +164,7 @@ void gp_unhold(struct gp_held *held);
 /* ---- heap.c */
 gp_ref gp_alloc(uint64_t payload, unsigned flags);                   /* 0: out of memory */
 gp_ref gp_object_alloc(enum gp_kind kind);                           /* 0: out of memory */
-void gp_free(gp_ref ref);                                            /* release a block this process owns, and its parts */
+void gp_free(gp_ref ref);                                            /* release a block that this process owns */
 void gp_object_free(struct gp_object *o);
 bool gp_block_check(gp_ref ref, uint64_t *capacity);                 /* true for a live block; *capacity: that of its payload */
 bool gp_object_check(gp_ref ref);                                    /* true if there may be an object at ref */
@@ -199,9 +200,9 @@ uint64_t gp_heap_patience(uint64_t now);                             /* ns after
 /* the idle process looks now: true if there may be memory to give back */
 bool gp_heap_look(void);
 void gp_heap_look_again(void);                                       /* the next look is due at once */
-/* call it then: true if a collection is due, as no more handles are dropped */
+/* after such a look: true if a collection is due, since no handle was dropped after the last look */
 bool gp_drops_settled(void);
-/* call it then: as gp_heap_reclaim(), in arenas that are not in use */
+/* after such a look: gp_heap_reclaim() in arenas that are little used, until `enough` is true */
 void gp_heap_trim(bool (*enough)(void));
 
 /* ---- lock.c */
@@ -234,7 +235,7 @@ static inline void gp_lock(void *line) {
                                                              memory_order_relaxed)))
         gp_lock_slow(word);
 }
-/* The same for a line that journal.spill lists: in a select over more channels than the journal has room for. */
+/* The same for a line that journal.spill lists, in a select over more channels than the journal has room for. */
 static inline void gp_lock_spilled(void *line) {
     uint32_t free_word = 0;
     _Atomic uint32_t *word = gp_lock_word(line);

@@ -67,7 +67,6 @@ static void set_class(uint32_t page, uint32_t pages, uint32_t cls) { /* the firs
 
 /* ---- an arena whose last owner has died */
 
-
 void gp_pages_inherit(bool (*small)(uint32_t page, uint32_t cls)) {
     for (uint32_t page = heap.next_page, n; page < heap.last_page; page += n) {
         struct gp_page *d = gp_page_at(gp.arena, page);
@@ -143,7 +142,7 @@ void gp_pages_return(void) {
     merge();
 }
 
-/* IDLE pages become mine by a CAS; holes wait for memory. False: another process keeps one for too long. */
+/* Make IDLE pages mine by a CAS; holes stay, and get memory later. False: another process keeps a page for too long. */
 static bool claim_idle(uint32_t page, uint32_t pages) {
     uint32_t looks = 0;
     for (uint32_t i = 0; i < pages;) {
@@ -203,7 +202,7 @@ bool gp_pages_grow(uint32_t pages, uint32_t *page) {
     gp.shortage = GP_SHORT_ARENA;
     if (pages > room) return false;
     if (pages + ahead > room || gp_purpose != GP_FOR_VALUES) ahead = 0;
-    /* descriptors first: they are the start of the arena, but to back all of them at once would cost 4 MiB a proc */
+    /* the descriptors first; to back all of them at once would cost 4 MiB for each proc */
     if (gp_commit_upto(gp.arena, &heap.described, (first + pages + ahead) * sizeof(struct gp_page),
                        gp.arena_bytes / GP_PAGE * sizeof(struct gp_page)) < 0)
         return false;

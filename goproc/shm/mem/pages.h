@@ -66,7 +66,8 @@ uint32_t gp_pages_used(void);                      /* pages that were ever used 
 bool gp_extent_take(struct gp_page *d, const struct gp_block *b); /* make a FREE extent TAKING, and the caller's */
 bool gp_page_empty(uint64_t arena, uint32_t page, uint32_t cls); /* true if all blocks of the page are FREE */
 void gp_page_keep_gen(uint64_t arena, uint32_t page); /* of a page of objects: let its next objects begin with the highest gen */
-bool gp_collect_lock(void);                        /* false: a process collects already, perhaps this one, or a dead one is repaired */
+/* take header.collecting; false: a process collects already, perhaps this one, or a dead one is repaired */
+bool gp_collect_lock(void);
 void gp_collect_unlock(void);
 uint64_t gp_reclaim_idle(uint32_t proc, uint32_t page, uint32_t pages); /* make IDLE pages holes; return the bytes */
 

@@ -21,8 +21,8 @@
 #include "pages.h"
 
 #define WINDOW 1024u           /* pages that are looked at before those found are given back */
-#define TRIM_NS 300000000ULL   /* after so long with little use an arena gives its free memory back: */
-#define IN_USE 16u             /* less than this part of its pages; of a small one, none */
+#define TRIM_NS 300000000ULL   /* an arena that was little used for so long gives its free memory back */
+#define IN_USE 16u             /* little: one move at most for so many of its pages; of a small arena, none */
 #define LOCK_LOOKS 100u        /* of 1 ms, at the lock of a process that collects */
 #define WAIT_LOOKS 1000u       /* of 1 ms, at that of a process that reclaims */
 
@@ -35,8 +35,8 @@ void gp_reclaim_attach(void) {
 
 /* ---- finding free pages */
 
-/* A FREE extent belongs to the process that makes its class TAKING first. By then the page may begin another extent, which is
- * in use: so the tag is read again. The tag is not written: the page may be in the middle of a payload by then. */
+/* A FREE extent belongs to the process that first makes its class TAKING. By then the page may begin another extent, which is
+ * in use: so the tag is read again. The tag is not written: by then the page may lie in the middle of a payload. */
 bool gp_extent_take(struct gp_page *d, const struct gp_block *b) {
     uint32_t cls = gp_acquire(&d->cls);
     if (cls != GP_CLASS_EXTENT || gp_acquire(&b->tag) != 0 ||
@@ -68,8 +68,8 @@ void gp_page_keep_gen(uint64_t arena, uint32_t page) {
 
 /* ---- the collector's lock */
 
-/* Pages of objects change under it. Not while a dead process is repaired: the coroner writes into objects that it finds. It
- * makes crash_epoch odd, and looks at the lock then: one of the two sees the other. */
+/* Pages of objects change under this lock. The coroner writes into objects that it finds, so nobody has the lock while it
+ * repairs. It makes crash_epoch odd, and then looks at the lock: one of the two sees the other. */
 bool gp_collect_lock(void) {
     uint32_t free_word = 0;
     if (!atomic_compare_exchange_strong(&gp.head->collecting, &free_word, gp.me)) return false;
@@ -80,7 +80,7 @@ bool gp_collect_lock(void) {
 
 void gp_collect_unlock(void) { gp_release(&gp.head->collecting, 0); }
 
-/* Memory that another process is giving back counts as taken until it has done so: wait for that. */
+/* Memory that another process is giving back counts as taken until it is given back: wait for that. */
 static bool wait_for_reclaimer(void) {
     for (uint32_t i = 0; i < WAIT_LOOKS; i++) {
         uint32_t free_word = 0;
@@ -208,7 +208,7 @@ void gp_heap_reclaim(void) {
     gp_release(&gp.head->reclaiming, 0);
 }
 
-/* ---- when idle. One process does it for all: some may be busy, or sleep in a call of the program's own. */
+/* ---- when idle. One process looks at the arenas of all: the others may be busy, or sleep in calls of the program. */
 
 static uint64_t next_look;
 static bool look_again;

@@ -26,7 +26,9 @@ struct gp_self gp = {.memfd = -1};
 #define GP_MAX_BYTES (256ULL << 30) /* the reach of a 32-bit ref */
 #define GP_MAX_ARENA (16ULL << 30)
 #define GP_MIN_ARENA (64ULL << 20)  /* of address space */
-#define ROOM_MOST 33u /* places, where there is address space: 32 workers, each with two million cases of selects */
+/* places that there is room for, if the address space allows it: the host and 32 workers, each with two million cases
+ * of selects */
+#define ROOM_MOST 33u
 #define GP_PARTS_AT ((GP_DEATHS_AT + GP_DEATHS * GP_DEATH_BYTES + GP_PAGE - 1) / GP_PAGE * GP_PAGE)
 
 uint64_t gp_now(void) {
@@ -111,6 +113,8 @@ struct shape {
     uint64_t part_bytes, heap_at, arena;
 };
 
+/* The entries that a table of each proc has: `most` up to `full_for` procs, fewer with more procs, and half as many for
+ * each halving. */
 static uint32_t entries(uint32_t most, uint32_t full_for, uint32_t nprocs, unsigned halvings) {
     uint64_t n = nprocs > full_for ? (uint64_t)most * full_for / nprocs : most;
     n = n >> halvings;
@@ -140,8 +144,8 @@ uint64_t gp_least_bytes(uint32_t nprocs) {
     return bytes_of(&s, nprocs);
 }
 
-/* A program may get more workers than it has begun with (resize.c): there is room for as many as leave each an arena that
- * holds all the memory that the program may use. */
+/* The places that a segment has room for. A program may get more workers than it has begun with (resize.c). There is room
+ * for as many as leave each proc an arena that can hold all the memory of the program. */
 static uint32_t room_for(uint32_t nprocs, uint64_t memory) {
     uint64_t now = shape_of(nprocs, 0).arena, enough = memory < now ? memory : now;
     uint32_t room = nprocs > 1 && nprocs < ROOM_MOST ? ROOM_MOST : nprocs;
@@ -154,7 +158,7 @@ static int create(uint32_t nprocs, uint32_t room, uint64_t memory, uint32_t ncpu
     int fd = open_memfd();
     if (fd < 0) return fd;
     int err;
-    /* limits on address space and on files (ulimit -v, -f; some containers) are met with smaller tables and arenas */
+    /* smaller tables and arenas fit under limits on address space and on files (ulimit -v, -f; some containers) */
     for (unsigned halvings = 0;; halvings++) {
         s = shape_of(room, halvings);
         if (room > nprocs) s.arena = lesser(s.arena, round_up(2 * memory + GP_MIN_ARENA, GP_PAGE));
@@ -209,7 +213,7 @@ int gp_create_with_room(uint32_t nprocs, uint64_t memory, uint32_t ncpu) {
 
 int gp_back_place(uint32_t proc) { return gp_back(GP_PROCS_AT + (uint64_t)proc * GP_PROC_BYTES, GP_PROC_BYTES); }
 
-/* A process may attach when the program has run for long. */
+/* True if the header can be right. A process may attach late, when the number of places has grown. */
 static bool is_sound(const struct gp_header *h) {
     return h->bytes == gp.bytes && gp_get(&h->nprocs) >= 1 && gp_get(&h->nprocs) <= h->room && h->room <= GP_MAX_PROCS && h->waiters <= GP_WAITERS && h->selects <= GP_SELECTS &&
            h->ring_tasks <= GP_RING_TASKS && gp_part_end(h->waiters, h->selects, h->ring_tasks) <= h->part_bytes &&
@@ -293,7 +297,7 @@ void gp_detach(void) {
     if (!gp.base) return;
     gp_set(&gp.my->state, GP_P_GONE);
     gp_heap_detach();
-    if (gp_memfd_valid()) close(gp.memfd); /* else the program has closed it, and the number may lead to a file of its own */
+    if (gp_memfd_valid()) close(gp.memfd); /* else the number may lead to a file of the program */
     gp.memfd = -1;
     gp.my = NULL;
     gp.head = NULL;
