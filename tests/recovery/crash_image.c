@@ -114,7 +114,7 @@ void wait_for(int i, enum gp_op_kind kind, uint64_t n) {
 void select_for(enum gp_op_kind kind, uint32_t n) {
     struct gp_case *c = calloc(n, sizeof *c);
     for (uint32_t i = 0; i < n; i++) {
-        c[i] = (struct gp_case){.o = object((int)i), .kind = (uint8_t)kind, .number = i};
+        c[i] = (struct gp_case){.o = object((int)i), .kind = (uint8_t)kind};
         if (kind == GP_SEND) c[i].m = message();
     }
     wait_in(c, n);

@@ -214,7 +214,7 @@ static void select_all(void) {
     uint32_t poll[MANY], lock[MANY], n = 0;
     for (uint32_t i = 0; i < n_objects && n < 5; i++)
         if (objects[i].kind == GP_KIND_CHAN) {
-            cases[n] = (struct gp_case){.o = gp_at(objects[i].ref), .kind = GP_RECV, .number = n};
+            cases[n] = (struct gp_case){.o = gp_at(objects[i].ref), .kind = GP_RECV};
             cases[n].sudog = (uint32_t)gp_sudog_alloc();
             n++;
         }

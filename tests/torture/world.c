@@ -187,12 +187,12 @@ static void begin(struct fiber *f, uint32_t n) {
 /* A case that sends has a block of its own; it goes where it does not happen. */
 static void offer(struct fiber *f, uint32_t i, bool send) {
     struct gp_case *c = &f->cases[i];
-    *c = (struct gp_case){.o = gp_at(ledger->channel[below(CHANNELS)]), .kind = send ? GP_SEND : GP_RECV, .number = i};
+    *c = (struct gp_case){.o = gp_at(ledger->channel[below(CHANNELS)]), .kind = send ? GP_SEND : GP_RECV};
     if (!send) return;
     f->ids[i] = next_id();
     c->m.codec = GP_CODEC_BYTES;
     c->m.block = f->ids[i] ? new_cargo(f->ids[i]) : 0;
-    if (!c->m.block) *c = (struct gp_case){.o = c->o, .kind = GP_RECV, .number = i};
+    if (!c->m.block) *c = (struct gp_case){.o = c->o, .kind = GP_RECV};
 }
 
 static void withdraw(struct fiber *f, int64_t chosen) {

@@ -6,8 +6,8 @@
 #include "mem/mem.h"
 
 /* ---- waiter.c, tell.c */
-/* The numbers of waiters and sudogs in the segment are checked: gp_..._at(). Those of this process, and what has been checked just
- * before, are known. */
+/* gp_waiter_at() and gp_sudog_at() check a number that was read from the segment. gp_waiter_known() and gp_sudog_known() are
+ * for numbers of this process, and for those that were checked just before. */
 static inline struct gp_waiter *gp_waiter_known(uint32_t proc, uint32_t i) {
     return (struct gp_waiter *)(gp_part_at(proc) + GP_PART_WAITERS) + i;
 }
@@ -27,7 +27,7 @@ static inline struct gp_sudog *gp_sudog_at(uint32_t sd) {
     if (GP_UNLIKELY(!gp_sudog_check(sd))) gp_damaged("a place in a queue", sd);
     return gp_sudog_known(sd);
 }
-/* Counts the steps along a queue: it is not longer than all who could wait. */
+/* Count the steps along a queue, which is not longer than the number of all sudogs. */
 static inline void gp_count_step(uint64_t *steps) {
     if (GP_UNLIKELY(++*steps > (uint64_t)gp.room * (gp.waiters + gp.selects))) gp_damaged("a queue without an end", *steps);
 }
@@ -53,14 +53,14 @@ void gp_thread_blocks(struct gp_waiter *w); /* a plain thread is about to sleep 
 void gp_thread_runs(struct gp_waiter *w);  /* the thread goes on, told or not */
 void gp_waiter_arm(uint32_t i);            /* a new epoch, WAITING; before any sudog is linked */
 bool gp_waiter_cancel(uint32_t i);         /* WAITING -> CANCELLED; false: the waiter was fired first */
-/* after a CAS of the state: set the inbox bit, or note the thread; gp_ring() wakes it */
+/* after a CAS of the state: set the inbox bit of the waiter, or note its thread; gp_ring() then wakes the process or thread */
 void gp_tell(uint32_t proc, uint32_t i);
 void gp_threads_recount(void);              /* a process has died: count my blocked threads again */
 void gp_watched(uint32_t i, uint32_t collector); /* my waiter i is watched: its end is passed to `collector` */
 void gp_watched_again(uint32_t i);         /* a process has died: push my waiter i if it was fired and not pushed */
 bool gp_word_died(uint32_t word);          /* true for the lock word of a dead process */
 void gp_tell_now(uint32_t proc, uint32_t i); /* gp_tell() and gp_ring() in one: for the coroner's thread */
-/* own waiter, fired while it did not wait for its bit: take back the bit, which would reach its next use */
+/* take back the bit of my waiter, which was fired while it did not wait for the bit: else its next use would find the bit */
 void gp_untell(uint32_t i);
 void gp_ring(void);                        /* wake the processes that gp_tell() noted; call it without locks */
 /* the only waiter of this process that it has told itself since the last call, or -1 */
@@ -104,7 +104,6 @@ enum gp_op_kind {
 };
 struct gp_case {
     struct gp_object *o;     /* NULL: never ready */
-    uint32_t number;         /* the caller's number for the case */
     uint32_t sudog;          /* the sudog of the case while it waits */
     uint8_t kind;            /* enum gp_op_kind */
     bool woken;              /* mutex: it was told to try again, and has not tried */
@@ -134,7 +133,7 @@ static inline uint32_t gp_won(uint64_t state, uint32_t n) {
 /* after a park: the caller's waiter has left WAITING, or the caller won gp_waiter_cancel() */
 /* told: the case was fired, so take the message. !told: rule O2 */
 void gp_case_settled(struct gp_case *c, uint32_t waiter, bool told);
-/* true if a timer is among the cases: it may wake the waiter without firing it, and then `told` says nothing */
+/* true if a timer is among the cases: a timer may tell the waiter without firing it, and then `told` means nothing */
 bool gp_select_rethinks(const struct gp_select *s);
 bool gp_case_cancel(struct gp_case *c, uint32_t waiter); /* the operation of the waiter gives up; false: it was told */
 void gp_case_abandon(struct gp_case *c);                        /* take the case out of its queue, if it is still in it */
@@ -159,7 +158,7 @@ enum gp_result gp_chan_recv(struct gp_object *c, struct gp_message *m);        /
 enum gp_result gp_chan_put(struct gp_object *c, const struct gp_message *m);   /* the same under the lock, without gp_ring() */
 enum gp_result gp_chan_take(struct gp_object *c, struct gp_message *m);
 bool gp_chan_close(struct gp_object *c);                                      /* false: was closed */
-bool gp_spin_until(const struct gp_case *cases, uint32_t n);                  /* true: it is worth trying again */
+bool gp_spin_until(const struct gp_case *cases, uint32_t n);                  /* true: a case may be ready, so try again */
 void gp_chan_drop(struct gp_object *c);                                       /* free ring and messages of a dead channel */
 /* free the outcome of a goroutine, promise or context */
 void gp_outcome_drop(struct gp_object *o);

@@ -168,7 +168,7 @@ static bool has_both(const struct gp_object *c) { return gp_get(&c->tail) - gp_g
 unsigned gp_cell_set(struct gp_object *c, const struct gp_message *m, struct gp_message old[2]) {
     unsigned n = 0;
     gp_lock(c);
-    if (has_both(c)) gp_chan_take(c, &old[n++]); /* of an owner that has died in between */
+    if (has_both(c)) gp_chan_take(c, &old[n++]); /* an owner has died in between */
     gp_chan_put(c, m);
     if (has_both(c)) gp_chan_take(c, &old[n++]);
     gp_unlock(c);
@@ -186,6 +186,7 @@ bool gp_garbage_dropped(void) {
     return was;
 }
 
+/* Note whether this message holds the last reference to garbage: see gp_garbage_dropped(). */
 static void look_at_handles(gp_ref block) {
     const struct gp_handles *list = (const struct gp_handles *)gp_payload(block);
     uint64_t room = gp_len(block) / 4;
@@ -214,7 +215,8 @@ void gp_message_drop(const struct gp_message *m) {
     gp_free(block);
 }
 
-/* An earlier dropper may have died on the way: a block that does not belong to the object any more is freed, or another's. */
+/* Drop a message of an object. A process that began to drop the object may have died: then a block that does not belong to
+ * the object any more was freed, and may be in use elsewhere. */
 static void drop_of(const struct gp_message *m, uint64_t owner) {
     if (m->block && gp_tag(m->block) == owner) gp_message_drop(m);
 }

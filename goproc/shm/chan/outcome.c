@@ -3,7 +3,7 @@
  */
 #include "chan/chan.h"
 
-/* ---- copies. Until a copy is filled, only its maker knows it: if the maker dies, all blocks with the copy's tag go with it. */
+/* ---- copies. Only its maker knows a copy that is not filled: if the maker dies, all blocks with the tag of the copy are freed. */
 
 void gp_copy_begin(struct gp_object *o, gp_ref block) {
     memset(gp_payload(block), 0, sizeof(struct gp_message));

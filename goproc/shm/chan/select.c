@@ -22,7 +22,7 @@
 /* ---- random numbers: xorshift64*, seeded per process */
 
 uint32_t gp_random(uint32_t below) {
-    static uint64_t x, run; /* a process attaches after it is forked, so no two have the same sequence */
+    static uint64_t x, run; /* seeded anew at each attach, which comes after the fork: no two processes have one sequence */
     if (GP_UNLIKELY(run != gp.run)) {
         run = gp.run;
         x = (gp_now() ^ (uint64_t)getpid() << 32) * 0x9E3779B97F4A7C15ULL | 1;
@@ -217,7 +217,7 @@ void gp_case_settled(struct gp_case *c, uint32_t waiter, bool told) {
     if (!told) { /* rule O2 */
         gp_lock(c->o);
         gp_unlock(c->o);
-        gp_untell(waiter); /* the teller has set the bit by now; left behind it would speak of the slot's next use */
+        gp_untell(waiter); /* the teller has set the bit by now, and the next use of the waiter would find it */
     }
     gp_set(&s->object, 0);
     c->n = s->n;
@@ -233,7 +233,7 @@ void gp_case_abandon(struct gp_case *c) {
         if (c->kind >= GP_LOCK) gp_sync_settle(c->o);
     }
     gp_unlock(c->o);
-    if (is_timer(c)) { /* it tells its waiters without firing them: its note would speak of the slot's next use */
+    if (is_timer(c)) { /* a timer tells its waiters without firing them: the next use of the waiter would find that */
         gp_set(&gp_waiter_at(gp.proc, s->waiter)->rethink, 0);
         gp_untell(s->waiter);
     }

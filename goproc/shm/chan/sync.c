@@ -171,7 +171,7 @@ void gp_mutex_pass(struct gp_object *o) {
 
 /* ---- semaphore */
 
-/* the first of the queue, if it can have its lock: for a select that has several cases here, in any of them */
+/* The first of the queue if it can have its units, else 0. If a select waits there with several cases, any of these. */
 static uint32_t first_grantable(struct gp_object *o) {
     int64_t free_units = gp_get(&o->value);
     uint32_t sd = gp_get(&o->recvq_first);
@@ -193,7 +193,7 @@ static void serve(struct gp_object *o) {
 bool gp_semaphore_release(struct gp_object *o, uint64_t n) {
     gp_lock(o);
     uint64_t value = (uint64_t)gp_get(&o->value), size = gp_get(&o->size);
-    uint64_t back = gp_get(&o->head); /* came back when their taker died: it may have left this to another */
+    uint64_t back = gp_get(&o->head); /* units of the dead, whose release they may have left to another process */
     bool ok = n <= size - value;
     if (!ok && n <= size - value + back) {
         gp_set(&o->head, back - (n - (size - value)));
@@ -242,7 +242,7 @@ void gp_cond_signal(struct gp_object *o, bool all) {
 
 static enum gp_result arrive(struct gp_object *o, struct gp_case *c) {
     int64_t before = gp_get(&o->value);
-    if (before + 1 < (int64_t)o->cap) return GP_BLOCK; /* queue() follows; see gp_sync_step */
+    if (before + 1 < (int64_t)o->cap) return GP_BLOCK; /* queue() of select.c counts it */
     uint64_t place = 0;
     for (uint32_t sd = gp_get(&o->recvq_first); sd; sd = gp_get(&gp_sudog_at(sd)->next)) {
         gp_sudog_at(sd)->n = place;

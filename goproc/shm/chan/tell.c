@@ -19,7 +19,7 @@ static struct {
     bool bells;
     _Atomic uint32_t *thread[1024];
     uint32_t threads;
-    int64_t heir;                     /* see gp_direct_wakee() */
+    int64_t wakee;                    /* see gp_direct_wakee() */
 } told;
 
 #define RECOUNTS 100 /* of blocked threads, which others tell meanwhile */
@@ -28,7 +28,7 @@ enum { NOBODY = -1, SEVERAL = -2 };
 
 void gp_tell_attach(void) {
     memset(&told, 0, sizeof told);
-    told.heir = NOBODY;
+    told.wakee = NOBODY;
 }
 
 bool gp_word_died(uint32_t word) {
@@ -172,7 +172,7 @@ void gp_tell(uint32_t proc, uint32_t i) {
             told.thread[told.threads++] = (_Atomic uint32_t *)&w->state;
         return;
     }
-    if (proc == gp.proc) told.heir = told.heir == NOBODY ? (int64_t)i : SEVERAL;
+    if (proc == gp.proc) told.wakee = told.wakee == NOBODY ? (int64_t)i : SEVERAL;
     set_bit(proc, i);
     told.bell[proc / 64] |= 1ULL << (proc % 64);
     told.bells = true;
@@ -184,8 +184,8 @@ void gp_untell(uint32_t i) {
 }
 
 int64_t gp_direct_wakee(void) {
-    int64_t i = told.heir;
-    told.heir = NOBODY;
+    int64_t i = told.wakee;
+    told.wakee = NOBODY;
     return i < 0 ? -1 : i;
 }
 

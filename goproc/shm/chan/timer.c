@@ -22,8 +22,8 @@ enum gp_result gp_timer_take(struct gp_object *c, struct gp_message *m) {
     return GP_OK;
 }
 
-/* Goroutines that wait for it go on waiting, each in its place of every queue: they only learn of the new time. A plain
- * thread, which sleeps on the state of its waiter, looks again from the start. */
+/* Goroutines that wait for the timer go on waiting, each in its place of every queue: they only learn of the new time. A
+ * plain thread, which sleeps on the state of its waiter, looks again from the start. */
 static void tell_all(struct gp_object *c) {
     uint64_t steps = 0;
     for (uint32_t next, sd = gp_get(&c->recvq_first); sd; sd = next) {

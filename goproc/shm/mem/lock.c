@@ -28,7 +28,7 @@ void gp_futex_wake(_Atomic uint32_t *word, int count) { syscall(SYS_futex, word,
 
 /* ---- the check whether any process has a lock: nobody would release one with a damaged word */
 
-/* Looks in a row that find no holder. They miss a process that takes the lock again and again, but not so often. */
+/* Looks in a row that find no holder. One look can miss a process that takes the lock again and again; so many do not. */
 #define LOST_LOOKS 1000u
 
 static bool lists(const struct gp_proc *p, gp_ref line) {

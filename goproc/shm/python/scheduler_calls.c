@@ -108,12 +108,12 @@ static int look_at_waiters(void) {
 
 static PyObject *core_drain(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     gp_set(&gp_polls, gp_get(&gp_polls) + 1);
-    int64_t heir = -1;
+    int64_t wakee = -1;
     gp_slice_quiet(0);
     if (gp.base) {
-        heir = gp_direct_wakee();
-        if (heir < 0 || !gp_slice_inherit()) {
-            heir = -1;
+        wakee = gp_direct_wakee();
+        if (wakee < 0 || !gp_slice_inherit()) {
+            wakee = -1;
             gp_set(&gp_slices, gp_get(&gp_slices) + 1);
         }
     }
@@ -129,7 +129,7 @@ static PyObject *core_drain(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
             /* a late bit may meet a waiter that has gone on to wait for something else, or for nothing */
             if (tag == GP_W_IDLE || told[i] >= parked_cap || !parked[told[i]]) continue;
             if (tag == GP_W_WAITING && !atomic_exchange(&gp_waiter_at(gp.proc, told[i])->rethink, 0)) continue;
-            if (make_ready(parked[told[i]], true, told[i] == heir) < 0) return NULL;
+            if (make_ready(parked[told[i]], true, told[i] == wakee) < 0) return NULL;
         }
     if (gp_get(&gp.my->rescan)) {
         atomic_store(&gp.my->rescan, 0);

@@ -75,8 +75,8 @@ static PyObject *raise_end_of(PyObject *ctx) {
 /* Take the units, unless the channel `end` is closed first, or was: that wins, even if units are free.
  * 0: they are taken, 1: it is closed, -1: an exception */
 static int acquire(Handle *self, struct gp_object *o, const struct acquire *a, struct gp_object *end) {
-    struct gp_case cases[2] = {{.o = a->n > gp_get(&o->size) ? NULL : o, .kind = GP_ACQUIRE, .n = a->n, .number = 1},
-                               {.o = end, .kind = GP_RECV, .number = 0}};
+    struct gp_case cases[2] = {{.o = a->n > gp_get(&o->size) ? NULL : o, .kind = GP_ACQUIRE, .n = a->n},
+                               {.o = end, .kind = GP_RECV}};
     uint32_t poll[2], lock[2];
     struct gp_select s = {.cases = cases, .n = end ? 2 : 1, .poll = poll, .lock = lock};
     if (end && gp_case_try(&cases[1]) != GP_BLOCK) return 1;
