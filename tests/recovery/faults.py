@@ -43,8 +43,8 @@ FAULTS = {
     ),
     "what was fired stays in its queue": Fault(
         LOCKS,
-        "    if (gp_repair_linked(o, sd)) gp_unlink(o, sd);\n}\n\n/* Its task",
-        "}\n\n/* Its task",
+        "    if (gp_repair_linked(o, sd)) gp_unlink(o, sd);\n}\n\n/* The task",
+        "}\n\n/* The task",
         "send to a receiver",
     ),
     "a grant is forgotten": Fault(

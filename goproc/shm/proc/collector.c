@@ -95,7 +95,7 @@ static uint32_t find(struct scan *s, gp_ref ref) {
     return lo < s->candidates.n && candidate_at(s, lo)->ref == ref ? lo : NOBODY;
 }
 
-/* The candidate through which alone a block's list can be reached. */
+/* The candidate through which alone the list in a block can be reached; NOBODY: there is none. */
 static uint32_t container(struct scan *s, uint64_t tag) {
     unsigned kind = GP_TAG_KIND(tag);
     uint32_t i = kind == GP_TAG_CHAN || kind == GP_TAG_RESULT ? find(s, (gp_ref)GP_TAG_VALUE(tag)) : NOBODY;
@@ -163,7 +163,7 @@ static bool free_object(struct gp_object *o, void (*ended)(struct gp_object *o))
     return true;
 }
 
-/* Free the garbage; return how many. Passes go on while contexts become free of their children. */
+/* Free the garbage; return the number of objects. Passes go on while contexts become free of their children. */
 static uint32_t sweep(struct scan *s, void (*ended)(struct gp_object *o)) {
     uint32_t freed = 0, before, n = s->candidates.n, first = 0;
     do {
@@ -192,8 +192,9 @@ uint32_t gp_collect(void (*ended)(struct gp_object *o)) {
     free(s.candidates.v);
     free(s.edges.v);
     free(s.todo.v);
-    uint32_t after = kept > s.seen / SEEN_A_DROP ? kept : s.seen / SEEN_A_DROP; /* so that a drop costs the same, however many */
-    gp_set(&h->collect_after, after > LEAST_DROPS ? after : LEAST_DROPS);       /* objects there are */
+    /* a drop costs the same, however many objects there are: so the next collection waits for as many drops as this one saw */
+    uint32_t after = kept > s.seen / SEEN_A_DROP ? kept : s.seen / SEEN_A_DROP;
+    gp_set(&h->collect_after, after > LEAST_DROPS ? after : LEAST_DROPS);
     gp_release(&h->collecting, 0);
     return freed;
 }

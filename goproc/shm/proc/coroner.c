@@ -8,7 +8,7 @@
  * it shares the program's descriptors, checks the socket before each use, and ends the program if the number leads
  * elsewhere.
  *
- * The thread ends when the zygote has ended in order, or its socket. So the host needs no descriptor to wake it.
+ * The thread ends when the zygote has ended in order, or the socket is shut down. So the host needs no descriptor to wake it.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -51,7 +51,7 @@ void gp_coroner_follow(uint32_t proc, pid_t pid) {
     if (gp_watch.own_table) gp_watch.fds[2 + proc].fd = gp_pidfd(pid);
 }
 
-/* A worker is to come, and the zygote has not told of its start. */
+/* True if a worker is to come, and the zygote has not told of its start. */
 static bool awaits(uint32_t proc) {
     uint32_t state = gp_acquire(&gp_proc_at(proc)->state);
     return !gp_watch.alone && !gp_watch.places[proc].process.pid && (state == GP_P_STARTING || state == GP_P_LIVE);
@@ -87,7 +87,7 @@ static int status_of_zombie(pid_t pid, bool adopted) {
     return status ? status : -1;
 }
 
-/* The repair of locks must not wait for the answer how the process died. */
+/* Begin the repair of those that have ended. The repair of locks must not wait until it is known how the process died. */
 static void note_the_dead(void) {
     for (uint32_t proc = 1; proc < gp_places(); proc++) {
         struct process *w = &gp_watch.places[proc].process;
@@ -99,14 +99,14 @@ static void note_the_dead(void) {
     }
 }
 
-/* false: the watch is over */
+/* See if the process of this place has ended, and act on its death. False: the watch is over. */
 static bool look_at(uint32_t proc) {
     struct process *w = &gp_watch.places[proc].process;
     struct record r = {.kind = DIED, .proc = proc, .pid = w->pid, .value = w->status};
     if (!w->told) {
         uint64_t now = gp_now();
         if (!w->gone) return true;
-        bool told_of = !w->adopted; /* the record says more than the kernel */
+        bool told_of = !w->adopted; /* the zygote will tell, and its record says more than the kernel */
         if (told_of && (gp_coroner_carries_on(proc) || gp_watch.end.proc == proc) && now < w->gone + RECORD_NS) return true;
         r.value = status_of_zombie(r.pid, !told_of);
         if (r.value < 0 && !told_of && gp_coroner_retired(proc)) r.value = 0;
@@ -131,6 +131,7 @@ static bool look_at_workers(void) {
     return !gp_watch.late.kind || gp_now() < gp_watch.late_until || gp_coroner_on_death(&gp_watch.late);
 }
 
+/* True if something is awaited that wakes no poll(). */
 static bool overdue(void) {
     bool any = gp_watch.late.kind != 0 || gp_watch.alone || gp_say_unsaid();
     for (uint32_t proc = 1; proc < gp_places(); proc++) {
@@ -173,7 +174,7 @@ static void insist(void) {
 }
 
 static void watch(void) {
-    /* alone: no zygote's end will tell it to stop */
+    /* without a zygote no end of a zygote tells the thread to stop */
     while (!atomic_load(&gp_coroner.next) && !(gp_watch.alone && gp_get(&gp_coroner.stop))) {
         if (look(overdue() ? LOOK_MS : -1) < 0) continue; /* EINTR */
         if (!gp_coroner_read_records() || !look_at_workers()) return;
@@ -184,7 +185,7 @@ static void *run(void *unused) {
     (void)unused;
     prctl(PR_SET_NAME, "goproc-coroner");
     gp_own_thread(GP_OWN_CORONER, true);
-    bool succeeds = gp_watch.alone; /* one that had lost its zygote */
+    bool succeeds = gp_watch.alone; /* the last thread had lost its zygote, and this one takes its place */
     if (!succeeds) memset(&gp_watch, 0, sizeof gp_watch);
     gp_watch.alone = false;
     gp_watch.since = gp_now();

@@ -26,7 +26,7 @@ uint64_t gp_death_begin(const struct gp_death *how) {
     return number;
 }
 
-/* True if it is the one that ran, or, where that is not known, the only one that could have run. */
+/* Note a lost goroutine as the one that ran, if it may be; its call is shown if no other may have run. */
 static void note_running(struct gp_death *r, const struct gp_task *task, bool waited) {
     bool late = r->overdue && r->overdue == task->object;
     if (gp_get(&task->started) != GP_STARTED || (r->late && !late)) return;

@@ -84,7 +84,7 @@ void gp_coroner_add_stack(struct gp_text *t, pid_t pid) {
     t->at += snprintf(t->at, (size_t)(t->end - t->at), "%.*s", (int)(t->end - t->at - 1), gp_watch.stack);
 }
 
-/* After the end of the workers */
+/* Write the report, after the end of the workers. */
 static void report(const char *text, size_t n) {
     static const char title[] = "fatal error: ";
     /* to write needs a descriptor, and a limit may be low */
@@ -155,7 +155,7 @@ void gp_leave(int status) {
     _exit(128 + number);
 }
 
-/* For the host */
+/* End the host, or only its runtime if the host survives. */
 void gp_coroner_leave(int status) {
     if (!gp_get(&gp.head->survives)) gp_leave(status);
     atomic_store(&gp.lost, true);
@@ -171,8 +171,8 @@ void gp_fatal_exit(int status) {
     gp_coroner_leave(status);
 }
 
-/* Of any process: see mem/damage.c. A host ends even if it survives other ends: its thread is in the midst of an operation, and
- * cannot go on. */
+/* Called in any process, see mem/damage.c. A host ends even if it survives other ends: its thread is in the middle of an
+ * operation, and cannot go on. */
 void gp_damage_exit(const char *text, size_t n) {
     static const char title[] = "fatal error: ";
     uint32_t none = 0;

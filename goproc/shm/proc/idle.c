@@ -5,9 +5,9 @@
 #define PATIENCE_NS 10000000ULL   /* a unit of patience: see taking.c */
 #define IDLE_SPIN_NS 20000ULL    /* about the cost of waking a sleeping process: then spinning loses at most half */
 
-static uint32_t patience_left; /* units for which tasks were left to other workers */
+static uint32_t patience_units; /* for so many units this process has left tasks to other workers */
 
-void gp_idle_attach(void) { patience_left = 0; }
+void gp_idle_attach(void) { patience_units = 0; }
 
 static bool own_work(void) {
     return atomic_load_explicit(&gp.my->inbox, memory_order_seq_cst) != 0 || gp_get(&gp.my->rescan) || gp_task_count() > 0;
@@ -53,7 +53,7 @@ static bool search(uint64_t until_ns) {
     return found;
 }
 
-/* Give back free memory; to all others this process stays asleep. False if that takes the GIL. */
+/* Give free memory back to the system, while this process looks asleep to all others. False: that needs the GIL. */
 static bool tend_heap(void) {
     if (!gp_heap_look()) return true;
     if (gp_drops_settled() || !gp_get(&gp.my->fenced)) {
@@ -64,7 +64,7 @@ static bool tend_heap(void) {
     return true;
 }
 
-/* Sleep until the bell, `until_ns` or the belt. The detector of deadlocks looks first, if this process is the last one. */
+/* Sleep until the bell, `until_ns` or the time cap. The detector of deadlocks looks first, if this process is the last one. */
 static void sleep_idle(uint64_t now, uint64_t until_ns) {
     uint64_t cap = now + BELT_NS, patience;
     gp_report_if_asleep();
@@ -77,7 +77,7 @@ static void sleep_idle(uint64_t now, uint64_t until_ns) {
     bool capped = !until_ns || until_ns > cap;
     long r = until_ns ? gp_futex_wait(&gp.my->park, GP_PARKED, capped ? cap : until_ns) : gp_idle_wait(cap);
     if (r == -ETIMEDOUT) gp_still_die_with_parent();
-    /* The belt ended the sleep, and there is work: a wake-up was lost, unless its waker is between the bit and the bell. */
+    /* The time cap ended the sleep, and there is work: a wake-up was lost, unless its waker is between the bit and the bell. */
     if (r == -ETIMEDOUT && capped && gp_inbox_pending() &&
         gp_futex_wait(&gp.my->park, GP_PARKED, gp_now() + BELT_NS) == -ETIMEDOUT && gp_get(&gp.my->park) == GP_PARKED)
         gp_set(&gp.my->missed, gp_get(&gp.my->missed) + 1);
@@ -101,23 +101,20 @@ void gp_idle(uint64_t until_ns) {
     atomic_store(&my->act, gp_get(&my->act) + 1); /* odd, before the last look: the detector's Dekker */
     bool waits = gp_task_elsewhere();
     gp_task_hand_over();
-    if (!waits) patience_left = 0;
+    if (!waits) patience_units = 0;
     if (waits && (!until_ns || until_ns > now + PATIENCE_NS)) until_ns = now + PATIENCE_NS;
     if (!gp_something_to_do() && (!bit || (atomic_load_explicit(idle, memory_order_seq_cst) & bit)))
         sleep_idle(now, until_ns);
     atomic_store(&my->act, gp_get(&my->act) + 1); /* even, before anything is drained */
     gp_set(&my->park, GP_RUN);
     gp_monitor_wake();
-    if (waits && gp_now() >= now + PATIENCE_NS) patience_left++;
-    /* the process that cleared the bit chose this worker and counted it as searching. Its search ends with the steal that
-     * follows. If something of its own came at the same time, another must search, as submitters relied on this search */
+    if (waits && gp_now() >= now + PATIENCE_NS) patience_units++;
+    /* The process that cleared the bit has chosen this worker, and counted it as searching. The search ends with the steal
+     * that follows. If this worker also has work of its own, another one must search: submitters rely on a search. */
     bool chosen = bit && !(atomic_fetch_and_explicit(idle, ~bit, memory_order_seq_cst) & bit);
-    if (gp_get(&h->searching[gp.proc / 64]) & bit) gp_searches(gp.proc, false); /* also if the process that would choose it has
-                                                                                 * died */
-    if (chosen) {
-        if ((own_work() || (timer_ns && gp_now() >= timer_ns)) && gp_task_elsewhere()) gp_wake_one();
-    }
+    if (gp_get(&h->searching[gp.proc / 64]) & bit) gp_searches(gp.proc, false); /* a process that died may have set it */
+    if (chosen && (own_work() || (timer_ns && gp_now() >= timer_ns)) && gp_task_elsewhere()) gp_wake_one();
 }
 
-uint32_t gp_patience(void) { return patience_left; }
-void gp_patience_over(void) { patience_left = 0; }
+uint32_t gp_patience(void) { return patience_units; }
+void gp_patience_over(void) { patience_units = 0; }

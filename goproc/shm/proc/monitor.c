@@ -65,7 +65,7 @@ void gp_slice_noted(void) { monitor.noted = coarse_ns(); }
 
 static bool idle(void) { return atomic_load(&gp.my->act) & 1; }
 
-/* True if the scheduler has looked for work. */
+/* Ask again and again at random moments. True: the scheduler has looked for work. */
 static bool insist(uint32_t polls) {
     uint32_t x = (uint32_t)gp_now() | 1;
     for (int i = 0; i < TRIES; i++) {

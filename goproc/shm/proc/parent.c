@@ -21,7 +21,7 @@ int gp_die_with_parent(int ppid, int keeper) {
     return getppid() == ppid ? 0 : -ESRCH; /* the parent died before the prctl */
 }
 
-/* Two threads may be here at once. */
+/* See whether the keeper is the parent now, and die with it from then on. Two threads may be here at once. */
 static void follow_parent(void) {
     int before = atomic_load(&parent), next = atomic_load(&heir), now = getppid();
     if (!next || now == before) return;

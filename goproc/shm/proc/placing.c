@@ -19,13 +19,15 @@
 
 /* ---- placement */
 
-/* Of two workers with equal loads the one that starts a task sooner: it searches, sleeps, is the creator, or is busy. */
-static uint32_t readiness(uint32_t proc) {
-    if (proc == gp.proc) return 2;
+/* The order in which workers with equal loads would start a task. */
+enum { SEARCHES, SLEEPS, CREATES, IS_BUSY, ORDERS };
+
+static uint32_t order_of(uint32_t proc) {
+    if (proc == gp.proc) return CREATES;
     switch (gp_get(&gp_proc_at(proc)->park)) {
-    case GP_SPIN: return 0;
-    case GP_PARKED: return 1;
-    default: return 3;
+    case GP_SPIN: return SEARCHES;
+    case GP_PARKED: return SLEEPS;
+    default: return IS_BUSY;
     }
 }
 
@@ -46,14 +48,14 @@ uint32_t gp_task_place(void) {
     for (uint32_t i = 0; i < workers && i < LOOKS; i++) {
         uint32_t p = 1 + (from + i) % workers, load = load_of(p);
         if (gp_get(&gp_proc_at(p)->state) == GP_P_GONE || gp_get(&gp_proc_at(p)->retire)) continue;
-        uint32_t key = (load < PLENTY ? load : PLENTY) * 4 + readiness(p);
+        uint32_t key = (load < PLENTY ? load : PLENTY) * ORDERS + order_of(p);
         if (key < best_key) {
             best_key = key;
             best = p;
         }
     }
     if (workers > LOOKS) from += LOOKS;
-    if (best_key < PLENTY * 4) return best;
+    if (best_key < PLENTY * ORDERS) return best;
     skip = PLENTY - 1;
     return gp.proc;
 }
@@ -70,10 +72,11 @@ static bool crowded(void) {
     return running >= gp.ncpu && running > (host_waits() ? 0 : 1);
 }
 
-static bool left; /* a submission of this process has woken no worker since its last sleep */
+static bool left; /* since its last sleep this process has submitted a task, and woken no worker for it */
 
-/* True if a submission may wake a worker. With more workers than cores always: their tasks are expected to block. So, too, if
- * the scheduler of this process sleeps and a plain thread submits: no sleep of the scheduler follows that hands the task over. */
+/* True if a submission may wake a worker. With more workers than cores it always may: their tasks are expected to block. It
+ * may, too, if a plain thread submits while the scheduler sleeps: then no sleep of the scheduler follows, which would hand
+ * the task over. */
 static bool may_wake(void) {
     static uint64_t last;
     if (!crowded() || gp_workers() > gp.ncpu || gp_get(&gp.my->park) != GP_RUN) return true;

@@ -7,7 +7,7 @@
 #include "repair.h"
 
 #define LOOK_NS 1000000ULL   /* between two looks for further deaths, while a lock is not to be had */
-#define CHECK_LOOKS 100u     /* at the same lock: then the coroner asks whether anybody has it */
+#define CHECK_LOOKS 100u     /* at one lock, after which the coroner checks whether any process has it */
 #define PAGE_LOOKS 20u
 #define PAGE_LOOK_US 100
 #define LOOKS 1000u          /* at the lock of a process that gives memory back */
@@ -28,7 +28,7 @@ bool gp_repair_lock(void *line) {
             if (atomic_compare_exchange_strong(word, &seen, GP_CORONER_WORD | GP_LOCK_WAITERS)) return true;
             continue;
         }
-        if ((seen & ~GP_LOCK_WAITERS) == GP_CORONER_WORD) return true; /* the tree's: a further death has brought it */
+        if ((seen & ~GP_LOCK_WAITERS) == GP_CORONER_WORD) return true; /* the lock of the tree, which a further death has brought */
         if (!(seen & GP_LOCK_WAITERS) && !atomic_compare_exchange_strong(word, &seen, seen | GP_LOCK_WAITERS)) continue;
         gp_futex_wait(word, seen | GP_LOCK_WAITERS, gp_now() + LOOK_NS);
         if (!notice_deaths()) return false;
@@ -47,8 +47,7 @@ void gp_repair_ring(void) {
     for (uint32_t p = 0; p < gp_places(); p++) {
         if (gp_get(&gp_proc_at(p)->state) != GP_P_LIVE) continue;
         gp_nudge(p);
-        gp_futex_wake(&gp_proc_at(p)->park, 1); /* the dead one may have stored NOTIFIED, and then no other process wakes the
-                                                 * sleeper */
+        gp_futex_wake(&gp_proc_at(p)->park, 1); /* if the dead one has stored NOTIFIED, no other process wakes the sleeper */
     }
 }
 
@@ -72,21 +71,21 @@ static void repair_header(const struct gp_dead *d) {
     atomic_store(&h->live, live);
 }
 
-/* Let who had begun to change pages of objects end that (gp_collect_lock). It waits for nobody. A collection may hold the same
- * lock for longer, and wait for the coroner: so this has an end. */
+/* Let a process end that has begun to change pages of objects (gp_collect_lock): such a process waits for nobody. A
+ * collection may hold the same lock for longer, and wait for the coroner: so this wait has an end. */
 static void wait_for_pages(void) {
     for (uint32_t i = 0; i < PAGE_LOOKS && atomic_load(&gp.head->collecting); i++) usleep(PAGE_LOOK_US);
 }
 
 /* ---- the place of the dead one */
 
-/* Its tables of waiters are given back to the system. If the system does not take them, their contents do no harm: no
- * queue refers to them any more, and epochs go on. But the things it was told do not concern its replacement. */
+/* Give the tables of waiters back to the system. If the system does not take them, they do no harm: no queue refers to them
+ * any more, and epochs go on. But the inbox is emptied: what the dead process was told does not concern its replacement. */
 static void empty_partition(uint32_t proc) {
     uint64_t at = gp.parts_at + proc * gp.part_bytes, used = gp_waiters_used(gp_proc_at(proc));
     if (gp_unback(at, gp.tasks_at / GP_PAGE * GP_PAGE)) return;
     memset(gp.base + at + GP_PART_INBOX_MID, 0, 64 * sizeof(uint64_t));
-    memset(gp.base + at + GP_PART_INBOX, 0, (used + 511) / 512 * 64);
+    memset(gp.base + at + GP_PART_INBOX, 0, (used + GP_INBOX_LINE - 1) / GP_INBOX_LINE * GP_LINE);
 }
 
 /* Bytes of its memory that are still in use: pages of its arena, and its rings. */
@@ -99,7 +98,7 @@ static uint64_t committed_by(uint32_t proc) {
     return bytes + gp_pages_described(page);
 }
 
-/* No process gives pages back meanwhile, which would change the sum. */
+/* Count the memory of the dead process, while no process gives pages back, which would change the sum. */
 static bool recount(uint32_t proc) {
     for (uint32_t i = 0; i < LOOKS; i++) {
         uint32_t none = 0;

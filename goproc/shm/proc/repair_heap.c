@@ -6,11 +6,11 @@
 #include "mem/pages.h"
 #include "repair.h"
 
-#define CHAIN 4 /* a buffer of a call of a task: no chain of PART is longer */
+#define CHAIN 4 /* no chain of PART tags is longer than that of a buffer in the call of a task */
 
 /* ---- blocks */
 
-/* A copy that the dead process was making: no other process knows it. */
+/* True for a copy that the dead process was making: no other process knows it. */
 static bool unfinished(const struct gp_object *o, const struct gp_dead *d) {
     return gp_get(&o->kind) == GP_KIND_COPY && gp_acquire(&o->tag) == d->tag && gp_acquire(&o->state) != GP_G_OK;
 }
@@ -55,7 +55,7 @@ void gp_repair_free_object(struct gp_object *o) {
 
 static int64_t share(const struct gp_object *o, uint32_t proc) { return gp_shares(o) ? gp_get(&gp_shares(o)[proc]) : 0; }
 
-/* True if a waiter waits for the dead one's lock or units; or, for a mutex, if the dead one was woken and has not tried again. */
+/* True if the dead process has a lock or units of the object; or if it may be the one that a mutex has woken to try again. */
 static bool concerns(const struct gp_object *o, const struct gp_dead *d) {
     switch (gp_get(&o->kind)) {
     case GP_KIND_MUTEX:
@@ -87,31 +87,32 @@ static bool was_lost(const struct gp_object *o) {
            ((const struct gp_message *)gp_payload(o->ring))->codec == GP_CODEC_DEATH;
 }
 
-/* A goroutine that the dead one was creating: its task is gone, and was in no ring. */
+/* True for a goroutine that the dead process was creating: its task is gone, and was in no ring. */
 static bool never_begins(const struct gp_object *o) {
     uint64_t capacity;
     return gp_acquire(&o->state) == GP_G_QUEUED && !(o->task && gp_block_check(o->task, &capacity));
 }
 
-/* One that had ended in the dead process, which was freeing the object: all others that ran there have an outcome by now. */
+/* True for a goroutine that had ended in the dead process, which was freeing the object: all other goroutines that ran there
+ * have an outcome by now. */
 static bool ran_there(const struct gp_object *o, const struct gp_dead *d) {
     return gp_acquire(&o->state) == GP_G_RUNNING && gp_get(&o->proc) == d->proc + 1;
 }
 
-/* True if an object without a holder was the dead one's alone: the process died before the object had a handle, or a task
- * in a ring, or between the end of its last handle and that of the object. The process that runs a goroutine finds out
- * about its own. */
+/* True if the dead process alone knew an object without a holder. That process died before the object had a handle, or a
+ * task in a ring, or between the end of the last handle and the end of the object. A goroutine that runs elsewhere is left
+ * to the process that runs it. */
 static bool knew_alone(const struct gp_object *o, const struct gp_dead *d) {
     if (gp_acquire(&o->tag) != d->tag || gp_get(&o->flags) & GP_OBJ_SHARED) return false;
     return gp_get(&o->kind) != GP_KIND_OUTCOME || gp_outcome_over(o) || never_begins(o) || ran_there(o, d);
 }
 
-/* True if the dead one was to keep the promise: it had claimed it, or was between the two stores of gp_promise_claim(). */
+/* True if the dead process was to keep the promise: it had claimed the promise, or died in gp_promise_claim(). */
 static bool was_to_keep(const struct gp_object *o, const struct gp_dead *d) {
     return gp_acquire(&o->state) < GP_G_OK && gp_get(&o->proc) == d->proc + 1;
 }
 
-/* A promise that the dead one was to keep: whoever waits for it learns of the death. */
+/* Break a promise that the dead process was to keep: its waiters learn of the death. */
 static void break_promise(struct gp_object *o, const struct gp_dead *d) {
     if (!(gp_get(&o->flags) & GP_OBJ_PROMISE) || !was_to_keep(o, d) || !gp_repair_lock(o)) return;
     gp_release(&o->state, GP_G_DEAD); /* COMMIT */
@@ -143,7 +144,7 @@ static void forget_holder(struct gp_block *b, bool object, uint64_t bytes, void 
     atomic_fetch_add(&gp.head->collect, 1);
 }
 
-/* ---- pages that it was giving back to the system, in any arena */
+/* ---- pages that the dead process was giving back to the system, in any arena */
 
 static void restore(uint64_t arena, uint32_t page, uint32_t origin) {
     struct gp_page *d = gp_page_at(arena, page);

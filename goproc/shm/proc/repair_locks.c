@@ -197,7 +197,7 @@ static void own(const struct gp_journal *j, uint64_t tag) {
     if (block_in(j)) gp_own(block_in(j), tag);
 }
 
-/* The sum of the shares where `value` is this */
+/* The sum of the shares of all procs, by `value`. */
 static int64_t shared(int64_t value, const struct gp_object *o) {
     if (gp_get(&o->kind) == GP_KIND_SEMAPHORE) return (int64_t)(gp_get(&o->size) - gp_get(&o->tail)) - value;
     return value < 0 ? 0 : value;
@@ -232,7 +232,7 @@ static void redo_fired(const struct gp_dead *d, const struct gp_journal *j, stru
     if (gp_repair_linked(o, sd)) gp_unlink(o, sd);
 }
 
-/* Its task is the dead one's as before, and so lost, or starts again; a promise is not kept. */
+/* The task belongs to the dead process as before: it is lost, or starts again. A promise is not kept. */
 static void undo_outcome(const struct gp_dead *d, const struct gp_journal *j, struct gp_object *o) {
     gp_ref task = (gp_ref)gp_get(&j->e);
     o->ring = 0;

@@ -1,7 +1,7 @@
 /* repair_queues.c - step 2: the goroutines of a dead process leave the queues in which they waited. */
 #include "repair.h"
 
-/* Peers are to hand nothing to a waiter of the dead any more. Messages that were handed over are lost with it. */
+/* End the waits of the dead process: peers hand it nothing any more. Messages that were handed over are lost with it. */
 static void end_waiters(uint32_t proc, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
         struct gp_waiter *w = gp_waiter_at(proc, i);
@@ -11,13 +11,14 @@ static void end_waiters(uint32_t proc, uint32_t n) {
     }
 }
 
-/* It was signalled, and has not gone on: another one is to. */
+/* True if the waiter was signalled and has not gone on: then the signal is for another waiter. */
 static bool signal_is_lost(const struct gp_object *o, const struct gp_sudog *s) {
     uint64_t state = gp_acquire(&gp_waiter_at(s->proc, s->waiter)->state);
     return gp_get(&o->kind) == GP_KIND_COND && GP_W_TAG(state) == GP_W_FIRED && GP_W_EPOCH(state) == s->epoch &&
            GP_W_CASE(state) == s->cas;
 }
 
+/* Take a case of the dead process out of its queue. False: the runtime ends. */
 static bool leave(uint32_t sd) {
     struct gp_sudog *s = gp_sudog_at(sd);
     gp_ref ref = gp_get(&s->object);

@@ -104,7 +104,7 @@ static struct gp_object *tracker(gp_ref ref, enum gp_kind kind) {
     return ref && gp_object_check(ref) && gp_get(&((struct gp_object *)gp_at(ref))->kind) == kind ? gp_at(ref) : NULL;
 }
 
-/* Do the steps of the goroutine's end. The tree of contexts follows when all are done. */
+/* Tell the trackers of the goroutine's end. The tree of contexts is cancelled further when all goroutines are done. */
 static bool tell_trackers(const uint32_t refs[GP_TRACKERS], bool lost, struct search *s) {
     struct gp_object *node = tracker(refs[GP_TRACK_GROUP], GP_KIND_CHAN), *place = tracker(refs[GP_TRACK_PLACE], GP_KIND_SEMAPHORE),
                      *count = tracker(refs[GP_TRACK_COUNT], GP_KIND_WAITGROUP);
@@ -141,14 +141,14 @@ static void take_trackers(struct gp_task *t, uint32_t refs[GP_TRACKERS]) {
     }
 }
 
-/* The content that the dead one had put into the spare block of a task, for an outcome that did not come about. */
+/* Drop the content that the dead process had put into the spare block of a task, for an outcome that did not come about. */
 static void empty_spare(gp_ref ref, const struct search *s) {
     struct gp_task *t = gp_task_at(ref);
     uint64_t capacity;
     if (!t->spare || !gp_block_check(t->spare, &capacity) || gp_tag(t->spare) != GP_TAG(GP_TAG_PART, ref)) return;
     struct gp_message *m = (struct gp_message *)gp_payload(t->spare);
     bool made = m->block && gp_block_check(m->block, &capacity) && gp_tag(m->block) == GP_TAG(GP_TAG_RESULT, t->object);
-    if (made) gp_own(m->block, s->d->tag); /* it goes with all the dead one owned */
+    if (made) gp_own(m->block, s->d->tag); /* freed with all blocks of the dead process */
     m->block = 0;
 }
 
@@ -164,7 +164,7 @@ static bool end_task(gp_ref ref, bool member, struct search *s) {
     struct gp_task *t = gp_task_at(ref);
     struct gp_object *o = gp_object_check(t->object) ? gp_at(t->object) : NULL;
     uint64_t bit = 1ULL << (s->d->proc % 64);
-    if (t->call.block) gp_own(t->call.block, s->d->tag); /* it goes with all the dead one owned */
+    if (t->call.block) gp_own(t->call.block, s->d->tag); /* freed with all blocks of the dead process */
     t->call.block = 0;
     empty_spare(ref, s);
     if (t->spare && gp_tag(t->spare) == GP_TAG(GP_TAG_PART, ref)) gp_own(t->spare, s->d->tag);
@@ -212,7 +212,7 @@ static void find_tasks(struct gp_block *b, bool object, uint64_t bytes, void *ar
 
 static bool is_pinned(const struct gp_task *t) { return t->pinned == GP_PINNED || t->pinned == GP_PINNED_ALWAYS; }
 
-/* It was taken out of a ring, and had not begun. */
+/* Put a task that was taken out of a ring, and had not begun, into a ring again. */
 static bool move(gp_ref ref, struct search *s) {
     bool pinned = is_pinned(gp_task_at(ref));
     int err = gp_task_push_again(ref, pinned ? s->d->proc : 0, pinned);
@@ -220,7 +220,8 @@ static bool move(gp_ref ref, struct search *s) {
     return err == 0 || lose(ref, s); /* there is no memory for a place in the ring, or no process will take it from this one */
 }
 
-/* `go` had not returned: it goes with all that the dead one owned, but may be counted already. */
+/* End a task whose `go` had not returned. Its blocks are freed with all others of the dead process, but trackers may count
+ * it already. */
 static bool unmake(gp_ref ref, struct search *s) {
     uint32_t refs[GP_TRACKERS];
     take_trackers(gp_task_at(ref), refs);
@@ -228,7 +229,7 @@ static bool unmake(gp_ref ref, struct search *s) {
     return tell_trackers(refs, false, s);
 }
 
-/* True if it is to start again: the code that created it has asked for that, and it has not ended. */
+/* True if the goroutine is to start again: its creator has asked for that, and the goroutine has not ended. */
 static bool has_retries(const struct gp_task *t, const struct search *s) {
     if (gp_get(&t->retries) == 0 || !gp_object_check(t->object)) return false;
     if (s->how->timed_out && s->how->overdue == t->object) return false; /* its time is over */
@@ -257,7 +258,8 @@ static bool end_one(gp_ref ref, struct search *s) {
     }
 }
 
-/* The dead has no replacement: tasks pinned to it are lost. Its state shows that by now, and no more are put there. */
+/* Take the tasks that are pinned to a process without a replacement: they are lost. Its state shows by now that it is gone,
+ * so that no more come. */
 static bool take_pinned(const struct search *s) {
     struct gp_queue *q = &gp_proc_at(s->d->proc)->queue;
     for (;;) {
@@ -272,7 +274,7 @@ static bool take_pinned(const struct search *s) {
     }
 }
 
-/* The record names all before any of them tells of it: a reader of an outcome looks there. */
+/* Name all lost goroutines in the record before any outcome is set: the reader of an outcome looks there. */
 static void list(const struct search *s) {
     for (uint32_t i = 0; i < s->n; i++) {
         struct gp_task *t = gp_task_at(s->found[i]);

@@ -29,7 +29,7 @@ static void want(uint32_t proc) {
     gp_release(&p->state, GP_P_WANTED); /* COMMIT: from here on it is the coroner's */
 }
 
-/* The place has no worker, and the repair of its last one is over. */
+/* True if the place has no worker, and the repair of its last one is over. */
 static bool is_free(const struct gp_proc *p) {
     return gp_acquire(&p->state) == GP_P_GONE && !(atomic_load(&gp.head->crash_epoch) & 1); /* in this order */
 }
@@ -45,7 +45,7 @@ static void drop(uint32_t proc) {
     struct gp_proc *p = gp_proc_at(proc);
     uint16_t stays = GP_STAYS;
     uint32_t seen = atomic_load(&p->drop), state = gp_acquire(&p->state);
-    if (state == GP_P_GONE || state == GP_P_DEAD) { /* the second: the next look finds how that ends */
+    if (state == GP_P_GONE || state == GP_P_DEAD) { /* DEAD: the next look finds how the repair ends */
         if (state == GP_P_GONE) atomic_store(&p->drop, GP_DROPPED_GONE);
         return;
     }

@@ -172,7 +172,7 @@ static void keywords(struct words *w, bool first) {
     if (w->cut) put(w, "...");
 }
 
-/* To the call that a message begins with: goroutine.py puts a word and perhaps a tracker before it. */
+/* Move to the call in a message. Before it may stand a word, or a word and a tracker: goproc/_pickling/call_shapes.py. */
 static bool find_call(struct words *w) {
     uint8_t n;
     for (int i = 0; i < 3; i++) {

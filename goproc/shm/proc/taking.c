@@ -28,7 +28,7 @@ static bool may_begin(gp_ref task) {
     return !gp_reserved || t->creator == gp.proc || t->pinned == GP_PINNED_ALWAYS;
 }
 
-/* Under the lock of my queue, while I am reserved: the first task that may begin. */
+/* Under the lock of my queue, while this process is reserved: find the first task that may begin. */
 static bool find_allowed(bool pinned, uint32_t head, uint32_t tail, uint32_t *at) {
     gp_task_queued(gp.proc, pinned);
     for (*at = head; *at != tail; ++*at)
@@ -117,6 +117,7 @@ gp_ref gp_task_pop(bool newest) {
 
 /* ---- from those of others */
 
+/* True if the victim has a task that may be stolen now, by the rules above. */
 static bool reaches(uint32_t victim, uint32_t mine) {
     struct gp_proc *p = gp_proc_at(victim);
     if (victim == gp.proc || queued(&p->queue) == 0) return false;
@@ -142,6 +143,7 @@ bool gp_task_elsewhere(void) {
     return false;
 }
 
+/* The number of tasks to steal from a queue of n. */
 static uint32_t share(uint32_t victim, uint32_t n) {
     if (n < LONG) return n < 1 ? n : 1;
     uint32_t part = victim == 0 ? n / (2 * gp_workers()) : n / 2;

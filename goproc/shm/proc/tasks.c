@@ -35,12 +35,12 @@ static int commit_growth(uint32_t proc, bool pinned, uint32_t slots) {
     return gp_commit(at + sizeof(gp_ref) * (uint64_t)slots, sizeof(gp_ref) * (uint64_t)(next_size(slots) - slots));
 }
 
-/* Another proc has made the ring grow meanwhile, and counted the memory. */
+/* Another proc has made the ring grow meanwhile, and has counted the memory. */
 static void uncount_growth(uint32_t slots) {
     atomic_fetch_sub(&gp.my->committed, sizeof(gp_ref) * (uint64_t)(next_size(slots) - slots));
 }
 
-/* Under the lock, with memory: copy the queued tasks whose place is another one in the larger ring. */
+/* Under the lock, once there is memory: make the ring larger. Queued tasks that have another place in it are copied there. */
 static void grow(uint32_t proc, bool pinned, uint32_t head, uint32_t tail) {
     struct gp_queue *q = queue_of(proc);
     uint32_t slots = gp_get(&q->slots[pinned]), more = next_size(slots);

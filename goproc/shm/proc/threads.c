@@ -112,7 +112,7 @@ static bool number_after(const char *text, const char *name, uint64_t *number) {
     return true;
 }
 
-/* A thread of ZeroMQ, in a program whose kernel has such: who waits for one of those does so in poll(). */
+/* True for a thread of ZeroMQ in a notebook's kernel: a thread that waits for such a one does so in poll(). */
 static bool serves_kernel(const struct look *look, pid_t tid) {
     char name[32];
     return n_ignored > 0 && read_file(look, tid, "comm", name, sizeof name) && strncmp(name, "ZMQbg/", 6) == 0;

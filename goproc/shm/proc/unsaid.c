@@ -11,6 +11,8 @@
 
 #include "repair.h"
 
+#define LAST_LINE 96 /* room that is kept for the line about dropped lines */
+
 static struct {
     char text[16384];
     size_t n;
@@ -22,16 +24,15 @@ static void add(const char *text, size_t n) {
     unsaid.n += n;
 }
 
-/* Room for this line is kept. */
 static void tell_of_dropped(void) {
-    char line[96];
+    char line[LAST_LINE];
     int n = snprintf(line, sizeof line, "goproc: %u more lines about deaths; nobody has read standard error\n", unsaid.dropped);
     add(line, (size_t)n);
     unsaid.dropped = 0;
 }
 
 void gp_say_later(const char *text, size_t n) {
-    bool fits = !unsaid.dropped && n <= sizeof unsaid.text - 96 - unsaid.n;
+    bool fits = !unsaid.dropped && n <= sizeof unsaid.text - LAST_LINE - unsaid.n;
     if (fits) add(text, n);
     else unsaid.dropped++;
     gp_say_unsaid();

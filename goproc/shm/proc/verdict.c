@@ -30,7 +30,7 @@ bool gp_coroner_carries_on(uint32_t proc) {
     return (h->on_death != GP_DEATH_EXIT || gp_coroner_retired(proc)) && !gp_get(&h->stop) && !gp_get(&h->fatal);
 }
 
-/* No process is left that could run a goroutine. */
+/* True if no process but this one is left that could run a goroutine. */
 static bool last_one(uint32_t proc) {
     if (gp.head->on_death == GP_DEATH_RESTART) return false;
     for (uint32_t p = 1; p < gp_places(); p++)
@@ -62,7 +62,7 @@ void gp_coroner_replace(uint32_t proc) {
     gp_watch.places[proc].owed = gp_watch.alone || !gp_coroner_tell_bytes(order, sizeof order);
 }
 
-/* see resize.c */
+/* Start the worker that a resize wants: see resize.c. */
 void gp_coroner_begin_wanted(uint32_t proc) {
     struct gp_proc *p = gp_proc_at(proc);
     if (gp_acquire(&p->state) != GP_P_WANTED) return;
@@ -83,7 +83,8 @@ static uint64_t running(uint32_t proc) {
     return gp_get(&p->act) & 1 ? UINT64_MAX : gp_get(&p->running);
 }
 
-/* quiet: a map or the like has ended its own goroutine there. If another one was lost, the death is reported. */
+/* Say that a worker died. `quiet`: a map or the like has ended its own goroutine there, so that only the loss of another one
+ * is worth a line. */
 static void say_death(const struct gp_dead *dead, bool quiet) {
     static char buffer[GP_STACK + 2048];
     const struct gp_death *d = dead->death ? gp_death_at(dead->death) : NULL;
@@ -94,7 +95,7 @@ static void say_death(const struct gp_dead *dead, bool quiet) {
     gp_say_later(buffer, (size_t)(t.at - buffer));
 }
 
-/* It ends again and again before it can begin a goroutine, and would go on like that for ever. */
+/* True if the worker of this place has ended too often before it could begin a goroutine: it would go on like that. */
 static bool in_a_loop(const struct record *r) {
     const struct gp_proc *p = gp_proc_at(r->proc);
     unsigned *starts = &gp_watch.places[r->proc].starts;
@@ -129,7 +130,7 @@ static bool drops(uint32_t proc) {
     return !waits && atomic_compare_exchange_strong(&p->drop, &dropped, GP_DROPPED_GONE);
 }
 
-/* After gp_coroner_claim() */
+/* End the program, after gp_coroner_claim(), since the loss of a goroutine is a panic. */
 static bool panic(const struct gp_dead *d, const struct gp_death *how) {
     gp_coroner_kill_workers();
     gp_coroner_report_panic(d, how);
