@@ -192,7 +192,7 @@ uint32_t gp_collect(void (*ended)(struct gp_object *o)) {
     free(s.candidates.v);
     free(s.edges.v);
     free(s.todo.v);
-    /* a drop costs the same, however many objects there are: so the next collection waits for as many drops as this one saw */
+    /* a larger heap waits for more drops: so a drop costs the same, however many objects there are */
     uint32_t after = kept > s.seen / SEEN_A_DROP ? kept : s.seen / SEEN_A_DROP;
     gp_set(&h->collect_after, after > LEAST_DROPS ? after : LEAST_DROPS);
     gp_release(&h->collecting, 0);

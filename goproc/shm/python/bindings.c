@@ -256,9 +256,9 @@ static PyObject *bindings_new(PyTypeObject *type, PyObject *args, PyObject *kwar
 }
 
 static PyMethodDef bindings_methods[] = {
-    {"hold", hold, METH_O, PyDoc_STR("True if all is so in a namespace, which is a dict or a class.")},
+    {"hold", hold, METH_O, PyDoc_STR("True if the bindings hold in a namespace, which is a dict or a class.")},
     {"fits", (PyCFunction)bindings_fits, METH_O,
-     PyDoc_STR("True if all is so in the globals of a function, and its own parts are the same.")},
+     PyDoc_STR("True if the bindings hold in the globals of a function, and its own parts are the same.")},
     {NULL, NULL, 0, NULL},
 };
 

@@ -67,8 +67,8 @@ static PyObject *chan_send(Handle *self, PyObject *const *args, Py_ssize_t nargs
     Py_RETURN_NONE;
 }
 
-/* 1: a message, 0: closed and drained, -1: an exception. The message is in the case: the stack that a goroutine has where
- * it waits is kept, and has the message once. */
+/* 1: a message, 0: closed and drained, -1: an exception. The message comes in the case and is nowhere else, since the stack
+ * of a goroutine that waits is kept. */
 static int receive(Handle *self, PyObject *timeout, struct gp_case *c) {
     if (checkpoint() < 0 || channel_need(self, DIR_RECV) < 0 || on_nil(self, timeout, reason_recv_nil) < 0) return -1;
     struct gp_object *o = handle_object(self);
@@ -243,7 +243,7 @@ static PyObject *chan_send_once(Handle *self, PyObject *Py_UNUSED(unused)) {
 }
 
 static PyMethodDef chan_methods[] = {
-    {"_send_once", (PyCFunction)chan_send_once, METH_NOARGS, PyDoc_STR("There will be one message: have `_sent` tell of it.")},
+    {"_send_once", (PyCFunction)chan_send_once, METH_NOARGS, PyDoc_STR("Note that this channel will have one message, for `_sent`.")},
     {"__copy__", chan_copy, METH_NOARGS, NULL},
     {"__deepcopy__", chan_copy, METH_O, NULL},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, NULL},

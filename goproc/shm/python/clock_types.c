@@ -4,7 +4,8 @@
 
 #include "python.h"
 
-static bool parse_time(PyObject *v, int64_t *ns) { /* None: 0; at once for a time in the past, never beyond 292 years */
+/* Read a time of time.monotonic(), or None. *ns: 0 is never, for None and from LATEST on; 1 is a time in the past. */
+static bool parse_time(PyObject *v, int64_t *ns) {
     *ns = 0;
     if (v == Py_None) return true;
     double seconds = PyFloat_AsDouble(v);
@@ -146,12 +147,12 @@ PyMethodDef clock_functions[] = {
      PyDoc_STR("timer_new(when, period=0, func=False): a channel that gives the time `when` once that has come.")},
     {"timer_set", timer_set, METH_VARARGS, PyDoc_STR("timer_set(timer, when, period=0): stop (None) or reset; True if it was active.")},
     {"timer_when", timer_when, METH_O, PyDoc_STR("When the timer is due; None: it is not active.")},
-    {"timer_take", timer_take, METH_O, PyDoc_STR("Its value, if it is due, else None.")},
+    {"timer_take", timer_take, METH_O, PyDoc_STR("The value of a timer that is due, else None.")},
     {"context_new", context_new, METH_VARARGS, PyDoc_STR("context_new(parent, deadline): a node of the tree, which is its done channel.")},
-    {"context_cancel", context_cancel, METH_VARARGS, PyDoc_STR("context_cancel(node, code, cause): end it and all below; False: it was ended.")},
-    {"context_state", context_state, METH_O, PyDoc_STR("0: it is live; else the code it ended with.")},
-    {"context_cause", context_cause, METH_O, PyDoc_STR("The cause given where its end began, or None.")},
-    {"context_deadline", context_deadline, METH_O, PyDoc_STR("The earliest deadline of it and its ancestors, or None.")},
-    {"context_children", context_children, METH_O, PyDoc_STR("The number of children in its list.")},
+    {"context_cancel", context_cancel, METH_VARARGS, PyDoc_STR("context_cancel(node, code, cause): end a node and all below; False: it had ended before.")},
+    {"context_state", context_state, METH_O, PyDoc_STR("The code with which a node has ended; 0: it is live.")},
+    {"context_cause", context_cause, METH_O, PyDoc_STR("The cause that was given where the end of a node began, or None.")},
+    {"context_deadline", context_deadline, METH_O, PyDoc_STR("The earliest deadline of a node and its ancestors, or None.")},
+    {"context_children", context_children, METH_O, PyDoc_STR("The number of children of a node that are not done.")},
     {NULL, NULL, 0, NULL},
 };

@@ -4,7 +4,7 @@
  * inline in the 64-byte message. So do small tuples, lists and dicts of those and of channel handles ("plain": a one-byte
  * type, then the value; exact types only, and no list or dict twice, because identity inside a message must survive).
  * Everything else goes through the encode hook (pickle protocol 5) into a block. Buffers that the hook hands out of band
- * get a block each, which the receiver maps (Buffer below) instead of copying.
+ * get a block each, which the receiver maps (buffers.c) instead of copying.
  *
  * A message that carries handles is always in a block that lists them, so that the collector can find them. Data from
  * shared memory is copied once, then checked, then used.

@@ -65,7 +65,6 @@ static int same_part(const struct shared_part *part, PyObject *buffer) {
     return same;
 }
 
-/* _same(body | None, buffers): whether the pickle and its buffers are, byte for byte, those of the copy */
 static PyObject *copy_same(Handle *self, PyObject *const *args, Py_ssize_t nargs) {
     struct gp_message *m = message_of(self);
     if (!m) return NULL;

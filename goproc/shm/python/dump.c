@@ -60,7 +60,6 @@ static PyObject *goroutines(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
     return all;
 }
 
-/* (pid, state, park word, does a signal make it answer) of a proc */
 static PyObject *proc_facts(PyObject *Py_UNUSED(module), PyObject *arg) {
     unsigned long p = PyLong_AsUnsignedLong(arg);
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
@@ -84,7 +83,7 @@ static PyObject *waiting(PyObject *Py_UNUSED(module), PyObject *handle) {
 
 /* ---- requests and answers */
 
-/* Observers exclude each other by a lock of the file: if one finds the word of one, that was killed. */
+/* True if the word is that of an observer that was killed: observers exclude each other by a lock of the file. */
 static bool abandoned(uint32_t word) { return gp.proc == GP_OBSERVER && word == gp.me; }
 
 static PyObject *observe(PyObject *Py_UNUSED(module), PyObject *fd) {
@@ -195,7 +194,7 @@ PyMethodDef dump_functions[] = {
     {"waiting", waiting, METH_O,
      PyDoc_STR("The numbers of goroutines and threads of all processes that are blocked on an object: (receivers, senders).")},
     {"observe", observe, METH_O, PyDoc_STR("observe(memfd): map the segment of another program, for the functions of reports only.")},
-    {"proc_facts", proc_facts, METH_O, PyDoc_STR("(pid, state, park word, answers a signal) of a proc.")},
+    {"proc_facts", proc_facts, METH_O, PyDoc_STR("(pid, state, park word, True if a signal makes it answer) of a proc.")},
     {"dump_begin", dump_begin, METH_O, PyDoc_STR("dump_begin(force): the number of a new request; 0: another is being answered.")},
     {"dump_end", dump_end, METH_O, PyDoc_STR("The request of this number is over.")},
     {"dump_wanted", dump_wanted, METH_NOARGS, PyDoc_STR("The number of the request that waits for answers, else 0.")},

@@ -14,7 +14,7 @@ static PyObject *main_handle(PyObject *Py_UNUSED(module), PyObject *type) {
     return (PyObject *)h;
 }
 
-/* main called goexit(); object: of its handle, or 0 */
+/* Main called goexit(). `object` is the outcome of the handle on main, or 0. */
 static PyObject *main_ended(PyObject *Py_UNUSED(module), PyObject *object) {
     gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(object);
     if (PyErr_Occurred()) return NULL;

@@ -15,7 +15,7 @@ uint64_t next_id(void) {
     return at++;
 }
 
-/* (type, name, site, parent, labels as text or NULL) -> a handle with a new object, and its task block */
+/* Make the handle, the outcome and the task block of a new goroutine. `labels`: bytes, or anything else for none. */
 static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned long long parent, PyObject *labels,
                     gp_ref *task) {
     if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, &OutcomeType)) {
@@ -67,7 +67,7 @@ void task_free(gp_ref task) {
     gp_free(task);
 }
 
-static PyObject *give_up(Handle *h, gp_ref task) { /* nothing refers to it so far: handle, object and task go */
+static PyObject *give_up(Handle *h, gp_ref task) { /* nothing refers to the goroutine so far: its handle, object and task go */
     task_free(task);
     gp_set(&((struct gp_object *)gp_at(h->ref))->state, GP_G_DEAD);
     Py_DECREF(h);
@@ -127,7 +127,7 @@ static int set_trackers(gp_ref task, PyObject *who) {
     return -1;
 }
 
-/* A task that may start again needs its call until its outcome is known: a place for that apart. */
+/* Give a task that may start again a block of its own for the outcome: it keeps the call until the outcome is known. */
 static int set_aside(gp_ref task) {
     gp_ref spare = alloc_for(GP_FOR_TASKS, sizeof(struct gp_message), 0);
     if (!spare) {
@@ -174,7 +174,7 @@ static PyObject *task_new(PyObject *Py_UNUSED(module), PyObject *const *args, Py
     uint64_t run = gp.run;
     int err;
     while ((err = gp_task_push(task, place = pinned ? (uint32_t)proc : gp_task_place(), pinned)) == -EAGAIN) {
-        /* back pressure: let some of the quarter million that wait run */
+        /* back pressure: let some of the tasks run that fill the ring */
         PyObject *r = PyThread_get_thread_ident() == scheduler_thread ? PyObject_CallOneArg(hooks.offer_turn, Py_False) : Py_NewRef(Py_None);
         Py_XDECREF(r);
         Py_BEGIN_ALLOW_THREADS

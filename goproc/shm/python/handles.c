@@ -65,7 +65,7 @@ static void erase(Handle *h) {
     table.used--;
 }
 
-/* the reason why the last runtime ended by itself, for users of its objects */
+/* the reason why the last runtime ended by itself, for a use of its objects */
 static struct {
     uint64_t run;
     char reason[GP_REASON];
@@ -251,7 +251,7 @@ uint32_t collect_now(void) {
     return freed;
 }
 
-/* A reader that keeps a copy for messages to come looks whether any process could still send one. */
+/* Nudge the other holders of a copy. A process that keeps one for messages to come checks if any could still send one. */
 static void nudge_readers(struct gp_object *o) {
     for (uint32_t p = 0; p < gp_places(); p++)
         if (p != gp.proc && atomic_load(&o->holders[p / 64]) >> (p % 64) & 1) gp_nudge(p);

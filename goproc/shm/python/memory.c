@@ -9,7 +9,7 @@ static gp_ref try_alloc(enum gp_kind kind, uint64_t payload, unsigned flags) {
     return kind ? gp_object_alloc(kind) : gp_alloc(payload, flags);
 }
 
-/* An object if there is a kind, else a block; all that can be freed is. */
+/* Allocate an object if there is a kind, else a block, once more after all that can be freed was freed. */
 static gp_ref under_pressure(enum gp_purpose purpose, enum gp_kind kind, uint64_t payload, unsigned flags) {
     enum gp_purpose before = gp_purpose;
     if (before < purpose) gp_purpose = purpose;

@@ -13,7 +13,7 @@ PyObject *os_error(int err, const char *what) {
 
 /* ---- life of the segment */
 
-/* Say which limit of the process the segment does not fit in; false: none that is known. */
+/* Raise with the limit of the process that the segment does not fit in. False: no such limit is known. */
 static bool limit_error(int err, unsigned procs) {
     struct rlimit space, file;
     uint64_t least = gp_least_bytes(procs);
@@ -216,7 +216,7 @@ static PyMethodDef functions[] = {
     {"pids", core_pids, METH_NOARGS, PyDoc_STR("Process ids by proc; 0: not started.")},
     {"reference", buffers_reference, METH_O,
      PyDoc_STR(
-         "reference($module, memory, /)\n--\n\nWhat stands in a message for large memory that is in shared memory already; None if it is not, or has changed.")},
+         "reference($module, memory, /)\n--\n\nThe Reference to large memory that is in shared memory already; None if the memory is not, or has changed.")},
     {"as_pickling", METHOD(message_as_pickling), METH_FASTCALL,
      PyDoc_STR("Call a function that pickles, outside of a message: handles let themselves be pickled, blocking is refused.")},
     {"for_end", METHOD(memory_for_end), METH_FASTCALL,

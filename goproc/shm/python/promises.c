@@ -66,7 +66,7 @@ static PyObject *promise_set(PyObject *Py_UNUSED(module), PyObject *const *args,
 
 PyMethodDef promise_functions[] = {
     {"promise_new", promise_new, METH_O, PyDoc_STR("A result without a goroutine.")},
-    {"promise_here", promise_here, METH_O, PyDoc_STR("A promise that this process is to keep: it dies with it.")},
+    {"promise_here", promise_here, METH_O, PyDoc_STR("A promise that this process is to keep: its death breaks the promise.")},
     {"promise_queued", promise_queued, METH_O, PyDoc_STR("A promise that is not claimed.")},
     {"promise_claim", promise_claim, METH_O, PyDoc_STR("Claim a queued promise; False: it is claimed, or has an outcome.")},
     {"promise_break", promise_break, METH_O,

@@ -230,7 +230,7 @@ REASONS(DECLARE)
 
 /* ---- types */
 extern PyTypeObject BindingsType;                                      /* bindings.c */
-/* 1 if all is so in a dict or a class, else 0; -1 with an exception */
+/* 1 if the bindings hold in a dict or a class, else 0; -1 with an exception */
 int bindings_hold(PyObject *bindings, PyObject *namespace);
 extern PyTypeObject TogetherType; /* together.c */
 extern PyMethodDef together_functions[];

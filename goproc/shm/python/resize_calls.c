@@ -48,7 +48,7 @@ static PyObject *core_cpu(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unuse
 PyMethodDef resize_functions[] = {
     {"places", core_places, METH_NOARGS, PyDoc_STR("Return one more than the highest number that a proc has, or has had.")},
     {"room", core_room, METH_NOARGS, PyDoc_STR("Return the number of procs that shared memory has room for.")},
-    {"resize", core_resize, METH_O, PyDoc_STR("Have so many workers: begin with that.")},
+    {"resize", core_resize, METH_O, PyDoc_STR("Begin to have so many workers.")},
     {"resized", core_resized, METH_NOARGS, PyDoc_STR("Go on with a resize; return True if there are as many workers as wanted.")},
     {"unborn", core_unborn, METH_NOARGS, PyDoc_STR("Return None, or a worker whose fork for a resize has failed, and errno.")},
     {"set_cpu", core_set_cpu, METH_VARARGS, PyDoc_STR("set_cpu(proc, cpu): the CPU that a worker is to be bound to; None: no CPU.")},

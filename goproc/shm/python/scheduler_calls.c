@@ -22,7 +22,7 @@ uint32_t threads_beside(void) {
     return n - 1;
 }
 
-/* After a wait that the core has no part in */
+/* Note the goroutine that runs, after a wait in which the core had no part. */
 static PyObject *core_running(PyObject *Py_UNUSED(module), PyObject *id) {
     unsigned long long number = PyLong_AsUnsignedLongLong(id);
     if (PyErr_Occurred()) return NULL;
@@ -85,7 +85,7 @@ static int make_ready(PyObject *g, bool told, bool next) {
     return r ? 0 : -1;
 }
 
-/* A process has died, perhaps after it fired a waiter of this process and before it told. `told` stays false: rule O2. */
+/* Look for waiters that were fired and not told: a process may have died in between. `told` stays false: rule O2. */
 static int look_at_waiters(void) {
     static uint64_t run;
     static uint32_t seen;
@@ -286,11 +286,11 @@ static PyObject *core_ignore_threads(PyObject *Py_UNUSED(module), PyObject *numb
 }
 
 PyMethodDef scheduler_functions[] = {
-    {"bind", METHOD(core_bind), METH_FASTCALL, PyDoc_STR("The goroutine that waits in this slot.")},
+    {"bind", METHOD(core_bind), METH_FASTCALL, PyDoc_STR("bind(slot, goroutine): note the goroutine that waits in this slot.")},
     {"drain", core_drain, METH_NOARGS, PyDoc_STR("Queue the goroutines told through the inbox. DRAIN_LOOK: this process was asked to look around; DRAIN_TICKED: "
                "the kernel's clock has ticked since slice_noted(); DRAIN_STOPS: stopping() is true.")},
     {"idle", core_idle, METH_O, PyDoc_STR("Sleep until there may be something to do, or the monotonic deadline.")},
-    {"running", core_running, METH_O, PyDoc_STR("The goroutine of this number runs, for reports.")},
+    {"running", core_running, METH_O, PyDoc_STR("Note the number of the goroutine that runs, for reports.")},
     {"check_park", core_check_park, METH_NOARGS, PyDoc_STR("Raise where a goroutine cannot park: too deep a stack, or in the middle of pickling.")},
     {"wake", core_wake, METH_NOARGS, PyDoc_STR("Make this process's scheduler look around; from any thread.")},
     {"use_this_thread", core_scheduler_thread, METH_NOARGS, PyDoc_STR("Goroutines run on the calling thread.")},

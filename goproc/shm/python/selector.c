@@ -8,7 +8,7 @@ static int refuse_stale_list(PyObject *cases) {
 typedef struct {
     PyObject_HEAD
     PyObject *given;      /* list: the arguments */
-    PyObject *kept;       /* list: the results of parse() for them, or None */
+    PyObject *kept;       /* list: the channels that select_parse() made of them, or None */
     struct item *items;   /* of those that are not default, in order */
     struct gp_select s;
     Py_ssize_t default_at;

@@ -3,14 +3,14 @@
  */
 #include "python.h"
 
-#define SPINS 4 /* successful looks that were then too late */
-#define SPIN_CASES 8
-#define FIRED_SPIN_NS 10000
+#define SPINS 4                  /* looks that found a case ready, which others then took */
+#define SPIN_CASES 8             /* a select over more cases does not spin */
+#define FIRED_SPIN_NS 10000      /* for a watched waiter that fires */
 #define FIRED_LOOK_NS 250
-#define LOCK_FIRST_NS 200
-#define LOCK_LOOK_NS 50
-#define LOCK_SPIN_NS 20000ULL
-#define LOCK_AWAY_NS 2500
+#define LOCK_FIRST_NS 200        /* before the first look at a mutex */
+#define LOCK_LOOK_NS 50          /* between two looks */
+#define LOCK_SPIN_NS 20000ULL    /* for a mutex, about the cost of sleeping and waking */
+#define LOCK_AWAY_NS 2500        /* between two looks at a mutex whose turns come fast */
 #define LOCK_AWAY_MOST_NS 100000 /* Go, too, lets a mutex be unfair for a while: a millisecond */
 #define LOCK_FAST_NS 500         /* a turn in less is over sooner than its lines would have moved to and fro */
 
@@ -29,7 +29,7 @@ static uint64_t stay_away(const struct gp_object *o) {
     return spent;
 }
 
-/* A holder that keeps it for longer than between two looks gives no such turns: then keep looking until it lets go. */
+/* A holder that keeps the mutex for longer than between two looks gives no fast turns: then look until it lets go. */
 static enum gp_result spin_for_lock(struct gp_case *c) {
     struct gp_object *o = c->o;
     uint64_t until = gp_now() + LOCK_SPIN_NS, turn = gp_get(&o->tail);

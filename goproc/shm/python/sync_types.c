@@ -131,7 +131,7 @@ static PyMethodDef once_methods[] = {
     {"_lock", METHOD(mutex_lock), METH_FASTCALL | METH_KEYWORDS, NULL},
     {"_unlock", (PyCFunction)mutex_unlock, METH_NOARGS, NULL},
     {"_done", (PyCFunction)once_done, METH_NOARGS, PyDoc_STR("True once the call was made.")},
-    {"_finish", (PyCFunction)once_finish, METH_NOARGS, PyDoc_STR("From now on it has.")},
+    {"_finish", (PyCFunction)once_finish, METH_NOARGS, PyDoc_STR("Note that the call was made.")},
     {NULL, NULL, 0, NULL},
 };
 
@@ -139,7 +139,7 @@ PyTypeObject OnceType = SYNC_TYPE("Once", .tp_new = once_new, .tp_methods = once
 
 /* ---- RWMutex */
 
-/* See sync.c. */
+/* Give a new lock or semaphore the counts of each proc: see sync.c. */
 PyObject *sync_with_shares(PyObject *handle, const char *what) {
     if (!handle) return NULL;
     struct gp_object *o = gp_at(((Handle *)handle)->ref);

@@ -6,14 +6,13 @@
 #include "python.h"
 
 #define TICKS 512 /* operations in a row without a block, after which a goroutine offers its turn */
-#define STACK_NEEDED 40
+#define STACK_NEEDED 40 /* frames of Python for the scheduler */
 
 unsigned long scheduler_thread;
 
 static int ticks = TICKS;
 
-/* The least number of Python's frames left. An error for want of frames in the middle of the scheduler would lose the
- * goroutine in hand. */
+/* An error for want of frames in the middle of the scheduler would lose the goroutine in hand. */
 bool wait_stack_short(void) {
     PyThreadState *t = PyThreadState_Get();
 #if PY_VERSION_HEX >= 0x030C0000
@@ -84,7 +83,7 @@ static int park_end_plain(PyObject *goroutine) {
     return r == Py_True;
 }
 
-#define ATTEMPTS 8
+#define ATTEMPTS 8 /* to call hooks.parked: a signal's handler may raise in each */
 
 static int park_end(PyObject *goroutine, PyObject *timed, bool failed) {
     if (!failed && timed == Py_False) return park_end_plain(goroutine);
