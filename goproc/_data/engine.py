@@ -488,6 +488,7 @@ class Engine:
             self.fatal = True
             raise error
         for lost in self.lanes.recover(station, error):
+            self.tally.note_slow(lost.index, lost.seconds)
             self._fail(lost)
 
     def stats(self) -> Stats:

@@ -30,7 +30,7 @@ class ProcSeconds(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """One of the slowest items: its number, and the seconds that its last call took."""
+    """One of the slowest items: its number, and the seconds that the longest of its calls took."""
 
     index: int
     seconds: float
@@ -47,7 +47,7 @@ class Stats(NamedTuple):
         waiting: items that wait for a process, or for their next attempt.
         retried: attempts after the first of an item.
         procs: by process, the seconds of work and of waiting.
-        slowest: at most ten items, the slowest first.
+        slowest: at most ten items, each once, the slowest first.
     """
 
     items: int
@@ -76,11 +76,18 @@ class Tally:
         self.seconds[proc] = before[0] + work, before[1] + wait
 
     def note_slow(self, index: int, seconds: float) -> None:
-        """Note an item that may be one of the slowest."""
+        """Note a call for an item that may be one of the slowest. Of several calls the longest counts."""
         slowest = self._slowest
+        if len(slowest) == _SLOWEST and seconds <= slowest[0][0]:
+            return
+        for at, (known, other) in enumerate(slowest):
+            if other == index:
+                slowest[at] = max(known, seconds), index
+                heapq.heapify(slowest)
+                return
         if len(slowest) < _SLOWEST:
             heapq.heappush(slowest, (seconds, index))
-        elif seconds > slowest[0][0]:
+        else:
             heapq.heapreplace(slowest, (seconds, index))
 
     def stats(self, running: int, finished: int = 0) -> Stats:

@@ -10,6 +10,7 @@ import pytest
 from peek import until
 
 from goproc import Atomic, Failure, Limiter, PMap, chan, go, pmap, proc, sleep, worker_state
+from goproc._data.tally import Tally
 from goproc._sched import scheduler
 
 pytestmark = pytest.mark.usefixtures("runtime2")
@@ -366,6 +367,31 @@ def test_stats_see_what_is_finished_while_nobody_is_in_next():
     assert (stats.items, stats.done, stats.waiting) == (6, 6, 0)
     assert set(stats.procs) <= {1, 2} and all(s.work >= 0 for s in stats.procs.values())
     assert {slow.index for slow in stats.slowest} == set(range(6))
+
+
+def test_the_slowest_items_are_listed_once_each():
+    def fail_at_first(x):
+        if calls[x].add(1) <= 2:
+            raise ValueError(x)
+        return x
+
+    calls = [Atomic(0) for _ in range(4)]
+    m = pmap(fail_at_first, range(4), retries=2, retry_on=ValueError)
+    assert list(m) == [0, 1, 2, 3]
+    assert m.stats().retried == 8
+    assert sorted(slow.index for slow in m.stats().slowest) == [0, 1, 2, 3]
+
+
+def test_the_longest_call_of_an_item_counts():
+    tally = Tally()
+    for index in range(20):
+        tally.note_slow(index, 1.0 + index)
+    for index in (15, 19, 3):
+        tally.note_slow(index, 2.0)  # another attempt
+    tally.note_slow(12, 100.0)
+    slowest = tally.stats(0).slowest
+    assert [(slow.index, slow.seconds) for slow in slowest[:3]] == [(12, 100.0), (19, 20.0), (18, 19.0)]
+    assert sorted(slow.index for slow in slowest) == list(range(10, 20))
 
 
 def test_stats_of_failures_and_retries():

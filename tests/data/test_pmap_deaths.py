@@ -50,6 +50,14 @@ def test_a_death_is_one_failed_item(lines: Lines, way: str, chunk: str) -> None:
     assert lines(text) == ["True", "[0, 1, 2, 3, 4]"]
 
 
+def test_an_item_whose_process_was_killed_is_one_of_the_slowest(lines: Lines) -> None:
+    text = """
+        m = pmap(lambda x: x == 2 and time.sleep(60), range(4), timeout=0.1, on_error="skip")
+        print(len(list(m)), {slow.index: slow.seconds for slow in m.stats().slowest}[2] > 0.1)
+    """
+    assert lines(text) == ["3 True"]
+
+
 def test_the_items_before_it_do_not_run_again_and_those_behind_it_run_once(lines: Lines) -> None:
     text = """
         def f(x):
