@@ -11,6 +11,7 @@ from goproc._pickling.copies import Copy
 from goproc._pickling.wire import Whole
 from goproc._public import of_stopped, public
 from goproc._tracebacks import user_line
+from goproc.errors import PickleError
 
 T = TypeVar("T")
 
@@ -74,7 +75,17 @@ def share(obj: T) -> Shared[T]:
         OutOfSharedMemory: the object does not fit into the shared memory.
     """
     with user_line:
-        return _shared(Copy(Whole(obj)))
+        try:
+            return _shared(Copy(Whole(obj)))
+        except PickleError as error:
+            raise _about(obj, error) from error.__cause__
+
+
+def _about(obj: Any, error: PickleError) -> PickleError:
+    """Return the exception for an object that cannot be shared: it names the path to the part that is to blame."""
+    from goproc._pickling.diagnose import explain
+
+    return explain(obj, error.__cause__ or error, "the argument of share()")
 
 
 _known: WeakValueDictionary[Copy, Shared[Any]] = store.cache(WeakValueDictionary())
