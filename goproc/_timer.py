@@ -6,6 +6,7 @@ reset a timer. After stop() or reset() no earlier value is left, and a timer tha
 
 The process that made a timer of after_func() calls its function: its scheduler has an alarm for the timer. If another
 process sets such a timer, the core nudges the process that made it, which then looks at all its timers that were sent.
+When that process has ended, so has the function: reset() raises.
 
 Times are ``time.monotonic()`` seconds, which mean the same in every process of a machine.
 """
@@ -13,9 +14,10 @@ Times are ``time.monotonic()`` seconds, which mean the same in every process of 
 from __future__ import annotations
 
 import contextvars
+import os
 import sys
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from goproc._channel import nil
 from goproc._misuse import not_callable
@@ -106,6 +108,18 @@ class _Call:
         self._context.run(spawn_local, self._f, self._args, self._kwargs, name_of(self._f), self._origin)
 
 
+class _Maker(NamedTuple):
+    """The process that made a timer of after_func(), and would call its function."""
+
+    proc: int
+    pid: int
+
+    def is_gone(self) -> bool:
+        """Return True if the process has ended: by its death, recycle() or resize()."""
+        pids = _core.pids()
+        return self.proc > 0 and bool(pids) and self.pid not in pids[self.proc : self.proc + 1]
+
+
 _shared: dict[Chan[float], _Call] = {}  # of timers of this process that others can set
 
 
@@ -124,21 +138,21 @@ scheduler.on_nudge.append(_rescan)
 class _Timed:
     """The common part of Timer and Ticker: a channel, by which they are equal, and pickling."""
 
-    __slots__ = ("_call", "_ch", "_func")
+    __slots__ = ("_call", "_ch", "_maker")
 
     _ch: Chan[float]
     _call: _Call | None  # of after_func(), in the process that made the timer; else None
-    _func: bool
+    _maker: _Maker | None  # of a timer of after_func(); else None
 
-    def _set_up(self, ch: Chan[float], call: _Call | None, func: bool) -> None:
+    def _set_up(self, ch: Chan[float], call: _Call | None = None, maker: _Maker | None = None) -> None:
         self._ch = ch
         self._call = call
-        self._func = func
+        self._maker = maker
 
     @property
     def c(self) -> RecvChan[float] | None:
         """The channel to receive from; None for a timer of after_func()."""
-        return None if self._func else self._ch.rx
+        return None if self._maker is not None else self._ch.rx
 
     def __goproc_case__(self) -> RecvChan[float] | None:
         """Return the channel for which the timer stands in a select."""
@@ -161,7 +175,7 @@ class _Timed:
     def __reduce__(self) -> Any:
         if self._call is not None:
             _shared[self._ch] = self._call
-        return _restore, (type(self), self._ch, self._func)
+        return _restore, (type(self), self._ch, self._maker)
 
     def __repr__(self) -> str:
         name = type(self).__name__
@@ -177,9 +191,9 @@ class _Timed:
         return f"<{name} in {left:.3f} s>" if left > 0 else f"<{name} due>"
 
 
-def _restore(kind: type[_Timed], ch: Chan[float], func: bool) -> _Timed:
+def _restore(kind: type[_Timed], ch: Chan[float], maker: _Maker | None) -> _Timed:
     timed = kind.__new__(kind)
-    timed._set_up(ch, _shared.get(ch) if func else None, func)
+    timed._set_up(ch, None if maker is None else _shared.get(ch), maker)
     return timed
 
 
@@ -203,7 +217,7 @@ class Timer(_Timed):
 
     @ends_at_user
     def __init__(self, seconds: float) -> None:
-        self._set_up(_new(monotonic() + _seconds(seconds, "Timer()")), None, False)
+        self._set_up(_new(monotonic() + _seconds(seconds, "Timer()")))
 
     @ends_at_user
     def stop(self) -> bool:
@@ -231,12 +245,20 @@ class Timer(_Timed):
             The same as stop().
 
         Raises:
-            RuntimeError: ``time: Reset called on uninitialized Timer``.
+            RuntimeError: ``time: Reset called on uninitialized Timer``; or the process that made the timer with
+                after_func() has ended, and its function with it.
             ValueError: seconds is NaN.
         """
         if not hasattr(self, "_ch"):
             raise RuntimeError("time: Reset called on uninitialized Timer")
-        return self._set(monotonic() + _seconds(seconds, "Timer.reset()"))
+        when = monotonic() + _seconds(seconds, "Timer.reset()")
+        maker = self._maker
+        if maker is not None and self._call is None and maker.is_gone():
+            raise RuntimeError(
+                f"time: Reset of a Timer whose function is gone: worker {maker.proc} (pid {maker.pid}), which made it "
+                "with after_func(), has ended; make another timer, or use after_func() in the process of the script"
+            )
+        return self._set(when)
 
 
 @public
@@ -258,7 +280,7 @@ class Ticker(_Timed):
     @ends_at_user
     def __init__(self, seconds: float) -> None:
         period = _interval(seconds, "Ticker()", "NewTicker")
-        self._set_up(_new(monotonic() + period, period), None, False)
+        self._set_up(_new(monotonic() + period, period))
 
     def stop(self) -> bool:
         """End the ticks; a pending tick is dropped. Return True if the ticker was running."""
@@ -323,8 +345,8 @@ def after_func(seconds: float, f: Callable[P, Any], /, *args: P.args, **kwargs: 
 
     Returns:
         The timer, whose ``c`` is None. stop() returns False once the function was started, and does not wait for its
-        end. reset() has the function called again. Both work in any process. A timer that was sent to another process
-        stays in memory.
+        end. reset() has the function called again. Both work in any process, while the process of the function lives:
+        reset() raises RuntimeError after its end. A timer that was sent to another process stays in memory.
 
     Raises:
         ValueError: seconds is NaN.
@@ -336,6 +358,6 @@ def after_func(seconds: float, f: Callable[P, Any], /, *args: P.args, **kwargs: 
         ch = _new(monotonic() + _seconds(seconds, "after_func()"), 0.0, True)
     call = _Call(ch, f, args, kwargs, origin(sys._getframe(1)))
     timer = Timer.__new__(Timer)
-    timer._set_up(ch, call, True)
+    timer._set_up(ch, call, _Maker(_core.proc(), os.getpid()))
     call.look()
     return timer

@@ -105,6 +105,29 @@ def test_timers_and_local_goroutines_keep_the_process(run: Run) -> None:
     assert output(run, text) == "True\n"
 
 
+@pytest.mark.parametrize("end", ["recycle(1)", "end_by_a_kill()"])
+def test_a_timer_whose_function_is_gone(run: Run, end: str) -> None:
+    text = f"""
+    def set_far():
+        timer = goproc.after_func(3600, print)
+        timer.stop()
+        return timer
+    def end_by_a_kill():
+        pid = go.on(1)(os.getpid).result()
+        goproc.kill(1)
+        assert go.on(1)(os.getpid).result() != pid
+    timer = go.on(1)(set_far).result()
+    assert timer.reset(3600) is False and timer.stop() is True
+    {end}
+    for where in (go.local, go.on(1), go.on(2)):
+        assert where(timer.stop).result() is False
+        try: where(timer.reset, 0).result()
+        except RuntimeError as error: print(str(error).partition("(")[0])
+    """
+    line = "time: Reset of a Timer whose function is gone: worker 1 \n"
+    assert output(run, text, options=["--quiet-deaths"]) == 3 * line
+
+
 def test_all_at_once_under_load(run: Run) -> None:
     text = """
     tasks = [go(pow, 2, n) for n in range(2000)]
