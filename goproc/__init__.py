@@ -28,11 +28,27 @@ class _LoggingFinder:
         return _logging_hook.find(_LoggingFinder)
 
 
+class _DebuggerFinder:
+    """The finder that loads _debugger_hook when the program imports bdb, of which Python's debuggers are made."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> object:
+        if name != "bdb":
+            return None
+        from goproc import _debugger_hook
+
+        return _debugger_hook.find(_DebuggerFinder)
+
+
 _isolation.begin()
 if _isolation.loaded("logging") is None:
     _sys.meta_path.insert(0, _LoggingFinder)  # type: ignore[arg-type]
 else:
     __import__("goproc._logging_hook")
+if _isolation.loaded("bdb") is None:
+    _sys.meta_path.insert(0, _DebuggerFinder)  # type: ignore[arg-type]
+else:
+    __import__("goproc._debugger_hook")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

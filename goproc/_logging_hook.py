@@ -6,10 +6,7 @@ goproc/__init__.py loads this file as soon as the program imports logging.
 
 from __future__ import annotations
 
-import os
-import sys
-
-from goproc import _isolation
+from goproc import _import_hook, _isolation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,27 +40,7 @@ def find(caller: Any) -> Any:
     Args:
         caller: the finder of sys.meta_path that calls this function. It leaves sys.meta_path.
     """
-    others = [finder for finder in list(sys.meta_path) if finder is not caller]
-    spec = next(filter(None, (finder.find_spec("logging", None) for finder in others)), None)
-    if spec is not None and _is_pythons(spec):
-        _watch(spec.loader)
-        sys.meta_path.remove(caller)
-    return spec
-
-
-def _is_pythons(spec: Any) -> bool:
-    return os.path.dirname(spec.origin or "") == os.path.join(os.path.dirname(os.__file__), "logging")
-
-
-def _watch(loader: Any) -> None:
-    execute = loader.exec_module
-
-    def exec_module(module: Any) -> None:
-        del loader.exec_module
-        execute(module)
-        _meet(module)
-
-    loader.exec_module = exec_module
+    return _import_hook.find("logging", caller, _meet)
 
 
 def _meet(logging: Any) -> None:

@@ -354,6 +354,61 @@ def test_the_debugger(
     assert session.wait().status == 0
 
 
+@pytest.mark.parametrize("procs", [0, 2])
+@pytest.mark.parametrize("call", ["go(double, 21).result()", "go.local(double, 21).result()"])
+def test_steps_beyond_a_goroutine_do_not_stop_in_goproc(
+    terminal: Callable[..., Terminal], tmp_path: Path, call: str, procs: int
+) -> None:
+    (tmp_path / "script.py").write_text(
+        STOPS.format(call=f"{call}, go.on({min(procs, 1)})(int).result()", stop="breakpoint()")
+    )
+    session = terminal("-m", "goproc", "run", "--procs", str(procs), "script.py")
+    session.wait_for("-> return y")
+    session.wait_for("(Pdb) ")
+    session.type("next\n")
+    session.wait_for("--Return--")
+    session.wait_for("(Pdb) ")
+    session.type("step\n")
+    session.wait_for("result 42 0")  # a stop would need another line
+    assert session.wait().status == 0
+
+
+def test_a_step_goes_over_operations_of_goproc(terminal: Callable[..., Terminal], tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text("""
+from goproc import chan, go
+
+def waits(ch):
+    breakpoint()
+    first = ch.recv()
+    return first + ch.recv()
+
+ch = chan()
+g = go(waits, ch)
+go(ch.send, 1).join()
+ch.send(2)
+print("result", g.result())
+""")
+    session = terminal("-m", "goproc", "run", "--procs", "1", "script.py")
+    for line in ("-> first = ch.recv()", "-> return first + ch.recv()", "--Return--"):
+        session.wait_for(line)
+        session.wait_for("(Pdb) ")
+        session.type("step\n")
+    session.wait_for("result 3")
+    assert session.wait().status == 0
+
+
+def test_the_debugger_as_a_goroutine(terminal: Callable[..., Terminal], tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text("from goproc import go\nprint('result', go(breakpoint).result())\n")
+    session = terminal("-m", "goproc", "run", "--procs", "2", "script.py")
+    session.wait_for("(Pdb) ")
+    session.type("p 6 * 7\n")
+    session.wait_for("42")
+    session.wait_for("(Pdb) ")
+    session.type("continue\n")
+    session.wait_for("result None")
+    assert session.wait().status == 0
+
+
 def test_without_workers_goroutines_stop_one_after_the_other(
     terminal: Callable[..., Terminal], tmp_path: Path
 ) -> None:
