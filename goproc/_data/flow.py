@@ -107,7 +107,7 @@ class Flow(Generic[T]):
             f: the function.
             workers: how many calls run at once; default 1. With 0 they run in this process, for what cannot be sent to a
                 worker, or must see its memory.
-            threads: each worker runs calls in so many threads: for functions that wait in the system.
+            threads: each worker runs calls in so many threads of one process: for functions that wait in the system.
             ordered: hand on in the order of the items; else what is done first.
             timeout, retries, retry_on, delay, on_error, key, init, exit, limit: as for pmap. With on_error="return" the
                 next stage gets the Failure.

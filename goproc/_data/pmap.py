@@ -370,7 +370,7 @@ def pmap(
             RemoteError, is matched by the names of its type and its bases.
         delay: seconds before another attempt, or a function of the number of the one that failed.
         on_error: "raise" the first failure; "return" the Failure in place of the result; "skip" the item; or a channel
-            that gets the Failures.
+            that gets the Failures, in the order in which they happen.
         init: called once in each process before its first item; its result is worker_state() there.
         exit: called with that state in each process at the end.
         key: a function of an item: items with equal keys go to the same worker, in order.
