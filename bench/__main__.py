@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.golang import Compiler
-from bench.model import Peer
+from bench.model import Peer, Row
 from bench.report import row_table, target_figures, target_lines
 from bench.rows import GROUPS
 from bench.runner import run_row
@@ -37,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         "--rounds", type=int, metavar="N", help="how often each peer is measured (default: 7)"
     )
     parser.add_argument("--quick", action="store_true", help="3 rounds, a fifth of the operations")
+    parser.add_argument("--row", action="append", metavar="NAME", help="only rows whose name begins so")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single measurement there")
     options = parser.parse_args(argv)
     unknown = [name for name in options.groups if name not in GROUPS]
@@ -48,18 +49,23 @@ def main(argv: list[str] | None = None) -> int:
     if options.list:
         print(_listing(groups))
         return 0
+    rows = [row for group in groups for row in GROUPS[group]]
+    if options.row is not None:
+        rows = [row for row in rows if row.name.startswith(tuple(options.row))]
+        if not rows:
+            parser.error(f"no row begins with {' or '.join(options.row)}; --list shows them")
     return _run(
-        groups, options.rounds or (3 if options.quick else 7), 0.2 if options.quick else 1.0, options.json
+        rows, options.rounds or (3 if options.quick else 7), 0.2 if options.quick else 1.0, options.json
     )
 
 
-def _run(groups: list[str], rounds: int, scale: float, file: Path | None) -> int:
+def _run(rows: list[Row], rounds: int, scale: float, file: Path | None) -> int:
     machine = _machine()
     print(", ".join(f"{name} {value}" for name, value in machine.items()), flush=True)
     summary, record = [], []
     with tempfile.TemporaryDirectory(prefix="goproc-bench-") as directory:
         compiler = Compiler(Path(directory))
-        for row in (row for group in groups for row in GROUPS[group]):
+        for row in rows:
             outcomes = run_row(row, rounds, scale, compiler, _progress)
             _progress("")
             print(f"\n{row_table(row, outcomes)}", flush=True)
