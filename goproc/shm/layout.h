@@ -4,11 +4,11 @@
  * divided by 64 (GP_LINE). So 32 bits reach 256 GiB, and ref 0 (the header) serves as "none".
  *
  *   header      4 KiB
- *   procs       GP_MAX_PROCS x 4 KiB        one per proc: park word, journal, task queue, counters
- *   deaths      GP_DEATHS x 8 KiB           how workers died, and what was lost with them
- *   partitions  one per proc                 inbox bitmap, waiters, sudogs, task rings; written by their proc,
- *                                            except waiter.state (CAS), inbox (fetch_or), sudog links (channel lock)
- *   arenas      one per proc                 the heap: page descriptors, then 64 KiB pages of blocks and extents
+ *   procs       GP_MAX_PROCS x 4 KiB   one per proc: park word, journal, task queue, counters
+ *   deaths      GP_DEATHS x 8 KiB      how workers died, and what was lost with them
+ *   partitions  one per proc           inbox bitmap, waiters, sudogs, task rings; written by their proc,
+ *                                      except waiter.state (CAS), inbox (fetch_or), sudog links (a lock)
+ *   arenas      one per proc           the heap: page descriptors, then 64 KiB pages of blocks and extents
  *
  * The segment is sparse. A range is backed with memory before its first use, so a full machine gives an error, never SIGBUS.
  *
@@ -333,7 +333,8 @@ struct gp_task {
     int32_t lost_with;           /* pid of the last process that it was lost with */
     gp_ref spare;                /* a PART block for the outcome of a goroutine that may start again until that is known; 0: the
                                   * outcome takes the place of `call` */
-};                               /* behind it, up to the end of the block: the labels as a report shows them */
+    /* behind this, up to the end of the block: the labels as a report shows them */
+};
 
 enum gp_pinned {
     GP_ANYWHERE = 0,
@@ -411,7 +412,8 @@ enum gp_park {
     GP_PARKED,   /* it sleeps, or is about to */
     GP_NOTIFIED, /* a waker has chosen it, and wakes it */
 };
-enum gp_op { /* the operands of the journal, by operation: see gp_intent_...() in mem.h */
+/* The operations of the journal, with their operands: see gp_intent_...() in mem.h. */
+enum gp_op {
     GP_OP_NONE = 0,
     GP_OP_HANDOFF, /* a=channel b=sudog c=block d=epoch */
     GP_OP_BUFPUT,  /* a=channel c=block d=tail */

@@ -59,7 +59,7 @@ static void queue(struct gp_case *c, uint32_t waiter, uint32_t number) {
     s->since = c->since;
     if (c->kind == GP_SEND) s->msg = c->m;
     if (c->kind == GP_ARRIVE) gp_set(&c->o->value, gp_get(&c->o->value) + 1);
-    if (again && gp_get(&c->o->kind) != GP_KIND_RWMUTEX) gp_enqueue_first(c->o, c->sudog); /* it was first before */
+    if (again && gp_get(&c->o->kind) != GP_KIND_RWMUTEX) gp_enqueue_first(c->o, c->sudog); /* a waiter that was first before is first again */
     else gp_enqueue(c->o, c->sudog, c->kind == GP_SEND || (c->kind == GP_LOCK && gp_get(&c->o->kind) == GP_KIND_RWMUTEX));
 }
 
@@ -192,7 +192,7 @@ int64_t gp_select_due(struct gp_select *s, uint32_t waiter) {
         if (!(gp_get(&c->o->flags) & GP_OBJ_TIMER)) continue;
         gp_lock(c->o);
         due = gp_case_due(c);
-        bool won = due && gp_now() >= due && gp_waiter_cancel(waiter); /* from here on no other case can be done */
+        bool won = due && gp_now() >= due && gp_waiter_cancel(waiter); /* once the waiter is cancelled, no other case can be done */
         if (won) step(c);
         gp_unlock(c->o);
         gp_ring();

@@ -4,7 +4,8 @@
  * The inbox is a bitmap: setting a bit twice is harmless, and it cannot overflow. It is only a hint: the waiter's state
  * is the truth. Dekker's argument shows that no wake-up is lost:
  *
- *     waker: bit |= ..., top |= ... (seq_cst);  read park        sleeper: park = PARKED (seq_cst);  read top; sleep
+ *     waker:    bit |= ..., top |= ... (seq_cst);  read park
+ *     sleeper:  park = PARKED (seq_cst);  read top;  sleep
  *
  * One of the two sees the other. The CAS PARKED -> NOTIFIED elects the one waker that makes the system call.
  * A plain thread sleeps on its own waiter's state word instead: its proc's scheduler may be busy for long.
@@ -14,10 +15,12 @@
 
 #include "chan/chan.h"
 
+#define MOST_THREADS 1024 /* threads that wait to be woken by the next gp_ring() */
+
 static struct {
     uint64_t bell[GP_MAX_PROCS / 64];
     bool bells;
-    _Atomic uint32_t *thread[1024];
+    _Atomic uint32_t *thread[MOST_THREADS];
     uint32_t threads;
     int64_t wakee;                    /* see gp_direct_wakee() */
 } told;
@@ -53,12 +56,12 @@ static void count_thread(uint32_t proc, int change) {
 
 void gp_thread_blocks(struct gp_waiter *w) {
     uint32_t expect = GP_THREAD;
-    if (atomic_compare_exchange_strong(&w->thread, &expect, GP_THREAD_BLOCKED)) count_thread(gp.proc, 1); /* else told already */
+    if (atomic_compare_exchange_strong(&w->thread, &expect, GP_THREAD_BLOCKED)) count_thread(gp.proc, 1); /* if the mark has changed, the thread was told already */
 }
 
 void gp_thread_runs(struct gp_waiter *w) {
     count_thread(gp.proc, -1);
-    if (atomic_exchange(&w->thread, GP_THREAD) != GP_THREAD_BLOCKED) count_thread(gp.proc, 1); /* its teller has done this */
+    if (atomic_exchange(&w->thread, GP_THREAD) != GP_THREAD_BLOCKED) count_thread(gp.proc, 1); /* if a teller has taken the mark away, it has uncounted the thread */
 }
 
 /* False: a teller that lives is about to change the count. None of the threads changes its mark meanwhile. */
@@ -166,8 +169,8 @@ void gp_tell(uint32_t proc, uint32_t i) {
             return;
         }
         tell_thread(proc, w);
-        if (told.threads == sizeof told.thread / sizeof told.thread[0])
-            gp_futex_wake((_Atomic uint32_t *)&w->state, INT_MAX); /* under a lock, but only past the 1024th thread */
+        if (told.threads == MOST_THREADS) /* then a thread is woken under a lock */
+            gp_futex_wake((_Atomic uint32_t *)&w->state, INT_MAX);
         else
             told.thread[told.threads++] = (_Atomic uint32_t *)&w->state;
         return;

@@ -11,9 +11,10 @@
  * runs in the memory of the host, as a child of vfork() does, and costs none of its own. It has no open files. All
  * signals are blocked; it waits for three of them:
  *
- *     SIGCHLD   The zygote has ended. If that was not in order, its workers are the keeper's children now, and go on.
- *     SIGCONT   The host may be dead. If so, the keeper continues the zygote, which then ends the program. Without a zygote
- *               the keeper itself kills the workers, and the programs that they have left.
+ *     SIGCHLD   The zygote has ended. If that was not in order, its workers are the keeper's children now,
+ *               and go on.
+ *     SIGCONT   The host may be dead. If so, the keeper continues the zygote, which then ends the program.
+ *               Without a zygote the keeper itself kills the workers, and the programs that they have left.
  *     SIGUSR1   The host ends the program: the keeper does the same, once there is no zygote.
  *
  * If the keeper dies, the zygote goes on without one (goproc/_proc/zygote.py). If the zygote dies after that, the coroner kills

@@ -150,7 +150,6 @@ static PyMethodDef functions[] = {
 };
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "goproc.shm._keeper", "The start of the zygote.", -1, functions, NULL, NULL, NULL, NULL,
-};
+    PyModuleDef_HEAD_INIT, "goproc.shm._keeper", "The start of the zygote.", -1, functions, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__keeper(void) { return PyModule_Create(&definition); }

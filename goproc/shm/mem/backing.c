@@ -51,7 +51,7 @@ int gp_back(uint64_t offset, uint64_t bytes) {
     uint64_t start = offset / page_bytes() * page_bytes(), end = round_up(offset + bytes, page_bytes());
     while (!unknown && madvise(gp.base + start, end - start, MADV_POPULATE_WRITE) < 0) {
         if (errno == EINVAL) unknown = true;
-        else if (errno != EINTR && errno != EAGAIN) return -ENOMEM; /* EFAULT: a touch would have been SIGBUS */
+        else if (errno != EINTR && errno != EAGAIN) return -ENOMEM; /* EFAULT: a touch would be SIGBUS */
     }
     return unknown ? by_descriptor(0, offset, bytes) : 0;
 }

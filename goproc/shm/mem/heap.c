@@ -14,10 +14,10 @@
 
 #include "pages.h"
 
-const uint32_t gp_class_bytes[GP_CLASS_COUNT] = {
-    [GP_CLASS_OBJECT] = sizeof(struct gp_object),
-    64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768,
-};
+/* by class: none, objects, and the size classes from GP_CLASS_FIRST on */
+const uint32_t gp_class_bytes[GP_CLASS_COUNT] = {0,    128,  64,   128,  192,  256,   384,   512,   768,  1024,
+                                                 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768};
+_Static_assert(GP_CLASS_OBJECT == 1 && sizeof(struct gp_object) == 128, "the size of objects");
 _Static_assert(GP_CLASS_FIRST + 18 == GP_CLASS_COUNT, "a size for each class");
 /* Pages that were never used are taken up to this number, or up to an eighth of the pages in use. Then the pages of all
  * classes are searched for some that have become free. */

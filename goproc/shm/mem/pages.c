@@ -116,8 +116,8 @@ void gp_pages_free(uint32_t page, uint32_t pages, bool hole) {
 static void give(struct run *r) {
     if (r->hole) return;
     gp_reclaim_idle(gp.proc, r->page, r->pages);
-    for (uint32_t i = 0; i < r->pages; i++)
-        if (gp_acquire(&gp_page_at(gp.arena, r->page + i)->cls) != GP_CLASS_HOLE) return; /* locked memory, say */
+    for (uint32_t i = 0; i < r->pages; i++) /* the system may have left some: locked memory, say */
+        if (gp_acquire(&gp_page_at(gp.arena, r->page + i)->cls) != GP_CLASS_HOLE) return;
     r->hole = true;
     heap.kept -= bytes_of(r);
 }

@@ -297,7 +297,7 @@ void gp_detach(void) {
     if (!gp.base) return;
     gp_set(&gp.my->state, GP_P_GONE);
     gp_heap_detach();
-    if (gp_memfd_valid()) close(gp.memfd); /* else the number may lead to a file of the program */
+    if (gp_memfd_valid()) close(gp.memfd); /* the program may have put a file of its own there */
     gp.memfd = -1;
     gp.my = NULL;
     gp.head = NULL;

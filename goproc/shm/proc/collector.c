@@ -156,7 +156,7 @@ static void find_garbage(struct scan *s) {
 }
 
 static bool free_object(struct gp_object *o, void (*ended)(struct gp_object *o)) {
-    if (gp_get(&o->flags) & GP_OBJ_CONTEXT && !gp_context_unlink(o)) return false; /* its children are still there */
+    if (gp_get(&o->flags) & GP_OBJ_CONTEXT && !gp_context_unlink(o)) return false; /* a context stays while its children are there */
     if (gp_get(&o->kind) == GP_KIND_CHAN) gp_chan_drop(o);
     else if (gp_get(&o->kind) == GP_KIND_OUTCOME || gp_get(&o->kind) == GP_KIND_COPY) ended(o);
     gp_object_free(o);

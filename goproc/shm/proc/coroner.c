@@ -236,8 +236,9 @@ int gp_coroner_start(int control, int zygote_pid, int keeper_pid) {
 void gp_coroner_stop(void) {
     if (gp_coroner.running) {
         atomic_store(&gp_coroner.stop, 1);
-        if (gp_fd_is(&gp_coroner.control)) shutdown(gp_coroner.control.fd, SHUT_RDWR); /* the coroner sees that */
-        else if (waitpid(gp_coroner.keeper, NULL, WNOHANG | __WALL) == 0) gp_coroner_kill_zygote(); /* or that */
+        /* the coroner sees the end of the socket, or that of the zygote */
+        if (gp_fd_is(&gp_coroner.control)) shutdown(gp_coroner.control.fd, SHUT_RDWR);
+        else if (waitpid(gp_coroner.keeper, NULL, WNOHANG | __WALL) == 0) gp_coroner_kill_zygote();
         gp_futex_wake(&gp_coroner.stop, 1);
         pthread_join(gp_coroner.thread, NULL);
     }

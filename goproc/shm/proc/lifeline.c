@@ -4,9 +4,9 @@
  * stopped process runs no code, so no check of its own helps. But the kernel sends a signal to a reader of a pipe
  * (O_ASYNC, F_SETSIG) when the last writer has closed the pipe, and closes the pipes of a process that dies:
  *
- *     pipe       writers                    reader          signal
- *     CONTINUE   the host                   the zygote      SIGCONT: a stopped zygote goes on, and ends the program
- *     END        the host and the zygotes   each worker     SIGKILL
+ *     pipe       writers                   reader       signal
+ *     CONTINUE   the host                  the zygote   SIGCONT: a stopped zygote goes on, and ends all
+ *     END        the host and the zygotes  each worker  SIGKILL
  *
  * So a zygote ends the workers in its own way as long as there is one. Before it has its order to fork, the control socket
  * stands for the first pipe (keeper/start.c). goproc/_proc/lifeline.py is the side of the readers.

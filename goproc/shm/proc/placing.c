@@ -124,7 +124,7 @@ void gp_task_announce(uint32_t proc, bool pinned) {
     atomic_thread_fence(memory_order_seq_cst); /* the task is visible before we look whether its proc sleeps */
     uint32_t park = gp_get(&gp_proc_at(proc)->park);
     if (pinned) gp_ring_proc(proc);
-    else if (proc == 0 && gp.room > 1) gp_wake_one(); /* the host takes no task, whatever its scheduler does */
+    else if (proc == 0 && gp.room > 1) gp_wake_one(); /* the host takes no task */
     else if (park == GP_PARKED && may_wake()) gp_ring_proc(proc);
     else if (park == GP_RUN) gp_wake_one();
 }

@@ -2,7 +2,7 @@
  *
  * A worker that died has left a prefix of its work (layout.h, crash rule). The repair completes that work, in this order:
  *
- *     1. repair_locks.c    the locks it held: the operation in its journal is finished, or was never begun; then the lock goes
+ *     1. repair_locks.c    the operation in its journal is finished, or was never begun; its locks go
  *     2. repair_queues.c   its goroutines leave the queues in which they waited
  *     3. repair_tasks.c    its goroutines end with WorkerDied; those that had not begun run elsewhere
  *     4. repair_heap.c     its blocks are freed, its handles are forgotten

@@ -35,7 +35,7 @@ static void free_part(struct gp_block *b, bool object, uint64_t bytes, void *arg
     (void)bytes;
     uint64_t tag = gp_acquire(&b->tag);
     if (object || GP_TAG_KIND(tag) != GP_TAG_PART || !belongs(arg, tag)) return;
-    gp_release(&b->tag, ((const struct gp_dead *)arg)->tag); /* its buffers, if it has any, are examined later or were already */
+    gp_release(&b->tag, ((const struct gp_dead *)arg)->tag); /* the buffers of this block, if it has any, are examined later or were already */
 }
 
 static void free_block(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
@@ -149,7 +149,7 @@ static void forget_holder(struct gp_block *b, bool object, uint64_t bytes, void 
 static void restore(uint64_t arena, uint32_t page, uint32_t origin) {
     struct gp_page *d = gp_page_at(arena, page);
     uint64_t pages = origin == GP_CLASS_EXTENT ? gp_extent_pages(arena, page) : 1;
-    gp_back((uint64_t)(gp_page_start(arena, page) - gp.base), pages * GP_PAGE); /* its memory may be gone already */
+    gp_back((uint64_t)(gp_page_start(arena, page) - gp.base), pages * GP_PAGE); /* the memory of the pages may be gone already */
     gp_release(&d->cls, origin);
 }
 

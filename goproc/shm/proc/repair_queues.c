@@ -24,7 +24,7 @@ static bool leave(uint32_t sd) {
     gp_ref ref = gp_get(&s->object);
     if (!ref || !gp_object_check(ref)) return true;
     struct gp_object *o = gp_at(ref);
-    if (!gp_repair_lock(o)) return false; /* also if it is in no queue: the process that fired it may still be there */
+    if (!gp_repair_lock(o)) return false; /* a sudog in no queue needs the lock, too: the process that fired it may still be there */
     if (gp_get(&o->gen) == s->gen) {
         if (gp_repair_linked(o, sd)) gp_unlink(o, sd);
         else if (signal_is_lost(o, s)) gp_repair_fire_first(o, GP_W_FIRED);

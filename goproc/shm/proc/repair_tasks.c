@@ -241,7 +241,7 @@ static bool start_again(gp_ref ref, struct search *s) {
     struct gp_task *t = gp_task_at(ref);
     struct gp_object *o = gp_at(t->object);
     empty_spare(ref, s);
-    if (!s->how->timed_out) gp_set(&t->retries, (uint16_t)(gp_get(&t->retries) - 1)); /* else another one is to blame */
+    if (!s->how->timed_out) gp_set(&t->retries, (uint16_t)(gp_get(&t->retries) - 1)); /* if the process was killed for a time limit, another goroutine is to blame */
     gp_set(&t->lost, (uint16_t)(gp_get(&t->lost) + 1));
     t->lost_with = s->how->pid;
     gp_set(&t->started, GP_UNSTARTED);

@@ -6,8 +6,10 @@
  * a worker is WANTED: the coroner has the zygote fork one for it. The truth is in the places, so that a death on the way,
  * also of the zygote, changes only the result of the next look.
  *
- *     drop:  KEPT -> DROPPED (host) -> DROPPED_GONE (coroner, when it has ended) -> KEPT (host, which wants it again)
- *                    DROPPED -> KEPT (host, by CAS): it stays, or is replaced if it is on its way out
+ *     KEPT -> DROPPED           host
+ *     DROPPED -> DROPPED_GONE   coroner: the worker has ended
+ *     DROPPED_GONE -> KEPT      host: it wants the place again
+ *     DROPPED -> KEPT           host, by CAS: the worker stays, or is replaced if it is on its way out
  *
  * Places are never given up: the blocks of a worker outlive it. So a place that was dropped is taken again, and the
  * number of places grows up to header.room.
@@ -31,7 +33,7 @@ static void want(uint32_t proc) {
 
 /* True if the place has no worker, and the repair of its last one is over. */
 static bool is_free(const struct gp_proc *p) {
-    return gp_acquire(&p->state) == GP_P_GONE && !(atomic_load(&gp.head->crash_epoch) & 1); /* in this order */
+    return gp_acquire(&p->state) == GP_P_GONE && !(atomic_load(&gp.head->crash_epoch) & 1); /* read in this order */
 }
 
 static void give_up(struct gp_proc *p) {
@@ -70,7 +72,7 @@ static void keep(uint32_t proc) {
     uint16_t retires = GP_RETIRES;
     if (gp_get(&p->drop) == GP_KEPT) return;
     if (atomic_compare_exchange_strong(&p->drop, &dropped, GP_KEPT)) {
-        if (retired_here[proc]) atomic_compare_exchange_strong(&p->retire, &retires, GP_STAYS); /* else it leaves, and is replaced */
+        if (retired_here[proc]) atomic_compare_exchange_strong(&p->retire, &retires, GP_STAYS); /* a worker that retires for another reason leaves, and is replaced */
         gp_nudge(proc);
     } else if (is_free(p)) {
         want(proc);
@@ -96,11 +98,12 @@ bool gp_resized(void) {
     return all;
 }
 
-/* A worker that has died and was not replaced, or whose fork has failed, is tried again. */
+/* Try again to have a worker that has died and was not replaced, or whose fork has failed. For one that is gone keep() does
+ * the rest. */
 static void try_again(uint32_t proc) {
     struct gp_proc *p = gp_proc_at(proc);
     if (gp_get(&p->unborn)) want(proc);
-    else if (gp_acquire(&p->state) == GP_P_GONE) atomic_store(&p->drop, GP_DROPPED_GONE); /* keep() does the rest */
+    else if (gp_acquire(&p->state) == GP_P_GONE) atomic_store(&p->drop, GP_DROPPED_GONE);
 }
 
 int gp_resize(uint32_t workers) {

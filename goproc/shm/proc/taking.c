@@ -3,9 +3,10 @@
  * Stealing corrects the placement, and must not undo it. A worker that has nothing to run takes a task
  *   - from the host's ring at once: a fair share of a long queue, else one;
  *   - from a worker that runs and has at least two goroutines more at once: half of a long queue, else one;
- *   - from any other worker that runs after 10 ms: this one has blocked goroutines of its own, and the task may be
- *     begun there first;
- *   - from a worker that was woken for the task after 50 ms: the kernel does not let it run, or it is stopped.
+ *   - from any other worker that runs after 10 ms: this one has blocked goroutines of its own, and the task
+ *     may be begun there first;
+ *   - from a worker that was woken for the task after 50 ms: the kernel does not let it run, or it is
+ *     stopped.
  *
  * A process is reserved while it makes a call that has it to itself (a call of a map). Then it begins only tasks that it
  * has created itself, for which the call may wait, and those of GP_PINNED_ALWAYS, and it takes none from others. Tasks

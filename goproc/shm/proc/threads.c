@@ -228,7 +228,7 @@ static bool look_and_publish(void) {
     uint64_t threads = atomic_load(&my->threads);
     if (!gp_threads_asleep() || atomic_load(&my->threads) != threads) return false;
     atomic_store(&my->asleep_threads, threads);
-    atomic_store(&my->asleep_act, gp_get(&my->act)); /* before this process looks at the others, as with `act` itself */
+    atomic_store(&my->asleep_act, gp_get(&my->act)); /* stored before this process looks at the others, as `act` itself */
     return true;
 }
 

@@ -149,7 +149,7 @@ static bool carry_on(const struct record *r) {
     uint64_t begun = gp_now();
     if (!gp_repair(&dead, &how, gp_coroner_notice)) return !gp_watch.over;
     gp_set(&gp.head->repair_ns, gp_watch.places[proc].took + gp_now() - begun);
-    if (dead.panics) return gp_coroner_claim() ? true : panic(&dead, &how); /* else another process ends the program already */
+    if (dead.panics) return gp_coroner_claim() ? true : panic(&dead, &how); /* if the claim fails, another process ends the program already */
     gp_watch.places[proc].noted = false;
     if (dead.replaced) gp_coroner_replace(proc);
     say_death(&dead, quiet);

@@ -45,10 +45,13 @@ static bool restore_segment(Shown *s) {
 }
 
 static void leave_place(Shown *s) {
-    if (gp.forked) munmap(s->map, s->map_bytes); /* and the segment's pages are not here */
-    else if (!shown_is_current(s)) munmap(s->original, s->map_bytes); /* the rest goes with the mapping of the segment */
-    else if (!restore_segment(s)) s->copy = NULL; /* the block is kept for ever: no process may use memory that cannot be
-                                                   * reached here */
+    if (gp.forked) {
+        munmap(s->map, s->map_bytes); /* the pages of the segment are not in this process */
+    } else if (!shown_is_current(s)) {
+        munmap(s->original, s->map_bytes); /* the rest goes with the mapping of the segment */
+    } else if (!restore_segment(s)) {
+        s->copy = NULL; /* the block is kept for ever: this process could not reach new content of it */
+    }
 }
 
 static void shown_dealloc(Shown *s) {
@@ -206,8 +209,8 @@ PyObject *view_new(const struct shared_part *p, bool readonly) {
     s->readonly = readonly;
     if (readonly && !replacement(p->block)) {
         in_segment(s, true);
-    } else if (!map_private(s)) { /* the program has closed the descriptor, or the system allows no more mappings: a copy
-                                     means the same */
+    } else if (!map_private(s)) {
+        /* the program has closed the descriptor, or the system allows no more mappings: a copy will do */
         Py_DECREF(s);
         return copied(p, readonly);
     }

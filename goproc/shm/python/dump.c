@@ -10,8 +10,9 @@
  * only into the words of requests and answers, `rescan` and `park`, and frees the blocks that it takes. If it is killed,
  * its request stands until the next one, which waits for it as for any other, a second at most.
  *
- *     requester: dump_wanted = n; signal                process: n = dump_wanted; write; dump = n << 32 | block
- *                poll: number == n? block = exchange(dump, 0)    (frees what an earlier request left there)
+ *     requester:  dump_wanted = n; signal
+ *     process:    n = dump_wanted; write; dump = n << 32 | block (it frees the block of an earlier request)
+ *     requester:  poll: number == n? block = exchange(dump, 0)
  */
 #include "python.h"
 
@@ -113,7 +114,7 @@ static PyObject *dump_end(PyObject *Py_UNUSED(module), PyObject *arg) {
     if (PyErr_Occurred()) return NULL;
     if (!gp.base) Py_RETURN_NONE;
     uint32_t wanted = (uint32_t)n, me = gp.me;
-    if (atomic_compare_exchange_strong(&gp.head->dump_wanted, &wanted, 0)) /* else a nested dump is the current one */
+    if (atomic_compare_exchange_strong(&gp.head->dump_wanted, &wanted, 0)) /* a nested dump may be the current one */
         atomic_compare_exchange_strong(&gp.head->dumping, &me, 0);
     Py_RETURN_NONE;
 }

@@ -230,8 +230,7 @@ static PyMethodDef functions[] = {
 };
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "goproc.shm._core", "Shared memory, channels and task queues of goproc.", -1, functions, NULL, NULL, NULL, NULL,
-};
+    PyModuleDef_HEAD_INIT, "goproc.shm._core", "Shared memory, channels and task queues of goproc.", -1, functions, NULL, NULL, NULL, NULL};
 
 #define DEFINE(name, text) PyObject *reason_##name;
 REASONS(DEFINE)

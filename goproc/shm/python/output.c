@@ -41,7 +41,8 @@ static PyObject *output_lock(PyObject *Py_UNUSED(module), PyObject *wait) {
         Py_BEGIN_ALLOW_THREADS
         err = lock_now(0);
         Py_END_ALLOW_THREADS
-        if (err == -EINTR && PyErr_CheckSignals() < 0) return NULL; /* its handlers may print, too, or close the descriptor */
+        /* handlers of signals may print, too, or close the descriptor */
+        if (err == -EINTR && PyErr_CheckSignals() < 0) return NULL;
         if (err == -EINTR && !gp_fd_is(&lock)) break;
     }
     if (err == -EWOULDBLOCK) Py_RETURN_NONE;

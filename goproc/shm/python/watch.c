@@ -6,8 +6,10 @@
  * caller takes the whole stack at once. So an end costs O(1) on either side, and ends that come while the caller is busy
  * come as a batch.
  *
- *     end of a goroutine: CAS waiter -> FIRED; push it; CAS collector -> FIRED; tell     all under the outcome's lock
- *     caller:             arm the collector; is the stack empty? sleep                   (the Dekker of tell.c)
+ *     end of a goroutine:  CAS waiter -> FIRED; push it; CAS collector -> FIRED; tell
+ *     caller:              arm the collector; is the stack empty? sleep
+ *
+ * The first runs under the lock of the outcome. The argument that no end is missed is that of tell.c.
  *
  * A process that has popped a waiter takes the lock of its outcome once: then its teller is done with it and with the
  * collector, and both may be used again. The truth is in the state of the waiters. The stack is complete but for tellers
