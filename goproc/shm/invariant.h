@@ -1,4 +1,5 @@
-/* invariant.h - invariants that a build with GOPROC_DEBUG=1 checks as it runs. Any other build leaves the checks out. */
+/* invariant.h - invariants that a build with GOPROC_DEBUG=1 checks as it runs. Any other build leaves the
+ * checks out. */
 #ifndef GP_INVARIANT_H
 #define GP_INVARIANT_H
 

@@ -124,6 +124,12 @@ def test_the_keeper_includes_nothing_of_the_core() -> None:
         assert set(re.findall(r'#include "([^"]+)"', file.read_text())) <= {"keeper.h"}, file
 
 
+def test_no_line_in_c_is_longer_than_in_python() -> None:
+    limit = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["ruff"]["line-length"]
+    for file in sorted((PACKAGE / "shm").rglob("*.[ch]")):
+        assert [line for line in file.read_text().splitlines() if len(line) > limit] == [], file
+
+
 def test_each_module_is_in_a_layer_of_the_import_contract() -> None:
     contract = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["importlinter"]
     layers = [re.split("[:|]", layer) for layer in contract["contracts"][0]["layers"]]

@@ -81,7 +81,7 @@ FAULTS = {
         "outcome, or again",
     ),
     "an outcome that did not come about is left in the spare block": Fault(
-        TASKS, "empty_spare(ref, s);\n    if (!s->how", "if (!s->how", "outcome, or again"
+        TASKS, "empty_spare(ref, s);\n    /* if the process", "/* if the process", "outcome, or again"
     ),
     "the old value goes before the new one is there": Fault(
         "chan/channel.c",
@@ -197,8 +197,8 @@ FAULTS = {
     ),
     "a thread that was told counts as blocked": Fault(
         "chan/tell.c",
-        "((seen & ~mask) + (1ULL << 32)) | n)) return;",
-        "seen)) return;",
+        "((seen & ~mask) + (1ULL << 32)) | n))\n",
+        "seen))\n",
         "send to a thread",
     ),
     "its blocks leak": Fault(HEAP, "gp_heap_each(free_block, (void *)(uintptr_t)d);", "", "memory"),

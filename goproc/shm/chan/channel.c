@@ -1,23 +1,25 @@
 /* channel.c - the channel protocol: Go's hchan (runtime/chan.go) in shared memory, with a journal.
  *
- * One lock, a ring, and two FIFO queues of waiting sudogs. As in Go, an operation satisfies a waiter, else uses the
- * buffer, else waits. A value for a waiting receiver goes straight into its sudog. A receive from a full channel moves
- * the first waiting sender's value into the ring. The woken side needs no acknowledgement: the winner of the CAS on
- * waiter.state has decided the operation, in one step, for both sides.
+ * One lock, a ring, and two FIFO queues of waiting sudogs. As in Go, an operation satisfies a waiter, else
+ * uses the buffer, else waits. A value for a waiting receiver goes straight into its sudog. A receive from a
+ * full channel moves the first waiting sender's value into the ring. The woken side needs no acknowledgement:
+ * the winner of the CAS on waiter.state has decided the operation, in one step, for both sides.
  *
- * Every transition is: journal the intent, ONE atomic COMMIT, finish (owner tag, unlink), clear the journal, tell the
- * peer. Two orders carry the recovery. (O1) The journal is cleared before the inbox bit is set, so a peer never runs
- * ahead of a record about its sudog. (O2) A goroutine that leaves park in any way but by its inbox bit takes the lock of
- * the fired case once before it reads its sudog: so it waits until a peer (or the coroner) has finished. A goroutine
- * that also waits for a timer does so in any case, as the bit may be the timer's.
+ * Every transition is: journal the intent, ONE atomic COMMIT, finish (owner tag, unlink), clear the journal,
+ * tell the peer. Two orders carry the recovery. (O1) The journal is cleared before the inbox bit is set, so a
+ * peer never runs ahead of a record about its sudog. (O2) A goroutine that leaves park in any way but by its
+ * inbox bit takes the lock of the fired case once before it reads its sudog: so it waits until a peer (or the
+ * coroner) has finished. A goroutine that also waits for a timer does so in any case, as the bit may be the
+ * timer's.
  *
- * Rejected: lock-free rings (a producer killed between claim and publish stops every consumer; select, rendezvous and
- * close need the lock path anyway) and robust mutexes (see lock.c). Under the lock: no Python, no allocation, no
- * system call.
+ * Rejected: lock-free rings (a producer killed between claim and publish stops every consumer; select,
+ * rendezvous and close need the lock path anyway) and robust mutexes (see lock.c). Under the lock: no Python,
+ * no allocation, no system call.
  */
 #include "chan/chan.h"
 
-/* The invariant whenever the lock is free: the ring is within its bounds, and no waiter waits that could go on. */
+/* The invariant whenever the lock is free: the ring is within its bounds, and no waiter waits that could go
+ * on. */
 static inline bool consistent(const struct gp_object *c) {
     uint64_t used = gp_get(&c->tail) - gp_get(&c->head);
     if (used > c->cap) return false;
@@ -60,7 +62,8 @@ enum gp_result gp_chan_put(struct gp_object *c, const struct gp_message *m) {
     return GP_OK;
 }
 
-/* Senders that still wait when the channel is closed lose their values, as in Go, also while close() goes through them. */
+/* Senders that still wait when the channel is closed lose their values, as in Go, also while close() goes
+ * through them. */
 static uint32_t first_sender(const struct gp_object *c) {
     return gp_get(&c->flags) & GP_OBJ_CLOSED ? 0 : gp_get(&c->sendq_first);
 }
@@ -193,7 +196,8 @@ static void look_at_handles(gp_ref block) {
     for (uint32_t i = 0; i < list->count && i + 1 < room; i++) {
         if (!list->object[i] || !gp_object_check(list->object[i])) continue;
         struct gp_object *o = gp_at(list->object[i]);
-        if ((gp_outcome_unread(o) || gp_get(&o->kind) == GP_KIND_COPY) && gp_unheld(o)) garbage_dropped = true;
+        if ((gp_outcome_unread(o) || gp_get(&o->kind) == GP_KIND_COPY) && gp_unheld(o))
+            garbage_dropped = true;
     }
 }
 
@@ -205,18 +209,20 @@ void gp_message_drop(const struct gp_message *m) {
     if (m->codec == GP_CODEC_PICKLE) {
         char *at = gp_payload(block);
         uint64_t len = gp_len(block), skip = 0;
-        if (gp_flags(block) & GP_BLOCK_HANDLES) skip = (4 + 4ULL * ((struct gp_handles *)at)->count + 7) / 8 * 8;
+        if (gp_flags(block) & GP_BLOCK_HANDLES)
+            skip = (4 + 4ULL * ((struct gp_handles *)at)->count + 7) / 8 * 8;
         struct gp_pickle *p = (struct gp_pickle *)(at + skip);
         if (skip + sizeof *p <= len)
             for (uint32_t i = 0; i < p->buffers && skip + sizeof *p + 4ULL * (i + 1) <= len; i++)
-                if (gp_block_check(p->buffer[i], &capacity) && gp_tag(p->buffer[i]) == GP_TAG(GP_TAG_PART, block))
+                if (gp_block_check(p->buffer[i], &capacity) &&
+                    gp_tag(p->buffer[i]) == GP_TAG(GP_TAG_PART, block))
                     gp_free(p->buffer[i]);
     }
     gp_free(block);
 }
 
-/* Drop a message of an object. A process that began to drop the object may have died: then a block that does not belong to
- * the object any more was freed, and may be in use elsewhere. */
+/* Drop a message of an object. A process that began to drop the object may have died: then a block that does
+ * not belong to the object any more was freed, and may be in use elsewhere. */
 static void drop_of(const struct gp_message *m, uint64_t owner) {
     if (m->block && gp_tag(m->block) == owner) gp_message_drop(m);
 }
@@ -224,7 +230,8 @@ static void drop_of(const struct gp_message *m, uint64_t owner) {
 void gp_chan_drop(struct gp_object *c) {
     uint64_t owner = GP_TAG(GP_TAG_CHAN, gp_ref_of(c));
     if (c->ring && gp_tag(c->ring) == owner) {
-        for (uint64_t i = gp_get(&c->head), n = gp_buffered(c); n > 0; i++, n--) drop_of(&gp_slots(c)[i % c->cap], owner);
+        for (uint64_t i = gp_get(&c->head), n = gp_buffered(c); n > 0; i++, n--)
+            drop_of(&gp_slots(c)[i % c->cap], owner);
         gp_free(c->ring);
     } else {
         gp_outcome_drop(c); /* the cause of a context */
@@ -233,7 +240,8 @@ void gp_chan_drop(struct gp_object *c) {
 
 void gp_outcome_drop(struct gp_object *o) {
     uint64_t owner = GP_TAG(GP_TAG_RESULT, gp_ref_of(o));
-    gp_ref block = o->ring ? o->ring : gp_get(&o->flags) & GP_OBJ_PROMISE ? o->task : 0; /* a promise without an outcome */
+    /* a promise without an outcome */
+    gp_ref block = o->ring ? o->ring : gp_get(&o->flags) & GP_OBJ_PROMISE ? o->task : 0;
     if (!block || gp_tag(block) != owner) return;
     drop_of(gp_stored(block), owner);
     gp_free(block);

@@ -1,9 +1,10 @@
-/* outcome.c - objects that are done once and for all: outcomes of goroutines, promises, copies; and wait groups, which
- * use the same queues.
+/* outcome.c - objects that are done once and for all: outcomes of goroutines, promises, copies; and wait
+ * groups, which use the same queues.
  */
 #include "chan/chan.h"
 
-/* ---- copies. Only its maker knows a copy that is not filled: if the maker dies, all blocks with the tag of the copy are freed. */
+/* ---- copies. Only its maker knows a copy that is not filled: if the maker dies, all blocks with the tag of
+ * the copy are freed. */
 
 void gp_copy_begin(struct gp_object *o, gp_ref block) {
     memset(gp_payload(block), 0, sizeof(struct gp_message));
@@ -33,7 +34,8 @@ int gp_waitgroup_add(struct gp_object *o, int64_t n, int64_t *now) {
     else if (count < 0) err = -ERANGE;
     else {
         gp_set(&o->value, count); /* COMMIT */
-        if (count == 0) gp_fire_all(o, GP_W_CLOSED, false); /* at zero newcomers do not queue, but after the next add they would */
+        /* at zero newcomers do not queue, but after the next add they would */
+        if (count == 0) gp_fire_all(o, GP_W_CLOSED, false);
         *now = count;
     }
     gp_unlock(o);
@@ -68,7 +70,8 @@ bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref b
 
 bool gp_promise_claim(struct gp_object *o) {
     uint32_t nobody = 0, queued = GP_G_QUEUED;
-    if (!atomic_compare_exchange_strong(&o->proc, &nobody, gp.proc + 1)) return false; /* COMMIT: it ends with this process */
+    /* COMMIT: it ends with this process */
+    if (!atomic_compare_exchange_strong(&o->proc, &nobody, gp.proc + 1)) return false;
     return atomic_compare_exchange_strong(&o->state, &queued, GP_G_RUNNING); /* unless it has been broken */
 }
 
@@ -96,7 +99,8 @@ bool gp_outcome_over(const struct gp_object *o) {
 }
 
 bool gp_outcome_unread(const struct gp_object *o) {
-    return gp_get(&o->kind) == GP_KIND_OUTCOME && gp_acquire(&o->state) == GP_G_FAILED && gp_get(&o->value) == 0;
+    return gp_get(&o->kind) == GP_KIND_OUTCOME && gp_acquire(&o->state) == GP_G_FAILED &&
+           gp_get(&o->value) == 0;
 }
 
 bool gp_outcome_release(struct gp_object *o) {

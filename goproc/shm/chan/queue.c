@@ -1,7 +1,8 @@
 /* queue.c - FIFO of the sudogs that wait on one object. Everything here runs under the object's lock.
  *
- * The chain of `next` from `first` is the truth; `last` and `prev` are caches that make appending and removing O(1)
- * and that the coroner rebuilds. The store that makes a new sudog reachable is the COMMIT of the enqueue.
+ * The chain of `next` from `first` is the truth; `last` and `prev` are caches that make appending and
+ * removing O(1) and that the coroner rebuilds. The store that makes a new sudog reachable is the COMMIT of
+ * the enqueue.
  */
 #include "chan/chan.h"
 
@@ -12,7 +13,8 @@ void gp_enqueue_first(struct gp_object *o, uint32_t sd) {
     gp_set(&s->next, next);
     gp_set(&s->prev, 0);
     s->send = 0;
-    gp_release(&s->linked, 1); /* a reader without the lock, which sees this, finds the present object or a later one */
+    /* a reader without the lock, which sees this, finds the present object or a later one */
+    gp_release(&s->linked, 1);
     gp_order();
     gp_set(&o->recvq_first, sd); /* COMMIT */
     gp_order();
@@ -28,7 +30,8 @@ void gp_enqueue(struct gp_object *o, uint32_t sd, bool send) {
     gp_set(&s->next, 0);
     gp_set(&s->prev, tail);
     s->send = send;
-    gp_release(&s->linked, 1); /* a reader without the lock, which sees this, finds the present object or a later one */
+    /* a reader without the lock, which sees this, finds the present object or a later one */
+    gp_release(&s->linked, 1);
     gp_order();
     gp_set(tail ? &gp_sudog_at(tail)->next : first, sd); /* COMMIT */
     gp_order();
@@ -54,12 +57,15 @@ bool gp_fire(struct gp_object *o, uint32_t sd, unsigned tag) {
     struct gp_sudog *s = gp_sudog_known(sd);
     struct gp_waiter *w = gp_waiter_at(s->proc, s->waiter);
     GP_ASSERT(gp_locked(o) && s->object == gp_ref_of(o) && GP_W_EPOCH(gp_get(&w->state)) >= s->epoch);
-    if (GP_UNLIKELY(!gp_get(&s->linked) || gp_get(&s->object) != gp_ref_of(o))) gp_damaged("a waiter in a queue", sd);
+    if (GP_UNLIKELY(!gp_get(&s->linked) || gp_get(&s->object) != gp_ref_of(o)))
+        gp_damaged("a waiter in a queue", sd);
     uint64_t expect = GP_W(s->epoch, 0, GP_W_WAITING);
     bool won = atomic_compare_exchange_strong_explicit(&w->state, &expect, GP_W(s->epoch, s->cas, tag),
-                                                       memory_order_acq_rel, memory_order_acquire); /* COMMIT */
+                                                       /* COMMIT */
+                                                       memory_order_acq_rel, memory_order_acquire);
     gp_order();
-    if (!won) gp_unlink(o, sd); /* another case of the select has won; its owner would unlink this one later */
+    /* another case of the select has won; its owner would unlink this one later */
+    if (!won) gp_unlink(o, sd);
     return won;
 }
 

@@ -1,12 +1,14 @@
 /* select.c - operations that may have to wait, one or the first of several: Go's select (runtime/select.go).
  *
- * A case is one operation on one object. All locks are taken in ascending order of ref. With all of them held, the cases
- * are examined in random order, and the first that is ready is done: so the choice is uniform among the ready ones, and
- * "none is ready" holds at one instant. Otherwise one sudog for each case is queued under the same locks. The winner of
- * the CAS on the waiter's state has decided for its case; the other sudogs are unlinked afterwards, in O(1) each.
+ * A case is one operation on one object. All locks are taken in ascending order of ref. With all of them
+ * held, the cases are examined in random order, and the first that is ready is done: so the choice is uniform
+ * among the ready ones, and "none is ready" holds at one instant. Otherwise one sudog for each case is queued
+ * under the same locks. The winner of the CAS on the waiter's state has decided for its case; the other
+ * sudogs are unlinked afterwards, in O(1) each.
  *
- * As in Go a select with a send and a receive on one channel does not meet itself: cases are examined before any is
- * queued. Cases of one channel are queued in random order, so that they have equal chances after a block, too.
+ * As in Go a select with a send and a receive on one channel does not meet itself: cases are examined before
+ * any is queued. Cases of one channel are queued in random order, so that they have equal chances after a
+ * block, too.
  *
  * More locks than the journal lists are spilled: a block names them all before the first is tried.
  */
@@ -22,7 +24,8 @@
 /* ---- random numbers: xorshift64*, seeded per process */
 
 uint32_t gp_random(uint32_t below) {
-    static uint64_t x, run; /* seeded anew at each attach, which comes after the fork: no two processes have one sequence */
+    /* seeded anew at each attach, which comes after the fork: no two processes have one sequence */
+    static uint64_t x, run;
     if (GP_UNLIKELY(run != gp.run)) {
         run = gp.run;
         x = (gp_now() ^ (uint64_t)getpid() << 32) * 0x9E3779B97F4A7C15ULL | 1;
@@ -59,8 +62,11 @@ static void queue(struct gp_case *c, uint32_t waiter, uint32_t number) {
     s->since = c->since;
     if (c->kind == GP_SEND) s->msg = c->m;
     if (c->kind == GP_ARRIVE) gp_set(&c->o->value, gp_get(&c->o->value) + 1);
-    if (again && gp_get(&c->o->kind) != GP_KIND_RWMUTEX) gp_enqueue_first(c->o, c->sudog); /* a waiter that was first before is first again */
-    else gp_enqueue(c->o, c->sudog, c->kind == GP_SEND || (c->kind == GP_LOCK && gp_get(&c->o->kind) == GP_KIND_RWMUTEX));
+    /* a waiter that was first before is first again */
+    if (again && gp_get(&c->o->kind) != GP_KIND_RWMUTEX) gp_enqueue_first(c->o, c->sudog);
+    else
+        gp_enqueue(c->o, c->sudog,
+                   c->kind == GP_SEND || (c->kind == GP_LOCK && gp_get(&c->o->kind) == GP_KIND_RWMUTEX));
 }
 
 /* ---- operations on one object */
@@ -127,7 +133,8 @@ static void lock_all(struct gp_select *s) {
     struct gp_object *last = NULL;
     if (GP_UNLIKELY(s->spill)) {
         gp_ref *list = (gp_ref *)gp_payload(s->spill);
-        for (uint32_t i = 0; i < s->n; i++) list[i] = s->cases[s->lock[i]].o ? gp_ref_of(s->cases[s->lock[i]].o) : 0;
+        for (uint32_t i = 0; i < s->n; i++)
+            list[i] = s->cases[s->lock[i]].o ? gp_ref_of(s->cases[s->lock[i]].o) : 0;
         gp_order();
         gp_set(&gp.my->journal.spill, s->spill);
         gp_order();
@@ -192,7 +199,8 @@ int64_t gp_select_due(struct gp_select *s, uint32_t waiter) {
         if (!(gp_get(&c->o->flags) & GP_OBJ_TIMER)) continue;
         gp_lock(c->o);
         due = gp_case_due(c);
-        bool won = due && gp_now() >= due && gp_waiter_cancel(waiter); /* once the waiter is cancelled, no other case can be done */
+        /* once the waiter is cancelled, no other case can be done */
+        bool won = due && gp_now() >= due && gp_waiter_cancel(waiter);
         if (won) step(c);
         gp_unlock(c->o);
         gp_ring();
@@ -203,7 +211,9 @@ int64_t gp_select_due(struct gp_select *s, uint32_t waiter) {
 
 /* ---- after a park */
 
-static bool is_timer(const struct gp_case *c) { return c->o && c->kind == GP_RECV && gp_get(&c->o->flags) & GP_OBJ_TIMER; }
+static bool is_timer(const struct gp_case *c) {
+    return c->o && c->kind == GP_RECV && gp_get(&c->o->flags) & GP_OBJ_TIMER;
+}
 
 bool gp_select_rethinks(const struct gp_select *s) {
     for (uint32_t i = 0; i < s->n; i++)
@@ -217,7 +227,8 @@ void gp_case_settled(struct gp_case *c, uint32_t waiter, bool told) {
     if (!told) { /* rule O2 */
         gp_lock(c->o);
         gp_unlock(c->o);
-        gp_untell(waiter); /* the teller has set the bit by now, and the next use of the waiter would find it */
+        /* the teller has set the bit by now, and the next use of the waiter would find it */
+        gp_untell(waiter);
     }
     gp_set(&s->object, 0);
     c->n = s->n;
@@ -233,7 +244,8 @@ void gp_case_abandon(struct gp_case *c) {
         if (c->kind >= GP_LOCK) gp_sync_settle(c->o);
     }
     gp_unlock(c->o);
-    if (is_timer(c)) { /* a timer tells its waiters without firing them: the next use of the waiter would find that */
+    /* a timer tells its waiters without firing them: the next use of the waiter would find that */
+    if (is_timer(c)) {
         gp_set(&gp_waiter_at(gp.proc, s->waiter)->rethink, 0);
         gp_untell(s->waiter);
     }
@@ -241,8 +253,8 @@ void gp_case_abandon(struct gp_case *c) {
     gp_ring();
 }
 
-/* A barrier releases all the waiters that it counts, so none may give up between the count and the release. So this takes
- * the lock of the barrier first. */
+/* A barrier releases all the waiters that it counts, so none may give up between the count and the release.
+ * So this takes the lock of the barrier first. */
 bool gp_case_cancel(struct gp_case *c, uint32_t waiter) {
     if (c->kind != GP_ARRIVE) return gp_waiter_cancel(waiter);
     gp_lock(c->o);
@@ -284,7 +296,8 @@ bool gp_spin_until(const struct gp_case *cases, uint32_t n) {
     uint64_t cap = 0;
     for (const struct gp_case *c = cases; c < cases + n; c++) {
         if (!c->o || c->kind == GP_DONE || gp_get(&c->o->flags) & GP_OBJ_LAZY) continue;
-        if (c->kind > GP_RECV || c->o->cap == 0) return false; /* an unbuffered partner must be able to see us: queue at once */
+        /* an unbuffered partner must be able to see us: queue at once */
+        if (c->kind > GP_RECV || c->o->cap == 0) return false;
         if (c->o->cap > cap) cap = c->o->cap;
     }
     if (cap == 0 || !gp_may_spin()) return false;

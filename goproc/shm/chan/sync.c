@@ -1,15 +1,17 @@
-/* sync.c - mutex, read-write mutex, condition, semaphore, barrier: Go's sync and x/sync/semaphore in shared memory, on
- * the queues of channels.
+/* sync.c - mutex, read-write mutex, condition, semaphore, barrier: Go's sync and x/sync/semaphore in shared
+ * memory, on the queues of channels.
  *
- * A mutex is Go's (sync/mutex.go). In normal use a running process may take it before the woken one, since handing it to
- * a sleeper would make all others wait for that wake-up. A waiter of more than a millisecond is handed it directly. At
- * most one waiter at a time is awake and trying (GP_OBJ_WOKEN); if it fails it waits in front again. All other objects
- * hand over directly and serve in order: a pending writer stops new readers, readers that waited for a writer all go when
- * the writer ends, and a large acquire at the head of a semaphore's queue is not overtaken.
+ * A mutex is Go's (sync/mutex.go). In normal use a running process may take it before the woken one, since
+ * handing it to a sleeper would make all others wait for that wake-up. A waiter of more than a millisecond is
+ * handed it directly. At most one waiter at a time is awake and trying (GP_OBJ_WOKEN); if it fails it waits
+ * in front again. All other objects hand over directly and serve in order: a pending writer stops new
+ * readers, readers that waited for a writer all go when the writer ends, and a large acquire at the head of a
+ * semaphore's queue is not overtaken.
  *
- * Each change is one store of `value`. When it belongs to a waiter, the CAS on the waiter is the COMMIT and the journal
- * (GP_OP_GRANT) has the value. `owner` shows whether a process has died with a lock: if the owner of a mutex or of a
- * writer's lock is not the live incarnation of its process, the lock goes to the next taker, with GP_OWNER_DIED.
+ * Each change is one store of `value`. When it belongs to a waiter, the CAS on the waiter is the COMMIT and
+ * the journal (GP_OP_GRANT) has the value. `owner` shows whether a process has died with a lock: if the owner
+ * of a mutex or of a writer's lock is not the live incarnation of its process, the lock goes to the next
+ * taker, with GP_OWNER_DIED.
  */
 #include "chan/chan.h"
 
@@ -17,11 +19,12 @@
 
 /* ---- shares: the readers or units of each proc, so that those of a dead process can be taken back
  *
- * A share changes before `value` does, up or down. So if a process dies in between with the lock, `value` is computed
- * anew from the shares. A process that gives back units of another process takes them from that one's share.
+ * A share changes before `value` does, up or down. So if a process dies in between with the lock, `value` is
+ * computed anew from the shares. A process that gives back units of another process takes them from that
+ * one's share.
  *
- * The units of a semaphore that no process has are in `tail`. A place of a group is in the share of the process that is in
- * Group.go(), until the member has it: see proc/trackers.c. */
+ * The units of a semaphore that no process has are in `tail`. A place of a group is in the share of the
+ * process that is in Group.go(), until the member has it: see proc/trackers.c. */
 
 int64_t gp_shares_sum(const struct gp_object *o) {
     const _Atomic int64_t *shares = gp_shares(o);
@@ -171,7 +174,8 @@ void gp_mutex_pass(struct gp_object *o) {
 
 /* ---- semaphore */
 
-/* The first of the queue if it can have its units, else 0. If a select waits there with several cases, any of these. */
+/* The first of the queue if it can have its units, else 0. If a select waits there with several cases, any of
+ * these. */
 static uint32_t first_grantable(struct gp_object *o) {
     int64_t free_units = gp_get(&o->value);
     uint32_t sd = gp_get(&o->recvq_first);
@@ -187,13 +191,15 @@ static uint32_t first_grantable(struct gp_object *o) {
 }
 
 static void serve(struct gp_object *o) {
-    for (uint32_t sd; (sd = first_grantable(o)) != 0;) gp_grant(o, sd, gp_get(&o->value) - (int64_t)gp_sudog_at(sd)->n);
+    for (uint32_t sd; (sd = first_grantable(o)) != 0;)
+        gp_grant(o, sd, gp_get(&o->value) - (int64_t)gp_sudog_at(sd)->n);
 }
 
 bool gp_semaphore_release(struct gp_object *o, uint64_t n) {
     gp_lock(o);
     uint64_t value = (uint64_t)gp_get(&o->value), size = gp_get(&o->size);
-    uint64_t back = gp_get(&o->head); /* units of the dead, whose release they may have left to another process */
+    /* units of the dead, whose release they may have left to another process */
+    uint64_t back = gp_get(&o->head);
     bool ok = n <= size - value;
     if (!ok && n <= size - value + back) {
         gp_set(&o->head, back - (n - (size - value)));
@@ -229,7 +235,8 @@ bool gp_semaphore_limit(struct gp_object *o, int64_t old, int64_t limit) {
 void gp_cond_signal(struct gp_object *o, bool all) {
     gp_lock(o);
     if (all) {
-        gp_fire_all(o, GP_W_FIRED, false); /* a goroutine that waits again meanwhile does so after this lock */
+        /* a goroutine that waits again meanwhile does so after this lock */
+        gp_fire_all(o, GP_W_FIRED, false);
     } else {
         uint32_t sd;
         while ((sd = gp_get(&o->recvq_first)) != 0 && !gp_fire_one(o, sd, GP_W_FIRED)) {}

@@ -1,8 +1,8 @@
 /* tell.c - how a blocked goroutine is told, and how a proc that sleeps does not miss it.
  *
- * A waker wins the CAS on waiter.state, sets the waiter's bit in its proc's inbox, and, without any lock, rings the proc.
- * The inbox is a bitmap: setting a bit twice is harmless, and it cannot overflow. It is only a hint: the waiter's state
- * is the truth. Dekker's argument shows that no wake-up is lost:
+ * A waker wins the CAS on waiter.state, sets the waiter's bit in its proc's inbox, and, without any lock,
+ * rings the proc. The inbox is a bitmap: setting a bit twice is harmless, and it cannot overflow. It is only
+ * a hint: the waiter's state is the truth. Dekker's argument shows that no wake-up is lost:
  *
  *     waker:    bit |= ..., top |= ... (seq_cst);  read park
  *     sleeper:  park = PARKED (seq_cst);  read top;  sleep
@@ -42,13 +42,14 @@ bool gp_word_died(uint32_t word) {
     return state == GP_P_DEAD || state == GP_P_GONE || gp_incarnation_of(proc) != gp_word_incarnation(word);
 }
 
-/* ---- plain threads. For the deadlock detector each blocked one is counted in its process. The teller or the thread
- * itself takes the waiter out of GP_THREAD_BLOCKED, and uncounts it. So a thread that was told counts as running before
- * its teller can go idle. The mark and the count do not change at once, and the process that changes them can be held up
- * in between, or die: so in between the thread must not count. The mark is set first, then the count; the uncount comes
- * before the mark goes. A count that is too low for a while only delays a report. After the death of a process every
- * other one counts its threads anew, as the dead one may have been a teller. Each change also moves the upper half: two
- * threads that wake each other in turn must not look asleep to a detector that reads one after the other. */
+/* ---- plain threads. For the deadlock detector each blocked one is counted in its process. The teller or the
+ * thread itself takes the waiter out of GP_THREAD_BLOCKED, and uncounts it. So a thread that was told counts
+ * as running before its teller can go idle. The mark and the count do not change at once, and the process
+ * that changes them can be held up in between, or die: so in between the thread must not count. The mark is
+ * set first, then the count; the uncount comes before the mark goes. A count that is too low for a while only
+ * delays a report. After the death of a process every other one counts its threads anew, as the dead one may
+ * have been a teller. Each change also moves the upper half: two threads that wake each other in turn must
+ * not look asleep to a detector that reads one after the other. */
 
 static void count_thread(uint32_t proc, int change) {
     atomic_fetch_add(&gp_proc_at(proc)->threads, (1ULL << 32) + (uint64_t)(int64_t)change);
@@ -56,12 +57,14 @@ static void count_thread(uint32_t proc, int change) {
 
 void gp_thread_blocks(struct gp_waiter *w) {
     uint32_t expect = GP_THREAD;
-    if (atomic_compare_exchange_strong(&w->thread, &expect, GP_THREAD_BLOCKED)) count_thread(gp.proc, 1); /* if the mark has changed, the thread was told already */
+    /* if the mark has changed, the thread was told already */
+    if (atomic_compare_exchange_strong(&w->thread, &expect, GP_THREAD_BLOCKED)) count_thread(gp.proc, 1);
 }
 
 void gp_thread_runs(struct gp_waiter *w) {
     count_thread(gp.proc, -1);
-    if (atomic_exchange(&w->thread, GP_THREAD) != GP_THREAD_BLOCKED) count_thread(gp.proc, 1); /* if a teller has taken the mark away, it has uncounted the thread */
+    /* if a teller has taken the mark away, it has uncounted the thread */
+    if (atomic_exchange(&w->thread, GP_THREAD) != GP_THREAD_BLOCKED) count_thread(gp.proc, 1);
 }
 
 /* False: a teller that lives is about to change the count. None of the threads changes its mark meanwhile. */
@@ -80,7 +83,8 @@ void gp_threads_recount(void) {
     uint64_t seen = atomic_load(&gp.my->threads), mask = UINT32_MAX;
     uint32_t n;
     for (int i = 0; i < RECOUNTS && count_blocked(&n) && (uint32_t)seen != n; i++)
-        if (atomic_compare_exchange_strong(&gp.my->threads, &seen, ((seen & ~mask) + (1ULL << 32)) | n)) return;
+        if (atomic_compare_exchange_strong(&gp.my->threads, &seen, ((seen & ~mask) + (1ULL << 32)) | n))
+            return;
 }
 
 /* ---- telling */
@@ -99,9 +103,9 @@ static void fire_collector(uint32_t proc, uint32_t collector, void (*tell)(uint3
         tell(proc, collector);
 }
 
-/* Push the waiter i on the stack of its collector, then fire the collector. The collector arms itself before it looks at
- * the stack, so one of the two sees the other. The waiter first notes the process that pushes it: if that process dies on
- * the way, the collector's process finds the waiter fired, and not in the stack. */
+/* Push the waiter i on the stack of its collector, then fire the collector. The collector arms itself before
+ * it looks at the stack, so one of the two sees the other. The waiter first notes the process that pushes it:
+ * if that process dies on the way, the collector's process finds the waiter fired, and not in the stack. */
 static void tell_collector(uint32_t proc, uint32_t i, void (*tell)(uint32_t proc, uint32_t i)) {
     struct gp_waiter *w = gp_waiter_at(proc, i);
     uint32_t collector = gp_get(&w->watch), nobody = 0;
@@ -118,7 +122,8 @@ void gp_watched(uint32_t i, uint32_t collector) {
 
 static bool in_stack(const struct gp_waiter *c, uint32_t i) {
     uint32_t at = gp_acquire(&c->fired);
-    for (uint64_t steps = 0; at && at != i + 1; at = gp_get(&gp_waiter_at(gp.proc, at - 1)->next)) gp_count_step(&steps);
+    for (uint64_t steps = 0; at && at != i + 1; at = gp_get(&gp_waiter_at(gp.proc, at - 1)->next))
+        gp_count_step(&steps);
     return at != 0;
 }
 
@@ -145,7 +150,8 @@ static void set_bit(uint32_t proc, uint32_t i) {
     _Atomic uint64_t *mid = (_Atomic uint64_t *)(part + GP_PART_INBOX_MID) + i / (64 * GP_INBOX_LINE);
     atomic_fetch_or_explicit(word, 1ULL << (i % 64), memory_order_release);
     atomic_fetch_or_explicit(mid, 1ULL << (i / GP_INBOX_LINE % 64), memory_order_release);
-    atomic_fetch_or_explicit(&gp_proc_at(proc)->inbox, 1ULL << (i / (64 * GP_INBOX_LINE)), memory_order_seq_cst);
+    atomic_fetch_or_explicit(&gp_proc_at(proc)->inbox, 1ULL << (i / (64 * GP_INBOX_LINE)),
+                             memory_order_seq_cst);
 }
 
 void gp_tell_now(uint32_t proc, uint32_t i) {
@@ -171,8 +177,7 @@ void gp_tell(uint32_t proc, uint32_t i) {
         tell_thread(proc, w);
         if (told.threads == MOST_THREADS) /* then a thread is woken under a lock */
             gp_futex_wake((_Atomic uint32_t *)&w->state, INT_MAX);
-        else
-            told.thread[told.threads++] = (_Atomic uint32_t *)&w->state;
+        else told.thread[told.threads++] = (_Atomic uint32_t *)&w->state;
         return;
     }
     if (proc == gp.proc) told.wakee = told.wakee == NOBODY ? (int64_t)i : SEVERAL;
@@ -196,7 +201,8 @@ void gp_ring_proc(uint32_t proc) {
     struct gp_proc *p = gp_proc_at(proc);
     uint32_t seen = GP_PARKED;
     if (atomic_load_explicit(&p->park, memory_order_seq_cst) == GP_PARKED &&
-        atomic_compare_exchange_strong_explicit(&p->park, &seen, GP_NOTIFIED, memory_order_seq_cst, memory_order_relaxed))
+        atomic_compare_exchange_strong_explicit(&p->park, &seen, GP_NOTIFIED, memory_order_seq_cst,
+                                                memory_order_relaxed))
         gp_futex_wake(&p->park, 1);
 }
 
@@ -240,7 +246,8 @@ int gp_drain(uint32_t *out, int max) {
         uint64_t mid = atomic_exchange_explicit(&mids[t], 0, memory_order_acq_rel);
         while (mid) {
             unsigned m = (unsigned)__builtin_ctzll(mid);
-            if (n + (int)GP_INBOX_LINE > max) { /* no room for a whole line: put the rest back and come again */
+            /* no room for a whole line: put the rest back and come again */
+            if (n + (int)GP_INBOX_LINE > max) {
                 atomic_fetch_or_explicit(&mids[t], mid, memory_order_release);
                 atomic_fetch_or_explicit(&gp.my->inbox, top | 1ULL << t, memory_order_seq_cst);
                 return n;

@@ -1,9 +1,10 @@
 /* timer.c - timers: channels on which the clock sends.
  *
- * No thread runs for a timer. Its channel holds the time at which it is due, and a receive at or after that time takes
- * it. A goroutine that blocks on it parks until then (gp_case_due), in its own process. So a timer without a waiter costs
- * nothing and needs no stop, a busy maker does not make it late, and it outlives its maker. The channel looks unbuffered,
- * and there is never a stale value, as since Go 1.23: stop and reset change `value` under the lock.
+ * No thread runs for a timer. Its channel holds the time at which it is due, and a receive at or after that
+ * time takes it. A goroutine that blocks on it parks until then (gp_case_due), in its own process. So a timer
+ * without a waiter costs nothing and needs no stop, a busy maker does not make it late, and it outlives its
+ * maker. The channel looks unbuffered, and there is never a stale value, as since Go 1.23: stop and reset
+ * change `value` under the lock.
  */
 #include "chan/chan.h"
 
@@ -22,8 +23,8 @@ enum gp_result gp_timer_take(struct gp_object *c, struct gp_message *m) {
     return GP_OK;
 }
 
-/* Goroutines that wait for the timer go on waiting, each in its place of every queue: they only learn of the new time. A
- * plain thread, which sleeps on the state of its waiter, looks again from the start. */
+/* Goroutines that wait for the timer go on waiting, each in its place of every queue: they only learn of the
+ * new time. A plain thread, which sleeps on the state of its waiter, looks again from the start. */
 static void tell_all(struct gp_object *c) {
     uint64_t steps = 0;
     for (uint32_t next, sd = gp_get(&c->recvq_first); sd; sd = next) {
@@ -49,6 +50,7 @@ bool gp_timer_set(struct gp_object *c, int64_t when, uint64_t period) {
     gp_unlock(c);
     gp_ring();
     uint32_t owner = gp_get(&c->owner);
-    if (gp_get(&c->flags) & GP_OBJ_FUNC && owner - 1 < gp_places() && owner - 1 != gp.proc) gp_nudge(owner - 1);
+    if (gp_get(&c->flags) & GP_OBJ_FUNC && owner - 1 < gp_places() && owner - 1 != gp.proc)
+        gp_nudge(owner - 1);
     return active;
 }

@@ -1,4 +1,5 @@
-/* waiter.c - the records of blocked goroutines and threads: each has a waiter, and a sudog for each object that it waits for. */
+/* waiter.c - the records of blocked goroutines and threads: each has a waiter, and a sudog for each object
+ * that it waits for. */
 #define _GNU_SOURCE
 #include <limits.h>
 #include <stdlib.h>
@@ -21,7 +22,8 @@ int gp_waiters_attach(void) {
     free(slots.free_waiters);
     free(slots.free_sudogs);
     memset(&slots, 0, sizeof slots);
-    return gp_commit_upto(gp.parts_at + gp.proc * gp.part_bytes, &slots.inbox_done, GP_PART_INBOX + GP_LINE, GP_PART_WAITERS);
+    return gp_commit_upto(gp.parts_at + gp.proc * gp.part_bytes, &slots.inbox_done, GP_PART_INBOX + GP_LINE,
+                          GP_PART_WAITERS);
 }
 
 int64_t gp_waiter_alloc(bool thread) {
@@ -36,7 +38,8 @@ int64_t gp_waiter_alloc(bool thread) {
             gp_commit_upto(at + GP_PART_WAITERS, &slots.waiters_done, WAITER * n, WAITER * most) < 0 ||
             gp_commit_upto(at + gp.sudogs_at, &slots.sudogs_done, SUDOG * n, SUDOG * most) < 0)
             return -ENOMEM;
-        if (!gp_grow(&slots.free_waiters, slots.fresh, &slots.cap_free, 256, sizeof *slots.free_waiters)) return -ENOMEM;
+        if (!gp_grow(&slots.free_waiters, slots.fresh, &slots.cap_free, 256, sizeof *slots.free_waiters))
+            return -ENOMEM;
         i = slots.fresh++;
         gp_set(&gp.my->waiters_used, slots.fresh);
     }
@@ -60,9 +63,9 @@ void gp_waiter_arm(uint32_t i) {
 bool gp_waiter_cancel(uint32_t i) {
     struct gp_waiter *w = gp_waiter_known(gp.proc, i);
     uint64_t seen = gp_get(&w->state);
-    return GP_W_TAG(seen) == GP_W_WAITING &&
-           atomic_compare_exchange_strong_explicit(&w->state, &seen, GP_W(GP_W_EPOCH(seen), 0, GP_W_CANCELLED),
-                                                   memory_order_acq_rel, memory_order_acquire);
+    return GP_W_TAG(seen) == GP_W_WAITING && atomic_compare_exchange_strong_explicit(
+                                                 &w->state, &seen, GP_W(GP_W_EPOCH(seen), 0, GP_W_CANCELLED),
+                                                 memory_order_acq_rel, memory_order_acquire);
 }
 
 int64_t gp_sudog_alloc(void) {
@@ -72,8 +75,11 @@ int64_t gp_sudog_alloc(void) {
     } else {
         uint64_t at = gp.parts_at + gp.proc * gp.part_bytes + gp.sudogs_at + SUDOG * gp.waiters;
         if (slots.fresh_sudogs == gp.selects) return -ENOSPC;
-        if (gp_commit_upto(at, &slots.more_done, SUDOG * (slots.fresh_sudogs + 1), SUDOG * gp.selects) < 0) return -ENOMEM;
-        if (!gp_grow(&slots.free_sudogs, slots.fresh_sudogs, &slots.cap_free_sudogs, 256, sizeof *slots.free_sudogs)) return -ENOMEM;
+        if (gp_commit_upto(at, &slots.more_done, SUDOG * (slots.fresh_sudogs + 1), SUDOG * gp.selects) < 0)
+            return -ENOMEM;
+        if (!gp_grow(&slots.free_sudogs, slots.fresh_sudogs, &slots.cap_free_sudogs, 256,
+                     sizeof *slots.free_sudogs))
+            return -ENOMEM;
         i = slots.fresh_sudogs++;
         gp_set(&gp.my->sudogs_used, slots.fresh_sudogs);
     }
@@ -92,8 +98,10 @@ bool gp_thread_wait(struct gp_waiter *w, uint64_t until_ns) {
         if (GP_W_TAG(seen) != GP_W_WAITING) return true;
         uint64_t now = gp_now(), cap = now + BELT_NS;
         if (until_ns && now >= until_ns) return false;
-        long r = gp_futex_wait((_Atomic uint32_t *)&w->state, (uint32_t)seen, until_ns && until_ns < cap ? until_ns : cap);
-        if (r == -EINTR) return GP_W_TAG(gp_acquire(&w->state)) != GP_W_WAITING; /* let Python look at its signals */
+        long r = gp_futex_wait((_Atomic uint32_t *)&w->state, (uint32_t)seen,
+                               until_ns && until_ns < cap ? until_ns : cap);
+        /* let Python look at its signals */
+        if (r == -EINTR) return GP_W_TAG(gp_acquire(&w->state)) != GP_W_WAITING;
     }
 }
 

@@ -1,15 +1,16 @@
-/* keeper.c - starts the zygote as a child of the keeper, which is a child of the host that the program cannot see.
+/* keeper.c - starts the zygote as a child of the keeper, which is a child of the host that the program cannot
+ * see.
  *
- * The program may wait for any child (os.wait(), waitpid(-1)), count SIGCHLD, or have a library do both. A zygote that
- * was a child of the host would show there. A zygote whose parent has ended would not die with the host: a process can
- * ask the kernel for a signal only at the death of its parent, and a stopped zygote cannot see by itself that the host is
- * gone.
+ * The program may wait for any child (os.wait(), waitpid(-1)), count SIGCHLD, or have a library do both. A
+ * zygote that was a child of the host would show there. A zygote whose parent has ended would not die with
+ * the host: a process can ask the kernel for a signal only at the death of its parent, and a stopped zygote
+ * cannot see by itself that the host is gone.
  *
  *     host --- keeper --- zygote --- workers
  *
- * The keeper is cloned without a signal for its end: the kernel hides such a child from wait() and sends no SIGCHLD. It
- * runs in the memory of the host, as a child of vfork() does, and costs none of its own. It has no open files. All
- * signals are blocked; it waits for three of them:
+ * The keeper is cloned without a signal for its end: the kernel hides such a child from wait() and sends no
+ * SIGCHLD. It runs in the memory of the host, as a child of vfork() does, and costs none of its own. It has
+ * no open files. All signals are blocked; it waits for three of them:
  *
  *     SIGCHLD   The zygote has ended. If that was not in order, its workers are the keeper's children now,
  *               and go on.
@@ -17,16 +18,18 @@
  *               Without a zygote the keeper itself kills the workers, and the programs that they have left.
  *     SIGUSR1   The host ends the program: the keeper does the same, once there is no zygote.
  *
- * If the keeper dies, the zygote goes on without one (goproc/_proc/zygote.py). If the zygote dies after that, the coroner kills
- * the workers.
+ * If the keeper dies, the zygote goes on without one (goproc/_proc/zygote.py). If the zygote dies after that,
+ * the coroner kills the workers.
  *
- * The keeper ends when it has no child any more. The coroner reads in /proc how a worker of the keeper has ended: the
- * keeper waits for that before it reaps.
+ * The keeper ends when it has no child any more. The coroner reads in /proc how a worker of the keeper has
+ * ended: the keeper waits for that before it reaps.
  *
- * The kernel sends SIGCONT to the keeper and to the zygote when their parent dies. It reaches a stopped process, too.
+ * The kernel sends SIGCONT to the keeper and to the zygote when their parent dies. It reaches a stopped
+ * process, too.
  *
- * The keeper has the thread-local storage of the thread that cloned it. While that thread waits for it, the keeper may
- * use the C library. After that it makes system calls by itself: those of the library could write errno.
+ * The keeper has the thread-local storage of the thread that cloned it. While that thread waits for it, the
+ * keeper may use the C library. After that it makes system calls by itself: those of the library could write
+ * errno.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -38,7 +41,8 @@
 #define REAP_NS 300000000 /* for the coroner to read how a worker has ended */
 #define KILL_ROUNDS 2000
 
-/* Kill the children of this session in a text of pids; return how many there were. Others are daemons, started as such. */
+/* Kill the children of this session in a text of pids; return how many there were. Others are daemons,
+ * started as such. */
 static int kill_listed(const char *text, long n, long session) {
     int found = 0;
     long pid = 0;
@@ -47,13 +51,15 @@ static int kill_listed(const char *text, long n, long session) {
             pid = 10 * pid + (text[i] - '0');
             continue;
         }
-        if (pid > 0 && call(SYS_getsid, pid, 0, 0, 0) == session && call(SYS_kill, pid, SIGKILL, 0, 0) == 0) found++;
+        if (pid > 0 && call(SYS_getsid, pid, 0, 0, 0) == session && call(SYS_kill, pid, SIGKILL, 0, 0) == 0)
+            found++;
         pid = 0;
     }
     return found;
 }
 
-/* The zygote was killed: the workers die of it, and the programs that they had started are children of the keeper. */
+/* The zygote was killed: the workers die of it, and the programs that they had started are children of the
+ * keeper. */
 static void end_orphans(void) {
     char text[4096];
     const struct timespec pause = {0, 1000000};
@@ -72,7 +78,9 @@ static void end_orphans(void) {
 static const uint64_t signals = 1ULL << (SIGCHLD - 1) | 1ULL << (SIGCONT - 1) | 1ULL << (SIGUSR1 - 1);
 static const struct timespec shown = {0, REAP_NS}, at_once = {0, 0};
 
-static long next_signal(const struct timespec *limit) { return call(SYS_rt_sigtimedwait, (long)&signals, 0, (long)limit, 8); }
+static long next_signal(const struct timespec *limit) {
+    return call(SYS_rt_sigtimedwait, (long)&signals, 0, (long)limit, 8);
+}
 
 static bool is_gone(pid_t host) { return call(SYS_getppid, 0, 0, 0, 0) != host; }
 
@@ -99,7 +107,8 @@ static void keep_workers(pid_t host, bool over) {
             end_orphans();
             return;
         }
-        if (call5(SYS_waitid, P_ALL, 0, (long)&info, WEXITED | WNOHANG | WNOWAIT | __WALL, 0) < 0) return; /* none is left */
+        /* none is left */
+        if (call5(SYS_waitid, P_ALL, 0, (long)&info, WEXITED | WNOHANG | WNOWAIT | __WALL, 0) < 0) return;
         if (info.si_pid) {
             call(SYS_nanosleep, (long)&shown, 0, 0, 0);
             call(SYS_wait4, info.si_pid, 0, WNOHANG | __WALL, 0);

@@ -4,7 +4,8 @@
  *     start.c    the start of the keeper and of the zygote
  *     module.c   the extension module goproc.shm._keeper
  *
- * The keeper is an extension module of its own, because `goproc run` needs it before the script, and nothing of the core.
+ * The keeper is an extension module of its own, because `goproc run` needs it before the script, and nothing
+ * of the core.
  */
 #ifndef GP_KEEPER_H
 #define GP_KEEPER_H
@@ -33,10 +34,12 @@ struct start {
     unsigned null; /* bits: standard streams that lead to /dev/null */
     pid_t host, keeper, zygote;
     int error;
-    /* The kernel clears each of these two words when its process ends, and the second one also at its exec. */
+    /* The kernel clears each of these two words when its process ends, and the second one also at its
+     * exec. */
     _Atomic uint32_t keeper_starts;  /* the keeper has neither started the zygote nor failed to */
     _Atomic uint32_t zygote_borrows; /* the zygote runs in this memory */
-    bool ready;                      /* the keeper itself has cleared the first word: it was not killed before */
+    /* the keeper itself has cleared the first word: it was not killed before */
+    bool ready;
     _Atomic uint32_t spawned;        /* the thread that starts the keeper has done so, or failed to */
     _Atomic uint32_t finished;       /* the thread may end */
     bool threaded;                   /* a thread of its own is the keeper's parent */
@@ -52,7 +55,8 @@ _Noreturn void keeper_watch(pid_t zygote, pid_t host);
 
 /* ---- start.c */
 void keeper_start(struct start *s);           /* by this thread; s->error: 0 or errno */
-void keeper_start_in_thread(struct start *s); /* by a thread that lives as long as the keeper, see keeper_discard() */
+/* by a thread that lives as long as the keeper, see keeper_discard() */
+void keeper_start_in_thread(struct start *s);
 void keeper_discard(struct start *s);         /* the keeper has ended, or did not start */
 
 /* ---- system calls without the C library */
@@ -62,7 +66,10 @@ static inline long call5(long number, long a, long b, long c, long d, long e) {
     register long r10 __asm__("r10") = d;
     register long r8 __asm__("r8") = e;
     long result;
-    __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8) : "rcx", "r11", "memory");
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
+                     : "rcx", "r11", "memory");
     return result;
 #elif defined(__aarch64__)
     register long x8 __asm__("x8") = number;

@@ -55,8 +55,8 @@ static PyObject *spawn(PyObject *module, PyObject *args) {
     const char *path;
     int control, source, highest, threaded;
     unsigned null;
-    if (!PyArg_ParseTuple(args, "yO!O!iiO!iIp:spawn", &path, &PyTuple_Type, &argv, &PyTuple_Type, &env, &control, &source,
-                          &PyTuple_Type, &closed, &highest, &null, &threaded))
+    if (!PyArg_ParseTuple(args, "yO!O!iiO!iIp:spawn", &path, &PyTuple_Type, &argv, &PyTuple_Type, &env,
+                          &control, &source, &PyTuple_Type, &closed, &highest, &null, &threaded))
         return NULL;
     char **words = strings(argv), **variables = words ? strings(env) : NULL;
     int *fds = variables ? numbers(closed) : NULL;
@@ -108,12 +108,14 @@ static PyObject *ended(PyObject *module, PyObject *arg) {
 static struct sigaction held; /* the program's answer to SIGCHLD */
 static bool holds;
 
-/* The kernel sends SIGCHLD for any child to a parent that has called exec since, as that of an early zygote has. */
+/* The kernel sends SIGCHLD for any child to a parent that has called exec since, as that of an early zygote
+ * has. */
 static PyObject *hold_sigchld(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
     struct sigaction none = {.sa_handler = SIG_DFL};
-    if (holds || sigaction(SIGCHLD, NULL, &held) < 0 || held.sa_handler == SIG_DFL || held.sa_handler == SIG_IGN)
+    if (holds || sigaction(SIGCHLD, NULL, &held) < 0 || held.sa_handler == SIG_DFL ||
+        held.sa_handler == SIG_IGN)
         Py_RETURN_NONE;
     holds = sigaction(SIGCHLD, &none, NULL) == 0;
     Py_RETURN_NONE;
@@ -138,10 +140,13 @@ static PyObject *adopt_orphans(PyObject *module, PyObject *unused) {
 
 static PyMethodDef functions[] = {
     {"spawn", spawn, METH_VARARGS,
-     PyDoc_STR("spawn(path, argv, env, control, source, fds to close, highest fd, bits of streams to nowhere, threaded)\n\n"
+     PyDoc_STR("spawn(path, argv, env, control, source, fds to close, highest fd, bits of streams to "
+               "nowhere, threaded)\n\n"
                "Start a zygote and its keeper: (pid of the zygote, pid of the keeper).")},
-    {"ended", ended, METH_O, PyDoc_STR("None while the keeper with this pid lives, then the status of the zygote, once.")},
-    {"hold_sigchld", hold_sigchld, METH_NOARGS, PyDoc_STR("Keep SIGCHLD from the program: a keeper is about to end.")},
+    {"ended", ended, METH_O,
+     PyDoc_STR("None while the keeper with this pid lives, then the status of the zygote, once.")},
+    {"hold_sigchld", hold_sigchld, METH_NOARGS,
+     PyDoc_STR("Keep SIGCHLD from the program: a keeper is about to end.")},
     {"release_sigchld", release_sigchld, METH_NOARGS,
      PyDoc_STR("Let the program have SIGCHLD again. It gets one if a child of its own has ended.")},
     {"adopt_orphans", adopt_orphans, METH_NOARGS,
@@ -149,7 +154,14 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "goproc.shm._keeper", "The start of the zygote.", -1, functions, NULL, NULL, NULL, NULL};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT,
+                                        "goproc.shm._keeper",
+                                        "The start of the zygote.",
+                                        -1,
+                                        functions,
+                                        NULL,
+                                        NULL,
+                                        NULL,
+                                        NULL};
 
 PyMODINIT_FUNC PyInit__keeper(void) { return PyModule_Create(&definition); }

@@ -1,4 +1,5 @@
-/* start.c - the start of the keeper, and by it of the zygote. The thread that starts them waits until both run. */
+/* start.c - the start of the keeper, and by it of the zygote. The thread that starts them waits until both
+ * run. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -25,7 +26,8 @@ static void set(_Atomic uint32_t *word) {
     call(SYS_futex, (long)word, FUTEX_WAKE_PRIVATE, 1, 0);
 }
 
-/* No private futex: the wake by the kernel, at the end of a process, is none either, and would not be noticed. */
+/* No private futex: the wake by the kernel, at the end of a process, is none either, and would not be
+ * noticed. */
 static void wait_until_clear(_Atomic uint32_t *word) {
     while (atomic_load(word)) call(SYS_futex, (long)word, FUTEX_WAIT, 1, 0);
 }
@@ -68,8 +70,9 @@ static bool pass_descriptors(const struct start *s) {
     return dup2(control, 3) >= 0 && dup2(source, 4) >= 0;
 }
 
-/* A zygote without a keeper may be stopped before it has its lifelines: proc/lifeline.c. Until then the kernel continues it when the
- * host's end of the control socket is closed. A system that knows no such signals goes without. */
+/* A zygote without a keeper may be stopped before it has its lifelines: proc/lifeline.c. Until then the
+ * kernel continues it when the host's end of the control socket is closed. A system that knows no such
+ * signals goes without. */
 static void continue_at_hangup(int control) {
     if (fcntl(control, F_SETSIG, SIGCONT) == 0 && fcntl(control, F_SETOWN, getpid()) == 0)
         fcntl(control, F_SETFL, fcntl(control, F_GETFL) | O_ASYNC);
@@ -93,7 +96,8 @@ static int become_zygote(void *arg) {
 static void start_zygote(struct start *s) {
     const int flags = CLONE_VM | CLONE_VFORK | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD;
     atomic_store(&s->zygote_borrows, 1);
-    pid_t pid = clone(become_zygote, s->zygote_stack + KEEPER_STACK, flags, s, &s->zygote, NULL, &s->zygote_borrows);
+    pid_t pid =
+        clone(become_zygote, s->zygote_stack + KEEPER_STACK, flags, s, &s->zygote, NULL, &s->zygote_borrows);
     if (pid < 0) s->error = errno;
     else if (s->error) waitpid(pid, NULL, 0);
 }
@@ -118,7 +122,8 @@ static int keep(void *arg) {
     return 0;
 }
 
-/* The keeper was killed before it was ready. Its zygote is an orphan, perhaps one in the memory of the host. */
+/* The keeper was killed before it was ready. Its zygote is an orphan, perhaps one in the memory of the
+ * host. */
 static void end_unkept(struct start *s) {
     s->error = EPIPE;
     if (s->zygote <= 0) return;
@@ -132,7 +137,8 @@ void keeper_start(struct start *s) {
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     atomic_store(&s->keeper_starts, 1);
-    s->keeper = clone(keep, s->keeper_stack + KEEPER_STACK, CLONE_VM | CLONE_CHILD_CLEARTID, s, NULL, NULL, &s->keeper_starts);
+    s->keeper = clone(keep, s->keeper_stack + KEEPER_STACK, CLONE_VM | CLONE_CHILD_CLEARTID, s, NULL, NULL,
+                      &s->keeper_starts);
     if (s->keeper > 0) {
         wait_until_clear(&s->keeper_starts);
         if (!s->ready) end_unkept(s);

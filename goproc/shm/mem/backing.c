@@ -1,11 +1,12 @@
 /* backing.c - gives ranges of the segment memory, and takes it back.
  *
- * The segment is sparse. A range is backed before its first use, since a first touch of a page that the system cannot
- * supply would be SIGBUS.
+ * The segment is sparse. A range is backed before its first use, since a first touch of a page that the
+ * system cannot supply would be SIGBUS.
  *
- * gp_back() and gp_unback() work on the mapping. The program may close a descriptor that it does not know, and open a file of its own
- * under the number: a call by number would then change that file. The descriptor is used only where the kernel cannot act
- * on the mapping (before Linux 5.14, or for locked memory), after a check that it still is the segment's.
+ * gp_back() and gp_unback() work on the mapping. The program may close a descriptor that it does not know,
+ * and open a file of its own under the number: a call by number would then change that file. The descriptor
+ * is used only where the kernel cannot act on the mapping (before Linux 5.14, or for locked memory), after a
+ * check that it still is the segment's.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -21,7 +22,8 @@
 
 #define GP_STEP_MIN (64ULL << 10) /* a committed prefix grows by its own size, within these */
 #define GP_STEP_MAX (4ULL << 20)
-/* for each proc, beyond the limit: for tables and ends, which must not fail because messages fill the memory */
+/* for each proc, beyond the limit: for tables and ends, which must not fail because messages fill the
+ * memory */
 #define GP_RESERVE (2ULL << 20)
 
 _Thread_local enum gp_purpose gp_purpose = GP_FOR_VALUES;
@@ -36,7 +38,8 @@ static uint64_t page_bytes(void) {
 
 bool gp_memfd_valid(void) {
     struct stat st;
-    return gp.memfd >= 0 && fstat(gp.memfd, &st) == 0 && st.st_dev == gp.memfd_dev && st.st_ino == gp.memfd_ino;
+    return gp.memfd >= 0 && fstat(gp.memfd, &st) == 0 && st.st_dev == gp.memfd_dev &&
+           st.st_ino == gp.memfd_ino;
 }
 
 static int by_descriptor(int mode, uint64_t offset, uint64_t bytes) {
@@ -70,14 +73,17 @@ uint64_t gp_committed(void) {
 }
 
 int gp_commit_for(enum gp_purpose purpose, uint64_t offset, uint64_t bytes) {
-    static const uint64_t beyond[] = {[GP_FOR_VALUES] = 0, [GP_FOR_TASKS] = GP_RESERVE / 2, [GP_FOR_TABLES] = GP_RESERVE,
+    static const uint64_t beyond[] = {[GP_FOR_VALUES] = 0,
+                                      [GP_FOR_TASKS] = GP_RESERVE / 2,
+                                      [GP_FOR_TABLES] = GP_RESERVE,
                                       [GP_FOR_ENDS] = GP_RESERVE};
     uint64_t limit = gp.head->memory + beyond[purpose] * gp_places();
     gp.shortage = GP_SHORT_LIMIT;
     if (gp_committed() + bytes > limit) return -ENOMEM;
     atomic_fetch_add(&gp.my->committed, bytes);
     int err = gp_committed() > limit ? -ENOMEM : 0; /* another proc has taken the last bit meanwhile */
-    if (err == 0 && (err = gp_back(offset, bytes)) < 0) gp.shortage = err == -EBADF ? GP_SHORT_DESCRIPTOR : GP_SHORT_SYSTEM;
+    if (err == 0 && (err = gp_back(offset, bytes)) < 0)
+        gp.shortage = err == -EBADF ? GP_SHORT_DESCRIPTOR : GP_SHORT_SYSTEM;
     if (err < 0) atomic_fetch_sub(&gp.my->committed, bytes);
     return err;
 }

@@ -1,10 +1,12 @@
-/* descriptors.c - descriptors that the program may have closed or replaced, and writes that end even without a reader.
+/* descriptors.c - descriptors that the program may have closed or replaced, and writes that end even without
+ * a reader.
  *
- * Once the program has closed a descriptor, its number may lead to another file. So a kept number is used only after
- * fstat() has shown that it still leads to the file it was noted for (gp_fd_is).
+ * Once the program has closed a descriptor, its number may lead to another file. So a kept number is used
+ * only after fstat() has shown that it still leads to the file it was noted for (gp_fd_is).
  *
- * A thread of goproc may have a table of descriptors of its own (gp_fd_own_table), in which no number changes. Such a
- * thread holds none of the program's files open, and gets the process's standard error stream when it needs that.
+ * A thread of goproc may have a table of descriptors of its own (gp_fd_own_table), in which no number
+ * changes. Such a thread holds none of the program's files open, and gets the process's standard error stream
+ * when it needs that.
  *
  * Nothing here allocates, and a signal's handler may call it.
  */
@@ -78,8 +80,8 @@ bool gp_fd_own_table(int kept) {
 
 int gp_pidfd(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 
-/* True if a process has ended, or will end before its next step. First a signal that kills is pending. Then the process is
- * exiting for a while. Only then does its descriptor tell of the end. */
+/* True if a process has ended, or will end before its next step. First a signal that kills is pending. Then
+ * the process is exiting for a while. Only then does its descriptor tell of the end. */
 static bool ends(pid_t pid) {
     char path[32], text[1024];
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
@@ -104,7 +106,8 @@ bool gp_worker_ended(void) {
     for (uint32_t p = 1; p < gp_places(); p++) {
         const struct gp_proc *w = gp_proc_at(p);
         pid_t pid = gp_get(&w->pid);
-        if (pid > 0 && (gp_get(&w->state) == GP_P_DEAD || (gp_get(&w->state) == GP_P_LIVE && ends(pid)))) return true;
+        if (pid > 0 && (gp_get(&w->state) == GP_P_DEAD || (gp_get(&w->state) == GP_P_LIVE && ends(pid))))
+            return true;
     }
     return false;
 }
@@ -123,7 +126,8 @@ static int standard_error(void) {
 
 /* ---- writing with a limit */
 
-/* Open the file once more: the flag O_NONBLOCK belongs to an open file, which other programs share. -1: use `fd` itself. */
+/* Open the file once more: the flag O_NONBLOCK belongs to an open file, which other programs share. -1: use
+ * `fd` itself. */
 static int open_unblocked(int fd) {
     struct stat st;
     if (fstat(fd, &st) < 0 || !(S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode))) return -1;
@@ -137,7 +141,8 @@ static ssize_t write_piece(int fd, const char *data, size_t n) {
     return done < 0 && errno == ENOTSOCK ? write(fd, data, n) : done;
 }
 
-/* Return the number of bytes that are not written. After an error that waiting does not end, the rest is lost: return 0. */
+/* Return the number of bytes that are not written. After an error that waiting does not end, the rest is
+ * lost: return 0. */
 static size_t write_until(int fd, const char *data, size_t n, uint64_t until_ns) {
     while (n > 0) {
         uint64_t now = gp_now();

@@ -1,26 +1,28 @@
 /* heap.c - blocks, extents and objects.
  *
- * Every proc allocates from its own arena only, so there is no lock and nothing to journal: the store of an owner tag is
- * the allocation, and the store of FREE, by the block's owner at that time, is the release. There are no remote free
- * lists. When a proc runs out of known free blocks of a class, it sweeps the tags of its pages of that class, as a lazily
- * sweeping collector does. Page descriptors and tags suffice to rebuild all private tables here.
+ * Every proc allocates from its own arena only, so there is no lock and nothing to journal: the store of an
+ * owner tag is the allocation, and the store of FREE, by the block's owner at that time, is the release.
+ * There are no remote free lists. When a proc runs out of known free blocks of a class, it sweeps the tags of
+ * its pages of that class, as a lazily sweeping collector does. Page descriptors and tags suffice to rebuild
+ * all private tables here.
  *
- * Size classes step by about a third (64 ... 32768 bytes); larger blocks are extents, runs of whole 64 KiB pages. A page
- * whose blocks are all FREE can get any other use. Any process may have given it to the system meanwhile (reclaim.c). So
- * a known free block is taken only if its page still has the class, and a pool forgets the blocks of a page before that
- * page gets a new use.
+ * Size classes step by about a third (64 ... 32768 bytes); larger blocks are extents, runs of whole 64 KiB
+ * pages. A page whose blocks are all FREE can get any other use. Any process may have given it to the system
+ * meanwhile (reclaim.c). So a known free block is taken only if its page still has the class, and a pool
+ * forgets the blocks of a page before that page gets a new use.
  */
 #include <stdlib.h>
 
 #include "pages.h"
 
 /* by class: none, objects, and the size classes from GP_CLASS_FIRST on */
-const uint32_t gp_class_bytes[GP_CLASS_COUNT] = {0,    128,  64,   128,  192,  256,   384,   512,   768,  1024,
-                                                 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768};
+const uint32_t gp_class_bytes[GP_CLASS_COUNT] = {0,    128,  64,    128,   192,   256,  384,
+                                                 512,  768,  1024,  1536,  2048,  3072, 4096,
+                                                 6144, 8192, 12288, 16384, 24576, 32768};
 _Static_assert(GP_CLASS_OBJECT == 1 && sizeof(struct gp_object) == 128, "the size of objects");
 _Static_assert(GP_CLASS_FIRST + 18 == GP_CLASS_COUNT, "a size for each class");
-/* Pages that were never used are taken up to this number, or up to an eighth of the pages in use. Then the pages of all
- * classes are searched for some that have become free. */
+/* Pages that were never used are taken up to this number, or up to an eighth of the pages in use. Then the
+ * pages of all classes are searched for some that have become free. */
 #define FRESH_MOST 64u
 
 #define RESERVED_MOST (256u << 10) /* bytes: nothing larger comes from the reserve */
@@ -31,7 +33,8 @@ struct pool {            /* one size class of my arena */
     uint32_t *pages;     /* the pages of this class; another process may have taken some of them */
     uint32_t npages, pages_cap;
     uint32_t cursor;     /* next page to sweep */
-    uint32_t budget;     /* pages to sweep before a new one is taken: doubles when sweeping pays, halves when not */
+    /* pages to sweep before a new one is taken: doubles when sweeping pays, halves when not */
+    uint32_t budget;
 };
 
 static struct pool pools[GP_CLASS_COUNT];
@@ -54,7 +57,8 @@ void gp_heap_attach(void) {
         for (; i <= gp_class_bytes[c] / GP_LINE; i++) class_of[i] = (uint8_t)c;
     for (unsigned c = 0; c < GP_CLASS_COUNT; c++) pools[c].budget = 1;
     gp_pages_attach();
-    if (gp_word_incarnation(gp.me) > 1) gp_pages_inherit(add_page); /* an earlier incarnation has left its arena */
+    /* an earlier incarnation has left its arena */
+    if (gp_word_incarnation(gp.me) > 1) gp_pages_inherit(add_page);
     gp_reclaim_attach();
 }
 
@@ -77,7 +81,9 @@ static struct gp_page *page_of_mine(gp_ref ref) {
 static bool retire(uint32_t page, uint32_t cls, bool objects) {
     struct gp_page *d = gp_page_at(gp.arena, page);
     uint32_t seen = cls;
-    if ((cls == GP_CLASS_OBJECT && !objects) || gp_acquire(&d->cls) != cls || !gp_page_empty(gp.arena, page, cls)) return false;
+    if ((cls == GP_CLASS_OBJECT && !objects) || gp_acquire(&d->cls) != cls ||
+        !gp_page_empty(gp.arena, page, cls))
+        return false;
     if (cls == GP_CLASS_OBJECT) gp_page_keep_gen(gp.arena, page);
     return atomic_compare_exchange_strong(&d->cls, &seen, GP_CLASS_IDLE);
 }
@@ -89,7 +95,8 @@ static void forget_blocks(struct pool *p, uint32_t cls) {
     p->n = n;
 }
 
-/* Pages of a pool become free runs if no block lives there any more, or another process has given them to the system. */
+/* Pages of a pool become free runs if no block lives there any more, or another process has given them to the
+ * system. */
 static void regain_pool(unsigned cls, bool objects) {
     struct pool *p = &pools[cls];
     uint32_t kept = p->npages;
@@ -139,7 +146,8 @@ static enum gp_content take_pages(uint32_t pages, uint32_t *page) {
 /* ---- blocks */
 
 static bool push_free(struct pool *p, gp_ref ref) {
-    if (!gp_grow(&p->free, p->n, &p->cap, 256, sizeof *p->free)) return false; /* a later sweep finds it again */
+    /* a later sweep finds it again */
+    if (!gp_grow(&p->free, p->n, &p->cap, 256, sizeof *p->free)) return false;
     p->free[p->n++] = ref;
     return true;
 }
@@ -148,7 +156,8 @@ static uint32_t sweep_page(struct pool *p, unsigned cls, uint32_t page) {
     if (gp_acquire(&gp_page_at(gp.arena, page)->cls) != cls) return 0; /* another process takes it */
     char *start = gp_page_start(gp.arena, page);
     uint32_t found = 0, bytes = gp_class_bytes[cls];
-    for (uint32_t at = GP_PAGE / bytes * bytes; at > 0;) { /* backwards: the stack then hands out ascending addresses */
+    /* backwards: the stack then hands out ascending addresses */
+    for (uint32_t at = GP_PAGE / bytes * bytes; at > 0;) {
         at -= bytes;
         if (gp_acquire((_Atomic uint64_t *)(start + at)) == 0 && push_free(p, gp_ref_of(start + at))) found++;
     }
@@ -161,7 +170,8 @@ static void clear_page(uint32_t page, unsigned cls, enum gp_content content) {
     uint32_t gen = gp_get(&gp_page_at(gp.arena, page)->gen);
     if (content == GP_OLD) memset(start, 0, GP_PAGE);
     if (cls != GP_CLASS_OBJECT || gen == 0) return;
-    for (uint32_t at = 0; at < GP_PAGE; at += sizeof(struct gp_object)) gp_set(&((struct gp_object *)(start + at))->gen, gen);
+    for (uint32_t at = 0; at < GP_PAGE; at += sizeof(struct gp_object))
+        gp_set(&((struct gp_object *)(start + at))->gen, gen);
 }
 
 static bool new_page(struct pool *p, unsigned cls) {
@@ -193,7 +203,8 @@ static bool refill(struct pool *p, unsigned cls) {
     return p->n > 0;
 }
 
-/* Take a block, with the tag of this process; 0: out of memory. See reclaim.c for the two looks at the class. */
+/* Take a block, with the tag of this process; 0: out of memory. See reclaim.c for the two looks at the
+ * class. */
 static gp_ref take(unsigned cls) {
     struct pool *p = &pools[cls];
     uint64_t tag = gp_my_tag();
@@ -222,8 +233,8 @@ static gp_ref extent(uint64_t total) {
         gp_pages_free(page, (uint32_t)pages, false);
         return 0;
     }
-    /* Old payload may lie where the tag goes. So the tag is stored before the descriptor: a sweep must not take old payload
-     * for an owner, and no process may take the extent for a FREE one. */
+    /* Old payload may lie where the tag goes. So the tag is stored before the descriptor: a sweep must not
+     * take old payload for an owner, and no process may take the extent for a FREE one. */
     struct gp_block *b = (struct gp_block *)gp_page_start(gp.arena, page);
     gp_set(&b->len, 0);
     gp_release(&b->tag, gp_my_tag());
@@ -240,7 +251,8 @@ gp_ref gp_alloc(uint64_t payload, unsigned flags) {
     } else {
         flags |= GP_BLOCK_ALIGNED;
         enum gp_purpose purpose = gp_purpose;
-        if (purpose == GP_FOR_TASKS || payload > RESERVED_MOST) gp_purpose = GP_FOR_VALUES; /* the reserve is for small blocks */
+        /* the reserve is for small blocks */
+        if (purpose == GP_FOR_TASKS || payload > RESERVED_MOST) gp_purpose = GP_FOR_VALUES;
         ref = extent(payload + gp_head_bytes(flags));
         gp_purpose = purpose;
     }
@@ -257,7 +269,8 @@ static bool mine(gp_ref ref) {
 void gp_free(gp_ref ref) {
     gp_check_lines(ref, 0);
     struct gp_block *b = gp_at(ref);
-    if (GP_LIKELY(gp.my != NULL)) gp_set(&gp.my->heap_freed, gp_get(&gp.my->heap_freed) + 1); /* an observer is no proc */
+    /* an observer is no proc */
+    if (GP_LIKELY(gp.my != NULL)) gp_set(&gp.my->heap_freed, gp_get(&gp.my->heap_freed) + 1);
     gp_release(&b->tag, 0); /* COMMIT of the release; after it another proc may reuse the block */
     if (!mine(ref)) return;
     uint32_t cls = gp_get(&page_of_mine(ref)->cls);
@@ -339,8 +352,9 @@ bool gp_object_check(gp_ref ref) {
     return d && gp_page_class(d) == GP_CLASS_OBJECT && offset % sizeof(struct gp_object) == 0;
 }
 
-/* The owner of a page may give the page another use during a scan. Then the word at `b` is in the middle of another block,
- * and no tag. That does no harm: scans look for tags of a dead process, or of blocks that nobody can free meanwhile. */
+/* The owner of a page may give the page another use during a scan. Then the word at `b` is in the middle of
+ * another block, and no tag. That does no harm: scans look for tags of a dead process, or of blocks that
+ * nobody can free meanwhile. */
 static uint64_t scanned_tag(const struct gp_block *b) { return gp_acquire(&b->tag); }
 
 void gp_heap_each(void (*visit)(struct gp_block *b, bool object, uint64_t bytes, void *arg), void *arg) {
@@ -356,7 +370,9 @@ void gp_heap_each(void (*visit)(struct gp_block *b, bool object, uint64_t bytes,
                 struct gp_block *b = (struct gp_block *)(start + at);
                 if (scanned_tag(b) == 0) continue;
                 visit(b, cls == GP_CLASS_OBJECT,
-                      cls == GP_CLASS_EXTENT ? (uint64_t)gp_get(&gp_page_at(arena, page)->pages) * GP_PAGE : step, arg);
+                      cls == GP_CLASS_EXTENT ? (uint64_t)gp_get(&gp_page_at(arena, page)->pages) * GP_PAGE
+                                             : step,
+                      arg);
             }
         }
     }

@@ -1,20 +1,22 @@
-/* held.c - memory of the segment that Python objects show: arrays, frames, memoryviews. A forked child keeps it.
+/* held.c - memory of the segment that Python objects show: arrays, frames, memoryviews. A forked child keeps
+ * it.
  *
- * The segment itself is not mapped in such a child (MADV_DONTFORK): the child must not take part in it. The child gets
- * the pages that its objects show as private memory at the same addresses, with their content at the time of the fork.
- * From then on it is independent of the segment: it keeps its content whatever the parent does, and its writes and drops
- * are its own.
+ * The segment itself is not mapped in such a child (MADV_DONTFORK): the child must not take part in it. The
+ * child gets the pages that its objects show as private memory at the same addresses, with their content at
+ * the time of the fork. From then on it is independent of the segment: it keeps its content whatever the
+ * parent does, and its writes and drops are its own.
  *
- * The parent copies before the fork: afterwards it could write to the memory, or free it, before the child has read it.
- * The copies are kept as an image of the segment, in which only the shown pages are backed. All children share the
- * image's pages with the parent until one of them writes there. The next fork compares, and copies the changed pages.
- * Where the address space is too small for an image, each fork makes its own copies.
+ * The parent copies before the fork: afterwards it could write to the memory, or free it, before the child
+ * has read it. The copies are kept as an image of the segment, in which only the shown pages are backed. All
+ * children share the image's pages with the parent until one of them writes there. The next fork compares,
+ * and copies the changed pages. Where the address space is too small for an image, each fork makes its own
+ * copies.
  *
- * A private mapping of the segment (copy.c) is inherited as it is, and shows the segment where nothing was written.
- * Before the first fork all its pages are made private.
+ * A private mapping of the segment (copy.c) is inherited as it is, and shows the segment where nothing was
+ * written. Before the first fork all its pages are made private.
  *
- * A fork costs nothing while no object shows such memory. vfork() and posix_spawn(), which subprocess uses, call none of
- * these functions.
+ * A fork costs nothing while no object shows such memory. vfork() and posix_spawn(), which subprocess uses,
+ * call none of these functions.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -81,7 +83,8 @@ void gp_unhold(struct gp_held *held) {
     *held->at = held->next;
     if (held->next) held->next->at = held->at;
     count--;
-    if (held->copied && held->mapping && held->mapping->image && !is_shown(held)) drop_pages(held, held->mapping->image);
+    if (held->copied && held->mapping && held->mapping->image && !is_shown(held))
+        drop_pages(held, held->mapping->image);
     pthread_mutex_unlock(&lock);
 }
 
@@ -114,7 +117,8 @@ static void find_source(struct run *run, struct gp_mapping *m) {
 }
 
 static void copy_held(struct gp_held *h, const struct run *run) {
-    char *start = page_of(h->data), *end = page_after(h->data + h->len), *copy = run->source + (start - run->start);
+    char *start = page_of(h->data), *end = page_after(h->data + h->len),
+         *copy = run->source + (start - run->start);
     if (run->temporary || !h->copied) {
         memcpy(copy, start, (size_t)(end - start));
         h->copied = !run->temporary;
@@ -130,14 +134,17 @@ static void make_private(struct gp_held *h) {
     if (h->copied) return;
     h->copied = true;
     if (madvise(start, (size_t)(end - start), MADV_POPULATE_WRITE) == 0) return;
-    for (; start < end; start += page_bytes()) __atomic_fetch_or(start, 0, __ATOMIC_RELAXED); /* before Linux 5.14 */
+    /* before Linux 5.14 */
+    for (; start < end; start += page_bytes()) __atomic_fetch_or(start, 0, __ATOMIC_RELAXED);
 }
 
 static void copy_all(struct gp_held **sorted, uint64_t n) {
     for (uint64_t i = 0, j; i < n; i = j) {
         struct run *run = &runs[n_runs++];
-        *run = (struct run){page_of(sorted[i]->data), page_after(sorted[i]->data + sorted[i]->len), NULL, false};
-        for (j = i + 1; j < n && sorted[j]->mapping == sorted[i]->mapping && sorted[j]->data < run->end; j++) {
+        *run =
+            (struct run){page_of(sorted[i]->data), page_after(sorted[i]->data + sorted[i]->len), NULL, false};
+        for (j = i + 1; j < n && sorted[j]->mapping == sorted[i]->mapping && sorted[j]->data < run->end;
+             j++) {
             char *end = page_after(sorted[j]->data + sorted[j]->len);
             if (end > run->end) run->end = end;
         }
@@ -171,7 +178,8 @@ static void before_fork(void) {
 static void in_parent(void) {
     if (forking) {
         for (uint64_t i = 0; i < n_runs; i++)
-            if (runs[i].temporary && runs[i].source) munmap(runs[i].source, (size_t)(runs[i].end - runs[i].start));
+            if (runs[i].temporary && runs[i].source)
+                munmap(runs[i].source, (size_t)(runs[i].end - runs[i].start));
         free(runs);
         runs = NULL;
         forking = false;
@@ -182,7 +190,8 @@ static void in_parent(void) {
 static bool install(const struct run *run) {
     size_t bytes = (size_t)(run->end - run->start);
     if (!run->source) return false;
-    if (mremap(run->source, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, run->start) != MAP_FAILED) return true;
+    if (mremap(run->source, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, run->start) != MAP_FAILED)
+        return true;
     /* the copy is in several mappings */
     void *p = mmap(run->start, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     if (p == MAP_FAILED) return false;
@@ -191,8 +200,9 @@ static bool install(const struct run *run) {
 }
 
 static void say_failed(void) {
-    static const char text[] = "goproc: there was no memory for a forked child's copies of arrays in shared memory: it cannot "
-                               "read them (raise the limit of the address space, or free some before the fork)\n";
+    static const char text[] =
+        "goproc: there was no memory for a forked child's copies of arrays in shared memory: it cannot "
+        "read them (raise the limit of the address space, or free some before the fork)\n";
     if (write(STDERR_FILENO, text, sizeof text - 1) < 0) return;
 }
 

@@ -1,7 +1,8 @@
-/* mem.h - the lowest floor: this process's view of the segment, blocks and objects in it, locks, the journal. It knows no
- * goroutine.
+/* mem.h - the lowest floor: this process's view of the segment, blocks and objects in it, locks, the journal.
+ * It knows no goroutine.
  *
- * No floor but the highest knows Python. Callers hold the GIL from lock to unlock, though: a process has one journal.
+ * No floor but the highest knows Python. Callers hold the GIL from lock to unlock, though: a process has one
+ * journal.
  */
 #ifndef GP_MEM_H
 #define GP_MEM_H
@@ -23,16 +24,20 @@ enum gp_shortage {
 };
 
 /* ---- this process's view; private memory */
-struct gp_mapping {          /* the mapping of the segment; it outlives the runtime while a buffer maps one of its blocks */
+/* the mapping of the segment; it outlives the runtime while a buffer maps one of its blocks */
+struct gp_mapping {
     char *base;
     uint64_t bytes;
     uint64_t users;
-    char *image;             /* private copies of the memory that Python objects show, for forked children: held.c */
-    bool inherited;          /* true in a child the user forked: the segment is not mapped there, and must not be unmapped */
+    /* private copies of the memory that Python objects show, for forked children: held.c */
+    char *image;
+    /* true in a child the user forked: the segment is not mapped there, and must not be unmapped */
+    bool inherited;
 };
 struct gp_held {             /* memory that a Python object shows */
     struct gp_held *next, **at; /* `at` is NULL in a forked child, whose memory is its own */
-    struct gp_mapping *mapping; /* the mapping of the segment; NULL: the memory is a private mapping of a part of it */
+    /* the mapping of the segment; NULL: the memory is a private mapping of a part of it */
+    struct gp_mapping *mapping;
     char *data;
     uint64_t len;
     bool constant;           /* no process writes there */
@@ -67,8 +72,8 @@ struct gp_self {
 };
 extern struct gp_self gp;
 
-/* Make room for one more element in an array from malloc, which has n elements and room for *cap. False: there is no
- * memory, and the array is unchanged. */
+/* Make room for one more element in an array from malloc, which has n elements and room for *cap. False:
+ * there is no memory, and the array is unchanged. */
 static inline bool gp_grow(void *array, uint32_t n, uint32_t *cap, uint32_t first, size_t size) {
     if (n < *cap) return true;
     uint32_t more = *cap ? 2 * *cap : first;
@@ -84,7 +89,8 @@ static inline bool gp_grow(void *array, uint32_t n, uint32_t *cap, uint32_t firs
 #define gp_set(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
 #define gp_acquire(p) atomic_load_explicit((p), memory_order_acquire)
 #define gp_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
-/* program order of my own stores, as the coroner sees them after my death: a compiler barrier is enough (prefix rule) */
+/* program order of my own stores, as the coroner sees them after my death: a compiler barrier is enough
+ * (prefix rule) */
 #define gp_order() atomic_signal_fence(memory_order_seq_cst)
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -99,17 +105,22 @@ static inline bool gp_grow(void *array, uint32_t n, uint32_t *cap, uint32_t firs
 #define GP_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
 static inline void *gp_at(gp_ref ref) { return gp.base + (uint64_t)ref * GP_LINE; }
-static inline gp_ref gp_ref_of(const void *p) { return (gp_ref)(((uint64_t)((const char *)p - gp.base)) / GP_LINE); }
+static inline gp_ref gp_ref_of(const void *p) {
+    return (gp_ref)(((uint64_t)((const char *)p - gp.base)) / GP_LINE);
+}
 static inline struct gp_proc *gp_proc_at(uint32_t p) {
     return (struct gp_proc *)(gp.base + GP_PROCS_AT + (uint64_t)p * GP_PROC_BYTES);
 }
-/* Places that are or have been in use, the host's included. More may come at any time (resize.c), and none goes. */
+/* Places that are or have been in use, the host's included. More may come at any time (resize.c), and none
+ * goes. */
 static inline uint32_t gp_places(void) { return gp_acquire(&gp.head->nprocs); }
 static inline uint32_t gp_workers(void) { return gp_get(&gp.head->workers); } /* that the program has now */
 static inline char *gp_part_at(uint32_t p) { return gp.base + gp.parts_at + (uint64_t)p * gp.part_bytes; }
 static inline uint64_t gp_my_tag(void) { return gp_proc_tag(gp.me >> GP_WORD_PROC_BITS, gp.proc); }
 /* The incarnation, the lock word and the tag of the process that a proc has now. */
-static inline uint32_t gp_incarnation_of(uint32_t proc) { return gp_get(&gp_proc_at(proc)->incarnation) & GP_INCARNATION; }
+static inline uint32_t gp_incarnation_of(uint32_t proc) {
+    return gp_get(&gp_proc_at(proc)->incarnation) & GP_INCARNATION;
+}
 static inline uint32_t gp_word_of(uint32_t proc) { return gp_word(gp_incarnation_of(proc), proc); }
 static inline uint64_t gp_tag_of(uint32_t proc) { return gp_proc_tag(gp_incarnation_of(proc), proc); }
 
@@ -118,14 +129,19 @@ _Noreturn void gp_damaged(const char *what, uint64_t value) __attribute__((cold)
 extern void (*gp_damage_ends)(const char *text, size_t n); /* reports, and ends the processes; may return */
 /* End the program unless the lines [ref, ref + more] are in the heap. */
 static inline void gp_check_lines(gp_ref ref, uint64_t more) {
-    if (GP_UNLIKELY((uint64_t)(gp_ref)(ref - gp.heap_first) + more >= gp.heap_lines)) gp_damaged("a block", ref);
+    if (GP_UNLIKELY((uint64_t)(gp_ref)(ref - gp.heap_first) + more >= gp.heap_lines))
+        gp_damaged("a block", ref);
 }
 
 /* ---- segment.c */
-int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu);      /* memfd, or -errno; with room for no more procs */
-int gp_create_with_room(uint32_t nprocs, uint64_t memory, uint32_t ncpu); /* the same, with room for procs to come */
-int gp_back_place(uint32_t proc);                                    /* memory for the struct gp_proc: 0, -ENOMEM, -errno */
-extern uint32_t gp_zygote;                 /* the number of the zygote that has forked this worker; 0: no zygote has */
+/* memfd, or -errno; with room for no more procs */
+int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu);
+/* the same, with room for procs to come */
+int gp_create_with_room(uint32_t nprocs, uint64_t memory, uint32_t ncpu);
+/* memory for the struct gp_proc: 0, -ENOMEM, -errno */
+int gp_back_place(uint32_t proc);
+/* the number of the zygote that has forked this worker; 0: no zygote has */
+extern uint32_t gp_zygote;
 /* 0 or -errno; the other procs do not see this proc before gp_go_live() */
 int gp_attach(int memfd, uint32_t proc);
 /* let the other procs see this one: each part of the core has attached */
@@ -133,7 +149,8 @@ void gp_go_live(void);
 /* map another program's segment for reading: own and hold nothing */
 int gp_observe(int memfd);
 void gp_detach(void);
-void gp_mapping_release(struct gp_mapping *m);                       /* a view or the runtime no longer needs it */
+/* a view or the runtime no longer needs it */
+void gp_mapping_release(struct gp_mapping *m);
 /* the address space, and the size of a file, for so many procs */
 uint64_t gp_least_bytes(uint32_t nprocs);
 uint64_t gp_now(void);                                               /* CLOCK_MONOTONIC, ns */
@@ -141,20 +158,25 @@ uint64_t gp_now(void);                                               /* CLOCK_MO
 /* ---- backing.c */
 enum gp_purpose {
     GP_FOR_VALUES, /* values that the program sends and keeps: within the limit */
-    GP_FOR_TASKS,  /* a new goroutine, which may be the one that empties the channels: also from half of the reserve */
+    /* a new goroutine, which may be the one that empties the channels: also from half of the reserve */
+    GP_FOR_TASKS,
     GP_FOR_TABLES, /* records of coordination, such as a waiter: also from the reserve beyond the limit */
     GP_FOR_ENDS,   /* records of an end, such as a failure: as tables */
 };
-extern _Thread_local enum gp_purpose gp_purpose; /* the purpose of the pages that this thread takes for blocks and objects */
-bool gp_memfd_valid(void);                                           /* true if the descriptor is still the segment's */
+/* the purpose of the pages that this thread takes for blocks and objects */
+extern _Thread_local enum gp_purpose gp_purpose;
+/* true if the descriptor is still the segment's */
+bool gp_memfd_valid(void);
 /* back with memory, regardless of the limit: 0, -ENOMEM, -errno */
 int gp_back(uint64_t offset, uint64_t bytes);
 /* give a range back to the system; false: that is not possible */
 bool gp_unback(uint64_t offset, uint64_t bytes);
-int gp_commit_for(enum gp_purpose purpose, uint64_t offset, uint64_t bytes); /* back and count: 0, -ENOMEM, -errno */
+/* back and count: 0, -ENOMEM, -errno */
+int gp_commit_for(enum gp_purpose purpose, uint64_t offset, uint64_t bytes);
 int gp_commit(uint64_t offset, uint64_t bytes);                      /* back and count, for tables */
 uint64_t gp_committed(void);                                         /* the bytes of all procs */
-int gp_commit_upto(uint64_t start, uint64_t *done, uint64_t want, uint64_t limit); /* grow a prefix in steps */
+/* grow a prefix in steps */
+int gp_commit_upto(uint64_t start, uint64_t *done, uint64_t want, uint64_t limit);
 
 /* ---- held.c */
 void gp_held_start(void);
@@ -164,20 +186,32 @@ void gp_unhold(struct gp_held *held);
 /* ---- heap.c */
 gp_ref gp_alloc(uint64_t payload, unsigned flags);                   /* 0: out of memory */
 gp_ref gp_object_alloc(enum gp_kind kind);                           /* 0: out of memory */
-void gp_free(gp_ref ref);                                            /* release a block that this process owns */
+/* release a block that this process owns */
+void gp_free(gp_ref ref);
 void gp_object_free(struct gp_object *o);
-bool gp_block_check(gp_ref ref, uint64_t *capacity);                 /* true for a live block; *capacity: that of its payload */
-bool gp_object_check(gp_ref ref);                                    /* true if there may be an object at ref */
+/* true for a live block; *capacity: that of its payload */
+bool gp_block_check(gp_ref ref, uint64_t *capacity);
+/* true if there may be an object at ref */
+bool gp_object_check(gp_ref ref);
 void gp_heap_attach(void);
 void gp_heap_detach(void);
 /* call the function for live blocks and objects */
 void gp_heap_each(void (*visit)(struct gp_block *b, bool object, uint64_t bytes, void *arg), void *arg);
-struct gp_heap_stats { uint64_t blocks, objects, definitions, bytes; };
-void gp_heap_census(struct gp_heap_stats *out);                      /* count the live ones in all arenas: for tests */
+struct gp_heap_stats {
+    uint64_t blocks, objects, definitions, bytes;
+};
+/* count the live ones in all arenas: for tests */
+void gp_heap_census(struct gp_heap_stats *out);
 
-static inline unsigned gp_block_flags(const struct gp_block *b) { return (unsigned)(gp_get(&b->len) >> GP_BLOCK_FLAGS_AT); }
-static inline uint64_t gp_block_len(const struct gp_block *b) { return gp_get(&b->len) & ((1ULL << GP_BLOCK_FLAGS_AT) - 1); }
-static inline uint64_t gp_head_bytes(unsigned flags) { return flags & GP_BLOCK_ALIGNED ? GP_LINE : GP_BLOCK_HEAD; }
+static inline unsigned gp_block_flags(const struct gp_block *b) {
+    return (unsigned)(gp_get(&b->len) >> GP_BLOCK_FLAGS_AT);
+}
+static inline uint64_t gp_block_len(const struct gp_block *b) {
+    return gp_get(&b->len) & ((1ULL << GP_BLOCK_FLAGS_AT) - 1);
+}
+static inline uint64_t gp_head_bytes(unsigned flags) {
+    return flags & GP_BLOCK_ALIGNED ? GP_LINE : GP_BLOCK_HEAD;
+}
 static inline char *gp_payload(gp_ref ref) {
     struct gp_block *b = gp_at(ref);
     return (char *)b + gp_head_bytes(gp_block_flags(b));
@@ -195,8 +229,10 @@ static inline uint64_t gp_tag(gp_ref ref) {
 
 /* ---- reclaim.c */
 void gp_reclaim_attach(void);
-void gp_heap_reclaim(void);                                          /* give all free memory of all arenas back to the system */
-uint64_t gp_heap_patience(uint64_t now);                             /* ns after which an idle process should look */
+/* give all free memory of all arenas back to the system */
+void gp_heap_reclaim(void);
+/* ns after which an idle process should look */
+uint64_t gp_heap_patience(uint64_t now);
 /* the idle process looks now: true if there may be memory to give back */
 bool gp_heap_look(void);
 void gp_heap_look_again(void);                                       /* the next look is due at once */
@@ -210,10 +246,13 @@ void gp_lock_slow(_Atomic uint32_t *word);
 void gp_unlock_wake(_Atomic uint32_t *word);
 /* after a long wait: end the program if no process has the lock */
 void gp_check_holder(_Atomic uint32_t *word, bool coroner);
-long gp_futex_wait(_Atomic uint32_t *word, uint32_t expect, uint64_t until_ns); /* until_ns is absolute; 0 = no limit */
+/* until_ns is absolute; 0 = no limit */
+long gp_futex_wait(_Atomic uint32_t *word, uint32_t expect, uint64_t until_ns);
 void gp_futex_wake(_Atomic uint32_t *word, int count);
 
-static inline _Atomic uint32_t *gp_lock_word(void *line) { return (_Atomic uint32_t *)((char *)line + GP_LOCK_AT); }
+static inline _Atomic uint32_t *gp_lock_word(void *line) {
+    return (_Atomic uint32_t *)((char *)line + GP_LOCK_AT);
+}
 
 /* True while the lock is held: by this process, or by the coroner for a dead one. */
 static inline bool gp_locked(const void *line) {
@@ -235,7 +274,8 @@ static inline void gp_lock(void *line) {
                                                              memory_order_relaxed)))
         gp_lock_slow(word);
 }
-/* The same for a line that journal.spill lists, in a select over more channels than the journal has room for. */
+/* The same for a line that journal.spill lists, in a select over more channels than the journal has room
+ * for. */
 static inline void gp_lock_spilled(void *line) {
     uint32_t free_word = 0;
     _Atomic uint32_t *word = gp_lock_word(line);
@@ -247,7 +287,8 @@ static inline void gp_unlock_spilled(void *line) {
     _Atomic uint32_t *word = gp_lock_word(line);
     GP_ASSERT((gp_get(word) & ~GP_LOCK_WAITERS) == gp.me);
     gp_order();
-    if (GP_UNLIKELY(atomic_exchange_explicit(word, 0, memory_order_release) & GP_LOCK_WAITERS)) gp_unlock_wake(word);
+    if (GP_UNLIKELY(atomic_exchange_explicit(word, 0, memory_order_release) & GP_LOCK_WAITERS))
+        gp_unlock_wake(word);
     gp_order();
 }
 static inline void gp_unlock(void *line) {
@@ -257,12 +298,14 @@ static inline void gp_unlock(void *line) {
     GP_ASSERT(gp_get(&j->nlocks) > 0);
     GP_ASSERT((gp_get(word) & ~GP_LOCK_WAITERS) == gp.me);
     gp_order();
-    if (GP_UNLIKELY(atomic_exchange_explicit(word, 0, memory_order_release) & GP_LOCK_WAITERS)) gp_unlock_wake(word);
+    if (GP_UNLIKELY(atomic_exchange_explicit(word, 0, memory_order_release) & GP_LOCK_WAITERS))
+        gp_unlock_wake(word);
     gp_order(); /* the wake belongs to the operation: only now may the coroner forget this lock */
     gp_set(&j->nlocks, gp_get(&j->nlocks) - 1);
 }
 
-/* ---- journal: intent first, then the COMMIT, then gp_done. enum gp_op says what the operands of each operation are. */
+/* ---- journal: intent first, then the COMMIT, then gp_done. enum gp_op says what the operands of each
+ * operation are. */
 static inline void gp_intent(enum gp_op op, gp_ref a, uint32_t b, gp_ref c, uint64_t d, uint64_t e) {
     struct gp_journal *j = &gp.my->journal;
     GP_ASSERT(gp_get(&j->op) == GP_OP_NONE);
@@ -284,7 +327,8 @@ static inline void gp_intent_bufput(gp_ref channel, gp_ref block, uint64_t tail)
 static inline void gp_intent_bufget(gp_ref channel, gp_ref block, uint64_t head) {
     gp_intent(GP_OP_BUFGET, channel, 0, block, head, 0);
 }
-static inline void gp_intent_promote(gp_ref channel, uint32_t sudog, gp_ref block, uint64_t epoch, uint64_t tail) {
+static inline void gp_intent_promote(gp_ref channel, uint32_t sudog, gp_ref block, uint64_t epoch,
+                                     uint64_t tail) {
     gp_intent(GP_OP_PROMOTE, channel, sudog, block, epoch, tail);
 }
 static inline void gp_intent_take(gp_ref channel, uint32_t sudog, gp_ref block, uint64_t epoch) {
@@ -293,10 +337,12 @@ static inline void gp_intent_take(gp_ref channel, uint32_t sudog, gp_ref block, 
 static inline void gp_intent_fire(gp_ref object, uint32_t sudog, uint64_t epoch) {
     gp_intent(GP_OP_FIRE, object, sudog, 0, epoch, 0);
 }
-static inline void gp_intent_track(gp_ref object, enum gp_tracker which, gp_ref task, uint64_t count, gp_ref tracker) {
+static inline void gp_intent_track(gp_ref object, enum gp_tracker which, gp_ref task, uint64_t count,
+                                   gp_ref tracker) {
     gp_intent(GP_OP_TRACK, object, which, task, count, tracker);
 }
-static inline void gp_intent_outcome(gp_ref goroutine, gp_ref block, enum gp_goroutine_state state, gp_ref task) {
+static inline void gp_intent_outcome(gp_ref goroutine, gp_ref block, enum gp_goroutine_state state,
+                                     gp_ref task) {
     gp_intent(GP_OP_OUTCOME, goroutine, 0, block, state, task);
 }
 static inline void gp_intent_grant(gp_ref object, uint32_t sudog, uint64_t epoch, int64_t value) {
@@ -324,12 +370,15 @@ struct gp_fd {               /* a number, and the file that it led to */
 int gp_fd_note(struct gp_fd *f, int fd);    /* 0 or -errno */
 bool gp_fd_is(const struct gp_fd *f);       /* true if the number still leads to that file */
 void gp_fd_close(struct gp_fd *f);          /* unless the number leads to another file by now */
-/* give the calling thread a table of descriptors of its own that has this one; false: it goes on to share one */
+/* give the calling thread a table of descriptors of its own that has this one; false: it goes on to share
+ * one */
 bool gp_fd_own_table(int kept);
 int gp_pidfd(pid_t pid);                    /* -1: errno says why */
 /* true if the kernel reports the end of a worker that the coroner has not repaired so far */
 bool gp_worker_ended(void);
-void gp_say(const char *text, size_t n);    /* write to stderr; give up if no reader takes the text for some seconds */
-size_t gp_say_now(const char *text, size_t n); /* the same without waiting; return the number of bytes that are written or lost */
+/* write to stderr; give up if no reader takes the text for some seconds */
+void gp_say(const char *text, size_t n);
+/* the same without waiting; return the number of bytes that are written or lost */
+size_t gp_say_now(const char *text, size_t n);
 
 #endif

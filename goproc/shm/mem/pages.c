@@ -1,7 +1,8 @@
 /* pages.c - free pages of my arena, the extents I have handed out, and pages that were never used.
  *
- * The lists are private and can be rebuilt from the page descriptors, which are the truth: another process may have made
- * a free page a hole meanwhile. So `hole` of a run is a hint, and a run is claimed page by page.
+ * The lists are private and can be rebuilt from the page descriptors, which are the truth: another process
+ * may have made a free page a hole meanwhile. So `hole` of a run is a hint, and a run is claimed page by
+ * page.
  */
 #define _GNU_SOURCE
 #include <stdlib.h>
@@ -57,7 +58,9 @@ void gp_pages_detach(void) {
 uint32_t gp_pages_fresh(void) { return heap.fresh; }
 void gp_pages_seen(void) { heap.fresh = 0; }
 uint32_t gp_pages_used(void) { return heap.next_page - gp_first_page(); }
-bool gp_extent_note(uint32_t page, uint32_t pages) { return push(&heap.used, (struct run){page, pages, false}); }
+bool gp_extent_note(uint32_t page, uint32_t pages) {
+    return push(&heap.used, (struct run){page, pages, false});
+}
 
 static uint64_t bytes_of(const struct run *r) { return (uint64_t)r->pages * GP_PAGE; }
 
@@ -142,13 +145,16 @@ void gp_pages_return(void) {
     merge();
 }
 
-/* Make IDLE pages mine by a CAS; holes stay, and get memory later. False: another process keeps a page for too long. */
+/* Make IDLE pages mine by a CAS; holes stay, and get memory later. False: another process keeps a page for
+ * too long. */
 static bool claim_idle(uint32_t page, uint32_t pages) {
     uint32_t looks = 0;
     for (uint32_t i = 0; i < pages;) {
         struct gp_page *d = gp_page_at(gp.arena, page + i);
         uint32_t cls = gp_acquire(&d->cls);
-        if (cls == GP_CLASS_HOLE || (cls == GP_CLASS_IDLE && atomic_compare_exchange_strong(&d->cls, &cls, GP_CLASS_INNER))) i++;
+        if (cls == GP_CLASS_HOLE ||
+            (cls == GP_CLASS_IDLE && atomic_compare_exchange_strong(&d->cls, &cls, GP_CLASS_INNER)))
+            i++;
         else if (++looks > STUCK_LOOKS) return false;
         else usleep(50);
     }
@@ -158,9 +164,13 @@ static bool claim_idle(uint32_t page, uint32_t pages) {
 static bool back_holes(uint32_t page, uint32_t pages, bool *old) {
     for (uint32_t i = 0, n; i < pages; i += n) {
         bool hole = gp_acquire(&gp_page_at(gp.arena, page + i)->cls) == GP_CLASS_HOLE;
-        for (n = 1; i + n < pages && (gp_acquire(&gp_page_at(gp.arena, page + i + n)->cls) == GP_CLASS_HOLE) == hole;) n++;
+        for (n = 1; i + n < pages &&
+                    (gp_acquire(&gp_page_at(gp.arena, page + i + n)->cls) == GP_CLASS_HOLE) == hole;)
+            n++;
         if (!hole) *old = true;
-        else if (gp_commit_for(gp_purpose, gp.arena + (uint64_t)(page + i) * GP_PAGE, (uint64_t)n * GP_PAGE) < 0) return false;
+        else if (gp_commit_for(gp_purpose, gp.arena + (uint64_t)(page + i) * GP_PAGE, (uint64_t)n * GP_PAGE) <
+                 0)
+            return false;
         else set_class(page + i, n, GP_CLASS_INNER);
     }
     return true;
@@ -181,7 +191,8 @@ enum gp_content gp_pages_reuse(uint32_t pages, uint32_t *page) {
     struct run *best = NULL;
     for (uint32_t i = 0; i < heap.free.n; i++) {
         struct run *r = &heap.free.v[i];
-        if (r->pages >= pages && (!best || r->hole < best->hole || (r->hole == best->hole && r->pages < best->pages)))
+        if (r->pages >= pages &&
+            (!best || r->hole < best->hole || (r->hole == best->hole && r->pages < best->pages)))
             best = r;
     }
     enum gp_content content = best ? claim(best->page, pages) : GP_NOTHING;
@@ -210,8 +221,10 @@ bool gp_pages_grow(uint32_t pages, uint32_t *page) {
         if (ahead == 0 || gp_commit_for(gp_purpose, at, (uint64_t)pages * GP_PAGE) < 0) return false;
         ahead = 0;
     }
-    for (uint32_t i = 0; i < pages + ahead; i++) /* in order: a scan of pages ends at the first that was never used */
-        gp_release(&gp_page_at(gp.arena, (uint32_t)first + i)->cls, i < pages ? GP_CLASS_INNER : GP_CLASS_IDLE);
+    /* in order: a scan of pages ends at the first that was never used */
+    for (uint32_t i = 0; i < pages + ahead; i++)
+        gp_release(&gp_page_at(gp.arena, (uint32_t)first + i)->cls,
+                   i < pages ? GP_CLASS_INNER : GP_CLASS_IDLE);
     heap.next_page += pages + ahead;
     heap.fresh += pages + ahead;
     if (ahead) gp_pages_free((uint32_t)first + pages, ahead, false);

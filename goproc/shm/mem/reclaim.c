@@ -1,17 +1,18 @@
 /* reclaim.c - free memory goes back to the system, in any process's arena.
  *
- * That happens under pressure, before an allocation fails, and when a process is idle. Only the owner of an arena
- * allocates there, and the owner may be computing, or stopped: so it is not asked. A process that reclaims marks a page
- * TAKING, checks that no block lives there, and gives the page back.
+ * That happens under pressure, before an allocation fails, and when a process is idle. Only the owner of an
+ * arena allocates there, and the owner may be computing, or stopped: so it is not asked. A process that
+ * reclaims marks a page TAKING, checks that no block lives there, and gives the page back.
  *
- * The owner allocates a small block by one store, its tag, and then looks at the class of the page once more. With the
- * taker's side that is Dekker's:
+ * The owner allocates a small block by one store, its tag, and then looks at the class of the page once more.
+ * With the taker's side that is Dekker's:
  *
  *     owner: tag = mine; read class      taker: class = TAKING; fence of all; read tags
  *
- * One of the two sees the other: the owner gives way, and takes another block, or the taker does, and restores the class.
- * The owner pays no fence for it. The taker makes the kernel put one into every process (membarrier), once for many
- * pages; where the kernel cannot, small blocks are taken only in the process's own arena.
+ * One of the two sees the other: the owner gives way, and takes another block, or the taker does, and
+ * restores the class. The owner pays no fence for it. The taker makes the kernel put one into every process
+ * (membarrier), once for many pages; where the kernel cannot, small blocks are taken only in the process's
+ * own arena.
  */
 #define _GNU_SOURCE
 #include <linux/membarrier.h>
@@ -35,8 +36,9 @@ void gp_reclaim_attach(void) {
 
 /* ---- finding free pages */
 
-/* A FREE extent belongs to the process that first makes its class TAKING. By then the page may begin another extent, which is
- * in use: so the tag is read again. The tag is not written: by then the page may lie in the middle of a payload. */
+/* A FREE extent belongs to the process that first makes its class TAKING. By then the page may begin another
+ * extent, which is in use: so the tag is read again. The tag is not written: by then the page may lie in the
+ * middle of a payload. */
 bool gp_extent_take(struct gp_page *d, const struct gp_block *b) {
     uint32_t cls = gp_acquire(&d->cls);
     if (cls != GP_CLASS_EXTENT || gp_acquire(&b->tag) != 0 ||
@@ -68,8 +70,9 @@ void gp_page_keep_gen(uint64_t arena, uint32_t page) {
 
 /* ---- the collector's lock */
 
-/* Pages of objects change under this lock. The coroner writes into objects that it finds, so nobody has the lock while it
- * repairs. It makes crash_epoch odd, and then looks at the lock: one of the two sees the other. */
+/* Pages of objects change under this lock. The coroner writes into objects that it finds, so nobody has the
+ * lock while it repairs. It makes crash_epoch odd, and then looks at the lock: one of the two sees the
+ * other. */
 bool gp_collect_lock(void) {
     uint32_t free_word = 0;
     if (!atomic_compare_exchange_strong(&gp.head->collecting, &free_word, gp.me)) return false;
@@ -93,7 +96,8 @@ static bool wait_for_reclaimer(void) {
 static bool wait_for_collector(void) {
     for (uint32_t i = 0; i < LOCK_LOOKS; i++) {
         if (gp_collect_lock()) return true;
-        if (gp_get(&gp.head->collecting) == gp.me) return false; /* this process is in the middle of a collection */
+        /* this process is in the middle of a collection */
+        if (gp_get(&gp.head->collecting) == gp.me) return false;
         usleep(1000);
     }
     return false;
@@ -112,8 +116,8 @@ static uint32_t length(const struct window *w, uint32_t page, uint32_t origin) {
     return origin == GP_CLASS_EXTENT ? gp_extent_pages(w->arena, page) : 1;
 }
 
-/* Mark the pages that seem free. `to` ends behind the last extent, or where no page was ever used. True if there are
- * small blocks. */
+/* Mark the pages that seem free. `to` ends behind the last extent, or where no page was ever used. True if
+ * there are small blocks. */
 static bool mark(struct window *w) {
     bool small = false;
     for (uint32_t page = w->from; page < w->to; page++) {
@@ -123,7 +127,8 @@ static bool mark(struct window *w) {
             w->to = page;
         } else if (cls == GP_CLASS_IDLE) {
             atomic_compare_exchange_strong(&d->cls, &cls, GP_TAKING(cls));
-        } else if (cls == GP_CLASS_EXTENT && gp_extent_take(d, (struct gp_block *)gp_page_start(w->arena, page))) {
+        } else if (cls == GP_CLASS_EXTENT &&
+                   gp_extent_take(d, (struct gp_block *)gp_page_start(w->arena, page))) {
             page += length(w, page, cls) - 1;
             if (page >= w->to) w->to = page + 1;
         } else if (cls < GP_CLASS_COUNT && (cls == GP_CLASS_OBJECT ? w->objects : w->small) &&
@@ -138,13 +143,15 @@ static void restore(const struct window *w, uint32_t page, uint32_t origin) {
     gp_release(&gp_page_at(w->arena, page)->cls, origin);
 }
 
-/* Make pages holes that this process is taking; if the system does not take them, give them their former class. */
+/* Make pages holes that this process is taking; if the system does not take them, give them their former
+ * class. */
 static uint64_t give(const struct window *w, uint32_t page, uint32_t end) {
     uint64_t bytes = (uint64_t)(end - page) * GP_PAGE;
     if (bytes == 0) return 0;
     if (gp_unback(w->arena + (uint64_t)page * GP_PAGE, bytes)) {
         atomic_fetch_sub(&gp_proc_at(w->proc)->committed, bytes);
-        while (end-- > page) gp_release(&gp_page_at(w->arena, end)->cls, GP_CLASS_HOLE); /* an extent's first page last */
+        /* an extent's first page last */
+        while (end-- > page) gp_release(&gp_page_at(w->arena, end)->cls, GP_CLASS_HOLE);
         return bytes;
     }
     for (uint32_t n; page < end; page += n) {
@@ -208,14 +215,16 @@ void gp_heap_reclaim(void) {
     gp_release(&gp.head->reclaiming, 0);
 }
 
-/* ---- when idle. One process looks at the arenas of all: the others may be busy, or sleep in calls of the program. */
+/* ---- when idle. One process looks at the arenas of all: the others may be busy, or sleep in calls of the
+ * program. */
 
 static uint64_t next_look;
 static bool look_again;
 
 static uint64_t changes(void) {
     uint64_t sum = 1 + gp_get(&gp.head->collect); /* 0: nothing was ever settled */
-    for (uint32_t p = 0; p < gp_places(); p++) sum += gp_get(&gp_proc_at(p)->heap_moves) + gp_get(&gp_proc_at(p)->heap_freed);
+    for (uint32_t p = 0; p < gp_places(); p++)
+        sum += gp_get(&gp_proc_at(p)->heap_moves) + gp_get(&gp_proc_at(p)->heap_freed);
     return sum;
 }
 

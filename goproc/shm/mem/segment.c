@@ -1,7 +1,7 @@
 /* segment.c - creating and mapping the shared segment.
  *
- * A memfd has no name (nothing to leak, no /dev/shm limit), and the kernel frees it with its last user. It is created
- * sparse and sealed against resizing.
+ * A memfd has no name (nothing to leak, no /dev/shm limit), and the kernel frees it with its last user. It is
+ * created sparse and sealed against resizing.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -26,8 +26,8 @@ struct gp_self gp = {.memfd = -1};
 #define GP_MAX_BYTES (256ULL << 30) /* the reach of a 32-bit ref */
 #define GP_MAX_ARENA (16ULL << 30)
 #define GP_MIN_ARENA (64ULL << 20)  /* of address space */
-/* places that there is room for, if the address space allows it: the host and 32 workers, each with two million cases
- * of selects */
+/* places that there is room for, if the address space allows it: the host and 32 workers, each with two
+ * million cases of selects */
 #define ROOM_MOST 33u
 #define GP_PARTS_AT ((GP_DEATHS_AT + GP_DEATHS * GP_DEATH_BYTES + GP_PAGE - 1) / GP_PAGE * GP_PAGE)
 
@@ -43,7 +43,8 @@ static uint64_t lesser(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static int open_memfd(void) {
     unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
     int fd = (int)syscall(SYS_memfd_create, "goproc", flags | MFD_NOEXEC_SEAL);
-    if (fd < 0 && errno == EINVAL) fd = (int)syscall(SYS_memfd_create, "goproc", flags); /* before Linux 6.3 */
+    /* before Linux 6.3 */
+    if (fd < 0 && errno == EINVAL) fd = (int)syscall(SYS_memfd_create, "goproc", flags);
     return fd < 0 ? -errno : fd;
 }
 
@@ -103,7 +104,8 @@ static void unmap(void) {
 /* The kernel sends SIGXFSZ beside EFBIG, so the limit is looked at first. */
 static int resize(int fd, uint64_t bytes) {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && bytes > limit.rlim_cur) return -EFBIG;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && bytes > limit.rlim_cur)
+        return -EFBIG;
     return ftruncate(fd, (off_t)bytes) < 0 ? -errno : 0;
 }
 
@@ -113,8 +115,8 @@ struct shape {
     uint64_t part_bytes, heap_at, arena;
 };
 
-/* The entries that a table of each proc has: `most` up to `full_for` procs, fewer with more procs, and half as many for
- * each halving. */
+/* The entries that a table of each proc has: `most` up to `full_for` procs, fewer with more procs, and half
+ * as many for each halving. */
 static uint32_t entries(uint32_t most, uint32_t full_for, uint32_t nprocs, unsigned halvings) {
     uint64_t n = nprocs > full_for ? (uint64_t)most * full_for / nprocs : most;
     n = n >> halvings;
@@ -123,7 +125,8 @@ static uint32_t entries(uint32_t most, uint32_t full_for, uint32_t nprocs, unsig
 
 static struct shape shape_of(uint32_t nprocs, unsigned halvings) {
     struct shape s = {
-        .waiters = entries(GP_WAITERS, 64, nprocs, halvings), /* with 256 procs the tables of all take 50 GiB of the 256 */
+        /* with 256 procs the tables of all take 50 GiB of the 256 */
+        .waiters = entries(GP_WAITERS, 64, nprocs, halvings),
         .selects = entries(GP_SELECTS, 8, nprocs, halvings),
         .ring_tasks = halvings < 5 ? GP_RING_TASKS >> halvings : GP_LEAST,
     };
@@ -144,8 +147,8 @@ uint64_t gp_least_bytes(uint32_t nprocs) {
     return bytes_of(&s, nprocs);
 }
 
-/* The places that a segment has room for. A program may get more workers than it has begun with (resize.c). There is room
- * for as many as leave each proc an arena that can hold all the memory of the program. */
+/* The places that a segment has room for. A program may get more workers than it has begun with (resize.c).
+ * There is room for as many as leave each proc an arena that can hold all the memory of the program. */
 static uint32_t room_for(uint32_t nprocs, uint64_t memory) {
     uint64_t now = shape_of(nprocs, 0).arena, enough = memory < now ? memory : now;
     uint32_t room = nprocs > 1 && nprocs < ROOM_MOST ? ROOM_MOST : nprocs;
@@ -158,7 +161,8 @@ static int create(uint32_t nprocs, uint32_t room, uint64_t memory, uint32_t ncpu
     int fd = open_memfd();
     if (fd < 0) return fd;
     int err;
-    /* smaller tables and arenas fit under limits on address space and on files (ulimit -v, -f; some containers) */
+    /* smaller tables and arenas fit under limits on address space and on files (ulimit -v, -f; some
+     * containers) */
     for (unsigned halvings = 0;; halvings++) {
         s = shape_of(room, halvings);
         if (room > nprocs) s.arena = lesser(s.arena, round_up(2 * memory + GP_MIN_ARENA, GP_PAGE));
@@ -206,20 +210,27 @@ static int create(uint32_t nprocs, uint32_t room, uint64_t memory, uint32_t ncpu
     return fd;
 }
 
-int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu) { return create(nprocs, nprocs, memory, ncpu); }
+int gp_create(uint32_t nprocs, uint64_t memory, uint32_t ncpu) {
+    return create(nprocs, nprocs, memory, ncpu);
+}
 int gp_create_with_room(uint32_t nprocs, uint64_t memory, uint32_t ncpu) {
     return create(nprocs, room_for(nprocs, memory), memory, ncpu);
 }
 
-int gp_back_place(uint32_t proc) { return gp_back(GP_PROCS_AT + (uint64_t)proc * GP_PROC_BYTES, GP_PROC_BYTES); }
+int gp_back_place(uint32_t proc) {
+    return gp_back(GP_PROCS_AT + (uint64_t)proc * GP_PROC_BYTES, GP_PROC_BYTES);
+}
 
 /* True if the header can be right. A process may attach late, when the number of places has grown. */
 static bool is_sound(const struct gp_header *h) {
-    return h->bytes == gp.bytes && gp_get(&h->nprocs) >= 1 && gp_get(&h->nprocs) <= h->room && h->room <= GP_MAX_PROCS && h->waiters <= GP_WAITERS && h->selects <= GP_SELECTS &&
-           h->ring_tasks <= GP_RING_TASKS && gp_part_end(h->waiters, h->selects, h->ring_tasks) <= h->part_bytes &&
-           h->procs_at == GP_PROCS_AT && h->parts_at == GP_PARTS_AT && h->arena_bytes >= GP_PAGE && h->arena_bytes <= GP_MAX_ARENA &&
-           h->part_bytes <= GP_MAX_BYTES && h->heap_at % GP_PAGE == 0 && h->arena_bytes % GP_PAGE == 0 &&
-           h->parts_at + h->part_bytes * h->room <= h->heap_at && h->heap_at + h->arena_bytes * h->room <= h->bytes;
+    return h->bytes == gp.bytes && gp_get(&h->nprocs) >= 1 && gp_get(&h->nprocs) <= h->room &&
+           h->room <= GP_MAX_PROCS && h->waiters <= GP_WAITERS && h->selects <= GP_SELECTS &&
+           h->ring_tasks <= GP_RING_TASKS &&
+           gp_part_end(h->waiters, h->selects, h->ring_tasks) <= h->part_bytes &&
+           h->procs_at == GP_PROCS_AT && h->parts_at == GP_PARTS_AT && h->arena_bytes >= GP_PAGE &&
+           h->arena_bytes <= GP_MAX_ARENA && h->part_bytes <= GP_MAX_BYTES && h->heap_at % GP_PAGE == 0 &&
+           h->arena_bytes % GP_PAGE == 0 && h->parts_at + h->part_bytes * h->room <= h->heap_at &&
+           h->heap_at + h->arena_bytes * h->room <= h->bytes;
 }
 
 static int adopt(int memfd, uint32_t proc) {
@@ -228,7 +239,8 @@ static int adopt(int memfd, uint32_t proc) {
     int err = map(memfd, (uint64_t)st.st_size);
     if (err < 0) return err;
     struct gp_header *h = gp.head;
-    if (h->magic != GP_MAGIC || h->abi != GP_ABI || !is_sound(h) || (proc >= h->nprocs && proc != GP_OBSERVER)) {
+    if (h->magic != GP_MAGIC || h->abi != GP_ABI || !is_sound(h) ||
+        (proc >= h->nprocs && proc != GP_OBSERVER)) {
         unmap();
         return -EPROTO;
     }
@@ -262,7 +274,8 @@ int gp_observe(int memfd) {
 
 uint32_t gp_zygote;
 
-/* False: the zygote that has forked this worker has died since, and the place is for a worker of another one. */
+/* False: the zygote that has forked this worker has died since, and the place is for a worker of another
+ * one. */
 static bool claim_place(void) {
     uint64_t none = (uint64_t)gp_zygote << 32, mine = none | (uint32_t)getpid();
     if (gp_zygote == 0) return true; /* a process that no zygote has forked */

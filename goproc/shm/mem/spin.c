@@ -1,4 +1,5 @@
-/* spin.c - waiting without sleeping, only if there is a core for it (ski rental: at most the cost of the sleep). */
+/* spin.c - waiting without sleeping, only if there is a core for it (ski rental: at most the cost of the
+ * sleep). */
 #include "mem/mem.h"
 
 static uint32_t pauses_per_us = 20;
@@ -16,7 +17,8 @@ void gp_wait_ns(uint32_t ns) {
 
 uint32_t gp_procs_running(void) {
     uint32_t idle = 0, live = gp_get(&gp.head->live);
-    for (unsigned k = 0; k <= (gp.room - 1) / 64; k++) idle += (uint32_t)__builtin_popcountll(gp_get(&gp.head->idle[k]));
+    for (unsigned k = 0; k <= (gp.room - 1) / 64; k++)
+        idle += (uint32_t)__builtin_popcountll(gp_get(&gp.head->idle[k]));
     return live > idle ? live - idle : 0;
 }
 

@@ -1,27 +1,29 @@
 /* collector.c - frees channels and other objects that no process can reach any more.
  *
- * There are no counts that a crash could spoil. A process that has a handle has its bit in object.holders. A handle in
- * flight is listed in its message's block (GP_BLOCK_HANDLES). Objects without a holder are the candidates. The blocks in
- * the buffer of a candidate, or in its outcome, can be reached only through the candidate; any other block that lists a
- * candidate keeps it. So a candidate lives if such a block lists it, or one in a living candidate. The others are
- * garbage, also those that hold each other in their buffers.
+ * There are no counts that a crash could spoil. A process that has a handle has its bit in object.holders. A
+ * handle in flight is listed in its message's block (GP_BLOCK_HANDLES). Objects without a holder are the
+ * candidates. The blocks in the buffer of a candidate, or in its outcome, can be reached only through the
+ * candidate; any other block that lists a candidate keeps it. So a candidate lives if such a block lists it,
+ * or one in a living candidate. The others are garbage, also those that hold each other in their buffers.
  *
- * There is never a moment with neither bit nor block: a sender keeps its bit until the block is complete, a receiver sets
- * its bit before it frees the block. The scan takes time, so it is a double collect: mask zero, scan, mask zero again and
- * holders_version unchanged. A process that held the object meanwhile has raised the version. A candidate that fails the
- * second look lives, and with it the objects in it, which a process may have taken out.
+ * There is never a moment with neither bit nor block: a sender keeps its bit until the block is complete, a
+ * receiver sets its bit before it frees the block. The scan takes time, so it is a double collect: mask zero,
+ * scan, mask zero again and holders_version unchanged. A process that held the object meanwhile has raised
+ * the version. A candidate that fails the second look lives, and with it the objects in it, which a process
+ * may have taken out.
  *
  * Objects that were never put into a message do not come here: they die with their handle.
  *
- * A context goes after its children. Those that must wait for others of the same pass are examined until none is left
- * that can go; the newest first, since a child is mostly made after its parent, and lies further on in memory. As a
- * context may have to stay, the objects that its cause lists stay, too.
+ * A context goes after its children. Those that must wait for others of the same pass are examined until none
+ * is left that can go; the newest first, since a child is mostly made after its parent, and lies further on
+ * in memory. As a context may have to stay, the objects that its cause lists stay, too.
  *
- * A failed goroutine whose last handle is gone, unread, is a panic, which is not delayed until enough was dropped: the
- * process that drops such a handle, or a message that lists it, collects at once. Its failure is read then, so the
- * objects that it lists stay.
+ * A failed goroutine whose last handle is gone, unread, is a panic, which is not delayed until enough was
+ * dropped: the process that drops such a handle, or a message that lists it, collects at once. Its failure is
+ * read then, so the objects that it lists stay.
  *
- * The process that notices that enough was dropped collects; the lock word in the header allows one at a time.
+ * The process that notices that enough was dropped collects; the lock word in the header allows one at a
+ * time.
  */
 #define _GNU_SOURCE
 #include <stdlib.h>
@@ -55,7 +57,9 @@ struct scan {
     bool failed;            /* no memory: nothing is known */
 };
 
-static struct candidate *candidate_at(struct scan *s, uint32_t i) { return (struct candidate *)s->candidates.v + i; }
+static struct candidate *candidate_at(struct scan *s, uint32_t i) {
+    return (struct candidate *)s->candidates.v + i;
+}
 static struct edge *edge_at(struct scan *s, uint32_t i) { return (struct edge *)s->edges.v + i; }
 
 static void *push(struct scan *s, struct list *l) {
@@ -118,7 +122,8 @@ static void mark_listed(struct gp_block *b, bool object, uint64_t bytes, void *a
     if (object || !(flags & GP_BLOCK_HANDLES)) return;
     uint64_t head = gp_head_bytes(flags);
     const struct gp_handles *list = (const struct gp_handles *)((char *)b + head);
-    uint32_t n = list->count, in = container(s, tag); /* the list may be half written: then its writer still holds the objects */
+    /* the list may be half written: then its writer still holds the objects */
+    uint32_t n = list->count, in = container(s, tag);
     for (uint32_t i = 0; i < n && head + 4 + 4ULL * (i + 1) <= bytes; i++) {
         uint32_t to = find(s, list->object[i]);
         if (to == NOBODY) continue;
@@ -141,7 +146,8 @@ static bool unchanged(const struct candidate *c) {
 static void follow_edges(struct scan *s) {
     while (s->todo.n > 0 && !s->failed) {
         uint32_t from = ((uint32_t *)s->todo.v)[--s->todo.n];
-        for (uint32_t e = candidate_at(s, from)->first; e; e = edge_at(s, e - 1)->next) keep(s, edge_at(s, e - 1)->to);
+        for (uint32_t e = candidate_at(s, from)->first; e; e = edge_at(s, e - 1)->next)
+            keep(s, edge_at(s, e - 1)->to);
     }
 }
 
@@ -156,14 +162,16 @@ static void find_garbage(struct scan *s) {
 }
 
 static bool free_object(struct gp_object *o, void (*ended)(struct gp_object *o)) {
-    if (gp_get(&o->flags) & GP_OBJ_CONTEXT && !gp_context_unlink(o)) return false; /* a context stays while its children are there */
+    /* a context stays while its children are there */
+    if (gp_get(&o->flags) & GP_OBJ_CONTEXT && !gp_context_unlink(o)) return false;
     if (gp_get(&o->kind) == GP_KIND_CHAN) gp_chan_drop(o);
     else if (gp_get(&o->kind) == GP_KIND_OUTCOME || gp_get(&o->kind) == GP_KIND_COPY) ended(o);
     gp_object_free(o);
     return true;
 }
 
-/* Free the garbage; return the number of objects. Passes go on while contexts become free of their children. */
+/* Free the garbage; return the number of objects. Passes go on while contexts become free of their
+ * children. */
 static uint32_t sweep(struct scan *s, void (*ended)(struct gp_object *o)) {
     uint32_t freed = 0, before, n = s->candidates.n, first = 0;
     do {
@@ -183,9 +191,14 @@ static uint32_t sweep(struct scan *s, void (*ended)(struct gp_object *o)) {
 uint32_t gp_collect(void (*ended)(struct gp_object *o)) {
     struct gp_header *h = gp.head;
     uint32_t free_word = 0, freed = 0;
-    if (!atomic_compare_exchange_strong(&h->collecting, &free_word, gp.me)) return 0; /* another process collects already */
+    /* another process collects already */
+    if (!atomic_compare_exchange_strong(&h->collecting, &free_word, gp.me)) return 0;
     gp_set(&h->collected, gp_get(&h->collect));
-    struct scan s = {{.size = sizeof(struct candidate)}, {.size = sizeof(struct edge)}, {.size = sizeof(uint32_t)}, 0, false};
+    struct scan s = {{.size = sizeof(struct candidate)},
+                     {.size = sizeof(struct edge)},
+                     {.size = sizeof(uint32_t)},
+                     0,
+                     false};
     find_garbage(&s);
     if (!s.failed) freed = sweep(&s, ended);
     uint32_t kept = s.candidates.n - freed;
@@ -228,8 +241,9 @@ void gp_unread_each(void (*found)(struct gp_object *o, void *arg), void *arg) {
 
 bool gp_dropped(struct gp_object *o) {
     uint32_t kind = gp_get(&o->kind);
-    uint64_t bytes = kind == GP_KIND_CHAN ? (uint64_t)o->cap * sizeof(struct gp_message)
-                   : kind == GP_KIND_COPY && gp_unheld(o) ? (uint64_t)gp_get(&o->value) : 0;
+    uint64_t bytes = kind == GP_KIND_CHAN                   ? (uint64_t)o->cap * sizeof(struct gp_message)
+                     : kind == GP_KIND_COPY && gp_unheld(o) ? (uint64_t)gp_get(&o->value)
+                                                            : 0;
     uint64_t weight = 1 + (bytes >> 14);
     uint64_t now = atomic_fetch_add_explicit(&gp.head->collect, weight, memory_order_relaxed) + weight;
     uint32_t after = gp_get(&gp.head->collect_after);

@@ -1,14 +1,16 @@
 /* coroner.c - the place where deaths become known.
  *
- * A thread of the host that never takes the GIL: Python code in the host may hold that for seconds. It reads the zygote's
- * reports from the control socket (records.c), and has a pidfd of each worker, since the zygote may be stopped. The kernel
- * alone decides that a process is dead, and never a heartbeat: a slow process is not a dead one. Then verdict.c decides.
+ * A thread of the host that never takes the GIL: Python code in the host may hold that for seconds. It reads
+ * the zygote's reports from the control socket (records.c), and has a pidfd of each worker, since the zygote
+ * may be stopped. The kernel alone decides that a process is dead, and never a heartbeat: a slow process is
+ * not a dead one. Then verdict.c decides.
  *
- * The thread has descriptors of its own, which the program can neither close nor replace. Where the system forbids that,
- * it shares the program's descriptors, checks the socket before each use, and ends the program if the number leads
- * elsewhere.
+ * The thread has descriptors of its own, which the program can neither close nor replace. Where the system
+ * forbids that, it shares the program's descriptors, checks the socket before each use, and ends the program
+ * if the number leads elsewhere.
  *
- * The thread ends when the zygote has ended in order, or the socket is shut down. So the host needs no descriptor to wake it.
+ * The thread ends when the zygote has ended in order, or the socket is shut down. So the host needs no
+ * descriptor to wake it.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -25,7 +27,8 @@
 
 #define LOOK_MS 100             /* between two checks for overdue workers */
 #define RECORD_NS 1000000000ULL /* the time in which the zygote must report how a worker ended */
-#define ZOMBIE_NS 200000000ULL  /* the time after which a worker without a zygote is seen as a zombie, see keeper/keeper.c */
+/* the time after which a worker without a zygote is seen as a zombie, see keeper/keeper.c */
+#define ZOMBIE_NS 200000000ULL
 #define INSIST_NS 50000000ULL   /* between two calls of main after a lost runtime */
 
 struct coroner gp_coroner = {.control = {.fd = -1}};
@@ -54,10 +57,12 @@ void gp_coroner_follow(uint32_t proc, pid_t pid) {
 /* True if a worker is to come, and the zygote has not told of its start. */
 static bool awaits(uint32_t proc) {
     uint32_t state = gp_acquire(&gp_proc_at(proc)->state);
-    return !gp_watch.alone && !gp_watch.places[proc].process.pid && (state == GP_P_STARTING || state == GP_P_LIVE);
+    return !gp_watch.alone && !gp_watch.places[proc].process.pid &&
+           (state == GP_P_STARTING || state == GP_P_LIVE);
 }
 
-/* Follow a worker that has come by its claim: the zygote may have been stopped between the fork and its report. */
+/* Follow a worker that has come by its claim: the zygote may have been stopped between the fork and its
+ * report. */
 static void meet(uint32_t proc) {
     pid_t pid = (pid_t)(uint32_t)gp_get(&gp_proc_at(proc)->claim);
     if (!pid || !awaits(proc)) return;
@@ -87,7 +92,8 @@ static int status_of_zombie(pid_t pid, bool adopted) {
     return status ? status : -1;
 }
 
-/* Begin the repair of those that have ended. The repair of locks must not wait until it is known how the process died. */
+/* Begin the repair of those that have ended. The repair of locks must not wait until it is known how the
+ * process died. */
 static void note_the_dead(void) {
     for (uint32_t proc = 1; proc < gp_places(); proc++) {
         struct process *w = &gp_watch.places[proc].process;
@@ -107,7 +113,9 @@ static bool look_at(uint32_t proc) {
         uint64_t now = gp_now();
         if (!w->gone) return true;
         bool told_of = !w->adopted; /* the zygote will tell, and its record says more than the kernel */
-        if (told_of && (gp_coroner_carries_on(proc) || gp_watch.end.proc == proc) && now < w->gone + RECORD_NS) return true;
+        if (told_of && (gp_coroner_carries_on(proc) || gp_watch.end.proc == proc) &&
+            now < w->gone + RECORD_NS)
+            return true;
         r.value = status_of_zombie(r.pid, !told_of);
         if (r.value < 0 && !told_of && gp_coroner_retired(proc)) r.value = 0;
         if (r.value < 0 && now < w->gone + (told_of ? RECORD_NS : ZOMBIE_NS)) return true;
@@ -141,11 +149,12 @@ static bool overdue(void) {
     return any;
 }
 
-/* poll() refuses more descriptors than RLIMIT_NOFILE, and the program may have lowered that: this function polls one after the
- * other. With a limit of 0 only the records of the zygote tell of deaths. */
+/* poll() refuses more descriptors than RLIMIT_NOFILE, and the program may have lowered that: this function
+ * polls one after the other. With a limit of 0 only the records of the zygote tell of deaths. */
 static int look_singly(int ms) {
     int found = 0;
-    for (uint32_t i = 0; i < 2 + gp_places(); i++) found += gp_watch.fds[i].fd >= 0 && poll(&gp_watch.fds[i], 1, 0) > 0;
+    for (uint32_t i = 0; i < 2 + gp_places(); i++)
+        found += gp_watch.fds[i].fd >= 0 && poll(&gp_watch.fds[i], 1, 0) > 0;
     if (!found && ms) poll(NULL, 0, LOOK_MS);
     return found;
 }
@@ -191,7 +200,8 @@ static void *run(void *unused) {
     gp_watch.since = gp_now();
     gp_watch.own_table = gp_fd_own_table(gp_coroner.control.fd);
     gp_watch.proc_folder = gp_watch.own_table ? open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
-    for (uint32_t i = 0; i < 2 + GP_MAX_PROCS; i++) gp_watch.fds[i] = (struct pollfd){.fd = -1, .events = POLLIN};
+    for (uint32_t i = 0; i < 2 + GP_MAX_PROCS; i++)
+        gp_watch.fds[i] = (struct pollfd){.fd = -1, .events = POLLIN};
     gp_watch.fds[0].fd = gp_coroner.control.fd;
     gp_watch.fds[1].fd = gp_watch.own_table ? gp_pidfd(gp_coroner.zygote) : -1;
     for (uint32_t proc = 1; succeeds && proc < gp_places(); proc++) {

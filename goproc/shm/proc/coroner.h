@@ -27,13 +27,15 @@ struct coroner {
     struct gp_fd control;
     pid_t zygote, keeper;         /* the keeper is the parent of the zygote and ends after it */
     _Atomic uint32_t ready, stop; /* ready: the thread has its descriptors; stop: it is to end */
-    _Atomic uint32_t next;        /* it is to end, as a thread with the control socket of another zygote takes its place */
+    /* it is to end, as a thread with the control socket of another zygote takes its place */
+    _Atomic uint32_t next;
     _Atomic uint32_t given_up;    /* there is no other zygote to be had */
     _Atomic uint32_t dead;        /* the zygote is dead */
 };
 extern struct coroner gp_coroner;
 
-/* A process, as this thread knows it. All zero: the place has no process that has started, or its death is repaired. */
+/* A process, as this thread knows it. All zero: the place has no process that has started, or its death is
+ * repaired. */
 struct process {
     pid_t pid;
     bool adopted; /* its zygote has died: no report tells how it ends */
@@ -48,7 +50,8 @@ struct place {
     struct process process;
     bool noted;      /* the process has died, and step 1 of its repair is done */
     bool owed;       /* a replacement is due, but the zygote could not be told to fork it */
-    pid_t met;       /* a worker that this thread has found by its claim; 0 once the zygote has told of its start */
+    /* a worker that this thread has found by its claim; 0 once the zygote has told of its start */
+    pid_t met;
     unsigned starts; /* deaths in a row before the worker could begin a goroutine */
     uint64_t took;   /* ns; the time that the repair has taken so far */
 };
@@ -57,17 +60,20 @@ struct place {
 struct watch {
     bool own_table;
     int proc_folder;                     /* /proc, which a chroot would hide; -1: none */
-    struct pollfd fds[2 + GP_MAX_PROCS]; /* the control socket, the zygote, and at 2 + proc a worker; a negative fd: none */
+    /* the control socket, the zygote, and at 2 + proc a worker; a negative fd: none */
+    struct pollfd fds[2 + GP_MAX_PROCS];
     struct place places[GP_MAX_PROCS];
     char stack[GP_STACK]; /* lines of text: of the last reported crash, in this process: */
     pid_t stack_of;
     bool over;          /* the watch is over */
-    struct record late; /* a death that waits for the report of another worker, until `late_until`; kind 0: none */
+    /* a death that waits for the report of another worker, until `late_until`; kind 0: none */
+    struct record late;
     uint64_t late_until;
     bool alone;           /* the zygote has died, and there is no other one yet */
     uint64_t since;       /* ns; the time at which the thread began to watch this zygote */
     unsigned short_lives; /* zygotes in a row that died soon, without a fork */
-    struct gp_dead end;   /* the death because of which the program ends: that is claimed, and is to be reported */
+    /* the death because of which the program ends: that is claimed, and is to be reported */
+    struct gp_dead end;
 };
 extern struct watch gp_watch;
 
@@ -75,8 +81,10 @@ extern struct watch gp_watch;
 void gp_coroner_close_pidfd(uint32_t proc);
 void gp_coroner_forget(uint32_t proc);                    /* no process is known there any more */
 void gp_coroner_follow(uint32_t proc, pid_t pid);         /* the place has this process now */
-void gp_coroner_follow_adopted(uint32_t proc, pid_t pid); /* the same of a worker that the keeper may have reaped already */
-bool gp_coroner_notice(void);                             /* look for further deaths in the midst of a repair; false: it ends */
+/* the same of a worker that the keeper may have reaped already */
+void gp_coroner_follow_adopted(uint32_t proc, pid_t pid);
+/* look for further deaths in the midst of a repair; false: it ends */
+bool gp_coroner_notice(void);
 
 /* ---- records.c */
 bool gp_coroner_tell_bytes(const void *order, size_t n);
@@ -89,7 +97,8 @@ void gp_coroner_note(uint32_t proc);              /* the process there has died:
 void gp_coroner_replace(uint32_t proc);           /* have the zygote fork a worker for the place */
 void gp_coroner_begin_wanted(uint32_t proc);      /* the same if a resize wants one there */
 bool gp_coroner_on_death(const struct record *r); /* false: the watch is over */
-void gp_coroner_on_lost(void (*say)(void));       /* the workers cannot be watched any more, as `say` reports */
+/* the workers cannot be watched any more, as `say` reports */
+void gp_coroner_on_lost(void (*say)(void));
 
 /* ---- ending.c */
 uint32_t gp_coroner_claim(void); /* 0: the coroner is to report the end; else the former value of `fatal` */

@@ -7,9 +7,9 @@
 #include "proc/proc.h"
 
 #define REPORT_GOROUTINES 32
-#define SAY(t, ...)                                                              \
-    do {                                                                         \
-        int n_ = snprintf((t)->at, (size_t)((t)->end - (t)->at), __VA_ARGS__);   \
+#define SAY(t, ...)                                                                   \
+    do {                                                                              \
+        int n_ = snprintf((t)->at, (size_t)((t)->end - (t)->at), __VA_ARGS__);        \
         if (n_ > 0) (t)->at += n_ < (t)->end - (t)->at ? n_ : (t)->end - (t)->at - 1; \
     } while (0)
 
@@ -28,8 +28,8 @@ static void list_goroutine(struct gp_block *b, bool object, uint64_t bytes, void
     bool waits = tag == c->queue && task->pinned; /* others would be taken by another proc */
     if (tag != c->owner && !waits) return;
     if (c->lost++ < REPORT_GOROUTINES)
-        SAY(c->text, "    goroutine %llu: %.*s%s\n", (unsigned long long)task->id, (int)GP_TASK_NAME, task->name,
-            waits ? " (not started)" : "");
+        SAY(c->text, "    goroutine %llu: %.*s%s\n", (unsigned long long)task->id, (int)GP_TASK_NAME,
+            task->name, waits ? " (not started)" : "");
 }
 
 static const char *signal_name(int sig) {
@@ -88,24 +88,33 @@ static void say_site(struct gp_text *t, gp_ref site, uint64_t parent) {
     if (!place) return;
     const char *last = memchr(place + 1, '\n', (size_t)(end - place - 1));
     static const char module[] = "<module>";
-    bool main = (size_t)(place - function) == sizeof module - 1 && memcmp(function, module, sizeof module - 1) == 0;
+    bool main =
+        (size_t)(place - function) == sizeof module - 1 && memcmp(function, module, sizeof module - 1) == 0;
     SAY(t, "created by %.*s", main ? 4 : (int)(place - function), main ? "main" : function);
     if (parent) SAY(t, " in goroutine %llu", (unsigned long long)parent);
     SAY(t, "\n\t%.*s\n", (int)((last ? last : end) - place - 1), place + 1);
 }
 
-void gp_panic_text(struct gp_text *t, const struct gp_death *how, const struct gp_task *task, const char *labels) {
+void gp_panic_text(struct gp_text *t, const struct gp_death *how, const struct gp_task *task,
+                   const char *labels) {
     SAY(t, "panic: goproc.errors.WorkerDied: proc %u (pid %d) ", how->proc, (int)how->pid);
     gp_end_text(t, how->status);
-    SAY(t, "\n\ngoroutine %llu [lost with its process]%s:\n\t%.*s\n", (unsigned long long)task->id, labels, (int)GP_TASK_NAME, task->name);
+    SAY(t,
+        "\n\n"
+        "goroutine %llu [lost with its process]%s:\n"
+        "\t%.*s\n",
+        (unsigned long long)task->id, labels, (int)GP_TASK_NAME, task->name);
     say_site(t, task->site, task->parent);
 }
 
 void gp_again_text(struct gp_text *t, unsigned times) {
-    SAY(t, "It is the %uth time in a row that this worker has ended before it could begin a goroutine.\n", times);
+    SAY(t, "It is the %uth time in a row that this worker has ended before it could begin a goroutine.\n",
+        times);
 }
 
-void gp_last_text(struct gp_text *t) { SAY(t, "all workers have died, and on_death=continue does not replace them\n"); }
+void gp_last_text(struct gp_text *t) {
+    SAY(t, "all workers have died, and on_death=continue does not replace them\n");
+}
 
 void gp_death_text(struct gp_text *t, uint32_t proc, pid_t pid, int status) {
     static char goroutines[6144]; /* the coroner alone comes here */

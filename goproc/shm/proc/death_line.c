@@ -7,15 +7,16 @@
 
 #define NAMED 8u /* goroutines that are named in the line */
 
-#define SAY(t, ...)                                                              \
-    do {                                                                         \
-        int n_ = snprintf((t)->at, (size_t)((t)->end - (t)->at), __VA_ARGS__);   \
+#define SAY(t, ...)                                                                   \
+    do {                                                                              \
+        int n_ = snprintf((t)->at, (size_t)((t)->end - (t)->at), __VA_ARGS__);        \
         if (n_ > 0) (t)->at += n_ < (t)->end - (t)->at ? n_ : (t)->end - (t)->at - 1; \
     } while (0)
 
 static void say_cause(struct gp_text *t, const struct gp_death *d) {
     if (d->late) {
-        SAY(t, "was killed, as goroutine %llu had not ended in time: %s", (unsigned long long)d->late, d->call);
+        SAY(t, "was killed, as goroutine %llu had not ended in time: %s", (unsigned long long)d->late,
+            d->call);
         return;
     }
     if (d->timed_out) SAY(t, "was killed");
@@ -36,7 +37,11 @@ static void say_goroutines(struct gp_text *t, const struct gp_death *d) {
     for (uint32_t i = 0; i < listed && named < NAMED; i++) {
         const struct gp_lost *g = &d->goroutine[i];
         if (g->id == told) continue;
-        SAY(t, "%s goroutine %llu (%s)", named ? "," : told ? "; lost, too:" : "; lost:", (unsigned long long)g->id, g->name);
+        SAY(t, "%s goroutine %llu (%s)",
+            named  ? ","
+            : told ? "; lost, too:"
+                   : "; lost:",
+            (unsigned long long)g->id, g->name);
         named++;
     }
     uint32_t more = d->lost - named;

@@ -1,10 +1,10 @@
 /* ending.c - the end of the program: the workers are killed, one process reports, and the host ends.
  *
- * The order is: claim header.fatal, so that no other process reports the consequences; end the workers; then write, for a
- * limited time, as there may be no reader.
+ * The order is: claim header.fatal, so that no other process reports the consequences; end the workers; then
+ * write, for a limited time, as there may be no reader.
  *
- * A host that belongs to a prompt, a notebook, a test run or a server survives the end (header.survives): the workers are
- * killed, and `gp.lost` tells the host's scheduler to forget the runtime.
+ * A host that belongs to a prompt, a notebook, a test run or a server survives the end (header.survives): the
+ * workers are killed, and `gp.lost` tells the host's scheduler to forget the runtime.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -58,11 +58,13 @@ void gp_coroner_kill_adopted(void) {
     }
 }
 
-/* Closing the control socket tells the zygote to kill every worker at once; its own exit says that they are gone. */
+/* Closing the control socket tells the zygote to kill every worker at once; its own exit says that they are
+ * gone. */
 void gp_coroner_kill_workers(void) {
     if (gp_coroner.zygote <= 0) return;
     gp_coroner_kill_adopted();
-    if (!atomic_load(&gp_coroner.dead) && gp_fd_is(&gp_coroner.control)) shutdown(gp_coroner.control.fd, SHUT_RDWR);
+    if (!atomic_load(&gp_coroner.dead) && gp_fd_is(&gp_coroner.control))
+        shutdown(gp_coroner.control.fd, SHUT_RDWR);
     else gp_coroner_kill_zygote();
     kill(gp_coroner.zygote, SIGCONT); /* either may be stopped */
     kill(gp_coroner.keeper, SIGCONT);
@@ -116,16 +118,19 @@ void gp_coroner_report_panic(const struct gp_dead *d, const struct gp_death *how
 }
 
 void gp_coroner_report_zygote(void) {
-    static const char text[] = "fatal error: goproc's zygote process died (killed?), and the workers with it\n";
+    static const char text[] =
+        "fatal error: goproc's zygote process died (killed?), and the workers with it\n";
     report(text, sizeof text - 1);
 }
 
 void gp_coroner_report_socket(void) {
     char text[320];
-    int n = snprintf(text, sizeof text,
-                     "fatal error: the program has closed or replaced descriptor %d, by which goproc watches its workers\n"
-                     "A program that closes descriptors it has not opened (os.closerange) must do so before it uses goproc.\n",
-                     gp_coroner.control.fd);
+    int n = snprintf(
+        text, sizeof text,
+        "fatal error: the program has closed or replaced descriptor %d, by which goproc watches its workers\n"
+        "A program that closes descriptors it has not opened (os.closerange) must do so before it uses "
+        "goproc.\n",
+        gp_coroner.control.fd);
     report(text, (size_t)n);
 }
 
@@ -171,8 +176,8 @@ void gp_fatal_exit(int status) {
     gp_coroner_leave(status);
 }
 
-/* Called in any process, see mem/damage.c. A host ends even if it survives other ends: its thread is in the middle of an
- * operation, and cannot go on. */
+/* Called in any process, see mem/damage.c. A host ends even if it survives other ends: its thread is in the
+ * middle of an operation, and cannot go on. */
 void gp_damage_exit(const char *text, size_t n) {
     static const char title[] = "fatal error: ";
     uint32_t none = 0;
@@ -182,7 +187,8 @@ void gp_damage_exit(const char *text, size_t n) {
         gp_set(&gp.head->exit_status, GP_FATAL_SAID | 2);
         gp_say(text, n);
     } else {
-        for (int i = 0; i < CLAIMANT_LOOKS && !(gp_get(&gp.head->exit_status) & GP_FATAL_SAID); i++) usleep(10000);
+        for (int i = 0; i < CLAIMANT_LOOKS && !(gp_get(&gp.head->exit_status) & GP_FATAL_SAID); i++)
+            usleep(10000);
     }
     if (gp.proc == 0) gp_coroner_kill_workers();
     gp_leave(2);

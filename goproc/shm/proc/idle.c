@@ -1,16 +1,20 @@
-/* idle.c - the sleep of a proc without work: it searches a while, then waits for its bell. See chan/tell.c. */
+/* idle.c - the sleep of a proc without work: it searches a while, then waits for its bell. See
+ * chan/tell.c. */
 #include "proc/proc.h"
 
-#define BELT_NS 1000000000ULL    /* no sleep is longer: one that then finds work counts in `missed`, which must stay 0 */
+/* no sleep is longer: one that then finds work counts in `missed`, which must stay 0 */
+#define BELT_NS 1000000000ULL
 #define PATIENCE_NS 10000000ULL   /* a unit of patience: see taking.c */
-#define IDLE_SPIN_NS 20000ULL    /* about the cost of waking a sleeping process: then spinning loses at most half */
+/* about the cost of waking a sleeping process: then spinning loses at most half */
+#define IDLE_SPIN_NS 20000ULL
 
 static uint32_t patience_units; /* for so many units this process has left tasks to other workers */
 
 void gp_idle_attach(void) { patience_units = 0; }
 
 static bool own_work(void) {
-    return atomic_load_explicit(&gp.my->inbox, memory_order_seq_cst) != 0 || gp_get(&gp.my->rescan) || gp_task_count() > 0;
+    return atomic_load_explicit(&gp.my->inbox, memory_order_seq_cst) != 0 || gp_get(&gp.my->rescan) ||
+           gp_task_count() > 0;
 }
 
 bool gp_something_to_do(void) { return own_work() || gp_get(&gp.head->stop) || gp_task_in_reach(); }
@@ -23,7 +27,8 @@ bool gp_anybody_searches(void) {
 
 static uint32_t searchers(void) {
     uint32_t n = 0;
-    for (unsigned k = 0; k <= (gp.room - 1) / 64; k++) n += (uint32_t)__builtin_popcountll(gp_get(&gp.head->searching[k]));
+    for (unsigned k = 0; k <= (gp.room - 1) / 64; k++)
+        n += (uint32_t)__builtin_popcountll(gp_get(&gp.head->searching[k]));
     return n;
 }
 
@@ -34,8 +39,8 @@ void gp_searches(uint32_t proc, bool yes) {
     else atomic_fetch_and_explicit(word, ~bit, memory_order_seq_cst);
 }
 
-/* Look for work without sleeping. Meanwhile a worker is counted in `searching`, so that submitters of tasks need not wake
- * another. */
+/* Look for work without sleeping. Meanwhile a worker is counted in `searching`, so that submitters of tasks
+ * need not wake another. */
 static bool search(uint64_t until_ns) {
     bool counted = gp_takes_tasks() && !gp_reserved;
     if (!gp_may_spin() || (counted && 2 * searchers() >= gp_procs_running())) return false;
@@ -53,7 +58,8 @@ static bool search(uint64_t until_ns) {
     return found;
 }
 
-/* Give free memory back to the system, while this process looks asleep to all others. False: that needs the GIL. */
+/* Give free memory back to the system, while this process looks asleep to all others. False: that needs the
+ * GIL. */
 static bool tend_heap(void) {
     if (!gp_heap_look()) return true;
     if (gp_drops_settled() || !gp_get(&gp.my->fenced)) {
@@ -64,12 +70,14 @@ static bool tend_heap(void) {
     return true;
 }
 
-/* Sleep until the bell, `until_ns` or the time cap. The detector of deadlocks looks first, if this process is the last one. */
+/* Sleep until the bell, `until_ns` or the time cap. The detector of deadlocks looks first, if this process is
+ * the last one. */
 static void sleep_idle(uint64_t now, uint64_t until_ns) {
     uint64_t cap = now + BELT_NS, patience;
     gp_report_if_asleep();
     while ((patience = gp_heap_patience(now)) < BELT_NS && (!until_ns || now + patience < until_ns)) {
-        long r = until_ns ? gp_futex_wait(&gp.my->park, GP_PARKED, now + patience) : gp_idle_wait(now + patience);
+        long r =
+            until_ns ? gp_futex_wait(&gp.my->park, GP_PARKED, now + patience) : gp_idle_wait(now + patience);
         if (r != -ETIMEDOUT || !tend_heap()) return;
         now = gp_now();
         cap = now + BELT_NS;
@@ -77,9 +85,11 @@ static void sleep_idle(uint64_t now, uint64_t until_ns) {
     bool capped = !until_ns || until_ns > cap;
     long r = until_ns ? gp_futex_wait(&gp.my->park, GP_PARKED, capped ? cap : until_ns) : gp_idle_wait(cap);
     if (r == -ETIMEDOUT) gp_still_die_with_parent();
-    /* The time cap ended the sleep, and there is work: a wake-up was lost, unless its waker is between the bit and the bell. */
+    /* The time cap ended the sleep, and there is work: a wake-up was lost, unless its waker is between the
+     * bit and the bell. */
     if (r == -ETIMEDOUT && capped && gp_inbox_pending() &&
-        gp_futex_wait(&gp.my->park, GP_PARKED, gp_now() + BELT_NS) == -ETIMEDOUT && gp_get(&gp.my->park) == GP_PARKED)
+        gp_futex_wait(&gp.my->park, GP_PARKED, gp_now() + BELT_NS) == -ETIMEDOUT &&
+        gp_get(&gp.my->park) == GP_PARKED)
         gp_set(&gp.my->missed, gp_get(&gp.my->missed) + 1);
 }
 
@@ -87,7 +97,8 @@ void gp_idle(uint64_t until_ns) {
     struct gp_proc *my = gp.my;
     struct gp_header *h = gp.head;
     uint64_t now = gp_now(), timer_ns = until_ns;
-    uint64_t bit = gp_reserved ? 0 : 1ULL << (gp.proc % 64); /* a reserved process is not woken for tasks of others */
+    /* a reserved process is not woken for tasks of others */
+    uint64_t bit = gp_reserved ? 0 : 1ULL << (gp.proc % 64);
     _Atomic uint64_t *idle = &h->idle[gp.proc / 64];
     if (gp_something_to_do() || (until_ns && now >= until_ns)) return;
     if (search(until_ns && until_ns < now + IDLE_SPIN_NS ? until_ns : now + IDLE_SPIN_NS)) {
@@ -109,10 +120,12 @@ void gp_idle(uint64_t until_ns) {
     gp_set(&my->park, GP_RUN);
     gp_monitor_wake();
     if (waits && gp_now() >= now + PATIENCE_NS) patience_units++;
-    /* The process that cleared the bit has chosen this worker, and counted it as searching. The search ends with the steal
-     * that follows. If this worker also has work of its own, another one must search: submitters rely on a search. */
+    /* The process that cleared the bit has chosen this worker, and counted it as searching. The search ends
+     * with the steal that follows. If this worker also has work of its own, another one must search:
+     * submitters rely on a search. */
     bool chosen = bit && !(atomic_fetch_and_explicit(idle, ~bit, memory_order_seq_cst) & bit);
-    if (gp_get(&h->searching[gp.proc / 64]) & bit) gp_searches(gp.proc, false); /* a process that died may have set it */
+    /* a process that died may have set it */
+    if (gp_get(&h->searching[gp.proc / 64]) & bit) gp_searches(gp.proc, false);
     if (chosen && (own_work() || (timer_ns && gp_now() >= timer_ns)) && gp_task_elsewhere()) gp_wake_one();
 }
 

@@ -1,18 +1,21 @@
 /* lifeline.c - two pipes by which the kernel ends the program when nobody else is left who could.
  *
- * The keeper and the zygote end the workers when the host dies. Both may be dead by then, or the zygote may be stopped. A
- * stopped process runs no code, so no check of its own helps. But the kernel sends a signal to a reader of a pipe
- * (O_ASYNC, F_SETSIG) when the last writer has closed the pipe, and closes the pipes of a process that dies:
+ * The keeper and the zygote end the workers when the host dies. Both may be dead by then, or the zygote may
+ * be stopped. A stopped process runs no code, so no check of its own helps. But the kernel sends a signal to
+ * a reader of a pipe (O_ASYNC, F_SETSIG) when the last writer has closed the pipe, and closes the pipes of a
+ * process that dies:
  *
  *     pipe       writers                   reader       signal
  *     CONTINUE   the host                  the zygote   SIGCONT: a stopped zygote goes on, and ends all
  *     END        the host and the zygotes  each worker  SIGKILL
  *
- * So a zygote ends the workers in its own way as long as there is one. Before it has its order to fork, the control socket
- * stands for the first pipe (keeper/start.c). goproc/_proc/lifeline.py is the side of the readers.
+ * So a zygote ends the workers in its own way as long as there is one. Before it has its order to fork, the
+ * control socket stands for the first pipe (keeper/start.c). goproc/_proc/lifeline.py is the side of the
+ * readers.
  *
- * The program may close any descriptor of the host, and a child that it forks inherits them all. So a thread with a
- * table of its own holds the host's ends. Whoever starts a zygote opens them once more, by the thread's folder in /proc.
+ * The program may close any descriptor of the host, and a child that it forks inherits them all. So a thread
+ * with a table of its own holds the host's ends. Whoever starts a zygote opens them once more, by the
+ * thread's folder in /proc.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -59,7 +62,8 @@ static void *hold(void *unused) {
 static bool start(void) {
     atomic_store(&lifeline.state, BEGINS);
     lifeline.running = gp_thread_start(&lifeline.thread, hold, NULL) == 0;
-    while (lifeline.running && atomic_load(&lifeline.state) == BEGINS) gp_futex_wait(&lifeline.state, BEGINS, 0);
+    while (lifeline.running && atomic_load(&lifeline.state) == BEGINS)
+        gp_futex_wait(&lifeline.state, BEGINS, 0);
     return lifeline.running;
 }
 

@@ -1,23 +1,27 @@
-/* monitor.c - time slices: a thread that sees when a goroutine keeps its process, and asks for a turn for the others.
+/* monitor.c - time slices: a thread that sees when a goroutine keeps its process, and asks for a turn for the
+ * others.
  *
- * This is Go's sysmon (runtime/proc.go, retake) by Python's means. Every 10 ms the thread checks whether the scheduler
- * has looked for work since the last time. If not, and if others wait to run, it has a Python signal handler called in
- * the scheduler's thread, which switches to another goroutine (goproc/_sched/slices.py, on_slice_end). While bytecode
- * runs, that needs no real signal: the handler is marked as due, and no system call is interrupted. If that has no effect
- * for another 10 ms, the thread is in C code, perhaps blocked in a lock or a read that another goroutine of this process
- * is to end: then a real SIGURG (as in Go, ignored by default) interrupts it. It has no SA_RESTART, with which a wait for
- * a lock would go on. If the handler finds nothing to run it reports that (gp_slice_quiet), and is asked again when the
- * next timer is due.
+ * This is Go's sysmon (runtime/proc.go, retake) by Python's means. Every 10 ms the thread checks whether the
+ * scheduler has looked for work since the last time. If not, and if others wait to run, it has a Python
+ * signal handler called in the scheduler's thread, which switches to another goroutine
+ * (goproc/_sched/slices.py, on_slice_end). While bytecode runs, that needs no real signal: the handler is
+ * marked as due, and no system call is interrupted. If that has no effect for another 10 ms, the thread is in
+ * C code, perhaps blocked in a lock or a read that another goroutine of this process is to end: then a real
+ * SIGURG (as in Go, ignored by default) interrupts it. It has no SA_RESTART, with which a wait for a lock
+ * would go on. If the handler finds nothing to run it reports that (gp_slice_quiet), and is asked again when
+ * the next timer is due.
  *
- * The handler also reports if it may not switch (gp_slice_refused). Mostly the goroutine is then in a library, which the
- * program calls in a loop: in each round some hundred nanoseconds are the program's own. So the handler is asked again at
- * random moments, many times in a row (insist), and if all of them are refused, after a pause.
+ * The handler also reports if it may not switch (gp_slice_refused). Mostly the goroutine is then in a
+ * library, which the program calls in a loop: in each round some hundred nanoseconds are the program's own.
+ * So the handler is asked again at random moments, many times in a row (insist), and if all of them are
+ * refused, after a pause.
  *
- * As in Go, a goroutine that was made ready by one which then blocks runs next, in the rest of that one's slice. So
- * goroutines that take turns share the slices of one, however short their turns are, and do not run between a whole queue
- * of others. The slice is watched here, and ends for all of them (gp_slice_inherit).
+ * As in Go, a goroutine that was made ready by one which then blocks runs next, in the rest of that one's
+ * slice. So goroutines that take turns share the slices of one, however short their turns are, and do not run
+ * between a whole queue of others. The slice is watched here, and ends for all of them (gp_slice_inherit).
  *
- * The thread takes no GIL. While the process is idle for long, the thread sleeps, and is woken with the process.
+ * The thread takes no GIL. While the process is idle for long, the thread sleeps, and is woken with the
+ * process.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -52,9 +56,12 @@ void gp_slice_refused(void) { atomic_fetch_add(&monitor.refused, 1); }
 void gp_slice_quiet(uint64_t until_ns) { gp_set(&monitor.quiet, until_ns); }
 bool gp_slice_timers(void) { return gp_now() >= gp_get(&monitor.quiet); }
 
-bool gp_slice_inherit(void) { return monitor.running && !atomic_exchange_explicit(&monitor.over, 0, memory_order_relaxed); }
+bool gp_slice_inherit(void) {
+    return monitor.running && !atomic_exchange_explicit(&monitor.over, 0, memory_order_relaxed);
+}
 
-static uint64_t coarse_ns(void) { /* a tick of the kernel, 1 to 10 ms; a third of the cost of the exact time */
+/* a tick of the kernel, 1 to 10 ms; a third of the cost of the exact time */
+static uint64_t coarse_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;

@@ -9,11 +9,12 @@
 
 #include "proc/proc.h"
 
-static _Atomic int parent, heir; /* of a process that is to die with them: its parent, and its parent after that one's death */
+/* of a process that is to die with them: its parent, and its parent after that one's death */
+static _Atomic int parent, heir;
 
-/* The kernel sends PDEATHSIG at the death of any parent, also if another one follows: so there is none while there is an
- * heir. The keeper kills its children when the host dies, and so does the zygote; if both were killed, the child itself
- * notices. */
+/* The kernel sends PDEATHSIG at the death of any parent, also if another one follows: so there is none while
+ * there is an heir. The keeper kills its children when the host dies, and so does the zygote; if both were
+ * killed, the child itself notices. */
 int gp_die_with_parent(int ppid, int keeper) {
     if (prctl(PR_SET_PDEATHSIG, keeper ? 0 : SIGKILL) < 0) return -errno;
     atomic_store(&parent, ppid);

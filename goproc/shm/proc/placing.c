@@ -1,21 +1,25 @@
 /* placing.c - the ring that a new task goes to, and the worker that is woken for it.
  *
- * A started goroutine never moves, so the placement of long-lived ones decides how a program uses its cores. The
- * creator puts a new task into the ring of the worker with the smallest load, which is the number of goroutines that
- * have started there or are queued there. So of N tasks each of N idle workers gets one, and of 2N each gets two.
- * From PLENTY on the load is no guide any more: tasks go to the creator's ring, and workers fetch them as they run dry.
+ * A started goroutine never moves, so the placement of long-lived ones decides how a program uses its cores.
+ * The creator puts a new task into the ring of the worker with the smallest load, which is the number of
+ * goroutines that have started there or are queued there. So of N tasks each of N idle workers gets one, and
+ * of 2N each gets two. From PLENTY on the load is no guide any more: tasks go to the creator's ring, and
+ * workers fetch them as they run dry.
  *
- * As in Go a submission wakes one idle proc, and only if no proc is searching already (runtime/proc.go, wakep). If the
- * host and workers take all cores, a submission wakes none: with the host there is one process more than cores, and a
- * program that creates short tasks would wake the last worker for each, which takes the time of the others. Such a task
- * is taken by the next worker that runs dry, handed over by the next process that goes to sleep, or seen by the monitor
- * of one that runs, if nothing was taken from its ring for 10 ms.
+ * As in Go a submission wakes one idle proc, and only if no proc is searching already (runtime/proc.go,
+ * wakep). If the host and workers take all cores, a submission wakes none: with the host there is one process
+ * more than cores, and a program that creates short tasks would wake the last worker for each, which takes
+ * the time of the others. Such a task is taken by the next worker that runs dry, handed over by the next
+ * process that goes to sleep, or seen by the monitor of one that runs, if nothing was taken from its ring for
+ * 10 ms.
  */
 #include "tasks.h"
 
-#define PLENTY 16u            /* goroutines on every worker, from which on placement by load is not worth its cost */
+/* goroutines on every worker, from which on placement by load is not worth its cost */
+#define PLENTY 16u
 #define LOOKS 16u             /* workers that a placement looks at */
-#define CROWDED_NS 10000000ULL  /* while no core is free, a process wakes a worker for a task once in this time */
+/* while no core is free, a process wakes a worker for a task once in this time */
+#define CROWDED_NS 10000000ULL
 
 /* ---- placement */
 
@@ -74,9 +78,9 @@ static bool crowded(void) {
 
 static bool left; /* since its last sleep this process has submitted a task, and woken no worker for it */
 
-/* True if a submission may wake a worker. With more workers than cores it always may: their tasks are expected to block. It
- * may, too, if a plain thread submits while the scheduler sleeps: then no sleep of the scheduler follows, which would hand
- * the task over. */
+/* True if a submission may wake a worker. With more workers than cores it always may: their tasks are
+ * expected to block. It may, too, if a plain thread submits while the scheduler sleeps: then no sleep of the
+ * scheduler follows, which would hand the task over. */
 static bool may_wake(void) {
     static uint64_t last;
     if (!crowded() || gp_workers() > gp.ncpu || gp_get(&gp.my->park) != GP_RUN) return true;
@@ -98,7 +102,8 @@ static void wake_any(void) {
         while (idle) {
             uint64_t bit = idle & -idle;
             uint32_t proc = k * 64 + (uint32_t)__builtin_ctzll(bit);
-            gp_searches(proc, true); /* first: once its idle bit is gone, it may be awake, and then it ends its search */
+            /* first: once its idle bit is gone, it may be awake, and then it ends its search */
+            gp_searches(proc, true);
             if (atomic_fetch_and_explicit(&h->idle[k], ~bit, memory_order_seq_cst) & bit) {
                 gp_ring_proc(proc);
                 return;
@@ -121,7 +126,8 @@ void gp_wake_one(void) {
 }
 
 void gp_task_announce(uint32_t proc, bool pinned) {
-    atomic_thread_fence(memory_order_seq_cst); /* the task is visible before we look whether its proc sleeps */
+    /* the task is visible before we look whether its proc sleeps */
+    atomic_thread_fence(memory_order_seq_cst);
     uint32_t park = gp_get(&gp_proc_at(proc)->park);
     if (pinned) gp_ring_proc(proc);
     else if (proc == 0 && gp.room > 1) gp_wake_one(); /* the host takes no task */

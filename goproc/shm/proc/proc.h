@@ -10,33 +10,47 @@
 void gp_idle_attach(void);
 bool gp_something_to_do(void);             /* true if the scheduler of this process has work */
 void gp_idle(uint64_t until_ns);           /* sleep until there may be work. Needs no GIL */
-uint32_t gp_patience(void);                /* the time for which gp_idle() has left tasks to other workers, in its own units */
+/* the time for which gp_idle() has left tasks to other workers, in its own units */
+uint32_t gp_patience(void);
 void gp_patience_over(void);               /* a task was taken: begin anew */
 bool gp_anybody_searches(void);            /* true if a proc searches for tasks, or is being woken to */
 void gp_searches(uint32_t proc, bool yes);
 
 /* ---- deadlock.c */
-bool gp_all_asleep(void);                  /* true if no goroutine of any process can ever run again by itself */
-/* the same for the other processes, while this one runs; again: and nothing has changed since the last call */
+/* true if no goroutine of any process can ever run again by itself */
+bool gp_all_asleep(void);
+/* the same for the other processes, while this one runs; again: and nothing has changed since the last
+ * call */
 bool gp_others_asleep(bool again);
 void gp_report_if_asleep(void);            /* have the host report it if all are asleep */
 /* true if the proc has Python threads, beside the scheduler's, that no operation blocks */
 bool gp_threads_run(uint32_t proc);
 
 /* ---- threads.c */
-enum gp_own_thread { GP_OWN_MONITOR, GP_OWN_CORONER, GP_OWN_SUCCESSOR, GP_OWN_LIFELINE, GP_OWN_LOOK, GP_OWN_THREADS };
+enum gp_own_thread {
+    GP_OWN_MONITOR,
+    GP_OWN_CORONER,
+    GP_OWN_SUCCESSOR,
+    GP_OWN_LIFELINE,
+    GP_OWN_LOOK,
+    GP_OWN_THREADS
+};
 /* the calling thread is goproc's: it never wakes another thread of this process */
 void gp_own_thread(enum gp_own_thread which, bool runs);
-int gp_thread_start(pthread_t *thread, void *(*run)(void *), void *arg); /* a thread that takes no signals: 0, -errno */
+/* a thread that takes no signals: 0, -errno */
+int gp_thread_start(pthread_t *thread, void *(*run)(void *), void *arg);
 
 #define GP_MOST_IGNORED 64
 /* Threads that wake no goroutine, whatever they wait in. For the scheduler's thread. */
 void gp_ignore_threads(const pid_t *tids, int n);
-bool gp_threads_asleep(void);              /* true if at some instant of this call all threads but the caller slept for ever */
-long gp_idle_wait(uint64_t until_ns);      /* futex wait for my park word; meanwhile look at the threads and publish the result */
+/* true if at some instant of this call all threads but the caller slept for ever */
+bool gp_threads_asleep(void);
+/* futex wait for my park word; meanwhile look at the threads and publish the result */
+long gp_idle_wait(uint64_t until_ns);
 
 /* ---- monitor.c: a thread that ends the slice of a goroutine which keeps its process for long */
-int gp_monitor_start(int signal, void (*request)(int signal), bool (*wanted)(void)); /* for the calling thread */
+/* for the calling thread */
+int gp_monitor_start(int signal, void (*request)(int signal), bool (*wanted)(void));
 void gp_monitor_stop(void);
 void gp_monitor_wake(void);                /* the process goes on after it was idle */
 void gp_monitor_interrupt(void);           /* have the handler called now, from any thread */
@@ -45,38 +59,49 @@ void gp_slice_quiet(uint64_t until_ns);    /* nothing else can run, and no timer
 bool gp_slice_ticked(void);                /* true if the kernel's clock has ticked since gp_slice_noted() */
 void gp_slice_noted(void);
 bool gp_slice_timers(void);                /* true if a timer may be due */
-bool gp_slice_inherit(void);               /* true if a goroutine may go on in the slice of the goroutine that made it ready */
+/* true if a goroutine may go on in the slice of the goroutine that made it ready */
+bool gp_slice_inherit(void);
 extern _Atomic uint32_t gp_polls;          /* +1 whenever the scheduler looks for a goroutine to run */
 extern _Atomic uint32_t gp_slices;         /* +1 whenever such a goroutine begins a slice of its own */
 
 /* ---- collector.c */
-bool gp_dropped(struct gp_object *o);                         /* my last handle of a shared object went; true: collect now */
+/* my last handle of a shared object went; true: collect now */
+bool gp_dropped(struct gp_object *o);
 /* the number of objects freed; `ended` takes the outcome of each goroutine */
 uint32_t gp_collect(void (*ended)(struct gp_object *o));
 /* call `found` for unread outcomes that this process holds, or that no process holds */
 void gp_unread_each(void (*found)(struct gp_object *o, void *arg), void *arg);
 
 /* ---- tasks.c: the rings */
-static inline struct gp_task *gp_task_at(gp_ref task) { return (struct gp_task *)((char *)gp_at(task) + GP_BLOCK_HEAD); }
+static inline struct gp_task *gp_task_at(gp_ref task) {
+    return (struct gp_task *)((char *)gp_at(task) + GP_BLOCK_HEAD);
+}
 /* Nothing more is pinned to the proc. It may still run the tasks that were. */
 static inline bool gp_is_closed(uint32_t proc) {
     const struct gp_proc *p = gp_proc_at(proc);
     return gp_get(&p->state) == GP_P_GONE || atomic_load(&p->drop);
 }
-int gp_task_push(gp_ref task, uint32_t proc, bool pinned);  /* 0; -EAGAIN: later; -ESRCH: the proc is closed */
-int gp_task_push_again(gp_ref task, uint32_t proc, bool pinned); /* for the coroner: 0, -errno; -EINTR: the runtime ends */
+/* 0; -EAGAIN: later; -ESRCH: the proc is closed */
+int gp_task_push(gp_ref task, uint32_t proc, bool pinned);
+/* for the coroner: 0, -errno; -EINTR: the runtime ends */
+int gp_task_push_again(gp_ref task, uint32_t proc, bool pinned);
 gp_ref gp_task_slot(uint32_t proc, bool pinned, uint32_t n); /* under the lock of the queue: the n-th task */
 uint32_t gp_task_queued(uint32_t proc, bool pinned);        /* the same: how many there are */
-bool gp_task_none_pinned(uint32_t proc);                    /* of a closed proc: true if no pinned task is left */
+/* of a closed proc: true if no pinned task is left */
+bool gp_task_none_pinned(uint32_t proc);
 
 /* ---- placing.c: where a new task goes, and who is woken for it */
 uint32_t gp_task_place(void);                               /* the proc whose ring a new task goes to */
-void gp_task_announce(uint32_t proc, bool pinned);          /* after the push: wake the proc that is to take the task */
-void gp_wake_one(void);                                     /* wake an idle worker, if none searches and a core is free */
-void gp_task_hand_over(void);                               /* wake workers for the remaining tasks: I sleep now */
+/* after the push: wake the proc that is to take the task */
+void gp_task_announce(uint32_t proc, bool pinned);
+/* wake an idle worker, if none searches and a core is free */
+void gp_wake_one(void);
+/* wake workers for the remaining tasks: I sleep now */
+void gp_task_hand_over(void);
 /* wake workers for tasks that no proc has taken since the last call */
 void gp_task_watch(void);
-void gp_task_retire(uint32_t proc);                         /* wake a worker to take the tasks queued on the proc */
+/* wake a worker to take the tasks queued on the proc */
+void gp_task_retire(uint32_t proc);
 
 /* ---- taking.c: out of the rings */
 /* The host leaves tasks to its workers, and a retiring worker leaves them to the others. */
@@ -98,20 +123,24 @@ void gp_task_return_place(gp_ref task);
 int gp_task_leave(gp_ref task);
 
 /* ---- resize.c: for the host */
-int gp_resize(uint32_t workers);           /* 0, or -errno: no memory for a place. There is room for so many */
+/* 0, or -errno: no memory for a place. There is room for so many */
+int gp_resize(uint32_t workers);
 bool gp_resized(void);                     /* make the places follow; true: all are as wanted */
-bool gp_unborn(uint32_t *proc, uint32_t *error); /* a worker that could not be forked for that, if there is one */
+/* a worker that could not be forked for that, if there is one */
+bool gp_unborn(uint32_t *proc, uint32_t *error);
 
 /* ---- death.c */
 struct gp_text {             /* a text that grows up to `end` */
     char *at, *end;
 };
-void gp_panic_text(struct gp_text *t, const struct gp_death *how, const struct gp_task *task, const char *labels);
+void gp_panic_text(struct gp_text *t, const struct gp_death *how, const struct gp_task *task,
+                   const char *labels);
 void gp_end_text(struct gp_text *t, int status); /* the way in which a process ended */
 /* the number of times in a row that it ended before it could begin a goroutine */
 void gp_again_text(struct gp_text *t, unsigned times);
 void gp_last_text(struct gp_text *t);                  /* all other workers have ended in the same way */
-void gp_death_text(struct gp_text *t, uint32_t proc, pid_t pid, int status); /* a report; status as of wait(), -1: not known */
+/* a report; status as of wait(), -1: not known */
+void gp_death_text(struct gp_text *t, uint32_t proc, pid_t pid, int status);
 
 /* ---- deaths.c */
 /* the record of that number, or of a later death in its place: see its own number */
@@ -120,20 +149,25 @@ struct gp_death *gp_death_at(uint64_t death);
 /* ---- shortform.c: `name(arguments)`, from the first n bytes of the message with which a task began */
 void gp_short_form(struct gp_text *t, const char *name, const uint8_t *bytes, uint32_t n);
 void gp_task_short_form(struct gp_text *t, const struct gp_task *task); /* of a task that has begun */
-uint32_t gp_call_begin(const struct gp_message *m, const uint8_t **at); /* at most GP_INLINE bytes; 0: it is not plain */
+/* at most GP_INLINE bytes; 0: it is not plain */
+uint32_t gp_call_begin(const struct gp_message *m, const uint8_t **at);
 
 /* ---- coroner.c */
-/* wait for the end of the thread whose zygote has died: then gp_coroner_start() starts one for another zygote */
+/* wait for the end of the thread whose zygote has died: then gp_coroner_start() starts one for another
+ * zygote */
 void gp_coroner_await_end(void);
 int gp_coroner_start(int control, int zygote_pid, int keeper_pid);
 void gp_coroner_give_up(void);                               /* no other zygote is to be had */
-void gp_coroner_stop(void);                                  /* the zygote has ended, or the runtime is lost */
+/* the zygote has ended, or the runtime is lost */
+void gp_coroner_stop(void);
 
 /* ---- records.c */
-bool gp_coroner_tell(const char *order);                     /* send a letter to the zygote; false: it cannot be told */
+/* send a letter to the zygote; false: it cannot be told */
+bool gp_coroner_tell(const char *order);
 
 /* ---- ending.c */
-#define GP_BY_SIGNAL 0x100 /* in a status: the process is to end by the signal whose number stands beside this */
+/* in a status: the process is to end by the signal whose number stands beside this */
+#define GP_BY_SIGNAL 0x100
 _Noreturn void gp_leave(int status);
 /* true for the first caller, which then reports and ends the program */
 bool gp_fatal_claim(const char *reason);
@@ -147,10 +181,12 @@ void gp_interrupted_exit(const char *text, size_t n);
 /* ---- successor.c */
 int gp_successor_start(void (*start_zygote)(void)); /* before the coroner */
 void gp_successor_call(void);                       /* the zygote is dead: have the function called */
-void gp_successor_stop(void);                       /* wait for the end of a call that is under way; no further one begins */
+/* wait for the end of a call that is under way; no further one begins */
+void gp_successor_stop(void);
 
 /* ---- lifeline.c */
-bool gp_lifeline_open(int *to_continue, int *to_end); /* descriptors for a zygote; false: the system does not allow that */
+/* descriptors for a zygote; false: the system does not allow that */
+bool gp_lifeline_open(int *to_continue, int *to_end);
 void gp_lifeline_stop(void);
 
 /* ---- parent.c */

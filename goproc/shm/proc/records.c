@@ -1,8 +1,8 @@
 /* records.c - the coroner's letters from and to the zygote, and the zygote's death.
  *
- * If the zygote dies, its workers go on as children of the keeper, and the host starts another one (successor.c). Meanwhile
- * the coroner watches and repairs, and replaces no worker. A new thread takes its place, and its records, with the socket of
- * the new zygote.
+ * If the zygote dies, its workers go on as children of the keeper, and the host starts another one
+ * (successor.c). Meanwhile the coroner watches and repairs, and replaces no worker. A new thread takes its
+ * place, and its records, with the socket of the new zygote.
  */
 #define _GNU_SOURCE
 #include <sys/socket.h>
@@ -14,12 +14,14 @@
 #define SHORT_NS 1000000000ULL /* a short life of a zygote */
 
 bool gp_coroner_tell_bytes(const void *order, size_t n) {
-    return gp_fd_is(&gp_coroner.control) && send(gp_coroner.control.fd, order, n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)n;
+    return gp_fd_is(&gp_coroner.control) &&
+           send(gp_coroner.control.fd, order, n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)n;
 }
 
 bool gp_coroner_tell(const char *order) { return gp_coroner_tell_bytes(order, 1); }
 
-/* True if this thread follows it already, or has done so until it died; then another one may have its place. */
+/* True if this thread follows it already, or has done so until it died; then another one may have its
+ * place. */
 static bool is_known(const struct record *started) {
     struct place *place = &gp_watch.places[started->proc];
     pid_t claimed = (pid_t)(uint32_t)gp_get(&gp_proc_at(started->proc)->claim);
@@ -58,8 +60,8 @@ static void take_stack(pid_t pid, const char *text, size_t n) {
     gp_watch.stack_of = pid;
 }
 
-/* The workers of the dead zygote go on, except one that had not claimed its place: see claim. A place that is being repaired
- * gets its claim at the end of the repair. */
+/* The workers of the dead zygote go on, except one that had not claimed its place: see claim. A place that is
+ * being repaired gets its claim at the end of the repair. */
 static void adopt_workers(void) {
     uint32_t number = gp_get(&gp.head->zygotes) + 1;
     for (uint32_t proc = 1; proc < gp_places(); proc++) {
@@ -69,7 +71,8 @@ static void adopt_workers(void) {
         place->process.adopted = place->process.pid != 0;
         place->met = 0;
         if (gp_get(&p->state) > GP_P_LIVE) continue; /* dead, and its repair is under way; or gone for ever */
-        bool none = !(uint32_t)claim && atomic_compare_exchange_strong(&p->claim, &claim, (uint64_t)number << 32);
+        bool none =
+            !(uint32_t)claim && atomic_compare_exchange_strong(&p->claim, &claim, (uint64_t)number << 32);
         if (none) {
             gp_coroner_forget(proc);
             place->owed = true;
@@ -84,13 +87,15 @@ static void adopt_workers(void) {
 static bool keeper_lives(void) {
     siginfo_t info = {0};
     if (gp_coroner.keeper == gp_coroner.zygote) return false;
-    return waitid(P_PID, (id_t)gp_coroner.keeper, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 && info.si_pid == 0;
+    return waitid(P_PID, (id_t)gp_coroner.keeper, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 &&
+           info.si_pid == 0;
 }
 
 static bool may_replace_zygote(void) {
     const struct gp_header *h = gp.head;
     gp_watch.short_lives = gp_now() < gp_watch.since + SHORT_NS ? gp_watch.short_lives + 1 : 0;
-    if (h->on_death == GP_DEATH_EXIT || gp_get(&h->fatal) || gp_get(&h->stop) || !gp_get(&h->zygotes)) return false;
+    if (h->on_death == GP_DEATH_EXIT || gp_get(&h->fatal) || gp_get(&h->stop) || !gp_get(&h->zygotes))
+        return false;
     return gp_watch.own_table && gp_watch.short_lives < STARTS_MOST;
 }
 
@@ -106,10 +111,12 @@ static void go_on_alone(void) {
 
 /* Have the host start another zygote, or end the program. false: the watch is over */
 static bool lose_zygote(void) {
-    static const char text[] = "goproc: the process that starts the workers (the zygote) died; another one is started\n";
+    static const char text[] =
+        "goproc: the process that starts the workers (the zygote) died; another one is started\n";
     struct gp_header *h = gp.head;
     atomic_store(&gp_coroner.dead, 1);
-    if (gp_watch.end.proc) { /* a dead worker ends the program: look_at() finds out without the zygote how that worker ended */
+    /* a dead worker ends the program: look_at() finds out without the zygote how that worker ended */
+    if (gp_watch.end.proc) {
         go_on_alone();
         return true;
     }
@@ -118,7 +125,8 @@ static bool lose_zygote(void) {
         return false;
     }
     go_on_alone();
-    if (!keeper_lives()) gp_coroner_kill_adopted(); /* nobody would end them if the host died: they are replaced */
+    /* nobody would end them if the host died: they are replaced */
+    if (!keeper_lives()) gp_coroner_kill_adopted();
     if (!h->quiet_deaths) gp_say_later(text, sizeof text - 1);
     gp_set(&h->zygote_lost, 1);
     gp_successor_call();

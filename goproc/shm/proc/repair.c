@@ -28,8 +28,10 @@ bool gp_repair_lock(void *line) {
             if (atomic_compare_exchange_strong(word, &seen, GP_CORONER_WORD | GP_LOCK_WAITERS)) return true;
             continue;
         }
-        if ((seen & ~GP_LOCK_WAITERS) == GP_CORONER_WORD) return true; /* the lock of the tree, which a further death has brought */
-        if (!(seen & GP_LOCK_WAITERS) && !atomic_compare_exchange_strong(word, &seen, seen | GP_LOCK_WAITERS)) continue;
+        /* the lock of the tree, which a further death has brought */
+        if ((seen & ~GP_LOCK_WAITERS) == GP_CORONER_WORD) return true;
+        if (!(seen & GP_LOCK_WAITERS) && !atomic_compare_exchange_strong(word, &seen, seen | GP_LOCK_WAITERS))
+            continue;
         gp_futex_wait(word, seen | GP_LOCK_WAITERS, gp_now() + LOOK_NS);
         if (!notice_deaths()) return false;
         if (++looks % CHECK_LOOKS == 0) gp_check_holder(word, true);
@@ -47,7 +49,8 @@ void gp_repair_ring(void) {
     for (uint32_t p = 0; p < gp_places(); p++) {
         if (gp_get(&gp_proc_at(p)->state) != GP_P_LIVE) continue;
         gp_nudge(p);
-        gp_futex_wake(&gp_proc_at(p)->park, 1); /* if the dead one has stored NOTIFIED, no other process wakes the sleeper */
+        /* if the dead one has stored NOTIFIED, no other process wakes the sleeper */
+        gp_futex_wake(&gp_proc_at(p)->park, 1);
     }
 }
 
@@ -71,16 +74,18 @@ static void repair_header(const struct gp_dead *d) {
     atomic_store(&h->live, live);
 }
 
-/* Let a process end that has begun to change pages of objects (gp_collect_lock): such a process waits for nobody. A
- * collection may hold the same lock for longer, and wait for the coroner: so this wait has an end. */
+/* Let a process end that has begun to change pages of objects (gp_collect_lock): such a process waits for
+ * nobody. A collection may hold the same lock for longer, and wait for the coroner: so this wait has an
+ * end. */
 static void wait_for_pages(void) {
     for (uint32_t i = 0; i < PAGE_LOOKS && atomic_load(&gp.head->collecting); i++) usleep(PAGE_LOOK_US);
 }
 
 /* ---- the place of the dead one */
 
-/* Give the tables of waiters back to the system. If the system does not take them, they do no harm: no queue refers to them
- * any more, and epochs go on. But the inbox is emptied: what the dead process was told does not concern its replacement. */
+/* Give the tables of waiters back to the system. If the system does not take them, they do no harm: no queue
+ * refers to them any more, and epochs go on. But the inbox is emptied: what the dead process was told does
+ * not concern its replacement. */
 static void empty_partition(uint32_t proc) {
     uint64_t at = gp.parts_at + proc * gp.part_bytes, used = gp_waiters_used(gp_proc_at(proc));
     if (gp_unback(at, gp.tasks_at / GP_PAGE * GP_PAGE)) return;
@@ -91,7 +96,8 @@ static void empty_partition(uint32_t proc) {
 /* Bytes of its memory that are still in use: pages of its arena, and its rings. */
 static uint64_t committed_by(uint32_t proc) {
     const struct gp_queue *q = &gp_proc_at(proc)->queue;
-    uint64_t arena = gp_arena_at(proc), bytes = sizeof(gp_ref) * ((uint64_t)gp_get(&q->slots[0]) + gp_get(&q->slots[1]));
+    uint64_t arena = gp_arena_at(proc),
+             bytes = sizeof(gp_ref) * ((uint64_t)gp_get(&q->slots[0]) + gp_get(&q->slots[1]));
     uint32_t page = gp_first_page(), cls;
     for (; page < gp.arena_bytes / GP_PAGE && (cls = gp_acquire(&gp_page_at(arena, page)->cls)) != 0; page++)
         if (cls != GP_CLASS_HOLE) bytes += GP_PAGE;

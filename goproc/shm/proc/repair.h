@@ -1,6 +1,7 @@
 /* repair.h - the parts of the coroner's repair. All of it runs in the coroner's thread.
  *
- * A worker that died has left a prefix of its work (layout.h, crash rule). The repair completes that work, in this order:
+ * A worker that died has left a prefix of its work (layout.h, crash rule). The repair completes that work, in
+ * this order:
  *
  *     1. repair_locks.c    the operation in its journal is finished, or was never begun; its locks go
  *     2. repair_queues.c   its goroutines leave the queues in which they waited
@@ -8,12 +9,13 @@
  *     4. repair_heap.c     its blocks are freed, its handles are forgotten
  *     5. repair.c          its place is made fit for a replacement
  *
- * The first step waits for no process. It is done for every dead worker before any later step goes on, and as soon as a
- * further worker dies: a later step may wait for a lock of a live process that itself waits for a lock of the dead.
+ * The first step waits for no process. It is done for every dead worker before any later step goes on, and as
+ * soon as a further worker dies: a later step may wait for a lock of a live process that itself waits for a
+ * lock of the dead.
  *
- * The coroner has a lock word of its own and no journal: it lives and dies with the host, and so does the segment. It
- * shares the host's process with the scheduler there. So it must not use the scheduler's private things: the journal, the
- * lists of processes to ring (gp_tell, gp_ring), the free lists (gp_alloc, gp_free).
+ * The coroner has a lock word of its own and no journal: it lives and dies with the host, and so does the
+ * segment. It shares the host's process with the scheduler there. So it must not use the scheduler's private
+ * things: the journal, the lists of processes to ring (gp_tell, gp_ring), the free lists (gp_alloc, gp_free).
  */
 #ifndef GP_REPAIR_H
 #define GP_REPAIR_H
@@ -55,7 +57,8 @@ void gp_repair_locks(const struct gp_dead *d);
 void gp_repair_settle(struct gp_object *o);    /* under its lock: let every waiter go on that can */
 /* under the lock, once the queues are sound: true if sd is in one */
 bool gp_repair_linked(const struct gp_object *o, uint32_t sd);
-bool gp_repair_fire_first(struct gp_object *o, unsigned tag); /* fire the first waiter that wants to receive, or wants the lock */
+/* fire the first waiter that wants to receive, or wants the lock */
+bool gp_repair_fire_first(struct gp_object *o, unsigned tag);
 
 /* ---- repair_queues.c */
 bool gp_repair_queues(const struct gp_dead *d);
@@ -72,11 +75,11 @@ bool gp_repair_panics(struct gp_dead *d);
 bool gp_repair_heap(const struct gp_dead *d);
 void gp_repair_free_object(struct gp_object *o);
 
-
 /* ---- deaths.c */
 uint64_t gp_death_begin(const struct gp_death *how);            /* 0: no memory */
 void gp_death_add(uint64_t death, const struct gp_task *task, bool waited);
-void gp_death_again(uint64_t death, const struct gp_task *task, bool waited); /* list a lost goroutine that starts again */
+/* list a lost goroutine that starts again */
+void gp_death_again(uint64_t death, const struct gp_task *task, bool waited);
 void gp_death_moved(uint64_t death);
 void gp_death_end(uint64_t death);
 

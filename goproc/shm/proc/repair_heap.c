@@ -1,7 +1,8 @@
-/* repair_heap.c - step 4: the blocks of a dead process in all arenas are freed, and its handles are forgotten.
+/* repair_heap.c - step 4: the blocks of a dead process in all arenas are freed, and its handles are
+ * forgotten.
  *
- * An owner tag is the truth about a block. A PART lives and dies with the block whose buffer it is, so it is examined
- * while that block still names its owner.
+ * An owner tag is the truth about a block. A PART lives and dies with the block whose buffer it is, so it is
+ * examined while that block still names its owner.
  */
 #include "mem/pages.h"
 #include "repair.h"
@@ -12,7 +13,8 @@
 
 /* True for a copy that the dead process was making: no other process knows it. */
 static bool unfinished(const struct gp_object *o, const struct gp_dead *d) {
-    return gp_get(&o->kind) == GP_KIND_COPY && gp_acquire(&o->tag) == d->tag && gp_acquire(&o->state) != GP_G_OK;
+    return gp_get(&o->kind) == GP_KIND_COPY && gp_acquire(&o->tag) == d->tag &&
+           gp_acquire(&o->state) != GP_G_OK;
 }
 
 static bool is_deads(const struct gp_dead *d, uint64_t tag) {
@@ -35,7 +37,8 @@ static void free_part(struct gp_block *b, bool object, uint64_t bytes, void *arg
     (void)bytes;
     uint64_t tag = gp_acquire(&b->tag);
     if (object || GP_TAG_KIND(tag) != GP_TAG_PART || !belongs(arg, tag)) return;
-    gp_release(&b->tag, ((const struct gp_dead *)arg)->tag); /* the buffers of this block, if it has any, are examined later or were already */
+    /* the buffers of this block, if it has any, are examined later or were already */
+    gp_release(&b->tag, ((const struct gp_dead *)arg)->tag);
 }
 
 static void free_block(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
@@ -53,9 +56,12 @@ void gp_repair_free_object(struct gp_object *o) {
     gp_release(&o->tag, 0);
 }
 
-static int64_t share(const struct gp_object *o, uint32_t proc) { return gp_shares(o) ? gp_get(&gp_shares(o)[proc]) : 0; }
+static int64_t share(const struct gp_object *o, uint32_t proc) {
+    return gp_shares(o) ? gp_get(&gp_shares(o)[proc]) : 0;
+}
 
-/* True if the dead process has a lock or units of the object; or if it may be the one that a mutex has woken to try again. */
+/* True if the dead process has a lock or units of the object; or if it may be the one that a mutex has woken
+ * to try again. */
 static bool concerns(const struct gp_object *o, const struct gp_dead *d) {
     switch (gp_get(&o->kind)) {
     case GP_KIND_MUTEX:
@@ -93,21 +99,22 @@ static bool never_begins(const struct gp_object *o) {
     return gp_acquire(&o->state) == GP_G_QUEUED && !(o->task && gp_block_check(o->task, &capacity));
 }
 
-/* True for a goroutine that had ended in the dead process, which was freeing the object: all other goroutines that ran there
- * have an outcome by now. */
+/* True for a goroutine that had ended in the dead process, which was freeing the object: all other goroutines
+ * that ran there have an outcome by now. */
 static bool ran_there(const struct gp_object *o, const struct gp_dead *d) {
     return gp_acquire(&o->state) == GP_G_RUNNING && gp_get(&o->proc) == d->proc + 1;
 }
 
-/* True if the dead process alone knew an object without a holder. That process died before the object had a handle, or a
- * task in a ring, or between the end of the last handle and the end of the object. A goroutine that runs elsewhere is left
- * to the process that runs it. */
+/* True if the dead process alone knew an object without a holder. That process died before the object had a
+ * handle, or a task in a ring, or between the end of the last handle and the end of the object. A goroutine
+ * that runs elsewhere is left to the process that runs it. */
 static bool knew_alone(const struct gp_object *o, const struct gp_dead *d) {
     if (gp_acquire(&o->tag) != d->tag || gp_get(&o->flags) & GP_OBJ_SHARED) return false;
     return gp_get(&o->kind) != GP_KIND_OUTCOME || gp_outcome_over(o) || never_begins(o) || ran_there(o, d);
 }
 
-/* True if the dead process was to keep the promise: it had claimed the promise, or died in gp_promise_claim(). */
+/* True if the dead process was to keep the promise: it had claimed the promise, or died in
+ * gp_promise_claim(). */
 static bool was_to_keep(const struct gp_object *o, const struct gp_dead *d) {
     return gp_acquire(&o->state) < GP_G_OK && gp_get(&o->proc) == d->proc + 1;
 }
@@ -138,7 +145,8 @@ static void forget_holder(struct gp_block *b, bool object, uint64_t bytes, void 
     bool alone = knew_alone(o, d);
     if (!gp_unheld(o) || (!alone && (!held || (kind == GP_KIND_OUTCOME && !gp_outcome_over(o))))) return;
     if (kind == GP_KIND_OUTCOME && !gp_outcome_over(o)) gp_set(&o->state, GP_G_FAILED);
-    if (kind == GP_KIND_OUTCOME && (alone || was_lost(o))) gp_set(&o->value, 1); /* the reader of the outcome is gone, too */
+    /* the reader of the outcome is gone, too */
+    if (kind == GP_KIND_OUTCOME && (alone || was_lost(o))) gp_set(&o->value, 1);
     /* no process has a handle, and none will drop the last one: it is the collector's */
     atomic_fetch_or(&o->flags, GP_OBJ_SHARED);
     atomic_fetch_add(&gp.head->collect, 1);
@@ -149,14 +157,16 @@ static void forget_holder(struct gp_block *b, bool object, uint64_t bytes, void 
 static void restore(uint64_t arena, uint32_t page, uint32_t origin) {
     struct gp_page *d = gp_page_at(arena, page);
     uint64_t pages = origin == GP_CLASS_EXTENT ? gp_extent_pages(arena, page) : 1;
-    gp_back((uint64_t)(gp_page_start(arena, page) - gp.base), pages * GP_PAGE); /* the memory of the pages may be gone already */
+    /* the memory of the pages may be gone already */
+    gp_back((uint64_t)(gp_page_start(arena, page) - gp.base), pages * GP_PAGE);
     gp_release(&d->cls, origin);
 }
 
 static void restore_pages(const struct gp_dead *d, uint32_t proc) {
     uint64_t arena = gp_arena_at(proc);
     for (uint32_t page = gp_first_page(); page < gp.arena_bytes / GP_PAGE; page++) {
-        uint32_t cls = gp_acquire(&gp_page_at(arena, page)->cls), origin = gp_page_class(gp_page_at(arena, page));
+        uint32_t cls = gp_acquire(&gp_page_at(arena, page)->cls),
+                 origin = gp_page_class(gp_page_at(arena, page));
         if (cls == 0) return;
         if (cls != origin && cls >> 16 == d->proc + 1) restore(arena, page, origin);
     }

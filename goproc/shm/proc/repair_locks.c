@@ -1,12 +1,13 @@
 /* repair_locks.c - step 1: the locks of a dead process, and the operation that it was in the middle of.
  *
- * The journal of the dead process names the operation that it was about to do. The stores of the operation show whether
- * the COMMIT was made. If so, the rest is done here, as the operation would have; if not, nothing had happened. Then the
- * rules for the object at rest are restored, also if the process died between two operations under one lock: a receive
- * that has made room, say, and has not moved up the first waiting sender.
+ * The journal of the dead process names the operation that it was about to do. The stores of the operation
+ * show whether the COMMIT was made. If so, the rest is done here, as the operation would have; if not,
+ * nothing had happened. Then the rules for the object at rest are restored, also if the process died between
+ * two operations under one lock: a receive that has made room, say, and has not moved up the first waiting
+ * sender.
  *
- * Nothing here waits. Every sleeper for a lock that the dead one knew of is woken: that one may have been woken as the
- * next, or have died between the release and the wake.
+ * Nothing here waits. Every sleeper for a lock that the dead one knew of is woken: that one may have been
+ * woken as the next, or have died between the release and the wake.
  */
 #include <limits.h>
 
@@ -25,7 +26,9 @@ static bool fire(struct gp_object *o, uint32_t sd, unsigned tag) {
 
 static void fire_all(struct gp_object *o, unsigned tag) {
     bool context = gp_get(&o->flags) & GP_OBJ_CONTEXT;
-    for (uint32_t sd; (sd = gp_get(&o->recvq_first)) != 0 || (!context && (sd = gp_get(&o->sendq_first)) != 0);) fire(o, sd, tag);
+    for (uint32_t sd;
+         (sd = gp_get(&o->recvq_first)) != 0 || (!context && (sd = gp_get(&o->sendq_first)) != 0);)
+        fire(o, sd, tag);
 }
 
 bool gp_repair_fire_first(struct gp_object *o, unsigned tag) {
@@ -76,8 +79,9 @@ bool gp_repair_linked(const struct gp_object *o, uint32_t sd) {
     if (gp_get(&o->recvq_first) == sd || (has_senders(o) && gp_get(&o->sendq_first) == sd)) return true;
     if (!prev || !gp_sudog_check(prev)) return false;
     const struct gp_sudog *p = gp_sudog_at(prev);
-    /* `prev` of a sudog in no queue is stale: p may be in another queue now, under another lock. Then it has been linked
-     * anew, and `linked` is read first: with it come its object, and its next sudog, of that time. */
+    /* `prev` of a sudog in no queue is stale: p may be in another queue now, under another lock. Then it has
+     * been linked anew, and `linked` is read first: with it come its object, and its next sudog, of that
+     * time. */
     return gp_acquire(&p->linked) && gp_get(&p->object) == gp_get(&s->object) && gp_get(&p->next) == sd;
 }
 
@@ -122,9 +126,10 @@ static void settle_channel(struct gp_object *c) {
 
 static void settle_mutex(struct gp_object *o) {
     bool dead = gp_get(&o->value) != 0 && gp_repair_died(gp_get(&o->owner));
-    atomic_fetch_and(&o->flags, (uint16_t)~GP_OBJ_WOKEN); /* the dead one may be the one that was woken; one wake too many does
-                                                           * no harm */
-    if ((gp_get(&o->value) == 0 || dead) && gp_repair_fire_first(o, GP_W_RETRY)) atomic_fetch_or(&o->flags, GP_OBJ_WOKEN);
+    /* the dead one may be the one that was woken; one wake too many does no harm */
+    atomic_fetch_and(&o->flags, (uint16_t)~GP_OBJ_WOKEN);
+    if ((gp_get(&o->value) == 0 || dead) && gp_repair_fire_first(o, GP_W_RETRY))
+        atomic_fetch_or(&o->flags, GP_OBJ_WOKEN);
 }
 
 static void settle_rwmutex(struct gp_object *o) {
@@ -184,7 +189,8 @@ static gp_ref block_in(const struct gp_journal *j) { return (gp_ref)gp_get(&j->c
 static uint64_t epoch_in(const struct gp_journal *j) { return gp_get(&j->d); }
 static int64_t value_in(const struct gp_journal *j) { return (int64_t)gp_get(&j->e); }
 
-/* True if the dead process has fired the waiter of its operation. It held the lock of the only case that shows this. */
+/* True if the dead process has fired the waiter of its operation. It held the lock of the only case that
+ * shows this. */
 static bool fired(const struct gp_journal *j) {
     const struct gp_sudog *s = gp_sudog_at(sudog_in(j));
     uint64_t state = gp_acquire(&gp_waiter_at(s->proc, s->waiter)->state);
@@ -212,7 +218,8 @@ static void follow_shares(struct gp_object *o) {
     else if (sum > 0 || gp_get(&o->value) > 0) gp_set(&o->value, sum);
 }
 
-static void redo_fired(const struct gp_dead *d, const struct gp_journal *j, struct gp_object *o, uint32_t op) {
+static void redo_fired(const struct gp_dead *d, const struct gp_journal *j, struct gp_object *o,
+                       uint32_t op) {
     uint32_t sd = sudog_in(j), proc = gp_sudog_at(sd)->proc;
     switch (op) {
     case GP_OP_HANDOFF: own(j, gp_tag_of(proc)); break;

@@ -1,7 +1,8 @@
 /* repair_queues.c - step 2: the goroutines of a dead process leave the queues in which they waited. */
 #include "repair.h"
 
-/* End the waits of the dead process: peers hand it nothing any more. Messages that were handed over are lost with it. */
+/* End the waits of the dead process: peers hand it nothing any more. Messages that were handed over are lost
+ * with it. */
 static void end_waiters(uint32_t proc, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
         struct gp_waiter *w = gp_waiter_at(proc, i);
@@ -14,8 +15,8 @@ static void end_waiters(uint32_t proc, uint32_t n) {
 /* True if the waiter was signalled and has not gone on: then the signal is for another waiter. */
 static bool signal_is_lost(const struct gp_object *o, const struct gp_sudog *s) {
     uint64_t state = gp_acquire(&gp_waiter_at(s->proc, s->waiter)->state);
-    return gp_get(&o->kind) == GP_KIND_COND && GP_W_TAG(state) == GP_W_FIRED && GP_W_EPOCH(state) == s->epoch &&
-           GP_W_CASE(state) == s->cas;
+    return gp_get(&o->kind) == GP_KIND_COND && GP_W_TAG(state) == GP_W_FIRED &&
+           GP_W_EPOCH(state) == s->epoch && GP_W_CASE(state) == s->cas;
 }
 
 /* Take a case of the dead process out of its queue. False: the runtime ends. */
@@ -24,7 +25,8 @@ static bool leave(uint32_t sd) {
     gp_ref ref = gp_get(&s->object);
     if (!ref || !gp_object_check(ref)) return true;
     struct gp_object *o = gp_at(ref);
-    if (!gp_repair_lock(o)) return false; /* a sudog in no queue needs the lock, too: the process that fired it may still be there */
+    /* a sudog in no queue needs the lock, too: the process that fired it may still be there */
+    if (!gp_repair_lock(o)) return false;
     if (gp_get(&o->gen) == s->gen) {
         if (gp_repair_linked(o, sd)) gp_unlink(o, sd);
         else if (signal_is_lost(o, s)) gp_repair_fire_first(o, GP_W_FIRED);

@@ -1,9 +1,9 @@
 /* repair_tasks.c - step 3: the goroutines of a dead process.
  *
- * Goroutines that had begun are lost: their outcome is an obituary, from which a reader makes WorkerDied. If no handle
- * can read the outcome, and the code that created the goroutine has kept none, it is a panic; if the only handles died
- * with the same process, it is not. Goroutines that had not begun run elsewhere, with one exception: a pinned one runs on
- * the replacement, and is lost if there is none.
+ * Goroutines that had begun are lost: their outcome is an obituary, from which a reader makes WorkerDied. If
+ * no handle can read the outcome, and the code that created the goroutine has kept none, it is a panic; if
+ * the only handles died with the same process, it is not. Goroutines that had not begun run elsewhere, with
+ * one exception: a pinned one runs on the replacement, and is lost if there is none.
  */
 #include <stdlib.h>
 
@@ -44,9 +44,11 @@ static bool blocked(const struct search *s, uint64_t id) {
 static bool is_statement(gp_ref site) {
     static const char word[] = "\nstatement";
     uint64_t capacity, n;
-    if (!site || !gp_block_check(site, &capacity) || GP_TAG_KIND(gp_tag(site)) != GP_TAG_DEFINITION) return false;
+    if (!site || !gp_block_check(site, &capacity) || GP_TAG_KIND(gp_tag(site)) != GP_TAG_DEFINITION)
+        return false;
     n = gp_len(site);
-    return n >= sizeof word - 1 && memcmp(gp_payload(site) + n - (sizeof word - 1), word, sizeof word - 1) == 0;
+    return n >= sizeof word - 1 &&
+           memcmp(gp_payload(site) + n - (sizeof word - 1), word, sizeof word - 1) == 0;
 }
 
 static void panic(struct gp_dead *d, gp_ref ref) {
@@ -59,11 +61,12 @@ static void panic(struct gp_dead *d, gp_ref ref) {
     d->labels[n] = 0;
 }
 
-/* True if the loss of the task is certainly a panic: its goroutine has no handle, and never had one outside of the dead
- * process. Nothing is changed, and no lock is waited for. */
+/* True if the loss of the task is certainly a panic: its goroutine has no handle, and never had one outside
+ * of the dead process. Nothing is changed, and no lock is waited for. */
 static bool is_panic(gp_ref ref) {
     const struct gp_task *t = gp_task_at(ref);
-    if (gp_get(&t->started) != GP_STARTED || gp_get(&t->retries) || gp_get(&t->tracker[GP_TRACK_GROUP])) return false;
+    if (gp_get(&t->started) != GP_STARTED || gp_get(&t->retries) || gp_get(&t->tracker[GP_TRACK_GROUP]))
+        return false;
     if (!is_statement(t->site) || !gp_object_check(t->object)) return false;
     struct gp_object *o = gp_at(t->object);
     bool its_own = gp_get(&o->gen) == t->gen && gp_get(&o->kind) == GP_KIND_OUTCOME;
@@ -72,7 +75,9 @@ static bool is_panic(gp_ref ref) {
 
 static void find_panic(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
     struct gp_dead *d = arg;
-    if (d->panics || object || !(gp_block_flags(b) & GP_BLOCK_TASK) || bytes < GP_BLOCK_HEAD + sizeof(struct gp_task)) return;
+    if (d->panics || object || !(gp_block_flags(b) & GP_BLOCK_TASK) ||
+        bytes < GP_BLOCK_HEAD + sizeof(struct gp_task))
+        return;
     if (gp_get(&b->tag) == d->tag && is_panic(gp_ref_of(b))) panic(d, gp_ref_of(b));
 }
 
@@ -84,9 +89,16 @@ bool gp_repair_panics(struct gp_dead *d) {
 static void set_outcome(struct gp_object *o, gp_ref ref, bool told, const struct search *s) {
     struct gp_task *t = gp_task_at(ref);
     struct gp_obituary obituary = {
-        .death = s->d->death, .memory = s->how->memory, .pid = s->how->pid, .status = s->how->status, .task = ref,
-        .proc = (uint16_t)s->d->proc, 
-        .timed_out = !s->how->timed_out ? 0 : s->how->overdue == t->object ? 2 : 1, .unstarted = gp_get(&t->started) == GP_UNSTARTED,
+        .death = s->d->death,
+        .memory = s->how->memory,
+        .pid = s->how->pid,
+        .status = s->how->status,
+        .task = ref,
+        .proc = (uint16_t)s->d->proc,
+        .timed_out = !s->how->timed_out             ? 0
+                     : s->how->overdue == t->object ? 2
+                                                    : 1,
+        .unstarted = gp_get(&t->started) == GP_UNSTARTED,
     };
     memset(&t->call, 0, sizeof t->call);
     t->call.codec = GP_CODEC_DEATH;
@@ -101,12 +113,15 @@ static void set_outcome(struct gp_object *o, gp_ref ref, bool told, const struct
 }
 
 static struct gp_object *tracker(gp_ref ref, enum gp_kind kind) {
-    return ref && gp_object_check(ref) && gp_get(&((struct gp_object *)gp_at(ref))->kind) == kind ? gp_at(ref) : NULL;
+    return ref && gp_object_check(ref) && gp_get(&((struct gp_object *)gp_at(ref))->kind) == kind ? gp_at(ref)
+                                                                                                  : NULL;
 }
 
-/* Tell the trackers of the goroutine's end. The tree of contexts is cancelled further when all goroutines are done. */
+/* Tell the trackers of the goroutine's end. The tree of contexts is cancelled further when all goroutines are
+ * done. */
 static bool tell_trackers(const uint32_t refs[GP_TRACKERS], bool lost, struct search *s) {
-    struct gp_object *node = tracker(refs[GP_TRACK_GROUP], GP_KIND_CHAN), *place = tracker(refs[GP_TRACK_PLACE], GP_KIND_SEMAPHORE),
+    struct gp_object *node = tracker(refs[GP_TRACK_GROUP], GP_KIND_CHAN),
+                     *place = tracker(refs[GP_TRACK_PLACE], GP_KIND_SEMAPHORE),
                      *count = tracker(refs[GP_TRACK_COUNT], GP_KIND_WAITGROUP);
     if (node && gp_get(&node->flags) & GP_OBJ_CONTEXT && !(gp_get(&node->flags) & GP_OBJ_CLOSED)) {
         if (!gp_repair_lock(node)) return false;
@@ -141,13 +156,16 @@ static void take_trackers(struct gp_task *t, uint32_t refs[GP_TRACKERS]) {
     }
 }
 
-/* Drop the content that the dead process had put into the spare block of a task, for an outcome that did not come about. */
+/* Drop the content that the dead process had put into the spare block of a task, for an outcome that did not
+ * come about. */
 static void empty_spare(gp_ref ref, const struct search *s) {
     struct gp_task *t = gp_task_at(ref);
     uint64_t capacity;
-    if (!t->spare || !gp_block_check(t->spare, &capacity) || gp_tag(t->spare) != GP_TAG(GP_TAG_PART, ref)) return;
+    if (!t->spare || !gp_block_check(t->spare, &capacity) || gp_tag(t->spare) != GP_TAG(GP_TAG_PART, ref))
+        return;
     struct gp_message *m = (struct gp_message *)gp_payload(t->spare);
-    bool made = m->block && gp_block_check(m->block, &capacity) && gp_tag(m->block) == GP_TAG(GP_TAG_RESULT, t->object);
+    bool made = m->block && gp_block_check(m->block, &capacity) &&
+                gp_tag(m->block) == GP_TAG(GP_TAG_RESULT, t->object);
     if (made) gp_own(m->block, s->d->tag); /* freed with all blocks of the dead process */
     m->block = 0;
 }
@@ -176,9 +194,11 @@ static bool end_task(gp_ref ref, bool member, struct search *s) {
     if (!gp_repair_lock(o)) return false;
     uint64_t before = atomic_fetch_and(&o->holders[s->d->proc / 64], ~bit);
     if (gp_acquire(&o->state) >= GP_G_OK) {
-        gp_own(ref, s->d->tag); /* the goroutine had ended, and its process died before the end was complete */
+        /* the goroutine had ended, and its process died before the end was complete */
+        gp_own(ref, s->d->tag);
     } else if (gp_held(o)) {
-        set_outcome(o, ref, member || gp_unheld(o), s); /* a handle may be on its way: the outcome can be read, but need not be */
+        /* a handle may be on its way: the outcome can be read, but need not be */
+        set_outcome(o, ref, member || gp_unheld(o), s);
     } else {
         if (!(before & bit) && !member && is_statement(t->site)) panic(s->d, ref);
         gp_own(ref, s->d->tag);
@@ -195,7 +215,8 @@ static bool end_task(gp_ref ref, bool member, struct search *s) {
 
 static void find_tasks(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
     struct search *s = arg;
-    if (object || !(gp_block_flags(b) & GP_BLOCK_TASK) || bytes < GP_BLOCK_HEAD + sizeof(struct gp_task)) return;
+    if (object || !(gp_block_flags(b) & GP_BLOCK_TASK) || bytes < GP_BLOCK_HEAD + sizeof(struct gp_task))
+        return;
     if (gp_get(&b->tag) != s->d->tag) return;
     if (s->n == s->room) {
         uint32_t room = s->room ? 2 * s->room : 256;
@@ -210,18 +231,21 @@ static void find_tasks(struct gp_block *b, bool object, uint64_t bytes, void *ar
     s->found[s->n++] = gp_ref_of(b);
 }
 
-static bool is_pinned(const struct gp_task *t) { return t->pinned == GP_PINNED || t->pinned == GP_PINNED_ALWAYS; }
+static bool is_pinned(const struct gp_task *t) {
+    return t->pinned == GP_PINNED || t->pinned == GP_PINNED_ALWAYS;
+}
 
 /* Put a task that was taken out of a ring, and had not begun, into a ring again. */
 static bool move(gp_ref ref, struct search *s) {
     bool pinned = is_pinned(gp_task_at(ref));
     int err = gp_task_push_again(ref, pinned ? s->d->proc : 0, pinned);
     if (err == -EINTR) return false;
-    return err == 0 || lose(ref, s); /* there is no memory for a place in the ring, or no process will take it from this one */
+    /* there is no memory for a place in the ring, or no process will take it from this one */
+    return err == 0 || lose(ref, s);
 }
 
-/* End a task whose `go` had not returned. Its blocks are freed with all others of the dead process, but trackers may count
- * it already. */
+/* End a task whose `go` had not returned. Its blocks are freed with all others of the dead process, but
+ * trackers may count it already. */
 static bool unmake(gp_ref ref, struct search *s) {
     uint32_t refs[GP_TRACKERS];
     take_trackers(gp_task_at(ref), refs);
@@ -229,7 +253,8 @@ static bool unmake(gp_ref ref, struct search *s) {
     return tell_trackers(refs, false, s);
 }
 
-/* True if the goroutine is to start again: its creator has asked for that, and the goroutine has not ended. */
+/* True if the goroutine is to start again: its creator has asked for that, and the goroutine has not
+ * ended. */
 static bool has_retries(const struct gp_task *t, const struct search *s) {
     if (gp_get(&t->retries) == 0 || !gp_object_check(t->object)) return false;
     if (s->how->timed_out && s->how->overdue == t->object) return false; /* its time is over */
@@ -241,7 +266,8 @@ static bool start_again(gp_ref ref, struct search *s) {
     struct gp_task *t = gp_task_at(ref);
     struct gp_object *o = gp_at(t->object);
     empty_spare(ref, s);
-    if (!s->how->timed_out) gp_set(&t->retries, (uint16_t)(gp_get(&t->retries) - 1)); /* if the process was killed for a time limit, another goroutine is to blame */
+    /* if the process was killed for a time limit, another goroutine is to blame */
+    if (!s->how->timed_out) gp_set(&t->retries, (uint16_t)(gp_get(&t->retries) - 1));
     gp_set(&t->lost, (uint16_t)(gp_get(&t->lost) + 1));
     t->lost_with = s->how->pid;
     gp_set(&t->started, GP_UNSTARTED);
@@ -258,8 +284,8 @@ static bool end_one(gp_ref ref, struct search *s) {
     }
 }
 
-/* Take the tasks that are pinned to a process without a replacement: they are lost. Its state shows by now that it is gone,
- * so that no more come. */
+/* Take the tasks that are pinned to a process without a replacement: they are lost. Its state shows by now
+ * that it is gone, so that no more come. */
 static bool take_pinned(const struct search *s) {
     struct gp_queue *q = &gp_proc_at(s->d->proc)->queue;
     for (;;) {

@@ -1,7 +1,7 @@
 /* repair_tree.c - the tree of contexts, where a process has died with its lock.
  *
- * A child's `ctx_parent` is the truth; lists and counts of children are made anew from it. A node that is done with children
- * that are not is in the middle of a cancel: the rule is to go on.
+ * A child's `ctx_parent` is the truth; lists and counts of children are made anew from it. A node that is
+ * done with children that are not is in the middle of a cancel: the rule is to go on.
  */
 #include "repair.h"
 

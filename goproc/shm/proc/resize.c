@@ -1,18 +1,19 @@
 /* resize.c - more or fewer workers while the program runs.
  *
- * `header.workers` is the wanted number of workers. The host stores it, and makes the places follow, now and whenever a
- * place has changed. A place above that number is dropped: it takes no goroutine any more, runs those that it has begun
- * and those that were pinned to it before, and leaves; the coroner does not replace it. A place below that number without
- * a worker is WANTED: the coroner has the zygote fork one for it. The truth is in the places, so that a death on the way,
- * also of the zygote, changes only the result of the next look.
+ * `header.workers` is the wanted number of workers. The host stores it, and makes the places follow, now and
+ * whenever a place has changed. A place above that number is dropped: it takes no goroutine any more, runs
+ * those that it has begun and those that were pinned to it before, and leaves; the coroner does not replace
+ * it. A place below that number without a worker is WANTED: the coroner has the zygote fork one for it. The
+ * truth is in the places, so that a death on the way, also of the zygote, changes only the result of the next
+ * look.
  *
  *     KEPT -> DROPPED           host
  *     DROPPED -> DROPPED_GONE   coroner: the worker has ended
  *     DROPPED_GONE -> KEPT      host: it wants the place again
  *     DROPPED -> KEPT           host, by CAS: the worker stays, or is replaced if it is on its way out
  *
- * Places are never given up: the blocks of a worker outlive it. So a place that was dropped is taken again, and the
- * number of places grows up to header.room.
+ * Places are never given up: the blocks of a worker outlive it. So a place that was dropped is taken again,
+ * and the number of places grows up to header.room.
  */
 #include "proc/proc.h"
 
@@ -33,7 +34,8 @@ static void want(uint32_t proc) {
 
 /* True if the place has no worker, and the repair of its last one is over. */
 static bool is_free(const struct gp_proc *p) {
-    return gp_acquire(&p->state) == GP_P_GONE && !(atomic_load(&gp.head->crash_epoch) & 1); /* read in this order */
+    /* read in this order */
+    return gp_acquire(&p->state) == GP_P_GONE && !(atomic_load(&gp.head->crash_epoch) & 1);
 }
 
 static void give_up(struct gp_proc *p) {
@@ -72,7 +74,8 @@ static void keep(uint32_t proc) {
     uint16_t retires = GP_RETIRES;
     if (gp_get(&p->drop) == GP_KEPT) return;
     if (atomic_compare_exchange_strong(&p->drop, &dropped, GP_KEPT)) {
-        if (retired_here[proc]) atomic_compare_exchange_strong(&p->retire, &retires, GP_STAYS); /* a worker that retires for another reason leaves, and is replaced */
+        /* a worker that retires for another reason leaves, and is replaced */
+        if (retired_here[proc]) atomic_compare_exchange_strong(&p->retire, &retires, GP_STAYS);
         gp_nudge(proc);
     } else if (is_free(p)) {
         want(proc);
@@ -98,8 +101,8 @@ bool gp_resized(void) {
     return all;
 }
 
-/* Try again to have a worker that has died and was not replaced, or whose fork has failed. For one that is gone keep() does
- * the rest. */
+/* Try again to have a worker that has died and was not replaced, or whose fork has failed. For one that is
+ * gone keep() does the rest. */
 static void try_again(uint32_t proc) {
     struct gp_proc *p = gp_proc_at(proc);
     if (gp_get(&p->unborn)) want(proc);

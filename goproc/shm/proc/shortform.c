@@ -1,8 +1,9 @@
 /* shortform.c - a call in a few words, for the line about a death: `load('a.txt', 3, deep=True)`.
  *
- * The process that ran the call is gone, and with it the arguments. But a message of plain values (codec.c) can be read
- * without Python, and its first bytes stay in the task. So this reads the beginning of such a message, and ends with
- * `...` where the bytes end. The bytes may be damaged: nothing is read beyond their end, and nothing is trusted.
+ * The process that ran the call is gone, and with it the arguments. But a message of plain values (codec.c)
+ * can be read without Python, and its first bytes stay in the task. So this reads the beginning of such a
+ * message, and ends with `...` where the bytes end. The bytes may be damaged: nothing is read beyond their
+ * end, and nothing is trusted.
  */
 #include <stdio.h>
 
@@ -38,7 +39,8 @@ static bool continues(uint8_t byte) { return (byte & 0xc0) == 0x80; } /* a chara
 
 /* A string of n bytes, as Python would show it. */
 static void string(struct words *w, uint32_t n) {
-    uint32_t left = (uint32_t)(w->end - w->at), have = n < left ? n : left, shown = have < LONGEST_TEXT ? have : LONGEST_TEXT;
+    uint32_t left = (uint32_t)(w->end - w->at), have = n < left ? n : left,
+             shown = have < LONGEST_TEXT ? have : LONGEST_TEXT;
     if (shown < have) {
         while (shown > 0 && continues(w->at[shown])) shown--; /* no half of a character */
     } else if (shown < n) {
@@ -49,7 +51,11 @@ static void string(struct words *w, uint32_t n) {
     for (uint32_t i = 0; i < shown; i++) {
         uint8_t c = w->at[i];
         char text[8];
-        snprintf(text, sizeof text, c < 32 || c == 127 ? "\\x%02x" : c == '\'' || c == '\\' ? "\\%c" : "%c", c);
+        snprintf(text, sizeof text,
+                 c < 32 || c == 127       ? "\\x%02x"
+                 : c == '\'' || c == '\\' ? "\\%c"
+                                          : "%c",
+                 c);
         put(w, text);
     }
     put(w, shown < have ? "...'" : "'");
@@ -172,7 +178,8 @@ static void keywords(struct words *w, bool first) {
     if (w->cut) put(w, "...");
 }
 
-/* Move to the call in a message. Before it may stand a word, or a word and a tracker: goproc/_pickling/call_shapes.py. */
+/* Move to the call in a message. Before it may stand a word, or a word and a tracker:
+ * goproc/_pickling/call_shapes.py. */
 static bool find_call(struct words *w) {
     uint8_t n;
     for (int i = 0; i < 3; i++) {

@@ -1,9 +1,9 @@
 /* successor.c - the thread of the host that starts another zygote when one has died.
  *
- * Main cannot be the one that does so: it may be in a library for hours, in a loop of sleeps or in C code, where nothing of
- * goproc's runs. The coroner cannot either: it must not wait for the GIL, and has descriptors of its own. So this thread
- * waits from the start of the runtime on. It is made then, since a thread that the coroner made would have the coroner's
- * descriptors.
+ * Main cannot be the one that does so: it may be in a library for hours, in a loop of sleeps or in C code,
+ * where nothing of goproc's runs. The coroner cannot either: it must not wait for the GIL, and has
+ * descriptors of its own. So this thread waits from the start of the runtime on. It is made then, since a
+ * thread that the coroner made would have the coroner's descriptors.
  */
 #define _GNU_SOURCE
 #include <pthread.h>

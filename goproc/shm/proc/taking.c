@@ -8,9 +8,9 @@
  *   - from a worker that was woken for the task after 50 ms: the kernel does not let it run, or it is
  *     stopped.
  *
- * A process is reserved while it makes a call that has it to itself (a call of a map). Then it begins only tasks that it
- * has created itself, for which the call may wait, and those of GP_PINNED_ALWAYS, and it takes none from others. Tasks
- * that it creates go to its own ring.
+ * A process is reserved while it makes a call that has it to itself (a call of a map). Then it begins only
+ * tasks that it has created itself, for which the call may wait, and those of GP_PINNED_ALWAYS, and it takes
+ * none from others. Tasks that it creates go to its own ring.
  */
 #include "tasks.h"
 
@@ -18,7 +18,8 @@
 #define LONG 8u               /* tasks; of a shorter queue a thief takes one */
 #define PATIENCE_RUNS 1u       /* units of gp_patience(), of 10 ms */
 #define PATIENCE_WOKEN 5u
-#define STARTING_NS 200000000ULL /* tasks that were put on a worker which still starts stay there for so long */
+/* tasks that were put on a worker which still starts stay there for so long */
+#define STARTING_NS 200000000ULL
 
 /* ---- while the process is reserved */
 
@@ -53,7 +54,8 @@ static uint32_t count_allowed(void) {
 
 uint32_t gp_task_count(void) {
     if (gp_reserved) return count_allowed();
-    bool leaves_pinned = gp_get(&gp.my->retire) && !gp_get(&gp.my->drop); /* for the one that takes its place */
+    /* for the one that takes its place */
+    bool leaves_pinned = gp_get(&gp.my->retire) && !gp_get(&gp.my->drop);
     return (gp_takes_tasks() ? queued(&gp.my->queue) : 0) + (leaves_pinned ? 0 : pinned(&gp.my->queue));
 }
 
@@ -74,8 +76,8 @@ static gp_ref take_first(bool pinned) {
     return task;
 }
 
-/* As gp_task_pop(), while this process is reserved. The tasks before and behind the chosen one go through the ring once,
- * which keeps their order: one store cannot take a task from the middle. */
+/* As gp_task_pop(), while this process is reserved. The tasks before and behind the chosen one go through the
+ * ring once, which keeps their order: one store cannot take a task from the middle. */
 static gp_ref pop_allowed(void) {
     gp_ref task = 0;
     if (!count_allowed()) return 0;
@@ -85,7 +87,8 @@ static gp_ref pop_allowed(void) {
             if (!first) break;
             if (!task && may_begin(first)) task = first;
             else
-                while (gp_task_push(first, gp.proc, kind) < 0) gp_pause(); /* its slot has become free just now */
+                while (gp_task_push(first, gp.proc, kind) < 0)
+                    gp_pause(); /* its slot has become free just now */
         }
     }
     return task;
@@ -122,7 +125,8 @@ gp_ref gp_task_pop(bool newest) {
 static bool reaches(uint32_t victim, uint32_t mine) {
     struct gp_proc *p = gp_proc_at(victim);
     if (victim == gp.proc || queued(&p->queue) == 0) return false;
-    if (victim == 0 || gp_get(&p->retire) || gp_get(&p->state) == GP_P_DEAD || gp_get(&p->state) == GP_P_GONE) return true;
+    if (victim == 0 || gp_get(&p->retire) || gp_get(&p->state) == GP_P_DEAD || gp_get(&p->state) == GP_P_GONE)
+        return true;
     if (!gp_get(&p->queue.looked)) return gp_now() - gp.attached > STARTING_NS;
     if (gp_get(&p->park) == GP_PARKED && mine < load_of(victim)) return true;
     if (gp_get(&p->park) != GP_RUN) return gp_patience() >= PATIENCE_WOKEN;
@@ -162,12 +166,14 @@ bool gp_task_steal(void) {
         if (!reaches(victim, mine)) continue;
         gp_lock(q);
         uint32_t head = gp_get(&q->head), n = share(victim, gp_get(&q->tail) - head);
-        for (uint32_t i = 0; i < n; i++) gp_own(got[i] = checked(*slot(victim, false, head + i)), gp_my_tag());
+        for (uint32_t i = 0; i < n; i++)
+            gp_own(got[i] = checked(*slot(victim, false, head + i)), gp_my_tag());
         gp_order();
         gp_release(&q->head, head + n); /* COMMIT: they are in no ring now, but their tags name their owner */
         gp_unlock(q);
         for (uint32_t i = 0; i < n; i++)
-            while (gp_task_push(got[i], gp.proc, false) < 0) gp_pause(); /* own ring is empty: it cannot be full */
+            while (gp_task_push(got[i], gp.proc, false) < 0)
+                gp_pause(); /* own ring is empty: it cannot be full */
         if (n == 0) continue;
         gp_patience_over();
         if (queued(q) > 0) gp_wake_one(); /* the remaining tasks need another worker */

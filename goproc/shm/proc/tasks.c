@@ -1,15 +1,15 @@
 /* tasks.c - unstarted goroutines: the rings in which they wait.
  *
- * A task is a heap block. Its owner tag (QUEUE until a proc claims it) is the truth; a ring only holds hints. Each proc
- * has two rings: a FIFO of tasks that any worker may take, and one of tasks that are pinned to it (go.on). The rings are
- * guarded by the same owner-tagged lock as a channel. At 5 ns against microseconds of serialising, a lock-free deque
- * would gain nothing, and in its window a thief that dies would take tasks with it. Only unstarted goroutines move
- * between procs.
+ * A task is a heap block. Its owner tag (QUEUE until a proc claims it) is the truth; a ring only holds hints.
+ * Each proc has two rings: a FIFO of tasks that any worker may take, and one of tasks that are pinned to it
+ * (go.on). The rings are guarded by the same owner-tagged lock as a channel. At 5 ns against microseconds of
+ * serialising, a lock-free deque would gain nothing, and in its window a thief that dies would take tasks
+ * with it. Only unstarted goroutines move between procs.
  *
  * The host runs no task, unless it is the only process. Its ring is the queue for any worker.
  *
- * Other files have the rest: placing.c chooses the ring for a new task, and wakes a worker for it; taking.c takes tasks
- * out of rings, also out of those of others; trackers.c tells of the end of a goroutine.
+ * Other files have the rest: placing.c chooses the ring for a new task, and wakes a worker for it; taking.c
+ * takes tasks out of rings, also out of those of others; trackers.c tells of the end of a goroutine.
  */
 #include "tasks.h"
 
@@ -32,7 +32,8 @@ static uint32_t next_size(uint32_t slots) {
 /* Not under a lock: back the memory by which a ring of so many slots grows. 0 or -errno. */
 static int commit_growth(uint32_t proc, bool pinned, uint32_t slots) {
     uint64_t at = gp.parts_at + proc * gp.part_bytes + (pinned ? gp.pinned_at : gp.tasks_at);
-    return gp_commit(at + sizeof(gp_ref) * (uint64_t)slots, sizeof(gp_ref) * (uint64_t)(next_size(slots) - slots));
+    return gp_commit(at + sizeof(gp_ref) * (uint64_t)slots,
+                     sizeof(gp_ref) * (uint64_t)(next_size(slots) - slots));
 }
 
 /* Another proc has made the ring grow meanwhile, and has counted the memory. */
@@ -40,7 +41,8 @@ static void uncount_growth(uint32_t slots) {
     atomic_fetch_sub(&gp.my->committed, sizeof(gp_ref) * (uint64_t)(next_size(slots) - slots));
 }
 
-/* Under the lock, once there is memory: make the ring larger. Queued tasks that have another place in it are copied there. */
+/* Under the lock, once there is memory: make the ring larger. Queued tasks that have another place in it are
+ * copied there. */
 static void grow(uint32_t proc, bool pinned, uint32_t head, uint32_t tail) {
     struct gp_queue *q = queue_of(proc);
     uint32_t slots = gp_get(&q->slots[pinned]), more = next_size(slots);
@@ -75,7 +77,8 @@ static inline int push(gp_ref task, uint32_t proc, bool pinned, bool coroner) {
         else gp_unlock(q);
         if (grown >= 0) uncount_growth((uint32_t)grown);
         grown = -1;
-        if (refused) return proc <= gp_workers() && atomic_load(&gp_proc_at(proc)->drop) ? -EAGAIN : -ESRCH; /* wanted again */
+        /* wanted again */
+        if (refused) return proc <= gp_workers() && atomic_load(&gp_proc_at(proc)->drop) ? -EAGAIN : -ESRCH;
         if (room) return 0;
         if (slots >= gp.ring_tasks) return -EAGAIN;
         int err = commit_growth(proc, pinned, slots);

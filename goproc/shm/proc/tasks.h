@@ -10,7 +10,9 @@ static inline gp_ref *ring(uint32_t proc, bool pinned) {
 
 static inline struct gp_queue *queue_of(uint32_t proc) { return &gp_proc_at(proc)->queue; }
 static inline uint32_t queued(const struct gp_queue *q) { return gp_get(&q->tail) - gp_get(&q->head); }
-static inline uint32_t pinned(const struct gp_queue *q) { return gp_get(&q->pinned_tail) - gp_get(&q->pinned_head); }
+static inline uint32_t pinned(const struct gp_queue *q) {
+    return gp_get(&q->pinned_tail) - gp_get(&q->pinned_head);
+}
 
 /* Under the lock: where the n-th task of a proc is. */
 static inline gp_ref *slot(uint32_t proc, bool pinned, uint32_t n) {
@@ -22,7 +24,8 @@ static inline gp_ref *slot(uint32_t proc, bool pinned, uint32_t n) {
 /* A reference from a ring, which must be that of a task. */
 static inline gp_ref checked(gp_ref task) {
     uint64_t capacity;
-    if (GP_UNLIKELY(!gp_block_check(task, &capacity) || !(gp_flags(task) & GP_BLOCK_TASK) || capacity < sizeof(struct gp_task)))
+    if (GP_UNLIKELY(!gp_block_check(task, &capacity) || !(gp_flags(task) & GP_BLOCK_TASK) ||
+                    capacity < sizeof(struct gp_task)))
         gp_damaged("a task", task);
     return task;
 }

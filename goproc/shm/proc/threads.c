@@ -1,35 +1,38 @@
-/* threads.c - tell whether all other threads of this process sleep until another thread of this process wakes them.
+/* threads.c - tell whether all other threads of this process sleep until another thread of this process wakes
+ * them.
  *
- * A thread in a futex wait that is private to the process and has no time-out can be woken by a running thread of its
- * process only. So the idle threads of a pool need not hold off the report of a deadlock. Python's locks, conditions,
- * queues and joins wait that way. The following do not, and count as running: sleeps and timed waits, reads and polls,
- * waits for a child or a signal, and locks of multiprocessing, which another process may release (their futex is shared).
+ * A thread in a futex wait that is private to the process and has no time-out can be woken by a running
+ * thread of its process only. So the idle threads of a pool need not hold off the report of a deadlock.
+ * Python's locks, conditions, queues and joins wait that way. The following do not, and count as running:
+ * sleeps and timed waits, reads and polls, waits for a child or a signal, and locks of multiprocessing, which
+ * another process may release (their futex is shared).
  *
- * One instant. /proc/self/task/N/syscall shows the system call of thread N, and only while N has left the CPU. The count
- * of its context switches grows whenever N leaves the CPU. A look has three steps:
+ * One instant. /proc/self/task/N/syscall shows the system call of thread N, and only while N has left the
+ * CPU. The count of its context switches grows whenever N leaves the CPU. A look has three steps:
  *
  *     1. read the count of each thread;
  *     2. compare the number of threads, exact in the link count of /proc/self/task, with those of step 1;
  *     3. read the system call of each thread, then its state and count again.
  *
- * A thread that is off the CPU in step 3, with the count of step 1, has slept through step 2, always in the system call
- * that step 3 shows. So at step 2 all threads were asleep, but for the scheduler's thread, which looks, and goproc's own
- * threads in C, which wake no other thread. The state must be S: a page fault inside the system call shows as D.
- * Threads that Python does not know count too: a Python thread may wait for one of them.
+ * A thread that is off the CPU in step 3, with the count of step 1, has slept through step 2, always in the
+ * system call that step 3 shows. So at step 2 all threads were asleep, but for the scheduler's thread, which
+ * looks, and goproc's own threads in C, which wake no other thread. The state must be S: a page fault inside
+ * the system call shows as D. Threads that Python does not know count too: a Python thread may wait for one
+ * of them.
  *
- * A plain thread that is blocked for ever in an operation of goproc waits for a futex in shared memory. Its waiter says
- * GP_THREAD_BLOCKED, and gp_proc.threads changes when it is told.
+ * A plain thread that is blocked for ever in an operation of goproc waits for a futex in shared memory. Its
+ * waiter says GP_THREAD_BLOCKED, and gp_proc.threads changes when it is told.
  *
- * How long that holds: after that instant only two things can start a thread of this process. The scheduler's thread
- * changes `act` before it does anything, and an operation that tells a blocked plain thread changes `threads` before its
- * process can go idle. So a look is published with the values of both words that it has seen, and is true for as long as
- * they have these values (deadlock.c compares). No process has to withdraw it. Signals start only Python's handlers; the
- * host asks for those before it reports.
+ * How long that holds: after that instant only two things can start a thread of this process. The scheduler's
+ * thread changes `act` before it does anything, and an operation that tells a blocked plain thread changes
+ * `threads` before its process can go idle. So a look is published with the values of both words that it has
+ * seen, and is true for as long as they have these values (deadlock.c compares). No process has to withdraw
+ * it. Signals start only Python's handlers; the host asks for those before it reports.
  *
- * A look costs some 70 us for each thread. So a process looks when it has been idle for FIRST_PAUSE_NS, and waits for
- * twice as long after a look in vain. The longest sleep of gp_idle() ends a published look. Then the process looks again
- * at once: with many processes the times without a published look must be short, or there is never a moment at which all
- * have one.
+ * A look costs some 70 us for each thread. So a process looks when it has been idle for FIRST_PAUSE_NS, and
+ * waits for twice as long after a look in vain. The longest sleep of gp_idle() ends a published look. Then
+ * the process looks again at once: with many processes the times without a published look must be short, or
+ * there is never a moment at which all have one.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -48,7 +51,8 @@
 #define MOST_THREADS 1024
 #define FIRST_PAUSE_NS 100000000ULL
 #define NEXT_PAUSE_NS 1000000ULL /* after a look that has seen all asleep */
-#define LONGEST_PAUSE_NS 800000000ULL /* below the longest sleep of gp_idle(), so that each has room for a look */
+/* below the longest sleep of gp_idle(), so that each has room for a look */
+#define LONGEST_PAUSE_NS 800000000ULL
 
 struct task {
     pid_t tid;
@@ -67,7 +71,9 @@ static uint64_t pause_ns = FIRST_PAUSE_NS;
 static pid_t ignored[GP_MOST_IGNORED]; /* threads of a notebook's kernel, which wake no goroutine */
 static int n_ignored;
 
-void gp_own_thread(enum gp_own_thread which, bool runs) { gp_set(&own[which], runs ? (pid_t)syscall(SYS_gettid) : 0); }
+void gp_own_thread(enum gp_own_thread which, bool runs) {
+    gp_set(&own[which], runs ? (pid_t)syscall(SYS_gettid) : 0);
+}
 
 /* Signals are for the program's threads: a futex wait of the main thread must end with EINTR. */
 int gp_thread_start(pthread_t *thread, void *(*run)(void *), void *arg) {
@@ -80,7 +86,8 @@ int gp_thread_start(pthread_t *thread, void *(*run)(void *), void *arg) {
 }
 
 void gp_ignore_threads(const pid_t *tids, int n) {
-    for (n_ignored = 0; n_ignored < n && n_ignored < GP_MOST_IGNORED; n_ignored++) ignored[n_ignored] = tids[n_ignored];
+    for (n_ignored = 0; n_ignored < n && n_ignored < GP_MOST_IGNORED; n_ignored++)
+        ignored[n_ignored] = tids[n_ignored];
 }
 
 static bool is_own(pid_t tid) {
@@ -112,10 +119,12 @@ static bool number_after(const char *text, const char *name, uint64_t *number) {
     return true;
 }
 
-/* True for a thread of ZeroMQ in a notebook's kernel: a thread that waits for such a one does so in poll(). */
+/* True for a thread of ZeroMQ in a notebook's kernel: a thread that waits for such a one does so in
+ * poll(). */
 static bool serves_kernel(const struct look *look, pid_t tid) {
     char name[32];
-    return n_ignored > 0 && read_file(look, tid, "comm", name, sizeof name) && strncmp(name, "ZMQbg/", 6) == 0;
+    return n_ignored > 0 && read_file(look, tid, "comm", name, sizeof name) &&
+           strncmp(name, "ZMQbg/", 6) == 0;
 }
 
 /* The name of a thread stands first in its status, with newlines escaped: no name can forge a line. */
@@ -144,7 +153,8 @@ static bool in_endless_wait(const struct look *look, pid_t tid) {
     long number;
     unsigned long address, op, value, timeout;
     if (!read_file(look, tid, "syscall", text, sizeof text)) return false;
-    if (sscanf(text, "%ld %lx %lx %lx %lx", &number, &address, &op, &value, &timeout) != 5) return false; /* "running" */
+    /* "running" */
+    if (sscanf(text, "%ld %lx %lx %lx %lx", &number, &address, &op, &value, &timeout) != 5) return false;
     int command = (int)op & FUTEX_CMD_MASK;
     if (number != SYS_futex || (command != FUTEX_WAIT && command != FUTEX_WAIT_BITSET)) return false;
     return op & FUTEX_PRIVATE_FLAG ? timeout == 0 : blocked_in_operation(address);
@@ -162,7 +172,8 @@ static bool count_switches(struct look *look, DIR *folder) {
             continue;
         }
         struct task *task = &tasks[look->n];
-        if (look->n == MOST_THREADS || !read_status(look, tid, &state, &task->switches) || state != 'S') return false;
+        if (look->n == MOST_THREADS || !read_status(look, tid, &state, &task->switches) || state != 'S')
+            return false;
         task->tid = tid;
         look->n++;
     }
@@ -177,8 +188,8 @@ static bool all_counted(const struct look *look) {
 static bool slept(const struct look *look, const struct task *task) {
     char state;
     uint64_t switches;
-    return in_endless_wait(look, task->tid) && read_status(look, task->tid, &state, &switches) && state == 'S' &&
-           switches == task->switches;
+    return in_endless_wait(look, task->tid) && read_status(look, task->tid, &state, &switches) &&
+           state == 'S' && switches == task->switches;
 }
 
 /* 0 or -errno */
@@ -220,7 +231,8 @@ bool gp_threads_asleep(void) {
 
 static bool published(void) {
     struct gp_proc *my = gp.my;
-    return gp_get(&my->asleep_act) == gp_get(&my->act) && gp_get(&my->asleep_threads) == atomic_load(&my->threads);
+    return gp_get(&my->asleep_act) == gp_get(&my->act) &&
+           gp_get(&my->asleep_threads) == atomic_load(&my->threads);
 }
 
 static bool look_and_publish(void) {
@@ -228,7 +240,8 @@ static bool look_and_publish(void) {
     uint64_t threads = atomic_load(&my->threads);
     if (!gp_threads_asleep() || atomic_load(&my->threads) != threads) return false;
     atomic_store(&my->asleep_threads, threads);
-    atomic_store(&my->asleep_act, gp_get(&my->act)); /* stored before this process looks at the others, as `act` itself */
+    /* stored before this process looks at the others, as `act` itself */
+    atomic_store(&my->asleep_act, gp_get(&my->act));
     return true;
 }
 

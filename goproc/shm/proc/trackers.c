@@ -1,11 +1,13 @@
-/* trackers.c - the objects that are told of a goroutine's end: a wait group counts down, a semaphore gets its unit back.
+/* trackers.c - the objects that are told of a goroutine's end: a wait group counts down, a semaphore gets its
+ * unit back.
  *
- * The change of the count and that of the task are one step for the coroner, which tells in place of a dead process, and
- * must not tell twice.
+ * The change of the count and that of the task are one step for the coroner, which tells in place of a dead
+ * process, and must not tell twice.
  */
 #include "proc/proc.h"
 
-/* Under the lock of the wait group or semaphore: store its new count, and the tracker that the task has then. */
+/* Under the lock of the wait group or semaphore: store its new count, and the tracker that the task has
+ * then. */
 static void track(gp_ref task, enum gp_tracker which, struct gp_object *o, uint64_t count, gp_ref then) {
     gp_intent_track(gp_ref_of(o), which, task, count, then);
     if (which == GP_TRACK_PLACE) gp_set(&o->tail, count); /* COMMIT */
@@ -38,8 +40,9 @@ static struct gp_object *tracker_at(gp_ref task, enum gp_tracker which) {
     return ref ? gp_at(ref) : NULL;
 }
 
-/* A place leaves the share of its process after it has become the task's, and comes back to the share before anybody can
- * take it. If the process dies in between, `value` is computed anew from `tail` and the shares of the living. */
+/* A place leaves the share of its process after it has become the task's, and comes back to the share before
+ * anybody can take it. If the process dies in between, `value` is computed anew from `tail` and the shares of
+ * the living. */
 
 void gp_task_take_place(gp_ref task, struct gp_object *places) {
     gp_lock(places);

@@ -1,8 +1,9 @@
 /* unsaid.c - lines about deaths, for a standard error that nobody reads at the moment.
  *
- * The coroner writes a line about each death, and goes on with the program. The pipe that standard error is may be full. The
- * coroner must not wait for its reader: other workers may die meanwhile, and their goroutines have joiners. So what is not
- * taken at once waits here, and the coroner tries again whenever it looks. Lines for which there is no room are counted.
+ * The coroner writes a line about each death, and goes on with the program. The pipe that standard error is
+ * may be full. The coroner must not wait for its reader: other workers may die meanwhile, and their
+ * goroutines have joiners. So what is not taken at once waits here, and the coroner tries again whenever it
+ * looks. Lines for which there is no room are counted.
  *
  * The coroner alone calls these functions.
  */
@@ -26,7 +27,8 @@ static void add(const char *text, size_t n) {
 
 static void tell_of_dropped(void) {
     char line[LAST_LINE];
-    int n = snprintf(line, sizeof line, "goproc: %u more lines about deaths; nobody has read standard error\n", unsaid.dropped);
+    int n = snprintf(line, sizeof line,
+                     "goproc: %u more lines about deaths; nobody has read standard error\n", unsaid.dropped);
     add(line, (size_t)n);
     unsaid.dropped = 0;
 }

@@ -1,10 +1,10 @@
 /* verdict.c - the answer to a death: the program goes on, or ends.
  *
- * The policy `exit`: a worker that dies ends the program with one report that names it, its signal and its goroutines. No
- * process can hang on the dead one's objects, because none outlives it (ending.c).
+ * The policy `exit`: a worker that dies ends the program with one report that names it, its signal and its
+ * goroutines. No process can hang on the dead one's objects, because none outlives it (ending.c).
  *
- * The policies `restart` and `continue`: the dead worker's part of shared memory is repaired (repair.h), and its goroutines
- * end with WorkerDied. With `restart` the zygote forks a worker for its place.
+ * The policies `restart` and `continue`: the dead worker's part of shared memory is repaired (repair.h), and
+ * its goroutines end with WorkerDied. With `restart` the zygote forks a worker for its place.
  */
 #define _GNU_SOURCE
 #include <signal.h>
@@ -12,7 +12,8 @@
 
 #include "coroner.h"
 
-#define CLAIMANT_NS 5000000000ULL /* the time in which a worker that has claimed the end of the program must end */
+/* the time in which a worker that has claimed the end of the program must end */
+#define CLAIMANT_NS 5000000000ULL
 
 /* True if another worker, which has claimed the end of the program, may still be about to report. */
 static bool wait_for_claimant(const struct record *r) {
@@ -27,20 +28,22 @@ bool gp_coroner_retired(uint32_t proc) { return gp_get(&gp_proc_at(proc)->retire
 
 bool gp_coroner_carries_on(uint32_t proc) {
     struct gp_header *h = gp.head;
-    return (h->on_death != GP_DEATH_EXIT || gp_coroner_retired(proc)) && !gp_get(&h->stop) && !gp_get(&h->fatal);
+    return (h->on_death != GP_DEATH_EXIT || gp_coroner_retired(proc)) && !gp_get(&h->stop) &&
+           !gp_get(&h->fatal);
 }
 
 /* True if no process but this one is left that could run a goroutine. */
 static bool last_one(uint32_t proc) {
     if (gp.head->on_death == GP_DEATH_RESTART) return false;
     for (uint32_t p = 1; p < gp_places(); p++)
-        if (p != proc && (gp_get(&gp_proc_at(p)->state) <= GP_P_LIVE || gp_get(&gp_proc_at(p)->state) == GP_P_WANTED))
+        if (p != proc &&
+            (gp_get(&gp_proc_at(p)->state) <= GP_P_LIVE || gp_get(&gp_proc_at(p)->state) == GP_P_WANTED))
             return false;
     return true;
 }
 
-/* If the program ends because of the death, claim that before any process can meet the dead one's locks: a process that
- * takes one gets OwnerDied, and must not be the one that reports. */
+/* If the program ends because of the death, claim that before any process can meet the dead one's locks: a
+ * process that takes one gets OwnerDied, and must not be the one that reports. */
 static void claim_end(uint32_t proc) {
     struct gp_dead d = gp_repair_dead(proc);
     bool ends = gp_repair_panics(&d) || (last_one(proc) && !gp_coroner_retired(proc));
@@ -83,8 +86,8 @@ static uint64_t running(uint32_t proc) {
     return gp_get(&p->act) & 1 ? UINT64_MAX : gp_get(&p->running);
 }
 
-/* Say that a worker died. `quiet`: a map or the like has ended its own goroutine there, so that only the loss of another one
- * is worth a line. */
+/* Say that a worker died. `quiet`: a map or the like has ended its own goroutine there, so that only the loss
+ * of another one is worth a line. */
 static void say_death(const struct gp_dead *dead, bool quiet) {
     static char buffer[GP_STACK + 2048];
     const struct gp_death *d = dead->death ? gp_death_at(dead->death) : NULL;
@@ -95,7 +98,8 @@ static void say_death(const struct gp_dead *dead, bool quiet) {
     gp_say_later(buffer, (size_t)(t.at - buffer));
 }
 
-/* True if the worker of this place has ended too often before it could begin a goroutine: it would go on like that. */
+/* True if the worker of this place has ended too often before it could begin a goroutine: it would go on like
+ * that. */
 static bool in_a_loop(const struct record *r) {
     const struct gp_proc *p = gp_proc_at(r->proc);
     unsigned *starts = &gp_watch.places[r->proc].starts;
@@ -149,7 +153,8 @@ static bool carry_on(const struct record *r) {
     uint64_t begun = gp_now();
     if (!gp_repair(&dead, &how, gp_coroner_notice)) return !gp_watch.over;
     gp_set(&gp.head->repair_ns, gp_watch.places[proc].took + gp_now() - begun);
-    if (dead.panics) return gp_coroner_claim() ? true : panic(&dead, &how); /* if the claim fails, another process ends the program already */
+    /* if the claim fails, another process ends the program already */
+    if (dead.panics) return gp_coroner_claim() ? true : panic(&dead, &how);
     gp_watch.places[proc].noted = false;
     if (dead.replaced) gp_coroner_replace(proc);
     say_death(&dead, quiet);
@@ -177,12 +182,15 @@ bool gp_coroner_on_death(const struct record *r) {
     if (gp_coroner_carries_on(r->proc)) gp_coroner_note(r->proc);
     if (gp_watch.end.proc) return gp_watch.end.proc == r->proc ? end_claimed(r) : true;
     if (gp_coroner_retired(r->proc) && r->value == 0 && !gp_get(&h->fatal)) return carry_on(r);
-    if (h->on_death != GP_DEATH_EXIT && gp_coroner_carries_on(r->proc) && !in_a_loop(r) && !last_one(r->proc)) return carry_on(r);
+    if (h->on_death != GP_DEATH_EXIT && gp_coroner_carries_on(r->proc) && !in_a_loop(r) && !last_one(r->proc))
+        return carry_on(r);
     uint32_t by = gp_coroner_claim();
     int status = gp_get(&h->exit_status);
-    if (by == GP_FATAL_OTHER || (by == 1 && !gp_get(&h->ending))) return true; /* the host is about to end everything */
+    /* the host is about to end everything */
+    if (by == GP_FATAL_OTHER || (by == 1 && !gp_get(&h->ending))) return true;
     if (by > 1 && by != r->proc + 1 && !(status & GP_FATAL_SAID) && wait_for_claimant(r)) return true;
-    gp_set(&gp_proc_at(r->proc)->state, GP_P_DEAD); /* after the claim: a process that meets it must not report in its own way */
+    /* after the claim: a process that meets it must not report in its own way */
+    gp_set(&gp_proc_at(r->proc)->state, GP_P_DEAD);
     bool said = by == 1 || (by && status & GP_FATAL_SAID);
     status = by > 1 && said ? status & GP_STATUS : 2;
     gp_coroner_kill_workers();

@@ -5,8 +5,8 @@
 
 static int atomic_value(struct gp_object *o, PyObject *v, int64_t *x) {
     if ((gp_get(&o->flags) & GP_OBJ_BOOL) ? !PyBool_Check(v) : !PyLong_Check(v) || PyBool_Check(v)) {
-        PyErr_Format(PyExc_TypeError, "this Atomic holds %s, not %.100s", gp_get(&o->flags) & GP_OBJ_BOOL ? "a bool" : "an int",
-                     Py_TYPE(v)->tp_name);
+        PyErr_Format(PyExc_TypeError, "this Atomic holds %s, not %.100s",
+                     gp_get(&o->flags) & GP_OBJ_BOOL ? "a bool" : "an int", Py_TYPE(v)->tp_name);
         return -1;
     }
     int overflow;
@@ -78,12 +78,14 @@ static PyObject *atomic_add_(Handle *self, PyObject *args, PyObject *kwargs) {
     PyObject *n = NULL;
     struct gp_object *o = handle_object(self);
     int64_t x = 1;
-    if (!o || !PyArg_ParseTupleAndKeywords(args, kwargs, "|O:add", names, &n) || number_only(o, "add()") < 0) return NULL;
+    if (!o || !PyArg_ParseTupleAndKeywords(args, kwargs, "|O:add", names, &n) || number_only(o, "add()") < 0)
+        return NULL;
     if ((n && atomic_value(o, n, &x) < 0) || tick() < 0) return NULL;
     int64_t old = atomic_load(&o->value), sum;
     do {
         if (__builtin_add_overflow(old, x, &sum))
-            return PyErr_Format(PyExc_OverflowError, "an Atomic holds 64 bits: %lld + %lld does not fit", (long long)old, (long long)x);
+            return PyErr_Format(PyExc_OverflowError, "an Atomic holds 64 bits: %lld + %lld does not fit",
+                                (long long)old, (long long)x);
     } while (!atomic_compare_exchange_weak(&o->value, &old, sum));
     return PyLong_FromLongLong(sum);
 }
@@ -105,13 +107,28 @@ static PyObject *atomic_or_(Handle *self, PyObject *v) {
 static PyMethodDef atomic_methods[] = {
     {"load", (PyCFunction)atomic_load_, METH_NOARGS, PyDoc_STR("load($self, /)\n--\n\nThe value.")},
     {"store", (PyCFunction)atomic_store_, METH_O, PyDoc_STR("store($self, value, /)\n--\n\nSet the value.")},
-    {"swap", (PyCFunction)atomic_swap_, METH_O, PyDoc_STR("swap($self, value, /)\n--\n\nSet the value; return the old one.")},
+    {"swap", (PyCFunction)atomic_swap_, METH_O,
+     PyDoc_STR("swap($self, value, /)\n"
+               "--\n\n"
+               "Set the value; return the old one.")},
     {"cas", METHOD(atomic_cas_), METH_FASTCALL,
-     PyDoc_STR("cas($self, old, new, /)\n--\n\nSet the value to new if it equals old. Return True if it did.")},
+     PyDoc_STR("cas($self, old, new, /)\n"
+               "--\n\n"
+               "Set the value to new if it equals old. Return True if it did.")},
     {"add", METHOD(atomic_add_), METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("add($self, /, n=1)\n--\n\nAdd n; return the new value.\n\nRaises:\n    OverflowError: the result does not fit into 64 bits.")},
-    {"and_", (PyCFunction)atomic_and_, METH_O, PyDoc_STR("and_($self, mask, /)\n--\n\nvalue &= mask; return the old value.")},
-    {"or_", (PyCFunction)atomic_or_, METH_O, PyDoc_STR("or_($self, mask, /)\n--\n\nvalue |= mask; return the old value.")},
+     PyDoc_STR("add($self, /, n=1)\n"
+               "--\n\n"
+               "Add n; return the new value.\n\n"
+               "Raises:\n"
+               "    OverflowError: the result does not fit into 64 bits.")},
+    {"and_", (PyCFunction)atomic_and_, METH_O,
+     PyDoc_STR("and_($self, mask, /)\n"
+               "--\n\n"
+               "value &= mask; return the old value.")},
+    {"or_", (PyCFunction)atomic_or_, METH_O,
+     PyDoc_STR("or_($self, mask, /)\n"
+               "--\n\n"
+               "value |= mask; return the old value.")},
     {NULL, NULL, 0, NULL},
 };
 

@@ -1,12 +1,12 @@
 /* await.c - operations that a loop of asyncio waits for: a set of many, each the first of several cases.
  *
- * A goroutine or a thread that waits sleeps in the waiter of its operation. A task of a loop must not sleep, so its
- * operation waits by itself. No goroutine sleeps in its waiter (GP_WATCHED, see watch.c): the process that fires it
- * pushes it on the stack of the set's one collecting waiter. A thread sleeps there, and has the loop take the operations
- * that are done.
+ * A goroutine or a thread that waits sleeps in the waiter of its operation. A task of a loop must not sleep,
+ * so its operation waits by itself. No goroutine sleeps in its waiter (GP_WATCHED, see watch.c): the process
+ * that fires it pushes it on the stack of the set's one collecting waiter. A thread sleeps there, and has the
+ * loop take the operations that are done.
  *
- * An operation is done when it is fired. From then on a received value belongs to the operation, until result() gives it
- * away or the operation is dropped. cancel() tells which came first. awaited.c has the
+ * An operation is done when it is fired. From then on a received value belongs to the operation, until
+ * result() gives it away or the operation is dropped. cancel() tells which came first. awaited.c has the
  * steps of one operation.
  *
  * Everything in both files runs under the GIL, in any thread of the process.
@@ -84,7 +84,8 @@ static int begin(Awaits *self, Awaited *op) {
     op->run = gp.run;
     op->waiter = (uint32_t)slot;
     int64_t error = op->s.n > 1 ? select_prepare(&op->s) : 0;
-    if (error < 0 || make_room(self) < 0) { /* room last: the steps before may run any code, also another start() */
+    /* room last: the steps before may run any code, also another start() */
+    if (error < 0 || make_room(self) < 0) {
         awaited_give_back(op);
         select_drop_values(op->s.cases, op->s.n, -1);
         if (error < 0) raise_no_waiter(error, op->s.n);
@@ -209,9 +210,12 @@ static PyMethodDef awaits_methods[] = {
     {"start", METHOD(awaits_start), METH_FASTCALL,
      PyDoc_STR("start(cases, token): begin an operation, done at once or pending. Raises as select().")},
     {"take", (PyCFunction)awaits_take, METH_NOARGS,
-     PyDoc_STR("(operation, token) of an operation that is done, or has a new `due`; None if there is none.")},
-    {"wait", (PyCFunction)awaits_wait, METH_NOARGS, PyDoc_STR("Sleep until take() has something to return. For one thread.")},
-    {"drop", (PyCFunction)awaits_drop, METH_NOARGS, PyDoc_STR("Give all pending operations up; return their tokens.")},
+     PyDoc_STR(
+         "(operation, token) of an operation that is done, or has a new `due`; None if there is none.")},
+    {"wait", (PyCFunction)awaits_wait, METH_NOARGS,
+     PyDoc_STR("Sleep until take() has something to return. For one thread.")},
+    {"drop", (PyCFunction)awaits_drop, METH_NOARGS,
+     PyDoc_STR("Give all pending operations up; return their tokens.")},
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef awaits_getset[] = {

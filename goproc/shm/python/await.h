@@ -10,7 +10,8 @@ typedef struct awaited {
     PyObject_HEAD
     struct awaits *set;       /* while it is pending */
     PyObject *token;          /* the caller's: take() gives it back */
-    PyObject *given, *kept;   /* the cases as they were given, and their objects: they keep the targets alive */
+    /* the cases as they were given, and their objects: they keep the targets alive */
+    PyObject *given, *kept;
     struct item *items;
     struct gp_select s;
     uint64_t run;             /* of the runtime it belongs to */
@@ -40,12 +41,15 @@ void awaits_collect(Awaits *self); /* settle the operations that were fired, and
 /* ---- awaited.c */
 Awaited *awaited_new(PyObject *cases, PyObject *token);
 int awaited_parse(Awaited *op);      /* read the cases of the operation: 0, or -1 and an exception */
-int64_t awaited_try(Awaited *op, enum gp_result *r); /* do a case that is ready, or queue all: the case, or -1 */
+/* do a case that is ready, or queue all: the case, or -1 */
+int64_t awaited_try(Awaited *op, enum gp_result *r);
 void awaited_finish(Awaited *op, int64_t chosen, enum gp_result r); /* the operation is done, by this case */
 void awaited_settle(Awaited *op);    /* the operation was fired: it is done, or queued again */
-bool awaited_cancel(Awaited *op);    /* true: the operation has not happened, and will not; false: it is done */
+/* true: the operation has not happened, and will not; false: it is done */
+bool awaited_cancel(Awaited *op);
 void awaited_give_back(Awaited *op); /* give back the waiter, and the records of the cases */
-void awaited_leave(Awaited *op);     /* take the operation out of its set; the caller has a reference of its own */
+/* take the operation out of its set; the caller has a reference of its own */
+void awaited_leave(Awaited *op);
 void *awaited_stopped(void);         /* raise RuntimeStopped; always NULL */
 
 #endif

@@ -86,7 +86,8 @@ bool awaited_cancel(Awaited *op) {
 /* ---- Awaited */
 
 static void op_forget(Awaited *op) { /* drop a received value that result() has not given away */
-    if (op->state == OP_DONE && awaits_live(op->run) && op->r == GP_OK && op->s.cases[op->chosen].kind == GP_RECV)
+    if (op->state == OP_DONE && awaits_live(op->run) && op->r == GP_OK &&
+        op->s.cases[op->chosen].kind == GP_RECV)
         gp_message_drop(&op->s.cases[op->chosen].m);
     op->state = op->state == OP_CANCELLED ? OP_CANCELLED : OP_READ;
 }
@@ -163,14 +164,18 @@ static PyObject *op_due(Awaited *op, void *Py_UNUSED(unused)) {
 }
 
 static PyMethodDef op_methods[] = {
-    {"result", (PyCFunction)op_result, METH_NOARGS, PyDoc_STR("Return the Selected, once. Raises as select().")},
-    {"cancel", (PyCFunction)op_cancel, METH_NOARGS, PyDoc_STR("True: nothing was done, nor will be. False: it was done before.")},
-    {"look", (PyCFunction)op_look, METH_NOARGS, PyDoc_STR("Do the cases that are due by the clock; True if the operation is done.")},
+    {"result", (PyCFunction)op_result, METH_NOARGS,
+     PyDoc_STR("Return the Selected, once. Raises as select().")},
+    {"cancel", (PyCFunction)op_cancel, METH_NOARGS,
+     PyDoc_STR("True: nothing was done, nor will be. False: it was done before.")},
+    {"look", (PyCFunction)op_look, METH_NOARGS,
+     PyDoc_STR("Do the cases that are due by the clock; True if the operation is done.")},
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef op_getset[] = {
     {"done", (getter)op_done, NULL, PyDoc_STR("True if it does not wait any more."), NULL},
-    {"due", (getter)op_due, NULL, PyDoc_STR("When look() has something to do, in monotonic seconds, or None."), NULL},
+    {"due", (getter)op_due, NULL,
+     PyDoc_STR("When look() has something to do, in monotonic seconds, or None."), NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -1,8 +1,10 @@
-/* bindings.c - the check whether names still lead to the same objects, which the sender of a function makes at each `go`.
+/* bindings.c - the check whether names still lead to the same objects, which the sender of a function makes
+ * at each `go`.
  *
- * A Bindings knows the names of a namespace (a function's globals, the attributes of a class) with the objects that they
- * led to, names that were absent, plain functions with their parts, and small containers with a copy of each. All are
- * compared by identity: no code of the program runs but the equality of sets, whose elements cannot change.
+ * A Bindings knows the names of a namespace (a function's globals, the attributes of a class) with the
+ * objects that they led to, names that were absent, plain functions with their parts, and small containers
+ * with a copy of each. All are compared by identity: no code of the program runs but the equality of sets,
+ * whose elements cannot change.
  */
 #include "python.h"
 
@@ -10,20 +12,24 @@ typedef struct {
     PyObject_HEAD
     PyObject *names, *values; /* tuples of one length */
     PyObject *absent;         /* tuple of names */
-    PyObject *functions;      /* tuple of tuples: name, code, defaults, name and qualified name of the function */
+    /* tuple of tuples: name, code, defaults, name and qualified name of the function */
+    PyObject *functions;
     PyObject *copies;         /* tuple of pairs: a list, dict or set, and its copy */
-    PyObject *details;        /* tuple of tuples: name of a function, None for the function of fits(); true: its annotations,
-                               * false: its keyword defaults; that dict, and its copy */
+    /* tuple of tuples: name of a function, None for the function of fits(); true: its annotations, false: its
+     * keyword defaults; that dict, and its copy */
+    PyObject *details;
     Py_ssize_t size;          /* how many names there are; -1: any number */
     PyObject *defaults, *kwdefaults, *title, *qualname; /* of the function for fits(); NULL: anything goes */
     PyObject *bases;          /* of the class for hold(), with its qualified name; NULL: anything goes */
-    unsigned version;         /* of the class when the names of its dict were compared last; 0: they were not */
+    /* of the class when the names of its dict were compared last; 0: they were not */
+    unsigned version;
 } Bindings;
 
 static PyObject *dict_of(PyObject *namespace) { /* a new reference */
     if (PyDict_Check(namespace)) return Py_NewRef(namespace);
     if (!PyType_Check(namespace))
-        return PyErr_Format(PyExc_TypeError, "a namespace is a dict or a class, not %s", Py_TYPE(namespace)->tp_name);
+        return PyErr_Format(PyExc_TypeError, "a namespace is a dict or a class, not %s",
+                            Py_TYPE(namespace)->tp_name);
 #if PY_VERSION_HEX >= 0x030C0000
     return PyType_GetDict((PyTypeObject *)namespace);
 #else
@@ -48,7 +54,8 @@ static bool same_items(PyObject *a, PyObject *b) {
     if (PyDict_GET_SIZE(a) != PyDict_GET_SIZE(b)) return false;
     PyObject *key, *value, *other_key, *other_value;
     for (Py_ssize_t i = 0, j = 0; PyDict_Next(a, &i, &key, &value);)
-        if (!PyDict_Next(b, &j, &other_key, &other_value) || key != other_key || value != other_value) return false;
+        if (!PyDict_Next(b, &j, &other_key, &other_value) || key != other_key || value != other_value)
+            return false;
     return true;
 }
 
@@ -58,7 +65,8 @@ static int same_container(PyObject *now, PyObject *copy) {
     if (!PyList_Check(now)) return PyObject_RichCompareBool(now, copy, Py_EQ);
     Py_ssize_t n = PyList_GET_SIZE(now);
     return n == PyList_GET_SIZE(copy) &&
-           (n == 0 || memcmp(((PyListObject *)now)->ob_item, ((PyListObject *)copy)->ob_item, (size_t)n * sizeof(PyObject *)) == 0);
+           (n == 0 || memcmp(((PyListObject *)now)->ob_item, ((PyListObject *)copy)->ob_item,
+                             (size_t)n * sizeof(PyObject *)) == 0);
 }
 
 /* 1 if no dict that belongs to a function has changed, else 0; -1 with an exception */
@@ -120,7 +128,8 @@ static int hold_in_class(Bindings *b, PyObject *class, PyObject *dict) {
         b->version = 0;
         int hold = names_hold(b, dict);
         if (hold <= 0) return hold;
-        if (PyTuple_GET_SIZE(b->names)) _PyType_Lookup((PyTypeObject *)class, PyTuple_GET_ITEM(b->names, 0)); /* gives a number */
+        /* gives a number */
+        if (PyTuple_GET_SIZE(b->names)) _PyType_Lookup((PyTypeObject *)class, PyTuple_GET_ITEM(b->names, 0));
         b->version = version_of(class);
     }
     return parts_hold(b, dict);
@@ -149,7 +158,8 @@ static PyObject *hold(PyObject *b, PyObject *namespace) {
 }
 
 static bool same_own(Bindings *b, PyFunctionObject *f) {
-    if (b->kwdefaults && (!is_or_none(f->func_kwdefaults, b->kwdefaults) || (f->func_dict && PyDict_GET_SIZE(f->func_dict))))
+    if (b->kwdefaults &&
+        (!is_or_none(f->func_kwdefaults, b->kwdefaults) || (f->func_dict && PyDict_GET_SIZE(f->func_dict))))
         return false;
     return (!b->defaults || is_or_none(f->func_defaults, b->defaults)) &&
            (!b->title || (same_text(f->func_name, b->title) && same_text(f->func_qualname, b->qualname)));
@@ -209,7 +219,8 @@ static bool all_of(PyObject *tuples, Py_ssize_t n, const char *what) {
 /* Item `at` of each tuple is a container, and the next one is its copy. */
 static bool all_containers(PyObject *tuples, Py_ssize_t at) {
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tuples); i++) {
-        PyObject *item = PyTuple_GET_ITEM(tuples, i), *now = PyTuple_GET_ITEM(item, at), *copy = PyTuple_GET_ITEM(item, at + 1);
+        PyObject *item = PyTuple_GET_ITEM(tuples, i), *now = PyTuple_GET_ITEM(item, at),
+                 *copy = PyTuple_GET_ITEM(item, at + 1);
         bool known = PyList_CheckExact(now) || PyDict_CheckExact(now) || PyAnySet_CheckExact(now);
         if (!known || Py_TYPE(now) != Py_TYPE(copy)) {
             PyErr_SetString(PyExc_TypeError, "copies are of lists, dicts and sets");
@@ -220,19 +231,21 @@ static bool all_containers(PyObject *tuples, Py_ssize_t at) {
 }
 
 static PyObject *bindings_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *words[] = {"names", "values", "absent", "functions", "copies", "details", "size",
-                              "defaults", "kwdefaults", "title", "qualname", "bases", NULL};
+    static char *words[] = {"names",    "values",     "absent", "functions", "copies", "details", "size",
+                            "defaults", "kwdefaults", "title",  "qualname",  "bases",  NULL};
     PyObject *names, *values, *absent = NULL, *functions = NULL, *copies = NULL, *details = NULL;
     PyObject *defaults = NULL, *kwdefaults = NULL, *title = NULL, *qualname = NULL, *bases = NULL;
     Py_ssize_t size = -1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!|$O!O!O!O!nOOUUO!:Bindings", words, &PyTuple_Type, &names, &PyTuple_Type,
-                                     &values, &PyTuple_Type, &absent, &PyTuple_Type, &functions, &PyTuple_Type, &copies,
-                                     &PyTuple_Type, &details, &size, &defaults, &kwdefaults, &title, &qualname, &PyTuple_Type, &bases))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!|$O!O!O!O!nOOUUO!:Bindings", words, &PyTuple_Type,
+                                     &names, &PyTuple_Type, &values, &PyTuple_Type, &absent, &PyTuple_Type,
+                                     &functions, &PyTuple_Type, &copies, &PyTuple_Type, &details, &size,
+                                     &defaults, &kwdefaults, &title, &qualname, &PyTuple_Type, &bases))
         return NULL;
     if (PyTuple_GET_SIZE(names) != PyTuple_GET_SIZE(values))
         return PyErr_Format(PyExc_TypeError, "as many values as names");
     if (!title != !qualname) return PyErr_Format(PyExc_TypeError, "title and qualname go together");
-    if ((functions && !all_of(functions, 5, "functions")) || (copies && !(all_of(copies, 2, "copies") && all_containers(copies, 0))) ||
+    if ((functions && !all_of(functions, 5, "functions")) ||
+        (copies && !(all_of(copies, 2, "copies") && all_containers(copies, 0))) ||
         (details && !(all_of(details, 4, "details") && all_containers(details, 2))))
         return NULL;
     PyObject *empty = PyTuple_New(0);
@@ -256,7 +269,8 @@ static PyObject *bindings_new(PyTypeObject *type, PyObject *args, PyObject *kwar
 }
 
 static PyMethodDef bindings_methods[] = {
-    {"hold", hold, METH_O, PyDoc_STR("True if the bindings hold in a namespace, which is a dict or a class.")},
+    {"hold", hold, METH_O,
+     PyDoc_STR("True if the bindings hold in a namespace, which is a dict or a class.")},
     {"fits", (PyCFunction)bindings_fits, METH_O,
      PyDoc_STR("True if the bindings hold in the globals of a function, and its own parts are the same.")},
     {NULL, NULL, 0, NULL},

@@ -1,13 +1,15 @@
 /* buffers.c - memory of the segment as Python memory: arrays, frames and memoryviews lie in it.
  *
- * A Buffer is a part of a message as its receiver gets it: a block of the segment that the receiver owns and may write
- * to.
+ * A Buffer is a part of a message as its receiver gets it: a block of the segment that the receiver owns and
+ * may write to.
  *
- * A View shows memory of a copy (copy.c), which stays as it is. The View is the segment itself, read only, or the same
- * pages mapped once more and privately (MAP_PRIVATE): a write then costs the pages written, and no other process sees it.
- * Such a mapping shows the segment's pages where nothing was written, so it keeps the handle of the copy.
+ * A View shows memory of a copy (copy.c), which stays as it is. The View is the segment itself, read only, or
+ * the same pages mapped once more and privately (MAP_PRIVATE): a write then costs the pages written, and no
+ * other process sees it. Such a mapping shows the segment's pages where nothing was written, so it keeps the
+ * handle of the copy.
  *
- * references.c lets later messages refer to such memory. A Buffer may then have a private mapping in its place.
+ * references.c lets later messages refer to such memory. A Buffer may then have a private mapping in its
+ * place.
  */
 #define _GNU_SOURCE
 #include <sys/mman.h>
@@ -41,7 +43,8 @@ static size_t page_bytes(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
 /* The segment takes its place again. False: that is not possible. */
 static bool restore_segment(Shown *s) {
-    return mremap(s->original, s->map_bytes, s->map_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, s->map) != MAP_FAILED;
+    return mremap(s->original, s->map_bytes, s->map_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, s->map) !=
+           MAP_FAILED;
 }
 
 static void leave_place(Shown *s) {
@@ -67,7 +70,8 @@ static void shown_dealloc(Shown *s) {
 
 static int shown_get(Shown *s, Py_buffer *view, int flags) {
     if (s->held.lost) {
-        PyErr_SetString(PyExc_BufferError, "there was no memory for this forked child's copy of an array in shared memory");
+        PyErr_SetString(PyExc_BufferError,
+                        "there was no memory for this forked child's copy of an array in shared memory");
         return -1;
     }
     return PyBuffer_FillInfo(view, (PyObject *)s, s->data, s->len, s->readonly, flags);
@@ -78,7 +82,8 @@ static PyBufferProcs shown_procs = {(getbufferproc)shown_get, NULL};
 PyTypeObject BufferType = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "goproc.shm._core.Buffer",
-    .tp_doc = PyDoc_STR("A received out-of-band buffer, mapped from shared memory; writable, released with its last view."),
+    .tp_doc = PyDoc_STR(
+        "A received out-of-band buffer, mapped from shared memory; writable, released with its last view."),
     .tp_basicsize = sizeof(Shown),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .tp_dealloc = (destructor)shown_dealloc,
@@ -88,7 +93,8 @@ PyTypeObject BufferType = {
 PyTypeObject ViewType = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "goproc.shm._core.View",
-    .tp_doc = PyDoc_STR("Memory of a copy: read only in shared memory, or writable in a private mapping of it."),
+    .tp_doc =
+        PyDoc_STR("Memory of a copy: read only in shared memory, or writable in a private mapping of it."),
     .tp_basicsize = sizeof(Shown),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .tp_dealloc = (destructor)shown_dealloc,
@@ -138,7 +144,8 @@ struct content {
 
 static struct content content_open(const struct shared_part *p) {
     struct content c = {NULL, replacement(p->block), gp.mapping};
-    c.at = c.replacement ? c.replacement->original + c.replacement->offset + ((char *)gp_payload(p->block) - (char *)gp_at(p->block))
+    c.at = c.replacement ? c.replacement->original + c.replacement->offset +
+                               ((char *)gp_payload(p->block) - (char *)gp_at(p->block))
                          : gp_payload(p->block);
     c.at += p->offset;
     c.mapping->users++;
@@ -184,7 +191,9 @@ static bool map_private(Shown *s) {
     uint64_t at = (uint64_t)((char *)gp_payload(s->block) - gp.base) + s->offset, start = at / page * page;
     int prot = s->readonly ? PROT_READ : PROT_READ | PROT_WRITE;
     s->map_bytes = (size_t)(at - start) + (size_t)s->len;
-    void *p = gp_memfd_valid() ? mmap(NULL, s->map_bytes, prot, MAP_PRIVATE | MAP_NORESERVE, gp.memfd, (off_t)start) : MAP_FAILED;
+    void *p = gp_memfd_valid()
+                  ? mmap(NULL, s->map_bytes, prot, MAP_PRIVATE | MAP_NORESERVE, gp.memfd, (off_t)start)
+                  : MAP_FAILED;
     if (p == MAP_FAILED) return false;
     madvise(p, s->map_bytes, MADV_DONTDUMP);
     s->map = p;
@@ -196,7 +205,8 @@ static bool map_private(Shown *s) {
 
 static PyObject *copied(const struct shared_part *p, bool readonly) {
     struct content c = content_open(p);
-    PyObject *r = readonly ? PyBytes_FromStringAndSize(c.at, (Py_ssize_t)p->len) : PyByteArray_FromStringAndSize(c.at, (Py_ssize_t)p->len);
+    PyObject *r = readonly ? PyBytes_FromStringAndSize(c.at, (Py_ssize_t)p->len)
+                           : PyByteArray_FromStringAndSize(c.at, (Py_ssize_t)p->len);
     content_close(&c);
     return r;
 }

@@ -17,7 +17,8 @@ typedef struct shown {
     bool readonly;
     char *map;                  /* a private mapping of the block's pages, or of some */
     size_t map_bytes;
-    char *original;             /* of a Buffer with a private mapping in the place of the segment: the segment's pages */
+    /* of a Buffer with a private mapping in the place of the segment: the segment's pages */
+    char *original;
     struct shown *next, **at;   /* in the list of large ones */
 } Shown;
 
@@ -26,7 +27,8 @@ static inline bool shown_is_current(const Shown *s) { return gp.base && s->run =
 /* ---- buffers.c */
 /* the large Buffer or View in which the memory lies; NULL: none */
 Shown *shown_find(const char *at, Py_ssize_t len);
-/* put a private mapping in the place of the block; false: the system does not allow it, and nothing has changed */
+/* put a private mapping in the place of the block; false: the system does not allow it, and nothing has
+ * changed */
 bool shown_replace_segment(Shown *s);
 
 #endif

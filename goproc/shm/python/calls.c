@@ -1,19 +1,21 @@
-/* calls.c - steps of every call that crosses processes: the look at its arguments, the copies of its function and of the
- * record of its goroutine, the release of its globals. */
+/* calls.c - steps of every call that crosses processes: the look at its arguments, the copies of its function
+ * and of the record of its goroutine, the release of its globals. */
 #include "python.h"
 
 enum { MOST_DEPTH = 2, MOST_ITEMS = 16 };
 
 static bool is_leaf(PyTypeObject *type) {
     if (type == &PyLong_Type || type == &PyUnicode_Type || type == &PyFloat_Type || type == &PyBool_Type ||
-        type == &PyBytes_Type || type == &PyComplex_Type || type == Py_TYPE(Py_None) || type == &PyContextVar_Type)
+        type == &PyBytes_Type || type == &PyComplex_Type || type == Py_TYPE(Py_None) ||
+        type == &PyContextVar_Type)
         return true;
     static PyObject *name;
     if (!name && !(name = PyUnicode_InternFromString("__goproc_handle__"))) {
         PyErr_Clear();
         return false;
     }
-    return _PyType_Lookup(type, name) == Py_True; /* no code of the program runs, as it would for a metaclass */
+    /* no code of the program runs, as it would for a metaclass */
+    return _PyType_Lookup(type, name) == Py_True;
 }
 
 static bool are_plain(PyObject *container, int depth);
@@ -33,8 +35,8 @@ static bool are_plain(PyObject *container, int depth) {
             if (!is_plain(key, depth) || !is_plain(value, depth)) return false;
         return true;
     }
-    PyObject **item =
-        PyTuple_CheckExact(container) ? ((PyTupleObject *)container)->ob_item : ((PyListObject *)container)->ob_item;
+    PyObject **item = PyTuple_CheckExact(container) ? ((PyTupleObject *)container)->ob_item
+                                                    : ((PyListObject *)container)->ob_item;
     for (Py_ssize_t i = 0; i < Py_SIZE(container); i++)
         if (!is_plain(item[i], depth)) return false;
     return true;
@@ -46,7 +48,8 @@ static PyObject *core_plain(PyObject *Py_UNUSED(module), PyObject *container) {
     return PyBool_FromLong(are_plain(container, 0));
 }
 
-/* True if only the caller's own reference leads to a dictionary, beside the functions in it that run over it. */
+/* True if only the caller's own reference leads to a dictionary, beside the functions in it that run over
+ * it. */
 static bool is_alone(PyObject *namespace) {
     Py_ssize_t known = 1, found = Py_REFCNT(namespace);
     PyObject *key, *value;
@@ -58,7 +61,8 @@ static bool is_alone(PyObject *namespace) {
     return found <= known;
 }
 
-static PyObject *core_release_namespace(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
+static PyObject *core_release_namespace(PyObject *Py_UNUSED(module), PyObject *const *args,
+                                        Py_ssize_t nargs) {
     if (nargs != 2) return PyErr_Format(PyExc_TypeError, "release_namespace(owner, name of its attribute)");
     PyObject *namespace = PyObject_GetAttr(args[0], args[1]);
     if (!namespace || PyObject_SetAttr(args[0], args[1], Py_None) < 0) {
@@ -77,10 +81,11 @@ static PyObject *core_make_function(PyObject *Py_UNUSED(module), PyObject *const
         return PyErr_Format(PyExc_TypeError, "make_function(code, globals, name, defaults, cells)");
     Py_ssize_t cells = args[4] == Py_None ? 0 : PyTuple_GET_SIZE(args[4]);
     if (cells != ((PyCodeObject *)args[0])->co_nfreevars)
-        return PyErr_Format(PyExc_ValueError, "the code has %d free variables, not %zd", ((PyCodeObject *)args[0])->co_nfreevars,
-                            cells);
+        return PyErr_Format(PyExc_ValueError, "the code has %d free variables, not %zd",
+                            ((PyCodeObject *)args[0])->co_nfreevars, cells);
     for (Py_ssize_t i = 0; i < cells; i++)
-        if (!PyCell_Check(PyTuple_GET_ITEM(args[4], i))) return PyErr_Format(PyExc_TypeError, "cells is a tuple of cells");
+        if (!PyCell_Check(PyTuple_GET_ITEM(args[4], i)))
+            return PyErr_Format(PyExc_TypeError, "cells is a tuple of cells");
     PyObject *function = PyFunction_New(args[0], args[1]);
     if (!function) return NULL;
     Py_SETREF(((PyFunctionObject *)function)->func_name, Py_NewRef(args[2]));
@@ -92,8 +97,8 @@ static PyObject *core_make_function(PyObject *Py_UNUSED(module), PyObject *const
 
 static PyObject *core_twin(PyObject *Py_UNUSED(module), PyObject *object) {
     PyTypeObject *type = Py_TYPE(object);
-    if (type->tp_base != &PyBaseObject_Type || !PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE) || type->tp_dictoffset ||
-        type->tp_weaklistoffset || type->tp_itemsize)
+    if (type->tp_base != &PyBaseObject_Type || !PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE) ||
+        type->tp_dictoffset || type->tp_weaklistoffset || type->tp_itemsize)
         return PyErr_Format(PyExc_TypeError, "twin() copies an object that has slots and nothing else");
     PyObject *fresh = type->tp_alloc(type, 0);
     if (!fresh) return NULL;
@@ -104,11 +109,15 @@ static PyObject *core_twin(PyObject *Py_UNUSED(module), PyObject *object) {
 
 PyMethodDef call_functions[] = {
     {"make_function", METHOD(core_make_function), METH_FASTCALL,
-     PyDoc_STR("make_function(code, globals, name, defaults, cells): a function, as types.FunctionType makes it.")},
-    {"twin", core_twin, METH_O, PyDoc_STR("Another object of the same class, with the same values in its slots.")},
+     PyDoc_STR(
+         "make_function(code, globals, name, defaults, cells): a function, as types.FunctionType makes it.")},
+    {"twin", core_twin, METH_O,
+     PyDoc_STR("Another object of the same class, with the same values in its slots.")},
     {"plain", core_plain, METH_O,
-     PyDoc_STR("True if a tuple, list or dict holds leaves only, or small containers of leaves: scalars, texts, handles.")},
+     PyDoc_STR("True if a tuple, list or dict holds leaves only, or small containers of leaves: scalars, "
+               "texts, handles.")},
     {"release_namespace", METHOD(core_release_namespace), METH_FASTCALL,
-     PyDoc_STR("release_namespace(owner, name): set the attribute to None; empty its globals if nothing else leads there.")},
+     PyDoc_STR("release_namespace(owner, name): set the attribute to None; empty its globals if nothing else "
+               "leads there.")},
     {NULL, NULL, 0, NULL},
 };

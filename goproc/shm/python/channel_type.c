@@ -5,7 +5,8 @@ static PyObject *chan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     static char *names[] = {"cap", NULL};
     Py_ssize_t cap = 0;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|n:chan", names, &cap)) return NULL;
-    if (cap < 0 || (uint64_t)cap >= 1ULL << 32) return PyErr_Format(PyExc_ValueError, "makechan: size out of range");
+    if (cap < 0 || (uint64_t)cap >= 1ULL << 32)
+        return PyErr_Format(PyExc_ValueError, "makechan: size out of range");
     Handle *h = (Handle *)handle_new(type, GP_KIND_CHAN);
     if (!h || cap == 0) return (PyObject *)h;
     uint64_t bytes = (uint64_t)cap * sizeof(struct gp_message);
@@ -24,8 +25,8 @@ static PyObject *chan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
 
 int channel_need(Handle *h, unsigned dir) {
     if (GP_LIKELY(h->dir & dir)) return 0;
-    PyErr_SetString(PyExc_TypeError,
-                    dir == DIR_SEND ? "cannot send to receive-only channel" : "receive from send-only channel");
+    PyErr_SetString(PyExc_TypeError, dir == DIR_SEND ? "cannot send to receive-only channel"
+                                                     : "receive from send-only channel");
     return -1;
 }
 
@@ -44,8 +45,11 @@ static int on_nil(Handle *h, PyObject *timeout, PyObject *reason) {
 
 static PyObject *chan_send(Handle *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     PyObject *timeout = NULL;
-    if (GP_UNLIKELY((nargs != 1 || kwnames) && parse_timeout(args, nargs, kwnames, 1, "send()", &timeout) < 0)) return NULL;
-    if (checkpoint() < 0 || channel_need(self, DIR_SEND) < 0 || on_nil(self, timeout, reason_send_nil) < 0) return NULL;
+    if (GP_UNLIKELY((nargs != 1 || kwnames) &&
+                    parse_timeout(args, nargs, kwnames, 1, "send()", &timeout) < 0))
+        return NULL;
+    if (checkpoint() < 0 || channel_need(self, DIR_SEND) < 0 || on_nil(self, timeout, reason_send_nil) < 0)
+        return NULL;
     struct gp_object *o = handle_object(self);
     struct gp_message m;
     if (!o || message_encode(args[0], &m) < 0) return NULL;
@@ -67,10 +71,11 @@ static PyObject *chan_send(Handle *self, PyObject *const *args, Py_ssize_t nargs
     Py_RETURN_NONE;
 }
 
-/* 1: a message, 0: closed and drained, -1: an exception. The message comes in the case and is nowhere else, since the stack
- * of a goroutine that waits is kept. */
+/* 1: a message, 0: closed and drained, -1: an exception. The message comes in the case and is nowhere else,
+ * since the stack of a goroutine that waits is kept. */
 static int receive(Handle *self, PyObject *timeout, struct gp_case *c) {
-    if (checkpoint() < 0 || channel_need(self, DIR_RECV) < 0 || on_nil(self, timeout, reason_recv_nil) < 0) return -1;
+    if (checkpoint() < 0 || channel_need(self, DIR_RECV) < 0 || on_nil(self, timeout, reason_recv_nil) < 0)
+        return -1;
     struct gp_object *o = handle_object(self);
     if (!o) return -1;
     if (GP_UNLIKELY(gp_get(&o->flags) & GP_OBJ_CONTEXT)) gp_context_expire(o);
@@ -113,7 +118,9 @@ static PyObject *chan_next(Handle *self) {
     return got == 1 ? received(&c.m) : NULL; /* NULL without an exception ends the iteration */
 }
 
-static PyObject *chan_iter(Handle *self) { return channel_need(self, DIR_RECV) < 0 ? NULL : Py_NewRef((PyObject *)self); }
+static PyObject *chan_iter(Handle *self) {
+    return channel_need(self, DIR_RECV) < 0 ? NULL : Py_NewRef((PyObject *)self);
+}
 
 static PyObject *chan_try_send(Handle *self, PyObject *v) {
     if (tick() < 0 || channel_need(self, DIR_SEND) < 0) return NULL;
@@ -132,7 +139,8 @@ static PyObject *chan_try_recv(Handle *self, PyObject *Py_UNUSED(unused)) {
     if (self->ref == 0) return pair(Py_NewRef(Py_None), 0);
     struct gp_object *o = handle_object(self);
     if (!o) return NULL;
-    /* A failing poll takes no lock. Empty first, closed second: a channel found open was open when it was empty. */
+    /* A failing poll takes no lock. Empty first, closed second: a channel found open was open when it was
+     * empty. */
     if (gp_acquire(&o->head) == gp_acquire(&o->tail) && !gp_acquire(&o->sendq_first) &&
         !(gp_acquire(&o->flags) & (GP_OBJ_CLOSED | GP_OBJ_LAZY)))
         return pair(Py_NewRef(Py_None), 0);
@@ -206,7 +214,9 @@ static int is_for_progress(void) {
 static Py_ssize_t chan_len(Handle *self) {
     int progress = is_for_progress();
     if (progress > 0)
-        PyErr_SetString(PyExc_TypeError, "a channel does not know how many values will come: it has no length to a progress bar");
+        PyErr_SetString(
+            PyExc_TypeError,
+            "a channel does not know how many values will come: it has no length to a progress bar");
     if (progress) return -1;
     if (self->ref == 0) return 0;
     struct gp_object *o = handle_object(self);
@@ -231,7 +241,9 @@ static PyObject *chan_get_closed(Handle *self, void *Py_UNUSED(unused)) {
     return PyBool_FromLong(gp_acquire(&o->flags) & GP_OBJ_CLOSED);
 }
 
-static PyObject *chan_get_view(Handle *self, void *dir) { return handle_view(self, (unsigned)(uintptr_t)dir); }
+static PyObject *chan_get_view(Handle *self, void *dir) {
+    return handle_view(self, (unsigned)(uintptr_t)dir);
+}
 
 /* A channel is a reference: its copy refers to the same one. */
 static PyObject *chan_copy(PyObject *self, PyObject *Py_UNUSED(unused)) { return Py_NewRef(self); }
@@ -243,20 +255,24 @@ static PyObject *chan_send_once(Handle *self, PyObject *Py_UNUSED(unused)) {
 }
 
 static PyMethodDef chan_methods[] = {
-    {"_send_once", (PyCFunction)chan_send_once, METH_NOARGS, PyDoc_STR("Note that this channel will have one message, for `_sent`.")},
+    {"_send_once", (PyCFunction)chan_send_once, METH_NOARGS,
+     PyDoc_STR("Note that this channel will have one message, for `_sent`.")},
     {"__copy__", chan_copy, METH_NOARGS, NULL},
     {"__deepcopy__", chan_copy, METH_O, NULL},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, NULL},
     {"send", METHOD(chan_send), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("send($self, value, /, timeout=None)\n--\n\n"
-               "Send a copy of value; block until a receiver takes it, or the buffer has room.\n\n"
-               "Args:\n    value: anything that can be pickled; None, bool, int, float, short str and bytes and small\n"
-               "        tuples, lists and dicts of those never meet pickle.\n"
-               "    timeout: seconds to wait at most; None waits for ever.\n\n"
-               "Raises:\n    ChanClosed: the channel is closed, or was closed while this waited.\n"
-               "    TimeoutError: time is up; nothing was sent.\n    PickleError: value cannot be copied; names the path to the culprit.\n"
-               "    OutOfSharedMemory: value does not fit into the shared memory.\n\n"
-               "Cost: about 0.1 us for a small value if the call does not block.")},
+     PyDoc_STR(
+         "send($self, value, /, timeout=None)\n--\n\n"
+         "Send a copy of value; block until a receiver takes it, or the buffer has room.\n\n"
+         "Args:\n"
+         "    value: anything that can be pickled; None, bool, int, float, short str and bytes and small\n"
+         "        tuples, lists and dicts of those never meet pickle.\n"
+         "    timeout: seconds to wait at most; None waits for ever.\n\n"
+         "Raises:\n    ChanClosed: the channel is closed, or was closed while this waited.\n"
+         "    TimeoutError: time is up; nothing was sent.\n"
+         "    PickleError: value cannot be copied; names the path to the culprit.\n"
+         "    OutOfSharedMemory: value does not fit into the shared memory.\n\n"
+         "Cost: about 0.1 us for a small value if the call does not block.")},
     {"recv", METHOD(chan_recv), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("recv($self, /, timeout=None)\n--\n\n"
                "Receive the next value; block until there is one.\n\n"
@@ -268,21 +284,34 @@ static PyMethodDef chan_methods[] = {
                "Args:\n    timeout: seconds to wait at most; None waits for ever.\n\n"
                "Raises:\n    TimeoutError: time is up.")},
     {"try_send", (PyCFunction)chan_try_send, METH_O,
-     PyDoc_STR("try_send($self, value, /)\n--\n\nSend if that is possible at once. Return True if the value was sent.\n\n"
+     PyDoc_STR("try_send($self, value, /)\n"
+               "--\n\n"
+               "Send if that is possible at once. Return True if the value was sent.\n\n"
                "Raises:\n    ChanClosed: the channel is closed.")},
     {"try_recv", (PyCFunction)chan_try_recv, METH_NOARGS,
-     PyDoc_STR("try_recv($self, /)\n--\n\nReceive if that is possible at once: (value, True), else (None, False).\n\n"
-               "Raises:\n    ChanClosed: the channel is closed and drained.\n\nCost: a failing poll takes no lock.")},
+     PyDoc_STR("try_recv($self, /)\n"
+               "--\n\n"
+               "Receive if that is possible at once: (value, True), else (None, False).\n\n"
+               "Raises:\n"
+               "    ChanClosed: the channel is closed and drained.\n\n"
+               "Cost: a failing poll takes no lock.")},
     {"send_many", METHOD(chan_send_many), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("send_many($self, values, /, timeout=None)\n--\n\n"
                "Send each value of an iterable, blocking as send() does; return their number.\n\n"
-               "Args:\n    values: any iterable.\n    timeout: seconds to wait at most for each value; None waits for ever.\n\n"
-               "Raises:\n    ChanClosed, TimeoutError, PickleError, OutOfSharedMemory: as send(), for one value. The values before\n"
+               "Args:\n"
+               "    values: any iterable.\n"
+               "    timeout: seconds to wait at most for each value; None waits for ever.\n\n"
+               "Raises:\n"
+               "    ChanClosed, TimeoutError, PickleError, OutOfSharedMemory: as send(), for one value. The "
+               "values before\n"
                "        that one have been sent.")},
     {"recv_many", METHOD(chan_recv_many), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("recv_many($self, n, /, timeout=None)\n--\n\n"
-               "Block for one value, then take the values that are there without blocking: a list of 1 to n values.\n\n"
-               "Args:\n    n: the most values.\n    timeout: seconds to wait at most for the first one; None waits for ever.\n\n"
+               "Block for one value, then take the values that are there without blocking: a list of 1 to n "
+               "values.\n\n"
+               "Args:\n"
+               "    n: the most values.\n"
+               "    timeout: seconds to wait at most for the first one; None waits for ever.\n\n"
                "Returns:\n    The values. The list is empty once the channel is closed and drained.\n\n"
                "Raises:\n    TimeoutError: time is up.")},
     {"close", (PyCFunction)chan_close, METH_NOARGS,
@@ -299,11 +328,14 @@ static PyObject *chan_get_sent(Handle *self, void *Py_UNUSED(unused)) {
 }
 
 static PyGetSetDef chan_getset[] = {
-    {"_sent", (getter)chan_get_sent, NULL, PyDoc_STR("True if the one message of this channel was sent. See _send_once()."), NULL},
+    {"_sent", (getter)chan_get_sent, NULL,
+     PyDoc_STR("True if the one message of this channel was sent. See _send_once()."), NULL},
     {"cap", (getter)chan_get_cap, NULL, PyDoc_STR("The capacity of the buffer; 0: unbuffered."), NULL},
     {"closed", (getter)chan_get_closed, NULL, PyDoc_STR("True once close() was called."), NULL},
-    {"tx", (getter)chan_get_view, NULL, PyDoc_STR("The send-only view; equal to the channel."), (void *)DIR_SEND},
-    {"rx", (getter)chan_get_view, NULL, PyDoc_STR("The receive-only view; equal to the channel."), (void *)DIR_RECV},
+    {"tx", (getter)chan_get_view, NULL, PyDoc_STR("The send-only view; equal to the channel."),
+     (void *)DIR_SEND},
+    {"rx", (getter)chan_get_view, NULL, PyDoc_STR("The receive-only view; equal to the channel."),
+     (void *)DIR_RECV},
     {NULL, NULL, NULL, NULL, NULL},
 };
 static PySequenceMethods chan_sequence = {.sq_length = (lenfunc)chan_len};

@@ -1,10 +1,11 @@
-/* clock_types.c - timers and contexts as Python calls them: functions on channel handles; goproc/_timer.py and
- * goproc/context.py make classes of them. Times are time.monotonic() seconds there, nanoseconds here. */
+/* clock_types.c - timers and contexts as Python calls them: functions on channel handles; goproc/_timer.py
+ * and goproc/context.py make classes of them. Times are time.monotonic() seconds there, nanoseconds here. */
 #include <math.h>
 
 #include "python.h"
 
-/* Read a time of time.monotonic(), or None. *ns: 0 is never, for None and from LATEST on; 1 is a time in the past. */
+/* Read a time of time.monotonic(), or None. *ns: 0 is never, for None and from LATEST on; 1 is a time in the
+ * past. */
 static bool parse_time(PyObject *v, int64_t *ns) {
     *ns = 0;
     if (v == Py_None) return true;
@@ -18,7 +19,9 @@ static bool parse_time(PyObject *v, int64_t *ns) {
     return true;
 }
 
-static PyObject *seconds_or_none(int64_t ns) { return ns ? PyFloat_FromDouble((double)ns / 1e9) : Py_NewRef(Py_None); }
+static PyObject *seconds_or_none(int64_t ns) {
+    return ns ? PyFloat_FromDouble((double)ns / 1e9) : Py_NewRef(Py_None);
+}
 
 static struct gp_object *object_of(PyObject *v, unsigned flag, const char *what) {
     if (!PyObject_TypeCheck(v, &ChannelType) || ((Handle *)v)->ref == 0) {
@@ -41,7 +44,9 @@ static PyObject *timer_new(PyObject *Py_UNUSED(module), PyObject *args, PyObject
     double period = 0;
     int func = 0;
     int64_t when;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|dp:timer_new", names, &at, &period, &func) || !parse_time(at, &when)) return NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|dp:timer_new", names, &at, &period, &func) ||
+        !parse_time(at, &when))
+        return NULL;
     Handle *h = (Handle *)handle_new((PyTypeObject *)hooks.types[GP_KIND_CHAN], GP_KIND_CHAN);
     if (!h) return NULL;
     struct gp_object *o = gp_at(h->ref);
@@ -56,10 +61,12 @@ static PyObject *timer_set(PyObject *Py_UNUSED(module), PyObject *args) {
     PyObject *timer, *at;
     double period = 0;
     int64_t when;
-    if (!PyArg_ParseTuple(args, "OO|d:timer_set", &timer, &at, &period) || !parse_time(at, &when)) return NULL;
+    if (!PyArg_ParseTuple(args, "OO|d:timer_set", &timer, &at, &period) || !parse_time(at, &when))
+        return NULL;
     struct gp_object *o = object_of(timer, GP_OBJ_TIMER, "a timer");
     if (!o) return NULL;
-    return PyBool_FromLong(gp_timer_set(o, when, period > 0 && period < LATEST ? (uint64_t)(period * 1e9) : 0));
+    return PyBool_FromLong(
+        gp_timer_set(o, when, period > 0 && period < LATEST ? (uint64_t)(period * 1e9) : 0));
 }
 
 static PyObject *timer_when(PyObject *Py_UNUSED(module), PyObject *timer) {
@@ -137,22 +144,32 @@ static PyObject *context_children(PyObject *Py_UNUSED(module), PyObject *node) {
     if (!o) return NULL;
     unsigned long n = 0;
     gp_lock(&gp.head->tree);
-    for (uint32_t ref = gp_get(&o->ctx_child); ref && gp_object_check(ref); ref = gp_get(&((struct gp_object *)gp_at(ref))->ctx_next)) n++;
+    for (uint32_t ref = gp_get(&o->ctx_child); ref && gp_object_check(ref);
+         ref = gp_get(&((struct gp_object *)gp_at(ref))->ctx_next))
+        n++;
     gp_unlock(&gp.head->tree);
     return PyLong_FromUnsignedLong(n);
 }
 
 PyMethodDef clock_functions[] = {
     {"timer_new", METHOD(timer_new), METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("timer_new(when, period=0, func=False): a channel that gives the time `when` once that has come.")},
-    {"timer_set", timer_set, METH_VARARGS, PyDoc_STR("timer_set(timer, when, period=0): stop (None) or reset; True if it was active.")},
+     PyDoc_STR(
+         "timer_new(when, period=0, func=False): a channel that gives the time `when` once that has come.")},
+    {"timer_set", timer_set, METH_VARARGS,
+     PyDoc_STR("timer_set(timer, when, period=0): stop (None) or reset; True if it was active.")},
     {"timer_when", timer_when, METH_O, PyDoc_STR("When the timer is due; None: it is not active.")},
     {"timer_take", timer_take, METH_O, PyDoc_STR("The value of a timer that is due, else None.")},
-    {"context_new", context_new, METH_VARARGS, PyDoc_STR("context_new(parent, deadline): a node of the tree, which is its done channel.")},
-    {"context_cancel", context_cancel, METH_VARARGS, PyDoc_STR("context_cancel(node, code, cause): end a node and all below; False: it had ended before.")},
-    {"context_state", context_state, METH_O, PyDoc_STR("The code with which a node has ended; 0: it is live.")},
-    {"context_cause", context_cause, METH_O, PyDoc_STR("The cause that was given where the end of a node began, or None.")},
-    {"context_deadline", context_deadline, METH_O, PyDoc_STR("The earliest deadline of a node and its ancestors, or None.")},
-    {"context_children", context_children, METH_O, PyDoc_STR("The number of children of a node that are not done.")},
+    {"context_new", context_new, METH_VARARGS,
+     PyDoc_STR("context_new(parent, deadline): a node of the tree, which is its done channel.")},
+    {"context_cancel", context_cancel, METH_VARARGS,
+     PyDoc_STR("context_cancel(node, code, cause): end a node and all below; False: it had ended before.")},
+    {"context_state", context_state, METH_O,
+     PyDoc_STR("The code with which a node has ended; 0: it is live.")},
+    {"context_cause", context_cause, METH_O,
+     PyDoc_STR("The cause that was given where the end of a node began, or None.")},
+    {"context_deadline", context_deadline, METH_O,
+     PyDoc_STR("The earliest deadline of a node and its ancestors, or None.")},
+    {"context_children", context_children, METH_O,
+     PyDoc_STR("The number of children of a node that are not done.")},
     {NULL, NULL, 0, NULL},
 };

@@ -1,13 +1,14 @@
 /* codec.c - Python values to messages; decode.c is the way back.
  *
- * The values that programs send most never meet pickle. None, bools, 64-bit ints, floats, and short str and bytes go
- * inline in the 64-byte message. So do small tuples, lists and dicts of those and of channel handles ("plain": a one-byte
- * type, then the value; exact types only, and no list or dict twice, because identity inside a message must survive).
- * Everything else goes through the encode hook (pickle protocol 5) into a block. Buffers that the hook hands out of band
- * get a block each, which the receiver maps (buffers.c) instead of copying.
+ * The values that programs send most never meet pickle. None, bools, 64-bit ints, floats, and short str and
+ * bytes go inline in the 64-byte message. So do small tuples, lists and dicts of those and of channel handles
+ * ("plain": a one-byte type, then the value; exact types only, and no list or dict twice, because identity
+ * inside a message must survive). Everything else goes through the encode hook (pickle protocol 5) into a
+ * block. Buffers that the hook hands out of band get a block each, which the receiver maps (buffers.c)
+ * instead of copying.
  *
- * A message that carries handles is always in a block that lists them, so that the collector can find them. Data from
- * shared memory is copied once, then checked, then used.
+ * A message that carries handles is always in a block that lists them, so that the collector can find them.
+ * Data from shared memory is copied once, then checked, then used.
  */
 #include "python.h"
 
@@ -15,8 +16,8 @@
 #define PLAIN_SHARED 32  /* lists and dicts in one value */
 #define MAX_HANDLES 65536u
 
-/* ---- handles met while pickling the current message. Per thread: another thread may pickle at the same time. Another
- * goroutine of this thread may not: blocking inside a __reduce__ is refused (see wait.c). */
+/* ---- handles met while pickling the current message. Per thread: another thread may pickle at the same
+ * time. Another goroutine of this thread may not: blocking inside a __reduce__ is refused (see wait.c). */
 
 static _Thread_local struct {
     bool on;
@@ -26,7 +27,8 @@ static _Thread_local struct {
 
 static void share(Handle *h) {
     struct gp_object *o = gp_at(h->ref);
-    if (!(gp_get(&o->flags) & GP_OBJ_SHARED)) atomic_fetch_or_explicit(&o->flags, GP_OBJ_SHARED, memory_order_acq_rel);
+    if (!(gp_get(&o->flags) & GP_OBJ_SHARED))
+        atomic_fetch_or_explicit(&o->flags, GP_OBJ_SHARED, memory_order_acq_rel);
 }
 
 bool message_in_progress(void) { return handle_log.on; }
@@ -162,9 +164,11 @@ static bool plain(struct plain *p, PyObject *v, int depth) {
             if (!plain(p, key, depth - 1) || !plain(p, value, depth - 1)) return false;
         return true;
     }
-    if (PyObject_TypeCheck(v, &HandleType) && !PyObject_TypeCheck(v, &CondType)) { /* a Cond has its mutex with it */
+    /* a Cond has its mutex with it */
+    if (PyObject_TypeCheck(v, &HandleType) && !PyObject_TypeCheck(v, &CondType)) {
         Handle *h = (Handle *)v;
-        if ((h->ref && h->run != gp.run) || p->end - p->at < 11) return false; /* a stale handle: pickling raises the error */
+        /* a stale handle: pickling raises the error */
+        if ((h->ref && h->run != gp.run) || p->end - p->at < 11) return false;
         *p->at++ = 'c';
         *p->at++ = h->kind;
         *p->at++ = h->dir;
@@ -182,7 +186,8 @@ static bool plain(struct plain *p, PyObject *v, int depth) {
 
 /* ---- pickled values */
 
-_Thread_local bool message_keeps; /* the message that is encoded may be read several times: its large buffers become Views */
+/* the message that is encoded may be read several times: its large buffers become Views */
+_Thread_local bool message_keeps;
 
 /* Put references in the place of large buffers. */
 static int refer_to_copies(PyObject *buffers) {
@@ -202,7 +207,8 @@ static int refer_to_copies(PyObject *buffers) {
 static int log_references(PyObject *buffers) {
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(buffers); i++) {
         PyObject *buffer = PyList_GET_ITEM(buffers, i);
-        if (Py_TYPE(buffer) == &ReferenceType && !message_log_handle((Handle *)((Reference *)buffer)->part.copy)) {
+        if (Py_TYPE(buffer) == &ReferenceType &&
+            !message_log_handle((Handle *)((Reference *)buffer)->part.copy)) {
             PyErr_NoMemory();
             return -1;
         }
@@ -250,7 +256,8 @@ static int encode_pickled(PyObject *v, struct gp_message *m) {
     PyObject *body = PyTuple_GET_ITEM(parts, 0), *buffers = PyTuple_GET_ITEM(parts, 1);
     gp_ref block = 0;
     uint32_t n = (uint32_t)PyList_GET_SIZE(buffers);
-    uint64_t size = (uint64_t)PyBytes_GET_SIZE(body), payload = sizeof(struct gp_pickle) + (4ULL * n + 7) / 8 * 8 + size;
+    uint64_t size = (uint64_t)PyBytes_GET_SIZE(body),
+             payload = sizeof(struct gp_pickle) + (4ULL * n + 7) / 8 * 8 + size;
     char *at;
     if (handles > MAX_HANDLES) {
         PyErr_Format(PyExc_ValueError, "a message with more than %u channels", MAX_HANDLES);
@@ -267,7 +274,8 @@ static int encode_pickled(PyObject *v, struct gp_message *m) {
     m->block = block;
     for (uint32_t i = 0; i < n; i++) {
         PyObject *buffer = PyList_GET_ITEM(buffers, i);
-        gp_ref part = Py_TYPE(buffer) == &ReferenceType ? reference_write((Reference *)buffer) : copy_to_part(buffer);
+        gp_ref part =
+            Py_TYPE(buffer) == &ReferenceType ? reference_write((Reference *)buffer) : copy_to_part(buffer);
         if (!part) goto fail;
         gp_own(part, GP_TAG(GP_TAG_PART, block));
         p->buffer[i] = part;
@@ -321,7 +329,10 @@ int message_encode(PyObject *v, struct gp_message *m) {
         double x = PyFloat_AS_DOUBLE(v);
         return encode_raw(GP_CODEC_FLOAT, (const char *)&x, 8, m);
     } else if (v == Py_None || v == Py_True || v == Py_False) {
-        return encode_raw(v == Py_None ? GP_CODEC_NONE : v == Py_True ? GP_CODEC_TRUE : GP_CODEC_FALSE, "", 0, m);
+        return encode_raw(v == Py_None   ? GP_CODEC_NONE
+                          : v == Py_True ? GP_CODEC_TRUE
+                                         : GP_CODEC_FALSE,
+                          "", 0, m);
     } else if (t == &PyUnicode_Type) {
         Py_ssize_t n;
         const char *s = PyUnicode_AsUTF8AndSize(v, &n);

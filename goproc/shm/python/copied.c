@@ -1,4 +1,5 @@
-/* copied.c - the table of the objects that this process has copies of. The pickler asks it about every object of a message. */
+/* copied.c - the table of the objects that this process has copies of. The pickler asks it about every object
+ * of a message. */
 #include "pointers.h"
 
 static struct pointers copied;
@@ -39,6 +40,7 @@ PyMethodDef copied_functions[] = {
     {"copied_remove", copied_remove, METH_O, PyDoc_STR("There is none any more.")},
     {"copied_clear", copied_clear, METH_NOARGS, PyDoc_STR("There are none any more.")},
     {"copied_known", copied_known, METH_O, PyDoc_STR("True if there is a copy of the object, else None.")},
-    {"copied_id", copied_id, METH_O, PyDoc_STR("The stand-in for an object in a message; None: it is pickled.")},
+    {"copied_id", copied_id, METH_O,
+     PyDoc_STR("The stand-in for an object in a message; None: it is pickled.")},
     {NULL, NULL, 0, NULL},
 };

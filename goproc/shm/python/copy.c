@@ -16,9 +16,7 @@ Handle *copy_new_empty(PyTypeObject *type) {
     return h;
 }
 
-void copy_fill(Handle *h, const struct gp_message *m) {
-    gp_copy_fill(gp_at(h->ref), m, message_bytes(m));
-}
+void copy_fill(Handle *h, const struct gp_message *m) { gp_copy_fill(gp_at(h->ref), m, message_bytes(m)); }
 
 static PyObject *copy_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"value", NULL};
@@ -35,20 +33,23 @@ static PyObject *copy_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
 
 static struct gp_message *message_of(Handle *self) {
     struct gp_object *o = handle_object(self);
-    if (o && !o->ring) PyErr_SetString(PyExc_RuntimeError, "a shared copy without a value (this is a bug in goproc)");
+    if (o && !o->ring)
+        PyErr_SetString(PyExc_RuntimeError, "a shared copy without a value (this is a bug in goproc)");
     return o && o->ring ? gp_stored(o->ring) : NULL;
 }
 
 static PyObject *copy_load(Handle *self, PyObject *private) {
     struct gp_message *m = message_of(self);
-    return m ? message_decode_parts(m, private == Py_True ? PARTS_PRIVATE : PARTS_READONLY, (PyObject *)self) : NULL;
+    return m ? message_decode_parts(m, private == Py_True ? PARTS_PRIVATE : PARTS_READONLY, (PyObject *)self)
+             : NULL;
 }
 
 bool copy_has(Handle *self, gp_ref block) {
     struct gp_message *m = message_of(self);
     if (!m) PyErr_Clear();
     uint64_t tag = gp_tag(block);
-    return m && (m->block == block ? tag == GP_TAG(GP_TAG_RESULT, self->ref) : tag == GP_TAG(GP_TAG_PART, m->block));
+    return m && (m->block == block ? tag == GP_TAG(GP_TAG_RESULT, self->ref)
+                                   : tag == GP_TAG(GP_TAG_PART, m->block));
 }
 
 /* True if a part of the copy is, byte for byte, a buffer of another pickle. -1: an exception. */
@@ -68,7 +69,8 @@ static int same_part(const struct shared_part *part, PyObject *buffer) {
 static PyObject *copy_same(Handle *self, PyObject *const *args, Py_ssize_t nargs) {
     struct gp_message *m = message_of(self);
     if (!m) return NULL;
-    if (nargs != 2 || !PyList_Check(args[1])) return PyErr_Format(PyExc_TypeError, "_same(bytes | None, list)");
+    if (nargs != 2 || !PyList_Check(args[1]))
+        return PyErr_Format(PyExc_TypeError, "_same(bytes | None, list)");
     struct message_parts parts;
     if (!message_parts(m, &parts)) Py_RETURN_FALSE;
     if ((Py_ssize_t)parts.n != PyList_GET_SIZE(args[1])) Py_RETURN_FALSE;
@@ -109,15 +111,18 @@ static PyObject *copy_kept(Handle *self, void *Py_UNUSED(unused)) {
 static PyMethodDef copy_methods[] = {
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, NULL},
     {"_load", (PyCFunction)copy_load, METH_O,
-     PyDoc_STR("The value, read anew. True: its buffers are private and writable; False: read-only, in shared memory.")},
+     PyDoc_STR("The value, read anew. True: its buffers are private and writable; False: read-only, in "
+               "shared memory.")},
     {"_same", METHOD(copy_same), METH_FASTCALL,
-     PyDoc_STR("_same(body | None, buffers): True if a pickle and its buffers are those of the copy, byte for byte.")},
+     PyDoc_STR("_same(body | None, buffers): True if a pickle and its buffers are those of the copy, byte "
+               "for byte.")},
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef copy_getset[] = {
     {"_bytes", (getter)copy_bytes, NULL, PyDoc_STR("The bytes of shared memory that it takes."), NULL},
     {"_maker", (getter)copy_maker, NULL, PyDoc_STR("The proc that made it."), NULL},
-    {"_kept", (getter)copy_kept, NULL, PyDoc_STR("True if the proc that made it still has a handle of it."), NULL},
+    {"_kept", (getter)copy_kept, NULL, PyDoc_STR("True if the proc that made it still has a handle of it."),
+     NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

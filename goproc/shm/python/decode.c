@@ -1,11 +1,12 @@
-/* decode.c - messages to Python values: the other half of codec.c. Data from shared memory is copied once, then checked,
- * then used.
+/* decode.c - messages to Python values: the other half of codec.c. Data from shared memory is copied once,
+ * then checked, then used.
  */
 #include "python.h"
 
 static PyObject *broken(void) {
     if (!PyErr_Occurred())
-        PyErr_SetString(PyExc_RuntimeError, "a message in shared memory is damaged: something outside goproc wrote there");
+        PyErr_SetString(PyExc_RuntimeError,
+                        "a message in shared memory is damaged: something outside goproc wrote there");
     return NULL;
 }
 
@@ -92,7 +93,8 @@ static PyObject *view_of(PyObject *copy, gp_ref part, bool readonly) {
 static PyObject *read_part(gp_ref part, enum parts_use use, PyObject *copy) {
     if (use == PARTS_PRIVATE || use == PARTS_READONLY || gp_flags(part) & GP_BLOCK_REFERENCE)
         return view_of(copy, part, use == PARTS_READONLY);
-    return use == PARTS_TAKE ? buffer_new(part) : PyByteArray_FromStringAndSize(gp_payload(part), (Py_ssize_t)gp_len(part));
+    return use == PARTS_TAKE ? buffer_new(part)
+                             : PyByteArray_FromStringAndSize(gp_payload(part), (Py_ssize_t)gp_len(part));
 }
 
 static PyObject *decode_pickled(gp_ref block, char *at, uint64_t len, enum parts_use use, PyObject *copy) {
@@ -133,7 +135,8 @@ static PyObject *decode_pickled(gp_ref block, char *at, uint64_t len, enum parts
     return v;
 }
 
-static PyObject *decode_at(const struct gp_message *m, char *at, uint64_t len, enum parts_use use, PyObject *copy) {
+static PyObject *decode_at(const struct gp_message *m, char *at, uint64_t len, enum parts_use use,
+                           PyObject *copy) {
     switch (m->codec) {
     case GP_CODEC_STR: return PyUnicode_DecodeUTF8(at, (Py_ssize_t)len, NULL);
     case GP_CODEC_BYTES: return PyBytes_FromStringAndSize(at, (Py_ssize_t)len);

@@ -1,14 +1,15 @@
 /* dump.c - shared memory for reports: the processes that are there, and the answers of other processes.
  *
- * The process that asks for a dump of all goroutines puts it together. Only a process itself knows the stacks of its
- * goroutines. So each writes its part and publishes it in its gp_proc; the requester takes it from there. The number of
- * the request goes with it in one word, so that a late answer to an earlier request is never taken for one to this. No
- * process waits for another without a limit: a process that computes in C code, or is stopped, is reported as such, with
- * the facts in its task blocks.
+ * The process that asks for a dump of all goroutines puts it together. Only a process itself knows the stacks
+ * of its goroutines. So each writes its part and publishes it in its gp_proc; the requester takes it from
+ * there. The number of the request goes with it in one word, so that a late answer to an earlier request is
+ * never taken for one to this. No process waits for another without a limit: a process that computes in C
+ * code, or is stopped, is reported as such, with the facts in its task blocks.
  *
- * The requester is a process of the program, or an observer: a command that maps the segment and is no proc. It stores
- * only into the words of requests and answers, `rescan` and `park`, and frees the blocks that it takes. If it is killed,
- * its request stands until the next one, which waits for it as for any other, a second at most.
+ * The requester is a process of the program, or an observer: a command that maps the segment and is no proc.
+ * It stores only into the words of requests and answers, `rescan` and `park`, and frees the blocks that it
+ * takes. If it is killed, its request stands until the next one, which waits for it as for any other, a
+ * second at most.
  *
  *     requester:  dump_wanted = n; signal
  *     process:    n = dump_wanted; write; dump = n << 32 | block (it frees the block of an earlier request)
@@ -45,10 +46,13 @@ static void list(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
     if (len > room) len = room;
     long proc = GP_TAG_KIND(tag) == GP_TAG_PROC ? (long)gp_tag_proc(tag) : -1;
     PyObject *name = PyUnicode_DecodeUTF8(task.name, (Py_ssize_t)strlen(task.name), "ignore");
-    PyObject *labels = PyUnicode_DecodeUTF8((char *)b + GP_BLOCK_HEAD + sizeof task,
-                                            len > sizeof task ? (Py_ssize_t)(len - sizeof task) : 0, "ignore");
-    PyObject *one = name && labels ? Py_BuildValue("(KKklIOO)", (unsigned long long)task.id, (unsigned long long)task.parent,
-                                                   (unsigned long)task.site, proc, gp_get(&task.started), name, labels) : NULL;
+    PyObject *labels =
+        PyUnicode_DecodeUTF8((char *)b + GP_BLOCK_HEAD + sizeof task,
+                             len > sizeof task ? (Py_ssize_t)(len - sizeof task) : 0, "ignore");
+    PyObject *one = name && labels ? Py_BuildValue("(KKklIOO)", (unsigned long long)task.id,
+                                                   (unsigned long long)task.parent, (unsigned long)task.site,
+                                                   proc, gp_get(&task.started), name, labels)
+                                   : NULL;
     if (!one || PyList_Append(*all, one) < 0) Py_CLEAR(*all);
     Py_XDECREF(one);
     Py_XDECREF(name);
@@ -72,8 +76,10 @@ static PyObject *proc_facts(PyObject *Py_UNUSED(module), PyObject *arg) {
 
 static PyObject *waiting(PyObject *Py_UNUSED(module), PyObject *handle) {
     if (!PyObject_TypeCheck(handle, &HandleType))
-        return PyErr_Format(PyExc_TypeError, "a channel, a goroutine or a sync object, not %.100s", Py_TYPE(handle)->tp_name);
-    if (!((Handle *)handle)->ref) return Py_BuildValue("(II)", 0u, 0u); /* nil has no queue, so no goroutine is woken by it */
+        return PyErr_Format(PyExc_TypeError, "a channel, a goroutine or a sync object, not %.100s",
+                            Py_TYPE(handle)->tp_name);
+    /* nil has no queue, so no goroutine is woken by it */
+    if (!((Handle *)handle)->ref) return Py_BuildValue("(II)", 0u, 0u);
     struct gp_object *o = handle_object((Handle *)handle);
     if (!o) return NULL;
     gp_lock(o);
@@ -84,7 +90,8 @@ static PyObject *waiting(PyObject *Py_UNUSED(module), PyObject *handle) {
 
 /* ---- requests and answers */
 
-/* True if the word is that of an observer that was killed: observers exclude each other by a lock of the file. */
+/* True if the word is that of an observer that was killed: observers exclude each other by a lock of the
+ * file. */
 static bool abandoned(uint32_t word) { return gp.proc == GP_OBSERVER && word == gp.me; }
 
 static PyObject *observe(PyObject *Py_UNUSED(module), PyObject *fd) {
@@ -102,7 +109,8 @@ static PyObject *dump_begin(PyObject *Py_UNUSED(module), PyObject *force) {
     struct gp_header *h = gp.head;
     uint32_t free_word = 0;
     if (force == Py_True) gp_set(&h->dumping, gp.me);
-    else if (!atomic_compare_exchange_strong(&h->dumping, &free_word, gp.me) && !abandoned(free_word)) return PyLong_FromLong(0);
+    else if (!atomic_compare_exchange_strong(&h->dumping, &free_word, gp.me) && !abandoned(free_word))
+        return PyLong_FromLong(0);
     uint32_t n = atomic_fetch_add(&h->dump_last, 1) + 1;
     if (n == 0) n = atomic_fetch_add(&h->dump_last, 1) + 1;
     atomic_store(&h->dump_wanted, n);
@@ -114,7 +122,8 @@ static PyObject *dump_end(PyObject *Py_UNUSED(module), PyObject *arg) {
     if (PyErr_Occurred()) return NULL;
     if (!gp.base) Py_RETURN_NONE;
     uint32_t wanted = (uint32_t)n, me = gp.me;
-    if (atomic_compare_exchange_strong(&gp.head->dump_wanted, &wanted, 0)) /* a nested dump may be the current one */
+    /* a nested dump may be the current one */
+    if (atomic_compare_exchange_strong(&gp.head->dump_wanted, &wanted, 0))
         atomic_compare_exchange_strong(&gp.head->dumping, &me, 0);
     Py_RETURN_NONE;
 }
@@ -161,8 +170,8 @@ static PyObject *dump_answer(PyObject *Py_UNUSED(module), PyObject *args) {
     return PyBool_FromLong(ref != 0);
 }
 
-/* None: no answer so far; b"": the process had no memory to write one. An answer to another request is left where it is:
- * that may be the current one, which was made by force beside this one. */
+/* None: no answer so far; b"": the process had no memory to write one. An answer to another request is left
+ * where it is: that may be the current one, which was made by force beside this one. */
 static PyObject *dump_take(PyObject *Py_UNUSED(module), PyObject *args) {
     unsigned p, n;
     if (!PyArg_ParseTuple(args, "II:dump_take", &p, &n)) return NULL;
@@ -173,7 +182,8 @@ static PyObject *dump_take(PyObject *Py_UNUSED(module), PyObject *args) {
     gp_ref ref = (gp_ref)got;
     uint64_t capacity;
     bool text = ref && gp_block_check(ref, &capacity) && gp_len(ref) <= capacity;
-    PyObject *answer = text ? PyBytes_FromStringAndSize(gp_payload(ref), (Py_ssize_t)gp_len(ref)) : PyBytes_FromString("");
+    PyObject *answer =
+        text ? PyBytes_FromStringAndSize(gp_payload(ref), (Py_ssize_t)gp_len(ref)) : PyBytes_FromString("");
     drop(got);
     return answer;
 }
@@ -187,21 +197,31 @@ static PyObject *nudge(PyObject *Py_UNUSED(module), PyObject *arg) {
 
 PyMethodDef dump_functions[] = {
     {"num_goroutine", num_goroutine, METH_NOARGS,
-     PyDoc_STR("num_goroutine($module, /)\n--\n\nHow many goroutines of all processes have not ended, main included.\n\n"
-               "One more than it seems at times: a goroutine counts until its process has cleaned up after it.\n"
-               "Cost: it looks at every block of shared memory, 1 ms for some 100 000 messages and goroutines.")},
+     PyDoc_STR(
+         "num_goroutine($module, /)\n"
+         "--\n\n"
+         "How many goroutines of all processes have not ended, main included.\n\n"
+         "One more than it seems at times: a goroutine counts until its process has cleaned up after it.\n"
+         "Cost: it looks at every block of shared memory, 1 ms for some 100 000 messages and goroutines.")},
     {"goroutines", goroutines, METH_NOARGS,
      PyDoc_STR("(id, parent, site, proc or -1, started, name, labels as text) of every goroutine but main.")},
     {"waiting", waiting, METH_O,
-     PyDoc_STR("The numbers of goroutines and threads of all processes that are blocked on an object: (receivers, senders).")},
-    {"observe", observe, METH_O, PyDoc_STR("observe(memfd): map the segment of another program, for the functions of reports only.")},
-    {"proc_facts", proc_facts, METH_O, PyDoc_STR("(pid, state, park word, True if a signal makes it answer) of a proc.")},
-    {"dump_begin", dump_begin, METH_O, PyDoc_STR("dump_begin(force): the number of a new request; 0: another is being answered.")},
+     PyDoc_STR("The numbers of goroutines and threads of all processes that are blocked on an object: "
+               "(receivers, senders).")},
+    {"observe", observe, METH_O,
+     PyDoc_STR("observe(memfd): map the segment of another program, for the functions of reports only.")},
+    {"proc_facts", proc_facts, METH_O,
+     PyDoc_STR("(pid, state, park word, True if a signal makes it answer) of a proc.")},
+    {"dump_begin", dump_begin, METH_O,
+     PyDoc_STR("dump_begin(force): the number of a new request; 0: another is being answered.")},
     {"dump_end", dump_end, METH_O, PyDoc_STR("The request of this number is over.")},
-    {"dump_wanted", dump_wanted, METH_NOARGS, PyDoc_STR("The number of the request that waits for answers, else 0.")},
+    {"dump_wanted", dump_wanted, METH_NOARGS,
+     PyDoc_STR("The number of the request that waits for answers, else 0.")},
     {"dump_ready", dump_ready, METH_O, PyDoc_STR("Set if a signal makes this process answer, from now on.")},
-    {"dump_answer", dump_answer, METH_VARARGS, PyDoc_STR("dump_answer(request, bytes): publish; False: no memory.")},
-    {"dump_take", dump_take, METH_VARARGS, PyDoc_STR("dump_take(proc, request): its answer, or None while there is none.")},
+    {"dump_answer", dump_answer, METH_VARARGS,
+     PyDoc_STR("dump_answer(request, bytes): publish; False: no memory.")},
+    {"dump_take", dump_take, METH_VARARGS,
+     PyDoc_STR("dump_take(proc, request): its answer, or None while there is none.")},
     {"nudge", nudge, METH_O, PyDoc_STR("Make a proc's scheduler look around.")},
     {NULL, NULL, 0, NULL},
 };

@@ -46,8 +46,10 @@ PyMethodDef end_functions[] = {
     {"main_handle", main_handle, METH_O, PyDoc_STR("main_handle(type): make the outcome of main.")},
     {"main_ended", main_ended, METH_O, PyDoc_STR("Main called goexit().")},
     {"main_gone", main_gone, METH_NOARGS, NULL},
-    {"fatal_reported", fatal_reported, METH_NOARGS, PyDoc_STR("Main's panic is out; now its exit handlers run.")},
+    {"fatal_reported", fatal_reported, METH_NOARGS,
+     PyDoc_STR("Main's panic is out; now its exit handlers run.")},
     {"fatal_ending", fatal_ending, METH_NOARGS, PyDoc_STR("True if main's exit handlers run.")},
-    {"fatal_take", fatal_take, METH_NOARGS, PyDoc_STR("Take the end of the program over from main; the first may.")},
+    {"fatal_take", fatal_take, METH_NOARGS,
+     PyDoc_STR("Take the end of the program over from main; the first may.")},
     {NULL, NULL, 0, NULL},
 };

@@ -15,9 +15,10 @@ uint64_t next_id(void) {
     return at++;
 }
 
-/* Make the handle, the outcome and the task block of a new goroutine. `labels`: bytes, or anything else for none. */
-static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned long long parent, PyObject *labels,
-                    gp_ref *task) {
+/* Make the handle, the outcome and the task block of a new goroutine. `labels`: bytes, or anything else for
+ * none. */
+static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned long long parent,
+                    PyObject *labels, gp_ref *task) {
     if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, &OutcomeType)) {
         PyErr_SetString(PyExc_TypeError, "the first argument must be a subclass of Outcome");
         return NULL;
@@ -42,7 +43,8 @@ static Handle *make(PyObject *type, PyObject *name, unsigned long site, unsigned
     o->task = *task;
     o->site = (gp_ref)site;
     t->id = id;
-    t->parent = PyThread_get_thread_ident() == scheduler_thread ? parent : 0; /* a plain thread is no goroutine */
+    /* a plain thread is no goroutine */
+    t->parent = PyThread_get_thread_ident() == scheduler_thread ? parent : 0;
     t->object = h->ref;
     t->gen = h->gen;
     t->site = (gp_ref)site;
@@ -67,7 +69,8 @@ void task_free(gp_ref task) {
     gp_free(task);
 }
 
-static PyObject *give_up(Handle *h, gp_ref task) { /* nothing refers to the goroutine so far: its handle, object and task go */
+/* nothing refers to the goroutine so far: its handle, object and task go */
+static PyObject *give_up(Handle *h, gp_ref task) {
     task_free(task);
     gp_set(&((struct gp_object *)gp_at(h->ref))->state, GP_G_DEAD);
     Py_DECREF(h);
@@ -91,9 +94,9 @@ static int count_in(gp_ref task, PyObject *group) {
 
 enum { GROUP_FLAGS = GP_TRACKERS, GROUP_ENDED, GROUP_FACTS };
 
-/* A member: (WaitGroup, Semaphore, context, flags, mask). This process has a unit of the semaphore, which becomes the
- * member's. The flags are looked at once the member is counted: either a block that is left meanwhile waits for it, or its
- * flag is seen here. */
+/* A member: (WaitGroup, Semaphore, context, flags, mask). This process has a unit of the semaphore, which
+ * becomes the member's. The flags are looked at once the member is counted: either a block that is left
+ * meanwhile waits for it, or its flag is seen here. */
 static int track_member(gp_ref task, PyObject *facts) {
     struct gp_object *objects[GROUP_FLAGS + 1];
     long ended = PyLong_AsLong(PyTuple_GET_ITEM(facts, GROUP_ENDED));
@@ -117,17 +120,21 @@ static int track_member(gp_ref task, PyObject *facts) {
     return 0;
 }
 
-/* None, a WaitGroup, which counts the goroutine from here on, or the facts of track_member(). 0, or -1 and an exception. */
+/* None, a WaitGroup, which counts the goroutine from here on, or the facts of track_member(). 0, or -1 and an
+ * exception. */
 static int set_trackers(gp_ref task, PyObject *who) {
     if (who == Py_None) return 0;
     if (PyObject_TypeCheck(who, &WaitGroupType)) return count_in(task, who);
-    if (PyTuple_Check(who) && PyTuple_GET_SIZE(who) == GROUP_FACTS && PyObject_TypeCheck(PyTuple_GET_ITEM(who, 0), &WaitGroupType))
+    if (PyTuple_Check(who) && PyTuple_GET_SIZE(who) == GROUP_FACTS &&
+        PyObject_TypeCheck(PyTuple_GET_ITEM(who, 0), &WaitGroupType))
         return track_member(task, who);
-    PyErr_SetString(PyExc_TypeError, "trackers: None, a WaitGroup, or (WaitGroup, Semaphore, context, flags, mask)");
+    PyErr_SetString(PyExc_TypeError,
+                    "trackers: None, a WaitGroup, or (WaitGroup, Semaphore, context, flags, mask)");
     return -1;
 }
 
-/* Give a task that may start again a block of its own for the outcome: it keeps the call until the outcome is known. */
+/* Give a task that may start again a block of its own for the outcome: it keeps the call until the outcome is
+ * known. */
 static int set_aside(gp_ref task) {
     gp_ref spare = alloc_for(GP_FOR_TASKS, sizeof(struct gp_message), 0);
     if (!spare) {
@@ -142,7 +149,9 @@ static int set_aside(gp_ref task) {
 
 static PyObject *task_new(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
     if (nargs < 6 || nargs > 10)
-        return PyErr_Format(PyExc_TypeError, "task_new(type, call, name, site, parent, proc, labels, trackers, always, retries)");
+        return PyErr_Format(
+            PyExc_TypeError,
+            "task_new(type, call, name, site, parent, proc, labels, trackers, always, retries)");
     unsigned long site = PyLong_AsUnsignedLong(args[3]);
     unsigned long long parent = PyLong_AsUnsignedLongLong(args[4]);
     long proc = PyLong_AsLong(args[5]);
@@ -159,7 +168,8 @@ static PyObject *task_new(PyObject *Py_UNUSED(module), PyObject *const *args, Py
         return NULL;
     }
     struct gp_task *t = gp_task_at(task);
-    if (call.block) gp_own(call.block, GP_TAG(GP_TAG_PART, task)); /* a part of the task, whichever process dies */
+    /* a part of the task, whichever process dies */
+    if (call.block) gp_own(call.block, GP_TAG(GP_TAG_PART, task));
     t->call = call;
     bool always = nargs > 8 && args[8] == Py_True;
     t->pinned = always ? GP_PINNED_ALWAYS : pinned ? GP_PINNED : GP_ANYWHERE;
@@ -175,7 +185,9 @@ static PyObject *task_new(PyObject *Py_UNUSED(module), PyObject *const *args, Py
     int err;
     while ((err = gp_task_push(task, place = pinned ? (uint32_t)proc : gp_task_place(), pinned)) == -EAGAIN) {
         /* back pressure: let some of the tasks run that fill the ring */
-        PyObject *r = PyThread_get_thread_ident() == scheduler_thread ? PyObject_CallOneArg(hooks.offer_turn, Py_False) : Py_NewRef(Py_None);
+        PyObject *r = PyThread_get_thread_ident() == scheduler_thread
+                          ? PyObject_CallOneArg(hooks.offer_turn, Py_False)
+                          : Py_NewRef(Py_None);
         Py_XDECREF(r);
         Py_BEGIN_ALLOW_THREADS
         usleep(100);
@@ -200,7 +212,8 @@ static PyObject *task_new(PyObject *Py_UNUSED(module), PyObject *const *args, Py
 
 /* go.local: (handle, task) of a goroutine that its creator's scheduler starts itself */
 static PyObject *task_local(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
-    if (nargs < 4 || nargs > 6) return PyErr_Format(PyExc_TypeError, "task_local(type, name, site, parent, labels, trackers)");
+    if (nargs < 4 || nargs > 6)
+        return PyErr_Format(PyExc_TypeError, "task_local(type, name, site, parent, labels, trackers)");
     unsigned long site = PyLong_AsUnsignedLong(args[2]);
     unsigned long long parent = PyLong_AsUnsignedLongLong(args[3]);
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
@@ -213,7 +226,8 @@ static PyObject *task_local(PyObject *Py_UNUSED(module), PyObject *const *args, 
     gp_set(&gp_task_at(task)->started, GP_STARTED);
     gp_set(&o->proc, gp.proc + 1);
     task_count_started(1);
-    return Py_BuildValue("(NkkK)", h, (unsigned long)task, (unsigned long)gp_ref_of(o), (unsigned long long)gp_get(&o->id));
+    return Py_BuildValue("(NkkK)", h, (unsigned long)task, (unsigned long)gp_ref_of(o),
+                         (unsigned long long)gp_get(&o->id));
 }
 
 static PyObject *task_unmake(PyObject *Py_UNUSED(module), PyObject *block) {
@@ -238,7 +252,9 @@ PyMethodDef task_functions[] = {
     {"task_new", METHOD(task_new), METH_FASTCALL, PyDoc_STR("Queue a goroutine; return its handle.")},
     {"task_local", METHOD(task_local), METH_FASTCALL, PyDoc_STR("A goroutine of this process only.")},
     {"task_unmake", task_unmake, METH_O,
-     PyDoc_STR("A task made by task_local does not come to run: its WaitGroup counts down, its unit is this process's again.")},
-    {"context_empty", context_empty, METH_NOARGS, PyDoc_STR("True if a runtime runs and the current context is empty.")},
+     PyDoc_STR("A task made by task_local does not come to run: its WaitGroup counts down, its unit is this "
+               "process's again.")},
+    {"context_empty", context_empty, METH_NOARGS,
+     PyDoc_STR("True if a runtime runs and the current context is empty.")},
     {NULL, NULL, 0, NULL},
 };

@@ -1,10 +1,11 @@
 /* guard.c - sees whether a value that was copied has changed since, without copying it again.
  *
- * A guard knows the containers of a value: lists, dicts, sets and objects that consist of their attributes, however deep,
- * over leaves that cannot change. Of a list it keeps the pointers of the elements, of a set its table, and compares them.
- * Of a dict it keeps the version (3.11), or has the interpreter report a change (watchers, from 3.12 on); of an object's
- * dict it keeps the entries; of an object its class and its dict. It holds the objects that it points to, so that no
- * other object can come to lie there. It refuses any other kind of value: then the pickles are compared.
+ * A guard knows the containers of a value: lists, dicts, sets and objects that consist of their attributes,
+ * however deep, over leaves that cannot change. Of a list it keeps the pointers of the elements, of a set its
+ * table, and compares them. Of a dict it keeps the version (3.11), or has the interpreter report a change
+ * (watchers, from 3.12 on); of an object's dict it keeps the entries; of an object its class and its dict. It
+ * holds the objects that it points to, so that no other object can come to lie there. It refuses any other
+ * kind of value: then the pickles are compared.
  */
 #include "guard.h"
 #include <structmember.h>
@@ -13,15 +14,15 @@
 
 #if PY_VERSION_HEX < 0x030C0000
 
-bool dict_says(PyObject *Py_UNUSED(dict)) {
-    return true;
-}
+bool dict_says(PyObject *Py_UNUSED(dict)) { return true; }
 int dict_watch(PyObject *dict, uint64_t *since) {
     *since = ((PyDictObject *)dict)->ma_version_tag; /* no two states of dicts have the same */
     return 0;
 }
 void dict_unwatch(PyObject *Py_UNUSED(dict)) {}
-static bool dict_same(PyObject *dict, uint64_t since) { return ((PyDictObject *)dict)->ma_version_tag == since; }
+static bool dict_same(PyObject *dict, uint64_t since) {
+    return ((PyDictObject *)dict)->ma_version_tag == since;
+}
 
 #else
 
@@ -29,10 +30,12 @@ static int watcher = -1;
 static uint64_t changes;        /* of watched dicts, so far */
 static struct pointers watched; /* dict -> when it was changed last */
 
-/* An object's dict may share its values with the object (3.13), and an attribute that is set there tells no watcher. */
+/* An object's dict may share its values with the object (3.13), and an attribute that is set there tells no
+ * watcher. */
 bool dict_says(PyObject *dict) { return ((PyDictObject *)dict)->ma_values == NULL; }
 
-static int on_change(PyDict_WatchEvent Py_UNUSED(event), PyObject *dict, PyObject *Py_UNUSED(key), PyObject *Py_UNUSED(value)) {
+static int on_change(PyDict_WatchEvent Py_UNUSED(event), PyObject *dict, PyObject *Py_UNUSED(key),
+                     PyObject *Py_UNUSED(value)) {
     struct pointer *p = pointer_find(&watched, dict);
     if (p) p->value = ++changes;
     return 0;
@@ -119,8 +122,8 @@ static bool record_same(const struct record *r) {
     if (r->kind == OBJECT)
         return (PyObject *)Py_TYPE(o) == r->first && is_still(PyObject_GenericGetDict(o, NULL), r->second);
     if (r->kind == LIST)
-        return PyList_GET_SIZE(o) == r->n &&
-               (r->n == 0 || memcmp(((PyListObject *)o)->ob_item, r->items, (size_t)r->n * sizeof(PyObject *)) == 0);
+        return PyList_GET_SIZE(o) == r->n && (r->n == 0 || memcmp(((PyListObject *)o)->ob_item, r->items,
+                                                                  (size_t)r->n * sizeof(PyObject *)) == 0);
     PySetObject *s = (PySetObject *)o;
     return s->used == r->n && s->mask == r->mask &&
            memcmp(s->table, r->items, ((size_t)s->mask + 1) * sizeof *s->table) == 0;
@@ -142,28 +145,31 @@ static PyObject *guard_shares(Guard *g, PyObject *arg) {
             pointers_free(&mine);
             return NULL;
         }
-    for (size_t i = 0; !found && i < other->n; i++) found = pointer_find(&mine, other->v[i].container) != NULL;
+    for (size_t i = 0; !found && i < other->n; i++)
+        found = pointer_find(&mine, other->v[i].container) != NULL;
     pointers_free(&mine);
     return PyBool_FromLong(found);
 }
 
 static PyMethodDef guard_methods[] = {
-    {"shares", (PyCFunction)guard_shares, METH_O, PyDoc_STR("True if a container is in the value of another guard, too.")},
-    {"unchanged", (PyCFunction)guard_unchanged, METH_NOARGS, PyDoc_STR("True if no container of the value was changed since.")},
+    {"shares", (PyCFunction)guard_shares, METH_O,
+     PyDoc_STR("True if a container is in the value of another guard, too.")},
+    {"unchanged", (PyCFunction)guard_unchanged, METH_NOARGS,
+     PyDoc_STR("True if no container of the value was changed since.")},
     {NULL, NULL, 0, NULL},
 };
 
-static PyObject *guard_flat(Guard *g, void *Py_UNUSED(unused)) {
-    return PyBool_FromLong(g->n <= 1);
-}
+static PyObject *guard_flat(Guard *g, void *Py_UNUSED(unused)) { return PyBool_FromLong(g->n <= 1); }
 
 static PyGetSetDef guard_getset[] = {
-    {"flat", (getter)guard_flat, NULL, PyDoc_STR("True if there is but one container that could change."), NULL},
+    {"flat", (getter)guard_flat, NULL, PyDoc_STR("True if there is but one container that could change."),
+     NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMemberDef guard_members[] = {
-    {"classes", T_OBJECT, offsetof(Guard, classes), READONLY, PyDoc_STR("class -> True if its objects consist of their attributes.")},
+    {"classes", T_OBJECT, offsetof(Guard, classes), READONLY,
+     PyDoc_STR("class -> True if its objects consist of their attributes.")},
     {NULL, 0, 0, 0, NULL},
 };
 

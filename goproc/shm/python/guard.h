@@ -11,7 +11,8 @@ struct record {
     PyObject *container; /* held */
     Py_ssize_t n;        /* elements of `items`, held */
     Py_ssize_t mask;     /* of a set's table */
-    void *items;         /* a list's pointers, a set's table, or the keys and values of a dict by its ENTRIES */
+    /* a list's pointers, a set's table, or the keys and values of a dict by its ENTRIES */
+    void *items;
     uint64_t since;      /* a dict's */
     PyObject *first;     /* held, or NULL: a defaultdict's factory, an object's class */
     PyObject *second;    /* held, or NULL: an object's dict */
@@ -29,6 +30,7 @@ typedef struct {
 bool dict_says(PyObject *dict);                  /* true if the dict tells of each of its changes */
 int dict_watch(PyObject *dict, uint64_t *since); /* 0, or -1 and an exception */
 void dict_unwatch(PyObject *dict);
-PyObject *factory_of(PyObject *dict); /* the default_factory of the dict; None: it has none; NULL: an exception */
+/* the default_factory of the dict; None: it has none; NULL: an exception */
+PyObject *factory_of(PyObject *dict);
 
 #endif

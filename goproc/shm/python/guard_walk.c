@@ -4,7 +4,8 @@
 struct walk {
     Guard *guard;
     PyObject *leaves;      /* a tuple of types */
-    PyObject *dicts;       /* a tuple of subclasses of dict that are but their entries and, perhaps, a default_factory */
+    /* a tuple of subclasses of dict that are but their entries and, perhaps, a default_factory */
+    PyObject *dicts;
     PyObject *is_plain;    /* (class) -> whether its objects are but their attributes */
     struct pointers seen;
     PyObject **todo;       /* borrowed: the object that is walked holds them */
@@ -24,8 +25,8 @@ static bool has_zone(PyObject *o) {
 
 static bool is_leaf(const struct walk *w, PyObject *o) {
     PyTypeObject *t = Py_TYPE(o);
-    if (t == &PyUnicode_Type || t == &PyLong_Type || t == &PyFloat_Type || o == Py_None || t == &PyBool_Type ||
-        t == &PyBytes_Type || t == &PyComplex_Type)
+    if (t == &PyUnicode_Type || t == &PyLong_Type || t == &PyFloat_Type || o == Py_None ||
+        t == &PyBool_Type || t == &PyBytes_Type || t == &PyComplex_Type)
         return true;
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(w->leaves); i++)
         if (PyTuple_GET_ITEM(w->leaves, i) == (PyObject *)t) return !has_zone(o);
@@ -168,7 +169,8 @@ static int walk_dict(struct walk *w, PyObject *dict) {
     if (!PyDict_CheckExact(dict)) {
         if (!(r->first = factory_of(dict))) return -1;
         /* one that could change is for the pickle */
-        if (r->first != Py_None && (!PyType_Check(r->first) || ((PyTypeObject *)r->first)->tp_flags & Py_TPFLAGS_HEAPTYPE))
+        if (r->first != Py_None &&
+            (!PyType_Check(r->first) || ((PyTypeObject *)r->first)->tp_flags & Py_TPFLAGS_HEAPTYPE))
             return 0;
     }
     for (Py_ssize_t at = 0; go > 0 && PyDict_Next(dict, &at, &key, &value);)
@@ -178,7 +180,8 @@ static int walk_dict(struct walk *w, PyObject *dict) {
 
 static int walk_tuple(struct walk *w, PyObject *tuple) {
     int go = 1;
-    for (Py_ssize_t i = 0; go > 0 && i < PyTuple_GET_SIZE(tuple); i++) go = walk_push(w, PyTuple_GET_ITEM(tuple, i));
+    for (Py_ssize_t i = 0; go > 0 && i < PyTuple_GET_SIZE(tuple); i++)
+        go = walk_push(w, PyTuple_GET_ITEM(tuple, i));
     return go;
 }
 
@@ -195,8 +198,11 @@ static PyObject *guard_new(PyObject *Py_UNUSED(module), PyObject *const *args, P
     int go = g->classes ? walk_push(&w, args[0]) : -1;
     while (go > 0 && w.n) {
         PyObject *o = w.todo[--w.n];
-        go = PyList_CheckExact(o) ? walk_list(&w, o) : PyDict_Check(o) ? walk_dict(&w, o) :
-             PyTuple_CheckExact(o) ? walk_tuple(&w, o) : PyAnySet_CheckExact(o) ? walk_set(&w, o) : walk_object(&w, o);
+        go = PyList_CheckExact(o)     ? walk_list(&w, o)
+             : PyDict_Check(o)        ? walk_dict(&w, o)
+             : PyTuple_CheckExact(o)  ? walk_tuple(&w, o)
+             : PyAnySet_CheckExact(o) ? walk_set(&w, o)
+                                      : walk_object(&w, o);
     }
     pointers_free(&w.seen);
     PyMem_Free(w.todo);
@@ -208,7 +214,8 @@ static PyObject *guard_new(PyObject *Py_UNUSED(module), PyObject *const *args, P
 
 PyMethodDef guard_functions[] = {
     {"guard", METHOD(guard_new), METH_FASTCALL,
-     PyDoc_STR("guard(value, types of leaves, types of dicts, is_plain(class)): a Guard; None if the value holds objects that a "
+     PyDoc_STR("guard(value, types of leaves, types of dicts, is_plain(class)): a Guard; None if the value "
+               "holds objects that a "
                "guard does not know.")},
     {NULL, NULL, 0, NULL},
 };

@@ -1,8 +1,9 @@
 /* handles.c - Python's references to objects in the segment.
  *
- * There is one Python object for each shared object in a process, so `is` and identity survive a round trip. Its life is
- * the process's holder bit: set when the handle is made, cleared when it dies. An object that was never put into a
- * message is freed with its handle. One that was may be in flight, so it is left to the collector.
+ * There is one Python object for each shared object in a process, so `is` and identity survive a round trip.
+ * Its life is the process's holder bit: set when the handle is made, cleared when it dies. An object that was
+ * never put into a message is freed with its handle. One that was may be in flight, so it is left to the
+ * collector.
  */
 #include "python.h"
 
@@ -106,8 +107,9 @@ int handles_begin(void) {
 int handle_ready(void) {
     if (GP_LIKELY(gp.base != NULL && !atomic_load_explicit(&gp.lost, memory_order_relaxed))) return 0;
     if (gp.forked) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "goproc cannot be used in a process made by os.fork(): start it with subprocess, or use go()");
+        PyErr_SetString(
+            PyExc_RuntimeError,
+            "goproc cannot be used in a process made by os.fork(): start it with subprocess, or use go()");
         return -1;
     }
     if (handles_begin() < 0) return -1;
@@ -124,7 +126,8 @@ struct gp_object *handle_object(Handle *h) {
         if (gp.forked) handle_ready();
         else {
             char what[128];
-            PyOS_snprintf(what, sizeof what, "%.50s used after the goproc runtime it belongs to stopped", Py_TYPE(h)->tp_name);
+            PyOS_snprintf(what, sizeof what, "%.50s used after the goproc runtime it belongs to stopped",
+                          Py_TYPE(h)->tp_name);
             raise_stopped(what, h->run);
         }
         return NULL;
@@ -197,7 +200,8 @@ PyObject *handle_for(gp_ref ref, uint32_t gen, enum gp_kind kind, unsigned dir) 
         struct gp_object *o = gp_at(ref);
         if (kind >= GP_KINDS || !hooks.types[kind] ||
             (ref && (!gp_object_check(ref) || gp_get(&o->gen) != gen || gp_get(&o->kind) != kind || known))) {
-            PyErr_SetString(PyExc_RuntimeError, "a message names a channel or sync object that does not exist");
+            PyErr_SetString(PyExc_RuntimeError,
+                            "a message names a channel or sync object that does not exist");
             return NULL;
         }
         whole = make((PyTypeObject *)hooks.types[kind], ref, gen, kind);
@@ -208,13 +212,14 @@ PyObject *handle_for(gp_ref ref, uint32_t gen, enum gp_kind kind, unsigned dir) 
     return v;
 }
 
-/* An ended goroutine's object goes: its result with it, and an unread exception becomes a panic. A copy's object goes
- * with its value, which is kept like a result. */
+/* An ended goroutine's object goes: its result with it, and an unread exception becomes a panic. A copy's
+ * object goes with its value, which is kept like a result. */
 static void drop_outcome(struct gp_object *o) {
     if (gp_get(&o->kind) == GP_KIND_OUTCOME && gp_get(&o->state) == GP_G_FAILED && gp_get(&o->value) == 0) {
         PyObject *failure = o->ring ? message_decode(gp_stored(o->ring), true) : Py_NewRef(Py_None);
-        PyObject *r = failure ? PyObject_CallFunction(hooks.unread, "KOk", (unsigned long long)gp_get(&o->id), failure,
-                                                          (unsigned long)o->site) : NULL;
+        PyObject *r = failure ? PyObject_CallFunction(hooks.unread, "KOk", (unsigned long long)gp_get(&o->id),
+                                                      failure, (unsigned long)o->site)
+                              : NULL;
         if (!r) PyErr_WriteUnraisable(NULL);
         Py_XDECREF(r);
         Py_XDECREF(failure);
@@ -223,7 +228,8 @@ static void drop_outcome(struct gp_object *o) {
 }
 
 static void hold_unread(struct gp_object *o, void *list) {
-    PyObject *h = PyErr_Occurred() ? NULL : handle_for(gp_ref_of(o), gp_get(&o->gen), GP_KIND_OUTCOME, DIR_BOTH);
+    PyObject *h =
+        PyErr_Occurred() ? NULL : handle_for(gp_ref_of(o), gp_get(&o->gen), GP_KIND_OUTCOME, DIR_BOTH);
     if (h) PyList_Append(list, h);
     Py_XDECREF(h);
 }
@@ -236,7 +242,9 @@ PyObject *handles_unread(void) {
         struct gp_object *o = gp_at(((Handle *)PyList_GET_ITEM(held, i))->ref);
         if (!gp_outcome_unread(o)) continue;
         PyObject *failure = o->ring ? message_decode(gp_stored(o->ring), true) : Py_NewRef(Py_None);
-        PyObject *entry = failure ? Py_BuildValue("(KNk)", (unsigned long long)gp_get(&o->id), failure, (unsigned long)o->site) : NULL;
+        PyObject *entry = failure ? Py_BuildValue("(KNk)", (unsigned long long)gp_get(&o->id), failure,
+                                                  (unsigned long)o->site)
+                                  : NULL;
         if (!entry || PyList_Append(list, entry) < 0) Py_CLEAR(list);
         Py_XDECREF(entry);
     }
@@ -251,7 +259,8 @@ uint32_t collect_now(void) {
     return freed;
 }
 
-/* Nudge the other holders of a copy. A process that keeps one for messages to come checks if any could still send one. */
+/* Nudge the other holders of a copy. A process that keeps one for messages to come checks if any could still
+ * send one. */
 static void nudge_readers(struct gp_object *o) {
     for (uint32_t p = 0; p < gp_places(); p++)
         if (p != gp.proc && atomic_load(&o->holders[p / 64]) >> (p % 64) & 1) gp_nudge(p);
@@ -266,7 +275,8 @@ static void handle_dealloc(Handle *h) {
         PyErr_Fetch(&type_, &value, &trace);
         erase(h);
         if (gp_get(&o->flags) & GP_OBJ_SHARED) {
-            atomic_fetch_and_explicit(&o->holders[gp.proc / 64], ~(1ULL << (gp.proc % 64)), memory_order_acq_rel);
+            atomic_fetch_and_explicit(&o->holders[gp.proc / 64], ~(1ULL << (gp.proc % 64)),
+                                      memory_order_acq_rel);
             if (h->kind == GP_KIND_COPY) nudge_readers(o);
             if ((!h->passed_on && gp_dropped(o)) || (gp_outcome_unread(o) && gp_unheld(o))) collect_now();
         } else if (h->kind == GP_KIND_OUTCOME) {
@@ -275,7 +285,8 @@ static void handle_dealloc(Handle *h) {
                 gp_object_free(o);
             }
         } else if (gp_get(&o->flags) & GP_OBJ_CONTEXT && h->kind == GP_KIND_CHAN && !gp_context_unlink(o)) {
-            atomic_fetch_and_explicit(&o->holders[gp.proc / 64], ~(1ULL << (gp.proc % 64)), memory_order_acq_rel);
+            atomic_fetch_and_explicit(&o->holders[gp.proc / 64], ~(1ULL << (gp.proc % 64)),
+                                      memory_order_acq_rel);
             atomic_fetch_or(&o->flags, GP_OBJ_SHARED); /* it has children: the collector's, after them */
             if (gp_dropped(o)) collect_now();
         } else {
@@ -315,30 +326,32 @@ static PyObject *handle_reduce(Handle *h, PyObject *Py_UNUSED(unused)) {
     if (h->ref && !handle_object(h)) return NULL;
     if (h->ref && !message_log_handle(h)) {
         PyErr_Format(PyExc_TypeError,
-                     "cannot pickle %s by itself: it lives in shared memory; pass it to go() or send it over a channel",
+                     "cannot pickle %s by itself: it lives in shared memory; pass it to go() or send it over "
+                     "a channel",
                      Py_TYPE(h)->tp_name);
         return NULL;
     }
     PyObject *module = PyImport_ImportModule("goproc.shm._core");
     PyObject *f = module ? PyObject_GetAttrString(module, "_handle") : NULL;
     Py_XDECREF(module);
-    return f ? Py_BuildValue("N(IIII)", f, (unsigned)h->ref, (unsigned)h->gen, (unsigned)h->kind, (unsigned)h->dir) : NULL;
+    return f ? Py_BuildValue("N(IIII)", f, (unsigned)h->ref, (unsigned)h->gen, (unsigned)h->kind,
+                             (unsigned)h->dir)
+             : NULL;
 }
 
 PyObject *handle_view(Handle *h, unsigned dir) {
     if (h->dir == dir) return Py_NewRef((PyObject *)h);
     if (h->dir == DIR_BOTH) return view_of((PyObject *)h, dir);
-    PyErr_SetString(PyExc_TypeError,
-                    dir == DIR_SEND ? "cannot send to receive-only channel" : "receive from send-only channel");
+    PyErr_SetString(PyExc_TypeError, dir == DIR_SEND ? "cannot send to receive-only channel"
+                                                     : "receive from send-only channel");
     return NULL;
 }
 
-static PyObject *handle_ref(Handle *h, void *Py_UNUSED(unused)) {
-    return PyLong_FromUnsignedLong(h->ref);
-}
+static PyObject *handle_ref(Handle *h, void *Py_UNUSED(unused)) { return PyLong_FromUnsignedLong(h->ref); }
 
 static PyGetSetDef handle_getset[] = {
-    {"_ref", (getter)handle_ref, NULL, PyDoc_STR("Where the object is in the segment; 0: the nil channel."), NULL},
+    {"_ref", (getter)handle_ref, NULL, PyDoc_STR("Where the object is in the segment; 0: the nil channel."),
+     NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 static PyMethodDef handle_methods[] = {

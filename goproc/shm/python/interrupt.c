@@ -1,14 +1,14 @@
 /* interrupt.c - Ctrl-C that Python does not come to see.
  *
- * Python calls its handlers between two bytecodes of the main thread. While a call of C code does not return, or goes on
- * after EINTR, none of them runs: the program would go on at any key. So a handler in C stands before Python's. It counts
- * the presses of Ctrl-C, and Python's handler (goproc/_proc/sigint.py) reports those that it has seen. The program ends
- * with status 130 if a press was not seen for two seconds, or at a second press. A program that answers Ctrl-C in Python,
- * however long it takes, sees it, and is left alone.
+ * Python calls its handlers between two bytecodes of the main thread. While a call of C code does not return,
+ * or goes on after EINTR, none of them runs: the program would go on at any key. So a handler in C stands
+ * before Python's. It counts the presses of Ctrl-C, and Python's handler (goproc/_proc/sigint.py) reports
+ * those that it has seen. The program ends with status 130 if a press was not seen for two seconds, or at a
+ * second press. A program that answers Ctrl-C in Python, however long it takes, sees it, and is left alone.
  *
- * A timer of the system keeps the time, and its signal is SIGINT with a mark: that needs no thread and no descriptor. It
- * ticks often and counts, since a program that was stopped meanwhile has not had the time. The repetitions of sigint.py
- * have the same mark, so that none is taken for a press.
+ * A timer of the system keeps the time, and its signal is SIGINT with a mark: that needs no thread and no
+ * descriptor. It ticks often and counts, since a program that was stopped meanwhile has not had the time. The
+ * repetitions of sigint.py have the same mark, so that none is taken for a press.
  *
  * A handler that the program has installed replaces this one, and nothing is watched any more.
  */
@@ -26,15 +26,18 @@
 
 #define TICK_NS 100000000L
 #define TICKS 20                   /* for Python to see a press */
-#define SECOND_NS 300000000ULL     /* two signals that come closer are one press, as seen by a group and by a process */
-#define EXIT_NS 2000000000ULL      /* for exit handlers after Ctrl-C: a press after that ends the program at once */
+/* two signals that come closer are one press, as seen by a group and by a process */
+#define SECOND_NS 300000000ULL
+/* for exit handlers after Ctrl-C: a press after that ends the program at once */
+#define EXIT_NS 2000000000ULL
 
 enum mode { OFF, WATCHED, EXITS };
 
 static struct {
     pid_t pid;                     /* of the process that watches: a forked child does not */
     struct sigaction before;       /* Python's */
-    int timer;                     /* the system calls are made as such: the C library's are not safe in a handler */
+    /* the system calls are made as such: the C library's are not safe in a handler */
+    int timer;
     bool timed;
     _Atomic int mode;
     _Atomic uint32_t presses, seen, repeats, ticks;
@@ -44,7 +47,8 @@ static struct {
 /* ---- in the handler: nothing but calls that are safe in one */
 
 static void end_program(void) {
-    static const char text[] = "goproc: interrupted (Ctrl-C); main was in C code and did not answer: no exit handler has run\n";
+    static const char text[] =
+        "goproc: interrupted (Ctrl-C); main was in C code and did not answer: no exit handler has run\n";
     static const char late[] = "goproc: interrupted (Ctrl-C); exit handlers were still running\n";
     if (!gp.base) return;
     if (atomic_load(&watch.mode) == EXITS) gp_interrupted_exit(late, sizeof late - 1);
@@ -57,7 +61,8 @@ static void set_timer(long ns) {
 }
 
 static bool pressed_twice(void) {
-    return atomic_load(&watch.presses) - atomic_load(&watch.seen) > 1 && gp_now() - atomic_load(&watch.since) >= SECOND_NS;
+    return atomic_load(&watch.presses) - atomic_load(&watch.seen) > 1 &&
+           gp_now() - atomic_load(&watch.since) >= SECOND_NS;
 }
 
 static void on_press(void) {
@@ -97,12 +102,15 @@ static void on_signal(int number, siginfo_t *info, void *context) {
     errno = err;
     if (!passed) return;
     if (watch.before.sa_flags & SA_SIGINFO) watch.before.sa_sigaction(number, info, context);
-    else if (watch.before.sa_handler != SIG_IGN && watch.before.sa_handler != SIG_DFL) watch.before.sa_handler(number);
+    else if (watch.before.sa_handler != SIG_IGN && watch.before.sa_handler != SIG_DFL)
+        watch.before.sa_handler(number);
 }
 
 /* ---- functions for sigint.py */
 
-static bool is_ours(const struct sigaction *action) { return action->sa_flags & SA_SIGINFO && action->sa_sigaction == on_signal; }
+static bool is_ours(const struct sigaction *action) {
+    return action->sa_flags & SA_SIGINFO && action->sa_sigaction == on_signal;
+}
 
 /* In front of Python's handler, which the program may have taken away for a while and put back. */
 static void stand_before(void) {
@@ -115,13 +123,15 @@ static void stand_before(void) {
 }
 
 static void make_timer(void) {
-    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGINT, .sigev_value.sival_ptr = &watch};
+    struct sigevent event = {
+        .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGINT, .sigev_value.sival_ptr = &watch};
     event.sigev_notify_thread_id = (pid_t)syscall(SYS_gettid);
     watch.timed = syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &watch.timer) == 0;
 }
 
 static void forget_timer(void) {
-    if (watch.timed && getpid() == watch.pid) syscall(SYS_timer_delete, watch.timer); /* a forked child has none */
+    /* a forked child has none */
+    if (watch.timed && getpid() == watch.pid) syscall(SYS_timer_delete, watch.timer);
     watch.timed = false;
 }
 
@@ -170,17 +180,22 @@ static PyObject *interrupts_repeat(PyObject *Py_UNUSED(module), PyObject *Py_UNU
     info.si_pid = getpid();
     info.si_uid = getuid();
     info.si_value.sival_ptr = &watch;
-    syscall(SYS_rt_tgsigqueueinfo, getpid(), getpid(), SIGINT, &info); /* the main thread has the number of the process */
+    /* the main thread has the number of the process */
+    syscall(SYS_rt_tgsigqueueinfo, getpid(), getpid(), SIGINT, &info);
     Py_RETURN_NONE;
 }
 
 PyMethodDef interrupt_functions[] = {
     {"interrupts_watch", interrupts_watch, METH_NOARGS,
-     PyDoc_STR("End the program at a Ctrl-C that Python does not see. In the main thread, after Python's handler is there.")},
+     PyDoc_STR("End the program at a Ctrl-C that Python does not see. In the main thread, after Python's "
+               "handler is there.")},
     {"interrupts_leave", interrupts_leave, METH_NOARGS, PyDoc_STR("Undo interrupts_watch().")},
-    {"interrupts_exit", interrupts_exit, METH_NOARGS, PyDoc_STR("Exit handlers run: ignore Ctrl-C for two seconds, then end the program at one.")},
+    {"interrupts_exit", interrupts_exit, METH_NOARGS,
+     PyDoc_STR("Exit handlers run: ignore Ctrl-C for two seconds, then end the program at one.")},
     {"interrupts_take", interrupts_take, METH_NOARGS,
-     PyDoc_STR("Note that Python's handler has seen the signal. False: there were only signals of interrupts_repeat().")},
-    {"interrupts_repeat", interrupts_repeat, METH_NOARGS, PyDoc_STR("Have Python's handler called once more.")},
+     PyDoc_STR("Note that Python's handler has seen the signal. False: there were only signals of "
+               "interrupts_repeat().")},
+    {"interrupts_repeat", interrupts_repeat, METH_NOARGS,
+     PyDoc_STR("Have Python's handler called once more.")},
     {NULL, NULL, 0, NULL},
 };

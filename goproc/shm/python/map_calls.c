@@ -1,8 +1,9 @@
-/* map_calls.c - the inner loops of a map: the calls of its function in a worker (goproc/_data/station.py), and the iteration
- * over its results (goproc/_data/pmap.py).
+/* map_calls.c - the inner loops of a map: the calls of its function in a worker (goproc/_data/station.py),
+ * and the iteration over its results (goproc/_data/pmap.py).
  *
- * A call may take less than a microsecond, and around each of them the count of the item that runs must be in shared memory,
- * where it outlives the process, and the time must be read. In Python that costs more than such a call.
+ * A call may take less than a microsecond, and around each of them the count of the item that runs must be in
+ * shared memory, where it outlives the process, and the time must be read. In Python that costs more than
+ * such a call.
  */
 #include "python.h"
 
@@ -31,9 +32,11 @@ static PyObject *call(PyObject *f, bool starred, PyObject *item) {
     return PyErr_Format(PyExc_TypeError, "the arguments of a call are a tuple");
 }
 
-/* Call until all are done, one fails, or `patience` ns are over since the first has ended. Returns the time of the end. */
-static uint64_t make_calls(struct calls *c, PyObject *f, bool starred, PyObject *items, Py_ssize_t from, Py_ssize_t to,
-                           PyObject *out, struct gp_object *running, struct gp_object *since, uint64_t patience) {
+/* Call until all are done, one fails, or `patience` ns are over since the first has ended. Returns the time
+ * of the end. */
+static uint64_t make_calls(struct calls *c, PyObject *f, bool starred, PyObject *items, Py_ssize_t from,
+                           Py_ssize_t to, PyObject *out, struct gp_object *running, struct gp_object *since,
+                           uint64_t patience) {
     uint64_t run = gp.run, now = gp_now(), until = 0;
     int64_t count = atomic_load(&running->value);
     for (Py_ssize_t i = from; i < to; i++) {
@@ -58,15 +61,18 @@ static uint64_t make_calls(struct calls *c, PyObject *f, bool starred, PyObject 
 }
 
 static PyObject *map_calls(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
-    if (nargs != 10 || !PyList_Check(args[2]) || !PyList_Check(args[5]) || !PyObject_TypeCheck(args[6], &AtomicType) ||
-        !PyObject_TypeCheck(args[7], &AtomicType))
-        return PyErr_Format(PyExc_TypeError, "map_calls(f, starred, items, from, to, out, running, since, count, patience) takes "
-                                             "lists and Atomics");
+    if (nargs != 10 || !PyList_Check(args[2]) || !PyList_Check(args[5]) ||
+        !PyObject_TypeCheck(args[6], &AtomicType) || !PyObject_TypeCheck(args[7], &AtomicType))
+        return PyErr_Format(
+            PyExc_TypeError,
+            "map_calls(f, starred, items, from, to, out, running, since, count, patience) takes "
+            "lists and Atomics");
     Py_ssize_t from = PyLong_AsSsize_t(args[3]), to = PyLong_AsSsize_t(args[4]);
     long long count = PyLong_AsLongLong(args[8]);
     double patience = PyFloat_AsDouble(args[9]);
     if (PyErr_Occurred()) return NULL;
-    if (from < 0 || to > PyList_GET_SIZE(args[2])) return PyErr_Format(PyExc_IndexError, "map_calls(): there are not so many items");
+    if (from < 0 || to > PyList_GET_SIZE(args[2]))
+        return PyErr_Format(PyExc_IndexError, "map_calls(): there are not so many items");
     struct gp_object *running = handle_object((Handle *)args[6]);
     struct gp_object *since = handle_object((Handle *)args[7]);
     if (!running || !since) return NULL;
@@ -77,7 +83,8 @@ static PyObject *map_calls(PyObject *Py_UNUSED(module), PyObject *const *args, P
                                 (uint64_t)(patience * 1e9));
     PyObject *error = take_error();
     double last = (double)(after - before - c.work) / 1e9; /* in the call that has failed */
-    return Py_BuildValue("(ndndNd)", c.done, (double)c.work / 1e9, c.slowest, (double)c.longest / 1e9, error, last);
+    return Py_BuildValue("(ndndNd)", c.done, (double)c.work / 1e9, c.slowest, (double)c.longest / 1e9, error,
+                         last);
 }
 
 /* True if every process can read the values of a list: nothing has to be imported for them. */
@@ -85,8 +92,8 @@ static PyObject *all_readable(PyObject *Py_UNUSED(module), PyObject *values) {
     if (!PyList_Check(values)) return PyErr_Format(PyExc_TypeError, "all_readable(values) takes a list");
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(values); i++) {
         PyObject *v = PyList_GET_ITEM(values, i);
-        if (!(PyLong_CheckExact(v) || PyFloat_CheckExact(v) || PyUnicode_CheckExact(v) || PyBytes_CheckExact(v) || v == Py_None ||
-              PyBool_Check(v)))
+        if (!(PyLong_CheckExact(v) || PyFloat_CheckExact(v) || PyUnicode_CheckExact(v) ||
+              PyBytes_CheckExact(v) || v == Py_None || PyBool_Check(v)))
             Py_RETURN_FALSE;
     }
     Py_RETURN_TRUE;
@@ -94,8 +101,9 @@ static PyObject *all_readable(PyObject *Py_UNUSED(module), PyObject *values) {
 
 /* ---- iteration
  *
- * The base of the iterator over the results of a map. While results are ready, and nothing has come that may say otherwise (a
- * failure is raised before results that are ready), next() is done here. Else the subclass does it, in _more(). */
+ * The base of the iterator over the results of a map. While results are ready, and nothing has come that may
+ * say otherwise (a failure is raised before results that are ready), next() is done here. Else the subclass
+ * does it, in _more(). */
 
 typedef struct {
     PyObject_HEAD
@@ -150,13 +158,15 @@ static bool nothing_came(Handle *door) {
 }
 
 static PyObject *results_next(Results *self) {
-    if (self->ready && PyObject_Size(self->ready) > 0 && nothing_came(self->door)) return PyObject_CallNoArgs(self->popleft);
+    if (self->ready && PyObject_Size(self->ready) > 0 && nothing_came(self->door))
+        return PyObject_CallNoArgs(self->popleft);
     return PyObject_CallMethod((PyObject *)self, "_more", NULL);
 }
 
 static PyMethodDef results_methods[] = {
     {"_attach", METHOD(results_attach), METH_FASTCALL,
-     PyDoc_STR("Yield from a deque while a channel is empty; without arguments: leave everything to _more().")},
+     PyDoc_STR(
+         "Yield from a deque while a channel is empty; without arguments: leave everything to _more().")},
     {NULL, NULL, 0, NULL},
 };
 
@@ -177,10 +187,13 @@ PyTypeObject ResultsType = {
 
 PyMethodDef map_functions[] = {
     {"map_calls", METHOD(map_calls), METH_FASTCALL,
-     PyDoc_STR("Call f for items[from:to], append the results to out, and keep the count of the item in the Atomic running,\n"
+     PyDoc_STR("Call f for items[from:to], append the results to out, and keep the count of the item in the "
+               "Atomic running,\n"
                "and when its call began (us) in the Atomic since.\n\n"
-               "Ends early if a call fails, or patience seconds after the first has ended. Returns (done, seconds of work,\n"
+               "Ends early if a call fails, or patience seconds after the first has ended. Returns (done, "
+               "seconds of work,\n"
                "position and seconds of the slowest, the exception of the next call or None, its seconds).")},
-    {"all_readable", all_readable, METH_O, PyDoc_STR("Return True if every process can read the values of a list.")},
+    {"all_readable", all_readable, METH_O,
+     PyDoc_STR("Return True if every process can read the values of a list.")},
     {NULL, NULL, 0, NULL},
 };

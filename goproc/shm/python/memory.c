@@ -1,7 +1,9 @@
-/* memory.c - allocation for the Python half: garbage goes first, and a failure names the limit that was reached.
+/* memory.c - allocation for the Python half: garbage goes first, and a failure names the limit that was
+ * reached.
  *
- * Objects that must not fail, above all the end of a goroutine, are written with the purpose GP_FOR_ENDS. It may use the
- * reserve beyond the limit, so that messages which fill the memory leave room for reports and failures.
+ * Objects that must not fail, above all the end of a goroutine, are written with the purpose GP_FOR_ENDS. It
+ * may use the reserve beyond the limit, so that messages which fill the memory leave room for reports and
+ * failures.
  */
 #include "python.h"
 
@@ -29,7 +31,8 @@ gp_ref alloc_for(enum gp_purpose purpose, uint64_t payload, unsigned flags) {
     return GP_LIKELY(ref != 0) ? ref : under_pressure(purpose, 0, payload, flags);
 }
 
-#define LARGE_PAYLOAD 65536 /* smaller blocks are asked for in the midst of operations, where no code of the program may run */
+/* smaller blocks are asked for in the midst of operations, where no code of the program may run */
+#define LARGE_PAYLOAD 65536
 
 /* True if another look at the heap is worth it: Python looks for garbage here and in the other processes. */
 static bool look_for_garbage(long attempt) {
@@ -88,9 +91,11 @@ bool only_memory_is_short(void) {
 
 static PyObject *limit_text(unsigned long long asked, const char *what) {
     uint64_t used = gp_committed(), limit = gp.head->memory;
-    uint64_t pages = used < limit ? (limit - used) / GP_PAGE * GP_PAGE : 0; /* memory is handed out by pages */
-    return PyUnicode_FromFormat("%s needs %llu bytes of shared memory; %llu of %llu are free (" RAISE_LIMIT ")", what, asked,
-                                (unsigned long long)pages, (unsigned long long)limit);
+    /* memory is handed out by pages */
+    uint64_t pages = used < limit ? (limit - used) / GP_PAGE * GP_PAGE : 0;
+    return PyUnicode_FromFormat("%s needs %llu bytes of shared memory; %llu of %llu are free (" RAISE_LIMIT
+                                ")",
+                                what, asked, (unsigned long long)pages, (unsigned long long)limit);
 }
 
 PyObject *raise_memory(uint64_t asked, const char *what) {
@@ -100,20 +105,22 @@ PyObject *raise_memory(uint64_t asked, const char *what) {
     switch (gp.shortage == GP_SHORT_ARENA && !within ? GP_SHORT_LIMIT : gp.shortage) {
     case GP_SHORT_LIMIT: text = limit_text(n, what); break;
     case GP_SHORT_SYSTEM:
-        text = PyUnicode_FromFormat("%s needs %llu bytes of shared memory, and the system has no more memory to give", what, n);
+        text = PyUnicode_FromFormat(
+            "%s needs %llu bytes of shared memory, and the system has no more memory to give", what, n);
         break;
     case GP_SHORT_ARENA:
-        text = PyUnicode_FromFormat(
-            "%s needs %llu bytes of shared memory in one piece; each process has %llu bytes of address space for what it sends, "
-            "and this one has no free piece of that size (use fewer processes, or raise RLIMIT_AS and RLIMIT_FSIZE where they "
-            "are set: ulimit -v, -f)",
-            what, n, (unsigned long long)gp.arena_bytes);
+        text = PyUnicode_FromFormat("%s needs %llu bytes of shared memory in one piece; each process has "
+                                    "%llu bytes of address space for what it sends, "
+                                    "and this one has no free piece of that size (use fewer processes, or "
+                                    "raise RLIMIT_AS and RLIMIT_FSIZE where they "
+                                    "are set: ulimit -v, -f)",
+                                    what, n, (unsigned long long)gp.arena_bytes);
         break;
     case GP_SHORT_DESCRIPTOR:
-        text = PyUnicode_FromFormat(
-            "%s needs %llu bytes of shared memory; before Linux 5.14 these come by goproc's descriptor, and the program has "
-            "closed that (os.closerange()?)",
-            what, n);
+        text = PyUnicode_FromFormat("%s needs %llu bytes of shared memory; before Linux 5.14 these come by "
+                                    "goproc's descriptor, and the program has "
+                                    "closed that (os.closerange()?)",
+                                    what, n);
     }
     if (text) PyErr_SetObject(hooks.out_of_memory, text);
     Py_XDECREF(text);
@@ -122,9 +129,11 @@ PyObject *raise_memory(uint64_t asked, const char *what) {
 
 /* ---- results */
 
-/* Put the content that an object is to keep, an outcome or a cause, into the block that was set aside for it. */
+/* Put the content that an object is to keep, an outcome or a cause, into the block that was set aside for
+ * it. */
 void result_store(gp_ref block, gp_ref object, const struct gp_message *m) {
-    memcpy(gp_payload(block), m, sizeof *m); /* first: if this process dies, the content of its task goes with it */
+    /* first: if this process dies, the content of its task goes with it */
+    memcpy(gp_payload(block), m, sizeof *m);
     gp_order();
     if (m->block) gp_own(m->block, GP_TAG(GP_TAG_RESULT, object));
 }

@@ -1,4 +1,5 @@
-/* memory_calls.c - shared memory as Python sees it: its use, the search for garbage, definitions of functions in it. */
+/* memory_calls.c - shared memory as Python sees it: its use, the search for garbage, definitions of functions
+ * in it. */
 #include "python.h"
 
 static PyObject *core_census(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
@@ -11,10 +12,11 @@ static PyObject *core_census(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(un
         missed += gp_get(&gp_proc_at(p)->missed);
         queued += gp_get(&q->tail) - gp_get(&q->head) + gp_get(&q->pinned_tail) - gp_get(&q->pinned_head);
     }
-    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:I}", "blocks", (unsigned long long)s.blocks, "objects",
-                         (unsigned long long)s.objects, "definitions", (unsigned long long)s.definitions, "bytes",
-                         (unsigned long long)s.bytes, "committed", (unsigned long long)gp_committed(), "missed_wakeups",
-                         (unsigned long long)missed, "queued", (unsigned long long)queued, "handles", handles_live());
+    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:I}", "blocks", (unsigned long long)s.blocks,
+                         "objects", (unsigned long long)s.objects, "definitions",
+                         (unsigned long long)s.definitions, "bytes", (unsigned long long)s.bytes, "committed",
+                         (unsigned long long)gp_committed(), "missed_wakeups", (unsigned long long)missed,
+                         "queued", (unsigned long long)queued, "handles", handles_live());
 }
 
 static PyObject *core_memory_use(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
@@ -74,23 +76,30 @@ static PyObject *definition_get(PyObject *Py_UNUSED(module), PyObject *arg) {
     unsigned long ref = PyLong_AsUnsignedLong(arg);
     uint64_t capacity;
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
-    if (ref > UINT32_MAX || !gp_block_check((gp_ref)ref, &capacity) || GP_TAG_KIND(gp_tag((gp_ref)ref)) != GP_TAG_DEFINITION)
+    if (ref > UINT32_MAX || !gp_block_check((gp_ref)ref, &capacity) ||
+        GP_TAG_KIND(gp_tag((gp_ref)ref)) != GP_TAG_DEFINITION)
         return PyErr_Format(PyExc_RuntimeError, "a message names a definition that does not exist");
     return PyBytes_FromStringAndSize(gp_payload((gp_ref)ref), (Py_ssize_t)gp_len((gp_ref)ref));
 }
 
 PyMethodDef memory_functions[] = {
-    {"census", core_census, METH_NOARGS, PyDoc_STR("Live blocks, objects and bytes of the segment, and counters.")},
-    {"memory_use", core_memory_use, METH_NOARGS, PyDoc_STR("The part of the memory limit that is taken, from 0 to 1.")},
+    {"census", core_census, METH_NOARGS,
+     PyDoc_STR("Live blocks, objects and bytes of the segment, and counters.")},
+    {"memory_use", core_memory_use, METH_NOARGS,
+     PyDoc_STR("The part of the memory limit that is taken, from 0 to 1.")},
     {"full", core_full, METH_O,
      PyDoc_STR("How often a process had no memory left. True: once more; have the others look for garbage.")},
-    {"searched", core_searched, METH_O, PyDoc_STR("This process has looked for garbage because of that request.")},
+    {"searched", core_searched, METH_O,
+     PyDoc_STR("This process has looked for garbage because of that request.")},
     {"all_searched", core_all_searched, METH_O,
      PyDoc_STR("True if the other processes have looked for garbage because of that request.")},
-    {"collect", core_collect, METH_NOARGS, PyDoc_STR("Free shared objects without a reference; return their number.")},
+    {"collect", core_collect, METH_NOARGS,
+     PyDoc_STR("Free shared objects without a reference; return their number.")},
     {"unread", core_unread, METH_NOARGS,
-     PyDoc_STR("(id, failure, site) of failed goroutines with an unread failure and a handle here, or in no process.")},
-    {"definition_put", definition_put, METH_O, PyDoc_STR("Keep bytes for the life of the runtime; return a reference.")},
+     PyDoc_STR("(id, failure, site) of failed goroutines with an unread failure and a handle here, or in no "
+               "process.")},
+    {"definition_put", definition_put, METH_O,
+     PyDoc_STR("Keep bytes for the life of the runtime; return a reference.")},
     {"definition_get", definition_get, METH_O, PyDoc_STR("The bytes of a reference.")},
     {NULL, NULL, 0, NULL},
 };

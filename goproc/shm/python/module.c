@@ -1,4 +1,5 @@
-/* module.c - the extension module goproc.shm._core: the life of the segment, the hooks, and all functions and types. */
+/* module.c - the extension module goproc.shm._core: the life of the segment, the hooks, and all functions and
+ * types. */
 #define _GNU_SOURCE
 #include <sys/resource.h>
 
@@ -21,12 +22,13 @@ static bool limit_error(int err, unsigned procs) {
     bool is_file = err == -EFBIG && getrlimit(RLIMIT_FSIZE, &file) == 0 && file.rlim_cur != RLIM_INFINITY;
     if (!is_space && !is_file) return false;
     errno = -err;
-    PyObject *text = PyUnicode_FromFormat(
-        "cannot create goproc's shared memory: %u processes need at least %llu bytes of %s, and %s is %llu; raise it, or use "
-        "fewer processes (--procs, GOPROC_PROCS or runtime(procs=...))",
-        procs, (unsigned long long)least, is_space ? "address space" : "a file",
-        is_space ? "RLIMIT_AS (ulimit -v)" : "RLIMIT_FSIZE (ulimit -f)",
-        (unsigned long long)(is_space ? space.rlim_cur : file.rlim_cur));
+    PyObject *text =
+        PyUnicode_FromFormat("cannot create goproc's shared memory: %u processes need at least %llu bytes of "
+                             "%s, and %s is %llu; raise it, or use "
+                             "fewer processes (--procs, GOPROC_PROCS or runtime(procs=...))",
+                             procs, (unsigned long long)least, is_space ? "address space" : "a file",
+                             is_space ? "RLIMIT_AS (ulimit -v)" : "RLIMIT_FSIZE (ulimit -f)",
+                             (unsigned long long)(is_space ? space.rlim_cur : file.rlim_cur));
     PyObject *args = text ? Py_BuildValue("(iN)", -err, text) : NULL;
     if (args) PyErr_SetObject(PyExc_OSError, args);
     Py_XDECREF(args);
@@ -38,7 +40,8 @@ static PyObject *core_create(PyObject *Py_UNUSED(module), PyObject *args) {
     unsigned long long memory;
     if (!PyArg_ParseTuple(args, "IKI:create", &procs, &memory, &ncpu)) return NULL;
     if (gp.base) return PyErr_Format(PyExc_RuntimeError, "a runtime is attached already");
-    if (procs < 1 || procs > GP_MAX_PROCS) return PyErr_Format(PyExc_ValueError, "procs must be 1 to %u", GP_MAX_PROCS);
+    if (procs < 1 || procs > GP_MAX_PROCS)
+        return PyErr_Format(PyExc_ValueError, "procs must be 1 to %u", GP_MAX_PROCS);
     int fd = gp_create_with_room(procs, memory, ncpu);
     if (fd >= 0) return PyLong_FromLong(fd);
     return limit_error(fd, procs) ? NULL : os_error(fd, "cannot create goproc's shared memory");
@@ -201,36 +204,51 @@ static PyObject *core_make_nil(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(
 }
 
 static PyMethodDef functions[] = {
-    {"create", core_create, METH_VARARGS, PyDoc_STR("create(procs, memory, cpus): make a segment; return its memfd.")},
+    {"create", core_create, METH_VARARGS,
+     PyDoc_STR("create(procs, memory, cpus): make a segment; return its memfd.")},
     {"attach", core_attach, METH_VARARGS,
-     PyDoc_STR("attach(memfd, proc, zygote=0): map the segment and become proc; a worker of the zygote with that number.")},
+     PyDoc_STR("attach(memfd, proc, zygote=0): map the segment and become proc; a worker of the zygote with "
+               "that number.")},
     {"detach", core_detach, METH_NOARGS, PyDoc_STR("Unmap the segment; handles become unusable.")},
     {"attached", core_attached, METH_NOARGS, PyDoc_STR("True if a runtime is attached to this process.")},
     {"begin", core_begin, METH_NOARGS, PyDoc_STR("Load what the runtime consists of, unless it is loaded.")},
-    {"ensure", core_ensure, METH_NOARGS, PyDoc_STR("Start the runtime with the defaults unless one is attached.")},
-    {"check_fork", core_check_fork, METH_NOARGS, PyDoc_STR("Raise if the user forked this process while a runtime ran.")},
+    {"ensure", core_ensure, METH_NOARGS,
+     PyDoc_STR("Start the runtime with the defaults unless one is attached.")},
+    {"check_fork", core_check_fork, METH_NOARGS,
+     PyDoc_STR("Raise if the user forked this process while a runtime ran.")},
     {"stop", core_stop, METH_NOARGS, PyDoc_STR("Tell every proc to leave.")},
     {"stopping", core_stopping, METH_NOARGS, PyDoc_STR("True if stop() was called.")},
     {"proc", core_proc, METH_NOARGS, PyDoc_STR("This process's number.")},
     {"procs", core_procs, METH_NOARGS, PyDoc_STR("The number of procs; 0 without a runtime.")},
     {"pids", core_pids, METH_NOARGS, PyDoc_STR("Process ids by proc; 0: not started.")},
     {"reference", buffers_reference, METH_O,
-     PyDoc_STR(
-         "reference($module, memory, /)\n--\n\nThe Reference to large memory that is in shared memory already; None if the memory is not, or has changed.")},
+     PyDoc_STR("reference($module, memory, /)\n"
+               "--\n\n"
+               "The Reference to large memory that is in shared memory already; None if the memory is not, "
+               "or has changed.")},
     {"as_pickling", METHOD(message_as_pickling), METH_FASTCALL,
-     PyDoc_STR("Call a function that pickles, outside of a message: handles let themselves be pickled, blocking is refused.")},
+     PyDoc_STR("Call a function that pickles, outside of a message: handles let themselves be pickled, "
+               "blocking is refused.")},
     {"for_end", METHOD(memory_for_end), METH_FASTCALL,
-     PyDoc_STR(
-         "for_end(function, *args): call a function that may use the memory set aside for ends: failures, reports, releases.")},
+     PyDoc_STR("for_end(function, *args): call a function that may use the memory set aside for ends: "
+               "failures, reports, releases.")},
     {"connect", METHOD(core_connect), METH_VARARGS | METH_KEYWORDS, PyDoc_STR("Set hooks by name.")},
-    {"keep", core_keep, METH_O, PyDoc_STR("Let an object outlive the interpreter: its finalizers never run.")},
+    {"keep", core_keep, METH_O,
+     PyDoc_STR("Let an object outlive the interpreter: its finalizers never run.")},
     {"_handle", core_handle, METH_VARARGS, PyDoc_STR("Unpickle a handle.")},
     {"make_nil", core_make_nil, METH_NOARGS, PyDoc_STR("The nil channel.")},
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "goproc.shm._core", "Shared memory, channels and task queues of goproc.", -1, functions, NULL, NULL, NULL, NULL};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT,
+                                        "goproc.shm._core",
+                                        "Shared memory, channels and task queues of goproc.",
+                                        -1,
+                                        functions,
+                                        NULL,
+                                        NULL,
+                                        NULL,
+                                        NULL};
 
 #define DEFINE(name, text) PyObject *reason_##name;
 REASONS(DEFINE)
@@ -239,34 +257,44 @@ PyMODINIT_FUNC PyInit__core(void) {
     struct {
         const char *name;
         PyTypeObject *type;
-    } types[] = {
-        {"Handle", &HandleType},     {"Channel", &ChannelType},  {"WaitGroup", &WaitGroupType}, {"Atomic", &AtomicType},
-        {"Outcome", &OutcomeType},   {"Buffer", &BufferType},    {"Mutex", &MutexType},         {"Once", &OnceType},
-        {"RWMutex", &RWMutexType},   {"Cond", &CondType},        {"Semaphore", &SemaphoreType}, {"Barrier", &BarrierType},
-        {"Awaits", &AwaitsType},     {"Awaited", &AwaitedType},  {"Results", &ResultsType},     {"Watch", &WatchType},
-        {"Copy", &CopyType},         {"View", &ViewType},        {"Guard", &GuardType},         {"Reference", &ReferenceType},
-        {"Bindings", &BindingsType}, {"Together", &TogetherType}};
+    } types[] = {{"Handle", &HandleType},    {"Channel", &ChannelType},     {"WaitGroup", &WaitGroupType},
+                 {"Atomic", &AtomicType},    {"Outcome", &OutcomeType},     {"Buffer", &BufferType},
+                 {"Mutex", &MutexType},      {"Once", &OnceType},           {"RWMutex", &RWMutexType},
+                 {"Cond", &CondType},        {"Semaphore", &SemaphoreType}, {"Barrier", &BarrierType},
+                 {"Awaits", &AwaitsType},    {"Awaited", &AwaitedType},     {"Results", &ResultsType},
+                 {"Watch", &WatchType},      {"Copy", &CopyType},           {"View", &ViewType},
+                 {"Guard", &GuardType},      {"Reference", &ReferenceType}, {"Bindings", &BindingsType},
+                 {"Together", &TogetherType}};
 #define MAKE(name, text) \
     if (!reason_##name && !(reason_##name = PyUnicode_InternFromString(text))) return NULL;
     REASONS(MAKE)
     PyObject *m = PyModule_Create(&definition);
-    PyMethodDef *const functions[] = {task_functions,    task_life_functions, scheduler_functions, stack_functions, select_functions,
-                                      clock_functions,   dump_functions,      end_functions,    death_functions,
-                                      guard_functions,   copied_functions,    map_functions,    resize_functions,
-                                      cell_functions,    output_functions,    interrupt_functions, call_functions,
-                                      together_functions, process_functions,  memory_functions, promise_functions};
+    PyMethodDef *const functions[] = {
+        task_functions,      task_life_functions, scheduler_functions, stack_functions,   select_functions,
+        clock_functions,     dump_functions,      end_functions,       death_functions,   guard_functions,
+        copied_functions,    map_functions,       resize_functions,    cell_functions,    output_functions,
+        interrupt_functions, call_functions,      together_functions,  process_functions, memory_functions,
+        promise_functions};
     for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++)
         if (!m || PyModule_AddFunctions(m, functions[i]) < 0) return NULL;
     if (select_types_ready(m) < 0) return NULL;
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
-        if (PyType_Ready(types[i].type) < 0 || PyModule_AddObjectRef(m, types[i].name, (PyObject *)types[i].type) < 0) return NULL;
+        if (PyType_Ready(types[i].type) < 0 ||
+            PyModule_AddObjectRef(m, types[i].name, (PyObject *)types[i].type) < 0)
+            return NULL;
     if (sync_types_ready() < 0) return NULL;
-    if (PyModule_AddIntConstant(m, "MAX_PROCS", GP_MAX_PROCS) < 0 || PyModule_AddIntConstant(m, "G_QUEUED", GP_G_QUEUED) < 0 ||
-        PyModule_AddIntConstant(m, "G_RUNNING", GP_G_RUNNING) < 0 || PyModule_AddIntConstant(m, "G_OK", GP_G_OK) < 0 ||
-        PyModule_AddIntConstant(m, "G_FAILED", GP_G_FAILED) < 0 || PyModule_AddIntConstant(m, "G_DEAD", GP_G_DEAD) < 0 ||
-        PyModule_AddIntConstant(m, "DEATH_EXIT", GP_DEATH_EXIT) < 0 || PyModule_AddIntConstant(m, "DEATH_RESTART", GP_DEATH_RESTART) < 0 ||
-        PyModule_AddIntConstant(m, "DEATH_CONTINUE", GP_DEATH_CONTINUE) < 0 || PyModule_AddIntConstant(m, "DRAIN_LOOK", DRAIN_LOOK) < 0 ||
-        PyModule_AddIntConstant(m, "DRAIN_TICKED", DRAIN_TICKED) < 0 || PyModule_AddIntConstant(m, "DRAIN_STOPS", DRAIN_STOPS) < 0 ||
+    if (PyModule_AddIntConstant(m, "MAX_PROCS", GP_MAX_PROCS) < 0 ||
+        PyModule_AddIntConstant(m, "G_QUEUED", GP_G_QUEUED) < 0 ||
+        PyModule_AddIntConstant(m, "G_RUNNING", GP_G_RUNNING) < 0 ||
+        PyModule_AddIntConstant(m, "G_OK", GP_G_OK) < 0 ||
+        PyModule_AddIntConstant(m, "G_FAILED", GP_G_FAILED) < 0 ||
+        PyModule_AddIntConstant(m, "G_DEAD", GP_G_DEAD) < 0 ||
+        PyModule_AddIntConstant(m, "DEATH_EXIT", GP_DEATH_EXIT) < 0 ||
+        PyModule_AddIntConstant(m, "DEATH_RESTART", GP_DEATH_RESTART) < 0 ||
+        PyModule_AddIntConstant(m, "DEATH_CONTINUE", GP_DEATH_CONTINUE) < 0 ||
+        PyModule_AddIntConstant(m, "DRAIN_LOOK", DRAIN_LOOK) < 0 ||
+        PyModule_AddIntConstant(m, "DRAIN_TICKED", DRAIN_TICKED) < 0 ||
+        PyModule_AddIntConstant(m, "DRAIN_STOPS", DRAIN_STOPS) < 0 ||
         PyModule_AddIntConstant(m, "LARGE_BUFFER", LARGE_BUFFER) < 0)
         return NULL;
 #ifdef GP_DEBUG

@@ -1,4 +1,5 @@
-/* obituary.c - deaths of workers as Python sees them: their records, the outcome of a goroutine that was lost, and killing. */
+/* obituary.c - deaths of workers as Python sees them: their records, the outcome of a goroutine that was
+ * lost, and killing. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <sys/syscall.h>
@@ -14,9 +15,12 @@ static PyObject *goroutines_of(const struct gp_death *r) {
     PyObject *all = PyTuple_New(n);
     for (uint32_t i = 0; all && i < n; i++) {
         const struct gp_lost *g = &r->goroutine[i];
-        PyObject *name = PyUnicode_DecodeUTF8(g->name, (Py_ssize_t)strnlen(g->name, sizeof g->name), "ignore");
-        PyObject *one = name ? Py_BuildValue("(KNNN)", (unsigned long long)g->id, name, PyBool_FromLong(g->started != 0),
-                                             PyBool_FromLong(g->waited != 0)) : NULL;
+        PyObject *name =
+            PyUnicode_DecodeUTF8(g->name, (Py_ssize_t)strnlen(g->name, sizeof g->name), "ignore");
+        PyObject *one = name
+                            ? Py_BuildValue("(KNNN)", (unsigned long long)g->id, name,
+                                            PyBool_FromLong(g->started != 0), PyBool_FromLong(g->waited != 0))
+                            : NULL;
         if (one) PyTuple_SET_ITEM(all, i, one);
         else Py_CLEAR(all);
     }
@@ -35,10 +39,11 @@ static PyObject *death_facts(uint64_t number) {
     if (before != number || gp_acquire(&r->number) != number) facts = Py_NewRef(Py_None);
     else if (!(goroutines = goroutines_of(copy))) facts = NULL;
     else
-        facts = Py_BuildValue("(IiiKNdIINIKKN)", copy->proc, copy->pid, copy->status, (unsigned long long)copy->memory,
-                              PyBool_FromLong(copy->timed_out != 0), (double)copy->when / 1e9, copy->lost, copy->moved, goroutines,
-                              copy->again, (unsigned long long)copy->running, (unsigned long long)copy->late,
-                              PyUnicode_DecodeUTF8(copy->call, (Py_ssize_t)strnlen(copy->call, sizeof copy->call), "replace"));
+        facts = Py_BuildValue(
+            "(IiiKNdIINIKKN)", copy->proc, copy->pid, copy->status, (unsigned long long)copy->memory,
+            PyBool_FromLong(copy->timed_out != 0), (double)copy->when / 1e9, copy->lost, copy->moved,
+            goroutines, copy->again, (unsigned long long)copy->running, (unsigned long long)copy->late,
+            PyUnicode_DecodeUTF8(copy->call, (Py_ssize_t)strnlen(copy->call, sizeof copy->call), "replace"));
     PyMem_Free(copy);
     return facts;
 }
@@ -59,16 +64,21 @@ PyObject *obituary_read(const struct gp_message *m) {
     struct gp_obituary o;
     memcpy(&o, m->data, sizeof o);
     uint64_t capacity;
-    if (m->len != sizeof o || !hooks.died || !gp_block_check(o.task, &capacity) || capacity < sizeof(struct gp_task)) return NULL;
+    if (m->len != sizeof o || !hooks.died || !gp_block_check(o.task, &capacity) ||
+        capacity < sizeof(struct gp_task))
+        return NULL;
     const struct gp_task *t = gp_task_at(o.task);
     uint64_t n = gp_len(o.task);
     PyObject *name = PyUnicode_DecodeUTF8(t->name, (Py_ssize_t)strnlen(t->name, sizeof t->name), "ignore");
-    PyObject *labels = PyUnicode_DecodeUTF8((const char *)(t + 1), n > sizeof *t ? (Py_ssize_t)(n - sizeof *t) : 0, "ignore");
+    PyObject *labels = PyUnicode_DecodeUTF8((const char *)(t + 1),
+                                            n > sizeof *t ? (Py_ssize_t)(n - sizeof *t) : 0, "ignore");
     PyObject *facts = name && labels ? death_facts(o.death) : NULL;
-    PyObject *r = facts ? PyObject_CallFunction(hooks.died, "(KIiiKBOOKOKOI)", (unsigned long long)o.death, (unsigned)o.proc, (int)o.pid,
-                                                (int)o.status, (unsigned long long)o.memory, o.timed_out,
-                                                o.unstarted ? Py_True : Py_False, facts, (unsigned long long)t->id, name,
-                                                (unsigned long long)t->parent, labels, (unsigned)gp_get(&t->lost)) : NULL;
+    PyObject *r = facts ? PyObject_CallFunction(
+                              hooks.died, "(KIiiKBOOKOKOI)", (unsigned long long)o.death, (unsigned)o.proc,
+                              (int)o.pid, (int)o.status, (unsigned long long)o.memory, o.timed_out,
+                              o.unstarted ? Py_True : Py_False, facts, (unsigned long long)t->id, name,
+                              (unsigned long long)t->parent, labels, (unsigned)gp_get(&t->lost))
+                        : NULL;
     Py_XDECREF(name);
     Py_XDECREF(labels);
     Py_XDECREF(facts);
@@ -97,10 +107,13 @@ static PyObject *kill_worker(PyObject *arg, enum gp_doomed how) {
     struct gp_proc *proc = gp_proc_at((uint32_t)p);
     pid_t pid = gp_get(&proc->pid);
     int fd = pid > 0 ? gp_pidfd(pid) : -1;
-    /* the number may be another process's by now; if it is the worker's after the descriptor is open, the descriptor is right */
+    /* the number may be another process's by now; if it is the worker's after the descriptor is open, the
+     * descriptor is right */
     bool there = pid > 0 && gp_get(&proc->pid) == pid && gp_get(&proc->state) <= GP_P_LIVE;
     if (there) doom(proc, pid, how);
-    int r = !there ? 0 : fd >= 0 ? (int)syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) : kill(pid, SIGKILL);
+    int r = !there    ? 0
+            : fd >= 0 ? (int)syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0)
+                      : kill(pid, SIGKILL);
     int error = errno;
     if (fd >= 0) close(fd);
     errno = error;
@@ -110,9 +123,12 @@ static PyObject *kill_worker(PyObject *arg, enum gp_doomed how) {
 
 static PyObject *core_kill(PyObject *Py_UNUSED(module), PyObject *arg) { return kill_worker(arg, GP_DOOMED); }
 
-static PyObject *core_end(PyObject *Py_UNUSED(module), PyObject *arg) { return kill_worker(arg, GP_DOOMED_QUIETLY); }
+static PyObject *core_end(PyObject *Py_UNUSED(module), PyObject *arg) {
+    return kill_worker(arg, GP_DOOMED_QUIETLY);
+}
 
-/* (proc, flag): have a worker take no more goroutines, and leave when it has none; or call that off. False: it leaves already. */
+/* (proc, flag): have a worker take no more goroutines, and leave when it has none; or call that off. False:
+ * it leaves already. */
 static PyObject *core_retire(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
     unsigned long p = nargs == 2 ? PyLong_AsUnsignedLong(args[0]) : 0;
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
@@ -120,18 +136,22 @@ static PyObject *core_retire(PyObject *Py_UNUSED(module), PyObject *const *args,
     bool asked = args[1] == Py_True;
     if (!asked && atomic_load(&gp_proc_at((uint32_t)p)->drop)) Py_RETURN_FALSE; /* a resize wants it gone */
     uint16_t from = asked ? GP_STAYS : GP_RETIRES;
-    bool done = atomic_compare_exchange_strong(&gp_proc_at((uint32_t)p)->retire, &from, asked ? GP_RETIRES : GP_STAYS);
+    bool done = atomic_compare_exchange_strong(&gp_proc_at((uint32_t)p)->retire, &from,
+                                               asked ? GP_RETIRES : GP_STAYS);
     if (asked) gp_task_retire((uint32_t)p);
     gp_nudge((uint32_t)p);
     return PyBool_FromLong(done || (asked && from == GP_RETIRES));
 }
 
-/* Of this worker: True if it is to leave when it has nothing to do. With a true argument: it leaves now, if that still holds. */
+/* Of this worker: True if it is to leave when it has nothing to do. With a true argument: it leaves now, if
+ * that still holds. */
 static PyObject *core_retiring(PyObject *Py_UNUSED(module), PyObject *now) {
     if (!gp.base || gp.proc == 0) Py_RETURN_FALSE;
     uint16_t from = GP_RETIRES;
-    if (now == Py_True && gp_get(&gp.my->drop) && !gp_task_none_pinned(gp.proc)) Py_RETURN_FALSE; /* no other process runs that */
-    if (now == Py_True) return PyBool_FromLong(atomic_compare_exchange_strong(&gp.my->retire, &from, GP_LEAVES));
+    /* no other process runs that */
+    if (now == Py_True && gp_get(&gp.my->drop) && !gp_task_none_pinned(gp.proc)) Py_RETURN_FALSE;
+    if (now == Py_True)
+        return PyBool_FromLong(atomic_compare_exchange_strong(&gp.my->retire, &from, GP_LEAVES));
     return PyBool_FromLong(gp_get(&gp.my->retire) == GP_RETIRES);
 }
 
@@ -165,22 +185,25 @@ static PyObject *core_kill_at(PyObject *Py_UNUSED(module), PyObject *const *args
 }
 
 PyMethodDef death_functions[] = {
-    {"deaths", core_deaths, METH_NOARGS, PyDoc_STR("The number of deaths of workers, which is that of the last one.")},
+    {"deaths", core_deaths, METH_NOARGS,
+     PyDoc_STR("The number of deaths of workers, which is that of the last one.")},
     {"death", core_death, METH_O,
-     PyDoc_STR("(proc, pid, status, memory, timed out, when, lost, moved, goroutines, again, running, late, call) of a death by "
+     PyDoc_STR("(proc, pid, status, memory, timed out, when, lost, moved, goroutines, again, running, late, "
+               "call) of a death by "
                "its number; None: it is not kept.")},
     {"retire", METHOD(core_retire), METH_FASTCALL,
-     PyDoc_STR(
-         "retire(proc, flag): have a worker leave when it has nothing to do, or not. False: it leaves already, or was not to.")},
+     PyDoc_STR("retire(proc, flag): have a worker leave when it has nothing to do, or not. False: it leaves "
+               "already, or was not to.")},
     {"retiring", core_retiring, METH_O,
-     PyDoc_STR(
-         "True if this worker is to leave when it has nothing to do. With True as argument: it leaves now, if that still holds.")},
+     PyDoc_STR("True if this worker is to leave when it has nothing to do. With True as argument: it leaves "
+               "now, if that still holds.")},
     {"kill", core_kill, METH_O, PyDoc_STR("Kill a worker; False: none is there at this moment.")},
     {"end", core_end, METH_O,
-     PyDoc_STR("Kill a worker whose goroutine nobody wants any more. A line tells of it only if others are lost.")},
-    {"kill_at", METHOD(core_kill_at), METH_FASTCALL,
      PyDoc_STR(
-         "kill_at(seconds, object): have the kernel kill this process at a monotonic time, for the goroutine with that outcome; "
-         "0, or a time after 1e9 s: never. The last call counts.")},
+         "Kill a worker whose goroutine nobody wants any more. A line tells of it only if others are lost.")},
+    {"kill_at", METHOD(core_kill_at), METH_FASTCALL,
+     PyDoc_STR("kill_at(seconds, object): have the kernel kill this process at a monotonic time, for the "
+               "goroutine with that outcome; "
+               "0, or a time after 1e9 s: never. The last call counts.")},
     {NULL, NULL, 0, NULL},
 };

@@ -1,5 +1,5 @@
-/* outcome_type.c - the Python types of wait groups, and of outcomes of goroutines: objects that one waits for until they
- * are done. */
+/* outcome_type.c - the Python types of wait groups, and of outcomes of goroutines: objects that one waits for
+ * until they are done. */
 #include "python.h"
 
 /* ---- WaitGroup */
@@ -29,9 +29,7 @@ static PyObject *wg_add(Handle *self, PyObject *args, PyObject *kwargs) {
     return wg_change(self, n);
 }
 
-static PyObject *wg_done(Handle *self, PyObject *Py_UNUSED(unused)) {
-    return wg_change(self, -1);
-}
+static PyObject *wg_done(Handle *self, PyObject *Py_UNUSED(unused)) { return wg_change(self, -1); }
 
 static PyObject *wg_wait(Handle *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     PyObject *timeout;
@@ -52,12 +50,16 @@ static PyObject *wg_count(Handle *self, void *Py_UNUSED(unused)) {
 
 static PyObject *wg_lost(Handle *self, void *Py_UNUSED(unused)) {
     struct gp_object *o = handle_object(self);
-    return o ? Py_BuildValue("(KK)", (unsigned long long)gp_acquire(&o->head), (unsigned long long)gp_get(&o->tail)) : NULL;
+    return o ? Py_BuildValue("(KK)", (unsigned long long)gp_acquire(&o->head),
+                             (unsigned long long)gp_get(&o->tail))
+             : NULL;
 }
 
 static PyMethodDef wg_methods[] = {
     {"add", METHOD(wg_add), METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("add($self, /, n=1)\n--\n\nAdd n (may be negative) to the counter; at zero every waiter is released.\n\n"
+     PyDoc_STR("add($self, /, n=1)\n"
+               "--\n\n"
+               "Add n (may be negative) to the counter; at zero every waiter is released.\n\n"
                "Raises:\n    ValueError: the counter would become negative; it keeps its value.")},
     {"done", (PyCFunction)wg_done, METH_NOARGS, PyDoc_STR("done($self, /)\n--\n\nadd(-1).")},
     {"wait", METHOD(wg_wait), METH_FASTCALL | METH_KEYWORDS,
@@ -67,7 +69,10 @@ static PyMethodDef wg_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef wg_getset[] = {
-    {"_lost", (getter)wg_lost, NULL, PyDoc_STR("(number of the last death that took counted goroutines along, number of all goroutines lost)."), NULL},
+    {"_lost", (getter)wg_lost, NULL,
+     PyDoc_STR(
+         "(number of the last death that took counted goroutines along, number of all goroutines lost)."),
+     NULL},
     {"count", (getter)wg_count, NULL, PyDoc_STR("The counter, at some instant."), NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -134,9 +139,12 @@ static PyMethodDef outcome_methods[] = {
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, NULL},
     {"cancel", (PyCFunction)outcome_cancel, METH_NOARGS,
      PyDoc_STR("cancel($self, /)\n--\n\nRaise Cancelled in the goroutine at its next blocking point.\n\n"
-               "Returns:\n    True if this call cancelled it; False if it has ended, or was cancelled before.")},
-    {"_join", METHOD(outcome_wait), METH_FASTCALL | METH_KEYWORDS, PyDoc_STR("Block until the goroutine ended.")},
-    {"_take", (PyCFunction)outcome_take, METH_NOARGS, PyDoc_STR("(state, value) of an ended goroutine; marks it as read.")},
+               "Returns:\n"
+               "    True if this call cancelled it; False if it has ended, or was cancelled before.")},
+    {"_join", METHOD(outcome_wait), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("Block until the goroutine ended.")},
+    {"_take", (PyCFunction)outcome_take, METH_NOARGS,
+     PyDoc_STR("(state, value) of an ended goroutine; marks it as read.")},
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef outcome_getset[] = {

@@ -1,7 +1,8 @@
-/* output.c - the lock around a line that is written to a pipe: flock on the segment, by a descriptor of each process.
+/* output.c - the lock around a line that is written to a pipe: flock on the segment, by a descriptor of each
+ * process.
  *
- * The program may have closed that descriptor, or opened a file of its own under its number, and locked that. So the
- * number is checked before each use. If it leads elsewhere there is no lock any more.
+ * The program may have closed that descriptor, or opened a file of its own under its number, and locked that.
+ * So the number is checked before each use. If it leads elsewhere there is no lock any more.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -25,7 +26,8 @@ static PyObject *output_lock_close(PyObject *Py_UNUSED(module), PyObject *Py_UNU
     Py_RETURN_NONE;
 }
 
-/* flock belongs to the open file, which a forked child shares with its parent: so it opens the segment once more. */
+/* flock belongs to the open file, which a forked child shares with its parent: so it opens the segment once
+ * more. */
 static PyObject *output_lock_again(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     char path[40];
     snprintf(path, sizeof path, "/proc/self/fd/%d", lock.fd);
@@ -59,11 +61,16 @@ static PyObject *output_unlock(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(
 }
 
 PyMethodDef output_functions[] = {
-    {"output_lock_note", output_lock_note, METH_O, PyDoc_STR("The descriptor of the lock for output from now on; -1: none.")},
-    {"output_lock_close", output_lock_close, METH_NOARGS, PyDoc_STR("Close it, unless the program has put a file of its own there.")},
-    {"output_lock_again", output_lock_again, METH_NOARGS, PyDoc_STR("Another descriptor of the same kind; -1: there is none.")},
-    {"output_lock", output_lock, METH_O, PyDoc_STR("output_lock(wait): true: it is locked; None: another has it; false: there is no lock.")},
-    {"output_lock_there", output_lock_there, METH_NOARGS, PyDoc_STR("True if the descriptor is still that of the lock.")},
+    {"output_lock_note", output_lock_note, METH_O,
+     PyDoc_STR("The descriptor of the lock for output from now on; -1: none.")},
+    {"output_lock_close", output_lock_close, METH_NOARGS,
+     PyDoc_STR("Close it, unless the program has put a file of its own there.")},
+    {"output_lock_again", output_lock_again, METH_NOARGS,
+     PyDoc_STR("Another descriptor of the same kind; -1: there is none.")},
+    {"output_lock", output_lock, METH_O,
+     PyDoc_STR("output_lock(wait): true: it is locked; None: another has it; false: there is no lock.")},
+    {"output_lock_there", output_lock_there, METH_NOARGS,
+     PyDoc_STR("True if the descriptor is still that of the lock.")},
     {"output_unlock", output_unlock, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

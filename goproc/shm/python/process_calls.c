@@ -1,4 +1,5 @@
-/* process_calls.c - the processes of the runtime as Python sees them: the watch over them, and the end of the program. */
+/* process_calls.c - the processes of the runtime as Python sees them: the watch over them, and the end of the
+ * program. */
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -27,15 +28,18 @@ static PyObject *core_start_zygotes(PyObject *Py_UNUSED(module), PyObject *Py_UN
     Py_RETURN_NONE;
 }
 
-/* None, or the needs of another zygote: its number, the segment's descriptor, the pids of the workers that it has not forked */
+/* None, or the needs of another zygote: its number, the segment's descriptor, the pids of the workers that it
+ * has not forked */
 static PyObject *core_zygote_lost(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (!gp.base || gp.proc != 0 || !gp_get(&gp.head->zygote_lost)) Py_RETURN_NONE;
-    if (gp_get(&gp.head->stop) || gp_get(&gp.head->fatal) || !atomic_exchange(&gp.head->zygote_lost, 0)) Py_RETURN_NONE;
+    if (gp_get(&gp.head->stop) || gp_get(&gp.head->fatal) || !atomic_exchange(&gp.head->zygote_lost, 0))
+        Py_RETURN_NONE;
     PyObject *pids = PyList_New(0);
     for (uint32_t p = 1; pids && p < gp_places(); p++) {
         uint32_t pid = (uint32_t)gp_get(&gp_proc_at(p)->claim);
         PyObject *one = PyLong_FromUnsignedLong(pid);
-        if (!one || (pid && gp_get(&gp_proc_at(p)->state) <= GP_P_LIVE && PyList_Append(pids, one) < 0)) Py_CLEAR(pids);
+        if (!one || (pid && gp_get(&gp_proc_at(p)->state) <= GP_P_LIVE && PyList_Append(pids, one) < 0))
+            Py_CLEAR(pids);
         Py_XDECREF(one);
     }
     if (!pids) return NULL;
@@ -44,7 +48,8 @@ static PyObject *core_zygote_lost(PyObject *Py_UNUSED(module), PyObject *Py_UNUS
 
 static PyObject *core_lifelines(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     int to_continue, to_end;
-    return gp_lifeline_open(&to_continue, &to_end) ? Py_BuildValue("(ii)", to_continue, to_end) : PyTuple_New(0);
+    return gp_lifeline_open(&to_continue, &to_end) ? Py_BuildValue("(ii)", to_continue, to_end)
+                                                   : PyTuple_New(0);
 }
 
 static PyObject *next_zygote; /* () -> None: start another zygote */
@@ -186,20 +191,25 @@ PyMethodDef process_functions[] = {
      PyDoc_STR("start_coroner(control, zygote pid, keeper pid): it owns the socket from now on.")},
     {"start_successor", core_start_successor, METH_O,
      PyDoc_STR("start_successor(function): a thread calls the function whenever the zygote has died.")},
-    {"stop_successor", core_stop_successor, METH_NOARGS, PyDoc_STR("End that thread, after a call that is under way.")},
-    {"start_zygotes", core_start_zygotes, METH_NOARGS, PyDoc_STR("The first zygote is about to fork the workers.")},
+    {"stop_successor", core_stop_successor, METH_NOARGS,
+     PyDoc_STR("End that thread, after a call that is under way.")},
+    {"start_zygotes", core_start_zygotes, METH_NOARGS,
+     PyDoc_STR("The first zygote is about to fork the workers.")},
     {"zygote_lost", core_zygote_lost, METH_NOARGS,
-     PyDoc_STR(
-         "None, or once after the zygote died: (number of the next one, descriptor of the segment or -1, pids of workers).")},
+     PyDoc_STR("None, or once after the zygote died: (number of the next one, descriptor of the segment or "
+               "-1, pids of workers).")},
     {"repair_ns", core_repair_ns, METH_NOARGS, PyDoc_STR("The time of the last repair, ns.")},
-    {"zygote_failed", core_zygote_failed, METH_NOARGS, PyDoc_STR("There is no other zygote to be had: the program ends.")},
+    {"zygote_failed", core_zygote_failed, METH_NOARGS,
+     PyDoc_STR("There is no other zygote to be had: the program ends.")},
     {"lifelines", core_lifelines, METH_NOARGS,
-     PyDoc_STR(
-         "Descriptors for a zygote, which the caller closes: (CONTINUE, END) of lifeline.c; () if the system forbids that.")},
+     PyDoc_STR("Descriptors for a zygote, which the caller closes: (CONTINUE, END) of lifeline.c; () if the "
+               "system forbids that.")},
     {"stop_coroner", core_stop_coroner, METH_NOARGS,
      PyDoc_STR("Wait for the coroner, after the zygote has ended; close the control socket.")},
-    {"tell_zygote", core_tell_zygote, METH_O, PyDoc_STR("Send the zygote a letter; false: the program has closed the socket.")},
-    {"say", core_say, METH_O, PyDoc_STR("Write bytes to standard error; give up if no reader takes them for some seconds.")},
+    {"tell_zygote", core_tell_zygote, METH_O,
+     PyDoc_STR("Send the zygote a letter; false: the program has closed the socket.")},
+    {"say", core_say, METH_O,
+     PyDoc_STR("Write bytes to standard error; give up if no reader takes them for some seconds.")},
     {"fatal_claim", core_fatal_claim, METH_O,
      PyDoc_STR("fatal_claim(reason): true if this process may report and end the program: the first may.")},
     {"fatal_exit", core_fatal_exit, METH_O,
@@ -212,13 +222,14 @@ PyMethodDef process_functions[] = {
      PyDoc_STR("Set the policy for deaths of workers: DEATH_EXIT, DEATH_RESTART or DEATH_CONTINUE.")},
     {"survives", core_survives, METH_NOARGS,
      PyDoc_STR("True in a host that goes on when the runtime ends by a panic or a death.")},
-    {"lost", core_lost, METH_NOARGS, PyDoc_STR("In a host that survives: why the runtime has ended, else None.")},
+    {"lost", core_lost, METH_NOARGS,
+     PyDoc_STR("In a host that survives: why the runtime has ended, else None.")},
     {"exit_status", core_exit_status, METH_O,
      PyDoc_STR("End the program with this status if it would be 0; false: the C library cannot.")},
     {"die_with_parent", core_die_with_parent, METH_VARARGS,
-     PyDoc_STR(
-         "die_with_parent(ppid, keeper): end when my parent, which must be ppid, dies; if the keeper, unless that is 0, is my "
-         "parent then, when that dies.")},
+     PyDoc_STR("die_with_parent(ppid, keeper): end when my parent, which must be ppid, dies; if the keeper, "
+               "unless that is 0, is my "
+               "parent then, when that dies.")},
     {"set_name", core_set_name, METH_O, PyDoc_STR("Name of this process in ps and top, at most 15 bytes.")},
     {NULL, NULL, 0, NULL},
 };

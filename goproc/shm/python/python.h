@@ -1,7 +1,7 @@
 /* python.h - the Python half of the core: handles, hooks, the codec.
  *
- * Policy lives in Python and comes in through hooks: how to pickle, how to park a goroutine. The C side knows neither
- * greenlets nor cloudpickle.
+ * Policy lives in Python and comes in through hooks: how to pickle, how to park a goroutine. The C side knows
+ * neither greenlets nor cloudpickle.
  */
 #ifndef GP_PYTHON_H
 #define GP_PYTHON_H
@@ -20,7 +20,8 @@ typedef struct gp_handle {
     uint64_t run;             /* the run of the runtime that it belongs to */
     uint8_t kind, dir;
     bool counted;             /* the handle is in the table and stands for this proc's holder bit */
-    bool passed_on;           /* a message of this proc lists the object: dropping this handle leaves no garbage */
+    /* a message of this proc lists the object: dropping this handle leaves no garbage */
+    bool passed_on;
     PyObject *whole;          /* the channel of a view, which keeps that alive */
     PyObject *weak;
 } Handle;
@@ -29,26 +30,33 @@ typedef struct gp_handle {
 struct gp_hooks {
     PyObject *encode;   /* (obj) -> (bytes, [buffer, ...]) */
     PyObject *decode;   /* (memoryview, [buffer, ...]) -> obj */
-    PyObject *park;     /* (slot, until: monotonic s | None, reason, handle | None) -> told: bool; or the function that waits,
-                         * and its goroutine */
+    /* (slot, until: monotonic s | None, reason, handle | None) -> told: bool; or the function that waits, and
+     * its goroutine */
+    PyObject *park;
     PyObject *parked;   /* (goroutine, timed: bool, failed: bool) -> told: bool. After that function */
     PyObject *scheduler; /* dict: the scheduler's variables */
-    PyObject *raise_wait_failure; /* (reason, time is up: bool) -> raises TimeoutError, or the exception that interrupts the goroutine */
-    PyObject *shield;   /* (change: int) -> None: while the sum is positive, nothing interrupts the running goroutine */
+    /* (reason, time is up: bool) -> raises TimeoutError, or the exception that interrupts the goroutine */
+    PyObject *raise_wait_failure;
+    /* (change: int) -> None: while the sum is positive, nothing interrupts the running goroutine */
+    PyObject *shield;
     PyObject *case_of;  /* (object) -> the channel that a select over the object waits for, or None */
     PyObject *offer_turn; /* (may raise: bool) -> None: many operations have not blocked: let others run */
     PyObject *start;    /* () -> None: start the runtime */
     PyObject *refer;    /* (object) -> its stand-in in a message if there is a copy of the object, or None */
-    PyObject *full;     /* (attempt: int) -> bool: look for garbage, since the memory is full; False: give up */
-    PyObject *died;     /* (a death's number, facts of it and of a goroutine lost with it) -> the outcome that a failed
-                         * goroutine stores */
+    /* (attempt: int) -> bool: look for garbage, since the memory is full; False: give up */
+    PyObject *full;
+    /* (a death's number, facts of it and of a goroutine lost with it) -> the outcome that a failed goroutine
+     * stores */
+    PyObject *died;
     PyObject *gone;     /* (proc) -> the exception for a worker that has died and is not replaced */
-    PyObject *unread;   /* (id, failure, site) -> None: the last handle of a failed goroutine has gone unread */
+    /* (id, failure, site) -> None: the last handle of a failed goroutine has gone unread */
+    PyObject *unread;
     PyObject *error, *chan_closed, *out_of_memory, *stopped, *owner_died; /* exception types */
     PyObject *runq;     /* deque: goroutines ready on this proc */
     PyObject *ready, *ready_next; /* append and appendleft of runq */
     PyObject *timers;   /* list: the scheduler's heap of timers */
-    PyObject *progress_bars; /* frozenset: names of modules that take a length for the number of items to come */
+    /* frozenset: names of modules that take a length for the number of items to come */
+    PyObject *progress_bars;
     PyObject *types[GP_KINDS]; /* the types of decoded handles, by kind */
     PyObject *views[4];        /* channel views by direction */
     PyObject *nil;             /* the nil channel */
@@ -60,7 +68,8 @@ extern unsigned long scheduler_thread; /* PyThread ident of the thread that runs
 extern PyTypeObject HandleType;
 PyObject *handle_new(PyTypeObject *type, enum gp_kind kind);          /* a handle of a new object */
 PyObject *handle_for(gp_ref ref, uint32_t gen, enum gp_kind kind, unsigned dir);
-struct gp_object *handle_object(Handle *h);                           /* NULL and an exception if the handle cannot be used */
+/* NULL and an exception if the handle cannot be used */
+struct gp_object *handle_object(Handle *h);
 /* have the hooks set, also if the program has imported goproc.sync, say, by itself */
 int handles_connect(void);
 /* the same where the runtime is about to be used: the zygote boots meanwhile */
@@ -74,7 +83,8 @@ void raise_stopped(const char *what, uint64_t run);
 uint32_t handles_live(void);
 /* [(id, failure, site)] of unread failures, held here or by no process */
 PyObject *handles_unread(void);
-uint32_t collect_now(void);                                           /* the number of shared objects that were garbage */
+/* the number of shared objects that were garbage */
+uint32_t collect_now(void);
 
 /* ---- memory.c */
 /* gp_alloc; if memory is short, once more after a collection */
@@ -95,18 +105,23 @@ void result_drop(gp_ref block);
 
 /* ---- codec.c, decode.c */
 #define PLAIN_DEPTH 8 /* of tuples, lists and dicts that travel without a pickle */
-static inline uint64_t handles_bytes(uint32_t n) { return n ? (sizeof(struct gp_handles) + 4ULL * n + 7) / 8 * 8 : 0; }
-int message_encode(PyObject *v, struct gp_message *m);                /* 0, or -1 and an exception: nothing kept */
+static inline uint64_t handles_bytes(uint32_t n) {
+    return n ? (sizeof(struct gp_handles) + 4ULL * n + 7) / 8 * 8 : 0;
+}
+/* 0, or -1 and an exception: nothing kept */
+int message_encode(PyObject *v, struct gp_message *m);
 /* frees the message's block, also on failure, unless keep */
 PyObject *message_decode(const struct gp_message *m, bool keep);
-/* the use of a pickle's buffers: buffers that are stored by reference become a private View or a read-only one */
+/* the use of a pickle's buffers: buffers that are stored by reference become a private View or a read-only
+ * one */
 enum parts_use {
     PARTS_TAKE,           /* the receiver gets them, as Buffers */
     PARTS_KEEP,           /* they are copied, since the message is read again */
     PARTS_PRIVATE,        /* of a copy: Views, private and writable */
     PARTS_READONLY,       /* of a copy: Views, read only */
 };
-PyObject *message_decode_parts(const struct gp_message *m, enum parts_use use, PyObject *copy); /* keeps its block */
+/* keeps its block */
+PyObject *message_decode_parts(const struct gp_message *m, enum parts_use use, PyObject *copy);
 struct message_parts {
     const char *body;
     uint64_t main;
@@ -115,7 +130,8 @@ struct message_parts {
 };
 bool message_parts(const struct gp_message *m, struct message_parts *parts); /* false: it is no pickle */
 uint64_t message_bytes(const struct gp_message *m);                   /* bytes of shared memory */
-bool message_log_handle(Handle *h);                                   /* a handle is being pickled into the current message */
+/* a handle is being pickled into the current message */
+bool message_log_handle(Handle *h);
 bool message_in_progress(void);                                       /* true while this thread pickles */
 /* call a function as if this thread pickled */
 PyObject *message_as_pickling(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
@@ -145,8 +161,10 @@ extern PyTypeObject ReferenceType;
 PyObject *buffers_reference(PyObject *module, PyObject *memory);      /* reference(memory) */
 PyObject *reference_to_copy(const Py_buffer *memory);                 /* the copy is made for it */
 gp_ref reference_write(const Reference *r);                           /* the block; 0 and an exception */
-bool reference_read(gp_ref part, struct shared_part *out);            /* `out` has a new reference to its copy */
-bool message_part(PyObject *copy, gp_ref part, struct shared_part *out); /* for a buffer in the message of a copy; decode.c */
+/* `out` has a new reference to its copy */
+bool reference_read(gp_ref part, struct shared_part *out);
+/* for a buffer in the message of a copy; decode.c */
+bool message_part(PyObject *copy, gp_ref part, struct shared_part *out);
 
 /* ---- copy.c */
 extern PyTypeObject CopyType;
@@ -162,16 +180,19 @@ struct wait_spec {
     struct gp_object *release; /* a lock to release once queued: that of a condition */
     bool reader;               /* the lock is held for reading */
 };
-int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r); /* the position; -1: an exception */
+/* the position; -1: an exception */
+int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r);
 /* GP_BLOCK: an exception; the caller still drops c->m of a send */
 enum gp_result wait_case(struct gp_case *c, struct wait_spec *w);
-int wait_done(struct gp_object *o, struct wait_spec *w);              /* of a wait group at zero, or a goroutine's end */
+/* of a wait group at zero, or a goroutine's end */
+int wait_done(struct gp_object *o, struct wait_spec *w);
 /* a collecting waiter: 1 a watched waiter fired, 0 time is up, -1 an exception */
 int wait_fired(uint32_t waiter, struct wait_spec *w);
 /* the error of gp_waiter_alloc() or gp_sudog_alloc(); 1 case: no select */
 PyObject *raise_no_waiter(int64_t error, uint32_t cases);
 void wait_forever(struct wait_spec *w);                               /* always an exception */
-int tick(void);        /* call it before each operation, so that a loop of them lets others run: 0, or -1 and an exception */
+/* call it before each operation, so that a loop of them lets others run: 0, or -1 and an exception */
+int tick(void);
 int checkpoint(void);  /* the same before an operation that can block: an interrupt may end it here, too */
 bool wait_stack_short(void); /* true if too few frames of Python are left for the scheduler */
 bool wait_allowed(void);     /* true if the running goroutine may park; false: an exception */
@@ -186,11 +207,13 @@ void spin_for_fired(const struct gp_waiter *state);
 int parse_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, Py_ssize_t at, const char *name,
                   PyObject **timeout);
 bool timeout_until(PyObject *timeout, uint64_t *until); /* ns, 0: for ever; false: an exception */
-uint64_t time_ns(PyObject *time);                       /* of time.monotonic(), or None: 0; 0 and an exception */
+/* of time.monotonic(), or None: 0; 0 and an exception */
+uint64_t time_ns(PyObject *time);
 
 /* ---- scheduler_calls.c */
 void scheduler_unbind(uint32_t waiter); /* no goroutine waits there any more */
-uint32_t threads_beside(void);          /* Python threads beside the scheduler's; each may do anything, unless it is blocked */
+/* Python threads beside the scheduler's; each may do anything, unless it is blocked */
+uint32_t threads_beside(void);
 extern PyMethodDef scheduler_functions[];
 
 /* ---- select_type.c: also for selector.c, await.c and awaited.c */
@@ -201,8 +224,10 @@ struct item {
     uint64_t n;
     uint32_t number;     /* its place among the arguments */
 };
-int select_parse(PyObject *arg, Py_ssize_t number, struct item *it, PyObject **keep); /* 0 a case, 1 default, -1 an exception */
-int select_fill(const struct item *items, struct gp_select *s); /* the cases, with their messages: 0, else -1 and nothing kept */
+/* 0 a case, 1 default, -1 an exception */
+int select_parse(PyObject *arg, Py_ssize_t number, struct item *it, PyObject **keep);
+/* the cases, with their messages: 0, else -1 and nothing kept */
+int select_fill(const struct item *items, struct gp_select *s);
 void select_drop_values(struct gp_case *cases, uint32_t n, int64_t but);
 /* wait.c: allocate for a wait on several cases: 0, -ENOMEM, -ENOSPC */
 int64_t select_prepare(struct gp_select *s);
@@ -218,12 +243,13 @@ PyObject *select_result(const struct item *items, struct gp_select *s, int64_t c
 extern PyMethodDef stack_functions[];
 
 /* the reason of a goroutine's wait, in Go's words */
-#define REASONS(X)                                                                                                     \
-    X(send, "chan send") X(recv, "chan receive") X(send_nil, "chan send (nil chan)")                                   \
-    X(recv_nil, "chan receive (nil chan)") X(waitgroup, "sync.WaitGroup.Wait") X(join, "goroutine join")               \
-    X(select, "select") X(select_none, "select (no cases)") X(lock, "sync.Mutex.Lock")                                 \
-    X(rlock, "sync.RWMutex.RLock") X(wlock, "sync.RWMutex.Lock") X(cond, "sync.Cond.Wait") X(acquire, "semacquire")    \
-    X(barrier, "barrier wait") X(completed, "as_completed")
+#define REASONS(X)                                                                                        \
+    X(send, "chan send")                                                                                  \
+    X(recv, "chan receive") X(send_nil, "chan send (nil chan)") X(recv_nil, "chan receive (nil chan)")    \
+        X(waitgroup, "sync.WaitGroup.Wait") X(join, "goroutine join") X(select, "select")                 \
+            X(select_none, "select (no cases)") X(lock, "sync.Mutex.Lock") X(rlock, "sync.RWMutex.RLock") \
+                X(wlock, "sync.RWMutex.Lock") X(cond, "sync.Cond.Wait") X(acquire, "semacquire")          \
+                    X(barrier, "barrier wait") X(completed, "as_completed")
 #define DECLARE(name, text) extern PyObject *reason_##name;
 REASONS(DECLARE)
 #undef DECLARE
@@ -249,12 +275,15 @@ extern PyMethodDef map_functions[]; /* map_calls.c */
 extern PyTypeObject ResultsType;
 extern PyMethodDef cell_functions[]; /* cell.c */
 extern PyMethodDef call_functions[]; /* calls.c */
-extern PyMethodDef guard_functions[], copied_functions[], task_functions[], task_life_functions[], select_functions[], clock_functions[];
+extern PyMethodDef guard_functions[], copied_functions[], task_functions[], task_life_functions[],
+    select_functions[], clock_functions[];
 /* 0 if the handle may be used that way, else -1 and an exception */
 int channel_need(Handle *h, unsigned dir);
 PyObject *channel_closed(const char *text);
-extern PyCFunction channel_send_method, channel_recv_method, channel_recv_ok_method, semaphore_acquire_method, waitgroup_wait_method;
-/* A function of any signature as the one that tables of methods and slots have; the flags beside it say which it is. */
+extern PyCFunction channel_send_method, channel_recv_method, channel_recv_ok_method, semaphore_acquire_method,
+    waitgroup_wait_method;
+/* A function of any signature as the one that tables of methods and slots have; the flags beside it say which
+ * it is. */
 #define METHOD(f) ((PyCFunction)(void (*)(void))(f))
 
 enum drained { DRAIN_LOOK = 1, DRAIN_TICKED = 2, DRAIN_STOPS = 4 }; /* flags of drain() */
@@ -262,7 +291,8 @@ enum drained { DRAIN_LOOK = 1, DRAIN_TICKED = 2, DRAIN_STOPS = 4 }; /* flags of 
 /* ---- obituary.c */
 /* the outcome of a lost goroutine; NULL: damaged, or an exception */
 PyObject *obituary_read(const struct gp_message *m);
-PyObject *raise_death(uint32_t proc);                                 /* raise for a worker that is gone for good; always NULL */
+/* raise for a worker that is gone for good; always NULL */
+PyObject *raise_death(uint32_t proc);
 extern PyMethodDef death_functions[];
 
 /* ---- module.c */
@@ -277,7 +307,8 @@ static inline void task_count_started(int change) { /* this process alone writes
 }
 
 /* ---- task_life.c */
-/* make the message of an outcome: 0, or -1 and an exception: the value does not fit in memory, or cannot be copied */
+/* make the message of an outcome: 0, or -1 and an exception: the value does not fit in memory, or cannot be
+ * copied */
 int encode_outcome(PyObject *value, bool failed, struct gp_message *m);
 extern PyMethodDef promise_functions[]; /* promises.c */
 

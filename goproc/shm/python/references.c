@@ -1,12 +1,13 @@
 /* references.c - a message refers to memory that is in shared memory already, and does not copy it.
  *
- * A Reference stands in a message for large memory that is in the segment already, or for a part of it: the message lists
- * the handle of the copy, and its reader gets a View. If the memory was written to since, there is no Reference: the
- * message has the memory itself.
+ * A Reference stands in a message for large memory that is in the segment already, or for a part of it: the
+ * message lists the handle of the copy, and its reader gets a View. If the memory was written to since, there
+ * is no Reference: the message has the memory itself.
  *
- * The first Reference into a Buffer makes a copy of its block without copying it. From then on the block must stay as it
- * is. So the process puts a private mapping of the block in the place of the segment, at the address of the Buffer, and a
- * second mapping shows the block itself. When the Buffer goes, the segment comes back to its place.
+ * The first Reference into a Buffer makes a copy of its block without copying it. From then on the block must
+ * stay as it is. So the process puts a private mapping of the block in the place of the segment, at the
+ * address of the Buffer, and a second mapping shows the block itself. When the Buffer goes, the segment comes
+ * back to its place.
  */
 #include "buffers.h"
 
@@ -57,7 +58,8 @@ static void fill(Handle *copy, gp_ref block) {
     copy_fill(copy, &m);
 }
 
-/* Make a copy of the block of a Buffer, with its present content. 1; 0: that is not possible; -1: an exception. */
+/* Make a copy of the block of a Buffer, with its present content. 1; 0: that is not possible; -1: an
+ * exception. */
 static int give_block(Shown *s) {
     Handle *copy = copy_new_of_memory();
     if (!copy) return only_memory_is_short() ? 0 : -1;

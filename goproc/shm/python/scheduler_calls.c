@@ -1,4 +1,5 @@
-/* scheduler_calls.c - the functions that the scheduler calls: the goroutines of waiters, idling, and the end of time slices. */
+/* scheduler_calls.c - the functions that the scheduler calls: the goroutines of waiters, idling, and the end
+ * of time slices. */
 #include <limits.h>
 #include <malloc.h>
 #include <unistd.h>
@@ -18,7 +19,9 @@ void scheduler_unbind(uint32_t waiter) {
 /* Python threads beside the scheduler's; each may do anything, unless it is blocked in an operation */
 uint32_t threads_beside(void) {
     uint32_t n = 0;
-    for (PyThreadState *t = PyInterpreterState_ThreadHead(PyInterpreterState_Get()); t; t = PyThreadState_Next(t)) n++;
+    for (PyThreadState *t = PyInterpreterState_ThreadHead(PyInterpreterState_Get()); t;
+         t = PyThreadState_Next(t))
+        n++;
     return n - 1;
 }
 
@@ -35,13 +38,16 @@ static PyObject *core_check_park(PyObject *Py_UNUSED(module), PyObject *Py_UNUSE
     Py_RETURN_NONE;
 }
 
-/* For reports on this process's death. `id` is a slot of the class, so it lies at the offset of its descriptor. */
+/* For reports on this process's death. `id` is a slot of the class, so it lies at the offset of its
+ * descriptor. */
 static uint64_t id_of(PyObject *g) {
     static PyTypeObject *type;
     static Py_ssize_t offset;
     if (GP_UNLIKELY(type != Py_TYPE(g))) {
         PyObject *slot = PyObject_GetAttrString((PyObject *)Py_TYPE(g), "id");
-        offset = slot && Py_IS_TYPE(slot, &PyMemberDescr_Type) ? ((PyMemberDescrObject *)slot)->d_member->offset : 0;
+        offset = slot && Py_IS_TYPE(slot, &PyMemberDescr_Type)
+                     ? ((PyMemberDescrObject *)slot)->d_member->offset
+                     : 0;
         type = Py_TYPE(g);
         Py_XDECREF(slot);
         PyErr_Clear();
@@ -71,21 +77,27 @@ static PyObject *core_bind(PyObject *Py_UNUSED(module), PyObject *const *args, P
     Py_RETURN_NONE;
 }
 
-/* g.parked: False, g.told, and into the run queue; without a bytecode in between, where a signal could come */
+/* g.parked: False, g.told, and into the run queue; without a bytecode in between, where a signal could
+ * come */
 static int make_ready(PyObject *g, bool told, bool next) {
     static PyObject *parked_, *told_;
-    if (!told_ && (!(parked_ = PyUnicode_InternFromString("parked")) || !(told_ = PyUnicode_InternFromString("told")))) return -1;
+    if (!told_ &&
+        (!(parked_ = PyUnicode_InternFromString("parked")) || !(told_ = PyUnicode_InternFromString("told"))))
+        return -1;
     PyObject *waits = PyObject_GetAttr(g, parked_);
     if (!waits) return -1;
     Py_DECREF(waits);
     if (waits != Py_True) return 0; /* something else was faster */
-    if (PyObject_SetAttr(g, parked_, Py_False) < 0 || PyObject_SetAttr(g, told_, told ? Py_True : Py_False) < 0) return -1;
+    if (PyObject_SetAttr(g, parked_, Py_False) < 0 ||
+        PyObject_SetAttr(g, told_, told ? Py_True : Py_False) < 0)
+        return -1;
     PyObject *r = PyObject_CallOneArg(next ? hooks.ready_next : hooks.ready, g);
     Py_XDECREF(r);
     return r ? 0 : -1;
 }
 
-/* Look for waiters that were fired and not told: a process may have died in between. `told` stays false: rule O2. */
+/* Look for waiters that were fired and not told: a process may have died in between. `told` stays false: rule
+ * O2. */
 static int look_at_waiters(void) {
     static uint64_t run;
     static uint32_t seen;
@@ -128,7 +140,8 @@ static PyObject *core_drain(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
             unsigned tag = GP_W_TAG(gp_acquire(&gp_waiter_at(gp.proc, told[i])->state));
             /* a late bit may meet a waiter that has gone on to wait for something else, or for nothing */
             if (tag == GP_W_IDLE || told[i] >= parked_cap || !parked[told[i]]) continue;
-            if (tag == GP_W_WAITING && !atomic_exchange(&gp_waiter_at(gp.proc, told[i])->rethink, 0)) continue;
+            if (tag == GP_W_WAITING && !atomic_exchange(&gp_waiter_at(gp.proc, told[i])->rethink, 0))
+                continue;
             if (make_ready(parked[told[i]], true, told[i] == wakee) < 0) return NULL;
         }
     if (gp_get(&gp.my->rescan)) {
@@ -175,9 +188,10 @@ static PyObject *core_trim(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unus
     Py_RETURN_NONE;
 }
 
-/* glibc keeps freed blocks for the next ones up to a size that grows with the largest block that was given back to the system.
- * At its first size, 128 KB, a function that makes and drops arrays of a megabyte gets each of them from the system: the kernel
- * clears as many pages as the function writes to. Children inherit the size. */
+/* glibc keeps freed blocks for the next ones up to a size that grows with the largest block that was given
+ * back to the system. At its first size, 128 KB, a function that makes and drops arrays of a megabyte gets
+ * each of them from the system: the kernel clears as many pages as the function writes to. Children inherit
+ * the size. */
 static PyObject *core_keep_freed(PyObject *Py_UNUSED(module), PyObject *size) {
     size_t n = PyLong_AsSize_t(size);
     if (PyErr_Occurred()) return NULL;
@@ -195,7 +209,8 @@ static PyObject *core_wake(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unus
 
 static PyObject *core_scheduler_thread(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     scheduler_thread = PyThread_get_thread_ident();
-    for (uint32_t i = 0; i < parked_cap; i++) scheduler_unbind(i); /* goroutines of a runtime that has stopped */
+    /* goroutines of a runtime that has stopped */
+    for (uint32_t i = 0; i < parked_cap; i++) scheduler_unbind(i);
     Py_RETURN_NONE;
 }
 
@@ -220,7 +235,8 @@ static PyObject *core_park_forever(PyObject *Py_UNUSED(module), PyObject *const 
 
 /* ---- time slices */
 
-static bool somebody_waits(void) { /* called without the GIL: sizes may be stale, and then the next slice sees it */
+/* called without the GIL: sizes may be stale, and then the next slice sees it */
+static bool somebody_waits(void) {
     return gp_inbox_pending() || gp_get(&gp.my->rescan) || (hooks.runq && Py_SIZE(hooks.runq) > 0) ||
            (hooks.timers && Py_SIZE(hooks.timers) > 0 && gp_slice_timers());
 }
@@ -241,8 +257,8 @@ static PyObject *core_stop_monitor(PyObject *Py_UNUSED(module), PyObject *Py_UNU
 }
 
 static PyObject *core_may_switch(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
-    return PyBool_FromLong(gp.base && PyThread_get_thread_ident() == scheduler_thread && !message_in_progress() &&
-                           !wait_stack_short());
+    return PyBool_FromLong(gp.base && PyThread_get_thread_ident() == scheduler_thread &&
+                           !message_in_progress() && !wait_stack_short());
 }
 
 static PyObject *core_slice_end(PyObject *Py_UNUSED(module), PyObject *next) {
@@ -256,15 +272,17 @@ static PyObject *core_slice_noted(PyObject *Py_UNUSED(module), PyObject *Py_UNUS
     Py_RETURN_NONE;
 }
 
-/* os.getcwd() without letting go of the GIL. A thread that waits for the GIL asks for it after 5 ms without a release. A
- * release every few milliseconds, at which this thread takes it back at once, would keep the other one waiting for ever */
+/* os.getcwd() without letting go of the GIL. A thread that waits for the GIL asks for it after 5 ms without a
+ * release. A release every few milliseconds, at which this thread takes it back at once, would keep the other
+ * one waiting for ever */
 static PyObject *core_folder(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     char path[4096];
     return PyUnicode_DecodeFSDefault(getcwd(path, sizeof path) ? path : "");
 }
 
 static PyObject *core_take_asleep(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
-    return PyBool_FromLong(gp.base && gp.proc == 0 && atomic_exchange(&gp.head->asleep, 0) && !gp_worker_ended());
+    return PyBool_FromLong(gp.base && gp.proc == 0 && atomic_exchange(&gp.head->asleep, 0) &&
+                           !gp_worker_ended());
 }
 
 static PyObject *core_others_asleep(PyObject *Py_UNUSED(module), PyObject *again) {
@@ -286,14 +304,21 @@ static PyObject *core_ignore_threads(PyObject *Py_UNUSED(module), PyObject *numb
 }
 
 PyMethodDef scheduler_functions[] = {
-    {"bind", METHOD(core_bind), METH_FASTCALL, PyDoc_STR("bind(slot, goroutine): note the goroutine that waits in this slot.")},
-    {"drain", core_drain, METH_NOARGS, PyDoc_STR("Queue the goroutines told through the inbox. DRAIN_LOOK: this process was asked to look around; DRAIN_TICKED: "
+    {"bind", METHOD(core_bind), METH_FASTCALL,
+     PyDoc_STR("bind(slot, goroutine): note the goroutine that waits in this slot.")},
+    {"drain", core_drain, METH_NOARGS,
+     PyDoc_STR("Queue the goroutines told through the inbox. DRAIN_LOOK: this process was asked to look "
+               "around; DRAIN_TICKED: "
                "the kernel's clock has ticked since slice_noted(); DRAIN_STOPS: stopping() is true.")},
-    {"idle", core_idle, METH_O, PyDoc_STR("Sleep until there may be something to do, or the monotonic deadline.")},
+    {"idle", core_idle, METH_O,
+     PyDoc_STR("Sleep until there may be something to do, or the monotonic deadline.")},
     {"running", core_running, METH_O, PyDoc_STR("Note the number of the goroutine that runs, for reports.")},
-    {"check_park", core_check_park, METH_NOARGS, PyDoc_STR("Raise where a goroutine cannot park: too deep a stack, or in the middle of pickling.")},
-    {"wake", core_wake, METH_NOARGS, PyDoc_STR("Make this process's scheduler look around; from any thread.")},
-    {"use_this_thread", core_scheduler_thread, METH_NOARGS, PyDoc_STR("Goroutines run on the calling thread.")},
+    {"check_park", core_check_park, METH_NOARGS,
+     PyDoc_STR("Raise where a goroutine cannot park: too deep a stack, or in the middle of pickling.")},
+    {"wake", core_wake, METH_NOARGS,
+     PyDoc_STR("Make this process's scheduler look around; from any thread.")},
+    {"use_this_thread", core_scheduler_thread, METH_NOARGS,
+     PyDoc_STR("Goroutines run on the calling thread.")},
     {"trim", core_trim, METH_NOARGS, PyDoc_STR("Give memory that malloc has free back to the system.")},
     {"keep_freed", core_keep_freed, METH_O,
      PyDoc_STR("Let malloc keep freed blocks of up to so many bytes, in this process and its children.")},
@@ -301,15 +326,23 @@ PyMethodDef scheduler_functions[] = {
     {"on_scheduler_thread", core_on_scheduler_thread, METH_NOARGS, NULL},
     {"park_forever", METHOD(core_park_forever), METH_FASTCALL,
      PyDoc_STR("Block until the timeout: raises TimeoutError or the exception that interrupts it.")},
-    {"start_monitor", core_start_monitor, METH_O, PyDoc_STR("Have the handler of a signal called when a goroutine keeps this thread for long.")},
+    {"start_monitor", core_start_monitor, METH_O,
+     PyDoc_STR("Have the handler of a signal called when a goroutine keeps this thread for long.")},
     {"stop_monitor", core_stop_monitor, METH_NOARGS, NULL},
-    {"may_switch", core_may_switch, METH_NOARGS, PyDoc_STR("True if a goroutine can let others run here, as far as C knows.")},
-    {"slice_noted", core_slice_noted, METH_NOARGS, PyDoc_STR("The state of the process is noted: DRAIN_TICKED comes again after the next tick.")},
-    {"folder", core_folder, METH_NOARGS, PyDoc_STR("The working directory, \"\" if it was removed. Keeps the GIL.")},
-    {"slice_end", core_slice_end, METH_O, PyDoc_STR("The request for a turn came to nothing: None, not here; else when the next timer is due.")},
+    {"may_switch", core_may_switch, METH_NOARGS,
+     PyDoc_STR("True if a goroutine can let others run here, as far as C knows.")},
+    {"slice_noted", core_slice_noted, METH_NOARGS,
+     PyDoc_STR("The state of the process is noted: DRAIN_TICKED comes again after the next tick.")},
+    {"folder", core_folder, METH_NOARGS,
+     PyDoc_STR("The working directory, \"\" if it was removed. Keeps the GIL.")},
+    {"slice_end", core_slice_end, METH_O,
+     PyDoc_STR("The request for a turn came to nothing: None, not here; else when the next timer is due.")},
     {"others_asleep", core_others_asleep, METH_O,
-     PyDoc_STR("True if nothing is under way and all but the caller sleep. With True: and nothing has changed since the call with False.")},
-    {"ignore_threads", core_ignore_threads, METH_O, PyDoc_STR("The numbers of threads of this process that wake no goroutine.")},
-    {"take_asleep", core_take_asleep, METH_NOARGS, PyDoc_STR("In the host: True, once, if all goroutines were found asleep.")},
+     PyDoc_STR("True if nothing is under way and all but the caller sleep. With True: and nothing has "
+               "changed since the call with False.")},
+    {"ignore_threads", core_ignore_threads, METH_O,
+     PyDoc_STR("The numbers of threads of this process that wake no goroutine.")},
+    {"take_asleep", core_take_asleep, METH_NOARGS,
+     PyDoc_STR("In the host: True, once, if all goroutines were found asleep.")},
     {NULL, NULL, 0, NULL},
 };

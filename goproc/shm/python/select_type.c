@@ -1,7 +1,8 @@
 /* select_type.c - select for Python: its arguments, and its result.
  *
- * A case is recognised without calling anything: a channel, a bound method of one (`ch.recv`), a pair of such a method
- * and a value. Values to be sent are serialised before any lock is taken, and dropped again if another case wins.
+ * A case is recognised without calling anything: a channel, a bound method of one (`ch.recv`), a pair of such
+ * a method and a value. Values to be sent are serialised before any lock is taken, and dropped again if
+ * another case wins.
  */
 #include "python.h"
 
@@ -19,10 +20,13 @@ static bool is_channel(PyObject *x) {
     return Py_TYPE(x)->tp_iternext == ChannelType.tp_iternext || PyObject_TypeCheck(x, &ChannelType);
 }
 
-static bool method_of(PyObject *f, PyCFunction is) { return PyCFunction_Check(f) && PyCFunction_GET_FUNCTION(f) == is; }
+static bool method_of(PyObject *f, PyCFunction is) {
+    return PyCFunction_Check(f) && PyCFunction_GET_FUNCTION(f) == is;
+}
 
 static int bad_case(PyObject *arg, Py_ssize_t number, const char *why) { /* -1, with an exception */
-    PyErr_Format(PyExc_TypeError, "reflect.Select: invalid Dir: case %zd is %.100s %s", number, Py_TYPE(arg)->tp_name, why);
+    PyErr_Format(PyExc_TypeError, "reflect.Select: invalid Dir: case %zd is %.100s %s", number,
+                 Py_TYPE(arg)->tp_name, why);
     return -1;
 }
 
@@ -69,13 +73,16 @@ static int other_case(struct item *it, PyObject *arg, PyObject **keep) {
     if (!channel) return -1;
     if (!PyObject_TypeCheck(channel, &ChannelType)) {
         Py_DECREF(channel);
-        return bad_case(arg, it->number, "and none of ch, ch.recv, (ch.send, value), a goroutine, a timer, a context, default");
+        return bad_case(
+            arg, it->number,
+            "and none of ch, ch.recv, (ch.send, value), a goroutine, a timer, a context, default");
     }
     *keep = channel;
     return receive_case(it, channel);
 }
 
-/* 0 a case, 1 default, -1 an exception. References are the caller's, but for *keep, which is a new one or NULL. */
+/* 0 a case, 1 default, -1 an exception. References are the caller's, but for *keep, which is a new one or
+ * NULL. */
 int select_parse(PyObject *arg, Py_ssize_t number, struct item *it, PyObject **keep) {
     it->value = NULL;
     it->n = 1;
@@ -85,10 +92,12 @@ int select_parse(PyObject *arg, Py_ssize_t number, struct item *it, PyObject **k
         return receive_case(it, PyCFunction_GET_SELF(arg));
     if (pair_of(arg, channel_send_method)) return send_case(it, arg);
     if (arg == default_case) return 1;
-    if (PyObject_TypeCheck(arg, &OutcomeType) || PyObject_TypeCheck(arg, &WaitGroupType)) return done_case(it, arg);
+    if (PyObject_TypeCheck(arg, &OutcomeType) || PyObject_TypeCheck(arg, &WaitGroupType))
+        return done_case(it, arg);
     if (method_of(arg, waitgroup_wait_method)) return done_case(it, PyCFunction_GET_SELF(arg));
     if (method_of(arg, semaphore_acquire_method)) return acquire_case(it, arg, NULL);
-    if (pair_of(arg, semaphore_acquire_method)) return acquire_case(it, PyTuple_GET_ITEM(arg, 0), PyTuple_GET_ITEM(arg, 1));
+    if (pair_of(arg, semaphore_acquire_method))
+        return acquire_case(it, PyTuple_GET_ITEM(arg, 0), PyTuple_GET_ITEM(arg, 1));
     if (method_of(arg, channel_send_method))
         return bad_case(arg, number, "without a value: a send case is (ch.send, value)");
     return other_case(it, arg, keep);
@@ -97,14 +106,17 @@ int select_parse(PyObject *arg, Py_ssize_t number, struct item *it, PyObject **k
 /* refuse_stale(*objects): the same for handles, and for methods of handles, in any use */
 static PyObject *core_refuse_stale(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n) {
     for (Py_ssize_t i = 0; !gp.base && i < n; i++) {
-        PyObject *o = PyCFunction_Check(args[i]) ? PyCFunction_GET_SELF(args[i]) :
-                      PyMethod_Check(args[i]) ? PyMethod_GET_SELF(args[i]) : args[i];
-        if (o && PyObject_TypeCheck(o, &HandleType) && ((Handle *)o)->ref && !handle_object((Handle *)o)) return NULL;
+        PyObject *o = PyCFunction_Check(args[i]) ? PyCFunction_GET_SELF(args[i])
+                      : PyMethod_Check(args[i])  ? PyMethod_GET_SELF(args[i])
+                                                 : args[i];
+        if (o && PyObject_TypeCheck(o, &HandleType) && ((Handle *)o)->ref && !handle_object((Handle *)o))
+            return NULL;
     }
     Py_RETURN_NONE;
 }
 
-/* Where no runtime runs, each handle is of one that has stopped. Raising that must not start another runtime. */
+/* Where no runtime runs, each handle is of one that has stopped. Raising that must not start another
+ * runtime. */
 int select_refuse_stale(PyObject *const *args, Py_ssize_t n) {
     for (Py_ssize_t i = 0; GP_UNLIKELY(!gp.base) && i < n; i++) {
         struct item it = {.target = NULL};
@@ -119,8 +131,8 @@ int select_refuse_stale(PyObject *const *args, Py_ssize_t n) {
 
 /* ---- doing it */
 
-/* PyStructSequence_New() and its destructor look up the number of fields in the type's dict, four times an object: that
- * was a quarter of a select. So both are done here in the same way, without the lookups. */
+/* PyStructSequence_New() and its destructor look up the number of fields in the type's dict, four times an
+ * object: that was a quarter of a select. So both are done here in the same way, without the lookups. */
 #define FIELDS 3
 
 static PyObject *selected(Py_ssize_t index, PyObject *value, bool ok) { /* takes the reference to value */
@@ -164,7 +176,8 @@ int select_fill(const struct item *items, struct gp_select *s) {
         c->m.block = 0;
         bool live = h->ref && !(items[i].kind == GP_ACQUIRE && gp.base && h->run == gp.run &&
                                 items[i].n > gp_get(&((struct gp_object *)gp_at(h->ref))->size));
-        if ((live && !(c->o = handle_object(h))) || (c->kind == GP_SEND && live && message_encode(items[i].value, &c->m) < 0)) {
+        if ((live && !(c->o = handle_object(h))) ||
+            (c->kind == GP_SEND && live && message_encode(items[i].value, &c->m) < 0)) {
             select_drop_values(s->cases, i, -1);
             return -1;
         }
@@ -194,10 +207,12 @@ static int64_t try_cases(struct gp_select *s, enum gp_result *r) {
     return gp_select(s, -1, r);
 }
 
-static int64_t wait_for_case(const struct item *items, struct gp_select *s, PyObject *timeout, enum gp_result *r) {
+static int64_t wait_for_case(const struct item *items, struct gp_select *s, PyObject *timeout,
+                             enum gp_result *r) {
     struct gp_case none = {.kind = GP_FOREVER};
     struct gp_select forever = {.cases = &none, .n = 1};
-    struct wait_spec w = {.timeout = timeout, .reason = s->n ? reason_select : reason_select_none,
+    struct wait_spec w = {.timeout = timeout,
+                          .reason = s->n ? reason_select : reason_select_none,
                           .handle = s->n == 1 ? (PyObject *)items[0].target : NULL};
     return wait_cases(s->n ? s : &forever, &w, r);
 }
@@ -288,7 +303,8 @@ static void frame_clear(struct select_frame *f) {
     PyMem_Free(f->s.poll);
 }
 
-static PyObject *core_select(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+static PyObject *core_select(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs,
+                             PyObject *kwnames) {
     struct select_frame f;
     PyObject *timeout, *result = NULL;
     if (parse_keywords(args, nargs, kwnames, &timeout) < 0 || checkpoint() < 0) return NULL;
@@ -302,20 +318,20 @@ static PyObject *core_select(PyObject *Py_UNUSED(module), PyObject *const *args,
 
 /* ---- default and Selected */
 
-static PyObject *default_repr(PyObject *Py_UNUSED(self)) {
-    return PyUnicode_FromString("goproc.default");
-}
+static PyObject *default_repr(PyObject *Py_UNUSED(self)) { return PyUnicode_FromString("goproc.default"); }
 
 static PyObject *default_reduce(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(unused)) {
     return PyUnicode_FromString("default");
 }
 
-static PyMethodDef default_methods[] = {{"__reduce__", default_reduce, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
+static PyMethodDef default_methods[] = {{"__reduce__", default_reduce, METH_NOARGS, NULL},
+                                        {NULL, NULL, 0, NULL}};
 
 static PyTypeObject DefaultType = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "goproc.Default",
-    .tp_doc = PyDoc_STR("The type of goproc.default, the case of a select that is chosen if no other is ready."),
+    .tp_doc =
+        PyDoc_STR("The type of goproc.default, the case of a select that is chosen if no other is ready."),
     .tp_basicsize = sizeof(PyObject),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_repr = default_repr,
@@ -329,7 +345,8 @@ int select_types_ready(PyObject *module) {
         {"ok", "False for a receive from a closed channel, and for default."},
         {NULL, NULL},
     };
-    static PyStructSequence_Desc desc = {"goproc.Selected", "What select() returns: (index, value, ok).", fields, FIELDS};
+    static PyStructSequence_Desc desc = {"goproc.Selected", "What select() returns: (index, value, ok).",
+                                         fields, FIELDS};
     if (!selected_type) {
         if (!(selected_type = PyStructSequence_NewType(&desc))) return -1;
         selected_type->tp_dealloc = (destructor)selected_dealloc;
@@ -339,25 +356,38 @@ int select_types_ready(PyObject *module) {
     return PyModule_AddObjectRef(module, "Selected", (PyObject *)selected_type) < 0 ||
                    PyModule_AddObjectRef(module, "default", default_case) < 0 ||
                    PyModule_AddObjectRef(module, "Selector", (PyObject *)&SelectorType) < 0
-               ? -1 : 0;
+               ? -1
+               : 0;
 }
 
 PyMethodDef select_functions[] = {
     {"refuse_stale", METHOD(core_refuse_stale), METH_FASTCALL,
-     PyDoc_STR("Raise RuntimeStopped if one of the objects is a handle, or a method of one, and no runtime runs.")},
+     PyDoc_STR(
+         "Raise RuntimeStopped if one of the objects is a handle, or a method of one, and no runtime runs.")},
     {"select", METHOD(core_select), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("select($module, /, *cases, timeout=None)\n--\n\n"
                "Wait until one of several operations is possible, and do that one: Go's select.\n\n"
-               "Args:\n    cases: each a channel or its recv (receive), (ch.send, value) (send), a goroutine's handle or a WaitGroup\n"
-               "        (ready when ended or at zero), (sem.acquire, n), a Timer, Ticker or Context, or default: chosen when no\n"
-               "        other case is ready at that instant. Nil channels are never ready. Without a case it blocks for ever.\n"
+               "Args:\n"
+               "    cases: each a channel or its recv (receive), (ch.send, value) (send), a goroutine's "
+               "handle or a WaitGroup\n"
+               "        (ready when ended or at zero), (sem.acquire, n), a Timer, Ticker or Context, or "
+               "default: chosen when no\n"
+               "        other case is ready at that instant. Nil channels are never ready. Without a case it "
+               "blocks for ever.\n"
                "    timeout: seconds to wait at most; None waits for ever.\n\n"
-               "Returns:\n    Selected(index, value, ok): the case's place among the arguments, the received value, and True if there\n"
+               "Returns:\n"
+               "    Selected(index, value, ok): the case's place among the arguments, the received value, "
+               "and True if there\n"
                "    was one (False: the channel is closed and drained, or the case was default).\n\n"
-               "Raises:\n    ChanClosed: a send case was chosen whose channel is closed.\n    TimeoutError: time is up; nothing was done.\n"
-               "    PickleError, OutOfSharedMemory: as send(); nothing was done.\n    TypeError, ValueError: an argument is no case.\n\n"
-               "The choice is uniformly random among the ready cases, and one atomic step across all processes; a channel may\n"
+               "Raises:\n"
+               "    ChanClosed: a send case was chosen whose channel is closed.\n"
+               "    TimeoutError: time is up; nothing was done.\n"
+               "    PickleError, OutOfSharedMemory: as send(); nothing was done.\n"
+               "    TypeError, ValueError: an argument is no case.\n\n"
+               "The choice is uniformly random among the ready cases, and one atomic step across all "
+               "processes; a channel may\n"
                "be in several cases, and in selects at its other end.\n\n"
-               "Cost: about 0.15 us for two ready cases; to block, about 0.1 us more a case than a receive. See Selector.")},
+               "Cost: about 0.15 us for two ready cases; to block, about 0.1 us more a case than a receive. "
+               "See Selector.")},
     {NULL, NULL, 0, NULL},
 };

@@ -31,7 +31,8 @@ static int parse_all(Selector *self) {
     return 0;
 }
 
-/* Meanwhile done() of a context of the program's own may run: it may use this very Selector, and let others run. */
+/* Meanwhile done() of a context of the program's own may run: it may use this very Selector, and let others
+ * run. */
 static int settle(Selector *self) {
     self->busy = self->stale = true;
     Py_INCREF(self);
@@ -44,7 +45,8 @@ static int settle(Selector *self) {
 
 static PyObject *selector_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     Py_ssize_t count = PyTuple_GET_SIZE(args);
-    if (kwargs && PyDict_GET_SIZE(kwargs)) return PyErr_Format(PyExc_TypeError, "Selector() takes cases only");
+    if (kwargs && PyDict_GET_SIZE(kwargs))
+        return PyErr_Format(PyExc_TypeError, "Selector() takes cases only");
     if (count > SELECT_MOST) return select_too_many();
     if (refuse_stale_list(args) < 0 || handle_ready() < 0) return NULL;
     Selector *self = (Selector *)type->tp_alloc(type, 0);
@@ -75,12 +77,15 @@ static int not_busy(Selector *self) {
 static PyObject *selector_select(Selector *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     PyObject *timeout = NULL;
     if ((nargs || kwnames) && parse_timeout(args, nargs, kwnames, 0, "select()", &timeout) < 0) return NULL;
-    if (checkpoint() < 0 || refuse_stale_list(self->given) < 0 || handle_ready() < 0 || not_busy(self) < 0 || (self->stale && settle(self) < 0)) return NULL;
+    if (checkpoint() < 0 || refuse_stale_list(self->given) < 0 || handle_ready() < 0 || not_busy(self) < 0 ||
+        (self->stale && settle(self) < 0))
+        return NULL;
     self->busy = true;
     Py_INCREF(self);
     uint64_t run = gp.run;
     PyObject *r = select_perform(self->items, &self->s, self->default_at, timeout);
-    if (self->s.spill && gp.base && run == gp.run) gp_free(self->s.spill); /* a block has one owner, and this object may outlive the runtime */
+    /* a block has one owner, and this object may outlive the runtime */
+    if (self->s.spill && gp.base && run == gp.run) gp_free(self->s.spill);
     self->s.spill = 0;
     self->busy = false;
     Py_DECREF(self);
@@ -105,7 +110,8 @@ static PyObject *selector_get(Selector *self, Py_ssize_t i) {
 static int selector_set(Selector *self, Py_ssize_t i, PyObject *value) {
     if (not_busy(self) < 0) return -1;
     if (!value || i < 0 || i >= PyList_GET_SIZE(self->given)) {
-        PyErr_SetString(PyExc_IndexError, value ? "no such case" : "a case cannot be deleted: replace it by nil");
+        PyErr_SetString(PyExc_IndexError,
+                        value ? "no such case" : "a case cannot be deleted: replace it by nil");
         return -1;
     }
     PyObject *old = Py_NewRef(PyList_GET_ITEM(self->given, i));
@@ -159,9 +165,14 @@ static PySequenceMethods selector_sequence = {
 PyTypeObject SelectorType = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "goproc.Selector",
-    .tp_doc = PyDoc_STR("Selector(*cases)\n--\n\nA select over the same cases again and again, without setting it up each time.\n\n"
-                        "``s.select()`` or ``s()`` waits for one of them; ``s[i] = case`` replaces case i, by nil to leave it out\n"
-                        "for a while. One goroutine at a time can use it.\n\nArgs:\n    cases: as for select().\n\n"
+    .tp_doc = PyDoc_STR("Selector(*cases)\n"
+                        "--\n\n"
+                        "A select over the same cases again and again, without setting it up each time.\n\n"
+                        "``s.select()`` or ``s()`` waits for one of them; ``s[i] = case`` replaces case i, "
+                        "by nil to leave it out\n"
+                        "for a while. One goroutine at a time can use it.\n\n"
+                        "Args:\n"
+                        "    cases: as for select().\n\n"
                         "Cost: less than select() by about 20 ns a case."),
     .tp_basicsize = sizeof(Selector),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,

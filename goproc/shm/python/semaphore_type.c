@@ -20,7 +20,9 @@ static PyObject *semaphore_new(PyTypeObject *type, PyObject *args, PyObject *kwa
     static char *names[] = {"n", NULL};
     PyObject *v;
     uint64_t n;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:Semaphore", names, &v) || units(v, &n, "Semaphore(n)") < 0) return NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:Semaphore", names, &v) ||
+        units(v, &n, "Semaphore(n)") < 0)
+        return NULL;
     Handle *h = (Handle *)handle_new(type, GP_KIND_SEMAPHORE);
     if (!h) return NULL;
     struct gp_object *o = gp_at(h->ref);
@@ -62,7 +64,8 @@ static PyObject *end_of(PyObject *ctx) {
     PyObject *channel = PyObject_CallOneArg(hooks.case_of, ctx);
     if (channel != Py_None) return channel;
     Py_DECREF(channel);
-    return PyErr_Format(PyExc_TypeError, "acquire(): ctx must be a Context, not %.100s", Py_TYPE(ctx)->tp_name);
+    return PyErr_Format(PyExc_TypeError, "acquire(): ctx must be a Context, not %.100s",
+                        Py_TYPE(ctx)->tp_name);
 }
 
 static PyObject *raise_end_of(PyObject *ctx) {
@@ -98,7 +101,8 @@ static PyObject *semaphore_acquire(Handle *self, PyObject *const *args, Py_ssize
     PyObject *channel = o && a.ctx ? end_of(a.ctx) : NULL;
     if (!o || (a.ctx && !channel)) return NULL;
     int ended = -1;
-    if (!channel || !((Handle *)channel)->ref || (end = handle_object((Handle *)channel))) ended = acquire(self, o, &a, end);
+    if (!channel || !((Handle *)channel)->ref || (end = handle_object((Handle *)channel)))
+        ended = acquire(self, o, &a, end);
     Py_XDECREF(channel);
     if (ended == 1) return raise_end_of(a.ctx);
     if (ended < 0) return NULL;
@@ -109,7 +113,9 @@ static PyObject *semaphore_try_acquire(Handle *self, PyObject *args, PyObject *k
     static char *names[] = {"n", NULL};
     PyObject *v = NULL;
     uint64_t n;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:try_acquire", names, &v) || units(v, &n, "try_acquire()") < 0) return NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:try_acquire", names, &v) ||
+        units(v, &n, "try_acquire()") < 0)
+        return NULL;
     return sync_try_take(self, GP_ACQUIRE, n);
 }
 
@@ -117,7 +123,8 @@ static PyObject *semaphore_release(Handle *self, PyObject *args, PyObject *kwarg
     static char *names[] = {"n", NULL};
     PyObject *v = NULL;
     uint64_t n;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:release", names, &v) || units(v, &n, "release()") < 0) return NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:release", names, &v) || units(v, &n, "release()") < 0)
+        return NULL;
     struct gp_object *o = handle_object(self);
     if (!o) return NULL;
     if (gp_semaphore_release(o, n)) Py_RETURN_NONE;
@@ -160,21 +167,28 @@ PyCFunction semaphore_acquire_method = METHOD(semaphore_acquire);
 
 static PyMethodDef semaphore_methods[] = {
     {"acquire", METHOD(semaphore_acquire), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR(
-         "acquire($self, /, n=1, timeout=None, ctx=None)\n--\n\n"
-         "Take n units; block until they are free. First come, first served: a large acquire is not overtaken.\n\n"
-         "Args:\n    n: units. If they are more than all there are, the call waits for ctx or the timeout only, and holds up no other.\n"
-         "    timeout: seconds to wait at most; None waits for ever.\n"
-         "    ctx: a context. Once it is done, the call raises its error, even if units are free.\n\n"
-         "Raises:\n    TimeoutError: time is up.\n    Canceled, DeadlineExceeded: ctx is done.")},
+     PyDoc_STR("acquire($self, /, n=1, timeout=None, ctx=None)\n--\n\n"
+               "Take n units; block until they are free. First come, first served: a large acquire is not "
+               "overtaken.\n\n"
+               "Args:\n"
+               "    n: units. If they are more than all there are, the call waits for ctx or the timeout "
+               "only, and holds up no other.\n"
+               "    timeout: seconds to wait at most; None waits for ever.\n"
+               "    ctx: a context. Once it is done, the call raises its error, even if units are free.\n\n"
+               "Raises:\n    TimeoutError: time is up.\n    Canceled, DeadlineExceeded: ctx is done.")},
     {"try_acquire", METHOD(semaphore_try_acquire), METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR(
-         "try_acquire($self, /, n=1)\n--\n\nTake n units if they are free and no goroutine waits. Return True if they were taken.")},
+     PyDoc_STR("try_acquire($self, /, n=1)\n"
+               "--\n\n"
+               "Take n units if they are free and no goroutine waits. Return True if they were taken.")},
     {"release", METHOD(semaphore_release), METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR(
-         "release($self, /, n=1)\n--\n\nGive n units back.\n\nRaises:\n    ValueError: semaphore: released more than held")},
+     PyDoc_STR("release($self, /, n=1)\n"
+               "--\n\n"
+               "Give n units back.\n\n"
+               "Raises:\n"
+               "    ValueError: semaphore: released more than held")},
     {"_limit", (PyCFunction)semaphore_limit, METH_VARARGS,
-     PyDoc_STR("_limit(old, limit): have so many free units; False: there are not `old` of them. No unit may be taken.")},
+     PyDoc_STR("_limit(old, limit): have so many free units; False: there are not `old` of them. No unit may "
+               "be taken.")},
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef semaphore_getset[] = {
@@ -183,7 +197,8 @@ static PyGetSetDef semaphore_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-PyTypeObject SemaphoreType = SYNC_TYPE("Semaphore", .tp_new = semaphore_new, .tp_methods = semaphore_methods, .tp_getset = semaphore_getset);
+PyTypeObject SemaphoreType = SYNC_TYPE("Semaphore", .tp_new = semaphore_new, .tp_methods = semaphore_methods,
+                                       .tp_getset = semaphore_getset);
 
 /* ---- Barrier */
 
@@ -217,18 +232,25 @@ static PyObject *barrier_parties(Handle *self, void *Py_UNUSED(unused)) {
 
 static PyMethodDef barrier_methods[] = {
     {"wait", METHOD(barrier_wait), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("wait($self, /, timeout=None)\n--\n\nBlock until n goroutines wait here; then all go on. The barrier can be used again at once.\n\n"
-               "Args:\n    timeout: seconds to wait at most; None waits for ever.\n\n"
-               "Returns:\n    A place from 0 to n - 1, a different one for each goroutine; n - 1 is the last that came.\n\n"
-               "Raises:\n    TimeoutError: time is up; this goroutine no longer counts as waiting.")},
+     PyDoc_STR(
+         "wait($self, /, timeout=None)\n"
+         "--\n\n"
+         "Block until n goroutines wait here; then all go on. The barrier can be used again at once.\n\n"
+         "Args:\n    timeout: seconds to wait at most; None waits for ever.\n\n"
+         "Returns:\n"
+         "    A place from 0 to n - 1, a different one for each goroutine; n - 1 is the last that came.\n\n"
+         "Raises:\n    TimeoutError: time is up; this goroutine no longer counts as waiting.")},
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef barrier_getset[] = {
-    {"parties", (getter)barrier_parties, NULL, PyDoc_STR("The number of goroutines that it waits for."), NULL},
-    {"waiting", (getter)semaphore_free, NULL, PyDoc_STR("The number of waiting goroutines, at some instant."), NULL},
+    {"parties", (getter)barrier_parties, NULL, PyDoc_STR("The number of goroutines that it waits for."),
+     NULL},
+    {"waiting", (getter)semaphore_free, NULL, PyDoc_STR("The number of waiting goroutines, at some instant."),
+     NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-PyTypeObject BarrierType = SYNC_TYPE("Barrier", .tp_new = barrier_new, .tp_methods = barrier_methods, .tp_getset = barrier_getset);
+PyTypeObject BarrierType =
+    SYNC_TYPE("Barrier", .tp_new = barrier_new, .tp_methods = barrier_methods, .tp_getset = barrier_getset);
 
 int semaphore_type_ready(void) { return with_methods_add(&SemaphoreType, semaphore_enter, semaphore_exit); }

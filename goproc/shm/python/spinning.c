@@ -1,5 +1,5 @@
-/* spinning.c - to look again for a while before a wait: for about as long as sleeping and waking would cost, and only while
- * a core is free for that.
+/* spinning.c - to look again for a while before a wait: for about as long as sleeping and waking would cost,
+ * and only while a core is free for that.
  */
 #include "python.h"
 
@@ -12,12 +12,14 @@
 #define LOCK_SPIN_NS 20000ULL    /* for a mutex, about the cost of sleeping and waking */
 #define LOCK_AWAY_NS 2500        /* between two looks at a mutex whose turns come fast */
 #define LOCK_AWAY_MOST_NS 100000 /* Go, too, lets a mutex be unfair for a while: a millisecond */
-#define LOCK_FAST_NS 500         /* a turn in less is over sooner than its lines would have moved to and fro */
+/* a turn in less is over sooner than its lines would have moved to and fro */
+#define LOCK_FAST_NS 500
 
 static void nap(uint32_t ns) { gp_wait_ns(ns); }
 
-/* A process that takes the mutex again and again pays a third while the cache lines stay with it; each look of this one
- * takes a line away. So while o->tail (it counts the turns) grows fast, look only every LOCK_AWAY_NS. */
+/* A process that takes the mutex again and again pays a third while the cache lines stay with it; each look
+ * of this one takes a line away. So while o->tail (it counts the turns) grows fast, look only every
+ * LOCK_AWAY_NS. */
 static uint64_t stay_away(const struct gp_object *o) {
     uint64_t turn = gp_get(&o->tail), before, spent = 0;
     do {
@@ -25,11 +27,13 @@ static uint64_t stay_away(const struct gp_object *o) {
         nap(LOCK_AWAY_NS);
         spent += LOCK_AWAY_NS;
         turn = gp_get(&o->tail);
-    } while (turn - before >= LOCK_AWAY_NS / LOCK_FAST_NS && spent < LOCK_AWAY_MOST_NS && !gp_inbox_pending());
+    } while (turn - before >= LOCK_AWAY_NS / LOCK_FAST_NS && spent < LOCK_AWAY_MOST_NS &&
+             !gp_inbox_pending());
     return spent;
 }
 
-/* A holder that keeps the mutex for longer than between two looks gives no fast turns: then look until it lets go. */
+/* A holder that keeps the mutex for longer than between two looks gives no fast turns: then look until it
+ * lets go. */
 static enum gp_result spin_for_lock(struct gp_case *c) {
     struct gp_object *o = c->o;
     uint64_t until = gp_now() + LOCK_SPIN_NS, turn = gp_get(&o->tail);
@@ -68,6 +72,7 @@ int64_t spin_for_case(struct gp_select *s, enum gp_result *r) {
 
 void spin_for_fired(const struct gp_waiter *state) {
     if (PyObject_Size(hooks.runq) != 0 || !gp_may_spin()) return;
-    for (uint64_t end = gp_now() + FIRED_SPIN_NS; !gp_get(&state->fired) && !gp_inbox_pending() && gp_now() < end;)
+    for (uint64_t end = gp_now() + FIRED_SPIN_NS;
+         !gp_get(&state->fired) && !gp_inbox_pending() && gp_now() < end;)
         gp_wait_ns(FIRED_LOOK_NS);
 }

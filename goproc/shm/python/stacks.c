@@ -1,12 +1,12 @@
 /* stacks.c - small stacks for the Python frames of goroutines.
  *
- * CPython gives a greenlet a chunk of 16 KiB for its frames, of pages of its own: a parked goroutine, whose frames take a
- * KiB, costs a page of 4 KiB and two system calls. So a goroutine's greenlet begins on a chunk from malloc, and CPython
- * adds one of 16 KiB when it is used up. If a function is called at just that point again and again, each call takes that
- * chunk and gives it back; so a few are kept.
+ * CPython gives a greenlet a chunk of 16 KiB for its frames, of pages of its own: a parked goroutine, whose
+ * frames take a KiB, costs a page of 4 KiB and two system calls. So a goroutine's greenlet begins on a chunk
+ * from malloc, and CPython adds one of 16 KiB when it is used up. If a function is called at just that point
+ * again and again, each call takes that chunk and gives it back; so a few are kept.
  *
- * The chunk is CPython's, with a smaller size in its head. CPython never frees the first chunk of a stack, and greenlet
- * finds none: it is taken away before the greenlet ends.
+ * The chunk is CPython's, with a smaller size in its head. CPython never frees the first chunk of a stack,
+ * and greenlet finds none: it is taken away before the greenlet ends.
  */
 #include "python.h"
 
@@ -33,8 +33,7 @@ static void arena_free(void *ctx, void *at, size_t bytes) {
     /* the thread that runs goroutines lives as long as the program: no other thread leaves any behind */
     if (bytes == CHUNK_BYTES && kept.n < KEPT && PyThread_get_thread_ident() == scheduler_thread)
         kept.chunk[kept.n++] = at;
-    else
-        system_arenas.free(ctx, at, bytes);
+    else system_arenas.free(ctx, at, bytes);
 }
 
 static void keep_chunks(void) {
@@ -51,13 +50,15 @@ static PyObject *run(PyObject *body, PyObject *Py_UNUSED(unused)) {
     if (t->datastack_chunk) return PyObject_CallNoArgs(body); /* no greenlet that begins */
     char *memory = malloc(SMALL_BYTES + 16);
     if (!memory) return PyObject_CallNoArgs(body);
-    /* never at the beginning of a page: greenlet unmaps the chunk of a thread that is gone, which does nothing then */
+    /* never at the beginning of a page: greenlet unmaps the chunk of a thread that is gone, which does
+     * nothing then */
     _PyStackChunk *chunk = (_PyStackChunk *)(memory + ((uintptr_t)memory % 4096 ? 0 : 16));
     chunk->previous = NULL;
     chunk->size = SMALL_BYTES;
     chunk->top = 0;
     t->datastack_chunk = chunk;
-    t->datastack_top = &chunk->data[1]; /* CPython skips the first, too: so it never takes the chunk for empty */
+    /* CPython skips the first, too: so it never takes the chunk for empty */
+    t->datastack_top = &chunk->data[1];
     t->datastack_limit = (PyObject **)((char *)chunk + SMALL_BYTES);
     PyObject *r = PyObject_CallNoArgs(body);
     t = PyThreadState_Get();
@@ -78,13 +79,12 @@ static PyObject *on_small_stack(PyObject *Py_UNUSED(module), PyObject *body) {
 
 #else
 
-static PyObject *on_small_stack(PyObject *Py_UNUSED(module), PyObject *body) {
-    return Py_NewRef(body);
-}
+static PyObject *on_small_stack(PyObject *Py_UNUSED(module), PyObject *body) { return Py_NewRef(body); }
 
 #endif
 
 PyMethodDef stack_functions[] = {
-    {"on_small_stack", on_small_stack, METH_O, PyDoc_STR("The function to run in a greenlet in place of another: the same one, on a small stack.")},
+    {"on_small_stack", on_small_stack, METH_O,
+     PyDoc_STR("The function to run in a greenlet in place of another: the same one, on a small stack.")},
     {NULL, NULL, 0, NULL},
 };

@@ -1,7 +1,8 @@
 /* sync_types.c - the Python types of locks, over sync.c: mutex, once, read-write mutex, condition. */
 #include "sync_types.h"
 
-static PyObject *no_arguments(PyTypeObject *type, PyObject *args, PyObject *kwargs, const char *format, enum gp_kind kind) {
+static PyObject *no_arguments(PyTypeObject *type, PyObject *args, PyObject *kwargs, const char *format,
+                              enum gp_kind kind) {
     static char *names[] = {NULL};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, names)) return NULL;
     return handle_new(type, kind);
@@ -18,9 +19,11 @@ static int take(Handle *self, enum gp_op_kind kind, PyObject *timeout, PyObject 
         r = wait_case(&c, &w);
     }
     if (GP_UNLIKELY(r == GP_OWNER_DIED))
-        PyErr_Format(hooks.owner_died, "the process that held this %s died; it is locked by you now, and what it guards "
-                     "may be half changed: unlock() it when that is mended", strrchr(Py_TYPE(self)->tp_name, '.') ?
-                     strrchr(Py_TYPE(self)->tp_name, '.') + 1 : Py_TYPE(self)->tp_name);
+        PyErr_Format(hooks.owner_died,
+                     "the process that held this %s died; it is locked by you now, and what it guards "
+                     "may be half changed: unlock() it when that is mended",
+                     strrchr(Py_TYPE(self)->tp_name, '.') ? strrchr(Py_TYPE(self)->tp_name, '.') + 1
+                                                          : Py_TYPE(self)->tp_name);
     return r == GP_OK ? 0 : -1;
 }
 
@@ -79,7 +82,8 @@ static PyObject *mutex_enter(Handle *self) {
     if (take(self, GP_LOCK, NULL, reason_lock) == 0) return Py_NewRef((PyObject *)self);
     if (PyErr_ExceptionMatches(hooks.owner_died)) { /* the block is not entered, so it would stay locked */
         struct gp_object *o = gp_at(self->ref);
-        PyErr_SetString(hooks.owner_died, "the process that held this Mutex died; it is free again, and what it guards may "
+        PyErr_SetString(hooks.owner_died,
+                        "the process that held this Mutex died; it is free again, and what it guards may "
                         "be half changed");
         gp_mutex_unlock(o);
     }
@@ -93,7 +97,8 @@ static PyMethodDef mutex_methods[] = {
      PyDoc_STR("lock($self, /, timeout=None)\n--\n\nBlock until the mutex is free, and take it.\n\n"
                "Args:\n    timeout: seconds to wait at most; None waits for ever.\n\n"
                "Raises:\n    TimeoutError: time is up; the caller does not hold the mutex.\n"
-               "    OwnerDied: the process of its holder died. The caller holds the mutex now; the next one is not told.\n\n"
+               "    OwnerDied: the process of its holder died. The caller holds the mutex now; the next one "
+               "is not told.\n\n"
                "Cost: about 0.1 us if the mutex is free.")},
     {"try_lock", (PyCFunction)mutex_try_lock, METH_NOARGS,
      PyDoc_STR("try_lock($self, /)\n--\n\nTake the mutex if it is free. Return True if it was.")},
@@ -107,7 +112,8 @@ static PyGetSetDef mutex_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-PyTypeObject MutexType = SYNC_TYPE("Mutex", .tp_new = mutex_new, .tp_methods = mutex_methods, .tp_getset = mutex_getset);
+PyTypeObject MutexType =
+    SYNC_TYPE("Mutex", .tp_new = mutex_new, .tp_methods = mutex_methods, .tp_getset = mutex_getset);
 
 /* ---- Once: a mutex that remembers that it is done; policy is Python's (goproc/sync.py) */
 
@@ -186,21 +192,43 @@ static PyObject *rwmutex_runlock(Handle *self, PyObject *Py_UNUSED(unused)) {
 
 static PyMethodDef rwmutex_methods[] = {
     {"lock", METHOD(rwmutex_lock), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("lock($self, /, timeout=None)\n--\n\nBlock until there is no reader and no writer, and lock for writing. Meanwhile new readers wait.\n\n"
-               "Args:\n    timeout: seconds to wait at most; None waits for ever.\n\n"
-               "Raises:\n    TimeoutError: time is up.\n    OwnerDied: the process of the writer that held it died; it is held now.")},
+     PyDoc_STR(
+         "lock($self, /, timeout=None)\n"
+         "--\n\n"
+         "Block until there is no reader and no writer, and lock for writing. Meanwhile new readers wait.\n\n"
+         "Args:\n    timeout: seconds to wait at most; None waits for ever.\n\n"
+         "Raises:\n"
+         "    TimeoutError: time is up.\n"
+         "    OwnerDied: the process of the writer that held it died; it is held now.")},
     {"try_lock", (PyCFunction)mutex_try_lock, METH_NOARGS,
-     PyDoc_STR("try_lock($self, /)\n--\n\nLock for writing if that is possible at once. Return True if it was.")},
+     PyDoc_STR("try_lock($self, /)\n"
+               "--\n\n"
+               "Lock for writing if that is possible at once. Return True if it was.")},
     {"unlock", (PyCFunction)rwmutex_unlock, METH_NOARGS,
-     PyDoc_STR("unlock($self, /)\n--\n\nEnd writing.\n\nRaises:\n    RuntimeError: sync: Unlock of unlocked RWMutex")},
+     PyDoc_STR("unlock($self, /)\n"
+               "--\n\n"
+               "End writing.\n\n"
+               "Raises:\n"
+               "    RuntimeError: sync: Unlock of unlocked RWMutex")},
     {"rlock", METHOD(rwmutex_rlock), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("rlock($self, /, timeout=None)\n--\n\nBlock until no writer holds the lock or waits for it, and lock for reading, beside other readers.\n\n"
+     PyDoc_STR("rlock($self, /, timeout=None)\n"
+               "--\n\n"
+               "Block until no writer holds the lock or waits for it, and lock for reading, beside other "
+               "readers.\n\n"
                "Args:\n    timeout: seconds to wait at most; None waits for ever.\n\n"
-               "Raises:\n    TimeoutError: time is up.\n    OwnerDied: the process of the writer that held it died; it is held now.")},
+               "Raises:\n"
+               "    TimeoutError: time is up.\n"
+               "    OwnerDied: the process of the writer that held it died; it is held now.")},
     {"try_rlock", (PyCFunction)rwmutex_try_rlock, METH_NOARGS,
-     PyDoc_STR("try_rlock($self, /)\n--\n\nLock for reading if that is possible at once. Return True if it was.")},
+     PyDoc_STR("try_rlock($self, /)\n"
+               "--\n\n"
+               "Lock for reading if that is possible at once. Return True if it was.")},
     {"runlock", (PyCFunction)rwmutex_runlock, METH_NOARGS,
-     PyDoc_STR("runlock($self, /)\n--\n\nEnd reading.\n\nRaises:\n    RuntimeError: sync: RUnlock of unlocked RWMutex")},
+     PyDoc_STR("runlock($self, /)\n"
+               "--\n\n"
+               "End reading.\n\n"
+               "Raises:\n"
+               "    RuntimeError: sync: RUnlock of unlocked RWMutex")},
     {NULL, NULL, 0, NULL},
 };
 
@@ -212,7 +240,8 @@ static PyObject *cond_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObjec
     return handle_new(type, GP_KIND_COND);
 }
 
-#define RAISES 3 /* exceptions that a wait for the lock outlives: at more presses of Ctrl-C the user wants to get out */
+/* exceptions that a wait for the lock outlives: at more presses of Ctrl-C the user wants to get out */
+#define RAISES 3
 
 /* Queued, then unlocked: a signal that comes after the unlock finds the waiter, as with Go's tickets. */
 static PyObject *cond_wait(Handle *self, PyObject *const *args, Py_ssize_t nargs) {
@@ -221,12 +250,16 @@ static PyObject *cond_wait(Handle *self, PyObject *const *args, Py_ssize_t nargs
         return PyErr_Format(PyExc_TypeError, "_wait(mutex, reader, timeout)");
     if (parse_timeout(args + 2, 1, NULL, 0, "wait()", &timeout) < 0) return NULL;
     Handle *mutex = (Handle *)args[0];
-    struct gp_object *o = checkpoint() < 0 ? NULL : handle_object(self), *lock = o ? handle_object(mutex) : NULL;
+    struct gp_object *o = checkpoint() < 0 ? NULL : handle_object(self),
+                     *lock = o ? handle_object(mutex) : NULL;
     if (!lock) return NULL;
     bool reader = args[1] == Py_True, rw = gp_get(&lock->kind) == GP_KIND_RWMUTEX;
     struct gp_case c = {.o = o, .kind = GP_SIGNAL};
-    struct wait_spec w = {.handle = (PyObject *)self, .timeout = timeout, .reason = reason_cond,
-                          .release = lock, .reader = reader};
+    struct wait_spec w = {.handle = (PyObject *)self,
+                          .timeout = timeout,
+                          .reason = reason_cond,
+                          .release = lock,
+                          .reader = reader};
     bool ok = wait_case(&c, &w) != GP_BLOCK;
     if (w.release || !gp.base) return NULL; /* it did not come to wait, or the runtime is gone */
     /* the lock is the caller's again in any case; an exception waits for it, and nothing interrupts */
@@ -236,8 +269,11 @@ static PyObject *cond_wait(Handle *self, PyObject *const *args, Py_ssize_t nargs
     Py_XDECREF(r);
     PyObject *reason = reader ? reason_rlock : rw ? reason_wlock : reason_lock;
     int locked = r ? take(mutex, reader ? GP_RLOCK : GP_LOCK, NULL, reason) : -1;
-    /* a signal's handler can raise here, too: that waits, or the caller would unlock a lock of another goroutine */
-    for (int i = 0; r && locked < 0 && i < RAISES && gp.base && mutex->run == gp.run && !PyErr_ExceptionMatches(hooks.owner_died); i++) {
+    /* a signal's handler can raise here, too: that waits, or the caller would unlock a lock of another
+     * goroutine */
+    for (int i = 0; r && locked < 0 && i < RAISES && gp.base && mutex->run == gp.run &&
+                    !PyErr_ExceptionMatches(hooks.owner_died);
+         i++) {
         if (type) PyErr_Clear();
         else PyErr_Fetch(&type, &value, &trace);
         ok = false;
@@ -261,18 +297,17 @@ static PyObject *cond_fire(Handle *self, bool all) {
     Py_RETURN_NONE;
 }
 
-static PyObject *cond_signal(Handle *self, PyObject *Py_UNUSED(unused)) {
-    return cond_fire(self, false);
-}
+static PyObject *cond_signal(Handle *self, PyObject *Py_UNUSED(unused)) { return cond_fire(self, false); }
 
-static PyObject *cond_broadcast(Handle *self, PyObject *Py_UNUSED(unused)) {
-    return cond_fire(self, true);
-}
+static PyObject *cond_broadcast(Handle *self, PyObject *Py_UNUSED(unused)) { return cond_fire(self, true); }
 
 static PyMethodDef cond_methods[] = {
-    {"_wait", METHOD(cond_wait), METH_FASTCALL, PyDoc_STR("_wait(mutex, reader, timeout): unlock, sleep until told, lock again.")},
+    {"_wait", METHOD(cond_wait), METH_FASTCALL,
+     PyDoc_STR("_wait(mutex, reader, timeout): unlock, sleep until told, lock again.")},
     {"signal", (PyCFunction)cond_signal, METH_NOARGS,
-     PyDoc_STR("signal($self, /)\n--\n\nWake the goroutine that has waited longest, if there is one. The lock need not be held.")},
+     PyDoc_STR("signal($self, /)\n"
+               "--\n\n"
+               "Wake the goroutine that has waited longest, if there is one. The lock need not be held.")},
     {"broadcast", (PyCFunction)cond_broadcast, METH_NOARGS,
      PyDoc_STR("broadcast($self, /)\n--\n\nWake every goroutine that waits now.")},
     {NULL, NULL, 0, NULL},

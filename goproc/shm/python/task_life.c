@@ -10,7 +10,8 @@ static void show_call(struct gp_task *t, const struct gp_message *call) {
 }
 
 static PyObject *task_next(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
-    if (nargs != 3 || !PyList_Check(args[0])) return PyErr_Format(PyExc_TypeError, "task_next(list, newest, steal)");
+    if (nargs != 3 || !PyList_Check(args[0]))
+        return PyErr_Format(PyExc_TypeError, "task_next(list, newest, steal)");
     if (!gp.base) Py_RETURN_FALSE;
     gp_ref ref = gp_task_pop(args[1] == Py_True);
     if (!ref && (args[2] != Py_True || !gp_task_steal() || !(ref = gp_task_pop(false)))) Py_RETURN_FALSE;
@@ -51,8 +52,9 @@ static PyObject *task_next(PyObject *Py_UNUSED(module), PyObject *const *args, P
     memcpy(name, t->name, sizeof name);
     name[sizeof name - 1] = 0;
     PyObject *text = PyUnicode_DecodeUTF8(name, (Py_ssize_t)strlen(name), "ignore");
-    PyObject *task = Py_BuildValue("(kkKKkNNN)", (unsigned long)ref, (unsigned long)t->object, (unsigned long long)t->id,
-                         (unsigned long long)t->parent, (unsigned long)t->site, text, payload, error);
+    PyObject *task =
+        Py_BuildValue("(kkKKkNNN)", (unsigned long)ref, (unsigned long)t->object, (unsigned long long)t->id,
+                      (unsigned long long)t->parent, (unsigned long)t->site, text, payload, error);
     /* into the caller's list, not returned: a signal's handler that raises there could lose it */
     int r = task ? PyList_Append(args[0], task) : -1;
     Py_XDECREF(task);
@@ -100,7 +102,8 @@ static PyObject *task_started(PyObject *Py_UNUSED(module), PyObject *object) {
 static PyObject *task_leave(PyObject *Py_UNUSED(module), PyObject *block) {
     gp_ref ref = (gp_ref)PyLong_AsUnsignedLong(block);
     if (PyErr_Occurred()) return NULL;
-    if (gp.base && gp_task_leave(ref) < 0) return PyErr_Format(PyExc_ValueError, "sync: negative WaitGroup counter");
+    if (gp.base && gp_task_leave(ref) < 0)
+        return PyErr_Format(PyExc_ValueError, "sync: negative WaitGroup counter");
     Py_RETURN_NONE;
 }
 
@@ -137,12 +140,13 @@ static PyObject *task_done(PyObject *Py_UNUSED(module), PyObject *const *args, P
     task_count_started(-1); /* before the tellers, which may start the next one at once */
     bool wanted = gp_outcome_set(o, failed ? GP_G_FAILED : GP_G_OK, block);
     if (spare) drop_call(gp_task_at(task)); /* late: until now it starts again should this process die */
-    if (!wanted) gp_object_free(o); /* first: should this process die before the end of this, the task leads to the object */
+    /* first: should this process die before the end of this, the task leads to the object */
+    if (!wanted) gp_object_free(o);
     if (!wanted && keeps) result_drop(block);
     if (keeps && spare) gp_task_at(task)->spare = 0; /* it is the handles', or gone */
     if (block != task) task_free(task);           /* else that is */
-    if (wanted && failed && gp_outcome_unread(o) && gp_unheld(o)) collect_now(); /* its handle was in a message once, and is
-                                                                                  * gone: the failure may stay unread for ever */
+    /* its handle was in a message once, and is gone: the failure may stay unread for ever */
+    if (wanted && failed && gp_outcome_unread(o) && gp_unheld(o)) collect_now();
     return PyBool_FromLong(wanted);
 }
 
@@ -164,17 +168,23 @@ static PyObject *task_handle(PyObject *Py_UNUSED(module), PyObject *object) {
 
 PyMethodDef task_life_functions[] = {
     {"reserve", core_reserve, METH_O,
-     PyDoc_STR("Begin to keep this process for the running goroutine, and the goroutines that it creates; or end that.")},
+     PyDoc_STR("Begin to keep this process for the running goroutine, and the goroutines that it creates; or "
+               "end that.")},
     {"task_next", METHOD(task_next), METH_FASTCALL,
-     PyDoc_STR("task_next(list, newest, steal): claim an unstarted goroutine into the list; True if there was one.")},
+     PyDoc_STR("task_next(list, newest, steal): claim an unstarted goroutine into the list; True if there "
+               "was one.")},
     {"task_started", task_started, METH_O, PyDoc_STR("A goroutine made by task_local has its first turn.")},
     {"task_leave", task_leave, METH_O,
-     PyDoc_STR("Tell a running task's trackers of its end: a WaitGroup counts down, a Semaphore gets a unit back.")},
-    {"task_lost", task_lost, METH_O, PyDoc_STR("Pid of the process with which this task was lost last; 0: it was not.")},
-    {"task_wanted", task_wanted, METH_O, PyDoc_STR("True if some process may have a handle that can read this outcome.")},
+     PyDoc_STR("Tell a running task's trackers of its end: a WaitGroup counts down, a Semaphore gets a unit "
+               "back.")},
+    {"task_lost", task_lost, METH_O,
+     PyDoc_STR("Pid of the process with which this task was lost last; 0: it was not.")},
+    {"task_wanted", task_wanted, METH_O,
+     PyDoc_STR("True if some process may have a handle that can read this outcome.")},
     {"task_cancelled", task_cancelled, METH_O, PyDoc_STR("True if cancel() was called on this goroutine.")},
     {"task_done", METHOD(task_done), METH_FASTCALL,
      PyDoc_STR("Store an outcome; False: no process has a handle. Quiet: no panic if it is never read.")},
-    {"task_handle", task_handle, METH_O, PyDoc_STR("A handle on a goroutine of this process, which has not ended.")},
+    {"task_handle", task_handle, METH_O,
+     PyDoc_STR("A handle on a goroutine of this process, which has not ended.")},
     {NULL, NULL, 0, NULL},
 };

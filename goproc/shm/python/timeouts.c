@@ -14,14 +14,16 @@ int parse_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, Py
     if (nargs == at + 1) *timeout = args[at];
     if (keywords) {
         if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "timeout") != 0) {
-            PyErr_Format(PyExc_TypeError, "%s got an unexpected keyword argument '%U'", name, PyTuple_GET_ITEM(kwnames, 0));
+            PyErr_Format(PyExc_TypeError, "%s got an unexpected keyword argument '%U'", name,
+                         PyTuple_GET_ITEM(kwnames, 0));
             return -1;
         }
         *timeout = args[nargs];
     }
     if (*timeout == Py_None) *timeout = NULL;
     if (*timeout && !PyFloat_Check(*timeout) && !PyLong_Check(*timeout)) {
-        PyErr_Format(PyExc_TypeError, "timeout must be seconds as a number, or None, not %.100s", Py_TYPE(*timeout)->tp_name);
+        PyErr_Format(PyExc_TypeError, "timeout must be seconds as a number, or None, not %.100s",
+                     Py_TYPE(*timeout)->tp_name);
         return -1;
     }
     if (*timeout) { /* an int may be too large for a float; NaN has no place in the order of timers */
@@ -47,5 +49,6 @@ bool timeout_until(PyObject *timeout, uint64_t *until) {
 uint64_t time_ns(PyObject *deadline) { /* time.monotonic() seconds, or None */
     if (deadline == Py_None) return 0;
     double seconds = PyFloat_AsDouble(deadline);
-    return seconds <= 0 ? 1 : (uint64_t)((seconds < LATEST ? seconds : LATEST) * 1e9); /* 0 would be: no timer */
+    /* 0 would be: no timer */
+    return seconds <= 0 ? 1 : (uint64_t)((seconds < LATEST ? seconds : LATEST) * 1e9);
 }

@@ -1,8 +1,9 @@
-/* together.c - several checks that are made as one, at each `go` of a function that uses classes of the script.
+/* together.c - several checks that are made as one, at each `go` of a function that uses classes of the
+ * script.
  *
- * A Together holds pairs: a Bindings, or any callable, and the namespace to give to it. Such checks stand for the
- * definitions of classes; after a definition was made anew they may be the wrong ones, although they hold. So a Together
- * counts no longer once the number of definitions has changed.
+ * A Together holds pairs: a Bindings, or any callable, and the namespace to give to it. Such checks stand for
+ * the definitions of classes; after a definition was made anew they may be the wrong ones, although they
+ * hold. So a Together counts no longer once the number of definitions has changed.
  */
 #include "python.h"
 
@@ -70,7 +71,8 @@ static PyMethodDef together_methods[] = {
 PyTypeObject TogetherType = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "goproc.shm._core.Together",
-    .tp_doc = PyDoc_STR("Together(checks, definitions): checks that are made as one; definitions() when they were collected."),
+    .tp_doc = PyDoc_STR("Together(checks, definitions): checks that are made as one; definitions() when they "
+                        "were collected."),
     .tp_basicsize = sizeof(Together),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .tp_new = together_new,
@@ -120,11 +122,13 @@ static PyObject *core_brings(PyObject *Py_UNUSED(module), PyObject *const *args,
 }
 
 PyMethodDef together_functions[] = {
-    {"definitions", core_definitions, METH_NOARGS, PyDoc_STR("The number of times that redefined() was called.")},
+    {"definitions", core_definitions, METH_NOARGS,
+     PyDoc_STR("The number of times that redefined() was called.")},
     {"redefined", core_redefined, METH_NOARGS,
      PyDoc_STR("A definition of a class was made or given up: every Together counts no longer.")},
     {"brings", METHOD(core_brings), METH_FASTCALL,
-     PyDoc_STR("brings(message, table): true if a tuple or dict of the message has a class whose id is in the table, an "
+     PyDoc_STR("brings(message, table): true if a tuple or dict of the message has a class whose id is in "
+               "the table, an "
                "object of such a class, or a method of one.")},
     {NULL, NULL, 0, NULL},
 };

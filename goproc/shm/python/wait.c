@@ -1,7 +1,7 @@
 /* wait.c - operations that may block: perhaps spin, queue, park, then settle the outcome.
  *
- * On the scheduler's thread a goroutine parks through the park hook, which runs others meanwhile; any other thread
- * sleeps on its waiter's state word without the GIL.
+ * On the scheduler's thread a goroutine parks through the park hook, which runs others meanwhile; any other
+ * thread sleeps on its waiter's state word without the GIL.
  */
 #include "python.h"
 
@@ -24,27 +24,31 @@ bool wait_stack_short(void) {
 
 static bool stack_error(void) {
     if (!wait_stack_short()) return false;
-    PyErr_SetString(PyExc_RecursionError, "maximum recursion depth exceeded: too deep to block in a goproc operation");
+    PyErr_SetString(PyExc_RecursionError,
+                    "maximum recursion depth exceeded: too deep to block in a goproc operation");
     return true;
 }
 
 static bool may_park(void) {
     if (!message_in_progress()) return true;
-    PyErr_SetString(PyExc_RuntimeError, "a goproc operation that would block, inside a __reduce__ or __getstate__: "
-                                        "the message must be complete before anything else can run");
+    PyErr_SetString(PyExc_RuntimeError,
+                    "a goproc operation that would block, inside a __reduce__ or __getstate__: "
+                    "the message must be complete before anything else can run");
     return false;
 }
 
 static int offer_turn(PyObject *may_raise) {
     ticks = TICKS;
-    if (PyThread_get_thread_ident() != scheduler_thread || wait_stack_short() || message_in_progress()) return 0;
+    if (PyThread_get_thread_ident() != scheduler_thread || wait_stack_short() || message_in_progress())
+        return 0;
     uint64_t run = gp.run;
     bool attached = gp.base != NULL;
     PyObject *r = PyObject_CallOneArg(hooks.offer_turn, may_raise);
     if (!r) return -1;
     Py_DECREF(r);
     if (!attached || (run == gp.run && gp.base)) return 0;
-    raise_stopped("the goproc runtime stopped", run); /* the operation may have looked at its object already */
+    /* the operation may have looked at its object already */
+    raise_stopped("the goproc runtime stopped", run);
     return -1;
 }
 
@@ -55,12 +59,14 @@ bool wait_allowed(void) { return !stack_error() && may_park(); }
 
 /* ---- the parts of an operation */
 
-/* The steps of a goroutine that waits. Python has two: `park` finds the goroutine to run meanwhile, `parked` comes after
- * it. No frame of Python's lies between them: it would add to the cost of each parked goroutine. */
+/* The steps of a goroutine that waits. Python has two: `park` finds the goroutine to run meanwhile, `parked`
+ * comes after it. No frame of Python's lies between them: it would add to the cost of each parked
+ * goroutine. */
 
 /* A new reference: a bool if the wait is over already, else (switch, goroutine, timed). NULL: an exception */
 static PyObject *park_begin(struct wait_spec *w, uint32_t waiter, uint64_t until) {
-    PyObject *slot = PyLong_FromUnsignedLong(waiter), *when = until ? PyFloat_FromDouble((double)until / 1e9) : Py_NewRef(Py_None);
+    PyObject *slot = PyLong_FromUnsignedLong(waiter),
+             *when = until ? PyFloat_FromDouble((double)until / 1e9) : Py_NewRef(Py_None);
     PyObject *args[] = {slot, when, w->reason, w->handle ? w->handle : Py_None};
     PyObject *r = slot && when ? PyObject_Vectorcall(hooks.park, args, 4, NULL) : NULL;
     Py_XDECREF(slot);
@@ -68,14 +74,17 @@ static PyObject *park_begin(struct wait_spec *w, uint32_t waiter, uint64_t until
     return r;
 }
 
-/* The part of hooks.parked for a wait that went well and had no timer, without a bytecode in which a signal could come. */
+/* The part of hooks.parked for a wait that went well and had no timer, without a bytecode in which a signal
+ * could come. */
 static int park_end_plain(PyObject *goroutine) {
     static PyObject *scheduling, *told, *waits_on;
-    if (!waits_on && (!(scheduling = PyUnicode_InternFromString("scheduling")) || !(told = PyUnicode_InternFromString("told")) ||
+    if (!waits_on && (!(scheduling = PyUnicode_InternFromString("scheduling")) ||
+                      !(told = PyUnicode_InternFromString("told")) ||
                       !(waits_on = PyUnicode_InternFromString("waits_on"))))
         return -1;
     PyObject *r = PyObject_GetAttr(goroutine, told);
-    if (!r || PyObject_SetAttr(goroutine, waits_on, Py_None) < 0 || PyDict_SetItem(hooks.scheduler, scheduling, Py_False) < 0) {
+    if (!r || PyObject_SetAttr(goroutine, waits_on, Py_None) < 0 ||
+        PyDict_SetItem(hooks.scheduler, scheduling, Py_False) < 0) {
         Py_XDECREF(r);
         return -1;
     }
@@ -89,7 +98,8 @@ static int park_end(PyObject *goroutine, PyObject *timed, bool failed) {
     if (!failed && timed == Py_False) return park_end_plain(goroutine);
     PyObject *type, *value, *trace, *r = NULL;
     PyErr_Fetch(&type, &value, &trace); /* of the switch */
-    for (int i = 0; !r && i < ATTEMPTS; i++) { /* the handler of a signal may raise in it, and it must be done */
+    /* the handler of a signal may raise in it, and it must be done */
+    for (int i = 0; !r && i < ATTEMPTS; i++) {
         if (!type) PyErr_Fetch(&type, &value, &trace);
         PyErr_Clear();
         PyObject *args[] = {goroutine, timed, type ? Py_True : Py_False};
@@ -116,7 +126,8 @@ static int park(struct wait_spec *w, uint32_t waiter, uint64_t until) {
         note_running(waiter);
         return told;
     }
-    PyObject *switch_to = Py_NewRef(PyTuple_GET_ITEM(begun, 0)), *goroutine = Py_NewRef(PyTuple_GET_ITEM(begun, 1));
+    PyObject *switch_to = Py_NewRef(PyTuple_GET_ITEM(begun, 0)),
+             *goroutine = Py_NewRef(PyTuple_GET_ITEM(begun, 1));
     PyObject *timed = PyTuple_GET_ITEM(begun, 2); /* a bool */
     Py_DECREF(begun);
     PyObject *r = PyObject_CallNoArgs(switch_to);
@@ -162,7 +173,8 @@ static uint64_t earliest_due(const struct gp_select *s) {
 
 /* Several cases need more than a waiter: set that up. 0, or -ENOMEM or -ENOSPC. */
 int64_t select_prepare(struct gp_select *s) {
-    if (s->n >= GP_JOURNAL_LOCKS && !s->spill && !(s->spill = alloc_for(GP_FOR_TABLES, 4ULL * s->n, 0))) return -ENOMEM;
+    if (s->n >= GP_JOURNAL_LOCKS && !s->spill && !(s->spill = alloc_for(GP_FOR_TABLES, 4ULL * s->n, 0)))
+        return -ENOMEM;
     for (uint32_t i = 0; i < s->n; i++) {
         if (!s->cases[i].o) continue;
         int64_t sudog = gp_sudog_alloc();
@@ -174,9 +186,11 @@ int64_t select_prepare(struct gp_select *s) {
 
 PyObject *raise_no_waiter(int64_t error, uint32_t cases) {
     if (error == -ENOMEM) return raise_memory(192ULL * cases, "blocking one more goroutine");
-    return PyErr_Format(hooks.error, "one process can have at most %u %s at once: use more processes "
+    return PyErr_Format(hooks.error,
+                        "one process can have at most %u %s at once: use more processes "
                         "(--procs, GOPROC_PROCS or runtime(procs=...))",
-                        cases > 1 ? gp.selects : gp.waiters, cases > 1 ? "cases of blocked selects" : "blocked goroutines");
+                        cases > 1 ? gp.selects : gp.waiters,
+                        cases > 1 ? "cases of blocked selects" : "blocked goroutines");
 }
 
 static void give_back(struct gp_select *s, uint32_t waiter) {
@@ -188,15 +202,17 @@ static void give_back(struct gp_select *s, uint32_t waiter) {
     }
 }
 
-/* The wait ended without its operation: raise why, and return -1. Return 0 if there is no reason: the caller tries again. */
+/* The wait ended without its operation: raise why, and return -1. Return 0 if there is no reason: the caller
+ * tries again. */
 static int raise_failure(struct wait_spec *w, uint64_t until) {
-    PyObject *r = PyObject_CallFunctionObjArgs(hooks.raise_wait_failure, w->reason, until && gp_now() >= until ? Py_True : Py_False, NULL);
+    PyObject *r = PyObject_CallFunctionObjArgs(hooks.raise_wait_failure, w->reason,
+                                               until && gp_now() >= until ? Py_True : Py_False, NULL);
     Py_XDECREF(r);
     return r ? 0 : -1;
 }
 
-/* Return false, with an exception, if the lock was not held in that mode. w->release stays set then, which tells the caller
- * not to lock it again. */
+/* Return false, with an exception, if the lock was not held in that mode. w->release stays set then, which
+ * tells the caller not to lock it again. */
 static bool release_lock(struct wait_spec *w) {
     struct gp_object *lock = w->release;
     bool rw = gp_get(&lock->kind) == GP_KIND_RWMUTEX;
@@ -271,7 +287,8 @@ static enum park_end park_until_fired(struct wait *x) {
             if (!PyErr_Occurred()) raise_stopped("the goproc runtime stopped", x->run);
             return PARK_STOPPED;
         }
-        if (told == 0 && due && gp_now() >= due) { /* a waiter that is late for it keeps its place in the other queues */
+        /* a waiter that is late for it keeps its place in the other queues */
+        if (told == 0 && due && gp_now() >= due) {
             if ((x->chosen = gp_select_due(x->s, x->waiter)) >= 0) return PARK_TIMER;
         } else if (told != 1) {
             break;
@@ -290,7 +307,8 @@ static enum wait_end give_up(struct wait *x, enum park_end how) {
     abandon(x->s, -1);
     if (how == PARK_RAISED) return WAIT_FAILED;
     if (raise_failure(x->w, x->until) == 0) return WAIT_AGAIN;
-    return stopped(x) ? WAIT_STOPPED : WAIT_FAILED; /* stopped: the exception says that it has ended, and it was left */
+    /* stopped: the exception says that it has ended, and it was left */
+    return stopped(x) ? WAIT_STOPPED : WAIT_FAILED;
 }
 
 /* The waiter was fired: take the result of the operation, or try again if the teller asks for that. */
@@ -303,7 +321,8 @@ static enum wait_end take_fired(struct wait *x, enum park_end how) {
     abandon(x->s, k);
     if (GP_W_TAG(end) == GP_W_RETRY) {
         c->woken = c->kind == GP_LOCK;
-        if (!x->goroutine) gp_thread_runs(state); /* told before it slept: else its next sleep would not count as one */
+        /* told before it slept: else its next sleep would not count as one */
+        if (!x->goroutine) gp_thread_runs(state);
         if (how != PARK_RAISED) return WAIT_AGAIN;
         if (c->woken) gp_mutex_pass(c->o);
         return WAIT_FAILED;
@@ -329,9 +348,11 @@ static enum wait_end settle(struct wait *x, enum park_end how) {
 }
 
 int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r) {
-    struct wait x = {.s = s, .w = w, .r = r, .run = gp.run, .goroutine = PyThread_get_thread_ident() == scheduler_thread};
+    struct wait x = {
+        .s = s, .w = w, .r = r, .run = gp.run, .goroutine = PyThread_get_thread_ident() == scheduler_thread};
     if (!timeout_until(w->timeout, &x.until) || !may_park() || (x.goroutine && stack_error())) return -1;
-    if (x.goroutine && !w->release && PyObject_Size(hooks.runq) == 0 && (x.chosen = spin_for_case(s, r)) >= 0) return x.chosen;
+    if (x.goroutine && !w->release && PyObject_Size(hooks.runq) == 0 && (x.chosen = spin_for_case(s, r)) >= 0)
+        return x.chosen;
     if (!take_waiter(&x)) return -1;
     enum wait_end end;
     do end = queue_or_take(&x) ? WAIT_DONE : settle(&x, park_until_fired(&x));
@@ -362,7 +383,8 @@ int wait_fired(uint32_t waiter, struct wait_spec *w) {
         }
         scheduler_unbind(waiter);
         gp_waiter_cancel(waiter);
-        gp_set(&state->state, GP_W(GP_W_EPOCH(gp_get(&state->state)), 0, GP_W_IDLE)); /* a late inbox bit means nothing */
+        /* a late inbox bit means nothing */
+        gp_set(&state->state, GP_W(GP_W_EPOCH(gp_get(&state->state)), 0, GP_W_IDLE));
         if (told < 0) return -1;
         if (gp_get(&state->fired)) return 1;
         PyObject *r = PyObject_CallFunctionObjArgs(hooks.raise_wait_failure, w->reason, Py_False, NULL);

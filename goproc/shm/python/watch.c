@@ -1,19 +1,20 @@
 /* watch.c - waiting for any of many goroutines to end, again and again: the base of as_completed().
  *
- * A select queues at each of its n outcomes and leaves all of them when one has ended, so n ends cost n * n. A Watch
- * stays queued. Each outcome has a waiter of its own in it, in which no goroutine sleeps (GP_WATCHED). The process that
- * ends the goroutine fires that waiter as any other, and pushes it on the stack of the Watch's one collecting waiter. The
- * caller takes the whole stack at once. So an end costs O(1) on either side, and ends that come while the caller is busy
- * come as a batch.
+ * A select queues at each of its n outcomes and leaves all of them when one has ended, so n ends cost n * n.
+ * A Watch stays queued. Each outcome has a waiter of its own in it, in which no goroutine sleeps
+ * (GP_WATCHED). The process that ends the goroutine fires that waiter as any other, and pushes it on the
+ * stack of the Watch's one collecting waiter. The caller takes the whole stack at once. So an end costs O(1)
+ * on either side, and ends that come while the caller is busy come as a batch.
  *
  *     end of a goroutine:  CAS waiter -> FIRED; push it; CAS collector -> FIRED; tell
  *     caller:              arm the collector; is the stack empty? sleep
  *
  * The first runs under the lock of the outcome. The argument that no end is missed is that of tell.c.
  *
- * A process that has popped a waiter takes the lock of its outcome once: then its teller is done with it and with the
- * collector, and both may be used again. The truth is in the state of the waiters. The stack is complete but for tellers
- * that have died between their CAS and their push: after a death this process looks for these (gp_watched_again()).
+ * A process that has popped a waiter takes the lock of its outcome once: then its teller is done with it and
+ * with the collector, and both may be used again. The truth is in the state of the waiters. The stack is
+ * complete but for tellers that have died between their CAS and their push: after a death this process looks
+ * for these (gp_watched_again()).
  */
 #include "python.h"
 
@@ -35,7 +36,8 @@ typedef struct {
 static bool live(const Watch *self) { return gp.base && self->run == gp.run; }
 
 static struct gp_case case_of(const struct watched *w) {
-    return (struct gp_case){.o = gp_at(w->handle->ref), .kind = GP_DONE, .sudog = gp_sudog_ref(gp.proc, w->waiter)};
+    return (struct gp_case){
+        .o = gp_at(w->handle->ref), .kind = GP_DONE, .sudog = gp_sudog_ref(gp.proc, w->waiter)};
 }
 
 /* ---- adding */
@@ -75,7 +77,8 @@ static int ready(Watch *self) {
 
 static PyObject *watch_add(Watch *self, PyObject *handle) {
     if (!PyObject_TypeCheck(handle, &OutcomeType))
-        return PyErr_Format(PyExc_TypeError, "add() takes the handle of a goroutine, not %.100s", Py_TYPE(handle)->tp_name);
+        return PyErr_Format(PyExc_TypeError, "add() takes the handle of a goroutine, not %.100s",
+                            Py_TYPE(handle)->tp_name);
     if (tick() < 0) return NULL;
     struct gp_object *o = handle_object((Handle *)handle);
     if (!o || ready(self) < 0) return NULL;
@@ -117,7 +120,8 @@ static void collect(Watch *self) {
 }
 
 static bool any_ended(const Watch *self) {
-    return self->n_ended || (self->collector >= 0 && gp_get(&gp_waiter_at(gp.proc, (uint32_t)self->collector)->fired));
+    return self->n_ended ||
+           (self->collector >= 0 && gp_get(&gp_waiter_at(gp.proc, (uint32_t)self->collector)->fired));
 }
 
 static int usable(Watch *self) { /* nothing added yet is no error */
@@ -141,7 +145,9 @@ static PyObject *watch_take(Watch *self, PyObject *Py_UNUSED(unused)) {
 
 static PyObject *watch_wait(Watch *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     PyObject *timeout;
-    if (parse_timeout(args, nargs, kwnames, 0, "wait()", &timeout) < 0 || checkpoint() < 0 || usable(self) < 0) return NULL;
+    if (parse_timeout(args, nargs, kwnames, 0, "wait()", &timeout) < 0 || checkpoint() < 0 ||
+        usable(self) < 0)
+        return NULL;
     if (any_ended(self)) Py_RETURN_TRUE;
     if (ready(self) < 0) return NULL;
     struct wait_spec w = {.timeout = timeout, .reason = reason_completed};
@@ -208,10 +214,13 @@ static PyObject *watch_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 }
 
 static PyMethodDef watch_methods[] = {
-    {"add", (PyCFunction)watch_add, METH_O, PyDoc_STR("Watch one more goroutine; False: it has ended, and is not watched.")},
+    {"add", (PyCFunction)watch_add, METH_O,
+     PyDoc_STR("Watch one more goroutine; False: it has ended, and is not watched.")},
     {"ended", (PyCFunction)watch_ended, METH_NOARGS, PyDoc_STR("True if take() has one to return.")},
-    {"take", (PyCFunction)watch_take, METH_NOARGS, PyDoc_STR("The goroutine that ended first of those not taken yet, or None.")},
-    {"wait", METHOD(watch_wait), METH_FASTCALL | METH_KEYWORDS, PyDoc_STR("Wait until take() has one to return; False: time is up.")},
+    {"take", (PyCFunction)watch_take, METH_NOARGS,
+     PyDoc_STR("The goroutine that ended first of those not taken yet, or None.")},
+    {"wait", METHOD(watch_wait), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("Wait until take() has one to return; False: time is up.")},
     {"close", (PyCFunction)watch_close, METH_NOARGS, PyDoc_STR("Watch nothing any more.")},
     {NULL, NULL, 0, NULL},
 };
@@ -219,7 +228,8 @@ static PyMethodDef watch_methods[] = {
 PyTypeObject WatchType = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "goproc.shm._core.Watch",
-    .tp_doc = PyDoc_STR("Tells which of many goroutines have ended. One goroutine or thread at a time waits in it."),
+    .tp_doc = PyDoc_STR(
+        "Tells which of many goroutines have ended. One goroutine or thread at a time waits in it."),
     .tp_basicsize = sizeof(Watch),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .tp_new = watch_new,

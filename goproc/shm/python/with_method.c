@@ -1,8 +1,8 @@
 /* with_method.c - __enter__ and __exit__ that `with` can bind cheaply.
  *
- * `with m:` looks both methods up, binds them to m, calls them and drops them. Bound built-in functions are objects of
- * the garbage collector, and making two of them takes longer than locking and unlocking. Here bound methods come from a
- * free list.
+ * `with m:` looks both methods up, binds them to m, calls them and drops them. Bound built-in functions are
+ * objects of the garbage collector, and making two of them takes longer than locking and unlocking. Here
+ * bound methods come from a free list.
  */
 #include "python.h"
 
@@ -35,7 +35,8 @@ static PyObject *call(const WithMethod *m, PyObject *self, PyObject *kwnames) {
     return m->call((Handle *)self);
 }
 
-static PyObject *bound_call(Bound *b, PyObject *const *Py_UNUSED(args), size_t Py_UNUSED(nargs), PyObject *kwnames) {
+static PyObject *bound_call(Bound *b, PyObject *const *Py_UNUSED(args), size_t Py_UNUSED(nargs),
+                            PyObject *kwnames) {
     return call(b->method, b->self, kwnames);
 }
 
@@ -54,8 +55,10 @@ static PyObject *bind(PyObject *method, PyObject *self, PyObject *Py_UNUSED(type
     WithMethod *m = (WithMethod *)method;
     if (!self) return Py_NewRef(method);
     if (!PyObject_TypeCheck(self, m->of))
-        return PyErr_Format(PyExc_TypeError, "%s() of a %s cannot be bound to a %.100s", m->name, m->of->tp_name, Py_TYPE(self)->tp_name);
-    Bound *b = spares ? (Bound *)PyObject_Init((PyObject *)spare[--spares], &BoundType) : PyObject_New(Bound, &BoundType);
+        return PyErr_Format(PyExc_TypeError, "%s() of a %s cannot be bound to a %.100s", m->name,
+                            m->of->tp_name, Py_TYPE(self)->tp_name);
+    Bound *b = spares ? (Bound *)PyObject_Init((PyObject *)spare[--spares], &BoundType)
+                      : PyObject_New(Bound, &BoundType);
     if (!b) return NULL;
     b->vectorcall = (vectorcallfunc)(void (*)(void))bound_call;
     b->method = m;
@@ -90,7 +93,8 @@ static PyTypeObject WithMethodType = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "goproc.shm._core.with_method",
     .tp_basicsize = sizeof(WithMethod),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR |
+                Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .tp_vectorcall_offset = offsetof(WithMethod, vectorcall),
     .tp_call = PyVectorcall_Call,
     .tp_descr_get = bind,
@@ -104,7 +108,8 @@ static int add(PyTypeObject *type, const char *name, with_function call) {
     m->of = type;
     m->name = name;
     m->call = call;
-    return PyDict_SetItemString(type->tp_dict, name, (PyObject *)m); /* with our reference, too: it is never freed */
+    /* with our reference, too: it is never freed */
+    return PyDict_SetItemString(type->tp_dict, name, (PyObject *)m);
 }
 
 int with_methods_add(PyTypeObject *type, with_function enter, with_function exit) {
