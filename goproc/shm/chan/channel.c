@@ -210,7 +210,7 @@ void gp_message_drop(const struct gp_message *m) {
         char *at = gp_payload(block);
         uint64_t len = gp_len(block), skip = 0;
         if (gp_flags(block) & GP_BLOCK_HANDLES)
-            skip = (4 + 4ULL * ((struct gp_handles *)at)->count + 7) / 8 * 8;
+            skip = gp_handles_bytes(((struct gp_handles *)at)->count);
         struct gp_pickle *p = (struct gp_pickle *)(at + skip);
         if (skip + sizeof *p <= len)
             for (uint32_t i = 0; i < p->buffers && skip + sizeof *p + 4ULL * (i + 1) <= len; i++)

@@ -217,6 +217,11 @@ static inline char *gp_payload(gp_ref ref) {
     return (char *)b + gp_head_bytes(gp_block_flags(b));
 }
 static inline uint64_t gp_len(gp_ref ref) { return gp_block_len(gp_at(ref)); }
+/* The bytes of a list of handles, and of the refs of a pickle's buffers, rounded up to a multiple of 8. */
+static inline uint64_t gp_handles_bytes(uint32_t n) {
+    return n ? (sizeof(struct gp_handles) + sizeof(gp_ref) * (uint64_t)n + 7) / 8 * 8 : 0;
+}
+static inline uint64_t gp_buffers_bytes(uint32_t n) { return (sizeof(gp_ref) * (uint64_t)n + 7) / 8 * 8; }
 static inline unsigned gp_flags(gp_ref ref) { return gp_block_flags(gp_at(ref)); }
 static inline void gp_own(gp_ref ref, uint64_t tag) {
     gp_check_lines(ref, 0);

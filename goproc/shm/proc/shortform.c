@@ -200,7 +200,7 @@ uint32_t gp_call_begin(const struct gp_message *m, const uint8_t **at) {
     if (!m->block) return m->len <= GP_INLINE ? m->len : 0;
     n = gp_len(m->block);
     if (gp_flags(m->block) & GP_BLOCK_HANDLES && n >= sizeof(struct gp_handles))
-        skip = (sizeof(struct gp_handles) + 4ULL * ((const struct gp_handles *)*at)->count + 7) / 8 * 8;
+        skip = gp_handles_bytes(((const struct gp_handles *)*at)->count);
     if (skip > n) return 0;
     *at += skip;
     return n - skip < GP_INLINE ? (uint32_t)(n - skip) : GP_INLINE;

@@ -59,7 +59,7 @@ bool message_log_handle(Handle *h) {
 }
 
 static gp_ref block_with_handles(uint64_t payload, const gp_ref *refs, uint32_t n, char **at) {
-    gp_ref block = alloc_or_collect(handles_bytes(n) + payload, n ? GP_BLOCK_HANDLES : 0);
+    gp_ref block = alloc_or_collect(gp_handles_bytes(n) + payload, n ? GP_BLOCK_HANDLES : 0);
     if (!block) {
         raise_memory(payload, "a message");
         return 0;
@@ -69,7 +69,7 @@ static gp_ref block_with_handles(uint64_t payload, const gp_ref *refs, uint32_t 
         struct gp_handles *list = (struct gp_handles *)*at;
         list->count = n;
         memcpy(list->object, refs, 4ULL * n);
-        *at += handles_bytes(n);
+        *at += gp_handles_bytes(n);
     }
     return block;
 }
@@ -257,7 +257,7 @@ static int encode_pickled(PyObject *v, struct gp_message *m) {
     gp_ref block = 0;
     uint32_t n = (uint32_t)PyList_GET_SIZE(buffers);
     uint64_t size = (uint64_t)PyBytes_GET_SIZE(body),
-             payload = sizeof(struct gp_pickle) + (4ULL * n + 7) / 8 * 8 + size;
+             payload = sizeof(struct gp_pickle) + gp_buffers_bytes(n) + size;
     char *at;
     if (handles > MAX_HANDLES) {
         PyErr_Format(PyExc_ValueError, "a message with more than %u channels", MAX_HANDLES);
@@ -281,7 +281,7 @@ static int encode_pickled(PyObject *v, struct gp_message *m) {
         p->buffer[i] = part;
         p->buffers = i + 1;
     }
-    memcpy((char *)p->buffer + (4ULL * n + 7) / 8 * 8, PyBytes_AS_STRING(body), size);
+    memcpy((char *)p->buffer + gp_buffers_bytes(n), PyBytes_AS_STRING(body), size);
     for (uint32_t i = 0; i < n; i++) /* the message keeps the copies by now */
         if (keeps && Py_TYPE(PyList_GET_ITEM(buffers, i)) == &ReferenceType)
             ((Handle *)((Reference *)PyList_GET_ITEM(buffers, i))->part.copy)->passed_on = true;

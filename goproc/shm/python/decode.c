@@ -101,7 +101,7 @@ static PyObject *decode_pickled(gp_ref block, char *at, uint64_t len, enum parts
     struct gp_pickle head;
     if (len < sizeof head) return broken();
     memcpy(&head, at, sizeof head); /* once */
-    uint64_t skip = sizeof head + (4ULL * head.buffers + 7) / 8 * 8;
+    uint64_t skip = sizeof head + gp_buffers_bytes(head.buffers);
     if (skip > len || head.main > len - skip) return broken();
     PyObject *buffers = PyList_New(head.buffers), *view = NULL, *v = NULL;
     if (!buffers) return NULL;
@@ -156,7 +156,7 @@ static char *content(const struct gp_message *m, uint64_t *len) {
     char *at = gp_payload(m->block);
     *len = gp_len(m->block);
     if (gp_flags(m->block) & GP_BLOCK_HANDLES && *len >= sizeof(struct gp_handles))
-        skip = handles_bytes(((struct gp_handles *)at)->count);
+        skip = gp_handles_bytes(((struct gp_handles *)at)->count);
     if (skip > *len) return NULL;
     *len -= skip;
     return at + skip;
@@ -177,7 +177,7 @@ bool message_parts(const struct gp_message *m, struct message_parts *parts) {
     char *at = m->codec == GP_CODEC_PICKLE && m->block ? content(m, &len) : NULL;
     if (!at || len < sizeof(struct gp_pickle)) return false;
     struct gp_pickle *p = (struct gp_pickle *)at;
-    uint64_t skip = sizeof *p + (4ULL * p->buffers + 7) / 8 * 8;
+    uint64_t skip = sizeof *p + gp_buffers_bytes(p->buffers);
     if (skip > len || p->main > len - skip) return false;
     *parts = (struct message_parts){at + skip, p->main, p->buffers, p->buffer};
     return true;

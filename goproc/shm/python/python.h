@@ -105,9 +105,6 @@ void result_drop(gp_ref block);
 
 /* ---- codec.c, decode.c */
 #define PLAIN_DEPTH 8 /* of tuples, lists and dicts that travel without a pickle */
-static inline uint64_t handles_bytes(uint32_t n) {
-    return n ? (sizeof(struct gp_handles) + 4ULL * n + 7) / 8 * 8 : 0;
-}
 /* 0, or -1 and an exception: nothing kept */
 int message_encode(PyObject *v, struct gp_message *m);
 /* frees the message's block, also on failure, unless keep */
