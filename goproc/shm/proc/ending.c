@@ -83,7 +83,7 @@ static void give_reason(const char *text, size_t n) {
 
 void gp_coroner_add_stack(struct gp_text *t, pid_t pid) {
     if (gp_watch.stack_of != pid) return;
-    t->at += snprintf(t->at, (size_t)(t->end - t->at), "%.*s", (int)(t->end - t->at - 1), gp_watch.stack);
+    gp_text_add(t, "%s", gp_watch.stack);
 }
 
 /* Write the report, after the end of the workers. */

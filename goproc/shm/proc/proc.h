@@ -133,6 +133,7 @@ bool gp_unborn(uint32_t *proc, uint32_t *error);
 struct gp_text {             /* a text that grows up to `end` */
     char *at, *end;
 };
+void gp_text_add(struct gp_text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void gp_panic_text(struct gp_text *t, const struct gp_death *how, const struct gp_task *task,
                    const char *labels);
 void gp_end_text(struct gp_text *t, int status); /* the way in which a process ended */
