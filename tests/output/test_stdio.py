@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import fcntl
 import io
@@ -242,7 +243,7 @@ def test_non_blocking_descriptor(pipe: Pipe) -> None:
     writer.start()
     got = b""
     while len(got) < len(text):
-        time.sleep(0.001)
+        time.sleep(0.001)  # a slow reader
         got += os.read(pipe.out, 30_000)
     writer.join(LIMIT)
     assert got == text.encode()
@@ -336,7 +337,7 @@ def test_never_torn_on_a_terminal() -> None:
 def test_a_writer_killed_in_the_middle_leaves_no_lock() -> None:
     done = run_python(
         """
-        import os, signal, sys, time
+        import os, select, signal, sys, time
         from greenlet import getcurrent
         from goproc._proc import line_output, stdio
         memfd = os.memfd_create("x")
@@ -349,10 +350,13 @@ def test_a_writer_killed_in_the_middle_leaves_no_lock() -> None:
                 print(text)
                 os._exit(0)
             return pid
+        def sleeps(pid):
+            with open(f"/proc/{pid}/stat") as stat:
+                return stat.read().rpartition(")")[2].split()[0] == "S"
         first = child("x" * 1_000_000)    # blocks in the full pipe, with the lock
-        time.sleep(0.3)  # nothing to wait on: it blocks in a system call
+        while select.select([], [1], [], 0)[1] or not sleeps(first): time.sleep(0.001)
         second = child("second")          # waits for the lock
-        time.sleep(0.2)
+        while not sleeps(second): time.sleep(0.001)
         assert os.waitpid(first, os.WNOHANG) == os.waitpid(second, os.WNOHANG) == (0, 0)
         os.kill(first, signal.SIGKILL)
         os.waitpid(first, 0)
@@ -506,7 +510,10 @@ def test_a_fork_of_the_user_gets_a_lock_of_its_own() -> None:
         print("child")      # waits for the parent
         os._exit(0)
     import time
-    time.sleep(0.2)  # nothing to wait on: the child waits for the lock by then, or about to
+    def state():
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0]
+    while state() != "S": time.sleep(0.001)
     sys.__stdout__.write("parent\\n")
     fcntl.flock(line_output._lock_fd, fcntl.LOCK_UN)
     os.waitpid(pid, 0)
@@ -562,25 +569,30 @@ def test_ctrl_c_during_output_leaves_no_lock() -> None:
 # -- cost ----------------------------------------------------------------------------------------------------
 
 
-def test_a_print_costs_about_what_it_did() -> None:
-    """Medians of interleaved rounds, against a line-buffered TextIOWrapper; the machine may be busy."""
+def test_a_print_costs_few_calls() -> None:
+    """A line on a pipe is one write between lock and unlock. Its four pieces take some fifty calls of functions."""
     code = (
         HOST
         + """
-    import statistics, time
-    def cost():
-        began = time.perf_counter()
-        for i in range(300):
-            print("a line of", i)
-        return time.perf_counter() - began
-    ratios = []
-    for _ in range(40):
-        sys.stdout.reconfigure(line_buffering=True)
-        before = cost()
-        stdio.install_host(memfd, getcurrent, 2)
-        ratios.append(cost() / before)
-        stdio.uninstall_host()
-    sys.stderr.write(str(statistics.median(ratios)))
+    import collections
+    stdio.install_host(memfd, getcurrent, 2)
+    print("the first line")
+    calls = collections.Counter()
+    def count(frame, event, function):
+        if event == "call": calls["Python"] += 1
+        elif event == "c_call": calls[f"{function.__module__}.{function.__name__}"] += 1
+    sys.setprofile(count)
+    for i in range(100): print("a line of", i)
+    sys.setprofile(None)
+    sys.stderr.write(repr(dict(calls)))
     """
     )
-    assert float(run_python(code).stderr) < 4
+    calls = ast.literal_eval(run_python(code).stderr.decode())
+    within_python = ("Python", "None.", "builtins.", "greenlet.", "sys.")  # None: methods of builtin types
+    assert {name: n for name, n in calls.items() if not name.startswith(within_python)} == {
+        "goproc.shm._core.output_lock_there": 100,
+        "fcntl.flock": 100,
+        "posix.write": 100,
+        "goproc.shm._core.output_unlock": 100,
+    }
+    assert sum(calls.values()) < 100 * 60, calls
