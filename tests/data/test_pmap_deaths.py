@@ -16,6 +16,11 @@ from goproc import *
 def told(found):
     return [type(x.error).__name__ if isinstance(x, Failure) else x for x in found]
 
+def lives(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file: return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError: return False
+
 """
 Lines = Callable[[str], list[str]]
 
@@ -108,7 +113,7 @@ def test_a_call_that_does_not_react_to_its_time_limit_is_killed(lines: Lines, wa
             if x == 1: {way}
             return x
         found = list(pmap(f, range(6), timeout=0.3, on_error="return"))
-        print(told(found), 1.2 < found[1].seconds < 20, isinstance(found[1].error, TimeoutError))
+        print(told(found), found[1].seconds > 1.2, isinstance(found[1].error, TimeoutError))
     """
     assert lines(text) == ["[0, 'TaskTimeout', 2, 3, 4, 5] True True"]
 
@@ -134,7 +139,7 @@ def test_where_calls_share_a_process_a_time_limit_fails_its_item_alone(lines: Li
     text = """
         def f(x):
             if x == 1: time.sleep(600)
-            sleep(0.1)
+            sleep(0.1)  # the length of the call
             return x
         m = pmap(f, range(8), workers=4, timeout=1.0, on_error="return")
         print(told(m), m.stats().retried)
@@ -156,7 +161,7 @@ def test_where_calls_share_a_process_a_death_fails_all_that_run_there(lines: Lin
         def f(x):
             both.wait()
             if x == 0: os._exit(1)
-            sleep(0.3)
+            sleep(0.3)  # the length of the call
             return x
         found = told(pmap(f, range(4), workers=4, on_error="return"))
         print(found.count("WorkerDied"), found[0])
@@ -166,17 +171,19 @@ def test_where_calls_share_a_process_a_death_fails_all_that_run_there(lines: Lin
 
 def test_close_kills_a_call_that_does_not_react(lines: Lines) -> None:
     text = """
+        hung = chan(2)
         def f(x):
-            if x: time.sleep(600)
+            if x:
+                hung.send(os.getpid())
+                time.sleep(600)
             return x
         m = pmap(f, range(4), chunk=1)
         print(next(m))
-        while m.stats().running < 2: time.sleep(0.01)
-        began = time.monotonic()
+        pids = [hung.recv(), hung.recv()]
         m.close()
-        print(time.monotonic() - began < 20, list(m), list(pmap(abs, [-1])))
+        print([lives(pid) for pid in pids], list(m), list(pmap(abs, [-1])))
     """
-    assert lines(text) == ["0", "True [] [1]"]
+    assert lines(text) == ["0", "[False, False] [] [1]"]
 
 
 def test_a_failure_ends_calls_that_do_not_react(lines: Lines) -> None:
@@ -274,7 +281,7 @@ def test_keys_stay_in_order_over_a_death(lines: Lines) -> None:
 def test_workers_killed_from_outside_cost_nothing_but_time(lines: Lines) -> None:
     text = """
         def f(x):
-            time.sleep(0.005)
+            time.sleep(0.005)  # the length of the call
             return x
         m = pmap(f, range(200), retries=9)
         found = []
@@ -307,7 +314,7 @@ def test_interrupt_ends_a_map_once(run: Run) -> None:
         for _ in pmap(f, range(1000)): pass
     """)
     )
-    assert done.status == 130 and done.seconds < 20
+    assert done.status == 130, done
     assert "Traceback" not in done.err or done.err.count("KeyboardInterrupt") <= 2
 
 
@@ -315,7 +322,7 @@ def test_the_call_that_blocks_its_process_fails_not_one_beside_it(lines):
     program = """
     def f(x):
         if x == 3: time.sleep(60)  # an older call shares the process, and cannot go on
-        sleep(0.2)
+        sleep(0.2)  # the length of the call
         return x
 
     m = pmap(f, range(16), workers=8, timeout=1, on_error="return")
