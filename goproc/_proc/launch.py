@@ -32,6 +32,12 @@ FAILURES = [
     "goproc._pickling.advice",
     "goproc._pickling.diagnose",
     "goproc._pickling.class_pickler",
+    "goproc._pickling.class_caches",
+    "goproc._pickling.enumerations",
+    "goproc._pickling.filling",
+    "goproc._pickling.instances",
+    "goproc._pickling.named",
+    "goproc._pickling.structs",
     "goproc._proc.descendants",
     "_blake2",
 ]

@@ -54,6 +54,36 @@ def test_the_first_failure_of_a_process(run: Run, way: str, started: str) -> Non
 
 
 @EACH
+@pytest.mark.parametrize(
+    "started", ["host", "worker"]
+)  # cloudpickle is loaded when a function of the script travels
+def test_a_failure_with_objects_of_the_script(run: Run, way: str, started: str) -> None:
+    script = f"""{HEAD}
+    import collections, enum
+    class Colour(enum.Enum):
+        RED = 1
+    class Point(tuple):
+        def __new__(cls, x, *, y): return super().__new__(cls, (x, y))
+        def __getnewargs_ex__(self): return (self[0],), {{"y": self[1]}}
+    class Hashed:
+        def __init__(self): self.key = 1
+        def __hash__(self): return self.key
+        def __eq__(self, other): return self.key == other.key
+    class Odd(Exception):
+        def __init__(self, colour):
+            super().__init__(colour)
+            self.point, self.of = Point(1, y=2), {{Hashed(): collections.Counter("a")}}
+    def fail():
+        {way}()
+        raise Odd(Colour.RED)
+    try: {STARTS[started]}(fail).result()
+    except Odd as error:
+        print(error.args == (Colour.RED,), error.point, type(error.point) is Point, error.of[Hashed()])
+    """
+    assert ok(run(script)) == "True (1, 2) True Counter({'a': 1})\n"
+
+
+@EACH
 @pytest.mark.parametrize("started", STARTS)
 def test_a_failure_of_goproc_s_own(run: Run, way: str, started: str) -> None:
     script = f"""{HEAD}
