@@ -12,7 +12,7 @@ import pytest
 from peek import until, until_waiting
 
 import goproc
-from goproc import Cancelled, chan, go, sleep
+from goproc import Cancelled, chan, go
 from goproc.shm import _core
 
 
@@ -61,7 +61,6 @@ def test_nothing_is_left_of_messages(place, kind):
 
 def test_view_keeps_its_memory_until_it_dies(place):
     c = chan(2)
-    sleep(0.005)
     before = blocks()
     g = place.sender(lambda c, v: c.send(v), c, numpy.arange(10_000))
     value = c.recv(timeout=10)
@@ -280,7 +279,7 @@ def test_stopped_runtime_leaves_no_mapping():
         with goproc.runtime(procs=procs):
             c = chan(1)
             c.send(numpy.ones(5000))
-            sleep(0.001)
+            goproc.yield_now()
     with open("/proc/self/maps") as maps:
         assert "memfd:goproc" not in maps.read()
 

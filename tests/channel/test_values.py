@@ -20,6 +20,7 @@ import uuid
 
 import numpy
 import pytest
+from peek import until_waiting
 
 import goproc
 from goproc import Atomic, WaitGroup, chan, go
@@ -218,7 +219,7 @@ def test_value_is_as_it_was_at_the_send(place, make):
 def test_value_of_a_blocked_sender_is_as_it_was(runtime0):
     c, v = chan(), [1]
     g = go.local(c.send, v)
-    goproc.sleep(0.001)
+    until_waiting(c, senders=1)
     v.append(2)
     assert c.recv() == [1]
     g.result(10)

@@ -7,11 +7,11 @@ import threading
 from time import monotonic
 
 import pytest
-from peek import until
+from peek import until, until_waiting
 from programs import run
 
 import goproc
-from goproc import Atomic, _propagation, chan, context, default, go, select
+from goproc import _propagation, chan, context, default, go, select
 from goproc.context import Canceled, DeadlineExceeded
 from goproc.errors import GoprocError
 from goproc.shm import _core
@@ -254,20 +254,16 @@ def test_wide_tree_forgets_its_dead_children(runtime0):
 def test_cancel_wakes_waiters_of_all_processes(runtime4, proc):
     parent, cancel = context.with_cancel(context.background())
     child, _ = context.with_timeout(parent, 3600)
-    waiting = Atomic(0)
 
-    def receives(ctx, waiting):
-        waiting.add(1)
+    def receives(ctx):
         ctx.done().recv_ok()
         return type(ctx.err()).__name__
 
-    def selects(ctx, waiting):
-        waiting.add(1)
+    def selects(ctx):
         return select(chan().recv, ctx).index, type(ctx.err()).__name__
 
-    gs = [go.on(p)(f, child, waiting) for p in range(4) for f in (receives, selects)]
-    until(lambda: waiting.load() == 8)
-    goproc.sleep(0.01)
+    gs = [go.on(p)(f, child) for p in range(4) for f in (receives, selects)]
+    until_waiting(child.done(), receivers=8)
     go.on(proc)(cancel).result(20)
     assert [g.result(20) for g in gs] == ["Canceled", (1, "Canceled")] * 4
 
@@ -298,12 +294,12 @@ def test_a_passed_deadline_wins_over_a_later_cancel(runtime2):
     """Nobody looked in between; in Go the timer would have fired."""
     parent, cancel = context.with_cancel(context.background())
     child, cancel_child = context.with_timeout(parent, 0.005, cause=ValueError("slow"))
-    goproc.sleep(0.02)
+    goproc.sleep(0.02)  # past the deadline
     cancel()
     assert state(child)[:2] == ("DeadlineExceeded", "ValueError('slow')")
     assert type(parent.err()) is Canceled
     child, cancel_child = context.with_timeout(context.background(), 0.005)
-    goproc.sleep(0.02)
+    goproc.sleep(0.02)  # past the deadline
     cancel_child()
     assert type(child.err()) is DeadlineExceeded
 
@@ -351,7 +347,7 @@ def test_stop_from_another_process(runtime2):
     assert go.on(1)(stop).result(20) is False
     assert stop() is False
     cancel()
-    goproc.sleep(0.01)
+    goproc.sleep(0.01)  # nothing is to happen
     assert called == []
 
 
@@ -384,7 +380,7 @@ def test_stop_and_cancel_race(runtime4):
         canceller, stopper = go.on(1)(cancel), go.on(2)(stop)
         canceller.result(20)
         if stopper.result(20):
-            goproc.sleep(0.001)
+            goproc.sleep(0.001)  # nothing is to happen
             assert len(called) == 0
         else:
             assert called.recv(timeout=20)

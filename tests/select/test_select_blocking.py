@@ -144,7 +144,7 @@ def test_shield_holds_a_deadline_off(place):
     c, d, parked = chan(), chan(), chan(1)
     g = place.receiver(blocked, c, d, parked)
     until_waiting(c, receivers=1)
-    sleep(0.01)
+    sleep(0.01)  # past the deadline
     place.sender(lambda c: c.send("late"), c).join(10)
     assert g.result(10) == (0, "late", True)
     assert waiters(c) == waiters(d) == (0, 0)
@@ -181,7 +181,7 @@ def test_ends_that_race_with_a_value_lose_none(place, long, how):
             if i % 3 == 0:
                 yield_now()
             if i % 50 == 0:
-                sleep(0.001)
+                sleep(0.001)  # a pause, in which the takers find nothing
         return sent
 
     a, b, stop = chan(), chan(), chan()
@@ -193,7 +193,7 @@ def test_ends_that_race_with_a_value_lose_none(place, long, how):
     while how == "cancel" and any(g.state == "running" for g in givers):
         for g in takers:
             g.cancel()
-        sleep(0.0005)
+        sleep(0.0005)  # so that they take something, too
     sent = [v for g in givers for v in g.result(50)]
     stop.close()
     got = [v[:2] for g in takers for v in g.result(50)]

@@ -212,7 +212,7 @@ def test_process_dies_in_a_select(tmp_path, n, doing):
         mine = go.local(work, cs, "busy") if doing == "busy" else None
         while begun.load() < 3 + (doing == "busy"):
             sleep(0.001)
-        sleep(0.03)
+        sleep(0.03)  # nothing to wait on: they are in the middle of it by then
         os.kill(victim, signal.SIGKILL)
         while True:
             for c in cs[:50]:

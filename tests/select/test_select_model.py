@@ -296,7 +296,7 @@ def test_selects_that_come_and_go(place, long):
             c.send(i, timeout=10)
         sent.append(i)
         if rng.random() < 0.1:
-            sleep(0.0005)
+            sleep(0.0005)  # a pause, in which all receivers wait
         if len(got) > 900:
             seen.extend(iter_left(got))
     until(lambda: seen.extend(iter_left(got)) or len(seen) == total)

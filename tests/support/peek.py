@@ -11,6 +11,8 @@ import struct
 import time
 from typing import Any
 
+from reports import entries
+
 import goproc
 from goproc.shm import _core
 
@@ -25,6 +27,29 @@ def until_waiting(handle: Any, receivers: int = 0, senders: int = 0, seconds: fl
     until(
         lambda: waiters(handle) == (receivers, senders), seconds, lambda: f"{waiters(handle)} on {handle!r}"
     )
+
+
+def until_waiters(handle: Any, n: int) -> None:
+    """Let others run until exactly so many wait on it, in either queue."""
+    until(lambda: sum(waiters(handle)) == n, what=lambda: f"{waiters(handle)} on {handle!r}")
+
+
+def until_only_main() -> None:
+    """Let others run until all goroutines but main have ended."""
+    until(lambda: goproc.num_goroutine() == 1)
+
+
+def until_blocked(*goroutines: Any) -> None:
+    """Let others run until each goroutine waits: also one that waits on nothing shared, as in a sleep.
+
+    Where it waits on an object, until_waiting() is cheaper: this takes a dump.
+    """
+
+    def states() -> list[str]:
+        found = entries(goproc.dump())
+        return [found[g.id].state if g.id in found else g.state for g in goroutines]
+
+    until(lambda: not {"queued", "runnable", "running"} & set(states()), what=states)
 
 
 def until(condition: Any, seconds: float = 20, what: Any = lambda: "") -> None:

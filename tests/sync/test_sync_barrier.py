@@ -22,7 +22,7 @@ def test_all_or_none(place):
         assert barrier.waiting == n
         gs.append(place.anyone(barrier.wait))
         until_waiting(barrier, n + 1)
-    sleep(0.003)
+    sleep(0.003)  # nothing is to happen
     assert all(g.state == "running" for g in gs)
     assert barrier.wait() == 3
     assert sorted(g.result(10) for g in gs) == [0, 1, 2]

@@ -9,7 +9,7 @@ import threading
 from typing import Any, NamedTuple
 
 import pytest
-from peek import until, waiters
+from peek import until, until_waiters, waiters
 
 from goproc import Atomic, Cancelled, chan, context, go, sleep
 from goproc.sync import Barrier, Cond, Mutex, Once, RWMutex, Semaphore
@@ -65,10 +65,6 @@ def call(thing, operation, *more):
 def start(place, thing, operation, *more):
     name, *args = operation
     return place.anyone(getattr(thing, name), *args, *more)
-
-
-def until_waiters(thing, n):
-    until(lambda: sum(waiters(thing)) == n, what=lambda: f"{waiters(thing)} on {thing!r}")
 
 
 def is_usable(place, thing, case):
@@ -205,7 +201,7 @@ def test_shielded_from_cancel(place, case):
     g = place.anyone(attempt, thing, case.take, case.put, got)
     until_waiters(thing, 1)
     g.cancel()
-    sleep(0.005)
+    sleep(0.005)  # nothing is to happen
     assert sum(waiters(thing)) == 1
     call(thing, case.free)
     assert isinstance(g.exception(10), Cancelled) and got.load() == 1
@@ -330,7 +326,7 @@ def test_outlives_its_maker(runtime2, kind):
         return MAKERS[kind]()
 
     thing = go.on(1)(make, kind).result(10)
-    sleep(0.001)
+    sleep(0.001)  # nothing to wait on: proc 1 has let go of it by then, or is about to
     again = go.on(1)(lambda x: x, thing).result(10)
     assert again == thing
 

@@ -96,7 +96,7 @@ def test_timeout_does_not_count_the_time_to_lock_again(place):
             break
         cond.mutex.unlock()  # on a busy machine its time may be up before we have the lock
         g.join(10)
-    sleep(0.01)
+    sleep(0.01)  # past its time: it waits for the lock
     assert g.state == "running"
     cond.mutex.unlock()
     assert g.result(10) is True
@@ -128,7 +128,7 @@ def test_cancelled_with_the_lock_held(place):
     cond.mutex.lock()
     g.cancel()
     until(lambda: waiters(cond)[0] < 2)
-    sleep(0.002)
+    sleep(0.002)  # nothing is to happen
     assert g.state == "running" and not seen.load()
     cond.mutex.unlock()
     assert isinstance(g.exception(10), Cancelled) and seen.load() is True

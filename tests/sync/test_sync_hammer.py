@@ -201,7 +201,7 @@ def test_no_signal_is_lost_or_stolen(place, seed, long):
         else:
             yield_now()
     until(lambda: woken.load() == sent, 30, lambda: f"{woken.load()} of {sent} signals ended a wait")
-    sleep(0.005)
+    sleep(0.005)  # nothing is to happen
     assert woken.load() == sent
     with cond.mutex:
         stop.store(True)
@@ -291,7 +291,7 @@ def test_queue_of_tokens_with_consumers_that_are_cancelled(place, long):
         if i % (n // 6) == 1:
             victims.pop().cancel()
         if i % 3 == 0:
-            sleep(0.0001)
+            sleep(0.0001)  # a pause, in which all consumers wait
     until(lambda: taken.load() == n, 30, lambda: f"{taken.load()} of {n} consumed, {waiters(cond)} wait")
     for g in gs:
         g.cancel()
@@ -501,6 +501,6 @@ def test_chan_and_locks_together(place, long):
     for i in range(4 * n):
         c.recv(timeout=20)
         if i % 10 == 0:
-            sleep(0.002)
+            sleep(0.002)  # a pause, in which the time of others is up
     outcomes(gs)
     assert not m.locked

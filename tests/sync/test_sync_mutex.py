@@ -5,14 +5,10 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 import pytest
-from peek import until, waiters
+from peek import until, until_waiters
 
 from goproc import Atomic, Cancelled, chan, go, sleep, yield_now
 from goproc.sync import Mutex, RWMutex, Semaphore
-
-
-def until_waiters(thing, n):
-    until(lambda: sum(waiters(thing)) == n, what=lambda: f"{waiters(thing)} on {thing!r}")
 
 
 def test_with(place):
@@ -73,7 +69,7 @@ def test_one_that_waited_long_is_next(place):
     for i in range(4):
         gs.append(place.anyone(take, m, order, i))
         until_waiters(m, i + 1)
-    sleep(0.003)
+    sleep(0.003)  # longer than that
     m.unlock()
     for g in gs:
         g.result(10)

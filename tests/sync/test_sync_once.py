@@ -36,7 +36,7 @@ def test_exception_goes_to_the_first_caller_only(place):
 
 def test_many_at_once(place):
     def init(n):
-        sleep(0.002)
+        sleep(0.002)  # the length of the call
         n.add(1)
 
     def worker(once, init, n):
@@ -198,7 +198,7 @@ def test_exception_again_and_again_does_not_grow(runtime0):
 
 def test_value_from_many_at_once(place):
     def slow():
-        sleep(0.002)
+        sleep(0.002)  # the length of the call
         return n.add(1)
 
     for _ in range(5):

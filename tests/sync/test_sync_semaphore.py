@@ -7,14 +7,10 @@ import time
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from peek import until, waiters
+from peek import until, until_blocked, until_waiters, waiters
 
 from goproc import Atomic, Cancelled, chan, context, go, select, sleep, yield_now
 from goproc.sync import Semaphore
-
-
-def until_waiters(sem, n):
-    until(lambda: sum(waiters(sem)) == n, what=lambda: f"{waiters(sem)} on {sem!r}")
 
 
 def test_O06_try(place):
@@ -36,8 +32,7 @@ def test_O07_too_big(place):
     """More than there are in all: it waits for its timeout or cancel() and is in nobody's way."""
     sem = Semaphore(2)
     big = place.anyone(sem.acquire, 3)
-    until(lambda: big.state == "running")
-    sleep(0.002)
+    until_blocked(big)
     for n in (1, 2):
         sem.acquire(n, timeout=5)
         place.anyone(sem.release, n).result(10)
@@ -142,13 +137,13 @@ def test_first_come_first_served(place):
         until_waiters(sem, i + 1)
     assert not sem.try_acquire(1)
     sem.release(2)
-    sleep(0.003)
+    sleep(0.003)  # nothing is to happen
     assert len(order) == 0 and sem.free == 2
     sem.release(2)  # 3 and 1
     until_waiters(sem, 3)
     assert sorted(order.recv(timeout=10) for _ in range(2)) == [1, 3] and sem.free == 0
     sem.release(4)  # not 5, and so nobody
-    sleep(0.003)
+    sleep(0.003)  # nothing is to happen
     assert len(order) == 0 and not sem.try_acquire(1)
     sem.release(1)
     assert order.recv(timeout=10) == 5

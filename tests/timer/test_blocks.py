@@ -111,14 +111,14 @@ def test_blocks_nest(runtime0):
 def test_a_block_is_restored_after_any_exception(runtime0):
     with pytest.raises(ZeroDivisionError), context.timeout(0):
         1 / 0  # noqa: B018
-    goproc.sleep(0.001)
+    goproc.sleep(0.001)  # no deadline is left that would be raised here
     block = context.timeout(0.01)
     for _ in range(2):  # it can be used again, and counts anew
         with pytest.raises(DeadlineExceeded), block:
             chan().recv()
     with context.timeout(3600), pytest.raises(DeadlineExceeded), block, block:
         chan().recv()
-    goproc.sleep(0.001)
+    goproc.sleep(0.001)  # as above
 
 
 def test_blocks_belong_to_their_goroutine(runtime0):
@@ -134,7 +134,7 @@ def test_blocks_belong_to_their_goroutine(runtime0):
 
     def unbounded():
         ready.recv()
-        goproc.sleep(0.03)
+        goproc.sleep(0.03)  # longer than the other one's time
         return "in time"
 
     with context.timeout(3600):
@@ -144,7 +144,7 @@ def test_blocks_belong_to_their_goroutine(runtime0):
 
 def test_a_goroutine_does_not_inherit_the_block(runtime2):
     def sleeps():
-        goproc.sleep(0.03)
+        goproc.sleep(0.03)  # longer than the time of the block
         return "in time"
 
     with pytest.raises(DeadlineExceeded), context.timeout(0.005):
@@ -157,7 +157,7 @@ def test_shield_keeps_the_deadline_out(runtime0):
     after = []
     with pytest.raises(DeadlineExceeded), context.timeout(0.01):
         with context.shield():
-            goproc.sleep(0.03)
+            goproc.sleep(0.03)  # past the deadline
             with context.shield():
                 goproc.sleep(0.01)
             goproc.sleep(0.01)
@@ -186,7 +186,7 @@ def test_shield_holds_cancel_back(runtime2, proc):
     g = go.on(proc)(works, entered, go_on, out)
     entered.recv(timeout=20)
     assert g.cancel()
-    goproc.sleep(0.02)
+    goproc.sleep(0.02)  # nothing to wait on: the shield keeps out what comes meanwhile
     go_on.send("finished")
     assert out.recv(timeout=20) == "finished"
     assert out.recv(timeout=20) == "cancelled"
@@ -258,7 +258,7 @@ def test_one_block_for_several_goroutines(runtime0):
     def short():
         with limit, shield:
             entered.send(1)
-        goproc.sleep(0.1)
+        goproc.sleep(0.1)  # past the deadline of the block that it has left
         return "fine"
 
     def long():
@@ -266,7 +266,7 @@ def test_one_block_for_several_goroutines(runtime0):
             with shield:
                 entered.send(1)
             chan().recv()
-        goproc.sleep(0.001)
+        goproc.sleep(0.001)  # no deadline is left that would be raised here
         return "fine"
 
     gs = [go.local(f) for f in (short, long, short, long)]

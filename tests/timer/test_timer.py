@@ -14,7 +14,7 @@ from peek import until, until_waiting
 from programs import run
 
 import goproc
-from goproc import Atomic, chan, default, go, select
+from goproc import chan, default, go, select
 from goproc._timer import Ticker, Timer, after, after_func, tick
 from goproc.shm import _core
 
@@ -98,7 +98,7 @@ def test_value_is_when_it_was_due(runtime0):
     before = monotonic()
     t = Timer(0.02)
     after_ = monotonic()
-    goproc.sleep(0.05)
+    goproc.sleep(0.05)  # the value has been there for a while when it is received
     assert before + 0.02 - 1e-6 <= t.c.recv() <= after_ + 0.02 + 1e-6
 
 
@@ -106,7 +106,7 @@ def test_operations_on_the_channel(runtime2):
     assert after(0.005).recv_ok(timeout=20)[1]
     c = after(0.02)
     assert c.try_recv() == (None, False)
-    goproc.sleep(0.03)
+    goproc.sleep(0.03)  # past its time
     assert c.try_recv()[1]
     assert c.try_recv() == (None, False)
     with pytest.raises(TimeoutError):
@@ -177,7 +177,7 @@ def test_many_receivers_of_one_timer(runtime4):
     for n in range(1, 9):
         t.reset(0)
         until(lambda n=n: len(got) == n)
-        goproc.sleep(0.002)
+        goproc.sleep(0.002)  # nothing is to happen
         assert len(got) == n
     for g in gs:
         g.result(20)
@@ -225,15 +225,9 @@ def test_a_timer_travels(runtime4):
 
 @pytest.mark.parametrize("setter, waiter", [(0, 1), (1, 0), (1, 2), (1, 1)])
 def test_a_waiter_hears_of_a_reset_elsewhere(runtime4, setter, waiter):
-    t, waits = Timer(3600), Atomic(0)
-
-    def receives(c, waits):
-        waits.store(1)
-        return c.recv()
-
-    g = go.on(waiter)(receives, t.c, waits)
-    until(lambda: waits.load() == 1)
-    goproc.sleep(0.01)
+    t = Timer(3600)
+    g = go.on(waiter)(lambda c: c.recv(), t.c)
+    until_waiting(t.c, receivers=1)
     before = monotonic()
     go.on(setter)(lambda t: t.reset(0.01), t).result(20)
     assert g.result(20) >= before + 0.01
@@ -243,9 +237,9 @@ def test_a_waiter_hears_of_a_reset_elsewhere(runtime4, setter, waiter):
 def test_a_waiter_hears_of_a_stop_elsewhere(runtime2, setter):
     t = Timer(0.2)
     g = go.on(1)(lambda c: c.recv(), t.c)
-    goproc.sleep(0.01)
+    until_waiting(t.c, receivers=1)
     if go.on(setter)(lambda t: t.stop(), t).result(20):
-        goproc.sleep(0.3)
+        goproc.sleep(0.3)  # past its time: nothing is to happen
         assert g.state == "running"
         t.reset(0)
     g.result(20)
@@ -274,7 +268,7 @@ def test_after_func(runtime2):
     assert t.reset(3600)
     assert t.stop()
     assert not t.stop()
-    goproc.sleep(0.01)
+    goproc.sleep(0.01)  # nothing is to happen
     assert len(out) == 0
 
     def makes(out):
@@ -344,7 +338,7 @@ def test_func_timers_are_set_from_elsewhere(runtime4, owner, other):
     # Stopped from elsewhere while it is pending: it does not run.
     t.reset(0.1)
     if go.on(other)(lambda t: t.stop(), t).result(20):
-        goproc.sleep(0.15)
+        goproc.sleep(0.15)  # past its time: nothing is to happen
         assert len(out) == 0
     t.reset(0.01)
     assert out.recv(timeout=20) == owner
