@@ -12,7 +12,7 @@ from collections import Counter
 import pytest
 from peek import until_waiting, waiters
 
-from goproc import Atomic, WaitGroup, chan, default, select, sleep, yield_now
+from goproc import Atomic, WaitGroup, chan, default, select, yield_now
 
 
 def test_A01_recv_of_empty_blocks(place, cap):
@@ -380,7 +380,7 @@ def test_A22_collection_while_a_sender_is_blocked(place):
     g = place.sender(send, c)
     got = []
     for _ in range(10):
-        sleep(0.001)
+        until_waiting(c, senders=1)
         gc.collect(1)
         got.append(c.recv(timeout=10))
     assert got == list(range(10))

@@ -205,6 +205,7 @@ def test_C10_uncaught_send_panics(program, procs, where):
         """
         import sys
         from goproc import chan, go, nil, procs, sleep
+        from goproc.testing import until_waiting
 
         def send(ready, c):
             ready.send(None)
@@ -220,8 +221,8 @@ def test_C10_uncaught_send_panics(program, procs, where):
         if sys.argv[1] == "goroutine":
             c.close()
         ready.recv()
-        sleep(0.01)
         if sys.argv[1] == "blocked":
+            until_waiting(c, senders=1)
             c.close()
         sleep(20)
         print("lives")

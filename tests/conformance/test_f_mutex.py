@@ -220,7 +220,7 @@ def test_F09_rlocker(place):
     for _ in range(n):
         locked.recv(timeout=10)
         m.reader.unlock()
-        sleep(0.002)
+        sleep(0.002)  # nothing is to happen
         assert not locked.try_recv()[1], "the write lock came with a reader left"
         m.reader.unlock()
         locked.recv(timeout=10)

@@ -162,7 +162,7 @@ def test_G11_first_call_elsewhere(place, once):
     calls = Atomic(0)
 
     def f():
-        sleep(0.002)
+        sleep(0.002)  # the length of the call
         return calls.add(1)
 
     f = once(f)

@@ -471,12 +471,12 @@ def test_J19_afterfunc_called_after_cancel(ending):
     ctx, end = ending()
     called = chan(2)
     stop = context.after_func(ctx, lambda: called.send(True))
-    goproc.sleep(0.01)
+    goproc.sleep(0.01)  # nothing is to happen
     assert select(called, default).index == 1
     end()
     assert called.recv(timeout=20)
     assert not stop()
-    goproc.sleep(0.01)
+    goproc.sleep(0.01)  # nothing is to happen
     assert select(called, default).index == 1
 
 
@@ -503,7 +503,7 @@ def test_J19_afterfunc_not_called_after_stop(ending):
     stop = context.after_func(ctx, lambda: called.send(True))
     assert stop()
     end()
-    goproc.sleep(0.01)
+    goproc.sleep(0.01)  # nothing is to happen
     assert select(called, default).index == 1
     assert not stop()
 
@@ -540,7 +540,7 @@ def test_J20_afterfunc_multiple(runtime0):
     cancel()
     cancel()
     assert sorted(calls.recv(timeout=20) for _ in range(3)) == [0, 1, 2]
-    goproc.sleep(0.01)
+    goproc.sleep(0.01)  # nothing is to happen
     assert len(calls) == 0
     assert not any(stop() for stop in stops)
 

@@ -268,7 +268,7 @@ def test_L06_goexit_of_main_while_others_live(program, procs):
         from goproc import chan, go, goexit, procs, sleep
 
         def other():
-            sleep(0.05)
+            sleep(0.05)  # main has long left
             print("other done")
 
         go.on(procs() - 1)(other)
