@@ -5,13 +5,13 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 
 import pytest
-from programs import Run, Start, ok
+from peek import until
+from programs import Run, Start, eventually, ok
 
-from goproc import Failure, chan, checkpoint_reset, pmap, sleep
+from goproc import Failure, chan, checkpoint_reset, pmap
 from goproc._data.fingerprint import fingerprint
 
 pytestmark = pytest.mark.usefixtures("runtime2")
@@ -69,14 +69,11 @@ def test_results_are_recorded_before_they_are_yielded_and_ahead_of_their_turn(db
     found = []
     reader = threading.Thread(target=lambda: found.append(next(m)))
     reader.start()
-    while not (m._engine is not None and m.stats().done == 5):
-        sleep(0.005)
-    while recorded() < 5:  # stats() counts what has come and is about to be recorded
-        sleep(0.005)
+    until(lambda: m._engine is not None and m.stats().done == 5)
+    until(lambda: recorded() >= 5)  # stats() counts what has come and is about to be recorded
     assert recorded() == 5 and not found
     gate.send(None)
-    while reader.is_alive():
-        sleep(0.005)
+    until(lambda: not reader.is_alive())
     assert found == [0] and recorded() == 6
     assert list(m) == [1, 2, 3, 4, 5]
 
@@ -85,8 +82,7 @@ def test_what_finishes_while_nobody_is_in_next_is_recorded(db):
     m = pmap(lambda x: x, range(8), ahead=8, chunk=1, checkpoint=db)
     assert next(m) == 0
     with closing(sqlite3.connect(db)) as look:
-        while look.execute("SELECT count(*) FROM item").fetchone()[0] < 8:
-            time.sleep(0.005)
+        assert eventually(lambda: look.execute("SELECT count(*) FROM item").fetchone()[0] == 8)
     m.close()
 
 
@@ -224,7 +220,7 @@ def test_kill_9_loses_no_recorded_result(start: Start, run: Run, tmp_path) -> No
         from goproc import pmap
         def f(x):
             with open("calls", "a") as file: file.write(f"{x}\\n")
-            time.sleep(0.002)
+            time.sleep(0.002)  # the length of the call
             return x * x
         found = []
         for value in pmap(f, range(600), checkpoint="job.db"):

@@ -316,7 +316,7 @@ def test_stats_are_there_while_it_runs(place):
 
 def test_blocked_by_names_the_slow_neighbour(runtime2):
     def slow(x):
-        time.sleep(0.005)
+        time.sleep(0.005)  # so long that its neighbours wait for it
         return x
 
     stats = flow(range(20)).map(inc).map(slow).map(inc).run()

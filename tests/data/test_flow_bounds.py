@@ -72,7 +72,7 @@ def test_source_is_not_far_ahead_of_a_stage_that_waits(runtime2, workers):
     before = 0
     while before != len(drawn) or not drawn:  # until the source stands
         before = len(drawn)
-        sleep(0.05)
+        sleep(0.05)  # nothing to wait on: a source that only seems to stand has drawn less
     assert len(drawn) <= 3 + 3 * workers + 3
     gate.close()
     assert g.result()[-1].out == 100

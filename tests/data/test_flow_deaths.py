@@ -109,7 +109,7 @@ def test_item_that_is_handed_to_a_dead_worker_is_told_of(lines):
             results = iter(flow(items).map(lambda x: goproc.proc()))
             items.send(1)
             there = next(results)
-            sleep(0.01)
+            sleep(0.01)  # nothing to wait on: the worker waits for the next item by then, or is about to
             goproc.kill(there)
             items.send(2)
             items.close()

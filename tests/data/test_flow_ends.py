@@ -7,10 +7,10 @@ import threading
 from typing import NamedTuple
 
 import pytest
-from peek import until
+from peek import until, until_only_main
 
 import goproc
-from goproc import chan, flow, go, num_goroutine, sleep
+from goproc import chan, flow, go
 from goproc.errors import PickleError
 
 
@@ -22,11 +22,6 @@ def fail_at_3(x):
     if x == 3:
         raise ValueError("three")
     return x
-
-
-def only_main():
-    while num_goroutine() > 1:
-        sleep(0.001)
 
 
 class Place(NamedTuple):
@@ -60,7 +55,7 @@ def test_failure_is_raised_with_the_name_of_the_stage(place, shape):
         list(SHAPES[shape](flow(range(50))))
     note = caught.value.__notes__[-1]
     assert "stage" in note and ("fail_at_3" in note or "<lambda>" in note)
-    only_main()
+    until_only_main()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -68,7 +63,7 @@ def test_failure_ends_run_over_an_endless_source(place, shape):
     """As in pypeln, which hung after an exception."""
     with pytest.raises(ValueError, match="three"):
         SHAPES[shape](flow(itertools.count())).run()
-    only_main()
+    until_only_main()
 
 
 def test_results_before_the_failure_come_first(place):
@@ -107,7 +102,7 @@ def test_exception_of_the_source_comes_after_the_results_before_it(place):
     with pytest.raises(KeyError) as caught:
         list(flow(source()).take(5))
     assert not hasattr(caught.value, "__notes__")
-    only_main()
+    until_only_main()
 
 
 def test_failing_stage_goroutine_ends_the_flow(place):
@@ -121,7 +116,7 @@ def test_failing_stage_goroutine_ends_the_flow(place):
             got.append(value)
     assert got == [1, 2, 3]
     assert "'stage'" in caught.value.__notes__[-1]
-    only_main()
+    until_only_main()
 
 
 @pytest.mark.parametrize("branches", ["merged", "apart"])
@@ -135,7 +130,7 @@ def test_failure_before_a_tee_is_raised_by_all_branches(place, branches):
         for g in consumers:
             with pytest.raises(ValueError, match="three"):
                 g.result()
-    only_main()
+    until_only_main()
 
 
 def stop(x):
@@ -151,7 +146,7 @@ def leave(x):
 def test_exceptions_that_end_loops_or_programs_are_failures(place, f, options):
     with pytest.raises(RuntimeError):
         list(flow(range(3)).map(f, **options))
-    only_main()
+    until_only_main()
 
 
 def test_result_that_cannot_be_sent_is_a_failure(place):
@@ -169,7 +164,7 @@ def test_function_that_cannot_be_sent_is_refused(place):
     lock = threading.Lock()
     with pytest.raises(PickleError, match="lock"):
         list(flow(range(3)).map(lambda x: lock))
-    only_main()
+    until_only_main()
 
 
 # -- early ends ------------------------------------------------------------------------------------------------------
@@ -189,7 +184,7 @@ def test_leaving_the_loop_ends_the_run(place, shape):
     for _ in LONG[shape](flow(itertools.count())):
         break
     gc.collect()
-    only_main()
+    until_only_main()
 
 
 @pytest.mark.parametrize("shape", LONG)
@@ -197,7 +192,7 @@ def test_close_ends_the_run(place, shape):
     results = iter(LONG[shape](flow(itertools.count())))
     next(results)
     results.close()
-    only_main()
+    until_only_main()
     assert list(results) == []
     results.close()
 
@@ -205,7 +200,7 @@ def test_close_ends_the_run(place, shape):
 def test_with_block_closes_the_run(place):
     with iter(flow(itertools.count()).map(inc)) as results:
         assert next(results) == 1
-    only_main()
+    until_only_main()
 
 
 def test_close_cancels_calls_that_wait(place):
@@ -217,7 +212,7 @@ def test_close_cancels_calls_that_wait(place):
     results = iter(flow(range(9)).map(wait, 2))
     assert next(results) == 0
     results.close()
-    only_main()
+    until_only_main()
 
 
 def test_run_that_was_not_begun_has_nothing_to_close(place):

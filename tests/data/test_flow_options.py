@@ -5,9 +5,10 @@ import threading
 import time
 
 import pytest
+from peek import until_only_main
 
 import goproc
-from goproc import Failure, Limiter, chan, flow, num_goroutine, sleep, worker_state
+from goproc import Failure, Limiter, chan, flow, sleep, worker_state
 from goproc.errors import TaskTimeout
 
 
@@ -25,11 +26,6 @@ def wait_at_3(x):
     if x == 3:
         sleep(60)
     return x
-
-
-def only_main():
-    while num_goroutine() > 1:
-        sleep(0.001)
 
 
 def test_failure_takes_the_place_of_its_item(runtime2):
@@ -107,4 +103,4 @@ def test_call_that_waits_too_long_is_cancelled(runtime2):
     with pytest.raises(TaskTimeout) as caught:
         list(flow(range(6)).map(inc).map(wait_at_3, timeout=0.1).map(inc))
     assert "'wait_at_3'" in caught.value.__notes__[-1]
-    only_main()
+    until_only_main()

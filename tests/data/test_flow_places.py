@@ -5,18 +5,14 @@ import itertools
 import threading
 
 import pytest
+from peek import until_only_main
 
-from goproc import chan, flow, go, num_goroutine, sleep
+from goproc import chan, flow, go
 from goproc.errors import PickleError
 
 
 def inc(x):
     return x + 1
-
-
-def only_main():
-    while num_goroutine() > 1:
-        sleep(0.001)
 
 
 def use():
@@ -50,7 +46,7 @@ def test_in_a_thread(runtime2):
     thread.start()
     thread.join()
     assert got == [SUMS]
-    only_main()
+    until_only_main()
 
 
 def test_threads_leave_early(runtime2):
@@ -64,7 +60,7 @@ def test_threads_leave_early(runtime2):
     thread.start()
     thread.join()
     assert got == [1]
-    only_main()
+    until_only_main()
 
 
 def test_in_an_event_loop(runtime2):
@@ -75,7 +71,7 @@ def test_in_an_event_loop(runtime2):
         return await asyncio.gather(consume(), consume())
 
     assert asyncio.run(several()) == [[1, 2, 3, 4, 5]] * 2
-    only_main()
+    until_only_main()
 
 
 def test_event_loop_leaves_early(runtime2):
@@ -86,7 +82,7 @@ def test_event_loop_leaves_early(runtime2):
         return got, [x async for x in results]
 
     assert asyncio.run(first()) == (1, [])
-    only_main()
+    until_only_main()
 
 
 def test_cancelled_task_loses_no_value(runtime2):
@@ -105,7 +101,7 @@ def test_cancelled_task_loses_no_value(runtime2):
         return got
 
     assert asyncio.run(main()) == 2
-    only_main()
+    until_only_main()
 
 
 def test_exception_in_an_event_loop(runtime2):
@@ -114,7 +110,7 @@ def test_exception_in_an_event_loop(runtime2):
 
     with pytest.raises(ZeroDivisionError):
         asyncio.run(consume())
-    only_main()
+    until_only_main()
 
 
 @pytest.mark.parametrize("procs", [0, 2])

@@ -8,6 +8,7 @@ from itertools import count
 
 import pytest
 from peek import until
+from programs import eventually
 
 from goproc import Atomic, Failure, Limiter, PMap, chan, go, pmap, proc, sleep, worker_state
 from goproc._data.tally import Tally
@@ -96,8 +97,7 @@ def test_as_many_items_are_drawn_as_ahead_allows(ahead):
     source, opened = Source(300), Atomic(0)
 
     def f(x):
-        while opened.load() <= x:
-            sleep(0.001)
+        until(lambda: opened.load() > x)
 
     m = pmap(f, source, ahead=ahead, chunk=1)
     for yielded in range(15):
@@ -194,15 +194,18 @@ def test_a_slow_call_does_not_hold_back_the_results_before_it_in_its_chunk():
 
 
 def test_calls_run_on_workers_and_all_of_them():
-    assert set(pmap(lambda x: (sleep(0.02), proc())[1], range(20))) == {1, 2}
-    assert len(set(pmap(lambda x: (sleep(0.01), proc())[1], range(10), workers=1))) == 1
+    def where(x):
+        sleep(0.01)  # the length of the call: each worker has the time to take one
+        return proc()
+
+    assert set(pmap(where, range(20))) == {1, 2}
+    assert len(set(pmap(where, range(10), workers=1))) == 1
 
 
 def test_more_workers_than_processes_share_them():
     def meet(x):
         arrived.add(1)
-        while arrived.load() < 6:
-            sleep(0.001)
+        until(lambda: arrived.load() == 6)
         return x
 
     from goproc import Atomic
@@ -242,7 +245,7 @@ def test_init_runs_once_in_each_process_and_exit_gets_its_state():
         ended.send(state["proc"])
 
     def f(x):
-        sleep(0.01)
+        sleep(0.01)  # the length of the call: each worker has the time to take one
         return worker_state()["proc"] == proc()
 
     assert all(pmap(f, range(20), init=init, exit=leave))
@@ -347,8 +350,7 @@ def test_stats_add_up():
 
     m = pmap(f, range(10), ahead=6, chunk=1)
     assert [next(m), next(m)] == [0, 1]
-    while m.stats().running < 2:
-        time.sleep(0.001)
+    assert eventually(lambda: m.stats().running == 2)
     stats = m.stats()
     assert (stats.done, stats.failed, stats.running, stats.retried) == (2, 0, 2, 0)
     assert stats.items == stats.done + stats.failed + stats.running + stats.waiting
@@ -360,8 +362,7 @@ def test_stats_add_up():
 def test_stats_see_what_is_finished_while_nobody_is_in_next():
     m = pmap(square, range(6), ahead=6, chunk=1)
     next(m)
-    while m.stats().done < 6:
-        time.sleep(0.001)
+    assert eventually(lambda: m.stats().done == 6)
     assert list(m) == [1, 4, 9, 16, 25]
     stats = m.stats()
     assert (stats.items, stats.done, stats.waiting) == (6, 6, 0)
@@ -450,8 +451,7 @@ def map_whose_calls_wait():
 
     m = pmap(wait, range(3), chunk=1)
     next(m)
-    while m.stats().running < 2:
-        time.sleep(0.001)
+    assert eventually(lambda: m.stats().running == 2)
     return m, ended
 
 
@@ -480,8 +480,7 @@ def test_two_callers_at_once_are_refused():
             gate.close()
 
     def begin_when_waiting():
-        while not m._running:
-            time.sleep(0.001)
+        assert eventually(lambda: m._running)
         second()
 
     other = threading.Thread(target=begin_when_waiting)
@@ -534,8 +533,7 @@ def test_pmap_in_a_goroutine_and_in_a_thread():
     found = []
     thread = threading.Thread(target=lambda: found.extend(pmap(square, range(20))))
     thread.start()
-    while thread.is_alive():
-        sleep(0.001)
+    until(lambda: not thread.is_alive())
     assert found == [x * x for x in range(20)]
 
 

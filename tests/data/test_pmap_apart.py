@@ -1,10 +1,12 @@
 """pmap: calls have their process to themselves, and maps in maps, beside maps, and beside goroutines do not hang."""
 
 import itertools
+import sys
 import threading
 import time
 
 import pytest
+from peek import until
 
 from goproc import chan, go, pmap, proc, runtime, sleep, workers
 
@@ -12,7 +14,7 @@ from goproc import chan, go, pmap, proc, runtime, sleep, workers
 def spell(x):
     """Return where and when it ran. It blocks."""
     began = time.monotonic()
-    sleep(0.03)
+    sleep(0.03)  # the length of the call
     return proc(), began, time.monotonic()
 
 
@@ -42,8 +44,7 @@ def test_maps_of_several_threads_take_turns(runtime2):
     threads = [threading.Thread(target=lambda: spells.extend(pmap(spell, range(8)))) for _ in range(3)]
     for thread in threads:
         thread.start()
-    while any(thread.is_alive() for thread in threads):
-        sleep(0.005)
+    until(lambda: not any(thread.is_alive() for thread in threads))
     assert len(spells) == 24 and not overlaps(spells)
 
 
@@ -79,17 +80,17 @@ def test_maps_that_talk_to_each_other_do_not_hang(n):
 
 def test_a_call_is_not_sliced(runtime2):
     def spin(x):
-        """Return the longest time in which it did not run."""
-        longest, before = 0.0, time.perf_counter()
-        until = before + 0.1
-        while before < until:
-            now = time.perf_counter()
-            longest = max(longest, now - before)
-            before = now
-        return x
+        """Return True if no other call of the process has gone on in the midst of this one, which takes ten slices."""
+        sleep(0.02)  # all calls block: a slice would resume them
+        gone_on = sys.modules.setdefault("calls_that_have_gone_on", [])
+        gone_on.append(x)
+        before, until = len(gone_on), time.monotonic() + 0.1
+        while time.monotonic() < until:
+            pass
+        return len(gone_on) == before
 
     beside = [go.local(sleep, 0.01) for _ in range(3)]
-    assert list(pmap(spin, range(4), workers=4)) == [0, 1, 2, 3]
+    assert list(pmap(spin, range(4), workers=4)) == [True] * 4
     for g in beside:
         g.join()
 

@@ -1,7 +1,6 @@
 """pmap in an event loop: async for, cancellation of a wait, aclose."""
 
 import asyncio
-import time
 
 import pytest
 
@@ -28,7 +27,7 @@ def test_the_loop_runs_while_results_are_waited_for():
 
         async def feed():
             for x in range(3):
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # collected() waits for a result meanwhile
                 gate.send(x)
 
         return sorted((await asyncio.gather(collected(m), feed()))[0])
@@ -126,6 +125,4 @@ def test_an_event_loop_in_a_call_may_have_a_map():
 
         return asyncio.run(inner())
 
-    began = time.monotonic()
     assert list(pmap(f, range(4))) == [0, 6, 12, 18]
-    assert time.monotonic() >= began

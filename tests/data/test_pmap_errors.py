@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+from programs import eventually
 
 from goproc import (
     Cancelled,
@@ -56,8 +57,7 @@ def test_a_failure_is_raised_before_results_that_are_earlier():
     m = pmap(f, range(6), ahead=6, chunk=1)
     assert next(m) == 0
     gate.send(None)
-    while m.stats().done < 5 or m.stats().running:
-        time.sleep(0.001)
+    assert eventually(lambda: m.stats().done == 5 and not m.stats().running)
     with pytest.raises(ValueError):
         next(m)
     assert list(m) == []
