@@ -148,7 +148,7 @@ def test_a_thread_that_is_still_served_when_main_has_returned(run: Run, procs: i
         from goproc import chan, go, procs, sleep
         def slow(c):
             for i in range(3):
-                sleep(0.1)
+                sleep(0.1)  # main has long returned
                 c.send(i)
             c.close()
         c = chan()

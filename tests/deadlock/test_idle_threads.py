@@ -74,7 +74,7 @@ def test_a_deadlock_that_comes_later(run: Run, procs: int) -> None:
 {_begin(ASLEEP_IN["executor"])}
 from goproc import sleep
 go.on(procs())(begin).join()
-sleep(1.5)
+sleep(1.5)  # the threads sleep meanwhile, longer than anybody looks at them
 print("now", flush=True)
 chan().recv()
 """
@@ -337,7 +337,7 @@ def test_a_pool_is_served_after_main_has_returned(run: Run) -> None:
     script = f"""{POOL}{RUNTIME}
 def feed(c):
     for i in range(3):
-        sleep(0.3)
+        sleep(0.3)  # main has long returned
         c.send(i)
     c.close()
 

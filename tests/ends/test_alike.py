@@ -136,11 +136,11 @@ def test_ctrl_c_that_is_caught_outside(start: Start) -> None:
 
 PRINTERS = {
     "main": ["go.on(1)(int).result()", "while True: print('line')"],
-    "main, once more": ["go.on(1)(int).result()", "print('line')", "time.sleep(0.5)", "print('line')"],
+    "main, once more": ["go.on(1)(int).result()", "print('line')", "until_unread()", "print('line')"],
     "main, at the end": [
         "go.on(1)(int).result()",
         "print('line')",
-        "time.sleep(0.5)",
+        "until_unread()",
         "print('line', end='')",
     ],
     "a goroutine": ["go.on(1)(printer)", "sleep(20)"],
@@ -151,12 +151,22 @@ PRINTERS = {
     "many": ["for g in [go(print, i) for i in range(5000)]: g.join()", "go.on(2)(printer).join()"],
 }
 
+UNREAD = """
+def printer():
+    while True: print('line')
+def until_unread():
+    import select
+    poll = select.poll()
+    poll.register(1, 0)
+    poll.poll()
+"""
+
 
 @pytest.mark.parametrize("way", ["first use", "run"])
 @pytest.mark.parametrize("who", PRINTERS)
 def test_nobody_reads_the_output(tmp_path: Path, who: str, way: str) -> None:
     """The program ends as others do in a pipeline: silently, by SIGPIPE."""
-    text = "def printer():\n    while True: print('line')\n" + script(way, *PRINTERS[who])
+    text = UNREAD + script(way, *PRINTERS[who])
     line, variables = programs.command(tmp_path, text)
     status = tmp_path / "status"
     shell = f"({' '.join(line)}; echo $? > {status}) | head -1"

@@ -39,7 +39,7 @@ def test_runtime_is_left_while_goroutines_wait(tmp_path, state):
         "with runtime(procs=2):\n"
         f"    for i in range(3): go.local({state})\n"
         f"    go.on(1)(nested)\n"
-        "    sleep(0.05)\n"
+        "    sleep(0.05)  # nothing to wait on: by then they wait, or run\n"
         "print('left')\n"
         "with runtime(procs=1):\n"
         "    print(go(int).result())\n",
@@ -85,6 +85,7 @@ def test_signal_handler_that_raises_again_and_again(tmp_path, cap):
         tmp_path,
         "import faulthandler, signal, time\n"
         "from goproc import *\n"
+        "from goproc.testing import until_waiting\n"
         "faulthandler.dump_traceback_later(15, exit=True)\n"
         "class Alarm(Exception): pass\n"
         "armed = False\n"
@@ -97,7 +98,7 @@ def test_signal_handler_that_raises_again_and_again(tmp_path, cap):
         "    out.send([v[0] for v in c if v[1] == 'x' * 500])\n"
         f"c, out = chan({cap}), chan(1)\n"
         "go.on(1)(receive, c, out)\n"
-        "sleep(0.05)\n"
+        "until_waiting(c, receivers=1)\n"
         "signal.signal(signal.SIGALRM, handler)\n"
         "signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)\n"
         "i, sent, perhaps, end = 0, [], [], time.monotonic() + 1\n"
@@ -136,7 +137,7 @@ with runtime(procs=1):
     def handler(number, frame):  # whoever looks for work runs it, in the middle of a wait of its own
         sleep(nap)
         seen.send(number)
-        sleep(0.001)
+        sleep(0.001)  # a second wait
         handled.append(number)
 
     def serve():
@@ -146,7 +147,7 @@ with runtime(procs=1):
 
     def look():
         for number in seen:
-            sleep(0.005)
+            sleep(0.005)  # longer than the rest of the handler
             looked.append(number)
 
     def alarm():  # in the middle of a switch it would be refused
@@ -189,7 +190,7 @@ def test_signal_handler_that_blocks_in_an_idle_worker(runtime2):
 
     pid = go.on(1)(begin).result()
     for _ in range(20):
-        sleep(0.002)
+        sleep(0.002)  # nothing to wait on: the worker is idle by then, or about to be
         os.kill(pid, signal.SIGUSR1)
         assert seen.recv() == signal.SIGUSR1
         assert go.on(1)(os.getpid).result() == pid
@@ -217,7 +218,7 @@ def test_what_blocks_in_the_middle_of_a_switch_is_refused(runtime0, monkeypatch)
     with pytest.raises(TimeoutError):
         never.recv(timeout=0.01)
     assert len(refused) == 3
-    sleep(0.001)
+    sleep(0.001)  # the timers go on
     with pytest.raises(TimeoutError):
         never.recv(timeout=0.01)
 
@@ -232,4 +233,4 @@ def test_a_switch_that_an_exception_prevents_leaves_no_trace(runtime0, monkeypat
         monkeypatch.setattr(timers, "_order", Order())
         with pytest.raises(KeyError):
             block()
-        sleep(0.001)
+        sleep(0.001)  # the timers go on

@@ -179,7 +179,7 @@ def test_ctrl_c_is_an_exception_in_main(start: Start) -> None:
         except KeyboardInterrupt:
             print("caught again")
         go.local(chan().recv)
-        sleep(0.05)
+        sleep(0.05)  # nothing is to happen: an interrupt that came twice would be raised here
         print("end")
     """
     with start(script) as program:
@@ -282,7 +282,7 @@ def test_ctrl_c_many_times(start: Start) -> None:
                 program.interrupt()
             except ProcessLookupError:
                 break
-            time.sleep(0.005)
+            time.sleep(0.005)  # some milliseconds apart, as from a keyboard
         done = program.wait(2.0)
     assert done.status == 130 and done.err.count("\n") == 1 and "Traceback" not in done.err, done
 
@@ -424,7 +424,7 @@ def test_ctrl_c_again_and_again_loses_count_of_nothing(run: Run, busy: str) -> N
                 while True: work()
             except KeyboardInterrupt:
                 pass
-            sleep(0.001)
+            sleep(0.001)  # an interrupt that came twice would be raised here
             work()  # not interrupted a second time, and nothing is left behind
         over = True
         print("fine", flush=True)
@@ -501,7 +501,7 @@ def test_an_interrupt_that_a_goroutine_raises_comes_once(run: Run, kind: str, pr
             if {read!r} == "select": select(g)
             if {read!r} == "as_completed": assert [*as_completed([g])] == [g]
             return g.exception() if {read!r} == "exception" else g.result()
-        came = []
+        came = []  # sleep() would raise an interrupt that comes twice
         for _ in range(3):
             try:
                 exc = read({proc}(f))
@@ -523,7 +523,7 @@ def test_an_interrupt_that_nobody_reads_comes_to_main(run: Run) -> None:
         from goproc import go, sleep
         class Stop(KeyboardInterrupt): pass
         def f(): raise Stop("x")
-        came = 0
+        came = 0  # sleep() raises what comes to main
         kept = []
         for start in (lambda: go.local(f).join(), lambda: go.on(0)(f) and None, lambda: kept.append(go.on(0)(f))):
             try:

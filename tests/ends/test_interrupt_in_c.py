@@ -28,7 +28,7 @@ ENDLESS = {
     "in a finally block": "try: ready(); sleep(60)\n    finally: spin()",
 }
 SEEN = {
-    "every worker": "for n in range(procs()): go.on(n + 1)(spin)\n    time.sleep(0.2); ready(); chan().recv()",
+    "every worker": "for n in range(procs()): go.on(n + 1)(spin)\n    time.sleep(0.2)  # all spin by then\n    ready(); chan().recv()",
     "main waits for one": "ready(); go.on(1)(spin).result()",
     "main in pause()": "ready(); ctypes.CDLL(None).pause()",
     "a goroutine in pause()": "go.local(ctypes.CDLL(None).pause); ready(); chan().recv()",
@@ -138,7 +138,7 @@ def test_an_exit_handler_that_does_not_return(start: Start) -> None:
     with start(script) as program:
         program.wait_for("ready")
         press(program, 2, 0.3)
-        time.sleep(2.2)
+        time.sleep(2.2)  # nothing to wait on: longer than a program has to answer where no handler runs
         assert program.alive()
         press(program, 1)
         done = program.wait(10)
@@ -159,7 +159,7 @@ def test_a_stop_is_not_counted(start: Start) -> None:
         program.wait_for("ready")
         program.interrupt()
         program.kill(number=signal.SIGSTOP)
-        time.sleep(2.5)
+        time.sleep(2.5)  # nothing to wait on: longer than a program has to answer
         program.kill(number=signal.SIGCONT)
         done = program.wait(10)
     assert (done.status, done.out) == (0, "ready\ndone\n"), done

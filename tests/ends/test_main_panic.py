@@ -244,7 +244,7 @@ def test_L06_goexit_in_main(run: Run, how: str, procs: int) -> None:
     script = """
         from goproc import go, goexit, sleep, num_goroutine
         def other():
-            sleep(0.05)
+            sleep(0.05)  # main has long left
             print("other done", num_goroutine())
         go(other)
         try: goexit()
@@ -262,7 +262,15 @@ def test_goexit_with_nobody_else(run: Run) -> None:
 
 
 def test_goexit_when_the_others_are_asleep(run: Run) -> None:
-    done = run("from goproc import chan, go, goexit, sleep\ngo.on(1)(chan().recv)\nsleep(0.1)\ngoexit()")
+    script = """
+        from goproc import chan, go, goexit
+        from goproc.testing import until_waiting
+        ch = chan()
+        go.on(1)(ch.recv)
+        until_waiting(ch)
+        goexit()
+    """
+    done = run(script)
     assert done.status == 2 and done.err.startswith(
         "fatal error: all goroutines are asleep - deadlock!\n\ngoroutine 2 [chan"
     )

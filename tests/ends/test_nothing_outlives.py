@@ -179,7 +179,7 @@ ENDS = {
     "a goroutine exits": ("go.on(1)(sys.exit, 4); sleep(20)", 4),
     "a worker crashes": ("go.on(1)(os.abort); sleep(20)", 2),
     "a worker leaves": ("go.on(1)(os._exit, 9); sleep(20)", 2),
-    "a worker computes": ("go.on(1)(spin); time.sleep(0.2)", 0),
+    "a worker computes": ("go.on(1)(spin); begun.recv()", 0),
 }
 
 
@@ -188,9 +188,12 @@ def test_programs_of_goroutines_end_with_it(start: Start, way: str) -> None:
     how, status = ENDS[way]
     script = f"""
         import os, subprocess, sys, time
-        from goproc import go, sleep
+        from goproc import chan, go, sleep
+        begun = chan()
         def fails(): raise ValueError
-        def spin(): sum(range(10**12))
+        def spin():
+            begun.send(1)
+            sum(range(10**12))
         for p in (1, 2):
             go.on(p)(lambda: subprocess.Popen(["sh", "-c", "sleep 60; sleep 61"]).pid).result()
         {how}
@@ -239,7 +242,7 @@ def test_a_worker_that_became_somebody_else(start: Start, killed: str) -> None:
         def become():
             os.setgid(65534)
             os.setuid(65534)
-            sleep(0.3)
+            sleep(0.3)  # it goes on with the rights that it has now
             return os.getuid()
         print(go.on(1)(become).result(), flush=True)
         go.on(1)(sleep, 60)

@@ -223,7 +223,7 @@ def test_the_caller_handles_the_first_failure(run: Run) -> None:
             return sum(handle.result() for handle in handles)
         try: total()
         except ValueError as error: print("handled", error)
-        sleep(0.05)
+        sleep(0.05)  # nothing is to happen: the failures of the others come meanwhile
         print("goes on")
     """
     done = run(script)
@@ -323,7 +323,7 @@ def test_a_cycle_does_not_keep_a_failure_to_the_end(run: Run) -> None:
 GIVEN_AWAY = {
     "thrown away with its channel": "c = chan(1); c.send(g); del g, c",
     "of a sender when the channel was closed": """
-        c = chan(); s = go.local(lambda g: c.send([g]), g); sleep(0.01); del g
+        c = chan(); s = go.local(lambda g: c.send([g]), g); until_waiting(c, senders=1); del g
         c.close(); s.exception(); del s""",
     "in a result that nobody asks for": "h = go(lambda: g); h.join(); del g, h",
     "an argument that nobody uses": "h = go(lambda x: None, g); h.join(); del g, h",
@@ -334,7 +334,8 @@ GIVEN_AWAY = {
 @pytest.mark.parametrize("fate", list(GIVEN_AWAY))
 def test_a_handle_given_away_and_never_read(start: Start, proc: int, fate: str) -> None:
     script = f"""
-        from goproc import go, chan, sleep
+        from goproc import go, chan
+        from goproc.testing import until_waiting
         def f(): raise ValueError("unread")
         def main():
             g = go.on({proc})(f)
@@ -440,18 +441,20 @@ def test_the_result_is_read_elsewhere(run: Run) -> None:
 def test_goexit_and_cancel_are_no_panics(run: Run) -> None:
     script = """
         from goproc import go, chan, goexit, Cancelled, sleep
+        from goproc.testing import until_waiting
         def leaves():
             try: goexit()
             finally: print("finally", flush=True)
         print(go.on(1)(leaves).result())
-        g = go.on(1)(chan().recv)
-        sleep(0.05)
+        ch = chan()
+        g = go.on(1)(ch.recv)
+        until_waiting(ch)
         g.cancel()
         try: g.result()
         except Cancelled: print("cancelled")
         g = go.on(1)(chan().recv)
         g.cancel()
         del g
-        sleep(0.1)
+        sleep(0.1)  # nothing is to happen
     """
     assert ok(run(script)) == "finally\nNone\ncancelled\n"

@@ -72,7 +72,8 @@ def test_a_runtime_inside_a_runtime(run: Run) -> None:
 def test_leaving_a_runtime_unwinds_its_goroutines(run: Run) -> None:
     script = """
         import goproc
-        from goproc import go, chan, sleep
+        from goproc import go, chan
+        from goproc.testing import until_waiting
         def f(name, ch):
             try: ch.recv()
             finally: print("finally", name)
@@ -81,7 +82,7 @@ def test_leaving_a_runtime_unwinds_its_goroutines(run: Run) -> None:
             go.on(0)(f, "host", ch)
             go.on(1)(f, "worker", ch)
             go.local(f, "local", ch)
-            sleep(0.1)
+            until_waiting(ch, receivers=3)
         print("left")
         with goproc.runtime(procs=2): print(go(int).result())
     """
@@ -96,7 +97,8 @@ def test_leaving_a_runtime_unwinds_its_goroutines(run: Run) -> None:
 def test_what_unwound_goroutines_do_does_not_start_a_runtime(run: Run) -> None:
     script = """
         import goproc, psutil
-        from goproc import go, chan, sleep, RuntimeStopped
+        from goproc import go, chan, RuntimeStopped
+        from goproc.testing import until_waiting
         def f(ch):
             try: ch.recv()
             finally:
@@ -106,7 +108,7 @@ def test_what_unwound_goroutines_do_does_not_start_a_runtime(run: Run) -> None:
         with goproc.runtime(procs=2):
             ch = chan()
             go.local(f, ch)
-            sleep(0.05)
+            until_waiting(ch, receivers=1)
         print(psutil.Process().children())
     """
     assert ok(run(script)) == "stopped\n" * 4 + "[]\n"

@@ -147,7 +147,7 @@ def test_a_result_that_nobody_reads_need_not_be_pickled(run: Run, proc: int) -> 
         g = go.on({proc})(bad)
         g.join()
         del g
-        sleep(0.05)
+        sleep(0.05)  # nothing is to happen
     """
     assert ok(run(BEGIN + textwrap.dedent(script))) == ""
 

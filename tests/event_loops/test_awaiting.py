@@ -16,6 +16,9 @@ WAYS = {
 BEGIN = """
     import asyncio, random, threading, time
     from goproc import ChanClosed, Cancelled, after, aselect, chan, context, go, nil, runtime, sleep, sync
+    from goproc.shm import _core
+    async def until_waiting(ch):
+        while not any(_core.waiting(ch)): await asyncio.sleep(0.001)
 """
 
 
@@ -51,7 +54,7 @@ def test_everything_in_any_loop(run: Run, way: str) -> None:
                 except ChanClosed as exc: assert str(exc) == "send on closed channel"
                 else: raise AssertionError
         a, b = chan(), chan()
-        go(lambda: (sleep(0.01), b.send("b")))
+        go(lambda: (sleep(0.01), b.send("b")))  # aselect() waits by then
         assert tuple(await aselect(a, nil, b)) == (2, "b", True)
         found = await aselect(a, after(0.01))
         assert found.index == 1 and type(found.value) is float
@@ -175,7 +178,7 @@ def test_a_task_that_receives_as_it_is_cancelled_ends_at_its_next_wait(run: Run)
             got.append(await ch.arecv())
             await asyncio.sleep(20)
         task = asyncio.create_task(receive())
-        await asyncio.sleep(0.01)
+        await until_waiting(ch)
         ch.send("value")  # blocks the loop: the task has the value, and does not know
         task.cancel("why")
         try: await task
@@ -183,7 +186,7 @@ def test_a_task_that_receives_as_it_is_cancelled_ends_at_its_next_wait(run: Run)
         else: raise AssertionError
         assert got == ["value"] and task.cancelled()
         single = asyncio.create_task(ch.arecv())
-        await asyncio.sleep(0.01)
+        await until_waiting(ch)
         ch.send("another")
         single.cancel()
         assert await single == "another"
@@ -193,7 +196,7 @@ def test_a_task_that_receives_as_it_is_cancelled_ends_at_its_next_wait(run: Run)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(loop())
-                await asyncio.sleep(0.01)
+                await until_waiting(ch)
                 ch.send(1)
                 raise ValueError("stop")
         except* ValueError: pass
@@ -221,7 +224,7 @@ def test_a_timer_that_is_set_anew(run: Run) -> None:
         from goproc import Timer, Ticker
         timer = Timer(100)
         task = asyncio.create_task(aselect(timer))
-        await asyncio.sleep(0.01)
+        await until_waiting(timer.c)
         timer.reset(0.01)
         assert (await task).index == 0
         ticker = Ticker(0.005)
@@ -240,7 +243,7 @@ def test_the_runtime_stops_under_a_task(run: Run) -> None:
         with runtime(procs=1):
             ch = chan()
             task = asyncio.create_task(ch.arecv())
-            await asyncio.sleep(0.02)
+            await until_waiting(ch)
         try: await task
         except errors.RuntimeStopped as exc: print("stopped")
         try: await ch.arecv()
