@@ -410,7 +410,7 @@ def test_dumps_all_along_the_life_of_programs(start: Start) -> None:
 def test_no_signal_to_a_process_without_a_handler(start: Start) -> None:
     """The worker has given SIGQUIT back: it is not sent, and the worker answers when its scheduler looks around."""
     script = """
-        import signal, time
+        import signal, sys
         from goproc import chan, go, sleep
         def careless(begun):
             import signal
@@ -421,12 +421,13 @@ def test_no_signal_to_a_process_without_a_handler(start: Start) -> None:
         g = go.on(1)(careless, begun)
         begun.recv()
         print("ready", flush=True)
-        time.sleep(1.5)
+        sys.stdin.readline()
         print("end")
     """
-    with start(script) as program:
+    with start(script, stdin=subprocess.PIPE) as program:
         program.wait_for("ready")
         done = dump(program.pid)
+        program.type("\n")
         ended = program.wait()
     assert done.returncode == 0 and "did not answer" not in done.stdout, done
     assert (ended.status, ended.out) == (0, "ready\nend\n"), ended

@@ -62,7 +62,7 @@ def test_max_pending_blocks_submit(runtime2: Any) -> None:
     with Executor(1, max_pending=3) as executor:
         g = go.local(submit_all)
         until(lambda: len(submitted) == 3)
-        goproc.sleep(0.02)
+        goproc.sleep(0.02)  # nothing is to happen
         assert len(submitted) == 3
         assert submitted[2].cancel()  # makes room
         until(lambda: len(submitted) == 4)

@@ -111,7 +111,7 @@ def test_at_most_so_many_threads(run: Run) -> None:
             with lock:
                 now[0] += 1
                 most[0] = max(most[0], now[0])
-            time.sleep(0.002)
+            time.sleep(0.002)  # the length of the call
             with lock: now[0] -= 1
         for g in [go.local(pool.run, call) for _ in range(50)]: g.result()
         print(most[0] <= 3, threading.active_count() <= 4)

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -19,7 +20,7 @@ from programs import Run, start
 from reports import entries, headers
 
 import goproc
-from goproc import _dump, _frames, chan, current, dump, go, num_goroutine, sleep, yield_now
+from goproc import _dump, _frames, chan, current, dump, go, num_goroutine, yield_now
 from goproc._sched import scheduler
 from goproc.shm import _core
 
@@ -290,8 +291,7 @@ def test_from_a_thread(blocked: Any) -> None:
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
-    while any(thread.is_alive() for thread in threads):
-        sleep(0.001)
+    until(lambda: not any(thread.is_alive() for thread in threads))
     assert len(texts) == 15
     for text in texts:
         found = entries(text)
@@ -546,12 +546,14 @@ def test_M06_sigquit(tmp_path: Path, main: str, group: bool) -> None:
 
 
 def test_sigquit_of_a_worker_alone_does_nothing(tmp_path: Path) -> None:
-    with start(tmp_path, BUSY.replace("MAIN", "sleep(0.5); print('end')"), procs=3) as program:
+    main = "sys.stdin.readline(); print('end')"
+    with start(tmp_path, BUSY.replace("MAIN", main), procs=3, stdin=subprocess.PIPE) as program:
         program.wait_for("ready")
         for proc in (1, 2):
             for _ in range(3):
                 program.kill(program.worker(proc), signal.SIGQUIT)
         program.kill(program.zygote(), signal.SIGQUIT)
+        program.type("\n")
         done = program.wait()
     assert (done.status, done.out, done.err) == (0, "ready unfinishedend\n", "")
 

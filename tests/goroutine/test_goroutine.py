@@ -8,7 +8,7 @@ import os
 import sys
 
 import pytest
-from peek import until, until_waiting, waiters
+from peek import until, until_blocked, until_waiting, waiters
 
 import goproc
 from goproc import Atomic, Cancelled, Goroutine, chan, go, goexit, sleep, yield_now
@@ -349,10 +349,7 @@ def test_cancel_while_blocked(start, what):
     ready, c = chan(1), chan()
     g = start(f, ready, c, BLOCKING[what])
     ready.recv(timeout=10)
-    if what in ("recv", "recv_timeout", "iterate"):
-        until_waiting(c, receivers=1)
-    else:
-        sleep(0.002)
+    until_blocked(g)
     assert g.cancel() is True
     with pytest.raises(Cancelled):
         g.result(10)

@@ -313,7 +313,7 @@ def test_timeout_counts_from_the_call(runtime2: Any) -> None:
     gates, handles = gated(3)
     completions = as_completed(handles, 0.05)
     end(gates[0], handles[0])
-    goproc.sleep(0.06)
+    goproc.sleep(0.06)  # past the time
     assert next(completions) is handles[0]  # it is ready: time does not matter
     for _ in range(2):
         with pytest.raises(TimeoutError, match=r"^2 \(of 3\) goroutines unfinished$"):

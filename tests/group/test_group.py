@@ -92,7 +92,7 @@ def test_an_error_nobody_asks_for_is_no_panic(tmp_path):
     except ValueError:
         print("caught")
     del group
-    sleep(0.05)
+    sleep(0.05)  # nothing is to happen
     """
     for procs in (1, 2):
         done = programs.run(tmp_path, text, procs=procs)
@@ -276,11 +276,11 @@ def test_a_group_is_a_value(runtime2):
 
 def test_the_block_ends_when_all_have_ended(start):
     gate, ended = chan(), Atomic(0)
-    go.local(lambda: sleep(0.02) or gate.close())
     with Group() as group:
         for _ in range(5):
             start(group, lambda gate, ended: gate.recv_ok() and ended.add(1), gate, ended)
         assert ended.load() == 0
+        go.local(gate.close)
     assert ended.load() == 5
     assert isinstance(group.ctx.err(), Canceled)
 
@@ -354,7 +354,7 @@ def test_an_error_that_comes_when_the_body_has_ended_interrupts_nothing_else(run
         group.local(fail)
         yield_now_without_checking()
     chan(1).send(1)
-    sleep(0.001)
+    sleep(0.001)  # nothing is to happen
 
 
 def yield_now_without_checking():

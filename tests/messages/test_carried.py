@@ -293,12 +293,7 @@ def test_freed_with_the_object(runtime1):
     gc.collect()
     carried.entries.sweep()
     go.on(1)(gc.collect).result()
-    for _ in range(100):
-        _core.collect()
-        if _core.census()["bytes"] <= before["bytes"] + 100_000:
-            break
-        goproc.sleep(0.01)
-    assert _core.census()["bytes"] <= before["bytes"] + 100_000
+    until(lambda: (_core.collect(), _core.census()["bytes"])[1] <= before["bytes"] + 100_000)
 
 
 # -- what is said --------------------------------------------------------------------------------------------
@@ -363,9 +358,11 @@ def test_share_is_read_once_per_process(runtime1):
         assert shared.value.data == b"x" * 100
         return count_loads()
 
-    keep = go.on(1)(lambda: [shared, goproc.sleep(0.3)])
+    gate = chan()
+    keep = go.on(1)(lambda: [shared, gate.recv_ok()])
     assert [go.on(1)(look, i).result() for i in range(3)] == [before + 1] * 3
-    keep.result()
+    gate.close()
+    keep.join()
 
 
 def test_share_holds_channels(runtime1):

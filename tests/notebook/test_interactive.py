@@ -159,7 +159,7 @@ def test_goroutines_run_while_nothing_is_typed(repl: Type) -> None:
 
         at.load()
         h = go.on(0)(count, 5)
-        sleep(0.01)
+        sleep(0.01)  # main blocks: its goroutines run
         at.load()
     """)
     assert done.status == 0 and answers(done) == ["10", "15"], done
@@ -542,7 +542,10 @@ def test_a_notebook(tmp_path: Path) -> None:
         ("from goproc import sleep\ngo(sleep, 100).result()", 0.7),
         ("while True: pass", 0.7),
         ("ch = chan(4)\nw = go.on(1)(lambda: [ch.send(i) for i in range(9)] and ch.close())\nlist(ch)", 0.0),
-        ("g = go.on(1)(lambda: print('from a worker'))\ng.join()\nimport time; time.sleep(0.5)", 0.0),
+        (
+            "g = go.on(1)(lambda: print('from a worker'))\ng.join()\nimport time; time.sleep(0.5)  # the output comes",
+            0.0,
+        ),
         ("h = go.on(0)(lambda: proc()); h.result()", 0.0),
         ("ch = chan()\nfor x in (0, 1): go.on(1)(lambda: 1 / x)\nch.recv()", 0.0),
         ("ch.try_send(1)", 0.0),

@@ -79,7 +79,7 @@ def test_a_panic_is_shown_and_the_kernel_lives(tmp_path: Path) -> None:
     cells = [
         ("from goproc import chan, go, proc\nimport os\npid = os.getpid()", 0.0),
         ("def fail(): raise ValueError('by nobody')\ngo(fail)\nchan().recv()", 0.0),
-        ("import time; time.sleep(0.3)", 0.0),
+        ("import time; time.sleep(0.3)  # the kernel lives on", 0.0),
         ("go.on(1)(proc).result(), os.getpid() == pid", 0.0),
         ("go(fail)\nawait chan().arecv()", 0.0),
         ("go.on(1)(proc).result(), os.getpid() == pid", 0.0),
@@ -103,6 +103,7 @@ def test_a_deadlock_is_shown_in_the_cell(tmp_path: Path) -> None:
         (
             "import threading, time\n"
             "ch = chan()\n"
+            "# later than a deadlock would be seen\n"
             "threading.Thread(target=lambda: (time.sleep(1.5), ch.send('woken'))).start()\n"
             "ch.recv()",
             0.0,
