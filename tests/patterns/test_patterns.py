@@ -114,7 +114,7 @@ def test_stops_when_done_closes(runtime2, make, how):
         outputs = make(halt.done(), chan())
     else:
         outputs = make(halt, chan() if "or_channel" in make.__code__.co_names else values)
-    sleep(0.005)
+    sleep(0.005)  # nothing to wait on: they may wait by then, or not
     cancel() if how == "context" else halt.close()
     for ch in outputs:
         while ch.recv_ok(20)[1]:
@@ -358,7 +358,7 @@ def test_replicated_passes_over_failures(done):
         raise KeyError(text)
 
     def answers(text):
-        sleep(0.01)
+        sleep(0.01)  # the others have failed by then
         return text
 
     assert patterns.replicated(done, [fails, answers, fails], "x") == "x"
@@ -371,7 +371,7 @@ def test_replicated_passes_over_failures(done):
 
 @stoppable
 def test_replicated_until_done(done):
-    go.local(lambda: sleep(0.01) or done.close())
+    go.local(lambda: sleep(0.01) or done.close())  # all three wait by then
     with pytest.raises(Canceled):
         patterns.replicated(done, [lambda: chan().recv()] * 3)
 

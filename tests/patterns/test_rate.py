@@ -6,8 +6,9 @@ import math
 import random
 
 import pytest
+from peek import until, until_blocked
 
-from goproc import Atomic, Cancelled, Limiter, WaitGroup, chan, context, go, rate, sleep, yield_now
+from goproc import Atomic, Cancelled, Limiter, WaitGroup, chan, context, go, rate, yield_now
 from goproc.errors import Canceled, DeadlineExceeded
 
 
@@ -242,9 +243,8 @@ def test_a_wait_that_is_given_up_gives_its_tokens_back(runtime2):
     ctx, cancel = context.with_cancel(context.background())
     for args, kind in (((), Cancelled), ((1, ctx), Canceled)):
         waiting = go(limiter.wait, *args)
-        while limiter.tokens() > -0.5:
-            sleep(0.001)
-        sleep(0.01)
+        until(lambda: limiter.tokens() <= -0.5)
+        until_blocked(waiting)
         if args:
             cancel()
         else:

@@ -7,7 +7,7 @@ import threading
 import pytest
 from peek import until
 
-from goproc import Atomic, Cancelled, Goroutine, PickleError, WaitGroup, chan, go, singleflight, sleep
+from goproc import Atomic, Cancelled, Goroutine, PickleError, WaitGroup, chan, go, singleflight
 from goproc.singleflight import Result
 
 
@@ -16,8 +16,7 @@ class Trouble(Exception):
 
 
 def wait_for_callers(flights, key, n):
-    while (call := flights._calls.load().by_key.get(key)) is None or call.callers < n:
-        sleep(0.001)
+    until(lambda: callers_of(flights, key) >= n)
 
 
 def callers_of(flights, key):
@@ -74,7 +73,7 @@ def test_each_waiting_caller_gets_a_copy(runtime2):
 def test_do_and_do_chan_share(runtime2):
     flights, gate = singleflight.Group(), chan()
     running = go.local(flights.do, "key", lambda: gate.recv_ok() and "v")
-    until(lambda: (sleep(0.001), callers_of(flights, "key"))[1] == 1)
+    until(lambda: callers_of(flights, "key") == 1)
     ch = flights.do_chan("key", lambda: "another")
     gate.close()
     assert running.result(20) == ("v", True)
@@ -85,7 +84,7 @@ def test_do_joins_a_call_of_do_chan(runtime2):
     flights, gate = singleflight.Group(), chan()
     ch = flights.do_chan("key", lambda: gate.recv_ok() and "v")
     waiting = go(lambda flights: flights.do("key", int), flights)
-    until(lambda: (sleep(0.001), callers_of(flights, "key"))[1] == 2)
+    until(lambda: callers_of(flights, "key") == 2)
     gate.close()
     assert waiting.result(20) == ("v", True)
     assert ch.recv(20) == Result("v", None, True)
@@ -107,7 +106,7 @@ def test_a_value_that_cannot_be_copied_is_for_the_first_caller_only(runtime0):
 
     flights = singleflight.Group()
     first = go.local(lambda: type(flights.do("key", load)[0]).__name__)
-    until(lambda: (sleep(0.001), callers_of(flights, "key"))[1] == 1)
+    until(lambda: callers_of(flights, "key") == 1)
     second = go.local(flights.do, "key", load)
     ch = flights.do_chan("key", load)
     assert first.result(20) == "lock"
@@ -129,10 +128,10 @@ def test_when_the_one_who_runs_it_is_cancelled_another_does(runtime2):
 
     flights, runs = singleflight.Group(), Atomic(0)
     first = go(caller, flights, runs)
-    until(lambda: (sleep(0.001), runs.load())[1] == 1)
+    until(lambda: runs.load() == 1)
     others = [go(caller, flights, runs) for _ in range(3)]
     ch = flights.do_chan("key", lambda: runs.add(1) and "done")
-    until(lambda: (sleep(0.001), callers_of(flights, "key"))[1] == 5)
+    until(lambda: callers_of(flights, "key") == 5)
     first.cancel()
     assert isinstance(first.exception(20), Cancelled)
     assert [g.result(20)[0] for g in others] == ["done"] * 3
@@ -143,9 +142,9 @@ def test_when_the_one_who_runs_it_is_cancelled_another_does(runtime2):
 def test_a_waiting_caller_can_give_up(runtime2):
     flights, gate = singleflight.Group(), chan()
     running = go.local(flights.do, "key", lambda: gate.recv_ok() and "v")
-    until(lambda: (sleep(0.001), callers_of(flights, "key"))[1] == 1)
+    until(lambda: callers_of(flights, "key") == 1)
     waiting = go(lambda flights: flights.do("key", int), flights)
-    until(lambda: (sleep(0.001), callers_of(flights, "key"))[1] == 2)
+    until(lambda: callers_of(flights, "key") == 2)
     waiting.cancel()
     assert isinstance(waiting.exception(20), Cancelled)
     gate.close()

@@ -189,7 +189,7 @@ def test_who_ran_among_many(run: Run) -> None:
         sleep(100)
     def last(until, ready):
         until.store(1)
-        sleep(0.05)
+        sleep(0.05)  # the others have their turns
         ready.send(1)
         while True: pass
     until, ready = Atomic(0), chan()

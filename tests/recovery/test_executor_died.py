@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import pytest
-from peek import until
+from peek import until, until_blocked
 from programs import Run
 
 import goproc
@@ -130,7 +130,7 @@ def test_a_killed_executor_lets_go_who_waits_for_room(
     executor.submit(announced, begun)
     begun.recv(20)
     waiting = goproc.go.local(executor.submit, abs, 1)
-    goproc.sleep(0.02)
+    until_blocked(waiting)
     executor.kill_workers()
     assert isinstance(waiting.exception(20), BrokenExecutor)
     capfd.readouterr()

@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+from peek import until
 
 import goproc
 from goproc import WorkerDied, chan, go, singleflight, sleep
@@ -46,8 +47,7 @@ def start(flights, begun):
 
 
 def kill_when_joined(flights, pid, n):
-    while callers(flights) < n:
-        sleep(0.001)
+    until(lambda: callers(flights) >= n)
     os.kill(pid, signal.SIGKILL)
 
 
@@ -86,8 +86,7 @@ def test_a_forgotten_call_ends_with_its_process():
     flights, begun = singleflight.Group(), chan(1)
     runner, pid = start(flights, begun)
     other = go.on(2)(joins, flights)
-    while callers(flights) < 2:
-        sleep(0.001)
+    until(lambda: callers(flights) == 2)
     flights.forget("key")
     assert flights.do("key", lambda: "beside it") == ("beside it", False)
     os.kill(pid, signal.SIGKILL)
@@ -106,8 +105,7 @@ def test_a_result_that_was_there_before_the_death_stays():
     runner = go.on(1)(lambda: flights.do("key", answers))
     pid = begun.recv()
     other = go.on(2)(lambda: flights.do_chan("key", answers).recv())
-    while callers(flights) < 2:
-        sleep(0.001)
+    until(lambda: callers(flights) == 2)
     gate.send(7)
     assert runner.result(20) == (7, True)
     os.kill(pid, signal.SIGKILL)

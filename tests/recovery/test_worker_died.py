@@ -41,6 +41,7 @@ def test_those_that_were_blocked_there_are_lost_and_leave_their_queues(run: Run)
     script = """
         import goproc
         from goproc import Mutex, Semaphore, WaitGroup, chan, go, select, sleep
+        from goproc.testing import until_waiting
         def receiver(ch, there): there.done(); return ch.recv()
         def sender(ch, there): there.done(); ch.send("from the dead")
         def chooser(a, b, there): there.done(); return select(a, (b.send, 1))
@@ -55,7 +56,7 @@ def test_those_that_were_blocked_there_are_lost_and_leave_their_queues(run: Run)
         lost = [on(receiver, a, there), on(sender, b, there), on(chooser, a, b, there), on(locker, m, there),
                 on(taker, s, there), on(sleeper, there)]
         there.wait()
-        sleep(0.2)
+        until_waiting(a, receivers=2); until_waiting(b, senders=2); until_waiting(m); until_waiting(s)
         goproc.kill(1)
         for g in lost:
             try: g.result(20)

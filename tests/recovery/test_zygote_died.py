@@ -81,7 +81,7 @@ def test_whatever_main_does(run: Run, what: str) -> None:
         os.kill(zygote, signal.SIGKILL)
         while where()[1] == zygote: time.sleep(0.001)
         ch.send(pid)
-        time.sleep(0.3)
+        time.sleep(0.3)  # nothing to wait on: main is in the middle of it by then
         os.kill(pid, signal.SIGKILL)
     what = {what!r}
     ch = chan()

@@ -8,7 +8,8 @@ import threading
 import time
 
 import pytest
-from peek import until, until_waiting
+from peek import until, until_blocked, until_waiting
+from programs import eventually
 
 import goproc
 from goproc import Atomic, WaitGroup, chan, go, sleep, yield_now
@@ -166,7 +167,7 @@ def test_E03_polling_with_yield_makes_progress(runtime0):
         ack.send(1)
 
     g = go.local(poll)
-    sleep(0.005)
+    sleep(0.005)  # it polls meanwhile
     c.send(1)
     assert ack.recv(timeout=10) == 1
     g.join(10)
@@ -205,7 +206,7 @@ def test_E23_ping_pong_does_not_starve_the_unstarted(runtime0):
             b.send(1)
 
     gs = [go.local(ping), go.local(pong)]
-    sleep(0.002)
+    sleep(0.002)  # they play meanwhile
     go(lambda c: c.close(), stop)
     for g in gs:
         g.result(20)
@@ -233,10 +234,7 @@ def test_many_tasks_run_on_more_than_one_process(runtime4):
 def test_idle_process_takes_work_from_a_busy_one(runtime2):
     """Main neither blocks nor yields: somebody else must run what it has queued."""
     g = go(goproc.proc)
-    deadline = time.monotonic() + 30
-    while g.state != "done":
-        assert time.monotonic() < deadline, "nobody took it"
-        time.sleep(0.0005)
+    assert eventually(lambda: g.state == "done", 30), "nobody took it"
     assert g.result() == 1
 
 
@@ -295,7 +293,7 @@ def test_blocked_process_does_not_hold_up_what_is_queued_behind(runtime2):
         for i in range(10):
             go(lambda c, i: c.send(i), results, i)
         started.send(1)
-        __import__("time").sleep(1)
+        __import__("time").sleep(1)  # the length of the call: far longer than the others need
 
     started, results = chan(1), chan(10)
     g = go.on(1)(f, started, results)
@@ -309,7 +307,6 @@ def test_blocked_process_does_not_hold_up_what_is_queued_behind(runtime2):
 
 def test_sleep_lasts_at_least_as_long(runtime2):
     def f():
-        import time
 
         start = time.monotonic()
         sleep(0.02)
@@ -335,7 +332,7 @@ def test_sleep_of_nonsense(runtime0):
 @pytest.mark.parametrize("seconds", [float("inf"), 1e300, 10**9])
 def test_sleep_for_ever(runtime0, seconds):
     g = go.local(sleep, seconds)
-    sleep(0.002)
+    until_blocked(g)
     assert g.cancel()
     assert isinstance(g.exception(10), goproc.Cancelled)
 
@@ -362,7 +359,7 @@ def test_idle_process_wakes_for_new_work(runtime2):
     sleeper = go.on(1)(lambda: sleep(1000))
     g = go.on(1)(lambda c: c.recv(), c)
     until_waiting(c, receivers=1)
-    sleep(0.02)
+    sleep(0.02)  # nothing to wait on: proc 1 is idle by then
     c.send(1)
     g.result(20)
     assert go.on(1)(int).result(20) == 0

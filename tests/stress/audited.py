@@ -98,7 +98,7 @@ def figures():
         for p in goproc.workers():
             go.on(p)(gc.collect).exception()
         _core.collect()
-        sleep(0.05)
+        sleep(0.05)  # nothing to wait on: what is let go of comes back by then
     census = _core.census()
     with open("/proc/self/status") as status:
         rss = next(int(line.split()[1]) << 10 for line in status if line.startswith("RssAnon"))

@@ -76,7 +76,7 @@ SCENARIOS = [
     started()
     none_left()
     g = go.local(goproc.recycle, 1)
-    sleep(0.3)
+    sleep(0.3)  # nothing to wait on: the first attempts have failed by then
     some_left()
     g.result(20)
     everything_works()
@@ -92,7 +92,7 @@ SCENARIOS = [
     none_left()
     g = go.opts(timeout=0.05, grace=0.05)(work)
     print(outcome(g.result, 20))
-    sleep(0.3)
+    sleep(0.3)  # nothing to wait on: the first attempts have failed by then
     some_left()
     everything_works()
     """,

@@ -51,7 +51,7 @@ def produce(out, n):
     for value in range(n):
         out.send(value, timeout=LIMIT)
         if value % 50 == 0:
-            sleep(0.001)
+            sleep(0.001)  # a pause, in which all readers wait
 
 
 def gather(rounds):

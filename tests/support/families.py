@@ -80,7 +80,7 @@ cancel()
 """,
     "cancelled": """
 gs = [go.on(i % procs())(nil.recv) for i in range(5)]
-sleep(0.02)
+sleep(0.02)  # nothing to wait on: they wait by then, or have not begun
 for g in gs: g.cancel()
 for g in gs: g.exception()
 """,
@@ -95,7 +95,7 @@ def ask(c, d):
     for v in range(50):
         c.send(v, timeout=3600)
         c.recv(timeout=3600)
-    go(lambda: (sleep(0.02), d.send(1)))
+    go(lambda: (sleep(0.02), d.send(1)))  # the caller waits by then
     d.recv(timeout=3600)
     with context.timeout(3600):
         go(lambda: (sleep(0.02), d.send(1)))
@@ -128,7 +128,7 @@ for g in gs: g.exception()
 ctx, cancel = context.with_timeout(context.background(), 3600)
 gs = [go.on(i % procs())(select, ctx, chan()) for i in range(4)]
 context.after_func(ctx, int)
-sleep(0.02)
+sleep(0.02)  # nothing to wait on: they wait by then, or have not begun
 cancel()
 for g in gs: g.join()
 """,
