@@ -21,7 +21,7 @@ from typing import Any
 
 import programs
 import pytest
-from slow import is_slow
+from slow_files import is_slow
 from watch import MARK, descendants, dumpable, loaded, read, watchdog
 
 SECONDS = 60.0
@@ -37,7 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", f"watchdog(seconds): how long the test may take, in place of {SECONDS:.0f}"
     )
-    config.addinivalue_line("markers", "slow: the test is in a file that takes long (tests/support/slow.py)")
+    config.addinivalue_line(
+        "markers", "slow: the test is in a file that takes long (tests/support/slow_files.py)"
+    )
     os.environ[MARK] = str(os.getpid())
     # Programs start as they do for a user, whose Python keeps compiled modules: it halves the time of this suite.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -1,6 +1,6 @@
 """A program that cannot go on is reported, always; one that waits for something is not, however long it does.
 
-A deadlock ends a program, so each example is one, see families.py. With --long there are 200 of each kind, and those
+A deadlock ends a program, so each example is one, see deadlock_programs.py. With --long there are 200 of each kind, and those
 that wait do so for longer than anything in the scheduler that might have an opinion about it.
 """
 
@@ -12,7 +12,7 @@ import signal
 import time
 from pathlib import Path
 
-import families
+import deadlock_programs
 import pytest
 from programs import run, start
 
@@ -21,7 +21,7 @@ ASLEEP = "fatal error: all goroutines are asleep - deadlock!\n\n"
 IDLE = 1.3 if LONG else 0.4
 
 
-def some(scripts: list[families.Script], n: int) -> list[object]:
+def some(scripts: list[deadlock_programs.Script], n: int) -> list[object]:
     """All of them with --long, else `n` from the whole range, as parameters."""
     chosen = scripts if LONG else scripts[:: -(-len(scripts) // n)]
     return [pytest.param(script, id=script.name) for script in chosen]
@@ -32,20 +32,20 @@ def headers(text: str) -> list[int]:
 
 
 def test_no_two_programs_are_the_same() -> None:
-    for scripts in (families.deadlocks(), families.idles(1)):
+    for scripts in (deadlock_programs.deadlocks(), deadlock_programs.idles(1)):
         assert len({script.text for script in scripts}) >= 190  # some have one text for two numbers of procs
         assert len({(script.text, script.procs) for script in scripts}) == len(scripts) == 200
 
 
-@pytest.mark.parametrize("script", some(families.deadlocks(), 12))
-def test_it_is_reported(tmp_path: Path, script: families.Script) -> None:
+@pytest.mark.parametrize("script", some(deadlock_programs.deadlocks(), 12))
+def test_it_is_reported(tmp_path: Path, script: deadlock_programs.Script) -> None:
     done = run(tmp_path, script.text, procs=script.procs)
     assert done.status == 2 and done.err.startswith(ASLEEP + "goroutine "), done
     assert len(headers(done.err)) == len(set(headers(done.err))) == script.goroutines, done.err
 
 
-@pytest.mark.parametrize("script", some(families.idles(IDLE), 12))
-def test_it_is_not_reported(tmp_path: Path, script: families.Script) -> None:
+@pytest.mark.parametrize("script", some(deadlock_programs.idles(IDLE), 12))
+def test_it_is_not_reported(tmp_path: Path, script: deadlock_programs.Script) -> None:
     done = run(tmp_path, script.text, procs=script.procs)
     assert (done.status, done.out, done.err) == (0, "done\n", "")
     assert done.seconds >= IDLE

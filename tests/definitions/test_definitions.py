@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 import pytest
-from definitions import script
+from definition_scripts import script
 from programs import Run, ok
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from definitions import script
+from definition_scripts import script
 from programs import Run, ok
 
 

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from full import drain, fill
+from full_memory import drain, fill
 from peek import until, until_waiting
 from programs import Run
 
@@ -243,7 +243,7 @@ def test_garbage_made_after_an_error_is_found_at_once(full: Full) -> None:
 
 FILL = """
     from goproc import chan, go, sleep
-    from full import fill
+    from full_memory import fill
     def fails():
         raise ValueError("expected")
     box = chan(1 << 16)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy
 import pytest
-from full import drain, fill, resident
+from full_memory import drain, fill, resident
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peek import until

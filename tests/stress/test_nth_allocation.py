@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from full import SIZES, drain, fill
+from full_memory import SIZES, drain, fill
 
 import goproc
 from goproc import Group, OutOfSharedMemory, chan, context, go, select, sync
