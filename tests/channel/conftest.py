@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-from places import place_fixture
-
-CAPACITIES = (0, 1, 64)  # rendezvous, always full or empty, roomy
+from places import cap_fixture, place_fixture
 
 place = place_fixture(((0, "local"), (1, "on0"), (1, "across"), (2, "across"), (1, "back"), (4, "spread")))
-
-
-@pytest.fixture(params=CAPACITIES, ids=lambda cap: f"cap{cap}")
-def cap(request: pytest.FixtureRequest) -> int:
-    return int(request.param)
-
-
-@pytest.fixture(params=(0, 1, 7), ids=lambda cap: f"cap{cap}")
-def some_cap(request: pytest.FixtureRequest) -> int:
-    """For cases where only unbuffered, nearly always full and roomy differ."""
-    return int(request.param)
+cap = cap_fixture("cap", 0, 1, 64)  # rendezvous, always full or empty, roomy
+# For cases where only unbuffered, nearly always full and roomy differ.
+some_cap = cap_fixture("some_cap", 0, 1, 7)

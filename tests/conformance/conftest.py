@@ -7,13 +7,10 @@ channel's queue where a case has a channel (peek.until_waiting), and by `blocks`
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import programs
 import pytest
-from places import place_fixture
+from places import cap_fixture, place_fixture
 
 place = place_fixture(
     (
@@ -32,15 +29,9 @@ place = place_fixture(
 )
 
 
-@pytest.fixture(params=(0, 1, 2, 7, 64), ids=lambda cap: f"cap{cap}")
-def cap(request: pytest.FixtureRequest) -> int:
-    return int(request.param)
-
-
-@pytest.fixture(params=(0, 1, 7), ids=lambda cap: f"cap{cap}")
-def some_cap(request: pytest.FixtureRequest) -> int:
-    """For cases where only unbuffered, nearly always full and roomy differ."""
-    return int(request.param)
+cap = cap_fixture("cap", 0, 1, 2, 7, 64)
+# For cases where only unbuffered, nearly always full and roomy differ.
+some_cap = cap_fixture("some_cap", 0, 1, 7)
 
 
 @pytest.fixture
@@ -53,13 +44,3 @@ def blocks() -> Any:
                 g.join(timeout=0.01)
 
     return check
-
-
-@pytest.fixture
-def program(tmp_path: Path) -> Callable[..., programs.Done]:
-    """Runs a text as a script with `goproc run`, to its end: program(text, procs=2). See programs.run."""
-
-    def run(text: str, *words: str, **options: Any) -> programs.Done:
-        return programs.run(tmp_path, text, *words, **options)
-
-    return run

@@ -199,9 +199,9 @@ def test_C09_receive_from_closed_never_blocks(place, some_cap):
 
 @pytest.mark.parametrize("procs", [1, 2, 4])
 @pytest.mark.parametrize("where", ["main", "goroutine", "blocked"])
-def test_C10_uncaught_send_panics(program, procs, where):
-    """The whole program dies: main in the middle of its wait, and every worker (program() looks for what is left)."""
-    done = program(
+def test_C10_uncaught_send_panics(run, procs, where):
+    """The whole program dies: main in the middle of its wait, and every worker (run() looks for what is left)."""
+    done = run(
         """
         import sys
         from goproc import chan, go, nil, procs, sleep

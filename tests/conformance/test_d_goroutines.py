@@ -28,8 +28,8 @@ def test_D01_what_a_function_closes_over_is_copied_at_the_go_line(place):
 
 
 @pytest.mark.parametrize("procs", [0, 1, 2, 4])
-def test_D02_the_end_of_main_ends_the_program(program, procs):
-    done = program(
+def test_D02_the_end_of_main_ends_the_program(run, procs):
+    done = run(
         """
         from goproc import chan, go, procs, sleep
 
@@ -69,8 +69,8 @@ def test_D04_nil_function(place):
 
 
 @pytest.mark.parametrize("procs", [0, 1, 2])
-def test_D04_nil_function_ends_a_program_that_does_not_catch_it(program, procs):
-    done = program("from goproc import go\ngo(int)\ngo(None)\nprint('lives')\n", procs=procs)
+def test_D04_nil_function_ends_a_program_that_does_not_catch_it(run, procs):
+    done = run("from goproc import go\ngo(int)\ngo(None)\nprint('lives')\n", procs=procs)
     assert (done.status, done.out) == (2, "")
     assert done.err.startswith("panic: go of nil func value\n\ngoroutine 1 [running]:\n"), done.err
 
@@ -103,8 +103,8 @@ def test_D05_number_of_goroutines(place):
 
 @pytest.mark.parametrize("procs", [0, 1, 2])
 @pytest.mark.parametrize("how", ["goproc", "python"])
-def test_D06_main_is_goroutine_1(program, procs, how):
-    done = program(
+def test_D06_main_is_goroutine_1(run, procs, how):
+    done = run(
         """
         from goproc import go
 

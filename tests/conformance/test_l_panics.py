@@ -32,8 +32,8 @@ def errors(traceback):
 
 
 @pytest.mark.parametrize("procs", [1, 2, 4])
-def test_L01_panic_of_a_goroutine(program, procs):
-    done = program(
+def test_L01_panic_of_a_goroutine(run, procs):
+    done = run(
         """
         from goproc import chan, go, nil, procs
 
@@ -180,12 +180,12 @@ RECURSIVE = {
 }
 
 
-def recursive(program, which, where):
+def recursive(run, which, where):
     text, out, chain, body = RECURSIVE[which]
     lines = [line[4:] for line in body.splitlines()]  # from 8 columns to those of a function's body
     script = "from goproc import go, nil\ngo(int)\ndef f():\n" + "\n".join(lines)
     script += "\nf()\n" if where == "main" else "\ngo.on(1)(f)\nnil.recv()\n"
-    done = program(script)
+    done = run(script)
     report = panics(done, text)
     assert (done.out, errors(report)) == (out, chain), report
     assert report.count(HANDLING) == len(chain) - 1
@@ -193,20 +193,20 @@ def recursive(program, which, where):
 
 @pytest.mark.parametrize("where", ["main", "goroutine"])
 @pytest.mark.parametrize("which", ["1", "2", "3", "4", "5"])
-def test_L02_recursive_panics(program, which, where):
-    recursive(program, which, where)
+def test_L02_recursive_panics(run, which, where):
+    recursive(run, which, where)
 
 
 @pytest.mark.parametrize("where", ["main", "goroutine"])
 @pytest.mark.parametrize("which", ["repanicked", "nested"])
-def test_L03_raised_again(program, which, where):
+def test_L03_raised_again(run, which, where):
     """Go marks what was recovered and raised again. In Python it is one exception, and is shown once."""
-    recursive(program, which, where)
+    recursive(run, which, where)
 
 
 @pytest.mark.parametrize("where", ["main", "goroutine"])
-def test_L04_order_of_tracebacks(program, where):
-    recursive(program, "deferred", where)
+def test_L04_order_of_tracebacks(run, where):
+    recursive(run, "deferred", where)
 
 
 def test_L05_goexit_runs_what_was_deferred(place):
@@ -262,8 +262,8 @@ def test_L05_goexit_is_no_failure_for_who_waits(place):
 
 
 @pytest.mark.parametrize("procs", [1, 2, 4])
-def test_L06_goexit_of_main_while_others_live(program, procs):
-    done = program(
+def test_L06_goexit_of_main_while_others_live(run, procs):
+    done = run(
         """
         from goproc import chan, go, goexit, procs, sleep
 
@@ -288,8 +288,8 @@ def test_L06_goexit_of_main_while_others_live(program, procs):
 
 @pytest.mark.parametrize("procs", [1, 2])
 @pytest.mark.parametrize("who", ["main", "goroutine"])
-def test_L07_panic_while_it_ends(program, procs, who):
-    run = "f()" if who == "main" else "go.on(procs() - 1)(f)\nnil.recv()"
+def test_L07_panic_while_it_ends(run, procs, who):
+    line = "f()" if who == "main" else "go.on(procs() - 1)(f)\nnil.recv()"
     script = """
 from goproc import go, goexit, nil, procs
 
@@ -301,13 +301,13 @@ def f():
 
 go(int)
 """
-    report = panics(program(script + run + "\n", procs=procs), "hello")
+    report = panics(run(script + line + "\n", procs=procs), "hello")
     assert "RuntimeError: hello\n" in report
 
 
 @pytest.mark.parametrize("procs", [1, 2, 4])
-def test_L10_two_panics_at_once(program, procs):
-    done = program(
+def test_L10_two_panics_at_once(run, procs):
+    done = run(
         """
         from goproc import Atomic, go, nil, procs, yield_now
 

@@ -78,20 +78,20 @@ BLOCKS = {
 
 
 @pytest.mark.parametrize("what", BLOCKS)
-def test_M01_main_blocks(program, what):
+def test_M01_main_blocks(run, what):
     text, reason = BLOCKS[what]
-    found = reported(program(IMPORTS + text, procs=0))
+    found = reported(run(IMPORTS + text, procs=0))
     assert list(found) == [1] and found[1][0] == reason
     assert found[1][2][0].startswith("  main, proc 0 (pid ")
     assert 'script.py", line' in found[1][2][1]
 
 
 @pytest.mark.parametrize("what", BLOCKS)
-def test_M01_another_process_blocks(program, what, long):
+def test_M01_another_process_blocks(run, what, long):
     text, reason = BLOCKS[what]
     script = IMPORTS + "def f():\n" + textwrap.indent(text, "    ") + "\nprint('x', end='')"
     for procs in (2, 4) if long else (2,):
-        done = program(script + "\ngo.on(procs())(f).join()", procs=procs)
+        done = run(script + "\ngo.on(procs())(f).join()", procs=procs)
         found = reported(done)
         assert done.out == "x"  # what main has written is not lost
         assert list(found) == [1, 2] and [found[1][0], found[2][0]] == ["goroutine join", reason]
@@ -101,8 +101,8 @@ def test_M01_another_process_blocks(program, what, long):
 
 
 @pytest.mark.parametrize("procs", [0, 1, 2, 4])
-def test_M01_second_goroutine_blocks_as_well(program, procs):
-    done = program(
+def test_M01_second_goroutine_blocks_as_well(run, procs):
+    done = run(
         """
         from goproc import chan, go, nil, procs
 
@@ -124,9 +124,9 @@ def test_M01_second_goroutine_blocks_as_well(program, procs):
 
 
 @pytest.mark.parametrize("procs", [1, 2, 4])
-def test_M01_everybody_waits_for_the_next(program, procs):
+def test_M01_everybody_waits_for_the_next(run, procs):
     """A circle: each holds a lock of its own and wants its neighbour's, and nobody sees more than that."""
-    done = program(
+    done = run(
         """
         from goproc import Barrier, Mutex, go, procs
 
@@ -155,14 +155,14 @@ def test_M01_everybody_waits_for_the_next(program, procs):
 
 
 @pytest.mark.parametrize("procs", [0, 1, 2])
-def test_M02_blocked_while_a_module_is_imported(program, tmp_path, procs):
+def test_M02_blocked_while_a_module_is_imported(run, tmp_path, procs):
     (tmp_path / "blocks.py").write_text("from goproc import chan\nchan().recv()\n")
-    found = reported(program("import blocks", procs=procs))
+    found = reported(run("import blocks", procs=procs))
     assert list(found) == [1] and found[1][0] == "chan receive"
     assert 'blocks.py", line 2' in found[1][2][-2]
 
 
-def test_M02_blocked_while_another_process_imports(program, tmp_path):
+def test_M02_blocked_while_another_process_imports(run, tmp_path):
     (tmp_path / "blocks.py").write_text("from goproc import chan\nchan().recv()\n")
     script = """
         from goproc import go
@@ -172,15 +172,15 @@ def test_M02_blocked_while_another_process_imports(program, tmp_path):
 
         go.on(1)(f).join()
         """
-    found = reported(program(script))
+    found = reported(run(script))
     assert [reason for reason, _, _ in found.values()] == ["goroutine join", "chan receive"]
 
 
 @pytest.mark.parametrize("procs", [0, 1, 2])
 @pytest.mark.parametrize("daemon", [True, False])
-def test_M02_threads_block_as_well(program, procs, daemon):
+def test_M02_threads_block_as_well(run, procs, daemon):
     """Go's goroutine that is locked to a thread: here, what is not a goroutine and has a thread of its own."""
-    done = program(
+    done = run(
         f"""
         import threading
         from goproc import Mutex, WaitGroup, chan, go, procs, select
@@ -226,15 +226,15 @@ print('ran')
 
 @pytest.mark.parametrize("procs", [0, 1, 2])
 @pytest.mark.parametrize("what", PENDING)
-def test_M03_pending_timer(program, what, procs):
+def test_M03_pending_timer(run, what, procs):
     """It is reported when the timer has run: not before, and not never."""
-    done = program(IMPORTS + PENDING[what] + "\nchan().recv()", procs=procs)
+    done = run(IMPORTS + PENDING[what] + "\nchan().recv()", procs=procs)
     found = reported(done)
     assert done.out == "ran\n" and done.seconds >= 0.3
     assert list(found) == [1] and found[1][0] == "chan receive"
 
 
-def test_M03_stopped_timer(program):
+def test_M03_stopped_timer(run):
     script = """
         from goproc import Ticker, Timer, after_func, chan, go
         t, f, tick = Timer(3600), after_func(3600, print), Ticker(0.01)
@@ -242,7 +242,7 @@ def test_M03_stopped_timer(program):
         go.on(1)(lambda: [x.stop() for x in (t, f, tick)]).join()
         t.c.recv()
         """
-    assert list(reported(program(script))) == [1]
+    assert list(reported(run(script))) == [1]
 
 
 # -- M04 ---------------------------------------------------------------------------------------------------------------
@@ -414,10 +414,10 @@ chan().recv()
 
 @pytest.mark.watchdog(200)
 @pytest.mark.parametrize("procs", [1, 2, 4])
-def test_M05_messages_in_flight(program, procs, long):
+def test_M05_messages_in_flight(run, procs, long):
     """At times every process is idle but for a wake-up that is under way. Afterwards a real deadlock is still seen."""
     seconds = 60 if long else 1
-    done = program(HANDS_OVER, str(seconds), procs=procs, limit=seconds + 60)
+    done = run(HANDS_OVER, str(seconds), procs=procs, limit=seconds + 60)
     assert done.out == "True\n", done
     assert list(reported(done)) == [1]
 

@@ -11,8 +11,8 @@ PRIMES = "2 3 5 7 11 13 17 19 23 29 31 37 41 43 47 53 59 61 67 71 73 79 83 89 97
 
 
 @pytest.mark.parametrize("procs", [0, 1, 2, 4])
-def test_R01_sieve_as_a_chain_of_filters(program, procs):
-    done = program(
+def test_R01_sieve_as_a_chain_of_filters(run, procs):
+    done = run(
         """
         from goproc import chan, go
 
@@ -42,9 +42,9 @@ def test_R01_sieve_as_a_chain_of_filters(program, procs):
 
 
 @pytest.mark.parametrize("procs", [0, 1, 2, 4])
-def test_R02_sieve_with_merged_multiples(program, procs):
+def test_R02_sieve_with_merged_multiples(run, procs):
     """Primes come back to those who make their multiples: with a bounded channel there instead it would deadlock."""
-    done = program(
+    done = run(
         """
         import heapq
         from collections import deque
@@ -287,6 +287,6 @@ COEFFICIENTS = {
 
 @pytest.mark.parametrize("procs", [0, 1, 2, 4])
 @pytest.mark.parametrize("which", COEFFICIENTS)
-def test_R03_power_series(program, which, procs):
-    done = program(SERIES, which, procs=procs)
+def test_R03_power_series(run, which, procs):
+    done = run(SERIES, which, procs=procs)
     assert (done.status, done.out.split(), done.err) == (0, COEFFICIENTS[which].split(), "")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import programs
 import pytest
+
+import goproc
 
 
 def _env(request: pytest.FixtureRequest, env: dict[str, str | None] | None) -> dict[str, str | None]:
@@ -37,3 +40,10 @@ def start(tmp_path: Path, request: pytest.FixtureRequest) -> programs.Start:
         return programs.start(tmp_path, text, *words, env=_env(request, env), **options)
 
     return start
+
+
+@pytest.fixture
+def workers2() -> Iterator[None]:
+    """A runtime of the test's own, with two workers, which may be replaced."""
+    with goproc.runtime(procs=2):
+        yield

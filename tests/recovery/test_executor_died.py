@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -18,13 +17,6 @@ from programs import Run
 import goproc
 from goproc import chan
 from goproc.futures import BrokenExecutor, Executor
-
-
-@pytest.fixture
-def workers2() -> Iterator[None]:
-    """A runtime of its own for a test that replaces workers."""
-    with goproc.runtime(procs=2):
-        yield
 
 
 def die() -> None:

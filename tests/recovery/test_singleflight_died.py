@@ -6,18 +6,10 @@ import signal
 import pytest
 from peek import until
 
-import goproc
 from goproc import WorkerDied, chan, go, singleflight, sleep
 from goproc.singleflight import Result
 
 pytestmark = pytest.mark.usefixtures("workers2")
-
-
-@pytest.fixture
-def workers2():
-    """A runtime of its own, since a worker is replaced."""
-    with goproc.runtime(procs=2):
-        yield
 
 
 def dies(begun):

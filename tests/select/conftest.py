@@ -1,7 +1,7 @@
-"""Placements for the tests of select: in one process, across the host and a worker, across two workers, spread over five processes."""
+"""Placements for the tests of select: in one process, across two, and spread over five."""
 
 from __future__ import annotations
 
-from places import place_fixture
+from places import FOUR_PLACES, place_fixture
 
-place = place_fixture(((0, "local"), (1, "across"), (2, "across"), (4, "spread")))
+place = place_fixture(FOUR_PLACES)

@@ -1,4 +1,4 @@
-"""The placements of a test's goroutines: one case list, every placement.
+"""The placements of a test's goroutines, and the capacities of its channels: one case list, every placement.
 
 What a channel means does not depend on which process its ends are in, so no case mentions a process: it asks the
 placement to start a sender, a receiver, or just anyone.
@@ -54,6 +54,10 @@ class Place:
         return self._start(0 if self.one_process else next(self._turn), f, args)
 
 
+#: One process, the host and a worker, two workers, and five processes.
+FOUR_PLACES = ((0, "local"), (1, "across"), (2, "across"), (4, "spread"))
+
+
 def place_fixture(places: Sequence[tuple[int, str]]) -> Any:
     """The fixture `place` of a conftest: its tests run in each of these placements, (procs, kind)."""
 
@@ -62,5 +66,15 @@ def place_fixture(places: Sequence[tuple[int, str]]) -> Any:
         procs, kind = request.param
         runtimes.get(procs)
         yield Place(procs, kind)
+
+    return fixture
+
+
+def cap_fixture(name: str, *capacities: int) -> Any:
+    """The fixture of a conftest that gives a capacity: its tests run with each of them."""
+
+    @pytest.fixture(params=capacities, ids=lambda cap: f"cap{cap}", name=name)
+    def fixture(request: pytest.FixtureRequest) -> int:
+        return int(request.param)
 
     return fixture
