@@ -1,4 +1,7 @@
-"""distribution.py: a run whose processes die or hang ends, and names the tests by which they did."""
+"""How the tests are run: distribution.py and slow_files.py.
+
+A run whose processes die or hang ends, and names the tests by which they did.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-SUPPORT = Path(__file__).parents[1] / "support"
+import slow_files
+
+FOLDER = Path(__file__).parents[1]
+SUPPORT = FOLDER / "support"
 CONFTEST = f"""
 import os, sys
 import pytest
@@ -88,3 +94,9 @@ def test_a_run_in_which_nothing_happens_any_more_is_ended(tmp_path: Path) -> Non
     pid = int((tmp_path / "pid").read_text())
     state = Path(f"/proc/{pid}/stat")
     assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] in "ZX"
+
+
+def test_the_files_in_the_list_of_slow_ones_are_there() -> None:
+    """A file that is moved would drop out of the list in silence."""
+    assert [name for name in slow_files.FILES if not (FOLDER / name).is_file()] == []
+    assert [name for name in slow_files.FOLDERS if not (FOLDER / name).is_dir()] == []
