@@ -100,3 +100,7 @@ def test_the_files_in_the_list_of_slow_ones_are_there() -> None:
     """A file that is moved would drop out of the list in silence."""
     assert [name for name in slow_files.FILES if not (FOLDER / name).is_file()] == []
     assert [name for name in slow_files.FOLDERS if not (FOLDER / name).is_dir()] == []
+
+
+def test_each_file_is_in_a_folder_of_its_subject() -> None:
+    assert [file.name for file in FOLDER.glob("test_*.py")] == []
