@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from goproc._channel import nil
 from goproc._misuse import not_callable
-from goproc._public import public
+from goproc._public import of_stopped, public
 from goproc._sched import scheduler, timers
 from goproc._spawn import Origin, name_of, origin, spawn_local
 from goproc._timeouts import FOR_EVER, check_time
@@ -184,7 +184,7 @@ class _Timed:
         try:
             when = _core.timer_when(self._ch)
         except RuntimeError:
-            return f"<{name} of a runtime that stopped>"
+            return of_stopped(name)
         if when is None:
             return f"<{name} inactive>"
         left = when - monotonic()

@@ -62,3 +62,14 @@ def test_the_others_work_afterwards(run: Run) -> None:
     except RuntimeStopped as error: print(error)
     """
     assert ok(run(script, procs=1)) == "1 1 5\nChan used after the goproc runtime it belongs to stopped\n"
+
+
+def test_each_says_so_by_its_repr(run: Run) -> None:
+    script = f"""{STALE}
+    things = (ch, ch.tx, ch.rx, unread, wg, mutex, sem, atomic, once, barrier, group, limiter, timer, ticker, shared)
+    for thing in things:
+        before, after, rest = repr(thing).partition(" of a runtime that stopped")
+        print(*before.split()[:1], after == " of a runtime that stopped" and rest == ">")
+    """
+    kinds = "chan chan<- <-chan Goroutine WaitGroup Mutex Semaphore Atomic Once Barrier Group Limiter Timer Ticker Shared"
+    assert ok(run(script, procs=None)).splitlines() == [f"<{kind} True" for kind in kinds.split()]
