@@ -16,18 +16,18 @@ from goproc._channel import chan
 from goproc._data import turns
 from goproc._data.blame import portable
 from goproc._data.ends import CLOSE_SECONDS, raisable, reap, short
-from goproc._data.job import BROKEN, DONE, FAILED, INIT_FAILED, PART, RECYCLED, UNREAD, UNREADABLE, WAKE, Job
+from goproc._data.job import BROKEN, DONE, INIT_FAILED, RECYCLED, WAKE, Job
 from goproc._data.keys import Keys
-from goproc._data.lane_parts import CREDITS, Grant
+from goproc._data.lane_parts import CREDITS
 from goproc._data.lanes import Chunk, Lanes, Lost
 from goproc._data.order import Ordered, Unordered
 from goproc._data.policy import Failure, Policy
+from goproc._data.reading import read_one
 from goproc._data.results import parted, unreadable
 from goproc._data.source import DRAW_SECONDS
 from goproc._data.tally import Pace, Stats, Tally
 from goproc._go import go
 from goproc._pickling import failure
-from goproc._pickling.salvage import Unread
 from goproc._raised import add_note
 from goproc._select import Selector
 from goproc.errors import ChanClosed, RuntimeStopped, WorkerDied
@@ -219,7 +219,7 @@ class Engine:
                 self._put_recorded(checkpoint, index, item, name, found[name])
             else:
                 rest.append((index, item, name))
-        self._show()
+        self.show()
         return [r[0] for r in rest], [r[1] for r in rest], [r[2] for r in rest]
 
     def _put_recorded(self, checkpoint: Checkpoint, index: int, item: Any, name: str, blob: bytes) -> None:
@@ -261,95 +261,15 @@ class Engine:
         some = bool(inbox) or self.held_up
         self.held_up = False
         while inbox:
-            self._read_one(inbox.popleft())
+            read_one(self, inbox.popleft())
         if some:
             self.lanes.balance()
             self.lanes.spread()
             if self.lanes.unsendable:
                 self._refuse_unsendable()
-            self._show()
+            self.show()
 
-    def _read_one(self, message: tuple[Any, ...]) -> None:
-        kind = message[0]
-        if kind == DONE:
-            self._read_done(*message[1:])
-        elif kind == FAILED:
-            self._read_failed(*message[1:])
-        elif kind == PART:
-            self._read_part(*message[1:])
-        elif kind == UNREAD:
-            self._read_unread(*message[1:])
-        elif kind == UNREADABLE:
-            self._read_refused(*message[1:])
-        elif kind == BROKEN:
-            self.fatal = True
-            raise message[1]
-
-    def _read_done(
-        self, number: int, values: list[Any], work: float, wait: float, slowest: int, seconds: float
-    ) -> None:
-        lane = self.lanes.lanes[number]
-        if lane.broken is not None:
-            self._read_unread(number, lane.broken, seconds)
-            values = values[1:]
-            if not values:
-                return
-        at = 0
-        for chunk, start, stop in lane.finish(len(values)):
-            n = stop - start
-            indices = chunk.indices[start:stop] if n != len(chunk.indices) else chunk.indices
-            self.order.put(indices, values[at : at + n] if n != len(values) else values)
-            if at <= slowest < at + n:
-                self.tally.note_slow(indices[slowest - at], seconds)
-            if self.keys is not None:
-                for index in indices:
-                    self.keys.settle(index)
-            at += n
-        self.tally.note(lane.proc, work, wait)
-        self.tally.done += at
-        if work:
-            self.pace.note(at, work)
-
-    def _read_part(self, number: int, values: list[Any], credited: bool) -> None:
-        """Values of the next item of a lane have come. Where one cannot be read, the item has failed at its end."""
-        lane = self.lanes.lanes[number]
-        chunk = lane.chunks[0]
-        some = [] if lane.broken is not None else values
-        lane.partial = True
-        for at, value in enumerate(some):
-            if type(value) is Unread:
-                lane.broken = unreadable("the result", value.error, "the caller")
-                some = values[:at]
-                break
-        if credited:
-            assert lane.way.credit is not None
-            some = [*some, Grant(lane.way.credit)]
-        self.order.put_part(chunk.indices[chunk.settled], some)
-
-    def _read_failed(self, number: int, error: tuple[Any, ...], seconds: float, wait: float) -> None:
-        self.tally.note(self.lanes.lanes[number].proc, 0.0, wait)
-        self._read_unread(number, failure.unpack(error), seconds)
-
-    def _read_unread(self, number: int, error: BaseException, seconds: float) -> None:
-        """The next item of a lane has failed, or its result cannot be read here."""
-        lane = self.lanes.lanes[number]
-        for chunk, start, _ in lane.finish(1):
-            self.tally.note(lane.proc, seconds, 0.0)
-            self.tally.note_slow(chunk.indices[start], seconds)
-            self._fail(Lost.of(chunk, start, number, error, seconds))
-        self.pace.note(1, seconds)
-
-    def _read_refused(self, number: int, error: tuple[Any, ...]) -> None:
-        """A lane could not read its next chunk: an item for which a process cannot do that has failed."""
-        chunk = self.lanes.lanes[number].refused()
-        if len(chunk.items) > 1:
-            for single in reversed(chunk.singles()):
-                self.lanes.give(single, first=True)
-            return
-        exc = unreadable("the item", failure.unpack(error), "the worker")
-        self._fail(Lost.of(chunk, 0, number, exc))
-
-    def _show(self) -> None:
+    def show(self) -> None:
         if self.progress is not None:
             tally = self.tally
             self.progress.update(tally.done + tally.failed, tally.failed, tally.retried)
@@ -374,7 +294,7 @@ class Engine:
             self.recorder.note_failure(Record(lost.name, None, text, lost.attempts, lost.seconds))
         on_error = self.policy.on_error
         if on_error == "raise":
-            self._show()
+            self.show()
             self.fatal = True
             raise raisable(lost.error)
         if on_error == "return":
