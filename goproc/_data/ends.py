@@ -6,9 +6,11 @@ from time import monotonic
 from typing import Any
 
 from goproc._deaths import end_process
+from goproc._select import Selector
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from goproc._channel import Chan
     from goproc._goroutine import Goroutine
 
 CLOSE_SECONDS = 1.0  # that a call has to end after close(); then its process is killed
@@ -24,6 +26,24 @@ def reap(stations: list[Goroutine[Any]], patience: float) -> None:
         except TimeoutError:
             end_process(handle._proc)
         handle.exception()
+
+
+def await_ends(live: list[Any], door: Chan[Any], until: float) -> None:
+    """Wait until stations that were cancelled have ended; kill those that have not in time.
+
+    Args:
+        live: the handles of the stations.
+        door: of the engine. The stations may be sending: their messages are dropped.
+        until: the time.
+    """
+    while live and (left := until - monotonic()) > 0:
+        try:
+            index, _, _ = Selector(door, *live).select(left)
+        except TimeoutError:
+            break
+        if index > 0:
+            live.pop(index - 1).exception()
+    reap(live, 0.0)
 
 
 def short(item: Any) -> str:

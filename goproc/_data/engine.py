@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from goproc._channel import chan
 from goproc._data import turns
 from goproc._data.blame import portable
-from goproc._data.ends import CLOSE_SECONDS, raisable, reap, short
+from goproc._data.ends import CLOSE_SECONDS, await_ends, raisable, reap, short
 from goproc._data.job import BROKEN, DONE, INIT_FAILED, RECYCLED, WAKE, Job
 from goproc._data.keys import Keys
 from goproc._data.lane_parts import CREDITS
@@ -23,7 +23,7 @@ from goproc._data.lanes import Chunk, Lanes, Lost
 from goproc._data.order import Ordered, Unordered
 from goproc._data.policy import Failure, Policy
 from goproc._data.reading import read_one
-from goproc._data.results import parted, unreadable
+from goproc._data.results import parted
 from goproc._data.source import DRAW_SECONDS
 from goproc._data.tally import Pace, Stats, Tally
 from goproc._go import go
@@ -199,40 +199,13 @@ class Engine:
         indices: Sequence[int] = range(first, first + len(items))
         names = None
         if self.plan.checkpoint is not None:
-            indices, items, names = self._recall(self.plan.checkpoint, indices, items)
+            from goproc._data.recall import recall
+
+            indices, items, names = recall(self, self.plan.checkpoint, indices, items)
             if not items:
                 return
         (self.lanes if self.keys is None else self.keys).give(Chunk(indices, items, names=names))
         self._refuse_unsendable()
-
-    def _recall(
-        self, checkpoint: Checkpoint, indices: Sequence[int], items: list[Any]
-    ) -> tuple[Sequence[int], list[Any], list[str]]:
-        """Take the results that are recorded. Return the rest of the items, with their numbers and names."""
-        names = checkpoint.names(items, self.plan.job.starred)
-        found = checkpoint.find(names)
-        if not found:
-            return indices, items, names
-        rest = []
-        for index, item, name in zip(indices, items, names, strict=True):
-            if name in found:
-                self._put_recorded(checkpoint, index, item, name, found[name])
-            else:
-                rest.append((index, item, name))
-        self.show()
-        return [r[0] for r in rest], [r[1] for r in rest], [r[2] for r in rest]
-
-    def _put_recorded(self, checkpoint: Checkpoint, index: int, item: Any, name: str, blob: bytes) -> None:
-        from goproc._data.checkpoint import unpacked_result
-
-        try:
-            result = unpacked_result(blob)
-        except Exception as cause:
-            error = unreadable(f"the result in checkpoint {checkpoint.path!r}", cause, "this program")
-            self._fail(Lost(index, item, 0, -1, error, name))
-            return
-        self.order.put(range(index, index + 1), [result])
-        self.tally.done += 1
 
     def _refuse_unsendable(self) -> None:
         """Fail the items that cannot be sent to a worker."""
@@ -460,20 +433,9 @@ class Engine:
             live = self.lanes.begun()
             for handle in live:
                 handle.cancel()
-            self._await(live, monotonic() + CLOSE_SECONDS)
+            await_ends(live, self.door, monotonic() + CLOSE_SECONDS)
         except RuntimeStopped:
             return
-
-    def _await(self, live: list[Any], until: float) -> None:
-        """Wait until stations have ended. They may be sending: what they send is dropped."""
-        while live and (left := until - monotonic()) > 0:
-            try:
-                index, _, _ = Selector(self.door, *live).select(left)
-            except TimeoutError:
-                break
-            if index > 0:
-                live.pop(index - 1).exception()
-        reap(live, 0.0)
 
     def abandon(self) -> None:
         """Cancel what runs, without waiting for that: a goroutine does."""
