@@ -253,7 +253,10 @@ class Engine:
         """An attempt has failed: there is another one, or the item fails for good."""
         if self.policy.allows(lost.error, lost.attempts):
             self._delay(lost)
-            return
+        else:
+            self._fail_for_good(lost)
+
+    def _fail_for_good(self, lost: Lost) -> None:
         self.tally.failed += 1
         proc = self.lanes.lanes[lost.lane].proc if lost.lane >= 0 else _core.proc()
         failed = Failure(lost.item, lost.index, lost.error, lost.attempts, proc, lost.seconds)

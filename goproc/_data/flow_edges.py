@@ -7,6 +7,7 @@ from time import monotonic_ns
 from typing import Any, NamedTuple
 
 from goproc._data.flow_near import Near
+from goproc._data.flow_unread import rose_in_reading
 from goproc._pickling.messages import dumps
 from goproc.errors import ChanClosed, RuntimeStopped
 
@@ -112,11 +113,14 @@ def close_edge(ch: Chan[Any] | Near, drain: bool = False) -> None:
         ch.close()
     except (ChanClosed, RuntimeStopped):
         pass
-    try:
-        while drain and ch.try_recv()[1]:
-            pass
-    except (ChanClosed, RuntimeStopped):
-        pass
+    while drain:
+        try:
+            drain = ch.try_recv()[1]
+        except (ChanClosed, RuntimeStopped):
+            return
+        except Exception as exc:
+            if not rose_in_reading(exc):
+                raise
 
 
 def leave(outs: tuple[Out, ...]) -> None:

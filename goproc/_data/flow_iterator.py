@@ -10,6 +10,7 @@ from goproc._data.flow_edges import FETCHED
 from goproc._data.flow_plan import Edge
 from goproc._data.flow_run import CLOSE_SECONDS, Run
 from goproc._data.flow_stats import StageStats
+from goproc._data.flow_unread import about_unread
 from goproc._tracebacks import cut
 from goproc.errors import ChanClosed, DeadlineExceeded
 from goproc.shm import _core
@@ -114,10 +115,7 @@ class FlowRun(_core.Results, Generic[T]):
                 return self._ready.popleft()  # type: ignore[no-any-return]
             if self._late is not None:
                 raise self._late
-            value, there = self._recv()
-            if not there and self._wide is not None:  # the edge has grown, or has come to its end
-                self._take_from(self._wide, FETCHED)
-                value, there = self._recv()
+            value, there = self._receive()
             if there:
                 self._final.yielded += 1  # type: ignore[union-attr]
                 if self._fetches:
@@ -147,6 +145,26 @@ class FlowRun(_core.Results, Generic[T]):
         self._take_from(final.ch, final.fetched)
         self._wide = final.open().wide
 
+    def _receive(self) -> tuple[Any, bool]:
+        """Return the next value of the last edge, and True; False at its end."""
+        try:
+            value, there = self._recv()
+            if not there and self._wide is not None:  # the edge has grown, or has come to its end
+                self._take_from(self._wide, FETCHED)
+                value, there = self._recv()
+        except Exception as exc:
+            error = self._unread(exc)
+            if error is exc:
+                raise
+            raise error from error.__cause__
+        return value, there
+
+    def _unread(self, exc: Exception) -> Exception:
+        """Return the exception for a value that could not be received: it names the stage."""
+        assert self._final is not None
+        node = self._final.nodes[-1]
+        return about_unread(exc, node.name if node.stages else None, "the result")
+
     def _take_from(self, ch: Any, fetches: int) -> None:
         self._recv, self._try_recv, self._fetches, self._wide = ch.recv_ok, ch.try_recv, fetches, None
         if fetches:
@@ -165,7 +183,7 @@ class FlowRun(_core.Results, Generic[T]):
         except ChanClosed:
             return
         except Exception as exc:
-            self._late = exc
+            self._late = self._unread(exc)
 
     def _finish(self) -> None:
         run = self._run

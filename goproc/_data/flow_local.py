@@ -18,10 +18,11 @@ from goproc._data.board import FAILED, OUT, PASSED, TAKEN, WORK
 from goproc._data.engine import Engine, Plan
 from goproc._data.flow_edges import Out, close_both, growth, leave, sender
 from goproc._data.flow_near import Near
+from goproc._data.flow_unread import UNKNOWN, NotSent, Unread, about_unread, unread
 from goproc._data.flow_worker import short_repr
 from goproc._data.job import Job
 from goproc._data.lane_parts import Grant
-from goproc._data.lanes import placed
+from goproc._data.lanes import Lost, placed
 from goproc._data.policy import Failure
 from goproc._data.results import parted
 from goproc._data.source import Source
@@ -121,7 +122,10 @@ def feed(values: Iterator[Any], source: Out | None, outs: tuple[Out, ...], row: 
             except ChanClosed:
                 return
             except PickleError as exc:
-                raise about_value(value, exc, f"item {sent} of the source") from exc.__cause__
+                error = about_value(value, exc, f"item {sent} of the source")
+                if len(outs) == 1:
+                    raise error from exc.__cause__
+                send(NotSent(value, error))
             sent += 1
             if row is not None:
                 row[OUT] = sent
@@ -161,6 +165,11 @@ def batch_within(
                 batch.append(value)
             except TimeoutError:
                 pass
+            except Exception as exc:
+                error = about_unread(exc, None)
+                if error is exc:
+                    raise
+                raise error from error.__cause__
             if batch and (len(batch) >= n or monotonic() >= due):
                 _send_batch(send, batch, row)
         if batch:
@@ -357,18 +366,36 @@ class StageEngine(Engine):
     def _draw(self) -> None:
         while not self.source.over and (room := self._room()) > 0:
             items: list[Any] = []
-            while len(items) < min(self.pace.chunk, room):
-                try:
-                    item, there = self.edge.try_recv()
-                except ChanClosed:
-                    self.source.close()
-                    break
-                if not there:
-                    break
-                items.append(item)
-            if not items:
-                return
+            refused = self._receive_chunk(items, min(self.pace.chunk, room))
             self._dispatch(items)
+            if refused is not None:
+                self._refuse(refused)
+            elif not items:
+                return
+
+    def _receive_chunk(self, items: list[Any], n: int) -> Unread | None:
+        """Append the items that are there to a list, at most n. Return the one that cannot be read, if one is met."""
+        while len(items) < n:
+            try:
+                item, there = self.edge.try_recv()
+            except ChanClosed:
+                self.source.close()
+                break
+            except Exception as exc:
+                refused = unread(exc, "the caller")
+                if refused is None:
+                    raise
+                return refused
+            if not there:
+                break
+            items.append(item)
+        return None
+
+    def _refuse(self, refused: Unread) -> None:
+        """The next item cannot be read here: it has failed."""
+        index = self.tally.drawn
+        self.tally.drawn += 1
+        self._fail_for_good(Lost(index, refused.text or UNKNOWN, 0, -1, refused.error))
 
     def wait(self) -> None:
         """Wait until an item or a result has come, a station has ended, or a delay is over. From any thread."""
@@ -386,6 +413,12 @@ class StageEngine(Engine):
         except TimeoutError:
             if timeout is None or monotonic() < self.delayed[0].due:
                 raise
+            return
+        except Exception as exc:
+            refused = unread(exc, "the caller")
+            if refused is None:
+                raise
+            self._refuse(refused)
             return
         if index > 1:
             self.ends.append(stations[index - 2])

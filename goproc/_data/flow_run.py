@@ -19,6 +19,7 @@ from goproc._data.flow_plan import FEED, LOOP, PLAIN, POOL, WITHIN, Edge, Node, 
 from goproc._data.flow_stats import StageStats, not_taken, stage_stats
 from goproc._data.flow_steps import Step
 from goproc._data.flow_turns import Turns
+from goproc._data.flow_unread import readable
 from goproc._data.flow_worker import Fault, Work, work
 from goproc._data.stages import MERGE, STAGE, TAKE, THROTTLE, Stage
 from goproc._deaths import end_process
@@ -130,6 +131,8 @@ class Run:
         values: Iterator[Any]
         if edge is not None:
             values = values_of(edge.ch, edge.open().wide)
+            if not isinstance(edge.ch, Near):
+                values = readable(values, edge.after)
         elif isinstance(node.iterable, _core.Channel) and not _core.on_scheduler_thread():
             values = received(node.iterable, self.halt)  # type: ignore[arg-type]
         else:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from time import monotonic_ns
 from typing import Any, NamedTuple
 
+from goproc._data.flow_unread import unread
 from goproc.errors import ChanClosed, RuntimeStopped
 
 TYPE_CHECKING = False
@@ -108,6 +109,11 @@ class Line:
                 part, there = turns.slots[turns.turn.load() % len(turns.slots)].try_recv()
             except ChanClosed:  # the item has failed
                 return
+            except Exception as exc:
+                refused = unread(exc, "the worker", "the result")
+                if refused is None:
+                    raise
+                raise refused.error from refused.error.__cause__
             if not there or part is None:
                 return
             self._send_part(part)

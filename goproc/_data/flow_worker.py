@@ -19,6 +19,7 @@ from goproc._data.board import FAILED, OUT, PASSED, TAKEN, WAIT_IN, WAIT_OUT, WO
 from goproc._data.flow_edges import Growth, Out, close_both, growth, leave, sender, values_of
 from goproc._data.flow_steps import STEPS, Step, StepFailed
 from goproc._data.flow_turns import Line, Turns
+from goproc._data.flow_unread import unread
 from goproc._data.stages import FILTER, FLAT_MAP, MAP, TAKE
 from goproc._life import Goexit
 from goproc._pickling import failure
@@ -106,10 +107,16 @@ def work(told: Work) -> Fault | None:
         except StepFailed as failed:
             if isinstance(failed.error, GreenletExit) or is_cancelled(failed.error):
                 raise failed.error from None
-            return worker.fail(failed.step, failed.item, failed.error)
+            item = None if failed.item is None else short_repr(failed.item)
+            return worker.fail(failed.step, item, failed.error)
         except (Cancelled, GreenletExit):
             raise
-        except BaseException as exc:  # a result that cannot be sent, or an item that cannot be read
+        except Exception as exc:
+            refused = None if worker.has_item() else unread(exc, "the worker")
+            if refused is None:
+                return worker.fail(len(told.steps) - 1, None, exc)
+            return worker.fail(0, refused.text, refused.error)
+        except BaseException as exc:  # raised by the pickling of a result
             return worker.fail(len(told.steps) - 1, None, exc)
     except Cancelled:
         worker.stop_source()
@@ -314,15 +321,19 @@ class _Worker:
 
     # -- ends
 
-    def fail(self, step: int, item: Any, error: BaseException) -> Fault:
-        """A step has failed: end the stages above."""
+    def has_item(self) -> bool:
+        """Return True if an item was received that is not finished."""
+        return self.row[TAKEN] != self.row[PASSED]
+
+    def fail(self, step: int, item: str | None, error: BaseException) -> Fault:
+        """A step has failed, for an item of this repr: end the stages above."""
         told = self.told
         if isinstance(error, Goexit):
             error = RuntimeError("the call ended its goroutine by goexit()")
         map_row(told.place, told.row + step)[FAILED] += 1
         told.first.cas(0, told.number)
         self.stop_source()
-        return Fault(step, None if item is None else short_repr(item), failure.pack(error))
+        return Fault(step, item, failure.pack(error))
 
     def stop_source(self) -> None:
         """Have the stages above end."""

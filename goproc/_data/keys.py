@@ -65,7 +65,7 @@ class Keys:
 
     def settle(self, index: int) -> None:
         """An item is finished: the next one of its key may begin."""
-        if not self._one_by_one:
+        if index not in self._out:  # items need not wait, or this one was given to no lane
             return
         key = self._out.pop(index)
         behind = self._behind[key]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from programs import Run, Start
 
-from goproc import Failure, PickleError, chan, flow, pfor, pmap
+from goproc import Failure, PickleError, chan, flow, go, pfor, pmap
 from goproc._data.policy import MOST_CALLS
 from goproc.futures import Executor
 from goproc.sync import Atomic
@@ -512,3 +512,105 @@ def test_a_source_may_change_what_it_has_yielded(runtime2: Any) -> None:
             yield row
 
     assert list(flow(source()).map(lambda row: row[0], 2, on_error="skip")) == list(range(20))
+
+
+# -- items of a flow that cannot be sent or read -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        lambda f: f.map(name),
+        lambda f: f.map(name, 2),
+        lambda f: f.map(name, 2, ordered=False).batch(2),
+        lambda f: f.flat_map(lambda x: [name(x)]),
+        lambda f: f.filter(bool).map(name),
+        lambda f: f.map(name, timeout=20),
+        lambda f: f.each(name, 2),
+    ],
+)
+def test_an_item_that_a_stage_cannot_read_is_its_failure(runtime2: Any, stages: Any) -> None:
+    with pytest.raises(PickleError, match="the item cannot be read by the worker: ValueError") as raised:
+        list(stages(flow([1, 2, Unreadable(), 4])))
+    assert isinstance(raised.value.__cause__, ValueError)
+    assert raised.value.__notes__[-1].startswith("in the stage '")
+
+
+@pytest.mark.parametrize(
+    "stages, what",
+    [
+        (lambda f: f.map(every_third), "the result"),
+        (lambda f: f.map(every_third, 2), "the result"),
+        (lambda f: f.map(every_third).batch(2), "the item"),
+        (lambda f: f.map(every_third).batch(2, within=60.0), "the item"),
+        (lambda f: f.map(every_third).skip(1).map(name, 0), "the item"),
+        (lambda f: f.map(every_third).map(name, timeout=60), "the item"),
+        (lambda f: f.map(every_third).merge(), "the item"),
+    ],
+)
+def test_a_value_of_a_stage_that_the_script_cannot_read_is_named(
+    runtime2: Any, stages: Any, what: str
+) -> None:
+    with pytest.raises(
+        PickleError, match=f"{what} cannot be read by the (caller|worker): LookupError"
+    ) as raised:
+        list(stages(flow([1, 2, 3, 4])))
+    assert isinstance(raised.value.__cause__, LookupError)
+    assert raised.value.__notes__[-1].startswith("in the stage '")
+
+
+BAD = {"x": LOCK}
+
+
+def branches(source: Any, *stages: Any) -> list[list[Any]]:
+    """Return what the branches of a tee() give, each with a stage."""
+    flows = [stage(branch) for branch, stage in zip(flow(source).tee(len(stages)), stages, strict=True)]
+    handles = [go.local(list, branch) for branch in flows]
+    return [handle.result(20) for handle in handles]
+
+
+@pytest.mark.parametrize("bad", [BAD, Unreadable()])
+def test_each_branch_of_a_tee_decides_about_an_item(runtime2: Any, bad: Any) -> None:
+    letters = chan(5)
+    returned, left, sent, own = branches(
+        [1, bad, 3],
+        lambda f: f.map(name, on_error="return"),
+        lambda f: f.map(name, 2, on_error="skip"),
+        lambda f: f.map(name, retries=2, retry_on=PickleError, key=lambda x: 0, on_error=letters),
+        lambda f: f.take(1),
+    )
+    failed = returned.pop(1)
+    assert returned == left == sent == ["int", "int"] and own == [1]
+    for failure in (failed, letters.recv()):
+        assert (failure.index, failure.attempts) == (1, 0) and isinstance(failure.error, PickleError)
+    if bad is BAD:
+        assert "cannot pickle item 1 of the source -> ['x'] -> _thread.lock" in str(failed.error)
+        assert failed.item.startswith("{'x': <unlocked _thread.lock")
+    else:
+        assert str(failed.error).startswith("the item cannot be read by the caller: ValueError")
+        assert failed.item == "<an item that cannot be read>"
+
+
+@pytest.mark.parametrize(
+    "stage", [lambda f: f.map(name), lambda f: f, lambda f: f.batch(1), lambda f: f.map(name, 0)]
+)
+def test_a_branch_of_a_tee_without_options_fails_alone(runtime2: Any, stage: Any) -> None:
+    alone, others = flow([1, BAD, 3]).tee()
+    rest = go.local(list, others.map(name, on_error="skip"))
+    with pytest.raises(PickleError, match=r"cannot pickle item 1 of the source -> \['x'\] -> _thread.lock"):
+        list(stage(alone))
+    assert rest.result(20) == ["int", "int"]
+
+
+def test_items_that_nobody_can_read_are_dropped_at_the_end(runtime2: Any) -> None:
+    gate = chan()
+
+    def wait(x: int) -> Any:
+        gate.recv()
+        return x
+
+    items = iter(flow([1, *[Unreadable() for _ in range(20)]], buffer=10).map(wait).take(1))
+    go.local(gate.send, None)
+    assert next(items) == 1
+    gate.close()
+    assert list(items) == []
