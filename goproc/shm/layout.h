@@ -676,6 +676,7 @@ _Static_assert(offsetof(struct gp_header, tree.lock) - offsetof(struct gp_header
 _Static_assert(GP_MAX_PROCS + 1 < GP_WORD_PROC,
                "a number for each proc, the observer and the coroner in a lock word");
 _Static_assert(offsetof(struct gp_object, holders) == 64, "line 0 is the hot one");
+_Static_assert(offsetof(struct gp_object, owner) == 120, "tests overwrite it");
 _Static_assert(sizeof(struct gp_waiter) == 64 && sizeof(struct gp_sudog) == 128, "records fill lines");
 _Static_assert(sizeof(struct gp_queue) == 64 && offsetof(struct gp_proc, queue) % 64 == 0,
                "queue is one line");
