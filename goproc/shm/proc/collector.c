@@ -34,6 +34,7 @@
 #define LEAST_DROPS 256u /* weighted by size: see gp_dropped */
 #define SEEN_A_DROP 16u  /* of a hundred live objects six more may wait to be freed */
 #define NOBODY UINT32_MAX
+#define FIRST_ROOM 1024u /* of a list */
 
 struct candidate {
     gp_ref ref;
@@ -63,15 +64,9 @@ static struct candidate *candidate_at(struct scan *s, uint32_t i) {
 static struct edge *edge_at(struct scan *s, uint32_t i) { return (struct edge *)s->edges.v + i; }
 
 static void *push(struct scan *s, struct list *l) {
-    if (l->n == l->cap) {
-        uint32_t cap = l->cap ? 2 * l->cap : 1024;
-        void *v = realloc(l->v, (size_t)cap * l->size);
-        if (!v) {
-            s->failed = true;
-            return NULL;
-        }
-        l->v = v;
-        l->cap = cap;
+    if (!gp_grow(&l->v, l->n, &l->cap, FIRST_ROOM, l->size)) {
+        s->failed = true;
+        return NULL;
     }
     return (char *)l->v + (size_t)l->n++ * l->size;
 }

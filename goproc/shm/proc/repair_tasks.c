@@ -218,15 +218,9 @@ static void find_tasks(struct gp_block *b, bool object, uint64_t bytes, void *ar
     if (object || !(gp_block_flags(b) & GP_BLOCK_TASK) || bytes < GP_BLOCK_HEAD + sizeof(struct gp_task))
         return;
     if (gp_get(&b->tag) != s->d->tag) return;
-    if (s->n == s->room) {
-        uint32_t room = s->room ? 2 * s->room : 256;
-        gp_ref *found = realloc(s->found, room * sizeof *found);
-        if (!found) {
-            s->short_of_memory = true;
-            return;
-        }
-        s->found = found;
-        s->room = room;
+    if (!gp_grow(&s->found, s->n, &s->room, 256, sizeof *s->found)) {
+        s->short_of_memory = true;
+        return;
     }
     s->found[s->n++] = gp_ref_of(b);
 }
