@@ -5,7 +5,7 @@
  *
  *   header      4 KiB
  *   procs       GP_MAX_PROCS x 4 KiB   one per proc: park word, journal, task queue, counters
- *   deaths      GP_DEATHS x 8 KiB      how workers died, and what was lost with them
+ *   deaths      GP_DEATHS x 8 KiB      how workers died, and the goroutines that were lost with them
  *   partitions  one per proc           inbox bitmap, waiters, sudogs, task rings; written by their proc,
  *                                      except waiter.state (CAS), inbox (fetch_or), sudog links (a lock)
  *   arenas      one per proc           the heap: page descriptors, then 64 KiB pages of blocks and extents

@@ -50,7 +50,7 @@ struct start {
 };
 
 /* ---- keeper.c */
-/* what the keeper does once the zygote runs: it ends the process */
+/* watch over the zygote, then over its workers, and end the process */
 _Noreturn void keeper_watch(pid_t zygote, pid_t host);
 
 /* ---- start.c */

@@ -309,8 +309,8 @@ static inline void gp_unlock(void *line) {
     gp_set(&j->nlocks, gp_get(&j->nlocks) - 1);
 }
 
-/* ---- journal: intent first, then the COMMIT, then gp_done. enum gp_op says what the operands of each
- * operation are. */
+/* ---- journal: intent first, then the COMMIT, then gp_done. enum gp_op has the operands of each
+ * operation. */
 static inline void gp_intent(enum gp_op op, gp_ref a, uint32_t b, gp_ref c, uint64_t d, uint64_t e) {
     struct gp_journal *j = &gp.my->journal;
     GP_ASSERT(gp_get(&j->op) == GP_OP_NONE);

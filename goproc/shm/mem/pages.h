@@ -7,7 +7,7 @@
  *     HOLE -> the same                         owner: backs it with memory first
  *     a size class -> IDLE                     owner: all its blocks are FREE
  *     EXTENT -> TAKING -> IDLE                 owner: it is FREE
- *     IDLE, a size class, EXTENT -> TAKING -> HOLE or what it was     anybody, see reclaim.c
+ *     IDLE, a size class, EXTENT -> TAKING -> HOLE, or the former class     any process, see reclaim.c
  *
  * All but the second begin with a CAS of `cls`: a tag belongs to a page only while the class stays. A page of
  * objects changes its use only under the collector's lock (header.collecting): so a scan of objects meets

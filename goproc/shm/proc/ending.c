@@ -47,7 +47,7 @@ void gp_coroner_kill_zygote(void) {
     if (!atomic_load(&gp_coroner.dead)) kill(gp_coroner.zygote, SIGKILL);
 }
 
-/* Workers whose zygote has died. */
+/* Kill the workers whose zygote has died. */
 void gp_coroner_kill_adopted(void) {
     for (uint32_t p = 1; p < gp_places(); p++) {
         const struct gp_proc *w = gp_proc_at(p);

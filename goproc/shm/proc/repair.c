@@ -84,8 +84,8 @@ static void wait_for_pages(void) {
 /* ---- the place of the dead one */
 
 /* Give the tables of waiters back to the system. If the system does not take them, they do no harm: no queue
- * refers to them any more, and epochs go on. But the inbox is emptied: what the dead process was told does
- * not concern its replacement. */
+ * refers to them any more, and epochs go on. But the inbox is emptied: its bits do not concern the
+ * replacement. */
 static void empty_partition(uint32_t proc) {
     uint64_t at = gp.parts_at + proc * gp.part_bytes, used = gp_waiters_used(gp_proc_at(proc));
     if (gp_unback(at, gp.tasks_at / GP_PAGE * GP_PAGE)) return;

@@ -181,7 +181,7 @@ void gp_repair_settle(struct gp_object *o) {
     }
 }
 
-/* ---- the journal: enum gp_op says what the operands of each operation are */
+/* ---- the journal: enum gp_op has the operands of each operation */
 
 static gp_ref object_in(const struct gp_journal *j) { return (gp_ref)gp_get(&j->a); }
 static uint32_t sudog_in(const struct gp_journal *j) { return (uint32_t)gp_get(&j->b); }

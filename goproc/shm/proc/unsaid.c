@@ -2,8 +2,8 @@
  *
  * The coroner writes a line about each death, and goes on with the program. The pipe that standard error is
  * may be full. The coroner must not wait for its reader: other workers may die meanwhile, and their
- * goroutines have joiners. So what is not taken at once waits here, and the coroner tries again whenever it
- * looks. Lines for which there is no room are counted.
+ * goroutines have joiners. So a text that is not taken at once waits here, and the coroner tries again
+ * whenever it looks. Lines for which there is no room are counted.
  *
  * The coroner alone calls these functions.
  */

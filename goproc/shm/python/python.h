@@ -30,10 +30,10 @@ typedef struct gp_handle {
 struct gp_hooks {
     PyObject *encode;   /* (obj) -> (bytes, [buffer, ...]) */
     PyObject *decode;   /* (memoryview, [buffer, ...]) -> obj */
-    /* (slot, until: monotonic s | None, reason, handle | None) -> told: bool; or the function that waits, and
-     * its goroutine */
+    /* (slot, until: monotonic s | None, reason, handle | None) -> told: bool; or (the function that waits,
+     * its goroutine, timed: bool) */
     PyObject *park;
-    PyObject *parked;   /* (goroutine, timed: bool, failed: bool) -> told: bool. After that function */
+    PyObject *parked;   /* (goroutine, timed: bool, failed: bool) -> told: bool. Called after that function */
     PyObject *scheduler; /* dict: the scheduler's variables */
     /* (reason, time is up: bool) -> raises TimeoutError, or the exception that interrupts the goroutine */
     PyObject *raise_wait_failure;
@@ -70,7 +70,7 @@ PyObject *handle_new(PyTypeObject *type, enum gp_kind kind);          /* a handl
 PyObject *handle_for(gp_ref ref, uint32_t gen, enum gp_kind kind, unsigned dir);
 /* NULL and an exception if the handle cannot be used */
 struct gp_object *handle_object(Handle *h);
-/* have the hooks set, also if the program has imported goproc.sync, say, by itself */
+/* import goproc._wiring, which sets the hooks: the program may have imported a part of goproc alone */
 int handles_connect(void);
 /* the same where the runtime is about to be used: the zygote boots meanwhile */
 int handles_begin(void);
@@ -92,22 +92,22 @@ gp_ref alloc_or_collect(uint64_t payload, unsigned flags);
 gp_ref alloc_for(enum gp_purpose purpose, uint64_t payload, unsigned flags);
 gp_ref object_for(enum gp_purpose purpose, enum gp_kind kind);
 int message_encode_for(enum gp_purpose purpose, PyObject *v, struct gp_message *m);
-/* allocate(function, *arguments): call it with the reserve */
+/* for_end(function, *arguments): call a function that may use the reserve of memory */
 PyObject *memory_for_end(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 /* raise OutOfSharedMemory, with the limit that is reached; always NULL */
 PyObject *raise_memory(uint64_t asked, const char *what);
 /* true if the exception says only that memory is short: it is cleared */
 bool only_memory_is_short(void);
-/* the block becomes the object's, with its outcome or cause */
+/* put an outcome or a cause into the block that was set aside for it */
 void result_store(gp_ref block, gp_ref object, const struct gp_message *m);
-/* frees the block and its message */
+/* free the block and its message */
 void result_drop(gp_ref block);
 
 /* ---- codec.c, decode.c */
 #define PLAIN_DEPTH 8 /* of tuples, lists and dicts that travel without a pickle */
 /* 0, or -1 and an exception: nothing kept */
 int message_encode(PyObject *v, struct gp_message *m);
-/* frees the message's block, also on failure, unless keep */
+/* free the block of the message, also on failure, unless `keep` */
 PyObject *message_decode(const struct gp_message *m, bool keep);
 /* the use of a pickle's buffers: buffers that are stored by reference become a private View or a read-only
  * one */
@@ -117,7 +117,7 @@ enum parts_use {
     PARTS_PRIVATE,        /* of a copy: Views, private and writable */
     PARTS_READONLY,       /* of a copy: Views, read only */
 };
-/* keeps its block */
+/* the block of the message stays */
 PyObject *message_decode_parts(const struct gp_message *m, enum parts_use use, PyObject *copy);
 struct message_parts {
     const char *body;

@@ -11,7 +11,7 @@
 #define LOCK_LOOK_NS 50          /* between two looks */
 #define LOCK_SPIN_NS 20000ULL    /* for a mutex, about the cost of sleeping and waking */
 #define LOCK_AWAY_NS 2500        /* between two looks at a mutex whose turns come fast */
-#define LOCK_AWAY_MOST_NS 100000 /* Go, too, lets a mutex be unfair for a while: a millisecond */
+#define LOCK_AWAY_MOST_NS 100000 /* the most in a row; mutexes of Go are unfair for a millisecond */
 /* a turn in less is over sooner than its lines would have moved to and fro */
 #define LOCK_FAST_NS 500
 
