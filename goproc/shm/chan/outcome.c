@@ -70,7 +70,7 @@ bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref b
 
 bool gp_promise_claim(struct gp_object *o) {
     uint32_t nobody = 0, queued = GP_G_QUEUED;
-    /* COMMIT: it ends with this process */
+    /* COMMIT: the promise ends with this process */
     if (!atomic_compare_exchange_strong(&o->proc, &nobody, gp.proc + 1)) return false;
     return atomic_compare_exchange_strong(&o->state, &queued, GP_G_RUNNING); /* unless it has been broken */
 }

@@ -60,8 +60,8 @@ bool gp_fire(struct gp_object *o, uint32_t sd, unsigned tag) {
     if (GP_UNLIKELY(!gp_get(&s->linked) || gp_get(&s->object) != gp_ref_of(o)))
         gp_damaged("a waiter in a queue", sd);
     uint64_t expect = GP_W(s->epoch, 0, GP_W_WAITING);
+    /* COMMIT */
     bool won = atomic_compare_exchange_strong_explicit(&w->state, &expect, GP_W(s->epoch, s->cas, tag),
-                                                       /* COMMIT */
                                                        memory_order_acq_rel, memory_order_acquire);
     gp_order();
     /* another case of the select has won; its owner would unlink this one later */

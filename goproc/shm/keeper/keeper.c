@@ -107,7 +107,7 @@ static void keep_workers(pid_t host, bool over) {
             end_orphans();
             return;
         }
-        /* none is left */
+        /* no child is left */
         if (call5(SYS_waitid, P_ALL, 0, (long)&info, WEXITED | WNOHANG | WNOWAIT | __WALL, 0) < 0) return;
         if (info.si_pid) {
             call(SYS_nanosleep, (long)&shown, 0, 0, 0);

@@ -146,7 +146,7 @@ static enum gp_content take_pages(uint32_t pages, uint32_t *page) {
 /* ---- blocks */
 
 static bool push_free(struct pool *p, gp_ref ref) {
-    /* a later sweep finds it again */
+    /* without memory for the list, a later sweep finds the block again */
     if (!gp_grow(&p->free, p->n, &p->cap, 256, sizeof *p->free)) return false;
     p->free[p->n++] = ref;
     return true;
@@ -269,7 +269,7 @@ static bool mine(gp_ref ref) {
 void gp_free(gp_ref ref) {
     gp_check_lines(ref, 0);
     struct gp_block *b = gp_at(ref);
-    /* an observer is no proc */
+    /* an observer has no gp_proc */
     if (GP_LIKELY(gp.my != NULL)) gp_set(&gp.my->heap_freed, gp_get(&gp.my->heap_freed) + 1);
     gp_release(&b->tag, 0); /* COMMIT of the release; after it another proc may reuse the block */
     if (!mine(ref)) return;

@@ -54,7 +54,7 @@ static uint32_t count_allowed(void) {
 
 uint32_t gp_task_count(void) {
     if (gp_reserved) return count_allowed();
-    /* for the one that takes its place */
+    /* a worker that is to be replaced leaves its pinned tasks to the replacement */
     bool leaves_pinned = gp_get(&gp.my->retire) && !gp_get(&gp.my->drop);
     return (gp_takes_tasks() ? queued(&gp.my->queue) : 0) + (leaves_pinned ? 0 : pinned(&gp.my->queue));
 }

@@ -77,7 +77,7 @@ static inline int push(gp_ref task, uint32_t proc, bool pinned, bool coroner) {
         else gp_unlock(q);
         if (grown >= 0) uncount_growth((uint32_t)grown);
         grown = -1;
-        /* wanted again */
+        /* a dropped place that is wanted again takes pinned tasks later */
         if (refused) return proc <= gp_workers() && atomic_load(&gp_proc_at(proc)->drop) ? -EAGAIN : -ESRCH;
         if (room) return 0;
         if (slots >= gp.ring_tasks) return -EAGAIN;

@@ -153,7 +153,7 @@ static bool in_endless_wait(const struct look *look, pid_t tid) {
     long number;
     unsigned long address, op, value, timeout;
     if (!read_file(look, tid, "syscall", text, sizeof text)) return false;
-    /* "running" */
+    /* the text is "running" while the thread has a CPU */
     if (sscanf(text, "%ld %lx %lx %lx %lx", &number, &address, &op, &value, &timeout) != 5) return false;
     int command = (int)op & FUTEX_CMD_MASK;
     if (number != SYS_futex || (command != FUTEX_WAIT && command != FUTEX_WAIT_BITSET)) return false;

@@ -128,7 +128,7 @@ static int hold_in_class(Bindings *b, PyObject *class, PyObject *dict) {
         b->version = 0;
         int hold = names_hold(b, dict);
         if (hold <= 0) return hold;
-        /* gives a number */
+        /* a look-up gives the class a number */
         if (PyTuple_GET_SIZE(b->names)) _PyType_Lookup((PyTypeObject *)class, PyTuple_GET_ITEM(b->names, 0));
         b->version = version_of(class);
     }

@@ -130,7 +130,7 @@ static void make_timer(void) {
 }
 
 static void forget_timer(void) {
-    /* a forked child has none */
+    /* a forked child has no timer */
     if (watch.timed && getpid() == watch.pid) syscall(SYS_timer_delete, watch.timer);
     watch.timed = false;
 }

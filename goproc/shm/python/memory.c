@@ -132,7 +132,7 @@ PyObject *raise_memory(uint64_t asked, const char *what) {
 /* Put the content that an object is to keep, an outcome or a cause, into the block that was set aside for
  * it. */
 void result_store(gp_ref block, gp_ref object, const struct gp_message *m) {
-    /* first: if this process dies, the content of its task goes with it */
+    /* copied first: if this process dies before the next store, the message goes with it */
     memcpy(gp_payload(block), m, sizeof *m);
     gp_order();
     if (m->block) gp_own(m->block, GP_TAG(GP_TAG_RESULT, object));

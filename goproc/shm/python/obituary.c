@@ -148,7 +148,7 @@ static PyObject *core_retire(PyObject *Py_UNUSED(module), PyObject *const *args,
 static PyObject *core_retiring(PyObject *Py_UNUSED(module), PyObject *now) {
     if (!gp.base || gp.proc == 0) Py_RETURN_FALSE;
     uint16_t from = GP_RETIRES;
-    /* no other process runs that */
+    /* no other process runs tasks that are pinned to this one */
     if (now == Py_True && gp_get(&gp.my->drop) && !gp_task_none_pinned(gp.proc)) Py_RETURN_FALSE;
     if (now == Py_True)
         return PyBool_FromLong(atomic_compare_exchange_strong(&gp.my->retire, &from, GP_LEAVES));

@@ -6,7 +6,7 @@ static PyObject *new_promise(PyObject *type, enum gp_goroutine_state state, uint
         return PyErr_Format(PyExc_TypeError, "a promise is made of a subclass of Outcome");
     Handle *h = (Handle *)handle_new((PyTypeObject *)type, GP_KIND_OUTCOME);
     if (!h) return NULL;
-    /* set aside: the outcome must not fail for want of it */
+    /* set aside now: the outcome must not fail for want of memory */
     gp_ref block = alloc_or_collect(sizeof(struct gp_message), 0);
     if (!block) {
         Py_DECREF(h);
@@ -63,7 +63,7 @@ static PyObject *promise_set(PyObject *Py_UNUSED(module), PyObject *const *args,
     struct gp_message m;
     if (encode_outcome(args[2], failed, &m) < 0) return NULL;
     result_store(block, gp_ref_of(o), &m);
-    /* broken meanwhile: the block stays the object's */
+    /* the promise was broken meanwhile: the block stays the object's */
     if (!gp_promise_keep(o, failed ? GP_G_FAILED : GP_G_OK, block)) {
         struct gp_message *lost = (struct gp_message *)gp_payload(block);
         gp_message_drop(lost);

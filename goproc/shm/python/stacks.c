@@ -57,7 +57,7 @@ static PyObject *run(PyObject *body, PyObject *Py_UNUSED(unused)) {
     chunk->size = SMALL_BYTES;
     chunk->top = 0;
     t->datastack_chunk = chunk;
-    /* CPython skips the first, too: so it never takes the chunk for empty */
+    /* CPython skips the first item, too: so it never takes the chunk for empty */
     t->datastack_top = &chunk->data[1];
     t->datastack_limit = (PyObject **)((char *)chunk + SMALL_BYTES);
     PyObject *r = PyObject_CallNoArgs(body);

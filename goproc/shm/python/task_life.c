@@ -140,12 +140,12 @@ static PyObject *task_done(PyObject *Py_UNUSED(module), PyObject *const *args, P
     task_count_started(-1); /* before the tellers, which may start the next one at once */
     bool wanted = gp_outcome_set(o, failed ? GP_G_FAILED : GP_G_OK, block);
     if (spare) drop_call(gp_task_at(task)); /* late: until now it starts again should this process die */
-    /* first: should this process die before the end of this, the task leads to the object */
+    /* freed first: if this process dies now, its task still leads to the object */
     if (!wanted) gp_object_free(o);
     if (!wanted && keeps) result_drop(block);
     if (keeps && spare) gp_task_at(task)->spare = 0; /* it is the handles', or gone */
     if (block != task) task_free(task);           /* else that is */
-    /* its handle was in a message once, and is gone: the failure may stay unread for ever */
+    /* the handle was in a message once, and is gone: the failure may stay unread for ever */
     if (wanted && failed && gp_outcome_unread(o) && gp_unheld(o)) collect_now();
     return PyBool_FromLong(wanted);
 }

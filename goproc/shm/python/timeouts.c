@@ -49,6 +49,6 @@ bool timeout_until(PyObject *timeout, uint64_t *until) {
 uint64_t time_ns(PyObject *deadline) { /* time.monotonic() seconds, or None */
     if (deadline == Py_None) return 0;
     double seconds = PyFloat_AsDouble(deadline);
-    /* 0 would be: no timer */
+    /* never 0, which means no timer */
     return seconds <= 0 ? 1 : (uint64_t)((seconds < LATEST ? seconds : LATEST) * 1e9);
 }

@@ -98,7 +98,7 @@ static int park_end(PyObject *goroutine, PyObject *timed, bool failed) {
     if (!failed && timed == Py_False) return park_end_plain(goroutine);
     PyObject *type, *value, *trace, *r = NULL;
     PyErr_Fetch(&type, &value, &trace); /* of the switch */
-    /* the handler of a signal may raise in it, and it must be done */
+    /* hooks.parked must run to its end, and the handler of a signal may raise in it */
     for (int i = 0; !r && i < ATTEMPTS; i++) {
         if (!type) PyErr_Fetch(&type, &value, &trace);
         PyErr_Clear();
@@ -287,7 +287,7 @@ static enum park_end park_until_fired(struct wait *x) {
             if (!PyErr_Occurred()) raise_stopped("the goproc runtime stopped", x->run);
             return PARK_STOPPED;
         }
-        /* a waiter that is late for it keeps its place in the other queues */
+        /* a waiter that is late for the timer keeps its place in the other queues */
         if (told == 0 && due && gp_now() >= due) {
             if ((x->chosen = gp_select_due(x->s, x->waiter)) >= 0) return PARK_TIMER;
         } else if (told != 1) {
@@ -307,7 +307,7 @@ static enum wait_end give_up(struct wait *x, enum park_end how) {
     abandon(x->s, -1);
     if (how == PARK_RAISED) return WAIT_FAILED;
     if (raise_failure(x->w, x->until) == 0) return WAIT_AGAIN;
-    /* stopped: the exception says that it has ended, and it was left */
+    /* if the runtime has stopped, the exception says so */
     return stopped(x) ? WAIT_STOPPED : WAIT_FAILED;
 }
 
@@ -321,7 +321,7 @@ static enum wait_end take_fired(struct wait *x, enum park_end how) {
     abandon(x->s, k);
     if (GP_W_TAG(end) == GP_W_RETRY) {
         c->woken = c->kind == GP_LOCK;
-        /* told before it slept: else its next sleep would not count as one */
+        /* drop the mark of a thread that was told before it slept: else its next sleep would not count */
         if (!x->goroutine) gp_thread_runs(state);
         if (how != PARK_RAISED) return WAIT_AGAIN;
         if (c->woken) gp_mutex_pass(c->o);

@@ -108,7 +108,7 @@ static int add(PyTypeObject *type, const char *name, with_function call) {
     m->of = type;
     m->name = name;
     m->call = call;
-    /* with our reference, too: it is never freed */
+    /* the reference of this function is kept, too: the method is never freed */
     return PyDict_SetItemString(type->tp_dict, name, (PyObject *)m);
 }
 
