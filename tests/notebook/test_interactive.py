@@ -322,6 +322,16 @@ print("result", {call})
 """
 
 
+def stops(session: Terminal, stop: str, line: str) -> None:
+    """Wait until the debugger has stopped at the line behind its call. Python 3.13 stops at that call first."""
+    if sys.version_info >= (3, 13):
+        session.wait_for(f"-> {stop}")
+        session.wait_for("(Pdb) ")
+        session.type("next\n")
+    session.wait_for(f"-> {line}")
+    session.wait_for("(Pdb) ")
+
+
 @pytest.mark.parametrize("stop", ["breakpoint()", "import pdb; pdb.set_trace()"])
 @pytest.mark.parametrize(
     ("call", "procs"),
@@ -339,8 +349,7 @@ def test_the_debugger(
 ) -> None:
     (tmp_path / "script.py").write_text(STOPS.format(call=call, stop=stop))
     session = terminal("-m", "goproc", "run", "--procs", str(procs), "script.py")
-    session.wait_for("-> return y")
-    session.wait_for("(Pdb) ")
+    stops(session, stop, "return y")
     session.type("p ('y', y)\n")
     session.wait_for("('y', 42)")
     session.wait_for("(Pdb) ")
@@ -363,8 +372,7 @@ def test_steps_beyond_a_goroutine_do_not_stop_in_goproc(
         STOPS.format(call=f"{call}, go.on({min(procs, 1)})(int).result()", stop="breakpoint()")
     )
     session = terminal("-m", "goproc", "run", "--procs", str(procs), "script.py")
-    session.wait_for("-> return y")
-    session.wait_for("(Pdb) ")
+    stops(session, "breakpoint()", "return y")
     session.type("next\n")
     session.wait_for("--Return--")
     session.wait_for("(Pdb) ")
@@ -389,10 +397,12 @@ ch.send(2)
 print("result", g.result())
 """)
     session = terminal("-m", "goproc", "run", "--procs", "1", "script.py")
-    for line in ("-> first = ch.recv()", "-> return first + ch.recv()", "--Return--"):
+    stops(session, "breakpoint()", "first = ch.recv()")
+    for line in ("-> return first + ch.recv()", "--Return--"):
+        session.type("step\n")
         session.wait_for(line)
         session.wait_for("(Pdb) ")
-        session.type("step\n")
+    session.type("step\n")
     session.wait_for("result 3")
     assert session.wait().status == 0
 
