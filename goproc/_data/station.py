@@ -105,7 +105,8 @@ class Station:
 
     def _run_beside(self) -> None:
         """Run several lanes, each in a goroutine of this process."""
-        goroutines = [go.local(lane.run) for lane in self.lanes]
+        run = go.opts(name=scheduler.current.name).local
+        goroutines = [run(lane.run) for lane in self.lanes]
         try:
             for g in goroutines:
                 g.result()

@@ -55,6 +55,18 @@ def test_a_death_is_one_failed_item(lines: Lines, way: str, chunk: str) -> None:
     assert lines(text) == ["True", "[0, 1, 2, 3, 4]"]
 
 
+@pytest.mark.parametrize("shares", ["threads=2", "workers=6"])
+def test_the_goroutines_of_calls_that_share_a_process_have_the_name_of_the_function(
+    lines: Lines, shares: str
+) -> None:
+    text = f"""
+        def kill_it(x): os.kill(os.getpid(), 9)
+        failed = next(pmap(kill_it, [1], {shares}, on_error="return"))
+        print({{g[1] for g in failed.error.goroutines}})
+    """
+    assert lines(text) == ["{'pmap kill_it'}"]
+
+
 def test_an_item_whose_process_was_killed_is_one_of_the_slowest(lines: Lines) -> None:
     text = """
         m = pmap(lambda x: x == 2 and time.sleep(60), range(4), timeout=0.1, on_error="skip")
