@@ -231,8 +231,17 @@ class _Fill(_Around):
         super().__setstate__(own)
 
     def __call__(self, index: int) -> None:
-        if index:
-            self.out[index] = self.f(self.rows.value.take(index, self.axis))
+        if not index:
+            return
+        import numpy
+
+        result = self.f(self.rows.value.take(index, self.axis))
+        shape, first = numpy.shape(result), self.out.shape[1:]
+        if shape != first:
+            raise ValueError(
+                f"pmap_array(): the result for slice {index} has the shape {shape}, that for slice 0 has {first}"
+            )
+        self.out[index] = result
 
 
 class _First(_Around):

@@ -124,6 +124,17 @@ def test_pmap_array_writes_into_one_array():
         pmap_array(numpy.sum, a, axis=2)
 
 
+@pytest.mark.parametrize("other", [lambda row: row[0], lambda row: row[:1], lambda row: row.repeat(2)])
+def test_pmap_array_refuses_a_result_of_another_shape(other):
+    """NumPy would spread a number, or an array of one number, over the whole row."""
+    numpy = pytest.importorskip("numpy", reason="NumPy is not installed")
+    rows = numpy.arange(12.0).reshape(6, 2)
+    with pytest.raises(
+        ValueError, match=r"result for slice 3 has the shape \(.*\), that for slice 0 has \(2,\)"
+    ):
+        pmap_array(lambda row: other(row) if row[0] == 6 else row, rows)
+
+
 def test_pmap_array_names_the_slice_that_failed(capfd):
     numpy = pytest.importorskip("numpy", reason="NumPy is not installed")
 
