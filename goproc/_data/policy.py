@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, NamedTuple
 
+from goproc._channel import RecvChan
 from goproc._misuse import not_callable
 from goproc._public import public
 from goproc.errors import RemoteError, TaskTimeout, WorkerDied
@@ -168,6 +169,8 @@ def _checked_on_error(on_error: Any, where: str) -> Any:
         raise ValueError(
             f"{where}: on_error= is 'raise', 'return', 'skip' or a channel for the Failures, not {on_error!r}"
         )
+    if isinstance(on_error, RecvChan):
+        raise TypeError(f"{where}: on_error= is a channel to send the Failures to, not a receive-only one")
     if hasattr(on_error, "send") and hasattr(on_error, "try_send"):
         return on_error
     raise TypeError(

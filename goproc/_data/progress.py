@@ -55,7 +55,7 @@ class Progress:
         total: how many items there will be, None where that is not known. It may be set at any time.
     """
 
-    __slots__ = ("_closed", "_counts", "_due", "_view", "total")
+    __slots__ = ("_closed", "_counts", "_due", "_shown", "_view", "total")
 
     def __init__(self, view: _View, total: int | None) -> None:
         self.total = total
@@ -63,6 +63,7 @@ class Progress:
         view.waits = True
         self._closed = False
         self._counts = (0, 0, 0)
+        self._shown: Counts | None = None
         self._due = monotonic() + view.seconds
 
     def update(self, done: int, failed: int = 0, retried: int = 0) -> None:
@@ -94,7 +95,9 @@ class Progress:
         self._due = monotonic() + view.seconds
         counts = Counts(*self._counts, self.total)
         try:
-            view.show(counts)
+            if not last or counts != self._shown:
+                view.show(counts)
+            self._shown = counts
             if last:
                 view.end(counts)
         except (OSError, ValueError):  # the stream was closed, or nobody reads it: that does not end a map

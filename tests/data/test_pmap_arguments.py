@@ -2,7 +2,7 @@
 
 import pytest
 
-from goproc import pfor, pmap
+from goproc import chan, pfor, pmap
 
 pytestmark = pytest.mark.usefixtures("runtime2")
 
@@ -25,6 +25,7 @@ def square(x):
         (lambda: pmap(square, [1], threads=-1), ValueError, "threads= is at least 1"),
         (lambda: pmap(square, [1], timeout=-1), ValueError, "timeout="),
         (lambda: pmap(square, [1], on_error="ignore"), ValueError, "on_error="),
+        (lambda: pmap(square, [1], on_error=chan(1).rx), TypeError, "on_error= .* receive-only"),
         (lambda: pmap(square, [1], ordered=False, ahead=2, workers=4), ValueError, "ahead=2 lets 2 of 4"),
         (lambda: pmap(square, [1], ordered=False, ahead=3, threads=4), ValueError, "ahead=3 lets 3 of 4"),
         (lambda: pmap(square, [1], init=3), TypeError, "init= is a function"),

@@ -321,3 +321,12 @@ def shown(written):
             screen[row] = line[:column] + c + line[column + 1 :]
             column += 1
     return [line.rstrip() for line in screen if line.strip()]
+
+
+def test_the_last_line_is_not_written_twice(lines):
+    bar = open_progress("load", 2)
+    assert bar is not None
+    bar._due = 0.0  # draw now
+    bar.update(2)
+    bar.close()
+    assert lines() == ["load, 2/2"]
