@@ -1,31 +1,24 @@
 """The parts of a flow that run in the process of its consumer.
 
 A feed advances an iterable, or receives from an edge, and sends to the next edge; counting stages are iterators around
-it. A pool hands the items of an edge to the engine of pmap, for stages with options: time limits, retries, threads and
-so on. Both are goroutines of the consumer's process, or threads where the consumer is a thread.
+it. Feeds, and the pools of flow_pool.py, are goroutines of the consumer's process, or threads where the consumer is a
+thread.
 """
 
 from __future__ import annotations
 
 import threading
 from time import monotonic, monotonic_ns
-from typing import Any, NamedTuple
+from typing import Any
 
 from greenlet import GreenletExit
 
-from goproc._data.blame import about_value, portable
+from goproc._data.blame import about_value
 from goproc._data.board import FAILED, OUT, PASSED, TAKEN, WORK
-from goproc._data.engine import Engine, Plan
 from goproc._data.flow_edges import Out, close_both, growth, leave, sender
 from goproc._data.flow_near import Near
-from goproc._data.flow_unread import UNKNOWN, NotSent, Unread, about_unread, unread
+from goproc._data.flow_unread import NotSent, about_unread
 from goproc._data.flow_worker import short_repr
-from goproc._data.job import Job
-from goproc._data.lane_parts import Grant
-from goproc._data.lanes import Lost, placed
-from goproc._data.policy import Failure
-from goproc._data.results import parted
-from goproc._data.source import Source
 from goproc._data.stages import BATCH, CALLING, EACH, FILTER, FLAT_MAP, MAP, SKIP, TAKE, THROTTLE, Stage
 from goproc._go import go
 from goproc._sched import scheduler
@@ -38,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from goproc._channel import Chan
-    from goproc._data.order import Ordered, Unordered
     from goproc._goroutine import Goroutine
     from goproc.rate import Limiter
 
@@ -133,7 +125,7 @@ def feed(values: Iterator[Any], source: Out | None, outs: tuple[Out, ...], row: 
                 send, grows = grows.grow(), None
     finally:
         del values
-        _end(source, outs)
+        end_edges(source, outs)
 
 
 def received(ch: Chan[Any], halt: Chan[None]) -> Iterator[Any]:
@@ -177,7 +169,7 @@ def batch_within(
     except ChanClosed:
         return
     finally:
-        _end(Out(source, outs[0].writers), outs)
+        end_edges(Out(source, outs[0].writers), outs)
 
 
 def _send_batch(send: Callable[[Any], object], batch: list[Any], row: memoryview) -> None:
@@ -187,7 +179,7 @@ def _send_batch(send: Callable[[Any], object], batch: list[Any], row: memoryview
     batch.clear()
 
 
-def _end(source: Out | None, outs: tuple[Out, ...]) -> None:
+def end_edges(source: Out | None, outs: tuple[Out, ...]) -> None:
     scheduler.shield(1)
     try:
         if source is not None:
@@ -294,198 +286,3 @@ def _throttled(values: Iterator[Any], limiter: Limiter, row: memoryview) -> Iter
         row[PASSED] += 1
         row[OUT] += 1
         yield value
-
-
-# -- pools ---------------------------------------------------------------------------------------------------
-
-
-class Dropped(NamedTuple):
-    """The result of a filter in a pool for an item that it drops."""
-
-
-class Many(NamedTuple):
-    """The results of a flat_map() in a pool for one item."""
-
-    values: list[Any]
-
-
-class Call:
-    """The function of a stage, as the engine of pmap calls it."""
-
-    def __init__(self, kind: int, f: Callable[[Any], Any]) -> None:
-        self.kind = kind
-        self.f = f
-
-    def __call__(self, item: Any) -> Any:
-        result = self.f(item)
-        if self.kind == EACH:
-            return item
-        if self.kind == FILTER:
-            return item if result else Dropped()
-        return Many(list(result))
-
-
-class StageEngine(Engine):
-    """The engine of pmap with an edge in place of an iterable: it never waits for an item while a result is there.
-
-    Args:
-        stage: whose items it runs.
-        edge: where they come from.
-        ahead: how many items it may have in hand.
-    """
-
-    def __init__(self, stage: Stage, edge: Chan[Any] | Near, ahead: int) -> None:
-        options, f = stage.options, stage.f
-        assert options is not None and f is not None
-        parted = stage.kind == FLAT_MAP and options.policy.retries == 0
-        job = Job(
-            f if stage.kind == MAP or parted else Call(stage.kind, f),
-            False,
-            None,  # type: ignore[arg-type]  # Engine makes the channel
-            options.init,
-            options.exit,
-            options.limit,
-            options.policy.timeout,
-            options.threads or 0,
-            None,
-            None,
-            parted=parted,
-        )
-        places = placed(stage.calls, options.threads)
-        self.edge = edge
-        super().__init__(
-            Plan(job, options.policy, options.ordered, ahead, None, options.key, places, spread=parted),
-            Source(iter(())),
-            None,
-        )
-
-    def _room(self) -> int:
-        order: Ordered | Unordered = self.order
-        return self.pace.ahead - (self.tally.drawn - order.passed + order.held())
-
-    def _draw(self) -> None:
-        while not self.source.over and (room := self._room()) > 0:
-            items: list[Any] = []
-            refused = self._receive_chunk(items, min(self.pace.chunk, room))
-            self._dispatch(items)
-            if refused is not None:
-                self._refuse(refused)
-            elif not items:
-                return
-
-    def _receive_chunk(self, items: list[Any], n: int) -> Unread | None:
-        """Append the items that are there to a list, at most n. Return the one that cannot be read, if one is met."""
-        while len(items) < n:
-            try:
-                item, there = self.edge.try_recv()
-            except ChanClosed:
-                self.source.close()
-                break
-            except Exception as exc:
-                refused = unread(exc, "the caller")
-                if refused is None:
-                    raise
-                return refused
-            if not there:
-                break
-            items.append(item)
-        return None
-
-    def _refuse(self, refused: Unread) -> None:
-        """The next item cannot be read here: it has failed."""
-        index = self.tally.drawn
-        self.tally.drawn += 1
-        self._fail_for_good(Lost(index, refused.text or UNKNOWN, 0, -1, refused.error))
-
-    def wait(self) -> None:
-        """Wait until an item or a result has come, a station has ended, or a delay is over. From any thread."""
-        if self.plan.job.parted and self.plan.ordered:
-            self._let_pass()
-        if self.source.over or self._room() <= 0:
-            super().wait()
-            return
-        timeout = max(0.0, self.delayed[0].due - monotonic()) if self.delayed else None
-        stations = [number for number, handle in enumerate(self.lanes.handles) if handle is not None]
-        edge = self.edge.numbers if isinstance(self.edge, Near) else self.edge
-        selector = Selector(edge, self.door, *(self.lanes.handles[number] for number in stations))
-        try:
-            index, value, there = selector.select(timeout)
-        except TimeoutError:
-            if timeout is None or monotonic() < self.delayed[0].due:
-                raise
-            return
-        except Exception as exc:
-            refused = unread(exc, "the caller")
-            if refused is None:
-                raise
-            self._refuse(refused)
-            return
-        if index > 1:
-            self.ends.append(stations[index - 2])
-        elif index == 1:
-            if there and value is not None:
-                self.inbox.extend(parted(value))
-        elif there:
-            self._dispatch([self.edge.taken(value) if isinstance(self.edge, Near) else value])
-        else:
-            self.source.close()
-
-    def _let_pass(self) -> None:
-        """Give credits where the item whose turn it is waits behind others: after the death of a process, it may."""
-        turn = self.order.passed
-        busy = [lane for lane in self.lanes.lanes if lane.chunks]
-        if any(lane.chunks[0].indices[lane.chunks[0].settled] == turn for lane in busy):
-            return
-        for lane in busy:
-            assert lane.way.credit is not None
-            Grant(lane.way.credit).give()
-
-
-def pool(engine: StageEngine, outs: tuple[Out, ...], kind: int, row: memoryview) -> None:
-    """Send the results of a stage that the engine of pmap runs."""
-    send = sender(outs)
-    last = isinstance(outs[0].ch, Near) and outs[0].ch.last
-    over = False
-    try:
-        while True:
-            while not engine.advance():
-                engine.go_on()
-            if not engine.ready:
-                break
-            for value in _ready(engine, kind):
-                try:
-                    send(value if last or type(value) is not Failure else portable(value))
-                except ChanClosed:
-                    return
-                row[OUT] += 1
-        engine.finish()
-        over = True
-    finally:
-        if not over:
-            scheduler.shield(1)
-            try:
-                engine.cancel()
-            except RuntimeStopped:
-                pass
-            finally:
-                scheduler.shield(-1)
-        _end(Out(engine.edge, outs[0].writers), outs)
-
-
-def _ready(engine: StageEngine, kind: int) -> Iterator[Any]:
-    """Yield the values of a result that is ready. Where results come in parts, of all that are ready."""
-    ready = engine.ready
-    yield from _values(ready.popleft(), kind)
-    while ready and engine.plan.job.parted:
-        yield from _values(ready.popleft(), kind)
-
-
-def _values(result: Any, kind: int) -> tuple[Any, ...] | list[Any]:
-    if kind == FILTER and type(result) is Dropped:
-        return ()
-    if type(result) is Many:
-        return result.values
-    if type(result) is Grant:
-        result.give()
-        return ()
-    return (result,)

@@ -12,10 +12,11 @@ from goproc._completion import as_completed
 from goproc._data.blame import about_function
 from goproc._data.board import Board
 from goproc._data.flow_edges import Out, close_both, close_edge, leave, values_of
-from goproc._data.flow_local import Helper, StageEngine, batch_within, counted, feed, pool, received
+from goproc._data.flow_local import Helper, batch_within, counted, feed, received
 from goproc._data.flow_near import Near
 from goproc._data.flow_plain import run_stage
 from goproc._data.flow_plan import FEED, LOOP, PLAIN, POOL, WITHIN, Edge, Node, Plan
+from goproc._data.flow_pool import StageEngine, pool
 from goproc._data.flow_stats import StageStats, not_taken, stage_stats
 from goproc._data.flow_steps import Step
 from goproc._data.flow_turns import Turns

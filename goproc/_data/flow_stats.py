@@ -11,7 +11,7 @@ from goproc._data.stages import MAP
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from goproc._data.board import Board
-    from goproc._data.flow_local import StageEngine
+    from goproc._data.flow_pool import StageEngine
 
 
 class StageStats(NamedTuple):
