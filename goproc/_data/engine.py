@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 from goproc._channel import chan
 from goproc._data import turns
 from goproc._data.blame import portable
+from goproc._data.chunks import Chunk, Lost
 from goproc._data.ends import CLOSE_SECONDS, await_ends, raisable, reap, short
 from goproc._data.job import BROKEN, DONE, INIT_FAILED, RECYCLED, WAKE, Job
 from goproc._data.keys import Keys
 from goproc._data.lane_parts import CREDITS
-from goproc._data.lanes import Chunk, Lanes, Lost
+from goproc._data.lanes import Lanes
 from goproc._data.order import Ordered, Unordered
 from goproc._data.policy import Failure, Policy
 from goproc._data.reading import read_one

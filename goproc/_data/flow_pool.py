@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from goproc._data.blame import portable
 from goproc._data.board import OUT
+from goproc._data.chunks import Lost
 from goproc._data.engine import Engine, Plan
 from goproc._data.flow_edges import Out, sender
 from goproc._data.flow_local import end_edges
@@ -18,7 +19,7 @@ from goproc._data.flow_near import Near
 from goproc._data.flow_unread import UNKNOWN, Unread, unread
 from goproc._data.job import Job
 from goproc._data.lane_parts import Grant
-from goproc._data.lanes import Lost, placed
+from goproc._data.lanes import placed
 from goproc._data.policy import Failure
 from goproc._data.results import parted
 from goproc._data.source import Source

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from goproc._data.lanes import Chunk
+from goproc._data.chunks import Chunk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

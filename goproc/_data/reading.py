@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from goproc._data.chunks import Lost
 from goproc._data.job import BROKEN, DONE, FAILED, PART, UNREAD, UNREADABLE
 from goproc._data.lane_parts import Grant
-from goproc._data.lanes import Lost
 from goproc._data.results import unreadable
 from goproc._pickling import failure
 from goproc._pickling.salvage import Unread

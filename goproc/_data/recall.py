@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from goproc._data.checkpoint import Checkpoint, unpacked_result
-from goproc._data.lanes import Lost
+from goproc._data.chunks import Lost
 from goproc._data.results import unreadable
 
 TYPE_CHECKING = False
