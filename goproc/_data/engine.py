@@ -213,7 +213,7 @@ class Engine:
         unsendable = self.lanes.unsendable
         while unsendable:
             chunk, error = unsendable.pop()
-            self._fail(Lost.of(chunk, 0, -1, error))
+            self.fail(Lost.of(chunk, 0, -1, error))
 
     # -- reading
 
@@ -250,14 +250,14 @@ class Engine:
 
     # -- failures
 
-    def _fail(self, lost: Lost) -> None:
+    def fail(self, lost: Lost) -> None:
         """An attempt has failed: there is another one, or the item fails for good."""
         if self.policy.allows(lost.error, lost.attempts):
             self._delay(lost)
         else:
-            self._fail_for_good(lost)
+            self.fail_for_good(lost)
 
-    def _fail_for_good(self, lost: Lost) -> None:
+    def fail_for_good(self, lost: Lost) -> None:
         self.tally.failed += 1
         proc = self.lanes.lanes[lost.lane].proc if lost.lane >= 0 else _core.proc()
         failed = Failure(lost.item, lost.index, lost.error, lost.attempts, proc, lost.seconds)
@@ -386,7 +386,7 @@ class Engine:
             raise error
         for lost in self.lanes.recover(station, error):
             self.tally.note_slow(lost.index, lost.seconds)
-            self._fail(lost)
+            self.fail(lost)
 
     def stats(self) -> Stats:
         """Return the counts, with what has come and was not read. From any thread."""

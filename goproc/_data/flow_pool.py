@@ -132,7 +132,7 @@ class StageEngine(Engine):
         """The next item cannot be read here: it has failed."""
         index = self.tally.drawn
         self.tally.drawn += 1
-        self._fail_for_good(Lost(index, refused.text or UNKNOWN, 0, -1, refused.error))
+        self.fail_for_good(Lost(index, refused.text or UNKNOWN, 0, -1, refused.error))
 
     def wait(self) -> None:
         """Wait until an item or a result has come, a station has ended, or a delay is over. From any thread."""

@@ -87,7 +87,7 @@ def _read_unread(engine: Engine, number: int, error: BaseException, seconds: flo
     for chunk, start, _ in lane.finish(1):
         engine.tally.note(lane.proc, seconds, 0.0)
         engine.tally.note_slow(chunk.indices[start], seconds)
-        engine._fail(Lost.of(chunk, start, number, error, seconds))
+        engine.fail(Lost.of(chunk, start, number, error, seconds))
     engine.pace.note(1, seconds)
 
 
@@ -99,4 +99,4 @@ def _read_refused(engine: Engine, number: int, error: tuple[Any, ...]) -> None:
             engine.lanes.give(single, first=True)
         return
     exc = unreadable("the item", failure.unpack(error), "the worker")
-    engine._fail(Lost.of(chunk, 0, number, exc))
+    engine.fail(Lost.of(chunk, 0, number, exc))

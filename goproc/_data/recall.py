@@ -40,7 +40,7 @@ def _put_recorded(
         result = unpacked_result(blob)
     except Exception as cause:
         error = unreadable(f"the result in checkpoint {checkpoint.path!r}", cause, "this program")
-        engine._fail(Lost(index, item, 0, -1, error, name))
+        engine.fail(Lost(index, item, 0, -1, error, name))
         return
     engine.order.put(range(index, index + 1), [result])
     engine.tally.done += 1
