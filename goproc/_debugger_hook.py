@@ -29,7 +29,7 @@ def find(caller: Any) -> Any:
     """Find bdb as the other finders do, and learn when it is loaded.
 
     Args:
-        caller: the finder of sys.meta_path that calls this function. It leaves sys.meta_path.
+        caller: the finder of sys.meta_path that calls this function. It leaves sys.meta_path when bdb is loaded.
     """
     return _import_hook.find("bdb", caller, _meet)
 

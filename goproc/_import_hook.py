@@ -19,14 +19,14 @@ def find(name: str, caller: Any, meet: Callable[[Any], None]) -> Any:
 
     Args:
         name: of the module.
-        caller: the finder of sys.meta_path that calls this function. It leaves sys.meta_path.
+        caller: the finder of sys.meta_path that calls this function. It leaves sys.meta_path when the module is loaded: a
+            worker that is forked meanwhile loads the module again.
         meet: the function.
     """
     others = [finder for finder in list(sys.meta_path) if finder is not caller]
     spec = next(filter(None, (finder.find_spec(name, None) for finder in others)), None)
     if spec is not None and _is_pythons(spec):
-        _watch(spec.loader, meet)
-        sys.meta_path.remove(caller)
+        _watch(spec.loader, caller, meet)
     return spec
 
 
@@ -37,12 +37,14 @@ def _is_pythons(spec: Any) -> bool:
     return folder == os.path.dirname(os.__file__)
 
 
-def _watch(loader: Any, meet: Callable[[Any], None]) -> None:
+def _watch(loader: Any, caller: Any, meet: Callable[[Any], None]) -> None:
     execute = loader.exec_module
 
     def exec_module(module: Any) -> None:
         del loader.exec_module
         execute(module)
-        meet(module)
+        if caller in sys.meta_path:
+            sys.meta_path.remove(caller)
+            meet(module)
 
     loader.exec_module = exec_module

@@ -38,7 +38,7 @@ def find(caller: Any) -> Any:
     """Find logging as the other finders do, and learn when it is loaded.
 
     Args:
-        caller: the finder of sys.meta_path that calls this function. It leaves sys.meta_path.
+        caller: the finder of sys.meta_path that calls this function. It leaves sys.meta_path when logging is loaded.
     """
     return _import_hook.find("logging", caller, _meet)
 

@@ -42,3 +42,20 @@ def test_a_debugger_that_is_there_before_goproc(run: Run) -> None:
     done = run(script)
     assert (done.status, done.err) == (0, ""), done
     assert done.out.endswith("BdbQuit BdbQuit\n"), done
+
+
+def test_modules_that_were_looked_for_before_they_are_imported(run: Run) -> None:
+    """So does a worker that is forked while the zygote imports them: the worker imports them again."""
+    script = """
+        import goproc, sys
+        from importlib.util import find_spec
+        if "logging" not in sys.modules and "bdb" not in sys.modules:
+            find_spec("logging"), find_spec("bdb")
+        import bdb, logging
+        print(bdb.Bdb.stop_here.__module__, logging.Logger.handle.__module__)
+        print([finder for finder in sys.meta_path if "goproc" in str(finder)])
+    """
+    done = run(script)
+    assert (done.status, done.out, done.err) == (0, "goproc._debugger_hook goproc._logging_hook\n[]\n", ""), (
+        done
+    )
