@@ -24,7 +24,7 @@ import psutil
 import pytest
 
 import goproc
-from goproc._proc import launch, letters, plans, zygote
+from goproc._proc import launch, letters, plans, zygote_end
 from goproc.shm import _keeper
 
 ROOT = str(Path(goproc.__path__[0]).parent)
@@ -168,8 +168,11 @@ class Started:
 
     def stop(self) -> None:
         os.close(self.control)
-        if self.status is None:
+        try:
             self.wait_ended()
+        finally:
+            if self.status is None:
+                os.kill(self.pid, signal.SIGKILL)  # one that hangs is not left behind
         for _, _, pid, _ in self.of(letters.STARTED):
             assert gone(pid), f"worker {pid} is left"
 
@@ -379,11 +382,11 @@ def test_quit_kills_those_that_do_not_listen(start: Start, clock: Clock) -> None
     wait_until(lambda: z.marks() == 2, "both ignore SIGTERM")
     os.write(z.control, letters.QUIT)
     clock.wait_for_reads(3)
-    clock.set(0.95 * zygote.GRACE)
+    clock.set(0.95 * zygote_end.GRACE)
     clock.wait_for_reads(3)
     z.read_what_is_there()
     assert z.of(letters.DIED) == []
-    clock.set(zygote.GRACE)
+    clock.set(zygote_end.GRACE)
     assert z.wait_ended() == 0
     z.read(lambda: len(z.of(letters.DIED)) == 2)
     assert {value for _, _, _, value in z.of(letters.DIED)} == {signal.SIGKILL}
