@@ -6,9 +6,9 @@ from operator import length_hint
 from typing import Any
 
 from goproc._data.job import Job
-from goproc._data.lanes import placed
 from goproc._data.policy import Policy, checked_calls, checked_count, checked_function
 from goproc._misuse import not_callable
+from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,28 +78,25 @@ class Options:
             _maybe_count(recycle, f"{where}: recycle="),
             _checked_memory(where, memory),
         )
-        self._check_ahead()
+        if not self.ordered and self.ahead is not None:
+            self.check_ahead(self.workers or (self.threads or 1) * (_workers() or 1))
 
-    def _check_ahead(self) -> None:
-        """Raise ValueError if an unordered map cannot make as many calls at once as the user has asked for.
-
-        Without such a number there is no error: the same script runs on any number of processes.
-        """
-        given = next((name for name in ("workers", "threads") if getattr(self, name) is not None), None)
-        if self.ordered or self.ahead is None or given is None:
-            return
-        calls = getattr(self, given)
-        if self.ahead < calls:
+    def check_ahead(self, lanes: int) -> None:
+        """Raise ValueError if an unordered map cannot use all of its workers."""
+        if not self.ordered and self.ahead is not None and self.ahead < lanes:
             raise ValueError(
-                f"{self.where}: ahead={self.ahead} lets {self.ahead} of {calls} calls run at once: "
-                f"in an unordered map it is at least their number ({given}={calls})"
+                f"{self.where}: ahead={self.ahead} lets {self.ahead} of {lanes} calls run at once: "
+                "in an unordered map it is at least their number (workers=)"
             )
 
-    def places(self) -> list[int]:
-        """Return the process of each lane of the map: no more than have an item at once."""
-        procs = placed(self.workers, self.threads)
-        fewer = not self.ordered and self.ahead is not None and self.key is None
-        return procs[: self.ahead] if fewer else procs
+
+def _workers() -> int:
+    """Return the number of workers. Where the runtime has not started: those that it will have."""
+    if _core.attached():
+        return _core.procs() - 1
+    from goproc._proc import configuration
+
+    return configuration.configured().procs
 
 
 def _maybe_count(value: Any, name: str) -> int | None:

@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from goproc._data import turns, unused
 from goproc._data.engine import Engine, Plan
+from goproc._data.lanes import placed
 from goproc._data.options import Options, shortest, total_of
 from goproc._data.policy import RETRY_ON, policy
 from goproc._data.source import Source
@@ -171,7 +172,8 @@ class PMap(_core.Results, Generic[T]):
         options = self._options
         assert options is not None
         self._options = None
-        procs = options.places()
+        procs = placed(options.workers, options.threads)
+        options.check_ahead(len(procs))
         iterators = [iter(source) for source in options.sources]
         progress = None
         if options.progress is not None and options.progress is not False:
@@ -357,8 +359,7 @@ def pmap(
         f: the function. It gets one item of each iterable, as with map().
         iterables: where items come from. They are advanced within next() only, as results are asked for.
         ordered: yield in the order of the items; else what is done first.
-        ahead: how many items may be drawn and not yielded; default: four chunks for each call that runs at once. With
-            ordered=False it is at least as large as a given `workers` or `threads`; the default of these goes down to it.
+        ahead: how many items may be drawn and not yielded; default: four chunks for each call that runs at once.
         chunk: how many items go to a process together; "auto" measures.
         workers: how many calls run at once; default: one in each process.
         threads: run calls in so many threads of each process: for functions that wait in the system.

@@ -1,10 +1,10 @@
-"""pmap's `ahead`: where items are left out, they count as yielded when the results before them are; where it is small."""
+"""pmap's `ahead` where items are left out: they count as yielded when the results before them are."""
 
 from __future__ import annotations
 
 import pytest
 
-from goproc import chan, pfilter, pmap, proc
+from goproc import chan, pfilter, pmap
 
 AHEAD = 6
 
@@ -46,22 +46,3 @@ def test_items_left_out(runtime2, how, chunk):
         assert result == wanted
         numbers.next_kept = result + 2  # the odd number's turn comes in the next next()
     assert numbers.most == AHEAD
-
-
-@pytest.mark.parametrize("ahead", [1, 2, 3])
-@pytest.mark.parametrize("chunk", ["auto", 1, 3])
-def test_fewer_than_there_are_processes(runtime4, ahead, chunk):
-    """A script that gives no number of workers runs on any number of processes."""
-    results = list(pmap(lambda x: (x, proc()), range(40), ordered=False, ahead=ahead, chunk=chunk))
-    assert sorted(x for x, _ in results) == list(range(40))
-    assert len({where for _, where in results}) <= ahead
-
-
-def test_fewer_than_there_are_threads_in_all_processes(runtime4):
-    results = pmap(lambda x: x, range(20), ordered=False, ahead=3, threads=2)
-    assert sorted(results) == list(range(20))
-
-
-def test_fewer_than_there_are_processes_with_a_key(runtime4):
-    results = pmap(lambda x: (x % 5, proc()), range(20), ordered=False, ahead=2, key=lambda x: x % 5)
-    assert len(set(results)) == 5
