@@ -40,5 +40,9 @@ def begin() -> None:
             raise limits.named(error) from None
         finally:
             if collects:
+                if gc.get_freeze_count() == 0:
+                    # What was imported stays. It joins the old objects, or the next allocation would look at all of it.
+                    gc.freeze()
+                    gc.unfreeze()
                 gc.enable()
         _begun = True

@@ -179,7 +179,41 @@ def test_the_first_use_looks_for_no_garbage(run: Run, enabled: bool) -> None:
         gc.callbacks.append(lambda phase, info: looks.append(phase))
         before = len(sys.modules)
         begin()
-        print(len(sys.modules) - before > 50, len(looks), gc.isenabled())
+        count = gc.get_count()[0]
+        print(len(sys.modules) - before > 50, len(looks), gc.isenabled(), not {enabled} or count < 100)
         """
     )
-    assert done.out == f"True 0 {enabled}\n", done
+    assert done.out == f"True 0 {enabled} True\n", done
+
+
+def test_objects_that_the_program_has_frozen_stay_so(run: Run) -> None:
+    done = run(
+        """
+        import gc
+        from goproc import go
+        kept = [[]]
+        gc.freeze()
+        before = gc.get_freeze_count()
+        go.local(int).result()
+        print(gc.get_freeze_count() > before / 2 > 0)
+        """
+    )
+    assert done.out == "True\n", done
+
+
+def test_garbage_of_before_the_first_use_is_found_after_it(run: Run) -> None:
+    done = run(
+        """
+        import gc, weakref
+        from goproc import go
+        class Ring: pass
+        ring = Ring()
+        ring.self = ring
+        gone = weakref.ref(ring)
+        del ring
+        go.local(int).result()
+        gc.collect()
+        print(gone())
+        """
+    )
+    assert done.out == "None\n", done
