@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy
 import pytest
-from peek import until, until_waiting, waiters
+from peek import until, until_waiting, until_waits_or_ended, waiters
 
 import goproc
 from goproc import (
@@ -306,7 +306,7 @@ def test_large_request_that_leaves_lets_the_small_one_behind_it_go(place, end):
         other,
         0.05 if end == "timeout" else None,
     )
-    until_waiting(other, receivers=1)
+    until_waits_or_ended(other, large)
     small = place.anyone(lambda sem: sem.acquire(), sem)
     if end == "value":
         other.send("go away")

@@ -34,6 +34,17 @@ def until_waiters(handle: Any, n: int) -> None:
     until(lambda: sum(waiters(handle)) == n, what=lambda: f"{waiters(handle)} on {handle!r}")
 
 
+def until_waits_or_ended(handle: Any, goroutine: Any) -> None:
+    """Let others run until one waits on the handle, or the goroutine has ended.
+
+    A wait with a short time limit may be over before a busy machine lets the test look.
+    """
+    until(
+        lambda: sum(waiters(handle)) == 1 or goroutine.state not in ("queued", "running"),
+        what=lambda: f"{waiters(handle)} on {handle!r}, {goroutine!r}",
+    )
+
+
 def until_only_main() -> None:
     """Let others run until all goroutines but main have ended."""
     until(lambda: goproc.num_goroutine() == 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 import pytest
-from peek import until, until_waiters
+from peek import until, until_waiters, until_waits_or_ended
 
 from goproc import Atomic, Cancelled, chan, go, sleep, yield_now
 from goproc.sync import Mutex, RWMutex, Semaphore
@@ -211,7 +211,7 @@ def test_pending_writer_that_gives_up_lets_readers_in(place, how):
     m = RWMutex()
     m.rlock()
     writer = place.anyone(m.lock, 0.05 if how == "timeout" else None)
-    until_waiters(m, 1)
+    until_waits_or_ended(m, writer)
     readers = [place.anyone(m.rlock) for _ in range(3)]
     if how == "cancel":
         until_waiters(m, 4)

@@ -7,7 +7,7 @@ import time
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from peek import until, until_blocked, until_waiters, waiters
+from peek import until, until_blocked, until_waiters, until_waits_or_ended, waiters
 
 from goproc import Atomic, Cancelled, chan, context, go, select, sleep, yield_now
 from goproc.sync import Semaphore
@@ -68,7 +68,7 @@ def test_O09_front_that_gives_up_lets_the_next_go(place, how):
     sem = Semaphore(10)
     sem.acquire(1)
     big = place.anyone(sem.acquire, 10, 0.05 if how == "timeout" else None)
-    until_waiters(sem, 1)
+    until_waits_or_ended(sem, big)
     small = place.anyone(sem.acquire, 5)
     if how == "cancel":
         until_waiters(sem, 2)

@@ -49,7 +49,8 @@ bool gp_unheld(struct gp_object *o) {
     return true;
 }
 
-bool gp_held(struct gp_object *o) { return gp_get(&o->flags) & GP_OBJ_SHARED || !gp_unheld(o); }
+/* The holders come first: a process that sends its only handle sets the flag, then drops its bit. */
+bool gp_held(struct gp_object *o) { return !gp_unheld(o) || gp_acquire(&o->flags) & GP_OBJ_SHARED; }
 
 bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref block) {
     gp_lock(o);
