@@ -1,4 +1,4 @@
-"""Handles in messages and the collector: python/handles.c, proc/collector.c, and of proc/repair_heap.c what is about objects.
+"""Handles in messages and the collector: python/handles.c, proc/collector.c, the part of proc/repair_heap.c about objects.
 
 M is a channel that lives as long as all. What goes through a channel is one block here, and to put or take it is one step:
 channels.py has the rest. A block lists at most one object.
@@ -393,7 +393,20 @@ def sends_last(h: Heap, me: int) -> Steps:
     yield from send(h, me, h.things[0], h.blocks[1], M)
 
 
+def ends(h: Heap, me: int) -> Steps:
+    """gp_outcome_set of a goroutine whose outcome is O: an outcome that nobody can read is freed."""
+    if not (yield from gp_held(h, h.things[0])):
+        yield from gp_object_free(h, me, h.things[0])
+
+
+def gp_held(h: Heap, thing: Thing) -> Steps:
+    if h.keeps("the holders are read before the flag"):
+        return bool((yield thing.holders.load())) or bool((yield thing.flags.load()) & SHARED)
+    return bool((yield thing.flags.load()) & SHARED) or bool((yield thing.holders.load()))
+
+
 on_heap("collector: a handle in a message", {"O": 0b001}, 1, [sends, receives, gp_collect], 1)
+on_heap("collector: an outcome whose handle is sent", {"O": 0b001}, 1, [sends, ends, receives], 0)
 on_heap("collector: an object that is made, 2 die", {"O": 0}, 1, [makes, receives], 2)
 on_heap("collector: a handle that is passed on", {"O": 0b001}, 2, [sends_last, passes_on, gp_collect], 1)
 on_heap(
