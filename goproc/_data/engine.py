@@ -27,6 +27,7 @@ from goproc._data.reading import read_one
 from goproc._data.results import parted
 from goproc._data.source import DRAW_SECONDS
 from goproc._data.tally import Pace, Stats, Tally
+from goproc._data.unread import UNKNOWN
 from goproc._go import go
 from goproc._pickling import failure
 from goproc._raised import add_note
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from goproc._data.progress import Progress
     from goproc._data.recorder import Recorder
     from goproc._data.source import Source
+    from goproc._data.unread import Unread
 
 
 class Delayed(NamedTuple):
@@ -190,7 +192,11 @@ class Engine:
         finally:
             self.source.left = max(0, self.source.left - len(items))
             self._dispatch(items)
-        return len(items)
+        refused, self.source.refused = self.source.refused, None
+        if refused is None:
+            return len(items)
+        self._refuse(refused)
+        return len(items) + 1
 
     def _dispatch(self, items: list[Any]) -> None:
         if not items:
@@ -214,6 +220,12 @@ class Engine:
         while unsendable:
             chunk, error = unsendable.pop()
             self.fail(Lost.of(chunk, 0, -1, error))
+
+    def _refuse(self, refused: Unread) -> None:
+        """The next item cannot be read here: it has failed."""
+        index = self.tally.drawn
+        self.tally.drawn += 1
+        self.fail_for_good(Lost(index, refused.text or UNKNOWN, 0, -1, refused.error))
 
     # -- reading
 
@@ -335,6 +347,9 @@ class Engine:
                 raise
             self._keep_processes()
             self.held_up = self.lanes.uneven()
+            return
+        except Exception as exc:
+            self.source.refuse(exc)
             return
         if index > len(stations):
             self.source.receive(message, there)

@@ -7,7 +7,7 @@ from time import monotonic_ns
 from typing import Any, NamedTuple
 
 from goproc._data.flow_near import Near
-from goproc._data.flow_unread import rose_in_reading
+from goproc._data.unread import rose_in_reading
 from goproc._pickling.messages import dumps
 from goproc.errors import ChanClosed, RuntimeStopped
 

@@ -10,7 +10,7 @@ from goproc._data.flow_edges import FETCHED
 from goproc._data.flow_plan import Edge
 from goproc._data.flow_run import CLOSE_SECONDS, Run
 from goproc._data.flow_stats import StageStats
-from goproc._data.flow_unread import about_unread
+from goproc._data.unread import about_unread
 from goproc._tracebacks import cut
 from goproc.errors import ChanClosed, DeadlineExceeded
 from goproc.shm import _core

@@ -17,9 +17,9 @@ from goproc._data.blame import about_value
 from goproc._data.board import FAILED, OUT, PASSED, TAKEN, WORK
 from goproc._data.flow_edges import Out, close_both, growth, leave, sender
 from goproc._data.flow_near import Near
-from goproc._data.flow_unread import NotSent, about_unread
 from goproc._data.flow_worker import short_repr
 from goproc._data.stages import BATCH, CALLING, EACH, FILTER, FLAT_MAP, MAP, SKIP, TAKE, THROTTLE, Stage
+from goproc._data.unread import NotSent, about_unread
 from goproc._go import go
 from goproc._sched import scheduler
 from goproc._select import Selector

@@ -11,12 +11,10 @@ from typing import Any, NamedTuple
 
 from goproc._data.blame import portable
 from goproc._data.board import OUT
-from goproc._data.chunks import Lost
 from goproc._data.engine import Engine, Plan
 from goproc._data.flow_edges import Out, sender
 from goproc._data.flow_local import end_edges
 from goproc._data.flow_near import Near
-from goproc._data.flow_unread import UNKNOWN, Unread, unread
 from goproc._data.job import Job
 from goproc._data.lane_parts import Grant
 from goproc._data.lanes import placed
@@ -24,6 +22,7 @@ from goproc._data.policy import Failure
 from goproc._data.results import parted
 from goproc._data.source import Source
 from goproc._data.stages import EACH, FILTER, FLAT_MAP, MAP, Stage
+from goproc._data.unread import Unread, unread
 from goproc._sched import scheduler
 from goproc._select import Selector
 from goproc.errors import ChanClosed, RuntimeStopped
@@ -127,12 +126,6 @@ class StageEngine(Engine):
                 break
             items.append(item)
         return None
-
-    def _refuse(self, refused: Unread) -> None:
-        """The next item cannot be read here: it has failed."""
-        index = self.tally.drawn
-        self.tally.drawn += 1
-        self.fail_for_good(Lost(index, refused.text or UNKNOWN, 0, -1, refused.error))
 
     def wait(self) -> None:
         """Wait until an item or a result has come, a station has ended, or a delay is over. From any thread."""

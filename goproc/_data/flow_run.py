@@ -20,9 +20,9 @@ from goproc._data.flow_pool import StageEngine, pool
 from goproc._data.flow_stats import StageStats, not_taken, stage_stats
 from goproc._data.flow_steps import Step
 from goproc._data.flow_turns import Turns
-from goproc._data.flow_unread import readable
 from goproc._data.flow_worker import Fault, Work, work
 from goproc._data.stages import MERGE, STAGE, TAKE, THROTTLE, Stage
+from goproc._data.unread import readable
 from goproc._deaths import end_process
 from goproc._go import go
 from goproc._goroutine import Goroutine

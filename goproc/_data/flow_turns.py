@@ -12,7 +12,7 @@ from __future__ import annotations
 from time import monotonic_ns
 from typing import Any, NamedTuple
 
-from goproc._data.flow_unread import unread
+from goproc._data.unread import unread
 from goproc.errors import ChanClosed, RuntimeStopped
 
 TYPE_CHECKING = False

@@ -19,8 +19,8 @@ from goproc._data.board import FAILED, OUT, PASSED, TAKEN, WAIT_IN, WAIT_OUT, WO
 from goproc._data.flow_edges import Growth, Out, close_both, growth, leave, sender, values_of
 from goproc._data.flow_steps import STEPS, Step, StepFailed
 from goproc._data.flow_turns import Line, Turns
-from goproc._data.flow_unread import unread
 from goproc._data.stages import FILTER, FLAT_MAP, MAP, TAKE
+from goproc._data.unread import unread
 from goproc._life import Goexit
 from goproc._pickling import failure
 from goproc._sched import scheduler

@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from goproc._data.unread import Unread
+
 DRAW_SECONDS = 0.002  # no more is drawn for a chunk after this time
 
 
@@ -31,10 +33,11 @@ class Source:
         channel: the channel, if it is one.
         taken: items that were received from the channel while the map waited.
         over: nothing more comes.
-        error: what the iterator has raised, or None.
+        refused: the next item of the channel, which cannot be read; None if there is no such item.
+        error: the exception of the iterator, or None.
     """
 
-    __slots__ = ("_iterator", "channel", "error", "left", "over", "taken")
+    __slots__ = ("_iterator", "channel", "error", "left", "over", "refused", "taken")
 
     def __init__(self, iterator: Iterator[Any], left: int | None = None) -> None:
         self._iterator: Iterator[Any] | None = iterator
@@ -42,6 +45,7 @@ class Source:
         self.taken: deque[Any] = deque()
         self.left = 0 if left is None or self.channel is not None else left
         self.over = False
+        self.refused: Unread | None = None
         self.error: Exception | None = None
 
     def draw(self, n: int, items: list[Any]) -> None:
@@ -70,7 +74,7 @@ class Source:
             self.close()
 
     def _take(self, channel: Chan[Any], n: int, items: list[Any]) -> None:
-        while len(items) < n:
+        while len(items) < n and self.refused is None:
             if self.taken:
                 items.append(self.taken.popleft())
                 continue
@@ -78,6 +82,9 @@ class Source:
                 item, there = channel.try_recv()
             except ChanClosed:
                 self.close()
+                return
+            except Exception as exc:
+                self.refuse(exc)
                 return
             if not there:
                 return
@@ -89,6 +96,18 @@ class Source:
             self.taken.append(item)
         else:
             self.close()
+
+    def refuse(self, exc: Exception) -> None:
+        """Note that a receive has met an item that cannot be read.
+
+        Args:
+            exc: raised by the receive. An exception of another kind is raised again.
+        """
+        from goproc._data.unread import unread
+
+        self.refused = unread(exc, "the caller")
+        if self.refused is None:
+            raise exc
 
     def close(self) -> None:
         """Let go of the iterator."""

@@ -1,4 +1,4 @@
-"""Items of a flow that cannot be read where they arrive: each is a failure of the stage that takes it.
+"""Items of a flow or a channel that cannot be read where they arrive: each is a failure of the stage or the map that takes it.
 
 Every branch of a tee() has stages of its own, which decide about an item that cannot be sent. So a NotSent goes through the
 tee() in its place, and reading that raises the error.
