@@ -15,7 +15,7 @@
 #include <errno.h>
 #include <sys/resource.h>
 
-enum { CPU_S = 4, WALL_S = 30, MOST_SPOILED = 4, STEPS_MOST = 400, CASES_OF_A_STOP = 12, WORDS = 4096 };
+enum { CPU_S = 4, WALL_S = 30, MOST_WALLS = 10, MOST_SPOILED = 4, STEPS_MOST = 400, CASES_OF_A_STOP = 12, WORDS = 4096 };
 enum { DAMAGED = 2, ENDLESS = 3 }; /* how a case ends, if not with 0 */
 #define ROOM (4ULL << 40)
 
@@ -214,14 +214,17 @@ static void select_all(void) {
     uint32_t poll[MANY], lock[MANY], n = 0;
     for (uint32_t i = 0; i < n_objects && n < 5; i++)
         if (objects[i].kind == GP_KIND_CHAN) {
+            int64_t sudog = gp_sudog_alloc();
+            if (sudog < 0) return;
             cases[n] = (struct gp_case){.o = gp_at(objects[i].ref), .kind = GP_RECV};
-            cases[n].sudog = (uint32_t)gp_sudog_alloc();
-            n++;
+            cases[n++].sudog = (uint32_t)sudog;
         }
     if (n < 2) return;
     struct gp_select s = {.cases = cases, .n = n, .poll = poll, .lock = lock};
     enum gp_result r;
-    int64_t waiter = gp_waiter_alloc(false), chosen = gp_select(&s, waiter, &r);
+    int64_t waiter = gp_waiter_alloc(false);
+    if (waiter < 0) return;
+    int64_t chosen = gp_select(&s, waiter, &r);
     if (chosen >= 0) gp_case_undo(&cases[chosen]);
     else if (gp_waiter_cancel((uint32_t)waiter))
         for (uint32_t i = 0; i < n; i++) gp_case_abandon(&cases[i]);
@@ -327,11 +330,13 @@ static void has_no_end(int number) {
 }
 
 static clock_t at_alarm; /* CPU time of the process */
+static int alarms;
 
-/* A process beside busy ones computes little in WALL_S. Its limit is that of CPU time; one that computes nothing waits. */
+/* A process beside busy ones computes little in WALL_S. Its limit is that of CPU time; one that computes nothing waits, and so does
+ * one that only wakes now and then. */
 static void on_alarm(int number) {
     clock_t now = clock();
-    if (now - at_alarm < CLOCKS_PER_SEC / 1000) has_no_end(number);
+    if (now - at_alarm < CLOCKS_PER_SEC / 1000 || ++alarms == MOST_WALLS) has_no_end(number);
     at_alarm = now;
     alarm(WALL_S);
 }

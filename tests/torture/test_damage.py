@@ -11,12 +11,13 @@ SPOIL = """
     import ctypes
     from goproc import Mutex, chan, go, select
 
-    def spoil(handle, at, value):
+    def spoil(handle, at, value, kind=ctypes.c_uint64):
         with open("/proc/self/maps") as maps:
             base = min(int(line.split("-")[0], 16) for line in maps if "memfd:goproc" in line)
-        ctypes.c_uint64.from_address(base + 64 * handle._ref + at).value = value
+        kind.from_address(base + 64 * handle._ref + at).value = value
 
-    TAIL, RECEIVERS = 32, 40
+    LOCK, TAIL, RECEIVERS = 16, 32, 40
+    WAITERS = 1 << 31
 """
 REPORT = re.compile(
     r"fatal error: proc (\d) \(pid \d+\) found goproc's shared memory damaged: ([\w ]+) that cannot be \(\w+\)\n"
@@ -32,6 +33,8 @@ REPORT = re.compile(
         ("c.send(1); spoil(c, TAIL, 10**6); c.recv()", "a number of messages"),
         ("spoil(c, RECEIVERS, 0xFF000001); c.send(1)", "a place in a queue"),
         ("spoil(c, RECEIVERS, 0xFF000001); c.close()", "a place in a queue"),
+        ("spoil(c, LOCK, WAITERS, ctypes.c_uint32); c.send(1)", "the holder of a lock"),
+        ("spoil(c, LOCK, 77 << 10 | 9, ctypes.c_uint32); c.close()", "the holder of a lock"),
     ],
 )
 def test_the_program_ends_with_a_report(run: Run, how: str, proc: int, damage: str, what: str) -> None:

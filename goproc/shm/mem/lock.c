@@ -57,9 +57,9 @@ void gp_check_holder(_Atomic uint32_t *word, bool coroner) {
         if (!coroner && gp_acquire(&gp.head->crash_epoch) & 1) return; /* the holder may have died */
         /* no operation takes a lock twice; the coroner is no part of one */
         bool own = holder == gp.me && !coroner;
-        if (holder == 0 || (!own && is_holder(holder, line)) ||
-            (gp_acquire(word) & ~GP_LOCK_WAITERS) != holder)
-            return;
+        uint32_t now = gp_acquire(word);
+        /* a word that says no more than that others wait is damaged, too: who lets go of a lock stores 0 */
+        if (now == 0 || (now & ~GP_LOCK_WAITERS) != holder || (!own && is_holder(holder, line))) return;
     }
     gp_damaged("the holder of a lock", holder);
 }
