@@ -9,18 +9,17 @@ from __future__ import annotations
 import mmap
 import os
 import random
-import signal
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from disturber import Disturber
 from linearizability import LATER, Case, Kind, Operation, Result
 
 import goproc
 from goproc import ChanClosed, chan, default, go, select
-from goproc._goroutine import pid_of
 from goproc.errors import WorkerDied
 
 CLIENTS = 8
@@ -128,31 +127,23 @@ def selected(cases: list[Case], channels: list[Any], at_once: bool) -> tuple[Res
 # -- the program ------------------------------------------------------------------------------------------------------
 
 
-def disturb(kind: str, dice: random.Random, over: threading.Event) -> None:
-    """Kill workers, or stop them for some milliseconds, until `over` is set."""
-    pidfds = {} if kind == "kill" else {p: os.pidfd_open(pid_of(p)) for p in goproc.workers()}
+def kill(dice: random.Random, over: threading.Event) -> None:
+    """Kill workers, until `over` is set."""
     while not over.wait(0.01 + dice.random() * 0.03):
-        worker = dice.choice(goproc.workers())
-        if kind == "kill":
-            goproc.kill(worker)
-            continue
-        signal.pidfd_send_signal(pidfds[worker], signal.SIGSTOP)
-        over.wait(dice.random() * 0.01)
-        signal.pidfd_send_signal(pidfds[worker], signal.SIGCONT)
-    for fd in pidfds.values():
-        os.close(fd)
+        goproc.kill(dice.choice(goproc.workers()))
 
 
 def record(folder: str, batches: int, histories: int, seed: int, disturbance: str) -> None:
     """Record batches of histories, and print the name of the file of each when it is complete."""
     dice = random.Random(seed)
     over = threading.Event()
+    killer = threading.Thread(target=kill, args=(random.Random(dice.random()), over), daemon=True)
     disturber = None
-    if disturbance != "none":
-        disturber = threading.Thread(
-            target=disturb, args=(disturbance, random.Random(dice.random()), over), daemon=True
-        )
-        disturber.start()
+    if disturbance == "kill":
+        killer.start()
+    elif disturbance == "stop":
+        pids = [go.on(p)(os.getpid).result() for p in goproc.workers()]
+        disturber = Disturber("stop one", dice.getrandbits(30), pids)
     for batch in range(batches):
         path = f"{folder}/batch-{batch}"
         capacities = [[dice.choice((0, 0, 1, 2, 5)) for _ in range(CHANNELS)] for _ in range(histories)]
@@ -169,8 +160,10 @@ def record(folder: str, batches: int, histories: int, seed: int, disturbance: st
                 assert disturbance == "kill"
         print(path, capacities, flush=True)
     over.set()
+    if disturbance == "kill":
+        killer.join()
     if disturber is not None:
-        disturber.join()
+        assert disturber.end() > 1
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------

@@ -1,22 +1,18 @@
 """The program of test_stalls.py: goroutines of all workers talk while the workers are disturbed. Prints what it saw as JSON.
 
     stalls.py ROUNDS DISTURBANCE SEED      DISTURBANCE: none, stop, signals
-    stalls.py disturb DISTURBANCE SEED PID ...
 
-Each operation has a time limit that is reached only if a wake-up was lost. The second form is the process that disturbs, until
-its standard input is closed. It is none of the program: a process that waits for the lock of a stopped one keeps its GIL, and
-so none of its threads could continue the other.
+Each operation has a time limit that is reached only if a wake-up was lost.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import random
 import signal
-import subprocess
 import sys
-from select import select as select_files
+
+from disturber import STORM, Disturber
 
 import goproc
 from goproc import Mutex, WaitGroup, chan, go, select, sleep
@@ -24,7 +20,6 @@ from goproc._goroutine import pid_of
 from goproc.shm import _core
 
 LIMIT = 60  # seconds
-STORM = (signal.SIGWINCH, signal.SIGALRM, signal.SIGUSR1)
 
 
 def handle_storm():
@@ -87,50 +82,14 @@ def locks(rounds):
     return rounds
 
 
-def over_within(seconds):
-    """Return True if the standard input is closed within some seconds."""
-    return bool(select_files([sys.stdin], [], [], seconds)[0])
-
-
-def disturb(kind, dice, pids):
-    """Stop the processes, or send them signals, once or more until the end. Return how often."""
-    pidfds = [os.pidfd_open(pid) for pid in pids]
-    print("ready", flush=True)
-    sent = 0
-    while not sent or not over_within(0.002 * dice.random()):
-        if kind == "stop":
-            some = dice.sample(pidfds, dice.randint(1, len(pidfds)))
-            for fd in some:
-                signal.pidfd_send_signal(fd, signal.SIGSTOP)
-            over_within(dice.choice((0.001, 0.01, 0.15, 0.4)) * dice.random())
-            for fd in some:
-                signal.pidfd_send_signal(fd, signal.SIGCONT)
-            over_within(0.02 * dice.random())
-        else:
-            for fd in pidfds:
-                signal.pidfd_send_signal(fd, dice.choice(STORM))
-        sent += 1
-    return sent
-
-
-def disturbed(kind, seed):
-    """Start the process that disturbs this program."""
-    pids = [pid_of(p) for p in goproc.workers()]
-    if kind == "signals":
-        pids.append(os.getpid())
-    words = [sys.executable, __file__, "disturb", kind, seed, *map(str, pids)]
-    disturber = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert disturber.stdout.readline() == "ready\n"
-    return disturber
-
-
 def main():
-    rounds, kind, seed = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    rounds, kind, seed = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     handle_storm()
     for p in goproc.workers():
         go.on(p)(handle_storm).result(LIMIT)
-    disturber = None if kind == "none" else disturbed(kind, seed)
-    done, sent = 0, "0"
+    pids = [pid_of(p) for p in goproc.workers()] + [os.getpid()] * (kind == "signals")
+    disturber = None if kind == "none" else Disturber(kind, seed, pids)
+    done = sent = 0
     try:
         stations = min(len(goproc.workers()), 16)
         tasks = [
@@ -143,11 +102,8 @@ def main():
             done += g.result(3 * LIMIT)
     finally:
         if disturber is not None:
-            sent, _ = disturber.communicate()
-    print(json.dumps({"done": done, "sent": int(sent), "missed_wakeups": _core.census()["missed_wakeups"]}))
+            sent = disturber.end()
+    print(json.dumps({"done": done, "sent": sent, "missed_wakeups": _core.census()["missed_wakeups"]}))
 
 
-if sys.argv[1] == "disturb":
-    print(disturb(sys.argv[2], random.Random(int(sys.argv[3])), map(int, sys.argv[4:])))
-else:
-    main()
+main()
