@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from model.building import Bodies, close, recv, select, send, set_timer, waiting_on
+from model.programs import Do
 from model.queues import INTERRUPT, TIME, Case
 from model.world import World
 
@@ -24,6 +25,15 @@ def buffered(w: World) -> Bodies:
 def two_senders(w: World) -> Bodies:
     c = w.channel(1)
     return [(send(c, 1),), (send(c, 2),), (recv(c),)]
+
+
+def polled(w: World) -> Bodies:
+    c = w.new("channel", 1, polled=True)
+    return [
+        (send(c, 1), send(c, 2)),
+        (Do("has two", o=c), recv(c)),
+        (Do("poll", o=c), recv(c)),
+    ]
 
 
 def closing(w: World) -> Bodies:
@@ -98,6 +108,7 @@ def timer_due(w: World) -> Bodies:
 waiting_on("channel: a send and a receive, 2 die", rendezvous, 2, blocks=1)
 waiting_on("channel: with a buffer, 2 die", buffered, 2, blocks=2)
 waiting_on("channel: two senders, a buffer", two_senders, 1, workers=3, blocks=2, mortal="C")
+waiting_on("channel: a poll beside a receiver", polled, 0, workers=3, blocks=2)
 waiting_on("channel: closed with a sender", closing, 1, workers=3, blocks=2, mortal="C")
 waiting_on("channel: closed with receivers", closing_receivers, 1, workers=3, mortal="C")
 waiting_on("channel: waits that time out", times, 1, blocks=2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.explorer import Step, Steps
+from model.explorer import Step, Steps, Violation
 from model.queues import (
     BLOCK,
     IS_CLOSED,
@@ -150,6 +150,36 @@ def gp_chan_close(p: Proc, c: Object) -> Steps:
         yield c.flags.store(flags | CLOSED)  # COMMIT
         yield from gp_fire_all(p, c, Tag.CLOSED)
     yield from gp_unlock(p, c)
+
+
+# ---- a look without the lock
+
+
+def gp_chan_seems_empty(w: World, c: Object) -> Steps:
+    head = yield c.head.load()
+    early = w.keeps("the queue is read between the ends of the buffer")
+    waits = (yield c.sendq_first.load()) if early else 0
+    tail = yield c.tail.load()
+    if not early:
+        waits = yield c.sendq_first.load()
+    return not waits and head == tail
+
+
+def has_two(c: Object) -> Step:
+    """Go on when there are two messages: in the buffer, which has one place, and at a sender that waits."""
+    tail, waits = c.tail.at, c.sendq_first.at
+
+    def ready(s: bytes) -> bool:
+        return s[tail] == 2 or (s[tail] == 1 and s[waits] != 0)
+
+    return Step(f"{c.name} has two messages", lambda s, me: None, ready=ready)
+
+
+def poll(p: Proc, c: Object) -> Steps:
+    """Look for one of two messages, of which another process takes one at most."""
+    yield has_two(c)
+    if (yield from gp_chan_seems_empty(p.w, c)):
+        raise Violation(f"{c.name} has a message, and {p.name} sees none")
 
 
 # ---- timer.c

@@ -41,6 +41,10 @@ def goroutine(p: Proc, program: tuple[Do, ...]) -> Steps:
             yield Step(f"{p.name} goes on", lambda s, me: None, ready=lambda s: False)
         elif do.what == "close":
             yield from channels.gp_chan_close(p, do.o)
+        elif do.what == "poll":
+            yield from channels.poll(p, do.o)
+        elif do.what == "has two":
+            yield channels.has_two(do.o)
         elif do.what == "set":
             yield from channels.gp_timer_set(p, do.o, do.n)
         elif do.what == "add":

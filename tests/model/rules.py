@@ -67,6 +67,7 @@ RULES = {
     "who was not told takes the bit back": BUFFER,
     "a wait with a timer does not count as told": "select: a timer that is reset",
     "a put is committed before its block is the channel's": BUFFER,
+    "the queue is read between the ends of the buffer": "channel: a poll beside a receiver",
     "a locked mutex always has an owner": "mutex: two take it, 2 die",
     "who was woken and gives up wakes another": "mutex: of the dead",
     "who gives up wakes another for a lock of the dead": "mutex: of the dead",

@@ -135,9 +135,14 @@ class Proc:
 
 
 class Object:
-    """struct gp_object: a channel or a sync object. All fields but `flags` and a timer's `value` are guarded by the lock."""
+    """struct gp_object: a channel or a sync object. All fields but `flags` and a timer's `value` are guarded by the lock.
 
-    def __init__(self, w: World, kind: str, cap: int = 0, size: int = 0, value: int = 0) -> None:
+    `polled`: processes also look at the ends of its buffer and at the queue of senders without the lock.
+    """
+
+    def __init__(
+        self, w: World, kind: str, cap: int = 0, size: int = 0, value: int = 0, polled: bool = False
+    ) -> None:
         self.w = w
         self.kind = kind
         self.links: Any = None  # of a context
@@ -155,6 +160,9 @@ class Object:
         def cell(name: str, value: int = 0, show: Callable[[int], str] = str) -> Cell:
             return w.memory.cell(f"{self.name}.{name}", value, show, guard=guard)
 
+        def seen(name: str, show: Callable[[int], str] = str) -> Cell:
+            return w.memory.cell(f"{self.name}.{name}", 0, show) if polled else cell(name, 0, show)
+
         self.lock = w.memory.cell(f"{self.name}.lock", show=w.show_process)
         self.flags = w.memory.cell(f"{self.name}.flags")
         self.holders = w.memory.cell(f"{self.name}.holders")
@@ -162,13 +170,13 @@ class Object:
         self.owner = cell("owner", show=w.show_process)
         self.shares = [cell(f"share of {p.name}") for p in w.procs] if size or kind == "rwmutex" else []
         self.inside = w.memory.cell(f"{self.name}: is locked by", show=w.show_process)  # for the checks
-        self.head, self.tail = cell("head"), cell("tail")
+        self.head, self.tail = seen("head"), seen("tail")
         self.recvq_first, self.recvq_last = (
             cell("recvq_first", show=w.show_sudog),
             cell("recvq_last", show=w.show_sudog),
         )
         self.sendq_first, self.sendq_last = (
-            cell("sendq_first", show=w.show_sudog),
+            seen("sendq_first", show=w.show_sudog),
             cell("sendq_last", show=w.show_sudog),
         )
         self.slots = [cell(f"slot[{i}]", show=w.show_block) for i in range(cap)]
@@ -249,8 +257,8 @@ class World:
     def owner(self, sudog: int) -> Proc:
         return self.procs[self.sudogs[sudog - 1].proc]
 
-    def new(self, kind: str, cap: int = 0, size: int = 0, value: int = 0) -> Object:
-        self.objects.append(Object(self, kind, cap, size, value))
+    def new(self, kind: str, cap: int = 0, size: int = 0, value: int = 0, polled: bool = False) -> Object:
+        self.objects.append(Object(self, kind, cap, size, value, polled))
         return self.objects[-1]
 
     def settle(self, o: Object) -> Steps:

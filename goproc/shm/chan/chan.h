@@ -174,6 +174,9 @@ enum gp_result gp_chan_recv(struct gp_object *c, struct gp_message *m);
 /* the same under the lock, without gp_ring() */
 enum gp_result gp_chan_put(struct gp_object *c, const struct gp_message *m);
 enum gp_result gp_chan_take(struct gp_object *c, struct gp_message *m);
+/* without the lock; false: there may be a message */
+bool gp_chan_seems_empty(const struct gp_object *c);
+uint64_t gp_chan_len(struct gp_object *c); /* the messages in its buffer, at one instant */
 bool gp_chan_close(struct gp_object *c);                                      /* false: was closed */
 /* true: a case may be ready, so try again */
 bool gp_spin_until(const struct gp_case *cases, uint32_t n);

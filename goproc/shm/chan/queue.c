@@ -47,7 +47,7 @@ void gp_unlink(struct gp_object *o, uint32_t sd) {
     uint32_t next = gp_get(&s->next), prev = gp_get(&s->prev);
     if (prev) first = &gp_sudog_at(prev)->next;
     if (GP_UNLIKELY(gp_get(first) != sd)) gp_damaged("a link of a queue", prev);
-    gp_set(first, next); /* COMMIT */
+    gp_release(first, next); /* COMMIT; see gp_chan_seems_empty() */
     gp_order();
     gp_set(next ? &gp_sudog_at(next)->prev : last, prev);
     gp_set(&s->linked, 0);

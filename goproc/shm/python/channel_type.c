@@ -141,8 +141,7 @@ static PyObject *chan_try_recv(Handle *self, PyObject *Py_UNUSED(unused)) {
     if (!o) return NULL;
     /* A failing poll takes no lock. Empty first, closed second: a channel found open was open when it was
      * empty. */
-    if (gp_acquire(&o->head) == gp_acquire(&o->tail) && !gp_acquire(&o->sendq_first) &&
-        !(gp_acquire(&o->flags) & (GP_OBJ_CLOSED | GP_OBJ_LAZY)))
+    if (gp_chan_seems_empty(o) && !(gp_acquire(&o->flags) & (GP_OBJ_CLOSED | GP_OBJ_LAZY)))
         return pair(Py_NewRef(Py_None), 0);
     struct gp_case c = {.o = o, .kind = GP_RECV};
     enum gp_result r = gp_case_try(&c);
@@ -221,8 +220,7 @@ static Py_ssize_t chan_len(Handle *self) {
     if (self->ref == 0) return 0;
     struct gp_object *o = handle_object(self);
     if (!o || tick() < 0) return -1; /* a loop that polls lets others run */
-    uint64_t head = gp_acquire(&o->head), tail = gp_acquire(&o->tail), n = tail - head;
-    return (Py_ssize_t)(n > o->cap ? o->cap : n); /* the two loads are not one instant */
+    return (Py_ssize_t)gp_chan_len(o);
 }
 
 static int chan_bool(Handle *Py_UNUSED(self)) { return 1; } /* a channel is not false because it is empty */
