@@ -153,6 +153,24 @@ def receive(h: Heap, me: int, channel: int, then: Callable[[], Steps] | None = N
         yield from drop(h, me, thing)
 
 
+def discard(h: Heap, me: int, block: Message) -> Steps:
+    """gp_message_drop of a message that lists a failed goroutine, and what follows."""
+    thing = h.things[(yield block.lists.load()) - 1]
+    if h.keeps("a message lists nothing when its handles are looked at"):
+        yield block.lists.store(0)
+    garbage = not (yield thing.holders.load())
+    yield from free_block(block)
+    if garbage:
+        yield from gp_collect(h, me, wait=True)
+
+
+def drop_failed(h: Heap, me: int, thing: Thing) -> Steps:
+    """handle_dealloc of a goroutine that has failed, unread."""
+    yield thing.holders.clear_bits(1 << me)
+    if not (yield thing.holders.load()):
+        yield from gp_collect(h, me, wait=True)
+
+
 def free_block(block: Message) -> Steps:
     tag, lists = block.tag.at, block.lists.at
 
@@ -180,8 +198,10 @@ def gp_object_free(h: Heap, me: int, thing: Thing) -> Steps:
 # ---- collector.c
 
 
-def gp_collect(h: Heap, me: int) -> Steps:
-    if not (yield h.collecting.cas(0, me + 1)):
+def gp_collect(h: Heap, me: int, wait: bool = False) -> Steps:
+    if wait and h.keeps("who comes upon an unread failure waits for the collector's lock"):
+        yield wait_for(h, me)
+    elif not (yield h.collecting.cas(0, me + 1)):
         return
     candidates = yield from find_candidates(h)
     lives, edges = yield from mark(h, candidates)
@@ -195,6 +215,15 @@ def gp_collect(h: Heap, me: int) -> Steps:
             yield from gp_chan_drop(h, thing)
             yield from gp_object_free(h, me, thing)
     yield h.collecting.store(0)
+
+
+def wait_for(h: Heap, me: int) -> Step:
+    at = h.collecting.at
+
+    def run(s: bytearray, _: int) -> None:
+        s[at] = me + 1
+
+    return Step("wait for the collector's lock, and take it", run, ready=lambda s: not s[at])
 
 
 def find_candidates(h: Heap) -> Steps:
@@ -313,10 +342,18 @@ def over(s: bytearray, h: Heap, me: int) -> None:
     s[h.over[me].at] = 1
 
 
-def at_last(h: Heap, me: int) -> Steps:
-    """When all are done, or dead and repaired, somebody collects: then nothing that cannot be reached is left."""
+def at_last(h: Heap, me: int, failed: bool) -> Steps:
+    """When all are done, or dead and repaired, somebody collects: then nothing that cannot be reached is left.
+
+    A goroutine that has failed is not left to that collection.
+    """
     places = tuple((a.at, b.at) for a, b in zip(h.over, h.repaired, strict=True))
-    yield Step("all are done", lambda s, _: None, ready=lambda s: all(s[a] or s[b] for a, b in places))
+
+    def run(s: bytearray, _: int) -> None:
+        if failed and s[h.things[0].kind.at] and not h.reachable(s, h.things[0]):
+            raise Violation(f"{h.things[0].name} has failed, and nobody reports that")
+
+    yield Step("all are done", run, ready=lambda s: all(s[a] or s[b] for a, b in places))
     yield from gp_collect(h, me)
 
 
@@ -335,7 +372,13 @@ def check(h: Heap, s: bytes, waiting: frozenset[str]) -> None:
 
 
 def on_heap(
-    name: str, held_by: dict[str, int], blocks: int, doings: list[Doing], kills: int, mortal: str = "ABC"
+    name: str,
+    held_by: dict[str, int],
+    blocks: int,
+    doings: list[Doing],
+    kills: int,
+    mortal: str = "ABC",
+    failed: bool = False,
 ) -> None:
     def explorer(faults: frozenset[str]) -> Explorer:
         names = "ABC"[: len(doings)]
@@ -353,7 +396,7 @@ def on_heap(
         ]
         processes += [
             Process("coroner", partial(coroner, h)),
-            Process("last", partial(at_last, h, len(names))),
+            Process("last", partial(at_last, h, len(names), failed)),
         ]
         return Explorer(bytes(h.memory.start), processes, kills, partial(check, h))
 
@@ -393,6 +436,22 @@ def sends_last(h: Heap, me: int) -> Steps:
     yield from send(h, me, h.things[0], h.blocks[1], M)
 
 
+def sends_failed(h: Heap, me: int) -> Steps:
+    """Send a handle of a goroutine that has failed, and drop the handle later."""
+    thing, block = h.things[0], h.blocks[0]
+    yield thing.flags.set_bits(SHARED)
+    yield block.tag.store(me + 1)
+    yield block.lists.store(thing.number)
+    yield block.tag.store(CHAN + M)
+    yield from drop_failed(h, me, thing)
+
+
+def discards(h: Heap, me: int) -> Steps:
+    block = h.blocks[0]
+    if (yield block.tag.cas(CHAN + M, me + 1)):
+        yield from discard(h, me, block)
+
+
 def ends(h: Heap, me: int) -> Steps:
     """gp_outcome_set of a goroutine whose outcome is O: an outcome that nobody can read is freed."""
     if not (yield from gp_held(h, h.things[0])):
@@ -407,6 +466,7 @@ def gp_held(h: Heap, thing: Thing) -> Steps:
 
 on_heap("collector: a handle in a message", {"O": 0b001}, 1, [sends, receives, gp_collect], 1)
 on_heap("collector: an outcome whose handle is sent", {"O": 0b001}, 1, [sends, ends, receives], 0)
+on_heap("collector: an unread failure", {"O": 0b001}, 1, [sends_failed, discards, gp_collect], 0, failed=True)
 on_heap("collector: an object that is made, 2 die", {"O": 0}, 1, [makes, receives], 2)
 on_heap("collector: a handle that is passed on", {"O": 0b001}, 2, [sends_last, passes_on, gp_collect], 1)
 on_heap(

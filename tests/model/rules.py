@@ -137,6 +137,8 @@ RULES = {
     "half an object of the dead is freed": "collector: an object that is made, 2 die",
     "an object that only the dead one knew is the collector's": "collector: an object that is made, 2 die",
     "the holders are read before the flag": "collector: an outcome whose handle is sent",
+    "a message lists nothing when its handles are looked at": "collector: an unread failure",
+    "who comes upon an unread failure waits for the collector's lock": "collector: an unread failure",
     "a holder raises the version": "collector: a handle that is passed on",
     "the version is read before the holders": "collector: a handle that is passed on",
     "what is in an object that lives, lives": "collector: an object in another's buffer",

@@ -247,9 +247,10 @@ bool gp_held(struct gp_object *o);
 bool gp_unheld(struct gp_object *o);
 /* failed, and the failure is unread */
 bool gp_outcome_unread(const struct gp_object *o);
-/* true once after a dropped message held the last reference to a copy, or to a failed goroutine with an
- * unread outcome */
-bool gp_garbage_dropped(void);
+/* once after a dropped message held the last reference to a copy, or to a failed goroutine with an unread
+ * outcome */
+enum gp_garbage { GP_NO_GARBAGE, GP_A_COPY, GP_A_FAILURE };
+enum gp_garbage gp_garbage_dropped(void);
 /* false: no handle is left */
 bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref block);
 /* the block is to hold the copy's message */

@@ -205,23 +205,29 @@ unsigned gp_cell_set(struct gp_object *c, const struct gp_message *m, struct gp_
 
 /* ---- the end of messages and channels */
 
-static bool garbage_dropped;
+static enum gp_garbage garbage_dropped;
 
-bool gp_garbage_dropped(void) {
-    bool was = garbage_dropped;
-    garbage_dropped = false;
+enum gp_garbage gp_garbage_dropped(void) {
+    enum gp_garbage was = garbage_dropped;
+    garbage_dropped = GP_NO_GARBAGE;
     return was;
 }
 
-/* Note whether this message holds the last reference to garbage: see gp_garbage_dropped(). */
+/* Note whether this message holds the last reference to garbage: see gp_garbage_dropped(). First it lists
+ * nothing any more: a process that drops the last handle meanwhile either finds that in its collection, or
+ * has dropped the handle before the look. */
 static void look_at_handles(gp_ref block) {
     const struct gp_handles *list = (const struct gp_handles *)gp_payload(block);
     uint64_t room = gp_len(block) / 4;
+    atomic_fetch_and(&((struct gp_block *)gp_at(block))->len,
+                     ~((uint64_t)GP_BLOCK_HANDLES << GP_BLOCK_FLAGS_AT));
     for (uint32_t i = 0; i < list->count && i + 1 < room; i++) {
         if (!list->object[i] || !gp_object_check(list->object[i])) continue;
         struct gp_object *o = gp_at(list->object[i]);
-        if ((gp_outcome_unread(o) || gp_get(&o->kind) == GP_KIND_COPY) && gp_unheld(o))
-            garbage_dropped = true;
+        bool failure = gp_outcome_unread(o);
+        if ((!failure && gp_get(&o->kind) != GP_KIND_COPY) || !gp_unheld(o)) continue;
+        if (failure) garbage_dropped = GP_A_FAILURE;
+        else if (garbage_dropped == GP_NO_GARBAGE) garbage_dropped = GP_A_COPY;
     }
 }
 
@@ -229,12 +235,11 @@ void gp_message_drop(const struct gp_message *m) {
     gp_ref block = m->block;
     uint64_t capacity;
     if (!block || !gp_block_check(block, &capacity)) return;
-    if (gp_flags(block) & GP_BLOCK_HANDLES) look_at_handles(block);
+    bool lists = gp_flags(block) & GP_BLOCK_HANDLES;
     if (m->codec == GP_CODEC_PICKLE) {
         char *at = gp_payload(block);
         uint64_t len = gp_len(block), skip = 0;
-        if (gp_flags(block) & GP_BLOCK_HANDLES)
-            skip = gp_handles_bytes(((struct gp_handles *)at)->count);
+        if (lists) skip = gp_handles_bytes(((struct gp_handles *)at)->count);
         struct gp_pickle *p = (struct gp_pickle *)(at + skip);
         if (skip + sizeof *p <= len)
             for (uint32_t i = 0; i < p->buffers && skip + sizeof *p + 4ULL * (i + 1) <= len; i++)
@@ -242,6 +247,7 @@ void gp_message_drop(const struct gp_message *m) {
                     gp_tag(p->buffer[i]) == GP_TAG(GP_TAG_PART, block))
                     gp_free(p->buffer[i]);
     }
+    if (lists) look_at_handles(block);
     gp_free(block);
 }
 

@@ -23,7 +23,9 @@
  * read then, so the objects that it lists stay.
  *
  * The process that notices that enough was dropped collects; the lock word in the header allows one at a
- * time.
+ * time. A collection that is under way may have passed the new garbage by, and the lock may be held for
+ * another purpose. So for a panic the process waits for the lock; else it leaves the garbage to the next
+ * collection.
  */
 #define _GNU_SOURCE
 #include <stdlib.h>
@@ -34,6 +36,7 @@
 #define LEAST_DROPS 256u /* weighted by size: see gp_dropped */
 #define SEEN_A_DROP 16u  /* of a hundred live objects six more may wait to be freed */
 #define NOBODY UINT32_MAX
+#define LOCK_LOOKS 1000u /* of 1 ms, at the lock of a process that collects: that takes milliseconds */
 #define FIRST_ROOM 1024u /* of a list */
 
 struct candidate {
@@ -183,11 +186,23 @@ static uint32_t sweep(struct scan *s, void (*ended)(struct gp_object *o)) {
     return freed;
 }
 
-uint32_t gp_collect(void (*ended)(struct gp_object *o)) {
+static bool again; /* this process collects, and meanwhile has come upon a further failure to report */
+
+static bool take_lock(bool wait) {
+    for (uint32_t i = 0;; i++) {
+        uint32_t free_word = 0;
+        if (atomic_compare_exchange_strong(&gp.head->collecting, &free_word, gp.me)) return true;
+        if (free_word == gp.me) again = wait;
+        if (!wait || free_word == gp.me || i == LOCK_LOOKS) break;
+        usleep(1000);
+    }
+    atomic_fetch_add(&gp.head->collect, 1); /* an idle process finds that a collection is due */
+    return false;
+}
+
+static uint32_t collect_once(void (*ended)(struct gp_object *o)) {
     struct gp_header *h = gp.head;
-    uint32_t free_word = 0, freed = 0;
-    /* another process collects already */
-    if (!atomic_compare_exchange_strong(&h->collecting, &free_word, gp.me)) return 0;
+    uint32_t freed = 0;
     gp_set(&h->collected, gp_get(&h->collect));
     struct scan s = {{.size = sizeof(struct candidate)},
                      {.size = sizeof(struct edge)},
@@ -203,7 +218,17 @@ uint32_t gp_collect(void (*ended)(struct gp_object *o)) {
     /* a larger heap waits for more drops: so a drop costs the same, however many objects there are */
     uint32_t after = kept > s.seen / SEEN_A_DROP ? kept : s.seen / SEEN_A_DROP;
     gp_set(&h->collect_after, after > LEAST_DROPS ? after : LEAST_DROPS);
-    gp_release(&h->collecting, 0);
+    return freed;
+}
+
+uint32_t gp_collect(void (*ended)(struct gp_object *o), bool wait) {
+    uint32_t freed = 0;
+    if (!take_lock(wait)) return 0;
+    do {
+        again = false;
+        freed += collect_once(ended);
+    } while (again);
+    gp_release(&gp.head->collecting, 0);
     return freed;
 }
 
@@ -223,8 +248,8 @@ static void find_unread(struct gp_block *b, bool object, uint64_t bytes, void *a
 void gp_unread_each(void (*found)(struct gp_object *o, void *arg), void *arg) {
     struct search s = {found, arg};
     uint32_t free_word = 0;
-    /* no collection may free an object before `found` holds it; a collection takes milliseconds */
-    for (int i = 0; i < 1000; i++, free_word = 0) {
+    /* no collection may free an object before `found` holds it */
+    for (uint32_t i = 0; i < LOCK_LOOKS; i++, free_word = 0) {
         if (atomic_compare_exchange_strong(&gp.head->collecting, &free_word, gp.me)) {
             gp_heap_each(find_unread, &s);
             gp_release(&gp.head->collecting, 0);

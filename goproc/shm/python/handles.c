@@ -252,12 +252,17 @@ PyObject *handles_unread(void) {
     return list;
 }
 
-uint32_t collect_now(void) {
+static uint32_t collect(enum gp_garbage garbage) {
     uint32_t freed = 0, more;
-    do freed += more = gp_collect(drop_outcome);
-    while (gp_garbage_dropped() && more); /* the freed objects included the last message with a handle */
+    do {
+        freed += more = gp_collect(drop_outcome, garbage == GP_A_FAILURE);
+        garbage = gp_garbage_dropped(); /* a freed object may have held the last message with a handle */
+    } while (garbage && more);
     return freed;
 }
+
+uint32_t collect_now(void) { return collect(GP_NO_GARBAGE); }
+void collect_failures(void) { collect(GP_A_FAILURE); }
 
 /* Nudge the other holders of a copy. A process that keeps one for messages to come checks if any could still
  * send one. */
@@ -278,7 +283,9 @@ static void handle_dealloc(Handle *h) {
             atomic_fetch_and_explicit(&o->holders[gp.proc / 64], ~(1ULL << (gp.proc % 64)),
                                       memory_order_acq_rel);
             if (h->kind == GP_KIND_COPY) nudge_readers(o);
-            if ((!h->passed_on && gp_dropped(o)) || (gp_outcome_unread(o) && gp_unheld(o))) collect_now();
+            bool due = !h->passed_on && gp_dropped(o);
+            if (gp_outcome_unread(o) && gp_unheld(o)) collect_failures();
+            else if (due) collect_now();
         } else if (h->kind == GP_KIND_OUTCOME) {
             if (gp_outcome_release(o)) {
                 drop_outcome(o);
@@ -294,7 +301,8 @@ static void handle_dealloc(Handle *h) {
             else if (h->kind == GP_KIND_COPY) drop_outcome(o);
             gp_object_free(o);
         }
-        if (GP_UNLIKELY(gp_garbage_dropped())) collect_now();
+        enum gp_garbage garbage = gp_garbage_dropped();
+        if (GP_UNLIKELY(garbage != GP_NO_GARBAGE)) collect(garbage);
         PyErr_Restore(type_, value, trace);
     }
     Py_CLEAR(h->whole);
