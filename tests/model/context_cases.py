@@ -32,6 +32,15 @@ def unlinked(w: World) -> Bodies:
     return [(Do("cancel", o=parent),), (Do("unlink", o=first),)]
 
 
+def member_lost(w: World) -> Bodies:
+    """A has a member of the group whose context B cancels, and drops one that the member has made."""
+    context = new_context(w)
+    child = new_context(w, context)
+    w.member_of[0] = context
+    return [(Do("unlink", o=child),), (Do("cancel", o=context),)]
+
+
+waiting_on("context: cancelled while a member dies", member_lost, 1, locks=2, mortal="A")
 waiting_on("context: cancelled, one waits below, 2 die", cancelled, 2, locks=2)
 waiting_on("context: two cancel", cancelled_twice, 1, locks=2)
 waiting_on("context: cancelled while a child goes, 2 die", unlinked, 2, locks=2)

@@ -1,10 +1,13 @@
-"""The tree of contexts: chan/context.c, and proc/repair_tree.c. A context is a channel that is closed when it is done."""
+"""The tree of contexts: chan/context.c, proc/repair_tree.c, and the context of tell_trackers() in proc/repair_tasks.c.
+
+A context is a channel that is closed when it is done.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from model.explorer import Steps, Violation
+from model.explorer import Step, Steps, Violation
 from model.memory import Cell
 from model.queues import gp_fire_all
 from model.world import CLOSED, Object, Proc, Tag, World, gp_lock, gp_unlock
@@ -152,6 +155,36 @@ def link_one(w: World, c: Object) -> Steps:
     yield parent.links.child.store(c.number)
     if after:
         yield w.objects[after - 1].links.prev.store(c.number)
+
+
+# ---- repair_tasks.c
+
+
+def tell_node(w: World, p: Proc, lock: Callable[[World, Object], Steps]) -> Steps:
+    """A member of a group was lost with the process: its context ends, and those below."""
+    c = w.member_of.get(p.index)
+    if c is None or (yield c.flags.load()) & CLOSED:
+        return
+    yield from lock(w, c)
+    again = w.keeps("a repair looks at a context once more under its lock")
+    if not again or not (yield c.flags.load()) & CLOSED:
+        yield set_code(c, 2)
+        yield c.flags.set_bits(CLOSED)
+    yield from w.settle(c)
+    yield c.lock.store(0)
+    yield from lock(w, w.tree)
+    yield from gp_repair_tree(w, lock)
+
+
+def set_code(c: Object, code: int) -> Step:
+    value, flags = c.value.at, c.flags.at
+
+    def run(s: bytearray, me: int) -> None:
+        if s[flags] & CLOSED:
+            raise Violation(f"{c.name} has ended with {s[value]}, and gets {code}")
+        s[value] = code
+
+    return Step(f"{c.name}.value = {code}", run)
 
 
 # ---- what must hold at an end

@@ -55,6 +55,8 @@ def goroutine(p: Proc, program: tuple[Do, ...]) -> Steps:
             yield from contexts.gp_context_unlink(p, do.o)
         elif do.what == "claim":
             yield from promises.run(p, do.o)
+        elif do.what == "keep it":
+            yield from promises.gp_promise_keep(p, do.o, tasks.DONE)
         elif do.what == "give up":
             yield from promises.give_up(p, do.o)
         elif do.what == "signal":

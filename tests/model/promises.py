@@ -1,7 +1,8 @@
 """Promises: outcomes without a goroutine. gp_promise_claim and gp_promise_keep of chan/outcome.c, break_promise of
 proc/repair_heap.c.
 
-A promise is queued until a process claims it; that process keeps it, and who breaks it first ends it without a value.
+A promise is queued until a process claims it; that process keeps it, and who breaks it first ends it without a value. Any
+other process that has a handle may keep it, too.
 """
 
 from __future__ import annotations
@@ -88,7 +89,9 @@ def break_promises(w: World, p: Proc, lock: Callable[[World, Object], Steps]) ->
         if state >= DONE or (state == QUEUED and not early):
             continue
         yield from lock(w, o)
-        yield set_state(o, LOST)  # COMMIT
+        again = w.keeps("a repair looks at a promise once more under its lock")
+        if not again or (yield o.value.peek()) < DONE:
+            yield set_state(o, LOST)  # COMMIT
         yield from w.settle(o)
         yield o.lock.store(0)
 

@@ -319,6 +319,7 @@ def coroner(w: World) -> Steps:
                 yield from gp_repair_queues(w, p)
                 yield from contexts.gp_repair_tree(w, gp_repair_lock)
                 yield from tasks.gp_repair_tasks(w, p, gp_repair_lock)
+                yield from contexts.tell_node(w, p, gp_repair_lock)
                 yield from gp_repair_heap(w, p)
             else:
                 yield from gp_repair_heap(w, p)

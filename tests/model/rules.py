@@ -106,6 +106,7 @@ RULES = {
     "a process that is not replaced is dead before it is repaired": "mutex: the dead are not replaced",
     "a signal that the dead one has got goes to another": "condition: a signal, two wait",
     "a promise that the dead one had begun to claim is broken": "promise: claimed and kept, 2 die",
+    "a repair looks at a promise once more under its lock": "promise: kept by another, 1 dies",
     "a task of the dead that had not begun runs elsewhere": TASK,
     "a task of the dead that was not made is not counted": TASK,
     "the group of a lost goroutine is told": TASK,
@@ -155,6 +156,7 @@ RULES = {
     "a page gets its memory back before it is restored": EXTENTS,
     # -- contexts
     "a cancel that the dead one has begun goes on": CANCEL,
+    "a repair looks at a context once more under its lock": "context: cancelled while a member dies",
     "the lists of children are made anew": CANCEL,
     "the lock of the tree is let go": CANCEL,
 }

@@ -62,7 +62,13 @@ def promised_to_two(w: World) -> Bodies:
     return [(Do("claim", o=promise),), (Do("give up", o=promise), done(promise))]
 
 
+def kept_by_another(w: World) -> Bodies:
+    promise = new_promise(w)
+    return [(Do("claim", o=promise),), (Do("keep it", o=promise),)]
+
+
 waiting_on("promise: claimed and kept, 2 die", promised, 2)
+waiting_on("promise: kept by another, 1 dies", kept_by_another, 1, mortal="A")
 waiting_on("promise: claimed and given up, 2 die", promised_to_two, 2)
 waiting_on("tasks: one that is counted, 2 die", counted_task, 2)
 waiting_on("tasks: two that are stolen, 2 die", stolen_tasks, 2)

@@ -229,6 +229,7 @@ class World:
         self.sudogs: list[Sudog] = []
         self.objects: list[Object] = []
         self.tree: Any = None  # whose lock guards the links of contexts
+        self.member_of: dict[int, Object] = {}  # by process: the context of a group that has a member there
         self.queues: list[Object] = []  # of the processes, and the host's
         self.tasks: list[Any] = []
         self.idlers: frozenset[str] = frozenset()  # names of processes that may wait for ever: for tasks, say

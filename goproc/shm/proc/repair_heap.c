@@ -119,10 +119,11 @@ static bool was_to_keep(const struct gp_object *o, const struct gp_dead *d) {
     return gp_acquire(&o->state) < GP_G_OK && gp_get(&o->proc) == d->proc + 1;
 }
 
-/* Break a promise that the dead process was to keep: its waiters learn of the death. */
+/* Break a promise that the dead process was to keep: its waiters learn of the death. Another process may keep
+ * or break the promise meanwhile. */
 static void break_promise(struct gp_object *o, const struct gp_dead *d) {
     if (!(gp_get(&o->flags) & GP_OBJ_PROMISE) || !was_to_keep(o, d) || !gp_repair_lock(o)) return;
-    gp_release(&o->state, GP_G_DEAD); /* COMMIT */
+    if (was_to_keep(o, d)) gp_release(&o->state, GP_G_DEAD); /* COMMIT */
     gp_repair_settle(o);
     gp_repair_unlock(o);
 }

@@ -125,8 +125,9 @@ static bool tell_trackers(const uint32_t refs[GP_TRACKERS], bool lost, struct se
                      *count = tracker(refs[GP_TRACK_COUNT], GP_KIND_WAITGROUP);
     if (node && gp_get(&node->flags) & GP_OBJ_CONTEXT && !(gp_get(&node->flags) & GP_OBJ_CLOSED)) {
         if (!gp_repair_lock(node)) return false;
-        gp_set(&node->value, GP_CANCELED);
-        atomic_fetch_or(&node->flags, GP_OBJ_CLOSED);
+        bool first = !(gp_get(&node->flags) & GP_OBJ_CLOSED); /* else it has ended meanwhile, with its code */
+        if (first) gp_set(&node->value, GP_CANCELED);
+        if (first) atomic_fetch_or(&node->flags, GP_OBJ_CLOSED);
         gp_repair_settle(node);
         gp_repair_unlock(node);
         s->cancelled = true;
