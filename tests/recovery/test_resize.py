@@ -483,3 +483,26 @@ def test_a_worker_that_cannot_be_forked(run: Run, tmp_path: Path) -> None:
         "(ulimit -u). There are 2 workers, as before"
     )
     assert output(run, text, env={"PYTHONPATH": str(site)}).splitlines() == [failed, "2 0", "[1, 2, 3, 4]"]
+
+
+def test_tasks_are_pinned_to_a_worker_that_comes_back(run: Run) -> None:
+    """From the moment at which worker 2 is wanted again, a task for it waits for it."""
+    text = """
+    def pin(rounds, out):
+        for _ in rounds:
+            g = None
+            while g is None:
+                try: g = go.on(2)(os.getpid)
+                except ValueError: pass         # the program has one worker
+                except WorkerDied as error: break
+            out.send(g and g.result())
+    rounds, out = chan(1), chan(1)
+    go.on(1)(pin, rounds, out)
+    for _ in range(8):
+        runtime.resize(1)
+        rounds.send(0)
+        runtime.resize(2)
+        assert out.recv() == go.on(2)(os.getpid).result()
+    rounds.close()
+    """
+    assert output(run, text) == ""

@@ -28,8 +28,10 @@ static void want(uint32_t proc) {
     gp_set(&p->unborn, 0);
     gp_set(&p->grown, 1);
     gp_set(&p->retire, GP_STAYS);
+    gp_lock(&p->queue); /* a process that pins a task sees both changes, or none */
     atomic_store(&p->drop, GP_KEPT);
     gp_release(&p->state, GP_P_WANTED); /* COMMIT: from here on it is the coroner's */
+    gp_unlock(&p->queue);
 }
 
 /* True if the place has no worker, and the repair of its last one is over. */

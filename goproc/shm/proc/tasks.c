@@ -53,6 +53,12 @@ static void grow(uint32_t proc, bool pinned, uint32_t head, uint32_t tail) {
     gp_release(&q->slots[pinned], more); /* COMMIT */
 }
 
+/* Under the lock: the error of a push of a pinned task to a closed proc. A dropped place that is wanted again
+ * takes pinned tasks later. */
+static int refusal(uint32_t proc) {
+    return proc <= gp_workers() && atomic_load(&gp_proc_at(proc)->drop) ? -EAGAIN : -ESRCH;
+}
+
 static inline int push(gp_ref task, uint32_t proc, bool pinned, bool coroner) {
     struct gp_queue *q = queue_of(proc);
     _Atomic uint32_t *tail = pinned ? &q->pinned_tail : &q->tail;
@@ -66,7 +72,8 @@ static inline int push(gp_ref task, uint32_t proc, bool pinned, bool coroner) {
             slots = gp_get(&q->slots[pinned]);
             grown = -1;
         }
-        bool room = n < slots, refused = pinned && gp_is_closed(proc);
+        bool room = n < slots;
+        int refused = pinned && gp_is_closed(proc) ? refusal(proc) : 0;
         if (room && !refused) {
             *slot(proc, pinned, t) = task;
             gp_release(tail, t + 1); /* COMMIT */
@@ -77,8 +84,7 @@ static inline int push(gp_ref task, uint32_t proc, bool pinned, bool coroner) {
         else gp_unlock(q);
         if (grown >= 0) uncount_growth((uint32_t)grown);
         grown = -1;
-        /* a dropped place that is wanted again takes pinned tasks later */
-        if (refused) return proc <= gp_workers() && atomic_load(&gp_proc_at(proc)->drop) ? -EAGAIN : -ESRCH;
+        if (refused) return refused;
         if (room) return 0;
         if (slots >= gp.ring_tasks) return -EAGAIN;
         int err = commit_growth(proc, pinned, slots);
