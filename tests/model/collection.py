@@ -33,6 +33,8 @@ class Thing:
         self.flags = memory.cell(f"{name}.flags", SHARED if held_by.bit_count() > 1 else 0)
         self.holders = memory.cell(f"{name}.holders", held_by, show=bin)
         self.version = memory.cell(f"{name}.holders_version")
+        self.lock = memory.cell(f"{name}.lock")
+        self.over = memory.cell(f"{name} has ended")  # the goroutine whose outcome it is
 
 
 class Message:
@@ -212,6 +214,8 @@ def gp_collect(h: Heap, me: int, wait: bool = False) -> Steps:
     for i in range(len(candidates) - 1, -1, -1):
         thing = h.things[candidates[i][0] - 1]
         if thing.number not in lives and (yield from unchanged(h, candidates[i])):
+            if h.keeps("the collector waits for the lock of an outcome"):
+                yield lock_once(thing)
             yield from gp_chan_drop(h, thing)
             yield from gp_object_free(h, me, thing)
     yield h.collecting.store(0)
@@ -458,6 +462,83 @@ def ends(h: Heap, me: int) -> Steps:
         yield from gp_object_free(h, me, h.things[0])
 
 
+def lock(thing: Thing, me: int) -> Step:
+    lock, gen = thing.lock.at, thing.gen.at
+
+    def run(s: bytearray, _: int) -> None:
+        if s[gen]:
+            raise Violation(f"{thing.name} is locked, and is freed")
+        s[lock] = me + 1
+
+    return Step(f"lock {thing.name}", run, ready=lambda s: not s[lock])
+
+
+def tells_waiters(h: Heap, me: int) -> Steps:
+    """gp_outcome_set of a goroutine with many waiters: the lock is let go in between."""
+    thing = h.things[0]
+    yield lock(thing, me)
+    shared = bool((yield thing.flags.load()) & SHARED)
+    holds = shared and h.keeps("who lets the lock of an outcome go in between is a holder")
+    early = h.keeps("who ends a goroutine is a holder before its outcome is over")
+    if holds and early:
+        yield from hold(h, me, thing)
+    yield thing.over.store(1)  # COMMIT; and all are told, one after the other
+    if holds and not early:
+        yield from hold(h, me, thing)
+    if shared or not h.keeps("the lock of an outcome that is not shared is not let go in between"):
+        yield thing.lock.store(0)
+        yield lock(thing, me)
+    if holds:
+        yield thing.holders.clear_bits(1 << me)
+    yield unlock(thing)
+
+
+def lock_once(thing: Thing) -> Step:
+    """Wait until nobody has the lock. The coroner releases it for the dead: channels.py has that."""
+    at = thing.lock.at
+    return Step(f"lock and unlock {thing.name}", lambda s, _: None, ready=lambda s: not s[at])
+
+
+def unlock(thing: Thing) -> Step:
+    lock, gen = thing.lock.at, thing.gen.at
+
+    def run(s: bytearray, _: int) -> None:
+        if s[gen]:
+            raise Violation(f"{thing.name} is unlocked, and is freed")
+        s[lock] = 0
+
+    return Step(f"unlock {thing.name}", run)
+
+
+def joins(h: Heap, me: int) -> Steps:
+    """Wait for the end, and drop the handle: gp_outcome_release if the outcome is not shared."""
+    thing = h.things[0]
+    over = thing.over.at
+    yield Step(f"{thing.name} has ended", lambda s, _: None, ready=lambda s: s[over] != 0)
+    if (yield thing.flags.load()) & SHARED:
+        yield thing.holders.clear_bits(1 << me)
+        return
+    yield lock(thing, me)
+    yield thing.lock.store(0)
+    yield from gp_object_free(h, me, thing)
+
+
+def joins_and_sends(h: Heap, me: int) -> Steps:
+    over = h.things[0].over.at
+    yield Step("the goroutine has ended", lambda s, _: None, ready=lambda s: s[over] != 0)
+    yield from send(h, me, h.things[0], h.blocks[0], M)
+
+
+def receives_and_collects(h: Heap, me: int) -> Steps:
+    yield from receive(h, me, M)
+    yield from gp_collect(h, me)
+
+
+def joins_and_collects(h: Heap, me: int) -> Steps:
+    yield from joins(h, me)
+    yield from gp_collect(h, me)
+
+
 def gp_held(h: Heap, thing: Thing) -> Steps:
     if h.keeps("the holders are read before the flag"):
         return bool((yield thing.holders.load())) or bool((yield thing.flags.load()) & SHARED)
@@ -466,6 +547,17 @@ def gp_held(h: Heap, thing: Thing) -> Steps:
 
 on_heap("collector: a handle in a message", {"O": 0b001}, 1, [sends, receives, gp_collect], 1)
 on_heap("collector: an outcome whose handle is sent", {"O": 0b001}, 1, [sends, ends, receives], 0)
+on_heap("collector: an outcome with waiters", {"O": 0b001}, 0, [joins, tells_waiters], 0)
+on_heap(
+    "collector: a shared outcome with waiters", {"O": 0b101}, 0, [joins, tells_waiters, joins_and_collects], 0
+)
+on_heap(
+    "collector: an outcome with waiters is sent",
+    {"O": 0b001},
+    1,
+    [joins_and_sends, tells_waiters, receives_and_collects],
+    0,
+)
 on_heap("collector: an unread failure", {"O": 0b001}, 1, [sends_failed, discards, gp_collect], 0, failed=True)
 on_heap("collector: an object that is made, 2 die", {"O": 0}, 1, [makes, receives], 2)
 on_heap("collector: a handle that is passed on", {"O": 0b001}, 2, [sends_last, passes_on, gp_collect], 1)

@@ -94,7 +94,7 @@ bool gp_fire(struct gp_object *o, uint32_t sd, unsigned tag);
 /* a whole step: journal, fire, unlink, tell; false: it was fired already */
 bool gp_fire_one(struct gp_object *o, uint32_t sd, unsigned tag);
 /* Fire every waiter of the object with `tag`. Call and return with the lock held. `pausing`: release the lock
- * now and then, where newcomers cannot queue any more */
+ * now and then, where newcomers cannot queue any more. The process must be a holder then */
 void gp_fire_all(struct gp_object *o, unsigned tag, bool pausing);
 void gp_add_share(struct gp_object *o, const struct gp_sudog *s);
 /* fire, and set the object's value to `value` */

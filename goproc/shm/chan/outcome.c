@@ -52,17 +52,35 @@ bool gp_unheld(struct gp_object *o) {
 /* The holders come first: a process that sends its only handle sets the flag, then drops its bit. */
 bool gp_held(struct gp_object *o) { return !gp_unheld(o) || gp_acquire(&o->flags) & GP_OBJ_SHARED; }
 
+/* ---- The process that ends a goroutine may have no handle of the outcome, and the last waiter that it tells
+ * may drop the last handle. An outcome that is not shared is freed under its lock: so the lock is kept to the
+ * end, and all its waiters are in one process. A shared one is the collector's, and stays while it has a
+ * holder. The process becomes a holder before the outcome is over: until then it is not collected. */
+
+static bool hold(struct gp_object *o) { /* false: it was a holder before */
+    uint64_t bit = 1ULL << (gp.proc % 64);
+    if (atomic_fetch_or(&o->holders[gp.proc / 64], bit) & bit) return false;
+    atomic_fetch_add(&o->holders_version, 1);
+    return true;
+}
+
+static void unhold(struct gp_object *o) {
+    atomic_fetch_and(&o->holders[gp.proc / 64], ~(1ULL << (gp.proc % 64)));
+}
+
 bool gp_outcome_set(struct gp_object *o, enum gp_goroutine_state state, gp_ref block) {
     gp_lock(o);
     bool wanted = gp_held(o);
     if (wanted) {
+        bool shared = gp_get(&o->flags) & GP_OBJ_SHARED, held = shared && hold(o);
         gp_intent_outcome(gp_ref_of(o), block, state, o->task);
         if (block) gp_own(block, GP_TAG(GP_TAG_RESULT, gp_ref_of(o)));
         o->ring = block;
         o->task = 0;
         gp_release(&o->state, state); /* COMMIT */
         gp_done();
-        gp_fire_all(o, GP_W_CLOSED, true);
+        gp_fire_all(o, GP_W_CLOSED, shared);
+        if (held) unhold(o);
     }
     gp_unlock(o);
     gp_ring();

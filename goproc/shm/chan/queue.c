@@ -117,7 +117,7 @@ bool gp_fire_one(struct gp_object *o, uint32_t sd, unsigned tag) {
 }
 
 void gp_fire_all(struct gp_object *o, unsigned tag, bool pausing) {
-    uint32_t fired = 0, gen = gp_get(&o->gen);
+    uint32_t fired = 0;
     for (;;) {
         uint32_t sd = gp_get(&o->recvq_first);
         if (!sd) sd = gp_get(&o->sendq_first);
@@ -127,8 +127,6 @@ void gp_fire_all(struct gp_object *o, unsigned tag, bool pausing) {
             gp_unlock(o);
             gp_ring();
             gp_lock(o);
-            /* the last waiter may have freed an outcome: the object is another one then, or none */
-            if (gp_get(&o->gen) != gen) return;
         }
     }
 }
