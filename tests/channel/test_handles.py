@@ -175,6 +175,28 @@ def test_use_after_the_runtime_stopped():
     assert g.result() == 0  # it was read before
 
 
+def test_the_callback_of_a_weak_reference_receives_the_same_channel():
+    """The handle that goes is not the one that comes."""
+    with goproc.runtime(procs=0):
+        box = chan(1)
+        for i in range(20):
+            c = chan(1)
+            box.send(c)
+            got = []
+            ref = weakref.ref(c, lambda _, got=got: got.append(box.recv()))
+            del c
+            assert ref() is None
+            again = got.pop()
+            again.send(i)
+            assert again.recv() == i
+            box.send(again)
+            assert box.recv() is again
+            del again
+        assert goproc.shm._core.collect() >= 0
+        before = goproc.shm._core.census()["objects"]
+        assert before < 20  # they are freed
+
+
 def test_handle_of_an_earlier_runtime_in_a_later_one():
     with goproc.runtime(procs=0):
         old = chan(1)

@@ -271,14 +271,18 @@ static void nudge_readers(struct gp_object *o) {
         if (p != gp.proc && atomic_load(&o->holders[p / 64]) >> (p % 64) & 1) gp_nudge(p);
 }
 
+static bool is_counted(const Handle *h) { return h->counted && h->run == gp.run && gp.base; }
+
 static void handle_dealloc(Handle *h) {
     PyObject_GC_UnTrack(h);
+    /* first: a callback of a weak reference may receive the object, and then gets a handle of its own, which
+     * takes the holder bit over */
+    if (is_counted(h)) erase(h);
     if (h->weak) PyObject_ClearWeakRefs((PyObject *)h);
-    if (h->counted && h->run == gp.run && gp.base) {
+    if (is_counted(h) && !find(h->ref)) {
         struct gp_object *o = gp_at(h->ref);
         PyObject *type_, *value, *trace;
         PyErr_Fetch(&type_, &value, &trace);
-        erase(h);
         if (gp_get(&o->flags) & GP_OBJ_SHARED) {
             atomic_fetch_and_explicit(&o->holders[gp.proc / 64], ~(1ULL << (gp.proc % 64)),
                                       memory_order_acq_rel);
