@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import gc
-import itertools
 from time import monotonic
 
 import pytest
-from peek import until, until_waiting
+from peek import until, until_waiting, waiters
 
 import goproc
 from goproc import chan, default, go, select
@@ -40,24 +39,39 @@ def test_K01_after(spawn):
 
 def test_K02_ordering(runtime0):
     delta, slots = 0.02, (5, 3, 6, 6, 6, 1, 1, 2, 7, 9, 4, 8, 0)
-    arrived = chan(len(slots))
-    for slot in slots:
 
-        def waits(c=after(slot * delta)):  # noqa: B008 (all begin before the first goroutine runs)
-            arrived.send(c.recv())
+    def arrivals():
+        """Return the times in the order of their arrival, and True if all waits had begun before the first of them."""
+        arrived, due = [], monotonic() + 5 * delta
+        channels = [after((5 + slot) * delta) for slot in slots]
+        gs = [go.local(lambda c=c: arrived.append(c.recv())) for c in channels]
+        while not (all_wait := all(waiters(c) == (1, 0) for c in channels)) and monotonic() < due:
+            goproc.yield_now()
+        in_time = all_wait and monotonic() < due
+        for g in gs:
+            g.result(20)
+        return arrived, in_time
 
-        go.local(waits)
-    times = [arrived.recv(timeout=20) for _ in slots]
-    for earlier, later in itertools.pairwise(times):
-        assert later >= earlier - delta / 2
+    in_time = False
+    while not in_time:
+        times, in_time = arrivals()
+        assert len(times) == len(slots)
+    assert times == sorted(times)
 
 
 def test_K03_stop(spawn):
-    called = chan(1)
-    func = after_func(0.3, called.send, True)
-    timer = Timer(0.3)
-    assert timer.stop()
-    assert func.stop()
+    def stopped():
+        """Return what both stop() returned, the timers, the channel of the function, and True if all was in time."""
+        called, due = chan(1), monotonic() + 0.3
+        func = after_func(0.3, called.send, True)
+        timer = Timer(0.3)
+        won = timer.stop(), func.stop()
+        return won, timer, func, called, monotonic() < due
+
+    in_time = False
+    while not in_time:
+        won, timer, func, called, in_time = stopped()
+    assert won == (True, True)
 
     def listens(c, called):
         after(0.3).recv()  # begins after those that were stopped
