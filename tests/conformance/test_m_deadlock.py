@@ -428,7 +428,8 @@ def test_M05_messages_in_flight(run, procs, long):
 @pytest.mark.parametrize("procs", [1, 2, 4])
 def test_M06_sigquit(tmp_path, procs):
     script = """
-        from goproc import WaitGroup, chan, go, procs, sleep
+        import threading, time
+        from goproc import WaitGroup, chan, dump, go, procs, sleep
 
         def waits(ready):
             ready.done()
@@ -442,13 +443,18 @@ def test_M06_sigquit(tmp_path, procs):
         go.opts(labels={"job": "mail", "who": "a b"}, name="father").on(0)(parent, ready)
         for i in range(procs() + 1):
             go.on(i)(waits, ready)
+        def tells():
+            waits = {"chan receive": procs() + 2, "goroutine join": 1, "sleep": 1}
+            while any(dump().count(f" [{reason}]") < n for reason, n in waits.items()):
+                time.sleep(0.01)
+            print("ready", flush=True)
+
         ready.wait()
-        print("ready", flush=True)
+        threading.Thread(target=tells).start()
         sleep(100)
         """
     with start(tmp_path, script, procs=procs) as program:
         program.wait_for("ready")
-        time.sleep(0.1)  # nothing to wait on: from the line to the wait after it
         program.kill(number=signal.SIGQUIT)
         done = program.wait()
     title, _, text = done.err.partition("\n\n")
