@@ -265,13 +265,14 @@ def test_L05_goexit_is_no_failure_for_who_waits(place):
 def test_L06_goexit_of_main_while_others_live(run, procs):
     done = run(
         """
-        from goproc import chan, go, goexit, procs, sleep
+        from goproc import current, go, goexit, procs, sleep
 
-        def other():
-            sleep(0.05)  # main has long left
+        def other(main):
+            main.join()
+            sleep(0.05)  # nothing but this timer keeps the program alive
             print("other done")
 
-        go.on(procs() - 1)(other)
+        go.on(procs() - 1)(other, current())
         try:
             goexit()
         finally:
