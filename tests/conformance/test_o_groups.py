@@ -166,10 +166,10 @@ def test_O06_try(place):
 @pytest.mark.parametrize("how", ["timeout", "ctx"])
 def test_O06_try_by_time(place, how):
     def tries(sem, how):
-        def attempt():
-            limit = {"timeout": 0.01}
+        def attempt(seconds):
+            limit = {"timeout": seconds}
             if how == "ctx":
-                limit = {"ctx": context.with_timeout(context.background(), 0.01)[0]}
+                limit = {"ctx": context.with_timeout(context.background(), seconds)[0]}
             try:
                 sem.acquire(1, **limit)
                 return True
@@ -178,11 +178,11 @@ def test_O06_try_by_time(place, how):
 
         got = []
         sem.acquire(1)
-        got += [attempt(), attempt()]
+        got += [attempt(20), attempt(0.01)]
         sem.release(2)
-        got.append(attempt())
+        got.append(attempt(20))
         sem.acquire(1)
-        got.append(attempt())
+        got.append(attempt(0.01))
         return got
 
     assert place.anyone(tries, Semaphore(2), how).result(20) == [True, False, True, False]
