@@ -335,8 +335,16 @@ BLOCKING = {
     "sleep": lambda c: sleep(100),
     "nil": lambda c: goproc.nil.recv(),
     "group": lambda c: (wg := goproc.WaitGroup(), wg.add(1), wg.wait()),
-    "join": lambda c: go.local(lambda: sleep(0.5)).join(),
+    "join": lambda c: join_one_that_sleeps(),
 }
+
+
+def join_one_that_sleeps():
+    sleeper = go.local(sleep, 100)
+    try:
+        sleeper.join()
+    finally:
+        sleeper.cancel()
 
 
 @pytest.mark.parametrize("what", BLOCKING)
