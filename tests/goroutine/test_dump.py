@@ -155,15 +155,15 @@ def test_states(runtime2: Any) -> None:
     assert isinstance(sleeper.exception(20), goproc.Cancelled)
 
 
-def test_minutes(blocked: Any) -> None:
+def test_minutes(blocked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     g = blocked(0)
-    waiting = scheduler.started[g._ref]
+    since = scheduler.started[g._ref].since
     for ago, state in (
         (59, "chan receive"),
         (61, "chan receive, 1 minutes"),
         (3601, "chan receive, 60 minutes"),
     ):
-        waiting.since = time.monotonic() - ago
+        monkeypatch.setattr(_dump, "monotonic", lambda ago=ago: since + ago)
         assert entries(dump())[g.id].state == state
 
 
@@ -392,10 +392,15 @@ STUCK = """
     while goproc.dump().count("[chan receive]") < 2: sleep(0.01)
     go.on(1)(stuck, 10**9 if sys.argv[1] == "computes" else 0)
     ready.recv()
+    pid = goproc.shm._core.pids()[1]
+    def ticks():
+        with open(f"/proc/{pid}/stat") as file:
+            return int(file.read().rpartition(")")[2].split()[11])
     if sys.argv[1] == "computes":
-        time.sleep(0.05)  # nothing to wait on: from here to the middle of the computation
+        before = ticks()
+        while ticks() < before + 10: time.sleep(0.01)  # by then the process is in the middle of the computation
     else:
-        os.kill(goproc.shm._core.pids()[1], signal.SIGSTOP)
+        os.kill(pid, signal.SIGSTOP)
     text = goproc.dump()
     print(text)
     sys.stdout.flush()
