@@ -21,6 +21,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from starved import Patience
+
 LIMIT = 30.0  # no program of ours runs longer
 GONE = 1.0  # seconds after the end of a program in which the rest of it must be gone
 _NOT_PASSED_ON = ("GOPROC_", "PYTEST_")
@@ -162,7 +164,10 @@ class Program:
     # -- its end
 
     def wait(self, seconds: float = LIMIT, gone: float = GONE) -> Done:
-        """Wait for its end, and prove that nothing of it is left ``gone`` seconds later."""
+        """Wait for its end, and prove that nothing of it is left ``gone`` seconds later.
+
+        Time in which its processes wait for a CPU does not count.
+        """
         try:
             status = self._status(seconds)
         except subprocess.TimeoutExpired:
@@ -170,11 +175,12 @@ class Program:
                 f"it did not end within {seconds} s: {self.alive()}, {self.texts()}{self._stacks()}"
             ) from None
         ended = time.monotonic()
+        patience = Patience(self._pids, gone, LIMIT)
         looks = 0  # a machine so busy that we hardly get to look is no proof
         while (
             left := self.alive() or self.alive()
         ):  # one that forks and ends while we look hides its child once
-            if time.monotonic() - ended > gone and looks > 20:
+            if patience.is_over() and looks > 20:
                 raise AssertionError(f"left {gone} s after its end: {left}, {self.texts()}")
             looks += 1
             time.sleep(0.002 if looks < 20 else 0.02)
@@ -187,13 +193,19 @@ class Program:
             fd = os.pidfd_open(self.pid)
         except OSError:  # it has been waited for, or the kernel is an old one
             return self.process.wait(seconds)
-        try:
-            select.select(
-                [fd], [], [], seconds
-            )  # Popen.wait() looks every 50 ms: a third of what most programs take
+        patience = Patience(self._pids, seconds, LIMIT)
+        pause = min(0.1, seconds)
+        try:  # Popen.wait() looks every 50 ms: a third of what most programs take
+            while not select.select([fd], [], [], pause)[0]:
+                if patience.is_over():
+                    break
+                pause = patience.left()
         finally:
             os.close(fd)
         return self.process.wait(0.01)
+
+    def _pids(self) -> list[int]:
+        return [process.pid for process in self.alive()]
 
     def _stacks(self) -> str:
         """Return the place of each process in the kernel: a word or two that says much about a hang."""

@@ -1,0 +1,64 @@
+"""The limits of programs.Program.wait(): time in which a program waits for a CPU does not count."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from programs import Done, Program, environment
+from starved import Patience
+
+BURN = "while True: pass"
+COMPUTE = "import time\nwhile time.process_time() < 0.5: pass"
+
+
+def wait(folder: Path, code: str, seconds: float, cpu: int | None = None) -> Done:
+    def pin() -> None:
+        if cpu is not None:
+            os.sched_setaffinity(0, [cpu])
+
+    program = Program([sys.executable, "-c", code], folder, environment(), preexec_fn=pin)
+    try:
+        return program.wait(seconds)
+    finally:
+        program.close()
+
+
+@pytest.fixture
+def crowded() -> Iterator[int]:
+    """A CPU on which six others compute."""
+    cpu = min(os.sched_getaffinity(0))
+    line = [sys.executable, "-c", f"import os\nos.sched_setaffinity(0, [{cpu}])\n{BURN}"]
+    others = [subprocess.Popen(line, start_new_session=True) for _ in range(6)]
+    yield cpu
+    for other in others:
+        other.kill()
+        other.wait()
+
+
+def test_a_program_that_gets_no_cpu_is_not_late(tmp_path: Path, crowded: int) -> None:
+    assert wait(tmp_path, COMPUTE, 1.0, crowded).status == 0
+
+
+@pytest.mark.parametrize("code", ["import time\ntime.sleep(60)", BURN])
+def test_a_program_that_hangs_is_late(tmp_path: Path, code: str) -> None:
+    with pytest.raises(AssertionError, match=r"did not end within 0\.5 s"):
+        wait(tmp_path, code, 0.5)
+
+
+def test_a_program_that_hangs_is_late_on_a_busy_cpu(tmp_path: Path, crowded: int) -> None:
+    with pytest.raises(AssertionError, match=r"did not end within 0\.5 s"):
+        wait(tmp_path, "import time\ntime.sleep(60)", 0.5, crowded)
+
+
+def test_the_longest_time_counts_all(crowded: int) -> None:
+    line = [sys.executable, "-c", f"import os\nos.sched_setaffinity(0, [{crowded}])\n{BURN}"]
+    with subprocess.Popen(line) as late:
+        patience = Patience(lambda: [late.pid], 0.2, 0.4)
+        while not patience.is_over():
+            pass
+        late.kill()

@@ -1,0 +1,80 @@
+"""The time that processes have waited for a CPU. On a busy machine a limit of some seconds must not count it.
+
+The kernel adds a wait to a thread's figure when the thread gets its CPU. So a thread that waits right now is found by
+its state and by figures that stand still.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+_LOOK = 0.1
+
+
+class Thread(NamedTuple):
+    ran: int  # ns on a CPU
+    waited: int  # ns ready to run, without a CPU
+    ready: bool  # on a CPU or about to be
+
+
+def threads(pids: Iterable[int]) -> dict[str, Thread]:
+    """Return the threads of the processes, by the folders in which /proc has them."""
+    found = {}
+    for pid in pids:
+        try:
+            folders = [f"/proc/{pid}/task/{tid}" for tid in os.listdir(f"/proc/{pid}/task")]
+        except OSError:  # it has ended
+            continue
+        for folder in folders:
+            try:
+                with open(f"{folder}/schedstat") as file:
+                    ran, waited, _ = map(int, file.read().split())
+                with open(f"{folder}/stat") as file:
+                    state = file.read().rpartition(")")[2].split()[0]
+            except (OSError, ValueError):  # the thread has ended, or the kernel does not count
+                continue
+            found[folder] = Thread(ran, waited, state == "R")
+    return found
+
+
+class Patience:
+    """A limit in which the time without a CPU does not count.
+
+    Args:
+        pids: returns the processes that are waited for.
+        seconds: the limit.
+        longest: the limit in which all time counts.
+    """
+
+    def __init__(self, pids: Callable[[], Iterable[int]], seconds: float, longest: float) -> None:
+        self._pids = pids
+        self._seconds = seconds
+        self._longest = max(seconds, longest)
+        self._begun = time.monotonic()
+        self._before: dict[str, Thread] | None = None
+
+    def is_over(self) -> bool:
+        """Return True if the limit has passed. May take a moment then."""
+        if self._before is None:
+            self._before = threads(self._pids())
+        passed = time.monotonic() - self._begun
+        if passed < self._seconds:
+            return False
+        if passed >= self._longest:
+            return True
+        now = threads(self._pids())
+        none = Thread(0, 0, False)
+        waited = sum(thread.waited - self._before.get(folder, none).waited for folder, thread in now.items())
+        return passed - waited / 1e9 >= self._seconds and not self._one_waits_now(now)
+
+    def left(self) -> float:
+        """Return after how many seconds to look again."""
+        return max(_LOOK, self._begun + self._seconds - time.monotonic())
+
+    def _one_waits_now(self, before: dict[str, Thread]) -> bool:
+        time.sleep(_LOOK)
+        now = threads(self._pids())
+        return any(thread.ready and before.get(folder) == thread for folder, thread in now.items())
