@@ -242,11 +242,11 @@ GONE = "fatal error: no goroutines (main called runtime.Goexit) - deadlock!\n"
 @pytest.mark.parametrize("procs", [1, 2])
 def test_L06_goexit_in_main(run: Run, how: str, procs: int) -> None:
     script = """
-        from goproc import go, goexit, sleep, num_goroutine
-        def other():
-            sleep(0.05)  # main has long left
+        from goproc import current, go, goexit, num_goroutine
+        def other(main):
+            main.join()
             print("other done", num_goroutine())
-        go(other)
+        go(other, current())
         try: goexit()
         finally: print("finally", num_goroutine())
     """

@@ -121,7 +121,7 @@ def test_the_first_use_is_in_a_thread_that_ends(run: Run) -> None:
         thread = threading.Thread(target=lambda: print(go(lambda: 5).result()))
         thread.start()
         thread.join()
-        print(go(lambda: 6).result(timeout=2))
+        print(go(lambda: 6).result(timeout=20))
     """
     assert ok(run(script, procs=1)) == "5\n6\n"
 
@@ -133,8 +133,9 @@ def test_ctrl_c_leaves_a_runtime(run: Run) -> None:
         from goproc import go, chan
         signal.signal(signal.SIGALRM, lambda number, frame: os.kill(os.getpid(), signal.SIGINT))
         def interrupted(wait):
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
-            try: wait()
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.05)
+                wait()
             except KeyboardInterrupt: print("caught")
         def inside():
             with goproc.runtime(procs=2):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-import programs
 import pytest
 from programs import Run, Start, ok
 
@@ -133,7 +132,7 @@ def test_a_host_that_is_killed_does_not_leave_exit_handlers_behind(start: Start)
     with start(script) as program:
         program.wait_for("hangs")
         program.kill()
-        assert programs.eventually(lambda: not program.alive(), 1.0)
+        assert program.wait().status == -signal.SIGKILL
 
 
 def test_pools_of_a_goroutine_end_with_their_worker(run: Run) -> None:
