@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from goproc import Flow, chan, flow, go, sleep
+from goproc import Flow, chan, flow, go, sleep, workers
 from goproc._data.flow_plan import FEED, LOOP, POOL, Edge, Plan
 
 
@@ -316,9 +316,11 @@ def test_stats_are_there_while_it_runs(place):
 
 def test_blocked_by_names_the_slow_neighbour(runtime2):
     def slow(x):
-        time.sleep(0.005)  # so long that its neighbours wait for it
+        time.sleep(0.05)  # so long that its neighbours wait for it, also if one gets no CPU for a while
         return x
 
+    for worker in workers():
+        go.on(worker)(inc, 1).join()  # it imports this file: a wait for that would count
     stats = flow(range(20)).map(inc).map(slow).map(inc).run()
     assert [s.blocked_by for s in stats] == ["slow", None, "slow"]
 
