@@ -129,7 +129,7 @@ BAD: dict[str, Any] = {
     "cannot be sent": (cannot_be_sent, PickleError, {}),
     "cannot be sent from a thread": (cannot_be_sent, PickleError, {"threads": 2}),
     "cannot be read": (cannot_be_read, PickleError, {}),
-    "hangs": (hangs, TaskTimeout, {"timeout": 0.3}),
+    "hangs": (hangs, TaskTimeout, {"timeout": 2}),
 }
 
 bad = pytest.mark.parametrize(("f", "error", "more"), BAD.values(), ids=BAD)
@@ -169,17 +169,24 @@ def test_an_item_that_fails_in_the_middle_is_skipped_from_there(
 def test_the_death_of_a_process_fails_the_items_that_have_handed_on_values(run: Run, workers: int) -> None:
     """They cannot begin again. Those that have handed on nothing do."""
     text = f"""
-        import os, signal, time
-        from goproc import Failure, WorkerDied, flow
+        import os, signal
+        from goproc import Atomic, Failure, WorkerDied, flow, sleep
+
+        taken = Atomic(0)  # values of item 2
 
         def dies(x):
             for i in range(300):
                 if x == 2 and i == 200:
-                    time.sleep(0.1)  # nothing to wait on: the values before it are sent meanwhile
+                    while taken.load() < 200:
+                        sleep(0.001)
                     os.kill(os.getpid(), signal.SIGKILL)
                 yield x, i
 
-        found = list(flow(range(8)).flat_map(dies, {workers}, on_error="return"))
+        found = []
+        for value in flow(range(8)).flat_map(dies, {workers}, on_error="return"):
+            found.append(value)
+            if not isinstance(value, Failure) and value[0] == 2:
+                taken.add(1)
         failures = [value for value in found if isinstance(value, Failure)]
         assert all(isinstance(value.error, WorkerDied) for value in failures), failures
         failed = {{value.item for value in failures}}
@@ -200,11 +207,11 @@ def test_the_death_of_a_process_fails_the_items_that_have_handed_on_values(run: 
 def test_the_time_in_which_values_wait_for_their_taker_is_not_the_calls(
     runtime2: Any, more: dict[str, Any]
 ) -> None:
-    values = iter(flow([1, 2]).flat_map(lambda x: range(2000), timeout=0.2, **more))
+    values = iter(flow([1, 2]).flat_map(lambda x: range(2000), timeout=1.5, **more))
     taken = [next(values)]
     until(lambda: values.stats()[0].busy == 1)
     with pytest.raises(TimeoutError):
-        chan().recv(timeout=1.5)  # beyond the limit, and the grace after which the process is killed
+        chan().recv(timeout=2.8)  # beyond the limit, and the grace after which the process is killed
     assert [*taken, *values] == [*range(2000), *range(2000)]
 
 
