@@ -10,7 +10,7 @@ import pytest
 from peek import until
 from programs import eventually
 
-from goproc import Atomic, Failure, Limiter, PMap, chan, go, pmap, proc, sleep, worker_state
+from goproc import Atomic, Failure, Limiter, PMap, chan, go, pmap, proc, worker_state
 from goproc._data.tally import Tally
 from goproc._sched import scheduler
 
@@ -193,13 +193,26 @@ def test_a_slow_call_does_not_hold_back_the_results_before_it_in_its_chunk():
     assert [*found, *m] == list(range(41))
 
 
+def meets():
+    """Return a function that ends when each of the two workers has called it."""
+    came = Atomic(0)
+
+    def meet():
+        came.or_(1 << proc())
+        until(lambda: came.load() == 0b110)
+
+    return meet
+
+
 def test_calls_run_on_workers_and_all_of_them():
+    meet = meets()
+
     def where(x):
-        sleep(0.01)  # the length of the call: each worker has the time to take one
+        meet()
         return proc()
 
     assert set(pmap(where, range(20))) == {1, 2}
-    assert len(set(pmap(where, range(10), workers=1))) == 1
+    assert len(set(pmap(lambda x: proc(), range(10), workers=1))) == 1
 
 
 def test_more_workers_than_processes_share_them():
@@ -244,8 +257,10 @@ def test_init_runs_once_in_each_process_and_exit_gets_its_state():
     def leave(state):
         ended.send(state["proc"])
 
+    meet = meets()
+
     def f(x):
-        sleep(0.01)  # the length of the call: each worker has the time to take one
+        meet()
         return worker_state()["proc"] == proc()
 
     assert all(pmap(f, range(20), init=init, exit=leave))
