@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 import time
+from pathlib import Path
 
 import pytest
-from programs import Program, Run, Start, ok
+from programs import Program, Run, Start, eventually, ok
 
 HEAD = """
     import atexit, collections, ctypes, itertools, os, signal, threading, time
@@ -28,7 +29,7 @@ ENDLESS = {
     "in a finally block": "try: ready(); sleep(60)\n    finally: spin()",
 }
 SEEN = {
-    "every worker": "for n in range(procs()): go.on(n + 1)(spin)\n    time.sleep(0.2)  # all spin by then\n    ready(); chan().recv()",
+    "every worker": "for n in range(procs()): go.on(n + 1)(spin)\n    ready(); chan().recv()",
     "main waits for one": "ready(); go.on(1)(spin).result()",
     "main in pause()": "ready(); ctypes.CDLL(None).pause()",
     "a goroutine in pause()": "go.local(ctypes.CDLL(None).pause); ready(); chan().recv()",
@@ -37,11 +38,49 @@ SEEN = {
 
 def press(program: Program, times: int, pause: float = 0.4) -> None:
     for n in range(times):
-        time.sleep(pause if n else 0.1)  # nothing to wait on: the loop in C has no sign of its own
+        time.sleep(pause if n else 0.1)  # nothing to wait on: the moment of the signal
         try:
             program.interrupt()
         except ProcessLookupError:
             pass
+
+
+def until_in_c(program: Program, line: str = "spin()") -> None:
+    """Wait until the script is in its loop in C: a thread has computed for long, or main sleeps in one wait."""
+    before = _computed(program.pid)
+    in_main = "Thread" not in line
+
+    def spins() -> bool:
+        now = _computed(program.pid)
+        return any(now[tid] - before.get(tid, 0) >= 30 for tid in now if (tid == str(program.pid)) == in_main)
+
+    def sleeps() -> bool:
+        return _sleeps(program.pid)
+
+    assert eventually(sleeps if "deadlock" in line else spins, 20.0), program.texts()
+
+
+def _computed(pid: int) -> dict[str, int]:
+    """Return the CPU time in user mode of each thread, in hundredths of a second."""
+    found = {}
+    for folder in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            found[folder.name] = int((folder / "stat").read_text().rpartition(")")[2].split()[11])
+        except OSError:  # the thread has ended
+            pass
+    return found
+
+
+def _sleeps(pid: int) -> bool:
+    """Return True if the main thread sleeps all along some time."""
+
+    def look() -> list[str]:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return [line for line in lines if line.startswith(("State:", "voluntary_ctxt_switches:"))]
+
+    before = look()
+    time.sleep(0.2)
+    return look() == before and "S (sleeping)" in before[0]
 
 
 @pytest.mark.parametrize("presses", [1, 2])
@@ -52,9 +91,10 @@ def test_python_does_not_see_it(start: Start, where: str, procs: int, presses: i
     with start(f"{HEAD}\n    atexit.register(print, 'exit')\n    {line}\n", procs=procs) as program:
         if "ready" in line:
             program.wait_for("ready")
-        else:
-            time.sleep(2.0)  # nothing to wait on: a loop in C says nothing
-        press(program, presses + (where == "in a finally block"))
+        if where == "in a finally block":
+            press(program, 1)
+        until_in_c(program, line)
+        press(program, presses)
         done = program.wait(15)
     assert done.status == 130, done
     assert (
@@ -137,7 +177,9 @@ def test_an_exit_handler_that_does_not_return(start: Start) -> None:
     script = f"{HEAD}\n    atexit.register(spin)\n    ready()\n    sleep(60)\n"
     with start(script) as program:
         program.wait_for("ready")
-        press(program, 2, 0.3)
+        press(program, 1)
+        until_in_c(program)
+        press(program, 1)
         time.sleep(2.2)  # nothing to wait on: longer than a program has to answer where no handler runs
         assert program.alive()
         press(program, 1)
@@ -174,8 +216,9 @@ def test_presses_between_repetitions(start: Start) -> None:
                 while True: pass
             except KeyboardInterrupt: pass
     go.local(burn)
-    ready()
-    try: chan().recv()
+    try:
+        ready()
+        chan().recv()
     except KeyboardInterrupt:
         print("heard", flush=True)
         sleep(60)
