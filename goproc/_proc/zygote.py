@@ -219,11 +219,24 @@ class Zygote:
 
         The pidfd of the host alone tells of the host's end from then on.
         """
-        if self.config["ends_with_keeper"] or self.host < 0 or self.host_gone():
+        gone = self.host_gone()
+        if self.config["ends_with_keeper"] and not gone and not self.quit:
+            self._hang_up()
+        if self.config["ends_with_keeper"] or self.host < 0 or gone:
             return False
         self.kept = False
         self.config["keeper_pid"] = 0  # the next workers die with the zygote
         return True
+
+    def _hang_up(self) -> None:
+        """Close the socket: the host then reports the loss of the zygote, not that of a worker which is killed for it.
+
+        The host kills the workers, too. The programs that they leave are children of this process.
+        """
+        os.close(self.control)
+        self.control = -1
+        self.unsent.clear()
+        self.worker_died = True
 
     def _host_lives(self) -> bool:
         from goproc._proc import descendants

@@ -71,6 +71,8 @@ def test_one_is_killed(start: Start, stopped: str | None, killed: str, how: str)
         signal_all(victims, signal.SIGKILL)
         done = program.wait(10, gone=3.0)
         assert done.status == (-signal.SIGKILL if killed == "host" else 2), done
+        if killed in ("zygote", "keeper"):
+            assert done.err.startswith("fatal error: goproc's zygote process died"), done
 
 
 @pytest.mark.parametrize("first", ["zygote", "keeper", "workers"])
