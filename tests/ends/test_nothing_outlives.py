@@ -7,7 +7,7 @@ import signal
 
 import programs
 import pytest
-from programs import Program, Start
+from programs import Process, Program, Start
 
 SLEEPERS = """
     import subprocess
@@ -126,12 +126,14 @@ def test_the_host_dies_after_two_zygotes_and_keepers(start: Start) -> None:
     """Workers of the first zygote are there, and of the second one."""
     with start(IDLE.format(work=BUSY), env={"GOPROC_PREEMPT": "0", "GOPROC_QUIET_DEATHS": "1"}) as program:
         program.wait_for("ready")
-        first = program.zygote()
+        first, worker = program.zygote(), program.worker(2)
         program.kill(first)
-        program.kill(program.worker(2))
-        assert programs.eventually(
-            lambda: any(p.name == "goproc-2" and p.parent != first for p in program.alive()), 10.0
-        )
+        program.kill(worker)
+
+        def new_workers() -> list[Process]:  # the dead one is a child of the keeper for a while
+            return [p for p in program.alive() if p.name == "goproc-2" and p.pid != worker]
+
+        assert programs.eventually(lambda: bool(new_workers()), 10.0)
         alive = program.alive()
         second = next(p.parent for p in alive if p.name == "goproc-2")
         signal_all([p.pid for p in alive], signal.SIGSTOP)
