@@ -75,21 +75,20 @@ def test_everything_in_any_loop(run: Run, way: str) -> None:
 @pytest.mark.parametrize("way", ["main", "thread", "goroutine"])
 def test_other_tasks_run_meanwhile(run: Run, way: str) -> None:
     main = """
-        turns = 0
+        turns, last, gate = 0, None, chan()
         async def others():
             nonlocal turns
             while True:
                 turns += 1
+                if turns == last: gate.close()
                 await asyncio.sleep(0)
         task = asyncio.create_task(others())
         ch = chan(1000)
         for i in range(1000): ch.send(i)
         for i in range(1000): await ch.arecv()
         assert turns >= 10, turns
-        g = go(sleep, 0.05)
-        before = turns
-        await g
-        assert turns > before + 3
+        last = turns + 4
+        await go(gate.recv_ok)  # it ends when the other task has had its turns
         task.cancel()
     """
     assert ok(run(program(main, way))) == ""
