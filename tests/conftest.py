@@ -26,7 +26,7 @@ from watch import MARK, descendants, dumpable, loaded, read, watchdog
 
 SECONDS = 60.0
 SILENCE, LONG_SILENCE = 420.0, 4000.0  # more than the longest test may take
-SETTLE = 5.0  # at most, for what is released asynchronously
+SETTLE, ASKS = 5.0, 5  # for what is released asynchronously: seconds, and collections in the workers
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -254,17 +254,17 @@ class Snapshot:
 def _settled(before: Snapshot) -> list[str]:
     """Wait for the ends that come by themselves or by a collection of cycles in some process; return the rest."""
     start = time.monotonic()
-    ask = 0.03
+    ask, asked = 0.03, 0
     carried = loaded("goproc._pickling.carried")
     if carried is not None:
         carried.entries.clear()  # the copies of what lives on in this process
     while left := Snapshot().growth(before):
         waited = time.monotonic() - start
-        if waited > SETTLE:
+        if waited > SETTLE and asked >= ASKS:
             break
         gc.collect()
         if waited > ask:
-            ask *= 2
+            ask, asked = 2 * ask, asked + 1
             _collect_in_workers()
         time.sleep(0.002)
         if "goproc" in sys.modules:
