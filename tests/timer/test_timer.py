@@ -10,7 +10,7 @@ import weakref
 from time import monotonic
 
 import pytest
-from peek import until, until_waiting
+from peek import until, until_waiting, until_waits_or_ended
 from programs import run
 
 import goproc
@@ -104,13 +104,14 @@ def test_value_is_when_it_was_due(runtime0):
 
 def test_operations_on_the_channel(runtime2):
     assert after(0.005).recv_ok(timeout=20)[1]
-    c = after(0.02)
-    assert c.try_recv() == (None, False)
+    t = Timer(3600)
+    assert t.c.try_recv() == (None, False)
+    t.reset(0.02)
     goproc.sleep(0.03)  # past its time
-    assert c.try_recv()[1]
-    assert c.try_recv() == (None, False)
+    assert t.c.try_recv()[1]
+    assert t.c.try_recv() == (None, False)
     with pytest.raises(TimeoutError):
-        c.recv(timeout=0.01)
+        t.c.recv(timeout=0.01)
     with pytest.raises(TimeoutError):
         after(3600).recv(timeout=0.01)
     with pytest.raises(TimeoutError):
@@ -237,7 +238,7 @@ def test_a_waiter_hears_of_a_reset_elsewhere(runtime4, setter, waiter):
 def test_a_waiter_hears_of_a_stop_elsewhere(runtime2, setter):
     t = Timer(0.2)
     g = go.on(1)(lambda c: c.recv(), t.c)
-    until_waiting(t.c, receivers=1)
+    until_waits_or_ended(t.c, g)
     if go.on(setter)(lambda t: t.stop(), t).result(20):
         goproc.sleep(0.3)  # past its time: nothing is to happen
         assert g.state == "running"
