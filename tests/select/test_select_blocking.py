@@ -10,6 +10,7 @@ import pytest
 from peek import until, until_waiting, waiters
 
 from goproc import (
+    Atomic,
     Cancelled,
     ChanClosed,
     Selector,
@@ -360,7 +361,7 @@ def test_ring_of_selects(place, long):
     """A token each goroutine passes on or gets, all selecting on two neighbours' channels: it is never doubled or lost."""
     n, rounds = 6, 600 if long else 100
 
-    def node(left, right, stop, rounds):
+    def node(left, right, stop, moves):
         passed, have = 0, 0
         while True:
             cases = [left, stop, (right.send, "token") if have else nil]
@@ -369,12 +370,13 @@ def test_ring_of_selects(place, long):
                 return passed, have
             have += 1 if at == 0 else -1
             passed += at == 2
+            moves.add(1)
 
-    cs, stop = [chan() for _ in range(n)], chan()
-    gs = [place.anyone(node, cs[i], cs[(i + 1) % n], stop, rounds) for i in range(n)]
+    cs, stop, moves = [chan() for _ in range(n)], chan(), Atomic(0)
+    gs = [place.anyone(node, cs[i], cs[(i + 1) % n], stop, moves) for i in range(n)]
     for i in range(3):
         cs[2 * i].send("token")
-    sleep(0.5 if long else 0.1)
+    until(lambda: moves.load() >= n * rounds, 60)
     stop.close()
     got = [g.result(20) for g in gs]
     assert sum(have for _, have in got) == 3
@@ -491,8 +493,8 @@ def test_a_signal_handler_raises(runtime0, n):
     before = signal.signal(signal.SIGALRM, ring)
     try:
         for form in (lambda: select(*cs), Selector(*cs, (cs[0].send, "x" * 1000)).select):
-            signal.setitimer(signal.ITIMER_REAL, 0.02)
             with pytest.raises(Alarm):
+                signal.setitimer(signal.ITIMER_REAL, 0.02)
                 form()
             assert {waiters(c) for c in cs} == {(0, 0)}
     finally:
