@@ -43,6 +43,7 @@ def test_a_taker_is_told(kind: type, state: int) -> None:
     taken.recv()
     assert not lock.try_lock()
     peek.until_waiting(gate, 1)
+    peek.until_asleep(2)
     with _state(2, state), pytest.raises(OwnerDied):
         lock.try_lock()
     lock.unlock()

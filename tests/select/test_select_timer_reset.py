@@ -71,6 +71,7 @@ class _Sender:
 
 
 def _stop(pid: int) -> None:
+    peek.until_asleep(1)  # a receiver that is seen to wait may still hold the lock of the timer
     os.kill(pid, signal.SIGSTOP)
     stat = Path(f"/proc/{pid}/stat")
     peek.until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T")

@@ -45,6 +45,14 @@ def until_waits_or_ended(handle: Any, goroutine: Any) -> None:
     )
 
 
+def until_asleep(proc: int) -> None:
+    """Let others run until a process sleeps: no goroutine runs there, and its scheduler holds no lock."""
+    until(lambda: _core.proc_facts(proc)[2] == _PARKED, what=lambda: f"{_core.proc_facts(proc)}")
+
+
+_PARKED = 2  # GP_PARKED of layout.h
+
+
 def until_only_main() -> None:
     """Let others run until all goroutines but main have ended."""
     until(lambda: goproc.num_goroutine() == 1)
