@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import programs
 import pytest
@@ -562,16 +561,18 @@ def test_a_block_in_a_thread(runtime2):
 
 def test_ctrl_c_in_a_block(tmp_path):
     text = """
-    from goproc import Group, sleep
+    from goproc import Group, dump, sleep
 
     def stay(n):
         try:
+            print("started", flush=True)
             sleep(3600)
         finally:
             print("cleaned up", n, flush=True)
 
     def start(n):
-        print("started", flush=True)
+        while "goroutine 1 [sync.WaitGroup.Wait]" not in dump():
+            sleep(0.001)
         stay(n)
 
     try:
@@ -583,7 +584,6 @@ def test_ctrl_c_in_a_block(tmp_path):
     for procs in (1, 2):
         with programs.start(tmp_path, text, procs=procs) as program:
             program.wait_for("started\n")
-            time.sleep(0.2)  # by then all of them wait: no print is to be interrupted
             program.kill(number=2)
             done = program.wait()
         assert done.status == 130
