@@ -418,7 +418,7 @@ def test_steward_leaves_a_healthy_ward_alone(done):
         while select(done, ticks).index:
             patterns.pulse(beats)
 
-    beats = patterns.steward(2.0, ward, log.append)(done, 0.01)
+    beats = patterns.steward(60.0, ward, log.append)(done, 0.01)
     for _ in range(5):
         beats.recv(20)
     assert (starts.load(), log) == (1, [])
@@ -456,7 +456,8 @@ def test_steward_and_bridge_stitch_the_values_of_a_sick_ward(done):
             if select(done, halt, (streams.send, values)).index < 2:
                 return
             for n in (1, 2, -1, 3, 4, 5):
-                if n < 0 or select(done, halt, (values.send, n)).index < 2:
+                # Not halted between its values: on a busy machine its time may be over before they are received.
+                if n < 0 or select(done, (values.send, n)).index == 0:
                     return
 
     patterns.steward(0.05, ward, lambda text: None)(done, 3600)
