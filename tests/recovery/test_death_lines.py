@@ -13,6 +13,7 @@ HEAD = """
     import ctypes, os, resource, signal, sys, time
     import goproc
     from goproc import Atomic, Group, WaitGroup, WorkerDied, chan, go, kill, procs, sleep
+    from goproc.shm import _core
 
     def die(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -21,6 +22,16 @@ HEAD = """
     def wait(ready):
         ready.send(1)
         chan().recv()
+
+    def compute(begun):
+        begun.store(1)
+        while True: pass
+
+    def until(condition):
+        while not condition(): sleep(0.001)
+
+    def sleeps(p):
+        return _core.proc_facts(p)[2] == 2  # GP_PARKED
 """
 PID = r"\(pid \d+\)"
 ENDS = "; the worker is replaced\n"
@@ -150,7 +161,7 @@ def test_others_that_are_lost(run: Run) -> None:
 def test_nothing_was_lost(run: Run) -> None:
     text = """
     go.on(1)(int).result()
-    sleep(0.1)  # until it is idle
+    until(lambda: sleeps(1))
     kill(1)
     go.on(1)(int).result()
     """
@@ -171,7 +182,7 @@ def test_nobody_ran(run: Run) -> None:
         sleep(100)
     lost = [go.on(1)(wait, ready), go.on(1)(wait, ready)]
     ready.recv(), ready.recv()
-    sleep(0.1)  # until it is idle
+    until(lambda: sleeps(1))
     kill(1)
     for g in lost: g.exception()
     """
@@ -184,23 +195,22 @@ def test_who_ran_among_many(run: Run) -> None:
     text = """
     from goproc import yield_now
     def nap(): sleep(100)
-    def spin(until):
-        while not until.load(): yield_now()
+    def spin(stop, stopped):
+        while not stop.load(): yield_now()
+        stopped.store(1)
         sleep(100)
-    def last(until, ready):
-        until.store(1)
-        sleep(0.05)  # the others have their turns
-        ready.send(1)
-        while True: pass
-    until, ready = Atomic(0), chan()
-    lost = [go.on(1)(nap), go.on(1)(spin, until), go.on(1)(nap), go.on(1)(last, until, ready)]
-    ready.recv()
-    sleep(0.1)  # it computes by now
+    def last(stop, stopped, begun):
+        stop.store(1)
+        until(stopped.load)
+        compute(begun)
+    stop, stopped, begun = Atomic(0), Atomic(0), Atomic(0)
+    lost = [go.on(1)(nap), go.on(1)(spin, stop, stopped), go.on(1)(nap), go.on(1)(last, stop, stopped, begun)]
+    until(begun.load)
     kill(1)
     for g in lost: g.exception()
     """
     err = lines_of(run, text)
-    assert "while it ran goroutine 5: last(<Atomic>, <chan>)" in err, err
+    assert "while it ran goroutine 5: last(<Atomic>, <Atomic>, <Atomic>)" in err, err
 
 
 def test_not_replaced(run: Run) -> None:
@@ -247,12 +257,9 @@ def test_death_by_a_signal_from_outside(start: Start) -> None:
     text = (
         HEAD
         + """
-    ready = chan()
-    def work():
-        ready.send(1)
-        while True: pass
-    g = go.on(1)(work)
-    ready.recv()
+    begun = Atomic(0)
+    g = go.on(1)(compute, begun)
+    until(begun.load)
     print("ready", flush=True)
     error = g.exception()
     print(error.signal, error.reason)
@@ -263,4 +270,4 @@ def test_death_by_a_signal_from_outside(start: Start) -> None:
         program.kill(program.worker(1), signal.SIGTERM)
         done = program.wait(10)
     assert done.out.endswith("15 was killed by signal 15 (SIGTERM)\n"), done
-    assert "was killed by signal 15 (SIGTERM) while it ran goroutine 2: work(" in done.err, done
+    assert "was killed by signal 15 (SIGTERM) while it ran goroutine 2: compute(" in done.err, done
