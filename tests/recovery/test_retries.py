@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from programs import Run, ok
 
@@ -76,8 +78,18 @@ def test_each_run_gets_the_arguments_of_the_go_line(run: Run) -> None:
     assert run(script(text)).out == "(None, False)\n"
 
 
-def test_state_of_the_handle_meanwhile(run: Run) -> None:
+# The zygote forks no replacement as long as there is a file.
+HOLD = """
+import os, time
+def hold():
+    while os.path.exists("hold"): time.sleep(0.001)
+os.register_at_fork(before=hold)
+"""
+
+
+def test_state_of_the_handle_meanwhile(run: Run, tmp_path: Path) -> None:
     """It is queued until a worker takes it, and the same goroutine."""
+    (tmp_path / "sitecustomize.py").write_text(HOLD)
     text = """
     started, gate = chan(), chan()
     def work():
@@ -85,15 +97,17 @@ def test_state_of_the_handle_meanwhile(run: Run) -> None:
         return gate.recv()
     g = go.on(1).opts(retries=1)(work)
     assert started.recv() == g.id
+    open("hold", "w").close()
     kill(1)
     while g.state == "running": sleep(0.0005)
     print(g.state)
+    os.unlink("hold")
     assert started.recv() == g.id
     print(g.state, g._proc)
     gate.send("done")
     print(g.result(), g.state)
     """
-    done = run(script(text))
+    done = run(script(text), env={"PYTHONPATH": str(tmp_path)})
     assert done.out == "queued\nrunning 1\ndone done\n", done
 
 
