@@ -136,12 +136,12 @@ def test_programs_of_workers_end_with_the_program(start: Start, daemon: bool) ->
     script = f"""
         import subprocess
         from goproc import go
-        print(go.on(1)(lambda: subprocess.Popen(["sleep", "3"], start_new_session={daemon}).pid).result())
+        print(go.on(1)(lambda: subprocess.Popen(["sleep", "60"], start_new_session={daemon}).pid).result())
     """
     with start(script) as program:
         assert program.process.wait(10) == 0
         if daemon:
-            assert programs.eventually(lambda: [p.name for p in program.alive()] == ["sleep"], 2.0)
+            assert programs.eventually(lambda: [p.name for p in program.alive()] == ["sleep"])
         else:
             assert program.alive() == []
 
