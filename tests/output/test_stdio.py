@@ -544,7 +544,7 @@ def test_ctrl_c_during_output_leaves_no_lock() -> None:
     other = os.open(f"/proc/self/fd/{memfd}", os.O_RDWR)
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     hits, end = 0, time.monotonic() + 1.0
-    while time.monotonic() < end:
+    while time.monotonic() < end or hits <= 50:
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.0005)
             while True:
@@ -560,10 +560,10 @@ def test_ctrl_c_during_output_leaves_no_lock() -> None:
     thread = threading.Thread(target=look)
     thread.start()
     thread.join()
-    sys.stderr.write(f"{hits > 50} {free}\\n")
+    sys.stderr.write(f"{free}\\n")
     """,
     )
-    assert done.stderr == b"True [True]\n"
+    assert done.stderr == b"[True]\n"
 
 
 # -- cost ----------------------------------------------------------------------------------------------------
