@@ -154,12 +154,13 @@ def test_goroutines_run_while_nothing_is_typed(repl: Type) -> None:
             for _ in range(n): at.add(1)
 
         g = go.on(1)(count, 10)
-        end = time.monotonic() + 5
+        end = time.monotonic() + 20
         while at.load() < 10 and time.monotonic() < end: time.sleep(0.01)
 
         at.load()
         h = go.on(0)(count, 5)
-        sleep(0.01)  # main blocks: its goroutines run
+        while at.load() < 15: sleep(0.001)  # main blocks: its goroutines run
+
         at.load()
     """)
     assert done.status == 0 and answers(done) == ["10", "15"], done
