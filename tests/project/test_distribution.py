@@ -15,7 +15,7 @@ import slow_files
 FOLDER = Path(__file__).parents[1]
 SUPPORT = FOLDER / "support"
 CONFTEST = f"""
-import os, sys
+import os, sys, time
 import pytest
 sys.path.insert(0, {str(SUPPORT)!r})
 from watch import MARK, watchdog
@@ -33,6 +33,8 @@ def pytest_configure(config):
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_logstart(nodeid):
     if nodeid == "test_hang.py::test_it[1]" and silence is not None:
+        while not os.path.exists("pid"):  # until the test has written it, and hangs
+            time.sleep(0.01)
         silence.seconds = 2
         silence.pytest_runtest_logstart(nodeid)
 
@@ -80,9 +82,10 @@ def test_tests_that_end_their_processes_run_once_each(tmp_path: Path) -> None:
 
 def test_a_run_in_which_nothing_happens_any_more_is_ended(tmp_path: Path) -> None:
     """A process that hangs without a watchdog of its own; with it end those that it has started."""
-    hang = f"""if n == 1:
+    hang = """if n == 1:
         child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
-        with open({str(tmp_path / "pid")!r}, "w") as file: file.write(str(child.pid))
+        with open("pid.new", "w") as file: file.write(str(child.pid))
+        os.rename("pid.new", "pid")
         time.sleep(1000)"""
     done = session(tmp_path, a=(3, "pass"), hang=(3, hang))
     assert done.returncode == 70, done
