@@ -246,4 +246,4 @@ def _load_for_failures() -> None:
 def _be_quiet() -> None:
     """The program ends, and with it the workers: nobody wants to hear of their deaths."""
     if _core.attached():
-        _core.set_quiet_deaths(True)
+        _core.end_quietly()

@@ -457,6 +457,11 @@ enum gp_retire {
     GP_RETIRES, /* the worker takes no goroutines, and leaves when it has none */
     GP_LEAVES,  /* it runs its exit handlers */
 };
+enum gp_quiet {
+    GP_LOUD = 0,
+    GP_QUIET_DEATHS, /* no line on stderr for a worker that died */
+    GP_QUIET_END,    /* nor a report of a death that ends the program: the program is about to end */
+};
 enum gp_park {
     GP_RUN = 0,
     GP_SPIN,     /* it looks for work without sleeping */
@@ -577,7 +582,7 @@ struct gp_header {
     uint32_t waiters;            /* of each proc; a multiple of GP_INBOX_LINE */
     uint32_t selects;            /* sudogs of each proc, beyond the one sudog of each waiter */
     uint32_t ring_tasks;         /* the most slots of each of the two queues of a proc: a power of two */
-    uint32_t quiet_deaths;       /* 1: no line on stderr for a worker that died */
+    uint32_t quiet_deaths;       /* enum gp_quiet */
     uint32_t room;               /* places that the segment is laid out for */
     _Atomic uint32_t workers;    /* that the program has: 1 to this number. The host stores it: resize.c */
     uint8_t pad0[8];

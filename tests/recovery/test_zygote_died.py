@@ -319,3 +319,18 @@ def test_stopped_right_after_a_fork(run: Run, tmp_path: Path) -> None:
     """
     done = run(script, "--procs", "1", env={"PYTHONPATH": str(tmp_path), "GOPROC_QUIET_DEATHS": "1"})
     assert ok(done) == "goes on\n"
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_kernel_that_ends_its_descendants_hears_nothing_of_them(run: Run, ends: bool) -> None:
+    """The kernel of a notebook does so at its end. Then the zygote is not replaced for ever, if at all."""
+    script = f"""{WHERE}
+    from goproc._proc import processes
+    zygote = at(1)[1]
+    if {ends}: processes._be_quiet()
+    os.kill(zygote, signal.SIGKILL)
+    sleep(20)
+    """
+    done = run(script, "--on-death", "exit")
+    assert done.status == 2, done
+    assert done.err == "" if ends else done.err.startswith("fatal error: goproc's zygote process died"), done

@@ -94,6 +94,7 @@ static void report(const char *text, size_t n) {
     size_t skip = n >= sizeof title && memcmp(text, title, sizeof title - 1) == 0 ? sizeof title - 1 : 0;
     const char *line = text + skip, *end = memchr(text, '\n', n);
     give_reason(line, end ? (size_t)(end - line) : 0);
+    if (gp.head->quiet_deaths == GP_QUIET_END) return;
     gp_say_last();
     gp_say(text, n);
 }

@@ -140,7 +140,12 @@ static PyObject *core_set_on_death(PyObject *Py_UNUSED(module), PyObject *arg) {
 }
 
 static PyObject *core_set_quiet_deaths(PyObject *Py_UNUSED(module), PyObject *flag) {
-    if (gp.base) gp.head->quiet_deaths = flag == Py_True;
+    if (gp.base) gp.head->quiet_deaths = flag == Py_True ? GP_QUIET_DEATHS : GP_LOUD;
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_end_quietly(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
+    if (gp.base) gp.head->quiet_deaths = GP_QUIET_END;
     Py_RETURN_NONE;
 }
 
@@ -218,6 +223,8 @@ PyMethodDef process_functions[] = {
      PyDoc_STR("Set if the host goes on when the runtime ends by a panic or a death.")},
     {"set_quiet_deaths", core_set_quiet_deaths, METH_O,
      PyDoc_STR("Say nothing on stderr about a worker that died, where the program goes on.")},
+    {"end_quietly", core_end_quietly, METH_NOARGS,
+     PyDoc_STR("Say nothing on stderr about any process that dies: the program is about to end.")},
     {"set_on_death", core_set_on_death, METH_O,
      PyDoc_STR("Set the policy for deaths of workers: DEATH_EXIT, DEATH_RESTART or DEATH_CONTINUE.")},
     {"survives", core_survives, METH_NOARGS,
