@@ -503,13 +503,14 @@ client.start_channels()
 client.wait_for_ready(timeout=25)
 for cell, interrupt in cells:
     texts, errors = [], []
+    if interrupt: cell = "print('begun', flush=True)\\n" + cell
     message = client.execute(cell)
-    if interrupt: threading.Timer(interrupt, manager.interrupt_kernel).start()
     end = time.monotonic() + 20
     while True:
         reply = client.get_iopub_msg(timeout=max(0.1, end - time.monotonic()))
         if reply["parent_header"].get("msg_id") != message: continue
         kind, content = reply["msg_type"], reply["content"]
+        if kind == "stream" and interrupt and not texts: threading.Timer(interrupt, manager.interrupt_kernel).start()
         if kind == "stream": texts.append(content["text"])
         elif kind == "execute_result": texts.append(content["data"]["text/plain"])
         elif kind == "error": errors.append(content["ename"] + ": " + content["evalue"])
