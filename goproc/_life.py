@@ -130,7 +130,7 @@ def _open(g: G, call: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...], dict[str, 
 def _unread(g: G, exc: BaseException) -> BaseException:
     """Return the exception of a call that could not be read, with a note of that: the program has not raised it."""
     if isinstance(exc, Exception) and not isinstance(exc, (GoprocError, MemoryError)):
-        cut(exc, told=True)
+        cut(exc, always=True)
         with contextlib.suppress(Exception):  # the class may keep notes in a way of its own
             exc.add_note(
                 f"raised while the worker read the call of {g.name}: an object in its function or arguments cannot be made "

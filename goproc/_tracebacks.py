@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     R = TypeVar("R")
 
 
-def cut(exc: BaseException, told: bool = False) -> None:
+def cut(exc: BaseException, always: bool = False) -> None:
     """Cut goproc's frames off the outer end of an exception's traceback.
 
     The caller raises it again by a bare ``raise``, which adds no frame: the line of the user's code that has called goproc
@@ -29,7 +29,8 @@ def cut(exc: BaseException, told: bool = False) -> None:
 
     Args:
         exc: the exception.
-        told: True for the exception of a function of the user's, with notes that tell where it was raised.
+        always: True if the frames of goproc are cut whether or not a statement raised the exception: a function of the
+            user's has raised it, or the core.
     """
     if "goproc._wiring" not in sys.modules:
         return  # the runtime could not be loaded, for want of descriptors perhaps: no further module is read
@@ -39,7 +40,7 @@ def cut(exc: BaseException, told: bool = False) -> None:
     rest = last = exc.__traceback__
     while rest is not None and is_own(rest.tb_frame):
         last, rest = rest, rest.tb_next
-    if rest is not None or told or is_told(exc, last):
+    if rest is not None or always or is_for_user(exc, last):
         set_traceback(exc, rest)
 
 
@@ -62,7 +63,7 @@ user_line = _UserLine()
 
 
 class _FunctionLine(_UserLine):
-    """As _UserLine, for a block that calls a function of the user's: its exceptions are told, also if C code raised them."""
+    """As _UserLine, for a block that calls a function of the user's: cut exceptions that C code has raised there, too."""
 
     __slots__ = ()
 
@@ -70,7 +71,7 @@ class _FunctionLine(_UserLine):
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         if exc is not None:
-            cut(exc, told=True)
+            cut(exc, always=True)
 
 
 function_line = _FunctionLine()
@@ -102,7 +103,7 @@ def coroutine_ends_at_user(f: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P
         try:
             return await f(*args, **kwargs)
         except BaseException as exc:
-            cut(exc, told=True)  # the core raises most of them
+            cut(exc, always=True)  # the core raises most of them
             raise
 
     _name_as(f, call)
@@ -122,8 +123,8 @@ def _name_as(f: Any, call: Any) -> None:
     call.__wrapped__ = f
 
 
-def is_told(exc: BaseException, last: TracebackType | None) -> bool:
-    """Return True if goproc tells the user something by an exception: it is no defect of goproc's.
+def is_for_user(exc: BaseException, last: TracebackType | None) -> bool:
+    """Return True if goproc has raised an exception on purpose, for the user to read: it is no defect of goproc's.
 
     Args:
         exc: the exception.

@@ -300,7 +300,7 @@ class _Results:
             future.cancel()
             if self._until is not None and isinstance(exc, TimeoutError) and not future.done():
                 self.close()
-            cut(exc, told=True)
+            cut(exc, always=True)
             raise
         finally:
             del future

@@ -263,7 +263,7 @@ class Cond(_core.Cond):
         try:
             self._wait(self._lock, self._reader, timeout)
         except BaseException as exc:
-            cut(exc, told=True)
+            cut(exc, always=True)
             raise
 
     def __reduce__(self) -> Any:

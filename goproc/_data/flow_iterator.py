@@ -66,6 +66,7 @@ class FlowRun(_core.Results, Generic[T]):
         "_fetches",
         "_final",
         "_flow",
+        "_from_user",
         "_late",
         "_over",
         "_pending",
@@ -74,7 +75,6 @@ class FlowRun(_core.Results, Generic[T]):
         "_run",
         "_running",
         "_thread",
-        "_told",
         "_try_recv",
         "_wide",
     )
@@ -92,7 +92,7 @@ class FlowRun(_core.Results, Generic[T]):
         self._late: Exception | None = None  # raised when these are yielded: why the next one cannot be read
         self._over = False
         self._running = False
-        self._told = False  # the exception that ended the run is that of a function, or of the source
+        self._from_user = False  # the exception that ended the run is that of a function, or of the source
         self._book = Book()
         self._thread: ThreadPoolExecutor | None = None  # waits for an `async for`
         self._pending: asyncio.Future[Any] | None = None
@@ -191,13 +191,13 @@ class FlowRun(_core.Results, Generic[T]):
         try:
             run.finish()
         finally:
-            self._told = run.told
+            self._from_user = run.from_user
             self._end(run)
 
     def _cut(self, exc: BaseException) -> None:
         """An exception leaves next(): its traceback is to show the line that has called that."""
-        self._told = self._told or (self._run is not None and self._run.told)
-        cut(exc, self._told)
+        self._from_user = self._from_user or (self._run is not None and self._run.from_user)
+        cut(exc, self._from_user)
 
     def _leave(self) -> None:
         """An exception leaves next(): end the run, if it has not ended."""

@@ -9,33 +9,33 @@ from greenlet import GreenletExit
 from goproc._data.board import PASSED, TAKEN, WORK, map_row
 from goproc._data.flow_edges import close_edge
 from goproc._data.flow_near import Near
-from goproc._data.flow_worker import Fault, Work, is_cancelled
+from goproc._data.flow_worker import Assignment, Fault, is_cancelled
 from goproc._life import Goexit
 from goproc._pickling import failure
 from goproc._sched import scheduler
 from goproc.errors import ChanClosed, RuntimeStopped
 
 
-def run_stage(told: Work) -> Fault | None:
+def run_stage(assignment: Assignment) -> Fault | None:
     """Run the function of stage(). The body of a worker's goroutine."""
-    (step,) = told.steps
-    (out,) = told.outs
+    (step,) = assignment.steps
+    (out,) = assignment.outs
     assert not isinstance(out.ch, Near)  # whose ends are in one process
-    row = map_row(told.place, told.row)
+    row = map_row(assignment.place, assignment.row)
     assert step.f is not None
     began = monotonic_ns()
     row[TAKEN] = 1
     try:
-        step.f(told.source.rx, out.ch.tx)
+        step.f(assignment.source.rx, out.ch.tx)
     except ChanClosed as exc:
         if not out.ch.closed:
-            return _stage_failed(told, exc)
+            return _stage_failed(assignment, exc)
     except GreenletExit:
         raise
     except BaseException as exc:
         if is_cancelled(exc):
             raise
-        return _stage_failed(told, exc)
+        return _stage_failed(assignment, exc)
     finally:
         row[WORK] = monotonic_ns() - began
         row[PASSED] = 1
@@ -43,7 +43,7 @@ def run_stage(told: Work) -> Fault | None:
         try:
             if out.writers.add(-1) == 0:
                 close_edge(out.ch)
-                close_edge(told.source, drain=True)
+                close_edge(assignment.source, drain=True)
         except RuntimeStopped:
             pass
         finally:
@@ -51,9 +51,9 @@ def run_stage(told: Work) -> Fault | None:
     return None
 
 
-def _stage_failed(told: Work, error: BaseException) -> Fault:
+def _stage_failed(assignment: Assignment, error: BaseException) -> Fault:
     if isinstance(error, Goexit):
         error = RuntimeError("the call ended its goroutine by goexit()")
-    told.first.cas(0, told.number)
-    close_edge(told.source, drain=True)
+    assignment.first.cas(0, assignment.number)
+    close_edge(assignment.source, drain=True)
     return Fault(0, None, failure.pack(error))

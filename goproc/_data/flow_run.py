@@ -20,7 +20,7 @@ from goproc._data.flow_pool import StageEngine, pool
 from goproc._data.flow_stats import StageStats, not_taken, stage_stats
 from goproc._data.flow_steps import Step
 from goproc._data.flow_turns import Turns
-from goproc._data.flow_worker import Fault, Work, work
+from goproc._data.flow_worker import Assignment, Fault, work
 from goproc._data.stages import MERGE, STAGE, TAKE, THROTTLE, Stage
 from goproc._data.unread import readable
 from goproc._deaths import end_process
@@ -46,11 +46,11 @@ CLOSE_SECONDS = 1.0  # that a call has to end after close(); then its process is
 class Worker:
     """A goroutine of a node on a worker process."""
 
-    __slots__ = ("handle", "node", "told")
+    __slots__ = ("assignment", "handle", "node")
 
-    def __init__(self, node: Node, told: Work, handle: Goroutine[Fault | None]) -> None:
+    def __init__(self, node: Node, assignment: Assignment, handle: Goroutine[Fault | None]) -> None:
         self.node = node
-        self.told = told
+        self.assignment = assignment
         self.handle = handle
 
 
@@ -75,7 +75,7 @@ class Run:
         self.replaced: dict[int, BaseException] = {}  # the deaths of workers that had no item in hand
         self.watcher: Helper | None = None
         self.over = False
-        self.told = False  # the failure is that of a function, or of the source
+        self.from_user = False  # the failure is that of a function, or of the source
         self.halt: Chan[None] = (
             chan()
         )  # has no value; closed to end a thread that receives from a channel of the user's
@@ -166,13 +166,15 @@ class Run:
             row = node.row + worker * node.width
             source = node.source.open()
             assert not isinstance(source.ch, Near)  # whose ends are in one process
-            told = Work(steps, source.ch, source.wide, outs, turns, place, row, number, self.first)
-            self.workers[number] = Worker(node, told, self._go(node, told))
+            assignment = Assignment(
+                steps, source.ch, source.wide, outs, turns, place, row, number, self.first
+            )
+            self.workers[number] = Worker(node, assignment, self._go(node, assignment))
 
-    def _go(self, node: Node, told: Work) -> Goroutine[Fault | None]:
+    def _go(self, node: Node, assignment: Assignment) -> Goroutine[Fault | None]:
         started = go.opts(name=node.stages[0].name)
         try:
-            return started(run_stage if node.kind == PLAIN else work, told)
+            return started(run_stage if node.kind == PLAIN else work, assignment)
         except PickleError as error:
             raise _about_stages(node.stages) or error from None
 
@@ -198,17 +200,17 @@ class Run:
     def _met_death(self, number: int, error: WorkerDied) -> Goroutine[Fault | None] | None:
         """A worker has died with its process. Return the handle of its successor if it had no item in hand."""
         worker = self.workers[number]
-        node, told = worker.node, worker.told
-        idle = not self.board.in_hand(range(told.row, told.row + 1))
-        if node.kind == LOOP and told.turns is None and idle:
+        node, assignment = worker.node, worker.assignment
+        idle = not self.board.in_hand(range(assignment.row, assignment.row + 1))
+        if node.kind == LOOP and assignment.turns is None and idle:
             self.replaced[number] = error
-            worker.handle = self._go(node, told)
+            worker.handle = self._go(node, assignment)
             return worker.handle
         if error.timed_out and self.engines:
             # The time of a call in a stage beside it was over. That call's failure ends the flow.
             self.died[number] = error
-            close_both(told.source, told.wide, drain=True)
-            leave(told.outs)
+            close_both(assignment.source, assignment.wide, drain=True)
+            leave(assignment.outs)
         else:
             self._ends_by(number, error)
         return None
@@ -341,7 +343,7 @@ class Run:
         for shared in self.plan.shared:
             error: BaseException | None = shared.failure()
             if error is not None:
-                self.told = True
+                self.from_user = True
                 return error
         return None
 
@@ -360,13 +362,13 @@ class Run:
         if number in self.helpers:
             node, helper = self.helpers[number]
             error = helper.error
-            self.told = node.kind == FEED or (node.kind == POOL and self.engines[node].fatal)
+            self.from_user = node.kind == FEED or (node.kind == POOL and self.engines[node].fatal)
             if error is None or node.kind == FEED:
                 return error
             error.add_note(f"in the stage {node.name!r} of the flow")
             return error
         worker = self.workers[number]
-        self.told = True
+        self.from_user = True
         if number in self.died:
             error = self.died[number]
             error.add_note(f"in the stage {worker.node.name!r} of the flow")

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 _REPR = 200  # characters of an item in a note
 
 
-class Work(NamedTuple):
-    """The orders of a worker.
+class Assignment(NamedTuple):
+    """The parts of a flow that one worker is given.
 
     Attributes:
         steps: the stages that it runs: the first calls for items of the edge, the others for results of the one before.
@@ -91,18 +91,18 @@ def is_cancelled(error: BaseException) -> bool:
     return isinstance(error, Cancelled) and scheduler.current.cancelled
 
 
-def work(told: Work) -> Fault | None:
+def work(assignment: Assignment) -> Fault | None:
     """Serve one stage until its edge is closed. The body of a worker's goroutine."""
-    worker = _Worker(told)
+    worker = _Worker(assignment)
     try:
         try:
-            if told.turns is None:
+            if assignment.turns is None:
                 worker.serve()
             else:
-                worker.serve_in_turn(told.turns)
+                worker.serve_in_turn(assignment.turns)
         except ChanClosed:  # nobody wants more
             worker.stop_source()
-        except (OwnerDied, RuntimeStopped):  # the flow ends: the death of a worker is told by its own handle
+        except (OwnerDied, RuntimeStopped):  # the flow ends: the handle of a dead worker has its death
             pass
         except StepFailed as failed:
             if isinstance(failed.error, GreenletExit) or is_cancelled(failed.error):
@@ -114,10 +114,10 @@ def work(told: Work) -> Fault | None:
         except Exception as exc:
             refused = None if worker.has_item() else unread(exc, "the worker")
             if refused is None:
-                return worker.fail(len(told.steps) - 1, None, exc)
+                return worker.fail(len(assignment.steps) - 1, None, exc)
             return worker.fail(0, refused.text, refused.error)
         except BaseException as exc:  # raised by the pickling of a result
-            return worker.fail(len(told.steps) - 1, None, exc)
+            return worker.fail(len(assignment.steps) - 1, None, exc)
     except Cancelled:
         worker.stop_source()
         raise
@@ -125,7 +125,7 @@ def work(told: Work) -> Fault | None:
         scheduler.shield(1)
         try:
             worker.note_times()
-            leave(told.outs)
+            leave(assignment.outs)
         except RuntimeStopped:
             pass
         finally:
@@ -136,29 +136,29 @@ def work(told: Work) -> Fault | None:
 class _Worker:
     """One worker of a stage."""
 
-    def __init__(self, told: Work) -> None:
-        self.told = told
-        self.row = map_row(told.place, told.row)
+    def __init__(self, assignment: Assignment) -> None:
+        self.assignment = assignment
+        self.row = map_row(assignment.place, assignment.row)
         self.work = self.wait_in = self.wait_out = 0
         self.note_at = 0  # when the times are written to the board next
-        self.growth: Growth | None = None if told.turns is not None else growth(told.outs)
+        self.growth: Growth | None = None if assignment.turns is not None else growth(assignment.outs)
         self.enough = False  # a take() has all that it wants
 
     # -- loops
 
     def serve(self) -> None:
         """Receive, call, send: for one worker, or for several whose results need no order."""
-        told = self.told
-        step = told.steps[0]
-        emit = self._emitter(sender(told.outs))
-        if step.kind == MAP and all(later.kind != TAKE for later in told.steps):
+        assignment = self.assignment
+        step = assignment.steps[0]
+        emit = self._emitter(sender(assignment.outs))
+        if step.kind == MAP and all(later.kind != TAKE for later in assignment.steps):
             self._serve_map(step.f, emit)
             return
         if self.enough:
             raise ChanClosed("take(0)")
         row, clock = self.row, monotonic_ns
         before = clock()
-        for item in values_of(told.source, told.wide):
+        for item in values_of(assignment.source, assignment.wide):
             row[TAKEN] += 1
             began = clock()
             result = self._call(step.f, item)
@@ -191,7 +191,7 @@ class _Worker:
         work = wait_in = wait_out = 0
         before = due = clock()
         try:
-            for item in values_of(self.told.source, self.told.wide):
+            for item in values_of(self.assignment.source, self.assignment.wide):
                 taken += 1
                 row[TAKEN] = taken
                 began = clock()
@@ -247,13 +247,13 @@ class _Worker:
 
     def _unsendable(self, value: Any, item: Any, error: PickleError) -> StepFailed:
         """Return the failure of the last step for a value that cannot be sent."""
-        return StepFailed(len(self.told.steps) - 1, item, about_value(value, error, "the result"))
+        return StepFailed(len(self.assignment.steps) - 1, item, about_value(value, error, "the result"))
 
     def serve_in_turn(self, turns: Turns) -> None:
         """Receive with a ticket, call, and send in the order of the tickets."""
-        told, row = self.told, self.row
-        kind, _, f, _ = told.steps[0]
-        line = Line(turns, self._checked(sender(told.outs)))
+        assignment, row = self.assignment, self.row
+        kind, _, f, _ = assignment.steps[0]
+        line = Line(turns, self._checked(sender(assignment.outs)))
         keep = self._emitter(line.put)
         clock = monotonic_ns
         try:
@@ -293,9 +293,9 @@ class _Worker:
 
     def _take(self, turns: Turns) -> tuple[Any, int]:
         with turns.taking:
-            item, there = self.told.source.recv_ok()
-            if not there and self.told.wide is not None:
-                item, there = self.told.wide.recv_ok()
+            item, there = self.assignment.source.recv_ok()
+            if not there and self.assignment.wide is not None:
+                item, there = self.assignment.wide.recv_ok()
             return item, turns.tickets.add(1) - 1 if there else -1
 
     def _checked(self, send: Emit) -> Emit:
@@ -313,9 +313,9 @@ class _Worker:
 
     def _emitter(self, emit: Emit) -> Emit:
         """Return the function for the results of the first step: the other steps, and what they emit to."""
-        for number in range(len(self.told.steps) - 1, 0, -1):
-            step = self.told.steps[number]
-            row = map_row(self.told.place, self.told.row + number)
+        for number in range(len(self.assignment.steps) - 1, 0, -1):
+            step = self.assignment.steps[number]
+            row = map_row(self.assignment.place, self.assignment.row + number)
             emit = STEPS[step.kind](self, step, number, row, emit)
         return emit
 
@@ -327,11 +327,11 @@ class _Worker:
 
     def fail(self, step: int, item: str | None, error: BaseException) -> Fault:
         """A step has failed, for an item of this repr: end the stages above."""
-        told = self.told
+        assignment = self.assignment
         if isinstance(error, Goexit):
             error = RuntimeError("the call ended its goroutine by goexit()")
-        map_row(told.place, told.row + step)[FAILED] += 1
-        told.first.cas(0, told.number)
+        map_row(assignment.place, assignment.row + step)[FAILED] += 1
+        assignment.first.cas(0, assignment.number)
         self.stop_source()
         return Fault(step, item, failure.pack(error))
 
@@ -339,7 +339,7 @@ class _Worker:
         """Have the stages above end."""
         scheduler.shield(1)
         try:
-            close_both(self.told.source, self.told.wide, drain=True)
+            close_both(self.assignment.source, self.assignment.wide, drain=True)
         finally:
             scheduler.shield(-1)
 

@@ -49,7 +49,7 @@ class Lane:
         self.station = station
         self.way = way
         self.count = 0  # items that have begun
-        self.sent = 0  # of these, the ones that the host was told of
+        self.sent = 0  # of these, the items whose results were sent to the host
         self.out: list[Any] = []  # results that are not sent
         self.oldest = 0.0  # when the first of them was there
         self.work = self.wait = self.seconds = 0.0

@@ -98,7 +98,7 @@ class Lanes:
     """All lanes of a map.
 
     Args:
-        job: what stations are told.
+        job: the function and the options of the map, for the stations.
         procs: the processes that serve the map, one for each lane.
         cap: how many chunks a lane's channel holds.
     """

@@ -41,12 +41,12 @@ class PMap(_core.Results, Generic[T]):
     __slots__ = (
         "__weakref__",
         "_engine",
+        "_from_user",
         "_options",
         "_over",
         "_place",
         "_running",
         "_stats",
-        "_told",
         "_waiter",
     )
 
@@ -56,7 +56,7 @@ class PMap(_core.Results, Generic[T]):
         self._engine: Engine | None = None
         self._over = False
         self._running = False
-        self._told = False  # the exception that ended the map is that of a function, or of an iterable
+        self._from_user = False  # the exception that ended the map is that of a function, or of an iterable
         self._stats = Tally().stats(0)
         self._waiter: Any = None  # of an `async for`: a thread that waits
 
@@ -201,7 +201,7 @@ class PMap(_core.Results, Generic[T]):
         error = engine.source.error
         self._close_up(engine)
         if error is not None:
-            self._told = True
+            self._from_user = True
             try:
                 raise error
             finally:
@@ -216,8 +216,8 @@ class PMap(_core.Results, Generic[T]):
     def _cut(self, exc: BaseException) -> None:
         """An exception leaves next(): its traceback is to show the line that has called that."""
         engine = self._engine
-        self._told = self._told or (engine is not None and engine.fatal)
-        cut(exc, self._told)
+        self._from_user = self._from_user or (engine is not None and engine.fatal)
+        cut(exc, self._from_user)
 
     def _close_up(self, engine: Engine) -> None:
         self._over = True
@@ -270,7 +270,7 @@ class PMap(_core.Results, Generic[T]):
     ) -> None:
         self.close()
         if exc is not None:
-            cut(exc, self._told)  # where a function of goproc has used the map
+            cut(exc, self._from_user)  # where a function of goproc has used the map
 
     def __del__(self) -> None:
         engine = self._engine

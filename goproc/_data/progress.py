@@ -315,7 +315,7 @@ def _show_sent(
                 return
             if not ok or counts is None:
                 return
-            *told, shown.total = counts
-            shown.update(*told)
+            *figures, shown.total = counts
+            shown.update(*figures)
     finally:
         shown.close()

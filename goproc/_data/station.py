@@ -2,8 +2,8 @@
 
 A station has lanes. In a lane calls run one after the other; a station has one lane, or several where `workers` or
 `threads` let calls share a process. Each lane takes chunks of items from a channel of its own. All lanes of a map send to
-one channel, and the messages of a lane come in the order of its items, so they need no numbers: they tell of the items
-that follow those told of before.
+one channel, and the messages of a lane come in the order of its items, so they need no numbers: a message is
+about the items that follow those of the message before.
 
 What must survive the process is in shared memory. A lane counts its items, and while a call runs, `running` has the count
 of its item. A process that dies leaves that number: this item fails, and the host gives the others to somebody else.

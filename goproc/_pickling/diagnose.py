@@ -18,7 +18,7 @@ from goproc._pickling.names import cell_contents, names_of
 from goproc._pickling.pickler import Pickler
 from goproc._pickling.statics import is_handle, library
 from goproc._pickling.wire import dump
-from goproc._tracebacks import is_told
+from goproc._tracebacks import is_for_user
 from goproc.errors import OutOfSharedMemory, PickleError
 
 TYPE_CHECKING = False
@@ -65,7 +65,7 @@ def _cut_pickler(error: BaseException) -> None:
     rest = last = error.__traceback__
     while rest is not None and (is_own(rest.tb_frame) or _is_of_cloudpickle(rest.tb_frame)):
         last, rest = rest, rest.tb_next
-    if last is None or rest is not None or last.tb_frame.f_code is dump.__code__ or is_told(error, last):
+    if last is None or rest is not None or last.tb_frame.f_code is dump.__code__ or is_for_user(error, last):
         error.__traceback__ = rest
 
 
