@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import pytest
 
-from goproc import Flow, chan, flow, go, sleep, workers
+from goproc import Flow, chan, flow, go, sleep, yield_now
+from goproc._data import flow_worker
 from goproc._data.flow_plan import FEED, LOOP, POOL, Edge, Plan
 
 
@@ -314,14 +315,20 @@ def test_stats_are_there_while_it_runs(place):
     assert numbers.stats()[0].queued == 0
 
 
-def test_blocked_by_names_the_slow_neighbour(runtime2):
-    def slow(x):
-        time.sleep(0.05)  # so long that its neighbours wait for it, also if one gets no CPU for a while
-        return x
+class Clock:
+    now = 0  # ns
 
-    for worker in workers():
-        go.on(worker)(inc, 1).join()  # it imports this file: a wait for that would count
-    stats = flow(range(20)).map(inc).map(slow).map(inc).run()
+
+def slow(x):
+    Clock.now += 1
+    yield_now()  # so that its neighbours come to wait for it
+    return x
+
+
+def test_blocked_by_names_the_slow_neighbour(runtime0, monkeypatch):
+    """By a clock that goes on only in the slow calls."""
+    monkeypatch.setattr(flow_worker, "monotonic_ns", lambda: Clock.now)
+    stats = flow(range(1000)).map(inc).map(slow).map(inc).run()
     assert [s.blocked_by for s in stats] == ["slow", None, "slow"]
 
 
