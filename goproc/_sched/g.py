@@ -26,6 +26,7 @@ class G:
         "interrupt",
         "labels",
         "name",
+        "notified",
         "object",
         "parent",
         "parked",
@@ -36,7 +37,6 @@ class G:
         "site",
         "task",
         "ticket",
-        "told",
         "waits_on",
         "whole",
     )
@@ -51,7 +51,7 @@ class G:
         # -- its wait
         self.parked = False  # True while it waits and nothing has made it ready
         self.gave = False  # True once it has blocked, yielded, or offered its turn
-        self.told = False  # True if the operation it waited for made it ready, not a timeout or an interrupt
+        self.notified = False  # True if its operation made it ready, not a timeout or an interrupt
         self.ticket = 0  # counts its parks, so that the timer of an earlier park is recognised as stale
         self.reason = ""  # the reason of its wait, in Go's words
         self.waits_on: object = None  # the channel or other handle of its wait

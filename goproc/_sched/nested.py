@@ -58,8 +58,8 @@ def _park_whole(slot: int, until: float | None, reason: str, handle: object) -> 
         scheduler.put_back(me)
         raise
     scheduler.scheduling = False
-    told = me.told
+    notified = me.notified
     me.waits_on = None
-    if timed and told:
+    if timed and notified:
         timers.forget()
-    return told
+    return notified

@@ -6,7 +6,7 @@ a goroutine which is alone in its process blocks and goes on without a single sw
 
 The scheduler looks for work in this order:
 
-- goroutines told through the process's inbox (a channel operation of any process completed theirs);
+- goroutines notified through the process's inbox (a channel operation of any process completed theirs);
 - goroutines whose sleep or timeout is over;
 - the run queue, FIFO; every few turns an unstarted goroutine comes first, so that it cannot starve behind others;
 - a goroutine whose time slice ended (slices.py);
@@ -348,7 +348,7 @@ def _idle() -> None:
         idling = False
     if me.ticket != ticket and me.parked and me.id:  # a signal's handler has blocked: see nested.py
         me.parked = False
-        me.told = True
+        me.notified = True
         runq.append(me)
 
 
@@ -385,7 +385,7 @@ def interrupt(g: G, exc: BaseException) -> None:
     g.interrupt = exc
     if g.parked and not g.shielded:
         g.parked = False
-        g.told = False
+        g.notified = False
         runq.append(g)
 
 
@@ -448,11 +448,11 @@ def park(
         raise
     # As in parked(). A call of parked() would begin with a bytecode at which a signal's handler can raise.
     scheduling = False
-    told = me.told
+    notified = me.notified
     me.waits_on = None
-    if until is not None and told:
+    if until is not None and notified:
         forget_timer()
-    return told
+    return notified
 
 
 def parked(me: G, timed: bool, failed: bool) -> bool:
@@ -464,7 +464,7 @@ def parked(me: G, timed: bool, failed: bool) -> bool:
         failed: True if an exception goes through the scheduler.
 
     Returns:
-        True if the waiter was told.
+        True if the waiter was notified.
     """
     global current, scheduling
     if failed:
@@ -472,11 +472,11 @@ def parked(me: G, timed: bool, failed: bool) -> bool:
         put_back(me)
     current = me
     scheduling = False
-    told = me.told
+    notified = me.notified
     me.waits_on = None
-    if timed and told and not failed:
+    if timed and notified and not failed:
         forget_timer()
-    return told
+    return notified
 
 
 def give_turn() -> None:

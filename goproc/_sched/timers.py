@@ -103,7 +103,7 @@ def expire(ready: Callable[[G], None]) -> None:
         if due:
             whom.parked = False
             if type(whom) is G:
-                whom.told = False
+                whom.notified = False
                 ready(whom)
         heappop(heap)
         if due and type(whom) is Alarm:

@@ -99,7 +99,7 @@ def resume(g: G) -> None:
     """Make a goroutine ready that is in pause(). For the scheduler's thread; other threads post() it."""
     if g.parked:
         g.parked = False
-        g.told = True
+        g.notified = True
         scheduler.runq.append(g)
 
 

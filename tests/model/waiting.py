@@ -100,10 +100,10 @@ def is_due(p: Proc, case: Case) -> Steps:
     return due != 0 and (yield p.w.now.load()) >= due
 
 
-def gp_case_settled(p: Proc, case: Case, sd: int, told: bool, undone: bool) -> Steps:
-    """It was fired: the block that was received. Not told: rule O2."""
+def gp_case_settled(p: Proc, case: Case, sd: int, notified: bool, undone: bool) -> Steps:
+    """It was fired: the block that was received. Not notified: rule O2."""
     w, s = p.w, p.w.sudog(sd)
-    if not told and w.keeps("O2: who was not told takes the lock of the fired case"):
+    if not notified and w.keeps("O2: who was not told takes the lock of the fired case"):
         yield from gp_lock(p, case.o)
         yield from gp_unlock(p, case.o)
         if w.keeps("who was not told takes the bit back"):
@@ -155,7 +155,7 @@ def sleep(p: Proc, due: int, ends: frozenset[str]) -> Step:
 
 
 def park(p: Proc, due: int, ends: frozenset[str]) -> Steps:
-    """The scheduler's turn: 1 told through the inbox; 0 not, time is up or woken some other way; -1 an exception."""
+    """The scheduler's turn: 1 notified through the inbox; 0 not, time is up or woken some other way; -1 an exception."""
     while True:
         why = yield sleep(p, due, ends)
         if why != "work":
@@ -166,7 +166,7 @@ def park(p: Proc, due: int, ends: frozenset[str]) -> Steps:
 
 
 def core_drain(p: Proc) -> Steps:
-    """-1: the goroutine is not made ready; else what `told` is."""
+    """-1: the goroutine is not made ready; else what `notified` is."""
     ready = -1
     if (yield p.told.exchange(0)):
         tag = tag_of((yield p.waiter.load()))
@@ -201,15 +201,15 @@ def wait_cases(p: Proc, cases: tuple[Case, ...], ends: frozenset[str] = frozense
         chosen, r, block = yield from gp_select(p, cases, sudogs, again)
         if chosen >= 0:
             break
-        told = 0
+        notified = 0
         while tag_of((yield p.waiter.load())) == Tag.WAITING:
             due = yield from earliest_due(cases)
-            told = yield from park(p, due, ends)
-            if told == 0 and due and (yield p.w.now.load()) >= due:
+            notified = yield from park(p, due, ends)
+            if notified == 0 and due and (yield p.w.now.load()) >= due:
                 chosen = yield from gp_select_due(p, cases)
                 if chosen >= 0:
                     break
-            elif told != 1:
+            elif notified != 1:
                 break
         if chosen >= 0:
             r = OK
@@ -217,15 +217,15 @@ def wait_cases(p: Proc, cases: tuple[Case, ...], ends: frozenset[str] = frozense
             break
         if (yield from gp_waiter_cancel(p)):
             yield from abandon_all(p, cases, sudogs)
-            r = INTERRUPT if told < 0 else TIME
+            r = INTERRUPT if notified < 0 else TIME
             break
         end = yield p.waiter.load()
         k = case_of(end)
-        block = yield from gp_case_settled(p, cases[k], sudogs[k], told == 1 and not timed, told < 0)
+        block = yield from gp_case_settled(p, cases[k], sudogs[k], notified == 1 and not timed, notified < 0)
         yield from abandon_all(p, cases, sudogs, k)
         if tag_of(end) == Tag.RETRY:
             again = True
-            if told >= 0:
+            if notified >= 0:
                 continue
             if cases[k].kind == "lock":
                 yield from sync_objects.gp_mutex_pass(p, cases[k].o)
@@ -233,7 +233,7 @@ def wait_cases(p: Proc, cases: tuple[Case, ...], ends: frozenset[str] = frozense
             break
         r = IS_CLOSED if tag_of(end) == Tag.CLOSED and cases[k].kind in ("send", "recv") else OK
         chosen = k
-        if told < 0 and r == OK:
+        if notified < 0 and r == OK:
             yield from sync_objects.gp_case_undo(p, cases[k])
             r = INTERRUPT
         break

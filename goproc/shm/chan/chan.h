@@ -143,10 +143,10 @@ static inline uint32_t gp_won(uint64_t state, uint32_t n) {
     return k;
 }
 /* after a park: the caller's waiter has left WAITING, or the caller won gp_waiter_cancel() */
-/* told: the case was fired, so take the message. !told: rule O2 */
-void gp_case_settled(struct gp_case *c, uint32_t waiter, bool told);
-/* true if a timer is among the cases: a timer may tell the waiter without firing it, and then `told` means
- * nothing */
+/* notified: the inbox says that the case was fired. !notified: rule O2 */
+void gp_case_settled(struct gp_case *c, uint32_t waiter, bool notified);
+/* true if a timer is among the cases: a timer may tell the waiter without firing it, and then `notified`
+ * means nothing */
 bool gp_select_rethinks(const struct gp_select *s);
 /* the operation of the waiter gives up; false: it was told */
 bool gp_case_cancel(struct gp_case *c, uint32_t waiter);

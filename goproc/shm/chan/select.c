@@ -221,10 +221,10 @@ bool gp_select_rethinks(const struct gp_select *s) {
     return false;
 }
 
-void gp_case_settled(struct gp_case *c, uint32_t waiter, bool told) {
+void gp_case_settled(struct gp_case *c, uint32_t waiter, bool notified) {
     if (!c->o) return;
     struct gp_sudog *s = gp_sudog_known(c->sudog);
-    if (!told) { /* rule O2 */
+    if (!notified) { /* rule O2 */
         gp_lock(c->o);
         gp_unlock(c->o);
         /* the teller has set the bit by now, and the next use of the waiter would find it */

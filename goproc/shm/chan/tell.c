@@ -1,4 +1,5 @@
-/* tell.c - how a blocked goroutine is told, and how a proc that sleeps does not miss it.
+/* tell.c - how a blocked goroutine is told that its wait is over, and how a proc that sleeps does not miss
+ * that. To tell a waiter is to notify it, as a condition variable does.
  *
  * A waker wins the CAS on waiter.state, sets the waiter's bit in its proc's inbox, and, without any lock,
  * rings the proc. The inbox is a bitmap: setting a bit twice is harmless, and it cannot overflow. It is only

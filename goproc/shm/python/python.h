@@ -30,10 +30,11 @@ typedef struct gp_handle {
 struct gp_hooks {
     PyObject *encode;   /* (obj) -> (bytes, [buffer, ...]) */
     PyObject *decode;   /* (memoryview, [buffer, ...]) -> obj */
-    /* (slot, until: monotonic s | None, reason, handle | None) -> told: bool; or (the function that waits,
-     * its goroutine, timed: bool) */
+    /* (slot, until: monotonic s | None, reason, handle | None) -> notified: bool; or (the function that
+     * waits, its goroutine, timed: bool) */
     PyObject *park;
-    PyObject *parked;   /* (goroutine, timed: bool, failed: bool) -> told: bool. Called after that function */
+    /* (goroutine, timed: bool, failed: bool) -> notified: bool. Called after that function */
+    PyObject *parked;
     PyObject *scheduler; /* dict: the scheduler's variables */
     /* (reason, time is up: bool) -> raises TimeoutError, or the exception that interrupts the goroutine */
     PyObject *raise_wait_failure;

@@ -77,27 +77,27 @@ static PyObject *core_bind(PyObject *Py_UNUSED(module), PyObject *const *args, P
     Py_RETURN_NONE;
 }
 
-/* g.parked: False, g.told, and into the run queue; without a bytecode in between, where a signal could
+/* g.parked: False, g.notified, and into the run queue; without a bytecode in between, where a signal could
  * come */
-static int make_ready(PyObject *g, bool told, bool next) {
-    static PyObject *parked_, *told_;
-    if (!told_ &&
-        (!(parked_ = PyUnicode_InternFromString("parked")) || !(told_ = PyUnicode_InternFromString("told"))))
+static int make_ready(PyObject *g, bool notified, bool next) {
+    static PyObject *parked_, *notified_;
+    if (!notified_ && (!(parked_ = PyUnicode_InternFromString("parked")) ||
+                       !(notified_ = PyUnicode_InternFromString("notified"))))
         return -1;
     PyObject *waits = PyObject_GetAttr(g, parked_);
     if (!waits) return -1;
     Py_DECREF(waits);
     if (waits != Py_True) return 0; /* something else was faster */
     if (PyObject_SetAttr(g, parked_, Py_False) < 0 ||
-        PyObject_SetAttr(g, told_, told ? Py_True : Py_False) < 0)
+        PyObject_SetAttr(g, notified_, notified ? Py_True : Py_False) < 0)
         return -1;
     PyObject *r = PyObject_CallOneArg(next ? hooks.ready_next : hooks.ready, g);
     Py_XDECREF(r);
     return r ? 0 : -1;
 }
 
-/* Look for waiters that were fired and not told: a process may have died in between. `told` stays false: rule
- * O2. */
+/* Look for waiters that were fired and not told: a process may have died in between. `notified` stays false:
+ * rule O2. */
 static int look_at_waiters(void) {
     static uint64_t run;
     static uint32_t seen;
@@ -133,16 +133,16 @@ static PyObject *core_drain(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
     gp_set(&gp.my->running, 0); /* the next goroutine sets it, except one that has yielded */
     long flags = (gp_slice_ticked() ? DRAIN_TICKED : 0) | (gp_get(&gp.head->stop) ? DRAIN_STOPS : 0);
     if (GP_LIKELY(!gp_inbox_pending() && !gp_get(&gp.my->rescan))) return PyLong_FromLong(flags);
-    uint32_t told[1024];
+    uint32_t indices[1024];
     int n;
-    while (gp_inbox_pending() && (n = gp_drain(told, 1024)) > 0)
+    while (gp_inbox_pending() && (n = gp_drain(indices, 1024)) > 0)
         for (int i = 0; i < n; i++) {
-            unsigned tag = GP_W_TAG(gp_acquire(&gp_waiter_at(gp.proc, told[i])->state));
+            unsigned tag = GP_W_TAG(gp_acquire(&gp_waiter_at(gp.proc, indices[i])->state));
             /* a late bit may meet a waiter that has gone on to wait for something else, or for nothing */
-            if (tag == GP_W_IDLE || told[i] >= parked_cap || !parked[told[i]]) continue;
-            if (tag == GP_W_WAITING && !atomic_exchange(&gp_waiter_at(gp.proc, told[i])->rethink, 0))
+            if (tag == GP_W_IDLE || indices[i] >= parked_cap || !parked[indices[i]]) continue;
+            if (tag == GP_W_WAITING && !atomic_exchange(&gp_waiter_at(gp.proc, indices[i])->rethink, 0))
                 continue;
-            if (make_ready(parked[told[i]], true, told[i] == wakee) < 0) return NULL;
+            if (make_ready(parked[indices[i]], true, indices[i] == wakee) < 0) return NULL;
         }
     if (gp_get(&gp.my->rescan)) {
         atomic_store(&gp.my->rescan, 0);
@@ -307,7 +307,7 @@ PyMethodDef scheduler_functions[] = {
     {"bind", METHOD(core_bind), METH_FASTCALL,
      PyDoc_STR("bind(slot, goroutine): note the goroutine that waits in this slot.")},
     {"drain", core_drain, METH_NOARGS,
-     PyDoc_STR("Queue the goroutines told through the inbox. DRAIN_LOOK: this process was asked to look "
+     PyDoc_STR("Queue the goroutines notified through the inbox. DRAIN_LOOK: this process was asked to look "
                "around; DRAIN_TICKED: "
                "the kernel's clock has ticked since slice_noted(); DRAIN_STOPS: stopping() is true.")},
     {"idle", core_idle, METH_O,

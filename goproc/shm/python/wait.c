@@ -77,12 +77,12 @@ static PyObject *park_begin(struct wait_spec *w, uint32_t waiter, uint64_t until
 /* The part of hooks.parked for a wait that went well and had no timer, without a bytecode in which a signal
  * could come. */
 static int park_end_plain(PyObject *goroutine) {
-    static PyObject *scheduling, *told, *waits_on;
+    static PyObject *scheduling, *notified, *waits_on;
     if (!waits_on && (!(scheduling = PyUnicode_InternFromString("scheduling")) ||
-                      !(told = PyUnicode_InternFromString("told")) ||
+                      !(notified = PyUnicode_InternFromString("notified")) ||
                       !(waits_on = PyUnicode_InternFromString("waits_on"))))
         return -1;
-    PyObject *r = PyObject_GetAttr(goroutine, told);
+    PyObject *r = PyObject_GetAttr(goroutine, notified);
     if (!r || PyObject_SetAttr(goroutine, waits_on, Py_None) < 0 ||
         PyDict_SetItem(hooks.scheduler, scheduling, Py_False) < 0) {
         Py_XDECREF(r);
@@ -105,9 +105,9 @@ static int park_end(PyObject *goroutine, PyObject *timed, bool failed) {
         PyObject *args[] = {goroutine, timed, type ? Py_True : Py_False};
         r = PyObject_Vectorcall(hooks.parked, args, 3, NULL);
     }
-    int told = r ? PyObject_IsTrue(r) : -1;
+    int notified = r ? PyObject_IsTrue(r) : -1;
     Py_XDECREF(r);
-    if (!type) return told;
+    if (!type) return notified;
     PyErr_Restore(type, value, trace);
     return -1;
 }
@@ -116,15 +116,15 @@ static void note_running(uint32_t waiter) {
     if (gp.base) gp_set(&gp.my->running, gp_get(&gp_waiter_at(gp.proc, waiter)->goroutine));
 }
 
-/* 1 told through the inbox, 0 not (time is up, or woken some other way), -1 an exception */
+/* 1 notified through the inbox, 0 not (time is up, or woken some other way), -1 an exception */
 static int park(struct wait_spec *w, uint32_t waiter, uint64_t until) {
     PyObject *begun = park_begin(w, waiter, until);
     if (!begun) return -1;
     if (!PyTuple_Check(begun)) {
-        int told = PyObject_IsTrue(begun);
+        int notified = PyObject_IsTrue(begun);
         Py_DECREF(begun);
         note_running(waiter);
-        return told;
+        return notified;
     }
     PyObject *switch_to = Py_NewRef(PyTuple_GET_ITEM(begun, 0)),
              *goroutine = Py_NewRef(PyTuple_GET_ITEM(begun, 1));
@@ -133,10 +133,10 @@ static int park(struct wait_spec *w, uint32_t waiter, uint64_t until) {
     PyObject *r = PyObject_CallNoArgs(switch_to);
     Py_DECREF(switch_to);
     Py_XDECREF(r);
-    int told = park_end(goroutine, timed, !r);
+    int notified = park_end(goroutine, timed, !r);
     Py_DECREF(goroutine);
     note_running(waiter);
-    return told;
+    return notified;
 }
 
 static int sleep_thread(uint32_t waiter, uint64_t until) {
@@ -239,11 +239,11 @@ struct wait {
 };
 
 enum park_end {
-    PARK_TOLD,    /* the waiter was fired, and told */
-    PARK_ENDED,   /* something else: time is up, an interrupt, or the waiter was fired before it slept */
-    PARK_RAISED,  /* an exception is set */
-    PARK_TIMER,   /* the clock: a timer's case is done, `chosen` */
-    PARK_STOPPED, /* the runtime has stopped, and an exception is set */
+    PARK_NOTIFIED, /* the waiter was fired, and notified */
+    PARK_ENDED,    /* something else: time is up, an interrupt, or the waiter was fired before it slept */
+    PARK_RAISED,   /* an exception is set */
+    PARK_TIMER,    /* the clock: a timer's case is done, `chosen` */
+    PARK_STOPPED,  /* the runtime has stopped, and an exception is set */
 };
 
 enum wait_end { WAIT_DONE, WAIT_AGAIN, WAIT_FAILED, WAIT_STOPPED };
@@ -277,24 +277,24 @@ static bool queue_or_take(struct wait *x) {
 static enum park_end park_until_fired(struct wait *x) {
     if (x->w->release && !release_lock(x->w)) return PARK_RAISED;
     const struct gp_waiter *state = gp_waiter_at(gp.proc, x->waiter);
-    int told = 0;
-    /* told while it still waits: a timer was set anew */
+    int notified = 0;
+    /* a waiter is also notified while it still waits: a timer was set anew */
     while (GP_W_TAG(gp_acquire(&state->state)) == GP_W_WAITING) {
         uint64_t due = earliest_due(x->s), when = due && (!x->until || due < x->until) ? due : x->until;
         if (x->goroutine) ticks = TICKS;
-        told = x->goroutine ? park(x->w, x->waiter, when) : sleep_thread(x->waiter, when);
+        notified = x->goroutine ? park(x->w, x->waiter, when) : sleep_thread(x->waiter, when);
         if (stopped(x)) {
             if (!PyErr_Occurred()) raise_stopped("the goproc runtime stopped", x->run);
             return PARK_STOPPED;
         }
         /* a waiter that is late for the timer keeps its place in the other queues */
-        if (told == 0 && due && gp_now() >= due) {
+        if (notified == 0 && due && gp_now() >= due) {
             if ((x->chosen = gp_select_due(x->s, x->waiter)) >= 0) return PARK_TIMER;
-        } else if (told != 1) {
+        } else if (notified != 1) {
             break;
         }
     }
-    return told == 1 ? PARK_TOLD : told == 0 ? PARK_ENDED : PARK_RAISED;
+    return notified == 1 ? PARK_NOTIFIED : notified == 0 ? PARK_ENDED : PARK_RAISED;
 }
 
 static void abandon(struct gp_select *s, int64_t but) {
@@ -317,11 +317,11 @@ static enum wait_end take_fired(struct wait *x, enum park_end how) {
     uint64_t end = gp_acquire(&state->state);
     uint32_t k = gp_won(end, x->s->n);
     struct gp_case *c = &x->s->cases[k];
-    gp_case_settled(c, x->waiter, how == PARK_TOLD && !gp_select_rethinks(x->s));
+    gp_case_settled(c, x->waiter, how == PARK_NOTIFIED && !gp_select_rethinks(x->s));
     abandon(x->s, k);
     if (GP_W_TAG(end) == GP_W_RETRY) {
         c->woken = c->kind == GP_LOCK;
-        /* drop the mark of a thread that was told before it slept: else its next sleep would not count */
+        /* drop the mark of a thread that was notified before it slept: else its next sleep would not count */
         if (!x->goroutine) gp_thread_runs(state);
         if (how != PARK_RAISED) return WAIT_AGAIN;
         if (c->woken) gp_mutex_pass(c->o);
@@ -372,10 +372,10 @@ int wait_fired(uint32_t waiter, struct wait_spec *w) {
         gp_set(&state->thread, goroutine ? GP_GOROUTINE : GP_THREAD);
         gp_waiter_arm(waiter);
         atomic_thread_fence(memory_order_seq_cst); /* armed before the look: see tell_collector() */
-        int told = 0;
+        int notified = 0;
         if (!gp_get(&state->fired)) {
             if (goroutine) ticks = TICKS;
-            told = goroutine ? park(w, waiter, until) : sleep_thread(waiter, until);
+            notified = goroutine ? park(w, waiter, until) : sleep_thread(waiter, until);
         }
         if (run != gp.run || !gp.base) { /* it stopped under us */
             if (!PyErr_Occurred()) PyErr_SetString(hooks.stopped, "the goproc runtime stopped");
@@ -385,7 +385,7 @@ int wait_fired(uint32_t waiter, struct wait_spec *w) {
         gp_waiter_cancel(waiter);
         /* a late inbox bit means nothing */
         gp_set(&state->state, GP_W(GP_W_EPOCH(gp_get(&state->state)), 0, GP_W_IDLE));
-        if (told < 0) return -1;
+        if (notified < 0) return -1;
         if (gp_get(&state->fired)) return 1;
         PyObject *r = PyObject_CallFunctionObjArgs(hooks.raise_wait_failure, w->reason, Py_False, NULL);
         Py_XDECREF(r);
