@@ -94,7 +94,7 @@ def _run(rows: list[Row], rounds: int, scale: float, file: Path | None) -> int:
 
 
 def _machine() -> dict[str, Any]:
-    """What the figures depend on: the machine, its load, and the versions of everything measured."""
+    """Return the facts that the figures depend on: the machine, its load, and the versions of everything measured."""
     machine: dict[str, Any] = {
         "Python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",

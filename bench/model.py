@@ -1,4 +1,4 @@
-"""What a benchmark is: rows, the peers measured in each, and the targets goproc has to reach in it."""
+"""The parts of a benchmark: rows, the peers measured in each, and the targets goproc has to reach in it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Peer:
     requires: tuple[str, ...] = ()
 
     def missing(self) -> str | None:
-        """What the peer needs and is not installed: a module, or Go."""
+        """Return the name of a module that the peer needs and that is not installed, or "go"; None if all is there."""
         for module in self.requires:
             if importlib.util.find_spec(module) is None:
                 return module
@@ -97,7 +97,7 @@ def times_faster(peer: str, limit: float, subject: str = SUBJECT) -> Target:
 
 
 def adds_less(peer: str, limit: float, base: str, subject: str = SUBJECT) -> Target:
-    """What goproc adds to the time of `base` must be at most a `limit`-th of what the peer adds."""
+    """Return the target that goproc adds to the time of `base` at most a `limit`-th of the peer's addition."""
     text = f"adds at least {limit:g} times less to {base} than {peer}"
     return Target(text, "ratio", limit, True, peer, subject, base=base)
 

@@ -1,4 +1,4 @@
-"""What goes through the channels and queues, and the loops on both sides that every peer shares.
+"""The values that go through the channels and queues, and the loops on both sides that every peer shares.
 
 The loops are the same for all and hold nothing but the operation itself: a peer's sending method is called for every
 value of `values`, and `consume` iterates over what arrives.
@@ -45,7 +45,7 @@ def consume(kind: str, received: Iterable[Any]) -> Any:
 
 
 def expected(kind: str, count: int) -> Any:
-    """What `consume` returns if all `count` values arrived in order."""
+    """Return the result of `consume` if all `count` values arrived in order."""
     if kind == "arrays":
         return float(sum(i % 8 for i in range(count)) * (ARRAY_BYTES // _PAGE))
     return count - 1 if kind == "ints" else (count - 1, "key", {"a": count - 1})

@@ -1,4 +1,4 @@
-"""Where goroutines run in a measurement that is given as a number of processes."""
+"""The places of goroutines in a measurement that is given as a number of processes."""
 
 from __future__ import annotations
 

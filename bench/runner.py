@@ -27,7 +27,7 @@ _GIVE_UP = 2
 
 @dataclass
 class Outcome:
-    """What one peer gave in one row.
+    """The results of one peer in one row.
 
     Attributes:
         values: one a round, None where it failed.
@@ -135,7 +135,7 @@ def _environment() -> dict[str, str]:
 
 @functools.cache
 def _import_path() -> str:
-    """Where the measurements find `bench`.
+    """Return the folder in which the measurements find `bench`.
 
     If the C core was built in this tree, that is the tree, and its goproc is measured. If goproc was installed from the
     tree, the one in the tree has no core and must not hide the installed one: then `bench` is reached by a link.

@@ -205,7 +205,7 @@ def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> 
 
 
 def _about_result(g: G, value: Any, error: BaseException) -> BaseException:
-    """Return the exception for a result that cannot be stored: it names the goroutine, and what is to blame."""
+    """Return the exception for a result that cannot be stored: it names the goroutine, and the object to blame."""
     if isinstance(error, PickleError):
         from goproc._pickling.diagnose import RESULT, explain
 

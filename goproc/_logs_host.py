@@ -38,7 +38,7 @@ _board: Any = None
 _thread: threading.Thread | None = None
 _published: dict[bytes, int] = {}  # references of levels
 _filters: list[tuple[Any, ...]] = []  # of warnings, as workers have them from their start
-_registries: dict[str, dict[Any, Any]] = {}  # of warnings, by file: which have been shown
+_registries: dict[str, dict[Any, Any]] = {}  # by file: the warnings that have been shown
 
 
 # -- life ----------------------------------------------------------------------------------------------------

@@ -216,7 +216,7 @@ def spawn_local(
         g.context = copy_context()
         if labels:
             g.labels = handle._labels = labels
-    except BaseException:  # of a signal's handler: it does not come to run
+    except BaseException:  # a signal's handler raised: the goroutine does not run
         _core.task_unmake(block)
         raise
     if _core.on_scheduler_thread():

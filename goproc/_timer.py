@@ -124,7 +124,7 @@ _shared: dict[Chan[float], _Call] = {}  # of timers of this process that others 
 
 
 def _rescan() -> None:
-    """Another process has stopped or set some timer of this process: look at all. The scheduler calls this."""
+    """Look at all timers of this process: another process has stopped or set one. The scheduler calls this."""
     for ch, call in list(_shared.items()):
         try:
             call._arm()

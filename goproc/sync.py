@@ -289,7 +289,7 @@ class Once(_core.Once):
     __goproc_handle__ = True
 
     def do(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
-        """Call ``f(*args, **kwargs)`` if this is the first do(); return when the first one's has returned.
+        """Call ``f(*args, **kwargs)`` if this is the first do(); return when the first call has returned.
 
         The call counts as done also if f raises; this caller gets the exception. A do() inside f waits for itself. If
         the goroutine that runs f is cancelled, or its process dies, the next caller runs f.

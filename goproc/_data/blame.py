@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def about_job(job: Job, error: PickleError) -> PickleError:
-    """Return the exception for a map that cannot be sent: it names the path from the function to what is to blame."""
+    """Return the exception for a map that cannot be sent: it names the path to the object to blame."""
     parts = (("f", job.f), ("init", job.init), ("exit", job.exit))
     found = (about_function(part, getattr(part, "__name__", name)) for name, part in parts)
     return next(filter(None, found), error)
 
 
 def about_function(f: Any, name: str) -> PickleError | None:
-    """Return the exception for a function that cannot be sent: it names the path to what is to blame. None: it can be."""
+    """Return the exception for a function that cannot be sent: with the path to the object to blame. None: it can be."""
     from goproc._pickling.diagnose import explain
     from goproc._pickling.messages import dumps
 
@@ -40,12 +40,12 @@ def about_function(f: Any, name: str) -> PickleError | None:
 
 
 def about_value(value: Any, error: Exception, what: str) -> Exception:
-    """Return the exception for a value that cannot be sent: it names the path from the value to what is to blame.
+    """Return the exception for a value that cannot be sent: it names the path to the object to blame.
 
     Args:
         value: the value.
-        error: what the attempt to send it has raised.
-        what: what the value is to the user, as in "the item".
+        error: raised by the attempt to send it.
+        what: the words for the value, as in "the item".
     """
     if not isinstance(error, PickleError):
         return error

@@ -121,7 +121,7 @@ class Checkpoint:
             raise
 
     def _check_maker(self) -> None:
-        """Note what makes the file, or compare with who has made it."""
+        """Note the versions and the function that make the file, or compare them with the noted ones."""
         assert self._db is not None
         mine = {
             "version": _VERSION,

@@ -21,7 +21,7 @@ class Chunk:
 
     Attributes:
         indices: the numbers of its items in the map.
-        items: what the function is called with.
+        items: the arguments of the calls.
         attempts: calls for these items that have failed.
         settled: how many of the items are finished.
         lane: the number of the lane it must go to, or -1.
@@ -77,7 +77,7 @@ class Lost:
 
     Attributes:
         index: the number of the item.
-        item: what the function was called with.
+        item: the argument of the call.
         attempts: calls for the item, this one included.
         lane: where it ran, or -1.
         error: its exception.

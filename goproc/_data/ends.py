@@ -59,7 +59,7 @@ def raisable(error: BaseException, of: str = "the function") -> BaseException:
 
     Args:
         error: the exception.
-        of: what raised it, for the text.
+        of: the words for the part of the map that raised it.
     """
     if isinstance(error, Exception) and not isinstance(error, (StopIteration, StopAsyncIteration)):
         return error

@@ -124,7 +124,7 @@ class Engine:
         The caller sends the dead letters, with post(), before it goes on.
 
         Raises:
-            BaseException: the first failure, if that is to be raised; what the iterable raised, after all results.
+            BaseException: the first failure, if that is to be raised; the exception of the iterable, after all results.
         """
         while True:
             while self.ends:
@@ -404,7 +404,7 @@ class Engine:
             self.fail(lost)
 
     def stats(self) -> Stats:
-        """Return the counts, with what has come and was not read. From any thread."""
+        """Return the counts, with the results that have come and were not read. From any thread."""
         waiting = 0
         if self.receiving.acquire(blocking=False):
             try:
@@ -417,7 +417,7 @@ class Engine:
         return self.tally.stats(running, waiting)
 
     def _receive_for_stats(self) -> None:
-        """As receive(). What cannot be read is for next() to raise."""
+        """As receive(), but next() raises the exception of a message that cannot be read."""
         try:
             self.receive()
         except (ChanClosed, RuntimeStopped):
@@ -431,7 +431,7 @@ class Engine:
         """All is yielded: have the stations end, and wait for that.
 
         Raises:
-            BaseException: what exit= has raised.
+            BaseException: raised by exit=.
         """
         self.lanes.finish()
         for handle in self.lanes.begun():

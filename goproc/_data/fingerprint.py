@@ -48,7 +48,7 @@ def _digest(value: Any) -> str:
 
 
 def _code(code: CodeType, doc: str | None = None) -> Any:
-    """Return the parts of code that say what it does. Its docstring does not count."""
+    """Return the parts of code that decide what it does. Its docstring does not count."""
     constants = tuple(_constant(c) for c in code.co_consts)
     if doc is not None and code.co_consts[:1] == (doc,):
         constants = (None, *constants[1:])

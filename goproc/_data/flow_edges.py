@@ -32,7 +32,7 @@ class Out(NamedTuple):
     """An edge that workers send to.
 
     Attributes:
-        ch: its channel. It is Near only where nobody who uses the edge is in another process.
+        ch: its channel. It is Near only where all users of the edge are in one process.
         writers: how many workers send to it and have not left.
         discards: nobody reads the values, so they are not sent; the edge tells of the end.
         wide: the channel that takes the place of `ch` if the edge grows; None if it does not.
@@ -45,7 +45,7 @@ class Out(NamedTuple):
 
 
 class Growth:
-    """Has an edge grow when many small values have passed it in a short time.
+    """Makes an edge grow when many small values have passed it in a short time.
 
     A channel keeps its size, so an edge that may grow has two. Its one writer closes the narrow one and sends to the wide
     one from then on. The readers go over when the narrow one is closed and empty, so the order stays.

@@ -321,7 +321,7 @@ class FlowRun(_core.Results, Generic[T]):
         return value  # type: ignore[no-any-return]
 
     def _next_or_error(self) -> tuple[Any, BaseException | None]:
-        """Return what next() returns, or _END, and what it raises: that is raised where no frames of a thread are."""
+        """Return a value, or _END, and the exception of next(): the caller raises it, outside the thread."""
         try:
             return next(self, _END), None
         except BaseException as exc:

@@ -44,7 +44,7 @@ class Helper:
     """A goroutine of this process, or a thread where the caller is one.
 
     Attributes:
-        error: what its body has raised.
+        error: raised by its body, or None.
     """
 
     def __init__(self, name: str, body: Callable[[], None]) -> None:
@@ -101,7 +101,7 @@ def feed(values: Iterator[Any], source: Out | None, outs: tuple[Out, ...], row: 
         outs: the edges to send to.
 
     Raises:
-        BaseException: what the iterator raised, or why a value cannot be sent.
+        BaseException: raised by the iterator, or because a value cannot be sent.
     """
     sent = 0
     try:

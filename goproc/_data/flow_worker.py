@@ -312,7 +312,7 @@ class _Worker:
     # -- steps after the first
 
     def _emitter(self, emit: Emit) -> Emit:
-        """Return the function for the results of the first step: the other steps, and what they emit to."""
+        """Return the function for the results of the first step: the other steps, and `emit` after them."""
         for number in range(len(self.assignment.steps) - 1, 0, -1):
             step = self.assignment.steps[number]
             row = map_row(self.assignment.place, self.assignment.row + number)

@@ -58,7 +58,7 @@ class _Test(_Around):
 
 
 class PFilter(PMap[T]):
-    """The items that a function has chosen: what pfilter() returns."""
+    """The items that a function has chosen, as pfilter() returns them."""
 
     __slots__ = ()
     _spread = True

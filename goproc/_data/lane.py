@@ -61,7 +61,7 @@ class Lane:
         self.flusher: Flusher | None = None
         self.parts = PartSender(self) if station.job.parted else None
         self.turn: turns.Turn | None = None
-        self.paused = 0.0  # seconds of the running call in which it had to wait for those who take its values
+        self.paused = 0.0  # seconds of the running call in which it had to wait for the readers of its values
         self.g: G = scheduler.current
 
     def run(self) -> None:

@@ -54,10 +54,10 @@ class PartSender:
         self._stuck = False  # the flusher could not send them: the call is to find out why
 
     def hand_on(self, values: Iterable[Any]) -> None:
-        """Send what an iterable yields. In the goroutine or the thread of the call.
+        """Send the values of an iterable. In the goroutine or the thread of the call.
 
         Raises:
-            BaseException: what the iterable raised; why a value cannot be sent.
+            BaseException: raised by the iterable, or because a value cannot be sent.
         """
         self._stuck = False
         self._values.clear()

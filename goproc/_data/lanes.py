@@ -62,7 +62,7 @@ class Lane:
         return bool(self.chunks) and self.way.running.load() > self.finished
 
     def finish(self, n: int) -> Iterator[tuple[Chunk, int, int]]:
-        """Note that its next n items are finished. Yield their chunks, with the positions from and to."""
+        """Note that its next n items are finished. Yield (chunk, start, stop) of each chunk that they are in."""
         self.finished += n
         self.fruitless = 0
         self.partial, self.broken = False, None

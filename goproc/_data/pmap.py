@@ -33,7 +33,7 @@ __all__ = ["PMap", "pmap"]
 
 @public
 class PMap(_core.Results, Generic[T]):
-    """The results of a map: what pmap() returns. An iterator, and an asynchronous one.
+    """The results of a map, as pmap() returns them: an iterator, and an asynchronous one.
 
     One goroutine or thread at a time can be in it. ``close()``, or leaving a ``with`` block over it, cancels what runs.
     """
@@ -270,7 +270,7 @@ class PMap(_core.Results, Generic[T]):
     ) -> None:
         self.close()
         if exc is not None:
-            cut(exc, self._from_user)  # where a function of goproc has used the map
+            cut(exc, self._from_user)  # the block is in a function of goproc's
 
     def __del__(self) -> None:
         engine = self._engine
@@ -387,8 +387,8 @@ def pmap(
     Raises:
         TypeError, ValueError: an argument is wrong.
         Exception: by next(): what f has raised, with the traceback of the worker as a note, unless on_error says
-            otherwise; WorkerDied for an item whose process died, TaskTimeout for one that took too long; what an
-            iterable has raised, after the results before it.
+            otherwise; WorkerDied for an item whose process died, TaskTimeout for one that took too long; the
+            exception of an iterable, after the results before it.
 
     Cost: about 0.3 us an item where items are short, and 30 us for each chunk.
     """

@@ -31,7 +31,7 @@ class Failure:
     """An item whose function failed for good: the last attempt raised, took too long, or lost its process.
 
     Attributes:
-        item: what the function was called with; a tuple where there are several iterables. Where the Failure is sent, to a
+        item: the argument of the call; a tuple where there are several iterables. Where the Failure is sent, to a
             channel or to the next stage of a flow, an item that cannot be pickled or read is replaced by its repr(),
             shortened.
         index: the number of the item, from 0.

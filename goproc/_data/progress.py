@@ -105,10 +105,10 @@ class Progress:
 
 
 def open_progress(progress: Any, total: int | None, description: str = "") -> Progress | None:
-    """Open what shows the progress of a map.
+    """Open the bar, or the other display, of the progress of a map.
 
     Args:
-        progress: what the user gave: None or False for none, True, a description, or a tqdm class. A class is used
+        progress: the argument of the user: None or False for none, True, a description, or a tqdm class. A class is used
             even without a terminal.
         total: how many items there will be, None where that is not known.
         description: the one for True and for a class.

@@ -113,7 +113,7 @@ class Recorder:
 
 
 def _recorded(done: Done, records: list[Record]) -> list[tuple[Any, ...]]:
-    """Append the records of results. Return the messages without the names; UNREAD for what cannot be recorded."""
+    """Append the records of results. Return the messages without the names; UNREAD for a result that has no record."""
     share = done.work / len(done.values)
     errors: list[PickleError | None] = []
     for at, ((name, attempts), value) in enumerate(done.values):

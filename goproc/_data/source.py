@@ -52,7 +52,7 @@ class Source:
         """Append at most n items to a list: at least one, and more while that takes little time. Of a channel those there.
 
         Raises:
-            BaseException: an interrupt, after which more can be drawn. `items` has what was drawn before.
+            BaseException: an interrupt, after which more can be drawn. `items` has those drawn before.
         """
         if self.channel is not None:
             self._take(self.channel, n, items)

@@ -26,7 +26,7 @@ def leave(here: object) -> None:
 @public
 @ends_at_user
 def worker_state() -> Any:
-    """Return what ``init`` of the map has returned in this process. For the function of the map and what it calls.
+    """Return the result of the map's ``init`` in this process. For the function of the map and the functions it calls.
 
     Raises:
         RuntimeError: the caller is not called by a map that has init=.

@@ -48,7 +48,7 @@ class Station:
         self.job = job
         self.lanes = [Lane(self, way) for way in ways]
         self.state: Any = None
-        self.items = 0  # that have begun here, where that counts
+        self.items = 0  # that have begun here; not counted in simple stations
         self.simple = (
             not (job.threads or job.named or job.parted) and job.timeout is job.recycle is job.memory is None
         )

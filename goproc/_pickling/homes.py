@@ -162,7 +162,7 @@ class Home(ModuleType):
             if name in namespace:
                 return namespace[name]
         raise AttributeError(
-            f"module {self.__name__!r} has no attribute {name!r} in this process: there is what the goroutine reaches"
+            f"module {self.__name__!r} has no attribute {name!r} in this process: only those that the goroutine reaches are there"
         )
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -37,7 +37,7 @@ class Beginning:
         self.control = control
         self.environ = dict(os.environ)  # as it was before any import could change it
         self.importer: Importer | None = None
-        # The socket that brings the names of modules which the host imports, or -1; what came of the last name.
+        # The socket that brings the names of modules which the host imports, or -1; the part of a name that has come.
         self._names = plan["follow"]
         self._part = b""
         self._base: set[str] = set()  # modules that import_base() has loaded: they are no risk

@@ -153,7 +153,7 @@ def _absolute(module: str, level: int, package: str) -> str:
 
 
 def _is_installed(top: str) -> bool:
-    """True for a module of the standard library or of a folder for installed ones."""
+    """Return True for a module of the standard library, or in a folder of installed modules."""
     if top in sys.stdlib_module_names:
         origin = _origin(top)
         return origin is not None and (origin in ("built-in", "frozen") or origin.startswith(_LIBRARY))

@@ -296,7 +296,7 @@ def close_lock() -> None:
 
 
 def _reopen_lock() -> None:
-    """Give a child that the user forked a lock of its own: it would share its parent's, and prolong that."""
+    """Give a child that the user forked a lock of its own: the lock of a shared descriptor is held by both."""
     global _lock_fd, _mutex, _emitting
     _mutex, _emitting = RLock(), None
     _postponed.clear()

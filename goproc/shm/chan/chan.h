@@ -134,7 +134,7 @@ enum gp_result gp_case_try_or_wait(struct gp_case *c, uint32_t waiter); /* GP_BL
 /* try the cases in a random order: the position of the one that happened, with *r GP_OK or GP_CLOSED; -1:
  * none is ready, and with a waiter all are queued now */
 int64_t gp_select(struct gp_select *s, int64_t waiter, enum gp_result *r);
-/* of queued cases: the position of a timer whose time has come, taken; or -1 */
+/* all cases are queued: take the value of a timer that is due, and return its position; -1: none is due */
 int64_t gp_select_due(struct gp_select *s, uint32_t waiter);
 /* which of the n cases of a select happened, by the state of its waiter */
 static inline uint32_t gp_won(uint64_t state, uint32_t n) {
@@ -148,7 +148,7 @@ void gp_case_settled(struct gp_case *c, uint32_t waiter, bool notified);
 /* true if a timer is among the cases: a timer may tell the waiter without firing it, and then `notified`
  * means nothing */
 bool gp_select_rethinks(const struct gp_select *s);
-/* the operation of the waiter gives up; false: it was told */
+/* the operation of the waiter gives up; false: a case of it was fired before */
 bool gp_case_cancel(struct gp_case *c, uint32_t waiter);
 /* take the case out of its queue, if it is still in it */
 void gp_case_abandon(struct gp_case *c);

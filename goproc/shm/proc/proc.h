@@ -194,7 +194,7 @@ void gp_lifeline_stop(void);
 /* ---- parent.c */
 /* keeper: the process goes on while that is its parent; 0: there is no keeper */
 int gp_die_with_parent(int ppid, int keeper);
-/* call it in each thread after a change of the user, which cancels the request */
+/* for each thread, now and then: a change of the user id cancels the request to the kernel */
 void gp_still_die_with_parent(void);
 
 #endif

@@ -133,8 +133,8 @@ static int set_trackers(gp_ref task, PyObject *who) {
     return -1;
 }
 
-/* Give a task that may start again a block of its own for the outcome: it keeps the call until the outcome is
- * known. */
+/* Give a task that may start again a block of its own for the outcome: its own block keeps the call until the
+ * outcome is known. */
 static int set_aside(gp_ref task) {
     gp_ref spare = alloc_for(GP_FOR_TASKS, sizeof(struct gp_message), 0);
     if (!spare) {

@@ -8,7 +8,7 @@
 #include "python.h"
 
 struct calls {
-    Py_ssize_t done;      /* that have ended with a result */
+    Py_ssize_t done;      /* calls that have ended with a result */
     uint64_t work;        /* ns in these */
     Py_ssize_t slowest;   /* which of them took longest, and how long */
     uint64_t longest;

@@ -15,7 +15,7 @@ static gp_ref try_alloc(enum gp_kind kind, uint64_t payload, unsigned flags) {
 static gp_ref under_pressure(enum gp_purpose purpose, enum gp_kind kind, uint64_t payload, unsigned flags) {
     enum gp_purpose before = gp_purpose;
     if (before < purpose) gp_purpose = purpose;
-    gp_heap_reclaim(); /* if only by waiting for another process that does it */
+    gp_heap_reclaim(); /* or wait for another process that does it */
     gp_ref ref = try_alloc(kind, payload, flags);
     if (!ref) {
         collect_now();

@@ -107,8 +107,8 @@ static PyObject *kill_worker(PyObject *arg, enum gp_doomed how) {
     struct gp_proc *proc = gp_proc_at((uint32_t)p);
     pid_t pid = gp_get(&proc->pid);
     int fd = pid > 0 ? gp_pidfd(pid) : -1;
-    /* the number may be another process's by now; if it is the worker's after the descriptor is open, the
-     * descriptor is right */
+    /* The pid may be another process's by now. If the worker still has it once the descriptor is open, the
+     * descriptor is the worker's. */
     bool there = pid > 0 && gp_get(&proc->pid) == pid && gp_get(&proc->state) <= GP_P_LIVE;
     if (there) doom(proc, pid, how);
     int r = !there    ? 0

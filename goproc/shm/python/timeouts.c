@@ -1,4 +1,4 @@
-/* timeouts.c - the times that callers give: read, checked, and as the core counts them. */
+/* timeouts.c - reads and checks the times that callers give, and turns them into nanoseconds. */
 #include <math.h>
 
 #include "python.h"
