@@ -1,14 +1,17 @@
-/* idle.c - the sleep of a proc without work: it searches a while, then waits for its bell. See
- * chan/tell.c. */
+/* idle.c - a proc without work: it searches for some microseconds, then sleeps on its park word until another
+ * proc rings it (chan/tell.c), or until its next timer is due. */
 #include "proc/proc.h"
 
-/* no sleep is longer: one that then finds work counts in `missed`, which must stay 0 */
+/* The time cap of a sleep. A sleep that ends by the cap and finds work has missed its wake-up: it counts in
+ * `missed`, which must stay 0. */
 #define BELT_NS 1000000000ULL
-#define PATIENCE_NS 10000000ULL   /* a unit of patience: see taking.c */
-/* about the cost of waking a sleeping process: then spinning loses at most half */
+#define PATIENCE_NS 10000000ULL /* a unit of gp_patience() */
+/* The time of a search. Waking a sleeping process costs about as much, so a search in vain no more than
+ * doubles the cost. */
 #define IDLE_SPIN_NS 20000ULL
 
-static uint32_t patience_units; /* for so many units this process has left tasks to other workers */
+/* The units for which this process has left tasks of other workers to them: see taking.c. */
+static uint32_t patience_units;
 
 void gp_idle_attach(void) { patience_units = 0; }
 
@@ -39,8 +42,8 @@ void gp_searches(uint32_t proc, bool yes) {
     else atomic_fetch_and_explicit(word, ~bit, memory_order_seq_cst);
 }
 
-/* Look for work without sleeping. Meanwhile a worker is counted in `searching`, so that submitters of tasks
- * need not wake another. */
+/* Look for work without sleeping; true: there is some. Meanwhile the bit of a worker is set in `searching`,
+ * so that a process which submits a task wakes no other worker. */
 static bool search(uint64_t until_ns) {
     bool counted = gp_takes_tasks() && !gp_reserved;
     if (!gp_may_spin() || (counted && 2 * searchers() >= gp_procs_running())) return false;
@@ -58,8 +61,8 @@ static bool search(uint64_t until_ns) {
     return found;
 }
 
-/* Give free memory back to the system, while this process looks asleep to all others. False: that needs the
- * GIL. */
+/* Give free memory back to the system, while this process looks asleep to all others. False: it can be given
+ * back only with the GIL, so the sleep must end (core_idle()). */
 static bool tend_heap(void) {
     if (!gp_heap_look()) return true;
     if (gp_drops_settled() || !gp_get(&gp.my->fenced)) {
@@ -70,8 +73,8 @@ static bool tend_heap(void) {
     return true;
 }
 
-/* Sleep until the bell, `until_ns` or the time cap. The detector of deadlocks looks first, if this process is
- * the last one. */
+/* Sleep until the process is rung, until `until_ns`, or until the time cap. If all other processes are idle,
+ * the detector of deadlocks looks first. */
 static void sleep_idle(uint64_t now, uint64_t until_ns) {
     uint64_t cap = now + BELT_NS, patience;
     gp_report_if_asleep();
@@ -85,8 +88,8 @@ static void sleep_idle(uint64_t now, uint64_t until_ns) {
     bool capped = !until_ns || until_ns > cap;
     long r = until_ns ? gp_futex_wait(&gp.my->park, GP_PARKED, capped ? cap : until_ns) : gp_idle_wait(cap);
     if (r == -ETIMEDOUT) gp_still_die_with_parent();
-    /* The time cap ended the sleep, and there is work: a wake-up was lost, unless its waker is between the
-     * bit and the bell. */
+    /* The time cap ended the sleep, and the inbox has a bit. Its setter may be about to ring. If nobody rings
+     * for as long again, the wake-up was lost. */
     if (r == -ETIMEDOUT && capped && gp_inbox_pending() &&
         gp_futex_wait(&gp.my->park, GP_PARKED, gp_now() + BELT_NS) == -ETIMEDOUT &&
         gp_get(&gp.my->park) == GP_PARKED)
@@ -102,14 +105,16 @@ void gp_idle(uint64_t until_ns) {
     _Atomic uint64_t *idle = &h->idle[gp.proc / 64];
     if (gp_something_to_do() || (until_ns && now >= until_ns)) return;
     if (search(until_ns && until_ns < now + IDLE_SPIN_NS ? until_ns : now + IDLE_SPIN_NS)) {
-        /* submitters relied on this search: if there is more work than it takes, another must search */
+        /* processes that submitted tasks meanwhile woke nobody: if one of the tasks is left, another worker
+         * must search */
         if (gp_takes_tasks() && gp_task_elsewhere()) gp_wake_one();
         return;
     }
     atomic_fetch_or_explicit(idle, bit, memory_order_seq_cst);
     atomic_exchange_explicit(&my->park, GP_PARKED, memory_order_seq_cst);
     gp_set(&my->ext, until_ns != 0);
-    atomic_store(&my->act, gp_get(&my->act) + 1); /* odd, before the last look: the detector's Dekker */
+    /* odd, before this process looks for work once more: see deadlock.c */
+    atomic_store(&my->act, gp_get(&my->act) + 1);
     bool waits = gp_task_elsewhere();
     gp_task_hand_over();
     if (!waits) patience_units = 0;
@@ -120,11 +125,11 @@ void gp_idle(uint64_t until_ns) {
     gp_set(&my->park, GP_RUN);
     gp_monitor_wake();
     if (waits && gp_now() >= now + PATIENCE_NS) patience_units++;
-    /* The process that cleared the bit has chosen this worker, and counted it as searching. The search ends
-     * with the steal that follows. If this worker also has work of its own, another one must search:
-     * submitters rely on a search. */
+    /* A process that submitted a task may have chosen this worker to take it: it has cleared the worker's bit
+     * in `idle` and set the one in `searching`. The steal that follows ends the search. But if this worker
+     * has work of its own now, it may not steal, and another one must search. */
     bool chosen = bit && !(atomic_fetch_and_explicit(idle, ~bit, memory_order_seq_cst) & bit);
-    /* a process that died may have set it */
+    /* also if this worker was not chosen: a process that died may have set the bit */
     if (gp_get(&h->searching[gp.proc / 64]) & bit) gp_searches(gp.proc, false);
     if (chosen && (own_work() || (timer_ns && gp_now() >= timer_ns)) && gp_task_elsewhere()) gp_wake_one();
 }

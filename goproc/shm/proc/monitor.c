@@ -1,27 +1,31 @@
-/* monitor.c - time slices: a thread that sees when a goroutine keeps its process, and asks for a turn for the
- * others.
+/* monitor.c - time slices: a thread that notices when a goroutine keeps its process, and has it let others
+ * run.
  *
- * This is Go's sysmon (runtime/proc.go, retake) by Python's means. Every 10 ms the thread checks whether the
- * scheduler has looked for work since the last time. If not, and if others wait to run, it has a Python
- * signal handler called in the scheduler's thread, which switches to another goroutine
- * (goproc/_sched/slices.py, on_slice_end). While bytecode runs, that needs no real signal: the handler is
- * marked as due, and no system call is interrupted. If that has no effect for another 10 ms, the thread is in
- * C code, perhaps blocked in a lock or a read that another goroutine of this process is to end: then a real
- * SIGURG (as in Go, ignored by default) interrupts it. It has no SA_RESTART, with which a wait for a lock
- * would go on. If the handler finds nothing to run it reports that (gp_slice_quiet), and is asked again when
- * the next timer is due.
+ * This is Go's sysmon (runtime/proc.go, retake) by Python's means. Every 10 ms the monitor thread checks
+ * whether the scheduler has looked for work since the last check. If not, and if other goroutines are ready,
+ * the monitor asks for the handler: Python is to call on_slice_end() of goproc/_sched/slices.py in the
+ * scheduler's thread. The handler switches to another goroutine.
  *
- * The handler also reports if it may not switch (gp_slice_refused). Mostly the goroutine is then in a
- * library, which the program calls in a loop: in each round some hundred nanoseconds are the program's own.
- * So the handler is asked again at random moments, many times in a row (insist), and if all of them are
- * refused, after a pause.
+ * The first request is no real signal. The handler is only marked as due, and Python calls it at one of the
+ * next bytecodes; no system call is interrupted. If the scheduler has not looked for work 10 ms later, its
+ * thread is in C code. It may be blocked there, in a lock or a read that another goroutine of this process is
+ * to end. So the second request is a real SIGURG (as in Go, ignored by default), which interrupts the call.
+ * SA_RESTART is not set: with it, a wait for a lock would go on.
  *
- * As in Go, a goroutine that was made ready by one which then blocks runs next, in the rest of that one's
- * slice. So goroutines that take turns share the slices of one, however short their turns are, and do not run
- * between a whole queue of others. The slice is watched here, and ends for all of them (gp_slice_inherit).
+ * A handler that finds no ready goroutine says until when that stays so (gp_slice_quiet): the monitor asks
+ * again when the next timer is due.
  *
- * The thread takes no GIL. While the process is idle for long, the thread sleeps, and is woken with the
- * process.
+ * A handler that may not switch at this point says that, too (gp_slice_refused). Mostly the program is then
+ * in a loop of calls to a library, and only some hundred nanoseconds of each round are the program's own. So
+ * the monitor asks at random moments, many times in a row (insist). If all of these requests are refused, it
+ * pauses, each time for longer, and tries again.
+ *
+ * As in Go, if a goroutine makes another one ready and then blocks, the other one runs next, in the rest of
+ * the same slice (gp_slice_inherit). So two goroutines that wake each other in turn use one slice together,
+ * however short their turns are. When it is over, the run queue has its turn.
+ *
+ * The monitor never takes the GIL. Once the process has been idle for long, the monitor sleeps until the
+ * process wakes.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -32,10 +36,10 @@
 #include "proc/proc.h"
 
 #define SLICE_NS 10000000ULL
-#define TRIES 64 /* in one attempt to meet a goroutine outside of library code */
-#define TRY_NS 20000ULL /* at least; and up to 100 us more */
-#define LONGEST_PAUSE 7u /* slices between two attempts */
-#define QUIET 20 /* slices without anything to do, after which it sleeps */
+#define TRIES 64         /* requests of one insist() */
+#define TRY_NS 20000ULL  /* between two of these requests, and at random up to 100 us more */
+#define LONGEST_PAUSE 7u /* slices between two calls of insist() */
+#define QUIET 20         /* slices in which the process was idle; then the monitor sleeps */
 
 _Atomic uint32_t gp_polls, gp_slices;
 
@@ -46,10 +50,10 @@ static struct {
     void (*request)(int signal);
     bool (*wanted)(void);
     _Atomic uint32_t asleep, stop;
-    _Atomic uint32_t over;     /* the slice has lasted long enough */
-    uint64_t noted;            /* coarse ns; when the scheduler noted the state of the process */
-    _Atomic uint32_t refused;  /* +1 with each request that came where the goroutine cannot be left */
-    _Atomic uint64_t quiet;    /* ns; before this time no timer is due */
+    _Atomic uint32_t over;    /* 1: the slice has lasted long enough, and nobody inherits the rest of it */
+    uint64_t noted;           /* coarse ns; the time at which the scheduler noted the state of the process */
+    _Atomic uint32_t refused; /* +1 with each request at a point where the goroutine cannot be left */
+    _Atomic uint64_t quiet;   /* ns; no timer is due before this time */
 } monitor;
 
 void gp_slice_refused(void) { atomic_fetch_add(&monitor.refused, 1); }
@@ -60,7 +64,7 @@ bool gp_slice_inherit(void) {
     return monitor.running && !atomic_exchange_explicit(&monitor.over, 0, memory_order_relaxed);
 }
 
-/* a tick of the kernel, 1 to 10 ms; a third of the cost of the exact time */
+/* the time of the kernel's last tick, 1 to 10 ms ago at most; it costs a third of the exact time */
 static uint64_t coarse_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
@@ -72,7 +76,7 @@ void gp_slice_noted(void) { monitor.noted = coarse_ns(); }
 
 static bool idle(void) { return atomic_load(&gp.my->act) & 1; }
 
-/* Ask again and again at random moments. True: the scheduler has looked for work. */
+/* Ask for the handler at random moments. True: the scheduler has looked for work, so one was not refused. */
 static bool insist(uint32_t polls) {
     uint32_t x = (uint32_t)gp_now() | 1;
     for (int i = 0; i < TRIES; i++) {
@@ -91,7 +95,9 @@ static void *watch(void *unused) {
     (void)unused;
     prctl(PR_SET_NAME, "goproc-monitor");
     gp_own_thread(GP_OWN_MONITOR, true);
+    /* quiet: idle slices in a row; strikes: requests in a row for the same goroutine */
     uint32_t seen = gp_get(&gp_polls), seen_slices = gp_get(&gp_slices), quiet = 0, strikes = 0;
+    /* skip: slices until the next request; pause: the last pause, in slices */
     uint32_t refused = gp_get(&monitor.refused), skip = 0, pause = 0;
     while (!gp_get(&monitor.stop)) {
         gp_futex_wait(&monitor.stop, 0, gp_now() + SLICE_NS);
