@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     # value. A plain tuple: a record of a class of its own would cost a tenth more at each derived context.
     Layer = tuple[Any, str, Any, Any]
 
-CANCELED, DEADLINE, STOPPED = 1, 2, 3  # how a node ended
+# How a node ended. The core gives the first two itself.
+CANCELED, DEADLINE, STOPPED = _core.CANCELED, _core.DEADLINE, 3
 
 
 # Kinds of layers, and their subjects.

@@ -26,12 +26,12 @@ from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 
 from goproc import context
-from goproc._context import check_parent
+from goproc._context import CANCELED, check_parent
 from goproc._goroutine import Goroutine
 from goproc._group_ending import Ending
 from goproc._group_here import here_of
 from goproc._group_members import run_member
-from goproc._group_state import BLOCK, CANCELED, ENDED, ENDLESS, FLAG_BITS, STOPPING, Shared, trackers
+from goproc._group_state import BLOCK, ENDED, ENDLESS, FLAG_BITS, STOPPING, Shared, trackers
 from goproc._pickling import failure
 from goproc._public import of_stopped, public
 from goproc._sched import scheduler, waits

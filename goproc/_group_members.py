@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from goproc._context import CANCELED
 from goproc._goroutine import Goroutine
-from goproc._group_state import BLOCK, CANCELED, STOPPING
+from goproc._group_state import BLOCK, STOPPING
 from goproc._life import Goexit, Reported, bodies, open_call
 from goproc._proc import fatal, forked
 from goproc._sched import scheduler

@@ -19,8 +19,6 @@ STOPPING = 2  # of a block: members are being cancelled, those that have not beg
 ENDED = 4  # the block has been left
 FLAG_BITS = 3
 
-CANCELED = 1  # the code of a context that was cancelled
-
 
 class Shared(NamedTuple):
     """The state of a group in shared memory. A member takes it along as a plain tuple, which needs no pickle."""

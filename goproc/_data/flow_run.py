@@ -76,9 +76,8 @@ class Run:
         self.watcher: Helper | None = None
         self.over = False
         self.from_user = False  # the failure is that of a function, or of the source
-        self.halt: Chan[None] = (
-            chan()
-        )  # has no value; closed to end a thread that receives from a channel of the user's
+        # has no value; closed to end a thread that receives from a channel of the user's
+        self.halt: Chan[None] = chan()
         self.first = Atomic(0)  # the number of the worker that failed first
         self._numbers = 0
 
@@ -441,8 +440,6 @@ def _step(stage: Stage) -> Step:
 
 def _turns(workers: int, places: int) -> Turns:
     slots = tuple(chan(1) for _ in range(places))
-    credit = Semaphore(
-        places * (workers + 2)
-    )  # each worker that leaves gives back as many as there are places
+    credit = Semaphore(places * (workers + 2))  # each worker that leaves gives back a unit for each place
     credit.acquire(places * (workers + 1))
     return Turns(Mutex(), Atomic(0), credit, Mutex(), Atomic(0), slots)

@@ -99,9 +99,7 @@ def _sorted(
         cut(exc, trace is None or trace.tb_next is None)  # a map has cut all but this frame off
         raise
     finally:
-        shutil.rmtree(
-            place, ignore_errors=True
-        )  # what is open stays readable: a program that is killed leaves no file
+        shutil.rmtree(place, ignore_errors=True)  # open files stay readable, and a killed program leaves none
     try:
         for pair in _merged(readers, order):
             yield pair if order.key is None else pair[1]

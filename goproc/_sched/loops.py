@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SLICE = 0.01  # seconds; as in slices.py
+SLICE = _core.SLICE_NS / 1e9  # seconds that a goroutine keeps its process if others wait
 _original: Callable[[Any], None] | None = None  # asyncio's own _set_running_loop, once that is replaced
 
 

@@ -18,6 +18,7 @@ from math import inf
 from time import monotonic
 
 from goproc._sched import checkpoints, notices, process_state, scheduler, timers
+from goproc._sched.loops import SLICE
 from goproc._sched.process_state import ProcessState
 from goproc._sched.safepoint import is_safepoint, may_raise
 from goproc.shm import _core
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from goproc._sched.g import G
 
-SLICE = 0.01  # seconds that a goroutine keeps its process if others wait; monitor.c has the same number
 # Seconds after which a slice ends although the state of the process differs from the one that was noted. The change may
 # come from an earlier short turn (see note_state); without this limit others would wait until the goroutine ends.
 LONGEST = 10.0

@@ -35,7 +35,6 @@
 
 #include "proc/proc.h"
 
-#define SLICE_NS 10000000ULL
 #define TRIES 64         /* requests of one insist() */
 #define TRY_NS 20000ULL  /* between two of these requests, and at random up to 100 us more */
 #define LONGEST_PAUSE 7u /* slices between two calls of insist() */
@@ -100,7 +99,7 @@ static void *watch(void *unused) {
     /* skip: slices until the next request; pause: the last pause, in slices */
     uint32_t refused = gp_get(&monitor.refused), skip = 0, pause = 0;
     while (!gp_get(&monitor.stop)) {
-        gp_futex_wait(&monitor.stop, 0, gp_now() + SLICE_NS);
+        gp_futex_wait(&monitor.stop, 0, gp_now() + GP_SLICE_NS);
         gp_still_die_with_parent();
         if (idle()) {
             strikes = 0;

@@ -49,6 +49,7 @@ bool gp_threads_asleep(void);
 long gp_idle_wait(uint64_t until_ns);
 
 /* ---- monitor.c: a thread that ends the slice of a goroutine which keeps its process for long */
+#define GP_SLICE_NS 10000000ULL
 /* for the calling thread */
 int gp_monitor_start(int signal, void (*request)(int signal), bool (*wanted)(void));
 void gp_monitor_stop(void);

@@ -292,6 +292,9 @@ PyMODINIT_FUNC PyInit__core(void) {
         PyModule_AddIntConstant(m, "DEATH_EXIT", GP_DEATH_EXIT) < 0 ||
         PyModule_AddIntConstant(m, "DEATH_RESTART", GP_DEATH_RESTART) < 0 ||
         PyModule_AddIntConstant(m, "DEATH_CONTINUE", GP_DEATH_CONTINUE) < 0 ||
+        PyModule_AddIntConstant(m, "CANCELED", GP_CANCELED) < 0 ||
+        PyModule_AddIntConstant(m, "DEADLINE", GP_DEADLINE) < 0 ||
+        PyModule_AddIntConstant(m, "SLICE_NS", GP_SLICE_NS) < 0 ||
         PyModule_AddIntConstant(m, "DRAIN_LOOK", DRAIN_LOOK) < 0 ||
         PyModule_AddIntConstant(m, "DRAIN_TICKED", DRAIN_TICKED) < 0 ||
         PyModule_AddIntConstant(m, "DRAIN_STOPS", DRAIN_STOPS) < 0 ||

@@ -155,8 +155,6 @@ static PyObject *core_retiring(PyObject *Py_UNUSED(module), PyObject *now) {
     return PyBool_FromLong(gp_get(&gp.my->retire) == GP_RETIRES);
 }
 
-#define FAR_AWAY 1e9 /* seconds: a later time than that does not come */
-
 /* A timer of the kernel, which goes off in any state of this process. */
 static PyObject *core_kill_at(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
     if (nargs < 1 || nargs > 2) return PyErr_Format(PyExc_TypeError, "kill_at(seconds, object)");
@@ -167,7 +165,7 @@ static PyObject *core_kill_at(PyObject *Py_UNUSED(module), PyObject *const *args
     if (PyErr_Occurred() || handle_ready() < 0) return NULL;
     if (gp.proc == 0) return PyErr_Format(PyExc_ValueError, "kill_at(): the host is not killed");
     if (!(seconds >= 0)) return PyErr_Format(PyExc_ValueError, "kill_at() takes a time.monotonic() time");
-    uint64_t ns = seconds < FAR_AWAY ? (uint64_t)(seconds * 1e9) : 0;
+    uint64_t ns = seconds < LATEST ? (uint64_t)(seconds * 1e9) : 0;
     if (maker != getpid()) {
         if (ns == 0) Py_RETURN_NONE;
         struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL};
@@ -204,6 +202,6 @@ PyMethodDef death_functions[] = {
     {"kill_at", METHOD(core_kill_at), METH_FASTCALL,
      PyDoc_STR("kill_at(seconds, object): have the kernel kill this process at a monotonic time, for the "
                "goroutine with that outcome; "
-               "0, or a time after 1e9 s: never. The last call counts.")},
+               "0, or a time beyond the core's clock: never. The last call counts.")},
     {NULL, NULL, 0, NULL},
 };
