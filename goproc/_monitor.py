@@ -92,7 +92,7 @@ def monitor(g: Goroutine[Any]) -> RecvChan[Down]:
 def _tell(down: Down, downs: Chan[Down]) -> None:
     """Wait for `down.goroutine` and send the message. The body of the monitor's goroutine.
 
-    Its argument is no handle, so that it can start again even if both goroutines were lost with one process.
+    `down` is no handle, so that this goroutine can start again even if both were lost with one process.
     """
     down.goroutine.join()
     down.goroutine.exception()  # this reads the failure, which is then not reported elsewhere

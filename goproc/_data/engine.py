@@ -1,7 +1,7 @@
-"""The engine of a map: draws items, gives them to lanes, reads what comes back, and decides about what failed.
+"""The engine of a map: draws items, gives them to lanes, reads their messages, and decides about failures.
 
-All of it happens in the caller, inside next(): between two calls of it the workers go on with what they have, and what
-they send waits in the channel of results.
+All of it happens in the caller, inside next(). Between two calls of next() the workers go on with the items that they
+have, and their messages wait in the channel of results.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 An item is received and its results are sent before the next one is received, so nothing is held back, and a worker never
 has more than one item in hand. Filters and counting stages that have no workers of their own run in the same loop.
 
-A worker that fails closes the edge before it, which ends the stages above, and lets what is below it run to the end of
-what it has. It returns the failure. The last worker that leaves an edge closes it.
+A worker that fails closes the edge before it, which ends the stages above. The stages below finish the items that they
+have. The worker returns the failure. The last worker that leaves an edge closes it.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Unordered:
         self.ready.extend(values)
 
     def leave_out(self, index: int) -> None:
-        """An item has no result that is yielded."""
+        """Go on to the next item: this one has no result to yield."""
         self._skip(self.passed - self._skipped)
         self.passed += 1
 

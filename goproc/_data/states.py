@@ -19,7 +19,7 @@ def enter(here: object, state: Any) -> None:
 
 
 def leave(here: object) -> None:
-    """It makes no more of them."""
+    """The goroutine or thread makes no more calls of its map."""
     _states.pop(here, None)
 
 

@@ -127,7 +127,7 @@ class Future(_Promise[T]):
             fatal.set_failure(self, exc)
 
     def set_exception(self, exception: BaseException | None) -> None:
-        """Make an exception the end: of a future that belongs to no Executor."""
+        """Make an exception the outcome. For a future that belongs to no Executor."""
         super().set_exception(exception)
         if exception is not None:
             fatal.set_failure(self, exception)

@@ -35,7 +35,7 @@ def run(
     calls_at_most: int | None,
     slots: Semaphore | None,
 ) -> str:
-    """Make the calls that come over a channel, until it is closed or the process has made as many as it may.
+    """Make the calls that come over a channel, until it is closed or the process has made `calls_at_most` calls.
 
     Args:
         tasks: brings (promise, call) pairs. A promise that is claimed already belongs to a cancelled call.

@@ -55,7 +55,7 @@ def is_safepoint(frame: FrameType | None, bottom: CodeType) -> bool:
 def may_raise(frame: FrameType | None) -> bool:
     """Return True if a signal's handler may raise at `frame`: in the program's code, or in a library under it.
 
-    goproc's own code would lose count of its steps, and so would goproc's caller be in a library that goproc calls.
+    In goproc's own code, or in a library that goproc calls, an exception could leave a step half done.
     """
     while frame is not None:
         kind = _kinds.get(frame.f_code.co_filename) or _kind(frame)

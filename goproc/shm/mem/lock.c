@@ -58,7 +58,7 @@ void gp_check_holder(_Atomic uint32_t *word, bool coroner) {
         /* no operation takes a lock twice; the coroner is no part of one */
         bool own = holder == gp.me && !coroner;
         uint32_t now = gp_acquire(word);
-        /* a word that says no more than that others wait is damaged, too: who lets go of a lock stores 0 */
+        /* GP_LOCK_WAITERS without a holder is damage, too: an unlock stores 0 */
         if (now == 0 || (now & ~GP_LOCK_WAITERS) != holder || (!own && is_holder(holder, line))) return;
     }
     gp_damaged("the holder of a lock", holder);
