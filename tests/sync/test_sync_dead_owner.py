@@ -21,8 +21,7 @@ _OWNER = 120  # of struct gp_object: layout.h asserts it
 
 def bury(lock):
     """Let its holder have died."""
-    ref = ctypes.c_uint32.from_address(id(lock) + object.__basicsize__).value
-    word = ctypes.c_uint32.from_address(peek._base() + 64 * ref + _OWNER)
+    word = ctypes.c_uint32.from_address(peek._base() + 64 * lock._ref + _OWNER)
     assert word.value & 1023, "nobody holds it"
     word.value ^= 1 << 20  # another incarnation of the same process
 
