@@ -170,7 +170,7 @@ def test_repr(runtime0):
 # -- close is one step ------------------------------------------------------------------------------------------------
 
 
-def test_what_still_waits_to_send_is_lost(place, some_cap):
+def test_values_of_waiting_senders_are_lost(place, some_cap):
     """Many senders, who are told one after the other: whoever has been told receives nothing from those who have not."""
 
     def send(c, i, results):

@@ -168,7 +168,7 @@ def test_goroutines_without_a_handle_leave_nothing(place):
     released(before["objects"], lambda: (gc.collect(), census()["objects"])[1])
 
 
-def test_what_a_cancelled_goroutine_held_goes_without_a_collection_of_cycles(runtime2):
+def test_objects_of_a_cancelled_goroutine_go_without_a_collection_of_cycles(runtime2):
     """An exception that refers to itself through its traceback would keep alive all that the goroutine used."""
 
     def disable():
@@ -192,7 +192,7 @@ def test_what_a_cancelled_goroutine_held_goes_without_a_collection_of_cycles(run
 
 
 @pytest.mark.parametrize("fails", [ValueError, TimeoutError])
-def test_what_a_failed_goroutine_held_goes_without_a_collection_of_cycles(runtime2, fails):
+def test_objects_of_a_failed_goroutine_go_without_a_collection_of_cycles(runtime2, fails):
     def disable():
         import gc
 

@@ -384,7 +384,7 @@ def test_exceptions_are_values(place):
 @pytest.mark.parametrize(
     "make", [lambda: (i for i in ()), socket.socket, sys._getframe], ids=["generator", "socket", "frame"]
 )
-def test_what_cannot_be_copied_is_refused_where_it_is_sent(runtime0, make):
+def test_value_that_cannot_be_copied_is_refused_by_send(runtime0, make):
     bad = make()
     c = chan(2)
     try:

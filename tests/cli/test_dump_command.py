@@ -90,7 +90,7 @@ def goes_on(program: Program) -> None:
         "os.read(os.pipe()[0], 1)",
     ],
 )
-def test_whatever_main_does(start: Start, main: str, preempt: str) -> None:
+def test_dump_leaves_main_alone(start: Start, main: str, preempt: str) -> None:
     with start(waiting(main), env={"GOPROC_PREEMPT": preempt}) as program:
         program.wait_for("ready")
         assert eventually(

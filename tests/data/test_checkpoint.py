@@ -78,7 +78,7 @@ def test_results_are_recorded_before_they_are_yielded_and_ahead_of_their_turn(db
     assert list(m) == [1, 2, 3, 4, 5]
 
 
-def test_what_finishes_while_nobody_is_in_next_is_recorded(db):
+def test_results_are_recorded_while_nobody_is_in_next(db):
     m = pmap(lambda x: x, range(8), ahead=8, chunk=1, checkpoint=db)
     assert next(m) == 0
     with closing(sqlite3.connect(db)) as look:
@@ -189,7 +189,7 @@ def test_a_map_that_is_dropped_lets_go_of_its_file(db):
 
 
 @pytest.mark.parametrize("content", [b"a,b,c\n" * 50, b"SQLite format 3\x00" + b"\xff" * 300])
-def test_what_is_no_checkpoint_is_refused_and_left_alone(tmp_path, content):
+def test_another_file_is_refused_as_a_checkpoint_and_left_alone(tmp_path, content):
     file = tmp_path / "table.csv"
     file.write_bytes(content)
     with pytest.raises(ValueError, match="SQLite database"):

@@ -303,7 +303,7 @@ def test_the_exception_of_exit_is_raised_at_the_end():
         next(m)
 
 
-def test_what_is_no_error_is_named_by_the_option_that_raised_it():
+def test_exception_of_an_option_that_is_no_error_names_the_option():
     with pytest.raises(RuntimeError, match=r"init= of the map raised SystemExit: no database"):
         list(pmap(square, range(3), init=lambda: sys.exit("no database")))
     with pytest.raises(RuntimeError, match=r"exit= of the map raised SystemExit: cannot save"):

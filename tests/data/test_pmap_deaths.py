@@ -148,7 +148,7 @@ def test_time_limits_hold_while_nobody_is_in_next(lines: Lines) -> None:
     assert lines(text) == ["0", "['TaskTimeout', 2, 3]"]
 
 
-def test_where_calls_share_a_process_a_time_limit_fails_its_item_alone(lines: Lines) -> None:
+def test_time_limit_of_a_call_in_a_shared_process_fails_its_item_alone(lines: Lines) -> None:
     text = """
         def f(x):
             if x == 1: time.sleep(600)
@@ -168,7 +168,7 @@ def test_where_calls_share_a_process_a_time_limit_fails_its_item_alone(lines: Li
     ]
 
 
-def test_where_calls_share_a_process_a_death_fails_all_that_run_there(lines: Lines) -> None:
+def test_death_of_a_shared_process_fails_all_calls_that_run_there(lines: Lines) -> None:
     text = """
         both = Barrier(4)
         def f(x):

@@ -129,7 +129,7 @@ def test_partial_of_a_class_is_used(bars):
     assert (bars[0].n, bars[0].unit) == (7, "file")
 
 
-def test_what_a_partial_of_a_class_sets_is_kept(runtime2, bars):
+def test_arguments_of_a_partial_of_a_class_are_kept(runtime2, bars):
     list(pmap(inc, range(3), progress=functools.partial(Bar, desc="files")))
     flow(range(3)).map(inc).batch(2).run(progress=functools.partial(Bar, desc="load"))
     assert [bar.desc for bar in bars] == ["files", "load: inc", "load: batch"]

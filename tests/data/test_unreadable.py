@@ -116,7 +116,7 @@ def test_a_result_that_this_process_cannot_read_fails_alone(runtime2: Any, chunk
     assert (m.stats().done, m.stats().failed) == (66, 33)
 
 
-def test_what_is_shared_by_results_that_cannot_be_read_is_told_for_each(runtime2: Any) -> None:
+def test_object_shared_by_unreadable_results_is_named_for_each(runtime2: Any) -> None:
     """Item 0 has a chunk of its own; the others come in one message, in which they are one object."""
     one: list[Any] = []
 

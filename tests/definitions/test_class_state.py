@@ -84,7 +84,7 @@ for turn in range(1, 5):
     assert ok(run(script("") + text)) == "True\n" * 5
 
 
-def test_what_a_goroutine_writes_goes_with_the_goroutines_that_it_starts(run: Run) -> None:
+def test_attribute_set_by_a_goroutine_goes_with_the_goroutines_that_it_starts(run: Run) -> None:
     text = """
         class Base: shared = []
         class C(Base):
@@ -113,7 +113,7 @@ def test_what_a_goroutine_writes_goes_with_the_goroutines_that_it_starts(run: Ru
     assert ok(run(script(text))) == f"{seen}{seen}{seen}{plain}\nFalse\n{plain} 1\n"
 
 
-def test_what_a_goroutine_writes_stays_until_the_next_go_line(run: Run) -> None:
+def test_attribute_set_by_a_goroutine_stays_until_the_next_go_line(run: Run) -> None:
     text = """
         class Register:
             items = {}
@@ -135,7 +135,7 @@ def test_what_a_goroutine_writes_stays_until_the_next_go_line(run: Run) -> None:
     ]
 
 
-def test_what_libraries_keep_on_a_class_stays(run: Run) -> None:
+def test_attributes_that_libraries_keep_on_a_class_stay(run: Run) -> None:
     text = """
         class C: n = 1
         def f():

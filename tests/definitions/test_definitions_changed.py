@@ -136,7 +136,7 @@ def test_the_globals_of_a_goroutine_go_with_it(run: Run) -> None:
     assert ok(run(script(text), procs=1)) == "freed\n"
 
 
-def test_what_is_still_used_keeps_its_globals(run: Run) -> None:
+def test_functions_in_use_keep_their_globals(run: Run) -> None:
     text = """
         import threading
         TABLE = {"a": 1}

@@ -70,7 +70,7 @@ def test_instances_in_sets_of_their_class(run: Run) -> None:
     assert ok(run(script(text))) == "(True, 1.5, True)\n"
 
 
-def test_what_a_library_has_cached_on_a_class_stays_behind(run: Run) -> None:
+def test_caches_of_a_library_on_a_class_stay_behind(run: Run) -> None:
     text = """
         import threading
         class Row:
@@ -88,7 +88,7 @@ def test_what_a_library_has_cached_on_a_class_stays_behind(run: Run) -> None:
     assert ok(run(script(text))) == "[(3, True), (3, False)]\nPickleError\n"
 
 
-def test_what_is_registered_for_pickling_by_value(run: Run, tmp_path) -> None:
+def test_module_registered_for_pickling_by_value(run: Run, tmp_path) -> None:
     (tmp_path / "settings_of_mine.py").write_text(
         "RATE = 1\nclass Row:\n    def rate(self): return RATE\ndef rate(): return RATE\n"
     )

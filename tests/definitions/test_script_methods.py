@@ -42,7 +42,7 @@ def test_globals_that_only_a_text_in_a_method_names(run: Run) -> None:
     assert ok(run(script(text))) == "(10, 4, 7) 10\n(13, 5, 9)\n"
 
 
-def test_what_cannot_be_pickled_stays_behind(run: Run) -> None:
+def test_globals_that_cannot_be_pickled_stay_behind(run: Run) -> None:
     text = """
         LOCK = threading.Lock()
         LIMIT = 3
@@ -127,7 +127,7 @@ def test_a_method_imports_a_module_made_at_run_time(run: Run) -> None:
     assert ok(run(script(text))) == "[1]\n[2]\n"
 
 
-def test_what_a_goroutine_sets_in_the_module_is_its_own(run: Run) -> None:
+def test_globals_set_by_a_goroutine_are_its_own(run: Run) -> None:
     text = """
         LIMIT = 1
         def read(): return LIMIT

@@ -81,7 +81,7 @@ def test_exits(run: Run, way: str) -> None:
         assert (done.status, done.err) == (status, err)
 
 
-def test_what_is_caught_ends_nothing(run: Run) -> None:
+def test_caught_exception_ends_nothing(run: Run) -> None:
     text = """
         import sys, goproc
         def fails(): raise ValueError("x")
@@ -100,7 +100,7 @@ def test_what_is_caught_ends_nothing(run: Run) -> None:
     assert done.err.startswith("Traceback") and "panic" not in done.err
 
 
-def test_what_is_caught_and_raised_again(run: Run) -> None:
+def test_exception_that_is_caught_and_raised_again(run: Run) -> None:
     text = """
         import goproc
         def fails(): raise ValueError("x")

@@ -197,7 +197,7 @@ def test_signal_handler_that_blocks_in_an_idle_worker(runtime2):
     go.on(1)(end).join()
 
 
-def test_what_blocks_in_the_middle_of_a_switch_is_refused(runtime0, monkeypatch):
+def test_operation_that_blocks_in_the_middle_of_a_switch_is_refused(runtime0, monkeypatch):
     """A finalizer or a signal's handler can come anywhere: it must not take the place of the wait it came upon."""
     never, refused = chan(), []
 

@@ -386,7 +386,7 @@ def test_the_last_handle_goes_before_the_failure(run: Run, drop: str) -> None:
     assert (done.status, done.out) == (0, "goes on\n") and re.match(UNREAD, done.err, re.DOTALL), done
 
 
-def test_what_is_given_away_and_read_is_no_panic(run: Run) -> None:
+def test_failure_of_a_handle_that_another_reads_is_no_panic(run: Run) -> None:
     script = """
         from goproc import go, chan, procs
         def f(i): raise ValueError(i)

@@ -94,7 +94,7 @@ def test_leaving_a_runtime_unwinds_its_goroutines(run: Run) -> None:
     ]
 
 
-def test_what_unwound_goroutines_do_does_not_start_a_runtime(run: Run) -> None:
+def test_operations_of_unwound_goroutines_start_no_runtime(run: Run) -> None:
     script = """
         import goproc, psutil
         from goproc import go, chan, RuntimeStopped

@@ -292,7 +292,7 @@ def test_a_bad_variable_with_plain_python(run: Run, environ: dict[str, str], tex
 
 
 @pytest.mark.parametrize("proc", [0, 1])
-def test_what_is_larger_than_memory_allows(run: Run, proc: int) -> None:
+def test_values_larger_than_memory_allows(run: Run, proc: int) -> None:
     script = f"""
         def work():
             ch = chan(2)

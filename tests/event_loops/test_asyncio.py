@@ -53,7 +53,7 @@ def test_several_at_once_in_one_process(run: Run, start_it: str, main: str) -> N
 
 
 @pytest.mark.parametrize("start_it", PLACES)
-def test_what_asyncio_keeps_for_a_thread_belongs_to_a_goroutine(run: Run, start_it: str) -> None:
+def test_settings_of_asyncio_for_a_thread_belong_to_a_goroutine(run: Run, start_it: str) -> None:
     """Asynchronous generators are known to their own loop, and the loop that was set is there after others have run."""
     script = f"""
         import asyncio, sys

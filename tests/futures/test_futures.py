@@ -106,7 +106,7 @@ def test_more_calls_than_shared_memory_takes(runtime2: Any) -> None:
         assert sum(future.result() for future in futures) == sum(i * i for i in range(40_000))
 
 
-def test_what_cannot_be_pickled_fails_the_future_with_the_path(runtime2: Any) -> None:
+def test_call_that_cannot_be_pickled_fails_the_future_with_the_path(runtime2: Any) -> None:
     with Executor() as executor, contextlib.closing(sqlite3.connect(":memory:")) as database:
         future = executor.submit(square, [1, database])  # type: ignore[arg-type]
         with pytest.raises(PickleError, match=r"argument 1 of square -> \[1\] -> sqlite3.Connection"):
@@ -120,7 +120,7 @@ def test_a_result_that_cannot_be_pickled_fails_the_future(runtime2: Any) -> None
 
 
 @pytest.mark.parametrize("way", ["argument", "result"])
-def test_what_cannot_be_read_fails_its_future_alone(runtime2: Any, way: str) -> None:
+def test_call_that_cannot_be_read_fails_its_future_alone(runtime2: Any, way: str) -> None:
     with Executor() as executor:
         future = (
             executor.submit(square, Unreadable()) if way == "argument" else executor.submit(made, Unreadable)
@@ -131,7 +131,7 @@ def test_what_cannot_be_read_fails_its_future_alone(runtime2: Any, way: str) -> 
         assert executor.submit(square, 3).result() == 9
 
 
-def test_what_is_not_callable_is_refused_at_once(runtime2: Any) -> None:
+def test_object_that_is_not_callable_is_refused_at_once(runtime2: Any) -> None:
     with Executor() as executor, pytest.raises(TypeError, match="'int' object is not callable"):
         executor.submit(7)  # type: ignore[arg-type]
 

@@ -88,7 +88,7 @@ def test_all_kinds_of_callables(start):
 
 
 @pytest.mark.parametrize("bad", [None, 1, "f", [], {}])
-def test_what_cannot_be_called(start, bad):
+def test_objects_that_cannot_be_called(start, bad):
     with pytest.raises(TypeError, match="go of nil func value" if bad is None else "callable"):
         start(bad)
 

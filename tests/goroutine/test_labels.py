@@ -350,7 +350,7 @@ def test_handles_are_values_like_others(opts: Any) -> None:
     assert (ch.recv(), count.load()) == (3, 3)
 
 
-def test_what_cannot_be_pickled_is_left_out(runtime2: Any) -> None:
+def test_context_variables_that_cannot_be_pickled_are_left_out(runtime2: Any) -> None:
     bad: ContextVar[Any] = ContextVar("bad", default=None)
     worse: ContextVar[Any] = ContextVar("worse")
     good: ContextVar[Any] = ContextVar("good")

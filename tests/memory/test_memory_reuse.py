@@ -195,7 +195,7 @@ def test_any_order_of_sizes(alone: None, steps: list[tuple[str, int, int]]) -> N
     assert [box.recv()[0] for _ in range(len(box))] == model
 
 
-def test_what_is_garbage_goes_back_without_help(small: None) -> None:
+def test_garbage_goes_back_without_help(small: None) -> None:
     """Few channels with much in them, which were in messages once: too few for a collection that counts them."""
     until(lambda: resident() < 4 * MIB)
     box = chan(10)

@@ -69,7 +69,7 @@ def test_over_a_channel_and_back() -> None:
     assert array[2] == 9
 
 
-def test_what_is_computed_from_it_is_an_array_of_its_own() -> None:
+def test_copies_and_results_are_arrays_of_their_own() -> None:
     array = shared_array(1000)
     for made in (array + 1, np.sqrt(array), array.copy(), copy.deepcopy(array), np.array(array)):
         assert type(made) is np.ndarray

@@ -242,7 +242,7 @@ def test_new_arrays_in_new_objects_get_no_copies(runtime1):
     assert labels() == []
 
 
-def test_what_a_goroutine_writes_is_its_own(runtime1):
+def test_writes_of_a_goroutine_are_its_own(runtime1):
     numbers = numpy.zeros(1_000_000)
 
     def write() -> tuple[float, bool]:
@@ -450,7 +450,7 @@ def ones(n: int) -> Any:
     return numpy.ones(n, "u1")
 
 
-def test_what_one_process_freed_another_can_have():
+def test_memory_freed_by_one_process_serves_another():
     with goproc.runtime(procs=2, memory="64M"):
         for p in (1, 2, 1):
             result = go.on(p)(ones, 40 << 20).result()

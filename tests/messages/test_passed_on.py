@@ -231,7 +231,7 @@ def test_shared_by_hand(runtime2: Any) -> None:
     holds(0)
 
 
-def test_what_little_memory_has_room_for() -> None:
+def test_array_is_passed_on_in_little_memory() -> None:
     with goproc.runtime(procs=2, memory=f"{BYTES * 3 // 2}"):
         array = go(numbers).result()
         for _ in range(3):

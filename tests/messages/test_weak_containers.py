@@ -52,7 +52,7 @@ def test_it_has_its_elements(runtime1: Any, kind: str) -> None:
     assert (len(container), len(received(container)), len(back)) == (1, 1, 2)
 
 
-def test_what_is_added_later_is_held_weakly(runtime1: Any) -> None:
+def test_objects_added_later_are_held_weakly(runtime1: Any) -> None:
     node = Node("a")
     back = received(weakref.WeakSet([node]))
     other = Node("b")

@@ -156,7 +156,7 @@ def test_a_container_of_a_class_of_its_own(runtime1: Any) -> None:
     assert len(back) == 0
 
 
-def test_what_a_script_reaches(run: Run) -> None:
+def test_weak_references_that_a_script_reaches(run: Run) -> None:
     script = """
         import weakref
         from goproc import go

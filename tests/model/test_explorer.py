@@ -49,7 +49,7 @@ def test_a_race_is_found_with_the_steps_that_lead_to_it() -> None:
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_what_is_right_passes(deep: bool) -> None:
+def test_right_programs_pass(deep: bool) -> None:
     result = counted_by(count_at_once, 0)[0].explore(deep)
     assert (result.violation, result.states, result.ends) == ("", 4, 1)
 
@@ -79,7 +79,7 @@ def test_a_violation_in_a_step_is_found() -> None:
     assert result.violation == "no" and [move.text for move in result.trace] == ["try"]
 
 
-def test_who_waits_for_ever_is_named() -> None:
+def test_process_that_waits_for_ever_is_named() -> None:
     def body() -> Steps:
         yield Step("wait", lambda s, me: None, ready=lambda s: False)
 

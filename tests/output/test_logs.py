@@ -268,7 +268,7 @@ def test_threads_of_a_worker_log_before_the_result(run: Run) -> None:
     assert ok(run(script)) == "1000\n"
 
 
-def test_what_a_failing_goroutine_has_logged_comes_before_its_failure(run: Run) -> None:
+def test_records_of_a_failing_goroutine_come_before_its_failure(run: Run) -> None:
     script = """
         import logging
         from goproc import go, sleep

@@ -82,7 +82,7 @@ def test_a_line_goes_out_with_its_newline(pipe: Pipe) -> None:
     assert pipe.read() == b"a 1\n"
 
 
-def test_what_follows_a_newline_begins_the_next_line(pipe: Pipe) -> None:
+def test_text_after_a_newline_begins_the_next_line(pipe: Pipe) -> None:
     assert pipe.stream.write("one\ntwo\nthr") == 11
     assert pipe.read() == b"one\ntwo\n"
     pipe.stream.writelines(["ee", "\n", "", "four\n"])

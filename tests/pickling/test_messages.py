@@ -54,7 +54,7 @@ def test_round_trip(value):
     assert through(value) == value
 
 
-def test_what_cloudpickle_adds():
+def test_types_that_cloudpickle_adds():
     assert bytes(through(memoryview(b"abc"))) == b"abc"
     assert through(logging) is logging
     assert through(logging.getLogger("a.b")) is logging.getLogger("a.b")

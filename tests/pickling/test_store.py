@@ -63,7 +63,7 @@ def test_many_importable_functions_are_references(wire):
     assert all(type(calls.pack_call(f, (), {})[0]) is int for f in functions)
 
 
-def test_what_is_loaded_twice_is_one_object(wire):
+def test_definition_loaded_twice_is_one_object(wire):
     class Local:
         pass
 

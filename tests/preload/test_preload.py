@@ -34,7 +34,7 @@ def test_imported_once_and_shared(run: Run, install: Any) -> None:
     assert ok(run(text, procs=3, env=env)) == "True\nTrue\n2\n"
 
 
-def test_what_modules_of_the_user_import_is_shared(run: Run, install: Any, tmp_path: Path) -> None:
+def test_imports_of_modules_of_the_user_are_shared(run: Run, install: Any, tmp_path: Path) -> None:
     """They are read and not run, also if they import one another."""
     env = install(heavy="pid = os.getpid()\nt.log('heavy')")
     (tmp_path / "own.py").write_text("import other\nimport tools_of_test as t\nt.log('own')\n")

@@ -107,7 +107,9 @@ def test_a_death_is_seen(run: Run, tmp_path: Path, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_where_no_thread_may_have_descriptors_of_its_own(run: Run, tmp_path: Path, way: str) -> None:
+def test_lost_descriptor_ends_a_program_whose_threads_share_them_all(
+    run: Run, tmp_path: Path, way: str
+) -> None:
     """Then the loss of one ends the program, at the next time that it is needed."""
     script = f"""{FORBID_UNSHARE}{HEAD}
     warm()

@@ -91,7 +91,7 @@ def test_a_child_reads_what_its_parent_holds(run: Run, what: str, proc: int) -> 
 
 @pytest.mark.parametrize("proc", [0, 1])
 @pytest.mark.parametrize("what", HELD)
-def test_what_the_parent_drops_is_there_in_the_child(run: Run, what: str, proc: int) -> None:
+def test_objects_dropped_by_the_parent_are_there_in_the_child(run: Run, what: str, proc: int) -> None:
     script = f"""{BEGIN}
     def work():
         held = [{HELD[what]}]

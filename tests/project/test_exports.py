@@ -52,7 +52,7 @@ DOCS = [Path(__file__).parents[2] / "README.md", *(Path(__file__).parents[2] / "
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
-def test_what_the_docs_import_is_public(page: Path) -> None:
+def test_imports_of_the_docs_are_public(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     imported = re.findall(r"^from (goproc[.\w]*) import ([\w, ]+)", text, re.MULTILINE)
     for module, names in imported:
@@ -91,7 +91,7 @@ def test_a_name_of_another_library_is_answered_with_goprocs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", goproc._HOME)
-def test_where_a_file_lies_is_not_seen(name: str) -> None:
+def test_path_of_a_file_is_not_seen(name: str) -> None:
     value = getattr(goproc, name)
     module = getattr(value, "__module__", None) or type(value).__module__
     assert module in ("goproc", "goproc.shm._core", *(f"goproc.{public}" for public in goproc._MODULES))

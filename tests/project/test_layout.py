@@ -54,7 +54,7 @@ def exists(name: str) -> bool:
     return True
 
 
-def test_what_strings_name_exists() -> None:
+def test_modules_named_in_strings_exist() -> None:
     found = {*named_in_python(), *named_in_c()}
     loaded_first = {name for name in launch.FAILURES if name.startswith("goproc.")}
     assert {name for _, name in found} > {launch._ENTRY.partition(":")[0], "goproc._wiring", *loaded_first}

@@ -190,7 +190,7 @@ def test_nobody_ran(run: Run) -> None:
     assert "while it ran" not in err and err.count("(wait)") == 2 and "; lost: goroutine 2" in err, err
 
 
-def test_who_ran_among_many(run: Run) -> None:
+def test_running_goroutine_among_many(run: Run) -> None:
     """After sleeps, yields and waits of others."""
     text = """
     from goproc import yield_now

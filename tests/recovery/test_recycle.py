@@ -141,7 +141,7 @@ def test_all_at_once_under_load(run: Run) -> None:
     assert output(run, text, procs=3) == ""
 
 
-def test_what_it_had_shared_stays(run: Run) -> None:
+def test_objects_that_it_shared_stay(run: Run) -> None:
     """Channels, results and locks that it made are there, and nothing leaks."""
     text = """
     from goproc.shm import _core

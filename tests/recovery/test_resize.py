@@ -222,7 +222,7 @@ def test_in_time_or_later(run: Run) -> None:
     ]
 
 
-def test_what_they_had_shared_stays(run: Run) -> None:
+def test_objects_that_they_shared_stay(run: Run) -> None:
     text = """
     def make():
         ch = chan(3)

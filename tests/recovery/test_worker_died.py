@@ -97,7 +97,7 @@ def test_others_go_on(run: Run) -> None:
     assert ok(run(script)) == "goes on\n"
 
 
-def test_what_has_not_begun_runs_elsewhere_and_pinned_on_the_replacement(run: Run) -> None:
+def test_unstarted_goroutines_run_elsewhere_and_pinned_ones_on_the_replacement(run: Run) -> None:
     script = """
         import os, time
         import goproc

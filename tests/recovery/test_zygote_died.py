@@ -74,7 +74,7 @@ def test_again_and_again(run: Run) -> None:
 
 
 @pytest.mark.parametrize("what", ["main computes", "main sleeps", "main waits"])
-def test_whatever_main_does(run: Run, what: str) -> None:
+def test_deaths_of_zygote_and_worker_while_main_is_busy(run: Run, what: str) -> None:
     script = f"""{WHERE}
     def killer(ch):
         pid, zygote = where()

@@ -200,7 +200,7 @@ def test_tasks_that_change_the_process_do_not_meet(runtime2, task):
 
 
 @pytest.mark.parametrize("task", STATES, ids=lambda f: f.__name__)
-def test_who_has_changed_the_process_keeps_it(runtime1, task):
+def test_goroutine_that_has_changed_the_process_keeps_it(runtime1, task):
     """Goroutines that had started are ready all the time; each changes the same state in its own turn."""
 
     def several(task):
@@ -314,7 +314,7 @@ def frames(*functions):
     ],
     ids=lambda x: "-".join(f.__name__ for f in x) if isinstance(x, list) else "",
 )
-def test_where_a_goroutine_can_be_left(stack, left, raised):
+def test_points_at_which_a_goroutine_can_be_left(stack, left, raised):
     frame = frames(*stack)
     assert safepoint.is_safepoint(frame, scheduler.run_goroutines.__code__) == left
     assert safepoint.may_raise(frame) == raised

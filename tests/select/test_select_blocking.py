@@ -76,7 +76,7 @@ def test_time_is_up(place, form, timeout):
 
 
 @pytest.mark.parametrize("timeout", [0, -1, None, 1e9, 1e300, float("inf"), 10**6, True, 0.001])
-def test_what_is_ready_wins_over_any_timeout(runtime0, form, timeout):
+def test_ready_case_wins_over_any_timeout(runtime0, form, timeout):
     c = chan(1)
     c.send(1)
     assert form((c, nil), timeout=timeout) == (0, 1, True)

@@ -113,7 +113,7 @@ def test_selects_meet() -> None:
     assert not right(0, [one])
 
 
-def test_what_gave_up_has_done_nothing() -> None:
+def test_operation_that_gave_up_has_done_nothing() -> None:
     assert right(1, [send((1, 2), 1, GAVE_UP), recv((3, 4), 0, BLOCKED)])
     assert not right(1, [send((1, 2), 1, GAVE_UP), recv((3, 4), 1)])
 

@@ -65,7 +65,7 @@ def test_wait_groups_goroutines_selects_and_threads(runtime1: Any) -> None:
     joins.join(20)
 
 
-def test_what_nobody_waits_for_is_refused(runtime0: Any) -> None:
+def test_object_that_nobody_can_wait_for_is_refused(runtime0: Any) -> None:
     with pytest.raises(TypeError, match="a channel, a goroutine or a sync object, not int"):
         until_waiting(5)  # type: ignore[arg-type]
 

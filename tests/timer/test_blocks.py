@@ -63,7 +63,7 @@ def test_wait_groups_and_goroutines_of_other_processes(runtime2, proc):
     ch.close()
 
 
-def test_what_does_not_block_is_not_interrupted(runtime0):
+def test_operation_that_does_not_block_is_not_interrupted(runtime0):
     ch = chan(4)
     with context.timeout(-1):
         ch.send(1)

@@ -374,7 +374,7 @@ def test_after_func_from_a_thread(runtime0):
     assert made[1] is False
 
 
-def test_what_a_func_timer_refers_to_goes(runtime0):
+def test_objects_of_a_func_timer_go(runtime0):
     class Thing:
         def method(self):
             pass
@@ -464,7 +464,7 @@ def test_a_pending_timer_is_no_deadlock(tmp_path):
 
 @pytest.mark.parametrize("change", ["reset", "stop", "nothing"])
 @pytest.mark.parametrize("proc", [0, 1])
-def test_who_waits_for_a_timer_keeps_its_place_in_other_queues(runtime2, proc, change):
+def test_waiter_for_a_timer_keeps_its_place_in_other_queues(runtime2, proc, change):
     def first(c, t, out):
         out.send(("first", goproc.select(c, t).value))
 
@@ -487,7 +487,7 @@ def test_who_waits_for_a_timer_keeps_its_place_in_other_queues(runtime2, proc, c
 
 
 @pytest.mark.parametrize("proc", [0, 1])
-def test_who_loses_a_timer_to_another_keeps_its_place(runtime2, proc):
+def test_waiter_that_loses_a_timer_to_another_keeps_its_place(runtime2, proc):
     """Two are parked until the timer is due, and one gets its value."""
 
     def one(c, t, out, name):
