@@ -2,9 +2,9 @@
 
 import itertools
 import time
-from typing import NamedTuple
 
 import pytest
+from places import place_fixture
 
 from goproc import Flow, chan, flow, go, sleep, yield_now
 from goproc._data import flow_worker
@@ -29,14 +29,7 @@ def pause(x):
     return x
 
 
-class Place(NamedTuple):
-    procs: int
-
-
-@pytest.fixture(params=[0, 2], ids=["one process", "workers"])
-def place(request):
-    """A runtime with so many workers; conftest starts it."""
-    return Place(request.param)
+place = place_fixture(((0, "spread"), (2, "spread")))
 
 
 def test_flow_without_stages_hands_on_its_source(place):

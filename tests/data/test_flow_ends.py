@@ -4,10 +4,10 @@ import gc
 import itertools
 import sys
 import threading
-from typing import NamedTuple
 
 import pytest
 from peek import until, until_only_main
+from places import place_fixture
 
 import goproc
 from goproc import chan, flow, go
@@ -24,14 +24,7 @@ def fail_at_3(x):
     return x
 
 
-class Place(NamedTuple):
-    procs: int
-
-
-@pytest.fixture(params=[0, 1, 2], ids=["one process", "one worker", "two workers"])
-def place(request):
-    """A runtime with so many workers; conftest starts it."""
-    return Place(request.param)
+place = place_fixture(((0, "spread"), (1, "spread"), (2, "spread")))
 
 
 @pytest.fixture(autouse=True)

@@ -59,7 +59,7 @@ FOUR_PLACES = ((0, "local"), (1, "across"), (2, "across"), (4, "spread"))
 
 
 def place_fixture(places: Sequence[tuple[int, str]]) -> Any:
-    """The fixture `place` of a conftest: its tests run in each of these placements, (procs, kind)."""
+    """The fixture `place` of a conftest or a file: tests run in each of these placements, (procs, kind)."""
 
     @pytest.fixture(scope="module", params=places, ids=lambda p: f"{p[1]}-{p[0]}", name="place")
     def fixture(request: pytest.FixtureRequest, runtimes: Any) -> Iterator[Place]:
