@@ -1,1 +1,1 @@
-"""The layer for data processing: pmap and its kin, flow, and what they share. It stands on goroutines and channels."""
+"""The layer for data processing: pmap and its kin, flow, and their common parts, over goroutines and channels."""

@@ -63,7 +63,7 @@ class Chunk:
         return Chunk([self.indices[p] for p in positions], items, self.attempts, lane, names)
 
     def message(self) -> tuple[int, Any]:
-        """Return what is sent to a lane: the number, which can always be read, and the items, in an envelope if need be."""
+        """Return the message for a lane: the number, which can always be read, and the items, enclosed if need be."""
         items: list[Any] = self.items
         if self.names is not None:
             attempts = self.attempts + 1

@@ -119,7 +119,9 @@ class Engine:
     # -- one step
 
     def advance(self) -> bool:
-        """Read what has come, draw and give, without waiting. Return True if a result is ready or all are yielded.
+        """Make one step without waiting. Return True if a result is ready or all are yielded.
+
+        A step reads the messages that have come, draws items, and gives them to lanes.
 
         The caller sends the dead letters, with post(), before it goes on.
 

@@ -75,7 +75,7 @@ def _constant(c: Any) -> Any:
 
 
 def _captured(f: FunctionType, depth: int, seen: set[int]) -> Any:
-    """Return what a function refers to: the values of its cells and of the globals that it names."""
+    """Return the objects that a function refers to: the values of its cells and of the globals that it names."""
     if depth > _DEEP or id(f) in seen:
         return f.__qualname__
     seen.add(id(f))

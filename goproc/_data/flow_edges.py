@@ -82,7 +82,7 @@ class Growth:
 
 
 def growth(outs: tuple[Out, ...]) -> Growth | None:
-    """Return what has the edge grow that a worker sends to; None if it does not grow, or has grown."""
+    """Return the Growth of the edge that a worker sends to; None if the edge does not grow, or has grown."""
     out = outs[0]
     return None if out.wide is None or out.ch.closed else Growth(out)
 
@@ -108,7 +108,7 @@ def close_both(ch: Chan[Any] | Near, wide: Chan[Any] | None, drain: bool = False
 
 
 def close_edge(ch: Chan[Any] | Near, drain: bool = False) -> None:
-    """Close the channel of an edge, which may be closed already. Drop what is in it if that is asked for."""
+    """Close the channel of an edge, which may be closed already. With `drain`, drop the values in it."""
     try:
         ch.close()
     except (ChanClosed, RuntimeStopped):

@@ -1,4 +1,4 @@
-"""The part of a flow that several flows share: what is before a tee()."""
+"""The part of a flow that several flows share: the stages before a tee()."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Line:
         self.put = self._results.append
 
     def pass_on(self, last: bool = False) -> None:
-        """Send the results that were put, or put them into the slot of the item. Send what is in the slots, in turn.
+        """Send the results that were put, or put them into the slot of the item. Send the values in the slots, in turn.
 
         The worker that sends looks into the next slot once more after it has given up `emitting`. So results that are put
         there while it looks are sent by it, or by the worker that has put them there.
@@ -102,7 +102,7 @@ class Line:
         self.waited += monotonic_ns() - since
 
     def _send_slots(self) -> None:
-        """Send what is in the slots, in turn. The worker has `emitting`."""
+        """Send the values in the slots, in turn. The worker has `emitting`."""
         turns = self._turns
         while True:
             try:

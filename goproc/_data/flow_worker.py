@@ -231,7 +231,7 @@ class _Worker:
             raise StepFailed(0, item, exc) from None
 
     def _emit_values(self, result: Any, item: Any, emit: Emit) -> Emit:
-        """Emit what a flat_map() function yields, as it is yielded. Return the function for the next results."""
+        """Emit the values of a flat_map() function, as they are yielded. Return the function for the next results."""
         row = self.row
         for value in _values(result, item):
             try:
@@ -355,7 +355,7 @@ _LOOK = 512  # results of a flat_map() between two looks whether its edge is to 
 
 
 def _values(result: Any, item: Any) -> Any:
-    """Yield what a flat_map() function yields. Its exceptions are those of the step."""
+    """Yield the values of a flat_map() function. Its exceptions are those of the step."""
     try:
         values = iter(result)
     except BaseException as exc:

@@ -1,4 +1,4 @@
-"""The host's side of the stations of a map: which lane has which items, and what becomes of them when a process dies.
+"""The host's side of the stations of a map: which lane has which items, and which items are lost when a process dies.
 
 The host gives chunks of items to lanes and knows, by the order of a lane's messages, which of them are finished. It takes
 chunks that have not begun back from a lane whose items take long, and gives them to one that has none.
@@ -78,7 +78,7 @@ class Lane:
             yield chunk, start, stop
 
     def refused(self) -> Chunk:
-        """Return the chunk that is next, and that the lane could not read. It is the lane's no more."""
+        """Return the next chunk, which the lane could not read. The chunk is the lane's no more."""
         chunk = self.chunks.popleft()
         self.given -= len(chunk.items)
         return chunk
@@ -142,7 +142,7 @@ class Lanes:
         self.spread()
 
     def spread(self) -> None:
-        """Give what is kept here to lanes that have room."""
+        """Give the chunks that are kept here to lanes that have room."""
         while self.backlog:
             lane = min(self.usable, key=self._precedence)
             if len(lane.chunks) >= self.cap or not self._hand(lane, self.backlog):

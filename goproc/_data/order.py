@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Unordered:
-    """Yields first what is finished first.
+    """Yields results in the order in which they are finished.
 
     Attributes:
         ready: results that can be yielded.

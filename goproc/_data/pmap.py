@@ -197,7 +197,7 @@ class PMap(_core.Results, Generic[T]):
         return self._engine
 
     def _finish(self, engine: Engine) -> None:
-        """All results are yielded, and the stations have ended. Raise what the iterable has raised."""
+        """All results are yielded, and the stations have ended. Raise the exception of the iterable."""
         error = engine.source.error
         self._close_up(engine)
         if error is not None:

@@ -67,7 +67,7 @@ def _bar_class() -> Any:
 
 
 class _Whole:
-    """A stream that holds back what is written in a `with` block over it, so that others write before or after.
+    """A stream that holds back the text written in a `with` block over it, so that others write before or after.
 
     Blocks may be nested: the outermost writes.
     """

@@ -59,7 +59,7 @@ class Recorder:
             pass
 
     def stop(self) -> None:
-        """Write what is there and end the thread."""
+        """Write the records that are left, and end the thread."""
         try:
             self._results.close()
         except (ChanClosed, RuntimeStopped):

@@ -91,7 +91,7 @@ class Source:
             items.append(item)
 
     def receive(self, item: Any, there: bool) -> None:
-        """Note what a select has received from the channel."""
+        """Note the value that a select has received from the channel."""
         if there:
             self.taken.append(item)
         else:

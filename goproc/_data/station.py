@@ -155,7 +155,7 @@ class Station:
 
 
 def _resident() -> int:
-    """Return the bytes of memory of this process that are in use, without what it shares with its relatives."""
+    """Return the bytes that this process uses, without the memory that it shares with its relatives."""
     with open("/proc/self/statm", "rb", buffering=0) as file:
         _, resident, shared, *_ = file.read(128).split()
     return (int(resident) - int(shared)) * _PAGE

@@ -58,7 +58,7 @@ def _refuse(text: str, error: tuple[Any, ...]) -> None:
 
 
 def unread(exc: Exception, reader: str, what: str = "the item") -> Unread | None:
-    """Return what is known of an item that could not be read; None if a receive was broken off by something else.
+    """Return the Unread for an item that could not be read; None if a receive was broken off by something else.
 
     Args:
         exc: raised by the receive.

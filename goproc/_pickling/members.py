@@ -1,4 +1,4 @@
-"""The functions of a slice, each without its namespace and its cells: what a template is made of."""
+"""The functions of a slice, each without its namespace and its cells: the parts of a template."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _begun = False
 
 
 def begin() -> None:
-    """Start the zygote, and load what the runtime consists of. The core calls this.
+    """Start the zygote, and load the modules of the runtime. The core calls this.
 
     Raises:
         OSError: a module cannot be read. The text names the limit that is too low, if one is.

@@ -58,7 +58,7 @@ def launch_again(config: plans.Config, memfd: int, births: int) -> early.Zygote:
 
 @contextmanager
 def _lifelines() -> Iterator[tuple[int, ...]]:
-    """Open what a zygote needs to end with this process, whoever is stopped or dead (shm/proc/lifeline.c)."""
+    """Open the pipes by which a zygote ends with this process, also if others are stopped (shm/proc/lifeline.c)."""
     found = _core.lifelines()
     try:
         yield found
