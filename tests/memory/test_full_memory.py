@@ -291,3 +291,28 @@ def test_the_reserve_comes_back(full: Full) -> None:
         del handles
         full.drain()
     until(lambda: _core.census()["committed"] <= 8 << 20)
+
+
+def keep_some(begin: Any) -> int:
+    """Keep 12 MB in channels until all have them; return the number of channels."""
+    begin.recv()
+    box = [chan(100) for _ in range(20)]
+    for ch in box:
+        for _ in range(100):
+            ch.send(b"x" * 6000)
+    return len(box)
+
+
+def test_all_who_run_out_of_memory_at_once_get_what_is_garbage(runtimes: Any) -> None:
+    """One of them looks for garbage, the others wait for that."""
+    runtimes.stop()
+    with goproc.runtime(procs=3, memory="48M"):
+        for _ in range(3):
+            begin, garbage = chan(3), chan(3000)
+            handles = [go.on(proc)(keep_some, begin) for proc in (1, 2, 3)]
+            go.on(1)(len, garbage).result(20)  # a message had it: it is the collector's
+            for _ in range(3000):
+                garbage.send(b"y" * 6000)
+            del garbage
+            begin.send_many(range(3))
+            assert [outcome(g) for g in handles] == [20, 20, 20]

@@ -24,8 +24,8 @@
  *
  * The process that notices that enough was dropped collects; the lock word in the header allows one at a
  * time. A collection that is under way may have passed the new garbage by, and the lock may be held for
- * another purpose. So for a panic the process waits for the lock; else it leaves the garbage to the next
- * collection.
+ * another purpose. So for a panic, or for want of memory, the process waits for the lock; else it leaves the
+ * garbage to the next collection.
  */
 #define _GNU_SOURCE
 #include <stdlib.h>

@@ -252,17 +252,19 @@ PyObject *handles_unread(void) {
     return list;
 }
 
-static uint32_t collect(enum gp_garbage garbage) {
+static uint32_t collect(bool wait) {
     uint32_t freed = 0, more;
+    enum gp_garbage garbage;
     do {
-        freed += more = gp_collect(drop_outcome, garbage == GP_A_FAILURE);
+        freed += more = gp_collect(drop_outcome, wait);
         garbage = gp_garbage_dropped(); /* a freed object may have held the last message with a handle */
-    } while (garbage && more);
+        wait = garbage == GP_A_FAILURE;
+    } while (garbage != GP_NO_GARBAGE && more);
     return freed;
 }
 
-uint32_t collect_now(void) { return collect(GP_NO_GARBAGE); }
-void collect_failures(void) { collect(GP_A_FAILURE); }
+uint32_t collect_now(void) { return collect(false); }
+uint32_t collect_surely(void) { return collect(true); }
 
 /* Nudge the other holders of a copy. A process that keeps one for messages to come checks if any could still
  * send one. */
@@ -288,7 +290,7 @@ static void handle_dealloc(Handle *h) {
                                       memory_order_acq_rel);
             if (h->kind == GP_KIND_COPY) nudge_readers(o);
             bool due = !h->passed_on && gp_dropped(o);
-            if (gp_outcome_unread(o) && gp_unheld(o)) collect_failures();
+            if (gp_outcome_unread(o) && gp_unheld(o)) collect_surely();
             else if (due) collect_now();
         } else if (h->kind == GP_KIND_OUTCOME) {
             if (gp_outcome_release(o)) {
@@ -306,7 +308,7 @@ static void handle_dealloc(Handle *h) {
             gp_object_free(o);
         }
         enum gp_garbage garbage = gp_garbage_dropped();
-        if (GP_UNLIKELY(garbage != GP_NO_GARBAGE)) collect(garbage);
+        if (GP_UNLIKELY(garbage != GP_NO_GARBAGE)) collect(garbage == GP_A_FAILURE);
         PyErr_Restore(type_, value, trace);
     }
     Py_CLEAR(h->whole);

@@ -18,7 +18,7 @@ static gp_ref under_pressure(enum gp_purpose purpose, enum gp_kind kind, uint64_
     gp_heap_reclaim(); /* or wait for another process that does it */
     gp_ref ref = try_alloc(kind, payload, flags);
     if (!ref) {
-        collect_now();
+        collect_surely(); /* a process that has the lock may only look for free pages, as this one did */
         gp_heap_reclaim();
         ref = try_alloc(kind, payload, flags);
     }

@@ -86,8 +86,8 @@ uint32_t handles_live(void);
 PyObject *handles_unread(void);
 /* the number of shared objects that were garbage */
 uint32_t collect_now(void);
-/* the same for an unread failure, also if that means to wait for another process that collects */
-void collect_failures(void);
+/* the same, also if that means to wait for another process that collects */
+uint32_t collect_surely(void);
 
 /* ---- memory.c */
 /* gp_alloc; if memory is short, once more after a collection */

@@ -146,7 +146,7 @@ static PyObject *task_done(PyObject *Py_UNUSED(module), PyObject *const *args, P
     if (keeps && spare) gp_task_at(task)->spare = 0; /* it is the handles', or gone */
     if (block != task) task_free(task);           /* else that is */
     /* the handle was in a message once, and is gone: the failure may stay unread for ever */
-    if (wanted && failed && gp_outcome_unread(o) && gp_unheld(o)) collect_failures();
+    if (wanted && failed && gp_outcome_unread(o) && gp_unheld(o)) collect_surely();
     return PyBool_FromLong(wanted);
 }
 
