@@ -16,7 +16,7 @@ REGISTER = (
     "futex_lock",
     "doorbell",
     "detector",
-    "collection",
+    "collection_cases",
     "extents",
     "watching",
 )

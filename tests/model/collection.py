@@ -7,11 +7,9 @@ channels.py has the rest. A block lists at most one object.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
-from model.configurations import register
-from model.explorer import Explorer, Process, Step, Steps, Violation
-from model.memory import Memory, note
+from model.explorer import Step, Steps, Violation
+from model.memory import Memory
 
 FREE, CHAN = 0, 64  # tags: else the number of a process, or CHAN + the number of an object
 SHARED = 1  # GP_OBJ_SHARED
@@ -34,6 +32,7 @@ class Thing:
         self.holders = memory.cell(f"{name}.holders", held_by, show=bin)
         self.version = memory.cell(f"{name}.holders_version")
         self.lock = memory.cell(f"{name}.lock")
+        self.share = memory.cell(f"{name}.share")  # units of a semaphore that a process has: its number
         self.over = memory.cell(f"{name} has ended")  # the goroutine whose outcome it is
 
 
@@ -182,6 +181,17 @@ def free_block(block: Message) -> Steps:
     yield Step(f"free {block.name}", run)
 
 
+def lock(thing: Thing, me: int) -> Step:
+    lock, gen = thing.lock.at, thing.gen.at
+
+    def run(s: bytearray, _: int) -> None:
+        if s[gen]:
+            raise Violation(f"{thing.name} is locked, and is freed")
+        s[lock] = me + 1
+
+    return Step(f"lock {thing.name}", run, ready=lambda s: not s[lock])
+
+
 def gp_object_free(h: Heap, me: int, thing: Thing) -> Steps:
     def check(s: bytearray, _: int) -> None:
         if h.reachable(s, thing) and not s[thing.holders.at] == 1 << me:
@@ -214,10 +224,13 @@ def gp_collect(h: Heap, me: int, wait: bool = False) -> Steps:
     for i in range(len(candidates) - 1, -1, -1):
         thing = h.things[candidates[i][0] - 1]
         if thing.number not in lives and (yield from unchanged(h, candidates[i])):
-            if h.keeps("the collector waits for the lock of an outcome"):
-                yield lock_once(thing)
             yield from gp_chan_drop(h, thing)
+            locks = h.keeps("the collector frees an object under its lock")
+            if locks:
+                yield lock(thing, me)
             yield from gp_object_free(h, me, thing)
+            if locks:
+                yield thing.lock.store(0)
     yield h.collecting.store(0)
 
 
@@ -303,6 +316,7 @@ def coroner(h: Heap) -> Steps:
                 if (yield h.blocks[k].tag.load()) == i + 1:
                     yield from free_block(h.blocks[k])
             for k in range(len(h.things)):
+                yield h.things[k].lock.cas(i + 1, 0)
                 yield from forget_holder(h, i, h.things[k])
             yield h.repaired[i].store(1)
 
@@ -319,10 +333,32 @@ def forget_holder(h: Heap, dead: int, thing: Thing) -> Steps:
     held = (yield thing.holders.load()) >> dead & 1
     if held and h.keeps("handles of the dead are forgotten"):
         yield thing.holders.clear_bits(1 << dead)
+    yield from take_back(h, len(h.names) + 1, dead, thing)
     alone = (yield thing.tag.load()) == dead + 1 and not (yield thing.flags.load()) & SHARED
     alone = alone and h.keeps("an object that only the dead one knew is the collector's")
     if not (yield thing.holders.load()) and (held or alone):
         yield thing.flags.set_bits(SHARED)
+
+
+def take_back(h: Heap, me: int, dead: int, thing: Thing) -> Steps:
+    """A unit that the dead one had; the counts are in a block that is freed with the object."""
+    if (yield thing.share.load()) != dead + 1:
+        return
+    at, gen = thing.lock.at, thing.gen.at
+
+    def take(s: bytearray, _: int) -> None:
+        s[at] = me + 1
+
+    def run(s: bytearray, _: int) -> None:
+        if s[gen]:
+            raise Violation(f"the coroner writes to {thing.name}, which is freed")
+
+    yield Step(f"lock {thing.name}", take, ready=lambda s: not s[at])
+    again = h.keeps("a repair looks at an object once more under its lock")
+    if not again or ((yield thing.kind.load()) and (yield thing.share.load()) == dead + 1):
+        yield Step(f"take a unit of {thing.name} back", run)
+        yield thing.share.store(0)
+    yield thing.lock.store(0)
 
 
 def gp_repair_free_object(thing: Thing) -> Steps:
@@ -330,242 +366,3 @@ def gp_repair_free_object(thing: Thing) -> Steps:
     yield thing.kind.store(0)
     yield thing.flags.store(0)
     yield thing.tag.store(FREE)
-
-
-# ---- who does what
-
-Doing = Callable[[Heap, int], Steps]
-
-
-def body(h: Heap, me: int, doing: Doing) -> Steps:
-    yield from doing(h, me)
-    yield note(f"{h.names[me]} is done", lambda s: over(s, h, me))
-
-
-def over(s: bytearray, h: Heap, me: int) -> None:
-    s[h.over[me].at] = 1
-
-
-def at_last(h: Heap, me: int, failed: bool) -> Steps:
-    """When all are done, or dead and repaired, somebody collects: then nothing that cannot be reached is left.
-
-    A goroutine that has failed is not left to that collection.
-    """
-    places = tuple((a.at, b.at) for a, b in zip(h.over, h.repaired, strict=True))
-
-    def run(s: bytearray, _: int) -> None:
-        if failed and s[h.things[0].kind.at] and not h.reachable(s, h.things[0]):
-            raise Violation(f"{h.things[0].name} has failed, and nobody reports that")
-
-    yield Step("all are done", run, ready=lambda s: all(s[a] or s[b] for a, b in places))
-    yield from gp_collect(h, me)
-
-
-def check(h: Heap, s: bytes, waiting: frozenset[str]) -> None:
-    if s[h.collecting.at]:
-        raise Violation("nobody can collect any more")
-    for thing in h.things:
-        freed = s[thing.tag.at] == FREE and not s[thing.kind.at]
-        if not freed and not h.reachable(s, thing):
-            raise Violation(f"{thing.name} leaks")
-        if s[thing.gen.at] and not freed:
-            raise Violation(f"{thing.name} is half freed")
-    for block in h.blocks:
-        if FREE < s[block.tag.at] <= CHAN:
-            raise Violation(f"{block.name} leaks: its tag is {s[block.tag.at]}")
-
-
-def on_heap(
-    name: str,
-    held_by: dict[str, int],
-    blocks: int,
-    doings: list[Doing],
-    kills: int,
-    mortal: str = "ABC",
-    failed: bool = False,
-) -> None:
-    def explorer(faults: frozenset[str]) -> Explorer:
-        names = "ABC"[: len(doings)]
-        h = Heap(names, held_by, blocks, faults)
-
-        def dies(i: int) -> Callable[[bytearray], None]:
-            def run(s: bytearray) -> None:
-                s[h.dead[i].at] = 1
-
-            return run
-
-        processes = [
-            Process(n, partial(body, h, i, doings[i]), dies(i) if n in mortal else None)
-            for i, n in enumerate(names)
-        ]
-        processes += [
-            Process("coroner", partial(coroner, h)),
-            Process("last", partial(at_last, h, len(names), failed)),
-        ]
-        return Explorer(bytes(h.memory.start), processes, kills, partial(check, h))
-
-    register(name, explorer)
-
-
-def sends(h: Heap, me: int) -> Steps:
-    yield from send(h, me, h.things[0], h.blocks[0], M)
-
-
-def makes(h: Heap, me: int) -> Steps:
-    yield from make(h, me, h.things[0])
-    yield from send(h, me, h.things[0], h.blocks[0], M)
-
-
-def receives(h: Heap, me: int) -> Steps:
-    yield from receive(h, me, M)
-
-
-def fills(h: Heap, me: int) -> Steps:
-    """Put O into the buffer of P, and P into a message."""
-    yield from send(h, me, h.things[1], h.blocks[0], h.things[0].number)
-    yield from send(h, me, h.things[0], h.blocks[1], M)
-
-
-def takes_out(h: Heap, me: int) -> Steps:
-    """Receive P, take what is in it, drop P, and go on with that."""
-    yield from receive(h, me, M, then=lambda: receive(h, me, h.things[0].number))
-
-
-def passes_on(h: Heap, me: int) -> Steps:
-    """Receive O, and put it into a message that a scan may have passed by."""
-    yield from receive(h, me, M, then=lambda: send(h, me, h.things[0], h.blocks[0], M))
-
-
-def sends_last(h: Heap, me: int) -> Steps:
-    yield from send(h, me, h.things[0], h.blocks[1], M)
-
-
-def sends_failed(h: Heap, me: int) -> Steps:
-    """Send a handle of a goroutine that has failed, and drop the handle later."""
-    thing, block = h.things[0], h.blocks[0]
-    yield thing.flags.set_bits(SHARED)
-    yield block.tag.store(me + 1)
-    yield block.lists.store(thing.number)
-    yield block.tag.store(CHAN + M)
-    yield from drop_failed(h, me, thing)
-
-
-def discards(h: Heap, me: int) -> Steps:
-    block = h.blocks[0]
-    if (yield block.tag.cas(CHAN + M, me + 1)):
-        yield from discard(h, me, block)
-
-
-def ends(h: Heap, me: int) -> Steps:
-    """gp_outcome_set of a goroutine whose outcome is O: an outcome that nobody can read is freed."""
-    if not (yield from gp_held(h, h.things[0])):
-        yield from gp_object_free(h, me, h.things[0])
-
-
-def lock(thing: Thing, me: int) -> Step:
-    lock, gen = thing.lock.at, thing.gen.at
-
-    def run(s: bytearray, _: int) -> None:
-        if s[gen]:
-            raise Violation(f"{thing.name} is locked, and is freed")
-        s[lock] = me + 1
-
-    return Step(f"lock {thing.name}", run, ready=lambda s: not s[lock])
-
-
-def tells_waiters(h: Heap, me: int) -> Steps:
-    """gp_outcome_set of a goroutine with many waiters: the lock is let go in between."""
-    thing = h.things[0]
-    yield lock(thing, me)
-    shared = bool((yield thing.flags.load()) & SHARED)
-    holds = shared and h.keeps("who lets the lock of an outcome go in between is a holder")
-    early = h.keeps("who ends a goroutine is a holder before its outcome is over")
-    if holds and early:
-        yield from hold(h, me, thing)
-    yield thing.over.store(1)  # COMMIT; and all are told, one after the other
-    if holds and not early:
-        yield from hold(h, me, thing)
-    if shared or not h.keeps("the lock of an outcome that is not shared is not let go in between"):
-        yield thing.lock.store(0)
-        yield lock(thing, me)
-    if holds:
-        yield thing.holders.clear_bits(1 << me)
-    yield unlock(thing)
-
-
-def lock_once(thing: Thing) -> Step:
-    """Wait until nobody has the lock. The coroner releases it for the dead: channels.py has that."""
-    at = thing.lock.at
-    return Step(f"lock and unlock {thing.name}", lambda s, _: None, ready=lambda s: not s[at])
-
-
-def unlock(thing: Thing) -> Step:
-    lock, gen = thing.lock.at, thing.gen.at
-
-    def run(s: bytearray, _: int) -> None:
-        if s[gen]:
-            raise Violation(f"{thing.name} is unlocked, and is freed")
-        s[lock] = 0
-
-    return Step(f"unlock {thing.name}", run)
-
-
-def joins(h: Heap, me: int) -> Steps:
-    """Wait for the end, and drop the handle: gp_outcome_release if the outcome is not shared."""
-    thing = h.things[0]
-    over = thing.over.at
-    yield Step(f"{thing.name} has ended", lambda s, _: None, ready=lambda s: s[over] != 0)
-    if (yield thing.flags.load()) & SHARED:
-        yield thing.holders.clear_bits(1 << me)
-        return
-    yield lock(thing, me)
-    yield thing.lock.store(0)
-    yield from gp_object_free(h, me, thing)
-
-
-def joins_and_sends(h: Heap, me: int) -> Steps:
-    over = h.things[0].over.at
-    yield Step("the goroutine has ended", lambda s, _: None, ready=lambda s: s[over] != 0)
-    yield from send(h, me, h.things[0], h.blocks[0], M)
-
-
-def receives_and_collects(h: Heap, me: int) -> Steps:
-    yield from receive(h, me, M)
-    yield from gp_collect(h, me)
-
-
-def joins_and_collects(h: Heap, me: int) -> Steps:
-    yield from joins(h, me)
-    yield from gp_collect(h, me)
-
-
-def gp_held(h: Heap, thing: Thing) -> Steps:
-    if h.keeps("the holders are read before the flag"):
-        return bool((yield thing.holders.load())) or bool((yield thing.flags.load()) & SHARED)
-    return bool((yield thing.flags.load()) & SHARED) or bool((yield thing.holders.load()))
-
-
-on_heap("collector: a handle in a message", {"O": 0b001}, 1, [sends, receives, gp_collect], 1)
-on_heap("collector: an outcome whose handle is sent", {"O": 0b001}, 1, [sends, ends, receives], 0)
-on_heap("collector: an outcome with waiters", {"O": 0b001}, 0, [joins, tells_waiters], 0)
-on_heap(
-    "collector: a shared outcome with waiters", {"O": 0b101}, 0, [joins, tells_waiters, joins_and_collects], 0
-)
-on_heap(
-    "collector: an outcome with waiters is sent",
-    {"O": 0b001},
-    1,
-    [joins_and_sends, tells_waiters, receives_and_collects],
-    0,
-)
-on_heap("collector: an unread failure", {"O": 0b001}, 1, [sends_failed, discards, gp_collect], 0, failed=True)
-on_heap("collector: an object that is made, 2 die", {"O": 0}, 1, [makes, receives], 2)
-on_heap("collector: a handle that is passed on", {"O": 0b001}, 2, [sends_last, passes_on, gp_collect], 1)
-on_heap(
-    "collector: an object in another's buffer",
-    {"P": 0b001, "O": 0b001},
-    2,
-    [fills, takes_out, gp_collect],
-    1,
-    "C",
-)

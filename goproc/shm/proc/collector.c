@@ -162,13 +162,13 @@ static void find_garbage(struct scan *s) {
 static bool free_object(struct gp_object *o, void (*ended)(struct gp_object *o)) {
     /* a context stays while its children are there */
     if (gp_get(&o->flags) & GP_OBJ_CONTEXT && !gp_context_unlink(o)) return false;
-    if (gp_get(&o->kind) == GP_KIND_OUTCOME) { /* the process that has ended it may not be done with it */
-        gp_lock(o);
-        gp_unlock(o);
-    }
     if (gp_get(&o->kind) == GP_KIND_CHAN) gp_chan_drop(o);
     else if (gp_get(&o->kind) == GP_KIND_OUTCOME || gp_get(&o->kind) == GP_KIND_COPY) ended(o);
+    /* The process that has ended a goroutine may be in the middle of telling that. The coroner may be taking
+     * back what a dead process had of the object. */
+    gp_lock(o);
     gp_object_free(o);
+    gp_unlock(o);
     return true;
 }
 

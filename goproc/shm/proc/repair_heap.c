@@ -72,11 +72,12 @@ static bool concerns(const struct gp_object *o, const struct gp_dead *d) {
     }
 }
 
-/* Take back the readers and units of the dead; let the waiters go on. */
+/* Take back the readers and units of the dead; let the waiters go on. Without the lock the object may be
+ * collected. */
 static void take_back(struct gp_object *o, const struct gp_dead *d) {
     if (!concerns(o, d) || !gp_repair_lock(o)) return;
     bool semaphore = gp_get(&o->kind) == GP_KIND_SEMAPHORE;
-    int64_t n = share(o, d->proc), value = gp_get(&o->value);
+    int64_t n = concerns(o, d) ? share(o, d->proc) : 0, value = gp_get(&o->value);
     if (n) {
         gp_set(&gp_shares(o)[d->proc], 0);
         if (semaphore) gp_set(&o->head, gp_get(&o->head) + (uint64_t)n);
