@@ -18,6 +18,8 @@ from model.world import Object, Op, Proc, Tag, World, gp_done, gp_intent, gp_loc
 def new_promise(w: World) -> Object:
     o = w.new("outcome")
     o.claimed = w.memory.cell(f"{o.name}.proc", show=w.show_process)
+    o.content = w.memory.cell(f"the block of {o.name}", show=w.show_process)  # whose value it has
+    o.kept_by = w.memory.cell(f"{o.name} was kept by", show=w.show_process)  # for the checks
     return o
 
 
@@ -41,9 +43,14 @@ def gp_promise_claim(p: Proc, o: Object) -> Steps:
 
 
 def gp_promise_keep(p: Proc, o: Object, state: int) -> Steps:
+    late = p.w.keeps("the value of a promise is stored under its lock")
+    if state == DONE and not late:
+        yield o.content.store(p.word)
     yield from gp_lock(p, o)
     first = (yield o.value.peek()) < DONE
     if first:
+        if state == DONE and late:
+            yield o.content.store(p.word)
         yield from gp_intent(p, Op.OUTCOME, o, 0, 0, state, 0)
         yield set_state(o, state)  # COMMIT
         yield from gp_done(p)
@@ -60,6 +67,7 @@ def set_state(o: Object, state: int) -> Step:
         if s[at] >= DONE:
             raise Violation(f"{o.name} ends twice")
         s[at] = state
+        s[o.kept_by.at] = me + 1
 
     return Step(f"{o.name}.state = {state}", run)
 
@@ -100,3 +108,5 @@ def check(w: World, s: bytes) -> None:
     for o in w.objects:
         if o.claimed is not None and s[o.claimed.at] and s[o.value.at] < DONE:
             raise Violation(f"{o.name} was claimed by {w.show_process(s[o.claimed.at])}, and does not end")
+        if o.claimed is not None and s[o.value.at] == DONE and s[o.content.at] != s[o.kept_by.at]:
+            raise Violation(f"{o.name} has not the value of who has kept it")

@@ -106,6 +106,7 @@ RULES = {
     "a process that is not replaced is dead before it is repaired": "mutex: the dead are not replaced",
     "a signal that the dead one has got goes to another": "condition: a signal, two wait",
     "a promise that the dead one had begun to claim is broken": "promise: claimed and kept, 2 die",
+    "the value of a promise is stored under its lock": "promise: kept by two, 1 dies",
     "a repair looks at a promise once more under its lock": "promise: kept by another, 1 dies",
     "a task of the dead that had not begun runs elsewhere": TASK,
     "a task of the dead that was not made is not counted": TASK,

@@ -67,6 +67,12 @@ def kept_by_another(w: World) -> Bodies:
     return [(Do("claim", o=promise),), (Do("keep it", o=promise),)]
 
 
+def kept_by_two(w: World) -> Bodies:
+    promise = new_promise(w)
+    return [(Do("keep it", o=promise),), (Do("keep it", o=promise),)]
+
+
+waiting_on("promise: kept by two, 1 dies", kept_by_two, 1)
 waiting_on("promise: claimed and kept, 2 die", promised, 2)
 waiting_on("promise: kept by another, 1 dies", kept_by_another, 1, mortal="A")
 waiting_on("promise: claimed and given up, 2 die", promised_to_two, 2)

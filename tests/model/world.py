@@ -147,6 +147,8 @@ class Object:
         self.kind = kind
         self.links: Any = None  # of a context
         self.claimed: Any = None  # `proc` of a promise
+        self.content: Any = None  # of a promise, too
+        self.kept_by: Any = None
         self.cap = cap
         self.size = size
         self.timer = timer = kind == "timer"

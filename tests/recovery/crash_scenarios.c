@@ -297,7 +297,8 @@ static void a_promise(void) {
     atomic_fetch_or(&object(0)->flags, GP_OBJ_PROMISE);
 }
 static void claim_and_keep(void) {
-    if (gp_promise_claim(object(0))) gp_promise_keep(object(0), GP_G_OK, object(0)->task);
+    struct gp_message none = {.codec = GP_CODEC_NONE};
+    if (gp_promise_claim(object(0))) gp_promise_keep(object(0), GP_G_OK, &none);
 }
 
 /* Of a goroutine that starts again where it is lost: task_life.c, task_done() */

@@ -259,8 +259,8 @@ void gp_copy_begin(struct gp_object *o, gp_ref block);
 void gp_copy_fill(struct gp_object *o, const struct gp_message *m, uint64_t bytes);
 /* true: it was queued, and the caller alone may keep it (but it can be broken) */
 bool gp_promise_claim(struct gp_object *o);
-/* false: it has an outcome already */
-bool gp_promise_keep(struct gp_object *o, enum gp_goroutine_state state, gp_ref block);
+/* m: the outcome, or NULL. false: it has an outcome already, and the message stays the caller's */
+bool gp_promise_keep(struct gp_object *o, enum gp_goroutine_state state, const struct gp_message *m);
 /* no goroutine refers to it: the goroutine has ended, or there was none */
 bool gp_outcome_over(const struct gp_object *o);
 /* the caller's last handle went; true: the object is ended, and the caller frees it */

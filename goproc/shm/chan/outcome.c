@@ -94,10 +94,21 @@ bool gp_promise_claim(struct gp_object *o) {
     return atomic_compare_exchange_strong(&o->state, &queued, GP_G_RUNNING); /* unless it has been broken */
 }
 
-bool gp_promise_keep(struct gp_object *o, enum gp_goroutine_state state, gp_ref block) {
+/* Under the lock: put the outcome of a promise into the block set aside for it. The copy comes first: if
+ * this process dies before the next store, the message goes with it. */
+static gp_ref fill(struct gp_object *o, const struct gp_message *m) {
+    if (!m || !o->task) return 0;
+    memcpy(gp_payload(o->task), m, sizeof *m);
+    gp_order();
+    if (m->block) gp_own(m->block, GP_TAG(GP_TAG_RESULT, gp_ref_of(o)));
+    return o->task;
+}
+
+bool gp_promise_keep(struct gp_object *o, enum gp_goroutine_state state, const struct gp_message *m) {
     gp_lock(o);
     bool first = gp_acquire(&o->state) < GP_G_OK;
     if (first) {
+        gp_ref block = fill(o, m);
         gp_intent_outcome(gp_ref_of(o), block, state, o->task);
         if (block) {
             gp_own(block, GP_TAG(GP_TAG_RESULT, gp_ref_of(o)));

@@ -47,7 +47,7 @@ static PyObject *promise_break(PyObject *Py_UNUSED(module), PyObject *promise) {
     if (!PyObject_TypeCheck(promise, &OutcomeType))
         return PyErr_Format(PyExc_TypeError, "promise_break(promise)");
     struct gp_object *o = handle_object((Handle *)promise);
-    return o ? PyBool_FromLong(gp_promise_keep(o, GP_G_DEAD, 0)) : NULL;
+    return o ? PyBool_FromLong(gp_promise_keep(o, GP_G_DEAD, NULL)) : NULL;
 }
 
 static PyObject *promise_set(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
@@ -58,16 +58,12 @@ static PyObject *promise_set(PyObject *Py_UNUSED(module), PyObject *const *args,
     if (!o) return NULL;
     if (gp_acquire(&o->state) >= GP_G_OK)
         return PyErr_Format(PyExc_RuntimeError, "the promise is kept already");
-    gp_ref block = o->task;
-    if (!block) return PyErr_Format(PyExc_RuntimeError, "promise_set() needs a promise");
+    if (!(gp_get(&o->flags) & GP_OBJ_PROMISE))
+        return PyErr_Format(PyExc_RuntimeError, "promise_set() needs a promise");
     struct gp_message m;
     if (encode_outcome(args[2], failed, &m) < 0) return NULL;
-    result_store(block, gp_ref_of(o), &m);
-    /* the promise was broken meanwhile: the block stays the object's */
-    if (!gp_promise_keep(o, failed ? GP_G_FAILED : GP_G_OK, block)) {
-        struct gp_message *lost = (struct gp_message *)gp_payload(block);
-        gp_message_drop(lost);
-        memset(lost, 0, sizeof *lost);
+    if (!gp_promise_keep(o, failed ? GP_G_FAILED : GP_G_OK, &m)) {
+        gp_message_drop(&m);
         return PyErr_Format(PyExc_RuntimeError, "the promise is kept already");
     }
     Py_RETURN_NONE;
