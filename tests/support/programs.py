@@ -21,9 +21,10 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from starved import Patience
+from starved import PAUSE, Patience
 
-LIMIT = 30.0  # no program of ours runs longer
+LIMIT = 30.0  # no program of ours runs longer, but for its waits for a CPU
+LONGEST = 50.0  # with them; the watchdog of a test comes at 60 s
 GONE = 1.0  # seconds after the end of a program in which the rest of it must be gone
 _NOT_PASSED_ON = ("GOPROC_", "PYTEST_")
 _MARK = "PROGRAM_UNDER_TEST"
@@ -175,7 +176,7 @@ class Program:
                 f"it did not end within {seconds} s: {self.alive()}, {self.texts()}{self._stacks()}"
             ) from None
         ended = time.monotonic()
-        patience = Patience(self._pids, gone, LIMIT)
+        patience = Patience(self._pids, gone, LONGEST)
         looks = 0  # a machine so busy that we hardly get to look is no proof
         while (
             left := self.alive() or self.alive()
@@ -193,13 +194,11 @@ class Program:
             fd = os.pidfd_open(self.pid)
         except OSError:  # it has been waited for, or the kernel is an old one
             return self.process.wait(seconds)
-        patience = Patience(self._pids, seconds, LIMIT)
-        pause = min(0.1, seconds)
+        patience = Patience(self._pids, seconds, LONGEST)
         try:  # Popen.wait() looks every 50 ms: a third of what most programs take
-            while not select.select([fd], [], [], pause)[0]:
+            while not select.select([fd], [], [], min(PAUSE, seconds))[0]:
                 if patience.is_over():
                     break
-                pause = patience.left()
         finally:
             os.close(fd)
         return self.process.wait(0.01)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 _LOOK = 0.1
+PAUSE = 0.2  # between two looks: the waits of a process that comes and goes in between are lost
 
 
 class Thread(NamedTuple):
@@ -54,27 +55,28 @@ class Patience:
         self._seconds = seconds
         self._longest = max(seconds, longest)
         self._begun = time.monotonic()
-        self._before: dict[str, Thread] | None = None
+        self._last: dict[str, Thread] | None = None
+        self._waited = 0  # ns
 
     def is_over(self) -> bool:
-        """Return True if the limit has passed. May take a moment then."""
-        if self._before is None:
-            self._before = threads(self._pids())
+        """Return True if the limit has passed. To be called again and again: each call looks at the processes."""
+        self._look()
         passed = time.monotonic() - self._begun
-        if passed < self._seconds:
-            return False
         if passed >= self._longest:
             return True
+        return passed - self._waited / 1e9 >= self._seconds and not self._one_waits_now()
+
+    def _look(self) -> None:
         now = threads(self._pids())
-        none = Thread(0, 0, False)
-        waited = sum(thread.waited - self._before.get(folder, none).waited for folder, thread in now.items())
-        return passed - waited / 1e9 >= self._seconds and not self._one_waits_now(now)
+        if self._last is not None:
+            for folder, thread in now.items():
+                before = self._last.get(folder)
+                self._waited += thread.waited - (before.waited if before else 0)
+        self._last = now
 
-    def left(self) -> float:
-        """Return after how many seconds to look again."""
-        return max(_LOOK, self._begun + self._seconds - time.monotonic())
-
-    def _one_waits_now(self, before: dict[str, Thread]) -> bool:
+    def _one_waits_now(self) -> bool:
+        before = self._last or {}
         time.sleep(_LOOK)
-        now = threads(self._pids())
+        self._look()
+        now = self._last or {}
         return any(thread.ready and before.get(folder) == thread for folder, thread in now.items())
