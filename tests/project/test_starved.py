@@ -1,4 +1,4 @@
-"""The limits of programs.Program.wait(): time in which a program waits for a CPU does not count."""
+"""The limits of programs.Program: time in which a program waits for a CPU does not count."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,16 +17,22 @@ BURN = "while True: pass"
 COMPUTE = "import time\nwhile time.process_time() < 0.5: pass"
 
 
-def wait(folder: Path, code: str, seconds: float, cpu: int | None = None) -> Done:
+@contextmanager
+def begun(folder: Path, code: str, cpu: int | None = None) -> Iterator[Program]:
     def pin() -> None:
         if cpu is not None:
             os.sched_setaffinity(0, [cpu])
 
     program = Program([sys.executable, "-c", code], folder, environment(), preexec_fn=pin)
     try:
-        return program.wait(seconds)
+        yield program
     finally:
         program.close()
+
+
+def wait(folder: Path, code: str, seconds: float, cpu: int | None = None) -> Done:
+    with begun(folder, code, cpu) as program:
+        return program.wait(seconds)
 
 
 @pytest.fixture
@@ -42,6 +49,20 @@ def crowded() -> Iterator[int]:
 
 def test_a_program_that_gets_no_cpu_is_not_late(tmp_path: Path, crowded: int) -> None:
     assert wait(tmp_path, COMPUTE, 1.0, crowded).status == 0
+
+
+def test_a_line_of_a_program_that_gets_no_cpu_is_not_late(tmp_path: Path, crowded: int) -> None:
+    with begun(tmp_path, f"{COMPUTE}\nprint('computed')", crowded) as program:
+        program.wait_for("computed", seconds=1.0)
+
+
+@pytest.mark.parametrize("code", ["", "import time\ntime.sleep(60)"])
+def test_a_line_that_does_not_come_is_missed(tmp_path: Path, code: str) -> None:
+    with (
+        begun(tmp_path, code) as program,
+        pytest.raises(AssertionError, match="'computed' did not come"),
+    ):
+        program.wait_for("computed", seconds=0.5)
 
 
 @pytest.mark.parametrize("code", ["import time\ntime.sleep(60)", BURN])

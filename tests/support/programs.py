@@ -71,10 +71,15 @@ class _Tail:
             self._ended = True
             self._changed.notify_all()
 
-    def wait(self, text: str, seconds: float) -> bool:
+    def wait(self, text: str, patience: Patience) -> bool:
         found = text.encode()
+
+        def has_come() -> bool:
+            return self._ended or found in self.data
+
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or found in self.data, seconds)
+            while not self._changed.wait_for(has_come, PAUSE) and not patience.is_over():
+                pass
             return found in self.data
 
     def finish(self, seconds: float) -> bool:
@@ -141,9 +146,9 @@ class Program:
     # -- talking to it
 
     def wait_for(self, text: str, where: str = "out", seconds: float = 15.0) -> None:
-        """Wait until it has written ``text`` to its standard output (or "err")."""
-        tail = self._tails[where == "err"]
-        assert tail is not None and tail.wait(text, seconds), f"{text!r} did not come: {self.texts()}"
+        """Wait until it has written ``text`` to its standard output (or "err"). Waits for a CPU do not count."""
+        tail, patience = self._tails[where == "err"], Patience(self._pids, seconds, LONGEST)
+        assert tail is not None and tail.wait(text, patience), f"{text!r} did not come: {self.texts()}"
 
     def texts(self) -> tuple[str, str]:
         """Return the texts that the program has written so far: (output, errors)."""
