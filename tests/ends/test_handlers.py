@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 
+import programs
 import pytest
 
 from goproc import chan, go, sleep, yield_now
 from goproc._sched import timers
 
 
-def run(tmp_path, text, procs="2"):
-    script = tmp_path / "s.py"
-    script.write_text(text)
-    env = dict(os.environ, GOPROC_PROCS=procs)
-    try:
-        return subprocess.run(
-            [sys.executable, str(script)], capture_output=True, text=True, env=env, timeout=20
-        )
-    except subprocess.TimeoutExpired as error:
-        raise AssertionError(f"it hangs: {error.stdout!r} {error.stderr!r}") from None
+def run(tmp_path, text, procs=2):
+    return programs.run(tmp_path, text, how="python", procs=procs)
 
 
 @pytest.mark.parametrize("state", ["chan().recv", "lambda: sleep(100)", "spin_yield", "nested"])
@@ -45,7 +36,7 @@ def test_runtime_is_left_while_goroutines_wait(tmp_path, state):
         "    print(go(int).result())\n",
     )
     expected = "unwound\n" * 3 if state == "nested" else ""
-    assert (done.stdout, done.returncode) == (expected + "left\n0\n", 0), done.stderr
+    assert (done.out, done.status) == (expected + "left\n0\n", 0), done.err
 
 
 def test_signal_handler_that_raises(tmp_path):
@@ -73,9 +64,9 @@ def test_signal_handler_that_raises(tmp_path):
         "    c.send(i)\n"
         "    print(d.recv(timeout=5))\n"
         "print(caught)\n",
-        procs="1",
+        procs=1,
     )
-    assert done.stdout == "1\n2\n3\n4\n5\n5\n", done.stderr
+    assert done.out == "1\n2\n3\n4\n5\n5\n", done.err
 
 
 @pytest.mark.parametrize("cap", [0, 3])
@@ -83,10 +74,9 @@ def test_signal_handler_that_raises_again_and_again(tmp_path, cap):
     """An exception may come at any moment of a blocking send: it then was sent or not, but never twice or half."""
     done = run(
         tmp_path,
-        "import faulthandler, signal, time\n"
+        "import signal, time\n"
         "from goproc import *\n"
         "from goproc.testing import until_waiting\n"
-        "faulthandler.dump_traceback_later(15, exit=True)\n"
         "class Alarm(Exception): pass\n"
         "armed = False\n"
         "def handler(number, frame):\n"
@@ -121,7 +111,7 @@ def test_signal_handler_that_raises_again_and_again(tmp_path, cap):
         "got = out.recv(timeout=10)\n"
         "print(len(got) == len(set(got)), got == sorted(got), set(sent) <= set(got), set(got) <= {*sent, *perhaps})\n",
     )
-    assert done.stdout == "True True True True\n", done.stderr
+    assert done.out == "True True True True\n", done.err
 
 
 def test_signal_handler_that_blocks_while_the_process_is_idle(tmp_path):
@@ -170,7 +160,7 @@ with runtime(procs=1):
     print("done")
 """,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+    assert (done.status, done.out, done.err) == (0, "done\n", "")
 
 
 def test_signal_handler_that_blocks_in_an_idle_worker(runtime2):
