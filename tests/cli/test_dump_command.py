@@ -51,12 +51,12 @@ def waiting(main: str, after: str = "pass") -> str:
     return WAITING.replace("MAIN", main).replace("AFTER", after)
 
 
-def dump(pid: int, seconds: float = 30) -> subprocess.CompletedProcess[str]:
+def dump(pid: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "goproc", "dump", str(pid)],
         capture_output=True,
         text=True,
-        timeout=seconds,
+        timeout=50,  # the command gives 30 s to a process that gets no CPU
         env=environment(),
     )
 
