@@ -301,7 +301,7 @@ gp_ref gp_object_alloc(enum gp_kind kind) {
     return ref;
 }
 
-void gp_object_free(struct gp_object *o) {
+void gp_object_end(struct gp_object *o) {
     uint32_t kind = gp_get(&o->kind);
     if ((kind == GP_KIND_SEMAPHORE || kind == GP_KIND_RWMUTEX) && o->ring) gp_free(o->ring);
     gp_set(&o->tag, gp_my_tag()); /* if this process dies before the end, the coroner frees the object */
@@ -310,6 +310,10 @@ void gp_object_free(struct gp_object *o) {
     gp_set(&o->kind, 0);
     gp_set(&o->flags, 0);
     gp_order();
+}
+
+void gp_object_free(struct gp_object *o) {
+    gp_object_end(o);
     gp_free(gp_ref_of(o));
 }
 

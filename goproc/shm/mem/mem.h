@@ -189,6 +189,8 @@ gp_ref gp_object_alloc(enum gp_kind kind);                           /* 0: out o
 /* release a block that this process owns */
 void gp_free(gp_ref ref);
 void gp_object_free(struct gp_object *o);
+/* the first half of that: the object is nobody's, and its memory has no other use before gp_free() */
+void gp_object_end(struct gp_object *o);
 /* true for a live block; *capacity: that of its payload */
 bool gp_block_check(gp_ref ref, uint64_t *capacity);
 /* true if there may be an object at ref */

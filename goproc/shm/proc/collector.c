@@ -167,8 +167,9 @@ static bool free_object(struct gp_object *o, void (*ended)(struct gp_object *o))
     /* The process that has ended a goroutine may be in the middle of telling that. The coroner may be taking
      * back what a dead process had of the object. */
     gp_lock(o);
-    gp_object_free(o);
+    gp_object_end(o);
     gp_unlock(o);
+    gp_free(gp_ref_of(o)); /* from here on its memory may have another use */
     return true;
 }
 
