@@ -226,7 +226,7 @@ static uint32_t collect_once(void (*ended)(struct gp_object *o)) {
     return freed;
 }
 
-uint32_t gp_collect(void (*ended)(struct gp_object *o), bool wait) {
+static uint32_t collect(void (*ended)(struct gp_object *o), bool wait) {
     uint32_t freed = 0;
     if (!take_lock(wait)) return 0;
     do {
@@ -236,6 +236,9 @@ uint32_t gp_collect(void (*ended)(struct gp_object *o), bool wait) {
     gp_release(&gp.head->collecting, 0);
     return freed;
 }
+
+uint32_t gp_collect(void (*ended)(struct gp_object *o)) { return collect(ended, false); }
+uint32_t gp_collect_surely(void (*ended)(struct gp_object *o)) { return collect(ended, true); }
 
 struct search {
     void (*found)(struct gp_object *o, void *arg);

@@ -68,9 +68,10 @@ extern _Atomic uint32_t gp_slices;         /* +1 whenever such a goroutine begin
 /* ---- collector.c */
 /* my last handle of a shared object went; true: collect now */
 bool gp_dropped(struct gp_object *o);
-/* the number of objects freed; `ended` takes the outcome of each goroutine. `wait`: wait for another process
- * that collects */
-uint32_t gp_collect(void (*ended)(struct gp_object *o), bool wait);
+/* the number of objects freed; `ended` takes the outcome of each goroutine */
+uint32_t gp_collect(void (*ended)(struct gp_object *o));
+/* the same, also if that means to wait for another process that collects */
+uint32_t gp_collect_surely(void (*ended)(struct gp_object *o));
 /* call `found` for unread outcomes that this process holds, or that no process holds */
 void gp_unread_each(void (*found)(struct gp_object *o, void *arg), void *arg);
 

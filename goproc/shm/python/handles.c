@@ -256,7 +256,7 @@ static uint32_t collect(bool wait) {
     uint32_t freed = 0, more;
     enum gp_garbage garbage;
     do {
-        freed += more = gp_collect(drop_outcome, wait);
+        freed += more = wait ? gp_collect_surely(drop_outcome) : gp_collect(drop_outcome);
         garbage = gp_garbage_dropped(); /* a freed object may have held the last message with a handle */
         wait = garbage == GP_A_FAILURE;
     } while (garbage != GP_NO_GARBAGE && more);
