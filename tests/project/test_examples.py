@@ -16,6 +16,9 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.watchdog(
+    100
+)  # beside many others they take half a minute, and each has a limit of its own
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TIMEOUT = 60
 
