@@ -10,6 +10,7 @@ Things of pytest-xdist that do not work:
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -36,6 +37,11 @@ class WholeFiles(LoadFileScheduling):
         for other in self.assigned_work:
             self._reschedule(other)
         return crashed
+
+    def _assign_work_unit(self, node: Any) -> None:
+        """Give a process a file. A process that has died, which nobody has noticed so far, loses the file in remove_node()."""
+        with suppress(OSError):
+            super()._assign_work_unit(node)
 
     def _reschedule(self, node: Any) -> None:
         """Give a process files until it has more than a few tests, and tell it if there are no more."""
