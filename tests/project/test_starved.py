@@ -51,6 +51,12 @@ def test_a_program_that_gets_no_cpu_is_not_late(tmp_path: Path, crowded: int) ->
     assert wait(tmp_path, COMPUTE, 1.0, crowded).status == 0
 
 
+def test_a_program_that_waits_for_a_child_that_gets_no_cpu_is_not_late(tmp_path: Path, crowded: int) -> None:
+    """The child has no environment to be known by, as a process that is about to end."""
+    code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {COMPUTE!r}], env={{}})"
+    assert wait(tmp_path, code, 1.0, crowded).status == 0
+
+
 def test_a_line_of_a_program_that_gets_no_cpu_is_not_late(tmp_path: Path, crowded: int) -> None:
     with begun(tmp_path, f"{COMPUTE}\nprint('computed')", crowded) as program:
         program.wait_for("computed", seconds=1.0)

@@ -21,10 +21,27 @@ class Thread(NamedTuple):
     ready: bool  # on a CPU or about to be
 
 
+def with_children(pids: Iterable[int]) -> set[int]:
+    """Return the processes and their descendants: one that is about to end has no environment to be known by any more."""
+    found, todo = set(), list(pids)
+    while todo:
+        pid = todo.pop()
+        if pid in found:
+            continue
+        found.add(pid)
+        try:
+            for tid in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{tid}/children") as file:
+                    todo += map(int, file.read().split())
+        except OSError:  # it has ended, or the kernel does not list them
+            pass
+    return found
+
+
 def threads(pids: Iterable[int]) -> dict[str, Thread]:
-    """Return the threads of the processes, by the folders in which /proc has them."""
+    """Return the threads of the processes and of their descendants, by the folders in which /proc has them."""
     found = {}
-    for pid in pids:
+    for pid in with_children(pids):
         try:
             folders = [f"/proc/{pid}/task/{tid}" for tid in os.listdir(f"/proc/{pid}/task")]
         except OSError:  # it has ended
