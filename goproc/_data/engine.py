@@ -351,6 +351,8 @@ class Engine:
             self.held_up = self.lanes.uneven()
             return
         except Exception as exc:
+            if channel is None:
+                raise
             self.source.refuse(exc)
             return
         if index > len(stations):
