@@ -79,7 +79,7 @@ def _sleeps(pid: int) -> bool:
         return [line for line in lines if line.startswith(("State:", "voluntary_ctxt_switches:"))]
 
     before = look()
-    time.sleep(0.2)
+    time.sleep(0.2)  # the time that is looked at
     return look() == before and "S (sleeping)" in before[0]
 
 

@@ -26,6 +26,7 @@ FILES = {
     "ends/test_death.py",
     "ends/test_interrupt.py",
     "ends/test_interrupt_in_c.py",
+    "ends/test_interrupt_places.py",
     "ends/test_main_panic.py",
     "ends/test_nothing_outlives.py",
     "ends/test_nothing_to_import.py",
