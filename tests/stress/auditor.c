@@ -1,11 +1,14 @@
 /* auditor.c - looks at the segment of a running program from outside, and checks its invariants.
  *
- *     auditor SEGMENT SECONDS PATIENCE       SEGMENT: /proc/PID/fd/N of the host
+ *     auditor SEGMENT SECONDS PATIENCE FINDINGS
+ *
+ * SEGMENT is /proc/PID/fd/N of the host. The auditor ends after SECONDS, or at so many FINDINGS.
  *
  * The segment is mapped read-only, so the program does not notice. Two invariants hold between any two instructions, and are
  * checked at once: the counts of a channel, and that a lock has a living owner or one whose death is not repaired. The others
  * hold whenever an operation ends or a death is repaired. A single look from outside has no instant of its own: it may see
- * the middle of an operation. So what contradicts these must be there in each look, with the same value, for PATIENCE seconds.
+ * the middle of an operation. So what contradicts these must be there in each look, with the same value, for PATIENCE seconds
+ * and LEAST_LOOKS looks. For a lock the time does not count in which its owner waits for a CPU.
  *
  * The letters I1 ... are those of the invariants in docs/recovery.md's terms: I1 owners of locks, I2 journals, I3 counts of
  * channels, I4 queues of waiters, I5 links, I8 owners of blocks, I9 and I10 wake-ups.
@@ -13,6 +16,7 @@
  * Prints a line for each finding, and at the end: looks, objects, blocks, deaths. The status is 1 if there were findings.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <setjmp.h>
@@ -31,15 +35,24 @@
 #define LOOK_NS 20000000L
 #define MOST 65536u
 #define NS 1000000000ULL
+#define LEAST_LOOKS 10u /* fewer: a machine that stands still would make findings */
+
+/* Of the process that has a lock. Zero if no lock is suspected, or the process has ended. */
+struct owner {
+    uint64_t ran; /* ns that its threads had a CPU */
+    bool ready;   /* a thread has a CPU, or waits for one */
+};
 
 struct suspicion {
     const char *what;
     uint64_t where, value;
-    uint64_t since;
+    uint64_t since; /* time in which the owner waited for a CPU is added */
+    uint32_t looks;
+    struct owner owner;
 };
 static struct suspicion before[MOST], now_seen[MOST];
 static uint32_t before_n, now_n, findings;
-static uint64_t look_at, patience;
+static uint64_t look_at, last_look_at, patience;
 static uint64_t looks, objects, blocks, definitions;
 
 static void report(const char *what, uint64_t where, uint64_t value) {
@@ -48,15 +61,65 @@ static void report(const char *what, uint64_t where, uint64_t value) {
     findings++;
 }
 
+static void suspect_of(struct owner owner, const char *what, uint64_t where, uint64_t value) {
+    struct suspicion s = {what, where, value, look_at, 0, owner};
+    for (uint32_t i = 0; i < before_n; i++) {
+        struct suspicion *b = &before[i];
+        if (b->what != what || b->where != where || b->value != value) continue;
+        uint64_t ran = owner.ran - b->owner.ran, passed = look_at - last_look_at;
+        s.since = b->since + (owner.ready && ran < passed ? passed - ran : 0);
+        s.looks = b->looks + 1;
+    }
+    if (look_at > s.since + patience && s.looks >= LEAST_LOOKS) report(what, where, value);
+    else if (now_n < MOST) now_seen[now_n++] = s;
+}
+
 static void suspect(const char *what, uint64_t where, uint64_t value) {
-    uint64_t since = look_at;
-    for (uint32_t i = 0; i < before_n; i++)
-        if (before[i].what == what && before[i].where == where && before[i].value == value) since = before[i].since;
-    if (look_at - since > patience) report(what, where, value);
-    else if (now_n < MOST) now_seen[now_n++] = (struct suspicion){what, where, value, since};
+    suspect_of((struct owner){0, false}, what, where, value);
 }
 
 /* ---- I1, I2: locks */
+
+/* Read up to 511 bytes of /proc/PID/task/TID/NAME. The text is empty if there is none. */
+static const char *text_of(int pid, const char *tid, const char *name) {
+    static char text[512];
+    char path[300];
+    snprintf(path, sizeof path, "/proc/%d/task/%s/%s", pid, tid, name);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+    text[n > 0 ? n : 0] = 0;
+    if (fd >= 0) close(fd);
+    return text;
+}
+
+static void each_thread(int pid, void (*call)(int pid, const char *tid, void *arg), void *arg) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/task", pid);
+    DIR *threads = pid > 0 ? opendir(path) : NULL;
+    for (struct dirent *t; threads && (t = readdir(threads));)
+        if (t->d_name[0] != '.') call(pid, t->d_name, arg);
+    if (threads) closedir(threads);
+}
+
+static void add_thread(int pid, const char *tid, void *arg) {
+    struct owner *owner = arg;
+    owner->ran += strtoull(text_of(pid, tid, "schedstat"), NULL, 10);
+    const char *state = strrchr(text_of(pid, tid, "stat"), ')');
+    if (state && state[1] && state[2] == 'R') owner->ready = true;
+}
+
+static struct owner owner_now(int pid) {
+    struct owner owner = {0, false};
+    each_thread(pid, add_thread, &owner);
+    return owner;
+}
+
+static void show_thread(int pid, const char *tid, void *arg) {
+    (void)arg;
+    const char *names[] = {"schedstat", "stat", "wchan", "syscall"};
+    for (unsigned i = 0; i < 4; i++) printf("  thread %s, %s: %s\n", tid, names[i], text_of(pid, tid, names[i]));
+    fflush(stdout);
+}
 
 static bool same_incarnation(uint32_t word, uint32_t proc) {
     return (word >> 10 & 0x1fffff) == (gp_acquire(&gp_proc_at(proc)->incarnation) & 0x1fffff);
@@ -86,7 +149,10 @@ static void check_lock(_Atomic uint32_t *word, gp_ref line) {
     bool current = same_incarnation(owner, proc), listed = !line || journal_has(proc, line);
     if (!current) suspect("I1: the owner of a lock is gone", (uint64_t)((char *)word - gp.base), owner);
     if (!listed) suspect("I2: a lock is not in its owner's journal", (uint64_t)((char *)word - gp.base), owner);
-    suspect("I11: a lock is not released", (uint64_t)((char *)word - gp.base), owner);
+    int pid = gp_get(&gp_proc_at(proc)->pid);
+    uint32_t found = findings;
+    suspect_of(owner_now(pid), "I11: a lock is not released", (uint64_t)((char *)word - gp.base), owner);
+    if (findings > found) each_thread(pid, show_thread, NULL);
 }
 
 /* ---- I3, I4, I5: channels and queues */
@@ -242,6 +308,7 @@ static void look(void) {
     guarded(check_heap, NULL, false, 0);
     memcpy(before, now_seen, now_n * sizeof *before);
     before_n = now_n;
+    last_look_at = look_at;
     looks++;
 }
 
@@ -267,12 +334,13 @@ static void map(const char *path) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 4) return 2;
+    if (argc != 5) return 2;
     map(argv[1]);
     uint64_t end = gp_now() + (uint64_t)(atof(argv[2]) * 1e9);
     patience = (uint64_t)(atof(argv[3]) * 1e9);
+    uint32_t most = (uint32_t)atoi(argv[4]);
     struct timespec pause = {0, LOOK_NS};
-    while (gp_now() < end && findings < 20 && !gp_get(&gp.head->stop)) {
+    while (gp_now() < end && findings < most && !gp_get(&gp.head->stop)) {
         look();
         nanosleep(&pause, NULL);
     }

@@ -55,7 +55,7 @@ def test_soak(auditor: Path, tmp_path: Path, long: bool) -> None:
         program.wait_for("\n")
         segment = f"/proc/{program.pid}/fd/{program.texts()[0].split()[1]}"
         looked = subprocess.run(
-            [auditor, segment, str(seconds), str(PATIENCE)],
+            [auditor, segment, str(seconds), str(PATIENCE), "20"],
             capture_output=True,
             text=True,
             timeout=seconds + 60,
@@ -119,5 +119,6 @@ def test_the_auditor_finds(auditor: Path, start: Start, finding: str) -> None:
     with start(script) as program:
         program.wait_for("\n")
         segment = f"/proc/{program.pid}/fd/{program.texts()[0].split()[1]}"
-        looked = subprocess.run([auditor, segment, "0.5", "0.2"], capture_output=True, text=True, timeout=30)
+        words = [auditor, segment, "20", "0.2", "1"]  # the first finding ends it
+        looked = subprocess.run(words, capture_output=True, text=True, timeout=30)
     assert looked.returncode == 1 and finding in looked.stdout, looked
