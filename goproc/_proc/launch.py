@@ -44,7 +44,7 @@ FAILURES = [
 # Modules that the entry point imports anyway, and modules that unpickling a function by value needs.
 _PRELOAD = [
     "greenlet",
-    "cloudpickle",
+    "cloudpickle",  # a worker that sends a function needs it, perhaps when it has no descriptor left
     "goproc._proc.worker",
     "goproc._sched.scheduler",
     "goproc._goroutine",

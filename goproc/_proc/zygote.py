@@ -171,8 +171,7 @@ class Zygote:
         self.crashes = Crashes()
         self.config["crashes"] = self.crashes.fd
         _core.keep_freed(_KEPT_BYTES)
-        # A collection in a worker must not write to the pages that it shares with the zygote, and so copy them.
-        gc.freeze()
+        gc.freeze()  # again: see Beginning.obey()
         if self.config["zygote"] == 1:  # the coroner tells later zygotes which workers are missing
             for proc in range(1, self.config["procs"]):
                 self._fork(proc)
