@@ -74,7 +74,7 @@ def test_send_many_timeout_counts_for_each_value(place):
     assert c.recv_many(10) == [0, 1]
 
 
-def test_recv_many_takes_what_is_there(place, cap):
+def test_recv_many_takes_the_buffered_values(place, cap):
     c = chan(cap)
     n = min(cap, 20)
     c.send_many(range(n))

@@ -52,7 +52,7 @@ def test_a_progress_bar_over_a_channel_has_no_total(name: str) -> None:
         exec("len(ch)", {"__name__": name, "ch": ch})
 
 
-def test_tqdm_counts_what_it_receives() -> None:
+def test_tqdm_counts_the_received_values() -> None:
     tqdm = pytest.importorskip("tqdm", reason="tqdm is not installed")
     ch = chan(10)
     ch.send_many(range(3))

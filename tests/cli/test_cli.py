@@ -159,7 +159,7 @@ k.startswith("GOPROC_")})
 """
 
 
-def test_script_sees_what_python_shows_it(tmp_path: Path) -> None:
+def test_script_has_the_argv_and_name_of_a_plain_run(tmp_path: Path) -> None:
     (tmp_path / "show.py").write_text(SHOW)
     done = command("run", "show.py", "--procs", "3", "--no-pin", "a", "--procs", "5", cwd=tmp_path)
     assert done.stderr == ""

@@ -387,7 +387,7 @@ def test_A22_collection_while_a_sender_is_blocked(place):
     g.result(10)
 
 
-def test_A23_what_was_written_before_a_send_is_seen_after_the_receive(place, long):
+def test_A23_writes_before_a_send_are_seen_after_the_receive(place, long):
     n = 10_000 if long else 500
 
     def write(x, c, back):
@@ -411,7 +411,7 @@ def test_A23_what_was_written_before_a_send_is_seen_after_the_receive(place, lon
         assert r.result(30) == 0
 
 
-def test_A23_what_was_written_before_a_close_is_seen(place):
+def test_A23_writes_before_a_close_are_seen_after_the_receive(place):
     def read(x, c):
         c.recv_ok()
         return x.load()

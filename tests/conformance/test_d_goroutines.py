@@ -18,7 +18,7 @@ def test_D01_arguments_are_evaluated_at_the_go_line(place):
     assert g.result(10) == 1
 
 
-def test_D01_what_a_function_closes_over_is_copied_at_the_go_line(place):
+def test_D01_closure_is_copied_at_the_go_line(place):
     """Go would see the later value: a goroutine shares variables there, and has a snapshot here. go.local is as Go."""
     x, items = 1, [1]
     g = place.anyone(lambda: (x, items))

@@ -209,7 +209,7 @@ def test_L04_order_of_tracebacks(run, where):
     recursive(run, "deferred", where)
 
 
-def test_L05_goexit_runs_what_was_deferred(place):
+def test_L05_goexit_runs_the_finally_blocks(place):
     log = chan(4)
 
     def f(log):
@@ -229,7 +229,7 @@ def test_L05_goexit_runs_what_was_deferred(place):
     assert (g.state, log.recv_many(4)) == ("done", ["inner", "outer"])
 
 
-def test_L05_what_is_recovered_while_it_ends_does_not_keep_it(place):
+def test_L05_exception_caught_during_goexit_does_not_stop_it(place):
     log = chan(4)
 
     def f(log):
@@ -247,7 +247,7 @@ def test_L05_what_is_recovered_while_it_ends_does_not_keep_it(place):
     assert log.recv_many(4) == ["while it ends"]
 
 
-def test_L05_goexit_is_no_failure_for_who_waits(place):
+def test_L05_goexit_is_no_failure(place):
     def f(c):
         try:
             c.recv()

@@ -351,7 +351,7 @@ def test_stop_from_another_process(runtime2):
     assert called == []
 
 
-def test_after_func_of_what_never_ends(runtime0):
+def test_after_func_of_a_context_that_never_ends(runtime0):
     before = goproc.num_goroutine()
     for ctx in (context.background(), context.without_cancel(context.with_cancel(context.background())[0])):
         stop = context.after_func(ctx, lambda: None)

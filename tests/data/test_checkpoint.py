@@ -125,7 +125,7 @@ def test_with_several_iterables(db):
     assert len(calls) == 2
 
 
-def test_another_function_is_refused_and_the_error_says_what_differs(db):
+def test_another_function_is_refused_and_the_error_names_the_difference(db):
     def make(k, default=1):
         def f(x, d=default):
             return x * k

@@ -46,7 +46,7 @@ def test_unordered_map_hands_on_every_result_once(place):
     assert sorted(flow(range(50)).map(pause, 3, ordered=False)) == list(range(50))
 
 
-def test_unordered_map_hands_on_first_what_is_done_first(runtime2):
+def test_unordered_map_hands_on_results_as_they_are_done(runtime2):
     gate = chan()
 
     def wait_for_gate(x):
@@ -61,7 +61,7 @@ def test_unordered_map_hands_on_first_what_is_done_first(runtime2):
 
 
 @pytest.mark.parametrize("workers", [None, 1, 3])
-def test_filter_hands_on_what_its_function_accepts(place, workers):
+def test_filter_hands_on_the_accepted_values(place, workers):
     assert list(flow(range(20)).map(inc, 2).filter(even, workers)) == list(range(2, 21, 2))
     assert list(flow(range(6)).filter(even, workers).map(inc)) == [1, 3, 5]
 
@@ -129,7 +129,7 @@ def test_batch_hands_on_lists(place):
     assert list(flow(range(4)).map(inc, 2).batch(2).map(sum)) == [3, 7]
 
 
-def test_batch_within_hands_on_what_it_has_when_the_time_is_over(place):
+def test_batch_within_hands_on_a_short_batch_when_the_time_is_over(place):
     items = chan(10)
     batches = iter(flow(items).batch(100, within=0.02))
     items.send(1)

@@ -204,7 +204,7 @@ def test_the_death_of_a_process_fails_the_items_that_have_handed_on_values(run: 
 
 
 @pytest.mark.parametrize("more", [{}, {"threads": 1}], ids=["goroutine", "thread"])
-def test_the_time_in_which_values_wait_for_their_taker_is_not_the_calls(
+def test_the_wait_of_values_for_their_taker_is_no_time_of_the_call(
     runtime2: Any, more: dict[str, Any]
 ) -> None:
     values = iter(flow([1, 2]).flat_map(lambda x: range(2000), timeout=1.5, **more))

@@ -20,7 +20,7 @@ def settled(lanes: int = 2, seconds: float = 1e-6) -> Pace:
     return pace
 
 
-def test_chunks_grow_with_what_their_items_have_taken() -> None:
+def test_chunks_grow_while_items_are_short() -> None:
     pace = Pace(None, None, 2)
     sizes = [pace.chunk]
     for _ in range(5):

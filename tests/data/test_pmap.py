@@ -147,7 +147,7 @@ def test_an_exception_of_the_iterable_comes_after_the_results_before_it():
     assert list(m) == []
 
 
-def test_unordered_yields_what_is_done_first():
+def test_unordered_yields_results_as_they_are_done():
     gate = chan()
 
     def slow_first(x):
@@ -374,7 +374,7 @@ def test_stats_add_up():
         list(m)
 
 
-def test_stats_see_what_is_finished_while_nobody_is_in_next():
+def test_stats_count_finished_items_between_calls_of_next():
     m = pmap(square, range(6), ahead=6, chunk=1)
     next(m)
     assert eventually(lambda: m.stats().done == 6)
@@ -511,7 +511,7 @@ def test_a_map_cannot_be_sent():
         pmap(square, range(3)).__reduce__()
 
 
-def test_a_function_keeps_what_it_fills_for_the_life_of_the_map():
+def test_a_function_keeps_its_cache_for_the_life_of_the_map():
     cache = {}
 
     def f(x):

@@ -156,7 +156,7 @@ def test_a_result_that_cannot_be_read_in_an_async_for(runtime2: Any) -> None:
     assert numbers(asyncio.run(collected())) == [None, 1, 2, None]
 
 
-def test_a_result_whose_pickling_raises_what_is_no_exception_fails_alone(runtime2: Any) -> None:
+def test_a_result_whose_pickling_raises_a_base_exception_fails_alone(runtime2: Any) -> None:
     found = list(pmap(lambda x: Interrupts() if x == 2 else x, range(5), on_error="return", chunk=5))
     failed = found.pop(2)
     assert found == [0, 1, 3, 4]
@@ -173,7 +173,7 @@ def test_a_result_whose_pickling_raises_what_is_no_exception_fails_alone(runtime
         lambda f: f.flat_map(lambda x: [Interrupts() if x == 2 else x], 2).batch(2),
     ],
 )
-def test_a_flow_does_not_lose_a_result_whose_pickling_raises_what_is_no_exception(
+def test_a_flow_does_not_lose_a_result_whose_pickling_raises_a_base_exception(
     runtime2: Any, stages: Any
 ) -> None:
     with pytest.raises(RuntimeError, match="the function of the stage raised KeyboardInterrupt") as raised:
@@ -502,7 +502,7 @@ def test_a_result_that_cannot_be_sent_on_is_a_failure_of_the_next_stage(runtime2
     assert raised.value.__notes__[-1] == "in the stage 'name' of the flow"
 
 
-def test_a_source_may_change_what_it_has_yielded(runtime2: Any) -> None:
+def test_a_source_may_change_an_item_after_its_yield(runtime2: Any) -> None:
     """A stage with options takes an item as it was yielded, as one without options does."""
 
     def source() -> Any:

@@ -90,7 +90,7 @@ def test_no_warning_for_an_object_with_a_name_or_after_an_exception() -> None:
         gc.collect()
 
 
-def test_no_warning_for_what_is_iterated_closed_or_extended(runtime2: Any) -> None:
+def test_no_warning_for_a_map_that_is_iterated_closed_or_extended(runtime2: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         results: Any = pmap(work, range(30))

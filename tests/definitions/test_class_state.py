@@ -197,7 +197,7 @@ def test_a_class_that_arrives_as_an_argument_is_as_of_the_go_line(run: Run) -> N
     assert ok(run(script(text))) == "[1] [1] [1] 1\n"
 
 
-def test_a_class_of_which_a_closure_holds_an_object_is_as_of_the_go_line(run: Run) -> None:
+def test_a_class_is_as_of_the_go_line_if_a_closure_holds_its_object(run: Run) -> None:
     text = """
         class C:
             n = 1

@@ -9,7 +9,7 @@ from definition_scripts import script
 from programs import Run, ok
 
 
-def test_pickle_finds_what_the_script_defines(run: Run) -> None:
+def test_pickle_finds_the_definitions_of_the_script(run: Run) -> None:
     text = """
         class Item:
             def __init__(self, n): self.n = n

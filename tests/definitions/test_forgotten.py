@@ -124,7 +124,7 @@ print("done")
     assert ok(run(script, procs=1)) == "done\n"
 
 
-def test_soak_says_what_grows(run: Run) -> None:
+def test_soak_reports_the_memory_of_each_worker(run: Run) -> None:
     soak = Path(__file__).parents[2] / "scripts" / "soak.py"
     script = f"""
         import runpy, sys

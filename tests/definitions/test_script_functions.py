@@ -21,7 +21,7 @@ def script(text: str) -> str:
     return textwrap.dedent(HEAD) + textwrap.dedent(text)
 
 
-def test_a_cached_function_reads_what_a_class_and_a_decorated_function_read(run: Run) -> None:
+def test_a_cached_function_reads_the_globals_of_the_script(run: Run) -> None:
     text = """
         CONFIG = {"n": 3}
 

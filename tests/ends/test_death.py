@@ -259,7 +259,7 @@ def test_the_goroutines_of_a_dead_worker_are_named(start: Start) -> None:
     assert sorted(lines[2:]) == sorted([f"    goroutine {a}: first", f"    goroutine {b}: nick"])
 
 
-def test_the_report_names_what_only_that_process_would_have_started(run: Run) -> None:
+def test_the_report_names_unstarted_goroutines_of_the_dead_process(run: Run) -> None:
     script = """
         import os, signal
         from goproc import go, chan

@@ -175,7 +175,7 @@ CHILDREN = {
 
 @pytest.mark.parametrize("to", ["group", "host"])
 @pytest.mark.parametrize("child", CHILDREN)
-def test_ctrl_c_ends_what_goroutines_have_started(start: Start, child: str, to: str) -> None:
+def test_ctrl_c_ends_the_child_processes_of_goroutines(start: Start, child: str, to: str) -> None:
     script = f"""
         import multiprocessing, os, subprocess, time, warnings
         from goproc import go, chan, sleep

@@ -285,7 +285,7 @@ def test_cancel_before_and_after_the_beginning(runtime2: Any) -> None:
         first.result(20)
 
 
-def test_those_who_wait_hear_of_a_cancelled_future(runtime2: Any) -> None:
+def test_waiters_hear_of_a_cancelled_future(runtime2: Any) -> None:
     gate, told = chan(), threading.Event()
     with Executor(1) as executor:
         executor.submit(gate.recv_ok)
@@ -353,7 +353,7 @@ def test_callbacks_that_are_added_while_a_future_is_cancelled_are_made_once(runt
             assert sorted(calls) == list(range(10))
 
 
-def test_shutdown_can_cancel_what_has_not_begun(runtime2: Any) -> None:
+def test_shutdown_can_cancel_unstarted_calls(runtime2: Any) -> None:
     gate, begun = chan(), chan(1)
     executor = Executor(1)
     futures = [executor.submit(lambda: (begun.send(1), gate.recv_ok()))]

@@ -38,7 +38,7 @@ with Executor(2) as executor:
 
 
 @pytest.mark.parametrize("how", ["goproc", "python"])
-def test_calls_see_what_the_initializer_has_set(run: Run, how: str) -> None:
+def test_calls_see_the_globals_that_the_initializer_has_set(run: Run, how: str) -> None:
     assert ok(run(PROGRAM, how=how)).splitlines() == [
         "[7, [7, 7], (7, [7, 7], 7, 7), 7, 8, 7]",
         "[7, 8, 9] [7, 8, 9]",

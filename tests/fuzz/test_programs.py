@@ -258,7 +258,7 @@ alone, together = _interpreters()
 @pytest.mark.parametrize("proc", [0, 1])
 @examples(60)
 @given(caps=st.lists(st.sampled_from([None, 0, 1, 2, 3, 7]), min_size=1, max_size=3), ops=sequential_ops)
-def test_one_goroutine_does_what_the_model_says(runtime2, proc, caps, ops):
+def test_one_goroutine_agrees_with_the_model(runtime2, proc, caps, ops):
     from goproc import nil
 
     chans = [nil if cap is None else chan(cap) for cap in caps]

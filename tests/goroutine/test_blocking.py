@@ -59,7 +59,7 @@ def test_an_exception_has_the_traceback_of_the_thread(run: Run) -> None:
     assert ok(run(script)) == "job ['call', 'inner']\n5\n"
 
 
-def test_cancel_ends_the_wait_and_drops_what_has_not_begun(run: Run) -> None:
+def test_cancel_ends_the_wait_and_drops_unstarted_calls(run: Run) -> None:
     script = """
         import threading
         from goproc import Cancelled, go

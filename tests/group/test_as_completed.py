@@ -214,7 +214,7 @@ def test_an_iterable_that_blocks(runtime2: Any) -> None:
     assert sorted(g.result() for g in as_completed(handles, 60)) == list(range(20))
 
 
-def test_an_error_of_the_iterable_comes_after_what_is_ready(runtime2: Any) -> None:
+def test_an_error_of_the_iterable_comes_after_the_ended_goroutines(runtime2: Any) -> None:
     error = ValueError("mine")
     gates, (slow,) = gated(1)
     ended = [go(int), go(int)]

@@ -206,7 +206,7 @@ def send_large(full: Full, size: int) -> None:
             sleep(took)
 
 
-def test_the_figure_is_what_can_be_had(full: Full) -> None:
+def test_the_error_names_the_memory_left_after_a_collection(full: Full) -> None:
     """Memory that other processes have freed is collected before the error, and the error names the rest."""
     parts = [go.on(proc)(fill, chan(1 << 14), (1000,)) for proc in (0, 1, 2)]
     assert sum(g.result(20) for g in parts) > 5000  # their channels are garbage by now
@@ -316,7 +316,7 @@ def keep_some(begin: Any) -> int:
     return len(box)
 
 
-def test_all_who_run_out_of_memory_at_once_get_what_is_garbage(runtimes: Any) -> None:
+def test_processes_that_are_out_of_memory_at_once_all_get_garbage(runtimes: Any) -> None:
     """One of them looks for garbage, the others wait for that."""
     runtimes.stop()
     with goproc.runtime(procs=3, memory="48M"):

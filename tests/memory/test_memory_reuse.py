@@ -53,7 +53,7 @@ def test_each_size_after_each_other(small: None, ends: tuple[int, int]) -> None:
 
 
 @WAYS
-def test_the_system_gets_back_what_was_freed(small: None, ends: tuple[int, int]) -> None:
+def test_freed_memory_goes_back_to_the_system(small: None, ends: tuple[int, int]) -> None:
     box = chan(1 << 14)
     until(lambda: resident() < 4 * MIB)
     for size in (1_000, 100_000):
@@ -63,7 +63,7 @@ def test_the_system_gets_back_what_was_freed(small: None, ends: tuple[int, int])
         until(lambda: resident() < 4 * MIB, 20, lambda: f"{resident()} bytes; {_core.census()}")
 
 
-def test_another_process_gets_what_was_freed_at_once(small: None) -> None:
+def test_another_process_gets_freed_memory_at_once(small: None) -> None:
     """Nobody waits for the owner of the memory, which computes."""
 
     def hold(box: Any, ready: Any, go_on: Any) -> int:

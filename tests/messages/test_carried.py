@@ -299,7 +299,7 @@ def test_freed_with_the_object(runtime1):
 # -- what is said --------------------------------------------------------------------------------------------
 
 
-def test_a_warning_names_what_is_copied_again_and_again(runtime1):
+def test_a_warning_names_a_global_that_is_copied_again_and_again(runtime1):
     words = table()
     f = function_over("def f(): return len(TABLE)", TABLE=words)
     with pytest.warns(CopiedAgain) as found:
@@ -312,7 +312,7 @@ def test_a_warning_names_what_is_copied_again_and_again(runtime1):
     assert warning.filename == __file__
 
 
-def test_a_warning_names_who_wrote(run):
+def test_a_warning_names_the_writer(run):
     done = run(
         """
         from goproc import go
@@ -379,7 +379,7 @@ def test_share_of_anything(runtime1, value):
     assert "Shared" in repr(shared)
 
 
-def test_share_of_what_cannot_be_pickled(runtime1):
+def test_share_of_an_object_that_cannot_be_pickled(runtime1):
     path = r"cannot pickle the argument of share\(\) -> \['a'\] -> generator: .*\n.*pass the values as a list"
     with pytest.raises(PickleError, match=path):
         share({"a": (i for i in ())})
@@ -400,7 +400,7 @@ def test_share_after_the_end():
         print(shared.value)
 
 
-def test_the_guard_refuses_what_it_does_not_know():
+def test_the_guard_refuses_objects_of_unknown_types():
     assert copies.guard_of([1, "a", (2.0, {3}), defaultdict(list, a=[1]), Holder([1])]) is not None
     for value in (object(), sys.exit, defaultdict(lambda: 1), Counted(b""), OrderedDict(), Exception(), sys):
         assert copies.guard_of([value]) is None
@@ -463,7 +463,7 @@ def wait_for(ch: Any, data: bytes) -> int:
     return ch.recv() + len(data)
 
 
-def test_lack_of_memory_names_what_fills_it(tmp_path):
+def test_lack_of_memory_names_the_argument_that_fills_it(tmp_path):
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     with goproc.runtime(procs=1, memory="64M"):

@@ -522,7 +522,7 @@ def test_a_fork_of_the_user_gets_a_lock_of_its_own() -> None:
     assert (done.stdout, done.stderr) == (b"parent\nchild\n", b"")
 
 
-def test_broken_pipe_in_the_host_is_what_python_says() -> None:
+def test_broken_pipe_in_the_host_is_reported_as_by_python() -> None:
     out, fd = os.pipe()
     os.close(out)
     try:

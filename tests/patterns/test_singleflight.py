@@ -115,7 +115,7 @@ def test_a_value_that_cannot_be_copied_is_for_the_first_caller_only(runtime0):
     assert nothing_in_flight(flights)
 
 
-def test_when_the_one_who_runs_it_is_cancelled_another_does(runtime2):
+def test_another_caller_runs_the_function_if_the_first_is_cancelled(runtime2):
     """Nobody cancelled those who wait."""
 
     def caller(flights, runs):
@@ -164,7 +164,7 @@ def test_bad_keys_and_functions(runtime0):
     assert flights.do("key", int) == (0, False)
 
 
-def test_forget_what_is_not_in_flight(runtime0):
+def test_forget_of_a_key_that_is_not_in_flight(runtime0):
     flights = singleflight.Group()
     flights.forget("key")
     assert flights.do("key", int) == (0, False)

@@ -84,7 +84,7 @@ def test_it_arrives_as_it_was(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["arrow table", "arrow batch", "arrow array", "arrow chunks", "polars text", "polars numbers"]
 )
-def test_a_slice_takes_what_it_holds(name: str) -> None:
+def test_a_message_of_a_slice_holds_the_slice_alone(name: str) -> None:
     whole = MAKE[name]()
     part = whole[100:3000] if name.startswith("polars") else whole.slice(100, 2900)
     body, buffers = dumps(part)

@@ -66,7 +66,7 @@ def test_a_variable_that_the_import_itself_sets_is_no_change(run: Run, install: 
     assert ok(run(text, env=env)) == "(True, '1')\n"
 
 
-def test_workers_are_what_the_script_has_become(run: Run, install: Any, tmp_path: Path) -> None:
+def test_workers_take_over_the_changed_state_of_the_script(run: Run, install: Any, tmp_path: Path) -> None:
     """Folder, umask, limits, CPUs, ignored signals and standard streams; and the imports are still shared."""
     env = install(heavy="pid = os.getpid()\nt.log('heavy')")
     (tmp_path / "elsewhere").mkdir()

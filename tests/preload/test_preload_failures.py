@@ -12,7 +12,9 @@ from programs import Run, ok
 @pytest.mark.parametrize(
     "end", ["raise ValueError('here')", "raise SystemExit(3)", "raise KeyboardInterrupt"]
 )
-def test_an_import_that_fails_ahead_is_done_by_who_needs_it(run: Run, install: Any, end: str) -> None:
+def test_an_import_that_fails_ahead_is_done_by_the_goroutine_that_needs_it(
+    run: Run, install: Any, end: str
+) -> None:
     env = install(
         broken=f"t.log('broken')\nif len(t.logged('broken')) and t.IN_ZYGOTE and os.getpid() not in t.logged('me'):\n  {end}\npid = os.getpid()",
         heavy="pid = os.getpid()\nt.log('heavy')",
@@ -165,7 +167,7 @@ def test_a_banner_is_shown_once(run: Run, install: Any, half: bool) -> None:
     assert done.out.endswith("heavy\nfrom the worker\nNone\n")
 
 
-def test_a_module_that_uses_goproc_is_left_to_those_who_may(run: Run, install: Any) -> None:
+def test_a_module_that_uses_goproc_is_imported_in_the_worker(run: Run, install: Any) -> None:
     env = install(
         uses="import goproc\nt.log('uses')\nif not t.IN_ZYGOTE: t.until(lambda: len(t.logged('uses')) == 2)\n"
         "ch = goproc.chan(1)\nprocs = goproc.procs()"

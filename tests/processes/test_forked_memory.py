@@ -79,7 +79,7 @@ HELD = {
 
 @pytest.mark.parametrize("proc", [0, 1])
 @pytest.mark.parametrize("what", HELD)
-def test_a_child_reads_what_its_parent_holds(run: Run, what: str, proc: int) -> None:
+def test_a_child_reads_the_arrays_of_its_parent(run: Run, what: str, proc: int) -> None:
     script = f"""{BEGIN}
     def work():
         array = {HELD[what]}

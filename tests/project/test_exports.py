@@ -23,7 +23,7 @@ def for_checkers() -> dict[str, str]:
     return found
 
 
-def test_checkers_see_what_programs_get() -> None:
+def test_checkers_see_the_names_that_programs_get() -> None:
     known = for_checkers()
     assert sorted(known) == goproc.__all__
     homes = {**goproc._HOME, **dict.fromkeys(goproc._MODULES, "goproc")}

@@ -64,7 +64,7 @@ def test_a_call_that_runs_elsewhere_is_lost_with_the_others(
     capfd.readouterr()
 
 
-def test_those_who_wait_by_concurrent_futures_hear_of_it(
+def test_waiters_of_concurrent_futures_hear_of_a_death(
     workers2: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     called = threading.Event()
@@ -114,7 +114,7 @@ def test_an_executor_without_calls_can_be_killed(workers2: None) -> None:
         executor.submit(abs, 1)
 
 
-def test_a_killed_executor_lets_go_who_waits_for_room(
+def test_a_killed_executor_ends_a_submit_that_waits_for_room(
     workers2: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     begun = chan(2)

@@ -36,7 +36,7 @@ def test_more_and_fewer(run: Run, policy: str) -> None:
     assert output(run, text, options=["--on-death", policy]) == ""
 
 
-def test_new_workers_run_what_waits(run: Run) -> None:
+def test_new_workers_run_waiting_tasks(run: Run) -> None:
     text = """
     ready, gate = chan(), chan()
     blocked = [go(time.sleep, 0.2) for _ in range(2)]      # each keeps its worker

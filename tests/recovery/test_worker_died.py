@@ -231,7 +231,7 @@ def test_kill_at(run: Run) -> None:
     assert ok(run(script)) == "kill_at(): the host is not killed\n"
 
 
-def test_kill_refuses_what_is_no_worker(runtime2: None) -> None:
+def test_kill_refuses_an_argument_that_is_no_worker(runtime2: None) -> None:
     import goproc
 
     for wrong, error in (

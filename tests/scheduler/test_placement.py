@@ -198,7 +198,7 @@ def test_a_crash_does_not_take_main_along_without_a_word(run: Run) -> None:
     assert done.status == 2 and "was killed by signal 11 (SIGSEGV)" in done.err, done
 
 
-def test_an_idle_worker_begins_what_a_busy_one_has_queued(runtime2, tmp_path: Path) -> None:
+def test_an_idle_worker_begins_tasks_that_a_busy_one_has_queued(runtime2, tmp_path: Path) -> None:
     """The busy one blocks in C; the other has blocked goroutines of its own, so it is no better place at first."""
     fifo = str(tmp_path / "fifo")
     os.mkfifo(fifo)

@@ -293,7 +293,7 @@ def test_started_goroutines_stay(runtime4):
     assert {g.result(50) for g in [go(wander) for _ in range(40)]} == {1}
 
 
-def test_blocked_process_does_not_hold_up_what_is_queued_behind(runtime2):
+def test_blocked_process_does_not_hold_up_the_tasks_in_its_queue(runtime2):
     """E15: a blocking C call in proc 1; unstarted goroutines it created are taken by the host."""
 
     def f(started, results):

@@ -114,7 +114,7 @@ BIG = {
 
 
 @pytest.mark.parametrize("big", BIG)
-def test_losing_sends_free_what_they_hold(place, big):
+def test_losing_sends_free_their_values(place, big):
     """By default, by another case at once or later, by time-out, by an error, by close."""
 
     def lose(make, full, ready, closed, later):
@@ -152,7 +152,7 @@ def test_losing_sends_free_what_they_hold(place, big):
     assert full.recv() == "first"
 
 
-def test_sends_that_lose_to_a_close_free_what_they_hold(place):
+def test_sends_that_lose_to_a_close_free_their_values(place):
     full, other = chan(), chan()
 
     def blocked(full, other):

@@ -207,7 +207,7 @@ OPERATION = st.one_of(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(st.lists(OPERATION, max_size=40))
-def test_alone_it_does_what_a_model_does(runtime0, operations):
+def test_select_of_one_goroutine_agrees_with_the_model(runtime0, operations):
     """One goroutine and no other: each select does what one of the ready cases does, and default only if none is."""
     from goproc import ChanClosed
 

@@ -220,7 +220,7 @@ def test_while_a_value_is_serialised(runtime0):
     assert len(s) == 2 and s[1] is nil
 
 
-def test_keeps_what_it_waits_for(runtime0):
+def test_selector_keeps_its_channels_and_values(runtime0):
     s = Selector(chan(1), (chan(1).send, "kept"))
     gc.collect()
     assert s.select() == (1, None, True)

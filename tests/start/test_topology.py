@@ -261,7 +261,7 @@ def test_parse_memory_refuses(value: str) -> None:
         topology.parse_memory(value, "GOPROC_MEMORY")
 
 
-def test_blas_defaults_keep_what_the_user_set() -> None:
+def test_blas_defaults_keep_the_settings_of_the_user() -> None:
     added = topology.blas_defaults({"OMP_NUM_THREADS": "4", "MKL_NUM_THREADS": "", "HOME": "/"})
     assert "OMP_NUM_THREADS" not in added
     assert set(added.values()) == {"1"}

@@ -548,7 +548,7 @@ def run_python(code: str) -> SimpleNamespace:
     return SimpleNamespace(stdout=done.stdout, stderr=done.stderr, lines=done.stdout.splitlines())
 
 
-def test_worker_becomes_what_it_should_be() -> None:
+def test_worker_has_its_name_core_streams_and_signals() -> None:
     done = run_worker(
         """
         print(calls)

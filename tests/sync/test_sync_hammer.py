@@ -445,7 +445,7 @@ class Model:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
 )
-def test_rwmutex_does_what_the_model_does(runtime0, ops):
+def test_rwmutex_agrees_with_the_model(runtime0, ops):
     m, model, gs, had = RWMutex(), Model(), [], set()
 
     def take(who, name):

@@ -146,7 +146,7 @@ def test_value_that_cannot_be_copied(place):
     assert n.load() == 1
 
 
-def test_func_that_returns_what_cannot_be_copied(place):
+def test_once_func_ignores_a_result_that_cannot_be_copied(place):
     f = once_func(lambda: (i for i in ()))
     assert f() is None and place.anyone(f).result(10) is None
 

@@ -228,7 +228,7 @@ class Model:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
 )
-def test_does_what_the_model_does(runtime0, size, ops):
+def test_semaphore_agrees_with_the_model(runtime0, size, ops):
     sem, model, gs, had = Semaphore(size), Model(size), [], set()
 
     def take(who, n):

@@ -515,7 +515,7 @@ def test_waiter_that_loses_a_timer_to_another_keeps_its_place(runtime2, proc):
             g.join(20)
 
 
-def test_a_timer_set_earlier_wakes_who_waits(runtime2):
+def test_a_timer_set_earlier_wakes_its_waiters(runtime2):
     """Again and again, from the other process: each time for the new time, and never lost."""
 
     def waits(t, out):
