@@ -138,7 +138,7 @@ def end_children(w: World, nodes: tuple[Object, ...], lock: Callable[[World, Obj
         yield from lock(w, c)
         yield c.value.store(1)
         yield c.flags.set_bits(CLOSED)
-        yield from w.settle(c)
+        yield from w.serve(c)
         yield c.lock.store(0)
 
 
@@ -170,7 +170,7 @@ def tell_node(w: World, p: Proc, lock: Callable[[World, Object], Steps]) -> Step
     if not again or not (yield c.flags.load()) & CLOSED:
         yield set_code(c, 2)
         yield c.flags.set_bits(CLOSED)
-    yield from w.settle(c)
+    yield from w.serve(c)
     yield c.lock.store(0)
     yield from lock(w, w.tree)
     yield from gp_repair_tree(w, lock)

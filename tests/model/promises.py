@@ -100,7 +100,7 @@ def break_promises(w: World, p: Proc, lock: Callable[[World, Object], Steps]) ->
         again = w.keeps("a repair looks at a promise once more under its lock")
         if not again or (yield o.value.peek()) < DONE:
             yield set_state(o, LOST)  # COMMIT
-        yield from w.settle(o)
+        yield from w.serve(o)
         yield o.lock.store(0)
 
 

@@ -89,7 +89,7 @@ def promote(w: World, c: Object) -> Steps:
         yield from gp_tell(w, sd)
 
 
-def gp_repair_settle(w: World, o: Object) -> Steps:
+def gp_repair_serve(w: World, o: Object) -> Steps:
     if not w.keeps("a repair makes true what holds at rest"):
         return
     if o.kind in ("channel", "context"):
@@ -101,7 +101,7 @@ def gp_repair_settle(w: World, o: Object) -> Steps:
         if w.keeps("a repair tells those who wait for a timer"):
             yield from tell_all(w, o)
     else:
-        yield from sync_objects.repair_settle(w, o)
+        yield from sync_objects.repair_serve(w, o)
 
 
 # ---- the journal
@@ -186,7 +186,7 @@ def make_sound(w: World, p: Proc, o: Object) -> Steps:
     if (yield p.a.load()) == o.number and w.keeps("a repair redoes what was committed"):
         yield from redo(w, p, o)
     yield from sync_objects.follow_shares(w, o)
-    yield from gp_repair_settle(w, o)
+    yield from gp_repair_serve(w, o)
 
 
 def gp_repair_locks(w: World, p: Proc) -> Steps:
@@ -278,7 +278,7 @@ def leave(w: World, sd: int) -> Steps:
     elif o.kind == "cond" and (yield from signal_is_lost(w, s)):
         somebody = yield from sync_objects.fire_first(w, o, Tag.FIRED)
         yield o.inside.add(0 if somebody else -1)  # for the checks
-    yield from gp_repair_settle(w, o)
+    yield from gp_repair_serve(w, o)
     yield o.lock.store(0)
     yield s.object.store(0)
 

@@ -1,4 +1,4 @@
-"""The read-write mutex: chan/sync.c, settle_rwmutex of proc/repair_locks.c. Readers wait in recvq, writers in sendq.
+"""The read-write mutex: chan/sync.c, serve_rwmutex of proc/repair_locks.c. Readers wait in recvq, writers in sendq.
 
 `value` is the number of readers, or WRITER. Readers have shares, as units of a semaphore have; a writer is the owner.
 """
@@ -86,7 +86,7 @@ def gp_rwmutex_unlock(p: Proc, o: Object, reader: bool) -> Steps:
     yield from gp_unlock(p, o)
 
 
-def gp_sync_settle(p: Proc, o: Object) -> Steps:
+def gp_sync_serve(p: Proc, o: Object) -> Steps:
     """A waiter has left."""
     value = yield o.value.load()
     if not p.w.keeps("a writer that gives up lets the readers go"):
@@ -111,7 +111,7 @@ def grant(w: World, o: Object, sd: int, value: int) -> Steps:
     return True
 
 
-def settle_rwmutex(w: World, o: Object) -> Steps:
+def serve_rwmutex(w: World, o: Object) -> Steps:
     value = yield o.value.load()
     word = yield o.owner.load()
     if value == WRITER and word and (yield sync_objects.gp_repair_died(w, word)):

@@ -237,11 +237,11 @@ def is_done(o: Object, value: int) -> bool:
     return value >= 2 if o.kind == "outcome" else not value
 
 
-def gp_sync_settle(p: Proc, o: Object) -> Steps:
+def gp_sync_serve(p: Proc, o: Object) -> Steps:
     if o.kind == "semaphore" and p.w.keeps("who leaves a semaphore lets those behind go"):
         yield from serve(p, o)
     if o.kind == "rwmutex":
-        yield from rwmutex.gp_sync_settle(p, o)
+        yield from rwmutex.gp_sync_serve(p, o)
 
 
 def gp_case_undo(p: Proc, case: Case) -> Steps:
@@ -276,7 +276,7 @@ def fire_first(w: World, o: Object, tag: Tag) -> Steps:
             return True
 
 
-def settle_mutex(w: World, o: Object) -> Steps:
+def serve_mutex(w: World, o: Object) -> Steps:
     locked = yield o.value.load()
     word = yield o.owner.load()
     dead = locked and word and (yield gp_repair_died(w, word))
@@ -290,7 +290,7 @@ def gp_repair_died(w: World, word: int) -> Step:
     return Step(f"is {p.name} dead?", lambda s, me: s[p.incarnation.at] != 0 or s[p.state.at] >= DEAD)
 
 
-def settle_semaphore(w: World, o: Object) -> Steps:
+def serve_semaphore(w: World, o: Object) -> Steps:
     while True:
         sd = yield o.recvq_first.load()
         if not sd:
@@ -307,13 +307,13 @@ def settle_semaphore(w: World, o: Object) -> Steps:
             yield from gp_tell(w, sd)
 
 
-def repair_settle(w: World, o: Object) -> Steps:
+def repair_serve(w: World, o: Object) -> Steps:
     if o.kind == "mutex":
-        yield from settle_mutex(w, o)
+        yield from serve_mutex(w, o)
     elif o.kind == "semaphore":
-        yield from settle_semaphore(w, o)
+        yield from serve_semaphore(w, o)
     elif o.kind == "rwmutex":
-        yield from rwmutex.settle_rwmutex(w, o)
+        yield from rwmutex.serve_rwmutex(w, o)
     elif o.kind == "cond":
         return
     elif is_done(o, (yield o.value.load())):
@@ -389,5 +389,5 @@ def take_back(w: World, p: Proc, o: Object, lock: Callable[[World, Object], Step
         yield o.value.store(value + n)
     elif n:
         yield o.value.store(value - n)
-    yield from repair_settle(w, o)
+    yield from repair_serve(w, o)
     yield o.lock.store(0)

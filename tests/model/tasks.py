@@ -358,7 +358,7 @@ def lose(w: World, p: Proc, task: Task, lock: Lock) -> Steps:
     elif (yield o.holders.load()):
         yield task.tag.store(RESULT + o.number)
         yield o.value.store(LOST)  # COMMIT
-        yield from w.settle(o)
+        yield from w.serve(o)
     else:
         yield task.tag.store(p.word)
         yield o.value.store(LOST)
@@ -377,7 +377,7 @@ def tell_trackers(w: World, task: Task, lock: Lock) -> Steps:
     value = yield count.value.load()
     if value:
         yield count.value.store(value - 1)
-    yield from w.settle(count)
+    yield from w.serve(count)
     yield count.lock.store(0)
 
 

@@ -129,7 +129,7 @@ def gp_case_abandon(p: Proc, case: Case, sd: int) -> Steps:
     if (yield s.linked.load()):
         yield from gp_unlink(p.w, o, sd)
         if case.kind in ("lock", "rlock", "acquire", "signal"):
-            yield from sync_objects.gp_sync_settle(p, o)
+            yield from sync_objects.gp_sync_serve(p, o)
     yield from gp_unlock(p, o)
     yield s.object.store(0)
 

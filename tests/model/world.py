@@ -264,11 +264,11 @@ class World:
         self.objects.append(Object(self, kind, cap, size, value, polled))
         return self.objects[-1]
 
-    def settle(self, o: Object) -> Steps:
-        """gp_repair_settle, which is above the files that need it."""
-        from model.repair import gp_repair_settle
+    def serve(self, o: Object) -> Steps:
+        """gp_repair_serve, which is above the files that need it."""
+        from model.repair import gp_repair_serve
 
-        yield from gp_repair_settle(self, o)
+        yield from gp_repair_serve(self, o)
 
     def channel(self, cap: int = 0) -> Object:
         return self.new("channel", cap)

@@ -128,16 +128,16 @@ FAULTS = {
     ),
     "queues are not rebuilt": Fault(LOCKS, "        rebuild_queues(o);\n", "", "give up in front"),
     "a barrier is not let go": Fault(
-        LOCKS, "case GP_KIND_BARRIER: settle_barrier(o); break;", "", "barrier, last"
+        LOCKS, "case GP_KIND_BARRIER: serve_barrier(o); break;", "", "barrier, last"
     ),
     "nobody is woken for a free mutex": Fault(
-        LOCKS, "case GP_KIND_ONCE: settle_mutex(o); break;", "case GP_KIND_ONCE: break;", "mutex, hand over"
+        LOCKS, "case GP_KIND_ONCE: serve_mutex(o); break;", "case GP_KIND_ONCE: break;", "mutex, hand over"
     ),
     "an rwmutex stays with the dead": Fault(
-        LOCKS, "case GP_KIND_RWMUTEX: settle_rwmutex(o); break;", "", "rwmutex, unlock, readers wait"
+        LOCKS, "case GP_KIND_RWMUTEX: serve_rwmutex(o); break;", "", "rwmutex, unlock, readers wait"
     ),
     "units that are free are not given": Fault(
-        LOCKS, "case GP_KIND_SEMAPHORE: settle_semaphore(o); break;", "", "semaphore, release, others wait"
+        LOCKS, "case GP_KIND_SEMAPHORE: serve_semaphore(o); break;", "", "semaphore, release, others wait"
     ),
     "shares and value differ": Fault(
         LOCKS, "        follow_shares(o);\n", "", "semaphore, acquire|rwmutex, rlock"

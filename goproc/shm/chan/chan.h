@@ -214,7 +214,7 @@ struct gp_object *gp_context_origin(struct gp_object *c);
 /* ---- sync.c: under the lock */
 enum gp_result gp_sync_step(struct gp_object *o, struct gp_case *c);
 /* a waiter has left: grant to the ones behind it */
-void gp_sync_settle(struct gp_object *o);
+void gp_sync_serve(struct gp_object *o);
 /* of a semaphore or rwmutex; NULL: the shares of procs are not counted */
 static inline _Atomic int64_t *gp_shares(const struct gp_object *o) {
     if (!o->ring) return NULL;

@@ -241,7 +241,7 @@ void gp_case_abandon(struct gp_case *c) {
     gp_lock(c->o);
     if (gp_get(&s->linked)) {
         gp_unlink(c->o, c->sudog);
-        if (c->kind >= GP_LOCK) gp_sync_settle(c->o);
+        if (c->kind >= GP_LOCK) gp_sync_serve(c->o);
     }
     gp_unlock(c->o);
     /* a timer tells its waiters without firing them: the next use of the waiter would find that */

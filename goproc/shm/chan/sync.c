@@ -278,7 +278,7 @@ enum gp_result gp_sync_step(struct gp_object *o, struct gp_case *c) {
     }
 }
 
-void gp_sync_settle(struct gp_object *o) {
+void gp_sync_serve(struct gp_object *o) {
     switch (gp_get(&o->kind)) {
     case GP_KIND_SEMAPHORE: serve(o); break;
     case GP_KIND_RWMUTEX:

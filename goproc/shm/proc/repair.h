@@ -54,7 +54,7 @@ static inline bool gp_repair_died(uint32_t word) { /* true for the lock word of 
 
 /* ---- repair_locks.c */
 void gp_repair_locks(const struct gp_dead *d);
-void gp_repair_settle(struct gp_object *o);    /* under its lock: let every waiter go on that can */
+void gp_repair_serve(struct gp_object *o);     /* under its lock: let every waiter go on that can */
 /* under the lock, once the queues are sound: true if sd is in one */
 bool gp_repair_linked(const struct gp_object *o, uint32_t sd);
 /* fire the first waiter that wants to receive, or wants the lock */

@@ -83,7 +83,7 @@ static void take_back(struct gp_object *o, const struct gp_dead *d) {
         if (semaphore) gp_set(&o->head, gp_get(&o->head) + (uint64_t)n);
         gp_set(&o->value, semaphore ? value + n : value - n);
     }
-    gp_repair_settle(o);
+    gp_repair_serve(o);
     gp_repair_unlock(o);
 }
 
@@ -125,7 +125,7 @@ static bool was_to_keep(const struct gp_object *o, const struct gp_dead *d) {
 static void break_promise(struct gp_object *o, const struct gp_dead *d) {
     if (!(gp_get(&o->flags) & GP_OBJ_PROMISE) || !was_to_keep(o, d) || !gp_repair_lock(o)) return;
     if (was_to_keep(o, d)) gp_release(&o->state, GP_G_DEAD); /* COMMIT */
-    gp_repair_settle(o);
+    gp_repair_serve(o);
     gp_repair_unlock(o);
 }
 

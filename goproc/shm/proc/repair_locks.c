@@ -118,13 +118,13 @@ static void tell_of_timer(struct gp_object *c) {
     }
 }
 
-static void settle_channel(struct gp_object *c) {
+static void serve_channel(struct gp_object *c) {
     if (gp_get(&c->flags) & GP_OBJ_TIMER) tell_of_timer(c);
     else if (gp_get(&c->flags) & GP_OBJ_CLOSED) fire_all(c, GP_W_CLOSED);
     else if (!(gp_get(&c->flags) & GP_OBJ_LAZY)) promote(c);
 }
 
-static void settle_mutex(struct gp_object *o) {
+static void serve_mutex(struct gp_object *o) {
     bool dead = gp_get(&o->value) != 0 && gp_repair_died(gp_get(&o->owner));
     /* the dead one may be the one that was woken; one wake too many does no harm */
     atomic_fetch_and(&o->flags, (uint16_t)~GP_OBJ_WOKEN);
@@ -132,7 +132,7 @@ static void settle_mutex(struct gp_object *o) {
         atomic_fetch_or(&o->flags, GP_OBJ_WOKEN);
 }
 
-static void settle_rwmutex(struct gp_object *o) {
+static void serve_rwmutex(struct gp_object *o) {
     int64_t value = gp_get(&o->value);
     if (value < 0 && gp_repair_died(gp_get(&o->owner))) {
         fire_all(o, GP_W_RETRY); /* the first of them is told */
@@ -146,7 +146,7 @@ static void settle_rwmutex(struct gp_object *o) {
     if (any) gp_set(&o->owner, 0);
 }
 
-static void settle_semaphore(struct gp_object *o) {
+static void serve_semaphore(struct gp_object *o) {
     for (uint32_t sd; (sd = gp_get(&o->recvq_first)) != 0;) {
         int64_t left = gp_get(&o->value) - (int64_t)gp_sudog_at(sd)->n;
         if (left < 0) return;
@@ -155,7 +155,7 @@ static void settle_semaphore(struct gp_object *o) {
 }
 
 /* While a waiter is counted, `value` is not 0: if it is 0, all that still wait are to go. */
-static void settle_barrier(struct gp_object *o) {
+static void serve_barrier(struct gp_object *o) {
     if (gp_get(&o->value) == 0) {
         fire_all(o, GP_W_FIRED);
         return;
@@ -165,18 +165,18 @@ static void settle_barrier(struct gp_object *o) {
     gp_set(&o->value, (int64_t)n);
 }
 
-void gp_repair_settle(struct gp_object *o) {
+void gp_repair_serve(struct gp_object *o) {
     switch (gp_get(&o->kind)) {
-    case GP_KIND_CHAN: settle_channel(o); break;
+    case GP_KIND_CHAN: serve_channel(o); break;
     case GP_KIND_WAITGROUP:
     case GP_KIND_OUTCOME:
         if (gp_is_done(o)) fire_all(o, GP_W_CLOSED);
         break;
     case GP_KIND_MUTEX:
-    case GP_KIND_ONCE: settle_mutex(o); break;
-    case GP_KIND_RWMUTEX: settle_rwmutex(o); break;
-    case GP_KIND_SEMAPHORE: settle_semaphore(o); break;
-    case GP_KIND_BARRIER: settle_barrier(o); break;
+    case GP_KIND_ONCE: serve_mutex(o); break;
+    case GP_KIND_RWMUTEX: serve_rwmutex(o); break;
+    case GP_KIND_SEMAPHORE: serve_semaphore(o); break;
+    case GP_KIND_BARRIER: serve_barrier(o); break;
     default: break;
     }
 }
@@ -304,7 +304,7 @@ static void make_sound(const struct gp_dead *d, const struct gp_journal *j, gp_r
         rebuild_queues(o);
         if (object_in(j) == ref) redo(d, j, o);
         follow_shares(o);
-        gp_repair_settle(o);
+        gp_repair_serve(o);
         return;
     }
     for (uint32_t p = 0; p < gp_places(); p++)

@@ -30,7 +30,7 @@ static bool leave(uint32_t sd) {
     if (gp_get(&o->gen) == s->gen) {
         if (gp_repair_linked(o, sd)) gp_unlink(o, sd);
         else if (signal_is_lost(o, s)) gp_repair_fire_first(o, GP_W_FIRED);
-        gp_repair_settle(o);
+        gp_repair_serve(o);
     }
     gp_repair_unlock(o);
     gp_set(&s->object, 0);

@@ -109,7 +109,7 @@ static void set_outcome(struct gp_object *o, gp_ref ref, bool told, const struct
     o->task = 0;
     if (told) gp_set(&o->value, 1); /* its group reports it, or its handles died: it need not be read */
     gp_release(&o->state, GP_G_FAILED); /* COMMIT */
-    gp_repair_settle(o);
+    gp_repair_serve(o);
 }
 
 static struct gp_object *tracker(gp_ref ref, enum gp_kind kind) {
@@ -128,7 +128,7 @@ static bool tell_trackers(const uint32_t refs[GP_TRACKERS], bool lost, struct se
         bool first = !(gp_get(&node->flags) & GP_OBJ_CLOSED); /* else it has ended meanwhile, with its code */
         if (first) gp_set(&node->value, GP_CANCELED);
         if (first) atomic_fetch_or(&node->flags, GP_OBJ_CLOSED);
-        gp_repair_settle(node);
+        gp_repair_serve(node);
         gp_repair_unlock(node);
         s->cancelled = true;
     }
@@ -136,7 +136,7 @@ static bool tell_trackers(const uint32_t refs[GP_TRACKERS], bool lost, struct se
         if (!gp_repair_lock(place)) return false;
         gp_set(&place->tail, gp_get(&place->tail) - 1);
         gp_set(&place->value, gp_get(&place->value) + 1);
-        gp_repair_settle(place);
+        gp_repair_serve(place);
         gp_repair_unlock(place);
     }
     if (count) {
@@ -144,7 +144,7 @@ static bool tell_trackers(const uint32_t refs[GP_TRACKERS], bool lost, struct se
         if (lost) gp_set(&count->head, s->d->death);
         if (lost) gp_set(&count->tail, gp_get(&count->tail) + 1);
         if (gp_get(&count->value) > 0) gp_set(&count->value, gp_get(&count->value) - 1);
-        gp_repair_settle(count);
+        gp_repair_serve(count);
         gp_repair_unlock(count);
     }
     return true;

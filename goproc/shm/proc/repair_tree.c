@@ -57,7 +57,7 @@ static void end_one(struct gp_block *b, bool object, uint64_t bytes, void *arg) 
     }
     gp_set(&c->value, gp_get(&parent->value));
     atomic_fetch_or(&c->flags, (uint16_t)(GP_OBJ_CLOSED | GP_OBJ_INHERITED));
-    gp_repair_settle(c);
+    gp_repair_serve(c);
     gp_repair_unlock(c);
     e->any = true;
 }

@@ -64,7 +64,7 @@ static void free_place(gp_ref task, struct gp_object *places) {
     gp_lock(places);
     track(task, GP_TRACK_PLACE, places, gp_get(&places->tail) - 1, 0);
     gp_set(&places->value, gp_get(&places->value) + 1);
-    gp_sync_settle(places);
+    gp_sync_serve(places);
     gp_unlock(places);
     gp_ring();
 }
