@@ -626,7 +626,7 @@ struct gp_header {
     _Atomic uint64_t collect_seen; /* `collect`, at the last look of an idle process */
     _Atomic uint64_t heap_trimmed; /* the time at which an idle process last looked for free memory, ns */
     /* moves, releases and drops of all procs at that time, if the process gave all free memory back */
-    _Atomic uint64_t heap_settled;
+    _Atomic uint64_t heap_changes;
     /* a line of its own: the lock word at GP_LOCK_AT guards the links of all contexts */
     struct {
         uint64_t pad0, pad1;

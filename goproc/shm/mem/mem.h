@@ -244,7 +244,7 @@ uint64_t gp_heap_patience(uint64_t now);
 bool gp_heap_look(void);
 void gp_heap_look_again(void);                                       /* the next look is due at once */
 /* after such a look: true if a collection is due, since no handle was dropped after the last look */
-bool gp_drops_settled(void);
+bool gp_collection_due(void);
 /* after such a look: gp_heap_reclaim() in arenas that are little used, until `enough` is true */
 void gp_heap_trim(bool (*enough)(void));
 

@@ -222,14 +222,14 @@ static uint64_t next_look;
 static bool look_again;
 
 static uint64_t changes(void) {
-    uint64_t sum = 1 + gp_get(&gp.head->collect); /* 0: nothing was ever settled */
+    uint64_t sum = 1 + gp_get(&gp.head->collect); /* 0: no memory was ever given back */
     for (uint32_t p = 0; p < gp_places(); p++)
         sum += gp_get(&gp_proc_at(p)->heap_moves) + gp_get(&gp_proc_at(p)->heap_freed);
     return sum;
 }
 
 uint64_t gp_heap_patience(uint64_t now) {
-    if (changes() == gp_get(&gp.head->heap_settled)) return UINT64_MAX;
+    if (changes() == gp_get(&gp.head->heap_changes)) return UINT64_MAX;
     return now < next_look && next_look - now < TRIM_NS ? next_look - now : TRIM_NS;
 }
 
@@ -242,13 +242,13 @@ bool gp_heap_look(void) {
     }
     if (now < next_look || gp_get(&h->stop)) return false;
     next_look = now + TRIM_NS;
-    return changes() != gp_get(&h->heap_settled) && now - last >= TRIM_NS * 3 / 4 &&
+    return changes() != gp_get(&h->heap_changes) && now - last >= TRIM_NS * 3 / 4 &&
            atomic_compare_exchange_strong(&h->heap_trimmed, &last, now); /* one process looks for all */
 }
 
 void gp_heap_look_again(void) { look_again = true; }
 
-bool gp_drops_settled(void) {
+bool gp_collection_due(void) {
     struct gp_header *h = gp.head;
     uint64_t drops = gp_get(&h->collect), seen = gp_get(&h->collect_seen);
     gp_set(&h->collect_seen, drops);
@@ -270,5 +270,5 @@ void gp_heap_trim(bool (*enough)(void)) {
     }
     if (objects) gp_collect_unlock();
     gp_release(&h->reclaiming, 0);
-    if (quiet && !enough()) gp_set(&h->heap_settled, sum);
+    if (quiet && !enough()) gp_set(&h->heap_changes, sum);
 }

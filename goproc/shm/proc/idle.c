@@ -65,7 +65,7 @@ static bool search(uint64_t until_ns) {
  * back only with the GIL, so the sleep must end (core_idle()). */
 static bool tend_heap(void) {
     if (!gp_heap_look()) return true;
-    if (gp_drops_settled() || !gp_get(&gp.my->fenced)) {
+    if (gp_collection_due() || !gp_get(&gp.my->fenced)) {
         gp_heap_look_again();
         return false;
     }

@@ -84,7 +84,7 @@ static void keep(uint32_t proc) {
     }
 }
 
-static bool settled(uint32_t proc) {
+static bool as_wanted(uint32_t proc) {
     const struct gp_proc *p = gp_proc_at(proc);
     uint32_t state = gp_acquire(&p->state);
     if (!wanted(proc)) return state == GP_P_GONE;
@@ -98,7 +98,7 @@ bool gp_resized(void) {
     for (uint32_t p = 1; p < gp_places(); p++) {
         if (wanted(p)) keep(p);
         else drop(p);
-        all = all && settled(p);
+        all = all && as_wanted(p);
     }
     return all;
 }

@@ -154,7 +154,7 @@ static PyObject *core_drain(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
 
 /* The process has nothing to do: garbage and free memory go back to the system. */
 static void trim(void) {
-    if (gp_drops_settled()) collect_now();
+    if (gp_collection_due()) collect_now();
     if (!gp.base) return;
     if (!gp_get(&gp.my->fenced)) { /* no thread of this process may allocate meanwhile */
         gp_heap_trim(gp_something_to_do);

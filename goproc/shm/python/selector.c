@@ -33,7 +33,7 @@ static int parse_all(Selector *self) {
 
 /* Meanwhile done() of a context of the program's own may run: it may use this very Selector, and let others
  * run. */
-static int settle(Selector *self) {
+static int refresh(Selector *self) {
     self->busy = self->stale = true;
     Py_INCREF(self);
     int r = parse_all(self);
@@ -64,7 +64,7 @@ static PyObject *selector_new(PyTypeObject *type, PyObject *args, PyObject *kwar
         return NULL;
     }
     for (Py_ssize_t i = 0; i < count; i++) PyList_SET_ITEM(self->kept, i, Py_NewRef(Py_None));
-    if (settle(self) < 0) Py_CLEAR(self);
+    if (refresh(self) < 0) Py_CLEAR(self);
     return (PyObject *)self;
 }
 
@@ -78,7 +78,7 @@ static PyObject *selector_select(Selector *self, PyObject *const *args, Py_ssize
     PyObject *timeout = NULL;
     if ((nargs || kwnames) && parse_timeout(args, nargs, kwnames, 0, "select()", &timeout) < 0) return NULL;
     if (checkpoint() < 0 || refuse_stale_list(self->given) < 0 || handle_ready() < 0 || not_busy(self) < 0 ||
-        (self->stale && settle(self) < 0))
+        (self->stale && refresh(self) < 0))
         return NULL;
     self->busy = true;
     Py_INCREF(self);
@@ -116,11 +116,11 @@ static int selector_set(Selector *self, Py_ssize_t i, PyObject *value) {
     }
     PyObject *old = Py_NewRef(PyList_GET_ITEM(self->given, i));
     int r = PyList_SetItem(self->given, i, Py_NewRef(value));
-    if (r == 0 && (r = settle(self)) < 0) { /* as it was */
+    if (r == 0 && (r = refresh(self)) < 0) { /* as it was */
         PyObject *type, *error, *trace;
         PyErr_Fetch(&type, &error, &trace);
         PyList_SetItem(self->given, i, Py_NewRef(old));
-        if (settle(self) < 0) PyErr_Clear();
+        if (refresh(self) < 0) PyErr_Clear();
         PyErr_Restore(type, error, trace);
     }
     Py_DECREF(old);
