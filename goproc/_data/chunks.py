@@ -23,13 +23,13 @@ class Chunk:
         indices: the numbers of its items in the map.
         items: the arguments of the calls.
         attempts: calls for these items that have failed.
-        settled: how many of the items are finished.
+        finished: how many of the items are finished.
         lane: the number of the lane it must go to, or -1.
         names: of the items in a checkpoint, or None.
         number: of the chunk; no other one has it.
     """
 
-    __slots__ = ("attempts", "indices", "items", "lane", "names", "number", "settled")
+    __slots__ = ("attempts", "finished", "indices", "items", "lane", "names", "number")
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Chunk:
         self.lane = lane
         self.names = names
         self.number = next(_numbers)
-        self.settled = 0
+        self.finished = 0
 
     def part(self, start: int, stop: int | None = None) -> Chunk:
         """Return a chunk of the items from one position to another."""

@@ -295,7 +295,7 @@ class Engine:
             if on_error != "skip":
                 self.letters.append(failed)
         if self.keys is not None:
-            self.keys.settle(lost.index)
+            self.keys.finish(lost.index)
 
     def _delay(self, lost: Lost) -> None:
         self.tally.retried += 1

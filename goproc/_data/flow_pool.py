@@ -164,7 +164,7 @@ class StageEngine(Engine):
         """Give credits where the item whose turn it is waits behind others: after the death of a process, it may."""
         turn = self.order.passed
         busy = [lane for lane in self.lanes.lanes if lane.chunks]
-        if any(lane.chunks[0].indices[lane.chunks[0].settled] == turn for lane in busy):
+        if any(lane.chunks[0].indices[lane.chunks[0].finished] == turn for lane in busy):
             return
         for lane in busy:
             assert lane.way.credit is not None

@@ -63,7 +63,7 @@ class Keys:
                 f"pmap(): key= returned {type(key).__name__!r} for item {index}, which is not hashable"
             ) from None
 
-    def settle(self, index: int) -> None:
+    def finish(self, index: int) -> None:
         """An item is finished: the next one of its key may begin."""
         if index not in self._out:  # items need not wait, or this one was given to no lane
             return

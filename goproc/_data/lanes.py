@@ -68,10 +68,10 @@ class Lane:
         self.partial, self.broken = False, None
         while n:
             chunk = self.chunks[0]
-            start = chunk.settled
+            start = chunk.finished
             stop = min(start + n, len(chunk.items))
             n -= stop - start
-            chunk.settled = stop
+            chunk.finished = stop
             if stop == len(chunk.items):
                 self.chunks.popleft()
                 self.given -= stop
@@ -290,7 +290,7 @@ class Lanes:
             position = 0  # what was handed on cannot be taken back: the item does not begin again
         back = []
         for chunk in lane.chunks:
-            rest = chunk.part(chunk.settled)
+            rest = chunk.part(chunk.finished)
             n = len(rest.items)
             if 0 <= position < n:
                 assert error is not None

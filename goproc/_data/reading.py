@@ -51,7 +51,7 @@ def _read_done(
             engine.tally.note_slow(indices[slowest - at], seconds)
         if engine.keys is not None:
             for index in indices:
-                engine.keys.settle(index)
+                engine.keys.finish(index)
         at += n
     engine.tally.note(lane.proc, work, wait)
     engine.tally.done += at
@@ -73,7 +73,7 @@ def _read_part(engine: Engine, number: int, values: list[Any], credited: bool) -
     if credited:
         assert lane.way.credit is not None
         some = [*some, Grant(lane.way.credit)]
-    engine.order.put_part(chunk.indices[chunk.settled], some)
+    engine.order.put_part(chunk.indices[chunk.finished], some)
 
 
 def _read_failed(engine: Engine, number: int, error: tuple[Any, ...], seconds: float, wait: float) -> None:
