@@ -253,7 +253,7 @@ class Group:
         if ending.cause is not None:
             self._stop(ending.cause)
         self._join(me, ending)
-        ending.errors += self._settle()
+        ending.errors += self._end_block()
         if not ending.errors and ending.outside is None and self._shared.flags.load() & STOPPING:
             # The members were stopped by the end of the context around this group.
             why = context.cause(self.ctx)
@@ -275,7 +275,7 @@ class Group:
             me.interrupt = None
         return me
 
-    def _settle(self) -> list[BaseException]:
+    def _end_block(self) -> list[BaseException]:
         """End the block once all members have ended; return their errors, those of lost members last."""
         shared, here = self._shared, self._here
         shared.flags.or_(ENDED)

@@ -359,7 +359,7 @@ def _put(message: bytes, id_: int) -> None:
         _core.nudge(0)  # its script has not imported logging
     _sent += 1
     _last[id_] = _sent
-    _life.on_end = _settle
+    _life.on_end = _flush_goroutine
     if _late:
         _send_late()
     if _late or not _deliver(message):
@@ -428,7 +428,7 @@ def _may_park() -> bool:
     return True
 
 
-def _settle(id_: int) -> None:
+def _flush_goroutine(id_: int) -> None:
     """Wait until the script has handled the messages of a goroutine, and of threads."""
     global _handled
     number = max(_last.pop(id_, 0), _last.get(0, 0))
@@ -436,13 +436,14 @@ def _settle(id_: int) -> None:
         return
     number = _sent
     try:
-        if _flush():
+        if _send_flush():
             _handled = max(_handled, number)
     except Exception:  # the runtime has stopped
         pass
 
 
-def _flush() -> bool:
+def _send_flush() -> bool:
+    """Ask the host for an answer once it has handled all messages. Return False if the host cannot be asked now."""
     _send_late()
     if not _wait_for_host():
         return False
@@ -471,11 +472,11 @@ def _wait_for_host() -> bool:
     return False
 
 
-def settle() -> None:
+def flush() -> None:
     """Wait until the script has handled the records of the running goroutine; in a thread, those of this process.
 
-    A goroutine settles by itself at its end. The caller of settle() hands over a result earlier: its call is one of
-    many in the same goroutine.
+    A goroutine does the same at its end. The caller of flush() hands over a result before that: the call is one of
+    many that its goroutine makes.
 
     Cost: nothing if nothing was logged since.
     """
@@ -483,6 +484,6 @@ def settle() -> None:
         return
     if not _core.on_scheduler_thread():
         _last[0] = _sent  # of any goroutine
-        _settle(0)
+        _flush_goroutine(0)
     else:
-        _settle(scheduler.current.id)
+        _flush_goroutine(scheduler.current.id)

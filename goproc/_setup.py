@@ -77,9 +77,9 @@ def call_in_worker(init: Callable[[], object] | str) -> None:
     scheduler.held_until = float("inf")
     try:
         call(init)
-        _logs.settle()
+        _logs.flush()
     except BaseException as exc:
-        _logs.settle()
+        _logs.flush()
         if isinstance(exc, SystemExit):
             fatal.exit_program(exc)
         fatal.panic(fatal.first_line(exc), 0, failure.format_traceback(exc), 0, 0, "")

@@ -246,7 +246,7 @@ class Limiter:
             rate: events a second.
         """
         rate = _checked_rate(rate)
-        self._bucket.update(lambda b: (_settled(b)._replace(rate=rate), None))
+        self._bucket.update(lambda b: (_refilled(b)._replace(rate=rate), None))
 
     @ends_at_user
     def set_burst(self, burst: int) -> None:
@@ -256,7 +256,7 @@ class Limiter:
             burst: the size of the bucket.
         """
         burst = _checked_count(burst, "burst")
-        self._bucket.update(lambda b: (_settled(b)._replace(burst=burst), None))
+        self._bucket.update(lambda b: (_refilled(b)._replace(burst=burst), None))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Limiter) and self._bucket == other._bucket
@@ -281,7 +281,7 @@ def _restore(bucket: Cell[_Bucket]) -> Limiter:
     return limiter
 
 
-def _settled(b: _Bucket) -> _Bucket:
+def _refilled(b: _Bucket) -> _Bucket:
     """Return the same bucket with the tokens of now."""
     now = monotonic()
     return b._replace(tokens=b.tokens_at(now), at=max(now, b.at))

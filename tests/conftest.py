@@ -26,7 +26,7 @@ from watch import MARK, descendants, dumpable, loaded, read, watchdog
 
 SECONDS = 60.0
 SILENCE, LONG_SILENCE = 420.0, 4000.0  # more than the longest test may take
-SETTLE, ASKS = 5.0, 5  # for what is released asynchronously: seconds, and collections in the workers
+PATIENCE, ASKS = 5.0, 5  # for what is released asynchronously: seconds, and collections in the workers
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -251,7 +251,7 @@ class Snapshot:
         return found
 
 
-def _settled(before: Snapshot) -> list[str]:
+def _left_behind(before: Snapshot) -> list[str]:
     """Wait for the ends that come by themselves or by a collection of cycles in some process; return the rest."""
     start = time.monotonic()
     ask, asked = 0.03, 0
@@ -260,7 +260,7 @@ def _settled(before: Snapshot) -> list[str]:
         carried.entries.clear()  # the copies of what lives on in this process
     while left := Snapshot().growth(before):
         waited = time.monotonic() - start
-        if waited > SETTLE and asked >= ASKS:
+        if waited > PATIENCE and asked >= ASKS:
             break
         gc.collect()
         if waited > ask:
@@ -316,7 +316,7 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
         _end_goroutines(before)  # the report of the failure holds on to everything it mentions
         runtimes.spoiled = True  # and its goroutines in other processes may live on
         return
-    left = _settled(before)
+    left = _left_behind(before)
     if left:
         _end_goroutines(before)
         runtimes.spoiled = True

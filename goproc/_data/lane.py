@@ -336,7 +336,7 @@ class Lane:
         )
         self.work = self.wait = self.seconds = 0.0
         self.sent += len(values)
-        _logs.settle()
+        _logs.flush()
         done = Done(*message)
         if self._try_to_send_done(done) is not None:
             self._send_each(done)
@@ -390,7 +390,7 @@ class Lane:
 
     def _fail(self, error: BaseException, seconds: float) -> None:
         self.flush()
-        _logs.settle()
+        _logs.flush()
         if isinstance(error, Goexit):
             error = RuntimeError("the call ended its goroutine by goexit()")
         message = FAILED, self.way.number, failure.pack(error), seconds, self.wait

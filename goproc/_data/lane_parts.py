@@ -128,7 +128,7 @@ class PartSender:
         if not self._values:  # the flusher has sent them
             self._give_back()
             return True
-        _logs.settle()
+        _logs.flush()
         if self._try_to_send(self._values) is not None:
             return False
         self._sent += len(self._values)

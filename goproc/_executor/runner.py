@@ -88,7 +88,7 @@ def _initialize(initializer: Callable[..., object], initargs: tuple[Any, ...]) -
         import logging
 
         logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
-        _settle()
+        _flush_logs()
         raise InitializerFailed(f"{type(exc).__name__}: {fatal.first_line(exc)}") from None
 
 
@@ -139,15 +139,15 @@ def _tidy_up(g: G) -> None:
     g.function = None
     line_output.finish(g.greenlet)
     if _life.on_end is not None:
-        _settle()
+        _flush_logs()
     if g.private is not None:
         _core.release_namespace(g, "private")
 
 
-def _settle() -> None:
+def _flush_logs() -> None:
     from goproc import _logs
 
-    _logs.settle()
+    _logs.flush()
 
 
 def _refuse(promise: Any, exc: BaseException) -> None:

@@ -46,7 +46,7 @@ _classes = Passing()  # the classes in `entries`
 # Names of attributes that stay behind: a library has cached there an object that cannot be pickled.
 left_out: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDictionary()
 # Names of globals in the groups of classes that may have to be left out.
-_unsettled: dict[ClassEntry, frozenset[str]] = store.cache({})
+_mentioned: dict[ClassEntry, frozenset[str]] = store.cache({})
 # Above zero while a class's definition is made, with the store locked.
 _defining = 0
 
@@ -72,27 +72,27 @@ def class_entry(cls: type) -> ClassEntry:
                 entry = entries[id(cls)] = _new_entry(cls)
                 for passed in _classes.add(cls):
                     entries.pop(id(passed), None)
-                _settle()
+                _leave_out_mentioned()
     elif entry.changed(cls):
         with store.lock:
             if entry.received:
                 entry.override(cls)
             else:
                 _define(cls, entry)
-            _settle()
+            _leave_out_mentioned()
     return entry
 
 
-def _settle() -> None:
+def _leave_out_mentioned() -> None:
     """Now that all classes are known, leave out globals that only texts in methods name and that cannot be pickled."""
-    while _unsettled and not _defining:
-        entry, names = _unsettled.popitem()
+    while _mentioned and not _defining:
+        entry, names = _mentioned.popitem()
         entry.groups = [
             (namespace, tuple([name for name in known if name not in names or _is_carried(namespace, name)]))
             for namespace, known in entry.groups
         ]
         entry.modules = tuple([name for name in entry.modules if _is_carried(sys.modules, name)])
-        entry.settle()
+        entry.update_stateful()
 
 
 def _is_carried(namespace: Mapping[str, Any], name: str) -> bool:
@@ -124,7 +124,7 @@ def _define(cls: type, entry: ClassEntry) -> None:
         definition, blob = _pickled(cls, entry)
     except NotStatic:
         entry.inline = True
-        entry.settle()
+        entry.update_stateful()
         return
     finally:
         entry.checking = False
@@ -132,7 +132,7 @@ def _define(cls: type, entry: ClassEntry) -> None:
     ref = store.put(blob, (cls.__module__, cls.__qualname__))
     entry.inline = not isinstance(ref, int)
     if entry.inline:
-        entry.settle()
+        entry.update_stateful()
         return
     entry.ref = ref
     entry.groups = [(scope.source, names) for scope, names in definition.groups()]
@@ -140,11 +140,11 @@ def _define(cls: type, entry: ClassEntry) -> None:
     mentioned = frozenset().union(*[scope.mentioned for scope in definition.scopes.values()])
     entry.modules = tuple(definition.modules)
     if mentioned or entry.modules:
-        _unsettled[entry] = mentioned
+        _mentioned[entry] = mentioned
     entry.uses, entry.inside = [Use.of(used) for used in definition.uses], definition.inside
     entry.guards = [scope.guard() for scope in definition.scopes.values()]
     entry.watch_all(cls)  # last, as pickling may have added to the class (the caches of abc)
-    entry.settle()
+    entry.update_stateful()
     _own_by_ref[ref] = entry.gone
 
 
@@ -402,7 +402,7 @@ def load_class(ref: Ref) -> type:
                 entry.ref, entry.groups, entry.cells, entry.parts = ref, groups, cells, parts
                 entry.state, entry.inside, entry.modules = set(state), inside, modules
                 entry.uses = [Use.of(used) for used in uses]
-                entry.settle()
+                entry.update_stateful()
                 if not entry.stateful:
                     entry.arrive(cls)
                 entry.companions = companions

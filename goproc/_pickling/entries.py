@@ -145,7 +145,7 @@ class ClassEntry:
         self.defined: Defined | None = None
         self.together = NEVER
 
-    def settle(self) -> None:
+    def update_stateful(self) -> None:
         """Find out whether messages have to carry more than the reference."""
         named = self.state or any(part.names for part in self.inside)
         self.stateful = bool(self.inline or self.groups or self.cells or self.parts or self.modules or named)
@@ -211,7 +211,7 @@ class ClassEntry:
         self.uses = [Use.of(use.cls) for use in self.uses]
         used = [use.cls for use in self.uses if (entry := entries.get(id(use.cls))) and entry.stateful]
         self.parts = list(dict.fromkeys([*self.parts, *used]))
-        self.settle()
+        self.update_stateful()
 
     def carried(self, cls: type) -> list[Carried]:
         """Return the attributes, of the class and of those inside, that messages carry."""
@@ -278,7 +278,7 @@ class ClassEntry:
         ]
         self.watch, self.watches = defined.watch, defined.watches
         self.version += 1
-        self.settle()
+        self.update_stateful()
 
     # -- of a class of this process
 

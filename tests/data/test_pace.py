@@ -12,7 +12,7 @@ from goproc._data.tally import Pace
 from goproc.shm import _core
 
 
-def settled(lanes: int = 2, seconds: float = 1e-6) -> Pace:
+def steady(lanes: int = 2, seconds: float = 1e-6) -> Pace:
     """The pace of a map whose items take so many seconds each."""
     pace = Pace(None, None, lanes)
     for _ in range(10):
@@ -30,13 +30,13 @@ def test_chunks_grow_while_items_are_short() -> None:
 
 
 def test_long_items_go_one_by_one() -> None:
-    assert settled(seconds=0.1).chunk == 1
+    assert steady(seconds=0.1).chunk == 1
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 7])
 @pytest.mark.parametrize("count", [1, 2_499, 100_000])
 def test_towards_the_end_chunks_become_smaller(lanes: int, count: int) -> None:
-    pace, left, sizes = settled(lanes), count, []
+    pace, left, sizes = steady(lanes), count, []
     while left:
         sizes.append(min(pace.chunk_of(left), left))
         left -= sizes[-1]
@@ -45,7 +45,7 @@ def test_towards_the_end_chunks_become_smaller(lanes: int, count: int) -> None:
 
 
 def test_the_end_is_not_known_or_the_size_is_given() -> None:
-    pace = settled()
+    pace = steady()
     assert pace.chunk_of(0) == pace.chunk
     assert Pace(100, None, 2).chunk_of(10) == 100
 

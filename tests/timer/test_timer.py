@@ -21,7 +21,7 @@ from goproc.shm import _core
 INFINITY = float("inf")
 
 
-def settle():
+def census_after_collection():
     gc.collect()
     _core.collect()
     return {name: n for name, n in _core.census().items() if name in ("objects", "handles", "blocks")}
@@ -408,10 +408,10 @@ def test_nothing_is_left_of_func_timers(runtime0):
         t.stop()
 
     use()
-    before = settle()
+    before = census_after_collection()
     for _ in range(2000):
         use()
-    after_ = settle()
+    after_ = census_after_collection()
     assert all(after_[name] <= before[name] for name in before)
 
 
@@ -421,10 +421,10 @@ def test_nothing_is_left_of_received_timers(runtime0):
         select(after(0), after(3600))
 
     use()
-    before = settle()
+    before = census_after_collection()
     for _ in range(1000):
         use()
-    after_ = settle()
+    after_ = census_after_collection()
     assert all(after_[name] <= before[name] for name in before)
 
 
