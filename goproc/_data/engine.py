@@ -1,12 +1,12 @@
-"""The engine of a map: draws items, gives them to lanes, reads their messages, and decides about failures.
+"""The engine of a map: draws items, gives them to lanes, and receives their messages.
 
-All of it happens in the caller, inside next(). Between two calls of next() the workers go on with the items that they
-have, and their messages wait in the channel of results.
+reading.py reads a message, failing.py decides about an item that has failed, and station_ends.py about a process that
+has ended. All of it happens in the caller, inside next(). Between two calls of next() the workers go on with the items
+that they have, and their messages wait in the channel of results.
 """
 
 from __future__ import annotations
 
-import heapq
 import threading
 from collections import deque
 from time import monotonic
@@ -14,44 +14,35 @@ from typing import Any, NamedTuple
 
 from goproc._channel import chan
 from goproc._data import turns
-from goproc._data.blame import portable
 from goproc._data.chunks import Chunk, Lost
-from goproc._data.ends import CLOSE_SECONDS, await_ends, raisable, reap, short
-from goproc._data.job import BROKEN, DONE, INIT_FAILED, RECYCLED, WAKE, Job
+from goproc._data.ends import CLOSE_SECONDS, await_ends, raisable, reap
+from goproc._data.failing import Delayed, fail, fail_for_good, post, retry
+from goproc._data.job import BROKEN, DONE, WAKE, Job
 from goproc._data.keys import Keys
 from goproc._data.lane_parts import CREDITS
 from goproc._data.lanes import Lanes
 from goproc._data.order import Ordered, Unordered
-from goproc._data.policy import Failure, Policy
 from goproc._data.reading import read_one
 from goproc._data.results import parted
 from goproc._data.source import DRAW_SECONDS
+from goproc._data.station_ends import keep_processes, station_ended
 from goproc._data.tally import Pace, Stats, Tally
 from goproc._data.unread import UNKNOWN
 from goproc._go import go
 from goproc._pickling import failure
-from goproc._raised import add_note
 from goproc._select import Selector
 from goproc.errors import ChanClosed, RuntimeStopped, WorkerDied
-from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from goproc._data.checkpoint import Checkpoint
+    from goproc._data.policy import Failure, Policy
     from goproc._data.progress import Progress
     from goproc._data.recorder import Recorder
     from goproc._data.source import Source
     from goproc._data.unread import Unread
-
-
-class Delayed(NamedTuple):
-    """An item that waits for its next attempt. They compare by time."""
-
-    due: float
-    order: int
-    chunk: Chunk
 
 
 class Plan(NamedTuple):
@@ -68,7 +59,6 @@ class Plan(NamedTuple):
     spread: bool = False  # results are collections, of which the members are yielded
 
 
-_LEAVE_SECONDS = 1.0  # that a map waits for a process to be replaced
 _BUSY_SECONDS = 0.01  # between two looks whether items that wait for a busy process can go to an idle one
 
 
@@ -92,9 +82,8 @@ class Engine:
         self.inbox: deque[tuple[Any, ...]] = deque()  # messages that were received and not read
         self.delayed: list[Delayed] = []  # a heap
         self.ends: deque[int] = deque()  # stations that were seen to have ended
-        self.leaving: dict[
-            int, float
-        ] = {}  # stations whose process is to be replaced, and how long the map waits for that
+        # stations whose process is to be replaced, and how long the map waits for that
+        self.leaving: dict[int, float] = {}
         self.letters: deque[Failure] = deque()  # that the channel of on_error= has not taken yet
         self.keys: Keys | None = None
         if plan.key is not None:
@@ -107,7 +96,7 @@ class Engine:
         self.door = self.results  # has a value when something has come
         if plan.checkpoint is not None:
             self._open_checkpoint(plan.checkpoint)
-        self._orders = 0
+        self.orders = 0  # delays so far: of two that end at one time, the earlier one is first
 
     def _open_checkpoint(self, checkpoint: Checkpoint) -> None:
         from goproc._data.recorder import Recorder
@@ -130,11 +119,11 @@ class Engine:
         """
         while True:
             while self.ends:
-                self._station_ended(self.ends.popleft())
+                station_ended(self, self.ends.popleft())
             self.read()
             if self.letters:
                 return False
-            self._retry()
+            retry(self)
             self._draw()
             if self.ready:
                 return True
@@ -214,20 +203,20 @@ class Engine:
             if not items:
                 return
         (self.lanes if self.keys is None else self.keys).give(Chunk(indices, items, names=names))
-        self._refuse_unsendable()
+        self.refuse_unsendable()
 
-    def _refuse_unsendable(self) -> None:
+    def refuse_unsendable(self) -> None:
         """Fail the items that cannot be sent to a worker."""
         unsendable = self.lanes.unsendable
         while unsendable:
             chunk, error = unsendable.pop()
-            self.fail(Lost.of(chunk, 0, -1, error))
+            fail(self, Lost.of(chunk, 0, -1, error))
 
     def _refuse(self, refused: Unread) -> None:
         """The next item cannot be read here: it has failed."""
         index = self.tally.drawn
         self.tally.drawn += 1
-        self.fail_for_good(Lost(index, refused.text or UNKNOWN, 0, -1, refused.error))
+        fail_for_good(self, Lost(index, refused.text or UNKNOWN, 0, -1, refused.error))
 
     # -- reading
 
@@ -254,7 +243,7 @@ class Engine:
             self.lanes.balance()
             self.lanes.spread()
             if self.lanes.unsendable:
-                self._refuse_unsendable()
+                self.refuse_unsendable()
             self.show()
 
     def show(self) -> None:
@@ -262,70 +251,12 @@ class Engine:
             tally = self.tally
             self.progress.update(tally.done + tally.failed, tally.failed, tally.retried)
 
-    # -- failures
-
-    def fail(self, lost: Lost) -> None:
-        """An attempt has failed: there is another one, or the item fails for good."""
-        if self.policy.allows(lost.error, lost.attempts):
-            self._delay(lost)
-        else:
-            self.fail_for_good(lost)
-
-    def fail_for_good(self, lost: Lost) -> None:
-        self.tally.failed += 1
-        proc = self.lanes.lanes[lost.lane].proc if lost.lane >= 0 else _core.proc()
-        failed = Failure(lost.item, lost.index, lost.error, lost.attempts, proc, lost.seconds)
-        add_note(lost.error, f"item {lost.index}: {short(lost.item)}")
-        if (
-            self.recorder is not None and lost.name is not None and lost.attempts
-        ):  # else its result is recorded
-            from goproc._data.checkpoint import Record
-
-            text = f"{type(lost.error).__name__}: {lost.error}"
-            self.recorder.note_failure(Record(lost.name, None, text, lost.attempts, lost.seconds))
-        on_error = self.policy.on_error
-        if on_error == "raise":
-            self.show()
-            self.fatal = True
-            raise raisable(lost.error)
-        if on_error == "return":
-            self.order.put(range(lost.index, lost.index + 1), [(failed,) if self.plan.spread else failed])
-        else:
-            self.order.leave_out(lost.index)
-            if on_error != "skip":
-                self.letters.append(failed)
-        if self.keys is not None:
-            self.keys.finish(lost.index)
-
-    def _delay(self, lost: Lost) -> None:
-        self.tally.retried += 1
-        lane = lost.lane if self.plan.key is not None else -1
-        names = None if lost.name is None else [lost.name]
-        chunk = Chunk([lost.index], [lost.item], lost.attempts, lane, names)
-        pause = self.policy.pause(lost.attempts)
-        if pause <= 0:
-            self.lanes.give(chunk, first=True)
-            return
-        self._orders += 1
-        heapq.heappush(self.delayed, Delayed(monotonic() + pause, self._orders, chunk))
-
-    def _retry(self) -> None:
-        """Give the items whose delay is over to lanes."""
-        while self.delayed and self.delayed[0].due <= monotonic():
-            self.lanes.give(heapq.heappop(self.delayed).chunk, first=True)
-
-    def post(self) -> None:
-        """Send dead letters. Blocks while the channel is full."""
-        while self.letters:
-            self.policy.on_error.send(portable(self.letters[0]))
-            self.letters.popleft()
-
     # -- waiting
 
     def go_on(self) -> None:
         """Make progress of advance() possible: send dead letters, or wait."""
         if self.letters:
-            self.post()
+            post(self)
         else:
             turns.lend()
             self.wait()
@@ -347,7 +278,7 @@ class Engine:
         except TimeoutError:
             if timeout is None or monotonic() < since + timeout:
                 raise
-            self._keep_processes()
+            keep_processes(self)
             self.held_up = self.lanes.uneven()
             return
         except Exception as exc:
@@ -362,50 +293,12 @@ class Engine:
         elif there and message is not None:
             self.inbox.extend(parted(message))
 
-    def _keep_processes(self) -> None:
-        """Go on with processes that cannot be replaced in time: other goroutines that have begun there do not end."""
-        for station, until in list(self.leaving.items()):
-            if monotonic() >= until:
-                del self.leaving[station]
-                _core.retire(self.lanes.places[station], False)
-
     def wake(self) -> None:
         """End a wait() in another thread."""
         try:
             self.door.try_send((WAKE, 0))
         except (ChanClosed, RuntimeStopped):
             pass
-
-    def _station_ended(self, station: int) -> None:
-        """A station has ended although the map has not."""
-        end, error = self.lanes.ended(station)
-        if self.recorder is not None:
-            self.recorder.sync()
-        self.read()
-        if end is not None and end.how == INIT_FAILED:
-            assert end.error is not None
-            self.fatal = True
-            raise raisable(failure.unpack(end.error), "init=")
-        if error is not None and not isinstance(error, WorkerDied):
-            self.fatal = True
-            raise raisable(error)
-        self.leaving.pop(station, None)
-        if end is not None and end.how == RECYCLED:
-            self.lanes.recover(station, None)
-            if self.lanes.places[station] != 0:
-                self.leaving[station] = monotonic() + _LEAVE_SECONDS
-        else:
-            self._met_death(station, error)
-        self.lanes.spread()
-        self._refuse_unsendable()
-
-    def _met_death(self, station: int, error: BaseException | None) -> None:
-        if self.lanes.in_init(station) and error is not None:
-            self.fatal = True
-            raise error
-        for lost in self.lanes.recover(station, error):
-            self.tally.note_slow(lost.index, lost.seconds)
-            self.fail(lost)
 
     def stats(self) -> Stats:
         """Return the counts, with the results that have come and were not read. From any thread."""

@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from goproc._data import turns, unused
 from goproc._data.engine import Engine, Plan
+from goproc._data.failing import post
 from goproc._data.lanes import placed
 from goproc._data.options import Options, shortest, total_of
 from goproc._data.policy import RETRY_ON, policy
@@ -130,7 +131,7 @@ class PMap(_core.Results, Generic[T]):
     async def _go_on(self, engine: Engine) -> None:
         """As engine.go_on(), while the event loop runs. A thread waits; one that is left waiting serves the next call."""
         if engine.letters:
-            await in_thread(engine.post)
+            await in_thread(lambda: post(engine))
             return
         if self._waiter is None or self._waiter.done():
             turns.lend()

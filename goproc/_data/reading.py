@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from goproc._data.chunks import Lost
+from goproc._data.failing import fail
 from goproc._data.job import BROKEN, DONE, FAILED, PART, UNREAD, UNREADABLE
 from goproc._data.lane_parts import Grant
 from goproc._data.results import unreadable
@@ -87,7 +88,7 @@ def _read_unread(engine: Engine, number: int, error: BaseException, seconds: flo
     for chunk, start, _ in lane.finish(1):
         engine.tally.note(lane.proc, seconds, 0.0)
         engine.tally.note_slow(chunk.indices[start], seconds)
-        engine.fail(Lost.of(chunk, start, number, error, seconds))
+        fail(engine, Lost.of(chunk, start, number, error, seconds))
     engine.pace.note(1, seconds)
 
 
@@ -99,4 +100,4 @@ def _read_refused(engine: Engine, number: int, error: tuple[Any, ...]) -> None:
             engine.lanes.give(single, first=True)
         return
     exc = unreadable("the item", failure.unpack(error), "the worker")
-    engine.fail(Lost.of(chunk, 0, number, exc))
+    fail(engine, Lost.of(chunk, 0, number, exc))

@@ -6,6 +6,7 @@ from typing import Any
 
 from goproc._data.checkpoint import Checkpoint, unpacked_result
 from goproc._data.chunks import Lost
+from goproc._data.failing import fail
 from goproc._data.results import unreadable
 
 TYPE_CHECKING = False
@@ -40,7 +41,7 @@ def _put_recorded(
         result = unpacked_result(blob)
     except Exception as cause:
         error = unreadable(f"the result in checkpoint {checkpoint.path!r}", cause, "this program")
-        engine.fail(Lost(index, item, 0, -1, error, name))
+        fail(engine, Lost(index, item, 0, -1, error, name))
         return
     engine.order.put(range(index, index + 1), [result])
     engine.tally.done += 1
