@@ -12,6 +12,7 @@ from goproc import (
     Atomic,
     WaitGroup,
     _health,
+    _joining,
     after,
     chan,
     context,
@@ -45,7 +46,7 @@ def stoppable(test):
 
 def examples():
     finder = doctest.DocTestFinder()
-    found = [*finder.find(patterns, "patterns"), *finder.find(_health, "patterns")]
+    found = [test for module in (patterns, _health, _joining) for test in finder.find(module, "patterns")]
     return {test.name: test for test in found if test.examples}
 
 
