@@ -91,7 +91,7 @@ def teller(w: Bell, i: int) -> Steps:
     yield from gp_ring_proc(w)
 
 
-# ---- S: core_drain of python/wait.c, and idle.c
+# ---- S: core_drain of python/scheduler_calls.c, and proc/idle.c
 
 
 def core_drain(w: Bell, seen: int) -> Steps:
