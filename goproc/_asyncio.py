@@ -155,7 +155,7 @@ async def _wait(
     finally:
         if alarm is not None:
             alarm.cancel()
-    if turn is not None:
+    if turn is not None and _core.may_switch():
         scheduler.give_turn()
 
 

@@ -103,7 +103,11 @@ def _first_turn(g: G) -> None:
         _end_failed(g, _unread(g, exc) if exc is call else exc)
         return
     del call
-    _run(g, f, args, kwargs)
+    try:
+        _run(g, f, args, kwargs)
+    except MemoryError:
+        if g.task:  # else that came after its outcome
+            _end_without_memory(g)
     if g.private is not None:
         del f, args, kwargs
         _core.release_namespace(g, "private")
@@ -143,7 +147,11 @@ def first_turn_local(g: G) -> None:
     """Run the first turn of a goroutine of go.local."""
     (f, args, kwargs), g.call = g.call, None
     _core.task_started(g.object)
-    _run(g, f, args, kwargs)
+    try:
+        _run(g, f, args, kwargs)
+    except MemoryError:
+        if g.task:  # else that came after its outcome
+            _end_without_memory(g)
 
 
 def open_call(call: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
@@ -169,7 +177,7 @@ def _body_of(kind: str) -> Body:
 
 
 def _run(g: G, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
-    """Run a goroutine to its end. Lets nothing through."""
+    """Run a goroutine to its end. Lets nothing through but a MemoryError in the midst of the end."""
     value: Any = None
     # A greenlet has a context of its own. Setting it needs no stack, as Context.run() would, and so less memory for a
     # parked goroutine. Nor does a call with its arguments written out, which Python makes in the same C frame.
@@ -223,6 +231,14 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
         exc: raised by its function.
         quiet: True if the exception was reported already.
     """
+    try:
+        _core.use_cushion(_fail, g, exc, quiet)
+    except MemoryError:
+        _end_without_memory(g, quiet)
+
+
+def _fail(g: G, exc: BaseException, quiet: bool) -> None:
+    """As _end_failed(), with the memory that there is."""
     forked.leave(exc)
     if on_end is not None:
         on_end(g.id)
@@ -242,7 +258,7 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
     failed = _failure(g, exc) if wanted or not quiet else None
     if wanted and failed is not None:
         try:
-            if _core.task_done(g.task, g.object, True, failed.store(), quiet):
+            if _done(g, failed.store(), quiet):
                 return
         except BaseException:  # the exception drags along more than memory allows
             if _end_briefly(g, exc, failed, quiet):
@@ -251,7 +267,22 @@ def _end_failed(g: G, exc: BaseException, quiet: bool = False) -> None:
         # Before the goroutine has ended: main may wait for that, and then end the program.
         _tell_unread(g, exc, failed)
     if not wanted:
-        _core.task_done(g.task, g.object, True, None, quiet)
+        _done(g, None, quiet)
+
+
+def _done(g: G, failed: tuple[Any, ...] | str | None, quiet: bool) -> bool:
+    """Give a goroutine that failed its outcome, once. Return True if a handle can read the outcome."""
+    wanted = _core.task_done(g.task, g.object, True, failed, quiet)
+    g.task = 0
+    return wanted
+
+
+def _end_without_memory(g: G, quiet: bool = False) -> None:
+    """End a goroutine of a process that has memory left for no more than the fact that the goroutine failed."""
+    if g.task and _done(g, fatal.NO_MEMORY, quiet):
+        return
+    if not quiet:
+        fatal.unread(g.id, fatal.NO_MEMORY, g.site)
 
 
 def _tell_unread(g: G, exc: BaseException, failed: fatal.Failure) -> None:
@@ -278,9 +309,9 @@ def _end_briefly(g: G, exc: BaseException, failed: fatal.Failure, quiet: bool) -
 
     short = failed._replace(packed=Packed(*failure.pack_briefly(exc)))
     try:
-        return _core.task_done(g.task, g.object, True, short.store(), quiet)
+        return _done(g, short.store(), quiet)
     except BaseException:  # memory is too full for any text
-        return _core.task_done(g.task, g.object, True, None, quiet)
+        return _done(g, None, quiet)
 
 
 def _explain_missing(g: G, exc: NameError | KeyError) -> None:

@@ -26,6 +26,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Stored = tuple[Any, ...] | str | None  # the outcome of a goroutine that failed, in shared memory
+
+# The stored outcome of a goroutine that failed, in a process without memory for its exception.
+NO_MEMORY = ""
 BY_SIGNAL = 0x100  # beside its number, the status of a program that ends by a signal
 POLICIES = ("report", "panic", "ignore")  # values of GOPROC_UNREAD, for failures that are never read
 
@@ -42,14 +46,14 @@ class Failure(NamedTuple):
     parent: int
 
     @classmethod
-    def read(cls, stored: tuple[Any, ...] | None) -> Failure:
+    def read(cls, stored: Stored) -> Failure:
         """Take a stored outcome apart. Promises store the packed exception alone.
 
         Args:
-            stored: None where the memory had room for the mere fact of a failure only.
+            stored: None or NO_MEMORY where there was room for the mere fact of a failure only.
         """
-        if stored is None:
-            stored = _lost()
+        if not isinstance(stored, tuple):
+            stored = _lost(stored)
         return cls(Packed(*stored[:ITEMS]), *(stored[ITEMS:] or ("", "", 0)))
 
     def store(self) -> tuple[Any, ...]:
@@ -61,9 +65,11 @@ class Failure(NamedTuple):
         return _traceback(self.packed)
 
 
-def _lost() -> tuple[Any, ...]:
+def _lost(stored: str | None) -> tuple[Any, ...]:
     from goproc._pickling import failure
 
+    if stored == NO_MEMORY:
+        return failure.pack(MemoryError("the process of the goroutine had no memory left for its exception"))
     return failure.pack(
         OutOfSharedMemory(
             "the exception of the goroutine did not fit in shared memory, which was full when it ended "
@@ -223,7 +229,7 @@ def unread_policy() -> str:
     return os.environ.get("GOPROC_UNREAD") or "report"
 
 
-def unread(id_: int, stored: tuple[Any, ...] | None, site: int) -> None:
+def unread(id_: int, stored: Stored, site: int) -> None:
     """Deal with a failure that no handle can read any more. The core calls it when the last handle goes.
 
     A goroutine whose creator has kept no handle panics. The handle may have been dropped before or after the failure:
@@ -293,13 +299,13 @@ def report_unread(briefly: bool) -> bool:
 _BRIEF_MOST = 10
 
 
-def _brief(unread: tuple[int, tuple[Any, ...] | None, int]) -> str:
+def _brief(unread: tuple[int, Stored, int]) -> str:
     failure = Failure.read(unread[1])
     kind, text = failure.packed.kind, failure.packed.text
     return f"goroutine {unread[0]} ({failure.name}) failed and nobody read its result: {kind}: {text}\n"
 
 
-def unread_failures() -> list[tuple[int, tuple[Any, ...] | None, int]]:
+def unread_failures() -> list[tuple[int, Stored, int]]:
     """Return (id, stored failure, site) of each failed goroutine with an unread result, in order."""
     return sorted(_core.unread(), key=lambda found: found[0])
 

@@ -135,7 +135,8 @@ class _Waits:
             events = self._select(0.0 if others else min(left, SLICE))
             if (others and not events) or monotonic() >= min(until, self._given + SLICE):
                 self._given = monotonic()
-                scheduler.give_turn()
+                if _core.may_switch():
+                    scheduler.give_turn()
             _meet_interrupt()
             if not _core.attached():
                 # The runtime has ended by itself: its operations tell the tasks that wait for them.

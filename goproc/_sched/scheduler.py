@@ -67,6 +67,8 @@ held_until = 0.0  # no task begins before this time: Ctrl-C has come
 looping = False  # an event loop of asyncio runs in the running goroutine: see loops.py
 retiring = False  # this worker leaves when it has nothing to do: see goproc.recycle()
 clock: Clock | None = None  # of the running goroutine, if its time is limited: see _time_limit.py
+# Spare greenlets that are kept. The core sets 0 while there is no memory for their stacks: see cushion.c
+kept = KEPT
 # Called at the first switch after each tick of the kernel's clock.
 between_turns: Callable[[], None] | None = None
 on_lost: Callable[[], None] | None = None  # called to forget a runtime that has ended by itself
@@ -243,7 +245,7 @@ def run_goroutines() -> None:
             current = g
             if g.greenlet is None:
                 continue
-            if len(spare) >= KEPT and greenlets.may_end(mine):
+            if len(spare) >= kept and (not kept or greenlets.may_end(mine)):
                 greenlets.end_into(mine, g)
                 return
             spare.append(mine)

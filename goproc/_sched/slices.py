@@ -104,19 +104,18 @@ def on_slice_end(number: int, frame: FrameType | None) -> None:
     if _core.lost() is not None:
         _meet_loss(frame)
         return
-    if (
-        scheduler.scheduling
-        or not _core.may_switch()
-        or not is_safepoint(frame, scheduler.run_goroutines.__code__)
-    ):
+    if scheduler.scheduling or not _core.may_switch():
         _core.slice_end(None)
         return
     g = scheduler.current
-    if g.whole:
-        _core.slice_end(inf)
-        return
     scheduler.scheduling = True
     try:
+        if not is_safepoint(frame, scheduler.run_goroutines.__code__):
+            _core.slice_end(None)
+            return
+        if g.whole:
+            _core.slice_end(inf)
+            return
         scheduler.poll()
         _core.running(g.id)  # poll() leaves the id unset
         if not scheduler.runq:

@@ -30,9 +30,10 @@ def yield_now() -> None:
     if not _core.attached() or not _core.on_scheduler_thread():
         _thread_sleep(0)
         return
-    _core.check_park()
+    has_memory = _core.check_park()
     try:
-        give_turn()
+        if has_memory:
+            give_turn()
         checkpoint()
     except BaseException as exc:
         cut(exc)
@@ -105,6 +106,7 @@ def resume(g: G) -> None:
 
 def _wait(reason: str, now: float, until: float | None = None) -> None:
     """Park the running goroutine until resume(), until a time or until its deadline."""
+    _core.check_memory()
     g = scheduler.current
     scheduler.scheduling = True
     try:

@@ -82,13 +82,67 @@ ADDRESSES = [
     started()
     ch = chan()
     held = []
-    with little_address_space(8 << 20):
-        failed = ""
+    with little_address_space(8 << 20), suppress(MemoryError):  # main, too, may find no memory
         while len(held) < 3000:
             held.append(go.local(waits, ch))
             if len(held) % 100 == 0: sleep(0)
     ch.close()
     print({outcome(g.result, 20) for g in held} <= {"ChanClosed", "MemoryError"})
+    everything_works()
+    """,
+        out="True\n",
+    ),
+    Scenario(
+        "goroutines wait until there is no address space for another stack",
+        """
+    def waits(ch): return ch.recv()
+    def part():
+        ch = chan()
+        held = [go.local(waits, ch) for _ in range(6000)]
+        with little_address_space(1 << 20): sleep(0.001)
+        ch.close()
+        return {outcome(g.result, 20) for g in held}
+    started()
+    for proc in (0, 1): print(go.on(proc)(part).result(20) <= {"ChanClosed", "MemoryError"})
+    everything_works()
+    """,
+        out="True\nTrue\n",
+    ),
+    Scenario(
+        "goroutines eat the address space, wait, and end",
+        """
+    def eats(ch, n):
+        held = [bytearray(1000 * (n % 50)) for _ in range(n % 20)]
+        goproc.yield_now()
+        held += [[object() for _ in range(1000)] for _ in range(n % 7)]
+        ch.recv(timeout=0.01)
+        held += [str(n) * 1000 for _ in range(n % 11)]
+        sleep(0.001)
+        return n
+    def part():
+        ch = chan()
+        held = [go.local(eats, ch, n) for n in range(400)]
+        with little_address_space(1 << 19):
+            with suppress(MemoryError): sleep(0.1)
+        return {outcome(g.result, 20) for g in held}
+    started()
+    for proc in (0, 1): print(go.on(proc)(part).result(20) <= {"TimeoutError", "MemoryError"})
+    everything_works()
+    """,
+        out="True\nTrue\n",
+    ),
+    Scenario(
+        "a goroutine goes deeper and there is no address space for its frames",
+        """
+    import resource
+    def descends(n): return descends(n + 1) if n < 900 else n
+    def part():
+        chunks = [go.local(descends, 0) for _ in range(40)]
+        with little_address_space(0):
+            with suppress(MemoryError): sleep(0.001)
+        return {outcome(g.result, 20) for g in chunks}
+    started()
+    print(go.on(1)(part).result(20) <= {"nothing", "MemoryError"})
     everything_works()
     """,
         out="True\n",

@@ -8,6 +8,7 @@ HEAD = """
     import errno, os, signal, sys
     import goproc
     from goproc import OutOfSharedMemory, WorkerDied, chan, go, kill, select, sleep
+    from contextlib import suppress
     from scarce import *
     def started():
         for proc in goproc.workers(): go.on(proc)(everything_is_imported).result(30)

@@ -274,7 +274,7 @@ PyMODINIT_FUNC PyInit__core(void) {
         clock_functions,     dump_functions,      end_functions,       death_functions,   guard_functions,
         copied_functions,    map_functions,       resize_functions,    cell_functions,    output_functions,
         interrupt_functions, call_functions,      together_functions,  process_functions, memory_functions,
-        promise_functions};
+        promise_functions,   cushion_functions};
     for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++)
         if (!m || PyModule_AddFunctions(m, functions[i]) < 0) return NULL;
     if (select_types_ready(m) < 0) return NULL;

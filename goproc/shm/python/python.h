@@ -239,6 +239,13 @@ int select_refuse_stale(PyObject *const *args, Py_ssize_t n);
 PyObject *select_perform(struct item *items, struct gp_select *s, Py_ssize_t default_at, PyObject *timeout);
 PyObject *select_result(const struct item *items, struct gp_select *s, int64_t chosen, enum gp_result r);
 
+/* ---- cushion.c: for the thread that runs goroutines */
+int cushion_begin(void);   /* set the cushion aside: 0, or -1 and an exception */
+bool cushion_ready(void);  /* true if there is room for the stack of the goroutine that runs */
+bool cushion_check(void);  /* the same; false: a MemoryError */
+bool cushion_give(void);   /* an allocation has failed; true: try again */
+extern PyMethodDef cushion_functions[];
+
 /* ---- stacks.c */
 extern PyMethodDef stack_functions[];
 

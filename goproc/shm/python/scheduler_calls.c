@@ -35,7 +35,11 @@ static PyObject *core_running(PyObject *Py_UNUSED(module), PyObject *id) {
 
 static PyObject *core_check_park(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     if (!wait_allowed()) return NULL;
-    Py_RETURN_NONE;
+    return PyBool_FromLong(cushion_ready());
+}
+
+static PyObject *core_check_memory(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
+    return cushion_check() ? Py_NewRef(Py_None) : NULL;
 }
 
 /* For reports on this process's death. `id` is a slot of the class, so it lies at the offset of its
@@ -208,6 +212,7 @@ static PyObject *core_wake(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unus
 }
 
 static PyObject *core_scheduler_thread(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
+    if (cushion_begin() < 0) return NULL;
     scheduler_thread = PyThread_get_thread_ident();
     /* goroutines of a runtime that has stopped */
     for (uint32_t i = 0; i < parked_cap; i++) scheduler_unbind(i);
@@ -258,7 +263,7 @@ static PyObject *core_stop_monitor(PyObject *Py_UNUSED(module), PyObject *Py_UNU
 
 static PyObject *core_may_switch(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     return PyBool_FromLong(gp.base && PyThread_get_thread_ident() == scheduler_thread &&
-                           !message_in_progress() && !wait_stack_short());
+                           !message_in_progress() && !wait_stack_short() && cushion_ready());
 }
 
 static PyObject *core_slice_end(PyObject *Py_UNUSED(module), PyObject *next) {
@@ -314,7 +319,10 @@ PyMethodDef scheduler_functions[] = {
      PyDoc_STR("Sleep until there may be something to do, or the monotonic deadline.")},
     {"running", core_running, METH_O, PyDoc_STR("Note the number of the goroutine that runs, for reports.")},
     {"check_park", core_check_park, METH_NOARGS,
-     PyDoc_STR("Raise where a goroutine cannot park: too deep a stack, or in the middle of pickling.")},
+     PyDoc_STR("Raise where a goroutine cannot park: too deep a stack, or in the middle of pickling. True if "
+               "there is memory for its stack.")},
+    {"check_memory", core_check_memory, METH_NOARGS,
+     PyDoc_STR("Raise MemoryError if there is no memory for the stack of a goroutine that parks.")},
     {"wake", core_wake, METH_NOARGS,
      PyDoc_STR("Make this process's scheduler look around; from any thread.")},
     {"use_this_thread", core_scheduler_thread, METH_NOARGS,

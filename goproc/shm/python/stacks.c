@@ -12,6 +12,7 @@
 
 #define SMALL_BYTES 944u
 #define CHUNK_BYTES 16384u /* CPython's; arenas of objects, which come from the same allocator, are larger */
+#define CHUNK_MOST 131072u /* the largest chunk that is told from an arena */
 #define KEPT 16u
 
 #if PY_VERSION_HEX < 0x030E0000 && !defined(Py_GIL_DISABLED)
@@ -26,7 +27,11 @@ static _Thread_local struct {
 
 static void *arena_alloc(void *ctx, size_t bytes) {
     if (bytes == CHUNK_BYTES && kept.n > 0) return kept.chunk[--kept.n];
-    return system_arenas.alloc(ctx, bytes);
+    void *at = system_arenas.alloc(ctx, bytes);
+    if (GP_LIKELY(at != NULL) || bytes > CHUNK_MOST) return at;
+    if (cushion_give()) at = system_arenas.alloc(ctx, bytes);
+    if (!at) PyErr_NoMemory(); /* CPython sets no exception, and raises a SystemError for that */
+    return at;
 }
 
 static void arena_free(void *ctx, void *at, size_t bytes) {
@@ -48,7 +53,7 @@ static void keep_chunks(void) {
 static PyObject *run(PyObject *body, PyObject *Py_UNUSED(unused)) {
     PyThreadState *t = PyThreadState_Get();
     if (t->datastack_chunk) return PyObject_CallNoArgs(body); /* no greenlet that begins */
-    char *memory = malloc(SMALL_BYTES + 16);
+    char *memory = PyMem_RawMalloc(SMALL_BYTES + 16);
     if (!memory) return PyObject_CallNoArgs(body);
     /* never at the beginning of a page: greenlet unmaps the chunk of a thread that is gone, which does
      * nothing then */
@@ -65,7 +70,7 @@ static PyObject *run(PyObject *body, PyObject *Py_UNUSED(unused)) {
     if (t->datastack_chunk == chunk) {
         t->datastack_chunk = NULL;
         t->datastack_top = t->datastack_limit = NULL;
-        free(memory);
+        PyMem_RawFree(memory);
     }
     return r;
 }

@@ -29,6 +29,9 @@ static bool stack_error(void) {
     return true;
 }
 
+/* True, with an exception, if the running goroutine has no room to wait. */
+static bool no_room(void) { return stack_error() || !cushion_check(); }
+
 static bool may_park(void) {
     if (!message_in_progress()) return true;
     PyErr_SetString(PyExc_RuntimeError,
@@ -39,7 +42,8 @@ static bool may_park(void) {
 
 static int offer_turn(PyObject *may_raise) {
     ticks = TICKS;
-    if (PyThread_get_thread_ident() != scheduler_thread || wait_stack_short() || message_in_progress())
+    if (PyThread_get_thread_ident() != scheduler_thread || wait_stack_short() || message_in_progress() ||
+        !cushion_ready())
         return 0;
     uint64_t run = gp.run;
     bool attached = gp.base != NULL;
@@ -118,6 +122,7 @@ static void note_running(uint32_t waiter) {
 
 /* 1 notified through the inbox, 0 not (time is up, or woken some other way), -1 an exception */
 static int park(struct wait_spec *w, uint32_t waiter, uint64_t until) {
+    if (!cushion_check()) return -1; /* another park of the same operation may have used the room */
     PyObject *begun = park_begin(w, waiter, until);
     if (!begun) return -1;
     if (!PyTuple_Check(begun)) {
@@ -350,7 +355,7 @@ static enum wait_end settle(struct wait *x, enum park_end how) {
 int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r) {
     struct wait x = {
         .s = s, .w = w, .r = r, .run = gp.run, .goroutine = PyThread_get_thread_ident() == scheduler_thread};
-    if (!timeout_until(w->timeout, &x.until) || !may_park() || (x.goroutine && stack_error())) return -1;
+    if (!timeout_until(w->timeout, &x.until) || !may_park() || (x.goroutine && no_room())) return -1;
     if (x.goroutine && !w->release && PyObject_Size(hooks.runq) == 0 && (x.chosen = spin_for_case(s, r)) >= 0)
         return x.chosen;
     if (!take_waiter(&x)) return -1;
@@ -365,7 +370,7 @@ int64_t wait_cases(struct gp_select *s, struct wait_spec *w, enum gp_result *r) 
 int wait_fired(uint32_t waiter, struct wait_spec *w) {
     bool goroutine = PyThread_get_thread_ident() == scheduler_thread;
     uint64_t until, run = gp.run;
-    if (!timeout_until(w->timeout, &until) || !may_park() || (goroutine && stack_error())) return -1;
+    if (!timeout_until(w->timeout, &until) || !may_park() || (goroutine && no_room())) return -1;
     struct gp_waiter *state = gp_waiter_at(gp.proc, waiter);
     if (goroutine) spin_for_fired(state);
     for (;;) {
