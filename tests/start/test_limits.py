@@ -62,3 +62,14 @@ def test_the_workers_have_no_room_in_memory_or_in_a_file(run: Run) -> None:
     for name, option in (("AS", "-v"), ("FSIZE", "-f")):
         done = run(START.format(f"resource.setrlimit(resource.RLIMIT_{name}, (1 << 28, 1 << 28))"))
         assert done.status == 0 and f"RLIMIT_{name} (ulimit {option}) is 268435456" in done.out, done
+
+
+@pytest.mark.parametrize("megabytes", [8, 12, 16, 20])
+def test_threads_have_no_room_for_their_stacks(run: Run, megabytes: int) -> None:
+    """The system gives the same error as for too many threads. How much is too little depends on what is loaded."""
+    lower = f"""
+    with open("/proc/self/statm") as file: data = int(file.read().split()[5]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_DATA, (data + ({megabytes} << 20), resource.RLIM_INFINITY))"""
+    done = run(START.format(lower), how="python")
+    assert done.status == 0, done
+    assert "RLIMIT_NPROC" not in done.out or "; RLIMIT_DATA (ulimit -d) is " in done.out, done
