@@ -339,8 +339,8 @@ def flow(source: Iterable[T] | RecvChan[T], buffer: int | None = None) -> Flow[T
     Args:
         source: an iterable, which a goroutine of this process advances, or a channel.
         buffer: how many items each edge between two stages holds; default: two for each worker of the stage after it. No
-            more than the sum of buffers and workers are in flight. The default grows to 256 on an edge that 4096 small
-            items have passed in less than half a millisecond each, if one worker sends to it; a given number never does.
+            more than the sum of buffers and workers are in flight. The default grows to 256 on an edge to which
+            one worker has sent 4096 small items in less than half a millisecond each; a given number never does.
 
     Returns:
         A Flow without stages: its methods add them. Iterate over it for the results, or run() it.

@@ -25,6 +25,7 @@ WIDE = 256  # values that an edge holds that has grown
 FETCHED = 64  # of these, or of a large buffer: values that the consumer takes at once
 _ITEMS = 4096  # that pass an edge before it can grow
 _FAST_NS = 500_000  # an edge grows where each of them takes less
+LOOK = 512  # values that a writer sends between two looks whether its edge is to grow
 _SMALL = 4096  # bytes of a pickled value of an edge that grows
 
 
@@ -36,19 +37,21 @@ class Out(NamedTuple):
         writers: how many workers send to it and have not left.
         discards: nobody reads the values, so they are not sent; the edge tells of the end.
         wide: the channel that takes the place of `ch` if the edge grows; None if it does not.
+        several: more than one worker sends to it.
     """
 
     ch: Chan[Any] | Near
     writers: Atomic
     discards: bool = False
     wide: Chan[Any] | None = None
+    several: bool = False
 
 
 class Growth:
     """Makes an edge grow when many small values have passed it in a short time.
 
-    A channel keeps its size, so an edge that may grow has two. Its one writer closes the narrow one and sends to the wide
-    one from then on. The readers go over when the narrow one is closed and empty, so the order stays.
+    A channel keeps its size, so an edge that may grow has two. A writer closes the narrow one and sends to the wide one
+    from then on. The readers go over when the narrow one is closed and empty, so the order stays.
 
     Args:
         out: the edge, with a wide channel that is not in use.
@@ -82,9 +85,46 @@ class Growth:
 
 
 def growth(outs: tuple[Out, ...]) -> Growth | None:
-    """Return the Growth of the edge that a worker sends to; None if the edge does not grow, or has grown."""
+    """Return the Growth of the edge that a worker sends to; None if the edge does not grow, or has grown.
+
+    An edge that several workers send to has a Growing for each of them.
+    """
     out = outs[0]
-    return None if out.wide is None or out.ch.closed else Growth(out)
+    return None if out.wide is None or out.several or out.ch.closed else Growth(out)
+
+
+class Growing:
+    """Sends the values of one of several workers to an edge that may grow.
+
+    Any of them makes the edge grow. The others then meet a closed narrow channel, also one that waits there for a place.
+    They send their values to the wide channel. Where the order matters one worker at a time sends, so the order stays.
+
+    Args:
+        out: the edge, with a wide channel.
+    """
+
+    def __init__(self, out: Out) -> None:
+        assert out.wide is not None
+        grown = out.ch.closed
+        self._wide = out.wide.send
+        self._emit: Emit = self._wide if grown else out.ch.send
+        self._growth = None if grown else Growth(out)
+        self._sent = 0
+
+    def send(self, value: Any) -> None:
+        """Send a value. Raise ChanClosed if nobody reads the edge."""
+        if self._growth is None:
+            self._emit(value)
+            return
+        try:
+            self._emit(value)
+        except ChanClosed:
+            self._growth, self._emit = None, self._wide
+            self._emit(value)
+            return
+        self._sent += 1
+        if not self._sent % LOOK and self._growth.due(self._sent, monotonic_ns(), value):
+            self._emit, self._growth = self._growth.grow(), None
 
 
 def _is_small(value: Any) -> bool:
@@ -136,7 +176,9 @@ def sender(outs: tuple[Out, ...]) -> Emit:
         return _discard
     if len(outs) == 1:
         ch, wide = outs[0].ch, outs[0].wide
-        return wide.send if wide is not None and ch.closed else ch.send
+        if wide is None:
+            return ch.send
+        return Growing(outs[0]).send if outs[0].several else (wide if ch.closed else ch).send
     return Branches(outs).send
 
 

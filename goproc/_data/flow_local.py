@@ -15,7 +15,7 @@ from greenlet import GreenletExit
 
 from goproc._data.blame import about_value
 from goproc._data.board import FAILED, OUT, PASSED, TAKEN, WORK
-from goproc._data.flow_edges import Out, close_both, growth, leave, sender
+from goproc._data.flow_edges import LOOK, Out, close_both, growth, leave, sender
 from goproc._data.flow_near import Near
 from goproc._data.flow_worker import short_repr
 from goproc._data.stages import BATCH, CALLING, EACH, FILTER, FLAT_MAP, MAP, SKIP, TAKE, THROTTLE, Stage
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from goproc.rate import Limiter
 
     Counted = Callable[[Iterator[Any], int, memoryview], Iterator[Any]]
-
-
-_LOOK = 512  # values that a feed sends between two looks whether its edge is to grow
 
 
 class Helper:
@@ -121,7 +118,7 @@ def feed(values: Iterator[Any], source: Out | None, outs: tuple[Out, ...], row: 
             sent += 1
             if row is not None:
                 row[OUT] = sent
-            if grows is not None and not sent % _LOOK and grows.due(sent, monotonic_ns(), value):
+            if grows is not None and not sent % LOOK and grows.due(sent, monotonic_ns(), value):
                 send, grows = grows.grow(), None
     finally:
         del values

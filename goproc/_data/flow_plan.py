@@ -41,7 +41,7 @@ class Edge:
         yielded: values that the consumer has received.
         discards: nobody reads the values.
         fetched: of its places, those for values that the consumer takes at once.
-        elastic: it may grow, if its writer and its readers can go over to another channel.
+        elastic: it may grow, if its writers and its readers can go over to another channel.
     """
 
     def __init__(self, cap: int, after: str, discards: bool = False) -> None:
@@ -61,7 +61,7 @@ class Edge:
         if self._out is None:
             wide = chan(WIDE - (FETCHED if self.reader is None else 0)) if self._grows() else None
             ch = Near(self.cap, self.reader is None) if self._is_near() else chan(self.cap)
-            self._out = Out(ch, Atomic(self.writers), self.discards, wide)
+            self._out = Out(ch, Atomic(self.writers), self.discards, wide, self.writers > 1)
         return self._out
 
     def _is_near(self) -> bool:
@@ -76,13 +76,8 @@ class Edge:
 
     def _grows(self) -> bool:
         reads = self.reader is None or self.reader.kind in (FEED, LOOP)
-        return (
-            self.elastic
-            and reads
-            and not self.discards
-            and self.writers == 1
-            and self.nodes[0].kind in (FEED, LOOP)
-        )
+        writes = all(node.kind in (FEED, LOOP) for node in self.nodes)
+        return self.elastic and reads and writes and not self.discards
 
     def queued(self) -> int:
         """Return how many values are in it."""

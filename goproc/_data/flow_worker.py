@@ -16,7 +16,7 @@ from greenlet import GreenletExit
 
 from goproc._data.blame import about_value
 from goproc._data.board import FAILED, OUT, PASSED, TAKEN, WAIT_IN, WAIT_OUT, WORK, Place, map_row
-from goproc._data.flow_edges import Growth, Out, close_both, growth, leave, sender, values_of
+from goproc._data.flow_edges import LOOK, Growth, Out, close_both, growth, leave, sender, values_of
 from goproc._data.flow_steps import STEPS, Step, StepFailed
 from goproc._data.flow_turns import Line, Turns
 from goproc._data.stages import FILTER, FLAT_MAP, MAP, TAKE
@@ -241,7 +241,7 @@ class _Worker:
             row[OUT] += 1
             if self.enough:
                 break
-            if self.growth is not None and not row[OUT] % _LOOK:
+            if self.growth is not None and not row[OUT] % LOOK:
                 emit = self._grown(emit, row[OUT], monotonic_ns(), value)
         return emit
 
@@ -351,7 +351,6 @@ class _Worker:
 
 
 _NOTE_NS = 20_000_000
-_LOOK = 512  # results of a flat_map() between two looks whether its edge is to grow
 
 
 def _values(result: Any, item: Any) -> Any:
