@@ -9,7 +9,6 @@ The results of a flat_map() come in parts, of which a slot holds one: a worker w
 
 from __future__ import annotations
 
-from time import monotonic_ns
 from typing import Any, NamedTuple
 
 from goproc._data.unread import unread
@@ -52,12 +51,10 @@ class Line:
 
     Attributes:
         ticket: of the item.
-        waited: nanoseconds spent in sending, since it was set to 0.
     """
 
     def __init__(self, turns: Turns, send: Callable[[Any], object]) -> None:
         self.ticket = -1
-        self.waited = 0
         self._turns = turns
         self._send = send
         self._parted = False  # an earlier part of the item may be in its slot
@@ -78,7 +75,6 @@ class Line:
         mine = turns.turn.load() == self.ticket
         if not last and not mine and len(results) < _PART:
             return
-        since = monotonic_ns()
         part = tuple(results), last
         results.clear()
         if mine and turns.emitting.try_lock():
@@ -99,7 +95,6 @@ class Line:
                 self._send_slots()
             finally:
                 turns.emitting.unlock()
-        self.waited += monotonic_ns() - since
 
     def _send_slots(self) -> None:
         """Send the values in the slots, in turn. The worker has `emitting`."""

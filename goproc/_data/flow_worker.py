@@ -28,7 +28,7 @@ from goproc.errors import Cancelled, ChanClosed, OwnerDied, PickleError, Runtime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from goproc._channel import Chan
     from goproc.sync import Atomic
@@ -161,8 +161,9 @@ class _Worker:
         for item in values_of(assignment.source, assignment.wide):
             row[TAKEN] += 1
             began = clock()
+            work = self.work
             result = self._call(step.f, item)
-            ended = clock()
+            self.work += clock() - began
             if step.kind == FLAT_MAP:
                 emit = self._emit_values(result, item, emit)
             elif step.kind != FILTER or result:
@@ -174,9 +175,8 @@ class _Worker:
                 row[OUT] += 1
             row[PASSED] += 1
             self.wait_in += began - before
-            self.work += ended - began
             before = clock()
-            self.wait_out += before - ended
+            self.wait_out += before - began - (self.work - work)
             if before > self.note_at:
                 self.note_times(before)
                 if step.kind != FLAT_MAP:
@@ -233,7 +233,7 @@ class _Worker:
     def _emit_values(self, result: Any, item: Any, emit: Emit) -> Emit:
         """Emit the values of a flat_map() function, as they are yielded. Return the function for the next results."""
         row = self.row
-        for value in _values(result, item):
+        for value in self._values(result, item):
             try:
                 emit(value)
             except PickleError as exc:
@@ -244,6 +244,25 @@ class _Worker:
             if self.growth is not None and not row[OUT] % LOOK:
                 emit = self._grown(emit, row[OUT], monotonic_ns(), value)
         return emit
+
+    def _values(self, result: Any, item: Any) -> Iterator[Any]:
+        """Yield the values of a flat_map() function, and note the time that it takes. Its exceptions are those of the step."""
+        clock = monotonic_ns
+        try:
+            values = iter(result)
+        except BaseException as exc:
+            raise StepFailed(0, item, exc) from None
+        while True:
+            began = clock()
+            try:
+                value = next(values)
+            except StopIteration:
+                return
+            except BaseException as exc:
+                raise StepFailed(0, item, exc) from None
+            finally:
+                self.work += clock() - began
+            yield value
 
     def _unsendable(self, value: Any, item: Any, error: PickleError) -> StepFailed:
         """Return the failure of the last step for a value that cannot be sent."""
@@ -265,24 +284,22 @@ class _Worker:
                     return
                 row[TAKEN] += 1
                 began = clock()
+                work = self.work
                 result = self._call(f, item)
+                self.work += clock() - began
                 if kind == FLAT_MAP:
-                    line.waited = 0
-                    for value in _values(result, item):
+                    for value in self._values(result, item):
                         keep(value)
                         row[OUT] += 1
                         line.pass_on()
-                    began += line.waited
                 elif kind != FILTER or result:
                     keep(result if kind == MAP else item)
                     row[OUT] += 1
-                ended = clock()
                 line.pass_on(last=True)
                 row[PASSED] += 1
                 self.wait_in += began - before
-                self.work += ended - began
                 now = clock()
-                self.wait_out += now - ended
+                self.wait_out += now - began - (self.work - work)
                 if now > self.note_at:
                     self.note_times(now)
         except BaseException:
@@ -351,19 +368,3 @@ class _Worker:
 
 
 _NOTE_NS = 20_000_000
-
-
-def _values(result: Any, item: Any) -> Any:
-    """Yield the values of a flat_map() function. Its exceptions are those of the step."""
-    try:
-        values = iter(result)
-    except BaseException as exc:
-        raise StepFailed(0, item, exc) from None
-    while True:
-        try:
-            value = next(values)
-        except StopIteration:
-            return
-        except BaseException as exc:
-            raise StepFailed(0, item, exc) from None
-        yield value

@@ -325,6 +325,25 @@ def test_blocked_by_names_the_slow_neighbour(runtime0, monkeypatch):
     assert [s.blocked_by for s in stats] == ["slow", None, "slow"]
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_time_of_a_flat_map_is_that_in_which_it_makes_values(runtime0, monkeypatch, workers):
+    def twice(x):
+        for _ in range(2):
+            Clock.now += 1
+            yield x
+
+    monkeypatch.setattr(flow_worker, "monotonic_ns", lambda: Clock.now)
+    expand, _ = flow(range(1000)).flat_map(twice, workers).map(inc).run()
+    assert (expand.seconds, expand.blocked_by) == (2000 / 1e9, None)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_flat_map_that_waits_for_those_who_take_its_values_is_blocked_by_them(runtime0, monkeypatch, workers):
+    monkeypatch.setattr(flow_worker, "monotonic_ns", lambda: Clock.now)
+    stats = flow(range(10)).flat_map(lambda x: range(100), workers).map(slow).run()
+    assert [s.blocked_by for s in stats] == ["slow", None]
+
+
 # -- what runs where -------------------------------------------------------------------------------------------------
 
 
