@@ -6,10 +6,13 @@ from time import monotonic
 from typing import Any
 
 from goproc._deaths import end_process
+from goproc._go import go
 from goproc._select import Selector
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from goproc._channel import Chan
     from goproc._goroutine import Goroutine
 
@@ -17,24 +20,36 @@ CLOSE_SECONDS = 1.0  # that a call has to end after close(); then its process is
 _REPR = 200  # characters of an item in a note
 
 
-def reap(stations: list[Goroutine[Any]], patience: float) -> None:
-    """Wait until stations that were cancelled have ended. One that has not in time is killed with its process."""
+def reap(stations: list[Goroutine[Any]], patience: float, calls: Callable[[Any], bool]) -> None:
+    """Wait until stations that were cancelled have ended. One whose call has not in time is killed with its process.
+
+    Args:
+        stations: their handles.
+        patience: seconds.
+        calls: returns True for the handle of a station in which a call runs.
+    """
     until = monotonic() + patience
     for handle in stations:
         try:
             handle.join(max(0.0, until - monotonic()))
         except TimeoutError:
-            end_process(handle._proc)
+            if calls(handle):
+                end_process(handle._proc)
+    for handle in stations:
         handle.exception()
 
 
-def await_ends(live: list[Any], door: Chan[Any], until: float) -> None:
-    """Wait until stations that were cancelled have ended; kill those that have not in time.
+def await_ends(live: list[Any], door: Chan[Any], until: float, calls: Callable[[Any], bool]) -> None:
+    """Wait until stations that were cancelled have ended; kill those whose calls have not in time.
+
+    A station that imports modules, to read its function or an item, cannot be cancelled meanwhile. It makes no call any
+    more, so nobody waits for its end.
 
     Args:
         live: the handles of the stations.
         door: of the engine. The stations may be sending: their messages are dropped.
         until: the time.
+        calls: returns True for the handle of a station in which a call runs.
     """
     while live and (left := until - monotonic()) > 0:
         try:
@@ -43,7 +58,14 @@ def await_ends(live: list[Any], door: Chan[Any], until: float) -> None:
             break
         if index > 0:
             live.pop(index - 1).exception()
-    reap(live, 0.0)
+    importing = [handle for handle in live if not calls(handle)]
+    if importing:
+        go.local(reap, importing, 0.0, _never)
+    reap([handle for handle in live if handle not in importing], 0.0, calls)
+
+
+def _never(handle: Any) -> bool:
+    return False
 
 
 def short(item: Any) -> str:

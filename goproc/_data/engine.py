@@ -349,7 +349,8 @@ class Engine:
             live = self.lanes.begun()
             for handle in live:
                 handle.cancel()
-            await_ends(live, self.door, monotonic() + CLOSE_SECONDS)
+            self.lanes.drop()
+            await_ends(live, self.door, monotonic() + CLOSE_SECONDS, self.lanes.calls)
         except RuntimeStopped:
             return
 
@@ -361,10 +362,11 @@ class Engine:
             live = self.lanes.begun()
             for handle in live:
                 handle.cancel()
+            self.lanes.drop()
             self.results.close()
             if self.recorder is not None:
                 self.recorder.stop()
             if live:
-                go.local(reap, live, CLOSE_SECONDS)
+                go.local(reap, live, CLOSE_SECONDS, self.lanes.calls)
         except (ChanClosed, RuntimeStopped):
             pass

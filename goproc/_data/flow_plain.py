@@ -6,7 +6,7 @@ from time import monotonic_ns
 
 from greenlet import GreenletExit
 
-from goproc._data.board import PASSED, TAKEN, WORK, map_row
+from goproc._data.board import PASSED, TAKEN, WORK, Sheet
 from goproc._data.flow_edges import close_edge
 from goproc._data.flow_near import Near
 from goproc._data.flow_worker import Assignment, Fault, is_cancelled
@@ -21,12 +21,14 @@ def run_stage(assignment: Assignment) -> Fault | None:
     (step,) = assignment.steps
     (out,) = assignment.outs
     assert not isinstance(out.ch, Near)  # whose ends are in one process
-    row = map_row(assignment.place, assignment.row)
+    sheet = Sheet(assignment.place)
+    row = sheet.row(assignment.row)
     assert step.f is not None
     began = monotonic_ns()
     row[TAKEN] = 1
     try:
-        step.f(assignment.source.rx, out.ch.tx)
+        if not sheet.over:
+            step.f(assignment.source.rx, out.ch.tx)
     except ChanClosed as exc:
         if not out.ch.closed:
             return _stage_failed(assignment, exc)

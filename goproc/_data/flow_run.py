@@ -200,8 +200,7 @@ class Run:
         """A worker has died with its process. Return the handle of its successor if it had no item in hand."""
         worker = self.workers[number]
         node, assignment = worker.node, worker.assignment
-        idle = not self.board.in_hand(range(assignment.row, assignment.row + 1))
-        if node.kind == LOOP and assignment.turns is None and idle:
+        if node.kind == LOOP and assignment.turns is None and not self._has_item(worker):
             self.replaced[number] = error
             worker.handle = self._go(node, assignment)
             return worker.handle
@@ -225,6 +224,7 @@ class Run:
     def abandon(self) -> None:
         """Close all edges, and cancel what runs, without waiting for that."""
         self.over = True
+        self.board.end()
         try:
             for node in self.plan.nodes:
                 for edge in (*node.outs, *([node.source] if node.source is not None else [])):
@@ -243,11 +243,7 @@ class Run:
             pass
 
     def _reap(self) -> None:
-        until = monotonic() + CLOSE_SECONDS
-        try:
-            for worker in self.workers.values():
-                worker.handle.join(max(0.0, until - monotonic()))
-        except TimeoutError:
+        if not self._workers_ended(monotonic() + CLOSE_SECONDS):
             self._kill()
 
     def stop(self, seconds: float) -> None:
@@ -280,6 +276,8 @@ class Run:
             if not self._ended(_AT_ONCE):
                 self._cancel(FEED)  # it may wait in the iterable
                 if not self._ended(seconds):
+                    self.over = True
+                    self.board.end()
                     self._cancel()
                     if not self._ended(seconds):
                         self._kill()
@@ -305,27 +303,50 @@ class Run:
     def _ended(self, seconds: float) -> bool:
         """Wait for the end of all goroutines. Return False if that takes longer than some seconds."""
         until = monotonic() + seconds
-        joins = [worker.handle.join for worker in self.workers.values()]
-        joins += [_joiner(helper) for _, helper in self.helpers.values()]
-        if self.watcher is not None:
-            joins.append(_joiner(self.watcher))
-        for join in joins:
+        if not self._workers_ended(until):
+            return False
+        helpers = [helper for _, helper in self.helpers.values()]
+        if self.watcher is not None and not (self.over and self._queued()):
+            helpers.append(self.watcher)
+        return all(helper.join(max(0.0, until - monotonic())) for helper in helpers)
+
+    def _workers_ended(self, until: float) -> bool:
+        """Wait for the end of all workers. Return False if that takes longer.
+
+        When the flow is over, a worker that has not begun makes no call any more, so nobody waits for that one.
+        """
+        for worker in self.workers.values():
+            if self.over and worker.handle.state == "queued":
+                continue
             try:
-                join(max(0.0, until - monotonic()))
+                worker.handle.join(max(0.0, until - monotonic()))
             except TimeoutError:
                 return False
         return True
 
+    def _queued(self) -> bool:
+        return any(worker.handle.state == "queued" for worker in self.workers.values())
+
     def _kill(self) -> None:
-        """Kill the processes in which calls do not react. Nobody wants to hear how the goroutines there have ended."""
-        killed = set()
-        for worker in self.workers.values():
-            handle, proc = worker.handle, worker.handle._proc
-            if handle.state == "running" and proc > 0 and proc not in killed:
-                killed.add(proc)
-                end_process(proc)
-            if proc in killed or handle._state >= _core.G_OK:
-                handle.exception()
+        """Kill the processes in which calls do not react. Nobody wants to hear how the goroutines there have ended.
+
+        A worker that imports modules, to read its function or an item, makes no call. It cannot be cancelled meanwhile.
+        It ends when they are imported, and others in its process are cancelled then.
+        """
+        running = [worker for worker in self.workers.values() if worker.handle.state == "running"]
+        calling = [worker for worker in running if self._has_item(worker)]
+        reading = {worker.handle.id for worker in running if worker not in calling}
+        killed = {worker.handle._proc for worker in calling if worker.handle._proc > 0}
+        killed = {proc for proc in killed if _core.running_in(proc) not in reading}
+        for proc in killed:
+            end_process(proc)
+        for worker in running:
+            if worker.handle._proc in killed or worker.handle._state >= _core.G_OK:
+                worker.handle.exception()
+
+    def _has_item(self, worker: Worker) -> bool:
+        row = worker.assignment.row
+        return self.board.in_hand(range(row, row + 1)) > 0
 
     def failure(self) -> BaseException | None:
         """Return the first failure, to be raised. All goroutines have ended."""
@@ -419,14 +440,6 @@ def _about_stages(stages: list[Stage]) -> PickleError | None:
             error.add_note(f"in the stage {stage.name!r} of the flow")
             return error
     return None
-
-
-def _joiner(helper: Helper) -> Any:
-    def join(seconds: float | None) -> None:
-        if not helper.join(seconds):
-            raise TimeoutError
-
-    return join
 
 
 def _step(stage: Stage) -> Step:

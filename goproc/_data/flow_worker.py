@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from greenlet import GreenletExit
 
 from goproc._data.blame import about_value
-from goproc._data.board import FAILED, OUT, PASSED, TAKEN, WAIT_IN, WAIT_OUT, WORK, Place, map_row
+from goproc._data.board import FAILED, OUT, PASSED, TAKEN, WAIT_IN, WAIT_OUT, WORK, Place, Sheet
 from goproc._data.flow_edges import LOOK, Growth, Out, close_both, growth, leave, sender, values_of
 from goproc._data.flow_steps import STEPS, Step, StepFailed
 from goproc._data.flow_turns import Line, Turns
@@ -96,6 +96,7 @@ def work(assignment: Assignment) -> Fault | None:
     worker = _Worker(assignment)
     try:
         try:
+            worker.check()
             if assignment.turns is None:
                 worker.serve()
             else:
@@ -138,11 +139,17 @@ class _Worker:
 
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment
-        self.row = map_row(assignment.place, assignment.row)
+        self.sheet = Sheet(assignment.place)
+        self.row = self.sheet.row(assignment.row)
         self.work = self.wait_in = self.wait_out = 0
         self.note_at = 0  # when the times are written to the board next
         self.growth: Growth | None = None if assignment.turns is not None else growth(assignment.outs)
         self.enough = False  # a take() has all that it wants
+
+    def check(self) -> None:
+        """Raise ChanClosed if the flow is over: it may have been left while this process imported a module."""
+        if self.sheet.over:
+            raise ChanClosed("the flow is over")
 
     # -- loops
 
@@ -161,6 +168,8 @@ class _Worker:
         for item in values_of(assignment.source, assignment.wide):
             row[TAKEN] += 1
             began = clock()
+            if began - before > _LONG_NS:
+                self.check()
             work = self.work
             result = self._call(step.f, item)
             self.work += clock() - began
@@ -195,6 +204,8 @@ class _Worker:
                 taken += 1
                 row[TAKEN] = taken
                 began = clock()
+                if began - before > _LONG_NS:
+                    self.check()
                 try:
                     result = f(item)
                 except BaseException as exc:
@@ -284,6 +295,8 @@ class _Worker:
                     return
                 row[TAKEN] += 1
                 began = clock()
+                if began - before > _LONG_NS:
+                    self.check()
                 work = self.work
                 result = self._call(f, item)
                 self.work += clock() - began
@@ -332,7 +345,7 @@ class _Worker:
         """Return the function for the results of the first step: the other steps, and `emit` after them."""
         for number in range(len(self.assignment.steps) - 1, 0, -1):
             step = self.assignment.steps[number]
-            row = map_row(self.assignment.place, self.assignment.row + number)
+            row = self.sheet.row(self.assignment.row + number)
             emit = STEPS[step.kind](self, step, number, row, emit)
         return emit
 
@@ -347,7 +360,7 @@ class _Worker:
         assignment = self.assignment
         if isinstance(error, Goexit):
             error = RuntimeError("the call ended its goroutine by goexit()")
-        map_row(assignment.place, assignment.row + step)[FAILED] += 1
+        self.sheet.row(assignment.row + step)[FAILED] += 1
         assignment.first.cas(0, assignment.number)
         self.stop_source()
         return Fault(step, item, failure.pack(error))
@@ -368,3 +381,6 @@ class _Worker:
 
 
 _NOTE_NS = 20_000_000
+_LONG_NS = (
+    500_000_000  # for an item to come and be read, after which the flow may be over: less than CLOSE_SECONDS
+)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # Kinds of messages; the last three are of the host itself.
 DONE, FAILED, UNREADABLE, PART, UNREAD, WAKE, BROKEN = range(7)
+IN_INIT, IN_EXIT = -1, -2  # values of Way.running in the place of a count
 ENDED, INIT_FAILED, EXIT_FAILED, RECYCLED = range(4)  # how a station ended
 
 
@@ -55,7 +56,7 @@ class Way(NamedTuple):
     Attributes:
         number: of the lane.
         chunks: numbers of chunks, with their items, which may be in an envelope: see Chunk.message().
-        running: the count of the item whose call runs, from 1; 0 if none does.
+        running: the count of the item whose call runs, from 1; 0 if none does; IN_INIT, IN_EXIT: init() or exit() runs.
         began: when that call began, in microseconds of the monotonic clock.
         goroutine: the id of the goroutine that makes the calls.
         credit: has a value for each part of a result that may be sent; None if results are not sent in parts.

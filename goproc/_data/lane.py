@@ -103,6 +103,8 @@ class Lane:
             items = chunk[1]
             if type(items) is not list and (items := self._opened(items)) is None:
                 continue
+            if chunks.closed:  # the map has ended while this process imported the modules of the items
+                return
             self.wait += monotonic() - since
             if (len(items) > 1 or self.parts is not None) and self.flusher is None:
                 self.flusher = Flusher(self)

@@ -18,7 +18,7 @@ from typing import Any
 from goproc._channel import chan
 from goproc._data.blame import about_job, about_value, timed_out, too_slow
 from goproc._data.chunks import Chunk, Lost
-from goproc._data.job import End, Job, Way
+from goproc._data.job import IN_INIT, End, Job, Way
 from goproc._data.lane_parts import CREDITS
 from goproc._data.policy import MOST_CALLS
 from goproc._data.station import serve
@@ -248,7 +248,7 @@ class Lanes:
 
     def in_init(self, station: int) -> bool:
         """Return True if the station was in the map's init()."""
-        return any(lane.way.running.load() < 0 for lane in self.lanes if lane.station == station)
+        return any(lane.way.running.load() == IN_INIT for lane in self.lanes if lane.station == station)
 
     def recover(self, station: int, error: BaseException | None) -> list[Lost]:
         """Take back all that a station had when it ended, to be given to others. Return the items that it ran.
@@ -330,6 +330,21 @@ class Lanes:
             for station, handle in enumerate(self.handles)
             if handle is not None and not self._waits(station)
         ]
+
+    def drop(self) -> None:
+        """Take all chunks back that have not begun: nobody wants their results."""
+        for lane in self.lanes:
+            _drain(lane.way.chunks)
+
+    def calls(self, handle: Goroutine[End]) -> bool:
+        """Return True if a call of the map runs in the process of a station, and no other of its lanes holds that up.
+
+        A lane that reads its next items makes no call. It holds up the others while it imports the modules of an item.
+        """
+        station = self.handles.index(handle)
+        ways = [lane.way for lane in self.lanes if lane.station == station]
+        reading = [way.goroutine.load() for way in ways if not way.running.load()]
+        return len(reading) < len(ways) and _core.running_in(handle._proc) not in reading
 
 
 def fill(credit: Chan[None]) -> None:

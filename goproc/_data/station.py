@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 from goproc._data import turns
-from goproc._data.job import ENDED, EXIT_FAILED, INIT_FAILED, RECYCLED, End, Job, Way
+from goproc._data.job import ENDED, EXIT_FAILED, IN_EXIT, IN_INIT, INIT_FAILED, RECYCLED, End, Job, Way
 from goproc._data.lane import Lane
 from goproc._go import go
 from goproc._pickling import failure
@@ -75,7 +75,7 @@ class Station:
         """Call init(). Return its exception, packed."""
         assert self.job.init is not None
         turn = turns.begin(self)
-        self.lanes[0].way.running.store(-1)
+        self.lanes[0].way.running.store(IN_INIT)
         try:
             self.state = self.job.init()
         except Cancelled:
@@ -126,11 +126,13 @@ class Station:
         if self.job.exit is None:
             return None
         scheduler.shield(1)
+        self.lanes[0].way.running.store(IN_EXIT)
         try:
             self.job.exit(self.state)
         except BaseException as exc:
             return failure.pack(exc)
         finally:
+            self.lanes[0].way.running.store(0)
             scheduler.shield(-1)
         return None
 

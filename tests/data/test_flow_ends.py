@@ -27,17 +27,6 @@ def fail_at_3(x):
 place = place_fixture(((0, "spread"), (1, "spread"), (2, "spread")))
 
 
-@pytest.fixture(autouse=True)
-def read_by_all(request, nothing_left):
-    """Have each worker import this file first, and pytest with it.
-
-    On a busy machine that takes more than the second that a call has to end: its process would be killed.
-    """
-    if "place" in request.fixturenames:
-        for p in range(1, request.getfixturevalue("place").procs + 1):
-            assert go.on(p)(inc, p).result() == p + 1
-
-
 SHAPES = {
     "alone": lambda f: f.map(fail_at_3),
     "first of many": lambda f: f.map(fail_at_3).map(inc).map(inc),

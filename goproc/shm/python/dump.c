@@ -74,6 +74,13 @@ static PyObject *proc_facts(PyObject *Py_UNUSED(module), PyObject *arg) {
                          PyBool_FromLong(gp_acquire(&proc->dumps) != 0));
 }
 
+static PyObject *running_in(PyObject *Py_UNUSED(module), PyObject *arg) {
+    unsigned long p = PyLong_AsUnsignedLong(arg);
+    if (PyErr_Occurred() || handle_ready() < 0) return NULL;
+    if (p >= gp_places()) return PyErr_Format(PyExc_ValueError, "no proc %lu", p);
+    return PyLong_FromUnsignedLongLong(gp_get(&gp_proc_at((uint32_t)p)->running));
+}
+
 static PyObject *waiting(PyObject *Py_UNUSED(module), PyObject *handle) {
     if (!PyObject_TypeCheck(handle, &HandleType))
         return PyErr_Format(PyExc_TypeError, "a channel, a goroutine or a sync object, not %.100s",
@@ -212,6 +219,8 @@ PyMethodDef dump_functions[] = {
      PyDoc_STR("observe(memfd): map the segment of another program, for the functions of reports only.")},
     {"proc_facts", proc_facts, METH_O,
      PyDoc_STR("(pid, state, park word, True if a signal makes it answer) of a proc.")},
+    {"running_in", running_in, METH_O,
+     PyDoc_STR("The number of the goroutine that runs in a proc; 0: none, or not known.")},
     {"dump_begin", dump_begin, METH_O,
      PyDoc_STR("dump_begin(force): the number of a new request; 0: another is being answered.")},
     {"dump_end", dump_end, METH_O, PyDoc_STR("The request of this number is over.")},
