@@ -31,8 +31,10 @@ import sqlite3
 import sys
 from contextlib import contextmanager
 from time import time
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, NamedTuple
 
+from goproc._data.ends import short
 from goproc._data.fingerprint import fingerprint
 from goproc._public import public
 from goproc._tracebacks import ends_at_user
@@ -166,14 +168,14 @@ class Checkpoint:
 
         Raises:
             ValueError: id= has returned a name before.
-            TypeError: an item cannot be pickled, and there is no id=.
+            TypeError: an item cannot be pickled, and there is no id=; or id= has returned an object without a stable repr().
         """
         if self._id is None:
             return [self._by_digest(item) for item in items]
         return [self._by_id(self._id(*item) if starred else self._id(item)) for item in items]
 
     def _by_id(self, value: Any) -> str:
-        name = value if isinstance(value, str) else f"{type(value).__name__} {value!r}"
+        name = value if isinstance(value, str) else _stable_text(value)
         if name in self._given:
             raise ValueError(f"pmap(): id= returned {value!r} for two items: names of items are unique")
         self._given.add(name)
@@ -214,6 +216,34 @@ class Checkpoint:
 
 
 _WORDS = {"code": "code", "defaults": "default arguments", "captured": "captured values"}
+
+
+def _stable_text(value: Any) -> str:
+    """Return the text by which a checkpoint knows a value of id=: it is the same in each run of the program.
+
+    Raises:
+        TypeError: there is no such text.
+    """
+    unstable = _unstable(value)
+    if unstable:
+        raise TypeError(
+            f"pmap(): id= returned {short(value)}, which cannot name the item: {unstable}. "
+            "Return a str, a number, or a tuple of these"
+        )
+    return f"{type(value).__name__} {value!r}"
+
+
+def _unstable(value: Any) -> str:
+    """Return why the repr() of a value is not the same in each run; "" if it is."""
+    if isinstance(value, (tuple, list)):
+        return next(filter(None, map(_unstable, value)), "")
+    if isinstance(value, (set, frozenset)) and len(value) > 1:
+        return "a set has no order"
+    if isinstance(value, (FunctionType, BuiltinFunctionType, MethodType)):
+        return "it is a function, which was not called"
+    if f"{id(value):x}" in repr(value).lower():
+        return "its repr() is an address in memory, another one in each run"
+    return ""
 
 
 def _stable_pickle(item: Any) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import sqlite3
 import subprocess
 import sys
@@ -111,6 +112,37 @@ def test_id_names_the_items_and_must_be_unique(db):
     assert list(pmap(f, [{1}, {2}], checkpoint=db, id=lambda s: max(s), on_error="skip")) == []
     with pytest.raises(ValueError, match="for two items"):
         list(pmap(f, [1, 2, 1], checkpoint=db, id=lambda x: x))
+
+
+class Named:
+    """Has a repr() of its own, as dataclasses and enumerations do."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __repr__(self):
+        return f"Named({self.name!r})"
+
+
+@pytest.mark.parametrize(
+    "name, why",
+    [
+        (lambda x: object(), r"<object object at 0x\w+>, which .* its repr\(\) is an address in memory"),
+        (lambda x: (x, [object()]), "its repr.. is an address in memory"),
+        (lambda x: Named(x).__repr__, "it is a function, which was not called"),
+        (lambda x: {x, "a"}, "a set has no order"),
+    ],
+)
+def test_id_that_names_the_item_in_this_run_only(db, name, why):
+    with pytest.raises(TypeError, match=rf"pmap\(\): id= returned .*{why}.*\. Return a str, a number"):
+        list(pmap(abs, [1, 2, 3], checkpoint=db, id=name))
+
+
+def test_id_may_be_any_value_with_a_stable_text(db):
+    names = [None, 1, 1.5, b"x", (1, "x"), Named("a"), frozenset({1}), pathlib.Path("a"), "at 0x7f", int]
+    assert list(pmap(abs, range(10), checkpoint=db, id=lambda x: names[x])) == list(range(10))
+    again = pmap(abs, range(10), checkpoint=db, id=lambda x: names[x])
+    assert list(again) == list(range(10)) and again.stats().procs == {}
 
 
 def test_with_several_iterables(db):
