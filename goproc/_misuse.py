@@ -1,6 +1,7 @@
-"""The error for an object in the place of a function. It names the mistake that is most common there: ``go(f(x))``.
+"""Errors for calls that are written where none belongs, or are missing. The caller's source shows the mistake.
 
-``go(f(x))`` calls f in the process of the caller, and hands the result to go. The caller's source shows that.
+``go(f(x))`` calls f in the process of the caller, and hands the result to go. ``connection.execute(...)`` of a worker_local()
+lacks the call that returns the connection.
 """
 
 from __future__ import annotations
@@ -44,6 +45,28 @@ def not_callable(
     return TypeError(f"{said} ({usage})" if usage else said)
 
 
+def not_called(said: str, name: str, usage: str) -> AttributeError:
+    """Return the AttributeError for an attribute of an object that has to be called first.
+
+    Args:
+        said: the beginning of the message.
+        name: of the attribute.
+        usage: ends the message if the source does not show the attribute.
+    """
+    import ast
+
+    try:
+        found = _node_of(_caller())
+        if isinstance(found, ast.Call):
+            found = found.func
+        if isinstance(found, ast.Attribute) and found.attr == name:
+            found.value = ast.Call(found.value, [], [])
+            usage = _text(found, usage)
+    except Exception:  # the source is not that of the code, or not to be had
+        pass
+    return AttributeError(f"{said}: write {usage}")
+
+
 def _caller() -> FrameType | None:
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and is_own(frame):
@@ -53,6 +76,14 @@ def _caller() -> FrameType | None:
 
 def _call_of(frame: FrameType | None) -> ast.Call | None:
     """Return the syntax of the call that a frame makes now; None if its source is not there."""
+    import ast
+
+    node = _node_of(frame)
+    return node if isinstance(node, ast.Call) else None
+
+
+def _node_of(frame: FrameType | None) -> ast.expr | None:
+    """Return the syntax of the expression that a frame evaluates now; None if its source is not there."""
     import ast
     import linecache
 
@@ -65,8 +96,7 @@ def _call_of(frame: FrameType | None) -> ast.Call | None:
     lines = [linecache.getline(code.co_filename, n, frame.f_globals).encode() for n in range(first, last + 1)]
     lines[-1] = lines[-1][:end]
     lines[0] = lines[0][start:]
-    call = ast.parse(b"(" + b"".join(lines) + b")", mode="eval").body
-    return call if isinstance(call, ast.Call) else None
+    return ast.parse(b"(" + b"".join(lines) + b")", mode="eval").body
 
 
 def _advice(call: ast.Call, obj: Any, at: int | str, gets: Gets) -> str:

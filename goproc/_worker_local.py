@@ -9,7 +9,7 @@ import pickle
 import threading
 from typing import Any, Generic, TypeVar
 
-from goproc._misuse import not_callable
+from goproc._misuse import not_callable, not_called
 from goproc._pickling import store
 from goproc._pickling.messages import dump_in_band
 from goproc._proc import forked
@@ -62,6 +62,14 @@ class WorkerLocal(Generic[T]):
             return value
         with function_line:
             return self._make()
+
+    if not TYPE_CHECKING:  # else every attribute would be there for a type checker
+
+        def __getattr__(self, name: str) -> Any:
+            said = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if name.startswith("_"):
+                raise AttributeError(said)
+            raise not_called(f"{said}; a call returns the value of this process", name, f"value().{name}")
 
     def _make(self) -> T:
         if forked.is_child:  # it has no runtime

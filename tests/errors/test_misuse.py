@@ -57,6 +57,26 @@ def message(f: Callable[[], Any]) -> str:
     return str(raised.value)
 
 
+connection = worker_local(dict)
+
+
+def test_an_attribute_of_a_worker_local_that_was_not_called() -> None:
+    connections = [connection]
+
+    def said(f: Callable[[], Any]) -> str:
+        with pytest.raises(AttributeError) as raised:
+            f()
+        return str(raised.value)
+
+    start = "'WorkerLocal' object has no attribute 'keys'; a call returns the value of this process: write "
+    assert said(lambda: connection.keys()) == f"{start}connection().keys"
+    assert said(lambda: len(connections[0].keys)) == f"{start}connections[0]().keys"
+    assert said(lambda: getattr(connection, "keys")) == f"{start}value().keys"  # noqa: B009
+    assert said(lambda: go(lambda: connection.keys()).result()) == f"{start}connection().keys"
+    assert "write" not in said(lambda: connection.__len__())
+    assert not hasattr(connection, "close")
+
+
 CALLS: dict[str, Callable[[], Any]] = {
     "go(scale, x)": lambda: go(scale(x)),
     "go(scale, x, b=4)": lambda: go(scale(x, b=4)),
