@@ -104,8 +104,8 @@ def _length(edge: Edge) -> int:
 
 def _counts(record: Record, node: Node, board: Board, engines: dict[Node, StageEngine]) -> Counts:
     at = record.at
-    if at < 0:  # a tee(): what the last stage of the node sends
-        out = board.sums(node.rows(len(node.stages) - 1))[OUT] if node.stages else 0
+    if at < 0:  # a tee(): what the last stage of the node sends, or the source
+        out = board.sums(node.rows(node.width - 1))[OUT]
         return Counts(out, out, 0, 0, 0, 0.0, 0.0, 0.0)
     rows = node.rows(at)
     sums = board.sums(rows)

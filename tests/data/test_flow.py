@@ -290,6 +290,22 @@ def test_records_of_options_count_failures(runtime2):
     assert [(s.name, s.in_, s.out, s.failed) for s in stats] == [("odd_only", 9, 4, 5), ("inc", 4, 4, 0)]
 
 
+@pytest.mark.parametrize(
+    "before", [lambda f: f, lambda f: f.skip(0), lambda f: f.map(inc), lambda f: f.map(inc, threads=2)]
+)
+def test_record_of_a_tee_counts_what_each_branch_gets(place, before):
+    (alone,) = before(flow(range(10))).tee(1)
+    *_, tee, last = alone.map(inc).run()
+    assert (tee.name, tee.in_, tee.out, last.in_) == ("tee", 10, 10, 10)
+
+
+@pytest.mark.parametrize("stages", [lambda f: f, lambda f: f.map(abs), lambda f: f.map(abs, timeout=60)])
+@pytest.mark.parametrize("n", [0, 1])
+def test_take_behind_a_tee_of_one_branch_ends_an_endless_source(place, stages, n):
+    (alone,) = stages(flow(itertools.count())).tee(1)
+    assert list(stages(alone).take(n)) == [0][:n]
+
+
 def test_records_of_tee_and_merge(place):
     one, other = flow(range(3)).map(inc).tee()
     stats = one.map(inc).merge(other).run()
