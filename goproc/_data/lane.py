@@ -13,9 +13,10 @@ from goproc._data import states, turns
 from goproc._data.flusher import Flusher
 from goproc._data.job import DONE, FAILED, UNREADABLE, Done, Way
 from goproc._data.lane_parts import PartSender, await_credit
+from goproc._data.results import unreadable
 from goproc._life import Goexit
 from goproc._pickling import failure
-from goproc._pickling.salvage import Parts
+from goproc._pickling.salvage import Parts, path_of
 from goproc._sched import scheduler, timers
 from goproc.errors import (
     Cancelled,
@@ -129,7 +130,10 @@ class Lane:
             raise
         except Exception as exc:
             self.flush()
-            self.send((UNREADABLE, self.way.number, failure.pack(exc)))
+            # The item is in the list of a chunk, and there in a pair with its name in a checkpoint.
+            path = path_of(exc)[2 if self.station.job.named else 1 :]
+            error = unreadable("the item", exc, "the worker", path)
+            self.send((UNREADABLE, self.way.number, failure.pack(error)))
         return None
 
     def _run(self, items: list[Any]) -> bool:

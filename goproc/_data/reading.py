@@ -68,7 +68,7 @@ def _read_part(engine: Engine, number: int, values: list[Any], credited: bool) -
     lane.partial = True
     for at, value in enumerate(some):
         if type(value) is Unread:
-            lane.broken = unreadable("the result", value.error, "the caller")
+            lane.broken = unreadable("the result", value.error, "the caller", value.path)
             some = values[:at]
             break
     if credited:
@@ -99,5 +99,4 @@ def _read_refused(engine: Engine, number: int, error: tuple[Any, ...]) -> None:
         for single in reversed(chunk.singles()):
             engine.lanes.give(single, first=True)
         return
-    exc = unreadable("the item", failure.unpack(error), "the worker")
-    fail(engine, Lost.of(chunk, 0, number, exc))
+    fail(engine, Lost.of(chunk, 0, number, failure.unpack(error)))

@@ -86,7 +86,7 @@ class Recorder:
         records: list[Record] = []
         handed: list[tuple[Any, ...]] = []
         events: list[threading.Event] = []
-        for message in chain.from_iterable(map(parted, messages)):
+        for message in chain.from_iterable(parted(message, named=True) for message in messages):
             if message[0] == DONE:
                 handed += _recorded(Done(*message), records)
             elif message[0] == WAKE:

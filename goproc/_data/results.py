@@ -5,19 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 from goproc._data.job import DONE, UNREAD, Done
-from goproc._pickling.salvage import Parts, Unread
+from goproc._pickling.salvage import Parts, Unread, path_of
 from goproc.errors import PickleError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from goproc._pickling.salvage import Path
 
-def parted(message: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-    """Return messages that tell the same as one of a lane: UNREAD tells of a result that could not be read."""
+
+def parted(message: tuple[Any, ...], named: bool = False) -> list[tuple[Any, ...]]:
+    """Return messages that tell the same as one of a lane: UNREAD tells of a result that could not be read.
+
+    Args:
+        message: of a lane.
+        named: each result is in a pair with the name of its item in a checkpoint.
+    """
     if message[0] != DONE or type(message[2]) is not Parts:
         return [message]
     done = Done(*message)
     if all(type(value) is not Unread for value in done.values):
         return [message]
     errors = [
-        unreadable("the result", value.error, "the caller") if type(value) is Unread else None
+        unreadable("the result", value.error, "the caller", value.path[named:])
+        if type(value) is Unread
+        else None
         for value in done.values
     ]
     return told_apart(done, errors)
@@ -36,8 +47,16 @@ def told_apart(done: Done, errors: list[PickleError | None]) -> list[tuple[Any, 
     return parts
 
 
-def unreadable(what: str, cause: BaseException, reader: str) -> PickleError:
-    """Return the exception for a value that a process cannot read."""
-    error = PickleError(f"{what} cannot be read by {reader}: {type(cause).__name__}: {cause}")
+def unreadable(what: str, cause: BaseException, reader: str, path: Path | None = None) -> PickleError:
+    """Return the exception for a value that a process cannot read.
+
+    Args:
+        what: the value, to the user.
+        cause: raised by reading it.
+        reader: the process, as in "the worker".
+        path: to the part of the value that is to blame; None: as noted when this process read the value.
+    """
+    part = " -> ".join([what, *(path_of(cause) if path is None else path)])
+    error = PickleError(f"{part} cannot be read by {reader}: {type(cause).__name__}: {cause}")
     error.__cause__ = cause
     return error

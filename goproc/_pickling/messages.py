@@ -92,14 +92,16 @@ def loads(main: bytes | memoryview, buffers: list[Any]) -> Any:
         if main[0] == _MARK:
             return received.load_message(main, buffers)
         return pickle.loads(main, buffers=buffers)
-    except Exception:
-        if _PARTS not in bytes(main):
-            raise
-    from goproc._pickling import salvage
+    except Exception as exc:
+        from goproc._pickling import salvage
 
-    if main[0] == _MARK:
-        return salvage.load(main[len(carried.MARK) :], buffers, received.resolver())
-    return salvage.load(main, buffers, None)
+        marked = main[0] == _MARK
+        body = main[len(carried.MARK) :] if marked else main
+        resolve = received.resolver() if marked else None
+        if _PARTS not in bytes(main):
+            salvage.note_path(exc, body, buffers, resolve)
+            raise
+    return salvage.load(body, buffers, resolve)
 
 
 _PARTS = b"goproc._pickling.salvage"  # the module of Parts, which their pickle names

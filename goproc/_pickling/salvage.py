@@ -1,7 +1,7 @@
 """Lists of which each value is read by itself: one that cannot be read does not take the others along.
 
 A message with such a list that cannot be read as a whole is read again, step by step. An object that cannot be made has
-an Unread in its place.
+an Unread in its place. Any other message of moderate size is read again as well, to learn which part of it is to blame.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     Load = Callable[["_Reader"], None]
 
+Path = tuple[str, ...]
+
 
 class Parts(list[Any]):
     """A list that arrives with an Unread in the place of each value that cannot be read."""
@@ -29,10 +31,12 @@ class Unread:
 
     Attributes:
         error: the exception that the attempt has raised.
+        path: the labels that lead from the object to the part that is to blame.
     """
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: Exception, path: Path = ()) -> None:
         self.error = error
+        self.path = path
 
     def __setstate__(self, state: Any) -> None: ...
     def __setitem__(self, key: Any, value: Any) -> None: ...
@@ -49,9 +53,8 @@ class _Reader(_Base):  # type: ignore[misc]
 
     dispatch: ClassVar[dict[int, Load]] = dict(_Base.dispatch)
 
-    def replace(self, taken: list[Any], error: Exception) -> None:
+    def replace(self, taken: list[Any], unread: Unread) -> None:
         """Push an Unread, which takes the place of the first of the objects that a step took from the stack."""
-        unread = Unread(error)
         self.stack.append(unread)
         for number, known in self.memo.items() if taken else ():
             if known is taken[0]:
@@ -70,12 +73,15 @@ def _guarded(load: Load, operands: int) -> Load:
         stack = reader.stack
         below = len(stack) - operands
         taken = stack[below:]
-        try:
-            _refuse_unread(taken)
-            load(reader)
-        except Exception as error:
-            del stack[below:]
-            reader.replace(taken if load is _Base.load_build else [], error)
+        unread = _unread_operand(taken)
+        if unread is None:
+            try:
+                load(reader)
+                return
+            except Exception as error:
+                unread = Unread(error)
+        del stack[below:]
+        reader.replace(taken if load is _Base.load_build else [], unread)
 
     return step
 
@@ -87,17 +93,21 @@ def _guarded_filling(load: Load) -> Load:
         try:
             load(reader)
         except Exception as error:
-            reader.replace([reader.stack.pop()], error)
+            reader.replace([reader.stack.pop()], Unread(error))
 
     return step
 
 
-def _refuse_unread(operands: list[Any]) -> None:
-    """Raise the error of an operand, or of an argument among them, that could not be made."""
+def _unread_operand(operands: list[Any]) -> Unread | None:
+    """Return an Unread for the object of a step that has an operand, or an argument among them, which could not be made."""
     for operand in operands:
-        for part in operand if type(operand) is tuple else (operand,):
+        if type(operand) is Unread:
+            return Unread(operand.error, operand.path)
+        for number, part in enumerate(operand if type(operand) is tuple else (), 1):
             if type(part) is Unread:
-                raise part.error
+                made = getattr(operands[0], "__qualname__", type(operands[0]).__qualname__)
+                return Unread(part.error, (f"argument {number} of {made}", *part.path))
+    return None
 
 
 # The steps that call functions of the message, with the number of their operands.
@@ -125,14 +135,79 @@ def load(main: bytes | memoryview, buffers: list[Any], resolve: Callable[[Any], 
     Raises:
         Exception: an object that is in no Parts cannot be read.
     """
-    reader = _Reader(io.BytesIO(main), buffers=buffers)
-    if resolve is not None:
-        reader.persistent_load = resolve
-    found = reader.load()
+    found = _read(main, buffers, resolve)
     unread = _unread_in(found)
     if unread is not None:
         raise unread.error
     return found
+
+
+def _read(main: bytes | memoryview, buffers: list[Any], resolve: Callable[[Any], Any] | None) -> Any:
+    reader = _Reader(io.BytesIO(main), buffers=buffers)
+    if resolve is not None:
+        reader.persistent_load = resolve
+    return reader.load()
+
+
+# -- the part that is to blame -------------------------------------------------------------------------------
+
+_NAMED = 1 << 20  # bytes of a message that is read again for the path
+_DEPTH = 40
+_NODES = 20_000
+
+_newest: tuple[int, Path] = (0, ())  # the id of the newest exception of reading a message, and the path
+
+
+def note_path(
+    error: Exception, main: bytes | memoryview, buffers: list[Any], resolve: Callable[[Any], Any] | None
+) -> None:
+    """Note the path to the part of a message that is to blame for an error of reading it, for path_of()."""
+    global _newest
+    path: Path = ()
+    if len(main) <= _NAMED and not isinstance(error, (MemoryError, RecursionError)):
+        try:
+            path = _path_in(_read(main, buffers, resolve))
+        except Exception:  # also the message around the part cannot be read
+            path = ()
+    _newest = id(error), path
+
+
+def path_of(error: BaseException) -> Path:
+    """Return the path that was noted for an error; empty if there is none, or the whole message is to blame."""
+    noted, path = _newest
+    return path if noted == id(error) else ()
+
+
+def _path_in(value: Any) -> Path:
+    """Return the path to the first Unread in a value that was read; empty if there is none."""
+    left: list[tuple[Any, Path]] = [(value, ())]
+    seen: set[int] = set()
+    while left and len(seen) < _NODES:
+        node, path = left.pop()
+        if type(node) is Unread:
+            return (*path, *node.path)
+        if id(node) not in seen and len(path) < _DEPTH:
+            seen.add(id(node))
+            left += [(part, (*path, label)) for label, part in reversed(_parts_of(node))]
+    return ()
+
+
+def _parts_of(node: Any) -> list[tuple[str, Any]]:
+    if isinstance(node, (list, tuple)):
+        return [(f"[{at}]", part) for at, part in enumerate(node)]
+    if isinstance(node, dict):
+        return [(f"[{_short(key)}]", part) for key, part in node.items()]
+    if isinstance(node, (set, frozenset)):
+        return [("element", part) for part in node]
+    if isinstance(node, (type, FunctionType, BuiltinFunctionType, ModuleType)):
+        return []
+    attributes = getattr(node, "__dict__", None)
+    return [(f".{name}", part) for name, part in attributes.items()] if type(attributes) is dict else []
+
+
+def _short(key: Any) -> str:
+    text = repr(key)
+    return text if len(text) <= 40 else text[:37] + "..."
 
 
 class _Found(Exception):
@@ -162,7 +237,7 @@ def _unread_in(value: Any) -> Unread | None:
         _Finder(io.BytesIO(), 5, buffer_callback=lambda buffer: None).dump(value)
     except _Found as found:
         unread: Unread = found.args[0]
-        return unread
+        return Unread(unread.error, _path_in(value) or unread.path)
     except Exception:  # of the value's own methods: it was read
         return None
     return None

@@ -110,7 +110,7 @@ def test_a_result_that_this_process_cannot_read_fails_alone(runtime2: Any, chunk
     assert sorted(failure.item for failure in failed) == list(range(0, 99, 3))
     for failure in failed:
         assert isinstance(failure.error, PickleError) and isinstance(failure.error.__cause__, LookupError)
-        assert "the result cannot be read by the caller: LookupError" in str(failure.error)
+        assert "cannot be read by the caller: LookupError" in str(failure.error)
         assert failure.attempts == 1 and failure.proc in (1, 2)
     assert calls.load() == 99
     assert (m.stats().done, m.stats().failed) == (66, 33)
@@ -407,6 +407,69 @@ def test_the_line_about_a_call_that_took_too_long(run: Run) -> None:
     assert "memory" not in done.err
 
 
+# -- the part of an item or a result that cannot be read
+
+
+class Holder:
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+
+class MadeOf(Holder):
+    """Is made by a call when it is read."""
+
+    def __reduce__(self) -> Any:
+        return MadeOf, (self.held,)
+
+
+class Refuses:
+    """Does not take its state."""
+
+    def __init__(self) -> None:
+        self.state = 1
+
+    def __setstate__(self, state: Any) -> None:
+        raise LookupError("no state")
+
+
+BROKEN = {
+    "": Unreadable,
+    " -> [1] -> ['x']": lambda: [1, {"x": Unreadable()}],
+    " -> .held -> [0]": lambda: Holder([Unreadable()]),
+    " -> .held -> argument 1 of MadeOf": lambda: Holder(MadeOf(Unreadable())),
+    " -> [0] -> .held -> [1]": lambda: (MadeOf([0, Refuses()]), np.zeros(5000)),
+    " -> [0]": lambda: [Refuses(), np.zeros(5000)],
+}
+SENDERS = {
+    "the item": [
+        lambda make, path: pmap(name, [make()]),
+        lambda make, path: pmap(name, [1, 2, make()], chunk=3),
+        lambda make, path: pmap(name, [make()], checkpoint=path),
+        lambda make, path: flow([make()]).map(name),
+        lambda make, path: flow([make()]).map(name, 2),
+        lambda make, path: flow([make()]).map(name, timeout=60),
+        lambda make, path: flow([make()]).tee(1)[0].map(name, timeout=60),
+    ],
+    "the result": [
+        lambda make, path: pmap(lambda x: make(), [1]),
+        lambda make, path: pmap(lambda x: make() if x == 19 else x, range(20), chunk=20),
+        lambda make, path: pmap(lambda x: make(), [1], checkpoint=path),
+        lambda make, path: flow([1]).map(lambda x: make()),
+        lambda make, path: flow([1]).flat_map(lambda x: [make()], 2),
+        lambda make, path: flow([1]).flat_map(lambda x: [make()], timeout=60),
+    ],
+}
+
+
+@pytest.mark.parametrize("what", SENDERS)
+@pytest.mark.parametrize("part", BROKEN)
+def test_the_part_that_cannot_be_read_is_named(runtime2: Any, tmp_path: Any, what: str, part: str) -> None:
+    for number, sender in enumerate(SENDERS[what]):
+        with pytest.raises(PickleError) as raised:
+            list(sender(BROKEN[part], tmp_path / f"{number}.db"))
+        assert str(raised.value).startswith(f"{what}{part} cannot be read by the "), (number, raised.value)
+
+
 # -- the source of a flow whose first stage goes on
 
 
@@ -552,7 +615,7 @@ def test_a_value_of_a_stage_that_the_script_cannot_read_is_named(
     runtime2: Any, stages: Any, what: str
 ) -> None:
     with pytest.raises(
-        PickleError, match=f"{what} cannot be read by the (caller|worker): LookupError"
+        PickleError, match=rf"{what} -> \['x'\] -> \[0\] cannot be read by the (caller|worker): LookupError"
     ) as raised:
         list(stages(flow([1, 2, 3, 4])))
     assert isinstance(raised.value.__cause__, LookupError)
