@@ -57,11 +57,16 @@ class Keys:
 
     def _lane_of(self, key: Any, index: int) -> int:
         try:
-            return hash(key) % len(self._lanes.lanes)
+            lane = hash(key) % len(self._lanes.lanes)
         except TypeError:
             raise TypeError(
                 f"pmap(): key= returned {type(key).__name__!r} for item {index}, which is not hashable"
             ) from None
+        if _differs_from_itself(key):
+            raise ValueError(
+                f"pmap(): key= returned {key!r} for item {index}, which is not equal to itself: no other item can have it"
+            )
+        return lane
 
     def finish(self, index: int) -> None:
         """An item is finished: the next one of its key may begin."""
@@ -73,3 +78,11 @@ class Keys:
             self._lanes.give(behind.popleft())
         else:
             del self._behind[key]
+
+
+def _differs_from_itself(key: Any) -> bool:
+    """Return True for a key such as NaN."""
+    try:
+        return bool(key != key)
+    except Exception:  # the comparison has no answer, as that of pandas.NA
+        return False

@@ -348,6 +348,28 @@ def test_a_key_that_is_not_hashable_is_named():
         list(pmap(square, range(3), key=lambda x: [x]))
 
 
+def test_a_key_that_is_not_equal_to_itself_is_refused():
+    with pytest.raises(ValueError, match="key= returned nan for item 1, which is not equal to itself"):
+        list(pmap(square, range(3), key=lambda x: float("nan") if x == 1 else x, chunk=3))
+
+
+def test_a_key_whose_comparison_has_no_answer_is_a_key():
+    class Unknown:
+        def __eq__(self, other):
+            return self
+
+        __ne__ = __eq__
+
+        def __bool__(self):
+            raise TypeError("the answer is not known")
+
+        def __hash__(self):
+            return 1
+
+    unknown = Unknown()
+    assert list(pmap(square, range(3), key=lambda x: unknown)) == [0, 1, 4]
+
+
 def test_a_limiter_is_asked_before_each_call():
     limiter = Limiter(20.0, burst=1)
     began = time.monotonic()
