@@ -146,8 +146,9 @@ class Checkpoint:
                 differences.append(f"its {key} was {made.get(key)}, and is {mine[key]}")
             else:
                 differences.append(f"its {_WORDS[key]} differ" + ("s" if key == "code" else ""))
+        maker = "function" if set(different) - {"version", "python"} else "Python, or another goproc"
         return (
-            f"checkpoint {self.path!r} was made by another function: {'; '.join(differences)}. "
+            f"checkpoint {self.path!r} was made by another {maker}: {'; '.join(differences)}. "
             f"Use another file, or start anew with checkpoint_reset({self.path!r})"
         )
 
