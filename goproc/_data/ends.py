@@ -59,9 +59,14 @@ def await_ends(live: list[Any], door: Chan[Any], until: float, calls: Callable[[
         if index > 0:
             live.pop(index - 1).exception()
     importing = [handle for handle in live if not calls(handle)]
-    if importing:
-        go.local(reap, importing, 0.0, _never)
+    read_later(importing)
     reap([handle for handle in live if handle not in importing], 0.0, calls)
+
+
+def read_later(stations: list[Goroutine[Any]]) -> None:
+    """Have a goroutine read how stations end that make no call any more: nobody else wants to hear of it."""
+    if stations:
+        go.local(reap, stations, 0.0, _never)
 
 
 def _never(handle: Any) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from goproc._channel import chan
 from goproc._data import turns
 from goproc._data.chunks import Chunk, Lost
-from goproc._data.ends import CLOSE_SECONDS, await_ends, raisable, reap
+from goproc._data.ends import CLOSE_SECONDS, await_ends, raisable, read_later, reap
 from goproc._data.failing import Delayed, fail, fail_for_good, post, retry
 from goproc._data.job import BROKEN, DONE, WAKE, Job
 from goproc._data.keys import Keys
@@ -349,7 +349,7 @@ class Engine:
             live = self.lanes.begun()
             for handle in live:
                 handle.cancel()
-            self.lanes.drop()
+            read_later(self.lanes.drop(live))
             await_ends(live, self.door, monotonic() + CLOSE_SECONDS, self.lanes.calls)
         except RuntimeStopped:
             return
@@ -362,7 +362,7 @@ class Engine:
             live = self.lanes.begun()
             for handle in live:
                 handle.cancel()
-            self.lanes.drop()
+            read_later(self.lanes.drop(live))
             self.results.close()
             if self.recorder is not None:
                 self.recorder.stop()

@@ -331,10 +331,15 @@ class Lanes:
             if handle is not None and not self._waits(station)
         ]
 
-    def drop(self) -> None:
-        """Take all chunks back that have not begun: nobody wants their results."""
+    def drop(self, begun: list[Goroutine[End]]) -> list[Goroutine[End]]:
+        """Take all chunks back that have not begun: nobody wants their results. Return the handles of the other stations.
+
+        Args:
+            begun: the handles of the stations that have begun.
+        """
         for lane in self.lanes:
             _drain(lane.way.chunks)
+        return [handle for handle in self.handles if handle is not None and handle not in begun]
 
     def calls(self, handle: Goroutine[End]) -> bool:
         """Return True if a call of the map runs in the process of a station, and no other of its lanes holds that up.
@@ -343,8 +348,9 @@ class Lanes:
         """
         station = self.handles.index(handle)
         ways = [lane.way for lane in self.lanes if lane.station == station]
-        reading = [way.goroutine.load() for way in ways if not way.running.load()]
-        return len(reading) < len(ways) and _core.running_in(handle._proc) not in reading
+        reading = [way for way in ways if not way.running.load()]
+        now = _core.running_in(handle._proc)  # 0: no goroutine runs there
+        return len(reading) < len(ways) and not (now and any(way.goroutine.load() == now for way in reading))
 
 
 def fill(credit: Chan[None]) -> None:

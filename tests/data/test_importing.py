@@ -75,3 +75,33 @@ def test_a_worker_that_imports_is_not_killed(run: Run, shape: str, way: str) -> 
     script = textwrap.dedent(HEAD).replace("SLOW", repr(SLOW)).replace("SHAPE", made)
     done = run(script + WAYS[way] + textwrap.dedent(TAIL), procs=procs)
     assert (done.status, done.out, done.err) == (0, "0 True 0\n[0, 1, 2] [0, 1, 2]\n", ""), done
+
+
+def test_a_function_that_a_busy_worker_cannot_read_later_is_not_told_of(run: Run) -> None:
+    """The map has raised the exception of another worker by then."""
+    done = run(
+        """
+        import pathlib, tempfile, time
+        from goproc import chan, go, num_goroutine, pmap, yield_now
+        folder = pathlib.Path(tempfile.mkdtemp())
+        class Unreadable:
+            def __reduce__(self): return int, ("no number",)
+        held = Unreadable()
+        def spin():
+            (folder / "begun").touch()
+            while not (folder / "gate").exists(): time.sleep(0.001)
+        busy = go.on(2)(spin)
+        while not (folder / "begun").exists(): yield_now()
+        try: list(pmap(lambda x: held, range(8), chunk=1))
+        except ValueError as exc: print(exc)
+        (folder / "gate").touch()
+        busy.join()
+        while num_goroutine() > 1: time.sleep(0.001)
+        """,
+        procs=2,
+    )
+    assert (done.status, done.out, done.err) == (
+        0,
+        "invalid literal for int() with base 10: 'no number'\n",
+        "",
+    ), done

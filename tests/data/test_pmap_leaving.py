@@ -33,3 +33,30 @@ def test_dropped_after_a_death_without_the_cyclic_collector(run: Run) -> None:
         print(known())
     """
     assert ok(run(script, env=QUIET)) == "None\n"
+
+
+def test_an_init_that_waits_although_it_was_cancelled_is_killed(run: Run) -> None:
+    """Also where its process is to make several calls at once: none of the lanes has begun."""
+    done = run(
+        """
+        from goproc import Cancelled, chan, go, pmap
+        from goproc._data import engine
+        from goproc.shm import _core
+        engine.CLOSE_SECONDS = 0.0
+        begun, never = chan(), chan()
+        def init():
+            begun.send(None)
+            while True:
+                try: never.recv()
+                except Cancelled: pass
+        results = pmap(abs, range(8), workers=4, init=init)
+        g = go.local(lambda: next(results))
+        begun.recv()
+        g.cancel()
+        g.join()
+        results.close()
+        print(list(pmap(abs, range(3))), _core.deaths())
+        """,
+        procs=1,
+    )
+    assert (done.status, done.out, done.err) == (0, "[0, 1, 2] 1\n", ""), done
