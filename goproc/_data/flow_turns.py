@@ -119,7 +119,7 @@ class Line:
             except ChanClosed:  # the item has failed
                 return
             except Exception as exc:
-                refused = unread(exc, "the worker", "the result")
+                refused = unread(exc, "the worker", "the result", inside=2)  # a Part
                 if refused is None:
                     raise
                 raise refused.error from refused.error.__cause__

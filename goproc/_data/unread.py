@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from goproc._data.ends import short
 from goproc._data.results import unreadable
 from goproc._pickling import failure
+from goproc._pickling.salvage import path_of
 from goproc.errors import ChanClosed, PickleError, RuntimeStopped
 
 TYPE_CHECKING = False
@@ -57,13 +58,14 @@ def _refuse(text: str, error: tuple[Any, ...]) -> None:
     raise _Refused(text, error)
 
 
-def unread(exc: Exception, reader: str, what: str = "the item") -> Unread | None:
+def unread(exc: Exception, reader: str, what: str = "the item", inside: int = 0) -> Unread | None:
     """Return the Unread for an item that could not be read; None if a receive was broken off by something else.
 
     Args:
         exc: raised by the receive.
         reader: the process, as in "the worker".
         what: the item, to the user.
+        inside: of so many tuples and lists that the message has around the item.
     """
     if isinstance(exc, (ChanClosed, RuntimeStopped)) or not rose_in_reading(exc):
         return None
@@ -72,7 +74,7 @@ def unread(exc: Exception, reader: str, what: str = "the item") -> Unread | None
         return Unread(failure.unpack(packed), text)  # type: ignore[arg-type]
     if isinstance(exc, PickleError):
         return Unread(exc)
-    return Unread(unreadable(what, exc, reader))
+    return Unread(unreadable(what, exc, reader, path_of(exc)[inside:]))
 
 
 def rose_in_reading(exc: Exception) -> bool:

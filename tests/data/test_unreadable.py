@@ -7,6 +7,7 @@ import os
 import pickle
 import sqlite3
 import threading
+import time
 from contextlib import closing
 from typing import Any
 
@@ -620,6 +621,20 @@ def test_a_value_of_a_stage_that_the_script_cannot_read_is_named(
         list(stages(flow([1, 2, 3, 4])))
     assert isinstance(raised.value.__cause__, LookupError)
     assert raised.value.__notes__[-1].startswith("in the stage '")
+
+
+def second_before_first(i: int) -> Any:
+    """The first call takes long, so the result of the second waits for its turn."""
+    if i == 1:
+        time.sleep(0.2)
+    return every_third(3) if i == 2 else i
+
+
+def test_a_result_that_waited_for_its_turn_is_named_like_others(runtime2: Any) -> None:
+    with pytest.raises(
+        PickleError, match=r"the result -> \['x'\] -> \[0\] cannot be read by the worker: LookupError"
+    ):
+        list(flow([1, 2, 3, 4]).map(second_before_first, 2))
 
 
 BAD = {"x": LOCK}
