@@ -381,6 +381,5 @@ class _Worker:
 
 
 _NOTE_NS = 20_000_000
-_LONG_NS = (
-    500_000_000  # for an item to come and be read, after which the flow may be over: less than CLOSE_SECONDS
-)
+# For an item to come and be read; after that the flow may be over. It is less than CLOSE_SECONDS.
+_LONG_NS = 500_000_000

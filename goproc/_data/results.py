@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from goproc._data.job import DONE, UNREAD, Done
-from goproc._pickling.salvage import Parts, Unread, path_of
+from goproc._pickling import messages
+from goproc._pickling.salvage import Parts, Unread, note_path, path_of
 from goproc.errors import PickleError
 
 TYPE_CHECKING = False
@@ -60,3 +61,6 @@ def unreadable(what: str, cause: BaseException, reader: str, path: Path | None =
     error = PickleError(f"{part} cannot be read by {reader}: {type(cause).__name__}: {cause}")
     error.__cause__ = cause
     return error
+
+
+messages.on_unreadable = note_path

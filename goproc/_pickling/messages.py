@@ -19,9 +19,13 @@ from goproc.errors import PickleError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from goproc._pickling.wire import Buffer
+
+    Resolve = Callable[[Any], Any]
+    OnUnreadable = Callable[[Exception, bytes | memoryview, list[Any], Resolve | None], None]
 
 
 _MARK = carried.MARK[0]
@@ -93,15 +97,21 @@ def loads(main: bytes | memoryview, buffers: list[Any]) -> Any:
             return received.load_message(main, buffers)
         return pickle.loads(main, buffers=buffers)
     except Exception as exc:
-        from goproc._pickling import salvage
-
+        parts, note = _PARTS in bytes(main), on_unreadable
+        if not parts and note is None:
+            raise
         marked = main[0] == _MARK
         body = main[len(carried.MARK) :] if marked else main
         resolve = received.resolver() if marked else None
-        if _PARTS not in bytes(main):
-            salvage.note_path(exc, body, buffers, resolve)
+        if not parts and note is not None:
+            note(exc, body, buffers, resolve)
             raise
+    from goproc._pickling import salvage
+
     return salvage.load(body, buffers, resolve)
 
 
 _PARTS = b"goproc._pickling.salvage"  # the module of Parts, which their pickle names
+# Called with the exception of a message that cannot be read, the pickle, its buffers, and the function that resolves
+# persistent ids or None. Maps and flows set this to salvage.note_path: others need no path, and no second reading.
+on_unreadable: OnUnreadable | None = None

@@ -1,7 +1,8 @@
 """Lists of which each value is read by itself: one that cannot be read does not take the others along.
 
 A message with such a list that cannot be read as a whole is read again, step by step. An object that cannot be made has
-an Unread in its place. Any other message of moderate size is read again as well, to learn which part of it is to blame.
+an Unread in its place. Where maps or flows run, any other message of up to 1 MiB that cannot be read is read again as
+well, to learn which part of it is to blame.
 """
 
 from __future__ import annotations

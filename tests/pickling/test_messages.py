@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import Run, ok
 from wire import ROOT, run_main
 
 from goproc._pickling import carried, large, messages
@@ -231,3 +232,23 @@ def test_modules_are_references(wire):
 
     assert wire.far(f) == "types"
     assert wire.send(pickle) is pickle
+
+
+def test_a_message_that_cannot_be_read_is_read_once_where_no_map_runs(run: Run) -> None:
+    done = run(
+        """
+        import sys
+        from goproc import chan
+        class Bad:
+            def __reduce__(self): return read, ()
+        def read():
+            print("read")
+            raise LookupError("nothing there")
+        ch = chan(1)
+        ch.send(Bad())
+        try: ch.recv()
+        except LookupError as exc: print(exc)
+        print("goproc._pickling.salvage" in sys.modules)
+        """
+    )
+    assert ok(done) == "read\nnothing there\nFalse\n"
