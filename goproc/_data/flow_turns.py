@@ -57,58 +57,47 @@ class Line:
         self.ticket = -1
         self._turns = turns
         self._send = send
-        self._direct = False  # it is the turn of the item, and all of its earlier results are sent
         self._parted = False  # an earlier part of the item may be in its slot
         self._results: list[Any] = []
-
-    def put(self, value: Any) -> None:
-        """Take a result of the item: send it if it is the turn of the item, else keep it for pass_on()."""
-        if self._direct:
-            self._send(value)
-        else:
-            self._results.append(value)
+        self.put = self._results.append
 
     def pass_on(self, last: bool = False) -> None:
-        """Send the results that were kept, or put them into the slot of the item. Send the values in the slots, in turn.
-
-        When it is the turn of an item that has nothing in its slot, nobody but its worker sends. So the worker needs no lock.
+        """Send the results that were put, or put them into the slot of the item. Send the values in the slots, in turn.
 
         The worker that sends looks into the next slot once more after it has given up `emitting`. So results that are put
         there while it looks are sent by it, or by the worker that has put them there.
 
+        A worker sends its own results under `emitting`, too. Otherwise another worker, about to look into the slot of this
+        turn, could find the results of the ticket that has the slot next.
+
         Args:
             last: the item has no further results. Else results may be kept for the next call.
         """
-        if self._direct and not last:
-            return
         turns, results = self._turns, self._results
         slots = turns.slots
-        mine = self._direct or turns.turn.load() == self.ticket
+        mine = turns.turn.load() == self.ticket
         if not last and not mine and len(results) < _PART:
             return
         part = tuple(results), last
         results.clear()
-        self._direct = mine and (not self._parted or self._empty_slots())
-        if self._direct:
-            self._send_part(part)
+        if mine and turns.emitting.try_lock():
+            try:
+                if self._parted:
+                    self._send_slots()
+                self._send_part(part)
+                self._send_slots()
+            finally:
+                turns.emitting.unlock()
         else:
             slots[self.ticket % len(slots)].send(part)
             self._parted = True
         if last:
-            self._direct = self._parted = False
-        while len(slots[turns.turn.load() % len(slots)]) and self._empty_slots():
-            pass
-
-    def _empty_slots(self) -> bool:
-        """Send the values in the slots, in turn. Return False if another worker does that."""
-        emitting = self._turns.emitting
-        if not emitting.try_lock():
-            return False
-        try:
-            self._send_slots()
-        finally:
-            emitting.unlock()
-        return True
+            self._parted = False
+        while len(slots[turns.turn.load() % len(slots)]) and turns.emitting.try_lock():
+            try:
+                self._send_slots()
+            finally:
+                turns.emitting.unlock()
 
     def _send_slots(self) -> None:
         """Send the values in the slots, in turn. The worker has `emitting`."""
