@@ -86,8 +86,13 @@ def test_a_worker_that_is_replaced_is_set_up_again(run: Run) -> None:
         INIT
         + """
     import logging, os, signal, sys
-    from goproc import errors
-    logging.basicConfig(level=logging.INFO, format="%(proc)d %(message)s", stream=sys.stdout)
+    from goproc import errors, yield_now
+    handled = []
+    class Handler(logging.StreamHandler):
+        def emit(self, record):
+            super().emit(record)
+            handled.append(record)
+    logging.basicConfig(level=logging.INFO, format="%(proc)d %(message)s", handlers=[Handler(sys.stdout)])
     def die():
         logging.info("last words")
         os.kill(os.getpid(), signal.SIGKILL)
@@ -97,7 +102,9 @@ def test_a_worker_that_is_replaced_is_set_up_again(run: Run) -> None:
     with runtime(procs=2, init=setup, gpus="0,1", on_death="restart"):
         logging.getLogger().setLevel(logging.DEBUG)
         try: go.on(2)(die).result()
-        except errors.WorkerDied: print("died")
+        except errors.WorkerDied:
+            while not handled: yield_now()  # the death may be known before the record is handled
+            print("died")
         print(go.on(2)(after).result())
     """
     )
