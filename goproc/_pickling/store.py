@@ -62,7 +62,8 @@ def connect(put: Callable[[bytes], int], get: Callable[[int], bytes]) -> None:
     """Use this blob store from now on.
 
     Args:
-        put: stores a blob for ever and returns its reference, a small non-zero int valid in every process.
+        put: stores a blob for ever and returns its reference, a small int valid in every process; 0 if there are
+            too many.
         get: returns the blob of a reference.
     """
     global _put, _get
@@ -103,8 +104,11 @@ def put(blob: bytes, name: tuple[str, str]) -> Ref:
         count = _blobs.get(name, 0)
         if count >= _BLOBS_PER_NAME or len(_refs) >= _BLOBS:
             return blob
+        ref = _put(blob)
+        if not ref:
+            return blob
         _blobs[name] = count + 1
-        ref = _refs[digest] = _put(blob)
+        _refs[digest] = ref
     return ref
 
 

@@ -68,6 +68,7 @@ void gp_heap_detach(void) {
         free(pools[c].pages);
     }
     memset(pools, 0, sizeof pools);
+    gp_definitions_detach();
     gp_pages_detach();
 }
 
@@ -361,25 +362,27 @@ bool gp_object_check(gp_ref ref) {
  * nobody can free meanwhile. */
 static uint64_t scanned_tag(const struct gp_block *b) { return gp_acquire(&b->tag); }
 
-void gp_heap_each(void (*visit)(struct gp_block *b, bool object, uint64_t bytes, void *arg), void *arg) {
-    for (uint32_t p = 0; p < gp_places(); p++) {
-        uint64_t arena = gp.heap_at + p * gp.arena_bytes;
-        for (uint32_t page = gp_first_page(); page < gp.arena_bytes / GP_PAGE; page++) {
-            uint32_t cls = gp_page_class(gp_page_at(arena, page));
-            if (cls == 0) break; /* pages are taken in order */
-            char *start = gp.base + arena + (uint64_t)page * GP_PAGE;
-            uint32_t step = cls < GP_CLASS_COUNT ? gp_class_bytes[cls] : GP_PAGE;
-            bool begins = cls < GP_CLASS_COUNT || cls == GP_CLASS_EXTENT;
-            for (uint32_t at = 0; begins && at + step <= GP_PAGE; at += step) {
-                struct gp_block *b = (struct gp_block *)(start + at);
-                if (scanned_tag(b) == 0) continue;
-                visit(b, cls == GP_CLASS_OBJECT,
-                      cls == GP_CLASS_EXTENT ? (uint64_t)gp_get(&gp_page_at(arena, page)->pages) * GP_PAGE
-                                             : step,
-                      arg);
-            }
+void gp_heap_each_in(uint32_t proc, void (*visit)(struct gp_block *b, bool object, uint64_t bytes, void *arg),
+                     void *arg) {
+    uint64_t arena = gp_arena_at(proc);
+    for (uint32_t page = gp_first_page(); page < gp.arena_bytes / GP_PAGE; page++) {
+        uint32_t cls = gp_page_class(gp_page_at(arena, page));
+        if (cls == 0) break; /* pages are taken in order */
+        char *start = gp_page_start(arena, page);
+        uint32_t step = cls < GP_CLASS_COUNT ? gp_class_bytes[cls] : GP_PAGE;
+        bool begins = cls < GP_CLASS_COUNT || cls == GP_CLASS_EXTENT;
+        for (uint32_t at = 0; begins && at + step <= GP_PAGE; at += step) {
+            struct gp_block *b = (struct gp_block *)(start + at);
+            if (scanned_tag(b) == 0) continue;
+            visit(b, cls == GP_CLASS_OBJECT,
+                  cls == GP_CLASS_EXTENT ? (uint64_t)gp_get(&gp_page_at(arena, page)->pages) * GP_PAGE : step,
+                  arg);
         }
     }
+}
+
+void gp_heap_each(void (*visit)(struct gp_block *b, bool object, uint64_t bytes, void *arg), void *arg) {
+    for (uint32_t p = 0; p < gp_places(); p++) gp_heap_each_in(p, visit, arg);
 }
 
 static void count(struct gp_block *b, bool object, uint64_t bytes, void *arg) {

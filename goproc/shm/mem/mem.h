@@ -197,7 +197,9 @@ bool gp_block_check(gp_ref ref, uint64_t *capacity);
 bool gp_object_check(gp_ref ref);
 void gp_heap_attach(void);
 void gp_heap_detach(void);
-/* call the function for live blocks and objects */
+/* call the function for live blocks and objects; for those in the arena of one proc */
+void gp_heap_each_in(uint32_t proc, void (*visit)(struct gp_block *b, bool object, uint64_t bytes, void *arg),
+                     void *arg);
 void gp_heap_each(void (*visit)(struct gp_block *b, bool object, uint64_t bytes, void *arg), void *arg);
 struct gp_heap_stats {
     uint64_t blocks, objects, definitions, bytes;
@@ -233,6 +235,14 @@ static inline uint64_t gp_tag(gp_ref ref) {
     gp_check_lines(ref, 0);
     return gp_acquire(&((struct gp_block *)gp_at(ref))->tag);
 }
+
+/* ---- definitions.c: for one thread at a time */
+/* *ref: a definition of these bytes, which an earlier process of this number has stored, or 0. False: there are
+ * so many that this process should store no other. Cost: a walk over the own arena, once. */
+bool gp_definition_find(const char *data, uint64_t len, gp_ref *ref);
+/* a block of this process becomes a definition */
+void gp_definition_keep(gp_ref ref);
+void gp_definitions_detach(void);
 
 /* ---- reclaim.c */
 void gp_reclaim_attach(void);

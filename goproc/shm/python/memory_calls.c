@@ -65,10 +65,14 @@ static PyObject *core_unread(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(un
 static PyObject *definition_put(PyObject *Py_UNUSED(module), PyObject *blob) {
     if (!PyBytes_Check(blob)) return PyErr_Format(PyExc_TypeError, "definition_put(bytes)");
     if (handle_ready() < 0) return NULL;
-    gp_ref ref = alloc_for(GP_FOR_TASKS, (uint64_t)PyBytes_GET_SIZE(blob), 0);
-    if (!ref) return raise_memory((uint64_t)PyBytes_GET_SIZE(blob), "a definition");
-    memcpy(gp_payload(ref), PyBytes_AS_STRING(blob), (size_t)PyBytes_GET_SIZE(blob));
-    gp_own(ref, GP_TAG(GP_TAG_DEFINITION, gp.proc + 1));
+    uint64_t bytes = (uint64_t)PyBytes_GET_SIZE(blob);
+    gp_ref ref;
+    if (!gp_definition_find(PyBytes_AS_STRING(blob), bytes, &ref)) return PyLong_FromLong(0);
+    if (ref) return PyLong_FromUnsignedLong(ref);
+    ref = alloc_for(GP_FOR_TASKS, bytes, 0);
+    if (!ref) return raise_memory(bytes, "a definition");
+    memcpy(gp_payload(ref), PyBytes_AS_STRING(blob), bytes);
+    gp_definition_keep(ref);
     return PyLong_FromUnsignedLong(ref);
 }
 
@@ -99,7 +103,8 @@ PyMethodDef memory_functions[] = {
      PyDoc_STR("(id, failure, site) of failed goroutines with an unread failure and a handle here, or in no "
                "process.")},
     {"definition_put", definition_put, METH_O,
-     PyDoc_STR("Keep bytes for the life of the runtime; return a reference.")},
+     PyDoc_STR("Keep bytes for the life of the runtime; return a reference. 0: the earlier processes of this number "
+               "have kept too many, and nothing is kept.")},
     {"definition_get", definition_get, METH_O, PyDoc_STR("The bytes of a reference.")},
     {NULL, NULL, 0, NULL},
 };
