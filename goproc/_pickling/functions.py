@@ -6,6 +6,7 @@ import builtins
 import pickle
 import sys
 import weakref
+from functools import partial
 from types import BuiltinFunctionType, CellType, FunctionType, ModuleType
 
 from goproc._pickling import homes, identities, names, pickler, reach, store, wrappers
@@ -79,6 +80,9 @@ class _TemplatePickler(Pickler):
         if issubclass(kind, type) and not is_static_class(obj):
             raise NotStatic("a class with state")
         return super().reducer_override(obj)
+
+
+identities.pickled = partial(pickler.dump, _TemplatePickler)
 
 
 def _new_template(function: FunctionType, old: Template | None) -> Template:

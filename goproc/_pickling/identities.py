@@ -3,6 +3,9 @@
 A function that reaches only constant objects has a uid, which its creator gives it: one for each state of its
 definition. A process has one function for each uid, however the function arrived: as a goroutine's, as one that another
 function calls, or in an argument. Back in the creator's process the uid stands for the function of the script.
+
+The uid of a worker's function follows from the definition, and from the number of the worker. So the replacement of a
+worker gives equal functions the uids that they had, and the store and the other processes keep nothing twice.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from operator import is_
 from typing import NamedTuple
 
 from goproc._pickling import store
+from goproc.shm import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +41,9 @@ class Definition(NamedTuple):
     parts: list[Any] | None
 
 
+# Pickles parts that are constant. The package sets it.
+pickled: Callable[[list[Any]], bytes] = NotImplemented
+_alike: dict[bytes, int] = store.cache({})  # digest of parts -> the number of functions that had them
 _by_code: dict[int, Definition] = store.cache({})
 _own: weakref.WeakValueDictionary[str, FunctionType] = store.cache(weakref.WeakValueDictionary())
 _shared: weakref.WeakValueDictionary[str, FunctionType] = store.cache(weakref.WeakValueDictionary())
@@ -51,8 +58,22 @@ def uid_of(code: CodeType, parts: list[Any]) -> str:
     """
     known = _by_code.get(id(code))
     if known is None or not (known.parts is None or _same(known.parts, parts)):
-        known = _remember(Definition(code, os.urandom(16).hex(), parts))
+        known = _remember(Definition(code, _new_uid(parts), parts))
     return known.uid
+
+
+def _new_uid(parts: list[Any]) -> str:
+    proc = _core.proc()
+    if proc == 0:
+        return os.urandom(16).hex()
+    try:
+        alike = store.digest_of(pickled(parts), 16)
+    except Exception:  # pickling may raise anything, and will raise it again when the function is sent
+        return os.urandom(16).hex()
+    if len(_alike) > _MOST:
+        _alike.clear()
+    number = _alike[alike] = _alike.get(alike, 0) + 1  # equal functions of one process are different objects
+    return store.digest_of(b"%d %d " % (proc, number) + alike, 16).hex()
 
 
 def _same(before: list[Any], now: list[Any]) -> bool:

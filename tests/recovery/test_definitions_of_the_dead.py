@@ -7,7 +7,8 @@ from replacing import output
 
 WORK = """
     def nested(n):
-        return [go(lambda a: a + n, 1).result() for _ in range(3)]
+        found = [go(lambda a: a + n, 1).result() for _ in range(2)]
+        return [*found, go(lambda a: a + 1, n).result()]    # one without a closure has an identity of its own
 
     def replaced(p):
         pid = go.on(p)(os.getpid).result()
@@ -47,3 +48,19 @@ def test_a_replacement_stores_no_others_when_there_are_very_many(run: Run) -> No
     print(known[-1] - known[0])            # the first round has added those of main
     """
     assert output(run, WORK + text) == "0\n"
+
+
+def test_a_replacement_uses_the_pages_that_are_there(run: Run) -> None:
+    text = """
+    def kept(n): assert _core.definition_put(b"%700d" % n)
+    def fill():
+        for n in range(85 + 77): kept(n)    # a page is full, and the next one nearly
+    go.on(1)(fill).result()
+    committed = []
+    for n in range(200, 216):
+        go.on(1)(kept, n).result()
+        committed.append(_core.census()["committed"])
+        replaced(1)
+    print((min(committed[-5:]) - max(committed[:5])) // 65536 <= 4)   # not 11: one for each
+    """
+    assert output(run, WORK + text) == "True\n"
