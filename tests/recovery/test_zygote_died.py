@@ -54,6 +54,28 @@ def test_workers_go_on_and_are_replaced_later(run: Run) -> None:
     assert done.err.startswith(LINE) and done.err.count("\n") == 2 and "killed by signal 9" in done.err, done
 
 
+def test_the_folder_is_that_of_the_moment_and_the_environment_that_of_the_start(
+    run: Run, tmp_path: Path
+) -> None:
+    script = f"""{WHERE}
+    def facts(): return os.getcwd(), os.environ.get("LATER"), os.path.realpath("/proc/self/fd/1")
+    first = go.on(1)(facts).result()
+    os.environ["LATER"] = "1"
+    os.mkdir("other"); os.chdir("other")
+    kept = os.dup(1)
+    os.dup2(os.open("printed", os.O_WRONLY | os.O_CREAT), 1)
+    pid = kill_zygote()
+    kill(1)
+    while at(1)[0] == pid: sleep(0.001)
+    found = go.on(1)(facts).result()
+    os.dup2(kept, 1)
+    assert first[1] is None and found[0] == os.getcwd() != first[0], (first, found)
+    print(found[1:] == (None, os.path.abspath("printed")))
+    """
+    done = run(script, "--procs", "1")
+    assert (done.status, done.out) == (0, "True\n"), done
+
+
 def test_again_and_again(run: Run) -> None:
     """Each of the zygotes has workers of its own in the end, and all end with the program."""
     script = f"""{WHERE}
