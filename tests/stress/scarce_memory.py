@@ -275,8 +275,9 @@ FULL = [
         "a pmap that runs",
         "print(outcome(list, results))",
         f"{NO}\n",
+        # What is read makes room for as much. The texts from 25 on fit nowhere, and none of them is there at first.
         before="""
-        def text(n): return "x" * 60_000
+        def text(n): return "x" * (60_000 if n < 25 else 3_000_000)
         results = goproc.pmap(text, range(2000), ahead=20)
         next(results)
         """,
@@ -287,7 +288,7 @@ FULL = [
         "print(outcome(list, results))",
         f"{NO}\n",
         before="""
-        def text(n): return "x" * 60_000
+        def text(n): return "x" * (60_000 if n < 250 else 3_000_000)    # 250 have no room at a time
         results = iter(goproc.flow(range(2000)).map(text))
         next(results)
         """,
