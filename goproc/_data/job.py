@@ -93,14 +93,12 @@ class Done(NamedTuple):
 class Part(NamedTuple):
     """Values of the next item of a lane, which goes on: Parts where one of them may be unreadable.
 
-    Attributes:
-        credited: the host gives a credit back when they have been handed on.
+    The host gives a credit back when they have been handed on.
     """
 
     kind: int
     lane: int
     values: list[Any]
-    credited: bool
 
 
 class Failed(NamedTuple):

@@ -343,9 +343,7 @@ class Lane:
         self.work = self.wait = self.seconds = 0.0
         self.sent += len(values)
         _logs.flush()
-        done = Done(*message)
-        if self._try_to_send_done(done) is not None:
-            self._send_each(done)
+        self._send_done(Done(*message))
 
     def _is_cancelled(self, error: BaseException | None) -> bool:
         return isinstance(error, Cancelled) and self.g.cancelled
@@ -380,19 +378,24 @@ class Lane:
             return error
         return None
 
-    def _send_each(self, done: Done) -> None:
-        """Send results one by one: one that cannot be sent is the failure of its item."""
-        share = done.work / len(done.values)
-        wait = done.wait
-        for position, value in enumerate(done.values):
-            seconds = done.seconds if position == done.slowest else share
-            error = self._try_to_send_done(Done(DONE, done.lane, [value], share, wait, 0, seconds))
-            if error is not None:
-                from goproc._data.blame import about_result
+    def _send_done(self, done: Done) -> None:
+        """Send results. One that cannot be sent is the failure of its item.
 
-                value = value[1] if self.station.job.named else value
-                self.send((FAILED, done.lane, failure.pack(about_result(value, error)), seconds, wait))
-            wait = 0.0
+        If there is such a one the results are sent in halves: they are few messages, for which the channel has room.
+        """
+        error = self._try_to_send_done(done)
+        if error is None:
+            return
+        n = len(done.values)
+        if n > 1:
+            for start, stop in ((0, n // 2), (n // 2, n)):
+                self._send_done(_part_of(done, start, stop))
+            return
+        from goproc._data.blame import about_result
+
+        value = done.values[0][1] if self.station.job.named else done.values[0]
+        seconds = done.seconds if done.slowest == 0 else done.work
+        self.send((FAILED, done.lane, failure.pack(about_result(value, error)), seconds, done.wait))
 
     def _fail(self, error: BaseException, seconds: float) -> None:
         self.flush()
@@ -412,3 +415,15 @@ class Lane:
             raise Cancelled from None
         finally:
             scheduler.shield(-1)
+
+
+def _part_of(done: Done, start: int, stop: int) -> Done:
+    """Return the message for some of the results."""
+    slowest = done.slowest - start if start <= done.slowest < stop else -1
+    return done._replace(
+        values=done.values[start:stop],
+        work=done.work * (stop - start) / len(done.values),
+        wait=0.0 if start else done.wait,
+        slowest=slowest,
+        seconds=done.seconds if slowest >= 0 else 0.0,
+    )

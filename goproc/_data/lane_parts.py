@@ -92,17 +92,27 @@ class PartSender:
                 return
             values = self._values[:]
             self._values.clear()
-            for at, value in enumerate(values):
-                error = self._try_to_send([value], credited=at == 0)
-                if error is not None:
-                    break
-            else:
-                return
-        if at == 0:
-            self._give_back()
-        from goproc._data.blame import about_result
+        self._send_each(values)
 
-        raise about_result(value, error)
+    def _send_each(self, values: list[Any]) -> None:
+        """Send values one by one, each with a credit. The caller has the first credit.
+
+        Without credits the messages could fill the channel. The thread that then waits there with `sending` would stop
+        this process, and with it a later stage, for which the host may wait before it reads on.
+
+        Raises:
+            BaseException: why one of them cannot be sent. Those before it were sent.
+        """
+        for at, value in enumerate(values):
+            if at > 0:
+                self._lane.await_credit()
+            with self._lane.sending:
+                error = self._try_to_send([value])
+            if error is not None:
+                from goproc._data.blame import about_result
+
+                self._give_back()
+                raise about_result(value, error)
 
     def look(self) -> None:
         """Send the values that are there if there is a credit. From the flusher."""
@@ -139,16 +149,11 @@ class PartSender:
         assert self._lane.way.credit is not None
         Grant(self._lane.way.credit).give()
 
-    def _try_to_send(self, values: list[Any], credited: bool = True) -> BaseException | None:
-        """Send values. Return the exception if one of them cannot be sent.
-
-        Args:
-            values: to be sent.
-            credited: a credit was taken for the message.
-        """
+    def _try_to_send(self, values: list[Any]) -> BaseException | None:
+        """Send values. Return the exception if one of them cannot be sent. The caller has a credit."""
         lane = self._lane
         return lane.try_to_send(
-            (PART, lane.way.number, values if _core.all_readable(values) else Parts(values), credited)
+            (PART, lane.way.number, values if _core.all_readable(values) else Parts(values))
         )
 
 

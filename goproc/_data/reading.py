@@ -60,7 +60,7 @@ def _read_done(
         engine.pace.note(at, work)
 
 
-def _read_part(engine: Engine, number: int, values: list[Any], credited: bool) -> None:
+def _read_part(engine: Engine, number: int, values: list[Any]) -> None:
     """Values of the next item of a lane have come. Where one cannot be read, the item has failed at its end."""
     lane = engine.lanes.lanes[number]
     chunk = lane.chunks[0]
@@ -71,10 +71,8 @@ def _read_part(engine: Engine, number: int, values: list[Any], credited: bool) -
             lane.broken = unreadable("the result", value.error, "the caller", value.path)
             some = values[:at]
             break
-    if credited:
-        assert lane.way.credit is not None
-        some = [*some, Grant(lane.way.credit)]
-    engine.order.put_part(chunk.indices[chunk.finished], some)
+    assert lane.way.credit is not None
+    engine.order.put_part(chunk.indices[chunk.finished], [*some, Grant(lane.way.credit)])
 
 
 def _read_failed(engine: Engine, number: int, error: tuple[Any, ...], seconds: float, wait: float) -> None:

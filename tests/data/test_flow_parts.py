@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -163,6 +165,23 @@ def test_an_item_that_fails_in_the_middle_is_skipped_from_there(
     with pytest.raises(error) as raised:
         flow(range(4)).flat_map(f, 2, timeout=more.get("timeout", 60), threads=more.get("threads")).run()
     assert raised.value.__notes__[-1] == f"in the stage {f.__name__!r} of the flow"
+
+
+def test_values_before_one_that_cannot_be_sent_leave_room_for_others(runtime2: Any) -> None:
+    """They are sent one by one. The other process sends at the same time, and a later stage runs there, too."""
+
+    def parts(x: int) -> Iterator[Any]:
+        if x % 2:
+            yield from ((x, i) for i in range(63))
+            yield threading.Lock()
+        else:
+            for i in range(200):
+                time.sleep(0.0015)
+                yield x, i
+
+    for _ in range(2):
+        found = list(flow(range(6)).flat_map(parts, 2, on_error="return").map(lambda value: value, 2))
+        assert [type(value) for value in found].count(Failure) == 3 and len(found) == 3 * (200 + 63 + 1)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
