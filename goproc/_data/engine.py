@@ -233,8 +233,13 @@ class Engine:
     def read(self) -> None:
         """Take and read the messages that are there."""
         inbox = self.inbox
-        with self.receiving:
+        if not self.receiving.acquire(blocking=False):
+            self.wake()  # a thread that was left in wait() may have the next message already
+            self.receiving.acquire()
+        try:
             self.receive()
+        finally:
+            self.receiving.release()
         some = bool(inbox) or self.held_up
         self.held_up = False
         while inbox:
@@ -274,7 +279,7 @@ class Engine:
         if channel is not None and self._room() > 0:
             cases.append(channel)
         try:
-            index, message, there = Selector(*cases).select(timeout)
+            index, message, there = self.select(Selector(*cases), 0, timeout)
         except TimeoutError:
             if timeout is None or monotonic() < since + timeout:
                 raise
@@ -290,8 +295,23 @@ class Engine:
             self.source.receive(message, there)
         elif index > 0:
             self.ends.append(stations[index - 1])
-        elif there and message is not None:
-            self.inbox.extend(parted(message))
+
+    def select(self, selector: Selector, door: int, timeout: float | None) -> tuple[int, Any, bool]:
+        """Wait for one of several channels. Put a message into the inbox, and return the case.
+
+        Nobody else takes messages meanwhile: a message is this waiter's when it is sent, but comes into the inbox when
+        the waiter runs again. A later one, taken by stats() in between, would come first and count for a wrong item.
+
+        Args:
+            selector: has the channels.
+            door: the index of the door among them.
+            timeout: in seconds.
+        """
+        with self.receiving:
+            index, message, there = selector.select(timeout)
+            if index == door and there and message is not None:
+                self.inbox.extend(parted(message))
+        return index, message, there
 
     def wake(self) -> None:
         """End a wait() in another thread."""

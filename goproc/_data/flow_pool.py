@@ -19,7 +19,6 @@ from goproc._data.job import Job
 from goproc._data.lane_parts import Grant
 from goproc._data.lanes import placed
 from goproc._data.policy import Failure
-from goproc._data.results import parted
 from goproc._data.source import Source
 from goproc._data.stages import EACH, FILTER, FLAT_MAP, MAP, Stage
 from goproc._data.unread import Unread, unread
@@ -139,7 +138,7 @@ class StageEngine(Engine):
         edge = self.edge.numbers if isinstance(self.edge, Near) else self.edge
         selector = Selector(edge, self.door, *(self.lanes.handles[number] for number in stations))
         try:
-            index, value, there = selector.select(timeout)
+            index, value, there = self.select(selector, 1, timeout)
         except TimeoutError:
             if timeout is None or monotonic() < self.delayed[0].due:
                 raise
@@ -152,12 +151,9 @@ class StageEngine(Engine):
             return
         if index > 1:
             self.ends.append(stations[index - 2])
-        elif index == 1:
-            if there and value is not None:
-                self.inbox.extend(parted(value))
-        elif there:
+        elif index == 0 and there:
             self._dispatch([self.edge.taken(value) if isinstance(self.edge, Near) else value])
-        else:
+        elif index == 0:
             self.source.close()
 
     def _let_pass(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 from peek import until
 from programs import eventually
 
-from goproc import Atomic, Failure, Limiter, PMap, chan, go, pmap, proc, worker_state
+from goproc import Atomic, Failure, Limiter, PMap, chan, flow, go, pmap, proc, sleep, worker_state
 from goproc._data.tally import Tally
 from goproc._sched import scheduler
 
@@ -430,6 +430,36 @@ def test_the_longest_call_of_an_item_counts():
     slowest = tally.stats(0).slowest
     assert [(slow.index, slow.seconds) for slow in slowest[:3]] == [(12, 100.0), (19, 20.0), (18, 19.0)]
     assert sorted(slow.index for slow in slowest) == list(range(10, 20))
+
+
+def start_map():
+    return pmap(abs, range(80), workers=1)
+
+
+def start_flow():
+    return iter(flow([0, 40]).flat_map(lambda x: range(x, x + 40), timeout=60))
+
+
+def ask(results, over):
+    """Read the counts again and again, each time after a moment in which messages come."""
+    while not over:
+        until = time.perf_counter() + 0.0003
+        while time.perf_counter() < until:
+            pass
+        results.stats()
+        sleep(0)
+
+
+@pytest.mark.parametrize("begin", [start_map, start_flow])
+def test_stats_take_no_message_before_one_that_next_has_as_good_as_taken(begin):
+    for _ in range(30):
+        results, over = begin(), []
+        asking = go.local(ask, results, over)
+        try:
+            assert list(results) == list(range(80))
+        finally:
+            over.append(True)
+            asking.result()
 
 
 def test_stats_of_failures_and_retries():
