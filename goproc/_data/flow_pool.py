@@ -157,14 +157,18 @@ class StageEngine(Engine):
             self.source.close()
 
     def _let_pass(self) -> None:
-        """Give credits where the item whose turn it is waits behind others: after the death of a process, it may."""
+        """Give credits where the item whose turn it is could not go on: no part comes before its own.
+
+        It has none if its lane ran later items before, whose parts are kept with all credits. Or it waits behind others:
+        after the death of a process, or where a busy process has not begun it.
+        """
         turn = self.order.passed
         busy = [lane for lane in self.lanes.lanes if lane.chunks]
-        if any(lane.chunks[0].indices[lane.chunks[0].finished] == turn for lane in busy):
-            return
-        for lane in busy:
+        first = [lane for lane in busy if lane.chunks[0].indices[lane.chunks[0].finished] == turn]
+        for lane in first or busy:
             assert lane.way.credit is not None
-            Grant(lane.way.credit).give()
+            if not first or not len(lane.way.credit):
+                Grant(lane.way.credit).give()
 
 
 def pool(engine: StageEngine, outs: tuple[Out, ...], kind: int, row: memoryview) -> None:

@@ -244,6 +244,24 @@ def test_values_that_nobody_takes_hold_up_no_other_goroutine(runtime2: Any) -> N
     values.close()
 
 
+def busy(seconds: float) -> None:
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        pass
+
+
+@pytest.mark.parametrize("proc", [1, 2])
+def test_an_item_that_a_busy_process_has_not_begun_ends_behind_later_ones(runtime2: Any, proc: int) -> None:
+    """The process that is not busy runs the later ones first: their values are kept, with all credits of its lane."""
+    assert [go.on(p)(abs, -p).result(timeout=20) for p in (1, 2)] == [1, 2]
+    begun = Atomic(0)
+    g = go.on(proc)(lambda: (begun.add(1), busy(0.3)))
+    until(lambda: begun.load() == 1)
+    found = list(flow(range(12)).flat_map(lambda x: [x, -x], 2, timeout=60))
+    assert found == [value for x in range(12) for value in (x, -x)]
+    g.result(timeout=20)
+
+
 def test_two_stages_of_many_values_on_one_process(runtime1: Any) -> None:
     stages = (
         flow(range(3))
