@@ -161,8 +161,9 @@ class Executor(_base.Executor):
             buffersize: the most results, or chunks of results, that are ahead of the caller. Default: all.
 
         Returns:
-            An iterator. After an exception of a call it goes on with the next. When it is closed or dropped, the calls
-            that have not begun are cancelled.
+            An iterator. After an exception of a call it goes on with the next. When it is closed, or dropped after its
+            first result, the calls that have not begun are cancelled. An iterator that nobody reads cancels nothing:
+            ``executor.map(save, items)`` makes all calls.
         """
         _check_function("Executor.map() takes a function and iterables", fn, "items")
         if buffersize is not None and not isinstance(buffersize, int):
@@ -278,6 +279,7 @@ class _Results:
         self._calls: Iterator[tuple[Any, ...]] | None = calls
         self._until = until
         self._futures: deque[Future[Any]] = deque()
+        self._read = False  # True once a result was asked for
         try:
             self._futures.extend(executor.submit(fn, *args) for args in islice(calls, ahead))
         except BaseException:
@@ -290,6 +292,7 @@ class _Results:
         return self
 
     def __next__(self) -> Any:
+        self._read = True
         self._draw()
         if not self._futures:
             raise StopIteration
@@ -323,6 +326,8 @@ class _Results:
             self._futures.popleft().cancel()
 
     def __del__(self) -> None:
+        if not self._read:
+            return  # the calls are made for their effect
         try:
             self.close()
         except RuntimeStopped:  # the calls have ended with their runtime

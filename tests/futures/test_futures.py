@@ -405,19 +405,38 @@ def test_map_goes_on_after_an_exception(runtime2: Any) -> None:
             next(results)
 
 
-def test_a_dropped_map_cancels_the_rest(runtime2: Any) -> None:
+@pytest.mark.parametrize("way", ["closed", "dropped"])
+def test_a_map_that_is_left_cancels_the_rest(runtime2: Any, way: str) -> None:
     gate, calls = chan(), goproc.Atomic(0)
 
     def call(i: int) -> None:
         calls.add(1)
-        gate.recv_ok()
+        if i:
+            gate.recv_ok()
 
     with Executor(1) as executor:
         results = executor.map(call, range(50))
-        until(lambda: calls.load() == 1)
+        next(results)
+        until(lambda: calls.load() == 2)
+        if way == "closed":
+            results.close()
         del results
         gate.close()
-    assert calls.load() == 1
+    assert calls.load() == 2
+
+
+@pytest.mark.parametrize("chunksize", [1, 3])
+def test_a_map_that_nobody_reads_makes_all_calls(runtime2: Any, chunksize: int) -> None:
+    gate, calls = chan(), goproc.Atomic(0)
+
+    def call(i: int) -> None:
+        gate.recv_ok()
+        calls.add(1)
+
+    with Executor(1) as executor:
+        executor.map(call, range(10), chunksize=chunksize)
+        gate.close()
+    assert calls.load() == 10
 
 
 @pytest.mark.parametrize(
