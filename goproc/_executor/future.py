@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import CancelledError
 from concurrent.futures import Future as _BaseFuture
-from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING, RUNNING
 from typing import Any, NamedTuple, TypeVar
 
 from goproc._proc import fatal
@@ -289,7 +289,15 @@ class CallFuture(Future[T]):
                     waiter.add_result(self)
             condition.notify_all()
         if end is not _NOT_BEGUN:  # else cancel() makes the callbacks
-            self._invoke_callbacks()  # type: ignore[attr-defined]
+            self._make_callbacks()
+
+    def _make_callbacks(self) -> None:
+        """Make the callbacks in the thread that watches all calls: one that raises SystemExit does not end the thread."""
+        for callback in self._done_callbacks:
+            try:
+                callback(self)
+            except BaseException:
+                LOGGER.exception("exception calling callback for %r", self)
 
     def fail(self, error: BaseException) -> None:
         """Give a call that no worker has got its end."""

@@ -226,12 +226,21 @@ def test_a_callback_is_made_in_a_thread_although_nobody_waits(runtime2: Any) -> 
         assert threads[1][0] == threading.current_thread().name
 
 
-def test_a_callback_that_raises_is_logged(runtime2: Any, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [OSError, SystemExit, KeyboardInterrupt])
+def test_a_callback_that_raises_is_logged(
+    runtime2: Any, caplog: pytest.LogCaptureFixture, error: type[BaseException]
+) -> None:
     def callback(future: Future[int]) -> None:
-        raise OSError("of the callback")
+        raise error("of the callback")
 
+    gate, called = chan(), threading.Event()
     with Executor(1) as executor:
-        executor.submit(square, 1).add_done_callback(callback)
+        first = executor.submit(gate.recv_ok)
+        first.add_done_callback(callback)
+        first.add_done_callback(lambda _: called.set())
+        gate.close()
+        assert called.wait(20)
+        assert executor.submit(square, 2).result(20) == 4
     assert "of the callback" in caplog.text
     caplog.clear()  # its traceback holds the future
 
