@@ -7,7 +7,7 @@ from goproc._executor.initialized import Initialized, take_back
 from goproc._proc import fatal, forked, line_output
 from goproc._sched import scheduler
 from goproc._spawn import name_of
-from goproc.errors import Cancelled, OutOfSharedMemory, PickleError
+from goproc.errors import Cancelled, OutOfSharedMemory, PickleError, RuntimeStopped
 from goproc.shm import _core
 
 __goproc_frames__ = "machinery"
@@ -98,6 +98,7 @@ def _answer(g: G, promise: Any, call: Any, initialized: Initialized | None) -> N
         f, args, kwargs = _life.open_call(call)
         kept = () if initialized is None else initialized.give((f, *args))
     except Cancelled:
+        _lose(promise)
         raise
     except BaseException as exc:
         _refuse(promise, exc)
@@ -109,9 +110,10 @@ def _answer(g: G, promise: Any, call: Any, initialized: Initialized | None) -> N
     except BaseException as exc:
         del f, args, kwargs, call
         forked.leave(exc)
-        _fail(promise, exc)
         if isinstance(exc, Cancelled) and g.cancelled:
+            _lose(promise)
             raise
+        _fail(promise, exc)
         return
     finally:
         take_back(kept)
@@ -156,6 +158,14 @@ def _refuse(promise: Any, exc: BaseException) -> None:
     error = UnreadableCall(f"the arguments of a call could not be read by worker {_core.proc()}: {exc!r}")
     error.__cause__ = exc
     _fail(promise, error)
+
+
+def _lose(promise: Any) -> None:
+    """End a call as a death of this process does: the pool is broken, or killed, and knows why."""
+    try:
+        _core.promise_break(promise)
+    except RuntimeStopped:
+        pass
 
 
 def _fail(promise: Any, exc: BaseException) -> None:

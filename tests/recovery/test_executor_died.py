@@ -99,6 +99,24 @@ def test_workers_are_killed_at_will(workers2: None, how: str, capfd: pytest.Capt
     capfd.readouterr()
 
 
+@pytest.mark.parametrize("how", ["a death", "kill_workers", "terminate_workers"])
+def test_a_call_that_waits_is_lost_with_the_others(
+    workers2: None, how: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    begun, never = chan(1), chan()
+    executor = Executor(2)
+    waiting = executor.submit(lambda: (begun.send(1), never.recv()))
+    begun.recv(20)
+    if how == "a death":
+        executor.submit(die)
+    else:
+        getattr(executor, how)()
+    with pytest.raises(BrokenExecutor):
+        waiting.result(20)
+    executor.shutdown()
+    capfd.readouterr()
+
+
 def test_a_worker_that_makes_no_call_is_left_alone(workers2: None) -> None:
     before = goproc.go.on(1)(os.getpid).result(), goproc.go.on(2)(os.getpid).result()
     executor = Executor(2)
