@@ -79,6 +79,9 @@ class Pool:
         self._ended: Any = None  # a promise, kept when the watcher ends
         self._slots: Any = None
         self._lock = threading.Lock()
+        self._entered: list[
+            None
+        ] = []  # one for each submit() under way: the channel of calls stays open for them
 
     # -- submitting ------------------------------------------------------------------------------------------
 
@@ -97,6 +100,24 @@ class Pool:
             self._begin()
         if self._slots is not None:
             self._take_slot()
+        self._entered.append(None)
+        try:
+            if not self._open:
+                self._refuse()
+            return self._add(f, args, kwargs, callback)
+        finally:
+            self._entered.pop()
+            if not self._open:
+                self._ring()  # the watcher waits for this
+
+    def _add(
+        self,
+        f: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        callback: Callable[[Any], object] | None,
+    ) -> CallFuture[Any]:
+        """Make the future of a call, and send the call or note it as waiting."""
         future: CallFuture[Any] = _core.promise_queued(CallFuture)
         future._pool = self
         futures = self.futures
@@ -111,6 +132,8 @@ class Pool:
             self.waiting.append(Waiting(future, f, args, kwargs))
             if len(self.waiting) == 1:
                 self._ring()
+            if self._why:  # the pool has been broken meanwhile
+                _core.promise_break(future)
         if (
             (started := self.runners.started) < self.size
             and len(futures) + self._dropped > started
@@ -127,6 +150,9 @@ class Pool:
             self._check_open()
             if self._tasks is None:
                 self._make()
+                if self.closed:  # by another thread
+                    self._open = False
+                    self._check_open()
         finally:
             self._lock.release()
 
@@ -137,6 +163,14 @@ class Pool:
             raise RuntimeError("cannot schedule new futures after shutdown")
         if exiting:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    def _refuse(self) -> None:
+        """Raise the reason why the pool takes no more calls; another thread has closed or broken the pool meanwhile."""
+        try:
+            self._check_open()
+        except BaseException:
+            self.give_slot()
+            raise
 
     def usable(self) -> bool:
         """Return True if the pool takes calls."""
@@ -163,10 +197,10 @@ class Pool:
         self._hang_bell()
         tasks = chan(_QUEUED)
         self.runners.begin(tasks.rx, self._slots)
+        self._tasks = tasks  # not later: the watcher ends at once if another thread closes the pool meanwhile
         self.thread = threading.Thread(target=self._watch_over, name=f"goproc-{self.name}", daemon=True)
         self.thread.start()
         _live.add(self)
-        self._tasks = tasks
         self._open = True
 
     def _send(
@@ -290,7 +324,7 @@ class Pool:
     def _watch_over(self) -> None:
         """Run the watcher's thread, until the pool is closed and its runners have ended."""
         try:
-            while self.runners.procs or not (self.closed or self.broken):
+            while self.runners.procs or self._entered or not (self.closed or self.broken):
                 self._watch.wait(self._pause())
                 self._look()
             self._look()
@@ -311,9 +345,11 @@ class Pool:
                 self._on_runner(ended)
         if self.waiting and len(self._tasks) <= _QUEUED // 2:
             self._feed()
-        if self.closed and not self.waiting:
+        if not (self.closed or self.broken) or self.waiting or self._entered:
+            return
+        if self.closed:
             self._close_tasks()
-        if (self.closed or self.broken) and not self.waiting and not len(self._tasks):
+        if not len(self._tasks):
             self.runners.leave_waiting()
 
     def _feed(self) -> None:
@@ -343,7 +379,7 @@ class Pool:
             self._cancel_dropped()
         if self._tasks is None:
             return
-        if not self.waiting:
+        if not self.waiting and not self._entered:
             self._close_tasks()
         self._ring()
 
