@@ -351,7 +351,9 @@ class Engine:
             BaseException: raised by exit=.
         """
         self.lanes.finish()
-        for handle in self.lanes.begun():
+        live = self.lanes.begun()
+        read_later(self.lanes.drop(live))
+        for handle in live:
             try:
                 end = handle.result()
             except WorkerDied:  # all of its items are finished

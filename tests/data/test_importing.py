@@ -105,3 +105,31 @@ def test_a_function_that_a_busy_worker_cannot_read_later_is_not_told_of(run: Run
         "invalid literal for int() with base 10: 'no number'\n",
         "",
     ), done
+
+
+def test_a_function_that_can_no_longer_be_read_when_the_map_has_ended_is_not_told_of(run: Run) -> None:
+    """The other worker has called it for all items by then."""
+    done = run(
+        """
+        import pathlib, tempfile, time
+        from goproc import go, num_goroutine, pmap, yield_now
+        folder = pathlib.Path(tempfile.mkdtemp())
+        def read():
+            if (folder / "gate").exists(): raise OSError("the server has gone")
+            return abs
+        class Connected:
+            def __reduce__(self): return read, ()
+            def __call__(self, x): raise AssertionError
+        def spin():
+            (folder / "begun").touch()
+            while not (folder / "gate").exists(): time.sleep(0.001)
+        busy = go.on(2)(spin)
+        while not (folder / "begun").exists(): yield_now()
+        print(sum(pmap(Connected(), range(8), chunk=1)))
+        (folder / "gate").touch()
+        busy.join()
+        while num_goroutine() > 1: time.sleep(0.001)
+        """,
+        procs=2,
+    )
+    assert (done.status, done.out, done.err) == (0, "28\n", ""), done
