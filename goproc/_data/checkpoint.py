@@ -92,7 +92,7 @@ class Checkpoint:
         if not self.path:
             raise ValueError("checkpoint= is the path of a file, not an empty one")
         self._f = f
-        self._id = id
+        self.id = id
         self._given: set[str] = set()  # names that id= has returned
         self._seen: dict[bytes, int] = {}  # by digest: how many equal items there were
         self._lock = -1
@@ -164,25 +164,25 @@ class Checkpoint:
 
     # -- names of items
 
-    def names(self, items: Sequence[Any], starred: bool) -> list[str]:
-        """Return the names of items that are drawn, in the order in which they are drawn.
+    def by_id(self, value: Any) -> str:
+        """Return the name of the next item that is drawn, for which id= has returned a value.
 
         Raises:
-            ValueError: id= has returned a name before.
-            TypeError: an item cannot be pickled, and there is no id=; or id= has returned an object without a stable repr().
+            ValueError: id= has returned the value before.
+            TypeError: the value has no stable repr().
         """
-        if self._id is None:
-            return [self._by_digest(item) for item in items]
-        return [self._by_id(self._id(*item) if starred else self._id(item)) for item in items]
-
-    def _by_id(self, value: Any) -> str:
         name = value if isinstance(value, str) else _stable_text(value)
         if name in self._given:
             raise ValueError(f"pmap(): id= returned {value!r} for two items: names of items are unique")
         self._given.add(name)
         return name
 
-    def _by_digest(self, item: Any) -> str:
+    def by_digest(self, item: Any) -> str:
+        """Return the name of the next item that is drawn, where there is no id=.
+
+        Raises:
+            TypeError: the item cannot be pickled.
+        """
         digest = hashlib.blake2b(_stable_pickle(item), digest_size=16).digest()
         n = self._seen.get(digest, 0)
         self._seen[digest] = n + 1

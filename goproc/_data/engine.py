@@ -19,6 +19,7 @@ from goproc._data.ends import CLOSE_SECONDS, await_ends, raisable, read_later, r
 from goproc._data.failing import Delayed, fail, fail_for_good, post, retry
 from goproc._data.job import BROKEN, DONE, WAKE, Job
 from goproc._data.keys import Keys
+from goproc._data.labels import Labels
 from goproc._data.lane_parts import CREDITS
 from goproc._data.lanes import Lanes
 from goproc._data.order import Ordered, Unordered
@@ -35,7 +36,7 @@ from goproc.errors import ChanClosed, RuntimeStopped, WorkerDied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from goproc._data.checkpoint import Checkpoint
     from goproc._data.policy import Failure, Policy
@@ -87,7 +88,10 @@ class Engine:
         self.letters: deque[Failure] = deque()  # that the channel of on_error= has not taken yet
         self.keys: Keys | None = None
         if plan.key is not None:
-            self.keys = Keys(plan.key, job.starred, self.lanes, self.policy.retries > 0)
+            self.keys = Keys(self.lanes, self.policy.retries > 0)
+        self.labels: Labels | None = None
+        if plan.key is not None or plan.checkpoint is not None:
+            self.labels = Labels(plan.key, plan.checkpoint, job.starred)
         self.closed = False
         self.fatal = False  # what is raised now ends the map
         self.held_up = False  # items wait for a busy process, and another one may be idle
@@ -190,20 +194,52 @@ class Engine:
         return len(items) + 1
 
     def _dispatch(self, items: list[Any]) -> None:
-        if not items:
-            return
+        """Give items that were drawn to lanes."""
+        if self.labels is not None and items:
+            self._dispatch_labelled(self.labels, items)
+        elif items:
+            self.lanes.give(Chunk(self._numbered(len(items)), items))
+        self.refuse_unsendable()
+
+    def _numbered(self, n: int) -> range:
+        """Count items as drawn. Return their numbers."""
         first = self.tally.drawn
-        self.tally.drawn += len(items)
-        indices: Sequence[int] = range(first, first + len(items))
-        names = None
+        self.tally.drawn += n
+        return range(first, first + n)
+
+    def _dispatch_labelled(self, labels: Labels, items: list[Any]) -> None:
+        """Give items to lanes: all, or those before the one for which a function of the caller's has failed.
+
+        Raises:
+            BaseException: an interrupt, raised by such a function. The rest of the items can be drawn again.
+        """
+        count, keys, names, error = labels.of(items, self.tally.drawn)
+        try:
+            if count:
+                self._give(Chunk(self._numbered(count), items[:count], names=names), keys)
+            if isinstance(error, Exception):
+                self.source.fail(error)
+            elif error is not None:
+                self.source.put_back(items[count:])
+                raise error
+        finally:
+            del error  # its traceback holds this frame
+
+    def _give(self, chunk: Chunk, keys: list[Any] | None) -> None:
         if self.plan.checkpoint is not None:
             from goproc._data.recall import recall
 
-            indices, items, names = recall(self, self.plan.checkpoint, indices, items)
-            if not items:
-                return
-        (self.lanes if self.keys is None else self.keys).give(Chunk(indices, items, names=names))
-        self.refuse_unsendable()
+            rest = recall(self, self.plan.checkpoint, chunk)
+            if rest is not None:
+                chunk = chunk.picked(rest, chunk.lane)
+                keys = keys and [keys[position] for position in rest]
+        if not chunk.items:
+            return
+        if self.keys is None:
+            self.lanes.give(chunk)
+        else:
+            assert keys is not None
+            self.keys.give(chunk, keys)
 
     def refuse_unsendable(self) -> None:
         """Fail the items that cannot be sent to a worker."""

@@ -190,6 +190,9 @@ def pool(engine: StageEngine, outs: tuple[Out, ...], kind: int, row: memoryview)
                 row[OUT] += 1
         engine.finish()
         over = True
+        if engine.source.error is not None:
+            engine.fatal = True
+            raise engine.source.error
     finally:
         if not over:
             scheduler.shield(1)

@@ -9,8 +9,6 @@ from goproc._data.chunks import Chunk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from goproc._data.lanes import Lanes
 
 
@@ -20,26 +18,26 @@ class Keys:
     Where items are tried again, one item of a key is out at a time: the others must not overtake it.
 
     Args:
-        key: as given by the user.
-        starred: items are tuples of arguments.
         lanes: of the map.
         one_by_one: items may be tried again.
     """
 
-    def __init__(self, key: Callable[..., Any], starred: bool, lanes: Lanes, one_by_one: bool) -> None:
-        self._key = key
-        self._starred = starred
+    def __init__(self, lanes: Lanes, one_by_one: bool) -> None:
         self._lanes = lanes
         self._one_by_one = one_by_one
         self._behind: dict[Any, deque[Chunk]] = {}  # by key that is out: later items of that key
         self._out: dict[int, Any] = {}  # by number of an item that is out: its key
 
-    def give(self, chunk: Chunk) -> None:
-        """Give items that were drawn to their lanes."""
+    def give(self, chunk: Chunk, keys: list[Any]) -> None:
+        """Give items that were drawn to their lanes.
+
+        Args:
+            chunk: the items.
+            keys: of the items. They can be hashed.
+        """
         by_lane: dict[int, list[int]] = {}  # positions
-        for position, item in enumerate(chunk.items):
-            key = self._key(*item) if self._starred else self._key(item)
-            lane = self._lane_of(key, chunk.indices[position])
+        for position, key in enumerate(keys):
+            lane = hash(key) % len(self._lanes.lanes)
             if self._one_by_one and self._waits(key, chunk.picked([position], lane)):
                 continue
             by_lane.setdefault(lane, []).append(position)
@@ -55,19 +53,6 @@ class Keys:
         self._behind[key] = deque()
         return False
 
-    def _lane_of(self, key: Any, index: int) -> int:
-        try:
-            lane = hash(key) % len(self._lanes.lanes)
-        except TypeError:
-            raise TypeError(
-                f"pmap(): key= returned {type(key).__name__!r} for item {index}, which is not hashable"
-            ) from None
-        if _differs_from_itself(key):
-            raise ValueError(
-                f"pmap(): key= returned {key!r} for item {index}, which is not equal to itself: no other item can have it"
-            )
-        return lane
-
     def finish(self, index: int) -> None:
         """An item is finished: the next one of its key may begin."""
         if index not in self._out:  # items need not wait, or this one was given to no lane
@@ -78,11 +63,3 @@ class Keys:
             self._lanes.give(behind.popleft())
         else:
             del self._behind[key]
-
-
-def _differs_from_itself(key: Any) -> bool:
-    """Return True for a key such as NaN."""
-    try:
-        return bool(key != key)
-    except Exception:  # the comparison has no answer, as that of pandas.NA
-        return False

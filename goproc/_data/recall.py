@@ -5,33 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 from goproc._data.checkpoint import Checkpoint, unpacked_result
-from goproc._data.chunks import Lost
+from goproc._data.chunks import Chunk, Lost
 from goproc._data.failing import fail
 from goproc._data.results import unreadable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from goproc._data.engine import Engine
 
 
-def recall(
-    engine: Engine, checkpoint: Checkpoint, indices: Sequence[int], items: list[Any]
-) -> tuple[Sequence[int], list[Any], list[str]]:
-    """Take the results that are recorded. Return the rest of the items, with their numbers and names."""
-    names = checkpoint.names(items, engine.plan.job.starred)
-    found = checkpoint.find(names)
+def recall(engine: Engine, checkpoint: Checkpoint, chunk: Chunk) -> list[int] | None:
+    """Take the results that are recorded. Return the positions of the other items in their chunk; None: none is recorded."""
+    assert chunk.names is not None
+    found = checkpoint.find(chunk.names)
     if not found:
-        return indices, items, names
+        return None
     rest = []
-    for index, item, name in zip(indices, items, names, strict=True):
+    for position, name in enumerate(chunk.names):
         if name in found:
+            index, item = chunk.indices[position], chunk.items[position]
             _put_recorded(engine, checkpoint, index, item, name, found[name])
         else:
-            rest.append((index, item, name))
+            rest.append(position)
     engine.show()
-    return [r[0] for r in rest], [r[1] for r in rest], [r[2] for r in rest]
+    return rest
 
 
 def _put_recorded(

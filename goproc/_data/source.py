@@ -31,7 +31,7 @@ class Source:
     Attributes:
         left: how many items are not drawn yet; 0 where that is not known. It may be wrong.
         channel: the channel, if it is one.
-        taken: items that were received from the channel while the map waited.
+        taken: items that come before the others: received from the channel while the map waited, or put back.
         over: nothing more comes.
         refused: the next item of the channel, which cannot be read; None if there is no such item.
         error: the exception of the iterator, or None.
@@ -54,30 +54,42 @@ class Source:
         Raises:
             BaseException: an interrupt, after which more can be drawn. `items` has those drawn before.
         """
+        while self.taken and len(items) < n:
+            items.append(self.taken.popleft())
         if self.channel is not None:
             self._take(self.channel, n, items)
-            return
-        assert self._iterator is not None
+        elif self._iterator is not None:
+            self._advance(self._iterator, n, items)
+        else:
+            self.over = not self.taken
+
+    def _advance(self, iterator: Iterator[Any], n: int, items: list[Any]) -> None:
         until = monotonic() + DRAW_SECONDS
         piece = 1
         try:
             while len(items) < n:
                 wanted = min(len(items) + piece, n)
-                items.extend(islice(self._iterator, wanted - len(items)))
+                items.extend(islice(iterator, wanted - len(items)))
                 if len(items) < wanted:
                     self.close()
                 if self.over or monotonic() >= until:
                     return
                 piece *= 4
         except Exception as exc:
-            self.error = exc
-            self.close()
+            self.fail(exc)
+
+    def fail(self, error: Exception) -> None:
+        """End the items: the iterable, or a function of the caller's that is called for each of them, has raised."""
+        self.error = error
+        self.close()
+
+    def put_back(self, items: list[Any]) -> None:
+        """Take items back that were drawn: they are drawn next."""
+        self.taken.extendleft(reversed(items))
+        self.over = False
 
     def _take(self, channel: Chan[Any], n: int, items: list[Any]) -> None:
         while len(items) < n and self.refused is None:
-            if self.taken:
-                items.append(self.taken.popleft())
-                continue
             try:
                 item, there = channel.try_recv()
             except ChanClosed:
