@@ -19,6 +19,7 @@ from goproc._data.job import Job
 from goproc._data.lane_parts import Grant
 from goproc._data.lanes import placed
 from goproc._data.policy import Failure
+from goproc._data.sent import Around
 from goproc._data.source import Source
 from goproc._data.stages import EACH, FILTER, FLAT_MAP, MAP, Stage
 from goproc._data.unread import Unread, unread
@@ -44,12 +45,15 @@ class Many(NamedTuple):
     values: list[Any]
 
 
-class Call:
+class Call(Around):
     """The function of a stage, as the engine of pmap calls it."""
+
+    __slots__ = ("__name__", "kind")
 
     def __init__(self, kind: int, f: Callable[[Any], Any]) -> None:
         self.kind = kind
         self.f = f
+        self.__name__ = getattr(f, "__name__", type(f).__name__)
 
     def __call__(self, item: Any) -> Any:
         result = self.f(item)

@@ -21,6 +21,7 @@ from goproc._data.flow_stats import StageStats, not_taken, stage_stats
 from goproc._data.flow_steps import Step
 from goproc._data.flow_turns import Turns
 from goproc._data.flow_worker import Assignment, Fault, work
+from goproc._data.sent import send_functions
 from goproc._data.stages import MERGE, STAGE, TAKE, THROTTLE, Stage
 from goproc._data.unread import readable
 from goproc._deaths import end_process
@@ -173,7 +174,9 @@ class Run:
     def _go(self, node: Node, assignment: Assignment) -> Goroutine[Fault | None]:
         started = go.opts(name=node.stages[0].name)
         try:
-            return started(run_stage if node.kind == PLAIN else work, assignment)
+            sent = send_functions(tuple(step.f for step in assignment.steps))
+            bare = assignment._replace(steps=tuple(step._replace(f=None) for step in assignment.steps))
+            return started(run_stage if node.kind == PLAIN else work, bare, sent)
         except PickleError as error:
             raise _about_stages(node.stages) or error from None
 

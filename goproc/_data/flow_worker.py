@@ -19,6 +19,7 @@ from goproc._data.board import FAILED, OUT, PASSED, TAKEN, WAIT_IN, WAIT_OUT, WO
 from goproc._data.flow_edges import LOOK, Growth, Out, close_both, growth, leave, sender, values_of
 from goproc._data.flow_steps import STEPS, Step, StepFailed
 from goproc._data.flow_turns import Line, Turns
+from goproc._data.sent import Sent, Unread, Word, read_functions
 from goproc._data.stages import FILTER, FLAT_MAP, MAP, TAKE
 from goproc._data.unread import unread
 from goproc._life import Goexit
@@ -91,11 +92,33 @@ def is_cancelled(error: BaseException) -> bool:
     return isinstance(error, Cancelled) and scheduler.current.cancelled
 
 
-def work(assignment: Assignment) -> Fault | None:
-    """Serve one stage until its edge is closed. The body of a worker's goroutine."""
+def complete(assignment: Assignment, sent: Sent) -> Assignment:
+    """Return an assignment with the functions of its steps.
+
+    Raises:
+        StepFailed: one of them cannot be read in this process.
+    """
+    steps = assignment.steps
+    try:
+        functions = read_functions(sent, tuple(Word(f"the function {step.name}") for step in steps))
+    except Unread as exc:
+        raise StepFailed(exc.number, None, exc.error) from None
+    steps = tuple(step._replace(f=f) for step, f in zip(steps, functions, strict=True))
+    return assignment._replace(steps=steps)
+
+
+def work(assignment: Assignment, sent: Sent) -> Fault | None:
+    """Serve one stage until its edge is closed. The body of a worker's goroutine.
+
+    Args:
+        assignment: without the functions of its steps.
+        sent: these functions.
+    """
     worker = _Worker(assignment)
     try:
         try:
+            worker.check()
+            worker.assignment = assignment = complete(assignment, sent)
             worker.check()
             if assignment.turns is None:
                 worker.serve()

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 # Kinds of messages; the last three are of the host itself.
 DONE, FAILED, UNREADABLE, PART, UNREAD, WAKE, BROKEN = range(7)
 IN_INIT, IN_EXIT = -1, -2  # values of Way.running in the place of a count
-ENDED, INIT_FAILED, EXIT_FAILED, RECYCLED = range(4)  # how a station ended
+ENDED, INIT_FAILED, EXIT_FAILED, RECYCLED, NOT_READ = range(5)  # how a station ended
 
 
 class Job(NamedTuple):
     """The part of a map that its stations know.
 
     Attributes:
-        f: the function of the map.
+        f: the function of the map; None on the way to a station, as are init and exit: see sent.py.
         starred: items are tuples of arguments.
         results: where lanes send.
         init: called before the first item, or None.
@@ -36,7 +36,7 @@ class Job(NamedTuple):
         parted: results are iterables, of which the values are sent as they come.
     """
 
-    f: Callable[..., Any]
+    f: Any
     starred: bool
     results: Chan[Any]
     init: Callable[[], Any] | None

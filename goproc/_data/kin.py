@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from goproc._data.pmap import PMap, options
 from goproc._data.policy import checked_function
+from goproc._data.sent import Around
 from goproc._data.tally import CHUNK_SECONDS
 from goproc._public import public
 from goproc._tracebacks import ends_at_user
@@ -29,20 +30,14 @@ _PARTIALS = 256  # results of blocks that are there before they are combined
 _FEW = 16  # results that one call combines
 
 
-class _Around:
+class _Around(Around):
     """A function around the user's. Its name is that of the user's."""
 
-    __slots__ = ("__name__", "f")
+    __slots__ = ("__name__",)
 
     def __init__(self, f: Callable[..., Any]) -> None:
         self.f = f
         self.__name__ = getattr(f, "__name__", None) or type(f).__name__
-
-    def __getstate__(self) -> Any:
-        return self.f, self.__name__
-
-    def __setstate__(self, state: Any) -> None:
-        self.f, self.__name__ = state
 
 
 # -- pfilter -------------------------------------------------------------------------------------------------
@@ -222,13 +217,6 @@ class _Fill(_Around):
         self.rows = rows
         self.out = out
         self.axis = axis
-
-    def __getstate__(self) -> Any:
-        return super().__getstate__(), self.rows, self.out, self.axis
-
-    def __setstate__(self, state: Any) -> None:
-        own, self.rows, self.out, self.axis = state
-        super().__setstate__(own)
 
     def __call__(self, index: int) -> None:
         if not index:

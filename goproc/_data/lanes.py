@@ -21,6 +21,7 @@ from goproc._data.chunks import Chunk, Lost
 from goproc._data.job import IN_INIT, End, Job, Way
 from goproc._data.lane_parts import CREDITS
 from goproc._data.policy import MOST_CALLS
+from goproc._data.sent import Around, Word, send_functions
 from goproc._data.station import serve
 from goproc._raised import set_traceback
 from goproc._spawn import spawn_beside
@@ -185,9 +186,15 @@ class Lanes:
             PickleError: the function cannot be sent.
         """
         ways = [lane.way for lane in self.lanes if lane.station == station]
-        name = f"pmap {getattr(self.job.f, '__name__', type(self.job.f).__name__)}"
+        job = self.job
+        function = getattr(job.f, "__name__", type(job.f).__name__)
+        bare = job._replace(f=None, init=None, exit=None)
         try:
-            self.handles[station] = spawn_beside(self.places[station], name, serve, self.job, ways)
+            sent = send_functions((job.f, job.init, job.exit))
+            word = Word(f"the function {function}", isinstance(job.f, Around))
+            self.handles[station] = spawn_beside(
+                self.places[station], f"pmap {function}", serve, bare, ways, sent, word
+            )
         except WorkerDied:
             usable = [lane for lane in self.usable if lane.station != station]
             if not usable:

@@ -17,8 +17,20 @@ from __future__ import annotations
 from typing import Any
 
 from goproc._data import turns
-from goproc._data.job import ENDED, EXIT_FAILED, IN_EXIT, IN_INIT, INIT_FAILED, RECYCLED, End, Job, Way
+from goproc._data.job import (
+    ENDED,
+    EXIT_FAILED,
+    IN_EXIT,
+    IN_INIT,
+    INIT_FAILED,
+    NOT_READ,
+    RECYCLED,
+    End,
+    Job,
+    Way,
+)
 from goproc._data.lane import Lane
+from goproc._data.sent import Sent, Unread, Word, read_functions
 from goproc._go import go
 from goproc._pickling import failure
 from goproc._recycle import recycle
@@ -32,13 +44,32 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 1.0  # between the end of a call's time and the end of its process
 _PAGE = 4096
+_INIT, _EXIT = Word("the function of init="), Word("the function of exit=")
 
 
-def serve(job: Job, ways: list[Way]) -> End:
-    """Serve a map in this process until its channels are closed. The body of the station's goroutine."""
-    if all(way.chunks.closed and not len(way.chunks) for way in ways):
+def serve(job: Job, ways: list[Way], sent: Sent, word: Word) -> End:
+    """Serve a map in this process until its channels are closed. The body of the station's goroutine.
+
+    Args:
+        job: without the functions.
+        ways: of the lanes.
+        sent: the functions of the job: f, init and exit.
+        word: for f.
+    """
+    scheduler.current.whole = True
+    if _over(ways):
         return End(ENDED)  # the process was busy until the map had ended
-    return Station(job, ways).run()
+    try:
+        f, init, exit = read_functions(sent, (word, _INIT, _EXIT))
+    except Unread as unread:
+        return End(NOT_READ, failure.pack(unread.error))
+    if _over(ways):
+        return End(ENDED)  # the map has ended while this process imported modules
+    return Station(job._replace(f=f, init=init, exit=exit), ways).run()
+
+
+def _over(ways: list[Way]) -> bool:
+    return all(way.chunks.closed and not len(way.chunks) for way in ways)
 
 
 class Station:
@@ -56,7 +87,6 @@ class Station:
         self.threads: Threads | None = None
 
     def run(self) -> End:
-        scheduler.current.whole = True
         if self.job.init is not None and (error := self._begin()) is not None:
             return End(INIT_FAILED, error)
         try:

@@ -6,7 +6,7 @@ from time import monotonic
 
 from goproc._data.ends import raisable
 from goproc._data.failing import fail
-from goproc._data.job import INIT_FAILED, RECYCLED
+from goproc._data.job import INIT_FAILED, NOT_READ, RECYCLED
 from goproc._pickling import failure
 from goproc.errors import WorkerDied
 from goproc.shm import _core
@@ -24,7 +24,7 @@ def station_ended(engine: Engine, station: int) -> None:
     if engine.recorder is not None:
         engine.recorder.sync()
     engine.read()
-    if end is not None and end.how == INIT_FAILED:
+    if end is not None and end.how in (INIT_FAILED, NOT_READ):
         assert end.error is not None
         engine.fatal = True
         raise raisable(failure.unpack(end.error), "init=")

@@ -184,7 +184,7 @@ def _known_children(node: Any) -> Iterator[Child]:
         for value in list(node):
             yield "element", value
     elif isinstance(node, FunctionType):
-        yield from _function_children(node)
+        yield from function_children(node)
         return
     elif isinstance(node, MethodType):
         yield "self", node.__self__
@@ -211,7 +211,8 @@ def _known_children(node: Any) -> Iterator[Child]:
     yield from _instance_children(node)
 
 
-def _function_children(function: FunctionType) -> Iterator[Child]:
+def function_children(function: FunctionType) -> Iterator[Child]:
+    """Yield the values that a function takes along."""
     code = function.__code__
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         for value in cell_contents(cell):

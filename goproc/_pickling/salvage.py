@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 import pickle
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, ClassVar
 
 TYPE_CHECKING = False
@@ -200,10 +201,36 @@ def _parts_of(node: Any) -> list[tuple[str, Any]]:
         return [(f"[{_short(key)}]", part) for key, part in node.items()]
     if isinstance(node, (set, frozenset)):
         return [("element", part) for part in node]
-    if isinstance(node, (type, FunctionType, BuiltinFunctionType, ModuleType)):
+    if isinstance(node, FunctionType):
+        return _parts_of_function(node)
+    if isinstance(node, (type, BuiltinFunctionType, ModuleType)):
         return []
+    if isinstance(node, MethodType):
+        return [("self", node.__self__)]
+    if isinstance(node, partial):
+        return [("function of partial", node.func)] + [
+            (f"argument {label} of partial", part)
+            for label, part in (*enumerate(node.args, 1), *((repr(k), v) for k, v in node.keywords.items()))
+        ]
+    return [(f".{name}", part) for name, part in _attributes_of(node)]
+
+
+def _parts_of_function(function: FunctionType) -> list[tuple[str, Any]]:
+    """Return the values that a function has brought along; of one that was imported none."""
+    from goproc._pickling.diagnose import function_children
+    from goproc._pickling.functions import by_code
+
+    return list(function_children(function)) if id(function.__code__) in by_code else []
+
+
+def _attributes_of(node: Any) -> list[tuple[str, Any]]:
     attributes = getattr(node, "__dict__", None)
-    return [(f".{name}", part) for name, part in attributes.items()] if type(attributes) is dict else []
+    found = list(attributes.items()) if type(attributes) is dict else []
+    for kind in type(node).__mro__:
+        for name, slot in vars(kind).items():
+            if type(slot) is MemberDescriptorType and hasattr(node, name):
+                found.append((name, getattr(node, name)))
+    return found
 
 
 def _short(key: Any) -> str:

@@ -82,7 +82,7 @@ def test_a_function_that_a_busy_worker_cannot_read_later_is_not_told_of(run: Run
     done = run(
         """
         import pathlib, tempfile, time
-        from goproc import chan, go, num_goroutine, pmap, yield_now
+        from goproc import PickleError, chan, go, num_goroutine, pmap, yield_now
         folder = pathlib.Path(tempfile.mkdtemp())
         class Unreadable:
             def __reduce__(self): return int, ("no number",)
@@ -93,7 +93,7 @@ def test_a_function_that_a_busy_worker_cannot_read_later_is_not_told_of(run: Run
         busy = go.on(2)(spin)
         while not (folder / "begun").exists(): yield_now()
         try: list(pmap(lambda x: held, range(8), chunk=1))
-        except ValueError as exc: print(exc)
+        except PickleError as exc: print(exc)
         (folder / "gate").touch()
         busy.join()
         while num_goroutine() > 1: time.sleep(0.001)
@@ -102,7 +102,8 @@ def test_a_function_that_a_busy_worker_cannot_read_later_is_not_told_of(run: Run
     )
     assert (done.status, done.out, done.err) == (
         0,
-        "invalid literal for int() with base 10: 'no number'\n",
+        "the function <lambda> -> global 'held' cannot be read by worker 1: "
+        "ValueError: invalid literal for int() with base 10: 'no number'\n",
         "",
     ), done
 
