@@ -48,12 +48,11 @@ class Many(NamedTuple):
 class Call(Around):
     """The function of a stage, as the engine of pmap calls it."""
 
-    __slots__ = ("__name__", "kind")
+    __slots__ = ("kind",)
 
     def __init__(self, kind: int, f: Callable[[Any], Any]) -> None:
         self.kind = kind
         self.f = f
-        self.__name__ = getattr(f, "__name__", type(f).__name__)
 
     def __call__(self, item: Any) -> Any:
         result = self.f(item)
@@ -79,6 +78,8 @@ class StageEngine(Engine):
         parted = stage.kind == FLAT_MAP and options.policy.retries == 0
         job = Job(
             f if stage.kind == MAP or parted else Call(stage.kind, f),
+            stage.name,
+            stage.name,
             False,
             None,  # type: ignore[arg-type]  # Engine makes the channel
             options.init,

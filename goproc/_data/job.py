@@ -23,6 +23,8 @@ class Job(NamedTuple):
 
     Attributes:
         f: the function of the map; None on the way to a station, as are init and exit: see sent.py.
+        name: of the function, to the user.
+        title: the name of the goroutines that make the calls.
         starred: items are tuples of arguments.
         results: where lanes send.
         init: called before the first item, or None.
@@ -37,6 +39,8 @@ class Job(NamedTuple):
     """
 
     f: Any
+    name: str
+    title: str
     starred: bool
     results: Chan[Any]
     init: Callable[[], Any] | None

@@ -187,13 +187,12 @@ class Lanes:
         """
         ways = [lane.way for lane in self.lanes if lane.station == station]
         job = self.job
-        function = getattr(job.f, "__name__", type(job.f).__name__)
         bare = job._replace(f=None, init=None, exit=None)
         try:
             sent = send_functions((job.f, job.init, job.exit))
-            word = Word(f"the function {function}", isinstance(job.f, Around))
+            word = Word(f"the function {job.name}", isinstance(job.f, Around))
             self.handles[station] = spawn_beside(
-                self.places[station], f"pmap {function}", serve, bare, ways, sent, word
+                self.places[station], job.title, serve, bare, ways, sent, word
             )
         except WorkerDied:
             usable = [lane for lane in self.usable if lane.station != station]

@@ -68,6 +68,8 @@ class Options:
         self.checkpoint = _checked_checkpoint(where, checkpoint, id, f)
         self.job = Job(
             f,
+            self.name,
+            f"{where.removesuffix('()')} {self.name}",
             len(iterables) > 1,
             None,  # type: ignore[arg-type]  # the engine makes the channel
             init,

@@ -128,3 +128,17 @@ def test_close_kills_a_call_that_does_not_react(lines):
         print(list(flow(range(3)).map(inc)))
     """
     assert lines(text) == ["0 1 2", "[1, 2, 3]"]
+
+
+@pytest.mark.parametrize(
+    "stage", ["map(die, on_error={})", "filter(die, 1, on_error={})", "each(die, threads=2, on_error={})"]
+)
+def test_a_call_that_dies_in_a_pool_has_the_name_of_the_stage(lines, stage):
+    text = f"""
+        def die(x):
+            os.kill(os.getpid(), signal.SIGKILL)
+        dead = chan(1)
+        print(list(flow([1]).{stage.format("dead")}))
+        print({{g[1] for g in dead.recv().error.goroutines}})
+    """
+    assert lines(text) == ["[]", "{'die'}"]

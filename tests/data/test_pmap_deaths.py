@@ -343,3 +343,15 @@ def test_the_call_that_blocks_its_process_fails_not_one_beside_it(lines):
     print([x.index for x in found if isinstance(x, Failure)], told(found)[3], m.stats().retried)
     """
     assert lines(program) == ["[3] TaskTimeout 0"]
+
+
+@pytest.mark.parametrize("kin", ["pfor", "pfilter"])
+def test_a_call_that_dies_has_the_names_of_the_function_and_of_the_map(lines: Lines, kin: str) -> None:
+    text = f"""
+        from goproc import chan, {kin}
+        def die(x): os.kill(os.getpid(), 9)
+        dead = chan(1)
+        list({kin}(die, [1], on_error=dead) or ())
+        print({{g[1] for g in dead.recv().error.goroutines}})
+    """
+    assert lines(text) == [f"{{'{kin} die'}}"]
