@@ -51,14 +51,15 @@ enum gp_result gp_chan_put(struct gp_object *c, const struct gp_message *m) {
         }
     }
     uint64_t head = gp_get(&c->head), tail = gp_get(&c->tail);
-    if (tail - head >= c->cap) return GP_BLOCK;
+    uint32_t cap = c->cap; /* read once: in damaged memory the message itself may change it */
+    if (tail - head >= cap) return GP_BLOCK;
     struct gp_message *slots = gp_slots(c);
-    slots[tail % c->cap] = *m;
+    slots[tail % cap] = *m;
     gp_intent_bufput(self, m->block, tail);
     gp_release(&c->tail, tail + 1); /* COMMIT */
     if (m->block) gp_own(m->block, GP_TAG(GP_TAG_CHAN, self));
     gp_done();
-    __builtin_prefetch(&slots[(tail + 2) % c->cap], 1);
+    __builtin_prefetch(&slots[(tail + 2) % cap], 1);
     return GP_OK;
 }
 
@@ -73,11 +74,12 @@ static void promote(struct gp_object *c) {
     gp_ref self = gp_ref_of(c);
     for (uint32_t sd; (sd = first_sender(c)) != 0;) {
         uint64_t tail = gp_get(&c->tail);
-        if (tail - gp_get(&c->head) >= c->cap) return;
+        uint32_t cap = c->cap;
+        if (tail - gp_get(&c->head) >= cap) return;
         struct gp_sudog *s = gp_sudog_at(sd);
         uint32_t proc = s->proc, waiter = s->waiter;
         gp_ref block = s->msg.block;
-        gp_slots(c)[tail % c->cap] = s->msg;
+        gp_slots(c)[tail % cap] = s->msg;
         gp_intent_promote(self, sd, block, s->epoch, tail);
         bool won = gp_fire(c, sd, GP_W_FIRED); /* COMMIT: the sender is told "sent" */
         if (won) {
@@ -96,12 +98,14 @@ enum gp_result gp_chan_take(struct gp_object *c, struct gp_message *m) {
     uint64_t head = gp_get(&c->head);
     if (GP_LIKELY(gp_buffered(c) != 0)) {
         const struct gp_message *slots = gp_slots(c);
-        *m = slots[head % c->cap];
+        uint32_t cap = c->cap;
+        if (GP_UNLIKELY(cap == 0)) gp_damaged("a channel's capacity", cap);
+        *m = slots[head % cap];
         gp_intent_bufget(self, m->block, head);
         gp_release(&c->head, head + 1); /* COMMIT */
         if (m->block) gp_own(m->block, gp_my_tag());
         gp_done();
-        __builtin_prefetch(&slots[(head + 2) % c->cap]);
+        __builtin_prefetch(&slots[(head + 2) % cap]);
         if (GP_UNLIKELY(gp_get(&c->sendq_first) != 0)) promote(c);
         return GP_OK;
     }
@@ -185,7 +189,7 @@ uint64_t gp_chan_len(struct gp_object *c) {
 void gp_cell_get(struct gp_object *c, struct gp_message *m) {
     gp_lock(c);
     uint64_t tail = gp_get(&c->tail);
-    if (tail == gp_get(&c->head)) *m = (struct gp_message){.codec = GP_CODEC_NONE};
+    if (gp_buffered(c) == 0) *m = (struct gp_message){.codec = GP_CODEC_NONE};
     else *m = gp_slots(c)[(tail - 1) % c->cap];
     gp_unlock(c);
 }
@@ -260,8 +264,9 @@ static void drop_of(const struct gp_message *m, uint64_t owner) {
 void gp_chan_drop(struct gp_object *c) {
     uint64_t owner = GP_TAG(GP_TAG_CHAN, gp_ref_of(c));
     if (c->ring && gp_tag(c->ring) == owner) {
+        uint32_t cap = c->cap;
         for (uint64_t i = gp_get(&c->head), n = gp_buffered(c); n > 0; i++, n--)
-            drop_of(&gp_slots(c)[i % c->cap], owner);
+            drop_of(&gp_slots(c)[i % cap], owner);
         gp_free(c->ring);
     } else {
         gp_outcome_drop(c); /* the cause of a context */

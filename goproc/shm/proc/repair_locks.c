@@ -90,10 +90,11 @@ bool gp_repair_linked(const struct gp_object *o, uint32_t sd) {
 static void promote(struct gp_object *c) {
     for (uint32_t sd; (sd = gp_get(&c->sendq_first)) != 0;) {
         uint64_t tail = gp_get(&c->tail);
-        if (gp_buffered(c) >= c->cap) return;
+        uint32_t cap = c->cap;
+        if (gp_buffered(c) >= cap) return;
         struct gp_sudog *s = gp_sudog_at(sd);
         uint32_t proc = s->proc, waiter = s->waiter;
-        gp_slots(c)[tail % c->cap] = s->msg;
+        gp_slots(c)[tail % cap] = s->msg;
         gp_ref block = s->msg.block;
         if (!gp_fire(c, sd, GP_W_FIRED)) continue;
         gp_release(&c->tail, tail + 1);
