@@ -69,7 +69,7 @@ def _filter_step(worker: Worker, step: Step, number: int, row: memoryview, emit:
 
 
 def _take_step(worker: Worker, step: Step, number: int, row: memoryview, emit: Emit) -> Emit:
-    worker.enough = row[OUT] >= step.n
+    worker.enough |= row[OUT] >= step.n
 
     def run(item: Any) -> None:
         if worker.enough:
@@ -78,7 +78,7 @@ def _take_step(worker: Worker, step: Step, number: int, row: memoryview, emit: E
         emit(item)
         row[OUT] += 1
         row[PASSED] += 1
-        worker.enough = row[OUT] >= step.n
+        worker.enough |= row[OUT] >= step.n  # a later take() may have all that it wants
 
     return run
 

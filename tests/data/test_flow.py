@@ -148,6 +148,8 @@ def test_take_and_skip_count(place):
     assert list(flow(range(10)).map(inc, 3).take(3)) == [1, 2, 3]
     assert list(flow(range(10)).map(inc).filter(even).take(2)) == [2, 4]
     assert list(flow(range(10)).flat_map(twice).take(3)) == [0, 0, 1]
+    assert list(flow(range(10)).map(inc).take(5).take(3)) == [1, 2, 3]
+    assert list(flow(range(20)).map(inc).take(9).skip(3).take(2)) == [4, 5]
     assert list(flow(range(5)).skip(3)) == [3, 4]
     assert list(flow(range(5)).map(inc).skip(3)) == [4, 5]
     assert list(flow(range(5)).map(inc, 2).skip(7)) == []
