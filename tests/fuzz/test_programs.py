@@ -7,29 +7,17 @@ once; values of one sender stay in order; nobody is left waiting. `--long` tries
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict, deque
 from typing import Any
 
 import numpy
 import pytest
-from hypothesis import HealthCheck, given, settings
+from generated import LONG, examples
+from hypothesis import given
 from hypothesis import strategies as st
 from peek import waiters
 
 from goproc import WaitGroup, chan, go
-
-
-def examples(few: int) -> Any:
-    """So many examples, or fifty times as many with --long."""
-    checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
-    many = 50 * few if LONG in os.environ else few
-    return settings(
-        max_examples=many, deadline=None, suppress_health_check=checks, database=None, print_blob=True
-    )
-
-
-LONG = "GOPROC_TEST_LONG"  # see tests/conftest.py
 
 PAYLOADS = ("int", "tuple", "str", "long", "dict", "set", "array")
 
@@ -254,7 +242,7 @@ def _interpreters() -> tuple[Any, Any]:
 alone, together = _interpreters()
 
 
-@pytest.mark.watchdog(60 if LONG not in os.environ else 3600)
+@pytest.mark.watchdog(60 if not LONG else 3600)
 @pytest.mark.parametrize("proc", [0, 1])
 @examples(60)
 @given(caps=st.lists(st.sampled_from([None, 0, 1, 2, 3, 7]), min_size=1, max_size=3), ops=sequential_ops)
@@ -352,14 +340,14 @@ def check_together(caps, programs):
             assert all(j < i or (g, j) in [key for _, key in rest] for _, (h, j) in received[k] if h == g)
 
 
-@pytest.mark.watchdog(60 if LONG not in os.environ else 3600)
+@pytest.mark.watchdog(60 if not LONG else 3600)
 @examples(120)
 @given(caps=st.lists(st.sampled_from([0, 0, 1, 2, 5, 64]), min_size=1, max_size=3), programs=goroutines)
 def test_several_lose_and_double_nothing(runtime4, caps, programs):
     check_together(caps, programs)
 
 
-@pytest.mark.watchdog(60 if LONG not in os.environ else 3600)
+@pytest.mark.watchdog(60 if not LONG else 3600)
 @examples(60)
 @given(caps=st.lists(st.sampled_from([0, 1, 2]), min_size=1, max_size=2), programs=goroutines)
 def test_several_in_one_process(runtime0, caps, programs):
@@ -402,7 +390,7 @@ source, stage, sink = _nodes()
 place = st.sampled_from(["local", "any", 0, 1, 2, 3])
 
 
-@pytest.mark.watchdog(60 if LONG not in os.environ else 3600)
+@pytest.mark.watchdog(60 if not LONG else 3600)
 @examples(60)
 @given(
     caps=st.lists(st.sampled_from([0, 1, 3, 64]), min_size=1, max_size=4),

@@ -37,6 +37,7 @@ FILES = {
     "ends/test_worker_end.py",
     "errors/test_bad_input.py",
     "event_loops/test_awaiting.py",
+    "fuzz/test_flows.py",
     "goroutine/test_dump.py",
     "memory/test_full_memory.py",
     "memory/test_memory_reuse.py",
