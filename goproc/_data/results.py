@@ -6,7 +6,7 @@ from typing import Any
 
 from goproc._data.job import DONE, UNREAD, Done
 from goproc._pickling import messages
-from goproc._pickling.salvage import Parts, Unread, note_path, path_of
+from goproc._pickling.salvage import Parts, Unread, gave_up, note_path, path_of
 from goproc.errors import PickleError
 
 TYPE_CHECKING = False
@@ -58,7 +58,8 @@ def unreadable(what: str, cause: BaseException, reader: str, path: Path | None =
         path: to the part of the value that is to blame; None: as noted when this process read the value.
     """
     part = " -> ".join([what, *(path_of(cause) if path is None else path)])
-    error = PickleError(f"{part} cannot be read by {reader}: {type(cause).__name__}: {cause}")
+    large = " (it is too large to look for the part that is to blame)" if gave_up(cause) else ""
+    error = PickleError(f"{part} cannot be read by {reader}{large}: {type(cause).__name__}: {cause}")
     error.__cause__ = cause
     return error
 

@@ -1,8 +1,8 @@
 """Lists of which each value is read by itself: one that cannot be read does not take the others along.
 
 A message with such a list that cannot be read as a whole is read again, step by step. An object that cannot be made has
-an Unread in its place. Where maps or flows run, any other message of up to 1 MiB that cannot be read is read again as
-well, to learn which part of it is to blame.
+an Unread in its place. Where maps or flows run, any other message that cannot be read is read again as well, to learn
+which part of it is to blame. That takes about a second for 1 MiB of small objects, so it has a time limit.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import io
 import pickle
 from functools import partial
+from math import inf
+from time import thread_time
 from types import BuiltinFunctionType, FunctionType, MemberDescriptorType, MethodType, ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ class _Reader(_Base):  # type: ignore[misc]
     """The Unpickler of the library, in which a step that fails leaves an Unread. It is written in Python, and slow."""
 
     dispatch: ClassVar[dict[int, Load]] = dict(_Base.dispatch)
+    until = inf  # of this thread's CPU time: when the reader gives up
 
     def replace(self, taken: list[Any], unread: Unread) -> None:
         """Push an Unread, which takes the place of the first of the objects that a step took from the stack."""
@@ -112,6 +115,19 @@ def _unread_operand(operands: list[Any]) -> Unread | None:
     return None
 
 
+class _TooLong(Exception):
+    """The time of a reader is over."""
+
+
+def _load_frame(reader: _Reader) -> None:
+    """Read the next frame of the pickle, of about 64 KiB, if there is time for that."""
+    if thread_time() > reader.until:
+        raise _TooLong
+    _Base.load_frame(reader)
+
+
+_Reader.dispatch[pickle.FRAME[0]] = _load_frame
+
 # The steps that call functions of the message, with the number of their operands.
 for _code, _operands in (
     (pickle.REDUCE, 2),
@@ -144,8 +160,14 @@ def load(main: bytes | memoryview, buffers: list[Any], resolve: Callable[[Any], 
     return found
 
 
-def _read(main: bytes | memoryview, buffers: list[Any], resolve: Callable[[Any], Any] | None) -> Any:
+def _read(
+    main: bytes | memoryview,
+    buffers: list[Any],
+    resolve: Callable[[Any], Any] | None,
+    until: float = inf,
+) -> Any:
     reader = _Reader(io.BytesIO(main), buffers=buffers)
+    reader.until = until
     if resolve is not None:
         reader.persistent_load = resolve
     return reader.load()
@@ -153,54 +175,92 @@ def _read(main: bytes | memoryview, buffers: list[Any], resolve: Callable[[Any],
 
 # -- the part that is to blame -------------------------------------------------------------------------------
 
-_NAMED = 1 << 20  # bytes of a message that is read again for the path
+_SECONDS = 2.0  # of CPU, for the second reading of one message, and for the search in its value
+_ALL_SECONDS = 20.0  # for those of all large messages in this process: many items may be unreadable
+_LARGE = 1 << 20  # bytes
 _DEPTH = 40
-_NODES = 20_000
+_LOOK = 1000  # objects of the search between two looks at the clock
+_LEAVES = frozenset({int, float, bool, complex, str, bytes, type(None)})
 
-_newest: tuple[int, Path] = (0, ())  # the id of the newest exception of reading a message, and the path
+
+class _Noted(NamedTuple):
+    """The newest exception of reading a message.
+
+    Attributes:
+        error: its id.
+        path: to the part that is to blame.
+        gave_up: there was no time to look for the path.
+    """
+
+    error: int
+    path: Path = ()
+    gave_up: bool = False
+
+
+_newest = _Noted(0)
+_spent = 0.0  # seconds of the second readings of large messages
 
 
 def note_path(
     error: Exception, main: bytes | memoryview, buffers: list[Any], resolve: Callable[[Any], Any] | None
 ) -> None:
     """Note the path to the part of a message that is to blame for an error of reading it, for path_of()."""
-    global _newest
-    path: Path = ()
-    if len(main) <= _NAMED and not isinstance(error, (MemoryError, RecursionError)):
+    global _newest, _spent
+    began = thread_time()
+    large = len(main) > _LARGE
+    noted = _Noted(id(error), gave_up=large and _spent >= _ALL_SECONDS)
+    if not noted.gave_up and not isinstance(error, (MemoryError, RecursionError)):
         try:
-            path = _path_in(_read(main, buffers, resolve))
+            value = _read(main, buffers, resolve, began + _SECONDS)
+            noted = noted._replace(path=_path_in(value, began + 2 * _SECONDS))
+        except _TooLong:
+            noted = noted._replace(gave_up=True)
         except Exception:  # also the message around the part cannot be read
-            path = ()
-    _newest = id(error), path
+            pass
+    if large:
+        _spent += thread_time() - began
+    _newest = noted
 
 
 def path_of(error: BaseException) -> Path:
     """Return the path that was noted for an error; empty if there is none, or the whole message is to blame."""
-    noted, path = _newest
-    return path if noted == id(error) else ()
+    return _newest.path if _newest.error == id(error) else ()
 
 
-def _path_in(value: Any) -> Path:
-    """Return the path to the first Unread in a value that was read; empty if there is none."""
+def gave_up(error: BaseException) -> bool:
+    """Return True if the path for an error was not looked for, or not to the end: that would have taken too long."""
+    return _newest.error == id(error) and _newest.gave_up
+
+
+def _path_in(value: Any, until: float) -> Path:
+    """Return the path to the first Unread in a value that was read; empty if there is none.
+
+    Raises:
+        _TooLong: the search has not ended at `until`.
+    """
     left: list[tuple[Any, Path]] = [(value, ())]
     seen: set[int] = set()
-    while left and len(seen) < _NODES:
+    while left:
         node, path = left.pop()
         if type(node) is Unread:
             return (*path, *node.path)
-        if id(node) not in seen and len(path) < _DEPTH:
-            seen.add(id(node))
-            left += [(part, (*path, label)) for label, part in reversed(_parts_of(node))]
+        if id(node) in seen or len(path) >= _DEPTH:
+            continue
+        seen.add(id(node))
+        if not len(seen) % _LOOK and thread_time() > until:
+            raise _TooLong
+        left += [(part, (*path, label)) for label, part in reversed(_parts_of(node))]
     return ()
 
 
 def _parts_of(node: Any) -> list[tuple[str, Any]]:
+    """Return the parts of an object, but for numbers, texts and the like."""
     if isinstance(node, (list, tuple)):
-        return [(f"[{at}]", part) for at, part in enumerate(node)]
+        return [(f"[{at}]", part) for at, part in enumerate(node) if type(part) not in _LEAVES]
     if isinstance(node, dict):
-        return [(f"[{_short(key)}]", part) for key, part in node.items()]
+        return [(f"[{_short(key)}]", part) for key, part in node.items() if type(part) not in _LEAVES]
     if isinstance(node, (set, frozenset)):
-        return [("element", part) for part in node]
+        return [("element", part) for part in node if type(part) not in _LEAVES]
     if isinstance(node, FunctionType):
         return _parts_of_function(node)
     if isinstance(node, (type, BuiltinFunctionType, ModuleType)):
@@ -265,7 +325,11 @@ def _unread_in(value: Any) -> Unread | None:
         _Finder(io.BytesIO(), 5, buffer_callback=lambda buffer: None).dump(value)
     except _Found as found:
         unread: Unread = found.args[0]
-        return Unread(unread.error, _path_in(value) or unread.path)
+        try:
+            path = _path_in(value, thread_time() + _SECONDS)
+        except Exception:  # of the value's own methods, or there is no time
+            path = ()
+        return Unread(unread.error, path or unread.path)
     except Exception:  # of the value's own methods: it was read
         return None
     return None

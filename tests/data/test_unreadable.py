@@ -692,3 +692,39 @@ def test_items_that_nobody_can_read_are_dropped_at_the_end(runtime2: Any) -> Non
     assert next(items) == 1
     gate.close()
     assert list(items) == []
+
+
+LARGE = {
+    "one list": lambda part: {"rows": [f"{n:99}" for n in range(20_000)], "last": [0, part]},
+    "many objects": lambda part: {
+        "rows": [{"n": n} for n in range(25_000)],
+        "last": [0, part],
+    },
+}
+
+
+@pytest.mark.parametrize("make", LARGE.values(), ids=LARGE)
+def test_the_part_of_a_large_item_that_a_worker_cannot_read_is_named(runtime2: Any, make: Any) -> None:
+    (failed,) = pmap(name, [make(Unreadable())], on_error="return")
+    assert str(failed.error).startswith(
+        "the item -> ['last'] -> [1] cannot be read by the worker: ValueError"
+    )
+
+
+@pytest.mark.parametrize("make", LARGE.values(), ids=LARGE)
+def test_the_part_of_a_large_result_that_the_script_cannot_read_is_named(runtime2: Any, make: Any) -> None:
+    (failed,) = pmap(lambda x: make(Elsewhere(x)), [1], on_error="return")
+    assert str(failed.error).startswith(
+        "the result -> ['last'] -> [1] cannot be read by the caller: LookupError"
+    )
+
+
+@pytest.mark.parametrize("limit", ["_SECONDS", "_ALL_SECONDS"])
+def test_an_item_that_is_too_large_to_look_for_the_part_says_so(
+    runtime0: Any, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"goproc._pickling.salvage.{limit}", 0.0)
+    (failed,) = pmap(name, [LARGE["one list"](Unreadable())], on_error="return")
+    assert str(failed.error).startswith(
+        "the item cannot be read by the worker (it is too large to look for the part that is to blame): ValueError"
+    )
