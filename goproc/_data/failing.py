@@ -66,12 +66,25 @@ def _delay(engine: Engine, lost: Lost) -> None:
     lane = lost.lane if engine.plan.key is not None else -1
     names = None if lost.name is None else [lost.name]
     chunk = Chunk([lost.index], [lost.item], lost.attempts, lane, names)
-    pause = engine.policy.pause(lost.attempts)
+    pause = _pause(engine, lost)
     if pause <= 0:
         engine.lanes.give(chunk, first=True)
         return
     engine.orders += 1
     heapq.heappush(engine.delayed, Delayed(monotonic() + pause, engine.orders, chunk))
+
+
+def _pause(engine: Engine, lost: Lost) -> float:
+    """Return the seconds before the next attempt. The exception of a delay= ends the map."""
+    try:
+        return engine.policy.pause(lost.attempts)
+    except Exception as exc:
+        engine.fatal = True
+        error = raisable(exc, "delay=")
+        add_note(error, f"in delay=, after attempt {lost.attempts} of item {lost.index}: {short(lost.item)}")
+        if error is exc:
+            raise
+        raise error from exc
 
 
 def retry(engine: Engine) -> None:

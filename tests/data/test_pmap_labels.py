@@ -1,4 +1,4 @@
-"""pmap: key= and id= are called in the caller; one that raises ends the items, as an iterable that raises does."""
+"""pmap: key=, id= and delay= are called in the caller; one that raises is no failure of an item."""
 
 import asyncio
 
@@ -163,3 +163,21 @@ def test_a_stage_of_a_flow_hands_on_the_results_before_a_key_that_raises(on_erro
             found.append(result)
     assert found == ["0", "1", "4", "9"]
     assert raised.value.__notes__ == ["key= raised this for item 4: 4", "in the stage 'square' of the flow"]
+
+
+@pytest.mark.parametrize(
+    "delay, kind",
+    [
+        (lambda n: NAMES["?"], KeyError),
+        (lambda n: next(iter(())), RuntimeError),
+        (lambda n: -1, ValueError),
+    ],
+    ids=["raises", "raises StopIteration", "is refused"],
+)
+def test_a_delay_that_raises_ends_the_map_with_the_item(delay, kind):
+    def odd(x):
+        return [x][x % 2 * x]
+
+    m = pmap(odd, range(2, 8), retries=1, retry_on=IndexError, delay=delay, workers=1, on_error="skip")
+    _, error = yielded_before(m, kind)
+    assert error.__notes__[-1] == "in delay=, after attempt 1 of item 1: 3"
