@@ -159,7 +159,11 @@ _KINDS = {
     "multiprocessing.synchronize": dict.fromkeys(("SemLock", "Condition", "Event", "Barrier"), _PROCESS_LOCK),
     "multiprocessing.sharedctypes": {"SynchronizedBase": _PROCESS_LOCK},
     "multiprocessing.queues": dict.fromkeys(("Queue", "SimpleQueue"), _QUEUE),
-    "multiprocessing.connection": {"_ConnectionBase": _QUEUE},
+    "multiprocessing.connection": {
+        "_ConnectionBase": _in_place(
+            "an end of a pipe of multiprocessing", "goproc.chan(n), which works in all processes"
+        )
+    },
     "multiprocessing.pool": {"Pool": _POOL},
     "multiprocessing.process": {"BaseProcess": _PROGRAM},
     "concurrent.futures._base": {"Executor": _POOL, "Future": _POOL},

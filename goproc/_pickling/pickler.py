@@ -206,6 +206,12 @@ def _of_ctypes(kind: type) -> Reducer | None:
     return foreign.reducer_of(kind)
 
 
+def _of_connection(kind: type) -> Reducer | None:
+    if not hasattr(kind, "fileno") or not (kind.__module__ or "").endswith(".connection"):
+        return None
+    return _refuse_connection
+
+
 def _of_struct(kind: type) -> Reducer | None:
     if (kind.__module__, kind.__name__) != ("_struct", "Struct"):
         return None
@@ -278,6 +284,9 @@ _LIBRARIES: dict[str, Rule] = {
     "polars": _of_frames,
     "pyarrow": _of_frames,
     "ctypes": _of_ctypes,
+    "multiprocessing": _of_connection,
+    "multiprocess": _of_connection,
+    "billiard": _of_connection,
     "_struct": _of_struct,
     "dataclasses": _of_dataclasses,
 }
@@ -302,6 +311,11 @@ def _is_plain(kind: type, base: type) -> bool:
     return kind not in copyreg.dispatch_table and all(
         getattr(kind, name, None) is getattr(base, name, None) for name in names
     )
+
+
+def _refuse_connection(_: Pickler, obj: Any) -> Any:
+    """Refuse the end of a pipe: its attributes are a number, which is another descriptor in another process."""
+    raise TypeError(f"cannot pickle {type(obj).__name__!r} object, a descriptor of this process")
 
 
 def _reduce_sentinel(_: Pickler, obj: Any) -> Any:

@@ -80,6 +80,7 @@ KINDS: dict[str, tuple[Callable[[], Any], str]] = {
     "coroutine": (answers, "asyncio.run()"),
     "queue.Queue": (queue.Queue, "goproc.chan(n)"),
     "multiprocessing.queues.Queue": (multiprocessing.Queue, "goproc.chan(n)"),
+    "multiprocessing.connection.Connection": (lambda: multiprocessing.Pipe()[0], "goproc.chan(n)"),
     "multiprocessing.synchronize.Lock": (multiprocessing.Lock, "goproc.Mutex"),
     "concurrent.futures.thread.ThreadPoolExecutor": (concurrent.futures.ThreadPoolExecutor, "goproc.pmap()"),
     "subprocess.Popen": (lambda: subprocess.Popen(["true"]), "pass its pid"),
