@@ -134,7 +134,7 @@ def find_gpus(chosen: str, environ: Mapping[str, str], source: str) -> list[str]
         ValueError: a GPU is not among those of CUDA_VISIBLE_DEVICES.
     """
     visible = environ.get(VISIBLE)
-    allowed = None if visible is None else [name.strip() for name in visible.split(",") if name.strip()]
+    allowed = None if visible is None else _visible(visible)
     if chosen == "auto":
         return _of_machine() if allowed is None else allowed
     names = chosen.split(",")
@@ -144,6 +144,12 @@ def find_gpus(chosen: str, environ: Mapping[str, str], source: str) -> list[str]
     if all(name.isdigit() and int(name) < len(allowed) for name in names):
         return [allowed[int(name)] for name in names]
     raise ValueError(f"{source}: {chosen!r} is not among the GPUs of {VISIBLE}={visible}")
+
+
+def _visible(value: str) -> list[str]:
+    """Return the GPUs of a value of CUDA_VISIBLE_DEVICES. To CUDA those from the first -1 on are invisible."""
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    return names[: names.index("-1")] if "-1" in names else names
 
 
 def _of_machine() -> list[str]:

@@ -242,6 +242,8 @@ SEEN = """
         (["--gpus", "1", "--procs", "1"], "4,7", ["4,7", "7"]),
         (["--gpus", "7", "--procs", "1"], "4,7", ["4,7", "7"]),
         (["--gpus", "auto", "--procs", "1"], "", ["", ""]),
+        (["--gpus", "auto", "--procs", "2"], "-1", ["-1", "-1", "-1"]),
+        (["--gpus", "auto", "--procs", "2"], "4,-1,7", ["4,-1,7", "4", "4"]),
     ],
 )
 def test_each_worker_sees_its_gpu(
@@ -270,3 +272,9 @@ def test_a_gpu_that_is_not_visible(run: Run) -> None:
     script = SEEN + "    print(all_seen())\n"
     done = run(script, options=["--gpus", "9"], env={"CUDA_VISIBLE_DEVICES": "4,7"})
     assert "ValueError: GOPROC_GPUS: '9' is not among the GPUs of CUDA_VISIBLE_DEVICES=4,7" in done.err
+
+
+def test_a_gpu_where_cuda_is_to_see_none(run: Run) -> None:
+    script = SEEN + "    print(all_seen())\n"
+    done = run(script, options=["--gpus", "0"], env={"CUDA_VISIBLE_DEVICES": "-1"})
+    assert "ValueError: GOPROC_GPUS: '0' is not among the GPUs of CUDA_VISIBLE_DEVICES=-1" in done.err
