@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MEMORY_MOST = 8 << 30
+_READ_LATER = ("GOPROC_PREEMPT", "GOPROC_DEADLOCK")  # other modules read them, where no error can be raised
 
 
 def _default_memory() -> int:
@@ -27,6 +28,18 @@ def _default_memory() -> int:
         except (OSError, ValueError):
             pass
     return max(64 << 20, min(have // 4, _MEMORY_MOST))
+
+
+def _switch(variable: str, default: bool) -> bool:
+    """Return the value of a variable that is 0 or 1.
+
+    Raises:
+        ValueError: the variable is neither.
+    """
+    value = os.environ.get(variable) or str(int(default))
+    if value not in ("0", "1"):
+        raise ValueError(f"{variable}: {value!r} is neither 0 nor 1")
+    return value == "1"
 
 
 def configured(
@@ -55,7 +68,7 @@ def configured(
     else:
         memory = _default_memory()
     if pin is None:
-        pin = env.get("GOPROC_PIN", "1") != "0"
+        pin = _switch("GOPROC_PIN", True)
     policy = topology.parse_on_death(
         on_death if on_death is not None else env.get("GOPROC_ON_DEATH", _deaths.DEFAULT),
         "runtime(on_death=...)" if on_death is not None else "GOPROC_ON_DEATH",
@@ -63,5 +76,7 @@ def configured(
     if fatal.unread_policy() not in fatal.POLICIES:
         raise ValueError(f"GOPROC_UNREAD={env['GOPROC_UNREAD']!r}: give one of {', '.join(fatal.POLICIES)}")
     if quiet_deaths is None:
-        quiet_deaths = env.get("GOPROC_QUIET_DEATHS", "0") == "1"
+        quiet_deaths = _switch("GOPROC_QUIET_DEATHS", False)
+    for variable in _READ_LATER:
+        _switch(variable, True)
     return Runtime(procs, memory, pin, policy, setup, bool(quiet_deaths))

@@ -280,6 +280,10 @@ def misuse(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
         ({"GOPROC_PROCS": "many"}, "GOPROC_PROCS: 'many' is not a whole number"),
         ({"GOPROC_MEMORY": "lots"}, "GOPROC_MEMORY: 'lots' is not a size"),
         ({"GOPROC_ON_DEATH": "never"}, "GOPROC_ON_DEATH: 'never' is not a policy"),
+        ({"GOPROC_PIN": "false"}, "GOPROC_PIN: 'false' is neither 0 nor 1"),
+        ({"GOPROC_QUIET_DEATHS": "yes"}, "GOPROC_QUIET_DEATHS: 'yes' is neither 0 nor 1"),
+        ({"GOPROC_PREEMPT": "off"}, "GOPROC_PREEMPT: 'off' is neither 0 nor 1"),
+        ({"GOPROC_DEADLOCK": "no"}, "GOPROC_DEADLOCK: 'no' is neither 0 nor 1"),
     ],
 )
 def test_a_bad_variable_with_plain_python(run: Run, environ: dict[str, str], text: str) -> None:
