@@ -11,7 +11,7 @@
 #define MOST 8192u /* definitions of a number; beyond them a replacement stores no others */
 
 static struct {
-    gp_ref *v; /* open addressing; 0: no definition */
+    gp_ref *v;       /* open addressing; 0: no definition */
     uint32_t n, cap; /* cap: 0, or a power of two */
 } known;
 

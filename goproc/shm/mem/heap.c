@@ -44,8 +44,8 @@ static bool room_for_page(struct pool *p) {
     return gp_grow(&p->pages, p->npages, &p->pages_cap, 16, sizeof *p->pages);
 }
 
-/* A page of an earlier incarnation. All of its pages are swept before a new one is taken: each replacement would
- * else take a new page where the first pages are nearly full. */
+/* A page of an earlier incarnation. All of its pages are swept before a new one is taken: each replacement
+ * would else take a new page where the first pages are nearly full. */
 static bool add_page(uint32_t page, uint32_t cls) {
     struct pool *p = &pools[cls];
     if (cls == 0 || cls >= GP_CLASS_COUNT) return false;

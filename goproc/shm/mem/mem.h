@@ -237,8 +237,8 @@ static inline uint64_t gp_tag(gp_ref ref) {
 }
 
 /* ---- definitions.c: for one thread at a time */
-/* *ref: a definition of these bytes, which an earlier process of this number has stored, or 0. False: there are
- * so many that this process should store no other. Cost: a walk over the own arena, once. */
+/* *ref: a definition of these bytes, which an earlier process of this number has stored, or 0. False:
+ * there are so many that this process should store no other. Cost: a walk over the own arena, once. */
 bool gp_definition_find(const char *data, uint64_t len, gp_ref *ref);
 /* a block of this process becomes a definition */
 void gp_definition_keep(gp_ref ref);

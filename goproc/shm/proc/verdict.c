@@ -75,8 +75,8 @@ void gp_coroner_begin_wanted(uint32_t proc) {
     gp_coroner_replace(proc);
 }
 
-/* A status that is not known counts as that of the timer: the zygote has waited for the process, and had no CPU
- * to say how it ended. */
+/* A status that is not known counts as that of the timer: the zygote has waited for the process, and had no
+ * CPU to say how it ended. */
 static bool timed_out(const struct record *r) {
     uint64_t at = gp_get(&gp_proc_at(r->proc)->kill_at);
     bool killed = r->value < 0 || (WIFSIGNALED(r->value) && WTERMSIG(r->value) == SIGKILL);

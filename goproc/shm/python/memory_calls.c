@@ -103,8 +103,8 @@ PyMethodDef memory_functions[] = {
      PyDoc_STR("(id, failure, site) of failed goroutines with an unread failure and a handle here, or in no "
                "process.")},
     {"definition_put", definition_put, METH_O,
-     PyDoc_STR("Keep bytes for the life of the runtime; return a reference. 0: the earlier processes of this number "
-               "have kept too many, and nothing is kept.")},
+     PyDoc_STR("Keep bytes for the life of the runtime; return a reference. 0: the earlier processes of this "
+               "number have kept too many, and nothing is kept.")},
     {"definition_get", definition_get, METH_O, PyDoc_STR("The bytes of a reference.")},
     {NULL, NULL, 0, NULL},
 };
