@@ -96,3 +96,30 @@ def test_a_creator_that_dies_leaves_its_members_running(run: Run) -> None:
         print(type(g.exception()).__name__)
     """
     assert ok(run(script)) == "WorkerDied\n"
+
+
+def test_a_member_that_dies_after_it_has_left_stops_no_other(run: Run) -> None:
+    """Its call had returned. Its handle alone tells that the result is lost."""
+    script = f"""{HEAD}
+        from types import SimpleNamespace
+        from goproc import _group_members
+        from goproc.shm import _core
+
+        def leave_and_die(task):
+            _core.task_leave(task)
+            os._exit(1)
+
+        def arrange():
+            names = {{name: getattr(_core, name) for name in dir(_core)}}
+            _group_members._core = SimpleNamespace(**{{**names, "task_leave": leave_and_die}})
+
+        go.on(1)(arrange).join()
+        with Group() as group:
+            lost = group.go(os.getpid)
+            try: lost.result()
+            except goproc.WorkerDied: pass
+            else: raise AssertionError("the member has not died")
+            assert not group.ctx.done().closed
+        print("no error")
+    """
+    assert ok(run(script, procs=1)) == "no error\n"

@@ -118,11 +118,11 @@ static struct gp_object *tracker(gp_ref ref, enum gp_kind kind) {
 }
 
 /* Tell the trackers of the goroutine's end. The tree of contexts is cancelled further when all goroutines are
- * done. */
+ * done. A member of a group that counts no longer had ended without an error: that cancels no context. */
 static bool tell_trackers(const uint32_t refs[GP_TRACKERS], bool lost, struct search *s) {
-    struct gp_object *node = tracker(refs[GP_TRACK_GROUP], GP_KIND_CHAN),
-                     *place = tracker(refs[GP_TRACK_PLACE], GP_KIND_SEMAPHORE),
-                     *count = tracker(refs[GP_TRACK_COUNT], GP_KIND_WAITGROUP);
+    struct gp_object *place = tracker(refs[GP_TRACK_PLACE], GP_KIND_SEMAPHORE),
+                     *count = tracker(refs[GP_TRACK_COUNT], GP_KIND_WAITGROUP),
+                     *node = count ? tracker(refs[GP_TRACK_GROUP], GP_KIND_CHAN) : NULL;
     if (node && gp_get(&node->flags) & GP_OBJ_CONTEXT && !(gp_get(&node->flags) & GP_OBJ_CLOSED)) {
         if (!gp_repair_lock(node)) return false;
         bool first = !(gp_get(&node->flags) & GP_OBJ_CLOSED); /* else it has ended meanwhile, with its code */
