@@ -109,6 +109,9 @@ async def read_async(results: PMap[Any], dice: random.Random, found: list[Any]) 
                     value = await asyncio.wait_for(wait, 0.0007 if dice.random() < 0.3 else 60)
                     break
                 except TimeoutError:
+                    if not wait.cancelled():  # the result has come in the moment of the time-out
+                        value = wait.result()
+                        break
                     wait = asyncio.ensure_future(results.__anext__())
         except StopAsyncIteration:
             return
