@@ -1,4 +1,4 @@
-"""Items and results that cannot be read where they arrive, numbers that are too large, output that nobody takes."""
+"""Items and results that cannot be sent, or cannot be read where they arrive."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from programs import Run, Start
 
 from goproc import Failure, PickleError, chan, flow, go, pfor, pmap
-from goproc._data.policy import MOST_CALLS
 from goproc.futures import Executor
 from goproc.sync import Atomic
 
@@ -232,113 +230,6 @@ def test_a_result_of_an_executor_is_named_by_its_path(runtime2: Any) -> None:
         executor.submit(locked).result(20)
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda n: pmap(name, [1], workers=n),
-        lambda n: pmap(name, [1], threads=n),
-        lambda n: flow([1]).map(name, n),
-        lambda n: flow([1]).each(name, threads=n),
-        lambda n: flow([1]).stage(name, n),
-    ],
-)
-def test_more_calls_at_once_than_a_machine_can_hold(make: Any) -> None:
-    make(MOST_CALLS)
-    with pytest.raises(ValueError, match=f"(workers|threads)= is at most {MOST_CALLS}, not {MOST_CALLS + 1}"):
-        make(MOST_CALLS + 1)
-
-
-def test_more_threads_in_all_processes_than_a_machine_can_hold(runtime2: Any) -> None:
-    with pytest.raises(ValueError, match="in each of 2 processes are more than"):
-        next(pmap(name, [1], threads=MOST_CALLS))
-
-
-def test_an_empty_path_of_a_checkpoint(runtime2: Any) -> None:
-    with pytest.raises(ValueError, match="not an empty one"):
-        pmap(name, [1], checkpoint="")
-
-
-def test_progress_that_nobody_can_read_does_not_end_the_map(run: Run) -> None:
-    done = run("""
-        import sys
-        from goproc import pmap
-        class Gone:
-            def write(self, text): raise BrokenPipeError
-            def flush(self): pass
-        sys.stderr = Gone()
-        print(len(list(pmap(abs, range(100), progress="numbers"))))
-    """)
-    assert (done.status, done.out) == (0, "100\n"), done
-
-
-# -- processes that are killed for calls that nobody wants ---------------------------------------------------------
-
-
-def test_a_process_that_close_kills_is_not_told_of(run: Run) -> None:
-    done = run("""
-        import time
-        from goproc import chan, flow, pmap
-        begun = chan()
-        def hang(x):
-            begun.send(x)
-            time.sleep(60)
-        m = pmap(hang, range(1), workers=1)
-        from goproc import go
-        g = go.local(lambda: list(m))
-        begun.recv()
-        g.cancel()
-        g.join()
-        m.close()
-        print(list(pmap(abs, range(3))))
-    """)
-    assert (done.status, done.out, done.err) == (0, "[0, 1, 2]\n", ""), done
-
-
-def test_a_goroutine_that_was_lost_beside_it_is_told_of(run: Run) -> None:
-    done = run(
-        """
-        import time
-        from goproc import WorkerDied, chan, go, pmap
-        begun, never = chan(), chan()
-        waits = go.opts(name="bystander")(never.recv)
-        while waits.state == "queued": time.sleep(0.001)
-        def hang(x):
-            begun.send(x)
-            time.sleep(60)
-        m = pmap(hang, range(1), workers=1)
-        g = go.local(lambda: list(m))
-        begun.recv()
-        g.cancel()
-        g.join()
-        m.close()
-        print(type(waits.exception()) is WorkerDied)
-        """,
-        procs=1,
-    )
-    assert (done.status, done.out) == (0, "True\n"), done
-    assert "bystander" in done.err and done.err.count("\n") == 1, done
-
-
-def test_ctrl_c_ends_calls_of_joblib_with_one_line(start: Start) -> None:
-    pytest.importorskip("joblib")
-    script = """
-        import time, goproc.joblib
-        from goproc import chan
-        from joblib import Parallel, delayed, parallel_config
-        def hang():
-            print("begun", flush=True)
-            time.sleep(60)
-        with parallel_config("goproc", n_jobs=2):
-            Parallel()(delayed(hang)() for _ in range(10))
-    """
-    with start(script) as program:
-        program.wait_for("begun")
-        program.interrupt()
-        done = program.wait(10.0)
-    assert done.status == 130, done
-    assert done.err == "goproc: interrupted (Ctrl-C)\n", done
-
-
 # -- flows, checkpoints ----------------------------------------------------------------------------------------------
 
 
@@ -391,84 +282,6 @@ def test_a_damaged_checkpoint_is_named(runtime2: Any, tmp_path: Any) -> None:
         file.write(b"\xff" * 8192)
     with pytest.raises(ValueError, match=r"checkpoint '.*job.db' is damaged"):
         list(pmap(double, range(1000), checkpoint=path))
-
-
-def test_the_line_about_a_call_that_took_too_long(run: Run) -> None:
-    done = run(
-        """
-        import time
-        from goproc import pmap
-        print(list(pmap(lambda x: time.sleep(60), range(1), timeout=0.1, on_error="skip")))
-        """,
-        procs=1,
-    )
-    assert (done.status, done.out) == (0, "[]\n"), done
-    assert "was killed while it ran goroutine" in done.err, done
-    assert ", as a call had not ended in time; the worker is replaced" in done.err, done
-    assert "memory" not in done.err
-
-
-# -- the part of an item or a result that cannot be read
-
-
-class Holder:
-    def __init__(self, held: Any) -> None:
-        self.held = held
-
-
-class MadeOf(Holder):
-    """Is made by a call when it is read."""
-
-    def __reduce__(self) -> Any:
-        return MadeOf, (self.held,)
-
-
-class Refuses:
-    """Does not take its state."""
-
-    def __init__(self) -> None:
-        self.state = 1
-
-    def __setstate__(self, state: Any) -> None:
-        raise LookupError("no state")
-
-
-BROKEN = {
-    "": Unreadable,
-    " -> [1] -> ['x']": lambda: [1, {"x": Unreadable()}],
-    " -> .held -> [0]": lambda: Holder([Unreadable()]),
-    " -> .held -> argument 1 of MadeOf": lambda: Holder(MadeOf(Unreadable())),
-    " -> [0] -> .held -> [1]": lambda: (MadeOf([0, Refuses()]), np.zeros(5000)),
-    " -> [0]": lambda: [Refuses(), np.zeros(5000)],
-}
-SENDERS = {
-    "the item": [
-        lambda make, path: pmap(name, [make()]),
-        lambda make, path: pmap(name, [1, 2, make()], chunk=3),
-        lambda make, path: pmap(name, [make()], checkpoint=path),
-        lambda make, path: flow([make()]).map(name),
-        lambda make, path: flow([make()]).map(name, 2),
-        lambda make, path: flow([make()]).map(name, timeout=60),
-        lambda make, path: flow([make()]).tee(1)[0].map(name, timeout=60),
-    ],
-    "the result": [
-        lambda make, path: pmap(lambda x: make(), [1]),
-        lambda make, path: pmap(lambda x: make() if x == 19 else x, range(20), chunk=20),
-        lambda make, path: pmap(lambda x: make(), [1], checkpoint=path),
-        lambda make, path: flow([1]).map(lambda x: make()),
-        lambda make, path: flow([1]).flat_map(lambda x: [make()], 2),
-        lambda make, path: flow([1]).flat_map(lambda x: [make()], timeout=60),
-    ],
-}
-
-
-@pytest.mark.parametrize("what", SENDERS)
-@pytest.mark.parametrize("part", BROKEN)
-def test_the_part_that_cannot_be_read_is_named(runtime2: Any, tmp_path: Any, what: str, part: str) -> None:
-    for number, sender in enumerate(SENDERS[what]):
-        with pytest.raises(PickleError) as raised:
-            list(sender(BROKEN[part], tmp_path / f"{number}.db"))
-        assert str(raised.value).startswith(f"{what}{part} cannot be read by the "), (number, raised.value)
 
 
 # -- the source of a flow whose first stage goes on
@@ -692,39 +505,3 @@ def test_items_that_nobody_can_read_are_dropped_at_the_end(runtime2: Any) -> Non
     assert next(items) == 1
     gate.close()
     assert list(items) == []
-
-
-LARGE = {
-    "one list": lambda part: {"rows": [f"{n:99}" for n in range(20_000)], "last": [0, part]},
-    "many objects": lambda part: {
-        "rows": [{"n": n} for n in range(25_000)],
-        "last": [0, part],
-    },
-}
-
-
-@pytest.mark.parametrize("make", LARGE.values(), ids=LARGE)
-def test_the_part_of_a_large_item_that_a_worker_cannot_read_is_named(runtime2: Any, make: Any) -> None:
-    (failed,) = pmap(name, [make(Unreadable())], on_error="return")
-    assert str(failed.error).startswith(
-        "the item -> ['last'] -> [1] cannot be read by the worker: ValueError"
-    )
-
-
-@pytest.mark.parametrize("make", LARGE.values(), ids=LARGE)
-def test_the_part_of_a_large_result_that_the_script_cannot_read_is_named(runtime2: Any, make: Any) -> None:
-    (failed,) = pmap(lambda x: make(Elsewhere(x)), [1], on_error="return")
-    assert str(failed.error).startswith(
-        "the result -> ['last'] -> [1] cannot be read by the caller: LookupError"
-    )
-
-
-@pytest.mark.parametrize("limit", ["_SECONDS", "_ALL_SECONDS"])
-def test_an_item_that_is_too_large_to_look_for_the_part_says_so(
-    runtime0: Any, limit: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(f"goproc._pickling.salvage.{limit}", 0.0)
-    (failed,) = pmap(name, [LARGE["one list"](Unreadable())], on_error="return")
-    assert str(failed.error).startswith(
-        "the item cannot be read by the worker (it is too large to look for the part that is to blame): ValueError"
-    )
