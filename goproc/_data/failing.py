@@ -78,7 +78,7 @@ def _pause(engine: Engine, lost: Lost) -> float:
     """Return the seconds before the next attempt. The exception of a delay= ends the map."""
     try:
         return engine.policy.pause(lost.attempts)
-    except Exception as exc:
+    except Exception as exc:  # the function is the user's
         engine.fatal = True
         error = raisable(exc, "delay=")
         add_note(error, f"in delay=, after attempt {lost.attempts} of item {lost.index}: {short(lost.item)}")

@@ -64,7 +64,7 @@ class Labels:
                 if names is not None:  # last: a name that was given is not given again
                     names.append(self._name_of(item, first + count))
                 count += 1
-        except BaseException as exc:
+        except BaseException as exc:  # the items before go on first; an interrupt is raised after them
             return Labelled(count, keys and keys[:count], names, exc)
         return Labelled(count, keys, names, None)
 
@@ -96,7 +96,7 @@ class Labels:
         """Call a function of the user's for an item. `name` is that of the option."""
         try:
             return f(*item) if self._starred else f(item)
-        except Exception as exc:
+        except Exception as exc:  # the function is the user's
             error = raisable(exc, name)
             add_note(error, f"{name} raised this for item {index}: {short(item)}")
             if error is exc:

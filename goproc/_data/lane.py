@@ -331,7 +331,7 @@ class Lane:
             return
         del self.out[: len(values)]
         position = self.slowest - self.sent
-        message = (
+        done = Done(
             DONE,
             self.way.number,
             values,
@@ -343,7 +343,7 @@ class Lane:
         self.work = self.wait = self.seconds = 0.0
         self.sent += len(values)
         _logs.flush()
-        self._send_done(Done(*message))
+        self._send_done(done)
 
     def _is_cancelled(self, error: BaseException | None) -> bool:
         return isinstance(error, Cancelled) and self.g.cancelled
@@ -381,7 +381,7 @@ class Lane:
     def _send_done(self, done: Done) -> None:
         """Send results. One that cannot be sent is the failure of its item.
 
-        If there is such a one the results are sent in halves: they are few messages, for which the channel has room.
+        Results with such a one among them are sent in halves: so the others need few messages.
         """
         error = self._try_to_send_done(done)
         if error is None:

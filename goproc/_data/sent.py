@@ -93,7 +93,7 @@ def read_functions(sent: Sent, words: tuple[Word, ...]) -> Functions:
         _, functions, _ = open_call(sent.recv())
     except RuntimeStopped:
         raise
-    except Exception as exc:
+    except Exception as exc:  # the methods of objects that the functions take along may raise anything
         raise _about(exc, words) from None
     return functions
 

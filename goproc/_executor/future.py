@@ -296,7 +296,7 @@ class CallFuture(Future[T]):
         for callback in self._done_callbacks:
             try:
                 callback(self)
-            except BaseException:
+            except BaseException:  # the callback is the user's, and the thread serves all calls
                 LOGGER.exception("exception calling callback for %r", self)
 
     def fail(self, error: BaseException) -> None:

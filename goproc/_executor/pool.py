@@ -79,9 +79,8 @@ class Pool:
         self._ended: Any = None  # a promise, kept when the watcher ends
         self._slots: Any = None
         self._lock = threading.Lock()
-        self._entered: list[
-            None
-        ] = []  # one for each submit() under way: the channel of calls stays open for them
+        # One for each submit() under way, for which the channel of calls stays open. Threads append and pop.
+        self._entered: list[None] = []
 
     # -- submitting ------------------------------------------------------------------------------------------
 

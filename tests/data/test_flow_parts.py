@@ -176,7 +176,7 @@ def test_values_before_one_that_cannot_be_sent_leave_room_for_others(runtime2: A
             yield threading.Lock()
         else:
             for i in range(200):
-                time.sleep(0.0015)
+                time.sleep(0.0015)  # so slow that a thread of its process sends the values meanwhile
                 yield x, i
 
     for _ in range(2):
