@@ -53,7 +53,9 @@ static void note(gp_ref ref) {
 
 static void note_left(struct gp_block *b, bool object, uint64_t bytes, void *arg) {
     (void)bytes, (void)arg;
-    if (!object && GP_TAG_KIND(gp_acquire(&b->tag)) == GP_TAG_DEFINITION) note(gp_ref_of(b));
+    uint64_t capacity;
+    bool is = !object && GP_TAG_KIND(gp_acquire(&b->tag)) == GP_TAG_DEFINITION;
+    if (is && gp_block_check(gp_ref_of(b), &capacity)) note(gp_ref_of(b));
 }
 
 bool gp_definition_find(const char *data, uint64_t len, gp_ref *ref) {

@@ -118,7 +118,8 @@ static struct gp_object *tracker(gp_ref ref, enum gp_kind kind) {
 }
 
 /* Tell the trackers of the goroutine's end. The tree of contexts is cancelled further when all goroutines are
- * done. A member of a group that counts no longer had ended without an error: that cancels no context. */
+ * done. A member that its group counts no longer had ended, and had noted its error: nothing is left to
+ * cancel. */
 static bool tell_trackers(const uint32_t refs[GP_TRACKERS], bool lost, struct search *s) {
     struct gp_object *place = tracker(refs[GP_TRACK_PLACE], GP_KIND_SEMAPHORE),
                      *count = tracker(refs[GP_TRACK_COUNT], GP_KIND_WAITGROUP),
