@@ -17,6 +17,8 @@ __goproc_frames__ = "machinery"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from goproc._proc.zygote import Zygote
 
 GRACE = 0.2  # seconds between SIGTERM and SIGKILL for a worker that does not answer
@@ -38,7 +40,7 @@ def end(zygote: Zygote) -> None:
 def _kill_all(zygote: Zygote) -> None:
     """Kill the workers that are left, and the programs whose workers were killed."""
     session = os.getsid(0)
-    programs = descendants.find_of_stopped(*zygote.workers, session=session) if zygote.workers else []
+    programs = _programs_of(list(zygote.workers), session)
     _stop(zygote, signal.SIGKILL, None)
     if zygote.worker_died:
         programs += descendants.find(os.getpid(), session=session)
@@ -66,7 +68,7 @@ def _await_exit_handlers(zygote: Zygote, seconds: float) -> None:
             _signal(fd, signal.SIGKILL)
     if silent:
         session = None if zygote.interrupted else os.getsid(0)
-        programs = descendants.find_of_stopped(*silent, session=session)
+        programs = _programs_of(silent, session)
         for pid in silent:
             _kill(pid, signal.SIGKILL)
         if session is None:
@@ -74,6 +76,26 @@ def _await_exit_handlers(zygote: Zygote, seconds: float) -> None:
         else:
             descendants.end(programs, session)
     _wait_for_workers(zygote, seconds)
+
+
+def _programs_of(workers: Sequence[int], session: int | None) -> list[descendants.Process]:
+    """Stop workers that are about to be killed, and return the programs that they have started. Kill newborn workers.
+
+    A newborn worker has not opened its lifeline. If it were stopped, and then the zygote and the keeper were killed,
+    nobody would end that worker. It has started no program either.
+    """
+    born = []
+    for pid in workers:
+        if _is_newborn(pid):
+            _kill(pid, signal.SIGKILL)
+        else:
+            born.append(pid)
+    return descendants.find_of_stopped(*born, session=session) if born else []
+
+
+def _is_newborn(pid: int) -> bool:
+    """True if a worker has the zygote's name: a worker opens its lifeline before it takes a name of its own."""
+    return _name(pid) == _name(os.getpid())
 
 
 def _wait_for_workers(zygote: Zygote, grace: float | None) -> None:
@@ -118,9 +140,14 @@ def runs_exit_handlers(pid: int, proc: int | None) -> bool:
     """True if the worker's name says that it runs its exit handlers. A descriptor could be closed by the program."""
     from goproc._proc.worker import LEAVES
 
+    name = _name(pid)
+    return name == LEAVES % proc if proc is not None else name.endswith(LEAVES.rpartition(b"%d")[2])
+
+
+def _name(pid: int) -> bytes:
+    """Return the name of a process; nothing if the process has ended, or if there is no descriptor to read the name."""
     try:
         with open(f"/proc/{pid}/comm", "rb") as file:
-            name = file.read().rstrip(b"\n")
-            return name == LEAVES % proc if proc is not None else name.endswith(LEAVES.rpartition(b"%d")[2])
+            return file.read().rstrip(b"\n")
     except OSError:
-        return False
+        return b""

@@ -431,6 +431,25 @@ def test_hang_up_kills_all(start: Start, clock: Clock) -> None:
     assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
 
 
+def test_a_newborn_worker_is_killed_and_not_stopped_before(start: Start, tmp_path: Path) -> None:
+    """A worker that has no name yet has no lifeline. If it were stopped, the death of the zygote would leave it so."""
+    (tmp_path / "looks.py").write_text(
+        "import os\n"
+        "from goproc._proc import descendants\n"
+        "descendants.find_of_stopped = lambda *pids, **_: os.kill(os.getpid(), 9)\n"
+    )
+    z = start("sleep", preload=["looks"])
+    pids = z.wait_started(2)
+    os.close(z.control)
+    z.control = os.open(os.devnull, os.O_RDONLY)
+    try:
+        assert z.wait_ended() == 0
+    finally:
+        for pid in pids:
+            if not gone(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
 @pytest.mark.watchdog(120)
 def test_a_host_that_does_not_read_blocks_nobody(start: Start) -> None:
     """The zygote has more records than the socket holds, and goes on. Then everything comes, in order."""
