@@ -6,6 +6,7 @@ import io
 import pickle
 import sys
 import threading
+import types
 import weakref
 from types import FunctionType
 from typing import NamedTuple
@@ -106,13 +107,20 @@ def _new_entry(cls: type) -> ClassEntry:
         if reduction is not None:  # its origin and arguments may change
             entry.reduction, entry.stateful = reduction, True
             return entry
-        reduction = reduce_by_cloudpickle(cls)
+        reduction = _of_types(cls) or reduce_by_cloudpickle(cls)
         if reduction is not NotImplemented and len(reduction) > 2:
             entry.uid = uid_of(cls)
             _define(cls, entry)
-        else:  # a type whose name is not in builtins, such as that of None
+        else:  # a type whose name is not in builtins, such as that of None or of cells
             entry.reduction = reduction
     return entry
+
+
+def _of_types(cls: type) -> tuple[Any, ...] | None:
+    """Return the reduction of a built-in type that has a name in `types` alone, such as that of cells."""
+    if cls.__module__ != "builtins":
+        return None
+    return next(((getattr, (types, name)) for name, value in vars(types).items() if value is cls), None)
 
 
 def _define(cls: type, entry: ClassEntry) -> None:

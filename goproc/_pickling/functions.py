@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import pickle
 import sys
 import weakref
@@ -86,7 +87,6 @@ identities.pickled = partial(pickler.dump, _TemplatePickler)
 
 
 def _new_template(function: FunctionType, old: Template | None) -> Template:
-    pickler.learn_cloudpickle()
     if importable(function):
         template = Template.of_importable(function)
         blob = pickler.dump(_TemplatePickler, function)
@@ -130,8 +130,12 @@ def _is_imported(value: Any) -> bool:
 def _dump(template: Template, function: FunctionType) -> bytes:
     try:
         return pickler.dump(_TemplatePickler, template.fields())
-    except Exception:  # pickling may raise anything: the second try is without the annotations
+    except NotStatic:
         pass
+    except Exception:  # pickling may raise anything: the second try is with the types that cloudpickle knows
+        pickler.try_cloudpickle()
+        with contextlib.suppress(Exception):
+            return pickler.dump(_TemplatePickler, template.fields())
     if _strip_hints(template):
         try:
             return pickler.dump(_TemplatePickler, template.fields())

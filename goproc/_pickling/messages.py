@@ -62,7 +62,7 @@ def dumps(obj: Any) -> tuple[bytes, list[Buffer]]:
     # Two steps wait until a pickle fails: the import of cloudpickle, which knows many types that pickle refuses, and a
     # second look at functions that were importable before.
     if not isinstance(failure, RecursionError):
-        pickler.learn_cloudpickle()
+        pickler.try_cloudpickle()
         functions.known_importable.clear()
         classes.forget_importable()
         try:

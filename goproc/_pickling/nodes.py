@@ -19,7 +19,7 @@ from typing import NamedTuple
 from goproc._pickling import classes, exceptions, functions
 from goproc._pickling.exceptions import cause_of, context_of, dict_of, quietly, suppress_of
 from goproc._pickling.messages import dump_in_band
-from goproc._pickling.pickler import Pickler, Sink, learn_cloudpickle
+from goproc._pickling.pickler import Pickler, Sink, try_cloudpickle
 from goproc._pickling.sent_exceptions import reduce_by_rule
 from goproc._pickling.statics import is_handle
 
@@ -187,7 +187,7 @@ class Nodes:
         except (RecursionError, MemoryError):
             raise
         except Exception:  # once more with the steps that wait until a pickle fails: see messages.dumps
-            learn_cloudpickle()
+            try_cloudpickle()
             functions.known_importable.clear()
             classes.forget_importable()
             return self._dump_once(value, root)

@@ -141,6 +141,14 @@ def learn_cloudpickle() -> None:
     _policy.clear()
 
 
+def try_cloudpickle() -> None:
+    """Learn the ways of cloudpickle, unless this process has no file any more to read it from."""
+    try:
+        learn_cloudpickle()
+    except (ImportError, OSError):
+        pass  # the error of pickle is the one to show
+
+
 # -- the treatment of each type ------------------------------------------------------------------------------
 
 
@@ -222,6 +230,10 @@ def _of_dataclasses(kind: type) -> Reducer | None:
     return _reduce_sentinel if kind.__module__ == "dataclasses" else None
 
 
+def _of_typing(kind: type) -> Reducer | None:
+    return _reduce_type_variable if kind.__name__ == "TypeVar" else None
+
+
 def _of_exception(kind: type) -> Reducer | None:
     if not issubclass(kind, BaseException):
         return None
@@ -289,6 +301,7 @@ _LIBRARIES: dict[str, Rule] = {
     "billiard": _of_connection,
     "_struct": _of_struct,
     "dataclasses": _of_dataclasses,
+    "typing": _of_typing,
 }
 # The first that has a treatment decides. If none has, pickle's own way is right.
 _RULES: tuple[Rule, ...] = (
@@ -326,6 +339,16 @@ def _reduce_sentinel(_: Pickler, obj: Any) -> Any:
         if value is obj:
             return name
     return NotImplemented
+
+
+def _reduce_type_variable(_: Pickler, variable: Any) -> Any:
+    """Reduce a type variable by its name in an importable module, else by content: pickle always takes the name."""
+    module = sys.modules.get(variable.__module__)
+    by_name = getattr(module, variable.__name__, None) is variable
+    if by_name and not only_here(variable.__module__):
+        return NotImplemented
+    learn_cloudpickle()
+    return loaded("cloudpickle").Pickler.dispatch_table[type(variable)](variable)
 
 
 def reduce_custom(_: Pickler, obj: Any) -> Any:
