@@ -314,7 +314,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'goproc' has no attribute {name!r}{hint}")
     from goproc._proc.sigint_early import held
 
-    with held(), _isolation.isolated:
+    with held(), _isolation.isolated, _isolation.Uncollected():
         __import__("goproc._wiring" if home not in _WITHOUT_WIRING else "goproc._proc.begin")
         module = home or f"goproc.{name}"
         __import__(module)

@@ -13,12 +13,13 @@ classes of a module that is theirs alone have another name, by which every proce
 
 All processes of a program have the same view. The host tells the zygote the folder (`beside`), and workers inherit it.
 
-Every host and the command line import this file, so it imports only modules that Python has loaded. `__future__` is
-none of them.
+Every host and the command line import this file, so it imports only modules that are built in or that Python has loaded.
+`__future__` is none of them.
 """
 
 import _frozen_importlib_external as _external
 import builtins
+import gc
 import os
 import sys
 
@@ -160,6 +161,25 @@ class _Isolated:
 
 
 isolated = _Isolated()
+
+
+class Uncollected:
+    """``with Uncollected():`` Python looks for no garbage. Imports leave none, and looking takes a tenth of their time."""
+
+    __slots__ = ("_off",)
+
+    def __enter__(self) -> None:
+        self._off = gc.isenabled()
+        gc.disable()
+
+    def __exit__(self, *exc: object) -> None:
+        if not self._off:
+            return
+        if gc.get_freeze_count() == 0:
+            # What was imported stays. It joins the old objects, or the next allocation would look at all of it.
+            gc.freeze()
+            gc.unfreeze()
+        gc.enable()
 
 
 def pause() -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import _thread
 
-from goproc._isolation import isolated
+from goproc._isolation import Uncollected, isolated
 from goproc._proc import limits
 from goproc._proc.sigint_early import held
 
@@ -24,13 +24,9 @@ def begin() -> None:
         OSError: a module cannot be read. The text names the limit that is too low, if one is.
     """
     global _begun
-    with held(), _lock, isolated:
+    with held(), _lock, isolated, Uncollected():
         if _begun:
             return
-        import gc
-
-        collects = gc.isenabled()
-        gc.disable()  # imports leave no garbage, and looking for it takes a fifth of their time
         try:
             from goproc._proc import early
 
@@ -38,11 +34,4 @@ def begin() -> None:
             from goproc import _wiring as _wiring
         except OSError as error:
             raise limits.named(error) from None
-        finally:
-            if collects:
-                if gc.get_freeze_count() == 0:
-                    # What was imported stays. It joins the old objects, or the next allocation would look at all of it.
-                    gc.freeze()
-                    gc.unfreeze()
-                gc.enable()
         _begun = True

@@ -13,7 +13,7 @@ from programs import Run, ok
 import goproc
 
 _LOADED = "import os, sys; before = set(sys.modules); {}; print(*sorted(set(sys.modules) - before))"
-_IMPORT = {"goproc", "goproc._isolation"}
+_IMPORT = {"gc", "goproc", "goproc._isolation"}
 _NAMES = {
     *_IMPORT,
     "__future__",
