@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
+
+from goproc._record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +15,7 @@ GRACE = 1.0  # seconds, where go.opts(timeout=...) names none
 MOST_RETRIES = (1 << 16) - 1  # a task has 16 bits for them; so many are as good as endless
 
 
-class Limits(NamedTuple):
+class Limits(Record):
     """The options that go.opts(timeout=..., grace=..., retries=...) has set for one call."""
 
     timeout: float  # seconds from its start; infinity: no limit

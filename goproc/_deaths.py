@@ -8,9 +8,10 @@ WorkerDied of it.
 from __future__ import annotations
 
 import signal
-from typing import Any, NamedTuple
+from typing import Any
 
 from goproc._public import public
+from goproc._record import Record
 from goproc._sched import waits
 from goproc._tracebacks import ends_at_user
 from goproc.errors import TaskTimeout, WorkerDied
@@ -31,7 +32,7 @@ DEFAULT = "restart"
 STARTING, GONE = 1, 4  # enum gp_proc_state
 
 
-class Lost(NamedTuple):
+class Lost(Record):
     """A goroutine that was lost with its process."""
 
     id: int
@@ -40,7 +41,7 @@ class Lost(NamedTuple):
     waited: bool  # True: it was blocked in an operation; False: it ran, or was ready to
 
 
-class Death(NamedTuple):
+class Death(Record):
     """The record of a death."""
 
     proc: int

@@ -9,9 +9,9 @@ from __future__ import annotations
 import marshal
 from time import monotonic
 from time import sleep as _thread_sleep
-from typing import NamedTuple
 
 from goproc._proc import fatal
+from goproc._record import Record
 from goproc.shm import _core
 
 __goproc_frames__ = "machinery"
@@ -38,7 +38,7 @@ _STATES = {
 }
 
 
-class Answers(NamedTuple):
+class Answers(Record):
     """The answers of the processes of a program to a request for a dump.
 
     Attributes:
@@ -52,7 +52,7 @@ class Answers(NamedTuple):
     silent: set[int]
 
 
-class _CPU(NamedTuple):
+class _CPU(Record):
     """The kernel's record of a process.
 
     Attributes:

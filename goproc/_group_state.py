@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
+from goproc._record import Record
 from goproc.sync import Atomic, Mutex, Semaphore, WaitGroup
 
 TYPE_CHECKING = False
@@ -20,7 +21,7 @@ ENDED = 4  # the block has been left
 FLAG_BITS = 3
 
 
-class Shared(NamedTuple):
+class Shared(Record):
     """The state of a group in shared memory. A member takes it along as a plain tuple, which needs no pickle."""
 
     members: WaitGroup  # counts the active ones

@@ -21,12 +21,13 @@ from collections import deque
 from contextvars import copy_context
 from threading import main_thread
 from time import sleep
-from typing import Any, NamedTuple
+from typing import Any
 
 from goproc import _life, _spawn
 from goproc import _logging_hook as hook
 from goproc._channel import Chan, chan
 from goproc._pickling import variables
+from goproc._record import Record
 from goproc._sched import own_thread, scheduler, waits
 from goproc.errors import OutOfSharedMemory
 from goproc.shm import _core
@@ -44,7 +45,7 @@ _LAST_PATIENCE = 1.0  # seconds for a full channel once the runtime has stopped
 _PLAIN = frozenset({str, int, float, bool, type(None), bytes})
 
 
-class Levels(NamedTuple):
+class Levels(Record):
     """The script's configuration of logging and warnings that workers need. Plain values: marshal carries them."""
 
     disable: int

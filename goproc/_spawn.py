@@ -10,7 +10,7 @@ from __future__ import annotations
 import opcode
 import sys
 from contextvars import copy_context
-from typing import Any, NamedTuple
+from typing import Any
 
 from goproc import _time_limit
 from goproc._call_options import Limits
@@ -22,6 +22,7 @@ from goproc._other_names import refuse_args
 from goproc._pickling import calls, variables
 from goproc._pickling.call_shapes import WITH
 from goproc._proc import fatal
+from goproc._record import Record
 from goproc._sched import scheduler
 from goproc._sched.g import G
 from goproc.errors import OutOfSharedMemory, PickleError
@@ -152,7 +153,7 @@ def _inherited(own: dict[str, str] | None) -> dict[str, str] | None:
     return {**creators, **own} if own else creators
 
 
-class Tracking(NamedTuple):
+class Tracking(Record):
     """How a goroutine is followed to its end, by a WaitGroup or a group.
 
     Attributes:
@@ -167,7 +168,7 @@ class Tracking(NamedTuple):
     trackers: Any
 
 
-class Origin(NamedTuple):
+class Origin(Record):
     """The origin of a goroutine, noted before it is created: a timer's function, say, has no creator when it starts."""
 
     site: int

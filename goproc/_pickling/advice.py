@@ -6,14 +6,15 @@ Types are known by their names, so that no module is imported. A subclass has th
 from __future__ import annotations
 
 import sys
-from typing import NamedTuple
+
+from goproc._record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 
-class Advice(NamedTuple):
+class Advice(Record):
     """The advice for one kind of object.
 
     Attributes:

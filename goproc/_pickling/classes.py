@@ -28,6 +28,7 @@ from goproc._pickling.making import (
 from goproc._pickling.names import cell_contents
 from goproc._pickling.passing import Passing
 from goproc._pickling.statics import NotStatic, importable, is_enumeration, reduce_by_cloudpickle
+from goproc._record import Record
 from goproc.errors import OutOfSharedMemory
 
 TYPE_CHECKING = False
@@ -239,7 +240,7 @@ def _known_class(uid: str, ref: Ref) -> type:
     return class_of(uid) or load_class(ref)
 
 
-class _Definitions(NamedTuple):
+class _Definitions(Record):
     """The part of a class that is applied before its other attributes, which may need it to be loaded."""
 
     cls: type

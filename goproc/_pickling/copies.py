@@ -14,7 +14,6 @@ import copyreg
 import sys
 import weakref
 from types import GetSetDescriptorType
-from typing import NamedTuple
 
 from goproc._isolation import loaded
 from goproc._pickling import store
@@ -22,6 +21,7 @@ from goproc._pickling.classes import reduce_known
 from goproc._pickling.pickler import Pickler
 from goproc._pickling.statics import is_handle
 from goproc._pickling.wire import Pickled, dump
+from goproc._record import Record
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -123,7 +123,7 @@ class CopyPickler(Pickler):
         return super().reducer_override(obj)
 
 
-class Measured(NamedTuple):
+class Measured(Record):
     """The pickle of an object for a copy, and the classes of the script in it."""
 
     pickled: Pickled

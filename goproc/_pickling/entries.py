@@ -5,11 +5,11 @@ from __future__ import annotations
 import weakref
 from itertools import repeat
 from types import MethodType
-from typing import NamedTuple
 
 from goproc._pickling import making, store
 from goproc._pickling.changes import REGISTRY, Guard, Watch, is_state, registered
 from goproc._pickling.statics import is_class, reduce_by_cloudpickle
+from goproc._record import Record
 from goproc.shm import _core
 from goproc.shm._core import Together
 
@@ -31,7 +31,7 @@ arrived: dict[int, ClassEntry] = store.cache({})  # those that another process h
 read: set[int] = store.cache(set())  # the keys in `arrived` of the classes that the latest message refers to
 
 
-class Inside(NamedTuple):
+class Inside(Record):
     """A class that the definition of another class holds as a whole.
 
     Attributes:
@@ -47,7 +47,7 @@ def _holds(watch: Watch, part: Inside) -> bool:
     return watch.holds(part.cls)
 
 
-class Use(NamedTuple):
+class Use(Record):
     """A class with its own definition to which another definition refers, and the version that it had then."""
 
     cls: type
@@ -336,7 +336,7 @@ def intact_together(classes: Iterable[type], definitions: int) -> Together:
     return Together(tuple(checks), definitions)
 
 
-class Defined(NamedTuple):
+class Defined(Record):
     """The parts of an unchanged class that messages carry, by its definition, and the watches for a change."""
 
     state: frozenset[str]
@@ -357,7 +357,7 @@ def state_names(cls: type) -> set[str]:
     return {name for name, value in attributes_of(cls).items() if is_state(name, value)}
 
 
-class Carried(NamedTuple):
+class Carried(Record):
     """The attributes of a class that a message carries.
 
     Attributes:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import copyreg
 import enum
-from typing import NamedTuple
 
 from goproc._pickling import making, pickler
 from goproc._pickling.changes import OF_ENUMERATIONS
 from goproc._pickling.statics import importable
+from goproc._record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _PASSING = "_inverted_"  # a flag keeps the result of `~` there
 
 
-class Members(NamedTuple):
+class Members(Record):
     """The parts from which the members of an enumeration are made.
 
     Attributes:
@@ -67,7 +67,7 @@ def _arguments(kind: Any, member: Any) -> tuple[Any, ...]:
     return tuple(args[1:] if make is copyreg.__newobj__ else args)  # type: ignore[attr-defined]
 
 
-class State(NamedTuple):
+class State(Record):
     """The attributes of one member."""
 
     enumeration: type

@@ -13,11 +13,11 @@ import builtins
 import copyreg
 import pickle
 from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, MemberDescriptorType
-from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from goproc._pickling import pickler
 from goproc._pickling.bounded import dump_bounded
+from goproc._record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def quietly(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return None
 
 
-class Shape(NamedTuple):
+class Shape(Record):
     """The facts about a class that are needed to copy its exceptions."""
 
     base: Any  # the nearest base with a __new__ that is not written in Python
@@ -118,7 +118,7 @@ def _members(owner: type) -> list[str]:
 # -- the sender ----------------------------------------------------------------------------------------------
 
 
-class State(NamedTuple):
+class State(Record):
     """Everything that a copy gets after it was made. It travels as a plain tuple."""
 
     args: tuple[Any, ...]

@@ -8,9 +8,10 @@ as other classes of the program do; its metaclass makes the descriptors of its f
 from __future__ import annotations
 
 import operator
-from typing import Any, NamedTuple
+from typing import Any
 
 from goproc._isolation import loaded
+from goproc._record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def has_fields(cls: type, name: str) -> bool:
 # -- libraries and functions ---------------------------------------------------------------------------------
 
 
-class _Signature(NamedTuple):
+class _Signature(Record):
     """The attributes of a function that the program sets."""
 
     restype: Any

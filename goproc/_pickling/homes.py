@@ -17,10 +17,10 @@ import os
 import sys
 from _frozen_importlib_external import PathFinder
 from types import FunctionType, ModuleType
-from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from goproc._isolation import loaded
+from goproc._record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MAIN = ("__main__", "__mp_main__")
 
 
-class Answer(NamedTuple):
+class Answer(Record):
     """The answer for one module of `sys.modules`."""
 
     module: ModuleType

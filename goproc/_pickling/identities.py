@@ -14,9 +14,9 @@ import os
 import sys
 import weakref
 from operator import is_
-from typing import NamedTuple
 
 from goproc._pickling import store
+from goproc._record import Record
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _MOST = 4096  # code made by eval() would fill the memory
 
 
-class Definition(NamedTuple):
+class Definition(Record):
     """A function and all objects that it reaches, as they were when it got its uid.
 
     Attributes:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import copyreg
 from types import FunctionType
-from typing import NamedTuple
 
 from goproc._pickling import pickler
 from goproc._pickling.statics import is_static
+from goproc._record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def reduce_hashed(_: pickler.Pickler, obj: Any) -> Any:
     return _in_two_steps(obj, *reduced) if type(reduced[2]) is dict else reduced
 
 
-class _First(NamedTuple):
+class _First(Record):
     """The attributes of an object that are set before its others are loaded, since those may need its hash."""
 
     obj: Any

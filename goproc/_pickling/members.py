@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 from types import FunctionType
-from typing import NamedTuple
 
 from goproc._pickling import identities, wrappers
 from goproc._pickling.statics import LRU, importable, is_static
+from goproc._record import Record
 from goproc.shm._core import make_function
 
 TYPE_CHECKING = False
@@ -59,7 +59,7 @@ def home_of(function: FunctionType) -> str | None:
     return next((name for name, value in namespace.items() if value is function), None)
 
 
-class Detail(NamedTuple):
+class Detail(Record):
     """A dictionary of a function that may be changed in place (annotations, keyword defaults), as it was."""
 
     name: str | None  # the name of the global that is the function; None: the template's own function

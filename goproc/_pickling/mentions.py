@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import NamedTuple
 
 from goproc._pickling import names
 from goproc._pickling.homes import MAIN, only_here
 from goproc._pickling.statics import is_handle, is_module
+from goproc._record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ WATCHED = 4  # the most names in texts that are no globals so far and are watche
 _OF_SHELLS = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})  # IPython's own globals
 
 
-class Mentions(NamedTuple):
+class Mentions(Record):
     """The names in texts that are globals, and the other names."""
 
     names: list[str]

@@ -14,7 +14,6 @@ from __future__ import annotations
 import io
 import pickle
 from types import FunctionType
-from typing import NamedTuple
 
 from goproc._pickling import classes, exceptions, functions
 from goproc._pickling.exceptions import cause_of, context_of, dict_of, quietly, suppress_of
@@ -22,6 +21,7 @@ from goproc._pickling.messages import dump_in_band
 from goproc._pickling.pickler import Pickler, Sink, try_cloudpickle
 from goproc._pickling.sent_exceptions import reduce_by_rule
 from goproc._pickling.statics import is_handle
+from goproc._record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MOST = 1000  # nodes of one failure; links to further exceptions are dropped
 
 
-class Facts(NamedTuple):
+class Facts(Record):
     """The facts that a reader gets of an exception that cannot be made there."""
 
     name: str  # the name of the type
@@ -39,7 +39,7 @@ class Facts(NamedTuple):
     frames: str
 
 
-class Remains(NamedTuple):
+class Remains(Record):
     """The parts of an exception that can be pickled, the names of the others, and the names of its type and bases."""
 
     reason: str
@@ -48,7 +48,7 @@ class Remains(NamedTuple):
     kinds: tuple[str, ...] = ()
 
 
-class Node(NamedTuple):
+class Node(Record):
     """One exception. It travels as a plain tuple of builtins, as all records of this file do."""
 
     plain: BaseException | None = None  # an exception that pickle itself copies right

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
+
+from goproc._record import Record
 
 
-class Packed(NamedTuple):
+class Packed(Record):
     """An exception as plain builtins, as failure.pack() makes it."""
 
     # Bytes; a tuple of bytes and handles; None if there is none. Below the top: the number in that pickle.

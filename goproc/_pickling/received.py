@@ -10,12 +10,12 @@ from __future__ import annotations
 import io
 import pickle
 import sys
-from typing import NamedTuple
 
 from goproc._pickling import functions, large
 from goproc._pickling.call_shapes import FUNCTION, WHOLE
 from goproc._pickling.carried import MARK, Entry, entries, let_go, users_frame
 from goproc._pickling.copies import check_of, kept
+from goproc._record import Record
 from goproc.errors import SharedWrite
 from goproc.shm import _core
 
@@ -34,7 +34,7 @@ _serial = 0  # the number of messages with references
 _warned: dict[str | tuple[str, type[Warning], int], int] = {}
 
 
-class _User(NamedTuple):
+class _User(Record):
     """The function of a goroutine, and the place of its definition."""
 
     name: str

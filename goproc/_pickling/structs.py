@@ -9,11 +9,12 @@ from __future__ import annotations
 import copy
 import gc
 from types import GetSetDescriptorType, MemberDescriptorType
-from typing import Any, NamedTuple
+from typing import Any
 
 from goproc._isolation import loaded
 from goproc._pickling import making, pickler
 from goproc._pickling.passing import Passing
+from goproc._record import Record
 
 _OPTIONS = (
     "array_like",
@@ -32,7 +33,7 @@ _OPTIONS = (
 )
 
 
-class Field(NamedTuple):
+class Field(Record):
     """A field of a struct.
 
     Attributes:
@@ -45,7 +46,7 @@ class Field(NamedTuple):
     default: dict[str, Any]
 
 
-class Struct(NamedTuple):
+class Struct(Record):
     """The arguments that the statement of a class gave to the metaclass.
 
     Attributes:

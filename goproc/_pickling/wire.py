@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pickle
-from typing import NamedTuple
 
 from goproc._pickling import pickler
+from goproc._record import Record
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 OUT_OF_BAND = 16 * 1024
 
 
-class Pickled(NamedTuple):
+class Pickled(Record):
     """A pickle, and the contiguous buffers of 16 KiB and more, which are not in it.
 
     The buffers are views of the object's memory; References to buffers that shared memory holds already.

@@ -10,12 +10,12 @@ from __future__ import annotations
 import functools
 import os
 from types import FunctionType
-from typing import NamedTuple
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from goproc._pickling import store
 from goproc._pickling.names import names_of
 from goproc._pickling.statics import LRU, importable
+from goproc._record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Namespace = dict[str, Any]
 
 
-class Cached(NamedTuple):
+class Cached(Record):
     """The uid of a wrapper, and the arguments of `lru_cache`."""
 
     uid: str
@@ -33,7 +33,7 @@ class Cached(NamedTuple):
     typed: bool
 
 
-class Received(NamedTuple):
+class Received(Record):
     """A wrapper made in this process, its globals, and the globals that its function can reach."""
 
     wrapper: Any

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import NamedTuple
+
+from goproc._record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,14 +21,14 @@ _AT_SIGNAL = 0.4
 _HELPERS = (b"resource_tracker", b"multiprocessing.forkserver")  # these end with the worker
 
 
-class Process(NamedTuple):
+class Process(Record):
     """A process, identified by its pid and the time of its start."""
 
     pid: int
     start: str
 
 
-class _Entry(NamedTuple):
+class _Entry(Record):
     parent: int
     state: str
     start: str

@@ -18,25 +18,22 @@ from __future__ import annotations
 import os
 import sys
 
+from goproc._record import Record
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import NamedTuple
 
     from goproc._proc.follow import Follower
 
-    class Zygote(NamedTuple):
-        """A zygote as the host knows it."""
 
-        control: int  # the host's end of the control socket
-        pid: int
-        # Pid of the keeper, the zygote's parent and the host's child; it lives as long as the zygote: see
-        # shm/keeper/keeper.c.
-        keeper: int
-else:
-    from collections import namedtuple
+class Zygote(Record):
+    """A zygote as the host knows it."""
 
-    Zygote = namedtuple("Zygote", "control pid keeper")
+    control: int  # the host's end of the control socket
+    pid: int
+    keeper: int  # its pid: the zygote's parent, the host's child, alive as long as the zygote (shm/keeper/keeper.c)
+
 
 OPTION = "goproc"
 _LOWEST_FD = 100  # for the control socket: no script counts on so high a descriptor to be free

@@ -15,10 +15,11 @@ import os
 import signal
 import sys
 from textwrap import indent
-from typing import Any, NamedTuple
+from typing import Any
 
 from goproc._pickling.packed import ITEMS, Packed
 from goproc._proc import last_words, line_output, stdio
+from goproc._record import Record
 from goproc.errors import OutOfSharedMemory
 from goproc.shm import _core
 
@@ -37,7 +38,7 @@ POLICIES = ("report", "panic", "ignore")  # values of GOPROC_UNREAD, for failure
 silent = False  # True once the program's output has no reader: goproc prints nothing more
 
 
-class Failure(NamedTuple):
+class Failure(Record):
     """The stored outcome of a goroutine that failed: a packed exception, and facts that a report prints beside it."""
 
     packed: Packed
@@ -97,7 +98,7 @@ def set_failure(promise: Any, exc: BaseException) -> tuple[Any, ...] | None:
     return None
 
 
-class Site(NamedTuple):
+class Site(Record):
     """The place where a goroutine was created."""
 
     function: str

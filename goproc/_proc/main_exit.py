@@ -11,13 +11,14 @@ import os
 import signal
 import sys
 import threading
-from typing import Any, NamedTuple
+from typing import Any
 
 from greenlet import getcurrent
 
 from goproc import _goroutine, _life
 from goproc._proc import exit_handlers, fatal, last_words, stdio
 from goproc._raised import set_traceback
+from goproc._record import Record
 from goproc._sched import scheduler
 from goproc.shm import _core
 
@@ -32,7 +33,7 @@ _MARK = "_goproc_left"
 _BROKEN = 128 + signal.SIGPIPE  # the status where the signal does not end the process
 
 
-class _Left(NamedTuple):
+class _Left(Record):
     """The state of a runtime at the moment when an exception left its block."""
 
     answers: bool  # True if goproc answered Ctrl-C

@@ -26,11 +26,12 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent, greenlet
 
 from goproc import _isolation
+from goproc._record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -45,7 +46,7 @@ EVERYTHING = ""  # in place of a module's name: all modules that the importer ha
 _STARTERS = ("start_new_thread", "start_joinable_thread", "_start_new_thread", "_start_joinable_thread")
 
 
-class Statement(NamedTuple):
+class Statement(Record):
     """``import module``, or ``from module import names``."""
 
     module: str

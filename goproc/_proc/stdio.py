@@ -15,10 +15,11 @@ import io
 import os
 import select
 import sys
-from typing import Any, NamedTuple
+from typing import Any
 
 from goproc._proc import line_output
 from goproc._proc.line_output import Lines
+from goproc._record import Record
 
 __goproc_frames__ = "tool"
 
@@ -190,7 +191,7 @@ def _standard_stream(name: str, attribute: str | None = None) -> Any:
     return stream if attribute is None else getattr(stream, attribute)
 
 
-class _Replaced(NamedTuple):
+class _Replaced(Record):
     """A stream of the host that has another in its place."""
 
     name: str  # in sys

@@ -16,8 +16,9 @@ import sys
 from _thread import get_ident
 from math import inf
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
+from goproc._record import Record
 from goproc._sched import checkpoints, scheduler
 from goproc.errors import RuntimeStopped
 from goproc.shm import _core
@@ -169,7 +170,7 @@ def _share_waits(loop: Any) -> None:
 # -- switching -----------------------------------------------------------------------------------------------
 
 
-class State(NamedTuple):
+class State(Record):
     """The state that asyncio, and Python for asyncio, keep for a thread."""
 
     running: Any  # the loop that runs

@@ -14,12 +14,13 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import Any, NamedTuple
+from typing import Any
 
+from goproc._record import Record
 from goproc.shm import _core
 
 
-class ProcessState(NamedTuple):
+class ProcessState(Record):
     """One reading. Two readings are equal if nothing has changed between them, or every change was undone."""
 
     streams: tuple[int, int, int]

@@ -12,23 +12,22 @@ import sys
 
 from goproc import _setup
 from goproc._proc.topology import default_procs, parse_memory, parse_on_death, parse_procs
+from goproc._record import Record
 from goproc.cli import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
-    from typing import NamedTuple, NoReturn
+    from typing import NoReturn
 
-    class Command(NamedTuple):
-        """A command line taken apart."""
 
-        settings: dict[str, str]  # environment variables
-        python: list[str]  # the words after Python's own options
-        help: bool
-else:
-    from collections import namedtuple
+class Command(Record):
+    """A command line taken apart."""
 
-    Command = namedtuple("Command", "settings python help")
+    settings: dict[str, str]  # environment variables
+    python: list[str]  # the words after Python's own options
+    help: bool
+
 
 USAGE = """\
 usage: goproc run [OPTION...] SCRIPT    [OPTION...] [ARG...]
