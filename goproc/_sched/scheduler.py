@@ -407,13 +407,13 @@ def newest_first() -> None:
 
 def park(
     slot: int, until: float | None, reason: str, handle: object
-) -> bool | tuple[Callable[[], Any], G, bool]:
+) -> bool | tuple[Any, G, bool]:
     """Park the running goroutine in a waiter slot of the core until an operation fires it, or until a monotonic time.
 
     Returns:
         True if the waiter was fired; False if not: raise_wait_failure() raises the reason. If another goroutine is to run
-        meanwhile, a tuple: the function to call for the switch, and the first two arguments of parked(), to be called
-        after. The core makes both calls, since a frame of Python would add to the cost of each waiting goroutine.
+        meanwhile, a tuple: the greenlet to switch to, and the first two arguments of parked(), to be called after. The
+        core makes both calls, since a frame of Python would add to the cost of each waiting goroutine.
     """
     global current, scheduling
     if scheduling:
@@ -442,7 +442,7 @@ def park(
             schedule()
         elif (g := _next()) is not me:
             current = g
-            return (g.greenlet or for_goroutine(g)).switch, me, until is not None
+            return g.greenlet or for_goroutine(g), me, until is not None
     except BaseException:  # as in schedule()
         current = me
         me.parked = scheduling = False

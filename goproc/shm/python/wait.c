@@ -67,7 +67,7 @@ bool wait_allowed(void) { return !stack_error() && may_park(); }
  * comes after it. No frame of Python's lies between them: it would add to the cost of each parked
  * goroutine. */
 
-/* A new reference: a bool if the wait is over already, else (switch, goroutine, timed). NULL: an exception */
+/* A new reference: a bool if the wait is over already, else (greenlet, goroutine, timed). NULL: an exception */
 static PyObject *park_begin(struct wait_spec *w, uint32_t waiter, uint64_t until) {
     PyObject *slot = PyLong_FromUnsignedLong(waiter),
              *when = until ? PyFloat_FromDouble((double)until / 1e9) : Py_NewRef(Py_None);
@@ -120,6 +120,12 @@ static void note_running(uint32_t waiter) {
     if (gp.base) gp_set(&gp.my->running, gp_get(&gp_waiter_at(gp.proc, waiter)->goroutine));
 }
 
+static PyObject *switch_to(PyObject *greenlet) {
+    static PyObject *name;
+    if (!name && !(name = PyUnicode_InternFromString("switch"))) return NULL;
+    return PyObject_VectorcallMethod(name, &greenlet, 1, NULL); /* no bound method is made */
+}
+
 /* 1 notified through the inbox, 0 not (time is up, or woken some other way), -1 an exception */
 static int park(struct wait_spec *w, uint32_t waiter, uint64_t until) {
     if (!cushion_check()) return -1; /* another park of the same operation may have used the room */
@@ -131,12 +137,12 @@ static int park(struct wait_spec *w, uint32_t waiter, uint64_t until) {
         note_running(waiter);
         return notified;
     }
-    PyObject *switch_to = Py_NewRef(PyTuple_GET_ITEM(begun, 0)),
+    PyObject *greenlet = Py_NewRef(PyTuple_GET_ITEM(begun, 0)),
              *goroutine = Py_NewRef(PyTuple_GET_ITEM(begun, 1));
     PyObject *timed = PyTuple_GET_ITEM(begun, 2); /* a bool */
     Py_DECREF(begun);
-    PyObject *r = PyObject_CallNoArgs(switch_to);
-    Py_DECREF(switch_to);
+    PyObject *r = switch_to(greenlet);
+    Py_DECREF(greenlet);
     Py_XDECREF(r);
     int notified = park_end(goroutine, timed, !r);
     Py_DECREF(goroutine);
