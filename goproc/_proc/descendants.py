@@ -82,6 +82,12 @@ def parent_of(pid: int) -> int:
     return 0 if entry is None else entry.parent
 
 
+def is_alive(pid: int) -> bool:
+    """Return False if a process has ended, or has no thread but zombies."""
+    entry = _entry(str(pid))
+    return entry is not None and entry.state not in "ZX"
+
+
 def end_interrupted(processes: list[Process]) -> None:
     """End processes because of Ctrl-C: by SIGINT, and by SIGKILL where they do not answer.
 

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
     from goproc._proc.plans import Config
 
-LEAVES = b"goproc-%d ends"  # the name of a worker that runs its exit handlers; at most 15 bytes
+# The names of a worker that runs its exit handlers, and of one whose handlers and programs have ended; at most 15 bytes
+LEAVES = b"goproc-%d ends"
+LEFT = b"goproc-%d left"
 EXIT_FAILED = 70  # EX_SOFTWARE: goproc itself failed here, not the program
 
 
@@ -231,6 +233,7 @@ def _run_exit_handlers() -> None:
     exit_handlers.run()
     _flush()
     _end_programs(interrupted)
+    _core.set_name(LEFT % _proc)
 
 
 def _end_programs(interrupted: bool) -> None:

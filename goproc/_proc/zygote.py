@@ -129,8 +129,8 @@ class Zygote:
         self.orphaned = False  # the host has ended
         self.keeper = os.getppid()
         self.kept = True  # False: the keeper has died, and the zygote goes on
-        self.ending = False  # workers have been told to end, or are killed
-        # True if a worker died before that, and not in order: programs that it had started are left
+        self.searched: set[int] = set()  # workers that are killed here, once their programs have been found
+        # True if another worker died, and not in order: programs that it had started may be left
         self.worker_died = False
 
     def run(self) -> int:
@@ -329,7 +329,7 @@ class Zygote:
 
     def reap(self) -> None:
         """Reap every worker that has ended, and queue a record of its death for the host."""
-        from goproc._proc.zygote_end import runs_exit_handlers
+        from goproc._proc.zygote_end import may_leave_programs
 
         while self.workers:
             try:
@@ -339,9 +339,10 @@ class Zygote:
             if ended is None:
                 return
             proc = self.workers.pop(ended.si_pid, None)
-            if proc is not None and not self.ending and not runs_exit_handlers(ended.si_pid, proc):
-                self.worker_died = True
+            if proc is not None and ended.si_pid not in self.searched:
+                self.worker_died = self.worker_died or may_leave_programs(ended.si_pid, proc)
             pid, status, usage = os.wait4(ended.si_pid, 0)
+            self.searched.discard(pid)
             if proc is not None:
                 self.unsent.append(RECORD.pack(MEMORY, proc, pid, min(usage.ru_maxrss, 0x7FFFFFFF)))
                 stack = self.crashes.stack(proc) if status & 0x7F else b""

@@ -40,7 +40,7 @@ def end(zygote: Zygote) -> None:
 def _kill_all(zygote: Zygote) -> None:
     """Kill the workers that are left, and the programs whose workers were killed."""
     session = os.getsid(0)
-    programs = _programs_of(list(zygote.workers), session)
+    programs = _programs_of(zygote, list(zygote.workers), session)
     _stop(zygote, signal.SIGKILL, None)
     if zygote.worker_died:
         programs += descendants.find(os.getpid(), session=session)
@@ -52,7 +52,6 @@ def _stop(zygote: Zygote, number: int, grace: float | None) -> None:
 
     Once the zygote has been told to quit, the host's end means only that nothing waits for the exit handlers.
     """
-    zygote.ending = True
     for pid in zygote.workers:
         _kill(pid, number)
     for fd in zygote.adopted.values():
@@ -68,7 +67,7 @@ def _await_exit_handlers(zygote: Zygote, seconds: float) -> None:
             _signal(fd, signal.SIGKILL)
     if silent:
         session = None if zygote.interrupted else os.getsid(0)
-        programs = _programs_of(silent, session)
+        programs = _programs_of(zygote, silent, session)
         for pid in silent:
             _kill(pid, signal.SIGKILL)
         if session is None:
@@ -78,11 +77,13 @@ def _await_exit_handlers(zygote: Zygote, seconds: float) -> None:
     _wait_for_workers(zygote, seconds)
 
 
-def _programs_of(workers: Sequence[int], session: int | None) -> list[descendants.Process]:
+def _programs_of(zygote: Zygote, workers: Sequence[int], session: int | None) -> list[descendants.Process]:
     """Stop workers that are about to be killed, and return the programs that they have started. Kill newborn workers.
 
     A newborn worker has not opened its lifeline. If it were stopped, and then the zygote and the keeper were killed,
     nobody would end that worker. It has started no program either.
+
+    A worker that somebody else kills meanwhile may have left programs to this process: see Zygote.reap().
     """
     born = []
     for pid in workers:
@@ -90,7 +91,9 @@ def _programs_of(workers: Sequence[int], session: int | None) -> list[descendant
             _kill(pid, signal.SIGKILL)
         else:
             born.append(pid)
-    return descendants.find_of_stopped(*born, session=session) if born else []
+    found = descendants.find_of_stopped(*born, session=session) if born else []
+    zygote.searched.update(filter(descendants.is_alive, born))
+    return found
 
 
 def _is_newborn(pid: int) -> bool:
@@ -138,10 +141,20 @@ def _signal(pidfd: int, number: int) -> None:
 
 def runs_exit_handlers(pid: int, proc: int | None) -> bool:
     """True if the worker's name says that it runs its exit handlers. A descriptor could be closed by the program."""
-    from goproc._proc.worker import LEAVES
+    from goproc._proc.worker import LEAVES, LEFT
 
     name = _name(pid)
-    return name == LEAVES % proc if proc is not None else name.endswith(LEAVES.rpartition(b"%d")[2])
+    if proc is not None:
+        return name in (LEAVES % proc, LEFT % proc)
+    return name.endswith((LEAVES.rpartition(b"%d")[2], LEFT.rpartition(b"%d")[2]))
+
+
+def may_leave_programs(pid: int, proc: int) -> bool:
+    """True if a worker that has ended may have left programs. One that has ended in order, or is newborn, has left none."""
+    from goproc._proc.worker import LEFT
+
+    name = _name(pid)
+    return not name or name not in (LEFT % proc, _name(os.getpid()))
 
 
 def _name(pid: int) -> bytes:

@@ -53,6 +53,26 @@ def first_stays(proc, config, memfd):
 def fail(proc, config, memfd):
     raise RuntimeError("no luck")
 
+def start_program(proc, memfd, name):
+    from goproc.shm import _core
+    _core.set_name(name % proc)
+    pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], os.environ)
+    os.pwrite(memfd, b"%8d" % pid, 8 * proc)
+
+def with_program(proc, config, memfd):
+    start_program(proc, memfd, b"goproc-%d")
+    time.sleep(60)
+
+def killed_in_exit_handler(proc, config, memfd):
+    from goproc._proc.worker import LEAVES
+    start_program(proc, memfd, LEAVES)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def late_in_exit_handler(proc, config, memfd):
+    from goproc._proc.worker import LEAVES
+    start_program(proc, memfd, LEAVES)
+    os._exit(0)
+
 def tell(proc, config, memfd):
     fds = sorted(int(fd) for fd in os.listdir("/proc/self/fd"))
     facts = dict(
@@ -151,6 +171,10 @@ class Started:
     def marks(self) -> int:
         """Count the workers that have left their mark in the segment."""
         return os.pread(self.memfd, 256, 0).count(b"1")
+
+    def programs(self) -> list[int]:
+        """Return the pids of the programs that the workers have started and noted in the segment."""
+        return list(map(int, os.pread(self.memfd, 256, 0).replace(b"\0", b" ").split()))
 
     def wait_started(self, count: int) -> list[int]:
         self.read(lambda: len(self.of(letters.STARTED)) >= count)
@@ -446,6 +470,49 @@ def test_a_newborn_worker_is_killed_and_not_stopped_before(start: Start, tmp_pat
         assert z.wait_ended() == 0
     finally:
         for pid in pids:
+            if not gone(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+KILLED_MEANWHILE = """
+import os, signal
+from goproc._proc import descendants
+find = descendants.find_of_stopped
+def find_of_stopped(*pids, **options):
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return find(*pids, **options)
+descendants.find_of_stopped = find_of_stopped
+"""
+
+
+@pytest.mark.parametrize(
+    ("entry", "end"),
+    [
+        ("with_program", "hang up, and the workers are killed before the zygote has found their programs"),
+        ("with_program", "quit, and the workers die of SIGTERM"),
+        ("killed_in_exit_handler", "quit"),
+        ("late_in_exit_handler", "quit"),
+    ],
+)
+def test_programs_end_whose_worker_dies_at_the_end(
+    start: Start, tmp_path: Path, entry: str, end: str
+) -> None:
+    (tmp_path / "killed_meanwhile.py").write_text(KILLED_MEANWHILE)
+    z = start(entry, preload=["killed_meanwhile"] if "hang up" in end else [])
+    z.wait_started(2)
+    wait_until(lambda: len(z.programs()) == 2, "both have started a program")
+    if "hang up" in end:
+        os.close(z.control)
+        z.control = os.open(os.devnull, os.O_RDONLY)
+    else:
+        os.write(z.control, letters.QUIT)
+    try:
+        assert z.wait_ended() == 0
+        wait_until(lambda: all(map(gone, z.programs())), "the programs have ended")
+    finally:
+        for pid in z.programs():
             if not gone(pid):
                 os.kill(pid, signal.SIGKILL)
 
