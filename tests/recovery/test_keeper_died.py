@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
+import programs
 import pytest
 import where
 from programs import Run, Start, ok
@@ -109,6 +111,32 @@ def test_after_its_zygote(run: Run, busy: bool) -> None:
     print("goes on")
     """
     assert ok(run(script, "--procs", "2")) == "goes on\n"
+
+
+def test_the_keeper_of_a_zygote_without_workers(start: Start) -> None:
+    """It ends with its zygote. Workers of an earlier zygote have another keeper, and go on."""
+    script = f"""{WHERE}
+    pid, zygote = at(1)
+    os.kill(zygote, signal.SIGKILL)
+    while at(1)[1] == zygote: pass
+    goproc.runtime.resize(2)
+    print("zygote", at(2)[1], flush=True)
+    goproc.runtime.resize(1)
+    print("alone", flush=True)
+    sys.stdin.readline()
+    goproc.runtime.resize(2)  # there is a third zygote
+    print(at(1)[0] == pid, flush=True)
+    """
+    with start(script, "--procs", "1", stdin=-1) as program:
+        program.wait_for("alone")
+        zygote = int(program.texts()[0].split()[1])
+        keeper = next(process.parent for process in program.alive() if process.pid == zygote)
+        program.kill(number=signal.SIGSTOP)
+        program.kill(zygote)
+        assert programs.eventually(lambda: keeper not in [process.pid for process in program.alive()])
+        program.kill(number=signal.SIGCONT)
+        program.type("\n")
+        assert program.wait().out.endswith("True\n")
 
 
 def test_exit_handlers_of_workers_run_all_the_same(run: Run) -> None:

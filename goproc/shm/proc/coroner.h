@@ -103,7 +103,7 @@ void gp_coroner_on_lost(void (*say)(void));
 /* ---- ending.c */
 uint32_t gp_coroner_claim(void); /* 0: the coroner is to report the end; else the former value of `fatal` */
 void gp_coroner_kill_zygote(void);
-void gp_coroner_kill_adopted(void);
+void gp_coroner_kill_workers_of(uint32_t zygote);
 void gp_coroner_kill_workers(void);
 void gp_coroner_add_stack(struct gp_text *t, pid_t pid); /* if that process has crashed: its stack */
 void gp_coroner_report_death(const struct record *r);

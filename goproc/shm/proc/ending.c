@@ -47,22 +47,28 @@ void gp_coroner_kill_zygote(void) {
     if (!atomic_load(&gp_coroner.dead)) kill(gp_coroner.zygote, SIGKILL);
 }
 
-/* Kill the workers whose zygote has died. */
-void gp_coroner_kill_adopted(void) {
+/* Kill the workers of the zygotes with the numbers from `first` on, up to `end`. */
+static void kill_workers_of(uint64_t first, uint64_t end) {
     for (uint32_t p = 1; p < gp_places(); p++) {
         const struct gp_proc *w = gp_proc_at(p);
-        uint64_t claim = gp_get(&w->claim);
-        bool lives = gp_acquire(&w->state) <= GP_P_LIVE && (uint32_t)claim;
-        bool adopted = atomic_load(&gp_coroner.dead) || claim >> 32 < gp_get(&gp.head->zygotes);
-        if (lives && adopted) kill((pid_t)(uint32_t)claim, SIGKILL);
+        uint64_t claim = gp_get(&w->claim), zygote = claim >> 32;
+        if (gp_acquire(&w->state) <= GP_P_LIVE && (uint32_t)claim && zygote >= first && zygote < end)
+            kill((pid_t)(uint32_t)claim, SIGKILL);
     }
+}
+
+void gp_coroner_kill_workers_of(uint32_t zygote) { kill_workers_of(zygote, zygote + 1ULL); }
+
+/* Kill the workers whose zygote has died. */
+static void kill_adopted(void) {
+    kill_workers_of(0, (uint64_t)gp_get(&gp.head->zygotes) + atomic_load(&gp_coroner.dead));
 }
 
 /* Closing the control socket tells the zygote to kill every worker at once; its own exit says that they are
  * gone. */
 void gp_coroner_kill_workers(void) {
     if (gp_coroner.zygote <= 0) return;
-    gp_coroner_kill_adopted();
+    kill_adopted();
     if (!atomic_load(&gp_coroner.dead) && gp_fd_is(&gp_coroner.control))
         shutdown(gp_coroner.control.fd, SHUT_RDWR);
     else gp_coroner_kill_zygote();

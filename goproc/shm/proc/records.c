@@ -125,8 +125,8 @@ static bool lose_zygote(void) {
         return false;
     }
     go_on_alone();
-    /* nobody would end them if the host died: they are replaced */
-    if (!keeper_lives()) gp_coroner_kill_adopted();
+    /* Nobody would end them if the host died: they are replaced. Older workers have keepers of their own. */
+    if (!keeper_lives()) gp_coroner_kill_workers_of(gp_get(&h->zygotes) - 1);
     if (!h->quiet_deaths) gp_say_later(text, sizeof text - 1);
     gp_set(&h->zygote_lost, 1);
     gp_successor_call();
