@@ -20,3 +20,8 @@ FOLLOW = b"M"
 # What comes with the order to fork, beside the standard streams, which have their numbers
 FOLDER, CONTINUE, END = 3, 4, 5
 LIMIT = 2.0  # seconds from SIGTERM on for a worker that runs its exit handlers
+
+# The names of a worker that runs its exit handlers, that ends its programs, and that has done both. At most 15 bytes
+LEAVES = b"goproc-%d ends"
+STOPS = b"goproc-%d stop"
+LEFT = b"goproc-%d left"

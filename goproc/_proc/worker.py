@@ -18,6 +18,7 @@ import signal
 import sys
 
 from goproc._isolation import loaded
+from goproc._proc.letters import LEAVES, LEFT, STOPS
 from goproc._setup import call_given, choose_gpu
 
 __goproc_frames__ = "machinery"
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
     from goproc._proc.plans import Config
 
-# The names of a worker that runs its exit handlers, and of one whose handlers and programs have ended; at most 15 bytes
-LEAVES = b"goproc-%d ends"
-LEFT = b"goproc-%d left"
 EXIT_FAILED = 70  # EX_SOFTWARE: goproc itself failed here, not the program
 
 
@@ -238,8 +236,10 @@ def _run_exit_handlers() -> None:
 
 def _end_programs(interrupted: bool) -> None:
     from goproc._proc import descendants
+    from goproc.shm import _core
 
     if descendants.any_child():
+        _core.set_name(STOPS % _proc)
         if interrupted:
             descendants.end_interrupted(descendants.find(os.getpid()))
         else:

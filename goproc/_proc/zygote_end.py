@@ -11,7 +11,7 @@ import signal
 import time
 
 from goproc._proc import descendants
-from goproc._proc.letters import LIMIT
+from goproc._proc.letters import LEAVES, LEFT, LIMIT, STOPS
 
 __goproc_frames__ = "machinery"
 
@@ -83,7 +83,8 @@ def _programs_of(zygote: Zygote, workers: Sequence[int], session: int | None) ->
     A newborn worker has not opened its lifeline. If it were stopped, and then the zygote and the keeper were killed,
     nobody would end that worker. It has started no program either.
 
-    A worker that somebody else kills meanwhile may have left programs to this process: see Zygote.reap().
+    A worker may have left programs to this process if somebody else kills that worker meanwhile, or if that worker was
+    ending its programs: then the parent of one may have ended. See Zygote.reap().
     """
     born = []
     for pid in workers:
@@ -92,7 +93,7 @@ def _programs_of(zygote: Zygote, workers: Sequence[int], session: int | None) ->
         else:
             born.append(pid)
     found = descendants.find_of_stopped(*born, session=session) if born else []
-    zygote.searched.update(filter(descendants.is_alive, born))
+    zygote.searched.update(pid for pid in born if descendants.is_alive(pid) and not _is_named(pid, (STOPS,)))
     return found
 
 
@@ -141,20 +142,20 @@ def _signal(pidfd: int, number: int) -> None:
 
 def runs_exit_handlers(pid: int, proc: int | None) -> bool:
     """True if the worker's name says that it runs its exit handlers. A descriptor could be closed by the program."""
-    from goproc._proc.worker import LEAVES, LEFT
-
-    name = _name(pid)
-    if proc is not None:
-        return name in (LEAVES % proc, LEFT % proc)
-    return name.endswith((LEAVES.rpartition(b"%d")[2], LEFT.rpartition(b"%d")[2]))
+    return _is_named(pid, (LEAVES, STOPS, LEFT), proc)
 
 
 def may_leave_programs(pid: int, proc: int) -> bool:
     """True if a worker that has ended may have left programs. One that has ended in order, or is newborn, has left none."""
-    from goproc._proc.worker import LEFT
+    return not (_is_named(pid, (LEFT,), proc) or (_name(pid) and _is_newborn(pid)))
 
+
+def _is_named(pid: int, names: Sequence[bytes], proc: int | None = None) -> bool:
+    """True if a worker has one of the names. With None as `proc`, that of any place."""
     name = _name(pid)
-    return not name or name not in (LEFT % proc, _name(os.getpid()))
+    if proc is not None:
+        return name in [form % proc for form in names]
+    return name.endswith(tuple(form.rpartition(b"%d")[2] for form in names))
 
 
 def _name(pid: int) -> bytes:

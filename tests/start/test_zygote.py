@@ -64,14 +64,28 @@ def with_program(proc, config, memfd):
     time.sleep(60)
 
 def killed_in_exit_handler(proc, config, memfd):
-    from goproc._proc.worker import LEAVES
+    from goproc._proc.letters import LEAVES
     start_program(proc, memfd, LEAVES)
     os.kill(os.getpid(), signal.SIGKILL)
 
 def late_in_exit_handler(proc, config, memfd):
-    from goproc._proc.worker import LEAVES
+    from goproc._proc.letters import LEAVES
     start_program(proc, memfd, LEAVES)
     os._exit(0)
+
+def killed_while_it_ends_programs(proc, config, memfd):
+    from goproc._proc import descendants, worker
+    from goproc.shm import _core
+    _core.set_name(b"goproc-%d" % proc)
+    worker._proc = proc
+    if os.fork() == 0:
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            os.pwrite(memfd, b"%8d" % os.getpid(), 8 * proc)
+        time.sleep(60)
+    while not os.pread(memfd, 8, 8 * proc).strip(b"\\0"): pass
+    descendants._wait = lambda *args: time.sleep(60)  # until its programs have ended
+    worker._end_programs(False)
 
 def tell(proc, config, memfd):
     fds = sorted(int(fd) for fd in os.listdir("/proc/self/fd"))
@@ -494,15 +508,20 @@ descendants.find_of_stopped = find_of_stopped
         ("with_program", "quit, and the workers die of SIGTERM"),
         ("killed_in_exit_handler", "quit"),
         ("late_in_exit_handler", "quit"),
+        ("killed_while_it_ends_programs", "hang up"),
     ],
 )
 def test_programs_end_whose_worker_dies_at_the_end(
     start: Start, tmp_path: Path, entry: str, end: str
 ) -> None:
     (tmp_path / "killed_meanwhile.py").write_text(KILLED_MEANWHILE)
-    z = start(entry, preload=["killed_meanwhile"] if "hang up" in end else [])
+    z = start(entry, preload=["killed_meanwhile"] if "killed before" in end else [])
     z.wait_started(2)
     wait_until(lambda: len(z.programs()) == 2, "both have started a program")
+    if entry == "killed_while_it_ends_programs":
+        wait_until(
+            lambda: all(psutil.Process(p).ppid() == z.pid for p in z.programs()), "their parents have ended"
+        )
     if "hang up" in end:
         os.close(z.control)
         z.control = os.open(os.devnull, os.O_RDONLY)
