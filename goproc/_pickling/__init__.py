@@ -51,6 +51,7 @@ Each file uses only those above it, except imports that run once per class, or a
     templates        the template of a function     members         the functions that a template is made of
     reach            the objects that a function reaches by its globals, and how each travels
     functions        makes, loads and caches templates; functions inside a message
+    seen             the objects that have made a message large
     large            finds the objects that make a message large
     carried          gives large objects by reference
     calls            the message that starts a goroutine

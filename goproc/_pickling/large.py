@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import weakref
 from functools import partial
 from types import FunctionType, MethodType, ModuleType
 
-from goproc._pickling import functions, store
+from goproc._pickling import functions
 from goproc._pickling.call_shapes import (
     ARGS,
     CELLS,
@@ -20,6 +19,7 @@ from goproc._pickling.call_shapes import (
 )
 from goproc._pickling.copies import CONSTANT, HEAPTYPE, LEAVES, guard_of, is_buffer, is_plain
 from goproc._pickling.names import cell_contents, names_of
+from goproc._pickling.seen import seen_before
 from goproc._pickling.statics import LRU, importable, is_handle, library
 from goproc.shm import _core
 
@@ -36,12 +36,7 @@ if TYPE_CHECKING:
 LARGE = 1_000_000  # the bytes below which an object is part of each message
 VISITED = 2_000  # the most objects that are examined in one large message
 _FEW = 64  # the most elements of a container whose elements are examined one by one
-_SEEN = 256  # the number of objects remembered that have made one message large
 _SMALL = frozenset({int, float, bool, complex, type(None), *LEAVES})
-
-
-# Weak references to the objects where their classes have such.
-_seen: dict[tuple[int, ...], weakref.ref[Any] | None] = store.cache({})
 
 
 def roots(call: Any) -> Iterator[tuple[str, Any, bool]]:
@@ -115,7 +110,7 @@ def reached(roots: Iterable[tuple[str, Any, bool]]) -> list[Child]:
             todo += [(name or label, child, True) for name, child in code_children(obj)]
         elif not is_small(obj):
             todo.append((label, type(obj), True))
-            if often or (_pays(obj) and _seen_before(obj)):
+            if often or (_pays(obj) and seen_before(obj)):
                 found.append((label, obj))
     return sorted(found, key=lambda child: bool(type(child[1]).__flags__ & HEAPTYPE))
 
@@ -252,34 +247,3 @@ def is_small(obj: Any) -> bool:
 def _pays(obj: Any) -> bool:
     """Return False for a buffer that is copied about as fast as it is compared and mapped."""
     return not is_buffer(type(obj)) or getattr(obj, "nbytes", _core.LARGE_BUFFER) >= _core.LARGE_BUFFER
-
-
-def _length(obj: Any) -> int:
-    """Return the length of an object; 0 if it has none, or raises, as the sparse matrices of SciPy do."""
-    try:
-        return len(obj)
-    except Exception:  # a __len__ may raise anything
-        return 0
-
-
-def _seen_before(obj: Any) -> bool:
-    """Return True if this object has made a message large once before.
-
-    For an object without weak references its address and its ends tell that. Another one may have the same.
-    """
-    ends: tuple[int, ...] = ()
-    if type(obj) in (list, tuple) and obj:
-        ends = (id(obj[0]), id(obj[-1]), id(obj[len(obj) // 2]))
-    mark = (id(obj), id(type(obj)), _length(obj), *ends)
-    if mark in _seen:
-        before = _seen[mark]
-        if before is None or before() is obj:
-            return True
-        del _seen[mark]
-    elif len(_seen) >= _SEEN:
-        del _seen[next(iter(_seen))]
-    try:
-        _seen[mark] = weakref.ref(obj)
-    except TypeError:  # objects of the class have no weak references
-        _seen[mark] = None
-    return False

@@ -242,6 +242,41 @@ def test_new_arrays_in_new_objects_get_no_copies(runtime1):
     assert labels() == []
 
 
+NEW = {
+    "tuple": lambda n: (0, [list(range(n, n + 400_000))], 0.5 + n, 1.5 + n, 2.5 + n),
+    "dict": lambda n: {f"word{i}": float(n + i) for i in range(MANY)},
+    "bytes": lambda n: bytes([n]) * 2_000_000,
+    "str": lambda n: chr(60 + n) * 2_000_000,
+}
+
+
+@pytest.mark.parametrize("kind", NEW)
+def test_new_objects_at_the_address_of_an_old_one_get_no_copies(runtime1, kind):
+    ch: Any = chan(1)
+    for n in range(12):
+        ch.send(NEW[kind](n))
+        ch.recv()
+        assert labels() == []
+
+
+SAME = {
+    "tuple": lambda: (1, "word", [float(i) for i in range(200_000)], 0.5),
+    "dict": lambda: {1: {"a": [float(i) for i in range(200_000)]}},
+    "rows": lambda: [[float(i), [i]] for i in range(MANY)],
+    "defaultdict": lambda: defaultdict(int, table()),
+}
+
+
+@pytest.mark.parametrize("kind", SAME)
+def test_the_same_object_is_known_again(runtime1, kind):
+    message, ch = SAME[kind](), chan(2)
+    for _ in range(2):
+        assert labels() == []
+        ch.send(message)
+    assert labels() != []
+    assert go(lambda: [len(ch.recv()) for _ in range(2)]).result() == [len(message)] * 2
+
+
 def test_writes_of_a_goroutine_are_its_own(runtime1):
     numbers = numpy.zeros(1_000_000)
 

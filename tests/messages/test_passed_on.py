@@ -17,17 +17,10 @@ from programs import Run
 
 import goproc
 from goproc import chan, go, share
-from goproc._pickling import large
 from goproc.shm import _core
 
 N = 1_500_000
 BYTES = 8 * N
-
-
-@pytest.fixture(autouse=True)
-def unseen() -> None:
-    """An array at the address of one that was sent before counts as sent again, and has a copy of its own."""
-    large._seen.clear()
 
 
 def numbers() -> Any:
