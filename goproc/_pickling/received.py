@@ -90,6 +90,8 @@ class _Resolver(pickle.Unpickler):
             _warn_of_write(loaded, label)
             let_go(copy)
             loaded = None
+        if loaded is None and not _may_come(copy):
+            return copy._load(True)  # nobody would tell when the last message that names it is read
         if loaded is None:
             loaded = Loaded(copy)
             if loaded.check is None:
@@ -143,8 +145,10 @@ def _may_come(copy: Copy) -> bool:
     """Return True if the process that made a copy still has it, and may send it again."""
     if copy._maker != _core.proc():
         return copy._kept
-    value = copy._loaded.value
-    return any(entry.copy is copy and entry.obj is not value for entry in entries.values())
+    loaded = getattr(copy, "_loaded", None)
+    return any(
+        entry.copy is copy and (loaded is None or entry.obj is not loaded.value) for entry in entries.values()
+    )
 
 
 def _warn_of_write(loaded: Loaded, label: str) -> None:

@@ -334,6 +334,22 @@ def test_freed_with_the_object(runtime1):
 # -- what is said --------------------------------------------------------------------------------------------
 
 
+def test_a_copy_that_its_maker_has_let_go_is_not_kept(runtime1):
+    """Messages with it are still on their way."""
+    ch: Any = chan(3)
+
+    def send() -> int:
+        words = [float(i) for i in range(200_000)]
+        for _ in range(3):
+            ch.send(words)
+        return len(sys.modules["goproc._pickling.carried"].entries)
+
+    assert go(send).result() == 1
+    go(gc.collect).join()
+    assert [sum(ch.recv()) for _ in range(3)] == [sum(range(200_000))] * 3
+    assert not copies.kept
+
+
 def test_a_warning_names_a_global_that_is_copied_again_and_again(runtime1):
     words = table()
     f = function_over("def f(): return len(TABLE)", TABLE=words)
