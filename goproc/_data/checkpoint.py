@@ -80,17 +80,19 @@ class Checkpoint:
     """A checkpoint of one map, and the names of its items.
 
     Args:
+        where: names the call in errors.
         path: of the file; it is made where it is not there.
         f: the function of the map.
         id: a function of an item that names it, or None.
     """
 
-    def __init__(self, path: Any, f: Callable[..., Any], id: Callable[..., Any] | None) -> None:
+    def __init__(self, where: str, path: Any, f: Callable[..., Any], id: Callable[..., Any] | None) -> None:
         if not isinstance(path, (str, bytes, os.PathLike)):
-            raise TypeError(f"checkpoint= is the path of a file, not {type(path).__name__}")
+            raise TypeError(f"{where}: checkpoint= is the path of a file, not {type(path).__name__}")
         self.path: str = os.fsdecode(path)
         if not self.path:
-            raise ValueError("checkpoint= is the path of a file, not an empty one")
+            raise ValueError(f"{where}: checkpoint= is the path of a file, not an empty one")
+        self._where = where
         self._f = f
         self.id = id
         self._given: set[str] = set()  # names that id= has returned
@@ -171,9 +173,11 @@ class Checkpoint:
             ValueError: id= has returned the value before.
             TypeError: the value has no stable repr().
         """
-        name = value if isinstance(value, str) else _stable_text(value)
+        name = value if isinstance(value, str) else _stable_text(value, self._where)
         if name in self._given:
-            raise ValueError(f"pmap(): id= returned {value!r} for two items: names of items are unique")
+            raise ValueError(
+                f"{self._where}: id= returned {value!r} for two items: names of items are unique"
+            )
         self._given.add(name)
         return name
 
@@ -183,7 +187,7 @@ class Checkpoint:
         Raises:
             TypeError: the item cannot be pickled.
         """
-        digest = hashlib.blake2b(_stable_pickle(item), digest_size=16).digest()
+        digest = hashlib.blake2b(_stable_pickle(item, self._where), digest_size=16).digest()
         n = self._seen.get(digest, 0)
         self._seen[digest] = n + 1
         return f"{digest.hex()}-{n}"
@@ -219,8 +223,12 @@ class Checkpoint:
 _WORDS = {"code": "code", "defaults": "default arguments", "captured": "captured values"}
 
 
-def _stable_text(value: Any) -> str:
+def _stable_text(value: Any, where: str) -> str:
     """Return the text by which a checkpoint knows a value of id=: it is the same in each run of the program.
+
+    Args:
+        value: the value.
+        where: names the call in errors.
 
     Raises:
         TypeError: there is no such text.
@@ -228,7 +236,7 @@ def _stable_text(value: Any) -> str:
     unstable = _unstable(value)
     if unstable:
         raise TypeError(
-            f"pmap(): id= returned {short(value)}, which cannot name the item: {unstable}. "
+            f"{where}: id= returned {short(value)}, which cannot name the item: {unstable}. "
             "Return a str, a number, or a tuple of these"
         )
     return f"{type(value).__name__} {value!r}"
@@ -247,19 +255,27 @@ def _unstable(value: Any) -> str:
     return ""
 
 
-def _stable_pickle(item: Any) -> bytes:
-    """Pickle an item so that equal items of plain types give equal bytes, also if they share parts in different ways."""
+def _stable_pickle(item: Any, where: str) -> bytes:
+    """Pickle an item so that equal items of plain types give equal bytes, also if they share parts in different ways.
+
+    Args:
+        item: the item, or a part of it.
+        where: names the call in errors.
+
+    Raises:
+        TypeError: it cannot be pickled.
+    """
     kind = type(item)
     if kind is str or kind is int or kind is float or kind is bool or item is None:
         return f"{kind.__name__}:{item!r}".encode("utf-8", "surrogatepass")
     if kind is bytes:
         return b"bytes:" + item  # type: ignore[no-any-return]
     if kind is tuple or kind is list:
-        parts = [_stable_pickle(part) for part in item]
+        parts = [_stable_pickle(part, where) for part in item]
         lengths = ",".join(str(len(part)) for part in parts)
         return b"%s:%s:" % (kind.__name__.encode(), lengths.encode()) + b"".join(parts)
     if kind is dict:
-        return b"dict:" + _stable_pickle([part for pair in item.items() for part in pair])
+        return b"dict:" + _stable_pickle([part for pair in item.items() for part in pair], where)
     try:
         return pickle.dumps(item, 5)
     except Exception:
@@ -269,7 +285,7 @@ def _stable_pickle(item: Any) -> bytes:
             return cloudpickle.dumps(item, 5)  # type: ignore[no-any-return]
         except Exception as error:
             raise TypeError(
-                f"pmap(): checkpoint= cannot name an item that cannot be pickled: {error}; give id="
+                f"{where}: checkpoint= cannot name an item that cannot be pickled: {error}; give id="
             ) from error
 
 

@@ -47,8 +47,9 @@ if TYPE_CHECKING:
 
 
 class Plan(NamedTuple):
-    """The options of a map, checked, as the engine gets them."""
+    """The options of a map, checked, as the engine gets them. `where` names the call in errors."""
 
+    where: str
     job: Job
     policy: Policy
     ordered: bool
@@ -91,7 +92,7 @@ class Engine:
             self.keys = Keys(self.lanes, self.policy.retries > 0)
         self.labels: Labels | None = None
         if plan.key is not None or plan.checkpoint is not None:
-            self.labels = Labels(plan.key, plan.checkpoint, job.starred)
+            self.labels = Labels(plan.where, plan.key, plan.checkpoint, job.starred)
         self.closed = False
         self.fatal = False  # what is raised now ends the map
         self.held_up = False  # items wait for a busy process, and another one may be idle

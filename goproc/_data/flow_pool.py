@@ -94,7 +94,17 @@ class StageEngine(Engine):
         places = placed(stage.calls, options.threads)
         self.edge = edge
         super().__init__(
-            Plan(job, options.policy, options.ordered, ahead, None, options.key, places, spread=parted),
+            Plan(
+                options.where,
+                job,
+                options.policy,
+                options.ordered,
+                ahead,
+                None,
+                options.key,
+                places,
+                spread=parted,
+            ),
             Source(iter(())),
             None,
         )

@@ -37,12 +37,16 @@ class Labels:
     """Finds the keys and the names of items.
 
     Args:
+        where: names the call in errors.
         key: as given by the user, or None.
         checkpoint: of the map, or None.
         starred: items are tuples of arguments.
     """
 
-    def __init__(self, key: Callable[..., Any] | None, checkpoint: Checkpoint | None, starred: bool) -> None:
+    def __init__(
+        self, where: str, key: Callable[..., Any] | None, checkpoint: Checkpoint | None, starred: bool
+    ) -> None:
+        self._where = where
         self._key = key
         self._checkpoint = checkpoint
         self._starred = starred
@@ -74,11 +78,11 @@ class Labels:
             hash(key)
         except TypeError:
             raise TypeError(
-                f"pmap(): key= returned {type(key).__name__!r} for item {index}, which is not hashable"
+                f"{self._where}: key= returned {type(key).__name__!r} for item {index}, which is not hashable"
             ) from None
         if _differs_from_itself(key):
             raise ValueError(
-                f"pmap(): key= returned {key!r} for item {index}, which is not equal to itself: no other item can have it"
+                f"{self._where}: key= returned {key!r} for item {index}, which is not equal to itself: no other item can have it"
             )
         return key
 

@@ -136,7 +136,7 @@ def _checked_checkpoint(where: str, checkpoint: Any, id: Callable[..., Any] | No
         return None
     from goproc._data.checkpoint import Checkpoint
 
-    return Checkpoint(checkpoint, f, id)
+    return Checkpoint(where, checkpoint, f, id)
 
 
 def _checked_iterables(where: str, iterables: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -49,10 +49,12 @@ class PMap(_core.Results, Generic[T]):
         "_running",
         "_stats",
         "_waiter",
+        "_where",
     )
 
     def __init__(self, options: Options) -> None:
         self._options: Options | None = options
+        self._where = options.where  # names the call in errors
         self._place = unused.place()
         self._engine: Engine | None = None
         self._over = False
@@ -182,6 +184,7 @@ class PMap(_core.Results, Generic[T]):
 
             progress = open_progress(options.progress, total_of(options), options.name)
         plan = Plan(
+            options.where,
             options.job,
             options.policy,
             options.ordered,
@@ -241,7 +244,7 @@ class PMap(_core.Results, Generic[T]):
 
     def _enter(self) -> None:
         if self._running:
-            raise RuntimeError("another goroutine is in this pmap(): each needs one of its own")
+            raise RuntimeError(f"another goroutine is in this {self._where}: each needs one of its own")
         self._running = True
 
     # -- the end
@@ -278,7 +281,7 @@ class PMap(_core.Results, Generic[T]):
         if engine is None and self._options is not None:
             unused.warn(
                 self._place,
-                f"{self._options.where[:-1]}{self._options.name})",
+                f"{self._where[:-1]}{self._options.name})",
                 "write `for result in ...` or `list(...)` around it, or pfor() where no results are needed",
             )
         if engine is None or self._over:
@@ -301,14 +304,14 @@ class PMap(_core.Results, Generic[T]):
         return stats
 
     def __reduce__(self) -> Any:
-        raise TypeError("a pmap() cannot be sent to another process: send its function and its items")
+        raise TypeError(f"a {self._where} cannot be sent to another process: send its function and its items")
 
     def __repr__(self) -> str:
         stats = self.stats()
         state = (
             "over" if self._over else f"{stats.done + stats.failed} of {stats.items} items drawn are finished"
         )
-        return f"<pmap {state}>"
+        return f"<{self._where.removesuffix('()')} {state}>"
 
 
 def in_thread(f: Callable[[], T]) -> Any:

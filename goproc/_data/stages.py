@@ -59,8 +59,9 @@ class Stage(NamedTuple):
 
 
 class Options(NamedTuple):
-    """The options of a stage beyond its number of workers."""
+    """The options of a stage beyond its number of workers. `where` names the stage in errors."""
 
+    where: str
     policy: Policy
     threads: int | None
     ordered: bool
@@ -159,4 +160,4 @@ def _checked_options(
         raise TypeError(f"{where}: limit= is a Limiter, not {type(limit).__name__}")
     threads = checked_calls(threads, f"{where}: threads=")
     rules = policy(where, timeout, retries, retry_on, delay, on_error)
-    return Options(rules, threads, bool(ordered), key, init, exit, limit)
+    return Options(where, rules, threads, bool(ordered), key, init, exit, limit)

@@ -1,10 +1,12 @@
 """pmap: key=, id= and delay= are called in the caller; one that raises is no failure of an item."""
 
 import asyncio
+import re
+import threading
 
 import pytest
 
-from goproc import chan, flow, pmap
+from goproc import PickleError, chan, flow, pfilter, pfor, pmap
 
 pytestmark = pytest.mark.usefixtures("runtime2")
 
@@ -181,3 +183,47 @@ def test_a_delay_that_raises_ends_the_map_with_the_item(delay, kind):
     m = pmap(odd, range(2, 8), retries=1, retry_on=IndexError, delay=delay, workers=1, on_error="skip")
     _, error = yielded_before(m, kind)
     assert error.__notes__[-1] == "in delay=, after attempt 1 of item 1: 3"
+
+
+def by_list(x):
+    return [x]
+
+
+@pytest.mark.parametrize(
+    "kind, begin",
+    [
+        ("pmap()", lambda **options: list(pmap(abs, [1, 1], **options))),
+        ("pfilter()", lambda **options: list(pfilter(abs, [1, 1], **options))),
+        ("pfor()", lambda **options: pfor(abs, [1, 1], **options)),
+        ("flow: map()", lambda **options: list(flow([1]).map(abs, **options))),
+        ("flow: each()", lambda **options: flow([1]).each(abs, **options).run()),
+    ],
+    ids=["pmap", "pfilter", "pfor", "flow.map", "flow.each"],
+)
+def test_errors_about_a_key_or_a_name_name_the_call(kind, begin, tmp_path):
+    named = re.escape(kind)
+    with pytest.raises(TypeError, match=f"^{named}: key= returned 'list' for item 0"):
+        begin(key=by_list)
+    with pytest.raises(ValueError, match=f"^{named}: key= returned nan for item 0"):
+        begin(key=lambda x: float("nan"))
+    if "flow" in kind:
+        return  # its stages have no checkpoint
+    with pytest.raises(ValueError, match=f"^{named}: id= returned 1 for two items"):
+        begin(checkpoint=tmp_path / "same", id=abs)
+    with pytest.raises(TypeError, match=f"^{named}: id= returned .* cannot name the item"):
+        begin(checkpoint=tmp_path / "unstable", id=lambda x: object())
+    with pytest.raises(TypeError, match=f"^{named}: checkpoint= is the path of a file, not int"):
+        begin(checkpoint=5)
+
+
+def test_errors_about_an_item_without_a_name_name_the_call(tmp_path):
+    with pytest.raises(TypeError, match=r"^pfor\(\): checkpoint= cannot name an item"):
+        pfor(id, [threading.Lock()], checkpoint=tmp_path / "job")
+
+
+def test_a_pfilter_names_itself():
+    chosen = pfilter(abs, [1])
+    assert repr(chosen) == "<pfilter 0 of 0 items drawn are finished>"
+    with pytest.raises(PickleError, match=r"a pfilter\(\) cannot be sent"):
+        chan(1).send(chosen)
+    assert list(chosen) == [1]
