@@ -4,7 +4,7 @@ Things that don't work:
 
 - Forking the user's process. It has threads (ours, BLAS, a notebook kernel), and a lock that one of them
   holds at that moment stays locked in the child for ever.
-- Starting every worker with exec. Each would import Python, greenlet and cloudpickle anew, 60 ms of CPU a
+- Starting every worker with exec. Each would load Python, greenlet and goproc anew, 60 ms of CPU a
   worker.
 
 So the host starts one process, the zygote, with no code of the user's between fork and exec. The zygote imports what
