@@ -39,7 +39,7 @@ from __future__ import annotations
 import os
 import sys
 
-from goproc._proc import boot
+from goproc._proc import boot, lifeline
 from goproc._proc.letters import (
     DIED,
     FORK,
@@ -119,7 +119,8 @@ class Zygote:
         self.config = config
         self.control = control
         self.memfd = memfd
-        self.lifelines = lifelines
+        self.to_continue = lifelines[0] if lifelines else -1
+        self.lifeline = lifeline.Lifeline(lifelines[1] if lifelines else -1)
         self.workers: dict[int, int] = {}  # pid -> proc, of workers that are not reaped yet
         self.adopted: dict[int, int] = {}  # pid -> pidfd, of the workers of a zygote that died
         self.owed: dict[int, float] = {}  # proc -> until when its fork is tried again
@@ -147,7 +148,6 @@ class Zygote:
         import signal
 
         from goproc._crashes import Crashes
-        from goproc._proc import lifeline
         from goproc.shm import _core, _keeper
 
         self.wake, wake_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -156,9 +156,9 @@ class Zygote:
         signal.signal(signal.SIGTERM, _note)
         for number in (signal.SIGINT, signal.SIGQUIT):  # an import may have changed these
             signal.signal(number, signal.SIG_IGN)
-        if self.lifelines:
+        if self.to_continue >= 0:
             # from here on; the host may have died before
-            lifeline.continue_without_host(self.lifelines[0], self.control)
+            lifeline.continue_without_host(self.to_continue, self.control)
         self.host = self._watch_host()
         self.parent = _pidfd(self.keeper)
         _keeper.adopt_orphans()
@@ -262,6 +262,8 @@ class Zygote:
         # A signal that hit the child before it closed the zygote's wake-up pipe would reach the zygote as its own.
         block = (signal.SIGTERM, signal.SIGCHLD)
         signal.pthread_sigmask(signal.SIG_BLOCK, block)
+        pid = 0
+        self.lifeline.prepare()
         try:
             # Python would warn of threads; here there are only those that preload.forkable() knows.
             with warnings.catch_warnings(action="ignore"):
@@ -273,6 +275,7 @@ class Zygote:
                 self.unsent.append(RECORD.pack(FORK_FAILED, proc, 0, error.errno or 0))
             return
         finally:
+            self.lifeline.after_fork(pid)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, block)
         self.owed.pop(proc, None)
         self.workers[pid] = proc
@@ -292,13 +295,11 @@ class Zygote:
     def _become_worker(self, proc: int) -> NoReturn:
         import signal
 
-        from goproc._proc import lifeline
-
         status = 70
         try:
-            if self.lifelines:
-                os.close(self.lifelines[0])
-                lifeline.end_without_parents(self.lifelines[1])
+            self.lifeline.hold()
+            if self.to_continue >= 0:
+                os.close(self.to_continue)
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGURG, signal.SIGALRM):
                 signal.signal(number, signal.SIG_DFL)

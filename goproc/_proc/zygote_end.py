@@ -80,8 +80,8 @@ def _await_exit_handlers(zygote: Zygote, seconds: float) -> None:
 def _programs_of(zygote: Zygote, workers: Sequence[int], session: int | None) -> list[descendants.Process]:
     """Stop workers that are about to be killed, and return the programs that they have started. Kill newborn workers.
 
-    A newborn worker has not opened its lifeline. If it were stopped, and then the zygote and the keeper were killed,
-    nobody would end that worker. It has started no program either.
+    A newborn worker has started no program, and is not stopped: without a lifeline, for want of a descriptor, nobody
+    would end that worker if the zygote and the keeper were killed then.
 
     A worker may have left programs to this process if somebody else kills that worker meanwhile, or if that worker was
     ending its programs: then the parent of one may have ended. See Zygote.reap().
@@ -98,7 +98,7 @@ def _programs_of(zygote: Zygote, workers: Sequence[int], session: int | None) ->
 
 
 def _is_newborn(pid: int) -> bool:
-    """True if a worker has the zygote's name: a worker opens its lifeline before it takes a name of its own."""
+    """True if a worker has the zygote's name: a worker takes a name of its own before it runs code of the program."""
     return _name(pid) == _name(os.getpid())
 
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -159,9 +159,9 @@ def clock(tmp_path: Path) -> Clock:
 class Started:
     """A zygote, and what it has told us so far."""
 
-    def __init__(self, config: plans.Config, memfd: int) -> None:
+    def __init__(self, config: plans.Config, memfd: int, lifelines: Sequence[int]) -> None:
         self.memfd = memfd
-        self.zygote = launch.launch_and_order(config, memfd)
+        self.zygote = launch.launch_and_order(config, memfd, lifelines)
         self.control, self.pid = self.zygote.control, self.zygote.pid
         self.records: list[tuple[int, int, int, int]] = []
         self.status: int | None = None
@@ -238,13 +238,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
     begun: list[Started] = []
     memfd = os.memfd_create("test")
 
-    def begin(entry: str, procs: int = 3, **changes: Any) -> Started:
+    def begin(entry: str, procs: int = 3, lifelines: Sequence[int] = (), **changes: Any) -> Started:
         config = launch.host_config(procs, [None] * procs, {"key": [1, "two"]})
         config["path"] = [str(tmp_path), *config["path"]]
         config["entry"] = f"workers_of_test:{entry}"
         config["preload"] = []
         config.update(changes)  # type: ignore[typeddict-item]
-        begun.append(Started(config, memfd))
+        begun.append(Started(config, memfd, lifelines))
         return begun[-1]
 
     yield begin
@@ -482,6 +482,38 @@ def test_a_newborn_worker_is_killed_and_not_stopped_before(start: Start, tmp_pat
     z.control = os.open(os.devnull, os.O_RDONLY)
     try:
         assert z.wait_ended() == 0
+    finally:
+        for pid in pids:
+            if not gone(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+STOPPED_AT_BIRTH = """
+import os, signal
+real = os.fork
+def fork():
+    pid = real()
+    if pid == 0:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return pid
+os.fork = fork
+"""
+
+
+def test_a_worker_that_is_stopped_at_its_birth_ends_with_host_and_zygote(
+    start: Start, tmp_path: Path
+) -> None:
+    """It has run no code that would ask the kernel for that. Another worker does not keep it alive either."""
+    (tmp_path / "stopped_at_birth.py").write_text(STOPPED_AT_BIRTH)
+    pipes = [*os.pipe(), *os.pipe()]
+    z = start("sleep", preload=["stopped_at_birth"], lifelines=(pipes[0], pipes[3]))
+    pids = z.wait_started(2)
+    for fd in pipes:
+        os.close(fd)
+    os.kill(z.pid, signal.SIGKILL)
+    try:
+        wait_until(lambda: all(map(gone, pids)), "the workers have ended")
+        z.wait_ended()
     finally:
         for pid in pids:
             if not gone(pid):
