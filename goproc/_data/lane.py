@@ -160,7 +160,7 @@ class Lane:
                 self._run_at_once(items)
                 return True
             for item in items:
-                if not self.station.may_begin():
+                if self.way.chunks.closed or not self.station.may_begin():
                     return False
                 self._run_item(item)
             return True
@@ -174,7 +174,7 @@ class Lane:
         f, starred, out = self.station.job.f, self.station.job.starred, self.out
         running, began = self.way.running, self.way.began
         at = 0
-        while at < len(items):
+        while at < len(items) and not self.way.chunks.closed:
             most = at + 1 if self.sent < _EAGER else len(items)
             done, work, slowest, seconds, error, last = _core.map_calls(
                 f, starred, items, at, most, out, running, began, self.count, FLUSH_SECONDS

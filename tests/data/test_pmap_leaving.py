@@ -1,8 +1,16 @@
-"""Maps that share processes: one that replaces its processes goes on beside one that rests; a dropped one lets go of them."""
+"""Maps that are left: no further call begins, and processes are let go of, where a map dies, rests, or is dropped."""
 
 from __future__ import annotations
 
+import threading
+import time
+from typing import Any
+
+import pytest
+from peek import until
 from programs import Run, ok
+
+from goproc import Atomic, pmap
 
 QUIET = {"GOPROC_QUIET_DEATHS": "1", "GOPROC_PROCS": "2"}
 
@@ -60,3 +68,42 @@ def test_an_init_that_waits_although_it_was_cancelled_is_killed(run: Run) -> Non
         procs=1,
     )
     assert (done.status, done.out, done.err) == (0, "[0, 1, 2] 1\n", ""), done
+
+
+OPTIONS: list[Any] = [
+    pytest.param({}, id="plain"),
+    pytest.param({"timeout": 60}, id="timeout"),
+    pytest.param({"workers": 4}, id="workers"),
+    pytest.param({"threads": 2}, id="threads"),
+    pytest.param({"init": int}, id="init"),
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_no_call_begins_after_close(runtime2: Any, options: dict[str, Any]) -> None:
+    """Neither of the chunk whose call runs: its items take long together."""
+    begun, opened = Atomic(0), Atomic(0)
+
+    def f(x: int) -> int:
+        begun.add(1)
+        if x % 40 == 19:
+            time.sleep(0.003)  # the results are sent after this call: with the next call the lane begins anew
+        while x % 40 > 19 and not opened.load():
+            time.sleep(0.001)  # this call cannot be cancelled
+        return x
+
+    results = pmap(f, range(240), chunk=40, **options)
+    assert next(results) == 0
+    lanes = results._engine.lanes.lanes
+    until(lambda: begun.load() == 21 * len(lanes))
+
+    def open_gate() -> None:
+        while not all(lane.way.chunks.closed for lane in lanes):
+            time.sleep(0.001)
+        opened.store(1)
+
+    opener = threading.Thread(target=open_gate)
+    opener.start()
+    results.close()
+    opener.join()
+    assert begun.load() == 21 * len(lanes)

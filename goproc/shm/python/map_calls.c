@@ -32,12 +32,12 @@ static PyObject *call(PyObject *f, bool starred, PyObject *item) {
     return PyErr_Format(PyExc_TypeError, "the arguments of a call are a tuple");
 }
 
-/* Call until all are done, one fails, or `patience` ns are over since the first has ended. Returns the time
- * of the end. */
+/* Call until all are done, one fails, or `patience` ns are over since the first has begun. So the lane looks
+ * after each long call whether the map has ended. Returns the time of the end. */
 static uint64_t make_calls(struct calls *c, PyObject *f, bool starred, PyObject *items, Py_ssize_t from,
                            Py_ssize_t to, PyObject *out, struct gp_object *running, struct gp_object *since,
                            uint64_t patience) {
-    uint64_t run = gp.run, now = gp_now(), until = 0;
+    uint64_t run = gp.run, now = gp_now(), until = now + patience;
     int64_t count = atomic_load(&running->value);
     for (Py_ssize_t i = from; i < to; i++) {
         uint64_t began = now;
@@ -54,8 +54,7 @@ static uint64_t make_calls(struct calls *c, PyObject *f, bool starred, PyObject 
             c->slowest = c->done;
         }
         c->done++;
-        if (!until) until = now + patience;
-        else if (now >= until) break;
+        if (now >= until) break;
     }
     return now;
 }
