@@ -345,6 +345,8 @@ class Engine:
             timeout: in seconds.
         """
         with self.receiving:
+            if self.inbox:  # stats() has taken a message since the caller looked
+                return door, None, False
             index, message, there = selector.select(timeout)
             if index == door and there and message is not None:
                 self.inbox.extend(parted(message))

@@ -11,6 +11,7 @@ from peek import until
 from programs import eventually
 
 from goproc import Atomic, Failure, Limiter, PMap, chan, flow, go, pmap, proc, sleep, worker_state
+from goproc._data.engine import Engine
 from goproc._data.tally import Tally
 from goproc._sched import scheduler
 
@@ -618,3 +619,17 @@ def test_items_that_cannot_be_sent_are_failures():
     assert found[0] == found[2] == 1
     assert isinstance(found[1], Failure) and "lock" in str(found[1].error)
     assert (found[1].item, found[1].index, found[1].proc) == (lock, 1, 0)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_message_that_stats_takes_before_next_waits_is_read(runtime2, monkeypatch, ordered):
+    wait = Engine.wait
+
+    def later(engine: Engine) -> None:
+        until(lambda: len(engine.door))
+        results.stats()
+        wait(engine)
+
+    monkeypatch.setattr(Engine, "wait", later)
+    results = pmap(square, [1, 2, 3], chunk=1, ahead=1, workers=1, ordered=ordered)
+    assert go.local(list, results).result(timeout=30) == [1, 4, 9]
