@@ -48,6 +48,7 @@ class PMap(_core.Results, Generic[T]):
         "_place",
         "_running",
         "_stats",
+        "_total",
         "_waiter",
         "_where",
     )
@@ -55,6 +56,7 @@ class PMap(_core.Results, Generic[T]):
     def __init__(self, options: Options) -> None:
         self._options: Options | None = options
         self._where = options.where  # names the call in errors
+        self._total = options.total  # as given by the user
         self._place = unused.place()
         self._engine: Engine | None = None
         self._over = False
@@ -203,6 +205,8 @@ class PMap(_core.Results, Generic[T]):
     def _finish(self, engine: Engine) -> None:
         """All results are yielded, and the stations have ended. Raise the exception of the iterable."""
         error = engine.source.error
+        if error is None and self._total is None and engine.progress is not None:
+            engine.progress.total = engine.tally.drawn
         self._close_up(engine)
         if error is not None:
             self._from_user = True

@@ -1,5 +1,6 @@
 """Progress: the counts are exact, and what is shown suits a terminal, a file and a class of tqdm."""
 
+import asyncio
 import functools
 import io
 import os
@@ -11,7 +12,7 @@ import pytest
 from peek import until
 from tqdm import tqdm
 
-from goproc import flow, go, pmap
+from goproc import flow, go, pfilter, pfor, pmap
 from goproc._data import progress as module
 from goproc._data.progress import Progress, open_progress
 
@@ -195,6 +196,42 @@ def test_update_draws_at_most_ten_times_a_second():
 def test_map_counts_items_and_failures(runtime2, bars):
     assert len(list(pmap(fail_at_3, range(10), on_error="skip", progress=Bar))) == 9
     assert (bars[0].n, bars[0].total, bars[0].postfix) == (10, 10, "failed=1")
+
+
+@pytest.mark.parametrize("n", [0, 4])
+@pytest.mark.parametrize("each", [pmap, pfilter, pfor])
+def test_an_unknown_total_is_known_at_the_end(runtime2, lines, bars, n, each):
+    for progress in ("numbers", Bar):
+        results = each(inc, (i for i in range(n)), progress=progress)
+        assert results is None or len(list(results)) == n
+    assert lines()[-1] == f"numbers, {n}/{n}"
+    assert (bars[0].n, bars[0].total) == (n, n)
+
+
+def test_an_unknown_total_is_known_at_the_end_of_an_async_map(runtime2, lines):
+    async def results():
+        return [result async for result in pmap(inc, (i for i in range(4)), progress="numbers")]
+
+    assert asyncio.run(results()) == [1, 2, 3, 4]
+    assert lines()[-1] == "numbers, 4/4"
+
+
+def test_a_total_that_is_given_stays(runtime2, lines):
+    assert len(list(pmap(inc, (i for i in range(4)), total=9, progress="numbers"))) == 4
+    assert lines()[-1] == "numbers, 4/9"
+
+
+def test_a_total_stays_unknown_where_a_map_does_not_come_to_its_end(runtime2, lines):
+    def numbers():
+        yield 1
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        list(pmap(inc, numbers(), progress="numbers"))
+    assert lines()[-1] == "numbers, 1/?"
+    with pmap(inc, (i for i in range(4)), progress="numbers") as results:
+        next(results)
+    assert lines()[-1].endswith("/?")
 
 
 def test_flow_has_one_bar_a_stage(runtime2, bars):
