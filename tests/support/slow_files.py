@@ -39,6 +39,7 @@ FILES = {
     "errors/test_bad_input.py",
     "event_loops/test_awaiting.py",
     "fuzz/test_flows.py",
+    "fuzz/test_maps.py",
     "goroutine/test_dump.py",
     "memory/test_full_memory.py",
     "memory/test_memory_reuse.py",
