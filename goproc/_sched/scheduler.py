@@ -405,9 +405,7 @@ def newest_first() -> None:
 # -- hooks of the core ---------------------------------------------------------------------------------------
 
 
-def park(
-    slot: int, until: float | None, reason: str, handle: object
-) -> bool | tuple[Any, G, bool]:
+def park(slot: int, until: float | None, reason: str, handle: object) -> bool | tuple[Any, G, bool]:
     """Park the running goroutine in a waiter slot of the core until an operation fires it, or until a monotonic time.
 
     Returns:
