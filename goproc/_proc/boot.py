@@ -143,6 +143,8 @@ class Beginning:
         """Return the configuration of workers once this process is fit to fork them, or begin again by exec."""
         import gc
 
+        from goproc._proc import launch
+
         source = order[1]
         with open(os.dup(source), "rb") as file:
             file.seek(0)
@@ -163,7 +165,9 @@ class Beginning:
         os.close(source)
         sys.path[:], sys.argv[:] = config["path"], config["argv"]
         sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
-        import_all(config["preload"])
+        # Not in the middle of the script's imports: a worker that needs it imports it.
+        late = set() if self.importer is None or self.importer.over else {launch.FOR_CLASSES}
+        import_all([name for name in config["preload"] if name not in late])
         # A collection in a worker must not write to the pages that it shares with the zygote, and so copy them. Nor is
         # there anything to collect here: a first look at all that was imported takes 5 ms.
         gc.freeze()

@@ -26,7 +26,6 @@ _DEEPEST = 50  # the longest chain of user modules that import one another
 
 _LIBRARY = os.path.dirname(os.__file__) + os.sep
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
-_FOR_CLASSES = Statement("cloudpickle")  # by which the script's own classes travel
 _LEFT_OUT = ("goproc", "__future__", "__main__")
 
 
@@ -84,10 +83,7 @@ class _Reader:
         try:
             with open(path, "rb") as file:
                 source = file.read(LARGEST_FILE)
-            tree = ast.parse(source)
-            if self._depth == 1 and any(isinstance(node, ast.ClassDef) for node in ast.walk(tree)):
-                self.found[_FOR_CLASSES] = None
-            for statement in _statements(tree.body, package):
+            for statement in _statements(ast.parse(source).body, package):
                 self.note(statement)
         except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
             pass  # the script's own import of this file raises the error

@@ -55,6 +55,10 @@ _PRELOAD = [
     *FAILURES,
 ]
 
+# The module by which the classes of the script travel: 10 ms, and 2.5 MB that the workers share
+FOR_CLASSES = "cloudpickle"
+_LARGEST_SCRIPT = 1 << 20  # bytes that are read to see whether there is a class
+
 # sys.path is the host's before any module of goproc is looked up, so that goproc is found where the host found it.
 BOOTSTRAP = (
     "import marshal, sys\n"
@@ -83,8 +87,8 @@ def host_config(
         settings: the settings of the interpreter that the workers are to have.
     """
     preload = list(_PRELOAD)
-    if _sends_classes():
-        preload.append("cloudpickle")  # 10 ms, and 2.5 MB that the workers share
+    if _has_classes():
+        preload.append(FOR_CLASSES)
     # The key by which a process proves to a multiprocessing.Manager that it belongs to the program.
     multiprocessing = loaded("multiprocessing.process")
     authkey = bytes(multiprocessing.current_process().authkey) if multiprocessing else b""
@@ -125,15 +129,26 @@ def host_config(
     }
 
 
-def _sends_classes() -> bool:
-    """Return True if classes are likely to travel by value: the script has some, or the user types the program."""
+def _has_classes() -> bool:
+    """Return True if classes of this program are likely to travel by value, or if cloudpickle is loaded anyway."""
     main = sys.modules.get("__main__")
-    if loaded("cloudpickle") is not None or getattr(main, "__file__", None) is None:
+    if loaded(FOR_CLASSES) is not None or getattr(main, "__file__", None) is None:
         return True
     values = list(vars(main).values())
     return any(
         issubclass(type(value), type) and value.__dict__.get("__module__") == "__main__" for value in values
     )
+
+
+def _may_have_classes(words: Sequence[str]) -> bool:
+    """Return False if the source of a program has no class statement. The program is as plan() has it."""
+    if not words or words[0] in ("-", "-m"):
+        return True
+    try:
+        with open(words[0], "rb") as file:
+            return b"class " in file.read(_LARGEST_SCRIPT)
+    except OSError:
+        return True
 
 
 def plan(path: Sequence[str], words: Sequence[str], flags: Sequence[str]) -> Plan:
@@ -149,7 +164,7 @@ def plan(path: Sequence[str], words: Sequence[str], flags: Sequence[str]) -> Pla
         "beside": None,
         "argv": list(words[1:] if words[:1] == ["-m"] else words),
         "flags": list(flags),
-        "preload": _PRELOAD,
+        "preload": [*_PRELOAD, FOR_CLASSES] if _may_have_classes(words) else _PRELOAD,
         "program": list(words),
         "statements": [],
         "follow": -1,
@@ -159,7 +174,8 @@ def plan(path: Sequence[str], words: Sequence[str], flags: Sequence[str]) -> Pla
 
 def plan_of_this_process() -> Plan:
     """Return the plan of a zygote whose order to fork comes as soon as this process is ready."""
-    return _simple_plan(_search_path(), _words(), interpreter_flags(), _PRELOAD)
+    preload = [*_PRELOAD, FOR_CLASSES] if _has_classes() else _PRELOAD
+    return _simple_plan(_search_path(), _words(), interpreter_flags(), preload)
 
 
 def _simple_plan(path: list[str], argv: list[str], flags: list[str], preload: list[str]) -> Plan:
