@@ -39,7 +39,7 @@ from __future__ import annotations
 import os
 import sys
 
-from goproc._proc import boot, lifeline
+from goproc._proc import boot
 from goproc._proc.letters import (
     DIED,
     FORK,
@@ -116,6 +116,8 @@ class Zygote:
     """The zygote from the first fork to its end."""
 
     def __init__(self, config: Config, control: int, memfd: int, lifelines: Sequence[int]) -> None:
+        from goproc._proc import lifeline
+
         self.config = config
         self.control = control
         self.memfd = memfd
@@ -148,6 +150,7 @@ class Zygote:
         import signal
 
         from goproc._crashes import Crashes
+        from goproc._proc.lifeline import continue_without_host
         from goproc.shm import _core, _keeper
 
         self.wake, wake_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -158,7 +161,7 @@ class Zygote:
             signal.signal(number, signal.SIG_IGN)
         if self.to_continue >= 0:
             # from here on; the host may have died before
-            lifeline.continue_without_host(self.to_continue, self.control)
+            continue_without_host(self.to_continue, self.control)
         self.host = self._watch_host()
         self.parent = _pidfd(self.keeper)
         _keeper.adopt_orphans()

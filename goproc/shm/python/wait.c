@@ -67,7 +67,8 @@ bool wait_allowed(void) { return !stack_error() && may_park(); }
  * comes after it. No frame of Python's lies between them: it would add to the cost of each parked
  * goroutine. */
 
-/* A new reference: a bool if the wait is over already, else (greenlet, goroutine, timed). NULL: an exception */
+/* A new reference: a bool if the wait is over already, else (greenlet, goroutine, timed). NULL: an
+ * exception */
 static PyObject *park_begin(struct wait_spec *w, uint32_t waiter, uint64_t until) {
     PyObject *slot = PyLong_FromUnsignedLong(waiter),
              *when = until ? PyFloat_FromDouble((double)until / 1e9) : Py_NewRef(Py_None);
