@@ -112,9 +112,15 @@ static inline struct gp_proc *gp_proc_at(uint32_t p) {
     return (struct gp_proc *)(gp.base + GP_PROCS_AT + (uint64_t)p * GP_PROC_BYTES);
 }
 /* Places that are or have been in use, the host's included. More may come at any time (resize.c), and none
- * goes. */
-static inline uint32_t gp_places(void) { return gp_acquire(&gp.head->nprocs); }
-static inline uint32_t gp_workers(void) { return gp_get(&gp.head->workers); } /* that the program has now */
+ * goes. A number that cannot be is damage, which the end of the program itself must survive. */
+static inline uint32_t gp_places(void) {
+    uint32_t n = gp_acquire(&gp.head->nprocs);
+    return GP_LIKELY(n - 1 < gp.room) ? n : gp.room;
+}
+static inline uint32_t gp_workers(void) { /* that the program has now */
+    uint32_t n = gp_get(&gp.head->workers);
+    return GP_LIKELY(n < gp.room) ? n : gp.room - 1;
+}
 static inline char *gp_part_at(uint32_t p) { return gp.base + gp.parts_at + (uint64_t)p * gp.part_bytes; }
 static inline uint64_t gp_my_tag(void) { return gp_proc_tag(gp.me >> GP_WORD_PROC_BITS, gp.proc); }
 /* The incarnation, the lock word and the tag of the process that a proc has now. */

@@ -15,6 +15,7 @@
 #include "tasks.h"
 
 #define STEAL_MOST 64u
+#define PUSHES_MOST (1u << 20) /* a second, or more */
 #define LONG 8u               /* tasks; of a shorter queue a thief takes one */
 #define PATIENCE_RUNS 1u       /* units of gp_patience(), of 10 ms */
 #define PATIENCE_WOKEN 5u
@@ -151,8 +152,16 @@ bool gp_task_elsewhere(void) {
 /* The number of tasks to steal from a queue of n. */
 static uint32_t share(uint32_t victim, uint32_t n) {
     if (n < LONG) return n < 1 ? n : 1;
-    uint32_t part = victim == 0 ? n / (2 * gp_workers()) : n / 2;
+    uint32_t workers = gp_workers(), part = victim == 0 && workers ? n / (2 * workers) : n / 2;
     return part < 1 ? 1 : part < STEAL_MOST ? part : STEAL_MOST;
+}
+
+/* The own ring was empty. It can be full only for the moment in which the coroner puts tasks into it. */
+static void push_own(gp_ref task) {
+    for (uint32_t tries = 0; gp_task_push(task, gp.proc, false) < 0; tries++) {
+        if (GP_UNLIKELY(tries == PUSHES_MOST)) gp_damaged("a queue without room", gp.proc);
+        gp_pause();
+    }
 }
 
 bool gp_task_steal(void) {
@@ -171,9 +180,7 @@ bool gp_task_steal(void) {
         gp_order();
         gp_release(&q->head, head + n); /* COMMIT: they are in no ring now, but their tags name their owner */
         gp_unlock(q);
-        for (uint32_t i = 0; i < n; i++)
-            while (gp_task_push(got[i], gp.proc, false) < 0)
-                gp_pause(); /* own ring is empty: it cannot be full */
+        for (uint32_t i = 0; i < n; i++) push_own(got[i]);
         if (n == 0) continue;
         gp_patience_over();
         if (queued(q) > 0) gp_wake_one(); /* the remaining tasks need another worker */
