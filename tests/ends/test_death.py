@@ -145,14 +145,16 @@ def test_kill_any_process_at_any_moment(start: Start, attempt: int) -> None:
 
 def test_the_zygote_is_killed_before_it_forks(start: Start) -> None:
     script = """
-        import os, signal, time
+        import os, select, signal
         import goproc
         from goproc import go; from goproc._proc import launch
         launched = launch.launch
         def killed(*args):
             zygote = launched(*args)
+            pidfd = os.pidfd_open(zygote.pid)
             os.kill(zygote.pid, signal.SIGKILL)
-            time.sleep(0.1)  # nothing to wait on: the host may notice the death meanwhile, or not yet
+            select.select([pidfd], [], [])  # a dead process without a CPU still has its end of the socket
+            os.close(pidfd)
             return zygote
         launch.launch = killed
         go(int).result()
