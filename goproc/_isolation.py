@@ -164,7 +164,7 @@ isolated = _Isolated()
 
 
 class Uncollected:
-    """``with Uncollected():`` Python looks for no garbage. Imports leave none, and looking takes a tenth of their time."""
+    """``with Uncollected():`` Python looks for no garbage. Imports leave none, and looking for it takes time."""
 
     __slots__ = ("_off",)
 

@@ -165,9 +165,11 @@ class Beginning:
         os.close(source)
         sys.path[:], sys.argv[:] = config["path"], config["argv"]
         sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
-        # Not in the middle of the script's imports: a worker that needs it imports it.
-        late = set() if self.importer is None or self.importer.over else {launch.FOR_CLASSES}
-        import_all([name for name in config["preload"] if name not in late])
+        names = config["preload"]
+        if self.importer is not None and not self.importer.over:
+            # The script's imports have stopped in the middle. A worker that needs this module imports it by itself.
+            names = [name for name in names if name != launch.FOR_CLASSES]
+        import_all(names)
         # A collection in a worker must not write to the pages that it shares with the zygote, and so copy them. Nor is
         # there anything to collect here: a first look at all that was imported takes 5 ms.
         gc.freeze()

@@ -53,45 +53,43 @@ def test_progress_that_nobody_can_read_does_not_end_the_map(run: Run) -> None:
 # -- processes that are killed for calls that nobody wants ---------------------------------------------------------
 
 
-def test_a_process_that_close_kills_is_not_told_of(run: Run) -> None:
-    done = run("""
-        import time
-        from goproc import chan, flow, pmap
+LEFT = """
+    import time
+    from goproc import WorkerDied, chan, go, pmap
+    def leave_a_map_that_hangs():
         begun = chan()
         def hang(x):
             begun.send(x)
             time.sleep(60)
         m = pmap(hang, range(1), workers=1)
-        from goproc import go
         g = go.local(lambda: list(m))
         begun.recv()
         g.cancel()
         g.join()
         m.close()
-        print(list(pmap(abs, range(3))))
-    """)
+"""
+
+
+def test_a_process_that_close_kills_is_not_told_of(run: Run) -> None:
+    done = run(
+        LEFT
+        + """
+    leave_a_map_that_hangs()
+    print(list(pmap(abs, range(3))))
+    """
+    )
     assert (done.status, done.out, done.err) == (0, "[0, 1, 2]\n", ""), done
 
 
 def test_a_goroutine_that_was_lost_beside_it_is_told_of(run: Run) -> None:
     done = run(
-        """
-        import time
-        from goproc import WorkerDied, chan, go, pmap
-        begun, never = chan(), chan()
-        waits = go.opts(name="bystander")(never.recv)
-        while waits.state == "queued": time.sleep(0.001)
-        def hang(x):
-            begun.send(x)
-            time.sleep(60)
-        m = pmap(hang, range(1), workers=1)
-        g = go.local(lambda: list(m))
-        begun.recv()
-        g.cancel()
-        g.join()
-        m.close()
-        print(type(waits.exception()) is WorkerDied)
-        """,
+        LEFT
+        + """
+    waits = go.opts(name="bystander")(chan().recv)
+    while waits.state == "queued": time.sleep(0.001)
+    leave_a_map_that_hangs()
+    print(type(waits.exception()) is WorkerDied)
+    """,
         procs=1,
     )
     assert (done.status, done.out) == (0, "True\n"), done
