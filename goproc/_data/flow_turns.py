@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from goproc._data.unread import unread
-from goproc.errors import ChanClosed, RuntimeStopped
+from goproc._pickling.pickler import refusal
+from goproc.errors import ChanClosed, PickleError, RuntimeStopped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,14 +50,24 @@ class Turns(NamedTuple):
 class Line:
     """Sends the results of one worker, item after item, when it is their turn.
 
+    Args:
+        send: sends a result.
+        unsendable: returns the exception for a result that cannot be sent.
+
     Attributes:
         ticket: of the item.
     """
 
-    def __init__(self, turns: Turns, send: Callable[[Any], object]) -> None:
+    def __init__(
+        self,
+        turns: Turns,
+        send: Callable[[Any], object],
+        unsendable: Callable[[Any, PickleError], BaseException],
+    ) -> None:
         self.ticket = -1
         self._turns = turns
         self._send = send
+        self._unsendable = unsendable
         self._parted = False  # an earlier part of the item may be in its slot
         self._results: list[Any] = []
         self.put = self._results.append
@@ -89,7 +100,7 @@ class Line:
             finally:
                 turns.emitting.unlock()
         else:
-            slots[self.ticket % len(slots)].send(part)
+            self._keep(part)
             self._parted = True
         if last:
             self._parted = False
@@ -98,6 +109,16 @@ class Line:
                 self._send_slots()
             finally:
                 turns.emitting.unlock()
+
+    def _keep(self, part: Part) -> None:
+        """Put results into the slot of the item, where they wait for its turn."""
+        slots = self._turns.slots
+        try:
+            slots[self.ticket % len(slots)].send(part)
+        except PickleError as exc:
+            results, _ = part
+            value = next((value for value in results if refusal(value) is not None), results[0])
+            raise self._unsendable(value, exc) from None
 
     def _send_slots(self) -> None:
         """Send the values in the slots, in turn. The worker has `emitting`."""

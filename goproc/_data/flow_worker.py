@@ -302,11 +302,14 @@ class _Worker:
         """Return the failure of the last step for a value that cannot be sent."""
         return StepFailed(len(self.assignment.steps) - 1, item, about_value(value, error, "the result"))
 
+    def _unsendable_result(self, value: Any, error: PickleError) -> StepFailed:
+        return self._unsendable(value, None, error)
+
     def serve_in_turn(self, turns: Turns) -> None:
         """Receive with a ticket, call, and send in the order of the tickets."""
         assignment, row = self.assignment, self.row
         kind, _, f, _ = assignment.steps[0]
-        line = Line(turns, self._checked(sender(assignment.outs)))
+        line = Line(turns, self._checked(sender(assignment.outs)), self._unsendable_result)
         keep = self._emitter(line.put)
         clock = monotonic_ns
         try:
@@ -358,7 +361,7 @@ class _Worker:
             try:
                 send(value)
             except PickleError as exc:
-                raise self._unsendable(value, None, exc) from None
+                raise self._unsendable_result(value, exc) from None
 
         return checked
 

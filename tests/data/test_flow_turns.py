@@ -34,7 +34,7 @@ def test_a_slot_that_is_looked_into_late_does_not_give_a_later_ticket(runtime0: 
     sent: list[int] = []
 
     def pass_on(ticket: int) -> None:
-        line = Line(turns, sent.append)
+        line = Line(turns, sent.append, lambda value, error: error)
         line.ticket = ticket
         line.put(ticket)
         line.pass_on(last=True)

@@ -251,6 +251,26 @@ def test_a_result_of_a_flow_that_cannot_be_sent_is_named(runtime2: Any, stages: 
     assert raised.value.__notes__[-1].startswith("in the stage '<lambda>' of the flow")
 
 
+def test_a_result_that_waits_for_its_turn_and_cannot_be_sent_is_named(runtime2: Any) -> None:
+    tried = Atomic(0)
+
+    class Refuses:
+        def __reduce__(self) -> Any:
+            tried.store(1)
+            raise TypeError("no")
+
+    def first_waits(x: int) -> Any:
+        while x == 1 and not tried.load():
+            time.sleep(0.001)
+        return x if x == 1 else [Refuses()]
+
+    with pytest.raises(
+        PickleError, match=r"cannot pickle the result -> \[0\] -> .*Refuses: TypeError: no"
+    ) as raised:
+        list(flow([1, 2]).map(first_waits, 2))
+    assert raised.value.__notes__[-1] == "in the stage 'first_waits' of the flow"
+
+
 def test_a_result_of_a_flow_that_cannot_be_sent_is_told_with_its_item(runtime2: Any) -> None:
     with pytest.raises(PickleError) as raised:
         flow([7]).map(lambda x: threading.Lock()).map(name).run()
