@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -251,16 +252,16 @@ def test_a_result_of_a_flow_that_cannot_be_sent_is_named(runtime2: Any, stages: 
     assert raised.value.__notes__[-1].startswith("in the stage '<lambda>' of the flow")
 
 
-def test_a_result_that_waits_for_its_turn_and_cannot_be_sent_is_named(runtime2: Any) -> None:
-    tried = Atomic(0)
+def test_a_result_that_waits_for_its_turn_and_cannot_be_sent_is_named(runtime2: Any, tmp_path: Path) -> None:
+    tried = tmp_path / "tried"
 
     class Refuses:
         def __reduce__(self) -> Any:
-            tried.store(1)
+            tried.touch()
             raise TypeError("no")
 
     def first_waits(x: int) -> Any:
-        while x == 1 and not tried.load():
+        while x == 1 and not tried.exists():
             time.sleep(0.001)
         return x if x == 1 else [Refuses()]
 
