@@ -79,8 +79,12 @@ class Source:
             self.fail(exc)
 
     def fail(self, error: Exception) -> None:
-        """End the items: the iterable, or a function of the caller's that is called for each of them, has raised."""
+        """End the items: the iterable, or a function of the caller's that is called for each of them, has raised.
+
+        A refused item comes after the one for which that function has raised.
+        """
         self.error = error
+        self.refused = None
         self.close()
 
     def put_back(self, items: list[Any]) -> None:

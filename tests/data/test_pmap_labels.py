@@ -134,15 +134,16 @@ def test_items_of_a_channel_before_a_key_that_raises_come_first():
     assert error.__notes__ == ["key= raised this for item 3: 4"]
 
 
-def test_an_item_behind_one_for_which_the_key_raises_is_no_failure():
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_an_item_behind_one_for_which_the_key_raises_is_no_failure(chunk):
     class Unreadable:
         def __reduce__(self):
             return int, ("n-h",)
 
     ch = chan(10)
     ch.send_many([0, 4, Unreadable()])
-    found, _ = yielded_before(pmap(square, ch, key=lambda x: NAMES[x], on_error="return"), KeyError)
-    assert found == [0]
+    results = pmap(square, ch, key=lambda x: NAMES[x], on_error="return", chunk=chunk)
+    assert yielded_before(results, KeyError)[0] == [0]
 
 
 def test_results_before_a_key_that_raises_come_first_in_an_event_loop():
