@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from time import sleep
+from time import monotonic, sleep
 
 from goproc.errors import Cancelled, RuntimeStopped
 from goproc.shm import _core
@@ -12,8 +12,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from goproc._data.lane import Lane
 
-# How often a thread looks for results that wait for a call to end: they are sent within 5 ms.
-_LOOK_SECONDS = 0.0023
+FLUSH_SECONDS = 0.0048  # after the begin of a first call, or a first result, results are sent
+_LATE_SECONDS = 0.0002  # that a lane has to send results itself when they are due
+_LOOK_SECONDS = 0.0023  # between two looks for values of an item of flat_map()
 
 
 class Flusher:
@@ -38,14 +39,20 @@ class Flusher:
     def _run(self) -> None:
         lane = self._lane
         while self._busy.wait() and not self._over:
-            before = lane.sent if lane.out else -1
-            sleep(_LOOK_SECONDS)
+            sleep(self._pause())
             if not _core.attached():
                 continue
             try:
-                if lane.out and lane.sent == before:
+                if lane.out and monotonic() >= lane.due:
                     lane.flush()
                 if lane.parts is not None:
                     lane.parts.look()
             except (Cancelled, RuntimeStopped):  # nobody wants results any more
                 return
+
+    def _pause(self) -> float:
+        """Return the seconds until the next look. Results that a call adds after they were due are sent by the lane."""
+        if self._lane.parts is not None:
+            return _LOOK_SECONDS
+        left = self._lane.due - monotonic()
+        return _LATE_SECONDS + (left if left > 0 else FLUSH_SECONDS)

@@ -10,7 +10,7 @@ from greenlet import GreenletExit
 
 from goproc import _logs
 from goproc._data import states, turns
-from goproc._data.flusher import Flusher
+from goproc._data.flusher import FLUSH_SECONDS, Flusher
 from goproc._data.job import DONE, FAILED, UNREADABLE, Done, Way
 from goproc._data.lane_parts import PartSender, await_credit
 from goproc._data.results import unreadable
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from goproc._data.station import Station
     from goproc._sched.g import G
 
-FLUSH_SECONDS = 0.002  # the age of a result at which a lane sends it, between two calls
 _EAGER = 16  # the first results of a lane are sent one by one
 
 
@@ -52,7 +51,7 @@ class Lane:
         self.count = 0  # items that have begun
         self.sent = 0  # of these, the items whose results were sent to the host
         self.out: list[Any] = []  # results that are not sent
-        self.oldest = 0.0  # when the first of them was there
+        self.due = 0.0  # when they are to be sent
         self.work = self.wait = self.seconds = 0.0
         self.slowest = 0
         self.over: _Over | None = None  # what ends the wait for a chunk; None: there is no such wait
@@ -176,6 +175,7 @@ class Lane:
         at = 0
         while at < len(items) and not self.way.chunks.closed:
             most = at + 1 if self.sent < _EAGER else len(items)
+            self.due = monotonic() + FLUSH_SECONDS
             done, work, slowest, seconds, error, last = _core.map_calls(
                 f, starred, items, at, most, out, running, began, self.count, FLUSH_SECONDS
             )
@@ -306,10 +306,10 @@ class Lane:
     def _keep(self, value: Any, seconds: float) -> None:
         """Note a result, and send those that are there if they are due."""
         if not self.out:
-            self.oldest = monotonic()
+            self.due = monotonic() + FLUSH_SECONDS
         self.out.append(value)
         self._note(seconds, self.count - 1, seconds)
-        if self.sent < _EAGER or monotonic() - self.oldest >= FLUSH_SECONDS:
+        if self.sent < _EAGER or monotonic() >= self.due:
             self.flush()
 
     def _note(self, work: float, slowest: int, seconds: float) -> None:

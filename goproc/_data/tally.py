@@ -6,7 +6,7 @@ import heapq
 from dataclasses import dataclass
 from typing import NamedTuple
 
-CHUNK_SECONDS = 0.005
+CHUNK_SECONDS = 0.0045  # less than FLUSH_SECONDS: the results of most chunks come in one message
 MOST_AHEAD = 10_000
 SHORT_SECONDS = 0.001
 _SLOWEST = 10

@@ -100,7 +100,7 @@ def test_no_call_begins_after_close(runtime2: Any, options: dict[str, Any]) -> N
     def open_gate() -> None:
         while not all(lane.way.chunks.closed for lane in lanes):
             time.sleep(0.001)
-        time.sleep(0.005)  # calls that take less than 2 ms together are made in one go
+        time.sleep(0.02)  # calls that take less than FLUSH_SECONDS together are made in one go
         opened.store(1)
 
     opener = threading.Thread(target=open_gate)

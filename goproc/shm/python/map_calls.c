@@ -189,7 +189,7 @@ PyMethodDef map_functions[] = {
      PyDoc_STR("Call f for items[from:to], append the results to out, and keep the count of the item in the "
                "Atomic running,\n"
                "and when its call began (us) in the Atomic since.\n\n"
-               "Ends early if a call fails, or patience seconds after the first has ended. Returns (done, "
+               "Ends early if a call fails, or patience seconds after the first has begun. Returns (done, "
                "seconds of work,\n"
                "position and seconds of the slowest, the exception of the next call or None, its seconds).")},
     {"all_readable", all_readable, METH_O,
