@@ -107,7 +107,7 @@ class Engine:
         from goproc._data.recorder import Recorder
 
         checkpoint.open()
-        self.recorder = Recorder(checkpoint, self.results, self.inbox)
+        self.recorder = Recorder(checkpoint, self.results, self.inbox, self.pace)
         self.door = self.recorder.door
 
     # -- one step

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from itertools import chain
+from time import monotonic, sleep
 from typing import Any
 
 from goproc._channel import Chan, chan
@@ -17,7 +18,12 @@ from goproc._data.job import BROKEN, DONE, WAKE, Done
 from goproc._data.results import parted, told_apart
 from goproc.errors import ChanClosed, PickleError, RuntimeStopped
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from goproc._data.tally import Pace
+
 _AT_ONCE = 256  # messages in one transaction
+_REST = 9.0  # times the seconds of a transaction that pass before the next one: it has more messages, and costs the same
 _SECONDS = 10.0  # that the thread has to write what is left
 
 
@@ -28,13 +34,17 @@ class Recorder:
         checkpoint: is open.
         results: where workers send.
         inbox: of the engine.
+        pace: of the map: messages wait for the next transaction as long as no lane gets idle by that.
 
     Attributes:
         door: has a value when something was put into the inbox.
     """
 
-    def __init__(self, checkpoint: Checkpoint, results: Chan[Any], inbox: deque[tuple[Any, ...]]) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, results: Chan[Any], inbox: deque[tuple[Any, ...]], pace: Pace
+    ) -> None:
         self.checkpoint = checkpoint
+        self._pace = pace
         self.door: Chan[None] = chan(1)
         self._results = results
         self._inbox = inbox
@@ -72,7 +82,9 @@ class Recorder:
     def _run(self) -> None:
         try:
             while messages := self._results.recv_many(_AT_ONCE):
+                began = monotonic()
                 self._handle(messages)
+                sleep(min(_REST * (monotonic() - began), self._pace.slack))
             self._write([])
         except RuntimeStopped:
             pass

@@ -157,6 +157,11 @@ class Pace:
         """True if items take so little time that there is no hurry to draw the next one."""
         return 0.0 < self._seconds < SHORT_SECONDS
 
+    @property
+    def slack(self) -> float:
+        """Seconds that results may wait on their way: a quarter of the work that the lanes have before them."""
+        return self.ahead * self._seconds / (4 * self._lanes)
+
     def note(self, items: int, seconds: float) -> None:
         """Note how long some items took."""
         mean = seconds / items

@@ -75,3 +75,10 @@ def test_values_that_need_a_look(value: Any) -> None:
     assert not _core.all_readable([1, value, "b"])
     with pytest.raises(TypeError, match="takes a list"):
         _core.all_readable((value,))  # type: ignore[arg-type]
+
+
+def test_results_may_wait_as_long_as_every_lane_has_work() -> None:
+    pace = Pace(1, 8, 2)
+    assert pace.slack == 0.0  # nothing is measured yet
+    pace.note(1, 0.002)
+    assert pace.slack == 8 * 0.002 / 2 / 4
