@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from goproc._data.tally import Pace
 
 _AT_ONCE = 256  # messages in one transaction
-_REST = 9.0  # times the seconds of a transaction that pass before the next one: it has more messages, and costs the same
+# Times the seconds of a transaction that pass before the next one: that has more messages, and costs the same.
+_REST = 9.0
+_LONGEST_REST = 0.005
 _SECONDS = 10.0  # that the thread has to write what is left
 
 
@@ -84,7 +86,7 @@ class Recorder:
             while messages := self._results.recv_many(_AT_ONCE):
                 began = monotonic()
                 self._handle(messages)
-                sleep(min(_REST * (monotonic() - began), self._pace.slack))
+                sleep(min(_REST * (monotonic() - began), self._pace.slack, _LONGEST_REST))
             self._write([])
         except RuntimeStopped:
             pass
