@@ -7,6 +7,8 @@ Each batch has a generator of its own, seeded by the seed and the number of the 
 import argparse
 import random
 
+from tqdm import tqdm
+
 from goproc import pmap
 
 BATCH = 50_000
@@ -30,7 +32,7 @@ def main() -> None:
     for n, count in enumerate(results, 1):
         inside += count
         if n in (1, 10, 100, 1000) or n == batches:
-            print(f"{n * BATCH:12,} points: {4 * inside / (n * BATCH):.6f}")
+            tqdm.write(f"{n * BATCH:12,} points: {4 * inside / (n * BATCH):.6f}")  # above the bar
 
 
 if __name__ == "__main__":

@@ -89,6 +89,10 @@ class _Whole:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
 
+    def __eq__(self, other: object) -> bool:
+        """Return True for the stream itself, too: tqdm.write() clears the bars of the streams it knows."""
+        return bool(self._file == (other._file if type(other) is _Whole else other))
+
     def write(self, text: str) -> int:
         if not self._depth:
             return self._file.write(text)  # type: ignore[no-any-return]

@@ -6,6 +6,7 @@ import io
 import os
 import pty
 import sys
+import termios
 import textwrap
 
 import pytest
@@ -59,7 +60,8 @@ def run_on_terminal(tmp_path):
         script.write_text(textwrap.dedent(text))
         pid, fd = pty.fork()
         if pid == 0:
-            os.environ.update(TERM="xterm", COLUMNS="60", PYTHONWARNINGS="error")
+            termios.tcsetwinsize(0, (24, 60))  # tqdm draws no bar on a terminal without lines
+            os.environ.update(TERM="xterm", PYTHONWARNINGS="error")
             os.execv(sys.executable, [sys.executable, str(script)])
         written = b""
         try:
@@ -337,6 +339,28 @@ def test_bars_on_a_terminal_stay_in_lines_of_their_own(run_on_terminal):
     assert [line.split(":")[0] for line in screen] == ["second", "third", "first", "end"]
     assert all(line.count("4/4") == 1 for line in screen[:3])
     assert "failed=1" in screen[2]
+
+
+@pytest.mark.parametrize("file", ["sys.stdout", "sys.stderr"])
+def test_lines_of_tqdm_write_stand_above_the_bars(run_on_terminal, file):
+    screen = shown(
+        run_on_terminal(f"""
+        import sys
+        from tqdm import tqdm
+        from goproc._data.progress import open_progress
+
+        bars = [open_progress(name, 4, "") for name in ("first", "second")]
+        for n in range(1, 5):
+            for bar in bars:
+                bar.update(n)
+                bar._due = 0.0  # draw each time
+            tqdm.write(f"result {{n}}", file={file})
+        for bar in bars:
+            bar.close()
+        """)
+    )
+    assert screen[:4] == ["result 1", "result 2", "result 3", "result 4"]
+    assert [line.split(":")[0] for line in screen[4:]] == ["first", "second"]
 
 
 def shown(written):
