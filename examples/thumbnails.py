@@ -6,10 +6,14 @@ Without a folder it makes 500 images first, some of them broken. It needs Pillow
 
 import argparse
 import random
+import sys
 import tempfile
 from pathlib import Path
 
-from PIL import Image
+try:
+    from PIL import Image
+except ImportError:
+    sys.exit("thumbnails.py needs Pillow: pip install pillow")
 
 from goproc import Failure, pfor, pmap
 

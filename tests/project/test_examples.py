@@ -172,6 +172,23 @@ def test_plain_python_and_check(example: str, arguments: list[str], tmp_path: Pa
     assert lines[-1] == "check: ok"
 
 
+@pytest.mark.parametrize(
+    ("example", "module"), [("features.py", "pandas"), ("images.py", "numpy"), ("thumbnails.py", "PIL")]
+)
+def test_a_missing_module_is_named(example: str, module: str, tmp_path: Path) -> None:
+    text = f"import runpy, sys; sys.modules[{module!r}] = None; runpy.run_path({str(EXAMPLES / example)!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", text],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"{example} needs ") and "pip install" in done.stderr
+
+
 @pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_is_short(example: str) -> None:
     assert len((EXAMPLES / example).read_text().splitlines()) < 130
