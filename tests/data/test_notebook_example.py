@@ -37,7 +37,10 @@ def test_results_are_right(cells: list[Any]) -> None:
     assert len(results(cells[1])) == 1
     expected = [("lines", False), ("is_class", True), ("batch", True)]
     assert results(cells[2]) == [repr(expected)]
-    assert cells[3].outputs[0].text == "the Zen of Python has no size\nitem\n"
+    message, traceback, place, item = cells[3].outputs[0].text.splitlines()
+    assert message == "the Zen of Python has no size"
+    assert traceback.startswith("Traceback of the goroutine") and place.endswith(", in size")
+    assert item.startswith("item ") and "this.py" in item
     assert results(cells[4]) == ["1"]
     assert results(cells[6]) == ["499999500000"]
 
