@@ -24,6 +24,12 @@ def listings() -> list[Listing]:
     return [Listing(page.count("\n", 0, m.start()) + 1, m[1], m[2]) for m in found]
 
 
+def test_each_listing_has_its_output() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert page.count("```python\n") == page.count("```text\n") == len(listings()) > 10
+    assert all(listing.output for listing in listings())
+
+
 @pytest.mark.parametrize("listing", listings(), ids=[f"line{listing.line}" for listing in listings()])
 def test_listing(tmp_path: Path, listing: Listing) -> None:
     done = programs.run(tmp_path, listing.text, procs=2)
