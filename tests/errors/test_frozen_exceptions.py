@@ -103,7 +103,10 @@ def test_uncaught(run: Run) -> None:
 
 def test_in_a_forked_child(run: Run) -> None:
     text = """
+        import warnings
+
         def f():
+            warnings.simplefilter("ignore")  # Python 3.12 warns of fork() in a process with threads
             child = os.fork()
             if child == 0: raise Frozen(5)
             return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
