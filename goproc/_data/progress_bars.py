@@ -93,6 +93,9 @@ class _Whole:
         """Return True for the stream itself, too: tqdm.write() clears the bars of the streams it knows."""
         return bool(self._file == (other._file if type(other) is _Whole else other))
 
+    def __hash__(self) -> int:
+        return hash(self._file)
+
     def write(self, text: str) -> int:
         if not self._depth:
             return self._file.write(text)  # type: ignore[no-any-return]
