@@ -121,13 +121,15 @@ class Pace:
         lanes: how many calls run at once.
     """
 
-    __slots__ = ("_ahead", "_lanes", "_measured", "_seconds", "chunk")
+    __slots__ = ("_ahead", "_items", "_lanes", "_measured", "_seconds", "_work", "chunk")
 
     def __init__(self, chunk: int | None, ahead: int | None, lanes: int) -> None:
         self._ahead = ahead
         self._lanes = lanes
         self._measured = chunk is None
-        self._seconds = 0.0  # of an item: a moving mean
+        # Of late: items, seconds of their calls, and the mean of these. An item whose process has waited for a CPU counts for
+        # one of them, not for as much as the chunk before it.
+        self._items = self._work = self._seconds = 0.0
         self.chunk = 1 if chunk is None else chunk
         if ahead is not None:
             self.chunk = min(self.chunk, ahead)
@@ -164,8 +166,9 @@ class Pace:
 
     def note(self, items: int, seconds: float) -> None:
         """Note how long some items took."""
-        mean = seconds / items
-        self._seconds = mean if self._seconds == 0.0 else (self._seconds + mean) / 2
+        self._items = self._items / 2 + items
+        self._work = self._work / 2 + seconds
+        self._seconds = self._work / self._items
         if not self._measured:
             return
         fitting = int(CHUNK_SECONDS / self._seconds) if self._seconds > 0 else self.chunk * _GROWTH

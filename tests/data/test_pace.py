@@ -33,6 +33,19 @@ def test_long_items_go_one_by_one() -> None:
     assert steady(seconds=0.1).chunk == 1
 
 
+def test_one_item_that_waits_for_a_cpu_does_not_count_for_much() -> None:
+    pace = steady()
+    pace.note(1, 0.01)
+    assert pace.short and pace.chunk > 100
+
+
+def test_items_that_become_longer_are_noted_soon() -> None:
+    pace = steady()
+    for _ in range(20):
+        pace.note(1, 0.1)
+    assert not pace.short and pace.chunk == 1
+
+
 @pytest.mark.parametrize("lanes", [1, 2, 7])
 @pytest.mark.parametrize("count", [1, 2_499, 100_000])
 def test_towards_the_end_chunks_become_smaller(lanes: int, count: int) -> None:
