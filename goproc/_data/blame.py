@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from goproc._data.ends import short
+from goproc._raised import described, text_of
 from goproc._spawn import enclosed
 from goproc.errors import PickleError, RuntimeStopped, TaskTimeout
 
@@ -59,9 +60,9 @@ def about_value(value: Any, error: Exception, what: str) -> Exception:
 def about_result(value: Any, error: BaseException) -> BaseException:
     """Return the exception for a result that cannot be sent: it names the path to the part that is to blame."""
     if isinstance(error, MemoryError):
-        return type(error)(f"the result: {error}")
+        return type(error)(f"the result: {text_of(error)}")
     if not isinstance(error, Exception):  # the search for the path would raise it again
-        return PickleError(f"cannot pickle the result: {type(error).__name__}: {error}")
+        return PickleError(f"cannot pickle the result: {described(error)}")
     from goproc._pickling.diagnose import explain
 
     return explain(value, error.__cause__ or error, "the result")

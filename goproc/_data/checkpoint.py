@@ -37,6 +37,7 @@ from typing import Any, NamedTuple
 from goproc._data.ends import short
 from goproc._data.fingerprint import fingerprint
 from goproc._public import public
+from goproc._raised import text_of
 from goproc._tracebacks import ends_at_user
 
 TYPE_CHECKING = False
@@ -285,7 +286,7 @@ def _stable_pickle(item: Any, where: str) -> bytes:
             return cloudpickle.dumps(item, 5)  # type: ignore[no-any-return]
         except Exception as error:
             raise TypeError(
-                f"{where}: checkpoint= cannot name an item that cannot be pickled: {error}; give id="
+                f"{where}: checkpoint= cannot name an item that cannot be pickled: {text_of(error)}; give id="
             ) from error
 
 

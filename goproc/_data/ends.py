@@ -7,6 +7,7 @@ from typing import Any
 
 from goproc._deaths import end_process
 from goproc._go import go
+from goproc._raised import described
 from goproc._select import Selector
 
 TYPE_CHECKING = False
@@ -81,16 +82,16 @@ def short(item: Any) -> str:
     return text if len(text) <= _REPR else text[: _REPR - 3] + "..."
 
 
-def raisable(error: BaseException, of: str = "the function") -> BaseException:
+def raisable(error: BaseException, of: str = "the function of the map") -> BaseException:
     """Return what next() raises for an exception: not one that would end a loop or the program quietly.
 
     Args:
         error: the exception.
-        of: the words for the part of the map that raised it.
+        of: the words for what raised it.
     """
     if isinstance(error, Exception) and not isinstance(error, (StopIteration, StopAsyncIteration)):
         return error
-    wrapped = RuntimeError(f"{of} of the map raised {type(error).__name__}: {error}")
+    wrapped = RuntimeError(f"{of} raised {described(error)}")
     for note in getattr(error, "__notes__", ()):
         wrapped.add_note(note)
     wrapped.__cause__ = error

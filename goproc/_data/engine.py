@@ -399,7 +399,7 @@ class Engine:
                 continue
             if end.error is not None:
                 self.fatal = True
-                raise raisable(failure.unpack(end.error), "exit=")
+                raise raisable(failure.unpack(end.error), "exit= of the map")
 
     def cancel(self) -> None:
         """Cancel what runs, and wait until no call runs any more. A process whose call does not react is killed."""

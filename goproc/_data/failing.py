@@ -10,7 +10,7 @@ from goproc._data.blame import portable
 from goproc._data.chunks import Chunk, Lost
 from goproc._data.ends import raisable, short
 from goproc._data.policy import Failure
-from goproc._raised import add_note
+from goproc._raised import add_note, described
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -44,7 +44,7 @@ def fail_for_good(engine: Engine, lost: Lost) -> None:
     if engine.recorder is not None and lost.name is not None and lost.attempts:
         from goproc._data.checkpoint import Record
 
-        text = f"{type(lost.error).__name__}: {lost.error}"
+        text = described(lost.error)
         engine.recorder.note_failure(Record(lost.name, None, text, lost.attempts, lost.seconds))
     on_error = engine.policy.on_error
     if on_error == "raise":
@@ -80,7 +80,7 @@ def _pause(engine: Engine, lost: Lost) -> float:
         return engine.policy.pause(lost.attempts)
     except Exception as exc:  # the function is the user's
         engine.fatal = True
-        error = raisable(exc, "delay=")
+        error = raisable(exc, "delay= of the map")
         add_note(error, f"in delay=, after attempt {lost.attempts} of item {lost.index}: {short(lost.item)}")
         if error is exc:
             raise

@@ -15,12 +15,14 @@ from greenlet import GreenletExit
 
 from goproc._data.blame import about_value
 from goproc._data.board import FAILED, OUT, PASSED, TAKEN, WORK
+from goproc._data.ends import raisable
 from goproc._data.flow_edges import LOOK, Out, close_both, growth, leave, sender
 from goproc._data.flow_near import Near
 from goproc._data.flow_worker import short_repr
 from goproc._data.stages import BATCH, CALLING, EACH, FILTER, FLAT_MAP, MAP, SKIP, TAKE, THROTTLE, Stage
 from goproc._data.unread import NotSent, about_unread
 from goproc._go import go
+from goproc._raised import OF_OBJECTS, add_note
 from goproc._sched import scheduler
 from goproc._select import Selector
 from goproc.errors import Cancelled, ChanClosed, PickleError, RuntimeStopped
@@ -268,12 +270,13 @@ def _noting(stage: Stage, row: memoryview, value: Any, call: Callable[..., Any],
     """Make a call for the function of a stage. Its exception names the stage and the value."""
     try:
         return call(*args)
-    except Exception as exc:
+    except OF_OBJECTS as exc:
         row[FAILED] += 1
-        exc.add_note(f"in the stage {stage.name!r} of the flow, item {short_repr(value)}")
-        if isinstance(exc, StopIteration):
-            raise RuntimeError("the function of the stage raised StopIteration") from exc
-        raise
+        add_note(exc, f"in the stage {stage.name!r} of the flow, item {short_repr(value)}")
+        error = raisable(exc, "the function of the stage")
+        if error is exc:
+            raise
+        raise error from exc
 
 
 def _throttled(values: Iterator[Any], limiter: Limiter, row: memoryview) -> Iterator[Any]:

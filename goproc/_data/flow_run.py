@@ -11,6 +11,7 @@ from goproc._channel import chan
 from goproc._completion import as_completed
 from goproc._data.blame import about_function
 from goproc._data.board import Board
+from goproc._data.ends import raisable
 from goproc._data.flow_edges import Out, close_both, close_edge, leave, values_of
 from goproc._data.flow_local import Helper, batch_within, counted, feed, received
 from goproc._data.flow_near import Near
@@ -28,6 +29,7 @@ from goproc._deaths import end_process
 from goproc._go import go
 from goproc._goroutine import Goroutine
 from goproc._pickling import failure
+from goproc._raised import add_note
 from goproc._sched import scheduler
 from goproc.errors import Cancelled, PickleError, RuntimeStopped, WorkerDied
 from goproc.shm import _core
@@ -388,21 +390,21 @@ class Run:
             self.from_user = node.kind == FEED or (node.kind == POOL and self.engines[node].fatal)
             if error is None or node.kind == FEED:
                 return error
-            error.add_note(f"in the stage {node.name!r} of the flow")
+            add_note(error, f"in the stage {node.name!r} of the flow")
             return error
         worker = self.workers[number]
         self.from_user = True
         if number in self.died:
             error = self.died[number]
-            error.add_note(f"in the stage {worker.node.name!r} of the flow")
+            add_note(error, f"in the stage {worker.node.name!r} of the flow")
             return error
         fault = worker.handle.result()
         if fault is None:
             return None
         error = failure.unpack(fault.error)
         item = "" if fault.item is None else f", item {fault.item}"
-        error.add_note(f"in the stage {worker.node.stages[fault.step].name!r} of the flow{item}")
-        return _raisable(error)
+        add_note(error, f"in the stage {worker.node.stages[fault.step].name!r} of the flow{item}")
+        return raisable(error, "the function of the stage")
 
     # -- records
 
@@ -411,17 +413,6 @@ class Run:
         earlier = [record for shared in self.plan.shared for record in shared.records()]
         own = [stage_stats(record, self.board, self.engines, self.over) for record in self.plan.records]
         return earlier + own
-
-
-def _raisable(error: BaseException) -> BaseException:
-    """Return what next() raises for an exception: not one that would end a loop or the program quietly."""
-    if isinstance(error, Exception) and not isinstance(error, (StopIteration, StopAsyncIteration)):
-        return error
-    wrapped = RuntimeError(f"the function of the stage raised {type(error).__name__}: {error}")
-    for note in getattr(error, "__notes__", ()):
-        wrapped.add_note(note)
-    wrapped.__cause__ = error
-    return wrapped
 
 
 def _known_length(source: Any) -> int | None:
@@ -440,7 +431,7 @@ def _about_stages(stages: list[Stage]) -> PickleError | None:
     for stage in stages:
         error = about_function(stage.f, stage.name)
         if error is not None:
-            error.add_note(f"in the stage {stage.name!r} of the flow")
+            add_note(error, f"in the stage {stage.name!r} of the flow")
             return error
     return None
 

@@ -101,7 +101,7 @@ class Labels:
         try:
             return f(*item) if self._starred else f(item)
         except Exception as exc:  # the function is the user's
-            error = raisable(exc, name)
+            error = raisable(exc, f"{name} of the map")
             add_note(error, f"{name} raised this for item {index}: {short(item)}")
             if error is exc:
                 raise

@@ -16,6 +16,7 @@ from goproc._channel import Chan, chan
 from goproc._data.checkpoint import Checkpoint, Record, packed_result
 from goproc._data.job import BROKEN, DONE, WAKE, Done
 from goproc._data.results import parted, told_apart
+from goproc._raised import described
 from goproc.errors import ChanClosed, PickleError, RuntimeStopped
 
 TYPE_CHECKING = False
@@ -146,7 +147,7 @@ def _packed(value: Any) -> bytes | PickleError:
         return packed_result(value)
     except Exception as cause:
         error = PickleError(
-            f"the result cannot be recorded in the checkpoint: {type(cause).__name__}: {cause}\n"
+            f"the result cannot be recorded in the checkpoint: {described(cause)}\n"
             "return what it is made from (a path, an address, the arguments)"
         )
         error.__cause__ = cause

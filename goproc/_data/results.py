@@ -7,6 +7,7 @@ from typing import Any
 from goproc._data.job import DONE, UNREAD, Done
 from goproc._pickling import messages
 from goproc._pickling.salvage import Parts, Unread, gave_up, note_path, path_of
+from goproc._raised import described
 from goproc.errors import PickleError
 
 TYPE_CHECKING = False
@@ -59,7 +60,7 @@ def unreadable(what: str, cause: BaseException, reader: str, path: Path | None =
     """
     part = " -> ".join([what, *(path_of(cause) if path is None else path)])
     large = " (it is too large to look for the part that is to blame)" if gave_up(cause) else ""
-    error = PickleError(f"{part} cannot be read by {reader}{large}: {type(cause).__name__}: {cause}")
+    error = PickleError(f"{part} cannot be read by {reader}{large}: {described(cause)}")
     error.__cause__ = cause
     return error
 

@@ -27,7 +27,7 @@ def station_ended(engine: Engine, station: int) -> None:
     if end is not None and end.how in (INIT_FAILED, NOT_READ):
         assert end.error is not None
         engine.fatal = True
-        raise raisable(failure.unpack(end.error), "init=")
+        raise raisable(failure.unpack(end.error), "init= of the map")
     if error is not None and not isinstance(error, WorkerDied):
         engine.fatal = True
         raise raisable(error)

@@ -9,7 +9,7 @@ from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from typing import Any, NamedTuple, TypeVar
 
 from goproc._proc import fatal
-from goproc._raised import set_cause
+from goproc._raised import described, set_cause
 from goproc._tracebacks import function_line
 from goproc.errors import Cancelled, RuntimeStopped
 from goproc.shm import _core
@@ -328,7 +328,7 @@ def _keep_cancelled(promise: Any) -> None:
 def _unreadable(exc: BaseException) -> BaseException:
     from goproc._executor.broken import UnreadableCall
 
-    error = UnreadableCall(f"the result of a call could not be read: {exc!r}")
+    error = UnreadableCall(f"the result of a call could not be read: {described(exc)}")
     error.__cause__ = exc
     return error
 

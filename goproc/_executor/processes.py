@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from goproc import _runtime
 from goproc._executor import runner
+from goproc._raised import described
 from goproc.errors import WorkerDied
 from goproc.shm import _core
 
@@ -75,4 +76,4 @@ def reason(exc: BaseException, proc: int) -> str:
         return f"{exc}; the calls of the Executor are lost"
     if isinstance(exc, runner.InitializerFailed):
         return f"the initializer of the Executor failed on worker {proc}: {exc}"
-    return f"the Executor's goroutine on worker {proc} ended: {exc!r}"
+    return f"the Executor's goroutine on worker {proc} ended: {described(exc)}"

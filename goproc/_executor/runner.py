@@ -5,6 +5,7 @@ from __future__ import annotations
 from goproc import _life
 from goproc._executor.initialized import Initialized, take_back
 from goproc._proc import fatal, forked, line_output
+from goproc._raised import described
 from goproc._sched import scheduler
 from goproc._spawn import name_of
 from goproc.errors import Cancelled, OutOfSharedMemory, PickleError, RuntimeStopped
@@ -155,7 +156,9 @@ def _flush_logs() -> None:
 def _refuse(promise: Any, exc: BaseException) -> None:
     from goproc._executor.broken import UnreadableCall
 
-    error = UnreadableCall(f"the arguments of a call could not be read by worker {_core.proc()}: {exc!r}")
+    error = UnreadableCall(
+        f"the arguments of a call could not be read by worker {_core.proc()}: {described(exc)}"
+    )
     error.__cause__ = exc
     _fail(promise, error)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from goproc._raised import text_of
 from goproc._record import Record
 
 TYPE_CHECKING = False
@@ -235,4 +236,5 @@ def _made(name: str) -> Advice:
 
 def _names_a_function(error: BaseException) -> bool:
     """True if pickle has looked for a function by its name, and there is none of that name."""
-    return "<lambda>" in str(error) or "<locals>" in str(error)
+    text = text_of(error)
+    return "<lambda>" in text or "<locals>" in text

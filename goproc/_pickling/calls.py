@@ -10,6 +10,7 @@ from goproc._pickling.carried import has_copies, has_copy
 from goproc._pickling.entries import arrived, bring_back, read
 from goproc._pickling.functions import by_code, by_ref, load_template, template_of
 from goproc._pickling.names import cell_contents
+from goproc._raised import OF_OBJECTS
 from goproc.errors import PickleError
 from goproc.shm._core import brings
 from goproc.shm._core import plain as plain
@@ -133,7 +134,7 @@ def _checked_template_of(function: FunctionType) -> Template:
         return template_of(function)
     except (PickleError, MemoryError):
         raise
-    except Exception as error:  # pickling may raise anything: explain() makes a PickleError of it
+    except OF_OBJECTS as error:  # pickling may raise anything: explain() makes a PickleError of it
         from goproc._pickling.diagnose import explain
 
         raise explain(function, error, function.__name__) from error

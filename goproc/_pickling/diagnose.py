@@ -18,6 +18,7 @@ from goproc._pickling.names import cell_contents, names_of
 from goproc._pickling.pickler import Pickler
 from goproc._pickling.statics import is_handle, library
 from goproc._pickling.wire import dump
+from goproc._raised import OF_OBJECTS, described, text_of
 from goproc._tracebacks import is_for_user
 from goproc.errors import OutOfSharedMemory, PickleError
 
@@ -120,13 +121,13 @@ class _Probe(Pickler):
         return super().reducer_override(obj)
 
 
-def _failure(obj: Any) -> Exception | None:
+def _failure(obj: Any) -> BaseException | None:
     try:
         dump(obj, _Probe)
     except OutOfSharedMemory:
         # There was no room for the definitions of its parts, which is no reason to refuse it.
         return None
-    except Exception as error:  # pickling may raise anything: the search is for this error
+    except OF_OBJECTS as error:  # pickling may raise anything: the search is for this error
         return error
     return None
 
@@ -167,7 +168,7 @@ def _search(node: Any) -> tuple[list[str], list[Any]]:
 def _children(node: Any) -> Iterator[Child]:
     try:
         yield from _known_children(node)
-    except Exception:  # a reduce method or a property raises: there is nothing more to learn
+    except OF_OBJECTS:  # a reduce method or a property raises: there is nothing more to learn
         return
 
 
@@ -245,7 +246,7 @@ def _instance_children(node: Any) -> Iterator[Child]:
         return
     try:
         reduced = node.__reduce_ex__(5)
-    except Exception:  # a method of the program may raise anything
+    except OF_OBJECTS:  # a method of the program may raise anything
         reduced = None
     if not isinstance(reduced, tuple):
         yield from ((f".{name}", value) for name, value in list(getattr(node, "__dict__", {}).items()))
@@ -274,7 +275,7 @@ def _instance_children(node: Any) -> Iterator[Child]:
 def _short(key: Any) -> str:
     try:
         text = repr(key)
-    except Exception:  # a __repr__ may raise anything
+    except OF_OBJECTS:  # a __repr__ may raise anything
         text = f"<{type(key).__name__}>"
     return text if len(text) <= 40 else text[:37] + "..."
 
@@ -289,4 +290,4 @@ def _title(obj: Any) -> str:
 
 
 def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return described(error) if text_of(error) else type(error).__name__

@@ -21,7 +21,7 @@ from goproc._pickling.exceptions import (
 from goproc._pickling.node_reader import load
 from goproc._pickling.nodes import Facts, Nodes, kinds_of
 from goproc._pickling.packed import Packed
-from goproc._raised import add_note
+from goproc._raised import add_note, text_of
 from goproc.errors import RemoteError
 
 TYPE_CHECKING = False
@@ -65,13 +65,13 @@ def pack(exc: BaseException) -> Stored:
 def pack_briefly(exc: BaseException) -> Stored:
     """Make a short message from an exception for which the memory has no more room."""
     name, kinds = type(exc).__qualname__, kinds_of(type(exc))
-    return pack(RemoteError(name, _text(exc)[:_TEXT], "", "it is larger than memory allows", kinds=kinds))
+    return pack(RemoteError(name, text_of(exc)[:_TEXT], "", "it is larger than memory allows", kinds=kinds))
 
 
 def _pack(exc: BaseException, depth: int, numbers: Nodes, seen: set[int]) -> Stored:
     number = numbers.number(exc)
     if id(exc) in seen:  # a member of several groups is described once
-        return number, _name(type(exc)), _text(exc), "", None, None, False, None
+        return number, _name(type(exc)), text_of(exc), "", None, None, False, None
     seen.add(id(exc))
     name, text, frames = _facts_of(exc)
     members = cause = context = None
@@ -89,7 +89,7 @@ def _pack(exc: BaseException, depth: int, numbers: Nodes, seen: set[int]) -> Sto
 
 
 def _facts_of(exc: BaseException) -> Facts:
-    return Facts(_name(type(exc)), _text(exc), _frames(exc))
+    return Facts(_name(type(exc)), text_of(exc), _frames(exc))
 
 
 def unpack(packed: Stored, noted: bool = True) -> BaseException:
@@ -157,7 +157,11 @@ def format_traceback(exc: BaseException, skip_files: tuple[str, ...] = (PACKAGE,
     try:
         lines = traceback.format_exception(type(exc), exc, _strip(exc.__traceback__, skip_files))
     except Exception:  # a __str__ or a __cause__ raises, or the chain is too deep to format
-        lines = ["Traceback (most recent call last):\n", _frames(exc), f"{_name(type(exc))}: {_text(exc)}\n"]
+        lines = [
+            "Traceback (most recent call last):\n",
+            _frames(exc),
+            f"{_name(type(exc))}: {text_of(exc)}\n",
+        ]
     return "".join(lines)
 
 
@@ -182,13 +186,3 @@ def _name(kind: type) -> str:
         return str.__str__(name)
     except Exception:  # a metaclass may raise anything
         return type.__name__.__get__(kind)  # type: ignore[attr-defined, no-any-return]
-
-
-def _text(exc: BaseException) -> str:
-    """Return the text of an exception as a plain string, even if its `__str__` fails."""
-    try:
-        return str.__str__(str(exc))
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # a __str__ may raise anything
-        return f"<{type(exc).__name__} whose text cannot be made>"

@@ -14,6 +14,7 @@ from goproc._pickling.entries import read
 from goproc._pickling.wire import OUT_OF_BAND as OUT_OF_BAND
 from goproc._pickling.wire import Pickled, Whole
 from goproc._pickling.wire import dump as dump
+from goproc._raised import OF_OBJECTS, described
 from goproc._tracebacks import cut
 from goproc.errors import PickleError
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from goproc._pickling.wire import Buffer
 
     Resolve = Callable[[Any], Any]
-    OnUnreadable = Callable[[Exception, bytes | memoryview, list[Any], Resolve | None], None]
+    OnUnreadable = Callable[[BaseException, bytes | memoryview, list[Any], Resolve | None], None]
 
 
 _MARK = carried.MARK[0]
@@ -57,7 +58,7 @@ def dumps(obj: Any) -> tuple[bytes, list[Buffer]]:
         return dump_message(obj)
     except MemoryError:  # OutOfSharedMemory, or this process has no memory for the copy
         raise
-    except Exception as error:  # pickling may raise anything
+    except OF_OBJECTS as error:  # pickling may raise anything
         failure = error
     # Two steps wait until a pickle fails: the import of cloudpickle, which knows many types that pickle refuses, and a
     # second look at functions that were importable before.
@@ -69,7 +70,7 @@ def dumps(obj: Any) -> tuple[bytes, list[Buffer]]:
             return dump_message(obj)
         except MemoryError:
             raise
-        except Exception as error:  # pickling may raise anything: the error is explained below
+        except OF_OBJECTS as error:  # pickling may raise anything: the error is explained below
             failure = error
     from goproc._pickling.diagnose import explain
 
@@ -96,19 +97,34 @@ def loads(main: bytes | memoryview, buffers: list[Any]) -> Any:
         if main[0] == _MARK:
             return received.load_message(main, buffers)
         return pickle.loads(main, buffers=buffers)
-    except Exception as exc:
+    except OF_OBJECTS as exc:
         parts, note = _PARTS in bytes(main), on_unreadable
+        error = _of_reading(exc)
         if not parts and note is None:
-            raise
+            if error is exc:
+                raise
+            raise error from exc
         marked = main[0] == _MARK
         body = main[len(carried.MARK) :] if marked else main
         resolve = received.resolver() if marked else None
         if not parts and note is not None:
-            note(exc, body, buffers, resolve)
-            raise
+            note(error, body, buffers, resolve)
+            if error is exc:
+                raise
+            raise error from exc
     from goproc._pickling import salvage
 
-    return salvage.load(body, buffers, resolve)
+    try:
+        return salvage.load(body, buffers, resolve)
+    except (SystemExit, GeneratorExit) as exc:
+        raise _of_reading(exc) from exc
+
+
+def _of_reading(exc: BaseException) -> Exception:
+    """Return what loads() raises for an exception of an object's methods: not one that would end the program."""
+    if isinstance(exc, Exception):
+        return exc
+    return RuntimeError(f"the reading of an object raised {described(exc)}")
 
 
 _PARTS = b"goproc._pickling.salvage"  # the module of Parts, which their pickle names

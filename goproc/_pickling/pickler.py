@@ -23,6 +23,7 @@ from goproc._pickling.homes import only_here
 from goproc._pickling.names import cell_contents
 from goproc._pickling.passing import Passing
 from goproc._pickling.statics import LRU, importable, is_enumeration, module_of_method
+from goproc._raised import OF_OBJECTS, described
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,8 +125,8 @@ def refusal(obj: Any) -> str | None:
 
     try:
         _core.as_pickling(_try_dump, obj)
-    except Exception as error:  # pickling may raise anything: the error is the answer
-        return f"{type(error).__name__}: {error}"
+    except OF_OBJECTS as error:  # pickling may raise anything: the error is the answer
+        return described(error)
     return None
 
 

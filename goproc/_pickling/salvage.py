@@ -15,6 +15,8 @@ from time import thread_time
 from types import BuiltinFunctionType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, ClassVar, NamedTuple
 
+from goproc._raised import OF_OBJECTS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +40,7 @@ class Unread:
         path: the labels that lead from the object to the part that is to blame.
     """
 
-    def __init__(self, error: Exception, path: Path = ()) -> None:
+    def __init__(self, error: BaseException, path: Path = ()) -> None:
         self.error = error
         self.path = path
 
@@ -83,7 +85,7 @@ def _guarded(load: Load, operands: int) -> Load:
             try:
                 load(reader)
                 return
-            except Exception as error:
+            except OF_OBJECTS as error:
                 unread = Unread(error)
         del stack[below:]
         reader.replace(taken if load is _Base.load_build else [], unread)
@@ -97,7 +99,7 @@ def _guarded_filling(load: Load) -> Load:
     def step(reader: _Reader) -> None:
         try:
             load(reader)
-        except Exception as error:
+        except OF_OBJECTS as error:
             reader.replace([reader.stack.pop()], Unread(error))
 
     return step
@@ -202,7 +204,7 @@ _spent = 0.0  # seconds of the second readings of large messages
 
 
 def note_path(
-    error: Exception, main: bytes | memoryview, buffers: list[Any], resolve: Callable[[Any], Any] | None
+    error: BaseException, main: bytes | memoryview, buffers: list[Any], resolve: Callable[[Any], Any] | None
 ) -> None:
     """Note the path to the part of a message that is to blame for an error of reading it, for path_of()."""
     global _newest, _spent
@@ -215,7 +217,7 @@ def note_path(
             noted = noted._replace(path=_path_in(value, began + 2 * _SECONDS))
         except _TooLong:
             noted = noted._replace(gave_up=True)
-        except Exception:  # also the message around the part cannot be read
+        except OF_OBJECTS:  # also the message around the part cannot be read
             pass
     if large:
         _spent += thread_time() - began
