@@ -227,18 +227,29 @@ def _skipped(values: Iterator[Any], n: int, row: memoryview) -> Iterator[Any]:
 
 def _batched(values: Iterator[Any], n: int, row: memoryview) -> Iterator[list[Any]]:
     batch = []
-    for value in values:
-        row[TAKEN] += 1
-        batch.append(value)
-        if len(batch) == n:
-            row[PASSED] += n
-            row[OUT] += 1
-            yield batch
-            batch = []
+    error = None
+    try:
+        for value in values:
+            row[TAKEN] += 1
+            batch.append(value)
+            if len(batch) == n:
+                row[PASSED] += n
+                row[OUT] += 1
+                yield batch
+                batch = []
+    except (
+        Exception
+    ) as exc:  # of the source, or of a stage before this one: the values that are there are handed on
+        error = exc
     if batch:
         row[PASSED] += len(batch)
         row[OUT] += 1
         yield batch
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame
 
 
 def _called(values: Iterator[Any], stage: Stage, row: memoryview) -> Iterator[Any]:

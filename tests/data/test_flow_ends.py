@@ -98,6 +98,35 @@ def test_exception_of_the_source_comes_after_the_results_before_it(place):
     until_only_main()
 
 
+BEFORE_A_BATCH = {
+    "the source": lambda f: f,
+    "a stage": lambda f: f.map(fail_at_3),
+    "a stage in this process": lambda f: f.map(fail_at_3, 0),
+    "a stage with options": lambda f: f.map(fail_at_3, timeout=30),
+}
+
+
+@pytest.mark.parametrize("within", [None, 30])
+@pytest.mark.parametrize("before", BEFORE_A_BATCH)
+def test_what_a_batch_has_when_a_stage_before_it_fails_is_handed_on(place, before, within):
+    def source():
+        yield 1
+        yield 2
+        if before == "the source":
+            raise ValueError("three")
+        yield 3
+
+    saved, got = chan(10), []
+    with pytest.raises(ValueError, match="three"):
+        for value in BEFORE_A_BATCH[before](flow(source())).batch(500, within).each(saved.send):
+            got.append(value)
+    assert got == [[1, 2]] and saved.recv() == [1, 2]
+    with pytest.raises(ValueError, match="three"):
+        BEFORE_A_BATCH[before](flow(source())).batch(2).each(saved.send).batch(500, within).run()
+    assert saved.recv() == [1, 2]
+    until_only_main()
+
+
 def test_failing_stage_goroutine_ends_the_flow(place):
     def stage(rx, tx):
         for value in rx:
