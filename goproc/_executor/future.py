@@ -268,6 +268,8 @@ class CallFuture(Future[T]):
             return FINISHED
         if state < _core.G_OK:
             return RUNNING if state == _core.G_RUNNING else PENDING
+        if state == _core.G_DEAD:
+            self._read()  # whoever sees this end finds the Executor broken
         return RUNNING if self._condition_made is not None else FINISHED
 
     def tell(self) -> None:

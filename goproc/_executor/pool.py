@@ -156,7 +156,7 @@ class Pool:
             self._lock.release()
 
     def _check_open(self) -> None:
-        if self.broken:
+        if self.broken or self._why:
             raise self.why_broken()
         if self.closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
@@ -275,14 +275,17 @@ class Pool:
         """Return the exception of a call that the broken pool has lost.
 
         A call that was lost with its process can be read before the watcher has seen the end of the runner there. The
-        runner's handle tells how the process died; for that this waits at most _CAUSE_SECONDS.
+        runner's handle tells how the process died; for that this waits at most _CAUSE_SECONDS. From then on the pool takes
+        no calls, also where the watcher is late.
         """
         from goproc._executor.broken import BrokenExecutor
 
         until = monotonic() + _CAUSE_SECONDS
         while not (why := self._why or self.runners.why_ended()) and monotonic() < until:
             waits.sleep(0.001)
-        return BrokenExecutor(why or "a worker of the Executor died")
+        why = why or "a worker of the Executor died"
+        self.broken, self._open = self.broken or why, False
+        return BrokenExecutor(why)
 
     # -- runners ---------------------------------------------------------------------------------------------
 
