@@ -1,11 +1,12 @@
 """The globals that an initializer has set: the calls of its process see them, as in a process of a ProcessPoolExecutor.
 
-The functions of a script come by value, each message with globals of its own. So the calls would not see the globals
-that an initializer writes.
+The functions of a script come by value, each message with globals of its own, and so do functions within a function of
+any module. So the calls would not see the globals that an initializer writes.
 """
 
 from __future__ import annotations
 
+import sys
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _ABSENT: Any = object()
+# By the id of a module's globals: those that initializers have set here. A later initializer may set them to the same value.
+_set_in_modules: dict[int, set[str]] = {}
 
 
 class _Kept(NamedTuple):
@@ -34,7 +37,7 @@ class Initialized:
     """
 
     def __init__(self, initializer: Callable[..., object]) -> None:
-        self._namespace = homes.namespace_of(initializer)
+        self._namespace = homes.globals_of(initializer)
         self._before = {name: (value, _members(value)) for name, value in (self._namespace or {}).items()}
         self._set: dict[str, Any] = {}
 
@@ -45,6 +48,10 @@ class Initialized:
             if value is not before or members != _members(value):
                 self._set[name] = value
         self._before.clear()
+        if self._namespace is not None and _is_of_module(self._namespace):
+            names = _set_in_modules.setdefault(id(self._namespace), set())
+            names.update(self._set)
+            self._set = {name: self._namespace[name] for name in names if name in self._namespace}
 
     def give(self, functions: Iterable[Any]) -> list[_Kept]:
         """Set these globals for a call. take_back() restores the globals of functions that all calls share.
@@ -57,10 +64,16 @@ class Initialized:
         """
         kept: list[_Kept] = []
         if self._namespace is not None and self._set:
-            for namespace in _namespaces(functions, self._namespace.get("__name__")):
+            for namespace in _namespaces(functions, self._namespace):
                 kept += [_Kept(namespace, name, namespace.get(name, _ABSENT)) for name in self._set]
                 namespace.update(self._set)
         return kept
+
+
+def _is_of_module(namespace: dict[str, Any]) -> bool:
+    """Return True for the globals of a module of this process, which last, and not those of a message."""
+    module = sys.modules.get(namespace.get("__name__", ""))
+    return module is not None and vars(module) is namespace
 
 
 def take_back(kept: Iterable[_Kept]) -> None:
@@ -72,8 +85,14 @@ def take_back(kept: Iterable[_Kept]) -> None:
             namespace[name] = value
 
 
-def _namespaces(functions: Iterable[Any], module: Any) -> list[dict[str, Any]]:
-    """Return the globals of functions, and of those of the same module that they reach."""
+def _namespaces(functions: Iterable[Any], own: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the globals of functions, and of those that they reach, if they are of the module of an initializer.
+
+    Args:
+        functions: those that a call begins with, and other objects.
+        own: the globals of the initializer, which are not returned.
+    """
+    module = own.get("__name__")
     found: dict[int, dict[str, Any]] = {}
     seen: set[int] = set()
     left = [function for function in functions if callable(function)]
@@ -87,8 +106,10 @@ def _namespaces(functions: Iterable[Any], module: Any) -> list[dict[str, Any]]:
                 left += [member for member in vars(function).values() if type(member) is FunctionType]
             continue
         left += _enclosed(function)
-        namespace = homes.namespace_of(function)
-        if namespace is not None and id(namespace) not in found and namespace.get("__name__") == module:
+        namespace = homes.globals_of(function)
+        if namespace is None or namespace is own or id(namespace) in found:
+            continue
+        if namespace.get("__name__") == module:
             found[id(namespace)] = namespace
             left += [value for value in namespace.values() if isinstance(value, type | FunctionType)]
     return list(found.values())

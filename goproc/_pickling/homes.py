@@ -280,11 +280,16 @@ def mention(module: object, found: dict[str, Any]) -> None:
 
 def namespace_of(function: Any) -> dict[str, Any] | None:
     """Return the globals of a callable's code, if they are those of a module that travels by value."""
+    namespace = globals_of(function)
+    name = None if namespace is None else namespace.get("__name__")
+    return namespace if isinstance(name, str) and only_here(name) else None
+
+
+def globals_of(function: Any) -> dict[str, Any] | None:
+    """Return the globals of a callable's code; None if it is not written in Python."""
     for _ in range(16):
         if type(function) is FunctionType:
-            namespace: dict[str, Any] = function.__globals__
-            name = namespace.get("__name__")
-            return namespace if isinstance(name, str) and only_here(name) else None
+            return function.__globals__
         for link in ("__func__", "func", "__wrapped__"):
             inner = getattr(function, link, None)
             if inner is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from programs import Run, ok
 
@@ -46,3 +48,36 @@ def test_calls_see_the_globals_that_the_initializer_has_set(run: Run, how: str) 
         "(8, [8, 8], 8, 8)",
         "None NameError",
     ]
+
+
+IN_A_MODULE = """
+BASE = None
+
+def begin(base):
+    global BASE
+    BASE = base
+
+def base():
+    return BASE
+
+def nested():
+    def begin(base):
+        global BASE
+        BASE = base
+    return begin, lambda: BASE
+"""
+
+
+def test_functions_within_functions_of_a_module_see_them(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "parts.py").write_text(IN_A_MODULE)
+    done = run("""
+        import parts
+        from goproc.futures import Executor
+
+        begin, base = parts.nested()
+        for initializer in (parts.begin, begin):
+            for n in (7, 7, 8):
+                with Executor(1, initializer=initializer, initargs=(n,)) as executor:
+                    print([executor.submit(call).result() for call in (parts.base, base)], end=" ")
+    """)
+    assert ok(done) == "[7, 7] [7, 7] [8, 8] " * 2
