@@ -156,9 +156,11 @@ def first_turn_local(g: G) -> None:
 
 def open_call(call: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """Return the callable and the arguments of a call whose end is tracked."""
+    sent: Any = call
     if isinstance(call, _core.Outcome):
-        envelope: Any = call
-        call = envelope.result()
+        call = sent.result()
+    elif isinstance(call, _core.Channel):  # a letter
+        call, _ = sent.try_recv()
     elif callable(call[0]):
         return call  # type: ignore[no-any-return]  # of this process
     return _open(scheduler.current, call)

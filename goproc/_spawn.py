@@ -14,6 +14,7 @@ from typing import Any
 
 from goproc import _time_limit
 from goproc._call_options import Limits
+from goproc._channel import chan
 from goproc._goroutine import Goroutine
 from goproc._labels import format_labels
 from goproc._life import first_turn_local
@@ -248,6 +249,17 @@ def enclosed(value: Any) -> Any:
     envelope = _core.promise_new(Goroutine)
     _core.promise_set(envelope, False, value)
     return envelope
+
+
+def letter(value: Any) -> Any:
+    """Return a channel that holds a value for one reader, who takes it with try_recv().
+
+    The memory of the value is free once it is read. That of an enclosed() value is found by the collector, long after that:
+    each value of some megabytes is copied to other memory, which the system has to supply first.
+    """
+    sent = chan(1)
+    sent.try_send(value)
+    return sent
 
 
 def stored_call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

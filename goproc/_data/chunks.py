@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from goproc._spawn import enclosed
+from goproc._spawn import letter
 from goproc.shm import _core
 
 TYPE_CHECKING = False
@@ -63,12 +63,12 @@ class Chunk:
         return Chunk([self.indices[p] for p in positions], items, self.attempts, lane, names)
 
     def message(self) -> tuple[int, Any]:
-        """Return the message for a lane: the number, which can always be read, and the items, enclosed if need be."""
+        """Return the message for a lane: the number, which can always be read, and the items, in a letter if need be."""
         items: list[Any] = self.items
         if self.names is not None:
             attempts = self.attempts + 1
             items = [((name, attempts), item) for name, item in zip(self.names, items, strict=True)]
-        return self.number, items if _core.all_readable(items) else enclosed(items)
+        return self.number, items if _core.all_readable(items) else letter(items)
 
 
 @dataclass(frozen=True, slots=True)

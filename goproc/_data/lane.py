@@ -121,10 +121,10 @@ class Lane:
                 if self.flusher is not None:
                     self.flusher.pause()
 
-    def _opened(self, envelope: Any) -> Any:
-        """Return the items in an envelope; None if they cannot be read: the host parts the chunk, or fails its item."""
+    def _opened(self, sent: Any) -> Any:
+        """Return the items in a letter; None if they cannot be read: the host parts the chunk, or fails its item."""
         try:
-            return envelope.result()
+            return sent.try_recv()[0]
         except RuntimeStopped:
             raise
         except Exception as exc:

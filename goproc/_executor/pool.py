@@ -19,7 +19,7 @@ from goproc._goroutine import Goroutine
 from goproc._pickling.calls import pack_call, plain
 from goproc._proc import host
 from goproc._sched import waits
-from goproc._spawn import closed_call
+from goproc._spawn import letter
 from goproc.errors import Canceled, ChanClosed, OutOfSharedMemory, PickleError, RuntimeStopped
 from goproc.shm import _core
 
@@ -210,8 +210,8 @@ class Pool:
             if _core.memory_use() > _FULL and self._any_in_flight():
                 return False
             call = pack_call(f, args, kwargs)
-            if not plain(call):
-                call = closed_call(call)
+            if not plain(call):  # then the reading may fail, which is to be told of the future
+                call = letter(call)
             return self._tasks.try_send((future, call))  # type: ignore[no-any-return]
         except PickleError as error:
             from goproc._pickling.diagnose import explain_call

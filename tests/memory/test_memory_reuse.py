@@ -17,6 +17,7 @@ from peek import until
 
 import goproc
 from goproc import OutOfSharedMemory, chan, go
+from goproc.futures import Executor
 from goproc.shm import _core
 
 MIB = 1 << 20
@@ -259,3 +260,26 @@ def _faults_of_arrays() -> int:
 
 def test_arrays_that_a_worker_drops_are_used_for_the_next(runtime2: Any) -> None:
     assert go.on(1)(_faults_of_arrays).result() < 3 * 256  # fewer than one round has pages
+
+
+class Table:
+    """An object that a worker might be unable to read: it travels apart from the message about it."""
+
+    def __init__(self) -> None:
+        self.column = numpy.ones(400_000)  # 3.2 MB
+
+
+@pytest.mark.parametrize("way", ["executor", "pmap"])
+def test_the_memory_of_a_call_is_free_once_a_worker_has_read_it(runtimes: Any, way: str) -> None:
+    """No collector has to find it: each call would be copied to memory that the system has to supply first."""
+    runtimes.stop()
+    with goproc.runtime(procs=1, memory="512M"):
+        if way == "pmap":
+            made = goproc.pmap(type, (Table() for _ in range(40)), chunk=1, ahead=2)
+        else:
+            executor = Executor(1)
+            made = (executor.submit(type, Table()).result() for _ in range(40))
+        most = max(_core.census()["committed"] for _ in made)
+        if way == "executor":
+            executor.shutdown()
+    assert most < 60 * MIB, most / MIB  # 190 where the collector has to find it
