@@ -237,9 +237,7 @@ def _batched(values: Iterator[Any], n: int, row: memoryview) -> Iterator[list[An
                 row[OUT] += 1
                 yield batch
                 batch = []
-    except (
-        Exception
-    ) as exc:  # of the source, or of a stage before this one: the values that are there are handed on
+    except Exception as exc:  # of the source, or of an earlier stage: the values that are there are handed on
         error = exc
     if batch:
         row[PASSED] += len(batch)
