@@ -124,7 +124,11 @@ def spawn(
         more = (*(more or (None,)), None, True)
     try:
         if tracking is not None:
-            call = tracking.kind, tracking.tracker, closed_call(call)
+            call = (
+                tracking.kind,
+                tracking.tracker,
+                closed_call(call, limits is not None and bool(limits.retries)),
+            )
             more = *(more or (None,)), tracking.trackers
         if labels or values or levels or limits:
             call = WITH, call, labels, values, levels, limits and tuple(limits)
@@ -239,9 +243,16 @@ def spawn_beside(proc: int, name: str, f: Any, *args: Any) -> Goroutine[Any]:
     return spawn(f, args, {}, name, proc, sys._getframe(1), always=True)
 
 
-def closed_call(call: Any) -> Any:
-    """Return the call in a promise, unless reading it cannot fail: the objects to tell of its end stay readable."""
-    return call if calls.plain(call) else enclosed(call)
+def closed_call(call: Any, again: bool = False) -> Any:
+    """Return the call in a letter, unless reading it cannot fail: the objects to tell of its end stay readable.
+
+    Args:
+        call: a call of pack_call().
+        again: whether the call may be read again, after a death.
+    """
+    if calls.plain(call):
+        return call
+    return enclosed(call) if again else letter(call)
 
 
 def enclosed(value: Any) -> Any:

@@ -16,10 +16,10 @@ from goproc._executor import processes, runner
 from goproc._executor.future import CallFuture, End
 from goproc._executor.runners import Runners
 from goproc._goroutine import Goroutine
-from goproc._pickling.calls import pack_call, plain
+from goproc._pickling.calls import pack_call
 from goproc._proc import host
 from goproc._sched import waits
-from goproc._spawn import letter
+from goproc._spawn import closed_call
 from goproc.errors import Canceled, ChanClosed, OutOfSharedMemory, PickleError, RuntimeStopped
 from goproc.shm import _core
 
@@ -209,9 +209,7 @@ class Pool:
         try:
             if _core.memory_use() > _FULL and self._any_in_flight():
                 return False
-            call = pack_call(f, args, kwargs)
-            if not plain(call):  # then the reading may fail, which is to be told of the future
-                call = letter(call)
+            call = closed_call(pack_call(f, args, kwargs))
             return self._tasks.try_send((future, call))  # type: ignore[no-any-return]
         except PickleError as error:
             from goproc._pickling.diagnose import explain_call

@@ -269,13 +269,16 @@ class Table:
         self.column = numpy.ones(400_000)  # 3.2 MB
 
 
-@pytest.mark.parametrize("way", ["executor", "pmap"])
+@pytest.mark.parametrize("way", ["executor", "pmap", "group"])
 def test_the_memory_of_a_call_is_free_once_a_worker_has_read_it(runtimes: Any, way: str) -> None:
     """No collector has to find it: each call would be copied to memory that the system has to supply first."""
     runtimes.stop()
     with goproc.runtime(procs=1, memory="512M"):
         if way == "pmap":
             made = goproc.pmap(type, (Table() for _ in range(40)), chunk=1, ahead=2)
+        elif way == "group":
+            group = goproc.Group()
+            made = (group.go(type, Table()).result() for _ in range(40))
         else:
             executor = Executor(1)
             made = (executor.submit(type, Table()).result() for _ in range(40))
