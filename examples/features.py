@@ -7,6 +7,7 @@ import argparse
 import sys
 
 try:
+    import goproc.joblib  # noqa: F401, I001 (first: the workers import the modules below at the same time)
     import numpy as np
     import pandas as pd
     from joblib import Parallel, delayed, parallel_config
@@ -14,8 +15,6 @@ try:
     from sklearn.model_selection import GridSearchCV
 except ImportError as missing:
     sys.exit(f"features.py needs pandas and scikit-learn: pip install pandas scikit-learn ({missing})")
-
-import goproc.joblib  # noqa: F401 (joblib knows the backend "goproc" from here on)
 
 
 def table(customers: int, purchases: int) -> pd.DataFrame:
