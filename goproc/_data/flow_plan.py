@@ -23,7 +23,9 @@ from goproc.sync import Atomic
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from goproc._channel import Chan
+    from goproc._data.board import Board
     from goproc._data.flow import Flow
+    from goproc._data.flow_pool import StageEngine
 
 FEED, WITHIN, LOOP, POOL, PLAIN = range(5)  # kinds of nodes
 _FUSED = frozenset({TAKE, SKIP, BATCH, THROTTLE})
@@ -100,6 +102,8 @@ class Node:
         iterable: the one of a feed.
         outs: the edges that it sends to.
         row: the first of its rows on the board: one a worker and stage.
+        board: has the rows. A node that a tee() is in belongs to another run than the branches, and to its board.
+        engine: of a pool that runs.
         spare: items that an ordered node, or a pool, may hold beyond one a worker.
     """
 
@@ -110,6 +114,8 @@ class Node:
         self.iterable: Any = None
         self.outs: list[Edge] = []
         self.row = 0
+        self.board: Board | None = None
+        self.engine: StageEngine | None = None
         self.spare = 0
 
     @property
@@ -175,12 +181,15 @@ class Plan:
     def _add(self, flow: Flow[Any], outs: list[Edge], final: Edge | None) -> None:
         stages = [stage for stage in flow._stages if stage.kind not in (MERGE, TEE)]
         chain = self._chain(Node(FEED, []), stages)
+        if chain[-1].kind == PLAIN and flow._stages[-1].kind == TEE:  # its function sends to one channel
+            chain.append(Node(FEED, []))
         if chain[-1].kind == PLAIN:  # it sends to a real channel
             for edge in outs:
                 edge.discards = False
         buffer = flow._buffer
         for node in chain[1:]:
-            node.source = Edge(node.stages[0].edge(buffer), node.stages[0].name)
+            stage = node.stages[0] if node.stages else flow._stages[-1]  # without a stage: for a tee()
+            node.source = Edge(stage.edge(buffer), stage.name)
             node.source.elastic = buffer is None
         self._connect(flow, chain, outs)
         _share_places(chain, final, buffer, flow._iterable is not None)

@@ -71,6 +71,8 @@ class Run:
         self.plan = Plan(flow, outs, final)
         self.outs = outs
         self.board = Board(self.plan.rows)
+        for node in self.plan.nodes:
+            node.board = self.board
         self.workers: dict[int, Worker] = {}  # by number
         self.helpers: dict[int, tuple[Node, Helper]] = {}  # by number
         self.engines: dict[Node, StageEngine] = {}
@@ -126,7 +128,9 @@ class Run:
             assert stage.within is not None
             return partial(batch_within, node.source.ch, outs, int(stage.n), stage.within, row)
         assert node.kind == POOL
-        engine = self.engines[node] = StageEngine(stage, node.source.ch, node.calls + node.spare)
+        engine = self.engines[node] = node.engine = StageEngine(
+            stage, node.source.ch, node.calls + node.spare
+        )
         return partial(pool, engine, outs, stage.kind, row)
 
     def _feed_body(self, node: Node, outs: tuple[Out, ...]) -> Any:
@@ -381,7 +385,7 @@ class Run:
         stages = [stage for node in self.plan.nodes for stage in node.stages]
         if any(stage.kind in (TAKE, STAGE) for stage in stages):
             return 0
-        return sum(not_taken(node, self.board, self.engines) for node in nodes)
+        return sum(not_taken(node, self.engines) for node in nodes)
 
     def _failure_of(self, number: int) -> BaseException | None:
         if number in self.helpers:

@@ -75,7 +75,7 @@ def stage_stats(record: Record, board: Board, engines: dict[Node, StageEngine], 
     node = record.node
     if node is None:
         assert record.inputs is not None
-        passed = _sent_to(record.inputs, board)
+        passed = _sent_to(record.inputs)
         return StageStats(record.stage.name, passed, passed, 0, 0, 0, 0.0, None)
     counts = _counts(record, node, board, engines)
     queued = 0
@@ -117,7 +117,7 @@ def _counts(record: Record, node: Node, board: Board, engines: dict[Node, StageE
     is_map = node.kind == LOOP and record.stage.kind == MAP  # OUT is written from time to time
     taken, out = sums[TAKEN], sums[PASSED] if is_map else sums[OUT]
     if node.kind == PLAIN:
-        taken, out = _received_by(node, board), _sent_by(node, board)
+        taken, out = _received_by(node), _sent_by(node)
     busy = board.in_hand(rows) if node.kind in (LOOP, PLAIN) else 0
     wait_out = sums[WAIT_OUT] - sum(
         board.sums(node.rows(later))[WORK] for later in range(1, len(node.stages)) if node.kind == LOOP
@@ -125,38 +125,57 @@ def _counts(record: Record, node: Node, board: Board, engines: dict[Node, StageE
     return Counts(taken, out, sums[FAILED], busy, 0, sums[WORK] / 1e9, sums[WAIT_IN] / 1e9, wait_out / 1e9)
 
 
-def _sent_to(edge: Edge, board: Board) -> int:
+def _sent_to(edge: Edge) -> int:
     """Return how many values the nodes before an edge have sent to it."""
-    return sum(_sent_by(node, board) for node in edge.nodes)
+    return sum(map(_sent_by, edge.nodes))
 
 
-def _sent_by(node: Node, board: Board) -> int:
-    """Return how many values a node has sent. Nobody counts those of a stage(): the edge and its reader tell."""
+def _sent_by(node: Node) -> int:
+    """Return how many values a node has sent. Nobody counts those of a stage(): the edge and its reader tell.
+
+    Where several stage()s send to an edge, those of all count for the first. A stage() that reads does not tell.
+    """
     if node.kind != PLAIN:
-        sums = board.sums(node.rows(node.width - 1))
+        sums = _sums(node, node.width - 1)
         is_map = node.kind == LOOP and node.stages[-1].kind == MAP
         return sums[PASSED] if is_map else sums[OUT]
     (edge,) = node.outs
-    if edge.reader is None:
-        return edge.yielded + _length(edge)
-    if edge.reader.kind == PLAIN:
+    if node is not next(writer for writer in edge.nodes if writer.kind == PLAIN):
         return 0
-    return board.sums(edge.reader.rows(0))[TAKEN] + _length(edge)
+    others = sum(_sent_by(writer) for writer in edge.nodes if writer.kind != PLAIN)
+    return max(0, _taken_from(edge) + _length(edge) - others)
 
 
-def not_taken(node: Node, board: Board, engines: dict[Node, StageEngine]) -> int:
+def _taken_from(edge: Edge) -> int:
+    """Return how many values of an edge were received."""
+    reader = edge.reader
+    if reader is None:
+        return edge.yielded
+    if reader.kind == PLAIN:
+        return 0
+    if reader.engine is not None:
+        return reader.engine.stats().items
+    return _sums(reader, 0)[TAKEN if reader.stages else OUT]
+
+
+def _sums(node: Node, stage: int) -> list[int]:
+    assert node.board is not None
+    return node.board.sums(node.rows(stage))
+
+
+def not_taken(node: Node, engines: dict[Node, StageEngine]) -> int:
     """Return how many of the values that were sent to a node it has not taken. The flow is over."""
     edge = node.source
     if edge is None or not edge.nodes:
         return 0
-    taken = engines[node].stats().items if node in engines else board.sums(node.rows(0))[TAKEN]
-    return max(0, _sent_to(edge, board) - taken)
+    taken = engines[node].stats().items if node in engines else _sums(node, 0)[TAKEN]
+    return max(0, _sent_to(edge) - taken)
 
 
-def _received_by(node: Node, board: Board) -> int:
+def _received_by(node: Node) -> int:
     """Return how many values a stage() has received."""
     assert node.source is not None
-    return max(0, _sent_to(node.source, board) - _length(node.source))
+    return max(0, _sent_to(node.source) - _length(node.source))
 
 
 def _blocked_by(record: Record, node: Node, counts: Counts) -> str | None:

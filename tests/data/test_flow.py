@@ -203,6 +203,26 @@ def test_branches_of_a_tee_are_consumed_by_two_goroutines(place):
     assert [g.result() for g in results] == [[1, 2, 3, 4, 5], [0, 1, 2, 3, 4]]
 
 
+def add_one(rx, tx):
+    for x in rx:
+        tx.send(x + 1)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_tee_takes_what_a_stage_sends(place, n, workers):
+    branches = flow(range(50)).stage(add_one, workers).tee(n)
+    results = [go.local(sorted, branch) for branch in branches]
+    assert [g.result() for g in results] == [list(range(1, 51))] * n
+    assert [(s.name, s.in_, s.out) for s in branches[0].stats()] == [("add_one", 50, 50), ("tee", 50, 50)]
+
+
+def test_tee_behind_a_stage_ends_with_its_branches(place):
+    one, other = flow(itertools.count()).stage(add_one).tee()
+    left = go.local(list, one.take(3))
+    assert list(other.take(5)) == [1, 2, 3, 4, 5] and left.result() == [1, 2, 3]
+
+
 def test_branch_that_is_left_does_not_hold_up_the_others(place):
     one, other = flow(range(50)).tee()
 
@@ -313,6 +333,32 @@ def test_records_of_tee_and_merge(place):
     stats = one.map(inc).merge(other).run()
     assert [s.name for s in stats] == ["inc", "tee", "inc", "merge"]
     assert [s.out for s in stats] == [3, 3, 3, 6]
+
+
+AFTER_A_STAGE = {
+    "map": lambda f: f.map(inc, 2),
+    "pool": lambda f: f.map(inc, 2, timeout=30),
+    "in this process": lambda f: f.map(inc, 0),
+    "batch": lambda f: f.batch(1, within=30),
+    "merge": lambda f: f.merge(flow(range(3)).map(inc)),
+    "merge and pool": lambda f: f.merge(flow(range(3)).map(inc)).map(inc, timeout=30),
+}
+
+
+@pytest.mark.parametrize("after", AFTER_A_STAGE)
+def test_record_of_a_stage_counts_what_it_sends(place, after):
+    stats = AFTER_A_STAGE[after](flow(range(5)).stage(add_one)).run()
+    assert (stats[0].name, stats[0].in_, stats[0].out) == ("add_one", 5, 5)
+    if "merge" in after:
+        assert [(s.in_, s.out) for s in stats if s.name == "merge"] == [(8, 8)]
+
+
+def test_record_of_a_stage_behind_a_tee_counts_what_it_receives(place):
+    one, other = flow(range(5)).map(inc).tee()
+    read = go.local(list, one)
+    stats = other.stage(add_one).run()
+    assert [(s.name, s.in_, s.out) for s in stats] == [("inc", 5, 5), ("tee", 5, 5), ("add_one", 5, 5)]
+    assert read.result() == [1, 2, 3, 4, 5]
 
 
 def test_stats_are_there_while_it_runs(place):
