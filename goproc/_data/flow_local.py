@@ -163,6 +163,7 @@ def batch_within(
                 raise error from error.__cause__
             if batch and (len(batch) >= n or monotonic() >= due):
                 _send_batch(send, batch, row)
+                batch = []  # another list: a reader in this process has the one that was sent
         if batch:
             _send_batch(send, batch, row)
     except ChanClosed:
@@ -175,7 +176,6 @@ def _send_batch(send: Callable[[Any], object], batch: list[Any], row: memoryview
     send(batch)
     row[PASSED] += len(batch)
     row[OUT] += 1
-    batch.clear()
 
 
 def end_edges(source: Out | None, outs: tuple[Out, ...]) -> None:

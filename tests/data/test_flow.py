@@ -142,6 +142,19 @@ def test_batch_within_hands_on_a_short_batch_when_the_time_is_over(place):
     assert list(batches) == [[3]]
 
 
+@pytest.mark.parametrize("within", [None, 30])
+@pytest.mark.parametrize(
+    "options", [{}, {"workers": 0}, {"timeout": 30}, {"workers": 2, "retries": 1}, {"on_error": "skip"}]
+)
+def test_a_batch_stays_as_it_was_handed_on(place, within, options):
+    batches = flow(range(50)).batch(4, within)
+    assert [len(batch) for batch in batches] == [4] * 12 + [2]
+    for stage in (batches.map, batches.each):
+        found = list(stage(list, **options))
+        assert len(found) == 13 and list(itertools.chain(*found)) == list(range(50))
+    assert list(batches.map(len, **options)) == [4] * 12 + [2]
+
+
 def test_take_and_skip_count(place):
     assert list(flow(range(10)).take(3)) == [0, 1, 2]
     assert list(flow(range(10)).map(inc).take(3)) == [1, 2, 3]
