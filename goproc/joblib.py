@@ -18,6 +18,7 @@ import os
 import sys
 import warnings
 from dataclasses import dataclass
+from time import thread_time
 from typing import Any
 
 from goproc._proc import host
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 __all__ = ["GoprocBackend", "register"]
 
 _idle: list[Executor] = []  # that no Parallel uses now
+_SHORTEST = 0.005  # seconds that a batch is to take at least
+_LONGEST = 0.1  # and at most
+_SENDINGS = 4  # batches of which the time of sending is the mean, about
 
 
 class GoprocBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
@@ -59,11 +63,13 @@ class GoprocBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
     supports_sharedmem = False
     uses_threads = False
 
-    # A call costs microseconds here, so batches may be short; short ones keep generators lively.
-    MIN_IDEAL_BATCH_DURATION = 0.005
-    MAX_IDEAL_BATCH_DURATION = 0.1
+    # A call costs microseconds here, so batches may be short; short ones keep generators lively. Where batches bring large
+    # arrays, _note_sending() raises these for the one Parallel.
+    MIN_IDEAL_BATCH_DURATION = _SHORTEST
+    MAX_IDEAL_BATCH_DURATION = _LONGEST
 
     _workers: Executor | None = None
+    _sending = 0.0  # seconds of CPU time that the sending of a batch takes, of late
     parallel: Any = None
 
     def __reduce__(self) -> Any:
@@ -122,9 +128,19 @@ class GoprocBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         """Run a batch of calls. The callback gets the future, in a thread that runs no goroutines."""
         if self.inner_max_num_threads is not None:
             func = _Threads(func, self.inner_max_num_threads)
-        return self._workers._submit(func, callback)  # type: ignore[union-attr]
+        before = thread_time()
+        future: Future[Any] = self._workers._submit(func, callback)  # type: ignore[union-attr]
+        self._note_sending(thread_time() - before)
+        return future
 
     apply_async = submit  # joblib 1.3 and 1.4 call this name
+
+    def _note_sending(self, seconds: float) -> None:
+        """Have batches take ten times as long as their sending: a large array is compared with its copy at each."""
+        self._sending += (seconds - self._sending) / _SENDINGS
+        shortest = min(max(_SHORTEST, 10 * self._sending), AutoBatchingMixin.MIN_IDEAL_BATCH_DURATION)
+        self.MIN_IDEAL_BATCH_DURATION = shortest
+        self.MAX_IDEAL_BATCH_DURATION = max(_LONGEST, 10 * shortest)
 
     def retrieve_result_callback(self, out: Future[Any]) -> Any:
         """Return the results of a batch, or raise its exception."""
@@ -134,6 +150,8 @@ class GoprocBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         """End the Parallel. The workers stay."""
         self._release()
         self.reset_batch_stats()
+        self._sending = 0.0
+        self._note_sending(0.0)
 
     def _release(self) -> None:
         executor, self._workers = self._workers, None

@@ -159,3 +159,22 @@ def test_a_call_may_write_to_its_array_and_nobody_else_sees_that(run: Run) -> No
             print(Parallel()(delayed(write)(array) for _ in range(8)) == [0.0] * 8, array[0])
     """)
     assert ok(done) == "True 0.0\n"
+
+
+def test_batches_take_longer_where_their_sending_takes_long() -> None:
+    from goproc.joblib import GoprocBackend
+
+    backend = GoprocBackend()
+
+    def limits_after(seconds: float) -> tuple[float, float]:
+        for _ in range(50):
+            backend._note_sending(seconds)
+        return backend.MIN_IDEAL_BATCH_DURATION, backend.MAX_IDEAL_BATCH_DURATION
+
+    assert limits_after(0.0001) == (0.005, 0.1)
+    assert limits_after(0.003) == pytest.approx(
+        (0.03, 0.3), rel=0.01
+    )  # an array of 20 MB is compared with its copy
+    assert limits_after(1.0) == (0.2, 2.0)
+    backend.terminate()
+    assert limits_after(0.0) == (0.005, 0.1)
