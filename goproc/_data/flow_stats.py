@@ -70,7 +70,7 @@ def stage_stats(record: Record, board: Board, engines: dict[Node, StageEngine], 
         record: of which stage.
         board: the counters.
         engines: those of the pools, by their nodes.
-        closed: the flow is over: nothing is queued.
+        closed: the flow is over: nothing is queued, and no call runs. One that was cancelled has not counted its end.
     """
     node = record.node
     if node is None:
@@ -89,7 +89,7 @@ def stage_stats(record: Record, board: Board, engines: dict[Node, StageEngine], 
         counts.out,
         counts.failed,
         queued,
-        counts.busy,
+        0 if closed else counts.busy,
         counts.work,
         _blocked_by(record, node, counts),
     )

@@ -348,6 +348,19 @@ def test_records_of_tee_and_merge(place):
     assert [s.out for s in stats] == [3, 3, 3, 6]
 
 
+def test_no_call_is_busy_in_a_flow_that_is_over(place):
+    gate = chan()
+
+    def wait(x):
+        if x:
+            gate.recv()
+        return x
+
+    stats = flow(range(9)).map(wait, 2).take(1).run()
+    assert [(s.name, s.out, s.queued, s.busy) for s in stats][1] == ("take", 1, 0, 0)
+    assert (stats[0].queued, stats[0].busy) == (0, 0)
+
+
 AFTER_A_STAGE = {
     "map": lambda f: f.map(inc, 2),
     "pool": lambda f: f.map(inc, 2, timeout=30),
