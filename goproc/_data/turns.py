@@ -56,6 +56,10 @@ def begin(map: object) -> Turn:
         _waiting.append(g)
         try:
             waits.pause("turn of a map")
+        except BaseException:
+            if g not in _waiting:  # the turn was given to this goroutine, which does not take it
+                _give_to_next()
+            raise
         finally:
             if g in _waiting:
                 _waiting.remove(g)
@@ -77,7 +81,11 @@ def _give_up() -> None:
     _turn = None
     _core.reserve(False)
     scheduler.on_idle = None
-    if _waiting:
+    _give_to_next()
+
+
+def _give_to_next() -> None:
+    if _turn is None and _waiting:
         waits.resume(_waiting.popleft())
 
 
