@@ -101,6 +101,8 @@ def parse_memory(value: str | int, source: str = "--memory") -> int:
         plain = digits.isascii() and len(digits) < 20 and digits.replace(".", "", 1).isdigit()
         number = (int(digits) if digits.isdigit() else float(digits)) if plain else None
         size = number * _UNITS[unit] if number is not None and unit in _UNITS else None
+        if size is not None and not unit and size % 1:
+            size = None  # half a byte: the unit is missing
     if size is None:
         raise ValueError(f"{source}: {value!r} is not a size: {hint}")
     if size < 1:

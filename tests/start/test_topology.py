@@ -230,6 +230,7 @@ def test_parse_procs_refuses(value: str, problem: str, source: str) -> None:
         ("1.5G", 3 << 29),
         ("1T", 1 << 40),
         ("10B", 10),
+        ("2.0", 2),
     ],
 )
 def test_parse_memory(value: str | int, size: int) -> None:
@@ -248,6 +249,8 @@ def test_parse_memory(value: str | int, size: int) -> None:
         "1X",
         "1.2.3G",
         "1e9",
+        "1.5",
+        1.5,
         "nan",
         "inf",
         "9999T",
