@@ -12,7 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from goproc._data.lane import Lane
 
-FLUSH_SECONDS = 0.0048  # after the begin of a first call, or a first result, results are sent
+# Results are due so long after the begin of the first call of a chunk, or after the first result that waits.
+FLUSH_SECONDS = 0.0048
 _LATE_SECONDS = 0.0002  # that a lane has to send results itself when they are due
 _LOOK_SECONDS = 0.0023  # between two looks for values of an item of flat_map()
 
@@ -39,7 +40,7 @@ class Flusher:
     def _run(self) -> None:
         lane = self._lane
         while self._busy.wait() and not self._over:
-            sleep(self._pause())
+            sleep(self._until_next_look())
             if not _core.attached():
                 continue
             try:
@@ -50,7 +51,7 @@ class Flusher:
             except (Cancelled, RuntimeStopped):  # nobody wants results any more
                 return
 
-    def _pause(self) -> float:
+    def _until_next_look(self) -> float:
         """Return the seconds until the next look. Results that a call adds after they were due are sent by the lane."""
         if self._lane.parts is not None:
             return _LOOK_SECONDS

@@ -172,9 +172,8 @@ def test_batches_take_longer_where_their_sending_takes_long() -> None:
         return backend.MIN_IDEAL_BATCH_DURATION, backend.MAX_IDEAL_BATCH_DURATION
 
     assert limits_after(0.0001) == (0.005, 0.1)
-    assert limits_after(0.003) == pytest.approx(
-        (0.03, 0.3), rel=0.01
-    )  # an array of 20 MB is compared with its copy
+    large_array = 0.003  # 20 MB are compared with their copy
+    assert limits_after(large_array) == pytest.approx((0.03, 0.3), rel=0.01)
     assert limits_after(1.0) == (0.2, 2.0)
     backend.terminate()
     assert limits_after(0.0) == (0.005, 0.1)
