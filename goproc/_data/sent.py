@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from goproc._channel import Chan, chan
+from goproc._channel import Chan
 from goproc._data.results import unreadable
 from goproc._life import open_call
 from goproc._pickling.calls import pack_call
 from goproc._pickling.salvage import path_of
+from goproc._spawn import letter
 from goproc.errors import OutOfSharedMemory, PickleError, RuntimeStopped
 from goproc.shm import _core
 
@@ -60,7 +61,7 @@ def _given(*functions: Any) -> Functions:
 
 
 def send_functions(functions: Functions) -> Sent:
-    """Return a channel that holds functions for a worker.
+    """Return a letter that holds functions for a worker.
 
     Args:
         functions: some may be None.
@@ -69,14 +70,12 @@ def send_functions(functions: Functions) -> Sent:
         PickleError: one of them cannot be sent.
         OutOfSharedMemory: there is no room for them.
     """
-    sent = chan(1)
     try:
-        sent.send(pack_call(_given, functions, {}))
+        return letter(pack_call(_given, functions, {}))  # type: ignore[no-any-return]
     except OutOfSharedMemory as error:
         from goproc._pickling.diagnose import explain_memory
 
         raise explain_memory(error, _given, functions, {}) from None
-    return sent
 
 
 def read_functions(sent: Sent, words: tuple[Word, ...]) -> Functions:
